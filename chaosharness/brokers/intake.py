@@ -1,0 +1,75 @@
+"""Intake: a consumer's side of a delivery, the same for every broker.
+
+The broker hands a message over; the intake runs the handler in its colour and says how
+it ended: `settle(message, scope, error)`. What that means (commit, acknowledge, give
+back, dead-letter) is the broker's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from chaosharness.brokers.message import Message, Reader
+from chaosharness.handlers.port import HANDLE, NOBODY, strikes, trouble
+from chaosharness.handlers.script import Script, drive_in_kernel
+from chaosharness.kernel.scope import Incarnation, Scope
+
+Settle = Callable[[Message, Scope, BaseException | None], None]
+
+
+class Intake:
+    """One handler of one incarnation, ready for messages."""
+
+    __slots__ = ("colour", "handler", "incarnation", "operation", "place", "reader")
+
+    def __init__(
+        self,
+        incarnation: Incarnation,
+        place: str,
+        handler: Callable[..., Any],
+        reader: Reader,
+        colour: Any,
+    ) -> None:
+        self.incarnation = incarnation
+        self.place = place
+        self.operation = f"{place}/handle"
+        self.handler = handler
+        self.reader = reader
+        self.colour = colour
+
+    def take(self, message: Message, cause: int, settle: Settle) -> None:
+        """Run the handler for a message that was delivered by event `cause`."""
+        incarnation = self.incarnation
+        world = incarnation.world
+        scope = Scope(incarnation, self.place, message.entity, cause, self.colour)
+        scope.hops = message.hops
+        world.in_flight[scope] = self.place
+        operation = self.operation
+        attempt = world.reach(operation, message.entity)
+        if attempt == 1:
+            world.meet(operation, HANDLE)
+        if operation in world.armed:
+            script = self._careful(scope, message, attempt, settle)
+            drive_in_kernel(script, world)
+        else:
+            self._begin(scope, message, attempt, settle)
+
+    def _begin(self, scope: Scope, message: Message, attempt: int, settle: Settle) -> None:
+        def done(scope: Scope, result: Any, error: BaseException | None) -> None:
+            scope.world.in_flight.pop(scope, None)
+            if error is None:
+                scope.record("handled", self.operation, attempt, None)
+            else:
+                words = {"error": f"{type(error).__name__}: {error}"}
+                scope.record("raised", self.operation, attempt, words)
+            settle(message, scope, error)
+
+        self.colour.start(scope, self.handler, self.reader.read, message, done)
+
+    def _careful(
+        self, scope: Scope, message: Message, attempt: int, settle: Settle
+    ) -> Script[None]:
+        for fault in strikes(scope, self.operation, "before", attempt):
+            yield from trouble(scope, fault, NOBODY)
+        self._begin(scope, message, attempt, settle)

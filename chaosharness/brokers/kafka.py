@@ -1,0 +1,677 @@
+"""Kafka: topics of log partitions, consumer groups, commits, generations.
+
+Source:
+    Apache Kafka 3.9 documentation, "Design" 4.6 (delivery semantics), 4.8 (log), and the
+    javadoc of KafkaConsumer and KafkaProducer; KIP-62 (max.poll.interval.ms), KIP-98
+    (idempotent producer), KIP-345 (static membership, not modelled).
+
+Not modelled:
+    Transactions and isolation levels; compaction and retention; static membership;
+    cooperative and broker-side (KIP-848) rebalancing: every rebalance is eager; share
+    groups; several brokers, hence `acks` below `all`. A consumer group is taken to be an
+    old one, with offsets committed, so `auto.offset.reset` never decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from typing import Any, Final
+
+import attrs
+
+from chaosharness.brokers.intake import Intake
+from chaosharness.brokers.message import POISON, Message, encode
+from chaosharness.errors import InvalidDefinition
+from chaosharness.faults import (
+    Crash,
+    Delay,
+    Duplicate,
+    ErrorReply,
+    LostReply,
+    LostRequest,
+    NetworkPartition,
+    PartitionDelay,
+    Pause,
+    Poison,
+    Rebalance,
+)
+from chaosharness.handlers.port import (
+    Kinds,
+    current_scope,
+    operate,
+    strikes,
+    surface,
+    trouble,
+)
+from chaosharness.handlers.script import Script, drive_in_kernel
+from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.kernel.world import BACKGROUND, World
+
+DELIVER: Final = surface(before=(Delay, PartitionDelay, Rebalance, NetworkPartition))
+COMMIT: Final = surface(before=(LostRequest, Rebalance), after=(Crash,), also=(Pause, LostReply))
+_PUBLISH_BEFORE: Final[Kinds] = (Delay, ErrorReply, LostRequest, Poison, NetworkPartition)
+PUBLISH: Final = surface(before=_PUBLISH_BEFORE, after=(LostReply, Pause, Crash))
+PUBLISH_TWICE: Final = surface(
+    before=(*_PUBLISH_BEFORE, Duplicate), after=(LostReply, Pause, Crash)
+)
+
+LogPartition = tuple[str, int]
+
+
+@lru_cache(maxsize=65_536)
+def murmur2(key: bytes) -> int:
+    """Hash a key as the Java client, aiokafka and kafka-python do.
+
+    Source: Apache Kafka, `org.apache.kafka.common.utils.Utils.murmur2`.
+    """
+    length = len(key)
+    mask = 0xFFFFFFFF
+    mixed = (0x9747B28C ^ length) & mask
+    whole = length & ~3
+    for at in range(0, whole, 4):
+        word = int.from_bytes(key[at : at + 4], "little") * 0x5BD1E995 & mask
+        word = ((word ^ word >> 24) * 0x5BD1E995) & mask
+        mixed = (mixed * 0x5BD1E995 & mask) ^ word
+    rest = key[whole:]
+    if rest:
+        mixed = (mixed ^ int.from_bytes(rest, "little")) * 0x5BD1E995 & mask
+    mixed = (mixed ^ mixed >> 13) * 0x5BD1E995 & mask
+    return mixed ^ mixed >> 15
+
+
+def log_partition_for(key: str, count: int) -> int:
+    """Return the log partition of a key, of `count`: the default partitioner of Java."""
+    return (murmur2(key.encode()) & 0x7FFFFFFF) % count
+
+
+_positive: Final = attrs.validators.ge(1)
+
+
+def _topics(topics: Mapping[str, int]) -> dict[str, int]:
+    for name, count in topics.items():
+        if not isinstance(count, int) or count < 1:
+            raise InvalidDefinition(f"topic {name!r} must have at least 1 log partition: {count!r}")
+    return dict(topics)
+
+
+@attrs.frozen
+class Kafka:
+    """A Kafka cluster.
+
+    Args:
+        name: What reports call it.
+        topics: Log partitions of each topic: `{"orders": 8}`.
+        session_timeout_ms: After this a crashed member is noticed. Java and librdkafka:
+            45 s; aiokafka: 10 s.
+        max_poll_interval_ms: A handler slower than this loses its log partitions while it
+            still runs.
+        idempotent_producer: Whether a producer's own retry is recognised. Java: yes;
+            librdkafka and aiokafka: no. Where not, `Duplicate` is a legal fault.
+        latency_ms: From the log to a consumer.
+    """
+
+    name: str = attrs.field(validator=attrs.validators.instance_of(str))
+    topics: Mapping[str, int] = attrs.field(converter=_topics)
+    session_timeout_ms: int = attrs.field(default=45_000, validator=_positive, kw_only=True)
+    max_poll_interval_ms: int = attrs.field(default=300_000, validator=_positive, kw_only=True)
+    idempotent_producer: bool = attrs.field(default=True, kw_only=True)
+    latency_ms: int = attrs.field(default=1, validator=attrs.validators.ge(0), kw_only=True)
+    timeout_ms: int = attrs.field(default=30_000, validator=_positive, kw_only=True)
+
+    def open(self, world: World) -> OpenKafka:
+        """Return this cluster, empty, for one run."""
+        return OpenKafka(self, world)
+
+
+class Group:
+    """A consumer group: who is in, who has what, how far they are."""
+
+    __slots__ = ("committed", "generation", "members", "name", "preparing", "topics")
+
+    def __init__(self, name: str, topics: tuple[str, ...]) -> None:
+        self.name = name
+        self.topics = topics
+        self.members: list[Member] = []
+        self.committed: dict[LogPartition, int] = {}
+        self.generation = 0
+        self.preparing = False
+
+
+class Member:
+    """One consumer in a group. `take` is what it does with a message."""
+
+    __slots__ = (
+        "assigned",
+        "busy_since",
+        "expelled",
+        "fetching",
+        "generation",
+        "group",
+        "incarnation",
+        "positions",
+        "take",
+        "turn",
+        "watched",
+    )
+
+    def __init__(
+        self, group: Group, incarnation: Incarnation, take: Callable[[Member, Message, int], None]
+    ) -> None:
+        self.group = group
+        self.incarnation = incarnation
+        self.take = take
+        self.assigned: list[LogPartition] = []
+        self.positions: dict[LogPartition, int] = {}
+        self.generation = 0
+        self.busy_since = -1
+        self.expelled = False
+        self.fetching = False
+        self.turn = 0
+        self.watched = False
+
+
+class OpenKafka:
+    """A Kafka cluster during one run."""
+
+    def __init__(self, definition: Kafka, world: World) -> None:
+        self.definition = definition
+        self.name = definition.name
+        self.timeout_ms = definition.timeout_ms
+        self.world = world
+        self.logs: dict[str, list[list[Message]]] = {
+            topic: [[] for _ in range(count)] for topic, count in definition.topics.items()
+        }
+        self.groups: dict[tuple[str, str], Group] = {}
+        self.readers: dict[str, list[Group]] = {topic: [] for topic in self.logs}
+        self.held: dict[tuple[str, LogPartition], int] = {}
+        self.surface = PUBLISH if definition.idempotent_producer else PUBLISH_TWICE
+        world.know_timeout(definition.max_poll_interval_ms)
+        world.know_timeout(definition.session_timeout_ms)
+        world.on_network.append(self._network_changed)
+
+    # ---- as a peer
+
+    def lost(self, operation: str) -> BaseException:
+        """Return what a producer or committer sees when no answer comes."""
+        return TimeoutError(f"{operation}: no answer from {self.name}")
+
+    def refused(self, operation: str) -> BaseException:
+        """Return what a producer sees when the cluster refuses for now."""
+        return ConnectionError(f"{operation}: {self.name} refused (NOT_ENOUGH_REPLICAS)")
+
+    def lose_writes(self, scope: Scope) -> None:
+        """Lose nothing: with acks=all a record is on every in-sync replica."""
+
+    # ---- producing
+
+    def publish(
+        self, topic: str, value: Any, *, key: str | None, headers: Mapping[str, str]
+    ) -> Any:
+        """Append a message to the log partition of its key, and wait for the answer."""
+        if topic not in self.logs:
+            known = ", ".join(sorted(self.logs))
+            raise InvalidDefinition(f"{self.name} has no topic {topic!r}; it has: {known}")
+        scope = current_scope(f"{self.name}.publish {topic}")
+        body = encode(value, topic=topic)
+        own = scope.entity
+        if not own:
+            scope.entity = self.world.entity_for(key, 0)
+        elif key is not None:
+            self.world.entities.setdefault(key, own)
+        try:
+            return operate(
+                f"{self.name}.publish {topic}",
+                self._append,
+                (topic, key, headers, body, scope.entity),
+                self,
+                self.surface,
+            )
+        finally:
+            scope.entity = own
+
+    def _append(self, scope: Scope, operation: str, attempt: int, argument: Any) -> None:
+        topic, key, headers, body, entity = argument
+        partitions = self.logs[topic]
+        if key is None:
+            index = entity % len(partitions)
+        elif len(partitions) == 1:
+            index = 0
+        else:
+            index = log_partition_for(key, len(partitions))
+        copies = 1
+        if scope.struck:
+            for fault in scope.struck:
+                if isinstance(fault, Poison):
+                    self._store(scope, topic, index, None, {}, POISON[fault.content], 0, "", 0)
+                elif isinstance(fault, Duplicate):
+                    copies = 2
+        own, scope.entity = scope.entity, entity
+        for _ in range(copies):
+            self._store(scope, topic, index, key, headers, body, entity, operation, attempt)
+        scope.entity = own
+
+    def _store(
+        self,
+        scope: Scope,
+        topic: str,
+        index: int,
+        key: str | None,
+        headers: Mapping[str, str],
+        body: bytes,
+        entity: int,
+        operation: str,
+        attempt: int,
+    ) -> None:
+        world = self.world
+        message = Message(
+            topic=topic, key=key, headers=headers, body=body, entity=entity, hops=scope.hops + 1
+        )
+        log = self.logs[topic][index]
+        message.partition = index
+        message.offset = len(log)
+        data = {
+            "broker": self.name,
+            "topic": topic,
+            "partition": index,
+            "offset": message.offset,
+            "key": key,
+            "value": body,
+        }
+        message.published = scope.record("publish", operation, attempt, data)
+        log.append(message)
+        world.effects += 1
+        if message.hops > world.budget.hops_max:
+            world.end("budget", _cycle(world, message))
+        for group in self.readers[topic]:
+            for member in group.members:
+                if not member.fetching and (topic, index) in member.positions:
+                    self._wake(member)
+
+    # ---- consuming
+
+    def consume(
+        self, intake: Intake, topic: str, *, service: str, group: str | None = None, **options: Any
+    ) -> None:
+        """Have a handler called per message: see `Subscription` for the options."""
+        from chaosharness.brokers.kafka_consumers import Subscription
+
+        try:
+            subscription = Subscription(broker=self, intake=intake, **options)
+        except (TypeError, ValueError) as error:
+            raise InvalidDefinition(f"{intake.place} consumes {topic!r}: {error}") from None
+        self.join(intake.incarnation, (topic,), group or service, subscription.take)
+
+    def consumer(
+        self,
+        incarnation: Incarnation,
+        topics: tuple[str, ...],
+        decode: Callable[[bytes], Any],
+        *,
+        service: str,
+        group: str | None = None,
+    ) -> Any:
+        """Return a consumer that a main loop polls: see `Consumer`."""
+        from chaosharness.brokers.kafka_consumers import Consumer
+
+        return Consumer(self, incarnation, topics, group or service, decode)
+
+    def join(
+        self,
+        incarnation: Incarnation,
+        topics: tuple[str, ...],
+        group: str,
+        take: Callable[[Member, Message, int], None],
+    ) -> Member:
+        """Add a consumer to a group. Called again for each incarnation."""
+        for topic in topics:
+            if topic not in self.logs:
+                known = ", ".join(sorted(self.logs))
+                raise InvalidDefinition(f"{self.name} has no topic {topic!r}; it has: {known}")
+        key = (group, ",".join(topics))
+        found = self.groups.get(key)
+        if found is None:
+            found = self.groups[key] = Group(group, topics)
+            for topic in topics:
+                self.readers[topic].append(found)
+        member = Member(found, incarnation, take)
+        found.members.append(member)
+        incarnation.on_death.append(lambda: self._died(member))
+        self._rebalance(found)
+        return member
+
+    def _died(self, member: Member) -> None:
+        """A hard crash is noticed when the session times out, and not before."""
+        self.world.after(self.definition.session_timeout_ms, self._expire, member)
+
+    def _expire(self, member: Member) -> None:
+        if member in member.group.members:
+            self.expel(member, "session timeout")
+
+    def expel(self, member: Member, why: str) -> None:
+        """Take a member out of its group. It may not know: it is a zombie until it polls."""
+        group = member.group
+        group.members.remove(member)
+        member.expelled = True
+        member.positions = {}
+        member.assigned = []
+        self._rebalance(group, why)
+
+    def _rebalance(self, group: Group, why: str = "a member joined") -> None:
+        """Begin to hand out the log partitions anew; it is done when all have rejoined."""
+        group.preparing = True
+        self.world.after(0, self._try_complete, (group, why))
+
+    def _try_complete(self, argument: tuple[Group, str]) -> None:
+        group, why = argument
+        if not group.preparing:
+            return
+        for member in group.members:
+            if member.busy_since >= 0 or not member.incarnation.alive:
+                return  # goes on when it settles, or is expelled
+        group.preparing = False
+        group.generation += 1
+        world = self.world
+        world.effects += 1
+        members = group.members
+        for member in members:
+            member.assigned = []
+            member.positions = {}
+            member.generation = group.generation
+        if not members:
+            return
+        turn = 0
+        for topic in group.topics:
+            for index in range(len(self.logs[topic])):
+                member = members[turn % len(members)]
+                turn += 1
+                place = (topic, index)
+                member.assigned.append(place)
+                member.positions[place] = group.committed.get(place, 0)
+        self._tell(group, why)
+        for member in members:
+            self._wake(member)
+
+    def _tell(self, group: Group, why: str) -> None:
+        members = {
+            member.incarnation.label: [f"{topic}[{index}]" for topic, index in member.assigned]
+            for member in group.members
+        }
+        data = {
+            "group": group.name,
+            "generation": group.generation,
+            "why": why,
+            "members": members,
+        }
+        self.world.record("rebalance", self.name, data=data)
+
+    def _wake(self, member: Member) -> None:
+        """See to it that the member looks for a message soon."""
+        if not member.fetching and member.busy_since < 0:
+            member.fetching = True
+            world = self.world
+            world.agenda.add(world.now + self.definition.latency_ms, self._fetch, member)
+
+    def _fetch(self, member: Member) -> None:
+        """Look for a message for an idle member."""
+        member.fetching = False
+        group = member.group
+        if member.busy_since >= 0 or group.preparing or not member.incarnation.alive:
+            return
+        self.hand_over(member)
+
+    def hand_over(self, member: Member) -> bool:
+        """Hand the next message to a member, if there is one; its log partitions take turns."""
+        world = self.world
+        group = member.group
+        if world.unreachable and self._cut(member):
+            return False
+        assigned = member.assigned
+        count = len(assigned)
+        for step in range(count):
+            place = assigned[(member.turn + step) % count]
+            topic, index = place
+            log = self.logs[topic][index]
+            position = member.positions[place]
+            if position >= len(log):
+                continue
+            if self.held and self._is_held(group, place):
+                continue
+            message = log[position]
+            operation = f"{self.name}.{topic}/deliver to {group.name}"
+            attempt = world.reach(operation, message.entity)
+            if attempt == 1:
+                world.meet(operation, DELIVER)
+            if operation in world.armed and self._disturbed(member, message, operation, attempt):
+                return False
+            member.turn += step + 1
+            member.positions[place] = position + 1
+            self._deliver(member, message, operation, attempt)
+            return True
+        return False
+
+    def _deliver(self, member: Member, message: Message, operation: str, attempt: int) -> None:
+        world = self.world
+        group = member.group
+        times = message.delivered_to(group.name)
+        data = {
+            "message": message.published,
+            "to": member.incarnation.label,
+            "group": group.name,
+            "times": times,
+            "topic": message.topic,
+            "partition": message.partition,
+            "offset": message.offset,
+        }
+        cause = world.record(
+            "deliver",
+            self.name,
+            operation=operation,
+            entity=message.entity,
+            attempt=attempt,
+            cause=message.published,
+            data=data,
+        )
+        world.effects += 1
+        if times > world.budget.deliveries_max:
+            world.end("budget", f"{operation} handed out one message {times - 1:,} times")
+            return
+        member.busy_since = world.now
+        if not member.watched:
+            member.watched = True
+            self._watch(member)
+        member.take(member, message, cause)
+
+    def _watch(self, member: Member) -> None:
+        due = member.busy_since + self.definition.max_poll_interval_ms
+        self.world.agenda.add(due, self._check_poll, member, BACKGROUND)
+
+    def _check_poll(self, member: Member) -> None:
+        """Expel a member that has not polled for max.poll.interval.ms."""
+        member.watched = False
+        if member.busy_since < 0 or member.expelled or not member.incarnation.alive:
+            return
+        if self.world.now - member.busy_since >= self.definition.max_poll_interval_ms:
+            self.expel(member, "max.poll.interval.ms exceeded")
+        else:
+            member.watched = True
+            self._watch(member)
+
+    # ---- trouble at a delivery
+
+    def _disturbed(self, member: Member, message: Message, operation: str, attempt: int) -> bool:
+        """Let the faults of this delivery strike; say whether it is off for now."""
+        world = self.world
+        off = False
+        group = member.group
+        place = (message.topic, message.partition)
+        for fault in world.strikes(operation, "before", message.entity, attempt):
+            world.record(
+                "fault",
+                self.name,
+                operation=operation,
+                entity=message.entity,
+                attempt=attempt,
+                cause=message.published,
+                data={"fault": str(fault)},
+            )
+            off = True
+            match fault:
+                case Delay() | PartitionDelay():
+                    whom = group.name if isinstance(fault, Delay) else ""
+                    self.hold(whom, place, world.due(fault.lasting))
+                    world.at_calm(partial(self._release, (whom, place)))
+                    self._wake(member)
+                case Rebalance():
+                    self.expel(member, "a heartbeat was missed")
+                    self._rejoin(member)
+                case NetworkPartition():
+                    service = member.incarnation.service
+                    world.part(service, self.name, fault.way, fault.lasting)
+        return off
+
+    def hold(self, group: str, place: LogPartition, due_ms: int) -> None:
+        """Keep a log partition from one group, or (group '') from all."""
+        self.held[group, place] = due_ms
+        self.world.agenda.add(due_ms, self._release, (group, place))
+
+    def _release(self, held: tuple[str, LogPartition]) -> None:
+        if self.held.pop(held, None) is not None:
+            self._wake_all()
+
+    def _is_held(self, group: Group, place: LogPartition) -> bool:
+        return (group.name, place) in self.held or ("", place) in self.held
+
+    def _wake_all(self) -> None:
+        for group in self.groups.values():
+            for member in group.members:
+                self._wake(member)
+
+    def _cut(self, member: Member) -> bool:
+        pair = (self.name, member.incarnation.service)
+        return pair in self.world.unreachable or pair[::-1] in self.world.unreachable
+
+    def _network_changed(self) -> None:
+        """Members that are cut off miss their heartbeats; those that are back fetch again."""
+        for group in self.groups.values():
+            for member in group.members:
+                if self._cut(member):
+                    self.world.after(self.definition.session_timeout_ms, self._missed, member)
+                else:
+                    self._wake(member)
+            if group.preparing:
+                self.world.after(0, self._try_complete, (group, "the network healed"))
+
+    def _missed(self, member: Member) -> None:
+        if self._cut(member) and member in member.group.members:
+            self.expel(member, "session timeout")
+            self._rejoin(member)
+
+    def _rejoin(self, member: Member) -> None:
+        """Join anew at the next poll: now if idle, else when the handler is done."""
+        if member.busy_since >= 0 or not member.incarnation.alive or not member.expelled:
+            return
+        if self._cut(member):
+            self.world.after(self.definition.session_timeout_ms, self._rejoin, member)
+            return
+        member.expelled = False
+        member.group.members.append(member)
+        self._rebalance(member.group, "a member joined again")
+
+    # ---- settling
+
+    def commit(
+        self, member: Member, message: Message, scope: Scope, then: Callable[[bool], None]
+    ) -> None:
+        """Commit the offset after a message; `then(True)` if the coordinator took it."""
+        operation = f"{scope.place}/{self.name}.commit"
+        attempt = self.world.reach(operation, scope.entity)
+        if attempt == 1:
+            self.world.meet(operation, COMMIT)
+        if operation in self.world.armed or self.world.unreachable:
+            script = self._careful_commit(member, message, scope, operation, attempt)
+            drive_in_kernel(script, self.world, then)
+        else:
+            then(self._commit(member, message, scope, operation, attempt))
+
+    def _commit(
+        self, member: Member, message: Message, scope: Scope, operation: str, attempt: int
+    ) -> bool:
+        group = member.group
+        place = (message.topic, message.partition)
+        fenced = member.expelled or member.generation != group.generation
+        if fenced:
+            scope.record("nack", operation, attempt, {"error": "fenced: not a member any more"})
+            return False
+        group.committed[place] = message.offset + 1
+        scope.record("ack", operation, attempt, {"message": message.published})
+        self.world.effects += 1
+        return True
+
+    def _careful_commit(
+        self, member: Member, message: Message, scope: Scope, operation: str, attempt: int
+    ) -> Script[bool]:
+        lost_request = self._cut(member)
+        for fault in strikes(scope, operation, "before", attempt):
+            if isinstance(fault, Rebalance):
+                self.expel(member, "a heartbeat was missed")
+            elif isinstance(fault, LostRequest):
+                lost_request = True
+            else:
+                yield from trouble(scope, fault, self)
+        if lost_request:
+            scope.record("nack", operation, attempt, {"error": "no answer to the commit"})
+            return False
+        done = self._commit(member, message, scope, operation, attempt)
+        for fault in strikes(scope, operation, "after", attempt):
+            yield from trouble(scope, fault, self)
+        return done
+
+    def free(self, member: Member) -> None:
+        """The member polls again: it rejoins if it was expelled, else it gets the next."""
+        member.busy_since = -1
+        if not member.incarnation.alive:
+            return
+        if member.expelled:
+            self._rejoin(member)
+        elif member.group.preparing:
+            self._try_complete((member.group, "all have rejoined"))
+        else:
+            self._wake(member)
+
+    def again(self, member: Member, message: Message, delay_ms: int) -> None:
+        """Seek back to a message: its log partition waits, the others of the member go on."""
+        place = (message.topic, message.partition)
+        if place in member.positions and not member.expelled:
+            member.positions[place] = min(member.positions[place], message.offset)
+            self.hold(member.group.name, place, self.world.now + delay_ms)
+        self.free(member)
+
+    def suffer_rebalance(self, member: Member, scope: Scope) -> None:
+        """Let a `Rebalance` that struck this very commit take effect."""
+        if any(isinstance(fault, Rebalance) for fault in scope.struck) and not member.expelled:
+            self.expel(member, "a heartbeat was missed")
+
+    def dead_letter(self, message: Message, scope: Scope, error: BaseException) -> None:
+        """Put a message aside, in the topic `<topic>.DLT`, made when first needed."""
+        topic = f"{message.topic}.DLT"
+        if topic not in self.logs:
+            self.logs[topic] = [[]]
+            self.readers[topic] = []
+        data = {"message": message.published, "to": topic, "error": type(error).__name__}
+        scope.record("dead", "", 0, data)
+        self._store(
+            scope, topic, 0, message.key, message.headers, message.body, message.entity, "", 0
+        )
+
+
+def _cycle(world: World, message: Message) -> str:
+    """Name the topics that a message's causes go round and round in."""
+    topics: list[str] = []
+    for event in world.history.causes(message.published):
+        if event.kind == "publish":
+            if event.data["topic"] in topics:
+                break
+            topics.append(event.data["topic"])
+    ring = " → ".join([*reversed(topics), topics[-1]])
+    return f"an event cycle: {ring}, {message.hops - 1} messages in a row"

@@ -1,0 +1,224 @@
+"""How services consume from Kafka: a handler called per message, or their own poll loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+import attrs
+
+from chaosharness.brokers.intake import Intake
+from chaosharness.brokers.kafka import COMMIT, Member, OpenKafka
+from chaosharness.brokers.message import Delivery, Message, delivery
+from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers.port import current_scope, operate
+from chaosharness.handlers.script import Resume, Script
+from chaosharness.kernel.scope import Incarnation, Scope
+
+BACKOFF_MS: Final = 1_000
+BACKOFF_MS_MAX: Final = 60_000
+
+Acknowledge = Literal["after", "before"]
+OnError = Literal["retry", "skip", "dead-letter", "crash"]
+
+
+class CommitFailed(Exception):
+    """The group has moved on: these log partitions belong to another member now."""
+
+
+@attrs.frozen(kw_only=True)
+class Subscription:
+    """A handler that Kafka calls per message.
+
+    Args:
+        acknowledge: `after`: the offset is committed when the handler has returned (at
+            least once). `before`: on hand-over (at most once), as librdkafka's automatic
+            commit and FastStream's `ACK_FIRST` do.
+        on_error: What an exception of the handler leads to. `retry`: seek back, wait, try
+            again, for ever; the log partition waits. `skip`: commit and go on.
+            `dead-letter`: after `retries_max` tries, publish to `<topic>.DLT` and go on.
+            `crash`: the process dies.
+        retries_max: Tries before a message is dead-lettered.
+    """
+
+    broker: OpenKafka
+    intake: Intake
+    acknowledge: Acknowledge = attrs.field(
+        default="after", validator=attrs.validators.in_(("after", "before"))
+    )
+    on_error: OnError = attrs.field(
+        default="retry",
+        validator=attrs.validators.in_(("retry", "skip", "dead-letter", "crash")),
+    )
+    retries_max: int = attrs.field(default=3, validator=attrs.validators.ge(1))
+    tries: dict[int, int] = attrs.field(factory=dict, init=False)
+
+    def take(self, member: Member, message: Message, cause: int) -> None:
+        """Handle one message of a member."""
+        if self.acknowledge == "after":
+            self.intake.take(message, cause, self._settler(member))
+            return
+        incarnation = self.intake.incarnation
+        scope = Scope(incarnation, self.intake.place, message.entity, cause, self.intake.colour)
+
+        def begin(_: bool) -> None:
+            if incarnation.alive:
+                self.intake.take(message, scope.cause, self._freer(member))
+
+        self.broker.commit(member, message, scope, begin)
+
+    def _settler(self, member: Member) -> Callable[..., None]:
+        def settle(message: Message, scope: Scope, error: BaseException | None) -> None:
+            if error is None:
+                self._commit(member, message, scope)
+            else:
+                self._failed(member, message, scope, error)
+
+        return settle
+
+    def _freer(self, member: Member) -> Callable[..., None]:
+        def settle(message: Message, scope: Scope, error: BaseException | None) -> None:
+            if error is not None and self.on_error == "crash":
+                self.broker.world.crash(scope.incarnation, "next", cause=scope.cause)
+            self.broker.free(member)
+
+        return settle
+
+    def _commit(self, member: Member, message: Message, scope: Scope) -> None:
+        def free(_: bool) -> None:
+            self.broker.free(member)
+
+        self.broker.commit(member, message, scope, free)
+
+    def _failed(self, member: Member, message: Message, scope: Scope, error: BaseException) -> None:
+        broker = self.broker
+        tries = self.tries.get(message.published, 0) + 1
+        self.tries[message.published] = tries
+        match self.on_error:
+            case "crash":
+                broker.world.crash(scope.incarnation, "next", cause=scope.cause)
+            case "skip":
+                self._commit(member, message, scope)
+            case "dead-letter" if tries >= self.retries_max:
+                broker.dead_letter(message, scope, error)
+                self._commit(member, message, scope)
+            case _:
+                backoff_ms = min(BACKOFF_MS << min(tries - 1, 6), BACKOFF_MS_MAX)
+                broker.again(member, message, backoff_ms)
+
+
+class Consumer:
+    """A consumer that a service's own main loop polls.
+
+    In plain code the methods block; in `async` code each is awaited.
+    """
+
+    def __init__(
+        self,
+        broker: OpenKafka,
+        incarnation: Incarnation,
+        topics: tuple[str, ...],
+        group: str,
+        decode: Callable[[bytes], Any],
+    ) -> None:
+        self._broker = broker
+        self._decode = decode
+        self._buffer: list[tuple[Message, int]] = []
+        self._records_max = 1
+        self._waiting: Resume | None = None
+        self._member = broker.join(incarnation, topics, group, self._take)
+        self._member.busy_since = 0  # not polling yet
+
+    def poll(self, records_max: int = 1, timeout_s: float | None = None) -> Any:
+        """Return up to `records_max` deliveries; none if `timeout_s` passes first.
+
+        Iterate over what comes back: the harness then knows on whose behalf code runs.
+        """
+        if records_max < 1:
+            raise InvalidDefinition(f"records_max must be at least 1, not {records_max}")
+        scope = current_scope(f"{self._broker.name}.poll")
+        script = self._poll(scope, records_max, timeout_s)
+        return scope.colour.drive(script, scope)
+
+    def _poll(self, scope: Scope, records_max: int, timeout_s: float | None) -> Script[Batch]:
+        broker = self._broker
+        world = broker.world
+        self._records_max = records_max
+        scope.entity = 0
+        scope.hops = 0
+        world.in_flight.pop(scope, None)
+
+        def keep(resume: Resume) -> None:
+            self._waiting = resume
+            if timeout_s is not None:
+                world.timer(round(timeout_s * 1000), self._give_up, resume, scope)
+            broker.free(self._member)
+
+        yield keep
+        self._waiting = None
+        taken, self._buffer = self._buffer, []
+        return Batch(scope, [(delivery(self._decode, one), one, cause) for one, cause in taken])
+
+    def _give_up(self, resume: Resume) -> None:
+        if self._waiting is resume:
+            self._member.busy_since = self._broker.world.now
+            resume(None)
+
+    def _take(self, member: Member, message: Message, cause: int) -> None:
+        first = not self._buffer
+        self._buffer.append((message, cause))
+        if not first:
+            return
+        while len(self._buffer) < self._records_max and self._broker.hand_over(member):
+            pass
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting(None)
+
+    def commit(self, upto: Delivery | None = None) -> Any:
+        """Commit the offset after `upto`; without it, after everything polled so far.
+
+        Raises:
+            CommitFailed: The group has moved on.
+            TimeoutError: No answer; it may have been committed.
+        """
+        action = f"{self._broker.name}.commit"
+        return operate(action, self._commit, upto, self._broker, COMMIT)
+
+    def _commit(self, scope: Scope, operation: str, attempt: int, upto: Any) -> None:
+        member = self._member
+        broker = self._broker
+        group = member.group
+        broker.suffer_rebalance(member, scope)
+        if member.expelled or member.generation != group.generation:
+            error = "fenced: not a member any more"
+            scope.record("nack", operation, attempt, {"error": error})
+            raise CommitFailed(f"{operation}: {error}; poll again to rejoin")
+        if upto is None:
+            group.committed.update(member.positions)
+        else:
+            group.committed[upto.topic, upto.partition] = upto.offset + 1
+        message = None if upto is None else upto.message.published
+        scope.record("ack", operation, attempt, {"message": message})
+        broker.world.effects += 1
+
+
+class Batch:
+    """The deliveries of one poll. Going to the next one says on whose behalf code runs."""
+
+    def __init__(self, scope: Scope, taken: list[tuple[Delivery, Message, int]]) -> None:
+        self._scope = scope
+        self._taken = taken
+
+    def __len__(self) -> int:
+        return len(self._taken)
+
+    def __iter__(self) -> Any:
+        scope = self._scope
+        for one, message, cause in self._taken:
+            scope.entity = message.entity
+            scope.hops = message.hops
+            scope.cause = cause
+            scope.steps = 0
+            scope.world.in_flight[scope] = scope.place
+            yield one

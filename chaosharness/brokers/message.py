@@ -1,0 +1,238 @@
+"""Messages, and how their payload becomes bytes: once, at the producer."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+import attrs
+import msgspec
+
+from chaosharness.errors import InvalidDefinition, UnserialisablePayload
+
+POISON: Final = {
+    "garbage": b"\x00\xff not what you expect",
+    "unknown-schema": b'{"schema_version":999,"type":"FromTheFuture"}',
+}
+
+
+class Message:
+    """What a broker stores. Immutable once stored; consumers get a `Delivery` of it."""
+
+    __slots__ = (
+        "body",
+        "deliveries",
+        "entity",
+        "headers",
+        "hops",
+        "key",
+        "offset",
+        "partition",
+        "published",
+        "redelivered",
+        "topic",
+    )
+
+    def __init__(
+        self,
+        *,
+        topic: str,
+        key: str | None,
+        headers: Mapping[str, str],
+        body: bytes,
+        entity: int,
+        hops: int,
+    ) -> None:
+        self.topic = topic
+        self.key = key
+        self.headers = headers
+        self.body = body
+        self.entity = entity
+        self.hops = hops
+        self.published = -1
+        self.partition = 0
+        self.offset = 0
+        self.deliveries: dict[str, int] | None = None
+        self.redelivered = False
+
+    def delivered_to(self, whom: str) -> int:
+        """Count one more delivery to a group or queue; return how many there were."""
+        counts = self.deliveries
+        if counts is None:
+            counts = self.deliveries = {}
+        counts[whom] = count = counts.get(whom, 0) + 1
+        return count
+
+
+@attrs.frozen
+class Delivery:
+    """A message as a handler sees it, where it asks for more than the payload.
+
+    Attributes:
+        value: The decoded payload.
+        topic: Topic, or routing key.
+        key: Message key, or None.
+        headers: As the producer set them.
+        partition: Log partition (Kafka), else 0.
+        offset: Position in its log partition (Kafka), or in its queue's life.
+        redelivered: What the broker says about it. Kafka never says so.
+    """
+
+    value: Any
+    topic: str
+    key: str | None
+    headers: Mapping[str, str]
+    partition: int
+    offset: int
+    redelivered: bool
+    message: Message = attrs.field(repr=False, eq=False)
+
+
+def _encode_unknown(value: Any) -> Any:
+    dump = getattr(value, "model_dump", None)  # pydantic, which msgspec does not know
+    if dump is not None:
+        return dump(mode="json")
+    raise TypeError(f"{type(value).__qualname__} has no JSON form")
+
+
+_encoder: Final = msgspec.json.Encoder(enc_hook=_encode_unknown)
+
+
+def encode(value: Any, *, topic: str) -> bytes:
+    """Write a payload as bytes: bytes and str as they are, all else as JSON.
+
+    Raises:
+        UnserialisablePayload: The value has no JSON form; the message names the topic.
+    """
+    if isinstance(value, bytes):
+        return value
+    try:
+        return _encoder.encode(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UnserialisablePayload(
+            f"a message for {topic!r} cannot be written as JSON: {error}. Publish a dict, an "
+            "attrs or dataclass instance, a msgspec Struct, a pydantic model, or bytes."
+        ) from None
+
+
+Decode = Callable[[Message], Any]
+
+
+@attrs.frozen
+class Reader:
+    """How a handler wants its messages."""
+
+    decode: Callable[[bytes], Any]
+    arguments: Callable[[Callable[[bytes], Any], Message], tuple[Any, ...]]
+
+    def read(self, message: Message) -> tuple[Any, ...]:
+        """Return the arguments to call the handler with."""
+        return self.arguments(self.decode, message)
+
+
+def _value(decode: Callable[[bytes], Any], message: Message) -> tuple[Any, ...]:
+    return (decode(message.body),)
+
+
+def delivery(decode: Callable[[bytes], Any], message: Message) -> Delivery:
+    """Return the message as a handler sees it."""
+    return Delivery(
+        decode(message.body),
+        message.topic,
+        message.key,
+        message.headers,
+        message.partition,
+        message.offset,
+        message.redelivered,
+        message,
+    )
+
+
+def _delivery(decode: Callable[[bytes], Any], message: Message) -> tuple[Any, ...]:
+    return (delivery(decode, message),)
+
+
+def _both(decode: Callable[[bytes], Any], message: Message) -> tuple[Any, ...]:
+    seen = delivery(decode, message)
+    return (seen.value, seen)
+
+
+def decoder_for(wanted: Any) -> Callable[[bytes], Any]:
+    """Return what turns a payload into the wanted type; None or Any means plain JSON."""
+    if wanted in (None, Any, inspect.Parameter.empty):
+        return msgspec.json.Decoder().decode
+    if wanted is bytes:
+        return bytes
+    validate = getattr(wanted, "model_validate_json", None)  # pydantic
+    if validate is not None:
+        return validate  # type: ignore[no-any-return]
+    try:
+        return msgspec.json.Decoder(wanted).decode
+    except TypeError as error:
+        raise InvalidDefinition(f"messages cannot be read as {wanted!r}: {error}") from None
+
+
+_readers: dict[Any, Reader] = {}
+
+
+def reader_for(handler: Callable[..., Any], wanted: Any = None) -> Reader:
+    """Return how to call this handler, from its signature and annotations.
+
+    One parameter gets the payload, decoded as the annotation says; annotated `Delivery` it
+    gets the whole delivery; a second required parameter gets the delivery beside it.
+    """
+    function = inspect.unwrap(getattr(handler, "__func__", handler))
+    while isinstance(function, partial):
+        function = function.func
+    code = getattr(function, "__code__", function)
+    try:
+        return _readers[code, wanted]
+    except (KeyError, TypeError):
+        reader = _read_signature(handler, wanted)
+    try:
+        _readers[code, wanted] = reader
+    except TypeError:
+        pass  # an unhashable callable object: read anew each time
+    return reader
+
+
+def _read_signature(handler: Callable[..., Any], wanted: Any) -> Reader:
+    try:
+        parameters = [
+            one
+            for one in inspect.signature(handler).parameters.values()
+            if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
+        ]
+    except (TypeError, ValueError) as error:
+        raise InvalidDefinition(f"{handler!r} is not a handler: {error}") from None
+    required = [one for one in parameters if one.default is one.empty]
+    if not parameters or len(required) > 2:
+        raise InvalidDefinition(
+            f"handler {getattr(handler, '__qualname__', handler)!r} must take the message, or "
+            f"the message and its delivery; it takes {len(required)} arguments"
+        )
+    first = parameters[0]
+    hint = _hint(handler, first.name)
+    if hint is Delivery:
+        return Reader(decoder_for(wanted), _delivery)
+    arguments = _both if len(required) == 2 else _value
+    return Reader(decoder_for(hint if wanted is None else wanted), arguments)
+
+
+def _hint(handler: Callable[..., Any], name: str) -> Any:
+    target = getattr(handler, "__func__", handler)
+    if not inspect.isroutine(target):
+        target = getattr(type(target), "__call__", target)
+    try:
+        hint = typing.get_type_hints(target).get(name)
+    except (NameError, TypeError):
+        return None  # an annotation that cannot be resolved here says nothing
+    if hint is None or hint in (dict, object) or isinstance(hint, TypeVarLike):
+        return None
+    return hint
+
+
+TypeVarLike: Final = (typing.TypeVar, typing.ParamSpec)

@@ -1,0 +1,151 @@
+"""What a claim is: `always`, `eventually`, `sometimes`; and what a violation of one is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import Any, Literal
+
+import attrs
+
+from chaosharness.errors import InvalidDefinition, PropertyViolated
+from chaosharness.kernel.history import Event, History
+
+When = Literal["always", "eventually", "sometimes"]
+
+
+@attrs.frozen
+class Finding:
+    """One violation, pointing into the history.
+
+    Attributes:
+        summary: One sentence in the words of the business: what was promised to whom,
+            and what happened instead.
+        events: Indexes of the events that show it, oldest first.
+        entity: The workload item it happened to, from 1; 0 for none.
+        data: What else is known, as plain values: amounts, keys, counts.
+    """
+
+    summary: str
+    events: tuple[int, ...] = attrs.field(default=(), converter=tuple)
+    entity: int = 0
+    data: dict[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen(eq=False)
+class Evidence:
+    """What a property is judged by: the history of a run, and of the calm run beside it.
+
+    Attributes:
+        history: The run.
+        items: The workload.
+        calm: Returns the history of the same workload without any fault. Made once per
+            workload; a property that does not ask costs nothing.
+        faults: The faults that struck.
+    """
+
+    history: History
+    items: tuple[Any, ...] = ()
+    calm: Callable[[], History] = History
+    faults: tuple[Any, ...] = ()
+
+
+@attrs.frozen
+class Property:
+    """A named claim.
+
+    Attributes:
+        name: A few words that read well after "broken:": `never charged twice`.
+        judge: Reads the evidence and returns the violations; for `sometimes`, returns
+            nothing if the case was reached.
+        when: `always` and `eventually` must hold in each run (safety at every moment; the
+            state once quiet). `sometimes` must be reached in one run of the campaign, or
+            the campaign proved nothing.
+        tested: Says whether a run put the claim to the test at all (was there a charge?).
+        assumption: What is taken for granted about the system, where nobody said so.
+    """
+
+    name: str = attrs.field(validator=attrs.validators.min_len(1))
+    judge: Callable[[Evidence], Sequence[Finding]]
+    when: When = attrs.field(
+        default="always", validator=attrs.validators.in_(("always", "eventually", "sometimes"))
+    )
+    tested: Callable[[Evidence], bool] = attrs.field(default=lambda evidence: True, kw_only=True)
+    assumption: str = attrs.field(default="", kw_only=True)
+
+    def findings(self, evidence: Evidence) -> list[Finding]:
+        """Judge, oldest violation first.
+
+        Raises:
+            InvalidDefinition: The property itself raised: it says nothing about the system.
+        """
+        try:
+            return list(self.judge(evidence))
+        except Exception as error:
+            raise InvalidDefinition(
+                f"the property {self.name!r} raised {type(error).__name__}: {error}. "
+                "That is a mistake in the property, not a finding about the system."
+            ) from error
+
+    def violation(self, findings: Sequence[Finding]) -> PropertyViolated:
+        """Return the exception for these findings, of a class that is this property's own."""
+        lines = [f"{self.name}: {findings[0].summary}"]
+        lines += [f"  also: {finding.summary}" for finding in findings[1:4]]
+        if len(findings) > 4:
+            lines.append(f"  and {len(findings) - 4} more")
+        return violation_class(self.name)("\n".join(lines))
+
+
+@cache
+def violation_class(name: str) -> type[PropertyViolated]:
+    """Return the exception class of a property: `never charged twice` → `NeverChargedTwice`.
+
+    Hypothesis tells bugs apart by the type of their exception, so each property has one.
+    """
+    words = "".join(c if c.isalnum() else " " for c in name).split()
+    title = "".join(word[:1].upper() + word[1:] for word in words) or "Nameless"
+    return type(title, (PropertyViolated,), {"__doc__": f"{name}: does not hold."})
+
+
+def always(name: str, holds: Callable[[Event], bool], *, kinds: Iterable[str]) -> Property:
+    """Claim that every event of some kinds is as it should be.
+
+    >>> always("no charge is negative", lambda e: e.data["cents"] >= 0, kinds=["effect"])
+    """
+    wanted = tuple(kinds)
+
+    def judge(evidence: Evidence) -> list[Finding]:
+        return [
+            Finding(f"{name}: not at {event}", (event.index,), event.entity)
+            for event in evidence.history.of(*wanted)
+            if not holds(event)
+        ]
+
+    return Property(
+        name, judge, "always", tested=lambda evidence: any(evidence.history.of(*wanted))
+    )
+
+
+def eventually(name: str, holds: Callable[[History], bool]) -> Property:
+    """Claim that the history as a whole, once the system is quiet, is as it should be."""
+
+    def judge(evidence: Evidence) -> list[Finding]:
+        if holds(evidence.history):
+            return []
+        return [Finding(f"{name}: not so when the run was over", (len(evidence.history) - 1,))]
+
+    return Property(name, judge, "eventually")
+
+
+def sometimes(name: str, reached: Callable[[History], bool]) -> Property:
+    """Claim that something is reached in at least one run of the campaign.
+
+    The guard of all other claims: what never happened was never tested.
+    """
+
+    def judge(evidence: Evidence) -> list[Finding]:
+        if reached(evidence.history):
+            return []
+        return [Finding(f"{name}: not reached")]
+
+    return Property(name, judge, "sometimes")

@@ -1,0 +1,100 @@
+"""Every error this package raises on purpose.
+
+ChaosharnessError
+├── InvalidDefinition (TypeError)      the user put a system or a property together wrongly
+│   ├── UnserialisablePayload          a message that cannot be encoded
+│   └── IllegalFault                   a fault which the product could never suffer
+├── InvalidSchedule (ValueError)       a schedule or file that cannot be used here
+├── RealIO                             user code left the simulated world
+├── Nondeterminism                     one schedule, two histories
+├── PropertyViolated (AssertionError)  a property does not hold: a result, not a malfunction
+└── InternalError                      a bug of ours
+
+Abandoned (BaseException) is thrown into code whose incarnation has crashed, and
+Spinning (BaseException) into code that never reaches a port.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ChaosharnessError(Exception):
+    """Base of everything this package raises on purpose."""
+
+
+class InvalidDefinition(ChaosharnessError, TypeError):
+    """A system, model or property is put together wrongly. Nothing was run."""
+
+
+class UnserialisablePayload(InvalidDefinition):
+    """A message that cannot be written as bytes, or read as the declared type."""
+
+
+class IllegalFault(InvalidDefinition):
+    """A fault that a real deployment of this product could never suffer."""
+
+
+class InvalidSchedule(ChaosharnessError, ValueError):
+    """A schedule, or a file that holds one, cannot be used: what, where, and what to do."""
+
+
+class RealIO(ChaosharnessError):
+    """User code slept, connected or started a thread for real, inside virtual time."""
+
+    def __init__(self, what: str, *, where: str) -> None:
+        super().__init__(
+            f"{where} called {what}, which would leave the simulated world.\n"
+            "Take what you need from env instead (env.sleep, env.client, env.connect, "
+            "env.publisher), or pass a double into the handler."
+        )
+        self.what = what
+        self.where = where
+
+
+class Nondeterminism(ChaosharnessError):
+    """The same schedule produced two different histories."""
+
+    def __init__(self, *, index: int, first: str, second: str, schedule: str) -> None:
+        super().__init__(
+            f"event {index} differs between two runs of {schedule}:\n"
+            f"  first:  {first}\n"
+            f"  second: {second}\n"
+            "Something read a global, an id() or the order of a set. Make the handler take it\n"
+            "from its arguments, then try again: chaosharness replay --twice FILE"
+        )
+        self.index = index
+
+
+class PropertyViolated(ChaosharnessError, AssertionError):
+    """A property does not hold. This is the result, not a malfunction.
+
+    Each property raises a subclass of its own (see `checkers.violation_class`), because
+    Hypothesis tells bugs apart by their exception type.
+
+    Attributes:
+        run: The run that broke it (a `Run`), or None.
+        findings: What was found, pointing into the run's history.
+        property: The `Property`, or None.
+    """
+
+    run: Any = None
+    findings: Any = ()
+    property: Any = None
+
+
+class InternalError(ChaosharnessError):
+    """A bug in chaosharness. Please report it with the schedule."""
+
+
+class Abandoned(BaseException):
+    """Thrown into code whose incarnation has crashed, so that it ends. Never catch it."""
+
+
+class Spinning(BaseException):
+    """Thrown into a handler that runs on without ever reaching a port."""
+
+    def __init__(self, where: str, seconds: float) -> None:
+        super().__init__(f"{where} ran for {seconds:g} s of real time without reaching a port")
+        self.where = where
+        self.seconds = seconds

@@ -1,0 +1,1 @@
+"""Third parties, and calls between services: what a request can meet on its way."""

@@ -1,0 +1,134 @@
+"""A third party that users model themselves: an ordinary class, called over a network."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from chaosharness.errors import InvalidDefinition
+from chaosharness.externals.request import call
+from chaosharness.kernel.history import plain
+from chaosharness.kernel.scope import Scope
+from chaosharness.kernel.world import World
+
+
+@attrs.frozen
+class External:
+    """A third party: one server object per run, whose public methods services call.
+
+    Args:
+        name: What reports call it.
+        server: Called at the start of each run; returns the object that answers. What it
+            raises reaches the caller. Its state is durable: it never crashes.
+        reads: Methods that change nothing. All others count as effects, and enter the
+            ledger (events of kind `effect`) with their arguments.
+        latency_ms: There and back.
+        timeout_ms: How long a caller waits for an answer.
+        timeout_error: What a caller sees when no answer comes.
+        refused_error: What a caller sees when it is told to come back later.
+    """
+
+    name: str = attrs.field(validator=attrs.validators.instance_of(str))
+    server: Callable[[], Any] = attrs.field(validator=attrs.validators.is_callable())
+    reads: tuple[str, ...] = attrs.field(default=(), converter=tuple, kw_only=True)
+    latency_ms: int = attrs.field(default=20, validator=attrs.validators.ge(0), kw_only=True)
+    timeout_ms: int = attrs.field(default=10_000, validator=attrs.validators.ge(1), kw_only=True)
+    timeout_error: Callable[[str], BaseException] = attrs.field(default=TimeoutError, kw_only=True)
+    refused_error: Callable[[str], BaseException] = attrs.field(
+        default=ConnectionError, kw_only=True
+    )
+
+    def open(self, world: World) -> OpenExternal:
+        """Return this third party, new, for one run."""
+        return OpenExternal(self, world, self.server())
+
+
+class OpenExternal:
+    """A third party during one run."""
+
+    def __init__(self, definition: External, world: World, server: Any) -> None:
+        self.definition = definition
+        self.name = definition.name
+        self.latency_ms = definition.latency_ms
+        self.timeout_ms = definition.timeout_ms
+        self.world = world
+        self.server = server
+        world.know_timeout(definition.timeout_ms)
+
+    def lost(self, operation: str) -> BaseException:
+        """Return what a caller sees when no answer comes."""
+        return self.definition.timeout_error(f"{operation}: no answer")
+
+    def refused(self, operation: str) -> BaseException:
+        """Return what a caller sees when it is told to come back later."""
+        return self.definition.refused_error(f"{operation}: refused, try again later")
+
+    def lose_writes(self, scope: Scope) -> None:
+        """Lose nothing: somebody else's problem."""
+
+    def client(self) -> Client:
+        """Return what a service calls it by."""
+        return Client(self)
+
+    def serve(
+        self, caller: Scope, operation: str, attempt: int, request: Any, reply: Callable[..., None]
+    ) -> None:
+        """Call the method that is asked for, and answer with what it returns or raises."""
+        method, arguments, keywords = request
+        try:
+            value = getattr(self.server, method)(*arguments, **keywords)
+        except Exception as error:
+            reply(None, error, happened=False)
+            return
+        if method not in self.definition.reads:
+            data = {"method": method, **self._named(method, arguments, keywords)}
+            self.ledger(caller, operation, attempt, data)
+        reply(value, None)
+
+    def ledger(self, caller: Scope, operation: str, attempt: int, data: dict[str, Any]) -> int:
+        """Enter an effect into the ledger, on behalf of a caller."""
+        world = self.world
+        world.effects += 1
+        return world.record(
+            "effect",
+            self.name,
+            operation=operation,
+            entity=caller.entity,
+            attempt=attempt,
+            cause=caller.cause,
+            data=data,
+        )
+
+    def _named(self, method: str, arguments: Any, keywords: Any) -> dict[str, Any]:
+        signature = inspect.signature(getattr(self.server, method))
+        bound = signature.bind(*arguments, **keywords)
+        return {name: plain(value) for name, value in bound.arguments.items()}
+
+
+class Client:
+    """A service's access to a third party: its methods, which block or are awaited."""
+
+    def __init__(self, external: OpenExternal) -> None:
+        self._external = external
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        if method.startswith("_"):
+            raise AttributeError(method)
+        external = self._external
+        function = getattr(external.server, method, None)
+        if not callable(function):
+            raise InvalidDefinition(f"{external.name} has no method {method!r} to call")
+
+        def request(*arguments: Any, **keywords: Any) -> Any:
+            words = {
+                "method": method,
+                "arguments": [plain(value) for value in arguments],
+                **{name: plain(value) for name, value in keywords.items()},
+            }
+            action = f"{external.name}.{method}"
+            return call(action, external, (method, arguments, keywords), words)
+
+        return request

@@ -1,0 +1,152 @@
+"""A payment gateway: a third party with a ledger.
+
+Source:
+    Stripe API reference, "Idempotent requests" (a key repeats the first answer for at
+    least 24 hours) and "Refunds"; Adyen, "API idempotency" (7 days).
+
+Not modelled:
+    Currencies; partial captures; an idempotency key reused with other arguments while
+    the first request is still running (Stripe answers 409).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from chaosharness.externals.external import Client, OpenExternal
+from chaosharness.externals.request import call
+from chaosharness.kernel.scope import Scope
+from chaosharness.kernel.world import World
+
+
+class Declined(Exception):
+    """The gateway said no: nothing was charged, and asking again changes nothing."""
+
+
+@attrs.frozen
+class Receipt:
+    """What the gateway answers.
+
+    Attributes:
+        id: Number of the entry in the ledger, from 1.
+        method: `charge` or `refund`.
+        order: The business key, as the caller gave it.
+        cents: Amount.
+    """
+
+    id: int
+    method: str
+    order: str
+    cents: int
+
+
+@attrs.frozen
+class Gateway:
+    """A payment gateway with the methods `charge`, `refund` and `find`.
+
+    Args:
+        name: What reports call it.
+        idempotency_keys: True: a repeated key gets the first answer again, for ever.
+            False: keys are ignored. A whole number: remembered for so many ms.
+        declines: `declines(order, cents)` says which charges are refused for good.
+        latency_ms: There and back.
+        timeout_ms: How long a caller waits for an answer.
+        timeout_error: What a caller sees when no answer comes.
+        refused_error: What a caller sees when it is told to come back later.
+    """
+
+    name: str = attrs.field(validator=attrs.validators.instance_of(str))
+    idempotency_keys: bool | int = attrs.field(default=True, kw_only=True)
+    declines: Callable[[str, int], bool] | None = attrs.field(default=None, kw_only=True)
+    latency_ms: int = attrs.field(default=20, validator=attrs.validators.ge(0), kw_only=True)
+    timeout_ms: int = attrs.field(default=10_000, validator=attrs.validators.ge(1), kw_only=True)
+    timeout_error: Callable[[str], BaseException] = attrs.field(default=TimeoutError, kw_only=True)
+    refused_error: Callable[[str], BaseException] = attrs.field(
+        default=ConnectionError, kw_only=True
+    )
+
+    def open(self, world: World) -> OpenGateway:
+        """Return this gateway, with an empty ledger, for one run."""
+        return OpenGateway(self, world)
+
+
+class OpenGateway(OpenExternal):
+    """A payment gateway during one run."""
+
+    def __init__(self, definition: Gateway, world: World) -> None:
+        super().__init__(definition, world, None)  # type: ignore[arg-type]
+        self.gateway = definition
+        self.receipts: list[Receipt] = []
+        self.answers: dict[str, tuple[int, Receipt]] = {}
+
+    def client(self) -> GatewayClient:  # type: ignore[override]
+        """Return what a service calls it by."""
+        return GatewayClient(self)
+
+    def serve(
+        self, caller: Scope, operation: str, attempt: int, request: Any, reply: Callable[..., None]
+    ) -> None:
+        """Charge, refund, or look up."""
+        method, order, cents, key = request
+        if method == "find":
+            reply([one for one in self.receipts if one.order == order], None)
+            return
+        known = self._known(key)
+        if known is not None:
+            reply(known, None)
+            return
+        declines = self.gateway.declines
+        if method == "charge" and declines is not None and declines(order, cents):
+            reply(None, Declined(f"{order}: {cents} cents declined"), happened=False)
+            return
+        receipt = Receipt(len(self.receipts) + 1, method, order, cents)
+        self.receipts.append(receipt)
+        if key is not None:
+            self.answers[key] = (self.world.now, receipt)
+        data = {"method": method, "order": order, "cents": cents, "key": key, "id": receipt.id}
+        self.ledger(caller, operation, attempt, data)
+        reply(receipt, None)
+
+    def _known(self, key: str | None) -> Receipt | None:
+        """Return the first answer to this idempotency key, while it is remembered."""
+        remembered = self.gateway.idempotency_keys
+        if key is None or remembered is False or key not in self.answers:
+            return None
+        since, receipt = self.answers[key]
+        if remembered is not True and self.world.now - since > remembered:
+            return None
+        return receipt
+
+
+class GatewayClient(Client):
+    """A service's access to a gateway. In an `async` handler, await each method."""
+
+    _external: OpenGateway
+
+    def charge(self, order: str, cents: int, *, key: str | None = None) -> Any:
+        """Take money for an order; `key` is the idempotency key. Returns a `Receipt`.
+
+        Raises:
+            Declined: The gateway said no, for good.
+            TimeoutError: No answer: it may have happened.
+            ConnectionError: Refused for now: it did not happen.
+        """
+        return self._ask("charge", order, cents, key)
+
+    def refund(self, order: str, cents: int, *, key: str | None = None) -> Any:
+        """Give money back for an order. Returns a `Receipt`; raises as `charge` does."""
+        return self._ask("refund", order, cents, key)
+
+    def find(self, order: str) -> Any:
+        """Return the receipts of an order, oldest first."""
+        return self._ask("find", order, 0, None)
+
+    def _ask(self, method: str, order: str, cents: int, key: str | None) -> Any:
+        words: dict[str, Any] = {"method": method, "order": order}
+        if method != "find":
+            words |= {"cents": cents, "key": key}
+        action = f"{self._external.name}.{method}"
+        return call(action, self._external, (method, order, cents, key), words)

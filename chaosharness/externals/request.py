@@ -1,0 +1,205 @@
+"""A request and its reply, with everything that can happen to either.
+
+The request travels on its own: a caller that is cancelled, times out or dies does not
+call it back, and what it asked for may still happen. That is how double charges are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from chaosharness.faults import (
+    Crash,
+    Delay,
+    ErrorReply,
+    Fault,
+    LostReply,
+    LostRequest,
+    NetworkPartition,
+    Pause,
+)
+from chaosharness.handlers.port import (
+    Peer,
+    current_scope,
+    cut,
+    refused,
+    strikes,
+    surface,
+    trouble,
+)
+from chaosharness.handlers.script import Resume, Script
+from chaosharness.kernel.scope import Scope
+from chaosharness.kernel.world import World
+
+CALL: Final = surface(
+    before=(Delay, ErrorReply, LostRequest, NetworkPartition),
+    after=(LostReply, Pause, Crash),
+)
+
+Answer = tuple[Any, BaseException | None]
+_NO_ANSWER: Final = object()
+
+
+class Server(Peer, Protocol):
+    """Something that answers requests."""
+
+    latency_ms: int
+
+    def serve(
+        self, caller: Scope, operation: str, attempt: int, request: Any, reply: Callable[..., None]
+    ) -> None:
+        """Do what is asked, now or later, and then call `reply(value, error)` once."""
+
+
+def call(action: str, server: Server, request: Any, words: dict[str, Any]) -> Any:
+    """Pass a port that is a call: its result, or an awaitable of it.
+
+    Args:
+        action: What is asked, for example `bank.charge`.
+        server: Who is asked.
+        request: Passed to `server.serve`.
+        words: What the history shows of the request.
+    """
+    scope = current_scope(action)
+    world = scope.world
+    operation = f"{scope.place}/{action}"
+    attempt = world.reach(operation, scope.entity)
+    if attempt == 1:
+        world.meet(operation, CALL)
+    script = _call(scope, operation, attempt, server, request, words)
+    return scope.colour.drive(script, scope)
+
+
+def _call(
+    scope: Scope,
+    operation: str,
+    attempt: int,
+    server: Server,
+    request: Any,
+    words: dict[str, Any],
+) -> Script[Any]:
+    world = scope.world
+    armed = operation in world.armed
+    delay_ms = 0
+    lost = False
+    if armed:
+        for fault in strikes(scope, operation, "before", attempt):
+            match fault:
+                case ErrorReply():
+                    yield server.latency_ms
+                    raise refused(scope, operation, attempt, server)
+                case LostRequest():
+                    lost = True
+                case Delay():
+                    delay_ms = _delay_ms(world, fault, server)
+                case _:
+                    yield from trouble(scope, fault, server)
+    scope.record("call", operation, attempt, words)
+    journey = Journey(scope, operation, attempt, server, request)
+    journey.lost = lost or cut(scope, server, "out")
+    answer = yield journey.send(delay_ms)
+    if answer is _NO_ANSWER:
+        data = {"outcome": "unknown", "happened": journey.happened}
+        scope.record("reply", operation, attempt, data)
+        raise server.lost(operation)
+    value, error = answer
+    if armed:
+        for fault in journey.stalls:
+            yield from trouble(scope, fault, server)
+    if error is not None:
+        scope.record("reply", operation, attempt, {"outcome": "failed", "error": _words(error)})
+        raise error
+    scope.record("reply", operation, attempt, {"outcome": "ok"})
+    return value
+
+
+def _delay_ms(world: World, fault: Delay, server: Server) -> int:
+    if fault.lasting == "timeout":
+        return server.timeout_ms + 1  # past this very timeout
+    return world.due(fault.lasting) - world.now
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+class Journey:
+    """One request on its way, and its reply on the way back."""
+
+    __slots__ = (
+        "attempt",
+        "cause",
+        "happened",
+        "lost",
+        "operation",
+        "request",
+        "resume",
+        "scope",
+        "server",
+        "stalls",
+        "timeout",
+    )
+
+    def __init__(
+        self, scope: Scope, operation: str, attempt: int, server: Server, request: Any
+    ) -> None:
+        self.scope = scope
+        self.operation = operation
+        self.attempt = attempt
+        self.server = server
+        self.request = request
+        self.cause = scope.cause
+        self.lost = False
+        self.happened = False
+        self.stalls: list[Fault] = []
+        self.resume: Resume | None = None
+        self.timeout: list[Any] | None = None
+
+    def send(self, delay_ms: int) -> Callable[[Resume], None]:
+        """Return the wait that sends the request and ends with its answer, if any."""
+
+        def keep(resume: Resume) -> None:
+            world = self.scope.world
+            self.resume = resume
+            self.timeout = world.timer(self.server.timeout_ms, self._give_up, None, None)
+            if not self.lost:
+                world.after(delay_ms + self.server.latency_ms // 2, self._arrive)
+
+        return keep
+
+    def _give_up(self, _: Any) -> None:
+        resume, self.resume = self.resume, None
+        if resume is not None:
+            resume(_NO_ANSWER)
+
+    def _arrive(self, _: Any) -> None:
+        self.server.serve(self.scope, self.operation, self.attempt, self.request, self._reply)
+
+    def _reply(self, value: Any, error: BaseException | None, happened: bool = True) -> None:
+        """Send the reply back, unless a fault has it lost."""
+        scope = self.scope
+        world = scope.world
+        self.happened = happened
+        if self.operation in world.armed and scope.incarnation.alive:
+            for fault in strikes(scope, self.operation, "after", self.attempt):
+                match fault:
+                    case LostReply():
+                        return
+                    case Crash():
+                        world.crash(scope.incarnation, fault.down, cause=scope.cause)
+                        return
+                    case _:
+                        self.stalls.append(fault)
+        if cut(scope, self.server, "back"):
+            return
+        back_ms = self.server.latency_ms - self.server.latency_ms // 2
+        world.after(back_ms, self._return, (value, error))
+
+    def _return(self, answer: Answer) -> None:
+        resume, self.resume = self.resume, None
+        if resume is None:
+            return  # nobody waits any more: the reply came too late
+        assert self.timeout is not None
+        self.scope.world.agenda.cancel(self.timeout)
+        resume(answer)

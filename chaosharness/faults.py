@@ -1,0 +1,227 @@
+"""What can go wrong, as values.
+
+A fault says what happens and at which site. It says nothing about probability. How
+long it lasts is chosen from the system itself (`next`, `timeout`, `long`) or given in
+whole milliseconds of virtual time.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final, Literal
+
+import attrs
+
+from chaosharness.kernel.site import Site
+from chaosharness.kernel.world import Lasting
+
+LASTINGS: Final = ("next", "timeout", "long")
+
+
+def _lasting(_: object, attribute: attrs.Attribute[Lasting], value: Lasting) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if value not in LASTINGS and not whole:
+        raise ValueError(
+            f"'{attribute.name}' must be one of {', '.join(LASTINGS)}, "
+            f"or whole milliseconds from 0: {value!r}"
+        )
+
+
+def _one_of(*choices: object) -> object:
+    return attrs.validators.in_(choices)
+
+
+def _named(cls: type) -> str:
+    """Spell a class name as words: LostReply → lost reply."""
+    return "".join(f" {c.lower()}" if c.isupper() else c for c in cls.__name__).strip()
+
+
+@attrs.frozen
+class Fault:
+    """What all faults share. Not for use by itself."""
+
+    site: Site
+
+    options: ClassVar[tuple[object, ...]] = ()
+    """The values of the one further field that a search tries, mildest first."""
+
+    option_name: ClassVar[str] = ""
+
+    @property
+    def kind(self) -> str:
+        """The kind as words: `lost reply`."""
+        return _named(type(self))
+
+    @property
+    def option(self) -> object:
+        """The value of the one further field, or None."""
+        return getattr(self, self.option_name) if self.option_name else None
+
+    def __str__(self) -> str:
+        option = f" ({self.option_name} {self.option})" if self.option_name else ""
+        return f"{self.kind} {self.site}{option}"
+
+
+@attrs.frozen
+class Delay(Fault):
+    """A message, a reply or a call takes longer. Order on the same link is kept."""
+
+    lasting: Lasting = attrs.field(default="next", validator=_lasting, kw_only=True)
+    options: ClassVar[tuple[object, ...]] = LASTINGS
+    option_name: ClassVar[str] = "lasting"
+
+
+@attrs.frozen
+class PartitionDelay(Fault):
+    """A log partition lags: every group sees its records later, still in order."""
+
+    lasting: Lasting = attrs.field(default="timeout", validator=_lasting, kw_only=True)
+    options: ClassVar[tuple[object, ...]] = LASTINGS
+    option_name: ClassVar[str] = "lasting"
+
+
+@attrs.frozen
+class Pause(Fault):
+    """The code at this site stalls: garbage collection, slow I/O, a busy machine."""
+
+    lasting: Lasting = attrs.field(default="next", validator=_lasting, kw_only=True)
+    options: ClassVar[tuple[object, ...]] = LASTINGS
+    option_name: ClassVar[str] = "lasting"
+
+
+@attrs.frozen
+class Redeliver(Fault):
+    """The broker hands the message out again although it was handled, or is still being."""
+
+
+@attrs.frozen
+class Duplicate(Fault):
+    """A second copy of the message is stored, as a producer's retry would."""
+
+
+@attrs.frozen
+class Rebalance(Fault):
+    """The consumer group changes hands at this moment; what is not committed comes again."""
+
+
+@attrs.frozen
+class ErrorReply(Fault):
+    """The call is refused with a passing error, and did not happen."""
+
+
+@attrs.frozen
+class LostRequest(Fault):
+    """The request is lost: the call did not happen, and its caller sees a timeout."""
+
+
+@attrs.frozen
+class LostReply(Fault):
+    """The reply is lost: the call did happen, and its caller sees a timeout."""
+
+
+@attrs.frozen
+class FailedCommit(Fault):
+    """COMMIT answers with an error.
+
+    `outcome` is what really happened: `rolled-back`, or `committed` (the connection broke
+    after the server had done it).
+    """
+
+    outcome: Literal["rolled-back", "committed"] = attrs.field(
+        default="rolled-back",
+        validator=attrs.validators.in_(("rolled-back", "committed")),
+        kw_only=True,
+    )
+    options: ClassVar[tuple[object, ...]] = ("rolled-back", "committed")
+    option_name: ClassVar[str] = "outcome"
+
+
+@attrs.frozen
+class StoreOutage(Fault):
+    """A store refuses every operation for a while."""
+
+    lasting: Lasting = attrs.field(default="timeout", validator=_lasting, kw_only=True)
+    options: ClassVar[tuple[object, ...]] = LASTINGS
+    option_name: ClassVar[str] = "lasting"
+
+
+@attrs.frozen
+class NetworkPartition(Fault):
+    """The service at this site and the peer of this operation cannot talk for a while.
+
+    `way` is `both`, `out` (requests are lost) or `back` (replies are lost).
+    """
+
+    way: str = attrs.field(
+        default="both", validator=attrs.validators.in_(("both", "out", "back")), kw_only=True
+    )
+    lasting: Lasting = attrs.field(default="timeout", validator=_lasting, kw_only=True)
+    options: ClassVar[tuple[object, ...]] = ("both", "out", "back")
+    option_name: ClassVar[str] = "way"
+
+
+@attrs.frozen
+class Poison(Fault):
+    """A message nobody can read is stored just ahead of this one."""
+
+    content: Literal["garbage", "unknown-schema"] = attrs.field(
+        default="garbage",
+        validator=attrs.validators.in_(("garbage", "unknown-schema")),
+        kw_only=True,
+    )
+    options: ClassVar[tuple[object, ...]] = ("garbage", "unknown-schema")
+    option_name: ClassVar[str] = "content"
+
+
+@attrs.frozen
+class ClockSkew(Fault):
+    """The clock of this replica is off from its start, by whole milliseconds."""
+
+    skew_ms: int = attrs.field(default=1_000, kw_only=True)
+    options: ClassVar[tuple[object, ...]] = (1_000, -1_000, 3_600_000, -3_600_000)
+    option_name: ClassVar[str] = "skew_ms"
+
+
+@attrs.frozen
+class Redeploy(Fault):
+    """This replica is replaced by one that runs the other version of the service."""
+
+
+@attrs.frozen
+class Crash(Fault):
+    """The incarnation dies here; its memory is lost, and it restarts after a while.
+
+    `down` is how long it stays down; `long` means until the calm.
+    """
+
+    down: Lasting = attrs.field(default="next", validator=_lasting, kw_only=True)
+    options: ClassVar[tuple[object, ...]] = LASTINGS
+    option_name: ClassVar[str] = "down"
+
+
+@attrs.frozen
+class LostWrites(Fault):
+    """A power failure: what the store had not synced is gone, and the service restarts."""
+
+
+FAULTS: Final[tuple[type[Fault], ...]] = (
+    Delay,
+    PartitionDelay,
+    Pause,
+    Redeliver,
+    Duplicate,
+    Rebalance,
+    ErrorReply,
+    LostRequest,
+    LostReply,
+    FailedCommit,
+    StoreOutage,
+    NetworkPartition,
+    Poison,
+    ClockSkew,
+    Redeploy,
+    Crash,
+    LostWrites,
+)
+"""Every kind of fault, mildest first: shrinking prefers the earlier ones."""
+
+KIND_BY_NAME: Final = {_named(kind): kind for kind in FAULTS}

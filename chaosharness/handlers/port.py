@@ -1,0 +1,328 @@
+"""Ports: every effect of a handler passes one, and each is a site.
+
+`operate` is the whole of it: count the attempt, let the faults of this site strike,
+have the effect, let the faults after it strike. On the way where nothing is armed it
+is a dozen lines; everything slow lives in `_careful`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Literal, Protocol
+
+import attrs
+
+from chaosharness.errors import Abandoned, InvalidDefinition
+from chaosharness.faults import (
+    Crash,
+    Delay,
+    ErrorReply,
+    Fault,
+    LostReply,
+    LostRequest,
+    LostWrites,
+    NetworkPartition,
+    Pause,
+)
+from chaosharness.handlers.script import NEVER, Resume, Script
+from chaosharness.kernel.scope import SCOPE, Scope
+from chaosharness.kernel.site import Phase
+from chaosharness.kernel.world import Lasting
+
+Kinds = tuple[type[Fault], ...]
+
+
+@attrs.frozen
+class Surface:
+    """Which faults may strike at one kind of operation.
+
+    Attributes:
+        before: Legal before the operation takes effect.
+        after: Legal once it has.
+        searched_before: Those of `before` that a search tries. The rest are legal, and
+            written by hand they strike, but each is the same as another that is tried:
+            a crash before an operation equals one after the previous effect.
+        searched_after: Likewise, of `after`.
+    """
+
+    before: Kinds = ()
+    after: Kinds = ()
+    searched_before: Kinds = ()
+    searched_after: Kinds = ()
+
+
+def surface(*, before: Kinds = (), after: Kinds = (), also: Kinds = ()) -> Surface:
+    """Build a surface; `also` is legal on both sides, but the same as a fault elsewhere."""
+    return Surface((*before, *also), (*after, *also), before, after)
+
+
+READ: Final = surface(after=(Pause,), also=(Crash,))
+WRITE: Final = surface(after=(Pause,), also=(Crash,))
+HANDLE: Final = surface(before=(Crash,), also=(Pause,))
+SLEEP: Final = surface(after=(Crash,), also=(Pause,))
+NOTE: Final = surface(also=(Crash, Pause))
+
+
+class Peer(Protocol):
+    """What stands at the other end of a port, and how its caller learns of trouble."""
+
+    name: str
+    timeout_ms: int
+
+    def lost(self, operation: str) -> BaseException:
+        """Return what the caller sees when a request or its reply is lost."""
+
+    def refused(self, operation: str) -> BaseException:
+        """Return what the caller sees when it is told that nothing happened."""
+
+    def lose_writes(self, scope: Scope) -> None:
+        """Forget what was not synced, at a power failure; nothing by default."""
+
+
+class Ready:
+    """An awaitable that is done already: what an effect without a wait gives to `async`."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __await__(self) -> Any:
+        return self.value
+        yield
+
+
+class Failed:
+    """An awaitable that raises: an error must come at the `await`, as it would for real."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __await__(self) -> Any:
+        raise self.error
+        yield
+
+
+def current_scope(what: str) -> Scope:
+    """Return the scope of the running code.
+
+    Raises:
+        InvalidDefinition: The port is used outside a run.
+        Abandoned: The incarnation has died: this code runs on by accident.
+    """
+    try:
+        scope = SCOPE.get()
+    except LookupError:
+        raise InvalidDefinition(
+            f"{what} was used outside a run. Ports work only in code that the harness runs: "
+            "a handler, a service's main loop, or the function that builds the service."
+        ) from None
+    world = scope.world
+    if not scope.incarnation.alive or world.ending is not None:
+        raise Abandoned(scope.incarnation.label)
+    scope.steps += 1
+    if scope.steps > world.budget.steps_max:
+        world.end("spinning", f"{scope.place} passed {scope.steps - 1:,} ports in one go")
+        raise Abandoned(scope.incarnation.label)
+    return scope
+
+
+def operate(
+    action: str,
+    effect: Callable[[Scope, str, int, Any], Any],
+    argument: Any,
+    peer: Peer,
+    surface: Surface,
+    blocking: bool = False,
+) -> Any:
+    """Pass a port: have an effect that takes no time, with the faults of its site.
+
+    Args:
+        action: What is done, for example `bank.charge`: the end of the operation's name.
+        effect: `effect(scope, operation, attempt, argument)` does it, records it, and
+            returns the result.
+        argument: Passed through to `effect`.
+        peer: The other end: its name, and the errors its callers see.
+        surface: Which faults may strike here.
+        blocking: True where an `async` caller calls without `await` (a sqlite3 cursor).
+
+    Returns:
+        The result of `effect`; in an `async` handler, unless `blocking`, an awaitable.
+    """
+    scope = current_scope(action)
+    world = scope.world
+    operation = f"{scope.place}/{action}"
+    key = (operation, scope.entity)
+    attempt = world.counts.get(key, 0) + 1
+    world.counts[key] = attempt
+    if attempt == 1:
+        world.meet(operation, surface)
+    if operation in world.armed or world.unreachable:
+        script = _careful(scope, operation, attempt, effect, argument, peer)
+        if blocking:
+            return scope.colour.block(script, scope)
+        return scope.colour.drive(script, scope)
+    if blocking or not scope.colour.is_async:
+        return effect(scope, operation, attempt, argument)
+    try:
+        return Ready(effect(scope, operation, attempt, argument))
+    except Exception as error:
+        return Failed(error)
+
+
+def _careful(
+    scope: Scope,
+    operation: str,
+    attempt: int,
+    effect: Callable[[Scope, str, int, Any], Any],
+    argument: Any,
+    peer: Peer,
+) -> Script[Any]:
+    """Have an effect at a site where a fault is armed, or while the network is cut.
+
+    Faults that change the effect itself (a poison message, a failed commit) are left in
+    `scope.struck` for the effect to read.
+    """
+    for fault in strikes(scope, operation, "before", attempt):
+        if isinstance(fault, ErrorReply):
+            raise refused(scope, operation, attempt, peer)
+        if isinstance(fault, LostRequest):
+            raise (yield from lost(scope, operation, attempt, peer, happened=False))
+        yield from trouble(scope, fault, peer)
+    if cut(scope, peer, "out"):
+        raise (yield from lost(scope, operation, attempt, peer, happened=False))
+    try:
+        result = effect(scope, operation, attempt, argument)
+    finally:
+        scope.struck = ()
+    for fault in strikes(scope, operation, "after", attempt):
+        if isinstance(fault, LostReply):
+            raise (yield from lost(scope, operation, attempt, peer, happened=True))
+        yield from trouble(scope, fault, peer)
+    if cut(scope, peer, "back"):
+        raise (yield from lost(scope, operation, attempt, peer, happened=True))
+    return result
+
+
+def strikes(scope: Scope, operation: str, phase: Phase, attempt: int) -> list[Any]:
+    """Return the faults that strike at this site, and record them in this scope."""
+    world = scope.world
+    struck = world.strikes(operation, phase, scope.entity, attempt)
+    for fault in struck:
+        scope.record("fault", operation, attempt, {"fault": str(fault)})
+    return struck
+
+
+def trouble(scope: Scope, fault: Fault, peer: Peer) -> Script[None]:
+    """Suffer a fault that any code can suffer; leave the others to the effect."""
+    match fault:
+        case Crash():
+            yield from crash(scope, fault.down)
+        case LostWrites():
+            peer.lose_writes(scope)
+            yield from crash(scope, "next")
+        case Pause() | Delay():
+            yield from wait_until(scope, scope.world.due(fault.lasting))
+        case NetworkPartition():
+            scope.world.part(scope.incarnation.service, peer.name, fault.way, fault.lasting)
+        case _:
+            scope.struck = (*scope.struck, fault)
+
+
+def crash(scope: Scope, down: Lasting) -> Script[None]:
+    """Kill the incarnation of this scope, and never go on."""
+    scope.world.crash(scope.incarnation, down, cause=scope.cause)
+    yield NEVER
+
+
+def wait_until(scope: Scope, due_ms: int) -> Script[None]:
+    """Stall until a moment, or until the calm, whichever comes first."""
+    world = scope.world
+    if not world.chaos or due_ms <= world.now:
+        return
+
+    def keep(resume: Resume) -> None:
+        world.agenda.add(due_ms, resume)
+        world.at_calm(lambda: resume(None))
+
+    yield keep
+
+
+def lost(
+    scope: Scope, operation: str, attempt: int, peer: Peer, *, happened: bool
+) -> Script[BaseException]:
+    """Wait for the timeout of a call without an answer; return the error it ends in."""
+    yield peer.timeout_ms
+    data = {"outcome": "unknown", "happened": happened}
+    scope.record("reply", operation, attempt, data)
+    return peer.lost(operation)
+
+
+def refused(scope: Scope, operation: str, attempt: int, peer: Peer) -> BaseException:
+    """Return the error of a call that was told nothing happened."""
+    scope.record("reply", operation, attempt, {"outcome": "failed", "happened": False})
+    return peer.refused(operation)
+
+
+def cut(scope: Scope, peer: Peer, way: Literal["out", "back"]) -> bool:
+    """Say whether requests to this peer (`out`), or its replies (`back`), are lost now."""
+    unreachable = scope.world.unreachable
+    if not unreachable:
+        return False
+    pair = (scope.incarnation.service, peer.name)
+    return (pair if way == "out" else pair[::-1]) in unreachable
+
+
+def sleep(seconds: float) -> Any:
+    """Let virtual time pass: blocks a plain function, is awaited by a coroutine."""
+    if seconds < 0:
+        raise ValueError(f"cannot sleep for {seconds} s")
+    scope = current_scope("sleep")
+    world = scope.world
+    operation = f"{scope.place}/sleep"
+    attempt = world.reach(operation, scope.entity)
+    if attempt == 1:
+        world.meet(operation, SLEEP)
+    script = _sleep(scope, operation, attempt, round(seconds * 1000))
+    return scope.colour.drive(script, scope)
+
+
+def _sleep(scope: Scope, operation: str, attempt: int, delay_ms: int) -> Script[None]:
+    world = scope.world
+
+    def keep(resume: Resume) -> None:
+        world.timer(delay_ms, wake, resume, scope)
+
+    def wake(resume: Resume) -> None:
+        scope.woke_at = world.effects
+        resume(None)
+
+    scope.record("sleep", operation, attempt, {"ms": delay_ms})
+    yield keep
+    scope.record("wake", operation, attempt, None)
+    for fault in strikes(scope, operation, "after", attempt):
+        yield from trouble(scope, fault, NOBODY)
+
+
+@attrs.frozen
+class Nobody:
+    """The peer of an operation that has none."""
+
+    name: str = ""
+    timeout_ms: int = 0
+
+    def lost(self, operation: str) -> BaseException:
+        """Return a timeout: never used, since nothing is asked of nobody."""
+        return TimeoutError(operation)
+
+    def refused(self, operation: str) -> BaseException:
+        """Return a refusal: never used, since nothing is asked of nobody."""
+        return ConnectionError(operation)
+
+    def lose_writes(self, scope: Scope) -> None:
+        """Lose nothing."""
+
+
+NOBODY: Final = Nobody()

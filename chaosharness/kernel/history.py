@@ -1,0 +1,190 @@
+"""What happened, in order, each event with the one that caused it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, overload
+
+import attrs
+
+RawEvent = tuple[int, str, str, str, int, int, int, Any]
+"""`(at_ms, kind, actor, operation, entity, attempt, cause, data)`: cheap to append.
+
+`data` is a dict of plain values, or None. Bytes are allowed and are exported as text.
+"""
+
+KINDS: Final = {
+    "arrive": "a workload item enters the system",
+    "start": "an incarnation of a service is built",
+    "publish": "a broker stored a message",
+    "deliver": "a broker handed a message to one consumer",
+    "handled": "a handler returned",
+    "raised": "a handler raised",
+    "ack": "a consumer settled a message: acknowledged, or its offset committed",
+    "nack": "a consumer gave a message back, or refused it",
+    "dead": "a message was dead-lettered, or dropped by its broker",
+    "poll": "a consumer asked for messages and got some",
+    "call": "a request left its caller",
+    "effect": "a third party did something that counts: an entry in its ledger",
+    "reply": "a caller learned the outcome of its call: ok, failed or unknown",
+    "read": "a store was read",
+    "write": "a store was written, inside a transaction",
+    "commit": "a transaction became durable",
+    "rollback": "a transaction was undone",
+    "sleep": "code asked to be woken later",
+    "wake": "a timer went off",
+    "note": "the system under test said something about itself",
+    "fault": "a fault of the schedule struck",
+    "crash": "an incarnation died",
+    "rebalance": "a consumer group changed hands",
+    "state": "what a store or third party holds when the run is over",
+    "phase": "chaos ended, calm began",
+    "end": "the run is over; data says why",
+}
+
+
+@attrs.frozen
+class Event:
+    """One thing that happened.
+
+    Attributes:
+        index: Position in the history, from 0.
+        at_ms: Virtual time in whole milliseconds since the start of the run.
+        kind: One of `KINDS`.
+        actor: Who did it: `payments#1` (replica 1), `payments#1/2` (its second
+            incarnation), or the name of a broker, store or third party.
+        operation: The operation of the site, for example
+            `payments.on_order_created/bank.charge`; empty where no fault can strike.
+        entity: Number of the workload item at the causal root, from 1; 0 for none.
+        attempt: How often this operation had been reached for this entity, from 1.
+        cause: Index of the event that led to this one; -1 for a root.
+        data: What else is known, as plain values.
+    """
+
+    index: int
+    at_ms: int
+    kind: str
+    actor: str
+    operation: str
+    entity: int
+    attempt: int
+    cause: int
+    data: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        words = " ".join(f"{name}={plain(value)}" for name, value in self.data.items())
+        what = self.operation or self.actor
+        return f"e{self.index} {self.at_ms / 1000:.3f}s {self.kind} {what} {words}".rstrip()
+
+
+class History(Sequence[Event]):
+    """The events of one run, oldest first. Reading it never changes it.
+
+    Holds raw tuples, and makes an `Event` only when one is asked for: a run of a
+    million deliveries costs no more objects than it must.
+    """
+
+    __slots__ = ("raw",)
+
+    def __init__(self, raw: list[RawEvent] | None = None) -> None:
+        self.raw: list[RawEvent] = [] if raw is None else raw
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    @overload
+    def __getitem__(self, index: int) -> Event: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Event]: ...
+    def __getitem__(self, index: int | slice) -> Event | Sequence[Event]:
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self.raw)))]
+        if index < 0:
+            index += len(self.raw)
+        *head, data = self.raw[index]
+        return Event(index, *head, data or {})
+
+    def __iter__(self) -> Iterator[Event]:
+        for index, (*head, data) in enumerate(self.raw):
+            yield Event(index, *head, data or {})
+
+    def of(self, *kinds: str) -> Iterator[Event]:
+        """Yield the events of these kinds, oldest first."""
+        wanted = frozenset(kinds)
+        unknown = wanted - KINDS.keys()
+        if unknown:
+            raise ValueError(f"no such kind of event: {sorted(unknown)}; known: {sorted(KINDS)}")
+        for index, raw in enumerate(self.raw):
+            if raw[1] in wanted:
+                yield self[index]
+
+    def causes(self, index: int) -> Iterator[Event]:
+        """Yield the event at `index` and what led to it, newest first, back to its root."""
+        while index >= 0:
+            event = self[index]
+            yield event
+            assert event.cause < index, "a cause must come before its effect"
+            index = event.cause
+
+    def happened_before(self, first: int, second: int) -> bool:
+        """Say whether event `first` is among the causes of event `second`."""
+        while second > first:
+            second = self.raw[second][6]
+        return first == second
+
+    def digest(self) -> str:
+        """Return 16 hexadecimal digits that differ when any event differs."""
+        digest = hashlib.blake2b(digest_size=8)
+        for raw in self.raw:
+            digest.update(encode(raw))
+        return digest.hexdigest()
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return the events as plain values, bytes as text."""
+        return [
+            {
+                "at_ms": event.at_ms,
+                "kind": event.kind,
+                "actor": event.actor,
+                "operation": event.operation,
+                "entity": event.entity,
+                "attempt": event.attempt,
+                "cause": event.cause,
+                "data": {name: plain(value) for name, value in event.data.items()},
+            }
+            for event in self
+        ]
+
+    @classmethod
+    def from_json(cls, values: Sequence[Mapping[str, Any]]) -> History:
+        """Read what `to_json` wrote."""
+        names = ("at_ms", "kind", "actor", "operation", "entity", "attempt", "cause", "data")
+        return cls([tuple(value[name] for name in names) for value in values])  # type: ignore[misc]
+
+
+def plain(value: Any) -> Any:
+    """Return a value that JSON can hold: bytes become text, the unknown its `repr`."""
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case bytes():
+            return value.decode("utf-8", "backslashreplace")
+        case Mapping():
+            return {str(name): plain(item) for name, item in value.items()}
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case set() | frozenset():
+            return sorted((plain(item) for item in value), key=repr)
+        case _:
+            return f"<{type(value).__module__}.{type(value).__qualname__}>"
+
+
+def encode(raw: RawEvent) -> bytes:
+    """Write one event in one canonical spelling, for the digest."""
+    *head, data = raw
+    text = json.dumps(
+        [*head, plain(data)], sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    )
+    return text.encode("utf-8", "surrogatepass") + b"\n"

@@ -1,0 +1,107 @@
+"""On whose behalf code runs: which service, which handler, which workload item, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chaosharness.kernel.world import World
+
+
+class Incarnation:
+    """One life of one replica of a service, between two crashes.
+
+    When it dies its ports refuse, its connections drop (`on_death`), and whatever code
+    it was running is kept, unfinished, until the end of the run (`kept`).
+    """
+
+    __slots__ = (
+        "alive",
+        "kept",
+        "label",
+        "number",
+        "on_death",
+        "replica",
+        "restart",
+        "service",
+        "skew_ms",
+        "world",
+    )
+
+    def __init__(self, world: World, service: str, replica: int, number: int) -> None:
+        self.world = world
+        self.service = service
+        self.replica = replica
+        self.number = number
+        self.label = f"{service}#{replica}" if number == 1 else f"{service}#{replica}/{number}"
+        self.alive = True
+        self.skew_ms = 0
+        self.on_death: list[Callable[[], None]] = []
+        self.restart: Callable[[], None] | None = None
+        self.kept: list[Any] = []
+
+    def __repr__(self) -> str:
+        return f"<incarnation {self.label}{'' if self.alive else ', dead'}>"
+
+
+class Scope:
+    """The causal context of running code: a handler run, a service's main loop, a relay.
+
+    `cause` moves along: it is the last event of this scope, so that the history holds
+    the order of the program as well as the edges between services.
+    """
+
+    __slots__ = (
+        "cause",
+        "colour",
+        "draws",
+        "entity",
+        "hops",
+        "incarnation",
+        "place",
+        "steps",
+        "struck",
+        "woke_at",
+        "world",
+    )
+
+    def __init__(
+        self, incarnation: Incarnation, place: str, entity: int, cause: int, colour: Any
+    ) -> None:
+        self.world = incarnation.world
+        self.incarnation = incarnation
+        self.place = place
+        self.entity = entity
+        self.cause = cause
+        self.colour = colour
+        self.hops = 0
+        self.steps = 0
+        self.draws = 0
+        self.struck: tuple[Any, ...] = ()
+        self.woke_at = -1
+
+    def record(self, kind: str, operation: str, attempt: int, data: Any) -> int:
+        """Add an event of this scope to the history, caused by the scope's last one."""
+        world = self.world
+        raw = world.raw
+        index = len(raw)
+        raw.append(
+            (
+                world.now,
+                kind,
+                self.incarnation.label,
+                operation,
+                self.entity,
+                attempt,
+                self.cause,
+                data,
+            )
+        )
+        self.cause = index
+        return index
+
+
+SCOPE: ContextVar[Scope] = ContextVar("chaosharness.scope")
+"""The scope of the code that runs now. Tasks inherit it, in asyncio and in trio."""

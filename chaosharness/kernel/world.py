@@ -1,0 +1,415 @@
+"""One run: virtual time, the order of things, and where a fault may strike.
+
+The loop pops what is due, earliest first, and stops when the system is quiet in calm,
+when a budget is spent, or when something can never go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from heapq import heappop
+from typing import Any, Final, Literal
+
+import attrs
+
+from chaosharness.kernel.agenda import ACTION, ARGUMENT, DUE, WAITER, Agenda, Entry
+from chaosharness.kernel.history import History, RawEvent
+from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.kernel.site import Phase, Site
+
+Lasting = Literal["next", "timeout", "long"] | int
+"""How long trouble lasts, chosen from the system itself, or in whole milliseconds.
+
+`next`: until just after the next thing that happens elsewhere. `timeout`: just past the
+next timer that is running. `long`: past every timeout the system is known to have.
+"""
+
+WORLD: Final = "world"
+BACKGROUND: Final = object()
+"""The waiter of a timer that watches over something and never keeps a system from quiet."""
+
+LONG_MS_MIN: Final = 600_000
+
+Verdict = Literal["quiet", "stuck", "budget", "spinning"]
+
+
+@attrs.frozen(kw_only=True)
+class Budget:
+    """How much one run may use before it is called off with a verdict.
+
+    Attributes:
+        events_max: Events in the history.
+        chaos_ms: Virtual time after which faults stop and calm begins, quiet or not.
+        calm_ms: Virtual time the system then has to become quiet.
+        deliveries_max: Deliveries of one message to one consumer group or queue.
+        hops_max: Messages in a row, each caused by the one before (an event cycle).
+        steps_max: Ports that one handler run may pass without virtual time moving.
+    """
+
+    events_max: int = attrs.field(default=100_000, validator=attrs.validators.ge(1))
+    chaos_ms: int = attrs.field(default=7_200_000, validator=attrs.validators.ge(1))
+    calm_ms: int = attrs.field(default=86_400_000, validator=attrs.validators.ge(1))
+    deliveries_max: int = attrs.field(default=200, validator=attrs.validators.ge(1))
+    hops_max: int = attrs.field(default=100, validator=attrs.validators.ge(1))
+    steps_max: int = attrs.field(default=5_000, validator=attrs.validators.ge(1))
+
+
+@attrs.frozen
+class Ending:
+    """How a run ended.
+
+    Attributes:
+        verdict: `quiet` is the good one. `stuck`: somebody waits for what can never
+            come. `budget`: it would have gone on. `spinning`: code that reaches no port.
+        reason: One sentence that names the culprit, empty when quiet.
+    """
+
+    verdict: Verdict
+    reason: str = ""
+
+
+@attrs.define
+class Armed:
+    """A fault of the schedule, waiting for its site."""
+
+    site: Site
+    fault: Any
+    struck: bool = False
+
+
+class Once:
+    """Does something at the first call, and nothing at any later one."""
+
+    __slots__ = ("action",)
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        self.action: Callable[[], None] | None = action
+
+    def __call__(self, _: Any = None) -> None:
+        if self.action is not None:
+            action, self.action = self.action, None
+            action()
+
+
+class World:
+    """Everything one run shares. Made anew for each run; nothing survives it."""
+
+    __slots__ = (
+        "_armed",
+        "_at_calm",
+        "agenda",
+        "armed",
+        "budget",
+        "calm_since",
+        "chaos",
+        "counts",
+        "effects",
+        "ending",
+        "entities",
+        "error",
+        "in_flight",
+        "incarnations",
+        "longest_ms",
+        "now",
+        "on_advance",
+        "on_armed",
+        "on_network",
+        "raw",
+        "states",
+        "surfaces",
+        "unreachable",
+    )
+
+    def __init__(self, *, budget: Budget, armed: Sequence[Armed] = ()) -> None:
+        self.now = 0
+        self.raw: list[RawEvent] = []
+        self.agenda = Agenda()
+        self.budget = budget
+        self.counts: dict[tuple[str, int], int] = {}
+        self.armed: dict[str, list[Armed]] = {}
+        for one in armed:
+            self.armed.setdefault(one.site.operation, []).append(one)
+        self._armed = tuple(armed)
+        self._at_calm: list[Callable[[], None]] = []
+        self.chaos = True
+        self.calm_since = 0
+        self.effects = 0
+        self.ending: Ending | None = None
+        self.entities: dict[Hashable, int] = {}
+        self.in_flight: dict[Scope, str] = {}
+        self.incarnations: list[Incarnation] = []
+        self.longest_ms = LONG_MS_MIN
+        self.on_advance: Callable[[int], None] | None = None
+        self.error: Exception | None = None
+        self.on_armed: Callable[[str, Any], None] | None = None
+        self.on_network: list[Callable[[], None]] = []
+        self.states: dict[str, Any] = {}
+        self.surfaces: dict[str, Any] = {}
+        self.unreachable: set[tuple[str, str]] = set()
+
+    # ---- history
+
+    @property
+    def history(self) -> History:
+        """The events so far."""
+        return History(self.raw)
+
+    def record(
+        self,
+        kind: str,
+        actor: str,
+        *,
+        operation: str = "",
+        entity: int = 0,
+        attempt: int = 0,
+        cause: int = -1,
+        data: Any = None,
+    ) -> int:
+        """Add an event that no scope did (a broker, the world itself); return its index."""
+        index = len(self.raw)
+        assert cause < index
+        self.raw.append((self.now, kind, actor, operation, entity, attempt, cause, data))
+        return index
+
+    # ---- time
+
+    def after(self, delay_ms: int, action: Callable[[Any], None], argument: Any = None) -> Entry:
+        """Do `action(argument)` when `delay_ms` have passed."""
+        assert delay_ms >= 0
+        return self.agenda.add(self.now + delay_ms, action, argument)
+
+    def timer(
+        self, delay_ms: int, action: Callable[[Any], None], argument: Any, waiter: Scope | None
+    ) -> Entry:
+        """Like `after`, for a timer that user code asked for; `waiter` is who sleeps."""
+        assert delay_ms >= 0
+        return self.agenda.add(self.now + delay_ms, action, argument, waiter or False)
+
+    def know_timeout(self, timeout_ms: int) -> None:
+        """Remember a timeout of the system, so that `long` lasts longer than it."""
+        if timeout_ms > self.longest_ms:
+            self.longest_ms = timeout_ms
+
+    def due(self, lasting: Lasting) -> int:
+        """Return the virtual time at which trouble that begins now is over."""
+        if isinstance(lasting, int):
+            return self.now + lasting
+        if lasting != "long":
+            timers_only = lasting == "timeout"
+            for entry in self.agenda.pending():
+                if timers_only and (entry[WAITER] is None or entry[DUE] <= self.now):
+                    continue
+                return int(entry[DUE]) + timers_only
+        return self.now + 2 * self.longest_ms + 1
+
+    # ---- sites
+
+    def reach(self, operation: str, entity: int) -> int:
+        """Count that an operation is reached for an entity; return which attempt this is."""
+        key = (operation, entity)
+        self.counts[key] = attempt = self.counts.get(key, 0) + 1
+        return attempt
+
+    def meet(self, operation: str, surface: Any) -> None:
+        """Learn, at its first attempt for an entity, what may go wrong at an operation."""
+        if operation not in self.surfaces:
+            self.surfaces[operation] = surface
+            if operation in self.armed and self.on_armed is not None:
+                self.on_armed(operation, surface)
+
+    def refuse(self, error: Exception) -> None:
+        """Call the run off because its input is wrong: the caller of the run gets `error`."""
+        if self.error is None:
+            self.error = error
+        self.end("stuck", str(error))
+
+    def strikes(self, operation: str, phase: Phase, entity: int, attempt: int) -> list[Any]:
+        """Return the faults that strike at this site, in the schedule's order."""
+        if not self.chaos:
+            return []
+        struck = []
+        for one in self.armed.get(operation, ()):
+            site = one.site
+            if (site.phase, site.entity, site.attempt) == (phase, entity, attempt):
+                one.struck = True
+                struck.append(one.fault)
+        return struck
+
+    def unused(self) -> list[Any]:
+        """Return the faults that found no site."""
+        return [one.fault for one in self._armed if not one.struck]
+
+    def entity_for(self, key: Hashable, entity: int) -> int:
+        """Return the workload item that a business key belongs to.
+
+        The first item to use a key owns it. That is how a relay which reads rows from a
+        table, on behalf of nobody, gets the item of the row it publishes.
+        """
+        if key is None:
+            return entity
+        if entity:
+            return entity if self.entities.setdefault(key, entity) else entity
+        return self.entities.get(key, 0)
+
+    # ---- crashes and cuts
+
+    def crash(self, incarnation: Incarnation, down: Lasting, *, cause: int) -> None:
+        """Kill an incarnation: its ports refuse from now on; then its connections drop."""
+        if not incarnation.alive:
+            return
+        incarnation.alive = False
+        self.effects += 1
+        self.record("crash", incarnation.label, cause=cause, data={"down": down})
+        for scope in [one for one in self.in_flight if one.incarnation is incarnation]:
+            del self.in_flight[scope]
+        for hook in incarnation.on_death:
+            hook()
+        if incarnation.restart is None:
+            return
+        once = Once(incarnation.restart)
+        if down != "long" and self.chaos:
+            self.agenda.add(max(self.due(down), self.now + 1), once)
+        if self.chaos:
+            self.at_calm(once)
+        else:
+            self.after(1, once)
+
+    def part(self, service: str, peer: str, way: str, lasting: Lasting) -> None:
+        """Cut the network between a service and a peer, until it heals or calm begins."""
+        pairs = {(service, peer)} if way != "back" else set()
+        if way != "out":
+            pairs.add((peer, service))
+        self.unreachable |= pairs
+        due_ms = self.due(lasting)
+        self.network_changed()
+        self.agenda.add(due_ms, self._heal, pairs)
+
+    def _heal(self, pairs: set[tuple[str, str]]) -> None:
+        if pairs & self.unreachable:
+            self.unreachable -= pairs
+            self.network_changed()
+
+    def network_changed(self) -> None:
+        """Tell whoever keeps connections that who can reach whom has changed."""
+        self.effects += 1
+        for hook in self.on_network:
+            hook()
+
+    # ---- chaos, then calm
+
+    def at_calm(self, action: Callable[[], None]) -> None:
+        """Do this when the faults stop: heal, restart, let go. Called once, in order."""
+        self._at_calm.append(action)
+
+    def _begin_calm(self) -> None:
+        assert self.chaos
+        self.chaos = False
+        self.calm_since = self.now
+        self.effects += 1
+        self.record("phase", WORLD, data={"phase": "calm"})
+        if self.unreachable:
+            self.unreachable.clear()
+            self.network_changed()
+        actions, self._at_calm = self._at_calm, []
+        for action in actions:
+            action()
+
+    # ---- the loop
+
+    def end(self, verdict: Verdict, reason: str = "") -> None:
+        """Call the run off after the present step. The first reason given stands."""
+        if self.ending is None:
+            self.ending = Ending(verdict, reason)
+
+    def run(self) -> Ending:
+        """Run until quiet in calm, or until the run is called off."""
+        self._run_phase(self.budget.chaos_ms)
+        if self.ending is None:
+            self._begin_calm()
+            if not self._run_phase(self.now + self.budget.calm_ms):
+                self.end("budget", self._never_quiet())
+        if self.ending is None:
+            self.end(*self._settled())
+        assert self.ending is not None
+        data = {"verdict": self.ending.verdict, "reason": self.ending.reason}
+        self.record("end", WORLD, data=data)
+        return self.ending
+
+    def _run_phase(self, until_ms: int) -> bool:
+        """Run until quiet (True), the deadline, or the end of the run."""
+        entries = self.agenda.entries
+        raw = self.raw
+        events_max = self.budget.events_max
+        advance = self.on_advance
+        while entries:
+            due, _, action, argument, waiter = entry = heappop(entries)
+            if action is None:
+                continue
+            if due > self.now:
+                if due > until_ms:
+                    entries.append(entry)  # put back as a heap: the rest is due later still
+                    entries.sort()
+                    self.now = until_ms
+                    return False
+                self.now = due
+                if advance is not None:
+                    advance(due)
+            if waiter is not None and self._idle(entry):
+                entries.append(entry)
+                entries.sort()
+                return True
+            entry[ACTION] = None  # from now on cancelling it is a no-op
+            action(argument)
+            if self.ending is not None:
+                return False
+            if len(raw) > events_max:
+                self.end("budget", self._too_many_events())
+                return False
+        return True
+
+    def _idle(self, popped: Entry) -> bool:
+        """Say whether only sleepers are left whose waking changed nothing the last time."""
+        effects = self.effects
+        if self.in_flight:
+            return False
+        for entry in (popped, *self.agenda.entries):
+            waiter = entry[WAITER]
+            if entry[ACTION] is None or waiter is BACKGROUND:
+                continue
+            if not waiter or waiter.woke_at != effects:
+                return False
+        return True
+
+    # ---- verdicts
+
+    def _settled(self) -> tuple[Verdict, str]:
+        if self.in_flight:
+            place = next(iter(self.in_flight.values()))
+            return "stuck", f"{place} waits for something that can never come"
+        return "quiet", ""
+
+    def _never_quiet(self) -> str:
+        calm_s = self.budget.calm_ms / 1000
+        return f"not quiet after {calm_s:,.0f} s of calm; last active: {self._busiest()}"
+
+    def _too_many_events(self) -> str:
+        return f"more than {self.budget.events_max:,} events; most active: {self._busiest()}"
+
+    def _busiest(self) -> str:
+        """Name the operation seen most often among the last events."""
+        counts: dict[str, int] = {}
+        for raw in self.raw[-1000:]:
+            if name := raw[3] or raw[2]:
+                counts[name] = counts.get(name, 0) + 1
+        return max(counts, key=lambda name: (counts[name], name), default="nothing")
+
+
+__all__ = [
+    "ARGUMENT",
+    "Armed",
+    "Budget",
+    "Ending",
+    "Lasting",
+    "Verdict",
+    "World",
+]

@@ -1,0 +1,172 @@
+"""A schedule: all the trouble of one run, as a small text anyone can read, edit and paste."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import attrs
+
+from chaosharness.errors import InvalidSchedule
+from chaosharness.faults import FAULTS, KIND_BY_NAME, Fault
+from chaosharness.kernel.site import Site
+from chaosharness.kernel.world import Armed
+
+FORMAT: Final = 1
+_ORDER: Final = {kind: order for order, kind in enumerate(FAULTS)}
+
+
+def _faults(faults: Iterable[Fault]) -> tuple[Fault, ...]:
+    """Put faults into their one order, and merge equal ones."""
+    found = tuple(faults)
+    for fault in found:
+        if type(fault) not in _ORDER:
+            known = ", ".join(kind.__name__ for kind in FAULTS)
+            raise InvalidSchedule(f"{fault!r} is not a fault; faults are: {known}")
+    unique = dict.fromkeys(found)
+    return tuple(sorted(unique, key=_sort_key))
+
+
+def _sort_key(fault: Fault) -> tuple[Any, ...]:
+    site = fault.site
+    place = (site.entity, site.operation, site.attempt, site.phase == "after")
+    return (*place, _ORDER[type(fault)], str(fault.option))
+
+
+@attrs.frozen
+class Schedule:
+    """The faults of one run. Empty is calm; order and repetition do not matter.
+
+    >>> from chaosharness import Crash, Schedule, Site
+    >>> Schedule([Crash(Site("payments.on_order/bank.charge", "after"))])
+    Schedule((Crash(Site('payments.on_order/bank.charge', 'after')),))
+    """
+
+    faults: tuple[Fault, ...] = attrs.field(default=(), converter=_faults)
+
+    def __iter__(self) -> Iterator[Fault]:
+        return iter(self.faults)
+
+    def __len__(self) -> int:
+        return len(self.faults)
+
+    def __repr__(self) -> str:
+        if not self.faults:
+            return "Schedule()"
+        return f"Schedule(({''.join(f'{code(fault)}, ' for fault in self.faults).rstrip()}))"
+
+    def without(self, fault: Fault) -> Schedule:
+        """Return the schedule with one fault less. The others stay where they are."""
+        return Schedule(one for one in self.faults if one != fault)
+
+    def with_(self, fault: Fault) -> Schedule:
+        """Return the schedule with one fault more."""
+        return Schedule((*self.faults, fault))
+
+    def armed(self) -> list[Armed]:
+        """Return the faults as the kernel keeps them."""
+        return [Armed(fault.site, fault) for fault in self.faults]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return the faults as plain values, in canonical order."""
+        return [_plain(fault) for fault in self.faults]
+
+    @classmethod
+    def from_json(cls, values: object) -> Schedule:
+        """Read what `to_json` wrote.
+
+        Raises:
+            InvalidSchedule: A fault is of an unknown kind, names no site or has an
+                unknown field; the message says which and where.
+        """
+        if not isinstance(values, list):
+            raise InvalidSchedule(f"faults must be a list, not {type(values).__name__}")
+        return cls(_fault(value, place) for place, value in enumerate(values))
+
+    def encode(self, *, system: str) -> str:
+        """Write the schedule as text in one canonical spelling."""
+        value = {"chaosharness": FORMAT, "system": system, "faults": self.to_json()}
+        return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def decode(cls, text: str, *, system: str) -> Schedule:
+        """Read what `encode` wrote.
+
+        Raises:
+            InvalidSchedule: Not JSON, another format, or another system's schedule.
+        """
+        value = read_format(text, what="schedule")
+        if value.get("system") != system:
+            raise InvalidSchedule(
+                f"this schedule was made for system {value.get('system')!r}, not {system!r}"
+            )
+        return cls.from_json(value.get("faults"))
+
+
+def read_format(text: str, *, what: str) -> dict[str, Any]:
+    """Read a JSON object that carries our format number.
+
+    Raises:
+        InvalidSchedule: The text is not such an object, or has another format number.
+    """
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise InvalidSchedule(f"not a chaosharness {what}: {error}") from None
+    if not isinstance(value, dict) or "chaosharness" not in value:
+        raise InvalidSchedule(f"not a chaosharness {what}: it has no 'chaosharness' format number")
+    found = value["chaosharness"]
+    if found != FORMAT:
+        newer = isinstance(found, int) and found > FORMAT
+        hint = "; it was written by a newer version: upgrade chaosharness" if newer else ""
+        raise InvalidSchedule(
+            f"{what} format {found!r} cannot be read; this version reads {FORMAT}{hint}"
+        )
+    return value
+
+
+def code(fault: Fault) -> str:
+    """Spell a fault as Python code, leaving out what is at its default."""
+    site = fault.site
+    words = [repr(site.operation)]
+    if site.phase != "before":
+        words.append(repr(site.phase))
+    words += [
+        f"{name}={value}"
+        for name, value in (("entity", site.entity), ("attempt", site.attempt))
+        if value != 1
+    ]
+    text = f"Site({', '.join(words)})"
+    fields = attrs.fields_dict(type(fault))
+    options = [
+        f", {name}={getattr(fault, name)!r}"
+        for name, field in fields.items()
+        if name != "site" and getattr(fault, name) != field.default
+    ]
+    return f"{type(fault).__name__}({text}{''.join(options)})"
+
+
+def _plain(fault: Fault) -> dict[str, Any]:
+    value: dict[str, Any] = {"fault": fault.kind, "site": str(fault.site)}
+    for name, field in attrs.fields_dict(type(fault)).items():
+        if name != "site" and getattr(fault, name) != field.default:
+            value[name] = getattr(fault, name)
+    return value
+
+
+def _fault(value: object, place: int) -> Fault:
+    where = f"fault {place + 1}"
+    if not isinstance(value, Mapping):
+        raise InvalidSchedule(f"{where} must be an object, not {value!r}")
+    fields = dict(value)
+    kind = KIND_BY_NAME.get(fields.pop("fault", None))  # type: ignore[arg-type]
+    if kind is None:
+        raise InvalidSchedule(
+            f"{where} has the unknown kind {value.get('fault')!r}; "
+            f"known: {', '.join(sorted(KIND_BY_NAME))}"
+        )
+    try:
+        return kind(Site.parse(str(fields.pop("site", ""))), **fields)
+    except (TypeError, ValueError) as error:
+        raise InvalidSchedule(f"{where} ({value.get('fault')}): {error}") from None

@@ -1,0 +1,1 @@
+"""Durable state: what survives a crash, and what of it does not."""

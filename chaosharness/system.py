@@ -1,0 +1,571 @@
+"""A system under test: what it is made of, and one run of it.
+
+shop = System("shop")
+bus = shop.add(Kafka(name="bus", topics={"orders": 8}))
+
+@shop.service("payments", replicas=2)
+def payments(env): ...
+
+@shop.entry(examples=[Order("o1", 500)])
+def place(env, order): ...
+
+run = shop.run([Order("o1", 500)], Schedule())
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Literal, Protocol, TypeVar
+
+import attrs
+
+from chaosharness.brokers.intake import Intake
+from chaosharness.brokers.message import decoder_for, reader_for
+from chaosharness.checkers import Evidence, Property
+from chaosharness.errors import ChaosharnessError, IllegalFault, InvalidDefinition
+from chaosharness.faults import ClockSkew, Fault, Redeploy
+from chaosharness.handlers.carrier import PLAIN, dispose
+from chaosharness.handlers.colours import colour_for
+from chaosharness.handlers.port import Surface, current_scope, sleep, surface
+from chaosharness.kernel.history import History, plain
+from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.kernel.world import Budget, Ending, World
+from chaosharness.schedule import Schedule
+
+Factory = Callable[["Env"], Any]
+F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R", bound="Resource")
+
+CLIENT: Final = "client"
+START: Final = surface(before=(ClockSkew, Redeploy))
+CALM_RUNS_KEPT: Final = 64
+RESTART_MS: Final = 1_000
+"""How long a service that cannot start waits before it tries again."""
+
+
+class Resource(Protocol):
+    """Something a system is made of: a broker, a store, a third party."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    def open(self, world: World) -> Any:
+        """Return it, new, for one run."""
+
+
+@attrs.define
+class Service:
+    """How a service is built."""
+
+    name: str
+    factory: Factory
+    replicas: int
+    runtime: str | None
+    previous: Factory | None
+
+
+@attrs.frozen(eq=False)
+class Run:
+    """One execution of a system, over.
+
+    Attributes:
+        system: The system that ran.
+        items: The workload.
+        schedule: The faults that were armed.
+        history: What happened.
+        ending: How it ended.
+        unused: Faults that found no site.
+        surfaces: Which faults may strike at each operation that was reached.
+    """
+
+    system: System
+    items: tuple[Any, ...]
+    schedule: Schedule
+    history: History
+    ending: Ending
+    unused: tuple[Fault, ...]
+    surfaces: Mapping[str, Surface] = attrs.field(repr=False)
+
+    def evidence(self) -> Evidence:
+        """Return what properties are judged by."""
+        unused = set(self.unused)
+        struck = tuple(fault for fault in self.schedule if fault not in unused)
+        return Evidence(self.history, self.items, self.calm, struck)
+
+    def calm(self) -> History:
+        """Return the history of the same workload without any fault."""
+        if not self.schedule.faults:
+            return self.history
+        return self.system.calm(self.items).history
+
+    def check(self, *properties: Property) -> None:
+        """Judge the run; raise for the first property that does not hold.
+
+        Without arguments it judges what the system claims.
+
+        Raises:
+            PropertyViolated: A subclass of its own for each property.
+        """
+        evidence = self.evidence()
+        for one in properties or tuple(self.system.properties):
+            if one.when == "sometimes":
+                continue  # a claim about the campaign, not about one run
+            findings = one.findings(evidence)
+            if findings:
+                violation = one.violation(findings)
+                violation.run = self
+                violation.findings = findings
+                violation.property = one
+                raise violation
+
+    def digest(self) -> str:
+        """Return 16 hexadecimal digits that differ when any event differs."""
+        return self.history.digest()
+
+
+class System:
+    """A system under test.
+
+    Args:
+        name: What reports and schedule files call it.
+        budget: How much one run may use.
+        arrival_ms: Virtual time between two items of the workload.
+    """
+
+    def __init__(self, name: str, *, budget: Budget | None = None, arrival_ms: int = 10) -> None:
+        if not isinstance(name, str) or not name:
+            raise InvalidDefinition(f"a system needs a name, not {name!r}")
+        self.name = name
+        self.budget = budget or Budget()
+        self.arrival_ms = arrival_ms
+        self.resources: dict[str, Any] = {}
+        self.services: dict[str, Service] = {}
+        self.examples: tuple[Any, ...] = ()
+        self.items: Any = None
+        self.properties: list[Any] = []
+        self._entry: Callable[..., Any] | None = None
+        self._calm: dict[str, Run] = {}
+
+    def __repr__(self) -> str:
+        return f"System({self.name!r})"
+
+    # ---- putting it together
+
+    def add(self, resource: R) -> R:
+        """Add a broker, a store or a third party; return it."""
+        if not callable(getattr(resource, "open", None)):
+            raise InvalidDefinition(
+                f"{resource!r} is no part of a system; add a broker (Kafka, RabbitMQ), a store "
+                "(SQLite, KeyValue) or a third party (Gateway, External)"
+            )
+        self._take_name(resource.name)
+        self.resources[resource.name] = resource
+        return resource
+
+    def service(
+        self,
+        name: str,
+        *,
+        replicas: int = 1,
+        runtime: Literal["asyncio", "trio", "ports"] | None = None,
+        previous: Factory | None = None,
+    ) -> Callable[[F], F]:
+        """Add a service: a function that builds it, called again after every crash.
+
+        Args:
+            name: What sites call it.
+            replicas: How many run side by side.
+            runtime: For `async def` handlers: `asyncio`, `trio`, or `ports` (nothing is
+                awaited but what env gave: stepped directly, and fastest). By default
+                trio where the handler's module imports trio, else asyncio.
+            previous: Builds the version before this one, for `Redeploy`.
+        """
+        if not isinstance(replicas, int) or replicas < 1:
+            raise InvalidDefinition(f"service {name!r} needs at least 1 replica, not {replicas!r}")
+        self._take_name(name)
+
+        def add(factory: F) -> F:
+            if not callable(factory):
+                raise InvalidDefinition(f"service {name!r} needs a function that builds it")
+            self.services[name] = Service(name, factory, replicas, runtime, previous)
+            return factory
+
+        return add
+
+    def entry(self, *, examples: Iterable[Any], items: Any = None) -> Callable[[F], F]:
+        """Say how a workload item enters: `place(env, item)`, run by a client that never fails.
+
+        Args:
+            examples: A few items, for runs that are not given any: the command line, and
+                the search for sites. The plainest first.
+            items: A Hypothesis strategy for one item, for tests that are not given any.
+        """
+
+        def add(function: F) -> F:
+            if self._entry is not None:
+                raise InvalidDefinition(f"system {self.name!r} has an entry already")
+            if not callable(function):
+                raise InvalidDefinition(f"the entry of {self.name!r} must be a function")
+            self._entry = function
+            self.examples = tuple(examples)
+            self.items = items
+            return function
+
+        return add
+
+    def claim(self, *properties: Any) -> None:
+        """Say which properties the system promises: what the command line checks."""
+        self.properties.extend(properties)
+
+    def _take_name(self, name: str) -> None:
+        if not isinstance(name, str) or not name or set(name) & set("/, \n"):
+            raise InvalidDefinition(
+                f"{name!r} cannot be a name: use letters, digits, '-', '_' and '.'"
+            )
+        if name in self.resources or name in self.services or name == CLIENT:
+            raise InvalidDefinition(f"system {self.name!r} has a part named {name!r} already")
+
+    # ---- running it
+
+    def run(
+        self,
+        items: Sequence[Any] | None = None,
+        schedule: Schedule | None = None,
+        *,
+        budget: Budget | None = None,
+    ) -> Run:
+        """Run the system once: the workload, under the faults, then in calm until quiet.
+
+        Args:
+            items: The workload; the examples of the entry by default.
+            schedule: The faults; none by default.
+            budget: How much the run may use; the system's own by default.
+
+        Raises:
+            InvalidDefinition: The system cannot be built, or has no entry.
+            IllegalFault: The schedule asks for what the product could never do.
+        """
+        if self._entry is None:
+            raise InvalidDefinition(
+                f"system {self.name!r} has no entry: say with @{self.name}.entry(examples=[...]) "
+                "how a workload item enters"
+            )
+        schedule = Schedule() if schedule is None else schedule
+        if not isinstance(schedule, Schedule):
+            raise InvalidDefinition(f"{schedule!r} is not a Schedule")
+        workload = self.examples if items is None else tuple(items)
+        world = World(budget=budget or self.budget, armed=schedule.armed())
+        stage = Stage(self, world)
+        try:
+            ending = stage.play(self._entry, workload)
+        finally:
+            stage.strike()
+        unused = tuple(world.unused())
+        history = History(world.raw)
+        return Run(self, workload, schedule, history, ending, unused, world.surfaces)
+
+    def calm(self, items: Sequence[Any] | None = None) -> Run:
+        """Run the workload without any fault; the last few such runs are remembered."""
+        workload = self.examples if items is None else tuple(items)
+        key = repr(workload)
+        found = self._calm.get(key)
+        if found is None:
+            if len(self._calm) >= CALM_RUNS_KEPT:
+                self._calm.pop(next(iter(self._calm)))
+            found = self._calm[key] = self.run(workload)
+        return found
+
+
+class Stage:
+    """One run of a system while it goes on: builds services, sends the workload in."""
+
+    def __init__(self, system: System, world: World) -> None:
+        self.system = system
+        self.world = world
+        world.on_armed = self._check_legal
+        for name, resource in system.resources.items():
+            world.states[name] = resource.open(world)
+
+    def play(self, entry: Callable[..., Any], items: tuple[Any, ...]) -> Ending:
+        """Run to the end."""
+        world = self.world
+        for service in self.system.services.values():
+            for replica in range(1, service.replicas + 1):
+                self._start(service, replica, 1, -1)
+        client = Incarnation(world, CLIENT, 1, 1)
+        client.label = CLIENT
+        env = Env(self, client, "", None)
+        for index, item in enumerate(items):
+            world.agenda.add(
+                index * self.system.arrival_ms, self._arrive, (env, entry, index, item)
+            )
+        ending = world.run()
+        for state in world.states.values():
+            final = getattr(state, "final", None)
+            if final is not None and world.error is None:
+                world.record("state", state.name, data=final())
+        if world.error is not None:
+            raise world.error
+        return ending
+
+    def strike(self) -> None:
+        """Take the stage down: code that was abandoned ends now, with its ports dead."""
+        world = self.world
+        if world.ending is None:
+            world.end("stuck", "the run was broken off")
+        for incarnation in world.incarnations:
+            incarnation.alive = False
+            for carrier in incarnation.kept:
+                dispose(carrier)
+            incarnation.kept.clear()
+
+    def _check_legal(self, operation: str, surface: Surface) -> None:
+        """Refuse a fault that could not happen at this operation."""
+        for one in self.world.armed[operation]:
+            kinds = surface.before if one.site.phase == "before" else surface.after
+            if operation.startswith(f"{CLIENT}."):
+                kinds = tuple(kind for kind in kinds if kind in OUTSIDE)
+            if type(one.fault) not in kinds:
+                legal = ", ".join(kind.__name__ for kind in kinds) or "none"
+                self.world.refuse(
+                    IllegalFault(
+                        f"{one.fault} can never happen in a real deployment. "
+                        f"Legal {one.site.phase} {operation}: {legal}."
+                    )
+                )
+
+    def _arrive(self, argument: tuple[Env, Callable[..., Any], int, Any]) -> None:
+        env, entry, index, item = argument
+        world = self.world
+        entity = index + 1
+        cause = world.record("arrive", CLIENT, entity=entity, data={"item": describe(item)})
+        world.effects += 1
+        place = f"{CLIENT}.{getattr(entry, '__name__', 'entry')}"
+        colour = colour_for(entry, None, env.incarnation)
+        scope = Scope(env.incarnation, place, entity, cause, colour)
+        world.in_flight[scope] = place
+
+        def done(scope: Scope, _: Any, error: BaseException | None) -> None:
+            world.in_flight.pop(scope, None)
+            if error is not None:
+                words = {"error": f"{type(error).__name__}: {error}"}
+                scope.record("raised", place, 1, words)
+                if isinstance(error, ChaosharnessError):
+                    world.refuse(error)
+
+        colour.start(scope, entry, _as_is, (env, item), done)
+
+    def _start(self, service: Service, replica: int, number: int, cause: int) -> None:
+        """Build an incarnation of a service, from nothing but its durable stores."""
+        world = self.world
+        incarnation = Incarnation(world, service.name, replica, number)
+        world.incarnations.append(incarnation)
+        operation = f"{service.name}/start"
+        attempt = world.reach(operation, 0)
+        world.meet(operation, START)
+        scope = Scope(incarnation, f"{service.name}.start", 0, cause, PLAIN)
+        factory = service.factory
+        for fault in world.strikes(operation, "before", 0, attempt):
+            scope.record("fault", operation, attempt, {"fault": str(fault)})
+            if isinstance(fault, ClockSkew):
+                incarnation.skew_ms = fault.skew_ms
+            elif isinstance(fault, Redeploy) and service.previous is not None:
+                factory = service.previous
+                world.at_calm(lambda: world.crash(incarnation, "next", cause=-1))
+        scope.record("start", operation, attempt, None)
+        incarnation.restart = lambda: self._start(service, replica, number + 1, len(world.raw) - 1)
+        env = Env(self, incarnation, service.name, service.runtime)
+
+        def done(scope: Scope, _: Any, error: BaseException | None) -> None:
+            if error is None:
+                for begin in env.loops:
+                    begin()
+            else:
+                self._failed_to_start(scope, operation, attempt, error, number)
+
+        PLAIN.start(scope, factory, _as_is, (env,), done)
+
+    def _failed_to_start(
+        self, scope: Scope, operation: str, attempt: int, error: BaseException, number: int
+    ) -> None:
+        words = {"error": f"{type(error).__name__}: {error}"}
+        scope.record("raised", operation, attempt, words)
+        if isinstance(error, ChaosharnessError):
+            self.world.refuse(error)
+        elif number == 1 and not self.world.raw[:-1]:
+            self.world.refuse(InvalidDefinition(f"{operation} raised {words['error']}"))
+        else:
+            self.world.crash(scope.incarnation, RESTART_MS, cause=scope.cause)
+
+
+OUTSIDE: Final = frozenset(
+    kind for kind in Fault.__subclasses__() if kind.__name__ in ("Delay", "Poison", "Duplicate")
+)
+"""What may strike a client of the system: it is outside, and its own crashes are not ours."""
+
+
+def _as_is(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    return arguments
+
+
+def describe(item: Any) -> Any:
+    """Return a workload item as plain values, for the history."""
+    if attrs.has(type(item)):
+        return {name: plain(value) for name, value in attrs.asdict(item).items()}
+    return plain(item) if not hasattr(item, "__dict__") else plain(vars(item))
+
+
+class Env:
+    """What a service is built with: its ports to the rest of the world.
+
+    The ports work in the code that the harness runs for this incarnation, and nowhere else.
+    """
+
+    def __init__(
+        self, stage: Stage, incarnation: Incarnation, service: str, runtime: str | None
+    ) -> None:
+        self._stage = stage
+        self.incarnation = incarnation
+        self._service = service
+        self._runtime = runtime
+        self.loops: list[Callable[[], None]] = []
+
+    def _open(self, resource: Any, method: str, what: str) -> Any:
+        name = getattr(resource, "name", None)
+        found = self._stage.world.states.get(name)
+        if found is None or self._stage.system.resources.get(name) is not resource:
+            raise InvalidDefinition(
+                f"{resource!r} is no part of system {self._stage.system.name!r}"
+            )
+        if not hasattr(found, method):
+            raise InvalidDefinition(f"{name!r} is no {what}")
+        return found
+
+    # ---- messages
+
+    def publisher(self, broker: Any) -> Publisher:
+        """Return what publishes to a broker: `publish(topic, value, key=..., headers=...)`."""
+        return Publisher(self._open(broker, "publish", "broker"))
+
+    def consume(
+        self,
+        broker: Any,
+        source: str,
+        handler: Callable[..., Any],
+        *,
+        read_as: Any = None,
+        **options: Any,
+    ) -> None:
+        """Have a handler called with each message; it is acknowledged when that returns.
+
+        Args:
+            broker: Where from.
+            source: Topic (Kafka) or queue (RabbitMQ).
+            handler: `handler(value)`, `handler(value, delivery)`, or one whose first
+                parameter is annotated `Delivery`; plain or `async`. The annotation of
+                `value` says what the payload is decoded into.
+            read_as: The type to decode into, where there is no annotation.
+            options: The broker's own: see its `consume`.
+        """
+        state = self._open(broker, "consume", "broker")
+        if not callable(handler):
+            raise InvalidDefinition(
+                f"service {self._service!r} consumes {source!r} with {handler!r}, which cannot "
+                "be called"
+            )
+        place = f"{self._service}.{name_of(handler)}"
+        colour = colour_for(handler, self._runtime, self.incarnation)
+        reader = reader_for(handler, read_as)
+        intake = Intake(self.incarnation, place, handler, reader, colour)
+        state.consume(intake, source, service=self._service, **options)
+
+    def consumer(self, broker: Any, *sources: str, read_as: Any = None, **options: Any) -> Any:
+        """Return a consumer for the service's own main loop: see the broker's `consumer`."""
+        state = self._open(broker, "consumer", "broker")
+        if not sources:
+            raise InvalidDefinition(f"service {self._service!r} has a consumer of nothing")
+        return state.consumer(
+            self.incarnation, sources, decoder_for(read_as), service=self._service, **options
+        )
+
+    def main(self, function: Callable[[], Any]) -> None:
+        """Run a service's own main loop, from when it is built until it crashes."""
+        if not callable(function):
+            raise InvalidDefinition(f"service {self._service!r}: main needs a function")
+        place = f"{self._service}.{name_of(function)}"
+        colour = colour_for(function, self._runtime, self.incarnation)
+        scope = Scope(self.incarnation, place, 0, -1, colour)
+
+        def done(scope: Scope, _: Any, error: BaseException | None) -> None:
+            scope.world.in_flight.pop(scope, None)
+            if error is not None:
+                words = {"error": f"{type(error).__name__}: {error}"}
+                scope.record("raised", place, 1, words)
+                if isinstance(error, ChaosharnessError):
+                    scope.world.refuse(error)
+                else:
+                    scope.world.crash(self.incarnation, RESTART_MS, cause=scope.cause)
+
+        self.loops.append(lambda: colour.start(scope, function, None, None, done))
+
+    # ---- stores and third parties
+
+    def connect(self, store: Any) -> Any:
+        """Return a connection to a store."""
+        return self._open(store, "connect", "store").connect(self.incarnation)
+
+    def client(self, external: Any) -> Any:
+        """Return what calls a third party: its methods."""
+        return self._open(external, "client", "third party").client()
+
+    # ---- time, and things worth knowing
+
+    def sleep(self, seconds: float) -> Any:
+        """Let virtual time pass. In an `async` handler, await it."""
+        return sleep(seconds)
+
+    def now_ms(self) -> int:
+        """Return the virtual time as this replica's clock has it, in whole milliseconds."""
+        return self._stage.world.now + self.incarnation.skew_ms
+
+    def note(self, what: str, **words: Any) -> None:
+        """Say something about the state of the business, for properties and reports."""
+        scope = current_scope("note")
+        data = {"what": what, **{name: plain(value) for name, value in words.items()}}
+        scope.record("note", "", 0, data)
+
+
+class Publisher:
+    """Publishes to one broker. Blocks until stored; in an `async` handler, await it."""
+
+    __slots__ = ("_state",)
+
+    def __init__(self, state: Any) -> None:
+        self._state = state
+
+    def __call__(
+        self,
+        topic: str,
+        value: Any,
+        *,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Publish a value: a dict, an attrs or dataclass instance, a pydantic model, bytes.
+
+        Raises:
+            UnserialisablePayload: The value has no JSON form.
+            TimeoutError: No answer: it may have been stored.
+            ConnectionError: Refused for now: it was not stored.
+        """
+        return self._state.publish(topic, value, key=key, headers=headers or {})
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Return the name that sites use for a handler."""
+    name = getattr(function, "__name__", None)
+    if name is None:
+        inner = getattr(function, "func", None)  # functools.partial
+        return name_of(inner) if inner is not None else type(function).__name__
+    return str(name)

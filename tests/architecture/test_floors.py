@@ -1,0 +1,132 @@
+"""The house as a tuple: a room imports lower floors only, and ARCHITECTURE.md says the same."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+PACKAGE = REPOSITORY / "chaosharness"
+FLOORS = (  # from the ground up
+    {"errors"},
+    {"kernel"},
+    {"faults"},
+    {"schedule"},
+    {"handlers"},
+    {"brokers", "orchestrators", "externals", "stores"},
+    {"checkers"},
+    {"system"},
+    {"counterexample"},
+    {"strategies"},
+    {"search", "reporting"},
+    {"pytest_plugin", "cli"},
+)
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS, 1) for room in rooms}
+ROOF = len(FLOORS) + 1  # __init__ and __main__: they may import everything, nobody imports them
+HYPOTHESIS_FLOOR = 10
+JUNK_ROOMS = {"utils.py", "helpers.py", "common.py"}
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(REPOSITORY))
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def floor_of(room: str) -> int:
+    return FLOOR_OF.get(room, ROOF)
+
+
+def imports(source: str, *, package: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield every dotted name a file imports: deferred, relative and import_module included."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import():
+                yield from (alias.name for alias in node.names)
+            case ast.ImportFrom(module=module, level=level):
+                above = package[: len(package) - level + 1] if level else ()
+                base = ".".join((*above, *filter(None, [module])))
+                yield from (f"{base}.{alias.name}" for alias in node.names)
+            case ast.Call(
+                func=ast.Name(id="import_module" | "__import__")
+                | ast.Attribute(attr="import_module"),
+                args=[ast.Constant(value=str(name)), *_],
+            ):
+                yield name
+
+
+def imports_of(path: Path) -> set[str]:
+    package = path.relative_to(REPOSITORY).parent.parts
+    return set(imports(path.read_text("utf-8"), package=package))
+
+
+def rooms_used(names: set[str]) -> set[str]:
+    """Return the rooms behind some imported names; a name of the lazy package is the roof."""
+    parts = [[*name.split("."), "__init__"] for name in names]
+    used = {part[1] for part in parts if part[0] == "chaosharness"}
+    return {room if room in FLOOR_OF else "__init__" for room in used - {"__version__"}}
+
+
+def test_imports_are_seen_wherever_they_stand():
+    source = """
+import chaosharness.kernel.agenda
+from chaosharness import brokers
+from .. import search
+from ..faults import Crash
+def later():
+    from chaosharness.cli import main
+    import_module("chaosharness.stores")
+"""
+    found = set(imports(source, package=("chaosharness", "checkers")))
+    assert rooms_used(found) == {"kernel", "brokers", "search", "faults", "cli", "stores"}
+
+
+def test_a_name_of_the_lazy_package_is_the_roof():
+    assert rooms_used(set(imports("from chaosharness import Crash"))) == {"__init__"}
+    assert rooms_used(set(imports("import chaosharness"))) == {"__init__"}
+    assert rooms_used(set(imports("from chaosharness import __version__"))) == set()
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_a_room_looks_down_only(path):
+    room = room_of(path)
+    for used in rooms_used(imports_of(path)) - {room}:
+        assert floor_of(used) < floor_of(room), f"{room} imports {used}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_a_file_has_a_room_on_the_plan(path):
+    room = room_of(path)
+    assert room in FLOOR_OF or room in {"__init__", "__main__"}, "give it a floor in FLOORS"
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_hypothesis_lives_upstairs(path):
+    used = {name.partition(".")[0] for name in imports_of(path)}
+    assert "hypothesis" not in used or floor_of(room_of(path)) >= HYPOTHESIS_FLOOR
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "kernel").rglob("*.py")), ids=named)
+def test_the_kernel_needs_the_standard_library_and_attrs_only(path):
+    used = {name.partition(".")[0] for name in imports_of(path)}
+    assert used <= sys.stdlib_module_names | {"attr", "attrs", "chaosharness"}
+
+
+@pytest.mark.parametrize("folder", ["chaosharness", "models", "properties", "tests"])
+def test_every_file_says_what_it_is_for(folder):
+    found = {named(path) for path in (REPOSITORY / folder).rglob("*.py") if path.name in JUNK_ROOMS}
+    assert found == set(), "name a file after what it does"
+
+
+def test_the_document_draws_the_same_house():
+    text = (REPOSITORY / "ARCHITECTURE.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \| \S.* \|$", text, re.MULTILINE)
+    assert {room: int(floor) for floor, room in rows} == FLOOR_OF
+    assert len(rows) == len(FLOOR_OF), "a room stands in the table twice"
