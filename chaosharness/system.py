@@ -77,6 +77,8 @@ class Run:
         ending: How it ended.
         unused: Faults that found no site.
         surfaces: Which faults may strike at each operation that was reached.
+        reached: How often each `(operation, entity)` was reached: attempts 1 to that many
+            are the sites of this run.
     """
 
     system: System
@@ -86,6 +88,7 @@ class Run:
     ending: Ending
     unused: tuple[Fault, ...]
     surfaces: Mapping[str, Surface] = attrs.field(repr=False)
+    reached: Mapping[tuple[str, int], int] = attrs.field(repr=False)
 
     def evidence(self) -> Evidence:
         """Return what properties are judged by."""
@@ -263,7 +266,7 @@ class System:
             stage.strike()
         unused = tuple(world.unused())
         history = History(world.raw)
-        return Run(self, workload, schedule, history, ending, unused, world.surfaces)
+        return Run(self, workload, schedule, history, ending, unused, world.surfaces, world.counts)
 
     def calm(self, items: Sequence[Any] | None = None) -> Run:
         """Run the workload without any fault; the last few such runs are remembered."""
