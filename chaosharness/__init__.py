@@ -12,35 +12,45 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from chaosharness.brokers import CommitFailed, Delivery, Kafka
-    from chaosharness.checkers import Evidence, Finding, Property, always, eventually, sometimes
-    from chaosharness.counterexample import Counterexample
-    from chaosharness.externals.external import External
-    from chaosharness.externals.gateway import Declined, Gateway, Receipt
-    from chaosharness.faults import (
-        ClockSkew,
-        Crash,
-        Delay,
-        Duplicate,
-        ErrorReply,
-        FailedCommit,
-        LostReply,
-        LostRequest,
-        LostWrites,
-        NetworkPartition,
-        PartitionDelay,
-        Pause,
-        Poison,
-        Rebalance,
-        Redeliver,
-        Redeploy,
-        StoreOutage,
-    )
-    from chaosharness.kernel.history import Event, History
-    from chaosharness.kernel.site import Site
-    from chaosharness.kernel.world import Budget
-    from chaosharness.schedule import Schedule
-    from chaosharness.system import Env, Run, System
+    from chaosharness.brokers import CommitFailed as CommitFailed
+    from chaosharness.brokers import Delivery as Delivery
+    from chaosharness.brokers import Kafka as Kafka
+    from chaosharness.checkers import Evidence as Evidence
+    from chaosharness.checkers import Finding as Finding
+    from chaosharness.checkers import Property as Property
+    from chaosharness.checkers import always as always
+    from chaosharness.checkers import eventually as eventually
+    from chaosharness.checkers import sometimes as sometimes
+    from chaosharness.counterexample import Counterexample as Counterexample
+    from chaosharness.externals.external import External as External
+    from chaosharness.externals.gateway import Declined as Declined
+    from chaosharness.externals.gateway import Gateway as Gateway
+    from chaosharness.externals.gateway import Receipt as Receipt
+    from chaosharness.faults import ClockSkew as ClockSkew
+    from chaosharness.faults import Crash as Crash
+    from chaosharness.faults import Delay as Delay
+    from chaosharness.faults import Duplicate as Duplicate
+    from chaosharness.faults import ErrorReply as ErrorReply
+    from chaosharness.faults import FailedCommit as FailedCommit
+    from chaosharness.faults import LostReply as LostReply
+    from chaosharness.faults import LostRequest as LostRequest
+    from chaosharness.faults import LostWrites as LostWrites
+    from chaosharness.faults import NetworkPartition as NetworkPartition
+    from chaosharness.faults import PartitionDelay as PartitionDelay
+    from chaosharness.faults import Pause as Pause
+    from chaosharness.faults import Poison as Poison
+    from chaosharness.faults import Rebalance as Rebalance
+    from chaosharness.faults import Redeliver as Redeliver
+    from chaosharness.faults import Redeploy as Redeploy
+    from chaosharness.faults import StoreOutage as StoreOutage
+    from chaosharness.kernel.history import Event as Event
+    from chaosharness.kernel.history import History as History
+    from chaosharness.kernel.site import Site as Site
+    from chaosharness.kernel.world import Budget as Budget
+    from chaosharness.schedule import Schedule as Schedule
+    from chaosharness.system import Env as Env
+    from chaosharness.system import Run as Run
+    from chaosharness.system import System as System
 
 _HOME = {
     "brokers": ("CommitFailed", "Delivery", "Kafka"),

@@ -13,12 +13,16 @@ import msgspec
 
 from chaosharness.checkers import Finding
 from chaosharness.errors import InvalidSchedule
-from chaosharness.faults import Fault
 from chaosharness.kernel.history import History
 from chaosharness.schedule import FORMAT, Schedule, read_format
 from chaosharness.system import System, describe
 
 _PACKAGES: Final = ("chaosharness",)
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions that a history may depend on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
 @attrs.frozen(eq=False)
@@ -45,21 +49,16 @@ class Counterexample:
     system: str
     schedule: Schedule
     items: tuple[Any, ...]
-    findings: tuple[Finding, ...] = attrs.field(converter=tuple)
+    findings: tuple[Finding, ...]
     digest: str
     target: str = ""
     history: History = attrs.field(factory=History, repr=False)
     minimal: bool = False
     found_after: int = 0
     shrunk_in: int = 0
-    versions: Mapping[str, str] = attrs.field(factory=lambda: versions())
+    versions: Mapping[str, str] = attrs.field(factory=_versions)
     passing: History | None = attrs.field(default=None, repr=False)
     lifelines: tuple[str, ...] = ()
-
-    @property
-    def faults(self) -> tuple[Fault, ...]:
-        """The faults of the schedule."""
-        return self.schedule.faults
 
     def slug(self) -> str:
         """Return a file name made from the finding: the same finding, the same name."""
@@ -107,11 +106,6 @@ class Counterexample:
             )
         except (KeyError, TypeError) as error:
             raise InvalidSchedule(f"counterexample file is incomplete: {error}") from None
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that a history may depend on."""
-    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
 def plain_items(items: Sequence[Any]) -> tuple[Any, ...]:

@@ -160,7 +160,7 @@ def _fault(value: object, place: int) -> Fault:
     if not isinstance(value, Mapping):
         raise InvalidSchedule(f"{where} must be an object, not {value!r}")
     fields = dict(value)
-    kind = KIND_BY_NAME.get(fields.pop("fault", None))  # type: ignore[arg-type]
+    kind = KIND_BY_NAME.get(fields.pop("fault", None))
     if kind is None:
         raise InvalidSchedule(
             f"{where} has the unknown kind {value.get('fault')!r}; "

@@ -435,7 +435,7 @@ class Env:
         self.loops: list[Callable[[], None]] = []
 
     def _open(self, resource: Any, method: str, what: str) -> Any:
-        name = getattr(resource, "name", None)
+        name = str(getattr(resource, "name", ""))
         found = self._stage.world.states.get(name)
         if found is None or self._stage.system.resources.get(name) is not resource:
             raise InvalidDefinition(

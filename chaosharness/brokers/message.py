@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -192,10 +193,8 @@ def reader_for(handler: Callable[..., Any], wanted: Any = None) -> Reader:
         return _readers[code, wanted]
     except (KeyError, TypeError):
         reader = _read_signature(handler, wanted)
-    try:
+    with suppress(TypeError):  # an unhashable callable object is read anew each time
         _readers[code, wanted] = reader
-    except TypeError:
-        pass  # an unhashable callable object: read anew each time
     return reader
 
 
@@ -225,7 +224,7 @@ def _read_signature(handler: Callable[..., Any], wanted: Any) -> Reader:
 def _hint(handler: Callable[..., Any], name: str) -> Any:
     target = getattr(handler, "__func__", handler)
     if not inspect.isroutine(target):
-        target = getattr(type(target), "__call__", target)
+        target = type(target).__call__
     try:
         hint = typing.get_type_hints(target).get(name)
     except (NameError, TypeError):

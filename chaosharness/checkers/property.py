@@ -27,7 +27,7 @@ class Finding:
     """
 
     summary: str
-    events: tuple[int, ...] = attrs.field(default=(), converter=tuple)
+    events: tuple[int, ...] = ()
     entity: int = 0
     data: dict[str, Any] = attrs.field(factory=dict)
 

@@ -82,7 +82,7 @@ class OpenGateway(OpenExternal):
         self.receipts: list[Receipt] = []
         self.answers: dict[str, tuple[int, Receipt]] = {}
 
-    def client(self) -> GatewayClient:  # type: ignore[override]
+    def client(self) -> GatewayClient:
         """Return what a service calls it by."""
         return GatewayClient(self)
 

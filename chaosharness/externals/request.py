@@ -44,7 +44,9 @@ _NO_ANSWER: Final = object()
 class Server(Peer, Protocol):
     """Something that answers requests."""
 
-    latency_ms: int
+    @property
+    def latency_ms(self) -> int:
+        """There and back."""
 
     def serve(
         self, caller: Scope, operation: str, attempt: int, request: Any, reply: Callable[..., None]

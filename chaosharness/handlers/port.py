@@ -66,8 +66,13 @@ NOTE: Final = surface(also=(Crash, Pause))
 class Peer(Protocol):
     """What stands at the other end of a port, and how its caller learns of trouble."""
 
-    name: str
-    timeout_ms: int
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    @property
+    def timeout_ms(self) -> int:
+        """How long a caller waits for an answer."""
 
     def lost(self, operation: str) -> BaseException:
         """Return what the caller sees when a request or its reply is lost."""

@@ -103,12 +103,12 @@ class History(Sequence[Event]):
             return [self[at] for at in range(*index.indices(len(self.raw)))]
         if index < 0:
             index += len(self.raw)
-        *head, data = self.raw[index]
-        return Event(index, *head, data or {})
+        at_ms, kind, actor, operation, entity, attempt, cause, data = self.raw[index]
+        return Event(index, at_ms, kind, actor, operation, entity, attempt, cause, data or {})
 
     def __iter__(self) -> Iterator[Event]:
-        for index, (*head, data) in enumerate(self.raw):
-            yield Event(index, *head, data or {})
+        for index in range(len(self.raw)):
+            yield self[index]
 
     def of(self, *kinds: str) -> Iterator[Event]:
         """Yield the events of these kinds, oldest first."""
@@ -160,8 +160,21 @@ class History(Sequence[Event]):
     @classmethod
     def from_json(cls, values: Sequence[Mapping[str, Any]]) -> History:
         """Read what `to_json` wrote."""
-        names = ("at_ms", "kind", "actor", "operation", "entity", "attempt", "cause", "data")
-        return cls([tuple(value[name] for name in names) for value in values])  # type: ignore[misc]
+        return cls(
+            [
+                (
+                    value["at_ms"],
+                    value["kind"],
+                    value["actor"],
+                    value["operation"],
+                    value["entity"],
+                    value["attempt"],
+                    value["cause"],
+                    value["data"],
+                )
+                for value in values
+            ]
+        )
 
 
 def plain(value: Any) -> Any:

@@ -248,7 +248,8 @@ class World:
         if key is None:
             return entity
         if entity:
-            return entity if self.entities.setdefault(key, entity) else entity
+            self.entities.setdefault(key, entity)
+            return entity
         return self.entities.get(key, 0)
 
     # ---- crashes and cuts
