@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from chaosharness.brokers import CommitFailed as CommitFailed
     from chaosharness.brokers import Delivery as Delivery
     from chaosharness.brokers import Kafka as Kafka
+    from chaosharness.calls import RemoteError as RemoteError
     from chaosharness.checkers import Evidence as Evidence
     from chaosharness.checkers import Finding as Finding
     from chaosharness.checkers import Property as Property
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "brokers": ("CommitFailed", "Delivery", "Kafka"),
+    "calls": ("RemoteError",),
     "checkers": ("Evidence", "Finding", "Property", "always", "eventually", "sometimes"),
     "counterexample": ("Counterexample",),
     "externals.external": ("External",),

@@ -18,9 +18,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, Protocol, TypeVar
 
 import attrs
+import msgspec
 
 from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.message import decoder_for, reader_for
+from chaosharness.calls import Endpoint, Switchboard
 from chaosharness.checkers import Evidence, Property
 from chaosharness.errors import ChaosharnessError, IllegalFault, InvalidDefinition
 from chaosharness.faults import ClockSkew, Fault, Redeploy
@@ -287,6 +289,7 @@ class Stage:
         self.system = system
         self.world = world
         world.on_armed = self._check_legal
+        self.switchboard = Switchboard(world)
         for name, resource in system.resources.items():
             world.states[name] = resource.open(world)
 
@@ -296,13 +299,15 @@ class Stage:
         for service in self.system.services.values():
             for replica in range(1, service.replicas + 1):
                 self._start(service, replica, 1, -1)
-        client = Incarnation(world, CLIENT, 1, 1)
-        client.label = CLIENT
-        env = Env(self, client, "", None)
-        for index, item in enumerate(items):
-            world.agenda.add(
-                index * self.system.arrival_ms, self._arrive, (env, entry, index, item)
-            )
+        incarnation = Incarnation(world, CLIENT, 1, 1)
+        incarnation.label = CLIENT
+        self.client = Env(self, incarnation, CLIENT, None)
+        self.entry = entry
+        self.entry_place = f"{CLIENT}.{name_of(entry)}"
+        self.entry_colour = colour_for(entry, None, incarnation)
+        self.items = items
+        if items:
+            world.after(0, self._send, 0)
         ending = world.run()
         for state in world.states.values():
             final = getattr(state, "final", None)
@@ -338,26 +343,27 @@ class Stage:
                     )
                 )
 
-    def _arrive(self, argument: tuple[Env, Callable[..., Any], int, Any]) -> None:
-        env, entry, index, item = argument
+    def _send(self, index: int) -> None:
+        """Have the next item of the workload enter."""
+        client = self.client
         world = self.world
+        item = self.items[index]
+        if index + 1 < len(self.items):
+            world.after(self.system.arrival_ms, self._send, index + 1)
         entity = index + 1
         cause = world.record("arrive", CLIENT, entity=entity, data={"item": describe(item)})
         world.effects += 1
-        place = f"{CLIENT}.{getattr(entry, '__name__', 'entry')}"
-        colour = colour_for(entry, None, env.incarnation)
-        scope = Scope(env.incarnation, place, entity, cause, colour)
-        world.in_flight[scope] = place
+        scope = Scope(client.incarnation, self.entry_place, entity, cause, self.entry_colour)
+        world.in_flight[scope] = self.entry_place
+        self.entry_colour.start(scope, self.entry, _as_is, (client, item), self._sent)
 
-        def done(scope: Scope, _: Any, error: BaseException | None) -> None:
-            world.in_flight.pop(scope, None)
-            if error is not None:
-                words = {"error": f"{type(error).__name__}: {error}"}
-                scope.record("raised", place, 1, words)
-                if isinstance(error, ChaosharnessError):
-                    world.refuse(error)
-
-        colour.start(scope, entry, _as_is, (env, item), done)
+    def _sent(self, scope: Scope, _: Any, error: BaseException | None) -> None:
+        scope.world.in_flight.pop(scope, None)
+        if error is not None:
+            words = {"error": f"{type(error).__name__}: {error}"}
+            scope.record("raised", scope.place, 1, words)
+            if isinstance(error, ChaosharnessError):
+                scope.world.refuse(error)
 
     def _start(self, service: Service, replica: int, number: int, cause: int) -> None:
         """Build an incarnation of a service, from nothing but its durable stores."""
@@ -414,9 +420,10 @@ def _as_is(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def describe(item: Any) -> Any:
     """Return a workload item as plain values, for the history."""
-    if attrs.has(type(item)):
-        return {name: plain(value) for name, value in attrs.asdict(item).items()}
-    return plain(item) if not hasattr(item, "__dict__") else plain(vars(item))
+    try:
+        return msgspec.to_builtins(item)
+    except TypeError:
+        return plain(vars(item)) if hasattr(item, "__dict__") else plain(item)
 
 
 class Env:
@@ -511,6 +518,35 @@ class Env:
                     scope.world.crash(self.incarnation, RESTART_MS, cause=scope.cause)
 
         self.loops.append(lambda: colour.start(scope, function, None, None, done))
+
+    # ---- calls between services
+
+    def serve(self, name: str, handler: Callable[..., Any], *, read_as: Any = None) -> None:
+        """Answer calls of other services: the caller gets what `handler(value)` returns."""
+        place = f"{self._service}.{name_of(handler)}"
+        colour = colour_for(handler, self._runtime, self.incarnation)
+        reader = reader_for(handler, read_as)
+        endpoint = Endpoint(self.incarnation, place, handler, reader, colour)
+        self._stage.switchboard.serve(self._service, name, endpoint)
+
+    def call(
+        self,
+        service: str,
+        name: str,
+        value: Any = None,
+        *,
+        timeout_s: float = 10.0,
+        read_as: Any = None,
+    ) -> Any:
+        """Call an endpoint of another service. In an `async` handler, await it.
+
+        Raises:
+            TimeoutError: No answer: it may have happened, or be happening now.
+            ConnectionError: Nobody picked up: it did not happen.
+            RemoteError: The other service raised.
+        """
+        timeout_ms = round(timeout_s * 1000)
+        return self._stage.switchboard.call(service, name, value, timeout_ms, read_as)
 
     # ---- stores and third parties
 

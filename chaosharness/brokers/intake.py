@@ -56,16 +56,18 @@ class Intake:
             self._begin(scope, message, attempt, settle)
 
     def _begin(self, scope: Scope, message: Message, attempt: int, settle: Settle) -> None:
-        def done(scope: Scope, result: Any, error: BaseException | None) -> None:
-            scope.world.in_flight.pop(scope, None)
-            if error is None:
-                scope.record("handled", self.operation, attempt, None)
-            else:
-                words = {"error": f"{type(error).__name__}: {error}"}
-                scope.record("raised", self.operation, attempt, words)
-            settle(message, scope, error)
+        scope.run = (message, attempt, settle)
+        self.colour.start(scope, self.handler, self.reader.read, message, self._done)
 
-        self.colour.start(scope, self.handler, self.reader.read, message, done)
+    def _done(self, scope: Scope, _: Any, error: BaseException | None) -> None:
+        message, attempt, settle = scope.run
+        scope.world.in_flight.pop(scope, None)
+        if error is None:
+            scope.record("handled", self.operation, attempt, None)
+        else:
+            words = {"error": f"{type(error).__name__}: {error}"}
+            scope.record("raised", self.operation, attempt, words)
+        settle(message, scope, error)
 
     def _careful(
         self, scope: Scope, message: Message, attempt: int, settle: Settle

@@ -138,18 +138,29 @@ class Group:
         self.preparing = False
 
 
+class Slot:
+    """One log partition, as it is assigned to a member: the log, and how far it has read."""
+
+    __slots__ = ("log", "place", "position")
+
+    def __init__(self, place: LogPartition, log: list[Message], position: int) -> None:
+        self.place = place
+        self.log = log
+        self.position = position
+
+
 class Member:
     """One consumer in a group. `take` is what it does with a message."""
 
     __slots__ = (
-        "assigned",
         "busy_since",
         "expelled",
         "fetching",
         "generation",
         "group",
         "incarnation",
-        "positions",
+        "order",
+        "slots",
         "take",
         "turn",
         "watched",
@@ -161,8 +172,8 @@ class Member:
         self.group = group
         self.incarnation = incarnation
         self.take = take
-        self.assigned: list[LogPartition] = []
-        self.positions: dict[LogPartition, int] = {}
+        self.slots: dict[LogPartition, Slot] = {}
+        self.order: list[Slot] = []
         self.generation = 0
         self.busy_since = -1
         self.expelled = False
@@ -267,6 +278,7 @@ class OpenKafka:
         message = Message(
             topic=topic, key=key, headers=headers, body=body, entity=entity, hops=scope.hops + 1
         )
+        place = (topic, index)
         log = self.logs[topic][index]
         message.partition = index
         message.offset = len(log)
@@ -285,7 +297,7 @@ class OpenKafka:
             world.end("budget", _cycle(world, message))
         for group in self.readers[topic]:
             for member in group.members:
-                if not member.fetching and (topic, index) in member.positions:
+                if not member.fetching and place in member.slots:
                     self._wake(member)
 
     # ---- consuming
@@ -353,8 +365,8 @@ class OpenKafka:
         group = member.group
         group.members.remove(member)
         member.expelled = True
-        member.positions = {}
-        member.assigned = []
+        member.slots = {}
+        member.order = []
         self._rebalance(group, why)
 
     def _rebalance(self, group: Group, why: str = "a member joined") -> None:
@@ -375,26 +387,27 @@ class OpenKafka:
         world.effects += 1
         members = group.members
         for member in members:
-            member.assigned = []
-            member.positions = {}
+            member.slots = {}
+            member.order = []
             member.generation = group.generation
         if not members:
             return
         turn = 0
         for topic in group.topics:
-            for index in range(len(self.logs[topic])):
+            for index, log in enumerate(self.logs[topic]):
                 member = members[turn % len(members)]
                 turn += 1
                 place = (topic, index)
-                member.assigned.append(place)
-                member.positions[place] = group.committed.get(place, 0)
+                slot = Slot(place, log, group.committed.get(place, 0))
+                member.slots[place] = slot
+                member.order.append(slot)
         self._tell(group, why)
         for member in members:
             self._wake(member)
 
     def _tell(self, group: Group, why: str) -> None:
         members = {
-            member.incarnation.label: [f"{topic}[{index}]" for topic, index in member.assigned]
+            member.incarnation.label: [f"{topic}[{index}]" for topic, index in member.slots]
             for member in group.members
         }
         data = {
@@ -407,10 +420,14 @@ class OpenKafka:
 
     def _wake(self, member: Member) -> None:
         """See to it that the member looks for a message soon."""
-        if not member.fetching and member.busy_since < 0:
-            member.fetching = True
-            world = self.world
-            world.agenda.add(world.now + self.definition.latency_ms, self._fetch, member)
+        if member.fetching or member.busy_since >= 0:
+            return
+        for slot in member.order:
+            if slot.position < len(slot.log):
+                member.fetching = True
+                world = self.world
+                world.agenda.add(world.now + self.definition.latency_ms, self._fetch, member)
+                return
 
     def _fetch(self, member: Member) -> None:
         """Look for a message for an idle member."""
@@ -426,26 +443,23 @@ class OpenKafka:
         group = member.group
         if world.unreachable and self._cut(member):
             return False
-        assigned = member.assigned
-        count = len(assigned)
+        order = member.order
+        count = len(order)
         for step in range(count):
-            place = assigned[(member.turn + step) % count]
-            topic, index = place
-            log = self.logs[topic][index]
-            position = member.positions[place]
-            if position >= len(log):
+            slot = order[(member.turn + step) % count]
+            if slot.position >= len(slot.log):
                 continue
-            if self.held and self._is_held(group, place):
+            if self.held and self._is_held(group, slot.place):
                 continue
-            message = log[position]
-            operation = f"{self.name}.{topic}/deliver to {group.name}"
+            message = slot.log[slot.position]
+            operation = f"{self.name}.{message.topic}/deliver to {group.name}"
             attempt = world.reach(operation, message.entity)
             if attempt == 1:
                 world.meet(operation, DELIVER)
             if operation in world.armed and self._disturbed(member, message, operation, attempt):
                 return False
             member.turn += step + 1
-            member.positions[place] = position + 1
+            slot.position += 1
             self._deliver(member, message, operation, attempt)
             return True
         return False
@@ -642,8 +656,9 @@ class OpenKafka:
     def again(self, member: Member, message: Message, delay_ms: int) -> None:
         """Seek back to a message: its log partition waits, the others of the member go on."""
         place = (message.topic, message.partition)
-        if place in member.positions and not member.expelled:
-            member.positions[place] = min(member.positions[place], message.offset)
+        slot = member.slots.get(place)
+        if slot is not None:
+            slot.position = min(slot.position, message.offset)
             self.hold(member.group.name, place, self.world.now + delay_ms)
         self.free(member)
 

@@ -26,7 +26,7 @@ class CommitFailed(Exception):
     """The group has moved on: these log partitions belong to another member now."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Subscription:
     """A handler that Kafka calls per message.
 
@@ -51,46 +51,40 @@ class Subscription:
         validator=attrs.validators.in_(("retry", "skip", "dead-letter", "crash")),
     )
     retries_max: int = attrs.field(default=3, validator=attrs.validators.ge(1))
+    member: Any = attrs.field(default=None, init=False)
     tries: dict[int, int] = attrs.field(factory=dict, init=False)
 
     def take(self, member: Member, message: Message, cause: int) -> None:
         """Handle one message of a member."""
+        self.member = member
         if self.acknowledge == "after":
-            self.intake.take(message, cause, self._settler(member))
+            self.intake.take(message, cause, self._settle)
             return
-        incarnation = self.intake.incarnation
-        scope = Scope(incarnation, self.intake.place, message.entity, cause, self.intake.colour)
+        intake = self.intake
+        scope = Scope(intake.incarnation, intake.place, message.entity, cause, intake.colour)
 
         def begin(_: bool) -> None:
-            if incarnation.alive:
-                self.intake.take(message, scope.cause, self._freer(member))
+            if intake.incarnation.alive:
+                intake.take(message, scope.cause, self._acknowledged)
 
         self.broker.commit(member, message, scope, begin)
 
-    def _settler(self, member: Member) -> Callable[..., None]:
-        def settle(message: Message, scope: Scope, error: BaseException | None) -> None:
-            if error is None:
-                self._commit(member, message, scope)
-            else:
-                self._failed(member, message, scope, error)
+    def _settle(self, message: Message, scope: Scope, error: BaseException | None) -> None:
+        if error is None:
+            self.broker.commit(self.member, message, scope, self._free)
+        else:
+            self._failed(message, scope, error)
 
-        return settle
+    def _acknowledged(self, _: Message, scope: Scope, error: BaseException | None) -> None:
+        """The handler of a message that was acknowledged on hand-over has ended."""
+        if error is not None and self.on_error == "crash":
+            self.broker.world.crash(scope.incarnation, "next", cause=scope.cause)
+        self.broker.free(self.member)
 
-    def _freer(self, member: Member) -> Callable[..., None]:
-        def settle(message: Message, scope: Scope, error: BaseException | None) -> None:
-            if error is not None and self.on_error == "crash":
-                self.broker.world.crash(scope.incarnation, "next", cause=scope.cause)
-            self.broker.free(member)
+    def _free(self, _: bool) -> None:
+        self.broker.free(self.member)
 
-        return settle
-
-    def _commit(self, member: Member, message: Message, scope: Scope) -> None:
-        def free(_: bool) -> None:
-            self.broker.free(member)
-
-        self.broker.commit(member, message, scope, free)
-
-    def _failed(self, member: Member, message: Message, scope: Scope, error: BaseException) -> None:
+    def _failed(self, message: Message, scope: Scope, error: BaseException) -> None:
         broker = self.broker
         tries = self.tries.get(message.published, 0) + 1
         self.tries[message.published] = tries
@@ -98,13 +92,13 @@ class Subscription:
             case "crash":
                 broker.world.crash(scope.incarnation, "next", cause=scope.cause)
             case "skip":
-                self._commit(member, message, scope)
+                broker.commit(self.member, message, scope, self._free)
             case "dead-letter" if tries >= self.retries_max:
                 broker.dead_letter(message, scope, error)
-                self._commit(member, message, scope)
+                broker.commit(self.member, message, scope, self._free)
             case _:
                 backoff_ms = min(BACKOFF_MS << min(tries - 1, 6), BACKOFF_MS_MAX)
-                broker.again(member, message, backoff_ms)
+                broker.again(self.member, message, backoff_ms)
 
 
 class Consumer:
@@ -195,7 +189,7 @@ class Consumer:
             scope.record("nack", operation, attempt, {"error": error})
             raise CommitFailed(f"{operation}: {error}; poll again to rejoin")
         if upto is None:
-            group.committed.update(member.positions)
+            group.committed.update({place: one.position for place, one in member.slots.items()})
         else:
             group.committed[upto.topic, upto.partition] = upto.offset + 1
         message = None if upto is None else upto.message.published

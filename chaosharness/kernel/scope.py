@@ -61,6 +61,7 @@ class Scope:
         "hops",
         "incarnation",
         "place",
+        "run",
         "steps",
         "struck",
         "woke_at",
@@ -77,6 +78,7 @@ class Scope:
         self.cause = cause
         self.colour = colour
         self.hops = 0
+        self.run: Any = None
         self.steps = 0
         self.draws = 0
         self.struck: tuple[Any, ...] = ()

@@ -17,6 +17,7 @@ FLOORS = (  # from the ground up
     {"schedule"},
     {"handlers"},
     {"brokers", "orchestrators", "externals", "stores"},
+    {"calls"},
     {"checkers"},
     {"system"},
     {"counterexample"},

@@ -1,0 +1,133 @@
+"""Calls between services: a request, a reply, and no broker in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from chaosharness.brokers.message import Message, Reader, decoder_for, encode
+from chaosharness.errors import InvalidDefinition
+from chaosharness.externals.request import call
+from chaosharness.handlers.port import HANDLE, NOBODY, strikes, trouble
+from chaosharness.handlers.script import Script, drive_in_kernel
+from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.kernel.world import World
+
+
+class RemoteError(Exception):
+    """The called service raised. What it did before that, it did."""
+
+
+@attrs.frozen
+class Endpoint:
+    """One handler of one incarnation that answers calls."""
+
+    incarnation: Incarnation
+    place: str
+    handler: Callable[..., Any]
+    reader: Reader
+    colour: Any
+
+
+class Switchboard:
+    """Who answers what, during one run."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.endpoints: dict[tuple[str, str], list[Endpoint]] = {}
+
+    def serve(self, service: str, name: str, endpoint: Endpoint) -> None:
+        """Have an incarnation answer calls, as long as it lives."""
+        endpoints = self.endpoints.setdefault((service, name), [])
+        endpoints.append(endpoint)
+        endpoint.incarnation.on_death.append(lambda: endpoints.remove(endpoint))
+
+    def call(self, service: str, name: str, value: Any, timeout_ms: int, read_as: Any) -> Any:
+        """Call an endpoint of a service: its answer, or an awaitable of it."""
+        if (service, name) not in self.endpoints:
+            known = ", ".join(f"{one}.{other}" for one, other in sorted(self.endpoints)) or "none"
+            raise InvalidDefinition(f"no service serves {service}.{name}; served are: {known}")
+        body = encode(value, topic=f"{service}.{name}")
+        line = Line(self, service, name, timeout_ms, decoder_for(read_as))
+        words = {"service": service, "endpoint": name, "value": body}
+        return call(f"{service}.{name}", line, body, words)
+
+
+@attrs.frozen
+class Line:
+    """The other end of a call: whichever replica of a service picks up.
+
+    Not modelled: connection reuse, so a replica that has died is never called again.
+    """
+
+    switchboard: Switchboard
+    name: str
+    endpoint: str
+    timeout_ms: int
+    decode: Callable[[bytes], Any]
+    latency_ms: int = 2
+
+    def lost(self, operation: str) -> BaseException:
+        """Return what a caller sees when no answer comes."""
+        return TimeoutError(f"{operation}: no answer within {self.timeout_ms} ms")
+
+    def refused(self, operation: str) -> BaseException:
+        """Return what a caller sees when nobody picks up."""
+        return ConnectionError(f"{operation}: connection refused")
+
+    def lose_writes(self, scope: Scope) -> None:
+        """Lose nothing: a call stores nothing."""
+
+    def serve(
+        self, caller: Scope, operation: str, attempt: int, request: Any, reply: Callable[..., None]
+    ) -> None:
+        """Hand the request to a living replica: always the same for the same item."""
+        endpoints = self.switchboard.endpoints[self.name, self.endpoint]
+        if not endpoints:
+            reply(None, self.refused(operation), happened=False)
+            return
+        endpoint = endpoints[caller.entity % len(endpoints)]
+        scope = Scope(
+            endpoint.incarnation, endpoint.place, caller.entity, caller.cause, endpoint.colour
+        )
+        scope.hops = caller.hops + 1
+        script = self._pick_up(endpoint, scope, request, reply)
+        drive_in_kernel(script, scope.world)
+
+    def _pick_up(
+        self, endpoint: Endpoint, scope: Scope, body: bytes, reply: Callable[..., None]
+    ) -> Script[None]:
+        world = scope.world
+        world.in_flight[scope] = endpoint.place
+        operation = f"{endpoint.place}/handle"
+        attempt = world.reach(operation, scope.entity)
+        world.meet(operation, HANDLE)
+        world.effects += 1
+        if operation in world.armed:
+            for fault in strikes(scope, operation, "before", attempt):
+                yield from trouble(scope, fault, NOBODY)
+        if scope.hops > world.budget.hops_max:
+            world.end("budget", f"a cycle of calls through {endpoint.place}")
+            return
+
+        def done(scope: Scope, result: Any, error: BaseException | None) -> None:
+            world.in_flight.pop(scope, None)
+            if error is None:
+                scope.record("handled", operation, attempt, None)
+                try:
+                    answer = self.decode(encode(result, topic=operation))
+                except InvalidDefinition as wrong:
+                    world.refuse(wrong)
+                    return
+                reply(answer, None)
+            else:
+                words = f"{type(error).__name__}: {error}"
+                scope.record("raised", operation, attempt, {"error": words})
+                reply(None, RemoteError(f"{endpoint.place} raised {words}"))
+
+        message = Message(
+            topic=self.endpoint, key=None, headers={}, body=body, entity=scope.entity, hops=0
+        )
+        endpoint.colour.start(scope, endpoint.handler, endpoint.reader.read, message, done)

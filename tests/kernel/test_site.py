@@ -1,0 +1,48 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chaosharness import Site
+
+OPERATIONS = st.sampled_from(
+    [
+        "payments.on_order/bank.charge",
+        "bus.orders/deliver to payments",
+        "payments.on_order/db.insert charges",
+        "relay.run/bus.publish orders",
+        "payments/start",
+    ]
+)
+
+
+@given(
+    st.builds(
+        Site,
+        OPERATIONS,
+        st.sampled_from(["before", "after"]),
+        st.integers(0, 12),
+        st.integers(1, 12),
+    )
+)
+def test_a_site_has_one_spelling(site):
+    assert Site.parse(str(site)) == site
+
+
+def test_it_reads_like_this():
+    assert str(Site("payments.on_order/bank.charge", "after", 2, 3)) == (
+        "after payments.on_order/bank.charge for item 2, attempt 3"
+    )
+
+
+
+
+@pytest.mark.parametrize("text", ["", "charge", "during a/b", "payments.on_order for item 1"])
+def test_what_names_no_site_is_refused(text):
+    with pytest.raises(ValueError, match="names no site; write"):
+        Site.parse(text)
+
+
+@pytest.mark.parametrize("wrong", [{"attempt": 0}, {"entity": -1}, {"phase": "during"}])
+def test_a_site_is_checked_at_birth(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Site("a/b", **wrong)
