@@ -389,7 +389,7 @@ class Stage:
         def done(scope: Scope, _: Any, error: BaseException | None) -> None:
             if error is None:
                 for begin in env.loops:
-                    begin()
+                    world.after(0, begin)
             else:
                 self._failed_to_start(scope, operation, attempt, error, number)
 
@@ -402,7 +402,7 @@ class Stage:
         scope.record("raised", operation, attempt, words)
         if isinstance(error, ChaosharnessError):
             self.world.refuse(error)
-        elif number == 1 and not self.world.raw[:-1]:
+        elif number == 1 and not self.world.struck():
             self.world.refuse(InvalidDefinition(f"{operation} raised {words['error']}"))
         else:
             self.world.crash(scope.incarnation, RESTART_MS, cause=scope.cause)
@@ -439,7 +439,7 @@ class Env:
         self.incarnation = incarnation
         self._service = service
         self._runtime = runtime
-        self.loops: list[Callable[[], None]] = []
+        self.loops: list[Callable[[Any], None]] = []
 
     def _open(self, resource: Any, method: str, what: str) -> Any:
         name = str(getattr(resource, "name", ""))
@@ -517,7 +517,11 @@ class Env:
                 else:
                     scope.world.crash(self.incarnation, RESTART_MS, cause=scope.cause)
 
-        self.loops.append(lambda: colour.start(scope, function, None, None, done))
+        def begin(_: Any) -> None:
+            if self.incarnation.alive:
+                colour.start(scope, function, None, None, done)
+
+        self.loops.append(begin)
 
     # ---- calls between services
 

@@ -198,6 +198,6 @@ def encode(raw: RawEvent) -> bytes:
     """Write one event in one canonical spelling, for the digest."""
     *head, data = raw
     text = json.dumps(
-        [*head, plain(data)], sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        [*head, plain(data or {})], sort_keys=True, separators=(",", ":"), ensure_ascii=False
     )
     return text.encode("utf-8", "surrogatepass") + b"\n"

@@ -235,6 +235,10 @@ class World:
                 struck.append(one.fault)
         return struck
 
+    def struck(self) -> bool:
+        """Say whether any fault has struck so far."""
+        return any(one.struck for one in self._armed)
+
     def unused(self) -> list[Any]:
         """Return the faults that found no site."""
         return [one.fault for one in self._armed if not one.struck]

@@ -34,8 +34,6 @@ def test_it_reads_like_this():
     )
 
 
-
-
 @pytest.mark.parametrize("text", ["", "charge", "during a/b", "payments.on_order for item 1"])
 def test_what_names_no_site_is_refused(text):
     with pytest.raises(ValueError, match="names no site; write"):
