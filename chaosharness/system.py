@@ -15,6 +15,7 @@ run = shop.run([Order("o1", 500)], Schedule())
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, Final, Literal, Protocol, TypeVar
 
 import attrs
@@ -43,6 +44,11 @@ START: Final = surface(before=(ClockSkew, Redeploy))
 CALM_RUNS_KEPT: Final = 64
 RESTART_MS: Final = 1_000
 """How long a service that cannot start waits before it tries again."""
+
+OBSERVERS: Final[ContextVar[tuple[Callable[["Run"], None], ...]]] = ContextVar(
+    "chaosharness.observers", default=()
+)
+"""Who is told of each run that is over: a search that learns from the runs of a test."""
 
 
 class Resource(Protocol):
@@ -268,7 +274,10 @@ class System:
             stage.strike()
         unused = tuple(world.unused())
         history = History(world.raw)
-        return Run(self, workload, schedule, history, ending, unused, world.surfaces, world.counts)
+        run = Run(self, workload, schedule, history, ending, unused, world.surfaces, world.counts)
+        for see in OBSERVERS.get():
+            see(run)
+        return run
 
     def calm(self, items: Sequence[Any] | None = None) -> Run:
         """Run the workload without any fault; the last few such runs are remembered."""
