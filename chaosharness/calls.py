@@ -49,7 +49,7 @@ class Switchboard:
         if (service, name) not in self.endpoints:
             known = ", ".join(f"{one}.{other}" for one, other in sorted(self.endpoints)) or "none"
             raise InvalidDefinition(f"no service serves {service}.{name}; served are: {known}")
-        body = encode(value, topic=f"{service}.{name}")
+        body = encode(value, f"{service}.{name}")
         line = Line(self, service, name, timeout_ms, decoder_for(read_as))
         words = {"service": service, "endpoint": name, "value": body}
         return call(f"{service}.{name}", line, body, words)
@@ -117,7 +117,7 @@ class Line:
             if error is None:
                 scope.record("handled", operation, attempt, None)
                 try:
-                    answer = self.decode(encode(result, topic=operation))
+                    answer = self.decode(encode(result, operation))
                 except InvalidDefinition as wrong:
                     world.refuse(wrong)
                     return
@@ -127,7 +127,5 @@ class Line:
                 scope.record("raised", operation, attempt, {"error": words})
                 reply(None, RemoteError(f"{endpoint.place} raised {words}"))
 
-        message = Message(
-            topic=self.endpoint, key=None, headers={}, body=body, entity=scope.entity, hops=0
-        )
+        message = Message(self.endpoint, None, {}, body, scope.entity, 0)
         endpoint.colour.start(scope, endpoint.handler, endpoint.reader.read, message, done)

@@ -27,7 +27,7 @@ from chaosharness.calls import Endpoint, Switchboard
 from chaosharness.checkers import Evidence, Property
 from chaosharness.errors import ChaosharnessError, IllegalFault, InvalidDefinition
 from chaosharness.faults import ClockSkew, Fault, Redeploy
-from chaosharness.handlers.carrier import PLAIN, dispose
+from chaosharness.handlers.carrier import PLAIN, current_crew, dispose
 from chaosharness.handlers.colours import colour_for
 from chaosharness.handlers.port import Surface, current_scope, sleep, surface
 from chaosharness.kernel.history import History, plain
@@ -45,7 +45,7 @@ CALM_RUNS_KEPT: Final = 64
 RESTART_MS: Final = 1_000
 """How long a service that cannot start waits before it tries again."""
 
-OBSERVERS: Final[ContextVar[tuple[Callable[["Run"], None], ...]]] = ContextVar(
+OBSERVERS: Final[ContextVar[tuple[Callable[[Run], None], ...]]] = ContextVar(
     "chaosharness.observers", default=()
 )
 """Who is told of each run that is over: a search that learns from the runs of a test."""
@@ -85,8 +85,8 @@ class Run:
         ending: How it ended.
         unused: Faults that found no site.
         surfaces: Which faults may strike at each operation that was reached.
-        reached: How often each `(operation, entity)` was reached: attempts 1 to that many
-            are the sites of this run.
+        reached: How often each `(operation, entity)` was reached before the calm: attempts
+            1 to that many are the sites of this run.
     """
 
     system: System
@@ -274,7 +274,9 @@ class System:
             stage.strike()
         unused = tuple(world.unused())
         history = History(world.raw)
-        run = Run(self, workload, schedule, history, ending, unused, world.surfaces, world.counts)
+        run = Run(
+            self, workload, schedule, history, ending, unused, world.surfaces, world.counts_in_chaos
+        )
         for see in OBSERVERS.get():
             see(run)
         return run
@@ -307,7 +309,7 @@ class Stage:
         world = self.world
         for service in self.system.services.values():
             for replica in range(1, service.replicas + 1):
-                self._start(service, replica, 1, -1)
+                world.after(0, self._start_first, (service, replica))
         incarnation = Incarnation(world, CLIENT, 1, 1)
         incarnation.label = CLIENT
         self.client = Env(self, incarnation, CLIENT, None)
@@ -317,7 +319,7 @@ class Stage:
         self.items = items
         if items:
             world.after(0, self._send, 0)
-        ending = world.run()
+        ending = current_crew().play(world)
         for state in world.states.values():
             final = getattr(state, "final", None)
             if final is not None and world.error is None:
@@ -333,7 +335,7 @@ class Stage:
             world.end("stuck", "the run was broken off")
         for incarnation in world.incarnations:
             incarnation.alive = False
-            for carrier in incarnation.kept:
+            for carrier in tuple(incarnation.kept):
                 dispose(carrier)
             incarnation.kept.clear()
 
@@ -373,6 +375,10 @@ class Stage:
             scope.record("raised", scope.place, 1, words)
             if isinstance(error, ChaosharnessError):
                 scope.world.refuse(error)
+
+    def _start_first(self, argument: tuple[Service, int]) -> None:
+        service, replica = argument
+        self._start(service, replica, 1, -1)
 
     def _start(self, service: Service, replica: int, number: int, cause: int) -> None:
         """Build an incarnation of a service, from nothing but its durable stores."""
@@ -451,9 +457,10 @@ class Env:
         self.loops: list[Callable[[Any], None]] = []
 
     def _open(self, resource: Any, method: str, what: str) -> Any:
-        name = str(getattr(resource, "name", ""))
-        found = self._stage.world.states.get(name)
-        if found is None or self._stage.system.resources.get(name) is not resource:
+        stage = self._stage
+        name = getattr(resource, "name", "")
+        found = stage.world.states.get(name)
+        if found is None or stage.system.resources.get(name) is not resource:
             raise InvalidDefinition(
                 f"{resource!r} is no part of system {self._stage.system.name!r}"
             )
@@ -463,9 +470,12 @@ class Env:
 
     # ---- messages
 
-    def publisher(self, broker: Any) -> Publisher:
-        """Return what publishes to a broker: `publish(topic, value, key=..., headers=...)`."""
-        return Publisher(self._open(broker, "publish", "broker"))
+    def publisher(self, broker: Any) -> Callable[..., Any]:
+        """Return what publishes to a broker: `publish(topic, value, key=..., headers=...)`.
+
+        See the `publish` of the broker. In an `async` handler, await it.
+        """
+        return self._open(broker, "publish", "broker").publish  # type: ignore[no-any-return]
 
     def consume(
         self,
@@ -586,32 +596,6 @@ class Env:
         scope = current_scope("note")
         data = {"what": what, **{name: plain(value) for name, value in words.items()}}
         scope.record("note", "", 0, data)
-
-
-class Publisher:
-    """Publishes to one broker. Blocks until stored; in an `async` handler, await it."""
-
-    __slots__ = ("_state",)
-
-    def __init__(self, state: Any) -> None:
-        self._state = state
-
-    def __call__(
-        self,
-        topic: str,
-        value: Any,
-        *,
-        key: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Any:
-        """Publish a value: a dict, an attrs or dataclass instance, a pydantic model, bytes.
-
-        Raises:
-            UnserialisablePayload: The value has no JSON form.
-            TimeoutError: No answer: it may have been stored.
-            ConnectionError: Refused for now: it was not stored.
-        """
-        return self._state.publish(topic, value, key=key, headers=headers or {})
 
 
 def name_of(function: Callable[..., Any]) -> str:

@@ -46,8 +46,9 @@ class Intake:
         scope.hops = message.hops
         world.in_flight[scope] = self.place
         operation = self.operation
-        attempt = world.reach(operation, message.entity)
-        if attempt == 1:
+        key = (operation, message.entity)
+        world.counts[key] = attempt = world.counts.get(key, 0) + 1
+        if operation not in world.surfaces:
             world.meet(operation, HANDLE)
         if operation in world.armed:
             script = self._careful(scope, message, attempt, settle)

@@ -37,9 +37,11 @@ from chaosharness.faults import (
     Rebalance,
 )
 from chaosharness.handlers.port import (
+    DONE,
     Kinds,
+    careful,
     current_scope,
-    operate,
+    on_behalf,
     strikes,
     surface,
     trouble,
@@ -57,9 +59,12 @@ PUBLISH_TWICE: Final = surface(
 )
 
 LogPartition = tuple[str, int]
+Draft = tuple[str, int, str | None, Mapping[str, str], bytes, int]
+"""A message to be stored: topic, log partition, key, headers, body, workload item."""
+
+NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
-@lru_cache(maxsize=65_536)
 def murmur2(key: bytes) -> int:
     """Hash a key as the Java client, aiokafka and kafka-python do.
 
@@ -80,6 +85,7 @@ def murmur2(key: bytes) -> int:
     return mixed ^ mixed >> 15
 
 
+@lru_cache(maxsize=65_536)
 def log_partition_for(key: str, count: int) -> int:
     """Return the log partition of a key, of `count`: the default partitioner of Java."""
     return (murmur2(key.encode()) & 0x7FFFFFFF) % count
@@ -194,7 +200,7 @@ class OpenKafka:
             topic: [[] for _ in range(count)] for topic, count in definition.topics.items()
         }
         self.groups: dict[tuple[str, str], Group] = {}
-        self.readers: dict[str, list[Group]] = {topic: [] for topic in self.logs}
+        self.owners: dict[LogPartition, list[Member]] = {}
         self.held: dict[tuple[str, LogPartition], int] = {}
         self.surface = PUBLISH if definition.idempotent_producer else PUBLISH_TWICE
         world.know_timeout(definition.max_poll_interval_ms)
@@ -217,88 +223,98 @@ class OpenKafka:
     # ---- producing
 
     def publish(
-        self, topic: str, value: Any, *, key: str | None, headers: Mapping[str, str]
-    ) -> Any:
-        """Append a message to the log partition of its key, and wait for the answer."""
-        if topic not in self.logs:
-            known = ", ".join(sorted(self.logs))
-            raise InvalidDefinition(f"{self.name} has no topic {topic!r}; it has: {known}")
-        scope = current_scope(f"{self.name}.publish {topic}")
-        body = encode(value, topic=topic)
-        own = scope.entity
-        if not own:
-            scope.entity = self.world.entity_for(key, 0)
-        elif key is not None:
-            self.world.entities.setdefault(key, own)
-        try:
-            return operate(
-                f"{self.name}.publish {topic}",
-                self._append,
-                (topic, key, headers, body, scope.entity),
-                self,
-                self.surface,
-            )
-        finally:
-            scope.entity = own
-
-    def _append(self, scope: Scope, operation: str, attempt: int, argument: Any) -> None:
-        topic, key, headers, body, entity = argument
-        partitions = self.logs[topic]
-        if key is None:
-            index = entity % len(partitions)
-        elif len(partitions) == 1:
-            index = 0
-        else:
-            index = log_partition_for(key, len(partitions))
-        copies = 1
-        if scope.struck:
-            for fault in scope.struck:
-                if isinstance(fault, Poison):
-                    self._store(scope, topic, index, None, {}, POISON[fault.content], 0, "", 0)
-                elif isinstance(fault, Duplicate):
-                    copies = 2
-        own, scope.entity = scope.entity, entity
-        for _ in range(copies):
-            self._store(scope, topic, index, key, headers, body, entity, operation, attempt)
-        scope.entity = own
-
-    def _store(
         self,
-        scope: Scope,
         topic: str,
-        index: int,
-        key: str | None,
-        headers: Mapping[str, str],
-        body: bytes,
-        entity: int,
-        operation: str,
-        attempt: int,
-    ) -> None:
+        value: Any,
+        *,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Append a message to the log partition of its key, and wait for the answer.
+
+        In an `async` handler, await it.
+
+        Args:
+            topic: One of the cluster's topics.
+            value: A dict, an attrs or dataclass instance, a pydantic model, bytes.
+            key: Decides the log partition: one key, one order. Without a key the workload
+                item decides.
+            headers: Handed on to the consumer.
+
+        Raises:
+            UnserialisablePayload: The value has no JSON form.
+            TimeoutError: No answer: it may have been stored.
+            ConnectionError: Refused for now: it was not stored.
+        """
+        scope = current_scope("publish")
         world = self.world
-        message = Message(
-            topic=topic, key=key, headers=headers, body=body, entity=entity, hops=scope.hops + 1
-        )
-        place = (topic, index)
+        try:
+            partitions = self.logs[topic]
+        except KeyError:
+            raise self._no_topic(topic) from None
+        body = encode(value, topic)
+        entity = scope.entity
+        if key is not None:
+            if entity:
+                if key not in world.entities:
+                    world.entities[key] = entity
+            else:
+                entity = world.entities.get(key, 0)
+            index = log_partition_for(key, len(partitions)) if len(partitions) > 1 else 0
+        else:
+            index = entity % len(partitions)
+        operation = f"{scope.place}/{self.name}.publish {topic}"
+        place = (operation, entity)
+        world.counts[place] = attempt = world.counts.get(place, 0) + 1
+        if operation not in world.surfaces:
+            world.meet(operation, self.surface)
+        draft = (topic, index, key, headers or NO_HEADERS, body, entity)
+        if operation in world.armed or world.unreachable:
+            script = careful(scope, operation, attempt, self._append, draft, self)
+            return scope.colour.drive(on_behalf(scope, entity, script), scope)
+        own, scope.entity = scope.entity, entity
+        self._store(scope, operation, attempt, draft)
+        scope.entity = own
+        return DONE if scope.colour.is_async else None
+
+    def _no_topic(self, topic: str) -> InvalidDefinition:
+        known = ", ".join(sorted(self.logs))
+        return InvalidDefinition(f"{self.name} has no topic {topic!r}; it has: {known}")
+
+    def _append(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
+        """Store a message at a site where a fault may have changed what is stored."""
+        copies = 1
+        for fault in scope.struck:
+            if isinstance(fault, Poison):
+                poison = (draft[0], draft[1], None, NO_HEADERS, POISON[fault.content], 0)
+                self._store(scope, "", 0, poison)
+            elif isinstance(fault, Duplicate):
+                copies = 2
+        for _ in range(copies):
+            self._store(scope, operation, attempt, draft)
+
+    def _store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
+        world = self.world
+        topic, index, key, headers, body, entity = draft
         log = self.logs[topic][index]
-        message.partition = index
-        message.offset = len(log)
+        offset = len(log)
         data = {
             "broker": self.name,
             "topic": topic,
             "partition": index,
-            "offset": message.offset,
+            "offset": offset,
             "key": key,
             "value": body,
         }
-        message.published = scope.record("publish", operation, attempt, data)
-        log.append(message)
+        published = scope.record("publish", operation, attempt, data)
+        hops = scope.hops + 1
+        log.append(Message(topic, key, headers, body, entity, hops, published, index, offset))
         world.effects += 1
-        if message.hops > world.budget.hops_max:
-            world.end("budget", _cycle(world, message))
-        for group in self.readers[topic]:
-            for member in group.members:
-                if not member.fetching and place in member.slots:
-                    self._wake(member)
+        if hops > world.budget.hops_max:
+            world.end("budget", _cycle(world, published, hops))
+        for member in self.owners.get((topic, index), ()):
+            if not member.fetching:
+                self._wake(member)
 
     # ---- consuming
 
@@ -338,14 +354,11 @@ class OpenKafka:
         """Add a consumer to a group. Called again for each incarnation."""
         for topic in topics:
             if topic not in self.logs:
-                known = ", ".join(sorted(self.logs))
-                raise InvalidDefinition(f"{self.name} has no topic {topic!r}; it has: {known}")
+                raise self._no_topic(topic)
         key = (group, ",".join(topics))
         found = self.groups.get(key)
         if found is None:
             found = self.groups[key] = Group(group, topics)
-            for topic in topics:
-                self.readers[topic].append(found)
         member = Member(found, incarnation, take)
         found.members.append(member)
         incarnation.on_death.append(lambda: self._died(member))
@@ -365,8 +378,7 @@ class OpenKafka:
         group = member.group
         group.members.remove(member)
         member.expelled = True
-        member.slots = {}
-        member.order = []
+        self._take_away(member)
         self._rebalance(group, why)
 
     def _rebalance(self, group: Group, why: str = "a member joined") -> None:
@@ -387,8 +399,7 @@ class OpenKafka:
         world.effects += 1
         members = group.members
         for member in members:
-            member.slots = {}
-            member.order = []
+            self._take_away(member)
             member.generation = group.generation
         if not members:
             return
@@ -401,9 +412,16 @@ class OpenKafka:
                 slot = Slot(place, log, group.committed.get(place, 0))
                 member.slots[place] = slot
                 member.order.append(slot)
+                self.owners.setdefault(place, []).append(member)
         self._tell(group, why)
         for member in members:
             self._wake(member)
+
+    def _take_away(self, member: Member) -> None:
+        for place in member.slots:
+            self.owners[place].remove(member)
+        member.slots = {}
+        member.order = []
 
     def _tell(self, group: Group, why: str) -> None:
         members = {
@@ -453,8 +471,9 @@ class OpenKafka:
                 continue
             message = slot.log[slot.position]
             operation = f"{self.name}.{message.topic}/deliver to {group.name}"
-            attempt = world.reach(operation, message.entity)
-            if attempt == 1:
+            key = (operation, message.entity)
+            world.counts[key] = attempt = world.counts.get(key, 0) + 1
+            if operation not in world.surfaces:
                 world.meet(operation, DELIVER)
             if operation in world.armed and self._disturbed(member, message, operation, attempt):
                 return False
@@ -598,11 +617,13 @@ class OpenKafka:
         self, member: Member, message: Message, scope: Scope, then: Callable[[bool], None]
     ) -> None:
         """Commit the offset after a message; `then(True)` if the coordinator took it."""
+        world = self.world
         operation = f"{scope.place}/{self.name}.commit"
-        attempt = self.world.reach(operation, scope.entity)
-        if attempt == 1:
-            self.world.meet(operation, COMMIT)
-        if operation in self.world.armed or self.world.unreachable:
+        key = (operation, scope.entity)
+        world.counts[key] = attempt = world.counts.get(key, 0) + 1
+        if operation not in world.surfaces:
+            world.meet(operation, COMMIT)
+        if operation in world.armed or world.unreachable:
             script = self._careful_commit(member, message, scope, operation, attempt)
             drive_in_kernel(script, self.world, then)
         else:
@@ -672,21 +693,19 @@ class OpenKafka:
         topic = f"{message.topic}.DLT"
         if topic not in self.logs:
             self.logs[topic] = [[]]
-            self.readers[topic] = []
         data = {"message": message.published, "to": topic, "error": type(error).__name__}
         scope.record("dead", "", 0, data)
-        self._store(
-            scope, topic, 0, message.key, message.headers, message.body, message.entity, "", 0
-        )
+        draft = (topic, 0, message.key, message.headers, message.body, message.entity)
+        self._store(scope, "", 0, draft)
 
 
-def _cycle(world: World, message: Message) -> str:
+def _cycle(world: World, published: int, hops: int) -> str:
     """Name the topics that a message's causes go round and round in."""
     topics: list[str] = []
-    for event in world.history.causes(message.published):
+    for event in world.history.causes(published):
         if event.kind == "publish":
             if event.data["topic"] in topics:
                 break
             topics.append(event.data["topic"])
     ring = " → ".join([*reversed(topics), topics[-1]])
-    return f"an event cycle: {ring}, {message.hops - 1} messages in a row"
+    return f"an event cycle: {ring}, {hops - 1} messages in a row"

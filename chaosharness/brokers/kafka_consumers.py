@@ -26,7 +26,7 @@ class CommitFailed(Exception):
     """The group has moved on: these log partitions belong to another member now."""
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, on_setattr=attrs.setters.NO_OP)
 class Subscription:
     """A handler that Kafka calls per message.
 

@@ -6,7 +6,6 @@ import inspect
 import typing
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -39,13 +38,15 @@ class Message:
 
     def __init__(
         self,
-        *,
         topic: str,
         key: str | None,
-        headers: Mapping[str, str],
+        headers: Mapping[str, Any],
         body: bytes,
         entity: int,
         hops: int,
+        published: int = -1,
+        partition: int = 0,
+        offset: int = 0,
     ) -> None:
         self.topic = topic
         self.key = key
@@ -53,9 +54,9 @@ class Message:
         self.body = body
         self.entity = entity
         self.hops = hops
-        self.published = -1
-        self.partition = 0
-        self.offset = 0
+        self.published = published
+        self.partition = partition
+        self.offset = offset
         self.deliveries: dict[str, int] | None = None
         self.redelivered = False
 
@@ -102,7 +103,7 @@ def _encode_unknown(value: Any) -> Any:
 _encoder: Final = msgspec.json.Encoder(enc_hook=_encode_unknown)
 
 
-def encode(value: Any, *, topic: str) -> bytes:
+def encode(value: Any, topic: str) -> bytes:
     """Write a payload as bytes: bytes and str as they are, all else as JSON.
 
     Raises:
@@ -185,10 +186,7 @@ def reader_for(handler: Callable[..., Any], wanted: Any = None) -> Reader:
     One parameter gets the payload, decoded as the annotation says; annotated `Delivery` it
     gets the whole delivery; a second required parameter gets the delivery beside it.
     """
-    function = inspect.unwrap(getattr(handler, "__func__", handler))
-    while isinstance(function, partial):
-        function = function.func
-    code = getattr(function, "__code__", function)
+    code = getattr(handler, "__code__", handler)
     try:
         return _readers[code, wanted]
     except (KeyError, TypeError):

@@ -67,7 +67,7 @@ def call(action: str, server: Server, request: Any, words: dict[str, Any]) -> An
     world = scope.world
     operation = f"{scope.place}/{action}"
     attempt = world.reach(operation, scope.entity)
-    if attempt == 1:
+    if operation not in world.surfaces:
         world.meet(operation, CALL)
     script = _call(scope, operation, attempt, server, request, words)
     return scope.colour.drive(script, scope)

@@ -97,6 +97,9 @@ class Ready:
         yield
 
 
+DONE: Final = Ready(None)
+
+
 class Failed:
     """An awaitable that raises: an error must come at the `await`, as it would for real."""
 
@@ -117,13 +120,12 @@ def current_scope(what: str) -> Scope:
         InvalidDefinition: The port is used outside a run.
         Abandoned: The incarnation has died: this code runs on by accident.
     """
-    try:
-        scope = SCOPE.get()
-    except LookupError:
+    scope = SCOPE.get()
+    if scope is None:
         raise InvalidDefinition(
             f"{what} was used outside a run. Ports work only in code that the harness runs: "
             "a handler, a service's main loop, or the function that builds the service."
-        ) from None
+        )
     world = scope.world
     if not scope.incarnation.alive or world.ending is not None:
         raise Abandoned(scope.incarnation.label)
@@ -160,12 +162,11 @@ def operate(
     world = scope.world
     operation = f"{scope.place}/{action}"
     key = (operation, scope.entity)
-    attempt = world.counts.get(key, 0) + 1
-    world.counts[key] = attempt
-    if attempt == 1:
+    world.counts[key] = attempt = world.counts.get(key, 0) + 1
+    if operation not in world.surfaces:
         world.meet(operation, surface)
     if operation in world.armed or world.unreachable:
-        script = _careful(scope, operation, attempt, effect, argument, peer)
+        script = careful(scope, operation, attempt, effect, argument, peer)
         if blocking:
             return scope.colour.block(script, scope)
         return scope.colour.drive(script, scope)
@@ -177,7 +178,7 @@ def operate(
         return Failed(error)
 
 
-def _careful(
+def careful(
     scope: Scope,
     operation: str,
     attempt: int,
@@ -209,6 +210,15 @@ def _careful(
     if cut(scope, peer, "back"):
         raise (yield from lost(scope, operation, attempt, peer, happened=True))
     return result
+
+
+def on_behalf(scope: Scope, entity: int, script: Script[Any]) -> Script[Any]:
+    """Run a script for another workload item than its scope's: a relay's row has its own."""
+    own, scope.entity = scope.entity, entity
+    try:
+        return (yield from script)
+    finally:
+        scope.entity = own
 
 
 def strikes(scope: Scope, operation: str, phase: Phase, attempt: int) -> list[Any]:
@@ -288,7 +298,7 @@ def sleep(seconds: float) -> Any:
     world = scope.world
     operation = f"{scope.place}/sleep"
     attempt = world.reach(operation, scope.entity)
-    if attempt == 1:
+    if operation not in world.surfaces:
         world.meet(operation, SLEEP)
     script = _sleep(scope, operation, attempt, round(seconds * 1000))
     return scope.colour.drive(script, scope)

@@ -105,5 +105,5 @@ class Scope:
         return index
 
 
-SCOPE: ContextVar[Scope] = ContextVar("chaosharness.scope")
+SCOPE: ContextVar[Scope | None] = ContextVar("chaosharness.scope", default=None)
 """The scope of the code that runs now. Tasks inherit it, in asyncio and in trio."""

@@ -7,7 +7,7 @@ when a budget is spent, or when something can never go on.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from heapq import heappop
+from heapq import heappop, heappush
 from typing import Any, Final, Literal
 
 import attrs
@@ -103,6 +103,8 @@ class World:
         "calm_since",
         "chaos",
         "counts",
+        "counts_in_chaos",
+        "crew",
         "effects",
         "ending",
         "entities",
@@ -117,6 +119,7 @@ class World:
         "raw",
         "states",
         "surfaces",
+        "turn",
         "unreachable",
     )
 
@@ -126,12 +129,15 @@ class World:
         self.agenda = Agenda()
         self.budget = budget
         self.counts: dict[tuple[str, int], int] = {}
+        self.counts_in_chaos = self.counts
         self.armed: dict[str, list[Armed]] = {}
         for one in armed:
             self.armed.setdefault(one.site.operation, []).append(one)
         self._armed = tuple(armed)
         self._at_calm: list[Callable[[], None]] = []
         self.chaos = True
+        self.crew: Any = None
+        self.turn = 0
         self.calm_since = 0
         self.effects = 0
         self.ending: Ending | None = None
@@ -211,11 +217,10 @@ class World:
         return attempt
 
     def meet(self, operation: str, surface: Any) -> None:
-        """Learn, at its first attempt for an entity, what may go wrong at an operation."""
-        if operation not in self.surfaces:
-            self.surfaces[operation] = surface
-            if operation in self.armed and self.on_armed is not None:
-                self.on_armed(operation, surface)
+        """Learn what may go wrong at an operation, when it is reached for the first time."""
+        self.surfaces[operation] = surface
+        if operation in self.armed and self.on_armed is not None:
+            self.on_armed(operation, surface)
 
     def refuse(self, error: Exception) -> None:
         """Call the run off because its input is wrong: the caller of the run gets `error`."""
@@ -309,6 +314,7 @@ class World:
     def _begin_calm(self) -> None:
         assert self.chaos
         self.chaos = False
+        self.counts_in_chaos = dict(self.counts)  # from here on no fault can strike
         self.calm_since = self.now
         self.effects += 1
         self.record("phase", WORLD, data={"phase": "calm"})
@@ -326,25 +332,44 @@ class World:
         if self.ending is None:
             self.ending = Ending(verdict, reason)
 
-    def run(self) -> Ending:
-        """Run until quiet in calm, or until the run is called off."""
-        self._run_phase(self.budget.chaos_ms)
-        if self.ending is None:
-            self._begin_calm()
-            if not self._run_phase(self.now + self.budget.calm_ms):
+    def drive(self) -> None:
+        """Do what is due, until the run is over or another loop has taken over.
+
+        A handler runs right inside the action that starts it. When it stops at a port,
+        the code that stops it takes over the loop elsewhere (`turn` moves on), and
+        this loop, which lies beneath the handler on the stack, ends when it gets back.
+        """
+        turn = self.turn
+        while self.ending is None:
+            quiet = self._run_phase(turn)
+            if self.turn != turn or self.ending is not None:
+                return
+            if self.chaos:
+                self._begin_calm()
+            elif quiet:
+                self.end(*self._settled())
+            else:
                 self.end("budget", self._never_quiet())
-        if self.ending is None:
-            self.end(*self._settled())
+
+    def conclude(self) -> Ending:
+        """Record how the run ended."""
         assert self.ending is not None
         data = {"verdict": self.ending.verdict, "reason": self.ending.reason}
         self.record("end", WORLD, data=data)
         return self.ending
 
-    def _run_phase(self, until_ms: int) -> bool:
-        """Run until quiet (True), the deadline, or the end of the run."""
+    def run(self) -> Ending:
+        """Run until quiet in calm, or until the run is called off; nothing here parks."""
+        self.drive()
+        return self.conclude()
+
+    def _run_phase(self, turn: int) -> bool:
+        """Run until quiet (True), or until the deadline, the end, or another's turn (False)."""
         entries = self.agenda.entries
         raw = self.raw
-        events_max = self.budget.events_max
+        budget = self.budget
+        events_max = budget.events_max
+        until_ms = budget.chaos_ms if self.chaos else self.calm_since + budget.calm_ms
         advance = self.on_advance
         while entries:
             due, _, action, argument, waiter = entry = heappop(entries)
@@ -352,20 +377,18 @@ class World:
                 continue
             if due > self.now:
                 if due > until_ms:
-                    entries.append(entry)  # put back as a heap: the rest is due later still
-                    entries.sort()
+                    heappush(entries, entry)
                     self.now = until_ms
                     return False
+                if waiter is not None and self._idle(entry):
+                    heappush(entries, entry)
+                    return True
                 self.now = due
                 if advance is not None:
                     advance(due)
-            if waiter is not None and self._idle(entry):
-                entries.append(entry)
-                entries.sort()
-                return True
             entry[ACTION] = None  # from now on cancelling it is a no-op
             action(argument)
-            if self.ending is not None:
+            if self.turn != turn or self.ending is not None:
                 return False
             if len(raw) > events_max:
                 self.end("budget", self._too_many_events())
