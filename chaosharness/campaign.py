@@ -1,0 +1,244 @@
+"""A campaign: the runs made to test some claims, what they found, and what they covered.
+
+A value, made by the search, read by reports and doors. It holds no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import attrs
+
+from chaosharness.counterexample import Counterexample
+from chaosharness.faults import KIND_BY_NAME
+
+Result = Literal["holds", "violated", "unknown"]
+Cell = tuple[str, str, str]
+"""`(phase, operation, kind of fault)`, for example `("after", "shop.pay/bank.charge", "crash")`."""
+
+_CERTAINTY: Final = 3.0
+"""-ln(0.05): with no failure in n runs, a rate above 3/n is ruled out with 95 % certainty."""
+
+
+@attrs.frozen(kw_only=True)
+class Level:
+    """All schedules with one number of faults: how many there are, and how many were run.
+
+    A schedule counts when each of its faults finds its site. Two faults of one kind at one
+    site do not make a schedule.
+
+    Attributes:
+        faults: Faults in each schedule; 0 is the calm run.
+        tried: Schedules that were run.
+        total: Schedules there are; while `complete` is false, at least this many.
+        complete: Whether there are no others.
+        options: Which values of a fault's option were tried, for example `all options`.
+    """
+
+    faults: int
+    tried: int
+    total: int
+    complete: bool
+    options: str = ""
+
+    def __str__(self) -> str:
+        if self.faults == 0:
+            return "the calm run: 1 of 1" if self.tried else "the calm run: 0 of 1"
+        word = "all " if self.complete else ""
+        options = f", {self.options}" if self.options else ""
+        return f"{word}{self.faults}-fault schedules{options}: {self.tried:,} of {self.total:,}"
+
+
+@attrs.frozen(kw_only=True)
+class Coverage:
+    """What a campaign put to the test, and what it never did.
+
+    Attributes:
+        levels: What was enumerated, fewest faults first; empty for a random campaign.
+        random: Random schedules that were run.
+        faults_max: Faults that a random schedule could have.
+        cells: How often each fault that is legal and searched struck at each operation:
+            0 says never. What is in neither `cells` nor `equivalent` cannot happen.
+        equivalent: Legal, but the same as another fault that was searched: a crash before
+            an operation equals one after the effect before it.
+    """
+
+    levels: tuple[Level, ...] = ()
+    random: int = 0
+    faults_max: int = 0
+    cells: Mapping[Cell, int] = attrs.field(factory=dict, repr=False)
+    equivalent: frozenset[Cell] = attrs.field(factory=frozenset, repr=False)
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that was asked for was run."""
+        return all(level.complete for level in self.levels)
+
+    def operations(self) -> tuple[tuple[str, str], ...]:
+        """Return `(phase, operation)` of each place that was reached: the rows of a table."""
+        places = dict.fromkeys((phase, name) for phase, name, _ in self.cells)
+        places |= dict.fromkeys((phase, name) for phase, name, _ in sorted(self.equivalent))
+        return tuple(places)
+
+    def kinds(self) -> tuple[str, ...]:
+        """Return the kinds that can strike anywhere here, mildest first: the columns."""
+        found = {kind for _, _, kind in self.cells}
+        return tuple(name for name in KIND_BY_NAME if name in found)
+
+    def never_struck(self) -> tuple[Cell, ...]:
+        """Return what could have happened by law of the product, and never did in a run."""
+        return tuple(cell for cell, times in self.cells.items() if not times)
+
+    def sentences(self) -> tuple[str, ...]:
+        """Say what was covered, one line each."""
+        lines = [str(level) for level in self.levels if level.faults]
+        if self.random:
+            plural = "" if self.faults_max == 1 else "s"
+            lines.append(
+                f"{self.random:,} random schedules of up to {self.faults_max} fault{plural}"
+            )
+        struck = sum(1 for times in self.cells.values() if times)
+        if self.cells:
+            lines.append(f"faults at operations: {struck:,} of {len(self.cells):,} struck")
+        return tuple(lines)
+
+    def rules_out(self, clean: int) -> str:
+        """Say what so many clean runs rule out, and no more than that."""
+        done = [level.faults for level in self.levels if level.complete and level.faults]
+        if done:
+            some = "one fault" if max(done) == 1 else f"up to {max(done)} faults"
+            return (
+                f"no schedule of {some} at the sites of this workload breaks it "
+                "(of the faults and options searched)"
+            )
+        if self.random and clean >= _CERTAINTY:
+            return (
+                "with 95 % certainty, fewer than 1 in "
+                f"{round(clean / _CERTAINTY):,} such random schedules breaks it"
+            )
+        return "nothing yet: too few runs"
+
+
+@attrs.frozen(kw_only=True)
+class Standing:
+    """How one property came out of a campaign.
+
+    Attributes:
+        name: Of the property.
+        when: `always`, `eventually` or `sometimes`.
+        result: `holds`, `violated`, or `unknown`: never put to the test, or not reached.
+        judged: Runs that it was judged on. Once broken it is judged no more.
+        tested: Runs among them that put it to the test at all.
+        reached: Runs that reached the case, for `sometimes`.
+        assumption: What was taken for granted, where nobody said so.
+    """
+
+    name: str
+    when: str
+    result: Result
+    judged: int
+    tested: int
+    reached: int = 0
+    assumption: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Trouble:
+    """Runs that did not become quiet, for one reason.
+
+    Attributes:
+        verdict: `stuck`, `budget` or `spinning`.
+        reason: The culprit, in one sentence.
+        times: How many runs ended so.
+        schedule: The faults of the first one, as code.
+    """
+
+    verdict: str
+    reason: str
+    times: int
+    schedule: str
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Campaign:
+    """What came of testing a system's claims.
+
+    Attributes:
+        system: Name of the system.
+        target: Where it is found, as `module:attribute`; empty if unknown.
+        mode: `small-first`, `random` or `guided`.
+        faults_max: Faults in one schedule, at most.
+        seed: Of the random modes.
+        result: `holds`, `violated`, or `unknown`.
+        reasons: Why it is unknown, one sentence each.
+        runs: Executions of the system, shrinking included.
+        searched: Executions that looked for a violation.
+        counterexamples: One for each broken property, as small as it could be made.
+        standings: How each property came out.
+        troubles: Runs that did not become quiet.
+        coverage: What was put to the test.
+        seconds: Real time it took. Not part of any report that is compared.
+    """
+
+    system: str
+    target: str
+    mode: str
+    faults_max: int
+    seed: int
+    result: Result
+    reasons: tuple[str, ...]
+    runs: int
+    searched: int
+    counterexamples: tuple[Counterexample, ...]
+    standings: tuple[Standing, ...]
+    troubles: tuple[Trouble, ...]
+    coverage: Coverage
+    seconds: float = 0.0
+
+    def sentences(self) -> tuple[str, ...]:
+        """Say in a few lines how it came out and what stands behind that."""
+        lines = [f"{self.system}: {_RESULT_WORDS[self.result]} after {self.searched:,} runs"]
+        lines += [f"unknown: {reason}" for reason in self.reasons]
+        lines += [
+            f"{one.verdict} in {one.times:,} runs: {one.reason} (first: {one.schedule})"
+            for one in self.troubles
+        ]
+        lines += self.coverage.sentences()
+        if self.result == "holds":
+            lines.append(self.coverage.rules_out(self.searched))
+        return tuple(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the campaign as plain values: the same for the same search, byte for byte."""
+        coverage = self.coverage
+        return {
+            "system": self.system,
+            "target": self.target,
+            "mode": self.mode,
+            "faults_max": self.faults_max,
+            "seed": self.seed,
+            "result": self.result,
+            "reasons": list(self.reasons),
+            "runs": self.runs,
+            "searched": self.searched,
+            "properties": [attrs.asdict(one) for one in self.standings],
+            "troubles": [attrs.asdict(one) for one in self.troubles],
+            "counterexamples": [one.to_json() for one in self.counterexamples],
+            "coverage": {
+                "levels": [attrs.asdict(level) for level in coverage.levels],
+                "random": coverage.random,
+                "sentences": list(coverage.sentences()),
+                "cells": [
+                    {"phase": phase, "operation": operation, "kind": kind, "struck": times}
+                    for (phase, operation, kind), times in coverage.cells.items()
+                ],
+            },
+        }
+
+
+_RESULT_WORDS: Final = {
+    "holds": "every property holds",
+    "violated": "a property does not hold",
+    "unknown": "not known to hold",
+}
