@@ -1,0 +1,170 @@
+"""Places: where a system can be struck, and by what, learned from the system itself.
+
+A calm run shows the good path only. So a few telling faults are tried on every
+operation, which brings out compensations, retries and second attempts. The result is
+fixed for the life of the process: Hypothesis must see one stable shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+import attrs
+
+from chaosharness.errors import ChaosharnessError, InvalidDefinition
+from chaosharness.faults import (
+    FAULTS,
+    Crash,
+    Delay,
+    ErrorReply,
+    FailedCommit,
+    Fault,
+    LostReply,
+    Poison,
+    Redeliver,
+)
+from chaosharness.handlers.port import Kinds, Surface
+from chaosharness.kernel.site import PHASES, Phase, Site
+from chaosharness.schedule import Schedule
+from chaosharness.system import CLIENT, OBSERVERS, OUTSIDE, Run, System
+
+RUNS_MAX: Final = 200
+"""Runs that learning a system may take. They are never part of a test's own budget."""
+
+TELLING: Final[tuple[tuple[type[Fault], dict[str, Any]], ...]] = (
+    (ErrorReply, {}),
+    (LostReply, {}),
+    (Crash, {}),
+    (FailedCommit, {}),
+    (Delay, {"lasting": "timeout"}),
+    (Poison, {}),
+    (Redeliver, {}),
+)
+"""What brings out further operations, most telling first; a delay is set past a timeout."""
+
+_KINDS: Final = {kind: order for order, kind in enumerate(FAULTS)}
+
+
+@attrs.frozen
+class Place:
+    """An operation, before or after it, and the faults a search tries there.
+
+    Attributes:
+        operation: As in `Site.operation`.
+        phase: `before` the operation takes effect, or `after` it.
+        kinds: The kinds of fault, mildest first; never empty.
+        own: Whether it is reached on behalf of no workload item (entity 0).
+        attempts: The most often it is reached for one item in the calm run; 0 if never.
+    """
+
+    operation: str
+    phase: Phase
+    kinds: Kinds
+    own: bool
+    attempts: int
+
+
+def searched(operation: str, surface: Surface, phase: Phase) -> Kinds:
+    """Return the kinds of fault that a search tries at this operation, mildest first."""
+    kinds = surface.searched_before if phase == "before" else surface.searched_after
+    if operation.startswith(f"{CLIENT}."):
+        kinds = tuple(kind for kind in kinds if kind in OUTSIDE)
+    return tuple(sorted(kinds, key=_KINDS.__getitem__))
+
+
+_known: Final[WeakKeyDictionary[System, tuple[Place, ...]]] = WeakKeyDictionary()
+
+
+def places(system: System) -> tuple[Place, ...]:
+    """Return where a system can be struck, in the order in which it gets there.
+
+    Learned at the first call, from up to `RUNS_MAX` runs of the entry's examples, and
+    the same ever after.
+
+    Raises:
+        InvalidDefinition: The system has no entry or no examples, or nothing in it can
+            be struck.
+    """
+    found = _known.get(system)
+    if found is None:
+        if not system.examples:
+            raise InvalidDefinition(
+                f"system {system.name!r} has no examples to learn its sites from: say with "
+                f"@{system.name}.entry(examples=[...]) how a workload item enters"
+            )
+        token = OBSERVERS.set(())
+        try:
+            found = _known[system] = _Survey(system).places()
+        finally:
+            OBSERVERS.reset(token)
+        if not found:
+            raise InvalidDefinition(
+                f"nothing in system {system.name!r} can be struck by a fault: the run of its "
+                "examples reached no port of a service. Is a service missing, or does nobody "
+                "consume what the entry sends?"
+            )
+    return found
+
+
+@attrs.define
+class _Survey:
+    """What the runs so far have shown."""
+
+    system: System
+    surfaces: dict[str, Surface] = attrs.field(factory=dict, init=False)
+    calm: dict[tuple[str, int], int] = attrs.field(factory=dict, init=False)
+    entities: dict[str, dict[int, None]] = attrs.field(factory=dict, init=False)
+    runs_left: int = attrs.field(default=RUNS_MAX, init=False)
+
+    def places(self) -> tuple[Place, ...]:
+        run = self.system.run()
+        self.calm.update(run.reached)
+        fresh = self._learn(run, Schedule())
+        while fresh and self.runs_left > 0:
+            fresh = self._try_all(fresh)
+        return tuple(self._places())
+
+    def _learn(self, run: Run, led_here: Schedule) -> list[tuple[str, Schedule]]:
+        """Take in what a run reached; return the operations not seen before."""
+        for operation, entity in run.reached:
+            self.entities.setdefault(operation, {})[entity] = None
+        fresh = [name for name in run.surfaces if name not in self.surfaces]
+        self.surfaces.update((name, run.surfaces[name]) for name in fresh)
+        return [(name, led_here) for name in fresh]
+
+    def _try_all(self, operations: list[tuple[str, Schedule]]) -> list[tuple[str, Schedule]]:
+        """Try each telling fault at each of these operations, most telling kinds first."""
+        fresh: list[tuple[str, Schedule]] = []
+        for kind, words in TELLING:
+            for operation, led_here in operations:
+                for schedule in self._with(kind, words, operation, led_here):
+                    if self.runs_left <= 0:
+                        return fresh
+                    self.runs_left -= 1
+                    try:
+                        run = self.system.run(None, schedule)
+                    except ChaosharnessError:
+                        continue  # the test's own runs will meet it, and show it with its schedule
+                    fresh += self._learn(run, schedule)
+        return fresh
+
+    def _with(
+        self, kind: type[Fault], words: dict[str, Any], operation: str, led_here: Schedule
+    ) -> Iterator[Schedule]:
+        entity = min(self.entities[operation], key=lambda one: (one == 0, one))  # an item first
+        for phase in PHASES:
+            if kind in searched(operation, self.surfaces[operation], phase):
+                yield led_here.with_(kind(Site(operation, phase, entity), **words))
+
+    def _places(self) -> Iterator[Place]:
+        for operation, surface in self.surfaces.items():
+            for own in (False, True):
+                entities = [one for one in self.entities[operation] if (one == 0) is own]
+                if not entities:
+                    continue
+                attempts = max(self.calm.get((operation, entity), 0) for entity in entities)
+                for phase in PHASES:
+                    if kinds := searched(operation, surface, phase):
+                        yield Place(operation, phase, kinds, own, attempts)
