@@ -40,7 +40,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R", bound="Resource")
 
 CLIENT: Final = "client"
-START: Final = surface(before=(ClockSkew, Redeploy))
+START: Final = surface(before=(ClockSkew,))
+START_OF_EITHER: Final = surface(before=(ClockSkew, Redeploy))
+"""The start of a service that has a previous version to be replaced by."""
 CALM_RUNS_KEPT: Final = 64
 RESTART_MS: Final = 1_000
 """How long a service that cannot start waits before it tries again."""
@@ -362,7 +364,10 @@ class Stage:
         if index + 1 < len(self.items):
             world.after(self.system.arrival_ms, self._send, index + 1)
         entity = index + 1
-        cause = world.record("arrive", CLIENT, entity=entity, data={"item": describe(item)})
+        raw = world.raw
+        cause = len(raw)
+        data = {"item": describe(item)}
+        raw.append((world.now, "arrive", CLIENT, "", entity, 0, -1, data))
         world.effects += 1
         scope = Scope(client.incarnation, self.entry_place, entity, cause, self.entry_colour)
         world.in_flight[scope] = self.entry_place
@@ -387,7 +392,8 @@ class Stage:
         world.incarnations.append(incarnation)
         operation = f"{service.name}/start"
         attempt = world.reach(operation, 0)
-        world.meet(operation, START)
+        if operation not in world.surfaces:
+            world.meet(operation, START if service.previous is None else START_OF_EITHER)
         scope = Scope(incarnation, f"{service.name}.start", 0, cause, PLAIN)
         factory = service.factory
         for fault in world.strikes(operation, "before", 0, attempt):

@@ -21,7 +21,7 @@ Settle = Callable[[Message, Scope, BaseException | None], None]
 class Intake:
     """One handler of one incarnation, ready for messages."""
 
-    __slots__ = ("colour", "handler", "incarnation", "operation", "place", "reader")
+    __slots__ = ("colour", "handler", "incarnation", "operation", "place", "read")
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Intake:
         self.place = place
         self.operation = f"{place}/handle"
         self.handler = handler
-        self.reader = reader
+        self.read = reader.read
         self.colour = colour
 
     def take(self, message: Message, cause: int, settle: Settle) -> None:
@@ -54,11 +54,12 @@ class Intake:
             script = self._careful(scope, message, attempt, settle)
             drive_in_kernel(script, world)
         else:
-            self._begin(scope, message, attempt, settle)
+            scope.run = (message, attempt, settle)
+            self.colour.start(scope, self.handler, self.read, message, self._done)
 
     def _begin(self, scope: Scope, message: Message, attempt: int, settle: Settle) -> None:
         scope.run = (message, attempt, settle)
-        self.colour.start(scope, self.handler, self.reader.read, message, self._done)
+        self.colour.start(scope, self.handler, self.read, message, self._done)
 
     def _done(self, scope: Scope, _: Any, error: BaseException | None) -> None:
         message, attempt, settle = scope.run

@@ -147,10 +147,13 @@ class Group:
 class Slot:
     """One log partition, as it is assigned to a member: the log, and how far it has read."""
 
-    __slots__ = ("log", "place", "position")
+    __slots__ = ("log", "operation", "place", "position")
 
-    def __init__(self, place: LogPartition, log: list[Message], position: int) -> None:
+    def __init__(
+        self, place: LogPartition, operation: str, log: list[Message], position: int
+    ) -> None:
         self.place = place
+        self.operation = operation
         self.log = log
         self.position = position
 
@@ -405,11 +408,12 @@ class OpenKafka:
             return
         turn = 0
         for topic in group.topics:
+            operation = f"{self.name}.{topic}/deliver to {group.name}"
             for index, log in enumerate(self.logs[topic]):
                 member = members[turn % len(members)]
                 turn += 1
                 place = (topic, index)
-                slot = Slot(place, log, group.committed.get(place, 0))
+                slot = Slot(place, operation, log, group.committed.get(place, 0))
                 member.slots[place] = slot
                 member.order.append(slot)
                 self.owners.setdefault(place, []).append(member)
@@ -470,7 +474,7 @@ class OpenKafka:
             if self.held and self._is_held(group, slot.place):
                 continue
             message = slot.log[slot.position]
-            operation = f"{self.name}.{message.topic}/deliver to {group.name}"
+            operation = slot.operation
             key = (operation, message.entity)
             world.counts[key] = attempt = world.counts.get(key, 0) + 1
             if operation not in world.surfaces:
@@ -496,15 +500,11 @@ class OpenKafka:
             "partition": message.partition,
             "offset": message.offset,
         }
-        cause = world.record(
-            "deliver",
-            self.name,
-            operation=operation,
-            entity=message.entity,
-            attempt=attempt,
-            cause=message.published,
-            data=data,
-        )
+        raw = world.raw
+        cause = len(raw)
+        published = message.published
+        entity = message.entity
+        raw.append((world.now, "deliver", self.name, operation, entity, attempt, published, data))
         world.effects += 1
         if times > world.budget.deliveries_max:
             world.end("budget", f"{operation} handed out one message {times - 1:,} times")

@@ -120,23 +120,11 @@ def encode(value: Any, topic: str) -> bytes:
         ) from None
 
 
-Decode = Callable[[Message], Any]
-
-
 @attrs.frozen
 class Reader:
-    """How a handler wants its messages."""
+    """How a handler wants its messages: `read(message)` gives the arguments to call it with."""
 
-    decode: Callable[[bytes], Any]
-    arguments: Callable[[Callable[[bytes], Any], Message], tuple[Any, ...]]
-
-    def read(self, message: Message) -> tuple[Any, ...]:
-        """Return the arguments to call the handler with."""
-        return self.arguments(self.decode, message)
-
-
-def _value(decode: Callable[[bytes], Any], message: Message) -> tuple[Any, ...]:
-    return (decode(message.body),)
+    read: Callable[[Message], tuple[Any, ...]]
 
 
 def delivery(decode: Callable[[bytes], Any], message: Message) -> Delivery:
@@ -153,13 +141,20 @@ def delivery(decode: Callable[[bytes], Any], message: Message) -> Delivery:
     )
 
 
-def _delivery(decode: Callable[[bytes], Any], message: Message) -> tuple[Any, ...]:
-    return (delivery(decode, message),)
+def _reader_of_value(decode: Callable[[bytes], Any]) -> Reader:
+    return Reader(lambda message: (decode(message.body),))
 
 
-def _both(decode: Callable[[bytes], Any], message: Message) -> tuple[Any, ...]:
-    seen = delivery(decode, message)
-    return (seen.value, seen)
+def _reader_of_delivery(decode: Callable[[bytes], Any]) -> Reader:
+    return Reader(lambda message: (delivery(decode, message),))
+
+
+def _reader_of_both(decode: Callable[[bytes], Any]) -> Reader:
+    def read(message: Message) -> tuple[Any, ...]:
+        seen = delivery(decode, message)
+        return (seen.value, seen)
+
+    return Reader(read)
 
 
 def decoder_for(wanted: Any) -> Callable[[bytes], Any]:
@@ -214,9 +209,9 @@ def _read_signature(handler: Callable[..., Any], wanted: Any) -> Reader:
     first = parameters[0]
     hint = _hint(handler, first.name)
     if hint is Delivery:
-        return Reader(decoder_for(wanted), _delivery)
-    arguments = _both if len(required) == 2 else _value
-    return Reader(decoder_for(hint if wanted is None else wanted), arguments)
+        return _reader_of_delivery(decoder_for(wanted))
+    decode = decoder_for(hint if wanted is None else wanted)
+    return _reader_of_both(decode) if len(required) == 2 else _reader_of_value(decode)
 
 
 def _hint(handler: Callable[..., Any], name: str) -> Any:

@@ -201,24 +201,22 @@ class Plain:
     def start(
         scope: Scope, function: Callable[..., Any], read: Read | None, message: Any, done: Done
     ) -> None:
-        """Begin to run `function(*read(message))`; `done` is told how it ended."""
-        _run_plain(scope, function, read, message, done)
+        """Begin to run `function(*read(message))`; `done` is told how it ended.
+
+        Returns when the code has ended, however long it was parked in between: do nothing
+        after it that must be done at once.
+        """
+        SCOPE.set(scope)
+        try:
+            result = function() if read is None else function(*read(message))
+        except GreenletExit:
+            return
+        except BaseException as error:
+            if scope.incarnation.alive and scope.world.ending is None:
+                done(scope, None, error)
+            return
+        if scope.incarnation.alive and scope.world.ending is None:
+            done(scope, result, None)
 
 
 PLAIN: Final = Plain()
-
-
-def _run_plain(
-    scope: Scope, function: Callable[..., Any], read: Read | None, message: Any, done: Done
-) -> None:
-    SCOPE.set(scope)
-    try:
-        result = function() if read is None else function(*read(message))
-    except GreenletExit:
-        return
-    except BaseException as error:
-        if scope.incarnation.alive and scope.world.ending is None:
-            done(scope, None, error)
-        return
-    if scope.incarnation.alive and scope.world.ending is None:
-        done(scope, result, None)

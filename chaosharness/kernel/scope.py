@@ -88,20 +88,10 @@ class Scope:
         """Add an event of this scope to the history, caused by the scope's last one."""
         world = self.world
         raw = world.raw
-        index = len(raw)
-        raw.append(
-            (
-                world.now,
-                kind,
-                self.incarnation.label,
-                operation,
-                self.entity,
-                attempt,
-                self.cause,
-                data,
-            )
-        )
-        self.cause = index
+        label = self.incarnation.label
+        cause = self.cause
+        self.cause = index = len(raw)
+        raw.append((world.now, kind, label, operation, self.entity, attempt, cause, data))
         return index
 
 
