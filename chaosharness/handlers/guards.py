@@ -1,0 +1,199 @@
+"""Guards: user code that sleeps, connects or starts something for real is told so.
+
+Virtual time stands still while a handler waits for the real world, and the answer would
+be different tomorrow. An audit hook sees these calls inside C, whichever name the user
+imported them by.
+"""
+
+from __future__ import annotations
+
+import asyncio.runners
+import ctypes
+import socket
+import sys
+import threading
+import time  # noqa: TID251  (to refuse time.sleep)
+from collections.abc import Callable
+from threading import get_ident
+from typing import Any, Final, NoReturn
+
+from chaosharness.errors import RealIO
+
+# Audit events, and which of their arguments says what was asked for.
+_REFUSED: Final[dict[str, int | None]] = {
+    "_thread.start_joinable_thread": None,  # Python 3.13
+    "_thread.start_new_thread": None,  # Python 3.12
+    "ftplib.connect": 1,
+    "http.client.connect": 1,
+    "imaplib.open": 1,
+    "os.exec": 0,
+    "os.fork": None,
+    "os.forkpty": None,
+    "os.posix_spawn": 0,
+    "os.spawn": 1,
+    "os.system": 0,
+    "poplib.connect": 1,
+    "pty.spawn": 0,
+    "smtplib.connect": 1,
+    "socket.bind": 1,
+    "socket.connect": 1,
+    "socket.getaddrinfo": 0,
+    "socket.gethostbyaddr": 0,
+    "socket.gethostbyname": 0,
+    "socket.getnameinfo": 0,
+    "socket.sendmsg": 1,
+    "socket.sendto": 1,
+    "subprocess.Popen": 1,
+    "telnetlib.Telnet.open": 1,
+    "time.sleep": 0,  # Python 3.13; before, see _Sleeper
+    "urllib.Request": 0,
+}
+_NAMES: Final = {
+    "_thread.start_joinable_thread": "threading.Thread.start",
+    "_thread.start_new_thread": "threading.Thread.start",
+    "http.client.connect": "http.client.HTTPConnection.connect",
+    "urllib.Request": "urllib.request.urlopen",
+}
+_PAIRING: Final = {"socketpair", "_fallback_socketpair"}
+
+_guard: Guards | None = None
+"""The guard that is on. Read by everything below."""
+
+
+def _hook(event: str, arguments: tuple[Any, ...]) -> None:
+    if _guard is None or event not in _REFUSED or _guard.thread != get_ident():
+        return
+    if event in ("socket.bind", "socket.connect"):
+        # Windows has no socketpair: an event loop makes its own from two loopback sockets.
+        code = sys._getframe(1).f_code
+        if code.co_name in _PAIRING and code.co_filename == socket.__file__:
+            return
+    shown = _REFUSED[event]
+    name = _NAMES.get(event, event)
+    _guard.refuse(name if shown is None else f"{name}({arguments[shown]!r})")
+
+
+class _Sleeper:
+    """What `time.sleep` meets before Python 3.13, where it raises no audit event.
+
+    Assigning `time.sleep` would miss `from time import sleep`. So the built-in function
+    object itself is made to be `[_Sleeper()].count`, for a while: it takes one argument
+    too, and compares it with this object, in Python.
+    """
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, seconds: object) -> bool:
+        if _guard is not None and _guard.thread == get_ident():
+            _guard.refuse(f"time.sleep({seconds!r})")
+        # Another thread: really wait. A lock that nobody opens is a clock, too.
+        if isinstance(seconds, (int, float)) and seconds > 0:
+            lock = threading.Lock()
+            lock.acquire()
+            lock.acquire(timeout=seconds)
+        return False
+
+
+def _words(function: Any) -> Any:
+    """Return the two words of a built-in function: its C definition, and its `self`."""
+    return (ctypes.c_void_p * 2).from_address(id(function) + object.__basicsize__)
+
+
+_SLEEP_IS_AUDITED: Final = sys.version_info >= (3, 13)
+_SLEEP: Final = time.sleep
+_SLEEPERS: Final[list[object]] = [_Sleeper()]
+_SLEEP_WORDS: Final = _words(_SLEEP)
+_SLEEP_REAL: Final = tuple(_SLEEP_WORDS)
+_SLEEP_REFUSED: Final = tuple(_words(_SLEEPERS.count))
+
+
+def _start_thread(*arguments: Any, **keywords: Any) -> Any:
+    """Stand for `threading._start_new_thread` in Python 3.11, where it has no event."""
+    if _guard is not None and _guard.thread == get_ident():
+        _guard.refuse("threading.Thread.start")
+    return _START_THREAD(*arguments, **keywords)
+
+
+_START_THREAD: Final[Any] = getattr(threading, "_start_new_thread", None)
+_ENTER: Final = asyncio.runners.Runner.__enter__
+
+
+def _enter_runner(self: asyncio.runners.Runner) -> asyncio.runners.Runner:
+    if _guard is not None and _guard.thread == get_ident():
+        _guard.refuse("asyncio.run")
+    return _ENTER(self)
+
+
+_installed = False
+
+
+def _install() -> None:
+    """Put in place, once and for good, what passes straight through while no guard is on."""
+    global _installed  # noqa: PLW0603
+    if _installed:
+        return
+    _installed = True
+    sys.addaudithook(_hook)
+    if sys.version_info < (3, 12):
+        threading._start_new_thread = _start_thread  # type: ignore[attr-defined]
+    asyncio.runners.Runner.__enter__ = _enter_runner  # type: ignore[method-assign]
+    # The function object will refer to our list from time to time: count that reference.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_SLEEPERS))
+
+
+class Guards:
+    """Refuse the real world to one thread, between `on` and `off`.
+
+    Refused: `time.sleep`, sockets that connect, bind, send to an address or look up a name,
+    child processes, new threads, `asyncio.run`. Free: sockets in pairs (event loops make
+    them), files, SQLite, other threads. Guards may be nested.
+
+    Args:
+        where: Returns the place of the code that runs now, for the message.
+
+    Attributes:
+        refused: Every refusal, oldest first. User code may catch a `RealIO` and retry; the
+            kernel reads here that it happened.
+
+    Source:
+        CPython 3.13, "Audit events table". The hook stays for the life of the process, as
+        audit hooks do; `id()` and `sys._getframe()`, which raise an event, cost 0.15 µs
+        more with any hook at all.
+
+    Not modelled:
+        Waiting on a lock, event, queue or `select`, with or without a timeout, and trio or
+        asyncio loops that the handler starts otherwise than by `asyncio.run`: they raise no
+        event, and end at the watchdog. Sockets that were connected before the run. Files.
+        `_thread.start_new_thread` called directly on Python 3.11.
+    """
+
+    __slots__ = ("_outer", "_where", "refused", "thread")
+
+    def __init__(self, *, where: Callable[[], str]) -> None:
+        _install()
+        self._where = where
+        self._outer: list[Guards | None] = []
+        self.refused: list[RealIO] = []
+        self.thread = 0
+
+    def on(self) -> None:
+        """Refuse from here on, in this thread."""
+        global _guard  # noqa: PLW0603
+        self._outer.append(_guard)
+        self.thread = get_ident()
+        _guard = self
+        if not _SLEEP_IS_AUDITED:
+            _SLEEP_WORDS[:] = _SLEEP_REFUSED
+
+    def off(self) -> None:
+        """Put back what the last `on` found."""
+        global _guard  # noqa: PLW0603
+        _guard = self._outer.pop()
+        if not _SLEEP_IS_AUDITED and _guard is None:
+            _SLEEP_WORDS[:] = _SLEEP_REAL
+
+    def refuse(self, what: str) -> NoReturn:
+        """Raise for a call that would leave the simulated world, and remember it."""
+        error = RealIO(what, where=self._where())
+        self.refused.append(error)
+        raise error

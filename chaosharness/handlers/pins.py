@@ -1,0 +1,282 @@
+"""Pins: while user code runs, clocks and chance are functions of the run.
+
+User modules say `from time import time` and `from datetime import datetime` before we are
+there, so replacing module attributes is not enough. time-machine replaces the C functions
+inside `time` and `datetime`; its replacement of `time.time` is put into `monotonic` and
+`perf_counter` as well, which it leaves alone. Chance is replaced at its two springs: the
+generator behind the functions of `random`, and the operating system's bytes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import MethodType
+from typing import Any, Final
+
+import time_machine
+
+from chaosharness.errors import InternalError
+
+EPOCH_MS: Final = 1_893_456_000_000
+"""Where virtual time begins: 2030-01-01T00:00:00Z, in milliseconds of Unix time."""
+
+Entropy = Callable[[int], bytes]
+
+_NODE: Final = 0x0242AC110002  # a locally administered address: uuid1 must not show the machine
+_HEADER: Final = object.__basicsize__  # what every object begins with: count and type
+
+
+def _no_entropy(size: int) -> bytes:
+    raise InternalError(f"{size} random bytes were drawn through the pins, outside a run")
+
+
+_entropy: Entropy = _no_entropy
+
+
+def _urandom(size: int, /) -> bytes:
+    return _entropy(size)
+
+
+def _getrandom(size: int, flags: int = 0) -> bytes:
+    return _entropy(size)
+
+
+class _Pinned(random.Random):
+    """The class of the global generator during a run: it draws from the scope.
+
+    `random.randint`, `choice`, `uniform` and the rest are methods bound to one instance
+    that ask its class for bits, so that changing the class reaches those too which a
+    user module imported by name.
+    """
+
+    def random(self) -> float:
+        return (int.from_bytes(_entropy(7), "big") >> 3) * 2.0**-53
+
+    def getrandbits(self, k: int, /) -> int:
+        if k < 0:
+            raise ValueError("number of bits must be non-negative")
+        size = (k + 7) // 8
+        return int.from_bytes(_entropy(size), "big") >> (size * 8 - k)
+
+
+def _twister(generator: random.Random) -> memoryview:
+    """Return the state of a generator as its 2,500 bytes in memory.
+
+    `getstate` and `setstate` cost 16 µs together, a copy of these bytes 0.4 µs.
+    """
+    words = ctypes.c_char * (4 + 624 * 4)
+    return memoryview(words.from_address(id(generator) + _HEADER)).cast("B")
+
+
+def _first_state() -> bytes:
+    """Return the state in which every run finds the global generator."""
+    pattern, copy = random.Random(2030), random.Random(0)
+    state = bytes(_twister(pattern))
+    if copy.getstate()[1][:-1] != tuple(memoryview(_twister(copy))[4:].cast("I")):
+        raise InternalError("this Python keeps the state of its random generators elsewhere")
+    _twister(copy)[:] = state
+    assert copy.getstate() == pattern.getstate()
+    return state
+
+
+_GLOBAL: Final[random.Random] = random._inst
+_GLOBAL_STATE: Final = _twister(_GLOBAL)
+_FIRST_STATE: Final = _first_state()
+
+_REPLACED: Final[tuple[tuple[dict[str, Any], str, Any], ...]] = (
+    (os.__dict__, "urandom", _urandom),  # uuid4 asks here
+    (os.__dict__, "getrandom", _getrandom),
+    (random.__dict__, "_urandom", _urandom),  # SystemRandom and secrets ask here
+    (random.__dict__, "random", MethodType(_Pinned.random, _GLOBAL)),
+    (random.__dict__, "getrandbits", MethodType(_Pinned.getrandbits, _GLOBAL)),
+    (uuid.__dict__, "_node", _NODE),
+    (uuid.__dict__, "_last_timestamp", None),
+)
+
+
+def _method(function: Any) -> int:
+    """Return the address of the C definition (name, code, flags, text) of a built-in."""
+    address = ctypes.c_void_p.from_address(id(function) + _HEADER).value
+    assert address is not None
+    return address
+
+
+def _code(function: Any) -> ctypes.c_void_p:
+    """Return the cell that holds the C function of a built-in; writing it replaces it."""
+    return ctypes.c_void_p.from_address(_method(function) + ctypes.sizeof(ctypes.c_void_p))
+
+
+_TIME: Final = _code(time.time)
+_TIME_NS: Final = _code(time.time_ns)
+_CLOCKS: Final = (  # all four take no argument, as the two above: the same C signature
+    (_code(time.monotonic), _TIME),
+    (_code(time.perf_counter), _TIME),
+    (_code(time.monotonic_ns), _TIME_NS),
+    (_code(time.perf_counter_ns), _TIME_NS),
+)
+
+_seed: Final = random.Random.seed
+_TRAVELS: Final[list[Any]] = time_machine.traveller_stack
+_TRAVEL: Final = time_machine.travel(0, tick=False)
+
+
+def _pinned_seed(self: random.Random, a: Any = None, version: int = 2) -> None:
+    if a is None and _entropy is not _no_entropy:
+        a = _entropy(32)
+    _seed(self, a, version)
+
+
+_Zone = tuple[str | None] | None
+
+
+class _Saved:
+    """What one `start` found, to be put back by its `stop`."""
+
+    __slots__ = ("clocks", "entropy", "gauss", "kind", "names", "state", "travels", "zone")
+
+    clocks: list[int | None]
+    entropy: Entropy
+    gauss: float | None
+    kind: type[random.Random]
+    names: list[Any]
+    state: bytes
+    travels: int
+    zone: _Zone
+
+
+class Pins:
+    """Clocks and chance of one kernel, pinned between `start` and `stop`.
+
+    Pinned, also for modules that imported these by name: `time.time`, `monotonic`,
+    `perf_counter`, their `_ns` twins, `gmtime`, `localtime`, `strftime`,
+    `datetime.now`, `utcnow`, `today`, `date.today`; `random.randint`, `choice` and the
+    other functions of `random`, `random.SystemRandom`, `random.Random()` without a seed;
+    `uuid.uuid1`, `uuid4`; all of `secrets`. The monotonic clocks show Unix time, which their
+    contract allows. The local time zone is UTC.
+
+    Calls may be nested: an inner `stop` puts back what its `start` found.
+
+    Args:
+        entropy: Returns that many bytes, a function of the scope that asks. It must not
+            itself read a clock or draw, and must not return the same bytes for ever: `randint`
+            and others draw until a value fits.
+
+    Source:
+        time-machine 3.6, `Traveller`; CPython 3.11 to 3.13, `Modules/timemodule.c`,
+        `Modules/_randommodule.c`, `Lib/random.py`, `Lib/uuid.py`.
+
+    Not modelled:
+        `from os import urandom` (`os.urandom` is pinned). `from random import random` or
+        `getrandbits` draws from a stream that is the same in every run, but shared by all
+        handlers of the run. `random.seed` moves that stream only. Generators that were made
+        before the run (Faker's, numpy's) and `numpy.random`: seed them in the function that
+        builds the service. `time.clock_gettime` of clocks other than CLOCK_REALTIME,
+        `process_time`, `thread_time`. Date functions called from C. Other threads see
+        virtual time too while a run lasts.
+    """
+
+    __slots__ = ("_entropy", "_epoch_ms", "_saved", "_traveller")
+
+    def __init__(self, *, entropy: Entropy) -> None:
+        self._entropy = entropy
+        self._epoch_ms = EPOCH_MS
+        self._traveller: Any = None
+        self._saved: list[tuple[_Saved, int, Any]] = []
+
+    def start(self, epoch_ms: int = EPOCH_MS) -> None:
+        """Pin everything, at virtual time 0.
+
+        Args:
+            epoch_ms: The Unix time of virtual time 0, in milliseconds.
+
+        Raises:
+            RuntimeError: freezegun is active; time-machine cannot work inside it.
+        """
+        global _entropy  # noqa: PLW0603  (one word that the replaced functions read)
+        saved = _Saved()
+        saved.travels = len(_TRAVELS)
+        saved.names = [names[name] for names, name, _ in _REPLACED]
+        saved.zone = _enter_utc()
+        traveller = _TRAVEL.start()
+        self._saved.append((saved, self._epoch_ms, self._traveller))
+        self._epoch_ms = epoch_ms
+        self._traveller = traveller
+        traveller._destination_timestamp_ns = epoch_ms * 1_000_000
+        saved.clocks = [clock.value for clock, _ in _CLOCKS]
+        for clock, source in _CLOCKS:
+            clock.value = source.value
+        saved.entropy = _entropy
+        _entropy = self._entropy
+        if random.Random.seed is not _pinned_seed:
+            # Stays for good and passes straight through outside runs: from Python 3.13 a
+            # class that is changed more than 1,000 times loses its method cache.
+            random.Random.seed = _pinned_seed  # type: ignore[method-assign]
+        saved.state = bytes(_GLOBAL_STATE)
+        _GLOBAL_STATE[:] = _FIRST_STATE
+        saved.gauss = _GLOBAL.gauss_next  # type: ignore[attr-defined]
+        _GLOBAL.gauss_next = None  # type: ignore[attr-defined]
+        saved.kind = _GLOBAL.__class__
+        _GLOBAL.__class__ = _Pinned
+        for names, name, value in _REPLACED:
+            names[name] = value
+
+    def move(self, now_ms: int) -> None:
+        """Set the clocks to a virtual time, in milliseconds since `start`; back is allowed."""
+        self._traveller._destination_timestamp_ns = (self._epoch_ms + now_ms) * 1_000_000
+
+    def stop(self) -> None:
+        """Put back what the last `start` found."""
+        global _entropy  # noqa: PLW0603
+        saved, self._epoch_ms, self._traveller = self._saved.pop()
+        # A crashed handler may have left a time-machine of its own behind.
+        del _TRAVELS[saved.travels + 1 :]
+        for (clock, _), value in zip(_CLOCKS, saved.clocks, strict=True):
+            clock.value = value
+        _TRAVEL.stop()
+        _leave_utc(saved.zone)
+        _entropy = saved.entropy
+        _GLOBAL.__class__ = saved.kind
+        _GLOBAL.gauss_next = saved.gauss  # type: ignore[attr-defined]
+        _GLOBAL_STATE[:] = saved.state
+        for (names, name, _), value in zip(_REPLACED, saved.names, strict=True):
+            names[name] = value
+
+
+def _enter_utc() -> _Zone:
+    """Make UTC the local time zone; return what to undo, which is nothing if it was."""
+    if time.tzname == ("UTC", "UTC") or not hasattr(time, "tzset"):
+        return None
+    zone = os.environ.get("TZ")
+    os.environ["TZ"] = "UTC0"  # this spelling reads no file
+    time.tzset()
+    return (zone,)
+
+
+def _leave_utc(undo: _Zone) -> None:
+    if undo is None:
+        return
+    if undo[0] is None:
+        del os.environ["TZ"]
+    else:
+        os.environ["TZ"] = undo[0]
+    time.tzset()
+
+
+@contextmanager
+def utc_zone() -> Iterator[None]:
+    """Make UTC the local time zone of the process; for a campaign.
+
+    Where the machine has another zone, `start` and `stop` change it each time (15 µs).
+    Around many runs this changes it once.
+    """
+    undo = _enter_utc()
+    try:
+        yield
+    finally:
+        _leave_utc(undo)
