@@ -133,7 +133,16 @@ class Kafka:
 class Group:
     """A consumer group: who is in, who has what, how far they are."""
 
-    __slots__ = ("committed", "generation", "members", "name", "preparing", "topics")
+    __slots__ = (
+        "committed",
+        "generation",
+        "members",
+        "name",
+        "preparing",
+        "topics",
+        "tried_at",
+        "why",
+    )
 
     def __init__(self, name: str, topics: tuple[str, ...]) -> None:
         self.name = name
@@ -142,6 +151,8 @@ class Group:
         self.committed: dict[LogPartition, int] = {}
         self.generation = 0
         self.preparing = False
+        self.tried_at = -1
+        self.why = ""
 
 
 class Slot:
@@ -328,7 +339,7 @@ class OpenKafka:
         from chaosharness.brokers.kafka_consumers import Subscription
 
         try:
-            subscription = Subscription(broker=self, intake=intake, **options)
+            subscription = Subscription(self, intake, **options)
         except (TypeError, ValueError) as error:
             raise InvalidDefinition(f"{intake.place} consumes {topic!r}: {error}") from None
         self.join(intake.incarnation, (topic,), group or service, subscription.take)
@@ -386,11 +397,15 @@ class OpenKafka:
 
     def _rebalance(self, group: Group, why: str = "a member joined") -> None:
         """Begin to hand out the log partitions anew; it is done when all have rejoined."""
+        group.why = why
+        if group.preparing and group.tried_at == self.world.now:
+            return  # it will be tried at this very moment anyway
         group.preparing = True
-        self.world.after(0, self._try_complete, (group, why))
+        group.tried_at = self.world.now
+        self.world.after(0, self._try_complete, group)
 
-    def _try_complete(self, argument: tuple[Group, str]) -> None:
-        group, why = argument
+    def _try_complete(self, group: Group) -> None:
+        group.tried_at = -1
         if not group.preparing:
             return
         for member in group.members:
@@ -417,7 +432,7 @@ class OpenKafka:
                 member.slots[place] = slot
                 member.order.append(slot)
                 self.owners.setdefault(place, []).append(member)
-        self._tell(group, why)
+        self._tell(group)
         for member in members:
             self._wake(member)
 
@@ -427,7 +442,7 @@ class OpenKafka:
         member.slots = {}
         member.order = []
 
-    def _tell(self, group: Group, why: str) -> None:
+    def _tell(self, group: Group) -> None:
         members = {
             member.incarnation.label: [f"{topic}[{index}]" for topic, index in member.slots]
             for member in group.members
@@ -435,7 +450,7 @@ class OpenKafka:
         data = {
             "group": group.name,
             "generation": group.generation,
-            "why": why,
+            "why": group.why,
             "members": members,
         }
         self.world.record("rebalance", self.name, data=data)
@@ -593,7 +608,7 @@ class OpenKafka:
                 else:
                     self._wake(member)
             if group.preparing:
-                self.world.after(0, self._try_complete, (group, "the network healed"))
+                self._rebalance(group, "the network healed")
 
     def _missed(self, member: Member) -> None:
         if self._cut(member) and member in member.group.members:
@@ -670,7 +685,7 @@ class OpenKafka:
         if member.expelled:
             self._rejoin(member)
         elif member.group.preparing:
-            self._try_complete((member.group, "all have rejoined"))
+            self._try_complete(member.group)
         else:
             self._wake(member)
 

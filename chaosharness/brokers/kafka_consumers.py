@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Literal
-
-import attrs
+from typing import Any, Final, Literal, get_args
 
 from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.kafka import COMMIT, Member, OpenKafka
@@ -20,13 +18,14 @@ BACKOFF_MS_MAX: Final = 60_000
 
 Acknowledge = Literal["after", "before"]
 OnError = Literal["retry", "skip", "dead-letter", "crash"]
+ACKNOWLEDGE: Final = get_args(Acknowledge)
+ON_ERROR: Final = get_args(OnError)
 
 
 class CommitFailed(Exception):
     """The group has moved on: these log partitions belong to another member now."""
 
 
-@attrs.define(kw_only=True, on_setattr=attrs.setters.NO_OP)
 class Subscription:
     """A handler that Kafka calls per message.
 
@@ -41,18 +40,29 @@ class Subscription:
         retries_max: Tries before a message is dead-lettered.
     """
 
-    broker: OpenKafka
-    intake: Intake
-    acknowledge: Acknowledge = attrs.field(
-        default="after", validator=attrs.validators.in_(("after", "before"))
-    )
-    on_error: OnError = attrs.field(
-        default="retry",
-        validator=attrs.validators.in_(("retry", "skip", "dead-letter", "crash")),
-    )
-    retries_max: int = attrs.field(default=3, validator=attrs.validators.ge(1))
-    member: Any = attrs.field(default=None, init=False)
-    tries: dict[int, int] = attrs.field(factory=dict, init=False)
+    __slots__ = ("acknowledge", "broker", "intake", "member", "on_error", "retries_max", "tries")
+
+    def __init__(
+        self,
+        broker: OpenKafka,
+        intake: Intake,
+        *,
+        acknowledge: Acknowledge = "after",
+        on_error: OnError = "retry",
+        retries_max: int = 3,
+    ) -> None:
+        if acknowledge not in ACKNOWLEDGE or on_error not in ON_ERROR or retries_max < 1:
+            raise ValueError(
+                f"acknowledge must be one of {', '.join(ACKNOWLEDGE)}; on_error one of "
+                f"{', '.join(ON_ERROR)}; retries_max at least 1"
+            )
+        self.broker = broker
+        self.intake = intake
+        self.acknowledge = acknowledge
+        self.on_error = on_error
+        self.retries_max = retries_max
+        self.member: Any = None
+        self.tries: dict[int, int] = {}
 
     def take(self, member: Member, message: Message, cause: int) -> None:
         """Handle one message of a member."""
