@@ -30,24 +30,30 @@ class Level:
 
     Attributes:
         faults: Faults in each schedule; 0 is the calm run.
-        tried: Schedules that were run.
-        total: Schedules there are; while `complete` is false, at least this many.
-        complete: Whether there are no others.
+        tried: Schedules that were run, and whose faults all struck.
+        total: Schedules there are. While `complete` is false, a few of them may turn out
+            to find no site; None if nobody has counted.
+        complete: Whether all there are were run.
+        more: Whether counting stopped at `total`, and there are more than that.
         options: Which values of a fault's option were tried, for example `all options`.
     """
 
     faults: int
     tried: int
-    total: int
+    total: int | None
     complete: bool
+    more: bool = False
     options: str = ""
 
     def __str__(self) -> str:
         if self.faults == 0:
             return "the calm run: 1 of 1" if self.tried else "the calm run: 0 of 1"
-        word = "all " if self.complete else ""
-        options = f", {self.options}" if self.options else ""
-        return f"{word}{self.faults}-fault schedules{options}: {self.tried:,} of {self.total:,}"
+        which = f"{self.faults}-fault schedules" + (f", {self.options}" if self.options else "")
+        if self.complete:
+            return f"all {which}: {self.tried:,} of {self.total:,}"
+        if self.total is None:
+            return f"{which}: not begun"
+        return f"{which}: {self.tried:,} of {'more than' if self.more else 'about'} {self.total:,}"
 
 
 @attrs.frozen(kw_only=True)

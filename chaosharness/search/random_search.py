@@ -1,0 +1,193 @@
+"""Chance, seeded: for soaks, where schedules have more faults than can be enumerated."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from random import Random
+from typing import Final
+
+import attrs
+
+from chaosharness.errors import InvalidDefinition
+from chaosharness.faults import FAULTS, Fault
+from chaosharness.kernel.history import History
+from chaosharness.schedule import Schedule
+from chaosharness.search.sites import MILDNESS, Catalogue
+from chaosharness.system import Run
+
+ATTEMPTS_MAX: Final = 12
+"""Later attempts of one operation are not struck: a retry loop would drown all else."""
+
+CORPUS_MAX: Final = 1_000
+Fact = tuple[str, str, str, int]
+"""Kind of event, operation or actor, outcome, and how often so far."""
+
+_MUTATE_IN_TEN: Final = 8
+
+
+@attrs.define
+class Sites:
+    """The faults that were seen to be possible, by kind and by operation."""
+
+    catalogue: Catalogue
+    kinds: list[type[Fault]] = attrs.field(factory=list, init=False)
+    _faults: dict[type[Fault], dict[tuple[str, int, str], list[Fault]]] = attrs.field(
+        factory=dict, init=False
+    )
+    _places: dict[type[Fault], list[list[Fault]]] = attrs.field(factory=dict, init=False)
+    _attempts: dict[tuple[str, int], int] = attrs.field(factory=dict, init=False)
+
+    def learn(self, run: Run) -> None:
+        """Take in sites that were not seen before."""
+        known = self._attempts
+        for place, times in run.reached.items():
+            before = known.get(place, 0)
+            if times <= before or before >= ATTEMPTS_MAX:
+                continue
+            known[place] = times
+            for attempt in range(before + 1, min(times, ATTEMPTS_MAX) + 1):
+                for fault in self.catalogue.at(*place, attempt):
+                    self._add(fault)
+
+    def _add(self, fault: Fault) -> None:
+        kind = type(fault)
+        site = fault.site
+        if kind not in self._faults:
+            self._faults[kind] = {}
+            self._places[kind] = []
+            self.kinds = sorted(self._faults, key=MILDNESS.__getitem__)
+        place = (site.operation, site.entity, site.phase)
+        found = self._faults[kind].get(place)
+        if found is None:
+            found = self._faults[kind][place] = []
+            self._places[kind].append(found)
+        found.append(fault)
+
+    def draw(self, chance: Random, kinds: list[type[Fault]]) -> Fault:
+        """Draw a fault: first its kind, then the place, then the attempt, early ones more often."""
+        places = self._places[kinds[_below(chance, len(kinds))]]
+        faults = places[_below(chance, len(places))]
+        count = len(faults)
+        return faults[min(_below(chance, count), _below(chance, count))]
+
+
+def _below(chance: Random, count: int) -> int:
+    """Draw from 0 to count - 1; much cheaper than `randrange`."""
+    return int(chance.random() * count)
+
+
+class RandomSearch:
+    """Proposes random schedules, for ever: calm first, then 1 to `faults_max` faults.
+
+    Each schedule draws from some kinds only, chosen anew (swarm testing): a schedule of
+    crashes and nothing else finds what a mixture hides.
+
+    Args:
+        faults_max: Faults in one schedule, at most.
+        seed: The same seed proposes the same schedules to the same runs.
+        kinds: Only these kinds of fault.
+
+    Source:
+        Groce et al., "Swarm Testing", ISSTA 2012.
+    """
+
+    def __init__(
+        self, *, faults_max: int = 4, seed: int = 0, kinds: Collection[type[Fault]] = FAULTS
+    ) -> None:
+        if faults_max < 1:
+            raise InvalidDefinition(f"a random search needs faults_max from 1, not {faults_max}")
+        self.faults_max = faults_max
+        self.catalogue = Catalogue(kinds=kinds)
+        self.sites = Sites(self.catalogue)
+        self.chance = Random(seed)
+        self.tried = 0
+        self._calm_done = False
+
+    def propose(self) -> Schedule | None:
+        """Return the next schedule; None only if no fault is possible at all."""
+        if not self._calm_done:
+            return Schedule()
+        if not self.sites.kinds:
+            return None
+        return self._choose()
+
+    def _choose(self) -> Schedule:
+        count = 1 + _below(self.chance, self.faults_max)
+        kinds = self._swarm()
+        return Schedule(tuple(self.sites.draw(self.chance, kinds) for _ in range(count)))
+
+    def _swarm(self) -> list[type[Fault]]:
+        """Draw the kinds of one schedule: each with one half, but one at least."""
+        known = self.sites.kinds
+        bits = self.chance.getrandbits(len(known))
+        chosen = [kind for at, kind in enumerate(known) if bits >> at & 1]
+        return chosen or known
+
+    def observe(self, run: Run) -> None:
+        """Learn the sites of a run."""
+        self.catalogue.learn(run)
+        self.sites.learn(run)
+        if run.schedule.faults:
+            self.tried += 1
+        else:
+            self._calm_done = True
+
+
+class GuidedSearch(RandomSearch):
+    """Like `RandomSearch`, but changes schedules that led to something new.
+
+    A run is new if something happened in it, or happened so often, that never did before
+    (see `fingerprint`). Its schedule is kept, and mutated: a fault added, taken away,
+    exchanged, or the faults of two schedules joined.
+    """
+
+    def __init__(
+        self, *, faults_max: int = 4, seed: int = 0, kinds: Collection[type[Fault]] = FAULTS
+    ) -> None:
+        super().__init__(faults_max=faults_max, seed=seed, kinds=kinds)
+        self.corpus: list[Schedule] = []
+        self._seen: set[Fact] = set()
+
+    def observe(self, run: Run) -> None:
+        """Learn the sites of a run, and keep its schedule if it led to something new."""
+        super().observe(run)
+        seen = self._seen
+        before = len(seen)
+        seen |= fingerprint(run.history)
+        if len(seen) > before and run.schedule.faults and len(self.corpus) < CORPUS_MAX:
+            unused = run.unused
+            self.corpus.append(Schedule(one for one in run.schedule if one not in unused))
+
+    def _choose(self) -> Schedule:
+        if not self.corpus or _below(self.chance, 10) >= _MUTATE_IN_TEN:
+            return super()._choose()
+        chance = self.chance
+        faults = list(self._pick().faults)
+        match _below(chance, 4):
+            case 0 if len(faults) > 1:
+                del faults[_below(chance, len(faults))]
+            case 1 if faults:
+                faults[_below(chance, len(faults))] = self.sites.draw(chance, self.sites.kinds)
+            case 2:
+                faults += self._pick().faults
+            case _:
+                faults.append(self.sites.draw(chance, self._swarm()))
+        return Schedule(faults[: self.faults_max])
+
+    def _pick(self) -> Schedule:
+        """Draw from the corpus, what came last more often."""
+        count = len(self.corpus)
+        return self.corpus[max(_below(self.chance, count), _below(self.chance, count))]
+
+
+def fingerprint(history: History) -> set[Fact]:
+    """Return what a run was like: which events each operation led to, and how often."""
+    counts: dict[tuple[str, str, str], int] = {}
+    found: set[Fact] = set()
+    for _, kind, actor, operation, _, _, _, data in history.raw:
+        outcome = data["outcome"] if kind == "reply" else ""
+        what = (kind, operation or actor.partition("#")[0], outcome)
+        times = counts[what] = counts.get(what, 0) + 1
+        if not times & (times - 1):  # the first, second, fourth, eighth...
+            found.add((*what, times))
+    return found

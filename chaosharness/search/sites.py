@@ -1,0 +1,185 @@
+"""From a run to the faults worth trying: each kind that is legal at each site it reached."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Final
+
+import attrs
+
+from chaosharness.campaign import Cell
+from chaosharness.faults import FAULTS, Fault
+from chaosharness.handlers.port import Kinds, Surface
+from chaosharness.kernel.history import History
+from chaosharness.kernel.site import PHASES, Phase, Site
+from chaosharness.system import CLIENT, OUTSIDE, Run
+
+MILDNESS: Final = {kind: order for order, kind in enumerate(FAULTS)}
+OUTCOMES: Final = frozenset({"effect", "commit", "state"})
+"""What a system is there for: money moved, rows stored."""
+
+Reached = Mapping[tuple[str, int], int]
+
+
+def candidates(run: Run, *, kinds: Collection[type[Fault]] = FAULTS) -> list[Fault]:
+    """Return every single fault that may be tried at the sites of a run, mildest first.
+
+    Args:
+        run: Usually the calm run.
+        kinds: Only these kinds.
+
+    Returns:
+        The first value of each kind's option before any second one; then by kind, mildest
+        first; then by workload item, and in the order in which the run got there.
+    """
+    catalogue = Catalogue(kinds=kinds)
+    catalogue.learn(run)
+    found = [fault for key, times in run.reached.items() for fault in catalogue.all_at(key, times)]
+    return sorted(found, key=catalogue.mildness)
+
+
+def _set(kinds: Iterable[type[Fault]]) -> frozenset[type[Fault]]:
+    return frozenset(kinds)
+
+
+@attrs.define
+class Catalogue:
+    """The faults that may be tried at each operation, as far as runs have shown it.
+
+    Attributes:
+        kinds: The only kinds that are offered.
+        surfaces: Which faults may strike at each operation seen so far.
+        struck: How often a fault of each kind struck at each operation.
+    """
+
+    kinds: frozenset[type[Fault]] = attrs.field(default=FAULTS, converter=_set, kw_only=True)
+    surfaces: dict[str, Surface] = attrs.field(factory=dict, init=False)
+    struck: dict[Cell, int] = attrs.field(factory=dict, init=False)
+    _positions: dict[tuple[str, int], int] = attrs.field(factory=dict, init=False)
+    _at: dict[tuple[str, int, int], tuple[Fault, ...]] = attrs.field(factory=dict, init=False)
+
+    def learn(self, run: Run) -> None:
+        """Take in the operations that a run reached, and which faults struck."""
+        surfaces = self.surfaces
+        if not run.surfaces.keys() <= surfaces.keys():
+            for operation, surface in run.surfaces.items():
+                surfaces.setdefault(operation, surface)
+        positions = self._positions
+        if not run.reached.keys() <= positions.keys():
+            for key in run.reached:
+                positions.setdefault(key, len(positions))
+        for fault in run.schedule:
+            if fault not in run.unused:
+                cell = cell_of(fault)
+                self.struck[cell] = self.struck.get(cell, 0) + 1
+
+    def all_at(self, key: tuple[str, int], attempts: int) -> Iterator[Fault]:
+        """Yield the faults at attempts 1 to `attempts` of an operation for an entity."""
+        for attempt in range(1, attempts + 1):
+            yield from self.at(*key, attempt)
+
+    def at(self, operation: str, entity: int, attempt: int) -> tuple[Fault, ...]:
+        """Return the faults at one attempt of an operation: before it, then after it."""
+        place = (operation, entity, attempt)
+        found = self._at.get(place)
+        if found is None:
+            found = self._at[place] = tuple(self._make(operation, entity, attempt))
+        return found
+
+    def _make(self, operation: str, entity: int, attempt: int) -> Iterator[Fault]:
+        surface = self.surfaces.get(operation)
+        if surface is None:
+            return
+        for phase in PHASES:
+            site = Site(operation, phase, entity, attempt)
+            for kind in searched(operation, surface, phase):
+                if kind in self.kinds:
+                    yield from variants(kind, site)
+
+    def mildness(self, fault: Fault) -> tuple[int, ...]:
+        """Return the place of a fault in the order of `candidates`."""
+        site = fault.site
+        position = self._positions.get((site.operation, site.entity), len(self._positions))
+        late = site.phase == "after"
+        return (option_of(fault), MILDNESS[type(fault)], site.entity, position, site.attempt, late)
+
+    def cells(self) -> tuple[dict[Cell, int], frozenset[Cell]]:
+        """Return the table of operations against kinds, and what need not be searched."""
+        cells: dict[Cell, int] = {}
+        equivalent: set[Cell] = set()
+        for operation, surface in self.surfaces.items():
+            for phase in PHASES:
+                tried = searched(operation, surface, phase)
+                for kind in legal(operation, surface, phase):
+                    cell = (phase, operation, name_of(kind))
+                    if kind not in tried:
+                        equivalent.add(cell)
+                    elif kind in self.kinds:
+                        cells[cell] = self.struck.get(cell, 0)
+        return cells, frozenset(equivalent)
+
+
+def searched(operation: str, surface: Surface, phase: Phase) -> Kinds:
+    """Return the kinds that a search tries at an operation."""
+    kinds = surface.searched_before if phase == "before" else surface.searched_after
+    return _outside(operation, kinds)
+
+
+def legal(operation: str, surface: Surface, phase: Phase) -> Kinds:
+    """Return the kinds that may strike at an operation when written by hand."""
+    return _outside(operation, surface.before if phase == "before" else surface.after)
+
+
+def _outside(operation: str, kinds: Kinds) -> Kinds:
+    """Leave out what cannot be done to a client, which is outside the system."""
+    if operation.startswith(f"{CLIENT}."):
+        return tuple(kind for kind in kinds if kind in OUTSIDE)
+    return kinds
+
+
+def variants(kind: type[Fault], site: Site) -> tuple[Fault, ...]:
+    """Return this kind of fault at a site, once with each value of its option, mildest first."""
+    if not kind.options:
+        return (kind(site),)
+    return tuple(kind(site, **{kind.option_name: value}) for value in kind.options)
+
+
+def option_of(fault: Fault) -> int:
+    """Return how severe a fault's option is: its place among the options, from 0."""
+    options = fault.options
+    value = fault.option
+    return options.index(value) if value in options else len(options)
+
+
+def name_of(kind: type[Fault]) -> str:
+    """Return the kind as words: `lost reply`."""
+    return _NAMES[kind]
+
+
+def _name(kind: type[Fault]) -> str:
+    return kind(Site("any")).kind
+
+
+_NAMES: Final = {kind: _name(kind) for kind in FAULTS}
+
+
+def cell_of(fault: Fault) -> Cell:
+    """Return where in the coverage table a fault counts."""
+    return (fault.site.phase, fault.site.operation, _NAMES[type(fault)])
+
+
+def past_of_outcomes(history: History) -> frozenset[tuple[str, int]]:
+    """Return the `(operation, entity)` pairs that some outcome depended on."""
+    raw = history.raw
+    seen: set[int] = set()
+    found: set[tuple[str, int]] = set()
+    for index, event in enumerate(raw):
+        if event[1] not in OUTCOMES:
+            continue
+        at = index
+        while at >= 0 and at not in seen:
+            seen.add(at)
+            if raw[at][3]:
+                found.add((raw[at][3], raw[at][4]))
+            at = raw[at][6]
+    return frozenset(found)

@@ -1,0 +1,258 @@
+"""Small schedules first: calm, every single fault at every site reached, then pairs, and so on.
+
+A schedule counts when each of its faults strikes. Which schedules those are is known
+without running them all. Take a set S of k faults that all strike, and the one of them
+that strikes last: until then the run is that of S without it, by determinism. So every
+such S is found by adding one fault, at a site that was reached, to a set one smaller
+that was run. And by the same argument each fault of S has its site reached in the run
+of S without that fault: where that run is known and says otherwise, S is left out. What
+remains is run, and what then finds no site is not counted: the levels are exact.
+
+No run is left out because it looked like another: two runs with the same history may
+differ in what is not seen yet (a network that is still cut), and a further fault would
+show it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterator
+from itertools import chain, islice
+from typing import Final, Literal
+
+from chaosharness.campaign import Level
+from chaosharness.faults import FAULTS, Fault
+from chaosharness.schedule import Schedule
+from chaosharness.search.sites import Catalogue, Reached, option_of, past_of_outcomes
+from chaosharness.system import Run
+
+Options = Literal["mildest", "all"]
+Key = tuple[int, ...]
+"""A set of faults: their numbers, in ascending order."""
+
+AHEAD_MAX: Final = 20_000
+"""Schedules that are counted ahead, to say how large a level is that was not finished."""
+
+_CALM_TRIES: Final = 3
+
+
+class SmallFirst:
+    """Proposes schedules with ever more faults, each set of faults once.
+
+    All runs it observes should be of one workload: the levels are those of that workload.
+
+    Args:
+        faults_max: Faults in one schedule, at most.
+        options: Which values of a fault's option are tried where there are two faults or
+            more: the mildest of each, or all of them. Single faults have all.
+        kinds: Only these kinds of fault.
+    """
+
+    def __init__(
+        self,
+        *,
+        faults_max: int = 2,
+        options: Options = "mildest",
+        kinds: Collection[type[Fault]] = FAULTS,
+    ) -> None:
+        self.faults_max = faults_max
+        self.options = options
+        self.catalogue = Catalogue(kinds=kinds)
+        self._faults: list[Fault] = []
+        self._numbers: dict[Fault, int] = {}
+        self._at: dict[tuple[str, int, int], list[int]] = {}
+        self._calm: Reached = {}
+        self._calm_numbers: list[int] = []
+        self._past: frozenset[tuple[str, int]] = frozenset()
+        self._changed: dict[Key, Reached] = {}
+        self._seen: set[Key] = set()
+        self._level = 0
+        self._struck: list[list[Key]] = [[] for _ in range(faults_max + 1)]
+        self._missed = [0] * (faults_max + 1)
+        self._finished = [False] * (faults_max + 1)
+        self._source: Iterator[Key] = iter(((),) * _CALM_TRIES)
+        self._ahead: deque[Key] = deque()
+        self._proposed: Key | None = None
+
+    # ---- a planner
+
+    def propose(self) -> Schedule | None:
+        """Return the next schedule: the smallest that was not proposed yet."""
+        if self._proposed is not None:
+            self._missed[self._level] += 1  # nobody ran it, or nobody said so
+            self._proposed = None
+        key = self._next()
+        while key is not None and key in self._changed:
+            key = self._next()
+        if key is None:
+            return None
+        self._proposed = key
+        return Schedule(tuple(self._faults[number] for number in key))
+
+    def _next(self) -> Key | None:
+        while True:
+            key = self._ahead.popleft() if self._ahead else next(self._source, None)
+            if key is not None:
+                return key
+            self._finished[self._level] = True
+            if not self._changed or self._level == self.faults_max:
+                return None
+            self._level += 1
+            self._source = self._grow(self._level)
+
+    def observe(self, run: Run) -> None:
+        """Learn from a run: what it reached, and whether all its faults struck."""
+        self.catalogue.learn(run)
+        if not self._changed:
+            if not run.schedule.faults:
+                self._begin(run)
+            return
+        key = self._key(run.schedule.faults)
+        if key is not None and key == self._proposed:
+            self._proposed = None
+        if key is None or run.unused or key in self._changed or len(key) > self.faults_max:
+            return
+        self._changed[key] = self._difference(run.reached)
+        self._struck[len(key)].append(key)
+        self._seen.add(key)
+
+    # ---- what the runs have shown
+
+    def _begin(self, run: Run) -> None:
+        self._proposed = None
+        self._missed[0] = 0
+        self._source = iter(())
+        self._calm = dict(run.reached)
+        self._past = past_of_outcomes(run.history)
+        self._changed[()] = {}
+        self._struck[0].append(())
+        self._calm_numbers = self._ordered(run.reached)
+
+    def _ordered(self, reached: Reached) -> list[int]:
+        found = [
+            number
+            for place, times in reached.items()
+            for attempt in range(1, times + 1)
+            for number in self._numbers_at(*place, attempt)
+        ]
+        return sorted(found, key=self._order)
+
+    def _numbers_at(self, operation: str, entity: int, attempt: int) -> list[int]:
+        """Return the numbers of the faults at one attempt of an operation."""
+        place = (operation, entity, attempt)
+        found = self._at.get(place)
+        if found is None:
+            faults = self.catalogue.at(operation, entity, attempt)
+            found = self._at[place] = [len(self._faults) + more for more in range(len(faults))]
+            self._faults += faults
+            self._numbers.update(zip(faults, found, strict=True))
+        return found
+
+    def _key(self, faults: tuple[Fault, ...]) -> Key | None:
+        """Return the numbers of some faults; None if one was never a candidate."""
+        numbers = self._numbers
+        try:
+            return tuple(sorted([numbers[fault] for fault in faults]))
+        except KeyError:
+            return None
+
+    def _difference(self, reached: Reached) -> Reached:
+        """Keep of what a run reached only where it differs from calm: most is the same."""
+        calm = self._calm
+        changed = dict(reached.items() - calm.items())
+        for place in calm.keys() - reached.keys():
+            changed[place] = 0
+        return changed
+
+    def _reaches(self, key: Key, fault: Fault) -> bool:
+        """Say whether a run that is known reached the site of a fault."""
+        site = fault.site
+        place = (site.operation, site.entity)
+        times = self._changed[key].get(place)
+        if times is None:
+            times = self._calm.get(place, 0)
+        return site.attempt <= times
+
+    # ---- growing
+
+    def _grow(self, level: int) -> Iterator[Key]:
+        """Yield the sets of this many faults that may all strike."""
+        if level > 1:
+            yield from self._pass(level, severe=False)
+        if level == 1 or self.options == "all":
+            yield from self._pass(level, severe=True)
+
+    def _pass(self, level: int, *, severe: bool) -> Iterator[Key]:
+        """Yield them in turns: one extension of each smaller set, then the next of each."""
+        smaller = [key for key in self._struck[level - 1] if severe or self._mild(key)]
+        smaller.sort(key=lambda key: tuple(map(self._order, key)))
+        turns = deque((key, self._extensions(key, severe)) for key in smaller)
+        while turns:
+            key, extensions = turns.popleft()
+            joint = next(extensions, None)
+            if joint is not None:
+                turns.append((key, extensions))
+                yield joint
+
+    def _extensions(self, key: Key, severe: bool) -> Iterator[Key]:
+        """Yield a set with one fault more: first at sites that only this set brought about."""
+        calm = self._calm
+        fresh: list[int] = []
+        for place in sorted(self._changed[key]):
+            for attempt in range(calm.get(place, 0) + 1, self._changed[key][place] + 1):
+                fresh += self._numbers_at(*place, attempt)
+        fresh.sort(key=self._order)
+        for number in chain(fresh, self._calm_numbers):
+            if not severe and option_of(self._faults[number]):
+                continue
+            joint = tuple(sorted((*key, number)))
+            if joint not in self._seen and self._may_strike(key, number, joint):
+                self._seen.add(joint)
+                yield joint
+
+    def _may_strike(self, key: Key, number: int, joint: Key) -> bool:
+        """Say whether a set and one fault more may all strike, as far as is known."""
+        faults = self._faults
+        fault = faults[number]
+        if not self._reaches(key, fault):
+            return False
+        for other in key:
+            one = faults[other]
+            if one.site == fault.site and type(one) is type(fault):
+                return False
+            rest = tuple([each for each in joint if each != other])
+            if rest in self._changed and not self._reaches(rest, one):
+                return False
+        return True
+
+    def _order(self, number: int) -> tuple[int, ...]:
+        """Order faults: what an outcome depended on first, then the milder first."""
+        fault = self._faults[number]
+        place = (fault.site.operation, fault.site.entity)
+        return (place not in self._past, *self.catalogue.mildness(fault))
+
+    def _mild(self, key: Key) -> bool:
+        return not any(option_of(self._faults[number]) for number in key)
+
+    # ---- what was covered
+
+    def levels(self) -> tuple[Level, ...]:
+        """Say how many schedules of each number of faults there are, and were run."""
+        return tuple(self._covered(faults) for faults in range(self.faults_max + 1))
+
+    def _covered(self, faults: int) -> Level:
+        tried = len(self._struck[faults])
+        left = self._missed[faults]
+        if faults == self._level and not self._finished[faults]:
+            self._ahead += islice(self._source, max(0, AHEAD_MAX - len(self._ahead)))
+            left += len(self._ahead) + (self._proposed is not None)
+        begun = faults <= self._level and bool(self._changed)
+        every = faults == 1 or self.options == "all"
+        return Level(
+            faults=faults,
+            tried=tried,
+            total=tried + left if begun else None,
+            complete=begun and not left,
+            more=len(self._ahead) >= AHEAD_MAX and faults == self._level,
+            options="" if not faults else "all options" if every else "mildest options",
+        )
