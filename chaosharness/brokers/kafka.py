@@ -36,8 +36,8 @@ from chaosharness.faults import (
     Poison,
     Rebalance,
 )
+from chaosharness.handlers.later import LaterEffect
 from chaosharness.handlers.port import (
-    DONE,
     Kinds,
     careful,
     current_scope,
@@ -134,8 +134,10 @@ class Group:
     """A consumer group: who is in, who has what, how far they are."""
 
     __slots__ = (
+        "again",
         "committed",
         "generation",
+        "high",
         "members",
         "name",
         "preparing",
@@ -149,10 +151,21 @@ class Group:
         self.topics = topics
         self.members: list[Member] = []
         self.committed: dict[LogPartition, int] = {}
+        self.high: dict[LogPartition, int] = {}
+        self.again: dict[tuple[LogPartition, int], int] = {}
         self.generation = 0
         self.preparing = False
         self.tried_at = -1
         self.why = ""
+
+    def count(self, place: LogPartition, offset: int) -> int:
+        """Count a delivery of the record at an offset; return the how-manieth it is."""
+        if offset >= self.high.get(place, 0):
+            self.high[place] = offset + 1
+            return 1
+        key = (place, offset)
+        self.again[key] = times = self.again.get(key, 1) + 1
+        return times
 
 
 class Slot:
@@ -286,10 +299,12 @@ class OpenKafka:
         if operation in world.armed or world.unreachable:
             script = careful(scope, operation, attempt, self._append, draft, self)
             return scope.colour.drive(on_behalf(scope, entity, script), scope)
+        if scope.colour.is_async:
+            return LaterEffect(scope, entity, self._append, operation, attempt, draft)
         own, scope.entity = scope.entity, entity
         self._store(scope, operation, attempt, draft)
         scope.entity = own
-        return DONE if scope.colour.is_async else None
+        return None
 
     def _no_topic(self, topic: str) -> InvalidDefinition:
         known = ", ".join(sorted(self.logs))
@@ -498,22 +513,22 @@ class OpenKafka:
                 return False
             member.turn += step + 1
             slot.position += 1
-            self._deliver(member, message, operation, attempt)
+            self._deliver(member, slot, message, operation, attempt)
             return True
         return False
 
-    def _deliver(self, member: Member, message: Message, operation: str, attempt: int) -> None:
+    def _deliver(
+        self, member: Member, slot: Slot, message: Message, operation: str, attempt: int
+    ) -> None:
         world = self.world
         group = member.group
-        times = message.delivered_to(group.name)
+        times = group.count(slot.place, message.offset)
         data = {
             "message": message.published,
             "to": member.incarnation.label,
             "group": group.name,
             "times": times,
             "topic": message.topic,
-            "partition": message.partition,
-            "offset": message.offset,
         }
         raw = world.raw
         cause = len(raw)

@@ -24,6 +24,7 @@ from chaosharness.faults import (
     NetworkPartition,
     Pause,
 )
+from chaosharness.handlers.later import LaterEffect
 from chaosharness.handlers.script import NEVER, Resume, Script
 from chaosharness.kernel.scope import SCOPE, Scope
 from chaosharness.kernel.site import Phase
@@ -84,35 +85,6 @@ class Peer(Protocol):
         """Forget what was not synced, at a power failure; nothing by default."""
 
 
-class Ready:
-    """An awaitable that is done already: what an effect without a wait gives to `async`."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __await__(self) -> Any:
-        return self.value
-        yield
-
-
-DONE: Final = Ready(None)
-
-
-class Failed:
-    """An awaitable that raises: an error must come at the `await`, as it would for real."""
-
-    __slots__ = ("error",)
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
-
-    def __await__(self) -> Any:
-        raise self.error
-        yield
-
-
 def current_scope(what: str) -> Scope:
     """Return the scope of the running code.
 
@@ -131,8 +103,11 @@ def current_scope(what: str) -> Scope:
         raise Abandoned(scope.incarnation.label)
     scope.steps += 1
     if scope.steps > world.budget.steps_max:
-        world.end("spinning", f"{scope.place} passed {scope.steps - 1:,} ports in one go")
-        raise Abandoned(scope.incarnation.label)
+        if scope.stepped_at == world.now:
+            world.end("spinning", f"{scope.place} passed {scope.steps - 1:,} ports in one go")
+            raise Abandoned(scope.incarnation.label)
+        scope.steps = 1  # so many ports, but time has moved since they were counted last
+        scope.stepped_at = world.now
     return scope
 
 
@@ -169,13 +144,12 @@ def operate(
         script = careful(scope, operation, attempt, effect, argument, peer)
         if blocking:
             return scope.colour.block(script, scope)
+        if scope.colour.is_async:
+            script = on_behalf(scope, scope.entity, script)
         return scope.colour.drive(script, scope)
     if blocking or not scope.colour.is_async:
         return effect(scope, operation, attempt, argument)
-    try:
-        return Ready(effect(scope, operation, attempt, argument))
-    except Exception as error:
-        return Failed(error)
+    return LaterEffect(scope, scope.entity, effect, operation, attempt, argument)
 
 
 def careful(
@@ -213,12 +187,20 @@ def careful(
 
 
 def on_behalf(scope: Scope, entity: int, script: Script[Any]) -> Script[Any]:
-    """Run a script for another workload item than its scope's: a relay's row has its own."""
-    own, scope.entity = scope.entity, entity
-    try:
-        return (yield from script)
-    finally:
-        scope.entity = own
+    """Run a script for another workload item than its scope's: a relay's row has its own.
+
+    The scope gets its own item back at each wait: other tasks of the same scope may run then.
+    """
+    value: Any = None
+    while True:
+        own, scope.entity = scope.entity, entity
+        try:
+            wait = script.send(value)
+        except StopIteration as stop:
+            return stop.value
+        finally:
+            scope.entity = own
+        value = yield wait
 
 
 def strikes(scope: Scope, operation: str, phase: Phase, attempt: int) -> list[Any]:

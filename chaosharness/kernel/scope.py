@@ -14,11 +14,13 @@ class Incarnation:
     """One life of one replica of a service, between two crashes.
 
     When it dies its ports refuse, its connections drop (`on_death`), and whatever code
-    it was running is kept, unfinished, until the end of the run (`kept`).
+    it was running is kept, unfinished, until the end of the run (`kept`), and so are its
+    event loops (`guests`, by the name of their colour).
     """
 
     __slots__ = (
         "alive",
+        "guests",
         "kept",
         "label",
         "number",
@@ -41,6 +43,7 @@ class Incarnation:
         self.on_death: list[Callable[[], None]] = []
         self.restart: Callable[[], None] | None = None
         self.kept: list[Any] = []
+        self.guests: dict[str, Any] = {}
 
     def __repr__(self) -> str:
         return f"<incarnation {self.label}{'' if self.alive else ', dead'}>"
@@ -62,6 +65,7 @@ class Scope:
         "incarnation",
         "place",
         "run",
+        "stepped_at",
         "steps",
         "struck",
         "woke_at",
@@ -80,6 +84,7 @@ class Scope:
         self.hops = 0
         self.run: Any = None
         self.steps = 0
+        self.stepped_at = -1
         self.draws = 0
         self.struck: tuple[Any, ...] = ()
         self.woke_at = -1

@@ -1,0 +1,154 @@
+"""What a port gives to `async` code: something that happens when it is awaited, once.
+
+It is a coroutine in all but its type: it can be awaited, handed to `create_task`, `gather`
+or `nursery.start_soon`. A coroutine that is forgotten leaves a warning somewhere; this one
+says so, because a missing `await` is a message that was never sent.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Generator
+from typing import Any
+
+from chaosharness.errors import Abandoned, InvalidDefinition
+from chaosharness.handlers.script import Script
+from chaosharness.kernel.scope import Scope
+
+Steps = Generator[Any, Any, Any]
+"""What an event loop steps: yields whatever that loop waits for."""
+
+
+class Later:
+    """The result of a port, for code that awaits it."""
+
+    __slots__ = ("_events", "_steps", "scope")
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self._events = len(scope.world.raw)
+        self._steps: Steps | None = None
+
+    def __await__(self) -> Steps:
+        if self._steps is not None:
+            raise RuntimeError(f"{self.operation} was awaited already; call it again instead")
+        self._steps = steps = self._run()
+        return steps
+
+    def _run(self) -> Steps:
+        raise NotImplementedError
+
+    @property
+    def operation(self) -> str:
+        """What was asked for, as sites name it."""
+        raise NotImplementedError
+
+    # ---- as a coroutine
+
+    def send(self, value: Any) -> Any:
+        """Go on, as coroutines do."""
+        steps = self._steps or self.__await__()
+        return steps.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """Go on with an exception, as coroutines do."""
+        steps = self._steps or self.__await__()
+        return steps.throw(*error)
+
+    def close(self) -> None:
+        """Give it up, as coroutines do. Nothing happens that has not happened yet."""
+        steps = self._steps or self.__await__()
+        steps.close()
+
+    # ---- forgotten
+
+    def __getattr__(self, name: str) -> Any:
+        # Event loops look for attributes that we do not have; users for those of a result.
+        raise AttributeError(f"{name!r}: {self.operation} has no result yet; await it first")
+
+    def __del__(self) -> None:
+        if self._steps is not None:
+            return
+        scope = self.scope
+        world = scope.world
+        if not scope.incarnation.alive or world.ending is not None:
+            return
+        if len(world.raw) == self._events:  # dropped on the spot: an `await` is missing
+            world.refuse(
+                InvalidDefinition(
+                    f"{self.operation} was called without await, so it never happened. "
+                    f"{scope.place} is async: write 'await ...' there."
+                )
+            )
+        else:  # perhaps given up on purpose, as Python's own coroutines can be
+            warnings.warn(f"{self.operation} was never awaited", RuntimeWarning, stacklevel=2)
+
+
+class LaterEffect(Later):
+    """An effect that takes no time, at a site where nothing is armed."""
+
+    __slots__ = ("_argument", "_attempt", "_effect", "_entity", "_operation")
+
+    def __init__(
+        self,
+        scope: Scope,
+        entity: int,
+        effect: Callable[[Scope, str, int, Any], Any],
+        operation: str,
+        attempt: int,
+        argument: Any,
+    ) -> None:
+        self.scope = scope
+        self._events = len(scope.world.raw)
+        self._steps = None
+        self._entity = entity
+        self._effect = effect
+        self._operation = operation
+        self._attempt = attempt
+        self._argument = argument
+
+    @property
+    def operation(self) -> str:
+        """What was asked for, as sites name it."""
+        return self._operation
+
+    def _run(self) -> Steps:
+        scope = self.scope
+        if not scope.incarnation.alive or scope.world.ending is not None:
+            raise Abandoned(scope.incarnation.label)
+        checkpoint = scope.colour.checkpoint
+        if checkpoint is not None:
+            yield from checkpoint()
+        own, scope.entity = scope.entity, self._entity
+        try:
+            return self._effect(scope, self._operation, self._attempt, self._argument)
+        finally:
+            scope.entity = own
+
+
+class LaterScript(Later):
+    """A script that has to wait, or may have to."""
+
+    __slots__ = ("_script",)
+
+    def __init__(self, script: Script[Any], scope: Scope) -> None:
+        self.scope = scope
+        self._events = len(scope.world.raw)
+        self._steps = None
+        self._script = script
+
+    @property
+    def operation(self) -> str:
+        """What was asked for, as sites name it."""
+        frame = getattr(self._script, "gi_frame", None)
+        found = None if frame is None else frame.f_locals.get("operation")
+        return str(found or f"a port of {self.scope.place}")
+
+    def _run(self) -> Steps:
+        scope = self.scope
+        if not scope.incarnation.alive or scope.world.ending is not None:
+            raise Abandoned(scope.incarnation.label)
+        checkpoint = scope.colour.checkpoint
+        if checkpoint is not None:
+            yield from checkpoint()
+        return (yield from scope.colour.steps(self._script, scope))
