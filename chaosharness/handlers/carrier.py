@@ -12,6 +12,7 @@ loop, as it would in production, and nobody else.
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable
 from typing import Any, Final
@@ -65,6 +66,8 @@ class Crew:
         self.error = None
         self.driver = self.home
         token = SCOPE.set(None)
+        collecting = gc.isenabled()
+        gc.disable()  # nothing of a run can be freed while it lasts: looking for it is waste
         try:
             world.drive()
             while world.ending is None:  # others drive: wait for a turn, or for the end
@@ -75,6 +78,8 @@ class Crew:
         finally:
             self.over = True
             SCOPE.reset(token)
+            if collecting:
+                gc.enable()
         if self.error is not None:
             raise self.error
         return world.conclude()
