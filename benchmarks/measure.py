@@ -1,0 +1,51 @@
+"""How figures are taken: CPU time, the best of several short samples, a yardstick beside it."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+
+
+def best(function: Callable[[], object], *, runs: int, samples: int = 15) -> float:
+    """Return CPU seconds per call: the best of `samples`, each of `runs` calls.
+
+    The best, because noise on a shared machine only ever adds.
+    """
+    figures = []
+    function()
+    for _ in range(samples):
+        gc.collect()
+        begun = time.process_time()
+        for _ in range(runs):
+            function()
+        figures.append((time.process_time() - begun) / runs)
+    return min(figures)
+
+
+def simpy_event() -> float:
+    """Return CPU seconds of one bare SimPy event: a process that waits, again and again."""
+    import simpy
+
+    def run() -> None:
+        environment = simpy.Environment()
+
+        def process():  # noqa: ANN202
+            for _ in range(5_000):
+                yield environment.timeout(1)
+
+        environment.process(process())
+        environment.run()
+
+    return best(run, runs=2) / 5_000
+
+
+def table(title: str, rows: list[tuple[str, ...]]) -> None:
+    """Print rows in columns."""
+    print(f"\n{title}")
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    for row in rows:
+        first, *rest = row
+        cells = [first.ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
+        print("  " + "  ".join(cells))
