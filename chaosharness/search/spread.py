@@ -1,0 +1,95 @@
+"""Spread first: each kind of fault at each operation once, before anything is tried twice.
+
+For a test with a few hundred runs. Small-first is complete and starts with the mildest
+kind everywhere, so that a short campaign would never come to a crash.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterator
+from typing import Final
+
+from chaosharness.campaign import Cell
+from chaosharness.faults import FAULTS, Fault
+from chaosharness.schedule import Schedule
+from chaosharness.search.sites import candidates, cell_of, option_of
+from chaosharness.system import Run
+
+Aim = tuple[Cell, int]
+"""A kind of fault at an operation, with one value of its option."""
+
+_CALM_TRIES: Final = 3
+
+
+class Spread:
+    """Proposes every kind of fault at every operation, with each value of its option.
+
+    Kinds take turns. An operation that only a fault brings about (a compensation, a
+    retry) is struck together with that fault.
+
+    Args:
+        faults_max: Faults in one schedule, at most.
+        kinds: Only these kinds of fault.
+        covered: What was struck already: shared by the planners of several workloads, so
+            that each tries only what the others could not reach.
+    """
+
+    def __init__(
+        self,
+        *,
+        faults_max: int = 2,
+        kinds: Collection[type[Fault]] = FAULTS,
+        covered: set[Aim] | None = None,
+    ) -> None:
+        self.faults_max = faults_max
+        self.kinds = frozenset(kinds)
+        self.covered: set[Aim] = set() if covered is None else covered
+        self._operations: set[str] = set()
+        self._aimed_at: set[Aim] = set()
+        self._queue: deque[tuple[Aim, Schedule]] = deque()
+        self._calm_tries = _CALM_TRIES
+
+    def propose(self) -> Schedule | None:
+        """Return the next schedule; None when each aim was tried."""
+        if not self._operations:
+            self._calm_tries -= 1
+            return Schedule() if self._calm_tries >= 0 else None
+        while self._queue:
+            aim, schedule = self._queue.popleft()
+            if aim not in self.covered:
+                return schedule
+        return None
+
+    def observe(self, run: Run) -> None:
+        """Learn which operations a run reached, and which faults struck."""
+        struck = Schedule(fault for fault in run.schedule if fault not in run.unused)
+        self.covered.update(map(_aim, struck))
+        if run.surfaces.keys() <= self._operations or len(struck) >= self.faults_max:
+            return
+        fresh = [
+            fault
+            for fault in candidates(run, kinds=self.kinds)
+            if fault.site.operation not in self._operations
+        ]
+        self._operations.update(run.surfaces)
+        for fault in _in_turns(fresh):
+            aim = _aim(fault)
+            if aim not in self._aimed_at:
+                self._aimed_at.add(aim)
+                self._queue.append((aim, struck.with_(fault)))
+
+
+def _aim(fault: Fault) -> Aim:
+    return (cell_of(fault), option_of(fault))
+
+
+def _in_turns(faults: list[Fault]) -> Iterator[Fault]:
+    """Yield faults, mildest options first, one of each kind in turn."""
+    turns: dict[tuple[int, type[Fault]], list[Fault]] = {}
+    for fault in faults:
+        turns.setdefault((option_of(fault), type(fault)), []).append(fault)
+    for option in sorted({option for option, _ in turns}):
+        columns = [list(reversed(found)) for (one, _), found in turns.items() if one == option]
+        while any(columns):
+            yield from (column.pop() for column in columns if column)
