@@ -14,6 +14,7 @@ run = shop.run([Order("o1", 500)], Schedule())
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Final, Literal, Protocol, TypeVar
@@ -268,20 +269,40 @@ class System:
         if not isinstance(schedule, Schedule):
             raise InvalidDefinition(f"{schedule!r} is not a Schedule")
         workload = self.examples if items is None else tuple(items)
-        world = World(budget=budget or self.budget, armed=schedule.armed())
-        stage = Stage(self, world)
+        collecting = gc.isenabled()
+        gc.disable()  # nothing of a run can be freed while it lasts: looking for it is waste
         try:
-            ending = stage.play(self._entry, workload)
+            run = self._play(self._entry, workload, schedule, budget or self.budget)
         finally:
-            stage.strike()
-        unused = tuple(world.unused())
-        history = History(world.raw)
-        run = Run(
-            self, workload, schedule, history, ending, unused, world.surfaces, world.counts_in_chaos
-        )
+            if collecting:
+                gc.enable()
         for see in OBSERVERS.get():
             see(run)
         return run
+
+    def _play(
+        self,
+        entry: Callable[..., Any],
+        workload: tuple[Any, ...],
+        schedule: Schedule,
+        budget: Budget,
+    ) -> Run:
+        world = World(budget=budget, armed=schedule.armed())
+        stage = Stage(self, world)
+        try:
+            ending = stage.play(entry, workload)
+        finally:
+            stage.strike()
+        return Run(
+            self,
+            workload,
+            schedule,
+            History(world.raw),
+            ending,
+            tuple(world.unused()),
+            world.surfaces,
+            world.counts_in_chaos,
+        )
 
     def calm(self, items: Sequence[Any] | None = None) -> Run:
         """Run the workload without any fault; the last few such runs are remembered."""
@@ -303,6 +324,7 @@ class Stage:
         self.world = world
         world.on_armed = self._check_legal
         self.switchboard = Switchboard(world)
+        self.client: Env | None = None
         for name, resource in system.resources.items():
             world.states[name] = resource.open(world)
 
@@ -340,6 +362,13 @@ class Stage:
             for carrier in tuple(incarnation.kept):
                 dispose(carrier)
             incarnation.kept.clear()
+        for state in world.states.values():
+            close = getattr(state, "close", None)
+            if close is not None:
+                close()
+        world.forget()  # break the circles, so that all this is freed here and now
+        self.switchboard.endpoints.clear()
+        self.client = None
 
     def _check_legal(self, operation: str, surface: Surface) -> None:
         """Refuse a fault that could not happen at this operation."""
@@ -359,6 +388,7 @@ class Stage:
     def _send(self, index: int) -> None:
         """Have the next item of the workload enter."""
         client = self.client
+        assert client is not None
         world = self.world
         item = self.items[index]
         if index + 1 < len(self.items):

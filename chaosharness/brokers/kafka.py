@@ -234,6 +234,13 @@ class OpenKafka:
         world.know_timeout(definition.session_timeout_ms)
         world.on_network.append(self._network_changed)
 
+    def close(self) -> None:
+        """Let go of the members, at the end of a run."""
+        for group in self.groups.values():
+            group.members.clear()
+        self.groups.clear()
+        self.owners.clear()
+
     # ---- as a peer
 
     def lost(self, operation: str) -> BaseException:

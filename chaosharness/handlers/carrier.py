@@ -12,7 +12,6 @@ loop, as it would in production, and nobody else.
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections.abc import Callable
 from typing import Any, Final
@@ -66,8 +65,6 @@ class Crew:
         self.error = None
         self.driver = self.home
         token = SCOPE.set(None)
-        collecting = gc.isenabled()
-        gc.disable()  # nothing of a run can be freed while it lasts: looking for it is waste
         try:
             world.drive()
             while world.ending is None:  # others drive: wait for a turn, or for the end
@@ -78,8 +75,7 @@ class Crew:
         finally:
             self.over = True
             SCOPE.reset(token)
-            if collecting:
-                gc.enable()
+            world.crew = self.world = None
         if self.error is not None:
             raise self.error
         return world.conclude()
@@ -149,8 +145,16 @@ class Parked:
         if self.done:
             return
         self.done = True
-        if self.scope.incarnation.alive and self.scope.world.ending is None:
+        self._resume(value)
+
+    def _resume(self, value: Any) -> None:
+        world = self.scope.world
+        if not self.scope.incarnation.alive or world.ending is not None:
+            return
+        if world.crew.driver is getcurrent():
             self.carrier.switch(value)
+        else:  # code that was resumed itself: it would be taken for parked
+            world.after(0, self._resume, value)
 
 
 def park(script: Script[T], scope: Scope) -> T:
@@ -175,8 +179,11 @@ def park(script: Script[T], scope: Scope) -> T:
         scope.steps = 0
 
 
-def dispose(carrier: greenlet) -> None:
-    """End a parked carrier at the end of a run. Its ports refuse; its result is nobody's."""
+def dispose(carrier: Any) -> None:
+    """End parked code at the end of a run. Its ports refuse; its result is nobody's."""
+    if not isinstance(carrier, greenlet):
+        carrier.dispose()
+        return
     if carrier.dead:
         return
     try:
@@ -216,6 +223,8 @@ class Plain:
             result = function() if read is None else function(*read(message))
         except GreenletExit:
             return
+        except KeyboardInterrupt:
+            raise
         except BaseException as error:
             if scope.incarnation.alive and scope.world.ending is None:
                 done(scope, None, error)

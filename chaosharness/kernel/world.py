@@ -408,6 +408,20 @@ class World:
                 return False
         return True
 
+    def forget(self) -> None:
+        """Let go of everything but what happened, once the run is over."""
+        assert self.ending is not None
+        for incarnation in self.incarnations:
+            incarnation.on_death.clear()
+            incarnation.restart = None
+        self.incarnations.clear()
+        self.agenda.entries.clear()
+        self.in_flight.clear()
+        self.states.clear()
+        self.on_network.clear()
+        self._at_calm.clear()
+        self.on_armed = self.on_advance = None
+
     # ---- verdicts
 
     def _settled(self) -> tuple[Verdict, str]:
