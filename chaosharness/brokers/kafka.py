@@ -182,6 +182,10 @@ class Slot:
         self.position = position
 
 
+def _take_nothing(member: Member, message: Message, cause: int) -> None:
+    """Be given a message when the run is over."""
+
+
 class Member:
     """One consumer in a group. `take` is what it does with a message."""
 
@@ -237,6 +241,8 @@ class OpenKafka:
     def close(self) -> None:
         """Let go of the members, at the end of a run."""
         for group in self.groups.values():
+            for member in group.members:
+                member.take = _take_nothing
             group.members.clear()
         self.groups.clear()
         self.owners.clear()
