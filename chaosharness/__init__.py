@@ -16,12 +16,39 @@ if TYPE_CHECKING:
     from chaosharness.brokers import Delivery as Delivery
     from chaosharness.brokers import Kafka as Kafka
     from chaosharness.calls import RemoteError as RemoteError
+    from chaosharness.checkers import BENIGN as BENIGN
+    from chaosharness.checkers import Books as Books
     from chaosharness.checkers import Evidence as Evidence
     from chaosharness.checkers import Finding as Finding
     from chaosharness.checkers import Property as Property
     from chaosharness.checkers import always as always
+    from chaosharness.checkers import announced as announced
+    from chaosharness.checkers import assumed as assumed
+    from chaosharness.checkers import compensation_complete as compensation_complete
+    from chaosharness.checkers import compensation_in_reverse as compensation_in_reverse
+    from chaosharness.checkers import conserved as conserved
     from chaosharness.checkers import eventually as eventually
+    from chaosharness.checkers import every_saga_settles as every_saga_settles
+    from chaosharness.checkers import idempotent as idempotent
+    from chaosharness.checkers import joins_complete as joins_complete
+    from chaosharness.checkers import never_charged_twice as never_charged_twice
+    from chaosharness.checkers import (
+        never_compensates_what_did_not_happen as never_compensates_what_did_not_happen,
+    )
+    from chaosharness.checkers import never_stuck as never_stuck
+    from chaosharness.checkers import never_twice as never_twice
+    from chaosharness.checkers import no_event_cycle as no_event_cycle
+    from chaosharness.checkers import no_ghost_event as no_ghost_event
+    from chaosharness.checkers import nothing_acknowledged_lost as nothing_acknowledged_lost
+    from chaosharness.checkers import order_per_key as order_per_key
+    from chaosharness.checkers import poison_blocks_nobody as poison_blocks_nobody
+    from chaosharness.checkers import (
+        side_effects_never_touch_critical_path as side_effects_never_touch_critical_path,
+    )
     from chaosharness.checkers import sometimes as sometimes
+    from chaosharness.checkers import (
+        unhandled_exceptions_block_nobody as unhandled_exceptions_block_nobody,
+    )
     from chaosharness.counterexample import Counterexample as Counterexample
     from chaosharness.externals.external import External as External
     from chaosharness.externals.gateway import Declined as Declined
@@ -49,6 +76,8 @@ if TYPE_CHECKING:
     from chaosharness.kernel.site import Site as Site
     from chaosharness.kernel.world import Budget as Budget
     from chaosharness.schedule import Schedule as Schedule
+    from chaosharness.stores.keyvalue import KeyValue as KeyValue
+    from chaosharness.stores.sqlite import SQLite as SQLite
     from chaosharness.system import Env as Env
     from chaosharness.system import Run as Run
     from chaosharness.system import System as System
@@ -56,7 +85,35 @@ if TYPE_CHECKING:
 _HOME = {
     "brokers": ("CommitFailed", "Delivery", "Kafka"),
     "calls": ("RemoteError",),
-    "checkers": ("Evidence", "Finding", "Property", "always", "eventually", "sometimes"),
+    "checkers": (
+        "BENIGN",
+        "Books",
+        "Evidence",
+        "Finding",
+        "Property",
+        "always",
+        "announced",
+        "assumed",
+        "compensation_complete",
+        "compensation_in_reverse",
+        "conserved",
+        "eventually",
+        "every_saga_settles",
+        "idempotent",
+        "joins_complete",
+        "never_charged_twice",
+        "never_compensates_what_did_not_happen",
+        "never_stuck",
+        "never_twice",
+        "no_event_cycle",
+        "no_ghost_event",
+        "nothing_acknowledged_lost",
+        "order_per_key",
+        "poison_blocks_nobody",
+        "side_effects_never_touch_critical_path",
+        "sometimes",
+        "unhandled_exceptions_block_nobody",
+    ),
     "counterexample": ("Counterexample",),
     "externals.external": ("External",),
     "externals.gateway": ("Declined", "Gateway", "Receipt"),
@@ -83,6 +140,8 @@ _HOME = {
     "kernel.site": ("Site",),
     "kernel.world": ("Budget",),
     "schedule": ("Schedule",),
+    "stores.keyvalue": ("KeyValue",),
+    "stores.sqlite": ("SQLite",),
     "system": ("Env", "Run", "System"),
 }
 _ROOM_OF = {name: room for room, names in _HOME.items() for name in names}

@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+from chaosharness.checkers.announcements import announced, joins_complete, no_ghost_event
+from chaosharness.checkers.assumptions import assumed
+from chaosharness.checkers.books import Books, conserved
+from chaosharness.checkers.effects import never_charged_twice, never_twice
+from chaosharness.checkers.messages import (
+    no_event_cycle,
+    nothing_acknowledged_lost,
+    order_per_key,
+    poison_blocks_nobody,
+    unhandled_exceptions_block_nobody,
+)
+from chaosharness.checkers.progress import never_stuck
 from chaosharness.checkers.property import (
     Evidence,
     Finding,
@@ -10,5 +22,44 @@ from chaosharness.checkers.property import (
     eventually,
     sometimes,
 )
+from chaosharness.checkers.sagas import (
+    compensation_complete,
+    compensation_in_reverse,
+    every_saga_settles,
+    never_compensates_what_did_not_happen,
+)
+from chaosharness.checkers.sameness import (
+    BENIGN,
+    idempotent,
+    side_effects_never_touch_critical_path,
+)
 
-__all__ = ["Evidence", "Finding", "Property", "always", "eventually", "sometimes"]
+__all__ = [
+    "BENIGN",
+    "Books",
+    "Evidence",
+    "Finding",
+    "Property",
+    "always",
+    "announced",
+    "assumed",
+    "compensation_complete",
+    "compensation_in_reverse",
+    "conserved",
+    "eventually",
+    "every_saga_settles",
+    "idempotent",
+    "joins_complete",
+    "never_charged_twice",
+    "never_compensates_what_did_not_happen",
+    "never_stuck",
+    "never_twice",
+    "no_event_cycle",
+    "no_ghost_event",
+    "nothing_acknowledged_lost",
+    "order_per_key",
+    "poison_blocks_nobody",
+    "side_effects_never_touch_critical_path",
+    "sometimes",
+    "unhandled_exceptions_block_nobody",
+]

@@ -1,0 +1,316 @@
+"""Events and what they announce: no ghosts, nothing kept silent, no half taken for a whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, Literal
+
+import attrs
+
+from chaosharness.checkers.books import Books
+from chaosharness.checkers.effects import name_of, times
+from chaosharness.checkers.masking import mask
+from chaosharness.checkers.property import Evidence, Finding, Property
+from chaosharness.checkers.reading import read
+from chaosharness.kernel.history import Event, History
+
+_OF_A_RUN: Final = ("publish", "write", "commit", "rollback", "crash", "raised")
+
+Fate = Literal["committed", "undone", "none"]
+
+
+# ---- ghosts
+
+
+@attrs.define(eq=False)
+class Work:
+    """What one piece of code did in one go: a handler run, or the life of a main loop."""
+
+    place: str = ""
+    events: list[Event] = attrs.field(factory=list)
+
+    def fate(self, publish: Event, usually_commits: bool) -> tuple[Fate, int]:
+        """Return what became of the transaction that a publish belongs to, and where.
+
+        That is the transaction open at that moment; else, where nothing was committed
+        before, the next one. A publish after a commit announces what is already true.
+        """
+        open_in: set[str] = set()
+        committed = False
+        for event in self.events:
+            if event.index > publish.index:
+                break
+            if event.kind == "write":
+                open_in.add(_store(event))
+            elif event.kind in ("commit", "rollback"):
+                open_in.discard(_store(event))
+                committed = committed or event.kind == "commit"
+        if committed and not open_in:
+            return "none", -1
+        later = [event for event in self.events if event.index > publish.index]
+        for event in later:
+            if event.kind in ("commit", "rollback") and (not open_in or _store(event) in open_in):
+                return ("committed" if event.kind == "commit" else "undone"), event.index
+        wrote = bool(open_in) or any(event.kind == "write" for event in later)
+        cut = next((one for one in later if one.kind in ("crash", "raised")), None)
+        if wrote or (cut is not None and usually_commits):
+            return "undone", cut.index if cut is not None else -1
+        return "none", -1
+
+
+def _store(event: Event) -> str:
+    return str(event.data.get("store", ""))
+
+
+def no_ghost_event() -> Property:
+    """Claim that no event announces what was then rolled back.
+
+    An event is a ghost if it was published in a transaction, or before one in the same
+    handler run, that was rolled back or cut by a crash; unless the same event (topic and
+    key) was published again, by the same handler, with a transaction that was committed.
+
+    >>> run.check(no_ghost_event())
+    >>> shop.claim(no_ghost_event(), announced(db, "orders", "order-created"))
+    """
+
+    def judge(evidence: Evidence) -> list[Finding]:
+        if not read(evidence.history).quiet:
+            return []
+        undone: list[tuple[Event, int]] = []
+        true: set[Any] = set()
+        works = _works(evidence.history)
+        commits = _committing(works) | _committing(_works(evidence.calm()))
+        for work in works:
+            for event in work.events:
+                if event.kind == "publish":
+                    fate, where = work.fate(event, work.place in commits)
+                    if fate == "committed":
+                        true.add(_same(work.place, event))
+                    elif fate == "undone":
+                        undone.append((event, where))
+        return [
+            _ghost(evidence.history, event, where)
+            for event, where in undone
+            if _same(event.operation.partition("/")[0], event) not in true
+        ]
+
+    def tested(evidence: Evidence) -> bool:
+        undone = {"rollback", "crash", "raised"}
+        return any(
+            {"publish", "write"} & kinds and undone & kinds
+            for kinds in ({one.kind for one in work.events} for work in _works(evidence.history))
+        )
+
+    return Property("no ghost event", judge, "eventually", tested=tested)
+
+
+def _works(history: History) -> list[Work]:
+    """Return what each piece of code did, oldest first."""
+    roots = read(history).roots
+    found: dict[tuple[int, str], Work] = {}
+    for event in history.of(*_OF_A_RUN):
+        if "error" in event.data and event.kind != "raised":
+            continue  # the store refused it
+        work = found.setdefault((roots[event.index], event.actor), Work())
+        work.events.append(event)
+        work.place = work.place or event.operation.partition("/")[0]
+    return [*found.values()]
+
+
+def _committing(works: Iterable[Work]) -> set[str]:
+    """Return the places whose work includes a commit."""
+    return {work.place for work in works if any(event.kind == "commit" for event in work.events)}
+
+
+def _same(place: str, event: Event) -> Any:
+    """Return what makes two publishes the same announcement."""
+    key = event.data.get("key")
+    if key is not None:
+        return place, event.data.get("topic"), key
+    return place, event.data.get("topic"), event.entity, mask(event.data.get("value"))
+
+
+def _ghost(history: History, event: Event, where: int) -> Finding:
+    key = event.data.get("key")
+    whose = f"for {key}" if key is not None else f"of item {event.entity}"
+    how = {"rollback": "was rolled back", "crash": "died with a crash"}.get(
+        history[where].kind if where >= 0 else "", "was never committed"
+    )
+    place = event.operation.partition("/")[0]
+    summary = (
+        f"the {event.data.get('topic')!r} message {whose} is a ghost: {place} published it, "
+        f"its transaction {how}, and no later one took its place"
+    )
+    events = (event.index, where) if where >= 0 else (event.index,)
+    data = {"topic": event.data.get("topic"), "key": key}
+    return Finding(summary, events, event.entity, data)
+
+
+# ---- silence
+
+
+def announced(
+    store: Any,
+    table: str,
+    topic: str,
+    *,
+    key: str = "id",
+    field: str | None = None,
+    where: Callable[[Mapping[str, Any]], bool] | None = None,
+) -> Property:
+    """Claim that what was committed is announced: each row has its message, once all is quiet.
+
+    Args:
+        store: The store, or its name.
+        table: The table whose rows are announced.
+        topic: The topic on which they are.
+        key: The column that a message names.
+        field: Where in the payload the message names it; by default its key.
+        where: Which rows are announced; by default all.
+
+    >>> announced(db, "orders", "order-created")
+    >>> announced(db, "payments", "paid", key="order_id", field="order",
+    ...     where=lambda row: row["status"] == "paid")
+    """
+
+    def rows(evidence: Evidence) -> list[Mapping[str, Any]]:
+        found = Books(evidence.history).rows(store, table)
+        return [row for row in found if where is None or where(row)]
+
+    def judge(evidence: Evidence) -> list[Finding]:
+        if not read(evidence.history).quiet:
+            return []
+        said = {
+            _named(event, field)
+            for event in evidence.history.of("publish")
+            if event.data.get("topic") == topic
+        }
+        state = tuple(
+            event.index for event in evidence.history.of("state") if event.actor == name_of(store)
+        )
+        return [
+            _silent(name_of(store), table, topic, key, str(row[key]), state)
+            for row in rows(evidence)
+            if str(row[key]) not in said
+        ]
+
+    def tested(evidence: Evidence) -> bool:
+        return read(evidence.history).quiet and bool(rows(evidence))
+
+    name = f"{name_of(store)}.{table} is announced on {topic}"
+    return Property(name, judge, "eventually", tested=tested)
+
+
+def _named(event: Event, field: str | None) -> str:
+    """Return which business key a message names: its own key, or a field of its payload."""
+    if field is None:
+        return str(event.data.get("key"))
+    value = event.data.get("value")
+    try:
+        payload = json.loads(value) if isinstance(value, bytes | str) else value
+    except ValueError:
+        return ""
+    return str(payload.get(field)) if isinstance(payload, Mapping) else ""
+
+
+def _silent(store: str, table: str, topic: str, column: str, key: str, state: Any) -> Finding:
+    summary = (
+        f"{store}.{table} holds the row with {column} {key}, and no {topic!r} message ever said so"
+    )
+    return Finding(summary, state, 0, {"store": store, "table": table, "topic": topic, "key": key})
+
+
+# ---- joins
+
+
+def joins_complete(
+    halves: Iterable[str],
+    into: str,
+    *,
+    or_else: str | Iterable[str] = (),
+    field: str | None = None,
+) -> Property:
+    """Claim that a join waits for all its halves, and then completes or times out.
+
+    What is published on `into` comes after one message on each of `halves` for the same
+    business key: two of one half are no whole. Once all is quiet, a key with all halves has
+    its `into`, or an `or_else`; one with some of the halves has its `or_else`, where given.
+
+    Args:
+        halves: Topics that are joined.
+        into: The topic on which the join says that it is complete.
+        or_else: Topics on which it says that it gave up.
+        field: Where in the payload the business key is; by default the message's key.
+
+    >>> joins_complete(["paid", "reserved"], "confirmed")
+    >>> joins_complete(["paid", "reserved"], "confirmed", or_else="timed-out", field="order")
+    """
+    parts = tuple(halves)
+    others = (or_else,) if isinstance(or_else, str) else tuple(or_else)
+
+    def joins(history: History) -> dict[str, Join]:
+        found: dict[str, Join] = {}
+        for event in history.of("publish"):
+            topic = event.data.get("topic")
+            if topic in parts or topic in others or topic == into:
+                found.setdefault(_named(event, field), Join()).take(event, topic, parts, into)
+        return found
+
+    def judge(evidence: Evidence) -> list[Finding]:
+        quiet = read(evidence.history).quiet
+        return [
+            finding
+            for key, join in joins(evidence.history).items()
+            for finding in _unjoined(key, join, parts, into, others, quiet)
+        ]
+
+    def tested(evidence: Evidence) -> bool:
+        return any(join.halves for join in joins(evidence.history).values())
+
+    return Property(f"joins into {into} are complete", judge, "eventually", tested=tested)
+
+
+@attrs.define(eq=False)
+class Join:
+    """What was published for one business key."""
+
+    halves: dict[str, list[Event]] = attrs.field(factory=dict)
+    whole: Event | None = None
+    early: tuple[str, ...] = ()
+    other: Event | None = None
+
+    def take(self, event: Event, topic: str, parts: tuple[str, ...], into: str) -> None:
+        """Take one more message of this join."""
+        if topic in parts:
+            self.halves.setdefault(topic, []).append(event)
+        elif topic != into:
+            self.other = self.other or event
+        elif self.whole is None:
+            self.whole = event
+            self.early = tuple(part for part in parts if part not in self.halves)
+
+
+def _unjoined(
+    key: str, join: Join, parts: tuple[str, ...], into: str, others: tuple[str, ...], quiet: bool
+) -> Iterator[Finding]:
+    got = [event for events in join.halves.values() for event in events]
+    all_of_it = [*got, *(event for event in (join.whole, join.other) if event is not None)]
+    events = tuple(sorted(event.index for event in all_of_it))
+    entity = all_of_it[0].entity
+    there = ", ".join(f"{topic!r} {times(len(found))}" for topic, found in join.halves.items())
+    there = there or "nothing"
+    data = {"key": key, "halves": {topic: len(found) for topic, found in join.halves.items()}}
+    if join.early:
+        missing = ", ".join(map(repr, join.early))
+        summary = f"{into!r} was published for {key} without {missing}; there was {there}"
+        yield Finding(summary, events, entity, data)
+    elif quiet and join.whole is None and join.other is None:
+        if len(join.halves) == len(parts):
+            instead = "".join(f" or {topic!r}" for topic in others)
+            summary = f"{key} has all its halves ({there}), and no {into!r}{instead} came of it"
+            yield Finding(summary, events, entity, data)
+        elif others:
+            gave_up = " or ".join(map(repr, others))
+            summary = f"{key} has only {there}, and no {gave_up} came of it"
+            yield Finding(summary, events, entity, data)

@@ -1,0 +1,175 @@
+"""The books: what stores and ledgers hold when a run is over, and that they balance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from chaosharness.checkers.effects import effects, name_of, names_of
+from chaosharness.checkers.property import Evidence, Finding, Property
+from chaosharness.checkers.reading import read
+from chaosharness.errors import InvalidDefinition
+from chaosharness.kernel.history import History, plain
+
+Row = Mapping[str, Any]
+Side = Callable[["Books"], Any] | Any
+
+
+@attrs.frozen(eq=False)
+class Books:
+    """What a system holds once a run is over: rows of its stores, ledgers of third parties.
+
+    Attributes:
+        history: The run.
+        items: The workload.
+    """
+
+    history: History
+    items: tuple[Any, ...] = ()
+
+    def holdings(self, store: Any) -> Mapping[str, Any]:
+        """Return what a store held in the end, as its `state` event has it.
+
+        Raises:
+            InvalidDefinition: The history has no such store.
+        """
+        name = name_of(store)
+        known: list[str] = []
+        for event in self.history.of("state"):
+            if event.actor == name:
+                return event.data
+            known.append(event.actor)
+        raise InvalidDefinition(
+            f"the history says nothing of a store {name!r}; stores are: "
+            f"{', '.join(known) or 'none'}"
+        )
+
+    def rows(self, store: Any, table: str) -> list[Row]:
+        """Return the rows of a table of a store, each as a mapping of its columns.
+
+        Raises:
+            InvalidDefinition: There is no such store or table.
+        """
+        tables = dict(tables_of(self.holdings(store)))
+        if table not in tables:
+            raise InvalidDefinition(
+                f"store {name_of(store)!r} has no table {table!r}; it has: "
+                f"{', '.join(sorted(tables)) or 'none'}"
+            )
+        return tables[table]
+
+    def values(self, store: Any) -> Mapping[str, Any]:
+        """Return what a key-value store holds.
+
+        Raises:
+            InvalidDefinition: There is no such store.
+        """
+        return values_of(self.holdings(store))
+
+    def column(self, store: Any, table: str, *, by: str, of: str) -> dict[Any, Any]:
+        """Return one column by another: `{"o1": "paid"}` for `by="id", of="status"`."""
+        return {row[by]: row[of] for row in self.rows(store, table)}
+
+    def sums(self, store: Any, table: str, *, by: str, of: str, **where: Any) -> dict[Any, Any]:
+        """Return a column summed up by another, over the rows whose columns equal `where`."""
+        found: dict[Any, Any] = {}
+        for row in self.rows(store, table):
+            if all(row[name] == value for name, value in where.items()):
+                found[row[by]] = found.get(row[by], 0) + row[of]
+        return found
+
+    def ledger(self, external: Any, method: str | None = None) -> list[Row]:
+        """Return the entries of a third party's ledger, oldest first."""
+        return [
+            event.data
+            for event in effects(self.history, names_of(external))
+            if method in (None, event.data.get("method"))
+        ]
+
+    def net_charges(self, gateway: Any, *, by: str = "order") -> dict[str, int]:
+        """Return what was charged and not refunded, in cents: `{"o1": 500}`."""
+        found: dict[str, int] = {}
+        for entry in self.ledger(gateway):
+            sign = {"charge": 1, "refund": -1}.get(str(entry.get("method")), 0)
+            if sign:
+                key = str(entry[by])
+                found[key] = found.get(key, 0) + sign * int(entry["cents"])
+        return found
+
+
+def tables_of(holdings: Mapping[str, Any]) -> Iterator[tuple[str, list[Row]]]:
+    """Yield the tables of a store, whatever its kind: a key-value store is one table ''."""
+    tables = holdings.get("tables")
+    if isinstance(tables, Mapping):
+        yield from tables.items()
+    else:
+        yield "", [{"key": key, "value": value} for key, value in values_of(holdings).items()]
+
+
+def values_of(holdings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a key-value store holds."""
+    values = holdings.get("values")
+    return values if isinstance(values, Mapping) else holdings
+
+
+def conserved(what: str, **sides: Side) -> Property:
+    """Claim that two or more ways of counting the same thing agree once all is quiet.
+
+    Each side is a function of the final `Books` (or a constant) that returns a number, or
+    a number for each business key: a key that a side lacks counts as 0 there.
+
+    >>> conserved("money", paid=lambda books: books.sums(db, "orders", by="id", of="cents",
+    ...           status="paid"), charged=lambda books: books.net_charges(bank))
+    >>> conserved("stock", initial=10, left_and_sold=lambda books: count(books.rows(db, "stock")))
+    """
+    if len(sides) < 2:
+        raise InvalidDefinition(f"conserved({what!r}) needs two sides or more to compare")
+
+    def judge(evidence: Evidence) -> list[Finding]:
+        if not read(evidence.history).quiet:
+            return []
+        values = _values(sides, evidence)
+        keys: dict[Any, None] = {}
+        for value in values.values():
+            keys |= dict.fromkeys(value if isinstance(value, Mapping) else ())
+        if not keys:
+            return [*_unequal(what, None, values, evidence.history)]
+        found: list[Finding] = []
+        for key in keys:
+            here = {
+                side: value.get(key, 0) if isinstance(value, Mapping) else value
+                for side, value in values.items()
+            }
+            found += _unequal(what, key, here, evidence.history)
+        return found
+
+    def tested(evidence: Evidence) -> bool:
+        return read(evidence.history).quiet and any(_values(sides, evidence).values())
+
+    return Property(f"{what} is conserved", judge, "eventually", tested=tested)
+
+
+def _values(sides: Mapping[str, Side], evidence: Evidence) -> dict[str, Any]:
+    books = Books(evidence.history, evidence.items)
+    return {name: side(books) if callable(side) else side for name, side in sides.items()}
+
+
+def _unequal(what: str, key: Any, values: Mapping[str, Any], history: History) -> Iterator[Finding]:
+    numbers = [*values.values()]
+    if all(number == numbers[0] for number in numbers):
+        return
+    whose = "" if key is None else f" of {key}"
+    words = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())
+    events = tuple(_about(history, key))
+    data = {"key": plain(key), **{name: plain(value) for name, value in values.items()}}
+    entity = history[events[0]].entity if events else 0
+    yield Finding(f"{what}{whose} does not add up: {words}", events, entity, data)
+
+
+def _about(history: History, key: Any) -> Iterator[int]:
+    """Yield the ledger entries about a business key, and the final states."""
+    for event in history.of("effect", "state"):
+        if event.kind == "state" or (key is not None and key in event.data.values()):
+            yield event.index

@@ -1,0 +1,36 @@
+"""That the system comes to rest."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from chaosharness.checkers.property import Evidence, Finding, Property
+from chaosharness.checkers.reading import read
+
+_VERDICTS: Final = {
+    "stuck": "the system is stuck",
+    "budget": "the system never came to rest",
+    "spinning": "the system spins",
+}
+
+
+def never_stuck() -> Property:
+    """Claim that the system comes to rest once the faults have stopped.
+
+    No code waits for what can never come, none runs without end, no message is handed
+    out without end, no events go in a circle. The finding names the culprit.
+
+    >>> run.check(never_stuck())
+    >>> shop.claim(never_stuck(), never_charged_twice(bank))
+    """
+
+    def judge(evidence: Evidence) -> list[Finding]:
+        reading = read(evidence.history)
+        if reading.quiet:
+            return []
+        words = _VERDICTS.get(reading.verdict, f"the run ended as {reading.verdict!r}")
+        summary = f"{words}: {reading.reason}" if reading.reason else words
+        data = {"verdict": reading.verdict, "reason": reading.reason}
+        return [Finding(summary, (len(evidence.history) - 1,), 0, data)]
+
+    return Property("never stuck", judge, "eventually")

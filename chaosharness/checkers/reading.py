@@ -1,0 +1,259 @@
+"""Reading a history: which messages there were, who was handed them, and how each ended.
+
+One pass, made once per history and shared by the properties that ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+import attrs
+
+from chaosharness.brokers.message import POISON
+from chaosharness.kernel.history import History, RawEvent, plain
+
+ROOTS: Final = frozenset({"arrive", "start", "deliver"})
+"""Where a piece of work begins: what they were caused by is somebody else's work."""
+
+WORK: Final = frozenset({"publish", "call", "write", "commit", "effect"})
+"""What a handler run leaves behind in the world."""
+
+_POISON_BODIES: Final = frozenset({*POISON.values(), *map(plain, POISON.values())})
+"""As stored, and as a history that went through JSON shows them."""
+
+
+@attrs.define(eq=False)
+class Sent:
+    """A message that a broker stored.
+
+    Attributes:
+        index: Its `publish` event: what brokers and other events call it by.
+        poison: Whether a fault made it: it is nobody's loss.
+    """
+
+    index: int
+    broker: str
+    topic: str
+    key: str | None
+    entity: int
+    log_partition: int
+    offset: int
+    value: Any
+    poison: bool
+
+    def __str__(self) -> str:
+        whose = f"for {self.key}" if self.key is not None else f"of item {self.entity}"
+        return f"the {self.topic!r} message {whose}"
+
+
+@attrs.define(eq=False)
+class Handed:
+    """One delivery: a message handed to one consumer, and what came of it.
+
+    Attributes:
+        index: Its `deliver` event.
+        sent: The message.
+        group: The consumer group, or the queue.
+        to: The incarnation that got it.
+        handled: Index of the event that says so; -1 while there is none.
+        raised: The last time the handler raised, likewise.
+        error: What it raised.
+        acked: The acknowledgement, likewise.
+        dead: The dead-lettering, likewise.
+        cut: The crash that struck in the middle of it, likewise.
+        waiting: Whether the last thing it did was to wait for an answer or a timer.
+        work: Operations of what it did that counts, in order.
+    """
+
+    index: int
+    sent: Sent
+    group: str
+    to: str
+    handled: int = -1
+    raised: int = -1
+    error: str = ""
+    acked: int = -1
+    dead: int = -1
+    cut: int = -1
+    waiting: bool = False
+    work: list[str] = attrs.field(factory=list)
+
+
+class Reading:
+    """What a history says about messages.
+
+    Attributes:
+        roots: For each event, where the piece of work began that it belongs to.
+        sent: The messages, by their `publish` event.
+        handed: The deliveries, by their `deliver` event.
+        readers: The consumer groups or queues that each `(broker, topic)` is read by.
+        verdict: How the run ended: `quiet` is the good one.
+        reason: Who is to blame where it is not.
+    """
+
+    __slots__ = (
+        "_committed",
+        "_last",
+        "dead",
+        "handed",
+        "pairs",
+        "readers",
+        "reason",
+        "roots",
+        "sent",
+        "verdict",
+    )
+
+    def __init__(self, history: History) -> None:
+        self.roots: list[int] = []
+        self.sent: dict[int, Sent] = {}
+        self.handed: dict[int, Handed] = {}
+        self.pairs: dict[tuple[int, str], list[Handed]] = {}
+        self.readers: dict[tuple[str, str], dict[str, None]] = {}
+        self.dead: dict[tuple[int, str], int] = {}
+        self.verdict = "quiet"
+        self.reason = ""
+        self._committed: dict[tuple[str, str, str, int], int] = {}
+        self._last: dict[tuple[int, str], Handed] = {}
+        for index, raw in enumerate(history.raw):
+            self._read(index, raw)
+
+    @property
+    def quiet(self) -> bool:
+        """Say whether the run came to rest, so that what it left behind can be judged."""
+        return self.verdict == "quiet"
+
+    def _read(self, index: int, raw: RawEvent) -> None:
+        _, kind, actor, operation, entity, _, cause, data = raw
+        roots = self.roots
+        root = index if cause < 0 or kind in ROOTS else roots[cause]
+        roots.append(root)
+        match kind:
+            case "publish":
+                self.sent[index] = _sent(index, entity, data)
+            case "deliver":
+                self._deliver(index, actor, data)
+            case "rebalance":
+                self._bind(actor, data)
+            case "ack":
+                self._ack(index, actor, operation, data)
+            case "dead":
+                self._bury(index, root, data)
+            case "end":
+                self.verdict, self.reason = data["verdict"], data["reason"]
+        handed = self.handed.get(root)
+        if handed is not None and root != index:
+            self._follow(handed, index, raw)
+
+    def _deliver(self, index: int, broker: str, data: Mapping[str, Any]) -> None:
+        sent = self.sent.get(data["message"])
+        if sent is None:
+            return  # not in this excerpt of a history
+        group = data.get("group") or data.get("queue") or data["to"]
+        handed = Handed(index, sent, group, data["to"])
+        self.handed[index] = handed
+        self.pairs.setdefault((sent.index, group), []).append(handed)
+        self.readers.setdefault((broker, sent.topic), {})[group] = None
+        self._last[sent.index, handed.to] = handed
+
+    def _bind(self, broker: str, data: Mapping[str, Any]) -> None:
+        for places in data["members"].values():
+            for place in places:
+                topic = place[: place.rindex("[")]
+                self.readers.setdefault((broker, topic), {})[data["group"]] = None
+
+    def _ack(self, index: int, actor: str, operation: str, data: Mapping[str, Any]) -> None:
+        message = data.get("message")
+        if message is None:  # a consumer's commit of all that it was handed
+            for handed in self.handed.values():
+                if handed.to == actor and f"/{handed.sent.broker}." in operation:
+                    self._settle(handed, index)
+            return
+        found = self._last.get((message, actor))
+        if found is not None:
+            self._settle(found, index)
+
+    def _settle(self, handed: Handed, index: int) -> None:
+        if handed.acked < 0:
+            handed.acked = index
+        sent = handed.sent
+        place = (sent.broker, handed.group, sent.topic, sent.log_partition)
+        self._committed[place] = max(self._committed.get(place, -1), sent.offset)
+
+    def _bury(self, index: int, root: int, data: Mapping[str, Any]) -> None:
+        handed = self.handed.get(root)
+        group = handed.group if handed else data.get("group") or data.get("queue") or ""
+        self.dead[data.get("message", -1), group] = index
+
+    def _follow(self, handed: Handed, index: int, raw: RawEvent) -> None:
+        """Take note of an event that a delivery led to."""
+        _, kind, actor, operation, _, _, _, data = raw
+        if kind in WORK and "error" not in (data or ()):
+            handed.work.append(operation)
+        if actor != handed.to:
+            return  # a third party, or a service that was called on the way
+        handed.waiting = kind in ("call", "sleep")
+        match kind:
+            case "handled":
+                handed.handled = index
+            case "raised":
+                handed.raised = index
+                handed.error = data["error"]
+            case "crash":
+                handed.cut = index
+            case "dead":
+                handed.dead = index
+
+    # ---- questions
+
+    def readers_of(self, sent: Sent) -> Iterator[str]:
+        """Yield the consumer groups or queues that read a message's topic."""
+        yield from self.readers.get((sent.broker, sent.topic), ())
+
+    def acked(self, sent: Sent, group: str) -> bool:
+        """Say whether a group will not be given a message again: it, or a later one, is acked."""
+        place = (sent.broker, group, sent.topic, sent.log_partition)
+        return self._committed.get(place, -1) >= sent.offset
+
+    def ended(self, sent: Sent, group: str) -> int:
+        """Return the first event that says a group is done with a message, or -1.
+
+        Done is handled by somebody, or dead-lettered.
+        """
+        for handed in self.pairs.get((sent.index, group), ()):
+            if handed.handled >= 0:
+                return handed.handled
+            if handed.dead >= 0:
+                return handed.dead
+        return self.dead.get((sent.index, group), -1)
+
+    def handlers_of(self) -> set[str]:
+        """Return the groups whose messages are given to a handler, not polled by a loop."""
+        return {
+            handed.group
+            for handed in self.handed.values()
+            if handed.handled >= 0 or handed.raised >= 0
+        }
+
+
+def _sent(index: int, entity: int, data: Mapping[str, Any]) -> Sent:
+    value = data.get("value")
+    return Sent(
+        index,
+        data.get("broker", ""),
+        data.get("topic", ""),
+        data.get("key"),
+        entity,
+        data.get("partition", 0),
+        data.get("offset", index),
+        value,
+        isinstance(value, bytes | str) and value in _POISON_BODIES,
+    )
+
+
+@lru_cache(maxsize=8)
+def read(history: History) -> Reading:
+    """Read a history that is over. The last few readings are remembered."""
+    return Reading(history)

@@ -1,0 +1,455 @@
+"""The same outcome as without faults: idempotence, and side effects that stay aside."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+import attrs
+
+from chaosharness.checkers.books import tables_of
+from chaosharness.checkers.effects import names_of, times
+from chaosharness.checkers.masking import STAR, mask, texts
+from chaosharness.checkers.property import Evidence, Finding, Property
+from chaosharness.checkers.reading import read
+from chaosharness.faults import (
+    Crash,
+    Delay,
+    Duplicate,
+    FailedCommit,
+    Fault,
+    LostReply,
+    LostRequest,
+    PartitionDelay,
+    Pause,
+    Poison,
+    Rebalance,
+    Redeliver,
+    StoreOutage,
+)
+from chaosharness.kernel.history import Event, History
+
+BENIGN: Final[tuple[type[Fault], ...]] = (
+    Delay,
+    PartitionDelay,
+    Pause,
+    Redeliver,
+    Duplicate,
+    Rebalance,
+    LostReply,
+    FailedCommit,
+    Crash,
+)
+"""Faults after which a system should end as if nothing had happened.
+
+Each of them is part of what at-least-once delivery means: things come late, come again, or
+have happened although nobody was told. None tells the code that its work is refused for
+good, none feeds it something it was never meant to read, and none loses what was stored. A
+lost acknowledgement (`LostRequest` at a broker's commit or ack) is one more of them.
+
+Not among them: `ErrorReply`, `LostRequest` and `NetworkPartition` (the call did not happen,
+and giving up is a decision a system may take), `StoreOutage` (so may a fallback), `Poison`
+and `Redeploy` (other input, other code), `ClockSkew` (expiry is judged by clocks), and
+`LostWrites` (the store was declared to lose them).
+"""
+
+ACKNOWLEDGING: Final = (".commit", ".ack")
+
+LEDGER: Final = "ledger"
+
+
+# ---- what came out of a run
+
+
+@attrs.frozen
+class Row:
+    """One row of a table, or one entry of a ledger, without what may differ."""
+
+    columns: tuple[tuple[str, Any], ...]
+
+    def texts(self) -> set[str]:
+        """Return the texts in it: the words in which a system says what it decided."""
+        return {text for _, value in self.columns for text in texts(value)}
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={shown(value)}" for name, value in self.columns if value != STAR)
+
+
+def shown(value: Any) -> str:
+    """Spell a masked value: tuples of pairs are nested objects."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(shown, value))})"
+    return repr(value)
+
+
+Place = tuple[str, str]
+"""Where rows are: a store and its table, or a third party and its ledger."""
+
+
+@attrs.frozen(eq=False)
+class Outcome:
+    """What came out of a run, without what may differ.
+
+    Attributes:
+        tables: The rows of every store once the run was over.
+        ledgers: For each workload item, the entries of every third party's ledger.
+        branches: For each workload item, what was published, done, noted and put aside,
+            and which handlers wrote: what is new here is another decision.
+    """
+
+    tables: Mapping[Place, Counter[Row]]
+    ledgers: Mapping[int, Mapping[Place, Counter[Row]]]
+    branches: Mapping[int, frozenset[Any]]
+
+
+def outcome(history: History, ignore: frozenset[str] = frozenset()) -> Outcome:
+    """Return what came out of a run.
+
+    Args:
+        history: The run.
+        ignore: Stores, tables, columns (`status`, or `orders.status`), third parties or
+            methods to leave out.
+    """
+    tables: dict[Place, Counter[Row]] = {}
+    ledgers: dict[int, dict[Place, Counter[Row]]] = {}
+    branches: dict[int, set[Any]] = {}
+    for event in history.of("effect", "publish", "note", "dead", "write", "state"):
+        match event.kind:
+            case "state":
+                tables |= _tables(event, ignore)
+            case "effect":
+                method = str(event.data.get("method"))
+                if not ignore & {event.actor, method, f"{event.actor}.{method}"}:
+                    ledger = ledgers.setdefault(event.entity, {})
+                    ledger.setdefault((event.actor, LEDGER), Counter())[_entry(event, ignore)] += 1
+                branches.setdefault(event.entity, set()).add((event.actor, method))
+            case _ if "error" not in event.data or event.kind == "dead":
+                branches.setdefault(event.entity, set()).add(_said(event, ignore))
+    frozen = {entity: frozenset(said) for entity, said in branches.items()}
+    return Outcome(tables, ledgers, frozen)
+
+
+@lru_cache(maxsize=64)
+def usual_outcome(calm: History, ignore: frozenset[str]) -> Outcome:
+    """Return what comes out without faults: read once, compared with many runs."""
+    return outcome(calm, ignore)
+
+
+def _tables(event: Event, ignore: frozenset[str]) -> Iterator[tuple[Place, Counter[Row]]]:
+    if event.actor in ignore:
+        return
+    for table, rows in tables_of(event.data):
+        if not ignore & {table, f"{event.actor}.{table}"}:
+            masked = Counter(_row(row, ignore, table) for row in rows)
+            yield (event.actor, table), masked
+
+
+def _row(values: Mapping[str, Any], ignore: frozenset[str], table: str = "") -> Row:
+    if table == "" and values.keys() == {"key", "value"}:  # of a key-value store
+        key = str(values["key"])
+        return Row((("key", mask(key)), ("value", mask(values["value"], key, ignore))))
+    return Row(
+        tuple(
+            (name, STAR if f"{table}.{name}" in ignore else mask(value, name, ignore))
+            for name, value in values.items()
+        )
+    )
+
+
+def _entry(event: Event, ignore: frozenset[str]) -> Row:
+    """Return an entry of a ledger: its own number and idempotency key are not the business."""
+    money = event.data.get("method") in ("charge", "refund")
+    left_out = ("id", "key") if money else ()
+    words = {name: value for name, value in event.data.items() if name not in left_out}
+    return _row(words, ignore)
+
+
+def _said(event: Event, ignore: frozenset[str]) -> tuple[Any, ...]:
+    """Return what an event says about the decisions taken: texts, and no numbers."""
+    if event.kind == "publish":
+        said = texts(mask(event.data.get("value"), "", ignore))
+        return (event.kind, event.operation, event.data.get("topic"), frozenset(said))
+    if event.kind == "write":
+        return (event.kind, event.operation.partition("/")[0])
+    return (event.kind, event.data.get("what"))
+
+
+# ---- differences between two outcomes
+
+
+@attrs.frozen
+class Difference:
+    """The first way in which one table or ledger differs."""
+
+    place: Place
+    words: str
+    more: tuple[str, ...]
+    less: tuple[str, ...]
+
+
+def differences(
+    usual: Mapping[Place, Counter[Row]], seen: Mapping[Place, Counter[Row]]
+) -> Iterator[Difference]:
+    """Yield the first difference in each table that has one.
+
+    Values that changed places between rows and are otherwise the same (numbers counted up
+    in the order of arrival, the last item in stock) are not a difference.
+    """
+    for place in dict.fromkeys((*usual, *seen)):
+        before = usual.get(place, Counter())
+        after = seen.get(place, Counter())
+        if before == after or _permuted(before, after):
+            continue
+        more = [*(after - before).elements()]
+        less = [*(before - after).elements()]
+        words = _words(place, before, after, more, less)
+        yield Difference(place, words, tuple(map(str, more)), tuple(map(str, less)))
+
+
+def _permuted(before: Counter[Row], after: Counter[Row]) -> bool:
+    """Say whether each column, taken by itself, holds the same values."""
+    return before.total() == after.total() and _columns(before) == _columns(after)
+
+
+def _columns(rows: Counter[Row]) -> Counter[tuple[str, Any]]:
+    return Counter(column for row in rows.elements() for column in row.columns)
+
+
+def _words(
+    place: Place, before: Counter[Row], after: Counter[Row], more: list[Row], less: list[Row]
+) -> str:
+    owner, table = place
+    if table == LEDGER:
+        row = (more or less)[0]
+        return f"{owner} did ({row}) {often(after[row])}, in the calm run {often(before[row])}"
+    where = f"{owner}.{table}" if table else owner
+    if more and less:
+        new, old = min(
+            ((new, old) for new in more for old in less),
+            key=lambda pair: len({*pair[0].columns} ^ {*pair[1].columns}),
+        )
+        return f"{where} {_changed(new, old)}"
+    row = (more or less)[0]
+    if not less and not before[row]:
+        return f"{where} holds a row that the calm run does not have ({row})"
+    if not more and not after[row]:
+        return f"{where} lacks a row that the calm run has ({row})"
+    return (
+        f"{where} holds the row ({row}) {often(after[row])}, in the calm run {often(before[row])}"
+    )
+
+
+def _changed(new: Row, old: Row) -> str:
+    """Say how the row that is there differs from the one that should be."""
+    same = [column for column in new.columns if column in old.columns and column[1] != STAR]
+    now = [column for column in new.columns if column not in old.columns]
+    then = [column for column in old.columns if column not in new.columns]
+    whose = f" of ({Row(tuple(same))})" if same else ""
+    return f"has {Row(tuple(now))}{whose}, in the calm run {Row(tuple(then))}"
+
+
+def often(count: int) -> str:
+    """Say how often, with a word for none."""
+    return times(count) if count else "never"
+
+
+# ---- idempotence
+
+
+def idempotent(*, ignore: Iterable[Any] = (), under: tuple[type[Fault], ...] = BENIGN) -> Property:
+    """Claim that a disturbed run ends as the calm run does: in stores and in ledgers.
+
+    Needs no invariant written by the user. Judged under benign faults only: those after
+    which at-least-once delivery makes up (see `BENIGN`), and once all is quiet.
+
+    Compared are the rows of every table, in any order, and every third party's ledger,
+    without what may rightly differ: timestamps, generated ids and tokens, numbers counted
+    up, attempts and versions (see `checkers.masking`), and values that only changed places.
+
+    A system that took another decision is not judged: where an item published something
+    else, or did, noted or put aside something that it does not without faults (a timeout
+    that cancels the order), its ledger entries and all tables are left alone; and all
+    tables where a row says a word that the calm run never says (`cancelled`). Doing the
+    same things more often, or not at all, is no other decision, and is found.
+
+    Args:
+        ignore: What else may differ: stores, third parties, tables, columns (`seen`, or
+            `orders.seen`), methods (`send`, or `mailer.send`).
+        under: The kinds of fault to judge under.
+
+    >>> run.check(idempotent())
+    >>> run.check(idempotent(ignore=["audit_log", mailer]))
+    """
+    ignored = names_of(ignore)
+
+    def judge(evidence: Evidence) -> list[Finding]:
+        if not _judged(evidence, under):
+            return []
+        usual = usual_outcome(evidence.calm(), ignored)
+        seen = outcome(evidence.history, ignored)
+        elsewhere = _beyond(usual, seen)
+        found = [*_ledgers_differ(usual, seen, elsewhere)]
+        if not elsewhere and (_beyond(seen, usual) or not _says_new(evidence, usual, seen)):
+            found += differences(usual.tables, seen.tables)
+        after = " and ".join(str(fault) for fault in evidence.faults)
+        return [_unlike(evidence.history, one, after) for one in found]
+
+    def tested(evidence: Evidence) -> bool:
+        if not _judged(evidence, under):
+            return False
+        usual = usual_outcome(evidence.calm(), ignored)
+        seen = outcome(evidence.history, ignored)
+        return bool(usual.tables or usual.ledgers) and not _beyond(usual, seen)
+
+    assumption = (
+        "handling a message again, late or after a crash leaves stores and third parties as if "
+        "it had been handled once, and does not depend on which item comes first"
+    )
+    return Property("idempotent", judge, "eventually", tested=tested, assumption=assumption)
+
+
+def _judged(evidence: Evidence, under: tuple[type[Fault], ...]) -> bool:
+    """Say whether only benign faults struck, at least one, and both runs came to rest."""
+    faults = evidence.faults
+    if not faults or not all(_is_benign(fault, under) for fault in faults):
+        return False
+    return read(evidence.history).quiet and read(evidence.calm()).quiet
+
+
+def _is_benign(fault: Any, under: tuple[type[Fault], ...]) -> bool:
+    if isinstance(fault, LostRequest) and LostRequest not in under:
+        acknowledging = fault.site.operation.endswith(ACKNOWLEDGING)
+        return under is BENIGN and acknowledging
+    return isinstance(fault, under)
+
+
+def _beyond(usual: Outcome, seen: Outcome) -> set[int]:
+    """Return the workload items of which `seen` says something that `usual` does not."""
+    nothing: frozenset[Any] = frozenset()
+    return {
+        entity
+        for entity, said in seen.branches.items()
+        if not said <= usual.branches.get(entity, nothing)
+    }
+
+
+def _ledgers_differ(usual: Outcome, seen: Outcome, elsewhere: set[int]) -> Iterator[Difference]:
+    for entity in dict.fromkeys((*usual.ledgers, *seen.ledgers)):
+        if entity not in elsewhere:
+            yield from differences(usual.ledgers.get(entity, {}), seen.ledgers.get(entity, {}))
+
+
+def _says_new(evidence: Evidence, usual: Outcome, seen: Outcome) -> bool:
+    """Say whether a row that changed says a word that the calm run never says."""
+    for place, rows in seen.tables.items():
+        before = usual.tables.get(place, Counter())
+        if rows != before and rows.total() == before.total():
+            said = {text for row in rows - before for text in row.texts()}
+            if said - vocabulary(evidence.calm()) - {STAR}:
+                return True
+    return False
+
+
+@lru_cache(maxsize=64)
+def vocabulary(calm: History) -> frozenset[str]:
+    """Return every text in a run: in what it stored, published, called and noted."""
+    return frozenset(text for event in calm for text in texts(mask(event.data)))
+
+
+def _unlike(history: History, difference: Difference, after: str) -> Finding:
+    owner, table = difference.place
+    kind = "effect" if table == LEDGER else "state"
+    events = [event.index for event in history.of(kind) if event.actor == owner]
+    if kind == "effect":
+        wanted = {*difference.more, *difference.less}
+        events = [at for at in events if str(_entry(history[at], frozenset())) in wanted] or events
+    entity = history[events[0]].entity if events else 0
+    data = {
+        "where": owner,
+        "table": table,
+        "more": list(difference.more),
+        "less": list(difference.less),
+    }
+    return Finding(f"after {after}: {difference.words}", tuple(events), entity, data)
+
+
+# ---- the critical path
+
+
+def side_effects_never_touch_critical_path(
+    *, critical: Iterable[Any], side: Iterable[Any], ignore: Iterable[Any] = ()
+) -> Property:
+    """Claim that trouble confined to side services changes nothing on the critical path.
+
+    Judged where every fault struck at a side service, or at a delivery to one. What the
+    critical services publish and have done, and what is in the stores and ledgers named,
+    must be what the calm run has, without what may rightly differ (see `idempotent`).
+
+    Args:
+        critical: Names of services, and the stores and third parties that count.
+        side: Names of the side services, of their consumer groups or queues, and of the
+            stores that only they use.
+        ignore: As for `idempotent`.
+
+    >>> side_effects_never_touch_critical_path(
+    ...     critical=["orders", "payments", bank], side=["notifications"])
+    """
+    kernel, margin, ignored = names_of(critical), names_of(side), names_of(ignore)
+
+    def judge(evidence: Evidence) -> list[Finding]:
+        if not tested(evidence):
+            return []
+        usual = _critical(evidence.calm(), kernel, ignored)
+        seen = _critical(evidence.history, kernel, ignored)
+        after = " and ".join(str(fault) for fault in evidence.faults)
+        return [_unlike(evidence.history, one, after) for one in differences(usual, seen)]
+
+    def tested(evidence: Evidence) -> bool:
+        faults = evidence.faults
+        if not faults or not all(_confined(fault, margin) for fault in faults):
+            return False
+        return read(evidence.history).verdict in ("quiet", "stuck")
+
+    name = "side effects never touch the critical path"
+    return Property(name, judge, "eventually", tested=tested)
+
+
+def _confined(fault: Any, side: frozenset[str]) -> bool:
+    """Say whether a fault strikes side services only."""
+    where, _, action = fault.site.operation.partition("/")
+    if isinstance(fault, Poison | PartitionDelay):
+        return False  # everybody who reads the topic suffers
+    if isinstance(fault, StoreOutage):
+        return action.rpartition(".")[0] in side
+    if action.startswith("deliver to "):
+        return action.removeprefix("deliver to ") in side
+    return _service(where, side) != ""
+
+
+def _service(place: str, services: frozenset[str]) -> str:
+    """Return which of these services a place (`payments.on_order`, `payments#1/2`) is in."""
+    for name in sorted(services):
+        if place == name or place.startswith((f"{name}.", f"{name}#")):
+            return name
+    return ""
+
+
+def _critical(
+    history: History, critical: frozenset[str], ignore: frozenset[str]
+) -> dict[Place, Counter[Row]]:
+    """Return what the critical part of a system did and holds."""
+    found: dict[Place, Counter[Row]] = {}
+    for event in history.of("publish", "effect", "state"):
+        owner = _service(event.operation.partition("/")[0] or event.actor, critical)
+        if event.kind == "state" and event.actor in critical:
+            found |= _tables(event, ignore)
+        elif event.kind == "effect" and (owner or event.actor in critical):
+            found.setdefault((event.actor, LEDGER), Counter())[_entry(event, ignore)] += 1
+        elif event.kind == "publish" and owner:
+            topic = str(event.data.get("topic"))
+            words = {"key": event.data.get("key"), "value": event.data.get("value")}
+            rows = found.setdefault((event.data.get("broker", ""), f"topic {topic}"), Counter())
+            rows[_row(words, ignore)] += 1
+    return found

@@ -1,0 +1,353 @@
+"""What becomes of messages: histories by hand, and the exact findings."""
+
+import pytest
+
+from chaosharness.brokers.message import POISON
+from chaosharness.checkers import (
+    Finding,
+    never_stuck,
+    no_event_cycle,
+    nothing_acknowledged_lost,
+    order_per_key,
+    poison_blocks_nobody,
+    unhandled_exceptions_block_nobody,
+)
+from chaosharness.kernel.history import History
+from tests.checkers.tales import Tale, is_tested, judge
+
+LOST = nothing_acknowledged_lost()
+
+
+def read_by(*groups: str, topic: str = "orders") -> Tale:
+    tale = Tale()
+    for group in groups:
+        tale.reader(group, topic)
+    return tale
+
+
+# ---- lost messages
+
+
+def test_a_message_that_every_group_handled_is_not_lost():
+    tale = read_by("payments", "mail")
+    message = tale.publish("orders")
+    tale.handle(message, "payments")
+    tale.handle(message, "mail")
+    assert judge(LOST, tale.end()) == []
+    assert is_tested(LOST, tale)
+
+
+def test_a_message_acknowledged_before_it_was_handled_is_lost():
+    calm = read_by("payments")
+    calm.handle(calm.publish("orders"), "payments")
+    tale = read_by("payments")
+    message = tale.publish("orders")
+    delivery = tale.deliver(message, "payments")
+    ack = tale.ack(delivery, message)
+    crash = tale.then("crash", ack)
+    assert judge(LOST, tale.end(), calm.end()) == [
+        Finding(
+            "the 'orders' message for o1 was acknowledged before it was handled, and never "
+            "handled by payments",
+            (message, delivery, ack, crash),
+            1,
+            {"topic": "orders", "key": "o1", "group": "payments", "deliveries": 1},
+        )
+    ]
+
+
+def test_it_is_no_loss_when_the_message_comes_again_and_is_handled():
+    tale = read_by("payments")
+    message = tale.publish("orders")
+    tale.then("crash", tale.deliver(message, "payments"))
+    tale.handle(message, "payments", to="payments#1/2")
+    assert judge(LOST, tale.end()) == []
+
+
+def test_a_message_skipped_after_an_error_is_lost():
+    tale = read_by("payments")
+    message = tale.publish("orders", None)
+    raised = tale.then("raised", tale.deliver(message, "payments"), error="KeyError: 'sku'")
+    tale.ack(raised, message)
+    [finding] = judge(LOST, tale.end())
+    assert finding.summary == (
+        "the 'orders' message of item 1 was acknowledged although its handler raised "
+        "KeyError: 'sku', and never handled by payments"
+    )
+
+
+def test_a_dead_letter_is_not_lost():
+    tale = read_by("payments")
+    message = tale.publish("orders")
+    raised = tale.then("raised", tale.deliver(message, "payments"), error="KeyError: 'sku'")
+    dead = tale.then("dead", raised, message=message, to="orders.DLT", error="KeyError")
+    tale.ack(dead, message)
+    assert judge(LOST, tale.end()) == []
+
+
+def test_a_message_that_one_group_never_got_is_lost_to_that_group():
+    tale = read_by("payments", "mail")
+    message = tale.publish("orders")
+    tale.handle(message, "payments")
+    [finding] = judge(LOST, tale.end())
+    assert finding.summary == "the 'orders' message for o1 was never delivered to mail"
+    assert judge(nothing_acknowledged_lost(ignore=["mail"]), tale) == []
+    assert judge(nothing_acknowledged_lost(ignore="orders"), tale) == []
+
+
+def test_a_message_that_nobody_reads_cannot_be_lost():
+    tale = read_by("payments")
+    tale.publish("elsewhere")
+    assert judge(LOST, tale.end()) == []
+    assert not is_tested(LOST, tale)
+
+
+def test_while_the_run_goes_on_only_what_was_acknowledged_is_lost():
+    tale = read_by("payments")
+    late = tale.publish("orders", "o1")
+    tale.deliver(late, "payments")
+    tale.publish("orders", "o2")
+    assert judge(LOST, tale.end("budget", "too many events")) == []
+    assert not is_tested(LOST, tale)
+
+
+def test_poison_is_nobodys_loss():
+    tale = read_by("payments")
+    message = tale.publish("orders", None, value=POISON["garbage"])
+    raised = tale.then("raised", tale.deliver(message, "payments"), error="DecodeError: no JSON")
+    tale.ack(raised, message)
+    assert judge(LOST, tale.end()) == []
+
+
+def test_a_history_from_a_file_reads_the_same():
+    tale = read_by("payments")
+    tale.publish("orders", None, value=POISON["garbage"])
+    tale.publish("orders", "o1")
+    again = History.from_json(tale.end().to_json())
+    [finding] = judge(LOST, again)
+    assert finding == judge(LOST, tale)[0]
+
+
+def loop(tale: Tale, message: int, *, commit_first: bool, crash: bool) -> int:
+    """Tell what a main loop does with a message: it says nowhere that it has handled it."""
+    at = tale.deliver(message, "payments")
+    if commit_first:
+        at = tale.ack(at, message)
+    if crash:
+        return tale.then("crash", at)
+    at = tale.then("call", at, "payments.main/bank.charge")
+    at = tale.then("reply", at, "payments.main/bank.charge", outcome="ok")
+    return at if commit_first else tale.ack(at, message)
+
+
+def test_a_main_loop_that_commits_first_and_crashes_loses_the_message():
+    calm = read_by("payments")
+    loop(calm, calm.publish("orders"), commit_first=True, crash=False)
+    tale = read_by("payments")
+    loop(tale, tale.publish("orders"), commit_first=True, crash=True)
+    assert judge(LOST, calm.end(), calm) == []
+    [finding] = judge(LOST, tale.end(), calm)
+    assert finding.summary == (
+        "the 'orders' message for o1 was acknowledged before it was processed "
+        "(payments.main/bank.charge never happened) by payments"
+    )
+
+
+def test_a_main_loop_that_commits_last_and_crashes_then_has_lost_nothing():
+    calm = read_by("payments")
+    loop(calm, calm.publish("orders"), commit_first=False, crash=False)
+    tale = read_by("payments")
+    tale.then("crash", loop(tale, tale.publish("orders"), commit_first=False, crash=False))
+    assert judge(LOST, tale.end(), calm.end()) == []
+
+
+def test_a_commit_of_everything_polled_loses_what_was_not_begun():
+    calm = read_by("payments")
+    first, second = calm.publish("orders", "o1"), calm.publish("orders", "o2", entity=2)
+    for message in (first, second):
+        loop(calm, message, commit_first=True, crash=False)
+    tale = read_by("payments")
+    first, second = tale.publish("orders", "o1"), tale.publish("orders", "o2", entity=2)
+    one = tale.deliver(first, "payments")
+    tale.deliver(second, "payments")
+    at = tale.ack(one, None)
+    at = tale.then("call", at, "payments.main/bank.charge")
+    tale.then("crash", at)
+    [finding] = judge(LOST, tale.end(), calm.end())
+    assert finding.summary.startswith("the 'orders' message for o2 was acknowledged before")
+
+
+# ---- poison
+
+
+def poisoned(*, blocked: bool) -> Tale:
+    tale = read_by("payments")
+    poison = tale.publish("orders", None, value=POISON["garbage"])
+    message = tale.publish("orders", "o1")
+    tale.publish("orders", "o2", entity=2)
+    raised = tale.then("raised", tale.deliver(poison, "payments"), error="DecodeError")
+    if blocked:
+        tale.then("raised", tale.deliver(poison, "payments"), error="DecodeError")
+        tale.end("budget", "handed out too often")
+    else:
+        tale.then("dead", raised, message=poison)
+        tale.handle(message, "payments")
+        tale.handle(message + 1, "payments")
+        tale.end()
+    return tale
+
+
+def test_messages_behind_poison_are_found():
+    assert judge(poison_blocks_nobody(), poisoned(blocked=True)) == [
+        Finding(
+            "the 'orders' message for o1 and 1 more waited for ever behind a message that "
+            "payments could not read and was given 2 times",
+            (1, 2, 3, 4),
+            1,
+            {"group": "payments", "topic": "orders", "blocked": 2, "given": 2},
+        )
+    ]
+    assert judge(poison_blocks_nobody(ignore="payments"), poisoned(blocked=True)) == []
+
+
+def test_poison_that_is_put_aside_blocks_nobody():
+    tale = poisoned(blocked=False)
+    assert judge(poison_blocks_nobody(), tale) == []
+    assert is_tested(poison_blocks_nobody(), tale)
+    assert not is_tested(poison_blocks_nobody(), read_by("payments"))
+
+
+# ---- a handler that raises for ever
+
+
+def raising(times: int, *, verdict: str = "budget") -> Tale:
+    tale = read_by("payments")
+    message = tale.publish("orders", "o1")
+    tale.publish("orders", "o2", entity=2)
+    for _ in range(times):
+        delivery = tale.deliver(message, "payments")
+        tale.then("raised", delivery, error="ZeroDivisionError: division by zero")
+    tale.end(verdict, "" if verdict == "quiet" else "handed out too often")
+    return tale
+
+
+def test_a_handler_that_raises_for_ever_is_found():
+    assert judge(unhandled_exceptions_block_nobody(), raising(4)) == [
+        Finding(
+            "payments raised ZeroDivisionError: division by zero each of the 4 times it was "
+            "given the 'orders' message for o1, and 1 behind it wait",
+            (1, 4, 10),
+            1,
+            {
+                "group": "payments",
+                "topic": "orders",
+                "error": "ZeroDivisionError: division by zero",
+                "raised": 4,
+                "behind": 1,
+            },
+        )
+    ]
+
+
+@pytest.mark.parametrize("tale", [raising(4, verdict="quiet"), raising(2), poisoned(blocked=True)])
+def test_a_handler_that_raised_and_went_on_is_not(tale):
+    assert judge(unhandled_exceptions_block_nobody(), tale) == []
+
+
+def test_an_exception_puts_it_to_the_test():
+    assert is_tested(unhandled_exceptions_block_nobody(), raising(1))
+    assert not is_tested(unhandled_exceptions_block_nobody(), raising(0))
+
+
+# ---- order
+
+
+def test_messages_of_one_key_handled_in_order_are_right():
+    tale = Tale()
+    first, second = tale.publish("orders"), tale.publish("orders")
+    tale.handle(first, "payments")
+    tale.handle(second, "payments")
+    tale.handle(first, "payments")  # a redelivery, after it was handled
+    assert judge(order_per_key(), tale) == []
+    assert is_tested(order_per_key("orders"), tale)
+
+
+def test_a_message_handled_before_an_earlier_one_of_its_key_is_found():
+    tale = Tale()
+    first, second = tale.publish("orders"), tale.publish("orders")
+    tale.then("raised", tale.deliver(first, "payments"), error="TimeoutError: no answer")
+    _, early, _ = tale.handle(second, "payments")
+    _, late, _ = tale.handle(first, "payments")
+    assert judge(order_per_key(), tale) == [
+        Finding(
+            "payments handled the 'orders' message for o1 published later (e1) before the one "
+            "published first (e0)",
+            (first, second, early, late),
+            1,
+            {"group": "payments", "key": "o1", "topic": "orders"},
+        )
+    ]
+    assert judge(order_per_key("elsewhere"), tale) == []
+
+
+def test_keys_groups_and_messages_without_a_key_have_no_order():
+    tale = Tale()
+    first, second = tale.publish("orders", "o1"), tale.publish("orders", "o2")
+    third, fourth = tale.publish("orders", None), tale.publish("orders", None)
+    for message in (fourth, third, second, first):
+        tale.handle(message, "payments")
+    assert judge(order_per_key(), tale) == []
+    assert not is_tested(order_per_key(), tale)
+
+
+def test_topics_named_together_are_one_order():
+    tale = Tale()
+    first, second = tale.publish("orders"), tale.publish("orders.retry")
+    tale.handle(second, "payments")
+    tale.handle(first, "payments")
+    assert judge(order_per_key(), tale) == []
+    assert len(judge(order_per_key(["orders", "orders.retry"]), tale)) == 1
+
+
+# ---- cycles and standstill
+
+
+def circle(turns: int) -> Tale:
+    tale = Tale()
+    cause = -1
+    for _ in range(turns):
+        cause = tale.publish("ping", by="a.on_pong", cause=cause)
+        cause = tale.publish("pong", by="b.on_ping", cause=cause)
+    return tale
+
+
+def test_events_that_go_in_a_circle_are_found():
+    [finding] = judge(no_event_cycle(turns_max=2), circle(3))
+    assert finding.summary == "events go in a circle: ping → pong → ping, 3 times round so far"
+    assert finding.events == (2, 4)
+
+
+def test_a_few_turns_are_no_circle():
+    assert judge(no_event_cycle(), circle(10)) == []
+    assert len(judge(no_event_cycle(), circle(11))) == 1
+    assert is_tested(no_event_cycle(), circle(1))
+    assert not is_tested(no_event_cycle(), Tale())
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        ("stuck", "the system is stuck: orders.main waits"),
+        ("budget", "the system never came to rest: orders.main waits"),
+        ("spinning", "the system spins: orders.main waits"),
+    ],
+)
+def test_a_run_that_does_not_come_to_rest_is_found(verdict, words):
+    tale = Tale()
+    tale.end(verdict, "orders.main waits")
+    data = {"verdict": verdict, "reason": "orders.main waits"}
+    assert judge(never_stuck(), tale) == [Finding(words, (0,), 0, data)]
+
+
+def test_a_quiet_run_is_not_stuck():
+    assert judge(never_stuck(), Tale().end()) == []
