@@ -76,11 +76,13 @@ class PropertyViolated(ChaosharnessError, AssertionError):
         run: The run that broke it (a `Run`), or None.
         findings: What was found, pointing into the run's history.
         property: The `Property`, or None.
+        counterexample: The smallest `Counterexample`, where a search found it; or None.
     """
 
     run: Any = None
     findings: Any = ()
     property: Any = None
+    counterexample: Any = None
 
 
 class InternalError(ChaosharnessError):

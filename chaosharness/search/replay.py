@@ -1,0 +1,167 @@
+"""Run a counterexample again, and say what has become of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+
+from chaosharness.checkers import Finding, Property
+from chaosharness.counterexample import Counterexample, items_for
+from chaosharness.errors import IllegalFault, InvalidSchedule, Nondeterminism
+from chaosharness.faults import Fault
+from chaosharness.search.determinism import compare
+from chaosharness.search.regressions import load
+from chaosharness.search.target import load_target
+from chaosharness.system import Run, System
+
+ReplayVerdict = Literal["fixed", "failing", "different property", "stale", "nondeterministic"]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Replay:
+    """What became of a counterexample.
+
+    Attributes:
+        verdict: `failing`: it still breaks its property. `different property`: it breaks
+            another one now. `stale`: it breaks none, but a fault found no site, or cannot
+            happen any more: it says nothing about the bug. `nondeterministic`: two runs
+            differ. `fixed`: every fault struck, and every property holds.
+        reason: What stands behind it, in a sentence or two.
+        counterexample: What was run again.
+        property: The property that is broken, if any.
+        findings: What it found.
+        unused: Faults that found no site.
+        run: The run; None if the schedule cannot be run at all.
+        same_history: Whether the history is the one that was recorded, byte for byte.
+    """
+
+    verdict: ReplayVerdict
+    reason: str
+    counterexample: Counterexample
+    property: str = ""
+    findings: tuple[Finding, ...] = ()
+    unused: tuple[Fault, ...] = ()
+    run: Run | None = attrs.field(default=None, repr=False)
+    same_history: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.verdict}: {self.reason}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the outcome as plain values: the same for the same run, byte for byte."""
+        return {
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "property": self.counterexample.property,
+            "broken": self.property,
+            "findings": [one.summary for one in self.findings],
+            "unused": [str(fault) for fault in self.unused],
+            "digest": self.run.digest() if self.run is not None else "",
+            "recorded_digest": self.counterexample.digest,
+            "same_history": self.same_history,
+        }
+
+
+def replay(
+    counterexample: Counterexample | Path | str,
+    system: System | None = None,
+    *,
+    property: Property | None = None,
+    properties: Iterable[Property] | None = None,
+) -> Replay:
+    """Run a counterexample again, twice, and judge it.
+
+    Args:
+        counterexample: A counterexample, or the file that holds one.
+        system: The system; by default, what the file's target names.
+        property: What it broke; by default, the system's claim of that name.
+        properties: What else to judge; what the system claims by default.
+
+    Raises:
+        InvalidSchedule: The file cannot be read, is for another system, names no target,
+            or a property that the system does not claim.
+        InvalidDefinition: The target does not import.
+    """
+    found = load(counterexample) if isinstance(counterexample, Path | str) else counterexample
+    if system is None:
+        system = _system_of(found)
+    if system.name != found.system:
+        raise InvalidSchedule(
+            f"this counterexample was made for system {found.system!r}, not {system.name!r}"
+        )
+    others = tuple(system.properties if properties is None else properties)
+    property = property or _named(found.property, others, system)
+    items = items_for(system, found.items)
+    try:
+        run = system.run(items, found.schedule)
+        again = system.run(items, found.schedule)
+    except IllegalFault as error:
+        reason = f"a fault cannot strike any more where it did: {error}"
+        return Replay(verdict="stale", reason=reason, counterexample=found)
+    try:
+        compare(run.history, again.history, schedule=repr(found.schedule))
+    except Nondeterminism as error:
+        return Replay(verdict="nondeterministic", reason=str(error), counterexample=found, run=run)
+    return _judged(found, run, property, others)
+
+
+def _system_of(found: Counterexample) -> System:
+    if not found.target:
+        raise InvalidSchedule(
+            f"the counterexample for {found.system!r} does not say where the system is; say "
+            "it: replay(counterexample, system)"
+        )
+    return load_target(found.target)
+
+
+def _named(name: str, properties: tuple[Property, ...], system: System) -> Property:
+    for one in properties:
+        if one.name == name:
+            return one
+    known = ", ".join(repr(one.name) for one in properties) or "none"
+    raise InvalidSchedule(
+        f"system {system.name!r} has no property named {name!r} any more; it claims: {known}. "
+        "Was it renamed? Pass it: replay(counterexample, system, property=...)"
+    )
+
+
+def _judged(
+    found: Counterexample, run: Run, property: Property, others: tuple[Property, ...]
+) -> Replay:
+    evidence = run.evidence()
+    unused = run.unused
+    sites = ", ".join(str(fault.site) for fault in unused)
+    aside = f" (found no site: {sites})" if unused else ""
+    same = run.digest() == found.digest
+    verdict: ReplayVerdict = "stale" if unused else "fixed"
+    reason = (
+        f"{len(unused)} of {len(run.schedule)} faults found no site: {sites}. Renamed, or not "
+        "reached any more; search again, and save what it finds"
+        if unused
+        else f"every fault struck, and {property.name!r} holds"
+    )
+    name, findings = "", property.findings(evidence)
+    if findings:
+        verdict, name = "failing", property.name
+        reason = f"{property.name}: {findings[0].summary}{aside}"
+    else:
+        for one in others:
+            if one.when != "sometimes" and (findings := one.findings(evidence)):
+                verdict, name = "different property", one.name
+                reason = (
+                    f"{property.name!r} holds now, but not {one.name}: {findings[0].summary}{aside}"
+                )
+                break
+    return Replay(
+        verdict=verdict,
+        reason=reason,
+        counterexample=found,
+        property=name,
+        findings=tuple(findings),
+        unused=unused,
+        run=run,
+        same_history=same,
+    )

@@ -1,0 +1,382 @@
+"""From a schedule that breaks a property to the smallest that does, faults and workload.
+
+First the fewest faults, then the fewest and plainest workload items, then milder kinds
+and options, then a check that each fault is needed: without it, the property holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations, islice
+from typing import Any, Final
+
+import attrs
+
+from chaosharness.checkers import Evidence, Finding, Property
+from chaosharness.counterexample import Counterexample, plain_items
+from chaosharness.errors import InvalidDefinition, InvalidSchedule
+from chaosharness.faults import Fault
+from chaosharness.kernel.history import History
+from chaosharness.schedule import Schedule
+from chaosharness.search.determinism import compare
+from chaosharness.search.sites import MILDNESS, option_of, searched, variants
+from chaosharness.system import Run, System
+
+RUNS_MAX: Final = 60
+"""Re-executions, after which nothing is made plainer; faults are taken away even then."""
+
+_HARD_LIMIT: Final = 20 * RUNS_MAX
+_ONE_BY_ONE_MAX: Final = 12
+_PAIRS_MAX: Final = 15
+
+Faults = tuple[Fault, ...]
+Workload = tuple[int, ...]
+"""Workload items, as numbers of what the laboratory has in stock."""
+
+
+def shrink(
+    system: System,
+    property: Property,
+    items: Sequence[Any] | None,
+    schedule: Schedule,
+    *,
+    run: Run | None = None,
+    found_after: int = 0,
+    target: str = "",
+    runs_max: int = RUNS_MAX,
+) -> Counterexample:
+    """Return the smallest counterexample that can be made of a schedule.
+
+    The same property is broken all the way; others do not count.
+
+    Args:
+        system: The system.
+        property: What the schedule breaks.
+        items: The workload; the examples of the entry by default.
+        schedule: A schedule that breaks the property.
+        run: The run that did, if it is at hand: saves one.
+        found_after: Runs it took to find it; for the report.
+        target: Where the system is found, as `module:attribute`; for the report.
+        runs_max: Re-executions, after which nothing is made plainer any more.
+
+    Raises:
+        InvalidSchedule: The schedule does not break the property.
+        Nondeterminism: The same schedule led to another history.
+    """
+    if property.when == "sometimes":
+        raise InvalidDefinition(
+            f"{property.name!r} is about a campaign ('sometimes'): no single schedule breaks it"
+        )
+    workload = system.examples if items is None else tuple(items)
+    lab = Laboratory(system, property, workload, runs_max=runs_max)
+    every = tuple(range(len(workload)))
+    if run is not None:
+        lab.remember(every, schedule.faults, run)
+    if not lab.breaks(every, schedule.faults):
+        raise InvalidSchedule(
+            f"{property.name!r} holds under {schedule!r} on {system.name!r}: nothing to shrink"
+        )
+    shrinker = Shrinker(lab, every, schedule.faults)
+    shrinker.shrink()
+    return _written_up(lab, shrinker, found_after, target)
+
+
+@attrs.frozen
+class Trial:
+    """One run, judged.
+
+    Attributes:
+        run: The run.
+        findings: What it broke of the property.
+        struck: The faults that found their site.
+    """
+
+    run: Run
+    findings: tuple[Finding, ...]
+    struck: Faults
+
+
+class Laboratory:
+    """Runs a system and judges one property; remembers, and counts.
+
+    Attributes:
+        runs: Executions so far.
+    """
+
+    def __init__(
+        self, system: System, property: Property, items: tuple[Any, ...], *, runs_max: int
+    ) -> None:
+        self.system = system
+        self.property = property
+        self.runs = 0
+        self.runs_max = runs_max
+        self.stock = [*items, *system.examples]
+        self.plain_from = len(items)
+        self._trials: dict[tuple[Workload, frozenset[Fault]], Trial] = {}
+
+    def items(self, workload: Workload) -> tuple[Any, ...]:
+        """Return the workload items with these numbers."""
+        return tuple(self.stock[number] for number in workload)
+
+    def remember(self, workload: Workload, faults: Faults, run: Run) -> Trial:
+        """Judge a run, and keep it: also as the run of those faults that struck."""
+        unused = set(run.unused)
+        struck = tuple(fault for fault in run.schedule if fault not in unused)
+        evidence = Evidence(run.history, run.items, lambda: self._calm(workload), struck)
+        trial = Trial(run, tuple(self.property.findings(evidence)), struck)
+        self._trials[workload, frozenset(faults)] = trial
+        if unused:
+            self._trials.setdefault((workload, frozenset(struck)), trial)
+        return trial
+
+    def _calm(self, workload: Workload) -> History:
+        found = self._trials.get((workload, frozenset()))
+        return (self.execute(workload, ()) if found is None else found.run).history
+
+    def execute(self, workload: Workload, faults: Iterable[Fault]) -> Run:
+        """Run, whether it was run before or not."""
+        self.runs += 1
+        return self.system.run(self.items(workload), Schedule(faults))
+
+    def trial(self, workload: Workload, faults: Faults) -> Trial:
+        """Run and judge, or remember."""
+        found = self._trials.get((workload, frozenset(faults)))
+        if found is None:
+            found = self.remember(workload, faults, self.execute(workload, faults))
+        return found
+
+    def breaks(self, workload: Workload, faults: Faults) -> bool:
+        """Say whether the property is broken."""
+        return bool(self.trial(workload, faults).findings)
+
+    def may_run(self, reserve: int) -> bool:
+        """Say whether there is room for one more run, when so many are still to come."""
+        return self.runs + reserve < self.runs_max
+
+
+@attrs.define
+class Shrinker:
+    """Makes one counterexample smaller. `workload` and `faults` always break the property."""
+
+    lab: Laboratory
+    workload: Workload
+    faults: Faults
+    minimal: bool = False
+
+    def shrink(self) -> None:
+        """Make it as small as can be."""
+        self._take(self.workload, self.faults)
+        self._fewest_faults()
+        self._fewest_items()
+        self._plainest_items()
+        self._simplest_faults()
+        self._check()
+
+    def _take(self, workload: Workload, faults: Faults) -> None:
+        """Go on with this, less the faults that did not strike.
+
+        First come those of the item that the finding is about, mildest first.
+        """
+        trial = self.lab.trial(workload, faults)
+        assert trial.findings
+        entity = trial.findings[0].entity
+
+        def relevance(fault: Fault) -> tuple[Any, ...]:
+            other = bool(entity) and fault.site.entity != entity
+            return (other, MILDNESS[type(fault)], option_of(fault), fault.site)
+
+        self.workload = workload
+        self.faults = tuple(sorted(trial.struck, key=relevance))
+
+    def _try(self, faults: Faults, workload: Workload | None = None) -> bool:
+        """Go on with this if it breaks the property; say whether it does."""
+        workload = self.workload if workload is None else workload
+        if not self.lab.breaks(workload, faults):
+            return False
+        self._take(workload, faults)
+        return True
+
+    # ---- the fewest faults
+
+    def _fewest_faults(self) -> None:
+        if not self.faults or self._try(()):
+            return
+        self._halve()
+        pool = self.faults
+        if any(self._try((fault,)) for fault in pool[:_ONE_BY_ONE_MAX]):
+            return
+        self._keep_needed()
+        self._drop_each()
+        if len(self.faults) > 2:
+            pairs = combinations(pool, 2)
+            any(self._try(pair) for pair in islice(pairs, _PAIRS_MAX))
+
+    def _halve(self) -> None:
+        """Try the half that has to do with the finding, then the other."""
+        while len(self.faults) > 3:
+            faults = self.faults
+            half = len(faults) // 2
+            if not (self._try(faults[:half]) or self._try(faults[half:])):
+                return
+
+    def _keep_needed(self) -> None:
+        """Find a needed fault by halving: the last one of the shortest prefix that fails.
+
+        Keep it, and go on among those before it, until the kept ones are enough.
+        """
+        lab, workload = self.lab, self.workload
+        kept: Faults = ()
+        rest = self.faults
+        while rest and not (kept and lab.breaks(workload, kept)):
+            low, high = 0, len(rest)
+            while high - low > 1:
+                middle = (low + high) // 2
+                if lab.breaks(workload, (*kept, *rest[:middle])):
+                    high = middle
+                else:
+                    low = middle
+            kept = (*kept, rest[high - 1])
+            rest = rest[: high - 1]
+        assert lab.breaks(workload, kept)
+        self._take(workload, kept)
+
+    def _drop_each(self) -> bool:
+        """Take away, one at a time, what is not needed; say whether it was all checked."""
+        again = True
+        while again and self.lab.runs < _HARD_LIMIT:
+            again = any(self._try(without(self.faults, fault)) for fault in self.faults)
+        return not again
+
+    # ---- the workload
+
+    def _fewest_items(self) -> None:
+        entity = self.lab.trial(self.workload, self.faults).findings[0].entity
+        wanted = {fault.site.entity for fault in self.faults} | {entity}
+        for keep in (wanted - {0}, (wanted - {0}) | {1, 2}):
+            everything = range(1, len(self.workload) + 1)
+            self._leave_out([number for number in everything if number not in keep])
+        for number in range(len(self.workload), 0, -1):
+            if self.lab.may_run(self._reserve):
+                self._leave_out([number])
+
+    def _leave_out(self, numbers: list[int]) -> None:
+        """Try it without these items; the faults of the others move along."""
+        left = [number for number in range(1, len(self.workload) + 1) if number not in numbers]
+        if not numbers or not left:
+            return
+        moved = {old: new for new, old in enumerate(left, 1)} | {0: 0}
+        faults = tuple(
+            attrs.evolve(fault, site=attrs.evolve(fault.site, entity=moved[fault.site.entity]))
+            for fault in self.faults
+            if fault.site.entity in moved
+        )
+        self._try(faults, tuple(self.workload[number - 1] for number in left))
+
+    def _plainest_items(self) -> None:
+        """Try the examples in place of items: all at once, then one by one."""
+        lab = self.lab
+        examples = range(lab.plain_from, len(lab.stock))
+        plain = tuple(examples)[: len(self.workload)]
+        plain += self.workload[len(plain) :]
+        if self._same_items(plain) or self._try(self.faults, plain):
+            return
+        for at, number in enumerate(plain):
+            mixed = (*self.workload[:at], number, *self.workload[at + 1 :])
+            if not self._same_items(mixed) and lab.may_run(self._reserve):
+                self._try(self.faults, mixed)
+
+    def _same_items(self, workload: Workload) -> bool:
+        plain = plain_items(self.lab.items(workload))
+        return plain == plain_items(self.lab.items(self.workload))
+
+    # ---- the faults
+
+    @property
+    def _reserve(self) -> int:
+        """Runs to leave for the end: without each fault, and once more as it is."""
+        return len(self.faults) + 1
+
+    def _simplest_faults(self) -> None:
+        """Try milder and earlier faults in place of each, until none will do."""
+        done = False
+        while not done:
+            done = True
+            for fault in self.faults:
+                for simpler in self._simpler(fault):
+                    if not self.lab.may_run(self._reserve):
+                        return
+                    if self._try((*without(self.faults, fault), simpler)):
+                        done = False
+                        break
+
+    def _simpler(self, fault: Fault) -> Iterator[Fault]:
+        """Yield milder faults at this site, mildest first, then this one at earlier attempts."""
+        site = fault.site
+        surface = self.lab.trial(self.workload, self.faults).run.surfaces.get(site.operation)
+        if surface is None:
+            return
+        kinds = {*searched(site.operation, surface, site.phase), type(fault)}
+        rank = (MILDNESS[type(fault)], option_of(fault))
+        for kind in sorted(kinds, key=MILDNESS.__getitem__):
+            for one in variants(kind, site):
+                if (MILDNESS[kind], option_of(one)) < rank:
+                    yield one
+        for attempt in range(1, min(site.attempt, 4)):
+            yield attrs.evolve(fault, site=attrs.evolve(site, attempt=attempt))
+        for entity in range(1, site.entity):
+            yield attrs.evolve(fault, site=attrs.evolve(site, entity=entity))
+
+    # ---- the end
+
+    def _check(self) -> None:
+        """See that each fault is needed, and that the same schedule gives the same history."""
+        self.minimal = self._drop_each()
+        lab = self.lab
+        trial = lab.trial(self.workload, self.faults)
+        again = lab.execute(self.workload, self.faults)
+        compare(trial.run.history, again.history, schedule=repr(Schedule(self.faults)))
+
+
+def without(faults: Faults, fault: Fault) -> Faults:
+    """Return the faults, less one."""
+    return tuple(one for one in faults if one != fault)
+
+
+def _written_up(
+    lab: Laboratory, shrinker: Shrinker, found_after: int, target: str
+) -> Counterexample:
+    trial = lab.trial(shrinker.workload, shrinker.faults)
+    run = trial.run
+    return Counterexample(
+        property=lab.property.name,
+        system=lab.system.name,
+        target=target,
+        schedule=Schedule(shrinker.faults),
+        items=plain_items(run.items),
+        findings=trial.findings,
+        digest=run.digest(),
+        history=run.history,
+        minimal=shrinker.minimal,
+        found_after=found_after,
+        shrunk_in=lab.runs,
+        passing=_nearest(lab, shrinker, run.history),
+    )
+
+
+def _nearest(lab: Laboratory, shrinker: Shrinker, history: History) -> History | None:
+    """Return the history of the run with one fault less that stays alike the longest."""
+    passing = [
+        lab.trial(shrinker.workload, without(shrinker.faults, fault)) for fault in shrinker.faults
+    ]
+    histories = [one.run.history for one in passing if not one.findings]
+    return max(histories, key=lambda one: common(one, history), default=None)
+
+
+def common(one: History, other: History) -> int:
+    """Return how many events two histories have in common, from the start."""
+    count = 0
+    for mine, its in zip(one.raw, other.raw, strict=False):
+        if mine != its:
+            break
+        count += 1
+    return count

@@ -1,0 +1,135 @@
+"""Where a system is found: `module:attribute`, as on the command line."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Iterator
+from difflib import get_close_matches
+from importlib import import_module
+from traceback import extract_tb
+from types import ModuleType
+from typing import Any
+
+from chaosharness.errors import ChaosharnessError, InvalidDefinition
+from chaosharness.system import System
+
+
+def load_target(target: str) -> System:
+    """Import a system.
+
+    Args:
+        target: `module:attribute`, for example `models.order.broken:charge_without_key`.
+            The attribute is a `System`, or a function without arguments that returns one.
+            The current directory is searched as well.
+
+    Raises:
+        InvalidDefinition: It does not import, is not there, or is no system; the message
+            says which, and what is there instead.
+    """
+    module_name, colon, attribute = target.partition(":")
+    if not colon or not module_name or not attribute:
+        raise InvalidDefinition(
+            f"{target!r} is no target; write module:attribute, for example "
+            "'models.order.broken:charge_without_key'"
+        )
+    return _system_from(_find(_module(target, module_name), target, attribute), target)
+
+
+def _module(target: str, name: str) -> ModuleType:
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            raise InvalidDefinition(
+                f"{target}: there is no module {error.name!r}, in {here} or where Python "
+                "looks (PYTHONPATH)"
+            ) from None
+        raise InvalidDefinition(f"{target}: {name} does not import: {_words(error)}") from error
+    except ChaosharnessError:
+        raise  # says itself what is wrong
+    except Exception as error:
+        raise InvalidDefinition(f"{target}: {name} does not import: {_words(error)}") from error
+
+
+def _words(error: BaseException) -> str:
+    """Say what an error is and, where it has one, at which line."""
+    text = f"{type(error).__name__}: {error}"
+    trace = extract_tb(error.__traceback__)
+    frames = [one for one in trace if "importlib" not in one.filename and one.filename != __file__]
+    if isinstance(error, SyntaxError) or not frames:
+        return text
+    return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})"
+
+
+def _find(module: ModuleType, target: str, attribute: str) -> Any:
+    found: Any = module
+    for part in attribute.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            names = sorted(_systems_in(module))
+            near = get_close_matches(part, names or sorted(vars(module)), n=3, cutoff=0.5)
+            if near:
+                hint = f"; did you mean {' or '.join(near)}?"
+            elif names:
+                hint = f"; it has the systems {', '.join(names)}"
+            else:
+                hint = "; it has no system at all"
+            raise InvalidDefinition(
+                f"{target}: {module.__name__} has no {attribute!r}{hint}"
+            ) from None
+    return found
+
+
+def _systems_in(module: ModuleType) -> Iterator[str]:
+    """Yield the names of what may be a system: systems, and functions that take nothing."""
+    for name, value in vars(module).items():
+        own = getattr(value, "__module__", None) == module.__name__
+        maker = inspect.isfunction(value) and own and not _required(value)
+        if isinstance(value, System) or (maker and not name.startswith("_")):
+            yield name
+
+
+def _required(function: Any) -> list[str]:
+    """Return the parameters that a call must give."""
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(function).parameters.values()
+    return [one.name for one in parameters if one.default is one.empty and one.kind not in kinds]
+
+
+def _system_from(found: Any, target: str) -> System:
+    if isinstance(found, System):
+        return found
+    if not inspect.isroutine(found):
+        raise InvalidDefinition(f"{target} is {_article(found)}, not a System")
+    required = _required(found)
+    if required:
+        raise InvalidDefinition(
+            f"{target} is a function that needs {', '.join(required)}; a target is a System, or "
+            "a function without arguments that returns one"
+        )
+    try:
+        made = found()
+    except ChaosharnessError:
+        raise
+    except Exception as error:
+        raise InvalidDefinition(f"{target}() raised {_words(error)}") from error
+    if inspect.iscoroutine(made):
+        made.close()
+        raise InvalidDefinition(f"{target} is an async function; a target must be plain")
+    if not isinstance(made, System):
+        raise InvalidDefinition(f"{target}() returned {_article(made)}, not a System")
+    return made
+
+
+def _article(value: Any) -> str:
+    if value is None:
+        return "None"
+    name = value.__qualname__ if isinstance(value, type) else type(value).__qualname__
+    kind = "the class" if isinstance(value, type) else "an" if name[0] in "aeiouAEIOU" else "a"
+    return f"{kind} {name}"
