@@ -200,12 +200,15 @@ class World:
         """Return the virtual time at which trouble that begins now is over."""
         if isinstance(lasting, int):
             return self.now + lasting
-        if lasting != "long":
-            timers_only = lasting == "timeout"
+        if lasting == "next":
             for entry in self.agenda.pending():
-                if timers_only and (entry[WAITER] is None or entry[DUE] <= self.now):
-                    continue
-                return int(entry[DUE]) + timers_only
+                if entry[WAITER] is not BACKGROUND:
+                    return int(entry[DUE])
+            return self.now + 1  # nothing is to come but what watches over this very code
+        if lasting == "timeout":
+            for entry in self.agenda.pending():
+                if entry[WAITER] is not None and entry[DUE] > self.now:
+                    return int(entry[DUE]) + 1
         return self.now + 2 * self.longest_ms + 1
 
     # ---- sites
