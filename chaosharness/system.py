@@ -121,6 +121,7 @@ class Run:
         Raises:
             PropertyViolated: A subclass of its own for each property.
         """
+        __tracebackhide__ = True
         evidence = self.evidence()
         for one in properties or tuple(self.system.properties):
             if one.when == "sometimes":
