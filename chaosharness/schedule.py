@@ -56,6 +56,17 @@ class Schedule:
             return "Schedule()"
         return f"Schedule(({''.join(f'{code(fault)}, ' for fault in self.faults).rstrip()}))"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Show the code instead of every field: to Hypothesis and to IPython."""
+        if len(self.faults) < 2:
+            printer.text(repr(self))
+            return
+        with printer.group(10, "Schedule((", "))"):
+            for number, fault in enumerate(self.faults):
+                if number:
+                    printer.breakable()
+                printer.text(f"{code(fault)},")
+
     def without(self, fault: Fault) -> Schedule:
         """Return the schedule with one fault less. The others stay where they are."""
         return Schedule(one for one in self.faults if one != fault)

@@ -298,6 +298,8 @@ def observe_in_hypothesis(run: Run) -> None:
     for kind in dict.fromkeys(fault.kind for fault in run.schedule if fault not in unused):
         event(f"struck by: {kind}")
     event(f"run ended: {run.ending.verdict}")
+    if settings.default is None or settings.default.backend != "hypothesis":
+        return  # the planner searches: Hypothesis has no use for targets
     scores = {
         "operations reached": len(run.surfaces),
         "attempts at one operation": max(run.reached.values(), default=0),

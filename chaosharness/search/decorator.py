@@ -1,0 +1,319 @@
+"""A chaos test in one decorator, for people who do not know Hypothesis."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Any, Final
+
+import attrs
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from chaosharness.checkers import Finding, Property
+from chaosharness.errors import InvalidDefinition, Nondeterminism
+from chaosharness.faults import Fault
+from chaosharness.schedule import Schedule
+from chaosharness.search.determinism import compare
+from chaosharness.search.hypothesis_adapter import chaos_settings, observe_in_hypothesis
+from chaosharness.strategies.drawing import ITEMS_MAX
+from chaosharness.strategies.schedules import schedules
+from chaosharness.strategies.workloads import workloads
+from chaosharness.system import OBSERVERS, Run, System
+
+OURS: Final = ("run", "workload", "schedule")
+"""What a test may ask for by name; its other parameters are fixtures."""
+
+Test = Callable[..., None]
+
+
+def chaos_test(
+    system: System,
+    *,
+    properties: Iterable[Property] = (),
+    workload: SearchStrategy[Sequence[Any]] | Sequence[Any] | None = None,
+    faults_max: int = 4,
+    kinds: Iterable[type[Fault]] | None = None,
+    runs: int | None = None,
+    settings: settings | None = None,
+) -> Callable[[Test], Test]:
+    """Turn a function into a test that runs a system under many schedules of faults.
+
+    >>> @chaos_test(shop, properties=[never_charged_twice(bank)], faults_max=2, runs=300)
+    ... def test_checkout(run):
+    ...     assert run.ending.verdict == "quiet"
+
+    Each run has a workload and a schedule of its own. It is judged by what the system
+    claims, then by `properties`, then by the body, which may ask for `run`, `workload`
+    and `schedule`. A failure is shrunk to the fewest and mildest faults. The body's other
+    parameters are pytest fixtures, made once for all runs (Hypothesis insists on fixtures
+    of module or session scope, since nobody would reset the others in between).
+
+    It is a Hypothesis test: `@example(workload=[...], schedule=Schedule(...))` goes on top,
+    failures are kept in the example database, under a key that survives an edited test.
+
+    Args:
+        system: The system to run.
+        properties: Claims beyond those of the system.
+        workload: A Hypothesis strategy for workloads, or one workload; by default one to
+            three items, from what the system's entry says.
+        faults_max: How many faults at most, from 1.
+        kinds: The kinds of fault; by default all that the system's parts could suffer.
+        runs: How many runs; by default what the Hypothesis profile says, which is 100.
+        settings: Hypothesis settings to use; by default `chaos_settings()`.
+
+    Raises:
+        InvalidDefinition: An argument is wrong, or the function is `async`.
+        PropertyViolated: When the test runs: a property does not hold. A subclass of its
+            own for each property, with `run`, `findings` and `property`.
+        Nondeterminism: When the test runs: the failing run is not the same a second time.
+    """
+    if not isinstance(system, System):
+        raise InvalidDefinition(f"write @chaos_test(shop) with a System, not with {system!r}")
+    plan = ChaosTest(
+        system=system,
+        properties=tuple(properties),
+        workload=_workload(system, workload),
+        schedule=schedules(
+            system, faults_max=faults_max, kinds=kinds, items_max=_items_max(workload)
+        ),
+        settings=_settings(settings, runs),
+    )
+    return plan.decorate
+
+
+ITEMS: Final = 3
+
+
+def _workload(system: System, given: Any) -> SearchStrategy[Sequence[Any]]:
+    if given is None:
+        return workloads(system, max_size=ITEMS)
+    if isinstance(given, SearchStrategy):
+        return given
+    if isinstance(given, (list, tuple)):
+        return st.just(list(given))
+    raise InvalidDefinition(
+        f"workload must be a Hypothesis strategy, such as orders(1, 3), or a list of items, "
+        f"not {given!r}"
+    )
+
+
+def _items_max(given: Any) -> int:
+    if given is None:
+        return ITEMS
+    return max(1, len(given)) if isinstance(given, (list, tuple)) else ITEMS_MAX
+
+
+def _settings(given: settings | None, runs: int | None) -> settings:
+    if runs is None:
+        return chaos_settings() if given is None else given
+    if not isinstance(runs, int) or isinstance(runs, bool) or runs < 1:
+        raise InvalidDefinition(f"runs must be a whole number from 1, not {runs!r}")
+    if given is None:
+        return chaos_settings(max_examples=runs)
+    return settings(given, max_examples=runs)
+
+
+@attrs.frozen(eq=False)
+class ChaosTest:
+    """What a decorated test does in each of its runs."""
+
+    system: System
+    properties: tuple[Property, ...]
+    workload: SearchStrategy[Sequence[Any]]
+    schedule: SearchStrategy[Schedule]
+    settings: settings
+
+    def decorate(self, body: Test) -> Test:
+        """Return the body as a Hypothesis test."""
+        asked, fixtures = _parameters(body)
+        names = [one.name for one in fixtures]
+        campaign = Campaign(self)
+
+        def once(
+            *arguments: Any, workload: Sequence[Any], schedule: Schedule, **words: Any
+        ) -> None:
+            __tracebackhide__ = True
+            run = campaign.run(workload, schedule)
+            ours = {"run": run, "workload": workload, "schedule": schedule}
+            words |= zip(names, arguments, strict=False)
+            words |= {name: ours[name] for name in asked}
+            try:
+                run.check(*campaign.claims)
+                body(**words)
+            except Exception as error:
+                campaign.failed(run, error)
+                raise
+            campaign.passed(run)
+
+        _dress(once, body, fixtures + [inspect.Parameter(name, _KEYWORD) for name in OURS[1:]])
+        test = self.settings(given(workload=self.workload, schedule=self.schedule)(once))
+        name = f"{body.__module__}:{body.__qualname__}:{self.system.name}"
+
+        def whole(*arguments: Any, **words: Any) -> None:
+            __tracebackhide__ = True
+            _keep_key(test, name)
+            with campaign.judged(by_body=bool(asked)):
+                try:
+                    test(*arguments, **words)
+                except BaseException as error:
+                    raise error.with_traceback(_below(error, once)) from error.__cause__
+
+        _share(whole, test, body, fixtures)
+        return whole
+
+
+_KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
+
+
+def _parameters(body: Test) -> tuple[list[str], list[inspect.Parameter]]:
+    """Return which of ours a test asks for, and its other parameters."""
+    if not callable(body):
+        raise InvalidDefinition(f"chaos_test decorates a function, not {body!r}")
+    name = getattr(body, "__qualname__", repr(body))
+    if inspect.iscoroutinefunction(body):
+        raise InvalidDefinition(
+            f"{name} must be written with plain def: when it is called, the run is over. The "
+            "handlers of the system may be async."
+        )
+    if hasattr(body, "hypothesis"):
+        raise InvalidDefinition(
+            f"{name} has @given already: leave that out, or draw schedule=schedules(system) in it"
+        )
+    parameters = list(inspect.signature(body).parameters.values())
+    for parameter in parameters:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise InvalidDefinition(f"{name} must name its parameters: no *{parameter.name}")
+    asked = [one.name for one in parameters if one.name in OURS]
+    return asked, [one for one in parameters if one.name not in OURS]
+
+
+def _dress(function: Test, body: Test, parameters: list[inspect.Parameter]) -> None:
+    """Give a function the name and place of the body, and a signature."""
+    for name in ("__name__", "__qualname__", "__module__", "__doc__"):
+        setattr(function, name, getattr(body, name))
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+
+
+def _share(whole: Test, test: Test, body: Test, fixtures: list[inspect.Parameter]) -> None:
+    """Make two functions one to whoever marks them.
+
+    Hypothesis and pytest keep settings, seeds, examples and marks as attributes of the
+    test they see, and Hypothesis reads them from the test it made.
+    """
+    whole.__dict__ = test.__dict__
+    _dress(whole, body, fixtures)
+    whole.__wrapped__ = body  # type: ignore[attr-defined]  # where pytest says the test is
+
+
+def _keep_key(test: Any, name: str) -> None:
+    """Keep failures under a name instead of a digest of the test's source.
+
+    Both attributes are private to Hypothesis. Where they are not heeded, an edited test
+    loses its stored failures, as any Hypothesis test does.
+    """
+    inner = getattr(getattr(test, "hypothesis", None), "inner_test", None)
+    parameters = getattr(inner, "_hypothesis_internal_add_digest", b"")  # of pytest's parametrize
+    test._hypothesis_internal_database_key = f"chaosharness:{name}:".encode() + parameters
+
+
+def _below(error: BaseException, function: Any) -> TracebackType | None:
+    """Return the part of a traceback below a function: without Hypothesis and us."""
+    entry = error.__traceback__
+    found = entry
+    while entry is not None:
+        if entry.tb_frame.f_code is function.__code__:
+            found = entry.tb_next
+        entry = entry.tb_next
+    return found
+
+
+class Campaign:
+    """All runs of one decorated test, from when pytest calls it until it is over."""
+
+    def __init__(self, test: ChaosTest) -> None:
+        self.test = test
+        self.claims: tuple[Property, ...] = ()
+        self._unreached: list[Property] = []
+        self._untested: list[Property] = []
+        self._runs = 0
+        self._repeated = False
+        self._nondeterminism: Nondeterminism | None = None
+
+    @contextmanager
+    def judged(self, *, by_body: bool) -> Iterator[None]:
+        """Begin, and judge the campaign as a whole once every run of it has passed.
+
+        Args:
+            by_body: Whether the body of the test looks at the runs itself.
+        """
+        system = self.test.system
+        self.claims = (*system.properties, *self.test.properties)
+        if not self.claims and not by_body:
+            raise InvalidDefinition(
+                f"this test of system {system.name!r} would check nothing: give it "
+                "properties=[...], have the system claim some, or assert something about `run`"
+            )
+        self._unreached = [one for one in self.claims if one.when == "sometimes"]
+        self._untested = [one for one in self.claims if one.when != "sometimes"]
+        self._runs = 0
+        self._repeated = False
+        self._nondeterminism = None
+        try:
+            yield
+        except BaseException:
+            if self._nondeterminism is not None:
+                raise self._nondeterminism from None  # not what Hypothesis makes of it
+            raise
+        if Phase.generate in self.test.settings.phases:
+            self._conclude()
+
+    def run(self, workload: Sequence[Any], schedule: Schedule) -> Run:
+        """Run the system once."""
+        if self._nondeterminism is not None:
+            raise self._nondeterminism  # nothing can be learned from further runs
+        run = self.test.system.run(workload, schedule)
+        observe_in_hypothesis(run)
+        self._runs += 1
+        return run
+
+    def passed(self, run: Run) -> None:
+        """Remember which claims this run put to the test."""
+        if self._unreached or self._untested:
+            evidence = run.evidence()
+            self._unreached = [one for one in self._unreached if one.findings(evidence)]
+            self._untested = [one for one in self._untested if not one.tested(evidence)]
+
+    def failed(self, run: Run, error: Exception) -> None:
+        """Hand the run on with the error; see that the first failure is no accident."""
+        with suppress(AttributeError):
+            error.run = run  # type: ignore[attr-defined]
+        if self._repeated:
+            return
+        self._repeated = True
+        token = OBSERVERS.set(())
+        try:
+            again = run.system.run(run.items, run.schedule)
+            compare(run.history, again.history, schedule=repr(run.schedule))
+        except Nondeterminism as found:
+            self._nondeterminism = found
+            raise
+        finally:
+            OBSERVERS.reset(token)
+
+    def _conclude(self) -> None:
+        for one in self._unreached:
+            finding = Finding(f"never reached in {self._runs} runs")
+            violation = one.violation([finding])
+            violation.findings, violation.property = (finding,), one
+            raise violation
+        for one in self._untested:
+            warnings.warn(
+                f"{one.name}: never put to the test in {self._runs} runs, so nothing is known "
+                "about it. Does the workload reach what it is about?",
+                stacklevel=4,
+            )
