@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from types import CoroutineType
 from typing import Any, Final
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
-from chaosharness.errors import InternalError
+from chaosharness.errors import InternalError, InvalidDefinition
 from chaosharness.handlers.script import Script, T, arm
 from chaosharness.kernel.scope import SCOPE, Scope
 from chaosharness.kernel.world import Ending, World
@@ -229,8 +230,19 @@ class Plain:
             if scope.incarnation.alive and scope.world.ending is None:
                 done(scope, None, error)
             return
+        if type(result) is CoroutineType:
+            result.close()
+            scope.world.refuse(_hidden_coroutine(scope))
         if scope.incarnation.alive and scope.world.ending is None:
             done(scope, result, None)
 
 
 PLAIN: Final = Plain()
+
+
+def _hidden_coroutine(scope: Scope) -> InvalidDefinition:
+    return InvalidDefinition(
+        f"{scope.place} returned a coroutine that nobody awaits. If it is a lambda or a wrapper "
+        "around async code, hand over the async function itself (functools.partial is fine), "
+        "or make the wrapper 'async def'."
+    )

@@ -5,33 +5,114 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from types import FunctionType, ModuleType
+from typing import Any, Final
 
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.carrier import PLAIN
+from chaosharness.handlers.coroutine import PORTS
 from chaosharness.kernel.scope import Incarnation
 
-_ASYNC_FLAGS = inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE | inspect.CO_ASYNC_GENERATOR
+RUNTIMES: Final = ("asyncio", "trio", "ports")
 
 
 def colour_for(function: Callable[..., Any], runtime: str | None, incarnation: Incarnation) -> Any:
-    """Return how to run a function: by its kind, and by its service's `runtime`."""
-    code = getattr(function, "__code__", None)
-    if code is not None and not code.co_flags & _ASYNC_FLAGS:
-        return PLAIN  # the common case, told without `inspect`, which takes 4 us
-    if not is_async(function):
-        return PLAIN
-    from chaosharness.handlers.coroutine import PORTS
+    """Return how to run a function: by its kind, and by its service's `runtime`.
 
+    Without a `runtime`, `async` code runs under trio where its module holds trio and not
+    asyncio, and under asyncio otherwise.
+
+    Raises:
+        InvalidDefinition: There is no such runtime.
+    """
+    check_runtime(runtime, incarnation.service)
+    inner = innermost(function)
+    if not _is_async(inner):
+        return PLAIN
+    if runtime is None:
+        runtime = "trio" if _holds_trio(inner) else "asyncio"
     if runtime == "ports":
         return PORTS
-    raise InvalidDefinition(f"unknown runtime {runtime!r}: asyncio, trio or ports")
+    guests = incarnation.guests
+    colour = guests.get(runtime)
+    if colour is None:
+        if runtime == "trio":
+            from chaosharness.handlers.trio_guest import Trio
+
+            colour = Trio(incarnation)
+        else:
+            from chaosharness.handlers.asyncio_loop import Asyncio
+
+            colour = Asyncio(incarnation)
+        guests[runtime] = colour
+    return colour
+
+
+def check_runtime(runtime: str | None, service: str) -> None:
+    """Refuse a runtime that does not exist.
+
+    Raises:
+        InvalidDefinition: Names the service and the choices.
+    """
+    if runtime is not None and runtime not in RUNTIMES:
+        raise InvalidDefinition(
+            f"service {service!r} has the unknown runtime {runtime!r}; choose 'asyncio', 'trio' "
+            "or 'ports', or leave it out"
+        )
 
 
 def is_async(function: Callable[..., Any]) -> bool:
     """Say whether calling a function gives a coroutine."""
-    while isinstance(function, partial):
-        function = function.func
-    if inspect.iscoroutinefunction(function):
-        return True
-    return inspect.iscoroutinefunction(getattr(function, "__call__", None))
+    return _is_async(innermost(function))
+
+
+def innermost(function: Any) -> Any:
+    """Return the function inside partials, methods, decorators and callable objects."""
+    for _ in range(100):  # a wrapper may wrap itself, by mistake
+        if type(function) is FunctionType and not hasattr(function, "__wrapped__"):
+            return function
+        if isinstance(function, partial):
+            function = function.func
+        elif inspect.ismethod(function):
+            function = function.__func__
+        elif hasattr(function, "__wrapped__"):
+            function = function.__wrapped__
+        elif inspect.isroutine(function) or isinstance(function, type):
+            return function
+        else:
+            function = type(function).__call__
+    return function
+
+
+def _is_async(inner: Any) -> bool:
+    code = getattr(inner, "__code__", None)
+    if code is None:
+        return inspect.iscoroutinefunction(inner)
+    return bool(code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE))
+
+
+_HOLDS_TRIO: Final[dict[Any, bool]] = {}
+_HOLDS_TRIO_MAX: Final = 4_096
+
+
+def _holds_trio(inner: Any) -> bool:
+    """Say whether the module of a function holds something of trio, and nothing of asyncio."""
+    code = getattr(inner, "__code__", None)
+    found = _HOLDS_TRIO.get(code)
+    if found is None:
+        if len(_HOLDS_TRIO) >= _HOLDS_TRIO_MAX:
+            _HOLDS_TRIO.clear()
+        homes = {_home(value) for value in tuple(getattr(inner, "__globals__", {}).values())}
+        found = _HOLDS_TRIO[code] = "trio" in homes and "asyncio" not in homes
+    return found
+
+
+def _home(value: Any) -> str:
+    """Return the top-level package that an object comes from."""
+    if isinstance(value, ModuleType):
+        name = value.__name__
+    elif isinstance(value, (FunctionType, type)):
+        name = value.__module__
+    else:
+        name = type(value).__module__
+    return str(name).partition(".")[0]

@@ -7,6 +7,7 @@ when a budget is spent, or when something can never go on.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from contextvars import copy_context
 from heapq import heappop, heappush
 from typing import Any, Final, Literal
 
@@ -102,6 +103,7 @@ class World:
         "budget",
         "calm_since",
         "chaos",
+        "context",
         "counts",
         "counts_in_chaos",
         "crew",
@@ -136,6 +138,7 @@ class World:
         self._armed = tuple(armed)
         self._at_calm: list[Callable[[], None]] = []
         self.chaos = True
+        self.context = copy_context()
         self.crew: Any = None
         self.turn = 0
         self.calm_since = 0
