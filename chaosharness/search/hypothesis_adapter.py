@@ -31,6 +31,7 @@ from hypothesis.errors import InvalidArgument
 from chaosharness.faults import Crash, Delay
 from chaosharness.kernel.site import Site
 from chaosharness.schedule import Schedule
+from chaosharness.search.backend import BACKEND, register
 from chaosharness.search.planner import Planner
 from chaosharness.search.small_first import SmallFirst
 from chaosharness.search.spread import Aim, Spread
@@ -52,9 +53,6 @@ except ImportError as error:  # another Hypothesis than those we know
     PrimitiveProvider = object  # type: ignore[assignment,misc]
 else:
     MISSING = ""
-
-BACKEND: Final = "chaosharness"
-"""What the planner is called in `settings(backend=...)`."""
 
 UNKNOWN_MAX: Final = 10_000
 """Proposals in a row which the strategy cannot draw, after which the plan is given up."""
@@ -331,18 +329,12 @@ def chaos_settings(parent: settings | None = None, **words: Any) -> settings:
     assert base is not None
     words.setdefault("deadline", None)
     words.setdefault("phases", tuple(one for one in base.phases if one is not Phase.explain))
-    if base.backend == "hypothesis" and register():
-        words.setdefault("backend", BACKEND)
-    return settings(base, **words)
-
-
-def register() -> bool:
-    """Make `settings(backend="chaosharness")` known to Hypothesis; say whether it could be."""
     if MISSING:
         warn_of_misfit(MISSING)
-        return False
-    AVAILABLE_PROVIDERS.setdefault(BACKEND, f"{__name__}.Backend")
-    return True
+    elif base.backend == "hypothesis":
+        register()
+        words.setdefault("backend", BACKEND)
+    return settings(base, **words)
 
 
 @lru_cache(maxsize=1)
@@ -421,6 +413,3 @@ class _Playback:
 
     def observe(self, run: Run) -> None:
         """Learn nothing."""
-
-
-register()
