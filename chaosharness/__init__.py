@@ -76,8 +76,19 @@ if TYPE_CHECKING:
     from chaosharness.kernel.site import Site as Site
     from chaosharness.kernel.world import Budget as Budget
     from chaosharness.schedule import Schedule as Schedule
+    from chaosharness.search.decorator import chaos_test as chaos_test
+    from chaosharness.search.hypothesis_adapter import chaos_settings as chaos_settings
+    from chaosharness.search.hypothesis_adapter import (
+        observe_in_hypothesis as observe_in_hypothesis,
+    )
     from chaosharness.stores.keyvalue import KeyValue as KeyValue
     from chaosharness.stores.sqlite import SQLite as SQLite
+    from chaosharness.strategies.personas import Persona as Persona
+    from chaosharness.strategies.personas import personas as personas
+    from chaosharness.strategies.schedules import schedules as schedules
+    from chaosharness.strategies.workloads import Order as Order
+    from chaosharness.strategies.workloads import orders as orders
+    from chaosharness.strategies.workloads import workloads as workloads
     from chaosharness.system import Env as Env
     from chaosharness.system import Run as Run
     from chaosharness.system import System as System
@@ -142,6 +153,11 @@ _HOME = {
     "schedule": ("Schedule",),
     "stores.keyvalue": ("KeyValue",),
     "stores.sqlite": ("SQLite",),
+    "search.decorator": ("chaos_test",),
+    "search.hypothesis_adapter": ("chaos_settings", "observe_in_hypothesis"),
+    "strategies.personas": ("Persona", "personas"),
+    "strategies.schedules": ("schedules",),
+    "strategies.workloads": ("Order", "orders", "workloads"),
     "system": ("Env", "Run", "System"),
 }
 _ROOM_OF = {name: room for room, names in _HOME.items() for name in names}
