@@ -1,3 +1,266 @@
-"""The pytest plugin: options in, reports out. Loads nothing heavy until an option asks for it."""
+"""The pytest plugin: options in, reports out. Loads nothing heavy until a chaos test runs.
+
+A failing property gets a note that tells the story (it reaches the terminal, xdist and
+JUnit alike), reports in the report folder, and a line at the end with the command that
+replays it. Stored counterexamples are collected as tests, which pass once they are fixed.
+"""
 
 from __future__ import annotations
+
+import sys
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from chaosharness.options import OPTIONS
+
+if TYPE_CHECKING:
+    from chaosharness.counterexample import Counterexample
+    from chaosharness.system import Run
+
+VERBOSITY = ("story", "short", "off")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options, all in one group and under one prefix."""
+    group = parser.getgroup("chaosharness", "chaos tests")
+    group.addoption(
+        "--chaos-faults",
+        type=_whole,
+        metavar="K",
+        help="at most K faults in a schedule, whatever a test says",
+    )
+    group.addoption(
+        "--chaos-runs", type=_whole, metavar="N", help="N runs of each chaos test decorated as one"
+    )
+    group.addoption(
+        "--chaos-replay",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="run only this counterexample (may be given more than once)",
+    )
+    group.addoption(
+        "--chaos-report", metavar="DIR", help="where reports go (default: reports/latest)"
+    )
+    group.addoption(
+        "--chaos-verbosity",
+        choices=VERBOSITY,
+        default="story",
+        help="how much of a failure is told: the story, one line, or nothing",
+    )
+    parser.addini("chaos_report", "where reports of failing chaos tests go", default="")
+    parser.addini(
+        "chaos_regressions", "a folder of counterexamples, run first as tests", default=""
+    )
+
+
+def _whole(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(f"must be at least 1: {text}")
+    return number
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take the options over, and find the counterexamples that are to be replayed."""
+    OPTIONS.faults_max = config.getoption("chaos_faults")
+    OPTIONS.runs = config.getoption("chaos_runs")
+    config.pluginmanager.register(Chaos(config), "chaosharness-session")
+
+
+class Chaos:
+    """One pytest session."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.tests = 0
+        self.runs = 0
+        self.faults = 0
+        self.sites: set[str] = set()
+        self.failures: list[tuple[str, str]] = []
+
+    # ---- replays
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_collection_modifyitems(
+        self, session: pytest.Session, items: list[pytest.Item]
+    ) -> Generator[None]:
+        """Put stored counterexamples first; with --chaos-replay, run nothing else."""
+        yield
+        asked = [Path(one) for one in self.config.getoption("chaos_replay")]
+        if asked:
+            items[:] = list(self._replays(session, asked))
+            return
+        folder = self.config.getini("chaos_regressions")
+        if folder:
+            stored = sorted((self.config.rootpath / folder).glob("*.json"))
+            stored = [one for one in stored if not one.name.endswith(".history.json")]
+            items[:0] = list(self._replays(session, stored))
+
+    def _replays(self, session: pytest.Session, paths: Iterable[Path]) -> Iterable[pytest.Item]:
+        for path in paths:
+            yield ReplayItem.from_parent(session, name=f"replay {path}", path_to=path)
+
+    # ---- runs
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None]:
+        """Count the runs of a test, if it makes any."""
+        if "chaosharness.system" not in sys.modules:
+            yield
+            return
+        counts = Counts()
+        with counts.counting():
+            yield
+        if counts.runs:
+            item.user_properties.append(("chaos_runs", counts.runs))
+            item.stash[COUNTS] = counts
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[Any]
+    ) -> Generator[None, Any]:
+        """Tell the story of a violation in a note, write reports, and carry the counts."""
+        found = self._counterexample(item, call)
+        lines: tuple[str, str] | None = None
+        if found is not None and call.excinfo is not None:
+            lines = self._tell(call.excinfo.value, found)
+        outcome = yield
+        report = outcome.get_result()
+        counts = item.stash.get(COUNTS, None)
+        if report.when == "call" and counts is not None:
+            report.chaos = counts.plain()
+        if lines is not None:
+            report.chaos_failure = lines
+
+    def _counterexample(
+        self, item: pytest.Item, call: pytest.CallInfo[Any]
+    ) -> Counterexample | None:
+        if call.excinfo is None or "chaosharness.system" not in sys.modules:
+            return None
+        error = call.excinfo.value
+        if getattr(error, "run", None) is None or getattr(error, "property", None) is None:
+            return None
+        from chaosharness.search.write_up import counterexample_of
+
+        return counterexample_of(error)
+
+    def _tell(self, error: BaseException, found: Counterexample) -> tuple[str, str] | None:
+        from chaosharness.errors import ChaosharnessError
+        from chaosharness.reporting import to_text, write
+
+        folder = self._folder()
+        file = folder / f"{found.slug()}.json"
+        try:
+            write(found, folder)
+        except ChaosharnessError as trouble:
+            error.add_note(f"no report was written: {trouble}")
+        verbosity = self.config.getoption("chaos_verbosity")
+        if verbosity == "story":
+            error.add_note("\n" + to_text(found, file=str(file)))
+        elif verbosity == "short":
+            error.add_note(f"smallest schedule: {found.schedule!r}")
+        return (str(error).splitlines()[0], str(file))
+
+    def _folder(self) -> Path:
+        folder = self.config.getoption("chaos_report") or self.config.getini("chaos_report")
+        return self.config.rootpath / (folder or "reports/latest")
+
+    # ---- the end
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Add up, on the controller, what workers found."""
+        counts = getattr(report, "chaos", None)
+        if counts is not None:
+            self.tests += 1
+            self.runs += counts["runs"]
+            self.faults += counts["faults"]
+            self.sites.update(counts["sites"])
+        failure = getattr(report, "chaos_failure", None)
+        if failure is not None:
+            self.failures.append((failure[0], failure[1]))
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Say in a few lines what was covered, and how to replay what failed."""
+        if not self.tests and not self.failures:
+            return
+        terminalreporter.section("chaos")
+        terminalreporter.line(
+            f"{self.tests} tests, {self.runs:,} runs, {self.faults:,} faults struck at "
+            f"{len(self.sites):,} operations"
+        )
+        for words, file in self.failures:
+            terminalreporter.line(words)
+            terminalreporter.line(f"  replay: pytest --chaos-replay {file}")
+
+
+class Counts:
+    """What the runs of one test amounted to."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.faults = 0
+        self.sites: set[str] = set()
+
+    def see(self, run: Run) -> None:
+        """Count a run."""
+        self.runs += 1
+        unused = set(run.unused)
+        for fault in run.schedule:
+            if fault not in unused:
+                self.faults += 1
+                self.sites.add(fault.site.operation)
+
+    @contextmanager
+    def counting(self) -> Generator[None]:
+        """Be told of every run while this lasts."""
+        from chaosharness.system import OBSERVERS
+
+        token = OBSERVERS.set((*OBSERVERS.get(), self.see))
+        try:
+            yield
+        finally:
+            OBSERVERS.reset(token)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the counts as values that can cross from an xdist worker."""
+        return {"runs": self.runs, "faults": self.faults, "sites": sorted(self.sites)}
+
+
+COUNTS = pytest.StashKey[Counts]()
+
+
+class ReplayItem(pytest.Item):
+    """A stored counterexample as a test: passes once the bug is fixed."""
+
+    def __init__(self, *, path_to: Path, **words: Any) -> None:
+        super().__init__(**words)
+        self.path_to = path_to
+
+    def runtest(self) -> None:
+        """Replay it."""
+        from chaosharness.search.replay import replay
+
+        outcome = replay(self.path_to)
+        if outcome.verdict != "fixed":
+            raise NotFixed(f"{self.path_to}: {outcome}")
+
+    def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
+        """Show one clear line, not our traceback."""
+        from chaosharness.errors import ChaosharnessError
+
+        if isinstance(excinfo.value, NotFixed | ChaosharnessError):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        """Name the file."""
+        return self.path_to, None, self.name
+
+
+class NotFixed(Exception):
+    """A stored counterexample still fails, or says nothing any more."""

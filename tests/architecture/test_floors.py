@@ -11,7 +11,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "chaosharness"
 FLOORS = (  # from the ground up
-    {"errors"},
+    {"errors", "options"},
     {"kernel"},
     {"faults"},
     {"schedule"},

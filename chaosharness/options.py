@@ -1,0 +1,22 @@
+"""What the command line of pytest says about every chaos test. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Options:
+    """Overrides for chaos tests; None leaves a test as it is.
+
+    Attributes:
+        faults_max: Faults in one schedule, at most.
+        runs: Runs of each test.
+    """
+
+    faults_max: int | None = None
+    runs: int | None = None
+
+
+OPTIONS = Options()
+"""Set by the pytest plugin, read when a test draws its schedules."""
