@@ -12,9 +12,14 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from chaosharness.brokers import ChannelClosed as ChannelClosed
     from chaosharness.brokers import CommitFailed as CommitFailed
     from chaosharness.brokers import Delivery as Delivery
+    from chaosharness.brokers import Exchange as Exchange
     from chaosharness.brokers import Kafka as Kafka
+    from chaosharness.brokers import Queue as Queue
+    from chaosharness.brokers import RabbitMQ as RabbitMQ
+    from chaosharness.brokers import Unroutable as Unroutable
     from chaosharness.calls import RemoteError as RemoteError
     from chaosharness.checkers import BENIGN as BENIGN
     from chaosharness.checkers import Books as Books
@@ -94,7 +99,16 @@ if TYPE_CHECKING:
     from chaosharness.system import System as System
 
 _HOME = {
-    "brokers": ("CommitFailed", "Delivery", "Kafka"),
+    "brokers": (
+        "ChannelClosed",
+        "CommitFailed",
+        "Delivery",
+        "Exchange",
+        "Kafka",
+        "Queue",
+        "RabbitMQ",
+        "Unroutable",
+    ),
     "calls": ("RemoteError",),
     "checkers": (
         "BENIGN",

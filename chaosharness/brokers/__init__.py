@@ -2,8 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from chaosharness.brokers.broker import Broker
 from chaosharness.brokers.kafka import Kafka
 from chaosharness.brokers.kafka_consumers import CommitFailed
 from chaosharness.brokers.message import Delivery
+from chaosharness.brokers.rabbitmq import RabbitMQ, Unroutable
+from chaosharness.brokers.rabbitmq_consumers import ChannelClosed
+from chaosharness.brokers.rabbitmq_topology import Exchange, Queue
 
-__all__ = ["CommitFailed", "Delivery", "Kafka"]
+BROKERS: Final[tuple[type[Broker], ...]] = (Kafka, RabbitMQ)
+"""Every product that is modelled. The laws in the tests hold for each of them."""
+
+__all__ = [
+    "BROKERS",
+    "Broker",
+    "ChannelClosed",
+    "CommitFailed",
+    "Delivery",
+    "Exchange",
+    "Kafka",
+    "Queue",
+    "RabbitMQ",
+    "Unroutable",
+]

@@ -15,81 +15,37 @@ Not modelled:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Final
 
 import attrs
 
+from chaosharness.brokers.cycle import cycle
 from chaosharness.brokers.intake import Intake
-from chaosharness.brokers.message import POISON, Message, encode
+from chaosharness.brokers.kafka_faults import DELIVER, PUBLISH, PUBLISH_TWICE
+from chaosharness.brokers.kafka_groups import Group, LogPartition, Member, Slot, take_nothing
+from chaosharness.brokers.kafka_partitioner import log_partition_for
+from chaosharness.brokers.message import NO_HEADERS, POISON, Message, encode
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import (
-    Crash,
     Delay,
     Duplicate,
-    ErrorReply,
-    LostReply,
-    LostRequest,
     NetworkPartition,
     PartitionDelay,
-    Pause,
     Poison,
     Rebalance,
 )
 from chaosharness.handlers.later import LaterEffect
 from chaosharness.handlers.port import (
-    Kinds,
     careful,
     current_scope,
     on_behalf,
-    strikes,
-    surface,
-    trouble,
 )
-from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import BACKGROUND, World
 
-DELIVER: Final = surface(before=(Delay, PartitionDelay, Rebalance, NetworkPartition))
-COMMIT: Final = surface(before=(LostRequest, Rebalance), after=(Crash,), also=(Pause, LostReply))
-_PUBLISH_BEFORE: Final[Kinds] = (Delay, ErrorReply, LostRequest, Poison, NetworkPartition)
-PUBLISH: Final = surface(before=_PUBLISH_BEFORE, after=(LostReply, Pause, Crash))
-PUBLISH_TWICE: Final = surface(
-    before=(*_PUBLISH_BEFORE, Duplicate), after=(LostReply, Pause, Crash)
-)
-
-LogPartition = tuple[str, int]
 Draft = tuple[str, int, str | None, Mapping[str, str], bytes, int]
 """A message to be stored: topic, log partition, key, headers, body, workload item."""
-
-NO_HEADERS: Final[Mapping[str, str]] = {}
-
-
-def murmur2(key: bytes) -> int:
-    """Hash a key as the Java client, aiokafka and kafka-python do.
-
-    Source: Apache Kafka, `org.apache.kafka.common.utils.Utils.murmur2`.
-    """
-    length = len(key)
-    mask = 0xFFFFFFFF
-    mixed = (0x9747B28C ^ length) & mask
-    whole = length & ~3
-    for at in range(0, whole, 4):
-        word = int.from_bytes(key[at : at + 4], "little") * 0x5BD1E995 & mask
-        word = ((word ^ word >> 24) * 0x5BD1E995) & mask
-        mixed = (mixed * 0x5BD1E995 & mask) ^ word
-    rest = key[whole:]
-    if rest:
-        mixed = (mixed ^ int.from_bytes(rest, "little")) * 0x5BD1E995 & mask
-    mixed = (mixed ^ mixed >> 13) * 0x5BD1E995 & mask
-    return mixed ^ mixed >> 15
-
-
-@lru_cache(maxsize=65_536)
-def log_partition_for(key: str, count: int) -> int:
-    """Return the log partition of a key, of `count`: the default partitioner of Java."""
-    return (murmur2(key.encode()) & 0x7FFFFFFF) % count
-
 
 _positive: Final = attrs.validators.ge(1)
 
@@ -130,95 +86,6 @@ class Kafka:
         return OpenKafka(self, world)
 
 
-class Group:
-    """A consumer group: who is in, who has what, how far they are."""
-
-    __slots__ = (
-        "again",
-        "committed",
-        "generation",
-        "high",
-        "members",
-        "name",
-        "preparing",
-        "topics",
-        "tried_at",
-        "why",
-    )
-
-    def __init__(self, name: str, topics: tuple[str, ...]) -> None:
-        self.name = name
-        self.topics = topics
-        self.members: list[Member] = []
-        self.committed: dict[LogPartition, int] = {}
-        self.high: dict[LogPartition, int] = {}
-        self.again: dict[tuple[LogPartition, int], int] = {}
-        self.generation = 0
-        self.preparing = False
-        self.tried_at = -1
-        self.why = ""
-
-    def count(self, place: LogPartition, offset: int) -> int:
-        """Count a delivery of the record at an offset; return the how-manieth it is."""
-        if offset >= self.high.get(place, 0):
-            self.high[place] = offset + 1
-            return 1
-        key = (place, offset)
-        self.again[key] = times = self.again.get(key, 1) + 1
-        return times
-
-
-class Slot:
-    """One log partition, as it is assigned to a member: the log, and how far it has read."""
-
-    __slots__ = ("log", "operation", "place", "position")
-
-    def __init__(
-        self, place: LogPartition, operation: str, log: list[Message], position: int
-    ) -> None:
-        self.place = place
-        self.operation = operation
-        self.log = log
-        self.position = position
-
-
-def _take_nothing(member: Member, message: Message, cause: int) -> None:
-    """Be given a message when the run is over."""
-
-
-class Member:
-    """One consumer in a group. `take` is what it does with a message."""
-
-    __slots__ = (
-        "busy_since",
-        "expelled",
-        "fetching",
-        "generation",
-        "group",
-        "incarnation",
-        "order",
-        "slots",
-        "take",
-        "turn",
-        "watched",
-    )
-
-    def __init__(
-        self, group: Group, incarnation: Incarnation, take: Callable[[Member, Message, int], None]
-    ) -> None:
-        self.group = group
-        self.incarnation = incarnation
-        self.take = take
-        self.slots: dict[LogPartition, Slot] = {}
-        self.order: list[Slot] = []
-        self.generation = 0
-        self.busy_since = -1
-        self.expelled = False
-        self.fetching = False
-        self.turn = 0
-        self.watched = False
-
-
 class OpenKafka:
     """A Kafka cluster during one run."""
 
@@ -242,7 +109,7 @@ class OpenKafka:
         """Let go of the members, at the end of a run."""
         for group in self.groups.values():
             for member in group.members:
-                member.take = _take_nothing
+                member.take = take_nothing
             group.members.clear()
         self.groups.clear()
         self.owners.clear()
@@ -353,7 +220,7 @@ class OpenKafka:
         log.append(Message(topic, key, headers, body, entity, hops, published, index, offset))
         world.effects += 1
         if hops > world.budget.hops_max:
-            world.end("budget", _cycle(world, published, hops))
+            world.end("budget", cycle(world.history, published, hops))
         for member in self.owners.get((topic, index), ()):
             if not member.fetching:
                 self._wake(member)
@@ -417,6 +284,10 @@ class OpenKafka:
 
     def expel(self, member: Member, why: str) -> None:
         """Take a member out of its group. It may not know: it is a zombie until it polls."""
+        if member.expelled:
+            return
+        if member.expelled:
+            return
         group = member.group
         group.members.remove(member)
         member.expelled = True
@@ -506,7 +377,7 @@ class OpenKafka:
         """Hand the next message to a member, if there is one; its log partitions take turns."""
         world = self.world
         group = member.group
-        if world.unreachable and self._cut(member):
+        if world.unreachable and self.cut(member):
             return False
         order = member.order
         count = len(order)
@@ -623,7 +494,8 @@ class OpenKafka:
             for member in group.members:
                 self._wake(member)
 
-    def _cut(self, member: Member) -> bool:
+    def cut(self, member: Member) -> bool:
+        """Say whether a member and the cluster cannot talk."""
         pair = (self.name, member.incarnation.service)
         return pair in self.world.unreachable or pair[::-1] in self.world.unreachable
 
@@ -631,7 +503,7 @@ class OpenKafka:
         """Members that are cut off miss their heartbeats; those that are back fetch again."""
         for group in self.groups.values():
             for member in group.members:
-                if self._cut(member):
+                if self.cut(member):
                     self.world.after(self.definition.session_timeout_ms, self._missed, member)
                 else:
                     self._wake(member)
@@ -639,7 +511,7 @@ class OpenKafka:
                 self._rebalance(group, "the network healed")
 
     def _missed(self, member: Member) -> None:
-        if self._cut(member) and member in member.group.members:
+        if self.cut(member) and member in member.group.members:
             self.expel(member, "session timeout")
             self._rejoin(member)
 
@@ -647,7 +519,7 @@ class OpenKafka:
         """Join anew at the next poll: now if idle, else when the handler is done."""
         if member.busy_since >= 0 or not member.incarnation.alive or not member.expelled:
             return
-        if self._cut(member):
+        if self.cut(member):
             self.world.after(self.definition.session_timeout_ms, self._rejoin, member)
             return
         member.expelled = False
@@ -655,55 +527,6 @@ class OpenKafka:
         self._rebalance(member.group, "a member joined again")
 
     # ---- settling
-
-    def commit(
-        self, member: Member, message: Message, scope: Scope, then: Callable[[bool], None]
-    ) -> None:
-        """Commit the offset after a message; `then(True)` if the coordinator took it."""
-        world = self.world
-        operation = f"{scope.place}/{self.name}.commit"
-        key = (operation, scope.entity)
-        world.counts[key] = attempt = world.counts.get(key, 0) + 1
-        if operation not in world.surfaces:
-            world.meet(operation, COMMIT)
-        if operation in world.armed or world.unreachable:
-            script = self._careful_commit(member, message, scope, operation, attempt)
-            drive_in_kernel(script, self.world, then)
-        else:
-            then(self._commit(member, message, scope, operation, attempt))
-
-    def _commit(
-        self, member: Member, message: Message, scope: Scope, operation: str, attempt: int
-    ) -> bool:
-        group = member.group
-        place = (message.topic, message.partition)
-        fenced = member.expelled or member.generation != group.generation
-        if fenced:
-            scope.record("nack", operation, attempt, {"error": "fenced: not a member any more"})
-            return False
-        group.committed[place] = message.offset + 1
-        scope.record("ack", operation, attempt, {"message": message.published})
-        self.world.effects += 1
-        return True
-
-    def _careful_commit(
-        self, member: Member, message: Message, scope: Scope, operation: str, attempt: int
-    ) -> Script[bool]:
-        lost_request = self._cut(member)
-        for fault in strikes(scope, operation, "before", attempt):
-            if isinstance(fault, Rebalance):
-                self.expel(member, "a heartbeat was missed")
-            elif isinstance(fault, LostRequest):
-                lost_request = True
-            else:
-                yield from trouble(scope, fault, self)
-        if lost_request:
-            scope.record("nack", operation, attempt, {"error": "no answer to the commit"})
-            return False
-        done = self._commit(member, message, scope, operation, attempt)
-        for fault in strikes(scope, operation, "after", attempt):
-            yield from trouble(scope, fault, self)
-        return done
 
     def free(self, member: Member) -> None:
         """The member polls again: it rejoins if it was expelled, else it gets the next."""
@@ -728,7 +551,7 @@ class OpenKafka:
 
     def suffer_rebalance(self, member: Member, scope: Scope) -> None:
         """Let a `Rebalance` that struck this very commit take effect."""
-        if any(isinstance(fault, Rebalance) for fault in scope.struck) and not member.expelled:
+        if any(isinstance(fault, Rebalance) for fault in scope.struck):
             self.expel(member, "a heartbeat was missed")
 
     def dead_letter(self, message: Message, scope: Scope, error: BaseException) -> None:
@@ -740,15 +563,3 @@ class OpenKafka:
         scope.record("dead", "", 0, data)
         draft = (topic, 0, message.key, message.headers, message.body, message.entity)
         self._store(scope, "", 0, draft)
-
-
-def _cycle(world: World, published: int, hops: int) -> str:
-    """Name the topics that a message's causes go round and round in."""
-    topics: list[str] = []
-    for event in world.history.causes(published):
-        if event.kind == "publish":
-            if event.data["topic"] in topics:
-                break
-            topics.append(event.data["topic"])
-    ring = " → ".join([*reversed(topics), topics[-1]])
-    return f"an event cycle: {ring}, {hops - 1} messages in a row"

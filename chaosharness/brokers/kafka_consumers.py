@@ -6,11 +6,14 @@ from collections.abc import Callable
 from typing import Any, Final, Literal, get_args
 
 from chaosharness.brokers.intake import Intake
-from chaosharness.brokers.kafka import COMMIT, Member, OpenKafka
+from chaosharness.brokers.kafka import OpenKafka
+from chaosharness.brokers.kafka_faults import COMMIT
+from chaosharness.brokers.kafka_groups import Member
 from chaosharness.brokers.message import Delivery, Message, delivery
 from chaosharness.errors import InvalidDefinition
-from chaosharness.handlers.port import current_scope, operate
-from chaosharness.handlers.script import Resume, Script
+from chaosharness.faults import LostRequest, Rebalance
+from chaosharness.handlers.port import current_scope, operate, strikes, trouble
+from chaosharness.handlers.script import Resume, Script, drive_in_kernel
 from chaosharness.kernel.scope import Incarnation, Scope
 
 BACKOFF_MS: Final = 1_000
@@ -77,11 +80,11 @@ class Subscription:
             if intake.incarnation.alive:
                 intake.take(message, scope.cause, self._acknowledged)
 
-        self.broker.commit(member, message, scope, begin)
+        self._commit(message, scope, begin)
 
     def _settle(self, message: Message, scope: Scope, error: BaseException | None) -> None:
         if error is None:
-            self.broker.commit(self.member, message, scope, self._free)
+            self._commit(message, scope, self._free)
         else:
             self._failed(message, scope, error)
 
@@ -102,13 +105,60 @@ class Subscription:
             case "crash":
                 broker.world.crash(scope.incarnation, "next", cause=scope.cause)
             case "skip":
-                broker.commit(self.member, message, scope, self._free)
+                self._commit(message, scope, self._free)
             case "dead-letter" if tries >= self.retries_max:
                 broker.dead_letter(message, scope, error)
-                broker.commit(self.member, message, scope, self._free)
+                self._commit(message, scope, self._free)
             case _:
                 backoff_ms = min(BACKOFF_MS << min(tries - 1, 6), BACKOFF_MS_MAX)
                 broker.again(self.member, message, backoff_ms)
+
+    # ---- committing
+
+    def _commit(self, message: Message, scope: Scope, then: Callable[[bool], None]) -> None:
+        """Commit the offset after a message; `then(True)` if the coordinator took it."""
+        world = self.broker.world
+        operation = f"{scope.place}/{self.broker.name}.commit"
+        key = (operation, scope.entity)
+        world.counts[key] = attempt = world.counts.get(key, 0) + 1
+        if operation not in world.surfaces:
+            world.meet(operation, COMMIT)
+        if operation in world.armed or world.unreachable:
+            script = self._careful_commit(message, scope, operation, attempt)
+            drive_in_kernel(script, world, then)
+        else:
+            then(self._take_commit(message, scope, operation, attempt))
+
+    def _careful_commit(
+        self, message: Message, scope: Scope, operation: str, attempt: int
+    ) -> Script[bool]:
+        broker = self.broker
+        lost_request = broker.cut(self.member)
+        for fault in strikes(scope, operation, "before", attempt):
+            if isinstance(fault, Rebalance):
+                broker.expel(self.member, "a heartbeat was missed")
+            elif isinstance(fault, LostRequest):
+                lost_request = True
+            else:
+                yield from trouble(scope, fault, broker)
+        if lost_request:
+            scope.record("nack", operation, attempt, {"error": "no answer to the commit"})
+            return False
+        done = self._take_commit(message, scope, operation, attempt)
+        for fault in strikes(scope, operation, "after", attempt):
+            yield from trouble(scope, fault, broker)
+        return done
+
+    def _take_commit(self, message: Message, scope: Scope, operation: str, attempt: int) -> bool:
+        """Have the coordinator take an offset, if the member is still one."""
+        group = self.member.group
+        if self.member.expelled or self.member.generation != group.generation:
+            scope.record("nack", operation, attempt, {"error": "fenced: not a member any more"})
+            return False
+        group.committed[message.topic, message.partition] = message.offset + 1
+        scope.record("ack", operation, attempt, {"message": message.published})
+        self.broker.world.effects += 1
+        return True
 
 
 class Consumer:

@@ -18,6 +18,8 @@ POISON: Final = {
     "unknown-schema": b'{"schema_version":999,"type":"FromTheFuture"}',
 }
 
+NO_HEADERS: Final[Mapping[str, Any]] = {}
+
 
 class Message:
     """What a broker stores. Immutable once stored; consumers get a `Delivery` of it."""
@@ -81,16 +83,18 @@ class Delivery:
         partition: Log partition (Kafka), else 0.
         offset: Position in its log partition (Kafka), or in its queue's life.
         redelivered: What the broker says about it. Kafka never says so.
+        receipt: What settling it takes, where the broker gives one. Not for reading.
     """
 
     value: Any
     topic: str
     key: str | None
-    headers: Mapping[str, str]
+    headers: Mapping[str, Any]
     partition: int
     offset: int
     redelivered: bool
     message: Message = attrs.field(repr=False, eq=False)
+    receipt: Any = attrs.field(default=None, repr=False, eq=False)
 
 
 def _encode_unknown(value: Any) -> Any:
@@ -127,7 +131,7 @@ class Reader:
     read: Callable[[Message], tuple[Any, ...]]
 
 
-def delivery(decode: Callable[[bytes], Any], message: Message) -> Delivery:
+def delivery(decode: Callable[[bytes], Any], message: Message, receipt: Any = None) -> Delivery:
     """Return the message as a handler sees it."""
     return Delivery(
         decode(message.body),
@@ -138,6 +142,7 @@ def delivery(decode: Callable[[bytes], Any], message: Message) -> Delivery:
         message.offset,
         message.redelivered,
         message,
+        receipt,
     )
 
 

@@ -1,0 +1,48 @@
+"""What every broker is to a system: a definition that can be opened for one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from chaosharness.kernel.world import World
+
+
+class OpenBroker(Protocol):
+    """A broker during one run."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    def publish(
+        self,
+        topic: str,
+        value: Any,
+        *,
+        key: str | None = None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Store a message and wait for the answer; in `async` code, await it."""
+
+    @property
+    def consume(self) -> Callable[..., None]:
+        """`consume(intake, source, service=..., **options)`: a handler called per message."""
+
+    @property
+    def consumer(self) -> Callable[..., Any]:
+        """`consumer(incarnation, sources, decode, service=..., **options)`: for a main loop."""
+
+    def close(self) -> None:
+        """Let go of everything, at the end of a run."""
+
+
+class Broker(Protocol):
+    """A broker as it is declared: immutable, and the same for every run."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    def open(self, world: World) -> OpenBroker:
+        """Return it, empty, for one run."""

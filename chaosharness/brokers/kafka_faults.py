@@ -1,0 +1,40 @@
+"""What Kafka can legally do to those who use it.
+
+=======  ===============================================================================
+at       legal
+=======  ===============================================================================
+deliver  Delay (this group sees the log partition later), PartitionDelay (all groups do),
+         Rebalance (what is not committed comes again), NetworkPartition. Order in a log
+         partition is kept by all of them.
+commit   LostRequest, LostReply, Rebalance (the commit is fenced), Crash, Pause
+publish  Delay, ErrorReply, LostRequest, LostReply, Poison, NetworkPartition, Pause, Crash;
+         Duplicate where the producer is not idempotent
+=======  ===============================================================================
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from chaosharness.faults import (
+    Crash,
+    Delay,
+    Duplicate,
+    ErrorReply,
+    LostReply,
+    LostRequest,
+    NetworkPartition,
+    PartitionDelay,
+    Pause,
+    Poison,
+    Rebalance,
+)
+from chaosharness.handlers.port import Kinds, surface
+
+DELIVER: Final = surface(before=(Delay, PartitionDelay, Rebalance, NetworkPartition))
+COMMIT: Final = surface(before=(LostRequest, Rebalance), after=(Crash,), also=(Pause, LostReply))
+_PUBLISH_BEFORE: Final[Kinds] = (Delay, ErrorReply, LostRequest, Poison, NetworkPartition)
+PUBLISH: Final = surface(before=_PUBLISH_BEFORE, after=(LostReply, Pause, Crash))
+PUBLISH_TWICE: Final = surface(
+    before=(*_PUBLISH_BEFORE, Duplicate), after=(LostReply, Pause, Crash)
+)

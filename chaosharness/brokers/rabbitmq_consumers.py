@@ -1,0 +1,369 @@
+"""How services consume from RabbitMQ: a handler called per message, or their own loop."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, Literal
+
+import attrs
+
+from chaosharness.brokers.intake import Intake
+from chaosharness.brokers.message import Delivery, Message, delivery
+from chaosharness.brokers.rabbitmq import OpenRabbitMQ
+from chaosharness.brokers.rabbitmq_link import Link, Settling
+from chaosharness.brokers.rabbitmq_queues import Push
+from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers.port import current_scope
+from chaosharness.handlers.script import Resume, Script, drive_in_kernel
+from chaosharness.kernel.scope import Incarnation, Scope
+
+BACKOFF_MS_MAX: Final = 60_000
+UNLIMITED: Final = 1_000_000
+
+Acknowledge = Literal["after", "before"]
+OnError = Literal["requeue", "reject", "crash"]
+
+_acknowledge: Final = attrs.validators.in_(("after", "before"))
+_not_negative: Final = attrs.validators.ge(0)
+
+
+class ChannelClosed(ConnectionError):
+    """The channel this message came on is closed: the broker has requeued it."""
+
+
+@attrs.define(kw_only=True, eq=False)
+class Subscription:
+    """A handler that is called with each message of a queue.
+
+    Args:
+        prefetch: Unacknowledged messages at most; 0 for no limit, which is what pika and
+            aio-pika do unless told otherwise.
+        acknowledge: `after`: when the handler has returned (at least once). `before`: the
+            broker takes a message as acknowledged once it is sent, and prefetch does not
+            count (at most once; `auto_ack=True` in pika, `no_ack=True` in aio-pika).
+        on_error: What an exception of the handler leads to. `requeue`: back into the queue,
+            for ever, or until the delivery limit of a quorum queue. `reject`: to the
+            dead-letter exchange, or dropped where there is none (aio-pika's `process()`).
+            `crash`: the process dies.
+        backoff_ms: With `requeue`: how long the consumer waits before it gives a message
+            back, doubled each time up to a minute, as long as it remembers. 0: at once.
+        concurrency: Messages handled at a time: 1 in plain code; in `async` code by default
+            as many as prefetch lets in.
+    """
+
+    broker: OpenRabbitMQ
+    intake: Intake
+    queue: str
+    service: str
+    prefetch: int = attrs.field(default=0, validator=_not_negative)
+    acknowledge: Acknowledge = attrs.field(default="after", validator=_acknowledge)
+    on_error: OnError = attrs.field(
+        default="requeue", validator=attrs.validators.in_(("requeue", "reject", "crash"))
+    )
+    backoff_ms: int = attrs.field(default=1_000, validator=_not_negative)
+    concurrency: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.ge(1))
+    )
+    _link: Link = attrs.field(init=False)
+    _buffer: deque[tuple[Push, int]] = attrs.field(factory=deque, init=False)
+    _running: int = attrs.field(default=0, init=False)
+    _slots: int = attrs.field(default=1, init=False)
+    _tries: dict[int, int] = attrs.field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.intake.colour.is_async:
+            self._slots = self.concurrency or UNLIMITED
+        elif (self.concurrency or 1) > 1:
+            raise ValueError("a plain handler runs one message at a time: concurrency must be 1")
+
+    def begin(self) -> None:
+        """Connect and consume."""
+        self._link = Link(
+            self.broker,
+            self.intake.incarnation,
+            (self.queue,),
+            self.service,
+            prefetch=self.prefetch,
+            auto_ack=self.acknowledge == "before",
+            take=self._take,
+            lost=self._lost,
+        )
+        self._link.consume()
+
+    def _take(self, push: Push, cause: int) -> None:
+        self._buffer.append((push, cause))
+        self._next()
+
+    def _next(self) -> None:
+        """Begin to handle what has arrived, as far as there is a free slot."""
+        while self._buffer and self._running < self._slots:
+            push, cause = self._buffer.popleft()
+            seen = self._link.begin(push)
+            if seen is not None:
+                self._running += 1
+                self.intake.take(seen, cause, partial(self._ended, push))
+
+    def _lost(self) -> None:
+        """Come back after a loss: a plain consumer only once its handler has returned."""
+        if not self._running or self.intake.colour.is_async:
+            world = self.broker.world
+            world.after(self.broker.definition.reconnect_ms, self._reconnect)
+
+    def _reconnect(self, _: Any) -> None:
+        if self.intake.incarnation.alive:
+            self._link.reopen()
+
+    def _ended(
+        self, push: Push, message: Message, scope: Scope, error: BaseException | None
+    ) -> None:
+        """Do what the end of a handler leads to."""
+        if error is not None and self.on_error == "crash":
+            self.broker.world.crash(scope.incarnation, "next", cause=scope.cause)
+        elif self.acknowledge == "before":
+            self._free(True)
+        elif error is None:
+            self._tries.pop(push.copy.published, None)
+            self._settle(push, scope, "ack")
+        elif self.on_error == "reject":
+            self._settle(push, scope, "reject")
+        else:
+            self._give_back(push, scope)
+
+    def _give_back(self, push: Push, scope: Scope) -> None:
+        tries = self._tries.get(push.copy.published, 0)
+        self._tries[push.copy.published] = tries + 1
+        if not self.backoff_ms:
+            self._settle(push, scope, "nack")
+            return
+
+        def go(_: Any) -> None:
+            if scope.incarnation.alive:
+                self._settle(push, scope, "nack")
+
+        self.broker.world.after(min(self.backoff_ms << min(tries, 16), BACKOFF_MS_MAX), go)
+
+    def _settle(self, push: Push, scope: Scope, what: Settling) -> None:
+        script = self._link.settle(push, scope, what, requeue=what == "nack")
+        drive_in_kernel(script, self.broker.world, self._free)
+
+    def _free(self, _: bool) -> None:
+        self._running -= 1
+        if not self._link.is_open:
+            self._lost()
+        self._next()
+
+
+class Consumer:
+    """A consumer for a service's own main loop.
+
+    Either asks for one message at a time with `get`, or has them pushed and takes them
+    with `receive` or by iterating. In plain code the methods block; in `async` code each
+    is awaited, and iteration is `async for`.
+
+    After its connection was lost it connects anew by itself, the next time it is asked for
+    a message.
+
+    Args:
+        prefetch: Unacknowledged messages at most, per queue; 0 for no limit.
+        acknowledge: `after`: by calling `ack`. `before`: by the broker, once it is sent.
+    """
+
+    def __init__(
+        self,
+        broker: OpenRabbitMQ,
+        incarnation: Incarnation,
+        queues: tuple[str, ...],
+        decode: Callable[[bytes], Any],
+        *,
+        service: str,
+        prefetch: int = 0,
+        acknowledge: Acknowledge = "after",
+    ) -> None:
+        if not isinstance(prefetch, int) or prefetch < 0:
+            raise ValueError(f"prefetch must be a whole number from 0, not {prefetch!r}")
+        if acknowledge not in ("after", "before"):
+            raise ValueError(f"acknowledge must be 'after' or 'before', not {acknowledge!r}")
+        self._broker = broker
+        self._queues = queues
+        self._decode = decode
+        self._buffer: deque[tuple[Push, int]] = deque()
+        self._pushed = False
+        self._waiting: Resume | None = None
+        self._link = Link(
+            broker,
+            incarnation,
+            queues,
+            service,
+            prefetch=prefetch,
+            auto_ack=acknowledge == "before",
+            take=self._take,
+            lost=self._wake,
+        )
+
+    # ---- asking for messages
+
+    def get(self) -> Any:
+        """Return the next message, or None if there is none (`basic.get`).
+
+        Raises:
+            ConnectionError: The connection was lost before the message came.
+        """
+        if self._pushed:
+            raise InvalidDefinition(
+                "one consumer has messages either pushed (receive, iteration) or asked for (get)"
+            )
+        scope = current_scope(f"{self._broker.name}.get")
+        return scope.colour.drive(self._get(scope), scope)
+
+    def receive(self, timeout_s: float | None = None) -> Any:
+        """Return the next message pushed here; None if `timeout_s` passes first."""
+        scope = current_scope(f"{self._broker.name}.receive")
+        return scope.colour.drive(self._receive(scope, timeout_s), scope)
+
+    def __iter__(self) -> Consumer:
+        return self
+
+    def __next__(self) -> Any:
+        return self.receive()
+
+    def __aiter__(self) -> Consumer:
+        return self
+
+    def __anext__(self) -> Any:
+        return self.receive()
+
+    def _get(self, scope: Scope) -> Script[Delivery | None]:
+        self._rest(scope)
+        yield from self._connected()
+        node = self._broker.node
+        for queue in self._queues:
+            push = node.get(self._link.channel, queue, auto_ack=self._link.auto_ack)
+            if push is not None:
+                break
+        else:
+            return None
+        self._broker.handed_out(push)
+        while not self._buffer:
+            if push.channel.closed_because:
+                raise ConnectionError(f"{self._broker.name}: the connection was lost")
+            yield self._wait
+        return self._hand(scope)
+
+    def _receive(self, scope: Scope, timeout_s: float | None) -> Script[Delivery | None]:
+        world = self._broker.world
+        self._rest(scope)
+        expired = timer = None
+        if timeout_s is not None:
+            expired = _Expired(self, scope)
+            timer = world.timer(round(timeout_s * 1000), expired, None, scope)
+        while True:
+            yield from self._connected()
+            if not self._pushed:
+                self._pushed = True
+                self._link.consume()
+            found = self._hand(scope)
+            if found is not None or (expired is not None and expired.done):
+                if timer is not None:
+                    world.agenda.cancel(timer)
+                return found
+            yield self._wait
+
+    def _connected(self) -> Script[None]:
+        while not self._link.is_open:
+            yield self._broker.definition.reconnect_ms
+            self._link.reopen()
+
+    def _rest(self, scope: Scope) -> None:
+        """Act on nobody's behalf while waiting."""
+        scope.entity = 0
+        scope.hops = 0
+        self._broker.world.in_flight.pop(scope, None)
+
+    def _wait(self, resume: Resume) -> None:
+        self._waiting = resume
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting(None)
+
+    def _take(self, push: Push, cause: int) -> None:
+        self._buffer.append((push, cause))
+        self._wake()
+
+    def _hand(self, scope: Scope) -> Delivery | None:
+        """Return the next message that is still ours, and act on its behalf from now on."""
+        while self._buffer:
+            push, cause = self._buffer.popleft()
+            seen = self._link.begin(push)
+            if seen is None:
+                continue
+            scope.entity = seen.entity
+            scope.hops = seen.hops
+            scope.cause = cause
+            scope.steps = 0
+            scope.world.in_flight[scope] = scope.place
+            return delivery(self._decode, seen, receipt=push)
+        return None
+
+    # ---- settling them
+
+    def ack(self, delivery: Delivery, *, multiple: bool = False) -> Any:
+        """Acknowledge a message; with `multiple` also all that came before it.
+
+        Nobody answers an acknowledgement: one that is lost is not noticed here.
+
+        Raises:
+            ChannelClosed: Its channel is closed already, or is closed now because the
+                message was settled before: it has been requeued, or is somebody else's.
+        """
+        return self._settle(delivery, "ack", requeue=False, multiple=multiple)
+
+    def nack(self, delivery: Delivery, *, requeue: bool = True, multiple: bool = False) -> Any:
+        """Give a message back, or (`requeue=False`) dead-letter it.
+
+        Raises:
+            ChannelClosed: See `ack`.
+        """
+        return self._settle(delivery, "nack", requeue=requeue, multiple=multiple)
+
+    def reject(self, delivery: Delivery, *, requeue: bool = True) -> Any:
+        """Give a message back as failed, or (`requeue=False`) dead-letter it.
+
+        Raises:
+            ChannelClosed: See `ack`.
+        """
+        return self._settle(delivery, "reject", requeue=requeue, multiple=False)
+
+    def _settle(self, delivery: Delivery, what: Settling, *, requeue: bool, multiple: bool) -> Any:
+        push = getattr(delivery, "receipt", None)
+        if not isinstance(push, Push):
+            raise InvalidDefinition(f"{what} takes what get() or receive() gave, not {delivery!r}")
+        scope = current_scope(f"{self._broker.name}.{what}")
+        script = self._settling(push, scope, what, requeue, multiple)
+        return scope.colour.drive(script, scope)
+
+    def _settling(
+        self, push: Push, scope: Scope, what: Settling, requeue: bool, multiple: bool
+    ) -> Script[None]:
+        done = yield from self._link.settle(push, scope, what, requeue=requeue, multiple=multiple)
+        if not done:
+            raise ChannelClosed(f"{scope.place}/{self._broker.name}.{what}: message requeued")
+
+
+class _Expired:
+    """Wakes a consumer whose patience is over. Nothing has changed by that."""
+
+    __slots__ = ("consumer", "done", "scope")
+
+    def __init__(self, consumer: Consumer, scope: Scope) -> None:
+        self.consumer = consumer
+        self.scope = scope
+        self.done = False
+
+    def __call__(self, _: Any) -> None:
+        self.done = True
+        self.scope.woke_at = self.scope.world.effects
+        self.consumer._wake()
