@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import attrs
 
 from chaosharness.campaign import Campaign, Coverage, Result, Standing, Trouble
-from chaosharness.checkers import Evidence, Property
+from chaosharness.checkers import Evidence, Property, assumed
 from chaosharness.checkers.property import violation_class
 from chaosharness.counterexample import Counterexample, items_for
 from chaosharness.errors import InvalidDefinition, PropertyViolated
@@ -68,7 +68,8 @@ def explore(
 
     Args:
         system: The system.
-        properties: The claims; what the system claims by default.
+        properties: The claims. By default what the system claims; where it claims nothing,
+            what can be assumed of any system (`checkers.assumed`).
         items: The workload; the examples of the entry by default.
         faults_max: Faults in one schedule, at most.
         runs_max: Runs, without those that shrink.
@@ -145,12 +146,14 @@ def _planner(
 
 
 def _claims(system: System, properties: Iterable[Property] | None) -> tuple[Property, ...]:
-    """Return the properties to judge.
+    """Return the properties to judge: given, or claimed, or else those assumed of any system.
 
     Raises:
         InvalidDefinition: One is no property, or two have one name.
     """
-    claims = tuple(system.properties if properties is None else properties)
+    if properties is None:
+        properties = system.properties or assumed(system)
+    claims = tuple(properties)
     names = set()
     for one in claims:
         if not isinstance(one, Property):
@@ -389,7 +392,7 @@ def smallest(
 
     Args:
         system: The system.
-        property: The claim; by default, whatever the system claims.
+        property: The claim; by default as for `explore`.
         items: The workload; the examples of the entry by default.
         faults_max: Faults in one schedule, at most.
         runs_max: Runs, without those that shrink.
@@ -398,7 +401,7 @@ def smallest(
     """
     campaign = explore(
         system,
-        properties=_some(system, None if property is None else [property]),
+        properties=None if property is None else [property],
         items=items,
         faults_max=faults_max,
         runs_max=runs_max,
@@ -430,7 +433,7 @@ def check(
     Warns:
         UserWarning: The budget was spent before every schedule was run.
     """
-    chosen = _some(system, properties)
+    chosen = _claims(system, properties)
     campaign = explore(
         system,
         properties=chosen,
@@ -458,17 +461,6 @@ def check(
             "Raise runs_max, or lower faults_max.",
             stacklevel=2,
         )
-
-
-def _some(system: System, properties: Iterable[Property] | None) -> tuple[Property, ...]:
-    """Return the properties to judge, at least one."""
-    claims = _claims(system, properties)
-    if not claims:
-        raise InvalidDefinition(
-            f"system {system.name!r} claims nothing: say what it promises with "
-            f"{system.name}.claim(...), or pass properties=[...]"
-        )
-    return claims
 
 
 def _violation(

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import attrs
 
-from chaosharness.checkers import Finding, Property
-from chaosharness.counterexample import Counterexample, items_for
+from chaosharness.checkers import Finding, Property, assumed
+from chaosharness.counterexample import Counterexample, claimed, items_for
 from chaosharness.errors import IllegalFault, InvalidSchedule, Nondeterminism
 from chaosharness.faults import Fault
 from chaosharness.search.determinism import compare
@@ -78,12 +78,13 @@ def replay(
         counterexample: A counterexample, or the file that holds one.
         system: The system; by default, what the file's target names.
         property: What it broke; by default, the system's claim of that name.
-        properties: What else to judge; what the system claims by default.
+        properties: What else to judge; what the system claims by default, or what can be
+            assumed of it.
 
     Raises:
-        InvalidSchedule: The file cannot be read, is for another system, names no target,
-            or a property that the system does not claim.
-        InvalidDefinition: The target does not import.
+        InvalidSchedule: The file cannot be read, is for another system, or names no target.
+        InvalidDefinition: The target does not import, or the system claims no property of
+            that name any more.
     """
     found = load(counterexample) if isinstance(counterexample, Path | str) else counterexample
     if system is None:
@@ -92,8 +93,11 @@ def replay(
         raise InvalidSchedule(
             f"this counterexample was made for system {found.system!r}, not {system.name!r}"
         )
-    others = tuple(system.properties if properties is None else properties)
-    property = property or _named(found.property, others, system)
+    if properties is None:
+        properties = system.properties or assumed(system)
+    others = tuple(properties)
+    named = (one for one in others if one.name == found.property)
+    property = property or next(named, None) or claimed(system, found.property)
     items = items_for(system, found.items)
     try:
         run = system.run(items, found.schedule)
@@ -115,17 +119,6 @@ def _system_of(found: Counterexample) -> System:
             "it: replay(counterexample, system)"
         )
     return load_target(found.target)
-
-
-def _named(name: str, properties: tuple[Property, ...], system: System) -> Property:
-    for one in properties:
-        if one.name == name:
-            return one
-    known = ", ".join(repr(one.name) for one in properties) or "none"
-    raise InvalidSchedule(
-        f"system {system.name!r} has no property named {name!r} any more; it claims: {known}. "
-        "Was it renamed? Pass it: replay(counterexample, system, property=...)"
-    )
 
 
 def _judged(

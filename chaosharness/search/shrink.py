@@ -19,7 +19,7 @@ from chaosharness.faults import Fault
 from chaosharness.kernel.history import History
 from chaosharness.schedule import Schedule
 from chaosharness.search.determinism import compare
-from chaosharness.search.sites import MILDNESS, option_of, searched, variants
+from chaosharness.search.sites import searched, severity, variants
 from chaosharness.system import Run, System
 
 RUNS_MAX: Final = 60
@@ -183,7 +183,7 @@ class Shrinker:
 
         def relevance(fault: Fault) -> tuple[Any, ...]:
             other = bool(entity) and fault.site.entity != entity
-            return (other, MILDNESS[type(fault)], option_of(fault), fault.site)
+            return (other, severity(fault), fault.site)
 
         self.workload = workload
         self.faults = tuple(sorted(trial.struck, key=relevance))
@@ -210,6 +210,9 @@ class Shrinker:
         if len(self.faults) > 2:
             pairs = combinations(pool, 2)
             any(self._try(pair) for pair in islice(pairs, _PAIRS_MAX))
+        if len(self.faults) > 1:
+            severer = [one for fault in self.faults for one in _severer(fault)]
+            any(self._try((one,)) for one in severer)
 
     def _halve(self) -> None:
         """Try the half that has to do with the finding, then the other."""
@@ -244,7 +247,9 @@ class Shrinker:
         """Take away, one at a time, what is not needed; say whether it was all checked."""
         again = True
         while again and self.lab.runs < _HARD_LIMIT:
-            again = any(self._try(without(self.faults, fault)) for fault in self.faults)
+            again = any(
+                self._try(fewer) for fault in self.faults for fewer in _less(self.faults, fault)
+            )
         return not again
 
     # ---- the workload
@@ -294,7 +299,7 @@ class Shrinker:
     @property
     def _reserve(self) -> int:
         """Runs to leave for the end: without each fault, and once more as it is."""
-        return len(self.faults) + 1
+        return 2 * len(self.faults) + 1
 
     def _simplest_faults(self) -> None:
         """Try milder and earlier faults in place of each, until none will do."""
@@ -316,11 +321,10 @@ class Shrinker:
         if surface is None:
             return
         kinds = {*searched(site.operation, surface, site.phase), type(fault)}
-        rank = (MILDNESS[type(fault)], option_of(fault))
-        for kind in sorted(kinds, key=MILDNESS.__getitem__):
-            for one in variants(kind, site):
-                if (MILDNESS[kind], option_of(one)) < rank:
-                    yield one
+        others = [one for kind in kinds for one in variants(kind, site)]
+        for one in sorted(others, key=severity):
+            if severity(one) < severity(fault):
+                yield one
         for attempt in range(1, min(site.attempt, 4)):
             yield attrs.evolve(fault, site=attrs.evolve(site, attempt=attempt))
         for entity in range(1, site.entity):
@@ -335,6 +339,26 @@ class Shrinker:
         trial = lab.trial(self.workload, self.faults)
         again = lab.execute(self.workload, self.faults)
         compare(trial.run.history, again.history, schedule=repr(Schedule(self.faults)))
+
+
+def _less(faults: Faults, fault: Fault) -> Iterator[Faults]:
+    """Yield the faults less one; then so that a second attempt becomes the first for lack of it."""
+    fewer = without(faults, fault)
+    yield fewer
+    sooner = tuple(
+        attrs.evolve(one, site=attrs.evolve(one.site, attempt=one.site.attempt - 1))
+        if one.site.attempt > 1 and one.site.entity == fault.site.entity
+        else one
+        for one in fewer
+    )
+    if sooner != fewer:
+        yield sooner
+
+
+def _severer(fault: Fault) -> tuple[Fault, ...]:
+    """Return the fault with each more severe value of its option, the most severe first."""
+    same = variants(type(fault), fault.site)
+    return tuple(one for one in reversed(same) if severity(one) > severity(fault))
 
 
 def without(faults: Faults, fault: Fault) -> Faults:
@@ -360,6 +384,7 @@ def _written_up(
         found_after=found_after,
         shrunk_in=lab.runs,
         passing=_nearest(lab, shrinker, run.history),
+        assumption=lab.property.assumption,
     )
 
 

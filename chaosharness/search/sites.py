@@ -101,7 +101,7 @@ class Catalogue:
         site = fault.site
         position = self._positions.get((site.operation, site.entity), len(self._positions))
         late = site.phase == "after"
-        return (option_of(fault), MILDNESS[type(fault)], site.entity, position, site.attempt, late)
+        return (*severity(fault), site.entity, position, site.attempt, late)
 
     def cells(self) -> tuple[dict[Cell, int], frozenset[Cell]]:
         """Return the table of operations against kinds, and what need not be searched."""
@@ -149,6 +149,11 @@ def option_of(fault: Fault) -> int:
     options = fault.options
     value = fault.option
     return options.index(value) if value in options else len(options)
+
+
+def severity(fault: Fault) -> tuple[int, int]:
+    """Return how severe a fault is, to be compared: first by its option, then by its kind."""
+    return (option_of(fault), MILDNESS[type(fault)])
 
 
 def name_of(kind: type[Fault]) -> str:
