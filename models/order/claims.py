@@ -1,0 +1,77 @@
+"""What the order flow promises, whoever looks at it."""
+
+from __future__ import annotations
+
+from chaosharness import (
+    Books,
+    Event,
+    Property,
+    announced,
+    compensation_complete,
+    conserved,
+    every_saga_settles,
+    idempotent,
+    joins_complete,
+    never_charged_twice,
+    never_compensates_what_did_not_happen,
+    never_stuck,
+    never_twice,
+    no_event_cycle,
+    no_ghost_event,
+    nothing_acknowledged_lost,
+    order_per_key,
+    poison_blocks_nobody,
+    unhandled_exceptions_block_nobody,
+)
+from models.order.inventory import PIECES
+
+
+def claims() -> tuple[Property, ...]:
+    """Return the claims, the ones that customers care about first."""
+    return (
+        never_charged_twice("bank"),
+        conserved("money", shipped=shipped_cents, charged=charged_cents),
+        conserved("stock", at_first=sum(PIECES.values()), left_and_shipped=left_and_shipped),
+        every_saga_settles(states=order_states, settled=("shipped", "cancelled")),
+        never_compensates_what_did_not_happen({"charge": "refund"}),
+        compensation_complete({"charge": "refund"}, when=is_cancellation),
+        joins_complete(["paid", "reserved"], "confirmed", or_else="rejected"),
+        announced("order-db", "orders", "orders"),
+        announced("payment-db", "charges", "paid", key="order_id"),
+        no_ghost_event(),
+        nothing_acknowledged_lost(),
+        order_per_key("orders"),
+        poison_blocks_nobody(),
+        unhandled_exceptions_block_nobody(),
+        never_twice("courier", "book"),
+        never_twice("mail", "send", key="message_id"),
+        no_event_cycle(),
+        never_stuck(),
+        idempotent(),
+    )
+
+
+def order_states(books: Books) -> dict[str, str]:
+    """Return what became of each order."""
+    return books.column("order-db", "orders", by="id", of="status")
+
+
+def shipped_cents(books: Books) -> dict[str, int]:
+    """Return what the customers owe: shipped orders only."""
+    return books.sums("order-db", "orders", by="id", of="cents", status="shipped")
+
+
+def charged_cents(books: Books) -> dict[str, int]:
+    """Return what the customers paid, refunds subtracted."""
+    return books.net_charges("bank")
+
+
+def left_and_shipped(books: Books) -> int:
+    """Return how many pieces there are in stock and at customers."""
+    left: int = sum(row["pieces"] for row in books.rows("stock-db", "stock"))
+    return left + len(books.ledger("courier", "book"))
+
+
+def is_cancellation(event: Event) -> bool:
+    """Say whether an event means that what was done for its order must be undone."""
+    return event.kind == "publish" and b'"cancelled"' in event.data["value"]
