@@ -110,7 +110,7 @@ def tables_of(holdings: Mapping[str, Any]) -> Iterator[tuple[str, list[Row]]]:
 
 def values_of(holdings: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what a key-value store holds."""
-    values = holdings.get("values")
+    values = holdings.get("items")
     return values if isinstance(values, Mapping) else holdings
 
 

@@ -36,23 +36,26 @@ def nothing_acknowledged_lost(*, ignore: Any = ()) -> Property:
     def judge(evidence: Evidence) -> list[Finding]:
         reading = read(evidence.history)
         found: list[Finding] = []
-        for sent, group in _readings(reading, ignored):
+        for sent, group in _readings(reading, ignored, read(evidence.calm())):
             if reading.ended(sent, group) < 0:
                 found += _lost(evidence, reading, sent, group)
         return found
 
     def tested(evidence: Evidence) -> bool:
         reading = read(evidence.history)
-        return reading.quiet and any(True for _ in _readings(reading, ignored))
+        calm = read(evidence.calm())
+        return reading.quiet and any(True for _ in _readings(reading, ignored, calm))
 
     return Property("nothing acknowledged is lost", judge, "eventually", tested=tested)
 
 
-def _readings(reading: Reading, ignored: frozenset[str]) -> Iterator[tuple[Sent, str]]:
+def _readings(
+    reading: Reading, ignored: frozenset[str], calm: Reading | None = None
+) -> Iterator[tuple[Sent, str]]:
     """Yield each message with each group that reads it, poison and the ignored left out."""
     for sent in reading.sent.values():
         if not sent.poison and sent.topic not in ignored:
-            for group in reading.readers_of(sent):
+            for group in reading.readers_of(sent, calm):
                 if group not in ignored:
                     yield sent, group
 
@@ -61,6 +64,10 @@ def _lost(evidence: Evidence, reading: Reading, sent: Sent, group: str) -> Itera
     """Yield a finding if a message that no handler is done with is lost to a group."""
     deliveries = reading.pairs.get((sent.index, group), [])
     acked = reading.acked(sent, group)
+    if (sent.index, group) in reading.dropped:
+        index, reason = reading.dropped[sent.index, group]
+        yield _loss(sent, group, f"was dropped ({reason}), with nowhere to put it, by", [], index)
+        return
     by_handler = group in reading.handlers_of() or group in read(evidence.calm()).handlers_of()
     if not deliveries:
         if reading.quiet:
@@ -86,8 +93,8 @@ def _why(last: Handed, *, acked: bool) -> str:
     return "was neither handled nor dead-lettered by"
 
 
-def _loss(sent: Sent, group: str, why: str, deliveries: list[Handed]) -> Finding:
-    events = [sent.index, *(handed.index for handed in deliveries)]
+def _loss(sent: Sent, group: str, why: str, deliveries: list[Handed], *more: int) -> Finding:
+    events = [sent.index, *more, *(handed.index for handed in deliveries)]
     events += [
         index
         for handed in deliveries
@@ -309,7 +316,8 @@ def no_event_cycle(*, turns_max: int = 10) -> Property:
     """Claim that events do not go round in circles.
 
     A saga may pass one operation several times on its way; events that go in a circle
-    pass it without end. What counts is how often an operation is among its own causes.
+    pass it without end. What counts is how often an operation is among its own causes,
+    from message to message: a loop that publishes again and again is no circle.
 
     Args:
         turns_max: How often one operation may follow from itself.
@@ -321,14 +329,15 @@ def no_event_cycle(*, turns_max: int = 10) -> Property:
     def judge(evidence: Evidence) -> list[Finding]:
         history = evidence.history
         raw = history.raw
-        turns: dict[int, dict[str, int]] = {}
+        turns: dict[int, dict[str, int]] = {}  # on the way to what the same code does next
+        sent: dict[int, dict[str, int]] = {}  # on the way to what a message leads to
         for index, (_, kind, _, operation, entity, _, cause, _) in enumerate(raw):
-            passed = turns.get(cause, {})
+            passed = (sent if kind == "deliver" else turns).get(cause, {})
             if kind == "publish" and operation:
                 count = passed.get(operation, 0) + 1
                 if count > turns_max:
                     return [_circle(history, index, operation, entity, count)]
-                passed = {**passed, operation: count}
+                sent[index] = {**passed, operation: count}
             if passed:
                 turns[index] = passed
         return []

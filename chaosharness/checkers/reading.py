@@ -5,7 +5,7 @@ One pass, made once per history and shared by the properties that ask.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ class Sent:
 
     Attributes:
         index: Its `publish` event: what brokers and other events call it by.
+        queues: Where the broker put a copy of it; None for a log that groups read.
         poison: Whether a fault made it: it is nobody's loss.
     """
 
@@ -41,6 +42,7 @@ class Sent:
     log_partition: int
     offset: int
     value: Any
+    queues: tuple[str, ...] | None
     poison: bool
 
     def __str__(self) -> str:
@@ -61,7 +63,6 @@ class Handed:
         raised: The last time the handler raised, likewise.
         error: What it raised.
         acked: The acknowledgement, likewise.
-        dead: The dead-lettering, likewise.
         cut: The crash that struck in the middle of it, likewise.
         waiting: Whether the last thing it did was to wait for an answer or a timer.
         work: Operations of what it did that counts, in order.
@@ -75,7 +76,6 @@ class Handed:
     raised: int = -1
     error: str = ""
     acked: int = -1
-    dead: int = -1
     cut: int = -1
     waiting: bool = False
     work: list[str] = attrs.field(factory=list)
@@ -88,7 +88,9 @@ class Reading:
         roots: For each event, where the piece of work began that it belongs to.
         sent: The messages, by their `publish` event.
         handed: The deliveries, by their `deliver` event.
-        readers: The consumer groups or queues that each `(broker, topic)` is read by.
+        dropped: Messages that a queue let go of, dead-lettered to nowhere, with the reason.
+        readers: The consumer groups that each `(broker, topic)` is read by.
+        consumed: Each `(broker, queue)` that somebody was handed a message of.
         verdict: How the run ended: `quiet` is the good one.
         reason: Who is to blame where it is not.
     """
@@ -96,7 +98,9 @@ class Reading:
     __slots__ = (
         "_committed",
         "_last",
+        "consumed",
         "dead",
+        "dropped",
         "handed",
         "pairs",
         "readers",
@@ -112,7 +116,9 @@ class Reading:
         self.handed: dict[int, Handed] = {}
         self.pairs: dict[tuple[int, str], list[Handed]] = {}
         self.readers: dict[tuple[str, str], dict[str, None]] = {}
+        self.consumed: set[tuple[str, str]] = set()
         self.dead: dict[tuple[int, str], int] = {}
+        self.dropped: dict[tuple[int, str], tuple[int, str]] = {}
         self.verdict = "quiet"
         self.reason = ""
         self._committed: dict[tuple[str, str, str, int], int] = {}
@@ -138,7 +144,7 @@ class Reading:
             case "rebalance":
                 self._bind(actor, data)
             case "ack":
-                self._ack(index, actor, operation, data)
+                self._ack(index, root, actor, operation, data)
             case "dead":
                 self._bury(index, root, data)
             case "end":
@@ -151,12 +157,14 @@ class Reading:
         sent = self.sent.get(data["message"])
         if sent is None:
             return  # not in this excerpt of a history
-        group = data.get("group") or data.get("queue") or data["to"]
-        handed = Handed(index, sent, group, data["to"])
+        handed = Handed(index, sent, data["group"], data["to"])
         self.handed[index] = handed
-        self.pairs.setdefault((sent.index, group), []).append(handed)
-        self.readers.setdefault((broker, sent.topic), {})[group] = None
+        self.pairs.setdefault((sent.index, handed.group), []).append(handed)
         self._last[sent.index, handed.to] = handed
+        if sent.queues is None:
+            self.readers.setdefault((broker, sent.topic), {})[handed.group] = None
+        else:
+            self.consumed.add((broker, handed.group))
 
     def _bind(self, broker: str, data: Mapping[str, Any]) -> None:
         for places in data["members"].values():
@@ -164,14 +172,18 @@ class Reading:
                 topic = place[: place.rindex("[")]
                 self.readers.setdefault((broker, topic), {})[data["group"]] = None
 
-    def _ack(self, index: int, actor: str, operation: str, data: Mapping[str, Any]) -> None:
+    def _ack(
+        self, index: int, root: int, actor: str, operation: str, data: Mapping[str, Any]
+    ) -> None:
         message = data.get("message")
         if message is None:  # a consumer's commit of all that it was handed
             for handed in self.handed.values():
                 if handed.to == actor and f"/{handed.sent.broker}." in operation:
                     self._settle(handed, index)
             return
-        found = self._last.get((message, actor))
+        found = self.handed.get(root)  # where the broker acknowledges, or a handler's offset is
+        if found is None or found.sent.index != message:
+            found = self._last.get((message, actor))
         if found is not None:
             self._settle(found, index)
 
@@ -183,9 +195,16 @@ class Reading:
         self._committed[place] = max(self._committed.get(place, -1), sent.offset)
 
     def _bury(self, index: int, root: int, data: Mapping[str, Any]) -> None:
+        message = data.get("message", -1)
         handed = self.handed.get(root)
-        group = handed.group if handed else data.get("group") or data.get("queue") or ""
-        self.dead[data.get("message", -1), group] = index
+        if handed is not None and handed.sent.index == message:
+            group = handed.group
+        else:
+            group = data.get("queue", "")
+        if data.get("to"):
+            self.dead[message, group] = index
+        else:
+            self.dropped[message, group] = (index, str(data.get("reason", "")))
 
     def _follow(self, handed: Handed, index: int, raw: RawEvent) -> None:
         """Take note of an event that a delivery led to."""
@@ -203,17 +222,29 @@ class Reading:
                 handed.error = data["error"]
             case "crash":
                 handed.cut = index
-            case "dead":
-                handed.dead = index
 
     # ---- questions
 
-    def readers_of(self, sent: Sent) -> Iterator[str]:
-        """Yield the consumer groups or queues that read a message's topic."""
-        yield from self.readers.get((sent.broker, sent.topic), ())
+    def readers_of(self, sent: Sent, calm: Reading | None = None) -> list[str]:
+        """Return the consumer groups that read a message's topic, or its queues that are read.
+
+        A queue that nobody was handed a message of, here or in the calm run, is not read:
+        it is where messages are put aside, or wait for their time.
+        """
+        readings = (self,) if calm is None else (self, calm)
+        if sent.queues is not None:
+            read_queues = {place for one in readings for place in one.consumed}
+            return [queue for queue in sent.queues if (sent.broker, queue) in read_queues]
+        place = (sent.broker, sent.topic)
+        return [*dict.fromkeys(group for one in readings for group in one.readers.get(place, ()))]
 
     def acked(self, sent: Sent, group: str) -> bool:
-        """Say whether a group will not be given a message again: it, or a later one, is acked."""
+        """Say whether a group or queue will not hand out a message again.
+
+        In a log, a later offset of its log partition speaks for it.
+        """
+        if sent.queues is not None:
+            return any(one.acked >= 0 for one in self.pairs.get((sent.index, group), ()))
         place = (sent.broker, group, sent.topic, sent.log_partition)
         return self._committed.get(place, -1) >= sent.offset
 
@@ -225,8 +256,6 @@ class Reading:
         for handed in self.pairs.get((sent.index, group), ()):
             if handed.handled >= 0:
                 return handed.handled
-            if handed.dead >= 0:
-                return handed.dead
         return self.dead.get((sent.index, group), -1)
 
     def handlers_of(self) -> set[str]:
@@ -238,8 +267,14 @@ class Reading:
         }
 
 
+def is_poison(value: Any) -> bool:
+    """Say whether a payload is one that a `Poison` fault put there."""
+    return isinstance(value, bytes | str) and value in _POISON_BODIES
+
+
 def _sent(index: int, entity: int, data: Mapping[str, Any]) -> Sent:
     value = data.get("value")
+    queues = data.get("queues")
     return Sent(
         index,
         data.get("broker", ""),
@@ -249,7 +284,8 @@ def _sent(index: int, entity: int, data: Mapping[str, Any]) -> Sent:
         data.get("partition", 0),
         data.get("offset", index),
         value,
-        isinstance(value, bytes | str) and value in _POISON_BODIES,
+        None if queues is None else tuple(queues),
+        is_poison(value),
     )
 
 

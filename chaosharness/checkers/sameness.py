@@ -78,10 +78,12 @@ class Row:
 
 
 def shown(value: Any) -> str:
-    """Spell a masked value: tuples of pairs are nested objects."""
-    if isinstance(value, tuple):
-        return f"({', '.join(map(shown, value))})"
-    return repr(value)
+    """Spell a masked value: a tuple of pairs was a mapping."""
+    if not isinstance(value, tuple):
+        return repr(value)
+    if all(isinstance(one, tuple) and len(one) == 2 and isinstance(one[0], str) for one in value):
+        return f"{{{', '.join(f'{name}: {shown(one)}' for name, one in value)}}}"
+    return f"[{', '.join(map(shown, value))}]"
 
 
 Place = tuple[str, str]
@@ -115,7 +117,7 @@ def outcome(history: History, ignore: frozenset[str] = frozenset()) -> Outcome:
     tables: dict[Place, Counter[Row]] = {}
     ledgers: dict[int, dict[Place, Counter[Row]]] = {}
     branches: dict[int, set[Any]] = {}
-    for event in history.of("effect", "publish", "note", "dead", "write", "state"):
+    for event in history.of("effect", "publish", "note", "dead", "write", "commit", "state"):
         match event.kind:
             case "state":
                 tables |= _tables(event, ignore)
@@ -171,8 +173,8 @@ def _said(event: Event, ignore: frozenset[str]) -> tuple[Any, ...]:
     if event.kind == "publish":
         said = texts(mask(event.data.get("value"), "", ignore))
         return (event.kind, event.operation, event.data.get("topic"), frozenset(said))
-    if event.kind == "write":
-        return (event.kind, event.operation.partition("/")[0])
+    if event.kind in ("write", "commit"):
+        return ("wrote", event.operation.partition("/")[0])
     return (event.kind, event.data.get("what"))
 
 
@@ -223,7 +225,9 @@ def _words(
     owner, table = place
     if table == LEDGER:
         row = (more or less)[0]
-        return f"{owner} did ({row}) {often(after[row])}, in the calm run {often(before[row])}"
+        (_, method), *arguments = row.columns
+        what = f"{method}({Row(tuple(arguments))})"
+        return f"{owner} did {what} {often(after[row])}, in the calm run {often(before[row])}"
     where = f"{owner}.{table}" if table else owner
     if more and less:
         new, old = min(

@@ -1,0 +1,104 @@
+"""Final rows and ledgers, and that they balance."""
+
+import pytest
+
+from chaosharness.checkers import Books, Finding, conserved
+from chaosharness.errors import InvalidDefinition
+from tests.checkers.tales import Tale, is_tested, judge
+
+
+def shop() -> Tale:
+    tale = Tale()
+    tale.charge("o1", 500)
+    tale.charge("o2", 700, entity=2)
+    tale.refund("o2", 700, entity=2)
+    rows = [
+        {"id": "o1", "cents": 500, "status": "paid"},
+        {"id": "o2", "cents": 700, "status": "cancelled"},
+    ]
+    tale.holds("db", orders=rows, stock=[{"sku": "tea", "left": 8}])
+    tale.add("state", "cache", entity=0, items={"stock:tea": 9})
+    return tale
+
+
+def paid(books):
+    return books.sums("db", "orders", by="id", of="cents", status="paid")
+
+
+def charged(books):
+    return books.net_charges("bank")
+
+
+def test_books_show_rows_values_and_ledgers():
+    books = Books(shop().history)
+    assert [row["left"] for row in books.rows("db", "stock")] == [8]
+    assert books.values("cache") == {"stock:tea": 9}
+    assert books.column("db", "orders", by="id", of="status") == {"o1": "paid", "o2": "cancelled"}
+    assert paid(books) == {"o1": 500}
+    assert charged(books) == {"o1": 500, "o2": 0}
+    assert [entry["cents"] for entry in books.ledger("bank", "refund")] == [700]
+
+
+def test_what_is_not_there_is_said_plainly():
+    books = Books(shop().history)
+    with pytest.raises(InvalidDefinition, match="no table 'order'; it has: orders, stock"):
+        books.rows("db", "order")
+    with pytest.raises(InvalidDefinition, match="nothing of a store 'bd'; stores are: db, cache"):
+        books.rows("bd", "orders")
+
+
+def test_money_that_adds_up_is_right():
+    one = conserved("money", paid=paid, charged=charged)
+    tale = shop()
+    assert judge(one, tale.end()) == []
+    assert is_tested(one, tale)
+
+
+def test_money_that_does_not_add_up_is_found():
+    tale = shop()
+    tale.charge("o1", 500)
+    [finding] = judge(conserved("money", paid=paid, charged=charged), tale.end())
+    assert finding == Finding(
+        "money of o1 does not add up: paid 500, charged 1000",
+        (0, 3, 4, 5),
+        1,
+        {"key": "o1", "paid": 500, "charged": 1000},
+    )
+
+
+def test_a_key_that_one_side_lacks_counts_as_nothing():
+    tale = shop()
+    tale.charge("o3", 20, entity=3)
+    [finding] = judge(conserved("money", paid=paid, charged=charged), tale.end())
+    assert finding.summary == "money of o3 does not add up: paid 0, charged 20"
+
+
+def test_numbers_and_constants_can_be_sides():
+    def left(books):
+        return sum(row["left"] for row in books.rows("db", "stock"))
+
+    tale = shop()
+    tale.end()
+    assert judge(conserved("stock", initially=8, left=left), tale) == []
+    [finding] = judge(conserved("stock", initially_there=9, left=left), tale)
+    assert finding.summary == "stock does not add up: initially there 9, left 8"
+
+
+def test_a_single_side_is_no_claim():
+    with pytest.raises(InvalidDefinition, match="two sides"):
+        conserved("money", paid=paid)
+
+
+def test_a_run_that_did_not_come_to_rest_is_not_judged():
+    tale = shop()
+    tale.charge("o1", 500)
+    tale.end("stuck", "somebody waits")
+    one = conserved("money", paid=paid, charged=charged)
+    assert judge(one, tale) == []
+    assert not is_tested(one, tale)
+
+
+def test_nothing_anywhere_tests_nothing():
+    tale = Tale()
+    tale.holds("db", orders=[])
+    assert not is_tested(conserved("money", paid=paid, charged=charged), tale.end())
