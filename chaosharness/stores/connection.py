@@ -1,0 +1,478 @@
+"""The connection that user code gets: an ordinary `sqlite3.Connection`, whose statements
+pass ports.
+
+What runs is SQLite itself. Ours are the sites, the faults of a commit, and that a lock is
+waited for in virtual time (see `locks`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers.port import NOTE, READ, WRITE, Surface, careful, current_scope
+from chaosharness.kernel.scope import Scope
+from chaosharness.stores.locks import (
+    RESETTABLE,
+    Effect,
+    How,
+    LockingConnection,
+    an_error,
+    count_changes,
+    get_isolation,
+    set_isolation,
+)
+from chaosharness.stores.parameters import shown
+from chaosharness.stores.statement import Statement, split
+
+HARMLESS: Final = frozenset({"schema_version", "user_version", "application_id"})
+"""Pragmas that belong to the database, and leave nothing behind in a connection."""
+
+_make_cursor: Final = sqlite3.Connection.cursor
+_execute: Final = sqlite3.Cursor.execute
+_executemany: Final = sqlite3.Cursor.executemany
+_plain_commit: Final = sqlite3.Connection.commit
+_plain_rollback: Final = sqlite3.Connection.rollback
+
+Finish = Callable[[Any], object]
+
+
+class Cursor(sqlite3.Cursor):
+    """An ordinary cursor. Its statements pass the ports of its connection."""
+
+    __slots__ = ("home",)
+
+    home: Connection
+
+    @property
+    def connection(self) -> Connection:
+        """The connection this cursor was made by, wherever it reads just now."""
+        return self.home
+
+    def execute(self, sql: str, parameters: Any = (), /) -> Cursor:
+        """Run one statement."""
+        self.home.pass_port(_execute, self, sql, parameters)
+        return self
+
+    def executemany(self, sql: str, parameters: Any, /) -> Cursor:
+        """Run one statement for each set of parameters."""
+        self.home.pass_port(_executemany, self, sql, list(parameters))
+        return self
+
+    def executescript(self, sql: str, /) -> Cursor:
+        """Commit, then run statements one by one, each committed by itself."""
+        self.home.run_script(self, sql)
+        return self
+
+
+class Connection(LockingConnection):
+    """An ordinary `sqlite3.Connection` to a store of the system under test.
+
+    Not modelled: `sqlite3.Cursor(connection)` built by hand, `blobopen`, and `backup` onto
+    this connection go past the ports.
+    """
+
+    __slots__ = ()
+
+    def cursor(self, factory: Any = None) -> Any:
+        """Return a cursor; of this class, if one is given."""
+        made = _make_cursor(self, Cursor if factory is None else with_ports(factory))
+        made.home = self
+        return made
+
+    def execute(self, sql: str, parameters: Any = (), /) -> Cursor:
+        """Run one statement with a new cursor; return it."""
+        cursor = _make_cursor(self, Cursor)
+        cursor.home = self
+        self.pass_port(_execute, cursor, sql, parameters)
+        return cursor
+
+    def executemany(self, sql: str, parameters: Any, /) -> Cursor:
+        """Run one statement for each set of parameters, with a new cursor; return it."""
+        cursor: Cursor = self.cursor()
+        return cursor.executemany(sql, parameters)
+
+    def executescript(self, sql: str, /) -> Cursor:
+        """Run a script with a new cursor; return it."""
+        cursor: Cursor = self.cursor()
+        return cursor.executescript(sql)
+
+    def commit(self) -> None:
+        """Commit the open transaction, if there is one."""
+        if self.in_transaction:
+            if self._touched or count_changes(self) != self._committed:
+                store = self._store
+                self._pass(store.committing, self._commit, _plain_commit, store.surface)
+            else:
+                super().commit()
+                self.ended()
+
+    def rollback(self) -> None:
+        """Undo the open transaction, if there is one."""
+        if self.in_transaction:
+            if self._touched or count_changes(self) != self._committed:
+                self._pass(self._store.rolling_back, self._undo, _plain_rollback, READ)
+            else:
+                super().rollback()
+                self.ended()
+
+    def close(self) -> None:
+        """Close the connection; what is not committed is undone."""
+        if not self._shut:
+            self.abandon("connection closed")
+            self._shut = True
+        super().close()
+
+    def __exit__(self, kind: Any, error: Any, trace: Any, /) -> Any:
+        if kind is not None:
+            self.rollback()
+            return False
+        try:
+            self.commit()
+        except BaseException:
+            self.rollback()
+            raise
+        return False
+
+    # ---- what is configured
+
+    @property
+    def total_changes(self) -> int:
+        """Rows changed through this connection since it was made."""
+        return count_changes(self) - self._zero
+
+    @property
+    def isolation_level(self) -> Any:
+        """How sqlite3 opens transactions by itself; None: it does not."""
+        return get_isolation(self)
+
+    @isolation_level.setter
+    def isolation_level(self, level: Any) -> None:
+        if level is None:
+            self.commit()
+        set_isolation(self, level)
+        self._implicit = level is not None
+
+    if sys.version_info >= (3, 12):
+
+        @property
+        def autocommit(self) -> int:
+            """How transactions are controlled, as PEP 249 has it."""
+            return int(vars(sqlite3.Connection)["autocommit"].__get__(self))
+
+        @autocommit.setter
+        def autocommit(self, value: int) -> None:
+            if value is True:
+                self.commit()
+            vars(sqlite3.Connection)["autocommit"].__set__(self, value)
+            legacy = value == sqlite3.LEGACY_TRANSACTION_CONTROL
+            self._implicit = legacy and self.isolation_level is not None
+            self._private = self._private or not legacy
+
+    def deserialize(self, *_: Any, **__: Any) -> None:
+        """Refuse: it would cut the connection off from its store."""
+        raise sqlite3.NotSupportedError("deserialize would replace the store under test")
+
+    def setlimit(self, *arguments: Any, **keywords: Any) -> Any:
+        """Set a limit of this connection; return what it was."""
+        self._private = True
+        return super().setlimit(*arguments, **keywords)
+
+    def _extend(self, method: str, arguments: Any, keywords: Any) -> None:
+        """Remember what the user adds to a connection: its copies need it too."""
+        self._extras.append((method, arguments, keywords))
+        self._copy = None
+        getattr(super(), method)(*arguments, **keywords)
+
+    def create_function(self, *arguments: Any, **keywords: Any) -> None:
+        """Add an SQL function."""
+        self._extend("create_function", arguments, keywords)
+
+    def create_aggregate(self, *arguments: Any, **keywords: Any) -> None:
+        """Add an aggregate function."""
+        self._extend("create_aggregate", arguments, keywords)
+
+    def create_window_function(self, *arguments: Any, **keywords: Any) -> None:
+        """Add a window function."""
+        self._extend("create_window_function", arguments, keywords)
+
+    def create_collation(self, *arguments: Any, **keywords: Any) -> None:
+        """Add a collation."""
+        self._extend("create_collation", arguments, keywords)
+
+    def set_authorizer(self, *arguments: Any, **keywords: Any) -> None:
+        """Have each access to a column authorized."""
+        self._extend("set_authorizer", arguments, keywords)
+
+    def set_trace_callback(self, *arguments: Any, **keywords: Any) -> None:
+        """Be told of each statement that SQLite runs."""
+        self._extend("set_trace_callback", arguments, keywords)
+
+    def set_progress_handler(self, *arguments: Any, **keywords: Any) -> None:
+        """Be called while SQLite works."""
+        self._extend("set_progress_handler", arguments, keywords)
+
+    # ---- from a statement to its site
+
+    def _pass(
+        self,
+        statement: Statement,
+        effect: Callable[[Scope, str, int, Any], None],
+        argument: Any,
+        surface: Surface,
+    ) -> None:
+        """Pass a port, as `handlers.port.operate` does where a caller cannot await."""
+        scope = current_scope(statement.action)
+        world = scope.world
+        operation = statement.operations[scope.place]
+        key = (operation, scope.entity)
+        world.counts[key] = attempt = world.counts.get(key, 0) + 1
+        if operation not in world.surfaces:
+            world.meet(operation, surface)
+        if operation in world.armed or world.unreachable:
+            script = careful(scope, operation, attempt, effect, argument, self._store)
+            scope.colour.block(script, scope)
+        else:
+            effect(scope, operation, attempt, argument)
+
+    def pass_port(self, how: How, cursor: Cursor, sql: str, parameters: Any) -> None:
+        """Run a statement at the site it belongs to."""
+        store = self._store
+        try:
+            statement = store.statements[sql]
+        except (KeyError, TypeError):
+            statement = store.learn(sql)
+        argument = (how, cursor, statement, sql, parameters)
+        kind = statement.kind
+        if kind == "write":
+            if self.in_transaction or (self._implicit and statement.implicit):
+                self._pass(statement, self._write, argument, WRITE)
+            else:
+                self._pass(statement, self._write_now, argument, store.surface)
+        elif kind == "read":
+            self._pass(statement, self._read, argument, READ)
+        elif kind == "pragma":
+            self._pass(statement, self._pragma, argument, READ)
+        else:
+            self._control(statement, argument)
+
+    def _control(self, statement: Statement, argument: Effect) -> None:
+        """Run a statement that opens or ends a transaction, or part of one."""
+        how, cursor, _, sql, parameters = argument
+        store = self._store
+        kind = statement.kind
+
+        def finish(_: object) -> None:
+            how(cursor, sql, parameters)
+
+        if self.in_transaction and kind == "rollback":
+            self._pass(statement, self._undo, finish, READ)
+        elif self.in_transaction and (
+            kind == "commit" or (kind == "release" and statement.table == self._outermost)
+        ):
+            self._pass(statement, self._commit, finish, store.surface)
+        else:
+            self._pass(statement, self._begin, argument, READ if kind == "begin" else NOTE)
+
+    def run_script(self, cursor: Cursor, script: str) -> None:
+        """Run a script as sqlite3 does: commit first, then statement by statement."""
+        if not isinstance(script, str):
+            sqlite3.Cursor.executescript(cursor, script)  # says what is wrong with it
+        if not self._implicit:
+            for part in split(script):
+                self.pass_port(_run_through, cursor, part, ())
+            return
+        self.commit()
+        level = self.isolation_level
+        set_isolation(self, None)
+        self._implicit = False
+        try:
+            for part in split(script):
+                self.pass_port(_run_through, cursor, part, ())
+        finally:
+            self._implicit = True
+            if not self._shut:
+                set_isolation(self, level)
+
+    # ---- effects
+
+    def _read(self, scope: Scope, operation: str, attempt: int, effect: Effect) -> None:
+        how, cursor, statement, sql, parameters = effect
+        store = self._store
+        if scope.incarnation is not self._owner or store.down:
+            self.check(scope, "read", operation, attempt)
+        if store.copied:
+            self.go_home(cursor)
+        try:
+            if self._snapshot is not None:
+                self.look(self._snapshot, effect)
+            else:
+                how(cursor, sql, parameters)
+        except Exception as error:
+            if self.can_read_past(error):
+                self.read_past(effect)
+            else:
+                retry = partial(how, cursor, sql, parameters)
+                self.face(error, scope, "read", operation, attempt, retry)
+        if self.in_transaction:
+            self._reading = True
+        scope.record("read", operation, attempt, statement.data)
+
+    def _write(self, scope: Scope, operation: str, attempt: int, effect: Effect) -> None:
+        """Write inside a transaction."""
+        how, cursor, statement, sql, parameters = effect
+        store = self._store
+        if scope.incarnation is not self._owner or store.down:
+            self.check(scope, "write", operation, attempt)
+        if store.copied:
+            self.go_home(cursor)
+        try:
+            how(cursor, sql, parameters)
+        except Exception as error:
+            retry = partial(how, cursor, sql, parameters)
+            self.face(error, scope, "write", operation, attempt, retry)
+        self._writer = scope
+        store.changed = True
+        if self._snapshot is not None:
+            self.drop_snapshot()
+        data = {
+            "store": store.name,
+            "verb": statement.verb,
+            "table": statement.table,
+            "rows": cursor.rowcount,
+            "params": shown(parameters),
+        }
+        if statement.touches:
+            self._touch(statement)
+            del data["rows"]  # not known: no rows at all, or more to come with RETURNING
+        scope.record("write", operation, attempt, data)
+
+    def _write_now(self, scope: Scope, operation: str, attempt: int, effect: Effect) -> None:
+        """Write outside of any transaction: the statement is its own commit."""
+        store = self._store
+        outcome = store.verdict(scope) if scope.struck else None
+        if scope.incarnation is not self._owner or store.down:
+            self.check(scope, "write", operation, attempt)
+        if outcome == "rolled-back":
+            self._fail_commit(scope, operation, attempt)
+        if store.lookers:
+            self.wait_for_readers(scope, operation, attempt)
+        self._write(scope, operation, attempt, effect)
+        if self._touched or count_changes(self) != self._committed:
+            self._durable(scope, operation, attempt, outcome)
+        else:
+            self.ended()
+
+    def _commit(self, scope: Scope, operation: str, attempt: int, finish: Finish) -> None:
+        store = self._store
+        outcome = store.verdict(scope) if scope.struck else None
+        if scope.incarnation is not self._owner or store.down:
+            self.check(scope, "commit", operation, attempt)
+        if outcome == "rolled-back":
+            self._fail_commit(scope, operation, attempt)
+        if store.lookers:
+            self.wait_for_readers(scope, operation, attempt)
+        try:
+            finish(self)
+        except Exception as error:
+            self.face(error, scope, "commit", operation, attempt, partial(finish, self))
+        self._durable(scope, operation, attempt, outcome)
+
+    def _fail_commit(self, scope: Scope, operation: str, attempt: int) -> None:
+        """Undo the transaction, and say that the commit failed."""
+        error = an_error("database or disk is full", "SQLITE_FULL", sqlite3.SQLITE_FULL)
+        self.undo(scope, operation, attempt, "commit failed")
+        self.record_error(scope, "commit", operation, attempt, error)
+        raise error
+
+    def _durable(self, scope: Scope, operation: str, attempt: int, outcome: str | None) -> None:
+        """Record that changes are durable, and let others go on."""
+        store = self._store
+        now = count_changes(self)
+        data: dict[str, Any] = {"store": store.name, "rows": now - self._committed}
+        if outcome is not None:
+            data["outcome"] = "unknown"
+        scope.record("commit", operation, attempt, data)
+        scope.world.effects += 1
+        store.version += 1
+        self._committed = now
+        self._touched = self._reading = False
+        if store.keeps:
+            store.keep_image()
+        if store.waiting or self._snapshot is not None or self._outermost:
+            self.ended()
+        if outcome is not None:
+            words = "disk I/O error: outcome of the commit unknown"
+            raise an_error(words, "SQLITE_IOERR", sqlite3.SQLITE_IOERR)
+
+    def _undo(self, scope: Scope, operation: str, attempt: int, finish: Finish) -> None:
+        if scope.incarnation is not self._owner:
+            self.check(scope, "rollback", operation, attempt)
+        finish(self)  # even while the store is out of order: what is undone was never there
+        scope.record("rollback", operation, attempt, {"store": self._store.name})
+        self.ended()
+
+    def _begin(self, scope: Scope, operation: str, attempt: int, effect: Effect) -> None:
+        how, cursor, statement, sql, parameters = effect
+        if scope.incarnation is not self._owner or self._store.down:
+            self.check(scope, "read", operation, attempt)
+        opens = not self.in_transaction
+        try:
+            how(cursor, sql, parameters)
+        except Exception as error:
+            retry = partial(how, cursor, sql, parameters)
+            self.face(error, scope, "read", operation, attempt, retry)
+        if opens and statement.kind == "savepoint":
+            self._outermost = statement.table
+
+    def _pragma(self, scope: Scope, operation: str, attempt: int, effect: Effect) -> None:
+        self._read(scope, operation, attempt, effect)
+        statement = effect[2]
+        name = statement.table.lower()
+        if statement.value is None or name.endswith(("_info", "_list", "_check")):
+            return
+        if name == "busy_timeout":
+            if statement.value.isdigit():
+                self._timeout_ms = int(statement.value)
+            sqlite3.Connection.execute(self, "PRAGMA busy_timeout = 0")
+        elif name in RESETTABLE:
+            self._pragmas.add(name)
+        elif name in HARMLESS:
+            self._store.changed = True
+            self._store.schema_touched |= name == "schema_version"
+        else:
+            self._private = True
+
+    def _touch(self, statement: Statement) -> None:
+        """Take note of a change that no count of rows shows."""
+        self._touched = True
+        self._store.schema_touched = True
+        self._private = self._private or statement.private
+
+
+def _run_through(cursor: Cursor, sql: str, parameters: Any) -> None:
+    """Run a statement of a script to its end; nobody reads its rows."""
+    _execute(cursor, sql, parameters)
+    cursor.fetchall()
+
+
+_WITH_PORTS: dict[type, type[Cursor]] = {}
+
+
+def with_ports(factory: Any) -> type[Cursor]:
+    """Return a cursor class that is also the user's.
+
+    Raises:
+        InvalidDefinition: It is no cursor class.
+    """
+    if isinstance(factory, type) and issubclass(factory, Cursor):
+        return factory
+    if not (isinstance(factory, type) and issubclass(factory, sqlite3.Cursor)):
+        raise InvalidDefinition(f"{factory!r} is no subclass of sqlite3.Cursor")
+    if factory not in _WITH_PORTS:
+        _WITH_PORTS[factory] = type(factory.__name__, (factory, Cursor), {})
+    return _WITH_PORTS[factory]

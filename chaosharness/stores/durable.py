@@ -1,0 +1,128 @@
+"""What every store has in common: commits that fail, outages, and what a power failure takes."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from chaosharness.errors import InvalidDefinition
+from chaosharness.faults import Crash, FailedCommit, LostWrites, Pause, StoreOutage
+from chaosharness.handlers.port import Surface
+from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.kernel.world import Lasting, World
+
+_BEFORE: Final = (FailedCommit, StoreOutage)
+COMMIT: Final = Surface(
+    before=(*_BEFORE, Pause, Crash),
+    after=(Pause, Crash),
+    searched_before=_BEFORE,
+    searched_after=(Pause, Crash),
+)
+"""Making something durable. A crash or pause before it equals one after what came earlier."""
+
+UNSYNCED: Final = Surface(
+    before=COMMIT.before,
+    after=(*COMMIT.after, LostWrites),
+    searched_before=COMMIT.searched_before,
+    searched_after=(*COMMIT.searched_after, LostWrites),
+)
+"""The same, in a store that answers before the disk has it."""
+
+Outcome = Literal["rolled-back", "committed"]
+
+
+class OpenStore:
+    """A store during one run: what SQLite and the key-value store share.
+
+    Attributes:
+        down: Whether it refuses every operation.
+        owners: Incarnations that were given a connection, in order. None is ever taken out.
+        keeps: Whether a fault of this run may lose writes, so that old states are kept.
+    """
+
+    def __init__(
+        self, name: str, world: World, *, timeout_ms: int, synced: bool, unsynced_ms: int
+    ) -> None:
+        self.name = name
+        self.world = world
+        self.timeout_ms = timeout_ms
+        self.unsynced_ms = unsynced_ms
+        self.surface = COMMIT if synced else UNSYNCED
+        self.down = False
+        self._down_until_ms = 0
+        self.owners: dict[Incarnation, None] = {}
+        self.keeps = not synced and any(
+            type(one.fault) is LostWrites for armed in world.armed.values() for one in armed
+        )
+
+    # ---- as a peer
+
+    def lost(self, operation: str) -> BaseException:
+        """Return a timeout: never used, since no network lies between."""
+        return TimeoutError(operation)
+
+    def refused(self, operation: str) -> BaseException:
+        """Return a refusal: never used, since no network lies between."""
+        return ConnectionError(operation)
+
+    # ---- faults
+
+    def verdict(self, scope: Scope) -> Outcome | None:
+        """Read the faults that strike a commit: begin an outage, or say how the commit fails."""
+        outcome: Outcome | None = None
+        for fault in scope.struck:
+            if isinstance(fault, StoreOutage):
+                self._begin_outage(fault.lasting)
+            elif isinstance(fault, FailedCommit):
+                outcome = fault.outcome
+        return outcome
+
+    def _begin_outage(self, lasting: Lasting) -> None:
+        world = self.world
+        over_ms = world.due(lasting)
+        self._down_until_ms = max(self._down_until_ms, over_ms)
+        self.down = True
+        world.effects += 1
+        world.agenda.add(over_ms, self._end_outage)
+        world.at_calm(self._end_outage)
+
+    def _end_outage(self, _: object = None) -> None:
+        world = self.world
+        if self.down and (world.now >= self._down_until_ms or not world.chaos):
+            self.down = False
+            world.effects += 1
+
+    def lose_writes(self, scope: Scope) -> None:
+        """Suffer a power failure: all who use the store die, and what was not synced is gone.
+
+        The incarnation of `scope` dies a moment later, by the fault that brought us here.
+        """
+        world = self.world
+        for owner in self.owners:
+            if owner is not scope.incarnation and owner.restart is not None:
+                world.crash(owner, "next", cause=scope.cause)
+        since_ms = max(0, world.now - self.unsynced_ms)
+        lost = self.forget(since_ms)
+        world.effects += 1
+        data = {"store": self.name, "why": "power failure", "since_ms": since_ms, "commits": lost}
+        scope.record("rollback", "", 0, data)
+
+    def forget(self, since_ms: int) -> int:
+        """Go back to the state before the first commit at or after a moment; return how many."""
+        raise NotImplementedError
+
+    # ---- who may use it
+
+    def refuse_stranger(self, scope: Scope, owner: Incarnation | None) -> None:
+        """Raise, and call the run off: a connection is used by another than it was made for.
+
+        Raises:
+            InvalidDefinition: Always.
+        """
+        whose = "an earlier run" if owner is None or owner.world is not scope.world else owner.label
+        error = InvalidDefinition(
+            f"{scope.incarnation.label} uses a connection to {self.name!r} that was made for "
+            f"{whose}. A connection is memory: make it with env.connect inside the function "
+            "that builds the service, and keep it in no global."
+        )
+        scope.world.refuse(error)
+        raise error

@@ -1,0 +1,456 @@
+"""SQLite: a real database per store, in memory, put back to its beginning for every run.
+
+Source:
+    SQLite documentation: "File Locking And Concurrency" (lockingv3.html), "Isolation In
+    SQLite" (isolation.html), "Transaction" (lang_transaction.html, on errors that undo a
+    transaction by themselves), PRAGMA synchronous and busy_timeout (pragma.html), result
+    codes (rescode.html). Python documentation: sqlite3, "Transaction control".
+
+Modelled:
+    SQLite itself runs, with its locks as in rollback-journal mode, the default: one
+    writer; readers see what was committed; a commit waits for readers that are not
+    through. Waiting for a lock takes virtual time, up to `timeout_ms`.
+
+Not modelled:
+    WAL mode (`PRAGMA journal_mode = WAL` is answered `memory`, as by any database in
+    memory): there a reader does not hold up a commit. A reader that was let past a writer
+    and leaves its cursor half read holds no lock. Several databases under one store
+    (ATTACH works, without sites of its own). `sqlite3.threadsafety`: all runs in one
+    thread. `PRAGMA page_size`: databases here have small pages.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import weakref
+from collections.abc import Iterator
+from itertools import count
+from typing import Any, Final
+
+import attrs
+
+from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers.script import Resume
+from chaosharness.kernel.agenda import Entry
+from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.kernel.world import World
+from chaosharness.stores.connection import Connection
+from chaosharness.stores.durable import OpenStore
+from chaosharness.stores.locks import Copy, LockingConnection
+from chaosharness.stores.statement import Statement, counts_changes, split
+
+PAGE_BYTES: Final = 1024
+"""A database is copied whole for each run, so its pages are small."""
+
+STATEMENTS_MAX: Final = 4096
+VERSION_MIN: Final = (3, 37)
+
+_NUMBERS: Final = count(1)
+_positive: Final = attrs.validators.ge(1)
+
+
+def _is_sql(_: object, __: object, value: object) -> None:
+    if not isinstance(value, str):
+        raise InvalidDefinition(f"the schema of a SQLite store is SQL text, not {value!r}")
+
+
+@attrs.frozen(eq=False)
+class SQLite:
+    """A SQLite database: `env.connect(db)` returns an ordinary `sqlite3.Connection` to it.
+
+    Every statement, commit and rollback is a site: `payments.on_order/db.insert charges`,
+    `payments.on_order/db.commit`. What a crashed incarnation had not committed is undone.
+    SQLAlchemy works on top: `create_engine("sqlite://", creator=lambda: env.connect(db),
+    poolclass=StaticPool)`.
+
+    Args:
+        name: What sites and reports call it.
+        schema: SQL statements, run once; each run begins with what they made.
+        synced: Whether a commit is on the disk when it returns (PRAGMA synchronous FULL).
+            False stands for OFF, or for WAL with NORMAL: a power failure (`LostWrites`)
+            takes what was committed lately, last things first; the database stays whole.
+        unsynced_ms: What "lately" is, in ms of virtual time from 1.
+        timeout_ms: How long a statement waits for a lock before it raises "database is
+            locked", from 0. The default is that of Python's sqlite3.
+        detect_types: As of `sqlite3.connect`.
+
+    Raises:
+        InvalidDefinition: The schema does not run; the message has SQLite's words and the
+            statement.
+    """
+
+    name: str = attrs.field(validator=attrs.validators.instance_of(str))
+    schema: str = attrs.field(default="", validator=_is_sql, repr=False)
+    synced: bool = attrs.field(default=True, kw_only=True)
+    unsynced_ms: int = attrs.field(default=1_000, validator=_positive, kw_only=True)
+    timeout_ms: int = attrs.field(default=5_000, validator=attrs.validators.ge(0), kw_only=True)
+    detect_types: int = attrs.field(default=0, kw_only=True)
+    _shelf: Shelf = attrs.field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        shelf = Shelf(self.name, pristine(self.name, self.schema), self.detect_types)
+        object.__setattr__(self, "_shelf", shelf)
+        weakref.finalize(self, shelf.clear)
+
+    def open(self, world: World) -> OpenSQLite:
+        """Return this database, as the schema left it, for one run."""
+        return OpenSQLite(self, self._shelf, world)
+
+
+def pristine(name: str, schema: str) -> sqlite3.Connection:
+    """Return a database as a schema makes it.
+
+    Raises:
+        InvalidDefinition: A statement fails.
+    """
+    if sqlite3.sqlite_version_info < VERSION_MIN:
+        raise InvalidDefinition(
+            f"SQLite stores need version {'.'.join(map(str, VERSION_MIN))} of the SQLite library; "
+            f"this Python has {sqlite3.sqlite_version}"
+        )
+    made = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    made.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    for statement in split(schema):
+        try:
+            made.execute(statement).fetchall()
+        except (sqlite3.Error, sqlite3.Warning) as error:
+            made.close()
+            raise InvalidDefinition(
+                f"the schema of store {name!r} does not run: {error}, in\n  {statement}"
+            ) from None
+    if made.in_transaction:
+        made.close()
+        raise InvalidDefinition(f"the schema of store {name!r} opens a transaction and leaves it")
+    return made
+
+
+class Database:
+    """A database in memory that several connections share; used for one run after another."""
+
+    __slots__ = ("_cookie", "detect_types", "idle", "keeper", "reader", "uri")
+
+    def __init__(self, pristine: sqlite3.Connection, detect_types: int) -> None:
+        self.uri = f"file:/chaosharness-{next(_NUMBERS)}?vfs=memdb"
+        self.detect_types = detect_types
+        self.keeper = sqlite3.connect(
+            self.uri, timeout=0, isolation_level=None, check_same_thread=False, uri=True
+        )
+        pristine.backup(self.keeper)
+        self._cookie = self.cookie()
+        # reads what was committed, whatever locks are held: it never writes
+        self.reader = sqlite3.connect(
+            f"{self.uri}&nolock=1",
+            timeout=0,
+            isolation_level=None,
+            check_same_thread=False,
+            uri=True,
+        )
+        self.idle: list[Connection] = []
+
+    def cookie(self) -> int:
+        """Return the number by which connections notice that the schema has changed."""
+        return int(self.keeper.execute("PRAGMA schema_version").fetchone()[0])
+
+    def connect(self) -> Connection:
+        """Return a connection that nobody uses."""
+        if self.idle:
+            return self.idle.pop()
+        made = sqlite3.connect(
+            self.uri,
+            timeout=0,
+            detect_types=self.detect_types,
+            factory=Connection,
+            check_same_thread=False,
+            uri=True,
+        )
+        # what is not committed stays with its connection, or `reader` would see it
+        sqlite3.Connection.execute(made, "PRAGMA cache_spill = 0")
+        return made
+
+    def reset(self, pristine: sqlite3.Connection) -> None:
+        """Put everything back, and let idle connections keep what they know of the schema."""
+        pristine.backup(self.keeper)
+        self.keeper.execute(f"PRAGMA schema_version = {self._cookie}")
+
+    def has_its_schema(self) -> bool:
+        """Say whether the schema is still the one it began with."""
+        return self.cookie() == self._cookie
+
+    def is_free(self) -> bool:
+        """Say whether no connection holds a lock."""
+        try:
+            self.keeper.execute("BEGIN EXCLUSIVE")
+            self.keeper.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Free the memory, and whoever is still connected."""
+        for connection in (*self.idle, self.keeper, self.reader):
+            connection.close()
+        self.idle.clear()
+
+
+class Shelf:
+    """The databases of one store that no run is using, and what all of them share.
+
+    Attributes:
+        statements: SQL texts that were met, read once.
+        reuse: Whether connections may be used again in the next run.
+        queries: What reads each table, for `final`; made when first asked for.
+    """
+
+    __slots__ = ("databases", "detect_types", "name", "pristine", "queries", "reuse", "statements")
+
+    def __init__(self, name: str, pristine: sqlite3.Connection, detect_types: int) -> None:
+        self.name = name
+        self.pristine = pristine
+        self.detect_types = detect_types
+        self.databases: list[Database] = []
+        self.statements: dict[str, Statement] = {}
+        self.reuse = True
+        self.queries: list[Query] | None = None
+
+    def take(self) -> Database:
+        """Return a database as the schema left it."""
+        return (
+            self.databases.pop() if self.databases else Database(self.pristine, self.detect_types)
+        )
+
+    def give_back(self, database: Database, *, changed: bool, schema_touched: bool) -> None:
+        """Keep a database for the next run, if it can be put back to its beginning."""
+        if changed:
+            try:
+                if schema_touched and not database.has_its_schema():
+                    database.close()
+                    return
+                database.reset(self.pristine)
+            except sqlite3.Error:  # an abandoned cursor still reads
+                database.close()
+                return
+        self.databases.append(database)
+
+    def learn(self, sql: object) -> Statement:
+        """Read a text for the first time."""
+        text = sql if isinstance(sql, str) else ""
+        if len(self.statements) >= STATEMENTS_MAX:
+            self.statements.clear()
+        if counts_changes(text):
+            self.reuse = False
+        self.statements[text] = made = Statement(self.name, text)
+        return made
+
+    def clear(self) -> None:
+        """Close everything."""
+        for database in self.databases:
+            database.close()
+        self.databases.clear()
+        self.pristine.close()
+
+
+class OpenSQLite(OpenStore):
+    """A SQLite database during one run.
+
+    Attributes:
+        statements: SQL texts that were met, read once.
+        waiting: Who waits for a lock.
+        pending: Connections that wait to commit; new readers stay behind them.
+        lookers: Connections whose transaction reads an older state from a copy.
+        version: How many commits there were.
+        changed: Whether anything was written at all.
+        schema_touched: Whether a statement was run that may have changed the schema.
+        copied: Whether any cursor was ever sent to a copy.
+    """
+
+    def __init__(self, definition: SQLite, shelf: Shelf, world: World) -> None:
+        super().__init__(
+            definition.name,
+            world,
+            timeout_ms=definition.timeout_ms,
+            synced=definition.synced,
+            unsynced_ms=definition.unsynced_ms,
+        )
+        self._shelf = shelf
+        self._database: Database | None = shelf.take()
+        self._connections: list[weakref.ref[Connection]] = []
+        self._images: list[tuple[int, sqlite3.Connection]] = []
+        self.statements = shelf.statements
+        self.learn = shelf.learn
+        self.committing = self.statements.get("COMMIT") or self.learn("COMMIT")
+        self.rolling_back = self.statements.get("ROLLBACK") or self.learn("ROLLBACK")
+        self.waiting: list[tuple[Resume, list[Entry]]] = []
+        self.pending: dict[LockingConnection, None] = {}
+        self.lookers: dict[LockingConnection, None] = {}
+        self.version = 0
+        self.changed = False
+        self.schema_touched = False
+        self.copied = False
+        world.know_timeout(definition.timeout_ms)
+
+    @property
+    def database(self) -> Database:
+        """The database of this run."""
+        assert self._database is not None
+        return self._database
+
+    def connect(self, incarnation: Incarnation) -> Connection:
+        """Return a new connection of an incarnation."""
+        if incarnation not in self.owners:
+            self.owners[incarnation] = None
+            incarnation.on_death.append(lambda: self._drop(incarnation))
+        connection = self.database.connect()
+        connection.adopt(self, incarnation)
+        self._connections.append(weakref.ref(connection))
+        return connection
+
+    def _alive(self) -> Iterator[Connection]:
+        for reference in self._connections:
+            connection = reference()
+            if connection is not None:
+                yield connection
+
+    def _drop(self, incarnation: Incarnation) -> None:
+        """Undo what a dead incarnation had not committed, and free its locks."""
+        own = [one for one in self._alive() if one.is_open_for(incarnation)]
+        for connection in own:
+            connection.abandon("crash")
+        if not self.database.is_free():  # it may have died in the middle of reading
+            for connection in own:
+                connection.shut()
+        if self.waiting:
+            self.wake()
+
+    def wake(self) -> None:
+        """Have those who wait for a lock try again, in the order in which they came."""
+        waiting, self.waiting = self.waiting, []
+        for resume, _ in waiting:
+            self.world.after(0, resume)
+
+    def record_undone(self, owner: Incarnation | None, scope: Scope | None, why: str) -> None:
+        """Record that a transaction was undone without anybody asking."""
+        world = self.world
+        if world.ending is not None:
+            return
+        cause = -1 if scope is None else scope.cause
+        if why == "crash" and owner is not None:
+            raw = world.raw
+            crashes = (index for index in range(len(raw) - 1, cause, -1) if raw[index][1] == why)
+            cause = next((index for index in crashes if raw[index][2] == owner.label), cause)
+        world.record(
+            "rollback",
+            "" if owner is None else owner.label,
+            entity=0 if scope is None else scope.entity,
+            cause=cause,
+            data={"store": self.name, "why": why},
+        )
+
+    # ---- copies
+
+    def copy(self) -> Copy:
+        """Return a private copy of what is committed."""
+        copy = sqlite3.connect(
+            ":memory:",
+            detect_types=self.database.detect_types,
+            isolation_level=None,
+            factory=Copy,
+            check_same_thread=False,
+        )
+        self.database.reader.backup(copy)
+        copy.execute("PRAGMA query_only = 1")
+        return copy
+
+    def keep_image(self) -> None:
+        """Keep what is committed, for a power failure to come."""
+        self._images.append((self.world.now, self.copy()))
+
+    def forget(self, since_ms: int) -> int:
+        """Go back to the state before the first commit at or after a moment."""
+        mine = [connection for connection in self._alive() if connection.is_open_for(None)]
+        for connection in mine:
+            connection.abandon("power failure")
+        if not self.database.is_free():  # somebody died in the middle of reading
+            for connection in mine:
+                connection.shut()
+        kept = [image for image in self._images if image[0] < since_ms]
+        lost = len(self._images) - len(kept)
+        if lost:
+            (kept[-1][1] if kept else self._shelf.pristine).backup(self.database.keeper)
+            self.version += 1
+            self.changed = self.schema_touched = True
+        self._images = kept
+        return lost
+
+    # ---- the end
+
+    def final(self) -> dict[str, Any]:
+        """Return what is committed: `{"tables": {table: [row, ...]}}`, rows by primary key."""
+        shelf = self._shelf
+        reader = self.database.reader
+        if self.schema_touched:
+            found = queries(reader)
+        else:
+            if shelf.queries is None:
+                shelf.queries = queries(reader)
+            found = shelf.queries
+        return {"tables": {query.table: rows(reader, query) for query in found}}
+
+    def close(self) -> None:
+        """Give the database back, for the next run."""
+        database, self._database = self._database, None
+        if database is None:
+            return
+        reuse = self._shelf.reuse
+        for connection in self._alive():
+            if connection.release() and reuse:
+                database.idle.append(connection)
+            else:
+                connection.shut()
+        self._connections.clear()
+        self._shelf.give_back(database, changed=self.changed, schema_touched=self.schema_touched)
+
+
+@attrs.frozen
+class Query:
+    """What reads a whole table, in the order of its primary key."""
+
+    table: str
+    sql: str
+    columns: tuple[str, ...]
+
+
+def queries(reader: sqlite3.Connection) -> list[Query]:
+    """Return what reads each table of a database."""
+    tables = reader.execute(
+        "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' "
+        "AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
+    ).fetchall()
+    found = []
+    for (table,) in tables:
+        columns = reader.execute(f"PRAGMA table_info({quoted(table)})").fetchall()
+        key = sorted((column[5], column[1]) for column in columns if column[5])
+        order = ", ".join(quoted(column) for _, column in key) or "rowid"
+        sql = f"SELECT * FROM {quoted(table)} ORDER BY {order}"
+        names = [column[0] for column in reader.execute(f"{sql} LIMIT 0").description]
+        found.append(Query(table, sql, tuple(names)))
+    return found
+
+
+def quoted(name: str) -> str:
+    """Spell a name so that SQL takes it as it is."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def rows(reader: sqlite3.Connection, query: Query) -> list[dict[str, Any]]:
+    """Return the rows of a table as dicts; text that is no UTF-8 is shown escaped."""
+    try:
+        found = reader.execute(query.sql).fetchall()
+    except sqlite3.OperationalError:
+        reader.text_factory = _decode
+        found = reader.execute(query.sql).fetchall()
+        reader.text_factory = str
+    return [dict(zip(query.columns, row, strict=True)) for row in found]
+
+
+def _decode(text: bytes) -> str:
+    return text.decode("utf-8", "backslashreplace")
