@@ -358,11 +358,17 @@ class Stage:
         world = self.world
         if world.ending is None:
             world.end("stuck", "the run was broken off")
-        for incarnation in world.incarnations:
+        incarnations = list(world.incarnations)
+        if self.client is not None:
+            incarnations.append(self.client.incarnation)
+        for incarnation in incarnations:
             incarnation.alive = False
             for carrier in tuple(incarnation.kept):
                 dispose(carrier)
             incarnation.kept.clear()
+            for guest in incarnation.guests.values():  # after what was blocked inside them
+                guest.dispose()
+            incarnation.guests.clear()
         for state in world.states.values():
             close = getattr(state, "close", None)
             if close is not None:
