@@ -20,6 +20,7 @@ from chaosharness.faults import Fault
 from chaosharness.schedule import Schedule
 from chaosharness.search.determinism import compare
 from chaosharness.search.hypothesis_adapter import chaos_settings, observe_in_hypothesis
+from chaosharness.search.memory import Memory
 from chaosharness.strategies.drawing import ITEMS_MAX
 from chaosharness.strategies.schedules import schedules
 from chaosharness.strategies.workloads import workloads
@@ -242,6 +243,7 @@ class Campaign:
         self._untested: list[Property] = []
         self._runs = 0
         self._repeated = False
+        self._memory = Memory()
         self._nondeterminism: Nondeterminism | None = None
 
     @contextmanager
@@ -262,6 +264,7 @@ class Campaign:
         self._untested = [one for one in self.claims if one.when != "sometimes"]
         self._runs = 0
         self._repeated = False
+        self._memory = Memory()
         self._nondeterminism = None
         try:
             yield
@@ -276,9 +279,13 @@ class Campaign:
         """Run the system once."""
         if self._nondeterminism is not None:
             raise self._nondeterminism  # nothing can be learned from further runs
-        run = self.test.system.run(workload, schedule)
+        run = self._memory.find(workload, schedule) if self._repeated else None
+        if run is None:
+            run = self.test.system.run(workload, schedule)
+            self._runs += 1
+            if self._repeated:  # shrinking has begun
+                self._memory.keep(workload, run)
         observe_in_hypothesis(run)
-        self._runs += 1
         return run
 
     def passed(self, run: Run) -> None:

@@ -87,13 +87,14 @@ class Deck:
     # ---- numbers to faults
 
     def read(self, pick: Pick) -> Schedule:
-        """Draw a schedule."""
-        faults = []
+        """Draw a schedule.
+
+        The last number says stop, also where there could not be another fault: so that
+        five numbers, deleted anywhere, leave a schedule with one fault less.
+        """
+        faults: list[Fault] = []
         place, item, attempt, option = self.tops
-        for _ in range(self.faults_max):
-            kind = pick(self.kind_top)
-            if kind < self.stops:
-                break
+        while (kind := pick(self.kind_top)) >= self.stops and len(faults) < self.faults_max:
             choices = (kind, pick(place), pick(item), pick(attempt), pick(option))
             faults.append(self._made.get(choices) or self.fault(choices))
         return Schedule(faults)
@@ -132,9 +133,7 @@ class Deck:
             if choices is None:
                 return None
             numbers += choices
-        if len(schedule) < self.faults_max:
-            numbers.append(0)
-        return numbers
+        return [*numbers, 0]
 
     def choices(self, fault: Fault) -> Choices | None:
         """Return the smallest five numbers that stand for this fault, if any do."""

@@ -1,0 +1,71 @@
+"""Runs that need not be made again, while a failing schedule is shrunk.
+
+A run is a pure function of system, workload and schedule, so the same again is the same
+run. And a fault whose site the run without it never reaches changes nothing: until a
+fault strikes, a run is that of the schedule without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import attrs
+
+from chaosharness.schedule import Schedule
+from chaosharness.system import Run
+
+RUNS_MAX: Final = 512
+
+
+@attrs.define
+class Memory:
+    """The last runs of one system, each under the faults that struck in it."""
+
+    _runs: list[tuple[list[Any], dict[Schedule, Run]]] = attrs.field(factory=list, init=False)
+    _count: int = attrs.field(default=0, init=False)
+
+    def keep(self, workload: Sequence[Any], run: Run) -> None:
+        """Remember a run. Workloads are compared as values: no equality, no memory."""
+        if self._count >= RUNS_MAX:
+            self._runs.clear()
+            self._count = 0
+        known = self._of(workload)
+        if known is None:
+            known = {}
+            self._runs.append((list(workload), known))
+        known[_struck(run)] = run
+        self._count += 1
+
+    def find(self, workload: Sequence[Any], schedule: Schedule) -> Run | None:
+        """Return a run with the same history as this one would have, if there is one."""
+        known = self._of(workload)
+        while known is not None:
+            found = known.get(schedule)
+            if found is not None:
+                return found
+            smaller = self._without_one(known, schedule)
+            if smaller is None:
+                return None
+            schedule = smaller
+        return None
+
+    def _of(self, workload: Sequence[Any]) -> dict[Schedule, Run] | None:
+        items = list(workload)
+        return next((known for one, known in self._runs if one == items), None)
+
+    @staticmethod
+    def _without_one(known: dict[Schedule, Run], schedule: Schedule) -> Schedule | None:
+        """Return the schedule without a fault that is known to find no site in it."""
+        for fault in schedule:
+            rest = schedule.without(fault)
+            run = known.get(rest)
+            site = fault.site
+            if run is not None and site.attempt > run.reached.get((site.operation, site.entity), 0):
+                return rest
+        return None
+
+
+def _struck(run: Run) -> Schedule:
+    unused = set(run.unused)
+    return Schedule(fault for fault in run.schedule if fault not in unused)
