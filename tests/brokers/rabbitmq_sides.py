@@ -19,7 +19,7 @@ from pika.exceptions import AMQPConnectionError, ChannelClosed, NackError
 from chaosharness.brokers.rabbitmq_copies import Copy
 from chaosharness.brokers.rabbitmq_node import Node, Watcher
 from chaosharness.brokers.rabbitmq_queues import Channel, Push
-from chaosharness.brokers.rabbitmq_topology import Queue
+from chaosharness.brokers.rabbitmq_topology import Queue, Version
 
 ADDRESS: Final = pika.ConnectionParameters("127.0.0.1", 5672, socket_timeout=3)
 SETTLE_S: Final = 0.2
@@ -66,10 +66,10 @@ class Side(Protocol):
 class Model(Watcher):
     """The model, driven directly."""
 
-    def __init__(self, queue: Queue, channels: int) -> None:
+    def __init__(self, queue: Queue, channels: int, version: Version) -> None:
         queue = attrs.evolve(queue, dead_letter=DEAD)
         queues = {MAIN: queue, DEAD: Queue()}
-        self.node = Node(queues, {}, version="3.10", clock=lambda: self.now, watcher=self)
+        self.node = Node(queues, {}, version=version, clock=lambda: self.now, watcher=self)
         self.now = 0
         self.channels = [Channel() for _ in range(channels)]
         self.inbox: dict[Channel, list[Seen]] = {}
@@ -120,7 +120,9 @@ class Model(Watcher):
         return seen
 
     def ready(self) -> int:
-        return len(self.node.queues[MAIN].order)
+        queue = self.node.queues[MAIN]
+        self.node.expire(queue)  # in a run, a timer does this
+        return len(queue.order)
 
     def letters(self) -> list[Letter]:
         channel = Channel()
@@ -181,7 +183,7 @@ class Real:
 
     def publish(self, body: str, ttl_ms: int | None = None, priority: int = 0) -> bool:
         properties = pika.BasicProperties(
-            delivery_mode=2,
+            delivery_mode=1,  # a disk write a message would be most of the time
             priority=priority,
             expiration=None if ttl_ms is None else str(ttl_ms),
         )
@@ -260,12 +262,25 @@ def connect() -> pika.BlockingConnection | None:
         return None
 
 
+def version_of(connection: pika.BlockingConnection) -> str:
+    """Return the version the broker says it has."""
+    return str(connection._impl.server_properties["version"])
+
+
+def profile_of(version: str) -> Version:
+    """Return whose rules a version of the broker follows."""
+    major, minor = (int(part) for part in version.split(".")[:2])
+    if major < 4:
+        return "3.10"
+    return "4.0" if (major, minor) < (4, 3) else "4.3"
+
+
 def sides(
     connection: pika.BlockingConnection, queue: Queue, channels: int
 ) -> Iterator[tuple[Model, Real]]:
     """Yield both sides with the same queue declared; clean up afterwards."""
     real = Real(connection, queue, channels)
     try:
-        yield Model(queue, channels), real
+        yield Model(queue, channels, profile_of(version_of(connection))), real
     finally:
         real.drop()
