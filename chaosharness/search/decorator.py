@@ -17,6 +17,7 @@ from hypothesis.strategies import SearchStrategy
 from chaosharness.checkers import Finding, Property
 from chaosharness.errors import InvalidDefinition, Nondeterminism
 from chaosharness.faults import Fault
+from chaosharness.options import OPTIONS
 from chaosharness.schedule import Schedule
 from chaosharness.search.determinism import compare
 from chaosharness.search.hypothesis_adapter import chaos_settings, observe_in_hypothesis
@@ -65,6 +66,7 @@ def chaos_test(
         faults_max: How many faults at most, from 1.
         kinds: The kinds of fault; by default all that the system's parts could suffer.
         runs: How many runs; by default what the Hypothesis profile says, which is 100.
+            `--chaos-runs` goes first.
         settings: Hypothesis settings to use; by default `chaos_settings()`.
 
     Raises:
@@ -110,6 +112,7 @@ def _items_max(given: Any) -> int:
 
 
 def _settings(given: settings | None, runs: int | None) -> settings:
+    runs = runs if OPTIONS.runs is None else OPTIONS.runs
     if runs is None:
         return chaos_settings() if given is None else given
     if not isinstance(runs, int) or isinstance(runs, bool) or runs < 1:

@@ -17,6 +17,7 @@ from hypothesis.strategies import SearchStrategy
 
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import FAULTS, Fault
+from chaosharness.options import OPTIONS
 from chaosharness.schedule import Schedule
 from chaosharness.strategies.drawing import ITEMS_MAX, SKETCH, Deck, Sketch, deck_for
 from chaosharness.system import System
@@ -41,7 +42,7 @@ def schedules(
 
     Args:
         system: The system to run under these schedules. It must have an entry with examples.
-        faults_max: How many faults at most, from 1.
+        faults_max: How many faults at most, from 1; `--chaos-faults` goes first.
         kinds: The kinds of fault; by default all that the system's parts could suffer.
         items_max: The most items in a workload: faults strike items 1 to this one.
 
@@ -56,8 +57,8 @@ def schedules(
     wanted = None if kinds is None else checked_kinds(kinds)
 
     def deal() -> SearchStrategy[Schedule]:
-        deck = deck_for(system, faults_max=faults_max, kinds=wanted, items_max=items_max)
-        return drawn(deck)
+        most = faults_max if OPTIONS.faults_max is None else OPTIONS.faults_max
+        return drawn(deck_for(system, faults_max=most, kinds=wanted, items_max=items_max))
 
     return st.deferred(deal)
 
