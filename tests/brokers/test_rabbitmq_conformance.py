@@ -58,7 +58,9 @@ class Step:
     number: int
 
 
-def steps(*verbs: str, length_min: int = 20, length_max: int = 40) -> st.SearchStrategy[list[Step]]:
+def steps(
+    *verbs: str, length_min: int = 20, length_max: int = 40, channels: int = CHANNELS
+) -> st.SearchStrategy[list[Step]]:
     step = st.builds(Step, st.sampled_from(verbs), st.integers(0, channels - 1), st.integers(0, 5))
     return st.lists(step, min_size=length_min, max_size=length_max)
 
