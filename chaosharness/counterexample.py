@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -11,13 +12,15 @@ from typing import Any, Final
 import attrs
 import msgspec
 
-from chaosharness.checkers import Finding
-from chaosharness.errors import InvalidSchedule
+from chaosharness.checkers import Finding, Property, assumed
+from chaosharness.errors import InvalidDefinition, InvalidSchedule
 from chaosharness.kernel.history import History
 from chaosharness.schedule import FORMAT, Schedule, read_format
 from chaosharness.system import System, describe
 
 _PACKAGES: Final = ("chaosharness",)
+_SLUG_BYTES_MAX: Final = 120
+"""A file name may have 255 bytes; endings and `test_` need some of them."""
 
 
 def _versions() -> dict[str, str]:
@@ -43,6 +46,9 @@ class Counterexample:
         shrunk_in: Further runs that made it small.
         versions: Of Python and of what shapes a history.
         passing: The history of the nearest run that passes, if one was kept.
+        lifelines: Parts of the system, in the order that pictures draw them from the left;
+            those not named follow, in the order of the story.
+        assumption: What the property took for granted, where nobody said so.
     """
 
     property: str
@@ -59,14 +65,20 @@ class Counterexample:
     versions: Mapping[str, str] = attrs.field(factory=_versions)
     passing: History | None = attrs.field(default=None, repr=False)
     lifelines: tuple[str, ...] = ()
+    assumption: str = ""
 
     def slug(self) -> str:
         """Return a file name made from the finding: the same finding, the same name."""
         words = "".join(c if c.isalnum() else "-" for c in f"{self.system}-{self.property}".lower())
-        return "-".join(filter(None, words.split("-")))
+        slug = "-".join(filter(None, words.split("-"))) or "counterexample"
+        if len(slug.encode()) <= _SLUG_BYTES_MAX:
+            return slug
+        digest = hashlib.blake2b(slug.encode(), digest_size=4).hexdigest()
+        return f"{slug.encode()[: _SLUG_BYTES_MAX - 9].decode(errors='ignore')}-{digest}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the counterexample as plain values, without its history."""
+        known = {"assumption": self.assumption}
         return {
             "chaosharness": FORMAT,
             "property": self.property,
@@ -77,6 +89,7 @@ class Counterexample:
             "finding": self.findings[0].summary if self.findings else "",
             "digest": self.digest,
             "minimal": self.minimal,
+            **{name: value for name, value in known.items() if value},
             "versions": dict(self.versions),
         }
 
@@ -103,6 +116,7 @@ class Counterexample:
                 digest=str(value["digest"]),
                 minimal=bool(value.get("minimal", False)),
                 versions=dict(value.get("versions", {})),
+                assumption=str(value.get("assumption", "")),
             )
         except (KeyError, TypeError) as error:
             raise InvalidSchedule(f"counterexample file is incomplete: {error}") from None
@@ -126,3 +140,20 @@ def items_for(system: System, values: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(msgspec.convert(value, kind) for value in values)
     except (msgspec.ValidationError, TypeError) as error:
         raise InvalidSchedule(f"the workload does not fit {kind.__qualname__}: {error}") from None
+
+
+def claimed(system: System, name: str) -> Property:
+    """Return the property of this name: the system's own claim, or what is assumed of any.
+
+    Raises:
+        InvalidDefinition: The system claims none of that name, or no longer.
+    """
+    known: list[Property] = [*system.properties, *assumed(system)]
+    for one in known:
+        if one.name == name:
+            return one
+    raise InvalidDefinition(
+        f"system {system.name!r} does not claim {name!r}; known are "
+        f"{', '.join(repr(one.name) for one in known)}. Say so where the system is put "
+        f"together: {system.name}.claim(...)"
+    )

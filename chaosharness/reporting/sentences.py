@@ -1,0 +1,199 @@
+"""Faults as sentences: what strikes where, and for how long."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+from chaosharness.faults import (
+    ClockSkew,
+    Crash,
+    Delay,
+    Duplicate,
+    ErrorReply,
+    FailedCommit,
+    Fault,
+    LostReply,
+    LostRequest,
+    LostWrites,
+    NetworkPartition,
+    PartitionDelay,
+    Pause,
+    Poison,
+    Rebalance,
+    Redeliver,
+    Redeploy,
+    StoreOutage,
+)
+from chaosharness.kernel.site import Site
+from chaosharness.kernel.world import Lasting
+
+
+@attrs.frozen
+class Suffering:
+    """A fault in the words of a picture.
+
+    Attributes:
+        words: What it does, the victim left out: `crashes after bank.charge`.
+        arrow: The way of what is lost, as the victim sees it; empty where nothing is.
+    """
+
+    words: str
+    arrow: Literal["out", "back", ""] = ""
+
+
+def action_in_words(operation: str) -> str:
+    """Say what is done at an operation: `bank.charge`, `the delivery of orders to payments`."""
+    place, _, action = operation.partition("/")
+    if action.startswith("deliver to "):
+        topic = place.partition(".")[2] or place
+        return f"the delivery of {topic} to {action.removeprefix('deliver to ')}"
+    handler = place.partition(".")[2]
+    match action:
+        case "handle":
+            return f"{handler or place} begins"
+        case "start":
+            return "its start"
+        case "sleep":
+            return f"a wait in {handler}" if handler else "a wait"
+    head, _, last = action.rpartition(".")
+    verb, _, what = last.partition(" ")
+    if verb == "publish":
+        return f"publishing to {what}" if what else "publishing"
+    if verb == "commit" and head:
+        return f"{head}.commit"
+    return action
+
+
+def victim(site: Site) -> str:
+    """Name who suffers at a site: the service, or the broker."""
+    return site.operation.partition("/")[0].partition(".")[0]
+
+
+def when(site: Site) -> str:
+    """Say when a site is passed: `after bank.charge`, `before on_order handles it`."""
+    words = f"{site.phase} {action_in_words(site.operation)}"
+    return f"{words} (attempt {site.attempt})" if site.attempt > 1 else words
+
+
+def how_long(lasting: Lasting, *, until: str = "until") -> str:
+    """Say how long trouble lasts."""
+    match lasting:
+        case "next":
+            return f"{until} just after the next event"
+        case "timeout":
+            return f"{until} just past the next timeout"
+        case "long":
+            return f"{until} past every timeout, or calm"
+        case _:
+            return f"for {lasting:,} ms"
+
+
+def down(lasting: Lasting) -> str:
+    """Say how long a crashed service stays down."""
+    match lasting:
+        case "next":
+            return "restarts at once"
+        case "timeout":
+            return "stays down until just past the next timeout"
+        case "long":
+            return "stays down until the calm"
+        case _:
+            return f"stays down for {lasting:,} ms"
+
+
+def sufferings(fault: Fault) -> Suffering:
+    """Put a fault into the words of a picture: its place there says who suffers it."""
+    action = action_in_words(fault.site.operation)
+    match fault:
+        case LostRequest():
+            return Suffering(f"the request is lost: {action}", "out")
+        case LostReply():
+            return Suffering(f"the reply is lost: {action}", "back")
+        case ErrorReply():
+            return Suffering(f"refused for now: {action}", "back")
+        case FailedCommit(outcome=outcome):
+            return Suffering(f"the commit fails, and was {outcome.replace('-', ' ')}", "back")
+        case NetworkPartition(way=way):
+            which = {"both": "", "out": ": requests are lost", "back": ": replies are lost"}[way]
+            words = f"network partition{which}, {how_long(fault.lasting)}"
+            return Suffering(words, "back" if way == "back" else "out")
+        case StoreOutage():
+            return Suffering(f"the store refuses everything {how_long(fault.lasting)}", "back")
+        case Delay() | PartitionDelay():
+            return Suffering(f"late: {action}, {how_long(fault.lasting)}")
+        case Crash():
+            return Suffering(f"crashes {when(fault.site)}")
+        case ClockSkew(skew_ms=skew_ms):
+            return Suffering(f"its clock is off by {skew_ms:+,} ms")
+        case _:
+            return Suffering(strike(fault, "", "").strip())
+
+
+def strike(fault: Fault, item: str, who: str) -> str:
+    """Say a fault as a sentence, without its full stop.
+
+    Args:
+        fault: The fault.
+        item: What the workload item at its site is called: `item 1 (o1)`; may be empty.
+        who: Who suffers it.
+    """
+    site = fault.site
+    action = action_in_words(site.operation)
+    whose = f" for {item}" if item else ""
+    match fault:
+        case Crash():
+            return f"{who} crashes {when(site)}{whose}"
+        case Pause():
+            return f"{who} stalls {when(site)}{whose}, {how_long(fault.lasting)}"
+        case LostWrites():
+            return f"{who} loses power {when(site)}{whose}: what was not synced is gone"
+        case LostRequest():
+            return f"{who} gets no answer to {action}{whose}: the request is lost, it never happens"
+        case LostReply():
+            return f"{who} gets no answer to {action}{whose}: the reply is lost, it did happen"
+        case ErrorReply():
+            return f"{who} is refused at {action}{whose}: it does not happen"
+        case FailedCommit(outcome=outcome):
+            really = outcome.replace("-", " ")
+            return f"{who} is told that {action} failed{whose}; in truth it was {really}"
+        case _:
+            return _environment(fault, action, whose, who)
+
+
+def _environment(fault: Fault, action: str, whose: str, who: str) -> str:
+    """Say what befalls messages, networks, stores and clocks."""
+    match fault:
+        case Delay():
+            return f"{action} is late{whose}, {how_long(fault.lasting)}"
+        case PartitionDelay():
+            return f"the log partition lags at {action}{whose}, {how_long(fault.lasting)}"
+        case Redeliver():
+            return f"{who} hands the message out again{whose}: {action}"
+        case Duplicate():
+            return f"a second copy of the message is stored{whose}: {action}"
+        case Rebalance():
+            return f"the consumer group changes hands {when(fault.site)}{whose}"
+        case NetworkPartition(way=way):
+            lost = {"both": "", "out": ": requests are lost", "back": ": replies are lost"}[way]
+            return f"a network partition begins at {action}{whose}{lost}, {how_long(fault.lasting)}"
+        case StoreOutage():
+            return (
+                f"the store refuses everything from {action}{whose} on, {how_long(fault.lasting)}"
+            )
+        case Poison(content=content):
+            what = "garbage" if content == "garbage" else "a message of an unknown schema"
+            return f"{what} is stored just ahead of the message{whose}: {action}"
+        case ClockSkew(skew_ms=skew_ms):
+            return f"the clock of {who} is off by {skew_ms:+,} ms from its start"
+        case Redeploy():
+            return f"{who} is replaced by the other version of the service"
+        case _:
+            return f"{fault.kind} {when(fault.site)}{whose}"
+
+
+def fault_in_words(fault: Fault, item: str) -> str:
+    """Say a fault of a schedule as a sentence, for a person who has not seen the code."""
+    words = strike(fault, item, victim(fault.site))
+    return f"{words}, and {down(fault.down)}." if isinstance(fault, Crash) else f"{words}."

@@ -1,0 +1,407 @@
+"""One event of a history as one step of a story: who, to whom, and what, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal
+
+import attrs
+
+from chaosharness.faults import Fault
+from chaosharness.kernel.history import Event, History
+from chaosharness.reporting.lanes import Cast, action_of, lane_of, life_of, service_of
+from chaosharness.reporting.legible import (
+    CLIP,
+    clip,
+    inner,
+    name_of_item,
+    ordinal,
+    phrase,
+    read_payload,
+)
+from chaosharness.reporting.sentences import sufferings
+
+NAME_MAX: Final = 40
+DETAIL_MAX: Final = 96
+
+Tone = Literal["plain", "again", "fault", "crash", "restart", "lost", "trouble", "quiet"]
+
+
+@attrs.frozen(kw_only=True)
+class Step:
+    """One step of a story: an arrow between two lanes, or a mark on one.
+
+    Attributes:
+        number: From 1, in the order of the story.
+        at_ms: Virtual time.
+        events: Indexes of the events it tells, the main one first.
+        kind: Kind of the main event.
+        source: Lane where it begins.
+        target: Lane where the arrow ends; empty for a mark on `source`.
+        words: What happened, in a few words.
+        detail: Payload, or what else is worth knowing.
+        tone: How it stands out.
+        fault: Number of the fault in the schedule that this is, from 1; 0 for none.
+        found: Whether it is what the finding points at.
+    """
+
+    number: int
+    at_ms: int
+    events: tuple[int, ...]
+    kind: str
+    source: str
+    target: str = ""
+    words: str
+    detail: str = ""
+    tone: Tone = "plain"
+    fault: int = 0
+    found: bool = False
+
+    @property
+    def event(self) -> int:
+        """Index of the main event."""
+        return self.events[0]
+
+
+@attrs.frozen
+class Telling:
+    """What one event comes to, before it has a place in a story."""
+
+    source: str
+    words: str
+    target: str = ""
+    detail: str = ""
+    tone: Tone = "plain"
+    fault: int = 0
+
+
+class Narrator:
+    """Tells the events of one history, one at a time."""
+
+    def __init__(self, history: History, cast: Cast, faults: tuple[Fault, ...] = ()) -> None:
+        self.history = history
+        self.cast = cast
+        self.faults = faults
+        self.numbers = {str(fault): number for number, fault in enumerate(faults, 1)}
+
+    def tell(self, event: Event) -> Telling:
+        """Say what an event is."""
+        return _TELLERS.get(event.kind, _other)(self, event)
+
+    def step(self, index: int, *, number: int = 0, found: bool = False) -> Step:
+        """Return the step that tells one event."""
+        event = self.history[index]
+        told = self.tell(event)
+        return Step(
+            number=number,
+            at_ms=event.at_ms,
+            events=(index,),
+            kind=event.kind,
+            found=found,
+            **attrs.asdict(told),
+        )
+
+    def name(self, label: str) -> str:
+        """Return what a report calls an actor."""
+        return self.cast.name(label)
+
+    def message(self, index: Any, preposition: str = "from") -> str:
+        """Call a message by its key and topic: `o1 from orders`, or `o1 to orders`."""
+        if not isinstance(index, int) or not 0 <= index < len(self.history):
+            return "a message"
+        data = self.history[index].data
+        key, topic = data.get("key"), data.get("topic") or data.get("exchange")
+        what = "a message" if key is None else clip(str(key), NAME_MAX)
+        return f"{what} {preposition} {clip(str(topic), NAME_MAX)}" if topic else what
+
+    def fault_of(self, event: Event) -> tuple[int, Fault | None]:
+        """Return the fault that struck in an event, with its number in the schedule."""
+        number = self.numbers.get(str(event.data.get("fault", "")), 0)
+        return number, self.faults[number - 1] if number else None
+
+    def life(self, label: str) -> str:
+        """Name an incarnation other than the first: ` (incarnation 2)`."""
+        life = life_of(label)
+        return f" (incarnation {life})" if life > 1 else ""
+
+
+def request(data: Mapping[str, Any]) -> str:
+    """Show what is asked of a third party: `charge order=o1 cents=500`."""
+    rest = {name: value for name, value in data.items() if name not in ("method", "id")}
+    if arguments := rest.pop("arguments", None):
+        shown = " ".join(inner(one) for one in arguments)
+        return clip(f"{data.get('method', '')} {shown} {phrase(rest)}".strip(), CLIP)
+    return clip(f"{data.get('method', 'call')} {phrase(rest)}".strip(), CLIP)
+
+
+# ---- each kind of event
+
+
+def _arrive(narrator: Narrator, event: Event) -> Telling:
+    item = event.data.get("item")
+    name = name_of_item(item) or "a request"
+    return Telling("client", f"{name} comes in", detail=phrase(item, DETAIL_MAX))
+
+
+def _start(narrator: Narrator, event: Event) -> Telling:
+    lane = lane_of(event.actor)
+    if life_of(event.actor) == 1:
+        return Telling(lane, "starts", tone="quiet")
+    return Telling(lane, f"restarts{narrator.life(event.actor)}", tone="restart")
+
+
+def _publish(narrator: Narrator, event: Event) -> Telling:
+    data = event.data
+    value = data.get("value")
+    broker = str(data.get("broker", ""))
+    words = f"publishes {narrator.message(event.index, 'to')}"
+    if event.cause >= 0 and narrator.history[event.cause].kind == "fault":
+        _, fault = narrator.fault_of(narrator.history[event.cause])
+        if fault is not None and fault.kind == "poison" and not event.operation:
+            words = f"an unreadable message lands in {data.get('topic', 'the log')}"
+            return Telling(broker, words, detail=phrase(value), tone="trouble")
+    detail = "" if value is None else phrase(read_payload(value), DETAIL_MAX)
+    return Telling(lane_of(event.actor), words, broker, detail)
+
+
+def _deliver(narrator: Narrator, event: Event) -> Telling:
+    data = event.data
+    to = str(data.get("to", ""))
+    times = data.get("times", 1)
+    again = isinstance(times, int) and times > 1
+    words = f"delivers {narrator.message(data.get('message'))}"
+    if again:
+        words += f" again, for the {ordinal(times)} time"
+    return Telling(event.actor, words, lane_of(to), tone="again" if again else "plain")
+
+
+def _handled(narrator: Narrator, event: Event) -> Telling:
+    return Telling(lane_of(event.actor), f"{_handler(event)} returns", tone="quiet")
+
+
+def _handler(event: Event) -> str:
+    place = event.operation.partition("/")[0]
+    return place.removeprefix(f"{service_of(event.actor)}.") or "the handler"
+
+
+def _raised(narrator: Narrator, event: Event) -> Telling:
+    error = clip(str(event.data.get("error", "an error")), CLIP)
+    return Telling(lane_of(event.actor), f"{_handler(event)} raises {error}", tone="trouble")
+
+
+def _ack(narrator: Narrator, event: Event) -> Telling:
+    what = event.data.get("message")
+    words = "acknowledges" if what is None else f"acknowledges {narrator.message(what)}"
+    return Telling(lane_of(event.actor), words, narrator.cast.peer(event.operation), tone="quiet")
+
+
+def _nack(narrator: Narrator, event: Event) -> Telling:
+    data = event.data
+    what = "" if data.get("message") is None else f" {narrator.message(data['message'])}"
+    if "error" in data:
+        words = f"cannot acknowledge{what}: {clip(str(data['error']), CLIP)}"
+    elif data.get("requeue") is False:
+        words = f"refuses{what} for good"
+    else:
+        words = f"gives{what} back" if what else "gives back"
+    why = f": {clip(str(data['why']), CLIP)}" if data.get("why") else ""
+    if data.get("from"):
+        whom = narrator.name(str(data["from"]))
+        return Telling(event.actor, f"takes{what} back from {whom}{why}", tone="trouble")
+    peer = narrator.cast.peer(event.operation)
+    return Telling(lane_of(event.actor), f"{words}{why}", peer, tone="trouble")
+
+
+def _dead(narrator: Narrator, event: Event) -> Telling:
+    what = narrator.message(event.data.get("message"))
+    data = event.data
+    why = clip(str(data.get("reason") or data.get("why") or data.get("error") or ""), CLIP)
+    to = data.get("to")
+    if not isinstance(to, (list, tuple)):
+        words = f"dead-letters {what}"
+    elif to:
+        words = clip(f"dead-letters {what} to {', '.join(map(str, to))}", CLIP)
+    else:
+        words = f"drops {what}"
+    return Telling(lane_of(event.actor), words, detail=why, tone="trouble")
+
+
+def _call(narrator: Narrator, event: Event) -> Telling:
+    peer = narrator.cast.peer(event.operation, call=event.index)
+    if "service" in event.data:
+        value = event.data.get("value")
+        detail = "" if value is None else phrase(read_payload(value), DETAIL_MAX)
+        words = f"calls {action_of(event.operation)}"
+        return Telling(lane_of(event.actor), words, peer, detail)
+    return Telling(lane_of(event.actor), request(event.data), peer)
+
+
+def _effect(narrator: Narrator, event: Event) -> Telling:
+    number = event.data.get("id")
+    entry = f"ledger {number}: " if isinstance(number, int) else "ledger: "
+    return Telling(event.actor, f"{entry}{request(event.data)}")
+
+
+def _reply(narrator: Narrator, event: Event) -> Telling:
+    data = event.data
+    lane = lane_of(event.actor)
+    peer = narrator.cast.peer(event.operation, call=event.cause)
+    match data.get("outcome"):
+        case "ok":
+            return Telling(peer or lane, "replies: ok", lane if peer else "", tone="quiet")
+        case "unknown":
+            done = "it did happen" if data.get("happened") else "it did not happen"
+            words = f"waits in vain: no answer to {action_of(event.operation)} ({done})"
+            return Telling(lane, words, tone="trouble")
+    error = clip(str(data.get("error") or "refused"), CLIP)
+    return Telling(peer or lane, f"replies: {error}", lane if peer else "", tone="trouble")
+
+
+def _store(narrator: Narrator, event: Event) -> Telling:
+    """Tell of a statement: `insert charges`, `commits`, `get order-1`."""
+    data = event.data
+    lane = lane_of(event.actor)
+    peer = str(data.get("store") or "") or narrator.cast.peer(event.operation)
+    words = _STORE_WORDS[event.kind]
+    if verb := data.get("verb"):
+        words = clip(f"{verb} {data.get('table') or data.get('key') or ''}".rstrip(), CLIP)
+    if error := data.get("error"):
+        return Telling(lane, f"{words} fails: {clip(str(error), CLIP)}", peer, tone="trouble")
+    if data.get("outcome") == "unknown":
+        return Telling(lane, f"{words}, and is told of an error", peer, tone="trouble")
+    if event.kind == "rollback":
+        why = f": {clip(str(data['why']), CLIP)}" if data.get("why") else ""
+        return Telling(lane, f"{words}{why}", peer, tone="trouble")
+    detail = _values(data)
+    return Telling(lane, words, peer, detail, "quiet" if event.kind == "read" else "plain")
+
+
+_STORE_WORDS: Final = {
+    "read": "reads",
+    "write": "writes",
+    "commit": "commits",
+    "rollback": "rolls back",
+}
+
+
+def _values(data: Mapping[str, Any]) -> str:
+    """Show what was written, or found."""
+    if data.get("params"):
+        return phrase(data["params"], DETAIL_MAX).strip("[]")
+    if data.get("value") is not None:
+        return phrase(read_payload(data["value"]), DETAIL_MAX)
+    if "found" in data:
+        return "found" if data["found"] else "not found"
+    return ""
+
+
+def _sleep(narrator: Narrator, event: Event) -> Telling:
+    if event.kind == "wake":
+        return Telling(lane_of(event.actor), "wakes up", tone="quiet")
+    ms = event.data.get("ms", 0)
+    return Telling(lane_of(event.actor), f"waits for {ms / 1000:g} s", tone="quiet")
+
+
+def _note(narrator: Narrator, event: Event) -> Telling:
+    rest = {name: value for name, value in event.data.items() if name != "what"}
+    what = clip(str(event.data.get("what", "")), CLIP)
+    return Telling(lane_of(event.actor), f"notes: {what}", detail=phrase(rest))
+
+
+def _fault(narrator: Narrator, event: Event) -> Telling:
+    number, fault = narrator.fault_of(event)
+    lane = lane_of(event.actor)
+    if fault is None:
+        return Telling(lane, clip(str(event.data.get("fault", "a fault"))), tone="fault")
+    told = sufferings(fault)
+    peer = narrator.cast.peer(event.operation) if told.arrow else ""
+    if told.arrow == "back" and peer:
+        lane, peer = peer, lane
+    tone: Tone = "lost" if told.arrow else "fault"
+    return Telling(lane, told.words, peer, tone=tone, fault=number)
+
+
+def _crash(narrator: Narrator, event: Event) -> Telling:
+    return Telling(lane_of(event.actor), f"CRASH{narrator.life(event.actor)}", tone="crash")
+
+
+def _rebalance(narrator: Narrator, event: Event) -> Telling:
+    data = event.data
+    why = f": {data['why']}" if data.get("why") else ""
+    words = f"rebalances consumer group {data.get('group', '')}{why}"
+    return Telling(event.actor, words, tone="quiet")
+
+
+def _phase(narrator: Narrator, event: Event) -> Telling:
+    return Telling("world", "calm: all faults stop", tone="quiet")
+
+
+def _end(narrator: Narrator, event: Event) -> Telling:
+    verdict = event.data.get("verdict", "")
+    reason = clip(str(event.data.get("reason") or ""), 2 * CLIP)
+    if verdict == "quiet":
+        return Telling("world", "the system is quiet: the run is over", tone="quiet")
+    return Telling("world", f"the run is called off ({verdict}): {reason}", tone="trouble")
+
+
+def _other(narrator: Narrator, event: Event) -> Telling:
+    return Telling(lane_of(event.actor), event.kind, detail=phrase(event.data), tone="quiet")
+
+
+_TELLERS: Final[Mapping[str, Callable[[Narrator, Event], Telling]]] = {
+    "arrive": _arrive,
+    "start": _start,
+    "publish": _publish,
+    "deliver": _deliver,
+    "handled": _handled,
+    "raised": _raised,
+    "ack": _ack,
+    "nack": _nack,
+    "dead": _dead,
+    "call": _call,
+    "effect": _effect,
+    "reply": _reply,
+    "read": _store,
+    "write": _store,
+    "commit": _store,
+    "rollback": _store,
+    "sleep": _sleep,
+    "wake": _sleep,
+    "note": _note,
+    "fault": _fault,
+    "crash": _crash,
+    "rebalance": _rebalance,
+    "phase": _phase,
+    "end": _end,
+}
+
+
+def merge(steps: list[Step], history: History) -> list[Step]:
+    """Tell in one step what is one thing: a crash and the fault behind it, an arrival and
+    the message it becomes.
+    """
+    merged: list[Step] = []
+    for step in steps:
+        before = merged[-1] if merged else None
+        cause = history[step.event].cause
+        if before is not None and cause == before.event:
+            joined = _joined(before, step)
+            if joined is not None:
+                merged[-1] = joined
+                continue
+        merged.append(step)
+    return [attrs.evolve(step, number=number) for number, step in enumerate(merged, 1)]
+
+
+def _joined(before: Step, step: Step) -> Step | None:
+    if step.kind == "crash" and before.kind == "fault":
+        words = before.words.replace("crashes", "CRASHES", 1)
+        return attrs.evolve(
+            before, events=before.events + step.events, words=words, tone="crash", kind="crash"
+        )
+    if step.kind == "publish" and before.kind == "arrive" and step.source == before.source:
+        return attrs.evolve(step, events=step.events + before.events, found=step.found)
+    return None
+
+
+__all__ = ["Narrator", "Step", "Telling", "Tone", "merge", "request"]

@@ -1,0 +1,242 @@
+"""A counterexample as text: what a tired person reads in ten seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from chaosharness.counterexample import Counterexample
+from chaosharness.reporting.accounts import Entry, Ledger, State, Value
+from chaosharness.reporting.compare import Comparison
+from chaosharness.reporting.legible import columns, count, fit, pad, seconds, wrap
+from chaosharness.reporting.pytest_file import has_target
+from chaosharness.reporting.redact import Redact, masked
+from chaosharness.reporting.snippets import replay_command, schedule_code, test_name
+from chaosharness.reporting.steps import Step
+from chaosharness.reporting.story import Gap, Story, tell
+
+WIDTH_MIN: Final = 60
+WIDTH_MAX: Final = 80
+TEXT_STEPS_MAX: Final = 24
+TEXT_RANK_MAX: Final = 4
+WHO_MAX: Final = 24
+DETAIL_MAX: Final = 60
+
+_STYLES: Final = {
+    "bold": "1",
+    "bad": "1;31",
+    "fault": "33",
+    "dim": "2",
+}
+Paint = Callable[[str, str], str]
+
+
+def _painter(color: bool) -> Paint:
+    def paint(text: str, style: str) -> str:
+        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if color and style and text else text
+
+    return paint
+
+
+def to_text(
+    found: Counterexample,
+    *,
+    width: int = WIDTH_MAX,
+    color: bool = False,
+    redact: Redact = (),
+    file: str = "",
+) -> str:
+    """Render a counterexample as plain text.
+
+    Args:
+        found: The counterexample.
+        width: Columns, 60 to 80; a wider terminal does not make wider lines.
+        color: Whether to use the colours of a terminal (escape sequences).
+        redact: Fields to mask: see `masked`.
+        file: Where the counterexample's file is, for the replay command.
+    """
+    found = masked(found, redact)
+    width = min(max(width, WIDTH_MIN), WIDTH_MAX)
+    paint = _painter(color)
+    story = tell(found, steps_max=TEXT_STEPS_MAX, rank_max=TEXT_RANK_MAX)
+    sections = [
+        _headline(found, story, width, paint),
+        _schedule(found, story, width, paint),
+        _timeline(story, width, paint),
+        _books(story, width, paint),
+        _parting(story, width, paint),
+        _again(found, width, file),
+    ]
+    return "\n\n".join("\n".join(section) for section in sections if section) + "\n"
+
+
+def _headline(found: Counterexample, story: Story, width: int, paint: Paint) -> list[str]:
+    title = f"BROKEN: {story.headline}"
+    place = f"   system {found.system}"
+    room = width - columns(place)
+    first = pad(title, room) + place if columns(title) <= room else title
+    lines = [paint(line, "bad") for line in wrap(first.rstrip(), width)]
+    if first is title:
+        lines[:] = [paint(line, "bad") for line in wrap(title, width)]
+    else:
+        lines = [paint(title, "bad") + pad("", room - columns(title)) + place]
+    lines += ["", *(paint(line, "bold") for line in _indented(story.summary, width))]
+    for also in story.also:
+        lines += _indented(f"also: {also}", width)
+    if story.why:
+        lines += ["", *_indented(" ".join(story.why), width)]
+    return lines
+
+
+def _indented(text: str, width: int, indent: str = "  ", first: str = "") -> list[str]:
+    lines = wrap(text, width - len(indent))
+    return [f"{(first or indent) if at == 0 else indent}{line}" for at, line in enumerate(lines)]
+
+
+# ---- schedule
+
+
+def _schedule(found: Counterexample, story: Story, width: int, paint: Paint) -> list[str]:
+    if not story.faults:
+        return []
+    title = f"Schedule: {_how_small(found, story)}"
+    lines = [paint(line, "bold") for line in _indented(title, width, "  ", first="")]
+    lines[0] = lines[0].removeprefix("  ")
+    for fault in story.faults:
+        words = fault.words if fault.struck else f"{fault.words} It found no site."
+        lines += _indented(words, width, "     ", first=f"  {fault.number}. ")
+        if fault.needed:
+            lines.append(f"     Without fault {fault.number}: passes.")
+    lines += ["", *(f"  {line}" for line in schedule_code(found.schedule, width - 2).split("\n"))]
+    return lines
+
+
+def _how_small(found: Counterexample, story: Story) -> str:
+    total = len(story.faults)
+    words = count(total, "fault")
+    if found.minimal:
+        words += ", needed" if total == 1 else ", each needed"
+    effort = []
+    if found.found_after:
+        effort.append(f"found after {count(found.found_after, 'run')}")
+    if found.shrunk_in:
+        effort.append(f"made small in {found.shrunk_in:,} more")
+    return f"{words} ({', '.join(effort)})" if effort else words
+
+
+# ---- timeline
+
+
+def _timeline(story: Story, width: int, paint: Paint) -> list[str]:
+    if not len(story.history):
+        return ["The history is not at hand: replay the file to see what happened."]
+    who = min(max((columns(_who(step, story)) for step in story.steps), default=0), WHO_MAX)
+    clock = max((len(seconds(step.at_ms)) for step in story.steps), default=5)
+    lines = [paint("What happened", "bold") + " (virtual time in seconds; ✗: what was found)"]
+    for part in story.parts:
+        if isinstance(part, Gap):
+            lines.append(paint(fit(f"{'':{clock + 8}}… {part.words}", width), "dim"))
+        else:
+            lines += _step(part, story, clock, who, width, paint)
+    return lines
+
+
+def _who(step: Step, story: Story) -> str:
+    source = story.narrator.name(step.source)
+    return f"{source} → {story.narrator.name(step.target)}" if step.target else source
+
+
+def _step(step: Step, story: Story, clock: int, who: int, width: int, paint: Paint) -> list[str]:
+    mark = "✗" if step.found else "!" if step.fault or step.tone in ("crash", "lost") else " "
+    head = f"{step.number:>4} {mark} {seconds(step.at_ms):>{clock}}  "
+    head += pad(fit(_who(step, story), who), who) + "  "
+    words = step.words
+    if step.detail and columns(words) + columns(step.detail) <= DETAIL_MAX:
+        words += f": {step.detail}"
+    if step.fault:
+        words += f"   ← fault {step.fault}"
+    body = wrap(words, max(width - columns(head), 20))
+    style = "bad" if step.found else "fault" if mark == "!" else ""
+    lines = [f"{head}{body[0]}", *(pad("", columns(head)) + line for line in body[1:])]
+    return [paint(line, style) if style else line for line in lines]
+
+
+# ---- ledger and state
+
+
+def _books(story: Story, width: int, paint: Paint) -> list[str]:
+    blocks = [_ledger(ledger, width, paint) for ledger in story.ledgers]
+    blocks += [_state(state, width, paint) for state in story.states]
+    return [line for block in blocks for line in [*block, ""]][:-1]
+
+
+def _ledger(ledger: Ledger, width: int, paint: Paint) -> list[str]:
+    lines = [paint(fit(f"Ledger of {ledger.name}", width), "bold")]
+    clock = max((len(seconds(entry.at_ms)) for entry in ledger.entries), default=5)
+    for entry in ledger.entries:
+        first = f"{entry.number:>4}   {seconds(entry.at_ms):>{clock}}  "
+        rows = _indented(f"{entry.words}{_note(entry)}", width, " " * len(first), first)
+        lines += [paint(row, "bad") if entry.found else row for row in rows]
+    for words in ledger.missing:
+        row = f"{words}   (only in the passing run)"
+        lines += _indented(row, width, " " * (clock + 9), f"   –   {'':{clock}}  ")
+    if ledger.left_out:
+        lines.append(f"       … {ledger.left_out:,} more of other items")
+    return lines if len(lines) > 1 else [f"{lines[0]}: empty"]
+
+
+def _note(entry: Entry) -> str:
+    if entry.step and entry.found:
+        return f"   ← step {entry.step}"
+    return "" if entry.expected else "   (not in the passing run)"
+
+
+def _state(state: State, width: int, paint: Paint) -> list[str]:
+    title = fit(f"{state.name} at the end", width - 24)
+    if not state.values:
+        as_usual = "as in the passing run" if state.same else "empty"
+        return [f"{paint(title, 'bold')}: {as_usual}"]
+    lines = [paint(title, "bold")]
+    for value in state.values:
+        lines += _indented(_value(value), width, "         ", first="       ")
+    if state.left_out:
+        lines.append(f"       … {state.left_out:,} more")
+    return lines
+
+
+def _value(value: Value) -> str:
+    if not value.differs:
+        return f"{value.name}: {value.here}"
+    return f"{value.name}: {value.here or 'none'}   (passing run: {value.passing or 'none'})"
+
+
+# ---- the passing run, and how to go on
+
+
+def _parting(story: Story, width: int, paint: Paint) -> list[str]:
+    found = story.comparison
+    if found is None:
+        return []
+    lines = [
+        paint("First difference", "bold")
+        + f" from the nearest run that passes, at {seconds(found.at_ms)} s"
+    ]
+    lines += _side("here:    ", found.here, story, width)
+    lines += _side("passing: ", found.passing, story, width)
+    return lines
+
+
+def _side(title: str, steps: Iterable[Step], story: Story, width: int) -> list[str]:
+    step = next(iter(steps), None)
+    words = "the run is over" if step is None else f"{_who(step, story)}  {step.words}"
+    return _indented(words, width, "           ", first=f"  {title}")
+
+
+def _again(found: Counterexample, width: int, file: str) -> list[str]:
+    lines = _indented(replay_command(found, file), 10_000, "          ", first="Replay:   ")
+    if has_target(found):
+        lines += _indented(f"{test_name(found)}.py", width, "          ", first="Pytest:   ")
+    return lines
+
+
+__all__ = ["Comparison", "to_text"]

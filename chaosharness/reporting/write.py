@@ -1,0 +1,102 @@
+"""Reports as files: all of them or none, and the same finding overwrites itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from chaosharness.counterexample import Counterexample
+from chaosharness.errors import ChaosharnessError, InvalidDefinition
+from chaosharness.reporting.html import to_html
+from chaosharness.reporting.json_file import history_to_json, to_json
+from chaosharness.reporting.markdown import to_markdown
+from chaosharness.reporting.pytest_file import has_target, to_pytest
+from chaosharness.reporting.redact import Redact, masked
+from chaosharness.reporting.snippets import test_name
+from chaosharness.reporting.text import to_text
+
+FORMATS: Final = ("text", "html", "json", "markdown", "pytest")
+
+
+class CannotWrite(ChaosharnessError, OSError):
+    """A report could not be written; nothing was left half-written."""
+
+
+def write(
+    found: Counterexample,
+    folder: str | os.PathLike[str],
+    *,
+    formats: Iterable[str] = FORMATS,
+    redact: Redact = (),
+) -> tuple[Path, ...]:
+    """Write a counterexample into a folder, and return the files.
+
+    Their names come from the finding: `shop-never-charged-twice.html`. With `json` comes
+    the history, if it is at hand, in a file beside it; without a target, which a test
+    would import, there is no pytest file.
+
+    Args:
+        found: The counterexample.
+        folder: Made if it is not there.
+        formats: Any of `text`, `html`, `json`, `markdown`, `pytest`.
+        redact: Fields to mask: see `masked`.
+
+    Raises:
+        InvalidDefinition: A format is not known.
+        CannotWrite: The folder cannot be written to. Then no file has changed.
+    """
+    wanted = (formats,) if isinstance(formats, str) else tuple(formats)
+    place = Path(folder)
+    contents = _contents(masked(found, redact), place, wanted)
+    _write_all({place / name: content for name, content in contents.items()}, place)
+    return tuple(place / name for name in contents)
+
+
+def _contents(found: Counterexample, place: Path, wanted: tuple[str, ...]) -> dict[str, str]:
+    for one in wanted:
+        if one not in FORMATS:
+            known = ", ".join(FORMATS)
+            raise InvalidDefinition(f"there is no report format {one!r}; known: {known}")
+    slug = found.slug()
+    file = (place / f"{slug}.json").as_posix()
+    contents: dict[str, str] = {}
+    for one in dict.fromkeys(wanted):
+        match one:
+            case "text":
+                contents[f"{slug}.txt"] = to_text(found, file=file)
+            case "html":
+                contents[f"{slug}.html"] = to_html(found, file=file)
+            case "json":
+                contents[f"{slug}.json"] = to_json(found)
+                if len(found.history):
+                    history = history_to_json(found.history, system=found.system)
+                    contents[f"{slug}.history.json"] = history
+            case "markdown":
+                contents[f"{slug}.md"] = to_markdown(found, file=file)
+            case "pytest" if has_target(found):
+                contents[f"{test_name(found)}.py"] = to_pytest(found)
+    return contents
+
+
+def _write_all(contents: dict[Path, str], place: Path) -> None:
+    """Write every file beside its place first, then move all into place."""
+    written: list[tuple[Path, Path]] = []
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        for path, content in contents.items():
+            beside = path.with_name(f".{path.name}.part")
+            written.append((beside, path))
+            beside.write_bytes(content.encode("utf-8", "backslashreplace"))
+        for beside, path in written:
+            beside.replace(path)
+    except OSError as error:
+        for beside, _ in written:
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
+        raise CannotWrite(
+            f"the report cannot be written to {place}: {error.strerror or error}. "
+            "Choose another folder; no file there was changed."
+        ) from error
