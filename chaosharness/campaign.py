@@ -35,7 +35,7 @@ class Level:
             to find no site; None if nobody has counted.
         complete: Whether all there are were run.
         more: Whether counting stopped at `total`, and there are more than that.
-        options: Which values of a fault's option were tried, for example `all options`.
+        options: What was tried at each site, for example `all options, attempts up to 12`.
     """
 
     faults: int
@@ -205,7 +205,8 @@ class Campaign:
     def sentences(self) -> tuple[str, ...]:
         """Say in a few lines how it came out and what stands behind that."""
         lines = [f"{self.system}: {_RESULT_WORDS[self.result]} after {self.searched:,} runs"]
-        lines += [f"unknown: {reason}" for reason in self.reasons]
+        if self.result == "unknown":
+            lines += [f"unknown: {reason}" for reason in self.reasons]
         lines += [
             f"{one.verdict} in {one.times:,} runs: {one.reason} (first: {one.schedule})"
             for one in self.troubles

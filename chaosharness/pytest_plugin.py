@@ -85,6 +85,14 @@ class Chaos:
 
     # ---- replays
 
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        """Leave out the tests that reports hold, unless they are asked for by name."""
+        folder = self._folder()
+        if collection_path != folder:
+            return None
+        asked = [Path(one.partition("::")[0]).resolve() for one in self.config.args]
+        return True if not any(one.is_relative_to(folder) for one in asked) else None
+
     @pytest.hookimpl(hookwrapper=True)
     def pytest_collection_modifyitems(
         self, session: pytest.Session, items: list[pytest.Item]
@@ -151,12 +159,13 @@ class Chaos:
 
     def _tell(self, error: BaseException, found: Counterexample) -> tuple[str, str] | None:
         from chaosharness.errors import ChaosharnessError
-        from chaosharness.reporting import to_text, write
+        from chaosharness.reporting import FORMATS, to_text, write
 
         folder = self._folder()
         file = folder / f"{found.slug()}.json"
+        formats = [one for one in FORMATS if one != "pytest" or found.target]
         try:
-            write(found, folder)
+            write(found, folder, formats=formats)
         except ChaosharnessError as trouble:
             error.add_note(f"no report was written: {trouble}")
         verbosity = self.config.getoption("chaos_verbosity")

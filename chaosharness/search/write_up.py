@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import Any, Final
 
 from chaosharness.checkers import Property
 from chaosharness.counterexample import Counterexample, plain_items
 from chaosharness.schedule import Schedule
-from chaosharness.system import OBSERVERS, Run
+from chaosharness.system import OBSERVERS, Run, System
+
+_NOT_THEIRS: Final = frozenset({*sys.stdlib_module_names, "chaosharness", "__main__"})
 
 
 def counterexample_of(error: Any) -> Counterexample:
@@ -29,6 +32,7 @@ def counterexample_of(error: Any) -> Counterexample:
         return Counterexample(
             property=claim.name,
             system=run.system.name,
+            target=target_of(run.system),
             schedule=schedule,
             items=plain_items(run.items),
             findings=tuple(findings),
@@ -39,6 +43,21 @@ def counterexample_of(error: Any) -> Counterexample:
         )
     finally:
         OBSERVERS.reset(token)
+
+
+def target_of(system: System) -> str:
+    """Return `module:attribute` of a system that is a global of some module; empty if none.
+
+    Modules outside Python's own and ours are looked through, in the order of their names.
+    """
+    for name in sorted(sys.modules):
+        if name.partition(".")[0] in _NOT_THEIRS:
+            continue
+        words = getattr(sys.modules[name], "__dict__", {})
+        for attribute, value in list(words.items()):
+            if value is system:
+                return f"{name}:{attribute}"
+    return ""
 
 
 def _needed(run: Run, claim: Property) -> tuple[Schedule, bool]:

@@ -1,0 +1,245 @@
+"""The command line: what it prints, what it writes, and its exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from itertools import count
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from click.testing import CliRunner
+
+from chaosharness.cli import main
+
+SHOP = dedent("""
+    from chaosharness import Gateway, Kafka, System, never_charged_twice, sometimes
+
+
+    def shop(*, key, claim=True, on_error="dead-letter"):
+        system = System("shop")
+        bus = system.add(Kafka("bus", {"orders": 2}))
+        bank = system.add(Gateway("bank"))
+
+        @system.service("payments")
+        def payments(env):
+            client = env.client(bank)
+
+            def on_order(order):
+                client.charge(order["id"], order["cents"], key=order["id"] if key else None)
+
+            env.consume(bus, "orders", on_order, on_error=on_error, retries_max=9)
+
+        @system.entry(examples=[{"id": "o1", "cents": 500}])
+        def place(env, order):
+            env.publisher(bus)("orders", order, key=order["id"])
+
+        if claim:
+            system.claim(never_charged_twice(bank))
+        return system
+
+
+    def broken():
+        return shop(key=False)
+
+
+    def right():
+        return shop(key=True)
+
+
+    def silent():
+        return shop(key=False, claim=False)
+
+
+    def never_reached():
+        system = shop(key=True)
+        system.claim(sometimes("it rains", lambda history: False))
+        return system
+
+
+    def wants_more(x):
+        return x
+
+
+    not_a_system = 7
+""")
+NUMBERS = count(1)
+
+
+@pytest.fixture
+def shop(tmp_path, monkeypatch):
+    """Return the name of a module with systems, in an empty current directory."""
+    name = f"cli_shop_{next(NUMBERS)}"
+    (tmp_path / f"{name}.py").write_text(SHOP)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return name
+
+
+def chaos(*arguments):
+    return CliRunner().invoke(main, [str(one) for one in arguments])
+
+
+def test_a_broken_promise_exits_with_1_and_tells_the_story(shop):
+    result = chaos("run", f"{shop}:broken", "--faults", 1)
+    assert result.exit_code == 1, result.output
+    assert "BROKEN: never charged twice" in result.output
+    assert "order o1 was charged 2 times for 500 cents each; promised: once" in result.output
+    assert "shop: a property does not hold" in result.output
+    assert "unknown" not in result.output
+    assert max(map(len, result.output.splitlines())) <= 80
+
+
+def test_a_kept_promise_exits_with_0_and_says_what_was_covered(shop):
+    result = chaos("run", f"{shop}:right", "--faults", 1)
+    assert result.exit_code == 0, result.output
+    assert "all 1-fault schedules" in result.output
+    assert "BROKEN" not in result.output
+
+
+def test_a_spent_budget_is_unknown(shop):
+    result = chaos("run", f"{shop}:right", "--faults", 2, "--budget", 5)
+    assert result.exit_code == 2, result.output
+    assert "the budget of 5 runs was spent" in result.output
+
+
+def test_a_case_that_was_never_reached_is_unknown(shop):
+    result = chaos("run", f"{shop}:never_reached", "--faults", 1)
+    assert result.exit_code == 2, result.output
+    assert "it rains" in result.output
+
+
+def test_a_system_that_claims_nothing_is_still_judged(shop):
+    result = chaos("run", f"{shop}:silent", "--faults", 1)
+    assert result.exit_code == 1, result.output
+    assert "never twice: bank" in result.output
+    without = chaos(
+        *("run", f"{shop}:silent", "--faults", 1),
+        *("--without", "never twice", "--without", "idempotent"),
+    )
+    assert "never twice: bank" not in without.output
+    wrong = chaos("run", f"{shop}:silent", "--without", "gravity")
+    assert wrong.exit_code == 3
+    assert "no assumed property is named 'gravity'" in wrong.output
+
+
+def test_reports_are_written_and_replayed(shop, tmp_path):
+    result = chaos("run", f"{shop}:broken", "--faults", 1, "--report", "out")
+    assert result.exit_code == 1
+    names = sorted(path.name for path in Path("out").iterdir())
+    assert names == [
+        "shop-never-charged-twice.history.json",
+        "shop-never-charged-twice.html",
+        "shop-never-charged-twice.json",
+        "shop-never-charged-twice.md",
+        "shop-never-charged-twice.txt",
+        "test_shop_never_charged_twice.py",
+    ]
+    file = Path("out/shop-never-charged-twice.json")
+    stored = json.loads(file.read_text())
+    assert len(stored["faults"]) == 1
+    assert file.stat().st_size <= 1_000
+    again = chaos("replay", file)
+    assert again.exit_code == 1, again.output
+    assert "failing" in again.output
+    assert stored["digest"] in again.output
+    for form in ("text", "markdown", "html", "json", "pytest"):
+        shown = chaos("report", file, "--format", form)
+        assert shown.exit_code == 0, shown.output
+        assert "never charged twice" in shown.output
+
+
+def test_a_fixed_bug_replays_as_fixed(shop):
+    chaos("run", f"{shop}:broken", "--faults", 1, "--report", "out")
+    file = Path("out/shop-never-charged-twice.json")
+    result = chaos("replay", file, "--target", f"{shop}:right")
+    assert result.exit_code == 0, result.output
+    assert "fixed" in result.output
+
+
+def test_a_replay_prints_the_same_bytes_under_two_hash_seeds(shop, tmp_path):
+    chaos("run", f"{shop}:broken", "--faults", 1, "--report", "out")
+    file = "out/shop-never-charged-twice.json"
+    printed = {
+        subprocess.run(
+            [sys.executable, "-m", "chaosharness", "replay", file, "--json"],
+            capture_output=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "77")
+    }
+    assert len(printed) == 1
+    assert json.loads(printed.pop())["verdict"] == "failing"
+
+
+def test_replaying_twice_checks_another_process(shop):
+    chaos("run", f"{shop}:broken", "--faults", 1, "--report", "out")
+    result = chaos("replay", "out/shop-never-charged-twice.json", "--twice")
+    assert result.exit_code == 1, result.output
+
+
+def test_json_is_the_same_for_the_same_search(shop):
+    first = chaos("run", f"{shop}:broken", "--faults", 1, "--json")
+    second = chaos("run", f"{shop}:broken", "--faults", 1, "--json")
+    assert first.output == second.output
+    assert json.loads(first.output)["result"] == "violated"
+
+
+def test_sites_are_listed(shop):
+    result = chaos("sites", f"{shop}:right")
+    assert result.exit_code == 0
+    assert "after payments.on_order/bank.charge for item 1\n    pause, lost reply, crash" in (
+        result.output
+    )
+    assert json.loads(chaos("sites", f"{shop}:right", "--json").output)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "nowhere:x"], "there is no module 'nowhere'"),
+        (["run", "SHOP"], "is no target; write module:attribute"),
+        (["run", "SHOP:rihgt"], "right"),
+        (["run", "SHOP:not_a_system"], "not_a_system"),
+        (["run", "SHOP:wants_more"], "wants_more"),
+        (["run", "SHOP:right", "--faults", "-1"], "faults_max"),
+        (["run", "SHOP:right", "--budget", "0"], "runs_max"),
+        (["run", "SHOP:right", "--faults", "many"], "'many' is not a valid integer"),
+        (["run", "SHOP:right", "--colour", "red"], "No such option"),
+        (["run"], "Missing argument 'TARGET'"),
+        (["run", "SHOP:right", "--without", "idempotent"], "claims 'never charged twice'"),
+        (["replay", "nothing.json"], "nothing.json cannot be read: No such file"),
+        (["report", "nothing.json", "--format", "docx"], "'docx' is not one of"),
+        (["frobnicate"], "No such command 'frobnicate'"),
+    ],
+)
+def test_a_mistake_is_one_clear_line_and_exit_code_3(shop, arguments, words):
+    result = chaos(*(one.replace("SHOP", shop) for one in arguments))
+    assert result.exit_code == 3, result.output
+    assert words in result.output
+    assert "Traceback" not in result.output
+
+
+def test_an_unwritable_report_folder_is_said_and_nothing_is_left(shop):
+    Path("out").write_text("a file, not a folder")
+    result = chaos("run", f"{shop}:broken", "--faults", 1, "--report", "out")
+    assert result.exit_code == 3
+    assert "out" in result.output
+    assert Path("out").read_text() == "a file, not a folder"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("not json", "not a chaosharness counterexample"),
+        ('{"chaosharness": 99}', "written by a newer version"),
+        ('{"chaosharness": 1}', "incomplete"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_said(shop, text, words):
+    Path("found.json").write_text(text)
+    result = chaos("replay", "found.json")
+    assert result.exit_code == 3
+    assert words in result.output

@@ -1,0 +1,188 @@
+"""The pytest plugin, in a pytest of its own."""
+
+import json
+from textwrap import dedent
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+SHOP = dedent("""
+    from chaosharness import Gateway, Kafka, System, never_charged_twice
+
+
+    def shop(*, key):
+        system = System("shop")
+        bus = system.add(Kafka("bus", {"orders": 2}))
+        bank = system.add(Gateway("bank"))
+
+        @system.service("payments")
+        def payments(env):
+            client = env.client(bank)
+
+            def on_order(order):
+                client.charge(order["id"], order["cents"], key=order["id"] if key else None)
+
+            env.consume(bus, "orders", on_order)
+
+        @system.entry(examples=[{"id": "o1", "cents": 500}])
+        def place(env, order):
+            env.publisher(bus)("orders", order, key=order["id"])
+
+        return system
+
+
+    broken = shop(key=False)
+    broken.claim(never_charged_twice())
+    right = shop(key=True)
+    right.claim(never_charged_twice())
+""")
+
+FAILING = dedent("""
+    from chaosharness import Crash, Schedule, Site
+    from plugin_shop import broken
+
+
+    def test_checkout():
+        crash = Crash(Site("payments.on_order/bank.charge", "after"))
+        broken.run(schedule=Schedule([crash])).check()
+""")
+
+
+@pytest.fixture
+def suite(pytester, monkeypatch):
+    """Return a folder with a module of systems and a failing test."""
+    pytester.makepyfile(plugin_shop=SHOP, test_it=FAILING)
+    monkeypatch.setenv("PYTHONPATH", str(pytester.path))
+    return pytester
+
+
+def run(suite, *arguments):
+    return suite.runpytest_subprocess("-p", "no:cacheprovider", *arguments)
+
+
+def test_a_failure_tells_its_story_and_leaves_reports(suite):
+    result = run(suite)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*NeverChargedTwice: never charged twice: order o1 was charged 2 times*",
+            "*BROKEN: never charged twice*",
+            "*What happened*",
+            "*= chaos =*",
+            "1 tests, * runs, * faults struck at 1 operations",
+            "never charged twice: order o1 was charged 2 times for 500 cents each*",
+            "  replay: pytest --chaos-replay *shop-never-charged-twice.json",
+        ]
+    )
+    folder = suite.path / "reports" / "latest"
+    assert {path.suffix for path in folder.iterdir()} >= {".json", ".html", ".txt", ".md", ".py"}
+
+
+def test_the_report_folder_and_verbosity_are_options(suite):
+    result = run(suite, "--chaos-report", "elsewhere", "--chaos-verbosity", "short")
+    result.assert_outcomes(failed=1)
+    assert "What happened" not in result.stdout.str()
+    result.stdout.fnmatch_lines(["*smallest schedule: Schedule((Crash(*"])
+    assert (suite.path / "elsewhere" / "shop-never-charged-twice.json").exists()
+
+
+def test_a_stored_counterexample_is_replayed_alone(suite):
+    run(suite)
+    file = "reports/latest/shop-never-charged-twice.json"
+    again = run(suite, "--chaos-replay", file)
+    again.assert_outcomes(failed=1)
+    again.stdout.fnmatch_lines(["*shop-never-charged-twice.json: failing: *"])
+    assert "Traceback" not in again.stdout.str()
+    (suite.path / "plugin_shop.py").write_text(SHOP.replace("key=False", "key=True"))
+    run(suite, "--chaos-replay", file).assert_outcomes(passed=1)
+
+
+def test_regressions_run_first_as_tests(suite):
+    run(suite)
+    (suite.path / "regressions").mkdir()
+    name = "shop-never-charged-twice.json"
+    (suite.path / "reports/latest" / name).rename(suite.path / "regressions" / name)
+    suite.makeini("[pytest]\nchaos_regressions = regressions")
+    result = run(suite, "-v")
+    result.assert_outcomes(failed=2)
+    lines = [line for line in result.stdout.lines if " FAILED" in line or "::" in line]
+    assert "replay" in lines[0]
+
+
+def test_generated_tests_in_the_report_folder_run_only_when_asked_for(suite):
+    run(suite)
+    run(suite).assert_outcomes(failed=1)
+    generated = "reports/latest/test_shop_never_charged_twice.py"
+    result = run(suite, generated)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*test_shop_never_charged_twice.py*"])
+
+
+def test_a_regression_that_cannot_be_read_is_one_clear_line(suite):
+    suite.makeini("[pytest]\nchaos_regressions = regressions")
+    folder = suite.path / "regressions"
+    folder.mkdir()
+    (folder / "old.json").write_text(json.dumps({"chaosharness": 99}))
+    result = run(suite, "-k", "replay")
+    result.assert_outcomes(failed=1, deselected=1)
+    result.stdout.fnmatch_lines(["*old.json: *written by a newer version*"])
+
+
+def test_it_works_under_xdist(suite):
+    result = run(suite, "-n", "2")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*= chaos =*", "  replay: pytest --chaos-replay *"])
+
+
+def test_junit_holds_the_story(suite):
+    run(suite, "--junitxml", "out.xml").assert_outcomes(failed=1)
+    text = (suite.path / "out.xml").read_text()
+    assert "What happened" in text
+    assert "chaos_runs" in text
+
+
+def test_it_can_be_switched_off(suite):
+    result = run(suite, "-p", "no:chaosharness")
+    result.assert_outcomes(failed=1)
+    assert "= chaos =" not in result.stdout.str()
+
+
+def test_an_unwritable_folder_loses_no_failure(suite):
+    (suite.path / "out").write_text("a file")
+    result = run(suite, "--chaos-report", "out")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*no report was written: *out*", "*What happened*"])
+
+
+def test_a_suite_without_chaos_sees_nothing_of_it(pytester):
+    pytester.makepyfile("def test_one(): pass")
+    result = run(pytester)
+    result.assert_outcomes(passed=1)
+    assert "= chaos =" not in result.stdout.str()
+
+
+@pytest.mark.parametrize("arguments", [["--chaos-faults", "0"], ["--chaos-verbosity", "loud"]])
+def test_wrong_options_are_refused(suite, arguments):
+    result = run(suite, *arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_the_budget_of_faults_is_an_option(suite):
+    suite.makepyfile(
+        test_it="""
+        from hypothesis import given
+        from chaosharness import Schedule, schedules
+        from plugin_shop import right
+
+        drawn = []
+
+        @given(schedules(right, faults_max=4))
+        def test_faults(schedule):
+            drawn.append(len(schedule))
+
+        def test_drawn():
+            assert 1 <= max(drawn) <= 1
+        """
+    )
+    run(suite, "--chaos-faults", "1").assert_outcomes(passed=2)
