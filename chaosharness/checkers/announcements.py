@@ -17,7 +17,7 @@ from chaosharness.kernel.history import Event, History
 
 _OF_A_RUN: Final = ("publish", "write", "commit", "rollback", "crash", "raised")
 
-Fate = Literal["committed", "undone", "none"]
+Fate = Literal["committed", "undone", "cut", "none"]
 
 
 # ---- ghosts
@@ -30,11 +30,12 @@ class Work:
     place: str = ""
     events: list[Event] = attrs.field(factory=list)
 
-    def fate(self, publish: Event, usually_commits: bool) -> tuple[Fate, int]:
+    def fate(self, publish: Event) -> tuple[Fate, int]:
         """Return what became of the transaction that a publish belongs to, and where.
 
         That is the transaction open at that moment; else, where nothing was committed
         before, the next one. A publish after a commit announces what is already true.
+        `cut` is a run that ended before it wrote anything.
         """
         open_in: set[str] = set()
         committed = False
@@ -52,11 +53,10 @@ class Work:
         for event in later:
             if event.kind in ("commit", "rollback") and (not open_in or _store(event) in open_in):
                 return ("committed" if event.kind == "commit" else "undone"), event.index
-        wrote = bool(open_in) or any(event.kind == "write" for event in later)
-        cut = next((one for one in later if one.kind in ("crash", "raised")), None)
-        if wrote or (cut is not None and usually_commits):
-            return "undone", cut.index if cut is not None else -1
-        return "none", -1
+        end = next((one.index for one in later if one.kind in ("crash", "raised")), -1)
+        if open_in or any(event.kind == "write" for event in later):
+            return "undone", end
+        return ("cut" if end >= 0 else "none"), end
 
 
 def _store(event: Event) -> str:
@@ -79,18 +79,24 @@ def no_ghost_event() -> Property:
     def judge(evidence: Evidence) -> list[Finding]:
         if not read(evidence.history).quiet:
             return []
+        works = _works(evidence.history)
         undone: list[tuple[Event, int]] = []
         true: set[Any] = set()
-        works = _works(evidence.history)
-        commits = _committing(works) | _committing(_works(evidence.calm()))
+        committed = _commits(works)
+
+        def done_for(entity: int) -> set[str]:
+            return {place for place, whose in committed if whose in (entity, 0)}
+
+        usual = {place for place, _ in _commits(_works(evidence.calm()))}
         for work in works:
             for event in work.events:
-                if event.kind == "publish":
-                    fate, where = work.fate(event, work.place in commits)
-                    if fate == "committed":
-                        true |= {_same(work.place, event), _said(event)}
-                    elif fate == "undone":
-                        undone.append((event, where))
+                fate, where = work.fate(event) if event.kind == "publish" else ("none", -1)
+                if fate == "cut" and work.place in usual - done_for(event.entity):
+                    fate = "undone"
+                if fate == "committed":
+                    true |= {_same(work.place, event), _said(event)}
+                elif fate == "undone":
+                    undone.append((event, where))
         return [
             _ghost(evidence.history, event, where)
             for event, where in undone
@@ -112,21 +118,39 @@ def _works(history: History) -> list[Work]:
     roots = read(history).roots
     found: dict[tuple[int, str], Work] = {}
     for event in history.of(*_OF_A_RUN):
-        if "error" in event.data and event.kind != "raised":
-            continue  # the store refused it
+        if not _counts(event):
+            continue
         work = found.setdefault((roots[event.index], event.actor), Work())
         work.events.append(event)
         work.place = work.place or event.operation.partition("/")[0]
     return [*found.values()]
 
 
-def _committing(works: Iterable[Work]) -> set[str]:
-    """Return the places whose work includes a commit."""
-    return {work.place for work in works if any(event.kind == "commit" for event in work.events)}
+def _counts(event: Event) -> bool:
+    """Say whether an event did something: the store took it, a row changed, code published."""
+    match event.kind:
+        case "raised":
+            return True
+        case "publish":
+            return event.operation != ""  # else a broker put a dead letter aside
+        case "write":
+            return "error" not in event.data and event.data.get("rows") != 0
+        case _:
+            return "error" not in event.data
+
+
+def _commits(works: Iterable[Work]) -> set[tuple[str, int]]:
+    """Return each place whose work includes a commit, with the workload item."""
+    return {
+        (work.place, event.entity)
+        for work in works
+        for event in work.events
+        if event.kind == "commit"
+    }
 
 
 def _said(event: Event) -> Any:
-    """Return what a message says, whoever says it."""
+    """Return what a message says, whoever says it: a relay repeats what a handler committed."""
     data = event.data
     return data.get("topic"), data.get("key"), event.entity, mask(data.get("value"))
 

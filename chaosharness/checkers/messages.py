@@ -19,7 +19,9 @@ def nothing_acknowledged_lost(*, ignore: Any = ()) -> Property:
 
     Once the system is quiet, a message must have been handled by each of its readers, or
     dead-lettered. Lost are those acknowledged before they were handled, those acknowledged
-    although their handler raised, and those never delivered. Poison is nobody's loss.
+    although their handler raised, those a queue dropped, and those never delivered. Poison
+    is nobody's loss, and what waits behind a message in trouble is blocked and not lost:
+    see `poison_blocks_nobody` and `unhandled_exceptions_block_nobody`.
 
     A main loop that polls does not say when it has handled a message. There a message is
     lost if it is acknowledged, the crash struck in the middle of it (or before its turn),
@@ -70,7 +72,7 @@ def _lost(evidence: Evidence, reading: Reading, sent: Sent, group: str) -> Itera
         return
     by_handler = group in reading.handlers_of() or group in read(evidence.calm()).handlers_of()
     if not deliveries:
-        if reading.quiet:
+        if reading.quiet and not _is_blocked(reading, sent, group):
             yield _loss(sent, group, "was never delivered to", [])
         return
     last = deliveries[-1]
@@ -83,6 +85,26 @@ def _lost(evidence: Evidence, reading: Reading, sent: Sent, group: str) -> Itera
     if acked and missing and _was_cut(evidence.history, last):
         why = f"was acknowledged before it was processed ({missing[0]} never happened) by"
         yield _loss(sent, group, why, deliveries)
+
+
+def _is_blocked(reading: Reading, sent: Sent, group: str) -> bool:
+    """Say whether a message waits behind one that was delivered and never settled."""
+    return any(
+        _is_behind(sent, other)
+        and (other.index, group) in reading.pairs
+        and reading.ended(other, group) < 0
+        and not reading.acked(other, group)
+        for other in reading.sent.values()
+    )
+
+
+def _is_behind(sent: Sent, other: Sent) -> bool:
+    """Say whether a message waits its turn behind another: same log partition, or queue."""
+    if (sent.broker, sent.log_partition) != (other.broker, other.log_partition):
+        return False
+    if sent.queues is not None and other.queues is not None:
+        return sent.index > other.index and not set(sent.queues).isdisjoint(other.queues)
+    return sent.topic == other.topic and sent.offset > other.offset
 
 
 def _why(last: Handed, *, acked: bool) -> str:
@@ -124,14 +146,19 @@ def _was_cut(history: History, handed: Handed) -> bool:
     return any(event.actor == handed.to for event in history.of("crash"))
 
 
-def poison_blocks_nobody(*, ignore: Any = ()) -> Property:
+# ---- messages in the way of others
+
+
+def poison_blocks_nobody(*, ignore: Any = (), tries_max: int | None = None) -> Property:
     """Claim that a message nobody can read keeps no other message from being handled.
 
     Args:
         ignore: Consumer groups or queues, or topics, that may be blocked.
+        tries_max: How often it may be tried while others wait behind it; by default any
+            number of times, if they are handled in the end.
 
     >>> run.check(poison_blocks_nobody())
-    >>> run.check(poison_blocks_nobody(ignore=["reports"]))
+    >>> run.check(poison_blocks_nobody(ignore=["reports"], tries_max=10))
     """
     ignored = names_of(ignore)
 
@@ -139,53 +166,22 @@ def poison_blocks_nobody(*, ignore: Any = ()) -> Property:
         reading = read(evidence.history)
         return [
             finding
-            for poison in _poison(reading)
-            for group in reading.readers_of(poison)
-            if not ignored & {group, poison.topic}
-            for finding in _blocked(reading, poison, group)
+            for sent in reading.sent.values()
+            if sent.poison and sent.topic not in ignored
+            for group in reading.readers_of(sent, read(evidence.calm()))
+            if group not in ignored
+            for finding in _blocking(evidence, sent, group, tries_max)
         ]
 
     def tested(evidence: Evidence) -> bool:
-        reading = read(evidence.history)
-        return any(
-            (poison.index, group) in reading.pairs
-            for poison in _poison(reading)
-            for group in reading.readers_of(poison)
-        )
+        return any(handed.sent.poison for handed in read(evidence.history).handed.values())
 
     return Property("poison blocks nobody", judge, "eventually", tested=tested)
 
 
-def _poison(reading: Reading) -> list[Sent]:
-    return [sent for sent in reading.sent.values() if sent.poison]
-
-
-def _blocked(reading: Reading, poison: Sent, group: str) -> Iterator[Finding]:
-    """Yield a finding if messages of the same topic were not handled once poison was there."""
-    behind = [
-        sent
-        for sent in reading.sent.values()
-        if (sent.broker, sent.topic) == (poison.broker, poison.topic)
-        and not sent.poison
-        and sent.index > poison.index
-        and reading.ended(sent, group) < 0
-        and not reading.acked(sent, group)
-    ]
-    given = reading.pairs.get((poison.index, group), [])
-    if not behind or not given:
-        return
-    first = behind[0]
-    others = f" and {len(behind) - 1} more" if len(behind) > 1 else ""
-    summary = (
-        f"{first}{others} waited for ever behind a message that {group} could not read "
-        f"and was given {times(len(given))}"
-    )
-    events = (poison.index, given[0].index, *(sent.index for sent in behind))
-    data = {"group": group, "topic": poison.topic, "blocked": len(behind), "given": len(given)}
-    yield Finding(summary, tuple(sorted(events)), first.entity, data)
-
-
-def unhandled_exceptions_block_nobody(*, ignore: Any = ()) -> Property:
+def unhandled_exceptions_block_nobody(
+    *, ignore: Any = (), tries_max: int | None = None
+) -> Property:
     """Claim that no handler raises for ever on one message that it is given again and again.
 
     Retrying for ever is right where the trouble passes. Where the faults have stopped and
@@ -194,21 +190,21 @@ def unhandled_exceptions_block_nobody(*, ignore: Any = ()) -> Property:
 
     Args:
         ignore: Consumer groups or queues, or topics, that may be blocked.
+        tries_max: How often it may be tried while others wait behind it; by default any
+            number of times, if they are handled in the end.
 
     >>> run.check(unhandled_exceptions_block_nobody())
-    >>> run.check(unhandled_exceptions_block_nobody(ignore=["reports"]))
+    >>> run.check(unhandled_exceptions_block_nobody(tries_max=10))
     """
     ignored = names_of(ignore)
 
     def judge(evidence: Evidence) -> list[Finding]:
         reading = read(evidence.history)
-        if reading.quiet:
-            return []  # whatever raised, it came to an end
         return [
             finding
             for sent, group in _readings(reading, ignored)
-            if reading.ended(sent, group) < 0
-            for finding in _raising(reading, sent, group)
+            if _raised_again_and_again(reading, sent, group)
+            for finding in _blocking(evidence, sent, group, tries_max)
         ]
 
     def tested(evidence: Evidence) -> bool:
@@ -218,33 +214,72 @@ def unhandled_exceptions_block_nobody(*, ignore: Any = ()) -> Property:
     return Property("unhandled exceptions block nobody", judge, "eventually", tested=tested)
 
 
-def _raising(reading: Reading, sent: Sent, group: str) -> Iterator[Finding]:
+def _raised_again_and_again(reading: Reading, sent: Sent, group: str) -> bool:
+    given = reading.pairs.get((sent.index, group), ())
+    return sum(handed.raised >= 0 for handed in given) >= RAISED_MIN
+
+
+def _blocking(
+    evidence: Evidence, sent: Sent, group: str, tries_max: int | None
+) -> Iterator[Finding]:
+    """Yield a finding if a message is in the way of others: for ever, or for too long."""
+    reading = read(evidence.history)
     given = reading.pairs.get((sent.index, group), [])
-    raised = [handed for handed in given if handed.raised >= 0]
-    if len(raised) < RAISED_MIN or raised[-1] is not given[-1]:
+    if not given:
         return
-    behind = [
-        other
-        for other in reading.sent.values()
-        if (other.broker, other.topic, other.log_partition)
-        == (sent.broker, sent.topic, sent.log_partition)
-        and other.index > sent.index
-        and reading.ended(other, group) < 0
+    over = _let_go(reading, sent, group)
+    if over < 0:
+        behind = [other for other in _behind(reading, sent) if reading.ended(other, group) < 0]
+        if reading.quiet and not behind:
+            return  # it is in nobody's way
+        yield _in_the_way(sent, group, given, behind, "for ever")
+        return
+    behind = [other for other in _behind(reading, sent) if other.index < over]
+    raised = sum(handed.raised >= 0 for handed in given)
+    if tries_max is not None and behind and raised > tries_max:
+        yield _in_the_way(sent, group, given, behind, f"for more than {tries_max} tries")
+
+
+def _let_go(reading: Reading, sent: Sent, group: str) -> int:
+    """Return the event by which a message stops being in the way, or -1."""
+    over = reading.ended(sent, group)
+    if over < 0 and reading.acked(sent, group):
+        acks = [handed.acked for handed in reading.pairs[sent.index, group]]
+        over = max(acks)
+    return over
+
+
+def _behind(reading: Reading, sent: Sent) -> list[Sent]:
+    return [
+        other for other in reading.sent.values() if not other.poison and _is_behind(other, sent)
     ]
-    waiting = f", and {len(behind)} behind it wait" if behind else ""
-    summary = (
-        f"{group} raised {raised[-1].error} each of the {len(raised)} times it was given "
-        f"{sent}{waiting}"
-    )
-    events = (sent.index, *(handed.raised for handed in (raised[0], raised[-1])))
+
+
+def _in_the_way(
+    sent: Sent, group: str, given: list[Handed], behind: list[Sent], waits: str
+) -> Finding:
+    raised = [handed for handed in given if handed.raised >= 0]
+    error = raised[-1].error if raised else ""
+    number = f"{len(behind)} behind it" if behind else "nothing behind it yet"
+    if sent.poison:
+        what = f"a message on {sent.topic!r} that {group} could not read"
+        summary = f"{what}, given {times(len(given))}, is in the way {waits}: {number}"
+    else:
+        summary = (
+            f"{group} raised {error} {times(len(raised))} at {sent}, which is in the way "
+            f"{waits}: {number}"
+        )
+    events = {sent.index, given[0].index, *(other.index for other in behind[:3])}
+    events |= {handed.raised for handed in (*raised[:1], *raised[-1:])}
     data = {
         "group": group,
         "topic": sent.topic,
-        "error": raised[-1].error,
-        "raised": len(raised),
+        "error": error,
+        "given": len(given),
         "behind": len(behind),
     }
-    yield Finding(summary, events, sent.entity, data)
+    entity = behind[0].entity if sent.poison and behind else sent.entity
+    return Finding(summary, tuple(sorted(events)), entity, data)
 
 
 def order_per_key(topic: str | Iterable[str] | None = None) -> Property:

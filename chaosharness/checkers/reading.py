@@ -20,6 +20,9 @@ ROOTS: Final = frozenset({"arrive", "start", "deliver"})
 WORK: Final = frozenset({"publish", "call", "write", "commit", "effect"})
 """What a handler run leaves behind in the world."""
 
+HANDLE: Final = "/handle"
+"""How the operation of a handler run ends."""
+
 _POISON_BODIES: Final = frozenset({*POISON.values(), *map(plain, POISON.values())})
 """As stored, and as a history that went through JSON shows them."""
 
@@ -65,6 +68,8 @@ class Handed:
         acked: The acknowledgement, likewise.
         cut: The crash that struck in the middle of it, likewise.
         waiting: Whether the last thing it did was to wait for an answer or a timer.
+        by_handler: Whether a handler was called with it, and told how it ended; a main
+            loop that polls tells nobody.
         work: Operations of what it did that counts, in order.
     """
 
@@ -78,6 +83,7 @@ class Handed:
     acked: int = -1
     cut: int = -1
     waiting: bool = False
+    by_handler: bool = False
     work: list[str] = attrs.field(factory=list)
 
 
@@ -217,9 +223,11 @@ class Reading:
         match kind:
             case "handled":
                 handed.handled = index
+                handed.by_handler = True
             case "raised":
                 handed.raised = index
                 handed.error = data["error"]
+                handed.by_handler = operation.endswith(HANDLE)
             case "crash":
                 handed.cut = index
 
@@ -260,11 +268,7 @@ class Reading:
 
     def handlers_of(self) -> set[str]:
         """Return the groups whose messages are given to a handler, not polled by a loop."""
-        return {
-            handed.group
-            for handed in self.handed.values()
-            if handed.handled >= 0 or handed.raised >= 0
-        }
+        return {handed.group for handed in self.handed.values() if handed.by_handler}
 
 
 def is_poison(value: Any) -> bool:

@@ -55,8 +55,9 @@ def every_saga_settles(
 
     Without `states`, the services say how far a saga is, after it is durable:
     `env.note("saga started", saga="o1")`, then `saga completed`, `saga compensated` or
-    `saga parked`. A saga that is both completed and compensated is a violation too. A saga
-    of the run without faults must be there under faults as well.
+    `saga parked`. A message put aside as a dead letter parks the saga that its key, or its
+    workload item, names. A saga that is both completed and compensated is a violation too.
+    A saga of the run without faults must be there under faults as well.
 
     Args:
         states: Where sagas are found in the final books: returns the state of each.
@@ -81,19 +82,42 @@ def every_saga_settles(
         if not read(evidence.history).quiet:
             return []
         sagas = _noted(evidence.history, known, names)
+        aside = put_aside(evidence.history)
         found = [
             Finding(f"saga {saga} never began, and does without faults", (), notes[0].entity)
             for saga, notes in _noted(evidence.calm(), known, names).items()
-            if saga not in sagas
+            if saga not in sagas and saga not in aside
         ]
         for saga, notes in sagas.items():
-            found += _unsettled(saga, notes, ends)
+            found += _unsettled(saga, notes, ends, parked=saga in aside)
         return found
 
     def tested(evidence: Evidence) -> bool:
         return read(evidence.history).quiet and bool(_noted(evidence.history, known, names))
 
     return Property("every saga settles", judge, "eventually", tested=tested)
+
+
+def put_aside(history: History) -> set[str]:
+    """Return the sagas of which a message became a dead letter: a person will look at it.
+
+    Known by the message's key, by the workload item, and by what stands in that item.
+    """
+    reading = read(history)
+    found: set[str] = set()
+    items: dict[int, Any] = {}
+    for event in history.of("arrive", "dead"):
+        if event.kind == "arrive":
+            items[event.entity] = event.data.get("item")
+        elif event.data.get("to"):
+            found.add(f"of item {event.entity}")
+            sent = reading.sent.get(event.data.get("message", -1))
+            if sent is not None and sent.key is not None:
+                found.add(sent.key)
+            item = items.get(event.entity)
+            values = item.values() if isinstance(item, Mapping) else (item,)
+            found |= {value for value in values if isinstance(value, str)}
+    return found
 
 
 def _noted(history: History, known: frozenset[str], by: tuple[str, ...]) -> dict[str, list[Event]]:
@@ -107,7 +131,9 @@ def _noted(history: History, known: frozenset[str], by: tuple[str, ...]) -> dict
     return found
 
 
-def _unsettled(saga: str, notes: list[Event], ends: tuple[str, ...]) -> Iterator[Finding]:
+def _unsettled(
+    saga: str, notes: list[Event], ends: tuple[str, ...], *, parked: bool
+) -> Iterator[Finding]:
     said = {event.data["what"]: event for event in reversed(notes)}
     events = tuple(event.index for event in notes)
     entity = notes[0].entity
@@ -115,7 +141,7 @@ def _unsettled(saga: str, notes: list[Event], ends: tuple[str, ...]) -> Iterator
         first, second = sorted((said[COMPLETED].index, said[COMPENSATED].index))
         summary = f"saga {saga} was both completed and compensated (e{first}, e{second})"
         yield Finding(summary, events, entity, {"saga": saga})
-    elif not said.keys() & set(ends):
+    elif not said.keys() & set(ends) and not parked:
         last = notes[-1].data["what"]
         wanted = ", ".join(end.removeprefix("saga ") for end in ends)
         summary = f"saga {saga} never settled: the last word is {last!r}; promised: {wanted}"
@@ -131,6 +157,7 @@ def _settles_in_books(
         now = states(Books(evidence.history, evidence.items))
         usual = states(Books(evidence.calm(), evidence.items))
         events = tuple(event.index for event in evidence.history.of("state"))
+        aside = put_aside(evidence.history)
         wanted = ", ".join(ends)
         found = [
             Finding(
@@ -140,12 +167,12 @@ def _settles_in_books(
                 {"saga": str(saga), "state": state},
             )
             for saga, state in now.items()
-            if state not in ends
+            if state not in ends and str(saga) not in aside
         ]
         return found + [
             Finding(f"saga {saga} never began, and does without faults", events, 0)
             for saga in usual
-            if saga not in now
+            if saga not in now and str(saga) not in aside
         ]
 
     def tested(evidence: Evidence) -> bool:
@@ -288,7 +315,7 @@ def compensation_complete(
 
     A saga is undone if any of its steps is, if a note says `saga failed`, `saga
     compensating` or `saga compensated`, or where `when` says so. One that is parked for a
-    person, or that was completed after all, is not judged.
+    person (a note, or a dead letter), or that was completed after all, is not judged.
 
     Args:
         pairs: Which step is undone by which: methods of third parties, or notes.
@@ -338,7 +365,7 @@ def _failed(
         undone = [event for step in steps.values() for event in step.undone]
         if undone:
             failed[saga] = min(undone, key=lambda event: event.index)
-    excused: set[str] = set()
+    excused = put_aside(history)
     for event in history if when else history.of("note"):
         what = event.data.get("what") if event.kind == "note" else None
         if what in (COMPLETED, PARKED):

@@ -60,6 +60,11 @@ class Tale:
         entity = data.pop("entity", entity)
         return self.add(kind, actor, operation, entity=entity, cause=cause, **data)
 
+    def fail(self, delivery: int, error: str) -> int:
+        """Have the handler of a delivery raise."""
+        group = self.raw[delivery][7]["group"]
+        return self.then("raised", delivery, f"{group}.handler/handle", error=error)
+
     def ack(self, cause: int, message: int | None) -> int:
         place = self._by(cause)[0].split("#")[0]
         return self.then("ack", cause, f"{place}.handler/bus.commit", message=message)

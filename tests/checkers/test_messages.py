@@ -67,7 +67,7 @@ def test_it_is_no_loss_when_the_message_comes_again_and_is_handled():
 def test_a_message_skipped_after_an_error_is_lost():
     tale = read_by("payments")
     message = tale.publish("orders", None)
-    raised = tale.then("raised", tale.deliver(message, "payments"), error="KeyError: 'sku'")
+    raised = tale.fail(tale.deliver(message, "payments"), "KeyError: 'sku'")
     tale.ack(raised, message)
     [finding] = judge(LOST, tale.end())
     assert finding.summary == (
@@ -79,7 +79,7 @@ def test_a_message_skipped_after_an_error_is_lost():
 def test_a_dead_letter_is_not_lost():
     tale = read_by("payments")
     message = tale.publish("orders")
-    raised = tale.then("raised", tale.deliver(message, "payments"), error="KeyError: 'sku'")
+    raised = tale.fail(tale.deliver(message, "payments"), "KeyError: 'sku'")
     dead = tale.then("dead", raised, message=message, to="orders.DLT", error="KeyError")
     tale.ack(dead, message)
     assert judge(LOST, tale.end()) == []
@@ -114,7 +114,7 @@ def test_while_the_run_goes_on_only_what_was_acknowledged_is_lost():
 def test_poison_is_nobodys_loss():
     tale = read_by("payments")
     message = tale.publish("orders", None, value=POISON["garbage"])
-    raised = tale.then("raised", tale.deliver(message, "payments"), error="DecodeError: no JSON")
+    raised = tale.fail(tale.deliver(message, "payments"), "DecodeError: no JSON")
     tale.ack(raised, message)
     assert judge(LOST, tale.end()) == []
 
@@ -180,53 +180,79 @@ def test_a_commit_of_everything_polled_loses_what_was_not_begun():
 # ---- poison
 
 
-def poisoned(*, blocked: bool) -> Tale:
+def poisoned(*, blocked: bool, quiet: bool = True) -> Tale:
     tale = read_by("payments")
-    poison = tale.publish("orders", None, value=POISON["garbage"])
+    poison = tale.publish("orders", None, value=POISON["garbage"], entity=0)
     message = tale.publish("orders", "o1")
     tale.publish("orders", "o2", entity=2)
-    raised = tale.then("raised", tale.deliver(poison, "payments"), error="DecodeError")
+    raised = tale.fail(tale.deliver(poison, "payments"), "DecodeError")
     if blocked:
-        tale.then("raised", tale.deliver(poison, "payments"), error="DecodeError")
-        tale.end("budget", "handed out too often")
+        tale.fail(tale.deliver(poison, "payments"), "DecodeError")
     else:
-        tale.then("dead", raised, message=poison)
+        tale.then("dead", raised, message=poison, to="orders.DLT")
         tale.handle(message, "payments")
         tale.handle(message + 1, "payments")
-        tale.end()
+    tale.end() if quiet else tale.end("budget", "handed out too often")
     return tale
 
 
-def test_messages_behind_poison_are_found():
-    assert judge(poison_blocks_nobody(), poisoned(blocked=True)) == [
+@pytest.mark.parametrize("quiet", [True, False])
+def test_messages_behind_poison_are_found(quiet):
+    assert judge(poison_blocks_nobody(), poisoned(blocked=True, quiet=quiet)) == [
         Finding(
-            "the 'orders' message for o1 and 1 more waited for ever behind a message that "
-            "payments could not read and was given 2 times",
-            (1, 2, 3, 4),
+            "a message on 'orders' that payments could not read, given 2 times, is in the way "
+            "for ever: 2 behind it",
+            (1, 2, 3, 4, 5, 7),
             1,
-            {"group": "payments", "topic": "orders", "blocked": 2, "given": 2},
+            {
+                "group": "payments",
+                "topic": "orders",
+                "error": "DecodeError",
+                "given": 2,
+                "behind": 2,
+            },
         )
     ]
     assert judge(poison_blocks_nobody(ignore="payments"), poisoned(blocked=True)) == []
 
 
-def test_poison_that_is_put_aside_blocks_nobody():
+def test_what_waits_behind_poison_is_blocked_and_not_lost():
+    assert judge(LOST, poisoned(blocked=True)) == []
+
+
+def test_poison_that_is_put_aside_blocks_nobody_for_long():
     tale = poisoned(blocked=False)
     assert judge(poison_blocks_nobody(), tale) == []
+    assert judge(poison_blocks_nobody(tries_max=1), tale) == []
+    [finding] = judge(poison_blocks_nobody(tries_max=0), tale)
+    assert finding.summary.endswith("is in the way for more than 0 tries: 2 behind it")
     assert is_tested(poison_blocks_nobody(), tale)
     assert not is_tested(poison_blocks_nobody(), read_by("payments"))
+
+
+def test_poison_in_nobodys_way_is_found_only_while_the_run_goes_on():
+    tale = read_by("payments")
+    poison = tale.publish("orders", None, value=POISON["garbage"])
+    tale.deliver(poison, "payments")
+    assert judge(poison_blocks_nobody(), tale.end()) == []
 
 
 # ---- a handler that raises for ever
 
 
-def raising(times: int, *, verdict: str = "budget") -> Tale:
+def raising(times: int, *, verdict: str = "budget", end: str = "") -> Tale:
     tale = read_by("payments")
     message = tale.publish("orders", "o1")
     tale.publish("orders", "o2", entity=2)
+    raised = -1
     for _ in range(times):
         delivery = tale.deliver(message, "payments")
-        tale.then("raised", delivery, error="ZeroDivisionError: division by zero")
+        raised = tale.fail(delivery, "ZeroDivisionError: division by zero")
+    if end == "dead":
+        raised = tale.then("dead", raised, message=message, to="orders.DLT")
+    if end:
+        tale.ack(raised, message)
+        tale.handle(message + 1, "payments")
     tale.end(verdict, "" if verdict == "quiet" else "handed out too often")
     return tale
 
@@ -234,23 +260,31 @@ def raising(times: int, *, verdict: str = "budget") -> Tale:
 def test_a_handler_that_raises_for_ever_is_found():
     assert judge(unhandled_exceptions_block_nobody(), raising(4)) == [
         Finding(
-            "payments raised ZeroDivisionError: division by zero each of the 4 times it was "
-            "given the 'orders' message for o1, and 1 behind it wait",
-            (1, 4, 10),
+            "payments raised ZeroDivisionError: division by zero 4 times at the 'orders' message "
+            "for o1, which is in the way for ever: 1 behind it",
+            (1, 2, 3, 4, 10),
             1,
             {
                 "group": "payments",
                 "topic": "orders",
                 "error": "ZeroDivisionError: division by zero",
-                "raised": 4,
+                "given": 4,
                 "behind": 1,
             },
         )
     ]
 
 
-@pytest.mark.parametrize("tale", [raising(4, verdict="quiet"), raising(2), poisoned(blocked=True)])
-def test_a_handler_that_raised_and_went_on_is_not(tale):
+@pytest.mark.parametrize("end", ["dead", "skipped"])
+def test_a_handler_that_raised_and_gave_up_blocks_only_so_long(end):
+    tale = raising(4, verdict="quiet", end=end)
+    assert judge(unhandled_exceptions_block_nobody(), tale) == []
+    assert judge(unhandled_exceptions_block_nobody(tries_max=4), tale) == []
+    assert len(judge(unhandled_exceptions_block_nobody(tries_max=3), tale)) == 1
+
+
+@pytest.mark.parametrize("tale", [raising(2), poisoned(blocked=True)])
+def test_few_exceptions_and_poison_are_not_its_business(tale):
     assert judge(unhandled_exceptions_block_nobody(), tale) == []
 
 
@@ -275,7 +309,7 @@ def test_messages_of_one_key_handled_in_order_are_right():
 def test_a_message_handled_before_an_earlier_one_of_its_key_is_found():
     tale = Tale()
     first, second = tale.publish("orders"), tale.publish("orders")
-    tale.then("raised", tale.deliver(first, "payments"), error="TimeoutError: no answer")
+    tale.fail(tale.deliver(first, "payments"), "TimeoutError: no answer")
     _, early, _ = tale.handle(second, "payments")
     _, late, _ = tale.handle(first, "payments")
     assert judge(order_per_key(), tale) == [
