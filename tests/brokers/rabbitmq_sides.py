@@ -119,6 +119,9 @@ class Model(Watcher):
         self.inbox = {}
         return seen
 
+    def clear(self) -> None:
+        """Nothing to forget: `pushed` gives each delivery once."""
+
     def ready(self) -> int:
         queue = self.node.queues[MAIN]
         self.node.expire(queue)  # in a run, a timer does this
@@ -130,6 +133,22 @@ class Model(Watcher):
         while (push := self.node.get(channel, DEAD, auto_ack=True)) is not None:
             found.append(letter(push.copy.body, push.copy.headers, push.redelivered))
         return sorted(found, key=str)
+
+
+def arguments(queue: Queue, dead: str) -> dict[str, Any]:
+    """Return how pika declares a queue whose dead letters go to another one."""
+    found = {
+        "x-queue-type": queue.kind,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": dead,
+        "x-delivery-limit": queue.delivery_limit,
+        "x-message-ttl": queue.ttl_ms,
+        "x-max-length": queue.length_max,
+        "x-overflow": None if queue.overflow == "drop-head" else queue.overflow,
+        "x-max-priority": queue.priority_max,
+        "x-single-active-consumer": queue.single_active_consumer or None,
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 class Real:
@@ -144,23 +163,9 @@ class Real:
         self.control.queue_delete(self.main)
         self.control.queue_delete(self.dead)
         self.control.queue_declare(self.dead, durable=True)
-        self.control.queue_declare(self.main, durable=True, arguments=self._arguments(queue))
+        self.control.queue_declare(self.main, durable=True, arguments=arguments(queue, self.dead))
         self.channels: list[Any] = [connection.channel() for _ in range(channels)]
         self.inbox: list[list[Seen]] = [[] for _ in range(channels)]
-
-    def _arguments(self, queue: Queue) -> dict[str, Any]:
-        found = {
-            "x-queue-type": queue.kind,
-            "x-dead-letter-exchange": "",
-            "x-dead-letter-routing-key": self.dead,
-            "x-delivery-limit": queue.delivery_limit,
-            "x-message-ttl": queue.ttl_ms,
-            "x-max-length": queue.length_max,
-            "x-overflow": None if queue.overflow == "drop-head" else queue.overflow,
-            "x-max-priority": queue.priority_max,
-            "x-single-active-consumer": queue.single_active_consumer or None,
-        }
-        return {name: value for name, value in found.items() if value is not None}
 
     def drop(self) -> None:
         """Remove what was declared."""
