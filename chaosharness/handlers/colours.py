@@ -37,11 +37,11 @@ def colour_for(function: Callable[..., Any], runtime: str | None, incarnation: I
     colour = guests.get(runtime)
     if colour is None:
         if runtime == "trio":
-            from chaosharness.handlers.trio_guest import Trio
+            from chaosharness.handlers.trio_colour import Trio
 
             colour = Trio(incarnation)
         else:
-            from chaosharness.handlers.asyncio_loop import Asyncio
+            from chaosharness.handlers.asyncio_colour import Asyncio
 
             colour = Asyncio(incarnation)
         guests[runtime] = colour

@@ -18,11 +18,7 @@ _SAID_BY: Final = (
     ("Trio got unexpected", "asyncio"),
     ("are you trying to use a library written for asyncio", "asyncio"),
 )
-_OWN_LOOP: Final = (
-    ("asyncio.run() cannot be called from a running event loop", "asyncio.run"),
-    ("Runner.run() cannot be called from a running event loop", "asyncio.Runner.run"),
-    ("Attempted to call run() from inside a run()", "trio.run"),
-)
+_OWN_LOOP: Final = ("cannot be called from a running event loop", "from inside a run()")
 
 
 def explain(scope: Scope, error: BaseException) -> InvalidDefinition | None:
@@ -30,12 +26,11 @@ def explain(scope: Scope, error: BaseException) -> InvalidDefinition | None:
     if not isinstance(error, (RuntimeError, TypeError)):
         return None
     said = str(error)
-    for words, call in _OWN_LOOP:
-        if words in said:
-            return InvalidDefinition(
-                f"{scope.place} called {call}, but it runs in an event loop already: the "
-                "harness's, on virtual time. Await the coroutine instead."
-            )
+    if any(words in said for words in _OWN_LOOP):
+        return InvalidDefinition(
+            f"{scope.place} starts an event loop, but runs in one already: the harness's, on "
+            f"virtual time. Await the coroutine instead. ({said})"
+        )
     for words, runtime in _SAID_BY:
         if words in said and runtime != scope.colour.name:
             return _wrong_runtime(scope, f"something of {runtime}", runtime)

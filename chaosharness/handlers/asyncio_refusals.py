@@ -1,0 +1,112 @@
+"""What an asyncio loop on virtual time does not do: real I/O, signals, being run by others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVarTuple, Unpack
+
+from chaosharness.errors import RealIO
+
+Ts = TypeVarTuple("Ts")
+
+RUNNING = "cannot be called from a running event loop"
+
+
+def _refusing(name: str) -> Callable[..., NoReturn]:
+    def refuse(self: RefusingLoop, *arguments: Any, **options: Any) -> NoReturn:
+        raise self.refuse(f"asyncio's loop.{name}")
+
+    refuse.__name__ = name
+    return refuse
+
+
+class RefusingLoop(asyncio.AbstractEventLoop):
+    """Accepts what has no meaning here, refuses what would leave the simulated world."""
+
+    slow_callback_duration = float("inf")
+
+    def refuse(self, what: str) -> RealIO:
+        """Call the run off; return what to raise."""
+        raise NotImplementedError
+
+    def is_running(self) -> bool:
+        """Say whether this loop runs: always, as far as its code can see."""
+        return True
+
+    def is_closed(self) -> bool:
+        """Say whether this loop is closed: never."""
+        return False
+
+    def get_debug(self) -> bool:
+        """Say whether debug mode is on: never."""
+        return False
+
+    def set_debug(self, enabled: bool) -> None:
+        """Accept it, without effect."""
+
+    def add_signal_handler(
+        self, sig: int, callback: Callable[[Unpack[Ts]], object], *args: *Ts
+    ) -> None:
+        """Accept it, and never call it: a crash gives no warning here."""
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        """Accept it, without effect."""
+        return True
+
+    def set_default_executor(self, executor: Any) -> None:
+        """Accept it, and never use it: functions run beside the loop."""
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Shut nothing down."""
+
+    async def shutdown_asyncgens(self) -> None:
+        """Shut nothing down."""
+
+    def run_forever(self) -> NoReturn:
+        """Refuse: the kernel runs this loop."""
+        raise RuntimeError(f"run_forever {RUNNING}")
+
+    def run_until_complete(self, future: Any) -> NoReturn:
+        """Refuse: the kernel runs this loop."""
+        if asyncio.iscoroutine(future):
+            future.close()
+        raise RuntimeError(f"run_until_complete {RUNNING}")
+
+    def stop(self) -> NoReturn:
+        """Refuse: only a crash stops this loop."""
+        raise self.refuse("loop.stop")
+
+    def close(self) -> NoReturn:
+        """Refuse: only a crash stops this loop."""
+        raise self.refuse("loop.close")
+
+    # ---- refused
+
+    add_reader: Any = _refusing("add_reader")
+    add_writer: Any = _refusing("add_writer")
+    connect_accepted_socket: Any = _refusing("connect_accepted_socket")
+    connect_read_pipe: Any = _refusing("connect_read_pipe")
+    connect_write_pipe: Any = _refusing("connect_write_pipe")
+    create_connection: Any = _refusing("create_connection")
+    create_datagram_endpoint: Any = _refusing("create_datagram_endpoint")
+    create_server: Any = _refusing("create_server")
+    create_unix_connection: Any = _refusing("create_unix_connection")
+    create_unix_server: Any = _refusing("create_unix_server")
+    getaddrinfo: Any = _refusing("getaddrinfo")
+    getnameinfo: Any = _refusing("getnameinfo")
+    remove_reader: Any = _refusing("remove_reader")
+    remove_writer: Any = _refusing("remove_writer")
+    sendfile: Any = _refusing("sendfile")
+    sock_accept: Any = _refusing("sock_accept")
+    sock_connect: Any = _refusing("sock_connect")
+    sock_recv: Any = _refusing("sock_recv")
+    sock_recv_into: Any = _refusing("sock_recv_into")
+    sock_recvfrom: Any = _refusing("sock_recvfrom")
+    sock_recvfrom_into: Any = _refusing("sock_recvfrom_into")
+    sock_sendall: Any = _refusing("sock_sendall")
+    sock_sendfile: Any = _refusing("sock_sendfile")
+    sock_sendto: Any = _refusing("sock_sendto")
+    start_tls: Any = _refusing("start_tls")
+    subprocess_exec: Any = _refusing("subprocess_exec")
+    subprocess_shell: Any = _refusing("subprocess_shell")
