@@ -1,0 +1,271 @@
+"""What every broker promises, written once; where one keeps less, it is listed, and shown."""
+
+import pytest
+
+from chaosharness import (
+    Crash,
+    Duplicate,
+    Kafka,
+    PartitionDelay,
+    RabbitMQ,
+    Rebalance,
+    Redeliver,
+    Schedule,
+    Site,
+    System,
+)
+from chaosharness.brokers import BROKERS
+from chaosharness.brokers.kafka import OpenKafka
+from chaosharness.brokers.kafka_consumers import Subscription
+from chaosharness.brokers.rabbitmq import OpenRabbitMQ
+from chaosharness.brokers.rabbitmq_link import Link
+from chaosharness.brokers.rabbitmq_node import Node
+from chaosharness.brokers.rabbitmq_queues import ClassicOrder, Taker
+from chaosharness.errors import IllegalFault
+from chaosharness.search.sites import candidates
+
+MESSAGES = 4
+PREFETCH = 2
+
+MAKE = {
+    Kafka: lambda: Kafka("bus", topics={"orders": 1}),
+    RabbitMQ: lambda: RabbitMQ("bus", queues=["orders"]),
+}
+OPTIONS = {Kafka: {"on_error": "skip"}, RabbitMQ: {"on_error": "reject", "prefetch": PREFETCH}}
+SETTLE = {Kafka: "worker.on_order/bus.commit", RabbitMQ: "worker.on_order/bus.ack"}
+DELIVER = "bus.orders/deliver to worker"
+PUBLISH = "client.place/bus.publish orders"
+
+ILLEGAL = {
+    Kafka: [Redeliver(Site(DELIVER)), Duplicate(Site(PUBLISH))],
+    RabbitMQ: [
+        Rebalance(Site(DELIVER)),
+        PartitionDelay(Site(DELIVER)),
+        Duplicate(Site(PUBLISH)),
+        Redeliver(Site(PUBLISH)),
+    ],
+}
+AT_A_TIME = {Kafka: 1, RabbitMQ: PREFETCH}
+
+
+def shop(broker, *, replicas=1):
+    """One service that consumes what a client publishes, and takes a while for each."""
+    system = System("shop", arrival_ms=1)
+    bus = system.add(MAKE[broker]())
+
+    @system.service("worker", replicas=replicas)
+    def worker(env):
+        def on_order(order):
+            env.sleep(0.015)
+            env.note("handled", order=order["id"])
+
+        env.consume(bus, "orders", on_order, **OPTIONS[broker])
+
+    @system.entry(examples=[{"id": number} for number in range(1, MESSAGES + 1)])
+    def place(env, order):
+        env.publisher(bus)("orders", order, key=f"order-{order['id']}")
+
+    return system
+
+
+def single_faults(system):
+    """Every single legal fault at every site of the calm run."""
+    found = candidates(system.run())
+    assert len(found) > 30
+    return found
+
+
+def runs_with_one_fault(system):
+    for fault in single_faults(system):
+        run = system.run(None, Schedule([fault]))
+        assert run.ending.verdict == "quiet", (fault, run.ending)
+        yield fault, run
+
+
+def deliveries(run):
+    """Workload items in the order of their deliveries."""
+    return [event.entity for event in run.history.of("deliver") if event.entity]
+
+
+def handled(run):
+    return [event.data["order"] for event in run.history.of("note")]
+
+
+# ---- the laws
+
+
+def unacknowledged_comes_back(broker):
+    system = shop(broker)
+    run = system.run(None, Schedule([Crash(Site("worker.on_order/handle"))]))
+    assert deliveries(run).count(1) == 2
+    assert handled(run).count(1) == 1
+
+
+def acknowledged_stays_away(broker):
+    system = shop(broker)
+    run = system.run(None, Schedule([Crash(Site(SETTLE[broker], "after"))]))
+    assert deliveries(run).count(1) == 1
+    assert sorted(handled(run)) == [1, 2, 3, 4]
+
+
+def one_consumer_gets_messages_in_order_at_first(broker):
+    system = shop(broker)
+    for fault, run in runs_with_one_fault(system):
+        messages = [event.data["message"] for event in run.history.of("deliver")]
+        first = list(dict.fromkeys(messages))
+        assert first == sorted(first), fault  # a message is named by the event that stored it
+
+
+def at_least_once_under_any_single_fault(broker):
+    for replicas in (1, 2):
+        for fault, run in runs_with_one_fault(shop(broker, replicas=replicas)):
+            assert set(handled(run)) == {1, 2, 3, 4}, fault
+
+
+def nothing_goes_to_the_dead(broker):
+    for fault, run in runs_with_one_fault(shop(broker, replicas=2)):
+        dead = set()
+        for event in run.history.of("crash", "deliver"):
+            if event.kind == "crash":
+                dead.add(event.actor)
+            else:
+                assert event.data["to"] not in dead, fault
+
+
+def a_consumer_has_no_more_at_a_time_than_it_may(broker):
+    for fault, run in runs_with_one_fault(shop(broker, replicas=2)):
+        busy = {}
+        for event in run.history.of("deliver", "ack", "nack", "crash"):
+            match event.kind:
+                case "deliver":
+                    mine = busy.setdefault(event.data["to"], set())
+                    mine.add(event.data["message"])
+                    assert len(mine) <= AT_A_TIME[broker], fault
+                case "ack" | "nack":
+                    who = event.data.get("from", event.actor)
+                    if "message" in event.data:
+                        busy.get(who, set()).discard(event.data["message"])
+                    else:
+                        busy.get(who, set()).clear()  # Kafka: it may go on without its commit
+                case "crash":
+                    busy.pop(event.actor, None)
+
+
+def illegal_faults_are_refused(broker):
+    system = shop(broker)
+    for fault in ILLEGAL[broker]:
+        with pytest.raises(IllegalFault, match="can never happen in a real deployment"):
+            system.run(None, Schedule([fault]))
+
+
+def the_same_run_twice_is_the_same(broker):
+    first, second = shop(broker, replicas=2), shop(broker, replicas=2)
+    for fault in single_faults(first):
+        schedule = Schedule([fault])
+        assert first.run(None, schedule).digest() == second.run(None, schedule).digest(), fault
+
+
+def what_comes_back_comes_before_anything_newer(broker):
+    """Among two consumers, one crashes with a message in its hands."""
+    run = shop(broker, replicas=2).run(None, Schedule([Crash(Site("worker.on_order/handle"))]))
+    done = handled(run)
+    assert done == sorted(done)
+
+
+LAWS = (
+    unacknowledged_comes_back,
+    acknowledged_stays_away,
+    one_consumer_gets_messages_in_order_at_first,
+    at_least_once_under_any_single_fault,
+    nothing_goes_to_the_dead,
+    a_consumer_has_no_more_at_a_time_than_it_may,
+    illegal_faults_are_refused,
+    the_same_run_twice_is_the_same,
+    what_comes_back_comes_before_anything_newer,
+)
+
+DIFFERENCES = {
+    (RabbitMQ, what_comes_back_comes_before_anything_newer): (
+        "a queue is not a log partition: the other consumer has newer messages already"
+    ),
+}
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("broker", BROKERS, ids=lambda broker: broker.__name__)
+def test_delivery_law(broker, law):
+    if (broker, law) in DIFFERENCES:
+        with pytest.raises(AssertionError):
+            law(broker)
+    else:
+        law(broker)
+
+
+def test_every_broker_is_held_to_the_laws():
+    assert set(MAKE) == set(BROKERS)
+
+
+# ---- the test of the test: each law is broken by a broker that breaks it
+
+
+def forget(*_, **__):
+    """Do nothing where something should be done."""
+
+
+def deliver_backwards(order, copy):
+    order._places = copy.place = order._places - 1
+    order._heap.append((0, copy.place, copy))
+    order._heap.sort()
+
+
+def counting(words):
+    calls = []
+
+    def wrong(*arguments):
+        calls.append(1)
+        return {**words(*arguments), "nonce": len(calls)}
+
+    return wrong
+
+
+BREAKS = [
+    (unacknowledged_comes_back, RabbitMQ, Node, "_give_back", forget),
+    (unacknowledged_comes_back, Kafka, OpenKafka, "_died", forget),
+    (acknowledged_stays_away, RabbitMQ, Node, "ack", forget),
+    (acknowledged_stays_away, Kafka, Subscription, "_take_commit", lambda *_: True),
+    (
+        one_consumer_gets_messages_in_order_at_first,
+        RabbitMQ,
+        ClassicOrder,
+        "append",
+        deliver_backwards,
+    ),
+    (at_least_once_under_any_single_fault, RabbitMQ, Link, "reopen", forget),
+    (at_least_once_under_any_single_fault, Kafka, OpenKafka, "_rejoin", forget),
+    (nothing_goes_to_the_dead, RabbitMQ, Link, "_died", forget),
+    (
+        a_consumer_has_no_more_at_a_time_than_it_may,
+        RabbitMQ,
+        Taker,
+        "has_room",
+        lambda taker: True,
+    ),
+    (
+        the_same_run_twice_is_the_same,
+        RabbitMQ,
+        OpenRabbitMQ,
+        "_words",
+        counting(OpenRabbitMQ._words),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("law", "broker", "owner", "name", "wrong"),
+    BREAKS,
+    ids=[f"{broker.__name__}, {law.__name__}" for law, broker, *_ in BREAKS],
+)
+def test_a_broker_that_breaks_a_law_is_caught(monkeypatch, law, broker, owner, name, wrong):
+    monkeypatch.setattr(owner, name, wrong)
+    with pytest.raises(AssertionError):
+        law(broker)
