@@ -21,13 +21,23 @@ from chaosharness import (
     nothing_acknowledged_lost,
     order_per_key,
     poison_blocks_nobody,
+    side_effects_never_touch_critical_path,
     unhandled_exceptions_block_nobody,
 )
 from models.order.inventory import PIECES
 
+CRITICAL = (
+    *("orders", "payments", "inventory", "shipping"),
+    *("order-db", "payment-db", "stock-db", "bank", "courier"),
+)
 
-def claims() -> tuple[Property, ...]:
-    """Return the claims, the ones that customers care about first."""
+
+def claims(cancellations: str = "orders") -> tuple[Property, ...]:
+    """Return the claims, the ones that customers care about first.
+
+    Args:
+        cancellations: The topic on which orders are cancelled.
+    """
     return (
         never_charged_twice("bank"),
         conserved("money", shipped=shipped_cents, charged=charged_cents),
@@ -40,12 +50,13 @@ def claims() -> tuple[Property, ...]:
         announced("payment-db", "charges", "paid", key="order_id"),
         no_ghost_event(),
         nothing_acknowledged_lost(),
-        order_per_key("orders"),
+        order_per_key(dict.fromkeys(("orders", cancellations))),
         poison_blocks_nobody(),
         unhandled_exceptions_block_nobody(),
         never_twice("courier", "book"),
         never_twice("mail", "send", key="message_id"),
         no_event_cycle(),
+        side_effects_never_touch_critical_path(critical=CRITICAL, side=["notification"]),
         never_stuck(),
         idempotent(),
     )

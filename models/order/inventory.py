@@ -22,10 +22,13 @@ INSERT INTO stock VALUES {", ".join(f"('{sku}', {count})" for sku, count in PIEC
 class InventoryService:
     """What a message leads to is committed together with the message itself: once."""
 
+    inbox_of: type[Inbox] = Inbox
+    outbox_of: type[Outbox] = Outbox
+
     def __init__(self, db: sqlite3.Connection, publish: Publish) -> None:
         self.db = db
-        self.inbox = Inbox(db)
-        self.outbox = Outbox(db, publish)
+        self.inbox = self.inbox_of(db)
+        self.outbox = self.outbox_of(db, publish)
 
     def on_order(self, event: Placed | Cancelled) -> None:
         """Reserve for a new order, release for a cancelled one."""

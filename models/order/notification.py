@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from models.order.events import Confirmed, Rejected
@@ -41,7 +42,5 @@ class NotificationService:
 
     def tell(self, order: str, text: str) -> None:
         """Send a mail, once."""
-        try:
+        with suppress(Known):  # sent before
             self.mail.send(order, text, message_id=f"{order}: {text}")
-        except Known:
-            pass  # sent already

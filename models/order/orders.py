@@ -32,17 +32,23 @@ CREATE TABLE orders (
 class OrderService:
     """Needs no inbox: whatever is told twice changes nothing the second time."""
 
+    outbox_of: type[Outbox] = Outbox
+
     def __init__(self, db: sqlite3.Connection, publish: Publish) -> None:
         self.db = db
-        self.outbox = Outbox(db, publish)
+        self.outbox = self.outbox_of(db, publish)
 
     def on_checkout(self, order: Order) -> None:
         """Take an order in."""
         with self.db:
-            command = "INSERT OR IGNORE INTO orders (id, cents) VALUES (?, ?)"
-            if self.db.execute(command, (order.id, order.cents)).rowcount:
+            if self.insert(order):
                 self.outbox.add("orders", order.id, Placed(order.id, order.sku, order.cents))
         self.outbox.flush(order.id)
+
+    def insert(self, order: Order) -> bool:
+        """Write a new order down; say whether it is new."""
+        command = "INSERT OR IGNORE INTO orders (id, cents) VALUES (?, ?)"
+        return self.db.execute(command, (order.id, order.cents)).rowcount == 1
 
     def on_paid(self, event: Paid) -> None:
         """Learn that the money is there."""

@@ -19,11 +19,14 @@ CREATE TABLE charges (order_id TEXT PRIMARY KEY, cents INTEGER NOT NULL, status 
 class PaymentService:
     """Whatever the bank does not answer is asked again under the same key, until it answers."""
 
+    inbox_of: type[Inbox] = Inbox
+    outbox_of: type[Outbox] = Outbox
+
     def __init__(self, db: sqlite3.Connection, bank: Any, publish: Publish) -> None:
         self.db = db
         self.bank = bank
-        self.inbox = Inbox(db)
-        self.outbox = Outbox(db, publish)
+        self.inbox = self.inbox_of(db)
+        self.outbox = self.outbox_of(db, publish)
 
     def on_order(self, event: Placed | Cancelled) -> None:
         """Charge a new order, refund a cancelled one."""

@@ -1,12 +1,13 @@
 """The order flow, put together as it should be.
 
-    chaosharness run models.order.right:order_flow
+chaosharness run models.order.right:order_flow
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from chaosharness import Env, External, Gateway, Kafka, SQLite, System
@@ -40,6 +41,7 @@ TOPICS = {
     "dead-letters": 1,
 }
 RELAY_S = 30.0
+NOTHING: Mapping[str, Any] = {}
 
 GOOD = Order("o1", "book", 500)
 OUT_OF_STOCK = Order("o2", "unicorn", 700)
@@ -57,18 +59,21 @@ def order_flow(
     order_service: type[OrderService] = OrderService,
     payment_service: type[PaymentService] = PaymentService,
     inventory_service: type[InventoryService] = InventoryService,
+    notification_service: type[NotificationService] = NotificationService,
+    bank_options: Mapping[str, Any] = NOTHING,
+    payment_options: Mapping[str, Any] = NOTHING,
+    order_schema: str = orders.SCHEMA,
     cancellations: str = "orders",
     readable: Callable[..., Any] = readable,
-    payment_options: dict[str, Any] | None = None,
 ) -> System:
     """Build the order flow. Without arguments it is right; the twins change one thing each."""
     shop = System("order flow")
     topics = {**TOPICS, cancellations: 2}
     bus = shop.add(Kafka("bus", topics, idempotent_producer=False))
-    bank = shop.add(Gateway("bank", declines=declines))
+    bank = shop.add(Gateway("bank", declines=declines, **bank_options))
     courier = shop.add(External("courier", Courier))
     mail = shop.add(External("mail", MailService))
-    order_db = shop.add(SQLite("order-db", orders.SCHEMA))
+    order_db = shop.add(SQLite("order-db", order_schema))
     payment_db = shop.add(SQLite("payment-db", payments.SCHEMA))
     stock_db = shop.add(SQLite("stock-db", inventory.SCHEMA))
 
@@ -80,10 +85,8 @@ def order_flow(
 
         def relay() -> None:
             while True:
-                try:
-                    outbox.flush_all()
-                except (ConnectionError, TimeoutError, sqlite3.OperationalError):
-                    pass  # next time
+                with suppress(ConnectionError, TimeoutError, sqlite3.OperationalError):
+                    outbox.flush_all()  # or the next time
                 env.sleep(RELAY_S)
 
         env.main(relay)
@@ -104,7 +107,7 @@ def order_flow(
     def cashier(env: Env) -> None:
         for topic in dict.fromkeys(("orders", cancellations)):
             service = payment_service(env.connect(payment_db), env.client(bank), env.publisher(bus))
-            listen(env, topic, service.on_order, Placed | Cancelled, **(payment_options or {}))
+            listen(env, topic, service.on_order, Placed | Cancelled, **payment_options)
         relay(env, payment_db)
 
     @shop.service("inventory", replicas=2)
@@ -121,7 +124,7 @@ def order_flow(
 
     @shop.service("notification")
     def notify(env: Env) -> None:
-        service = NotificationService(env.client(mail))
+        service = notification_service(env.client(mail))
         listen(env, "confirmed", service.on_confirmed, Confirmed)
         listen(env, "rejected", service.on_rejected, Rejected)
 
@@ -129,5 +132,5 @@ def order_flow(
     def check_out(env: Env, order: Order) -> None:
         env.publisher(bus)("checkout", order, key=order.id)
 
-    shop.claim(*claims())
+    shop.claim(*claims(cancellations))
     return shop

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from models.order.events import Confirmed, Shipped
@@ -38,8 +39,6 @@ class ShippingService:
 
     def on_confirmed(self, event: Confirmed) -> None:
         """Ship an order."""
-        try:
+        with suppress(Known):  # booked before, by somebody who was cut off
             self.courier.book(event.order)
-        except Known:
-            pass  # somebody asked before, and was cut off
         self.publish("shipped", Shipped(event.order), key=event.order)
