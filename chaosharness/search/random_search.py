@@ -12,11 +12,8 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.kernel.history import History
 from chaosharness.schedule import Schedule
-from chaosharness.search.sites import MILDNESS, Catalogue
+from chaosharness.search.sites import ATTEMPTS_MAX, MILDNESS, Catalogue
 from chaosharness.system import Run
-
-ATTEMPTS_MAX: Final = 12
-"""Later attempts of one operation are not struck: a retry loop would drown all else."""
 
 CORPUS_MAX: Final = 1_000
 Fact = tuple[str, str, str, int]

@@ -18,6 +18,9 @@ MILDNESS: Final = {kind: order for order, kind in enumerate(FAULTS)}
 OUTCOMES: Final = frozenset({"effect", "commit", "state"})
 """What a system is there for: money moved, rows stored."""
 
+ATTEMPTS_MAX: Final = 12
+"""Later attempts of an operation for an item are not struck: a retry loop would drown the rest."""
+
 Reached = Mapping[tuple[str, int], int]
 
 
@@ -31,6 +34,7 @@ def candidates(run: Run, *, kinds: Collection[type[Fault]] = FAULTS) -> list[Fau
     Returns:
         The first value of each kind's option before any second one; then by kind, mildest
         first; then by workload item, and in the order in which the run got there.
+        Attempts after `ATTEMPTS_MAX` are left out.
     """
     catalogue = Catalogue(kinds=kinds)
     catalogue.learn(run)
@@ -75,7 +79,7 @@ class Catalogue:
 
     def all_at(self, key: tuple[str, int], attempts: int) -> Iterator[Fault]:
         """Yield the faults at attempts 1 to `attempts` of an operation for an entity."""
-        for attempt in range(1, attempts + 1):
+        for attempt in range(1, min(attempts, ATTEMPTS_MAX) + 1):
             yield from self.at(*key, attempt)
 
     def at(self, operation: str, entity: int, attempt: int) -> tuple[Fault, ...]:

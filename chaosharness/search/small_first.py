@@ -23,7 +23,13 @@ from typing import Final, Literal
 from chaosharness.campaign import Level
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.schedule import Schedule
-from chaosharness.search.sites import Catalogue, Reached, option_of, past_of_outcomes
+from chaosharness.search.sites import (
+    ATTEMPTS_MAX,
+    Catalogue,
+    Reached,
+    option_of,
+    past_of_outcomes,
+)
 from chaosharness.system import Run
 
 Options = Literal["mildest", "all"]
@@ -46,6 +52,8 @@ class SmallFirst:
         options: Which values of a fault's option are tried where there are two faults or
             more: the mildest of each, or all of them. Single faults have all.
         kinds: Only these kinds of fault.
+
+    No attempt after `ATTEMPTS_MAX` is struck; a level says so where there were any.
     """
 
     def __init__(
@@ -73,6 +81,7 @@ class SmallFirst:
         self._source: Iterator[Key] = iter(((),) * _CALM_TRIES)
         self._ahead: deque[Key] = deque()
         self._proposed: Key | None = None
+        self._cut_off = False
 
     # ---- a planner
 
@@ -122,11 +131,11 @@ class SmallFirst:
         self._proposed = None
         self._missed[0] = 0
         self._source = iter(())
-        self._calm = dict(run.reached)
+        self._calm = self._near(run.reached)
         self._past = past_of_outcomes(run.history)
         self._changed[()] = {}
         self._struck[0].append(())
-        self._calm_numbers = self._ordered(run.reached)
+        self._calm_numbers = self._ordered(self._calm)
 
     def _ordered(self, reached: Reached) -> list[int]:
         found = [
@@ -156,9 +165,17 @@ class SmallFirst:
         except KeyError:
             return None
 
+    def _near(self, reached: Reached) -> Reached:
+        """Leave out later attempts than are struck, and remember that there were some."""
+        if not reached or max(reached.values()) <= ATTEMPTS_MAX:
+            return dict(reached)
+        self._cut_off = True
+        return {place: min(times, ATTEMPTS_MAX) for place, times in reached.items()}
+
     def _difference(self, reached: Reached) -> Reached:
         """Keep of what a run reached only where it differs from calm: most is the same."""
         calm = self._calm
+        reached = self._near(reached)
         changed = dict(reached.items() - calm.items())
         for place in calm.keys() - reached.keys():
             changed[place] = 0
@@ -248,11 +265,14 @@ class SmallFirst:
             left += len(self._ahead) + (self._proposed is not None)
         begun = faults <= self._level and bool(self._changed)
         every = faults == 1 or self.options == "all"
+        options = "all options" if every else "mildest options"
+        if self._cut_off:
+            options += f", attempts up to {ATTEMPTS_MAX}"
         return Level(
             faults=faults,
             tried=tried,
             total=tried + left if begun else None,
             complete=begun and not left,
             more=len(self._ahead) >= AHEAD_MAX and faults == self._level,
-            options="" if not faults else "all options" if every else "mildest options",
+            options=options if faults else "",
         )

@@ -73,11 +73,11 @@ def _find(module: ModuleType, target: str, attribute: str) -> Any:
             found = getattr(found, part)
         except AttributeError:
             names = sorted(_systems_in(module))
-            near = get_close_matches(part, names or sorted(vars(module)), n=3, cutoff=0.5)
+            near = get_close_matches(part, names or sorted(vars(module)), n=3, cutoff=0.7)
             if near:
                 hint = f"; did you mean {' or '.join(near)}?"
             elif names:
-                hint = f"; it has the systems {', '.join(names)}"
+                hint = f"; it has {', '.join(names)}"
             else:
                 hint = "; it has no system at all"
             raise InvalidDefinition(
@@ -91,6 +91,7 @@ def _systems_in(module: ModuleType) -> Iterator[str]:
     for name, value in vars(module).items():
         own = getattr(value, "__module__", None) == module.__name__
         maker = inspect.isfunction(value) and own and not _required(value)
+        maker = maker and not inspect.iscoroutinefunction(value)
         if isinstance(value, System) or (maker and not name.startswith("_")):
             yield name
 

@@ -98,3 +98,45 @@ def three():
 
 def right():
     return shop(keys=True)
+
+
+WORDS = {"one", "two", "three", "four", "five", "six", "seven"}
+
+
+def words_of_a_set():
+    """A system whose history hangs on the order of a set: on PYTHONHASHSEED."""
+    system = System("words")
+
+    @system.service("speaker")
+    def speaker(env):
+        def speak():
+            for word in WORDS:
+                env.note(word)
+
+        env.main(speak)
+
+    @system.entry(examples=[1])
+    def begin(env, item):
+        """Nothing enters."""
+
+    return system
+
+
+def counts_its_runs():
+    """A system that remembers from run to run how often it was run."""
+    system = System("counts")
+    runs = []
+
+    @system.service("counter")
+    def counter(env):
+        def count():
+            runs.append(1)
+            env.note("ran", times=len(runs))
+
+        env.main(count)
+
+    @system.entry(examples=[1])
+    def begin(env, item):
+        """Nothing enters."""
+
+    return system
