@@ -74,7 +74,10 @@ class Link:
         self.operations = {queue: f"{broker.name}.{queue}/deliver to {service}" for queue in queues}
         self.channel = Channel(self)
         self._consuming = False
+        self._cut_off = self._cut()
         self._heartbeat: Entry | None = None
+        if self._cut_off:
+            self.channel.closed_because = "not connected yet"
         self._doomed: Push | None = None
         self._holds = 0
         self._lost = lost
@@ -93,8 +96,10 @@ class Link:
         return not self.channel.closed_because
 
     def consume(self) -> None:
-        """Have messages pushed from now on."""
+        """Have messages pushed from now on, or as soon as there is a connection."""
         self._consuming = True
+        if not self.is_open:
+            return
         for queue in self.queues:
             self.broker.node.consume(
                 self.channel, queue, prefetch=self.prefetch, auto_ack=self.auto_ack
@@ -239,14 +244,17 @@ class Link:
     def network_changed(self) -> None:
         """Begin to miss heartbeats, or catch up with what was held up."""
         world = self.world
-        if self._cut():
-            if self._heartbeat is None:
-                heartbeat_ms = self.broker.definition.heartbeat_ms
-                self._heartbeat = world.after(heartbeat_ms, self._missed)
-        elif self._heartbeat is not None:
+        cut = self._cut()
+        if cut == self._cut_off:
+            return
+        self._cut_off = cut
+        if cut:
+            self._heartbeat = world.after(self.broker.definition.heartbeat_ms, self._missed)
+            return
+        if self._heartbeat is not None:
             world.agenda.cancel(self._heartbeat)
             self._heartbeat = None
-            world.after(0, self._healed)
+        world.after(0, self._healed)
 
     def _missed(self, _: Any) -> None:
         self.drop("missed heartbeats")
