@@ -12,7 +12,7 @@ from chaosharness.checkers.books import Books
 from chaosharness.checkers.effects import name_of, times
 from chaosharness.checkers.masking import mask
 from chaosharness.checkers.property import Evidence, Finding, Property
-from chaosharness.checkers.reading import is_poison, read
+from chaosharness.checkers.reading import is_poison, is_quiet, read
 from chaosharness.kernel.history import Event, History
 
 _OF_A_RUN: Final = ("publish", "write", "commit", "rollback", "crash", "raised")
@@ -77,7 +77,7 @@ def no_ghost_event() -> Property:
     """
 
     def judge(evidence: Evidence) -> list[Finding]:
-        if not read(evidence.history).quiet:
+        if not is_quiet(evidence.history):
             return []
         works = _works(evidence.history)
         undone: list[tuple[Event, int]] = []
@@ -87,12 +87,12 @@ def no_ghost_event() -> Property:
         def done_for(entity: int) -> set[str]:
             return {place for place, whose in committed if whose in (entity, 0)}
 
-        usual = {place for place, _ in _commits(_works(evidence.calm()))}
+        usual = _with_commits(_works(evidence.calm()))
         for work in works:
             for event in work.events:
                 fate, where = work.fate(event) if event.kind == "publish" else ("none", -1)
-                if fate == "cut" and work.place in usual - done_for(event.entity):
-                    fate = "undone"
+                if fate == "cut" and event.operation in usual:
+                    fate = "none" if work.place in done_for(event.entity) else "undone"
                 if fate == "committed":
                     true |= {_same(work.place, event), _said(event)}
                 elif fate == "undone":
@@ -146,6 +146,17 @@ def _commits(works: Iterable[Work]) -> set[tuple[str, int]]:
         for work in works
         for event in work.events
         if event.kind == "commit"
+    }
+
+
+def _with_commits(works: Iterable[Work]) -> set[str]:
+    """Return the operations that publish in a piece of work that commits something, too."""
+    return {
+        event.operation
+        for work in works
+        if any(event.kind == "commit" for event in work.events)
+        for event in work.events
+        if event.kind == "publish"
     }
 
 
@@ -211,7 +222,7 @@ def announced(
         return [row for row in found if where is None or where(row)]
 
     def judge(evidence: Evidence) -> list[Finding]:
-        if not read(evidence.history).quiet:
+        if not is_quiet(evidence.history):
             return []
         said = {
             _named(event, field)
@@ -228,7 +239,7 @@ def announced(
         ]
 
     def tested(evidence: Evidence) -> bool:
-        return read(evidence.history).quiet and bool(rows(evidence))
+        return is_quiet(evidence.history) and bool(rows(evidence))
 
     name = f"{name_of(store)}.{table} is announced on {topic}"
     return Property(name, judge, "eventually", tested=tested)
@@ -292,7 +303,7 @@ def joins_complete(
         return found
 
     def judge(evidence: Evidence) -> list[Finding]:
-        quiet = read(evidence.history).quiet
+        quiet = is_quiet(evidence.history)
         return [
             finding
             for key, join in joins(evidence.history).items()

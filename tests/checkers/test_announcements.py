@@ -215,3 +215,12 @@ def test_poison_is_no_half_of_a_join():
     tale.publish("paid", None, value=POISON["garbage"])
     joins = joins_complete(["paid", "reserved"], "confirmed", or_else="rejected")
     assert judge(joins, tale.end()) == []
+
+
+def test_a_handler_that_puts_poison_aside_commits_nothing_and_makes_no_ghost():
+    calm = Shop().begin().do("write", "publish", "commit")
+    tale = Shop().begin()
+    aside = {"operation": "shop.on_order/bus.publish dead-letters", "topic": "dead-letters"}
+    said = tale.then("publish", tale.at, **aside, broker="bus", partition=0, offset=0, key=None)
+    tale.then("crash", said)
+    assert judge(GHOST, tale.end(), calm.end()) == []
