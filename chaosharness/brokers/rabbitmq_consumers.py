@@ -16,7 +16,7 @@ from chaosharness.brokers.rabbitmq_link import Link, Settling
 from chaosharness.brokers.rabbitmq_queues import Push
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.port import current_scope
-from chaosharness.handlers.script import Resume, Script, drive_in_kernel
+from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.scope import Incarnation, Scope
 
 BACKOFF_MS_MAX: Final = 60_000
@@ -145,8 +145,7 @@ class Subscription:
         self.broker.world.after(min(self.backoff_ms << min(tries, 16), BACKOFF_MS_MAX), go)
 
     def _settle(self, push: Push, scope: Scope, what: Settling) -> None:
-        script = self._link.settle(push, scope, what, requeue=what == "nack")
-        drive_in_kernel(script, self.broker.world, self._free)
+        self._link.settle(push, scope, what, self._free, requeue=what == "nack")
 
     def _free(self, _: bool) -> None:
         self._running -= 1
@@ -348,7 +347,7 @@ class Consumer:
     def _settling(
         self, push: Push, scope: Scope, what: Settling, requeue: bool, multiple: bool
     ) -> Script[None]:
-        done = yield from self._link.settle(push, scope, what, requeue=requeue, multiple=multiple)
+        done = yield from self._link.settling(push, scope, what, requeue=requeue, multiple=multiple)
         if not done:
             raise ChannelClosed(f"{scope.place}/{self._broker.name}.{what}: message requeued")
 

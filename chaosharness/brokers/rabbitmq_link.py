@@ -10,7 +10,7 @@ from chaosharness.brokers.rabbitmq_copies import Copy
 from chaosharness.brokers.rabbitmq_queues import Channel, Push, Return
 from chaosharness.faults import Crash, Delay, LostRequest, NetworkPartition, Pause, Redeliver
 from chaosharness.handlers.port import Surface, strikes, surface, trouble
-from chaosharness.handlers.script import Script
+from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.agenda import Entry
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.site import Phase
@@ -83,7 +83,7 @@ class Link:
         self._lost = lost
         self._take = take
         self._transit: deque[tuple[int, Push, int]] = deque()
-        self._unsent: list[Callable[[], object]] = []
+        self._unsent: list[Settlement] = []
         self._watched = False
         incarnation.on_death.append(self._died)
         broker.links.append(self)
@@ -151,7 +151,7 @@ class Link:
 
     def forget(self) -> None:
         """Let go of everything, at the end of a run."""
-        self.channel.owner = None
+        self.channel.forget()
         self._transit.clear()
         self._unsent.clear()
         self._take = _take_nothing
@@ -270,8 +270,8 @@ class Link:
             self._tell(None)
             return
         unsent, self._unsent = self._unsent, []
-        for settle in unsent:
-            settle()
+        for one in unsent:
+            self._arrived(one)
         self._arrive(None)
 
     # ---- the consumer timeout
@@ -298,23 +298,36 @@ class Link:
     # ---- settling
 
     def settle(
-        self, push: Push, scope: Scope, what: Settling, *, requeue: bool, multiple: bool = False
+        self,
+        push: Push,
+        scope: Scope,
+        what: Settling,
+        then: Callable[[bool], None],
+        *,
+        requeue: bool,
+    ) -> None:
+        """Acknowledge or give back after a handler; then call `then(whether it counted)`."""
+        one = Settlement(self, push, scope, what, requeue, False)
+        world = self.world
+        if one.operation in world.armed or world.unreachable:
+            drive_in_kernel(self._careful(one), world, then)
+        else:
+            then(self._arrived(one))
+
+    def settling(
+        self, push: Push, scope: Scope, what: Settling, *, requeue: bool, multiple: bool
     ) -> Script[bool]:
-        """Acknowledge or give back, with the faults of that site.
+        """Acknowledge or give back in a main loop.
 
         False if it was void from the beginning, because the channel was closed by then:
         nobody answers an acknowledgement, so one that gets lost now is not noticed.
         """
-        operation = f"{scope.place}/{self.broker.name}.{what}"
-        attempt = self.world.reach(operation, scope.entity)
-        if operation not in self.world.surfaces:
-            self.world.meet(operation, SETTLE)
+        one = Settlement(self, push, scope, what, requeue, multiple)
+        return (yield from self._careful(one))
 
-        def arrive() -> bool:
-            return self._settle(push, scope, what, operation, attempt, requeue, multiple)
-
-        if operation not in self.world.armed and not self.world.unreachable:
-            return arrive()
+    def _careful(self, one: Settlement) -> Script[bool]:
+        """Settle at a site where faults may strike, or while the network is cut."""
+        scope, operation, attempt = one.scope, one.operation, one.attempt
         lost = False
         for fault in strikes(scope, operation, "before", attempt):
             if isinstance(fault, LostRequest):
@@ -323,45 +336,62 @@ class Link:
             else:
                 yield from trouble(scope, fault, self.broker)
         if self._cut("out") and self.is_open:
-            self._unsent.append(arrive)
+            self._unsent.append(one)
             return True
-        done = arrive() or lost
+        done = self._arrived(one) or lost
         for fault in strikes(scope, operation, "after", attempt):
             yield from trouble(scope, fault, self.broker)
         return done
 
-    def _settle(
-        self,
-        push: Push,
-        scope: Scope,
-        what: Settling,
-        operation: str,
-        attempt: int,
-        requeue: bool,
-        multiple: bool,
-    ) -> bool:
+    def _arrived(self, one: Settlement) -> bool:
         """Have the broker settle a message, if it still takes the channel's word for it."""
+        push, what = one.push, one.what
         channel = push.channel
-        node = self.broker.node
-        data: dict[str, Any] = {"message": push.copy.published}
         if channel.closed_because:
-            data["error"] = f"void: {channel.closed_because}"
-            scope.record("nack", operation, attempt, data)
+            one.record("nack", push, error=f"void: {channel.closed_because}")
             return False
         if push.tag not in channel.unacked:
-            data["error"] = f"406 PRECONDITION_FAILED - unknown delivery tag {push.tag}"
-            scope.record("nack", operation, attempt, data)
-            self.drop(data["error"])
+            error = f"406 PRECONDITION_FAILED - unknown delivery tag {push.tag}"
+            one.record("nack", push, error=error)
+            self.drop(error)
             return False
+        node = self.broker.node
         self.world.effects += 1
-        for tag, other in channel.unacked.items():
-            if tag == push.tag or (multiple and tag < push.tag):
-                data = {"message": other.copy.published}
-                if what != "ack":
-                    data["requeue"] = requeue
-                scope.record("ack" if what == "ack" else "nack", operation, attempt, data)
+        settled = [push]
+        if one.multiple:
+            settled = [other for tag, other in channel.unacked.items() if tag <= push.tag]
         if what == "ack":
-            node.ack(channel, push.tag, multiple=multiple)
+            for other in settled:
+                one.record("ack", other)
+            node.ack(channel, push.tag, multiple=one.multiple)
         else:
-            node.nack(channel, push.tag, multiple=multiple, requeue=requeue, how=what)
+            for other in settled:
+                one.record("nack", other, requeue=one.requeue)
+            node.nack(channel, push.tag, multiple=one.multiple, requeue=one.requeue, how=what)
         return True
+
+
+class Settlement:
+    """An acknowledgement or its opposite, at its site."""
+
+    __slots__ = ("attempt", "multiple", "operation", "push", "requeue", "scope", "what")
+
+    def __init__(
+        self, link: Link, push: Push, scope: Scope, what: Settling, requeue: bool, multiple: bool
+    ) -> None:
+        world = link.world
+        self.push = push
+        self.scope = scope
+        self.what = what
+        self.requeue = requeue
+        self.multiple = multiple
+        self.operation = operation = f"{scope.place}/{link.broker.name}.{what}"
+        place = (operation, scope.entity)
+        world.counts[place] = self.attempt = world.counts.get(place, 0) + 1
+        if operation not in world.surfaces:
+            world.meet(operation, SETTLE)
+
+    def record(self, kind: str, push: Push, **words: Any) -> None:
+        """Record what became of one of the messages that are settled."""
+        data = {"message": push.copy.published, **words}
+        self.scope.record(kind, self.operation, self.attempt, data)

@@ -58,6 +58,8 @@ class Node:
     def forget(self) -> None:
         """Let go of everything, at the end of a run."""
         self._watcher = Watcher()
+        for queue in self.queues.values():
+            queue.takers.forget()
         self.queues.clear()
 
     # ---- publishing

@@ -40,6 +40,12 @@ class Channel:
         """Whether it can still be used."""
         return not self.closed_because
 
+    def forget(self) -> None:
+        """Let go of everything, at the end of a run."""
+        self.owner = None
+        self.takers.clear()
+        self.unacked.clear()
+
 
 class Taker:
     """A consumer as the broker sees it: `basic.consume` on a channel."""
@@ -197,6 +203,11 @@ class Rotation:
 
     def __len__(self) -> int:
         return len(self._all)
+
+    def forget(self) -> None:
+        """Let go of everything, at the end of a run."""
+        self._all.clear()
+        self._turn.clear()
 
     def join(self, taker: Taker) -> None:
         """Add a consumer, at the back."""
