@@ -9,7 +9,7 @@ import attrs
 
 from chaosharness.checkers.effects import effects, name_of, names_of
 from chaosharness.checkers.property import Evidence, Finding, Property
-from chaosharness.checkers.reading import read
+from chaosharness.checkers.reading import is_quiet
 from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel.history import History, plain
 
@@ -128,7 +128,7 @@ def conserved(what: str, **sides: Side) -> Property:
         raise InvalidDefinition(f"conserved({what!r}) needs two sides or more to compare")
 
     def judge(evidence: Evidence) -> list[Finding]:
-        if not read(evidence.history).quiet:
+        if not is_quiet(evidence.history):
             return []
         values = _values(sides, evidence)
         keys: dict[Any, None] = {}
@@ -146,7 +146,7 @@ def conserved(what: str, **sides: Side) -> Property:
         return found
 
     def tested(evidence: Evidence) -> bool:
-        return read(evidence.history).quiet and any(_values(sides, evidence).values())
+        return is_quiet(evidence.history) and any(_values(sides, evidence).values())
 
     return Property(f"{what} is conserved", judge, "eventually", tested=tested)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from chaosharness.checkers.property import Evidence, Finding, Property
-from chaosharness.checkers.reading import read
+from chaosharness.checkers.reading import verdict_of
 
 _VERDICTS: Final = {
     "stuck": "the system is stuck",
@@ -25,12 +25,12 @@ def never_stuck() -> Property:
     """
 
     def judge(evidence: Evidence) -> list[Finding]:
-        reading = read(evidence.history)
-        if reading.quiet:
+        verdict, reason = verdict_of(evidence.history)
+        if verdict == "quiet":
             return []
-        words = _VERDICTS.get(reading.verdict, f"the run ended as {reading.verdict!r}")
-        summary = f"{words}: {reading.reason}" if reading.reason else words
-        data = {"verdict": reading.verdict, "reason": reading.reason}
-        return [Finding(summary, (len(evidence.history) - 1,), 0, data)]
+        words = _VERDICTS.get(verdict, f"the run ended as {verdict!r}")
+        summary = f"{words}: {reason}" if reason else words
+        ends = tuple(event.index for event in evidence.history.of("end"))
+        return [Finding(summary, ends, 0, {"verdict": verdict, "reason": reason})]
 
     return Property("never stuck", judge, "eventually")

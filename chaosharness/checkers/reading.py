@@ -20,6 +20,18 @@ ROOTS: Final = frozenset({"arrive", "start", "deliver"})
 WORK: Final = frozenset({"publish", "call", "write", "commit", "effect"})
 """What a handler run leaves behind in the world."""
 
+WAITING: Final = frozenset({"call", "sleep"})
+"""What code does last when it waits for an answer or for its time."""
+
+READ: Final = {
+    "publish": "_publish",
+    "deliver": "_deliver",
+    "rebalance": "_bind",
+    "ack": "_ack",
+    "dead": "_bury",
+}
+"""The method of `Reading` that reads each kind of event."""
+
 HANDLE: Final = "/handle"
 """How the operation of a handler run ends."""
 
@@ -97,8 +109,7 @@ class Reading:
         dropped: Messages that a queue let go of, dead-lettered to nowhere, with the reason.
         readers: The consumer groups that each `(broker, topic)` is read by.
         consumed: Each `(broker, queue)` that somebody was handed a message of.
-        verdict: How the run ended: `quiet` is the good one.
-        reason: Who is to blame where it is not.
+        quiet: Whether the run came to rest.
     """
 
     __slots__ = (
@@ -109,11 +120,10 @@ class Reading:
         "dropped",
         "handed",
         "pairs",
+        "quiet",
         "readers",
-        "reason",
         "roots",
         "sent",
-        "verdict",
     )
 
     def __init__(self, history: History) -> None:
@@ -125,41 +135,28 @@ class Reading:
         self.consumed: set[tuple[str, str]] = set()
         self.dead: dict[tuple[int, str], int] = {}
         self.dropped: dict[tuple[int, str], tuple[int, str]] = {}
-        self.verdict = "quiet"
-        self.reason = ""
+        self.quiet = is_quiet(history)
         self._committed: dict[tuple[str, str, str, int], int] = {}
         self._last: dict[tuple[int, str], Handed] = {}
-        for index, raw in enumerate(history.raw):
-            self._read(index, raw)
+        self._read(history.raw)
 
-    @property
-    def quiet(self) -> bool:
-        """Say whether the run came to rest, so that what it left behind can be judged."""
-        return self.verdict == "quiet"
-
-    def _read(self, index: int, raw: RawEvent) -> None:
-        _, kind, actor, operation, entity, _, cause, data = raw
+    def _read(self, events: list[RawEvent]) -> None:
         roots = self.roots
-        root = index if cause < 0 or kind in ROOTS else roots[cause]
-        roots.append(root)
-        match kind:
-            case "publish":
-                self.sent[index] = _sent(index, entity, data)
-            case "deliver":
-                self._deliver(index, actor, data)
-            case "rebalance":
-                self._bind(actor, data)
-            case "ack":
-                self._ack(index, root, actor, operation, data)
-            case "dead":
-                self._bury(index, root, data)
-            case "end":
-                self.verdict, self.reason = data["verdict"], data["reason"]
-        handed = self.handed.get(root)
-        if handed is not None and root != index:
-            self._follow(handed, index, raw)
+        handed = self.handed
+        for index, raw in enumerate(events):
+            kind, cause = raw[1], raw[6]
+            root = index if cause < 0 or kind in ROOTS else roots[cause]
+            roots.append(root)
+            if kind in READ:
+                getattr(self, READ[kind])(index, root, raw)
+            if root in handed and root != index:
+                self._follow(handed[root], index, raw)
 
-    def _deliver(self, index: int, broker: str, data: Mapping[str, Any]) -> None:
+    def _publish(self, index: int, root: int, raw: RawEvent) -> None:
+        self.sent[index] = _sent(index, raw[4], raw[7])
+
+    def _deliver(self, index: int, root: int, raw: RawEvent) -> None:
+        broker, data = raw[2], raw[7]
         sent = self.sent.get(data["message"])
         if sent is None:
             return  # not in this excerpt of a history
@@ -172,15 +169,15 @@ class Reading:
         else:
             self.consumed.add((broker, handed.group))
 
-    def _bind(self, broker: str, data: Mapping[str, Any]) -> None:
+    def _bind(self, index: int, root: int, raw: RawEvent) -> None:
+        broker, data = raw[2], raw[7]
         for places in data["members"].values():
             for place in places:
                 topic = place[: place.rindex("[")]
                 self.readers.setdefault((broker, topic), {})[data["group"]] = None
 
-    def _ack(
-        self, index: int, root: int, actor: str, operation: str, data: Mapping[str, Any]
-    ) -> None:
+    def _ack(self, index: int, root: int, raw: RawEvent) -> None:
+        _, _, actor, operation, _, _, _, data = raw
         message = data.get("message")
         if message is None:  # a consumer's commit of all that it was handed
             for handed in self.handed.values():
@@ -200,7 +197,8 @@ class Reading:
         place = (sent.broker, handed.group, sent.topic, sent.log_partition)
         self._committed[place] = max(self._committed.get(place, -1), sent.offset)
 
-    def _bury(self, index: int, root: int, data: Mapping[str, Any]) -> None:
+    def _bury(self, index: int, root: int, raw: RawEvent) -> None:
+        data = raw[7]
         message = data.get("message", -1)
         handed = self.handed.get(root)
         if handed is not None and handed.sent.index == message:
@@ -219,17 +217,16 @@ class Reading:
             handed.work.append(operation)
         if actor != handed.to:
             return  # a third party, or a service that was called on the way
-        handed.waiting = kind in ("call", "sleep")
-        match kind:
-            case "handled":
-                handed.handled = index
-                handed.by_handler = True
-            case "raised":
-                handed.raised = index
-                handed.error = data["error"]
-                handed.by_handler = operation.endswith(HANDLE)
-            case "crash":
-                handed.cut = index
+        handed.waiting = kind in WAITING
+        if kind == "handled":
+            handed.handled = index
+            handed.by_handler = True
+        elif kind == "raised":
+            handed.raised = index
+            handed.error = data["error"]
+            handed.by_handler = operation.endswith(HANDLE)
+        elif kind == "crash":
+            handed.cut = index
 
     # ---- questions
 
@@ -291,6 +288,19 @@ def _sent(index: int, entity: int, data: Mapping[str, Any]) -> Sent:
         None if queues is None else tuple(queues),
         is_poison(value),
     )
+
+
+def verdict_of(history: History) -> tuple[str, str]:
+    """Return how a run ended, and who is to blame where that is not `quiet`."""
+    for raw in reversed(history.raw):
+        if raw[1] == "end":
+            return raw[7]["verdict"], raw[7]["reason"]
+    return "quiet", ""
+
+
+def is_quiet(history: History) -> bool:
+    """Say whether a run came to rest, so that what it left behind can be judged."""
+    return verdict_of(history)[0] == "quiet"
 
 
 @lru_cache(maxsize=8)

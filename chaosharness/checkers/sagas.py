@@ -11,7 +11,7 @@ import attrs
 from chaosharness.checkers.books import Books
 from chaosharness.checkers.effects import times
 from chaosharness.checkers.property import Evidence, Finding, Property
-from chaosharness.checkers.reading import read
+from chaosharness.checkers.reading import is_quiet, read
 from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel.history import Event, History
 
@@ -24,6 +24,9 @@ COMPENSATED: Final = "saga compensated"
 PARKED: Final = "saga parked"
 FAILED: Final = frozenset({"saga failed", "saga compensating", COMPENSATED})
 """Notes that say that what a saga did must be undone."""
+
+MEANINGFUL: Final = ("publish", "effect", "reply", "note", "dead", "handled", "raised")
+"""Events that may mean that a saga has failed."""
 
 Names = str | Iterable[str]
 
@@ -79,23 +82,32 @@ def every_saga_settles(
     names = _names(by)
 
     def judge(evidence: Evidence) -> list[Finding]:
-        if not read(evidence.history).quiet:
+        if not is_quiet(evidence.history):
             return []
         sagas = _noted(evidence.history, known, names)
-        aside = put_aside(evidence.history)
-        found = [
-            Finding(f"saga {saga} never began, and does without faults", (), notes[0].entity)
-            for saga, notes in _noted(evidence.calm(), known, names).items()
-            if saga not in sagas and saga not in aside
-        ]
+        found: list[Finding] = []
+        for saga, notes in _noted(evidence.calm(), known, names).items():
+            if saga not in sagas:
+                found.append(_never_began(saga, (), notes[0].entity))
         for saga, notes in sagas.items():
-            found += _unsettled(saga, notes, ends, parked=saga in aside)
-        return found
+            found += _unsettled(saga, notes, ends)
+        return _not_aside(found, evidence.history)
 
     def tested(evidence: Evidence) -> bool:
-        return read(evidence.history).quiet and bool(_noted(evidence.history, known, names))
+        return is_quiet(evidence.history) and bool(_noted(evidence.history, known, names))
 
     return Property("every saga settles", judge, "eventually", tested=tested)
+
+
+def _never_began(saga: str, events: tuple[int, ...], entity: int) -> Finding:
+    summary = f"saga {saga} never began, and does without faults"
+    return Finding(summary, events, entity, {"saga": saga})
+
+
+def _not_aside(found: list[Finding], history: History) -> list[Finding]:
+    """Leave out what was found about sagas of which a message became a dead letter."""
+    aside = put_aside(history) if found else set()
+    return [one for one in found if one.data["saga"] not in aside or "both" in one.data]
 
 
 def put_aside(history: History) -> set[str]:
@@ -131,17 +143,15 @@ def _noted(history: History, known: frozenset[str], by: tuple[str, ...]) -> dict
     return found
 
 
-def _unsettled(
-    saga: str, notes: list[Event], ends: tuple[str, ...], *, parked: bool
-) -> Iterator[Finding]:
+def _unsettled(saga: str, notes: list[Event], ends: tuple[str, ...]) -> Iterator[Finding]:
     said = {event.data["what"]: event for event in reversed(notes)}
     events = tuple(event.index for event in notes)
     entity = notes[0].entity
     if COMPLETED in said and COMPENSATED in said and {COMPLETED, COMPENSATED} <= set(ends):
         first, second = sorted((said[COMPLETED].index, said[COMPENSATED].index))
         summary = f"saga {saga} was both completed and compensated (e{first}, e{second})"
-        yield Finding(summary, events, entity, {"saga": saga})
-    elif not said.keys() & set(ends) and not parked:
+        yield Finding(summary, events, entity, {"saga": saga, "both": True})
+    elif not said.keys() & set(ends):
         last = notes[-1].data["what"]
         wanted = ", ".join(end.removeprefix("saga ") for end in ends)
         summary = f"saga {saga} never settled: the last word is {last!r}; promised: {wanted}"
@@ -152,12 +162,11 @@ def _settles_in_books(
     states: Callable[[Books], Mapping[Any, Any]], ends: tuple[str, ...]
 ) -> Property:
     def judge(evidence: Evidence) -> list[Finding]:
-        if not read(evidence.history).quiet:
+        if not is_quiet(evidence.history):
             return []
         now = states(Books(evidence.history, evidence.items))
         usual = states(Books(evidence.calm(), evidence.items))
         events = tuple(event.index for event in evidence.history.of("state"))
-        aside = put_aside(evidence.history)
         wanted = ", ".join(ends)
         found = [
             Finding(
@@ -167,16 +176,13 @@ def _settles_in_books(
                 {"saga": str(saga), "state": state},
             )
             for saga, state in now.items()
-            if state not in ends and str(saga) not in aside
+            if state not in ends
         ]
-        return found + [
-            Finding(f"saga {saga} never began, and does without faults", events, 0)
-            for saga in usual
-            if saga not in now and str(saga) not in aside
-        ]
+        found += [_never_began(str(saga), events, 0) for saga in usual if saga not in now]
+        return _not_aside(found, evidence.history)
 
     def tested(evidence: Evidence) -> bool:
-        if not read(evidence.history).quiet:
+        if not is_quiet(evidence.history):
             return False
         return bool(states(Books(evidence.history, evidence.items)))
 
@@ -320,7 +326,8 @@ def compensation_complete(
     Args:
         pairs: Which step is undone by which: methods of third parties, or notes.
         by: The argument that names the saga; see `every_saga_settles`.
-        when: Says whether an event means that its saga must be undone.
+        when: Says whether an event means that its saga must be undone: a message
+            published or put aside, an effect, a reply, a note, or how a handler ended.
 
     >>> compensation_complete({"charge": "refund", "reserve": "release"})
     >>> compensation_complete({"charge": "refund"}, by=("order", "key"),
@@ -329,7 +336,7 @@ def compensation_complete(
     names, keys = _checked(pairs), _names(by)
 
     def judge(evidence: Evidence) -> list[Finding]:
-        if not read(evidence.history).quiet:
+        if not is_quiet(evidence.history):
             return []
         sagas = _sagas(evidence.history, names, keys)
         failed = _failed(evidence.history, sagas, keys, when)
@@ -366,7 +373,7 @@ def _failed(
         if undone:
             failed[saga] = min(undone, key=lambda event: event.index)
     excused = put_aside(history)
-    for event in history if when else history.of("note"):
+    for event in history.of(*(MEANINGFUL if when else ("note",))):
         what = event.data.get("what") if event.kind == "note" else None
         if what in (COMPLETED, PARKED):
             excused.add(saga_of(event, by))

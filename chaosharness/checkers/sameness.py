@@ -13,7 +13,7 @@ from chaosharness.checkers.books import tables_of
 from chaosharness.checkers.effects import names_of, times
 from chaosharness.checkers.masking import STAR, mask, texts
 from chaosharness.checkers.property import Evidence, Finding, Property
-from chaosharness.checkers.reading import read
+from chaosharness.checkers.reading import is_quiet, verdict_of
 from chaosharness.faults import (
     Crash,
     Delay,
@@ -319,7 +319,7 @@ def _judged(evidence: Evidence, under: tuple[type[Fault], ...]) -> bool:
     faults = evidence.faults
     if not faults or not all(_is_benign(fault, under) for fault in faults):
         return False
-    return read(evidence.history).quiet and read(evidence.calm()).quiet
+    return is_quiet(evidence.history) and is_quiet(evidence.calm())
 
 
 def _is_benign(fault: Any, under: tuple[type[Fault], ...]) -> bool:
@@ -414,7 +414,7 @@ def side_effects_never_touch_critical_path(
         faults = evidence.faults
         if not faults or not all(_confined(fault, margin) for fault in faults):
             return False
-        return read(evidence.history).verdict in ("quiet", "stuck")
+        return verdict_of(evidence.history)[0] in ("quiet", "stuck")
 
     name = "side effects never touch the critical path"
     return Property(name, judge, "eventually", tested=tested)

@@ -66,7 +66,7 @@ def test_a_saga_of_the_calm_run_that_never_began_is_found():
     calm.note("saga started", saga="o1")
     calm.note("saga completed", saga="o1")
     [finding] = judge(every_saga_settles(), Tale().end(), calm.end())
-    assert finding == Finding("saga o1 never began, and does without faults", (), 1)
+    assert finding == Finding("saga o1 never began, and does without faults", (), 1, {"saga": "o1"})
 
 
 def test_other_words_can_be_agreed_on():
@@ -99,7 +99,7 @@ def test_states_can_be_read_from_the_final_rows():
             0,
             {"saga": "o1", "state": "pending"},
         ),
-        Finding("saga o2 never began, and does without faults", (state,), 0),
+        Finding("saga o2 never began, and does without faults", (state,), 0, {"saga": "o2"}),
     ]
     assert is_tested(one, tale)
 
@@ -300,3 +300,34 @@ def test_one_step_has_no_order():
     for method in ("reserve", "charge", "refund"):
         tale.effect("shop", method, order="o1")
     assert not is_tested(compensation_in_reverse(BOTH), tale)
+
+
+# ---- dead letters
+
+
+def put_aside(tale: Tale, message: int) -> None:
+    tale.then("dead", tale.deliver(message, "orders"), message=message, to="orders.DLT")
+
+
+def test_a_saga_whose_message_was_put_aside_is_parked():
+    tale = Tale()
+    tale.add("arrive", "client", item={"id": "o1"})
+    put_aside(tale, tale.publish("orders", "o2", entity=2))
+    put_aside(tale, tale.publish("orders", None))
+    for saga in ("o1", "o2", "o3"):
+        tale.note("saga started", saga=saga)
+    tale.holds("db", orders=[{"id": saga, "status": "pending"} for saga in ("o1", "o2", "o3")])
+    tale.end()
+    assert [finding.data["saga"] for finding in judge(every_saga_settles(), tale)] == ["o3"]
+    rows = every_saga_settles(states=by_status, settled="confirmed")
+    assert [finding.data["saga"] for finding in judge(rows, tale)] == ["o3"]
+
+
+def test_a_compensation_that_was_put_aside_is_parked():
+    tale = Tale()
+    tale.effect("stock", "reserve", order="o1")
+    tale.charge("o1", 500)
+    tale.refund("o1", 500)
+    assert len(judge(compensation_complete(BOTH), tale.end())) == 1
+    put_aside(tale, tale.publish("cancelled", "o1"))
+    assert judge(compensation_complete(BOTH), tale) == []
