@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -28,7 +28,7 @@ from hypothesis import __version__ as hypothesis_version
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 
-from chaosharness.faults import Crash, Delay
+from chaosharness.faults import LASTINGS, Crash, Delay, Fault
 from chaosharness.kernel.site import Site
 from chaosharness.schedule import Schedule
 from chaosharness.search.backend import BACKEND, register
@@ -60,8 +60,13 @@ UNKNOWN_MAX: Final = 10_000
 IDLE_MAX: Final = 10
 """Test cases without any schedule, after which Hypothesis goes on by itself."""
 
-CHANCE_EVERY: Final = 3
+CHANCE_EVERY: Final = 2
 """One test case of so many is left to chance: other workloads, other sets of faults."""
+
+FAILURES_MAX: Final = 20
+"""Failing schedules of one test for which fewer and longer faults are tried."""
+
+LONGER: Final = ("timeout", "long")
 
 WORKLOADS: Final = 4
 """Workloads with which each kind of fault is tried at each operation."""
@@ -128,6 +133,20 @@ class Tape:
         return by_chance()
 
 
+class Playback:
+    """Proposes what it was given."""
+
+    def __init__(self, planned: Iterable[Schedule]) -> None:
+        self._left = iter(tuple(planned))
+
+    def propose(self) -> Schedule | None:
+        """Return the next one."""
+        return next(self._left, None)
+
+    def observe(self, run: Run) -> None:
+        """Learn nothing."""
+
+
 class Plan:
     """What is proposed to one test, leg by leg."""
 
@@ -136,6 +155,7 @@ class Plan:
         self.legs = list(PLAN.get()(deck))
         self.tapes: dict[int, Tape] = {}
         self._left = deque(self.legs)
+        self._failed: list[Schedule] = []
 
     def next(self) -> tuple[Leg, Schedule, list[int]] | None:
         """Return the next proposal with its choices; None when there is nothing left."""
@@ -164,11 +184,40 @@ class Plan:
             if one.workload == leg.workload:
                 one.planner.observe(run)
 
+    def failed(self, run: Run, tape: Tape) -> None:
+        """Try next, with this workload, whether fewer faults would do if they lasted longer."""
+        struck = Schedule(fault for fault in run.schedule if fault not in run.unused)
+        if len(struck) < 2 or struck in self._failed or len(self._failed) >= FAILURES_MAX:
+            return
+        self._failed.append(struck)
+        tape.kept = True
+        workload = -len(self._failed)
+        self.tapes[workload] = tape
+        self._left.appendleft(Leg(Playback(fewer_but_longer(struck)), workload))
+
+
+def fewer_but_longer(schedule: Schedule) -> Iterator[Schedule]:
+    """Yield a schedule less one fault, the others lasting longer.
+
+    Shrinking never makes a fault worse. So it cannot leave a set of short troubles that
+    work only together, where a single longer one would do.
+    """
+    for dropped in schedule:
+        rest = schedule.without(dropped)
+        yield from dict.fromkeys(Schedule(_lasting(fault, how) for fault in rest) for how in LONGER)
+
+
+def _lasting(fault: Fault, how: str) -> Fault:
+    if fault.options != LASTINGS:
+        return fault
+    words: dict[str, Any] = {fault.option_name: how}
+    return attrs.evolve(fault, **words)
+
 
 class Planned(PrimitiveProvider):
     """Answers the choices of a schedule as planned, and all others as Hypothesis would.
 
-    Every third test case is left to chance altogether, schedule and all.
+    Every second test case is left to chance altogether, schedule and all.
     """
 
     lifetime: ClassVar[Any] = "test_function"
@@ -178,6 +227,7 @@ class Planned(PrimitiveProvider):
         self._cases = 0
         self._plan: Plan | None = None
         self._tape = Tape()
+        self._last: Run | None = None
         self._proposal: tuple[Leg, Schedule, list[int]] | None = None
         self._played = False
         self._inside = False
@@ -191,6 +241,7 @@ class Planned(PrimitiveProvider):
         """Decide on the schedule of one test case, and watch its runs."""
         self._cases += 1
         self._proposal = None
+        self._last = None
         self._played = False
         if self._plan is None:
             if self._cases > IDLE_MAX:  # a test without schedules
@@ -204,6 +255,10 @@ class Planned(PrimitiveProvider):
         token = OBSERVERS.set((*OBSERVERS.get(), self._see))
         try:
             yield
+        except AssertionError:
+            if self._plan is not None and self._last is not None:
+                self._plan.failed(self._last, self._tape)
+            raise
         finally:
             OBSERVERS.reset(token)
 
@@ -218,6 +273,7 @@ class Planned(PrimitiveProvider):
         if plan is None or run.system is not plan.deck.system:
             return
         observe_in_hypothesis(run)
+        self._last = run
         if self._proposal is not None and run.schedule == self._proposal[1]:
             leg, self._proposal = self._proposal[0], None
             plan.observe(leg, run)
@@ -378,7 +434,7 @@ def self_test(provider: type[Any]) -> str:
     seen = []
     name = f"{BACKEND} self-test"
     AVAILABLE_PROVIDERS[name] = provider
-    token = PLAN.set(lambda _: [Leg(_Playback(planned))])
+    token = PLAN.set(lambda _: [Leg(Playback(planned))])
     try:
 
         @settings(
@@ -400,16 +456,3 @@ def self_test(provider: type[Any]) -> str:
     ours = seen[1:]  # the first is Hypothesis's own: everything simplest
     arrived = [one for at, one in enumerate(ours, 1) if at % CHANCE_EVERY][: len(planned)]
     return "" if arrived == planned else f"planned {planned}, and {arrived} arrived"
-
-
-class _Playback:
-    """Proposes what it was given."""
-
-    def __init__(self, planned: list[Schedule]) -> None:
-        self._left = list(planned)
-
-    def propose(self) -> Schedule | None:
-        return self._left.pop(0) if self._left else None
-
-    def observe(self, run: Run) -> None:
-        """Learn nothing."""

@@ -34,7 +34,9 @@ class Memory:
         if known is None:
             known = {}
             self._runs.append((list(workload), known))
-        known[_struck(run)] = run
+        unused = set(run.unused)
+        struck = Schedule(fault for fault in run.schedule if fault not in unused)
+        known[struck] = run if not unused else attrs.evolve(run, schedule=struck, unused=())
         self._count += 1
 
     def find(self, workload: Sequence[Any], schedule: Schedule) -> Run | None:
@@ -64,8 +66,3 @@ class Memory:
             if run is not None and site.attempt > run.reached.get((site.operation, site.entity), 0):
                 return rest
         return None
-
-
-def _struck(run: Run) -> Schedule:
-    unused = set(run.unused)
-    return Schedule(fault for fault in run.schedule if fault not in unused)
