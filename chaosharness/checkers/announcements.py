@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import attrs
@@ -13,9 +14,9 @@ from chaosharness.checkers.effects import name_of, times
 from chaosharness.checkers.masking import mask
 from chaosharness.checkers.property import Evidence, Finding, Property
 from chaosharness.checkers.reading import is_poison, is_quiet, read
-from chaosharness.kernel.history import Event, History
+from chaosharness.kernel.history import Event, History, RawEvent
 
-_OF_A_RUN: Final = ("publish", "write", "commit", "rollback", "crash", "raised")
+_OF_A_RUN: Final = frozenset({"publish", "write", "commit", "rollback", "crash", "raised"})
 
 Fate = Literal["committed", "undone", "cut", "none"]
 
@@ -79,16 +80,15 @@ def no_ghost_event() -> Property:
     def judge(evidence: Evidence) -> list[Finding]:
         if not is_quiet(evidence.history):
             return []
-        works = _works(evidence.history)
         undone: list[tuple[Event, int]] = []
         true: set[Any] = set()
-        committed = _commits(works)
+        usual = _with_commits(evidence.calm())
 
         def done_for(entity: int) -> set[str]:
+            committed = _commits(evidence.history)
             return {place for place, whose in committed if whose in (entity, 0)}
 
-        usual = _with_commits(_works(evidence.calm()))
-        for work in works:
+        for work in _works(evidence.history):
             for event in work.events:
                 fate, where = work.fate(event) if event.kind == "publish" else ("none", -1)
                 if fate == "cut" and event.operation in usual:
@@ -105,59 +105,71 @@ def no_ghost_event() -> Property:
 
     def tested(evidence: Evidence) -> bool:
         undone = {"rollback", "crash", "raised"}
+        raw = evidence.history.raw
         return any(
             {"publish", "write"} & kinds and undone & kinds
-            for kinds in ({one.kind for one in work.events} for work in _works(evidence.history))
+            for kinds in ({raw[at][1] for at in found} for found in _pieces(evidence.history))
         )
 
     return Property("no ghost event", judge, "eventually", tested=tested)
 
 
-def _works(history: History) -> list[Work]:
-    """Return what each piece of code did, oldest first."""
+@lru_cache(maxsize=8)
+def _pieces(history: History) -> list[list[int]]:
+    """Return what each piece of code did in one go, oldest first, as indexes of events."""
     roots = read(history).roots
-    found: dict[tuple[int, str], Work] = {}
-    for event in history.of(*_OF_A_RUN):
-        if not _counts(event):
-            continue
-        work = found.setdefault((roots[event.index], event.actor), Work())
-        work.events.append(event)
-        work.place = work.place or event.operation.partition("/")[0]
+    found: dict[tuple[int, str], list[int]] = {}
+    for index, raw in enumerate(history.raw):
+        if raw[1] in _OF_A_RUN and _counts(raw):
+            found.setdefault((roots[index], raw[2]), []).append(index)
     return [*found.values()]
 
 
-def _counts(event: Event) -> bool:
+def _counts(raw: RawEvent) -> bool:
     """Say whether an event did something: the store took it, a row changed, code published."""
-    match event.kind:
-        case "raised":
-            return True
-        case "publish":
-            return event.operation != ""  # else a broker put a dead letter aside
-        case "write":
-            return "error" not in event.data and event.data.get("rows") != 0
-        case _:
-            return "error" not in event.data
+    kind, operation, data = raw[1], raw[3], raw[7] or {}
+    if kind == "raised":
+        return True
+    if kind == "publish":
+        return operation != ""  # else a broker put a dead letter aside
+    return "error" not in data and (kind != "write" or data.get("rows") != 0)
 
 
-def _commits(works: Iterable[Work]) -> set[tuple[str, int]]:
+def _works(history: History) -> list[Work]:
+    """Return the pieces of work that published something."""
+    raw = history.raw
+    return [
+        Work(_place(raw, found), [history[at] for at in found])
+        for found in _pieces(history)
+        if any(raw[at][1] == "publish" for at in found)
+    ]
+
+
+def _place(raw: list[RawEvent], found: list[int]) -> str:
+    return next((place for at in found if (place := raw[at][3].partition("/")[0])), "")
+
+
+def _commits(history: History) -> set[tuple[str, int]]:
     """Return each place whose work includes a commit, with the workload item."""
+    raw = history.raw
     return {
-        (work.place, event.entity)
-        for work in works
-        for event in work.events
-        if event.kind == "commit"
+        (_place(raw, found), raw[at][4])
+        for found in _pieces(history)
+        for at in found
+        if raw[at][1] == "commit"
     }
 
 
-def _with_commits(works: Iterable[Work]) -> set[str]:
+@lru_cache(maxsize=64)
+def _with_commits(history: History) -> frozenset[str]:
     """Return the operations that publish in a piece of work that commits something, too."""
-    return {
+    return frozenset(
         event.operation
-        for work in works
+        for work in _works(history)
         if any(event.kind == "commit" for event in work.events)
         for event in work.events
         if event.kind == "publish"
-    }
+    )
 
 
 def _said(event: Event) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -29,7 +29,7 @@ from chaosharness.faults import (
     Redeliver,
     StoreOutage,
 )
-from chaosharness.kernel.history import Event, History
+from chaosharness.kernel.history import History
 
 BENIGN: Final[tuple[type[Fault], ...]] = (
     Delay,
@@ -58,6 +58,9 @@ and `Redeploy` (other input, other code), `ClockSkew` (expiry is judged by clock
 ACKNOWLEDGING: Final = (".commit", ".ack")
 
 LEDGER: Final = "ledger"
+
+TELLING: Final = frozenset({"effect", "publish", "note", "dead", "write", "commit", "state"})
+"""Events that say what came out of a run, and which decisions led there."""
 
 
 # ---- what came out of a run
@@ -95,13 +98,13 @@ class Outcome:
     """What came out of a run, without what may differ.
 
     Attributes:
-        tables: The rows of every store once the run was over.
+        tables: The rows of every store once the run was over, as they are.
         ledgers: For each workload item, the entries of every third party's ledger.
         branches: For each workload item, what was published, done, noted and put aside,
             and which handlers wrote: what is new here is another decision.
     """
 
-    tables: Mapping[Place, Counter[Row]]
+    tables: Mapping[Place, Sequence[Mapping[str, Any]]]
     ledgers: Mapping[int, Mapping[Place, Counter[Row]]]
     branches: Mapping[int, frozenset[Any]]
 
@@ -114,21 +117,29 @@ def outcome(history: History, ignore: frozenset[str] = frozenset()) -> Outcome:
         ignore: Stores, tables, columns (`status`, or `orders.status`), third parties or
             methods to leave out.
     """
-    tables: dict[Place, Counter[Row]] = {}
+    tables: dict[Place, Sequence[Mapping[str, Any]]] = {}
     ledgers: dict[int, dict[Place, Counter[Row]]] = {}
     branches: dict[int, set[Any]] = {}
-    for event in history.of("effect", "publish", "note", "dead", "write", "commit", "state"):
-        match event.kind:
-            case "state":
-                tables |= _tables(event, ignore)
-            case "effect":
-                method = str(event.data.get("method"))
-                if not ignore & {event.actor, method, f"{event.actor}.{method}"}:
-                    ledger = ledgers.setdefault(event.entity, {})
-                    ledger.setdefault((event.actor, LEDGER), Counter())[_entry(event, ignore)] += 1
-                branches.setdefault(event.entity, set()).add((event.actor, method))
-            case _ if "error" not in event.data or event.kind == "dead":
-                branches.setdefault(event.entity, set()).add(_said(event, ignore))
+    for _, kind, actor, operation, entity, _, _, data in history.raw:
+        if kind not in TELLING:
+            continue
+        if kind == "state":
+            tables |= _tables(actor, data, ignore)
+            continue
+        said = branches.setdefault(entity, set())
+        if kind == "effect":
+            method = str(data.get("method"))
+            said.add((actor, method))
+            if not ignore & {actor, method, f"{actor}.{method}"}:
+                ledger = ledgers.setdefault(entity, {})
+                ledger.setdefault((actor, LEDGER), Counter())[_entry(data, ignore)] += 1
+        elif kind in ("write", "commit"):
+            if "error" not in data:
+                said.add(("wrote", operation.partition("/")[0]))
+        elif kind == "publish":
+            said.add((operation, data.get("topic"), _words_of(data.get("value"), ignore)))
+        else:
+            said.add((kind, data.get("what")))
     frozen = {entity: frozenset(said) for entity, said in branches.items()}
     return Outcome(tables, ledgers, frozen)
 
@@ -139,13 +150,13 @@ def usual_outcome(calm: History, ignore: frozenset[str]) -> Outcome:
     return outcome(calm, ignore)
 
 
-def _tables(event: Event, ignore: frozenset[str]) -> Iterator[tuple[Place, Counter[Row]]]:
-    if event.actor in ignore:
-        return
-    for table, rows in tables_of(event.data):
-        if not ignore & {table, f"{event.actor}.{table}"}:
-            masked = Counter(_row(row, ignore, table) for row in rows)
-            yield (event.actor, table), masked
+def _tables(
+    store: str, holdings: Mapping[str, Any], ignore: frozenset[str]
+) -> Iterator[tuple[Place, Sequence[Mapping[str, Any]]]]:
+    if store not in ignore:
+        for table, rows in tables_of(holdings):
+            if not ignore & {table, f"{store}.{table}"}:
+                yield (store, table), rows
 
 
 def _row(values: Mapping[str, Any], ignore: frozenset[str], table: str = "") -> Row:
@@ -160,22 +171,21 @@ def _row(values: Mapping[str, Any], ignore: frozenset[str], table: str = "") -> 
     )
 
 
-def _entry(event: Event, ignore: frozenset[str]) -> Row:
+def _rows(rows: Iterable[Mapping[str, Any]], place: Place, ignore: frozenset[str]) -> Counter[Row]:
+    return Counter(_row(row, ignore, place[1]) for row in rows)
+
+
+def _entry(data: Mapping[str, Any], ignore: frozenset[str]) -> Row:
     """Return an entry of a ledger: its own number and idempotency key are not the business."""
-    money = event.data.get("method") in ("charge", "refund")
-    left_out = ("id", "key") if money else ()
-    words = {name: value for name, value in event.data.items() if name not in left_out}
+    left_out = ("id", "key") if data.get("method") in ("charge", "refund") else ()
+    words = {name: value for name, value in data.items() if name not in left_out}
     return _row(words, ignore)
 
 
-def _said(event: Event, ignore: frozenset[str]) -> tuple[Any, ...]:
-    """Return what an event says about the decisions taken: texts, and no numbers."""
-    if event.kind == "publish":
-        said = texts(mask(event.data.get("value"), "", ignore))
-        return (event.kind, event.operation, event.data.get("topic"), frozenset(said))
-    if event.kind in ("write", "commit"):
-        return ("wrote", event.operation.partition("/")[0])
-    return (event.kind, event.data.get("what"))
+@lru_cache(maxsize=4096)
+def _words_of(value: Any, ignore: frozenset[str]) -> frozenset[str]:
+    """Return what a message says about the decisions taken: its texts, and no numbers."""
+    return frozenset(texts(mask(value, "", ignore)))
 
 
 # ---- differences between two outcomes
@@ -191,10 +201,34 @@ class Difference:
     less: tuple[str, ...]
 
 
+def unequal(
+    usual: Mapping[Place, Sequence[Mapping[str, Any]]],
+    seen: Mapping[Place, Sequence[Mapping[str, Any]]],
+    ignore: frozenset[str],
+) -> tuple[dict[Place, Counter[Row]], dict[Place, Counter[Row]]]:
+    """Return the tables that differ once what may differ is left out, of both runs.
+
+    Most rows of most runs are the same to the letter: only the others are looked into.
+    """
+    before: dict[Place, Counter[Row]] = {}
+    after: dict[Place, Counter[Row]] = {}
+    for place in dict.fromkeys((*usual, *seen)):
+        old, new = usual.get(place, ()), seen.get(place, ())
+        if old == new:
+            continue
+        if len(old) == len(new):
+            pairs = [(x, y) for x, y in zip(old, new, strict=True) if x != y]
+            left, right = zip(*pairs, strict=True)
+            if _rows(left, place, ignore) == _rows(right, place, ignore):
+                continue
+        before[place], after[place] = _rows(old, place, ignore), _rows(new, place, ignore)
+    return before, after
+
+
 def differences(
     usual: Mapping[Place, Counter[Row]], seen: Mapping[Place, Counter[Row]]
 ) -> Iterator[Difference]:
-    """Yield the first difference in each table that has one.
+    """Yield the first difference in each table or ledger that has one.
 
     Values that changed places between rows and are otherwise the same (numbers counted up
     in the order of arrival, the last item in stock) are not a difference.
@@ -295,10 +329,11 @@ def idempotent(*, ignore: Iterable[Any] = (), under: tuple[type[Fault], ...] = B
         seen = outcome(evidence.history, ignored)
         elsewhere = _beyond(usual, seen)
         found = [*_ledgers_differ(usual, seen, elsewhere)]
-        if not elsewhere and (_beyond(seen, usual) or not _says_new(evidence, usual, seen)):
-            found += differences(usual.tables, seen.tables)
-        after = " and ".join(str(fault) for fault in evidence.faults)
-        return [_unlike(evidence.history, one, after) for one in found]
+        before, after = unequal(usual.tables, seen.tables, ignored) if not elsewhere else ({}, {})
+        if _beyond(seen, usual) or not _says_new(evidence, before, after):
+            found += differences(before, after)
+        faults = " and ".join(map(str, evidence.faults))
+        return [_unlike(evidence.history, one, faults) for one in found]
 
     def tested(evidence: Evidence) -> bool:
         if not _judged(evidence, under):
@@ -345,11 +380,13 @@ def _ledgers_differ(usual: Outcome, seen: Outcome, elsewhere: set[int]) -> Itera
             yield from differences(usual.ledgers.get(entity, {}), seen.ledgers.get(entity, {}))
 
 
-def _says_new(evidence: Evidence, usual: Outcome, seen: Outcome) -> bool:
+def _says_new(
+    evidence: Evidence, usual: Mapping[Place, Counter[Row]], seen: Mapping[Place, Counter[Row]]
+) -> bool:
     """Say whether a row that changed says a word that the calm run never says."""
-    for place, rows in seen.tables.items():
-        before = usual.tables.get(place, Counter())
-        if rows != before and rows.total() == before.total():
+    for place, rows in seen.items():
+        before = usual.get(place, Counter())
+        if rows.total() == before.total():
             said = {text for row in rows - before for text in row.texts()}
             if said - vocabulary(evidence.calm()) - {STAR}:
                 return True
@@ -368,7 +405,9 @@ def _unlike(history: History, difference: Difference, after: str) -> Finding:
     events = [event.index for event in history.of(kind) if event.actor == owner]
     if kind == "effect":
         wanted = {*difference.more, *difference.less}
-        events = [at for at in events if str(_entry(history[at], frozenset())) in wanted] or events
+        events = [
+            at for at in events if str(_entry(history[at].data, frozenset())) in wanted
+        ] or events
     entity = history[events[0]].entity if events else 0
     data = {
         "where": owner,
@@ -448,12 +487,13 @@ def _critical(
     for event in history.of("publish", "effect", "state"):
         owner = _service(event.operation.partition("/")[0] or event.actor, critical)
         if event.kind == "state" and event.actor in critical:
-            found |= _tables(event, ignore)
+            for place, rows in _tables(event.actor, event.data, ignore):
+                found[place] = _rows(rows, place, ignore)
         elif event.kind == "effect" and (owner or event.actor in critical):
-            found.setdefault((event.actor, LEDGER), Counter())[_entry(event, ignore)] += 1
+            ledger = found.setdefault((event.actor, LEDGER), Counter())
+            ledger[_entry(event.data, ignore)] += 1
         elif event.kind == "publish" and owner:
-            topic = str(event.data.get("topic"))
+            place = (str(event.data.get("broker")), f"topic {event.data.get('topic')}")
             words = {"key": event.data.get("key"), "value": event.data.get("value")}
-            rows = found.setdefault((event.data.get("broker", ""), f"topic {topic}"), Counter())
-            rows[_row(words, ignore)] += 1
+            found.setdefault(place, Counter())[_row(words, ignore)] += 1
     return found
