@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from chaosharness.brokers import RabbitMQ as RabbitMQ
     from chaosharness.brokers import Unroutable as Unroutable
     from chaosharness.calls import RemoteError as RemoteError
+    from chaosharness.campaign import Campaign as Campaign
     from chaosharness.checkers import BENIGN as BENIGN
     from chaosharness.checkers import Books as Books
     from chaosharness.checkers import Evidence as Evidence
@@ -82,10 +83,15 @@ if TYPE_CHECKING:
     from chaosharness.kernel.world import Budget as Budget
     from chaosharness.schedule import Schedule as Schedule
     from chaosharness.search.decorator import chaos_test as chaos_test
+    from chaosharness.search.explore import certify as certify
+    from chaosharness.search.explore import check as check
+    from chaosharness.search.explore import explore as explore
+    from chaosharness.search.explore import smallest as smallest
     from chaosharness.search.hypothesis_adapter import chaos_settings as chaos_settings
     from chaosharness.search.hypothesis_adapter import (
         observe_in_hypothesis as observe_in_hypothesis,
     )
+    from chaosharness.search.replay import replay as replay
     from chaosharness.stores.keyvalue import KeyValue as KeyValue
     from chaosharness.stores.sqlite import SQLite as SQLite
     from chaosharness.strategies.personas import Persona as Persona
@@ -110,6 +116,7 @@ _HOME = {
         "Unroutable",
     ),
     "calls": ("RemoteError",),
+    "campaign": ("Campaign",),
     "checkers": (
         "BENIGN",
         "Books",
@@ -168,7 +175,9 @@ _HOME = {
     "stores.keyvalue": ("KeyValue",),
     "stores.sqlite": ("SQLite",),
     "search.decorator": ("chaos_test",),
+    "search.explore": ("certify", "check", "explore", "smallest"),
     "search.hypothesis_adapter": ("chaos_settings", "observe_in_hypothesis"),
+    "search.replay": ("replay",),
     "strategies.personas": ("Persona", "personas"),
     "strategies.schedules": ("schedules",),
     "strategies.workloads": ("Order", "orders", "workloads"),
