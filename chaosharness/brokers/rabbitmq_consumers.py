@@ -33,7 +33,7 @@ class ChannelClosed(ConnectionError):
     """The channel this message came on is closed: the broker has requeued it."""
 
 
-@attrs.define(kw_only=True, eq=False)
+@attrs.define(kw_only=True, eq=False, on_setattr=attrs.setters.NO_OP)
 class Subscription:
     """A handler that is called with each message of a queue.
 

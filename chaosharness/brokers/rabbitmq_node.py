@@ -7,7 +7,7 @@ side by side with a real broker.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from chaosharness.brokers.rabbitmq_copies import Copy, Reason, dead_letter, is_cycle
 from chaosharness.brokers.rabbitmq_queues import (
@@ -93,16 +93,15 @@ class Node:
             self._enqueue(self.queues[name], copy.twin() if index else copy)
 
     def _enqueue(self, queue: OpenQueue, copy: Copy) -> None:
-        if copy.expiration_ms is not None or queue.definition.ttl_ms is not None:
-            ttl_ms = min(
-                ms for ms in (copy.expiration_ms, queue.definition.ttl_ms) if ms is not None
-            )
+        definition = queue.definition
+        if copy.expiration_ms is not None or definition.ttl_ms is not None:
+            ttl_ms = min(ms for ms in (copy.expiration_ms, definition.ttl_ms) if ms is not None)
             copy.expires_ms = self._clock() + ttl_ms
             self.expire(queue)
         queue.order.append(copy)
-        if queue.takers:
-            self._hand_out(queue)
-        self._trim(queue)
+        self._hand_out(queue)
+        if definition.length_max is not None:
+            self._trim(queue)
         if copy.expires_ms is not None:
             self.expire(queue)
 
@@ -171,6 +170,10 @@ class Node:
 
     def ack(self, channel: Channel, tag: int, *, multiple: bool = False) -> None:
         """Forget a message, or (`multiple`) all up to it; tag 0 then means all there are."""
+        push = None if multiple else channel.unacked.pop(tag, None)
+        if push is not None:
+            self._free((push,))
+            return
         self._free(self._settle(channel, tag, multiple))
 
     def nack(
@@ -223,14 +226,15 @@ class Node:
         tags = [one for one in unacked if one <= tag] if multiple else [tag]
         return [unacked.pop(one) for one in tags]
 
-    def _free(self, pushes: list[Push]) -> None:
+    def _free(self, pushes: Sequence[Push]) -> None:
         """Let the consumers of settled messages have more."""
         for push in pushes:
             if push.taker is not None:
                 push.taker.unacked -= 1
                 push.queue.takers.settled(push.taker)
-        for queue in dict.fromkeys(push.queue for push in pushes):
-            if queue.takers:
+        queues = {push.queue: None for push in pushes}
+        for queue in queues:
+            if len(queue.order):
                 self._hand_out(queue)
 
     def _give_back(self, pushes: list[Push], how: Return) -> None:

@@ -222,6 +222,8 @@ class Rotation:
 
     def settled(self, taker: Taker) -> None:
         """Let a consumer that has room again rejoin."""
+        if not taker.prefetch:
+            return  # it never left
         if taker in self._all and taker not in self._turn and taker.has_room():
             self._turn.append(taker)
 
