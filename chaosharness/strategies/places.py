@@ -96,7 +96,7 @@ def places(system: System) -> tuple[Place, ...]:
             )
         token = OBSERVERS.set(())
         try:
-            found = _known[system] = _Survey(system).places()
+            found = _known[system] = _Survey(system, RUNS_MAX).places()
         finally:
             OBSERVERS.reset(token)
         if not found:
@@ -113,10 +113,10 @@ class _Survey:
     """What the runs so far have shown."""
 
     system: System
+    runs_left: int
     surfaces: dict[str, Surface] = attrs.field(factory=dict, init=False)
     calm: dict[tuple[str, int], int] = attrs.field(factory=dict, init=False)
     entities: dict[str, dict[int, None]] = attrs.field(factory=dict, init=False)
-    runs_left: int = attrs.field(default=RUNS_MAX, init=False)
 
     def places(self) -> tuple[Place, ...]:
         run = self.system.run()
