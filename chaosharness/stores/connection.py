@@ -122,10 +122,9 @@ class Connection(LockingConnection):
 
     def close(self) -> None:
         """Close the connection; what is not committed is undone."""
-        if not self._shut:
+        if not self._shut and self._owner is not None:
             self.abandon("connection closed")
-            self._shut = True
-        super().close()
+        self.shut()
 
     def __exit__(self, kind: Any, error: Any, trace: Any, /) -> Any:
         if kind is not None:
@@ -156,6 +155,7 @@ class Connection(LockingConnection):
             self.commit()
         set_isolation(self, level)
         self._implicit = level is not None
+        self._exclusive = isinstance(level, str) and level.upper() == "EXCLUSIVE"
 
     if sys.version_info >= (3, 12):
 
@@ -256,7 +256,7 @@ class Connection(LockingConnection):
         elif kind == "read":
             self._pass(statement, self._read, argument, READ)
         elif kind == "pragma":
-            self._pass(statement, self._pragma, argument, READ)
+            self._pass(statement, self._pragma, argument, NOTE)
         else:
             self._control(statement, argument)
 
@@ -318,6 +318,7 @@ class Connection(LockingConnection):
             else:
                 retry = partial(how, cursor, sql, parameters)
                 self.face(error, scope, "read", operation, attempt, retry)
+        self.remember_reader(cursor)
         if self.in_transaction:
             self._reading = True
         scope.record("read", operation, attempt, statement.data)
@@ -339,6 +340,8 @@ class Connection(LockingConnection):
         store.changed = True
         if self._snapshot is not None:
             self.drop_snapshot()
+        if self._exclusive and self.in_transaction:
+            store.pending[self] = None
         data = {
             "store": store.name,
             "verb": statement.verb,
@@ -348,6 +351,7 @@ class Connection(LockingConnection):
         }
         if statement.touches:
             self._touch(statement)
+            self.remember_reader(cursor)
             del data["rows"]  # not known: no rows at all, or more to come with RETURNING
         scope.record("write", operation, attempt, data)
 
@@ -403,7 +407,7 @@ class Connection(LockingConnection):
         self._touched = self._reading = False
         if store.keeps:
             store.keep_image()
-        if store.waiting or self._snapshot is not None or self._outermost:
+        if store.waiting or store.pending or self._snapshot is not None or self._outermost:
             self.ended()
         if outcome is not None:
             words = "disk I/O error: outcome of the commit unknown"
@@ -418,7 +422,8 @@ class Connection(LockingConnection):
 
     def _begin(self, scope: Scope, operation: str, attempt: int, effect: Effect) -> None:
         how, cursor, statement, sql, parameters = effect
-        if scope.incarnation is not self._owner or self._store.down:
+        store = self._store
+        if scope.incarnation is not self._owner or store.down:
             self.check(scope, "read", operation, attempt)
         opens = not self.in_transaction
         try:
@@ -426,6 +431,8 @@ class Connection(LockingConnection):
         except Exception as error:
             retry = partial(how, cursor, sql, parameters)
             self.face(error, scope, "read", operation, attempt, retry)
+        if statement.exclusive:
+            store.pending[self] = None
         if opens and statement.kind == "savepoint":
             self._outermost = statement.table
 
@@ -450,7 +457,7 @@ class Connection(LockingConnection):
     def _touch(self, statement: Statement) -> None:
         """Take note of a change that no count of rows shows."""
         self._touched = True
-        self._store.schema_touched = True
+        self._store.schema_touched |= statement.defines
         self._private = self._private or statement.private
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final, Literal, NoReturn
 
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Crash, FailedCommit, LostWrites, Pause, StoreOutage
-from chaosharness.handlers.port import Surface
-from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.handlers.port import Surface, current_scope
+from chaosharness.kernel.agenda import DUE, Entry
+from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
 from chaosharness.kernel.world import Lasting, World
 
 _BEFORE: Final = (FailedCommit, StoreOutage)
@@ -48,7 +49,7 @@ class OpenStore:
         self.unsynced_ms = unsynced_ms
         self.surface = COMMIT if synced else UNSYNCED
         self.down = False
-        self._down_until_ms = 0
+        self._over: Entry | None = None
         self.owners: dict[Incarnation, None] = {}
         self.keeps = not synced and any(
             type(one.fault) is LostWrites for armed in world.armed.values() for one in armed
@@ -78,18 +79,21 @@ class OpenStore:
 
     def _begin_outage(self, lasting: Lasting) -> None:
         world = self.world
-        over_ms = world.due(lasting)
-        self._down_until_ms = max(self._down_until_ms, over_ms)
-        self.down = True
-        world.effects += 1
-        world.agenda.add(over_ms, self._end_outage)
-        world.at_calm(self._end_outage)
+        over_ms = max(world.due(lasting), self._over[DUE] if self._over else 0)
+        if self._over is None:
+            self.down = True
+            world.effects += 1
+            world.at_calm(self._end_outage)
+        else:
+            world.agenda.cancel(self._over)
+        self._over = world.agenda.add(over_ms, self._end_outage)
 
     def _end_outage(self, _: object = None) -> None:
-        world = self.world
-        if self.down and (world.now >= self._down_until_ms or not world.chaos):
+        if self._over is not None:
+            self.world.agenda.cancel(self._over)
+            self._over = None
             self.down = False
-            world.effects += 1
+            self.world.effects += 1
 
     def lose_writes(self, scope: Scope) -> None:
         """Suffer a power failure: all who use the store die, and what was not synced is gone.
@@ -110,19 +114,39 @@ class OpenStore:
         """Go back to the state before the first commit at or after a moment; return how many."""
         raise NotImplementedError
 
-    # ---- who may use it
 
-    def refuse_stranger(self, scope: Scope, owner: Incarnation | None) -> None:
-        """Raise, and call the run off: a connection is used by another than it was made for.
+def refuse_stranger(scope: Scope, store: str, owner: Incarnation | None) -> NoReturn:
+    """Raise, and call the run off: a connection is used by another than it was made for.
 
-        Raises:
-            InvalidDefinition: Always.
-        """
-        whose = "an earlier run" if owner is None or owner.world is not scope.world else owner.label
-        error = InvalidDefinition(
-            f"{scope.incarnation.label} uses a connection to {self.name!r} that was made for "
-            f"{whose}. A connection is memory: make it with env.connect inside the function "
-            "that builds the service, and keep it in no global."
-        )
+    Raises:
+        InvalidDefinition: Always.
+    """
+    whose = "an earlier run" if owner is None or owner.world is not scope.world else owner.label
+    error = InvalidDefinition(
+        f"{scope.incarnation.label} uses a connection to {store!r} that was made for {whose}. "
+        "A connection is memory: make it with env.connect inside the function that builds "
+        "the service, and keep it in no global."
+    )
+    call_off(error)
+
+
+def call_off(error: InvalidDefinition) -> NoReturn:
+    """Raise a mistake in the user's code, and see to it that whoever asked for the run learns.
+
+    Raises:
+        InvalidDefinition: Always.
+    """
+    scope = SCOPE.get()
+    if scope is not None:
         scope.world.refuse(error)
-        raise error
+    raise error from None
+
+
+class Retired:
+    """Stands in for the store of a connection whose run is over: every use is an error."""
+
+    def __init__(self, store: str) -> None:
+        self._name = store
+
+    def __getattr__(self, _: str) -> NoReturn:
+        refuse_stranger(current_scope(self._name), self._name, None)

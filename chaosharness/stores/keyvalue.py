@@ -16,7 +16,7 @@ from chaosharness.errors import InvalidDefinition, UnserialisablePayload
 from chaosharness.handlers.port import READ, operate
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
-from chaosharness.stores.durable import OpenStore
+from chaosharness.stores.durable import OpenStore, call_off, refuse_stranger
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
@@ -143,7 +143,7 @@ class OpenKeyValue(OpenStore):
     ) -> None:
         """Raise for another's connection, during an outage, and for a write that failed."""
         if scope.incarnation is not owner:
-            self.refuse_stranger(scope, owner)
+            refuse_stranger(scope, self.name, owner)
         if not self.down and outcome != "rolled-back":
             return
         why = "out of order" if self.down else "the write failed; nothing was stored"
@@ -231,11 +231,10 @@ class KeyValueConnection:
 
 def _body(store: OpenKeyValue, key: object, value: Any) -> bytes:
     if not isinstance(key, str):
-        raise InvalidDefinition(f"a key of {store.name!r} must be text, not {key!r}")
+        call_off(InvalidDefinition(f"a key of {store.name!r} must be text, not {key!r}"))
     try:
         return _encode(value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise UnserialisablePayload(
-            f"the value of {key!r} cannot be stored in {store.name!r}: {error}. "
-            "Give it as dicts, lists, text and numbers."
-        ) from None
+        words = f"the value of {key!r} cannot be stored in {store.name!r}: {error}. "
+        advice = "Give it as dicts, lists, text and numbers."
+        call_off(UnserialisablePayload(words + advice))

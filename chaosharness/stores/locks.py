@@ -11,11 +11,13 @@ waits for it, as it would on a disk.
 from __future__ import annotations
 
 import sqlite3
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.stores.durable import Retired, refuse_stranger
 from chaosharness.stores.statement import Statement
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ LOCKED: Final = "database is locked"
 POLL_MS: Final = 100
 """How often a commit looks whether the readers are gone: a cursor that is read to its end
 tells nobody. It is the longest pause of SQLite's own busy handler."""
+
+READERS_MAX: Final = 100
+"""Cursors remembered before those that are gone are sorted out."""
 
 RESETTABLE: Final = {"foreign_keys": "0", "synchronous": "2", "journal_mode": "MEMORY"}
 """Pragmas of a connection that are put back when it is used again, and to what."""
@@ -41,13 +46,6 @@ Effect = tuple[How, Any, Statement, str, Any]
 """How to run it, the cursor, the statement, its text and its parameters."""
 
 
-class Copy(sqlite3.Connection):
-    """A private copy of what was committed. Closes itself when nobody reads it any more."""
-
-    def __del__(self) -> None:
-        self.close()
-
-
 class LockingConnection(sqlite3.Connection):
     """A connection of one incarnation, and what it holds."""
 
@@ -55,12 +53,14 @@ class LockingConnection(sqlite3.Connection):
         "__weakref__",
         "_committed",
         "_copy",
+        "_exclusive",
         "_extras",
         "_implicit",
         "_outermost",
         "_owner",
         "_pragmas",
         "_private",
+        "_readers",
         "_reading",
         "_shut",
         "_snapshot",
@@ -81,12 +81,14 @@ class LockingConnection(sqlite3.Connection):
         self._writer: Scope | None = None  # who wrote last
         self._timeout_ms = store.timeout_ms
         self._implicit = True  # sqlite3 opens transactions by itself
+        self._exclusive = False  # its transactions keep even readers out
         self._zero = self._committed = count_changes(self)
         self._touched = False  # changed something that no count of rows shows
         self._reading = False  # read inside the transaction: holds a shared lock
+        self._readers: list[weakref.ref[Any]] = []  # cursors that may be half read
         self._outermost = ""  # the savepoint that opened the transaction
-        self._snapshot: Copy | None = None  # where this transaction reads
-        self._copy: tuple[int, Copy] | None = None
+        self._snapshot: sqlite3.Connection | None = None  # where this transaction reads
+        self._copy: tuple[int, sqlite3.Connection] | None = None
         self._extras: list[tuple[str, Any, Any]] = []  # functions and the like, made by the user
         self._pragmas: set[str] = set()
         self._private = False  # has what no other connection has: attached or temporary tables
@@ -95,6 +97,9 @@ class LockingConnection(sqlite3.Connection):
     def release(self) -> bool:
         """Let go of a run; return whether the connection is as good as new."""
         self._owner = None
+        self._store = Retired(self._store.name)  # type: ignore[assignment]
+        self._snapshot = self._copy = self._writer = None
+        self.let_readers_go()
         if self._shut or self._private or self._extras:
             return False
         try:
@@ -107,7 +112,6 @@ class LockingConnection(sqlite3.Connection):
                 sqlite3.Connection.execute(self, f"PRAGMA {pragma} = {RESETTABLE[pragma]}")
         except sqlite3.Error:
             return False
-        self._snapshot = self._copy = self._writer = None
         return True
 
     def is_open_for(self, owner: Incarnation | None) -> bool:
@@ -120,9 +124,7 @@ class LockingConnection(sqlite3.Connection):
         sqlite3.Connection.close(self)
 
     def __del__(self) -> None:
-        if getattr(self, "_owner", None) is not None and not self._shut:
-            self.abandon("connection dropped")
-        sqlite3.Connection.close(self)
+        sqlite3.Connection.close(self)  # or Python 3.13 warns
 
     # ---- waiting
 
@@ -235,7 +237,7 @@ class LockingConnection(sqlite3.Connection):
             self._snapshot = copy
             self._store.lookers[self] = None
 
-    def look(self, copy: Copy, effect: Effect) -> None:
+    def look(self, copy: sqlite3.Connection, effect: Effect) -> None:
         """Have a cursor read from a copy, until its next statement."""
         how, cursor, _, sql, parameters = effect
         copy.text_factory = self.text_factory
@@ -248,7 +250,7 @@ class LockingConnection(sqlite3.Connection):
         if _connected_to(cursor) is not self:
             _move(cursor, self)
 
-    def _current_copy(self) -> Copy:
+    def _current_copy(self) -> sqlite3.Connection:
         store = self._store
         if self._copy is None or self._copy[0] != store.version:
             copy = store.copy()
@@ -271,6 +273,7 @@ class LockingConnection(sqlite3.Connection):
         self._committed = count_changes(self)
         self._touched = self._reading = False
         self._outermost = ""
+        store.pending.pop(self, None)
         if self._snapshot is not None:
             self._snapshot = None
             store.lookers.pop(self, None)
@@ -289,6 +292,21 @@ class LockingConnection(sqlite3.Connection):
         if changed:
             store.record_undone(self._owner, self._writer, why)
 
+    def remember_reader(self, cursor: Any) -> None:
+        """Remember a cursor that may hold a lock until it is read to its end."""
+        readers = self._readers
+        readers.append(weakref.ref(cursor))
+        if len(readers) > READERS_MAX:
+            self._readers = [one for one in dict.fromkeys(readers) if one() is not None]
+
+    def let_readers_go(self) -> None:
+        """End what cursors are still reading: whoever read them is dead."""
+        for reference in self._readers:
+            cursor = reference()
+            if cursor is not None and _connected_to(cursor) is self:
+                sqlite3.Cursor.close(cursor)
+        self._readers.clear()
+
     def undo(self, scope: Scope, operation: str, attempt: int, why: str) -> None:
         """Undo the transaction by itself, as SQLite does when the disk fails it."""
         if self.in_transaction:
@@ -301,7 +319,7 @@ class LockingConnection(sqlite3.Connection):
         """Raise for a connection that is not the caller's, and for a store out of order."""
         store = self._store
         if scope.incarnation is not self._owner:
-            store.refuse_stranger(scope, self._owner)
+            refuse_stranger(scope, store.name, self._owner)
         if store.down:
             error = self._outage(scope, operation, attempt)
             self.record_error(scope, kind, operation, attempt, error)

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import sqlite3
 import weakref
-from collections.abc import Iterator
 from itertools import count
 from typing import Any, Final
 
@@ -36,13 +35,14 @@ from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.stores.connection import Connection
 from chaosharness.stores.durable import OpenStore
-from chaosharness.stores.locks import Copy, LockingConnection
+from chaosharness.stores.locks import LockingConnection
 from chaosharness.stores.statement import Statement, counts_changes, split
 
 PAGE_BYTES: Final = 1024
 """A database is copied whole for each run, so its pages are small."""
 
 STATEMENTS_MAX: Final = 4096
+IDLE_MAX: Final = 64
 VERSION_MIN: Final = (3, 37)
 
 _NUMBERS: Final = count(1)
@@ -153,8 +153,10 @@ class Database:
 
     def connect(self) -> Connection:
         """Return a connection that nobody uses."""
-        if self.idle:
-            return self.idle.pop()
+        while self.idle:
+            connection = self.idle.pop()
+            if connection.is_open_for(None):  # code that outlived its run may have closed it
+                return connection
         made = sqlite3.connect(
             self.uri,
             timeout=0,
@@ -176,20 +178,13 @@ class Database:
         """Say whether the schema is still the one it began with."""
         return self.cookie() == self._cookie
 
-    def is_free(self) -> bool:
-        """Say whether no connection holds a lock."""
-        try:
-            self.keeper.execute("BEGIN EXCLUSIVE")
-            self.keeper.execute("ROLLBACK")
-        except sqlite3.OperationalError:
-            return False
-        return True
-
     def close(self) -> None:
         """Free the memory, and whoever is still connected."""
-        for connection in (*self.idle, self.keeper, self.reader):
-            connection.close()
+        for connection in self.idle:
+            connection.shut()
         self.idle.clear()
+        self.keeper.close()
+        self.reader.close()
 
 
 class Shelf:
@@ -255,7 +250,7 @@ class OpenSQLite(OpenStore):
     Attributes:
         statements: SQL texts that were met, read once.
         waiting: Who waits for a lock.
-        pending: Connections that wait to commit; new readers stay behind them.
+        pending: Connections that keep new readers out: they wait to commit, or are exclusive.
         lookers: Connections whose transaction reads an older state from a copy.
         version: How many commits there were.
         changed: Whether anything was written at all.
@@ -273,7 +268,8 @@ class OpenSQLite(OpenStore):
         )
         self._shelf = shelf
         self._database: Database | None = shelf.take()
-        self._connections: list[weakref.ref[Connection]] = []
+        self._connections: list[Connection] = []
+        self._copies: list[sqlite3.Connection] = []
         self._images: list[tuple[int, sqlite3.Connection]] = []
         self.statements = shelf.statements
         self.learn = shelf.learn
@@ -295,29 +291,26 @@ class OpenSQLite(OpenStore):
         return self._database
 
     def connect(self, incarnation: Incarnation) -> Connection:
-        """Return a new connection of an incarnation."""
+        """Return a new connection of an incarnation.
+
+        It is kept until the run is over: as with sqlite3 itself, a connection that is
+        dropped without being closed lives on, locks and all, until a garbage collector
+        comes by, and here none does.
+        """
         if incarnation not in self.owners:
             self.owners[incarnation] = None
             incarnation.on_death.append(lambda: self._drop(incarnation))
         connection = self.database.connect()
         connection.adopt(self, incarnation)
-        self._connections.append(weakref.ref(connection))
+        self._connections.append(connection)
         return connection
-
-    def _alive(self) -> Iterator[Connection]:
-        for reference in self._connections:
-            connection = reference()
-            if connection is not None:
-                yield connection
 
     def _drop(self, incarnation: Incarnation) -> None:
         """Undo what a dead incarnation had not committed, and free its locks."""
-        own = [one for one in self._alive() if one.is_open_for(incarnation)]
-        for connection in own:
-            connection.abandon("crash")
-        if not self.database.is_free():  # it may have died in the middle of reading
-            for connection in own:
-                connection.shut()
+        for connection in self._connections:
+            if connection.is_open_for(incarnation):
+                connection.abandon("crash")
+                connection.let_readers_go()
         if self.waiting:
             self.wake()
 
@@ -330,8 +323,6 @@ class OpenSQLite(OpenStore):
     def record_undone(self, owner: Incarnation | None, scope: Scope | None, why: str) -> None:
         """Record that a transaction was undone without anybody asking."""
         world = self.world
-        if world.ending is not None:
-            return
         cause = -1 if scope is None else scope.cause
         if why == "crash" and owner is not None:
             raw = world.raw
@@ -347,17 +338,17 @@ class OpenSQLite(OpenStore):
 
     # ---- copies
 
-    def copy(self) -> Copy:
+    def copy(self) -> sqlite3.Connection:
         """Return a private copy of what is committed."""
         copy = sqlite3.connect(
             ":memory:",
             detect_types=self.database.detect_types,
             isolation_level=None,
-            factory=Copy,
             check_same_thread=False,
         )
         self.database.reader.backup(copy)
         copy.execute("PRAGMA query_only = 1")
+        self._copies.append(copy)
         return copy
 
     def keep_image(self) -> None:
@@ -366,12 +357,10 @@ class OpenSQLite(OpenStore):
 
     def forget(self, since_ms: int) -> int:
         """Go back to the state before the first commit at or after a moment."""
-        mine = [connection for connection in self._alive() if connection.is_open_for(None)]
-        for connection in mine:
-            connection.abandon("power failure")
-        if not self.database.is_free():  # somebody died in the middle of reading
-            for connection in mine:
-                connection.shut()
+        for connection in self._connections:
+            if connection.is_open_for(None):
+                connection.abandon("power failure")
+                connection.let_readers_go()
         kept = [image for image in self._images if image[0] < since_ms]
         lost = len(self._images) - len(kept)
         if lost:
@@ -401,12 +390,13 @@ class OpenSQLite(OpenStore):
         if database is None:
             return
         reuse = self._shelf.reuse
-        for connection in self._alive():
-            if connection.release() and reuse:
+        for connection in self._connections:
+            if connection.release() and reuse and len(database.idle) < IDLE_MAX:
                 database.idle.append(connection)
             else:
                 connection.shut()
-        self._connections.clear()
+        for copy in self._copies:
+            copy.close()
         self._shelf.give_back(database, changed=self.changed, schema_touched=self.schema_touched)
 
 

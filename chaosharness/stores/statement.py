@@ -46,6 +46,7 @@ _MAIN: Final = _pattern(
 )
 _ROLLBACK_TO: Final = _pattern(r"\brollback\b.*\bto\b")
 _RETURNING: Final = _pattern(r"\breturning\b")
+_EXCLUSIVE: Final = _pattern(r"\bexclusive\b")
 _COUNTERS: Final = _pattern(r"\b(?:total_changes|changes|last_insert_rowid)\s*\(")
 
 _KINDS: Final[dict[str, Kind]] = {
@@ -85,7 +86,9 @@ class Statement:
         verb: Its first word, in lower case; of a `WITH`, that of the main statement.
         table: The table it names first (of a pragma or savepoint, its name), or "".
         value: What a pragma is set to, or None.
+        exclusive: Whether it keeps even readers out.
         implicit: Whether Python's sqlite3 opens a transaction before it by itself.
+        defines: Whether it may change the schema.
         touches: Whether it may change something that the count of changed rows misses.
         private: Whether it gives its connection something no other connection has.
         data: What the history shows of it when it reads.
@@ -95,6 +98,8 @@ class Statement:
     __slots__ = (
         "action",
         "data",
+        "defines",
+        "exclusive",
         "implicit",
         "kind",
         "operations",
@@ -118,9 +123,11 @@ class Statement:
         named = _TABLES[verb].search(sql) if verb in _TABLES else None
         self.table = named["name"] if named else ""
         self.value: str | None = named["value"] if named and verb == "pragma" else None
+        self.exclusive = verb == "begin" and _EXCLUSIVE.search(sql) is not None
         self.implicit = first in _DML
+        self.defines = self.kind == "write" and verb not in _DML
         self.touches = self.kind == "write" and (
-            verb not in _DML or _RETURNING.search(sql) is not None
+            not self.implicit or _RETURNING.search(sql) is not None
         )
         self.private = verb in ("attach", "detach") or (
             verb == "create" and re.match(r"\s+temp", sql[found.end() :], re.I) is not None  # type: ignore[union-attr]
