@@ -286,8 +286,6 @@ class OpenKafka:
         """Take a member out of its group. It may not know: it is a zombie until it polls."""
         if member.expelled:
             return
-        if member.expelled:
-            return
         group = member.group
         group.members.remove(member)
         member.expelled = True
