@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 
-from chaosharness import Property, Schedule, check, smallest, sometimes
+from chaosharness import Property, Schedule, assumed, check, explore, smallest, sometimes
 from chaosharness.checkers.property import violation_class
 from chaosharness.errors import PropertyViolated
 from tests.search.boxes import at_most, boxes
@@ -47,6 +47,15 @@ def test_a_claim_that_nothing_tested_is_not_kept():
     vacuous = Property("refunds are paid", lambda evidence: [], tested=lambda evidence: False)
     with pytest.raises(violation_class("refunds are paid"), match="never put to the test in"):
         check(right(), properties=[vacuous], faults_max=1)
+
+
+def test_what_is_only_assumed_need_not_be_put_to_the_test():
+    system = boxes("a")
+    assert not system.properties
+    check(system, faults_max=1)
+    unused = explore(system, properties=assumed(boxes("a")), faults_max=0)
+    assert any(not one_.tested for one_ in unused.standings)
+    assert unused.reasons == ()
 
 
 def test_a_sometimes_that_was_never_reached_fails():
