@@ -225,6 +225,7 @@ def to_html(found: Counterexample, *, redact: Redact = (), file: str = "") -> st
         picture=picture,
         rows=picture.rows(),
         roomy=len(story.lanes) <= BESIDE_MAX,
+        clock=max((len(seconds(step.at_ms)) for step in story.steps), default=5),
         slim=len(story.lanes) <= LEVEL_MAX,
         who=lambda step: who(step, story),
         is_fold=lambda row: isinstance(row, Fold),

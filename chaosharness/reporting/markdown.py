@@ -15,7 +15,8 @@ from chaosharness.reporting.snippets import replay_command, schedule_code, test_
 from chaosharness.reporting.steps import Step
 from chaosharness.reporting.story import Gap, Story, tell
 
-_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()#+\-.!|~^=:@$])")
+_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]#|~^$])")
+_LEADING: Final = re.compile(r"^(\s*)([-+=])|^(\s*\d+)([.)])(?=\s|$)")
 _MERMAID_SAFE: Final = re.compile(r"[A-Za-z0-9 ,.()/→✗…]|[^\x00-\x7f]")
 WORDS_MAX: Final = 72
 
@@ -31,7 +32,7 @@ def to_markdown(found: Counterexample, *, redact: Redact = (), file: str = "") -
     found = masked(found, redact)
     story = tell(found)
     sections = [
-        _headline(found, story),
+        _headline(story),
         _schedule(found, story),
         _sequence(story),
         *(_ledger(ledger) for ledger in story.ledgers),
@@ -45,7 +46,9 @@ def to_markdown(found: Counterexample, *, redact: Redact = (), file: str = "") -
 def escape(text: str) -> str:
     """Make text plain text in Markdown: no markup, no HTML, no mention, no table cell ends."""
     text = _SPECIAL.sub(r"\\\1", text)
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = _LEADING.sub(r"\1\3\\\2\4", text)
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return text.replace("@", "@<!-- -->")
 
 
 def fenced(text: str, language: str) -> list[str]:
@@ -55,14 +58,14 @@ def fenced(text: str, language: str) -> list[str]:
     return [f"{fence}{language}", *text.split("\n"), fence]
 
 
-def _headline(found: Counterexample, story: Story) -> list[str]:
+def _headline(story: Story) -> list[str]:
     lines = [f"# Broken: {escape(story.headline)}", "", f"**{escape(story.summary)}**"]
     lines += [f"<br>also: {escape(also)}" for also in story.also]
     if story.why:
         lines += ["", escape(" ".join(story.why))]
-    lines += ["", f"System: {escape(found.system)}"]
-    if found.assumption:
-        lines += ["", f"Taken for granted: {escape(found.assumption)}"]
+    lines += ["", f"System: {escape(story.system)}"]
+    if story.assumption:
+        lines += ["", f"Taken for granted: {escape(story.assumption)}"]
     return lines
 
 
@@ -175,7 +178,7 @@ def _parting(story: Story) -> list[str]:
     here = found.here[0].words if found.here else "the run is over"
     passing = found.passing[0].words if found.passing else "the run is over"
     return [
-        f"## First difference from the nearest run that passes, at {seconds(found.at_ms)} s",
+        f"## First difference from the nearest passing run, at {seconds(found.at_ms)} s",
         "",
         f"- here: {escape(here)}",
         f"- passing: {escape(passing)}",

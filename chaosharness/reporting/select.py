@@ -20,6 +20,9 @@ REPEATED: Final = 6
 TIMES_TOLD: Final = 2
 """How many times a thing is told that happens over and over again."""
 
+ROOTS_MAX: Final = 25
+"""How many events, from either end, are followed back to where they come from."""
+
 _SKELETON: Final = {
     "effect": 1,
     "dead": 1,
@@ -81,9 +84,12 @@ def ranked(history: History, finding: Finding, *, every: bool = False) -> dict[i
             add(index, 0)
     _add_trouble(history, last, add)
     _add_items(history, focus(history, finding), last, add)
-    roots = [index for index, rank in ranks.items() if rank <= 1]
-    for index in roots:
+    followed: set[int] = set()
+    for index in [index for index, rank in ranks.items() if rank <= 1]:
         for event in history.causes(index):
+            if event.index in followed:
+                break
+            followed.add(event.index)
             usual = _SKELETON.get(event.kind, _CHAIN.get(event.kind, 3))
             add(event.index, max(usual, 1))
     _push_back(history, ranks, origin(history, [index for index, r in ranks.items() if r == 0]))
@@ -96,7 +102,7 @@ def origin(history: History, events: list[int]) -> int:
     What led to that message is how it always goes: the story begins there.
     """
     common: list[int] | None = None
-    for index in events:
+    for index in [*events[:ROOTS_MAX], *events[ROOTS_MAX:][-ROOTS_MAX:]]:
         chain = [event.index for event in history.causes(index)]
         if chain[-1] == index:
             continue  # a root of its own: a crash of the world, the end

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shlex
+
+import attrs
 
 from chaosharness.counterexample import Counterexample
 from chaosharness.faults import Fault
+from chaosharness.kernel.site import Site
 from chaosharness.reporting.legible import columns
-from chaosharness.schedule import Schedule, code
+from chaosharness.reporting.literals import literal, text
+from chaosharness.schedule import Schedule
 
 
 def schedule_code(schedule: Schedule, width: int = 88) -> str:
@@ -28,41 +31,44 @@ def schedule_code(schedule: Schedule, width: int = 88) -> str:
 
 
 def fault_code(fault: Fault, width: int) -> list[str]:
-    """Spell one fault as code, in lines of at most `width` columns where that can be."""
-    whole = code(fault).replace("'", '"')
-    if columns(whole) < width or '"' in str(fault.site.operation):
-        return [f"{whole},"]
-    head, _, rest = whole.partition("(Site(")
-    inside, _, options = rest.partition(")")
-    lines = [f"{head}("]
-    site = f"    Site({inside}),"
-    if columns(site) <= width:
-        lines.append(site)
-    else:
-        lines += _site_code(inside, width)
-    lines += [f"    {option}," for option in options.strip("()").split(", ") if option]
-    return [*lines, "),"]
+    """Spell one fault as code, in lines of at most `width` columns where that can be.
 
-
-def _site_code(inside: str, width: int) -> list[str]:
-    """Spell a site over several lines; its operation in pieces if it must be."""
-    operation, *words = inside.split(", ")
-    pieces = _pieces(json.loads(operation), width - 12)
-    return [
-        "    Site(",
-        *(f"        {piece}" for piece in pieces[:-1]),
-        f"        {pieces[-1]},",
-        *(f"        {word}," for word in words),
-        "    ),",
+    What is at its default is left out.
+    """
+    name = type(fault).__name__
+    site = _site_words(fault.site)
+    options = [
+        f"{field.name}={literal(getattr(fault, field.name))}"
+        for field in attrs.fields(type(fault))
+        if field.name != "site" and getattr(fault, field.name) != field.default
     ]
+    spelled = f"Site({', '.join(site)})"
+    whole = f"{name}({', '.join([spelled, *options])}),"
+    if columns(whole) <= width:
+        return [whole]
+    lines = [f"    {spelled},"]
+    if columns(lines[0]) > width:
+        pieces = _pieces(fault.site.operation, width - 10)
+        words = [*pieces[:-1], *(f"{word}," for word in [pieces[-1], *site[1:]])]
+        lines = ["    Site(", *(f"        {word}" for word in words), "    ),"]
+    return [f"{name}(", *lines, *(f"    {option}," for option in options), "),"]
 
 
-def _pieces(text: str, width: int) -> list[str]:
-    """Spell a long text as adjacent literals, which Python joins."""
+def _site_words(site: Site) -> list[str]:
+    """Return the arguments of a site, as code."""
+    words = [text(site.operation)]
+    if site.phase != "before":
+        words.append(text(site.phase))
+    for name, value in (("entity", site.entity), ("attempt", site.attempt)):
+        if value != 1:
+            words.append(f"{name}={value}")
+    return words
+
+
+def _pieces(operation: str, width: int) -> list[str]:
+    """Spell a long name as adjacent literals, which Python joins."""
     step = max(width - 2, 16)
-    return [
-        json.dumps(text[at : at + step], ensure_ascii=False) for at in range(0, len(text), step)
-    ]
+    return [text(operation[at : at + step]) for at in range(0, len(operation), step)]
 
 
 def replay_command(found: Counterexample, file: str = "") -> str:
@@ -72,5 +78,5 @@ def replay_command(found: Counterexample, file: str = "") -> str:
 
 def test_name(found: Counterexample) -> str:
     """Return the name of the generated test: `test_shop_never_charged_twice`."""
-    words = "".join(char if char.isalnum() else "_" for char in found.slug())
+    words = "".join(char if f"_{char}".isidentifier() else "_" for char in found.slug())
     return f"test_{words}"

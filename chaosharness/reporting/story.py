@@ -15,13 +15,14 @@ from chaosharness.kernel.history import History
 from chaosharness.reporting.accounts import Ledger, State, ledgers, states
 from chaosharness.reporting.compare import Comparison, compare
 from chaosharness.reporting.lanes import Cast, Lane
-from chaosharness.reporting.legible import clip, count, listed, name_of_item, visible
+from chaosharness.reporting.legible import clip, count, listed, name_of_item
 from chaosharness.reporting.select import REPEATED, STEPS_MAX, finding_of, focus, kept, ranked
 from chaosharness.reporting.sentences import fault_in_words
 from chaosharness.reporting.steps import Narrator, Step, merge
 from chaosharness.reporting.why import why
 
 SUMMARY_MAX: Final = 400
+NAME_MAX: Final = 160
 _BEGINNING: Final = frozenset({"start", "rebalance"})
 _BEHIND_THE_SCENES: Final = frozenset({"start", "rebalance", "phase", "state", "end"})
 
@@ -62,9 +63,11 @@ class Story:
 
     Attributes:
         headline: The property.
+        system: The system.
         summary: What was found, in the words of the finding.
         also: Further findings of the same run.
         why: How it came about, as sentences.
+        assumption: What the property took for granted, where nobody said so.
         faults: The schedule, as sentences.
         lanes: Who takes part, from left to right.
         parts: Steps and gaps, oldest first; none if the history is not at hand.
@@ -76,9 +79,11 @@ class Story:
     """
 
     headline: str
+    system: str
     summary: str
     also: tuple[str, ...]
     why: tuple[str, ...]
+    assumption: str
     faults: tuple[NeededFault, ...]
     lanes: tuple[Lane, ...]
     parts: tuple[Step | Gap, ...]
@@ -141,9 +146,11 @@ def tell(
     steps = [attrs.evolve(step, found=not anchors.isdisjoint(step.events)) for step in steps]
     struck = {str(event.data.get("fault")) for event in history.of("fault")}
     return Story(
-        headline=visible(found.property),
+        headline=clip(found.property, NAME_MAX),
+        system=clip(found.system, NAME_MAX),
         summary=clip(finding.summary, SUMMARY_MAX) or "It does not hold.",
         also=tuple(clip(one.summary, SUMMARY_MAX) for one in found.findings[1:4]),
+        assumption=clip(found.assumption, SUMMARY_MAX),
         why=why(history, finding, narrator, items),
         faults=tuple(
             NeededFault(

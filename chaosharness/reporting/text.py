@@ -19,7 +19,7 @@ WIDTH_MIN: Final = 60
 WIDTH_MAX: Final = 80
 TEXT_STEPS_MAX: Final = 24
 TEXT_RANK_MAX: Final = 4
-WHO_MAX: Final = 24
+WHO_SHARE: Final = 0.3
 DETAIL_MAX: Final = 60
 
 _STYLES: Final = {
@@ -46,7 +46,9 @@ def to_text(
     redact: Redact = (),
     file: str = "",
 ) -> str:
-    """Render a counterexample as plain text.
+    """Render a counterexample as plain text, in lines of at most `width` columns.
+
+    Only the replay command and the test's name may be longer: they are there to be pasted.
 
     Args:
         found: The counterexample.
@@ -60,7 +62,7 @@ def to_text(
     paint = _painter(color)
     story = tell(found, steps_max=TEXT_STEPS_MAX, rank_max=TEXT_RANK_MAX)
     sections = [
-        _headline(found, story, width, paint),
+        _headline(story, width, paint),
         _schedule(found, story, width, paint),
         _timeline(story, width, paint),
         _books(story, width, paint),
@@ -70,21 +72,20 @@ def to_text(
     return "\n\n".join("\n".join(section) for section in sections if section) + "\n"
 
 
-def _headline(found: Counterexample, story: Story, width: int, paint: Paint) -> list[str]:
-    title = f"BROKEN: {story.headline}"
-    place = f"   system {found.system}"
-    room = width - columns(place)
-    first = pad(title, room) + place if columns(title) <= room else title
-    lines = [paint(line, "bad") for line in wrap(first.rstrip(), width)]
-    if first is title:
-        lines[:] = [paint(line, "bad") for line in wrap(title, width)]
+def _headline(story: Story, width: int, paint: Paint) -> list[str]:
+    title, place = f"BROKEN: {story.headline}", f"system {story.system}"
+    room = width - columns(title) - columns(place)
+    if room >= 3:
+        lines = [paint(title, "bad") + " " * room + place]
     else:
-        lines = [paint(title, "bad") + pad("", room - columns(title)) + place]
+        lines = [paint(line, "bad") for line in wrap(title, width)] + wrap(place, width)
     lines += ["", *(paint(line, "bold") for line in _indented(story.summary, width))]
     for also in story.also:
         lines += _indented(f"also: {also}", width)
     if story.why:
         lines += ["", *_indented(" ".join(story.why), width)]
+    if story.assumption:
+        lines += ["", *_indented(f"Taken for granted: {story.assumption}", width)]
     return lines
 
 
@@ -100,8 +101,7 @@ def _schedule(found: Counterexample, story: Story, width: int, paint: Paint) -> 
     if not story.faults:
         return []
     title = f"Schedule: {_how_small(found, story)}"
-    lines = [paint(line, "bold") for line in _indented(title, width, "  ", first="")]
-    lines[0] = lines[0].removeprefix("  ")
+    lines = [paint(line, "bold") for line in wrap(title, width)]
     for fault in story.faults:
         words = fault.words if fault.struck else f"{fault.words} It found no site."
         lines += _indented(words, width, "     ", first=f"  {fault.number}. ")
@@ -130,7 +130,8 @@ def _how_small(found: Counterexample, story: Story) -> str:
 def _timeline(story: Story, width: int, paint: Paint) -> list[str]:
     if not len(story.history):
         return ["The history is not at hand: replay the file to see what happened."]
-    who = min(max((columns(_who(step, story)) for step in story.steps), default=0), WHO_MAX)
+    who = max((columns(_who(step, story)) for step in story.steps), default=0)
+    who = min(who, int(width * WHO_SHARE))
     clock = max((len(seconds(step.at_ms)) for step in story.steps), default=5)
     lines = [paint("What happened", "bold") + " (virtual time in seconds; ✗: what was found)"]
     for part in story.parts:
@@ -219,7 +220,7 @@ def _parting(story: Story, width: int, paint: Paint) -> list[str]:
         return []
     lines = [
         paint("First difference", "bold")
-        + f" from the nearest run that passes, at {seconds(found.at_ms)} s"
+        + f" from the nearest passing run, at {seconds(found.at_ms)} s"
     ]
     lines += _side("here:    ", found.here, story, width)
     lines += _side("passing: ", found.passing, story, width)

@@ -13,6 +13,7 @@ from chaosharness.reporting.sentences import strike
 from chaosharness.reporting.steps import Narrator
 
 SENTENCES_MAX: Final = 6
+ANCHORS_MAX: Final = 25
 OFTEN: Final = 3
 
 
@@ -20,7 +21,9 @@ def why(
     history: History, finding: Finding, narrator: Narrator, items: Callable[[int], str]
 ) -> tuple[str, ...]:
     """Say how it came about. Says only what the history shows; nothing if it shows nothing."""
-    anchors = [history[index] for index in finding.events if 0 <= index < len(history)]
+    anchors = [
+        history[index] for index in finding.events[:ANCHORS_MAX] if 0 <= index < len(history)
+    ]
     sentences: list[str] = []
     if not len(history):
         return ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from contextlib import suppress
+from errno import EISDIR
 from pathlib import Path
 from typing import Final
 
@@ -46,7 +47,7 @@ def write(
 
     Raises:
         InvalidDefinition: A format is not known.
-        CannotWrite: The folder cannot be written to. Then no file has changed.
+        CannotWrite: The folder cannot be written to. Nothing is left half-written.
     """
     wanted = (formats,) if isinstance(formats, str) else tuple(formats)
     place = Path(folder)
@@ -87,7 +88,9 @@ def _write_all(contents: dict[Path, str], place: Path) -> None:
     try:
         place.mkdir(parents=True, exist_ok=True)
         for path, content in contents.items():
-            beside = path.with_name(f".{path.name}.part")
+            if path.is_dir():
+                raise IsADirectoryError(EISDIR, f"{path.name} is a folder")
+            beside = path.with_name(f".{path.name}.{os.getpid()}.part")
             written.append((beside, path))
             beside.write_bytes(content.encode("utf-8", "backslashreplace"))
         for beside, path in written:
@@ -98,5 +101,5 @@ def _write_all(contents: dict[Path, str], place: Path) -> None:
                 beside.unlink(missing_ok=True)
         raise CannotWrite(
             f"the report cannot be written to {place}: {error.strerror or error}. "
-            "Choose another folder; no file there was changed."
+            "Choose another folder; nothing was left half-written."
         ) from error

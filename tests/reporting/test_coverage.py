@@ -1,0 +1,129 @@
+"""What stands behind a campaign's result, word for word."""
+
+from textwrap import dedent
+
+import attrs
+
+from chaosharness.campaign import Campaign, Coverage, Level, Standing, Trouble
+from chaosharness.reporting import coverage_markdown, coverage_table, summary
+from chaosharness.reporting.coverage import sign
+from chaosharness.reporting.legible import columns
+from tests.reporting.shops import double_charge
+
+PAY = "payments.on_order/bank.charge"
+COVERAGE = Coverage(
+    levels=(
+        Level(faults=0, tried=1, total=1, complete=True),
+        Level(faults=1, tried=4, total=4, complete=True),
+    ),
+    cells={
+        ("before", PAY, "lost request"): 2,
+        ("after", PAY, "lost reply"): 2,
+        ("after", PAY, "crash"): 0,
+        ("before", "bus.orders/deliver to payments", "delay"): 3,
+    },
+    equivalent=frozenset({("before", PAY, "crash")}),
+)
+CAMPAIGN = Campaign(
+    system="shop",
+    target="models.shop:shop",
+    mode="small-first",
+    faults_max=1,
+    seed=0,
+    result="violated",
+    reasons=("a refund happened: never reached in 8 runs",),
+    runs=20,
+    searched=8,
+    counterexamples=(double_charge(),),
+    standings=(
+        Standing(name="never charged twice", when="always", result="violated", judged=5, tested=5),
+        Standing(name="never stuck", when="eventually", result="holds", judged=8, tested=8),
+        Standing(name="no ghost event", when="always", result="unknown", judged=8, tested=0),
+        Standing(name="a refund happened", when="sometimes", result="unknown", judged=8, tested=8),
+    ),
+    troubles=(Trouble(verdict="stuck", reason="relay waits", times=2, schedule="Schedule()"),),
+    coverage=COVERAGE,
+    seconds=1.5,
+)
+
+
+def test_a_campaign_reads_like_this():
+    assert summary(CAMPAIGN) == dedent("""\
+        BROKEN: system shop, 8 runs (small-first, up to 1 fault)
+          unknown, because a refund happened: never reached in 8 runs
+
+        Claims
+          ✗ never charged twice  BROKEN in run 5
+          ✓ never stuck          holds, put to the test in 8 of 8 runs
+          ? no ghost event       NEVER PUT TO THE TEST in 8 runs
+          ? a refund happened    NEVER REACHED in 8 runs
+
+        Counterexamples
+          never charged twice: order o1 was charged 2 times for 500 cents each;
+          promised: once
+            Schedule([Crash(Site("payments.on_order/bank.charge", "after"))])
+
+        Runs that did not become quiet
+          stuck in 2 runs: relay waits
+            first: Schedule()
+
+        What was covered
+          all 1-fault schedules: 4 of 4
+          faults at operations: 3 of 4 struck
+          never struck: crash after payments.on_order/bank.charge
+
+        Operations and faults
+          ✓ struck   ○ possible, never struck   = same as another fault   · impossible
+          a delay   b lost request   c lost reply   d crash
+
+                                                 a b c d
+          payments.on_order/bank.charge   before · ✓ · =
+          payments.on_order/bank.charge   after  · · ✓ ○
+          bus.orders/deliver to payments  before ✓ · · ·
+        """)
+
+
+def test_a_green_result_says_what_it_rules_out():
+    green = attrs.evolve(
+        CAMPAIGN, result="holds", reasons=(), counterexamples=(), troubles=(), seconds=9.0
+    )
+    text = summary(green)
+    assert text.startswith("HOLDS: system shop, 8 runs")
+    assert "That rules out: no schedule of one fault at the sites of this workload" in text
+    assert summary(attrs.evolve(green, seconds=0.0)) == text, "no clock in it"
+
+
+def test_an_assumption_is_named():
+    standing = Standing(
+        name="idempotent", when="always", result="holds", judged=1, tested=1, assumption="x is y"
+    )
+    text = summary(attrs.evolve(CAMPAIGN, standings=(standing,)))
+    assert "taken for granted: x is y" in text
+
+
+def test_the_table_has_a_sign_for_each_case():
+    assert sign(COVERAGE, "after", PAY, "lost reply") == "✓"
+    assert sign(COVERAGE, "after", PAY, "crash") == "○"
+    assert sign(COVERAGE, "before", PAY, "crash") == "="
+    assert sign(COVERAGE, "before", PAY, "poison") == "·"
+    assert "| after | payments.on\\_order/bank.charge | · | · | 2 | ○ |" in coverage_markdown(
+        COVERAGE
+    )
+
+
+def test_a_wide_or_long_table_is_cut_and_says_so():
+    cells = {
+        ("before", f"service-{number}.{'handler_' * 12}/bank.charge", "crash"): number % 3
+        for number in range(100)
+    }
+    table = coverage_table(Coverage(cells=cells), rows_max=40)
+    assert max(map(columns, table.splitlines())) <= 80
+    assert "… 60 more rows" in table
+    assert table.count("○") == 34 + 1, "what was never struck is kept, and the legend"
+
+
+def test_nothing_covered_draws_nothing():
+    assert coverage_table(Coverage()) == ""
+    assert coverage_markdown(Coverage()) == ""
+    empty = attrs.evolve(CAMPAIGN, coverage=Coverage(), standings=(), counterexamples=())
+    assert "Nothing was claimed." in summary(empty)

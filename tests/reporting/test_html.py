@@ -1,0 +1,95 @@
+"""The page: well-formed, self-contained, small, and nothing on it is cut or overlaps."""
+
+import re
+
+import attrs
+import pytest
+
+from chaosharness.counterexample import Counterexample
+from chaosharness.reporting import to_html
+from chaosharness.reporting.lanes import spans, within
+from tests.reporting.measures import Page
+from tests.reporting.shops import double_charge, everything, second_mail
+
+
+@pytest.mark.parametrize("make", [double_charge, everything, second_mail])
+def test_the_page_is_well_formed_and_fetches_nothing(make):
+    html = to_html(make())
+    page = Page(html)
+    assert len(set(page.ids)) == len(page.ids)
+    for tag, name, value in page.attributes:
+        assert name not in ("src", "action", "srcset", "onclick", "onload"), (tag, name)
+        if name == "href":
+            assert value.startswith("#"), value
+            assert value[1:] in page.ids, f"{value} leads nowhere"
+    assert "default-src 'none'" in html, "the browser refuses whatever slipped through"
+    for word in ("<script", "@import", "url(", "http:", "https:", "//", "<link", "<iframe"):
+        assert word not in html.replace("<!doctype html>", ""), word
+
+
+def test_the_page_tells_the_whole_story():
+    text = Page(to_html(double_charge())).text
+    assert "order o1 was charged 2 times for 500 cents each; promised: once" in text
+    assert "because nobody had acknowledged it" in text
+    assert "Needed: without it, the run passes." in text
+    assert "fault 1 CRASHES after bank.charge" in text
+    assert "45 s later" in text
+    assert "Ledger of bank" in text
+    assert "not in the passing run" in text
+    assert "The two are alike up to 0.011 s (10 events)" in text
+    assert 'Schedule([Crash(Site("payments.on_order/bank.charge", "after"))])' in text
+    assert "chaosharness replay shop-never-charged-twice.json" in text
+    assert "def test_shop_never_charged_twice() -> None:" in text
+
+
+def test_what_was_found_is_marked_in_the_picture_and_in_the_ledger():
+    html = to_html(double_charge())
+    assert re.findall(r'class="row [^"]* found" id="step-(\d+)"', html) == ["4", "10"]
+    assert html.count('<tr class="found">') == 2
+    assert html.count('href="#step-') == 2
+
+
+def test_a_story_of_fifty_events_is_small():
+    one = everything()
+    assert len(one.history) > 50
+    assert len(to_html(one).encode()) < 100_000
+
+
+def test_arrows_stay_between_their_lanes():
+    """Half lanes: arrows go from the middle of one lane to the middle of another."""
+    html = to_html(everything())
+    lanes = int(re.search(r"--n:(\d+)", html)[1])
+    arrows = re.findall(r'class="arrow [^"]*" style="grid-column:(\d+) / (\d+)"', html)
+    assert len(arrows) > 15
+    for left, right in ((int(a), int(b)) for a, b in arrows):
+        assert 2 <= left < right <= 2 * lanes
+        assert left % 2 == right % 2 == 0
+    labels = re.findall(r'class="label (\w+) [^"]*" style="grid-column:(\d+) / (\d+)"', html)
+    for _, left, right in labels:
+        assert int(right) - int(left) >= lanes - 1, "words have half of the picture at least"
+
+
+def test_a_lane_is_busy_while_it_handles_and_down_after_a_crash():
+    history = double_charge().history
+    busy, down = spans(history)
+    crash = next(history.of("crash")).index
+    assert "payments#2" in within(busy, crash - 1)
+    assert "payments#2" not in within(busy, crash)
+    assert "payments#2" in within(down, crash)
+    restart = next(event.index for event in history.of("start") if "/" in event.actor)
+    assert "payments#2" not in within(down, restart)
+
+
+def test_a_page_without_history_target_or_faults_is_still_a_page():
+    bare = Counterexample.decode(double_charge().encode())
+    text = Page(to_html(attrs.evolve(bare, target=""))).text
+    assert "The history is not at hand." in text
+    assert "def test_" not in text
+    Page(to_html(attrs.evolve(double_charge(), target="", passing=None, minimal=False)))
+
+
+def test_both_schemes_and_both_widths_are_styled():
+    html = to_html(double_charge())
+    assert "prefers-color-scheme: dark" in html
+    assert "max-width: 700px" in html
+    assert 'name="viewport"' in html

@@ -1,0 +1,108 @@
+"""The page in a real browser, where there is one: nothing sticks out, is cut or overlaps."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import attrs
+import pytest
+
+from chaosharness.checkers import never_stuck
+from chaosharness.faults import Poison
+from chaosharness.kernel.site import Site
+from chaosharness.reporting import to_html
+from tests.reporting.shops import BASKETS, double_charge, everything, found, second_mail, small
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+
+MEASURE = """
+<script>
+const all = (query, root) => [...(root || document).querySelectorAll(query)];
+const box = element => element.getBoundingClientRect();
+const text = element => element.textContent.trim().slice(0, 40);
+const meet = (a, b) => a.left < b.right - 1 && b.left < a.right - 1
+  && a.top < b.bottom - 1 && b.top < a.bottom - 1;
+const wide = innerWidth;
+const problems = [];
+if (document.documentElement.scrollWidth > wide) problems.push("the page scrolls sideways");
+for (const one of all("p, h1, h2, h3, td, dd, dt, .head b, .label, summary, code")) {
+  if (!one.offsetParent) continue;
+  const at = box(one);
+  if (at.right > wide + 1 || at.left < -1) problems.push("sticks out: " + text(one));
+  if (one.scrollWidth > one.clientWidth + 2 && getComputedStyle(one).display !== "inline")
+    problems.push("is cut: " + text(one));
+}
+for (const row of all(".row")) {
+  const parts = all(":scope > .no, :scope > .at, .label, .mark, .arrow, .divider", row);
+  for (const one of parts) for (const other of parts)
+    if (parts.indexOf(one) < parts.indexOf(other) && meet(box(one), box(other)))
+      problems.push("overlap: " + text(one) + " / " + (text(other) || other.className));
+}
+const heads = all(".head");
+for (let at = 1; at < heads.length; at++)
+  if (meet(box(heads[at - 1]), box(heads[at]))) problems.push("heads overlap at " + at);
+for (const one of all(".head b")) if (box(one).height > 170) problems.push("tall: " + text(one));
+const result = document.createElement("pre");
+result.id = "measured";
+result.textContent = JSON.stringify({wide, rows: all(".row").length, problems});
+document.body.append(result);
+</script>
+"""
+
+
+def measured(html: str, folder, width: int) -> dict:
+    """Open a page in a frame of a given width, and return what a script in it measured."""
+    inner = re.sub(r"<meta http-equiv[^>]*>", "", html).replace("</body>", MEASURE + "</body>")
+    (folder / "inner.html").write_text(inner, "utf-8")
+    outer = f'<iframe id="f" src="inner.html" style="border:0;width:{width}px;height:900px">'
+    outer += """</iframe><script>f.onload = () => {
+      document.body.append(f.contentDocument.getElementById("measured").cloneNode(true)); }
+    </script>"""
+    (folder / "outer.html").write_text(f"<!doctype html><body>{outer}", "utf-8")
+    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files"]
+    command = [BROWSER, *flags, "--window-size=1400,1000", "--virtual-time-budget=5000"]
+    command += [f"--user-data-dir={folder / 'profile'}", "--dump-dom"]
+    page = subprocess.run(
+        [*command, f"file://{folder / 'outer.html'}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    ).stdout
+    found = re.search(r'<pre id="measured">(.*?)</pre>', page, re.DOTALL)
+    assert found, page[-2_000:]
+    return json.loads(found[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+
+
+def poisoned():
+    site = Site("client.place/bus.publish orders")
+    return found(small(), Poison(site), claim=never_stuck())
+
+
+def crowded():
+    """Long words without a space, and a property that goes on for ever."""
+    long = "averyveryverylongwordwithoutanyspace" * 4
+    one = everything(attrs.evolve(BASKETS[0], email=long, sku=long), BASKETS[1])
+    return attrs.evolve(one, property=long, system=long, assumption=long)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+@pytest.mark.parametrize("width", [390, 800, 1280])
+@pytest.mark.parametrize("make", [double_charge, everything, second_mail, poisoned, crowded])
+def test_nothing_sticks_out_is_cut_or_overlaps(make, width, tmp_path):
+    result = measured(to_html(make()), tmp_path, width)
+    assert result["wide"] == width
+    assert result["rows"] >= 8
+    assert result["problems"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+def test_the_measure_sees_what_is_wrong(tmp_path):
+    html = to_html(double_charge()).replace(
+        "</style>", ".label { white-space: nowrap; width: 30px } .row .mark { left: -90px }</style>"
+    )
+    problems = measured(html, tmp_path, 390)["problems"]
+    assert any(one.startswith("is cut") for one in problems)
