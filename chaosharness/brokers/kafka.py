@@ -253,6 +253,12 @@ class OpenKafka:
 
         return Consumer(self, incarnation, topics, group or service, decode)
 
+    def check(self, topics: tuple[str, ...]) -> None:
+        """Refuse topics that there are not."""
+        for topic in topics:
+            if topic not in self.logs:
+                raise self._no_topic(topic)
+
     def join(
         self,
         incarnation: Incarnation,
@@ -261,9 +267,7 @@ class OpenKafka:
         take: Callable[[Member, Message, int], None],
     ) -> Member:
         """Add a consumer to a group. Called again for each incarnation."""
-        for topic in topics:
-            if topic not in self.logs:
-                raise self._no_topic(topic)
+        self.check(topics)
         key = (group, ",".join(topics))
         found = self.groups.get(key)
         if found is None:

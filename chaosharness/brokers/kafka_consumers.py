@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, Literal, get_args
 
 from chaosharness.brokers.intake import Intake
@@ -14,6 +15,7 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import LostRequest, Rebalance
 from chaosharness.handlers.port import current_scope, operate, strikes, trouble
 from chaosharness.handlers.script import Resume, Script, drive_in_kernel
+from chaosharness.kernel.agenda import Entry
 from chaosharness.kernel.scope import Incarnation, Scope
 
 BACKOFF_MS: Final = 1_000
@@ -180,8 +182,9 @@ class Consumer:
         self._buffer: list[tuple[Message, int]] = []
         self._records_max = 1
         self._waiting: Resume | None = None
-        self._member = broker.join(incarnation, topics, group, self._take)
-        self._member.busy_since = 0  # not polling yet
+        broker.check(topics)
+        self._join = partial(broker.join, incarnation, topics, group, self._take)
+        self._member: Member | None = None  # it joins its group at the first poll
 
     def poll(self, records_max: int = 1, timeout_s: float | None = None) -> Any:
         """Return up to `records_max` deliveries; none if `timeout_s` passes first.
@@ -202,21 +205,33 @@ class Consumer:
         scope.hops = 0
         world.in_flight.pop(scope, None)
 
+        if self._member is None:
+            self._member = self._join()
+        member = self._member
+        timer: Entry | None = None
+
+        def give_up(_: Any) -> None:
+            scope.woke_at = world.effects
+            member.busy_since = world.now
+            self._wake()
+
         def keep(resume: Resume) -> None:
+            nonlocal timer
             self._waiting = resume
             if timeout_s is not None:
-                world.timer(round(timeout_s * 1000), self._give_up, resume, scope)
-            broker.free(self._member)
+                timer = world.timer(round(timeout_s * 1000), give_up, None, scope)
+            broker.free(member)
 
         yield keep
-        self._waiting = None
+        if timer is not None:
+            world.agenda.cancel(timer)
         taken, self._buffer = self._buffer, []
         return Batch(scope, [(delivery(self._decode, one), one, cause) for one, cause in taken])
 
-    def _give_up(self, resume: Resume) -> None:
-        if self._waiting is resume:
-            self._member.busy_since = self._broker.world.now
-            resume(None)
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting(None)
 
     def _take(self, member: Member, message: Message, cause: int) -> None:
         first = not self._buffer
@@ -225,9 +240,7 @@ class Consumer:
             return
         while len(self._buffer) < self._records_max and self._broker.hand_over(member):
             pass
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting(None)
+        self._wake()
 
     def commit(self, upto: Delivery | None = None) -> Any:
         """Commit the offset after `upto`; without it, after everything polled so far.
@@ -242,6 +255,8 @@ class Consumer:
     def _commit(self, scope: Scope, operation: str, attempt: int, upto: Any) -> None:
         member = self._member
         broker = self._broker
+        if member is None:
+            raise CommitFailed(f"{operation}: not a member yet; poll first")
         group = member.group
         broker.suffer_rebalance(member, scope)
         if member.expelled or member.generation != group.generation:
