@@ -21,7 +21,7 @@ from chaosharness.kernel.site import Phase, Site
 Lasting = Literal["next", "timeout", "long"] | int
 """How long trouble lasts, chosen from the system itself, or in whole milliseconds.
 
-`next`: until just after the next thing that happens elsewhere. `timeout`: just past the
+`next`: until just after the next thing that happens elsewhere, timers aside. `timeout`: just past the
 next timer that is running. `long`: past every timeout the system is known to have.
 """
 
@@ -205,9 +205,9 @@ class World:
             return self.now + lasting
         if lasting == "next":
             for entry in self.agenda.pending():
-                if entry[WAITER] is not BACKGROUND:
+                if entry[WAITER] is None:
                     return int(entry[DUE])
-            return self.now + 1  # nothing is to come but what watches over this very code
+            return self.now + 1  # nothing is to come but timers, and they may be far away
         if lasting == "timeout":
             for entry in self.agenda.pending():
                 if entry[WAITER] is not None and entry[DUE] > self.now:

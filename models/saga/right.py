@@ -1,0 +1,138 @@
+"""The order saga, put together as it should be.
+
+chaosharness run models.saga.right:order_saga
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from chaosharness import (
+    Books,
+    Env,
+    External,
+    Gateway,
+    Property,
+    Queue,
+    RabbitMQ,
+    SQLite,
+    System,
+    compensation_in_reverse,
+    conserved,
+    every_saga_settles,
+    idempotent,
+    never_charged_twice,
+    never_compensates_what_did_not_happen,
+    never_stuck,
+    never_twice,
+    nothing_acknowledged_lost,
+)
+from models.saga import orchestrator, workers
+from models.saga.messages import Order
+from models.saga.orchestrator import Orchestrator
+from models.saga.workers import PIECES, Courier, CourierWorker, PaymentWorker, StockWorker
+
+GOOD = Order("s1", "book", 500)
+OUT_OF_STOCK = Order("s2", "unicorn", 700)
+UNDELIVERABLE = Order("s3", "lamp", 900)
+RELAY_S = 30.0
+QUEUES = ("orders", "payment", "stock", "courier", "replies")
+
+
+def order_saga(
+    *,
+    examples: Sequence[Order] = (GOOD, UNDELIVERABLE),
+    orchestrator_kind: type[Orchestrator] = Orchestrator,
+    payment_kind: type[PaymentWorker] = PaymentWorker,
+    stock_kind: type[StockWorker] = StockWorker,
+) -> System:
+    """Build the saga. Without arguments it is right; the twins change one thing each."""
+    shop = System("order saga")
+    parked = {"parked": Queue("quorum")}
+    queues = {name: Queue("quorum", dead_letter="parked") for name in QUEUES}
+    rabbit = shop.add(RabbitMQ("rabbit", queues={**queues, **parked}))
+    bank = shop.add(Gateway("bank", declines=lambda order, cents: cents > 100_000))
+    courier = shop.add(External("courier", Courier))
+    saga_db = shop.add(SQLite("saga-db", orchestrator.SCHEMA))
+    stock_db = shop.add(SQLite("stock-db", workers.STOCK_SCHEMA))
+
+    @shop.service("orchestrator", replicas=2)
+    def orchestrate(env: Env) -> None:
+        def service() -> Orchestrator:  # each consumer is a thread: with its own connection
+            return orchestrator_kind(env.connect(saga_db), env.publisher(rabbit), env.now_ms)
+
+        env.consume(rabbit, "orders", service().on_order)
+        env.consume(rabbit, "replies", service().on_reply)
+        left = service()
+
+        def relay() -> None:
+            while True:
+                try:
+                    left.ask_again()
+                    left.flush_all()
+                except (ConnectionError, TimeoutError, sqlite3.OperationalError):
+                    pass  # next time
+                env.sleep(RELAY_S)
+
+        env.main(relay)
+
+    @shop.service("payment")
+    def payment(env: Env) -> None:
+        worker = payment_kind(env.client(bank), env.publisher(rabbit))
+        env.consume(rabbit, "payment", worker.on_command)
+
+    @shop.service("stock")
+    def stock(env: Env) -> None:
+        worker = stock_kind(env.connect(stock_db), env.publisher(rabbit), env.note)
+        env.consume(rabbit, "stock", worker.on_command)
+
+    @shop.service("delivery")
+    def delivery(env: Env) -> None:
+        worker = CourierWorker(env.client(courier), env.publisher(rabbit))
+        env.consume(rabbit, "courier", worker.on_command)
+
+    @shop.entry(examples=examples)
+    def check_out(env: Env, order: Order) -> None:
+        env.publisher(rabbit)("orders", order, key=order.id)
+
+    shop.claim(*claims())
+    return shop
+
+
+def claims() -> tuple[Property, ...]:
+    """Return the claims, the ones that customers care about first."""
+    return (
+        never_charged_twice("bank"),
+        conserved("money", completed=completed_cents, charged=charged_cents),
+        conserved("stock", at_first=sum(PIECES.values()), left_and_reserved=left_and_reserved),
+        never_compensates_what_did_not_happen({"charge": "refund"}),
+        compensation_in_reverse({"charge": "refund", "reserve": "release"}),
+        every_saga_settles(states=saga_states, settled=("completed", "cancelled")),
+        never_twice("courier", "book", key="reference"),
+        nothing_acknowledged_lost(),
+        never_stuck(),
+        idempotent(),
+    )
+
+
+def saga_states(books: Books) -> dict[str, str]:
+    """Return what became of each saga."""
+    return books.column("saga-db", "sagas", by="id", of="status")
+
+
+def completed_cents(books: Books) -> dict[str, int]:
+    """Return what the customers owe: completed sagas only."""
+    return books.sums("saga-db", "sagas", by="id", of="cents", status="completed")
+
+
+def charged_cents(books: Books) -> dict[str, int]:
+    """Return what the customers paid, refunds subtracted."""
+    return books.net_charges("bank")
+
+
+def left_and_reserved(books: Books) -> int:
+    """Return how many pieces there are, in stock or reserved."""
+    left: int = sum(row["pieces"] for row in books.rows("stock-db", "stock"))
+    reserved = books.rows("stock-db", "reservations")
+    return left + sum(1 for row in reserved if row["status"] == "reserved")
