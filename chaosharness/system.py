@@ -29,8 +29,9 @@ from chaosharness.checkers import Evidence, Property
 from chaosharness.errors import ChaosharnessError, IllegalFault, InvalidDefinition
 from chaosharness.faults import ClockSkew, Fault, Redeploy
 from chaosharness.handlers.carrier import PLAIN, current_crew, dispose
-from chaosharness.handlers.colours import colour_for
+from chaosharness.handlers.colours import check_runtime, colour_for
 from chaosharness.handlers.port import Surface, current_scope, sleep, surface
+from chaosharness.handlers.sandbox import sandbox
 from chaosharness.kernel.history import History, plain
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import Budget, Ending, World
@@ -198,6 +199,7 @@ class System:
         """
         if not isinstance(replicas, int) or replicas < 1:
             raise InvalidDefinition(f"service {name!r} needs at least 1 replica, not {replicas!r}")
+        check_runtime(runtime, name)
         self._take_name(name)
 
         def add(factory: F) -> F:
@@ -289,11 +291,12 @@ class System:
         budget: Budget,
     ) -> Run:
         world = World(budget=budget, armed=schedule.armed())
-        stage = Stage(self, world)
-        try:
-            ending = stage.play(entry, workload)
-        finally:
-            stage.strike()
+        with sandbox(world):
+            stage = Stage(self, world)
+            try:
+                ending = stage.play(entry, workload)
+            finally:
+                stage.strike()
         return Run(
             self,
             workload,
@@ -369,6 +372,7 @@ class Stage:
             for guest in incarnation.guests.values():  # after what was blocked inside them
                 guest.dispose()
             incarnation.guests.clear()
+            incarnation.on_death.clear()
         for state in world.states.values():
             close = getattr(state, "close", None)
             if close is not None:

@@ -173,11 +173,21 @@ def park(script: Script[T], scope: Scope) -> T:
             raise InternalError(f"{scope.place} reached a port in a greenlet that is not ours")
         kept.append(carrier)
         arm(wait, Parked(carrier, scope), scope.world)
+        if scope.incarnation.skew_ms:
+            set_clock(scope.world)
         try:
             value = crew.leave(carrier)
         finally:
             kept.remove(carrier)
+        if scope.incarnation.skew_ms:
+            set_clock(scope.world, scope.incarnation.skew_ms)
         scope.steps = 0
+
+
+def set_clock(world: World, skew_ms: int = 0) -> None:
+    """Show user code another time: that of an incarnation whose clock is off, or the true one."""
+    if world.on_advance is not None:
+        world.on_advance(world.now + skew_ms)
 
 
 def dispose(carrier: Any) -> None:
@@ -219,22 +229,35 @@ class Plain:
         Returns when the code has ended, however long it was parked in between: do nothing
         after it that must be done at once.
         """
-        SCOPE.set(scope)
-        try:
-            result = function() if read is None else function(*read(message))
-        except GreenletExit:
-            return
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            if scope.incarnation.alive and scope.world.ending is None:
-                done(scope, None, error)
-            return
-        if type(result) is CoroutineType:
-            result.close()
-            scope.world.refuse(_hidden_coroutine(scope))
-        if scope.incarnation.alive and scope.world.ending is None:
-            done(scope, result, None)
+        # In a context of its own: what a handler sets in a context variable is gone with it.
+        scope.world.context.copy().run(_run_plain, scope, function, read, message, done)
+
+
+def _run_plain(
+    scope: Scope, function: Callable[..., Any], read: Read | None, message: Any, done: Done
+) -> None:
+    SCOPE.set(scope)
+    skew_ms = scope.incarnation.skew_ms
+    if skew_ms:
+        set_clock(scope.world, skew_ms)
+    result: Any = None
+    error: BaseException | None = None
+    try:
+        result = function() if read is None else function(*read(message))
+    except GreenletExit:
+        return
+    except KeyboardInterrupt:
+        raise
+    except BaseException as raised:
+        error = raised
+    if skew_ms:
+        set_clock(scope.world)
+    if not scope.incarnation.alive or scope.world.ending is not None:
+        return
+    if type(result) is CoroutineType:
+        result.close()
+        scope.world.refuse(_hidden_coroutine(scope))
+    done(scope, result, error)
 
 
 PLAIN: Final = Plain()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from functools import partial
 from types import FunctionType, ModuleType
@@ -49,7 +50,7 @@ def colour_for(function: Callable[..., Any], runtime: str | None, incarnation: I
 
 
 def check_runtime(runtime: str | None, service: str) -> None:
-    """Refuse a runtime that does not exist.
+    """Refuse a runtime that does not exist, and load one that does.
 
     Raises:
         InvalidDefinition: Names the service and the choices.
@@ -59,6 +60,8 @@ def check_runtime(runtime: str | None, service: str) -> None:
             f"service {service!r} has the unknown runtime {runtime!r}; choose 'asyncio', 'trio' "
             "or 'ports', or leave it out"
         )
+    if runtime == "trio" and "chaosharness.handlers.trio_colour" not in sys.modules:
+        import chaosharness.handlers.trio_colour  # noqa: F401  (loading it does real things)
 
 
 def is_async(function: Callable[..., Any]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from greenlet import GreenletExit
 
-from chaosharness.handlers.carrier import Done, Read, park
+from chaosharness.handlers.carrier import Done, Read, park, set_clock
 from chaosharness.handlers.foreign import explain, explain_stop
 from chaosharness.handlers.later import LaterScript, Steps
 from chaosharness.handlers.script import Script, T, Wait
@@ -90,6 +90,9 @@ class Walk:
 
     def step(self, value: Any) -> None:
         """Take the coroutine to its next stop, or its end."""
+        skew_ms = self.scope.incarnation.skew_ms
+        if skew_ms:
+            set_clock(self.scope.world, skew_ms)
         try:
             stop = self.context.run(self.coroutine.send, value)
         except StopIteration as end:
@@ -105,6 +108,8 @@ class Walk:
 
     def _stopped(self, stop: Any) -> None:
         scope = self.scope
+        if scope.incarnation.skew_ms:
+            set_clock(scope.world)
         if type(stop) is not Stop:
             scope.world.refuse(explain_stop(scope, stop))
         scope.incarnation.kept.append(self)
@@ -124,6 +129,8 @@ class Walk:
 
     def _end(self, result: Any, error: BaseException | None) -> None:
         scope = self.scope
+        if scope.incarnation.skew_ms:
+            set_clock(scope.world)
         if not scope.incarnation.alive or scope.world.ending is not None:
             return
         misplaced = None if error is None else explain(scope, error)

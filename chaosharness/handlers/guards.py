@@ -7,6 +7,7 @@ imported them by.
 
 from __future__ import annotations
 
+import asyncio.base_events
 import asyncio.runners
 import ctypes
 import socket
@@ -68,9 +69,24 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
         code = sys._getframe(1).f_code
         if code.co_name in _PAIRING and code.co_filename == socket.__file__:
             return
+    if _importing():
+        return
     shown = _REFUSED[event]
     name = _NAMES.get(event, event)
     _guard.refuse(name if shown is None else f"{name}({arguments[shown]!r})")
+
+
+def _importing() -> bool:
+    """Say whether a module is being imported: what it does once, when loaded, is its own affair.
+
+    `ctypes.util.find_library`, for one, starts a child process.
+    """
+    frame = sys._getframe(2)
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "importlib._bootstrap":
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
 
 
 class _Sleeper:
@@ -124,6 +140,15 @@ def _enter_runner(self: asyncio.runners.Runner) -> asyncio.runners.Runner:
     return _ENTER(self)
 
 
+_RUN_FOREVER: Final = asyncio.base_events.BaseEventLoop.run_forever
+
+
+def _run_forever(self: asyncio.base_events.BaseEventLoop) -> None:
+    if _guard is not None and _guard.thread == get_ident():
+        _guard.refuse("an asyncio event loop of its own")
+    _RUN_FOREVER(self)
+
+
 _installed = False
 
 
@@ -137,6 +162,7 @@ def _install() -> None:
     if sys.version_info < (3, 12):
         threading._start_new_thread = _start_thread  # type: ignore[attr-defined]
     asyncio.runners.Runner.__enter__ = _enter_runner  # type: ignore[method-assign]
+    asyncio.base_events.BaseEventLoop.run_forever = _run_forever  # type: ignore[method-assign]
     # The function object will refer to our list from time to time: count that reference.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(_SLEEPERS))
 
@@ -145,8 +171,9 @@ class Guards:
     """Refuse the real world to one thread, between `on` and `off`.
 
     Refused: `time.sleep`, sockets that connect, bind, send to an address or look up a name,
-    child processes, new threads, `asyncio.run`. Free: sockets in pairs (event loops make
-    them), files, SQLite, other threads. Guards may be nested.
+    child processes, new threads, asyncio loops that the code starts itself. Free: whatever a
+    module does while it is imported, sockets in pairs (event loops make them), files, SQLite,
+    other threads. Guards may be nested.
 
     Args:
         where: Returns the place of the code that runs now, for the message.

@@ -7,7 +7,7 @@ from contextvars import Context
 from functools import partial
 from typing import Any, Final
 
-from chaosharness.handlers.carrier import PLAIN, Done
+from chaosharness.handlers.carrier import PLAIN, Done, set_clock
 from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
 from chaosharness.kernel.world import World
 
@@ -60,12 +60,17 @@ class Guest:
         if self.running or self.dead:
             return
         self.running = True
+        skew_ms = self.incarnation.skew_ms
+        if skew_ms:
+            set_clock(self.world, skew_ms)
         self.enter()
         try:
             self.run_ready()
         finally:
             self.leave()
             self.running = False
+            if skew_ms:
+                set_clock(self.world)
         if self.ended:
             self._tell_ended()
 

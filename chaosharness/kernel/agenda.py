@@ -20,13 +20,15 @@ class Agenda:
 
     `waiter` is None for what the world does by itself (a message on its way), and a
     `Place` for a timer somebody asked for: quiescence needs to tell the two apart.
+
+    `tickets` is how many entries have been added so far.
     """
 
-    __slots__ = ("_ticket", "entries")
+    __slots__ = ("entries", "tickets")
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
-        self._ticket = 0
+        self.tickets = 0
 
     def add(
         self,
@@ -36,7 +38,7 @@ class Agenda:
         waiter: Any = None,
     ) -> Entry:
         """Put `action(argument)` on the agenda and return the entry, the handle to cancel it."""
-        self._ticket = ticket = self._ticket + 1
+        self.tickets = ticket = self.tickets + 1
         entry: Entry = [due_ms, ticket, action, argument, waiter]
         heappush(self.entries, entry)
         return entry

@@ -1,0 +1,149 @@
+"""The sandbox of one run: clocks and chance are pinned, the real world is refused, and code
+that runs on without end is interrupted.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import blake2b, shake_128
+from typing import Any, Final, NoReturn
+
+from chaosharness.errors import RealIO
+from chaosharness.handlers.guards import Guards
+from chaosharness.handlers.pins import Pins
+from chaosharness.handlers.watchdog import LIMIT_S, Watchdog
+from chaosharness.kernel.scope import SCOPE
+from chaosharness.kernel.world import World
+
+_DRAWS: Final = 1 << 32  # draws of one scope; beyond that, those of the next
+
+
+class Sandbox:
+    """What surrounds the user's code from the beginning to the end of a run.
+
+    Chance is a function of who draws: the place, the workload item, the how-manieth run of
+    this place that draws for this item, the how-manieth draw. So removing a fault somewhere
+    else moves nobody's random numbers.
+
+    Args:
+        limit_s: How long code may run without reaching a port, in real seconds.
+    """
+
+    __slots__ = ("_drawing", "_guards", "_pins", "_watchdog", "world")
+
+    def __init__(self, *, limit_s: float = LIMIT_S) -> None:
+        self.world: World | None = None
+        self._drawing: dict[tuple[str, int], int] = {}
+        self._pins = Pins(entropy=self._draw)
+        self._guards = _Guards(self)
+        self._watchdog = _Watchdog(self, limit_s)
+
+    def open(self, world: World) -> None:
+        """Put it around a run."""
+        self.world = world
+        self._drawing.clear()
+        self._watchdog.start()  # first: it may start its thread
+        self._pins.start()
+        self._guards.on()
+        world.on_advance = self._pins.move
+
+    def close(self) -> None:
+        """Take it away again."""
+        self._guards.off()
+        self._pins.stop()
+        self._watchdog.stop()
+        self.world = None
+
+    def _draw(self, size: int) -> bytes:
+        """Return bytes that look random to the code that asks, and are the same in each run."""
+        scope = SCOPE.get()
+        key = ("", 0) if scope is None else (scope.place, scope.entity)
+        if scope is None or not scope.draws:
+            self._drawing[key] = first = self._drawing.get(key, 0) + 1
+            draw = first * _DRAWS
+        else:
+            draw = scope.draws + 1
+        if scope is not None:
+            scope.draws = draw
+        source = f"{key[0]}\0{key[1]}\0{draw}".encode()
+        if size <= blake2b.MAX_DIGEST_SIZE:
+            return blake2b(source, digest_size=max(size, 1)).digest()[:size]
+        return shake_128(source).digest(size)
+
+
+class _Idle(threading.local):
+    def __init__(self) -> None:
+        self.sandboxes: list[Sandbox] = []
+
+
+_IDLE: Final = _Idle()
+
+
+@contextmanager
+def sandbox(world: World) -> Iterator[None]:
+    """Run the user's code of a run in a sandbox of this thread; runs may be nested."""
+    idle = _IDLE.sandboxes
+    one = idle.pop() if idle else Sandbox()
+    one.open(world)
+    try:
+        yield
+    finally:
+        one.close()
+        idle.append(one)
+
+
+def _place() -> str:
+    scope = SCOPE.get()
+    return "the code around the services" if scope is None else scope.place
+
+
+class _Guards(Guards):
+    """Guards that call the run off, for the code that called may catch the error."""
+
+    __slots__ = ("_sandbox",)
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        super().__init__(where=_place)
+        self._sandbox = sandbox
+
+    def refuse(self, what: str) -> NoReturn:
+        """Raise for a call that would leave the simulated world, and end the run with it."""
+        try:
+            super().refuse(what)
+        except RealIO as error:
+            self.refused.clear()
+            if self._sandbox.world is not None:
+                self._sandbox.world.refuse(error)
+            raise
+
+
+class _Watchdog(Watchdog):
+    """A watchdog that sees from the world whether something happens."""
+
+    __slots__ = ("_sandbox",)
+
+    def __init__(self, sandbox: Sandbox, limit_s: float) -> None:
+        self._sandbox = sandbox
+        super().__init__(where=self._spinning, limit_s=limit_s)
+
+    @property
+    def progress(self) -> Any:
+        """What differs whenever something has happened."""
+        world = self._sandbox.world
+        if world is None:
+            return None
+        return (world.now, len(world.raw), world.agenda.tickets, world.ending is None)
+
+    @progress.setter
+    def progress(self, _: Any) -> None:
+        """Nothing to set."""
+
+    def _spinning(self) -> str:
+        """Call the run off, whatever becomes of the exception; called in the watched thread."""
+        place = _place()
+        reason = f"{place} ran for {self.limit_s:g} s of real time without reaching a port"
+        if self._sandbox.world is not None:
+            self._sandbox.world.end("spinning", reason)
+        return place
