@@ -228,6 +228,15 @@ def counting(words):
     return wrong
 
 
+def swapping(store):
+    def wrong(bus, scope, operation, attempt, draft):
+        store(bus, scope, operation, attempt, draft)
+        log = bus.logs[draft[0]][draft[1]]
+        log[-2:] = log[:-3:-1]
+
+    return wrong
+
+
 BREAKS = [
     (unacknowledged_comes_back, RabbitMQ, Node, "_give_back", forget),
     (unacknowledged_comes_back, Kafka, OpenKafka, "_died", forget),
@@ -239,6 +248,13 @@ BREAKS = [
         ClassicOrder,
         "append",
         deliver_backwards,
+    ),
+    (
+        one_consumer_gets_messages_in_order_at_first,
+        Kafka,
+        OpenKafka,
+        "_store",
+        swapping(OpenKafka._store),
     ),
     (at_least_once_under_any_single_fault, RabbitMQ, Link, "reopen", forget),
     (at_least_once_under_any_single_fault, Kafka, OpenKafka, "_rejoin", forget),

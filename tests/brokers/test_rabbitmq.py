@@ -84,6 +84,39 @@ def dead(run):
     return [(event.entity, event.data["reason"]) for event in run.history.of("dead")]
 
 
+# ---- what can happen at all
+
+PUBLISHED = (Delay, ErrorReply, LostRequest, Poison, NetworkPartition)
+
+
+@pytest.mark.parametrize(
+    ("options", "confirms", "operation", "before", "after"),
+    [
+        ({}, True, DELIVER, {Delay, NetworkPartition}, {Redeliver}),
+        ({"acknowledge": "before"}, True, DELIVER, {Delay, NetworkPartition}, set()),
+        ({}, True, ACK, {LostRequest, Crash, Pause}, {Crash, Pause}),
+        (
+            {},
+            True,
+            "client.place/bus.publish orders",
+            {*PUBLISHED},
+            {LostReply, Pause, Crash},
+        ),
+        (
+            {},
+            False,
+            "client.place/bus.publish orders",
+            {*PUBLISHED} - {ErrorReply},
+            {Pause, Crash},
+        ),
+    ],
+)
+def test_the_legal_faults_are_these(options, confirms, operation, before, after):
+    shop = Shop(RabbitMQ("bus", queues=["orders"], confirms=confirms), **options)
+    surface = shop.run().surfaces[operation]
+    assert (set(surface.before), set(surface.after)) == (before, after)
+
+
 # ---- calm
 
 
