@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
@@ -47,6 +49,14 @@ class Doors(click.Group):
         except BrokenPipeError:
             sys.stderr.close()
             code = TROUBLE
+        except Exception as error:
+            if "CHAOSHARNESS_TRACEBACK" in os.environ:
+                raise
+            fail(
+                f"a bug in chaosharness, please report it: {type(error).__name__}: {error}\n"
+                "Set CHAOSHARNESS_TRACEBACK=1 to see where.",
+                code=BUG,
+            )
         sys.exit(code if isinstance(code, int) else HOLDS)
 
 
@@ -136,17 +146,33 @@ def _properties(system: System, without: tuple[str, ...]) -> Any:
 
 
 def _print(campaign: Campaign, files: list[Path], redact: tuple[str, ...]) -> None:
-    from chaosharness.reporting import to_text
+    from chaosharness.reporting import summary, to_text
 
     color = sys.stdout.isatty()
+    told: set[str] = set()
     for found in campaign.counterexamples:
         file = next((str(one) for one in files if _is_file_of(found, one)), "")
+        schedule = repr(found.schedule)
+        if schedule in told:
+            click.echo(also(found, redact))
+            continue
+        told.add(schedule)
         click.echo(to_text(found, color=color, redact=redact, file=file))
-    click.echo("\n".join(campaign.sentences()))
+    click.echo(summary(campaign))
     if files:
         click.echo("Reports:")
         for one in files:
             click.echo(f"  {one}")
+
+
+def also(found: Counterexample, redact: tuple[str, ...]) -> str:
+    """Name a property that is broken by a schedule whose story has been told."""
+    from chaosharness.reporting import masked
+
+    finding = masked(found, redact).findings[0]
+    words = f"BROKEN too, by the same schedule as above: {found.property}"
+    lines = [words, *wrap(finding.summary, 76, initial_indent="  ", subsequent_indent="  ")]
+    return "\n".join((*lines, ""))
 
 
 def _is_file_of(found: Counterexample, path: Path) -> bool:
