@@ -86,8 +86,8 @@ def test_a_broken_promise_exits_with_1_and_tells_the_story(shop):
     assert result.exit_code == 1, result.output
     assert "BROKEN: never charged twice" in result.output
     assert "order o1 was charged 2 times for 500 cents each; promised: once" in result.output
-    assert "shop: a property does not hold" in result.output
-    assert "unknown" not in result.output
+    assert "BROKEN: system shop, " in result.output
+    assert "UNKNOWN" not in result.output
     assert max(map(len, result.output.splitlines())) <= 80
 
 
