@@ -172,10 +172,15 @@ class Plan:
                 return leg, schedule, numbers
         return None
 
+    @property
+    def urgent(self) -> bool:
+        """Whether the next proposal follows up a failure."""
+        return bool(self._left) and self._left[0].workload < 0
+
     def _worthwhile(self, leg: Leg) -> bool:
         """Say whether another workload is another one: not where nothing else is drawn."""
         first = self.tapes.get(0)
-        return leg.workload == 0 or first is None or not first.kept or bool(first.choices)
+        return leg.workload <= 0 or first is None or not first.kept or bool(first.choices)
 
     def observe(self, leg: Leg, run: Run) -> None:
         """Tell all planners of this workload."""
@@ -247,7 +252,7 @@ class Planned(PrimitiveProvider):
             if self._cases > IDLE_MAX:  # a test without schedules
                 raise BackendCannotProceed("exhausted")
             self._tape = Tape()
-        elif self._cases % CHANCE_EVERY == 0:
+        elif self._cases % CHANCE_EVERY == 0 and not self._plan.urgent:
             self._tape = Tape()
         else:
             self._propose(self._plan)
