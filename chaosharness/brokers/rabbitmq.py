@@ -213,15 +213,19 @@ class OpenRabbitMQ(Watcher):
             headers: Headers.
             exchange: Name of an exchange; the default exchange if empty.
             expiration_ms: This message's own time to live.
-            mandatory: Raise if the message reaches no queue; else it is dropped silently.
+            mandatory: Raise if the message reaches no queue (and there are confirms); else
+                it is dropped silently.
             priority: For queues with `priority_max`.
 
         Raises:
             Unroutable: It was mandatory, and no queue is bound for it.
             ConnectionError: Negative confirm: at least one queue did not take it.
             TimeoutError: No confirm; it may have been stored.
+            InvalidDefinition: There is no such exchange or queue, or the time is negative.
         """
         self._check_target(exchange, topic)
+        if expiration_ms is not None and expiration_ms < 0:
+            raise InvalidDefinition(f"expiration_ms must be at least 0, not {expiration_ms}")
         scope = current_scope("publish")
         world = self.world
         body = encode(value, topic)
@@ -243,13 +247,17 @@ class OpenRabbitMQ(Watcher):
             expiration_ms=expiration_ms,
             priority=priority,
         )
-        operation = f"{scope.place}/{self.name}.publish {topic}"
+        return self._pass(scope, entity, (copy, mandatory))
+
+    def _pass(self, scope: Scope, entity: int, draft: Draft) -> Any:
+        """Pass the port of a publisher, on behalf of a workload item."""
+        world = self.world
+        operation = f"{scope.place}/{self.name}.publish {draft[0].topic}"
         place = (operation, entity)
         world.counts[place] = attempt = world.counts.get(place, 0) + 1
         confirms = self.definition.confirms
         if operation not in world.surfaces:
             world.meet(operation, PUBLISH if confirms else PUBLISH_BLINDLY)
-        draft = (copy, mandatory)
         if operation in world.armed or world.unreachable:
             if confirms:
                 script = careful(scope, operation, attempt, self._store, draft, self)
@@ -286,9 +294,9 @@ class OpenRabbitMQ(Watcher):
         self._route(scope, operation, attempt, copy, mandatory)
 
     def _try_to_store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
-        """Publish without a confirm: a refusal is not heard."""
+        """Publish without a confirm: a refusal is not heard, nor what is returned."""
         try:
-            self._store(scope, operation, attempt, draft)
+            self._store(scope, operation, attempt, (draft[0], False))
         except ConnectionError:
             return
 

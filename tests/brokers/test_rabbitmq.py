@@ -578,6 +578,16 @@ def test_a_message_can_have_a_time_to_live_of_its_own():
     ]
 
 
+def test_a_time_to_live_cannot_be_negative():
+    system = System("shop")
+    bus = system.add(RabbitMQ("bus", queues=["orders"]))
+    system.entry(examples=[1])(
+        lambda env, item: env.publisher(bus)("orders", item, expiration_ms=-1)
+    )
+    with pytest.raises(InvalidDefinition, match="expiration_ms must be at least 0, not -1"):
+        system.run()
+
+
 # ---- what is put together wrongly
 
 
