@@ -6,6 +6,7 @@ broker leaves open are normalised here, and nowhere else.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -25,7 +26,13 @@ ADDRESS: Final = pika.ConnectionParameters("127.0.0.1", 5672, socket_timeout=3)
 SETTLE_S: Final = 0.2
 """How long the real broker may take to do what it was told, before we call it different."""
 
+PREFIX: Final = f"chaosharness.{os.getpid()}"
+"""Of queue names: several processes may compare at the same time."""
+
 NAMES = count(1)
+LEFT_MS: Final = 300_000
+"""After this the broker removes a queue that was left behind."""
+
 MAIN: Final = "main"
 DEAD: Final = "dead"
 
@@ -142,6 +149,7 @@ def arguments(queue: Queue, dead: str) -> dict[str, Any]:
         "x-dead-letter-exchange": "",
         "x-dead-letter-routing-key": dead,
         "x-delivery-limit": queue.delivery_limit,
+        "x-expires": LEFT_MS,
         "x-message-ttl": queue.ttl_ms,
         "x-max-length": queue.length_max,
         "x-overflow": None if queue.overflow == "drop-head" else queue.overflow,
@@ -158,11 +166,9 @@ class Real:
         self.connection = connection
         self.control = connection.channel()
         self.control.confirm_delivery()
-        prefix = f"chaosharness.{next(NAMES)}"
+        prefix = f"{PREFIX}.{next(NAMES)}"
         self.main, self.dead = f"{prefix}.{MAIN}", f"{prefix}.{DEAD}"
-        self.control.queue_delete(self.main)
-        self.control.queue_delete(self.dead)
-        self.control.queue_declare(self.dead, durable=True)
+        self.control.queue_declare(self.dead, durable=True, arguments={"x-expires": LEFT_MS})
         self.control.queue_declare(self.main, durable=True, arguments=arguments(queue, self.dead))
         self.channels: list[Any] = [connection.channel() for _ in range(channels)]
         self.inbox: list[list[Seen]] = [[] for _ in range(channels)]

@@ -7,8 +7,10 @@ time, say how many per profile: CHAOSHARNESS_CONFORMANCE=1000 pytest -m real_bro
 import os
 import re
 import time
+from collections.abc import Callable
 
 import attrs
+import pika
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -24,8 +26,11 @@ from chaosharness.brokers.rabbitmq_queues import (
     Taker,
 )
 from chaosharness.brokers.rabbitmq_topology import Queue
+from tests.brokers import rabbitmq_sides
 from tests.brokers.rabbitmq_sides import (
     MAIN,
+    PREFIX,
+    SETTLE_S,
     Letter,
     Model,
     Real,
@@ -101,9 +106,10 @@ def settle(side: Model | Real, step: Step, tag: int) -> None:
 class Pair:
     """Both sides, and what was done to them."""
 
-    def __init__(self, model: Model, real: Real) -> None:
+    def __init__(self, model: Model, real: Real, *, settle_s: float = SETTLE_S) -> None:
         self.model = model
         self.real = real
+        self.settle_s = settle_s
         self.done: list[Step] = []
         self.published = 0
 
@@ -138,10 +144,13 @@ class Pair:
                 if tags := model.outstanding(step.channel):
                     for side in (model, real):
                         settle(side, step, tags[step.number % len(tags)])
-        expected_pushes = model.pushed()
-        self.compare("pushed", expected_pushes, eventually_equal(real.pushed, expected_pushes))
+        self.meet("pushed", model.pushed(), real.pushed)
         real.clear()
-        self.compare("ready", model.ready(), eventually_equal(real.ready, model.ready()))
+        self.meet("ready", model.ready(), real.ready)
+
+    def meet(self, what: str, expected: object, look: Callable[[], object]) -> None:
+        """Compare with what the real broker shows sooner or later."""
+        self.compare(what, expected, eventually_equal(look, expected, self.settle_s))
 
     def bury(self) -> None:
         """Compare the dead letters. Their order is not promised."""
@@ -151,8 +160,7 @@ class Pair:
             found.extend(self.real.letters())
             return sorted(found, key=str)
 
-        expected = self.model.letters()
-        self.compare("dead letters", expected, eventually_equal(look, expected))
+        self.meet("dead letters", self.model.letters(), look)
 
 
 def compare(connection: object, queue: Queue, sequence: list[Step]) -> None:
@@ -208,9 +216,9 @@ def test_only_the_head_of_a_queue_expires(connection):
             side.publish("expires at once", 0)
         model.now = 100
         time.sleep(0.1)
-        pair.compare("ready", 3, eventually_equal(real.ready, 3))
+        pair.meet("ready", 3, real.ready)
         pair.compare("get", model.get(0), real.get(0))
-        pair.compare("ready", model.ready(), eventually_equal(real.ready, 0))
+        pair.meet("ready", model.ready(), real.ready)
         pair.bury()
 
 
@@ -224,14 +232,15 @@ def test_what_is_handed_out_does_not_expire_until_it_comes_back(connection):
         time.sleep(0.1)
         for side in (model, real):
             side.nack(0, 1, False, True)
-        pair.compare("ready", model.ready(), eventually_equal(real.ready, 0))
+        pair.meet("ready", model.ready(), real.ready)
         pair.bury()
 
 
+WORK, WAIT, ALONE = (f"{PREFIX}.ring.{name}" for name in ("work", "wait", "alone"))
 RING = {
-    "chaosharness.ring.work": Queue(dead_letter="chaosharness.ring.wait"),
-    "chaosharness.ring.wait": Queue(ttl_ms=30, dead_letter="chaosharness.ring.work"),
-    "chaosharness.ring.alone": Queue(ttl_ms=30, dead_letter="chaosharness.ring.alone"),
+    WORK: Queue(dead_letter=WAIT),
+    WAIT: Queue(ttl_ms=30, dead_letter=WORK),
+    ALONE: Queue(ttl_ms=30, dead_letter=ALONE),
 }
 
 
@@ -261,7 +270,6 @@ class RingReal:
     def __init__(self, connection):
         self.channel = connection.channel()
         for name, queue in RING.items():
-            self.channel.queue_delete(name)
             self.channel.queue_declare(name, arguments=arguments(queue, queue.dead_letter))
 
     def publish(self, name):
@@ -288,10 +296,10 @@ def test_a_retry_ring_turns_while_somebody_rejects_and_counts_the_turns(connecti
     seen = []
     try:
         for side in (model, real):
-            side.publish("chaosharness.ring.work")
+            side.publish(WORK)
             found = []
             for _ in range(3):
-                found.append(side.get_and_reject("chaosharness.ring.work"))
+                found.append(side.get_and_reject(WORK))
                 side.wait()
             seen.append(found)
     finally:
@@ -305,9 +313,9 @@ def test_a_ring_that_nobody_rejects_in_drops_the_message(connection):
     seen = []
     try:
         for side in (model, real):
-            side.publish("chaosharness.ring.alone")
+            side.publish(ALONE)
             side.wait()
-            seen.append(side.get_and_reject("chaosharness.ring.alone"))
+            seen.append(side.get_and_reject(ALONE))
     finally:
         real.drop()
     assert seen == [None, None]
@@ -472,7 +480,7 @@ def test_a_difference_shrinks_to_a_few_steps():
     def run(sequence: list[Step]) -> None:
         wrong, right = (Model(Queue(), CHANNELS, "3.10") for _ in range(2))
         wrong.node.queues[MAIN].order = ToTheTail(Queue(), "3.10")
-        pair = Pair(wrong, right)
+        pair = Pair(wrong, right, settle_s=0)
         for step in sequence:
             pair.take(step)
 
@@ -480,6 +488,12 @@ def test_a_difference_shrinks_to_a_few_steps():
         run()
     verbs = re.findall(r"Step\(verb='(.*?)'", str(caught.value))
     assert verbs == ["publish", "publish", "get", "nack", "get"]
+
+
+def test_where_no_broker_answers_there_is_no_connection(monkeypatch):
+    nobody = pika.ConnectionParameters("127.0.0.1", 1, socket_timeout=1)
+    monkeypatch.setattr(rabbitmq_sides, "ADDRESS", nobody)
+    assert connect() is None
 
 
 def test_each_version_of_the_broker_has_its_profile():
