@@ -45,7 +45,16 @@ class Subscription:
         retries_max: Tries before a message is dead-lettered.
     """
 
-    __slots__ = ("acknowledge", "broker", "intake", "member", "on_error", "retries_max", "tries")
+    __slots__ = (
+        "acknowledge",
+        "broker",
+        "intake",
+        "member",
+        "on_error",
+        "operation",
+        "retries_max",
+        "tries",
+    )
 
     def __init__(
         self,
@@ -66,6 +75,7 @@ class Subscription:
         self.acknowledge = acknowledge
         self.on_error = on_error
         self.retries_max = retries_max
+        self.operation = f"{intake.place}/{broker.name}.commit"
         self.member: Any = None
         self.tries: dict[int, int] = {}
 
@@ -85,10 +95,32 @@ class Subscription:
         self._commit(message, scope, begin)
 
     def _settle(self, message: Message, scope: Scope, error: BaseException | None) -> None:
-        if error is None:
-            self._commit(message, scope, self._free)
-        else:
+        if error is not None:
             self._failed(message, scope, error)
+            return
+        broker = self.broker
+        member = self.member
+        world = broker.world
+        operation = self.operation
+        if (
+            operation in world.armed
+            or operation not in world.surfaces
+            or world.unreachable
+            or member.expelled
+        ):
+            self._commit(message, scope, self._free)
+            return
+        # What follows is `_commit` where nothing is the matter: every message comes by here.
+        key = (operation, scope.entity)
+        world.counts[key] = attempt = world.counts.get(key, 0) + 1
+        group = member.group
+        if member.generation == group.generation:
+            group.committed[message.topic, message.partition] = message.offset + 1
+            scope.record("ack", operation, attempt, {"message": message.published})
+            world.effects += 1
+        else:
+            self._take_commit(message, scope, operation, attempt)
+        broker.free(member)
 
     def _acknowledged(self, _: Message, scope: Scope, error: BaseException | None) -> None:
         """The handler of a message that was acknowledged on hand-over has ended."""
@@ -120,7 +152,7 @@ class Subscription:
     def _commit(self, message: Message, scope: Scope, then: Callable[[bool], None]) -> None:
         """Commit the offset after a message; `then(True)` if the coordinator took it."""
         world = self.broker.world
-        operation = f"{scope.place}/{self.broker.name}.commit"
+        operation = self.operation
         key = (operation, scope.entity)
         world.counts[key] = attempt = world.counts.get(key, 0) + 1
         if operation not in world.surfaces:
