@@ -272,7 +272,7 @@ class Connection(LockingConnection):
         if self.in_transaction and kind == "rollback":
             self._pass(statement, self._undo, finish, READ)
         elif self.in_transaction and (
-            kind == "commit" or (kind == "release" and statement.table == self._outermost)
+            kind == "commit" or (kind == "release" and statement.table.lower() == self._outermost)
         ):
             self._pass(statement, self._commit, finish, store.surface)
         else:
@@ -384,6 +384,8 @@ class Connection(LockingConnection):
             finish(self)
         except Exception as error:
             self.face(error, scope, "commit", operation, attempt, partial(finish, self))
+        if finish is not _plain_commit and self.in_transaction:
+            return  # it released an inner savepoint of the same name
         self._durable(scope, operation, attempt, outcome)
 
     def _fail_commit(self, scope: Scope, operation: str, attempt: int) -> None:
@@ -434,7 +436,7 @@ class Connection(LockingConnection):
         if statement.exclusive:
             store.pending[self] = None
         if opens and statement.kind == "savepoint":
-            self._outermost = statement.table
+            self._outermost = statement.table.lower()
 
     def _pragma(self, scope: Scope, operation: str, attempt: int, effect: Effect) -> None:
         self._read(scope, operation, attempt, effect)

@@ -85,7 +85,7 @@ class LockingConnection(sqlite3.Connection):
         self._zero = self._committed = count_changes(self)
         self._touched = False  # changed something that no count of rows shows
         self._reading = False  # read inside the transaction: holds a shared lock
-        self._readers: list[weakref.ref[Any]] = []  # cursors that may be half read
+        self._readers: dict[weakref.ref[Any], None] = {}  # cursors that may be half read
         self._outermost = ""  # the savepoint that opened the transaction
         self._snapshot: sqlite3.Connection | None = None  # where this transaction reads
         self._copy: tuple[int, sqlite3.Connection] | None = None
@@ -295,9 +295,9 @@ class LockingConnection(sqlite3.Connection):
     def remember_reader(self, cursor: Any) -> None:
         """Remember a cursor that may hold a lock until it is read to its end."""
         readers = self._readers
-        readers.append(weakref.ref(cursor))
+        readers[weakref.ref(cursor)] = None
         if len(readers) > READERS_MAX:
-            self._readers = [one for one in dict.fromkeys(readers) if one() is not None]
+            self._readers = {one: None for one in readers if one() is not None}
 
     def let_readers_go(self) -> None:
         """End what cursors are still reading: whoever read them is dead."""

@@ -35,6 +35,7 @@ from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.stores.connection import Connection
 from chaosharness.stores.durable import OpenStore
+from chaosharness.stores.functions import pin, pin_to_the_beginning
 from chaosharness.stores.locks import LockingConnection
 from chaosharness.stores.statement import Statement, counts_changes, split
 
@@ -110,6 +111,7 @@ def pristine(name: str, schema: str) -> sqlite3.Connection:
         )
     made = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     made.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    pin_to_the_beginning(made)
     for statement in split(schema):
         try:
             made.execute(statement).fetchall()
@@ -165,6 +167,7 @@ class Database:
             check_same_thread=False,
             uri=True,
         )
+        pin(made)
         # what is not committed stays with its connection, or `reader` would see it
         sqlite3.Connection.execute(made, "PRAGMA cache_spill = 0")
         return made
@@ -346,6 +349,7 @@ class OpenSQLite(OpenStore):
             isolation_level=None,
             check_same_thread=False,
         )
+        pin(copy)
         self.database.reader.backup(copy)
         copy.execute("PRAGMA query_only = 1")
         self._copies.append(copy)

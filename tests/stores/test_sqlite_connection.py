@@ -119,15 +119,18 @@ def test_transactions_in_sql_have_the_same_sites():
         connection.execute(INSERT, ("c", 1))
         connection.execute("ROLLBACK")
         connection.execute("SAVEPOINT outer")
+        connection.execute("SAVEPOINT Outer")
         connection.execute(INSERT, ("d", 1))
         connection.execute("RELEASE outer")
+        assert connection.in_transaction
+        connection.execute("RELEASE OUTER")
 
     run = run_one(handle)
     assert ids(run) == ["a", "d"]
     assert told(run, "commit", "rollback") == [
         "commit db.commit rows=2",  # what a savepoint undid was counted, as by SQLite
         "rollback db.rollback",
-        "commit db.release outer rows=1",
+        "commit db.release OUTER rows=1",
     ]
 
 
@@ -238,6 +241,17 @@ def test_a_connection_that_is_dropped_keeps_its_locks_as_long_as_no_collector_co
         "write db.insert charges error=OperationalError: database is locked"
     ]
     assert ids(run) == []
+
+
+def test_many_cursors_are_not_remembered_for_ever():
+    def handle(connection, order):
+        kept = connection.cursor()
+        for _ in range(1_000):
+            connection.execute("SELECT 1")
+            kept.execute("SELECT 2")
+        assert len(connection._readers) <= 101
+
+    run_one(handle)
 
 
 def test_a_cursor_class_of_the_users_own_passes_ports_too():
@@ -359,3 +373,14 @@ def test_outside_of_a_run_a_connection_says_so():
     system.run()
     with pytest.raises(InvalidDefinition, match="used outside a run"):
         kept[0].execute("SELECT 1")
+
+
+def test_a_connection_takes_any_number_of_cursors_that_are_gone():
+    def handle(connection, order, env):
+        for number in range(300):
+            connection.execute("SELECT * FROM charges").fetchall()
+            env.sleep(1)
+            connection.execute(INSERT, (f"c{number}", number))
+            connection.commit()
+
+    assert len(ids(shop(handle, items=ONE).run())) == 300

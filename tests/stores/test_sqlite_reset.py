@@ -191,6 +191,40 @@ def test_a_run_inside_of_a_run_has_a_database_of_its_own():
     assert inner == [["o1", "o2"]]
 
 
+CLOCKS = """
+CREATE TABLE t (
+    at TEXT DEFAULT CURRENT_TIMESTAMP, day TEXT DEFAULT (date('now', '+1 day')), n INTEGER
+);
+CREATE INDEX by_day ON t (date(at));
+INSERT INTO t (n) VALUES (random());
+"""
+
+
+def test_the_clock_and_the_chance_of_sql_are_those_of_the_run():
+    seen = []
+
+    def handle(connection, order, env):
+        env.sleep(90_061.25)
+        connection.execute("INSERT INTO t (n) VALUES (random())")
+        connection.commit()
+        asked = "SELECT datetime('NOW'), date(), time(), strftime('%s', 'now'), strftime('%Y')"
+        seen.append(connection.execute(asked).fetchone())
+        rest = "SELECT date(at), current_time, julianday('2030-01-01'), date(NULL) FROM t"
+        seen.append(connection.execute(f"{rest} ORDER BY n").fetchall()[0])
+        seen.append(connection.execute("SELECT randomblob(4), length(randomblob(0))").fetchone())
+
+    runs = [shop(handle, store=SQLite("db", CLOCKS)).run(ORDERS[:1]) for _ in range(2)]
+    assert seen[0] == ("2030-01-02 01:01:01", "2030-01-02", "01:01:01", "1893546061", "2030")
+    assert seen[1][1:] == ("01:01:01", 2462502.5, None)
+    assert seen[2][1] == 1
+    assert seen[:3] == seen[3:]
+    first, second = final(runs[0])["tables"]["t"]
+    assert (first["at"], first["day"]) == ("2030-01-01 00:00:00", "2030-01-02")
+    assert (second["at"], second["day"]) == ("2030-01-02 01:01:01", "2030-01-03")
+    assert first["n"] != second["n"]
+    assert runs[0].digest() == runs[1].digest()
+
+
 def test_a_history_is_the_same_in_another_process_under_another_hash_seed():
     program = dedent(
         """
