@@ -26,10 +26,17 @@ Fate = Literal["committed", "undone", "cut", "none"]
 
 @attrs.define(eq=False)
 class Work:
-    """What one piece of code did in one go: a handler run, or the life of a main loop."""
+    """What one piece of code did in one go: a handler run, or the life of a main loop.
 
-    place: str = ""
-    events: list[Event] = attrs.field(factory=list)
+    Attributes:
+        place: The handler or loop.
+        events: What it did.
+        ends: Transactions that its whole incarnation ended: a connection may be shared.
+    """
+
+    place: str
+    events: list[Event]
+    ends: list[Event]
 
     def fate(self, publish: Event) -> tuple[Fate, int]:
         """Return what became of the transaction that a publish belongs to, and where.
@@ -54,10 +61,15 @@ class Work:
         for event in later:
             if event.kind in ("commit", "rollback") and (not open_in or _store(event) in open_in):
                 return ("committed" if event.kind == "commit" else "undone"), event.index
-        end = next((one.index for one in later if one.kind in ("crash", "raised")), -1)
-        if open_in or any(event.kind == "write" for event in later):
-            return "undone", end
-        return ("cut" if end >= 0 else "none"), end
+        end = next((one for one in later if one.kind in ("crash", "raised")), None)
+        writes = [event for event in self.events if event.kind == "write"]
+        if open_in or (writes and writes[-1].index > publish.index):
+            if end is None or end.kind == "raised":
+                for event in self.ends:
+                    if event.index > writes[-1].index and _store(event) == _store(writes[-1]):
+                        return ("committed" if event.kind == "commit" else "undone"), event.index
+            return "undone", -1 if end is None else end.index
+        return ("none", -1) if end is None else ("cut", end.index)
 
 
 def _store(event: Event) -> str:
@@ -138,11 +150,16 @@ def _counts(raw: RawEvent) -> bool:
 def _works(history: History) -> list[Work]:
     """Return the pieces of work that published something."""
     raw = history.raw
-    return [
-        Work(_place(raw, found), [history[at] for at in found])
-        for found in _pieces(history)
-        if any(raw[at][1] == "publish" for at in found)
-    ]
+    works: list[Work] = []
+    ends: dict[str, list[Event]] = {}
+    for found in _pieces(history):
+        own = ends.setdefault(raw[found[0]][2], [])
+        own += [history[at] for at in found if raw[at][1] in ("commit", "rollback")]
+        if any(raw[at][1] == "publish" for at in found):
+            works.append(Work(_place(raw, found), [history[at] for at in found], own))
+    for own in ends.values():
+        own.sort(key=lambda event: event.index)
+    return works
 
 
 def _place(raw: list[RawEvent], found: list[int]) -> str:

@@ -333,7 +333,8 @@ def _first_handlings(reading: Reading, wanted: frozenset[str]) -> list[tuple[int
         if done >= 0:
             place = (sent.index, handed.group)
             first[place] = min(done, first.get(place, done))
-    return sorted((done, reading.sent[message], group) for (message, group), done in first.items())
+    ordered = sorted((done, message, group) for (message, group), done in first.items())
+    return [(done, reading.sent[message], group) for done, message, group in ordered]
 
 
 def _overtaken(before: tuple[int, Sent], after: tuple[int, Sent], group: str) -> Finding:

@@ -95,6 +95,13 @@ def test_a_commit_that_the_store_refused_is_none():
     assert len(judge(GHOST, tale.end())) == 1
 
 
+def test_a_transaction_that_another_handler_committed_is_no_ghost():
+    """They share a connection, which is another matter."""
+    tale = Shop().begin().do("write", "publish", "raised")
+    tale.begin("o2").do("commit")
+    assert judge(GHOST, tale.end()) == []
+
+
 def test_without_a_rollback_nothing_is_tested():
     assert not is_tested(GHOST, Shop().begin().do("write", "publish", "commit"))
 

@@ -324,6 +324,14 @@ def test_a_message_handled_before_an_earlier_one_of_its_key_is_found():
     assert judge(order_per_key("elsewhere"), tale) == []
 
 
+def test_messages_acknowledged_at_once_are_in_order():
+    tale = Tale()
+    messages = [tale.publish("orders"), tale.publish("orders")]
+    deliveries = [tale.deliver(message, "payments") for message in messages]
+    tale.ack(deliveries[-1], None)
+    assert judge(order_per_key(), tale) == []
+
+
 def test_keys_groups_and_messages_without_a_key_have_no_order():
     tale = Tale()
     first, second = tale.publish("orders", "o1"), tale.publish("orders", "o2")

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import attrs
 
-from chaosharness import External, Gateway, Kafka, System
+from chaosharness import External, Gateway, Kafka, KeyValue, Queue, RabbitMQ, SQLite, System
 from chaosharness.checkers import (
     Property,
     announced,
@@ -32,8 +32,6 @@ from chaosharness.checkers import (
     side_effects_never_touch_critical_path,
     unhandled_exceptions_block_nobody,
 )
-from chaosharness.stores.keyvalue import KeyValue
-from chaosharness.stores.sqlite import SQLite
 
 GENERIC: tuple[Property, ...] = (
     never_charged_twice(),
@@ -359,6 +357,54 @@ def skips(*, broken: bool) -> System:
     return system
 
 
+def rejects(*, broken: bool) -> System:
+    """A queue whose rejected messages go nowhere."""
+    system = System("rejects")
+    kind = Queue("quorum", dead_letter=None if broken else "parked")
+    bus = system.add(RabbitMQ("bus", queues={"orders": kind, "parked": Queue()}))
+    bank = system.add(Gateway("bank"))
+
+    @system.service("payments")
+    def payments(env):
+        client = env.client(bank)
+
+        def on_order(order: Order):
+            client.charge(order.id, order.cents, key=order.id)
+
+        env.consume(bus, "orders", on_order, on_error="reject", prefetch=1)
+
+    @system.entry(examples=ORDERS)
+    def place(env, order):
+        env.publisher(bus)("orders", order, key=order.id)
+
+    return system
+
+
+def competes(*, broken: bool) -> System:
+    """Two consumers of one queue: what was sent second may be done first."""
+    system = System("competes")
+    queue = Queue(single_active_consumer=not broken, dead_letter="parked")
+    bus = system.add(RabbitMQ("bus", queues={"orders": queue, "parked": Queue()}))
+    store = system.add(KeyValue("told"))
+
+    @system.service("mail", replicas=2)
+    def mail(env):
+        kv = env.connect(store)
+
+        def on_order(order):
+            kv.put(f"{order['id']} {order['what']}", True)
+
+        env.consume(bus, "orders", on_order, prefetch=1, on_error="reject")
+
+    @system.entry(examples=ORDERS[:1])
+    def place(env, order):
+        publish = env.publisher(bus)
+        publish("orders", {"id": order.id, "what": "placed"}, key=order.id)
+        publish("orders", {"id": order.id, "what": "changed"}, key=order.id)
+
+    return system
+
+
 def poisoned(*, broken: bool) -> System:
     """A loop that ends at the first message it cannot read."""
     system, bus = start("poisoned")
@@ -627,16 +673,15 @@ class Twin:
     Attributes:
         claim: The property.
         build: Builds the system.
-        fault: The first single fault that shows the bug; empty where none is needed.
     """
 
     claim: Property
     build: Callable[..., System]
-    fault: str = ""
 
     def claims(self) -> list[Property]:
         """Return all that is claimed of the system: what fits every system, and its own."""
-        others = [one for one in GENERIC if one.name != self.claim.name]
+        kind = self.claim.name.partition(" on ")[0]
+        others = [one for one in GENERIC if one.name != kind]
         return [*others, self.claim]
 
 
@@ -654,6 +699,8 @@ TWINS = (
     Twin(compensation_in_reverse({"reserve": "release", "charge": "refund"}), undoes_forwards),
     Twin(conserved("stock", aside=of("aside:"), sold=of("sold:")), keeps_the_goods),
     Twin(nothing_acknowledged_lost(), skips),
+    Twin(nothing_acknowledged_lost(), rejects),
+    Twin(order_per_key("orders"), competes),
     Twin(poison_blocks_nobody(), poisoned),
     Twin(unhandled_exceptions_block_nobody(tries_max=10), insists),
     Twin(never_stuck(), waits),
