@@ -162,7 +162,8 @@ class Consumer:
     is awaited, and iteration is `async for`.
 
     After its connection was lost it connects anew by itself, the next time it is asked for
-    a message.
+    a message. A payload that cannot be decoded raises where it is asked for, and stays
+    unacknowledged; with `read_as=bytes` the loop decodes, and can reject it.
 
     Args:
         prefetch: Unacknowledged messages at most, per queue; 0 for no limit.
