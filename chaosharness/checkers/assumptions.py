@@ -35,8 +35,11 @@ def assumed(system: Any, *, without: str | Iterable[str] = ()) -> tuple[Property
     >>> assumed(shop)
     >>> assumed(shop, without=["idempotent", "never twice: mailer"])
     """
+    parts = [*_parts(system)]
+    gateways = [part for part in parts if isinstance(part, Gateway)]
     found = [
-        *(_never_twice(part) for part in _parts(system) if isinstance(part, External | Gateway)),
+        *([_never_charged_twice(gateways)] if gateways else []),
+        *(_never_twice(part) for part in parts if isinstance(part, External)),
         _assuming(
             nothing_acknowledged_lost(),
             "every message that was stored matters: who reads its topic or queue handles it, or "
@@ -66,17 +69,20 @@ def _parts(system: Any) -> Iterable[Any]:
     return parts.values() if isinstance(parts, Mapping) else parts
 
 
-def _never_twice(external: External | Gateway) -> Property:
-    if isinstance(external, Gateway):
-        one = never_twice(external, "charge", key="order", undone_by="refund", as_in_calm=True)
-        what = f"{external.name} charges an order once, unless it was refunded in between"
-    else:
-        one = never_twice(external, undone_by=None, as_in_calm=True)
-        what = (
-            f"doing the same thing twice at {external.name} for one workload item, with the same "
-            "arguments and nothing else in between, is a mistake where the calm run does it once"
-        )
-    return attrs.evolve(one, name=f"never twice: {external.name}", assumption=what)
+def _never_charged_twice(gateways: list[Gateway]) -> Property:
+    one = never_twice(gateways, "charge", key="order", undone_by="refund", as_in_calm=True)
+    where = " or ".join(gateway.name for gateway in gateways)
+    what = f"an order is charged once, at {where}, unless it was refunded in between"
+    name = one.name.removesuffix(".charge")
+    return attrs.evolve(one, name=name, assumption=what)
+
+
+def _never_twice(external: External) -> Property:
+    what = (
+        f"doing the same thing twice at {external.name} for one workload item, with the same "
+        "arguments and nothing else in between, is a mistake where the calm run does it once"
+    )
+    return _assuming(never_twice(external, undone_by=None, as_in_calm=True), what)
 
 
 def _assuming(one: Property, what: str) -> Property:

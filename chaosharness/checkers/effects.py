@@ -137,7 +137,7 @@ def _charges(what: str, charges: list[Event]) -> Finding:
 
 @attrs.frozen
 class Same:
-    """What makes two effects the same: the third party, the method, the key, perhaps the item."""
+    """What makes two effects the same: where, the method, the key, and perhaps the item."""
 
     external: str
     method: str
@@ -156,7 +156,7 @@ def never_twice(
     """Claim that a third party does the same thing at most once.
 
     Args:
-        external: The third party, or its name.
+        external: The third party, its name, or several that stand in for each other.
         method: What it does; by default everything, each method by itself.
         key: What makes two requests the same: the name of an argument, several names, or
             a function of the ledger entry's data. By default all arguments.
@@ -173,9 +173,11 @@ def never_twice(
     undoing = None if undoing is None else frozenset(undoing)
     identity = _identity(key)
 
+    where = "/".join(sorted(externals))
+
     def repeats(history: History) -> dict[Same, list[Event]]:
         found = effects(history, externals)
-        return _repeats(found, method, identity, undoing, per_item=as_in_calm)
+        return _repeats(found, where, method, identity, undoing, per_item=as_in_calm)
 
     def judge(evidence: Evidence) -> list[Finding]:
         repeated = repeats(evidence.history)
@@ -192,7 +194,6 @@ def never_twice(
         found = effects(evidence.history, externals)
         return any(method in (None, event.data.get("method")) for event in found)
 
-    where = "/".join(sorted(externals))
     name = f"never twice: {where}.{method}" if method else f"never twice: {where}"
     return Property(name, judge, "always", tested=tested)
 
@@ -212,6 +213,7 @@ def _identity(key: Key | None) -> Callable[[Mapping[str, Any]], Any]:
 
 def _repeats(
     found: Iterable[Event],
+    where: str,
     method: str | None,
     identity: Callable[[Mapping[str, Any]], Any],
     undoing: frozenset[str] | None,
@@ -228,7 +230,7 @@ def _repeats(
                 del standing[same]
         if method is None or what == method:
             entity = event.entity if per_item else 0
-            same = Same(event.actor, what, _text(identity(event.data)), entity)
+            same = Same(where, what, _text(identity(event.data)), entity)
             events = standing.setdefault(same, [])
             events.append(event)
             if len(events) > 1:
@@ -238,7 +240,7 @@ def _repeats(
 
 def _undoes(later: Event, earlier: Event, *, anything: bool) -> bool:
     """Say whether an effect is about the same business as an earlier one of another method."""
-    if later.actor != earlier.actor or later.data.get("method") == earlier.data.get("method"):
+    if later.data.get("method") == earlier.data.get("method"):
         return False
     common = (later.data.keys() & earlier.data.keys()) - NOT_BUSINESS
     equal = [later.data[name] == earlier.data[name] for name in sorted(common)]

@@ -263,20 +263,32 @@ def _words(
         what = f"{method}({Row(tuple(arguments))})"
         return f"{owner} did {what} {often(after[row])}, in the calm run {often(before[row])}"
     where = f"{owner}.{table}" if table else owner
-    if more and less:
-        new, old = min(
-            ((new, old) for new in more for old in less),
-            key=lambda pair: len({*pair[0].columns} ^ {*pair[1].columns}),
-        )
-        return f"{where} {_changed(new, old)}"
-    row = (more or less)[0]
-    if not less and not before[row]:
-        return f"{where} holds a row that the calm run does not have ({row})"
-    if not more and not after[row]:
-        return f"{where} lacks a row that the calm run has ({row})"
-    return (
-        f"{where} holds the row ({row}) {often(after[row])}, in the calm run {often(before[row])}"
+    if before.total() != after.total():
+        odd = _odd_one_out(more, less)
+        sign = "more" if odd in more else "less"
+        return f"{where} holds {rows(after)}, in the calm run {rows(before)}; one {sign}: ({odd})"
+    new, old = min(
+        ((new, old) for new in more for old in less),
+        key=lambda pair: len({*pair[0].columns} ^ {*pair[1].columns}),
     )
+    return f"{where} {_changed(new, old)}"
+
+
+def _odd_one_out(more: list[Row], less: list[Row]) -> Row:
+    """Return a row that is there once too often, or one that is missing.
+
+    Rows that were changed are in both lists: the one least like any of the others is it.
+    """
+    here, there = (more, less) if len(more) > len(less) else (less, more)
+    return max(
+        here,
+        key=lambda one: min((len({*one.columns} ^ {*other.columns}) for other in there), default=0),
+    )
+
+
+def rows(counted: Counter[Row]) -> str:
+    """Say how many rows."""
+    return f"{counted.total()} row{'' if counted.total() == 1 else 's'}"
 
 
 def _changed(new: Row, old: Row) -> str:

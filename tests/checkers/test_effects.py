@@ -138,6 +138,15 @@ def test_what_was_undone_may_be_done_again():
     assert judge(never_twice("hotel", undone_by=None), tale) == []
 
 
+def test_third_parties_named_together_stand_in_for_each_other():
+    tale = Tale()
+    tale.effect("ups", "book", order="o1")
+    tale.effect("dhl", "book", order="o1")
+    assert judge(never_twice("ups", "book"), tale) == []
+    [finding] = judge(never_twice(["ups", "dhl"], "book"), tale)
+    assert finding.summary == "dhl/ups did book(order='o1') 2 times; promised: once"
+
+
 def test_undoing_somebody_elses_does_not_count():
     tale = Tale()
     tale.effect("hotel", "book", order="o1")
