@@ -297,11 +297,13 @@ class System:
                 ending = stage.play(entry, workload)
             finally:
                 stage.strike()
+        history = History(world.raw)
+        world.raw = []  # circles that crashed code leaves behind shall not hold the history
         return Run(
             self,
             workload,
             schedule,
-            History(world.raw),
+            history,
             ending,
             tuple(world.unused()),
             world.surfaces,

@@ -113,6 +113,7 @@ class OpenKafka:
             group.members.clear()
         self.groups.clear()
         self.owners.clear()
+        self.logs.clear()
 
     # ---- as a peer
 
