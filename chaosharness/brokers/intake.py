@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chaosharness.brokers.message import Message, Reader
+from chaosharness.errors import ChaosharnessError
 from chaosharness.handlers.port import HANDLE, NOBODY, strikes, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Incarnation, Scope
@@ -69,6 +70,9 @@ class Intake:
         else:
             words = {"error": f"{type(error).__name__}: {error}"}
             scope.record("raised", self.operation, attempt, words)
+            if isinstance(error, ChaosharnessError):  # the user's mistake, not the message's
+                scope.world.refuse(error)
+                return
         settle(message, scope, error)
 
     def _careful(

@@ -308,10 +308,16 @@ class VirtualLoop(Guest, RefusingLoop):
         """Tell whoever wants to know about the exception of a callback."""
         if self.dead:
             return
+        ran_in = getattr(context.get("handle"), "_context", None) or copy_context()
         if self._on_error is None:
-            self.default_exception_handler(context)
-        else:
-            self._on_error(self, context)
+            ran_in.run(self.default_exception_handler, context)
+            return
+        try:
+            ran_in.run(self._on_error, self, context)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            ran_in.run(self._record, ran_in.get(SCOPE), error, "exception handler")
 
     def _has_ended(self, task: Any) -> None:
         if not task.cancelled() and task._exception is not None:

@@ -47,12 +47,13 @@ class Crew:
         idle: Carriers that hold no code; they are used again in the next run.
     """
 
-    __slots__ = ("driver", "error", "home", "idle", "over", "world")
+    __slots__ = ("_maker", "driver", "error", "home", "idle", "over", "world")
 
     def __init__(self, home: greenlet) -> None:
         self.home = home
         self.driver = home
         self.idle: list[greenlet] = []
+        self._maker = greenlet(self._make, parent=home)
         self.world: World | None = None
         self.over = True
         self.error: BaseException | None = None
@@ -108,13 +109,19 @@ class Crew:
         world = self.world
         assert world is not None
         world.turn += 1
-        if self.idle:
-            driver = self.idle.pop()
-        else:
-            driver = Carrier(parent=self.home)
-            driver.crew = self
-        self.driver = driver
+        if not self.idle:
+            # A greenlet begins at the recursion depth of its maker: were it us, that of its
+            # code would come on top of ours, and a few dozen parked handlers be too deep.
+            return self._maker.switch()
+        self.driver = driver = self.idle.pop()
         return driver.switch()
+
+    def _make(self) -> None:
+        """Make carriers; runs in a greenlet of its own, which nothing lies beneath."""
+        while True:
+            self.driver = driver = Carrier(parent=self.home)
+            driver.crew = self
+            driver.switch()
 
 
 class _Crews(threading.local):
@@ -160,8 +167,9 @@ class Parked:
 
 def park(script: Script[T], scope: Scope) -> T:
     """Run a script in the current carrier, stopping at each of its waits."""
-    carrier = getcurrent()
+    here = getcurrent()
     crew = scope.world.crew
+    carrier = _carrier_of(here, crew, scope)
     kept = scope.incarnation.kept
     value: Any = None
     while True:
@@ -169,19 +177,27 @@ def park(script: Script[T], scope: Scope) -> T:
             wait = script.send(value)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
-        if crew is None or (carrier is not crew.home and not isinstance(carrier, Carrier)):
-            raise InternalError(f"{scope.place} reached a port in a greenlet that is not ours")
-        kept.append(carrier)
-        arm(wait, Parked(carrier, scope), scope.world)
+        kept.append(here)
+        arm(wait, Parked(here, scope), scope.world)
         if scope.incarnation.skew_ms:
             set_clock(scope.world)
         try:
             value = crew.leave(carrier)
         finally:
-            kept.remove(carrier)
+            kept.remove(here)
         if scope.incarnation.skew_ms:
             set_clock(scope.world, scope.incarnation.skew_ms)
         scope.steps = 0
+
+
+def _carrier_of(here: greenlet, crew: Any, scope: Scope) -> greenlet:
+    """Return the carrier of the running code, which may use greenlets of its own on top."""
+    carrier: greenlet | None = here
+    while carrier is not None and crew is not None:
+        if type(carrier) is Carrier or carrier is crew.home:
+            return carrier
+        carrier = carrier.parent
+    raise InternalError(f"{scope.place} reached a port in a greenlet that is not ours")
 
 
 def set_clock(world: World, skew_ms: int = 0) -> None:

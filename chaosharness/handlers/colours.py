@@ -94,20 +94,23 @@ def _is_async(inner: Any) -> bool:
     return bool(code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE))
 
 
-_HOLDS_TRIO: Final[dict[Any, bool]] = {}
+_HOLDS_TRIO: Final[dict[int, tuple[Any, bool]]] = {}
+"""By the identity of a module's names, which are kept so that no other gets it."""
+
 _HOLDS_TRIO_MAX: Final = 4_096
 
 
 def _holds_trio(inner: Any) -> bool:
     """Say whether the module of a function holds something of trio, and nothing of asyncio."""
-    code = getattr(inner, "__code__", None)
-    found = _HOLDS_TRIO.get(code)
+    names = getattr(inner, "__globals__", None)
+    found = _HOLDS_TRIO.get(id(names))
     if found is None:
         if len(_HOLDS_TRIO) >= _HOLDS_TRIO_MAX:
             _HOLDS_TRIO.clear()
-        homes = {_home(value) for value in tuple(getattr(inner, "__globals__", {}).values())}
-        found = _HOLDS_TRIO[code] = "trio" in homes and "asyncio" not in homes
-    return found
+        homes = {_home(value) for value in tuple((names or {}).values())}
+        found = (names, "trio" in homes and "asyncio" not in homes)
+        _HOLDS_TRIO[id(names)] = found
+    return found[1]
 
 
 def _home(value: Any) -> str:

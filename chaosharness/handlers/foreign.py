@@ -11,12 +11,9 @@ from chaosharness.kernel.scope import Scope
 _SAID_BY: Final = (
     ("no running event loop", "asyncio"),
     ("no current event loop", "asyncio"),
-    ("there is no running event loop", "asyncio"),
     ("must be called from async context", "trio"),
     ("Task got bad yield", "trio"),
-    ("trio got unexpected", "asyncio"),
-    ("Trio got unexpected", "asyncio"),
-    ("are you trying to use a library written for asyncio", "asyncio"),
+    ("received unrecognized yield message", "asyncio"),
 )
 _OWN_LOOP: Final = ("cannot be called from a running event loop", "from inside a run()")
 
@@ -39,7 +36,7 @@ def explain(scope: Scope, error: BaseException) -> InvalidDefinition | None:
 
 def explain_stop(scope: Scope, stop: Any) -> InvalidDefinition:
     """Say what it means that a coroutine on harness ports awaits something else."""
-    kind = type(stop)
+    kind = stop if isinstance(stop, type) else type(stop)
     if kind.__module__.partition(".")[0] == "trio":
         return _wrong_runtime(scope, "something of trio", "trio")
     if stop is None or hasattr(stop, "_asyncio_future_blocking"):
