@@ -7,16 +7,16 @@ Each twin changes one thing and shares all else. What it changes is what people 
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
 from chaosharness import Declined, System
-from models.order import orders
 from models.order.events import Cancelled, Order, Rejected
 from models.order.inventory import InventoryService
-from models.order.messages import Inbox, Outbox
+from models.order.messages import Inbox, Outbox, Relay
 from models.order.notification import NotificationService
 from models.order.orders import OrderService
 from models.order.payments import PaymentService
@@ -128,10 +128,17 @@ def published_then_rolled_back() -> System:
     return order_flow(examples=lamps, inventory_service=Inventory)
 
 
-def outbox_number_used_again() -> System:
-    """A relay that was slow deletes its event by a number that is another's by now."""
-    schema = orders.SCHEMA.replace("AUTOINCREMENT", "")
-    return order_flow(examples=[GOOD], order_schema=schema)
+def relay_ends_at_the_first_error() -> System:
+    """The thread that publishes what was left behind dies quietly. It is needed on bad days."""
+
+    class Once(Relay):
+        def relay(self) -> None:
+            with suppress(ConnectionError, TimeoutError, sqlite3.OperationalError):
+                while True:
+                    self.outbox.flush_all()
+                    self.sleep(30)
+
+    return order_flow(examples=[GOOD], relay_of=Once)
 
 
 # ---- messages

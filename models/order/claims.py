@@ -40,11 +40,11 @@ def claims(cancellations: str = "orders") -> tuple[Property, ...]:
     """
     return (
         never_charged_twice("bank"),
-        conserved("money", shipped=shipped_cents, charged=charged_cents),
-        conserved("stock", at_first=sum(PIECES.values()), left_and_shipped=left_and_shipped),
-        every_saga_settles(states=order_states, settled=("shipped", "cancelled")),
+        money(),
+        stock(),
+        settles(),
         never_compensates_what_did_not_happen({"charge": "refund"}),
-        compensation_complete({"charge": "refund"}, when=is_cancellation),
+        refunded(),
         joins_complete(["paid", "reserved"], "confirmed", or_else="rejected"),
         announced("order-db", "orders", "orders"),
         announced("payment-db", "charges", "paid", key="order_id"),
@@ -60,6 +60,26 @@ def claims(cancellations: str = "orders") -> tuple[Property, ...]:
         never_stuck(),
         idempotent(),
     )
+
+
+def money() -> Property:
+    """Claim that what the bank took is what the shipped orders cost."""
+    return conserved("money", shipped=shipped_cents, charged=charged_cents)
+
+
+def stock() -> Property:
+    """Claim that every piece is in stock or with the courier."""
+    return conserved("stock", at_first=sum(PIECES.values()), left_and_shipped=left_and_shipped)
+
+
+def settles() -> Property:
+    """Claim that every order is shipped or cancelled in the end."""
+    return every_saga_settles(states=order_states, settled=("shipped", "cancelled"))
+
+
+def refunded() -> Property:
+    """Claim that a cancelled order costs nothing."""
+    return compensation_complete({"charge": "refund"}, when=is_cancellation)
 
 
 def order_states(books: Books) -> dict[str, str]:

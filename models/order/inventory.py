@@ -35,9 +35,9 @@ class InventoryService:
         match event:
             case Placed():
                 self.once(f"placed {event.order}", lambda: self.reserve(event))
+                self.outbox.flush(event.order)
             case Cancelled():
                 self.once(f"cancelled {event.order}", lambda: self.release(event))
-        self.outbox.flush(event.order)
 
     def once(self, message: str, effect: Callable[[], None]) -> None:
         """Have an effect, unless the message had it before."""

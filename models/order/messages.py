@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ Publish = Callable[..., Any]
 
 SCHEMA = """
 CREATE TABLE inbox (message TEXT PRIMARY KEY);
--- AUTOINCREMENT: a number that is used again would have a slow relay delete another's event
+-- AUTOINCREMENT: no number is used again, or a slow relay would delete another's event by it
 CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT, key TEXT, body BLOB);
 """
 
@@ -44,6 +45,21 @@ class Outbox:
             self.publish(topic, body, key=key)
             with self.db:
                 self.db.execute("DELETE FROM outbox WHERE id = ?", (number,))
+
+
+class Relay:
+    """Publishes what handlers left behind: they were cut off, or the broker refused."""
+
+    def __init__(self, outbox: Outbox, sleep: Callable[[float], Any]) -> None:
+        self.outbox = outbox
+        self.sleep = sleep
+
+    def relay(self) -> None:
+        """Go on for ever."""
+        while True:
+            with suppress(ConnectionError, TimeoutError, sqlite3.OperationalError):
+                self.outbox.flush_all()  # else the next time
+            self.sleep(30)
 
 
 class Inbox:

@@ -35,10 +35,9 @@ class PaymentService:
                 self.pay(event)
             case Cancelled():
                 self.undo(event)
-        self.outbox.flush(event.order)
 
     def pay(self, event: Placed) -> None:
-        """Charge an order; say whether that was possible."""
+        """Charge an order, and tell the others whether that was possible."""
         message = f"placed {event.order}"
         if self.inbox.has(message):
             return
@@ -51,6 +50,7 @@ class PaymentService:
         with self.db:
             if self.inbox.take(message):
                 self.keep(answer)
+        self.outbox.flush(event.order)
 
     def keep(self, answer: Paid | Rejected) -> None:
         """Write down how it came out, and tell the others."""

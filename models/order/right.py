@@ -5,9 +5,7 @@ chaosharness run models.order.right:order_flow
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from chaosharness import Env, External, Gateway, Kafka, SQLite, System
@@ -24,7 +22,7 @@ from models.order.events import (
     Shipped,
 )
 from models.order.inventory import InventoryService
-from models.order.messages import Outbox, readable
+from models.order.messages import Outbox, Relay, readable
 from models.order.notification import MailService, NotificationService
 from models.order.orders import OrderService
 from models.order.payments import PaymentService
@@ -40,7 +38,6 @@ TOPICS = {
     "shipped": 2,
     "dead-letters": 1,
 }
-RELAY_S = 30.0
 NOTHING: Mapping[str, Any] = {}
 
 GOOD = Order("o1", "book", 500)
@@ -62,7 +59,7 @@ def order_flow(
     notification_service: type[NotificationService] = NotificationService,
     bank_options: Mapping[str, Any] = NOTHING,
     payment_options: Mapping[str, Any] = NOTHING,
-    order_schema: str = orders.SCHEMA,
+    relay_of: type[Relay] = Relay,
     cancellations: str = "orders",
     readable: Callable[..., Any] = readable,
 ) -> System:
@@ -73,7 +70,7 @@ def order_flow(
     bank = shop.add(Gateway("bank", declines=declines, **bank_options))
     courier = shop.add(External("courier", Courier))
     mail = shop.add(External("mail", MailService))
-    order_db = shop.add(SQLite("order-db", order_schema))
+    order_db = shop.add(SQLite("order-db", orders.SCHEMA))
     payment_db = shop.add(SQLite("payment-db", payments.SCHEMA))
     stock_db = shop.add(SQLite("stock-db", inventory.SCHEMA))
 
@@ -82,14 +79,7 @@ def order_flow(
 
     def relay(env: Env, db: SQLite) -> None:
         outbox = Outbox(env.connect(db), env.publisher(bus))
-
-        def relay() -> None:
-            while True:
-                with suppress(ConnectionError, TimeoutError, sqlite3.OperationalError):
-                    outbox.flush_all()  # or the next time
-                env.sleep(RELAY_S)
-
-        env.main(relay)
+        env.main(relay_of(outbox, env.sleep).relay)
 
     @shop.service("orders")
     def order_desk(env: Env) -> None:

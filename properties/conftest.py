@@ -1,0 +1,38 @@
+"""The right order flow under every single fault: run once, judged by every claim."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from chaosharness import Campaign, explore
+from models.order.right import GOOD, OUT_OF_STOCK, TOO_DEAR, order_flow
+
+Holds = Callable[[str], bool]
+
+
+@pytest.fixture(scope="session")
+def campaigns() -> list[Campaign]:
+    """Return what came of every single fault: on two orders together, and on a third."""
+    return [
+        explore(order_flow(examples=examples), faults_max=1, runs_max=10_000)
+        for examples in ([GOOD, OUT_OF_STOCK], [TOO_DEAR])
+    ]
+
+
+@pytest.fixture(scope="session")
+def holds(campaigns: list[Campaign]) -> Holds:
+    """Say whether the right order flow keeps a claim under every single fault.
+
+    It must have been put to the test, and no single fault may have been left out.
+    """
+
+    def holds(claim: str) -> bool:
+        standings = [one for each in campaigns for one in each.standings if one.name == claim]
+        assert len(standings) == len(campaigns), f"nobody claims {claim!r}"
+        assert any(one.tested for one in standings), f"{claim!r} was never put to the test"
+        assert all(one.coverage.complete for one in campaigns)
+        return all(one.result != "violated" for one in standings)
+
+    return holds

@@ -1,0 +1,27 @@
+"""A disturbed run ends as the calm run does. Nobody had to say what that is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from chaosharness import LostReply, Schedule, Site, System, idempotent
+from chaosharness.faults import Fault
+from models.order import broken
+from properties import broken_by
+
+CAUGHT = [
+    (broken.charge_without_key, LostReply(Site("payments.on_order/bank.charge", "after"))),
+]
+
+
+@pytest.mark.parametrize(("twin", "fault"), CAUGHT)
+def test_twins_that_are_caught_without_any_invariant(
+    twin: Callable[[], System], fault: Fault
+) -> None:
+    assert broken_by(twin(), idempotent()) == Schedule([fault])
+
+
+def test_the_right_flow_is_idempotent(holds: Callable[[str], bool]) -> None:
+    assert holds("idempotent")

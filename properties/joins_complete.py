@@ -1,0 +1,20 @@
+"""An order is confirmed when it is both paid and reserved, and not before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from chaosharness import Duplicate, Schedule, Site, joins_complete
+from models.order import broken
+from properties import broken_by
+
+JOINED = joins_complete(["paid", "reserved"], "confirmed", or_else="rejected")
+
+
+def test_a_duplicate_is_counted_as_the_other_half() -> None:
+    twice = Duplicate(Site("inventory.on_order/bus.publish reserved"))
+    assert broken_by(broken.join_counts_a_duplicate(), JOINED) == Schedule([twice])
+
+
+def test_the_right_flow_waits_for_both_halves(holds: Callable[[str], bool]) -> None:
+    assert holds("joins into confirmed are complete")

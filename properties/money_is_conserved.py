@@ -1,0 +1,20 @@
+"""Who was charged and not refunded has his order shipped, and the other way round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from chaosharness import Delay, Schedule, Site
+from models.order import broken
+from models.order.claims import money
+from properties import broken_by
+
+
+def test_a_timeout_starts_the_compensation_and_the_late_success_arrives() -> None:
+    late = Delay(Site("payments.on_order/bank.charge"), lasting="timeout")
+    twin = broken.timeout_compensates_and_late_success_arrives()
+    assert broken_by(twin, money()) == Schedule([late])
+
+
+def test_the_right_flow_conserves_money(holds: Callable[[str], bool]) -> None:
+    assert holds("money is conserved")
