@@ -24,14 +24,14 @@ def pipeline(count: int) -> System:
     bus = system.add(Kafka("bus", {"jobs": 3}))
 
     @system.service("worker", replicas=3)
-    def worker(env):  # noqa: ANN001, ANN202
-        def on_job(job):  # noqa: ANN001, ANN202
+    def worker(env):
+        def on_job(job):
             return None
 
         env.consume(bus, "jobs", on_job)
 
     @system.entry(examples=[count])
-    def produce(env, total):  # noqa: ANN001, ANN202
+    def produce(env, total):
         publish = env.publisher(bus)
         for number in range(total):
             publish("jobs", number, key=f"k{number % 97}")

@@ -30,7 +30,7 @@ def simpy_event() -> float:
     def run() -> None:
         environment = simpy.Environment()
 
-        def process():  # noqa: ANN202
+        def process():
             for _ in range(5_000):
                 yield environment.timeout(1)
 
