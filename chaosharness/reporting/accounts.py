@@ -9,13 +9,14 @@ import attrs
 
 from chaosharness.counterexample import Counterexample
 from chaosharness.kernel.history import Event, History, plain
-from chaosharness.reporting.legible import clip, inner, phrase
+from chaosharness.reporting.legible import clip, inner
 from chaosharness.reporting.select import finding_of
 from chaosharness.reporting.steps import Step, request
 
 ENTRIES_MAX: Final = 12
 VALUES_MAX: Final = 12
-NAME_MAX: Final = 48
+DEPTH_MAX: Final = 3
+NAME_MAX: Final = 60
 
 
 @attrs.frozen
@@ -150,25 +151,36 @@ class State:
         values: What it holds; beside a run that passes, only what differs.
         left_out: How many values are not shown.
         same: How many values are as in the run that passes.
+        found: Whether the finding points at it.
     """
 
     name: str
     values: tuple[Value, ...]
     left_out: int = 0
     same: int = 0
+    found: bool = False
+
+
+Held = dict[str, Any]
+"""What a store holds: rows and single values, each by the path to it."""
 
 
 def states(found: Counterexample) -> tuple[State, ...]:
     """Return what was held at the end, beside the run that passes."""
     here = _held(found.history)
     there = _held(found.passing) if found.passing is not None else None
-    return tuple(_state(name, held, there) for name, held in here.items())
+    anchors = frozenset(finding_of(found.findings).events)
+    pointed_at = {one.actor for one in found.history.of("state") if one.index in anchors}
+    return tuple(
+        _state(name, held, None if there is None else there.get(name, {}), name in pointed_at)
+        for name, held in here.items()
+    )
 
 
-def _held(history: History) -> dict[str, dict[str, str]]:
-    held: dict[str, dict[str, str]] = {}
+def _held(history: History) -> dict[str, Held]:
+    held: dict[str, Held] = {}
     for event in history.of("state"):
-        held[event.actor] = dict(_flat("", _unwrapped(plain(event.data))))
+        _collect("", _unwrapped(plain(event.data)), held.setdefault(event.actor, {}))
     return held
 
 
@@ -181,39 +193,45 @@ def _unwrapped(data: Any) -> Any:
             return data
 
 
-def _flat(path: str, value: Any, depth: int = 0) -> Iterable[tuple[str, str]]:
-    """Yield the leaves of a nested value, each with the path to it."""
+def _collect(path: str, value: Any, into: Held, depth: int = 0) -> None:
+    """Collect rows and single values, each under the path to it. What is empty holds none."""
     match value:
-        case Mapping() if value and depth < 3:
+        case Mapping() if depth < DEPTH_MAX:
             for name, item in value.items():
-                inside = clip(str(name), NAME_MAX)
-                yield from _flat(f"{path} / {inside}" if path else inside, item, depth + 1)
-        case [Mapping(), *_] if depth < 3:
-            for place, row in enumerate(value, 1):
-                label = _row_name(row, place)
-                yield f"{path} / {label}" if path else label, phrase(row)
+                _collect(_below(path, clip(str(name), NAME_MAX)), item, into, depth + 1)
+        case [Mapping(), *_]:
+            for row in value:
+                into[_row_path(path, row, into)] = row
+        case []:
+            pass
         case _:
-            yield path or "value", clip(inner(value)) if value is not None else "none"
+            into[path or "value"] = value
 
 
-def _row_name(row: Any, place: int) -> str:
-    """Name a row of a table by its first column, where that is short."""
-    if isinstance(row, Mapping) and row:
-        first = next(iter(row.values()))
-        if isinstance(first, (str, int)) and len(str(first)) <= NAME_MAX:
-            return clip(str(first), NAME_MAX)
-    return f"row {place}"
+def _below(path: str, name: str) -> str:
+    return f"{path} / {name}" if path else name
 
 
-def _state(name: str, held: dict[str, str], there: dict[str, dict[str, str]] | None) -> State:
+def _row_path(path: str, row: Any, into: Held) -> str:
+    """Name a row of a table by its first columns: as many as it takes to tell it apart."""
+    words = []
+    for value in list(row.values())[:3] if isinstance(row, Mapping) else ():
+        words.append(clip(str(value), NAME_MAX))
+        if (name := _below(path, ", ".join(words))) not in into:
+            return name
+    number = 2
+    while (name := _below(path, f"{', '.join(words)} ({number})")) in into:
+        number += 1
+    return name
+
+
+def _state(name: str, held: Held, there: Held | None, found: bool) -> State:
     if there is None:
-        values = [Value(path, shown) for path, shown in held.items()]
+        values = [Value(path, _shown(value)) for path, value in held.items()]
     else:
-        other = there.get(name, {})
-        paths = [*held, *(path for path in other if path not in held)]
+        paths = dict.fromkeys([*held, *there])
         values = [
-            Value(path, held.get(path, ""), other.get(path, ""), held.get(path) != other.get(path))
-            for path in paths
+            _beside(path, held.get(path, _NOTHING), there.get(path, _NOTHING)) for path in paths
         ]
     shown = [value for value in values if value.differs or there is None]
     return State(
@@ -221,4 +239,52 @@ def _state(name: str, held: dict[str, str], there: dict[str, dict[str, str]] | N
         tuple(shown[:VALUES_MAX]),
         max(len(shown) - VALUES_MAX, 0),
         len(values) - len(shown),
+        found,
     )
+
+
+_NOTHING: Final = object()
+
+
+def _beside(path: str, here: Any, there: Any) -> Value:
+    """Put two values side by side; of two rows, only the columns that differ."""
+    if here == there:
+        return Value(path, _shown(here))
+    if isinstance(here, Mapping) and isinstance(there, Mapping):
+        names = [name for name in {**here, **there} if here.get(name) != there.get(name)]
+        here = {name: here.get(name) for name in names}
+        there = {name: there.get(name) for name in names}
+    return Value(path, _shown(here), _shown(there), True)
+
+
+def _shown(value: Any) -> str:
+    if value is _NOTHING:
+        return ""
+    if isinstance(value, Mapping):
+        return clip(" ".join(f"{clip(str(name))}={inner(item)}" for name, item in value.items()))
+    return clip(inner(value))
+
+
+def differences(ledgers: Iterable[Ledger], states: Iterable[State]) -> list[str]:
+    """Say what came out differently from the run that passes: one thing of each sort."""
+    sentences = []
+    for ledger in ledgers:
+        sentences += [
+            f"Here {ledger.name} does what it does not in the passing run: "
+            f"{clip(entry.words, NAME_MAX)}."
+            for entry in ledger.entries
+            if not entry.expected
+        ][:1]
+        sentences += [
+            f"Here {ledger.name} never does what it does in the passing run: "
+            f"{clip(words, NAME_MAX)}."
+            for words in ledger.missing[:1]
+        ]
+    for state in sorted(states, key=lambda one: not one.found):
+        sentences += [
+            f"At the end {state.name} has {value.name}: {value.here or 'nothing'}; "
+            f"in the passing run: {value.passing or 'nothing'}."
+            for value in state.values
+            if value.differs
+        ][:1]
+    return sentences

@@ -12,6 +12,8 @@ from chaosharness.kernel.history import History, encode
 from chaosharness.reporting.select import BEFORE, finding_of, focus, kept, ranked
 from chaosharness.reporting.steps import Narrator, Step, merge
 
+_UNREMARKABLE: Final = frozenset({"handled", "read", "write", "sleep", "wake", "poll", "state"})
+
 COMMON_SHOWN: Final = 2
 AFTER_SHOWN: Final = 9
 
@@ -51,11 +53,9 @@ def compare(found: Counterexample, narrator: Narrator) -> Comparison | None:
     items = focus(here, finding)
     other = Narrator(there, narrator.cast)
     told_here = _told(here, narrator, kept(ranked(here, finding, every=True), 200, BEFORE))
-    anchor = attrs.evolve(finding, events=(), entity=min(items, default=0))
-    told_there = _told(there, other, kept(ranked(there, anchor, every=True), 200, BEFORE))
+    told_there = _told(there, other, _course(there, items, parted))
     common = [step for step in told_here if step.event < parted]
     after_here = [step for step in told_here if step.event >= parted]
-    after_there = [step for step in told_there if step.event >= parted]
     anchors = frozenset(finding.events)
     return Comparison(
         parted,
@@ -65,10 +65,19 @@ def compare(found: Counterexample, narrator: Narrator) -> Comparison | None:
             attrs.evolve(step, found=not anchors.isdisjoint(step.events))
             for step in after_here[:AFTER_SHOWN]
         ),
-        tuple(after_there[:AFTER_SHOWN]),
+        tuple(told_there[:AFTER_SHOWN]),
         max(len(after_here) - AFTER_SHOWN, 0),
-        max(len(after_there) - AFTER_SHOWN, 0),
+        max(len(told_there) - AFTER_SHOWN, 0),
     )
+
+
+def _course(history: History, items: frozenset[int], since: int) -> list[int]:
+    """Return what became of some items in a run where nothing went wrong."""
+    return [
+        event.index
+        for event in history
+        if event.index >= since and event.entity in items and event.kind not in _UNREMARKABLE
+    ]
 
 
 def _told(history: History, narrator: Narrator, indexes: Sequence[int]) -> list[Step]:

@@ -29,6 +29,9 @@ LATER_MS: Final = 1_000
 BESIDE_MAX: Final = 6
 """Lanes up to which ledger and state stand beside the picture; beyond, below it."""
 
+CROWD_MIN: Final = 11
+"""Lanes from which their names are small on a wide screen."""
+
 LEVEL_MAX: Final = 5
 """Lanes up to which their names are level on a narrow screen; beyond, they stand upright."""
 
@@ -226,6 +229,7 @@ def to_html(found: Counterexample, *, redact: Redact = (), file: str = "") -> st
         rows=picture.rows(),
         roomy=len(story.lanes) <= BESIDE_MAX,
         clock=max((len(seconds(step.at_ms)) for step in story.steps), default=5),
+        crowd=len(story.lanes) >= CROWD_MIN,
         slim=len(story.lanes) <= LEVEL_MAX,
         who=lambda step: who(step, story),
         is_fold=lambda row: isinstance(row, Fold),

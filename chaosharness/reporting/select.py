@@ -1,21 +1,30 @@
-"""Which events of a run matter to a finding, and which only stood by."""
+"""Which events of a run matter to a finding, and which only stood by.
+
+Every event that may be told gets a rank: 0 must be told, and each number above it is left
+out sooner. What a fault struck, and what the finding points at, comes first; then what was
+done with the same messages; then how it came about; then what else became of the same item.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final
 
 from chaosharness.checkers.property import Finding
+from chaosharness.checkers.reading import Reading, read
 from chaosharness.kernel.history import Event, History
 
 STEPS_MAX: Final = 40
 """Steps of a story. Whoever needs more needs the history."""
 
-BEFORE: Final = 7
-"""Rank of what led to the message that a story begins with."""
+ASIDE: Final = 5
+"""Rank of what became of the same item elsewhere, where no fault struck."""
 
 REPEATED: Final = 6
 """Rank of what happens over and over again, after the first few times."""
+
+BEFORE: Final = 7
+"""Rank of what led to the message that a story begins with."""
 
 TIMES_TOLD: Final = 2
 """How many times a thing is told that happens over and over again."""
@@ -23,23 +32,59 @@ TIMES_TOLD: Final = 2
 ROOTS_MAX: Final = 25
 """How many events, from either end, are followed back to where they come from."""
 
-_SKELETON: Final = {
+_IN_STRUCK_WORK: Final = {
     "effect": 1,
     "dead": 1,
-    "rollback": 1,
+    "rollback": 2,
     "raised": 2,
     "nack": 2,
-    "note": 2,
+    "note": 3,
+    "deliver": 2,
+    "call": 2,
+    "publish": 3,
     "commit": 3,
+    "write": 3,
+    "ack": 4,
+    "reply": 4,
+    "read": 4,
+    "sleep": 4,
+    "wake": 4,
+}
+"""Ranks of what was done with a message whose handling a fault struck, or the finding shows."""
+
+_ON_THE_WAY: Final = {
+    "arrive": 1,
     "publish": 3,
     "deliver": 3,
     "call": 3,
-    "ack": 4,
+    "commit": 3,
+    "write": 4,
+    "effect": 3,
+    "note": 3,
+    "ack": 5,
+    "reply": 5,
+    "read": 5,
+    "handled": 6,
+    "poll": 6,
+    "sleep": 5,
+    "wake": 6,
+    "start": 6,
 }
-"""Kinds that tell what became of an item, with their rank: lower is kept sooner."""
+"""Ranks of what an event comes from, back to the workload."""
 
-_CHAIN: Final = {"read": 4, "handled": 6, "poll": 6, "sleep": 5, "wake": 6, "reply": 4, "start": 5}
-"""Ranks of what is told only as a cause of something, where there is room."""
+_ELSEWHERE: Final = {
+    "dead": 2,
+    "raised": 2,
+    "nack": 3,
+    "rollback": 3,
+    "effect": 4,
+    "note": ASIDE,
+    "publish": ASIDE,
+    "deliver": ASIDE,
+    "commit": ASIDE,
+    "call": ASIDE,
+}
+"""Ranks of what else became of an item of the finding."""
 
 _CLOSING: Final = frozenset({"end", "state", "phase"})
 
@@ -61,7 +106,7 @@ def focus(history: History, finding: Finding) -> frozenset[int]:
 
 
 def ranked(history: History, finding: Finding, *, every: bool = False) -> dict[int, int]:
-    """Return the events that may be told, each with its rank: 0 is what must be.
+    """Return the events that may be told, each with its rank.
 
     Args:
         history: The run.
@@ -69,31 +114,138 @@ def ranked(history: History, finding: Finding, *, every: bool = False) -> dict[i
         every: Whether to follow the items to the end of the run, and not only to the last
             event of the finding.
     """
-    size = len(history)
-    anchors = [index for index in finding.events if 0 <= index < size]
-    last = max(anchors, default=size - 1)
-    if every or not anchors or history[last].kind in _CLOSING:
-        last = size - 1
-    ranks: dict[int, int] = {}
+    return Ranking(history, finding, every=every).ranks if len(history) else {}
 
-    def add(index: int, rank: int) -> None:
-        ranks[index] = min(rank, ranks.get(index, rank))
 
-    for index in anchors:
-        if history[index].kind != "state":
-            add(index, 0)
-    _add_trouble(history, last, add)
-    _add_items(history, focus(history, finding), last, add)
-    followed: set[int] = set()
-    for index in [index for index, rank in ranks.items() if rank <= 1]:
-        for event in history.causes(index):
-            if event.index in followed:
+class Ranking:
+    """The ranks of the events of one run, for one finding."""
+
+    def __init__(self, history: History, finding: Finding, *, every: bool) -> None:
+        self.history = history
+        self.reading: Reading = read(history)
+        self.ranks: dict[int, int] = {}
+        self.repeats: dict[str, int] = {}
+        anchors = [index for index in finding.events if 0 <= index < len(history)]
+        last = max(anchors, default=len(history) - 1)
+        if every or not anchors or history[last].kind in _CLOSING:
+            last = len(history) - 1
+        self.last = last
+        for index in anchors:
+            if history[index].kind != "state":
+                self.add(index, 0)
+        self._add_trouble()
+        musts = [index for index, rank in self.ranks.items() if rank == 0]
+        self._add_struck_work(musts, focus(history, finding))
+        self._add_causes([index for index, rank in self.ranks.items() if rank <= 1])
+        self._push_back(origin(history, musts))
+
+    def add(self, index: int, rank: int) -> None:
+        """Rank an event; the lowest rank that it is given stands."""
+        self.ranks[index] = min(rank, self.ranks.get(index, rank))
+
+    def _often(self, event: Event) -> bool:
+        """Count events of one kind at one operation; say whether there were many before."""
+        what = f"{event.kind} {event.operation or event.actor.partition('/')[0]}"
+        self.repeats[what] = times = self.repeats.get(what, 0) + 1
+        return times > TIMES_TOLD
+
+    def _add_trouble(self) -> None:
+        """Add faults and crashes, and what followed from them wherever it happened."""
+        struck = False
+        for event in self.history:
+            match event.kind:
+                case "fault":
+                    struck = True
+                    self.add(event.index, 0)
+                case "crash":
+                    by_fault = event.cause >= 0 and self.history[event.cause].kind == "fault"
+                    rank = 0 if by_fault else REPEATED if self._often(event) else 2
+                    self.add(event.index, rank)
+                case "end" if event.data.get("verdict") != "quiet":
+                    self.add(event.index, 0)
+                case "start" if "/" in event.actor and event.index <= self.last:
+                    self.add(event.index, REPEATED if self._often(event) else 2)
+                case "rebalance" if struck and event.index <= self.last:
+                    if event.data.get("generation", 2) != 1:
+                        self.add(event.index, REPEATED if self._often(event) else 3)
+                case "publish" if event.cause >= 0:
+                    if self.history[event.cause].kind == "fault" and not event.operation:
+                        self.add(event.index, 1)
+                case "phase" if struck and event.index <= self.last:
+                    self.add(event.index, 4)
+
+    def _struck(self, musts: list[int]) -> set[int]:
+        """Return the deliveries of messages that a fault struck, or that the finding shows."""
+        reading = self.reading
+        pairs: set[tuple[int, str]] = set()
+        for index in musts:
+            event = self.history[index]
+            handed = reading.handed.get(reading.roots[index])
+            if handed is not None:
+                pairs.add((handed.sent.index, handed.group))
+            _, is_delivery, group = event.operation.partition("/deliver to ")
+            if event.kind == "fault" and is_delivery:
+                pairs.add((event.cause, group))
+            elif event.kind == "fault":
+                messages = published_at(self.history, event)
+                pairs |= {pair for pair in reading.pairs if pair[0] in messages}
+        made = {index for index, sent in reading.sent.items() if sent.poison}
+        pairs |= {pair for pair in reading.pairs if pair[0] in made}
+        return {handed.index for pair in pairs for handed in reading.pairs.get(pair, ())}
+
+    def _add_struck_work(self, musts: list[int], items: frozenset[int]) -> None:
+        roots = self.reading.roots
+        struck = self._struck(musts)
+        for event in self.history:
+            if event.index > self.last:
                 break
-            followed.add(event.index)
-            usual = _SKELETON.get(event.kind, _CHAIN.get(event.kind, 3))
-            add(event.index, max(usual, 1))
-    _push_back(history, ranks, origin(history, [index for index, r in ranks.items() if r == 0]))
-    return ranks
+            root = roots[event.index]
+            if root in struck:
+                early = self._early(self.history[root])
+                rank = _IN_STRUCK_WORK.get(event.kind)
+                if event.kind == "deliver" and event.data.get("times", 1) != 1:
+                    rank = 1
+                elif event.kind == "reply" and event.data.get("outcome") != "ok":
+                    rank = 2
+                if rank is not None:
+                    self.add(event.index, rank if early else REPEATED)
+            elif event.kind == "raised":
+                self.add(event.index, REPEATED if self._often(event) else _ELSEWHERE["raised"])
+            elif event.entity in items and event.kind in _ELSEWHERE:
+                self.add(event.index, _ELSEWHERE[event.kind])
+
+    def _early(self, delivery: Event) -> bool:
+        """Say whether a delivery is one of the first few of its message."""
+        times = delivery.data.get("times", 1)
+        return not isinstance(times, int) or times <= TIMES_TOLD
+
+    def _add_causes(self, indexes: list[int]) -> None:
+        followed: set[int] = set()
+        for index in indexes:
+            for event in self.history.causes(index):
+                if event.index in followed:
+                    break
+                followed.add(event.index)
+                self.add(event.index, _ON_THE_WAY.get(event.kind, ASIDE))
+
+    def _push_back(self, since: int) -> None:
+        """Rank what led to the beginning of the story below all that followed."""
+        if since < 0:
+            return
+        first = {event.index for event in self.history.causes(since) if event.kind == "arrive"}
+        for index, rank in self.ranks.items():
+            if index < since and rank > 0 and index not in first:
+                self.ranks[index] = BEFORE
+
+
+def published_at(history: History, fault: Event) -> frozenset[int]:
+    """Return the messages that were published at the very operation a fault struck."""
+    place = (fault.operation, fault.entity, fault.attempt)
+    return frozenset(
+        event.index
+        for event in history.of("publish")
+        if (event.operation, event.entity, event.attempt) == place
+    )
 
 
 def origin(history: History, events: list[int]) -> int:
@@ -111,79 +263,7 @@ def origin(history: History, events: list[int]) -> int:
     return next((one for one in common or () if history[one].kind == "publish"), -1)
 
 
-def _push_back(history: History, ranks: dict[int, int], since: int) -> None:
-    """Rank what led to the beginning of the story below all that followed."""
-    if since < 0:
-        return
-    roots = {event.index for event in history.causes(since) if event.kind == "arrive"}
-    for index, rank in ranks.items():
-        if index < since and rank > 1 and index not in roots:
-            ranks[index] = BEFORE
-
-
-Add = Callable[[int, int], None]
-
-
-def _add_trouble(history: History, last: int, add: Add) -> None:
-    """Add faults and crashes, and what followed from them wherever it happened."""
-    struck = False
-    made: set[int] = set()  # messages that a fault made
-    for event in history:
-        kind = event.kind
-        if kind == "fault":
-            struck = True
-            add(event.index, 0)
-        elif kind == "crash" or (kind == "end" and event.data.get("verdict") != "quiet"):
-            add(event.index, 0)
-        if event.index > last:
-            continue
-        if kind == "start" and "/" in event.actor:
-            add(event.index, 2)
-        elif kind == "rebalance" and struck and event.data.get("generation", 2) != 1:
-            add(event.index, 3)
-        elif kind == "publish" and event.cause >= 0 and history[event.cause].kind == "fault":
-            made.add(event.index)
-            add(event.index, 3 if event.operation else 1)
-        elif kind == "dead":
-            add(event.index, 2)
-        elif kind == "phase" and struck:
-            add(event.index, 3)
-        elif kind == "deliver" and event.data.get("message") in made and not event.entity:
-            add(event.index, 1 if _is_early(event) else REPEATED)
-
-
-def _is_early(event: Event) -> bool:
-    """Say whether a delivery is one of the first few of its message."""
-    times = event.data.get("times", 1)
-    return not isinstance(times, int) or times <= TIMES_TOLD
-
-
-def _add_items(history: History, items: frozenset[int], last: int, add: Add) -> None:
-    """Add what became of some items: messages, calls, effects, trouble."""
-    raised: dict[str, int] = {}
-    for event in history:
-        if event.index > last:
-            break
-        rank = _SKELETON.get(event.kind)
-        if event.kind == "raised":
-            raised[event.operation] = times = raised.get(event.operation, 0) + 1
-            if times > TIMES_TOLD:
-                rank = REPEATED
-            elif event.entity == 0:
-                add(event.index, 2)
-        if event.entity not in items or (rank is None and event.kind != "reply"):
-            continue
-        if event.kind == "deliver" and event.data.get("times", 1) != 1:
-            rank = 1 if _is_early(event) else REPEATED
-        if event.kind == "reply":
-            rank = 2 if event.data.get("outcome") != "ok" else _CHAIN["reply"]
-        assert rank is not None
-        add(event.index, rank)
-
-
-def kept(
-    ranks: dict[int, int], steps_max: int = STEPS_MAX, rank_max: int = REPEATED - 1
-) -> list[int]:
+def kept(ranks: dict[int, int], steps_max: int = STEPS_MAX, rank_max: int = ASIDE - 1) -> list[int]:
     """Return the events to tell, oldest first: the most important ones, as many as fit."""
     wanted = (index for index, rank in ranks.items() if rank <= rank_max)
     best = sorted(wanted, key=lambda index: (ranks[index], index))

@@ -170,9 +170,9 @@ def _environment(fault: Fault, action: str, whose: str, who: str) -> str:
         case PartitionDelay():
             return f"the log partition lags at {action}{whose}, {how_long(fault.lasting)}"
         case Redeliver():
-            return f"{who} hands the message out again{whose}: {action}"
+            return f"{who} hands the message out again{whose} ({action})"
         case Duplicate():
-            return f"a second copy of the message is stored{whose}: {action}"
+            return f"a second copy of the message is stored{whose} ({action})"
         case Rebalance():
             return f"the consumer group changes hands {when(fault.site)}{whose}"
         case NetworkPartition(way=way):
@@ -184,7 +184,7 @@ def _environment(fault: Fault, action: str, whose: str, who: str) -> str:
             )
         case Poison(content=content):
             what = "garbage" if content == "garbage" else "a message of an unknown schema"
-            return f"{what} is stored just ahead of the message{whose}: {action}"
+            return f"{what} is stored just ahead of the message{whose} ({action})"
         case ClockSkew(skew_ms=skew_ms):
             return f"the clock of {who} is off by {skew_ms:+,} ms from its start"
         case Redeploy():

@@ -181,7 +181,7 @@ def _handled(narrator: Narrator, event: Event) -> Telling:
 
 def _handler(event: Event) -> str:
     place = event.operation.partition("/")[0]
-    return place.removeprefix(f"{service_of(event.actor)}.") or "the handler"
+    return place.removeprefix(f"{service_of(event.actor)}.") or "its code"
 
 
 def _raised(narrator: Narrator, event: Event) -> Telling:
@@ -263,6 +263,8 @@ def _store(narrator: Narrator, event: Event) -> Telling:
     lane = lane_of(event.actor)
     peer = str(data.get("store") or "") or narrator.cast.peer(event.operation)
     words = _STORE_WORDS[event.kind]
+    if data.get("error"):
+        words = event.kind
     if verb := data.get("verb"):
         words = clip(f"{verb} {data.get('table') or data.get('key') or ''}".rstrip(), CLIP)
     if error := data.get("error"):
@@ -322,7 +324,10 @@ def _fault(narrator: Narrator, event: Event) -> Telling:
 
 
 def _crash(narrator: Narrator, event: Event) -> Telling:
-    return Telling(lane_of(event.actor), f"CRASH{narrator.life(event.actor)}", tone="crash")
+    words = f"CRASHES{narrator.life(event.actor)}"
+    if event.cause >= 0 and (cause := narrator.history[event.cause]).kind == "raised":
+        words += f": {_handler(cause)} raised {clip(str(cause.data.get('error', '')), CLIP)}"
+    return Telling(lane_of(event.actor), words, tone="crash")
 
 
 def _rebalance(narrator: Narrator, event: Event) -> Telling:
@@ -399,6 +404,8 @@ def _joined(before: Step, step: Step) -> Step | None:
         return attrs.evolve(
             before, events=before.events + step.events, words=words, tone="crash", kind="crash"
         )
+    if step.kind == "reply" and before.kind == "fault" and step.at_ms == before.at_ms:
+        return attrs.evolve(before, events=before.events + step.events)
     if step.kind == "publish" and before.kind == "arrive" and step.source == before.source:
         return attrs.evolve(step, events=step.events + before.events, found=step.found)
     return None

@@ -12,11 +12,11 @@ import attrs
 
 from chaosharness.counterexample import Counterexample
 from chaosharness.kernel.history import History
-from chaosharness.reporting.accounts import Ledger, State, ledgers, states
+from chaosharness.reporting.accounts import Ledger, State, differences, ledgers, states
 from chaosharness.reporting.compare import Comparison, compare
 from chaosharness.reporting.lanes import Cast, Lane
 from chaosharness.reporting.legible import clip, count, listed, name_of_item
-from chaosharness.reporting.select import REPEATED, STEPS_MAX, finding_of, focus, kept, ranked
+from chaosharness.reporting.select import ASIDE, STEPS_MAX, finding_of, focus, kept, ranked
 from chaosharness.reporting.sentences import fault_in_words
 from chaosharness.reporting.steps import Narrator, Step, merge
 from chaosharness.reporting.why import why
@@ -124,9 +124,7 @@ class Items:
         return f"item {entity} ({name})" if name else f"item {entity}"
 
 
-def tell(
-    found: Counterexample, *, steps_max: int = STEPS_MAX, rank_max: int = REPEATED - 1
-) -> Story:
+def tell(found: Counterexample, *, steps_max: int = STEPS_MAX, rank_max: int = ASIDE - 1) -> Story:
     """Make the story of a counterexample: a pure function of it.
 
     Args:
@@ -144,6 +142,8 @@ def tell(
     steps = merge([narrator.step(index) for index in told], history)
     anchors = frozenset(finding.events)
     steps = [attrs.evolve(step, found=not anchors.isdisjoint(step.events)) for step in steps]
+    books = ledgers(found, focus(history, finding), steps)
+    held = states(found)
     struck = {str(event.data.get("fault")) for event in history.of("fault")}
     return Story(
         headline=clip(found.property, NAME_MAX),
@@ -151,7 +151,7 @@ def tell(
         summary=clip(finding.summary, SUMMARY_MAX) or "It does not hold.",
         also=tuple(clip(one.summary, SUMMARY_MAX) for one in found.findings[1:4]),
         assumption=clip(found.assumption, SUMMARY_MAX),
-        why=why(history, finding, narrator, items),
+        why=why(history, finding, narrator, items, differences(books, held)),
         faults=tuple(
             NeededFault(
                 number,
@@ -163,8 +163,8 @@ def tell(
         ),
         lanes=cast.in_order(_taking_part(steps), first=found.lifelines),
         parts=_with_gaps(steps, history, items),
-        ledgers=ledgers(found, focus(history, finding), steps),
-        states=states(found),
+        ledgers=books,
+        states=held,
         comparison=compare(found, narrator),
         history=history,
         narrator=narrator,

@@ -18,7 +18,8 @@ from chaosharness.reporting.story import Gap, Story, tell
 WIDTH_MIN: Final = 60
 WIDTH_MAX: Final = 80
 TEXT_STEPS_MAX: Final = 24
-TEXT_RANK_MAX: Final = 4
+TEXT_RANK_MAX: Final = 3
+GAP_MIN: Final = 3
 WHO_SHARE: Final = 0.3
 DETAIL_MAX: Final = 60
 
@@ -136,6 +137,8 @@ def _timeline(story: Story, width: int, paint: Paint) -> list[str]:
     lines = [paint("What happened", "bold") + " (virtual time in seconds; ✗: what was found)"]
     for part in story.parts:
         if isinstance(part, Gap):
+            if len(part.events) < GAP_MIN:
+                continue
             lines.append(paint(fit(f"{'':{clock + 8}}… {part.words}", width), "dim"))
         else:
             lines += _step(part, story, clock, who, width, paint)
@@ -197,7 +200,7 @@ def _state(state: State, width: int, paint: Paint) -> list[str]:
     if not state.values:
         as_usual = "as in the passing run" if state.same else "empty"
         return [f"{paint(title, 'bold')}: {as_usual}"]
-    lines = [paint(title, "bold")]
+    lines = [paint(f"{title}{'  ✗' if state.found else ''}", "bad" if state.found else "bold")]
     for value in state.values:
         lines += _indented(_value(value), width, "         ", first="       ")
     if state.left_out:

@@ -2,53 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from chaosharness.checkers.property import Finding
 from chaosharness.checkers.reading import Handed, read
 from chaosharness.kernel.history import Event, History
 from chaosharness.reporting.legible import clip, listed, ordinal
+from chaosharness.reporting.select import published_at
 from chaosharness.reporting.sentences import strike
 from chaosharness.reporting.steps import Narrator
 
 SENTENCES_MAX: Final = 6
+FAULTS_MAX: Final = 4
+DIFFERENCES_MAX: Final = 2
 ANCHORS_MAX: Final = 25
 OFTEN: Final = 3
 
 
 def why(
-    history: History, finding: Finding, narrator: Narrator, items: Callable[[int], str]
+    history: History,
+    finding: Finding,
+    narrator: Narrator,
+    items: Callable[[int], str],
+    differences: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """Say how it came about. Says only what the history shows; nothing if it shows nothing."""
+    """Say how it came about. Says only what the history shows; nothing if it shows nothing.
+
+    Args:
+        history: The run.
+        finding: What was found in it.
+        narrator: Tells its events.
+        items: Names workload items.
+        differences: What came out differently from the run that passes, as sentences.
+    """
+    if not len(history):
+        return ()
     anchors = [
         history[index] for index in finding.events[:ANCHORS_MAX] if 0 <= index < len(history)
     ]
+    last = max((event.index for event in anchors), default=len(history) - 1)
+    faults = [event for event in history.of("fault") if event.index <= last][:FAULTS_MAX]
     sentences: list[str] = []
-    if not len(history):
-        return ()
     if not narrator.faults:
         sentences.append("No fault is needed: it happens in calm.")
-    last = max((event.index for event in anchors), default=len(history) - 1)
-    sentences += _faults(history, narrator, items, last)
-    sentences += _redeliveries(history, narrator, anchors)
-    sentences += _repetition(history, narrator, anchors)
+    sentences += _faults(history, narrator, items, faults)
+    sentences += _reactions(history, narrator, faults)
+    sentences += _redeliveries(history, narrator, anchors, faults)
+    repetition = _repetition(history, narrator, anchors)
+    sentences += repetition
     sentences += _over_and_over(history)
+    if not repetition:
+        sentences += differences[:DIFFERENCES_MAX]
     sentences += _verdict(history, finding)
     return tuple(dict.fromkeys(sentences))[:SENTENCES_MAX]
 
 
 def _faults(
-    history: History, narrator: Narrator, items: Callable[[int], str], last: int
+    history: History, narrator: Narrator, items: Callable[[int], str], faults: list[Event]
 ) -> list[str]:
     """Say what each fault did, and what it left undone."""
     sentences = []
-    for event in history.of("fault"):
+    for event in faults:
         _, fault = narrator.fault_of(event)
-        if fault is None or event.index > last:
+        if fault is not None:
+            words = strike(fault, items(event.entity), narrator.name(event.actor))
+            sentences.append(f"{words}{_undone(history, narrator, event)}.")
+    return sentences
+
+
+def _reactions(history: History, narrator: Narrator, faults: list[Event]) -> list[str]:
+    """Say what the code made of a fault, where it raised."""
+    sentences = []
+    for event in faults:
+        handed = _work(history, event)
+        if handed is None or handed.raised < event.index:
             continue
-        words = strike(fault, items(event.entity), narrator.name(event.actor))
-        sentences.append(f"{words}{_undone(history, narrator, event)}.")
+        place = history[handed.raised].operation.partition("/")[0]
+        words = f"{place.partition('.')[2] or place} raises {clip(handed.error)}"
+        if 0 <= handed.acked < handed.raised:
+            message = narrator.message(handed.sent.index)
+            words += f", after {message} was acknowledged: nobody tries again"
+        sentences.append(f"{words}.")
     return sentences
 
 
@@ -68,30 +103,47 @@ def _work(history: History, event: Event) -> Handed | None:
     return reading.handed.get(reading.roots[event.index])
 
 
-def _redeliveries(history: History, narrator: Narrator, anchors: list[Event]) -> list[str]:
-    """Say which messages behind the finding were handed out again, and why."""
+def _redeliveries(
+    history: History, narrator: Narrator, anchors: list[Event], faults: list[Event]
+) -> list[str]:
+    """Say which messages behind the finding, or the faults, were handed out again, and why."""
     reading = read(history)
-    sentences = []
-    seen: dict[int, None] = {}
-    for anchor in anchors:
-        for event in history.causes(anchor.index):
-            if event.kind == "deliver" and event.data.get("times", 1) > 1:
-                seen[event.index] = None
-    for index in sorted(seen):
-        handed = reading.handed.get(index)
-        if handed is None:
+    pairs: dict[tuple[int, str], None] = {}
+    for event in [*anchors, *faults]:
+        for cause in history.causes(event.index):
+            handed = reading.handed.get(cause.index)
+            if handed is not None:
+                pairs[handed.sent.index, handed.group] = None
+                if event.kind == "fault":
+                    break  # what led to it is how it always goes
+    sentences = [one for event in faults for one in _copies(history, narrator, event)]
+    for pair in sorted(pairs):
+        deliveries = reading.pairs[pair]
+        if len(deliveries) < 2:
             continue
-        earlier = [
-            one for one in reading.pairs[handed.sent.index, handed.group] if one.index < index
-        ]
-        message = narrator.message(handed.sent.index)
-        to = narrator.name(handed.to)
-        broker = narrator.name(history[index].actor)
-        reason = _reason(earlier, index)
-        sentences.append(
-            f"{broker} delivers {message} again, to {to}{narrator.life(handed.to)}{reason}."
-        )
+        again = deliveries[1]
+        message = narrator.message(again.sent.index)
+        to = f"{narrator.name(again.to)}{narrator.life(again.to)}"
+        broker = narrator.name(history[again.index].actor)
+        reason = _reason(deliveries[:1], again.index)
+        sentences.append(f"{broker} delivers {message} again, to {to}{reason}.")
     return sentences
+
+
+def _copies(history: History, narrator: Narrator, fault: Event) -> list[str]:
+    """Say who was handed every copy of a message that a fault had stored twice."""
+    copies = published_at(history, fault)
+    if len(copies) < 2:
+        return []
+    reading = read(history)
+    groups = dict.fromkeys(group for message, group in reading.pairs if message in copies)
+    message = narrator.message(min(copies))
+    broker = narrator.name(str(history[min(copies)].data.get("broker", "")))
+    return [
+        f"{broker} delivers {message} to {group} {len(copies)} times: each copy is a message."
+        for group in groups
+        if all((copy, group) in reading.pairs for copy in copies)
+    ]
 
 
 def _reason(earlier: list[Handed], index: int) -> str:
@@ -146,8 +198,11 @@ def _keys(narrator: Narrator, effects: list[Event]) -> list[str]:
     who = narrator.name(effects[0].actor)
     if keys == [None]:
         return [f"The requests carry no idempotency key, so {who} takes each for a new one."]
+    if len(keys) == 1:
+        key = clip(str(keys[0]), 48)
+        return [f"Each carries the idempotency key {key!r}, and {who} did it again nevertheless."]
     if len(keys) == len(effects):
-        shown = listed([clip(str(key), 32) for key in keys[:3]])
+        shown = listed([clip(str(key), 48) for key in keys[:3]])
         return [f"Each carries an idempotency key of its own ({shown}): {who} sees no repetition."]
     return []
 

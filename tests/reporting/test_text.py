@@ -37,10 +37,8 @@ def test_a_double_charge_reads_like_this():
            1    0.000  client → bus       publishes o1 to orders: cents=500 id=o1
            2    0.001  bus → payments#2   delivers o1 from orders
            3    0.001  payments#2 → bank  charge order=o1 cents=500
-                      … 2 events of item 2 (o2)
            4 ✗  0.011  bank               ledger 1: charge order=o1 cents=500
            5 !  0.011  payments#2         CRASHES after bank.charge   ← fault 1
-                      … 2 events of item 2 (o2)
            6    0.012  payments#2         restarts (incarnation 2)
                       … 5 events of item 2 (o2)
            7   45.011  bus                rebalances consumer group payments: session
