@@ -139,7 +139,7 @@ class Database:
         )
         pristine.backup(self.keeper)
         self._cookie = self.cookie()
-        # reads what was committed, whatever locks are held: it never writes
+        # sees what was committed, whatever locks are held
         self.reader = sqlite3.connect(
             f"{self.uri}&nolock=1",
             timeout=0,
@@ -173,8 +173,12 @@ class Database:
         return made
 
     def reset(self, pristine: sqlite3.Connection) -> None:
-        """Put everything back, and let idle connections keep what they know of the schema."""
-        pristine.backup(self.keeper)
+        """Put everything back, and let idle connections keep what they know of the schema.
+
+        Raises:
+            sqlite3.OperationalError: Somebody still holds a lock.
+        """
+        pristine.backup(self.keeper, progress=_no_waiting)
         self.keeper.execute(f"PRAGMA schema_version = {self._cookie}")
 
     def has_its_schema(self) -> bool:
@@ -188,6 +192,12 @@ class Database:
         self.idle.clear()
         self.keeper.close()
         self.reader.close()
+
+
+def _no_waiting(status: int, _: int, __: int) -> None:
+    """Give up a copy that finds a lock: sqlite3 would try again for ever, in real time."""
+    if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        raise sqlite3.OperationalError("database is locked")
 
 
 class Shelf:
@@ -368,7 +378,8 @@ class OpenSQLite(OpenStore):
         kept = [image for image in self._images if image[0] < since_ms]
         lost = len(self._images) - len(kept)
         if lost:
-            (kept[-1][1] if kept else self._shelf.pristine).backup(self.database.keeper)
+            # onto the one that asks for no locks: whoever may still hold one is dead
+            (kept[-1][1] if kept else self._shelf.pristine).backup(self.database.reader)
             self.version += 1
             self.changed = self.schema_touched = True
         self._images = kept

@@ -134,6 +134,20 @@ def test_a_half_read_cursor_of_the_last_run_is_in_nobodys_way():
     assert len({system.run().digest() for _ in range(5)}) == 1
 
 
+def test_a_lock_that_nobody_can_free_costs_a_database_and_no_waiting():
+    kept = []
+
+    def handle(connection, order):
+        insert(connection, order)
+        cursor = sqlite3.Cursor(connection)  # past the ports: nobody knows of it
+        kept.append(cursor.execute("SELECT * FROM outbox"))
+
+    store = SQLite("db", SEEDED + "INSERT INTO outbox (body) VALUES ('two'), ('three');")
+    system = shop(handle, store=store)
+    assert [ids(system.run(ORDERS[:1])) for _ in range(3)] == [["o1"]] * 3
+    assert len(kept) == 3
+
+
 def test_a_schema_that_a_run_changed_is_as_before_in_the_next():
     def handle(connection, order):
         if order["id"] == "o1":
