@@ -21,8 +21,8 @@ from chaosharness.kernel.site import Phase, Site
 Lasting = Literal["next", "timeout", "long"] | int
 """How long trouble lasts, chosen from the system itself, or in whole milliseconds.
 
-`next`: until just after the next thing that happens elsewhere, timers aside. `timeout`: just past the
-next timer that is running. `long`: past every timeout the system is known to have.
+`next`: until just after the next thing that happens elsewhere, timers aside. `timeout`: just
+past the next timer that is running. `long`: past every timeout the system is known to have.
 """
 
 WORLD: Final = "world"

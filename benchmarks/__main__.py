@@ -1,0 +1,26 @@
+"""`python -m benchmarks [NAME ...]`: run the benchmarks, each with its yardstick beside it."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+ORDER = ("eight_messages", "deliveries", "colours", "stores", "hypothesis_share", "shrink")
+
+
+def main(names: list[str]) -> int:
+    """Run the named benchmarks, or all."""
+    known = [one for one in ORDER if Path(__file__).with_name(f"{one}.py").exists()]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        print(f"no benchmark named {', '.join(unknown)}; there are: {', '.join(known)}")
+        return 3
+    for name in names or known:
+        print(f"\n== {name}")
+        import_module(f"benchmarks.{name}").main()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
