@@ -218,9 +218,11 @@ class Step:
 
     def take(self, event: Event, *, backward: bool) -> None:
         """Take one more event of this step or of its compensation."""
-        (self.undone if backward else self.done).append(event)
-        if event.kind == "note":  # handlers that run again say things again
-            self.standing = 0 if backward else 1
+        events = self.undone if backward else self.done
+        events.append(event)
+        if event.kind == "note":  # counts once: handlers that run again say things again
+            if len(events) == 1:
+                self.standing = 0 if backward else 1
         else:
             sign = -1 if backward else 1
             self.standing += sign
@@ -250,7 +252,8 @@ def _steps(
 ) -> Iterator[tuple[str, str, bool, Event]]:
     """Yield each step and compensation: its saga, its forward step, which it is, the event.
 
-    A step is an effect of that method (`charge`, or `bank.charge`), or a note of that text.
+    A step is an effect of that method (`charge`, or `bank.charge`), or a note of that text,
+    which counts once, however often it is said.
     """
     for event in history.of("effect", "note"):
         if event.kind == "note":

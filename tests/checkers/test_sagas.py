@@ -179,6 +179,18 @@ def test_steps_can_be_notes_and_a_note_said_again_counts_once():
     assert finding.summary == "seat freed of t2 happened, but seat held had not"
 
 
+def test_a_step_noted_again_after_it_was_undone_was_not_done_again():
+    pairs = {"seat held": "seat freed"}
+    tale = Tale()
+    for what in ("seat held", "seat freed", "seat held"):
+        tale.note(what, saga="t1")
+    assert judge(compensation_complete(pairs), tale.end()) == []
+    late = Tale()
+    late.note("seat freed", saga="t1")
+    late.note("seat held", saga="t1")
+    assert len(judge(compensation_complete(pairs), late.end())) == 1
+
+
 def test_a_method_can_be_named_with_its_third_party():
     tale = Tale()
     tale.effect("hotel", "cancel", trip="t1")
