@@ -87,6 +87,7 @@ def main() -> None:
 @click.option("--report", metavar="DIR", help="Write reports there, one set a finding.")
 @click.option("--without", multiple=True, metavar="NAME", help="Leave out an assumed property.")
 @click.option("--redact", multiple=True, metavar="FIELD", help="Mask this field in reports.")
+@click.option("--coverage", is_flag=True, help="Show the table of operations and faults.")
 @click.option("--first", is_flag=True, help="Stop at the first finding.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, the same for the same search.")
 def run(
@@ -98,6 +99,7 @@ def run(
     report: str | None,
     without: tuple[str, ...],
     redact: tuple[str, ...],
+    coverage: bool,
     first: bool,
     as_json: bool,
 ) -> int:
@@ -127,7 +129,7 @@ def run(
     if as_json:
         click.echo(json.dumps(campaign.to_json(), indent=1, ensure_ascii=False, sort_keys=True))
     else:
-        _print(campaign, files, redact)
+        _print(campaign, files, redact, coverage)
     return _EXIT[campaign.result]
 
 
@@ -145,7 +147,7 @@ def _properties(system: System, without: tuple[str, ...]) -> Any:
     return None
 
 
-def _print(campaign: Campaign, files: list[Path], redact: tuple[str, ...]) -> None:
+def _print(campaign: Campaign, files: list[Path], redact: tuple[str, ...], table: bool) -> None:
     from chaosharness.reporting import summary, to_text
 
     color = sys.stdout.isatty()
@@ -158,7 +160,7 @@ def _print(campaign: Campaign, files: list[Path], redact: tuple[str, ...]) -> No
             continue
         told.add(schedule)
         click.echo(to_text(found, color=color, redact=redact, file=file))
-    click.echo(summary(campaign))
+    click.echo(summary(campaign, table=table))
     if files:
         click.echo("Reports:")
         for one in files:

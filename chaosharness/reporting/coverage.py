@@ -31,10 +31,15 @@ _UNBROKEN: Final = "\u00a0"
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 
 
-def summary(campaign: Campaign, *, width: int = WIDTH_MAX) -> str:
+def summary(campaign: Campaign, *, width: int = WIDTH_MAX, table: bool = True) -> str:
     """Say how a campaign came out, in text of at most `width` columns (60 to 80).
 
     A pure function of the campaign: the time it took is left out.
+
+    Args:
+        campaign: The campaign.
+        width: Columns.
+        table: Whether to end with the table of operations against kinds of fault.
     """
     width = min(max(width, WIDTH_MIN), WIDTH_MAX)
     sections = [
@@ -43,7 +48,7 @@ def summary(campaign: Campaign, *, width: int = WIDTH_MAX) -> str:
         _broken(campaign, width),
         _troubles(campaign, width),
         _covered(campaign, width),
-        coverage_table(campaign.coverage, width=width).splitlines(),
+        coverage_table(campaign.coverage, width=width).splitlines() if table else [],
     ]
     return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
 
