@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import CoroutineType
 from typing import Any, Final
 
@@ -42,7 +43,8 @@ class Crew:
     """The carriers of one run, and which of them runs the loop.
 
     Attributes:
-        home: The greenlet that asked for the run, and gets its result.
+        home: The greenlet that asked for the run, and gets its result. No user code runs
+            in it, so that it comes back whatever user code does.
         driver: The carrier whose stack holds the loop that is going on.
         idle: Carriers that hold no code; they are used again in the next run.
     """
@@ -51,7 +53,7 @@ class Crew:
 
     def __init__(self, home: greenlet) -> None:
         self.home = home
-        self.driver = home
+        self.driver: greenlet = home
         self.idle: list[greenlet] = []
         self._maker = greenlet(self._make, parent=home)
         self.world: World | None = None
@@ -65,18 +67,10 @@ class Crew:
         world.crew = self
         self.over = False
         self.error = None
-        self.driver = self.home
-        token = SCOPE.set(None)
         try:
-            world.drive()
-            while world.ending is None:  # others drive: wait for a turn, or for the end
-                self.idle.append(self.home)
-                self.driver.switch()
-                if world.ending is None:
-                    world.drive()
+            self._hand_over()  # comes back when the run is over
         finally:
             self.over = True
-            SCOPE.reset(token)
             world.crew = self.world = None
         if self.error is not None:
             raise self.error
@@ -85,22 +79,17 @@ class Crew:
     def drive(self, carrier: Carrier) -> None:
         """Take a turn at the loop; then hand over, and be idle until the next turn."""
         world = self.world
-        assert world is not None
-        try:
-            world.drive()
-        except BaseException as error:
-            self.error = error
-            world.end("stuck", "the harness itself failed")
+        if world is not None:
+            try:
+                world.drive()
+            except BaseException as error:
+                self.error = error
+                world.end("stuck", "the harness itself failed")
         self.idle.append(carrier)
-        if self.over:
+        if world is None or world.ending is not None:
             self.home.switch()
-        elif world.ending is None:
+        else:
             self.driver.switch()
-        elif self.home in self.idle:
-            self.idle.remove(self.home)
-            self.home.switch()
-        else:  # the home greenlet holds code that was abandoned at a port
-            self.home.throw(GreenletExit)
 
     def leave(self, carrier: greenlet) -> Any:
         """Stop the code of this carrier, and have the loop go on; returns when resumed."""
@@ -109,6 +98,10 @@ class Crew:
         world = self.world
         assert world is not None
         world.turn += 1
+        return self._hand_over()
+
+    def _hand_over(self) -> Any:
+        """Have the loop go on in an idle carrier, or a new one."""
         if not self.idle:
             # A greenlet begins at the recursion depth of its maker: were it us, that of its
             # code would come on top of ours, and a few dozen parked handlers be too deep.
@@ -194,7 +187,7 @@ def _carrier_of(here: greenlet, crew: Any, scope: Scope) -> greenlet:
     """Return the carrier of the running code, which may use greenlets of its own on top."""
     carrier: greenlet | None = here
     while carrier is not None and crew is not None:
-        if type(carrier) is Carrier or carrier is crew.home:
+        if type(carrier) is Carrier:
             return carrier
         carrier = carrier.parent
     raise InternalError(f"{scope.place} reached a port in a greenlet that is not ours")
@@ -206,17 +199,42 @@ def set_clock(world: World, skew_ms: int = 0) -> None:
         world.on_advance(world.now + skew_ms)
 
 
-def dispose(carrier: Any) -> None:
+def dispose(code: Any) -> None:
     """End parked code at the end of a run. Its ports refuse; its result is nobody's."""
-    if not isinstance(carrier, greenlet):
-        carrier.dispose()
-        return
-    if carrier.dead:
-        return
-    try:
-        carrier.throw(GreenletExit)
-    except BaseException:  # whatever the clean-up of abandoned code raises is of no interest
-        return
+    if not isinstance(code, greenlet):
+        code.dispose()
+    elif not code.dead:
+        with suppress(BaseException):  # whatever the clean-up of abandoned code raises
+            code.throw(GreenletExit)
+
+
+def aside(function: Callable[..., object], *arguments: Any) -> bool:
+    """Run something in a greenlet of its own; say whether it came to its end.
+
+    Where it does not, `vanish` has taken it away.
+    """
+    one = greenlet(function)
+    one.switch(*arguments)
+    return one.dead
+
+
+REFUSALS_MAX: Final = 1_000
+"""How often a port refuses code that has been abandoned, before the code is taken away."""
+
+_VANISHED: Final[list[greenlet]] = []
+"""Code that would not end. Kept for good: freeing it would ask it to end once more."""
+
+
+def vanish(scope: Scope) -> None:
+    """Take away code that swallows everything it is told to end with. Never comes back."""
+    here = getcurrent()
+    _VANISHED.append(here)
+    crew = scope.world.crew
+    while here.parent is not None:
+        if crew is None:  # its run is over: go back to who disposes of it
+            here.parent.switch()
+        else:
+            crew.leave(_carrier_of(here, crew, scope))
 
 
 Done = Callable[[Scope, Any, BaseException | None], None]

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from greenlet import GreenletExit
 
-from chaosharness.handlers.carrier import Done, Read, park, set_clock
+from chaosharness.handlers.carrier import Done, Read, aside, park, set_clock
 from chaosharness.handlers.foreign import explain, explain_stop
 from chaosharness.handlers.later import LaterScript, Steps
 from chaosharness.handlers.script import Script, T, Wait
@@ -174,6 +174,10 @@ CLOSE_MAX: Final = 100
 
 def close(coroutine: Any, context: Context) -> None:
     """Close a coroutine whose clean-up may try to wait, or to survive."""
+    aside(_close, coroutine, context)
+
+
+def _close(coroutine: Any, context: Context) -> None:
     for _ in range(CLOSE_MAX):
         try:
             context.run(coroutine.close)

@@ -24,6 +24,7 @@ from chaosharness.faults import (
     NetworkPartition,
     Pause,
 )
+from chaosharness.handlers.carrier import REFUSALS_MAX, vanish
 from chaosharness.handlers.later import LaterEffect
 from chaosharness.handlers.script import NEVER, Resume, Script
 from chaosharness.kernel.scope import SCOPE, Scope
@@ -99,9 +100,11 @@ def current_scope(what: str) -> Scope:
             "a handler, a service's main loop, or the function that builds the service."
         )
     world = scope.world
-    if not scope.incarnation.alive or world.ending is not None:
-        raise Abandoned(scope.incarnation.label)
     scope.steps += 1
+    if not scope.incarnation.alive or world.ending is not None:
+        if scope.steps > REFUSALS_MAX:
+            vanish(scope)
+        raise Abandoned(scope.incarnation.label)
     if scope.steps > world.budget.steps_max:
         if scope.stepped_at == world.now:
             world.end("spinning", f"{scope.place} passed {scope.steps - 1:,} ports in one go")

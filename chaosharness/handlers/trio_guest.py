@@ -37,6 +37,7 @@ from sniffio import thread_local as sniffio_library
 from trio._core import _run
 
 from chaosharness.errors import InternalError
+from chaosharness.handlers.carrier import aside
 from chaosharness.handlers.guest import AGES_S, ROUNDING_MS, Guest
 from chaosharness.handlers.later import Steps
 from chaosharness.handlers.pins import EPOCH_MS
@@ -207,7 +208,8 @@ class TrioGuest(Guest):
             self.enter()
             try:
                 self._life.cancel()
-                self._settle()
+                if self._tick is not None:  # else it has been taken away in mid-tick
+                    aside(self._settle)
             finally:
                 self.leave()
         return self._over is not None
@@ -392,7 +394,8 @@ class TrioGuest(Guest):
         try:
             for _ in range(3):
                 self._nursery.cancel_scope.cancel()
-                self._settle()
+                if not aside(self._settle):
+                    return False
                 if len(runner.tasks) == self._tasks or self._over is not None:
                     return self._over is None
                 self._reached_s += AGES_S  # it may sleep, shielded from cancellation

@@ -1,5 +1,6 @@
 """A crash is not an exception: what crashed, paused and restarted code may do, in all colours."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from textwrap import dedent
 
 import pytest
 
-from chaosharness import Budget, ClockSkew, Crash, Delay, LostReply, Pause
+from chaosharness import Budget, ClockSkew, Crash, Delay, LostReply, Pause, Site
 from tests.handlers.houses import (
     ASYNC,
     CHARGE,
@@ -129,7 +130,9 @@ def test_the_next_incarnation_is_built_anew(colour):
                 await port
 
         house.durable = Durable(house)
-        house.consume(on_order if colour == "plain" else on_order_later)
+        chosen = on_order if colour == "plain" else on_order_later
+        chosen.__name__ = "on_order"
+        house.consume(chosen)
 
     runtime = None if colour == "plain" else colour
     system = system_of(build, runtime=runtime, orders=2)
@@ -513,3 +516,64 @@ def test_the_digest_is_the_same_in_other_processes_with_other_hash_seeds():
     [lines] = [output.splitlines() for output in outputs]
     assert len(lines) == 4
     assert len(set(lines)) == 4
+
+
+# ---- code that will not end
+
+
+@every_colour
+@pytest.mark.filterwarnings("error")
+def test_code_that_swallows_everything_cannot_hang_the_run(colour, capfd):
+    def handle(house, order):
+        while True:
+            with suppress(BaseException):
+                house.env.sleep(1)
+
+    async def handle_later(house, order):
+        while True:
+            with suppress(BaseException):
+                await house.env.sleep(1)
+
+    budget = Budget(calm_ms=20_000, chaos_ms=10_000)
+    system = handled_by(
+        handle if colour == "plain" else handle_later, runtime=colour, budget=budget
+    )
+    assert system.run().ending.verdict == "budget"
+    assert system.run(schedule=only(Crash, "desk.on_order/sleep", "after")).ending
+    gc.collect()
+    output = capfd.readouterr()
+    assert output.out + output.err == ""
+
+    def well(house, order):
+        house.env.note("well")
+
+    assert said(run(well, runtime="plain")) == ["well"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_sibling_that_runs_on_after_the_crash_has_no_effect(capfd):
+    """trio runs a batch of tasks in one go: what crashed may still be in the middle of one."""
+    import trio
+
+    async def handle(house, order):
+        async def publish_for_ever():
+            while True:
+                with suppress(BaseException):
+                    await house.publish("out", order, key=house.env.incarnation.label)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(house.env.sleep, 0)
+            if house.env.incarnation.number == 1:
+                nursery.start_soon(house.bank.charge, order["id"], 100)
+                nursery.start_soon(publish_for_ever)
+
+    fault = only(Crash, "desk.on_order/sleep", "after")
+    fault = fault.with_(Crash(Site(PUBLISH, "after", attempt=2)))
+    over = run(handle, fault, runtime="trio", budget=Budget(steps_max=100))
+    [crash] = [event for event in over.history.of("crash") if event.actor == "desk#1"]
+    assert [event for event in over.history if event.actor == "desk#1"][-1] == crash
+    assert published(over).count("desk#1") <= 2
+    assert over.ending.verdict == "quiet"
+    gc.collect()
+    output = capfd.readouterr()
+    assert output.out + output.err == ""
