@@ -51,7 +51,7 @@ def compare(found: Counterexample, narrator: Narrator) -> Comparison | None:
         return None
     finding = finding_of(found.findings)
     items = focus(here, finding)
-    other = Narrator(there, narrator.cast)
+    other = Narrator(there, narrator.cast, called=narrator.called)
     told_here = _told(here, narrator, kept(ranked(here, finding, every=True), 200, BEFORE))
     told_there = _told(there, other, _course(there, items, parted))
     common = [step for step in told_here if step.event < parted]

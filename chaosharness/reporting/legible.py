@@ -96,7 +96,7 @@ def wrap(text: str, width: int) -> list[str]:
         else:
             lines.append(line)
             line = word
-    return [row.rstrip() for row in ([*lines, line] if line or not lines else lines)]
+    return [row.rstrip(" ") for row in ([*lines, line] if line or not lines else lines)]
 
 
 def _head(word: str, room: int) -> str:

@@ -78,10 +78,17 @@ class Telling:
 class Narrator:
     """Tells the events of one history, one at a time."""
 
-    def __init__(self, history: History, cast: Cast, faults: tuple[Fault, ...] = ()) -> None:
+    def __init__(
+        self,
+        history: History,
+        cast: Cast,
+        faults: tuple[Fault, ...] = (),
+        called: Callable[[int], str] = lambda entity: "",
+    ) -> None:
         self.history = history
         self.cast = cast
         self.faults = faults
+        self.called = called
         self.numbers = {str(fault): number for number, fault in enumerate(faults, 1)}
 
     def tell(self, event: Event) -> Telling:
@@ -106,12 +113,15 @@ class Narrator:
         return self.cast.name(label)
 
     def message(self, index: Any, preposition: str = "from") -> str:
-        """Call a message by its key and topic: `o1 from orders`, or `o1 to orders`."""
+        """Call a message by its key, or else its item, and its topic: `o1 from orders`."""
         if not isinstance(index, int) or not 0 <= index < len(self.history):
             return "a message"
-        data = self.history[index].data
-        key, topic = data.get("key"), data.get("topic") or data.get("exchange")
-        what = "a message" if key is None else clip(str(key), NAME_MAX)
+        event = self.history[index]
+        key, topic = event.data.get("key"), event.data.get("topic") or event.data.get("exchange")
+        item = self.called(event.entity)
+        what = f"a message for {item}" if item else "a message"
+        if key is not None:
+            what = clip(str(key), NAME_MAX)
         return f"{what} {preposition} {clip(str(topic), NAME_MAX)}" if topic else what
 
     def fault_of(self, event: Event) -> tuple[int, Fault | None]:

@@ -123,6 +123,11 @@ class Items:
         name = self.names[entity - 1] if entity <= len(self.names) else ""
         return f"item {entity} ({name})" if name else f"item {entity}"
 
+    def short(self, entity: int) -> str:
+        """Name an item in one word, if it has one: `o1`."""
+        named = 1 <= entity <= len(self.names) and self.names[entity - 1]
+        return named or (f"item {entity}" if entity > 0 else "")
+
 
 def tell(found: Counterexample, *, steps_max: int = STEPS_MAX, rank_max: int = ASIDE - 1) -> Story:
     """Make the story of a counterexample: a pure function of it.
@@ -136,8 +141,8 @@ def tell(found: Counterexample, *, steps_max: int = STEPS_MAX, rank_max: int = A
     finding = finding_of(found.findings)
     cast = Cast(history) if found.passing is None else Cast(history, found.passing)
     faults = found.schedule.faults
-    narrator = Narrator(history, cast, faults)
     items = Items(found.items)
+    narrator = Narrator(history, cast, faults, items.short)
     told = kept(ranked(history, finding), steps_max, rank_max)
     steps = merge([narrator.step(index) for index in told], history)
     anchors = frozenset(finding.events)

@@ -1,0 +1,280 @@
+"""What a story says and leaves out, on histories written by hand and on runs."""
+
+import attrs
+import pytest
+
+from chaosharness.brokers import RabbitMQ
+from chaosharness.checkers import Finding, never_charged_twice
+from chaosharness.counterexample import Counterexample
+from chaosharness.externals.gateway import Gateway
+from chaosharness.faults import FAULTS, ClockSkew, Crash, Duplicate, LostRequest, Poison, Redeliver
+from chaosharness.kernel.history import KINDS, History
+from chaosharness.kernel.site import Site
+from chaosharness.reporting.lanes import Cast, lane_of, life_of
+from chaosharness.reporting.select import kept, origin, ranked
+from chaosharness.reporting.sentences import fault_in_words, sufferings
+from chaosharness.reporting.steps import _TELLERS
+from chaosharness.reporting.story import Gap, tell
+from chaosharness.schedule import Schedule
+from chaosharness.system import System
+from tests.reporting.shops import CRASH, Order, double_charge, everything, found, second_mail, small
+
+
+def handwritten(*raw, faults=(), events=(), passing=None, **words):
+    """Return a counterexample whose history is given, event by event."""
+    return Counterexample(
+        property="p",
+        system="s",
+        schedule=Schedule(faults),
+        items=({"id": "o1"}, {"id": "o2"}),
+        findings=(Finding("it broke", events, 1),),
+        digest="",
+        history=History(list(raw)),
+        passing=None if passing is None else History(list(passing)),
+        **words,
+    )
+
+
+def charge(at_ms, cause, *, key=None, number=1):
+    data = {"method": "charge", "order": "o1", "cents": 5, "key": key, "id": number}
+    return (at_ms, "effect", "bank", "pay.on/bank.charge", 1, number, cause, data)
+
+
+def state(name, **tables):
+    return (9, "state", name, "", 0, 0, -1, {"tables": tables})
+
+
+# ---- why
+
+
+def test_each_kind_of_key_is_spoken_of():
+    def said(first, second):
+        history = charge(1, -1, key=first), charge(2, -1, key=second, number=2)
+        return " ".join(tell(handwritten(*history, events=(0, 1))).why)
+
+    assert "carry no idempotency key, so bank takes each for a new one" in said(None, None)
+    assert "an idempotency key of its own (k1 and k2)" in said("k1", "k2")
+    assert "carries the idempotency key 'k1', and bank did it again" in said("k1", "k1")
+
+
+def test_a_message_acknowledged_before_it_was_handled_is_spoken_of():
+    system = small()
+    before = System("early")
+    bus, bank = system.resources["bus"], before.add(Gateway("bank"))
+    before.add(bus)
+
+    @before.service("payments")
+    def payments(env):
+        gateway = env.client(bank)
+
+        def on_order(order: Order):
+            gateway.charge(order.id, order.cents)
+
+        env.consume(bus, "orders", on_order, acknowledge="before")
+
+    @before.entry(examples=[Order("o1", 500)])
+    def place(env, order):
+        env.publisher(bus)("orders", order, key=order.id)
+
+    run = before.run(None, Schedule([LostRequest(Site("payments.on_order/bank.charge"))]))
+    one = handwritten(
+        *run.history.raw, faults=run.schedule, passing=before.run().history.raw, minimal=True
+    )
+    said = " ".join(tell(one).why)
+    assert "payments gets no answer to bank.charge for item 1 (o1): the request is lost" in said
+    assert "after o1 from orders was acknowledged: nobody tries again" in said
+    assert "Here bank never does what it does in the passing run: charge order=o1" in said
+
+
+def test_both_copies_of_a_message_are_spoken_of():
+    shop = System("copies")
+    bus = shop.add(attrs.evolve(small().resources["bus"], idempotent_producer=False))
+    bank = shop.add(Gateway("bank"))
+
+    @shop.service("payments")
+    def payments(env):
+        gateway = env.client(bank)
+        env.consume(bus, "orders", lambda order: gateway.charge(order["id"], 5))
+
+    @shop.entry(examples=[Order("o1", 500)])
+    def place(env, order):
+        env.publisher(bus)("orders", order, key=order.id)
+
+    shop.claim(never_charged_twice(bank))
+    one = found(shop, Duplicate(Site("client.place/bus.publish orders")))
+    said = " ".join(tell(one).why)
+    assert "bus delivers o1 from orders to payments 2 times: each copy is a message." in said
+    assert "for a second copy of the message" in said
+
+
+def test_a_queue_a_call_and_a_message_without_key():
+    shop = System("rabbit shop")
+    queue = shop.add(RabbitMQ("mq", queues=["orders"]))
+    bank = shop.add(Gateway("bank"))
+
+    @shop.service("payments", replicas=2)
+    def payments(env):
+        gateway = env.client(bank)
+
+        def on_order(order: Order):
+            env.call("pricing", "quote", {"id": order.id})
+            gateway.charge(order.id, order.cents)
+
+        env.consume(queue, "orders", on_order)
+
+    @shop.service("pricing")
+    def pricing(env):
+        env.serve("quote", lambda order: 500)
+
+    @shop.entry(examples=[Order("o1", 500)])
+    def place(env, order):
+        env.publisher(queue)("orders", order)
+
+    shop.claim(never_charged_twice(bank))
+    story = tell(found(shop, Redeliver(Site("mq.orders/deliver to payments", "after"))))
+    told = [(step.source, step.target, step.words) for step in story.steps]
+    assert ("client", "mq", "publishes a message for o1 to orders") in told
+    assert ("payments#1", "pricing#1", "calls pricing.quote") in told
+    assert (
+        "mq",
+        "",
+        "takes a message for o1 from orders back from payments#1: connection lost",
+    ) in told
+    assert "while it was still being handled" in " ".join(story.why)
+    assert [lane.name for lane in story.lanes] == [
+        "client", "mq", "payments#1", "payments#2", "pricing", "bank"
+    ]  # fmt: skip
+
+
+# ---- what is told, and what is not
+
+
+def test_what_must_be_told_is_told_and_the_rest_only_where_there_is_room():
+    history = everything().history
+    finding = everything().findings[0]
+    ranks = ranked(history, finding)
+    few = kept(ranks, 4)
+    assert set(finding.events) <= set(few)
+    assert few == sorted(few)
+    assert set(few) < set(kept(ranks, 40))
+    assert len(kept(dict.fromkeys(range(500), 0), 40)) == 40
+
+
+def test_a_story_begins_with_the_message_that_everything_goes_back_to():
+    one = second_mail()
+    first = origin(one.history, list(one.findings[0].events))
+    assert one.history[first].data["topic"] == "shipped"
+    assert origin(one.history, []) == -1
+
+
+def test_every_event_is_told_or_counted():
+    """Nothing vanishes: an event is in a step, in a gap, or behind the scenes."""
+    one = everything()
+    story = tell(one)
+    told = [index for step in story.steps for index in step.events]
+    gaps = [index for part in story.parts if isinstance(part, Gap) for index in part.events]
+    assert len(set(told)) == len(told)
+    assert not set(told) & set(gaps)
+    silent = {event.kind for event in one.history} & {"start", "rebalance", "phase", "state", "end"}
+    for event in one.history:
+        assert event.index in {*told, *gaps} or event.kind in silent
+
+
+def test_every_kind_of_event_can_be_told_however_little_is_known_of_it():
+    assert _TELLERS.keys() | {"poll", "state"} == KINDS.keys()
+    for kind in KINDS:
+        for data in ({}, {"message": 77, "to": "x#1", "error": "e", "why": "w", "x": 1}):
+            raw = (1, kind, "pay#1", "pay.on/bank.charge", 1, 1, -1, data)
+            if kind in ("deliver", "rebalance", "end"):  # these always say what they must
+                continue
+            assert tell(handwritten(raw, events=(0,))).parts or kind == "state"
+
+
+# ---- words for faults
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_every_fault_is_a_sentence_and_has_words_in_a_picture(kind):
+    fault = kind(Site("payments.on_order/bank.charge", attempt=2))
+    sentence = fault_in_words(fault, "item 1 (o1)")
+    assert sentence.endswith(".")
+    assert kind in (ClockSkew, *_without_item()) or "item 1 (o1)" in sentence
+    assert sufferings(fault).words.strip() == sufferings(fault).words
+
+
+def _without_item():
+    return [kind for kind in FAULTS if kind.__name__ == "Redeploy"]
+
+
+def test_faults_read_like_this():
+    charged = Site("payments.on_order/bank.charge", "after", attempt=2)
+    assert fault_in_words(Crash(charged, down="long"), "item 1 (o1)") == (
+        "payments crashes after bank.charge (attempt 2) for item 1 (o1), "
+        "and stays down until the calm."
+    )
+    poison = Poison(Site("client.place/bus.publish orders"), content="unknown-schema")
+    assert fault_in_words(poison, "") == (
+        "a message of an unknown schema is stored just ahead of the message (publishing to orders)."
+    )
+
+
+def test_a_fault_that_found_no_site_is_said_to_have_found_none():
+    unused = Crash(Site("payments.gone/bank.charge"))
+    story = tell(attrs.evolve(double_charge(), schedule=Schedule([CRASH, unused])))
+    assert [fault.struck for fault in story.faults] == [False, True]
+
+
+# ---- lanes
+
+
+def test_a_lane_is_a_replica_through_all_its_lives():
+    assert lane_of("payments#2/3") == "payments#2"
+    assert life_of("payments#2/3") == 3
+    assert life_of("payments#2") == 1
+    cast = Cast(everything().history)
+    assert cast.name("payments#2/2") == "payments#2"
+    assert cast.name("inventory#1") == "inventory", "there is one only"
+    assert cast.peer("payments.on_order/payments-db.commit") == "payments-db"
+    roles = {lane.name: lane.role for lane in cast.lanes.values()}
+    assert roles["events"] == "broker"
+    assert roles["stock"] == "store"
+    assert roles["mailer"] == "third party"
+
+
+def test_lanes_can_be_put_in_order():
+    one = attrs.evolve(double_charge(), lifelines=("bank", "bus"))
+    assert tell(one).lane_names() == ("bank", "bus", "client", "payments#2")
+
+
+# ---- ledger and state
+
+
+def test_rows_that_differ_show_the_columns_that_differ():
+    here = state("db", orders=[{"id": "o1", "status": "pending", "cents": 5}], log=[])
+    there = state("db", orders=[{"id": "o1", "status": "paid", "cents": 5}], log=[{"id": 1}])
+    [held] = tell(handwritten(here, events=(0,), passing=[there])).states
+    assert held.found
+    assert [(one.name, one.here, one.passing) for one in held.values] == [
+        ("orders / o1", "status=pending", "status=paid"),
+        ("log / 1", "", "id=1"),
+    ]
+
+
+def test_rows_with_the_same_first_column_stay_apart():
+    rows = [{"id": "o1", "sku": "book"}, {"id": "o1", "sku": "lamp"}, {"id": "o1", "sku": "lamp"}]
+    [held] = tell(handwritten(state("db", moves=rows))).states
+    assert [one.name for one in held.values] == [
+        "moves / o1",
+        "moves / o1, lamp",
+        "moves / o1, lamp (2)",
+    ]
+
+
+def test_what_a_ledger_lacks_and_what_it_has_too_much_of():
+    refund = (3, "effect", "bank", "", 1, 1, -1, {"method": "refund", "order": "o1"})
+    one = handwritten(
+        charge(1, -1), charge(2, -1, number=2), events=(0, 1), passing=[charge(1, -1), refund]
+    )
+    [ledger] = tell(one).ledgers
+    assert [entry.expected for entry in ledger.entries] == [True, False]
+    assert ledger.missing == ("refund order=o1",)
