@@ -43,6 +43,7 @@ NOTHING: Mapping[str, Any] = {}
 GOOD = Order("o1", "book", 500)
 OUT_OF_STOCK = Order("o2", "unicorn", 700)
 TOO_DEAR = Order("o3", "book", 1_000_000)
+ALL = (GOOD, OUT_OF_STOCK, TOO_DEAR)
 
 
 def declines(order: str, cents: int) -> bool:
