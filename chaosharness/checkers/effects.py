@@ -162,8 +162,7 @@ def never_twice(
             a function of the ledger entry's data. By default all arguments.
         undone_by: Methods that undo it, so that doing it again is legal, where the
             arguments that both have are equal. None: any other method may have undone it.
-        as_in_calm: Allow, for each workload item, what the run without faults does: an
-            item may really ask for the same thing twice.
+        as_in_calm: Allow, for each workload item, what the run without faults does.
 
     >>> run.check(never_twice(mailer, "send", key="to"))
     >>> run.check(never_twice(warehouse, "reserve", key="order", undone_by="release"))

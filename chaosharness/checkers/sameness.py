@@ -308,6 +308,12 @@ def often(count: int) -> str:
 # ---- idempotence
 
 
+IDEMPOTENCE: Final = (
+    "handling a message again, late or after a crash leaves stores and third parties as if it "
+    "had been handled once, and does not depend on which item comes first"
+)
+
+
 def idempotent(*, ignore: Iterable[Any] = (), under: tuple[type[Fault], ...] = BENIGN) -> Property:
     """Claim that a disturbed run ends as the calm run does: in stores and in ledgers.
 
@@ -318,11 +324,11 @@ def idempotent(*, ignore: Iterable[Any] = (), under: tuple[type[Fault], ...] = B
     without what may rightly differ: timestamps, generated ids and tokens, numbers counted
     up, attempts and versions (see `checkers.masking`), and values that only changed places.
 
-    A system that took another decision is not judged: where an item published something
-    else, or did, noted or put aside something that it does not without faults (a timeout
-    that cancels the order), its ledger entries and all tables are left alone; and all
-    tables where a row says a word that the calm run never says (`cancelled`). Doing the
-    same things more often, or not at all, is no other decision, and is found.
+    A system that took another decision is not judged. Where an item published, did, noted
+    or put aside something that it does not without faults (a timeout that cancels the
+    order), its ledger entries and all tables are left alone. So are all tables where
+    nothing is missing and a row says a word that the calm run never says (`cancelled`).
+    Doing the same things more often, or not at all, is no other decision.
 
     Args:
         ignore: What else may differ: stores, third parties, tables, columns (`seen`, or
@@ -354,11 +360,7 @@ def idempotent(*, ignore: Iterable[Any] = (), under: tuple[type[Fault], ...] = B
         seen = outcome(evidence.history, ignored)
         return bool(usual.tables or usual.ledgers) and not _beyond(usual, seen)
 
-    assumption = (
-        "handling a message again, late or after a crash leaves stores and third parties as if "
-        "it had been handled once, and does not depend on which item comes first"
-    )
-    return Property("idempotent", judge, "eventually", tested=tested, assumption=assumption)
+    return Property("idempotent", judge, "eventually", tested=tested, assumption=IDEMPOTENCE)
 
 
 def _judged(evidence: Evidence, under: tuple[type[Fault], ...]) -> bool:

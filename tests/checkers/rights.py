@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import datetime
 
 from chaosharness import External, Gateway, Kafka, KeyValue, SQLite, System
-from tests.checkers.twins import DEAD, ORDERS, Already, Mailer, Order, start
+from tests.checkers.charging_twins import DEAD, ORDERS, Already, Mailer, Order, start
 
 BOOK = """
 CREATE TABLE bookings (

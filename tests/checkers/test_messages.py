@@ -177,6 +177,65 @@ def test_a_commit_of_everything_polled_loses_what_was_not_begun():
     assert finding.summary.startswith("the 'orders' message for o2 was acknowledged before")
 
 
+# ---- queues
+
+
+def queued(*queues: str) -> tuple[Tale, int]:
+    tale = Tale()
+    return tale, tale.publish("orders", queues=list(queues))
+
+
+def test_a_message_acknowledged_by_the_broker_and_never_handled_is_lost():
+    calm, message = queued("orders")
+    calm.handle(message, "orders", to="payments#1")
+    tale, message = queued("orders")
+    delivery = tale.deliver(message, "orders", to="payments#1")
+    tale.add("ack", "bus", cause=delivery, message=message, automatic=True)
+    tale.then("crash", delivery)
+    [finding] = judge(LOST, tale.end(), calm.end())
+    assert finding.summary == (
+        "the 'orders' message for o1 was acknowledged before it was handled, and never handled "
+        "by orders"
+    )
+
+
+@pytest.mark.parametrize(("to", "lost"), [([], 1), (["parked"], 0)])
+def test_a_message_that_its_queue_dropped_is_lost_unless_it_was_put_aside(to, lost):
+    tale, message = queued("orders")
+    tale.fail(tale.deliver(message, "orders", to="payments#1"), "KeyError: 'sku'")
+    words = {"queue": "orders", "reason": "rejected", "to": to}
+    tale.add("dead", "bus", cause=message, message=message, **words)
+    found = judge(LOST, tale.end())
+    assert len(found) == lost
+    if lost:
+        assert found[0].summary == (
+            "the 'orders' message for o1 was dropped (rejected), with nowhere to put it, by orders"
+        )
+
+
+def test_a_queue_that_nobody_reads_is_where_messages_are_put_aside():
+    tale, message = queued("orders", "parked")
+    tale.handle(message, "orders", to="payments#1")
+    assert judge(LOST, tale.end()) == []
+
+
+def test_a_queue_that_is_read_in_the_calm_run_only_is_read():
+    calm, message = queued("orders")
+    calm.handle(message, "orders", to="payments#1")
+    tale, message = queued("orders")
+    [finding] = judge(LOST, tale.end(), calm.end())
+    assert finding.summary == "the 'orders' message for o1 was never delivered to orders"
+
+
+def test_in_a_queue_a_later_acknowledgement_says_nothing_of_an_earlier_message():
+    tale, first = queued("orders")
+    second = tale.publish("orders", "o2", queues=["orders"])
+    tale.deliver(first, "orders", to="payments#1")
+    tale.handle(second, "orders", to="payments#2")
+    [finding] = judge(LOST, tale.end())
+    assert "neither handled nor dead-lettered" in finding.summary
+
+
 # ---- poison
 
 

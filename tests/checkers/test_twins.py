@@ -3,18 +3,11 @@
 import pytest
 
 from chaosharness.checkers import assumed, idempotent
+from tests.checkers.charging_twins import counter, fallback
+from tests.checkers.messaging_twins import poisoned, rejects, skips, waits
 from tests.checkers.rights import RIGHTS
 from tests.checkers.tales import caught, put_to_the_test
-from tests.checkers.twins import (
-    GENERIC,
-    TWINS,
-    counter,
-    fallback,
-    poisoned,
-    rejects,
-    skips,
-    waits,
-)
+from tests.checkers.twins import GENERIC, TWINS
 
 
 def named(twin):
