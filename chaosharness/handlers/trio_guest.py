@@ -33,7 +33,6 @@ from typing import Any, Final, NoReturn
 
 import trio
 from outcome import Outcome, Value
-from sniffio import thread_local as sniffio_library
 from trio._core import _run
 
 from chaosharness.errors import InternalError
@@ -52,6 +51,7 @@ RETIRE_TICKS_MAX: Final = 200
 """Ticks that abandoned tasks get to end in, when their run is over."""
 
 _CONTEXT: Final = _run.GLOBAL_RUN_CONTEXT
+_LIBRARY: Final[Any] = getattr(_run, "sniffio_library", threading.local())
 
 
 class VirtualClock(trio.abc.Clock):
@@ -226,7 +226,7 @@ class TrioGuest(Guest):
             names["runner"] = self._runner
         if self._task is not None:  # a task has called the kernel, which now returns to it
             names["task"], self._task = self._task, None
-            sniffio_library.name = "trio"
+            _LIBRARY.name = "trio"
         self._outer_hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(*self._hooks)
         self._outer_order = (_run._ALLOW_DETERMINISTIC_SCHEDULING, _run._r)
@@ -238,7 +238,7 @@ class TrioGuest(Guest):
         names = _CONTEXT.__dict__
         self._task = names.get("task")
         if self._task is not None:
-            sniffio_library.name = None
+            _LIBRARY.name = None
         names.clear()
         if self._outer:
             names.update(self._outer)
