@@ -1,105 +1,122 @@
-"""What stores cost, beside the same work on bare sqlite3: `python benchmarks/stores.py`.
+"""What stores cost, beside the same work on bare sqlite3.
 
-Ratios are taken in one process, the two sides in turn, best of several rounds: a busy
-machine slows both.
+    python -m benchmarks.stores
+
+Processor time, the one clock that is not pinned inside a run; the two sides take turns, so
+that a busy machine is busy for both.
 """
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
+from benchmarks.measure import table
 from chaosharness import Budget, Crash, KeyValue, Schedule, Site, SQLite, System
 
-SCHEMA = """
+SCHEMA: Final = """
 CREATE TABLE charges (id TEXT PRIMARY KEY, cents INTEGER NOT NULL, note TEXT);
 CREATE TABLE inbox (message TEXT PRIMARY KEY);
 CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT, body TEXT);
 """
-OPERATIONS = 500
-ROUNDS = 9
-RUNS = 300
-PLENTY = Budget(events_max=10**9, steps_max=10**9)
+INSERT: Final = "INSERT INTO charges VALUES (?, ?, ?)"
+OPERATIONS: Final = 500
+ROUNDS: Final = 25
+RUNS: Final = 100
+PLENTY: Final = Budget(events_max=10**9, steps_max=10**9)
 
-Work = Callable[[Any], None]
+Work = Callable[[Any, int], None]
 
 
-def insert_and_commit(connection: Any) -> None:
-    for number in range(OPERATIONS):
-        connection.execute("INSERT INTO charges VALUES (?, ?, ?)", (str(number), number, "note"))
+def insert_and_commit(connection: Any, times: int) -> None:
+    """One row, one commit, as most handlers do."""
+    for number in range(times):
+        connection.execute(INSERT, (str(number), number, "note"))
         connection.commit()
 
 
-def with_block(connection: Any) -> None:
-    for number in range(OPERATIONS):
+def insert_in_a_with_block(connection: Any, times: int) -> None:
+    """The same with a context manager."""
+    for number in range(times):
         with connection:
-            connection.execute(
-                "INSERT INTO charges VALUES (?, ?, ?)", (str(number), number, "note")
-            )
+            connection.execute(INSERT, (str(number), number, "note"))
 
 
-def select(connection: Any) -> None:
-    for number in range(OPERATIONS):
+def select_one(connection: Any, times: int) -> None:
+    """One row by its primary key, which is not there."""
+    for number in range(times):
         connection.execute("SELECT cents FROM charges WHERE id = ?", (str(number),)).fetchone()
 
 
-def put(kv: Any) -> None:
-    for number in range(OPERATIONS):
+def put(kv: Any, times: int) -> None:
+    """Write one key."""
+    for number in range(times):
         kv.put("order", number)
 
 
-def get(kv: Any) -> None:
-    for _ in range(OPERATIONS):
+def get(kv: Any, times: int) -> None:
+    """Read one key."""
+    for _ in range(times):
         kv.get("order")
 
 
-def put_if_absent(kv: Any) -> None:
-    for _ in range(OPERATIONS):
+def put_if_absent(kv: Any, times: int) -> None:
+    """Find that a key is there."""
+    for _ in range(times):
         kv.put_if_absent("order", 1)
 
 
-def microseconds(work: Work, subject: Any) -> float:
-    began = time.perf_counter()
-    work(subject)
-    return (time.perf_counter() - began) / OPERATIONS * 1e6
+def seconds(function: Callable[[], object]) -> float:
+    """Return the processor time of one call."""
+    gc.collect()
+    begun = time.process_time()
+    function()
+    return time.process_time() - begun
 
 
-def bare(work: Work) -> float:
-    connection = sqlite3.connect(":memory:")
-    connection.executescript(SCHEMA)
-    try:
-        return microseconds(work, connection)
-    finally:
+def bare(work: Work) -> Callable[[], float]:
+    """Return what measures work on sqlite3 itself, in seconds per operation."""
+
+    def measure() -> float:
+        connection = sqlite3.connect(":memory:")
+        connection.executescript(SCHEMA)
+        taken = seconds(lambda: work(connection, OPERATIONS))
         connection.close()
+        return taken / OPERATIONS
+
+    return measure
 
 
-def through_ports(store: Any, work: Work) -> float:
-    measured = []
+def through_ports(store: Any, work: Work) -> Callable[[], float]:
+    """Return what measures work on a store in a run, in seconds per operation."""
+    taken = 0.0
     system = System("bench", budget=PLENTY)
     system.add(store)
 
-    @system.entry(examples=[1])
-    def enter(env: Any, item: int) -> None:
-        measured.append(microseconds(work, env.connect(store)))
+    @system.entry(examples=[OPERATIONS])
+    def enter(env: Any, times: int) -> None:
+        nonlocal taken
+        connection = env.connect(store)
+        taken = seconds(lambda: work(connection, times))
 
-    system.run()
-    return measured[0]
+    def measure() -> float:
+        system.run()
+        return taken / OPERATIONS
+
+    return measure
 
 
-def compare(work: Work) -> None:
-    pairs = [(bare(work), through_ports(SQLite("db", SCHEMA), work)) for _ in range(ROUNDS)]
-    raw, ported = (min(side) for side in zip(*pairs, strict=True))
-    print(f"{work.__name__:20} {ported:6.2f} us   bare {raw:6.2f} us   {ported / raw:5.2f} x")
-
-
-def key_value(work: Work) -> None:
-    best = min(through_ports(KeyValue("kv"), work) for _ in range(ROUNDS))
-    print(f"{'kv ' + work.__name__:20} {best:6.2f} us")
+def in_turns(*sides: Callable[[], float]) -> list[float]:
+    """Return the best of several rounds of each side."""
+    rounds = [[side() for side in sides] for _ in range(ROUNDS)]
+    return [min(figures) for figures in zip(*rounds, strict=True)]
 
 
 def shop(store: SQLite | None) -> System:
+    """Two orders, each charged by a call: with a row in a database, or with nothing."""
     system = System("shop")
     if store is not None:
         system.add(store)
@@ -111,9 +128,7 @@ def shop(store: SQLite | None) -> System:
         def charge(value: dict[str, Any]) -> None:
             if connection is not None:
                 with connection:
-                    connection.execute(
-                        "INSERT INTO charges VALUES (?, ?, ?)", (value["id"], value["cents"], "")
-                    )
+                    connection.execute(INSERT, (value["id"], value["cents"], ""))
 
         env.serve("charge", charge)
 
@@ -124,24 +139,47 @@ def shop(store: SQLite | None) -> System:
     return system
 
 
-def whole_runs(title: str, schedule: Schedule) -> None:
-    without, with_store = shop(None), shop(SQLite("db", SCHEMA))
-    figures = []
-    for system in (without, with_store):
-        rounds = []
-        for _ in range(ROUNDS):
-            began = time.perf_counter()
+def whole(system: System, schedule: Schedule) -> Callable[[], float]:
+    """Return what measures a whole run, its database put back, in seconds."""
+
+    def measure() -> float:
+        def runs() -> None:
             for _ in range(RUNS):
-                system.run(schedule=schedule if system is with_store else None)
-            rounds.append((time.perf_counter() - began) / RUNS * 1e6)
-        figures.append(min(rounds))
-    print(f"{title:20} {figures[1]:6.0f} us   without {figures[0]:.0f} us (calm)")
+                system.run(schedule=schedule)
+
+        return seconds(runs) / RUNS
+
+    return measure
+
+
+def us(figure: float) -> str:
+    """Spell seconds as microseconds."""
+    return f"{figure * 1e6:.2f} us"
+
+
+def main() -> None:
+    """Print the tables."""
+    lines: list[tuple[str, ...]] = [("", "through ports", "bare sqlite3", "ratio")]
+    for work in (insert_and_commit, insert_in_a_with_block, select_one):
+        raw, ported = in_turns(bare(work), through_ports(SQLite("db", SCHEMA), work))
+        lines.append((work.__name__, us(ported), us(raw), f"{ported / raw:.2f}"))
+    table("SQLite, per operation", lines)
+
+    lines = [
+        (work.__name__, us(in_turns(through_ports(KeyValue("kv"), work))[0]))
+        for work in (put, get, put_if_absent)
+    ]
+    table("key-value store, per operation", lines)
+
+    crash = Schedule([Crash(Site("payments.charge/db.commit", "after"))])
+    with_store = shop(SQLite("db", SCHEMA))
+    figures = in_turns(
+        whole(shop(None), Schedule()), whole(with_store, Schedule()), whole(with_store, crash)
+    )
+    names = ("no store", "with 2 commits", "with 2 commits and a crash")
+    rows = [(name, us(figure)) for name, figure in zip(names, figures, strict=True)]
+    table("a whole run of 2 calls", rows)
 
 
 if __name__ == "__main__":
-    for each in (insert_and_commit, with_block, select):
-        compare(each)
-    for each in (put, get, put_if_absent):
-        key_value(each)
-    whole_runs("a run with 2 commits", Schedule())
-    whole_runs("the same, crashing", Schedule([Crash(Site("payments.charge/db.commit", "after"))]))
+    main()

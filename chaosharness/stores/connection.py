@@ -318,7 +318,6 @@ class Connection(LockingConnection):
             else:
                 retry = partial(how, cursor, sql, parameters)
                 self.face(error, scope, "read", operation, attempt, retry)
-        self.remember_reader(cursor)
         if self.in_transaction:
             self._reading = True
         scope.record("read", operation, attempt, statement.data)
@@ -351,7 +350,6 @@ class Connection(LockingConnection):
         }
         if statement.touches:
             self._touch(statement)
-            self.remember_reader(cursor)
             del data["rows"]  # not known: no rows at all, or more to come with RETURNING
         scope.record("write", operation, attempt, data)
 

@@ -10,6 +10,7 @@ waits for it, as it would on a disk.
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 import weakref
 from collections.abc import Callable
@@ -28,9 +29,6 @@ LOCKED: Final = "database is locked"
 POLL_MS: Final = 100
 """How often a commit looks whether the readers are gone: a cursor that is read to its end
 tells nobody. It is the longest pause of SQLite's own busy handler."""
-
-READERS_MAX: Final = 100
-"""Cursors remembered before those that are gone are sorted out."""
 
 RESETTABLE: Final = {"foreign_keys": "0", "synchronous": "2", "journal_mode": "MEMORY"}
 """Pragmas of a connection that are put back when it is used again, and to what."""
@@ -60,7 +58,6 @@ class LockingConnection(sqlite3.Connection):
         "_owner",
         "_pragmas",
         "_private",
-        "_readers",
         "_reading",
         "_shut",
         "_snapshot",
@@ -85,7 +82,6 @@ class LockingConnection(sqlite3.Connection):
         self._zero = self._committed = count_changes(self)
         self._touched = False  # changed something that no count of rows shows
         self._reading = False  # read inside the transaction: holds a shared lock
-        self._readers: dict[weakref.ref[Any], None] = {}  # cursors that may be half read
         self._outermost = ""  # the savepoint that opened the transaction
         self._snapshot: sqlite3.Connection | None = None  # where this transaction reads
         self._copy: tuple[int, sqlite3.Connection] | None = None
@@ -99,10 +95,10 @@ class LockingConnection(sqlite3.Connection):
         self._owner = None
         self._store = Retired(self._store.name)  # type: ignore[assignment]
         self._snapshot = self._copy = self._writer = None
-        self.let_readers_go()
         if self._shut or self._private or self._extras:
             return False
         try:
+            self.let_readers_go()
             if self.in_transaction:
                 sqlite3.Connection.rollback(self)
             self.row_factory = None
@@ -292,20 +288,11 @@ class LockingConnection(sqlite3.Connection):
         if changed:
             store.record_undone(self._owner, self._writer, why)
 
-    def remember_reader(self, cursor: Any) -> None:
-        """Remember a cursor that may hold a lock until it is read to its end."""
-        readers = self._readers
-        readers[weakref.ref(cursor)] = None
-        if len(readers) > READERS_MAX:
-            self._readers = {one: None for one in readers if one() is not None}
-
     def let_readers_go(self) -> None:
         """End what cursors are still reading: whoever read them is dead."""
-        for reference in self._readers:
-            cursor = reference()
-            if cursor is not None and _connected_to(cursor) is self:
+        for cursor in cursors_of(self):
+            if _connected_to(cursor) is self:
                 sqlite3.Cursor.close(cursor)
-        self._readers.clear()
 
     def undo(self, scope: Scope, operation: str, attempt: int, why: str) -> None:
         """Undo the transaction by itself, as SQLite does when the disk fails it."""
@@ -339,6 +326,17 @@ class LockingConnection(sqlite3.Connection):
         scope.record(kind, operation, attempt, data)
         if not self._shut and not self.in_transaction:
             self.ended()  # some errors undo the whole transaction
+
+
+def cursors_of(connection: sqlite3.Connection) -> list[sqlite3.Cursor]:
+    """Return the cursors of a connection that are still there.
+
+    sqlite3 keeps weak references to them in a list, and shows it to nobody but the garbage
+    collector. Keeping a list of our own would make every read slower by a tenth.
+    """
+    lists = [one for one in gc.get_referents(connection) if type(one) is list]
+    found = [one() for each in lists for one in each if isinstance(one, weakref.ref)]
+    return [cursor for cursor in found if isinstance(cursor, sqlite3.Cursor)]
 
 
 def _move(cursor: Any, connection: sqlite3.Connection) -> None:

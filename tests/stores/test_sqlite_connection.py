@@ -2,6 +2,7 @@
 
 import gc
 import sqlite3
+import sys
 
 import pytest
 
@@ -157,6 +158,27 @@ def test_a_script_commits_first_and_then_statement_by_statement():
     ]
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="sqlite3 has no autocommit attribute yet")
+def test_transactions_as_pep_249_has_them():
+    def handle(connection, order):
+        connection.autocommit = False
+        connection.execute("SELECT 1")
+        connection.execute(INSERT, ("a", 1))
+        connection.commit()
+        connection.execute(INSERT, ("b", 1))
+        connection.autocommit = True  # commits
+        connection.execute(INSERT, ("c", 1))
+        connection.commit()  # nothing to do
+
+    run = run_one(handle)
+    assert ids(run) == ["a", "b", "c"]
+    assert told(run, "commit") == [
+        "commit db.commit rows=1",
+        "commit db.commit rows=1",
+        "commit db.insert charges rows=1",
+    ]
+
+
 def test_setting_no_isolation_level_commits_as_sqlite3_does():
     def handle(connection, order):
         connection.execute(INSERT, ("a", 1))
@@ -241,17 +263,6 @@ def test_a_connection_that_is_dropped_keeps_its_locks_as_long_as_no_collector_co
         "write db.insert charges error=OperationalError: database is locked"
     ]
     assert ids(run) == []
-
-
-def test_many_cursors_are_not_remembered_for_ever():
-    def handle(connection, order):
-        kept = connection.cursor()
-        for _ in range(1_000):
-            connection.execute("SELECT 1")
-            kept.execute("SELECT 2")
-        assert len(connection._readers) <= 101
-
-    run_one(handle)
 
 
 def test_a_cursor_class_of_the_users_own_passes_ports_too():

@@ -7,6 +7,7 @@ import pytest
 from chaosharness import Crash, FailedCommit, LostWrites, Pause, SQLite, StoreOutage
 from chaosharness.errors import IllegalFault
 from chaosharness.kernel.history import encode
+from chaosharness.stores.locks import cursors_of
 from tests.stores.shops import INSERT, ORDERS, SCHEMA, ids, insert, only, shop, told
 
 WRITE = "payments.on_order/db.insert charges"
@@ -67,6 +68,18 @@ def test_a_crash_frees_its_locks_even_in_the_middle_of_reading():
     assert len(ids(run)) == 6
     *_, last = run.history.of("commit")
     assert last.at_ms < 100, "nobody had to wait for a lock"
+
+
+def test_the_cursors_of_a_connection_are_found_where_sqlite3_keeps_them():
+    store = SQLite("db", SCHEMA)
+
+    def handle(connection, order):
+        kept = [connection.cursor(), connection.execute("SELECT 1"), sqlite3.Cursor(connection)]
+        connection.execute("SELECT 2")
+        assert cursors_of(connection) == kept
+
+    run = shop(handle, store=store).run(ORDERS[:1])
+    assert told(run, "raised") == []
 
 
 def test_code_that_crashed_cannot_touch_the_database_any_more():
