@@ -23,6 +23,7 @@ from chaosharness.search.determinism import compare
 from chaosharness.search.hypothesis_adapter import chaos_settings, observe_in_hypothesis
 from chaosharness.search.memory import Memory
 from chaosharness.strategies.drawing import ITEMS_MAX
+from chaosharness.strategies.places import places
 from chaosharness.strategies.schedules import schedules
 from chaosharness.strategies.workloads import workloads
 from chaosharness.system import OBSERVERS, Run, System
@@ -263,6 +264,7 @@ class Campaign:
                 f"this test of system {system.name!r} would check nothing: give it "
                 "properties=[...], have the system claim some, or assert something about `run`"
             )
+        places(system)  # where it cannot be learned, say so before Hypothesis begins
         self._unreached = [one for one in self.claims if one.when == "sometimes"]
         self._untested = [one for one in self.claims if one.when != "sometimes"]
         self._runs = 0
@@ -305,6 +307,7 @@ class Campaign:
         if self._repeated:
             return
         self._repeated = True
+        self._memory.keep(run.items, run)
         token = OBSERVERS.set(())
         try:
             again = run.system.run(run.items, run.schedule)

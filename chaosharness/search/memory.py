@@ -1,8 +1,8 @@
 """Runs that need not be made again, while a failing schedule is shrunk.
 
 A run is a pure function of system, workload and schedule, so the same again is the same
-run. And a fault whose site the run without it never reaches changes nothing: until a
-fault strikes, a run is that of the schedule without it.
+run. And faults whose sites a run never reaches could be added to it without changing
+anything: until the first of them strikes, the run is the one without them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import attrs
 
+from chaosharness.faults import Fault
 from chaosharness.schedule import Schedule
 from chaosharness.system import Run
 
@@ -41,28 +42,23 @@ class Memory:
 
     def find(self, workload: Sequence[Any], schedule: Schedule) -> Run | None:
         """Return a run with the same history as this one would have, if there is one."""
-        known = self._of(workload)
-        while known is not None:
-            found = known.get(schedule)
-            if found is not None:
-                return found
-            smaller = self._without_one(known, schedule)
-            if smaller is None:
-                return None
-            schedule = smaller
+        known = self._of(workload) or {}
+        exact = known.get(schedule)
+        if exact is not None:
+            return exact
+        faults = set(schedule)
+        for smaller, run in known.items():
+            if faults.issuperset(smaller) and not any(
+                _reaches(run, fault) for fault in faults.difference(smaller)
+            ):
+                return run
         return None
 
     def _of(self, workload: Sequence[Any]) -> dict[Schedule, Run] | None:
         items = list(workload)
         return next((known for one, known in self._runs if one == items), None)
 
-    @staticmethod
-    def _without_one(known: dict[Schedule, Run], schedule: Schedule) -> Schedule | None:
-        """Return the schedule without a fault that is known to find no site in it."""
-        for fault in schedule:
-            rest = schedule.without(fault)
-            run = known.get(rest)
-            site = fault.site
-            if run is not None and site.attempt > run.reached.get((site.operation, site.entity), 0):
-                return rest
-        return None
+
+def _reaches(run: Run, fault: Fault) -> bool:
+    site = fault.site
+    return site.attempt <= run.reached.get((site.operation, site.entity), 0)
