@@ -1,0 +1,112 @@
+"""Every code block of the documentation is run, and prints what it shows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import Block, Walk, blocks, commands, matches, walk
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("README.md", "CONTRIBUTING.md") + tuple(
+    sorted(
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "docs").rglob("*.md")
+        if "reference" not in path.relative_to(ROOT).parts
+    )
+)
+
+NOT_RUN = {
+    "python3.11 -m venv .venv": "makes an environment; test_new_user.py does, and .ci/run",
+    ". .venv/bin/activate": "as above",
+    "pip install .": "as above",
+    "pip install -e '.[test]'": "as above",
+    "pip install '.[sqlalchemy]'": "as above",
+    "pytest -q": "runs all tests, this one among them; .ci/run does",
+    "ruff check . && ruff format .": ".ci/run does",
+    "mypy": ".ci/run does",
+    "bash .ci/run": "runs all tests, this one among them",
+}
+"""Commands that a page shows and this test does not run, with who does."""
+
+NOT_CODE = {"docs/how-to/ci.md": {"yaml": 1}}
+"""Blocks in languages that nobody runs here, by page, and how many there are."""
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_does_what_it_says(page, tmp_path):
+    exempt = dict(NOT_CODE.get(page, {}))
+    walker = Walk(tmp_path, path=str(ROOT))
+    try:
+        for block in blocks(ROOT / page, page):
+            if exempt.get(block.language):
+                exempt[block.language] -= 1
+            else:
+                walker.follow(block, skip=tuple(NOT_RUN))
+    finally:
+        walker.close()
+    assert not any(exempt.values()), f"{page} has fewer blocks than are exempt"
+
+
+def test_what_is_not_run_is_shown_somewhere():
+    shown = {
+        command.line
+        for page in PAGES
+        for block in blocks(ROOT / page, page)
+        if block.language == "console"
+        for command in commands(block)
+    }
+    assert set(NOT_RUN) <= shown
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    text = (ROOT / page).read_text("utf-8")
+    for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+        if "://" not in link:
+            assert (ROOT / page).parent.joinpath(link).exists(), f"{page} links to {link}"
+
+
+def block(language: str, text: str) -> Block:
+    return Block("page.md", 1, language, text)
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("python", "assert 1 == 2\n"),
+        ("console", "$ python -c 'print(1)'\n2\n"),
+        ("console", "$ python -c 'print(1)'\n$ echo $?\n1\n"),
+        ("console", "$ python -c 'raise SystemExit(3)'\n"),
+        ("console", "$ rm -rf everything\n"),
+        ("yaml", "a: b\n"),
+    ],
+)
+def test_a_page_that_lies_is_caught(language, text, tmp_path):
+    walker = Walk(tmp_path)
+    try:
+        with pytest.raises(AssertionError, match=r"page\.md, line 1"):
+            walker.follow(block(language, text))
+    finally:
+        walker.close()
+
+
+def test_a_page_is_one_program(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```python\n# file: one.py\nx = 1\n```\n"
+        "```python\nimport one\n\ny = one.x\n```\n"
+        "```python\n# file: one.py\nx = 2\n```\n"
+        "```python\nimport one\n\nassert (one.x, y) == (2, 1)\n```\n"
+        "```console\n$ python -c 'import one; print(one.x)'\n2\n```\n"
+    )
+    assert len(list(walk(page, "page.md", Walk(tmp_path)))) == 5
+
+
+def test_an_ellipsis_stands_for_anything():
+    assert matches("a\n...\nd\n", "a\nb\nc\nd\n")
+    assert matches("ran in ... s\n", "ran in 0.3 s  \n")
+    assert not matches("a\n...\nd\n", "a\nb\nc\n")
+    assert not matches("a\n", "a\nb\n")
