@@ -158,6 +158,7 @@ class Walk:
             capture_output=True,
             text=True,
             timeout=300,
+            check=False,
         )
         self.exit_code = done.returncode
         assert done.returncode < TROUBLE, f"{where}: {done.returncode}\n{done.stdout}{done.stderr}"

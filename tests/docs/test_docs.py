@@ -10,12 +10,14 @@ import pytest
 from tests.docs.pages import Block, Walk, blocks, commands, matches, walk
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "CONTRIBUTING.md") + tuple(
-    sorted(
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    *sorted(
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "docs").rglob("*.md")
         if "reference" not in path.relative_to(ROOT).parts
-    )
+    ),
 )
 
 NOT_RUN = {
