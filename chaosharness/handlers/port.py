@@ -289,11 +289,24 @@ def sleep(seconds: float) -> Any:
     return scope.colour.drive(script, scope)
 
 
+class Nap:
+    """One sleep, for quiescence: a scope may have several tasks, each with its own.
+
+    `woke_at` is what `world.effects` was when a nap of this scope ended last before this one
+    began: code that wakes, finds nothing to do and sleeps again is quiet.
+    """
+
+    __slots__ = ("woke_at",)
+
+    def __init__(self, woke_at: int) -> None:
+        self.woke_at = woke_at
+
+
 def _sleep(scope: Scope, operation: str, attempt: int, delay_ms: int) -> Script[None]:
     world = scope.world
 
     def keep(resume: Resume) -> None:
-        world.timer(delay_ms, wake, resume, scope)
+        world.agenda.add(world.now + delay_ms, wake, resume, Nap(scope.woke_at))
 
     def wake(resume: Resume) -> None:
         scope.woke_at = world.effects

@@ -469,6 +469,28 @@ def test_a_later_timer_keeps_a_polling_service_from_quiet():
     assert over.ending.verdict == "quiet"
 
 
+def test_a_later_nap_keeps_a_service_that_naps_often_from_quiet():
+    def build(house):
+        async def poll():
+            while True:
+                await house.env.sleep(1)
+
+        async def report():
+            await house.env.sleep(30)
+            await house.publish("out", {}, key="report")
+
+        async def main():
+            async with asyncio.TaskGroup() as group:
+                group.create_task(poll())
+                group.create_task(report())
+
+        house.env.main(main)
+
+    over = system_of(build, runtime="asyncio").run()
+    assert published(over) == ["report"]
+    assert over.ending.verdict == "quiet"
+
+
 def test_a_polling_loop_that_uses_a_timeout_is_quiet():
     def build(house):
         async def main():

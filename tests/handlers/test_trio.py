@@ -414,6 +414,28 @@ def test_a_later_deadline_keeps_a_polling_service_from_quiet():
     assert over.ending.verdict == "quiet"
 
 
+def test_a_later_nap_keeps_a_service_that_naps_often_from_quiet():
+    def build(house):
+        async def poll():
+            while True:
+                await house.env.sleep(1)
+
+        async def report():
+            await house.env.sleep(30)
+            await house.publish("out", {}, key="report")
+
+        async def main():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(poll)
+                nursery.start_soon(report)
+
+        house.env.main(main)
+
+    over = system_of(build, runtime="trio").run()
+    assert published(over) == ["report"]
+    assert over.ending.verdict == "quiet"
+
+
 def test_several_polling_loops_are_quiet():
     def build(house):
         async def poll(seconds):
