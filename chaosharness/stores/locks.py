@@ -98,7 +98,6 @@ class LockingConnection(sqlite3.Connection):
         if self._shut or self._private or self._extras:
             return False
         try:
-            self.let_readers_go()
             if self.in_transaction:
                 sqlite3.Connection.rollback(self)
             self.row_factory = None
@@ -334,9 +333,10 @@ def cursors_of(connection: sqlite3.Connection) -> list[sqlite3.Cursor]:
     sqlite3 keeps weak references to them in a list, and shows it to nobody but the garbage
     collector. Keeping a list of our own would make every read slower by a tenth.
     """
-    lists = [one for one in gc.get_referents(connection) if type(one) is list]
-    found = [one() for each in lists for one in each if isinstance(one, weakref.ref)]
-    return [cursor for cursor in found if isinstance(cursor, sqlite3.Cursor)]
+    for held in gc.get_referents(connection):
+        if type(held) is list and held and type(held[0]) is weakref.ref:
+            return [cursor for reference in held if (cursor := reference()) is not None]
+    return []
 
 
 def _move(cursor: Any, connection: sqlite3.Connection) -> None:

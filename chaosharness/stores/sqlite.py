@@ -182,8 +182,17 @@ class Database:
         self.keeper.execute(f"PRAGMA schema_version = {self._cookie}")
 
     def has_its_schema(self) -> bool:
-        """Say whether the schema is still the one it began with."""
-        return self.cookie() == self._cookie
+        """Say whether the schema is still the one it began with, as far as can be read."""
+        try:
+            return self.cookie() == self._cookie
+        except sqlite3.OperationalError:
+            return False
+
+    def without_readers(self) -> Database:
+        """End what cursors of the last run are still reading; return the database."""
+        for connection in self.idle:
+            connection.let_readers_go()
+        return self
 
     def close(self) -> None:
         """Free the memory, and whoever is still connected."""
@@ -228,16 +237,26 @@ class Shelf:
 
     def give_back(self, database: Database, *, changed: bool, schema_touched: bool) -> None:
         """Keep a database for the next run, if it can be put back to its beginning."""
-        if changed:
-            try:
-                if schema_touched and not database.has_its_schema():
-                    database.close()
-                    return
+        if schema_touched and not database.has_its_schema():
+            database.close()
+        elif self._is_restored(database, changed) or self._is_restored(
+            database.without_readers(), changed
+        ):
+            self.databases.append(database)
+        else:
+            database.close()
+
+    def _is_restored(self, database: Database, changed: bool) -> bool:
+        """Put a database back; return False where somebody still holds a lock."""
+        try:
+            if changed:
                 database.reset(self.pristine)
-            except sqlite3.Error:  # an abandoned cursor still reads
-                database.close()
-                return
-        self.databases.append(database)
+            else:
+                database.keeper.execute("BEGIN EXCLUSIVE")
+                database.keeper.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            return False
+        return True
 
     def learn(self, sql: object) -> Statement:
         """Read a text for the first time."""

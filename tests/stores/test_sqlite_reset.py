@@ -134,6 +134,20 @@ def test_a_half_read_cursor_of_the_last_run_is_in_nobodys_way():
     assert len({system.run().digest() for _ in range(5)}) == 1
 
 
+def test_a_half_read_cursor_of_a_run_that_wrote_nothing_is_in_nobodys_way():
+    kept = []
+
+    def handle(connection, order):
+        if not kept:
+            kept.append(connection.execute("SELECT * FROM outbox"))
+        else:
+            insert(connection, order)
+
+    system = shop(handle, store=SQLite("db", SEEDED + "INSERT INTO outbox (body) VALUES ('two');"))
+    assert ids(system.run(ORDERS[:1])) == []
+    assert ids(system.run(ORDERS[:1])) == ["o1"]
+
+
 def test_a_lock_that_nobody_can_free_costs_a_database_and_no_waiting():
     kept = []
 
