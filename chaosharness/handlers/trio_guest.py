@@ -154,6 +154,7 @@ class TrioGuest(Guest):
         self._entry_deadline = inf
         self._reached_s = 0.0
         self._woke = -1
+        self._went_off = False
         self._stamps: dict[tuple[Any, float], int] = {}
         self._tick: Callable[[], object] | None = None
         self._over: Outcome[None] | None = None
@@ -335,7 +336,11 @@ class TrioGuest(Guest):
             self._entry = None
         if deadline >= AGES_S:
             return
-        self._stamp(self._woke)
+        if self._went_off or not world.in_flight:
+            self._stamp(self._woke)
+        else:  # a handler is at work: nobody will ask before a timer goes off
+            self.woke_at = -1
+        self._went_off = False
         if self._entry is None:
             due = ceil(deadline * 1000 - EPOCH_MS - self.incarnation.skew_ms - ROUNDING_MS)
             self._entry = world.agenda.add(max(due, world.now + 1), self._go_off, None, self)
@@ -345,15 +350,13 @@ class TrioGuest(Guest):
         self._entry = None
         self._reached_s = max(self._reached_s, self._entry_deadline)
         self._stamp(-1)
-        self._woke = -1 if self.world.in_flight else self.world.effects
+        self._went_off = True
+        self._woke = self.world.effects
         if not self.asked:
             self.pump()
 
     def _stamp(self, stamp: int) -> None:
         """Note when the pending deadlines were set: the new ones, at `stamp`."""
-        if self.world.in_flight:  # nobody will ask
-            self.woke_at = -1
-            return
         known, self._stamps = self._stamps, {}
         for deadline, _, cancel in self._runner.deadlines._heap:
             if cancel._registered_deadline == deadline:

@@ -98,6 +98,8 @@ class World:
     __slots__ = (
         "_armed",
         "_at_calm",
+        "_still_effects",
+        "_still_since",
         "agenda",
         "armed",
         "budget",
@@ -137,6 +139,8 @@ class World:
             self.armed.setdefault(one.site.operation, []).append(one)
         self._armed = tuple(armed)
         self._at_calm: list[Callable[[], None]] = []
+        self._still_effects = -1
+        self._still_since = 0
         self.chaos = True
         self.context = copy_context()
         self.crew: Any = None
@@ -404,7 +408,7 @@ class World:
     def _idle(self, popped: Entry) -> bool:
         """Say whether only sleepers are left whose waking changed nothing the last time."""
         effects = self.effects
-        if self.in_flight:
+        if self.in_flight and not self._stands_still():
             return False
         for entry in (popped, *self.agenda.entries):
             waiter = entry[WAITER]
@@ -427,6 +431,17 @@ class World:
         self.on_network.clear()
         self._at_calm.clear()
         self.on_armed = self.on_advance = None
+
+    def _stands_still(self) -> bool:
+        """Say whether nothing has changed for longer than any timeout.
+
+        A handler may wait for a loop that wakes often and does something at last (a batch that
+        is flushed when it is old enough); but not for ever.
+        """
+        if self._still_effects != self.effects:
+            self._still_effects = self.effects
+            self._still_since = self.now
+        return self.now - self._still_since > 2 * self.longest_ms
 
     # ---- verdicts
 

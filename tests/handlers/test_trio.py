@@ -468,6 +468,45 @@ def test_a_handler_that_waits_for_nothing_is_stuck():
     assert "desk.on_order" in ending.reason
 
 
+def test_a_stuck_handler_is_named_although_a_loop_goes_on_polling():
+    def build(house):
+        async def poll():
+            while True:
+                await trio.sleep(1)
+
+        async def on_order(order):
+            await trio.Event().wait()
+
+        house.env.main(poll)
+        house.consume(on_order)
+
+    ending = system_of(build, runtime="trio").run().ending
+    assert ending.verdict == "stuck"
+    assert "desk.on_order" in ending.reason
+
+
+def test_a_handler_that_waits_for_a_batch_is_not_stuck():
+    def build(house):
+        batch, flushed = [], trio.Event()
+
+        async def flush():
+            for _ in range(30):  # it looks thirty times before the batch is old enough
+                await trio.sleep(1)
+            await house.publish("out", batch, key="batch")
+            flushed.set()
+
+        async def on_order(order):
+            batch.append(order["id"])
+            await flushed.wait()
+
+        house.env.main(flush)
+        house.consume(on_order)
+
+    over = system_of(build, runtime="trio").run()
+    assert published(over) == ["batch"]
+    assert over.ending.verdict == "quiet"
+
+
 def test_waiting_by_asking_again_and_again_gets_there():
     async def handle(house, order):
         charged = trio.Event()
