@@ -11,8 +11,6 @@ Not modelled:
     Sockets, pipes, child processes and name look-ups (refused); signals (never come);
     debug mode. `run_in_executor` and `to_thread` run their function beside the loop as
     plain code on virtual time, in no thread: it stops at ports, and nowhere else.
-    `asyncio.as_completed` of bare coroutines goes through them in the order of their
-    addresses, which may differ between runs: give it tasks.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import Context, copy_context
 from functools import partial
 from math import ceil
@@ -384,3 +382,18 @@ class VirtualLoop(Guest, RefusingLoop):
         """Close an async generator that was dropped before its end, as asyncio does."""
         if not self.dead:
             self.create_task(generator.aclose())
+
+
+def _in_order(items: Iterable[Any] = ()) -> Any:
+    """Stand for `set` inside `asyncio.tasks`: coroutines go in the order they were given.
+
+    `asyncio.as_completed` makes a set of coroutines and starts them in the order of that
+    set: that of their addresses, which is another in each process.
+    """
+    if isinstance(asyncio._get_running_loop(), VirtualLoop):
+        items = tuple(items)
+        return dict.fromkeys(items) if items else set()
+    return set(items)
+
+
+asyncio.tasks.set = _in_order  # type: ignore[attr-defined]

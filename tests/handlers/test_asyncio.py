@@ -133,6 +133,28 @@ def test_tasks_in_sets_are_gone_through_in_the_order_they_were_made():
     assert told == [*(f"{number} cancelled" for number in range(20)), str(list(range(20)))]
 
 
+def test_as_completed_starts_coroutines_in_the_order_they_were_given():
+    async def handle(house, order):
+        async def start(number):
+            house.env.note(f"{number} starts")
+            await asyncio.sleep(1)
+            return number
+
+        coroutines = [start(number) for number in range(20)]
+        coroutines.sort(key=id, reverse=True)  # the worst case for a set of addresses
+        names = [coroutine.cr_frame.f_locals["number"] for coroutine in coroutines]
+        results = [await one for one in asyncio.as_completed(coroutines)]
+        assert results == names
+        assert await asyncio.wait_for(asyncio.wait([asyncio.create_task(start(99))]), 5)
+        assert said_so_far(house)[:20] == [f"{name} starts" for name in names]
+
+    assert list(run(handle).history.of("raised")) == []
+
+
+def said_so_far(house):
+    return [event[-1]["what"] for event in house.env._stage.world.raw if event[1] == "note"]
+
+
 def test_names_of_tasks_do_not_depend_on_what_ran_before():
     async def handle(house, order):
         house.env.note(asyncio.create_task(asyncio.sleep(0)).get_name())
