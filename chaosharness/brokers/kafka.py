@@ -15,7 +15,6 @@ Not modelled:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -469,8 +468,8 @@ class OpenKafka:
             match fault:
                 case Delay() | PartitionDelay():
                     whom = group.name if isinstance(fault, Delay) else ""
-                    self.hold(whom, place, world.due(fault.lasting))
-                    world.at_calm(partial(self._release, (whom, place)))
+                    self.held[whom, place] = due_ms = world.due(fault.lasting)
+                    world.until(due_ms, self._release, (whom, place))
                     self._wake(member)
                 case Rebalance():
                     self.expel(member, "a heartbeat was missed")

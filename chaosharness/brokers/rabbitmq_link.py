@@ -219,17 +219,12 @@ class Link:
     def _hold(self, due_ms: int) -> None:
         """Keep back everything on its way, until a moment or the calm."""
         self._holds += 1
-        released = False
 
-        def release(_: Any = None) -> None:
-            nonlocal released
-            if not released:
-                released = True
-                self._holds -= 1
-                self.world.after(0, self._arrive)
+        def release(_: Any) -> None:
+            self._holds -= 1
+            self.world.after(0, self._arrive)
 
-        self.world.agenda.add(due_ms, release)
-        self.world.at_calm(release)
+        self.world.until(due_ms, release)
 
     def _cut(self, way: Literal["both", "out", "back"] = "both") -> bool:
         """Say whether what consumer or broker send each other (`out`, `back`) gets lost."""

@@ -120,7 +120,7 @@ def outcome(history: History, ignore: frozenset[str] = frozenset()) -> Outcome:
     tables: dict[Place, Sequence[Mapping[str, Any]]] = {}
     ledgers: dict[int, dict[Place, Counter[Row]]] = {}
     branches: dict[int, set[Any]] = {}
-    for _, kind, actor, operation, entity, _, _, data in history.raw:
+    for _, kind, actor, _, entity, _, _, data in history.raw:
         if kind not in TELLING:
             continue
         if kind == "state":
@@ -135,9 +135,9 @@ def outcome(history: History, ignore: frozenset[str] = frozenset()) -> Outcome:
                 ledger.setdefault((actor, LEDGER), Counter())[_entry(data, ignore)] += 1
         elif kind in ("write", "commit"):
             if "error" not in data:
-                said.add(("wrote", operation.partition("/")[0]))
+                said.add(("wrote", data.get("store"), data.get("table"), data.get("verb")))
         elif kind == "publish":
-            said.add((operation, data.get("topic"), _words_of(data.get("value"), ignore)))
+            said.add((kind, data.get("topic"), _words_of(data.get("value"), ignore)))
         else:
             said.add((kind, data.get("what")))
     frozen = {entity: frozenset(said) for entity, said in branches.items()}
@@ -380,11 +380,12 @@ def _is_benign(fault: Any, under: tuple[type[Fault], ...]) -> bool:
 
 def _beyond(usual: Outcome, seen: Outcome) -> set[int]:
     """Return the workload items of which `seen` says something that `usual` does not."""
+    anybody: frozenset[Any] = frozenset().union(*usual.branches.values())
     nothing: frozenset[Any] = frozenset()
     return {
         entity
         for entity, said in seen.branches.items()
-        if not said <= usual.branches.get(entity, nothing)
+        if not said <= (usual.branches.get(entity, nothing) if entity else anybody)
     }
 
 

@@ -244,8 +244,7 @@ def wait_until(scope: Scope, due_ms: int) -> Script[None]:
         return
 
     def keep(resume: Resume) -> None:
-        world.agenda.add(due_ms, resume)
-        world.at_calm(lambda: resume(None))
+        world.until(due_ms, resume)
 
     yield keep
 

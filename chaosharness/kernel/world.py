@@ -287,12 +287,12 @@ class World:
         if incarnation.restart is None:
             return
         once = Once(incarnation.restart)
-        if down != "long" and self.chaos:
-            self.agenda.add(max(self.due(down), self.now + 1), once)
-        if self.chaos:
+        if not self.chaos:
+            self.after(1, once)
+        elif down == "long":
             self.at_calm(once)
         else:
-            self.after(1, once)
+            self.until(max(self.due(down), self.now + 1), once)
 
     def part(self, service: str, peer: str, way: str, lasting: Lasting) -> None:
         """Cut the network between a service and a peer, until it heals or calm begins."""
@@ -302,7 +302,7 @@ class World:
         self.unreachable |= pairs
         due_ms = self.due(lasting)
         self.network_changed()
-        self.agenda.add(due_ms, self._heal, pairs)
+        self.until(due_ms, self._heal, pairs)
 
     def _heal(self, pairs: set[tuple[str, str]]) -> None:
         if pairs & self.unreachable:
@@ -316,6 +316,17 @@ class World:
             hook()
 
     # ---- chaos, then calm
+
+    def until(self, due_ms: int, action: Callable[[Any], None], argument: Any = None) -> None:
+        """End trouble at a moment, or with the calm, which no trouble outlasts."""
+        entry = self.agenda.add(due_ms, action, argument)
+
+        def end() -> None:
+            if entry[ACTION] is not None:
+                self.agenda.cancel(entry)
+                action(argument)
+
+        self.at_calm(end)
 
     def at_calm(self, action: Callable[[], None]) -> None:
         """Do this when the faults stop: heal, restart, let go. Called once, in order."""

@@ -411,3 +411,22 @@ def test_mistakes_in_a_service_stop_the_run(consume, words):
 
     with pytest.raises(InvalidDefinition, match=words):
         system.run()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Pause(Site(CHARGE, "after"), lasting=10**8),
+        Crash(Site(CHARGE, "after"), down=10**8),
+        NetworkPartition(Site(CHARGE), lasting=10**8),
+        Delay(Site(DELIVER), lasting=10**8),
+    ],
+    ids=lambda fault: fault.kind,
+)
+def test_no_trouble_outlasts_the_chaos(fault):
+    run = shop().run(schedule=Schedule([fault]))
+    calm = next(run.history.of("phase"))
+    assert run.ending.verdict == "quiet"
+    assert calm.at_ms <= Budget().chaos_ms
+    assert run.history[-1].at_ms - calm.at_ms < 3_600_000
+    assert sorted(charges(run)) == ["o1", "o2"]
