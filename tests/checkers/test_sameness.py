@@ -281,3 +281,17 @@ def test_trouble_that_is_not_confined_to_the_side_is_not_judged(fault):
 def test_an_outage_of_a_store_of_the_side_is_judged():
     outage = StoreOutage(Site("mail.on_paid/maildb.commit"))
     assert len(judge(SIDE, shop(charges=2), CALM, (outage,))) == 1
+
+
+def test_who_publishes_is_no_decision():
+    """A join is complete when its last half is there: now the one, now the other."""
+
+    def join(by, cents):
+        tale = Tale()
+        tale.publish("confirmed", by=by, value=b'{"order": "o1"}')
+        tale.add("state", "db", entity=0, tables={"sums": [{"id": "o1", "cents": cents}]})
+        return tale.end()
+
+    calm = join("orders.on_paid", 500)
+    [finding] = judge(idempotent(), join("orders.on_reserved", 1_000), calm, (CRASH,))
+    assert "cents" in finding.summary
