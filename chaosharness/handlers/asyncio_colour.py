@@ -49,11 +49,7 @@ class Asyncio:
 
     def block(self, script: Script[T], scope: Scope) -> T:
         """Wait without awaiting: the whole loop of this incarnation stands still."""
-        self.loop.leave()
-        try:
-            return park(script, scope)
-        finally:
-            self.loop.enter()
+        return park(script, scope, self.loop)
 
     def start(
         self,

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from types import CoroutineType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
@@ -158,8 +158,21 @@ class Parked:
             world.after(0, self._resume, value)
 
 
-def park(script: Script[T], scope: Scope) -> T:
-    """Run a script in the current carrier, stopping at each of its waits."""
+class Turns(Protocol):
+    """An event loop, which is that of the thread only while it runs."""
+
+    def enter(self) -> None:
+        """Become the event loop of this thread."""
+
+    def leave(self) -> None:
+        """Be it no longer."""
+
+
+def park(script: Script[T], scope: Scope, loop: Turns | None = None) -> T:
+    """Run a script in the current carrier, stopping at each of its waits.
+
+    The event loop that the caller runs in, if any, stands still meanwhile.
+    """
     here = getcurrent()
     crew = scope.world.crew
     carrier = _carrier_of(here, crew, scope)
@@ -174,10 +187,14 @@ def park(script: Script[T], scope: Scope) -> T:
         arm(wait, Parked(here, scope), scope.world)
         if scope.incarnation.skew_ms:
             set_clock(scope.world)
+        if loop is not None:
+            loop.leave()
         try:
             value = crew.leave(carrier)
         finally:
             kept.remove(here)
+            if loop is not None:
+                loop.enter()
         if scope.incarnation.skew_ms:
             set_clock(scope.world, scope.incarnation.skew_ms)
         scope.steps = 0

@@ -57,13 +57,7 @@ class Trio:
 
     def block(self, script: Script[T], scope: Scope) -> T:
         """Wait without awaiting: trio as a whole stands still, in this incarnation."""
-        guest = self.guest
-        assert guest is not None
-        guest.leave()
-        try:
-            return park(script, scope)
-        finally:
-            guest.enter()
+        return park(script, scope, self.guest)
 
     def start(
         self,

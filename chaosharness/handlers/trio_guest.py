@@ -159,6 +159,7 @@ class TrioGuest(Guest):
         self._tick: Callable[[], object] | None = None
         self._over: Outcome[None] | None = None
         self._life = trio.CancelScope()
+        self._stopping = False
         self._nursery: Any = None
         self._task: Any = None
         self._outer: dict[str, Any] = {}
@@ -208,6 +209,7 @@ class TrioGuest(Guest):
         if self._over is None and not self.running and self.process == os.getpid():
             self.enter()
             try:
+                self._stopping = True
                 self._life.cancel()
                 if self._tick is not None:  # else it has been taken away in mid-tick
                     aside(self._settle)
@@ -302,7 +304,7 @@ class TrioGuest(Guest):
         tick()
         if self.idle and self._runner.entry_queue.size():
             self.idle = False  # callbacks of run_sync_soon wait for the next ticks
-        if self._over is not None and not self._life.cancel_called:
+        if self._over is not None and not self._stopping:
             self._break_down()
 
     def _break_down(self) -> NoReturn:
