@@ -28,12 +28,17 @@ class Order:
 
 @attrs.frozen
 class Command:
-    """Do this for that saga. Asking twice for the same action is asking once."""
+    """Do this for that saga. Asking twice for the same action is asking once.
+
+    `id` is that of the command: the same when an orchestrator asks again, another when two
+    of them ask for the same. The workers go by saga and action, and need not know it.
+    """
 
     saga: str
     action: str
     item: str
     cents: int
+    id: str
 
 
 @attrs.frozen

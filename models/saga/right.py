@@ -5,7 +5,6 @@ chaosharness run models.saga.right:order_saga
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 
 from chaosharness import (
@@ -36,46 +35,42 @@ from models.saga.workers import PIECES, Courier, CourierWorker, PaymentWorker, S
 GOOD = Order("s1", "book", 500)
 OUT_OF_STOCK = Order("s2", "unicorn", 700)
 UNDELIVERABLE = Order("s3", "lamp", 900)
-RELAY_S = 30.0
 QUEUES = ("orders", "payment", "stock", "courier", "replies")
+
+
+def saga_queues(*more: str) -> dict[str, Queue]:
+    """Return the queues of the saga, and more of the same kind."""
+    queues = {name: Queue("quorum", dead_letter="parked") for name in (*QUEUES, *more)}
+    return {**queues, "parked": Queue("quorum")}
 
 
 def order_saga(
     *,
+    name: str = "order saga",
+    rabbit: RabbitMQ | None = None,
     examples: Sequence[Order] = (GOOD, UNDELIVERABLE),
     orchestrator_kind: type[Orchestrator] = Orchestrator,
     payment_kind: type[PaymentWorker] = PaymentWorker,
     stock_kind: type[StockWorker] = StockWorker,
+    saga_schema: str = orchestrator.SCHEMA,
 ) -> System:
     """Build the saga. Without arguments it is right; the twins change one thing each."""
-    shop = System("order saga")
-    parked = {"parked": Queue("quorum")}
-    queues = {name: Queue("quorum", dead_letter="parked") for name in QUEUES}
-    rabbit = shop.add(RabbitMQ("rabbit", queues={**queues, **parked}))
+    shop = System(name)
+    rabbit = shop.add(rabbit or RabbitMQ("rabbit", queues=saga_queues()))
     bank = shop.add(Gateway("bank", declines=lambda order, cents: cents > 100_000))
     courier = shop.add(External("courier", Courier))
-    saga_db = shop.add(SQLite("saga-db", orchestrator.SCHEMA))
+    saga_db = shop.add(SQLite("saga-db", saga_schema))
     stock_db = shop.add(SQLite("stock-db", workers.STOCK_SCHEMA))
 
     @shop.service("orchestrator", replicas=2)
     def orchestrate(env: Env) -> None:
         def service() -> Orchestrator:  # each consumer is a thread: with its own connection
-            return orchestrator_kind(env.connect(saga_db), env.publisher(rabbit), env.now_ms)
+            db, publish = env.connect(saga_db), env.publisher(rabbit)
+            return orchestrator_kind(db, publish, env.now_ms, env.sleep)
 
         env.consume(rabbit, "orders", service().on_order)
         env.consume(rabbit, "replies", service().on_reply)
-        left = service()
-
-        def relay() -> None:
-            while True:
-                try:
-                    left.ask_again()
-                    left.flush_all()
-                except (ConnectionError, TimeoutError, sqlite3.OperationalError):
-                    pass  # next time
-                env.sleep(RELAY_S)
-
-        env.main(relay)
+        env.main(service().look_after)
 
     @shop.service("payment")
     def payment(env: Env) -> None:
@@ -105,6 +100,7 @@ def claims() -> tuple[Property, ...]:
     return (
         never_charged_twice("bank"),
         conserved("money", completed=completed_cents, charged=charged_cents),
+        conserved("parcels", completed=completed, booked=booked),
         conserved("stock", at_first=sum(PIECES.values()), left_and_reserved=left_and_reserved),
         never_compensates_what_did_not_happen({"charge": "refund"}),
         compensation_in_reverse({"charge": "refund", "reserve": "release"}),
@@ -129,6 +125,16 @@ def completed_cents(books: Books) -> dict[str, int]:
 def charged_cents(books: Books) -> dict[str, int]:
     """Return what the customers paid, refunds subtracted."""
     return books.net_charges("bank")
+
+
+def completed(books: Books) -> int:
+    """Return how many sagas came to a good end."""
+    return list(saga_states(books).values()).count("completed")
+
+
+def booked(books: Books) -> int:
+    """Return how many parcels the courier collects."""
+    return len(books.ledger("courier", "book"))
 
 
 def left_and_reserved(books: Books) -> int:

@@ -12,7 +12,11 @@ from models.saga.messages import Command, Reply
 PIECES = {"book": 10, "lamp": 10, "unicorn": 0}
 STOCK_SCHEMA = """
 CREATE TABLE stock (item TEXT PRIMARY KEY, pieces INTEGER NOT NULL CHECK (pieces >= 0));
-CREATE TABLE reservations (saga TEXT PRIMARY KEY, item TEXT NOT NULL, status TEXT NOT NULL);
+CREATE TABLE reservations (
+    saga TEXT PRIMARY KEY, item TEXT NOT NULL,
+    status TEXT NOT NULL, -- reserved, refused, released
+    command TEXT NOT NULL -- that it was made for
+);
 """ + "".join(f"INSERT INTO stock VALUES ('{item}', {pieces});" for item, pieces in PIECES.items())
 
 
@@ -102,9 +106,8 @@ class StockWorker:
                 (command.item,),
             ).rowcount
             status = "reserved" if taken else "refused"
-            self.db.execute(
-                "INSERT INTO reservations VALUES (?, ?, ?)", (command.saga, command.item, status)
-            )
+            row = (command.saga, command.item, status, command.id)
+            self.db.execute("INSERT INTO reservations VALUES (?, ?, ?, ?)", row)
         return "refused" if status == "refused" else "done"
 
     def release(self, command: Command) -> str:
