@@ -19,6 +19,7 @@ from chaosharness.errors import InvalidDefinition, Nondeterminism
 from chaosharness.faults import Fault
 from chaosharness.options import OPTIONS
 from chaosharness.schedule import Schedule
+from chaosharness.search.backend import BACKEND
 from chaosharness.search.determinism import compare
 from chaosharness.search.hypothesis_adapter import chaos_settings, observe_in_hypothesis
 from chaosharness.search.memory import Memory
@@ -290,7 +291,8 @@ class Campaign:
             self._runs += 1
             if self._repeated:  # shrinking has begun
                 self._memory.keep(workload, run)
-        observe_in_hypothesis(run)
+        if self.test.settings.backend != BACKEND:  # which observes by itself
+            observe_in_hypothesis(run)
         return run
 
     def passed(self, run: Run) -> None:
