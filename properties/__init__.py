@@ -7,7 +7,7 @@ of all pairs of faults, and of 20,000 random schedules.
 
 from __future__ import annotations
 
-from chaosharness import Property, Schedule, System, smallest
+from chaosharness import Property, Schedule, System, explore, smallest
 
 
 def broken_by(system: System, claim: Property) -> Schedule:
@@ -16,3 +16,10 @@ def broken_by(system: System, claim: Property) -> Schedule:
     assert found is not None, f"{system.name!r} keeps {claim.name!r} under up to two faults"
     assert found.minimal
     return found.schedule
+
+
+def kept_by(system: System, claim: Property) -> bool:
+    """Say whether a claim is put to the test, and holds under every single fault."""
+    campaign = explore(system, properties=[claim], faults_max=1, runs_max=10_000)
+    assert campaign.coverage.complete
+    return campaign.result == "holds"

@@ -6,13 +6,37 @@ from collections.abc import Callable
 
 import pytest
 
-from chaosharness import LostReply, Schedule, Site, System, idempotent
+from chaosharness import (
+    Crash,
+    Duplicate,
+    FailedCommit,
+    LostReply,
+    Pause,
+    Schedule,
+    Site,
+    System,
+    idempotent,
+)
 from chaosharness.faults import Fault
 from models.order import broken
 from properties import broken_by
 
 CAUGHT = [
     (broken.charge_without_key, LostReply(Site("payments.on_order/bank.charge", "after"))),
+    (
+        broken.key_stored_after_the_effect,
+        FailedCommit(Site("inventory.on_order/stock-db.commit", attempt=2)),
+    ),
+    (
+        broken.check_then_set_race,
+        Pause(Site("inventory.on_order/stock-db.select inbox", "after"), lasting="long"),
+    ),
+    (
+        broken.committed_and_never_published,
+        Crash(Site("payments.on_order/payment-db.commit", "after")),
+    ),
+    (broken.compensation_not_idempotent, LostReply(Site("payments.on_order/bank.refund", "after"))),
+    (broken.mail_id_per_attempt, Duplicate(Site("orders.on_paid/bus.publish confirmed"))),
 ]
 
 

@@ -16,6 +16,7 @@ from chaosharness import (
     Books,
     Env,
     Kafka,
+    Property,
     SQLite,
     System,
     conserved,
@@ -110,13 +111,18 @@ def wallet(
         env.publisher(bus)("transfers", transfer, key=transfer.id)
 
     bank.claim(
-        conserved("money", at_first=sum(OPENING.values()), in_the_end=in_all),
+        money(),
         conserved("each wallet", booked=booked, held=held),
         nothing_acknowledged_lost(),
         never_stuck(),
         idempotent(),
     )
     return bank
+
+
+def money() -> Property:
+    """Claim that money is neither made nor lost."""
+    return conserved("money", at_first=sum(OPENING.values()), in_the_end=in_all)
 
 
 def held(books: Books) -> dict[str, int]:
