@@ -116,7 +116,7 @@ class Wake:
         if self._done:
             return self._value
         self._task = trio.lowlevel.current_task()
-        abort = self._abort if cancellable else _go_on
+        abort = self._abort if cancellable else self._abort_if_dead
         return (yield from trio.lowlevel.wait_task_rescheduled(abort).__await__())
 
     def _abort(self, _: Any) -> trio.lowlevel.Abort:
@@ -124,9 +124,8 @@ class Wake:
         self._task = None
         return trio.lowlevel.Abort.SUCCEEDED
 
-
-def _go_on(_: Any) -> trio.lowlevel.Abort:
-    return trio.lowlevel.Abort.FAILED
+    def _abort_if_dead(self, _: Any) -> trio.lowlevel.Abort:
+        return self._abort(_) if self._guest.dead else trio.lowlevel.Abort.FAILED
 
 
 class TrioGuest(Guest):

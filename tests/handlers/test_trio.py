@@ -631,7 +631,7 @@ def test_guests_of_crashed_code_are_used_again():
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hold)
-            nursery.start_soon(hold)
+            nursery.start_soon(trio.to_thread.run_sync, house.env.sleep, 5)
             await house.bank.charge(order["id"], 100)
             nursery.cancel_scope.cancel()
 
