@@ -341,8 +341,11 @@ class Exploration:
         """Say why it is not known whether the properties hold; nothing if it is."""
         reasons = [] if self.claims else ["no property was given: nothing was judged"]
         level = next((one for one in coverage.levels if not one.complete), None)
-        if level is not None:
+        if level is not None and not self._is_over():
             reasons.append(f"the budget of {runs_max:,} runs was spent; {level}")
+        elif level is not None and self.found:
+            why = "at the first finding" if self.stop_at_first else "with nothing left to break"
+            reasons.append(f"the search stopped {why}; {level}")
         for claim in self.claims:
             assumed_only = bool(claim.property.assumption)  # nobody promised it
             if not assumed_only and (doubt := claim.doubt()):
@@ -434,6 +437,7 @@ def check(
     Warns:
         UserWarning: The budget was spent before every schedule was run.
     """
+    __tracebackhide__ = True
     chosen = _claims(system, properties)
     campaign = explore(
         system,
