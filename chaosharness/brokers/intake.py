@@ -73,6 +73,15 @@ class Intake:
             if isinstance(error, ChaosharnessError):  # the user's mistake, not the message's
                 scope.world.refuse(error)
                 return
+        if self.operation in scope.world.armed:
+            drive_in_kernel(self._settle_carefully(scope, error), scope.world)
+        else:
+            settle(message, scope, error)
+
+    def _settle_carefully(self, scope: Scope, error: BaseException | None) -> Script[None]:
+        message, attempt, settle = scope.run
+        for fault in strikes(scope, self.operation, "after", attempt):
+            yield from trouble(scope, fault, NOBODY)
         settle(message, scope, error)
 
     def _careful(

@@ -311,6 +311,8 @@ def _sleep(scope: Scope, operation: str, attempt: int, delay_ms: int) -> Script[
         scope.woke_at = world.effects
         resume(None)
 
+    for fault in strikes(scope, operation, "before", attempt):
+        yield from trouble(scope, fault, NOBODY)
     scope.record("sleep", operation, attempt, {"ms": delay_ms})
     yield keep
     scope.record("wake", operation, attempt, None)
