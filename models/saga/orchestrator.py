@@ -27,7 +27,7 @@ CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, saga TEXT, queue TEXT
 class Orchestrator:
     """Every change of a saga goes with the command it leads to, in one transaction."""
 
-    steps = STEPS
+    steps: tuple[str, ...] = STEPS
     patience_ms = 60_000
 
     def __init__(

@@ -1,0 +1,70 @@
+"""The gallery shows every broken twin, and what it shows is what the harness says today."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+
+import pytest
+
+import models.small
+from benchmarks.gallery import FOLDER, Exhibit, exhibits, index, kept_ones
+from chaosharness import System
+from chaosharness.search.replay import replay
+
+EVERYTHING = exhibits()
+TWINS = ("order.broken", "saga.broken", "hybrid.broken", "canary")
+FILES = {"counterexample.json", "report.txt", "report.html"}
+
+
+def twins() -> set[str]:
+    """Return every function of the models that builds a broken twin, and needs no more."""
+    small = [f"small.{one.name}" for one in iter_modules(models.small.__path__)]
+    found = set()
+    for name in (*TWINS, *small):
+        module = import_module(f"models.{name}")
+        right = name.rpartition(".")[2] if name in small else ""
+        for word, value in vars(module).items():
+            own = getattr(value, "__module__", "") == module.__name__
+            builds = getattr(value, "__annotations__", {}).get("return") == System.__name__
+            if own and builds and word != right:
+                found.add(f"{name}:{word}")
+    return found
+
+
+def test_every_broken_twin_is_shown() -> None:
+    assert {one.target for one in EVERYTHING} == twins()
+
+
+def test_nothing_else_is_shown() -> None:
+    folders = {path.name for path in FOLDER.iterdir() if path.is_dir()}
+    assert folders == {one.name for one in EVERYTHING}
+    for folder in folders:
+        assert {path.name for path in (FOLDER / folder).iterdir()} == FILES
+
+
+@pytest.mark.parametrize("one", EVERYTHING, ids=lambda one: one.name)
+def test_reports_are_what_is_written_today(one: Exhibit) -> None:
+    again = one.again()
+    assert again.minimal
+    for name, text in one.files(again).items():
+        kept = (FOLDER / one.name / name).read_bytes()
+        assert kept == text.encode(), f"{one.name}/{name}: run `python -m benchmarks.gallery`"
+
+
+@pytest.mark.parametrize("one", EVERYTHING, ids=lambda one: one.name)
+def test_a_counterexample_replays_from_its_file_alone(one: Exhibit) -> None:
+    again = replay(FOLDER / one.name / "counterexample.json")
+    assert again.verdict == "failing"
+    assert again.property == one.claim
+    assert again.same_history
+
+
+def test_the_index_is_what_is_written_today() -> None:
+    assert (FOLDER / "README.md").read_text("utf-8") == index(kept_ones())
+
+
+def test_counterexamples_of_one_fault_are_small() -> None:
+    sizes = {path: path.stat().st_size for path in Path(FOLDER).glob("*/counterexample.json")}
+    assert max(sizes.values()) <= 1_000
