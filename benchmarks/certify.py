@@ -19,7 +19,9 @@ import attrs
 
 from benchmarks.measure import table
 from chaosharness import Campaign, System, certify, explore
+from models.hybrid import right as hybrid
 from models.order import right as order
+from models.saga import right as saga
 
 RANDOM_FAULTS_MAX = 4
 
@@ -39,6 +41,12 @@ def subjects() -> list[Subject]:
         Subject("order: out of stock", order.order_flow(examples=[order.OUT_OF_STOCK])),
         Subject("order: declined", order.order_flow(examples=[order.TOO_DEAR])),
         Subject("order: all three", order.order_flow(examples=order.ALL)),
+        Subject("saga: good", saga.order_saga(examples=[saga.GOOD])),
+        Subject("saga: out of stock", saga.order_saga(examples=[saga.OUT_OF_STOCK])),
+        Subject("saga: undeliverable", saga.order_saga(examples=[saga.UNDELIVERABLE])),
+        Subject("saga: two", saga.order_saga()),
+        Subject("hybrid: good", hybrid.order_hybrid()),
+        Subject("hybrid: two", hybrid.order_hybrid(examples=[saga.GOOD, saga.UNDELIVERABLE])),
     ]
 
 
