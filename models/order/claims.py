@@ -54,7 +54,7 @@ def claims(cancellations: str = "orders") -> tuple[Property, ...]:
         poison_blocks_nobody(),
         unhandled_exceptions_block_nobody(),
         never_twice("courier", "book"),
-        never_twice("mail", "send", key="message_id"),
+        never_twice("mail", "send", key=("order", "text")),
         no_event_cycle(),
         side_effects_never_touch_critical_path(critical=CRITICAL, side=["notification"]),
         never_stuck(),
