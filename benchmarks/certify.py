@@ -22,8 +22,8 @@ from chaosharness import Campaign, System, certify, explore
 from models.hybrid import right as hybrid
 from models.order import right as order
 from models.order.events import Order
-from models.small import cashier, tickets, trip, wallet, watchers
 from models.saga import right as saga
+from models.small import cashier, tickets, trip, wallet, watchers
 
 RANDOM_FAULTS_MAX = 4
 PAIRS_ITEMS_MAX = 1
@@ -54,12 +54,18 @@ def subjects() -> list[Subject]:
         Subject("order: out of stock", order.order_flow(examples=[order.OUT_OF_STOCK])),
         Subject("order: declined", order.order_flow(examples=[order.TOO_DEAR])),
         Subject("order: all three", order.order_flow(examples=order.ALL)),
+        Subject("order: the last lamp", order.order_flow(examples=LAMPS)),
         Subject("saga: good", saga.order_saga(examples=[saga.GOOD])),
         Subject("saga: out of stock", saga.order_saga(examples=[saga.OUT_OF_STOCK])),
         Subject("saga: undeliverable", saga.order_saga(examples=[saga.UNDELIVERABLE])),
         Subject("saga: two", saga.order_saga()),
         Subject("hybrid: good", hybrid.order_hybrid()),
         Subject("hybrid: two", hybrid.order_hybrid(examples=[saga.GOOD, saga.UNDELIVERABLE])),
+        Subject("small: cashier", cashier.cashier()),
+        Subject("small: tickets", tickets.tickets()),
+        Subject("small: trip", trip.trip()),
+        Subject("small: wallet", wallet.wallet()),
+        Subject("small: watchers", watchers.watchers()),
     ]
 
 
