@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import attrs
 
+from chaosharness.checkers.masking import mask
 from chaosharness.counterexample import Counterexample
 from chaosharness.kernel.history import Event, History, plain
 from chaosharness.reporting.legible import clip, inner
@@ -247,11 +248,17 @@ _NOTHING: Final = object()
 
 
 def _beside(path: str, here: Any, there: Any) -> Value:
-    """Put two values side by side; of two rows, only the columns that differ."""
-    if here == there:
+    """Put two values side by side; of two rows, only the columns that differ.
+
+    What differs between any two runs and means nothing, such as generated ids and times,
+    is no difference: the same masking decides as for the properties.
+    """
+    name = path.rpartition(" / ")[2]
+    if mask(here, name) == mask(there, name):
         return Value(path, _shown(here))
     if isinstance(here, Mapping) and isinstance(there, Mapping):
-        names = [name for name in {**here, **there} if here.get(name) != there.get(name)]
+        columns = {**here, **there}
+        names = [one for one in columns if mask(here.get(one), one) != mask(there.get(one), one)]
         here = {name: here.get(name) for name in names}
         there = {name: there.get(name) for name in names}
     return Value(path, _shown(here), _shown(there), True)
