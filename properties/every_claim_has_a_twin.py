@@ -32,7 +32,7 @@ from models.small import tickets, trip, watchers
 
 NOT_READY_MADE = {"BENIGN", "always", "eventually", "sometimes", "assumed"}
 ELSEWHERE = {"side_effects_never_touch_critical_path"}
-"""Its twin is a hybrid: see `properties/hybrid.py`."""
+"""Its twin is a hybrid: see `properties/order_hybrid.py`."""
 
 
 @attrs.frozen
