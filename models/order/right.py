@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import attrs
+
 from chaosharness import Env, External, Gateway, Kafka, SQLite, System
 from models.order import inventory, orders, payments
 from models.order.claims import claims
@@ -51,6 +53,31 @@ def declines(order: str, cents: int) -> bool:
     return cents > 100_000
 
 
+@attrs.frozen
+class Plant:
+    """What the services are connected to, and how they listen and publish."""
+
+    readable: Callable[..., Any]
+    relay_of: type[Relay]
+    bus: Kafka
+    bank: Gateway
+    courier: External = attrs.field(factory=lambda: External("courier", Courier))
+    mail: External = attrs.field(factory=lambda: External("mail", MailService))
+    orders: SQLite = attrs.field(factory=lambda: SQLite("order-db", orders.SCHEMA))
+    payments: SQLite = attrs.field(factory=lambda: SQLite("payment-db", payments.SCHEMA))
+    stock: SQLite = attrs.field(factory=lambda: SQLite("stock-db", inventory.SCHEMA))
+
+    def listen(self, env: Env, topic: str, handler: Any, kind: Any, **options: Any) -> None:
+        """Have a handler called with the events of a topic that can be read."""
+        publish = env.publisher(self.bus)
+        env.consume(self.bus, topic, self.readable(handler, kind, publish), **options)
+
+    def relay(self, env: Env, db: SQLite) -> None:
+        """Have left-over events published."""
+        outbox = Outbox(env.connect(db), env.publisher(self.bus))
+        env.main(self.relay_of(outbox, env.sleep).relay)
+
+
 def order_flow(
     *,
     examples: Sequence[Order] = (GOOD, OUT_OF_STOCK),
@@ -65,59 +92,17 @@ def order_flow(
     readable: Callable[..., Any] = readable,
 ) -> System:
     """Build the order flow. Without arguments it is right; the twins change one thing each."""
+    bus = Kafka("bus", {**TOPICS, cancellations: 2}, idempotent_producer=False)
+    bank = Gateway("bank", declines=declines, **bank_options)
+    plant = Plant(readable, relay_of, bus, bank)
+    told = tuple(dict.fromkeys(("orders", cancellations)))
     shop = System("order flow")
-    topics = {**TOPICS, cancellations: 2}
-    bus = shop.add(Kafka("bus", topics, idempotent_producer=False))
-    bank = shop.add(Gateway("bank", declines=declines, **bank_options))
-    courier = shop.add(External("courier", Courier))
-    mail = shop.add(External("mail", MailService))
-    order_db = shop.add(SQLite("order-db", orders.SCHEMA))
-    payment_db = shop.add(SQLite("payment-db", payments.SCHEMA))
-    stock_db = shop.add(SQLite("stock-db", inventory.SCHEMA))
-
-    def listen(env: Env, topic: str, handler: Any, kind: Any, **options: Any) -> None:
-        env.consume(bus, topic, readable(handler, kind, env.publisher(bus)), **options)
-
-    def relay(env: Env, db: SQLite) -> None:
-        outbox = Outbox(env.connect(db), env.publisher(bus))
-        env.main(relay_of(outbox, env.sleep).relay)
-
-    @shop.service("orders")
-    def order_desk(env: Env) -> None:
-        def service() -> OrderService:  # each consumer is a thread: with a connection of its own
-            return order_service(env.connect(order_db), env.publisher(bus))
-
-        listen(env, "checkout", service().on_checkout, Order)
-        listen(env, "paid", service().on_paid, Paid)
-        listen(env, "reserved", service().on_reserved, Reserved)
-        listen(env, "rejected", service().on_rejected, Rejected)
-        listen(env, "shipped", service().on_shipped, Shipped)
-        relay(env, order_db)
-
-    @shop.service("payments", replicas=2)
-    def cashier(env: Env) -> None:
-        for topic in dict.fromkeys(("orders", cancellations)):
-            service = payment_service(env.connect(payment_db), env.client(bank), env.publisher(bus))
-            listen(env, topic, service.on_order, Placed | Cancelled, **payment_options)
-        relay(env, payment_db)
-
-    @shop.service("inventory", replicas=2)
-    def warehouse(env: Env) -> None:
-        for topic in dict.fromkeys(("orders", cancellations)):
-            service = inventory_service(env.connect(stock_db), env.publisher(bus))
-            listen(env, topic, service.on_order, Placed | Cancelled)
-        relay(env, stock_db)
-
-    @shop.service("shipping")
-    def dispatch(env: Env) -> None:
-        service = ShippingService(env.client(courier), env.publisher(bus))
-        listen(env, "confirmed", service.on_confirmed, Confirmed)
-
-    @shop.service("notification")
-    def notify(env: Env) -> None:
-        service = notification_service(env.client(mail))
-        listen(env, "confirmed", service.on_confirmed, Confirmed)
-        listen(env, "rejected", service.on_rejected, Rejected)
+    for part in (bus, bank, plant.courier, plant.mail, plant.orders, plant.payments, plant.stock):
+        shop.add(part)
+    add_order_desk(shop, plant, order_service)
+    add_cashier(shop, plant, payment_service, told, payment_options)
+    add_warehouse(shop, plant, inventory_service, told)
+    add_dispatch(shop, plant, notification_service)
 
     @shop.entry(examples=examples)
     def check_out(env: Env, order: Order) -> None:
@@ -125,3 +110,68 @@ def order_flow(
 
     shop.claim(*claims(cancellations))
     return shop
+
+
+# Each consumer is a thread: with a service object and a connection of its own.
+
+
+def add_order_desk(shop: System, plant: Plant, service: type[OrderService]) -> None:
+    """Add the order service."""
+
+    @shop.service("orders")
+    def order_desk(env: Env) -> None:
+        def desk() -> OrderService:
+            return service(env.connect(plant.orders), env.publisher(plant.bus))
+
+        plant.listen(env, "checkout", desk().on_checkout, Order)
+        plant.listen(env, "paid", desk().on_paid, Paid)
+        plant.listen(env, "reserved", desk().on_reserved, Reserved)
+        plant.listen(env, "rejected", desk().on_rejected, Rejected)
+        plant.listen(env, "shipped", desk().on_shipped, Shipped)
+        plant.relay(env, plant.orders)
+
+
+def add_cashier(
+    shop: System,
+    plant: Plant,
+    service: type[PaymentService],
+    told: Sequence[str],
+    options: Mapping[str, Any],
+) -> None:
+    """Add the payment service."""
+
+    @shop.service("payments", replicas=2)
+    def cashier(env: Env) -> None:
+        for topic in told:
+            db, bank = env.connect(plant.payments), env.client(plant.bank)
+            one = service(db, bank, env.publisher(plant.bus))
+            plant.listen(env, topic, one.on_order, Placed | Cancelled, **options)
+        plant.relay(env, plant.payments)
+
+
+def add_warehouse(
+    shop: System, plant: Plant, service: type[InventoryService], told: Sequence[str]
+) -> None:
+    """Add the inventory service."""
+
+    @shop.service("inventory", replicas=2)
+    def warehouse(env: Env) -> None:
+        for topic in told:
+            one = service(env.connect(plant.stock), env.publisher(plant.bus))
+            plant.listen(env, topic, one.on_order, Placed | Cancelled)
+        plant.relay(env, plant.stock)
+
+
+def add_dispatch(shop: System, plant: Plant, service: type[NotificationService]) -> None:
+    """Add the shipping service and the notification service."""
+
+    @shop.service("shipping")
+    def dispatch(env: Env) -> None:
+        one = ShippingService(env.client(plant.courier), env.publisher(plant.bus))
+        plant.listen(env, "confirmed", one.on_confirmed, Confirmed)
+
+    @shop.service("notification")
+    def notify(env: Env) -> None:
+        one = service(env.client(plant.mail))
+        plant.listen(env, "confirmed", one.on_confirmed, Confirmed)
+        plant.listen(env, "rejected", one.on_rejected, Rejected)
