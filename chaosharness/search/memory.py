@@ -35,9 +35,11 @@ class Memory:
         if known is None:
             known = {}
             self._runs.append((list(workload), known))
-        unused = set(run.unused)
-        struck = Schedule(fault for fault in run.schedule if fault not in unused)
-        known[struck] = run if not unused else attrs.evolve(run, schedule=struck, unused=())
+        asked = run.schedule
+        if run.unused:
+            struck = Schedule(fault for fault in asked if fault not in run.unused)
+            run = attrs.evolve(run, schedule=struck, unused=())
+        known[asked] = known[run.schedule] = run
         self._count += 1
 
     def find(self, workload: Sequence[Any], schedule: Schedule) -> Run | None:

@@ -66,13 +66,15 @@ def orders(
 def _orders(draw: Draw, min_size: int, max_size: int, locale: str) -> list[Order]:
     customers = personas(locale)
     found: list[Order] = []
-    while len(found) < min_size or (len(found) < max_size and draw(_ONE_MORE)):
+    while True:
+        more = draw(_ONE_MORE)  # also where it decides nothing, so that any order can be deleted
+        if len(found) == max_size or not (more or len(found) < min_size):
+            return found
         customer = draw(customers)
         item, cents = draw(_ITEMS)
         quantity = draw(_QUANTITIES)
         number = len(found) + 1
         found.append(Order(f"order-{number}", customer.name, item, cents * quantity, quantity))
-    return found
 
 
 _ONE_MORE: Final = st.booleans()

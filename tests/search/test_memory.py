@@ -1,4 +1,4 @@
-from chaosharness import Crash, ErrorReply, LostReply, Schedule, Site
+from chaosharness import Crash, ErrorReply, LostReply, LostRequest, Schedule, Site
 from chaosharness.search.memory import Memory
 from tests.strategies.shops import CHARGE, shop
 
@@ -66,3 +66,11 @@ def test_it_does_not_grow_for_ever(monkeypatch):
     memory = remembering(Schedule(), Schedule([STRIKES]), Schedule([ALSO]))
     assert memory.find(ITEMS, Schedule()) is None
     assert memory.find(ITEMS, Schedule([ALSO])) is not None
+
+
+def test_a_fault_may_find_no_site_although_its_operation_is_reached():
+    """A request that is lost has no reply to lose."""
+    asked = Schedule([LostRequest(Site(CHARGE)), LostReply(Site(CHARGE, "after"))])
+    run = SHOP.run(ITEMS, asked)
+    assert run.unused == (LostReply(Site(CHARGE, "after")),)
+    assert remembering(asked).find(ITEMS, asked).digest() == run.digest()
