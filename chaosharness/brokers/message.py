@@ -187,12 +187,14 @@ def reader_for(handler: Callable[..., Any], wanted: Any = None) -> Reader:
     gets the whole delivery; a second required parameter gets the delivery beside it.
     """
     code = getattr(handler, "__code__", handler)
+    # Code compares by value: equal lines in two modules may have other annotations.
+    key = (code, getattr(handler, "__module__", None), wanted)
     try:
-        return _readers[code, wanted]
+        return _readers[key]
     except (KeyError, TypeError):
         reader = _read_signature(handler, wanted)
     with suppress(TypeError):  # an unhashable callable object is read anew each time
-        _readers[code, wanted] = reader
+        _readers[key] = reader
     return reader
 
 
