@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from chaosharness.checkers import Finding, Property
-from chaosharness.errors import InvalidDefinition, Nondeterminism
+from chaosharness.errors import InvalidDefinition, Nondeterminism, PropertyViolated
 from chaosharness.faults import Fault
 from chaosharness.options import OPTIONS
 from chaosharness.schedule import Schedule
@@ -58,7 +58,7 @@ def chaos_test(
     of module or session scope, since nobody would reset the others in between).
 
     It is a Hypothesis test: `@example(workload=[...], schedule=Schedule(...))` goes on top,
-    failures are kept in the example database, under a key that survives an edited test.
+    and failures are kept in the example database, also when the test is edited.
 
     Args:
         system: The system to run.
@@ -73,9 +73,8 @@ def chaos_test(
 
     Raises:
         InvalidDefinition: An argument is wrong, or the function is `async`.
-        PropertyViolated: When the test runs: a property does not hold. A subclass of its
-            own for each property, with `run`, `findings` and `property`.
-        Nondeterminism: When the test runs: the failing run is not the same a second time.
+        PropertyViolated: When it runs: a property does not hold.
+        Nondeterminism: When it runs: the failing run is not the same a second time.
     """
     if not isinstance(system, System):
         raise InvalidDefinition(f"write @chaos_test(shop) with a System, not with {system!r}")
@@ -138,7 +137,7 @@ class ChaosTest:
         """Return the body as a Hypothesis test."""
         asked, fixtures = _parameters(body)
         names = [one.name for one in fixtures]
-        campaign = Campaign(self)
+        campaign = Campaign(self, body)
 
         def once(
             *arguments: Any, workload: Sequence[Any], schedule: Schedule, **words: Any
@@ -167,6 +166,7 @@ class ChaosTest:
                 try:
                     test(*arguments, **words)
                 except BaseException as error:
+                    _hand_on(error)
                     raise error.with_traceback(_below(error, once)) from error.__cause__
 
         _share(whole, test, body, fixtures)
@@ -238,11 +238,21 @@ def _below(error: BaseException, function: Any) -> TracebackType | None:
     return found
 
 
+def _hand_on(error: BaseException) -> None:
+    """Let several failures at once carry what the first of them carries, for reports."""
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            if isinstance(one, PropertyViolated):
+                vars(error).update(run=one.run, findings=one.findings, property=one.property)
+                return
+
+
 class Campaign:
     """All runs of one decorated test, from when pytest calls it until it is over."""
 
-    def __init__(self, test: ChaosTest) -> None:
+    def __init__(self, test: ChaosTest, body: Test) -> None:
         self.test = test
+        self._place = (inspect.getsourcefile(body) or "", body.__code__.co_firstlineno)
         self.claims: tuple[Property, ...] = ()
         self._unreached: list[Property] = []
         self._untested: list[Property] = []
@@ -327,8 +337,9 @@ class Campaign:
             violation.findings, violation.property = (finding,), one
             raise violation
         for one in self._untested:
-            warnings.warn(
+            warnings.warn_explicit(
                 f"{one.name}: never put to the test in {self._runs} runs, so nothing is known "
                 "about it. Does the workload reach what it is about?",
-                stacklevel=4,
+                UserWarning,
+                *self._place,
             )

@@ -120,6 +120,12 @@ class Tape:
         if not self.kept:
             self.choices.clear()
 
+    def keep(self) -> None:
+        """Play this recording from the next test case on."""
+        if not self.kept:
+            self.kept = True
+            self._at = len(self.choices)
+
     def answer(self, kind: str, asked: Any, by_chance: Callable[[], Any]) -> Any:
         """Return the recorded answer if the same is asked, else one by chance."""
         if not self.kept:
@@ -184,7 +190,7 @@ class Plan:
 
     def observe(self, leg: Leg, run: Run) -> None:
         """Tell all planners of this workload."""
-        self.tapes[leg.workload].kept = True
+        self.tapes[leg.workload].keep()
         for one in self.legs:
             if one.workload == leg.workload:
                 one.planner.observe(run)
@@ -195,7 +201,7 @@ class Plan:
         if len(struck) < 2 or struck in self._failed or len(self._failed) >= FAILURES_MAX:
             return
         self._failed.append(struck)
-        tape.kept = True
+        tape.keep()
         workload = -len(self._failed)
         self.tapes[workload] = tape
         self._left.appendleft(Leg(Playback(fewer_but_longer(struck)), workload))

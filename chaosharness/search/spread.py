@@ -12,6 +12,7 @@ from typing import Final
 
 from chaosharness.campaign import Cell
 from chaosharness.faults import FAULTS, Fault
+from chaosharness.kernel.history import History
 from chaosharness.schedule import Schedule
 from chaosharness.search.sites import candidates, cell_of, option_of
 from chaosharness.system import Run
@@ -19,14 +20,18 @@ from chaosharness.system import Run
 Aim = tuple[Cell, int]
 """A kind of fault at an operation, with one value of its option."""
 
+WEIGHTS: Final = {"effect": 0, "commit": 1, "publish": 1}
+"""Operations that do these go before the others: something outside has changed for good."""
+
 _CALM_TRIES: Final = 3
 
 
 class Spread:
     """Proposes every kind of fault at every operation, with each value of its option.
 
-    Kinds take turns. An operation that only a fault brings about (a compensation, a
-    retry) is struck together with that fault.
+    Kinds take turns, and operations with an effect in the world outside go first. An
+    operation that only a fault brings about (a compensation, a retry) is struck together
+    with that fault.
 
     Args:
         faults_max: Faults in one schedule, at most.
@@ -73,7 +78,7 @@ class Spread:
             if fault.site.operation not in self._operations
         ]
         self._operations.update(run.surfaces)
-        for fault in _in_turns(fresh):
+        for fault in _in_turns(fresh, run.history):
             aim = _aim(fault)
             if aim not in self._aimed_at:
                 self._aimed_at.add(aim)
@@ -84,12 +89,19 @@ def _aim(fault: Fault) -> Aim:
     return (cell_of(fault), option_of(fault))
 
 
-def _in_turns(faults: list[Fault]) -> Iterator[Fault]:
-    """Yield faults, mildest options first, one of each kind in turn."""
-    turns: dict[tuple[int, type[Fault]], list[Fault]] = {}
+def _in_turns(faults: list[Fault], history: History) -> Iterator[Fault]:
+    """Yield faults, one of each kind in turn: first at what cannot be undone, and mild ones."""
+    weights: dict[str, int] = {}
+    for event in history.raw:
+        weight = WEIGHTS.get(event[1])
+        if weight is not None:
+            weights[event[3]] = min(weight, weights.get(event[3], weight))
+    rounds: dict[int, dict[type[Fault], deque[Fault]]] = {}
     for fault in faults:
-        turns.setdefault((option_of(fault), type(fault)), []).append(fault)
-    for option in sorted({option for option, _ in turns}):
-        columns = [list(reversed(found)) for (one, _), found in turns.items() if one == option]
-        while any(columns):
-            yield from (column.pop() for column in columns if column)
+        late = weights.get(fault.site.operation, len(WEIGHTS)) + option_of(fault)
+        rounds.setdefault(late, {}).setdefault(type(fault), deque()).append(fault)
+    for late in sorted(rounds):
+        columns = [*rounds[late].values()]
+        while columns:
+            yield from (column.popleft() for column in columns)
+            columns = [column for column in columns if column]

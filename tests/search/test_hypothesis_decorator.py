@@ -155,8 +155,31 @@ def test_a_claim_that_was_never_put_to_the_test_is_a_warning():
     def test_checkout():
         """Nothing to add."""
 
-    with pytest.warns(UserWarning, match=r"refunds are right: never put to the test in \d+ runs"):
+    words = r"refunds are right: never put to the test in \d+ runs"
+    with pytest.warns(UserWarning, match=words) as caught:
         test_checkout()
+    assert caught[0].filename == __file__
+
+
+def test_several_failures_at_once_carry_what_the_first_does():
+    calls = Property(
+        "nobody answers late",
+        lambda evidence: [Finding("late") for event in evidence.history.of("fault")][:1],
+    )
+    no_crash = Property(
+        "nobody dies", lambda evidence: [Finding("dead") for _ in evidence.history.of("crash")][:1]
+    )
+
+    @chaos_test(planted.right(), properties=[no_crash, calls], settings=quiet())
+    def test_checkout():
+        """Nothing to add."""
+
+    with pytest.raises(ExceptionGroup) as caught:
+        test_checkout()
+    names = {one.property.name for one in caught.value.exceptions}
+    assert names == {"nobody dies", "nobody answers late"}
+    assert caught.value.property.name in names
+    assert len(caught.value.run.schedule) == 1
 
 
 def test_a_system_that_is_not_deterministic_is_told_so():

@@ -45,6 +45,12 @@ def test_kinds_take_turns():
     assert Crash in kinds[:12]
 
 
+def test_what_has_an_effect_in_the_world_outside_goes_first():
+    schedules = [run.schedule for run in play(shop(), Spread())]
+    first = [fault.site.operation for schedule in schedules[1:8] for fault in schedule]
+    assert set(first) == {CHARGE}
+
+
 def test_what_only_a_fault_brings_about_is_struck_together_with_it():
     runs = play(shop(), Spread())
     [pair] = [
