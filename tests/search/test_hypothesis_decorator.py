@@ -25,6 +25,7 @@ from chaosharness import (
     sometimes,
 )
 from chaosharness.errors import InvalidDefinition, Nondeterminism, PropertyViolated
+from chaosharness.search.hypothesis_adapter import PLAN, Leg, Playback
 from chaosharness.strategies.places import places
 from tests.search import planted
 
@@ -162,22 +163,25 @@ def test_a_claim_that_was_never_put_to_the_test_is_a_warning():
 
 
 def test_several_failures_at_once_carry_what_the_first_does():
-    calls = Property(
-        "nobody answers late",
-        lambda evidence: [Finding("late") for event in evidence.history.of("fault")][:1],
-    )
-    no_crash = Property(
-        "nobody dies", lambda evidence: [Finding("dead") for _ in evidence.history.of("crash")][:1]
-    )
+    def none_of(kind):
+        def judge(evidence):
+            return [Finding("one") for fault in evidence.faults if type(fault) is kind]
 
-    @chaos_test(planted.right(), properties=[no_crash, calls], settings=quiet())
+        return Property(f"no {kind.__name__}", judge)
+
+    @chaos_test(planted.right(), properties=[none_of(Crash), none_of(LostReply)], settings=quiet())
     def test_checkout():
         """Nothing to add."""
 
-    with pytest.raises(ExceptionGroup) as caught:
-        test_checkout()
+    planned = [Schedule([kind(Site(CHARGE, "after"))]) for kind in (Crash, LostReply)]
+    token = PLAN.set(lambda deck: [Leg(Playback([Schedule(), *planned]))])
+    try:
+        with pytest.raises(ExceptionGroup) as caught:
+            test_checkout()
+    finally:
+        PLAN.reset(token)
     names = {one.property.name for one in caught.value.exceptions}
-    assert names == {"nobody dies", "nobody answers late"}
+    assert names == {"no Crash", "no LostReply"}
     assert caught.value.property.name in names
     assert len(caught.value.run.schedule) == 1
 
