@@ -27,6 +27,16 @@ def test_it_goes_with_other_strategies(before, schedule, after, data):
     assert len(data.draw(schedules(SHOP, faults_max=1))) <= 1
 
 
+def test_what_hypothesis_prints_is_code_too():
+    from hypothesis.vendor.pretty import pretty
+
+    crash = Crash(Site(CHARGE, "after", entity=2))
+    for faults in ([], [crash], [crash, Delay(Site(CHARGE), lasting="timeout")] * 2):
+        schedule = Schedule(faults)
+        assert eval(pretty(schedule), NAMES) == schedule
+    assert "\n" in pretty(schedule), "one fault a line"
+
+
 def test_it_shrinks_to_the_mildest_and_earliest():
     found = find(schedules(SHOP), lambda one: len(one) >= 1, settings=QUIET)
     [fault] = found
