@@ -27,7 +27,7 @@ NOT_RUN = {
         "python3.11 -m venv .venv": INSTALLS,
         ". .venv/bin/activate": INSTALLS,
         "pip install .": INSTALLS,
-        "pytest -q -n 2": CI,
+        'pytest -q -n 2 -m "not slow"': CI,
     },
     "CONTRIBUTING.md": {
         "python docs/reference.py": "test_reference.py compares what it would write",

@@ -85,4 +85,4 @@ def test_the_readme_has_the_two_commands_of_a_checkout():
         for command in commands(block)
     ]
     run = "chaosharness run models.order.broken:charge_without_key --report reports/latest"
-    assert shown == [run, "echo $?", "pytest -q -n 2"]
+    assert shown == [run, "echo $?", 'pytest -q -n 2 -m "not slow"']
