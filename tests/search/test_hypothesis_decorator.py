@@ -42,6 +42,7 @@ def quiet(**words):
 
 
 def test_what_the_system_claims_is_checked_and_the_failure_is_small():
+    @seed(1)
     @chaos_test(planted.one(), settings=quiet())
     def test_checkout():
         """Nothing to add."""
@@ -60,6 +61,7 @@ def test_what_the_system_claims_is_checked_and_the_failure_is_small():
 def test_a_right_system_passes():
     runs = []
 
+    @seed(1)
     @chaos_test(planted.right(), runs=150, settings=quiet())
     def test_checkout(run):
         runs.append(run)
@@ -82,6 +84,7 @@ def test_given_properties_are_checked_too():
 
 
 def test_the_body_asserts_on_the_run():
+    @seed(1)
     @chaos_test(planted.right(), settings=quiet())
     def test_checkout(run):
         assert not any(run.history.of("crash"))
@@ -105,6 +108,7 @@ def test_the_body_may_ask_for_workload_and_schedule():
 def test_a_strategy_gives_the_workloads():
     sizes = set()
 
+    @seed(1)
     @chaos_test(planted.right(), workload=orders(2, 4), runs=40, settings=quiet())
     def test_checkout(run, workload):
         sizes.add(len(workload))
@@ -116,6 +120,7 @@ def test_a_strategy_gives_the_workloads():
 def test_faults_are_as_many_and_of_the_kinds_that_are_allowed():
     seen = []
 
+    @seed(1)
     @chaos_test(planted.right(), faults_max=2, kinds=[Crash, LostReply], runs=60, settings=quiet())
     def test_checkout(run):
         seen.extend([run.schedule])
@@ -142,6 +147,7 @@ def test_what_is_never_reached_fails_the_campaign():
 def test_what_is_reached_once_is_enough():
     reached = sometimes("there is a crash", lambda history: any(history.of("crash")))
 
+    @seed(1)
     @chaos_test(planted.right(), properties=[reached], runs=60, settings=quiet())
     def test_checkout():
         """Nothing to add."""
