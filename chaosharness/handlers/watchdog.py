@@ -50,7 +50,17 @@ class Watchdog:
         stderr shows its stack. A handler under a debugger is left alone.
     """
 
-    __slots__ = ("_idle_s", "_lock", "_seen", "_shots", "_thread", "_where", "limit_s", "progress")
+    __slots__ = (
+        "_idle_s",
+        "_lock",
+        "_seen",
+        "_shots",
+        "_thread",
+        "_thrown",
+        "_where",
+        "limit_s",
+        "progress",
+    )
 
     def __init__(self, *, where: Callable[[], str], limit_s: float = LIMIT_S) -> None:
         self._where = where
@@ -59,6 +69,7 @@ class Watchdog:
         self._idle_s = 0.0
         self._shots = 0
         self._thread = 0
+        self._thrown = False
         self.limit_s = limit_s
 
     def start(self) -> None:
@@ -68,6 +79,7 @@ class Watchdog:
         self._thread = _thread.get_ident()
         self._seen = -1
         self._shots = 0
+        self._thrown = False
         _watched.add(self)
 
     def stop(self) -> None:
@@ -76,9 +88,10 @@ class Watchdog:
             try:
                 with self._lock:
                     _watched.discard(self)
-                    if self._shots:
-                        self._shots = 0
-                        _raise_in(self._thread, None)
+                    self._shots = 0
+                    if self._thrown:
+                        _take_back(self._thread)
+                        self._thrown = False
                 return
             except Spinning:
                 continue
@@ -107,6 +120,7 @@ class Watchdog:
             if self._thread == threading.main_thread().ident and _handler_set():
                 signal.pthread_kill(self._thread, _SIGNAL)
             else:
+                self._thrown = True
                 _raise_in(self._thread, self._spinning_class())
 
     def _report(self, frame: FrameType | None) -> None:
@@ -146,10 +160,28 @@ class Watchdog:
         return Interrupted
 
 
-def _raise_in(thread: int, error: type[BaseException] | None) -> None:
-    """Set, or with None clear, the exception that a thread raises at its next bytecode."""
-    argument = None if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), argument)
+def _raise_in(thread: int, error: type[BaseException]) -> None:
+    """Set the exception that a thread raises at its next bytecode."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
+
+
+class _TakenBack(BaseException):
+    """Takes the place of an exception that was set and may not have been raised yet."""
+
+
+def _take_back(thread: int) -> None:
+    """See to it that this thread, which calls, has no exception ahead of it.
+
+    By raising another in its place. Setting NULL would clear the exception and leave the
+    interpreter's flag up that asks for it, for good: each call then goes the slow way, and
+    under a tracer CPython 3.11 never gets past the first instruction of a function.
+    """
+    try:
+        _raise_in(thread, _TakenBack)
+        while True:
+            pass
+    except _TakenBack:
+        return
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:

@@ -139,3 +139,38 @@ def test_a_child_after_fork_is_watched_again():
         sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     """
     subprocess.run([sys.executable, "-c", dedent(code)], check=True, timeout=30)
+
+
+def test_no_interrupt_is_left_behind_to_hang_a_tracer():
+    # An exception set for a thread and then taken back leaves CPython's interrupt flag up:
+    # each call goes the slow way, and under a tracer (coverage, a debugger, Hypothesis)
+    # CPython 3.11 never gets past the first instruction of a function.
+    code = """
+        import sys, threading
+        from chaosharness.errors import Spinning
+        from chaosharness.handlers.watchdog import Watchdog
+        def spin():
+            while True:
+                pass
+        def run():
+            watchdog = Watchdog(where=lambda: "payments.on_order", limit_s=0.2)
+            watchdog.start()
+            try:
+                spin()
+            except Spinning:
+                verdicts.append("spinning")
+            finally:
+                watchdog.stop()
+        def traced():
+            return "returned"
+        verdicts = []
+        run()
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        sys.settrace(lambda frame, event, argument: None)
+        print(verdicts, traced())
+    """
+    command = [sys.executable, "-c", dedent(code)]
+    printed = subprocess.run(command, check=True, timeout=30, capture_output=True, text=True)
+    assert printed.stdout == "['spinning', 'spinning'] returned\n"
