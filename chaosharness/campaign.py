@@ -81,6 +81,19 @@ class Coverage:
         """Whether everything that was asked for was run."""
         return all(level.complete for level in self.levels)
 
+    def done(self) -> Level | None:
+        """Return the last level that was run to its end, of those without a gap before it."""
+        done = None
+        for level in self.levels:
+            if not level.complete:
+                break
+            done = level
+        return done
+
+    def left(self) -> Level | None:
+        """Return the first level that was not run to its end; None if all were."""
+        return next((level for level in self.levels if not level.complete), None)
+
     def operations(self) -> tuple[tuple[str, str], ...]:
         """Return `(phase, operation)` of each place that was reached: the rows of a table."""
         places = dict.fromkeys((phase, name) for phase, name, _ in self.cells)
@@ -201,6 +214,22 @@ class Campaign:
     troubles: tuple[Trouble, ...]
     coverage: Coverage
     seconds: float = 0.0
+
+    def is_cut_short(self) -> bool:
+        """Say whether the budget was spent with nothing broken, and something left to run."""
+        return self.result == "unknown" and self.coverage.left() is not None
+
+    def budget_needed(self) -> int | None:
+        """Return about how many runs the level takes that was not done; None if nobody knows.
+
+        Rounded up to two figures, with a tenth to spare: the total is an estimate.
+        """
+        left = self.coverage.left()
+        if left is None or left.total is None or left.more:
+            return None
+        runs = (self.searched + max(left.total - left.tried, 1)) * 11 // 10
+        step = 10 ** max(len(str(runs)) - 2, 0)
+        return -(-runs // step) * step
 
     def sentences(self) -> tuple[str, ...]:
         """Say in a few lines how it came out and what stands behind that."""

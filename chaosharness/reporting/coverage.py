@@ -61,9 +61,34 @@ def _result(campaign: Campaign, width: int) -> list[str]:
         f"({campaign.mode}, up to {campaign.faults_max} fault{plural})",
         width,
     )
-    for reason in campaign.reasons:
-        lines += _item(f"unknown, because {clip(reason, 400)}", width)
+    if campaign.is_cut_short():
+        lines += _cut_short(campaign, width)
+    what = "the rest is unknown" if campaign.result == "violated" else "unknown"
+    for reason in _doubts(campaign):
+        lines += _item(f"{what}, because {clip(reason, 400)}", width)
     return lines
+
+
+def _cut_short(campaign: Campaign, width: int) -> list[str]:
+    """Say what is done and what is left of a search whose budget was spent, and how to go on."""
+    done, left = campaign.coverage.done(), campaign.coverage.left()
+    needed = campaign.budget_needed()
+    lines = _item("nothing is broken so far; the budget was spent before all was tried", width)
+    if done is not None:
+        lines += _item(str(done), width, "  done:  ")
+    lines += _item(str(left), width, "  left:  ")
+    lines += _item(f"--budget {needed}" if needed else "a larger --budget", width, "  go on: ")
+    if done is not None and done.faults:
+        words = f"--faults {done.faults}, for a result on what is done"
+        lines += _item(words, width, "  or:    ")
+    return lines
+
+
+def _doubts(campaign: Campaign) -> list[str]:
+    """Return why it is unknown, less what has been said of a budget."""
+    left = campaign.coverage.left()
+    spent = f"; {left}" if campaign.is_cut_short() else None
+    return [reason for reason in campaign.reasons if spent is None or not reason.endswith(spent)]
 
 
 def _item(text: str, width: int, first: str = "  ") -> list[str]:
@@ -103,7 +128,8 @@ def outcome(one: Standing) -> str:
         )
     if not one.tested:
         return f"NEVER PUT TO THE TEST in {runs}"
-    return f"{one.result}, put to the test in {one.tested:,} of {runs}"
+    words = "holds" if one.result == "holds" else "not broken so far"
+    return f"{words}, put to the test in {one.tested:,} of {runs}"
 
 
 def _broken(campaign: Campaign, width: int) -> list[str]:

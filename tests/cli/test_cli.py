@@ -101,7 +101,17 @@ def test_a_kept_promise_exits_with_0_and_says_what_was_covered(shop):
 def test_a_spent_budget_is_unknown(shop):
     result = chaos("run", f"{shop}:right", "--faults", 2, "--budget", 5)
     assert result.exit_code == 2, result.output
-    assert "the budget of 5 runs was spent" in result.output
+    assert "the budget was spent before all was tried" in result.output
+    assert "done:  the calm run: 1 of 1" in result.output
+
+
+def test_the_budget_that_is_advised_is_enough(shop):
+    result = chaos("run", f"{shop}:right", "--faults", 2, "--budget", 300)
+    assert result.exit_code == 2, result.output
+    assert "done:  all 1-fault schedules" in result.output
+    advised = result.output.split("go on: --budget ")[1].split()[0]
+    result = chaos("run", f"{shop}:right", "--faults", 2, "--budget", advised)
+    assert result.exit_code == 0, result.output
 
 
 def test_a_case_that_was_never_reached_is_unknown(shop):

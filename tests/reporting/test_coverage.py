@@ -50,7 +50,7 @@ CAMPAIGN = Campaign(
 def test_a_campaign_reads_like_this():
     assert summary(CAMPAIGN) == dedent("""\
         BROKEN: system shop, 8 runs (small-first, up to 1 fault)
-          unknown, because a refund happened: never reached in 8 runs
+          the rest is unknown, because a refund happened: never reached in 8 runs
 
         Claims
           ✗ never charged twice  BROKEN in run 5
@@ -91,6 +91,60 @@ def test_a_green_result_says_what_it_rules_out():
     assert text.startswith("HOLDS: system shop, 8 runs")
     assert "That rules out: no schedule of one fault at the sites of this workload" in text
     assert summary(attrs.evolve(green, seconds=0.0)) == text, "no clock in it"
+
+
+def spent(*levels, searched=2_000, reasons=()):
+    left = next(level for level in levels if not level.complete)
+    return attrs.evolve(
+        CAMPAIGN,
+        faults_max=2,
+        result="unknown",
+        searched=searched,
+        reasons=(f"the budget of {searched:,} runs was spent; {left}", *reasons),
+        counterexamples=(),
+        standings=(
+            Standing(name="idempotent", when="eventually", result="unknown", judged=9, tested=7),
+        ),
+        troubles=(),
+        coverage=attrs.evolve(COVERAGE, levels=levels),
+    )
+
+
+CALM = Level(faults=0, tried=1, total=1, complete=True)
+ONE = Level(faults=1, tried=206, total=206, complete=True)
+TWO = Level(faults=2, tried=1_783, total=5_412, complete=False)
+
+
+def test_a_spent_budget_says_what_is_done_what_is_left_and_how_to_go_on():
+    text = summary(spent(CALM, ONE, TWO), table=False)
+    assert text.startswith(
+        dedent("""\
+        UNKNOWN: system shop, 2,000 runs (small-first, up to 2 faults)
+          nothing is broken so far; the budget was spent before all was tried
+          done:  all 1-fault schedules: 206 of 206
+          left:  2-fault schedules: 1,783 of about 5,412
+          go on: --budget 6200
+          or:    --faults 1, for a result on what is done
+
+        Claims
+          ? idempotent  not broken so far, put to the test in 7 of 9 runs
+        """)
+    )
+
+
+def test_a_spent_budget_is_no_secret_where_something_else_is_unknown_too():
+    text = summary(spent(CALM, ONE, TWO, reasons=("it rains: never reached in 9 runs",)))
+    assert "go on: --budget 6200" in text
+    assert "unknown, because it rains: never reached in 9 runs" in text
+
+
+def test_a_budget_that_nobody_can_count_is_not_made_up():
+    first = attrs.evolve(ONE, tried=3, complete=False)
+    assert "done:  the calm run: 1 of 1" in summary(spent(CALM, first, searched=4))
+    assert "--faults" not in summary(spent(CALM, first, searched=4))
+    many = attrs.evolve(TWO, more=True)
+    assert "go on: a larger --budget" in summary(spent(CALM, ONE, many))
+    assert "go on: a larger --budget" in summary(spent(CALM, ONE, attrs.evolve(TWO, total=None)))
 
 
 def test_an_assumption_is_named():
