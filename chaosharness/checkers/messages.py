@@ -227,9 +227,13 @@ def _blocking(
     given = reading.pairs.get((sent.index, group), [])
     if not given:
         return
-    over = _let_go(reading, sent, group)
+    over = _let_go(evidence, sent, group)
     if over < 0:
-        behind = [other for other in _behind(reading, sent) if reading.ended(other, group) < 0]
+        behind = [
+            other
+            for other in _behind(reading, sent)
+            if reading.ended(other, group) < 0 and not _gone_past(evidence, other, group)
+        ]
         if reading.quiet and not behind:
             return  # it is in nobody's way
         yield _in_the_way(sent, group, given, behind, "for ever")
@@ -240,13 +244,31 @@ def _blocking(
         yield _in_the_way(sent, group, given, behind, f"for more than {tries_max} tries")
 
 
-def _let_go(reading: Reading, sent: Sent, group: str) -> int:
+def _let_go(evidence: Evidence, sent: Sent, group: str) -> int:
     """Return the event by which a message stops being in the way, or -1."""
+    reading = read(evidence.history)
     over = reading.ended(sent, group)
+    given = reading.pairs[sent.index, group]
     if over < 0 and reading.acked(sent, group):
-        acks = [handed.acked for handed in reading.pairs[sent.index, group]]
-        over = max(acks)
+        over = max(handed.acked for handed in given)
+    if over < 0 and _gone_past(evidence, sent, group):
+        over = given[-1].index
     return over
+
+
+def _gone_past(evidence: Evidence, sent: Sent, group: str) -> bool:
+    """Say whether a main loop that polls has gone on after a message, acknowledged or not.
+
+    The commit of its offset may have been lost: that keeps nobody waiting.
+    """
+    reading = read(evidence.history)
+    given = reading.pairs.get((sent.index, group))
+    if not given or not reading.quiet:
+        return False
+    if group in reading.handlers_of() or group in read(evidence.calm()).handlers_of():
+        return False
+    last = given[-1]
+    return not last.waiting and not _was_cut(evidence.history, last)
 
 
 def _behind(reading: Reading, sent: Sent) -> list[Sent]:

@@ -12,7 +12,11 @@ from chaosharness.checkers import (
     poison_blocks_nobody,
     unhandled_exceptions_block_nobody,
 )
+from chaosharness.faults import LostRequest, Poison
 from chaosharness.kernel.history import History
+from chaosharness.kernel.site import Site
+from chaosharness.schedule import Schedule
+from tests.checkers.rights import own_loop
 from tests.checkers.tales import Tale, is_tested, judge
 
 LOST = nothing_acknowledged_lost()
@@ -294,6 +298,26 @@ def test_poison_in_nobodys_way_is_found_only_while_the_run_goes_on():
     poison = tale.publish("orders", None, value=POISON["garbage"])
     tale.deliver(poison, "payments")
     assert judge(poison_blocks_nobody(), tale.end()) == []
+
+
+def test_a_loop_that_passed_poison_and_lost_its_last_commit_keeps_nobody_waiting():
+    system = own_loop()
+    poison = Poison(Site("client.place/bus.publish orders", entity=3))
+    lost = LostRequest(Site("payments.main/bus.commit", entity=3))
+    run = system.run(None, Schedule([poison, lost]))
+    assert not run.unused
+    run.check(poison_blocks_nobody())
+
+
+def test_a_loop_that_died_of_poison_has_not_passed_it():
+    tale = read_by("payments")
+    poison = tale.publish("orders", None, value=POISON["garbage"])
+    message = tale.publish("orders", "o1")
+    given = tale.deliver(poison, "payments")
+    tale.deliver(message, "payments")
+    tale.then("crash", given)
+    [finding] = judge(poison_blocks_nobody(), tale.end())
+    assert finding.summary.endswith("is in the way for ever: 1 behind it")
 
 
 # ---- a handler that raises for ever
