@@ -80,7 +80,8 @@ def _never_charged_twice(gateways: list[Gateway]) -> Property:
 def _never_twice(external: External) -> Property:
     what = (
         f"doing the same thing twice at {external.name} for one workload item, with the same "
-        "arguments and nothing else in between, is a mistake where the calm run does it once"
+        "arguments and nothing else in between, is a mistake where the calm run does it once "
+        "(a repeat that changes nothing there is no effect: it answers External.unchanged)"
     )
     return _assuming(never_twice(external, undone_by=None, as_in_calm=True), what)
 

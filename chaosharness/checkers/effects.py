@@ -13,8 +13,19 @@ from chaosharness.kernel.history import Event, History, plain
 Key = str | tuple[str, ...] | Callable[[Mapping[str, Any]], Any]
 """What makes two effects the same: a name of an argument, some, or a function of the data."""
 
-NOT_BUSINESS: Final = frozenset({"method", "id"})
-"""What an entry of a ledger says about itself, and not about the business."""
+_NUMBERED: Final = frozenset({"method", "order", "cents", "key", "id"})
+"""What an entry of a gateway's ledger says; its `id` is the number of the entry."""
+
+
+def business(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an entry of a ledger says about the business, and not about itself."""
+    itself = {"method"} if entry_number(data) is None else {"method", "id"}
+    return {name: value for name, value in data.items() if name not in itself}
+
+
+def entry_number(data: Mapping[str, Any]) -> int | None:
+    """Return the number of an entry, where the ledger has them: other ids are business."""
+    return data["id"] if data.keys() == _NUMBERED else None
 
 
 def name_of(part: Any) -> str:
@@ -204,7 +215,7 @@ def _identity(key: Key | None) -> Callable[[Mapping[str, Any]], Any]:
 
     def identity(data: Mapping[str, Any]) -> Any:
         if names is None:
-            return {name: value for name, value in data.items() if name not in NOT_BUSINESS}
+            return business(data)
         return {name: data.get(name) for name in names}
 
     return identity
@@ -241,8 +252,8 @@ def _undoes(later: Event, earlier: Event, *, anything: bool) -> bool:
     """Say whether an effect is about the same business as an earlier one of another method."""
     if later.data.get("method") == earlier.data.get("method"):
         return False
-    common = (later.data.keys() & earlier.data.keys()) - NOT_BUSINESS
-    equal = [later.data[name] == earlier.data[name] for name in sorted(common)]
+    after, before = business(later.data), business(earlier.data)
+    equal = [after[name] == before[name] for name in sorted(after.keys() & before.keys())]
     if anything:
         return later.entity == earlier.entity or any(equal)
     return all(equal) if equal else later.entity == earlier.entity

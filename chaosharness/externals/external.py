@@ -16,6 +16,13 @@ from chaosharness.kernel.world import World
 
 
 @attrs.frozen
+class Unchanged:
+    """The answer to a request that changed nothing this time."""
+
+    value: Any
+
+
+@attrs.frozen
 class External:
     """A third party: one server object per run, whose public methods services call.
 
@@ -24,7 +31,8 @@ class External:
         server: Called at the start of each run; returns the object that answers. What it
             raises reaches the caller. Its state is durable: it never crashes.
         reads: Methods that change nothing. All others count as effects, and enter the
-            ledger (events of kind `effect`) with their arguments.
+            ledger (events of kind `effect`) with their arguments, unless they raise or
+            answer with `External.unchanged(...)`.
         latency_ms: There and back.
         timeout_ms: How long a caller waits for an answer.
         timeout_error: What a caller sees when no answer comes.
@@ -44,6 +52,19 @@ class External:
     def open(self, world: World) -> OpenExternal:
         """Return this third party, new, for one run."""
         return OpenExternal(self, world, self.server())
+
+    @staticmethod
+    def unchanged(value: Any = None) -> Unchanged:
+        """Answer a request with this value, and say that it changed nothing: no effect.
+
+        For the server to return where it recognises a repeat, or has it so already. The
+        caller gets the value itself.
+
+        >>> def send(self, to, text, reference):
+        ...     if reference in self.sent:
+        ...         return External.unchanged(self.sent[reference])
+        """
+        return Unchanged(value)
 
 
 class OpenExternal:
@@ -83,7 +104,9 @@ class OpenExternal:
         except Exception as error:
             reply(None, error, happened=False)
             return
-        if method not in self.definition.reads:
+        if isinstance(value, Unchanged):
+            value = value.value
+        elif method not in self.definition.reads:
             data = {"method": method, **self._named(method, arguments, keywords)}
             self.ledger(caller, operation, attempt, data)
         reply(value, None)
@@ -105,7 +128,12 @@ class OpenExternal:
     def _named(self, method: str, arguments: Any, keywords: Any) -> dict[str, Any]:
         signature = inspect.signature(getattr(self.server, method))
         bound = signature.bind(*arguments, **keywords)
-        return {name: plain(value) for name, value in bound.arguments.items()}
+        return {_word(name): plain(value) for name, value in bound.arguments.items()}
+
+
+def _word(argument: str) -> str:
+    """Return what a ledger calls an argument: `method` is what was asked for."""
+    return "method_" if argument == "method" else argument
 
 
 class Client:
@@ -126,7 +154,7 @@ class Client:
             words = {
                 "method": method,
                 "arguments": [plain(value) for value in arguments],
-                **{name: plain(value) for name, value in keywords.items()},
+                **{_word(name): plain(value) for name, value in keywords.items()},
             }
             action = f"{external.name}.{method}"
             return call(action, external, (method, arguments, keywords), words)

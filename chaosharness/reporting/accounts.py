@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import attrs
 
+from chaosharness.checkers.effects import entry_number
 from chaosharness.checkers.masking import mask
 from chaosharness.counterexample import Counterexample
 from chaosharness.kernel.history import Event, History, plain
@@ -100,12 +101,12 @@ def _ledger(
         expected = not compared or left.get(words, 0) > 0
         if compared and expected:
             left[words] -= 1
-        number = event.data.get("id")
+        number = entry_number(event.data)
         entries.append(
             (
                 event,
                 Entry(
-                    number if isinstance(number, int) else place,
+                    place if number is None else number,
                     event.at_ms,
                     words,
                     step_of.get(event.index, 0),
