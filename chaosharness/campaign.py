@@ -222,10 +222,11 @@ class Campaign:
     def budget_needed(self) -> int | None:
         """Return about how many runs the level takes that was not done; None if nobody knows.
 
-        Rounded up to two figures, with a tenth to spare: the total is an estimate.
+        At least so many, where that level has `more` than were counted. Rounded up to two
+        figures, with a tenth to spare: the total is an estimate.
         """
         left = self.coverage.left()
-        if left is None or left.total is None or left.more:
+        if left is None or left.total is None:
             return None
         runs = (self.searched + max(left.total - left.tried, 1)) * 11 // 10
         step = 10 ** max(len(str(runs)) - 2, 0)

@@ -72,12 +72,16 @@ def _result(campaign: Campaign, width: int) -> list[str]:
 def _cut_short(campaign: Campaign, width: int) -> list[str]:
     """Say what is done and what is left of a search whose budget was spent, and how to go on."""
     done, left = campaign.coverage.done(), campaign.coverage.left()
+    assert left is not None
     needed = campaign.budget_needed()
+    at_least = " or more" if left.more else ""
     lines = _item("nothing is broken so far; the budget was spent before all was tried", width)
     if done is not None:
         lines += _item(str(done), width, "  done:  ")
     lines += _item(str(left), width, "  left:  ")
-    lines += _item(f"--budget {needed}" if needed else "a larger --budget", width, "  go on: ")
+    lines += _item(
+        f"--budget {needed}{at_least}" if needed else "a larger --budget", width, "  go on: "
+    )
     if done is not None and done.faults:
         words = f"--faults {done.faults}, for a result on what is done"
         lines += _item(words, width, "  or:    ")

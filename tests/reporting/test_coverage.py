@@ -143,7 +143,7 @@ def test_a_budget_that_nobody_can_count_is_not_made_up():
     assert "done:  the calm run: 1 of 1" in summary(spent(CALM, first, searched=4))
     assert "--faults" not in summary(spent(CALM, first, searched=4))
     many = attrs.evolve(TWO, more=True)
-    assert "go on: a larger --budget" in summary(spent(CALM, ONE, many))
+    assert "go on: --budget 6200 or more" in summary(spent(CALM, ONE, many))
     assert "go on: a larger --budget" in summary(spent(CALM, ONE, attrs.evolve(TWO, total=None)))
 
 
