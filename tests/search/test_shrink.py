@@ -48,6 +48,18 @@ def test_one_fault_of_many_is_left():
     assert found.shrunk_in <= RUNS_MAX
 
 
+def test_a_claim_about_all_items_is_not_broken_by_leaving_one_out():
+    def count(evidence):
+        charges = len([*evidence.history.of("effect")])
+        return [] if charges == 2 else [Finding(f"{charges} charges", (0,))]
+
+    lost = Schedule([LostReply(Site(CHARGE, "after"))])
+    found = of(lost, property=Property("two charges for two orders", count))
+    assert found.schedule == lost
+    assert len(found.items) == 2
+    assert found.passing is not None
+
+
 def test_two_faults_are_left_where_two_are_needed():
     system = two()
     schedule = Schedule(
