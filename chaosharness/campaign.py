@@ -197,6 +197,7 @@ class Campaign:
         standings: How each property came out.
         troubles: Runs that did not become quiet.
         coverage: What was put to the test.
+        calm_errors: What handlers raised in the run without faults, one sentence each.
         seconds: Real time it took. Not part of any report that is compared.
     """
 
@@ -213,6 +214,7 @@ class Campaign:
     standings: tuple[Standing, ...]
     troubles: tuple[Trouble, ...]
     coverage: Coverage
+    calm_errors: tuple[str, ...] = ()
     seconds: float = 0.0
 
     def is_cut_short(self) -> bool:
@@ -237,6 +239,7 @@ class Campaign:
         lines = [f"{self.system}: {_RESULT_WORDS[self.result]} after {self.searched:,} runs"]
         if self.result == "unknown":
             lines += [f"unknown: {reason}" for reason in self.reasons]
+        lines += [f"without any fault: {error}" for error in self.calm_errors]
         lines += [
             f"{one.verdict} in {one.times:,} runs: {one.reason} (first: {one.schedule})"
             for one in self.troubles
@@ -257,6 +260,7 @@ class Campaign:
             "seed": self.seed,
             "result": self.result,
             "reasons": list(self.reasons),
+            "calm_errors": list(self.calm_errors),
             "runs": self.runs,
             "searched": self.searched,
             "properties": [attrs.asdict(one) for one in self.standings],

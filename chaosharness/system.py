@@ -24,7 +24,7 @@ import msgspec
 
 from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.message import decoder_for, reader_for
-from chaosharness.calls import Endpoint, Switchboard
+from chaosharness.calls import Endpoint, RemoteError, Switchboard
 from chaosharness.checkers import Evidence, Property
 from chaosharness.errors import ChaosharnessError, IllegalFault, InvalidDefinition
 from chaosharness.faults import ClockSkew, Fault, Redeploy
@@ -423,6 +423,19 @@ class Stage:
             scope.record("raised", scope.place, 1, words)
             if isinstance(error, ChaosharnessError):
                 scope.world.refuse(error)
+            elif not isinstance(error, ANSWERS) and not scope.world.struck():
+                self._refuse_entry(scope, error)
+
+    def _refuse_entry(self, scope: Scope, error: BaseException) -> None:
+        """Say that the entry fails by itself: nothing came in, so nothing would be tested."""
+        entry = scope.place.removeprefix(f"{CLIENT}.")
+        refusal = InvalidDefinition(
+            f"the entry {entry!r} of {self.system.name!r} raised {type(error).__name__}: {error} "
+            f"for item {scope.entity}, {clipped(self.items[scope.entity - 1])}, without any "
+            "fault. If the client has to expect this, catch it in the entry."
+        )
+        refusal.__cause__ = error
+        self.world.refuse(refusal)
 
     def _start_first(self, argument: tuple[Service, int]) -> None:
         service, replica = argument
@@ -467,7 +480,9 @@ class Stage:
         if isinstance(error, ChaosharnessError):
             self.world.refuse(error)
         elif number == 1 and not self.world.struck():
-            self.world.refuse(InvalidDefinition(f"{operation} raised {words['error']}"))
+            refusal = InvalidDefinition(f"{operation} raised {words['error']}")
+            refusal.__cause__ = error
+            self.world.refuse(refusal)
         else:
             self.world.crash(scope.incarnation, RESTART_MS, cause=scope.cause)
 
@@ -478,8 +493,18 @@ OUTSIDE: Final = frozenset(
 """What may strike a client of the system: it is outside, and its own crashes are not ours."""
 
 
+ANSWERS: Final = (RemoteError, OSError)
+"""What a client is told by the system, or hears nothing: no mistake of its own."""
+
+
 def _as_is(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     return arguments
+
+
+def clipped(item: Any) -> str:
+    """Return an item as code, or the beginning of it."""
+    text = repr(item)
+    return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def describe(item: Any) -> Any:

@@ -66,6 +66,8 @@ def _result(campaign: Campaign, width: int) -> list[str]:
     what = "the rest is unknown" if campaign.result == "violated" else "unknown"
     for reason in _doubts(campaign):
         lines += _item(f"{what}, because {clip(reason, 400)}", width)
+    for error in campaign.calm_errors:
+        lines += _item(f"without any fault: {clip(error, 300)}; is it meant?", width)
     return lines
 
 

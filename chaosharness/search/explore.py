@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from time import perf_counter
 from typing import Any, Final, Literal
@@ -123,6 +124,7 @@ def explore(
         standings=tuple(one.standing(coverage.complete) for one in search.claims),
         troubles=search.troubles(),
         coverage=coverage,
+        calm_errors=search.calm_errors(),
         seconds=perf_counter() - began,
     )
 
@@ -322,6 +324,22 @@ class Exploration:
         return tuple(
             Trouble(verdict=verdict, reason=reason, times=times, schedule=first)
             for (verdict, reason), (times, first) in self._troubles.items()
+        )
+
+    def calm_errors(self) -> tuple[str, ...]:
+        """Say what was raised in the calm run: it may be meant, and it may be a slip.
+
+        A handler that always raises puts every message aside: green, and nothing tested.
+        """
+        if self._calm is None:
+            return ()
+        raised = Counter(
+            (event.operation.removesuffix("/handle"), str(event.data.get("error", "")))
+            for event in self._calm.history.of("raised")
+        )
+        return tuple(
+            f"{place} raises {error}{f', {count} times' if count > 1 else ''}"
+            for (place, error), count in raised.items()
         )
 
     def coverage(self) -> Coverage:

@@ -21,6 +21,7 @@ from chaosharness import (
 from chaosharness.campaign import Campaign, Coverage, Level
 from chaosharness.checkers import Finding
 from chaosharness.errors import InvalidDefinition, Nondeterminism
+from chaosharness.reporting import summary
 from tests.search.boxes import at_most, boxes, put, puts
 from tests.search.planted import (
     EXAMPLES,
@@ -334,3 +335,25 @@ def test_findings_may_point_nowhere():
     )
     campaign = explore(boxes("a"), properties=[vague])
     assert campaign.counterexamples[0].schedule == Schedule()
+
+
+def test_what_is_raised_in_calm_is_told_even_where_all_is_green():
+    system = System("slip")
+    bus = system.add(Kafka("bus", {"tasks": 1}))
+
+    @system.service("worker")
+    def worker(env):
+        env.consume(bus, "tasks", lambda task: task["typo"], on_error="dead-letter")
+
+    @system.entry(examples=[{"id": "t1"}])
+    def submit(env, task):
+        env.publisher(bus)("tasks", task)
+
+    campaign = explore(system, faults_max=1)
+    assert campaign.result == "holds"
+    assert campaign.calm_errors == ("worker.<lambda> raises KeyError: 'typo', 3 times",)
+    assert campaign.to_json()["calm_errors"] == [*campaign.calm_errors]
+    words = "without any fault: worker.<lambda> raises KeyError: 'typo', 3 times"
+    assert words in campaign.sentences()
+    assert f"{words}; is it meant?" in " ".join(summary(campaign).split())
+    assert explore(right(), faults_max=0).calm_errors == ()

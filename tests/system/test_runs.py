@@ -57,6 +57,36 @@ def charges(run):
     return [event.data["order"] for event in run.history.of("effect")]
 
 
+def test_an_entry_that_fails_by_itself_is_a_mistake_and_no_green_result():
+    system = System("shop")
+
+    @system.entry(examples=[{"id": "o1"}])
+    def place(env, order):
+        return order["cents"]
+
+    with pytest.raises(InvalidDefinition, match=r"entry 'place' of 'shop' raised KeyError.*o1"):
+        system.run()
+    with pytest.raises(InvalidDefinition) as caught:
+        system.run()
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_an_entry_may_fail_under_faults():
+    system = System("desk")
+
+    @system.service("prices")
+    def prices(env):
+        env.serve("price", lambda item: 500)
+
+    @system.entry(examples=["book"])
+    def ask(env, item):
+        env.call("prices", "price", item)
+
+    down = Crash(Site("prices.<lambda>/handle"), down="long")
+    run = system.run(None, Schedule([down]))
+    assert [event.operation for event in run.history.of("raised")] == ["client.ask"]
+
+
 def test_in_calm_each_order_is_charged_once():
     run = shop().run()
     assert charges(run) == ["o1", "o2"]
