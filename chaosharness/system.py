@@ -568,8 +568,9 @@ class Env:
             handler: `handler(value)`, `handler(value, delivery)`, or one whose first
                 parameter is annotated `Delivery`; plain or `async`. The annotation of
                 `value` says what the payload is decoded into.
-            read_as: The type to decode into, where there is no annotation.
-            options: The broker's own: see its `consume`.
+            read_as: The type to decode into, where there is no annotation; or a function
+                that decodes bytes.
+            options: The broker's own, as its class says.
         """
         state = self._open(broker, "consume", "broker")
         if not callable(handler):
@@ -584,7 +585,14 @@ class Env:
         state.consume(intake, source, service=self._service, **options)
 
     def consumer(self, broker: Any, *sources: str, read_as: Any = None, **options: Any) -> Any:
-        """Return a consumer for the service's own main loop: see the broker's `consumer`."""
+        """Return a consumer for the service's own main loop.
+
+        Args:
+            broker: Where from.
+            sources: Topics (Kafka) or queues (RabbitMQ).
+            read_as: The type to decode payloads into, or a function that decodes bytes.
+            options: The broker's own, as its class says.
+        """
         state = self._open(broker, "consumer", "broker")
         if not sources:
             raise InvalidDefinition(f"service {self._service!r} has a consumer of nothing")

@@ -7,7 +7,8 @@ back, dead-letter) is the broker's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from chaosharness.brokers.message import Message, Reader
@@ -17,6 +18,16 @@ from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Incarnation, Scope
 
 Settle = Callable[[Message, Scope, BaseException | None], None]
+
+
+def not_taken(consumer: type, options: Mapping[str, Any]) -> str:
+    """Say which of these options a kind of consumer does not have; nothing if it has them."""
+    parameters = inspect.signature(consumer).parameters.values()
+    known = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
+    unknown = [name for name in options if name not in known]
+    if not unknown:
+        return ""
+    return f"there is no option {unknown[0]!r}; there are: group, {', '.join(known)}"
 
 
 class Intake:

@@ -20,7 +20,7 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.brokers.cycle import cycle
-from chaosharness.brokers.intake import Intake
+from chaosharness.brokers.intake import Intake, not_taken
 from chaosharness.brokers.kafka_faults import DELIVER, PUBLISH, PUBLISH_TWICE
 from chaosharness.brokers.kafka_groups import Group, LogPartition, Member, Slot, take_nothing
 from chaosharness.brokers.kafka_partitioner import log_partition_for
@@ -59,6 +59,25 @@ def _topics(topics: Mapping[str, int]) -> dict[str, int]:
 @attrs.frozen
 class Kafka:
     """A Kafka cluster.
+
+    Options of `env.consume(bus, topic, handler, ...)`:
+
+    - `group`: the consumer group; by default the name of the service.
+    - `acknowledge`: `after` the handler has returned (at least once, the default), or
+      `before` it is called (at most once).
+    - `on_error`: what an exception of the handler leads to. `retry`: again and again, and
+      its log partition waits (the default). `skip`: go on. `dead-letter`: after
+      `retries_max` tries (3), publish to `<topic>.DLT` and go on. `crash`: the process dies.
+    - `on_unreadable`: the same for a payload that cannot be decoded, where `dead-letter` does
+      it at once; by default what `on_error` says.
+
+    Options of `env.consumer(bus, *topics, ...)`, whose `poll(records_max=1, timeout_s=None)`
+    returns deliveries and whose `commit(upto=None)` commits:
+
+    - `group`: as above.
+    - `on_unreadable`: `raise`: `poll` raises what the decoder raised, and the next one goes on
+      behind it (as confluent-kafka does; the default). `skip`: it is left out. `dead-letter`:
+      it goes to `<topic>.DLT`.
 
     Args:
         name: What reports call it.
@@ -236,7 +255,8 @@ class OpenKafka:
         try:
             subscription = Subscription(self, intake, **options)
         except (TypeError, ValueError) as error:
-            raise InvalidDefinition(f"{intake.place} consumes {topic!r}: {error}") from None
+            why = not_taken(Subscription, options) or error
+            raise InvalidDefinition(f"{intake.place} consumes {topic!r}: {why}") from None
         self.join(intake.incarnation, (topic,), group or service, subscription.take)
 
     def consumer(
@@ -247,11 +267,17 @@ class OpenKafka:
         *,
         service: str,
         group: str | None = None,
+        **options: Any,
     ) -> Any:
-        """Return a consumer that a main loop polls: see `Consumer`."""
+        """Return a consumer that a main loop polls: see `Consumer` for the options."""
         from chaosharness.brokers.kafka_consumers import Consumer
 
-        return Consumer(self, incarnation, topics, group or service, decode)
+        self.check(topics)
+        try:
+            return Consumer(self, incarnation, topics, group or service, decode, **options)
+        except (TypeError, ValueError) as error:
+            why = not_taken(Consumer, options) or error
+            raise InvalidDefinition(f"{service} polls {', '.join(topics)}: {why}") from None
 
     def check(self, topics: tuple[str, ...]) -> None:
         """Refuse topics that there are not."""

@@ -23,8 +23,17 @@ BACKOFF_MS_MAX: Final = 60_000
 
 Acknowledge = Literal["after", "before"]
 OnError = Literal["retry", "skip", "dead-letter", "crash"]
+OnUnreadable = Literal["raise", "skip", "dead-letter"]
 ACKNOWLEDGE: Final = get_args(Acknowledge)
 ON_ERROR: Final = get_args(OnError)
+ON_UNREADABLE: Final = get_args(OnUnreadable)
+
+
+def _one_of(choices: tuple[Any, ...], **given: Any) -> None:
+    for name, value in given.items():
+        if value not in choices:
+            known = ", ".join(repr(one) for one in choices)
+            raise ValueError(f"{name} must be one of {known}, not {value!r}")
 
 
 class CommitFailed(Exception):
@@ -43,6 +52,9 @@ class Subscription:
             `dead-letter`: after `retries_max` tries, publish to `<topic>.DLT` and go on.
             `crash`: the process dies.
         retries_max: Tries before a message is dead-lettered.
+        on_unreadable: What a payload leads to that cannot be decoded, as for `on_error`;
+            the handler is not called with it. `dead-letter` does it at once: it will not
+            get better. By default what `on_error` says.
     """
 
     __slots__ = (
@@ -51,6 +63,7 @@ class Subscription:
         "intake",
         "member",
         "on_error",
+        "on_unreadable",
         "operation",
         "retries_max",
         "tries",
@@ -64,16 +77,18 @@ class Subscription:
         acknowledge: Acknowledge = "after",
         on_error: OnError = "retry",
         retries_max: int = 3,
+        on_unreadable: OnError | None = None,
     ) -> None:
-        if acknowledge not in ACKNOWLEDGE or on_error not in ON_ERROR or retries_max < 1:
-            raise ValueError(
-                f"acknowledge must be one of {', '.join(ACKNOWLEDGE)}; on_error one of "
-                f"{', '.join(ON_ERROR)}; retries_max at least 1"
-            )
+        _one_of(ACKNOWLEDGE, acknowledge=acknowledge)
+        _one_of(ON_ERROR, on_error=on_error)
+        _one_of((None, *ON_ERROR), on_unreadable=on_unreadable)
+        if retries_max < 1:
+            raise ValueError(f"retries_max must be at least 1, not {retries_max!r}")
         self.broker = broker
         self.intake = intake
         self.acknowledge = acknowledge
         self.on_error = on_error
+        self.on_unreadable = on_unreadable
         self.retries_max = retries_max
         self.operation = f"{intake.place}/{broker.name}.commit"
         self.member: Any = None
@@ -122,9 +137,9 @@ class Subscription:
             self._take_commit(message, scope, operation, attempt)
         broker.free(member)
 
-    def _acknowledged(self, _: Message, scope: Scope, error: BaseException | None) -> None:
+    def _acknowledged(self, message: Message, scope: Scope, error: BaseException | None) -> None:
         """The handler of a message that was acknowledged on hand-over has ended."""
-        if error is not None and self.on_error == "crash":
+        if error is not None and self._policy(message)[0] == "crash":
             self.broker.world.crash(scope.incarnation, "next", cause=scope.cause)
         self.broker.free(self.member)
 
@@ -135,17 +150,27 @@ class Subscription:
         broker = self.broker
         tries = self.tries.get(message.published, 0) + 1
         self.tries[message.published] = tries
-        match self.on_error:
+        policy, tries_max = self._policy(message)
+        match policy:
             case "crash":
                 broker.world.crash(scope.incarnation, "next", cause=scope.cause)
             case "skip":
                 self._commit(message, scope, self._free)
-            case "dead-letter" if tries >= self.retries_max:
+            case "dead-letter" if tries >= tries_max:
                 broker.dead_letter(message, scope, error)
                 self._commit(message, scope, self._free)
             case _:
                 backoff_ms = min(BACKOFF_MS << min(tries - 1, 6), BACKOFF_MS_MAX)
                 broker.again(self.member, message, backoff_ms)
+
+    def _policy(self, message: Message) -> tuple[OnError, int]:
+        """Return what an error at a message leads to, and after how many tries."""
+        if self.on_unreadable is not None:
+            try:
+                self.intake.read(message)
+            except Exception:
+                return self.on_unreadable, 1
+        return self.on_error, self.retries_max
 
     # ---- committing
 
@@ -195,10 +220,20 @@ class Subscription:
         return True
 
 
+Taken = tuple[Delivery, Message, int]
+"""What a poll returns of a message, the message, and the event of its delivery."""
+
+
 class Consumer:
     """A consumer that a service's own main loop polls.
 
     In plain code the methods block; in `async` code each is awaited.
+
+    Args:
+        on_unreadable: What a payload leads to that cannot be decoded. `raise`: `poll` raises
+            what the decoder raised, once; the next one goes on behind it (as the
+            DeserializingConsumer of confluent-kafka; Java and kafka-python stay there until
+            one seeks). `skip`: it is left out. `dead-letter`: it goes to `<topic>.DLT`.
     """
 
     def __init__(
@@ -208,13 +243,16 @@ class Consumer:
         topics: tuple[str, ...],
         group: str,
         decode: Callable[[bytes], Any],
+        *,
+        on_unreadable: OnUnreadable = "raise",
     ) -> None:
+        _one_of(ON_UNREADABLE, on_unreadable=on_unreadable)
+        self._on_unreadable = on_unreadable
         self._broker = broker
         self._decode = decode
         self._buffer: list[tuple[Message, int]] = []
         self._records_max = 1
         self._waiting: Resume | None = None
-        broker.check(topics)
         self._join = partial(broker.join, incarnation, topics, group, self._take)
         self._member: Member | None = None  # it joins its group at the first poll
 
@@ -241,6 +279,7 @@ class Consumer:
             self._member = self._join()
         member = self._member
         timer: Entry | None = None
+        due_ms = None if timeout_s is None else world.now + round(timeout_s * 1000)
 
         def give_up(_: Any) -> None:
             scope.woke_at = world.effects
@@ -250,15 +289,50 @@ class Consumer:
         def keep(resume: Resume) -> None:
             nonlocal timer
             self._waiting = resume
-            if timeout_s is not None:
-                timer = world.timer(round(timeout_s * 1000), give_up, None, scope)
+            if due_ms is not None:
+                timer = world.timer(max(due_ms - world.now, 0), give_up, None, scope)
             broker.free(member)
 
-        yield keep
-        if timer is not None:
-            world.agenda.cancel(timer)
-        taken, self._buffer = self._buffer, []
-        return Batch(scope, [(delivery(self._decode, one), one, cause) for one, cause in taken])
+        while True:
+            yield keep
+            if timer is not None:
+                world.agenda.cancel(timer)
+            taken, self._buffer = self._buffer, []
+            found = self._decoded(scope, taken)
+            if found or not taken:
+                return Batch(scope, found)
+
+    def _decoded(self, scope: Scope, taken: list[tuple[Message, int]]) -> list[Taken]:
+        """Return the messages that can be read; do with the others as is wished."""
+        found: list[Taken] = []
+        for message, cause in taken:
+            try:
+                found.append((delivery(self._decode, message), message, cause))
+            except Exception as error:
+                if self._on_unreadable != "raise":
+                    self._put_aside(scope, message, cause, error)
+                    continue
+                if found:
+                    self._give_back(message)  # it is raised by the next poll
+                    return found
+                scope.entity, scope.hops, scope.cause = message.entity, message.hops, cause
+                raise
+        return found
+
+    def _put_aside(self, scope: Scope, message: Message, cause: int, error: Exception) -> None:
+        """Leave out a message that cannot be read, or put it among the dead letters."""
+        aside = Scope(scope.incarnation, scope.place, message.entity, cause, scope.colour)
+        words = {"error": f"{type(error).__name__}: {error}"}
+        aside.record("raised", f"{scope.place}/{self._broker.name}.poll", 0, words)
+        if self._on_unreadable == "dead-letter":
+            self._broker.dead_letter(message, aside, error)
+
+    def _give_back(self, message: Message) -> None:
+        """Have a message fetched again that was not handed out."""
+        assert self._member is not None
+        slot = self._member.slots.get((message.topic, message.partition))
+        if slot is not None:
+            slot.position = min(slot.position, message.offset)
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, None
@@ -270,9 +344,23 @@ class Consumer:
         self._buffer.append((message, cause))
         if not first:
             return
-        while len(self._buffer) < self._records_max and self._broker.hand_over(member):
+        while (
+            len(self._buffer) < self._records_max
+            and self._goes_on_behind(self._buffer[-1][0])
+            and self._broker.hand_over(member)
+        ):
             pass
         self._wake()
+
+    def _goes_on_behind(self, message: Message) -> bool:
+        """Say whether a batch may hold more after this message: it ends where `poll` raises."""
+        if self._on_unreadable != "raise":
+            return True
+        try:
+            self._decode(message.body)
+        except Exception:
+            return False
+        return True
 
     def commit(self, upto: Delivery | None = None) -> Any:
         """Commit the offset after `upto`; without it, after everything polled so far.
@@ -307,7 +395,7 @@ class Consumer:
 class Batch:
     """The deliveries of one poll. Going to the next one says on whose behalf code runs."""
 
-    def __init__(self, scope: Scope, taken: list[tuple[Delivery, Message, int]]) -> None:
+    def __init__(self, scope: Scope, taken: list[Taken]) -> None:
         self._scope = scope
         self._taken = taken
 

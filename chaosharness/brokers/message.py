@@ -6,6 +6,7 @@ import inspect
 import typing
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -163,11 +164,16 @@ def _reader_of_both(decode: Callable[[bytes], Any]) -> Reader:
 
 
 def decoder_for(wanted: Any) -> Callable[[bytes], Any]:
-    """Return what turns a payload into the wanted type; None or Any means plain JSON."""
+    """Return what turns a payload into the wanted type; None or Any means plain JSON.
+
+    A function is taken to be the deserialiser itself.
+    """
     if wanted in (None, Any, inspect.Parameter.empty):
         return msgspec.json.Decoder().decode
     if wanted is bytes:
         return bytes
+    if inspect.isroutine(wanted) or isinstance(wanted, partial):
+        return wanted
     validate = getattr(wanted, "model_validate_json", None)  # pydantic
     if validate is not None:
         return validate  # type: ignore[no-any-return]

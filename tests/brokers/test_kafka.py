@@ -367,6 +367,28 @@ def test_and_nobody_where_it_is_not(on_error):
     assert notes(shop.run(poison), "done") == [1, 2, 3]
 
 
+@pytest.mark.parametrize(
+    ("on_unreadable", "dead", "acks"), [("skip", 0, 4), ("dead-letter", 1, 4), (None, 0, None)]
+)
+def test_what_cannot_be_read_may_be_treated_otherwise_than_what_fails(on_unreadable, dead, acks):
+    shop = Shop(on_unreadable=on_unreadable)
+    shop.fails = lambda order, times: order == 3 and times < 5
+    poison = Poison(Site("client.place/bus.publish orders", entity=2))
+    run = shop.run(poison, deliveries_max=20)
+    assert len([*run.history.of("dead")]) == dead
+    if acks is None:
+        assert run.ending.verdict == "budget"
+        return
+    assert given(run) == [1, 2, 3, 3, 3, 3, 3], "what fails is retried for ever, as it should be"
+    assert len([*run.history.of("ack")]) == acks
+
+
+def test_what_cannot_be_read_may_be_the_end_of_the_process():
+    shop = Shop(on_unreadable="crash", on_error="skip")
+    run = shop.run(Poison(Site("client.place/bus.publish orders", entity=2)), deliveries_max=3)
+    assert len([*run.history.of("crash")]) == 3
+
+
 def test_after_its_retries_a_message_goes_to_the_dead_letter_topic():
     shop = Shop(on_error="dead-letter", retries_max=2)
     shop.fails = lambda order, times: order == 2
@@ -396,13 +418,13 @@ def test_who_commits_on_hand_over_loses_what_was_in_hand():
 # ---- main loops
 
 
-def loop(main, *, items=3, replicas=1, log_partitions=1):
+def loop(main, *, items=3, replicas=1, log_partitions=1, **options):
     system = System("shop", arrival_ms=1)
     bus = system.add(Kafka("bus", topics={"orders": log_partitions}))
 
     @system.service("worker", replicas=replicas)
     def worker(env):
-        consumer = env.consumer(bus, "orders")
+        consumer = env.consumer(bus, "orders", **options)
 
         def loop():
             main(env, consumer)
@@ -481,6 +503,76 @@ def test_a_batch_is_read_again_as_a_whole():
     assert given(run)[:4] == [1, 2, 1, 2]
 
 
+GARBAGE = Schedule([Poison(Site("client.place/bus.publish orders", entity=2))])
+
+
+@pytest.mark.parametrize("main", [at_least_once, in_batches, with_patience])
+@pytest.mark.parametrize(("on_unreadable", "dead"), [("skip", 0), ("dead-letter", 1)])
+def test_a_loop_need_not_see_what_cannot_be_read(main, on_unreadable, dead):
+    run = loop(main, on_unreadable=on_unreadable).run(None, GARBAGE)
+    assert notes(run, "done") == [1, 2, 3]
+    assert run.ending.verdict == "quiet"
+    assert len([*run.history.of("raised")]) == 1
+    assert len([*run.history.of("dead")]) == dead
+
+
+def test_a_loop_that_waits_so_long_waits_no_longer_for_what_it_does_not_see():
+    empty = []
+
+    def main(env, consumer):
+        for _ in range(3):
+            began = env.now_ms()
+            if not consumer.poll(timeout_s=5):
+                empty.append(env.now_ms() - began)
+        env.sleep(10**6)
+
+    poisoned = [Poison(Site("client.place/bus.publish orders", entity=one)) for one in (1, 2)]
+    loop(main, items=2, on_unreadable="skip").run(None, Schedule(poisoned))
+    assert empty == [5_000]
+
+
+def test_a_poll_raises_once_for_what_cannot_be_read_and_loses_nothing_of_the_batch():
+    raised = []
+
+    def main(env, consumer):
+        env.sleep(0.1)  # all are there by now
+        while True:
+            try:
+                batch = consumer.poll(records_max=10)
+            except ValueError as error:
+                raised.append((env.now_ms(), type(error).__name__))
+                continue
+            for delivery in batch:
+                work(env, delivery)
+            consumer.commit()
+
+    run = loop(main).run(None, GARBAGE)
+    assert notes(run, "done") == [1, 2, 3]
+    assert [name for _, name in raised] == ["DecodeError"]
+    assert run.ending.verdict == "quiet"
+
+
+def test_a_commit_does_not_speak_for_what_the_next_poll_will_raise():
+    def main(env, consumer):
+        env.sleep(0.1)
+        for delivery in consumer.poll(records_max=10):
+            work(env, delivery)
+        consumer.commit()
+        consumer.poll(records_max=10)
+
+    run = loop(main, items=3).run(None, GARBAGE, budget=Budget(deliveries_max=5))
+    assert notes(run, "done") == [1]
+    assert "handed out one message 5 times" in run.ending.reason, "the process dies of it for ever"
+
+
+def test_a_deserialiser_of_ones_own_reads_the_payload():
+    def double(payload):
+        return 2 * int(payload)
+
+    run = loop(at_least_once, read_as=double).run()
+    assert notes(run, "done") == [2, 4, 6]
+
+
 def test_a_zombie_in_its_own_loop_is_told_when_it_commits():
     told = []
 
@@ -549,3 +641,17 @@ def test_a_topic_nobody_declared_is_refused_at_both_ends():
 def test_an_option_that_makes_no_sense_is_refused(options):
     with pytest.raises(InvalidDefinition, match="consumes 'orders'"):
         Shop(**options).run()
+
+
+def test_an_option_that_there_is_not_is_refused_with_those_there_are():
+    known = (
+        r"there is no option 'on_eror'; there are: group, acknowledge, on_error, .*on_unreadable"
+    )
+    with pytest.raises(InvalidDefinition, match=f"worker.on_order consumes 'orders': {known}"):
+        Shop(on_eror="skip").run()
+    with pytest.raises(
+        InvalidDefinition, match="worker polls orders: there is no option 'prefetch'"
+    ):
+        loop(at_least_once, prefetch=1).run()
+    with pytest.raises(InvalidDefinition, match=r"on_unreadable must be one of 'raise', .*'retry'"):
+        loop(at_least_once, on_unreadable="retry").run()
