@@ -231,7 +231,7 @@ class Campaign:
         if left is None or left.total is None:
             return None
         runs = (self.searched + max(left.total - left.tried, 1)) * 11 // 10
-        step = 10 ** max(len(str(runs)) - 2, 0)
+        step: int = 10 ** max(len(str(runs)) - 2, 0)
         return -(-runs // step) * step
 
     def sentences(self) -> tuple[str, ...]:
