@@ -250,7 +250,8 @@ def _let_go(evidence: Evidence, sent: Sent, group: str) -> int:
     over = reading.ended(sent, group)
     given = reading.pairs[sent.index, group]
     if over < 0 and reading.acked(sent, group):
-        over = max(handed.acked for handed in given)
+        # A later offset speaks for it, where nobody acknowledged the message itself.
+        over = max(given[-1].index, *(handed.acked for handed in given))
     if over < 0 and _gone_past(evidence, sent, group):
         over = given[-1].index
     return over

@@ -309,6 +309,17 @@ def test_a_loop_that_passed_poison_and_lost_its_last_commit_keeps_nobody_waiting
     run.check(poison_blocks_nobody())
 
 
+def test_a_later_offset_speaks_for_poison_that_a_loop_left_out():
+    tale = read_by("payments")
+    poison = tale.publish("orders", None, value=POISON["garbage"])
+    message = tale.publish("orders", "o1")
+    tale.then("raised", tale.deliver(poison, "payments"), "payments.main/bus.poll", error="no")
+    given = tale.deliver(message, "payments")
+    acked = tale.then("ack", given, "payments.main/bus.commit", message=message)
+    tale.then("crash", acked)
+    assert judge(poison_blocks_nobody(), tale.end()) == []
+
+
 def test_a_loop_that_died_of_poison_has_not_passed_it():
     tale = read_by("payments")
     poison = tale.publish("orders", None, value=POISON["garbage"])
