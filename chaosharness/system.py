@@ -33,7 +33,7 @@ from chaosharness.handlers.colours import check_runtime, colour_for
 from chaosharness.handlers.port import Surface, current_scope, sleep, surface
 from chaosharness.handlers.sandbox import sandbox
 from chaosharness.kernel.history import History, plain
-from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.kernel.scope import BackgroundScope, Incarnation, Scope
 from chaosharness.kernel.world import Budget, Ending, World
 from chaosharness.schedule import Schedule
 
@@ -600,13 +600,21 @@ class Env:
             self.incarnation, sources, decoder_for(read_as), service=self._service, **options
         )
 
-    def main(self, function: Callable[[], Any]) -> None:
-        """Run a service's own main loop, from when it is built until it crashes."""
+    def main(self, function: Callable[[], Any], *, background: bool = False) -> None:
+        """Run a service's own main loop, from when it is built until it crashes.
+
+        Args:
+            function: The loop, plain or `async`.
+            background: Whether it does something again and again for ever, by design: a
+                heartbeat, a report every hour. A run does not wait for its sleep to be over
+                (`env.sleep`, or asyncio's); without this it would never become quiet.
+        """
         if not callable(function):
             raise InvalidDefinition(f"service {self._service!r}: main needs a function")
         place = f"{self._service}.{name_of(function)}"
         colour = colour_for(function, self._runtime, self.incarnation)
-        scope = Scope(self.incarnation, place, 0, -1, colour)
+        kind = BackgroundScope if background else Scope
+        scope = kind(self.incarnation, place, 0, -1, colour)
 
         def done(scope: Scope, _: Any, error: BaseException | None) -> None:
             scope.world.in_flight.pop(scope, None)

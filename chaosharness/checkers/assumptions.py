@@ -53,7 +53,11 @@ def assumed(system: Any, *, without: str | Iterable[str] = ()) -> tuple[Property
             poison_blocks_nobody(),
             "a message that nobody can read will come one day, and the others should go on",
         ),
-        _assuming(never_stuck(), "once trouble has passed, all that was begun comes to an end"),
+        _assuming(
+            never_stuck(),
+            "once trouble has passed, all that was begun comes to an end (a loop that by design "
+            "never does is begun with env.main(loop, background=True))",
+        ),
         idempotent(),
     ]
     unwanted = [without] if isinstance(without, str) else [*without]

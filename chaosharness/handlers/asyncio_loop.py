@@ -31,6 +31,7 @@ from chaosharness.handlers.guest import AGES_S, ROUNDING_MS, Guest, beside
 from chaosharness.handlers.pins import EPOCH_MS
 from chaosharness.kernel.agenda import TICKET, Entry
 from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
+from chaosharness.kernel.world import BACKGROUND
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -244,7 +245,9 @@ class VirtualLoop(Guest, RefusingLoop):
         elif when < AGES_S:
             world = self.world
             due = ceil(when * 1000 - EPOCH_MS - self.incarnation.skew_ms - ROUNDING_MS)
-            entry = world.agenda.add(max(due, world.now + 1), self._go_off, timer, timer)
+            scope = SCOPE.get()
+            waiter = BACKGROUND if scope is not None and scope.background else timer
+            entry = world.agenda.add(max(due, world.now + 1), self._go_off, timer, waiter)
             timer.entry = self._timers[entry[TICKET]] = entry
         return timer
 

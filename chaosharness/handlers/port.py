@@ -29,7 +29,7 @@ from chaosharness.handlers.later import LaterEffect
 from chaosharness.handlers.script import NEVER, Resume, Script
 from chaosharness.kernel.scope import SCOPE, Scope
 from chaosharness.kernel.site import Phase
-from chaosharness.kernel.world import Lasting
+from chaosharness.kernel.world import BACKGROUND, Lasting
 
 Kinds = tuple[type[Fault], ...]
 
@@ -305,7 +305,8 @@ def _sleep(scope: Scope, operation: str, attempt: int, delay_ms: int) -> Script[
     world = scope.world
 
     def keep(resume: Resume) -> None:
-        world.agenda.add(world.now + delay_ms, wake, resume, Nap(scope.woke_at))
+        waiter = BACKGROUND if scope.background else Nap(scope.woke_at)
+        world.agenda.add(world.now + delay_ms, wake, resume, waiter)
 
     def wake(resume: Resume) -> None:
         scope.woke_at = world.effects

@@ -72,6 +72,9 @@ class Scope:
         "world",
     )
 
+    background = False
+    """Whether its sleeps keep no run going: what it does for ever, it does by design."""
+
     def __init__(
         self, incarnation: Incarnation, place: str, entity: int, cause: int, colour: Any
     ) -> None:
@@ -98,6 +101,14 @@ class Scope:
         self.cause = index = len(raw)
         raw.append((world.now, kind, label, operation, self.entity, attempt, cause, data))
         return index
+
+
+class BackgroundScope(Scope):
+    """The scope of a main loop that goes on for ever by design: a heartbeat, a clock."""
+
+    __slots__ = ()
+
+    background = True
 
 
 SCOPE: ContextVar[Scope | None] = ContextVar("chaosharness.scope", default=None)

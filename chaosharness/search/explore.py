@@ -261,9 +261,16 @@ class Exploration:
 
     def _is_over(self) -> bool:
         """Say whether nothing is left to learn: every property is broken, every case reached."""
-        if self.found and self.stop_at_first:
+        if self.found and (self.stop_at_first or self._is_restless()):
             return True
         return bool(self.claims) and all(one.broken or one.reached for one in self.claims)
+
+    def _is_restless(self) -> bool:
+        """Say whether the calm run never becomes quiet: there is nothing to compare with.
+
+        Each run goes on to the end of its budget, and is judged by little.
+        """
+        return self._calm is not None and self._calm.ending.verdict != "quiet"
 
     def _take(self, run: Run) -> None:
         """Judge a run by every property that is not broken yet."""
@@ -363,6 +370,8 @@ class Exploration:
             reasons.append(f"the budget of {runs_max:,} runs was spent; {level}")
         elif level is not None and self.found:
             why = "at the first finding" if self.stop_at_first else "with nothing left to break"
+            if self._is_restless():
+                why = "since the run without any fault never becomes quiet: mend that first"
             reasons.append(f"the search stopped {why}; {level}")
         for claim in self.claims:
             assumed_only = bool(claim.property.assumption)  # nobody promised it

@@ -9,6 +9,7 @@ from chaosharness import (
     Crash,
     ErrorReply,
     Kafka,
+    KeyValue,
     LostReply,
     Property,
     Schedule,
@@ -357,3 +358,25 @@ def test_what_is_raised_in_calm_is_told_even_where_all_is_green():
     assert words in campaign.sentences()
     assert f"{words}; is it meant?" in " ".join(summary(campaign).split())
     assert explore(right(), faults_max=0).calm_errors == ()
+
+
+def test_a_system_that_is_never_quiet_in_calm_is_mended_first():
+    system = System("restless", budget=Budget(calm_ms=60_000))
+
+    @system.service("clock")
+    def clock(env):
+        def tick():
+            while True:
+                store.put("now", env.now_ms())
+                env.sleep(1)
+
+        store = env.connect(kv)
+        env.main(tick)
+
+    kv = system.add(KeyValue("kv"))
+    system.entry(examples=[1])(lambda env, item: None)
+    campaign = explore(system)
+    assert [one.property for one in campaign.counterexamples] == ["never stuck"]
+    assert campaign.searched == 1
+    assert "the run without any fault never becomes quiet: mend that first" in campaign.reasons[0]
+    assert "background=True" in campaign.counterexamples[0].assumption

@@ -1,8 +1,10 @@
 """A run: a pure function, chaos then calm, and a verdict instead of a hang."""
 
+import asyncio
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from textwrap import dedent
 
 import pytest
@@ -24,6 +26,7 @@ from chaosharness import (
     Schedule,
     Site,
     System,
+    check,
 )
 from chaosharness.errors import IllegalFault, InvalidDefinition, UnserialisablePayload
 
@@ -55,6 +58,63 @@ def shop(*, key=True, replicas=1, budget=None):
 
 def charges(run):
     return [event.data["order"] for event in run.history.of("effect")]
+
+
+def with_heartbeat(loop, *, background):
+    """A service that handles orders, and publishes a heartbeat every 30 s for ever."""
+    system = System("heart", budget=Budget(calm_ms=600_000))
+    bus = system.add(Kafka("bus", {"orders": 1, "beats": 1}))
+
+    @system.service("orders")
+    def orders(env):
+        env.consume(bus, "orders", lambda order: env.note("done"), on_error="dead-letter")
+        env.main(loop(env, env.publisher(bus)), background=background)
+
+    @system.service("watch")
+    def watch(env):
+        env.consume(bus, "beats", lambda beat: env.note("alive"), on_error="dead-letter")
+
+    @system.entry(examples=[{"id": "o1"}])
+    def place(env, order):
+        env.publisher(bus)("orders", order, key=order["id"])
+
+    return system
+
+
+def plain_beat(env, publish):
+    def beat():
+        while True:
+            with suppress(ConnectionError, TimeoutError):
+                publish("beats", {})
+            env.sleep(30)
+
+    return beat
+
+
+def asyncio_beat(env, publish):
+    async def beat():
+        while True:
+            with suppress(ConnectionError, TimeoutError):
+                await publish("beats", {})
+            await asyncio.sleep(30)
+
+    return beat
+
+
+@pytest.mark.parametrize("loop", [plain_beat, asyncio_beat])
+def test_a_heartbeat_in_the_background_keeps_no_run_going(loop):
+    run = with_heartbeat(loop, background=True).run()
+    assert run.ending.verdict == "quiet"
+    notes = [event.data["what"] for event in run.history.of("note")]
+    assert sorted(notes) == ["alive", "done"]
+    pause = Pause(Site("orders.<lambda>/handle"), lasting=100_000)
+    run = with_heartbeat(loop, background=True).run(None, Schedule([pause]))
+    assert len([one for one in run.history.of("note") if one.data["what"] == "alive"]) == 4
+    assert with_heartbeat(loop, background=False).run().ending.verdict == "budget"
+
+
+def test_a_heartbeat_in_the_background_is_struck_like_anything_else():
+    check(with_heartbeat(plain_beat, background=True), faults_max=1)
 
 
 def test_an_entry_that_fails_by_itself_is_a_mistake_and_no_green_result():
