@@ -63,9 +63,9 @@ def _result(campaign: Campaign, width: int) -> list[str]:
     )
     if campaign.is_cut_short():
         lines += _cut_short(campaign, width)
-    what = "the rest is unknown" if campaign.result == "violated" else "unknown"
+    lead = "left open:" if campaign.result == "violated" else "unknown, because"
     for reason in _doubts(campaign):
-        lines += _item(f"{what}, because {clip(reason, 400)}", width)
+        lines += _item(f"{lead} {clip(reason, 400)}", width)
     for error in campaign.calm_errors:
         lines += _item(f"without any fault: {clip(error, 300)}; is it meant?", width)
     return lines

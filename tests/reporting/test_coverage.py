@@ -50,7 +50,7 @@ CAMPAIGN = Campaign(
 def test_a_campaign_reads_like_this():
     assert summary(CAMPAIGN) == dedent("""\
         BROKEN: system shop, 8 runs (small-first, up to 1 fault)
-          the rest is unknown, because a refund happened: never reached in 8 runs
+          left open: a refund happened: never reached in 8 runs
 
         Claims
           ✗ never charged twice  BROKEN in run 5
