@@ -146,6 +146,11 @@ def inner(value: Any) -> str:
             return str(plain(value))
 
 
+def quoted(value: Any) -> str:
+    """Show one value of a row: text in quotation marks, all else as it is."""
+    return json.dumps(plain(value), ensure_ascii=False)
+
+
 def ordinal(number: int) -> str:
     """Spell 1 as 1st, 2 as 2nd, 11 as 11th."""
     ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10)
