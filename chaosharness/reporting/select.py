@@ -21,6 +21,9 @@ from chaosharness.reporting.lanes import service_of
 STEPS_MAX: Final = 40
 """Steps of a story. Whoever needs more needs the history."""
 
+LITTLE: Final = 4
+"""Rank of what is told where there is much room."""
+
 ASIDE: Final = 5
 """Rank of what became of the same item elsewhere, where no fault struck."""
 
@@ -147,9 +150,10 @@ class Ranking:
         self._add_trouble()
         musts = [index for index, rank in self.ranks.items() if rank == 0]
         struck = self._struck(musts)
+        self._troubled = {self.reading.roots[event.index] for event in history.of("fault")}
         self._add_struck_work(struck, focus(history, finding))
         self._add_afterwards(struck)
-        self._add_causes(extra.deeds, _TO_A_DEED)
+        self._add_causes([index for index in extra.deeds if self.ranks[index] <= 1], _TO_A_DEED)
         self._add_causes([index for index, rank in self.ranks.items() if rank <= 1])
         self._add_alike(extra.alike)
         self._push_back(origin(history, musts))
@@ -163,15 +167,19 @@ class Ranking:
         return end if any(event.index > last for event in self.history.of("fault")) else last
 
     def _add_extra(self, anchors: list[int], extra: Extra) -> None:
-        """Add what made the outcome another: first of all where the finding shows no deed."""
-        shown = any(self.history[index].kind == "effect" for index in anchors)
-        at_the_end = any(self.history[index].kind == "state" for index in anchors)
+        """Add what made the outcome another: first of all where the finding shows no deed.
+
+        Where it does, what followed from that is of little interest.
+        """
+        shown = self._shows_deeds = any(
+            self.history[index].kind not in _CLOSING for index in anchors
+        )
         for index in extra.effects:
-            self.add(index, 1 if shown else 0)
+            self.add(index, 0 if not shown else 1 if index <= self.last else LITTLE)
         for index in extra.writes:
-            self.add(index, 0 if at_the_end and not shown else 1)
+            self.add(index, LITTLE if shown else 0)
         for index in extra.commits:
-            self.add(index, 1)
+            self.add(index, LITTLE if shown else 1)
 
     def add(self, index: int, rank: int) -> None:
         """Rank an event; the lowest rank that it is given stands."""
@@ -246,7 +254,7 @@ class Ranking:
             rank = 1
         elif event.kind == "reply" and event.data.get("outcome") != "ok":
             rank = 2
-        elif event.kind == "handled" and self._in_vain(root):
+        elif event.kind == "handled" and (self._in_vain(root) or root in self._troubled):
             rank = 2
         if rank is not None:
             self.add(event.index, rank if self._early(self.history[root]) else REPEATED)
@@ -275,6 +283,9 @@ class Ranking:
     def _add_alike(self, alike: Iterable[int]) -> None:
         """Add what was rightly done before it was done once more, and the message behind it."""
         for index in alike:
+            if self._shows_deeds:
+                self.add(index, LITTLE)
+                continue
             self.add(index, 1)
             for event in self.history.causes(index):
                 if event.kind in ("deliver", "publish"):

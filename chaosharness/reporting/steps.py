@@ -334,8 +334,11 @@ def _reply(narrator: Narrator, event: Event) -> Telling:
 
 def _not_yet(narrator: Narrator, reply: Event) -> str:
     """Say that a call did not happen, or not in time."""
-    later = narrator.history.of("effect") if reply.cause >= 0 else ()
-    late = any(event.cause == reply.cause and event.index > reply.index for event in later)
+    place = (reply.operation, reply.entity, reply.attempt)
+    late = any(
+        event.index > reply.index and (event.operation, event.entity, event.attempt) == place
+        for event in narrator.history.of("effect")
+    )
     return "it has not happened yet" if late else "it did not happen"
 
 
@@ -514,7 +517,10 @@ def _joined(before: Step, step: Step, history: History) -> Step | None:
     if step.kind == "reply" and before.kind == "fault":
         return attrs.evolve(before, events=before.events + step.events)
     if step.kind == "call" and before.kind == "fault" and _goes_with(before, step, history):
-        ends = {"source": step.source, "target": step.target, "detail": step.words}
+        method, _, arguments = step.words.partition(" ")
+        known = f".{method}" in before.words
+        ends = {"source": step.source, "target": step.target}
+        ends["detail"] = arguments if known else step.words
         return attrs.evolve(before, events=before.events + step.events, **ends)
     if step.kind == "publish" and before.kind == "arrive" and step.source == before.source:
         return attrs.evolve(step, events=step.events + before.events, found=step.found)

@@ -160,7 +160,7 @@ def _step(step: Step, story: Story, clock: int, who: int, width: int, paint: Pai
     words = step.words
     room = DETAIL_MAX - columns(words)
     if step.detail and room >= DETAIL_MIN:
-        words += f": {fit(step.detail, room)}"
+        words += f"{' ' if ': ' in words else ': '}{fit(step.detail, room)}"
     if step.extra and not step.found:
         words += "   (not in the passing run)"
     if step.fault:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from chaosharness.checkers.masking import mask
 from chaosharness.checkers.property import Finding
 from chaosharness.checkers.reading import Handed, read
-from chaosharness.kernel.history import Event, History
+from chaosharness.faults import ErrorReply, FailedCommit, LostReply, LostRequest
+from chaosharness.kernel.history import Event, History, plain
 from chaosharness.reporting.legible import clip, inner, listed, ordinal
 from chaosharness.reporting.select import is_of_a_delivery, published_at, struck_pairs
 from chaosharness.reporting.sentences import sentence, strike
@@ -86,19 +88,32 @@ def _faults(
 
 
 def _reactions(history: History, narrator: Narrator, faults: list[Event]) -> list[Told]:
-    """Say what the code made of a fault, where it raised."""
+    """Say what the code made of a fault: it raised, or it went on."""
     sentences = []
     for event in faults:
         handed = _work(history, event)
-        if handed is None or handed.raised < event.index:
+        if handed is None:
             continue
-        place = history[handed.raised].operation.partition("/")[0]
-        words = f"{place.partition('.')[2] or place} raises {raised(handed.error)}"
-        if 0 <= handed.acked < handed.raised:
-            message = narrator.message(handed.sent.index)
-            words += f", after {message} was acknowledged: nobody tries again"
-        sentences.append((handed.raised, f"{words}."))
+        end = max(handed.raised, handed.handled)
+        if end < event.index:
+            continue
+        place = history[end].operation.partition("/")[0]
+        name = place.partition(".")[2] or place
+        if handed.raised > event.index:
+            words = f"{name} raises {raised(handed.error)}"
+            if 0 <= handed.acked < handed.raised:
+                message = narrator.message(handed.sent.index)
+                words += f", after {message} was acknowledged: nobody tries again"
+        elif narrator.fault_of(event)[1].__class__ in _SAID_TO_THE_CODE:
+            words = f"{name} does not raise: it goes on, and returns"
+        else:
+            continue
+        sentences.append((end, f"{words}."))
     return sentences
+
+
+_SAID_TO_THE_CODE: Final = frozenset({LostRequest, LostReply, ErrorReply, FailedCommit})
+"""Faults that the code is told of, by an exception: it may raise in turn, or go on."""
 
 
 def _undone(history: History, narrator: Narrator, event: Event) -> str:
@@ -188,7 +203,7 @@ def _reason(earlier: list[Handed], index: int) -> str:
 
 def _repetition(history: History, narrator: Narrator, anchors: list[Event]) -> list[str]:
     """Say what was done twice, from which root, and why nobody noticed."""
-    effects = [event for event in anchors if event.kind == "effect"]
+    effects = _alike([event for event in anchors if event.kind == "effect"])
     if len(effects) < 2:
         return []
     first, last = effects[0], effects[-1]
@@ -200,6 +215,16 @@ def _repetition(history: History, narrator: Narrator, anchors: list[Event]) -> l
         sentences.append(f"So {handler} asks for {action} {_once_more(history, effects, times)}.")
     sentences += _keys(narrator, effects)
     return sentences
+
+
+def _alike(effects: list[Event]) -> list[Event]:
+    """Return the effects that are as the last one is: the same thing was asked for."""
+
+    def asked(event: Event) -> object:
+        words = {name: one for name, one in event.data.items() if name not in ("id", "key")}
+        return mask(plain(words))
+
+    return [event for event in effects if asked(event) == asked(effects[-1])]
 
 
 def _once_more(history: History, effects: list[Event], times: str) -> str:
@@ -230,7 +255,7 @@ def _keys(narrator: Narrator, effects: list[Event]) -> list[str]:
         return [f"The requests carry no idempotency key, so {asked[0]} takes each for a new one."]
     if len(keys) == 1:
         key = clip(str(keys[0]), 48)
-        return [f"Each carries the idempotency key {key!r}, and {asked[0]} did it again all the same."]
+        return [f"Each carries the idempotency key {key!r}, and {asked[0]} did it again."]
     if len(keys) == len(effects):
         shown = listed([clip(str(key), 48) for key in keys[:3]])
         return [
