@@ -7,7 +7,7 @@ ledger, or a row that was written: once more than in the run that passes, or oth
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, Final
 
 import attrs
@@ -32,12 +32,16 @@ class Extra:
         writes: What was written to a table that came out differently, likewise.
         commits: What made those last.
         alike: The same deeds, as the run that passes has them, too.
+        missed: Where a handler ended that did, in the run that passes, what was not done here.
+        often: How many times each was done, here and in the run that passes.
     """
 
     effects: tuple[int, ...] = ()
     writes: tuple[int, ...] = ()
     commits: tuple[int, ...] = ()
     alike: tuple[int, ...] = ()
+    missed: tuple[int, ...] = ()
+    often: Mapping[int, tuple[int, int]] = attrs.field(factory=dict)
 
     @property
     def deeds(self) -> frozenset[int]:
@@ -45,15 +49,19 @@ class Extra:
         return frozenset({*self.effects, *self.writes})
 
 
+NOTHING: Final = Extra()
+
+
 def extra(history: History, passing: History | None) -> Extra:
     """Return what a run did that the one that passes did not; nothing if there is none."""
     if passing is None or not len(passing):
-        return Extra()
+        return NOTHING
     differing = _differing(history, passing)
     here, there = _deeds(history), _deeds(passing)
     effects: list[int] = []
     writes: list[int] = []
     alike: list[int] = []
+    often: dict[int, tuple[int, int]] = {}
     for deed, done in here.items():
         usual = len(there.get(deed, ()))
         if len(done) <= usual:
@@ -65,10 +73,38 @@ def extra(history: History, passing: History | None) -> Extra:
         else:
             continue
         alike += done[:usual]
+        often |= dict.fromkeys(done[usual:], (len(done), usual))
     kept = _ends(sorted(writes))
     lasting = _lasting(history)
     commits = tuple(dict.fromkeys(lasting[index] for index in kept))
-    return Extra(_ends(sorted(effects)), kept, commits, _ends(sorted(alike)))
+    lacking = [
+        index
+        for deed, done in there.items()
+        if deed[0] == "effect" or deed[1] in differing
+        for index in done[len(here.get(deed, ())) :]
+    ]
+    return Extra(
+        _ends(sorted(effects)),
+        kept,
+        commits,
+        _ends(sorted(alike)),
+        tuple(_where_it_should_have_been(history, passing, lacking))[: EXTRA_MAX // 2],
+        often,
+    )
+
+
+def _where_it_should_have_been(
+    history: History, passing: History, lacking: list[int]
+) -> Iterator[int]:
+    """Yield where handlers ended here that did something in the run that passes."""
+    wanted = {
+        (event.operation.partition("/")[0], event.entity)
+        for event in (passing[index] for index in lacking)
+        if event.entity
+    }
+    for event in history.of("handled", "raised"):
+        if (event.operation.partition("/")[0], event.entity) in wanted:
+            yield event.index
 
 
 def _ends(indexes: list[int]) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from typing import Final
 from chaosharness.checkers.property import Finding
 from chaosharness.checkers.reading import Reading, read
 from chaosharness.kernel.history import Event, History
-from chaosharness.reporting.decisive import Extra
+from chaosharness.reporting.decisive import NOTHING, Extra
 from chaosharness.reporting.lanes import service_of
 
 STEPS_MAX: Final = 40
@@ -51,11 +51,11 @@ _IN_STRUCK_WORK: Final = {
     "publish": 3,
     "commit": 3,
     "write": 3,
-    "ack": 4,
-    "reply": 4,
-    "read": 4,
-    "sleep": 4,
-    "wake": 4,
+    "ack": ASIDE,
+    "reply": ASIDE,
+    "read": LITTLE,
+    "sleep": ASIDE,
+    "wake": ASIDE,
 }
 """Ranks of what was done with a message whose handling a fault struck, or the finding shows."""
 
@@ -99,7 +99,11 @@ _ELSEWHERE: Final = {
 }
 """Ranks of what else became of an item of the finding."""
 
-_CLOSING: Final = frozenset({"end", "state", "phase"})
+_TOLD_TO_THE_CODE: Final = ("lost re", "error reply", "failed commit", "delay")
+"""How the names of those faults begin that the code is told of: it may raise, or go on."""
+
+CLOSING: Final = frozenset({"end", "state", "phase"})
+"""Kinds of events that say how a run ended, and not what anybody did."""
 
 
 def finding_of(findings: Iterable[Finding]) -> Finding:
@@ -119,7 +123,7 @@ def focus(history: History, finding: Finding) -> frozenset[int]:
 
 
 def ranked(
-    history: History, finding: Finding, *, extra: Extra = Extra(), every: bool = False
+    history: History, finding: Finding, *, extra: Extra = NOTHING, every: bool = False
 ) -> dict[int, int]:
     """Return the events that may be told, each with its rank.
 
@@ -150,19 +154,23 @@ class Ranking:
         self._add_trouble()
         musts = [index for index, rank in self.ranks.items() if rank == 0]
         struck = self._struck(musts)
-        self._troubled = {self.reading.roots[event.index] for event in history.of("fault")}
+        self._troubled = {
+            self.reading.roots[event.index]
+            for event in history.of("fault")
+            if str(event.data.get("fault")).startswith(_TOLD_TO_THE_CODE)
+        }
         self._add_struck_work(struck, focus(history, finding))
         self._add_afterwards(struck)
         self._add_causes([index for index in extra.deeds if self.ranks[index] <= 1], _TO_A_DEED)
         self._add_causes([index for index, rank in self.ranks.items() if rank <= 1])
-        self._add_alike(extra.alike)
+        self._add_with_its_message((*extra.alike, *extra.missed))
         self._push_back(origin(history, musts))
 
     def _until(self, anchors: list[int]) -> int:
         """Return the last event to look at: to the end, where what is found is an absence."""
         last = max(anchors, default=-1)
         end = len(self.history) - 1
-        if last < 0 or self.history[last].kind in _CLOSING:
+        if last < 0 or self.history[last].kind in CLOSING:
             return end
         return end if any(event.index > last for event in self.history.of("fault")) else last
 
@@ -172,7 +180,7 @@ class Ranking:
         Where it does, what followed from that is of little interest.
         """
         shown = self._shows_deeds = any(
-            self.history[index].kind not in _CLOSING for index in anchors
+            self.history[index].kind not in CLOSING for index in anchors
         )
         for index in extra.effects:
             self.add(index, 0 if not shown else 1 if index <= self.last else LITTLE)
@@ -254,8 +262,8 @@ class Ranking:
             rank = 1
         elif event.kind == "reply" and event.data.get("outcome") != "ok":
             rank = 2
-        elif event.kind == "handled" and (self._in_vain(root) or root in self._troubled):
-            rank = 2
+        elif event.kind == "handled":
+            rank = 2 if self._in_vain(root) or root in self._troubled else None
         if rank is not None:
             self.add(event.index, rank if self._early(self.history[root]) else REPEATED)
 
@@ -280,9 +288,12 @@ class Ranking:
         delivery = self.history[index]
         return delivery.data.get("times", 1) != 1 and self._early(delivery)
 
-    def _add_alike(self, alike: Iterable[int]) -> None:
-        """Add what was rightly done before it was done once more, and the message behind it."""
-        for index in alike:
+    def _add_with_its_message(self, indexes: Iterable[int]) -> None:
+        """Add what stands beside a deed that made a difference, and the message behind it.
+
+        That is the same deed, rightly done before; and where another one is missing.
+        """
+        for index in indexes:
             if self._shows_deeds:
                 self.add(index, LITTLE)
                 continue
@@ -365,11 +376,17 @@ def origin(history: History, events: list[int]) -> int:
 
 
 def kept(ranks: dict[int, int], steps_max: int = STEPS_MAX, rank_max: int = ASIDE - 1) -> list[int]:
-    """Return the events to tell, oldest first: the most important ones, as many as fit."""
-    wanted = (index for index, rank in ranks.items() if rank <= rank_max)
-    best = sorted(wanted, key=lambda index: (ranks[index], index))
-    musts = sum(1 for rank in ranks.values() if rank == 0)
-    if musts <= steps_max:
-        return sorted(best[:steps_max])
-    half = steps_max // 2  # more than can be told: how it began, and how it ended
-    return sorted(best[:musts][:half] + best[:musts][-half:])
+    """Return the events to tell, oldest first: the most important ones, as many as fit.
+
+    Of the least important that are told, the middle is left out: how it began, and how it
+    ended, says more.
+    """
+    told: list[int] = []
+    for rank in range(rank_max + 1):
+        room = steps_max - len(told)
+        alike = sorted(index for index, its in ranks.items() if its == rank)
+        if len(alike) > room:
+            first = room - room // 2
+            alike = [*alike[:first], *alike[len(alike) - room // 2 :]]
+        told += alike
+    return sorted(told)

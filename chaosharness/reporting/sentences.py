@@ -37,11 +37,13 @@ class Suffering:
 
     Attributes:
         words: What it does, the victim left out: `crashes after bank.charge`.
-        arrow: The way of what is lost, as the victim sees it; empty where nothing is.
+        arrow: The way of what goes wrong, as the victim sees it; empty where nothing goes.
+        lost: Whether it is lost on that way.
     """
 
     words: str
     arrow: Literal["out", "back", ""] = ""
+    lost: bool = False
 
 
 def action_in_words(operation: str) -> str:
@@ -109,9 +111,9 @@ def sufferings(fault: Fault) -> Suffering:
     action = action_in_words(fault.site.operation)
     match fault:
         case LostRequest():
-            return Suffering(f"the request is lost: {action}", "out")
+            return Suffering(f"the request is lost: {action}", "out", True)
         case LostReply():
-            return Suffering(f"the reply is lost: {action}", "back")
+            return Suffering(f"the reply is lost: {action}", "back", True)
         case ErrorReply():
             return Suffering(f"refused for now: {action}", "back")
         case FailedCommit(outcome=outcome):
@@ -119,7 +121,7 @@ def sufferings(fault: Fault) -> Suffering:
         case NetworkPartition(way=way):
             which = {"both": "", "out": ": requests are lost", "back": ": replies are lost"}[way]
             words = f"network partition{which}, {how_long(fault.lasting)}"
-            return Suffering(words, "back" if way == "back" else "out")
+            return Suffering(words, "back" if way == "back" else "out", True)
         case StoreOutage():
             return Suffering(f"the store refuses everything {how_long(fault.lasting)}", "back")
         case Delay() | PartitionDelay():

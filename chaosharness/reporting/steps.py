@@ -415,7 +415,7 @@ def _fault(narrator: Narrator, event: Event) -> Telling:
     peer = narrator.cast.peer(event.operation) if told.arrow else ""
     if told.arrow == "back" and peer:
         lane, peer = peer, lane
-    tone: Tone = "lost" if told.arrow else "fault"
+    tone: Tone = "lost" if told.lost else "trouble" if told.arrow else "fault"
     return Telling(lane, told.words, peer, tone=tone, fault=number)
 
 
@@ -518,10 +518,13 @@ def _joined(before: Step, step: Step, history: History) -> Step | None:
         return attrs.evolve(before, events=before.events + step.events)
     if step.kind == "call" and before.kind == "fault" and _goes_with(before, step, history):
         method, _, arguments = step.words.partition(" ")
-        known = f".{method}" in before.words
-        ends = {"source": step.source, "target": step.target}
-        ends["detail"] = arguments if known else step.words
-        return attrs.evolve(before, events=before.events + step.events, **ends)
+        return attrs.evolve(
+            before,
+            events=before.events + step.events,
+            source=step.source,
+            target=step.target,
+            detail=arguments if f".{method}" in before.words else step.words,
+        )
     if step.kind == "publish" and before.kind == "arrive" and step.source == before.source:
         return attrs.evolve(step, events=step.events + before.events, found=step.found)
     return None

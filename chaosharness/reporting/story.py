@@ -20,7 +20,7 @@ from chaosharness.reporting.legible import clip, count, listed, name_of_item
 from chaosharness.reporting.select import ASIDE, STEPS_MAX, finding_of, focus, kept, ranked
 from chaosharness.reporting.sentences import fault_in_words
 from chaosharness.reporting.steps import Narrator, Step, merge
-from chaosharness.reporting.why import why
+from chaosharness.reporting.why import why, written_again
 
 SUMMARY_MAX: Final = 400
 NAME_MAX: Final = 160
@@ -166,7 +166,12 @@ def tell(found: Counterexample, *, steps_max: int = STEPS_MAX, rank_max: int = A
         also=tuple(clip(one.summary, SUMMARY_MAX) for one in found.findings[1:4]),
         assumption=clip(found.assumption, SUMMARY_MAX),
         why=why(
-            history, finding, narrator, items, differences(books, held), needed=found.minimal
+            history,
+            finding,
+            narrator,
+            items,
+            [*written_again(narrator, finding, more), *differences(books, held)],
+            needed=found.minimal,
         ),
         faults=tuple(
             NeededFault(

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from chaosharness.checkers.effects import times
 from chaosharness.checkers.masking import mask
 from chaosharness.checkers.property import Finding
 from chaosharness.checkers.reading import Handed, read
 from chaosharness.faults import ErrorReply, FailedCommit, LostReply, LostRequest
 from chaosharness.kernel.history import Event, History, plain
+from chaosharness.reporting.decisive import Extra
 from chaosharness.reporting.legible import clip, inner, listed, ordinal
-from chaosharness.reporting.select import is_of_a_delivery, published_at, struck_pairs
+from chaosharness.reporting.select import CLOSING, is_of_a_delivery, published_at, struck_pairs
 from chaosharness.reporting.sentences import sentence, strike
 from chaosharness.reporting.steps import Narrator, raised
 
@@ -91,6 +93,7 @@ def _reactions(history: History, narrator: Narrator, faults: list[Event]) -> lis
     """Say what the code made of a fault: it raised, or it went on."""
     sentences = []
     for event in faults:
+        sentences += _too_late(history, narrator, event)
         handed = _work(history, event)
         if handed is None:
             continue
@@ -110,6 +113,22 @@ def _reactions(history: History, narrator: Narrator, faults: list[Event]) -> lis
             continue
         sentences.append((end, f"{words}."))
     return sentences
+
+
+def _too_late(history: History, narrator: Narrator, fault: Event) -> list[Told]:
+    """Say that a call happened after its caller had given up waiting for it."""
+    place = (fault.operation, fault.entity, fault.attempt)
+    given_up = -1
+    for event in history.of("reply", "effect"):
+        if (event.operation, event.entity, event.attempt) != place or event.index < fault.index:
+            continue
+        if event.kind == "reply" and event.data.get("outcome") == "unknown":
+            given_up = event.index
+        elif event.kind == "effect" and given_up >= 0:
+            who = narrator.name(history[given_up].actor)
+            words = f"{who} gives up waiting; then {narrator.name(event.actor)} does it after all."
+            return [(given_up, words)]
+    return []
 
 
 _SAID_TO_THE_CODE: Final = frozenset({LostRequest, LostReply, ErrorReply, FailedCommit})
@@ -203,16 +222,19 @@ def _reason(earlier: list[Handed], index: int) -> str:
 
 def _repetition(history: History, narrator: Narrator, anchors: list[Event]) -> list[str]:
     """Say what was done twice, from which root, and why nobody noticed."""
-    effects = _alike([event for event in anchors if event.kind == "effect"])
+    shown = [event for event in anchors if event.kind == "effect"]
+    effects = _alike(shown)
     if len(effects) < 2:
         return []
+    if len({event.actor for event in effects}) > 1 and len(effects) < len(shown):
+        return []  # two steps of one kind, and how each was undone
     first, last = effects[0], effects[-1]
-    times = ordinal(len(effects))
+    nth = ordinal(len(effects))
     sentences = []
     if first.operation == last.operation:
         place, _, action = last.operation.partition("/")
         handler = place.partition(".")[2] or place
-        sentences.append(f"So {handler} asks for {action} {_once_more(history, effects, times)}.")
+        sentences.append(f"So {handler} asks for {action} {_once_more(history, effects, nth)}.")
     sentences += _keys(narrator, effects)
     return sentences
 
@@ -227,19 +249,19 @@ def _alike(effects: list[Event]) -> list[Event]:
     return [event for event in effects if asked(event) == asked(effects[-1])]
 
 
-def _once_more(history: History, effects: list[Event], times: str) -> str:
+def _once_more(history: History, effects: list[Event], nth: str) -> str:
     """Say whether the repetition came from one message, or from one handler run."""
     roots = [_work(history, event) for event in (effects[0], effects[-1])]
     if all(root is not None for root in roots):
         one, other = roots
         assert one is not None and other is not None
         if one.index == other.index:
-            return f"for the {times} time in the same handler run"
+            return f"for the {nth} time in the same handler run"
         if one.sent.index == other.sent.index:
-            return f"for the {times} time, for the same message"
+            return f"for the {nth} time, for the same message"
         if one.sent.value == other.sent.value and one.sent.topic == other.sent.topic:
-            return f"for the {times} time, for a second copy of the message"
-    return f"for the {times} time"
+            return f"for the {nth} time, for a second copy of the message"
+    return f"for the {nth} time"
 
 
 def _keys(narrator: Narrator, effects: list[Event]) -> list[str]:
@@ -267,9 +289,7 @@ def _keys(narrator: Narrator, effects: list[Event]) -> list[str]:
 def _telling_apart(who: str, effects: list[Event]) -> list[str]:
     """Say in which one field requests differ that are otherwise the same."""
     names = dict.fromkeys(name for event in effects for name in event.data if name != "id")
-    odd = {
-        name: dict.fromkeys(inner(event.data.get(name)) for event in effects) for name in names
-    }
+    odd = {name: dict.fromkeys(inner(event.data.get(name)) for event in effects) for name in names}
     differing = [name for name, values in odd.items() if len(values) > 1]
     if len(differing) != 1:
         return []
@@ -277,16 +297,33 @@ def _telling_apart(who: str, effects: list[Event]) -> list[str]:
     return [f"For {who} they differ in {differing[0]}, and in nothing else: {shown}."]
 
 
+def written_again(narrator: Narrator, finding: Finding, extra: Extra) -> list[str]:
+    """Say what was written more often than in the run that passes, where only the end is found."""
+    size = len(narrator.history)
+    kinds = {narrator.history[at].kind for at in finding.events if 0 <= at < size}
+    if kinds - CLOSING:
+        return []
+    for index in extra.writes:
+        here, usual = extra.often[index]
+        if usual:
+            event = narrator.history[index]
+            told = narrator.tell(event)
+            what = f"{told.words}: {told.detail}" if told.detail else told.words
+            store = str(event.data.get("store", ""))
+            return [f"{store} is told to {what}, {times(here)}; in the passing run {times(usual)}."]
+    return []
+
+
 def _over_and_over(history: History) -> list[str]:
     """Say which handler raised again and again, where one did."""
-    times: dict[tuple[str, str], int] = {}
+    raises: dict[tuple[str, str], int] = {}
     for event in history.of("raised"):
         key = (event.operation.partition("/")[0], str(event.data.get("error", "")))
-        times[key] = times.get(key, 0) + 1
-    if not times:
+        raises[key] = raises.get(key, 0) + 1
+    if not raises:
         return []
-    place, error = max(times, key=lambda key: times[key])
-    often = times[place, error]
+    place, error = max(raises, key=lambda key: raises[key])
+    often = raises[place, error]
     if often < OFTEN:
         return []
     return [f"{clip(place, 80)} raises {raised(error)}, {often:,} times in all."]

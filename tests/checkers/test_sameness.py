@@ -129,9 +129,7 @@ def test_a_key_value_store_is_compared_key_by_key():
     calm = kept(total=500, last_seen_at=7)
     assert judge(IDEMPOTENT, kept(total=500, last_seen_at=9), calm, (CRASH,)) == []
     [finding] = judge(IDEMPOTENT, kept(total=1000, last_seen_at=9), calm, (CRASH,))
-    assert (
-        finding.summary == "kv has value=1000 of (key='total'), in the calm run value=500"
-    )
+    assert finding.summary == "kv has value=1000 of (key='total'), in the calm run value=500"
 
 
 # ---- when it is judged
