@@ -514,7 +514,8 @@ def _joined(before: Step, step: Step, history: History) -> Step | None:
         return attrs.evolve(
             before, events=before.events + step.events, words=words, tone="crash", kind="crash"
         )
-    if step.kind == "reply" and before.kind == "fault":
+    answered = step.kind == "reply" and history[step.event].data.get("outcome") != "unknown"
+    if before.kind == "fault" and (answered or (step.kind, step.at_ms) == ("reply", before.at_ms)):
         return attrs.evolve(before, events=before.events + step.events)
     if step.kind == "call" and before.kind == "fault" and _goes_with(before, step, history):
         method, _, arguments = step.words.partition(" ")
