@@ -232,7 +232,7 @@ def _blocking(
         behind = [
             other
             for other in _behind(reading, sent)
-            if reading.ended(other, group) < 0 and not _gone_past(evidence, other, group)
+            if reading.ended(other, group) < 0 and not _handled_in_a_loop(evidence, other, group)
         ]
         if reading.quiet and not behind:
             return  # it is in nobody's way
@@ -252,15 +252,14 @@ def _let_go(evidence: Evidence, sent: Sent, group: str) -> int:
     if over < 0 and reading.acked(sent, group):
         # A later offset speaks for it, where nobody acknowledged the message itself.
         over = max(given[-1].index, *(handed.acked for handed in given))
-    if over < 0 and _gone_past(evidence, sent, group):
-        over = given[-1].index
     return over
 
 
-def _gone_past(evidence: Evidence, sent: Sent, group: str) -> bool:
-    """Say whether a main loop that polls has gone on after a message, acknowledged or not.
+def _handled_in_a_loop(evidence: Evidence, sent: Sent, group: str) -> bool:
+    """Say whether a main loop that polls has handled a message, acknowledged or not.
 
-    The commit of its offset may have been lost: that keeps nobody waiting.
+    The commit of its offset may have been lost: that keeps nobody waiting. It has if it did
+    something with it, where the calm run does, and was not broken off.
     """
     reading = read(evidence.history)
     given = reading.pairs.get((sent.index, group))
@@ -269,7 +268,9 @@ def _gone_past(evidence: Evidence, sent: Sent, group: str) -> bool:
     if group in reading.handlers_of() or group in read(evidence.calm()).handlers_of():
         return False
     last = given[-1]
-    return not last.waiting and not _was_cut(evidence.history, last)
+    if last.waiting or _was_cut(evidence.history, last):
+        return False
+    return bool(last.work) or not _usual_work(evidence.calm(), sent, group)
 
 
 def _behind(reading: Reading, sent: Sent) -> list[Sent]:

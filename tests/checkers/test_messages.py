@@ -309,6 +309,21 @@ def test_a_loop_that_passed_poison_and_lost_its_last_commit_keeps_nobody_waiting
     run.check(poison_blocks_nobody())
 
 
+def test_a_loop_that_ended_at_poison_has_handled_nothing_of_the_batch():
+    calm = read_by("payments")
+    calm.then("write", calm.deliver(calm.publish("orders", "o1"), "payments"), "payments.main/db")
+    tale = read_by("payments")
+    poison = tale.publish("orders", None, value=POISON["garbage"])
+    message = tale.publish("orders", "o1")
+    tale.deliver(poison, "payments")
+    given = tale.deliver(message, "payments")
+    [finding] = judge(poison_blocks_nobody(), tale.end(), calm.end())
+    assert finding.summary.endswith("is in the way for ever: 1 behind it")
+    tale.raw.pop()
+    tale.then("write", given, "payments.main/db")
+    assert judge(poison_blocks_nobody(), tale.end(), calm) == []
+
+
 def test_a_later_offset_speaks_for_poison_that_a_loop_left_out():
     tale = read_by("payments")
     poison = tale.publish("orders", None, value=POISON["garbage"])
