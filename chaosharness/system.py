@@ -17,6 +17,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Final, Literal, Protocol, TypeVar
 
 import attrs
@@ -670,6 +671,7 @@ def name_of(function: Callable[..., Any]) -> str:
     """Return the name that sites use for a handler."""
     name = getattr(function, "__name__", None)
     if name is None:
-        inner = getattr(function, "func", None)  # functools.partial
-        return name_of(inner) if inner is not None else type(function).__name__
+        if isinstance(function, partial):
+            return name_of(function.func)
+        return type(function).__name__
     return str(name)

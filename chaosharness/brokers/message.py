@@ -163,7 +163,8 @@ def reader_for(handler: Callable[..., Any], wanted: Any = None) -> Reader:
     """Return how to call this handler, from its signature and annotations.
 
     One parameter gets the payload, decoded as the annotation says; annotated `Delivery` it
-    gets the whole delivery; a second required parameter gets the delivery beside it.
+    gets the whole delivery; a second required parameter gets the delivery beside it. `*args`
+    alone, the mark of a decorator without `functools.wraps`, gets the payload as it is.
     """
     function = _plain_function(handler)
     if function is None:  # a partial, a callable object: read anew each time
@@ -196,11 +197,13 @@ def _read_signature(handler: Callable[..., Any], wanted: Any) -> Reader:
         parameters = [
             one
             for one in inspect.signature(handler).parameters.values()
-            if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
+            if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD, one.VAR_POSITIONAL)
         ]
     except (TypeError, ValueError) as error:
         raise InvalidDefinition(f"{handler!r} is not a handler: {error}") from None
-    required = [one for one in parameters if one.default is one.empty]
+    required = [
+        one for one in parameters if one.default is one.empty and one.kind is not one.VAR_POSITIONAL
+    ]
     if not parameters or len(required) > 2:
         raise InvalidDefinition(
             f"handler {getattr(handler, '__qualname__', handler)!r} must take the message, or "

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from unittest.mock import Mock
 
 import attrs
 import msgspec
@@ -176,6 +177,40 @@ def test_a_delivery_is_given_where_it_is_asked_for():
 
     given_to(alone, beside)
     assert sorted(seen) == [("t0", {"order": "o1"}), ("t1", Paid(500))]
+
+
+def test_a_decorator_that_hides_the_signature_passes_the_payload_on():
+    seen = []
+
+    def bare(handler):
+        def wrapper(*arguments, **words):
+            return handler(*arguments, **words)
+
+        return wrapper
+
+    class Desk:
+        @bare
+        def on_placed(self, value):
+            seen.append(value)
+
+    given_to(Desk().on_placed, bare(seen.append))
+    assert sorted(map(repr, seen)) == ["{'cents': 500}", "{'order': 'o1'}"]
+
+
+def test_what_has_a_default_is_left_alone():
+    seen = []
+
+    def handle(value, log=seen.append, *, retry=False, **words):
+        log((value, retry, words))
+
+    given_to(handle)
+    assert seen == [({"order": "o1"}, False, {})]
+
+
+def test_a_mock_is_a_handler():
+    handler = Mock()
+    given_to(handler)
+    handler.assert_called_once_with({"order": "o1"})
 
 
 @pytest.mark.parametrize("handler", [lambda: None, lambda a, b, c: None])
