@@ -204,11 +204,13 @@ class Campaign:
 
     def sentences(self) -> tuple[str, ...]:
         """Say in a few lines how it came out and what stands behind that."""
-        lines = [f"{self.system}: {_RESULT_WORDS[self.result]} after {_runs(self.searched)}"]
+        lines = [
+            f"{self.system}: {_RESULT_WORDS[self.result]} after {runs_in_words(self.searched)}"
+        ]
         if self.result == "unknown":
             lines += [f"unknown: {reason}" for reason in self.reasons]
         lines += [
-            f"{one.verdict} in {_runs(one.times)}: {one.reason} (first: {one.schedule})"
+            f"{one.verdict} in {runs_in_words(one.times)}: {one.reason} (first: {one.schedule})"
             for one in self.troubles
         ]
         lines += self.coverage.sentences()
@@ -251,5 +253,6 @@ _RESULT_WORDS: Final = {
 }
 
 
-def _runs(number: int) -> str:
+def runs_in_words(number: int) -> str:
+    """Spell a number of runs: `1 run`, `1,200 runs`."""
     return f"{number:,} run{'' if number == 1 else 's'}"
