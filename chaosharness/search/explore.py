@@ -487,7 +487,8 @@ def _violation(
     text = (
         f"{said}\n\n"
         f"Smallest schedule ({count} fault{plural}, "
-        f"found after {runs_in_words(found.found_after)}, {found.shrunk_in} more to make it small):\n"
+        f"found after {runs_in_words(found.found_after)}, "
+        f"{found.shrunk_in} more to make it small):\n"
         f"    {found.schedule!r}\n"
         f"Workload: {list(found.items)!r}"
     )
