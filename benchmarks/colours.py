@@ -14,7 +14,9 @@ from __future__ import annotations
 import argparse
 import cProfile
 import pstats
+import sys
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 
 from chaosharness import Kafka, System
@@ -81,12 +83,12 @@ def profile(colour: str) -> None:
     pstats.Stats(profiler).sort_stats("tottime").print_stats(25)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] = ()) -> None:
     """Measure, or profile one colour."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=2.0, help="for each colour")
     parser.add_argument("--profile", choices=COLOURS)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.profile:
         profile(options.profile)
         return
@@ -97,4 +99,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

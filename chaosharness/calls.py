@@ -90,9 +90,14 @@ class Line:
             return
         endpoint = endpoints[caller.entity % len(endpoints)]
         scope = Scope(
-            endpoint.incarnation, endpoint.place, caller.entity, caller.cause, endpoint.colour
+            caller.world,
+            endpoint.incarnation,
+            endpoint.place,
+            caller.entity,
+            caller.cause,
+            endpoint.colour,
+            caller.hops + 1,
         )
-        scope.hops = caller.hops + 1
         script = self._pick_up(endpoint, scope, request, reply)
         drive_in_kernel(script, scope.world)
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Final, Literal, Protocol, TypeVar
 
 import attrs
@@ -31,7 +32,7 @@ from chaosharness.faults import ClockSkew, Fault, Redeploy
 from chaosharness.handlers.carrier import PLAIN, current_crew, dispose
 from chaosharness.handlers.colours import check_runtime, colour_for
 from chaosharness.handlers.port import Surface, current_scope, sleep, surface
-from chaosharness.handlers.sandbox import sandbox
+from chaosharness.handlers.sandbox import put_around, take_away
 from chaosharness.kernel.history import History, plain
 from chaosharness.kernel.scope import BackgroundScope, Incarnation, Scope
 from chaosharness.kernel.world import Budget, Ending, World
@@ -75,6 +76,12 @@ class Service:
     replicas: int
     runtime: str | None
     previous: Factory | None
+    operation: str = attrs.field(init=False)
+    place: str = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.operation = f"{self.name}/start"
+        self.place = f"{self.name}.start"
 
 
 @attrs.frozen(eq=False)
@@ -291,12 +298,15 @@ class System:
         budget: Budget,
     ) -> Run:
         world = World(budget=budget, armed=schedule.armed())
-        with sandbox(world):
+        sandbox = put_around(world)
+        try:
             stage = Stage(self, world)
             try:
                 ending = stage.play(entry, workload)
             finally:
                 stage.strike()
+        finally:
+            take_away(sandbox)
         history = History(world.raw)
         world.raw = []  # circles that crashed code leaves behind shall not hold the history
         return Run(
@@ -340,8 +350,7 @@ class Stage:
         for service in self.system.services.values():
             for replica in range(1, service.replicas + 1):
                 world.after(0, self._start_first, (service, replica))
-        incarnation = Incarnation(world, CLIENT, 1, 1)
-        incarnation.label = CLIENT
+        incarnation = Incarnation(world, CLIENT, 1, 1, CLIENT)
         self.client = Env(self, incarnation, CLIENT, None)
         self.entry = entry
         self.entry_place = f"{CLIENT}.{name_of(entry)}"
@@ -368,12 +377,14 @@ class Stage:
             incarnations.append(self.client.incarnation)
         for incarnation in incarnations:
             incarnation.alive = False
-            for carrier in tuple(incarnation.kept):
-                dispose(carrier)
-            incarnation.kept.clear()
-            for guest in incarnation.guests.values():  # after what was blocked inside them
-                guest.dispose()
-            incarnation.guests.clear()
+            if incarnation.kept:
+                for carrier in tuple(incarnation.kept):
+                    dispose(carrier)
+                incarnation.kept.clear()
+            if incarnation.guests:
+                for guest in incarnation.guests.values():  # after what was blocked inside them
+                    guest.dispose()
+                incarnation.guests.clear()
             incarnation.on_death.clear()
         for state in world.states.values():
             close = getattr(state, "close", None)
@@ -412,9 +423,10 @@ class Stage:
         data = {"item": describe(item)}
         raw.append((world.now, "arrive", CLIENT, "", entity, 0, -1, data))
         world.effects += 1
-        scope = Scope(client.incarnation, self.entry_place, entity, cause, self.entry_colour)
+        colour = self.entry_colour
+        scope = Scope(world, client.incarnation, self.entry_place, entity, cause, colour)
         world.in_flight[scope] = self.entry_place
-        self.entry_colour.start(scope, self.entry, _as_is, (client, item), self._sent)
+        colour.start(scope, self.entry, _as_is, (client, item), self._sent)
 
     def _sent(self, scope: Scope, _: Any, error: BaseException | None) -> None:
         scope.world.in_flight.pop(scope, None)
@@ -446,11 +458,25 @@ class Stage:
         world = self.world
         incarnation = Incarnation(world, service.name, replica, number)
         world.incarnations.append(incarnation)
-        operation = f"{service.name}/start"
+        operation = service.operation
         attempt = world.reach(operation, 0)
         if operation not in world.surfaces:
             world.meet(operation, START if service.previous is None else START_OF_EITHER)
-        scope = Scope(incarnation, f"{service.name}.start", 0, cause, PLAIN)
+        scope = Scope(world, incarnation, service.place, 0, cause, PLAIN)
+        factory = service.factory
+        if operation in world.armed:
+            factory = self._suffer_at_start(scope, service, attempt)
+        scope.record("start", operation, attempt, None)
+        incarnation.restart = lambda: self._start(service, replica, number + 1, len(world.raw) - 1)
+        env = Env(self, incarnation, service.name, service.runtime)
+        scope.run = (env, operation, attempt)
+        PLAIN.start(scope, factory, _as_is, (env,), self._started)
+
+    def _suffer_at_start(self, scope: Scope, service: Service, attempt: int) -> Factory:
+        """Let the faults of this start strike; return what builds the service."""
+        world = self.world
+        incarnation = scope.incarnation
+        operation = service.operation
         factory = service.factory
         for fault in world.strikes(operation, "before", 0, attempt):
             scope.record("fault", operation, attempt, {"fault": str(fault)})
@@ -459,32 +485,26 @@ class Stage:
             elif isinstance(fault, Redeploy) and service.previous is not None:
                 factory = service.previous
                 world.at_calm(lambda: world.crash(incarnation, "next", cause=-1))
-        scope.record("start", operation, attempt, None)
-        incarnation.restart = lambda: self._start(service, replica, number + 1, len(world.raw) - 1)
-        env = Env(self, incarnation, service.name, service.runtime)
+        return factory
 
-        def done(scope: Scope, _: Any, error: BaseException | None) -> None:
-            if error is None:
-                for begin in env.loops:
-                    world.after(0, begin)
-            else:
-                self._failed_to_start(scope, operation, attempt, error, number)
-
-        PLAIN.start(scope, factory, _as_is, (env,), done)
-
-    def _failed_to_start(
-        self, scope: Scope, operation: str, attempt: int, error: BaseException, number: int
-    ) -> None:
+    def _started(self, scope: Scope, _: Any, error: BaseException | None) -> None:
+        """The factory of a service has ended: begin its main loops, or try again later."""
+        world = self.world
+        env, operation, attempt = scope.run
+        if error is None:
+            for begin in env.loops:
+                world.after(0, begin)
+            return
         words = {"error": f"{type(error).__name__}: {error}"}
         scope.record("raised", operation, attempt, words)
         if isinstance(error, ChaosharnessError):
-            self.world.refuse(error)
-        elif number == 1 and not self.world.struck():
+            world.refuse(error)
+        elif scope.incarnation.number == 1 and not world.struck():
             refusal = InvalidDefinition(f"{operation} raised {words['error']}")
             refusal.__cause__ = error
-            self.world.refuse(refusal)
+            world.refuse(refusal)
         else:
-            self.world.crash(scope.incarnation, RESTART_MS, cause=scope.cause)
+            world.crash(scope.incarnation, RESTART_MS, cause=scope.cause)
 
 
 OUTSIDE: Final = frozenset(
@@ -614,7 +634,7 @@ class Env:
         place = f"{self._service}.{name_of(function)}"
         colour = colour_for(function, self._runtime, self.incarnation)
         kind = BackgroundScope if background else Scope
-        scope = kind(self.incarnation, place, 0, -1, colour)
+        scope = kind(self.incarnation.world, self.incarnation, place, 0, -1, colour)
 
         def done(scope: Scope, _: Any, error: BaseException | None) -> None:
             scope.world.in_flight.pop(scope, None)
@@ -692,6 +712,7 @@ def name_of(function: Callable[..., Any]) -> str:
     """Return the name that sites use for a handler."""
     name = getattr(function, "__name__", None)
     if name is None:
-        inner = getattr(function, "func", None)  # functools.partial
-        return name_of(inner) if inner is not None else type(function).__name__
+        if isinstance(function, partial):
+            return name_of(function.func)
+        return type(function).__name__
     return str(name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, seed
 from hypothesis import strategies as st
 
 from chaosharness import chaos_settings, schedules
@@ -41,6 +41,7 @@ def test_the_right_flow_keeps_every_claim(orders: list[Order], schedule: Any) ->
 
 
 def test_a_double_charge_is_found_in_an_ordinary_test() -> None:
+    @seed(1)
     @chaos_settings(max_examples=400, database=None)
     @given(orders=orders, schedule=schedules(broken, faults_max=3))
     def checkout(orders: list[Order], schedule: Any) -> None:

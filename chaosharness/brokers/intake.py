@@ -54,8 +54,9 @@ class Intake:
         """Run the handler for a message that was delivered by event `cause`."""
         incarnation = self.incarnation
         world = incarnation.world
-        scope = Scope(incarnation, self.place, message.entity, cause, self.colour)
-        scope.hops = message.hops
+        scope = Scope(
+            world, incarnation, self.place, message.entity, cause, self.colour, message.hops
+        )
         world.in_flight[scope] = self.place
         operation = self.operation
         key = (operation, message.entity)

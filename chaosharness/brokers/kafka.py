@@ -21,6 +21,7 @@ import attrs
 
 from chaosharness.brokers.cycle import cycle
 from chaosharness.brokers.intake import Intake, not_taken
+from chaosharness.brokers.kafka_consumers import Consumer, Subscription
 from chaosharness.brokers.kafka_faults import DELIVER, PUBLISH, PUBLISH_TWICE
 from chaosharness.brokers.kafka_groups import Group, LogPartition, Member, Slot, take_nothing
 from chaosharness.brokers.kafka_partitioner import log_partition_for
@@ -115,7 +116,7 @@ class OpenKafka:
         self.logs: dict[str, list[list[Message]]] = {
             topic: [[] for _ in range(count)] for topic, count in definition.topics.items()
         }
-        self.groups: dict[tuple[str, str], Group] = {}
+        self.groups: dict[tuple[str, tuple[str, ...]], Group] = {}
         self.owners: dict[LogPartition, list[Member]] = {}
         self.held: dict[tuple[str, LogPartition], int] = {}
         self.surface = PUBLISH if definition.idempotent_producer else PUBLISH_TWICE
@@ -250,8 +251,6 @@ class OpenKafka:
         self, intake: Intake, topic: str, *, service: str, group: str | None = None, **options: Any
     ) -> None:
         """Have a handler called per message: see `Subscription` for the options."""
-        from chaosharness.brokers.kafka_consumers import Subscription
-
         try:
             subscription = Subscription(self, intake, **options)
         except (TypeError, ValueError) as error:
@@ -270,8 +269,6 @@ class OpenKafka:
         **options: Any,
     ) -> Any:
         """Return a consumer that a main loop polls: see `Consumer` for the options."""
-        from chaosharness.brokers.kafka_consumers import Consumer
-
         self.check(topics)
         try:
             return Consumer(self, incarnation, topics, group or service, decode, **options)
@@ -294,7 +291,7 @@ class OpenKafka:
     ) -> Member:
         """Add a consumer to a group. Called again for each incarnation."""
         self.check(topics)
-        key = (group, ",".join(topics))
+        key = (group, topics)
         found = self.groups.get(key)
         if found is None:
             found = self.groups[key] = Group(group, topics)

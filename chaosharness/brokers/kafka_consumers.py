@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from chaosharness.brokers.intake import Intake
-from chaosharness.brokers.kafka import OpenKafka
 from chaosharness.brokers.kafka_faults import COMMIT
 from chaosharness.brokers.kafka_groups import Member
 from chaosharness.brokers.message import Delivery, Message, delivery
@@ -17,6 +16,9 @@ from chaosharness.handlers.port import current_scope, operate, strikes, trouble
 from chaosharness.handlers.script import Resume, Script, drive_in_kernel
 from chaosharness.kernel.agenda import Entry
 from chaosharness.kernel.scope import Incarnation, Scope
+
+if TYPE_CHECKING:
+    from chaosharness.brokers.kafka import OpenKafka
 
 BACKOFF_MS: Final = 1_000
 BACKOFF_MS_MAX: Final = 60_000
@@ -101,7 +103,8 @@ class Subscription:
             self.intake.take(message, cause, self._settle)
             return
         intake = self.intake
-        scope = Scope(intake.incarnation, intake.place, message.entity, cause, intake.colour)
+        world = intake.incarnation.world
+        scope = Scope(world, intake.incarnation, intake.place, message.entity, cause, intake.colour)
 
         def begin(_: bool) -> None:
             if intake.incarnation.alive:
@@ -321,7 +324,9 @@ class Consumer:
 
     def _put_aside(self, scope: Scope, message: Message, cause: int, error: Exception) -> None:
         """Leave out a message that cannot be read, or put it among the dead letters."""
-        aside = Scope(scope.incarnation, scope.place, message.entity, cause, scope.colour)
+        aside = Scope(
+            scope.world, scope.incarnation, scope.place, message.entity, cause, scope.colour
+        )
         words = {"error": f"{type(error).__name__}: {error}"}
         aside.record("raised", f"{scope.place}/{self._broker.name}.poll", 0, words)
         if self._on_unreadable == "dead-letter":

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
+from types import FunctionType
 from typing import Any, Final
 
 import attrs
@@ -22,46 +22,20 @@ POISON: Final = {
 NO_HEADERS: Final[Mapping[str, Any]] = {}
 
 
-class Message:
+class Message(msgspec.Struct, eq=False):
     """What a broker stores. Immutable once stored; consumers get a `Delivery` of it."""
 
-    __slots__ = (
-        "body",
-        "deliveries",
-        "entity",
-        "headers",
-        "hops",
-        "key",
-        "offset",
-        "partition",
-        "published",
-        "redelivered",
-        "topic",
-    )
-
-    def __init__(
-        self,
-        topic: str,
-        key: str | None,
-        headers: Mapping[str, Any],
-        body: bytes,
-        entity: int,
-        hops: int,
-        published: int = -1,
-        partition: int = 0,
-        offset: int = 0,
-    ) -> None:
-        self.topic = topic
-        self.key = key
-        self.headers = headers
-        self.body = body
-        self.entity = entity
-        self.hops = hops
-        self.published = published
-        self.partition = partition
-        self.offset = offset
-        self.deliveries: dict[str, int] | None = None
-        self.redelivered = False
+    topic: str
+    key: str | None
+    headers: Mapping[str, Any]
+    body: bytes
+    entity: int = 0
+    hops: int = 0
+    published: int = -1
+    partition: int = 0
+    offset: int = 0
+    deliveries: dict[str, int] | None = None
+    redelivered: bool = False
 
     def delivered_to(self, whom: str) -> int:
         """Count one more delivery to a group or queue; return how many there were."""
@@ -183,25 +157,44 @@ def decoder_for(wanted: Any) -> Callable[[bytes], Any]:
         raise InvalidDefinition(f"messages cannot be read as {wanted!r}: {error}") from None
 
 
-_readers: dict[Any, Reader] = {}
+_readers: dict[tuple[int, bool], tuple[FunctionType, tuple[Any, Any], Reader]] = {}
+"""By the identity of a handler's code, which the function beside it keeps from being reused;
+then by what tells handlers apart that one `def` made: annotations, and the wanted type."""
+
+READERS_MAX: Final = 4_096
 
 
 def reader_for(handler: Callable[..., Any], wanted: Any = None) -> Reader:
     """Return how to call this handler, from its signature and annotations.
 
     One parameter gets the payload, decoded as the annotation says; annotated `Delivery` it
-    gets the whole delivery; a second required parameter gets the delivery beside it.
+    gets the whole delivery; a second required parameter gets the delivery beside it. `*args`
+    alone, the mark of a decorator without `functools.wraps`, gets the payload as it is.
     """
-    code = getattr(handler, "__code__", handler)
-    # Code compares by value: equal lines in two modules may have other annotations.
-    key = (code, getattr(handler, "__module__", None), wanted)
-    try:
-        return _readers[key]
-    except (KeyError, TypeError):
-        reader = _read_signature(handler, wanted)
-    with suppress(TypeError):  # an unhashable callable object is read anew each time
-        _readers[key] = reader
+    function = _plain_function(handler)
+    if function is None:  # a partial, a callable object: read anew each time
+        return _read_signature(handler, wanted)
+    key = (id(function.__code__), type(handler) is FunctionType)
+    types = (function.__annotations__, wanted)
+    found = _readers.get(key)
+    if found is not None and found[1] == types:
+        return found[2]
+    reader = _read_signature(handler, wanted)
+    if len(_readers) >= READERS_MAX:
+        _readers.clear()
+    _readers[key] = (function, types, reader)
     return reader
+
+
+def _plain_function(handler: Any) -> FunctionType | None:
+    """Return the function whose signature and annotations are the handler's, if there is one."""
+    function = getattr(handler, "__func__", handler)  # of a bound method
+    while type(function) is FunctionType:
+        inner = getattr(function, "__wrapped__", None)
+        if inner is None:
+            return function
+        function = inner
+    return None
 
 
 def _read_signature(handler: Callable[..., Any], wanted: Any) -> Reader:
@@ -209,11 +202,13 @@ def _read_signature(handler: Callable[..., Any], wanted: Any) -> Reader:
         parameters = [
             one
             for one in inspect.signature(handler).parameters.values()
-            if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
+            if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD, one.VAR_POSITIONAL)
         ]
     except (TypeError, ValueError) as error:
         raise InvalidDefinition(f"{handler!r} is not a handler: {error}") from None
-    required = [one for one in parameters if one.default is one.empty]
+    required = [
+        one for one in parameters if one.default is one.empty and one.kind is not one.VAR_POSITIONAL
+    ]
     if not parameters or len(required) > 2:
         raise InvalidDefinition(
             f"handler {getattr(handler, '__qualname__', handler)!r} must take the message, or "
@@ -228,6 +223,8 @@ def _read_signature(handler: Callable[..., Any], wanted: Any) -> Reader:
 
 
 def _hint(handler: Callable[..., Any], name: str) -> Any:
+    while isinstance(handler, partial):
+        handler = handler.func
     target = getattr(handler, "__func__", handler)
     if not inspect.isroutine(target):
         target = type(target).__call__

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
 
@@ -23,44 +22,20 @@ class Death:
     routing_key: str
 
 
-class Copy(Message):
+class Copy(Message, kw_only=True, eq=False):
     """A message in one queue. There is one copy per queue, however many bindings match."""
 
-    __slots__ = (
-        "deaths",
-        "exchange",
-        "expiration_ms",
-        "expires_ms",
-        "place",
-        "priority",
-        "returns",
-    )
-
-    def __init__(
-        self,
-        topic: str,
-        key: str | None,
-        headers: Mapping[str, Any],
-        body: bytes,
-        entity: int = 0,
-        hops: int = 0,
-        *,
-        exchange: str = "",
-        expiration_ms: int | None = None,
-        priority: int = 0,
-    ) -> None:
-        super().__init__(topic, key, headers, body, entity, hops)
-        self.exchange = exchange
-        self.expiration_ms = expiration_ms
-        self.priority = priority
-        self.deaths: tuple[Death, ...] = ()
-        self.expires_ms: int | None = None
-        self.place = 0
-        self.returns = 0
+    exchange: str = ""
+    expiration_ms: int | None = None
+    priority: int = 0
+    deaths: tuple[Death, ...] = ()
+    expires_ms: int | None = None
+    place: int = 0
+    returns: int = 0
 
     def twin(self) -> Copy:
         """Return the same message once more, for another queue."""
-        twin = Copy(
+        return Copy(
             self.topic,
             self.key,
             self.headers,
@@ -70,10 +45,9 @@ class Copy(Message):
             exchange=self.exchange,
             expiration_ms=self.expiration_ms,
             priority=self.priority,
+            published=self.published,
+            deaths=self.deaths,
         )
-        twin.published = self.published
-        twin.deaths = self.deaths
-        return twin
 
 
 def dead_letter(copy: Copy, queue: str, reason: Reason, exchange: str, key: str | None) -> Copy:

@@ -26,7 +26,8 @@ def colour_for(function: Callable[..., Any], runtime: str | None, incarnation: I
     Raises:
         InvalidDefinition: There is no such runtime.
     """
-    check_runtime(runtime, incarnation.service)
+    if runtime is not None:
+        check_runtime(runtime, incarnation.service)
     inner = innermost(function)
     if not _is_async(inner):
         return PLAIN

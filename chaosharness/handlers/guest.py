@@ -112,8 +112,15 @@ def beside(parent: Scope, function: Callable[[], Any], done: Done) -> None:
     """Run a function for a coroutine, where others start a thread: as plain code that stops
     at ports, on virtual time. `done` is told how it ended.
     """
-    scope = Scope(parent.incarnation, parent.place, parent.entity, parent.cause, PLAIN)
-    scope.hops = parent.hops
+    scope = Scope(
+        parent.world,
+        parent.incarnation,
+        parent.place,
+        parent.entity,
+        parent.cause,
+        PLAIN,
+        parent.hops,
+    )
     inner = function.func if isinstance(function, partial) else None
     context = getattr(inner, "__self__", None)
     if isinstance(context, Context):  # a copy of the caller's context, made for this call

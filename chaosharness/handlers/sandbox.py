@@ -5,8 +5,6 @@ that runs on without end is interrupted.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import blake2b, shake_128
 from typing import Any, Final, NoReturn
 
@@ -81,17 +79,18 @@ class _Idle(threading.local):
 _IDLE: Final = _Idle()
 
 
-@contextmanager
-def sandbox(world: World) -> Iterator[None]:
-    """Run the user's code of a run in a sandbox of this thread; runs may be nested."""
+def put_around(world: World) -> Sandbox:
+    """Put a sandbox of this thread around a run, until `take_away`; runs may be nested."""
     idle = _IDLE.sandboxes
     one = idle.pop() if idle else Sandbox()
     one.open(world)
-    try:
-        yield
-    finally:
-        one.close()
-        idle.append(one)
+    return one
+
+
+def take_away(one: Sandbox) -> None:
+    """Take the sandbox of a run away again, and keep it for the next run."""
+    one.close()
+    _IDLE.sandboxes.append(one)
 
 
 def _place() -> str:

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 if TYPE_CHECKING:
     from chaosharness.kernel.world import World
 
 
-class Incarnation:
+class Incarnation(msgspec.Struct, eq=False):
     """One life of one replica of a service, between two crashes.
 
     When it dies its ports refuse, its connections drop (`on_death`), and whatever code
@@ -18,32 +20,22 @@ class Incarnation:
     event loops (`guests`, by the name of their colour).
     """
 
-    __slots__ = (
-        "alive",
-        "guests",
-        "kept",
-        "label",
-        "number",
-        "on_death",
-        "replica",
-        "restart",
-        "service",
-        "skew_ms",
-        "world",
-    )
+    world: World
+    service: str
+    replica: int
+    number: int
+    label: str = ""
+    alive: bool = True
+    skew_ms: int = 0
+    on_death: list[Callable[[], None]] = []
+    restart: Callable[[], None] | None = None
+    kept: list[Any] = []
+    guests: dict[str, Any] = {}
 
-    def __init__(self, world: World, service: str, replica: int, number: int) -> None:
-        self.world = world
-        self.service = service
-        self.replica = replica
-        self.number = number
-        self.label = f"{service}#{replica}" if number == 1 else f"{service}#{replica}/{number}"
-        self.alive = True
-        self.skew_ms = 0
-        self.on_death: list[Callable[[], None]] = []
-        self.restart: Callable[[], None] | None = None
-        self.kept: list[Any] = []
-        self.guests: dict[str, Any] = {}
+    def __post_init__(self) -> None:
+        if not self.label:
+            own = f"{self.service}#{self.replica}"
+            self.label = own if self.number == 1 else f"{own}/{self.number}"
 
     def __repr__(self) -> str:
         return f"<incarnation {self.label}{'' if self.alive else ', dead'}>"
@@ -76,15 +68,22 @@ class Scope:
     """Whether its sleeps keep no run going: what it does for ever, it does by design."""
 
     def __init__(
-        self, incarnation: Incarnation, place: str, entity: int, cause: int, colour: Any
+        self,
+        world: World,
+        incarnation: Incarnation,
+        place: str,
+        entity: int,
+        cause: int,
+        colour: Any,
+        hops: int = 0,
     ) -> None:
-        self.world = incarnation.world
+        self.world = world
         self.incarnation = incarnation
         self.place = place
         self.entity = entity
         self.cause = cause
         self.colour = colour
-        self.hops = 0
+        self.hops = hops
         self.run: Any = None
         self.steps = 0
         self.stepped_at = -1

@@ -222,6 +222,11 @@ def _row_path(path: str, row: Any, into: Held) -> str:
         words.append(clip(str(value), NAME_MAX))
         if (name := _below(path, ", ".join(words))) not in into:
             return name
+        if into[name] == row:  # the very same once more: more columns tell nothing
+            number = 2
+            while (again := f"{name} (row {number} of the same)") in into:
+                number += 1
+            return again
     number = 2
     while (name := _below(path, f"{', '.join(words)} ({number})")) in into:
         number += 1

@@ -171,7 +171,7 @@ def _covered(campaign: Campaign, width: int) -> list[str]:
         more = f" and {len(never) - 3:,} more" if len(never) > 3 else ""
         lines += _item(f"never struck: {shown}{more}", width)
     if campaign.result != "violated":
-        lines += _item(f"That rules out: {coverage.rules_out(campaign.searched)}", width)
+        lines += _item(f"That says: {coverage.rules_out(campaign.searched)}", width)
     return ["What was covered", *lines] if lines else []
 
 

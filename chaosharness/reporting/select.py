@@ -252,6 +252,8 @@ class Ranking:
                 self._add_work(event, root)
             elif event.kind == "raised":
                 self.add(event.index, REPEATED if self._often(event) else _ELSEWHERE["raised"])
+            elif event.entity in items and is_in_vain(event):
+                self.add(event.index, REPEATED if self._often(event) else 3)
             elif event.entity in items and event.kind in _ELSEWHERE:
                 self.add(event.index, _ELSEWHERE[event.kind])
 
@@ -260,7 +262,7 @@ class Ranking:
         rank = _IN_STRUCK_WORK.get(event.kind)
         if event.kind == "deliver" and event.data.get("times", 1) != 1:
             rank = 1
-        elif event.kind == "reply" and event.data.get("outcome") != "ok":
+        elif went_wrong(event):
             rank = 2
         elif event.kind == "handled":
             rank = 2 if self._in_vain(root) or root in self._troubled else None
@@ -329,6 +331,16 @@ class Ranking:
         for index, rank in self.ranks.items():
             if index < since and rank > 0 and index not in first:
                 self.ranks[index] = BEFORE
+
+
+def went_wrong(reply: Event) -> bool:
+    """Say whether an event is the answer to a call, and not the one that was hoped for."""
+    return reply.kind == "reply" and reply.data.get("outcome") != "ok"
+
+
+def is_in_vain(reply: Event) -> bool:
+    """Say whether an event is the end of a wait for an answer that never came."""
+    return reply.kind == "reply" and reply.data.get("outcome") == "unknown"
 
 
 def is_of_a_delivery(fault: Event) -> bool:

@@ -515,8 +515,7 @@ def _joined(before: Step, step: Step, history: History) -> Step | None:
         return attrs.evolve(
             before, events=before.events + step.events, words=words, tone="crash", kind="crash"
         )
-    answered = step.kind == "reply" and history[step.event].data.get("outcome") != "unknown"
-    if before.kind == "fault" and (answered or (step.kind, step.at_ms) == ("reply", before.at_ms)):
+    if step.kind == "reply" and before.kind == "fault" and _answers(before, step, history):
         return attrs.evolve(before, events=before.events + step.events)
     if step.kind == "call" and before.kind == "fault" and _goes_with(before, step, history):
         method, _, arguments = step.words.partition(" ")
@@ -530,6 +529,14 @@ def _joined(before: Step, step: Step, history: History) -> Step | None:
     if step.kind == "publish" and before.kind == "arrive" and step.source == before.source:
         return attrs.evolve(step, events=step.events + before.events, found=step.found)
     return None
+
+
+def _answers(before: Step, step: Step, history: History) -> bool:
+    """Say whether a reply is what a fault at the same call made of it, and when it did."""
+    fault, reply = history[before.event], history[step.event]
+    if fault.operation != reply.operation:
+        return False
+    return step.at_ms == before.at_ms or reply.data.get("outcome") != "unknown"
 
 
 def _goes_with(before: Step, step: Step, history: History) -> bool:

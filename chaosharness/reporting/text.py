@@ -46,7 +46,7 @@ def to_text(
     width: int = WIDTH_MAX,
     color: bool = False,
     redact: Redact = (),
-    file: str = "",
+    file: str | None = "",
 ) -> str:
     """Render a counterexample as plain text, in lines of at most `width` columns.
 
@@ -57,7 +57,8 @@ def to_text(
         width: Columns, 60 to 80; a wider terminal does not make wider lines.
         color: Whether to use the colours of a terminal (escape sequences).
         redact: Fields to mask: see `masked`.
-        file: Where the counterexample's file is, for the replay command.
+        file: Where the counterexample's file is, for the replay command; None if it is not
+            written anywhere.
     """
     found = masked(found, redact)
     width = min(max(width, WIDTH_MIN), WIDTH_MAX)
@@ -243,7 +244,9 @@ def _side(title: str, steps: Iterable[Step], story: Story, width: int) -> list[s
     return _indented(words, width, "           ", first=f"  {title}")
 
 
-def _again(found: Counterexample, width: int, file: str) -> list[str]:
+def _again(found: Counterexample, width: int, file: str | None) -> list[str]:
+    if file is None:
+        return ["Replay:   with --report DIR, it is kept in a file that replays it"]
     lines = _indented(replay_command(found, file), 10_000, "          ", first="Replay:   ")
     if has_target(found):
         lines += _indented(f"{test_name(found)}.py", width, "          ", first="Pytest:   ")

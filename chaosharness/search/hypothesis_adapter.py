@@ -61,7 +61,7 @@ IDLE_MAX: Final = 10
 """Test cases without any schedule, after which Hypothesis goes on by itself."""
 
 CHANCE_EVERY: Final = 2
-"""One test case of so many is left to chance: other workloads, other sets of faults."""
+"""One test case of so many has a workload by chance, and each second of these its faults too."""
 
 FAILURES_MAX: Final = 20
 """Failing schedules of one test for which fewer and longer faults are tried."""
@@ -82,6 +82,8 @@ class Leg:
 
     planner: Planner
     workload: int = 0
+    rank: int = 0
+    """Legs of one rank take turns; the next rank follows when they have nothing left."""
 
 
 MakePlan = Callable[[Deck], Sequence[Leg]]
@@ -90,13 +92,13 @@ MakePlan = Callable[[Deck], Sequence[Leg]]
 def spread_then_small_first(deck: Deck) -> list[Leg]:
     """Plan for a few hundred runs: each kind of fault at each operation, then more of the same.
 
-    Several workloads first, each trying only what those before it did not reach; then, with
-    the first of them, every other single fault, then pairs, and so on.
+    Several workloads first, in turns, each trying only what the others did not reach; then,
+    with the first of them, every other single fault, then pairs, and so on.
     """
     covered: set[Aim] = set()
     words: Any = {"faults_max": deck.faults_max, "kinds": deck.kinds}
     legs = [Leg(Spread(covered=covered, **words), number) for number in range(WORKLOADS)]
-    return [*legs, Leg(SmallFirst(**words))]
+    return [*legs, Leg(SmallFirst(**words), rank=1)]
 
 
 PLAN: Final[ContextVar[MakePlan]] = ContextVar("chaosharness.plan", default=spread_then_small_first)
@@ -153,6 +155,10 @@ class Playback:
         """Learn nothing."""
 
 
+Proposal = tuple[Leg | None, Schedule, list[int]]
+"""A schedule and its choices, and the leg that wants to hear of the run."""
+
+
 class Plan:
     """What is proposed to one test, leg by leg."""
 
@@ -162,8 +168,9 @@ class Plan:
         self.tapes: dict[int, Tape] = {}
         self._left = deque(self.legs)
         self._failed: list[Schedule] = []
+        self._aimed = 0
 
-    def next(self) -> tuple[Leg, Schedule, list[int]] | None:
+    def next(self) -> Proposal | None:
         """Return the next proposal with its choices; None when there is nothing left."""
         for _ in range(UNKNOWN_MAX):
             if not self._left:
@@ -173,10 +180,28 @@ class Plan:
             if schedule is None:
                 self._left.popleft()
                 continue
+            self._take_turns(leg)
             numbers = self.deck.write(schedule)
             if numbers is not None:
                 return leg, schedule, numbers
         return None
+
+    def _take_turns(self, leg: Leg) -> None:
+        """Put a leg behind the others of its rank."""
+        self._left.popleft()
+        others = sum(one.rank <= leg.rank for one in self._left)
+        self._left.insert(others, leg)
+
+    def aim(self) -> Proposal | None:
+        """Return, in turn, what was aimed at with the first workload: for others, by chance."""
+        first = self.legs[0].planner
+        tape = self.tapes[0]
+        if not isinstance(first, Spread) or not (first.agenda and tape.kept and tape.choices):
+            return None
+        schedule = first.agenda[self._aimed % len(first.agenda)]
+        self._aimed += 1
+        numbers = self.deck.write(schedule)
+        return None if numbers is None else (None, schedule, numbers)
 
     @property
     def urgent(self) -> bool:
@@ -228,7 +253,8 @@ def _lasting(fault: Fault, how: str) -> Fault:
 class Planned(PrimitiveProvider):
     """Answers the choices of a schedule as planned, and all others as Hypothesis would.
 
-    Every second test case is left to chance altogether, schedule and all.
+    Every second test case has a workload by chance: with faults that the plan has aimed at
+    before, or with faults by chance as well.
     """
 
     lifetime: ClassVar[Any] = "test_function"
@@ -239,7 +265,7 @@ class Planned(PrimitiveProvider):
         self._plan: Plan | None = None
         self._tape = Tape()
         self._last: Run | None = None
-        self._proposal: tuple[Leg, Schedule, list[int]] | None = None
+        self._proposal: Proposal | None = None
         self._played = False
         self._inside = False
         self._chance: Any = None
@@ -260,6 +286,8 @@ class Planned(PrimitiveProvider):
             self._tape = Tape()
         elif self._cases % CHANCE_EVERY == 0 and not self._plan.urgent:
             self._tape = Tape()
+            if self._cases % (2 * CHANCE_EVERY) == 0:
+                self._proposal = self._plan.aim()
         else:
             self._propose(self._plan)
             self._tape.rewind()
@@ -277,7 +305,9 @@ class Planned(PrimitiveProvider):
         self._proposal = plan.next()
         if self._proposal is None:
             raise BackendCannotProceed("exhausted")
-        self._tape = plan.tapes.setdefault(self._proposal[0].workload, Tape())
+        leg = self._proposal[0]
+        assert leg is not None
+        self._tape = plan.tapes.setdefault(leg.workload, Tape())
 
     def _see(self, run: Run) -> None:
         plan = self._plan
@@ -287,7 +317,8 @@ class Planned(PrimitiveProvider):
         self._last = run
         if self._proposal is not None and run.schedule == self._proposal[1]:
             leg, self._proposal = self._proposal[0], None
-            plan.observe(leg, run)
+            if leg is not None:
+                plan.observe(leg, run)
 
     # ---- choices
 

@@ -17,8 +17,9 @@ from chaosharness.schedule import Schedule
 from chaosharness.search.sites import candidates, cell_of, option_of
 from chaosharness.system import Run
 
-Aim = tuple[Cell, int]
-"""A kind of fault at an operation, with one value of its option."""
+Aim = tuple[Cell, int, str]
+"""A kind of fault at an operation, with one value of its option, and how the operation went
+without that fault: a crash after a charge that is declined says nothing of one that is paid."""
 
 WEIGHTS: Final = {"effect": 0, "commit": 1, "publish": 1}
 """Operations that do these go before the others: something outside has changed for good."""
@@ -50,7 +51,10 @@ class Spread:
         self.faults_max = faults_max
         self.kinds = frozenset(kinds)
         self.covered: set[Aim] = set() if covered is None else covered
+        self.agenda: list[Schedule] = []
+        """What was aimed at so far, in the order of the plan."""
         self._operations: set[str] = set()
+        self._outcomes: dict[tuple[str, int, int], str] = {}
         self._aimed_at: set[Aim] = set()
         self._queue: deque[tuple[Aim, Schedule]] = deque()
         self._calm_tries = _CALM_TRIES
@@ -69,7 +73,7 @@ class Spread:
     def observe(self, run: Run) -> None:
         """Learn which operations a run reached, and which faults struck."""
         struck = Schedule(fault for fault in run.schedule if fault not in run.unused)
-        self.covered.update(map(_aim, struck))
+        self.covered.update(map(self._aim, struck))
         if run.surfaces.keys() <= self._operations or len(struck) >= self.faults_max:
             return
         fresh = [
@@ -78,15 +82,23 @@ class Spread:
             if fault.site.operation not in self._operations
         ]
         self._operations.update(run.surfaces)
+        self._learn_outcomes(run.history)
         for fault in _in_turns(fresh, run.history):
-            aim = _aim(fault)
+            aim = self._aim(fault)
             if aim not in self._aimed_at:
                 self._aimed_at.add(aim)
                 self._queue.append((aim, struck.with_(fault)))
+                self.agenda.append(struck.with_(fault))
 
+    def _learn_outcomes(self, history: History) -> None:
+        for _, kind, _, operation, entity, attempt, _, data in history.raw:
+            if kind == "reply":
+                self._outcomes.setdefault((operation, entity, attempt), str(data.get("outcome")))
 
-def _aim(fault: Fault) -> Aim:
-    return (cell_of(fault), option_of(fault))
+    def _aim(self, fault: Fault) -> Aim:
+        site = fault.site
+        outcome = self._outcomes.get((site.operation, site.entity, site.attempt), "")
+        return (cell_of(fault), option_of(fault), outcome)
 
 
 def _in_turns(faults: list[Fault], history: History) -> Iterator[Fault]:

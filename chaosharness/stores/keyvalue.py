@@ -7,6 +7,7 @@ Not modelled:
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final
 
 import attrs
@@ -66,7 +67,7 @@ class OpenKeyValue(OpenStore):
         )
         self.data: dict[str, bytes] = {}
         self._log: list[tuple[int, str, bytes | None]] = []
-        self.actions = {verb: f"{definition.name}.{verb}" for verb in VERBS}
+        self.actions = _actions(definition.name)
 
     def connect(self, incarnation: Incarnation) -> KeyValueConnection:
         """Return an incarnation's access to the store."""
@@ -227,6 +228,12 @@ class KeyValueConnection:
         store = self._store
         argument = (self._owner, key)
         return bool(operate(store.actions["has"], store.has, argument, store, READ, True))
+
+
+@lru_cache(maxsize=1_024)
+def _actions(name: str) -> dict[str, str]:
+    """Return what each verb is called at a site: it is asked for in every run."""
+    return {verb: f"{name}.{verb}" for verb in VERBS}
 
 
 def _body(store: OpenKeyValue, key: object, value: Any) -> bytes:

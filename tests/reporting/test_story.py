@@ -14,6 +14,7 @@ from chaosharness.faults import (
     Delay,
     Duplicate,
     ErrorReply,
+    LostReply,
     LostRequest,
     Poison,
     Redeliver,
@@ -259,6 +260,15 @@ def test_a_refusal_is_an_answer_and_not_a_lost_one():
     [step] = [one for one in tell(found(shop, ErrorReply(site))).steps if one.fault]
     assert (step.source, step.target, step.tone) == ("bank", "payments#1", "trouble")
     assert len(step.events) == 2, "the answer is told with the fault that made it"
+
+
+def test_an_answer_of_somebody_else_is_told_by_itself():
+    fault = LostReply(Site("pay.on/office.reserve", "after"))
+    struck = (2, "fault", "pay#1", "pay.on/office.reserve", 1, 1, -1, {"fault": str(fault)})
+    refused = {"outcome": "failed", "error": "Declined"}
+    reply = (3, "reply", "pay#1", "pay.on/bank.charge", 1, 1, 0, refused)
+    steps = tell(handwritten(struck, reply, faults=(fault,), events=(0, 1))).steps
+    assert [step.kind for step in steps] == ["fault", "reply"]
 
 
 def test_a_redelivery_from_a_queue_shows_both_deliveries_and_what_was_done_at_each():

@@ -68,7 +68,7 @@ def test_a_right_system_passes():
 
     test_checkout()
     assert len(runs) >= 150
-    assert len({run.schedule for run in runs}) > 75
+    assert len({(repr(run.items), run.schedule) for run in runs}) > 100
 
 
 def test_given_properties_are_checked_too():

@@ -1,14 +1,16 @@
 from chaosharness import Crash, ErrorReply, Schedule, Site
 from chaosharness.search.sites import cell_of
 from chaosharness.search.spread import Spread
+from models.order.events import Order
+from models.order.right import order_flow
 from tests.strategies.shops import CHARGE, REFUND, shop
 
 
-def play(system, planner, runs_max=1_000):
+def play(system, planner, runs_max=1_000, items=None):
     """Run whatever a planner proposes; return the runs."""
     runs = []
     while len(runs) < runs_max and (schedule := planner.propose()) is not None:
-        runs.append(system.run(None, schedule))
+        runs.append(system.run(items, schedule))
         planner.observe(runs[-1])
     assert len(runs) < runs_max
     return runs
@@ -71,6 +73,16 @@ def test_planners_that_share_what_they_covered_do_not_repeat_it():
     play(system, Spread(covered=covered))
     again = play(system, Spread(covered=covered))
     assert len(again) < 5
+
+
+def test_what_was_declined_in_one_workload_is_not_covered_in_another_where_it_is_paid():
+    system, covered = order_flow(), set()
+    struck_at = ("after", "payments.on_order/bank.charge", "crash")
+    declined = [Order("o1", "book", 1_000_000)]
+    assert struck_at in struck(play(system, Spread(faults_max=1, covered=covered), items=declined))
+    paid = [Order("o1", "book", 500)]
+    assert struck_at in struck(play(system, Spread(faults_max=1, covered=covered), items=paid))
+    assert struck_at not in struck(play(system, Spread(faults_max=1, covered=covered), items=paid))
 
 
 def test_it_gives_up_when_calm_is_never_run():
