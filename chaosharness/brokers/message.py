@@ -214,11 +214,15 @@ def _read_signature(handler: Callable[..., Any], wanted: Any) -> Reader:
             f"handler {getattr(handler, '__qualname__', handler)!r} must take the message, or "
             f"the message and its delivery; it takes {len(required)} arguments"
         )
-    first = parameters[0]
-    hint = _hint(handler, first.name)
-    if hint is Delivery:
-        return _reader_of_delivery(decoder_for(wanted))
-    decode = decoder_for(hint if wanted is None else wanted)
+    hint = _hint(handler, parameters[0].name)
+    whole = hint is Delivery
+    try:
+        decode = decoder_for(hint if wanted is None and not whole else wanted)
+    except InvalidDefinition as error:
+        name = getattr(handler, "__qualname__", handler)
+        raise InvalidDefinition(f"handler {name!r}: {error}") from None
+    if whole:
+        return _reader_of_delivery(decode)
     return _reader_of_both(decode) if len(required) == 2 else _reader_of_value(decode)
 
 

@@ -224,7 +224,7 @@ def _row_path(path: str, row: Any, into: Held) -> str:
             return name
         if into[name] == row:  # the very same once more: more columns tell nothing
             number = 2
-            while (again := f"{name} (row {number} of the same)") in into:
+            while (again := f"{name} ({number})") in into:
                 number += 1
             return again
     number = 2

@@ -643,6 +643,25 @@ def test_an_option_that_makes_no_sense_is_refused(options):
         Shop(**options).run()
 
 
+def test_a_type_that_nothing_can_be_read_as_is_refused_with_the_handlers_name():
+    class Anything:
+        def __init__(self, *words): ...
+
+    with pytest.raises(InvalidDefinition, match=r"handler '.*on_order': messages cannot be read"):
+        run_with_type(Anything())
+
+
+def run_with_type(wanted):
+    system = System("shop")
+    bus = system.add(Kafka("bus", {"orders": 1}))
+
+    def on_order(order): ...
+
+    system.service("worker")(lambda env: env.consume(bus, "orders", on_order, read_as=wanted))
+    system.entry(examples=[1])(lambda env, item: None)
+    return system.run()
+
+
 def test_an_option_that_there_is_not_is_refused_with_those_there_are():
     known = (
         r"there is no option 'on_eror'; there are: group, acknowledge, on_error, .*on_unreadable"

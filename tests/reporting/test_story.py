@@ -489,6 +489,13 @@ def test_rows_with_the_same_first_column_stay_apart():
     ]
 
 
+def test_a_row_that_is_there_twice_is_no_other_row():
+    row = {"order": "o1", "cents": 500}
+    here, there = state("db", invoices=[row, row]), state("db", invoices=[row])
+    [held] = tell(handwritten(here, events=(0,), passing=[there])).states
+    assert [(one.name, one.passing) for one in held.values] == [("invoices / o1 (2)", "")]
+
+
 def test_what_a_ledger_lacks_and_what_it_has_too_much_of():
     refund = (3, "effect", "bank", "", 1, 1, -1, {"method": "refund", "order": "o1"})
     one = handwritten(
