@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from random import choice, gauss, randint
 from random import random as random_by_name
 from textwrap import dedent
-from time import monotonic, monotonic_ns, perf_counter, perf_counter_ns, time_ns
+from time import asctime, ctime, monotonic, monotonic_ns, perf_counter, perf_counter_ns, time_ns
 from time import time as time_by_name
 from uuid import uuid1, uuid4
 
@@ -89,6 +89,14 @@ def test_every_clock_shows_virtual_time():
         assert set(clocks()) == {EPOCH_MS / 1_000}
     finally:
         pins.stop()
+
+
+def test_clocks_that_speak_show_virtual_time():
+    assert pinned(lambda: (time.ctime(), time.asctime())) == ("Tue Jan  1 00:00:00 2030",) * 2
+    assert pinned(lambda: time.ctime(None)) == "Tue Jan  1 00:00:00 2030"
+    assert pinned(lambda: time.ctime(86_400)) == "Fri Jan  2 00:00:00 1970"
+    assert pinned(lambda: time.asctime(time.gmtime(0))) == "Thu Jan  1 00:00:00 1970"
+    assert (time.ctime, time.asctime) == (ctime, asctime)
 
 
 def test_the_real_clocks_come_back():
