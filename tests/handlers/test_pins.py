@@ -130,6 +130,10 @@ def test_another_process_finds_the_same_chance():
     assert output.strip() == str(pinned(chances))
 
 
+def test_every_version_of_python_finds_the_same_chance():
+    assert hashlib.sha256(repr(pinned(chances)).encode()).hexdigest()[:16] == "fdc5a3504f1f6da7"
+
+
 def test_entropy_belongs_to_the_scope_that_draws():
     pins = Pins(entropy=lambda size: b"\x11" * size)
     pins.start()
