@@ -51,7 +51,7 @@ TELLS = {
     "saga.broken:answer_not_recorded": "stock is conserved",
     "saga.broken:two_orchestrators_resume": "stock is conserved",
     "saga.broken:refunds_the_unknown": "never compensates what did not happen",
-    "saga.broken:any_reply_will_do": "parcels is conserved",
+    "saga.broken:any_reply_will_do": "parcels are conserved",
     "saga.broken:timeout_compensates_and_late_success_arrives": "money is conserved",
     "hybrid.broken:mail_is_a_step": "side effects never touch the critical path",
     "hybrid.broken:completed_and_never_said": "saga-db.sagas is announced on order-completed",

@@ -204,11 +204,13 @@ class Campaign:
 
     def sentences(self) -> tuple[str, ...]:
         """Say in a few lines how it came out and what stands behind that."""
-        lines = [f"{self.system}: {_RESULT_WORDS[self.result]} after {self.searched:,} runs"]
+        lines = [
+            f"{self.system}: {_RESULT_WORDS[self.result]} after {runs_in_words(self.searched)}"
+        ]
         if self.result == "unknown":
             lines += [f"unknown: {reason}" for reason in self.reasons]
         lines += [
-            f"{one.verdict} in {one.times:,} runs: {one.reason} (first: {one.schedule})"
+            f"{one.verdict} in {runs_in_words(one.times)}: {one.reason} (first: {one.schedule})"
             for one in self.troubles
         ]
         lines += self.coverage.sentences()
@@ -249,3 +251,8 @@ _RESULT_WORDS: Final = {
     "violated": "a property does not hold",
     "unknown": "not known to hold",
 }
+
+
+def runs_in_words(number: int) -> str:
+    """Spell a number of runs: `1 run`, `1,200 runs`."""
+    return f"{number:,} run{'' if number == 1 else 's'}"

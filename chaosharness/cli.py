@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import get_terminal_size
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -23,6 +24,7 @@ from chaosharness.errors import ChaosharnessError, InternalError
 if TYPE_CHECKING:
     from chaosharness.campaign import Campaign
     from chaosharness.counterexample import Counterexample
+    from chaosharness.kernel.site import Site
     from chaosharness.search.explore import Progress as Seen
     from chaosharness.system import System
 
@@ -62,8 +64,34 @@ class Doors(click.Group):
 
 def fail(text: str, *, code: int = TROUBLE) -> NoReturn:
     """Print what is wrong, and leave."""
-    click.echo(f"chaosharness: {text}", err=True)
+    say(f"chaosharness: {text}", err=True)
     sys.exit(code)
+
+
+def say(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print text, with plainer signs where the stream cannot hold those of a report."""
+    encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
+    click.echo(writable(text, encoding), err=err, nl=nl)
+
+
+def put(text: str, *, nl: bool = True) -> None:
+    """Print what becomes a file, letter for letter: in UTF-8 where the stream has less."""
+    plain = writable(text, sys.stdout.encoding or "utf-8") == text
+    click.echo(text if plain else text.encode(), nl=nl)
+
+
+def writable(text: str, encoding: str) -> str:
+    """Return text that an encoding can hold: a cp1252 pipe knows no arrows and no check marks."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.translate(_PLAIN).encode(encoding, "backslashreplace").decode(encoding)
+    return text
+
+
+_PLAIN: Final = str.maketrans(
+    {"→": ">", "←": "<", "✗": "x", "✓": "+", "○": "o", "·": ".", "…": "...", "–": "-"}
+)
 
 
 @click.group(cls=Doors, context_settings={"help_option_names": ["-h", "--help"]})
@@ -127,7 +155,7 @@ def run(
         for found in campaign.counterexamples:
             files += write(found, report, redact=redact)
     if as_json:
-        click.echo(json.dumps(campaign.to_json(), indent=1, ensure_ascii=False, sort_keys=True))
+        put(json.dumps(campaign.to_json(), indent=1, ensure_ascii=False, sort_keys=True))
     else:
         _print(campaign, files, redact, coverage)
     return _EXIT[campaign.result]
@@ -150,21 +178,21 @@ def _properties(system: System, without: tuple[str, ...]) -> Any:
 def _print(campaign: Campaign, files: list[Path], redact: tuple[str, ...], table: bool) -> None:
     from chaosharness.reporting import summary, to_text
 
-    color = sys.stdout.isatty()
+    color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     told: set[str] = set()
     for found in campaign.counterexamples:
-        file = next((str(one) for one in files if _is_file_of(found, one)), "")
+        file = next((str(one) for one in files if _is_file_of(found, one)), None)
         schedule = repr(found.schedule)
         if schedule in told:
-            click.echo(also(found, redact))
+            say(also(found, redact))
             continue
         told.add(schedule)
-        click.echo(to_text(found, color=color, redact=redact, file=file))
-    click.echo(summary(campaign, table=table))
+        say(to_text(found, width=_width(), color=color, redact=redact, file=file))
+    say(summary(campaign, width=_width(), table=table))
     if files:
-        click.echo("Reports:")
+        say("Reports:")
         for one in files:
-            click.echo(f"  {one}")
+            say(f"  {one}")
 
 
 def also(found: Counterexample, redact: tuple[str, ...]) -> str:
@@ -173,8 +201,14 @@ def also(found: Counterexample, redact: tuple[str, ...]) -> str:
 
     finding = masked(found, redact).findings[0]
     words = f"BROKEN too, by the same schedule as above: {found.property}"
-    lines = [words, *wrap(finding.summary, 76, initial_indent="  ", subsequent_indent="  ")]
+    width = min(_width(), 80) - 4
+    lines = [words, *wrap(finding.summary, width, initial_indent="  ", subsequent_indent="  ")]
     return "\n".join((*lines, ""))
+
+
+def _width() -> int:
+    """Return the columns of the terminal; where nobody watches, those that reports have."""
+    return get_terminal_size().columns if sys.stdout.isatty() else 80
 
 
 def _is_file_of(found: Counterexample, path: Path) -> bool:
@@ -200,7 +234,7 @@ def _progress(*, quiet: bool) -> Iterator[Any]:
                 task,
                 completed=progress.runs,
                 total=progress.runs_max,
-                description=f"{progress.faults} faults{broken}",
+                description=f"{_count(progress.faults, 'fault')}{broken}",
             )
 
         yield show
@@ -229,10 +263,10 @@ def replay(file: Path, target: str | None, twice: bool, as_json: bool) -> int:
     if twice and system is not None and outcome.run is not None:
         check_determinism(system, items=outcome.run.items, schedule=found.schedule, target=where)
     if as_json:
-        click.echo(json.dumps(outcome.to_json(), indent=1, ensure_ascii=False, sort_keys=True))
+        put(json.dumps(outcome.to_json(), indent=1, ensure_ascii=False, sort_keys=True))
     else:
         digest = outcome.run.digest() if outcome.run is not None else "none"
-        click.echo(f"{file}: {outcome}\nhistory {digest}")
+        say(f"{file}: {outcome}\nhistory {digest}")
     return {"fixed": HOLDS, "failing": VIOLATED, "different property": VIOLATED}.get(
         outcome.verdict, UNKNOWN
     )
@@ -283,9 +317,9 @@ def report(file: Path, form: str, target: str | None, redact: tuple[str, ...]) -
             text = reporting.to_json(found, redact=redact)
         case _:
             text = reporting.to_pytest(found, redact=redact)
-    click.echo(text, nl=False)
+    (say if form == "text" else put)(text, nl=False)
     if outcome.verdict != "failing":
-        click.echo(f"chaosharness: today this replay is {outcome}", err=True)
+        say(f"chaosharness: today this replay is {outcome}", err=True)
 
 
 @main.command()
@@ -297,15 +331,27 @@ def sites(target: str, as_json: bool) -> None:
     from chaosharness.search.target import load_target
 
     system = load_target(target)
+    calm = system.calm()
+    way = {key: place for place, key in enumerate(calm.reached)}
     found: dict[str, list[str]] = {}
-    for fault in candidates(system.calm()):
+    for fault in sorted(candidates(calm), key=lambda fault: _on_the_way(fault.site, way)):
         kinds = found.setdefault(str(fault.site), [])
         if fault.kind not in kinds:
             kinds.append(fault.kind)
     if as_json:
-        click.echo(json.dumps(found, indent=1, ensure_ascii=False))
+        put(json.dumps(found, indent=1, ensure_ascii=False))
         return
     for site, kinds in found.items():
-        click.echo(f"{site}\n    {', '.join(kinds)}")
-    count = sum(len(kinds) for kinds in found.values())
-    click.echo(f"{len(found)} sites, {count} faults in the calm run of {system.name!r}")
+        say(f"{site.removesuffix(' for item 0')}\n    {', '.join(kinds)}")
+    total = _count(sum(len(kinds) for kinds in found.values()), "fault")
+    say(f"{_count(len(found), 'site')}, {total} in the calm run of {system.name!r}")
+
+
+def _on_the_way(site: Site, way: dict[tuple[str, int], int]) -> tuple[int, int, bool]:
+    """Order sites as the run gets there: what is before an operation, then what is after it."""
+    place = way.get((site.operation, site.entity), len(way))
+    return place, site.attempt, site.phase == "after"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -199,12 +199,16 @@ class Chaos:
             return
         terminalreporter.section("chaos")
         terminalreporter.line(
-            f"{self.tests} tests, {self.runs:,} runs, {self.faults:,} faults struck at "
-            f"{len(self.sites):,} operations"
+            f"{_count(self.tests, 'test')}, {_count(self.runs, 'run')}, "
+            f"{_count(self.faults, 'fault')} struck at {_count(len(self.sites), 'operation')}"
         )
         for words, file in self.failures:
             terminalreporter.line(words)
             terminalreporter.line(f"  replay: pytest --chaos-replay {file}")
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 class Counts:

@@ -44,7 +44,7 @@ CAUGHT = [
     ),
     (
         broken.any_reply_will_do,
-        "parcels is conserved",
+        "parcels are conserved",
         Redeliver(Site("rabbit.replies/deliver to orchestrator", "after")),
     ),
     (

@@ -148,7 +148,8 @@ def conserved(what: str, **sides: Side) -> Property:
     def tested(evidence: Evidence) -> bool:
         return is_quiet(evidence.history) and any(_values(sides, evidence).values())
 
-    return Property(f"{what} is conserved", judge, "eventually", tested=tested)
+    verb = "are" if _is_plural(what) else "is"
+    return Property(f"{what} {verb} conserved", judge, "eventually", tested=tested)
 
 
 def _values(sides: Mapping[str, Side], evidence: Evidence) -> dict[str, Any]:
@@ -165,7 +166,13 @@ def _unequal(what: str, key: Any, values: Mapping[str, Any], history: History) -
     events = tuple(_about(history, key))
     data = {"key": plain(key), **{name: plain(value) for name, value in values.items()}}
     entity = history[events[0]].entity if events else 0
-    yield Finding(f"{what}{whose} does not add up: {words}", events, entity, data)
+    does = "do" if _is_plural(what) else "does"
+    yield Finding(f"{what}{whose} {does} not add up: {words}", events, entity, data)
+
+
+def _is_plural(what: str) -> bool:
+    """Say whether a word stands for several: `parcels` and `seats`, not `stock` or `bonus`."""
+    return what.endswith("s") and not what.endswith(("ss", "us", "is", "as"))
 
 
 def _about(history: History, key: Any) -> Iterator[int]:

@@ -340,8 +340,7 @@ def _first_handlings(reading: Reading, wanted: frozenset[str]) -> list[tuple[int
 def _overtaken(before: tuple[int, Sent], after: tuple[int, Sent], group: str) -> Finding:
     (early, newer), (late, older) = before, after
     summary = (
-        f"{group} handled {newer} published later (e{newer.index}) before the one "
-        f"published first (e{older.index})"
+        f"{group} handled {newer} that was published later before the one that was published first"
     )
     events = (older.index, newer.index, early, late)
     data = {"group": group, "key": older.key, "topic": older.topic}

@@ -148,8 +148,7 @@ def _unsettled(saga: str, notes: list[Event], ends: tuple[str, ...]) -> Iterator
     events = tuple(event.index for event in notes)
     entity = notes[0].entity
     if COMPLETED in said and COMPENSATED in said and {COMPLETED, COMPENSATED} <= set(ends):
-        first, second = sorted((said[COMPLETED].index, said[COMPENSATED].index))
-        summary = f"saga {saga} was both completed and compensated (e{first}, e{second})"
+        summary = f"saga {saga} was both completed and compensated"
         yield Finding(summary, events, entity, {"saga": saga, "both": True})
     elif not said.keys() & set(ends):
         last = notes[-1].data["what"]
@@ -393,11 +392,13 @@ def _saga_in(event: Event, by: tuple[str, ...]) -> str:
 
 
 def _left_standing(saga: str, step: Step, why: Event) -> Finding:
-    undone = times(len(step.undone)) if step.undone else "never"
+    undone = f"was undone {times(len(step.undone))}" if step.undone else "was never undone"
     word = str(why.data.get("method") or why.data.get("what") or why.data.get("topic") or why.kind)
+    if why.kind == "publish":
+        word = f"a message to {word} says so"
     summary = (
-        f"{saga} is being undone ({word}, e{why.index}), but {step.forward} happened "
-        f"{times(len(step.done))} and was undone {undone}"
+        f"{saga} is being undone ({word}), but {step.forward} happened "
+        f"{times(len(step.done))} and {undone}"
     )
     events = tuple(sorted({one.index for one in (*step.done, *step.undone, why)}))
     data = {"saga": saga, "forward": step.forward, "cents": step.cents}
@@ -439,8 +440,8 @@ def compensation_in_reverse(pairs: Pairs, *, by: Names = BY) -> Property:
 
 def _wrong_way(saga: str, first: Step, second: Step) -> Finding:
     summary = (
-        f"{saga} did {first.forward} before {second.forward}, and undid {first.forward} first "
-        f"(e{first.undone[0].index}, e{second.undone[0].index}); promised: in reverse"
+        f"{saga} did {first.forward} before {second.forward}, and undid {first.forward} first, "
+        "too; promised: in reverse"
     )
     events = sorted(step[0].index for one in (first, second) for step in (one.done, one.undone))
     data = {"saga": saga, "first": first.forward, "second": second.forward}

@@ -351,8 +351,7 @@ def idempotent(*, ignore: Iterable[Any] = (), under: tuple[type[Fault], ...] = B
         before, after = unequal(usual.tables, seen.tables, ignored) if not elsewhere else ({}, {})
         if _beyond(seen, usual) or not _says_new(evidence, before, after):
             found += differences(before, after)
-        faults = " and ".join(map(str, evidence.faults))
-        return [_unlike(evidence.history, one, faults) for one in found]
+        return [_unlike(evidence.history, one) for one in found]
 
     def tested(evidence: Evidence) -> bool:
         if not _judged(evidence, under):
@@ -414,7 +413,7 @@ def vocabulary(calm: History) -> frozenset[str]:
     return frozenset(text for event in calm for text in texts(mask(event.data)))
 
 
-def _unlike(history: History, difference: Difference, after: str) -> Finding:
+def _unlike(history: History, difference: Difference) -> Finding:
     owner, table = difference.place
     kind = "effect" if table == LEDGER else "state"
     events = [event.index for event in history.of(kind) if event.actor == owner]
@@ -430,7 +429,7 @@ def _unlike(history: History, difference: Difference, after: str) -> Finding:
         "more": list(difference.more),
         "less": list(difference.less),
     }
-    return Finding(f"after {after}: {difference.words}", tuple(events), entity, data)
+    return Finding(difference.words, tuple(events), entity, data)
 
 
 # ---- the critical path
@@ -461,8 +460,8 @@ def side_effects_never_touch_critical_path(
             return []
         usual = _critical(evidence.calm(), kernel, ignored)
         seen = _critical(evidence.history, kernel, ignored)
-        after = " and ".join(str(fault) for fault in evidence.faults)
-        return [_unlike(evidence.history, one, after) for one in differences(usual, seen)]
+        found = sorted(differences(usual, seen), key=_how_far_from_people)
+        return [_unlike(evidence.history, one) for one in found]
 
     def tested(evidence: Evidence) -> bool:
         faults = evidence.faults
@@ -472,6 +471,12 @@ def side_effects_never_touch_critical_path(
 
     name = "side effects never touch the critical path"
     return Property(name, judge, "eventually", tested=tested)
+
+
+def _how_far_from_people(difference: Difference) -> int:
+    """Order differences: what was done to somebody, what is held, what was said in between."""
+    _, table = difference.place
+    return 0 if table == LEDGER else 2 if table.startswith("topic ") else 1
 
 
 def _confined(fault: Any, side: frozenset[str]) -> bool:

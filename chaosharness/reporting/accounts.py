@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, Final
 
 import attrs
@@ -272,26 +273,35 @@ def _shown(value: Any) -> str:
     return clip(inner(value))
 
 
+def unremarkable(states: Iterable[State]) -> Iterator[tuple[str, list[str]]]:
+    """Yield those who hold nothing worth a word of its own, by how that is."""
+    names: dict[str, list[str]] = {}
+    for state in states:
+        if not state.values:
+            how = "as in the passing run" if state.same else "empty"
+            names.setdefault(how, []).append(state.name)
+    yield from names.items()
+
+
 def differences(ledgers: Iterable[Ledger], states: Iterable[State]) -> list[str]:
-    """Say what came out differently from the run that passes: one thing of each sort."""
-    sentences = []
-    for ledger in ledgers:
-        sentences += [
-            f"Here {ledger.name} does what it does not in the passing run: "
-            f"{clip(entry.words, NAME_MAX)}."
-            for entry in ledger.entries
-            if not entry.expected
-        ][:1]
-        sentences += [
-            f"Here {ledger.name} never does what it does in the passing run: "
-            f"{clip(words, NAME_MAX)}."
-            for words in ledger.missing[:1]
-        ]
-    for state in sorted(states, key=lambda one: not one.found):
-        sentences += [
-            f"At the end {state.name} has {value.name}: {value.here or 'nothing'}; "
-            f"in the passing run: {value.passing or 'nothing'}."
-            for value in state.values
-            if value.differs
-        ][:1]
-    return sentences
+    """Say what came out differently from the run that passes.
+
+    First comes one thing of each sort: what was done here only, what was not done, and what
+    is held at the end.
+    """
+    more: list[str] = []
+    less: list[str] = []
+    for ledger in sorted(ledgers, key=lambda one: not any(entry.found for entry in one.entries)):
+        extra = next((entry.words for entry in ledger.entries if not entry.expected), "")
+        if extra:
+            more.append(f"Here, and not in the passing run, {ledger.name} does: {extra}.")
+        if ledger.missing:
+            words = ledger.missing[0]
+            less.append(f"In the passing run, and not here, {ledger.name} does: {words}.")
+    held = [
+        f"At the end {state.name} has {value.name}: {value.here or 'nothing'}; "
+        f"in the passing run: {value.passing or 'nothing'}."
+        for state in sorted(states, key=lambda one: not one.found)
+        for value in [one for one in state.values if one.differs][:1]
+    ]
+    return [words for sort in zip_longest(more, less, held) for words in sort if words]

@@ -9,6 +9,7 @@ import attrs
 
 from chaosharness.counterexample import Counterexample
 from chaosharness.kernel.history import History, encode
+from chaosharness.reporting.decisive import extra
 from chaosharness.reporting.select import BEFORE, finding_of, focus, kept, ranked
 from chaosharness.reporting.steps import Narrator, Step, merge
 
@@ -52,7 +53,8 @@ def compare(found: Counterexample, narrator: Narrator) -> Comparison | None:
     finding = finding_of(found.findings)
     items = focus(here, finding)
     other = Narrator(there, narrator.cast, called=narrator.called)
-    told_here = _told(here, narrator, kept(ranked(here, finding, every=True), 200, BEFORE))
+    ranks = ranked(here, finding, extra=extra(here, there), every=True)
+    told_here = _told(here, narrator, kept(ranks, 200, BEFORE))
     told_there = _told(there, other, _course(there, items, parted))
     common = [step for step in told_here if step.event < parted]
     after_here = [step for step in told_here if step.event >= parted]

@@ -61,8 +61,9 @@ def _result(campaign: Campaign, width: int) -> list[str]:
         f"({campaign.mode}, up to {campaign.faults_max} fault{plural})",
         width,
     )
+    lead = "left open:" if campaign.result == "violated" else "unknown, because"
     for reason in campaign.reasons:
-        lines += _item(f"unknown, because {clip(reason, 400)}", width)
+        lines += _item(f"{lead} {clip(reason, 400)}", width)
     return lines
 
 
@@ -139,7 +140,7 @@ def _covered(campaign: Campaign, width: int) -> list[str]:
         more = f" and {len(never) - 3:,} more" if len(never) > 3 else ""
         lines += _item(f"never struck: {shown}{more}", width)
     if campaign.result != "violated":
-        lines += _item(f"That rules out: {coverage.rules_out(campaign.searched)}", width)
+        lines += _item(f"That says: {coverage.rules_out(campaign.searched)}", width)
     return ["What was covered", *lines] if lines else []
 
 

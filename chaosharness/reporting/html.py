@@ -11,8 +11,9 @@ import attrs
 import jinja2
 
 from chaosharness.counterexample import Counterexample
+from chaosharness.reporting.accounts import unremarkable
 from chaosharness.reporting.lanes import Lane, Span, spans, within
-from chaosharness.reporting.legible import clip, duration, seconds
+from chaosharness.reporting.legible import breakable, clip, duration, listed, seconds
 from chaosharness.reporting.pytest_file import has_target, to_pytest
 from chaosharness.reporting.redact import Redact, masked
 from chaosharness.reporting.select import STEPS_MAX
@@ -206,6 +207,8 @@ def _templates() -> jinja2.Environment:
     )
     environment.filters["seconds"] = seconds
     environment.filters["clip"] = clip
+    environment.filters["listed"] = listed
+    environment.filters["breakable"] = breakable
     return environment
 
 
@@ -232,6 +235,7 @@ def to_html(found: Counterexample, *, redact: Redact = (), file: str = "") -> st
         crowd=len(story.lanes) >= CROWD_MIN,
         slim=len(story.lanes) <= LEVEL_MAX,
         who=lambda step: who(step, story),
+        unremarkable=unremarkable,
         is_fold=lambda row: isinstance(row, Fold),
         schedule=schedule_code(found.schedule, 76),
         replay=replay_command(found, file),

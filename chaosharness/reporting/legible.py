@@ -21,6 +21,7 @@ _UNSEEN: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff"
     "\ufff9-\ufffb\ud800-\udfff]"
 )
+_LONG_WORD: Final = re.compile(r"[^\W\d_]{11,}")
 _SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _JSON_MAX: Final = 100_000
 """Characters up to which a payload is read as JSON for display; beyond, it is clipped."""
@@ -144,6 +145,19 @@ def inner(value: Any) -> str:
             return json.dumps(plain(value), ensure_ascii=False)
         case _:
             return str(plain(value))
+
+
+def quoted(value: Any) -> str:
+    """Show one value of a row: text in quotation marks, JSON and all else as it is."""
+    value = plain(value)
+    if isinstance(value, str) and value.startswith(('{"', "[")):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def breakable(name: str) -> str:
+    """Let a name break in the middle of its long words, with a hyphen, where it must."""
+    return _LONG_WORD.sub(lambda m: f"{m[0][: len(m[0]) // 2]}\u00ad{m[0][len(m[0]) // 2 :]}", name)
 
 
 def ordinal(number: int) -> str:

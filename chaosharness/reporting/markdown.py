@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from chaosharness.counterexample import Counterexample
-from chaosharness.reporting.accounts import Ledger, State
-from chaosharness.reporting.legible import clip, columns, count, seconds
+from chaosharness.reporting.accounts import Ledger, State, unremarkable
+from chaosharness.reporting.legible import clip, columns, count, listed, seconds
 from chaosharness.reporting.pytest_file import has_target
 from chaosharness.reporting.redact import Redact, masked
 from chaosharness.reporting.snippets import replay_command, schedule_code, test_name
@@ -36,7 +36,8 @@ def to_markdown(found: Counterexample, *, redact: Redact = (), file: str = "") -
         _schedule(found, story),
         _sequence(story),
         *(_ledger(ledger) for ledger in story.ledgers),
-        *(_state(state) for state in story.states),
+        *(_state(state) for state in story.states if state.values),
+        _rest(story),
         _parting(story),
         _again(found, file),
     ]
@@ -124,6 +125,8 @@ def _step(step: Step, places: dict[str, str]) -> list[str]:
 
 def _words(step: Step) -> str:
     words = f"✗ {step.words}" if step.found else step.words
+    if step.extra and not step.found:
+        words += " (not in the passing run)"
     return f"{words} (fault {step.fault})" if step.fault else words
 
 
@@ -157,8 +160,6 @@ def _ledger(ledger: Ledger) -> list[str]:
 
 def _state(state: State) -> list[str]:
     title = f"## {escape(state.name)} at the end"
-    if not state.values:
-        return [title, "", "As in the passing run." if state.same else "Empty."]
     if any(value.differs for value in state.values):
         head: tuple[str, ...] = ("what", "here", "in the passing run")
         rows = [
@@ -169,6 +170,14 @@ def _state(state: State) -> list[str]:
         lines = table(("what", "here"), [(value.name, value.here) for value in state.values])
     more = ["", f"… {state.left_out:,} more"] if state.left_out else []
     return [title, "", *lines, *more]
+
+
+def _rest(story: Story) -> list[str]:
+    """Say of whom there is nothing to say."""
+    lines: list[str] = []
+    for how, names in unremarkable(story.states):
+        lines += ["", f"{escape(listed(names))} at the end: {how}."]
+    return lines[1:]
 
 
 def _parting(story: Story) -> list[str]:

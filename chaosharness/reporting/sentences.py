@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import attrs
 
@@ -28,6 +28,7 @@ from chaosharness.faults import (
 )
 from chaosharness.kernel.site import Site
 from chaosharness.kernel.world import Lasting
+from chaosharness.reporting.legible import ordinal
 
 
 @attrs.frozen
@@ -36,11 +37,13 @@ class Suffering:
 
     Attributes:
         words: What it does, the victim left out: `crashes after bank.charge`.
-        arrow: The way of what is lost, as the victim sees it; empty where nothing is.
+        arrow: The way of what goes wrong, as the victim sees it; empty where nothing goes.
+        lost: Whether it is lost on that way.
     """
 
     words: str
     arrow: Literal["out", "back", ""] = ""
+    lost: bool = False
 
 
 def action_in_words(operation: str) -> str:
@@ -108,9 +111,9 @@ def sufferings(fault: Fault) -> Suffering:
     action = action_in_words(fault.site.operation)
     match fault:
         case LostRequest():
-            return Suffering(f"the request is lost: {action}", "out")
+            return Suffering(f"the request is lost: {action}", "out", True)
         case LostReply():
-            return Suffering(f"the reply is lost: {action}", "back")
+            return Suffering(f"the reply is lost: {action}", "back", True)
         case ErrorReply():
             return Suffering(f"refused for now: {action}", "back")
         case FailedCommit(outcome=outcome):
@@ -118,11 +121,15 @@ def sufferings(fault: Fault) -> Suffering:
         case NetworkPartition(way=way):
             which = {"both": "", "out": ": requests are lost", "back": ": replies are lost"}[way]
             words = f"network partition{which}, {how_long(fault.lasting)}"
-            return Suffering(words, "back" if way == "back" else "out")
+            return Suffering(words, "back" if way == "back" else "out", True)
         case StoreOutage():
             return Suffering(f"the store refuses everything {how_long(fault.lasting)}", "back")
         case Delay() | PartitionDelay():
             return Suffering(f"late: {action}, {how_long(fault.lasting)}")
+        case Duplicate():
+            _, _, topic = action.partition(" to ")
+            what = f"what is published to {topic}" if topic else action
+            return Suffering(f"{what} is stored twice")
         case Crash():
             return Suffering(f"crashes {when(fault.site)}")
         case ClockSkew(skew_ms=skew_ms):
@@ -142,6 +149,8 @@ def strike(fault: Fault, item: str, who: str) -> str:
     site = fault.site
     action = action_in_words(site.operation)
     whose = f" for {item}" if item else ""
+    if site.attempt > 1 and not isinstance(fault, (Crash, Pause, LostWrites, Rebalance)):
+        whose += f", the {ordinal(site.attempt)} time"
     match fault:
         case Crash():
             return f"{who} crashes {when(site)}{whose}"
@@ -170,9 +179,10 @@ def _environment(fault: Fault, action: str, whose: str, who: str) -> str:
         case PartitionDelay():
             return f"the log partition lags at {action}{whose}, {how_long(fault.lasting)}"
         case Redeliver():
-            return f"{who} hands the message out again{whose} ({action})"
+            topic, consumer = _ends(fault.site)
+            return f"{who} hands out a message from {topic} again{whose}, to {consumer}"
         case Duplicate():
-            return f"a second copy of the message is stored{whose} ({action})"
+            return f"a second copy of the message is stored{_where(action)}{whose}"
         case Rebalance():
             return f"the consumer group changes hands {when(fault.site)}{whose}"
         case NetworkPartition(way=way):
@@ -184,7 +194,7 @@ def _environment(fault: Fault, action: str, whose: str, who: str) -> str:
             )
         case Poison(content=content):
             what = "garbage" if content == "garbage" else "a message of an unknown schema"
-            return f"{what} is stored just ahead of the message{whose} ({action})"
+            return f"{what} is stored{_where(action)} just ahead of the message{whose}"
         case ClockSkew(skew_ms=skew_ms):
             return f"the clock of {who} is off by {skew_ms:+,} ms from its start"
         case Redeploy():
@@ -193,7 +203,30 @@ def _environment(fault: Fault, action: str, whose: str, who: str) -> str:
             return f"{fault.kind} {when(fault.site)}{whose}"
 
 
+def _ends(site: Site) -> tuple[str, str]:
+    """Return the topic that a message is handed out from, and to whom."""
+    place, _, action = site.operation.partition("/")
+    return place.partition(".")[2] or place, action.removeprefix("deliver to ")
+
+
+def _where(action: str) -> str:
+    """Say where a message is stored that is published: ` in checkout`."""
+    verb, _, topic = action.partition(" to ")
+    return f" in {topic}" if verb == "publishing" and topic else f" ({action})"
+
+
+def sentence(words: str) -> str:
+    """Begin words as a sentence begins, and end them so. Names are left as they are."""
+    first = words.partition(" ")[0]
+    start = words[:1].upper() + words[1:] if first in _ORDINARY else words
+    return f"{start}."
+
+
+_ORDINARY: Final = frozenset({"a", "an", "the", "garbage"})
+"""Ordinary words that the sentences here begin with; all else is somebody's name."""
+
+
 def fault_in_words(fault: Fault, item: str) -> str:
     """Say a fault of a schedule as a sentence, for a person who has not seen the code."""
     words = strike(fault, item, victim(fault.site))
-    return f"{words}, and {down(fault.down)}." if isinstance(fault, Crash) else f"{words}."
+    return sentence(f"{words}, and {down(fault.down)}" if isinstance(fault, Crash) else words)

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 import attrs
 
+from chaosharness.checkers.reading import is_poison, read
 from chaosharness.faults import Fault
 from chaosharness.kernel.history import Event, History
 from chaosharness.reporting.lanes import Cast, action_of, lane_of, life_of, service_of
@@ -17,6 +18,7 @@ from chaosharness.reporting.legible import (
     name_of_item,
     ordinal,
     phrase,
+    quoted,
     read_payload,
 )
 from chaosharness.reporting.sentences import sufferings
@@ -43,6 +45,7 @@ class Step:
         tone: How it stands out.
         fault: Number of the fault in the schedule that this is, from 1; 0 for none.
         found: Whether it is what the finding points at.
+        extra: Whether it is a deed that the run that passes does not have.
     """
 
     number: int
@@ -56,6 +59,7 @@ class Step:
     tone: Tone = "plain"
     fault: int = 0
     found: bool = False
+    extra: bool = False
 
     @property
     def event(self) -> int:
@@ -90,6 +94,7 @@ class Narrator:
         self.faults = faults
         self.called = called
         self.numbers = {str(fault): number for number, fault in enumerate(faults, 1)}
+        self._said: dict[tuple[Any, ...], set[str]] | None = None
 
     def tell(self, event: Event) -> Telling:
         """Say what an event is."""
@@ -117,12 +122,54 @@ class Narrator:
         if not isinstance(index, int) or not 0 <= index < len(self.history):
             return "a message"
         event = self.history[index]
-        key, topic = event.data.get("key"), event.data.get("topic") or event.data.get("exchange")
+        topic = event.data.get("topic") or event.data.get("exchange")
+        where = f" {preposition} {clip(str(topic), NAME_MAX)}" if topic else ""
+        if is_poison(event.data.get("value")):
+            return f"an unreadable message{where}"
+        what = f"{self._whose(event)}{where}"
+        copy = self.copy(event)
+        return f"{what} ({ordinal(copy)} copy)" if copy > 1 else what
+
+    def _whose(self, event: Event) -> str:
+        if event.data.get("key") is not None:
+            return clip(str(event.data["key"]), NAME_MAX)
         item = self.called(event.entity)
-        what = f"a message for {item}" if item else "a message"
-        if key is not None:
-            what = clip(str(key), NAME_MAX)
-        return f"{what} {preposition} {clip(str(topic), NAME_MAX)}" if topic else what
+        return f"a message for {item}" if item else "a message"
+
+    def copy(self, event: Event) -> int:
+        """Say the how-manieth copy a stored message is: one publish may store several."""
+        number = 1
+        place = (event.kind, event.operation, event.entity, event.attempt)
+        while event.cause >= 0:
+            event = self.history[event.cause]
+            if (event.kind, event.operation, event.entity, event.attempt) != place:
+                break
+            number += 1
+        return number
+
+    def is_copy(self, index: Any) -> bool:
+        """Say whether a message is the second copy of another, or a later one."""
+        known = isinstance(index, int) and 0 <= index < len(self.history)
+        return known and self.copy(self.history[index]) > 1
+
+    def content(self, index: Any) -> str:
+        """Show what a message says, where its name alone does not tell it from others."""
+        if not isinstance(index, int) or not 0 <= index < len(self.history):
+            return ""
+        event = self.history[index]
+        value = event.data.get("value")
+        if value is None or len(self._namesakes()[_named(event)]) < 2:
+            return ""
+        return phrase(read_payload(value), DETAIL_MAX)
+
+    def _namesakes(self) -> dict[tuple[Any, ...], set[str]]:
+        """Return what the messages of one name say, by that name."""
+        if self._said is None:
+            self._said = {}
+            for event in self.history.of("publish"):
+                said = self._said.setdefault(_named(event), set())
+                said.add(repr(event.data.get("value")))
+        return self._said
 
     def fault_of(self, event: Event) -> tuple[int, Fault | None]:
         """Return the fault that struck in an event, with its number in the schedule."""
@@ -133,6 +180,16 @@ class Narrator:
         """Name an incarnation other than the first: ` (incarnation 2)`."""
         life = life_of(label)
         return f" (incarnation {life})" if life > 1 else ""
+
+
+def _named(event: Event) -> tuple[Any, ...]:
+    data = event.data
+    return (data.get("broker"), data.get("topic"), data.get("key"), event.entity)
+
+
+def raised(error: object) -> str:
+    """Show an exception: of one that says nothing, its type."""
+    return clip(str(error), CLIP).removesuffix(": ")
 
 
 def request(data: Mapping[str, Any]) -> str:
@@ -171,7 +228,8 @@ def _publish(narrator: Narrator, event: Event) -> Telling:
             words = f"an unreadable message lands in {data.get('topic', 'the log')}"
             return Telling(broker, words, detail=phrase(value), tone="trouble")
     detail = "" if value is None else phrase(read_payload(value), DETAIL_MAX)
-    return Telling(lane_of(event.actor), words, broker, detail)
+    tone: Tone = "again" if narrator.copy(event) > 1 else "plain"
+    return Telling(lane_of(event.actor), words, broker, detail, tone)
 
 
 def _deliver(narrator: Narrator, event: Event) -> Telling:
@@ -182,11 +240,18 @@ def _deliver(narrator: Narrator, event: Event) -> Telling:
     words = f"delivers {narrator.message(data.get('message'))}"
     if again:
         words += f" again, for the {ordinal(times)} time"
-    return Telling(event.actor, words, lane_of(to), tone="again" if again else "plain")
+    again = again or narrator.is_copy(data.get("message"))
+    detail = narrator.content(data.get("message"))
+    return Telling(event.actor, words, lane_of(to), detail, "again" if again else "plain")
 
 
 def _handled(narrator: Narrator, event: Event) -> Telling:
-    return Telling(lane_of(event.actor), f"{_handler(event)} returns", tone="quiet")
+    words = f"{_handler(event)} returns"
+    reading = read(narrator.history)
+    handed = reading.handed.get(reading.roots[event.index])
+    if handed is not None and not handed.work and handed.handled == event.index:
+        words += " without having done anything"
+    return Telling(lane_of(event.actor), words, tone="quiet")
 
 
 def _handler(event: Event) -> str:
@@ -195,7 +260,7 @@ def _handler(event: Event) -> str:
 
 
 def _raised(narrator: Narrator, event: Event) -> Telling:
-    error = clip(str(event.data.get("error", "an error")), CLIP)
+    error = raised(event.data.get("error", "an error"))
     return Telling(lane_of(event.actor), f"{_handler(event)} raises {error}", tone="trouble")
 
 
@@ -208,17 +273,17 @@ def _ack(narrator: Narrator, event: Event) -> Telling:
 def _nack(narrator: Narrator, event: Event) -> Telling:
     data = event.data
     what = "" if data.get("message") is None else f" {narrator.message(data['message'])}"
+    peer = narrator.cast.peer(event.operation)
     if "error" in data:
         words = f"cannot acknowledge{what}: {clip(str(data['error']), CLIP)}"
     elif data.get("requeue") is False:
         words = f"refuses{what} for good"
     else:
-        words = f"gives{what} back" if what else "gives back"
+        words = f"gives back{what}"
     why = f": {clip(str(data['why']), CLIP)}" if data.get("why") else ""
     if data.get("from"):
         whom = narrator.name(str(data["from"]))
-        return Telling(event.actor, f"takes{what} back from {whom}{why}", tone="trouble")
-    peer = narrator.cast.peer(event.operation)
+        return Telling(event.actor, f"takes back{what}, given to {whom}{why}", tone="trouble")
     return Telling(lane_of(event.actor), f"{words}{why}", peer, tone="trouble")
 
 
@@ -260,11 +325,21 @@ def _reply(narrator: Narrator, event: Event) -> Telling:
         case "ok":
             return Telling(peer or lane, "replies: ok", lane if peer else "", tone="quiet")
         case "unknown":
-            done = "it did happen" if data.get("happened") else "it did not happen"
+            done = "it did happen" if data.get("happened") else _not_yet(narrator, event)
             words = f"waits in vain: no answer to {action_of(event.operation)} ({done})"
             return Telling(lane, words, tone="trouble")
     error = clip(str(data.get("error") or "refused"), CLIP)
     return Telling(peer or lane, f"replies: {error}", lane if peer else "", tone="trouble")
+
+
+def _not_yet(narrator: Narrator, reply: Event) -> str:
+    """Say that a call did not happen, or not in time."""
+    place = (reply.operation, reply.entity, reply.attempt)
+    late = any(
+        event.index > reply.index and (event.operation, event.entity, event.attempt) == place
+        for event in narrator.history.of("effect")
+    )
+    return "it has not happened yet" if late else "it did not happen"
 
 
 def _store(narrator: Narrator, event: Event) -> Telling:
@@ -298,13 +373,24 @@ _STORE_WORDS: Final = {
 
 def _values(data: Mapping[str, Any]) -> str:
     """Show what was written, or found."""
-    if data.get("params"):
-        return phrase(data["params"], DETAIL_MAX).strip("[]")
+    if params := data.get("params"):
+        return clip(_row(params), DETAIL_MAX)
     if data.get("value") is not None:
         return phrase(read_payload(data["value"]), DETAIL_MAX)
     if "found" in data:
         return "found" if data["found"] else "not found"
     return ""
+
+
+def _row(params: Any) -> str:
+    """Show what a statement was given: one row, or several."""
+    match params:
+        case [[*_], *_]:
+            return "; ".join(map(_row, params))
+        case list() | tuple():
+            return ", ".join(map(quoted, params))
+        case _:
+            return phrase(params, DETAIL_MAX)
 
 
 def _sleep(narrator: Narrator, event: Event) -> Telling:
@@ -329,14 +415,14 @@ def _fault(narrator: Narrator, event: Event) -> Telling:
     peer = narrator.cast.peer(event.operation) if told.arrow else ""
     if told.arrow == "back" and peer:
         lane, peer = peer, lane
-    tone: Tone = "lost" if told.arrow else "fault"
+    tone: Tone = "lost" if told.lost else "trouble" if told.arrow else "fault"
     return Telling(lane, told.words, peer, tone=tone, fault=number)
 
 
 def _crash(narrator: Narrator, event: Event) -> Telling:
     words = f"CRASHES{narrator.life(event.actor)}"
     if event.cause >= 0 and (cause := narrator.history[event.cause]).kind == "raised":
-        words += f": {_handler(cause)} raised {clip(str(cause.data.get('error', '')), CLIP)}"
+        words += f": {_handler(cause)} raised {raised(cause.data.get('error', ''))}"
     return Telling(lane_of(event.actor), words, tone="crash")
 
 
@@ -392,15 +478,17 @@ _TELLERS: Final[Mapping[str, Callable[[Narrator, Event], Telling]]] = {
 
 
 def merge(steps: list[Step], history: History) -> list[Step]:
-    """Tell in one step what is one thing: a crash and the fault behind it, an arrival and
-    the message it becomes.
+    """Tell in one step what is one thing: a crash and the fault behind it, a call and the
+    fault that strikes it, an arrival and the message it becomes, the same thing at once again.
     """
     merged: list[Step] = []
     for step in steps:
         before = merged[-1] if merged else None
         cause = history[step.event].cause
-        if before is not None and cause == before.event:
-            joined = _joined(before, step)
+        if before is not None:
+            joined = _repeated(before, step)
+            if joined is None and cause == before.event:
+                joined = _joined(before, step, history)
             if joined is not None:
                 merged[-1] = joined
                 continue
@@ -408,17 +496,53 @@ def merge(steps: list[Step], history: History) -> list[Step]:
     return [attrs.evolve(step, number=number) for number, step in enumerate(merged, 1)]
 
 
-def _joined(before: Step, step: Step) -> Step | None:
+def _repeated(before: Step, step: Step) -> Step | None:
+    """Tell at once what reads the same and happens at the same time, one after the other."""
+    if step.kind != "nack" or (before.kind, before.at_ms) != (step.kind, step.at_ms):
+        return None
+    times = len(before.events)
+    here = (before.source, before.target, before.words.removesuffix(f" ({times} times)"))
+    if here != (step.source, step.target, step.words):
+        return None
+    words = f"{step.words} ({times + 1} times)"
+    return attrs.evolve(before, events=before.events + step.events, words=words)
+
+
+def _joined(before: Step, step: Step, history: History) -> Step | None:
     if step.kind == "crash" and before.kind == "fault":
         words = before.words.replace("crashes", "CRASHES", 1)
         return attrs.evolve(
             before, events=before.events + step.events, words=words, tone="crash", kind="crash"
         )
-    if step.kind == "reply" and before.kind == "fault" and step.at_ms == before.at_ms:
+    if step.kind == "reply" and before.kind == "fault" and _answers(before, step, history):
         return attrs.evolve(before, events=before.events + step.events)
+    if step.kind == "call" and before.kind == "fault" and _goes_with(before, step, history):
+        method, _, arguments = step.words.partition(" ")
+        return attrs.evolve(
+            before,
+            events=before.events + step.events,
+            source=step.source,
+            target=step.target,
+            detail=arguments if f".{method}" in before.words else step.words,
+        )
     if step.kind == "publish" and before.kind == "arrive" and step.source == before.source:
         return attrs.evolve(step, events=step.events + before.events, found=step.found)
     return None
+
+
+def _answers(before: Step, step: Step, history: History) -> bool:
+    """Say whether a reply is what a fault at the same call made of it, and when it did."""
+    fault, reply = history[before.event], history[step.event]
+    if fault.operation != reply.operation:
+        return False
+    return step.at_ms == before.at_ms or reply.data.get("outcome") != "unknown"
+
+
+def _goes_with(before: Step, step: Step, history: History) -> bool:
+    """Say whether a fault is about the call it came before: it is lost on its way, or late."""
+    if before.target:
+        return (before.source, before.target) == (step.source, step.target)
+    return str(history[before.event].data.get("fault")).startswith("delay ")
 
 
 __all__ = ["Narrator", "Step", "Telling", "Tone", "merge", "request"]

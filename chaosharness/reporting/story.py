@@ -14,12 +14,13 @@ from chaosharness.counterexample import Counterexample
 from chaosharness.kernel.history import History
 from chaosharness.reporting.accounts import Ledger, State, differences, ledgers, states
 from chaosharness.reporting.compare import Comparison, compare
+from chaosharness.reporting.decisive import extra
 from chaosharness.reporting.lanes import Cast, Lane
 from chaosharness.reporting.legible import clip, count, listed, name_of_item
 from chaosharness.reporting.select import ASIDE, STEPS_MAX, finding_of, focus, kept, ranked
 from chaosharness.reporting.sentences import fault_in_words
 from chaosharness.reporting.steps import Narrator, Step, merge
-from chaosharness.reporting.why import why
+from chaosharness.reporting.why import why, written_again
 
 SUMMARY_MAX: Final = 400
 NAME_MAX: Final = 160
@@ -143,10 +144,18 @@ def tell(found: Counterexample, *, steps_max: int = STEPS_MAX, rank_max: int = A
     faults = found.schedule.faults
     items = Items(found.items)
     narrator = Narrator(history, cast, faults, items.short)
-    told = kept(ranked(history, finding), steps_max, rank_max)
+    more = extra(history, found.passing)
+    told = kept(ranked(history, finding, extra=more), steps_max, rank_max)
     steps = merge([narrator.step(index) for index in told], history)
     anchors = frozenset(finding.events)
-    steps = [attrs.evolve(step, found=not anchors.isdisjoint(step.events)) for step in steps]
+    steps = [
+        attrs.evolve(
+            step,
+            found=not anchors.isdisjoint(step.events),
+            extra=not more.deeds.isdisjoint(step.events),
+        )
+        for step in steps
+    ]
     books = ledgers(found, focus(history, finding), steps)
     held = states(found)
     struck = {str(event.data.get("fault")) for event in history.of("fault")}
@@ -156,7 +165,14 @@ def tell(found: Counterexample, *, steps_max: int = STEPS_MAX, rank_max: int = A
         summary=clip(finding.summary, SUMMARY_MAX) or "It does not hold.",
         also=tuple(clip(one.summary, SUMMARY_MAX) for one in found.findings[1:4]),
         assumption=clip(found.assumption, SUMMARY_MAX),
-        why=why(history, finding, narrator, items, differences(books, held)),
+        why=why(
+            history,
+            finding,
+            narrator,
+            items,
+            [*written_again(narrator, finding, more), *differences(books, held)],
+            needed=found.minimal,
+        ),
         faults=tuple(
             NeededFault(
                 number,

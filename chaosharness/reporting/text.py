@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from chaosharness.counterexample import Counterexample
-from chaosharness.reporting.accounts import Entry, Ledger, State, Value
+from chaosharness.reporting.accounts import Entry, Ledger, State, Value, unremarkable
 from chaosharness.reporting.compare import Comparison
-from chaosharness.reporting.legible import columns, count, fit, pad, seconds, wrap
+from chaosharness.reporting.legible import columns, count, fit, listed, pad, seconds, wrap
 from chaosharness.reporting.pytest_file import has_target
 from chaosharness.reporting.redact import Redact, masked
 from chaosharness.reporting.snippets import replay_command, schedule_code, test_name
@@ -22,6 +22,7 @@ TEXT_RANK_MAX: Final = 3
 GAP_MIN: Final = 3
 WHO_SHARE: Final = 0.3
 DETAIL_MAX: Final = 60
+DETAIL_MIN: Final = 12
 
 _STYLES: Final = {
     "bold": "1",
@@ -45,7 +46,7 @@ def to_text(
     width: int = WIDTH_MAX,
     color: bool = False,
     redact: Redact = (),
-    file: str = "",
+    file: str | None = "",
 ) -> str:
     """Render a counterexample as plain text, in lines of at most `width` columns.
 
@@ -56,7 +57,8 @@ def to_text(
         width: Columns, 60 to 80; a wider terminal does not make wider lines.
         color: Whether to use the colours of a terminal (escape sequences).
         redact: Fields to mask: see `masked`.
-        file: Where the counterexample's file is, for the replay command.
+        file: Where the counterexample's file is, for the replay command; None if it is not
+            written anywhere.
     """
     found = masked(found, redact)
     width = min(max(width, WIDTH_MIN), WIDTH_MAX)
@@ -139,7 +141,9 @@ def _timeline(story: Story, width: int, paint: Paint) -> list[str]:
         if isinstance(part, Gap):
             if len(part.events) < GAP_MIN:
                 continue
-            lines.append(paint(fit(f"{'':{clock + 8}}… {part.words}", width), "dim"))
+            indent = " " * (clock + 10)
+            rows = _indented(part.words, width, indent, first=f"{indent[:-2]}… ")
+            lines += [paint(row, "dim") for row in rows]
         else:
             lines += _step(part, story, clock, who, width, paint)
     return lines
@@ -155,8 +159,11 @@ def _step(step: Step, story: Story, clock: int, who: int, width: int, paint: Pai
     head = f"{step.number:>4} {mark} {seconds(step.at_ms):>{clock}}  "
     head += pad(fit(_who(step, story), who), who) + "  "
     words = step.words
-    if step.detail and columns(words) + columns(step.detail) <= DETAIL_MAX:
-        words += f": {step.detail}"
+    room = DETAIL_MAX - columns(words)
+    if step.detail and room >= DETAIL_MIN:
+        words += f"{' ' if ': ' in words else ': '}{fit(step.detail, room)}"
+    if step.extra and not step.found:
+        words += "   (not in the passing run)"
     if step.fault:
         words += f"   ← fault {step.fault}"
     body = wrap(words, max(width - columns(head), 20))
@@ -170,7 +177,11 @@ def _step(step: Step, story: Story, clock: int, who: int, width: int, paint: Pai
 
 def _books(story: Story, width: int, paint: Paint) -> list[str]:
     blocks = [_ledger(ledger, width, paint) for ledger in story.ledgers]
-    blocks += [_state(state, width, paint) for state in story.states]
+    blocks += [_state(state, width, paint) for state in story.states if state.values]
+    blocks += [
+        _indented(f"{listed(names)} at the end: {how}", width, "", first="")
+        for how, names in unremarkable(story.states)
+    ]
     return [line for block in blocks for line in [*block, ""]][:-1]
 
 
@@ -197,9 +208,6 @@ def _note(entry: Entry) -> str:
 
 def _state(state: State, width: int, paint: Paint) -> list[str]:
     title = fit(f"{state.name} at the end", width - 24)
-    if not state.values:
-        as_usual = "as in the passing run" if state.same else "empty"
-        return [f"{paint(title, 'bold')}: {as_usual}"]
     lines = [paint(f"{title}{'  ✗' if state.found else ''}", "bad" if state.found else "bold")]
     for value in state.values:
         lines += _indented(_value(value), width, "         ", first="       ")
@@ -236,7 +244,9 @@ def _side(title: str, steps: Iterable[Step], story: Story, width: int) -> list[s
     return _indented(words, width, "           ", first=f"  {title}")
 
 
-def _again(found: Counterexample, width: int, file: str) -> list[str]:
+def _again(found: Counterexample, width: int, file: str | None) -> list[str]:
+    if file is None:
+        return ["Replay:   with --report DIR, it is kept in a file that replays it"]
     lines = _indented(replay_command(found, file), 10_000, "          ", first="Replay:   ")
     if has_target(found):
         lines += _indented(f"{test_name(found)}.py", width, "          ", first="Pytest:   ")

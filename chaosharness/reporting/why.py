@@ -5,19 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from chaosharness.checkers.effects import times
+from chaosharness.checkers.masking import mask
 from chaosharness.checkers.property import Finding
 from chaosharness.checkers.reading import Handed, read
-from chaosharness.kernel.history import Event, History
-from chaosharness.reporting.legible import clip, listed, ordinal
-from chaosharness.reporting.select import published_at
-from chaosharness.reporting.sentences import strike
-from chaosharness.reporting.steps import Narrator
+from chaosharness.faults import ErrorReply, FailedCommit, LostReply, LostRequest
+from chaosharness.kernel.history import Event, History, plain
+from chaosharness.reporting.decisive import Extra
+from chaosharness.reporting.legible import clip, inner, listed, ordinal
+from chaosharness.reporting.select import CLOSING, is_of_a_delivery, published_at, struck_pairs
+from chaosharness.reporting.sentences import sentence, strike
+from chaosharness.reporting.steps import Narrator, raised
 
 SENTENCES_MAX: Final = 6
+OUTCOME_MAX: Final = 3
 FAULTS_MAX: Final = 4
 DIFFERENCES_MAX: Final = 2
 ANCHORS_MAX: Final = 25
 OFTEN: Final = 3
+
+
+Told = tuple[int, str]
+"""A sentence, and the event that it is about: sentences are told as things happened."""
 
 
 def why(
@@ -26,6 +35,8 @@ def why(
     narrator: Narrator,
     items: Callable[[int], str],
     differences: Sequence[str] = (),
+    *,
+    needed: bool = False,
 ) -> tuple[str, ...]:
     """Say how it came about. Says only what the history shows; nothing if it shows nothing.
 
@@ -35,6 +46,8 @@ def why(
         narrator: Tells its events.
         items: Names workload items.
         differences: What came out differently from the run that passes, as sentences.
+        needed: Whether every fault is known to be needed. Otherwise those that struck after
+            all that was found are not spoken of.
     """
     if not len(history):
         return ()
@@ -42,49 +55,84 @@ def why(
         history[index] for index in finding.events[:ANCHORS_MAX] if 0 <= index < len(history)
     ]
     last = max((event.index for event in anchors), default=len(history) - 1)
-    faults = [event for event in history.of("fault") if event.index <= last][:FAULTS_MAX]
-    sentences: list[str] = []
+    struck = [event for event in history.of("fault") if needed or event.index <= last]
+    faults = struck[:FAULTS_MAX]
+    course: list[Told] = []
     if not narrator.faults:
-        sentences.append("No fault is needed: it happens in calm.")
-    sentences += _faults(history, narrator, items, faults)
-    sentences += _reactions(history, narrator, faults)
-    sentences += _redeliveries(history, narrator, anchors, faults)
-    repetition = _repetition(history, narrator, anchors)
-    sentences += repetition
-    sentences += _over_and_over(history)
-    if not repetition:
-        sentences += differences[:DIFFERENCES_MAX]
-    sentences += _verdict(history, finding)
-    return tuple(dict.fromkeys(sentences))[:SENTENCES_MAX]
+        course.append((-1, "No fault is needed: it happens in calm."))
+    course += _faults(history, narrator, items, faults)
+    course += _reactions(history, narrator, faults)
+    course += _redeliveries(history, narrator, anchors, faults)
+    outcome = _repetition(history, narrator, anchors)
+    repeated = bool(outcome)
+    outcome += _over_and_over(history)
+    if not repeated:
+        outcome += differences[:DIFFERENCES_MAX]
+    outcome += _verdict(history, finding)
+    course.sort(key=lambda told: told[0])
+    before = list(dict.fromkeys(words for _, words in course))
+    room = SENTENCES_MAX - min(len(outcome), OUTCOME_MAX)
+    return tuple(dict.fromkeys([*before[:room], *outcome]))[:SENTENCES_MAX]
 
 
 def _faults(
     history: History, narrator: Narrator, items: Callable[[int], str], faults: list[Event]
-) -> list[str]:
+) -> list[Told]:
     """Say what each fault did, and what it left undone."""
     sentences = []
     for event in faults:
         _, fault = narrator.fault_of(event)
         if fault is not None:
             words = strike(fault, items(event.entity), narrator.name(event.actor))
-            sentences.append(f"{words}{_undone(history, narrator, event)}.")
+            words += _undone(history, narrator, event)
+            sentences.append((event.index, sentence(words)))
     return sentences
 
 
-def _reactions(history: History, narrator: Narrator, faults: list[Event]) -> list[str]:
-    """Say what the code made of a fault, where it raised."""
+def _reactions(history: History, narrator: Narrator, faults: list[Event]) -> list[Told]:
+    """Say what the code made of a fault: it raised, or it went on."""
     sentences = []
     for event in faults:
+        sentences += _too_late(history, narrator, event)
         handed = _work(history, event)
-        if handed is None or handed.raised < event.index:
+        if handed is None:
             continue
-        place = history[handed.raised].operation.partition("/")[0]
-        words = f"{place.partition('.')[2] or place} raises {clip(handed.error)}"
-        if 0 <= handed.acked < handed.raised:
-            message = narrator.message(handed.sent.index)
-            words += f", after {message} was acknowledged: nobody tries again"
-        sentences.append(f"{words}.")
+        end = max(handed.raised, handed.handled)
+        if end < event.index:
+            continue
+        place = history[end].operation.partition("/")[0]
+        name = place.partition(".")[2] or place
+        if handed.raised > event.index:
+            words = f"{name} raises {raised(handed.error)}"
+            if 0 <= handed.acked < handed.raised:
+                message = narrator.message(handed.sent.index)
+                words += f", after {message} was acknowledged: nobody tries again"
+        elif narrator.fault_of(event)[1].__class__ in _SAID_TO_THE_CODE:
+            words = f"{name} does not raise: it goes on, and returns"
+        else:
+            continue
+        sentences.append((end, f"{words}."))
     return sentences
+
+
+def _too_late(history: History, narrator: Narrator, fault: Event) -> list[Told]:
+    """Say that a call happened after its caller had given up waiting for it."""
+    place = (fault.operation, fault.entity, fault.attempt)
+    given_up = -1
+    for event in history.of("reply", "effect"):
+        if (event.operation, event.entity, event.attempt) != place or event.index < fault.index:
+            continue
+        if event.kind == "reply" and event.data.get("outcome") == "unknown":
+            given_up = event.index
+        elif event.kind == "effect" and given_up >= 0:
+            who = narrator.name(history[given_up].actor)
+            words = f"{who} gives up waiting; then {narrator.name(event.actor)} does it after all."
+            return [(given_up, words)]
+    return []
+
+
+_SAID_TO_THE_CODE: Final = frozenset({LostRequest, LostReply, ErrorReply, FailedCommit})
+"""Faults that the code is told of, by an exception: it may raise in turn, or go on."""
 
 
 def _undone(history: History, narrator: Narrator, event: Event) -> str:
@@ -105,11 +153,13 @@ def _work(history: History, event: Event) -> Handed | None:
 
 def _redeliveries(
     history: History, narrator: Narrator, anchors: list[Event], faults: list[Event]
-) -> list[str]:
+) -> list[Told]:
     """Say which messages behind the finding, or the faults, were handed out again, and why."""
     reading = read(history)
     pairs: dict[tuple[int, str], None] = {}
     for event in [*anchors, *faults]:
+        if event.kind == "fault" and is_of_a_delivery(event):
+            pairs |= dict.fromkeys(struck_pairs(reading, event))
         for cause in history.causes(event.index):
             handed = reading.handed.get(cause.index)
             if handed is not None:
@@ -119,31 +169,42 @@ def _redeliveries(
     sentences = [one for event in faults for one in _copies(history, narrator, event)]
     for pair in sorted(pairs):
         deliveries = reading.pairs[pair]
-        if len(deliveries) < 2:
-            continue
-        again = deliveries[1]
-        message = narrator.message(again.sent.index)
-        to = f"{narrator.name(again.to)}{narrator.life(again.to)}"
-        broker = narrator.name(history[again.index].actor)
-        reason = _reason(deliveries[:1], again.index)
-        sentences.append(f"{broker} delivers {message} again, to {to}{reason}.")
+        if len(deliveries) > 1:
+            sentences.append(_redelivery(history, narrator, deliveries))
     return sentences
 
 
-def _copies(history: History, narrator: Narrator, fault: Event) -> list[str]:
+def _redelivery(history: History, narrator: Narrator, deliveries: list[Handed]) -> Told:
+    """Say that a message came again, why, and what came of it if that was nothing."""
+    again = deliveries[1]
+    message = narrator.message(again.sent.index)
+    to = f"{narrator.name(again.to)}{narrator.life(again.to)}"
+    broker = narrator.name(history[again.index].actor)
+    words = f"{broker} delivers {message} again, to {to}{_reason(deliveries[:1], again.index)}"
+    if again.handled >= 0 and not again.work:
+        place = history[again.handled].operation.partition("/")[0].partition(".")[2]
+        words += f"; {place or 'its handler'} returns without having done anything"
+    return again.index, f"{words}."
+
+
+def _copies(history: History, narrator: Narrator, fault: Event) -> list[Told]:
     """Say who was handed every copy of a message that a fault had stored twice."""
     copies = published_at(history, fault)
     if len(copies) < 2:
         return []
-    reading = read(history)
-    groups = dict.fromkeys(group for message, group in reading.pairs if message in copies)
+    pairs = read(history).pairs
+    groups = dict.fromkeys(
+        group
+        for message, group in pairs
+        if message in copies and all((copy, group) in pairs for copy in copies)
+    )
+    if not groups:
+        return []
     message = narrator.message(min(copies))
     broker = narrator.name(str(history[min(copies)].data.get("broker", "")))
-    return [
-        f"{broker} delivers {message} to {group} {len(copies)} times: each copy is a message."
-        for group in groups
-        if all((copy, group) in reading.pairs for copy in copies)
-    ]
+    last = max(pairs[copy, group][0].index for copy in copies for group in groups)
+    words = f"{broker} delivers {message} {len(copies)} times to {listed([*groups])}"
+    return [(last, f"{words}: each copy is a message.")]
 
 
 def _reason(earlier: list[Handed], index: int) -> str:
@@ -161,65 +222,111 @@ def _reason(earlier: list[Handed], index: int) -> str:
 
 def _repetition(history: History, narrator: Narrator, anchors: list[Event]) -> list[str]:
     """Say what was done twice, from which root, and why nobody noticed."""
-    effects = [event for event in anchors if event.kind == "effect"]
+    shown = [event for event in anchors if event.kind == "effect"]
+    effects = _alike(shown)
     if len(effects) < 2:
         return []
+    if len({event.actor for event in effects}) > 1 and len(effects) < len(shown):
+        return []  # two steps of one kind, and how each was undone
     first, last = effects[0], effects[-1]
-    times = ordinal(len(effects))
+    nth = ordinal(len(effects))
     sentences = []
     if first.operation == last.operation:
         place, _, action = last.operation.partition("/")
         handler = place.partition(".")[2] or place
-        sentences.append(f"So {handler} asks for {action} {_once_more(history, effects, times)}.")
+        sentences.append(f"So {handler} asks for {action} {_once_more(history, effects, nth)}.")
     sentences += _keys(narrator, effects)
     return sentences
 
 
-def _once_more(history: History, effects: list[Event], times: str) -> str:
+def _alike(effects: list[Event]) -> list[Event]:
+    """Return the effects that are as the last one is: the same thing was asked for."""
+
+    def asked(event: Event) -> object:
+        words = {name: one for name, one in event.data.items() if name not in ("id", "key")}
+        return mask(plain(words))
+
+    return [event for event in effects if asked(event) == asked(effects[-1])]
+
+
+def _once_more(history: History, effects: list[Event], nth: str) -> str:
     """Say whether the repetition came from one message, or from one handler run."""
     roots = [_work(history, event) for event in (effects[0], effects[-1])]
     if all(root is not None for root in roots):
         one, other = roots
         assert one is not None and other is not None
         if one.index == other.index:
-            return f"for the {times} time in the same handler run"
+            return f"for the {nth} time in the same handler run"
         if one.sent.index == other.sent.index:
-            return f"for the {times} time, for the same message"
+            return f"for the {nth} time, for the same message"
         if one.sent.value == other.sent.value and one.sent.topic == other.sent.topic:
-            return f"for the {times} time, for a second copy of the message"
-    return f"for the {times} time"
+            return f"for the {nth} time, for a second copy of the message"
+    return f"for the {nth} time"
 
 
 def _keys(narrator: Narrator, effects: list[Event]) -> list[str]:
     """Say why a third party could not tell that it was asked for the same thing."""
+    asked = [narrator.name(one) for one in dict.fromkeys(event.actor for event in effects)]
+    if len(asked) > 1:
+        none = "neither knows of the other" if len(asked) == 2 else "none knows of the others"
+        return [f"{listed(asked)} are asked for the same thing, and {none}."]
     if any("key" not in event.data for event in effects):
-        return []
+        return _telling_apart(asked[0], effects)
     keys = list(dict.fromkeys(event.data["key"] for event in effects))
-    who = narrator.name(effects[0].actor)
     if keys == [None]:
-        return [f"The requests carry no idempotency key, so {who} takes each for a new one."]
+        return [f"The requests carry no idempotency key, so {asked[0]} takes each for a new one."]
     if len(keys) == 1:
         key = clip(str(keys[0]), 48)
-        return [f"Each carries the idempotency key {key!r}, and {who} did it again nevertheless."]
+        return [f"Each carries the idempotency key {key!r}, and {asked[0]} did it again."]
     if len(keys) == len(effects):
         shown = listed([clip(str(key), 48) for key in keys[:3]])
-        return [f"Each carries an idempotency key of its own ({shown}): {who} sees no repetition."]
+        return [
+            f"Each carries an idempotency key of its own ({shown}): {asked[0]} sees no repetition."
+        ]
+    return []
+
+
+def _telling_apart(who: str, effects: list[Event]) -> list[str]:
+    """Say in which one field requests differ that are otherwise the same."""
+    names = dict.fromkeys(name for event in effects for name in event.data if name != "id")
+    odd = {name: dict.fromkeys(inner(event.data.get(name)) for event in effects) for name in names}
+    differing = [name for name, values in odd.items() if len(values) > 1]
+    if len(differing) != 1:
+        return []
+    shown = listed([clip(value, 48) for value in odd[differing[0]]][:3])
+    return [f"For {who} they differ in {differing[0]}, and in nothing else: {shown}."]
+
+
+def written_again(narrator: Narrator, finding: Finding, extra: Extra) -> list[str]:
+    """Say what was written more often than in the run that passes, where only the end is found."""
+    size = len(narrator.history)
+    kinds = {narrator.history[at].kind for at in finding.events if 0 <= at < size}
+    if kinds - CLOSING:
+        return []
+    for index in extra.writes:
+        here, usual = extra.often[index]
+        if usual:
+            event = narrator.history[index]
+            told = narrator.tell(event)
+            what = f"{told.words}: {told.detail}" if told.detail else told.words
+            store = str(event.data.get("store", ""))
+            return [f"{store} is told to {what}, {times(here)}; in the passing run {times(usual)}."]
     return []
 
 
 def _over_and_over(history: History) -> list[str]:
     """Say which handler raised again and again, where one did."""
-    times: dict[tuple[str, str], int] = {}
+    raises: dict[tuple[str, str], int] = {}
     for event in history.of("raised"):
         key = (event.operation.partition("/")[0], str(event.data.get("error", "")))
-        times[key] = times.get(key, 0) + 1
-    if not times:
+        raises[key] = raises.get(key, 0) + 1
+    if not raises:
         return []
-    place, error = max(times, key=lambda key: times[key])
-    often = times[place, error]
+    place, error = max(raises, key=lambda key: raises[key])
+    often = raises[place, error]
     if often < OFTEN:
         return []
-    return [f"{clip(place, 80)} raises {clip(error)}, {often:,} times in all."]
+    return [f"{clip(place, 80)} raises {raised(error)}, {often:,} times in all."]
 
 
 def _verdict(history: History, finding: Finding) -> list[str]:

@@ -14,6 +14,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from chaosharness.campaign import runs_in_words
 from chaosharness.checkers import Finding, Property
 from chaosharness.errors import InvalidDefinition, Nondeterminism, PropertyViolated
 from chaosharness.faults import Fault
@@ -332,14 +333,14 @@ class Campaign:
 
     def _conclude(self) -> None:
         for one in self._unreached:
-            finding = Finding(f"never reached in {self._runs} runs")
+            finding = Finding(f"never reached in {runs_in_words(self._runs)}")
             violation = one.violation([finding])
             violation.findings, violation.property = (finding,), one
             raise violation
         for one in self._untested:
             warnings.warn_explicit(
-                f"{one.name}: never put to the test in {self._runs} runs, so nothing is known "
-                "about it. Does the workload reach what it is about?",
+                f"{one.name}: never put to the test in {runs_in_words(self._runs)}, so nothing "
+                "is known about it. Does the workload reach what it is about?",
                 UserWarning,
                 *self._place,
             )

@@ -10,7 +10,14 @@ from typing import Any, Final, Literal
 
 import attrs
 
-from chaosharness.campaign import Campaign, Coverage, Result, Standing, Trouble
+from chaosharness.campaign import (
+    Campaign,
+    Coverage,
+    Result,
+    Standing,
+    Trouble,
+    runs_in_words,
+)
 from chaosharness.checkers import Evidence, Property, assumed
 from chaosharness.checkers.property import violation_class
 from chaosharness.counterexample import Counterexample, items_for
@@ -198,8 +205,8 @@ class Claim:
     def doubt(self) -> str:
         """Say why the property is not known to hold although nothing broke it, if so."""
         if self.property.when == "sometimes":
-            return "" if self.reached else f"never reached in {self.judged:,} runs"
-        return "" if self.tested else f"never put to the test in {self.judged:,} runs"
+            return "" if self.reached else f"never reached in {runs_in_words(self.judged)}"
+        return "" if self.tested else f"never put to the test in {runs_in_words(self.judged)}"
 
     def standing(self, complete: bool) -> Standing:
         """Return how it came out."""
@@ -342,7 +349,7 @@ class Exploration:
         reasons = [] if self.claims else ["no property was given: nothing was judged"]
         level = next((one for one in coverage.levels if not one.complete), None)
         if level is not None and not self._is_over():
-            reasons.append(f"the budget of {runs_max:,} runs was spent; {level}")
+            reasons.append(f"the budget of {runs_in_words(runs_max)} was spent; {level}")
         elif level is not None and self.found:
             why = "at the first finding" if self.stop_at_first else "with nothing left to break"
             reasons.append(f"the search stopped {why}; {level}")
@@ -456,7 +463,7 @@ def check(
         if vacuous and not one.assumption:
             reached = "reached" if one.when == "sometimes" else "put to the test"
             raise violation_class(one.name)(
-                f"{one.name}: never {reached} in {one.judged:,} runs of {system.name!r}. "
+                f"{one.name}: never {reached} in {runs_in_words(one.judged)} of {system.name!r}. "
                 "A claim that nothing tested is not known to hold: give a workload that "
                 "reaches it, or take it out."
             )
@@ -479,7 +486,8 @@ def _violation(
     said = str(property.violation(found.findings))
     text = (
         f"{said}\n\n"
-        f"Smallest schedule ({count} fault{plural}, found after {found.found_after:,} runs, "
+        f"Smallest schedule ({count} fault{plural}, "
+        f"found after {runs_in_words(found.found_after)}, "
         f"{found.shrunk_in} more to make it small):\n"
         f"    {found.schedule!r}\n"
         f"Workload: {list(found.items)!r}"

@@ -373,8 +373,8 @@ def test_a_message_handled_before_an_earlier_one_of_its_key_is_found():
     _, late, _ = tale.handle(first, "payments")
     assert judge(order_per_key(), tale) == [
         Finding(
-            "payments handled the 'orders' message for o1 published later (e1) before the one "
-            "published first (e0)",
+            "payments handled the 'orders' message for o1 that was published later before the one "
+            "that was published first",
             (first, second, early, late),
             1,
             {"group": "payments", "key": "o1", "topic": "orders"},

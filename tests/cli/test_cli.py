@@ -181,6 +181,37 @@ def test_replaying_twice_checks_another_process(shop):
     assert result.exit_code == 1, result.output
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "ascii"])
+def test_a_stream_that_knows_no_arrows_gets_plainer_signs(shop, encoding):
+    """As a pipe on Windows, where it is cp1252: the search is not lost over a check mark."""
+    words = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "chaosharness", "run", f"{shop}:broken", "--faults", "1"]
+    done = subprocess.run(command, capture_output=True, env=os.environ | words, check=False)
+    assert (done.returncode, done.stderr) == (1, b"")
+    text = done.stdout.decode("ascii")
+    assert "client > bus" in text
+    assert "4 x " in text
+    assert "x never charged twice  BROKEN in run" in text
+    done = subprocess.run(
+        [*command, "--json"], capture_output=True, env=os.environ | words, check=False
+    )
+    assert json.loads(done.stdout)["result"] == "violated"
+    html = ["report", "--format", "html", "out/shop-never-charged-twice.json"]
+    chaos("run", f"{shop}:broken", "--faults", 1, "--report", "out")
+    done = subprocess.run(
+        [*command[:3], *html], capture_output=True, env=os.environ | words, check=False
+    )
+    assert "payments → bank" in done.stdout.decode()
+
+
+def test_a_counterexample_that_is_not_kept_says_how_to_keep_it(shop):
+    printed = chaos("run", f"{shop}:broken", "--faults", 1).output
+    assert "with --report DIR, it is kept in a file that replays it" in printed
+    assert "chaosharness replay" not in printed, "there is no such file"
+    kept = chaos("run", f"{shop}:broken", "--faults", 1, "--report", "out").output
+    assert "chaosharness replay out/shop-never-charged-twice.json" in kept
+
+
 def test_json_is_the_same_for_the_same_search(shop):
     first = chaos("run", f"{shop}:broken", "--faults", 1, "--json")
     second = chaos("run", f"{shop}:broken", "--faults", 1, "--json")
@@ -194,7 +225,10 @@ def test_sites_are_listed(shop):
     assert "after payments.on_order/bank.charge for item 1\n    pause, lost reply, crash" in (
         result.output
     )
-    assert json.loads(chaos("sites", f"{shop}:right", "--json").output)
+    sites = [*json.loads(chaos("sites", f"{shop}:right", "--json").output)]
+    way = ["place/bus.publish", "deliver to", "/handle", "bank.charge", "bus.commit"]
+    reached = [at for site in sites for at, name in enumerate(way) if name in site]
+    assert reached == sorted(reached), "as the run gets there"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,11 @@ import pytest
 import models.small
 from benchmarks.gallery import FOLDER, Exhibit, exhibits, index, kept_ones
 from chaosharness import System
+from chaosharness.kernel.history import Event
+from chaosharness.reporting.decisive import extra
+from chaosharness.reporting.select import CLOSING, is_of_a_delivery
+from chaosharness.reporting.story import tell
+from chaosharness.reporting.text import TEXT_RANK_MAX, TEXT_STEPS_MAX
 from chaosharness.search.replay import replay
 
 EVERYTHING = exhibits()
@@ -51,6 +56,33 @@ def test_reports_are_what_is_written_today(one: Exhibit) -> None:
     for name, text in one.files(again).items():
         kept = (FOLDER / one.name / name).read_bytes()
         assert kept == text.encode(), f"{one.name}/{name}: run `python -m benchmarks.gallery`"
+
+
+@pytest.mark.parametrize("one", EVERYTHING, ids=lambda one: one.name)
+def test_what_decided_it_is_in_the_picture(one: Exhibit) -> None:
+    """Every fault, every deed the finding points at, and what made the outcome another."""
+    again = one.again()
+    history, [finding, *_] = again.history, again.findings
+    more = extra(history, again.passing)
+    shows = [index for index in finding.events if history[index].kind not in CLOSING]
+    decisive = {event.index for event in history.of("fault")} | {*shows[:10]}
+    decisive |= set() if shows else more.deeds
+    for story in (tell(again), tell(again, steps_max=TEXT_STEPS_MAX, rank_max=TEXT_RANK_MAX)):
+        told = {index for step in story.steps for index in step.events}
+        assert decisive <= told
+        messages = {history[index].data.get("message") for index in told}
+        repeated = {event.data["message"] for event in history.of("deliver") if again_of(event)}
+        struck = {history[index].cause for index in told if is_of_a_delivery(history[index])}
+        assert struck & repeated <= messages
+        assert story.why, "and it is said how it came about"
+    html = one.files(again)["report.html"]
+    assert len(html.encode()) < 300_000
+    assert "<script" not in html
+
+
+def again_of(delivery: Event) -> bool:
+    """Say whether a message is handed out once more."""
+    return int(delivery.data.get("times", 1)) > 1
 
 
 @pytest.mark.parametrize("one", EVERYTHING, ids=lambda one: one.name)

@@ -70,7 +70,7 @@ def test_a_failure_tells_its_story_and_leaves_reports(suite):
             "*BROKEN: never charged twice*",
             "*What happened*",
             "*= chaos =*",
-            "1 tests, * runs, * faults struck at 1 operations",
+            "1 test, * run*, * fault* struck at 1 operation",
             "never charged twice: order o1 was charged 2 times for 500 cents each*",
             "  replay: pytest --chaos-replay *shop-never-charged-twice.json",
         ]

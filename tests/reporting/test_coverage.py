@@ -50,7 +50,7 @@ CAMPAIGN = Campaign(
 def test_a_campaign_reads_like_this():
     assert summary(CAMPAIGN) == dedent("""\
         BROKEN: system shop, 8 runs (small-first, up to 1 fault)
-          unknown, because a refund happened: never reached in 8 runs
+          left open: a refund happened: never reached in 8 runs
 
         Claims
           ✗ never charged twice  BROKEN in run 5
@@ -89,7 +89,7 @@ def test_a_green_result_says_what_it_rules_out():
     )
     text = summary(green)
     assert text.startswith("HOLDS: system shop, 8 runs")
-    assert "That rules out: no schedule of one fault at the sites of this workload" in text
+    assert "That says: no schedule of one fault at the sites of this workload" in text
     assert summary(attrs.evolve(green, seconds=0.0)) == text, "no clock in it"
 
 

@@ -1,15 +1,20 @@
 """The page: well-formed, self-contained, small, and nothing on it is cut or overlaps."""
 
 import re
+from pathlib import Path
 
 import attrs
 import pytest
 
 from chaosharness.counterexample import Counterexample
+from chaosharness.reporting import html as html_room
 from chaosharness.reporting import to_html
 from chaosharness.reporting.lanes import spans, within
+from chaosharness.reporting.legible import breakable
 from tests.reporting.measures import Page
 from tests.reporting.shops import double_charge, everything, second_mail
+
+TEMPLATES = Path(html_room.__file__).with_name("templates")
 
 
 @pytest.mark.parametrize("make", [double_charge, everything, second_mail])
@@ -93,3 +98,52 @@ def test_both_schemes_and_both_widths_are_styled():
     assert "prefers-color-scheme: dark" in html
     assert "max-width: 700px" in html
     assert 'name="viewport"' in html
+
+
+def schemes() -> dict[str, dict[str, str]]:
+    """Return the colours of both schemes, by their names in the style sheet."""
+    css = (TEMPLATES / "report.css").read_text("utf-8")
+    light, _, rest = css.partition("prefers-color-scheme: dark")
+    dark = rest.partition("}")[0]
+    read = {"light": light, "dark": dark}
+    return {
+        name: dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", text)) for name, text in read.items()
+    }
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast of two colours as WCAG 2 counts it."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("ink", "ground"),
+    [
+        *((ink, ground) for ink in ("ink", "soft", "faint", "red") for ground in ("paper", "card")),
+        ("soft", "amber-tint"),
+        ("green", "amber-tint"),
+        ("green", "card"),
+        ("red", "red-tint"),
+        ("on-amber", "amber-fill"),
+        ("card", "red"),
+    ],
+)
+def test_everything_on_the_page_can_be_read(scheme, ink, ground):
+    """4.5 to 1 is what WCAG 2 asks of small text."""
+    colours = schemes()[scheme]
+    assert contrast(colours[ink], colours[ground]) >= 4.5
+
+
+def test_long_names_break_with_a_hyphen_where_lanes_are_many():
+    one = everything()
+    assert "\u00ad" not in to_html(one)
+    assert breakable("notification#2") == "notifi\u00adcation#2"
+    assert breakable("payment-db") == "payment-db"

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import attrs
 import pytest
@@ -15,6 +16,7 @@ from chaosharness.reporting import to_html
 from tests.reporting.shops import BASKETS, double_charge, everything, found, second_mail, small
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+GALLERY = Path(__file__).resolve().parents[2] / "reports" / "gallery"
 
 MEASURE = """
 <script>
@@ -96,6 +98,16 @@ def test_nothing_sticks_out_is_cut_or_overlaps(make, width, tmp_path):
     assert result["wide"] == width
     assert result["rows"] >= 8
     assert result["problems"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_every_exhibit_of_the_gallery_can_be_read(width, tmp_path):
+    pages = sorted(GALLERY.glob("*/report.html"))
+    found = {page.parent.name: measured(page.read_text("utf-8"), tmp_path, width) for page in pages}
+    assert len(found) > 30
+    assert {name: one["problems"] for name, one in found.items() if one["problems"]} == {}
 
 
 @pytest.mark.slow

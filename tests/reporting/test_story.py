@@ -4,10 +4,21 @@ import attrs
 import pytest
 
 from chaosharness.brokers import RabbitMQ
-from chaosharness.checkers import Finding, never_charged_twice
+from chaosharness.checkers import Finding, Property, never_charged_twice, never_stuck
 from chaosharness.counterexample import Counterexample
 from chaosharness.externals.gateway import Gateway
-from chaosharness.faults import FAULTS, ClockSkew, Crash, Duplicate, LostRequest, Poison, Redeliver
+from chaosharness.faults import (
+    FAULTS,
+    ClockSkew,
+    Crash,
+    Delay,
+    Duplicate,
+    ErrorReply,
+    LostReply,
+    LostRequest,
+    Poison,
+    Redeliver,
+)
 from chaosharness.kernel.history import KINDS, History
 from chaosharness.kernel.site import Site
 from chaosharness.reporting.lanes import Cast, lane_of, life_of
@@ -83,7 +94,7 @@ def test_a_message_acknowledged_before_it_was_handled_is_spoken_of():
     said = " ".join(tell(one).why)
     assert "payments gets no answer to bank.charge for item 1 (o1): the request is lost" in said
     assert "after o1 from orders was acknowledged: nobody tries again" in said
-    assert "Here bank never does what it does in the passing run: charge order=o1" in said
+    assert "In the passing run, and not here, bank does: charge order=o1 cents=500." in said
 
 
 def test_both_copies_of_a_message_are_spoken_of():
@@ -103,7 +114,7 @@ def test_both_copies_of_a_message_are_spoken_of():
     shop.claim(never_charged_twice(bank))
     one = found(shop, Duplicate(Site("client.place/bus.publish orders")))
     said = " ".join(tell(one).why)
-    assert "bus delivers o1 from orders to payments 2 times: each copy is a message." in said
+    assert "bus delivers o1 from orders 2 times to payments: each copy is a message." in said
     assert "for a second copy of the message" in said
 
 
@@ -138,7 +149,7 @@ def test_a_queue_a_call_and_a_message_without_key():
     assert (
         "mq",
         "",
-        "takes a message for o1 from orders back from payments#1: connection lost",
+        "takes back a message for o1 from orders, given to payments#1: connection lost",
     ) in told
     assert "while it was still being handled" in " ".join(story.why)
     assert [lane.name for lane in story.lanes] == [
@@ -146,7 +157,215 @@ def test_a_queue_a_call_and_a_message_without_key():
     ]  # fmt: skip
 
 
+def test_two_third_parties_are_not_one_that_was_asked_twice():
+    def at(actor, at_ms):
+        data = {"method": "charge", "order": "o1", "cents": 5, "key": "k", "id": 1}
+        return (at_ms, "effect", actor, f"pay.on/{actor}.charge", 1, 1, -1, data)
+
+    said = " ".join(tell(handwritten(at("stripe", 1), at("adyen", 2), events=(0, 1))).why)
+    assert said.endswith(
+        "stripe and adyen are asked for the same thing, and neither knows of the other."
+    )
+    assert "did it again" not in said
+
+
+def test_the_one_field_in_which_requests_differ_is_named():
+    def mail(number, token):
+        data = {"method": "send", "order": "o1", "message_id": token}
+        return (number, "effect", "mail", "pay.on/mail.send", 1, 1, -1, data)
+
+    one, other = (f"163ddcb2-2f6c-4a17-aa95-4c09375ef46{end}" for end in "ab")
+    said = " ".join(tell(handwritten(mail(1, one), mail(2, other), events=(0, 1))).why)
+    assert f"For mail they differ in message_id, and in nothing else: {one} and {other}." in said
+
+
+def test_an_exception_without_a_message_is_its_type():
+    raw = (5, "raised", "pay#1", "pay.on/handle", 1, 1, -1, {"error": "TooSlowError: "})
+    [step] = tell(handwritten(raw, events=(0,))).steps
+    assert step.words == "on raises TooSlowError"
+
+
+def test_rows_of_one_statement_are_told_apart():
+    rows = [[900, "ann"], [1100, "bob"]]
+    data = {"store": "db", "verb": "update", "table": "wallets", "params": rows}
+    [step] = tell(
+        handwritten((1, "write", "pay#1", "pay.on/db", 1, 1, -1, data), events=(0,))
+    ).steps
+    assert step.detail == '900, "ann"; 1100, "bob"'
+    data = data | {"params": ("o1", '{"order":"o1"}')}
+    [step] = tell(
+        handwritten((1, "write", "pay#1", "pay.on/db", 1, 1, -1, data), events=(0,))
+    ).steps
+    assert step.detail == '"o1", {"order":"o1"}', "JSON needs no second pair of quotation marks"
+
+
+# ---- a fault and what it does to the code
+
+
+def shop_with(handler):
+    """Return a shop whose payments do as they are told, and charge."""
+    shop = System("shop")
+    bus = shop.add(RabbitMQ("mq", queues=["orders", "paid"]))
+    bank = shop.add(Gateway("bank"))
+
+    @shop.service("payments", replicas=2)
+    def payments(env):
+        gateway = env.client(bank)
+        publish = env.publisher(bus)
+
+        def on_order(order: Order):
+            handler(order, gateway, publish)
+
+        env.consume(bus, "orders", on_order)
+
+    @shop.entry(examples=[Order("o1", 500)])
+    def place(env, order):
+        env.publisher(bus)("orders", order, key=order.id)
+
+    shop.claim(Property("p", lambda evidence: [Finding("it broke", (len(evidence.history) - 1,))]))
+    return shop
+
+
+def test_a_request_that_is_lost_or_late_is_one_arrow_and_not_also_one_that_arrives():
+    def pay(order, gateway, publish):
+        try:
+            gateway.charge(order.id, order.cents)
+        except TimeoutError:
+            publish("paid", {"id": order.id, "paid": False}, key=order.id)
+
+    shop = shop_with(pay)
+    site = Site("payments.on_order/bank.charge")
+    lost = tell(found(shop, LostRequest(site)))
+    arrows = [step for step in lost.steps if step.target == "bank"]
+    assert [(step.words, step.detail, step.tone) for step in arrows] == [
+        ("the request is lost: bank.charge", "order=o1 cents=500", "lost")
+    ]
+    assert "does not raise: it goes on, and returns." in " ".join(lost.why)
+    late = tell(found(shop, Delay(site, lasting="timeout")))
+    arrows = [step for step in late.steps if step.target == "bank"]
+    assert [(step.words.partition(",")[0], step.fault) for step in arrows] == [
+        ("late: bank.charge", 1)
+    ]
+    told = [step.words for step in late.steps]
+    assert "waits in vain: no answer to bank.charge (it has not happened yet)" in told
+    assert "payments#1 gives up waiting; then bank does it after all." in late.why
+
+
+def test_a_refusal_is_an_answer_and_not_a_lost_one():
+    def pay(order, gateway, publish):
+        gateway.charge(order.id, order.cents)
+
+    shop = shop_with(pay)
+    site = Site("payments.on_order/bank.charge")
+    [step] = [one for one in tell(found(shop, ErrorReply(site))).steps if one.fault]
+    assert (step.source, step.target, step.tone) == ("bank", "payments#1", "trouble")
+    assert len(step.events) == 2, "the answer is told with the fault that made it"
+
+
+def test_an_answer_of_somebody_else_is_told_by_itself():
+    fault = LostReply(Site("pay.on/office.reserve", "after"))
+    struck = (2, "fault", "pay#1", "pay.on/office.reserve", 1, 1, -1, {"fault": str(fault)})
+    refused = {"outcome": "failed", "error": "Declined"}
+    reply = (3, "reply", "pay#1", "pay.on/bank.charge", 1, 1, 0, refused)
+    steps = tell(handwritten(struck, reply, faults=(fault,), events=(0, 1))).steps
+    assert [step.kind for step in steps] == ["fault", "reply"]
+
+
+def test_a_redelivery_from_a_queue_shows_both_deliveries_and_what_was_done_at_each():
+    def pay(order, gateway, publish):
+        gateway.charge(order.id, order.cents)
+
+    shop = shop_with(pay)
+    story = tell(found(shop, Redeliver(Site("mq.orders/deliver to payments", "after"))))
+    told = [(step.source, step.target) for step in story.steps]
+    assert told.count(("mq", "payments#1")) + told.count(("mq", "payments#2")) == 2
+    assert [step.words for step in story.steps if step.kind == "effect"] == [
+        "ledger 1: charge order=o1 cents=500",
+        "ledger 2: charge order=o1 cents=500",
+    ]
+    assert [step.extra for step in story.steps if step.kind == "effect"] == [False, True]
+    assert any("mq delivers o1 from orders again" in one for one in story.why)
+
+
+def test_a_second_try_that_does_nothing_is_said_to_do_nothing():
+    seen = set()
+
+    def pay(order, gateway, publish):
+        if order.id in seen:
+            return
+        seen.add(order.id)
+        publish("paid", {"id": order.id}, key=order.id)
+
+    shop = shop_with(pay)
+    site = Site("payments.on_order/mq.publish paid")
+    seen.clear()
+    run = shop.run(None, Schedule([ErrorReply(site)]))
+    again = [event for event in run.history.of("deliver") if event.data["times"] == 2]
+    assert again
+    one = handwritten(*run.history.raw, faults=run.schedule, minimal=True)
+    story = tell(one)
+    words = [step.words for step in story.steps]
+    assert any(one.endswith("returns without having done anything") for one in words)
+    assert "returns without having done anything." in " ".join(story.why)
+
+
+def test_a_fault_after_all_that_is_found_is_spoken_of_where_it_is_needed():
+    fault = Crash(Site("pay.on/bank.refund"))
+    struck = (2, "fault", "pay#1", "pay.on/bank.refund", 1, 1, -1, {"fault": str(fault)})
+    history = charge(1, -1), struck
+    needed = tell(handwritten(*history, faults=(fault,), events=(0,), minimal=True))
+    assert any("crashes before bank.refund" in one for one in needed.why)
+    assert any(step.fault for step in needed.steps)
+    assert not tell(handwritten(*history, faults=(fault,), events=(0,))).why
+
+
+def test_messages_of_one_name_are_told_apart_by_what_they_say():
+    def sent(at, value, cause=-1):
+        data = {"broker": "mq", "topic": "replies", "key": "o1", "value": value}
+        return (at, "publish", "stock#1", "stock.on/mq.publish replies", 1, at, cause, data)
+
+    def handed(at, message):
+        data = {"message": message, "to": "saga#1", "group": "replies", "times": 1}
+        return (at, "deliver", "mq", "mq.replies/deliver to saga", 1, at, message, data)
+
+    two = tell(handwritten(sent(1, b'{"a":1}'), handed(2, 0), sent(3, b'{"a":2}'), handed(4, 2),
+                           events=(1, 3)))  # fmt: skip
+    assert [step.detail for step in two.steps if step.kind == "deliver"] == ["a=1", "a=2"]
+    same = tell(handwritten(sent(1, b'{"a":1}'), handed(2, 0), events=(1,)))
+    assert [step.detail for step in same.steps if step.kind == "deliver"] == [""]
+
+
+def test_a_copy_and_an_unreadable_message_are_called_so():
+    data = {"broker": "mq", "topic": "orders", "key": "o1", "value": b"{}"}
+    first = (1, "publish", "client", "client.place/mq.publish orders", 1, 1, -1, data)
+    second = (*first[:6], 0, data)
+    told = [step.words for step in tell(handwritten(first, second, events=(0, 1))).steps]
+    assert told == ["publishes o1 to orders", "publishes o1 to orders (2nd copy)"]
+    garbage = tell(
+        found(small(), Poison(Site("client.place/bus.publish orders")), claim=never_stuck())
+    )
+    words = {step.words.partition(" again")[0] for step in garbage.steps if step.kind == "deliver"}
+    assert words == {"delivers an unreadable message from orders"}
+
+
+def test_what_reads_the_same_at_once_is_told_once():
+    def taken(message):
+        data = {"message": message, "from": "pay#1", "why": "timed out"}
+        return (9, "nack", "mq", "", 1, 0, -1, data)
+
+    sent = [(1, "publish", "client", f"client.place/mq.publish {n}", 1, n, -1,
+             {"broker": "mq", "topic": "orders", "key": "o1"}) for n in (1, 2, 3)]  # fmt: skip
+    story = tell(handwritten(*sent, taken(0), taken(1), taken(2), events=(3, 4, 5)))
+    assert [step.words for step in story.steps if step.kind == "nack"] == [
+        "takes back o1 from orders, given to pay#1: timed out (3 times)"
+    ]
+
+
 # ---- what is told, and what is not
+
+
+def test_of_the_least_important_the_middle_is_left_out():
+    assert kept({1: 0, **dict.fromkeys(range(2, 12), 3)}, 5) == [1, 2, 3, 10, 11]
 
 
 def test_what_must_be_told_is_told_and_the_rest_only_where_there_is_room():
@@ -214,7 +433,7 @@ def test_faults_read_like_this():
     )
     poison = Poison(Site("client.place/bus.publish orders"), content="unknown-schema")
     assert fault_in_words(poison, "") == (
-        "a message of an unknown schema is stored just ahead of the message (publishing to orders)."
+        "A message of an unknown schema is stored in orders just ahead of the message."
     )
 
 

@@ -139,7 +139,7 @@ def test_a_property_that_was_never_put_to_the_test_makes_it_unknown():
     vacuous = Property("refunds", lambda evidence: [], tested=lambda evidence: False)
     campaign = explore(right(), properties=[vacuous], faults_max=0)
     assert campaign.result == "unknown"
-    assert campaign.reasons == ("refunds: never put to the test in 1 runs",)
+    assert campaign.reasons == ("refunds: never put to the test in 1 run",)
 
 
 def test_no_property_at_all_is_no_result():
