@@ -2,4 +2,5 @@
 
 python -m benchmarks            # everything, about five minutes
 python -m benchmarks deliveries # one of them
+python -m benchmarks peers      # beside other tools: pip install -e '.[bench]' first
 """

@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-ORDER = ("eight_messages", "deliveries", "colours", "stores", "hypothesis_share", "shrink")
+ORDER = ("eight_messages", "deliveries", "colours", "stores", "hypothesis_share", "peers", "shrink")
 
 
 def main(names: list[str]) -> int:

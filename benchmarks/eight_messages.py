@@ -1,9 +1,9 @@
-"""Eight messages, three consumers: runs a second, plain `def`, beside what else there is.
+"""Eight messages, three consumers: runs a second, plain `def`.
 
 One producer stores eight messages; three replicas take them, each does its effect once
 (a key in a durable store) and acknowledges. At least once: what a crashed replica had not
-acknowledged comes again. The yardsticks, in the same process: a bare SimPy event, and
-FastStream's test broker delivering the same eight messages, where it is installed.
+acknowledged comes again. The yardstick, in the same process: a bare SimPy event. Other
+tools on a scenario like this: `python -m benchmarks.peers`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from chaosharness import Crash, Kafka, KeyValue, Schedule, Site, System
 MESSAGES = 8
 
 
-def eight(runtime: str = "plain") -> System:
-    """Return the system, with handlers of one colour."""
+def eight() -> System:
+    """Return the system."""
     system = System("eight")
     bus = system.add(Kafka("bus", {"jobs": 3}))
     store = system.add(KeyValue("done"))
@@ -44,7 +44,7 @@ def eight(runtime: str = "plain") -> System:
 def schedules(count: int) -> list[Schedule]:
     """Return schedules in which about one delivery in ten crashes, before or after its effect."""
     chance = random.Random(8)
-    places = (Site("worker.on_job/handle"), Site("worker.on_job/done.put", "after"))
+    places = (Site("worker.on_job/handle"), Site("worker.on_job/done.put_if_absent", "after"))
     found = []
     for _ in range(count):
         faults = [
@@ -63,6 +63,7 @@ def main() -> None:
     system = eight()
     calm = best(system.run, runs=200)
     some = schedules(100)
+    assert not any(system.run(None, schedule).unused for schedule in some)
 
     def campaign() -> None:
         for schedule in some:
@@ -74,32 +75,7 @@ def main() -> None:
         rows.append(
             (name, f"{cost * 1e6:.0f}", f"{1 / cost:,.0f}", f"{cost / MESSAGES / event:.1f}")
         )
-    rows += peers()
     table(f"Eight messages, three consumers (a bare SimPy event: {event * 1e6:.2f} us)", rows)
-
-
-def peers() -> list[tuple[str, ...]]:
-    """Return rows of other tools, where they are installed."""
-    try:
-        from faststream.kafka import KafkaBroker, TestKafkaBroker
-    except ImportError:
-        return [("FastStream test broker", "-", "not installed", "-")]
-    import asyncio
-
-    broker = KafkaBroker()
-    seen: list[int] = []
-
-    @broker.subscriber("jobs")
-    async def on_job(job: int) -> None:
-        seen.append(job)
-
-    async def once() -> None:
-        async with TestKafkaBroker(broker) as test:
-            for number in range(MESSAGES):
-                await test.publish(number, "jobs")
-
-    cost = best(lambda: asyncio.run(once()), runs=5, samples=5)
-    return [("FastStream test broker", f"{cost * 1e6:,.0f}", f"{1 / cost:,.0f}", "-")]
 
 
 if __name__ == "__main__":

@@ -132,6 +132,7 @@ class Journey:
     __slots__ = (
         "attempt",
         "cause",
+        "entity",
         "happened",
         "lost",
         "operation",
@@ -152,6 +153,7 @@ class Journey:
         self.server = server
         self.request = request
         self.cause = scope.cause
+        self.entity = scope.entity
         self.lost = False
         self.happened = False
         self.stalls: list[Fault] = []
@@ -175,8 +177,26 @@ class Journey:
         if resume is not None:
             resume(_NO_ANSWER)
 
+    def _sender(self) -> Scope:
+        """Return the caller as it was when it asked: it may be about something else by now."""
+        scope = self.scope
+        if scope.cause == self.cause and scope.entity == self.entity:
+            return scope
+        then = Scope(
+            scope.world,
+            scope.incarnation,
+            scope.place,
+            self.entity,
+            self.cause,
+            scope.colour,
+            scope.hops,
+        )
+        then.run = scope.run
+        return then
+
     def _arrive(self, _: Any) -> None:
-        self.server.serve(self.scope, self.operation, self.attempt, self.request, self._reply)
+        sender = self._sender()
+        self.server.serve(sender, self.operation, self.attempt, self.request, self._reply)
 
     def _reply(self, value: Any, error: BaseException | None, happened: bool = True) -> None:
         """Send the reply back, unless a fault has it lost."""
@@ -184,7 +204,7 @@ class Journey:
         world = scope.world
         self.happened = happened
         if self.operation in world.armed and scope.incarnation.alive:
-            for fault in strikes(scope, self.operation, "after", self.attempt):
+            for fault in strikes(self._sender(), self.operation, "after", self.attempt):
                 match fault:
                     case LostReply():
                         return

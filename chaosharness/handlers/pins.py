@@ -85,11 +85,25 @@ def _first_state() -> bytes:
     return state
 
 
+_ctime_of: Final = time.ctime
+_asctime_of: Final = time.asctime
+
+
+def _ctime(seconds: float | None = None, /) -> str:
+    return _ctime_of(time.time() if seconds is None else seconds)
+
+
+def _asctime(*moment: Any) -> str:
+    return _asctime_of(*(moment or (time.localtime(),)))
+
+
 _GLOBAL: Final[random.Random] = random._inst
 _GLOBAL_STATE: Final = _twister(_GLOBAL)
 _FIRST_STATE: Final = _first_state()
 
 _REPLACED: Final[tuple[tuple[dict[str, Any], str, Any], ...]] = (
+    (time.__dict__, "ctime", _ctime),  # time-machine leaves these two alone
+    (time.__dict__, "asctime", _asctime),
     (os.__dict__, "urandom", _urandom),  # uuid4 asks here
     (os.__dict__, "getrandom", _getrandom),
     (random.__dict__, "_urandom", _urandom),  # SystemRandom and secrets ask here
@@ -172,7 +186,8 @@ class Pins:
         `Modules/_randommodule.c`, `Lib/random.py`, `Lib/uuid.py`.
 
     Not modelled:
-        `from os import urandom` (`os.urandom` is pinned). `from random import random` or
+        `from os import urandom`, `from time import ctime` or `asctime` (`os.urandom`,
+        `time.ctime`, `time.asctime` are pinned). `from random import random` or
         `getrandbits` draws from a stream that is the same in every run, but shared by all
         handlers of the run. `random.seed` moves that stream only. Generators that were made
         before the run (Faker's, numpy's) and `numpy.random`: seed them in the function that

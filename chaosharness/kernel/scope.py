@@ -6,13 +6,11 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 if TYPE_CHECKING:
     from chaosharness.kernel.world import World
 
 
-class Incarnation(msgspec.Struct, eq=False):
+class Incarnation:
     """One life of one replica of a service, between two crashes.
 
     When it dies its ports refuse, its connections drop (`on_death`), and whatever code
@@ -20,22 +18,35 @@ class Incarnation(msgspec.Struct, eq=False):
     event loops (`guests`, by the name of their colour).
     """
 
-    world: World
-    service: str
-    replica: int
-    number: int
-    label: str = ""
-    alive: bool = True
-    skew_ms: int = 0
-    on_death: list[Callable[[], None]] = []
-    restart: Callable[[], None] | None = None
-    kept: list[Any] = []
-    guests: dict[str, Any] = {}
+    __slots__ = (
+        "alive",
+        "guests",
+        "kept",
+        "label",
+        "number",
+        "on_death",
+        "replica",
+        "restart",
+        "service",
+        "skew_ms",
+        "world",
+    )
 
-    def __post_init__(self) -> None:
-        if not self.label:
-            own = f"{self.service}#{self.replica}"
-            self.label = own if self.number == 1 else f"{own}/{self.number}"
+    def __init__(
+        self, world: World, service: str, replica: int, number: int, label: str = ""
+    ) -> None:
+        self.world = world
+        self.service = service
+        self.replica = replica
+        self.number = number
+        own = f"{service}#{replica}"
+        self.label = label or (own if number == 1 else f"{own}/{number}")
+        self.alive = True
+        self.skew_ms = 0
+        self.on_death: list[Callable[[], None]] = []
+        self.restart: Callable[[], None] | None = None
+        self.kept: list[Any] = []
+        self.guests: dict[str, Any] = {}
 
     def __repr__(self) -> str:
         return f"<incarnation {self.label}{'' if self.alive else ', dead'}>"

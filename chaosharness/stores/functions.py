@@ -12,6 +12,7 @@ Source:
 
 from __future__ import annotations
 
+import atexit
 import random  # noqa: TID251  (pinned while a run lasts: see handlers.pins)
 import sqlite3
 import time  # noqa: TID251  (likewise)
@@ -30,6 +31,7 @@ _INT64: Final = 1 << 63
 
 _original: Final = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
 """Where the functions are still SQLite's."""
+atexit.register(_original.close)  # or Python 3.13 warns, where somebody asked for warnings
 
 
 def _now_ms() -> int:

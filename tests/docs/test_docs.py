@@ -22,6 +22,7 @@ PAGES = (
 
 INSTALLS = "installs something; .ci/run does, and test_new_user.py"
 CI = ".ci/run does, or is it"
+LONG = "takes minutes; tests/benchmarks runs the scenario in each tool that is installed"
 NOT_RUN = {
     "README.md": {
         "python3.11 -m venv .venv": INSTALLS,
@@ -38,6 +39,9 @@ NOT_RUN = {
         "ruff check . && ruff format .": CI,
         "mypy": CI,
         "bash .ci/run": CI,
+        "python -m benchmarks": LONG,
+        "pip install -e '.[bench]'": LONG,
+        "python -m benchmarks peers": LONG,
     },
     "docs/how-to/sqlalchemy.md": {"pip install '.[sqlalchemy]'": INSTALLS},
 }

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from random import choice, gauss, randint
 from random import random as random_by_name
 from textwrap import dedent
-from time import monotonic, monotonic_ns, perf_counter, perf_counter_ns, time_ns
+from time import asctime, ctime, monotonic, monotonic_ns, perf_counter, perf_counter_ns, time_ns
 from time import time as time_by_name
 from uuid import uuid1, uuid4
 
@@ -91,6 +91,14 @@ def test_every_clock_shows_virtual_time():
         pins.stop()
 
 
+def test_clocks_that_speak_show_virtual_time():
+    assert pinned(lambda: (time.ctime(), time.asctime())) == ("Tue Jan  1 00:00:00 2030",) * 2
+    assert pinned(lambda: time.ctime(None)) == "Tue Jan  1 00:00:00 2030"
+    assert pinned(lambda: time.ctime(86_400)) == "Fri Jan  2 00:00:00 1970"
+    assert pinned(lambda: time.asctime(time.gmtime(0))) == "Thu Jan  1 00:00:00 1970"
+    assert (time.ctime, time.asctime) == (ctime, asctime)
+
+
 def test_the_real_clocks_come_back():
     before = time_by_name(), monotonic(), perf_counter()
     pinned(clocks)
@@ -120,6 +128,10 @@ def test_another_process_finds_the_same_chance():
         env={**os.environ, "PYTHONPATH": ".", "PYTHONHASHSEED": "77", "TZ": "Asia/Tokyo"},
     )
     assert output.strip() == str(pinned(chances))
+
+
+def test_every_version_of_python_finds_the_same_chance():
+    assert hashlib.sha256(repr(pinned(chances)).encode()).hexdigest()[:16] == "fdc5a3504f1f6da7"
 
 
 def test_entropy_belongs_to_the_scope_that_draws():

@@ -272,3 +272,18 @@ def test_a_history_is_the_same_in_another_process_under_another_hash_seed():
             subprocess.check_output([sys.executable, "-c", program], env=environment, text=True)
         )
     assert len(seen) == 1
+
+
+def test_a_process_ends_without_a_word():
+    program = """
+        from tests.stores.shops import ORDERS, insert, shop
+        shop(insert).run(ORDERS).check()
+    """
+    result = subprocess.run(
+        [sys.executable, "-W", "always::ResourceWarning", "-c", dedent(program)],
+        env={**os.environ, "PYTHONPATH": "."},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (result.stdout, result.stderr) == ("", "")
