@@ -70,6 +70,7 @@ class Subscription:
     _buffer: deque[tuple[Push, int]] = attrs.field(factory=deque, init=False)
     _running: int = attrs.field(default=0, init=False)
     _slots: int = attrs.field(default=1, init=False)
+    _taking: bool = attrs.field(default=False, init=False)
     _tries: dict[int, int] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -97,13 +98,23 @@ class Subscription:
         self._next()
 
     def _next(self) -> None:
-        """Begin to handle what has arrived, as far as there is a free slot."""
-        while self._buffer and self._running < self._slots:
-            push, cause = self._buffer.popleft()
-            seen = self._link.begin(push)
-            if seen is not None:
-                self._running += 1
-                self.intake.take(seen, cause, partial(self._ended, push))
+        """Begin to handle what has arrived, as far as there is a free slot.
+
+        A handler that ends at once frees its slot before `take` returns: the next message
+        is then left to the loop here, or a long queue would be as deep a recursion.
+        """
+        if self._taking:
+            return
+        self._taking = True
+        try:
+            while self._buffer and self._running < self._slots:
+                push, cause = self._buffer.popleft()
+                seen = self._link.begin(push)
+                if seen is not None:
+                    self._running += 1
+                    self.intake.take(seen, cause, partial(self._ended, push))
+        finally:
+            self._taking = False
 
     def _lost(self) -> None:
         """Come back after a loss: a plain consumer only once its handler has returned."""

@@ -659,3 +659,24 @@ def test_a_queue_nobody_declared_is_refused_at_both_ends():
     system.service("worker")(lambda env: env.consume(bus, "ordres", lambda value: None))
     with pytest.raises(InvalidDefinition, match="no such queue; it has: orders"):
         system.run()
+
+
+def test_a_long_queue_of_short_work_is_no_recursion():
+    system = System("backlog")
+    bus = system.add(RabbitMQ("bus", queues=["orders"]))
+
+    @system.service("worker")
+    def worker(env):
+        def on_order(order):
+            if order == 1:
+                env.sleep(60)  # all others are sent ahead meanwhile
+
+        env.consume(bus, "orders", on_order)
+
+    @system.entry(examples=range(1, 1001))
+    def place(env, order):
+        env.publisher(bus)("orders", order)
+
+    run = system.run()
+    assert run.ending.verdict == "quiet"
+    assert len([*run.history.of("handled")]) == 1000
