@@ -13,8 +13,8 @@ from chaosharness.kernel.history import Event, History, plain
 Key = str | tuple[str, ...] | Callable[[Mapping[str, Any]], Any]
 """What makes two effects the same: a name of an argument, some, or a function of the data."""
 
-NOT_BUSINESS: Final = frozenset({"method", "id"})
-"""What an entry of a ledger says about itself, and not about the business."""
+GATEWAY_ENTRY: Final = frozenset({"method", "order", "cents", "key", "id"})
+"""What a gateway writes into its ledger; `id` is the number of the entry."""
 
 
 def name_of(part: Any) -> str:
@@ -28,6 +28,11 @@ def names_of(parts: Any) -> frozenset[str]:
         return frozenset()
     several = isinstance(parts, Iterable) and not isinstance(parts, str)
     return frozenset(name_of(part) for part in (parts if several else (parts,)))
+
+
+def about_itself(data: Mapping[str, Any]) -> frozenset[str]:
+    """Return what an entry of a ledger says about itself, and not about the business."""
+    return frozenset({"method", "id"} if data.keys() == GATEWAY_ENTRY else {"method"})
 
 
 def effects(history: History, externals: frozenset[str]) -> list[Event]:
@@ -204,7 +209,8 @@ def _identity(key: Key | None) -> Callable[[Mapping[str, Any]], Any]:
 
     def identity(data: Mapping[str, Any]) -> Any:
         if names is None:
-            return {name: value for name, value in data.items() if name not in NOT_BUSINESS}
+            left_out = about_itself(data)
+            return {name: value for name, value in data.items() if name not in left_out}
         return {name: data.get(name) for name in names}
 
     return identity
@@ -241,7 +247,7 @@ def _undoes(later: Event, earlier: Event, *, anything: bool) -> bool:
     """Say whether an effect is about the same business as an earlier one of another method."""
     if later.data.get("method") == earlier.data.get("method"):
         return False
-    common = (later.data.keys() & earlier.data.keys()) - NOT_BUSINESS
+    common = (later.data.keys() & earlier.data.keys()) - about_itself(later.data)
     equal = [later.data[name] == earlier.data[name] for name in sorted(common)]
     if anything:
         return later.entity == earlier.entity or any(equal)

@@ -10,7 +10,7 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.checkers.books import tables_of
-from chaosharness.checkers.effects import names_of, times
+from chaosharness.checkers.effects import about_itself, names_of, times
 from chaosharness.checkers.masking import STAR, mask, texts
 from chaosharness.checkers.property import Evidence, Finding, Property
 from chaosharness.checkers.reading import is_quiet, verdict_of
@@ -178,7 +178,9 @@ def _rows(rows: Iterable[Mapping[str, Any]], place: Place, ignore: frozenset[str
 
 def _entry(data: Mapping[str, Any], ignore: frozenset[str]) -> Row:
     """Return an entry of a ledger: its own number and idempotency key are not the business."""
-    left_out = ("id", "key") if data.get("method") in ("charge", "refund") else ()
+    left_out = about_itself(data) - {"method"}
+    if data.get("method") in ("charge", "refund"):
+        left_out |= {"key"}
     words = {name: value for name, value in data.items() if name not in left_out}
     return _row(words, ignore)
 
@@ -321,9 +323,10 @@ def idempotent(*, ignore: Iterable[Any] = (), under: tuple[type[Fault], ...] = B
     Needs no invariant written by the user. Judged under benign faults only: those after
     which at-least-once delivery makes up (see `BENIGN`), and once all is quiet.
 
-    Compared are the rows of every table, in any order, and every third party's ledger,
-    without what may rightly differ: timestamps, generated ids and tokens, numbers counted
-    up, attempts and versions (see `checkers.masking`), and values that only changed places.
+    Compared are the rows of every table and the entries of every list, in any order, and
+    every third party's ledger, without what may rightly differ: timestamps, generated ids
+    and tokens, numbers counted up, attempts and versions (see `checkers.masking`), and
+    values that only changed places.
 
     A system that took another decision is not judged. Where an item published, did, noted
     or put aside something that it does not without faults (a timeout that cancels the

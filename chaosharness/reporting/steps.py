@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 import attrs
 
+from chaosharness.checkers.effects import about_itself
 from chaosharness.faults import Fault
 from chaosharness.kernel.history import Event, History
 from chaosharness.reporting.lanes import Cast, action_of, lane_of, life_of, service_of
@@ -137,7 +138,7 @@ class Narrator:
 
 def request(data: Mapping[str, Any]) -> str:
     """Show what is asked of a third party: `charge order=o1 cents=500`."""
-    rest = {name: value for name, value in data.items() if name not in ("method", "id")}
+    rest = {name: value for name, value in data.items() if name not in about_itself(data)}
     if arguments := rest.pop("arguments", None):
         shown = " ".join(inner(one) for one in arguments)
         return clip(f"{data.get('method', '')} {shown} {phrase(rest)}".strip(), CLIP)

@@ -6,7 +6,7 @@ and options, then a check that each fault is needed: without it, the property ho
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations, islice
 from typing import Any, Final
 
