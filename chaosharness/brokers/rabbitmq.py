@@ -60,6 +60,7 @@ from chaosharness.handlers.port import (
     trouble,
 )
 from chaosharness.handlers.script import Script
+from chaosharness.kernel.history import UNASKED
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 
@@ -350,7 +351,10 @@ class OpenRabbitMQ(Watcher):
                 lost = True
             else:
                 yield from trouble(scope, fault, self)
-        if not lost and not cut(scope, self, "out"):
+        if lost or cut(scope, self, "out"):
+            data = {"outcome": UNASKED, "happened": False}
+            scope.record("reply", operation, attempt, data)
+        else:
             self._try_to_store(scope, operation, attempt, draft)
         scope.struck = ()
         for fault in strikes(scope, operation, "after", attempt):

@@ -35,7 +35,7 @@ KINDS: Final = {
     "poll": "a consumer asked for messages and got some",
     "call": "a request left its caller",
     "effect": "a third party did something that counts: an entry in its ledger",
-    "reply": "a caller learned the outcome of its call: ok, failed or unknown",
+    "reply": "a caller learned the outcome of its call: ok, failed, unknown, or unasked for",
     "read": "a store was read",
     "write": "a store was written, inside a transaction",
     "commit": "a transaction became durable",
@@ -50,6 +50,9 @@ KINDS: Final = {
     "phase": "chaos ended, calm began",
     "end": "the run is over; data says why",
 }
+
+UNASKED: Final = "unasked"
+"""The outcome of what was lost, and nobody waited for an answer: a publish without confirms."""
 
 
 @attrs.frozen

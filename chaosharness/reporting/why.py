@@ -79,7 +79,8 @@ def _reactions(history: History, narrator: Narrator, faults: list[Event]) -> lis
         if handed is None or handed.raised < event.index:
             continue
         place = history[handed.raised].operation.partition("/")[0]
-        words = f"{place.partition('.')[2] or place} raises {clip(handed.error)}"
+        who = place.partition(".")[2] or place or f"a task of {narrator.name(handed.to)}"
+        words = f"{who} raises {clip(handed.error)}"
         if 0 <= handed.acked < handed.raised:
             message = narrator.message(handed.sent.index)
             words += f", after {message} was acknowledged: nobody tries again"
@@ -125,7 +126,7 @@ def _redeliveries(
         message = narrator.message(again.sent.index)
         to = f"{narrator.name(again.to)}{narrator.life(again.to)}"
         broker = narrator.name(history[again.index].actor)
-        reason = _reason(deliveries[:1], again.index)
+        reason = _reason(history, narrator, deliveries[:1], again.index)
         sentences.append(f"{broker} delivers {message} again, to {to}{reason}.")
     return sentences
 
@@ -146,7 +147,7 @@ def _copies(history: History, narrator: Narrator, fault: Event) -> list[str]:
     ]
 
 
-def _reason(earlier: list[Handed], index: int) -> str:
+def _reason(history: History, narrator: Narrator, earlier: list[Handed], index: int) -> str:
     """Say why a message had to come again."""
     if not earlier:
         return ""
@@ -154,9 +155,32 @@ def _reason(earlier: list[Handed], index: int) -> str:
         return ", although it was acknowledged"
     if any(0 <= one.raised < index for one in earlier):
         return ", because the handler raised"
+    for one in earlier:
+        if reason := _given_back(history, narrator, one, index):
+            return reason
     if any(one.cut < 0 and not 0 <= one.handled < index for one in earlier):
         return ", while it was still being handled"
     return ", because nobody had acknowledged it"
+
+
+_TAKEN_BACK: Final = {
+    "missed heartbeats": "because the connection had missed its heartbeats",
+    "406 PRECONDITION_FAILED - delivery acknowledgement timed out": (
+        "because it was not acknowledged within the consumer timeout"
+    ),
+}
+"""Why a broker took a message back, in words; the rest is said better by what was going on."""
+
+
+def _given_back(history: History, narrator: Narrator, handed: Handed, index: int) -> str:
+    """Say who gave a message back, or why the broker took it, between two deliveries."""
+    for event in history.of("nack"):
+        if handed.index < event.index < index and event.data.get("message") == handed.sent.index:
+            if event.data.get("requeue"):
+                return f", because {narrator.name(event.actor)} gave it back"
+            why = str(event.data.get("why"))
+            return f", {_TAKEN_BACK[why]}" if why in _TAKEN_BACK else ""
+    return ""
 
 
 def _repetition(history: History, narrator: Narrator, anchors: list[Event]) -> list[str]:

@@ -1,5 +1,7 @@
 """What a story says and leaves out, on histories written by hand and on runs."""
 
+from contextlib import suppress
+
 import attrs
 import pytest
 
@@ -7,7 +9,17 @@ from chaosharness.brokers import RabbitMQ
 from chaosharness.checkers import Finding, never_charged_twice
 from chaosharness.counterexample import Counterexample
 from chaosharness.externals.gateway import Gateway
-from chaosharness.faults import FAULTS, ClockSkew, Crash, Duplicate, LostRequest, Poison, Redeliver
+from chaosharness.faults import (
+    FAULTS,
+    ClockSkew,
+    Crash,
+    Duplicate,
+    LostReply,
+    LostRequest,
+    NetworkPartition,
+    Poison,
+    Redeliver,
+)
 from chaosharness.kernel.history import KINDS, History
 from chaosharness.kernel.site import Site
 from chaosharness.reporting.lanes import Cast, lane_of, life_of
@@ -144,6 +156,56 @@ def test_a_queue_a_call_and_a_message_without_key():
     assert [lane.name for lane in story.lanes] == [
         "client", "mq", "payments#1", "payments#2", "pricing", "bank"
     ]  # fmt: skip
+
+
+def loop_shop(work):
+    """A shop whose payments are a loop: `work(env, consumer, delivery, charge)` for each."""
+    shop = System("loop shop")
+    queue = shop.add(RabbitMQ("mq", queues=["orders"]))
+    bank = shop.add(Gateway("bank", timeout_ms=1_000))
+
+    @shop.service("payments")
+    def payments(env):
+        consumer, client = env.consumer(queue, "orders", prefetch=2), env.client(bank)
+
+        def loop():
+            for delivery in consumer:
+                work(env, consumer, delivery, client.charge)
+
+        env.main(loop)
+
+    @shop.entry(examples=[Order("o1", 500), Order("o2", 500)])
+    def place(env, order):
+        env.publisher(queue)("orders", order, key=order.id)
+
+    shop.claim(never_charged_twice(bank))
+    return shop
+
+
+def test_who_gave_a_message_back_is_spoken_of():
+    def work(env, consumer, delivery, charge):
+        try:
+            charge(delivery.value["id"], 5)
+        except TimeoutError:
+            consumer.nack(delivery)
+        else:
+            consumer.ack(delivery)
+
+    fault = LostReply(Site("payments.loop/bank.charge", "after"))
+    said = " ".join(tell(found(loop_shop(work), fault)).why)
+    assert "mq delivers o1 from orders again, to payments, because payments gave it back." in said
+
+
+def test_missed_heartbeats_are_spoken_of():
+    def work(env, consumer, delivery, charge):
+        charge(delivery.value["id"], 5)
+        env.sleep(90)
+        with suppress(ConnectionError):
+            consumer.ack(delivery)
+
+    fault = NetworkPartition(Site("mq.orders/deliver to payments", entity=2), lasting=80_000)
+    said = " ".join(tell(found(loop_shop(work), fault)).why)
+    assert "to payments, because the connection had missed its heartbeats." in said
 
 
 # ---- what is told, and what is not
