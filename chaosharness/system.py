@@ -580,7 +580,7 @@ class Env:
             if error is not None:
                 words = {"error": f"{type(error).__name__}: {error}"}
                 scope.record("raised", place, 1, words)
-                if isinstance(error, ChaosharnessError):
+                if isinstance(error, ChaosharnessError) and not scope.poisoned:
                     scope.world.refuse(error)
                 else:
                     scope.world.crash(self.incarnation, RESTART_MS, cause=scope.cause)

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 import attrs
 
 from chaosharness.brokers.intake import Intake
-from chaosharness.brokers.message import Delivery, Message, delivery
+from chaosharness.brokers.message import POISON_BODIES, Delivery, Message, delivery
 from chaosharness.brokers.rabbitmq import OpenRabbitMQ
 from chaosharness.brokers.rabbitmq_link import Link, Settling
 from chaosharness.brokers.rabbitmq_queues import Push
@@ -290,6 +290,7 @@ class Consumer:
         """Act on nobody's behalf while waiting."""
         scope.entity = 0
         scope.hops = 0
+        scope.poisoned = False
         self._broker.world.in_flight.pop(scope, None)
 
     def _wait(self, resume: Resume) -> None:
@@ -314,6 +315,7 @@ class Consumer:
             scope.entity = seen.entity
             scope.hops = seen.hops
             scope.cause = cause
+            scope.poisoned = seen.body in POISON_BODIES
             scope.steps = 0
             scope.world.in_flight[scope] = scope.place
             return delivery(self._decode, seen, receipt=push)

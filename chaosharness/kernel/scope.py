@@ -53,7 +53,9 @@ class Scope:
     """The causal context of running code: a handler run, a service's main loop, a relay.
 
     `cause` moves along: it is the last event of this scope, so that the history holds
-    the order of the program as well as the edges between services.
+    the order of the program as well as the edges between services. While it is `poisoned`
+    (at a message that a fault put there), what it asks of a port amiss is no mistake in how
+    the system is put together: it fails as the message does.
     """
 
     __slots__ = (
@@ -64,6 +66,7 @@ class Scope:
         "hops",
         "incarnation",
         "place",
+        "poisoned",
         "run",
         "stepped_at",
         "steps",
@@ -82,6 +85,7 @@ class Scope:
         self.cause = cause
         self.colour = colour
         self.hops = 0
+        self.poisoned = False
         self.run: Any = None
         self.steps = 0
         self.stepped_at = -1

@@ -9,6 +9,7 @@ from chaosharness import (
     Delivery,
     ErrorReply,
     Exchange,
+    KeyValue,
     LostReply,
     LostRequest,
     NetworkPartition,
@@ -680,3 +681,43 @@ def test_a_long_queue_of_short_work_is_no_recursion():
     run = system.run()
     assert run.ending.verdict == "quiet"
     assert len([*run.history.of("handled")]) == 1000
+
+
+@pytest.mark.parametrize("loops", [True, False])
+def test_what_poison_leads_to_is_no_mistake_of_the_users(loops):
+    system = System("router")
+    queues = {"events": Queue("quorum", dead_letter="parked"), "Paid": Queue(), "parked": Queue()}
+    bus = system.add(RabbitMQ("bus", queues=queues))
+    store = system.add(KeyValue("store"))
+
+    @system.service("router")
+    def router(env):
+        publish, kept = env.publisher(bus), env.connect(store)
+
+        def on_event(event):
+            publish(event["type"], event)
+
+        def on_paid(event):
+            kept.put(event["id"], event)
+
+        def loop():
+            consumer = env.consumer(bus, "events", prefetch=1)
+            for delivery in consumer:
+                on_event(delivery.value)
+                consumer.ack(delivery)
+
+        env.main(loop) if loops else env.consume(bus, "events", on_event)
+        env.consume(bus, "Paid", on_paid)
+
+    @system.entry(examples=[{"type": "Paid", "id": "p1"}])
+    def place(env, event):
+        env.publisher(bus)("events", event)
+
+    poison = Poison(Site("client.place/bus.publish events"), content="unknown-schema")
+    run = system.run(None, Schedule([poison]))
+    assert {event.data["error"].partition(":")[0] for event in run.history.of("raised")} == {
+        "InvalidDefinition"
+    }
+    assert "router.on_paid/handle" in {event.operation for event in run.history.of("handled")}
+    with pytest.raises(InvalidDefinition, match="no queue 'Refunded' to publish to"):
+        system.run([{"type": "Refunded", "id": "p2"}])
