@@ -183,6 +183,8 @@ class Campaign:
         counterexamples: One for each broken property, as small as it could be made.
         standings: How each property came out.
         troubles: Runs that did not become quiet.
+        upset: What went wrong in the run without any fault already, one sentence each: no
+            claim needs to be broken by it.
         coverage: What was put to the test.
         seconds: Real time it took. Not part of any report that is compared.
     """
@@ -200,6 +202,7 @@ class Campaign:
     standings: tuple[Standing, ...]
     troubles: tuple[Trouble, ...]
     coverage: Coverage
+    upset: tuple[str, ...] = ()
     seconds: float = 0.0
 
     def sentences(self) -> tuple[str, ...]:
@@ -211,6 +214,7 @@ class Campaign:
             f"{one.verdict} in {one.times:,} runs: {one.reason} (first: {one.schedule})"
             for one in self.troubles
         ]
+        lines += [f"without any fault: {one}" for one in self.upset]
         lines += self.coverage.sentences()
         if self.result == "holds":
             lines.append(self.coverage.rules_out(self.searched))
@@ -231,6 +235,7 @@ class Campaign:
             "searched": self.searched,
             "properties": [attrs.asdict(one) for one in self.standings],
             "troubles": [attrs.asdict(one) for one in self.troubles],
+            "upset": list(self.upset),
             "counterexamples": [one.to_json() for one in self.counterexamples],
             "coverage": {
                 "levels": [attrs.asdict(level) for level in coverage.levels],

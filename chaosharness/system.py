@@ -623,7 +623,11 @@ class Env:
     # ---- stores and third parties
 
     def connect(self, store: Any) -> Any:
-        """Return a connection to a store."""
+        """Return a connection to a store.
+
+        Of `SQLite` it is an ordinary `sqlite3.Connection`, which is never awaited; what
+        `KeyValue` gives is awaited in an `async` handler.
+        """
         return self._open(store, "connect", "store").connect(self.incarnation)
 
     def client(self, external: Any) -> Any:

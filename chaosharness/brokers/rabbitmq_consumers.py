@@ -363,7 +363,8 @@ class Consumer:
     ) -> Script[None]:
         done = yield from self._link.settling(push, scope, what, requeue=requeue, multiple=multiple)
         if not done:
-            raise ChannelClosed(f"{scope.place}/{self._broker.name}.{what}: message requeued")
+            why = push.channel.closed_because
+            raise ChannelClosed(f"{scope.place}/{self._broker.name}.{what}: channel closed: {why}")
 
 
 class _Expired:

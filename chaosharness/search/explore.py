@@ -12,6 +12,7 @@ import attrs
 
 from chaosharness.campaign import Campaign, Coverage, Result, Standing, Trouble
 from chaosharness.checkers import Evidence, Property, assumed
+from chaosharness.checkers.progress import nothing_handled, upset
 from chaosharness.checkers.property import violation_class
 from chaosharness.counterexample import Counterexample, items_for
 from chaosharness.errors import InvalidDefinition, PropertyViolated
@@ -122,6 +123,7 @@ def explore(
         counterexamples=tuple(search.found),
         standings=tuple(one.standing(coverage.complete) for one in search.claims),
         troubles=search.troubles(),
+        upset=search.upset(),
         coverage=coverage,
         seconds=perf_counter() - began,
     )
@@ -324,6 +326,10 @@ class Exploration:
             for (verdict, reason), (times, first) in self._troubles.items()
         )
 
+    def upset(self) -> tuple[str, ...]:
+        """Say what went wrong in the calm run already."""
+        return () if self._calm is None else upset(self._calm.history)
+
     def coverage(self) -> Coverage:
         """Return what was put to the test."""
         planner = self.planner
@@ -340,6 +346,8 @@ class Exploration:
     def reasons(self, coverage: Coverage, runs_max: int) -> tuple[str, ...]:
         """Say why it is not known whether the properties hold; nothing if it is."""
         reasons = [] if self.claims else ["no property was given: nothing was judged"]
+        if self._calm is not None and (error := nothing_handled(self._calm.history)):
+            reasons.append(f"no handler came to its end, even without any fault: {error}")
         level = next((one for one in coverage.levels if not one.complete), None)
         if level is not None and not self._is_over():
             reasons.append(f"the budget of {runs_max:,} runs was spent; {level}")
@@ -435,7 +443,8 @@ def check(
             class of its own for each property. The message holds the smallest schedule.
 
     Warns:
-        UserWarning: The budget was spent before every schedule was run.
+        UserWarning: The budget was spent before every schedule was run, or no handler came
+            to its end even in the run without faults.
     """
     __tracebackhide__ = True
     chosen = _claims(system, properties)
@@ -461,9 +470,10 @@ def check(
                 "reaches it, or take it out."
             )
     if campaign.reasons:
+        spent = not campaign.coverage.complete
+        advice = "Raise runs_max, or lower faults_max." if spent else "What was tested?"
         warnings.warn(
-            f"{system.name}: nothing broke, but {'; '.join(campaign.reasons)}. "
-            "Raise runs_max, or lower faults_max.",
+            f"{system.name}: nothing broke, but {'; '.join(campaign.reasons)}. {advice}",
             stacklevel=2,
         )
 

@@ -128,7 +128,7 @@ def test_who_acknowledges_on_a_channel_that_is_gone_is_told():
 
     struck = run(loop(main, items=1), Redeliver(Site(DELIVER, "after")))
     assert given(struck) == ["1", "1r"]
-    assert told == ["worker.loop/bus.ack: message requeued"]
+    assert told == ["worker.loop/bus.ack: channel closed: connection lost"]
 
 
 def test_acknowledging_twice_closes_the_channel_and_requeues_the_rest():
@@ -138,7 +138,7 @@ def test_acknowledging_twice_closes_the_channel_and_requeues_the_rest():
         note(env, first)
         note(env, second)
         consumer.ack(first)
-        with pytest.raises(ChannelClosed):
+        with pytest.raises(ChannelClosed, match="406 PRECONDITION_FAILED - unknown delivery tag"):
             consumer.ack(first)
         iterate(env, consumer)
 
@@ -212,7 +212,10 @@ def test_a_message_in_hand_for_half_an_hour_is_somebody_elses():
     struck = run(loop(main, items=1, replicas=2), pause)
     assert given(struck) == ["1", "1r"]
     [raised] = struck.history.of("raised")
-    assert raised.data["error"] == "ChannelClosed: worker.loop/bus.ack: message requeued"
+    assert raised.data["error"] == (
+        "ChannelClosed: worker.loop/bus.ack: channel closed: "
+        "406 PRECONDITION_FAILED - delivery acknowledgement timed out"
+    )
 
 
 @pytest.mark.parametrize(

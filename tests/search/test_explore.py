@@ -11,16 +11,20 @@ from chaosharness import (
     Kafka,
     LostReply,
     Property,
+    Queue,
+    RabbitMQ,
     Schedule,
     Site,
     System,
     certify,
+    check,
     explore,
     sometimes,
 )
 from chaosharness.campaign import Campaign, Coverage, Level
 from chaosharness.checkers import Finding
 from chaosharness.errors import InvalidDefinition, Nondeterminism
+from chaosharness.reporting import summary
 from tests.search.boxes import at_most, boxes, put, puts
 from tests.search.planted import (
     EXAMPLES,
@@ -334,3 +338,48 @@ def test_findings_may_point_nowhere():
     )
     campaign = explore(boxes("a"), properties=[vague])
     assert campaign.counterexamples[0].schedule == Schedule()
+
+
+def forgetful(*, fails):
+    """A service whose handler fails for some items, whatever the faults."""
+    system = System("forgetful")
+    queues = {"orders": Queue("quorum", dead_letter="parked"), "parked": Queue()}
+    bus = system.add(RabbitMQ("bus", queues=queues))
+
+    @system.service("payments")
+    def payments(env):
+        def on_order(order):
+            if order in fails:
+                raise TypeError("Cursor can't be awaited")
+
+        env.consume(bus, "orders", on_order, backoff_ms=0)
+
+    @system.entry(examples=["o1", "o2"])
+    def place(env, order):
+        env.publisher(bus)("orders", order)
+
+    return system
+
+
+def test_what_fails_without_any_fault_is_told_and_breaks_nothing():
+    campaign = explore(forgetful(fails=["o2"]), faults_max=0)
+    assert campaign.result == "holds"
+    assert campaign.upset == (
+        "payments.on_order raised TypeError: Cursor can't be awaited, 21 times",
+        "a message was put aside in parked, once",
+    )
+    assert "Without any fault, already\n  payments.on_order raised TypeError" in summary(campaign)
+    assert explore(forgetful(fails=[]), faults_max=0).upset == ()
+
+
+def test_where_no_handler_ever_ends_nothing_is_known():
+    system = forgetful(fails=["o1", "o2"])
+    campaign = explore(system, faults_max=0)
+    assert campaign.result == "unknown"
+    [reason] = campaign.reasons
+    assert reason == (
+        "no handler came to its end, even without any fault: "
+        "payments.on_order raised TypeError: Cursor can't be awaited"
+    )
+    with pytest.warns(UserWarning, match="no handler came to its end"):
+        check(system, faults_max=0)
