@@ -364,10 +364,11 @@ class OpenRabbitMQ(Watcher):
 
     def consume(self, intake: Intake, queue: str, *, service: str, **options: Any) -> None:
         """Have a handler called per message: see `Subscription` for the options."""
-        from chaosharness.brokers.rabbitmq_consumers import Subscription
+        from chaosharness.brokers.rabbitmq_consumers import OPTIONS, Subscription, check_options
 
         self._check_queues((queue,), intake.place)
         try:
+            check_options(options, OPTIONS)
             subscription = Subscription(
                 broker=self, intake=intake, queue=queue, service=service, **options
             )
@@ -385,10 +386,11 @@ class OpenRabbitMQ(Watcher):
         **options: Any,
     ) -> Any:
         """Return a consumer for a main loop: see `Consumer` for the options."""
-        from chaosharness.brokers.rabbitmq_consumers import Consumer
+        from chaosharness.brokers.rabbitmq_consumers import LOOP_OPTIONS, Consumer, check_options
 
         self._check_queues(queues, service)
         try:
+            check_options(options, LOOP_OPTIONS)
             return Consumer(self, incarnation, queues, decode, service=service, **options)
         except (TypeError, ValueError) as error:
             raise InvalidDefinition(f"{service} consumes {', '.join(queues)}: {error}") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -25,8 +25,34 @@ UNLIMITED: Final = 1_000_000
 Acknowledge = Literal["after", "before"]
 OnError = Literal["requeue", "reject", "crash"]
 
-_acknowledge: Final = attrs.validators.in_(("after", "before"))
-_not_negative: Final = attrs.validators.ge(0)
+
+def _not_negative(_: Any, attribute: Any, value: Any) -> None:
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(f"{attribute.name} must be a whole number from 0, not {value!r}")
+
+
+def _one_of(*choices: str) -> Callable[[Any, Any, Any], None]:
+    def check(_: Any, attribute: Any, value: Any) -> None:
+        if value not in choices:
+            known = ", ".join(map(repr, choices))
+            raise ValueError(f"{attribute.name} must be one of {known}, not {value!r}")
+
+    return check
+
+
+OPTIONS: Final = ("prefetch", "acknowledge", "on_error", "backoff_ms", "concurrency")
+LOOP_OPTIONS: Final = ("prefetch", "acknowledge")
+
+
+def check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    """Refuse an option that does not exist, and name those that do.
+
+    Raises:
+        ValueError: One is unknown.
+    """
+    for name in options:
+        if name not in known:
+            raise ValueError(f"RabbitMQ has no option {name!r} here; it has: {', '.join(known)}")
 
 
 class ChannelClosed(ConnectionError):
@@ -58,9 +84,9 @@ class Subscription:
     queue: str
     service: str
     prefetch: int = attrs.field(default=0, validator=_not_negative)
-    acknowledge: Acknowledge = attrs.field(default="after", validator=_acknowledge)
+    acknowledge: Acknowledge = attrs.field(default="after", validator=_one_of("after", "before"))
     on_error: OnError = attrs.field(
-        default="requeue", validator=attrs.validators.in_(("requeue", "reject", "crash"))
+        default="requeue", validator=_one_of("requeue", "reject", "crash")
     )
     backoff_ms: int = attrs.field(default=1_000, validator=_not_negative)
     concurrency: int | None = attrs.field(
