@@ -263,7 +263,16 @@ class Exploration:
         """Say whether nothing is left to learn: every property is broken, every case reached."""
         if self.found and self.stop_at_first:
             return True
+        if self._spins():
+            return True
         return bool(self.claims) and all(one.broken or one.reached for one in self.claims)
+
+    def _spins(self) -> bool:
+        """Say whether the code spins without any fault: it then does so in every run.
+
+        Each of them would take the watchdog's whole patience, which is real time.
+        """
+        return self._calm is not None and self._calm.ending.verdict == "spinning"
 
     def _take(self, run: Run) -> None:
         """Judge a run by every property that is not broken yet."""
@@ -349,10 +358,13 @@ class Exploration:
         if self._calm is not None and (error := nothing_handled(self._calm.history)):
             reasons.append(f"no handler came to its end, even without any fault: {error}")
         level = next((one for one in coverage.levels if not one.complete), None)
-        if level is not None and not self._is_over():
+        if level is not None and self._spins() and not self.found:
+            reasons.append(f"the search stopped at the calm run, which spins; {level}")
+        elif level is not None and not self._is_over():
             reasons.append(f"the budget of {runs_max:,} runs was spent; {level}")
         elif level is not None and self.found:
             why = "at the first finding" if self.stop_at_first else "with nothing left to break"
+            why = "at the calm run, which spins" if self._spins() else why
             reasons.append(f"the search stopped {why}; {level}")
         for claim in self.claims:
             assumed_only = bool(claim.property.assumption)  # nobody promised it

@@ -383,3 +383,29 @@ def test_where_no_handler_ever_ends_nothing_is_known():
     )
     with pytest.warns(UserWarning, match="no handler came to its end"):
         check(system, faults_max=0)
+
+
+def test_code_that_spins_without_any_fault_ends_the_search(monkeypatch):
+    from chaosharness.handlers import sandbox
+
+    monkeypatch.setattr(sandbox, "_IDLE", sandbox._Idle())
+    sandbox._IDLE.sandboxes.append(sandbox.Sandbox(limit_s=0.2))
+    system = System("spinner")
+    bus = system.add(RabbitMQ("bus", queues=["orders"]))
+
+    @system.service("worker")
+    def worker(env):
+        def on_order(order):
+            while True:
+                pass
+
+        env.consume(bus, "orders", on_order)
+
+    @system.entry(examples=["o1"])
+    def place(env, order):
+        env.publisher(bus)("orders", order)
+
+    campaign = explore(system, faults_max=1)
+    assert campaign.searched == 1
+    assert [one.property for one in campaign.counterexamples] == ["never stuck"]
+    assert any("at the calm run, which spins" in reason for reason in campaign.reasons)
