@@ -296,7 +296,9 @@ class Consumer:
             expired = _Expired(self, scope)
             timer = world.timer(round(timeout_s * 1000), expired, None, scope)
         while True:
-            yield from self._connected()
+            yield from self._connected(expired)
+            if not self._link.is_open:
+                return None  # there was no connection as long as anybody waited
             if not self._pushed:
                 self._pushed = True
                 self._link.consume()
@@ -307,8 +309,9 @@ class Consumer:
                 return found
             yield self._wait
 
-    def _connected(self) -> Script[None]:
-        while not self._link.is_open:
+    def _connected(self, expired: _Expired | None = None) -> Script[None]:
+        """Connect anew, if need be: until that works, or the caller's patience is over."""
+        while not self._link.is_open and not (expired is not None and expired.done):
             yield self._broker.definition.reconnect_ms
             self._link.reopen()
 

@@ -306,3 +306,20 @@ def test_an_async_main_loop(runtime):
     seen = run(system, Crash(Site("worker.loop/bus.ack", "after")))
     assert given(seen) == ["1", "2"]
     assert seen.ending.verdict == "quiet"
+
+
+def test_patience_is_kept_while_there_is_no_connection():
+    waited = []
+
+    def main(env, consumer):
+        for _ in range(30):
+            since = env.now_ms()
+            delivery = consumer.receive(timeout_s=10)
+            waited.append(env.now_ms() - since)
+            if delivery is not None:
+                note(env, delivery)
+                consumer.ack(delivery)
+
+    cut = NetworkPartition(Site(DELIVER), lasting=200_000)
+    assert given(run(loop(main, items=1), cut)) == ["1r"]
+    assert max(waited) <= 11_000  # or a second longer: until it tried to connect
