@@ -196,8 +196,9 @@ class Campaign:
         counterexamples: One for each broken property, as small as it could be made.
         standings: How each property came out.
         troubles: Runs that did not become quiet.
+        upset: What went wrong in the run without any fault already, one sentence each: no
+            claim needs to be broken by it.
         coverage: What was put to the test.
-        calm_errors: What handlers raised in the run without faults, one sentence each.
         seconds: Real time it took. Not part of any report that is compared.
     """
 
@@ -214,7 +215,7 @@ class Campaign:
     standings: tuple[Standing, ...]
     troubles: tuple[Trouble, ...]
     coverage: Coverage
-    calm_errors: tuple[str, ...] = ()
+    upset: tuple[str, ...] = ()
     seconds: float = 0.0
 
     def is_cut_short(self) -> bool:
@@ -241,11 +242,11 @@ class Campaign:
         ]
         if self.result == "unknown":
             lines += [f"unknown: {reason}" for reason in self.reasons]
-        lines += [f"without any fault: {error}" for error in self.calm_errors]
         lines += [
             f"{one.verdict} in {runs_in_words(one.times)}: {one.reason} (first: {one.schedule})"
             for one in self.troubles
         ]
+        lines += [f"without any fault: {one}" for one in self.upset]
         lines += self.coverage.sentences()
         if self.result == "holds":
             lines.append(self.coverage.rules_out(self.searched))
@@ -262,11 +263,11 @@ class Campaign:
             "seed": self.seed,
             "result": self.result,
             "reasons": list(self.reasons),
-            "calm_errors": list(self.calm_errors),
             "runs": self.runs,
             "searched": self.searched,
             "properties": [attrs.asdict(one) for one in self.standings],
             "troubles": [attrs.asdict(one) for one in self.troubles],
+            "upset": list(self.upset),
             "counterexamples": [one.to_json() for one in self.counterexamples],
             "coverage": {
                 "levels": [attrs.asdict(level) for level in coverage.levels],

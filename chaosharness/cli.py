@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import wrap
@@ -94,6 +95,20 @@ _PLAIN: Final = str.maketrans(
 )
 
 
+class Unheard(io.TextIOBase):
+    """Takes what the user's code prints during thousands of runs, and counts the lines."""
+
+    def __init__(self) -> None:
+        self.lines = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str, /) -> int:
+        self.lines += text.count("\n")
+        return len(text)
+
+
 @click.group(cls=Doors, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="chaosharness")
 def main() -> None:
@@ -136,9 +151,10 @@ def run(
     from chaosharness.search.explore import explore
     from chaosharness.search.target import load_target
 
-    system = load_target(target)
-    properties = _properties(system, without)
-    with _progress(quiet=as_json) as on_progress:
+    unheard = Unheard()
+    with redirect_stdout(unheard), _progress(quiet=as_json) as on_progress:
+        system = load_target(target)
+        properties = _properties(system, without)
         campaign = explore(
             system,
             properties=properties,
@@ -158,6 +174,8 @@ def run(
         put(json.dumps(campaign.to_json(), indent=1, ensure_ascii=False, sort_keys=True))
     else:
         _print(campaign, files, redact, coverage)
+        if unheard.lines:
+            click.echo(f"Not shown: {unheard.lines:,} lines that your code printed; replay shows.")
     return _EXIT[campaign.result]
 
 
@@ -258,10 +276,13 @@ def replay(file: Path, target: str | None, twice: bool, as_json: bool) -> int:
 
     found = load(file)
     where = target or found.target
-    system = load_target(where) if where else None
-    outcome = replay_again(found, system, properties=_judges(system))
+    with redirect_stdout(Unheard() if as_json else sys.stdout):
+        system = load_target(where) if where else None
+        outcome = replay_again(found, system, properties=_judges(system))
     if twice and system is not None and outcome.run is not None:
-        check_determinism(system, items=outcome.run.items, schedule=found.schedule, target=where)
+        with redirect_stdout(Unheard()):
+            items = outcome.run.items
+            check_determinism(system, items=items, schedule=found.schedule, target=where)
     if as_json:
         put(json.dumps(outcome.to_json(), indent=1, ensure_ascii=False, sort_keys=True))
     else:
@@ -296,7 +317,8 @@ def report(file: Path, form: str, target: str | None, redact: tuple[str, ...]) -
     found = load(file)
     where = target or found.target
     system = load_target(where) if where else None
-    outcome = replay_again(found, system, properties=_judges(system))
+    with redirect_stdout(Unheard()):
+        outcome = replay_again(found, system, properties=_judges(system))
     if outcome.run is not None:
         passing = outcome.run.calm() if found.schedule.faults else None
         found = attrs.evolve(

@@ -641,7 +641,7 @@ class Env:
             if error is not None:
                 words = {"error": f"{type(error).__name__}: {error}"}
                 scope.record("raised", place, 1, words)
-                if isinstance(error, ChaosharnessError):
+                if isinstance(error, ChaosharnessError) and not scope.poisoned:
                     scope.world.refuse(error)
                 else:
                     scope.world.crash(self.incarnation, RESTART_MS, cause=scope.cause)
@@ -684,7 +684,11 @@ class Env:
     # ---- stores and third parties
 
     def connect(self, store: Any) -> Any:
-        """Return a connection to a store."""
+        """Return a connection to a store.
+
+        Of `SQLite` it is an ordinary `sqlite3.Connection`, which is never awaited; what
+        `KeyValue` gives is awaited in an `async` handler.
+        """
         return self._open(store, "connect", "store").connect(self.incarnation)
 
     def client(self, external: Any) -> Any:

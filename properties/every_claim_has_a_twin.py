@@ -52,8 +52,8 @@ UNSETTLED = (
     "joins into confirmed are complete",
     "payment-db.charges is announced on paid",
 )
-REFUSED = ErrorReply(Site("payments.on_order/bus.publish paid"))
-NEVER_PUBLISHED = Twin(broken.committed_and_never_published, REFUSED, "every saga settles")
+CUT_OFF = NetworkPartition(Site("payments.on_order/bus.publish paid"))
+NEVER_PUBLISHED = Twin(broken.committed_and_never_published, CUT_OFF, "every saga settles")
 
 TWINS = {
     "announced": attrs.evolve(NEVER_PUBLISHED, claim=UNSETTLED[4], others=UNSETTLED),

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from chaosharness.brokers.message import Message, Reader
+from chaosharness.brokers.message import POISON_BODIES, Message, Reader
 from chaosharness.errors import ChaosharnessError
 from chaosharness.handlers.port import HANDLE, NOBODY, strikes, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
@@ -57,6 +57,7 @@ class Intake:
         scope = Scope(
             world, incarnation, self.place, message.entity, cause, self.colour, message.hops
         )
+        scope.poisoned = message.body in POISON_BODIES
         world.in_flight[scope] = self.place
         operation = self.operation
         key = (operation, message.entity)
@@ -82,7 +83,7 @@ class Intake:
         else:
             words = {"error": f"{type(error).__name__}: {error}"}
             scope.record("raised", self.operation, attempt, words)
-            if isinstance(error, ChaosharnessError):  # the user's mistake, not the message's
+            if isinstance(error, ChaosharnessError) and not scope.poisoned:
                 scope.world.refuse(error)
                 return
         if self.operation in scope.world.armed:

@@ -19,6 +19,8 @@ POISON: Final = {
     "unknown-schema": b'{"schema_version":999,"type":"FromTheFuture"}',
 }
 
+POISON_BODIES: Final = frozenset(POISON.values())
+
 NO_HEADERS: Final[Mapping[str, Any]] = {}
 
 

@@ -60,6 +60,7 @@ from chaosharness.handlers.port import (
     trouble,
 )
 from chaosharness.handlers.script import Script
+from chaosharness.kernel.history import UNASKED
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 
@@ -350,7 +351,10 @@ class OpenRabbitMQ(Watcher):
                 lost = True
             else:
                 yield from trouble(scope, fault, self)
-        if not lost and not cut(scope, self, "out"):
+        if lost or cut(scope, self, "out"):
+            data = {"outcome": UNASKED, "happened": False}
+            scope.record("reply", operation, attempt, data)
+        else:
             self._try_to_store(scope, operation, attempt, draft)
         scope.struck = ()
         for fault in strikes(scope, operation, "after", attempt):
@@ -360,10 +364,11 @@ class OpenRabbitMQ(Watcher):
 
     def consume(self, intake: Intake, queue: str, *, service: str, **options: Any) -> None:
         """Have a handler called per message: see `Subscription` for the options."""
-        from chaosharness.brokers.rabbitmq_consumers import Subscription
+        from chaosharness.brokers.rabbitmq_consumers import OPTIONS, Subscription, check_options
 
         self._check_queues((queue,), intake.place)
         try:
+            check_options(options, OPTIONS)
             subscription = Subscription(
                 broker=self, intake=intake, queue=queue, service=service, **options
             )
@@ -381,10 +386,11 @@ class OpenRabbitMQ(Watcher):
         **options: Any,
     ) -> Any:
         """Return a consumer for a main loop: see `Consumer` for the options."""
-        from chaosharness.brokers.rabbitmq_consumers import Consumer
+        from chaosharness.brokers.rabbitmq_consumers import LOOP_OPTIONS, Consumer, check_options
 
         self._check_queues(queues, service)
         try:
+            check_options(options, LOOP_OPTIONS)
             return Consumer(self, incarnation, queues, decode, service=service, **options)
         except (TypeError, ValueError) as error:
             raise InvalidDefinition(f"{service} consumes {', '.join(queues)}: {error}") from None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, Literal
 
 import attrs
 
 from chaosharness.brokers.intake import Intake
-from chaosharness.brokers.message import Delivery, Message, delivery
+from chaosharness.brokers.message import POISON_BODIES, Delivery, Message, delivery
 from chaosharness.brokers.rabbitmq import OpenRabbitMQ
 from chaosharness.brokers.rabbitmq_link import Link, Settling
 from chaosharness.brokers.rabbitmq_queues import Push
@@ -25,8 +25,34 @@ UNLIMITED: Final = 1_000_000
 Acknowledge = Literal["after", "before"]
 OnError = Literal["requeue", "reject", "crash"]
 
-_acknowledge: Final = attrs.validators.in_(("after", "before"))
-_not_negative: Final = attrs.validators.ge(0)
+
+def _not_negative(_: Any, attribute: Any, value: Any) -> None:
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(f"{attribute.name} must be a whole number from 0, not {value!r}")
+
+
+def _one_of(*choices: str) -> Callable[[Any, Any, Any], None]:
+    def check(_: Any, attribute: Any, value: Any) -> None:
+        if value not in choices:
+            known = ", ".join(map(repr, choices))
+            raise ValueError(f"{attribute.name} must be one of {known}, not {value!r}")
+
+    return check
+
+
+OPTIONS: Final = ("prefetch", "acknowledge", "on_error", "backoff_ms", "concurrency")
+LOOP_OPTIONS: Final = ("prefetch", "acknowledge")
+
+
+def check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    """Refuse an option that does not exist, and name those that do.
+
+    Raises:
+        ValueError: One is unknown.
+    """
+    for name in options:
+        if name not in known:
+            raise ValueError(f"RabbitMQ has no option {name!r} here; it has: {', '.join(known)}")
 
 
 class ChannelClosed(ConnectionError):
@@ -58,9 +84,9 @@ class Subscription:
     queue: str
     service: str
     prefetch: int = attrs.field(default=0, validator=_not_negative)
-    acknowledge: Acknowledge = attrs.field(default="after", validator=_acknowledge)
+    acknowledge: Acknowledge = attrs.field(default="after", validator=_one_of("after", "before"))
     on_error: OnError = attrs.field(
-        default="requeue", validator=attrs.validators.in_(("requeue", "reject", "crash"))
+        default="requeue", validator=_one_of("requeue", "reject", "crash")
     )
     backoff_ms: int = attrs.field(default=1_000, validator=_not_negative)
     concurrency: int | None = attrs.field(
@@ -70,6 +96,7 @@ class Subscription:
     _buffer: deque[tuple[Push, int]] = attrs.field(factory=deque, init=False)
     _running: int = attrs.field(default=0, init=False)
     _slots: int = attrs.field(default=1, init=False)
+    _taking: bool = attrs.field(default=False, init=False)
     _tries: dict[int, int] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -97,13 +124,23 @@ class Subscription:
         self._next()
 
     def _next(self) -> None:
-        """Begin to handle what has arrived, as far as there is a free slot."""
-        while self._buffer and self._running < self._slots:
-            push, cause = self._buffer.popleft()
-            seen = self._link.begin(push)
-            if seen is not None:
-                self._running += 1
-                self.intake.take(seen, cause, partial(self._ended, push))
+        """Begin to handle what has arrived, as far as there is a free slot.
+
+        A handler that ends at once frees its slot before `take` returns: the next message
+        is then left to the loop here, or a long queue would be as deep a recursion.
+        """
+        if self._taking:
+            return
+        self._taking = True
+        try:
+            while self._buffer and self._running < self._slots:
+                push, cause = self._buffer.popleft()
+                seen = self._link.begin(push)
+                if seen is not None:
+                    self._running += 1
+                    self.intake.take(seen, cause, partial(self._ended, push))
+        finally:
+            self._taking = False
 
     def _lost(self) -> None:
         """Come back after a loss: a plain consumer only once its handler has returned."""
@@ -259,7 +296,9 @@ class Consumer:
             expired = _Expired(self, scope)
             timer = world.timer(round(timeout_s * 1000), expired, None, scope)
         while True:
-            yield from self._connected()
+            yield from self._connected(expired)
+            if not self._link.is_open:
+                return None  # there was no connection as long as anybody waited
             if not self._pushed:
                 self._pushed = True
                 self._link.consume()
@@ -270,8 +309,9 @@ class Consumer:
                 return found
             yield self._wait
 
-    def _connected(self) -> Script[None]:
-        while not self._link.is_open:
+    def _connected(self, expired: _Expired | None = None) -> Script[None]:
+        """Connect anew, if need be: until that works, or the caller's patience is over."""
+        while not self._link.is_open and not (expired is not None and expired.done):
             yield self._broker.definition.reconnect_ms
             self._link.reopen()
 
@@ -279,6 +319,7 @@ class Consumer:
         """Act on nobody's behalf while waiting."""
         scope.entity = 0
         scope.hops = 0
+        scope.poisoned = False
         self._broker.world.in_flight.pop(scope, None)
 
     def _wait(self, resume: Resume) -> None:
@@ -303,6 +344,7 @@ class Consumer:
             scope.entity = seen.entity
             scope.hops = seen.hops
             scope.cause = cause
+            scope.poisoned = seen.body in POISON_BODIES
             scope.steps = 0
             scope.world.in_flight[scope] = scope.place
             return delivery(self._decode, seen, receipt=push)
@@ -350,7 +392,8 @@ class Consumer:
     ) -> Script[None]:
         done = yield from self._link.settling(push, scope, what, requeue=requeue, multiple=multiple)
         if not done:
-            raise ChannelClosed(f"{scope.place}/{self._broker.name}.{what}: message requeued")
+            why = push.channel.closed_because
+            raise ChannelClosed(f"{scope.place}/{self._broker.name}.{what}: channel closed: {why}")
 
 
 class _Expired:

@@ -8,7 +8,7 @@ Masked by what a value looks like: UUIDs, ULIDs, hexadecimal tokens of 16 digits
 ISO dates and times, numbers that are a Unix time near the run's own. Masked by a column's
 name: times, positions, versions, attempts, tokens; and whole numbers in columns that are
 ids or sequence numbers, since a database counts them up. Text ids (`o1`) are kept: they
-are the business. Everything else the user names.
+are the business. Everything else the user names. The order of a list is that of arrival.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def mask(value: Any, name: str = "", ignore: frozenset[str] = frozenset()) -> An
                     ((shown, mask(one, str(key), ignore)) for shown, key, one in items), key=repr
                 )
             )
-        case list() | tuple():
-            return tuple(mask(one, name, ignore) for one in value)
+        case list() | tuple():  # in any order, as the rows of a table are
+            return tuple(sorted((mask(one, name, ignore) for one in value), key=repr))
         case _:
             return repr(value)
 

@@ -81,7 +81,11 @@ def _lost(evidence: Evidence, reading: Reading, sent: Sent, group: str) -> Itera
             yield _loss(sent, group, _why(last, acked=acked), deliveries)
         return
     done = {operation for handed in deliveries for operation in handed.work}
-    missing = [one for one in _usual_work(evidence.calm(), sent, group) if one not in done]
+    missing = [
+        one
+        for one in _usual_work(evidence.calm(), sent, group)
+        if one not in done and not _done_beside(evidence, reading, last, one)
+    ]
     if acked and missing and _was_cut(evidence.history, last):
         why = f"was acknowledged before it was processed ({missing[0]} never happened) by"
         yield _loss(sent, group, why, deliveries)
@@ -137,6 +141,32 @@ def _usual_work(calm: History, sent: Sent, group: str) -> list[str]:
     return [*found]
 
 
+def _done_beside(evidence: Evidence, reading: Reading, last: Handed, work: str) -> bool:
+    """Say whether a piece of work may well have been done, in the name of another message.
+
+    A main loop that has several messages in hand acts on behalf of the one it took last,
+    whichever its tasks are at. So the work is counted: of all messages that it was given
+    while this one was in hand, as often as there are acknowledged ones that ask for it.
+    """
+    beside = [
+        one
+        for one in reading.handed.values()
+        if (one.to, one.group) == (last.to, last.group) and _overlap(one, last)
+    ]
+    asking = sum(
+        one.acked >= 0 and work in _usual_work(evidence.calm(), one.sent, one.group)
+        for one in beside
+    )
+    return sum(one.work.count(work) for one in beside) >= asking
+
+
+def _overlap(one: Handed, other: Handed) -> bool:
+    """Say whether two messages were in hand at the same time."""
+    return (one.acked < 0 or other.index < one.acked) and (
+        other.acked < 0 or one.index < other.acked
+    )
+
+
 def _was_cut(history: History, handed: Handed) -> bool:
     """Say whether a crash struck in the middle of a delivery, or before its turn came."""
     if handed.cut >= 0:
@@ -164,11 +194,14 @@ def poison_blocks_nobody(*, ignore: Any = (), tries_max: int | None = None) -> P
 
     def judge(evidence: Evidence) -> list[Finding]:
         reading = read(evidence.history)
+        poison = [one for one in reading.sent.values() if one.poison and one.topic not in ignored]
+        if not poison:
+            return []
+        calm = read(evidence.calm())
         return [
             finding
-            for sent in reading.sent.values()
-            if sent.poison and sent.topic not in ignored
-            for group in reading.readers_of(sent, read(evidence.calm()))
+            for sent in poison
+            for group in reading.readers_of(sent, calm)
             if group not in ignored
             for finding in _blocking(evidence, sent, group, tries_max)
         ]
@@ -232,9 +265,10 @@ def _blocking(
         behind = [
             other
             for other in _behind(reading, sent)
-            if reading.ended(other, group) < 0 and not _handled_in_a_loop(evidence, other, group)
+            if _let_go(evidence, other, group) < 0
+            and not _handled_in_a_loop(evidence, other, group)
         ]
-        if reading.quiet and not behind:
+        if not behind and (reading.quiet or len(given) < RAISED_MIN):
             return  # it is in nobody's way
         yield _in_the_way(sent, group, given, behind, "for ever")
         return
@@ -248,10 +282,12 @@ def _let_go(evidence: Evidence, sent: Sent, group: str) -> int:
     """Return the event by which a message stops being in the way, or -1."""
     reading = read(evidence.history)
     over = reading.ended(sent, group)
-    given = reading.pairs[sent.index, group]
-    if over < 0 and reading.acked(sent, group):
+    given = reading.pairs.get((sent.index, group), [])
+    if over < 0 and given and reading.acked(sent, group):
         # A later offset speaks for it, where nobody acknowledged the message itself.
         over = max(given[-1].index, *(handed.acked for handed in given))
+    if over < 0 and (sent.index, group) in reading.dropped:
+        over = reading.dropped[sent.index, group][0]
     return over
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final
 
+from chaosharness.checkers.effects import times
 from chaosharness.checkers.property import Evidence, Finding, Property
-from chaosharness.checkers.reading import verdict_of
+from chaosharness.checkers.reading import HANDLE, verdict_of
+from chaosharness.kernel.history import History
 
 _VERDICTS: Final = {
     "stuck": "the system is stuck",
@@ -34,3 +38,43 @@ def never_stuck() -> Property:
         return [Finding(summary, ends, 0, {"verdict": verdict, "reason": reason})]
 
     return Property("never stuck", judge, "eventually")
+
+
+def upset(history: History) -> tuple[str, ...]:
+    """Say what went wrong in a run, for a person to read: no claim is broken by it.
+
+    In the run without faults, that is mostly a mistake in the code or in its wiring: the
+    error that a handler has raised at every message, until each was a dead letter.
+    """
+    raised: Counter[tuple[str, str]] = Counter()
+    dead: Counter[str] = Counter()
+    for event in history.of("raised", "dead"):
+        if event.kind == "raised":
+            place = event.operation.partition("/")[0] or f"a task of {event.actor}"
+            raised[place, str(event.data.get("error", ""))] += 1
+        elif event.data.get("reason") != "expired":
+            dead[_end_of(event.data)] += 1
+    return (
+        *(f"{place} raised {error}, {times(count)}" for (place, error), count in raised.items()),
+        *(f"{where}, {times(count)}" for where, count in dead.items()),
+    )
+
+
+def _end_of(data: Mapping[str, Any]) -> str:
+    """Say what became of a message that was not handled."""
+    if data.get("reason") == "unroutable":
+        return "a message was dropped: no queue is bound for it"
+    to = data.get("to") or ()
+    where = to if isinstance(to, str) else ", ".join(to)
+    return f"a message was put aside in {where}" if where else "a message was dropped"
+
+
+def nothing_handled(history: History) -> str:
+    """Return the error of the handlers, where none of them came to its end; else nothing."""
+    last = ""
+    for event in history.of("handled", "raised"):
+        if event.kind == "handled":
+            return ""
+        if event.operation.endswith(HANDLE):
+            last = f"{event.operation.removesuffix(HANDLE)} raised {event.data['error']}"
+    return last

@@ -10,14 +10,15 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.checkers.books import tables_of
-from chaosharness.checkers.effects import names_of, times
+from chaosharness.checkers.effects import business, names_of, times
 from chaosharness.checkers.masking import STAR, mask, texts
 from chaosharness.checkers.property import Evidence, Finding, Property
-from chaosharness.checkers.reading import is_quiet, verdict_of
+from chaosharness.checkers.reading import HANDLE, is_quiet, read, verdict_of
 from chaosharness.faults import (
     Crash,
     Delay,
     Duplicate,
+    ErrorReply,
     FailedCommit,
     Fault,
     LostReply,
@@ -29,7 +30,7 @@ from chaosharness.faults import (
     Redeliver,
     StoreOutage,
 )
-from chaosharness.kernel.history import History
+from chaosharness.kernel.history import UNASKED, Event, History
 
 BENIGN: Final[tuple[type[Fault], ...]] = (
     Delay,
@@ -47,12 +48,14 @@ BENIGN: Final[tuple[type[Fault], ...]] = (
 Each of them is part of what at-least-once delivery means: things come late, come again, or
 have happened although nobody was told. None tells the code that its work is refused for
 good, none feeds it something it was never meant to read, and none loses what was stored. A
-lost acknowledgement (`LostRequest` at a broker's commit or ack) is one more of them.
+lost acknowledgement (`LostRequest` at a broker's commit or ack) is one more of them, and so
+are `LostRequest` and `ErrorReply` where nobody decided anything: the error of the call left
+the handler, the task or the main loop, or it was a message published without a confirm.
 
-Not among them: `ErrorReply`, `LostRequest` and `NetworkPartition` (the call did not happen,
-and giving up is a decision a system may take), `StoreOutage` (so may a fallback), `Poison`
-and `Redeploy` (other input, other code), `ClockSkew` (expiry is judged by clocks), and
-`LostWrites` (the store was declared to lose them).
+Not among them: `ErrorReply` and `LostRequest` that were caught, and `NetworkPartition` (the
+call did not happen, and giving up is a decision a system may take), `StoreOutage` (so may a
+fallback), `Poison` and `Redeploy` (other input, other code), `ClockSkew` (expiry is judged by
+clocks), and `LostWrites` (the store was declared to lose them).
 """
 
 ACKNOWLEDGING: Final = (".commit", ".ack")
@@ -178,8 +181,9 @@ def _rows(rows: Iterable[Mapping[str, Any]], place: Place, ignore: frozenset[str
 
 def _entry(data: Mapping[str, Any], ignore: frozenset[str]) -> Row:
     """Return an entry of a ledger: its own number and idempotency key are not the business."""
-    left_out = ("id", "key") if data.get("method") in ("charge", "refund") else ()
-    words = {name: value for name, value in data.items() if name not in left_out}
+    words = {"method": data.get("method"), **business(data)}
+    if words["method"] in ("charge", "refund"):
+        words.pop("key", None)
     return _row(words, ignore)
 
 
@@ -319,11 +323,14 @@ def idempotent(*, ignore: Iterable[Any] = (), under: tuple[type[Fault], ...] = B
     """Claim that a disturbed run ends as the calm run does: in stores and in ledgers.
 
     Needs no invariant written by the user. Judged under benign faults only: those after
-    which at-least-once delivery makes up (see `BENIGN`), and once all is quiet.
+    which at-least-once delivery makes up (see `BENIGN`), and once all is quiet. A call that
+    was lost or refused is one of them if the code let its error pass: then nobody decided
+    to do without it.
 
-    Compared are the rows of every table, in any order, and every third party's ledger,
-    without what may rightly differ: timestamps, generated ids and tokens, numbers counted
-    up, attempts and versions (see `checkers.masking`), and values that only changed places.
+    Compared are the rows of every table and the entries of every list, in any order, and
+    every third party's ledger, without what may rightly differ: timestamps, generated ids
+    and tokens, numbers counted up, attempts and versions (see `checkers.masking`), and
+    values that only changed places.
 
     A system that took another decision is not judged. Where an item published, did, noted
     or put aside something that it does not without faults (a timeout that cancels the
@@ -366,7 +373,12 @@ def idempotent(*, ignore: Iterable[Any] = (), under: tuple[type[Fault], ...] = B
 def _judged(evidence: Evidence, under: tuple[type[Fault], ...]) -> bool:
     """Say whether only benign faults struck, at least one, and both runs came to rest."""
     faults = evidence.faults
-    if not faults or not all(_is_benign(fault, under) for fault in faults):
+    if not faults:
+        return False
+    others = [fault for fault in faults if not _is_benign(fault, under)]
+    if under is not BENIGN and others:
+        return False
+    if not all(nobody_decided(evidence.history, fault) for fault in others):
         return False
     return is_quiet(evidence.history) and is_quiet(evidence.calm())
 
@@ -376,6 +388,46 @@ def _is_benign(fault: Any, under: tuple[type[Fault], ...]) -> bool:
         acknowledging = fault.site.operation.endswith(ACKNOWLEDGING)
         return under is BENIGN and acknowledging
     return isinstance(fault, under)
+
+
+def nobody_decided(history: History, fault: Fault) -> bool:
+    """Say whether no code took a decision when a call did not happen.
+
+    It never learned of it, or it let the error pass: out of a handler (the message comes
+    again), a main loop (it begins anew) or a task (nobody looks at it any more).
+    """
+    site = fault.site
+    if not isinstance(fault, ErrorReply | LostRequest) or site.operation.startswith("client."):
+        return False
+    place = (site.operation, site.entity, site.attempt)
+    told = next((one for one in history.of("reply") if _place(one) == place), None)
+    if told is None:
+        return False
+    if told.data["outcome"] == UNASKED:
+        return True
+    reading = read(history)
+    root = reading.roots[told.index]
+    handed = reading.handed.get(root)
+    acked = handed is not None and handed.acked >= 0
+    return any(
+        one.index > told.index and reading.roots[one.index] == root and _escaped(one, acked)
+        for one in history.of("raised")
+    )
+
+
+def _place(event: Event) -> tuple[str, int, int]:
+    return event.operation, event.entity, event.attempt
+
+
+def _escaped(event: Event, acked: bool) -> bool:
+    """Say whether an error left a task; or a main loop or a handler, so that it is tried again.
+
+    Not where the message was acknowledged all the same: to skip it is a decision as well,
+    and `nothing_acknowledged_lost` speaks of it.
+    """
+    in_a_task = event.operation == ""
+    tried_again = event.operation.endswith(HANDLE) or "/" not in event.operation
+    return in_a_task or (tried_again and not acked)
 
 
 def _beyond(usual: Outcome, seen: Outcome) -> set[int]:

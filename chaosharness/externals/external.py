@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from copy import deepcopy
+from typing import Any, Final
 
 import attrs
 
@@ -30,9 +31,12 @@ class External:
         name: What reports call it.
         server: Called at the start of each run; returns the object that answers. What it
             raises reaches the caller. Its state is durable: it never crashes.
-        reads: Methods that change nothing. All others count as effects, and enter the
-            ledger (events of kind `effect`) with their arguments, unless they raise or
-            answer with `External.unchanged(...)`.
+        reads: Methods that change nothing. A call of any other counts as an effect, and
+            enters the ledger (events of kind `effect`) with its arguments, unless it raises or
+            answers with `External.unchanged(...)`; an argument that is called `method` enters
+            it as `method_`. A call that is made again, with the same arguments, and leaves the
+            object's attributes as they were, where a new object's would change, is none
+            either: the third party knew it, and did nothing.
         latency_ms: There and back.
         timeout_ms: How long a caller waits for an answer.
         timeout_error: What a caller sees when no answer comes.
@@ -67,6 +71,18 @@ class External:
         return Unchanged(value)
 
 
+_UNKNOWN: Final = object()
+"""No state: nobody has to know it."""
+
+
+def _state(server: Any) -> Any:
+    """Return a copy of an object's attributes."""
+    try:
+        return deepcopy(vars(server))
+    except Exception:
+        return object()
+
+
 class OpenExternal:
     """A third party during one run."""
 
@@ -77,6 +93,7 @@ class OpenExternal:
         self.timeout_ms = definition.timeout_ms
         self.world = world
         self.server = server
+        self._asked: set[str] = set()
         world.know_timeout(definition.timeout_ms)
 
     def lost(self, operation: str) -> BaseException:
@@ -99,6 +116,8 @@ class OpenExternal:
     ) -> None:
         """Call the method that is asked for, and answer with what it returns or raises."""
         method, arguments, keywords = request
+        counts = method not in self.definition.reads
+        before = self._before(request) if counts else _UNKNOWN
         try:
             value = getattr(self.server, method)(*arguments, **keywords)
         except Exception as error:
@@ -106,10 +125,36 @@ class OpenExternal:
             return
         if isinstance(value, Unchanged):
             value = value.value
-        elif method not in self.definition.reads:
+        elif counts and not self._knew(request, before):
             data = {"method": method, **self._named(method, arguments, keywords)}
             self.ledger(caller, operation, attempt, data)
         reply(value, None)
+
+    def _before(self, request: Any) -> Any:
+        """Return the object's state, if this was asked before: it may change nothing now."""
+        words = repr(plain(request))
+        if words in self._asked:
+            return _state(self.server)
+        self._asked.add(words)
+        return _UNKNOWN
+
+    def _knew(self, request: Any, before: Any) -> bool:
+        """Say whether the object took a request for one that it had done already.
+
+        It is as it was before, and yet it is not a mere stub: a new one would have changed.
+        """
+        if before is _UNKNOWN or before != _state(self.server):
+            return False
+        method, arguments, keywords = request
+        new = self.definition.server()
+        if new is self.server:
+            return False
+        empty = _state(new)
+        try:
+            getattr(new, method)(*arguments, **keywords)
+        except Exception:
+            return False
+        return bool(empty != _state(new))
 
     def ledger(self, caller: Scope, operation: str, attempt: int, data: dict[str, Any]) -> int:
         """Enter an effect into the ledger, on behalf of a caller."""

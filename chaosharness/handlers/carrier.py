@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from types import CoroutineType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final, Protocol
 
 from greenlet import GreenletExit, getcurrent, greenlet
@@ -305,18 +305,28 @@ def _run_plain(
         set_clock(scope.world)
     if not scope.incarnation.alive or scope.world.ending is not None:
         return
-    if type(result) is CoroutineType:
-        result.close()
-        scope.world.refuse(_hidden_coroutine(scope))
+    if type(result) in _NOT_RUN:
+        scope.world.refuse(_hidden_code(scope, result))
     done(scope, result, error)
 
 
 PLAIN: Final = Plain()
 
 
-def _hidden_coroutine(scope: Scope) -> InvalidDefinition:
+_NOT_RUN: Final = frozenset((CoroutineType, GeneratorType, AsyncGeneratorType))
+"""What calling a function gives where nothing of its code has run yet."""
+
+
+def _hidden_code(scope: Scope, result: Any) -> InvalidDefinition:
+    if type(result) is CoroutineType:
+        result.close()
+        return InvalidDefinition(
+            f"{scope.place} returned a coroutine that nobody awaits. If it is a lambda or a "
+            "wrapper around async code, hand over the async function itself (functools.partial "
+            "is fine), or make the wrapper 'async def'."
+        )
     return InvalidDefinition(
-        f"{scope.place} returned a coroutine that nobody awaits. If it is a lambda or a wrapper "
-        "around async code, hand over the async function itself (functools.partial is fine), "
-        "or make the wrapper 'async def'."
+        f"{scope.place} returned a generator: there is a 'yield' in it, so that calling it runs "
+        "nothing. Make it a function that does the work and returns, and publish with "
+        "env.publisher what it yields."
     )

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
 from typing import Any, Final, overload
+from uuid import UUID
+from weakref import WeakKeyDictionary
 
 import attrs
 
@@ -28,7 +35,7 @@ KINDS: Final = {
     "poll": "a consumer asked for messages and got some",
     "call": "a request left its caller",
     "effect": "a third party did something that counts: an entry in its ledger",
-    "reply": "a caller learned the outcome of its call: ok, failed or unknown",
+    "reply": "a caller learned the outcome of its call: ok, failed, unknown, or unasked for",
     "read": "a store was read",
     "write": "a store was written, inside a transaction",
     "commit": "a transaction became durable",
@@ -43,6 +50,9 @@ KINDS: Final = {
     "phase": "chaos ended, calm began",
     "end": "the run is over; data says why",
 }
+
+UNASKED: Final = "unasked"
+"""The outcome of what was lost, and nobody waited for an answer: a publish without confirms."""
 
 
 @attrs.frozen
@@ -178,7 +188,7 @@ class History(Sequence[Event]):
 
 
 def plain(value: Any) -> Any:
-    """Return a value that JSON can hold: bytes become text, the unknown its `repr`."""
+    """Return a value that JSON can hold: bytes are text, records fields, the unknown its type."""
     match value:
         case None | bool() | int() | float() | str():
             return value
@@ -190,8 +200,38 @@ def plain(value: Any) -> Any:
             return [plain(item) for item in value]
         case set() | frozenset():
             return sorted((plain(item) for item in value), key=repr)
+        case Enum():
+            return plain(value.value)
+        case Decimal() | UUID() | date() | time() | timedelta() | PurePath():
+            return str(value)
         case _:
-            return f"<{type(value).__module__}.{type(value).__qualname__}>"
+            return _fields(value)
+
+
+def _fields(value: Any) -> Any:
+    """Return a record as its fields, whatever library made it; else what kind of thing it is."""
+    names = _NAMES.get(kind := type(value))
+    if names is None:
+        names = _NAMES[kind] = _names_of(kind)
+    if not names:
+        return f"<{kind.__module__}.{kind.__qualname__}>"
+    return {name: plain(getattr(value, name, None)) for name in names}
+
+
+_NAMES: Final = WeakKeyDictionary[type, tuple[str, ...]]()
+
+
+def _names_of(kind: type) -> tuple[str, ...]:
+    """Return the fields of a dataclass, an attrs class, a pydantic model or a msgspec struct."""
+    if dataclasses.is_dataclass(kind):
+        return tuple(field.name for field in dataclasses.fields(kind))
+    if attrs.has(kind):
+        return tuple(field.name for field in attrs.fields(kind))
+    for attribute in ("model_fields", "__struct_fields__"):
+        fields = getattr(kind, attribute, None)
+        if isinstance(fields, Mapping | tuple):
+            return tuple(fields)
+    return ()
 
 
 def encode(raw: RawEvent) -> bytes:

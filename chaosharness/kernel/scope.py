@@ -56,7 +56,9 @@ class Scope:
     """The causal context of running code: a handler run, a service's main loop, a relay.
 
     `cause` moves along: it is the last event of this scope, so that the history holds
-    the order of the program as well as the edges between services.
+    the order of the program as well as the edges between services. While it is `poisoned`
+    (at a message that a fault put there), what it asks of a port amiss is no mistake in how
+    the system is put together: it fails as the message does.
     """
 
     __slots__ = (
@@ -67,6 +69,7 @@ class Scope:
         "hops",
         "incarnation",
         "place",
+        "poisoned",
         "run",
         "stepped_at",
         "steps",
@@ -95,6 +98,7 @@ class Scope:
         self.cause = cause
         self.colour = colour
         self.hops = hops
+        self.poisoned = False
         self.run: Any = None
         self.steps = 0
         self.stepped_at = -1

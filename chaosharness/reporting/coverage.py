@@ -17,6 +17,7 @@ from chaosharness.reporting.snippets import schedule_code
 WIDTH_MIN: Final = 60
 WIDTH_MAX: Final = 80
 ROWS_MAX: Final = 40
+UPSETS_MAX: Final = 5
 NAME_MAX: Final = 44
 
 STRUCK: Final = "✓"
@@ -47,6 +48,7 @@ def summary(campaign: Campaign, *, width: int = WIDTH_MAX, table: bool = True) -
         _standings(campaign, width),
         _broken(campaign, width),
         _troubles(campaign, width),
+        _upset(campaign, width),
         _covered(campaign, width),
         coverage_table(campaign.coverage, width=width).splitlines() if table else [],
     ]
@@ -66,8 +68,6 @@ def _result(campaign: Campaign, width: int) -> list[str]:
     lead = "left open:" if campaign.result == "violated" else "unknown, because"
     for reason in _doubts(campaign):
         lines += _item(f"{lead} {clip(reason, 400)}", width)
-    for error in campaign.calm_errors:
-        lines += _item(f"without any fault: {clip(error, 300)}; is it meant?", width)
     return lines
 
 
@@ -155,6 +155,15 @@ def _troubles(campaign: Campaign, width: int) -> list[str]:
         lines += _item(words, width)
         lines += _item(f"first: {clip(one.schedule, 300)}", width, "    ")
     return ["Runs that did not become quiet", *lines] if lines else []
+
+
+def _upset(campaign: Campaign, width: int) -> list[str]:
+    lines: list[str] = []
+    for one in campaign.upset[:UPSETS_MAX]:
+        lines += _item(clip(one, 300), width)
+    if left := len(campaign.upset) - UPSETS_MAX:
+        lines += [f"  … {left:,} more"] if left > 0 else []
+    return ["Without any fault, already", *lines] if lines else []
 
 
 # ---- coverage

@@ -329,6 +329,9 @@ def _reply(narrator: Narrator, event: Event) -> Telling:
             done = "it did happen" if data.get("happened") else _not_yet(narrator, event)
             words = f"waits in vain: no answer to {action_of(event.operation)} ({done})"
             return Telling(lane, words, tone="trouble")
+        case "unasked":
+            words = f"goes on: nobody asked for an answer to {action_of(event.operation)}"
+            return Telling(lane, f"{words} (it did not happen)", tone="trouble")
     error = clip(str(data.get("error") or "refused"), CLIP)
     return Telling(peer or lane, f"replies: {error}", lane if peer else "", tone="trouble")
 

@@ -101,7 +101,7 @@ def _reactions(history: History, narrator: Narrator, faults: list[Event]) -> lis
         if end < event.index:
             continue
         place = history[end].operation.partition("/")[0]
-        name = place.partition(".")[2] or place
+        name = place.partition(".")[2] or place or f"a task of {narrator.name(handed.to)}"
         if handed.raised > event.index:
             words = f"{name} raises {raised(handed.error)}"
             if 0 <= handed.acked < handed.raised:
@@ -180,7 +180,8 @@ def _redelivery(history: History, narrator: Narrator, deliveries: list[Handed]) 
     message = narrator.message(again.sent.index)
     to = f"{narrator.name(again.to)}{narrator.life(again.to)}"
     broker = narrator.name(history[again.index].actor)
-    words = f"{broker} delivers {message} again, to {to}{_reason(deliveries[:1], again.index)}"
+    reason = _reason(history, narrator, deliveries[:1], again.index)
+    words = f"{broker} delivers {message} again, to {to}{reason}"
     if again.handled >= 0 and not again.work:
         place = history[again.handled].operation.partition("/")[0].partition(".")[2]
         words += f"; {place or 'its handler'} returns without having done anything"
@@ -207,7 +208,7 @@ def _copies(history: History, narrator: Narrator, fault: Event) -> list[Told]:
     return [(last, f"{words}: each copy is a message.")]
 
 
-def _reason(earlier: list[Handed], index: int) -> str:
+def _reason(history: History, narrator: Narrator, earlier: list[Handed], index: int) -> str:
     """Say why a message had to come again."""
     if not earlier:
         return ""
@@ -215,9 +216,32 @@ def _reason(earlier: list[Handed], index: int) -> str:
         return ", although it was acknowledged"
     if any(0 <= one.raised < index for one in earlier):
         return ", because the handler raised"
+    for one in earlier:
+        if reason := _given_back(history, narrator, one, index):
+            return reason
     if any(one.cut < 0 and not 0 <= one.handled < index for one in earlier):
         return ", while it was still being handled"
     return ", because nobody had acknowledged it"
+
+
+_TAKEN_BACK: Final = {
+    "missed heartbeats": "because the connection had missed its heartbeats",
+    "406 PRECONDITION_FAILED - delivery acknowledgement timed out": (
+        "because it was not acknowledged within the consumer timeout"
+    ),
+}
+"""Why a broker took a message back, in words; the rest is said better by what was going on."""
+
+
+def _given_back(history: History, narrator: Narrator, handed: Handed, index: int) -> str:
+    """Say who gave a message back, or why the broker took it, between two deliveries."""
+    for event in history.of("nack"):
+        if handed.index < event.index < index and event.data.get("message") == handed.sent.index:
+            if event.data.get("requeue"):
+                return f", because {narrator.name(event.actor)} gave it back"
+            why = str(event.data.get("why"))
+            return f", {_TAKEN_BACK[why]}" if why in _TAKEN_BACK else ""
+    return ""
 
 
 def _repetition(history: History, narrator: Narrator, anchors: list[Event]) -> list[str]:

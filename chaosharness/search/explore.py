@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from time import perf_counter
 from typing import Any, Final, Literal
@@ -20,6 +19,7 @@ from chaosharness.campaign import (
     runs_in_words,
 )
 from chaosharness.checkers import Evidence, Property, assumed
+from chaosharness.checkers.progress import nothing_handled, upset
 from chaosharness.checkers.property import violation_class
 from chaosharness.counterexample import Counterexample, items_for
 from chaosharness.errors import InvalidDefinition, PropertyViolated
@@ -130,8 +130,8 @@ def explore(
         counterexamples=tuple(search.found),
         standings=tuple(one.standing(coverage.complete) for one in search.claims),
         troubles=search.troubles(),
+        upset=search.upset(),
         coverage=coverage,
-        calm_errors=search.calm_errors(),
         seconds=perf_counter() - began,
     )
 
@@ -270,6 +270,8 @@ class Exploration:
         """Say whether nothing is left to learn: every property is broken, every case reached."""
         if self.found and (self.stop_at_first or self._is_restless()):
             return True
+        if self._spins():
+            return True
         return bool(self.claims) and all(one.broken or one.reached for one in self.claims)
 
     def _is_restless(self) -> bool:
@@ -278,6 +280,13 @@ class Exploration:
         Each run goes on to the end of its budget, and is judged by little.
         """
         return self._calm is not None and self._calm.ending.verdict != "quiet"
+
+    def _spins(self) -> bool:
+        """Say whether the code spins without any fault: it then does so in every run.
+
+        Each of them would take the watchdog's whole patience, which is real time.
+        """
+        return self._calm is not None and self._calm.ending.verdict == "spinning"
 
     def _take(self, run: Run) -> None:
         """Judge a run by every property that is not broken yet."""
@@ -340,21 +349,9 @@ class Exploration:
             for (verdict, reason), (times, first) in self._troubles.items()
         )
 
-    def calm_errors(self) -> tuple[str, ...]:
-        """Say what was raised in the calm run: it may be meant, and it may be a slip.
-
-        A handler that always raises puts every message aside: green, and nothing tested.
-        """
-        if self._calm is None:
-            return ()
-        raised = Counter(
-            (event.operation.removesuffix("/handle"), str(event.data.get("error", "")))
-            for event in self._calm.history.of("raised")
-        )
-        return tuple(
-            f"{place} raises {error}{f', {count} times' if count > 1 else ''}"
-            for (place, error), count in raised.items()
-        )
+    def upset(self) -> tuple[str, ...]:
+        """Say what went wrong in the calm run already."""
+        return () if self._calm is None else upset(self._calm.history)
 
     def coverage(self) -> Coverage:
         """Return what was put to the test."""
@@ -372,12 +369,18 @@ class Exploration:
     def reasons(self, coverage: Coverage, runs_max: int) -> tuple[str, ...]:
         """Say why it is not known whether the properties hold; nothing if it is."""
         reasons = [] if self.claims else ["no property was given: nothing was judged"]
+        if self._calm is not None and (error := nothing_handled(self._calm.history)):
+            reasons.append(f"no handler came to its end, even without any fault: {error}")
         level = next((one for one in coverage.levels if not one.complete), None)
-        if level is not None and not self._is_over():
+        if level is not None and self._spins() and not self.found:
+            reasons.append(f"the search stopped at the calm run, which spins; {level}")
+        elif level is not None and not self._is_over():
             reasons.append(f"the budget of {runs_in_words(runs_max)} was spent; {level}")
         elif level is not None and self.found:
             why = "at the first finding" if self.stop_at_first else "with nothing left to break"
-            if self._is_restless():
+            if self._spins():
+                why = "at the calm run, which spins"
+            elif self._is_restless():
                 why = "since the run without any fault never becomes quiet: mend that first"
             reasons.append(f"the search stopped {why}; {level}")
         for claim in self.claims:
@@ -469,7 +472,8 @@ def check(
             class of its own for each property. The message holds the smallest schedule.
 
     Warns:
-        UserWarning: The budget was spent before every schedule was run.
+        UserWarning: The budget was spent before every schedule was run, or no handler came
+            to its end even in the run without faults.
     """
     __tracebackhide__ = True
     chosen = _claims(system, properties)
@@ -495,9 +499,10 @@ def check(
                 "reaches it, or take it out."
             )
     if campaign.reasons:
+        spent = not campaign.coverage.complete
+        advice = "Raise runs_max, or lower faults_max." if spent else "What was tested?"
         warnings.warn(
-            f"{system.name}: nothing broke, but {'; '.join(campaign.reasons)}. "
-            "Raise runs_max, or lower faults_max.",
+            f"{system.name}: nothing broke, but {'; '.join(campaign.reasons)}. {advice}",
             stacklevel=2,
         )
 

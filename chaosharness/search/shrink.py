@@ -6,7 +6,7 @@ and options, then a check that each fault is needed: without it, the property ho
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations, islice
 from typing import Any, Final
 
@@ -113,6 +113,7 @@ class Laboratory:
         self.stock = [*items, *system.examples]
         self.plain_from = len(items)
         self._trials: dict[tuple[Workload, frozenset[Fault]], Trial] = {}
+        self._calms: dict[Workload, Run] = {}
 
     def items(self, workload: Workload) -> tuple[Any, ...]:
         """Return the workload items with these numbers."""
@@ -123,6 +124,8 @@ class Laboratory:
         unused = set(run.unused)
         struck = tuple(fault for fault in run.schedule if fault not in unused)
         evidence = Evidence(run.history, run.items, lambda: self._calm(workload), struck)
+        if not struck:
+            self._calms.setdefault(workload, run)
         trial = Trial(run, tuple(self.property.findings(evidence)), struck)
         self._trials[workload, frozenset(faults)] = trial
         if unused:
@@ -130,20 +133,24 @@ class Laboratory:
         return trial
 
     def _calm(self, workload: Workload) -> History:
-        found = self._trials.get((workload, frozenset()))
-        return (self.execute(workload, ()) if found is None else found.run).history
+        found = self._calms.get(workload)
+        return (self.execute(workload, ()) if found is None else found).history
 
-    def execute(self, workload: Workload, faults: Iterable[Fault]) -> Run:
+    def execute(self, workload: Workload, faults: Faults) -> Run:
         """Run, whether it was run before or not."""
         self.runs += 1
-        return self.system.run(self.items(workload), Schedule(faults))
+        run = self.system.run(self.items(workload), Schedule(faults))
+        if not faults:
+            self._calms[workload] = run
+        return run
 
     def trial(self, workload: Workload, faults: Faults) -> Trial:
         """Run and judge, or remember."""
         wanted = frozenset(faults)
         found = self._trials.get((workload, wanted)) or self._same_as(workload, wanted)
         if found is None:
-            found = self.remember(workload, faults, self.execute(workload, faults))
+            run = self._calms.get(workload) if not faults else None
+            found = self.remember(workload, faults, run or self.execute(workload, faults))
         return found
 
     def _same_as(self, workload: Workload, wanted: frozenset[Fault]) -> Trial | None:

@@ -137,7 +137,7 @@ def call_off(error: InvalidDefinition) -> NoReturn:
         InvalidDefinition: Always.
     """
     scope = SCOPE.get()
-    if scope is not None:
+    if scope is not None and not scope.poisoned:
         scope.world.refuse(error)
     raise error from None
 

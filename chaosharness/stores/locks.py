@@ -118,8 +118,10 @@ class LockingConnection(sqlite3.Connection):
         self._shut = True
         sqlite3.Connection.close(self)
 
-    def __del__(self) -> None:
-        sqlite3.Connection.close(self)  # or Python 3.13 warns
+    def __del__(
+        self, close: Callable[[sqlite3.Connection], None] = sqlite3.Connection.close
+    ) -> None:
+        close(self)  # or Python 3.13 warns; at the end of the process the module is gone already
 
     # ---- waiting
 

@@ -9,6 +9,7 @@ from chaosharness import (
     Delivery,
     ErrorReply,
     Exchange,
+    KeyValue,
     LostReply,
     LostRequest,
     NetworkPartition,
@@ -635,10 +636,11 @@ def test_a_value_out_of_range_is_refused(make, words):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"prefetch": -1}, "'prefetch' must be >= 0: -1"),
-        ({"on_error": "retry"}, "'on_error' must be in"),
+        ({"prefetch": -1}, "prefetch must be a whole number from 0, not -1"),
+        ({"prefetch": "10"}, "prefetch must be a whole number from 0, not '10'"),
+        ({"on_error": "retry"}, "must be one of 'requeue', 'reject', 'crash', not 'retry'"),
         ({"concurrency": 2}, "a plain handler runs one message at a time"),
-        ({"group": "g"}, "unexpected keyword argument 'group'"),
+        ({"group": "g"}, "has no option 'group' here; it has: prefetch, acknowledge, on_error"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused(options, words):
@@ -659,3 +661,64 @@ def test_a_queue_nobody_declared_is_refused_at_both_ends():
     system.service("worker")(lambda env: env.consume(bus, "ordres", lambda value: None))
     with pytest.raises(InvalidDefinition, match="no such queue; it has: orders"):
         system.run()
+
+
+def test_a_long_queue_of_short_work_is_no_recursion():
+    system = System("backlog")
+    bus = system.add(RabbitMQ("bus", queues=["orders"]))
+
+    @system.service("worker")
+    def worker(env):
+        def on_order(order):
+            if order == 1:
+                env.sleep(60)  # all others are sent ahead meanwhile
+
+        env.consume(bus, "orders", on_order)
+
+    @system.entry(examples=range(1, 1001))
+    def place(env, order):
+        env.publisher(bus)("orders", order)
+
+    run = system.run()
+    assert run.ending.verdict == "quiet"
+    assert len([*run.history.of("handled")]) == 1000
+
+
+@pytest.mark.parametrize("loops", [True, False])
+def test_what_poison_leads_to_is_no_mistake_of_the_users(loops):
+    system = System("router")
+    queues = {"events": Queue("quorum", dead_letter="parked"), "Paid": Queue(), "parked": Queue()}
+    bus = system.add(RabbitMQ("bus", queues=queues))
+    store = system.add(KeyValue("store"))
+
+    @system.service("router")
+    def router(env):
+        publish, kept = env.publisher(bus), env.connect(store)
+
+        def on_event(event):
+            publish(event["type"], event)
+
+        def on_paid(event):
+            kept.put(event["id"], event)
+
+        def loop():
+            consumer = env.consumer(bus, "events", prefetch=1)
+            for delivery in consumer:
+                on_event(delivery.value)
+                consumer.ack(delivery)
+
+        env.main(loop) if loops else env.consume(bus, "events", on_event)
+        env.consume(bus, "Paid", on_paid)
+
+    @system.entry(examples=[{"type": "Paid", "id": "p1"}])
+    def place(env, event):
+        env.publisher(bus)("events", event)
+
+    poison = Poison(Site("client.place/bus.publish events"), content="unknown-schema")
+    run = system.run(None, Schedule([poison]))
+    assert {event.data["error"].partition(":")[0] for event in run.history.of("raised")} == {
+        "InvalidDefinition"
+    }
+    assert "router.on_paid/handle" in {event.operation for event in run.history.of("handled")}
+    with pytest.raises(InvalidDefinition, match="no queue 'Refunded' to publish to"):
+        system.run([{"type": "Refunded", "id": "p2"}])

@@ -128,7 +128,7 @@ def test_who_acknowledges_on_a_channel_that_is_gone_is_told():
 
     struck = run(loop(main, items=1), Redeliver(Site(DELIVER, "after")))
     assert given(struck) == ["1", "1r"]
-    assert told == ["worker.loop/bus.ack: message requeued"]
+    assert told == ["worker.loop/bus.ack: channel closed: connection lost"]
 
 
 def test_acknowledging_twice_closes_the_channel_and_requeues_the_rest():
@@ -138,7 +138,7 @@ def test_acknowledging_twice_closes_the_channel_and_requeues_the_rest():
         note(env, first)
         note(env, second)
         consumer.ack(first)
-        with pytest.raises(ChannelClosed):
+        with pytest.raises(ChannelClosed, match="406 PRECONDITION_FAILED - unknown delivery tag"):
             consumer.ack(first)
         iterate(env, consumer)
 
@@ -212,7 +212,10 @@ def test_a_message_in_hand_for_half_an_hour_is_somebody_elses():
     struck = run(loop(main, items=1, replicas=2), pause)
     assert given(struck) == ["1", "1r"]
     [raised] = struck.history.of("raised")
-    assert raised.data["error"] == "ChannelClosed: worker.loop/bus.ack: message requeued"
+    assert raised.data["error"] == (
+        "ChannelClosed: worker.loop/bus.ack: channel closed: "
+        "406 PRECONDITION_FAILED - delivery acknowledgement timed out"
+    )
 
 
 @pytest.mark.parametrize(
@@ -232,7 +235,7 @@ def test_a_consumer_used_wrongly_says_so(main, words):
     [
         ({"prefetch": -1}, "prefetch must be a whole number from 0, not -1"),
         ({"acknowledge": "never"}, "acknowledge must be 'after' or 'before'"),
-        ({"group": "g"}, "unexpected keyword argument 'group'"),
+        ({"on_error": "reject"}, "no option 'on_error' here; it has: prefetch, acknowledge"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused(options, words):
@@ -303,3 +306,20 @@ def test_an_async_main_loop(runtime):
     seen = run(system, Crash(Site("worker.loop/bus.ack", "after")))
     assert given(seen) == ["1", "2"]
     assert seen.ending.verdict == "quiet"
+
+
+def test_patience_is_kept_while_there_is_no_connection():
+    waited = []
+
+    def main(env, consumer):
+        for _ in range(30):
+            since = env.now_ms()
+            delivery = consumer.receive(timeout_s=10)
+            waited.append(env.now_ms() - since)
+            if delivery is not None:
+                note(env, delivery)
+                consumer.ack(delivery)
+
+    cut = NetworkPartition(Site(DELIVER), lasting=200_000)
+    assert given(run(loop(main, items=1), cut)) == ["1r"]
+    assert max(waited) <= 11_000  # or a second longer: until it tried to connect

@@ -85,3 +85,9 @@ def test_texts_are_the_words_of_a_value():
         "lines",
         "tea",
     }
+
+
+def test_the_order_of_a_list_is_that_of_arrival():
+    assert mask({"seen": ["o1", "o2"]}) == mask({"seen": ["o2", "o1"]})
+    assert mask({"seen": ["o1", "o2"]}) != mask({"seen": ["o1"]})
+    assert mask({"seen": ["o1", "o1"]}) != mask({"seen": ["o1", "o2"]})

@@ -181,6 +181,27 @@ def test_a_commit_of_everything_polled_loses_what_was_not_begun():
     assert finding.summary.startswith("the 'orders' message for o2 was acknowledged before")
 
 
+def two_in_hand(*, works: int) -> Tale:
+    """Tell of a loop with two messages in hand, which works in the name of the second."""
+    tale = read_by("payments")
+    first, second = tale.publish("orders", "o1"), tale.publish("orders", "o2", entity=2)
+    one, at = tale.deliver(first, "payments"), tale.deliver(second, "payments")
+    for _ in range(works):
+        at = tale.then("call", at, "payments.main/bank.charge")
+    tale.then("ack", at, "payments.main/bus.commit", message=first)
+    tale.then("crash", one)
+    return tale
+
+
+def test_work_done_in_the_name_of_another_message_in_hand_counts():
+    calm = read_by("payments")
+    for message in (calm.publish("orders", "o1"), calm.publish("orders", "o2", entity=2)):
+        loop(calm, message, commit_first=False, crash=False)
+    assert judge(LOST, two_in_hand(works=1).end(), calm.end()) == []
+    [finding] = judge(LOST, two_in_hand(works=0).end(), calm)
+    assert finding.summary.startswith("the 'orders' message for o1 was acknowledged before")
+
+
 # ---- queues
 
 
@@ -344,6 +365,30 @@ def test_a_loop_that_died_of_poison_has_not_passed_it():
     tale.then("crash", given)
     [finding] = judge(poison_blocks_nobody(), tale.end())
     assert finding.summary.endswith("is in the way for ever: 1 behind it")
+
+
+@pytest.mark.parametrize(("tries", "found"), [(1, 0), (2, 0), (3, 1)])
+def test_poison_in_nobodys_way_is_to_blame_only_where_it_is_tried_again_and_again(tries, found):
+    tale = read_by("payments")
+    poison = tale.publish("orders", None, value=POISON["garbage"])
+    for _ in range(tries):
+        tale.fail(tale.deliver(poison, "payments"), "DecodeError")
+    assert len(judge(poison_blocks_nobody(), tale.end("budget", "something else"))) == found
+
+
+def test_poison_that_a_main_loop_rejects_blocks_nobody():
+    tale, message = queued("orders")
+    poison = tale.publish("orders", None, value=POISON["garbage"], queues=["orders"], entity=0)
+    later = tale.publish("orders", "o2", queues=["orders"], entity=2)
+    delivery = tale.deliver(poison, "orders", to="payments#1")
+    nack = tale.then("nack", delivery, "payments.main/bus.nack", message=poison, requeue=False)
+    for other in (message, later):
+        tale.ack(tale.deliver(other, "orders", to="payments#1"), other)
+    unsettled = tale.raw.copy()
+    tale.then("dead", nack, actor="bus", message=poison, queue="orders", reason="rejected", to=[])
+    assert judge(poison_blocks_nobody(), tale.end()) == []
+    tale.raw = unsettled  # and one that stays in its hand is in nobody's way
+    assert judge(poison_blocks_nobody(), tale.end()) == []
 
 
 # ---- a handler that raises for ever

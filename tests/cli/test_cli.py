@@ -288,3 +288,19 @@ def test_a_file_that_cannot_be_read_is_said(shop, text, words):
     result = chaos("replay", "found.json")
     assert result.exit_code == 3
     assert words in result.output
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_what_the_users_code_prints_is_not_in_the_output(shop, options):
+    begins = "def on_order(order):\n"
+    loud = SHOP.replace(begins, f"{begins}{' ' * 12}print('charging')\n")
+    name = f"loud_{shop}_{len(options)}"
+    Path(f"{name}.py").write_text("print('loading')\n" + loud)
+    made = CliRunner().invoke(main, ["run", f"{name}:broken", "--faults", "1", *options])
+    assert made.exit_code == 1
+    assert "loading" not in made.stdout
+    assert "charging" not in made.stdout
+    if options:
+        assert json.loads(made.stdout)["result"] == "violated"
+    else:
+        assert "lines that your code printed; replay shows." in made.stdout

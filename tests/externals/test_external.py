@@ -11,9 +11,11 @@ class Sms:
 
     def __init__(self, *, says_so: bool) -> None:
         self.says_so = says_so
+        self.requests = 0  # so that even a repeat leaves it another than it was
         self.sent: dict[str, str] = {}
 
     def send(self, to, text, reference):
+        self.requests += 1
         if reference in self.sent and self.says_so:
             return External.unchanged(self.sent[reference])
         return self.sent.setdefault(reference, f"sms-{len(self.sent) + 1}")

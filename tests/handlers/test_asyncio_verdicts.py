@@ -242,6 +242,19 @@ def test_a_lambda_around_async_code_is_an_error():
         system_of(build).run()
 
 
+def test_a_handler_with_a_yield_in_it_is_an_error():
+    def plain(order):
+        yield order
+
+    async def one(order):
+        yield order
+
+    for handler in (plain, one):
+        system = system_of(lambda house, handler=handler: house.consume(handler))
+        with pytest.raises(InvalidDefinition, match="returned a generator: there is a 'yield'"):
+            system.run()
+
+
 def test_asyncio_run_in_a_handler_is_an_error():
     def start():
         nothing = asyncio.sleep(0)

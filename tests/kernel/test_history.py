@@ -1,5 +1,12 @@
 import json
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from enum import Enum
+from uuid import UUID
 
+import attrs
+import msgspec
 import pytest
 
 from chaosharness import History
@@ -63,3 +70,33 @@ def test_slices_and_negative_indexes():
     assert history[-1].kind == "effect"
     assert [event.index for event in history[1:3]] == [1, 2]
     assert str(history[4]) == "e4 0.001s effect payments.on_order/bank.charge cents=500"
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+@dataclass
+class Paint:
+    colour: Colour
+    litres: Decimal
+
+
+@attrs.frozen
+class Wall:
+    paint: Paint
+    since: date
+
+
+class Room(msgspec.Struct):
+    wall: Wall
+    id: UUID
+
+
+def test_records_are_plain_as_their_fields():
+    wall = Wall(Paint(Colour.RED, Decimal("2.50")), date(2030, 1, 2))
+    shown = {"paint": {"colour": "red", "litres": "2.50"}, "since": "2030-01-02"}
+    assert plain(Room(wall, UUID(int=7))) == {
+        "wall": shown,
+        "id": "00000000-0000-0000-0000-000000000007",
+    }

@@ -1,5 +1,7 @@
 """What a story says and leaves out, on histories written by hand and on runs."""
 
+from contextlib import suppress
+
 import attrs
 import pytest
 
@@ -16,6 +18,7 @@ from chaosharness.faults import (
     ErrorReply,
     LostReply,
     LostRequest,
+    NetworkPartition,
     Poison,
     Redeliver,
 )
@@ -359,6 +362,56 @@ def test_what_reads_the_same_at_once_is_told_once():
     assert [step.words for step in story.steps if step.kind == "nack"] == [
         "takes back o1 from orders, given to pay#1: timed out (3 times)"
     ]
+
+
+def loop_shop(work):
+    """A shop whose payments are a loop: `work(env, consumer, delivery, charge)` for each."""
+    shop = System("loop shop")
+    queue = shop.add(RabbitMQ("mq", queues=["orders"]))
+    bank = shop.add(Gateway("bank", timeout_ms=1_000))
+
+    @shop.service("payments")
+    def payments(env):
+        consumer, client = env.consumer(queue, "orders", prefetch=2), env.client(bank)
+
+        def loop():
+            for delivery in consumer:
+                work(env, consumer, delivery, client.charge)
+
+        env.main(loop)
+
+    @shop.entry(examples=[Order("o1", 500), Order("o2", 500)])
+    def place(env, order):
+        env.publisher(queue)("orders", order, key=order.id)
+
+    shop.claim(never_charged_twice(bank))
+    return shop
+
+
+def test_who_gave_a_message_back_is_spoken_of():
+    def work(env, consumer, delivery, charge):
+        try:
+            charge(delivery.value["id"], 5)
+        except TimeoutError:
+            consumer.nack(delivery)
+        else:
+            consumer.ack(delivery)
+
+    fault = LostReply(Site("payments.loop/bank.charge", "after"))
+    said = " ".join(tell(found(loop_shop(work), fault)).why)
+    assert "mq delivers o1 from orders again, to payments, because payments gave it back." in said
+
+
+def test_missed_heartbeats_are_spoken_of():
+    def work(env, consumer, delivery, charge):
+        charge(delivery.value["id"], 5)
+        env.sleep(90)
+        with suppress(ConnectionError):
+            consumer.ack(delivery)
+
+    fault = NetworkPartition(Site("mq.orders/deliver to payments", entity=2), lasting=80_000)
+    said = " ".join(tell(found(loop_shop(work), fault)).why)
+    assert "to payments, because the connection had missed its heartbeats." in said
 
 
 # ---- what is told, and what is not

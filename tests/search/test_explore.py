@@ -12,10 +12,13 @@ from chaosharness import (
     KeyValue,
     LostReply,
     Property,
+    Queue,
+    RabbitMQ,
     Schedule,
     Site,
     System,
     certify,
+    check,
     explore,
     sometimes,
 )
@@ -338,28 +341,6 @@ def test_findings_may_point_nowhere():
     assert campaign.counterexamples[0].schedule == Schedule()
 
 
-def test_what_is_raised_in_calm_is_told_even_where_all_is_green():
-    system = System("slip")
-    bus = system.add(Kafka("bus", {"tasks": 1}))
-
-    @system.service("worker")
-    def worker(env):
-        env.consume(bus, "tasks", lambda task: task["typo"], on_error="dead-letter")
-
-    @system.entry(examples=[{"id": "t1"}])
-    def submit(env, task):
-        env.publisher(bus)("tasks", task)
-
-    campaign = explore(system, faults_max=1)
-    assert campaign.result == "holds"
-    assert campaign.calm_errors == ("worker.<lambda> raises KeyError: 'typo', 3 times",)
-    assert campaign.to_json()["calm_errors"] == [*campaign.calm_errors]
-    words = "without any fault: worker.<lambda> raises KeyError: 'typo', 3 times"
-    assert words in campaign.sentences()
-    assert f"{words}; is it meant?" in " ".join(summary(campaign).split())
-    assert explore(right(), faults_max=0).calm_errors == ()
-
-
 def test_a_system_that_is_never_quiet_in_calm_is_mended_first():
     system = System("restless", budget=Budget(calm_ms=60_000))
 
@@ -380,3 +361,74 @@ def test_a_system_that_is_never_quiet_in_calm_is_mended_first():
     assert campaign.searched == 1
     assert "the run without any fault never becomes quiet: mend that first" in campaign.reasons[0]
     assert "background=True" in campaign.counterexamples[0].assumption
+
+
+def forgetful(*, fails):
+    """A service whose handler fails for some items, whatever the faults."""
+    system = System("forgetful")
+    queues = {"orders": Queue("quorum", dead_letter="parked"), "parked": Queue()}
+    bus = system.add(RabbitMQ("bus", queues=queues))
+
+    @system.service("payments")
+    def payments(env):
+        def on_order(order):
+            if order in fails:
+                raise TypeError("Cursor can't be awaited")
+
+        env.consume(bus, "orders", on_order, backoff_ms=0)
+
+    @system.entry(examples=["o1", "o2"])
+    def place(env, order):
+        env.publisher(bus)("orders", order)
+
+    return system
+
+
+def test_what_fails_without_any_fault_is_told_and_breaks_nothing():
+    campaign = explore(forgetful(fails=["o2"]), faults_max=0)
+    assert campaign.result == "holds"
+    assert campaign.upset == (
+        "payments.on_order raised TypeError: Cursor can't be awaited, 21 times",
+        "a message was put aside in parked, once",
+    )
+    assert "Without any fault, already\n  payments.on_order raised TypeError" in summary(campaign)
+    assert explore(forgetful(fails=[]), faults_max=0).upset == ()
+
+
+def test_where_no_handler_ever_ends_nothing_is_known():
+    system = forgetful(fails=["o1", "o2"])
+    campaign = explore(system, faults_max=0)
+    assert campaign.result == "unknown"
+    [reason] = campaign.reasons
+    assert reason == (
+        "no handler came to its end, even without any fault: "
+        "payments.on_order raised TypeError: Cursor can't be awaited"
+    )
+    with pytest.warns(UserWarning, match="no handler came to its end"):
+        check(system, faults_max=0)
+
+
+def test_code_that_spins_without_any_fault_ends_the_search(monkeypatch):
+    from chaosharness.handlers import sandbox
+
+    monkeypatch.setattr(sandbox, "_IDLE", sandbox._Idle())
+    sandbox._IDLE.sandboxes.append(sandbox.Sandbox(limit_s=0.2))
+    system = System("spinner")
+    bus = system.add(RabbitMQ("bus", queues=["orders"]))
+
+    @system.service("worker")
+    def worker(env):
+        def on_order(order):
+            while True:
+                pass
+
+        env.consume(bus, "orders", on_order)
+
+    @system.entry(examples=["o1"])
+    def place(env, order):
+        env.publisher(bus)("orders", order)
+
+    campaign = explore(system, faults_max=1)
+    assert campaign.searched == 1
+    assert [one.property for one in campaign.counterexamples] == ["never stuck"]
+    assert any("at the calm run, which spins" in reason for reason in campaign.reasons)

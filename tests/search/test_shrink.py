@@ -207,3 +207,13 @@ def test_a_system_with_a_memory_is_told_so():
     seen = Property("never", lambda evidence: [Finding("it ran")])
     with pytest.raises(Nondeterminism, match="event 2 differs"):
         of(Schedule(), system=counts_its_runs(), property=seen)
+
+
+def test_the_calm_run_is_made_once_however_often_a_property_asks():
+    def judge(evidence):
+        assert len({id(evidence.calm()) for _ in range(50)}) == 1
+        return never_charged_twice.judge(evidence)
+
+    asking = Property("asks again and again", judge)
+    schedule = Schedule([LostReply(Site(CHARGE, "after"))])
+    assert of(schedule, property=asking).shrunk_in <= of(schedule).shrunk_in + 2
