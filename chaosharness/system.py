@@ -323,7 +323,8 @@ class System:
     def calm(self, items: Sequence[Any] | None = None) -> Run:
         """Run the workload without any fault; the last few such runs are remembered."""
         workload = self.examples if items is None else tuple(items)
-        key = repr(workload)
+        # By its contents: the `repr` of a user's class may leave out just what differs.
+        key = repr((workload, [describe(item) for item in workload]))
         found = self._calm.get(key)
         if found is None:
             if len(self._calm) >= CALM_RUNS_KEPT:

@@ -520,3 +520,27 @@ def test_no_trouble_outlasts_the_chaos(fault):
     assert calm.at_ms <= Budget().chaos_ms
     assert run.history[-1].at_ms - calm.at_ms < 3_600_000
     assert sorted(charges(run)) == ["o1", "o2"]
+
+
+def test_the_calm_run_is_that_of_the_very_workload():
+    class Basket:
+        def __init__(self, cents):
+            self.cents = cents
+
+        def __repr__(self):
+            return "a basket"
+
+    system = System("till")
+    bank = system.add(Gateway("bank"))
+
+    @system.entry(examples=[Basket(1)])
+    def pay(env, basket):
+        env.client(bank).charge("o1", basket.cents)
+
+    charged = [
+        effect.data["cents"]
+        for cents in (500, 700)
+        for effect in system.calm([Basket(cents)]).history.of("effect")
+    ]
+    assert charged == [500, 700]
+    assert system.calm([Basket(700)]) is system.calm([Basket(700)])
