@@ -7,7 +7,6 @@ back, dead-letter) is the broker's.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,14 +19,15 @@ from chaosharness.kernel.scope import Incarnation, Scope
 Settle = Callable[[Message, Scope, BaseException | None], None]
 
 
-def not_taken(consumer: type, options: Mapping[str, Any]) -> str:
-    """Say which of these options a kind of consumer does not have; nothing if it has them."""
-    parameters = inspect.signature(consumer).parameters.values()
-    known = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
-    unknown = [name for name in options if name not in known]
-    if not unknown:
-        return ""
-    return f"there is no option {unknown[0]!r}; there are: group, {', '.join(known)}"
+def check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    """Refuse an option that does not exist, and name those that do.
+
+    Raises:
+        ValueError: One is unknown.
+    """
+    for name in options:
+        if name not in known:
+            raise ValueError(f"there is no option {name!r}; there are: {', '.join(known)}")
 
 
 class Intake:

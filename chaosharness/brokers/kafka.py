@@ -20,8 +20,8 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.brokers.cycle import cycle
-from chaosharness.brokers.intake import Intake, not_taken
-from chaosharness.brokers.kafka_consumers import Consumer, Subscription
+from chaosharness.brokers.intake import Intake, check_options
+from chaosharness.brokers.kafka_consumers import LOOP_OPTIONS, OPTIONS, Consumer, Subscription
 from chaosharness.brokers.kafka_faults import DELIVER, PUBLISH, PUBLISH_TWICE
 from chaosharness.brokers.kafka_groups import Group, LogPartition, Member, Slot, take_nothing
 from chaosharness.brokers.kafka_partitioner import log_partition_for
@@ -252,10 +252,10 @@ class OpenKafka:
     ) -> None:
         """Have a handler called per message: see `Subscription` for the options."""
         try:
+            check_options(options, OPTIONS)
             subscription = Subscription(self, intake, **options)
         except (TypeError, ValueError) as error:
-            why = not_taken(Subscription, options) or error
-            raise InvalidDefinition(f"{intake.place} consumes {topic!r}: {why}") from None
+            raise InvalidDefinition(f"{intake.place} consumes {topic!r}: {error}") from None
         self.join(intake.incarnation, (topic,), group or service, subscription.take)
 
     def consumer(
@@ -271,10 +271,10 @@ class OpenKafka:
         """Return a consumer that a main loop polls: see `Consumer` for the options."""
         self.check(topics)
         try:
+            check_options(options, LOOP_OPTIONS)
             return Consumer(self, incarnation, topics, group or service, decode, **options)
         except (TypeError, ValueError) as error:
-            why = not_taken(Consumer, options) or error
-            raise InvalidDefinition(f"{service} polls {', '.join(topics)}: {why}") from None
+            raise InvalidDefinition(f"{service} polls {', '.join(topics)}: {error}") from None
 
     def check(self, topics: tuple[str, ...]) -> None:
         """Refuse topics that there are not."""

@@ -29,6 +29,8 @@ OnUnreadable = Literal["raise", "skip", "dead-letter"]
 ACKNOWLEDGE: Final = get_args(Acknowledge)
 ON_ERROR: Final = get_args(OnError)
 ON_UNREADABLE: Final = get_args(OnUnreadable)
+OPTIONS: Final = ("group", "acknowledge", "on_error", "retries_max", "on_unreadable")
+LOOP_OPTIONS: Final = ("group", "on_unreadable")
 
 
 def _one_of(choices: tuple[Any, ...], **given: Any) -> None:

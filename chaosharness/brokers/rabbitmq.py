@@ -22,7 +22,7 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.brokers.cycle import cycle
-from chaosharness.brokers.intake import Intake
+from chaosharness.brokers.intake import Intake, check_options
 from chaosharness.brokers.message import NO_HEADERS, POISON, encode
 from chaosharness.brokers.rabbitmq_copies import Copy, Reason
 from chaosharness.brokers.rabbitmq_link import DELIVER, DELIVER_AUTO, Link
@@ -364,7 +364,7 @@ class OpenRabbitMQ(Watcher):
 
     def consume(self, intake: Intake, queue: str, *, service: str, **options: Any) -> None:
         """Have a handler called per message: see `Subscription` for the options."""
-        from chaosharness.brokers.rabbitmq_consumers import OPTIONS, Subscription, check_options
+        from chaosharness.brokers.rabbitmq_consumers import OPTIONS, Subscription
 
         self._check_queues((queue,), intake.place)
         try:
@@ -386,7 +386,7 @@ class OpenRabbitMQ(Watcher):
         **options: Any,
     ) -> Any:
         """Return a consumer for a main loop: see `Consumer` for the options."""
-        from chaosharness.brokers.rabbitmq_consumers import LOOP_OPTIONS, Consumer, check_options
+        from chaosharness.brokers.rabbitmq_consumers import LOOP_OPTIONS, Consumer
 
         self._check_queues(queues, service)
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -42,17 +42,6 @@ def _one_of(*choices: str) -> Callable[[Any, Any, Any], None]:
 
 OPTIONS: Final = ("prefetch", "acknowledge", "on_error", "backoff_ms", "concurrency")
 LOOP_OPTIONS: Final = ("prefetch", "acknowledge")
-
-
-def check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    """Refuse an option that does not exist, and name those that do.
-
-    Raises:
-        ValueError: One is unknown.
-    """
-    for name in options:
-        if name not in known:
-            raise ValueError(f"RabbitMQ has no option {name!r} here; it has: {', '.join(known)}")
 
 
 class ChannelClosed(ConnectionError):

@@ -640,7 +640,7 @@ def test_a_value_out_of_range_is_refused(make, words):
         ({"prefetch": "10"}, "prefetch must be a whole number from 0, not '10'"),
         ({"on_error": "retry"}, "must be one of 'requeue', 'reject', 'crash', not 'retry'"),
         ({"concurrency": 2}, "a plain handler runs one message at a time"),
-        ({"group": "g"}, "has no option 'group' here; it has: prefetch, acknowledge, on_error"),
+        ({"group": "g"}, "there is no option 'group'; there are: prefetch, acknowledge, on_error"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused(options, words):
