@@ -235,7 +235,7 @@ def test_a_consumer_used_wrongly_says_so(main, words):
     [
         ({"prefetch": -1}, "prefetch must be a whole number from 0, not -1"),
         ({"acknowledge": "never"}, "acknowledge must be 'after' or 'before'"),
-        ({"on_error": "reject"}, "no option 'on_error' here; it has: prefetch, acknowledge"),
+        ({"on_error": "reject"}, "there is no option 'on_error'; there are: prefetch, acknowledge"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused(options, words):
