@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     subject.system,
                     mode="random",
                     faults_max=RANDOM_FAULTS_MAX,
-                    runs_max=options.random,
+                    runs_max=options.random + 1,  # and the calm one
                     seed=options.seed,
                 )
             )
