@@ -46,6 +46,7 @@ CLIENT: Final = "client"
 START: Final = surface(before=(ClockSkew,))
 START_OF_EITHER: Final = surface(before=(ClockSkew, Redeploy))
 """The start of a service that has a previous version to be replaced by."""
+CALM: Final = Schedule()
 CALM_RUNS_KEPT: Final = 64
 RESTART_MS: Final = 1_000
 """How long a service that cannot start waits before it tries again."""
@@ -275,7 +276,7 @@ class System:
                 f"system {self.name!r} has no entry: say with @{self.name}.entry(examples=[...]) "
                 "how a workload item enters"
             )
-        schedule = Schedule() if schedule is None else schedule
+        schedule = CALM if schedule is None else schedule
         if not isinstance(schedule, Schedule):
             raise InvalidDefinition(f"{schedule!r} is not a Schedule")
         workload = self.examples if items is None else tuple(items)

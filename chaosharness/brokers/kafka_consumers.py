@@ -83,9 +83,11 @@ class Subscription:
         retries_max: int = 3,
         on_unreadable: OnError | None = None,
     ) -> None:
-        _one_of(ACKNOWLEDGE, acknowledge=acknowledge)
-        _one_of(ON_ERROR, on_error=on_error)
-        _one_of((None, *ON_ERROR), on_unreadable=on_unreadable)
+        unreadable = on_error if on_unreadable is None else on_unreadable
+        if acknowledge not in ACKNOWLEDGE or on_error not in ON_ERROR or unreadable not in ON_ERROR:
+            _one_of(ACKNOWLEDGE, acknowledge=acknowledge)
+            _one_of(ON_ERROR, on_error=on_error)
+            _one_of((None, *ON_ERROR), on_unreadable=on_unreadable)
         if retries_max < 1:
             raise ValueError(f"retries_max must be at least 1, not {retries_max!r}")
         self.broker = broker

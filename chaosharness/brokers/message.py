@@ -6,7 +6,7 @@ import inspect
 import typing
 from collections.abc import Callable, Mapping
 from functools import partial
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any, Final
 
 import attrs
@@ -24,7 +24,7 @@ POISON_BODIES: Final = frozenset(POISON.values())
 NO_HEADERS: Final[Mapping[str, Any]] = {}
 
 
-class Message(msgspec.Struct, eq=False):
+class Message(msgspec.Struct, eq=False, gc=False):
     """What a broker stores. Immutable once stored; consumers get a `Delivery` of it."""
 
     topic: str
@@ -190,7 +190,9 @@ def reader_for(handler: Callable[..., Any], wanted: Any = None) -> Reader:
 
 def _plain_function(handler: Any) -> FunctionType | None:
     """Return the function whose signature and annotations are the handler's, if there is one."""
-    function = getattr(handler, "__func__", handler)  # of a bound method
+    function = handler
+    if type(handler) is MethodType:
+        function = handler.__func__
     while type(function) is FunctionType:
         inner = getattr(function, "__wrapped__", None)
         if inner is None:

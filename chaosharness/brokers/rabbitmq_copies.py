@@ -22,7 +22,7 @@ class Death:
     routing_key: str
 
 
-class Copy(Message, kw_only=True, eq=False):
+class Copy(Message, kw_only=True, eq=False, gc=False):
     """A message in one queue. There is one copy per queue, however many bindings match."""
 
     exchange: str = ""
