@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from copy import deepcopy
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
@@ -35,7 +35,7 @@ class External:
             enters the ledger (events of kind `effect`) with its arguments, unless it raises or
             answers with `External.unchanged(...)`; an argument that is called `method` enters
             it as `method_`. A call that is made again, with the same arguments, and leaves the
-            object's attributes as they were, where a new object's would change, is none
+            object's attributes as they were, where the first such call changed them, is none
             either: the third party knew it, and did nothing.
         latency_ms: There and back.
         timeout_ms: How long a caller waits for an answer.
@@ -71,12 +71,8 @@ class External:
         return Unchanged(value)
 
 
-_UNKNOWN: Final = object()
-"""No state: nobody has to know it."""
-
-
 def _state(server: Any) -> Any:
-    """Return a copy of an object's attributes."""
+    """Return a copy of an object's attributes; where they cannot be copied, what equals nothing."""
     try:
         return deepcopy(vars(server))
     except Exception:
@@ -93,7 +89,7 @@ class OpenExternal:
         self.timeout_ms = definition.timeout_ms
         self.world = world
         self.server = server
-        self._asked: set[str] = set()
+        self._changed: dict[str, bool] = {}
         world.know_timeout(definition.timeout_ms)
 
     def lost(self, operation: str) -> BaseException:
@@ -117,7 +113,7 @@ class OpenExternal:
         """Call the method that is asked for, and answer with what it returns or raises."""
         method, arguments, keywords = request
         counts = method not in self.definition.reads
-        before = self._before(request) if counts else _UNKNOWN
+        before = _state(self.server) if counts else None
         try:
             value = getattr(self.server, method)(*arguments, **keywords)
         except Exception as error:
@@ -130,31 +126,14 @@ class OpenExternal:
             self.ledger(caller, operation, attempt, data)
         reply(value, None)
 
-    def _before(self, request: Any) -> Any:
-        """Return the object's state, if this was asked before: it may change nothing now."""
-        words = repr(plain(request))
-        if words in self._asked:
-            return _state(self.server)
-        self._asked.add(words)
-        return _UNKNOWN
-
     def _knew(self, request: Any, before: Any) -> bool:
         """Say whether the object took a request for one that it had done already.
 
-        It is as it was before, and yet it is not a mere stub: a new one would have changed.
+        It is as it was before; and the first time, it was not: it is no mere stub.
         """
-        if before is _UNKNOWN or before != _state(self.server):
-            return False
-        method, arguments, keywords = request
-        new = self.definition.server()
-        if new is self.server:
-            return False
-        empty = _state(new)
-        try:
-            getattr(new, method)(*arguments, **keywords)
-        except Exception:
-            return False
-        return bool(empty != _state(new))
+        changed = before != _state(self.server)
+        first = self._changed.setdefault(repr(plain(request)), changed)
+        return first and not changed
 
     def ledger(self, caller: Scope, operation: str, attempt: int, data: dict[str, Any]) -> int:
         """Enter an effect into the ledger, on behalf of a caller."""

@@ -91,3 +91,19 @@ def test_an_argument_named_method_does_not_hide_the_method():
 
     [effect] = system.run().history.of("effect")
     assert effect.data == {"method": "pay", "order": "o1", "method_": "card"}
+
+
+def test_a_third_party_is_called_as_often_as_it_is_asked_and_no_more():
+    calls = []
+
+    class Post:
+        def __init__(self):
+            self.sent = {}
+
+        def send(self, to, id):
+            calls.append(id)
+            self.sent[id] = to
+
+    run = mailing(Post, letters=(("ada", 1), ("ada", 1), ("ada", 2))).run()
+    assert calls == [1, 1, 2]
+    assert [event.data["id"] for event in run.history.of("effect")] == [1, 2]
