@@ -371,7 +371,7 @@ class Exploration:
         reasons = [] if self.claims else ["no property was given: nothing was judged"]
         if self._calm is not None and (error := nothing_handled(self._calm.history)):
             reasons.append(f"no handler came to its end, even without any fault: {error}")
-        level = next((one for one in coverage.levels if not one.complete), None)
+        level = coverage.left()
         if level is not None and self._spins() and not self.found:
             reasons.append(f"the search stopped at the calm run, which spins; {level}")
         elif level is not None and not self._is_over():
