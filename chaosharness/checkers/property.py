@@ -24,12 +24,27 @@ class Finding:
         events: Indexes of the events that show it, oldest first.
         entity: The workload item it happened to, from 1; 0 for none.
         data: What else is known, as plain values: amounts, keys, counts.
+        kind: What sort of harm it is, one of `harm.KINDS`; empty for a claim that knows one
+            sort only. Findings of one property with one kind and place are one group: a
+            campaign shows one counterexample of each.
+        place: Where the difference lies: table and columns with the sign of the difference
+            (`db.orders.amount+`), third party and method (`bank.charge`), topic (`bus.paid`).
+        question: Whether only the user can say if this is right. A question is told last,
+            and breaks no property.
     """
 
     summary: str
     events: tuple[int, ...] = ()
     entity: int = 0
     data: dict[str, Any] = attrs.field(factory=dict)
+    kind: str = attrs.field(default="", kw_only=True)
+    place: str = attrs.field(default="", kw_only=True)
+    question: bool = attrs.field(default=False, kw_only=True)
+
+    @property
+    def group(self) -> tuple[str, str]:
+        """Return what findings of one cause have in common."""
+        return self.kind, self.place
 
 
 @attrs.frozen(eq=False)
