@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from chaosharness.brokers.broker import Broker
-from chaosharness.brokers.kafka import Kafka
-from chaosharness.brokers.kafka_consumers import CommitFailed
+from chaosharness.brokers.kafka import CommitFailed, Kafka
 from chaosharness.brokers.message import Delivery
-from chaosharness.brokers.rabbitmq import RabbitMQ, Unroutable
-from chaosharness.brokers.rabbitmq_consumers import ChannelClosed
-from chaosharness.brokers.rabbitmq_topology import Exchange, Queue
+from chaosharness.brokers.rabbitmq import ChannelClosed, Exchange, Queue, RabbitMQ, Unroutable
 
 BROKERS: Final[tuple[type[Broker], ...]] = (Kafka, RabbitMQ)
 """Every product that is modelled. The laws in the tests hold for each of them."""

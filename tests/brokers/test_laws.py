@@ -15,12 +15,12 @@ from chaosharness import (
     System,
 )
 from chaosharness.brokers import BROKERS
-from chaosharness.brokers.kafka import OpenKafka
-from chaosharness.brokers.kafka_consumers import Subscription
-from chaosharness.brokers.rabbitmq import OpenRabbitMQ
-from chaosharness.brokers.rabbitmq_link import Link
-from chaosharness.brokers.rabbitmq_node import Node
-from chaosharness.brokers.rabbitmq_queues import ClassicOrder, Taker
+from chaosharness.brokers.kafka.consumers import Subscription
+from chaosharness.brokers.kafka.kafka import OpenKafka
+from chaosharness.brokers.rabbitmq.link import Link
+from chaosharness.brokers.rabbitmq.node import Node
+from chaosharness.brokers.rabbitmq.queues import ClassicOrder, Taker
+from chaosharness.brokers.rabbitmq.rabbitmq import OpenRabbitMQ
 from chaosharness.errors import IllegalFault
 from chaosharness.search.sites import candidates
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.port import NOTE, READ, WRITE, Surface, careful, current_scope
 from chaosharness.kernel.scope import Scope
-from chaosharness.stores.locks import (
+from chaosharness.stores.sqlite.locks import (
     RESETTABLE,
     Effect,
     How,
@@ -26,8 +26,8 @@ from chaosharness.stores.locks import (
     get_isolation,
     set_isolation,
 )
-from chaosharness.stores.parameters import shown
-from chaosharness.stores.statement import Statement, split
+from chaosharness.stores.sqlite.parameters import shown
+from chaosharness.stores.sqlite.statement import Statement, split
 
 HARMLESS: Final = frozenset({"schema_version", "user_version", "application_id"})
 """Pragmas that belong to the database, and leave nothing behind in a connection."""

@@ -10,8 +10,8 @@ from collections import deque
 from heapq import heappop, heappush
 from typing import Final, Literal, Protocol
 
-from chaosharness.brokers.rabbitmq_copies import Copy
-from chaosharness.brokers.rabbitmq_topology import NO_LIMIT, Queue, Version
+from chaosharness.brokers.rabbitmq.copies import Copy
+from chaosharness.brokers.rabbitmq.topology import NO_LIMIT, Queue, Version
 
 Return = Literal["nack", "reject", "closed", "timeout"]
 """How a message comes back: given back by its consumer, or because its channel went."""

@@ -17,10 +17,10 @@ import attrs
 import pika
 from pika.exceptions import AMQPConnectionError, ChannelClosed, NackError
 
-from chaosharness.brokers.rabbitmq_copies import Copy
-from chaosharness.brokers.rabbitmq_node import Node, Watcher
-from chaosharness.brokers.rabbitmq_queues import Channel, Push
-from chaosharness.brokers.rabbitmq_topology import Queue, Version
+from chaosharness.brokers.rabbitmq.copies import Copy
+from chaosharness.brokers.rabbitmq.node import Node, Watcher
+from chaosharness.brokers.rabbitmq.queues import Channel, Push
+from chaosharness.brokers.rabbitmq.topology import Queue, Version
 
 ADDRESS: Final = pika.ConnectionParameters("127.0.0.1", 5672, socket_timeout=3)
 SETTLE_S: Final = 0.2

@@ -33,11 +33,11 @@ from chaosharness.handlers.script import Resume
 from chaosharness.kernel.agenda import Entry
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
-from chaosharness.stores.connection import Connection
 from chaosharness.stores.durable import OpenStore
-from chaosharness.stores.functions import pin, pin_to_the_beginning
-from chaosharness.stores.locks import LockingConnection
-from chaosharness.stores.statement import Statement, counts_changes, split
+from chaosharness.stores.sqlite.connection import Connection
+from chaosharness.stores.sqlite.functions import pin, pin_to_the_beginning
+from chaosharness.stores.sqlite.locks import LockingConnection
+from chaosharness.stores.sqlite.statement import Statement, counts_changes, split
 
 PAGE_BYTES: Final = 1024
 """A database is copied whole for each run, so its pages are small."""

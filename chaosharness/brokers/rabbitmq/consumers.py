@@ -11,9 +11,9 @@ import attrs
 
 from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.message import POISON_BODIES, Delivery, Message, delivery
-from chaosharness.brokers.rabbitmq import OpenRabbitMQ
-from chaosharness.brokers.rabbitmq_link import Link, Settling
-from chaosharness.brokers.rabbitmq_queues import Push
+from chaosharness.brokers.rabbitmq.link import Link, Settling
+from chaosharness.brokers.rabbitmq.queues import Push
+from chaosharness.brokers.rabbitmq.rabbitmq import OpenRabbitMQ
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.port import current_scope
 from chaosharness.handlers.script import Resume, Script

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from chaosharness.brokers.rabbitmq_copies import Copy, Reason, dead_letter, is_cycle
-from chaosharness.brokers.rabbitmq_queues import (
+from chaosharness.brokers.rabbitmq.copies import Copy, Reason, dead_letter, is_cycle
+from chaosharness.brokers.rabbitmq.queues import (
     Channel,
     OpenQueue,
     Push,
@@ -18,7 +18,7 @@ from chaosharness.brokers.rabbitmq_queues import (
     Taker,
     counts,
 )
-from chaosharness.brokers.rabbitmq_topology import Exchange, Queue, Version
+from chaosharness.brokers.rabbitmq.topology import Exchange, Queue, Version
 
 
 class Watcher:

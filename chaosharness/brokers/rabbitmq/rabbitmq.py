@@ -24,11 +24,11 @@ import attrs
 from chaosharness.brokers.cycle import cycle
 from chaosharness.brokers.intake import Intake, check_options
 from chaosharness.brokers.message import NO_HEADERS, POISON, encode
-from chaosharness.brokers.rabbitmq_copies import Copy, Reason
-from chaosharness.brokers.rabbitmq_link import DELIVER, DELIVER_AUTO, Link
-from chaosharness.brokers.rabbitmq_node import Node, Watcher
-from chaosharness.brokers.rabbitmq_queues import OpenQueue, Push
-from chaosharness.brokers.rabbitmq_topology import (
+from chaosharness.brokers.rabbitmq.copies import Copy, Reason
+from chaosharness.brokers.rabbitmq.link import DELIVER, DELIVER_AUTO, Link
+from chaosharness.brokers.rabbitmq.node import Node, Watcher
+from chaosharness.brokers.rabbitmq.queues import OpenQueue, Push
+from chaosharness.brokers.rabbitmq.topology import (
     VERSIONS,
     Exchange,
     Queue,
@@ -364,7 +364,7 @@ class OpenRabbitMQ(Watcher):
 
     def consume(self, intake: Intake, queue: str, *, service: str, **options: Any) -> None:
         """Have a handler called per message: see `Subscription` for the options."""
-        from chaosharness.brokers.rabbitmq_consumers import OPTIONS, Subscription
+        from chaosharness.brokers.rabbitmq.consumers import OPTIONS, Subscription
 
         self._check_queues((queue,), intake.place)
         try:
@@ -386,7 +386,7 @@ class OpenRabbitMQ(Watcher):
         **options: Any,
     ) -> Any:
         """Return a consumer for a main loop: see `Consumer` for the options."""
-        from chaosharness.brokers.rabbitmq_consumers import LOOP_OPTIONS, Consumer
+        from chaosharness.brokers.rabbitmq.consumers import LOOP_OPTIONS, Consumer
 
         self._check_queues(queues, service)
         try:

@@ -15,19 +15,20 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from chaosharness.brokers import rabbitmq_node, rabbitmq_queues
-from chaosharness.brokers.rabbitmq_copies import Copy
-from chaosharness.brokers.rabbitmq_node import Node, Watcher
-from chaosharness.brokers.rabbitmq_queues import (
+from chaosharness.brokers.rabbitmq import node as node_room
+from chaosharness.brokers.rabbitmq import queues as queues_room
+from chaosharness.brokers.rabbitmq.copies import Copy
+from chaosharness.brokers.rabbitmq.node import Node, Watcher
+from chaosharness.brokers.rabbitmq.queues import (
     Channel,
     ClassicOrder,
     QuorumOrder,
     Rotation,
     Taker,
 )
-from chaosharness.brokers.rabbitmq_topology import Queue
-from tests.brokers import rabbitmq_sides
-from tests.brokers.rabbitmq_sides import (
+from chaosharness.brokers.rabbitmq.topology import Queue
+from tests.brokers.rabbitmq import sides as sides_room
+from tests.brokers.rabbitmq.sides import (
     MAIN,
     PREFIX,
     SETTLE_S,
@@ -408,7 +409,7 @@ MUTANTS = {
     "quorum: at its original position": (
         "quorum, limit 2",
         ASKS,
-        rabbitmq_queues,
+        queues_room,
         "QuorumOrder",
         ClassicOrder,
     ),
@@ -429,18 +430,18 @@ MUTANTS = {
     "quorum: limit off by one": (
         "quorum, limit 2",
         ASKS,
-        rabbitmq_queues,
+        queues_room,
         "limit_of",
-        one_later(rabbitmq_queues.limit_of),
+        one_later(queues_room.limit_of),
     ),
     "quorum: rotation starts anew": ("quorum, limit 2", PUSHES, Rotation, "next", always_the_first),
     "quorum: rejoins in front": ("quorum, no limit", PUSHES, Rotation, "settled", keeps_its_turn),
     "dead letters: another reason": (
         "quorum, limit 2",
         ASKS,
-        rabbitmq_node,
+        node_room,
         "dead_letter",
-        counted_once(rabbitmq_node.dead_letter),
+        counted_once(node_room.dead_letter),
     ),
 }
 
@@ -492,7 +493,7 @@ def test_a_difference_shrinks_to_a_few_steps():
 
 def test_where_no_broker_answers_there_is_no_connection(monkeypatch):
     nobody = pika.ConnectionParameters("127.0.0.1", 1, socket_timeout=1)
-    monkeypatch.setattr(rabbitmq_sides, "ADDRESS", nobody)
+    monkeypatch.setattr(sides_room, "ADDRESS", nobody)
     assert connect() is None
 
 

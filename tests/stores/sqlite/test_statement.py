@@ -2,7 +2,7 @@
 
 import pytest
 
-from chaosharness.stores.statement import Statement, split
+from chaosharness.stores.sqlite.statement import Statement, split
 
 
 @pytest.mark.parametrize(

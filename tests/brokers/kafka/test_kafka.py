@@ -23,7 +23,7 @@ from chaosharness import (
     Site,
     System,
 )
-from chaosharness.brokers.kafka_partitioner import log_partition_for
+from chaosharness.brokers.kafka.partitioner import log_partition_for
 from chaosharness.errors import IllegalFault, InvalidDefinition
 from chaosharness.search.sites import candidates
 

@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from chaosharness.brokers.intake import Intake
-from chaosharness.brokers.kafka_faults import COMMIT
-from chaosharness.brokers.kafka_groups import Member
+from chaosharness.brokers.kafka.faults import COMMIT
+from chaosharness.brokers.kafka.groups import Member
 from chaosharness.brokers.message import Delivery, Message, delivery
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import LostRequest, Rebalance
@@ -18,7 +18,7 @@ from chaosharness.kernel.agenda import Entry
 from chaosharness.kernel.scope import Incarnation, Scope
 
 if TYPE_CHECKING:
-    from chaosharness.brokers.kafka import OpenKafka
+    from chaosharness.brokers.kafka.kafka import OpenKafka
 
 BACKOFF_MS: Final = 1_000
 BACKOFF_MS_MAX: Final = 60_000

@@ -21,10 +21,10 @@ import attrs
 
 from chaosharness.brokers.cycle import cycle
 from chaosharness.brokers.intake import Intake, check_options
-from chaosharness.brokers.kafka_consumers import LOOP_OPTIONS, OPTIONS, Consumer, Subscription
-from chaosharness.brokers.kafka_faults import DELIVER, PUBLISH, PUBLISH_TWICE
-from chaosharness.brokers.kafka_groups import Group, LogPartition, Member, Slot, take_nothing
-from chaosharness.brokers.kafka_partitioner import log_partition_for
+from chaosharness.brokers.kafka.consumers import LOOP_OPTIONS, OPTIONS, Consumer, Subscription
+from chaosharness.brokers.kafka.faults import DELIVER, PUBLISH, PUBLISH_TWICE
+from chaosharness.brokers.kafka.groups import Group, LogPartition, Member, Slot, take_nothing
+from chaosharness.brokers.kafka.partitioner import log_partition_for
 from chaosharness.brokers.message import NO_HEADERS, POISON, Message, encode
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import (

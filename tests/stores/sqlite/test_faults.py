@@ -7,7 +7,7 @@ import pytest
 from chaosharness import Crash, FailedCommit, LostWrites, Pause, SQLite, StoreOutage
 from chaosharness.errors import IllegalFault
 from chaosharness.kernel.history import encode
-from chaosharness.stores.locks import cursors_of
+from chaosharness.stores.sqlite.locks import cursors_of
 from tests.stores.shops import INSERT, ORDERS, SCHEMA, ids, insert, only, shop, told
 
 WRITE = "payments.on_order/db.insert charges"

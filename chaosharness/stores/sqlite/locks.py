@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Final
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.stores.durable import Retired, refuse_stranger
-from chaosharness.stores.statement import Statement
+from chaosharness.stores.sqlite.statement import Statement
 
 if TYPE_CHECKING:
-    from chaosharness.stores.sqlite import OpenSQLite
+    from chaosharness.stores.sqlite.sqlite import OpenSQLite
 
 LOCKED: Final = "database is locked"
 

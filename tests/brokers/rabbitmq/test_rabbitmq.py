@@ -23,7 +23,7 @@ from chaosharness import (
     System,
     Unroutable,
 )
-from chaosharness.brokers.rabbitmq_topology import topic_matches
+from chaosharness.brokers.rabbitmq.topology import topic_matches
 from chaosharness.errors import IllegalFault, InvalidDefinition
 
 DELIVER = "bus.orders/deliver to worker"

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from chaosharness.brokers.rabbitmq_copies import Copy
-from chaosharness.brokers.rabbitmq_queues import Channel, Push, Return
+from chaosharness.brokers.rabbitmq.copies import Copy
+from chaosharness.brokers.rabbitmq.queues import Channel, Push, Return
 from chaosharness.faults import Crash, Delay, LostRequest, NetworkPartition, Pause, Redeliver
 from chaosharness.handlers.port import Surface, strikes, surface, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
@@ -17,7 +17,7 @@ from chaosharness.kernel.site import Phase
 from chaosharness.kernel.world import BACKGROUND
 
 if TYPE_CHECKING:
-    from chaosharness.brokers.rabbitmq import OpenRabbitMQ
+    from chaosharness.brokers.rabbitmq.rabbitmq import OpenRabbitMQ
 
 DELIVER: Final = surface(before=(Delay, NetworkPartition), after=(Redeliver,))
 DELIVER_AUTO: Final = surface(before=(Delay, NetworkPartition))

@@ -1,0 +1,8 @@
+"""Kafka, as its documentation says it behaves."""
+
+from __future__ import annotations
+
+from chaosharness.brokers.kafka.consumers import CommitFailed
+from chaosharness.brokers.kafka.kafka import Kafka
+
+__all__ = ["CommitFailed", "Kafka"]

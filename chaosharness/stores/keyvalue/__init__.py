@@ -1,0 +1,7 @@
+"""A store of values by key."""
+
+from __future__ import annotations
+
+from chaosharness.stores.keyvalue.keyvalue import KeyValue
+
+__all__ = ["KeyValue"]
