@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from chaosharness.brokers.intake import Intake
+from chaosharness.brokers.kafka.cluster import Cluster
 from chaosharness.brokers.kafka.faults import COMMIT
 from chaosharness.brokers.kafka.groups import Member
 from chaosharness.brokers.message import Delivery, Message, delivery
@@ -16,9 +17,6 @@ from chaosharness.handlers.port import current_scope, operate, strikes, trouble
 from chaosharness.handlers.script import Resume, Script, drive_in_kernel
 from chaosharness.kernel.agenda import Entry
 from chaosharness.kernel.scope import Incarnation, Scope
-
-if TYPE_CHECKING:
-    from chaosharness.brokers.kafka.kafka import OpenKafka
 
 BACKOFF_MS: Final = 1_000
 BACKOFF_MS_MAX: Final = 60_000
@@ -75,7 +73,7 @@ class Subscription:
 
     def __init__(
         self,
-        broker: OpenKafka,
+        broker: Cluster,
         intake: Intake,
         *,
         acknowledge: Acknowledge = "after",
@@ -245,7 +243,7 @@ class Consumer:
 
     def __init__(
         self,
-        broker: OpenKafka,
+        broker: Cluster,
         incarnation: Incarnation,
         topics: tuple[str, ...],
         group: str,

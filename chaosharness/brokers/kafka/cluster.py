@@ -1,0 +1,434 @@
+"""A Kafka cluster at work: its logs, its groups, and who is handed which message when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from chaosharness.brokers.cycle import cycle
+from chaosharness.brokers.kafka.faults import DELIVER
+from chaosharness.brokers.kafka.groups import Group, LogPartition, Member, Slot, take_nothing
+from chaosharness.brokers.message import Message
+from chaosharness.errors import InvalidDefinition
+from chaosharness.faults import Delay, NetworkPartition, PartitionDelay, Rebalance
+from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.kernel.world import BACKGROUND, World
+
+Draft = tuple[str, int, str | None, Mapping[str, str], bytes, int]
+"""A message to be stored: topic, log partition, key, headers, body, workload item."""
+
+
+class Settings(Protocol):
+    """What a cluster goes by, as its definition says it."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    @property
+    def topics(self) -> Mapping[str, int]:
+        """Log partitions of each topic."""
+
+    @property
+    def session_timeout_ms(self) -> int:
+        """After this a crashed member is noticed."""
+
+    @property
+    def max_poll_interval_ms(self) -> int:
+        """A handler slower than this loses its log partitions."""
+
+    @property
+    def latency_ms(self) -> int:
+        """From the log to a consumer."""
+
+    @property
+    def timeout_ms(self) -> int:
+        """How long a producer waits for an answer."""
+
+
+class Cluster:
+    """The logs and the consumer groups of one run."""
+
+    def __init__(self, definition: Settings, world: World) -> None:
+        self.definition = definition
+        self.name = definition.name
+        self.timeout_ms = definition.timeout_ms
+        self.world = world
+        self.logs: dict[str, list[list[Message]]] = {
+            topic: [[] for _ in range(count)] for topic, count in definition.topics.items()
+        }
+        self.groups: dict[tuple[str, tuple[str, ...]], Group] = {}
+        self.owners: dict[LogPartition, list[Member]] = {}
+        self.held: dict[tuple[str, LogPartition], int] = {}
+        world.know_timeout(definition.max_poll_interval_ms)
+        world.know_timeout(definition.session_timeout_ms)
+        world.on_network.append(self._network_changed)
+
+    def close(self) -> None:
+        """Let go of the members, at the end of a run."""
+        for group in self.groups.values():
+            for member in group.members:
+                member.take = take_nothing
+            group.members.clear()
+        self.groups.clear()
+        self.owners.clear()
+        self.logs.clear()
+
+    # ---- as a peer
+
+    def lost(self, operation: str) -> BaseException:
+        """Return what a producer or committer sees when no answer comes."""
+        return TimeoutError(f"{operation}: no answer from {self.name}")
+
+    def refused(self, operation: str) -> BaseException:
+        """Return what a producer sees when the cluster refuses for now."""
+        return ConnectionError(f"{operation}: {self.name} refused (NOT_ENOUGH_REPLICAS)")
+
+    def lose_writes(self, scope: Scope) -> None:
+        """Lose nothing: with acks=all a record is on every in-sync replica."""
+
+    # ---- the logs
+
+    def check(self, topics: tuple[str, ...]) -> None:
+        """Refuse topics that there are not."""
+        for topic in topics:
+            if topic not in self.logs:
+                raise self._no_topic(topic)
+
+    def _no_topic(self, topic: str) -> InvalidDefinition:
+        known = ", ".join(sorted(self.logs))
+        return InvalidDefinition(f"{self.name} has no topic {topic!r}; it has: {known}")
+
+    def _store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
+        world = self.world
+        topic, index, key, headers, body, entity = draft
+        log = self.logs[topic][index]
+        offset = len(log)
+        data = {
+            "broker": self.name,
+            "topic": topic,
+            "partition": index,
+            "offset": offset,
+            "key": key,
+            "value": body,
+        }
+        published = scope.record("publish", operation, attempt, data)
+        hops = scope.hops + 1
+        log.append(Message(topic, key, headers, body, entity, hops, published, index, offset))
+        world.effects += 1
+        if hops > world.budget.hops_max:
+            world.end("budget", cycle(world.history, published, hops))
+        for member in self.owners.get((topic, index), ()):
+            if not member.fetching:
+                self._wake(member)
+
+    def dead_letter(self, message: Message, scope: Scope, error: BaseException) -> None:
+        """Put a message aside, in the topic `<topic>.DLT`, made when first needed."""
+        topic = f"{message.topic}.DLT"
+        if topic not in self.logs:
+            self.logs[topic] = [[]]
+        data = {"message": message.published, "to": topic, "error": type(error).__name__}
+        scope.record("dead", "", 0, data)
+        draft = (topic, 0, message.key, message.headers, message.body, message.entity)
+        self._store(scope, "", 0, draft)
+
+    # ---- the groups
+
+    def join(
+        self,
+        incarnation: Incarnation,
+        topics: tuple[str, ...],
+        group: str,
+        take: Callable[[Member, Message, int], None],
+    ) -> Member:
+        """Add a consumer to a group. Called again for each incarnation."""
+        self.check(topics)
+        key = (group, topics)
+        found = self.groups.get(key)
+        if found is None:
+            found = self.groups[key] = Group(group, topics)
+        member = Member(found, incarnation, take)
+        found.members.append(member)
+        incarnation.on_death.append(lambda: self._died(member))
+        self._rebalance(found)
+        return member
+
+    def _died(self, member: Member) -> None:
+        """A hard crash is noticed when the session times out, and not before."""
+        self.world.after(self.definition.session_timeout_ms, self._expire, member)
+
+    def _expire(self, member: Member) -> None:
+        if member in member.group.members:
+            self.expel(member, "session timeout")
+
+    def expel(self, member: Member, why: str) -> None:
+        """Take a member out of its group. It may not know: it is a zombie until it polls."""
+        if member.expelled:
+            return
+        group = member.group
+        group.members.remove(member)
+        member.expelled = True
+        self._take_away(member)
+        self._rebalance(group, why)
+
+    def _rebalance(self, group: Group, why: str = "a member joined") -> None:
+        """Begin to hand out the log partitions anew; it is done when all have rejoined."""
+        group.why = why
+        if group.preparing and group.tried_at == self.world.now:
+            return  # it will be tried at this very moment anyway
+        group.preparing = True
+        group.tried_at = self.world.now
+        self.world.after(0, self._try_complete, group)
+
+    def _try_complete(self, group: Group) -> None:
+        group.tried_at = -1
+        if not group.preparing:
+            return
+        for member in group.members:
+            if member.busy_since >= 0 or not member.incarnation.alive:
+                return  # goes on when it settles, or is expelled
+        group.preparing = False
+        group.generation += 1
+        world = self.world
+        world.effects += 1
+        members = group.members
+        for member in members:
+            self._take_away(member)
+            member.generation = group.generation
+        if not members:
+            return
+        turn = 0
+        for topic in group.topics:
+            operation = f"{self.name}.{topic}/deliver to {group.name}"
+            for index, log in enumerate(self.logs[topic]):
+                member = members[turn % len(members)]
+                turn += 1
+                place = (topic, index)
+                slot = Slot(place, operation, log, group.committed.get(place, 0))
+                member.slots[place] = slot
+                member.order.append(slot)
+                self.owners.setdefault(place, []).append(member)
+        self._tell(group)
+        for member in members:
+            self._wake(member)
+
+    def _take_away(self, member: Member) -> None:
+        for place in member.slots:
+            self.owners[place].remove(member)
+        member.slots = {}
+        member.order = []
+
+    def _tell(self, group: Group) -> None:
+        members = {
+            member.incarnation.label: [f"{topic}[{index}]" for topic, index in member.slots]
+            for member in group.members
+        }
+        data = {
+            "group": group.name,
+            "generation": group.generation,
+            "why": group.why,
+            "members": members,
+        }
+        self.world.record("rebalance", self.name, data=data)
+
+    # ---- handing out
+
+    def _wake(self, member: Member) -> None:
+        """See to it that the member looks for a message soon."""
+        if member.fetching or member.busy_since >= 0:
+            return
+        for slot in member.order:
+            if slot.position < len(slot.log):
+                member.fetching = True
+                world = self.world
+                world.agenda.add(world.now + self.definition.latency_ms, self._fetch, member)
+                return
+
+    def _fetch(self, member: Member) -> None:
+        """Look for a message for an idle member."""
+        member.fetching = False
+        group = member.group
+        if member.busy_since >= 0 or group.preparing or not member.incarnation.alive:
+            return
+        self.hand_over(member)
+
+    def hand_over(self, member: Member) -> bool:
+        """Hand the next message to a member, if there is one; its log partitions take turns."""
+        world = self.world
+        group = member.group
+        if world.unreachable and self.cut(member):
+            return False
+        order = member.order
+        count = len(order)
+        for step in range(count):
+            slot = order[(member.turn + step) % count]
+            if slot.position >= len(slot.log):
+                continue
+            if self.held and self._is_held(group, slot.place):
+                continue
+            message = slot.log[slot.position]
+            operation = slot.operation
+            key = (operation, message.entity)
+            world.counts[key] = attempt = world.counts.get(key, 0) + 1
+            if operation not in world.surfaces:
+                world.meet(operation, DELIVER)
+            if operation in world.armed and self._disturbed(member, message, operation, attempt):
+                return False
+            member.turn += step + 1
+            slot.position += 1
+            self._deliver(member, slot, message, operation, attempt)
+            return True
+        return False
+
+    def _deliver(
+        self, member: Member, slot: Slot, message: Message, operation: str, attempt: int
+    ) -> None:
+        world = self.world
+        group = member.group
+        times = group.count(slot.place, message.offset)
+        data = {
+            "message": message.published,
+            "to": member.incarnation.label,
+            "group": group.name,
+            "times": times,
+            "topic": message.topic,
+        }
+        raw = world.raw
+        cause = len(raw)
+        published = message.published
+        entity = message.entity
+        raw.append((world.now, "deliver", self.name, operation, entity, attempt, published, data))
+        world.effects += 1
+        if times > world.budget.deliveries_max:
+            world.end("budget", f"{operation} handed out one message {times - 1:,} times")
+            return
+        member.busy_since = world.now
+        if not member.watched:
+            member.watched = True
+            self._watch(member)
+        member.take(member, message, cause)
+
+    def _watch(self, member: Member) -> None:
+        due = member.busy_since + self.definition.max_poll_interval_ms
+        self.world.agenda.add(due, self._check_poll, member, BACKGROUND)
+
+    def _check_poll(self, member: Member) -> None:
+        """Expel a member that has not polled for max.poll.interval.ms."""
+        member.watched = False
+        if member.busy_since < 0 or member.expelled or not member.incarnation.alive:
+            return
+        if self.world.now - member.busy_since >= self.definition.max_poll_interval_ms:
+            self.expel(member, "max.poll.interval.ms exceeded")
+        else:
+            member.watched = True
+            self._watch(member)
+
+    # ---- trouble at a delivery
+
+    def _disturbed(self, member: Member, message: Message, operation: str, attempt: int) -> bool:
+        """Let the faults of this delivery strike; say whether it is off for now."""
+        world = self.world
+        off = False
+        group = member.group
+        place = (message.topic, message.partition)
+        for fault in world.strikes(operation, "before", message.entity, attempt):
+            world.record(
+                "fault",
+                self.name,
+                operation=operation,
+                entity=message.entity,
+                attempt=attempt,
+                cause=message.published,
+                data={"fault": str(fault)},
+            )
+            off = True
+            match fault:
+                case Delay() | PartitionDelay():
+                    whom = group.name if isinstance(fault, Delay) else ""
+                    self.held[whom, place] = due_ms = world.due(fault.lasting)
+                    world.until(due_ms, self._release, (whom, place))
+                    self._wake(member)
+                case Rebalance():
+                    self.expel(member, "a heartbeat was missed")
+                    self._rejoin(member)
+                case NetworkPartition():
+                    service = member.incarnation.service
+                    world.part(service, self.name, fault.way, fault.lasting)
+        return off
+
+    def hold(self, group: str, place: LogPartition, due_ms: int) -> None:
+        """Keep a log partition from one group, or (group '') from all."""
+        self.held[group, place] = due_ms
+        self.world.agenda.add(due_ms, self._release, (group, place))
+
+    def _release(self, held: tuple[str, LogPartition]) -> None:
+        if self.held.pop(held, None) is not None:
+            self._wake_all()
+
+    def _is_held(self, group: Group, place: LogPartition) -> bool:
+        return (group.name, place) in self.held or ("", place) in self.held
+
+    def _wake_all(self) -> None:
+        for group in self.groups.values():
+            for member in group.members:
+                self._wake(member)
+
+    def cut(self, member: Member) -> bool:
+        """Say whether a member and the cluster cannot talk."""
+        pair = (self.name, member.incarnation.service)
+        return pair in self.world.unreachable or pair[::-1] in self.world.unreachable
+
+    def _network_changed(self) -> None:
+        """Members that are cut off miss their heartbeats; those that are back fetch again."""
+        for group in self.groups.values():
+            for member in group.members:
+                if self.cut(member):
+                    self.world.after(self.definition.session_timeout_ms, self._missed, member)
+                else:
+                    self._wake(member)
+            if group.preparing:
+                self._rebalance(group, "the network healed")
+
+    def _missed(self, member: Member) -> None:
+        if self.cut(member) and member in member.group.members:
+            self.expel(member, "session timeout")
+            self._rejoin(member)
+
+    def _rejoin(self, member: Member) -> None:
+        """Join anew at the next poll: now if idle, else when the handler is done."""
+        if member.busy_since >= 0 or not member.incarnation.alive or not member.expelled:
+            return
+        if self.cut(member):
+            self.world.after(self.definition.session_timeout_ms, self._rejoin, member)
+            return
+        member.expelled = False
+        member.group.members.append(member)
+        self._rebalance(member.group, "a member joined again")
+
+    # ---- settling
+
+    def free(self, member: Member) -> None:
+        """The member polls again: it rejoins if it was expelled, else it gets the next."""
+        member.busy_since = -1
+        if not member.incarnation.alive:
+            return
+        if member.expelled:
+            self._rejoin(member)
+        elif member.group.preparing:
+            self._try_complete(member.group)
+        else:
+            self._wake(member)
+
+    def again(self, member: Member, message: Message, delay_ms: int) -> None:
+        """Seek back to a message: its log partition waits, the others of the member go on."""
+        place = (message.topic, message.partition)
+        slot = member.slots.get(place)
+        if slot is not None:
+            slot.position = min(slot.position, message.offset)
+            self.hold(member.group.name, place, self.world.now + delay_ms)
+        self.free(member)
+
+    def suffer_rebalance(self, member: Member, scope: Scope) -> None:
+        """Let a `Rebalance` that struck this very commit take effect."""
+        if any(isinstance(fault, Rebalance) for fault in scope.struck):
+            self.expel(member, "a heartbeat was missed")
