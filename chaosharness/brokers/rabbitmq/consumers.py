@@ -11,9 +11,8 @@ import attrs
 
 from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.message import POISON_BODIES, Delivery, Message, delivery
-from chaosharness.brokers.rabbitmq.link import Link, Settling
+from chaosharness.brokers.rabbitmq.link import Link, Server, Settling
 from chaosharness.brokers.rabbitmq.queues import Push
-from chaosharness.brokers.rabbitmq.rabbitmq import OpenRabbitMQ
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.port import current_scope
 from chaosharness.handlers.script import Resume, Script
@@ -68,7 +67,7 @@ class Subscription:
             as many as prefetch lets in.
     """
 
-    broker: OpenRabbitMQ
+    broker: Server
     intake: Intake
     queue: str
     service: str
@@ -198,7 +197,7 @@ class Consumer:
 
     def __init__(
         self,
-        broker: OpenRabbitMQ,
+        broker: Server,
         incarnation: Incarnation,
         queues: tuple[str, ...],
         decode: Callable[[bytes], Any],

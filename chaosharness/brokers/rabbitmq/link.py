@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from chaosharness.brokers.rabbitmq.copies import Copy
+from chaosharness.brokers.rabbitmq.node import Node
 from chaosharness.brokers.rabbitmq.queues import Channel, Push, Return
+from chaosharness.brokers.rabbitmq.topology import Version
 from chaosharness.faults import Crash, Delay, LostRequest, NetworkPartition, Pause, Redeliver
-from chaosharness.handlers.port import Surface, strikes, surface, trouble
+from chaosharness.handlers.port import Peer, Surface, strikes, surface, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.agenda import Entry
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.site import Phase
-from chaosharness.kernel.world import BACKGROUND
-
-if TYPE_CHECKING:
-    from chaosharness.brokers.rabbitmq.rabbitmq import OpenRabbitMQ
+from chaosharness.kernel.world import BACKGROUND, World
 
 DELIVER: Final = surface(before=(Delay, NetworkPartition), after=(Redeliver,))
 DELIVER_AUTO: Final = surface(before=(Delay, NetworkPartition))
@@ -29,6 +28,53 @@ SETTLE: Final = Surface(
 )
 
 Settling = Literal["ack", "nack", "reject"]
+
+
+class Settings(Protocol):
+    """What a server goes by with its consumers, as its definition says it."""
+
+    @property
+    def version(self) -> Version:
+        """Whose rules."""
+
+    @property
+    def heartbeat_ms(self) -> int:
+        """A connection that is cut off for so long is lost."""
+
+    @property
+    def consumer_timeout_ms(self) -> int:
+        """A channel with a message unacknowledged for longer is closed."""
+
+    @property
+    def reconnect_ms(self) -> int:
+        """How long a consumer that lost its connection takes to be back."""
+
+    @property
+    def latency_ms(self) -> int:
+        """From the broker to a consumer."""
+
+
+class Server(Peer, Protocol):
+    """What stands at the other end of a link: a RabbitMQ broker during one run."""
+
+    @property
+    def definition(self) -> Settings:
+        """What it goes by."""
+
+    @property
+    def world(self) -> World:
+        """The run."""
+
+    @property
+    def node(self) -> Node:
+        """Its queues and exchanges."""
+
+    @property
+    def links(self) -> list[Link]:
+        """All connections to it that there were in this run."""
+
+    def handed_out(self, push: Push) -> None:
+        """Send a message on its way to its consumer."""
 
 
 def _take_nothing(push: Push, cause: int) -> None:
@@ -55,7 +101,7 @@ class Link:
 
     def __init__(
         self,
-        broker: OpenRabbitMQ,
+        broker: Server,
         incarnation: Incarnation,
         queues: tuple[str, ...],
         service: str,

@@ -24,6 +24,12 @@ import attrs
 from chaosharness.brokers.cycle import cycle
 from chaosharness.brokers.intake import Intake, check_options
 from chaosharness.brokers.message import NO_HEADERS, POISON, encode
+from chaosharness.brokers.rabbitmq.consumers import (
+    LOOP_OPTIONS,
+    OPTIONS,
+    Consumer,
+    Subscription,
+)
 from chaosharness.brokers.rabbitmq.copies import Copy, Reason
 from chaosharness.brokers.rabbitmq.link import DELIVER, DELIVER_AUTO, Link
 from chaosharness.brokers.rabbitmq.node import Node, Watcher
@@ -364,8 +370,6 @@ class OpenRabbitMQ(Watcher):
 
     def consume(self, intake: Intake, queue: str, *, service: str, **options: Any) -> None:
         """Have a handler called per message: see `Subscription` for the options."""
-        from chaosharness.brokers.rabbitmq.consumers import OPTIONS, Subscription
-
         self._check_queues((queue,), intake.place)
         try:
             check_options(options, OPTIONS)
@@ -386,8 +390,6 @@ class OpenRabbitMQ(Watcher):
         **options: Any,
     ) -> Any:
         """Return a consumer for a main loop: see `Consumer` for the options."""
-        from chaosharness.brokers.rabbitmq.consumers import LOOP_OPTIONS, Consumer
-
         self._check_queues(queues, service)
         try:
             check_options(options, LOOP_OPTIONS)
