@@ -14,15 +14,13 @@ import gc
 import sqlite3
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.stores.durable import Retired, refuse_stranger
+from chaosharness.stores.sqlite.sharing import SharedStore
 from chaosharness.stores.sqlite.statement import Statement
-
-if TYPE_CHECKING:
-    from chaosharness.stores.sqlite.sqlite import OpenSQLite
 
 LOCKED: Final = "database is locked"
 
@@ -68,10 +66,10 @@ class LockingConnection(sqlite3.Connection):
         "_zero",
     )
 
-    _store: OpenSQLite
+    _store: SharedStore
     _owner: Incarnation | None
 
-    def adopt(self, store: OpenSQLite, owner: Incarnation) -> None:
+    def adopt(self, store: SharedStore, owner: Incarnation) -> None:
         """Become a connection of an incarnation, as new as a connection can be."""
         self._store = store
         self._owner = owner

@@ -29,14 +29,11 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.errors import InvalidDefinition
-from chaosharness.handlers.script import Resume
-from chaosharness.kernel.agenda import Entry
-from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.kernel.scope import Incarnation
 from chaosharness.kernel.world import World
-from chaosharness.stores.durable import OpenStore
 from chaosharness.stores.sqlite.connection import Connection
 from chaosharness.stores.sqlite.functions import pin, pin_to_the_beginning
-from chaosharness.stores.sqlite.locks import LockingConnection
+from chaosharness.stores.sqlite.sharing import SharedStore
 from chaosharness.stores.sqlite.statement import Statement, counts_changes, split
 
 PAGE_BYTES: Final = 1024
@@ -276,19 +273,8 @@ class Shelf:
         self.pristine.close()
 
 
-class OpenSQLite(OpenStore):
-    """A SQLite database during one run.
-
-    Attributes:
-        statements: SQL texts that were met, read once.
-        waiting: Who waits for a lock.
-        pending: Connections that keep new readers out: they wait to commit, or are exclusive.
-        lookers: Connections whose transaction reads an older state from a copy.
-        version: How many commits there were.
-        changed: Whether anything was written at all.
-        schema_touched: Whether a statement was run that may have changed the schema.
-        copied: Whether any cursor was ever sent to a copy.
-    """
+class OpenSQLite(SharedStore):
+    """A SQLite database during one run."""
 
     def __init__(self, definition: SQLite, shelf: Shelf, world: World) -> None:
         super().__init__(
@@ -297,23 +283,14 @@ class OpenSQLite(OpenStore):
             timeout_ms=definition.timeout_ms,
             synced=definition.synced,
             unsynced_ms=definition.unsynced_ms,
+            statements=shelf.statements,
+            learn=shelf.learn,
         )
         self._shelf = shelf
         self._database: Database | None = shelf.take()
         self._connections: list[Connection] = []
         self._copies: list[sqlite3.Connection] = []
         self._images: list[tuple[int, sqlite3.Connection]] = []
-        self.statements = shelf.statements
-        self.learn = shelf.learn
-        self.committing = self.statements.get("COMMIT") or self.learn("COMMIT")
-        self.rolling_back = self.statements.get("ROLLBACK") or self.learn("ROLLBACK")
-        self.waiting: list[tuple[Resume, list[Entry]]] = []
-        self.pending: dict[LockingConnection, None] = {}
-        self.lookers: dict[LockingConnection, None] = {}
-        self.version = 0
-        self.changed = False
-        self.schema_touched = False
-        self.copied = False
         world.know_timeout(definition.timeout_ms)
 
     @property
@@ -345,28 +322,6 @@ class OpenSQLite(OpenStore):
                 connection.let_readers_go()
         if self.waiting:
             self.wake()
-
-    def wake(self) -> None:
-        """Have those who wait for a lock try again, in the order in which they came."""
-        waiting, self.waiting = self.waiting, []
-        for resume, _ in waiting:
-            self.world.after(0, resume)
-
-    def record_undone(self, owner: Incarnation | None, scope: Scope | None, why: str) -> None:
-        """Record that a transaction was undone without anybody asking."""
-        world = self.world
-        cause = -1 if scope is None else scope.cause
-        if why == "crash" and owner is not None:
-            raw = world.raw
-            crashes = (index for index in range(len(raw) - 1, cause, -1) if raw[index][1] == why)
-            cause = next((index for index in crashes if raw[index][2] == owner.label), cause)
-        world.record(
-            "rollback",
-            "" if owner is None else owner.label,
-            entity=0 if scope is None else scope.entity,
-            cause=cause,
-            data={"store": self.name, "why": why},
-        )
 
     # ---- copies
 
