@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from chaosharness.reporting.coverage import coverage_markdown, coverage_table, summary
-from chaosharness.reporting.html import to_html
-from chaosharness.reporting.json_file import history_from_json, history_to_json, to_json
-from chaosharness.reporting.markdown import to_markdown
-from chaosharness.reporting.pytest_file import to_pytest
-from chaosharness.reporting.redact import masked
-from chaosharness.reporting.text import to_text
-from chaosharness.reporting.write import FORMATS, write
+from chaosharness.reporting.formats.coverage import coverage_markdown, coverage_table, summary
+from chaosharness.reporting.formats.html import to_html
+from chaosharness.reporting.formats.json_file import history_from_json, history_to_json, to_json
+from chaosharness.reporting.formats.markdown import to_markdown
+from chaosharness.reporting.formats.pytest_file import to_pytest
+from chaosharness.reporting.formats.redact import masked
+from chaosharness.reporting.formats.text import to_text
+from chaosharness.reporting.formats.write import FORMATS, write
 
 __all__ = [
     "FORMATS",

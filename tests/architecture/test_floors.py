@@ -27,6 +27,7 @@ FLOORS = (  # from the ground up
     {"pytest_plugin", "cli"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS, 1) for room in rooms}
+STAIRS = {"reporting": ("story", "formats")}  # inside a room, from the ground up
 ROOF = len(FLOORS) + 1  # __init__ and __main__: they may import everything, nobody imports them
 HYPOTHESIS_FLOOR = FLOOR_OF["strategies"]
 JUNK_ROOMS = {"utils.py", "helpers.py", "common.py"}
@@ -181,6 +182,21 @@ def test_a_product_has_a_folder_and_no_prefix(room):
     assert prefixed == set(), "the folder says whose it is"
 
 
+@pytest.mark.parametrize("room", STAIRS)
+def test_a_part_of_a_room_looks_down_only(room):
+    parts = STAIRS[room]
+    for path in (PACKAGE / room).rglob("*.py"):
+        part, *rest = path.relative_to(PACKAGE / room).with_suffix("").parts
+        if not rest:
+            assert part == "__init__", f"{named(path)} stands on the stairs: give it a part"
+            continue
+        lower = parts[: parts.index(part) + 1]
+        for name in imports_of(path):
+            used = [*name.split("."), "__init__"]
+            if used[:2] == ["chaosharness", room]:
+                assert used[2] in lower, f"{named(path)} imports {name}"
+
+
 @pytest.mark.parametrize("path", FILES, ids=named)
 def test_a_file_has_a_room_on_the_plan(path):
     room = room_of(path)
@@ -210,3 +226,10 @@ def test_the_document_draws_the_same_house():
     rows = re.findall(r"^\| (\d+) \| `(\w+)` \| \S.* \|$", text, re.MULTILINE)
     assert {room: int(floor) for floor, room in rows} == FLOOR_OF
     assert len(rows) == len(FLOOR_OF), "a room stands in the table twice"
+
+
+def test_the_document_draws_the_same_stairs():
+    text = (REPOSITORY / "ARCHITECTURE.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)/(\w+)` \| \S.* \|$", text, re.MULTILINE)
+    drawn = [(room, part) for room, parts in STAIRS.items() for part in reversed(parts)]
+    assert rows == drawn

@@ -12,10 +12,10 @@ import models.small
 from benchmarks.gallery import FOLDER, Exhibit, exhibits, index, kept_ones
 from chaosharness import System
 from chaosharness.kernel.history import Event
-from chaosharness.reporting.decisive import extra
-from chaosharness.reporting.select import CLOSING, is_of_a_delivery
-from chaosharness.reporting.story import tell
-from chaosharness.reporting.text import TEXT_RANK_MAX, TEXT_STEPS_MAX
+from chaosharness.reporting.formats.text import TEXT_RANK_MAX, TEXT_STEPS_MAX
+from chaosharness.reporting.story.decisive import extra
+from chaosharness.reporting.story.select import CLOSING, is_of_a_delivery
+from chaosharness.reporting.story.tell import tell
 from chaosharness.search.replay import replay
 
 EVERYTHING = exhibits()

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from html.parser import HTMLParser
 
-from chaosharness.reporting.legible import columns
+from chaosharness.reporting.story.legible import columns
 
 VOID = {"meta", "wbr", "br", "link", "img", "input", "hr"}
 SHAPES = {"circle", "path", "rect", "use"}

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from chaosharness.checkers import Finding
 from chaosharness.reporting import to_html, to_json, to_markdown, to_pytest, to_text
-from chaosharness.reporting.legible import clip, columns, fit, visible, wrap
-from chaosharness.reporting.literals import literal
-from chaosharness.reporting.markdown import escape, mermaid
+from chaosharness.reporting.formats.literals import literal
+from chaosharness.reporting.formats.markdown import escape, mermaid
+from chaosharness.reporting.story.legible import clip, columns, fit, visible, wrap
 from tests.reporting.measures import Page, is_narrow, is_printable
 from tests.reporting.shops import BASKETS, everything, second_mail
 

@@ -16,7 +16,7 @@ from chaosharness.reporting import to_html
 from tests.reporting.shops import BASKETS, double_charge, everything, found, second_mail, small
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
-GALLERY = Path(__file__).resolve().parents[2] / "reports" / "gallery"
+GALLERY = Path(__file__).resolve().parents[3] / "reports" / "gallery"
 
 MEASURE = """
 <script>

@@ -12,15 +12,17 @@ import attrs
 
 from chaosharness.counterexample import Counterexample
 from chaosharness.kernel.history import History
-from chaosharness.reporting.accounts import Ledger, State, differences, ledgers, states
-from chaosharness.reporting.compare import Comparison, compare
-from chaosharness.reporting.decisive import extra
-from chaosharness.reporting.lanes import Cast, Lane
-from chaosharness.reporting.legible import clip, count, listed, name_of_item
-from chaosharness.reporting.select import ASIDE, STEPS_MAX, finding_of, focus, kept, ranked
-from chaosharness.reporting.sentences import fault_in_words
-from chaosharness.reporting.steps import Narrator, Step, merge
-from chaosharness.reporting.why import why, written_again
+from chaosharness.reporting.story.accounts import Ledger, State, differences, ledgers, states
+from chaosharness.reporting.story.compare import Comparison, compare
+from chaosharness.reporting.story.decisive import extra
+from chaosharness.reporting.story.lanes import Cast, Lane
+from chaosharness.reporting.story.legible import clip, count, listed, name_of_item
+from chaosharness.reporting.story.merge import merge
+from chaosharness.reporting.story.narrator import Narrator
+from chaosharness.reporting.story.select import ASIDE, STEPS_MAX, finding_of, focus, kept, ranked
+from chaosharness.reporting.story.sentences import fault_in_words
+from chaosharness.reporting.story.step import Step
+from chaosharness.reporting.story.why import why, written_again
 
 SUMMARY_MAX: Final = 400
 NAME_MAX: Final = 160

@@ -12,9 +12,10 @@ from chaosharness.checkers.effects import entry_number
 from chaosharness.checkers.masking import mask
 from chaosharness.counterexample import Counterexample
 from chaosharness.kernel.history import Event, History, plain
-from chaosharness.reporting.legible import clip, inner
-from chaosharness.reporting.select import finding_of
-from chaosharness.reporting.steps import Step, request
+from chaosharness.reporting.story.legible import clip, inner
+from chaosharness.reporting.story.narrator import request
+from chaosharness.reporting.story.select import finding_of
+from chaosharness.reporting.story.step import Step
 
 ENTRIES_MAX: Final = 12
 VALUES_MAX: Final = 12

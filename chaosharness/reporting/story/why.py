@@ -11,11 +11,16 @@ from chaosharness.checkers.property import Finding
 from chaosharness.checkers.reading import Handed, read
 from chaosharness.faults import ErrorReply, FailedCommit, LostReply, LostRequest
 from chaosharness.kernel.history import Event, History, plain
-from chaosharness.reporting.decisive import Extra
-from chaosharness.reporting.legible import clip, inner, listed, ordinal
-from chaosharness.reporting.select import CLOSING, is_of_a_delivery, published_at, struck_pairs
-from chaosharness.reporting.sentences import sentence, strike
-from chaosharness.reporting.steps import Narrator, raised
+from chaosharness.reporting.story.decisive import Extra
+from chaosharness.reporting.story.legible import clip, inner, listed, ordinal
+from chaosharness.reporting.story.narrator import Narrator, raised
+from chaosharness.reporting.story.select import (
+    CLOSING,
+    is_of_a_delivery,
+    published_at,
+    struck_pairs,
+)
+from chaosharness.reporting.story.sentences import sentence, strike
 
 SENTENCES_MAX: Final = 6
 OUTCOME_MAX: Final = 3

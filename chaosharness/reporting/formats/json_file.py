@@ -7,7 +7,7 @@ import json
 from chaosharness.counterexample import Counterexample
 from chaosharness.errors import InvalidSchedule
 from chaosharness.kernel.history import History
-from chaosharness.reporting.redact import Redact, masked
+from chaosharness.reporting.formats.redact import Redact, masked
 from chaosharness.schedule import FORMAT, read_format
 
 

@@ -28,7 +28,7 @@ from chaosharness.faults import (
 )
 from chaosharness.kernel.site import Site
 from chaosharness.kernel.world import Lasting
-from chaosharness.reporting.legible import ordinal
+from chaosharness.reporting.story.legible import ordinal
 
 
 @attrs.frozen

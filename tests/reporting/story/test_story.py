@@ -24,11 +24,11 @@ from chaosharness.faults import (
 )
 from chaosharness.kernel.history import KINDS, History
 from chaosharness.kernel.site import Site
-from chaosharness.reporting.lanes import Cast, lane_of, life_of
-from chaosharness.reporting.select import kept, origin, ranked
-from chaosharness.reporting.sentences import fault_in_words, sufferings
-from chaosharness.reporting.steps import _TELLERS
-from chaosharness.reporting.story import Gap, tell
+from chaosharness.reporting.story.lanes import Cast, lane_of, life_of
+from chaosharness.reporting.story.narrator import _TELLERS
+from chaosharness.reporting.story.select import kept, origin, ranked
+from chaosharness.reporting.story.sentences import fault_in_words, sufferings
+from chaosharness.reporting.story.tell import Gap, tell
 from chaosharness.schedule import Schedule
 from chaosharness.system import System
 from tests.reporting.shops import CRASH, Order, double_charge, everything, found, second_mail, small

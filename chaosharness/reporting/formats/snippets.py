@@ -9,8 +9,8 @@ import attrs
 from chaosharness.counterexample import Counterexample
 from chaosharness.faults import Fault
 from chaosharness.kernel.site import Site
-from chaosharness.reporting.legible import columns
-from chaosharness.reporting.literals import literal, text
+from chaosharness.reporting.formats.literals import literal, text
+from chaosharness.reporting.story.legible import columns
 from chaosharness.schedule import Schedule
 
 

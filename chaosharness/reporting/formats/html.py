@@ -11,15 +11,15 @@ import attrs
 import jinja2
 
 from chaosharness.counterexample import Counterexample
-from chaosharness.reporting.accounts import unremarkable
-from chaosharness.reporting.lanes import Lane, Span, spans, within
-from chaosharness.reporting.legible import breakable, clip, duration, listed, seconds
-from chaosharness.reporting.pytest_file import has_target, to_pytest
-from chaosharness.reporting.redact import Redact, masked
-from chaosharness.reporting.select import STEPS_MAX
-from chaosharness.reporting.snippets import replay_command, schedule_code, test_name
-from chaosharness.reporting.steps import Step
-from chaosharness.reporting.story import Gap, Story, tell
+from chaosharness.reporting.formats.pytest_file import has_target, to_pytest
+from chaosharness.reporting.formats.redact import Redact, masked
+from chaosharness.reporting.formats.snippets import replay_command, schedule_code, test_name
+from chaosharness.reporting.story.accounts import unremarkable
+from chaosharness.reporting.story.lanes import Lane, Span, spans, within
+from chaosharness.reporting.story.legible import breakable, clip, duration, listed, seconds
+from chaosharness.reporting.story.select import STEPS_MAX
+from chaosharness.reporting.story.step import Step
+from chaosharness.reporting.story.tell import Gap, Story, tell
 
 GAP_EVENTS_MAX: Final = 30
 CODE_MAX: Final = 20_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import attrs
 
@@ -11,8 +11,8 @@ from chaosharness.checkers.effects import business, entry_number
 from chaosharness.checkers.reading import is_poison, read
 from chaosharness.faults import Fault
 from chaosharness.kernel.history import Event, History
-from chaosharness.reporting.lanes import Cast, action_of, lane_of, life_of, service_of
-from chaosharness.reporting.legible import (
+from chaosharness.reporting.story.lanes import Cast, action_of, lane_of, life_of, service_of
+from chaosharness.reporting.story.legible import (
     CLIP,
     clip,
     inner,
@@ -22,62 +22,11 @@ from chaosharness.reporting.legible import (
     quoted,
     read_payload,
 )
-from chaosharness.reporting.sentences import sufferings
+from chaosharness.reporting.story.sentences import sufferings
+from chaosharness.reporting.story.step import Step, Telling, Tone
 
 NAME_MAX: Final = 40
 DETAIL_MAX: Final = 96
-
-Tone = Literal["plain", "again", "fault", "crash", "restart", "lost", "trouble", "quiet"]
-
-
-@attrs.frozen(kw_only=True)
-class Step:
-    """One step of a story: an arrow between two lanes, or a mark on one.
-
-    Attributes:
-        number: From 1, in the order of the story.
-        at_ms: Virtual time.
-        events: Indexes of the events it tells, the main one first.
-        kind: Kind of the main event.
-        source: Lane where it begins.
-        target: Lane where the arrow ends; empty for a mark on `source`.
-        words: What happened, in a few words.
-        detail: Payload, or what else is worth knowing.
-        tone: How it stands out.
-        fault: Number of the fault in the schedule that this is, from 1; 0 for none.
-        found: Whether it is what the finding points at.
-        extra: Whether it is a deed that the run that passes does not have.
-    """
-
-    number: int
-    at_ms: int
-    events: tuple[int, ...]
-    kind: str
-    source: str
-    target: str = ""
-    words: str
-    detail: str = ""
-    tone: Tone = "plain"
-    fault: int = 0
-    found: bool = False
-    extra: bool = False
-
-    @property
-    def event(self) -> int:
-        """Index of the main event."""
-        return self.events[0]
-
-
-@attrs.frozen
-class Telling:
-    """What one event comes to, before it has a place in a story."""
-
-    source: str
-    words: str
-    target: str = ""
-    detail: str = ""
-    tone: Tone = "plain"
-    fault: int = 0
 
 
 class Narrator:
@@ -479,74 +428,3 @@ _TELLERS: Final[Mapping[str, Callable[[Narrator, Event], Telling]]] = {
     "phase": _phase,
     "end": _end,
 }
-
-
-def merge(steps: list[Step], history: History) -> list[Step]:
-    """Tell in one step what is one thing: a crash and the fault behind it, a call and the
-    fault that strikes it, an arrival and the message it becomes, the same thing at once again.
-    """
-    merged: list[Step] = []
-    for step in steps:
-        before = merged[-1] if merged else None
-        cause = history[step.event].cause
-        if before is not None:
-            joined = _repeated(before, step)
-            if joined is None and cause == before.event:
-                joined = _joined(before, step, history)
-            if joined is not None:
-                merged[-1] = joined
-                continue
-        merged.append(step)
-    return [attrs.evolve(step, number=number) for number, step in enumerate(merged, 1)]
-
-
-def _repeated(before: Step, step: Step) -> Step | None:
-    """Tell at once what reads the same and happens at the same time, one after the other."""
-    if step.kind != "nack" or (before.kind, before.at_ms) != (step.kind, step.at_ms):
-        return None
-    times = len(before.events)
-    here = (before.source, before.target, before.words.removesuffix(f" ({times} times)"))
-    if here != (step.source, step.target, step.words):
-        return None
-    words = f"{step.words} ({times + 1} times)"
-    return attrs.evolve(before, events=before.events + step.events, words=words)
-
-
-def _joined(before: Step, step: Step, history: History) -> Step | None:
-    if step.kind == "crash" and before.kind == "fault":
-        words = before.words.replace("crashes", "CRASHES", 1)
-        return attrs.evolve(
-            before, events=before.events + step.events, words=words, tone="crash", kind="crash"
-        )
-    if step.kind == "reply" and before.kind == "fault" and _answers(before, step, history):
-        return attrs.evolve(before, events=before.events + step.events)
-    if step.kind == "call" and before.kind == "fault" and _goes_with(before, step, history):
-        method, _, arguments = step.words.partition(" ")
-        return attrs.evolve(
-            before,
-            events=before.events + step.events,
-            source=step.source,
-            target=step.target,
-            detail=arguments if f".{method}" in before.words else step.words,
-        )
-    if step.kind == "publish" and before.kind == "arrive" and step.source == before.source:
-        return attrs.evolve(step, events=step.events + before.events, found=step.found)
-    return None
-
-
-def _answers(before: Step, step: Step, history: History) -> bool:
-    """Say whether a reply is what a fault at the same call made of it, and when it did."""
-    fault, reply = history[before.event], history[step.event]
-    if fault.operation != reply.operation:
-        return False
-    return step.at_ms == before.at_ms or reply.data.get("outcome") != "unknown"
-
-
-def _goes_with(before: Step, step: Step, history: History) -> bool:
-    """Say whether a fault is about the call it came before: it is lost on its way, or late."""
-    if before.target:
-        return (before.source, before.target) == (step.source, step.target)
-    return str(history[before.event].data.get("fault")).startswith("delay ")
-
-
-__all__ = ["Narrator", "Step", "Telling", "Tone", "merge", "request"]

@@ -21,11 +21,11 @@ from chaosharness.reporting import (
     to_pytest,
     write,
 )
-from chaosharness.reporting.snippets import schedule_code
+from chaosharness.reporting.formats.snippets import schedule_code
 from chaosharness.schedule import Schedule
 from tests.reporting.shops import CRASH, NO_RECEIPT, double_charge, small
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 # ---- JSON

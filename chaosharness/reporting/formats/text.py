@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from chaosharness.counterexample import Counterexample
-from chaosharness.reporting.accounts import Entry, Ledger, State, Value, unremarkable
-from chaosharness.reporting.compare import Comparison
-from chaosharness.reporting.legible import columns, count, fit, listed, pad, seconds, wrap
-from chaosharness.reporting.pytest_file import has_target
-from chaosharness.reporting.redact import Redact, masked
-from chaosharness.reporting.snippets import replay_command, schedule_code, test_name
-from chaosharness.reporting.steps import Step
-from chaosharness.reporting.story import Gap, Story, tell
+from chaosharness.reporting.formats.pytest_file import has_target
+from chaosharness.reporting.formats.redact import Redact, masked
+from chaosharness.reporting.formats.snippets import replay_command, schedule_code, test_name
+from chaosharness.reporting.story.accounts import Entry, Ledger, State, Value, unremarkable
+from chaosharness.reporting.story.compare import Comparison
+from chaosharness.reporting.story.legible import columns, count, fit, listed, pad, seconds, wrap
+from chaosharness.reporting.story.step import Step
+from chaosharness.reporting.story.tell import Gap, Story, tell
 
 WIDTH_MIN: Final = 60
 WIDTH_MAX: Final = 80

@@ -6,8 +6,8 @@ import attrs
 
 from chaosharness.campaign import Campaign, Coverage, Level, Standing, Trouble
 from chaosharness.reporting import coverage_markdown, coverage_table, summary
-from chaosharness.reporting.coverage import sign
-from chaosharness.reporting.legible import columns
+from chaosharness.reporting.formats.coverage import sign
+from chaosharness.reporting.story.legible import columns
 from tests.reporting.shops import double_charge
 
 PAY = "payments.on_order/bank.charge"

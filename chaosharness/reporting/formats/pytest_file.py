@@ -6,13 +6,13 @@ from typing import Final
 
 from chaosharness.counterexample import Counterexample
 from chaosharness.errors import InvalidDefinition
-from chaosharness.reporting.legible import clip, visible, wrap
-from chaosharness.reporting.literals import literal, text
-from chaosharness.reporting.redact import Redact, masked
-from chaosharness.reporting.select import finding_of
-from chaosharness.reporting.sentences import fault_in_words
-from chaosharness.reporting.snippets import schedule_code, test_name
-from chaosharness.reporting.story import SUMMARY_MAX, Items
+from chaosharness.reporting.formats.literals import literal, text
+from chaosharness.reporting.formats.redact import Redact, masked
+from chaosharness.reporting.formats.snippets import schedule_code, test_name
+from chaosharness.reporting.story.legible import clip, visible, wrap
+from chaosharness.reporting.story.select import finding_of
+from chaosharness.reporting.story.sentences import fault_in_words
+from chaosharness.reporting.story.tell import SUMMARY_MAX, Items
 
 WIDTH: Final = 88
 

@@ -2,8 +2,8 @@
 
 from chaosharness.checkers import Finding
 from chaosharness.kernel.history import History
-from chaosharness.reporting.decisive import EXTRA_MAX, NOTHING, extra
-from chaosharness.reporting.select import ranked
+from chaosharness.reporting.story.decisive import EXTRA_MAX, NOTHING, extra
+from chaosharness.reporting.story.select import ranked
 
 
 class Course:

@@ -15,8 +15,8 @@ from typing import Final
 from chaosharness.checkers.property import Finding
 from chaosharness.checkers.reading import Reading, read
 from chaosharness.kernel.history import Event, History
-from chaosharness.reporting.decisive import NOTHING, Extra
-from chaosharness.reporting.lanes import service_of
+from chaosharness.reporting.story.decisive import NOTHING, Extra
+from chaosharness.reporting.story.lanes import service_of
 
 STEPS_MAX: Final = 40
 """Steps of a story. Whoever needs more needs the history."""

@@ -7,10 +7,10 @@ import attrs
 import pytest
 
 from chaosharness.counterexample import Counterexample
-from chaosharness.reporting import html as html_room
 from chaosharness.reporting import to_html
-from chaosharness.reporting.lanes import spans, within
-from chaosharness.reporting.legible import breakable
+from chaosharness.reporting.formats import html as html_room
+from chaosharness.reporting.story.lanes import spans, within
+from chaosharness.reporting.story.legible import breakable
 from tests.reporting.measures import Page
 from tests.reporting.shops import double_charge, everything, second_mail
 

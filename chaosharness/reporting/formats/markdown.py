@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from chaosharness.counterexample import Counterexample
-from chaosharness.reporting.accounts import Ledger, State, unremarkable
-from chaosharness.reporting.legible import clip, columns, count, listed, seconds
-from chaosharness.reporting.pytest_file import has_target
-from chaosharness.reporting.redact import Redact, masked
-from chaosharness.reporting.snippets import replay_command, schedule_code, test_name
-from chaosharness.reporting.steps import Step
-from chaosharness.reporting.story import Gap, Story, tell
+from chaosharness.reporting.formats.pytest_file import has_target
+from chaosharness.reporting.formats.redact import Redact, masked
+from chaosharness.reporting.formats.snippets import replay_command, schedule_code, test_name
+from chaosharness.reporting.story.accounts import Ledger, State, unremarkable
+from chaosharness.reporting.story.legible import clip, columns, count, listed, seconds
+from chaosharness.reporting.story.step import Step
+from chaosharness.reporting.story.tell import Gap, Story, tell
 
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]#|~^$])")
 _LEADING: Final = re.compile(r"^(\s*)([-+=])|^(\s*\d+)([.)])(?=\s|$)")

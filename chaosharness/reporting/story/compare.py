@@ -9,9 +9,11 @@ import attrs
 
 from chaosharness.counterexample import Counterexample
 from chaosharness.kernel.history import History, encode
-from chaosharness.reporting.decisive import extra
-from chaosharness.reporting.select import BEFORE, finding_of, focus, kept, ranked
-from chaosharness.reporting.steps import Narrator, Step, merge
+from chaosharness.reporting.story.decisive import extra
+from chaosharness.reporting.story.merge import merge
+from chaosharness.reporting.story.narrator import Narrator
+from chaosharness.reporting.story.select import BEFORE, finding_of, focus, kept, ranked
+from chaosharness.reporting.story.step import Step
 
 _UNREMARKABLE: Final = frozenset({"handled", "read", "write", "sleep", "wake", "poll", "state"})
 

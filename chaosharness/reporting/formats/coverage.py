@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from chaosharness.campaign import Campaign, Cell, Coverage, Standing
-from chaosharness.reporting.legible import clip, columns, count, pad, visible, wrap
-from chaosharness.reporting.markdown import escape, table
-from chaosharness.reporting.snippets import schedule_code
+from chaosharness.reporting.formats.markdown import escape, table
+from chaosharness.reporting.formats.snippets import schedule_code
+from chaosharness.reporting.story.legible import clip, columns, count, pad, visible, wrap
 
 WIDTH_MIN: Final = 60
 WIDTH_MAX: Final = 80

@@ -11,13 +11,13 @@ from typing import Final
 
 from chaosharness.counterexample import Counterexample
 from chaosharness.errors import ChaosharnessError, InvalidDefinition
-from chaosharness.reporting.html import to_html
-from chaosharness.reporting.json_file import history_to_json, to_json
-from chaosharness.reporting.markdown import to_markdown
-from chaosharness.reporting.pytest_file import has_target, to_pytest
-from chaosharness.reporting.redact import Redact, masked
-from chaosharness.reporting.snippets import test_name
-from chaosharness.reporting.text import to_text
+from chaosharness.reporting.formats.html import to_html
+from chaosharness.reporting.formats.json_file import history_to_json, to_json
+from chaosharness.reporting.formats.markdown import to_markdown
+from chaosharness.reporting.formats.pytest_file import has_target, to_pytest
+from chaosharness.reporting.formats.redact import Redact, masked
+from chaosharness.reporting.formats.snippets import test_name
+from chaosharness.reporting.formats.text import to_text
 
 FORMATS: Final = ("text", "html", "json", "markdown", "pytest")
 

@@ -1,0 +1,23 @@
+"""The command line: parse, call, print. Exit codes are part of the contract.
+
+0 it holds · 1 it does not · 2 unknown (the budget ran out, or a claim was never tested)
+· 3 what was asked for cannot be done · 4 a bug of ours.
+"""
+
+from __future__ import annotations
+
+import click
+
+from chaosharness import __version__
+from chaosharness.cli import replay, report, run, sites
+from chaosharness.cli.doors import Doors
+
+
+@click.group(cls=Doors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="chaosharness")
+def main() -> None:
+    """Find the double charge before your customers do."""
+
+
+for command in (run.run, replay.replay, report.report, sites.sites):
+    main.add_command(command)

@@ -1,0 +1,58 @@
+"""`chaosharness report`: print a counterexample in one of the formats."""
+
+from __future__ import annotations
+
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Final
+
+import click
+
+from chaosharness.cli.claims import judges
+from chaosharness.cli.screen import Unheard, put, say
+
+FORMATS: Final = ("text", "markdown", "html", "json", "pytest")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
+@click.option("--target", metavar="TARGET", help="Where the system is, if the file's is wrong.")
+@click.option("--redact", multiple=True, metavar="FIELD", help="Mask this field.")
+def report(file: Path, form: str, target: str | None, redact: tuple[str, ...]) -> None:
+    """Print the counterexample in FILE as a report: it is run again for its history."""
+    import attrs
+
+    from chaosharness import reporting
+    from chaosharness.search.regressions import load
+    from chaosharness.search.replay import replay as replay_again
+    from chaosharness.search.target import load_target
+
+    found = load(file)
+    where = target or found.target
+    system = load_target(where) if where else None
+    with redirect_stdout(Unheard()):
+        outcome = replay_again(found, system, properties=judges(system))
+    if outcome.run is not None:
+        passing = outcome.run.calm() if found.schedule.faults else None
+        found = attrs.evolve(
+            found,
+            history=outcome.run.history,
+            findings=outcome.findings or found.findings,
+            passing=passing,
+            target=where,
+        )
+    match form:
+        case "text":
+            text = reporting.to_text(found, redact=redact, file=str(file))
+        case "markdown":
+            text = reporting.to_markdown(found, redact=redact, file=str(file))
+        case "html":
+            text = reporting.to_html(found, redact=redact, file=str(file))
+        case "json":
+            text = reporting.to_json(found, redact=redact)
+        case _:
+            text = reporting.to_pytest(found, redact=redact)
+    (say if form == "text" else put)(text, nl=False)
+    if outcome.verdict != "failing":
+        say(f"chaosharness: today this replay is {outcome}", err=True)

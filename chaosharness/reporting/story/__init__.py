@@ -1,0 +1,1 @@
+"""What a report tells: which events, in which order, and in which words. No format."""
