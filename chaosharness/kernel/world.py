@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from contextvars import copy_context
 from heapq import heappop, heappush
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import attrs
 
 from chaosharness.kernel.agenda import ACTION, ARGUMENT, DUE, WAITER, Agenda, Entry
 from chaosharness.kernel.history import History, RawEvent
-from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.site import Phase, Site
 
 Lasting = Literal["next", "timeout", "long"] | int
@@ -76,6 +75,25 @@ class Armed:
     site: Site
     fault: Any
     struck: bool = False
+
+
+class Mortal(Protocol):
+    """What can be killed: an incarnation of a service."""
+
+    alive: bool
+    guests: dict[str, Any]
+    kept: list[Any]
+    label: str
+    on_death: list[Callable[[], None]]
+    restart: Callable[[], None] | None
+
+
+class Located(Protocol):
+    """Whoever is at work, and dies with its incarnation: a scope."""
+
+    @property
+    def incarnation(self) -> Mortal:
+        """The life it is part of."""
 
 
 class Once:
@@ -149,8 +167,8 @@ class World:
         self.effects = 0
         self.ending: Ending | None = None
         self.entities: dict[Hashable, int] = {}
-        self.in_flight: dict[Scope, str] = {}
-        self.incarnations: list[Incarnation] = []
+        self.in_flight: dict[Located, str] = {}
+        self.incarnations: list[Mortal] = []
         self.longest_ms = LONG_MS_MIN
         self.on_advance: Callable[[int], None] | None = None
         self.error: Exception | None = None
@@ -192,7 +210,7 @@ class World:
         return self.agenda.add(self.now + delay_ms, action, argument)
 
     def timer(
-        self, delay_ms: int, action: Callable[[Any], None], argument: Any, waiter: Scope | None
+        self, delay_ms: int, action: Callable[[Any], None], argument: Any, waiter: object | None
     ) -> Entry:
         """Like `after`, for a timer that user code asked for; `waiter` is who sleeps."""
         assert delay_ms >= 0
@@ -273,7 +291,7 @@ class World:
 
     # ---- crashes and cuts
 
-    def crash(self, incarnation: Incarnation, down: Lasting, *, cause: int) -> None:
+    def crash(self, incarnation: Mortal, down: Lasting, *, cause: int) -> None:
         """Kill an incarnation: its ports refuse from now on; then its connections drop."""
         if not incarnation.alive:
             return

@@ -8,7 +8,7 @@ from typing import Any, Final
 from chaosharness.checkers import Property
 from chaosharness.counterexample import Counterexample, plain_items
 from chaosharness.schedule import Schedule
-from chaosharness.system import OBSERVERS, Run, System
+from chaosharness.system import OBSERVERS, Run
 
 _NOT_THEIRS: Final = frozenset({*sys.stdlib_module_names, "chaosharness", "__main__"})
 
@@ -45,7 +45,7 @@ def counterexample_of(error: Any) -> Counterexample:
         OBSERVERS.reset(token)
 
 
-def target_of(system: System) -> str:
+def target_of(system: object) -> str:
     """Return `module:attribute` of a system that is a global of some module; empty if none.
 
     Modules outside Python's own and ours are looked through, in the order of their names.

@@ -31,9 +31,6 @@ STAIRS = {"reporting": ("story", "formats")}  # inside a room, from the ground u
 ROOF = len(FLOORS) + 1  # __init__ and __main__: they may import everything, nobody imports them
 HYPOTHESIS_FLOOR = FLOOR_OF["strategies"]
 JUNK_ROOMS = {"utils.py", "helpers.py", "common.py"}
-KNOWN_CIRCLES: tuple[set[str], ...] = (  # to be broken; none may be added
-    {"chaosharness.kernel.scope", "chaosharness.kernel.world"},
-)
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -165,9 +162,7 @@ def later():
 
 
 def test_no_import_goes_in_a_circle():
-    found = circles(graph({module_of(path): imports_of(path) for path in FILES}))
-    assert [one for one in found if one not in KNOWN_CIRCLES] == []
-    assert [one for one in KNOWN_CIRCLES if one not in found] == [], "broken: take it off the list"
+    assert circles(graph({module_of(path): imports_of(path) for path in FILES})) == []
 
 
 @pytest.mark.parametrize("room", ["brokers", "stores"])

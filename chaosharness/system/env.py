@@ -1,0 +1,212 @@
+"""What a service is built with: its ports to the rest of the world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from chaosharness.brokers.intake import Intake
+from chaosharness.brokers.message import decoder_for, reader_for
+from chaosharness.calls import Endpoint, Switchboard
+from chaosharness.errors import ChaosharnessError, InvalidDefinition
+from chaosharness.handlers.colours import colour_for
+from chaosharness.handlers.port import current_scope, sleep
+from chaosharness.kernel.history import plain
+from chaosharness.kernel.scope import BackgroundScope, Incarnation, Scope
+from chaosharness.kernel.world import World
+from chaosharness.system.parts import RESTART_MS, name_of
+
+
+class Declared(Protocol):
+    """What ports ask about the system they belong to."""
+
+    name: str
+    resources: dict[str, Any]
+
+
+class Surroundings(Protocol):
+    """What ports need of the run they belong to."""
+
+    world: World
+    switchboard: Switchboard
+
+    @property
+    def system(self) -> Declared:
+        """The system that runs."""
+
+
+class Env:
+    """What a service is built with: its ports to the rest of the world.
+
+    The ports work in the code that the harness runs for this incarnation, and nowhere else.
+    """
+
+    def __init__(
+        self, stage: Surroundings, incarnation: Incarnation, service: str, runtime: str | None
+    ) -> None:
+        self._stage = stage
+        self.incarnation = incarnation
+        self._service = service
+        self._runtime = runtime
+        self.loops: list[Callable[[Any], None]] = []
+
+    def _open(self, resource: Any, method: str, what: str) -> Any:
+        stage = self._stage
+        name = getattr(resource, "name", "")
+        found = stage.world.states.get(name)
+        if found is None or stage.system.resources.get(name) is not resource:
+            raise InvalidDefinition(
+                f"{resource!r} is no part of system {self._stage.system.name!r}"
+            )
+        if not hasattr(found, method):
+            raise InvalidDefinition(f"{name!r} is no {what}")
+        return found
+
+    # ---- messages
+
+    def publisher(self, broker: Any) -> Callable[..., Any]:
+        """Return what publishes to a broker: `publish(topic, value, key=..., headers=...)`.
+
+        See the `publish` of the broker. In an `async` handler, await it.
+        """
+        return self._open(broker, "publish", "broker").publish  # type: ignore[no-any-return]
+
+    def consume(
+        self,
+        broker: Any,
+        source: str,
+        handler: Callable[..., Any],
+        *,
+        read_as: Any = None,
+        **options: Any,
+    ) -> None:
+        """Have a handler called with each message; it is acknowledged when that returns.
+
+        Args:
+            broker: Where from.
+            source: Topic (Kafka) or queue (RabbitMQ).
+            handler: `handler(value)`, `handler(value, delivery)`, or one whose first
+                parameter is annotated `Delivery`; plain or `async`. The annotation of
+                `value` says what the payload is decoded into.
+            read_as: The type to decode into, where there is no annotation; or a function
+                that decodes bytes.
+            options: The broker's own, as its class says.
+        """
+        state = self._open(broker, "consume", "broker")
+        if not callable(handler):
+            raise InvalidDefinition(
+                f"service {self._service!r} consumes {source!r} with {handler!r}, which cannot "
+                "be called"
+            )
+        place = f"{self._service}.{name_of(handler)}"
+        colour = colour_for(handler, self._runtime, self.incarnation)
+        reader = reader_for(handler, read_as)
+        intake = Intake(self.incarnation, place, handler, reader, colour)
+        state.consume(intake, source, service=self._service, **options)
+
+    def consumer(self, broker: Any, *sources: str, read_as: Any = None, **options: Any) -> Any:
+        """Return a consumer for the service's own main loop.
+
+        Args:
+            broker: Where from.
+            sources: Topics (Kafka) or queues (RabbitMQ).
+            read_as: The type to decode payloads into, or a function that decodes bytes.
+            options: The broker's own, as its class says.
+        """
+        state = self._open(broker, "consumer", "broker")
+        if not sources:
+            raise InvalidDefinition(f"service {self._service!r} has a consumer of nothing")
+        return state.consumer(
+            self.incarnation, sources, decoder_for(read_as), service=self._service, **options
+        )
+
+    def main(self, function: Callable[[], Any], *, background: bool = False) -> None:
+        """Run a service's own main loop, from when it is built until it crashes.
+
+        Args:
+            function: The loop, plain or `async`.
+            background: Whether it does something again and again for ever, by design: a
+                heartbeat, a report every hour. A run does not wait for its sleep to be over
+                (`env.sleep`, or asyncio's); without this it would never become quiet.
+        """
+        if not callable(function):
+            raise InvalidDefinition(f"service {self._service!r}: main needs a function")
+        place = f"{self._service}.{name_of(function)}"
+        colour = colour_for(function, self._runtime, self.incarnation)
+        kind = BackgroundScope if background else Scope
+        scope = kind(self.incarnation.world, self.incarnation, place, 0, -1, colour)
+
+        def done(scope: Scope, _: Any, error: BaseException | None) -> None:
+            scope.world.in_flight.pop(scope, None)
+            if error is not None:
+                words = {"error": f"{type(error).__name__}: {error}"}
+                scope.record("raised", place, 1, words)
+                if isinstance(error, ChaosharnessError) and not scope.poisoned:
+                    scope.world.refuse(error)
+                else:
+                    scope.world.crash(self.incarnation, RESTART_MS, cause=scope.cause)
+
+        def begin(_: Any) -> None:
+            if self.incarnation.alive:
+                colour.start(scope, function, None, None, done)
+
+        self.loops.append(begin)
+
+    # ---- calls between services
+
+    def serve(self, name: str, handler: Callable[..., Any], *, read_as: Any = None) -> None:
+        """Answer calls of other services: the caller gets what `handler(value)` returns."""
+        place = f"{self._service}.{name_of(handler)}"
+        colour = colour_for(handler, self._runtime, self.incarnation)
+        reader = reader_for(handler, read_as)
+        endpoint = Endpoint(self.incarnation, place, handler, reader, colour)
+        self._stage.switchboard.serve(self._service, name, endpoint)
+
+    def call(
+        self,
+        service: str,
+        name: str,
+        value: Any = None,
+        *,
+        timeout_s: float = 10.0,
+        read_as: Any = None,
+    ) -> Any:
+        """Call an endpoint of another service. In an `async` handler, await it.
+
+        Raises:
+            TimeoutError: No answer: it may have happened, or be happening now.
+            ConnectionError: Nobody picked up: it did not happen.
+            RemoteError: The other service raised.
+        """
+        timeout_ms = round(timeout_s * 1000)
+        return self._stage.switchboard.call(service, name, value, timeout_ms, read_as)
+
+    # ---- stores and third parties
+
+    def connect(self, store: Any) -> Any:
+        """Return a connection to a store.
+
+        Of `SQLite` it is an ordinary `sqlite3.Connection`, which is never awaited; what
+        `KeyValue` gives is awaited in an `async` handler.
+        """
+        return self._open(store, "connect", "store").connect(self.incarnation)
+
+    def client(self, external: Any) -> Any:
+        """Return what calls a third party: its methods."""
+        return self._open(external, "client", "third party").client()
+
+    # ---- time, and things worth knowing
+
+    def sleep(self, seconds: float) -> Any:
+        """Let virtual time pass. In an `async` handler, await it."""
+        return sleep(seconds)
+
+    def now_ms(self) -> int:
+        """Return the virtual time as this replica's clock has it, in whole milliseconds."""
+        return self._stage.world.now + self.incarnation.skew_ms
+
+    def note(self, what: str, **words: Any) -> None:
+        """Say something about the state of the business, for properties and reports."""
+        scope = current_scope("note")
+        data = {"what": what, **{name: plain(value) for name, value in words.items()}}
+        scope.record("note", "", 0, data)

@@ -1,0 +1,87 @@
+"""What a system is declared to be made of, and the names of things in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, Protocol
+
+import attrs
+import msgspec
+
+from chaosharness.calls import RemoteError
+from chaosharness.faults import ClockSkew, Fault, Redeploy
+from chaosharness.handlers.port import surface
+from chaosharness.kernel.history import plain
+from chaosharness.kernel.world import World
+
+Factory = Callable[[Any], Any]
+"""Builds a service from its ports: what it is given is an `Env`."""
+
+CLIENT: Final = "client"
+START: Final = surface(before=(ClockSkew,))
+START_OF_EITHER: Final = surface(before=(ClockSkew, Redeploy))
+"""The start of a service that has a previous version to be replaced by."""
+RESTART_MS: Final = 1_000
+"""How long a service that cannot start waits before it tries again."""
+
+OUTSIDE: Final = frozenset(
+    kind for kind in Fault.__subclasses__() if kind.__name__ in ("Delay", "Poison", "Duplicate")
+)
+"""What may strike a client of the system: it is outside, and its own crashes are not ours."""
+
+
+ANSWERS: Final = (RemoteError, OSError)
+"""What a client is told by the system, or hears nothing: no mistake of its own."""
+
+
+class Resource(Protocol):
+    """Something a system is made of: a broker, a store, a third party."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    def open(self, world: World) -> Any:
+        """Return it, new, for one run."""
+
+
+@attrs.define
+class Service:
+    """How a service is built."""
+
+    name: str
+    factory: Factory
+    replicas: int
+    runtime: str | None
+    previous: Factory | None
+    operation: str = attrs.field(init=False)
+    place: str = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.operation = f"{self.name}/start"
+        self.place = f"{self.name}.start"
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Return the name that sites use for a handler."""
+    name = getattr(function, "__name__", None)
+    if name is None:
+        if isinstance(function, partial):
+            return name_of(function.func)
+        return type(function).__name__
+    return str(name)
+
+
+def clipped(item: Any) -> str:
+    """Return an item as code, or the beginning of it."""
+    text = repr(item)
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def describe(item: Any) -> Any:
+    """Return a workload item as plain values, for the history."""
+    try:
+        return msgspec.to_builtins(item)
+    except TypeError:
+        return plain(vars(item)) if hasattr(item, "__dict__") else plain(item)

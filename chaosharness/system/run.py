@@ -1,0 +1,104 @@
+"""One run, over: what happened, and how it is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, Final, Protocol
+
+import attrs
+
+from chaosharness.checkers import Evidence, Property
+from chaosharness.faults import Fault
+from chaosharness.handlers.port import Surface
+from chaosharness.kernel.history import History
+from chaosharness.kernel.world import Budget, Ending
+from chaosharness.schedule import Schedule
+
+
+class Examined(Protocol):
+    """What a run says of the system that ran, and asks of it."""
+
+    name: str
+    properties: list[Any]
+
+    def calm(self, items: Sequence[Any] | None = None) -> Run:
+        """Run the workload without any fault, or remember that it was."""
+
+    def run(
+        self,
+        items: Sequence[Any] | None = None,
+        schedule: Schedule | None = None,
+        *,
+        budget: Budget | None = None,
+    ) -> Run:
+        """Run the workload under some faults."""
+
+
+@attrs.frozen(eq=False)
+class Run:
+    """One execution of a system, over.
+
+    Attributes:
+        system: The system that ran.
+        items: The workload.
+        schedule: The faults that were armed.
+        history: What happened.
+        ending: How it ended.
+        unused: Faults that found no site.
+        surfaces: Which faults may strike at each operation that was reached.
+        reached: How often each `(operation, entity)` was reached before the calm: attempts
+            1 to that many are the sites of this run.
+    """
+
+    system: Examined
+    items: tuple[Any, ...]
+    schedule: Schedule
+    history: History
+    ending: Ending
+    unused: tuple[Fault, ...]
+    surfaces: Mapping[str, Surface] = attrs.field(repr=False)
+    reached: Mapping[tuple[str, int], int] = attrs.field(repr=False)
+
+    def evidence(self) -> Evidence:
+        """Return what properties are judged by."""
+        unused = set(self.unused)
+        struck = tuple(fault for fault in self.schedule if fault not in unused)
+        return Evidence(self.history, self.items, self.calm, struck)
+
+    def calm(self) -> History:
+        """Return the history of the same workload without any fault."""
+        if not self.schedule.faults:
+            return self.history
+        return self.system.calm(self.items).history
+
+    def check(self, *properties: Property) -> None:
+        """Judge the run; raise for the first property that does not hold.
+
+        Without arguments it judges what the system claims.
+
+        Raises:
+            PropertyViolated: A subclass of its own for each property.
+        """
+        __tracebackhide__ = True
+        evidence = self.evidence()
+        for one in properties or tuple(self.system.properties):
+            if one.when == "sometimes":
+                continue  # a claim about the campaign, not about one run
+            findings = one.findings(evidence)
+            if findings:
+                violation = one.violation(findings)
+                violation.run = self
+                violation.findings = findings
+                violation.property = one
+                raise violation
+
+    def digest(self) -> str:
+        """Return 16 hexadecimal digits that differ when any event differs."""
+        return self.history.digest()
+
+
+OBSERVERS: Final[ContextVar[tuple[Callable[[Run], None], ...]]] = ContextVar(
+    "chaosharness.observers", default=()
+)
+"""Who is told of each run that is over: a search that learns from the runs of a test."""

@@ -1,0 +1,219 @@
+"""One run of a system while it goes on: builds services, sends the workload in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from chaosharness.calls import RemoteError, Switchboard
+from chaosharness.errors import ChaosharnessError, IllegalFault, InvalidDefinition
+from chaosharness.faults import ClockSkew, Redeploy
+from chaosharness.handlers.carrier import PLAIN, current_crew, dispose
+from chaosharness.handlers.colours import colour_for
+from chaosharness.handlers.port import Surface
+from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.kernel.world import Ending, World
+from chaosharness.system.env import Env
+from chaosharness.system.parts import (
+    CLIENT,
+    OUTSIDE,
+    RESTART_MS,
+    START,
+    START_OF_EITHER,
+    Factory,
+    Service,
+    clipped,
+    describe,
+    name_of,
+)
+
+ANSWERS: Final = (RemoteError, OSError)
+"""What a client is told by the system, or hears nothing: no mistake of its own."""
+
+
+class Plan(Protocol):
+    """What a stage is built from."""
+
+    name: str
+    arrival_ms: int
+    resources: dict[str, Any]
+    services: dict[str, Service]
+
+
+class Stage:
+    """One run of a system while it goes on: builds services, sends the workload in."""
+
+    def __init__(self, system: Plan, world: World) -> None:
+        self.system = system
+        self.world = world
+        world.on_armed = self._check_legal
+        self.switchboard = Switchboard(world)
+        self.client: Env | None = None
+        for name, resource in system.resources.items():
+            world.states[name] = resource.open(world)
+
+    def play(self, entry: Callable[..., Any], items: tuple[Any, ...]) -> Ending:
+        """Run to the end."""
+        world = self.world
+        for service in self.system.services.values():
+            for replica in range(1, service.replicas + 1):
+                world.after(0, self._start_first, (service, replica))
+        incarnation = Incarnation(world, CLIENT, 1, 1, CLIENT)
+        self.client = Env(self, incarnation, CLIENT, None)
+        self.entry = entry
+        self.entry_place = f"{CLIENT}.{name_of(entry)}"
+        self.entry_colour = colour_for(entry, None, incarnation)
+        self.items = items
+        if items:
+            world.after(0, self._send, 0)
+        ending = current_crew().play(world)
+        for state in world.states.values():
+            final = getattr(state, "final", None)
+            if final is not None and world.error is None:
+                world.record("state", state.name, data=final())
+        if world.error is not None:
+            raise world.error
+        return ending
+
+    def strike(self) -> None:
+        """Take the stage down: code that was abandoned ends now, with its ports dead."""
+        world = self.world
+        if world.ending is None:
+            world.end("stuck", "the run was broken off")
+        incarnations = list(world.incarnations)
+        if self.client is not None:
+            incarnations.append(self.client.incarnation)
+        for incarnation in incarnations:
+            incarnation.alive = False
+            if incarnation.kept:
+                for carrier in tuple(incarnation.kept):
+                    dispose(carrier)
+                incarnation.kept.clear()
+            if incarnation.guests:
+                for guest in incarnation.guests.values():  # after what was blocked inside them
+                    guest.dispose()
+                incarnation.guests.clear()
+            incarnation.on_death.clear()
+        for state in world.states.values():
+            close = getattr(state, "close", None)
+            if close is not None:
+                close()
+        world.forget()  # break the circles, so that all this is freed here and now
+        self.switchboard.endpoints.clear()
+        self.client = None
+
+    def _check_legal(self, operation: str, surface: Surface) -> None:
+        """Refuse a fault that could not happen at this operation."""
+        for one in self.world.armed[operation]:
+            kinds = surface.before if one.site.phase == "before" else surface.after
+            if operation.startswith(f"{CLIENT}."):
+                kinds = tuple(kind for kind in kinds if kind in OUTSIDE)
+            if type(one.fault) not in kinds:
+                legal = ", ".join(kind.__name__ for kind in kinds) or "none"
+                self.world.refuse(
+                    IllegalFault(
+                        f"{one.fault} can never happen in a real deployment. "
+                        f"Legal {one.site.phase} {operation}: {legal}."
+                    )
+                )
+
+    def _send(self, index: int) -> None:
+        """Have the next item of the workload enter."""
+        client = self.client
+        assert client is not None
+        world = self.world
+        item = self.items[index]
+        if index + 1 < len(self.items):
+            world.after(self.system.arrival_ms, self._send, index + 1)
+        entity = index + 1
+        raw = world.raw
+        cause = len(raw)
+        data = {"item": describe(item)}
+        raw.append((world.now, "arrive", CLIENT, "", entity, 0, -1, data))
+        world.effects += 1
+        colour = self.entry_colour
+        scope = Scope(world, client.incarnation, self.entry_place, entity, cause, colour)
+        world.in_flight[scope] = self.entry_place
+        colour.start(scope, self.entry, _as_is, (client, item), self._sent)
+
+    def _sent(self, scope: Scope, _: Any, error: BaseException | None) -> None:
+        scope.world.in_flight.pop(scope, None)
+        if error is not None:
+            words = {"error": f"{type(error).__name__}: {error}"}
+            scope.record("raised", scope.place, 1, words)
+            if isinstance(error, ChaosharnessError):
+                scope.world.refuse(error)
+            elif not isinstance(error, ANSWERS) and not scope.world.struck():
+                self._refuse_entry(scope, error)
+
+    def _refuse_entry(self, scope: Scope, error: BaseException) -> None:
+        """Say that the entry fails by itself: nothing came in, so nothing would be tested."""
+        entry = scope.place.removeprefix(f"{CLIENT}.")
+        refusal = InvalidDefinition(
+            f"the entry {entry!r} of {self.system.name!r} raised {type(error).__name__}: {error} "
+            f"for item {scope.entity}, {clipped(self.items[scope.entity - 1])}, without any "
+            "fault. If the client has to expect this, catch it in the entry."
+        )
+        refusal.__cause__ = error
+        self.world.refuse(refusal)
+
+    def _start_first(self, argument: tuple[Service, int]) -> None:
+        service, replica = argument
+        self._start(service, replica, 1, -1)
+
+    def _start(self, service: Service, replica: int, number: int, cause: int) -> None:
+        """Build an incarnation of a service, from nothing but its durable stores."""
+        world = self.world
+        incarnation = Incarnation(world, service.name, replica, number)
+        world.incarnations.append(incarnation)
+        operation = service.operation
+        attempt = world.reach(operation, 0)
+        if operation not in world.surfaces:
+            world.meet(operation, START if service.previous is None else START_OF_EITHER)
+        scope = Scope(world, incarnation, service.place, 0, cause, PLAIN)
+        factory = service.factory
+        if operation in world.armed:
+            factory = self._suffer_at_start(scope, service, attempt)
+        scope.record("start", operation, attempt, None)
+        incarnation.restart = lambda: self._start(service, replica, number + 1, len(world.raw) - 1)
+        env = Env(self, incarnation, service.name, service.runtime)
+        scope.run = (env, operation, attempt)
+        PLAIN.start(scope, factory, _as_is, (env,), self._started)
+
+    def _suffer_at_start(self, scope: Scope, service: Service, attempt: int) -> Factory:
+        """Let the faults of this start strike; return what builds the service."""
+        world = self.world
+        incarnation = scope.incarnation
+        operation = service.operation
+        factory = service.factory
+        for fault in world.strikes(operation, "before", 0, attempt):
+            scope.record("fault", operation, attempt, {"fault": str(fault)})
+            if isinstance(fault, ClockSkew):
+                incarnation.skew_ms = fault.skew_ms
+            elif isinstance(fault, Redeploy) and service.previous is not None:
+                factory = service.previous
+                world.at_calm(lambda: world.crash(incarnation, "next", cause=-1))
+        return factory
+
+    def _started(self, scope: Scope, _: Any, error: BaseException | None) -> None:
+        """The factory of a service has ended: begin its main loops, or try again later."""
+        world = self.world
+        env, operation, attempt = scope.run
+        if error is None:
+            for begin in env.loops:
+                world.after(0, begin)
+            return
+        words = {"error": f"{type(error).__name__}: {error}"}
+        scope.record("raised", operation, attempt, words)
+        if isinstance(error, ChaosharnessError):
+            world.refuse(error)
+        elif scope.incarnation.number == 1 and not world.struck():
+            refusal = InvalidDefinition(f"{operation} raised {words['error']}")
+            refusal.__cause__ = error
+            world.refuse(refusal)
+        else:
+            world.crash(scope.incarnation, RESTART_MS, cause=scope.cause)
+
+
+def _as_is(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    return arguments

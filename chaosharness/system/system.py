@@ -1,0 +1,221 @@
+"""A system under test: what it is made of, and one run of it.
+
+shop = System("shop")
+bus = shop.add(Kafka(name="bus", topics={"orders": 8}))
+
+@shop.service("payments", replicas=2)
+def payments(env): ...
+
+@shop.entry(examples=[Order("o1", 500)])
+def place(env, order): ...
+
+run = shop.run([Order("o1", 500)], Schedule())
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Literal, TypeVar
+
+from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers.colours import check_runtime
+from chaosharness.handlers.sandbox import put_around, take_away
+from chaosharness.kernel.history import History
+from chaosharness.kernel.world import Budget, World
+from chaosharness.schedule import Schedule
+from chaosharness.system.parts import CLIENT, Factory, Resource, Service, describe
+from chaosharness.system.run import OBSERVERS, Run
+from chaosharness.system.stage import Stage
+
+F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R", bound=Resource)
+
+CALM: Final = Schedule()
+CALM_RUNS_KEPT: Final = 64
+
+
+class System:
+    """A system under test.
+
+    Args:
+        name: What reports and schedule files call it.
+        budget: How much one run may use.
+        arrival_ms: Virtual time between two items of the workload.
+    """
+
+    def __init__(self, name: str, *, budget: Budget | None = None, arrival_ms: int = 10) -> None:
+        if not isinstance(name, str) or not name:
+            raise InvalidDefinition(f"a system needs a name, not {name!r}")
+        self.name = name
+        self.budget = budget or Budget()
+        self.arrival_ms = arrival_ms
+        self.resources: dict[str, Any] = {}
+        self.services: dict[str, Service] = {}
+        self.examples: tuple[Any, ...] = ()
+        self.items: Any = None
+        self.properties: list[Any] = []
+        self._entry: Callable[..., Any] | None = None
+        self._calm: dict[str, Run] = {}
+
+    def __repr__(self) -> str:
+        return f"System({self.name!r})"
+
+    # ---- putting it together
+
+    def add(self, resource: R) -> R:
+        """Add a broker, a store or a third party; return it."""
+        if not callable(getattr(resource, "open", None)):
+            raise InvalidDefinition(
+                f"{resource!r} is no part of a system; add a broker (Kafka, RabbitMQ), a store "
+                "(SQLite, KeyValue) or a third party (Gateway, External)"
+            )
+        self._take_name(resource.name)
+        self.resources[resource.name] = resource
+        return resource
+
+    def service(
+        self,
+        name: str,
+        *,
+        replicas: int = 1,
+        runtime: Literal["asyncio", "trio", "ports"] | None = None,
+        previous: Factory | None = None,
+    ) -> Callable[[F], F]:
+        """Add a service: a function that builds it, called again after every crash.
+
+        Args:
+            name: What sites call it.
+            replicas: How many run side by side.
+            runtime: For `async def` handlers: `asyncio`, `trio`, or `ports` (nothing is
+                awaited but what env gave: stepped directly, and fastest). By default
+                trio where the handler's module imports trio, else asyncio.
+            previous: Builds the version before this one, for `Redeploy`.
+        """
+        if not isinstance(replicas, int) or replicas < 1:
+            raise InvalidDefinition(f"service {name!r} needs at least 1 replica, not {replicas!r}")
+        check_runtime(runtime, name)
+        self._take_name(name)
+
+        def add(factory: F) -> F:
+            if not callable(factory):
+                raise InvalidDefinition(f"service {name!r} needs a function that builds it")
+            self.services[name] = Service(name, factory, replicas, runtime, previous)
+            return factory
+
+        return add
+
+    def entry(self, *, examples: Iterable[Any], items: Any = None) -> Callable[[F], F]:
+        """Say how a workload item enters: `place(env, item)`, run by a client that never fails.
+
+        Args:
+            examples: A few items, for runs that are not given any: the command line, and
+                the search for sites. The plainest first.
+            items: A Hypothesis strategy for one item, for tests that are not given any.
+        """
+
+        def add(function: F) -> F:
+            if self._entry is not None:
+                raise InvalidDefinition(f"system {self.name!r} has an entry already")
+            if not callable(function):
+                raise InvalidDefinition(f"the entry of {self.name!r} must be a function")
+            self._entry = function
+            self.examples = tuple(examples)
+            self.items = items
+            return function
+
+        return add
+
+    def claim(self, *properties: Any) -> None:
+        """Say which properties the system promises: what the command line checks."""
+        self.properties.extend(properties)
+
+    def _take_name(self, name: str) -> None:
+        if not isinstance(name, str) or not name or set(name) & set("/, \n"):
+            raise InvalidDefinition(
+                f"{name!r} cannot be a name: use letters, digits, '-', '_' and '.'"
+            )
+        if name in self.resources or name in self.services or name == CLIENT:
+            raise InvalidDefinition(f"system {self.name!r} has a part named {name!r} already")
+
+    # ---- running it
+
+    def run(
+        self,
+        items: Sequence[Any] | None = None,
+        schedule: Schedule | None = None,
+        *,
+        budget: Budget | None = None,
+    ) -> Run:
+        """Run the system once: the workload, under the faults, then in calm until quiet.
+
+        Args:
+            items: The workload; the examples of the entry by default.
+            schedule: The faults; none by default.
+            budget: How much the run may use; the system's own by default.
+
+        Raises:
+            InvalidDefinition: The system cannot be built, or has no entry.
+            IllegalFault: The schedule asks for what the product could never do.
+        """
+        if self._entry is None:
+            raise InvalidDefinition(
+                f"system {self.name!r} has no entry: say with @{self.name}.entry(examples=[...]) "
+                "how a workload item enters"
+            )
+        schedule = CALM if schedule is None else schedule
+        if not isinstance(schedule, Schedule):
+            raise InvalidDefinition(f"{schedule!r} is not a Schedule")
+        workload = self.examples if items is None else tuple(items)
+        collecting = gc.isenabled()
+        gc.disable()  # nothing of a run can be freed while it lasts: looking for it is waste
+        try:
+            run = self._play(self._entry, workload, schedule, budget or self.budget)
+        finally:
+            if collecting:
+                gc.enable()
+        for see in OBSERVERS.get():
+            see(run)
+        return run
+
+    def _play(
+        self,
+        entry: Callable[..., Any],
+        workload: tuple[Any, ...],
+        schedule: Schedule,
+        budget: Budget,
+    ) -> Run:
+        world = World(budget=budget, armed=schedule.armed())
+        sandbox = put_around(world)
+        try:
+            stage = Stage(self, world)
+            try:
+                ending = stage.play(entry, workload)
+            finally:
+                stage.strike()
+        finally:
+            take_away(sandbox)
+        history = History(world.raw)
+        world.raw = []  # circles that crashed code leaves behind shall not hold the history
+        return Run(
+            self,
+            workload,
+            schedule,
+            history,
+            ending,
+            tuple(world.unused()),
+            world.surfaces,
+            world.counts_in_chaos,
+        )
+
+    def calm(self, items: Sequence[Any] | None = None) -> Run:
+        """Run the workload without any fault; the last few such runs are remembered."""
+        workload = self.examples if items is None else tuple(items)
+        # By its contents: the `repr` of a user's class may leave out just what differs.
+        key = repr((workload, [describe(item) for item in workload]))
+        found = self._calm.get(key)
+        if found is None:
+            if len(self._calm) >= CALM_RUNS_KEPT:
+                self._calm.pop(next(iter(self._calm)))
+            found = self._calm[key] = self.run(workload)
+        return found
