@@ -1,0 +1,447 @@
+"""What is comparable of code that sleeps: where it stands, and what it knows.
+
+Two fingerprints of one run are equal or not; nothing else is ever asked of them. They hold
+no object of the user's, run none of the user's code, and no address, hash or `repr` goes in.
+Where something cannot be compared, the fingerprint says that it is not sure.
+
+Not modelled:
+    State inside objects that are written in C, inside iterators that a `for` keeps on the
+    stack, and inside third-party objects below their own attributes: never sure. State of
+    modules that no code names which is on the stack or is called from there.
+"""
+
+from __future__ import annotations
+
+import dis
+import sys
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from datetime import date, datetime, timedelta
+from datetime import time as time_of_day
+from decimal import Decimal
+from functools import partial
+from operator import length_hint
+from types import (
+    BuiltinFunctionType,
+    CellType,
+    CodeType,
+    CoroutineType,
+    FrameType,
+    FunctionType,
+    GeneratorType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+)
+from typing import Any, Final
+from uuid import UUID
+
+from chaosharness.kernel.rest import State
+
+NODES_MAX: Final = 400
+"""Values that are looked at for one fingerprint; it is not sure of what lies beyond."""
+
+DEPTH_MAX: Final = 6
+
+OURS: Final = "chaosharness."
+LIBRARIES: Final = frozenset(
+    {"asyncio", "trio", "anyio", "outcome", "threading", "concurrent", "contextlib", "greenlet"}
+)
+"""Whose frames are left out: their locals hold deadlines."""
+
+_ATOMS: Final = frozenset({int, float, str, bytes, bool, type(None), complex})
+_VALUES: Final = frozenset({date, datetime, time_of_day, timedelta, Decimal, UUID})
+_ITERATORS: Final = frozenset(
+    type(iter(one)) for one in ([], (), {}, {}.values(), {}.items(), range(1), range(1 << 70), "")
+)
+_STATELESS: Final = frozenset({ModuleType, BuiltinFunctionType, property, range, slice})
+_STATELESS_HOMES: Final = frozenset(
+    {
+        *("chaosharness", "sqlite3", "logging", "random", "typing", "re", "abc", "msgspec", "json"),
+        *("_asyncio", "_thread", "_contextvars", "contextvars", "greenlet", "weakref", "outcome"),
+        *("asyncio", "trio", "anyio", "types", "time", "operator", "datetime", "zoneinfo"),
+    }
+)
+_CARRIERS: Final = frozenset(
+    {
+        *("Queue", "LifoQueue", "PriorityQueue", "Event", "Lock", "Condition", "Semaphore"),
+        *("BoundedSemaphore", "MemorySendChannel", "MemoryReceiveChannel", "MemoryChannelState"),
+    }
+)
+"""Classes of event loops whose objects do hold what the program knows."""
+
+
+class Look:
+    """One look at sleeping code."""
+
+    __slots__ = ("_left", "_met", "_read", "found", "sure")
+
+    def __init__(self) -> None:
+        self.found: list[Hashable] = []
+        self.sure = True
+        self._left = NODES_MAX
+        self._read: set[CodeType] = set()
+        self._met: dict[int, int] = {}  # circles, and what is held twice; within one look
+
+    def state(self) -> State:
+        """Return what was found."""
+        return tuple(self.found), self.sure
+
+    def frame(self, frame: FrameType) -> None:
+        """Add one frame: its place in the code, its locals, and the globals that it uses."""
+        code = frame.f_code
+        at = frame.f_lasti
+        known = _known(code)
+        found = self.found
+        found.append(code)
+        found.append(at)
+        if any(first < at < last for first, last in known.iterating):
+            self.sure = False
+        held = frame.f_locals
+        for value in held.values():
+            found.append(value if type(value) in _ATOMS else self.value(value, DEPTH_MAX))
+        self._code(code, frame.f_globals, held)
+
+    def _code(self, code: CodeType, names: dict[str, Any], held: Any) -> None:
+        """Add what a piece of code reaches by name: globals, and what it calls.
+
+        Args:
+            code: The code; read once in one look.
+            names: Its globals.
+            held: Its locals: methods that it calls on them are followed.
+        """
+        if code in self._read or self._left < 0:
+            return
+        self._read.add(code)
+        known = _known(code)
+        for name in known.names:
+            if name not in names:
+                continue
+            value = names[name]
+            if type(value) is ModuleType:
+                if _is_own(value.__name__):
+                    inside = vars(value)
+                    for one in known.attributes:
+                        if one in inside:
+                            self._global(inside[one])
+            else:
+                self._global(value)
+        if known.attributes:
+            for value in held.values():
+                kind = type(value)
+                if kind not in _ATOMS:
+                    for method in _methods(kind, known.attributes):
+                        self._code(method.__code__, method.__globals__, {})
+
+    def _global(self, value: Any) -> None:
+        kind = type(value)
+        if kind in _ATOMS:
+            self.found.append(value)
+        elif kind not in _STATELESS and not isinstance(value, type):
+            self.found.append(self.value(value, DEPTH_MAX))
+
+    def value(self, value: Any, depth: int) -> Hashable:
+        """Return what is comparable of a value."""
+        kind = type(value)
+        if kind in _ATOMS:
+            return value  # type: ignore[no-any-return]
+        if kind in _STATELESS or isinstance(value, type):
+            return None
+        shape = _shape(kind)
+        if shape.stateless:
+            return None
+        met = self._met.get(id(value))
+        if met is not None:
+            return "met", met
+        self._met[id(value)] = len(self._met)
+        self._left -= 1
+        if self._left < 0 or depth <= 0:
+            self.sure = False
+            return None
+        if kind in _VALUES:
+            return value if getattr(value, "tzinfo", None) is None else str(value)
+        if shape.read is not None:
+            return self._contents(shape, value, depth - 1)
+        return self._object(kind, value, depth - 1)
+
+    def _contents(self, shape: _Shape, value: Any, depth: int) -> Hashable:
+        assert shape.read is not None
+        found: list[Hashable] = [shape.name]
+        if shape.unordered:
+            atoms = frozenset(one for one in shape.read(value) if type(one) in _ATOMS)
+            if len(atoms) < set.__len__(value):
+                self.sure = False
+            found.append(atoms)
+        elif shape.pairs:
+            for key, one in shape.read(value):
+                found.append(self.value(key, depth))
+                found.append(self.value(one, depth))
+        else:
+            found += [self.value(one, depth) for one in shape.read(value)]
+        found += self._attributes(shape, value, depth)
+        return tuple(found)
+
+    def _object(self, kind: type, value: Any, depth: int) -> Hashable:
+        """Return what is comparable of an object that is no plain data."""
+        if kind is CellType:
+            try:
+                return self.value(value.cell_contents, depth + 1)
+            except ValueError:
+                return None
+        if kind is FunctionType:
+            return self._function(value, depth)
+        if kind is MethodType:
+            function = self.value(value.__func__, depth)
+            return function, self.value(value.__self__, depth)
+        if kind is partial:
+            given = (value.func, value.args, value.keywords)
+            return tuple([self.value(one, depth) for one in given])
+        if kind is GeneratorType or kind is CoroutineType:
+            return self._suspended(value, depth)
+        if kind in _ITERATORS:
+            return length_hint(value)
+        shape = _shape(kind)
+        if shape.hidden:
+            self.sure = False
+        return (shape.name, *self._attributes(shape, value, depth))
+
+    def _function(self, function: FunctionType, depth: int) -> Hashable:
+        """Return the closure of a function; add the globals that it uses."""
+        if not _is_own(function.__module__):
+            return None
+        cells = [self.value(cell, depth) for cell in function.__closure__ or ()]
+        self._code(function.__code__, function.__globals__, {})
+        return tuple(cells)
+
+    def _suspended(self, value: Any, depth: int) -> Hashable:
+        frame = value.gi_frame if type(value) is GeneratorType else value.cr_frame
+        if frame is None or frame.f_globals.get("__name__", "").startswith(OURS):
+            return None
+        at = frame.f_lasti
+        if any(first < at < last for first, last in _known(frame.f_code).iterating):
+            self.sure = False
+        held = [self.value(one, depth) for one in frame.f_locals.values()]
+        return frame.f_code, at, tuple(held)
+
+    def _attributes(self, shape: _Shape, value: Any, depth: int) -> list[Hashable]:
+        found: list[Hashable] = []
+        sure = self.sure
+        for name, one in attributes(value):
+            found.append(name)
+            found.append(self.value(one, 1 if shape.foreign else depth))
+        if shape.foreign:
+            self.sure = sure
+        return found
+
+
+# ---- what is known of code and of classes, looked up once
+
+
+class _Known:
+    """What matters of a piece of code.
+
+    Attributes:
+        iterating: Where it stands inside a `for`, whose iterator no local shows.
+        names: Names that it may take from its globals.
+        attributes: Names of attributes that it uses.
+    """
+
+    __slots__ = ("attributes", "iterating", "names")
+
+    def __init__(self, code: CodeType) -> None:
+        iterating: list[tuple[int, int]] = []
+        nexts: list[int] = []
+        names, attributes = [], []
+        for one in dis.get_instructions(code):
+            match one.opname:
+                case "FOR_ITER":
+                    iterating.append((one.offset, one.argval))
+                case "GET_ANEXT":
+                    nexts.append(one.offset)
+                case "END_ASYNC_FOR" if nexts:
+                    iterating.append((nexts.pop() + 16, one.offset))  # behind its own await
+                case "LOAD_GLOBAL" | "LOAD_NAME" | "STORE_GLOBAL":
+                    names.append(one.argval)
+                case "LOAD_ATTR" | "LOAD_METHOD":
+                    attributes.append(one.argval)
+        self.iterating = tuple(iterating)
+        self.names = tuple(dict.fromkeys(names))
+        self.attributes = tuple(dict.fromkeys(attributes))
+
+
+_KNOWN: Final[dict[CodeType, _Known]] = {}
+
+
+def _known(code: CodeType) -> _Known:
+    found = _KNOWN.get(code)
+    if found is None:
+        found = _KNOWN[code] = _Known(code)
+    return found
+
+
+_OWN: Final[dict[str, bool]] = {}
+
+
+def _is_own(module: str | None) -> bool:
+    """Say whether a module is the user's: no part of Python, of a package, or of the harness."""
+    found = _OWN.get(module or "")
+    if found is None:
+        name = module or ""
+        file = getattr(sys.modules.get(name), "__file__", None) or ""
+        found = _OWN[name] = (
+            not name.startswith(OURS)
+            and name.partition(".")[0] not in sys.stdlib_module_names - {"__main__"}
+            and "site-packages" not in file
+            and "dist-packages" not in file
+        )
+    return found
+
+
+_READERS: Final[tuple[tuple[type, Callable[[Any], Any]], ...]] = (
+    (tuple, tuple.__iter__),
+    (list, list.__iter__),
+    (deque, deque.__iter__),
+    (dict, dict.items),
+    (set, set.__iter__),
+    (frozenset, frozenset.__iter__),
+    (int, lambda one: (int.__int__(one),)),
+    (float, lambda one: (float.__float__(one),)),
+    (str, lambda one: (str.__str__(one),)),
+)
+"""How to read what a container, or a subclass of a plain value, holds: by no code of its class."""
+
+
+class _Shape:
+    """What matters of a class.
+
+    Attributes:
+        name: What its fingerprints begin with.
+        stateless: Whether its objects are nobody's state: the harness's, an event loop's.
+        foreign: Whether it comes from an installed package: only its own attributes are read.
+        hidden: Whether its objects hold what no attribute shows.
+        read: Reads what a container holds; None for what is none.
+        pairs, unordered: What kind of container it is.
+        slots: Descriptors of its slots, by name.
+    """
+
+    __slots__ = (
+        *("foreign", "hidden", "name", "pairs", "read", "slots", "stateless", "unordered"),
+    )
+
+    def __init__(self, kind: type) -> None:
+        self.name = kind.__qualname__
+        home = kind.__module__.partition(".")[0]
+        self.stateless = home in _STATELESS_HOMES and kind.__name__ not in _CARRIERS
+        self.stateless &= kind not in _VALUES
+        self.read = next((read for base, read in _READERS if issubclass(kind, base)), None)
+        self.pairs = issubclass(kind, dict)
+        self.unordered = issubclass(kind, (set, frozenset))
+        self.slots = {
+            name: one
+            for base in kind.__mro__
+            for name, one in vars(base).items()
+            if type(one) is MemberDescriptorType
+        }
+        file = getattr(sys.modules.get(kind.__module__), "__file__", None) or ""
+        self.foreign = "site-packages" in file or "dist-packages" in file
+        self.hidden = any(map(_hides, kind.__mro__))
+
+
+def _hides(kind: type) -> bool:
+    """Say whether a class is written in C, and none of those whose objects can be read."""
+    return (
+        kind.__dictoffset__ == 0
+        and "__slots__" not in vars(kind)
+        and kind is not object
+        and kind.__module__.partition(".")[0] not in _STATELESS_HOMES
+        and not any(kind is base for base, _ in _READERS)
+    )
+
+
+_SHAPES: Final[dict[type, _Shape]] = {}
+
+
+def _shape(kind: type) -> _Shape:
+    found = _SHAPES.get(kind)
+    if found is None:
+        found = _SHAPES[kind] = _Shape(kind)
+    return found
+
+
+def attributes(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the attributes that an object holds, without running any code of its class."""
+    try:
+        held = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        held = None
+    if type(held) is dict:
+        yield from tuple(held.items())
+    for name, descriptor in _shape(type(value)).slots.items():
+        try:
+            yield name, descriptor.__get__(value)
+        except AttributeError:
+            continue
+
+
+_METHODS: Final[dict[tuple[type, tuple[str, ...]], tuple[FunctionType, ...]]] = {}
+
+
+def _methods(kind: type, names: tuple[str, ...]) -> tuple[FunctionType, ...]:
+    """Return the methods of a class among the attributes that a piece of code uses."""
+    key = (kind, names)
+    found = _METHODS.get(key)
+    if found is None:
+        shape = _shape(kind)
+        one = () if shape.stateless or shape.foreign or not _is_own(kind.__module__) else names
+        each = [next((vars(b)[n] for b in kind.__mro__ if n in vars(b)), None) for n in one]
+        found = _METHODS[key] = tuple(f for f in each if type(f) is FunctionType)
+    return found
+
+
+# ---- looks
+
+
+def of_stack(frame: FrameType | None) -> State:
+    """Return the fingerprint of running code: from the port it called, out to the kernel."""
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(OURS):
+        frame = frame.f_back
+    look = Look()
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if name.startswith(OURS):
+            break
+        if name.partition(".")[0] not in LIBRARIES:
+            look.frame(frame)
+        frame = frame.f_back
+    return look.state()
+
+
+def of_coroutine(coroutine: Any) -> State:
+    """Return the fingerprint of a coroutine that waits, and of what it awaits."""
+    look = Look()
+    while coroutine is not None:
+        frame, inner = _of_awaitable(coroutine)
+        if frame is not None:
+            name = frame.f_globals.get("__name__", "")
+            if not name.startswith(OURS) and name.partition(".")[0] not in LIBRARIES:
+                look.frame(frame)
+        coroutine = inner
+    return look.state()
+
+
+def _of_awaitable(one: Any) -> tuple[FrameType | None, Any]:
+    for kind, inner in (("cr", "cr_await"), ("gi", "gi_yieldfrom"), ("ag", "ag_await")):
+        frame = getattr(one, f"{kind}_frame", None)
+        if frame is not None:
+            return frame, getattr(one, inner, None)
+    return None, None
+
+
+def of_function(function: Callable[..., Any]) -> State:
+    """Return the fingerprint of what a function knows between two calls."""
+    look = Look()
+    look.found.append(look.value(function, DEPTH_MAX))
+    return look.state()
+
+
+__all__ = ["attributes", "of_coroutine", "of_function", "of_stack"]

@@ -1,0 +1,95 @@
+"""Times in data: how far what is stored or sent lies from the clock of the run.
+
+A number is taken for a time where it is one in milliseconds since the start of the run, or in
+seconds or milliseconds of Unix time; a text, where it is a date of ISO 8601.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+EPOCH_MS: Final = 1_893_456_000_000
+"""Where virtual time begins: 2030-01-01T00:00:00Z, in milliseconds of Unix time."""
+
+DAY_MS: Final = 86_400_000
+"""The longest time that is taken for a duration of the system."""
+
+AHEAD_MS_MIN: Final = 1_000
+"""Less is reached by any loop; and small numbers are amounts more often than times."""
+
+_UNIX_MS: Final = 10**12
+_UNIX_S: Final = 10**9
+_DATE: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?")
+_IN_JSON: Final = re.compile(
+    rb"(?<![\w.-])\d{4,16}(?:\.\d+)?(?![\w.])|\d{4}-\d\d-\d\d[T ]\d\d:\d\d[^\"\s]*"
+)
+_HOLDING: Final = {"publish": ("value", "headers"), "commit": ("value",), "write": ("params",)}
+"""Kinds of event that store or send something, and which of their words hold it."""
+
+
+def from_now(value: Any, now_ms: int) -> int:
+    """Return how far ahead of a moment of the run a value lies, in ms; negative: behind.
+
+    0 where it is no time, or more than a day away.
+    """
+    kind = type(value)
+    if kind is int or kind is float:
+        if not abs(value) < 1e16:  # also: is no number
+            return 0
+        if value > _UNIX_MS:
+            far = value - EPOCH_MS - now_ms
+        elif value > _UNIX_S:
+            far = value * 1000 - EPOCH_MS - now_ms
+        else:
+            far = value - now_ms
+    elif kind is str and (found := _DATE.match(value)):
+        try:
+            moment = datetime.fromisoformat(found[0])
+        except ValueError:
+            return 0
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        far = round(moment.timestamp() * 1000) - EPOCH_MS - now_ms
+    elif kind is datetime:
+        moment = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+        far = round(moment.timestamp() * 1000) - EPOCH_MS - now_ms
+    else:
+        return 0
+    return int(far) if -DAY_MS <= far <= DAY_MS else 0
+
+
+def ahead_in(event: Any) -> int:
+    """Return the latest moment of the run that an event has in store, in ms; 0 if none."""
+    words = _HOLDING.get(event[1])
+    data = event[7]
+    if words is None or type(data) is not dict:
+        return 0
+    now_ms = event[0]
+    furthest = 0
+    for word in words:
+        for value in _values(data.get(word)):
+            far = from_now(value, now_ms)
+            if far >= AHEAD_MS_MIN and far > furthest:
+                furthest = far
+    return now_ms + furthest if furthest else 0
+
+
+def _values(value: Any) -> Iterator[Any]:
+    kind = type(value)
+    if kind is bytes:
+        for one in _IN_JSON.findall(value[:10_000]):
+            text = one.decode()
+            yield text if "-" in text else float(text)
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from _values(one)
+    elif isinstance(value, Iterable) and kind is not str:
+        for one in value:
+            yield from _values(one)
+    elif kind is str and value[:1] in "{[":
+        yield from _values(value.encode())
+    else:
+        yield value
