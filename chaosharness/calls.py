@@ -109,7 +109,6 @@ class Line:
         operation = f"{endpoint.place}/handle"
         attempt = world.reach(operation, scope.entity)
         world.meet(operation, HANDLE)
-        world.effects += 1
         if operation in world.armed:
             for fault in strikes(scope, operation, "before", attempt):
                 yield from trouble(scope, fault, NOBODY)

@@ -22,16 +22,20 @@ from collections.abc import Callable, Iterable
 from contextvars import Context, copy_context
 from functools import partial
 from math import ceil
+from types import FrameType
 from typing import Any, Final, TypeVar, TypeVarTuple, Unpack
 
 from chaosharness.errors import InternalError, RealIO
 from chaosharness.handlers.asyncio_refusals import RefusingLoop
+from chaosharness.handlers.clocks import SECONDS, clock_read
 from chaosharness.handlers.coroutine import CLOSE_MAX, close
+from chaosharness.handlers.fingerprint import OURS, of_stack
 from chaosharness.handlers.guest import AGES_S, ROUNDING_MS, Guest, beside
-from chaosharness.handlers.pins import EPOCH_MS
+from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.kernel.agenda import TICKET, Entry
+from chaosharness.kernel.rest import Loop, Wait
 from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
-from chaosharness.kernel.world import BACKGROUND
+from chaosharness.kernel.world import BACKGROUND, Background
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -46,8 +50,11 @@ class Task(asyncio.Task[Any]):
     `TaskGroup` and `asyncio.wait` keep tasks in sets, and go through them.
     """
 
-    woke_at = -1
-    """What `world.effects` was when a timer of this task went off last."""
+    parent: Any = None
+    """The task that has started it."""
+
+    loop_of: Loop | None = None
+    """What is known of it between two sleeps."""
 
     def __init__(self, coroutine: Any, number: int, **options: Any) -> None:
         self.number = number
@@ -61,10 +68,10 @@ class Task(asyncio.Task[Any]):
 class Chain:
     """What stands for a task where callbacks set one timer after another."""
 
-    __slots__ = ("woke_at",)
+    __slots__ = ("loop_of",)
 
     def __init__(self) -> None:
-        self.woke_at = -1
+        self.loop_of: Loop | None = None
 
 
 class Timer(asyncio.TimerHandle):
@@ -72,16 +79,14 @@ class Timer(asyncio.TimerHandle):
 
     Attributes:
         setter: The task or chain of callbacks that set it.
-        woke_at: For quiescence: what `world.effects` was when the setter had been woken last
-            before it set this. A task that sleeps, finds nothing to do and sleeps again is
-            quiet; its other timers may still change something.
+        wait: What stands for the sleep of its setter, once it lies on the agenda.
     """
 
-    __slots__ = ("entry", "setter", "woke_at")
+    __slots__ = ("entry", "setter", "wait")
 
     entry: Entry | None
     setter: Any
-    woke_at: int
+    wait: Wait | Background
 
 
 class VirtualLoop(Guest, RefusingLoop):
@@ -99,6 +104,7 @@ class VirtualLoop(Guest, RefusingLoop):
         self._reached_s = 0.0
         self._chain: Any = None
         self._failed: list[tuple[asyncio.Task[Any], Scope | None]] = []
+        self._nobody = Scope(incarnation.world, incarnation, incarnation.label, 0, -1, None)
         self._outer: Any = None
         self._outer_hooks: Any = None
         self._factory: Any = None
@@ -179,6 +185,7 @@ class VirtualLoop(Guest, RefusingLoop):
             task.set_name(name)
         else:
             task = Task(coro, self._numbers, loop=self, name=name, context=context, **options)
+            task.parent = asyncio.current_task(self)
         self._keep(task)
         task.add_done_callback(self._has_ended)
         return task
@@ -199,6 +206,12 @@ class VirtualLoop(Guest, RefusingLoop):
 
     def time(self) -> float:
         """Return the virtual time as `time.monotonic()` does, in seconds."""
+        frame = sys._getframe(1)
+        if not frame.f_globals.get("__name__", "").startswith(("asyncio", OURS)):
+            clock_read(frame, SECONDS)
+        return self._time()
+
+    def _time(self) -> float:
         now_s = (EPOCH_MS + self.world.now + self.incarnation.skew_ms) / 1000
         return max(now_s, self._reached_s)
 
@@ -225,7 +238,7 @@ class VirtualLoop(Guest, RefusingLoop):
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """Run a callback `delay` seconds from now."""
-        return self.call_at(self.time() + delay, callback, *args, context=context)
+        return self.call_at(self._time() + delay, callback, *args, context=context)
 
     def call_at(
         self,
@@ -237,25 +250,45 @@ class VirtualLoop(Guest, RefusingLoop):
         """Run a callback at a time of this loop, in seconds; equal times in order of calls."""
         timer = Timer(when, callback, args, self, context)
         timer.entry = None
-        timer.setter = setter = asyncio.current_task(self) or self._chain or Chain()
-        timer.woke_at = getattr(setter, "woke_at", -1)
-        if when <= self.time():
+        timer.setter = asyncio.current_task(self) or self._chain or Chain()
+        if when <= self._time():
             self.ready.append(timer)
             self.ask()
         elif when < AGES_S:
             world = self.world
             due = ceil(when * 1000 - EPOCH_MS - self.incarnation.skew_ms - ROUNDING_MS)
-            scope = SCOPE.get()
-            waiter = BACKGROUND if scope is not None and scope.background else timer
-            entry = world.agenda.add(max(due, world.now + 1), self._go_off, timer, waiter)
+            due = max(due, world.now + 1)
+            timer.wait = self._wait(timer.setter, due - world.now, sys._getframe(1))
+            entry = world.agenda.add(due, self._go_off, timer, timer.wait)
             timer.entry = self._timers[entry[TICKET]] = entry
         return timer
+
+    def _wait(self, setter: Any, delay_ms: int, frame: FrameType) -> Wait | Background:
+        """Return what stands for the sleep of a task that sets a timer now."""
+        scope = SCOPE.get() or self._nobody
+        if scope.background:
+            return BACKGROUND
+        at = None if scope in self.world.in_flight else frame
+        return Wait(self.world, self._loop_of(setter), scope, delay_ms, of_stack, at)
+
+    def _loop_of(self, setter: Any) -> Loop:
+        loop: Loop | None = getattr(setter, "loop_of", None)
+        if loop is None:
+            parent = getattr(setter, "parent", None)
+            if parent is None or not isinstance(setter, Task):
+                loop = Loop()
+            else:
+                code = getattr(setter.get_coro(), "cr_code", None)
+                loop = self._loop_of(parent).child(code, setter, Task.done)
+            if isinstance(setter, (Task, Chain)):
+                setter.loop_of = loop
+        return loop
 
     def _go_off(self, timer: Timer) -> None:
         assert timer.entry is not None
         del self._timers[timer.entry[TICKET]]
         self._reached_s = max(self._reached_s, timer.when())
-        timer.setter.woke_at = self.world.effects
+        timer.wait.woke()
         self.ready.append(timer)
         if not self.asked:
             self.pump()

@@ -119,7 +119,7 @@ class Look:
                 continue
             value = names[name]
             if type(value) is ModuleType:
-                if _is_own(value.__name__):
+                if is_own(value.__name__):
                     inside = vars(value)
                     for one in known.attributes:
                         if one in inside:
@@ -207,7 +207,7 @@ class Look:
 
     def _function(self, function: FunctionType, depth: int) -> Hashable:
         """Return the closure of a function; add the globals that it uses."""
-        if not _is_own(function.__module__):
+        if not is_own(function.__module__):
             return None
         cells = [self.value(cell, depth) for cell in function.__closure__ or ()]
         self._code(function.__code__, function.__globals__, {})
@@ -282,7 +282,7 @@ def _known(code: CodeType) -> _Known:
 _OWN: Final[dict[str, bool]] = {}
 
 
-def _is_own(module: str | None) -> bool:
+def is_own(module: str | None) -> bool:
     """Say whether a module is the user's: no part of Python, of a package, or of the harness."""
     found = _OWN.get(module or "")
     if found is None:
@@ -392,7 +392,7 @@ def _methods(kind: type, names: tuple[str, ...]) -> tuple[FunctionType, ...]:
     found = _METHODS.get(key)
     if found is None:
         shape = _shape(kind)
-        one = () if shape.stateless or shape.foreign or not _is_own(kind.__module__) else names
+        one = () if shape.stateless or shape.foreign or not is_own(kind.__module__) else names
         each = [next((vars(b)[n] for b in kind.__mro__ if n in vars(b)), None) for n in one]
         found = _METHODS[key] = tuple(f for f in each if type(f) is FunctionType)
     return found
@@ -444,4 +444,4 @@ def of_function(function: Callable[..., Any]) -> State:
     return look.state()
 
 
-__all__ = ["attributes", "of_coroutine", "of_function", "of_stack"]
+__all__ = ["attributes", "is_own", "of_coroutine", "of_function", "of_stack"]

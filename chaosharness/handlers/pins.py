@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import os
 import random
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -22,9 +23,8 @@ from typing import Any, Final
 import time_machine
 
 from chaosharness.errors import InternalError
-
-EPOCH_MS: Final = 1_893_456_000_000
-"""Where virtual time begins: 2030-01-01T00:00:00Z, in milliseconds of Unix time."""
+from chaosharness.handlers.clocks import pinned_clock_read
+from chaosharness.kernel.spans import EPOCH_MS
 
 Entropy = Callable[[int], bytes]
 
@@ -112,6 +112,14 @@ _REPLACED: Final[tuple[tuple[dict[str, Any], str, Any], ...]] = (
     (uuid.__dict__, "_node", _NODE),
     (uuid.__dict__, "_last_timestamp", None),
 )
+
+
+class _Traveller(time_machine.Traveller):
+    """Says who asks a pinned clock: every one of them asks here."""
+
+    def time_ns(self) -> int:
+        pinned_clock_read(sys._getframe(1))
+        return self._destination_timestamp_ns
 
 
 def _method(function: Any) -> int:
@@ -222,6 +230,7 @@ class Pins:
         self._saved.append((saved, self._epoch_ms, self._traveller))
         self._epoch_ms = epoch_ms
         self._traveller = traveller
+        traveller.__class__ = _Traveller
         traveller._destination_timestamp_ns = epoch_ms * 1_000_000
         saved.clocks = [clock.value for clock, _ in _CLOCKS]
         for clock, source in _CLOCKS:

@@ -7,6 +7,7 @@ is a dozen lines; everything slow lives in `_careful`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, Final, Literal, Protocol
 
@@ -25,11 +26,13 @@ from chaosharness.faults import (
     Pause,
 )
 from chaosharness.handlers.carrier import REFUSALS_MAX, vanish
+from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.later import LaterEffect
 from chaosharness.handlers.script import NEVER, Resume, Script
+from chaosharness.kernel.rest import Loop, State, Wait
 from chaosharness.kernel.scope import SCOPE, Scope
 from chaosharness.kernel.site import Phase
-from chaosharness.kernel.world import BACKGROUND, Lasting
+from chaosharness.kernel.world import BACKGROUND, Background, Lasting
 
 Kinds = tuple[type[Fault], ...]
 
@@ -274,8 +277,18 @@ def cut(scope: Scope, peer: Peer, way: Literal["out", "back"]) -> bool:
     return (pair if way == "out" else pair[::-1]) in unreachable
 
 
-def sleep(seconds: float) -> Any:
-    """Let virtual time pass: blocks a plain function, is awaited by a coroutine."""
+Look = Callable[[Any], State]
+Nap = Wait | Background
+
+
+def sleep(seconds: float, look: Look = of_stack, at: Any = None) -> Any:
+    """Let virtual time pass: blocks a plain function, is awaited by a coroutine.
+
+    Args:
+        seconds: For how long.
+        look: Takes the fingerprint of the code that sleeps.
+        at: Where `look` has to look; by default at the code that calls.
+    """
     if seconds < 0:
         raise ValueError(f"cannot sleep for {seconds} s")
     scope = current_scope("sleep")
@@ -284,32 +297,34 @@ def sleep(seconds: float) -> Any:
     attempt = world.reach(operation, scope.entity)
     if operation not in world.surfaces:
         world.meet(operation, SLEEP)
-    script = _sleep(scope, operation, attempt, round(seconds * 1000))
+    delay_ms = round(seconds * 1000)
+    if scope in world.in_flight:
+        at = None
+    elif at is None:
+        at = sys._getframe(1)
+    nap = wait_of(scope, delay_ms, look, at)
+    script = _sleep(scope, operation, attempt, delay_ms, nap)
     return scope.colour.drive(script, scope)
 
 
-class Nap:
-    """One sleep, for quiescence: a scope may have several tasks, each with its own.
-
-    `woke_at` is what `world.effects` was when a nap of this scope ended last before this one
-    began: code that wakes, finds nothing to do and sleeps again is quiet.
-    """
-
-    __slots__ = ("woke_at",)
-
-    def __init__(self, woke_at: int) -> None:
-        self.woke_at = woke_at
+def wait_of(scope: Scope, delay_ms: int, look: Look, at: Any, *, holds: bool = False) -> Nap:
+    """Return what stands for one sleep of a scope, which begins now."""
+    if scope.background:
+        return BACKGROUND
+    loop = scope.loop
+    if loop is None:
+        loop = scope.loop = Loop()
+    return Wait(scope.world, loop, scope, delay_ms, look, at, holds=holds)
 
 
-def _sleep(scope: Scope, operation: str, attempt: int, delay_ms: int) -> Script[None]:
+def _sleep(scope: Scope, operation: str, attempt: int, delay_ms: int, nap: Nap) -> Script[None]:
     world = scope.world
 
     def keep(resume: Resume) -> None:
-        waiter = BACKGROUND if scope.background else Nap(scope.woke_at)
-        world.agenda.add(world.now + delay_ms, wake, resume, waiter)
+        world.agenda.add(world.now + delay_ms, wake, resume, nap)
 
     def wake(resume: Resume) -> None:
-        scope.woke_at = world.effects
+        nap.woke()
         resume(None)
 
     for fault in strikes(scope, operation, "before", attempt):

@@ -37,9 +37,11 @@ from trio._core import _run
 
 from chaosharness.errors import InternalError
 from chaosharness.handlers.carrier import aside
+from chaosharness.handlers.clocks import SECONDS, clock_read
 from chaosharness.handlers.guest import AGES_S, ROUNDING_MS, Guest
 from chaosharness.handlers.later import Steps
-from chaosharness.handlers.pins import EPOCH_MS
+from chaosharness.kernel.spans import EPOCH_MS
+from chaosharness.handlers.trio_naps import Naps
 from chaosharness.handlers.trio_unreal import IN_ORDER, NoIO, started_by_us
 from chaosharness.kernel.agenda import Entry
 from chaosharness.kernel.scope import Incarnation
@@ -65,7 +67,15 @@ class VirtualClock(trio.abc.Clock):
 
     def current_time(self) -> float:
         """Return the virtual time as `time.monotonic()` does, in seconds."""
-        return self.guest.time()
+        guest = self.guest
+        frame = sys._getframe(1)
+        asked = ""
+        while frame is not None and frame.f_globals.get("__name__", "").startswith("trio."):
+            asked = frame.f_code.co_name
+            frame = frame.f_back  # type: ignore[assignment]
+        if asked == "current_time" and guest.serving:
+            clock_read(frame, SECONDS)
+        return guest.time()
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
         """Note that trio is idle until `deadline`; 0, so that it never really sleeps."""
@@ -136,8 +146,7 @@ class TrioGuest(Guest):
         idle: Whether trio had nothing to do after its last tick.
         deadline: When trio wants to be called again, in seconds of its clock.
         fatal: What must end the run of the harness: Ctrl-C.
-        woke_at: For quiescence: what `world.effects` was when a timer went off last, if all
-            that are pending were set since; else -1. The agenda knows the next one only.
+        serving: Whether it works for an incarnation.
     """
 
     def __init__(self) -> None:
@@ -146,15 +155,12 @@ class TrioGuest(Guest):
         self.idle = False
         self.deadline = inf
         self.fatal: BaseException | None = None
-        self.woke_at = -1
         self.process = os.getpid()
-        self._serving = False
+        self.serving = False
         self._entry: Entry | None = None
         self._entry_deadline = inf
         self._reached_s = 0.0
-        self._woke = -1
-        self._went_off = False
-        self._stamps: dict[tuple[Any, float], int] = {}
+        self._naps = Naps(self)
         self._tick: Callable[[], object] | None = None
         self._over: Outcome[None] | None = None
         self._life = trio.CancelScope()
@@ -254,8 +260,8 @@ class TrioGuest(Guest):
         """Begin to work for an incarnation."""
         self.incarnation = incarnation
         self.world = incarnation.world
-        self._serving = True
-        self.woke_at = self._woke = -1
+        self.serving = True
+        self._naps = Naps(self)
         self._reached_s = 0.0
         self._runner.system_context = incarnation.world.context
         self._runner._locals.clear()
@@ -263,7 +269,7 @@ class TrioGuest(Guest):
 
     def time(self) -> float:
         """Return the virtual time as `time.monotonic()` does, in seconds."""
-        if not self._serving:
+        if not self.serving:
             return self._reached_s
         now_s = (EPOCH_MS + self.world.now + self.incarnation.skew_ms) / 1000
         return now_s if now_s > self._reached_s else self._reached_s
@@ -337,33 +343,18 @@ class TrioGuest(Guest):
             self._entry = None
         if deadline >= AGES_S:
             return
-        if self._went_off or not world.in_flight:
-            self._stamp(self._woke)
-        else:  # a handler is at work: nobody will ask before a timer goes off
-            self.woke_at = -1
-        self._went_off = False
+        self._naps.note(self._runner.deadlines._heap)
         if self._entry is None:
             due = ceil(deadline * 1000 - EPOCH_MS - self.incarnation.skew_ms - ROUNDING_MS)
-            self._entry = world.agenda.add(max(due, world.now + 1), self._go_off, None, self)
+            self._entry = world.agenda.add(max(due, world.now + 1), self._go_off, None, self._naps)
             self._entry_deadline = deadline
 
     def _go_off(self, _: None) -> None:
         self._entry = None
         self._reached_s = max(self._reached_s, self._entry_deadline)
-        self._stamp(-1)
-        self._went_off = True
-        self._woke = self.world.effects
+        self._naps.woke(self._reached_s)
         if not self.asked:
             self.pump()
-
-    def _stamp(self, stamp: int) -> None:
-        """Note when the pending deadlines were set: the new ones, at `stamp`."""
-        known, self._stamps = self._stamps, {}
-        for deadline, _, cancel in self._runner.deadlines._heap:
-            if cancel._registered_deadline == deadline:
-                self._stamps[cancel, deadline] = known.get((cancel, deadline), stamp)
-        stamps = set(self._stamps.values())
-        self.woke_at = stamps.pop() if len(stamps) == 1 else -1
 
     # ---- the end
 
@@ -376,14 +367,14 @@ class TrioGuest(Guest):
     def retire(self) -> None:
         """End what is left of the handlers, with their ports dead, and go back to the pool."""
         self._entry = None
-        self._stamps.clear()
+        self._naps = Naps(self)
         self.inbox.clear()
         self.ended.clear()
         self.asked = False
         self.busy_ms = 0
         clean = not self.running and self._over is None and self._end_tasks()
         if clean:
-            self._serving = False
+            self.serving = False
             del self.incarnation, self.world
             _POOL.guests.append(self)
         elif not self.stop():

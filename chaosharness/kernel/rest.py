@@ -56,12 +56,7 @@ class Clockwork(Protocol):
     now: int
     effects: int
     raw: list[Any]
-    in_flight: dict[Any, str]
     rest: Rest
-
-    @property
-    def idle_events_max(self) -> int:
-        """How many events may follow the last change."""
 
 
 @attrs.frozen
@@ -118,7 +113,20 @@ class Loop:
 
 
 class Wait:
-    """One sleep of one loop: what an agenda entry is told to wait for."""
+    """One sleep of one loop: what an agenda entry is told to wait for.
+
+    Args:
+        world: The run.
+        loop: Which loop.
+        scope: On whose behalf it runs.
+        delay_ms: How long it sleeps.
+        look: Takes the fingerprint of the sleeping code, if need be.
+        at: Where `look` has to look; None: nowhere, for code at work, whose run goes on anyway.
+        holds: Whether the loop has in hand what it was given and has not settled.
+
+    Attributes:
+        rest_at: The effects at which the loop is at rest in this sleep, else -1.
+    """
 
     __slots__ = ("_scope", "_state", "_world", "loop", "rest_at")
 
@@ -127,8 +135,9 @@ class Wait:
         world: Clockwork,
         loop: Loop,
         scope: Looper,
-        look: Callable[[], State],
         delay_ms: int,
+        look: Callable[[Any], State],
+        at: Any,
         *,
         holds: bool = False,
     ) -> None:
@@ -139,8 +148,8 @@ class Wait:
         self.rest_at = -1
         if delay_ms > loop.slept_ms:
             loop.slept_ms = delay_ms
-        if scope in world.in_flight:
-            return  # a handler at work: its run is not over anyway
+        if at is None:
+            return
         effects = world.effects
         came_round = loop.effects == effects
         if came_round and scope.clock != loop.clock:
@@ -149,7 +158,7 @@ class Wait:
         elif came_round and loop.rest_at == effects and not holds:
             self.rest_at = effects
         else:
-            self._state, sure = look()
+            self._state, sure = look(at)
             if not came_round:
                 return
             if self._state not in loop.seen:
@@ -187,6 +196,9 @@ class Wait:
 class Rest:
     """What a run has shown of the times that matter to it, and when it changed last.
 
+    Args:
+        events_max: Events after the last change that no loop is worth.
+
     Attributes:
         by_background: How many effects were those of background loops, which do not count.
         since_ms: When the last effect that counts was noticed.
@@ -201,6 +213,7 @@ class Rest:
 
     __slots__ = (
         "_due_ms",
+        "_events_max",
         "_guessed_due_ms",
         "_mark",
         "_real",
@@ -216,7 +229,8 @@ class Rest:
         "spots",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, events_max: int) -> None:
+        self._events_max = events_max
         self._real = -1
         self._mark = self._scanned = 0
         self._due_ms = self._guessed_due_ms = 0
@@ -248,7 +262,7 @@ class Rest:
 
     def spent(self, world: Clockwork, loop: Loop) -> Why | None:
         """Say why a loop is not at rest, if it was run on for long enough."""
-        if len(world.raw) - self._mark > world.idle_events_max:
+        if len(world.raw) - self._mark > self._events_max:
             return "wakes too often"
         if loop.real != self._real:
             return None

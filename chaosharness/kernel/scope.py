@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
+from chaosharness.kernel.rest import Loop
 from chaosharness.kernel.world import World
 
 
@@ -57,23 +58,25 @@ class Scope:
     `cause` moves along: it is the last event of this scope, so that the history holds
     the order of the program as well as the edges between services. While it is `poisoned`
     (at a message that a fault put there), what it asks of a port amiss is no mistake in how
-    the system is put together: it fails as the message does.
+    the system is put together: it fails as the message does. `clock` counts how often its code
+    has asked what time it is, and `loop` is what is known of it between two sleeps.
     """
 
     __slots__ = (
         "cause",
+        "clock",
         "colour",
         "draws",
         "entity",
         "hops",
         "incarnation",
+        "loop",
         "place",
         "poisoned",
         "run",
         "stepped_at",
         "steps",
         "struck",
-        "woke_at",
         "world",
     )
 
@@ -103,7 +106,8 @@ class Scope:
         self.stepped_at = -1
         self.draws = 0
         self.struck: tuple[Any, ...] = ()
-        self.woke_at = -1
+        self.clock = 0
+        self.loop: Loop | None = None
 
     def record(self, kind: str, operation: str, attempt: int, data: Any) -> int:
         """Add an event of this scope to the history, caused by the scope's last one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import attrs
 
@@ -61,3 +61,12 @@ class Site:
         phase: Phase = "before" if match["phase"] == "before" else "after"
         entity = 1 if match["entity"] is None else int(match["entity"])
         return cls(match["operation"], phase, entity, int(match["attempt"] or 1))
+
+
+@attrs.define
+class Armed:
+    """A fault of the schedule, waiting for its site."""
+
+    site: Site
+    fault: Any
+    struck: bool = False

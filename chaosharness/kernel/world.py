@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from contextvars import copy_context
 from heapq import heappop, heappush
-from typing import Any, Final, Literal, Protocol
-
-import attrs
+from typing import Any, Final, Literal
 
 from chaosharness.kernel.agenda import ACTION, ARGUMENT, DUE, WAITER, Agenda, Entry
+from chaosharness.kernel.budget import Budget, Ending, Verdict
+from chaosharness.kernel.falls import Falls
 from chaosharness.kernel.history import History, RawEvent
-from chaosharness.kernel.site import Phase, Site
+from chaosharness.kernel.mortal import Located, Mortal, Once
+from chaosharness.kernel.rest import RanOn, Rest, Wait
+from chaosharness.kernel.site import Armed, Phase
 
 Lasting = Literal["next", "timeout", "long"] | int
 """How long trouble lasts, chosen from the system itself, or in whole milliseconds.
@@ -25,90 +27,20 @@ past the next timer that is running. `long`: past every timeout the system is kn
 """
 
 WORLD: Final = "world"
-BACKGROUND: Final = object()
-"""The waiter of a timer that watches over something and never keeps a system from quiet."""
+
+
+class Background:
+    """The waiter of a timer that watches over something and never keeps a system from quiet."""
+
+    def woke(self) -> None:
+        """Take no note."""
+
+
+BACKGROUND: Final = Background()
 
 LONG_MS_MIN: Final = 600_000
-
-Verdict = Literal["quiet", "stuck", "budget", "spinning"]
-
-
-@attrs.frozen(kw_only=True)
-class Budget:
-    """How much one run may use before it is called off with a verdict.
-
-    Attributes:
-        events_max: Events in the history.
-        chaos_ms: Virtual time after which faults stop and calm begins, quiet or not.
-        calm_ms: Virtual time the system then has to become quiet.
-        deliveries_max: Deliveries of one message to one consumer group or queue.
-        hops_max: Messages in a row, each caused by the one before (an event cycle).
-        steps_max: Ports that one handler run may pass without virtual time moving.
-    """
-
-    events_max: int = attrs.field(default=100_000, validator=attrs.validators.ge(1))
-    chaos_ms: int = attrs.field(default=7_200_000, validator=attrs.validators.ge(1))
-    calm_ms: int = attrs.field(default=86_400_000, validator=attrs.validators.ge(1))
-    deliveries_max: int = attrs.field(default=200, validator=attrs.validators.ge(1))
-    hops_max: int = attrs.field(default=100, validator=attrs.validators.ge(1))
-    steps_max: int = attrs.field(default=5_000, validator=attrs.validators.ge(1))
-
-
-@attrs.frozen
-class Ending:
-    """How a run ended.
-
-    Attributes:
-        verdict: `quiet` is the good one. `stuck`: somebody waits for what can never
-            come. `budget`: it would have gone on. `spinning`: code that reaches no port.
-        reason: One sentence that names the culprit, empty when quiet.
-    """
-
-    verdict: Verdict
-    reason: str = ""
-
-
-@attrs.define
-class Armed:
-    """A fault of the schedule, waiting for its site."""
-
-    site: Site
-    fault: Any
-    struck: bool = False
-
-
-class Mortal(Protocol):
-    """What can be killed: an incarnation of a service."""
-
-    alive: bool
-    guests: dict[str, Any]
-    kept: list[Any]
-    label: str
-    on_death: list[Callable[[], None]]
-    restart: Callable[[], None] | None
-
-
-class Located(Protocol):
-    """Whoever is at work, and dies with its incarnation: a scope."""
-
-    @property
-    def incarnation(self) -> Mortal:
-        """The life it is part of."""
-
-
-class Once:
-    """Does something at the first call, and nothing at any later one."""
-
-    __slots__ = ("action",)
-
-    def __init__(self, action: Callable[[], None]) -> None:
-        self.action: Callable[[], None] | None = action
-
-    def __call__(self, _: Any = None) -> None:
-        if self.action is not None:
-            action, self.action = self.action, None
-            action()
-
+IDLE_SHARE: Final = 3
+"""The part of its events that a run may spend, at most, on loops that change nothing."""
 
 class World:
     """Everything one run shares. Made anew for each run; nothing survives it."""
@@ -116,8 +48,9 @@ class World:
     __slots__ = (
         "_armed",
         "_at_calm",
-        "_still_effects",
-        "_still_since",
+        "_calm_asked",
+        "_deliveries_max",
+        "_lasting",
         "agenda",
         "armed",
         "budget",
@@ -131,6 +64,7 @@ class World:
         "ending",
         "entities",
         "error",
+        "falls",
         "in_flight",
         "incarnations",
         "longest_ms",
@@ -139,6 +73,7 @@ class World:
         "on_armed",
         "on_network",
         "raw",
+        "rest",
         "states",
         "surfaces",
         "turn",
@@ -157,8 +92,9 @@ class World:
             self.armed.setdefault(one.site.operation, []).append(one)
         self._armed = tuple(armed)
         self._at_calm: list[Callable[[], None]] = []
-        self._still_effects = -1
-        self._still_since = 0
+        self._calm_asked = False
+        self._deliveries_max = budget.deliveries_max
+        self._lasting: list[Entry] = []
         self.chaos = True
         self.context = copy_context()
         self.crew: Any = None
@@ -172,8 +108,10 @@ class World:
         self.longest_ms = LONG_MS_MIN
         self.on_advance: Callable[[int], None] | None = None
         self.error: Exception | None = None
+        self.falls = Falls()
         self.on_armed: Callable[[str, Any], None] | None = None
         self.on_network: list[Callable[[], None]] = []
+        self.rest = Rest(events_max=budget.events_max // IDLE_SHARE)
         self.states: dict[str, Any] = {}
         self.surfaces: dict[str, Any] = {}
         self.unreachable: set[tuple[str, str]] = set()
@@ -210,9 +148,9 @@ class World:
         return self.agenda.add(self.now + delay_ms, action, argument)
 
     def timer(
-        self, delay_ms: int, action: Callable[[Any], None], argument: Any, waiter: object | None
+        self, delay_ms: int, action: Callable[[Any], None], argument: Any, waiter: Any = None
     ) -> Entry:
-        """Like `after`, for a timer that user code asked for; `waiter` is who sleeps."""
+        """Like `after`, for a timer that user code asked for; `waiter` is the `Wait` of a loop."""
         assert delay_ms >= 0
         return self.agenda.add(self.now + delay_ms, action, argument, waiter or False)
 
@@ -306,7 +244,7 @@ class World:
             return
         once = Once(incarnation.restart)
         if not self.chaos:
-            self.after(1, once)
+            self.after(down if isinstance(down, int) else 1, once)
         elif down == "long":
             self.at_calm(once)
         else:
@@ -338,6 +276,7 @@ class World:
     def until(self, due_ms: int, action: Callable[[Any], None], argument: Any = None) -> None:
         """End trouble at a moment, or with the calm, which no trouble outlasts."""
         entry = self.agenda.add(due_ms, action, argument)
+        self._lasting.append(entry)
 
         def end() -> None:
             if entry[ACTION] is not None:
@@ -355,21 +294,46 @@ class World:
         self.chaos = False
         self.counts_in_chaos = dict(self.counts)  # from here on no fault can strike
         self.calm_since = self.now
-        self.effects += 1
         self.record("phase", WORLD, data={"phase": "calm"})
+        before = (self.effects, self.agenda.tickets, len(self.raw))
         if self.unreachable:
             self.unreachable.clear()
             self.network_changed()
         actions, self._at_calm = self._at_calm, []
         for action in actions:
             action()
+        self._lasting.clear()
+        if before != (self.effects, self.agenda.tickets, len(self.raw)):
+            self.effects += 1  # something was healed, restarted or let go
+
+    def trouble_lasts(self) -> bool:
+        """Say whether calm would heal, restart or let go anything."""
+        lasting = [entry for entry in self._lasting if entry[ACTION] is not None]
+        return bool(lasting or self.unreachable) or len(self._at_calm) > len(self._lasting)
+
+    def too_often(self, times: int, operation: str) -> bool:
+        """Say whether a message that is handed out once more ends the run.
+
+        While trouble lasts it ends the chaos only: as many deliveries are left for the calm.
+        """
+        if times <= self._deliveries_max:
+            return False
+        if self.chaos and self.trouble_lasts():
+            self._calm_asked = True
+            self._deliveries_max = times + self.budget.deliveries_max
+            return False
+        why = f"{operation} handed out one message {times - 1:,} times"
+        if self.falls.last:
+            why += f"; {self.falls.last}"
+        self.end("budget", why)
+        return True
 
     # ---- the loop
 
     def end(self, verdict: Verdict, reason: str = "") -> None:
         """Call the run off after the present step. The first reason given stands."""
         if self.ending is None:
-            self.ending = Ending(verdict, reason)
+            self.ending = Ending(verdict, reason, self.rest.ran_on if verdict == "quiet" else ())
 
     def drive(self) -> None:
         """Do what is due, until the run is over or another loop has taken over.
@@ -393,7 +357,9 @@ class World:
     def conclude(self) -> Ending:
         """Record how the run ended."""
         assert self.ending is not None
-        data = {"verdict": self.ending.verdict, "reason": self.ending.reason}
+        data: dict[str, Any] = {"verdict": self.ending.verdict, "reason": self.ending.reason}
+        if self.ending.ran_on:
+            data["ran_on"] = [[one.place, one.why, one.after_ms] for one in self.ending.ran_on]
         self.record("end", WORLD, data=data)
         return self.ending
 
@@ -415,19 +381,26 @@ class World:
             if action is None:
                 continue
             if due > self.now:
+                if waiter is not None and self._idle(entry):
+                    heappush(entries, entry)
+                    return True
                 if due > until_ms:
                     heappush(entries, entry)
                     self.now = until_ms
                     return False
-                if waiter is not None and self._idle(entry):
-                    heappush(entries, entry)
-                    return True
                 self.now = due
                 if advance is not None:
                     advance(due)
             entry[ACTION] = None  # from now on cancelling it is a no-op
-            action(argument)
+            if waiter is BACKGROUND:
+                effects = self.effects
+                action(argument)
+                self.rest.by_background += self.effects - effects
+            else:
+                action(argument)
             if self.turn != turn or self.ending is not None:
+                return False
+            if self._calm_asked and self.chaos:
                 return False
             if len(raw) > events_max:
                 self.end("budget", self._too_many_events())
@@ -435,16 +408,28 @@ class World:
         return True
 
     def _idle(self, popped: Entry) -> bool:
-        """Say whether only sleepers are left whose waking changed nothing the last time."""
+        """Say whether nothing that is to come would change anything."""
+        rest = self.rest
+        rest.notice(self)
+        if self.in_flight and self.now - rest.since_ms <= 2 * self.longest_ms:
+            return False  # it may wait for a loop that wakes often and does something at last
         effects = self.effects
-        if self.in_flight and not self._stands_still():
-            return False
+        waits: list[Wait] = []
         for entry in (popped, *self.agenda.entries):
             waiter = entry[WAITER]
             if entry[ACTION] is None or waiter is BACKGROUND:
                 continue
-            if not waiter or waiter.woke_at != effects:
+            if not waiter:
                 return False
+            if waiter.rest_at != effects:
+                waits.append(waiter)
+        ran_on: dict[str, RanOn] = {}
+        for wait in waits:
+            one = wait.holding_out()
+            if one is None:
+                return False
+            ran_on[one.place] = one
+        rest.ran_on = tuple(ran_on.values())
         return True
 
     def forget(self) -> None:
@@ -460,17 +445,6 @@ class World:
         self.on_network.clear()
         self._at_calm.clear()
         self.on_armed = self.on_advance = None
-
-    def _stands_still(self) -> bool:
-        """Say whether nothing has changed for longer than any timeout.
-
-        A handler may wait for a loop that wakes often and does something at last (a batch that
-        is flushed when it is old enough); but not for ever.
-        """
-        if self._still_effects != self.effects:
-            self._still_effects = self.effects
-            self._still_since = self.now
-        return self.now - self._still_since > 2 * self.longest_ms
 
     # ---- verdicts
 

@@ -19,7 +19,8 @@ import pytest
 import time_machine
 
 from chaosharness.handlers import pins as pins_module
-from chaosharness.handlers.pins import EPOCH_MS, Pins, utc_zone
+from chaosharness.handlers.pins import Pins, utc_zone
+from chaosharness.kernel.spans import EPOCH_MS
 
 
 def stream():

@@ -299,8 +299,7 @@ class Cluster:
         entity = message.entity
         raw.append((world.now, "deliver", self.name, operation, entity, attempt, published, data))
         world.effects += 1
-        if times > world.budget.deliveries_max:
-            world.end("budget", f"{operation} handed out one message {times - 1:,} times")
+        if times > world.budget.deliveries_max and world.too_often(times, operation):
             return
         member.busy_since = world.now
         if not member.watched:

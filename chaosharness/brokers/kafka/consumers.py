@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Literal, get_args
@@ -13,10 +14,12 @@ from chaosharness.brokers.kafka.groups import Member
 from chaosharness.brokers.message import Delivery, Message, delivery
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import LostRequest, Rebalance
-from chaosharness.handlers.port import current_scope, operate, strikes, trouble
+from chaosharness.handlers.fingerprint import of_stack
+from chaosharness.handlers.port import Nap, current_scope, operate, strikes, trouble, wait_of
 from chaosharness.handlers.script import Resume, Script, drive_in_kernel
 from chaosharness.kernel.agenda import Entry
 from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.kernel.world import BACKGROUND
 
 BACKOFF_MS: Final = 1_000
 BACKOFF_MS_MAX: Final = 60_000
@@ -269,10 +272,24 @@ class Consumer:
         if records_max < 1:
             raise InvalidDefinition(f"records_max must be at least 1, not {records_max}")
         scope = current_scope(f"{self._broker.name}.poll")
-        script = self._poll(scope, records_max, timeout_s)
+        nap: Nap = BACKGROUND
+        if timeout_s is not None:
+            frame, holds = sys._getframe(1), self._holds()
+            nap = wait_of(scope, round(timeout_s * 1000), of_stack, frame, holds=holds)
+        script = self._poll(scope, records_max, timeout_s, nap)
         return scope.colour.drive(script, scope)
 
-    def _poll(self, scope: Scope, records_max: int, timeout_s: float | None) -> Script[Batch]:
+    def _holds(self) -> bool:
+        """Say whether it was handed out what it has not committed."""
+        member = self._member
+        if member is None or member.expelled:
+            return False
+        committed = member.group.committed
+        return any(slot.position > committed.get(place, 0) for place, slot in member.slots.items())
+
+    def _poll(
+        self, scope: Scope, records_max: int, timeout_s: float | None, nap: Nap
+    ) -> Script[Batch]:
         broker = self._broker
         world = broker.world
         self._records_max = records_max
@@ -287,7 +304,7 @@ class Consumer:
         due_ms = None if timeout_s is None else world.now + round(timeout_s * 1000)
 
         def give_up(_: Any) -> None:
-            scope.woke_at = world.effects
+            nap.woke()
             member.busy_since = world.now
             self._wake()
 
@@ -295,7 +312,7 @@ class Consumer:
             nonlocal timer
             self._waiting = resume
             if due_ms is not None:
-                timer = world.timer(max(due_ms - world.now, 0), give_up, None, scope)
+                timer = world.timer(max(due_ms - world.now, 0), give_up, None, nap)
             broker.free(member)
 
         while True:
@@ -390,13 +407,15 @@ class Consumer:
             error = "fenced: not a member any more"
             scope.record("nack", operation, attempt, {"error": error})
             raise CommitFailed(f"{operation}: {error}; poll again to rejoin")
+        before = dict(group.committed)
         if upto is None:
             group.committed.update({place: one.position for place, one in member.slots.items()})
         else:
             group.committed[upto.topic, upto.partition] = upto.offset + 1
         message = None if upto is None else upto.message.published
         scope.record("ack", operation, attempt, {"message": message})
-        broker.world.effects += 1
+        if group.committed != before:
+            broker.world.effects += 1
 
 
 class Batch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -14,9 +15,11 @@ from chaosharness.brokers.message import POISON_BODIES, Delivery, Message, deliv
 from chaosharness.brokers.rabbitmq.link import Link, Server, Settling
 from chaosharness.brokers.rabbitmq.queues import Push
 from chaosharness.errors import InvalidDefinition
-from chaosharness.handlers.port import current_scope
+from chaosharness.handlers.fingerprint import of_stack
+from chaosharness.handlers.port import Nap, current_scope, wait_of
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.kernel.world import BACKGROUND
 
 BACKOFF_MS_MAX: Final = 60_000
 UNLIMITED: Final = 1_000_000
@@ -245,7 +248,12 @@ class Consumer:
     def receive(self, timeout_s: float | None = None) -> Any:
         """Return the next message pushed here; None if `timeout_s` passes first."""
         scope = current_scope(f"{self._broker.name}.receive")
-        return scope.colour.drive(self._receive(scope, timeout_s), scope)
+        nap: Nap = BACKGROUND
+        if timeout_s is not None:
+            frame = sys._getframe(1)
+            holds = self._link.is_open and bool(self._link.channel.unacked)
+            nap = wait_of(scope, round(timeout_s * 1000), of_stack, frame, holds=holds)
+        return scope.colour.drive(self._receive(scope, timeout_s, nap), scope)
 
     def __iter__(self) -> Consumer:
         return self
@@ -276,13 +284,15 @@ class Consumer:
             yield self._wait
         return self._hand(scope)
 
-    def _receive(self, scope: Scope, timeout_s: float | None) -> Script[Delivery | None]:
+    def _receive(
+        self, scope: Scope, timeout_s: float | None, nap: Nap
+    ) -> Script[Delivery | None]:
         world = self._broker.world
         self._rest(scope)
         expired = timer = None
         if timeout_s is not None:
-            expired = _Expired(self, scope)
-            timer = world.timer(round(timeout_s * 1000), expired, None, scope)
+            expired = _Expired(self, nap)
+            timer = world.timer(round(timeout_s * 1000), expired, None, nap)
         while True:
             yield from self._connected(expired)
             if not self._link.is_open:
@@ -387,14 +397,14 @@ class Consumer:
 class _Expired:
     """Wakes a consumer whose patience is over. Nothing has changed by that."""
 
-    __slots__ = ("consumer", "done", "scope")
+    __slots__ = ("consumer", "done", "nap")
 
-    def __init__(self, consumer: Consumer, scope: Scope) -> None:
+    def __init__(self, consumer: Consumer, nap: Nap) -> None:
         self.consumer = consumer
-        self.scope = scope
+        self.nap = nap
         self.done = False
 
     def __call__(self, _: Any) -> None:
         self.done = True
-        self.scope.woke_at = self.scope.world.effects
+        self.nap.woke()
         self.consumer._wake()

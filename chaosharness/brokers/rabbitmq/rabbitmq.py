@@ -442,7 +442,7 @@ class OpenRabbitMQ(Watcher):
         )
         world.effects += 1
         if times > world.budget.deliveries_max:
-            world.end("budget", f"{operation} handed out one message {times - 1:,} times")
+            world.too_often(times, operation)
         if link.auto_ack:
             data = {"message": copy.published, "automatic": True}
             world.record("ack", self.name, entity=copy.entity, cause=cause, data=data)

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
-from chaosharness.handlers.pins import EPOCH_MS
+from chaosharness.kernel.spans import EPOCH_MS
 
 _TIMES: Final = {"date": 0, "time": 0, "datetime": 0, "julianday": 0, "strftime": 1}
 """Functions of a time, and which of their arguments is the time; without one it is now."""

@@ -1,0 +1,250 @@
+"""Who asks what time it is, and which durations it then reckons with.
+
+Code that reads a clock may act when a time has come: no fingerprint can tell that it never
+will. So it is run on past every duration that it has shown: lengths of time among the
+constants of its code and what it holds, times among the parameters of its statements, and
+modifiers of SQL's own date functions.
+
+Not modelled:
+    Durations that code computes from numbers which it does not name, or gets from modules
+    that it does not import: such a loop is run on for a few rounds only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from types import CodeType, FrameType, FunctionType, MethodType, ModuleType
+from typing import Any, Final
+
+from chaosharness.handlers.fingerprint import LIBRARIES, OURS, attributes, is_own
+from chaosharness.kernel.scope import SCOPE, Scope
+from chaosharness.kernel.spans import DAY_MS, from_now
+
+MILLISECONDS: Final = 1
+SECONDS: Final = 1_000
+"""The unit of a clock, in milliseconds: what a number beside it is taken for."""
+
+DURATION_MS_MIN: Final = 1_000
+CALLERS_MAX: Final = 3
+"""Frames whose constants count: whoever reads a clock may be a small function for others."""
+
+DEPTH_MAX: Final = 3
+
+_UNITS: Final = {
+    "milliseconds": 1,
+    "seconds": 1_000,
+    "minutes": 60_000,
+    "hours": 3_600_000,
+    "days": DAY_MS,
+}
+_MODIFIER: Final = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*(second|minute|hour|day)s?", re.IGNORECASE)
+_NUMBER: Final = re.compile(r"(?<![\w.])\d{1,5}(?![\w.])")
+
+_SILENT: Final = frozenset(
+    {
+        *("logging", "random", "uuid", "warnings", "email", "tempfile", "secrets"),
+        *("structlog", "loguru", "opentelemetry", "prometheus_client", "statsd"),
+        *("time_machine", *LIBRARIES),
+    }
+)
+"""Modules that ask for the time, and whose users do not act on it."""
+
+
+def clock_read(frame: FrameType | None, unit: int) -> None:
+    """Take note that user code has asked what time it is.
+
+    Args:
+        frame: Who asks.
+        unit: That of the clock: `MILLISECONDS` or `SECONDS`.
+    """
+    scope = SCOPE.get()
+    if scope is None:
+        return
+    rest = scope.world.rest
+    scope.clock += 1
+    rest.read_at.add(scope.world.now)
+    if scope.incarnation.skew_ms < -rest.behind_ms:
+        rest.behind_ms = -scope.incarnation.skew_ms
+    if frame is None or (key := (frame.f_code, scope.place)) in rest.looked:
+        return
+    rest.looked.add(key)
+    for _ in range(CALLERS_MAX):
+        if frame is None or is_ours(frame):
+            break
+        if _name_of(frame).partition(".")[0] not in LIBRARIES:
+            rest.guess(_longest(frame, unit))
+        frame = frame.f_back
+
+
+def pinned_clock_read(frame: FrameType) -> None:
+    """Take note that a pinned clock was asked, by whatever code that is."""
+    name = _name_of(frame)
+    if not name.startswith(OURS) and name.partition(".")[0] not in _SILENT:
+        clock_read(frame, SECONDS)
+
+
+def _name_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
+
+
+def is_ours(frame: FrameType) -> bool:
+    """Say whether a frame is the harness's."""
+    return _name_of(frame).startswith(OURS)
+
+
+# ---- numbers of the code
+
+
+def _longest(frame: FrameType, unit: int) -> int:
+    """Return the longest duration among the numbers that code names, in ms."""
+    code = frame.f_code
+    held = frame.f_locals
+    longest = 0
+    for one in _durations_of(code, frame.f_globals, unit, DEPTH_MAX):
+        longest = max(longest, one)
+    given = {*code.co_freevars, *code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]}
+    words = _words(code)
+    for name, value in held.items():
+        if name in given:
+            longest = max(longest, _as_duration(value, unit))
+        longest = max(longest, *_held(value, words, unit, DEPTH_MAX), 0)
+    return longest
+
+
+def _words(code: CodeType) -> frozenset[str]:
+    """Return what a piece of code may look up by name: attributes and keys."""
+    return frozenset({*code.co_names, *(one for one in code.co_consts if type(one) is str)})
+
+
+def _as_duration(value: Any, unit: int) -> int:
+    kind = type(value)
+    if kind is int or kind is float:
+        length_ms = value * unit
+        return int(length_ms) if DURATION_MS_MIN <= length_ms <= DAY_MS else 0
+    if kind is timedelta:
+        return min(int(value.total_seconds() * 1000), DAY_MS)
+    return 0
+
+
+def _durations_of(
+    code: CodeType, names: Mapping[str, Any], unit: int, depth: int
+) -> Iterator[int]:
+    """Yield the durations among the constants of code, of globals, and of what it calls."""
+    units = [_UNITS[w] for one in code.co_consts if type(one) is tuple for w in one if w in _UNITS]
+    for one in code.co_consts:
+        if type(one) is CodeType:
+            yield from _durations_of(one, names, unit, depth)
+        else:
+            yield _as_duration(one, max(units, default=unit))
+    words = _words(code)
+    for name in code.co_names:
+        value = names.get(name)
+        yield _as_duration(value, unit)
+        if not depth:
+            continue
+        if type(value) is FunctionType and is_own(value.__module__):
+            yield from _durations_of(value.__code__, value.__globals__, unit, depth - 1)
+        else:
+            yield from _held(value, words, unit, depth - 1)
+
+
+def _held(value: Any, words: frozenset[str], unit: int, depth: int) -> Iterator[int]:
+    """Yield the durations in what an object, a module or a dict holds under these names."""
+    kind = type(value)
+    if depth <= 0 or kind in (int, float, str, bytes, bool, type(None)):
+        return
+    if kind is ModuleType:
+        if not is_own(value.__name__):
+            return
+        inside: Any = vars(value).items()
+    elif isinstance(value, type):
+        if not is_own(value.__module__):
+            return
+        inside = vars(value).items()
+    elif kind is MethodType:
+        yield from _held(value.__self__, words, unit, depth)
+        return
+    elif kind is dict:
+        inside = value.items()
+    elif is_own(kind.__module__):
+        inside = attributes(value)
+        yield from _of_methods(kind, words, unit, depth)
+    else:
+        return
+    for name, one in inside:
+        if name in words:
+            yield _as_duration(one, unit)
+            yield from _held(one, words, unit, depth - 1)
+
+
+def _of_methods(kind: type, words: frozenset[str], unit: int, depth: int) -> Iterator[int]:
+    for base in kind.__mro__:
+        for name, one in vars(base).items():
+            if name in words:
+                yield _as_duration(one, unit)
+                if type(one) is FunctionType:
+                    yield from _durations_of(one.__code__, one.__globals__, unit, depth - 1)
+
+
+# ---- times in statements
+
+
+def show_parameters(scope: Scope, sql: str, parameters: Any) -> None:
+    """Learn from the parameters of a statement how far back its scope looks.
+
+    A time behind the clock shows a duration where it keeps its distance: it is made from the
+    clock each time. One that was stored falls back. (Times ahead are found in what is stored.)
+    """
+    values = parameters.values() if isinstance(parameters, Mapping) else parameters
+    if type(values) is not tuple and type(values) is not list and values is not parameters:
+        values = tuple(values)
+    rest = scope.world.rest
+    now_ms = scope.world.now + scope.incarnation.skew_ms
+    for place, value in enumerate(values):
+        far_ms = -from_now(value, now_ms)
+        if far_ms < DURATION_MS_MIN or far_ms <= rest.shown_ms:
+            continue
+        known = rest.spots.get((sql, place))
+        if known is not None and known[1] != now_ms and abs(known[0] - far_ms) <= SECONDS:
+            rest.show(far_ms)
+        rest.spots[sql, place] = (far_ms, now_ms)
+
+
+def show_modifiers(arguments: tuple[Any, ...]) -> None:
+    """Learn that SQL has asked for the time, and how far from it it looks: `'-10 minutes'`."""
+    scope = SCOPE.get()
+    if scope is None:
+        return
+    rest = scope.world.rest
+    scope.clock += 1
+    rest.read_at.add(scope.world.now)
+    for one in arguments:
+        if isinstance(one, str) and (found := _MODIFIER.search(one)):
+            rest.show(int(abs(float(found[1])) * _UNITS[f"{found[2].lower()}s"]))
+
+
+def guess_from_text(scope: Scope, sql: str, parameters: Any) -> None:
+    """Take numbers beside SQL's clock for seconds: `strftime('%s', 'now') - 600`."""
+    rest = scope.world.rest
+    if (sql, scope.place) in rest.looked:
+        return
+    rest.looked.add((sql, scope.place))
+    for number in _NUMBER.findall(sql):
+        rest.guess(int(number) * SECONDS)
+    values = parameters.values() if isinstance(parameters, Mapping) else parameters
+    for value in values:
+        if type(value) is int or type(value) is float:
+            rest.guess(int(value * SECONDS) if abs(value) <= DAY_MS else 0)
+
+
+__all__ = [
+    "MILLISECONDS",
+    "SECONDS",
+    "clock_read",
+    "guess_from_text",
+    "pinned_clock_read",
+    "show_modifiers",
+    "show_parameters",
+]

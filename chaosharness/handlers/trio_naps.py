@@ -1,0 +1,127 @@
+"""What sleeps under trio: each pending deadline, and the tasks that wait for it.
+
+The agenda knows of the next deadline of a guest only, so one waiter speaks for them all.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Any, Final, Protocol
+
+from chaosharness.handlers.fingerprint import of_coroutine
+from chaosharness.kernel.rest import Loop, RanOn, Wait
+from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
+from chaosharness.kernel.spans import DAY_MS
+from chaosharness.kernel.world import World
+
+
+class Sleeper(Protocol):
+    """The guest whose tasks sleep."""
+
+    world: World
+    incarnation: Incarnation
+
+    def time(self) -> float:
+        """Return the virtual time, in seconds of trio's clock."""
+
+
+class _Nobody:
+    """On whose behalf a deadline lies that has no task of its own."""
+
+    clock = 0
+    place = "trio"
+
+
+NOBODY: Final = _Nobody()
+
+
+class Naps:
+    """The pending deadlines of one guest, as one waiter on the agenda."""
+
+    __slots__ = ("_guest", "_loops", "_waits")
+
+    def __init__(self, guest: Sleeper) -> None:
+        self._guest = guest
+        self._waits: dict[Any, tuple[float, Wait]] = {}
+        self._loops: dict[int, Loop] = {}
+
+    def note(self, heap: list[Any]) -> None:
+        """Take note of the deadlines that are pending now: trio is idle."""
+        pending = [
+            (deadline, task._counter if task else -1, cancel, task)
+            for deadline, _, cancel in heap
+            if cancel._registered_deadline == deadline
+            for task in cancel._cancel_status._tasks or (None,)
+        ]
+        pending.sort(key=_order)
+        known, self._waits = self._waits, {}
+        for deadline, number, cancel, task in pending:
+            key = (cancel if task is None else number, deadline)
+            found = known.get(key)
+            if found is not None:
+                self._waits[key] = found
+            elif task is None:  # around a nursery: to go off would be a change
+                self._waits[key] = (deadline, self._bare(deadline))
+            else:
+                scope = task.context.get(SCOPE)
+                if scope is not None and not scope.background:
+                    self._waits[key] = (deadline, self._wait(task, scope, deadline))
+
+    def _bare(self, deadline: float) -> Wait:
+        return Wait(self._guest.world, Loop(), NOBODY, self._ms(deadline), of_coroutine, None)
+
+    def _wait(self, task: Any, scope: Scope, deadline: float) -> Wait:
+        loop = self._loop_of(task)
+        delay_ms = self._ms(deadline)
+        world = self._guest.world
+        at = None if scope in world.in_flight else task.coro
+        return Wait(world, loop, scope, delay_ms, of_coroutine, at)
+
+    def _ms(self, deadline: float) -> int:
+        return min(ceil((deadline - self._guest.time()) * 1000), DAY_MS)
+
+    def _loop_of(self, task: Any) -> Loop:
+        loop = self._loops.get(task._counter)
+        if loop is None:
+            nursery = task.parent_nursery
+            parent = None if nursery is None else nursery.parent_task
+            if parent is None or parent.context.get(SCOPE) is None:
+                loop = Loop()
+            else:
+                code = getattr(task.coro, "cr_code", None)
+                loop = self._loop_of(parent).child(code, task, _has_ended)
+            self._loops[task._counter] = loop
+        return loop
+
+    def woke(self, reached_s: float) -> None:
+        """Take note that deadlines up to a time are over."""
+        for deadline, wait in self._waits.values():
+            if deadline <= reached_s:
+                wait.woke()
+
+    @property
+    def rest_at(self) -> int:
+        """The effects at which all that sleep are at rest, else -1."""
+        found = {wait.rest_at for _, wait in self._waits.values()}
+        if not found:
+            return self._guest.world.effects
+        return found.pop() if len(found) == 1 else -1
+
+    def holding_out(self) -> RanOn | None:
+        """Return how far those that are not at rest were run on, if that is far enough."""
+        effects = self._guest.world.effects
+        found: RanOn | None = None
+        for _, wait in self._waits.values():
+            if wait.rest_at != effects:
+                found = wait.holding_out()
+                if found is None:
+                    return None
+        return found
+
+
+def _order(pending: tuple[float, int, Any, Any]) -> tuple[float, int]:
+    return pending[:2]  # never by their addresses, as in trio's heap
+
+
+def _has_ended(task: Any) -> bool:
+    return task.coro.cr_frame is None

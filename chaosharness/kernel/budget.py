@@ -1,0 +1,48 @@
+"""How much a run may use, and how it ended."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+from chaosharness.kernel.rest import RanOn
+
+Verdict = Literal["quiet", "stuck", "budget", "spinning"]
+
+
+@attrs.frozen(kw_only=True)
+class Budget:
+    """How much one run may use before it is called off with a verdict.
+
+    Attributes:
+        events_max: Events in the history.
+        chaos_ms: Virtual time after which faults stop and calm begins, quiet or not.
+        calm_ms: Virtual time the system then has to become quiet.
+        deliveries_max: Deliveries of one message to one consumer group or queue.
+        hops_max: Messages in a row, each caused by the one before (an event cycle).
+        steps_max: Ports that one handler run may pass without virtual time moving.
+    """
+
+    events_max: int = attrs.field(default=100_000, validator=attrs.validators.ge(1))
+    chaos_ms: int = attrs.field(default=7_200_000, validator=attrs.validators.ge(1))
+    calm_ms: int = attrs.field(default=86_400_000, validator=attrs.validators.ge(1))
+    deliveries_max: int = attrs.field(default=200, validator=attrs.validators.ge(1))
+    hops_max: int = attrs.field(default=100, validator=attrs.validators.ge(1))
+    steps_max: int = attrs.field(default=5_000, validator=attrs.validators.ge(1))
+
+
+@attrs.frozen
+class Ending:
+    """How a run ended.
+
+    Attributes:
+        verdict: `quiet` is the good one. `stuck`: somebody waits for what can never
+            come. `budget`: it would have gone on. `spinning`: code that reaches no port.
+        reason: One sentence that names the culprit, empty when quiet.
+        ran_on: Loops that were not at rest when a quiet run ended: their horizon was over.
+    """
+
+    verdict: Verdict
+    reason: str = ""
+    ran_on: tuple[RanOn, ...] = ()
