@@ -8,10 +8,11 @@ back, dead-letter) is the broker's.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from chaosharness.brokers.message import POISON_BODIES, Message, Reader
 from chaosharness.errors import ChaosharnessError
+from chaosharness.handlers.blame import has_handled, refuse_hopeless
 from chaosharness.handlers.port import HANDLE, NOBODY, strikes, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Incarnation, Scope
@@ -28,6 +29,13 @@ def check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
     for name in options:
         if name not in known:
             raise ValueError(f"there is no option {name!r}; there are: {', '.join(known)}")
+
+
+TRIES_MIN: Final = 20
+TRIED_MS_MIN: Final = 60_000
+TRIES_MAX: Final = 100
+"""A handler that never comes to its end is hopeless after so many tries for one message: after
+the first number of them if it took that long, else after the second."""
 
 
 class Intake:
@@ -90,6 +98,26 @@ class Intake:
             drive_in_kernel(self._settle_carefully(scope, error), scope.world)
         else:
             settle(message, scope, error)
+
+    def refuse_hopeless(self, scope: Scope, error: BaseException, tries: int) -> None:
+        """Call the run off where a handler has failed at every delivery so far.
+
+        For brokers that would give it the same message again, for ever: no dead letters, no
+        limit, no policy says where it goes. A handler that reads a clock may wait for a time.
+        """
+        world = scope.world
+        if tries < TRIES_MIN or scope.clock or scope.poisoned or world.struck():
+            return
+        raw, operation = world.raw, self.operation
+        first = next(event for event in raw if event[1] == "raised" and event[3] == operation)
+        if tries < TRIES_MAX and world.now - first[0] < TRIED_MS_MIN:
+            return
+        if not has_handled(raw, operation):
+            cure = (
+                "Nothing is declared for a message that it cannot handle, so it would get this one "
+                "for ever: mend it, or say where such a message goes."
+            )
+            refuse_hopeless(world, f"{operation} raised {tries} times", error, cure)
 
     def _settle_carefully(self, scope: Scope, error: BaseException | None) -> Script[None]:
         message, attempt, settle = scope.run

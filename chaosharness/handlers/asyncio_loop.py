@@ -31,10 +31,10 @@ from chaosharness.handlers.clocks import SECONDS, clock_read
 from chaosharness.handlers.coroutine import CLOSE_MAX, close
 from chaosharness.handlers.fingerprint import OURS, of_stack
 from chaosharness.handlers.guest import AGES_S, ROUNDING_MS, Guest, beside
-from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.kernel.agenda import TICKET, Entry
 from chaosharness.kernel.rest import Loop, Wait
 from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
+from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.kernel.world import BACKGROUND, Background
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ Not modelled:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from types import CodeType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
@@ -128,9 +128,7 @@ def _as_duration(value: Any, unit: int) -> int:
     return 0
 
 
-def _durations_of(
-    code: CodeType, names: Mapping[str, Any], unit: int, depth: int
-) -> Iterator[int]:
+def _durations_of(code: CodeType, names: Mapping[str, Any], unit: int, depth: int) -> Iterator[int]:
     """Yield the durations among the constants of code, of globals, and of what it calls."""
     units = [_UNITS[w] for one in code.co_consts if type(one) is tuple for w in one if w in _UNITS]
     for one in code.co_consts:
@@ -197,12 +195,9 @@ def show_parameters(scope: Scope, sql: str, parameters: Any) -> None:
     A time behind the clock shows a duration where it keeps its distance: it is made from the
     clock each time. One that was stored falls back. (Times ahead are found in what is stored.)
     """
-    values = parameters.values() if isinstance(parameters, Mapping) else parameters
-    if type(values) is not tuple and type(values) is not list and values is not parameters:
-        values = tuple(values)
     rest = scope.world.rest
     now_ms = scope.world.now + scope.incarnation.skew_ms
-    for place, value in enumerate(values):
+    for place, value in enumerate(_plain(parameters)):
         far_ms = -from_now(value, now_ms)
         if far_ms < DURATION_MS_MIN or far_ms <= rest.shown_ms:
             continue
@@ -210,6 +205,13 @@ def show_parameters(scope: Scope, sql: str, parameters: Any) -> None:
         if known is not None and known[1] != now_ms and abs(known[0] - far_ms) <= SECONDS:
             rest.show(far_ms)
         rest.spots[sql, place] = (far_ms, now_ms)
+
+
+def _plain(parameters: Any) -> Iterable[Any]:
+    kind = type(parameters)
+    if kind is dict:
+        return tuple(parameters.values())
+    return parameters if kind is tuple or kind is list else ()
 
 
 def show_modifiers(arguments: tuple[Any, ...]) -> None:
@@ -233,8 +235,7 @@ def guess_from_text(scope: Scope, sql: str, parameters: Any) -> None:
     rest.looked.add((sql, scope.place))
     for number in _NUMBER.findall(sql):
         rest.guess(int(number) * SECONDS)
-    values = parameters.values() if isinstance(parameters, Mapping) else parameters
-    for value in values:
+    for value in _plain(parameters):
         if type(value) is int or type(value) is float:
             rest.guess(int(value * SECONDS) if abs(value) <= DAY_MS else 0)
 

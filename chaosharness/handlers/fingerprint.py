@@ -51,8 +51,12 @@ LIBRARIES: Final = frozenset(
 
 _ATOMS: Final = frozenset({int, float, str, bytes, bool, type(None), complex})
 _VALUES: Final = frozenset({date, datetime, time_of_day, timedelta, Decimal, UUID})
+_NOTHING: Final[dict[str, int]] = {}
 _ITERATORS: Final = frozenset(
-    type(iter(one)) for one in ([], (), {}, {}.values(), {}.items(), range(1), range(1 << 70), "")
+    {
+        *map(type, (iter([]), iter(()), iter(""), iter(range(1)), iter(range(1 << 70)))),
+        *map(type, (iter(_NOTHING), iter(_NOTHING.values()), iter(_NOTHING.items()))),
+    }
 )
 _STATELESS: Final = frozenset({ModuleType, BuiltinFunctionType, property, range, slice})
 _STATELESS_HOMES: Final = frozenset(

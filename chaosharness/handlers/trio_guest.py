@@ -40,11 +40,11 @@ from chaosharness.handlers.carrier import aside
 from chaosharness.handlers.clocks import SECONDS, clock_read
 from chaosharness.handlers.guest import AGES_S, ROUNDING_MS, Guest
 from chaosharness.handlers.later import Steps
-from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.handlers.trio_naps import Naps
 from chaosharness.handlers.trio_unreal import IN_ORDER, NoIO, started_by_us
 from chaosharness.kernel.agenda import Entry
 from chaosharness.kernel.scope import Incarnation
+from chaosharness.kernel.spans import EPOCH_MS
 
 TICKS_MAX: Final = 1_000
 """Ticks at one instant; after them, virtual time begins to pass."""

@@ -212,11 +212,13 @@ class Rest:
     """
 
     __slots__ = (
+        "_alike_at",
         "_due_ms",
         "_events_max",
         "_guessed_due_ms",
         "_mark",
         "_real",
+        "_row",
         "_scanned",
         "behind_ms",
         "by_background",
@@ -232,7 +234,8 @@ class Rest:
     def __init__(self, *, events_max: int) -> None:
         self._events_max = events_max
         self._real = -1
-        self._mark = self._scanned = 0
+        self._mark = self._scanned = self._row = 0
+        self._alike_at = -1
         self._due_ms = self._guessed_due_ms = 0
         self.by_background = 0
         self.since_ms = 0
@@ -251,6 +254,19 @@ class Rest:
         """Learn of a number in the code that may be one."""
         if self.guessed_ms < duration_ms <= DAY_MS:
             self.guessed_ms = duration_ms
+
+    def goes_on_alike(self, world: Clockwork) -> int:
+        """Count commits that follow each other with nothing else in between; return which row.
+
+        The number of the row is another whenever something else has happened.
+        """
+        if self._alike_at != world.effects:
+            self._row += 1
+        return self._row
+
+    def counted(self, world: Clockwork, *, effect: bool) -> None:
+        """Take note whether the commit just asked about counts as an effect."""
+        self._alike_at = world.effects + effect
 
     def notice(self, world: Clockwork) -> None:
         """Take note of the last effect, whenever it is asked whether the run is over."""

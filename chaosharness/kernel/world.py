@@ -42,6 +42,7 @@ LONG_MS_MIN: Final = 600_000
 IDLE_SHARE: Final = 3
 """The part of its events that a run may spend, at most, on loops that change nothing."""
 
+
 class World:
     """Everything one run shares. Made anew for each run; nothing survives it."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -9,12 +10,15 @@ from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.message import decoder_for, reader_for
 from chaosharness.calls import Endpoint, Switchboard
 from chaosharness.errors import ChaosharnessError, InvalidDefinition
-from chaosharness.handlers.colours import colour_for
+from chaosharness.handlers.blame import refuse_hopeless, told
+from chaosharness.handlers.clocks import MILLISECONDS, clock_read
+from chaosharness.handlers.colours import colour_for, is_async
+from chaosharness.handlers.fingerprint import of_function
 from chaosharness.handlers.port import current_scope, sleep
 from chaosharness.kernel.history import plain
 from chaosharness.kernel.scope import BackgroundScope, Incarnation, Scope
 from chaosharness.kernel.world import World
-from chaosharness.system.parts import RESTART_MS, name_of
+from chaosharness.system.parts import die, name_of
 
 
 class Declared(Protocol):
@@ -129,28 +133,75 @@ class Env:
                 heartbeat, a report every hour. A run does not wait for its sleep to be over
                 (`env.sleep`, or asyncio's); without this it would never become quiet.
         """
-        if not callable(function):
-            raise InvalidDefinition(f"service {self._service!r}: main needs a function")
-        place = f"{self._service}.{name_of(function)}"
-        colour = colour_for(function, self._runtime, self.incarnation)
-        kind = BackgroundScope if background else Scope
-        scope = kind(self.incarnation.world, self.incarnation, place, 0, -1, colour)
+        self._check(function, "main")
+        self._run(function, function, background)
 
-        def done(scope: Scope, _: Any, error: BaseException | None) -> None:
-            scope.world.in_flight.pop(scope, None)
-            if error is not None:
-                words = {"error": f"{type(error).__name__}: {error}"}
-                scope.record("raised", place, 1, words)
-                if isinstance(error, ChaosharnessError) and not scope.poisoned:
-                    scope.world.refuse(error)
-                else:
-                    scope.world.crash(self.incarnation, RESTART_MS, cause=scope.cause)
+    def every(
+        self, seconds: float, function: Callable[[], Any], *, background: bool = False
+    ) -> None:
+        """Call a function again and again, with a pause in between: a timer, a scheduled job.
+
+        The first call comes after the first pause. An error that leaves the function is the
+        end of the process, as in a main loop.
+
+        Args:
+            seconds: The pause, from the end of one call to the next: more than 0.
+            function: What is called, plain or `async`.
+            background: Whether it does something each time, for ever, by design: a run does
+                not wait for it then. See `main`.
+        """
+        self._check(function, "every")
+        if not isinstance(seconds, (int, float)) or not seconds > 0:
+            raise InvalidDefinition(
+                f"service {self._service!r}: every needs a number of seconds above 0 between two "
+                f"calls of {name_of(function)}, not {seconds!r}"
+            )
+
+        def loop() -> None:
+            while True:
+                sleep(seconds, of_function, function)
+                function()
+
+        async def loop_async() -> None:
+            while True:
+                await sleep(seconds, of_function, function)
+                await function()
+
+        self._run(function, loop_async if is_async(function) else loop, background)
+
+    def _check(self, function: Any, method: str) -> None:
+        if not callable(function):
+            raise InvalidDefinition(f"service {self._service!r}: {method} needs a function")
+
+    def _run(self, named: Callable[[], Any], loop: Callable[[], Any], background: bool) -> None:
+        """Have a loop run in this incarnation, under the name and in the colour of a function."""
+        world = self.incarnation.world
+        place = f"{self._service}.{name_of(named)}"
+        colour = colour_for(named, self._runtime, self.incarnation)
+        kind = BackgroundScope if background else Scope
+        scope = kind(world, self.incarnation, place, 0, -1, colour)
 
         def begin(_: Any) -> None:
             if self.incarnation.alive:
-                colour.start(scope, function, None, None, done)
+                colour.start(scope, loop, None, None, self._ended)
 
         self.loops.append(begin)
+
+    def _ended(self, scope: Scope, _: Any, error: BaseException | None) -> None:
+        """A main loop has ended: the process dies if it raised, and is started again later."""
+        world = scope.world
+        world.in_flight.pop(scope, None)
+        if error is None:
+            return
+        at_once = scope.cause < 0
+        scope.record("raised", scope.place, 1, {"error": f"{type(error).__name__}: {error}"})
+        if isinstance(error, ChaosharnessError) and not scope.poisoned:
+            world.refuse(error)
+        elif at_once and scope.incarnation.number == 1 and not world.struck():
+            cure = "It has done nothing before that: it would die like this each time."
+            refuse_hopeless(world, f"{scope.place} raised", error, cure)
+        else:
+            die(scope, f"{scope.place} raised {told(error)}")
 
     # ---- calls between services
 
@@ -203,6 +254,7 @@ class Env:
 
     def now_ms(self) -> int:
         """Return the virtual time as this replica's clock has it, in whole milliseconds."""
+        clock_read(sys._getframe(1), MILLISECONDS)
         return self._stage.world.now + self.incarnation.skew_ms
 
     def note(self, what: str, **words: Any) -> None:

@@ -13,6 +13,7 @@ from chaosharness.calls import RemoteError
 from chaosharness.faults import ClockSkew, Fault, Redeploy
 from chaosharness.handlers.port import surface
 from chaosharness.kernel.history import plain
+from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
 
 Factory = Callable[[Any], Any]
@@ -22,8 +23,6 @@ CLIENT: Final = "client"
 START: Final = surface(before=(ClockSkew,))
 START_OF_EITHER: Final = surface(before=(ClockSkew, Redeploy))
 """The start of a service that has a previous version to be replaced by."""
-RESTART_MS: Final = 1_000
-"""How long a service that cannot start waits before it tries again."""
 
 OUTSIDE: Final = frozenset(
     kind for kind in Fault.__subclasses__() if kind.__name__ in ("Delay", "Poison", "Duplicate")
@@ -61,6 +60,18 @@ class Service:
     def __attrs_post_init__(self) -> None:
         self.operation = f"{self.name}/start"
         self.place = f"{self.name}.start"
+
+
+def die(scope: Scope, why: str) -> None:
+    """Have a process die because its own code raised: it is started again, later each time."""
+    world, incarnation = scope.world, scope.incarnation
+    falls, raw = world.falls, world.raw
+    service, replica = incarnation.service, incarnation.replica
+    falls.last = why
+    down_ms = falls.delay_ms(raw, service, replica)
+    if not (world.chaos and world.struck()) and falls.in_vain(raw, service, replica):
+        world.end("stuck", f"{service} dies as often as it is started: {why}")
+    world.crash(incarnation, down_ms, cause=scope.cause)
 
 
 def name_of(function: Callable[..., Any]) -> str:

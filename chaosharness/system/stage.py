@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 from chaosharness.calls import RemoteError, Switchboard
 from chaosharness.errors import ChaosharnessError, IllegalFault, InvalidDefinition
 from chaosharness.faults import ClockSkew, Redeploy
+from chaosharness.handlers.blame import refuse_hopeless, told
 from chaosharness.handlers.carrier import PLAIN, current_crew, dispose
 from chaosharness.handlers.colours import colour_for
 from chaosharness.handlers.port import Surface
@@ -17,13 +18,13 @@ from chaosharness.system.env import Env
 from chaosharness.system.parts import (
     CLIENT,
     OUTSIDE,
-    RESTART_MS,
     START,
     START_OF_EITHER,
     Factory,
     Service,
     clipped,
     describe,
+    die,
     name_of,
 )
 
@@ -208,11 +209,10 @@ class Stage:
         if isinstance(error, ChaosharnessError):
             world.refuse(error)
         elif scope.incarnation.number == 1 and not world.struck():
-            refusal = InvalidDefinition(f"{operation} raised {words['error']}")
-            refusal.__cause__ = error
-            world.refuse(refusal)
+            cure = "Nothing of the service can run before it returns."
+            refuse_hopeless(world, f"{operation} raised", error, cure)
         else:
-            world.crash(scope.incarnation, RESTART_MS, cause=scope.cause)
+            die(scope, f"{operation} raised {told(error)}")
 
 
 def _as_is(arguments: tuple[Any, ...]) -> tuple[Any, ...]:

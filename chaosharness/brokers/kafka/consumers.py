@@ -168,6 +168,7 @@ class Subscription:
                 broker.dead_letter(message, scope, error)
                 self._commit(message, scope, self._free)
             case _:
+                self.intake.refuse_hopeless(scope, error, tries)
                 backoff_ms = min(BACKOFF_MS << min(tries - 1, 6), BACKOFF_MS_MAX)
                 broker.again(self.member, message, backoff_ms)
 

@@ -157,11 +157,13 @@ class Subscription:
         elif self.on_error == "reject":
             self._settle(push, scope, "reject")
         else:
-            self._give_back(push, scope)
+            self._give_back(push, scope, error)
 
-    def _give_back(self, push: Push, scope: Scope) -> None:
+    def _give_back(self, push: Push, scope: Scope, error: BaseException) -> None:
         tries = self._tries.get(push.copy.published, 0)
         self._tries[push.copy.published] = tries + 1
+        if push.queue.limit is None:
+            self.intake.refuse_hopeless(scope, error, tries + 1)
         if not self.backoff_ms:
             self._settle(push, scope, "nack")
             return
@@ -284,9 +286,7 @@ class Consumer:
             yield self._wait
         return self._hand(scope)
 
-    def _receive(
-        self, scope: Scope, timeout_s: float | None, nap: Nap
-    ) -> Script[Delivery | None]:
+    def _receive(self, scope: Scope, timeout_s: float | None, nap: Nap) -> Script[Delivery | None]:
         world = self._broker.world
         self._rest(scope)
         expired = timer = None

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Final
 
 from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers.clocks import guess_from_text, show_parameters
 from chaosharness.handlers.port import NOTE, READ, WRITE, Surface, careful, current_scope
 from chaosharness.kernel.scope import Scope
 from chaosharness.stores.sqlite.locks import (
@@ -303,6 +304,9 @@ class Connection(LockingConnection):
     def _read(self, scope: Scope, operation: str, attempt: int, effect: Effect) -> None:
         how, cursor, statement, sql, parameters = effect
         store = self._store
+        if scope.clock:
+            show_parameters(scope, sql, parameters)
+        clock = scope.clock
         if scope.incarnation is not self._owner or store.down:
             self.check(scope, "read", operation, attempt)
         if store.copied:
@@ -318,6 +322,8 @@ class Connection(LockingConnection):
             else:
                 retry = partial(how, cursor, sql, parameters)
                 self.face(error, scope, "read", operation, attempt, retry)
+        if scope.clock != clock:
+            guess_from_text(scope, sql, parameters)
         if self.in_transaction:
             self._reading = True
         scope.record("read", operation, attempt, statement.data)
@@ -326,6 +332,9 @@ class Connection(LockingConnection):
         """Write inside a transaction."""
         how, cursor, statement, sql, parameters = effect
         store = self._store
+        if scope.clock:
+            show_parameters(scope, sql, parameters)
+        clock = scope.clock
         if scope.incarnation is not self._owner or store.down:
             self.check(scope, "write", operation, attempt)
         if store.copied:
@@ -335,6 +344,8 @@ class Connection(LockingConnection):
         except Exception as error:
             retry = partial(how, cursor, sql, parameters)
             self.face(error, scope, "write", operation, attempt, retry)
+        if scope.clock != clock:
+            guess_from_text(scope, sql, parameters)
         self._writer = scope
         store.changed = True
         if self._snapshot is not None:
@@ -401,7 +412,9 @@ class Connection(LockingConnection):
         if outcome is not None:
             data["outcome"] = "unknown"
         scope.record("commit", operation, attempt, data)
-        scope.world.effects += 1
+        if self._defined or (data["rows"] and not store.repeats.unchanged(scope.world)):
+            scope.world.effects += 1
+        self._defined = False
         store.version += 1
         self._committed = now
         self._touched = self._reading = False
@@ -449,6 +462,7 @@ class Connection(LockingConnection):
         elif name in RESETTABLE:
             self._pragmas.add(name)
         elif name in HARMLESS:
+            self._defined = True
             self._store.changed = True
             self._store.schema_touched |= name == "schema_version"
         else:
@@ -457,6 +471,7 @@ class Connection(LockingConnection):
     def _touch(self, statement: Statement) -> None:
         """Take note of a change that no count of rows shows."""
         self._touched = True
+        self._defined |= statement.defines
         self._store.schema_touched |= statement.defines
         self._private = self._private or statement.private
 

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
+from chaosharness.handlers.clocks import show_modifiers
 from chaosharness.kernel.spans import EPOCH_MS
 
 _TIMES: Final = {"date": 0, "time": 0, "datetime": 0, "julianday": 0, "strftime": 1}
@@ -69,6 +70,7 @@ def _compute(now_ms: Callable[[], int], name: str, place: int, *arguments: Any) 
         arguments = (*arguments, "now")
     when = arguments[place] if len(arguments) > place else None
     if isinstance(when, str) and when.lower() == "now":
+        show_modifiers(arguments)
         moment = datetime.fromtimestamp(now_ms() / 1000, UTC).replace(tzinfo=None)
         now = moment.isoformat(" ", "milliseconds")
         arguments = (*arguments[:place], now, *arguments[place + 1 :])

@@ -49,6 +49,7 @@ class LockingConnection(sqlite3.Connection):
         "__weakref__",
         "_committed",
         "_copy",
+        "_defined",
         "_exclusive",
         "_extras",
         "_implicit",
@@ -79,6 +80,7 @@ class LockingConnection(sqlite3.Connection):
         self._exclusive = False  # its transactions keep even readers out
         self._zero = self._committed = count_changes(self)
         self._touched = False  # changed something that no count of rows shows
+        self._defined = False  # changed the schema, or what lies beside the rows
         self._reading = False  # read inside the transaction: holds a shared lock
         self._outermost = ""  # the savepoint that opened the transaction
         self._snapshot: sqlite3.Connection | None = None  # where this transaction reads

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from typing import Any
 
 from chaosharness.handlers.script import Resume
 from chaosharness.kernel.agenda import Entry
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.stores.durable import OpenStore
+from chaosharness.stores.sqlite.repeats import Repeats
 from chaosharness.stores.sqlite.statement import Statement
 
 
@@ -25,6 +27,7 @@ class SharedStore(OpenStore):
         changed: Whether anything was written at all.
         schema_touched: Whether a statement was run that may have changed the schema.
         copied: Whether any cursor was ever sent to a copy.
+        repeats: Tells commits that leave everything as it was.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class SharedStore(OpenStore):
         self.changed = False
         self.schema_touched = False
         self.copied = False
+        self.repeats = Repeats(self.final)
 
     def wake(self) -> None:
         """Have those who wait for a lock try again, in the order in which they came."""
@@ -72,6 +76,10 @@ class SharedStore(OpenStore):
             cause=cause,
             data={"store": self.name, "why": why},
         )
+
+    def final(self) -> dict[str, Any]:
+        """Return what is committed: `{"tables": {table: [row, ...]}}`."""
+        raise NotImplementedError
 
     def copy(self) -> sqlite3.Connection:
         """Return a private copy of what is committed."""

@@ -1,0 +1,61 @@
+"""Commits that leave a store as it was: rows set to the values that they had already."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any, Final
+
+from chaosharness.kernel.world import World
+
+COMMITS_MIN: Final = 8
+"""Commits in a row, with nothing else happening, after which contents are compared."""
+
+
+class Repeats:
+    """What a store held after one of its last commits.
+
+    SQLite counts rows that a statement touched, whether or not a value in them is another. To
+    compare the contents after each commit would be dear, and matters only for a loop that does
+    nothing else: so they are looked at after 8, 16, 32, ... such commits, and, where nothing
+    was changed, after each further one.
+    """
+
+    __slots__ = ("_content", "_count", "_final", "_row")
+
+    def __init__(self, final: Callable[[], dict[str, Any]]) -> None:
+        self._final = final
+        self._content: Any = None
+        self._count = 0
+        self._row = -1
+
+    def unchanged(self, world: World) -> bool:
+        """Say whether a commit has changed nothing; asked once after each that touched rows."""
+        row = world.rest.goes_on_alike(world)
+        if self._row != row:
+            self._row = row
+            self._count = 0
+            self._content = None
+        self._count += 1
+        found = self._looks_the_same()
+        world.rest.counted(world, effect=not found)
+        return found
+
+    def _looks_the_same(self) -> bool:
+        count = self._count
+        begins = count >= COMMITS_MIN and count & (count - 1) == 0
+        if self._content is None and not begins:
+            return False
+        before, self._content = self._content, self._look()
+        if self._content is not None and self._content == before:
+            return True
+        if not begins:
+            self._content = None
+        return False
+
+    def _look(self) -> Any:
+        try:
+            tables = self._final()["tables"]
+        except sqlite3.Error:  # another connection is writing
+            return None
+        return {table: sorted(map(repr, rows)) for table, rows in tables.items()}
