@@ -6,7 +6,10 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-ORDER = ("eight_messages", "deliveries", "colours", "stores", "hypothesis_share", "peers", "shrink")
+ORDER = (
+    *("eight_messages", "deliveries", "colours", "stores"),
+    *("hypothesis_share", "peers", "shrink", "bytecodes"),
+)
 
 
 def main(names: list[str]) -> int:
