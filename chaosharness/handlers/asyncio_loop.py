@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import Context, copy_context
 from functools import partial
 from math import ceil
@@ -269,7 +269,17 @@ class VirtualLoop(Guest, RefusingLoop):
         if scope.background:
             return BACKGROUND
         at = None if scope in self.world.in_flight else frame
-        return Wait(self.world, self._loop_of(setter), scope, delay_ms, of_stack, at)
+        look = partial(of_stack, beside=self._beside(setter))
+        return Wait(self.world, self._loop_of(setter), scope, delay_ms, look, at)
+
+    def _beside(self, setter: Any) -> Iterator[Any]:
+        """Yield the coroutines of the other tasks that wait, handlers at work aside."""
+        in_flight = self.world.in_flight
+        for task in self.tasks:
+            if task is not setter and not task.done():
+                context = getattr(task, "ran_in", None)
+                if context is None or context.get(SCOPE) not in in_flight:
+                    yield task.get_coro()
 
     def _loop_of(self, setter: Any) -> Loop:
         loop: Loop | None = getattr(setter, "loop_of", None)

@@ -51,6 +51,9 @@ _SILENT: Final = frozenset(
 )
 """Modules that ask for the time, and whose users do not act on it."""
 
+_CLOSED: Final = frozenset({"chaosharness", "sqlite3", "builtins", *LIBRARIES})
+"""Where no object holds a duration of the user's."""
+
 
 def clock_read(frame: FrameType | None, unit: int) -> None:
     """Take note that user code has asked what time it is.
@@ -69,12 +72,14 @@ def clock_read(frame: FrameType | None, unit: int) -> None:
         rest.behind_ms = -scope.incarnation.skew_ms
     if frame is None or (key := (frame.f_code, scope.place)) in rest.looked:
         return
+    if scope.background or scope in scope.world.in_flight:
+        return  # no loop that sleeps: the times that it stores are found there
     rest.looked.add(key)
     for _ in range(CALLERS_MAX):
         if frame is None or is_ours(frame):
             break
         if _name_of(frame).partition(".")[0] not in LIBRARIES:
-            rest.guess(_longest(frame, unit))
+            scope.reckons_ms = max(scope.reckons_ms, _longest(frame, unit))
         frame = frame.f_back
 
 
@@ -166,7 +171,7 @@ def _held(value: Any, words: frozenset[str], unit: int, depth: int) -> Iterator[
         return
     elif kind is dict:
         inside = value.items()
-    elif is_own(kind.__module__):
+    elif kind.__module__.partition(".")[0] not in _CLOSED:
         inside = attributes(value)
         yield from _of_methods(kind, words, unit, depth)
     else:
@@ -233,11 +238,8 @@ def guess_from_text(scope: Scope, sql: str, parameters: Any) -> None:
     if (sql, scope.place) in rest.looked:
         return
     rest.looked.add((sql, scope.place))
-    for number in _NUMBER.findall(sql):
-        rest.guess(int(number) * SECONDS)
-    for value in _plain(parameters):
-        if type(value) is int or type(value) is float:
-            rest.guess(int(value * SECONDS) if abs(value) <= DAY_MS else 0)
+    for value in (*map(int, _NUMBER.findall(sql)), *_plain(parameters)):
+        scope.reckons_ms = max(scope.reckons_ms, _as_duration(value, SECONDS))
 
 
 __all__ = [

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dis
 import sys
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
 from decimal import Decimal
@@ -69,10 +69,16 @@ _STATELESS_HOMES: Final = frozenset(
 _CARRIERS: Final = frozenset(
     {
         *("Queue", "LifoQueue", "PriorityQueue", "Event", "Lock", "Condition", "Semaphore"),
-        *("BoundedSemaphore", "MemorySendChannel", "MemoryReceiveChannel", "MemoryChannelState"),
+        *(
+            "BoundedSemaphore",
+            "SimpleNamespace",
+            "MemorySendChannel",
+            "MemoryReceiveChannel",
+            "MemoryChannelState",
+        ),
     }
 )
-"""Classes of event loops whose objects do hold what the program knows."""
+"""Classes of these homes whose objects do hold what the program knows."""
 
 
 class Look:
@@ -93,6 +99,10 @@ class Look:
 
     def frame(self, frame: FrameType) -> None:
         """Add one frame: its place in the code, its locals, and the globals that it uses."""
+        self._left -= 1
+        if self._left < 0:
+            self.sure = False
+            return
         code = frame.f_code
         at = frame.f_lasti
         known = _known(code)
@@ -105,6 +115,16 @@ class Look:
         for value in held.values():
             found.append(value if type(value) in _ATOMS else self.value(value, DEPTH_MAX))
         self._code(code, frame.f_globals, held)
+
+    def coroutine(self, coroutine: Any) -> None:
+        """Add a coroutine that waits, and what it awaits."""
+        while coroutine is not None:
+            frame, inner = _of_awaitable(coroutine)
+            if frame is not None:
+                name = _name_of(frame)
+                if not name.startswith(OURS) and name.partition(".")[0] not in LIBRARIES:
+                    self.frame(frame)
+            coroutine = inner
 
     def _code(self, code: CodeType, names: dict[str, Any], held: Any) -> None:
         """Add what a piece of code reaches by name: globals, and what it calls.
@@ -218,14 +238,14 @@ class Look:
         return tuple(cells)
 
     def _suspended(self, value: Any, depth: int) -> Hashable:
-        frame = value.gi_frame if type(value) is GeneratorType else value.cr_frame
-        if frame is None or frame.f_globals.get("__name__", "").startswith(OURS):
+        frame, inner = _of_awaitable(value)
+        if frame is None or _name_of(frame).startswith(OURS):
             return None
         at = frame.f_lasti
         if any(first < at < last for first, last in _known(frame.f_code).iterating):
             self.sure = False
         held = [self.value(one, depth) for one in frame.f_locals.values()]
-        return frame.f_code, at, tuple(held)
+        return frame.f_code, at, tuple(held), self.value(inner, depth)
 
     def _attributes(self, shape: _Shape, value: Any, depth: int) -> list[Hashable]:
         found: list[Hashable] = []
@@ -405,32 +425,39 @@ def _methods(kind: type, names: tuple[str, ...]) -> tuple[FunctionType, ...]:
 # ---- looks
 
 
-def of_stack(frame: FrameType | None) -> State:
-    """Return the fingerprint of running code: from the port it called, out to the kernel."""
-    while frame is not None and frame.f_globals.get("__name__", "").startswith(OURS):
+def of_stack(frame: FrameType | None, beside: Iterable[Any] = ()) -> State:
+    """Return the fingerprint of running code: from the port it called, out to the kernel.
+
+    Args:
+        frame: Of the port, or of the code that called it.
+        beside: Coroutines that wait in the same event loop: what the code does may wake them,
+            and then it matters what they know.
+    """
+    while frame is not None and _name_of(frame).startswith(OURS):
         frame = frame.f_back
     look = Look()
     while frame is not None:
-        name = frame.f_globals.get("__name__", "")
+        name = _name_of(frame)
         if name.startswith(OURS):
             break
         if name.partition(".")[0] not in LIBRARIES:
             look.frame(frame)
         frame = frame.f_back
+    for coroutine in beside:
+        look.coroutine(coroutine)
     return look.state()
 
 
-def of_coroutine(coroutine: Any) -> State:
-    """Return the fingerprint of a coroutine that waits, and of what it awaits."""
+def of_coroutines(coroutines: Iterable[Any]) -> State:
+    """Return the fingerprint of coroutines that wait, and of what they await."""
     look = Look()
-    while coroutine is not None:
-        frame, inner = _of_awaitable(coroutine)
-        if frame is not None:
-            name = frame.f_globals.get("__name__", "")
-            if not name.startswith(OURS) and name.partition(".")[0] not in LIBRARIES:
-                look.frame(frame)
-        coroutine = inner
+    for coroutine in coroutines:
+        look.coroutine(coroutine)
     return look.state()
+
+
+def _name_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
 
 
 def _of_awaitable(one: Any) -> tuple[FrameType | None, Any]:
@@ -448,4 +475,4 @@ def of_function(function: Callable[..., Any]) -> State:
     return look.state()
 
 
-__all__ = ["attributes", "is_own", "of_coroutine", "of_function", "of_stack"]
+__all__ = ["attributes", "is_own", "of_coroutines", "of_function", "of_stack"]

@@ -274,6 +274,10 @@ class TrioGuest(Guest):
         now_s = (EPOCH_MS + self.world.now + self.incarnation.skew_ms) / 1000
         return now_s if now_s > self._reached_s else self._reached_s
 
+    def tasks(self) -> set[Any]:
+        """Return its tasks that have not ended, trio's own among them."""
+        return self._runner.tasks  # type: ignore[no-any-return]
+
     def spawn(self, name: str, task: tuple[Any, ...]) -> None:
         """Start a task; called inside trio, in the context that it shall run in."""
         self._nursery.start_soon(*task, name=name)

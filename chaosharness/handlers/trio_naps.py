@@ -5,10 +5,11 @@ The agenda knows of the next deadline of a guest only, so one waiter speaks for 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from math import ceil
 from typing import Any, Final, Protocol
 
-from chaosharness.handlers.fingerprint import of_coroutine
+from chaosharness.handlers.fingerprint import of_coroutines
 from chaosharness.kernel.rest import Loop, RanOn, Wait
 from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
 from chaosharness.kernel.spans import DAY_MS
@@ -24,11 +25,14 @@ class Sleeper(Protocol):
     def time(self) -> float:
         """Return the virtual time, in seconds of trio's clock."""
 
+    def tasks(self) -> Iterable[Any]:
+        """Return its tasks that have not ended."""
+
 
 class _Nobody:
     """On whose behalf a deadline lies that has no task of its own."""
 
-    clock = 0
+    clock = reckons_ms = 0
     place = "trio"
 
 
@@ -68,14 +72,23 @@ class Naps:
                     self._waits[key] = (deadline, self._wait(task, scope, deadline))
 
     def _bare(self, deadline: float) -> Wait:
-        return Wait(self._guest.world, Loop(), NOBODY, self._ms(deadline), of_coroutine, None)
+        return Wait(self._guest.world, Loop(), NOBODY, self._ms(deadline), of_coroutines, None)
 
     def _wait(self, task: Any, scope: Scope, deadline: float) -> Wait:
         loop = self._loop_of(task)
         delay_ms = self._ms(deadline)
         world = self._guest.world
-        at = None if scope in world.in_flight else task.coro
-        return Wait(world, loop, scope, delay_ms, of_coroutine, at)
+        at = None if scope in world.in_flight else self._coroutines(task)
+        return Wait(world, loop, scope, delay_ms, of_coroutines, at)
+
+    def _coroutines(self, first: Any) -> Iterator[Any]:
+        """Yield the coroutine of a task, and those of the others, handlers at work aside."""
+        yield first.coro
+        in_flight = self._guest.world.in_flight
+        for task in sorted(self._guest.tasks(), key=_number):
+            scope = task.context.get(SCOPE)
+            if task is not first and scope is not None and scope not in in_flight:
+                yield task.coro
 
     def _ms(self, deadline: float) -> int:
         return min(ceil((deadline - self._guest.time()) * 1000), DAY_MS)
@@ -117,6 +130,10 @@ class Naps:
                 if found is None:
                     return None
         return found
+
+
+def _number(task: Any) -> int:
+    return int(task._counter)
 
 
 def _order(pending: tuple[float, int, Any, Any]) -> tuple[float, int]:

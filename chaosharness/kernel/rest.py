@@ -48,6 +48,7 @@ class Looper(Protocol):
 
     place: str
     clock: int
+    reckons_ms: int
 
 
 class Clockwork(Protocol):
@@ -187,7 +188,7 @@ class Wait:
 
     def holding_out(self) -> RanOn | None:
         """Return how far the loop was run on, if that is far enough, for a wait not at rest."""
-        why = self._world.rest.spent(self._world, self.loop)
+        why = self._world.rest.spent(self._world, self.loop, self._scope.reckons_ms)
         if why is None:
             return None
         return RanOn(self._scope.place, why, self._world.now - self._world.rest.since_ms)
@@ -203,7 +204,6 @@ class Rest:
         by_background: How many effects were those of background loops, which do not count.
         since_ms: When the last effect that counts was noticed.
         shown_ms: The longest duration that statements have shown: a lease, a time-out in SQL.
-        guessed_ms: The longest that was only read off the code of those who read a clock.
         behind_ms: By how much the slowest clock is behind.
         read_at: The instants at which somebody read a clock.
         looked: Code whose constants have been read, and on whose behalf.
@@ -222,7 +222,6 @@ class Rest:
         "_scanned",
         "behind_ms",
         "by_background",
-        "guessed_ms",
         "looked",
         "ran_on",
         "read_at",
@@ -239,7 +238,7 @@ class Rest:
         self._due_ms = self._guessed_due_ms = 0
         self.by_background = 0
         self.since_ms = 0
-        self.shown_ms = self.guessed_ms = self.behind_ms = 0
+        self.shown_ms = self.behind_ms = 0
         self.read_at: set[int] = set()
         self.looked: set[Hashable] = set()
         self.spots: dict[Hashable, tuple[int, int]] = {}
@@ -249,11 +248,6 @@ class Rest:
         """Learn of a duration that the system reckons with."""
         if self.shown_ms < duration_ms <= DAY_MS:
             self.shown_ms = duration_ms
-
-    def guess(self, duration_ms: int) -> None:
-        """Learn of a number in the code that may be one."""
-        if self.guessed_ms < duration_ms <= DAY_MS:
-            self.guessed_ms = duration_ms
 
     def goes_on_alike(self, world: Clockwork) -> int:
         """Count commits that follow each other with nothing else in between; return which row.
@@ -276,8 +270,14 @@ class Rest:
             self.since_ms = world.now
             self._mark = len(world.raw)
 
-    def spent(self, world: Clockwork, loop: Loop) -> Why | None:
-        """Say why a loop is not at rest, if it was run on for long enough."""
+    def spent(self, world: Clockwork, loop: Loop, reckons_ms: int) -> Why | None:
+        """Say why a loop is not at rest, if it was run on for long enough.
+
+        Args:
+            world: The run.
+            loop: Which loop.
+            reckons_ms: The longest duration that was read off its code.
+        """
         if len(world.raw) - self._mark > self._events_max:
             return "wakes too often"
         if loop.real != self._real:
@@ -292,7 +292,7 @@ class Rest:
             until_ms = max(self.since_ms + self.shown_ms, self._due_ms) + slack_ms
             if wakes < least or world.now < until_ms:
                 return None
-            until_ms = max(self.since_ms + self.guessed_ms, self._guessed_due_ms) + slack_ms
+            until_ms = max(self.since_ms + reckons_ms, self._guessed_due_ms) + slack_ms
             return loop.why if world.now >= until_ms or wakes >= WAKES_GUESSED else None
         enough = wakes >= WAKES_COUNTING or (wakes >= WAKES_HOLDING and still_ms >= LONG_MS)
         return loop.why if enough else None

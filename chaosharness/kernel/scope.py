@@ -59,7 +59,8 @@ class Scope:
     the order of the program as well as the edges between services. While it is `poisoned`
     (at a message that a fault put there), what it asks of a port amiss is no mistake in how
     the system is put together: it fails as the message does. `clock` counts how often its code
-    has asked what time it is, and `loop` is what is known of it between two sleeps.
+    has asked what time it is, `reckons_ms` is the longest duration that this code names, and
+    `loop` is what is known of it between two sleeps.
     """
 
     __slots__ = (
@@ -73,6 +74,7 @@ class Scope:
         "loop",
         "place",
         "poisoned",
+        "reckons_ms",
         "run",
         "stepped_at",
         "steps",
@@ -101,6 +103,7 @@ class Scope:
         self.colour = colour
         self.hops = hops
         self.poisoned = False
+        self.reckons_ms = 0
         self.run: Any = None
         self.steps = 0
         self.stepped_at = -1

@@ -24,7 +24,7 @@ _UNIX_MS: Final = 10**12
 _UNIX_S: Final = 10**9
 _DATE: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?")
 _IN_JSON: Final = re.compile(
-    rb"(?<![\w.-])\d{4,16}(?:\.\d+)?(?![\w.])|\d{4}-\d\d-\d\d[T ]\d\d:\d\d[^\"\s]*"
+    rb"20\d\d-\d\d-\d\d[T ]\d\d:\d\d[^\"\s]*|(?<![\w.-])\d{4,16}(?:\.\d+)?(?![\w.])"
 )
 _HOLDING: Final = {"publish": ("value", "headers"), "commit": ("value",), "write": ("params",)}
 """Kinds of event that store or send something, and which of their words hold it."""
