@@ -26,6 +26,12 @@ MILLISECONDS: Final = 1
 SECONDS: Final = 1_000
 """The unit of a clock, in milliseconds: what a number beside it is taken for."""
 
+MIXED: Final = 0
+"""The unit where code turns seconds or nanoseconds into milliseconds: large numbers are those."""
+
+_MANY: Final = 1_000
+_FACTORS: Final = frozenset({1_000, 1_000_000})
+
 DURATION_MS_MIN: Final = 1_000
 CALLERS_MAX: Final = 3
 """Frames whose constants count: whoever reads a clock may be a small function for others."""
@@ -79,6 +85,8 @@ def clock_read(frame: FrameType | None, unit: int) -> None:
         if frame is None or is_ours(frame):
             break
         if _name_of(frame).partition(".")[0] not in LIBRARIES:
+            if unit == SECONDS and not _FACTORS.isdisjoint(_numbers(frame.f_code)):
+                unit = MIXED
             scope.reckons_ms = max(scope.reckons_ms, _longest(frame, unit))
         frame = frame.f_back
 
@@ -118,6 +126,10 @@ def _longest(frame: FrameType, unit: int) -> int:
     return longest
 
 
+def _numbers(code: CodeType) -> frozenset[float]:
+    return frozenset(one for one in code.co_consts if type(one) in (int, float))
+
+
 def _words(code: CodeType) -> frozenset[str]:
     """Return what a piece of code may look up by name: attributes and keys."""
     return frozenset({*code.co_names, *(one for one in code.co_consts if type(one) is str)})
@@ -127,6 +139,10 @@ def _as_duration(value: Any, unit: int) -> int:
     kind = type(value)
     if kind is int or kind is float:
         length_ms = value * unit
+        if unit == MIXED:
+            length_ms = value if value >= _MANY else value * SECONDS
+        if length_ms > DAY_MS:  # so it is none in this unit; perhaps in the next smaller ones
+            length_ms = value if value <= DAY_MS else value / 1e6
         return int(length_ms) if DURATION_MS_MIN <= length_ms <= DAY_MS else 0
     if kind is timedelta:
         return min(int(value.total_seconds() * 1000), DAY_MS)

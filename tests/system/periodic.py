@@ -67,7 +67,9 @@ def leases(env, db, kv, bus):
             for (job,) in db.execute(sql, (me,)).fetchall():
                 env.sleep(1)
                 with db:
-                    db.execute("UPDATE jobs SET state = 'done' WHERE id = ? AND owner = ?", (job, me))
+                    db.execute(
+                        "UPDATE jobs SET state = 'done' WHERE id = ? AND owner = ?", (job, me)
+                    )
             env.sleep(20)
 
     env.main(loop)

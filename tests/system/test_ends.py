@@ -1,5 +1,6 @@
 """How a run ends: what changes nothing keeps nobody awake, and what dies is named."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -353,7 +354,7 @@ def test_a_loop_that_dies_after_its_first_step_ends_in_a_verdict_that_names_the_
     assert run.ending.reason.startswith(words)
     assert len(run.history) < 100
     starts = [event.at_ms for event in run.history if event.kind == "start"]
-    waits = [later - earlier for earlier, later in zip(starts, starts[1:], strict=False)]
+    waits = [later - earlier for earlier, later in pairwise(starts)]
     assert waits[:7] == [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000]
 
 
