@@ -12,6 +12,7 @@ import attrs
 
 from chaosharness.counterexample import Counterexample
 from chaosharness.faults import KIND_BY_NAME
+from chaosharness.kernel.rest import RanOn
 
 Result = Literal["holds", "violated", "unknown"]
 Cell = tuple[str, str, str]
@@ -68,6 +69,7 @@ class Coverage:
             0 says never. What is in neither `cells` nor `equivalent` cannot happen.
         equivalent: Legal, but the same as another fault that was searched: a crash before
             an operation equals one after the effect before it.
+        ran_on: Loops that were not at rest at the end of a run, each as it was run on farthest.
     """
 
     levels: tuple[Level, ...] = ()
@@ -75,6 +77,7 @@ class Coverage:
     faults_max: int = 0
     cells: Mapping[Cell, int] = attrs.field(factory=dict, repr=False)
     equivalent: frozenset[Cell] = attrs.field(factory=frozenset, repr=False)
+    ran_on: tuple[RanOn, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -120,6 +123,7 @@ class Coverage:
         struck = sum(1 for times in self.cells.values() if times)
         if self.cells:
             lines.append(f"faults at operations: {struck:,} of {len(self.cells):,} struck")
+        lines += map(str, self.ran_on)
         return tuple(lines)
 
     def rules_out(self, clean: int) -> str:

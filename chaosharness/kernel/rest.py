@@ -74,6 +74,9 @@ class RanOn:
     why: Why
     after_ms: int
 
+    def __str__(self) -> str:
+        return f"{self.place} {self.why}: run on for {self.after_ms / 1000:,.0f} s after the last change"
+
 
 class Loop:
     """What repeats by itself: the main line of a scope, an asyncio task, a trio task.

@@ -24,6 +24,7 @@ from chaosharness.checkers.property import violation_class
 from chaosharness.counterexample import Counterexample, items_for
 from chaosharness.errors import InvalidDefinition, PropertyViolated
 from chaosharness.faults import FAULTS, Fault
+from chaosharness.kernel.rest import RanOn
 from chaosharness.schedule import Schedule
 from chaosharness.search.determinism import compare
 from chaosharness.search.random_search import GuidedSearch, RandomSearch
@@ -226,6 +227,10 @@ class Claim:
         )
 
 
+def _farthest(loop: RanOn) -> tuple[int, str]:
+    return loop.after_ms, loop.why
+
+
 class Exploration:
     """One campaign while it goes on."""
 
@@ -248,6 +253,7 @@ class Exploration:
         self.stop_at_first = False
         self._calm: Run | None = None
         self._troubles: dict[tuple[str, str], tuple[int, str]] = {}
+        self._ran_on: dict[str, RanOn] = {}
 
     # ---- searching
 
@@ -292,6 +298,8 @@ class Exploration:
         """Judge a run by every property that is not broken yet."""
         self.runs += 1
         self.searched += 1
+        for loop in run.ending.ran_on:
+            self._ran_on[loop.place] = max(self._ran_on.get(loop.place, loop), loop, key=_farthest)
         if run.ending.verdict != "quiet":
             self._trouble(run)
         if self._calm is None and not run.schedule.faults:
@@ -357,13 +365,17 @@ class Exploration:
         """Return what was put to the test."""
         planner = self.planner
         cells, equivalent = planner.catalogue.cells()
+        ran_on = tuple(loop for _, loop in sorted(self._ran_on.items()))
         if isinstance(planner, SmallFirst):
-            return Coverage(levels=planner.levels(), cells=cells, equivalent=equivalent)
+            return Coverage(
+                levels=planner.levels(), cells=cells, equivalent=equivalent, ran_on=ran_on
+            )
         return Coverage(
             random=planner.tried,
             faults_max=planner.faults_max,
             cells=cells,
             equivalent=equivalent,
+            ran_on=ran_on,
         )
 
     def reasons(self, coverage: Coverage, runs_max: int) -> tuple[str, ...]:

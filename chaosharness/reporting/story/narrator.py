@@ -394,7 +394,11 @@ def _end(narrator: Narrator, event: Event) -> Telling:
     verdict = event.data.get("verdict", "")
     reason = clip(str(event.data.get("reason") or ""), 2 * CLIP)
     if verdict == "quiet":
-        return Telling("world", "the system is quiet: the run is over", tone="quiet")
+        words = "the system is quiet: the run is over"
+        if loops := event.data.get("ran_on"):
+            place, why, after_ms = loops[0]
+            words += f", {after_ms / 1000:,.0f} s after the last change ({place} {why})"
+        return Telling("world", words, tone="quiet")
     return Telling("world", f"the run is called off ({verdict}): {reason}", tone="trouble")
 
 
