@@ -75,7 +75,8 @@ class RanOn:
     after_ms: int
 
     def __str__(self) -> str:
-        return f"{self.place} {self.why}: run on for {self.after_ms / 1000:,.0f} s after the last change"
+        after_s = self.after_ms / 1000
+        return f"{self.place} {self.why}: run on for {after_s:,.0f} s after the last change"
 
 
 class Loop:

@@ -271,7 +271,7 @@ def test_the_digest_is_the_same_in_other_processes_with_other_hash_seeds():
 
 
 def test_a_handler_that_always_fails_ends_in_a_verdict_that_names_it():
-    system = System("poor", budget=Budget(deliveries_max=20))
+    system = System("poor", budget=Budget(deliveries_max=10))
     bus = system.add(Kafka("bus", {"orders": 1}))
 
     @system.service("payments")
@@ -287,7 +287,7 @@ def test_a_handler_that_always_fails_ends_in_a_verdict_that_names_it():
 
     ending = system.run().ending
     assert ending.verdict == "budget"
-    assert ending.reason == "bus.orders/deliver to payments handed out one message 20 times"
+    assert ending.reason == "bus.orders/deliver to payments handed out one message 10 times"
 
 
 def test_an_event_cycle_ends_in_a_verdict_that_names_it():
