@@ -26,6 +26,9 @@ from chaosharness.errors import InternalError
 EPOCH_MS: Final = 1_893_456_000_000
 """Where virtual time begins: 2030-01-01T00:00:00Z, in milliseconds of Unix time."""
 
+READS_MAX: Final = 1_000_000
+"""How often clocks may be read at one instant: more than code does that works."""
+
 Entropy = Callable[[int], bytes]
 
 _NODE: Final = 0x0242AC110002  # a locally administered address: uuid1 must not show the machine
@@ -149,6 +152,20 @@ def _pinned_seed(self: random.Random, a: Any = None, version: int = 2) -> None:
 _Zone = tuple[str | None] | None
 
 
+class _Counting(time_machine.Traveller):
+    """Where time-machine gets the time from during a run: counts who asks, for who only asks."""
+
+    reads: int
+    reads_max: int
+    spun: Callable[[int], None] | None
+
+    def time_ns(self) -> int:
+        self.reads += 1
+        if self.reads > self.reads_max and self.spun is not None:
+            self.spun(self.reads)
+        return self._destination_timestamp_ns
+
+
 class _Saved:
     """What one `start` found, to be put back by its `stop`."""
 
@@ -180,6 +197,11 @@ class Pins:
         entropy: Returns that many bytes, a function of the scope that asks. It must not
             itself read a clock or draw, and must not return the same bytes for ever: `randint`
             and others draw until a value fits.
+        spun: Called with their number when a clock was read more than `reads_max` times
+            without a `move`: code waits for time to pass, and it does not. May raise.
+
+    Attributes:
+        reads_max: How often clocks may be read between two moves.
 
     Source:
         time-machine 3.6, `Traveller`; CPython 3.11 to 3.13, `Modules/timemodule.c`,
@@ -196,10 +218,14 @@ class Pins:
         virtual time too while a run lasts.
     """
 
-    __slots__ = ("_entropy", "_epoch_ms", "_saved", "_traveller")
+    __slots__ = ("_entropy", "_epoch_ms", "_saved", "_spun", "_traveller", "reads_max")
 
-    def __init__(self, *, entropy: Entropy) -> None:
+    def __init__(
+        self, *, entropy: Entropy, spun: Callable[[int], None] | None = None
+    ) -> None:
         self._entropy = entropy
+        self._spun = spun
+        self.reads_max = READS_MAX
         self._epoch_ms = EPOCH_MS
         self._traveller: Any = None
         self._saved: list[tuple[_Saved, int, Any]] = []
@@ -222,6 +248,10 @@ class Pins:
         self._saved.append((saved, self._epoch_ms, self._traveller))
         self._epoch_ms = epoch_ms
         self._traveller = traveller
+        traveller.__class__ = _Counting
+        traveller.reads = 0
+        traveller.reads_max = self.reads_max
+        traveller.spun = self._spun
         traveller._destination_timestamp_ns = epoch_ms * 1_000_000
         saved.clocks = [clock.value for clock, _ in _CLOCKS]
         for clock, source in _CLOCKS:
@@ -243,7 +273,13 @@ class Pins:
 
     def move(self, now_ms: int) -> None:
         """Set the clocks to a virtual time, in milliseconds since `start`; back is allowed."""
-        self._traveller._destination_timestamp_ns = (self._epoch_ms + now_ms) * 1_000_000
+        traveller = self._traveller
+        traveller._destination_timestamp_ns = (self._epoch_ms + now_ms) * 1_000_000
+        traveller.reads = 0
+
+    def read(self) -> None:
+        """Count that a clock was read which is not among those that are pinned here."""
+        self._traveller.time_ns()
 
     def stop(self) -> None:
         """Put back what the last `start` found."""

@@ -103,7 +103,7 @@ def current_scope(what: str) -> Scope:
     scope.steps += 1
     if not scope.incarnation.alive or world.ending is not None:
         if scope.steps > REFUSALS_MAX:
-            vanish(scope)
+            vanish(world)
         raise Abandoned(scope.incarnation.label)
     if scope.steps > world.budget.steps_max:
         if scope.stepped_at == world.now:
@@ -274,8 +274,13 @@ def cut(scope: Scope, peer: Peer, way: Literal["out", "back"]) -> bool:
     return (pair if way == "out" else pair[::-1]) in unreachable
 
 
-def sleep(seconds: float) -> Any:
-    """Let virtual time pass: blocks a plain function, is awaited by a coroutine."""
+def sleep(seconds: float, blocking: bool = False) -> Any:
+    """Let virtual time pass: blocks a plain function, is awaited by a coroutine.
+
+    Args:
+        seconds: How long.
+        blocking: Whether a coroutine is blocked too, with its event loop (`time.sleep`).
+    """
     if seconds < 0:
         raise ValueError(f"cannot sleep for {seconds} s")
     scope = current_scope("sleep")
@@ -285,6 +290,8 @@ def sleep(seconds: float) -> Any:
     if operation not in world.surfaces:
         world.meet(operation, SLEEP)
     script = _sleep(scope, operation, attempt, round(seconds * 1000))
+    if blocking:
+        return scope.colour.block(script, scope)
     return scope.colour.drive(script, scope)
 
 

@@ -44,6 +44,7 @@ class Budget:
         deliveries_max: Deliveries of one message to one consumer group or queue.
         hops_max: Messages in a row, each caused by the one before (an event cycle).
         steps_max: Ports that one handler run may pass without virtual time moving.
+        reads_max: How often clocks may be read without virtual time moving.
     """
 
     events_max: int = attrs.field(default=100_000, validator=attrs.validators.ge(1))
@@ -52,6 +53,7 @@ class Budget:
     deliveries_max: int = attrs.field(default=200, validator=attrs.validators.ge(1))
     hops_max: int = attrs.field(default=100, validator=attrs.validators.ge(1))
     steps_max: int = attrs.field(default=5_000, validator=attrs.validators.ge(1))
+    reads_max: int = attrs.field(default=1_000_000, validator=attrs.validators.ge(1))
 
 
 @attrs.frozen
@@ -138,6 +140,7 @@ class World:
         "on_advance",
         "on_armed",
         "on_network",
+        "on_read",
         "raw",
         "states",
         "surfaces",
@@ -171,6 +174,7 @@ class World:
         self.incarnations: list[Mortal] = []
         self.longest_ms = LONG_MS_MIN
         self.on_advance: Callable[[int], None] | None = None
+        self.on_read: Callable[[], None] | None = None
         self.error: Exception | None = None
         self.on_armed: Callable[[str, Any], None] | None = None
         self.on_network: list[Callable[[], None]] = []
@@ -459,7 +463,7 @@ class World:
         self.states.clear()
         self.on_network.clear()
         self._at_calm.clear()
-        self.on_armed = self.on_advance = None
+        self.on_armed = self.on_advance = self.on_read = None
 
     def _stands_still(self) -> bool:
         """Say whether nothing has changed for longer than any timeout.
