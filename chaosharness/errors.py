@@ -3,6 +3,7 @@
 ChaosharnessError
 ├── InvalidDefinition (TypeError)      the user put a system or a property together wrongly
 │   ├── UnserialisablePayload          a message that cannot be encoded
+│   ├── NotAwaited                     a call that was made and never awaited
 │   └── IllegalFault                   a fault which the product could never suffer
 ├── InvalidSchedule (ValueError)       a schedule or file that cannot be used here
 ├── RealIO                             user code left the simulated world
@@ -29,6 +30,19 @@ class InvalidDefinition(ChaosharnessError, TypeError):
 
 class UnserialisablePayload(InvalidDefinition):
     """A message that cannot be written as bytes, or read as the declared type."""
+
+
+class NotAwaited(InvalidDefinition):
+    """A call that was made and never awaited, so that nothing of it happened.
+
+    Attributes:
+        has_line: Whether the line of the call is known. If not, the same run, made once more
+            with origins kept, shows it.
+    """
+
+    def __init__(self, words: str, *, has_line: bool) -> None:
+        super().__init__(words)
+        self.has_line = has_line
 
 
 class IllegalFault(InvalidDefinition):

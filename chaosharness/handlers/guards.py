@@ -20,7 +20,7 @@ from threading import get_ident
 from typing import Any, Final, NoReturn
 
 from chaosharness.errors import RealIO
-from chaosharness.handlers import locks
+from chaosharness.handlers import locks, unawaited
 
 # Audit events, and which of their arguments says what was asked for.
 _REFUSED: Final[dict[str, int | None]] = {
@@ -173,6 +173,7 @@ def _install() -> None:
     asyncio.runners.Runner.__enter__ = _enter_runner  # type: ignore[method-assign]
     asyncio.base_events.BaseEventLoop.run_forever = _run_forever  # type: ignore[method-assign]
     locks.install()
+    unawaited.install()
     # The function object will refer to our list from time to time: count that reference.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(_SLEEPERS))
 

@@ -26,7 +26,7 @@ from chaosharness.errors import InternalError
 EPOCH_MS: Final = 1_893_456_000_000
 """Where virtual time begins: 2030-01-01T00:00:00Z, in milliseconds of Unix time."""
 
-READS_MAX: Final = 1_000_000
+READS_MAX: Final = 200_000
 """How often clocks may be read at one instant: more than code does that works."""
 
 Entropy = Callable[[int], bytes]

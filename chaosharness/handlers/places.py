@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import PurePath
-from types import CodeType, FrameType, TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Final
 
 _OURS: Final = __name__.partition(".")[0]
@@ -21,12 +21,13 @@ def where(frame: FrameType | None, line: int | None = None) -> str:
     """
     if frame is None:
         return "an unknown line"
-    return spell(frame.f_code, frame.f_globals.get("__name__"), line or frame.f_lineno)
+    module = frame.f_globals.get("__name__")
+    return spell(frame.f_code.co_filename, module, line or frame.f_lineno)
 
 
-def spell(code: CodeType, module: object, line: int) -> str:
+def spell(file: str, module: object, line: int) -> str:
     """Return a line of a file by the name of its module."""
-    path = PurePath(code.co_filename)
+    path = PurePath(file)
     parts = str(module or "").split(".")
     if parts[-1] == path.stem:
         name = "/".join([*parts[:-1], path.name])
@@ -48,6 +49,11 @@ def user_frame(frame: FrameType | None) -> FrameType | None:
     while frame is not None and not is_theirs(frame):
         frame = frame.f_back
     return frame
+
+
+def is_own(frame: FrameType) -> bool:
+    """Say whether a frame is of code that the user wrote: of no library, and not of ours."""
+    return is_theirs(frame) and not _installed(frame.f_code.co_filename)
 
 
 def place_of(error: BaseException) -> str:

@@ -53,7 +53,7 @@ class Budget:
     deliveries_max: int = attrs.field(default=200, validator=attrs.validators.ge(1))
     hops_max: int = attrs.field(default=100, validator=attrs.validators.ge(1))
     steps_max: int = attrs.field(default=5_000, validator=attrs.validators.ge(1))
-    reads_max: int = attrs.field(default=1_000_000, validator=attrs.validators.ge(1))
+    reads_max: int = attrs.field(default=200_000, validator=attrs.validators.ge(1))
 
 
 @attrs.frozen

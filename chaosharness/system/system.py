@@ -18,9 +18,10 @@ import gc
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Literal, TypeVar
 
-from chaosharness.errors import InvalidDefinition
+from chaosharness.errors import InvalidDefinition, NotAwaited
 from chaosharness.handlers.colours import check_runtime
 from chaosharness.handlers.sandbox import put_around, take_away
+from chaosharness.handlers.unawaited import keeping_origins
 from chaosharness.kernel.history import History
 from chaosharness.kernel.world import Budget, World
 from chaosharness.schedule import Schedule
@@ -171,6 +172,11 @@ class System:
         gc.disable()  # nothing of a run can be freed while it lasts: looking for it is waste
         try:
             run = self._play(self._entry, workload, schedule, budget or self.budget)
+        except NotAwaited as missed:
+            if not missed.has_line:
+                with keeping_origins():  # the same run again: it is called off with the line
+                    self._play(self._entry, workload, schedule, budget or self.budget)
+            raise
         finally:
             if collecting:
                 gc.enable()
