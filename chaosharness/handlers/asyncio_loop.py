@@ -29,6 +29,7 @@ from chaosharness.handlers.asyncio_refusals import RefusingLoop
 from chaosharness.handlers.coroutine import CLOSE_MAX, close
 from chaosharness.handlers.guest import AGES_S, ROUNDING_MS, Guest, beside
 from chaosharness.handlers.pins import EPOCH_MS
+from chaosharness.handlers.places import told
 from chaosharness.kernel.agenda import TICKET, Entry
 from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
 from chaosharness.kernel.world import BACKGROUND
@@ -333,7 +334,7 @@ class VirtualLoop(Guest, RefusingLoop):
                 self._record(scope, task._exception, task.get_name())
 
     def _record(self, scope: Scope | None, error: Any, task: str) -> None:
-        words = {"error": f"{type(error).__name__}: {error}", "task": task}
+        words = {**told(error), "task": task}
         if scope is None:
             self.world.record("raised", self.incarnation.label, data=words)
         else:

@@ -181,10 +181,10 @@ def _install() -> None:
 class Guards:
     """Refuse the real world to one thread, between `on` and `off`.
 
-    Refused: `time.sleep` (in a run it waits in virtual time), sockets that connect, bind, send to an address or look up a name,
-    child processes, new threads, asyncio loops that the code starts itself. Free: whatever a
-    module does while it is imported, sockets in pairs (event loops make them), files, SQLite,
-    other threads. Guards may be nested.
+    Refused: `time.sleep` (in a run it waits in virtual time), sockets that connect, bind,
+    send to an address or look up a name, child processes, new threads, asyncio loops that the
+    code starts itself. Free: whatever a module does while it is imported, sockets in pairs
+    (event loops make them), files, SQLite, other threads. Guards may be nested.
 
     Args:
         where: Returns the place of the code that runs now, for the message.
@@ -201,8 +201,9 @@ class Guards:
     Not modelled:
         Waiting in `select`, with or without a timeout, and trio or asyncio loops that the
         handler starts otherwise than by `asyncio.run`: they raise no event, and end at the
-        watchdog. (Locks, events and queues wait in virtual time: `handlers.locks`.) Sockets that were connected before the run. Files.
-        `_thread.start_new_thread` called directly on Python 3.11.
+        watchdog. (Locks, events and queues wait in virtual time: `handlers.locks`.) Sockets
+        that were connected before the run. Files. `_thread.start_new_thread` called directly
+        on Python 3.11.
     """
 
     __slots__ = ("_outer", "_where", "refused", "thread")

@@ -38,9 +38,9 @@ from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.scope import SCOPE, Scope
 from chaosharness.kernel.world import BACKGROUND
 
-_Lock: Final[type] = type(_thread.allocate_lock())
-_RLock: Final[type] = _thread.RLock
-_SimpleQueue: Final[type] = _queue.SimpleQueue
+_Lock: Final[Any] = type(_thread.allocate_lock())
+_RLock: Final[Any] = _thread.RLock
+_SimpleQueue: Final[Any] = _queue.SimpleQueue
 
 _OUTSIDE: Final = object()
 """Who holds a lock that was locked before the run, and not by code of the run."""

@@ -220,9 +220,7 @@ class Pins:
 
     __slots__ = ("_entropy", "_epoch_ms", "_saved", "_spun", "_traveller", "reads_max")
 
-    def __init__(
-        self, *, entropy: Entropy, spun: Callable[[int], None] | None = None
-    ) -> None:
+    def __init__(self, *, entropy: Entropy, spun: Callable[[int], None] | None = None) -> None:
         self._entropy = entropy
         self._spun = spun
         self.reads_max = READS_MAX
@@ -244,7 +242,7 @@ class Pins:
         saved.travels = len(_TRAVELS)
         saved.names = [names[name] for names, name, _ in _REPLACED]
         saved.zone = _enter_utc()
-        traveller = _TRAVEL.start()
+        traveller: Any = _TRAVEL.start()
         self._saved.append((saved, self._epoch_ms, self._traveller))
         self._epoch_ms = epoch_ms
         self._traveller = traveller

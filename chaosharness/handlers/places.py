@@ -82,9 +82,8 @@ _STANDARD: Final = str(PurePath(sys.modules["contextlib"].__file__ or "").parent
 
 def _installed(file: str) -> bool:
     """Say whether a file is of a library, installed or standard, and not of the user."""
-    return (
-        any(part in _LIBRARIES for part in PurePath(file).parts)
-        or file.startswith((_STANDARD, "<frozen"))
+    return any(part in _LIBRARIES for part in PurePath(file).parts) or file.startswith(
+        (_STANDARD, "<frozen")
     )
 
 
@@ -100,7 +99,13 @@ def words_of(error: BaseException) -> str:
 def told(error: BaseException) -> dict[str, Any]:
     """Return what the history says of an error: its words, and its line in the user's code."""
     data = {"error": words_of(error)}
-    at = place_of(error)
-    if at:
-        data["at"] = at
+    line = place_of(error)
+    if line:
+        data["line"] = line
     return data
+
+
+def at_line(error: BaseException) -> str:
+    """Return ` at shop/payments.py:24`, to be put behind an error's words; or nothing."""
+    place = place_of(error)
+    return f" at {place}" if place else ""

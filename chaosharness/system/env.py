@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -9,8 +10,11 @@ from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.message import decoder_for, reader_for
 from chaosharness.calls import Endpoint, Switchboard
 from chaosharness.errors import ChaosharnessError, InvalidDefinition
-from chaosharness.handlers.colours import colour_for
-from chaosharness.handlers.port import current_scope, sleep
+from chaosharness.handlers.blocking import BlockingClient
+from chaosharness.handlers.blocking import blocking as block
+from chaosharness.handlers.colours import check_handler, colour_for
+from chaosharness.handlers.places import told
+from chaosharness.handlers.port import current_scope, read_clock, sleep
 from chaosharness.kernel.history import plain
 from chaosharness.kernel.scope import BackgroundScope, Incarnation, Scope
 from chaosharness.kernel.world import World
@@ -64,12 +68,14 @@ class Env:
 
     # ---- messages
 
-    def publisher(self, broker: Any) -> Callable[..., Any]:
+    def publisher(self, broker: Any, *, blocking: bool = False) -> Callable[..., Any]:
         """Return what publishes to a broker: `publish(topic, value, key=..., headers=...)`.
 
-        See the `publish` of the broker. In an `async` handler, await it.
+        See the `publish` of the broker. In an `async` handler, await it; with `blocking` it
+        is never awaited (see `client`).
         """
-        return self._open(broker, "publish", "broker").publish  # type: ignore[no-any-return]
+        publish = self._open(broker, "publish", "broker").publish
+        return block(publish) if blocking else publish
 
     def consume(
         self,
@@ -93,32 +99,37 @@ class Env:
             options: The broker's own, as its class says.
         """
         state = self._open(broker, "consume", "broker")
-        if not callable(handler):
-            raise InvalidDefinition(
-                f"service {self._service!r} consumes {source!r} with {handler!r}, which cannot "
-                "be called"
-            )
+        check_handler(handler, f"service {self._service!r} consumes {source!r}")
         place = f"{self._service}.{name_of(handler)}"
         colour = colour_for(handler, self._runtime, self.incarnation)
         reader = reader_for(handler, read_as)
         intake = Intake(self.incarnation, place, handler, reader, colour)
         state.consume(intake, source, service=self._service, **options)
 
-    def consumer(self, broker: Any, *sources: str, read_as: Any = None, **options: Any) -> Any:
+    def consumer(
+        self,
+        broker: Any,
+        *sources: str,
+        read_as: Any = None,
+        blocking: bool = False,
+        **options: Any,
+    ) -> Any:
         """Return a consumer for the service's own main loop.
 
         Args:
             broker: Where from.
             sources: Topics (Kafka) or queues (RabbitMQ).
             read_as: The type to decode payloads into, or a function that decodes bytes.
+            blocking: Whether its methods block in `async` code too (see `client`).
             options: The broker's own, as its class says.
         """
         state = self._open(broker, "consumer", "broker")
         if not sources:
             raise InvalidDefinition(f"service {self._service!r} has a consumer of nothing")
-        return state.consumer(
+        made = state.consumer(
             self.incarnation, sources, decoder_for(read_as), service=self._service, **options
         )
+        return BlockingClient(made) if blocking else made
 
     def main(self, function: Callable[[], Any], *, background: bool = False) -> None:
         """Run a service's own main loop, from when it is built until it crashes.
@@ -129,8 +140,7 @@ class Env:
                 heartbeat, a report every hour. A run does not wait for its sleep to be over
                 (`env.sleep`, or asyncio's); without this it would never become quiet.
         """
-        if not callable(function):
-            raise InvalidDefinition(f"service {self._service!r}: main needs a function")
+        check_handler(function, f"service {self._service!r} has a main loop")
         place = f"{self._service}.{name_of(function)}"
         colour = colour_for(function, self._runtime, self.incarnation)
         kind = BackgroundScope if background else Scope
@@ -139,8 +149,7 @@ class Env:
         def done(scope: Scope, _: Any, error: BaseException | None) -> None:
             scope.world.in_flight.pop(scope, None)
             if error is not None:
-                words = {"error": f"{type(error).__name__}: {error}"}
-                scope.record("raised", place, 1, words)
+                scope.record("raised", place, 1, told(error))
                 if isinstance(error, ChaosharnessError) and not scope.poisoned:
                     scope.world.refuse(error)
                 else:
@@ -156,6 +165,7 @@ class Env:
 
     def serve(self, name: str, handler: Callable[..., Any], *, read_as: Any = None) -> None:
         """Answer calls of other services: the caller gets what `handler(value)` returns."""
+        check_handler(handler, f"service {self._service!r} serves {name!r}")
         place = f"{self._service}.{name_of(handler)}"
         colour = colour_for(handler, self._runtime, self.incarnation)
         reader = reader_for(handler, read_as)
@@ -170,8 +180,11 @@ class Env:
         *,
         timeout_s: float = 10.0,
         read_as: Any = None,
+        blocking: bool = False,
     ) -> Any:
         """Call an endpoint of another service. In an `async` handler, await it.
+
+        With `blocking` it is never awaited (see `client`).
 
         Raises:
             TimeoutError: No answer: it may have happened, or be happening now.
@@ -179,34 +192,51 @@ class Env:
             RemoteError: The other service raised.
         """
         timeout_ms = round(timeout_s * 1000)
-        return self._stage.switchboard.call(service, name, value, timeout_ms, read_as)
+        call = self._stage.switchboard.call
+        if blocking:
+            call = block(call)
+        return call(service, name, value, timeout_ms, read_as)
 
     # ---- stores and third parties
 
-    def connect(self, store: Any) -> Any:
+    def connect(self, store: Any, *, blocking: bool = False) -> Any:
         """Return a connection to a store.
 
         Of `SQLite` it is an ordinary `sqlite3.Connection`, which is never awaited; what
-        `KeyValue` gives is awaited in an `async` handler.
+        `KeyValue` gives is awaited in an `async` handler, unless it is `blocking` (see
+        `client`).
         """
-        return self._open(store, "connect", "store").connect(self.incarnation)
+        made = self._open(store, "connect", "store").connect(self.incarnation)
+        if not blocking or isinstance(made, sqlite3.Connection):
+            return made
+        return BlockingClient(made)
 
-    def client(self, external: Any) -> Any:
-        """Return what calls a third party: its methods."""
-        return self._open(external, "client", "third party").client()
+    def client(self, external: Any, *, blocking: bool = False) -> Any:
+        """Return what calls a third party: its methods.
+
+        Args:
+            external: Which one.
+            blocking: For `async` code that calls a client which is not async, as much real
+                code does: the call happens inside the coroutine, takes virtual time, and the
+                event loop of this incarnation stands still meanwhile. Plain code blocks anyway.
+        """
+        made = self._open(external, "client", "third party").client()
+        return BlockingClient(made) if blocking else made
 
     # ---- time, and things worth knowing
 
     def sleep(self, seconds: float) -> Any:
         """Let virtual time pass. In an `async` handler, await it."""
-        return sleep(seconds)
+        return sleep(seconds, made_for=self._stage.world)
 
     def now_ms(self) -> int:
         """Return the virtual time as this replica's clock has it, in whole milliseconds."""
-        return self._stage.world.now + self.incarnation.skew_ms
+        world = self._stage.world
+        read_clock(world)
+        return world.now + self.incarnation.skew_ms
 
     def note(self, what: str, **words: Any) -> None:
         """Say something about the state of the business, for properties and reports."""
-        scope = current_scope("note")
+        scope = current_scope("note", self._stage.world)
         data = {"what": what, **{name: plain(value) for name, value in words.items()}}
         scope.record("note", "", 0, data)

@@ -10,6 +10,7 @@ from chaosharness.errors import ChaosharnessError, IllegalFault, InvalidDefiniti
 from chaosharness.faults import ClockSkew, Redeploy
 from chaosharness.handlers.carrier import PLAIN, current_crew, dispose
 from chaosharness.handlers.colours import colour_for
+from chaosharness.handlers.places import at_line, told, words_of
 from chaosharness.handlers.port import Surface
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import Ending, World
@@ -139,8 +140,7 @@ class Stage:
     def _sent(self, scope: Scope, _: Any, error: BaseException | None) -> None:
         scope.world.in_flight.pop(scope, None)
         if error is not None:
-            words = {"error": f"{type(error).__name__}: {error}"}
-            scope.record("raised", scope.place, 1, words)
+            scope.record("raised", scope.place, 1, told(error))
             if isinstance(error, ChaosharnessError):
                 scope.world.refuse(error)
             elif not isinstance(error, ANSWERS) and not scope.world.struck():
@@ -150,7 +150,7 @@ class Stage:
         """Say that the entry fails by itself: nothing came in, so nothing would be tested."""
         entry = scope.place.removeprefix(f"{CLIENT}.")
         refusal = InvalidDefinition(
-            f"the entry {entry!r} of {self.system.name!r} raised {type(error).__name__}: {error} "
+            f"the entry {entry!r} of {self.system.name!r} raised {words_of(error)}{at_line(error)} "
             f"for item {scope.entity}, {clipped(self.items[scope.entity - 1])}, without any "
             "fault. If the client has to expect this, catch it in the entry."
         )
@@ -203,12 +203,12 @@ class Stage:
             for begin in env.loops:
                 world.after(0, begin)
             return
-        words = {"error": f"{type(error).__name__}: {error}"}
+        words = told(error)
         scope.record("raised", operation, attempt, words)
         if isinstance(error, ChaosharnessError):
             world.refuse(error)
         elif scope.incarnation.number == 1 and not world.struck():
-            refusal = InvalidDefinition(f"{operation} raised {words['error']}")
+            refusal = InvalidDefinition(f"{operation} raised {words['error']}{at_line(error)}")
             refusal.__cause__ = error
             world.refuse(refusal)
         else:
