@@ -24,6 +24,7 @@ import _queue
 import _thread
 import ctypes
 import gc
+import os
 import sys
 import threading
 from collections import deque
@@ -404,3 +405,30 @@ def _bind_again(condition: threading.Condition) -> None:
     for name in ("acquire", "release", "_release_save", "_acquire_restore", "_is_owned"):
         if type(condition.__dict__.get(name)) is BuiltinMethodType:
             setattr(condition, name, getattr(lock, name))
+
+
+# ---- one thread at a time
+
+
+_process = _thread.RLock()
+"""Held by the thread that is inside a run."""
+
+
+def enter_process() -> bool:
+    """Begin a run in this thread, unless another thread is inside one; runs may be nested."""
+    return bool(_RLOCK_ACQUIRE(_process, False))
+
+
+def leave_process() -> None:
+    """End a run in this thread."""
+    _RLOCK_RELEASE(_process)
+
+
+def _after_fork() -> None:
+    """A forked child has none of its parent's threads, and no run under way."""
+    global _process  # noqa: PLW0603
+    _process = _thread.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -8,7 +8,8 @@ import threading
 from hashlib import blake2b, shake_128
 from typing import Any, Final, NoReturn
 
-from chaosharness.errors import RealIO, Spinning
+from chaosharness.errors import InvalidDefinition, RealIO, Spinning
+from chaosharness.handlers import locks
 from chaosharness.handlers.carrier import REFUSALS_MAX, can_vanish, vanish
 from chaosharness.handlers.guards import Guards
 from chaosharness.handlers.pins import Pins
@@ -92,16 +93,33 @@ _IDLE: Final = _Idle()
 
 
 def put_around(world: World) -> Sandbox:
-    """Put a sandbox of this thread around a run, until `take_away`; runs may be nested."""
-    idle = _IDLE.sandboxes
-    one = idle.pop() if idle else Sandbox()
-    one.open(world)
+    """Put a sandbox of this thread around a run, until `take_away`; runs may be nested.
+
+    Raises:
+        InvalidDefinition: Another thread is inside a run.
+    """
+    if not locks.enter_process():
+        raise InvalidDefinition(
+            "a system was run while another thread runs one: one run at a time in one process, "
+            "since clocks and chance are pinned for all of it. Run tests side by side in "
+            "processes (pytest-xdist), not in threads."
+        )
+    try:
+        idle = _IDLE.sandboxes
+        one = idle.pop() if idle else Sandbox()
+        one.open(world)
+    except BaseException:
+        locks.leave_process()
+        raise
     return one
 
 
 def take_away(one: Sandbox) -> None:
     """Take the sandbox of a run away again, and keep it for the next run."""
-    one.close()
+    try:
+        one.close()
+    finally:
+        locks.leave_process()
     _IDLE.sandboxes.append(one)
 
 

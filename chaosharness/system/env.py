@@ -14,9 +14,9 @@ from chaosharness.handlers.blocking import BlockingClient
 from chaosharness.handlers.blocking import blocking as block
 from chaosharness.handlers.colours import check_handler, colour_for
 from chaosharness.handlers.places import told
-from chaosharness.handlers.port import current_scope, read_clock, sleep
+from chaosharness.handlers.port import current_scope, read_clock, refuse_earlier, sleep
 from chaosharness.kernel.history import plain
-from chaosharness.kernel.scope import BackgroundScope, Incarnation, Scope
+from chaosharness.kernel.scope import SCOPE, BackgroundScope, Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.system.parts import RESTART_MS, name_of
 
@@ -56,6 +56,9 @@ class Env:
 
     def _open(self, resource: Any, method: str, what: str) -> Any:
         stage = self._stage
+        scope = SCOPE.get()
+        if scope is not None and scope.world is not stage.world:
+            refuse_earlier(scope, "env")
         name = getattr(resource, "name", "")
         found = stage.world.states.get(name)
         if found is None or stage.system.resources.get(name) is not resource:
