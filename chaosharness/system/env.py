@@ -54,11 +54,15 @@ class Env:
         self._runtime = runtime
         self.loops: list[Callable[[Any], None]] = []
 
-    def _open(self, resource: Any, method: str, what: str) -> Any:
-        stage = self._stage
+    def _check_run(self) -> None:
+        """Refuse what code of a later run asks of this."""
         scope = SCOPE.get()
-        if scope is not None and scope.world is not stage.world:
+        if scope is not None and scope.world is not self._stage.world:
             refuse_earlier(scope, "env")
+
+    def _open(self, resource: Any, method: str, what: str) -> Any:
+        self._check_run()
+        stage = self._stage
         name = getattr(resource, "name", "")
         found = stage.world.states.get(name)
         if found is None or stage.system.resources.get(name) is not resource:
@@ -195,6 +199,7 @@ class Env:
             RemoteError: The other service raised.
         """
         timeout_ms = round(timeout_s * 1000)
+        self._check_run()
         call = self._stage.switchboard.call
         if blocking:
             call = block(call)

@@ -9,7 +9,7 @@ from time import sleep
 import pytest
 
 from chaosharness import Crash, KeyValue, Pause, Schedule, Site, System
-from tests.handlers.houses import ASYNC, COLOURS, CHARGE, notes, only, run, said, system_of
+from tests.handlers.houses import ASYNC, CHARGE, COLOURS, notes, only, run, said, system_of
 
 AT_MODULE_LEVEL = {
     "Lock": threading.Lock(),
