@@ -12,7 +12,7 @@ ChaosharnessError
 └── InternalError                      a bug of ours
 
 Abandoned (BaseException) is thrown into code whose incarnation has crashed, and
-Spinning (BaseException) into code that never reaches a port.
+Spinning (BaseException) into code that never reaches a port, where it cannot be taken away.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class InvalidSchedule(ChaosharnessError, ValueError):
 
 
 class RealIO(ChaosharnessError):
-    """User code slept, connected or started a thread for real, inside virtual time."""
+    """User code connected, or started a process or a thread for real, inside virtual time."""
 
     def __init__(self, what: str, *, where: str) -> None:
         super().__init__(

@@ -143,9 +143,13 @@ class LaterScript(Later):
     @property
     def operation(self) -> str:
         """What was asked for, as sites name it."""
-        frame = getattr(self._script, "gi_frame", None)
-        found = None if frame is None else frame.f_locals.get("operation")
-        return str(found or f"a port of {self.scope.place}")
+        script: Any = self._script
+        while (frame := getattr(script, "gi_frame", None)) is not None:
+            found = frame.f_locals.get("operation")
+            if found:
+                return str(found)
+            script = frame.f_locals.get("script")  # one that runs it on behalf of an item
+        return f"a port of {self.scope.place}"
 
     def _run(self) -> Steps:
         scope = self.scope
