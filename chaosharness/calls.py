@@ -10,6 +10,7 @@ import attrs
 from chaosharness.brokers.message import Message, Reader, decoder_for, encode
 from chaosharness.errors import InvalidDefinition
 from chaosharness.externals.request import call
+from chaosharness.handlers.places import told
 from chaosharness.handlers.port import HANDLE, NOBODY, strikes, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Incarnation, Scope
@@ -69,6 +70,11 @@ class Line:
     decode: Callable[[bytes], Any]
     latency_ms: int = 2
 
+    @property
+    def world(self) -> World:
+        """The run that it belongs to."""
+        return self.switchboard.world
+
     def lost(self, operation: str) -> BaseException:
         """Return what a caller sees when no answer comes."""
         return TimeoutError(f"{operation}: no answer within {self.timeout_ms} ms")
@@ -127,9 +133,9 @@ class Line:
                     return
                 reply(answer, None)
             else:
-                words = f"{type(error).__name__}: {error}"
-                scope.record("raised", operation, attempt, {"error": words})
-                reply(None, RemoteError(f"{endpoint.place} raised {words}"))
+                words = told(error)
+                scope.record("raised", operation, attempt, words)
+                reply(None, RemoteError(f"{endpoint.place} raised {words['error']}"))
 
         message = Message(self.endpoint, None, {}, body, scope.entity, 0)
         endpoint.colour.start(scope, endpoint.handler, endpoint.reader.read, message, done)

@@ -3,6 +3,7 @@
 ChaosharnessError
 ├── InvalidDefinition (TypeError)      the user put a system or a property together wrongly
 │   ├── UnserialisablePayload          a message that cannot be encoded
+│   ├── NotAwaited                     a call that was made and never awaited
 │   └── IllegalFault                   a fault which the product could never suffer
 ├── InvalidSchedule (ValueError)       a schedule or file that cannot be used here
 ├── RealIO                             user code left the simulated world
@@ -11,7 +12,7 @@ ChaosharnessError
 └── InternalError                      a bug of ours
 
 Abandoned (BaseException) is thrown into code whose incarnation has crashed, and
-Spinning (BaseException) into code that never reaches a port.
+Spinning (BaseException) into code that never reaches a port, where it cannot be taken away.
 """
 
 from __future__ import annotations
@@ -31,6 +32,19 @@ class UnserialisablePayload(InvalidDefinition):
     """A message that cannot be written as bytes, or read as the declared type."""
 
 
+class NotAwaited(InvalidDefinition):
+    """A call that was made and never awaited, so that nothing of it happened.
+
+    Attributes:
+        has_line: Whether the line of the call is known. If not, the same run, made once more
+            with origins kept, shows it.
+    """
+
+    def __init__(self, words: str, *, has_line: bool) -> None:
+        super().__init__(words)
+        self.has_line = has_line
+
+
 class IllegalFault(InvalidDefinition):
     """A fault that a real deployment of this product could never suffer."""
 
@@ -40,7 +54,7 @@ class InvalidSchedule(ChaosharnessError, ValueError):
 
 
 class RealIO(ChaosharnessError):
-    """User code slept, connected or started a thread for real, inside virtual time."""
+    """User code connected, or started a process or a thread for real, inside virtual time."""
 
     def __init__(self, what: str, *, where: str) -> None:
         super().__init__(

@@ -13,6 +13,7 @@ from typing import Any, Final
 from chaosharness.brokers.message import POISON_BODIES, Message, Reader
 from chaosharness.errors import ChaosharnessError
 from chaosharness.handlers.blame import has_handled, refuse_hopeless
+from chaosharness.handlers.places import told
 from chaosharness.handlers.port import HANDLE, NOBODY, strikes, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Incarnation, Scope
@@ -89,8 +90,7 @@ class Intake:
         if error is None:
             scope.record("handled", self.operation, attempt, None)
         else:
-            words = {"error": f"{type(error).__name__}: {error}"}
-            scope.record("raised", self.operation, attempt, words)
+            scope.record("raised", self.operation, attempt, told(error))
             if isinstance(error, ChaosharnessError) and not scope.poisoned:
                 scope.world.refuse(error)
                 return

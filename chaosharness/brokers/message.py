@@ -220,6 +220,8 @@ def _read_signature(handler: Callable[..., Any], wanted: Any) -> Reader:
         )
     hint = _hint(handler, parameters[0].name)
     whole = hint is Delivery
+    if len(required) == 2:
+        _check_second(handler, required, whole)
     try:
         decode = decoder_for(hint if wanted is None and not whole else wanted)
     except InvalidDefinition as error:
@@ -230,19 +232,46 @@ def _read_signature(handler: Callable[..., Any], wanted: Any) -> Reader:
     return _reader_of_both(decode) if len(required) == 2 else _reader_of_value(decode)
 
 
+def _check_second(
+    handler: Callable[..., Any], required: list[inspect.Parameter], whole: bool
+) -> None:
+    """Refuse a second parameter that is not for the delivery.
+
+    Raises:
+        InvalidDefinition: Its annotation says so; or the first one is for it.
+    """
+    first, second = (one.name for one in required)
+    hint = _annotation(handler, second)
+    if not whole and (hint in (None, Any, object, Delivery) or Delivery in typing.get_args(hint)):
+        return
+    name = getattr(handler, "__qualname__", handler)
+    kind = getattr(hint, "__name__", hint)
+    said = f"; {second!r} is annotated {kind}, which is no Delivery" if not whole else ""
+    raise InvalidDefinition(
+        f"handler {name!r} takes two values, {first!r} and {second!r}, but a message is one, and "
+        f"a second parameter gets its Delivery{said}. Take the message as one value, for example "
+        "a dict or a dataclass with both."
+    )
+
+
 def _hint(handler: Callable[..., Any], name: str) -> Any:
+    hint = _annotation(handler, name)
+    if hint is None or hint in (dict, object) or isinstance(hint, TypeVarLike):
+        return None
+    return hint
+
+
+def _annotation(handler: Callable[..., Any], name: str) -> Any:
+    """Return what a parameter is annotated with, or None."""
     while isinstance(handler, partial):
         handler = handler.func
     target = getattr(handler, "__func__", handler)
     if not inspect.isroutine(target):
         target = type(target).__call__
     try:
-        hint = typing.get_type_hints(target).get(name)
+        return typing.get_type_hints(target).get(name)
     except (NameError, TypeError):
         return None  # an annotation that cannot be resolved here says nothing
-    if hint is None or hint in (dict, object) or isinstance(hint, TypeVarLike):
-        return None
-    return hint
 
 
 TypeVarLike: Final = (typing.TypeVar, typing.ParamSpec)

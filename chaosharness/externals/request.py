@@ -19,6 +19,7 @@ from chaosharness.faults import (
     NetworkPartition,
     Pause,
 )
+from chaosharness.handlers.places import words_of
 from chaosharness.handlers.port import (
     Peer,
     current_scope,
@@ -45,6 +46,10 @@ class Server(Peer, Protocol):
     """Something that answers requests."""
 
     @property
+    def world(self) -> World:
+        """The run that it belongs to."""
+
+    @property
     def latency_ms(self) -> int:
         """There and back."""
 
@@ -63,7 +68,7 @@ def call(action: str, server: Server, request: Any, words: dict[str, Any]) -> An
         request: Passed to `server.serve`.
         words: What the history shows of the request.
     """
-    scope = current_scope(action)
+    scope = current_scope(action, server.world)
     world = scope.world
     operation = f"{scope.place}/{action}"
     attempt = world.reach(operation, scope.entity)
@@ -123,7 +128,7 @@ def _delay_ms(world: World, fault: Delay, server: Server) -> int:
 
 
 def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return words_of(error).removesuffix(": ")
 
 
 class Journey:

@@ -51,6 +51,10 @@ class Asyncio:
         """Wait without awaiting: the whole loop of this incarnation stands still."""
         return park(script, scope, self.loop)
 
+    def running_loop(self) -> VirtualLoop | None:
+        """Return the event loop, if it runs now."""
+        return self.loop if self.loop.running else None
+
     def start(
         self,
         scope: Scope,

@@ -31,6 +31,7 @@ from chaosharness.handlers.clocks import SECONDS, clock_read
 from chaosharness.handlers.coroutine import CLOSE_MAX, close
 from chaosharness.handlers.fingerprint import OURS, of_stack
 from chaosharness.handlers.guest import AGES_S, ROUNDING_MS, Guest, beside
+from chaosharness.handlers.places import told
 from chaosharness.kernel.agenda import TICKET, Entry
 from chaosharness.kernel.rest import Loop, Wait
 from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
@@ -376,7 +377,7 @@ class VirtualLoop(Guest, RefusingLoop):
                 self._record(scope, task._exception, task.get_name())
 
     def _record(self, scope: Scope | None, error: Any, task: str) -> None:
-        words = {"error": f"{type(error).__name__}: {error}", "task": task}
+        words = {**told(error), "task": task}
         if scope is None:
             self.world.record("raised", self.incarnation.label, data=words)
         else:

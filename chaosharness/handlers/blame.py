@@ -1,36 +1,12 @@
-"""Where in the user's code an error comes from, in words."""
+"""Runs that are called off because code fails without any fault."""
 
 from __future__ import annotations
 
-from pathlib import PurePath
-from types import TracebackType
 from typing import Any
 
 from chaosharness.errors import InvalidDefinition
-from chaosharness.handlers.clocks import is_ours
+from chaosharness.handlers.places import at_line, words_of
 from chaosharness.kernel.world import World
-
-
-def told(error: BaseException) -> str:
-    """Return an error in words: its kind, what it says, and where it was raised.
-
-    The file is named without its folders: the words may be part of a history.
-    """
-    words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    trace = _last_of_user(error.__traceback__)
-    if trace is None:
-        return words
-    file = PurePath(trace.tb_frame.f_code.co_filename).name
-    return f"{words} ({file}, line {trace.tb_lineno})"
-
-
-def _last_of_user(trace: TracebackType | None) -> TracebackType | None:
-    found = None
-    while trace is not None:
-        if not is_ours(trace.tb_frame):
-            found = trace
-        trace = trace.tb_next
-    return found
 
 
 def refuse_hopeless(world: World, what: str, error: BaseException, cure: str) -> None:
@@ -38,7 +14,8 @@ def refuse_hopeless(world: World, what: str, error: BaseException, cure: str) ->
 
     The caller of the run gets an `InvalidDefinition` whose cause is `error`.
     """
-    refusal = InvalidDefinition(f"{what} {told(error)}, and no fault has struck. {cure}")
+    words = f"{words_of(error)}{at_line(error)}"
+    refusal = InvalidDefinition(f"{what} {words}, and no fault has struck. {cure}")
     refusal.__cause__ = error
     world.refuse(refusal)
 

@@ -200,14 +200,15 @@ def park(script: Script[T], scope: Scope, loop: Turns | None = None) -> T:
         scope.steps = 0
 
 
-def _carrier_of(here: greenlet, crew: Any, scope: Scope) -> greenlet:
+def _carrier_of(here: greenlet, crew: Any, scope: Scope | None) -> greenlet:
     """Return the carrier of the running code, which may use greenlets of its own on top."""
     carrier: greenlet | None = here
     while carrier is not None and crew is not None:
         if type(carrier) is Carrier:
             return carrier
         carrier = carrier.parent
-    raise InternalError(f"{scope.place} reached a port in a greenlet that is not ours")
+    place = "the harness" if scope is None else scope.place
+    raise InternalError(f"{place} reached a port in a greenlet that is not ours")
 
 
 def set_clock(world: World, skew_ms: int = 0) -> None:
@@ -242,15 +243,33 @@ _VANISHED: Final[list[greenlet]] = []
 """Code that would not end. Kept for good: freeing it would ask it to end once more."""
 
 
-def vanish(scope: Scope) -> None:
-    """Take away code that swallows everything it is told to end with. Never comes back."""
+def can_vanish(world: World) -> bool:
+    """Say whether the running code can be taken away: it runs in a greenlet made for that."""
+    here = getcurrent()
+    if world.crew is None:
+        return here.parent is not None
+    carrier: greenlet | None = here
+    while carrier is not None and type(carrier) is not Carrier:
+        carrier = carrier.parent
+    return carrier is not None
+
+
+def vanish(world: World) -> None:
+    """Take away code that swallows everything it is told to end with. Never comes back.
+
+    The run must be over, or end now. Called wherever that code stands, also by a signal.
+    """
     here = getcurrent()
     _VANISHED.append(here)
-    crew = scope.world.crew
+    crew = world.crew
+    scope = SCOPE.get()
     while here.parent is not None:
         if crew is None:  # its run is over: go back to who disposes of it
             here.parent.switch()
         else:
+            loop = None if scope is None else scope.colour.running_loop()
+            if loop is not None:
+                loop.leave()
             crew.leave(_carrier_of(here, crew, scope))
 
 
@@ -270,6 +289,10 @@ class Plain:
         return park(script, scope)
 
     block = drive
+
+    @staticmethod
+    def running_loop() -> None:
+        """Return None: there is no event loop."""
 
     @staticmethod
     def start(

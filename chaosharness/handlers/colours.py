@@ -50,6 +50,26 @@ def colour_for(function: Callable[..., Any], runtime: str | None, incarnation: I
     return colour
 
 
+def check_handler(handler: Any, what: str) -> None:
+    """Refuse what is no function of the user's; `what` says who has it, and for what.
+
+    Raises:
+        InvalidDefinition: It cannot be called; or it is a class, which would be made anew
+            each time, and never do anything.
+    """
+    inner = handler
+    while isinstance(inner, partial):
+        inner = inner.func
+    if isinstance(inner, type):
+        name = inner.__name__
+        raise InvalidDefinition(
+            f"{what} with {name}, which is a class: each call would make an object and throw it "
+            f"away. Make the object once, and give one of its methods: {name}(...).handle"
+        )
+    if not callable(handler):
+        raise InvalidDefinition(f"{what} with {handler!r}, which is no function")
+
+
 def check_runtime(runtime: str | None, service: str) -> None:
     """Refuse a runtime that does not exist, and load one that does.
 

@@ -36,6 +36,10 @@ class Ports:
     block = staticmethod(park)
 
     @staticmethod
+    def running_loop() -> None:
+        """Return None: there is no event loop."""
+
+    @staticmethod
     def drive(script: Script[T], scope: Scope) -> LaterScript:
         """Return what awaits the end of a script."""
         return LaterScript(script, scope)

@@ -10,15 +10,17 @@ from __future__ import annotations
 import asyncio.base_events
 import asyncio.runners
 import ctypes
+import operator
 import socket
 import sys
 import threading
-import time  # noqa: TID251  (to refuse time.sleep)
+import time  # noqa: TID251  (to stand in for time.sleep)
 from collections.abc import Callable
 from threading import get_ident
 from typing import Any, Final, NoReturn
 
 from chaosharness.errors import RealIO
+from chaosharness.handlers import locks, unawaited
 
 # Audit events, and which of their arguments says what was asked for.
 _REFUSED: Final[dict[str, int | None]] = {
@@ -46,7 +48,6 @@ _REFUSED: Final[dict[str, int | None]] = {
     "socket.sendto": 1,
     "subprocess.Popen": 1,
     "telnetlib.Telnet.open": 1,
-    "time.sleep": 0,  # Python 3.13; before, see _Sleeper
     "urllib.Request": 0,
 }
 _NAMES: Final = {
@@ -90,24 +91,33 @@ def _importing() -> bool:
 
 
 class _Sleeper:
-    """What `time.sleep` meets before Python 3.13, where it raises no audit event.
+    """What `time.sleep` meets while a guard is on.
 
     Assigning `time.sleep` would miss `from time import sleep`. So the built-in function
-    object itself is made to be `[_Sleeper()].count`, for a while: it takes one argument
-    too, and compares it with this object, in Python.
+    object itself is made to be `[_Sleeper()].remove`, for a while: it takes one argument
+    too, compares it with this object, in Python, and returns None. What is removed is a
+    copy that was added before: several may sleep at the same time.
     """
 
     __hash__ = None  # type: ignore[assignment]
 
     def __eq__(self, seconds: object) -> bool:
         if _guard is not None and _guard.thread == get_ident():
-            _guard.refuse(f"time.sleep({seconds!r})")
-        # Another thread: really wait. A lock that nobody opens is a clock, too.
-        if isinstance(seconds, (int, float)) and seconds > 0:
+            _guard.sleep(_checked(seconds))
+        else:  # another thread: really wait. A lock that nobody opens is a clock, too.
             lock = threading.Lock()
             lock.acquire()
-            lock.acquire(timeout=seconds)
-        return False
+            lock.acquire(timeout=_checked(seconds))
+        _SLEEPERS.append(self)
+        return True
+
+
+def _checked(seconds: Any) -> float:
+    """Return the argument of `time.sleep`, or raise what that raises."""
+    length = float(seconds) if isinstance(seconds, float) else float(operator.index(seconds))
+    if length < 0:
+        raise ValueError("sleep length must be non-negative")
+    return length
 
 
 def _words(function: Any) -> Any:
@@ -115,12 +125,11 @@ def _words(function: Any) -> Any:
     return (ctypes.c_void_p * 2).from_address(id(function) + object.__basicsize__)
 
 
-_SLEEP_IS_AUDITED: Final = sys.version_info >= (3, 13)
 _SLEEP: Final = time.sleep
 _SLEEPERS: Final[list[object]] = [_Sleeper()]
 _SLEEP_WORDS: Final = _words(_SLEEP)
 _SLEEP_REAL: Final = tuple(_SLEEP_WORDS)
-_SLEEP_REFUSED: Final = tuple(_words(_SLEEPERS.count))
+_SLEEP_VIRTUAL: Final = tuple(_words(_SLEEPERS.remove))
 
 
 def _start_thread(*arguments: Any, **keywords: Any) -> Any:
@@ -163,6 +172,8 @@ def _install() -> None:
         threading._start_new_thread = _start_thread  # type: ignore[attr-defined]
     asyncio.runners.Runner.__enter__ = _enter_runner  # type: ignore[method-assign]
     asyncio.base_events.BaseEventLoop.run_forever = _run_forever  # type: ignore[method-assign]
+    locks.install()
+    unawaited.install()
     # The function object will refer to our list from time to time: count that reference.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(_SLEEPERS))
 
@@ -170,10 +181,10 @@ def _install() -> None:
 class Guards:
     """Refuse the real world to one thread, between `on` and `off`.
 
-    Refused: `time.sleep`, sockets that connect, bind, send to an address or look up a name,
-    child processes, new threads, asyncio loops that the code starts itself. Free: whatever a
-    module does while it is imported, sockets in pairs (event loops make them), files, SQLite,
-    other threads. Guards may be nested.
+    Refused: `time.sleep` (in a run it waits in virtual time), sockets that connect, bind,
+    send to an address or look up a name, child processes, new threads, asyncio loops that the
+    code starts itself. Free: whatever a module does while it is imported, sockets in pairs
+    (event loops make them), files, SQLite, other threads. Guards may be nested.
 
     Args:
         where: Returns the place of the code that runs now, for the message.
@@ -188,10 +199,11 @@ class Guards:
         more with any hook at all.
 
     Not modelled:
-        Waiting on a lock, event, queue or `select`, with or without a timeout, and trio or
-        asyncio loops that the handler starts otherwise than by `asyncio.run`: they raise no
-        event, and end at the watchdog. Sockets that were connected before the run. Files.
-        `_thread.start_new_thread` called directly on Python 3.11.
+        Waiting in `select`, with or without a timeout, and trio or asyncio loops that the
+        handler starts otherwise than by `asyncio.run`: they raise no event, and end at the
+        watchdog. (Locks, events and queues wait in virtual time: `handlers.locks`.) Sockets
+        that were connected before the run. Files. `_thread.start_new_thread` called directly
+        on Python 3.11.
     """
 
     __slots__ = ("_outer", "_where", "refused", "thread")
@@ -209,15 +221,18 @@ class Guards:
         self._outer.append(_guard)
         self.thread = get_ident()
         _guard = self
-        if not _SLEEP_IS_AUDITED:
-            _SLEEP_WORDS[:] = _SLEEP_REFUSED
+        _SLEEP_WORDS[:] = _SLEEP_VIRTUAL
 
     def off(self) -> None:
         """Put back what the last `on` found."""
         global _guard  # noqa: PLW0603
         _guard = self._outer.pop()
-        if not _SLEEP_IS_AUDITED and _guard is None:
+        if _guard is None:
             _SLEEP_WORDS[:] = _SLEEP_REAL
+
+    def sleep(self, seconds: float) -> None:
+        """Stand for `time.sleep` in this thread: refuse it."""
+        self.refuse(f"time.sleep({seconds:g})")
 
     def refuse(self, what: str) -> NoReturn:
         """Raise for a call that would leave the simulated world, and remember it."""

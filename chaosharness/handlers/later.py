@@ -2,16 +2,17 @@
 
 It is a coroutine in all but its type: it can be awaited, handed to `create_task`, `gather`
 or `nursery.start_soon`. A coroutine that is forgotten leaves a warning somewhere; this one
-says so, because a missing `await` is a message that was never sent.
+ends the run, because a missing `await` is a message that was never sent.
 """
 
 from __future__ import annotations
 
-import warnings
+import sys
 from collections.abc import Callable, Generator
 from typing import Any
 
-from chaosharness.errors import Abandoned, InvalidDefinition
+from chaosharness.errors import Abandoned
+from chaosharness.handlers import unawaited
 from chaosharness.handlers.script import Script
 from chaosharness.kernel.scope import Scope
 
@@ -22,12 +23,15 @@ Steps = Generator[Any, Any, Any]
 class Later:
     """The result of a port, for code that awaits it."""
 
-    __slots__ = ("_events", "_steps", "scope")
+    __slots__ = ("_at", "_events", "_steps", "scope")
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
+        self._at = ""
         self._events = len(scope.world.raw)
         self._steps: Steps | None = None
+        if unawaited.keeps_origins:
+            self._at = unawaited.here(sys._getframe(1))
 
     def __await__(self) -> Steps:
         if self._steps is not None:
@@ -64,24 +68,17 @@ class Later:
 
     def __getattr__(self, name: str) -> Any:
         # Event loops look for attributes that we do not have; users for those of a result.
+        if not name.startswith(("_", "cr_", "gi_", "ag_")):
+            unawaited.port_used(self.scope, self.operation, sys._getframe(1))
         raise AttributeError(f"{name!r}: {self.operation} has no result yet; await it first")
 
+    def __getitem__(self, key: object) -> Any:
+        unawaited.port_used(self.scope, self.operation, sys._getframe(1))
+        raise TypeError(f"[{key!r}]: {self.operation} has no result yet; await it first")
+
     def __del__(self) -> None:
-        if self._steps is not None:
-            return
-        scope = self.scope
-        world = scope.world
-        if not scope.incarnation.alive or world.ending is not None:
-            return
-        if len(world.raw) == self._events:  # dropped on the spot: an `await` is missing
-            world.refuse(
-                InvalidDefinition(
-                    f"{self.operation} was called without await, so it never happened. "
-                    f"{scope.place} is async: write 'await ...' there."
-                )
-            )
-        else:  # perhaps given up on purpose, as Python's own coroutines can be
-            warnings.warn(f"{self.operation} was never awaited", RuntimeWarning, stacklevel=2)
+        if self._steps is None:
+            unawaited.port_dropped(self.scope, self.operation, self._at, self._events)
 
 
 class LaterEffect(Later):
@@ -99,8 +96,11 @@ class LaterEffect(Later):
         argument: Any,
     ) -> None:
         self.scope = scope
+        self._at = ""
         self._events = len(scope.world.raw)
         self._steps = None
+        if unawaited.keeps_origins:
+            self._at = unawaited.here(sys._getframe(1))
         self._entity = entity
         self._effect = effect
         self._operation = operation
@@ -133,16 +133,23 @@ class LaterScript(Later):
 
     def __init__(self, script: Script[Any], scope: Scope) -> None:
         self.scope = scope
+        self._at = ""
         self._events = len(scope.world.raw)
         self._steps = None
+        if unawaited.keeps_origins:
+            self._at = unawaited.here(sys._getframe(1))
         self._script = script
 
     @property
     def operation(self) -> str:
         """What was asked for, as sites name it."""
-        frame = getattr(self._script, "gi_frame", None)
-        found = None if frame is None else frame.f_locals.get("operation")
-        return str(found or f"a port of {self.scope.place}")
+        script: Any = self._script
+        while (frame := getattr(script, "gi_frame", None)) is not None:
+            found = frame.f_locals.get("operation")
+            if found:
+                return str(found)
+            script = frame.f_locals.get("script")  # one that runs it on behalf of an item
+        return f"a port of {self.scope.place}"
 
     def _run(self) -> Steps:
         scope = self.scope

@@ -26,6 +26,9 @@ from chaosharness.errors import InternalError
 from chaosharness.handlers.clocks import pinned_clock_read
 from chaosharness.kernel.spans import EPOCH_MS
 
+READS_MAX: Final = 200_000
+"""How often clocks may be read at one instant: more than code does that works."""
+
 Entropy = Callable[[int], bytes]
 
 _NODE: Final = 0x0242AC110002  # a locally administered address: uuid1 must not show the machine
@@ -114,14 +117,6 @@ _REPLACED: Final[tuple[tuple[dict[str, Any], str, Any], ...]] = (
 )
 
 
-class _Traveller(time_machine.Traveller):
-    """Says who asks a pinned clock: every one of them asks here."""
-
-    def time_ns(self) -> int:
-        pinned_clock_read(sys._getframe(1))
-        return self._destination_timestamp_ns
-
-
 def _method(function: Any) -> int:
     """Return the address of the C definition (name, code, flags, text) of a built-in."""
     address = ctypes.c_void_p.from_address(id(function) + _HEADER).value
@@ -157,6 +152,21 @@ def _pinned_seed(self: random.Random, a: Any = None, version: int = 2) -> None:
 _Zone = tuple[str | None] | None
 
 
+class _Counting(time_machine.Traveller):
+    """Where time-machine gets the time from during a run: notes who asks, and who only asks."""
+
+    reads: int
+    reads_max: int
+    spun: Callable[[int], None] | None
+
+    def time_ns(self) -> int:
+        pinned_clock_read(sys._getframe(1))
+        self.reads += 1
+        if self.reads > self.reads_max and self.spun is not None:
+            self.spun(self.reads)
+        return self._destination_timestamp_ns
+
+
 class _Saved:
     """What one `start` found, to be put back by its `stop`."""
 
@@ -188,6 +198,11 @@ class Pins:
         entropy: Returns that many bytes, a function of the scope that asks. It must not
             itself read a clock or draw, and must not return the same bytes for ever: `randint`
             and others draw until a value fits.
+        spun: Called with their number when a clock was read more than `reads_max` times
+            without a `move`: code waits for time to pass, and it does not. May raise.
+
+    Attributes:
+        reads_max: How often clocks may be read between two moves.
 
     Source:
         time-machine 3.6, `Traveller`; CPython 3.11 to 3.13, `Modules/timemodule.c`,
@@ -204,10 +219,12 @@ class Pins:
         virtual time too while a run lasts.
     """
 
-    __slots__ = ("_entropy", "_epoch_ms", "_saved", "_traveller")
+    __slots__ = ("_entropy", "_epoch_ms", "_saved", "_spun", "_traveller", "reads_max")
 
-    def __init__(self, *, entropy: Entropy) -> None:
+    def __init__(self, *, entropy: Entropy, spun: Callable[[int], None] | None = None) -> None:
         self._entropy = entropy
+        self._spun = spun
+        self.reads_max = READS_MAX
         self._epoch_ms = EPOCH_MS
         self._traveller: Any = None
         self._saved: list[tuple[_Saved, int, Any]] = []
@@ -226,11 +243,14 @@ class Pins:
         saved.travels = len(_TRAVELS)
         saved.names = [names[name] for names, name, _ in _REPLACED]
         saved.zone = _enter_utc()
-        traveller = _TRAVEL.start()
+        traveller: Any = _TRAVEL.start()
         self._saved.append((saved, self._epoch_ms, self._traveller))
         self._epoch_ms = epoch_ms
         self._traveller = traveller
-        traveller.__class__ = _Traveller
+        traveller.__class__ = _Counting
+        traveller.reads = 0
+        traveller.reads_max = self.reads_max
+        traveller.spun = self._spun
         traveller._destination_timestamp_ns = epoch_ms * 1_000_000
         saved.clocks = [clock.value for clock, _ in _CLOCKS]
         for clock, source in _CLOCKS:
@@ -252,7 +272,13 @@ class Pins:
 
     def move(self, now_ms: int) -> None:
         """Set the clocks to a virtual time, in milliseconds since `start`; back is allowed."""
-        self._traveller._destination_timestamp_ns = (self._epoch_ms + now_ms) * 1_000_000
+        traveller = self._traveller
+        traveller._destination_timestamp_ns = (self._epoch_ms + now_ms) * 1_000_000
+        traveller.reads = 0
+
+    def read(self) -> None:
+        """Count that a clock was read which is not among those that are pinned here."""
+        self._traveller.time_ns()
 
     def stop(self) -> None:
         """Put back what the last `start` found."""

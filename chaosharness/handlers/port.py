@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, NoReturn, Protocol
 
 import attrs
 
@@ -32,7 +32,7 @@ from chaosharness.handlers.script import NEVER, Resume, Script
 from chaosharness.kernel.rest import Loop, State, Wait
 from chaosharness.kernel.scope import SCOPE, Scope
 from chaosharness.kernel.site import Phase
-from chaosharness.kernel.world import BACKGROUND, Background, Lasting
+from chaosharness.kernel.world import BACKGROUND, Background, Lasting, World
 
 Kinds = tuple[type[Fault], ...]
 
@@ -89,11 +89,15 @@ class Peer(Protocol):
         """Forget what was not synced, at a power failure; nothing by default."""
 
 
-def current_scope(what: str) -> Scope:
+def current_scope(what: str, made_for: World | None = None) -> Scope:
     """Return the scope of the running code.
 
+    Args:
+        what: The port that it uses.
+        made_for: The run that the port belongs to.
+
     Raises:
-        InvalidDefinition: The port is used outside a run.
+        InvalidDefinition: The port is used outside a run, or belongs to an earlier one.
         Abandoned: The incarnation has died: this code runs on by accident.
     """
     scope = SCOPE.get()
@@ -103,10 +107,12 @@ def current_scope(what: str) -> Scope:
             "a handler, a service's main loop, or the function that builds the service."
         )
     world = scope.world
+    if made_for is not None and made_for is not world:
+        refuse_earlier(scope, what)
     scope.steps += 1
     if not scope.incarnation.alive or world.ending is not None:
         if scope.steps > REFUSALS_MAX:
-            vanish(scope)
+            vanish(world)
         raise Abandoned(scope.incarnation.label)
     if scope.steps > world.budget.steps_max:
         if scope.stepped_at == world.now:
@@ -115,6 +121,40 @@ def current_scope(what: str) -> Scope:
         scope.steps = 1  # so many ports, but time has moved since they were counted last
         scope.stepped_at = world.now
     return scope
+
+
+def read_clock(made_for: World) -> None:
+    """Take note that code reads the clock of a run; it may do so too often without waiting.
+
+    Raises:
+        InvalidDefinition: The clock is that of an earlier run.
+        Abandoned: The incarnation has died: this code runs on by accident.
+    """
+    scope = SCOPE.get()
+    if scope is None:
+        return
+    world = scope.world
+    if world is not made_for:
+        refuse_earlier(scope, "now_ms")
+    if not scope.incarnation.alive or world.ending is not None:
+        current_scope("now_ms")
+    if world.on_read is not None:
+        world.on_read()
+
+
+def refuse_earlier(scope: Scope, what: str) -> NoReturn:
+    """Call the run off: its code uses a port that an earlier run was given.
+
+    Raises:
+        InvalidDefinition: Always.
+    """
+    error = InvalidDefinition(
+        f"{scope.place} uses {what} of an earlier run. What env gives is memory: ask env for it "
+        "inside the function that builds the service, and keep it in no global, no cache and no "
+        "object that outlives the run."
+    )
+    scope.world.refuse(error)
+    raise error
 
 
 def operate(
@@ -281,17 +321,26 @@ Look = Callable[[Any], State]
 Nap = Wait | Background
 
 
-def sleep(seconds: float, look: Look = of_stack, at: Any = None) -> Any:
+def sleep(
+    seconds: float,
+    look: Look = of_stack,
+    at: Any = None,
+    *,
+    blocking: bool = False,
+    made_for: World | None = None,
+) -> Any:
     """Let virtual time pass: blocks a plain function, is awaited by a coroutine.
 
     Args:
         seconds: For how long.
         look: Takes the fingerprint of the code that sleeps.
         at: Where `look` has to look; by default at the code that calls.
+        blocking: Whether a coroutine is blocked too, with its event loop (`time.sleep`).
+        made_for: The run that the port belongs to.
     """
     if seconds < 0:
         raise ValueError(f"cannot sleep for {seconds} s")
-    scope = current_scope("sleep")
+    scope = current_scope("sleep", made_for)
     world = scope.world
     operation = f"{scope.place}/sleep"
     attempt = world.reach(operation, scope.entity)
@@ -304,6 +353,8 @@ def sleep(seconds: float, look: Look = of_stack, at: Any = None) -> Any:
         at = sys._getframe(1)
     nap = wait_of(scope, delay_ms, look, at)
     script = _sleep(scope, operation, attempt, delay_ms, nap)
+    if blocking:
+        return scope.colour.block(script, scope)
     return scope.colour.drive(script, scope)
 
 

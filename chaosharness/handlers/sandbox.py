@@ -8,9 +8,12 @@ import threading
 from hashlib import blake2b, shake_128
 from typing import Any, Final, NoReturn
 
-from chaosharness.errors import RealIO
+from chaosharness.errors import InvalidDefinition, RealIO, Spinning
+from chaosharness.handlers import locks
+from chaosharness.handlers.carrier import REFUSALS_MAX, can_vanish, vanish
 from chaosharness.handlers.guards import Guards
 from chaosharness.handlers.pins import Pins
+from chaosharness.handlers.port import sleep
 from chaosharness.handlers.watchdog import LIMIT_S, Watchdog
 from chaosharness.kernel.scope import SCOPE
 from chaosharness.kernel.world import World
@@ -34,7 +37,7 @@ class Sandbox:
     def __init__(self, *, limit_s: float = LIMIT_S) -> None:
         self.world: World | None = None
         self._drawing: dict[tuple[str, int], int] = {}
-        self._pins = Pins(entropy=self._draw)
+        self._pins = Pins(entropy=self._draw, spun=self._only_reads)
         self._guards = _Guards(self)
         self._watchdog = _Watchdog(self, limit_s)
 
@@ -43,16 +46,26 @@ class Sandbox:
         self.world = world
         self._drawing.clear()
         self._watchdog.start()  # first: it may start its thread
+        self._pins.reads_max = world.budget.reads_max
         self._pins.start()
         self._guards.on()
         world.on_advance = self._pins.move
+        world.on_read = self._pins.read
 
     def close(self) -> None:
         """Take it away again."""
         self._guards.off()
+        self._guards.refused.clear()
         self._pins.stop()
         self._watchdog.stop()
         self.world = None
+
+    def _only_reads(self, reads: int) -> None:
+        """End code that reads the clock again and again, as if time passed meanwhile."""
+        place = _place()
+        reason = f"{place} read the clock {reads:,} times without waiting: no time passes so"
+        end_spinning(self.world, reason)
+        raise Spinning(place, 0)
 
     def _draw(self, size: int) -> bytes:
         """Return bytes that look random to the code that asks, and are the same in each run."""
@@ -80,17 +93,43 @@ _IDLE: Final = _Idle()
 
 
 def put_around(world: World) -> Sandbox:
-    """Put a sandbox of this thread around a run, until `take_away`; runs may be nested."""
-    idle = _IDLE.sandboxes
-    one = idle.pop() if idle else Sandbox()
-    one.open(world)
+    """Put a sandbox of this thread around a run, until `take_away`; runs may be nested.
+
+    Raises:
+        InvalidDefinition: Another thread is inside a run.
+    """
+    if not locks.enter_process():
+        raise InvalidDefinition(
+            "a system was run while another thread runs one: one run at a time in one process, "
+            "since clocks and chance are pinned for all of it. Run tests side by side in "
+            "processes (pytest-xdist), not in threads."
+        )
+    try:
+        idle = _IDLE.sandboxes
+        one = idle.pop() if idle else Sandbox()
+        one.open(world)
+    except BaseException:
+        locks.leave_process()
+        raise
     return one
 
 
 def take_away(one: Sandbox) -> None:
     """Take the sandbox of a run away again, and keep it for the next run."""
-    one.close()
+    try:
+        one.close()
+    finally:
+        locks.leave_process()
     _IDLE.sandboxes.append(one)
+
+
+def end_spinning(world: World | None, reason: str) -> None:
+    """Call a run off because its code spins, and take that code away; else come back."""
+    if world is None:
+        return
+    world.end("spinning", reason)
+    if can_vanish(world):
+        vanish(world)
 
 
 def _place() -> str:
@@ -107,14 +146,22 @@ class _Guards(Guards):
         super().__init__(where=_place)
         self._sandbox = sandbox
 
+    def sleep(self, seconds: float) -> None:
+        """Stand for `time.sleep`: wait in virtual time, with the event loop, if there is one."""
+        if SCOPE.get() is None:
+            self.refuse(f"time.sleep({seconds:g})")
+        sleep(max(seconds, 0.001) if seconds else 0, blocking=True)
+
     def refuse(self, what: str) -> NoReturn:
         """Raise for a call that would leave the simulated world, and end the run with it."""
         try:
             super().refuse(what)
         except RealIO as error:
-            self.refused.clear()
-            if self._sandbox.world is not None:
-                self._sandbox.world.refuse(error)
+            world = self._sandbox.world
+            if world is not None:
+                world.refuse(error)
+                if len(self.refused) > REFUSALS_MAX and can_vanish(world):
+                    vanish(world)  # it swallows the error, and asks again
             raise
 
 
@@ -125,7 +172,7 @@ class _Watchdog(Watchdog):
 
     def __init__(self, sandbox: Sandbox, limit_s: float) -> None:
         self._sandbox = sandbox
-        super().__init__(where=self._spinning, limit_s=limit_s)
+        super().__init__(where=_place, limit_s=limit_s)
 
     @property
     def progress(self) -> Any:
@@ -139,10 +186,9 @@ class _Watchdog(Watchdog):
     def progress(self, _: Any) -> None:
         """Nothing to set."""
 
-    def _spinning(self) -> str:
-        """Call the run off, whatever becomes of the exception; called in the watched thread."""
+    def strike(self) -> NoReturn:
+        """Call the run off, and take the code away that spins: an exception can be swallowed."""
         place = _place()
         reason = f"{place} ran for {self.limit_s:g} s of real time without reaching a port"
-        if self._sandbox.world is not None:
-            self._sandbox.world.end("spinning", reason)
-        return place
+        end_spinning(self._sandbox.world, reason)
+        super().strike()

@@ -59,6 +59,10 @@ class Trio:
         """Wait without awaiting: trio as a whole stands still, in this incarnation."""
         return park(script, scope, self.guest)
 
+    def running_loop(self) -> TrioGuest | None:
+        """Return the run of trio, if it runs now."""
+        return self.guest if self.guest is not None and self.guest.running else None
+
     def start(
         self,
         scope: Scope,

@@ -52,6 +52,9 @@ TICKS_MAX: Final = 1_000
 RETIRE_TICKS_MAX: Final = 200
 """Ticks that abandoned tasks get to end in, when their run is over."""
 
+ROUNDS_MAX: Final = 20
+"""How often abandoned tasks are cancelled: their clean-up may hide behind one shield more."""
+
 _CONTEXT: Final = _run.GLOBAL_RUN_CONTEXT
 _LIBRARY: Final[Any] = getattr(_run, "sniffio_library", threading.local())
 
@@ -382,7 +385,7 @@ class TrioGuest(Guest):
             del self.incarnation, self.world
             _POOL.guests.append(self)
         elif not self.stop():
-            _STUBBORN.append(self)
+            self._give_up()
 
     def _end_tasks(self) -> bool:
         """Cancel what is left; say whether it is gone."""
@@ -391,16 +394,33 @@ class TrioGuest(Guest):
             return True
         self.enter()
         try:
-            for _ in range(3):
+            for _ in range(ROUNDS_MAX):
+                self._unshield()
                 self._nursery.cancel_scope.cancel()
                 if not aside(self._settle):
                     return False
                 if len(runner.tasks) == self._tasks or self._over is not None:
                     return self._over is None
-                self._reached_s += AGES_S  # it may sleep, shielded from cancellation
+                self._reached_s += AGES_S  # it may wait for a deadline only
             return False
         finally:
             self.leave()
+
+    def _unshield(self) -> None:
+        """Open every shield: what waits behind one waits for a process that is gone."""
+        for task in self._runner.tasks:
+            status = task._cancel_status
+            while status is not None:
+                if status._scope.shield:
+                    status._scope.shield = False
+                status = status._parent
+
+    def _give_up(self) -> None:
+        """Leave a run of trio as it is, with tasks that cannot be ended; close its files."""
+        _STUBBORN.append(self)
+        if self.process == os.getpid() and self._over is None:
+            self._runner.entry_queue.close()
+            self._runner.io_manager.close()
 
 
 class _Pool(threading.local):

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Final
+from typing import Final, NoReturn
 
 from chaosharness.errors import Spinning
 
@@ -30,10 +30,14 @@ class Watchdog:
     """Watch one kernel, between `start` and `stop`, in the thread that calls `start`.
 
     A daemon thread, one per process, looks at `progress` from time to time. If it has not
-    changed for `limit_s` seconds of real time, `Spinning` is raised in the watched thread,
-    and again every 0.1 s until `progress` changes or `stop` is called. In the main thread a
-    signal does it, which also ends a wait for a lock, a sleep or a `select`; in other threads
+    changed for `limit_s` seconds of real time, the watched thread is interrupted, and again
+    every 0.1 s until `progress` changes or `stop` is called. In the main thread a signal does
+    it, which also ends a `select` or a wait for a child; in other threads
     `PyThreadState_SetAsyncExc`, which strikes at the next bytecode only.
+
+    What is interrupted calls `strike`, which raises `Spinning`; a run takes its code away
+    instead (`handlers.carrier.vanish`): an exception can be swallowed, by `except BaseException`
+    or inside C, and this cannot.
 
     Args:
         where: Returns the place of the code that runs now, for the message. Called in the
@@ -45,9 +49,8 @@ class Watchdog:
 
     Not modelled:
         Code that never returns from C (a huge `int` power, a wait in a thread other than the
-        main one) and code in which every bytecode that can be interrupted stands inside a
-        handler that swallows `BaseException`: after about 5 s without effect, a message on
-        stderr shows its stack. A handler under a debugger is left alone.
+        main one): after about 5 s without effect, a message on stderr shows its stack. A
+        handler under a debugger is left alone.
     """
 
     __slots__ = (
@@ -115,11 +118,9 @@ class Watchdog:
             self._shots += 1
             if self._shots == _REPORT_AFTER:
                 self._report(frame)
-            if _ours(frame):
-                return
             if self._thread == threading.main_thread().ident and _handler_set():
-                signal.pthread_kill(self._thread, _SIGNAL)
-            else:
+                signal.pthread_kill(self._thread, _SIGNAL)  # looks for itself where it is
+            elif is_above_others(frame):
                 self._thrown = True
                 _raise_in(self._thread, self._spinning_class())
 
@@ -130,8 +131,7 @@ class Watchdog:
         stack = "".join(traceback.format_stack(frame))
         print(
             f"chaosharness: code ran for more than {self.limit_s:g} s without reaching a port, "
-            "and could not be interrupted:\n"
-            f"it runs inside C, or swallows every BaseException. Its stack:\n{stack}",
+            f"and could not be interrupted: it runs inside C. Its stack:\n{stack}",
             file=sys.__stderr__,
             flush=True,
         )
@@ -144,17 +144,23 @@ class Watchdog:
         """Say whether the watched code is over its limit, and has been interrupted."""
         return self._shots > 0 and self.progress == self._seen
 
-    def error(self) -> Spinning:
-        """Return what to raise."""
-        return Spinning(self._where(), self.limit_s)
+    def strike(self) -> NoReturn:
+        """End the code that runs; called in the watched thread, above that code."""
+        raise Spinning(self._where(), self.limit_s)
 
     def _spinning_class(self) -> type[Spinning]:
-        """Return a class that needs no argument: C makes the instance, in the other thread."""
-        where, limit_s = self._where, self.limit_s
+        """Return a class that needs no argument: C makes the instance, in the other thread.
+
+        That is when `strike` is called, which need not come back.
+        """
+        strike = self.strike
 
         class Interrupted(Spinning):
             def __init__(self) -> None:
-                super().__init__(where(), limit_s)
+                try:
+                    strike()
+                except Spinning as error:
+                    super().__init__(error.where, error.seconds)
 
         Interrupted.__name__ = Interrupted.__qualname__ = "Spinning"
         return Interrupted
@@ -185,20 +191,24 @@ def _take_back(thread: int) -> None:
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
-    if _ours(frame):
+    if not is_above_others(frame):
         return
     for watchdog in tuple(_watched):
         if watchdog.fired():
-            raise watchdog.error()
+            watchdog.strike()
 
 
 def _handler_set() -> bool:
     return _SIGNAL != 0 and signal.getsignal(_SIGNAL) is _on_signal
 
 
-def _ours(frame: FrameType | None) -> bool:
-    """Say whether the kernel itself runs: it may be dealing with the first `Spinning`."""
-    return frame is not None and str(frame.f_globals.get("__name__")).startswith("chaosharness.")
+def is_above_others(frame: FrameType | None) -> bool:
+    """Say whether code that is not ours runs, or has called ours: else leave it to end."""
+    while frame is not None:
+        if not str(frame.f_globals.get("__name__")).startswith("chaosharness."):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _debugged(frame: FrameType | None) -> bool:

@@ -22,6 +22,7 @@ class Budget:
         deliveries_max: Deliveries of one message to one consumer group or queue.
         hops_max: Messages in a row, each caused by the one before (an event cycle).
         steps_max: Ports that one handler run may pass without virtual time moving.
+        reads_max: How often clocks may be read without virtual time moving.
     """
 
     events_max: int = attrs.field(default=100_000, validator=attrs.validators.ge(1))
@@ -30,6 +31,7 @@ class Budget:
     deliveries_max: int = attrs.field(default=200, validator=attrs.validators.ge(1))
     hops_max: int = attrs.field(default=100, validator=attrs.validators.ge(1))
     steps_max: int = attrs.field(default=5_000, validator=attrs.validators.ge(1))
+    reads_max: int = attrs.field(default=200_000, validator=attrs.validators.ge(1))
 
 
 @attrs.frozen

@@ -15,7 +15,7 @@ class Incarnation:
 
     When it dies its ports refuse, its connections drop (`on_death`), and whatever code
     it was running is kept, unfinished, until the end of the run (`kept`), and so are its
-    event loops (`guests`, by the name of their colour).
+    event loops (`guests`, by the name of their colour). Its locks (`locks`) are its own.
     """
 
     __slots__ = (
@@ -23,6 +23,7 @@ class Incarnation:
         "guests",
         "kept",
         "label",
+        "locks",
         "number",
         "on_death",
         "replica",
@@ -47,6 +48,7 @@ class Incarnation:
         self.restart: Callable[[], None] | None = None
         self.kept: list[Any] = []
         self.guests: dict[str, Any] = {}
+        self.locks: dict[Any, Any] = {}
 
     def __repr__(self) -> str:
         return f"<incarnation {self.label}{'' if self.alive else ', dead'}>"

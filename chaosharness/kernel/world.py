@@ -73,6 +73,7 @@ class World:
         "on_advance",
         "on_armed",
         "on_network",
+        "on_read",
         "raw",
         "rest",
         "states",
@@ -108,6 +109,7 @@ class World:
         self.incarnations: list[Mortal] = []
         self.longest_ms = LONG_MS_MIN
         self.on_advance: Callable[[int], None] | None = None
+        self.on_read: Callable[[], None] | None = None
         self.error: Exception | None = None
         self.falls = Falls()
         self.on_armed: Callable[[str, Any], None] | None = None
@@ -445,7 +447,7 @@ class World:
         self.states.clear()
         self.on_network.clear()
         self._at_calm.clear()
-        self.on_armed = self.on_advance = None
+        self.on_armed = self.on_advance = self.on_read = None
 
     # ---- verdicts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -10,13 +11,16 @@ from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.message import decoder_for, reader_for
 from chaosharness.calls import Endpoint, Switchboard
 from chaosharness.errors import ChaosharnessError, InvalidDefinition
-from chaosharness.handlers.blame import refuse_hopeless, told
+from chaosharness.handlers.blame import refuse_hopeless
+from chaosharness.handlers.blocking import BlockingClient
+from chaosharness.handlers.blocking import blocking as block
 from chaosharness.handlers.clocks import MILLISECONDS, clock_read
-from chaosharness.handlers.colours import colour_for, is_async
+from chaosharness.handlers.colours import check_handler, colour_for, is_async
 from chaosharness.handlers.fingerprint import of_function
-from chaosharness.handlers.port import current_scope, sleep
+from chaosharness.handlers.places import at_line, told, words_of
+from chaosharness.handlers.port import current_scope, read_clock, refuse_earlier, sleep
 from chaosharness.kernel.history import plain
-from chaosharness.kernel.scope import BackgroundScope, Incarnation, Scope
+from chaosharness.kernel.scope import SCOPE, BackgroundScope, Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.system.parts import die, name_of
 
@@ -54,7 +58,14 @@ class Env:
         self._runtime = runtime
         self.loops: list[Callable[[Any], None]] = []
 
+    def _check_run(self) -> None:
+        """Refuse what code of a later run asks of this."""
+        scope = SCOPE.get()
+        if scope is not None and scope.world is not self._stage.world:
+            refuse_earlier(scope, "env")
+
     def _open(self, resource: Any, method: str, what: str) -> Any:
+        self._check_run()
         stage = self._stage
         name = getattr(resource, "name", "")
         found = stage.world.states.get(name)
@@ -68,12 +79,14 @@ class Env:
 
     # ---- messages
 
-    def publisher(self, broker: Any) -> Callable[..., Any]:
+    def publisher(self, broker: Any, *, blocking: bool = False) -> Callable[..., Any]:
         """Return what publishes to a broker: `publish(topic, value, key=..., headers=...)`.
 
-        See the `publish` of the broker. In an `async` handler, await it.
+        See the `publish` of the broker. In an `async` handler, await it; with `blocking` it
+        is never awaited (see `client`).
         """
-        return self._open(broker, "publish", "broker").publish  # type: ignore[no-any-return]
+        publish = self._open(broker, "publish", "broker").publish
+        return block(publish) if blocking else publish
 
     def consume(
         self,
@@ -97,32 +110,37 @@ class Env:
             options: The broker's own, as its class says.
         """
         state = self._open(broker, "consume", "broker")
-        if not callable(handler):
-            raise InvalidDefinition(
-                f"service {self._service!r} consumes {source!r} with {handler!r}, which cannot "
-                "be called"
-            )
+        check_handler(handler, f"service {self._service!r} consumes {source!r}")
         place = f"{self._service}.{name_of(handler)}"
         colour = colour_for(handler, self._runtime, self.incarnation)
         reader = reader_for(handler, read_as)
         intake = Intake(self.incarnation, place, handler, reader, colour)
         state.consume(intake, source, service=self._service, **options)
 
-    def consumer(self, broker: Any, *sources: str, read_as: Any = None, **options: Any) -> Any:
+    def consumer(
+        self,
+        broker: Any,
+        *sources: str,
+        read_as: Any = None,
+        blocking: bool = False,
+        **options: Any,
+    ) -> Any:
         """Return a consumer for the service's own main loop.
 
         Args:
             broker: Where from.
             sources: Topics (Kafka) or queues (RabbitMQ).
             read_as: The type to decode payloads into, or a function that decodes bytes.
+            blocking: Whether its methods block in `async` code too (see `client`).
             options: The broker's own, as its class says.
         """
         state = self._open(broker, "consumer", "broker")
         if not sources:
             raise InvalidDefinition(f"service {self._service!r} has a consumer of nothing")
-        return state.consumer(
+        made = state.consumer(
             self.incarnation, sources, decoder_for(read_as), service=self._service, **options
         )
+        return BlockingClient(made) if blocking else made
 
     def main(self, function: Callable[[], Any], *, background: bool = False) -> None:
         """Run a service's own main loop, from when it is built until it crashes.
@@ -133,7 +151,7 @@ class Env:
                 heartbeat, a report every hour. A run does not wait for its sleep to be over
                 (`env.sleep`, or asyncio's); without this it would never become quiet.
         """
-        self._check(function, "main")
+        check_handler(function, f"service {self._service!r} has a main loop")
         self._run(function, function, background)
 
     def every(
@@ -150,7 +168,7 @@ class Env:
             background: Whether it does something each time, for ever, by design: a run does
                 not wait for it then. See `main`.
         """
-        self._check(function, "every")
+        check_handler(function, f"service {self._service!r} has a timer")
         if not isinstance(seconds, (int, float)) or not seconds > 0:
             raise InvalidDefinition(
                 f"service {self._service!r}: every needs a number of seconds above 0 between two "
@@ -168,10 +186,6 @@ class Env:
                 await function()
 
         self._run(function, loop_async if is_async(function) else loop, background)
-
-    def _check(self, function: Any, method: str) -> None:
-        if not callable(function):
-            raise InvalidDefinition(f"service {self._service!r}: {method} needs a function")
 
     def _run(self, named: Callable[[], Any], loop: Callable[[], Any], background: bool) -> None:
         """Have a loop run in this incarnation, under the name and in the colour of a function."""
@@ -194,19 +208,20 @@ class Env:
         if error is None:
             return
         at_once = scope.cause < 0
-        scope.record("raised", scope.place, 1, {"error": f"{type(error).__name__}: {error}"})
+        scope.record("raised", scope.place, 1, told(error))
         if isinstance(error, ChaosharnessError) and not scope.poisoned:
             world.refuse(error)
         elif at_once and scope.incarnation.number == 1 and not world.struck():
             cure = "It has done nothing before that: it would die like this each time."
             refuse_hopeless(world, f"{scope.place} raised", error, cure)
         else:
-            die(scope, f"{scope.place} raised {told(error)}")
+            die(scope, f"{scope.place} raised {words_of(error)}{at_line(error)}")
 
     # ---- calls between services
 
     def serve(self, name: str, handler: Callable[..., Any], *, read_as: Any = None) -> None:
         """Answer calls of other services: the caller gets what `handler(value)` returns."""
+        check_handler(handler, f"service {self._service!r} serves {name!r}")
         place = f"{self._service}.{name_of(handler)}"
         colour = colour_for(handler, self._runtime, self.incarnation)
         reader = reader_for(handler, read_as)
@@ -221,8 +236,11 @@ class Env:
         *,
         timeout_s: float = 10.0,
         read_as: Any = None,
+        blocking: bool = False,
     ) -> Any:
         """Call an endpoint of another service. In an `async` handler, await it.
+
+        With `blocking` it is never awaited (see `client`).
 
         Raises:
             TimeoutError: No answer: it may have happened, or be happening now.
@@ -230,35 +248,53 @@ class Env:
             RemoteError: The other service raised.
         """
         timeout_ms = round(timeout_s * 1000)
-        return self._stage.switchboard.call(service, name, value, timeout_ms, read_as)
+        self._check_run()
+        call = self._stage.switchboard.call
+        if blocking:
+            call = block(call)
+        return call(service, name, value, timeout_ms, read_as)
 
     # ---- stores and third parties
 
-    def connect(self, store: Any) -> Any:
+    def connect(self, store: Any, *, blocking: bool = False) -> Any:
         """Return a connection to a store.
 
         Of `SQLite` it is an ordinary `sqlite3.Connection`, which is never awaited; what
-        `KeyValue` gives is awaited in an `async` handler.
+        `KeyValue` gives is awaited in an `async` handler, unless it is `blocking` (see
+        `client`).
         """
-        return self._open(store, "connect", "store").connect(self.incarnation)
+        made = self._open(store, "connect", "store").connect(self.incarnation)
+        if not blocking or isinstance(made, sqlite3.Connection):
+            return made
+        return BlockingClient(made)
 
-    def client(self, external: Any) -> Any:
-        """Return what calls a third party: its methods."""
-        return self._open(external, "client", "third party").client()
+    def client(self, external: Any, *, blocking: bool = False) -> Any:
+        """Return what calls a third party: its methods.
+
+        Args:
+            external: Which one.
+            blocking: For `async` code that calls a client which is not async, as much real
+                code does: the call happens inside the coroutine, takes virtual time, and the
+                event loop of this incarnation stands still meanwhile. Plain code blocks anyway.
+        """
+        made = self._open(external, "client", "third party").client()
+        return BlockingClient(made) if blocking else made
 
     # ---- time, and things worth knowing
 
     def sleep(self, seconds: float) -> Any:
         """Let virtual time pass. In an `async` handler, await it."""
-        return sleep(seconds)
+        return sleep(seconds, made_for=self._stage.world)
 
     def now_ms(self) -> int:
         """Return the virtual time as this replica's clock has it, in whole milliseconds."""
+        world = self._stage.world
+        read_clock(world)
         clock_read(sys._getframe(1), MILLISECONDS)
-        return self._stage.world.now + self.incarnation.skew_ms
+        return world.now + self.incarnation.skew_ms
 
     def note(self, what: str, **words: Any) -> None:
         """Say something about the state of the business, for properties and reports."""
-        scope = current_scope("note")
+        scope = current_scope("note", self._stage.world)
         data = {"what": what, **{name: plain(value) for name, value in words.items()}}
         scope.record("note", "", 0, data)

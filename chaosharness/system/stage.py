@@ -8,9 +8,10 @@ from typing import Any, Final, Protocol
 from chaosharness.calls import RemoteError, Switchboard
 from chaosharness.errors import ChaosharnessError, IllegalFault, InvalidDefinition
 from chaosharness.faults import ClockSkew, Redeploy
-from chaosharness.handlers.blame import refuse_hopeless, told
+from chaosharness.handlers.blame import refuse_hopeless
 from chaosharness.handlers.carrier import PLAIN, current_crew, dispose
 from chaosharness.handlers.colours import colour_for
+from chaosharness.handlers.places import at_line, told, words_of
 from chaosharness.handlers.port import Surface
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import Ending, World
@@ -140,8 +141,7 @@ class Stage:
     def _sent(self, scope: Scope, _: Any, error: BaseException | None) -> None:
         scope.world.in_flight.pop(scope, None)
         if error is not None:
-            words = {"error": f"{type(error).__name__}: {error}"}
-            scope.record("raised", scope.place, 1, words)
+            scope.record("raised", scope.place, 1, told(error))
             if isinstance(error, ChaosharnessError):
                 scope.world.refuse(error)
             elif not isinstance(error, ANSWERS) and not scope.world.struck():
@@ -151,7 +151,7 @@ class Stage:
         """Say that the entry fails by itself: nothing came in, so nothing would be tested."""
         entry = scope.place.removeprefix(f"{CLIENT}.")
         refusal = InvalidDefinition(
-            f"the entry {entry!r} of {self.system.name!r} raised {type(error).__name__}: {error} "
+            f"the entry {entry!r} of {self.system.name!r} raised {words_of(error)}{at_line(error)} "
             f"for item {scope.entity}, {clipped(self.items[scope.entity - 1])}, without any "
             "fault. If the client has to expect this, catch it in the entry."
         )
@@ -204,7 +204,7 @@ class Stage:
             for begin in env.loops:
                 world.after(0, begin)
             return
-        words = {"error": f"{type(error).__name__}: {error}"}
+        words = told(error)
         scope.record("raised", operation, attempt, words)
         if isinstance(error, ChaosharnessError):
             world.refuse(error)
@@ -212,7 +212,7 @@ class Stage:
             cure = "Nothing of the service can run before it returns."
             refuse_hopeless(world, f"{operation} raised", error, cure)
         else:
-            die(scope, f"{operation} raised {told(error)}")
+            die(scope, f"{operation} raised {words_of(error)}{at_line(error)}")
 
 
 def _as_is(arguments: tuple[Any, ...]) -> tuple[Any, ...]:

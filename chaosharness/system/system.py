@@ -18,13 +18,14 @@ import gc
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Literal, TypeVar
 
-from chaosharness.errors import InvalidDefinition
+from chaosharness.errors import InvalidDefinition, NotAwaited
 from chaosharness.handlers.colours import check_runtime
 from chaosharness.handlers.sandbox import put_around, take_away
+from chaosharness.handlers.unawaited import keeping_origins
 from chaosharness.kernel.history import History
 from chaosharness.kernel.world import Budget, World
 from chaosharness.schedule import Schedule
-from chaosharness.system.parts import CLIENT, Factory, Resource, Service, describe
+from chaosharness.system.parts import CLIENT, Factory, Resource, Service, describe, name_of
 from chaosharness.system.run import OBSERVERS, Run
 from chaosharness.system.stage import Stage
 
@@ -92,6 +93,12 @@ class System:
                 trio where the handler's module imports trio, else asyncio.
             previous: Builds the version before this one, for `Redeploy`.
         """
+        if callable(name):
+            own = name_of(name)
+            raise InvalidDefinition(
+                f'{own} is a service without a name: write @system.service("{own}") above it, '
+                "with brackets"
+            )
         if not isinstance(replicas, int) or replicas < 1:
             raise InvalidDefinition(f"service {name!r} needs at least 1 replica, not {replicas!r}")
         check_runtime(runtime, name)
@@ -105,14 +112,26 @@ class System:
 
         return add
 
-    def entry(self, *, examples: Iterable[Any], items: Any = None) -> Callable[[F], F]:
+    def entry(
+        self, *misplaced: Any, examples: Iterable[Any] | None = None, items: Any = None
+    ) -> Callable[[F], F]:
         """Say how a workload item enters: `place(env, item)`, run by a client that never fails.
 
         Args:
+            misplaced: Nothing: an entry is given by name only.
             examples: A few items, for runs that are not given any: the command line, and
                 the search for sites. The plainest first.
             items: A Hypothesis strategy for one item, for tests that are not given any.
+
+        Raises:
+            InvalidDefinition: There are no examples, or there is an entry already.
         """
+        if misplaced or examples is None:
+            own = name_of(misplaced[0]) if misplaced and callable(misplaced[0]) else "this one"
+            raise InvalidDefinition(
+                f"an entry needs examples of its items, but {own} is given none: write "
+                "@system.entry(examples=[...]) above the function"
+            )
 
         def add(function: F) -> F:
             if self._entry is not None:
@@ -171,6 +190,11 @@ class System:
         gc.disable()  # nothing of a run can be freed while it lasts: looking for it is waste
         try:
             run = self._play(self._entry, workload, schedule, budget or self.budget)
+        except NotAwaited as missed:
+            if not missed.has_line:
+                with keeping_origins():  # the same run again: it is called off with the line
+                    self._play(self._entry, workload, schedule, budget or self.budget)
+            raise
         finally:
             if collecting:
                 gc.enable()

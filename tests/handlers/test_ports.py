@@ -218,13 +218,18 @@ def test_a_closed_port_never_happened_and_is_no_mistake(colour):
 
 
 @pytest.mark.parametrize("colour", ASYNC)
-def test_a_port_that_was_given_up_after_others_is_a_warning(colour):
+def test_a_port_that_an_error_kept_from_being_awaited_is_a_warning(colour):
     async def handle(house, order):
         ports = [house.publish("out", order, key=str(number)) for number in range(3)]
         await ports.pop(0)
+        with pytest.raises(ConnectionError):
+            await ports.pop(0)
 
+    from chaosharness import ErrorReply
+
+    fault = only(ErrorReply, "desk.on_order/bus.publish out", attempt=2)
     with pytest.warns(RuntimeWarning, match=r"bus\.publish out was never awaited"):
-        over = run_it(handle, runtime=colour)
+        over = run_it(handle, fault, runtime=colour)
     assert published(over) == ["0"]
 
 

@@ -317,7 +317,7 @@ def test_a_factory_that_raises_is_refused_with_its_place():
     @system.entry(examples=["x"])
     def begin(env, item): ...
 
-    words = r"worker/start raised KeyError: 'DATABASE_URL' \(test_ends.py, line \d+\)"
+    words = r"worker/start raised KeyError: 'DATABASE_URL' at tests/system/test_ends.py:\d+"
     with pytest.raises(InvalidDefinition, match=words) as caught:
         system.run()
     assert isinstance(caught.value.__cause__, KeyError)
@@ -334,7 +334,7 @@ def test_a_loop_that_raises_at_its_first_line_is_refused_with_its_place(runtime)
 
         return loop if runtime is None else loop_async
 
-    words = r"raised KeyError: 'config' \(test_ends.py, line \d+\)"
+    words = r"raised KeyError: 'config' at tests/system/test_ends.py:\d+"
     with pytest.raises(InvalidDefinition, match=words) as caught:
         looping(broken, runtime=runtime).run()
     assert isinstance(caught.value.__cause__, KeyError)
@@ -388,7 +388,7 @@ def test_a_handler_that_raises_at_every_delivery_is_refused_with_its_place(broke
     def handle(env, done, order):
         raise TypeError("Receipt is no text")
 
-    with pytest.raises(InvalidDefinition, match=r"Receipt is no text \(test_ends.py, line") as got:
+    with pytest.raises(InvalidDefinition, match=r"Receipt is no text at tests/system/test_ends.py:") as got:
         consuming(handle, broker).run()
     assert isinstance(got.value.__cause__, TypeError)
 

@@ -481,13 +481,13 @@ def test_a_port_outside_a_run_says_so():
     ("consume", "words"),
     [
         (lambda env, bus: env.consume(bus, "nowhere", len), "bus has no topic 'nowhere'"),
-        (lambda env, bus: env.consume(bus, "orders", 7), "which cannot be called"),
+        (lambda env, bus: env.consume(bus, "orders", 7), "which is no function"),
         (lambda env, bus: env.consume(bus, "orders", lambda: 0), "must take the message"),
         (lambda env, bus: env.consume(object(), "orders", len), "is no part of system 'shop'"),
         (lambda env, bus: env.consume(bus, "orders", len, on_error="x"), "on_error"),
         (lambda env, bus: env.connect(bus), "'bus' is no store"),
         (lambda env, bus: env.publisher(bus)("nowhere", {}), "bus has no topic 'nowhere'"),
-        (lambda env, bus: env.main(None), "main needs a function"),
+        (lambda env, bus: env.main(None), "which is no function"),
         (lambda env, bus: env.call("x", "y"), "no service serves x.y"),
     ],
 )

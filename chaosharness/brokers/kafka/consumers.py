@@ -15,6 +15,7 @@ from chaosharness.brokers.message import Delivery, Message, delivery
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import LostRequest, Rebalance
 from chaosharness.handlers.fingerprint import of_stack
+from chaosharness.handlers.places import told
 from chaosharness.handlers.port import Nap, current_scope, operate, strikes, trouble, wait_of
 from chaosharness.handlers.script import Resume, Script, drive_in_kernel
 from chaosharness.kernel.agenda import Entry
@@ -272,7 +273,7 @@ class Consumer:
         """
         if records_max < 1:
             raise InvalidDefinition(f"records_max must be at least 1, not {records_max}")
-        scope = current_scope(f"{self._broker.name}.poll")
+        scope = current_scope(f"{self._broker.name}.poll", self._broker.world)
         nap: Nap = BACKGROUND
         if timeout_s is not None:
             frame, holds = sys._getframe(1), self._holds()
@@ -347,8 +348,7 @@ class Consumer:
         aside = Scope(
             scope.world, scope.incarnation, scope.place, message.entity, cause, scope.colour
         )
-        words = {"error": f"{type(error).__name__}: {error}"}
-        aside.record("raised", f"{scope.place}/{self._broker.name}.poll", 0, words)
+        aside.record("raised", f"{scope.place}/{self._broker.name}.poll", 0, told(error))
         if self._on_unreadable == "dead-letter":
             self._broker.dead_letter(message, aside, error)
 

@@ -233,7 +233,7 @@ class OpenRabbitMQ(Watcher):
         self._check_target(exchange, topic)
         if expiration_ms is not None and expiration_ms < 0:
             raise InvalidDefinition(f"expiration_ms must be at least 0, not {expiration_ms}")
-        scope = current_scope("publish")
+        scope = current_scope("publish", self.world)
         world = self.world
         body = encode(value, topic)
         entity = scope.entity
@@ -259,7 +259,7 @@ class OpenRabbitMQ(Watcher):
     def _pass(self, scope: Scope, entity: int, draft: Draft) -> Any:
         """Pass the port of a publisher, on behalf of a workload item."""
         world = self.world
-        operation = f"{scope.place}/{self.name}.publish {draft[0].topic}"
+        operation = f"{scope.place}/{self.name}.publish {draft[0].topic or draft[0].exchange}"
         place = (operation, entity)
         world.counts[place] = attempt = world.counts.get(place, 0) + 1
         confirms = self.definition.confirms

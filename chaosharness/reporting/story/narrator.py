@@ -137,9 +137,10 @@ def _named(event: Event) -> tuple[Any, ...]:
     return (data.get("broker"), data.get("topic"), data.get("key"), event.entity)
 
 
-def raised(error: object) -> str:
-    """Show an exception: of one that says nothing, its type."""
-    return clip(str(error), CLIP).removesuffix(": ")
+def raised(error: object, line: object = None) -> str:
+    """Show an exception, and the line it comes from: of one that says nothing, its type."""
+    words = clip(str(error), CLIP).removesuffix(": ")
+    return f"{words} at {line}" if line else words
 
 
 def request(data: Mapping[str, Any]) -> str:
@@ -210,7 +211,7 @@ def _handler(event: Event) -> str:
 
 
 def _raised(narrator: Narrator, event: Event) -> Telling:
-    error = raised(event.data.get("error", "an error"))
+    error = raised(event.data.get("error", "an error"), event.data.get("line"))
     return Telling(lane_of(event.actor), f"{_handler(event)} raises {error}", tone="trouble")
 
 

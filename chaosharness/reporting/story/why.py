@@ -345,17 +345,19 @@ def written_again(narrator: Narrator, finding: Finding, extra: Extra) -> list[st
 
 def _over_and_over(history: History) -> list[str]:
     """Say which handler raised again and again, where one did."""
-    raises: dict[tuple[str, str], int] = {}
+    raises: dict[tuple[str, str, str], int] = {}
     for event in history.of("raised"):
-        key = (event.operation.partition("/")[0], str(event.data.get("error", "")))
+        data = event.data
+        place = event.operation.partition("/")[0]
+        key = (place, str(data.get("error", "")), str(data.get("line", "")))
         raises[key] = raises.get(key, 0) + 1
     if not raises:
         return []
-    place, error = max(raises, key=lambda key: raises[key])
-    often = raises[place, error]
+    place, error, line = max(raises, key=lambda key: raises[key])
+    often = raises[place, error, line]
     if often < OFTEN:
         return []
-    return [f"{clip(place, 80)} raises {raised(error)}, {often:,} times in all."]
+    return [f"{clip(place, 80)} raises {raised(error, line)}, {often:,} times in all."]
 
 
 def _verdict(history: History, finding: Finding) -> list[str]:

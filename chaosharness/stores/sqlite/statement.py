@@ -132,9 +132,13 @@ class Statement:
         self.private = verb in ("attach", "detach") or (
             verb == "create" and re.match(r"\s+temp", sql[found.end() :], re.I) is not None  # type: ignore[union-attr]
         )
-        self.action = f"{store}.{verb} {self.table}".rstrip()
+        # Libraries number their savepoints, or put a thread's id in: those name no place.
+        shown = "" if self.kind in ("savepoint", "release") else self.table
+        if verb == "rollback" and self.kind == "savepoint":
+            shown = "to"
+        self.action = f"{store}.{verb} {shown}".rstrip()
         self.operations = Operations(self.action)
-        self.data: dict[str, Any] = {"store": store, "verb": verb, "table": self.table}
+        self.data: dict[str, Any] = {"store": store, "verb": verb, "table": shown}
 
 
 def counts_changes(sql: str) -> bool:

@@ -131,7 +131,7 @@ def test_transactions_in_sql_have_the_same_sites():
     assert told(run, "commit", "rollback") == [
         "commit db.commit rows=2",  # what a savepoint undid was counted, as by SQLite
         "rollback db.rollback",
-        "commit db.release OUTER rows=1",
+        "commit db.release rows=1",
     ]
 
 
