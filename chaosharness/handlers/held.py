@@ -20,6 +20,9 @@ from typing import Any, Final
 
 MISSING: Final = object()
 
+SEEN_MAX: Final = 10_000
+"""Entries of a list, at least, that a test sees after many runs: the last ones."""
+
 
 class Held:
     """One thing that holds state, and how to move that state.
@@ -47,9 +50,15 @@ class Held:
         """Say whether it still holds what `take` once returned."""
         raise NotImplementedError
 
-    def words(self) -> str:
-        """Say in a word or two what it is: for an error."""
-        return type(self.thing).__name__
+    def seen(self, outside: Any, was: Any, now: Any) -> Any:
+        """Return what it would hold if all processes shared it: what a test sees afterwards.
+
+        Args:
+            outside: That, so far.
+            was: What it held when a process went on.
+            now: What it holds as that process stops.
+        """
+        return now if not self.is_as(was) else outside
 
 
 def alike(one: Any, other: Any) -> bool:
@@ -80,6 +89,19 @@ class Mapping(Held):
             all(map(is_, thing.values(), values)) and all(map(is_, thing, keys))
         )
 
+    def seen(self, outside: Any, was: Any, now: Any) -> Any:
+        if self.is_as(was):
+            return outside
+        together = dict(zip(*outside, strict=True))
+        before, after = dict(zip(*was, strict=True)), dict(zip(*now, strict=True))
+        for key in before:
+            if key not in after:
+                together.pop(key, None)
+        for key, value in after.items():
+            if key not in before or before[key] is not value:
+                together[key] = value
+        return list(together), list(together.values())
+
 
 class Sequence(Held):
     """A list, or a deque."""
@@ -96,6 +118,12 @@ class Sequence(Held):
     def is_as(self, held: Any) -> bool:
         return alike(self.thing, held)
 
+    def seen(self, outside: Any, was: Any, now: Any) -> Any:
+        if not alike(now[: len(was)], was):
+            return now
+        outside.extend(now[len(was) :])
+        return outside[-SEEN_MAX:] if len(outside) > 2 * SEEN_MAX else outside
+
 
 class Set(Held):
     """A set."""
@@ -111,6 +139,12 @@ class Set(Held):
 
     def is_as(self, held: Any) -> bool:
         return len(self.thing) == len(held) and bool(self.thing == held)
+
+    def seen(self, outside: Any, was: Any, now: Any) -> Any:
+        if len(was) != len(now) or was != now:
+            outside |= now - was
+            outside -= was - now
+        return outside
 
 
 class Bytes(Held):
@@ -148,6 +182,9 @@ class Lock(Held):
 
     __slots__ = ()
 
+    def seen(self, outside: Any, was: Any, now: Any) -> Any:
+        return outside
+
     def take(self) -> Any:
         return self.thing.locked()
 
@@ -166,6 +203,9 @@ class Reentrant(Held):
     """A `threading.RLock`."""
 
     __slots__ = ()
+
+    def seen(self, outside: Any, was: Any, now: Any) -> Any:
+        return outside
 
     def take(self) -> Any:
         lock = self.thing
@@ -206,9 +246,6 @@ class Cell(Held):
 
     def is_as(self, held: Any) -> bool:
         return self.take() is held
-
-    def words(self) -> str:
-        return type(self.take()).__name__
 
 
 class Slots(Held):
@@ -254,9 +291,6 @@ class Variable(Held):
     def is_as(self, held: Any) -> bool:
         return self.take() is held
 
-    def words(self) -> str:
-        return type(self.take()).__name__
-
 
 class Stand(Held):
     """A thing that cannot be set back (a count, an `lru_cache`): each process has another one.
@@ -264,30 +298,31 @@ class Stand(Held):
     It is found by name in modules and classes; who holds it by other means keeps the first.
 
     Attributes:
+        now: What stands there now.
         places: Where it is found: names of a module, or a class, and the name there.
     """
 
-    __slots__ = ("_fresh", "_now", "places")
+    __slots__ = ("_fresh", "now", "places")
 
     def __init__(self, name: str, thing: Any, fresh: Callable[[Any], Any]) -> None:
         super().__init__(name, thing)
         self._fresh = fresh
-        self._now = thing
+        self.now = thing
         self.places: list[tuple[Any, str]] = []
 
     def take(self) -> Any:
-        return self._now, _mark(self._now)
+        return self.now, _mark(self.now)
 
     def put(self, held: Any) -> None:
         one, mark = held
         if _mark(one) != mark:
             one = self._fresh((one, mark))
-        self._now = one
+        self.now = one
         for thing, attribute in self.places:
             assign(thing, attribute, one)
 
     def is_as(self, held: Any) -> bool:
-        return held[0] is self._now and held[1] == _mark(self._now)
+        return held[0] is self.now and held[1] == _mark(self.now)
 
 
 def assign(thing: Any, name: str, value: Any) -> None:

@@ -36,6 +36,13 @@ AGAIN_MAX: Final = 20
 
 NOBODY: Final = "nobody"
 
+Key = tuple[str, int]
+_KNOWN: Final[dict[Key, Held]] = {}
+"""Things of all systems: two may have modules in common."""
+
+_LEFT: Final[dict[Key, tuple[Held, Any, Any]]] = {}
+"""Of each that is exchanged, how the last run left it, and what it held when that began."""
+
 
 class ModuleState:
     """The state of one system's modules, over all its runs.
@@ -55,9 +62,9 @@ class ModuleState:
         self.live: dict[int, Held] = {}
         self._bound: list[tuple[dict[str, Any], str, Any]] = []
         self._imported = -1
-        self._before: list[Any] = []
-        self._first: dict[int, Any] = {}
-        self._left: dict[int, Any] = {}
+        self._first: list[Any] = []  # of each thing, what it held when the run began
+        self._seen: dict[int, Any] = {}  # what it would hold if all processes shared it
+        self._loaded: dict[int, Any] = {}  # what it held when the present process went on
         self._contents: dict[Hashable, dict[int, Any]] = {}
         self._process: Hashable = NOBODY
         self._learning = LEARNING
@@ -71,18 +78,18 @@ class ModuleState:
 
     def begin(self, world: World) -> None:
         """Put the modules in the state in which a run finds them, and follow its processes."""
-        for number, thing in self.live.items():
-            # Whatever the last run left is undone, but not what was written since by others.
-            if number in self._left and thing.is_as(self._left[number]):
-                thing.put(self._first[number])
-        self._left.clear()
-        self._refresh()
+        seen: dict[int, Any] = {}
+        self._undo(seen)
+        if self._refresh():
+            self._undo(seen)
         if not self.things:
             return
-        self._before = [one.take() for one in self.things]
-        self._first = {number: self._before[number] for number in self.live}
-        self._contents.clear()
-        self._process = NOBODY
+        self._first = [one.take() for one in self.things]
+        self._seen = {
+            number: seen.get(id(one), _copy(self._first[number]))
+            for number, one in self.live.items()
+        }
+        self._loaded = {number: self._first[number] for number in self.live}
         if self.live or self._learning:
             world.on_turn = self._turn
 
@@ -95,23 +102,38 @@ class ModuleState:
             self._notice()
             return False
         changed = self._changed()
-        if not changed:
-            return False
-        self._learning = 1
         for number in changed:
             self.live[number] = self.things[number]
-        return True
+        if changed:
+            self._learning = 1
+        return bool(changed)
 
     def leave(self, *, undo: bool = False) -> None:
-        """Note in which state a run leaves the modules; or undo what it changed."""
-        if undo:
-            for number, thing in self.live.items():
-                thing.put(self._before[number])
-            self._left.clear()
-        else:
-            self._left = {number: thing.take() for number, thing in self.live.items()}
+        """Have the modules hold what they would if all processes shared it, for tests to see.
+
+        Args:
+            undo: Have them hold what they did when the run began instead.
+        """
+        if not undo:
+            self._stop()
+        for number, thing in self.live.items():
+            first = self._first[number]
+            if undo:
+                thing.put(first)
+            else:
+                thing.put(self._seen[number])
+                _LEFT[_key(thing)] = thing, thing.take(), first
         self._contents.clear()
         self._process = NOBODY
+
+    def _undo(self, seen: dict[int, Any]) -> None:
+        """Undo what the last run left, of this system or of another one of these modules, but not
+        what was written since by others. Note what was left, by the identity of what held it."""
+        for thing in self.live.values():
+            found = _LEFT.pop(_key(thing), None)
+            if found is not None and thing.is_as(found[1]):
+                thing.put(found[2])
+                seen[id(thing)] = found[1]
 
     # ---- while it lasts
 
@@ -121,46 +143,68 @@ class ModuleState:
             return
         if self._learning:
             self._notice()
-        live = self.live
-        self._contents[self._process] = {number: one.take() for number, one in live.items()}
+        self._contents[self._process] = self._stop()
         self._process = process
-        own = self._contents.get(process, self._first)
-        for number, thing in live.items():
-            thing.put(own[number] if number in own else self._first[number])
+        own = self._contents.get(process, {})
+        first = self._first
+        self._loaded = {number: own.get(number, first[number]) for number in self.live}
+        for number, thing in self.live.items():
+            thing.put(self._loaded[number])
+
+    def _stop(self) -> dict[int, Any]:
+        """Return what the present process holds, and note what it has done since it went on."""
+        contents = {}
+        for number, thing in self.live.items():
+            contents[number] = now = thing.take()
+            self._seen[number] = thing.seen(self._seen[number], self._loaded[number], now)
+        return contents
 
     def _notice(self) -> None:
         """Exchange from now on what the present process has changed."""
         for number in self._changed():
             self.live[number] = self.things[number]
-            self._first[number] = self._before[number]
+            self._loaded[number] = self._first[number]
+            self._seen[number] = _copy(self._first[number])
 
     def _changed(self) -> list[int]:
         live = self.live
         return [
             number
-            for number, (thing, before) in enumerate(zip(self.things, self._before, strict=True))
-            if number not in live and not thing.is_as(before)
+            for number, (thing, first) in enumerate(zip(self.things, self._first, strict=True))
+            if number not in live and not thing.is_as(first)
         ]
 
     # ---- what there is
 
-    def _refresh(self) -> None:
+    def _refresh(self) -> bool:
         """Look for things anew if modules were imported, or names of them bound anew."""
         if self._imported == len(sys.modules) and all(
             names.get(name) is thing for names, name, thing in self._bound
         ):
-            return
+            return False
         self._imported = len(sys.modules)
         survey = Survey(self.shared)
         survey.look(self._functions())
         self._bound = survey.bound
-        live = {_key(one): one for one in self.live.values()}
-        self.things = [live.get(_key(one), one) for one in survey.found.values()]
+        for one in survey.found.values():
+            known = _KNOWN.setdefault(_key(one), one)
+            if isinstance(known, Stand) and known.now is not one.thing:  # bound anew by others
+                _KNOWN[_key(one)] = one
+        self.things = [_KNOWN[_key(one)] for one in survey.found.values()]
+        live = {id(one) for one in self.live.values()}
         self.live = {
-            number: one for number, one in enumerate(self.things) if live.get(_key(one)) is one
+            number: one
+            for number, one in enumerate(self.things)
+            if id(one) in live or _key(one) in _LEFT
         }
+        return True
 
 
-def _key(one: Held) -> tuple[str, int]:
+def _copy(held: Any) -> Any:
+    """Return a copy of what a thing held, which `Held.seen` may change."""
+    return held.copy() if isinstance(held, list | set) else held
+
+
+def _key(one: Held) -> Key:
     """Return what tells a thing from others; of what is replaced, its name alone."""
     return one.name, 0 if isinstance(one, Stand) else id(one.thing)
