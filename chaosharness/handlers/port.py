@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, NoReturn, Protocol
 
 import attrs
 
@@ -30,9 +30,9 @@ from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.later import LaterEffect
 from chaosharness.handlers.script import NEVER, Resume, Script
 from chaosharness.kernel.rest import Loop, State, Wait
-from chaosharness.kernel.scope import SCOPE, Scope
+from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
 from chaosharness.kernel.site import Phase
-from chaosharness.kernel.world import BACKGROUND, Background, Lasting
+from chaosharness.kernel.world import BACKGROUND, Background, Lasting, World
 
 Kinds = tuple[type[Fault], ...]
 
@@ -89,11 +89,15 @@ class Peer(Protocol):
         """Forget what was not synced, at a power failure; nothing by default."""
 
 
-def current_scope(what: str) -> Scope:
+def current_scope(what: str, world: World | None = None) -> Scope:
     """Return the scope of the running code.
 
+    Args:
+        what: The port that it uses.
+        world: The run that the port was made in, where a port may be kept for a later one.
+
     Raises:
-        InvalidDefinition: The port is used outside a run.
+        InvalidDefinition: The port is used outside a run, or in a later one.
         Abandoned: The incarnation has died: this code runs on by accident.
     """
     scope = SCOPE.get()
@@ -102,6 +106,8 @@ def current_scope(what: str) -> Scope:
             f"{what} was used outside a run. Ports work only in code that the harness runs: "
             "a handler, a service's main loop, or the function that builds the service."
         )
+    if world is not None and world is not scope.world:
+        refuse_stranger(scope, f"{what} of a port", None)
     world = scope.world
     scope.steps += 1
     if not scope.incarnation.alive or world.ending is not None:
@@ -115,6 +121,44 @@ def current_scope(what: str) -> Scope:
         scope.steps = 1  # so many ports, but time has moved since they were counted last
         scope.stepped_at = world.now
     return scope
+
+
+def refuse_stranger(scope: Scope, what: str, owner: Incarnation | None) -> NoReturn:
+    """Raise, and call the run off: a port is used by another than it was made for.
+
+    Args:
+        scope: Who uses it.
+        what: What it is, or does.
+        owner: Whom it was made for; None for a port of an earlier run.
+
+    Raises:
+        InvalidDefinition: Always.
+    """
+    if owner is None or owner.world is not scope.world:
+        whose = "an earlier run"
+    elif owner.service == scope.incarnation.service and owner.replica == scope.incarnation.replica:
+        whose = f"{owner.label}, before it crashed"
+    else:
+        whose = owner.label
+    call_off(
+        InvalidDefinition(
+            f"{scope.incarnation.label} uses {what} that was made for {whose}. It is memory: make "
+            "it with env inside the function that builds the service, and keep it in no global "
+            "and no variable outside of that function."
+        )
+    )
+
+
+def call_off(error: InvalidDefinition) -> NoReturn:
+    """Raise a mistake in the user's code, and see to it that whoever asked for the run learns.
+
+    Raises:
+        InvalidDefinition: Always.
+    """
+    scope = SCOPE.get()
+    if scope is not None and not scope.poisoned:
+        scope.world.refuse(error)
+    raise error from None
 
 
 def operate(

@@ -272,7 +272,7 @@ class Consumer:
         """
         if records_max < 1:
             raise InvalidDefinition(f"records_max must be at least 1, not {records_max}")
-        scope = current_scope(f"{self._broker.name}.poll")
+        scope = current_scope(f"{self._broker.name}.poll", self._broker.world)
         nap: Nap = BACKGROUND
         if timeout_s is not None:
             frame, holds = sys._getframe(1), self._holds()

@@ -127,7 +127,7 @@ class OpenKafka(Cluster):
             TimeoutError: No answer: it may have been stored.
             ConnectionError: Refused for now: it was not stored.
         """
-        scope = current_scope("publish")
+        scope = current_scope("publish", self.world)
         world = self.world
         try:
             partitions = self.logs[topic]

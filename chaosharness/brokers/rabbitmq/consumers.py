@@ -244,12 +244,12 @@ class Consumer:
             raise InvalidDefinition(
                 "one consumer has messages either pushed (receive, iteration) or asked for (get)"
             )
-        scope = current_scope(f"{self._broker.name}.get")
+        scope = current_scope(f"{self._broker.name}.get", self._broker.world)
         return scope.colour.drive(self._get(scope), scope)
 
     def receive(self, timeout_s: float | None = None) -> Any:
         """Return the next message pushed here; None if `timeout_s` passes first."""
-        scope = current_scope(f"{self._broker.name}.receive")
+        scope = current_scope(f"{self._broker.name}.receive", self._broker.world)
         nap: Nap = BACKGROUND
         if timeout_s is not None:
             frame = sys._getframe(1)
@@ -381,7 +381,7 @@ class Consumer:
         push = getattr(delivery, "receipt", None)
         if not isinstance(push, Push):
             raise InvalidDefinition(f"{what} takes what get() or receive() gave, not {delivery!r}")
-        scope = current_scope(f"{self._broker.name}.{what}")
+        scope = current_scope(f"{self._broker.name}.{what}", self._broker.world)
         script = self._settling(push, scope, what, requeue, multiple)
         return scope.colour.drive(script, scope)
 

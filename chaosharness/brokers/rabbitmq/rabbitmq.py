@@ -233,7 +233,7 @@ class OpenRabbitMQ(Watcher):
         self._check_target(exchange, topic)
         if expiration_ms is not None and expiration_ms < 0:
             raise InvalidDefinition(f"expiration_ms must be at least 0, not {expiration_ms}")
-        scope = current_scope("publish")
+        scope = current_scope("publish", self.world)
         world = self.world
         body = encode(value, topic)
         entity = scope.entity
