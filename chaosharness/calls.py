@@ -69,6 +69,11 @@ class Line:
     decode: Callable[[bytes], Any]
     latency_ms: int = 2
 
+    @property
+    def world(self) -> World:
+        """The run that it belongs to."""
+        return self.switchboard.world
+
     def lost(self, operation: str) -> BaseException:
         """Return what a caller sees when no answer comes."""
         return TimeoutError(f"{operation}: no answer within {self.timeout_ms} ms")

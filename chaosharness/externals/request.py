@@ -45,6 +45,10 @@ class Server(Peer, Protocol):
     """Something that answers requests."""
 
     @property
+    def world(self) -> World:
+        """The run that it belongs to."""
+
+    @property
     def latency_ms(self) -> int:
         """There and back."""
 
@@ -63,7 +67,7 @@ def call(action: str, server: Server, request: Any, words: dict[str, Any]) -> An
         request: Passed to `server.serve`.
         words: What the history shows of the request.
     """
-    scope = current_scope(action)
+    scope = current_scope(action, server.world)
     world = scope.world
     operation = f"{scope.place}/{action}"
     attempt = world.reach(operation, scope.entity)

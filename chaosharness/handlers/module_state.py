@@ -24,6 +24,7 @@ import sys
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Final
 
+from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.held import Held, Stand
 from chaosharness.handlers.own_code import Survey
 from chaosharness.kernel.world import World
@@ -198,6 +199,22 @@ class ModuleState:
             if id(one) in live or _key(one) in _LEFT
         }
         return True
+
+
+def named(shared: Any) -> tuple[str, ...]:
+    """Return the names of shared state, seen to be names.
+
+    Raises:
+        InvalidDefinition: They are not.
+    """
+    names = (shared,) if isinstance(shared, str) else tuple(shared)
+    for name in names:
+        if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
+            raise InvalidDefinition(
+                f"shared={shared!r}: {name!r} is no name; write the module, and what is in it: "
+                "'shop.settings' or 'shop.settings.load'"
+            )
+    return names
 
 
 def _copy(held: Any) -> Any:

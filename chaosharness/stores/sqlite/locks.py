@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Final
 
+from chaosharness.handlers.port import refuse_stranger
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.stores.durable import Retired
