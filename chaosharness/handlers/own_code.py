@@ -86,6 +86,11 @@ class Survey:
     _assigned: dict[int, set[str]] = attrs.field(factory=dict, init=False)
     _set: set[str] = attrs.field(factory=set, init=False)
 
+    @property
+    def modules(self) -> list[dict[str, Any]]:
+        """The modules that were looked through, as their dicts."""
+        return self._known
+
     def look(self, functions: Iterable[Callable[..., Any]]) -> None:
         """Look through the modules that these functions lead to."""
         for function in functions:

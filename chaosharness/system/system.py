@@ -67,7 +67,7 @@ class System:
         self.items: Any = None
         self.properties: list[Any] = []
         self._entry: Callable[..., Any] | None = None
-        self.module_state = ModuleState(self._functions, named(shared))
+        self.module_state = ModuleState(self.given, named(shared))
         self._calm: dict[str, Run] = {}
 
     def __repr__(self) -> str:
@@ -229,8 +229,8 @@ class System:
         )
         return run, again
 
-    def _functions(self) -> Iterator[Callable[..., Any]]:
-        """Yield what the user gave: it leads to the modules of the user's code."""
+    def given(self) -> Iterator[Callable[..., Any]]:
+        """Yield the functions that the user gave: they lead to the modules of the user's code."""
         for service in self.services.values():
             yield service.factory
             if service.previous is not None:
