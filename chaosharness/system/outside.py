@@ -1,7 +1,8 @@
 """What lives outside of the services and outlasts a run: for naming what makes two runs differ.
 
 The state of modules is exchanged with each process (`handlers.module_state`). What is left is
-what the functions of a system close over, what is shared by name, and objects of installed packages.
+what the functions of a system close over, what is shared by name, and objects of installed
+packages.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def changed(before: dict[str, Print], after: dict[str, Print], but: Iterable[str
     """Name what has changed, with its words before and after; what belongs to a process is left
     out (`but`, by name), as that begins anew by itself."""
     left_out = tuple(but)
-    found = []
+    found: list[tuple[str, str]] = []
     for name, (mark, words) in after.items():
         known = before.get(name)
         inside = any(name == one or name.startswith((f"{one}.", f"{one}[")) for one in left_out)

@@ -1,4 +1,4 @@
-"""Whether a run is the same when it is made again: at the beginning of a campaign, and at its end."""
+"""Whether a run is the same when it is made again: when a campaign begins, and when it ends."""
 
 from __future__ import annotations
 
@@ -79,8 +79,15 @@ class Watch:
         Raises:
             Nondeterminism: The two differ. It names what has changed outside of the services.
         """
-        self.calm = self._run(items) if calm is None else calm
+        if calm is None:
+            self.note(items)
+        else:
+            self.calm = calm
         self.end("two runs of Schedule()")
+
+    def note(self, items: Iterable[Any] | None = None) -> None:
+        """Make the calm run once, for `end`."""
+        self.calm = self._run(items)
 
     def end(self, what: str = "the first calm run and one after all others:") -> None:
         """Make the calm run once more.
