@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, MutableMapping
 from functools import _lru_cache_wrapper, lru_cache
 from itertools import count
 from operator import is_
-from types import BuiltinMethodType, CellType
+from types import CellType, MethodWrapperType
 from typing import Any, Final
 
 MISSING: Final = object()
@@ -342,7 +342,7 @@ def _mark(one: Any) -> Any:
     """Return what differs when a count or a cache has been used."""
     if isinstance(one, _lru_cache_wrapper):
         return one.cache_info().currsize
-    return repr(one.__self__ if isinstance(one, BuiltinMethodType) else one)
+    return repr(one.__self__ if isinstance(one, MethodWrapperType) else one)
 
 
 def _fresh_cache(held: Any) -> Any:
@@ -355,7 +355,7 @@ def _fresh_cache(held: Any) -> Any:
 def _fresh_count(held: Any) -> Any:
     one, mark = held
     made = count(*ast.literal_eval(f"({mark.removeprefix('count(').removesuffix(')')},)"))
-    return made.__next__ if isinstance(one, BuiltinMethodType) else made
+    return made.__next__ if isinstance(one, MethodWrapperType) else made
 
 
 _LOCK: Final = type(threading.Lock())
@@ -388,7 +388,7 @@ def stand(name: str, value: Any) -> Stand | None:
     """Return how a thing is replaced that cannot be set back; None if it is not of that kind."""
     if isinstance(value, _lru_cache_wrapper):
         return Stand(name, value, _fresh_cache)
-    counts = value.__self__ if isinstance(value, BuiltinMethodType) else value
+    counts = value.__self__ if isinstance(value, MethodWrapperType) else value
     if type(counts) is count:
         return Stand(name, value, _fresh_count)
     return None
