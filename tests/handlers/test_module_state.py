@@ -46,7 +46,7 @@ ASYNC = asyncio.Event()
 
 
 class Guard:
-    taken = set()
+    taken = set()  # noqa: RUF012
     number = 0
 
     def __init__(self):

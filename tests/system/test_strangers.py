@@ -22,41 +22,50 @@ class Bank:
         return order
 
 
+def env_publisher(env, parts):
+    return lambda order, *_: env.publisher(parts["kafka"])("done", order)
+
+
+def publisher(part):
+    def make(env, parts):
+        publish = env.publisher(parts[part])
+        return lambda order, *_: publish("done", order)
+
+    return make
+
+
+def consumer(part, use, **options):
+    def make(env, parts):
+        one = env.consumer(parts[part], "done", **options)
+        return lambda order, *_: use(one)
+
+    return make
+
+
+def connection(part, use):
+    def make(env, parts):
+        one = env.connect(parts[part])
+        return lambda order, *_: use(one, order)
+
+    return make
+
+
 PORTS = {
     "client of a gateway": lambda env, parts: env.client(parts["gateway"]).charge,
     "client": lambda env, parts: env.client(parts["bank"]).charge,
-    "publisher": lambda env, parts: lambda order, *_: env_publisher(env, parts)(order),
-    "rabbit publisher": lambda env, parts: (
-        lambda publish: lambda order, *_: publish("done", order)
-    )(env.publisher(parts["rabbit"])),
-    "kafka publisher": lambda env, parts: (
-        lambda publish: lambda order, *_: publish("done", order)
-    )(env.publisher(parts["kafka"])),
+    "publisher": env_publisher,
+    "rabbit publisher": publisher("rabbit"),
+    "kafka publisher": publisher("kafka"),
     "now_ms": lambda env, parts: lambda order, *_: env.now_ms(),
     "note": lambda env, parts: lambda order, *_: env.note("here"),
     "sleep": lambda env, parts: lambda order, *_: env.sleep(1),
     "call": lambda env, parts: lambda order, *_: env.call("other", "ask", order),
-    "consumer": lambda env, parts: (lambda one: lambda order, *_: one.poll(1, 1.0))(
-        env.consumer(parts["kafka"], "done", group="late")
-    ),
-    "commit": lambda env, parts: (lambda one: lambda order, *_: one.commit())(
-        env.consumer(parts["kafka"], "done", group="late")
-    ),
-    "rabbit consumer": lambda env, parts: (lambda one: lambda order, *_: one.receive(1.0))(
-        env.consumer(parts["rabbit"], "done")
-    ),
-    "key-value": lambda env, parts: (lambda one: lambda order, *_: one.put(order, 1))(
-        env.connect(parts["kv"])
-    ),
-    "sqlite": lambda env, parts: (lambda one: lambda order, *_: one.execute("SELECT 1"))(
-        env.connect(parts["db"])
-    ),
+    "consumer": consumer("kafka", lambda one: one.poll(1, 1.0), group="late"),
+    "commit": consumer("kafka", lambda one: one.commit(), group="late"),
+    "rabbit consumer": consumer("rabbit", lambda one: one.receive(1.0)),
+    "key-value": connection("kv", lambda one, order: one.put(order, 1)),
+    "sqlite": connection("db", lambda one, order: one.execute("SELECT 1")),
 }
-
-
-def env_publisher(env, parts):
-    publish = env.publisher(parts["kafka"])
-    return lambda order: publish("done", order)
 
 
 INCARNATIONS = ("now_ms", "note", "sleep", "call", "key-value", "sqlite", "publisher")

@@ -1,4 +1,4 @@
-"""What outlives a run and is no module's state makes its calm run another one: every door says so."""
+"""What outlives a run and is in no module makes the calm run another one: every door says so."""
 
 import warnings
 
