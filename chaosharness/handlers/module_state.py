@@ -144,20 +144,23 @@ class ModuleState:
             return
         if self._learning:
             self._notice()
-        self._contents[self._process] = self._stop()
+        self._contents[self._process] = left = self._stop()
         self._process = process
         own = self._contents.get(process, {})
         first = self._first
         self._loaded = {number: own.get(number, first[number]) for number in self.live}
         for number, thing in self.live.items():
-            thing.put(self._loaded[number])
+            if self._loaded[number] is not left[number]:
+                thing.put(self._loaded[number])
 
     def _stop(self) -> dict[int, Any]:
         """Return what the present process holds, and note what it has done since it went on."""
         contents = {}
         for number, thing in self.live.items():
-            contents[number] = now = thing.take()
-            self._seen[number] = thing.seen(self._seen[number], self._loaded[number], now)
+            contents[number] = was = self._loaded[number]
+            if not thing.is_as(was):
+                contents[number] = now = thing.take()
+                self._seen[number] = thing.seen(self._seen[number], was, now)
         return contents
 
     def _notice(self) -> None:

@@ -183,8 +183,9 @@ class Survey:
         return found
 
     def _container(self, value: Any, name: str, where: Any, key: str) -> None:
-        if len(value) > ENTRIES_MAX:
-            return
+        kind = type(value)
+        if len(value) > ENTRIES_MAX or (kind.__module__ not in _BUILT_IN and home(kind) is None):
+            return  # a table; or a library's own kind of dict, whose other half is elsewhere
         self._add(held(name, value))
         if isinstance(where, dict):
             self.bound.append((where, key, value))
@@ -232,10 +233,11 @@ class Survey:
         if home(kind) is None and kind.__module__.partition(".")[0] not in _STANDARD:
             return
         self._enter(kind, kind.__qualname__)
-        if isinstance(value, Enum) or _is_frozen(kind):
+        if isinstance(value, Enum):
             return
         for one in attributes(name, value):
-            self._add(one)
+            if not _is_frozen(kind):
+                self._add(one)
             inside = one.take()
             for part in inside[1] if isinstance(inside, tuple) else inside:
                 self._enter(part, name)
@@ -269,4 +271,5 @@ def _is_frozen(kind: type) -> bool:
     )
 
 
+_BUILT_IN: Final = ("builtins", "collections")
 _PLAIN: Final = frozenset((type(None), bool, int, float, complex, str, bytes))

@@ -63,7 +63,16 @@ class Value:
     flag: bool = False
 
 
-GUARD, SLOTTED, VALUE = Guard(), Slotted(), Value()
+@attrs.frozen
+class Frozen:
+    taken: set = attrs.field(factory=set)
+
+
+class Registry(dict):
+    """Another kind of dict, of the user's own."""
+
+
+GUARD, SLOTTED, VALUE, FROZEN, REGISTRY = Guard(), Slotted(), Value(), Frozen(), Registry()
 SLOTTED.flag = False
 
 
@@ -165,6 +174,8 @@ KEPT = {
     "container of an object": first_in(GUARD.seen, GUARD.seen.add),
     "slots": flagged(SLOTTED),
     "attrs": flagged(VALUE),
+    "set of a frozen object": first_in(FROZEN.taken, FROZEN.taken.add),
+    "own kind of dict": first_in(REGISTRY, partial(put, REGISTRY)),
     "lru_cache": cache_is_empty,
     "closure": REMEMBER,
     "default": with_default,
