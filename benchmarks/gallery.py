@@ -121,7 +121,12 @@ class Exhibit:
     def files(self, found: Counterexample) -> dict[str, str]:
         """Return the files of its folder. What depends on the machine or the search is left out."""
         found = attrs.evolve(
-            found, target=f"models.{self.target}", versions={}, found_after=0, shrunk_in=0
+            found,
+            target=f"models.{self.target}",
+            versions={},
+            found_after=0,
+            shrunk_in=0,
+            hash_seed="",
         )
         file = f"{HERE}/{self.name}/counterexample.json"
         return {

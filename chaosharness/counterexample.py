@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -28,6 +29,12 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
+def _hash_seed() -> str:
+    """Return the PYTHONHASHSEED of this process; empty where it is by chance."""
+    seed = os.environ.get("PYTHONHASHSEED", "")
+    return seed if seed.isdigit() else ""
+
+
 @attrs.frozen(eq=False)
 class Counterexample:
     """One broken promise, as small as it could be made.
@@ -49,6 +56,7 @@ class Counterexample:
         lifelines: Parts of the system, in the order that pictures draw them from the left;
             those not named follow, in the order of the story.
         assumption: What the property took for granted, where nobody said so.
+        hash_seed: The PYTHONHASHSEED that it was found with; empty if that was by chance.
     """
 
     property: str
@@ -66,6 +74,7 @@ class Counterexample:
     passing: History | None = attrs.field(default=None, repr=False)
     lifelines: tuple[str, ...] = ()
     assumption: str = ""
+    hash_seed: str = attrs.field(factory=_hash_seed)
 
     def slug(self) -> str:
         """Return a file name made from the finding: the same finding, the same name."""
@@ -78,7 +87,7 @@ class Counterexample:
 
     def to_json(self) -> dict[str, Any]:
         """Return the counterexample as plain values, without its history."""
-        known = {"assumption": self.assumption}
+        known = {"assumption": self.assumption, "hash_seed": self.hash_seed}
         return {
             "chaosharness": FORMAT,
             "property": self.property,
@@ -117,6 +126,7 @@ class Counterexample:
                 minimal=bool(value.get("minimal", False)),
                 versions=dict(value.get("versions", {})),
                 assumption=str(value.get("assumption", "")),
+                hash_seed=str(value.get("hash_seed", "")),
             )
         except (KeyError, TypeError) as error:
             raise InvalidSchedule(f"counterexample file is incomplete: {error}") from None

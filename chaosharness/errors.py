@@ -17,6 +17,7 @@ Spinning (BaseException) into code that never reaches a port, where it cannot be
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -67,17 +68,33 @@ class RealIO(ChaosharnessError):
 
 
 class Nondeterminism(ChaosharnessError):
-    """The same schedule produced two different histories."""
+    """The same schedule produced two different histories.
 
-    def __init__(self, *, index: int, first: str, second: str, schedule: str) -> None:
-        super().__init__(
-            f"event {index} differs between two runs of {schedule}:\n"
-            f"  first:  {first}\n"
-            f"  second: {second}\n"
+    Attributes:
+        index: The first event that differs.
+        survived: What had changed outside of the services in between, by name.
+    """
+
+    def __init__(
+        self, *, index: int, first: str, second: str, schedule: str, survived: Sequence[str] = ()
+    ) -> None:
+        why = (
             "Something read a global, an id() or the order of a set. Make the handler take it\n"
             "from its arguments, then try again: chaosharness replay --twice FILE"
         )
+        if survived:
+            why = (
+                f"Outside of the services this changed in between: {'; '.join(survived)}.\n"
+                "It outlives a crash here, and in production it would not. Make it inside the\n"
+                "function that builds the service, or in a module."
+            )
+        super().__init__(
+            f"event {index} differs between two runs of {schedule}:\n"
+            f"  first:  {first}\n"
+            f"  second: {second}\n{why}"
+        )
         self.index = index
+        self.survived = tuple(survived)
 
 
 class PropertyViolated(ChaosharnessError, AssertionError):

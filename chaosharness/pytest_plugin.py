@@ -116,14 +116,16 @@ class Chaos:
     # ---- runs
 
     @pytest.hookimpl(hookwrapper=True)
-    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None]:
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any]:
         """Count the runs of a test, if it makes any."""
         if "chaosharness.system" not in sys.modules:
             yield
             return
         counts = Counts()
         with counts.counting():
-            yield
+            outcome = yield
+        if hasattr(getattr(item, "obj", None), "hypothesis") and outcome.excinfo is None:
+            counts.watch(outcome)
         if counts.runs:
             item.user_properties.append(("chaos_runs", counts.runs))
             item.stash[COUNTS] = counts
@@ -218,15 +220,34 @@ class Counts:
         self.runs = 0
         self.faults = 0
         self.sites: set[str] = set()
+        self._calm: dict[Any, Run] = {}
 
     def see(self, run: Run) -> None:
         """Count a run."""
         self.runs += 1
+        if not run.schedule.faults:
+            self._calm.setdefault(run.system, run)
         unused = set(run.unused)
         for fault in run.schedule:
             if fault not in unused:
                 self.faults += 1
                 self.sites.add(fault.site.operation)
+
+    def watch(self, outcome: Any) -> None:
+        """Have a Hypothesis test that passed fail, where its runs have left something behind.
+
+        That is: where the first calm run of a system is another one now.
+        """
+        from chaosharness.errors import ChaosharnessError
+        from chaosharness.system.twice import Watch
+
+        for system, calm in self._calm.items():
+            watch = Watch(system)
+            watch.calm = calm
+            try:
+                watch.end()
+            except ChaosharnessError as error:
+                outcome.force_exception(error)
 
     @contextmanager
     def counting(self) -> Generator[None]:

@@ -34,7 +34,7 @@ def replay(file: Path, target: str | None, twice: bool, as_json: bool) -> int:
     where = target or found.target
     with redirect_stdout(Unheard() if as_json else sys.stdout):
         system = load_target(where) if where else None
-        outcome = replay_again(found, system, properties=judges(system))
+        outcome = replay_again(found, system, properties=judges(system), target=where)
     if twice and system is not None and outcome.run is not None:
         with redirect_stdout(Unheard()):
             items = outcome.run.items

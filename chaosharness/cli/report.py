@@ -32,7 +32,7 @@ def report(file: Path, form: str, target: str | None, redact: tuple[str, ...]) -
     where = target or found.target
     system = load_target(where) if where else None
     with redirect_stdout(Unheard()):
-        outcome = replay_again(found, system, properties=judges(system))
+        outcome = replay_again(found, system, properties=judges(system), target=where)
     if outcome.run is not None:
         passing = outcome.run.calm() if found.schedule.faults else None
         found = attrs.evolve(

@@ -112,6 +112,8 @@ class OpenExternal:
     ) -> None:
         """Call the method that is asked for, and answer with what it returns or raises."""
         method, arguments, keywords = request
+        if self.world.on_turn is not None:
+            self.world.on_turn(self)  # a process of its own, elsewhere
         counts = method not in self.definition.reads
         before = _state(self.server) if counts else None
         try:

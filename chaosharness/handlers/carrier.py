@@ -197,6 +197,8 @@ def park(script: Script[T], scope: Scope, loop: Turns | None = None) -> T:
                 loop.enter()
         if scope.incarnation.skew_ms:
             set_clock(scope.world, scope.incarnation.skew_ms)
+        if scope.world.on_turn is not None:
+            scope.world.on_turn(scope.incarnation)
         scope.steps = 0
 
 
@@ -314,6 +316,8 @@ def _run_plain(
     skew_ms = scope.incarnation.skew_ms
     if skew_ms:
         set_clock(scope.world, skew_ms)
+    if scope.world.on_turn is not None:
+        scope.world.on_turn(scope.incarnation)
     result: Any = None
     error: BaseException | None = None
     try:

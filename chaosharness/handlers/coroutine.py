@@ -80,6 +80,8 @@ class Walk:
 
     def start(self, function: Callable[..., Any], read: Read | None, message: Any) -> None:
         """Make the coroutine, and take it to its first stop."""
+        if self.scope.world.on_turn is not None:
+            self.scope.world.on_turn(self.scope.incarnation)
         try:
             arguments = () if read is None else read(message)
             self.coroutine = self.context.run(_begin, function, arguments)
@@ -97,6 +99,8 @@ class Walk:
         skew_ms = self.scope.incarnation.skew_ms
         if skew_ms:
             set_clock(self.scope.world, skew_ms)
+        if self.scope.world.on_turn is not None:
+            self.scope.world.on_turn(self.scope.incarnation)
         try:
             stop = self.context.run(self.coroutine.send, value)
         except StopIteration as end:

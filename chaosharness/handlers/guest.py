@@ -63,6 +63,8 @@ class Guest:
         skew_ms = self.incarnation.skew_ms
         if skew_ms:
             set_clock(self.world, skew_ms)
+        if self.world.on_turn is not None:
+            self.world.on_turn(self.incarnation)
         self.enter()
         try:
             self.run_ready()

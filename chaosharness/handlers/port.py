@@ -30,7 +30,7 @@ from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.later import LaterEffect
 from chaosharness.handlers.script import NEVER, Resume, Script
 from chaosharness.kernel.rest import Loop, State, Wait
-from chaosharness.kernel.scope import SCOPE, Scope
+from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
 from chaosharness.kernel.site import Phase
 from chaosharness.kernel.world import BACKGROUND, Background, Lasting, World
 
@@ -94,10 +94,10 @@ def current_scope(what: str, made_for: World | None = None) -> Scope:
 
     Args:
         what: The port that it uses.
-        made_for: The run that the port belongs to.
+        made_for: The run that the port was made in, where a port may be kept for a later one.
 
     Raises:
-        InvalidDefinition: The port is used outside a run, or belongs to an earlier one.
+        InvalidDefinition: The port is used outside a run, or in a later one.
         Abandoned: The incarnation has died: this code runs on by accident.
     """
     scope = SCOPE.get()
@@ -108,7 +108,7 @@ def current_scope(what: str, made_for: World | None = None) -> Scope:
         )
     world = scope.world
     if made_for is not None and made_for is not world:
-        refuse_earlier(scope, what)
+        refuse_stranger(scope, f"{what} of a port", None)
     scope.steps += 1
     if not scope.incarnation.alive or world.ending is not None:
         if scope.steps > REFUSALS_MAX:
@@ -123,38 +123,57 @@ def current_scope(what: str, made_for: World | None = None) -> Scope:
     return scope
 
 
-def read_clock(made_for: World) -> None:
+def read_clock(world: World) -> None:
     """Take note that code reads the clock of a run; it may do so too often without waiting.
 
     Raises:
-        InvalidDefinition: The clock is that of an earlier run.
         Abandoned: The incarnation has died: this code runs on by accident.
     """
     scope = SCOPE.get()
     if scope is None:
         return
-    world = scope.world
-    if world is not made_for:
-        refuse_earlier(scope, "now_ms")
     if not scope.incarnation.alive or world.ending is not None:
         current_scope("now_ms")
     if world.on_read is not None:
         world.on_read()
 
 
-def refuse_earlier(scope: Scope, what: str) -> NoReturn:
-    """Call the run off: its code uses a port that an earlier run was given.
+def refuse_stranger(scope: Scope, what: str, owner: Incarnation | None) -> NoReturn:
+    """Raise, and call the run off: a port is used by another than it was made for.
+
+    Args:
+        scope: Who uses it.
+        what: What it is, or does.
+        owner: Whom it was made for; None for a port of an earlier run.
 
     Raises:
         InvalidDefinition: Always.
     """
-    error = InvalidDefinition(
-        f"{scope.place} uses {what} of an earlier run. What env gives is memory: ask env for it "
-        "inside the function that builds the service, and keep it in no global, no cache and no "
-        "object that outlives the run."
+    if owner is None or owner.world is not scope.world:
+        whose = "an earlier run"
+    elif owner.service == scope.incarnation.service and owner.replica == scope.incarnation.replica:
+        whose = f"{owner.label}, before it crashed"
+    else:
+        whose = owner.label
+    call_off(
+        InvalidDefinition(
+            f"{scope.incarnation.label} uses {what} that was made for {whose}. It is memory: make "
+            "it with env inside the function that builds the service, and keep it in no global "
+            "and no variable outside of that function."
+        )
     )
-    scope.world.refuse(error)
-    raise error
+
+
+def call_off(error: InvalidDefinition) -> NoReturn:
+    """Raise a mistake in the user's code, and see to it that whoever asked for the run learns.
+
+    Raises:
+        InvalidDefinition: Always.
+    """
+    scope = SCOPE.get()
+    if scope is not None and not scope.poisoned:
+        scope.world.refuse(error)
+    raise error from None
 
 
 def operate(

@@ -74,6 +74,7 @@ class World:
         "on_armed",
         "on_network",
         "on_read",
+        "on_turn",
         "raw",
         "rest",
         "states",
@@ -115,6 +116,7 @@ class World:
         self.on_armed: Callable[[str, Any], None] | None = None
         self.on_network: list[Callable[[], None]] = []
         self.rest = Rest(events_max=budget.events_max // IDLE_SHARE)
+        self.on_turn: Callable[[Hashable], None] | None = None
         self.states: dict[str, Any] = {}
         self.surfaces: dict[str, Any] = {}
         self.unreachable: set[tuple[str, str]] = set()

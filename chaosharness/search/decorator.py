@@ -21,7 +21,6 @@ from chaosharness.faults import Fault
 from chaosharness.options import OPTIONS
 from chaosharness.schedule import Schedule
 from chaosharness.search.backend import BACKEND
-from chaosharness.search.determinism import compare
 from chaosharness.search.hypothesis_adapter import chaos_settings, observe_in_hypothesis
 from chaosharness.search.memory import Memory
 from chaosharness.strategies.drawing import ITEMS_MAX
@@ -29,6 +28,7 @@ from chaosharness.strategies.places import places
 from chaosharness.strategies.schedules import schedules
 from chaosharness.strategies.workloads import workloads
 from chaosharness.system import OBSERVERS, Run, System
+from chaosharness.system.twice import Watch, compare
 
 OURS: Final = ("run", "workload", "schedule")
 """What a test may ask for by name; its other parameters are fixtures."""
@@ -75,7 +75,8 @@ def chaos_test(
     Raises:
         InvalidDefinition: An argument is wrong, or the function is `async`.
         PropertyViolated: When it runs: a property does not hold.
-        Nondeterminism: When it runs: the failing run is not the same a second time.
+        Nondeterminism: When it runs: the failing run is not the same a second time, or the
+            calm run is not what it was before all others.
     """
     if not isinstance(system, System):
         raise InvalidDefinition(f"write @chaos_test(shop) with a System, not with {system!r}")
@@ -276,7 +277,9 @@ class Campaign:
                 f"this test of system {system.name!r} would check nothing: give it "
                 "properties=[...], have the system claim some, or assert something about `run`"
             )
+        watch = Watch(system)
         places(system)  # where it cannot be learned, say so before Hypothesis begins
+        watch.note()
         self._unreached = [one for one in self.claims if one.when == "sometimes"]
         self._untested = [one for one in self.claims if one.when != "sometimes"]
         self._runs = 0
@@ -289,6 +292,7 @@ class Campaign:
             if self._nondeterminism is not None:
                 raise self._nondeterminism from None  # not what Hypothesis makes of it
             raise
+        watch.end()
         if Phase.generate in self.test.settings.phases:
             self._conclude()
 

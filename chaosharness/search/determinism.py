@@ -6,17 +6,24 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from chaosharness.counterexample import items_for, plain_items
-from chaosharness.errors import ChaosharnessError, Nondeterminism
-from chaosharness.kernel.history import History, RawEvent, encode
+from chaosharness.errors import ChaosharnessError
 from chaosharness.schedule import Schedule
 from chaosharness.search.target import load_target
 from chaosharness.system import Run, System
+from chaosharness.system.twice import compare, compare_texts, text_of
 
 OTHER_SEED: Final = "4242"
+SEEDS: Final = ("1", "2", "3", "5", "8")
+"""Hash seeds that are tried where none is named: the order of two words differs in one of them
+with a probability of 15 in 16, in every second one by chance."""
+
+CAMPAIGN_SEEDS: Final = 2
+"""How many of these a campaign tries at its end."""
+
 TIMEOUT_S: Final = 120
 _MODULE: Final = "chaosharness.search.determinism"
 
@@ -51,34 +58,9 @@ def check_determinism(
     if target:
         values = None if items is None else plain_items(items)
         events = elsewhere(target, schedule, values, hash_seed=hash_seed)
-        mine = [encode(raw).decode("utf-8", "surrogatepass") for raw in first.history.raw]
-        _compare_texts(mine, events, f"{schedule!r}, the second under another hash seed")
+        mine = [text_of(raw) for raw in first.history.raw]
+        compare_texts(mine, events, f"{schedule!r}, the second under another hash seed")
     return first
-
-
-def compare(first: History, second: History, *, schedule: str) -> None:
-    """See that two histories of one schedule are the same.
-
-    Raises:
-        Nondeterminism: They are not.
-    """
-    if first.raw == second.raw:
-        return
-    mine, other = [[_text(raw) for raw in history.raw] for history in (first, second)]
-    _compare_texts(mine, other, schedule)
-
-
-def _text(raw: RawEvent) -> str:
-    return encode(raw).decode("utf-8", "surrogatepass")
-
-
-def _compare_texts(first: list[str], second: list[str], schedule: str) -> None:
-    count = min(len(first), len(second))
-    at = next((at for at in range(count) if first[at] != second[at]), count)
-    if at == len(first) == len(second):
-        return
-    sides = [side[at].strip() if at < len(side) else "(no event)" for side in (first, second)]
-    raise Nondeterminism(index=at, first=sides[0], second=sides[1], schedule=schedule)
 
 
 def elsewhere(
@@ -89,36 +71,91 @@ def elsewhere(
     Raises:
         ChaosharnessError: The other process could not do it; the message is its own.
     """
-    question = {"target": target, "faults": schedule.to_json(), "items": items}
+    return others(target, schedule, items, [hash_seed])[hash_seed]
+
+
+def others(
+    target: str, schedule: Schedule, items: Sequence[Any] | None, hash_seeds: Iterable[str]
+) -> dict[str, list[str]]:
+    """Run a schedule in processes of their own, side by side, each under its PYTHONHASHSEED.
+
+    Returns:
+        The events of each, as text, by hash seed.
+
+    Raises:
+        ChaosharnessError: One of them could not do it; the message is its own.
+    """
+    question = json.dumps({"target": target, "faults": schedule.to_json(), "items": items})
+    started = {seed: _start(seed) for seed in hash_seeds}
+    answers = {}
+    try:
+        for seed, process in started.items():
+            failed = f"{target} could not be run in another process (PYTHONHASHSEED={seed})"
+            answers[seed] = _answer(process, question, failed)
+    finally:
+        for process in started.values():
+            process.kill()
+    return answers
+
+
+def _start(hash_seed: str) -> subprocess.Popen[str]:
     environment = {
         **os.environ,
         "PYTHONHASHSEED": hash_seed,
         "PYTHONPATH": os.pathsep.join(one or os.getcwd() for one in sys.path),
     }
-    answer = subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-m", _MODULE],
-        input=json.dumps(question),
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
         errors="surrogatepass",
         env=environment,
-        timeout=TIMEOUT_S,
-        check=False,
     )
-    if answer.returncode != 0:
-        lines = answer.stderr.strip().splitlines() or ["it said nothing"]
-        raise ChaosharnessError(
-            f"{target} could not be run in another process (PYTHONHASHSEED={hash_seed}): "
-            f"{lines[-1]}"
-        )
-    events: list[str] = json.loads(answer.stdout)
+
+
+def _answer(process: subprocess.Popen[str], question: str, failed: str) -> list[str]:
+    try:
+        said, complaints = process.communicate(question, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise ChaosharnessError(f"{failed}: no answer within {TIMEOUT_S} s") from None
+    if process.returncode != 0:
+        lines = complaints.strip().splitlines() or ["it said nothing"]
+        raise ChaosharnessError(f"{failed}: {lines[-1]}")
+    events: list[str] = json.loads(said)
     return events
+
+
+def other_seeds(count: int = len(SEEDS)) -> list[str]:
+    """Return hash seeds that are not that of this process."""
+    return [seed for seed in SEEDS if seed != os.environ.get("PYTHONHASHSEED")][:count]
+
+
+def same_elsewhere(target: str, run: Run, hash_seeds: Iterable[str] = ()) -> None:
+    """See that a run is the same in other processes, under other hash seeds.
+
+    Args:
+        target: Where its system is found.
+        run: The run.
+        hash_seeds: Which; by default two that are not that of this process.
+
+    Raises:
+        Nondeterminism: It is not.
+        ChaosharnessError: They could not run it.
+    """
+    mine = [text_of(raw) for raw in run.history.raw]
+    seeds = tuple(hash_seeds) or other_seeds(CAMPAIGN_SEEDS)
+    for seed, events in others(target, run.schedule, plain_items(run.items), seeds).items():
+        what = f"{run.schedule!r}, the second in another process with PYTHONHASHSEED={seed}"
+        compare_texts(mine, events, what)
 
 
 def main() -> None:
     """Answer the question of `elsewhere`: in the process that it starts."""
     question = json.loads(sys.stdin.read())
+    out, sys.stdout = sys.stdout, sys.stderr  # whatever the user's code prints is no answer
     try:
         system = load_target(question["target"])
         items = question["items"]
@@ -126,7 +163,7 @@ def main() -> None:
         run = system.run(workload, Schedule.from_json(question["faults"]))
     except ChaosharnessError as error:
         sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")
-    json.dump([_text(raw) for raw in run.history.raw], sys.stdout)
+    json.dump([text_of(raw) for raw in run.history.raw], out)
 
 
 if __name__ == "__main__":

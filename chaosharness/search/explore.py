@@ -22,15 +22,20 @@ from chaosharness.checkers import Evidence, Property, assumed
 from chaosharness.checkers.progress import nothing_handled, upset
 from chaosharness.checkers.property import violation_class
 from chaosharness.counterexample import Counterexample, items_for
-from chaosharness.errors import InvalidDefinition, PropertyViolated
+from chaosharness.errors import (
+    ChaosharnessError,
+    InvalidDefinition,
+    Nondeterminism,
+    PropertyViolated,
+)
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.kernel.rest import RanOn
-from chaosharness.schedule import Schedule
-from chaosharness.search.determinism import compare
+from chaosharness.search.determinism import same_elsewhere
 from chaosharness.search.random_search import GuidedSearch, RandomSearch
 from chaosharness.search.shrink import shrink
 from chaosharness.search.small_first import Options, SmallFirst
 from chaosharness.system import Run, System
+from chaosharness.system.twice import Watch
 
 Mode = Literal["small-first", "random", "guided"]
 MODES: Final = ("small-first", "random", "guided")
@@ -117,7 +122,7 @@ def explore(
             search.again(one)
     search.search(runs_max, on_progress)
     coverage = search.coverage()
-    reasons = search.reasons(coverage, runs_max)
+    reasons = (*search.reasons(coverage, runs_max), *search.seen_again())
     return Campaign(
         system=system.name,
         target=target,
@@ -252,6 +257,7 @@ class Exploration:
         self.searched = 0
         self.stop_at_first = False
         self._calm: Run | None = None
+        self._watch = Watch(system)
         self._troubles: dict[tuple[str, str], tuple[int, str]] = {}
         self._ran_on: dict[str, RanOn] = {}
 
@@ -305,8 +311,7 @@ class Exploration:
         if self._calm is None and not run.schedule.faults:
             self._calm = run
             self.runs += 1
-            again = self.system.run(self.items, Schedule())
-            compare(run.history, again.history, schedule="Schedule()")
+            self._watch.begin(calm=run)
         evidence = self._evidence(run)
         for claim in self.claims:
             if not claim.broken and claim.judge(evidence):
@@ -349,6 +354,28 @@ class Exploration:
         self._troubles[key] = (times + 1, first)
 
     # ---- what came of it
+
+    def seen_again(self) -> tuple[str, ...]:
+        """Make the calm run once more, here and (where the target is known) in other processes.
+
+        Returns:
+            Why what was found may not come back; where nothing was found, it raises that.
+
+        Raises:
+            Nondeterminism: The calm run is not what it was, and nothing was found.
+        """
+        try:
+            self.runs += 1
+            self._watch.end()
+            if self.target and self._calm is not None:
+                same_elsewhere(self.target, self._calm)
+        except Nondeterminism as error:
+            if not self.found:
+                raise
+            return (str(error),)
+        except ChaosharnessError as error:
+            return (str(error),)
+        return ()
 
     def troubles(self) -> tuple[Trouble, ...]:
         """Return the runs that did not become quiet."""

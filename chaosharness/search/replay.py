@@ -12,10 +12,12 @@ from chaosharness.checkers import Finding, Property, assumed
 from chaosharness.counterexample import Counterexample, claimed, items_for
 from chaosharness.errors import IllegalFault, InvalidSchedule, Nondeterminism
 from chaosharness.faults import Fault
-from chaosharness.search.determinism import compare
+from chaosharness.search.determinism import other_seeds, same_elsewhere
 from chaosharness.search.regressions import load
 from chaosharness.search.target import load_target
+from chaosharness.search.write_up import target_of
 from chaosharness.system import Run, System
+from chaosharness.system.twice import compare
 
 ReplayVerdict = Literal["fixed", "failing", "different property", "stale", "nondeterministic"]
 
@@ -71,8 +73,12 @@ def replay(
     *,
     property: Property | None = None,
     properties: Iterable[Property] | None = None,
+    target: str = "",
 ) -> Replay:
     """Run a counterexample again, twice, and judge it.
+
+    Before it is called fixed, it is run in other processes as well, under the hash seed that it
+    was found with or, where that is not known, under some others: the order of a set may hide it.
 
     Args:
         counterexample: A counterexample, or the file that holds one.
@@ -80,6 +86,8 @@ def replay(
         property: What it broke; by default, the system's claim of that name.
         properties: What else to judge; what the system claims by default, or what can be
             assumed of it.
+        target: Where the system is found, as `module:attribute`; by default, where it was
+            loaded from, or the module that has it as a global.
 
     Raises:
         InvalidSchedule: The file cannot be read, is for another system, or names no target.
@@ -89,6 +97,7 @@ def replay(
     found = load(counterexample) if isinstance(counterexample, Path | str) else counterexample
     if system is None:
         system = _system_of(found)
+        target = target or found.target
     if system.name != found.system:
         raise InvalidSchedule(
             f"this counterexample was made for system {found.system!r}, not {system.name!r}"
@@ -109,7 +118,23 @@ def replay(
         compare(run.history, again.history, schedule=repr(found.schedule))
     except Nondeterminism as error:
         return Replay(verdict="nondeterministic", reason=str(error), counterexample=found, run=run)
-    return _judged(found, run, property, others)
+    outcome = _judged(found, run, property, others)
+    return _seen_elsewhere(outcome, run, target or target_of(system))
+
+
+def _seen_elsewhere(outcome: Replay, run: Run, target: str) -> Replay:
+    """See that a counterexample is fixed in other processes too, if it is in this one."""
+    if outcome.verdict != "fixed":
+        return outcome
+    if not target:
+        words = "compared with no other process, since the system is a global of no module"
+        return attrs.evolve(outcome, reason=f"{outcome.reason} ({words})")
+    named = outcome.counterexample.hash_seed
+    try:
+        same_elsewhere(target, run, [named] if named else other_seeds())
+    except Nondeterminism as error:
+        return attrs.evolve(outcome, verdict="nondeterministic", reason=str(error))
+    return outcome
 
 
 def _system_of(found: Counterexample) -> System:

@@ -18,9 +18,9 @@ from chaosharness.errors import InvalidDefinition, InvalidSchedule
 from chaosharness.faults import Fault
 from chaosharness.kernel.history import History
 from chaosharness.schedule import Schedule
-from chaosharness.search.determinism import compare
 from chaosharness.search.sites import searched, severity, variants
 from chaosharness.system import Run, System
+from chaosharness.system.twice import compare
 
 RUNS_MAX: Final = 60
 """Re-executions, after which nothing is made plainer; faults are taken away even then."""

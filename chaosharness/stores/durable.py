@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Final, Literal, NoReturn
 
-from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Crash, FailedCommit, LostWrites, Pause, StoreOutage
-from chaosharness.handlers.port import Surface, current_scope
+from chaosharness.handlers.port import Surface, current_scope, refuse_stranger
 from chaosharness.kernel.agenda import DUE, Entry
-from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
+from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import Lasting, World
 
 _BEFORE: Final = (FailedCommit, StoreOutage)
@@ -115,33 +114,6 @@ class OpenStore:
         raise NotImplementedError
 
 
-def refuse_stranger(scope: Scope, store: str, owner: Incarnation | None) -> NoReturn:
-    """Raise, and call the run off: a connection is used by another than it was made for.
-
-    Raises:
-        InvalidDefinition: Always.
-    """
-    whose = "an earlier run" if owner is None or owner.world is not scope.world else owner.label
-    error = InvalidDefinition(
-        f"{scope.incarnation.label} uses a connection to {store!r} that was made for {whose}. "
-        "A connection is memory: make it with env.connect inside the function that builds "
-        "the service, and keep it in no global."
-    )
-    call_off(error)
-
-
-def call_off(error: InvalidDefinition) -> NoReturn:
-    """Raise a mistake in the user's code, and see to it that whoever asked for the run learns.
-
-    Raises:
-        InvalidDefinition: Always.
-    """
-    scope = SCOPE.get()
-    if scope is not None and not scope.poisoned:
-        scope.world.refuse(error)
-    raise error from None
-
-
 class Retired:
     """Stands in for the store of a connection whose run is over: every use is an error."""
 
@@ -149,4 +121,4 @@ class Retired:
         self._name = store
 
     def __getattr__(self, _: str) -> NoReturn:
-        refuse_stranger(current_scope(self._name), self._name, None)
+        refuse_stranger(current_scope(self._name), f"a connection to {self._name!r}", None)

@@ -29,6 +29,7 @@ from chaosharness.handlers.port import Kinds, Surface
 from chaosharness.kernel.site import PHASES, Phase, Site
 from chaosharness.schedule import Schedule
 from chaosharness.system import CLIENT, OBSERVERS, OUTSIDE, Run, System
+from chaosharness.system.twice import Watch
 
 RUNS_MAX: Final = 200
 """Runs that learning a system may take. They are never part of a test's own budget."""
@@ -86,6 +87,7 @@ def places(system: System) -> tuple[Place, ...]:
     Raises:
         InvalidDefinition: The system has no entry or no examples, or nothing in it can
             be struck.
+        Nondeterminism: Its calm run is not the same a second time, or after runs with faults.
     """
     found = _known.get(system)
     if found is None:
@@ -119,11 +121,14 @@ class _Survey:
     entities: dict[str, dict[int, None]] = attrs.field(factory=dict, init=False)
 
     def places(self) -> tuple[Place, ...]:
+        watch = Watch(self.system)
         run = self.system.run()
+        watch.begin(calm=run)
         self.calm.update(run.reached)
         fresh = self._learn(run, Schedule())
         while fresh and self.runs_left > 0:
             fresh = self._try_all(fresh)
+        watch.end()
         return tuple(self._places())
 
     def _learn(self, run: Run, led_here: Schedule) -> list[tuple[str, Schedule]]:

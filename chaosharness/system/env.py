@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import sys
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.message import decoder_for, reader_for
@@ -18,11 +18,14 @@ from chaosharness.handlers.clocks import MILLISECONDS, clock_read
 from chaosharness.handlers.colours import check_handler, colour_for, is_async
 from chaosharness.handlers.fingerprint import of_function
 from chaosharness.handlers.places import at_line, told, words_of
-from chaosharness.handlers.port import current_scope, read_clock, refuse_earlier, sleep
+from chaosharness.handlers.port import current_scope, read_clock, refuse_stranger, sleep
 from chaosharness.kernel.history import plain
 from chaosharness.kernel.scope import SCOPE, BackgroundScope, Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.system.parts import die, name_of
+
+_OPENED: Final = {"publish": "publisher"}
+"""What a method of a part is called in `Env`, where it has another name there."""
 
 
 class Declared(Protocol):
@@ -58,14 +61,14 @@ class Env:
         self._runtime = runtime
         self.loops: list[Callable[[Any], None]] = []
 
-    def _check_run(self) -> None:
-        """Refuse what code of a later run asks of this."""
+    def _mine(self, what: str) -> None:
+        """See that who uses a port is the incarnation that it was made for."""
         scope = SCOPE.get()
-        if scope is not None and scope.world is not self._stage.world:
-            refuse_earlier(scope, "env")
+        if scope is not None and scope.incarnation is not self.incarnation:
+            refuse_stranger(scope, f"env.{what} of an env", self.incarnation)
 
     def _open(self, resource: Any, method: str, what: str) -> Any:
-        self._check_run()
+        self._mine(_OPENED.get(method, method))
         stage = self._stage
         name = getattr(resource, "name", "")
         found = stage.world.states.get(name)
@@ -247,8 +250,8 @@ class Env:
             ConnectionError: Nobody picked up: it did not happen.
             RemoteError: The other service raised.
         """
+        self._mine("call")
         timeout_ms = round(timeout_s * 1000)
-        self._check_run()
         call = self._stage.switchboard.call
         if blocking:
             call = block(call)
@@ -284,10 +287,12 @@ class Env:
 
     def sleep(self, seconds: float) -> Any:
         """Let virtual time pass. In an `async` handler, await it."""
-        return sleep(seconds, made_for=self._stage.world)
+        self._mine("sleep")
+        return sleep(seconds)
 
     def now_ms(self) -> int:
         """Return the virtual time as this replica's clock has it, in whole milliseconds."""
+        self._mine("now_ms")
         world = self._stage.world
         read_clock(world)
         clock_read(sys._getframe(1), MILLISECONDS)
@@ -295,6 +300,7 @@ class Env:
 
     def note(self, what: str, **words: Any) -> None:
         """Say something about the state of the business, for properties and reports."""
-        scope = current_scope("note", self._stage.world)
+        self._mine("note")
+        scope = current_scope("note")
         data = {"what": what, **{name: plain(value) for name, value in words.items()}}
         scope.record("note", "", 0, data)

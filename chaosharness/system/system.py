@@ -15,11 +15,12 @@ run = shop.run([Order("o1", 500)], Schedule())
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Literal, TypeVar
 
 from chaosharness.errors import InvalidDefinition, NotAwaited
 from chaosharness.handlers.colours import check_runtime
+from chaosharness.handlers.module_state import AGAIN_MAX, ModuleState, named
 from chaosharness.handlers.sandbox import put_around, take_away
 from chaosharness.handlers.unawaited import keeping_origins
 from chaosharness.kernel.history import History
@@ -43,9 +44,19 @@ class System:
         name: What reports and schedule files call it.
         budget: How much one run may use.
         arrival_ms: Virtual time between two items of the workload.
+        shared: State of modules that all incarnations and all runs share, by name: a module
+            (`shop.settings`) or something in it (`shop.settings.load`). All other state of
+            your modules begins anew with each incarnation, as in a process of its own.
     """
 
-    def __init__(self, name: str, *, budget: Budget | None = None, arrival_ms: int = 10) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        budget: Budget | None = None,
+        arrival_ms: int = 10,
+        shared: Iterable[str] = (),
+    ) -> None:
         if not isinstance(name, str) or not name:
             raise InvalidDefinition(f"a system needs a name, not {name!r}")
         self.name = name
@@ -57,6 +68,7 @@ class System:
         self.items: Any = None
         self.properties: list[Any] = []
         self._entry: Callable[..., Any] | None = None
+        self.module_state = ModuleState(self.given, named(shared))
         self._calm: dict[str, Run] = {}
 
     def __repr__(self) -> str:
@@ -189,11 +201,11 @@ class System:
         collecting = gc.isenabled()
         gc.disable()  # nothing of a run can be freed while it lasts: looking for it is waste
         try:
-            run = self._play(self._entry, workload, schedule, budget or self.budget)
+            run = self._settled(self._entry, workload, schedule, budget or self.budget)
         except NotAwaited as missed:
             if not missed.has_line:
                 with keeping_origins():  # the same run again: it is called off with the line
-                    self._play(self._entry, workload, schedule, budget or self.budget)
+                    self._settled(self._entry, workload, schedule, budget or self.budget)
             raise
         finally:
             if collecting:
@@ -202,26 +214,45 @@ class System:
             see(run)
         return run
 
-    def _play(
+    def _settled(
         self,
         entry: Callable[..., Any],
         workload: tuple[Any, ...],
         schedule: Schedule,
         budget: Budget,
     ) -> Run:
+        """Run until it is known which contents of modules belong to whom: mostly once."""
+        for _ in range(AGAIN_MAX):
+            run, again = self._play(entry, workload, schedule, budget)
+            if not again:
+                break
+        return run
+
+    def _play(
+        self,
+        entry: Callable[..., Any],
+        workload: tuple[Any, ...],
+        schedule: Schedule,
+        budget: Budget,
+    ) -> tuple[Run, bool]:
+        """Run once; say as well whether modules changed in a way that has it run once more."""
         world = World(budget=budget, armed=schedule.armed())
+        modules, again = self.module_state, False
+        modules.begin(world)
         sandbox = put_around(world)
         try:
             stage = Stage(self, world)
             try:
                 ending = stage.play(entry, workload)
+                again = modules.settle()
             finally:
                 stage.strike()
         finally:
+            modules.leave(undo=again)
             take_away(sandbox)
         history = History(world.raw)
         world.raw = []  # circles that crashed code leaves behind shall not hold the history
-        return Run(
+        run = Run(
             self,
             workload,
             schedule,
@@ -231,6 +262,16 @@ class System:
             world.surfaces,
             world.counts_in_chaos,
         )
+        return run, again
+
+    def given(self) -> Iterator[Callable[..., Any]]:
+        """Yield the functions that the user gave: they lead to the modules of the user's code."""
+        for service in self.services.values():
+            yield service.factory
+            if service.previous is not None:
+                yield service.previous
+        if self._entry is not None:
+            yield self._entry
 
     def calm(self, items: Sequence[Any] | None = None) -> Run:
         """Run the workload without any fault; the last few such runs are remembered."""

@@ -219,11 +219,10 @@ def deliver_backwards(order, copy):
 
 
 def counting(words):
-    calls = []
+    numbers = iter(range(1_000_000))  # state that no run can set back
 
     def wrong(*arguments):
-        calls.append(1)
-        return {**words(*arguments), "nonce": len(calls)}
+        return {**words(*arguments), "nonce": next(numbers)}
 
     return wrong
 

@@ -16,10 +16,18 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import LostRequest, Rebalance
 from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.places import told
-from chaosharness.handlers.port import Nap, current_scope, operate, strikes, trouble, wait_of
+from chaosharness.handlers.port import (
+    Nap,
+    current_scope,
+    operate,
+    refuse_stranger,
+    strikes,
+    trouble,
+    wait_of,
+)
 from chaosharness.handlers.script import Resume, Script, drive_in_kernel
 from chaosharness.kernel.agenda import Entry
-from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
 from chaosharness.kernel.world import BACKGROUND
 
 BACKOFF_MS: Final = 1_000
@@ -395,6 +403,8 @@ class Consumer:
             TimeoutError: No answer; it may have been committed.
         """
         action = f"{self._broker.name}.commit"
+        if (scope := SCOPE.get()) is not None and scope.world is not self._broker.world:
+            refuse_stranger(scope, f"{action} of a consumer", None)
         return operate(action, self._commit, upto, self._broker, COMMIT)
 
     def _commit(self, scope: Scope, operation: str, attempt: int, upto: Any) -> None:

@@ -230,10 +230,10 @@ class OpenRabbitMQ(Watcher):
             TimeoutError: No confirm; it may have been stored.
             InvalidDefinition: There is no such exchange or queue, or the time is negative.
         """
+        scope = current_scope("publish", self.world)
         self._check_target(exchange, topic)
         if expiration_ms is not None and expiration_ms < 0:
             raise InvalidDefinition(f"expiration_ms must be at least 0, not {expiration_ms}")
-        scope = current_scope("publish", self.world)
         world = self.world
         body = encode(value, topic)
         entity = scope.entity

@@ -14,10 +14,10 @@ import attrs
 import msgspec
 
 from chaosharness.errors import InvalidDefinition, UnserialisablePayload
-from chaosharness.handlers.port import READ, operate
+from chaosharness.handlers.port import READ, call_off, operate, refuse_stranger
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
-from chaosharness.stores.durable import OpenStore, call_off, refuse_stranger
+from chaosharness.stores.durable import OpenStore
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
@@ -144,7 +144,7 @@ class OpenKeyValue(OpenStore):
     ) -> None:
         """Raise for another's connection, during an outage, and for a write that failed."""
         if scope.incarnation is not owner:
-            refuse_stranger(scope, self.name, owner)
+            refuse_stranger(scope, f"a connection to {self.name!r}", owner)
         if not self.down and outcome != "rolled-back":
             return
         why = "out of order" if self.down else "the write failed; nothing was stored"

@@ -256,6 +256,8 @@ class Connection(LockingConnection):
                 self._pass(statement, self._write_now, argument, store.surface)
         elif kind == "read":
             self._pass(statement, self._read, argument, READ)
+        elif statement.asks:
+            how(cursor, sql, parameters)
         elif kind == "pragma":
             self._pass(statement, self._pragma, argument, NOTE)
         else:

@@ -16,9 +16,10 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Final
 
+from chaosharness.handlers.port import refuse_stranger
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.scope import Incarnation, Scope
-from chaosharness.stores.durable import Retired, refuse_stranger
+from chaosharness.stores.durable import Retired
 from chaosharness.stores.sqlite.sharing import SharedStore
 from chaosharness.stores.sqlite.statement import Statement
 
@@ -307,7 +308,7 @@ class LockingConnection(sqlite3.Connection):
         """Raise for a connection that is not the caller's, and for a store out of order."""
         store = self._store
         if scope.incarnation is not self._owner:
-            refuse_stranger(scope, store.name, self._owner)
+            refuse_stranger(scope, f"a connection to {store.name!r}", self._owner)
         if store.down:
             error = self._outage(scope, operation, attempt)
             self.record_error(scope, kind, operation, attempt, error)

@@ -61,6 +61,9 @@ _KINDS: Final[dict[str, Kind]] = {
     "release": "release",
     "pragma": "pragma",
 }
+_ASKED: Final = frozenset(
+    {"busy_timeout", "foreign_keys", "read_uncommitted", "recursive_triggers", "temp_store"}
+)
 _DML: Final = frozenset({"insert", "update", "delete", "replace"})
 
 
@@ -82,6 +85,8 @@ class Statement:
 
     Attributes:
         action: The end of its site's operation: `db.insert charges`.
+        asks: Whether it asks for a setting of its connection, and touches no data: drivers do so
+            when they start, once in a process. It is no site, and no part of the history.
         kind: What it does to data or transaction.
         verb: Its first word, in lower case; of a `WITH`, that of the main statement.
         table: The table it names first (of a pragma or savepoint, its name), or "".
@@ -97,6 +102,7 @@ class Statement:
 
     __slots__ = (
         "action",
+        "asks",
         "data",
         "defines",
         "exclusive",
@@ -123,6 +129,7 @@ class Statement:
         named = _TABLES[verb].search(sql) if verb in _TABLES else None
         self.table = named["name"] if named else ""
         self.value: str | None = named["value"] if named and verb == "pragma" else None
+        self.asks = verb == "pragma" and self.value is None and self.table.lower() in _ASKED
         self.exclusive = verb == "begin" and _EXCLUSIVE.search(sql) is not None
         self.implicit = first in _DML
         self.defines = self.kind == "write" and verb not in _DML

@@ -84,7 +84,6 @@ def test_a_session_passes_the_ports_of_its_statements():
     run = shop(save).run()
     assert both(run)
     assert list(dict.fromkeys(told(run, "read", "write", "commit"))) == [
-        "read db.pragma read_uncommitted",  # SQLAlchemy asks once per engine
         "read db.select orders",
         "write db.insert orders rows=1",
         "write db.insert lines",
@@ -92,7 +91,6 @@ def test_a_session_passes_the_ports_of_its_statements():
     ]
     sites = {operation for operation in run.surfaces if "/db." in operation}
     assert sites == {
-        "orders.on_placed/db.pragma read_uncommitted",
         "orders.on_placed/db.select orders",
         "orders.on_placed/db.insert orders",
         FLUSHED,

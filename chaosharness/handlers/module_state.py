@@ -1,0 +1,230 @@
+"""State of modules: each process of a run has its own, as in production, and a crash loses it.
+
+A set, a cache, a counter or a lock in a module belongs to the process that imported it. Here all
+replicas of all services run in one process, so what they hold is exchanged whenever the code of
+another one goes on: the objects stay, their contents move. Each incarnation begins with what the
+modules held when the run began.
+
+Most systems keep nothing there, and few of those that do have more than a thing or two that
+change. So only things that were seen to change are exchanged. In the first runs all are looked
+at each time another process goes on; after that once, at the end of a run, and a run that changed
+something new is made again with that thing exchanged.
+
+Not modelled:
+    What is not found by name: what the function that builds the service closes over, objects of
+    installed packages (a client, an engine, a cache of theirs), generators, files, the environment.
+    Two runs of one schedule differ by those, which is found and said. Modules that are imported for
+    the first time by a handler. What changes and changes back while other processes look at it,
+    only under a fault, and after the first runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, Final
+
+from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers.held import Held, Stand
+from chaosharness.handlers.own_code import Survey
+from chaosharness.kernel.world import World
+
+LEARNING: Final = 6
+"""Runs in which every change of the process is looked at."""
+
+AGAIN_MAX: Final = 20
+"""How often one run is made again, each time with more things exchanged."""
+
+NOBODY: Final = "nobody"
+
+Key = tuple[str, int]
+_KNOWN: Final[dict[Key, Held]] = {}
+"""Things of all systems: two may have modules in common."""
+
+_LEFT: Final[dict[Key, tuple[Held, Any, Any]]] = {}
+"""Of each that is exchanged, how the last run left it, and what it held when that began."""
+
+
+class ModuleState:
+    """The state of one system's modules, over all its runs.
+
+    Args:
+        functions: What the system was given: they lead to the modules.
+        shared: Names (`shop.settings`, `shop.settings.TABLE`) of what all processes and all runs
+            share, since it never changes or is too dear to make anew.
+    """
+
+    def __init__(
+        self, functions: Callable[[], Iterable[Callable[..., Any]]], shared: Sequence[str] = ()
+    ) -> None:
+        self._functions = functions
+        self.shared = tuple(shared)
+        self.things: list[Held] = []
+        self.live: dict[int, Held] = {}
+        self._bound: list[tuple[dict[str, Any], str, Any]] = []
+        self._imported = -1
+        self._first: list[Any] = []  # of each thing, what it held when the run began
+        self._seen: dict[int, Any] = {}  # what it would hold if all processes shared it
+        self._loaded: dict[int, Any] = {}  # what it held when the present process went on
+        self._contents: dict[Hashable, dict[int, Any]] = {}
+        self._process: Hashable = NOBODY
+        self._learning = LEARNING
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What has been seen to change, by name."""
+        return tuple(one.name for one in self.live.values())
+
+    # ---- a run
+
+    def begin(self, world: World) -> None:
+        """Put the modules in the state in which a run finds them, and follow its processes."""
+        seen: dict[int, Any] = {}
+        self._undo(seen)
+        if self._refresh():
+            self._undo(seen)
+        if not self.things:
+            return
+        self._first = [one.take() for one in self.things]
+        self._seen = {
+            number: seen.get(id(one), _copy(self._first[number]))
+            for number, one in self.live.items()
+        }
+        self._loaded = {number: self._first[number] for number in self.live}
+        if self.live or self._learning:
+            world.on_turn = self._turn
+
+    def settle(self) -> bool:
+        """Say whether a run that is over has to be made again: something new changed in it."""
+        if not self.things:
+            return False
+        if self._learning:
+            self._learning -= 1
+            self._notice()
+            return False
+        changed = self._changed()
+        for number in changed:
+            self.live[number] = self.things[number]
+        if changed:
+            self._learning = 1
+        return bool(changed)
+
+    def leave(self, *, undo: bool = False) -> None:
+        """Have the modules hold what they would if all processes shared it, for tests to see.
+
+        Args:
+            undo: Have them hold what they did when the run began instead.
+        """
+        if not undo:
+            self._stop()
+        for number, thing in self.live.items():
+            first = self._first[number]
+            if undo:
+                thing.put(first)
+            else:
+                thing.put(self._seen[number])
+                _LEFT[_key(thing)] = thing, thing.take(), first
+        self._contents.clear()
+        self._process = NOBODY
+
+    def _undo(self, seen: dict[int, Any]) -> None:
+        """Undo what the last run left, of this system or of another one of these modules, but not
+        what was written since by others. Note what was left, by the identity of what held it."""
+        for thing in self.live.values():
+            found = _LEFT.pop(_key(thing), None)
+            if found is not None and thing.is_as(found[1]):
+                thing.put(found[2])
+                seen[id(thing)] = found[1]
+
+    # ---- while it lasts
+
+    def _turn(self, process: Hashable) -> None:
+        """Exchange the state: code of this process goes on now."""
+        if process is self._process:
+            return
+        if self._learning:
+            self._notice()
+        self._contents[self._process] = left = self._stop()
+        self._process = process
+        own = self._contents.get(process, {})
+        first = self._first
+        self._loaded = {number: own.get(number, first[number]) for number in self.live}
+        for number, thing in self.live.items():
+            if self._loaded[number] is not left[number]:
+                thing.put(self._loaded[number])
+
+    def _stop(self) -> dict[int, Any]:
+        """Return what the present process holds, and note what it has done since it went on."""
+        contents = {}
+        for number, thing in self.live.items():
+            contents[number] = was = self._loaded[number]
+            if not thing.is_as(was):
+                contents[number] = now = thing.take()
+                self._seen[number] = thing.seen(self._seen[number], was, now)
+        return contents
+
+    def _notice(self) -> None:
+        """Exchange from now on what the present process has changed."""
+        for number in self._changed():
+            self.live[number] = self.things[number]
+            self._loaded[number] = self._first[number]
+            self._seen[number] = _copy(self._first[number])
+
+    def _changed(self) -> list[int]:
+        live = self.live
+        return [
+            number
+            for number, (thing, first) in enumerate(zip(self.things, self._first, strict=True))
+            if number not in live and not thing.is_as(first)
+        ]
+
+    # ---- what there is
+
+    def _refresh(self) -> bool:
+        """Look for things anew if modules were imported, or names of them bound anew."""
+        if self._imported == len(sys.modules) and all(
+            names.get(name) is thing for names, name, thing in self._bound
+        ):
+            return False
+        self._imported = len(sys.modules)
+        survey = Survey(self.shared)
+        survey.look(self._functions())
+        self._bound = survey.bound
+        for one in survey.found.values():
+            known = _KNOWN.setdefault(_key(one), one)
+            if isinstance(known, Stand) and known.now is not one.thing:  # bound anew by others
+                _KNOWN[_key(one)] = one
+        self.things = [_KNOWN[_key(one)] for one in survey.found.values()]
+        live = {id(one) for one in self.live.values()}
+        self.live = {
+            number: one
+            for number, one in enumerate(self.things)
+            if id(one) in live or _key(one) in _LEFT
+        }
+        return True
+
+
+def named(shared: Any) -> tuple[str, ...]:
+    """Return the names of shared state, seen to be names.
+
+    Raises:
+        InvalidDefinition: They are not.
+    """
+    names = (shared,) if isinstance(shared, str) else tuple(shared)
+    for name in names:
+        if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
+            raise InvalidDefinition(
+                f"shared={shared!r}: {name!r} is no name; write the module, and what is in it: "
+                "'shop.settings' or 'shop.settings.load'"
+            )
+    return names
+
+
+def _copy(held: Any) -> Any:
+    """Return a copy of what a thing held, which `Held.seen` may change."""
+    return held.copy() if isinstance(held, list | set) else held
+
+
+def _key(one: Held) -> Key:
+    """Return what tells a thing from others; of what is replaced, its name alone."""
+    return one.name, 0 if isinstance(one, Stand) else id(one.thing)

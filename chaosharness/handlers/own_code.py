@@ -1,0 +1,275 @@
+"""Which state lives in the modules of the user's code, outside of any service.
+
+Found from the functions that a system was given: their modules, what these name, and so on, as far
+as the code is the user's own (no installed package, nothing of Python's, nothing of ours).
+"""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from collections import deque
+from collections.abc import Callable, Iterable
+from dis import opmap
+from enum import Enum
+from functools import lru_cache, partial
+from pathlib import PurePath
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any, Final
+
+import attrs
+
+from chaosharness.handlers.held import Cell, Held, Stand, Variable, attributes, held, stand
+
+ENTRIES_MAX: Final = 2_000
+"""A container with more entries is taken for a table that nobody writes to."""
+
+THINGS_MAX: Final = 4_000
+"""Things that are looked at in one system, at most."""
+
+_STANDARD: Final = ("threading", "asyncio", "queue", "collections", "types", "_thread")
+"""Modules of Python's whose objects have plain attributes that a process loses."""
+
+_PYTHON: Final = tuple(
+    {sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+)
+_INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
+_GLOBAL: Final = frozenset({opmap["STORE_GLOBAL"], opmap["DELETE_GLOBAL"]})
+_ATTRIBUTE: Final = frozenset({opmap["STORE_ATTR"], opmap["DELETE_ATTR"]})
+_EXTENDED: Final = opmap["EXTENDED_ARG"]
+
+
+def is_own(names: dict[str, Any]) -> bool:
+    """Say whether a module, given as its dict, is the user's own."""
+    return _is_own(str(names.get("__name__", "")), names.get("__file__"))
+
+
+@lru_cache(maxsize=4_096)
+def _is_own(name: str, file: str | None) -> bool:
+    package = name.partition(".")[0]
+    if package in ("chaosharness", "", "builtins"):
+        return False
+    if file is None:
+        return package not in sys.stdlib_module_names or name == "__main__"
+    if _INSTALLED & set(PurePath(file).parts):
+        return False
+    return name == "__main__" or not file.startswith(_PYTHON)
+
+
+def home(value: Any) -> dict[str, Any] | None:
+    """Return the module of a class or an object's class, as its dict, if it is the user's own."""
+    kind = value if isinstance(value, type) else type(value)
+    module = sys.modules.get(getattr(kind, "__module__", None) or "")
+    names = getattr(module, "__dict__", None)
+    return names if names is not None and is_own(names) else None
+
+
+@attrs.define
+class Survey:
+    """Looks for things that hold state, beginning at functions.
+
+    Attributes:
+        shared: Names that are left alone, and all below them.
+        found: What holds state, by the identity of the thing and the name in it.
+        bound: Names of modules at which a thing was found: name's module, name, thing.
+    """
+
+    shared: tuple[str, ...] = ()
+    found: dict[tuple[int, str], Held] = attrs.field(factory=dict, init=False)
+    bound: list[tuple[dict[str, Any], str, Any]] = attrs.field(factory=list, init=False)
+    _seen: dict[int, Any] = attrs.field(factory=dict, init=False)
+    _modules: deque[dict[str, Any]] = attrs.field(factory=deque, init=False)
+    _known: list[dict[str, Any]] = attrs.field(factory=list, init=False)
+    _classes: list[type] = attrs.field(factory=list, init=False)
+    _stands: dict[int, Stand] = attrs.field(factory=dict, init=False)
+    _codes: set[CodeType] = attrs.field(factory=set, init=False)
+    _assigned: dict[int, set[str]] = attrs.field(factory=dict, init=False)
+    _set: set[str] = attrs.field(factory=set, init=False)
+
+    @property
+    def modules(self) -> list[dict[str, Any]]:
+        """The modules that were looked through, as their dicts."""
+        return self._known
+
+    def look(self, functions: Iterable[Callable[..., Any]]) -> None:
+        """Look through the modules that these functions lead to."""
+        for function in functions:
+            self._lead(function)
+        while self._modules:
+            names = self._modules.popleft()
+            module = names.get("__name__", "")
+            for name, value in list(names.items()):
+                if not name.startswith("__"):
+                    self._enter(value, f"{module}.{name}", names, name)
+        for names in self._known:
+            given = self._assigned.get(id(names), set()) | (self._set & names.keys())
+            for name in sorted(given):
+                value = names.get(name)
+                if not isinstance(value, ModuleType) and id(value) not in self._stands:
+                    self._add(Variable(f"{names.get('__name__', '')}.{name}", names, name), name)
+        for kind in self._classes:
+            for name in sorted(self._set & vars(kind).keys()):
+                where = f"{kind.__module__}.{kind.__qualname__}.{name}"
+                if not name.startswith("__") and not hasattr(vars(kind)[name], "__get__"):
+                    self._add(Variable(where, kind, name), name)
+
+    def _lead(self, function: Any, depth: int = 0) -> None:
+        """Note the modules that a function of a system leads to; what it closes over is not state
+        of a module."""
+        while isinstance(function, partial | MethodType):
+            function = function.func if isinstance(function, partial) else function.__self__
+        if isinstance(function, ModuleType):
+            self._module(vars(function))
+        elif isinstance(function, FunctionType):
+            self._module(function.__globals__)
+            self._read(function.__code__, function.__globals__)
+            for cell in function.__closure__ or ():
+                if depth < 3 and (inner := Cell("", cell).take()) is not function:
+                    self._lead(inner, depth + 1)
+        elif (names := home(function)) is not None:
+            self._module(names)
+
+    def _module(self, names: dict[str, Any]) -> None:
+        if id(names) not in self._seen and is_own(names):
+            self._seen[id(names)] = names
+            self._modules.append(names)
+            self._known.append(names)
+
+    def _add(self, one: Held | None, key: str = "") -> None:
+        if one is not None and not self._is_shared(one.name) and len(self.found) < THINGS_MAX:
+            self.found.setdefault((id(one.thing), key), one)
+
+    def _is_shared(self, name: str) -> bool:
+        return any(name == one or name.startswith((f"{one}.", f"{one}[")) for one in self.shared)
+
+    # ---- what a value is
+
+    def _enter(self, value: Any, name: str, where: Any = None, key: str = "") -> None:
+        """Note a value, and what it holds; `where` it is found by which name, if by one."""
+        kind = type(value)
+        if kind in _PLAIN or self._is_shared(name):
+            return
+        if where is not None and (one := self._stand(value, name)) is not None:
+            one.places.append((where, key))
+            value = getattr(value, "__wrapped__", None)
+        if id(value) in self._seen:
+            return
+        self._seen[id(value)] = value
+        if isinstance(value, FunctionType):
+            self._function(value, name)
+        elif isinstance(value, type):
+            self._class(value)
+        elif isinstance(value, ModuleType):
+            self._module(vars(value))
+        elif isinstance(value, dict | list | deque | set | tuple | frozenset):
+            self._container(value, name, where, key)
+        elif isinstance(value, partial):
+            for part in (value.func, *value.args, *value.keywords.values()):
+                self._enter(part, name)
+        elif isinstance(value, MethodType):
+            self._enter(value.__self__, name)
+        elif isinstance(value, staticmethod | classmethod):
+            self._enter(value.__func__, name)
+        elif isinstance(value, property):
+            self._enter(value.fget, name)
+        else:
+            self._object(value, name)
+
+    def _stand(self, value: Any, name: str) -> Stand | None:
+        found = self._stands.get(id(value))
+        if found is None and (found := stand(name, value)) is not None:
+            self._stands[id(value)] = found
+            self._add(found)
+        return found
+
+    def _container(self, value: Any, name: str, where: Any, key: str) -> None:
+        kind = type(value)
+        if len(value) > ENTRIES_MAX or (kind.__module__ not in _BUILT_IN and home(kind) is None):
+            return  # a table; or a library's own kind of dict, whose other half is elsewhere
+        self._add(held(name, value))
+        if isinstance(where, dict):
+            self.bound.append((where, key, value))
+        inside = value.values() if isinstance(value, dict) else value
+        if not isinstance(value, set | frozenset):
+            for number, one in enumerate(list(inside)):
+                self._enter(one, f"{name}[{number}]")
+
+    def _function(self, function: FunctionType, name: str) -> None:
+        names = function.__globals__
+        if not is_own(names):
+            return
+        self._module(names)
+        self._read(function.__code__, names)
+        for variable, cell in zip(
+            function.__code__.co_freevars, function.__closure__ or (), strict=True
+        ):
+            one = Cell(f"{name} ({variable})", cell)
+            self._add(one)
+            self._enter(one.take(), one.name)
+        defaults = (function.__defaults__ or (), (function.__kwdefaults__ or {}).values())
+        for value in (value for values in defaults for value in values):
+            self._enter(value, f"{name} (a default)")
+        if function.__dict__:
+            self._enter(function.__dict__, name)
+
+    def _class(self, kind: type) -> None:
+        names = home(kind)
+        if names is None or issubclass(kind, Enum):
+            return
+        self._module(names)
+        self._classes.append(kind)
+        for name, value in list(vars(kind).items()):
+            if not name.startswith("__") or isinstance(value, FunctionType):
+                self._enter(value, f"{kind.__module__}.{kind.__qualname__}.{name}", kind, name)
+        for base in kind.__bases__:
+            self._enter(base, base.__qualname__)
+
+    def _object(self, value: Any, name: str) -> None:
+        kind = type(value)
+        one = held(name, value)
+        if one is not None:
+            self._add(one)
+            return
+        if home(kind) is None and kind.__module__.partition(".")[0] not in _STANDARD:
+            return
+        self._enter(kind, kind.__qualname__)
+        if isinstance(value, Enum):
+            return
+        for one in attributes(name, value):
+            if not _is_frozen(kind):
+                self._add(one)
+            inside = one.take()
+            for part in inside[1] if isinstance(inside, tuple) else inside:
+                self._enter(part, name)
+
+    # ---- what code assigns to
+
+    def _read(self, code: CodeType, names: dict[str, Any]) -> None:
+        """Note which names of its module, and which attributes of anything, code assigns to."""
+        if code in self._codes:
+            return
+        self._codes.add(code)
+        text = code.co_code
+        high = 0
+        for at in range(0, len(text), 2):
+            operation, number = text[at], text[at + 1] | high
+            high = number << 8 if operation == _EXTENDED else 0
+            if operation in _GLOBAL:
+                self._assigned.setdefault(id(names), set()).add(code.co_names[number])
+            elif operation in _ATTRIBUTE:
+                self._set.add(code.co_names[number])
+        for one in code.co_consts:
+            if isinstance(one, CodeType):
+                self._read(one, names)
+
+
+def _is_frozen(kind: type) -> bool:
+    """Say whether objects of a class refuse to be changed: values, not state."""
+    dataclass = getattr(kind, "__dataclass_params__", None)
+    return getattr(dataclass, "frozen", False) or (
+        getattr(kind.__setattr__, "__name__", "") == "_frozen_setattrs"
+    )
+
+
+_BUILT_IN: Final = ("builtins", "collections")
+_PLAIN: Final = frozenset((type(None), bool, int, float, complex, str, bytes))
