@@ -117,19 +117,36 @@ class Line:
             return
 
         def done(scope: Scope, result: Any, error: BaseException | None) -> None:
+            answer: tuple[Any, BaseException | None]
             world.in_flight.pop(scope, None)
             if error is None:
                 scope.record("handled", operation, attempt, None)
                 try:
-                    answer = self.decode(encode(result, operation))
+                    answer = (self.decode(encode(result, operation)), None)
                 except InvalidDefinition as wrong:
                     world.refuse(wrong)
                     return
-                reply(answer, None)
             else:
                 words = f"{type(error).__name__}: {error}"
                 scope.record("raised", operation, attempt, {"error": words})
-                reply(None, RemoteError(f"{endpoint.place} raised {words}"))
+                answer = (None, RemoteError(f"{endpoint.place} raised {words}"))
+            if operation in world.armed:
+                drive_in_kernel(_hang_up(scope, operation, attempt, answer, reply), world)
+            else:
+                reply(*answer)
 
         message = Message(self.endpoint, None, {}, body, scope.entity, 0)
         endpoint.colour.start(scope, endpoint.handler, endpoint.reader.read, message, done)
+
+
+def _hang_up(
+    scope: Scope,
+    operation: str,
+    attempt: int,
+    answer: tuple[Any, BaseException | None],
+    reply: Callable[..., None],
+) -> Script[None]:
+    """Answer, if nothing strikes between the end of the handler and its answer."""
+    for fault in strikes(scope, operation, "after", attempt):
+        yield from trouble(scope, fault, NOBODY)
+    reply(*answer)

@@ -71,9 +71,11 @@ class Env:
     def publisher(self, broker: Any) -> Callable[..., Any]:
         """Return what publishes to a broker: `publish(topic, value, key=..., headers=...)`.
 
-        See the `publish` of the broker. In an `async` handler, await it.
+        It is one producer (RabbitMQ: one channel): what is sent with it stays in its order,
+        whichever handlers and tasks send it. Call this again for another one. See the
+        `publish` of the broker. In an `async` handler, await it.
         """
-        return self._open(broker, "publish", "broker").publish  # type: ignore[no-any-return]
+        return self._open(broker, "publisher", "broker").publisher()  # type: ignore[no-any-return]
 
     def consume(
         self,

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, get_args
 
 from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.kafka.cluster import Cluster
-from chaosharness.brokers.kafka.faults import COMMIT
+from chaosharness.brokers.kafka.faults import COMMIT, LOOP_COMMIT
 from chaosharness.brokers.kafka.groups import Member
 from chaosharness.brokers.message import Delivery, Message, delivery
 from chaosharness.errors import InvalidDefinition
@@ -395,7 +395,7 @@ class Consumer:
             TimeoutError: No answer; it may have been committed.
         """
         action = f"{self._broker.name}.commit"
-        return operate(action, self._commit, upto, self._broker, COMMIT)
+        return operate(action, self._commit, upto, self._broker, LOOP_COMMIT)
 
     def _commit(self, scope: Scope, operation: str, attempt: int, upto: Any) -> None:
         member = self._member

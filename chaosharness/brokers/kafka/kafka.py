@@ -15,6 +15,7 @@ Not modelled:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -24,12 +25,12 @@ from chaosharness.brokers.kafka.cluster import Cluster, Draft
 from chaosharness.brokers.kafka.consumers import LOOP_OPTIONS, OPTIONS, Consumer, Subscription
 from chaosharness.brokers.kafka.faults import PUBLISH, PUBLISH_TWICE
 from chaosharness.brokers.kafka.partitioner import log_partition_for
+from chaosharness.brokers.lane import Lane, in_turn, is_disturbed
 from chaosharness.brokers.message import NO_HEADERS, POISON, encode
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Duplicate, Poison
 from chaosharness.handlers.later import LaterEffect
 from chaosharness.handlers.port import (
-    careful,
     current_scope,
     on_behalf,
 )
@@ -99,9 +100,14 @@ class OpenKafka(Cluster):
 
     def __init__(self, definition: Kafka, world: World) -> None:
         super().__init__(definition, world)
+        self.disturbed = is_disturbed(world, definition.name)
         self.surface = PUBLISH if definition.idempotent_producer else PUBLISH_TWICE
 
     # ---- producing
+
+    def publisher(self) -> Callable[..., Any]:
+        """Return a producer: what publishes through a lane of its own. See `publish`."""
+        return partial(self.publish, lane=Lane())
 
     def publish(
         self,
@@ -110,6 +116,7 @@ class OpenKafka(Cluster):
         *,
         key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        lane: Lane,
     ) -> Any:
         """Append a message to the log partition of its key, and wait for the answer.
 
@@ -121,6 +128,7 @@ class OpenKafka(Cluster):
             key: Decides the log partition: one key, one order. Without a key the workload
                 item decides.
             headers: Handed on to the consumer.
+            lane: Of its producer.
 
         Raises:
             UnserialisablePayload: The value has no JSON form.
@@ -150,8 +158,8 @@ class OpenKafka(Cluster):
         if operation not in world.surfaces:
             world.meet(operation, self.surface)
         draft = (topic, index, key, headers or NO_HEADERS, body, entity)
-        if operation in world.armed or world.unreachable:
-            script = careful(scope, operation, attempt, self._append, draft, self)
+        if self.disturbed or world.unreachable:
+            script = in_turn(lane, scope, operation, attempt, self._append, draft, self)
             return scope.colour.drive(on_behalf(scope, entity, script), scope)
         if scope.colour.is_async:
             return LaterEffect(scope, entity, self._append, operation, attempt, draft)

@@ -17,12 +17,14 @@ Not modelled:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import attrs
 
 from chaosharness.brokers.cycle import cycle
 from chaosharness.brokers.intake import Intake, check_options
+from chaosharness.brokers.lane import Lane, in_turn, is_disturbed
 from chaosharness.brokers.message import NO_HEADERS, POISON, encode
 from chaosharness.brokers.rabbitmq.consumers import (
     LOOP_OPTIONS,
@@ -56,9 +58,9 @@ from chaosharness.faults import (
 )
 from chaosharness.handlers.later import LaterEffect
 from chaosharness.handlers.port import (
-    careful,
     current_scope,
     cut,
+    have,
     on_behalf,
     refused,
     strikes,
@@ -73,9 +75,12 @@ from chaosharness.kernel.world import World
 PUBLISH: Final = surface(
     before=(Delay, ErrorReply, LostRequest, Poison, NetworkPartition),
     after=(LostReply, Pause, Crash),
+    also_before=(Pause, Crash),
 )
 PUBLISH_BLINDLY: Final = surface(
-    before=(Delay, LostRequest, Poison, NetworkPartition), after=(Pause, Crash)
+    before=(Delay, LostRequest, Poison, NetworkPartition),
+    after=(Pause, Crash),
+    also_before=(Pause, Crash),
 )
 
 Draft = tuple[Copy, bool]
@@ -163,6 +168,7 @@ class OpenRabbitMQ(Watcher):
         self.definition = definition
         self.name = definition.name
         self.timeout_ms = definition.timeout_ms
+        self.disturbed = is_disturbed(world, definition.name)
         self.world = world
         self.node = Node(
             definition.queues,
@@ -199,6 +205,10 @@ class OpenRabbitMQ(Watcher):
 
     # ---- publishing
 
+    def publisher(self) -> Callable[..., Any]:
+        """Return a publisher with a channel of its own. See `publish`."""
+        return partial(self.publish, lane=Lane())
+
     def publish(
         self,
         topic: str,
@@ -210,6 +220,7 @@ class OpenRabbitMQ(Watcher):
         expiration_ms: int | None = None,
         mandatory: bool = False,
         priority: int = 0,
+        lane: Lane,
     ) -> Any:
         """Publish a message with routing key `topic`, and wait for the confirm.
 
@@ -223,6 +234,7 @@ class OpenRabbitMQ(Watcher):
             mandatory: Raise if the message reaches no queue (and there are confirms); else
                 it is dropped silently.
             priority: For queues with `priority_max`.
+            lane: Of its channel.
 
         Raises:
             Unroutable: It was mandatory, and no queue is bound for it.
@@ -254,9 +266,9 @@ class OpenRabbitMQ(Watcher):
             expiration_ms=expiration_ms,
             priority=priority,
         )
-        return self._pass(scope, entity, (copy, mandatory))
+        return self._pass(lane, scope, entity, (copy, mandatory))
 
-    def _pass(self, scope: Scope, entity: int, draft: Draft) -> Any:
+    def _pass(self, lane: Lane, scope: Scope, entity: int, draft: Draft) -> Any:
         """Pass the port of a publisher, on behalf of a workload item."""
         world = self.world
         operation = f"{scope.place}/{self.name}.publish {draft[0].topic}"
@@ -265,11 +277,11 @@ class OpenRabbitMQ(Watcher):
         confirms = self.definition.confirms
         if operation not in world.surfaces:
             world.meet(operation, PUBLISH if confirms else PUBLISH_BLINDLY)
-        if operation in world.armed or world.unreachable:
+        if self.disturbed or world.unreachable:
             if confirms:
-                script = careful(scope, operation, attempt, self._store, draft, self)
+                script = in_turn(lane, scope, operation, attempt, self._store, draft, self)
             else:
-                script = self._blindly(scope, operation, attempt, draft)
+                script = self._blindly(lane, scope, operation, attempt, draft)
             return scope.colour.drive(on_behalf(scope, entity, script), scope)
         store = self._store if confirms else self._try_to_store
         if scope.colour.is_async:
@@ -349,20 +361,27 @@ class OpenRabbitMQ(Watcher):
             "value": copy.body,
         }
 
-    def _blindly(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> Script[None]:
+    def _blindly(
+        self, lane: Lane, scope: Scope, operation: str, attempt: int, draft: Draft
+    ) -> Script[None]:
         """Publish without a confirm: nobody learns whether the message was stored."""
+        turn = lane.join(scope)
         lost = False
-        for fault in strikes(scope, operation, "before", attempt):
-            if isinstance(fault, LostRequest):
-                lost = True
+        try:
+            yield from turn.come()
+            for fault in strikes(scope, operation, "before", attempt):
+                if isinstance(fault, LostRequest):
+                    lost = True
+                else:
+                    yield from trouble(scope, fault, self)
+            if lost or cut(scope, self, "out"):
+                data = {"outcome": UNASKED, "happened": False}
+                scope.record("reply", operation, attempt, data)
             else:
-                yield from trouble(scope, fault, self)
-        if lost or cut(scope, self, "out"):
-            data = {"outcome": UNASKED, "happened": False}
-            scope.record("reply", operation, attempt, data)
-        else:
-            self._try_to_store(scope, operation, attempt, draft)
-        scope.struck = ()
+                have(scope, operation, attempt, self._try_to_store, draft)
+        finally:
+            scope.struck = ()
+            turn.leave()
         for fault in strikes(scope, operation, "after", attempt):
             yield from trouble(scope, fault, self)
 

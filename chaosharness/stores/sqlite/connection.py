@@ -307,6 +307,8 @@ class Connection(LockingConnection):
         if scope.clock:
             show_parameters(scope, sql, parameters)
         clock = scope.clock
+        if scope.struck:
+            store.verdict(scope)
         if scope.incarnation is not self._owner or store.down:
             self.check(scope, "read", operation, attempt)
         if store.copied:
@@ -335,6 +337,8 @@ class Connection(LockingConnection):
         if scope.clock:
             show_parameters(scope, sql, parameters)
         clock = scope.clock
+        if scope.struck:
+            store.verdict(scope)
         if scope.incarnation is not self._owner or store.down:
             self.check(scope, "write", operation, attempt)
         if store.copied:
@@ -436,6 +440,8 @@ class Connection(LockingConnection):
     def _begin(self, scope: Scope, operation: str, attempt: int, effect: Effect) -> None:
         how, cursor, statement, sql, parameters = effect
         store = self._store
+        if scope.struck:
+            store.verdict(scope)
         if scope.incarnation is not self._owner or store.down:
             self.check(scope, "read", operation, attempt)
         opens = not self.in_transaction
