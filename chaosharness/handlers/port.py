@@ -240,15 +240,18 @@ def on_behalf(scope: Scope, entity: int, script: Script[Any]) -> Script[Any]:
     The scope gets its own item back at each wait: other tasks of the same scope may run then.
     """
     value: Any = None
-    while True:
-        own, scope.entity = scope.entity, entity
-        try:
-            wait = script.send(value)
-        except StopIteration as stop:
-            return stop.value
-        finally:
-            scope.entity = own
-        value = yield wait
+    try:
+        while True:
+            own, scope.entity = scope.entity, entity
+            try:
+                wait = script.send(value)
+            except StopIteration as stop:
+                return stop.value
+            finally:
+                scope.entity = own
+            value = yield wait
+    finally:
+        script.close()
 
 
 def strikes(scope: Scope, operation: str, phase: Phase, attempt: int) -> list[Any]:
