@@ -1,6 +1,7 @@
 """What every broker promises, written once; where one keeps less, it is listed, and shown."""
 
 import asyncio
+from contextlib import suppress
 from itertools import pairwise
 from random import Random
 
@@ -20,7 +21,7 @@ from chaosharness import (
     System,
 )
 from chaosharness.brokers import BROKERS, lane
-from chaosharness.brokers.kafka.consumers import Subscription
+from chaosharness.brokers.kafka.consumers import CommitFailed, Consumer, Subscription
 from chaosharness.brokers.kafka.kafka import OpenKafka
 from chaosharness.brokers.rabbitmq.link import Link
 from chaosharness.brokers.rabbitmq.node import Node
@@ -269,7 +270,62 @@ def what_comes_back_comes_before_anything_newer(broker):
     assert done == sorted(done)
 
 
+def looping(broker):
+    """A service with a loop of its own that takes several messages at once."""
+    system = System("looping", arrival_ms=1)
+    bus = system.add(MAKE[broker]())
+
+    @system.service("worker", replicas=2)
+    def worker(env):
+        consumer = env.consumer(bus, "orders", read_as=dict)
+
+        def polls():
+            while True:
+                env.sleep(0.002)
+                with suppress(ValueError, CommitFailed, TimeoutError):
+                    for record in consumer.poll(3):
+                        env.note("handled", order=record.value["id"])
+                    consumer.commit()
+
+        def receives():
+            while True:
+                with suppress(ConnectionError):
+                    try:
+                        record = consumer.receive()
+                    except ValueError:
+                        continue
+                    env.note("handled", order=record.value["id"])
+                    consumer.ack(record)
+
+        env.main(polls if broker is Kafka else receives)
+
+    @system.entry(examples=[{"id": 1}, b"not JSON", {"id": 3}, {"id": 4}])
+    def place(env, order):
+        env.publisher(bus)("orders", order)
+
+    return system
+
+
+REASONS = {Kafka: ("rebalance", "raised"), RabbitMQ: ("nack",)}
+
+
+def nothing_is_handed_out_twice_without_a_reason(broker):
+    for system in (shop(broker, replicas=2), looping(broker)):
+        for fault in [None, *candidates(system.run())]:
+            run = system.run(None, Schedule([fault] if fault else []))
+            given = {}
+            since = 0
+            for event in run.history.of("deliver", *REASONS[broker]):
+                if event.kind != "deliver":
+                    since = event.index
+                    continue
+                key = event.data["to"], event.data["message"]
+                assert given.get(key, -1) < since, (fault, event)
+                given[key] = event.index
+
+
 LAWS = (
+    nothing_is_handed_out_twice_without_a_reason,
     what_one_producer_sends_stays_in_its_order,
     unacknowledged_comes_back,
     acknowledged_stays_away,
@@ -335,7 +391,21 @@ def swapping(store):
     return wrong
 
 
+def giving_back(consumer, member, message, cause):
+    take(consumer, member, message, cause)
+    slot = member.slots[message.topic, message.partition]
+    if slot.position > 1 and not consumer._again:
+        consumer._again = True
+        slot.position -= 1
+
+
+take = Consumer._take
+Consumer._again = False
+
+
 BREAKS = [
+    (nothing_is_handed_out_twice_without_a_reason, Kafka, Consumer, "_take", giving_back),
+    (nothing_is_handed_out_twice_without_a_reason, RabbitMQ, Link, "_returned", forget),
     (what_one_producer_sends_stays_in_its_order, Kafka, lane.Turn, "come", lambda turn: iter(())),
     (
         what_one_producer_sends_stays_in_its_order,

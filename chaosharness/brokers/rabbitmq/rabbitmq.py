@@ -33,7 +33,13 @@ from chaosharness.brokers.rabbitmq.consumers import (
     Subscription,
 )
 from chaosharness.brokers.rabbitmq.copies import Copy, Reason
-from chaosharness.brokers.rabbitmq.link import DELIVER, DELIVER_AUTO, Link
+from chaosharness.brokers.rabbitmq.faults import (
+    DELIVER,
+    DELIVER_AUTO,
+    PUBLISH,
+    PUBLISH_BLINDLY,
+)
+from chaosharness.brokers.rabbitmq.link import Link
 from chaosharness.brokers.rabbitmq.node import Node, Watcher
 from chaosharness.brokers.rabbitmq.queues import OpenQueue, Push
 from chaosharness.brokers.rabbitmq.topology import (
@@ -47,13 +53,7 @@ from chaosharness.brokers.rabbitmq.topology import (
 )
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import (
-    Crash,
-    Delay,
-    ErrorReply,
-    LostReply,
     LostRequest,
-    NetworkPartition,
-    Pause,
     Poison,
 )
 from chaosharness.handlers.later import LaterEffect
@@ -64,24 +64,12 @@ from chaosharness.handlers.port import (
     on_behalf,
     refused,
     strikes,
-    surface,
     trouble,
 )
 from chaosharness.handlers.script import Script
 from chaosharness.kernel.history import UNASKED
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
-
-PUBLISH: Final = surface(
-    before=(Delay, ErrorReply, LostRequest, Poison, NetworkPartition),
-    after=(LostReply, Pause, Crash),
-    also_before=(Pause, Crash),
-)
-PUBLISH_BLINDLY: Final = surface(
-    before=(Delay, LostRequest, Poison, NetworkPartition),
-    after=(Pause, Crash),
-    also_before=(Pause, Crash),
-)
 
 Draft = tuple[Copy, bool]
 """A message to be published, and whether it is mandatory."""
@@ -121,6 +109,28 @@ class RabbitMQ:
     ========  ============================================================================
 
     Duplicate is illegal: the broker never makes one. A publisher that tries again does.
+
+    Options of `env.consume(bus, queue, handler, ...)`:
+
+    - `prefetch`: unacknowledged messages at most; 0 (the default) for no limit.
+    - `acknowledge`: `after` the handler has returned (at least once, the default), or
+      `before`: by the broker, once it is sent (at most once).
+    - `on_error`: what an exception of the handler leads to. `retry` (or `requeue`): back into
+      the queue, again and again (the default). `skip`: acknowledge it and go on.
+      `dead-letter`: after `retries_max` tries (3), to the queue's dead-letter exchange.
+      `reject`: there at once, or dropped where there is none. `crash`: the process dies.
+    - `on_unreadable`: the same for a payload that cannot be decoded, where `dead-letter` does
+      it at once; by default what `on_error` says.
+    - `backoff_ms`: how long the consumer waits before it gives a message back (1,000, doubled
+      each time); `concurrency`: messages handled at a time in `async` code.
+
+    Options of `env.consumer(bus, *queues, ...)`, whose `receive(timeout_s=None)`, `get()` and
+    iteration return deliveries, for `ack`, `nack` and `reject`:
+
+    - `prefetch`, `acknowledge`: as above.
+    - `on_unreadable`: `raise` where the message is asked for (the default): it stays
+      unacknowledged. `skip`: it is acknowledged and left out. `dead-letter`: it is rejected,
+      to the queue's dead-letter exchange. `reject`: the same, or dropped where there is none.
 
     Args:
         name: What reports call it.

@@ -87,7 +87,7 @@ def dead(run):
 
 # ---- what can happen at all
 
-PUBLISHED = (Delay, ErrorReply, LostRequest, Poison, NetworkPartition)
+PUBLISHED = (Delay, ErrorReply, LostRequest, Poison, NetworkPartition, Pause, Crash)
 
 
 @pytest.mark.parametrize(
@@ -638,7 +638,10 @@ def test_a_value_out_of_range_is_refused(make, words):
     [
         ({"prefetch": -1}, "prefetch must be a whole number from 0, not -1"),
         ({"prefetch": "10"}, "prefetch must be a whole number from 0, not '10'"),
-        ({"on_error": "retry"}, "must be one of 'requeue', 'reject', 'crash', not 'retry'"),
+        (
+            {"on_error": "later"},
+            "must be one of 'retry', 'requeue', 'skip', 'reject', 'dead-letter'",
+        ),
         ({"concurrency": 2}, "a plain handler runs one message at a time"),
         ({"group": "g"}, "there is no option 'group'; there are: prefetch, acknowledge, on_error"),
     ],
