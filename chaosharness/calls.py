@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from chaosharness.brokers.message import Message, Reader, decoder_for, encode
+from chaosharness.brokers.message import Decode, Message, Reader, decoder_for, encode_json
 from chaosharness.errors import InvalidDefinition
 from chaosharness.externals.request import call
 from chaosharness.handlers.port import HANDLE, NOBODY, strikes, trouble
@@ -49,7 +49,7 @@ class Switchboard:
         if (service, name) not in self.endpoints:
             known = ", ".join(f"{one}.{other}" for one, other in sorted(self.endpoints)) or "none"
             raise InvalidDefinition(f"no service serves {service}.{name}; served are: {known}")
-        body = encode(value, f"{service}.{name}")
+        body = encode_json(value, f"{service}.{name}")
         line = Line(self, service, name, timeout_ms, decoder_for(read_as))
         words = {"service": service, "endpoint": name, "value": body}
         return call(f"{service}.{name}", line, body, words)
@@ -66,7 +66,7 @@ class Line:
     name: str
     endpoint: str
     timeout_ms: int
-    decode: Callable[[bytes], Any]
+    decode: Decode
     latency_ms: int = 2
 
     def lost(self, operation: str) -> BaseException:
@@ -122,7 +122,7 @@ class Line:
             if error is None:
                 scope.record("handled", operation, attempt, None)
                 try:
-                    answer = (self.decode(encode(result, operation)), None)
+                    answer = (self.decode(encode_json(result, operation)), None)
                 except InvalidDefinition as wrong:
                     world.refuse(wrong)
                     return

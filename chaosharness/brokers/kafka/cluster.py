@@ -8,13 +8,13 @@ from typing import Protocol
 from chaosharness.brokers.cycle import cycle
 from chaosharness.brokers.kafka.faults import DELIVER
 from chaosharness.brokers.kafka.groups import Group, LogPartition, Member, Slot, take_nothing
-from chaosharness.brokers.message import Message
+from chaosharness.brokers.message import Message, key_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Delay, NetworkPartition, PartitionDelay, Rebalance
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import BACKGROUND, World
 
-Draft = tuple[str, int, str | None, Mapping[str, str], bytes, int]
+Draft = tuple[str, int, str | bytes | None, Mapping[str, str], bytes | None, int]
 """A message to be stored: topic, log partition, key, headers, body, workload item."""
 
 
@@ -109,7 +109,7 @@ class Cluster:
             "topic": topic,
             "partition": index,
             "offset": offset,
-            "key": key,
+            "key": key if type(key) is not bytes else key_of(key, topic),
             "value": body,
         }
         published = scope.record("publish", operation, attempt, data)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, get_args, overload
 
 from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.kafka.cluster import Cluster
 from chaosharness.brokers.kafka.faults import COMMIT, LOOP_COMMIT
 from chaosharness.brokers.kafka.groups import LogPartition, Member
-from chaosharness.brokers.message import Delivery, Message, delivery
+from chaosharness.brokers.message import Decode, Delivery, Message, delivery
 from chaosharness.brokers.trouble import Policy, one_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import LostRequest, Rebalance
@@ -151,7 +151,8 @@ class Subscription:
                 broker.dead_letter(message, scope, error)
                 self._commit(message, scope, self._free)
             case _:
-                self.intake.refuse_hopeless(scope, error, tries)
+                if policy != "dead-letter":
+                    self.intake.refuse_hopeless(scope, error, tries)
                 backoff_ms = min(BACKOFF_MS << min(tries - 1, 6), BACKOFF_MS_MAX)
                 broker.again(self.member, message, backoff_ms)
 
@@ -225,7 +226,7 @@ class Consumer:
         incarnation: Incarnation,
         topics: tuple[str, ...],
         group: str,
-        decode: Callable[[bytes], Any],
+        decode: Decode,
         *,
         on_unreadable: OnUnreadable = "raise",
     ) -> None:
@@ -420,22 +421,49 @@ class Consumer:
         return found
 
 
-class Batch:
-    """The deliveries of one poll. Going to the next one says on whose behalf code runs."""
+class Batch(Sequence[Delivery]):
+    """The deliveries of one poll. Going to one says on whose behalf code runs from then on."""
+
+    __slots__ = ("_scope", "_taken")
 
     def __init__(self, scope: Scope, taken: list[Taken]) -> None:
         self._scope = scope
         self._taken = taken
 
+    def __repr__(self) -> str:
+        return repr([one for one, _, _ in self._taken])
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Batch | list):
+            return NotImplemented
+        theirs = [one for one, _, _ in other._taken] if isinstance(other, Batch) else other
+        return [one for one, _, _ in self._taken] == theirs
+
+    __hash__ = None  # type: ignore[assignment]
+
     def __len__(self) -> int:
         return len(self._taken)
 
-    def __iter__(self) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> Delivery: ...
+    @overload
+    def __getitem__(self, index: slice) -> Batch: ...
+    def __getitem__(self, index: int | slice) -> Delivery | Batch:
+        if isinstance(index, slice):
+            return Batch(self._scope, self._taken[index])
+        return self._go_to(self._taken[index])
+
+    def __iter__(self) -> Iterator[Delivery]:
+        for taken in self._taken:
+            yield self._go_to(taken)
+
+    def _go_to(self, taken: Taken) -> Delivery:
+        """Act on behalf of a record from now on."""
         scope = self._scope
-        for one, message, cause in self._taken:
-            scope.entity = message.entity
-            scope.hops = message.hops
-            scope.cause = cause
-            scope.steps = 0
-            scope.world.in_flight[scope] = scope.place
-            yield one
+        one, message, cause = taken
+        scope.entity = message.entity
+        scope.hops = message.hops
+        scope.cause = cause
+        scope.steps = 0
+        scope.world.in_flight[scope] = scope.place
+        return one

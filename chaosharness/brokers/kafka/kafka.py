@@ -26,7 +26,7 @@ from chaosharness.brokers.kafka.consumers import LOOP_OPTIONS, OPTIONS, Consumer
 from chaosharness.brokers.kafka.faults import PUBLISH, PUBLISH_TWICE
 from chaosharness.brokers.kafka.partitioner import log_partition_for
 from chaosharness.brokers.lane import Lane, in_turn, is_disturbed
-from chaosharness.brokers.message import NO_HEADERS, POISON, encode
+from chaosharness.brokers.message import NO_HEADERS, POISON, Decode, encode, key_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Duplicate, Poison
 from chaosharness.handlers.later import LaterEffect
@@ -114,7 +114,7 @@ class OpenKafka(Cluster):
         topic: str,
         value: Any,
         *,
-        key: str | None = None,
+        key: str | bytes | None = None,
         headers: Mapping[str, str] | None = None,
         lane: Lane,
     ) -> Any:
@@ -124,9 +124,10 @@ class OpenKafka(Cluster):
 
         Args:
             topic: One of the cluster's topics.
-            value: A dict, an attrs or dataclass instance, a pydantic model, bytes.
-            key: Decides the log partition: one key, one order. Without a key the workload
-                item decides.
+            value: A dict, an attrs or dataclass instance, a pydantic model; text and bytes
+                as they are. None: a record without a value, a tombstone.
+            key: Text or bytes. Decides the log partition: one key, one order. Without a key the
+                workload item decides.
             headers: Handed on to the consumer.
             lane: Of its producer.
 
@@ -141,14 +142,15 @@ class OpenKafka(Cluster):
             partitions = self.logs[topic]
         except KeyError:
             raise self._no_topic(topic) from None
-        body = encode(value, topic)
+        body = None if value is None else encode(value, topic)
+        name = key_of(key, topic)
         entity = scope.entity
         if key is not None:
             if entity:
-                if key not in world.entities:
-                    world.entities[key] = entity
+                if name not in world.entities:
+                    world.entities[name] = entity
             else:
-                entity = world.entities.get(key, 0)
+                entity = world.entities.get(name, 0)
             index = log_partition_for(key, len(partitions)) if len(partitions) > 1 else 0
         else:
             index = entity % len(partitions)
@@ -197,7 +199,7 @@ class OpenKafka(Cluster):
         self,
         incarnation: Incarnation,
         topics: tuple[str, ...],
-        decode: Callable[[bytes], Any],
+        decode: Decode,
         *,
         service: str,
         group: str | None = None,

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, get_args
 import attrs
 
 from chaosharness.brokers.intake import Intake
-from chaosharness.brokers.message import POISON_BODIES, Delivery, Message, delivery
+from chaosharness.brokers.message import POISON_BODIES, Decode, Delivery, Message, delivery
 from chaosharness.brokers.rabbitmq.link import Link, Server, Settling
 from chaosharness.brokers.rabbitmq.queues import Push
 from chaosharness.brokers.trouble import Policy, one_of
@@ -259,7 +259,7 @@ class Consumer:
         broker: Server,
         incarnation: Incarnation,
         queues: tuple[str, ...],
-        decode: Callable[[bytes], Any],
+        decode: Decode,
         *,
         service: str,
         prefetch: int = 0,

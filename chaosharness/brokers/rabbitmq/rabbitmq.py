@@ -25,14 +25,14 @@ import attrs
 from chaosharness.brokers.cycle import cycle
 from chaosharness.brokers.intake import Intake, check_options
 from chaosharness.brokers.lane import Lane, in_turn, is_disturbed
-from chaosharness.brokers.message import NO_HEADERS, POISON, encode
+from chaosharness.brokers.message import NO_HEADERS, POISON, Decode, encode, key_of
 from chaosharness.brokers.rabbitmq.consumers import (
     LOOP_OPTIONS,
     OPTIONS,
     Consumer,
     Subscription,
 )
-from chaosharness.brokers.rabbitmq.copies import Copy, Reason
+from chaosharness.brokers.rabbitmq.copies import Copy, Reason, deaths_in
 from chaosharness.brokers.rabbitmq.faults import (
     DELIVER,
     DELIVER_AUTO,
@@ -258,6 +258,7 @@ class OpenRabbitMQ(Watcher):
         scope = current_scope("publish")
         world = self.world
         body = encode(value, topic)
+        key = key_of(key, topic)
         entity = scope.entity
         if key is not None:
             if entity:
@@ -276,6 +277,8 @@ class OpenRabbitMQ(Watcher):
             expiration_ms=expiration_ms,
             priority=priority,
         )
+        if self.definition.version == "3.10":
+            copy.deaths = deaths_in(copy.headers)
         return self._pass(lane, scope, entity, (copy, mandatory))
 
     def _pass(self, lane: Lane, scope: Scope, entity: int, draft: Draft) -> Any:
@@ -413,7 +416,7 @@ class OpenRabbitMQ(Watcher):
         self,
         incarnation: Incarnation,
         queues: tuple[str, ...],
-        decode: Callable[[bytes], Any],
+        decode: Decode,
         *,
         service: str,
         **options: Any,
