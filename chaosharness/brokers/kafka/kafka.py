@@ -8,8 +8,11 @@ Source:
 Not modelled:
     Transactions and isolation levels; compaction and retention; static membership;
     cooperative and broker-side (KIP-848) rebalancing: every rebalance is eager; share
-    groups; several brokers, hence `acks` below `all`. A consumer group is taken to be an
-    old one, with offsets committed, so `auto.offset.reset` never decides.
+    groups; the client's own choice for a record without a key (Java and librdkafka stay with
+    one log partition for a batch, aiokafka takes any): records of one workload item are
+    spread one by one, which any of them may do; several brokers, hence `acks` below `all`.
+    A consumer group is taken to be an old one, with offsets committed, so
+    `auto.offset.reset` never decides.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.brokers.intake import Intake, check_options
+from chaosharness.brokers.kafka.assignment import ASSIGNMENTS, Assignment
 from chaosharness.brokers.kafka.cluster import Cluster, Draft
 from chaosharness.brokers.kafka.consumers import LOOP_OPTIONS, OPTIONS, Consumer, Subscription
 from chaosharness.brokers.kafka.faults import PUBLISH, PUBLISH_TWICE
@@ -79,6 +83,9 @@ class Kafka:
             still runs.
         idempotent_producer: Whether a producer's own retry is recognised. Java: yes;
             librdkafka and aiokafka: no. Where not, `Duplicate` is a legal fault.
+        assignment: How a group shares out its log partitions. `range`: equal numbers of all
+            its topics to the same member (Java and librdkafka, unless told otherwise).
+            `round-robin`: one by one (aiokafka).
         latency_ms: From the log to a consumer.
     """
 
@@ -87,6 +94,9 @@ class Kafka:
     session_timeout_ms: int = attrs.field(default=45_000, validator=_positive, kw_only=True)
     max_poll_interval_ms: int = attrs.field(default=300_000, validator=_positive, kw_only=True)
     idempotent_producer: bool = attrs.field(default=True, kw_only=True)
+    assignment: Assignment = attrs.field(
+        default="range", validator=attrs.validators.in_(ASSIGNMENTS), kw_only=True
+    )
     latency_ms: int = attrs.field(default=1, validator=attrs.validators.ge(0), kw_only=True)
     timeout_ms: int = attrs.field(default=30_000, validator=_positive, kw_only=True)
 
@@ -126,8 +136,9 @@ class OpenKafka(Cluster):
             topic: One of the cluster's topics.
             value: A dict, an attrs or dataclass instance, a pydantic model; text and bytes
                 as they are. None: a record without a value, a tombstone.
-            key: Text or bytes. Decides the log partition: one key, one order. Without a key the
-                workload item decides.
+            key: Text or bytes. Decides the log partition: one key, one order. Records without
+                a key are spread: two of one workload item are in different log partitions, and
+                nothing keeps their order.
             headers: Handed on to the consumer.
             lane: Of its producer.
 
@@ -153,7 +164,7 @@ class OpenKafka(Cluster):
                 entity = world.entities.get(name, 0)
             index = log_partition_for(key, len(partitions)) if len(partitions) > 1 else 0
         else:
-            index = entity % len(partitions)
+            index = self.spread(topic, entity, len(partitions)) if len(partitions) > 1 else 0
         operation = f"{scope.place}/{self.name}.publish {topic}"
         place = (operation, entity)
         world.counts[place] = attempt = world.counts.get(place, 0) + 1
