@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from chaosharness.brokers.message import Message, Reader, decoder_for, encode
+from chaosharness.brokers.message import Decode, Message, Reader, decoder_for, encode_json
 from chaosharness.errors import InvalidDefinition
 from chaosharness.externals.request import call
 from chaosharness.handlers.places import told
@@ -50,7 +50,7 @@ class Switchboard:
         if (service, name) not in self.endpoints:
             known = ", ".join(f"{one}.{other}" for one, other in sorted(self.endpoints)) or "none"
             raise InvalidDefinition(f"no service serves {service}.{name}; served are: {known}")
-        body = encode(value, f"{service}.{name}")
+        body = encode_json(value, f"{service}.{name}")
         line = Line(self, service, name, timeout_ms, decoder_for(read_as))
         words = {"service": service, "endpoint": name, "value": body}
         return call(f"{service}.{name}", line, body, words)
@@ -67,7 +67,7 @@ class Line:
     name: str
     endpoint: str
     timeout_ms: int
-    decode: Callable[[bytes], Any]
+    decode: Decode
     latency_ms: int = 2
 
     @property
@@ -123,19 +123,36 @@ class Line:
             return
 
         def done(scope: Scope, result: Any, error: BaseException | None) -> None:
+            answer: tuple[Any, BaseException | None]
             world.in_flight.pop(scope, None)
             if error is None:
                 scope.record("handled", operation, attempt, None)
                 try:
-                    answer = self.decode(encode(result, operation))
+                    answer = (self.decode(encode_json(result, operation)), None)
                 except InvalidDefinition as wrong:
                     world.refuse(wrong)
                     return
-                reply(answer, None)
             else:
                 words = told(error)
                 scope.record("raised", operation, attempt, words)
-                reply(None, RemoteError(f"{endpoint.place} raised {words['error']}"))
+                answer = (None, RemoteError(f"{endpoint.place} raised {words['error']}"))
+            if operation in world.armed:
+                drive_in_kernel(_hang_up(scope, operation, attempt, answer, reply), world)
+            else:
+                reply(*answer)
 
         message = Message(self.endpoint, None, {}, body, scope.entity, 0)
         endpoint.colour.start(scope, endpoint.handler, endpoint.reader.read, message, done)
+
+
+def _hang_up(
+    scope: Scope,
+    operation: str,
+    attempt: int,
+    answer: tuple[Any, BaseException | None],
+    reply: Callable[..., None],
+) -> Script[None]:
+    """Answer, if nothing strikes between the end of the handler and its answer."""
+    for fault in strikes(scope, operation, "after", attempt):
+        yield from trouble(scope, fault, NOBODY)
+    reply(*answer)

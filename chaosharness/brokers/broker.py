@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from chaosharness.kernel.world import World
@@ -15,15 +15,13 @@ class OpenBroker(Protocol):
     def name(self) -> str:
         """What reports call it."""
 
-    def publish(
-        self,
-        topic: str,
-        value: Any,
-        *,
-        key: str | None = None,
-        headers: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Store a message and wait for the answer; in `async` code, await it."""
+    @property
+    def publisher(self) -> Callable[[], Callable[..., Any]]:
+        """`publisher()`: a new producer or channel, with an order of its own.
+
+        What it returns is called as `publish(topic, value, key=None, headers=None)`: it stores
+        a message and waits for the answer; in `async` code, await it.
+        """
 
     @property
     def consume(self) -> Callable[..., None]:

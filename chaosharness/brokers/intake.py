@@ -108,6 +108,8 @@ class Intake:
         world = scope.world
         if tries < TRIES_MIN or scope.clock or scope.poisoned or world.struck():
             return
+        if tries >= world.budget.deliveries_max:
+            return  # the budget of the run is spent first, and says so
         raw, operation = world.raw, self.operation
         first = next(event for event in raw if event[1] == "raised" and event[3] == operation)
         if tries < TRIES_MAX and world.now - first[0] < TRIED_MS_MIN:

@@ -28,9 +28,9 @@ class Message(msgspec.Struct, eq=False, gc=False):
     """What a broker stores. Immutable once stored; consumers get a `Delivery` of it."""
 
     topic: str
-    key: str | None
+    key: str | bytes | None
     headers: Mapping[str, Any]
-    body: bytes
+    body: bytes | None
     entity: int = 0
     hops: int = 0
     published: int = -1
@@ -53,9 +53,9 @@ class Delivery:
     """A message as a handler sees it, where it asks for more than the payload.
 
     Attributes:
-        value: The decoded payload.
+        value: The decoded payload; None for a record without a value (Kafka's tombstone).
         topic: Topic, or routing key.
-        key: Message key, or None.
+        key: Message key as it was published, text or bytes, or None.
         headers: As the producer set them.
         partition: Log partition (Kafka), else 0.
         offset: Position in its log partition (Kafka), or in its queue's life.
@@ -65,7 +65,7 @@ class Delivery:
 
     value: Any
     topic: str
-    key: str | None
+    key: str | bytes | None
     headers: Mapping[str, Any]
     partition: int
     offset: int
@@ -84,11 +84,48 @@ def _encode_unknown(value: Any) -> Any:
 _encoder: Final = msgspec.json.Encoder(enc_hook=_encode_unknown)
 
 
+class Text(bytes):
+    """The payload of a message that was published as a text: that text, in UTF-8.
+
+    It is what the producer wrote, JSON (`json.dumps(order)`) or not. So whoever wants a text
+    gets it as it is, and whoever wants anything else has it read as JSON.
+    """
+
+    __slots__ = ()
+
+
+def key_of(key: Any, topic: str) -> str | None:
+    """Return a message key as text, for histories: bytes are the key as well.
+
+    Raises:
+        InvalidDefinition: It is neither; the message names the topic.
+    """
+    if key is None or isinstance(key, str):
+        return key
+    if isinstance(key, bytes):
+        return key.decode("utf-8", "backslashreplace")
+    raise InvalidDefinition(
+        f"a message for {topic!r} cannot have the key {key!r}, of type {type(key).__qualname__}: "
+        "a key is text or bytes. Write key=str(...)."
+    )
+
+
 def encode(value: Any, topic: str) -> bytes:
     """Write a payload as bytes: bytes and str as they are, all else as JSON.
 
     Raises:
         UnserialisablePayload: The value has no JSON form; the message names the topic.
+    """
+    if isinstance(value, str):
+        return Text(value.encode("utf-8", "surrogatepass"))
+    return value if isinstance(value, bytes) else encode_json(value, topic)
+
+
+def encode_json(value: Any, topic: str) -> bytes:
+    """Write a value as JSON, unless it is bytes.
+
+    Raises:
+        UnserialisablePayload: It has no JSON form; the message names the topic.
     """
     if isinstance(value, bytes):
         return value
@@ -108,7 +145,7 @@ class Reader:
     read: Callable[[Message], tuple[Any, ...]]
 
 
-def delivery(decode: Callable[[bytes], Any], message: Message, receipt: Any = None) -> Delivery:
+def delivery(decode: Decode, message: Message, receipt: Any = None) -> Delivery:
     """Return the message as a handler sees it."""
     return Delivery(
         decode(message.body),
@@ -123,15 +160,15 @@ def delivery(decode: Callable[[bytes], Any], message: Message, receipt: Any = No
     )
 
 
-def _reader_of_value(decode: Callable[[bytes], Any]) -> Reader:
+def _reader_of_value(decode: Decode) -> Reader:
     return Reader(lambda message: (decode(message.body),))
 
 
-def _reader_of_delivery(decode: Callable[[bytes], Any]) -> Reader:
+def _reader_of_delivery(decode: Decode) -> Reader:
     return Reader(lambda message: (delivery(decode, message),))
 
 
-def _reader_of_both(decode: Callable[[bytes], Any]) -> Reader:
+def _reader_of_both(decode: Decode) -> Reader:
     def read(message: Message) -> tuple[Any, ...]:
         seen = delivery(decode, message)
         return (seen.value, seen)
@@ -139,11 +176,55 @@ def _reader_of_both(decode: Callable[[bytes], Any]) -> Reader:
     return Reader(read)
 
 
-def decoder_for(wanted: Any) -> Callable[[bytes], Any]:
+Decode = Callable[[bytes | None], Any]
+"""Turns a payload into a value; no payload at all is None, whatever is wanted."""
+
+
+def decoder_for(wanted: Any) -> Decode:
     """Return what turns a payload into the wanted type; None or Any means plain JSON.
 
-    A function is taken to be the deserialiser itself.
+    A function is taken to be the deserialiser itself. A payload that was published as a text
+    is that text where a text can be wanted; without a type it is read as JSON where it is an
+    object or a list. No payload at all (a tombstone) is None: there is nothing to read.
     """
+    plain = _decoder_of_bytes(wanted)
+    of_text = _decoder_of_text(wanted, plain)
+
+    def decode(body: bytes | None) -> Any:
+        if type(body) is bytes:
+            return plain(body)
+        return None if body is None else of_text(body)
+
+    return decode
+
+
+def _decoder_of_text(wanted: Any, plain: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Return what reads a payload that was published as a text."""
+    if wanted in (None, Any, inspect.Parameter.empty):
+        return _text_or_json
+    if wanted is dict or wanted is bytes or plain is wanted or hasattr(wanted, "model_fields"):
+        return lambda body: plain(bytes(body))
+
+    def decode(body: bytes) -> Any:
+        try:
+            return msgspec.convert(body.decode(), wanted)
+        except (msgspec.ValidationError, UnicodeDecodeError):
+            return plain(body)
+
+    return decode
+
+
+def _text_or_json(body: bytes) -> Any:
+    text = body.decode()
+    if text.lstrip()[:1] in ("{", "["):
+        try:
+            return msgspec.json.decode(body)
+        except msgspec.DecodeError:
+            return text
+    return text
+
+
+def _decoder_of_bytes(wanted: Any) -> Callable[[bytes], Any]:
     if wanted in (None, Any, inspect.Parameter.empty):
         return msgspec.json.Decoder().decode
     if wanted is bytes:
@@ -256,7 +337,7 @@ def _check_second(
 
 def _hint(handler: Callable[..., Any], name: str) -> Any:
     hint = _annotation(handler, name)
-    if hint is None or hint in (dict, object) or isinstance(hint, TypeVarLike):
+    if hint is None or hint is object or isinstance(hint, TypeVarLike):
         return None
     return hint
 

@@ -11,6 +11,7 @@ import attrs
 
 from chaosharness.checkers.books import Books
 from chaosharness.checkers.effects import name_of, times
+from chaosharness.checkers.excused import Aside, about, put_aside
 from chaosharness.checkers.masking import mask
 from chaosharness.checkers.property import Evidence, Finding, Property
 from chaosharness.checkers.reading import is_poison, is_quiet, read
@@ -233,6 +234,8 @@ def announced(
 ) -> Property:
     """Claim that what was committed is announced: each row has its message, once all is quiet.
 
+    A row whose key, or workload item, had a message put aside as a dead letter is not missed.
+
     Args:
         store: The store, or its name.
         table: The table whose rows are announced.
@@ -258,13 +261,14 @@ def announced(
             for event in evidence.history.of("publish")
             if event.data.get("topic") == topic
         }
+        aside = put_aside(evidence.history)
         state = tuple(
             event.index for event in evidence.history.of("state") if event.actor == name_of(store)
         )
         return [
             _silent(name_of(store), table, topic, key, str(row[key]), state)
             for row in rows(evidence)
-            if str(row[key]) not in said
+            if str(row[key]) not in said and not about(aside, row[key])
         ]
 
     def tested(evidence: Evidence) -> bool:
@@ -307,7 +311,8 @@ def joins_complete(
 
     What is published on `into` comes after one message on each of `halves` for the same
     business key: two of one half are no whole. Once all is quiet, a key with all halves has
-    its `into`, or an `or_else`; one with some of the halves has its `or_else`, where given.
+    its `into`, or an `or_else`; one with some of the halves has its `or_else`, where given. A
+    key of which a message was put aside as a dead letter never reached the join: a person will.
 
     Args:
         halves: Topics that are joined.
@@ -333,10 +338,13 @@ def joins_complete(
 
     def judge(evidence: Evidence) -> list[Finding]:
         quiet = is_quiet(evidence.history)
+        aside = put_aside(evidence.history) if quiet else Aside()
         return [
             finding
             for key, join in joins(evidence.history).items()
-            for finding in _unjoined(key, join, parts, into, others, quiet)
+            for finding in _unjoined(
+                key, join, parts, into, others, quiet and not about(aside, key, join.messages())
+            )
         ]
 
     def tested(evidence: Evidence) -> bool:
@@ -354,6 +362,10 @@ class Join:
     early: tuple[str, ...] = ()
     other: Event | None = None
 
+    def messages(self) -> list[Event]:
+        """Return the halves that were published."""
+        return [event for events in self.halves.values() for event in events]
+
     def take(self, event: Event, topic: str, parts: tuple[str, ...], into: str) -> None:
         """Take one more message of this join."""
         if topic in parts:
@@ -368,8 +380,10 @@ class Join:
 def _unjoined(
     key: str, join: Join, parts: tuple[str, ...], into: str, others: tuple[str, ...], quiet: bool
 ) -> Iterator[Finding]:
-    got = [event for events in join.halves.values() for event in events]
-    all_of_it = [*got, *(event for event in (join.whole, join.other) if event is not None)]
+    all_of_it = [
+        *join.messages(),
+        *(event for event in (join.whole, join.other) if event is not None),
+    ]
     events = tuple(sorted(event.index for event in all_of_it))
     entity = all_of_it[0].entity
     there = ", ".join(f"{topic!r} {times(len(found))}" for topic, found in join.halves.items())

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from chaosharness.checkers.effects import effects, name_of, names_of
+from chaosharness.checkers.excused import about, put_aside
 from chaosharness.checkers.property import Evidence, Finding, Property
 from chaosharness.checkers.reading import is_quiet
 from chaosharness.errors import InvalidDefinition
@@ -118,7 +119,9 @@ def conserved(what: str, **sides: Side) -> Property:
     """Claim that two or more ways of counting the same thing agree once all is quiet.
 
     Each side is a function of the final `Books` (or a constant) that returns a number, or
-    a number for each business key: a key that a side lacks counts as 0 there.
+    a number for each business key: a key that a side lacks counts as 0 there. A key of which
+    a message was put aside as a dead letter is in the middle of its business, for a person to
+    end; so is the whole, where there are no keys.
 
     >>> conserved("money", paid=lambda books: books.sums(db, "orders", by="id", of="cents",
     ...           status="paid"), charged=lambda books: books.net_charges(bank))
@@ -130,14 +133,17 @@ def conserved(what: str, **sides: Side) -> Property:
     def judge(evidence: Evidence) -> list[Finding]:
         if not is_quiet(evidence.history):
             return []
+        aside = put_aside(evidence.history)
         values = _values(sides, evidence)
         keys: dict[Any, None] = {}
         for value in values.values():
             keys |= dict.fromkeys(value if isinstance(value, Mapping) else ())
         if not keys:
-            return [*_unequal(what, None, values, evidence.history)]
+            return [] if aside else [*_unequal(what, None, values, evidence.history)]
         found: list[Finding] = []
         for key in keys:
+            if about(aside, key):
+                continue
             here = {
                 side: value.get(key, 0) if isinstance(value, Mapping) else value
                 for side, value in values.items()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal
 
 import attrs
 
+from chaosharness.checkers.excused import is_named, names_of_items, not_excused
+from chaosharness.checkers.reading import is_quiet
 from chaosharness.errors import InvalidDefinition, PropertyViolated
-from chaosharness.kernel.history import Event, History
+from chaosharness.kernel.history import KINDS, Event, History, plain
 
 When = Literal["always", "eventually", "sometimes"]
 
@@ -96,6 +98,8 @@ class Property:
         """
         try:
             return list(self.judge(evidence))
+        except InvalidDefinition:
+            raise
         except Exception as error:
             raise InvalidDefinition(
                 f"the property {self.name!r} raised {type(error).__name__}: {error}. "
@@ -122,18 +126,36 @@ def violation_class(name: str) -> type[PropertyViolated]:
     return type(title, (PropertyViolated,), {"__doc__": f"{name}: does not hold."})
 
 
-def always(name: str, holds: Callable[[Event], bool], *, kinds: Iterable[str]) -> Property:
+Answer = bool | str | Iterable[str]
+"""What a claim returns: whether it holds; or sentences that say what is missing, if anything."""
+
+
+def always(name: str, holds: Callable[[Event], Answer], *, kinds: str | Iterable[str]) -> Property:
     """Claim that every event of some kinds is as it should be.
+
+    Args:
+        name: A few words.
+        holds: Says of an event whether it is: True or False; or a sentence, or several, that
+            say what is wrong, and none where nothing is.
+        kinds: The kinds of event, as `Event.kind` has them.
+
+    Raises:
+        InvalidDefinition: There is no such kind of event, or `holds` cannot be called.
 
     >>> always("no charge is negative", lambda e: e.data["cents"] >= 0, kinds=["effect"])
     """
-    wanted = tuple(kinds)
+    wanted = _known_kinds(name, kinds)
+    read_answer = _reader(name, holds)
 
     def judge(evidence: Evidence) -> list[Finding]:
         return [
-            Finding(f"{name}: not at {event}", (event.index,), event.entity)
+            Finding(
+                f"{name}: {f'{words}, at' if words else 'not at'} {event}",
+                (event.index,),
+                event.entity,
+            )
             for event in evidence.history.of(*wanted)
-            if not holds(event)
+            for words in read_answer(holds(event))
         ]
 
     return Property(
@@ -141,15 +163,104 @@ def always(name: str, holds: Callable[[Event], bool], *, kinds: Iterable[str]) -
     )
 
 
-def eventually(name: str, holds: Callable[[History], bool]) -> Property:
-    """Claim that the history as a whole, once the system is quiet, is as it should be."""
+def eventually(
+    name: str, holds: Callable[[History], Answer], *, or_put_aside: bool = False
+) -> Property:
+    """Claim that the history as a whole, once the system is quiet, is as it should be.
+
+    A run that never came to rest is not judged, and does not test the claim: `never_stuck`
+    speaks there.
+
+    Args:
+        name: A few words.
+        holds: Says of a history whether it is: True or False; or a sentence, or several,
+            that say what is missing, and none where nothing is.
+        or_put_aside: Whether a readable message that became a dead letter excuses: a person
+            will look at it. With sentences those about other workload items (they name a
+            text of the item, its id say) still count; with False nothing does.
+
+    Raises:
+        InvalidDefinition: `holds` cannot be called.
+
+    >>> eventually("every order is paid", lambda history: any(history.of("effect")))
+    >>> eventually("every order is paid", unpaid, or_put_aside=True)  # ["o1 was never paid"]
+    """
+    read_answer = _reader(name, holds)
 
     def judge(evidence: Evidence) -> list[Finding]:
-        if holds(evidence.history):
+        history = evidence.history
+        if not is_quiet(history):
             return []
-        return [Finding(f"{name}: not so when the run was over", (len(evidence.history) - 1,))]
+        missing = read_answer(holds(history))
+        if or_put_aside:
+            missing = not_excused(history, missing)
+        items = names_of_items(history)
+        return [
+            Finding(
+                f"{name}: {words or 'not so when the run was over'}",
+                (len(history) - 1,),
+                _item_in(words, items),
+            )
+            for words in missing
+        ]
 
-    return Property(name, judge, "eventually")
+    return Property(name, judge, "eventually", tested=lambda evidence: is_quiet(evidence.history))
+
+
+def _item_in(words: str, items: Mapping[int, tuple[str, ...]]) -> int:
+    """Return the one workload item that a sentence names; else 0."""
+    found = [item for item, names in items.items() if words and is_named(words, names)]
+    return found[0] if len(found) == 1 else 0
+
+
+def _known_kinds(name: str, kinds: str | Iterable[str]) -> tuple[str, ...]:
+    wanted = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+    unknown = [kind for kind in wanted if kind not in KINDS]
+    if unknown or not wanted:
+        what = f"no kind of event {unknown[0]!r}" if unknown else "no kind of event to look at"
+        raise InvalidDefinition(
+            f"always({name!r}): there is {what}; the kinds are: {', '.join(KINDS)}"
+        )
+    return wanted
+
+
+def _reader(name: str, holds: Any) -> Callable[[Any], list[str]]:
+    """Return what reads the answers of a claim: what is missing; an empty text for False."""
+    if not callable(holds):
+        raise InvalidDefinition(
+            f"the property {name!r} needs a function that says whether it holds, not {holds!r}"
+        )
+    forms: set[str] = set()  # what it has returned so far: an empty list may be a slip
+
+    def missing(answer: Any) -> list[str]:
+        if isinstance(answer, bool):
+            forms.add("bool")
+            found = [] if answer else [""]
+        elif isinstance(answer, str):
+            found = [answer] if answer.strip() else []
+        elif isinstance(answer, Iterable) and not isinstance(answer, Mapping | bytes):
+            found = list(answer)
+        else:
+            raise _unclear(name, answer)
+        if any(not isinstance(one, str) for one in found):
+            raise _unclear(name, answer)
+        if not found and not isinstance(answer, bool):
+            forms.add("nothing")
+        if len(forms) > 1:
+            raise InvalidDefinition(
+                f"the property {name!r} returned True or False for one run, and {answer!r} for "
+                "another. If that is 'rows and ...', write 'bool(rows) and ...'."
+            )
+        return found
+
+    return missing
+
+
+def _unclear(name: str, answer: Any) -> InvalidDefinition:
+    return InvalidDefinition(
+        f"the property {name!r} returned {plain(answer)!r}: return True or False, or sentences "
+        "that say what is missing (none if nothing is)"
+    )
 
 
 def sometimes(name: str, reached: Callable[[History], bool]) -> Property:

@@ -10,8 +10,17 @@ import attrs
 
 from chaosharness.checkers.books import Books
 from chaosharness.checkers.effects import times
+from chaosharness.checkers.excused import (
+    PARKED,
+    item_of,
+    names_of_items,
+    parked,
+    put_aside,
+    refused,
+    saga_of,
+)
 from chaosharness.checkers.property import Evidence, Finding, Property
-from chaosharness.checkers.reading import is_quiet, read
+from chaosharness.checkers.reading import is_quiet
 from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel.history import Event, History
 
@@ -21,7 +30,6 @@ BY: Final = ("saga", "order", "order_id")
 STARTED: Final = "saga started"
 COMPLETED: Final = "saga completed"
 COMPENSATED: Final = "saga compensated"
-PARKED: Final = "saga parked"
 FAILED: Final = frozenset({"saga failed", "saga compensating", COMPENSATED})
 """Notes that say that what a saga did must be undone."""
 
@@ -33,15 +41,6 @@ Names = str | Iterable[str]
 
 def _names(names: Names) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
-
-
-def saga_of(event: Event, by: tuple[str, ...]) -> str:
-    """Return which saga an event is about: by its data, else by its workload item."""
-    for name in by:
-        value = event.data.get(name)
-        if value is not None:
-            return str(value)
-    return f"of item {event.entity}" if event.entity else ""
 
 
 # ---- every saga settles
@@ -60,7 +59,8 @@ def every_saga_settles(
     `env.note("saga started", saga="o1")`, then `saga completed`, `saga compensated` or
     `saga parked`. A message put aside as a dead letter parks the saga that its key, or its
     workload item, names. A saga that is both completed and compensated is a violation too.
-    A saga of the run without faults must be there under faults as well.
+    A saga of the run without faults must be there under faults as well, unless its client
+    was told no.
 
     Args:
         states: Where sagas are found in the final books: returns the state of each.
@@ -76,7 +76,7 @@ def every_saga_settles(
     """
     if states is not None:
         ends = _names(settled or ("completed", "compensated", "parked"))
-        return _settles_in_books(states, ends)
+        return _settles_in_books(states, ends, _names(by))
     ends = _names(settled or (COMPLETED, COMPENSATED, PARKED))
     known = frozenset((*_names(started), *ends))
     names = _names(by)
@@ -91,7 +91,7 @@ def every_saga_settles(
                 found.append(_never_began(saga, (), notes[0].entity))
         for saga, notes in sagas.items():
             found += _unsettled(saga, notes, ends)
-        return _not_aside(found, evidence.history)
+        return _not_excused(found, evidence.history)
 
     def tested(evidence: Evidence) -> bool:
         return is_quiet(evidence.history) and bool(_noted(evidence.history, known, names))
@@ -104,32 +104,31 @@ def _never_began(saga: str, events: tuple[int, ...], entity: int) -> Finding:
     return Finding(summary, events, entity, {"saga": saga})
 
 
-def _not_aside(found: list[Finding], history: History) -> list[Finding]:
-    """Leave out what was found about sagas of which a message became a dead letter."""
-    aside = put_aside(history) if found else set()
-    return [one for one in found if one.data["saga"] not in aside or "both" in one.data]
+def _is_absent(one: Finding) -> bool:
+    """Say whether a finding is about a saga that never began."""
+    return not {"last", "state"} & one.data.keys()
 
 
-def put_aside(history: History) -> set[str]:
-    """Return the sagas of which a message became a dead letter: a person will look at it.
+def _not_excused(
+    found: list[Finding], history: History, by: tuple[str, ...] | None = None
+) -> list[Finding]:
+    """Leave out what a person will look at, and what no client counts on.
 
-    Known by the message's key, by the workload item, and by what stands in that item.
+    Args:
+        found: Findings about sagas.
+        history: The run.
+        by: What names a saga in a note, where a note that parks it excuses it, too.
     """
-    reading = read(history)
-    found: set[str] = set()
-    items: dict[int, Any] = {}
-    for event in history.of("arrive", "dead"):
-        if event.kind == "arrive":
-            items[event.entity] = event.data.get("item")
-        elif event.data.get("to"):
-            found.add(f"of item {event.entity}")
-            sent = reading.sent.get(event.data.get("message", -1))
-            if sent is not None and sent.key is not None:
-                found.add(sent.key)
-            item = items.get(event.entity)
-            values = item.values() if isinstance(item, Mapping) else (item,)
-            found |= {value for value in values if isinstance(value, str)}
-    return found
+    if not found:
+        return []
+    aside = put_aside(history).names if by is None else parked(history, by)
+    told_no = refused(history)
+    return [
+        one
+        for one in found
+        if "both" in one.data
+        or not (one.data["saga"] in aside or (_is_absent(one) and one.entity in told_no))
+    ]
 
 
 def _noted(history: History, known: frozenset[str], by: tuple[str, ...]) -> dict[str, list[Event]]:
@@ -158,7 +157,7 @@ def _unsettled(saga: str, notes: list[Event], ends: tuple[str, ...]) -> Iterator
 
 
 def _settles_in_books(
-    states: Callable[[Books], Mapping[Any, Any]], ends: tuple[str, ...]
+    states: Callable[[Books], Mapping[Any, Any]], ends: tuple[str, ...], by: tuple[str, ...]
 ) -> Property:
     def judge(evidence: Evidence) -> list[Finding]:
         if not is_quiet(evidence.history):
@@ -177,8 +176,13 @@ def _settles_in_books(
             for saga, state in now.items()
             if state not in ends
         ]
-        found += [_never_began(str(saga), events, 0) for saga in usual if saga not in now]
-        return _not_aside(found, evidence.history)
+        items = names_of_items(evidence.history)
+        found += [
+            _never_began(str(saga), events, item_of(str(saga), items))
+            for saga in usual
+            if saga not in now
+        ]
+        return _not_excused(found, evidence.history, by)
 
     def tested(evidence: Evidence) -> bool:
         if not is_quiet(evidence.history):
@@ -374,10 +378,10 @@ def _failed(
         undone = [event for step in steps.values() for event in step.undone]
         if undone:
             failed[saga] = min(undone, key=lambda event: event.index)
-    excused = put_aside(history)
+    excused = set(parked(history, by))
     for event in history.of(*(MEANINGFUL if when else ("note",))):
         what = event.data.get("what") if event.kind == "note" else None
-        if what in (COMPLETED, PARKED):
+        if what == COMPLETED:
             excused.add(saga_of(event, by))
         elif what in FAILED or (when is not None and when(event)):
             failed.setdefault(_saga_in(event, by), event)

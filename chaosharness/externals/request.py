@@ -36,6 +36,7 @@ from chaosharness.kernel.world import World
 CALL: Final = surface(
     before=(Delay, ErrorReply, LostRequest, NetworkPartition),
     after=(LostReply, Pause, Crash),
+    also_before=(Pause, Crash),
 )
 
 Answer = tuple[Any, BaseException | None]

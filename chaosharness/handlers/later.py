@@ -158,4 +158,7 @@ class LaterScript(Later):
         checkpoint = scope.colour.checkpoint
         if checkpoint is not None:
             yield from checkpoint()
-        return (yield from scope.colour.steps(self._script, scope))
+        try:
+            return (yield from scope.colour.steps(self._script, scope))
+        finally:
+            self._script.close()  # a task that is cancelled gives up what it waits for

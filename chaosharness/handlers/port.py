@@ -24,6 +24,7 @@ from chaosharness.faults import (
     LostWrites,
     NetworkPartition,
     Pause,
+    StoreOutage,
 )
 from chaosharness.handlers.carrier import REFUSALS_MAX, vanish
 from chaosharness.handlers.fingerprint import of_stack
@@ -56,15 +57,26 @@ class Surface:
     searched_after: Kinds = ()
 
 
-def surface(*, before: Kinds = (), after: Kinds = (), also: Kinds = ()) -> Surface:
-    """Build a surface; `also` is legal on both sides, but the same as a fault elsewhere."""
-    return Surface((*before, *also), (*after, *also), before, after)
+def surface(
+    *,
+    before: Kinds = (),
+    after: Kinds = (),
+    also: Kinds = (),
+    also_before: Kinds = (),
+    also_after: Kinds = (),
+) -> Surface:
+    """Build a surface; `also` is legal on both sides, but the same as a fault elsewhere.
+
+    `also_before` and `also_after` are so on one side. A process can die or stall at any time:
+    wherever code of the user stands, `Crash` and `Pause` are legal on both sides.
+    """
+    return Surface((*before, *also, *also_before), (*after, *also, *also_after), before, after)
 
 
-READ: Final = surface(after=(Pause,), also=(Crash,))
-WRITE: Final = surface(after=(Pause,), also=(Crash,))
-HANDLE: Final = surface(before=(Crash,), also=(Pause,))
-SLEEP: Final = surface(after=(Crash,), also=(Pause,))
+READ: Final = surface(after=(Pause,), also=(Crash,), also_before=(Pause, StoreOutage))
+WRITE: Final = surface(after=(Pause,), also=(Crash,), also_before=(Pause, StoreOutage))
+HANDLE: Final = surface(before=(Crash,), also=(Pause,), also_after=(Crash,))
+SLEEP: Final = surface(after=(Crash,), also=(Pause,), also_before=(Crash,))
 NOTE: Final = surface(also=(Crash, Pause))
 
 
@@ -230,25 +242,55 @@ def careful(
     Faults that change the effect itself (a poison message, a failed commit) are left in
     `scope.struck` for the effect to read.
     """
+    arrives = yield from before(scope, operation, attempt, peer)
+    if not arrives:
+        raise (yield from lost(scope, operation, attempt, peer, happened=False))
+    result = have(scope, operation, attempt, effect, argument)
+    yield from after(scope, operation, attempt, peer)
+    return result
+
+
+def before(scope: Scope, operation: str, attempt: int, peer: Peer) -> Script[bool]:
+    """Suffer what strikes before an effect; say whether the request gets to the other end.
+
+    Raises:
+        BaseException: The peer's refusal, where it refuses.
+    """
     for fault in strikes(scope, operation, "before", attempt):
         if isinstance(fault, ErrorReply):
             raise refused(scope, operation, attempt, peer)
         if isinstance(fault, LostRequest):
-            raise (yield from lost(scope, operation, attempt, peer, happened=False))
+            return False
         yield from trouble(scope, fault, peer)
-    if cut(scope, peer, "out"):
-        raise (yield from lost(scope, operation, attempt, peer, happened=False))
+    return not cut(scope, peer, "out")
+
+
+def have(
+    scope: Scope,
+    operation: str,
+    attempt: int,
+    effect: Callable[[Scope, str, int, Any], Any],
+    argument: Any,
+) -> Any:
+    """Have an effect, as the faults in `scope.struck` change it."""
     try:
-        result = effect(scope, operation, attempt, argument)
+        return effect(scope, operation, attempt, argument)
     finally:
         scope.struck = ()
+
+
+def after(scope: Scope, operation: str, attempt: int, peer: Peer) -> Script[None]:
+    """Suffer what strikes once an effect has happened.
+
+    Raises:
+        BaseException: What the caller sees when the answer is lost.
+    """
     for fault in strikes(scope, operation, "after", attempt):
         if isinstance(fault, LostReply):
             raise (yield from lost(scope, operation, attempt, peer, happened=True))
         yield from trouble(scope, fault, peer)
     if cut(scope, peer, "back"):
         raise (yield from lost(scope, operation, attempt, peer, happened=True))
-    return result
 
 
 def on_behalf(scope: Scope, entity: int, script: Script[Any]) -> Script[Any]:
@@ -257,15 +299,18 @@ def on_behalf(scope: Scope, entity: int, script: Script[Any]) -> Script[Any]:
     The scope gets its own item back at each wait: other tasks of the same scope may run then.
     """
     value: Any = None
-    while True:
-        own, scope.entity = scope.entity, entity
-        try:
-            wait = script.send(value)
-        except StopIteration as stop:
-            return stop.value
-        finally:
-            scope.entity = own
-        value = yield wait
+    try:
+        while True:
+            own, scope.entity = scope.entity, entity
+            try:
+                wait = script.send(value)
+            except StopIteration as stop:
+                return stop.value
+            finally:
+                scope.entity = own
+            value = yield wait
+    finally:
+        script.close()
 
 
 def strikes(scope: Scope, operation: str, phase: Phase, attempt: int) -> list[Any]:

@@ -85,10 +85,12 @@ class Env:
     def publisher(self, broker: Any, *, blocking: bool = False) -> Callable[..., Any]:
         """Return what publishes to a broker: `publish(topic, value, key=..., headers=...)`.
 
-        See the `publish` of the broker. In an `async` handler, await it; with `blocking` it
-        is never awaited (see `client`).
+        It is one producer (RabbitMQ: one channel): what is sent with it stays in its order,
+        whichever handlers and tasks send it. Call this again for another one. See the
+        `publish` of the broker. In an `async` handler, await it; with `blocking` it is never
+        awaited (see `client`).
         """
-        publish = self._open(broker, "publish", "broker").publish
+        publish = self._open(broker, "publisher", "broker").publisher()
         return block(publish) if blocking else publish
 
     def consume(

@@ -1,6 +1,12 @@
 """What every broker promises, written once; where one keeps less, it is listed, and shown."""
 
+import asyncio
+from contextlib import suppress
+from itertools import pairwise
+from random import Random
+
 import pytest
+import trio
 
 from chaosharness import (
     Crash,
@@ -14,8 +20,8 @@ from chaosharness import (
     Site,
     System,
 )
-from chaosharness.brokers import BROKERS
-from chaosharness.brokers.kafka.consumers import Subscription
+from chaosharness.brokers import BROKERS, lane
+from chaosharness.brokers.kafka.consumers import CommitFailed, Consumer, Subscription
 from chaosharness.brokers.kafka.kafka import OpenKafka
 from chaosharness.brokers.rabbitmq.link import Link
 from chaosharness.brokers.rabbitmq.node import Node
@@ -91,7 +97,99 @@ def handled(run):
     return [event.data["order"] for event in run.history.of("note")]
 
 
+# ---- several at once, with one producer
+
+TOGETHER = 3
+PAIRS = 60
+
+
+def all_at_once(env, publish):
+    async def gathered(order):
+        await asyncio.gather(*[publish("out", [order["id"], n]) for n in range(TOGETHER)])
+
+    async def in_tasks(order):
+        tasks = []
+        for n in range(TOGETHER):
+            tasks.append(asyncio.create_task(publish("out", [order["id"], n])))
+        for task in reversed(tasks):
+            await task
+
+    async def in_a_nursery(order):
+        async def one(n):
+            await publish("out", [order["id"], n])
+
+        async with trio.open_nursery() as nursery:
+            for n in range(TOGETHER):
+                nursery.start_soon(one, n)
+
+    async def one_after_the_other(order):
+        for n in range(TOGETHER):
+            await publish("out", [order["id"], n])
+
+    def plainly(order):
+        for n in range(TOGETHER):
+            publish("out", [order["id"], n])
+
+    return {
+        "asyncio.gather": (gathered, "asyncio"),
+        "tasks": (in_tasks, "asyncio"),
+        "a nursery": (in_a_nursery, "trio"),
+        "ports": (one_after_the_other, "ports"),
+        "plain": (plainly, None),
+    }
+
+
+def senders(broker, way):
+    """A service whose handler publishes several messages at a time, with one producer."""
+    system = System("senders", arrival_ms=1)
+    if broker is Kafka:
+        bus = system.add(Kafka("bus", topics={"orders": 1, "out": 1}))
+    else:
+        bus = system.add(RabbitMQ("bus", queues=["orders", "out"]))
+    _, runtime = all_at_once(None, None)[way]
+
+    @system.service("sender", runtime=runtime)
+    def sender(env):
+        handler, _ = all_at_once(env, env.publisher(bus))[way]
+        env.consume(bus, "orders", handler)
+
+    @system.service("reader")
+    def reader(env):
+        env.consume(bus, "out", lambda pair: None)
+
+    @system.entry(examples=[{"id": 1}, {"id": 2}])
+    def place(env, order):
+        env.publisher(bus)("orders", order)
+
+    return system
+
+
+WAYS = tuple(all_at_once(None, None))
+
+
+def sent_in_one_go(run):
+    """Of each handler run, what was stored: `[order, number]`, in the order of the broker."""
+    found = {}
+    history = run.history
+    for event in history.of("publish"):
+        if event.data["topic"] == "out" and event.operation and event.data["value"][:1] == b"[":
+            given = next(one for one in history.causes(event.index) if one.kind == "deliver")
+            found.setdefault(given.index, []).append(event.data["value"])
+    return found.values()
+
+
 # ---- the laws
+
+
+def what_one_producer_sends_stays_in_its_order(broker):
+    for way in WAYS:
+        system = senders(broker, way)
+        singles = [fault for fault in candidates(system.run()) if fault.site.entity]
+        chance = Random(7)
+        pairs = [chance.sample(singles, 2) for _ in range(PAIRS)]
+        for faults in [*([one] for one in singles), *pairs]:
+            for values in sent_in_one_go(system.run(None, Schedule(faults))):
+                assert all(a <= b for a, b in pairwise(values)), (way, faults, values)
 
 
 def unacknowledged_comes_back(broker):
@@ -172,7 +270,63 @@ def what_comes_back_comes_before_anything_newer(broker):
     assert done == sorted(done)
 
 
+def looping(broker):
+    """A service with a loop of its own that takes several messages at once."""
+    system = System("looping", arrival_ms=1)
+    bus = system.add(MAKE[broker]())
+
+    @system.service("worker", replicas=2)
+    def worker(env):
+        consumer = env.consumer(bus, "orders", read_as=dict)
+
+        def polls():
+            while True:
+                env.sleep(0.002)
+                with suppress(ValueError, CommitFailed, TimeoutError):
+                    for record in consumer.poll(3):
+                        env.note("handled", order=record.value["id"])
+                    consumer.commit()
+
+        def receives():
+            while True:
+                with suppress(ConnectionError):
+                    try:
+                        record = consumer.receive()
+                    except ValueError:
+                        continue
+                    env.note("handled", order=record.value["id"])
+                    consumer.ack(record)
+
+        env.main(polls if broker is Kafka else receives)
+
+    @system.entry(examples=[{"id": 1}, b"not JSON", {"id": 3}, {"id": 4}])
+    def place(env, order):
+        env.publisher(bus)("orders", order)
+
+    return system
+
+
+REASONS = {Kafka: ("rebalance", "raised"), RabbitMQ: ("nack",)}
+
+
+def nothing_is_handed_out_twice_without_a_reason(broker):
+    for system in (shop(broker, replicas=2), looping(broker)):
+        for fault in [None, *candidates(system.run())]:
+            run = system.run(None, Schedule([fault] if fault else []))
+            given = {}
+            since = 0
+            for event in run.history.of("deliver", *REASONS[broker]):
+                if event.kind != "deliver":
+                    since = event.index
+                    continue
+                key = event.data["to"], event.data["message"]
+                assert given.get(key, -1) < since, (fault, event)
+                given[key] = event.index
+
+
 LAWS = (
+    nothing_is_handed_out_twice_without_a_reason,
+    what_one_producer_sends_stays_in_its_order,
     unacknowledged_comes_back,
     acknowledged_stays_away,
     one_consumer_gets_messages_in_order_at_first,
@@ -236,7 +390,29 @@ def swapping(store):
     return wrong
 
 
+def giving_back(consumer, member, message, cause):
+    take(consumer, member, message, cause)
+    slot = member.slots[message.topic, message.partition]
+    if slot.position > 1 and not consumer._again:
+        consumer._again = True
+        slot.position -= 1
+
+
+take = Consumer._take
+Consumer._again = False
+
+
 BREAKS = [
+    (nothing_is_handed_out_twice_without_a_reason, Kafka, Consumer, "_take", giving_back),
+    (nothing_is_handed_out_twice_without_a_reason, RabbitMQ, Link, "_returned", forget),
+    (what_one_producer_sends_stays_in_its_order, Kafka, lane.Turn, "come", lambda turn: iter(())),
+    (
+        what_one_producer_sends_stays_in_its_order,
+        RabbitMQ,
+        lane.Turn,
+        "come",
+        lambda turn: iter(()),
+    ),
     (unacknowledged_comes_back, RabbitMQ, Node, "_give_back", forget),
     (unacknowledged_comes_back, Kafka, OpenKafka, "_died", forget),
     (acknowledged_stays_away, RabbitMQ, Node, "ack", forget),

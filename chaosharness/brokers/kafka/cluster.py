@@ -6,15 +6,16 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from chaosharness.brokers.cycle import cycle
+from chaosharness.brokers.kafka.assignment import Assignment, assigned
 from chaosharness.brokers.kafka.faults import DELIVER
 from chaosharness.brokers.kafka.groups import Group, LogPartition, Member, Slot, take_nothing
-from chaosharness.brokers.message import Message
+from chaosharness.brokers.message import Message, key_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Delay, NetworkPartition, PartitionDelay, Rebalance
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import BACKGROUND, World
 
-Draft = tuple[str, int, str | None, Mapping[str, str], bytes, int]
+Draft = tuple[str, int, str | bytes | None, Mapping[str, str], bytes | None, int]
 """A message to be stored: topic, log partition, key, headers, body, workload item."""
 
 
@@ -28,6 +29,10 @@ class Settings(Protocol):
     @property
     def topics(self) -> Mapping[str, int]:
         """Log partitions of each topic."""
+
+    @property
+    def assignment(self) -> Assignment:
+        """How the log partitions of a group are shared out."""
 
     @property
     def session_timeout_ms(self) -> int:
@@ -59,6 +64,7 @@ class Cluster:
         }
         self.groups: dict[tuple[str, tuple[str, ...]], Group] = {}
         self.owners: dict[LogPartition, list[Member]] = {}
+        self.unkeyed: dict[tuple[str, int], int] = {}
         self.held: dict[tuple[str, LogPartition], int] = {}
         world.know_timeout(definition.max_poll_interval_ms)
         world.know_timeout(definition.session_timeout_ms)
@@ -99,6 +105,17 @@ class Cluster:
         known = ", ".join(sorted(self.logs))
         return InvalidDefinition(f"{self.name} has no topic {topic!r}; it has: {known}")
 
+    def spread(self, topic: str, entity: int, count: int) -> int:
+        """Return the log partition of the next record without a key, of `count`.
+
+        Those of one workload item go to one log partition after the other, wherever they
+        come from: what other items do moves nothing.
+        """
+        place = (topic, entity)
+        nth = self.unkeyed.get(place, 0)
+        self.unkeyed[place] = nth + 1
+        return (entity + nth) % count
+
     def _store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
         world = self.world
         topic, index, key, headers, body, entity = draft
@@ -109,7 +126,7 @@ class Cluster:
             "topic": topic,
             "partition": index,
             "offset": offset,
-            "key": key,
+            "key": key if type(key) is not bytes else key_of(key, topic),
             "value": body,
         }
         published = scope.record("publish", operation, attempt, data)
@@ -197,13 +214,13 @@ class Cluster:
             member.generation = group.generation
         if not members:
             return
-        turn = 0
+        counts = {topic: len(self.logs[topic]) for topic in group.topics}
+        owners = assigned(self.definition.assignment, counts, len(members))
         for topic in group.topics:
             operation = f"{self.name}.{topic}/deliver to {group.name}"
             for index, log in enumerate(self.logs[topic]):
-                member = members[turn % len(members)]
-                turn += 1
                 place = (topic, index)
+                member = members[owners[place]]
                 slot = Slot(place, operation, log, group.committed.get(place, 0))
                 member.slots[place] = slot
                 member.order.append(slot)

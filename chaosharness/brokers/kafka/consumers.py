@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, get_args, overload
 
 from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.kafka.cluster import Cluster
-from chaosharness.brokers.kafka.faults import COMMIT
-from chaosharness.brokers.kafka.groups import Member
-from chaosharness.brokers.message import Delivery, Message, delivery
+from chaosharness.brokers.kafka.faults import COMMIT, LOOP_COMMIT
+from chaosharness.brokers.kafka.groups import LogPartition, Member
+from chaosharness.brokers.message import Decode, Delivery, Message, delivery
+from chaosharness.brokers.trouble import Policy, one_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import LostRequest, Rebalance
 from chaosharness.handlers.fingerprint import of_stack
@@ -37,17 +38,9 @@ Acknowledge = Literal["after", "before"]
 OnError = Literal["retry", "skip", "dead-letter", "crash"]
 OnUnreadable = Literal["raise", "skip", "dead-letter"]
 ACKNOWLEDGE: Final = get_args(Acknowledge)
-ON_ERROR: Final = get_args(OnError)
 ON_UNREADABLE: Final = get_args(OnUnreadable)
 OPTIONS: Final = ("group", "acknowledge", "on_error", "retries_max", "on_unreadable")
 LOOP_OPTIONS: Final = ("group", "on_unreadable")
-
-
-def _one_of(choices: tuple[Any, ...], **given: Any) -> None:
-    for name, value in given.items():
-        if value not in choices:
-            known = ", ".join(repr(one) for one in choices)
-            raise ValueError(f"{name} must be one of {known}, not {value!r}")
 
 
 class CommitFailed(Exception):
@@ -76,10 +69,8 @@ class Subscription:
         "broker",
         "intake",
         "member",
-        "on_error",
-        "on_unreadable",
         "operation",
-        "retries_max",
+        "policy",
         "tries",
     )
 
@@ -93,19 +84,11 @@ class Subscription:
         retries_max: int = 3,
         on_unreadable: OnError | None = None,
     ) -> None:
-        unreadable = on_error if on_unreadable is None else on_unreadable
-        if acknowledge not in ACKNOWLEDGE or on_error not in ON_ERROR or unreadable not in ON_ERROR:
-            _one_of(ACKNOWLEDGE, acknowledge=acknowledge)
-            _one_of(ON_ERROR, on_error=on_error)
-            _one_of((None, *ON_ERROR), on_unreadable=on_unreadable)
-        if retries_max < 1:
-            raise ValueError(f"retries_max must be at least 1, not {retries_max!r}")
+        one_of(ACKNOWLEDGE, acknowledge=acknowledge)
         self.broker = broker
         self.intake = intake
         self.acknowledge = acknowledge
-        self.on_error = on_error
-        self.on_unreadable = on_unreadable
-        self.retries_max = retries_max
+        self.policy = Policy(on_error, retries_max, on_unreadable)
         self.operation = f"{intake.place}/{broker.name}.commit"
         self.member: Any = None
         self.tries: dict[int, int] = {}
@@ -156,7 +139,7 @@ class Subscription:
 
     def _acknowledged(self, message: Message, scope: Scope, error: BaseException | None) -> None:
         """The handler of a message that was acknowledged on hand-over has ended."""
-        if error is not None and self._policy(message)[0] == "crash":
+        if error is not None and self.policy.at(self.intake, message)[0] == "crash":
             self.broker.world.crash(scope.incarnation, "next", cause=scope.cause)
         self.broker.free(self.member)
 
@@ -167,7 +150,7 @@ class Subscription:
         broker = self.broker
         tries = self.tries.get(message.published, 0) + 1
         self.tries[message.published] = tries
-        policy, tries_max = self._policy(message)
+        policy, tries_max = self.policy.at(self.intake, message)
         match policy:
             case "crash":
                 broker.world.crash(scope.incarnation, "next", cause=scope.cause)
@@ -177,18 +160,10 @@ class Subscription:
                 broker.dead_letter(message, scope, error)
                 self._commit(message, scope, self._free)
             case _:
-                self.intake.refuse_hopeless(scope, error, tries)
+                if policy != "dead-letter":
+                    self.intake.refuse_hopeless(scope, error, tries)
                 backoff_ms = min(BACKOFF_MS << min(tries - 1, 6), BACKOFF_MS_MAX)
                 broker.again(self.member, message, backoff_ms)
-
-    def _policy(self, message: Message) -> tuple[OnError, int]:
-        """Return what an error at a message leads to, and after how many tries."""
-        if self.on_unreadable is not None:
-            try:
-                self.intake.read(message)
-            except Exception:
-                return self.on_unreadable, 1
-        return self.on_error, self.retries_max
 
     # ---- committing
 
@@ -260,15 +235,16 @@ class Consumer:
         incarnation: Incarnation,
         topics: tuple[str, ...],
         group: str,
-        decode: Callable[[bytes], Any],
+        decode: Decode,
         *,
         on_unreadable: OnUnreadable = "raise",
     ) -> None:
-        _one_of(ON_UNREADABLE, on_unreadable=on_unreadable)
+        one_of(ON_UNREADABLE, on_unreadable=on_unreadable)
         self._on_unreadable = on_unreadable
         self._broker = broker
         self._decode = decode
         self._buffer: list[tuple[Message, int]] = []
+        self._left: tuple[Message, int] | None = None  # cannot be read: the next poll says so
         self._records_max = 1
         self._waiting: Resume | None = None
         self._join = partial(broker.join, incarnation, topics, group, self._take)
@@ -325,14 +301,39 @@ class Consumer:
                 timer = world.timer(max(due_ms - world.now, 0), give_up, None, nap)
             broker.free(member)
 
+        self._raise_left(scope)
         while True:
-            yield keep
-            if timer is not None:
-                world.agenda.cancel(timer)
+            if not self._buffer:
+                try:
+                    yield keep
+                except GeneratorExit:  # the task that polled was cancelled
+                    self._waiting = None
+                    member.busy_since = world.now
+                    raise
+                finally:
+                    if timer is not None:
+                        world.agenda.cancel(timer)
             taken, self._buffer = self._buffer, []
             found = self._decoded(scope, taken)
             if found or not taken:
                 return Batch(scope, found)
+
+    def _raise_left(self, scope: Scope) -> None:
+        """Raise what the decoder says about a record behind which the last batch ended."""
+        left, self._left = self._left, None
+        if left is None:
+            return
+        message, cause = left
+        if self._is_mine(message):
+            scope.world.effects += 1
+            scope.entity, scope.hops, scope.cause = message.entity, message.hops, cause
+            self._decode(message.body)
+
+    def _is_mine(self, message: Message) -> bool:
+        """Say whether a record is the last one that was fetched of a log partition of ours."""
+        member = self._member
+        slot = None if member is None else member.slots.get((message.topic, message.partition))
+        return slot is not None and slot.position == message.offset + 1
 
     def _decoded(self, scope: Scope, taken: list[tuple[Message, int]]) -> list[Taken]:
         """Return the messages that can be read; do with the others as is wished."""
@@ -345,7 +346,7 @@ class Consumer:
                     self._put_aside(scope, message, cause, error)
                     continue
                 if found:
-                    self._give_back(message)  # it is raised by the next poll
+                    self._left = message, cause  # it is raised by the next poll
                     return found
                 scope.entity, scope.hops, scope.cause = message.entity, message.hops, cause
                 raise
@@ -359,13 +360,6 @@ class Consumer:
         aside.record("raised", f"{scope.place}/{self._broker.name}.poll", 0, told(error))
         if self._on_unreadable == "dead-letter":
             self._broker.dead_letter(message, aside, error)
-
-    def _give_back(self, message: Message) -> None:
-        """Have a message fetched again that was not handed out."""
-        assert self._member is not None
-        slot = self._member.slots.get((message.topic, message.partition))
-        if slot is not None:
-            slot.position = min(slot.position, message.offset)
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, None
@@ -405,7 +399,7 @@ class Consumer:
         action = f"{self._broker.name}.commit"
         if (scope := SCOPE.get()) is not None and scope.world is not self._broker.world:
             refuse_stranger(scope, f"{action} of a consumer", None)
-        return operate(action, self._commit, upto, self._broker, COMMIT)
+        return operate(action, self._commit, upto, self._broker, LOOP_COMMIT)
 
     def _commit(self, scope: Scope, operation: str, attempt: int, upto: Any) -> None:
         member = self._member
@@ -420,7 +414,7 @@ class Consumer:
             raise CommitFailed(f"{operation}: {error}; poll again to rejoin")
         before = dict(group.committed)
         if upto is None:
-            group.committed.update({place: one.position for place, one in member.slots.items()})
+            group.committed.update(self._positions(member))
         else:
             group.committed[upto.topic, upto.partition] = upto.offset + 1
         message = None if upto is None else upto.message.published
@@ -428,23 +422,58 @@ class Consumer:
         if group.committed != before:
             broker.world.effects += 1
 
+    def _positions(self, member: Member) -> dict[LogPartition, int]:
+        """Return how far polls have come: up to a record that none could return yet."""
+        found = {place: one.position for place, one in member.slots.items()}
+        if self._left is not None and self._is_mine(self._left[0]):
+            left = self._left[0]
+            found[left.topic, left.partition] = left.offset
+        return found
 
-class Batch:
-    """The deliveries of one poll. Going to the next one says on whose behalf code runs."""
+
+class Batch(Sequence[Delivery]):
+    """The deliveries of one poll. Going to one says on whose behalf code runs from then on."""
+
+    __slots__ = ("_scope", "_taken")
 
     def __init__(self, scope: Scope, taken: list[Taken]) -> None:
         self._scope = scope
         self._taken = taken
 
+    def __repr__(self) -> str:
+        return repr([one for one, _, _ in self._taken])
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Batch | list):
+            return NotImplemented
+        theirs = [one for one, _, _ in other._taken] if isinstance(other, Batch) else other
+        return [one for one, _, _ in self._taken] == theirs
+
+    __hash__ = None  # type: ignore[assignment]
+
     def __len__(self) -> int:
         return len(self._taken)
 
-    def __iter__(self) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> Delivery: ...
+    @overload
+    def __getitem__(self, index: slice) -> Batch: ...
+    def __getitem__(self, index: int | slice) -> Delivery | Batch:
+        if isinstance(index, slice):
+            return Batch(self._scope, self._taken[index])
+        return self._go_to(self._taken[index])
+
+    def __iter__(self) -> Iterator[Delivery]:
+        for taken in self._taken:
+            yield self._go_to(taken)
+
+    def _go_to(self, taken: Taken) -> Delivery:
+        """Act on behalf of a record from now on."""
         scope = self._scope
-        for one, message, cause in self._taken:
-            scope.entity = message.entity
-            scope.hops = message.hops
-            scope.cause = cause
-            scope.steps = 0
-            scope.world.in_flight[scope] = scope.place
-            yield one
+        one, message, cause = taken
+        scope.entity = message.entity
+        scope.hops = message.hops
+        scope.cause = cause
+        scope.steps = 0
+        scope.world.in_flight[scope] = scope.place
+        return one

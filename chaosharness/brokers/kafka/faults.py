@@ -32,9 +32,25 @@ from chaosharness.faults import (
 from chaosharness.handlers.port import Kinds, surface
 
 DELIVER: Final = surface(before=(Delay, PartitionDelay, Rebalance, NetworkPartition))
-COMMIT: Final = surface(before=(LostRequest, Rebalance), after=(Crash,), also=(Pause, LostReply))
+_COMMIT_BEFORE: Final[Kinds] = (LostRequest, Rebalance)
+COMMIT: Final = surface(
+    before=_COMMIT_BEFORE,
+    after=(Crash,),
+    also=(Pause,),
+    also_before=(Crash,),
+    also_after=(LostReply,),
+)
+"""By whoever calls a handler per message: nobody waits for the answer."""
+LOOP_COMMIT: Final = surface(
+    before=_COMMIT_BEFORE, after=(LostReply, Crash), also=(Pause,), also_before=(Crash,)
+)
+"""By a main loop: it waits for the answer, and goes on without one."""
 _PUBLISH_BEFORE: Final[Kinds] = (Delay, ErrorReply, LostRequest, Poison, NetworkPartition)
-PUBLISH: Final = surface(before=_PUBLISH_BEFORE, after=(LostReply, Pause, Crash))
+PUBLISH: Final = surface(
+    before=_PUBLISH_BEFORE, after=(LostReply, Pause, Crash), also_before=(Pause, Crash)
+)
 PUBLISH_TWICE: Final = surface(
-    before=(*_PUBLISH_BEFORE, Duplicate), after=(LostReply, Pause, Crash)
+    before=(*_PUBLISH_BEFORE, Duplicate),
+    after=(LostReply, Pause, Crash),
+    also_before=(Pause, Crash),
 )

@@ -8,28 +8,33 @@ Source:
 Not modelled:
     Transactions and isolation levels; compaction and retention; static membership;
     cooperative and broker-side (KIP-848) rebalancing: every rebalance is eager; share
-    groups; several brokers, hence `acks` below `all`. A consumer group is taken to be an
-    old one, with offsets committed, so `auto.offset.reset` never decides.
+    groups; the client's own choice for a record without a key (Java and librdkafka stay with
+    one log partition for a batch, aiokafka takes any): records of one workload item are
+    spread one by one, which any of them may do; several brokers, hence `acks` below `all`.
+    A consumer group is taken to be an old one, with offsets committed, so
+    `auto.offset.reset` never decides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import attrs
 
 from chaosharness.brokers.intake import Intake, check_options
+from chaosharness.brokers.kafka.assignment import ASSIGNMENTS, Assignment
 from chaosharness.brokers.kafka.cluster import Cluster, Draft
 from chaosharness.brokers.kafka.consumers import LOOP_OPTIONS, OPTIONS, Consumer, Subscription
 from chaosharness.brokers.kafka.faults import PUBLISH, PUBLISH_TWICE
 from chaosharness.brokers.kafka.partitioner import log_partition_for
-from chaosharness.brokers.message import NO_HEADERS, POISON, encode
+from chaosharness.brokers.lane import Lane, in_turn, is_disturbed
+from chaosharness.brokers.message import NO_HEADERS, POISON, Decode, encode, key_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Duplicate, Poison
 from chaosharness.handlers.later import LaterEffect
 from chaosharness.handlers.port import (
-    careful,
     current_scope,
     on_behalf,
 )
@@ -78,6 +83,9 @@ class Kafka:
             still runs.
         idempotent_producer: Whether a producer's own retry is recognised. Java: yes;
             librdkafka and aiokafka: no. Where not, `Duplicate` is a legal fault.
+        assignment: How a group shares out its log partitions. `range`: equal numbers of all
+            its topics to the same member (Java and librdkafka, unless told otherwise).
+            `round-robin`: one by one (aiokafka).
         latency_ms: From the log to a consumer.
     """
 
@@ -86,6 +94,9 @@ class Kafka:
     session_timeout_ms: int = attrs.field(default=45_000, validator=_positive, kw_only=True)
     max_poll_interval_ms: int = attrs.field(default=300_000, validator=_positive, kw_only=True)
     idempotent_producer: bool = attrs.field(default=True, kw_only=True)
+    assignment: Assignment = attrs.field(
+        default="range", validator=attrs.validators.in_(ASSIGNMENTS), kw_only=True
+    )
     latency_ms: int = attrs.field(default=1, validator=attrs.validators.ge(0), kw_only=True)
     timeout_ms: int = attrs.field(default=30_000, validator=_positive, kw_only=True)
 
@@ -99,17 +110,23 @@ class OpenKafka(Cluster):
 
     def __init__(self, definition: Kafka, world: World) -> None:
         super().__init__(definition, world)
+        self.disturbed = is_disturbed(world, definition.name)
         self.surface = PUBLISH if definition.idempotent_producer else PUBLISH_TWICE
 
     # ---- producing
+
+    def publisher(self) -> Callable[..., Any]:
+        """Return a producer: what publishes through a lane of its own. See `publish`."""
+        return partial(self.publish, lane=Lane())
 
     def publish(
         self,
         topic: str,
         value: Any,
         *,
-        key: str | None = None,
+        key: str | bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        lane: Lane,
     ) -> Any:
         """Append a message to the log partition of its key, and wait for the answer.
 
@@ -117,10 +134,13 @@ class OpenKafka(Cluster):
 
         Args:
             topic: One of the cluster's topics.
-            value: A dict, an attrs or dataclass instance, a pydantic model, bytes.
-            key: Decides the log partition: one key, one order. Without a key the workload
-                item decides.
+            value: A dict, an attrs or dataclass instance, a pydantic model; text and bytes
+                as they are. None: a record without a value, a tombstone.
+            key: Text or bytes. Decides the log partition: one key, one order. Records without
+                a key are spread: two of one workload item are in different log partitions, and
+                nothing keeps their order.
             headers: Handed on to the consumer.
+            lane: Of its producer.
 
         Raises:
             UnserialisablePayload: The value has no JSON form.
@@ -133,25 +153,26 @@ class OpenKafka(Cluster):
             partitions = self.logs[topic]
         except KeyError:
             raise self._no_topic(topic) from None
-        body = encode(value, topic)
+        body = None if value is None else encode(value, topic)
+        name = key_of(key, topic)
         entity = scope.entity
         if key is not None:
             if entity:
-                if key not in world.entities:
-                    world.entities[key] = entity
+                if name not in world.entities:
+                    world.entities[name] = entity
             else:
-                entity = world.entities.get(key, 0)
+                entity = world.entities.get(name, 0)
             index = log_partition_for(key, len(partitions)) if len(partitions) > 1 else 0
         else:
-            index = entity % len(partitions)
+            index = self.spread(topic, entity, len(partitions)) if len(partitions) > 1 else 0
         operation = f"{scope.place}/{self.name}.publish {topic}"
         place = (operation, entity)
         world.counts[place] = attempt = world.counts.get(place, 0) + 1
         if operation not in world.surfaces:
             world.meet(operation, self.surface)
         draft = (topic, index, key, headers or NO_HEADERS, body, entity)
-        if operation in world.armed or world.unreachable:
-            script = careful(scope, operation, attempt, self._append, draft, self)
+        if self.disturbed or world.unreachable:
+            script = in_turn(lane, scope, operation, attempt, self._append, draft, self)
             return scope.colour.drive(on_behalf(scope, entity, script), scope)
         if scope.colour.is_async:
             return LaterEffect(scope, entity, self._append, operation, attempt, draft)
@@ -189,7 +210,7 @@ class OpenKafka(Cluster):
         self,
         incarnation: Incarnation,
         topics: tuple[str, ...],
-        decode: Callable[[bytes], Any],
+        decode: Decode,
         *,
         service: str,
         group: str | None = None,

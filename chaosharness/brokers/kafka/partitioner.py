@@ -26,6 +26,6 @@ def murmur2(key: bytes) -> int:
 
 
 @lru_cache(maxsize=65_536)
-def log_partition_for(key: str, count: int) -> int:
+def log_partition_for(key: str | bytes, count: int) -> int:
     """Return the log partition of a key, of `count`: the default partitioner of Java."""
-    return (murmur2(key.encode()) & 0x7FFFFFFF) % count
+    return (murmur2(key.encode() if isinstance(key, str) else key) & 0x7FFFFFFF) % count

@@ -6,14 +6,15 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import attrs
 
 from chaosharness.brokers.intake import Intake
-from chaosharness.brokers.message import POISON_BODIES, Delivery, Message, delivery
+from chaosharness.brokers.message import POISON_BODIES, Decode, Delivery, Message, delivery
 from chaosharness.brokers.rabbitmq.link import Link, Server, Settling
 from chaosharness.brokers.rabbitmq.queues import Push
+from chaosharness.brokers.trouble import Policy, one_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.port import Nap, current_scope, wait_of
@@ -25,7 +26,11 @@ BACKOFF_MS_MAX: Final = 60_000
 UNLIMITED: Final = 1_000_000
 
 Acknowledge = Literal["after", "before"]
-OnError = Literal["requeue", "reject", "crash"]
+OnError = Literal["retry", "requeue", "skip", "reject", "dead-letter", "crash"]
+ON_ERROR: Final = get_args(OnError)
+OnUnreadable = Literal["raise", "skip", "reject", "dead-letter"]
+ON_UNREADABLE: Final = get_args(OnUnreadable)
+AT_ONCE: Final = ("reject", "dead-letter")
 
 
 def _not_negative(_: Any, attribute: Any, value: Any) -> None:
@@ -42,8 +47,30 @@ def _one_of(*choices: str) -> Callable[[Any, Any, Any], None]:
     return check
 
 
-OPTIONS: Final = ("prefetch", "acknowledge", "on_error", "backoff_ms", "concurrency")
-LOOP_OPTIONS: Final = ("prefetch", "acknowledge")
+OPTIONS: Final = (
+    "prefetch",
+    "acknowledge",
+    "on_error",
+    "retries_max",
+    "on_unreadable",
+    "backoff_ms",
+    "concurrency",
+)
+LOOP_OPTIONS: Final = ("prefetch", "acknowledge", "on_unreadable")
+
+
+def check_dead_letters(broker: Server, queue: str, **given: str | None) -> None:
+    """Refuse `dead-letter` where a queue has nowhere to put dead letters.
+
+    Raises:
+        ValueError: It has no dead-letter exchange.
+    """
+    for option, word in given.items():
+        if word == "dead-letter" and broker.node.queues[queue].definition.dead_letters() is None:
+            raise ValueError(
+                f"{option}='dead-letter' needs a queue that has dead letters: declare it as "
+                "Queue(dead_letter='aside'), or say 'reject', which drops the message"
+            )
 
 
 class ChannelClosed(ConnectionError):
@@ -60,12 +87,19 @@ class Subscription:
         acknowledge: `after`: when the handler has returned (at least once). `before`: the
             broker takes a message as acknowledged once it is sent, and prefetch does not
             count (at most once; `auto_ack=True` in pika, `no_ack=True` in aio-pika).
-        on_error: What an exception of the handler leads to. `requeue`: back into the queue,
-            for ever, or until the delivery limit of a quorum queue. `reject`: to the
-            dead-letter exchange, or dropped where there is none (aio-pika's `process()`).
-            `crash`: the process dies.
-        backoff_ms: With `requeue`: how long the consumer waits before it gives a message
-            back, doubled each time up to a minute, as long as it remembers. 0: at once.
+        on_error: What an exception of the handler leads to. `retry`, or `requeue`, as
+            RabbitMQ says: back into the queue, for ever, or until the delivery limit of a
+            quorum queue. `skip`: acknowledge it and go on. `dead-letter`: back into the queue
+            until it was tried `retries_max` times here, then to the dead-letter exchange of
+            the queue, which must have one. `reject`: there at once, or dropped where there
+            is none (aio-pika's `process()`). `crash`: the process dies.
+        retries_max: Tries before `dead-letter` puts a message aside, as this consumer
+            remembers them: a restart forgets.
+        on_unreadable: What a payload leads to that cannot be decoded, as for `on_error`;
+            the handler is not called with it. `dead-letter` does it at once: it will not
+            get better. By default what `on_error` says.
+        backoff_ms: How long the consumer waits before it gives a message back, doubled each
+            time up to a minute, as long as it remembers. 0: at once.
         concurrency: Messages handled at a time: 1 in plain code; in `async` code by default
             as many as prefetch lets in.
     """
@@ -76,13 +110,14 @@ class Subscription:
     service: str
     prefetch: int = attrs.field(default=0, validator=_not_negative)
     acknowledge: Acknowledge = attrs.field(default="after", validator=_one_of("after", "before"))
-    on_error: OnError = attrs.field(
-        default="requeue", validator=_one_of("requeue", "reject", "crash")
-    )
+    on_error: OnError = "requeue"
+    retries_max: int = 3
+    on_unreadable: OnError | None = None
     backoff_ms: int = attrs.field(default=1_000, validator=_not_negative)
     concurrency: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(attrs.validators.ge(1))
     )
+    _policy: Policy = attrs.field(init=False)
     _link: Link = attrs.field(init=False)
     _buffer: deque[tuple[Push, int]] = attrs.field(factory=deque, init=False)
     _running: int = attrs.field(default=0, init=False)
@@ -91,6 +126,9 @@ class Subscription:
     _tries: dict[int, int] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._policy = Policy(self.on_error, self.retries_max, self.on_unreadable, ON_ERROR)
+        check_dead_letters(self.broker, self.queue, on_error=self.on_error)
+        check_dead_letters(self.broker, self.queue, on_unreadable=self.on_unreadable)
         if self.intake.colour.is_async:
             self._slots = self.concurrency or UNLIMITED
         elif (self.concurrency or 1) > 1:
@@ -147,23 +185,36 @@ class Subscription:
         self, push: Push, message: Message, scope: Scope, error: BaseException | None
     ) -> None:
         """Do what the end of a handler leads to."""
-        if error is not None and self.on_error == "crash":
+        word, tries_max = "", 0
+        if error is not None:
+            word, tries_max = self._policy.at(self.intake, message)
+        if word == "crash":
             self.broker.world.crash(scope.incarnation, "next", cause=scope.cause)
         elif self.acknowledge == "before":
             self._free(True)
         elif error is None:
             self._tries.pop(push.copy.published, None)
             self._settle(push, scope, "ack")
-        elif self.on_error == "reject":
+        else:
+            self._failed(push, scope, error, word, tries_max)
+
+    def _failed(
+        self, push: Push, scope: Scope, error: BaseException, word: str, tries_max: int
+    ) -> None:
+        """Do with a message what the policy says, where its handler raised."""
+        tries = self._tries.get(push.copy.published, 0) + 1
+        if word == "skip":
+            self._settle(push, scope, "ack")
+        elif word == "reject" or (word == "dead-letter" and tries >= tries_max):
+            self._tries.pop(push.copy.published, None)
             self._settle(push, scope, "reject")
         else:
-            self._give_back(push, scope, error)
+            self._tries[push.copy.published] = tries
+            if word != "dead-letter" and push.queue.limit is None:
+                self.intake.refuse_hopeless(scope, error, tries)
+            self._give_back(push, scope, tries)
 
-    def _give_back(self, push: Push, scope: Scope, error: BaseException) -> None:
-        tries = self._tries.get(push.copy.published, 0)
-        self._tries[push.copy.published] = tries + 1
-        if push.queue.limit is None:
-            self.intake.refuse_hopeless(scope, error, tries + 1)
+    def _give_back(self, push: Push, scope: Scope, tries: int) -> None:
         if not self.backoff_ms:
             self._settle(push, scope, "nack")
             return
@@ -172,7 +223,7 @@ class Subscription:
             if scope.incarnation.alive:
                 self._settle(push, scope, "nack")
 
-        self.broker.world.after(min(self.backoff_ms << min(tries, 16), BACKOFF_MS_MAX), go)
+        self.broker.world.after(min(self.backoff_ms << min(tries - 1, 16), BACKOFF_MS_MAX), go)
 
     def _settle(self, push: Push, scope: Scope, what: Settling) -> None:
         self._link.settle(push, scope, what, self._free, requeue=what == "nack")
@@ -192,12 +243,15 @@ class Consumer:
     is awaited, and iteration is `async for`.
 
     After its connection was lost it connects anew by itself, the next time it is asked for
-    a message. A payload that cannot be decoded raises where it is asked for, and stays
-    unacknowledged; with `read_as=bytes` the loop decodes, and can reject it.
+    a message.
 
     Args:
         prefetch: Unacknowledged messages at most, per queue; 0 for no limit.
         acknowledge: `after`: by calling `ack`. `before`: by the broker, once it is sent.
+        on_unreadable: What a payload leads to that cannot be decoded. `raise`: it raises
+            where it is asked for, and stays unacknowledged. `skip`: it is acknowledged and
+            left out. `dead-letter`: it is rejected, to the dead-letter exchange of its queue,
+            which must have one. `reject`: the same, but dropped where there is none.
     """
 
     def __init__(
@@ -205,16 +259,21 @@ class Consumer:
         broker: Server,
         incarnation: Incarnation,
         queues: tuple[str, ...],
-        decode: Callable[[bytes], Any],
+        decode: Decode,
         *,
         service: str,
         prefetch: int = 0,
         acknowledge: Acknowledge = "after",
+        on_unreadable: OnUnreadable = "raise",
     ) -> None:
         if not isinstance(prefetch, int) or prefetch < 0:
             raise ValueError(f"prefetch must be a whole number from 0, not {prefetch!r}")
         if acknowledge not in ("after", "before"):
             raise ValueError(f"acknowledge must be 'after' or 'before', not {acknowledge!r}")
+        one_of(ON_UNREADABLE, on_unreadable=on_unreadable)
+        for queue in queues:
+            check_dead_letters(broker, queue, on_unreadable=on_unreadable)
+        self._on_unreadable = on_unreadable
         self._broker = broker
         self._queues = queues
         self._decode = decode
@@ -273,18 +332,21 @@ class Consumer:
         self._rest(scope)
         yield from self._connected()
         node = self._broker.node
-        for queue in self._queues:
-            push = node.get(self._link.channel, queue, auto_ack=self._link.auto_ack)
-            if push is not None:
-                break
-        else:
-            return None
-        self._broker.handed_out(push)
-        while not self._buffer:
-            if push.channel.closed_because:
-                raise ConnectionError(f"{self._broker.name}: the connection was lost")
-            yield self._wait
-        return self._hand(scope)
+        while True:
+            for queue in self._queues:
+                push = node.get(self._link.channel, queue, auto_ack=self._link.auto_ack)
+                if push is not None:
+                    break
+            else:
+                return None
+            self._broker.handed_out(push)
+            while not self._buffer:
+                if push.channel.closed_because:
+                    raise ConnectionError(f"{self._broker.name}: the connection was lost")
+                yield self._wait
+            found, aside = yield from self._hand(scope)
+            if not aside:
+                return found
 
     def _receive(self, scope: Scope, timeout_s: float | None, nap: Nap) -> Script[Delivery | None]:
         world = self._broker.world
@@ -300,7 +362,7 @@ class Consumer:
             if not self._pushed:
                 self._pushed = True
                 self._link.consume()
-            found = self._hand(scope)
+            found, _ = yield from self._hand(scope)
             if found is not None or (expired is not None and expired.done):
                 if timer is not None:
                     world.agenda.cancel(timer)
@@ -332,8 +394,12 @@ class Consumer:
         self._buffer.append((push, cause))
         self._wake()
 
-    def _hand(self, scope: Scope) -> Delivery | None:
-        """Return the next message that is still ours, and act on its behalf from now on."""
+    def _hand(self, scope: Scope) -> Script[tuple[Delivery | None, bool]]:
+        """Return the next message that is still ours, and act on its behalf from now on.
+
+        Also whether one was put aside because nobody can read it.
+        """
+        aside = False
         while self._buffer:
             push, cause = self._buffer.popleft()
             seen = self._link.begin(push)
@@ -344,9 +410,27 @@ class Consumer:
             scope.cause = cause
             scope.poisoned = seen.body in POISON_BODIES
             scope.steps = 0
+            try:
+                found = delivery(self._decode, seen, receipt=push)
+            except Exception as error:
+                if self._on_unreadable == "raise":
+                    scope.world.in_flight[scope] = scope.place
+                    raise
+                aside = True
+                yield from self._put_aside(push, scope, error)
+                self._rest(scope)
+                continue
             scope.world.in_flight[scope] = scope.place
-            return delivery(self._decode, seen, receipt=push)
-        return None
+            return found, aside
+        return None, aside
+
+    def _put_aside(self, push: Push, scope: Scope, error: Exception) -> Script[None]:
+        """Leave out a message that cannot be read: acknowledged, or among the dead letters."""
+        words = {"error": f"{type(error).__name__}: {error}"}
+        scope.record("raised", f"{scope.place}/{self._broker.name}.receive", 0, words)
+        if not self._link.auto_ack:
+            what: Settling = "ack" if self._on_unreadable == "skip" else "reject"
+            yield from self._link.settling(push, scope, what, requeue=False, multiple=False)
 
     # ---- settling them
 

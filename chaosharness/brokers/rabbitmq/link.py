@@ -4,28 +4,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from chaosharness.brokers.rabbitmq.copies import Copy
+from chaosharness.brokers.rabbitmq.faults import SETTLE
 from chaosharness.brokers.rabbitmq.node import Node
 from chaosharness.brokers.rabbitmq.queues import Channel, Push, Return
 from chaosharness.brokers.rabbitmq.topology import Version
-from chaosharness.faults import Crash, Delay, LostRequest, NetworkPartition, Pause, Redeliver
-from chaosharness.handlers.port import Peer, Surface, strikes, surface, trouble
+from chaosharness.faults import Delay, LostRequest, NetworkPartition, Redeliver
+from chaosharness.handlers.port import Peer, strikes, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.agenda import Entry
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.site import Phase
 from chaosharness.kernel.world import BACKGROUND, World
-
-DELIVER: Final = surface(before=(Delay, NetworkPartition), after=(Redeliver,))
-DELIVER_AUTO: Final = surface(before=(Delay, NetworkPartition))
-SETTLE: Final = Surface(
-    before=(LostRequest, Crash, Pause),
-    after=(Crash, Pause),
-    searched_before=(LostRequest,),
-    searched_after=(Crash,),
-)
 
 Settling = Literal["ack", "nack", "reject"]
 

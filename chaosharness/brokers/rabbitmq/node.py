@@ -258,6 +258,8 @@ class Node:
                         continue
                 back.append(copy)
             queue.order.put_back(back, how)
+            if queue.definition.kind == "classic":
+                self._trim(queue)  # at once: what comes back to the head of a full queue goes
             self.expire(queue)
             self._hand_out(queue)
             self._trim(queue)

@@ -17,21 +17,29 @@ Not modelled:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import attrs
 
 from chaosharness.brokers.cycle import cycle
 from chaosharness.brokers.intake import Intake, check_options
-from chaosharness.brokers.message import NO_HEADERS, POISON, encode
+from chaosharness.brokers.lane import Lane, in_turn, is_disturbed
+from chaosharness.brokers.message import NO_HEADERS, POISON, Decode, encode, key_of
 from chaosharness.brokers.rabbitmq.consumers import (
     LOOP_OPTIONS,
     OPTIONS,
     Consumer,
     Subscription,
 )
-from chaosharness.brokers.rabbitmq.copies import Copy, Reason
-from chaosharness.brokers.rabbitmq.link import DELIVER, DELIVER_AUTO, Link
+from chaosharness.brokers.rabbitmq.copies import Copy, Reason, deaths_in
+from chaosharness.brokers.rabbitmq.faults import (
+    DELIVER,
+    DELIVER_AUTO,
+    PUBLISH,
+    PUBLISH_BLINDLY,
+)
+from chaosharness.brokers.rabbitmq.link import Link
 from chaosharness.brokers.rabbitmq.node import Node, Watcher
 from chaosharness.brokers.rabbitmq.queues import OpenQueue, Push
 from chaosharness.brokers.rabbitmq.topology import (
@@ -45,38 +53,23 @@ from chaosharness.brokers.rabbitmq.topology import (
 )
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import (
-    Crash,
-    Delay,
-    ErrorReply,
-    LostReply,
     LostRequest,
-    NetworkPartition,
-    Pause,
     Poison,
 )
 from chaosharness.handlers.later import LaterEffect
 from chaosharness.handlers.port import (
-    careful,
     current_scope,
     cut,
+    have,
     on_behalf,
     refused,
     strikes,
-    surface,
     trouble,
 )
 from chaosharness.handlers.script import Script
 from chaosharness.kernel.history import UNASKED
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
-
-PUBLISH: Final = surface(
-    before=(Delay, ErrorReply, LostRequest, Poison, NetworkPartition),
-    after=(LostReply, Pause, Crash),
-)
-PUBLISH_BLINDLY: Final = surface(
-    before=(Delay, LostRequest, Poison, NetworkPartition), after=(Pause, Crash)
-)
 
 Draft = tuple[Copy, bool]
 """A message to be published, and whether it is mandatory."""
@@ -116,6 +109,28 @@ class RabbitMQ:
     ========  ============================================================================
 
     Duplicate is illegal: the broker never makes one. A publisher that tries again does.
+
+    Options of `env.consume(bus, queue, handler, ...)`:
+
+    - `prefetch`: unacknowledged messages at most; 0 (the default) for no limit.
+    - `acknowledge`: `after` the handler has returned (at least once, the default), or
+      `before`: by the broker, once it is sent (at most once).
+    - `on_error`: what an exception of the handler leads to. `retry` (or `requeue`): back into
+      the queue, again and again (the default). `skip`: acknowledge it and go on.
+      `dead-letter`: after `retries_max` tries (3), to the queue's dead-letter exchange.
+      `reject`: there at once, or dropped where there is none. `crash`: the process dies.
+    - `on_unreadable`: the same for a payload that cannot be decoded, where `dead-letter` does
+      it at once; by default what `on_error` says.
+    - `backoff_ms`: how long the consumer waits before it gives a message back (1,000, doubled
+      each time); `concurrency`: messages handled at a time in `async` code.
+
+    Options of `env.consumer(bus, *queues, ...)`, whose `receive(timeout_s=None)`, `get()` and
+    iteration return deliveries, for `ack`, `nack` and `reject`:
+
+    - `prefetch`, `acknowledge`: as above.
+    - `on_unreadable`: `raise` where the message is asked for (the default): it stays
+      unacknowledged. `skip`: it is acknowledged and left out. `dead-letter`: it is rejected,
+      to the queue's dead-letter exchange. `reject`: the same, or dropped where there is none.
 
     Args:
         name: What reports call it.
@@ -163,6 +178,7 @@ class OpenRabbitMQ(Watcher):
         self.definition = definition
         self.name = definition.name
         self.timeout_ms = definition.timeout_ms
+        self.disturbed = is_disturbed(world, definition.name)
         self.world = world
         self.node = Node(
             definition.queues,
@@ -199,6 +215,10 @@ class OpenRabbitMQ(Watcher):
 
     # ---- publishing
 
+    def publisher(self) -> Callable[..., Any]:
+        """Return a publisher with a channel of its own. See `publish`."""
+        return partial(self.publish, lane=Lane())
+
     def publish(
         self,
         topic: str,
@@ -210,6 +230,7 @@ class OpenRabbitMQ(Watcher):
         expiration_ms: int | None = None,
         mandatory: bool = False,
         priority: int = 0,
+        lane: Lane,
     ) -> Any:
         """Publish a message with routing key `topic`, and wait for the confirm.
 
@@ -223,6 +244,7 @@ class OpenRabbitMQ(Watcher):
             mandatory: Raise if the message reaches no queue (and there are confirms); else
                 it is dropped silently.
             priority: For queues with `priority_max`.
+            lane: Of its channel.
 
         Raises:
             Unroutable: It was mandatory, and no queue is bound for it.
@@ -236,6 +258,7 @@ class OpenRabbitMQ(Watcher):
             raise InvalidDefinition(f"expiration_ms must be at least 0, not {expiration_ms}")
         world = self.world
         body = encode(value, topic)
+        key = key_of(key, topic)
         entity = scope.entity
         if key is not None:
             if entity:
@@ -254,9 +277,11 @@ class OpenRabbitMQ(Watcher):
             expiration_ms=expiration_ms,
             priority=priority,
         )
-        return self._pass(scope, entity, (copy, mandatory))
+        if self.definition.version == "3.10":
+            copy.deaths = deaths_in(copy.headers)
+        return self._pass(lane, scope, entity, (copy, mandatory))
 
-    def _pass(self, scope: Scope, entity: int, draft: Draft) -> Any:
+    def _pass(self, lane: Lane, scope: Scope, entity: int, draft: Draft) -> Any:
         """Pass the port of a publisher, on behalf of a workload item."""
         world = self.world
         operation = f"{scope.place}/{self.name}.publish {draft[0].topic or draft[0].exchange}"
@@ -265,11 +290,11 @@ class OpenRabbitMQ(Watcher):
         confirms = self.definition.confirms
         if operation not in world.surfaces:
             world.meet(operation, PUBLISH if confirms else PUBLISH_BLINDLY)
-        if operation in world.armed or world.unreachable:
+        if self.disturbed or world.unreachable:
             if confirms:
-                script = careful(scope, operation, attempt, self._store, draft, self)
+                script = in_turn(lane, scope, operation, attempt, self._store, draft, self)
             else:
-                script = self._blindly(scope, operation, attempt, draft)
+                script = self._blindly(lane, scope, operation, attempt, draft)
             return scope.colour.drive(on_behalf(scope, entity, script), scope)
         store = self._store if confirms else self._try_to_store
         if scope.colour.is_async:
@@ -349,20 +374,27 @@ class OpenRabbitMQ(Watcher):
             "value": copy.body,
         }
 
-    def _blindly(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> Script[None]:
+    def _blindly(
+        self, lane: Lane, scope: Scope, operation: str, attempt: int, draft: Draft
+    ) -> Script[None]:
         """Publish without a confirm: nobody learns whether the message was stored."""
+        turn = lane.join(scope)
         lost = False
-        for fault in strikes(scope, operation, "before", attempt):
-            if isinstance(fault, LostRequest):
-                lost = True
+        try:
+            yield from turn.come()
+            for fault in strikes(scope, operation, "before", attempt):
+                if isinstance(fault, LostRequest):
+                    lost = True
+                else:
+                    yield from trouble(scope, fault, self)
+            if lost or cut(scope, self, "out"):
+                data = {"outcome": UNASKED, "happened": False}
+                scope.record("reply", operation, attempt, data)
             else:
-                yield from trouble(scope, fault, self)
-        if lost or cut(scope, self, "out"):
-            data = {"outcome": UNASKED, "happened": False}
-            scope.record("reply", operation, attempt, data)
-        else:
-            self._try_to_store(scope, operation, attempt, draft)
-        scope.struck = ()
+                have(scope, operation, attempt, self._try_to_store, draft)
+        finally:
+            scope.struck = ()
+            turn.leave()
         for fault in strikes(scope, operation, "after", attempt):
             yield from trouble(scope, fault, self)
 
@@ -384,7 +416,7 @@ class OpenRabbitMQ(Watcher):
         self,
         incarnation: Incarnation,
         queues: tuple[str, ...],
-        decode: Callable[[bytes], Any],
+        decode: Decode,
         *,
         service: str,
         **options: Any,

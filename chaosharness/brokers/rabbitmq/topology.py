@@ -148,7 +148,12 @@ class Exchange:
             return True
         if self.kind == "direct":
             return pattern == key
-        return topic_matches(tuple(pattern.split(".")), tuple(key.split(".")))
+        return topic_matches(_words(pattern), _words(key))
+
+
+def _words(key: str) -> tuple[str, ...]:
+    """Return the words of a routing key: an empty one has none."""
+    return tuple(key.split(".")) if key else ()
 
 
 @lru_cache(maxsize=4096)

@@ -79,8 +79,8 @@ class OpenKeyValue(OpenStore):
     def get(self, scope: Scope, operation: str, attempt: int, argument: Any) -> Any:
         """Return the value of a key, or the default."""
         owner, key, default = argument
-        if scope.incarnation is not owner or self.down:
-            self._refuse(scope, operation, attempt, owner, "get")
+        if scope.incarnation is not owner or self.down or scope.struck:
+            self._refuse(scope, operation, attempt, owner, "get", self.verdict(scope))
         body = self.data.get(key)
         data = {"store": self.name, "verb": "get", "key": key, "found": body is not None}
         scope.record("read", operation, attempt, data)
@@ -89,8 +89,8 @@ class OpenKeyValue(OpenStore):
     def has(self, scope: Scope, operation: str, attempt: int, argument: Any) -> bool:
         """Say whether a key has a value."""
         owner, key = argument
-        if scope.incarnation is not owner or self.down:
-            self._refuse(scope, operation, attempt, owner, "has")
+        if scope.incarnation is not owner or self.down or scope.struck:
+            self._refuse(scope, operation, attempt, owner, "has", self.verdict(scope))
         found = key in self.data
         data = {"store": self.name, "verb": "has", "key": key, "found": found}
         scope.record("read", operation, attempt, data)
@@ -98,8 +98,8 @@ class OpenKeyValue(OpenStore):
 
     def items(self, scope: Scope, operation: str, attempt: int, owner: Any) -> Any:
         """Return all keys and values, by key."""
-        if scope.incarnation is not owner or self.down:
-            self._refuse(scope, operation, attempt, owner, "items")
+        if scope.incarnation is not owner or self.down or scope.struck:
+            self._refuse(scope, operation, attempt, owner, "items", self.verdict(scope))
         data = {"store": self.name, "verb": "items", "count": len(self.data)}
         scope.record("read", operation, attempt, data)
         return [(key, _decode(body)) for key, body in sorted(self.data.items())]

@@ -309,6 +309,8 @@ class Connection(LockingConnection):
         if scope.clock:
             show_parameters(scope, sql, parameters)
         clock = scope.clock
+        if scope.struck:
+            store.verdict(scope)
         if scope.incarnation is not self._owner or store.down:
             self.check(scope, "read", operation, attempt)
         if store.copied:
@@ -337,6 +339,8 @@ class Connection(LockingConnection):
         if scope.clock:
             show_parameters(scope, sql, parameters)
         clock = scope.clock
+        if scope.struck:
+            store.verdict(scope)
         if scope.incarnation is not self._owner or store.down:
             self.check(scope, "write", operation, attempt)
         if store.copied:
@@ -438,6 +442,8 @@ class Connection(LockingConnection):
     def _begin(self, scope: Scope, operation: str, attempt: int, effect: Effect) -> None:
         how, cursor, statement, sql, parameters = effect
         store = self._store
+        if scope.struck:
+            store.verdict(scope)
         if scope.incarnation is not self._owner or store.down:
             self.check(scope, "read", operation, attempt)
         opens = not self.in_transaction

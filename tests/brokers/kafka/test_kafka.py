@@ -94,14 +94,14 @@ def errors(run):
 
 # ---- what can happen at all
 
-PUBLISHED = (Delay, ErrorReply, LostRequest, Poison, NetworkPartition)
+PUBLISHED = (Delay, ErrorReply, LostRequest, Poison, NetworkPartition, Pause, Crash)
 
 
 @pytest.mark.parametrize(
     ("idempotent", "operation", "before", "after"),
     [
         (True, DELIVER, {Delay, PartitionDelay, Rebalance, NetworkPartition}, set()),
-        (True, COMMIT, {LostRequest, Rebalance, Pause, LostReply}, {Crash, Pause, LostReply}),
+        (True, COMMIT, {LostRequest, Rebalance, Crash, Pause}, {Crash, Pause, LostReply}),
         (True, "client.place/bus.publish orders", {*PUBLISHED}, {LostReply, Pause, Crash}),
         (
             False,

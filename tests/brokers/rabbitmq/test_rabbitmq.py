@@ -87,7 +87,7 @@ def dead(run):
 
 # ---- what can happen at all
 
-PUBLISHED = (Delay, ErrorReply, LostRequest, Poison, NetworkPartition)
+PUBLISHED = (Delay, ErrorReply, LostRequest, Poison, NetworkPartition, Pause, Crash)
 
 
 @pytest.mark.parametrize(
@@ -638,7 +638,10 @@ def test_a_value_out_of_range_is_refused(make, words):
     [
         ({"prefetch": -1}, "prefetch must be a whole number from 0, not -1"),
         ({"prefetch": "10"}, "prefetch must be a whole number from 0, not '10'"),
-        ({"on_error": "retry"}, "must be one of 'requeue', 'reject', 'crash', not 'retry'"),
+        (
+            {"on_error": "later"},
+            "must be one of 'retry', 'requeue', 'skip', 'reject', 'dead-letter'",
+        ),
         ({"concurrency": 2}, "a plain handler runs one message at a time"),
         ({"group": "g"}, "there is no option 'group'; there are: prefetch, acknowledge, on_error"),
     ],
@@ -722,3 +725,100 @@ def test_what_poison_leads_to_is_no_mistake_of_the_users(loops):
     assert "router.on_paid/handle" in {event.operation for event in run.history.of("handled")}
     with pytest.raises(InvalidDefinition, match="no queue 'Refunded' to publish to"):
         system.run([{"type": "Refunded", "id": "p2"}])
+
+
+# ---- full queues, letters that were published again, keys without words
+
+
+@pytest.mark.parametrize(
+    ("kind", "given_out", "died"),
+    [
+        ("classic", ["1", "2"], [(1, "maxlen")]),
+        ("quorum", ["1", "2", "1r"], []),
+    ],
+)
+def test_what_comes_back_to_a_full_queue(kind, given_out, died):
+    queues = {"orders": Queue(kind, length_max=1, dead_letter="aside"), "aside": Queue()}
+    options = {"items": 2, "work_ms": 50, "prefetch": 1, "backoff_ms": 0}
+    shop = Shop(RabbitMQ("bus", queues=queues, version="3.10"), **options)
+    shop.fails = lambda order, times: order == 1 and times == 1
+    run = shop.run()
+    assert given(run) == given_out
+    assert dead(run) == died
+
+
+def test_so_it_does_when_a_connection_is_lost():
+    queues = {"orders": Queue(length_max=1, dead_letter="aside"), "aside": Queue()}
+    shop = Shop(RabbitMQ("bus", queues=queues), items=2, work_ms=50, prefetch=1)
+    run = shop.run(Redeliver(Site(DELIVER, "after")))
+    assert dead(run) == [(1, "maxlen")]
+    assert given(run) == ["1", "2"]
+
+
+def deaths(version, headers=None, *, again=3):
+    """The count of each death of a message that is published again with its headers."""
+    system = System("retry")
+    queues = {"work": Queue(dead_letter="dead"), "dead": Queue()}
+    bus = system.add(RabbitMQ("bus", queues=queues, version=version))
+    counts = []
+
+    @system.service("worker")
+    def worker(env):
+        def fails(job):
+            raise ValueError(job)
+
+        env.consume(bus, "work", fails, on_error="reject")
+
+    @system.service("again")
+    def republish(env):
+        publish = env.publisher(bus)
+
+        def on_dead(job, delivery: Delivery):
+            counts.append(delivery.headers["x-death"][0]["count"])
+            if len(counts) < again:
+                publish("work", job, headers=delivery.headers)
+
+        env.consume(bus, "dead", on_dead)
+
+    @system.entry(examples=[1])
+    def submit(env, job):
+        env.publisher(bus)("work", job, headers=headers)
+
+    assert system.run().ending.verdict == "quiet"
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("version", "counts"), [("3.10", [1, 2, 3]), ("4.0", [1, 1, 1]), ("4.3", [1, 1, 1])]
+)
+def test_up_to_3_what_is_published_again_goes_on_counting(version, counts):
+    assert deaths(version) == counts
+
+
+def test_what_a_publisher_writes_there_counts_whoever_it_is():
+    header = {"x-death": [{"queue": "work", "reason": "rejected", "count": 7}]}
+    assert deaths("3.10", header, again=1) == [8]
+    assert deaths("4.0", header, again=1) == [1]
+
+
+@pytest.mark.parametrize("nonsense", ["x", 1, ["x"], [{}], [{"queue": "work"}]])
+def test_nonsense_there_is_passed_over(nonsense):
+    assert deaths("3.10", {"x-death": nonsense}, again=1) == [1]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "key", "matches"),
+    [
+        ("*", "", False),
+        ("#", "", True),
+        ("", "", True),
+        ("#.#", "", True),
+        ("*.*", ".", True),
+        ("*", ".", False),
+        ("a.*", "a.", True),
+        ("a.#", "a", True),
+    ],
+)
+def test_an_empty_key_has_no_words(pattern, key, matches):
+    bindings = {pattern: "orders", "never": "orders"}
+    assert (Exchange("topic", bindings).route(key) == ("orders",)) is matches

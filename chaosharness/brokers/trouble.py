@@ -1,0 +1,69 @@
+"""What an error of a handler leads to, and a message that cannot be read: the same words for all.
+
+A product adds words of its own where it can do more.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import attrs
+
+from chaosharness.brokers.intake import Intake
+from chaosharness.brokers.message import Message
+
+ON_ERROR: Final = ("retry", "skip", "dead-letter", "crash")
+"""What every broker knows.
+
+`retry`: wait, and try again, for ever. `skip`: acknowledge it and go on. `dead-letter`: after
+`retries_max` tries, put it aside and go on. `crash`: the process dies.
+"""
+
+
+def one_of(choices: tuple[Any, ...], **given: Any) -> None:
+    """Refuse a value of an option that is none of its choices.
+
+    Raises:
+        ValueError: It names the choices.
+    """
+    for name, value in given.items():
+        if value not in choices:
+            known = ", ".join(repr(one) for one in choices)
+            raise ValueError(f"{name} must be one of {known}, not {value!r}")
+
+
+@attrs.frozen
+class Policy:
+    """What errors lead to at one handler.
+
+    Args:
+        on_error: One of `choices`.
+        retries_max: Tries before a message is put aside by `dead-letter`.
+        on_unreadable: The same for a payload that cannot be decoded, where `dead-letter`
+            does it at once: it will not get better. None: what `on_error` says.
+        choices: The words there are.
+
+    Raises:
+        ValueError: A word is unknown, or there are no tries.
+    """
+
+    on_error: str
+    retries_max: int
+    on_unreadable: str | None
+    choices: tuple[str, ...] = ON_ERROR
+
+    def __attrs_post_init__(self) -> None:
+        one_of(self.choices, on_error=self.on_error)
+        one_of((None, *self.choices), on_unreadable=self.on_unreadable)
+        whole = isinstance(self.retries_max, int) and not isinstance(self.retries_max, bool)
+        if not whole or self.retries_max < 1:
+            raise ValueError(f"retries_max must be at least 1, not {self.retries_max!r}")
+
+    def at(self, intake: Intake, message: Message) -> tuple[str, int]:
+        """Return what an error at a message leads to, and after how many tries."""
+        if self.on_unreadable is not None:
+            try:
+                intake.read(message)
+            except Exception:
+                return self.on_unreadable, 1
+        return self.on_error, self.retries_max

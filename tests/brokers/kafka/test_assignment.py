@@ -1,0 +1,161 @@
+"""Who gets which log partition: members of a group, and records without a key."""
+
+import pytest
+
+from chaosharness import Crash, Kafka, LostReply, Schedule, Site, System
+from chaosharness.brokers.kafka.assignment import assigned
+
+
+def owners(assignment, topics, members):
+    found = {}
+    for (topic, index), member in assigned(assignment, topics, members).items():
+        found.setdefault(member, []).append(f"{topic}{index}")
+    return [found.get(member, []) for member in range(members)]
+
+
+@pytest.mark.parametrize(
+    ("assignment", "topics", "shares"),
+    [
+        ("range", {"a": 3, "b": 3}, [["a0", "a1", "b0", "b1"], ["a2", "b2"]]),
+        ("range", {"b": 3, "a": 3}, [["a0", "a1", "b0", "b1"], ["a2", "b2"]]),
+        ("range", {"a": 5}, [["a0", "a1"], ["a2", "a3"], ["a4"]]),
+        ("range", {"a": 7}, [["a0", "a1", "a2"], ["a3", "a4"], ["a5", "a6"]]),
+        ("range", {"a": 1, "b": 1}, [["a0", "b0"], [], []]),
+        ("round-robin", {"a": 3, "b": 3}, [["a0", "a2", "b1"], ["a1", "b0", "b2"]]),
+        ("round-robin", {"a": 1, "b": 1}, [["a0"], ["b0"], []]),
+    ],
+)
+def test_a_group_shares_its_log_partitions_out(assignment, topics, shares):
+    assert owners(assignment, topics, len(shares)) == shares
+
+
+@pytest.mark.parametrize("assignment", ["range", "round-robin"])
+def test_each_log_partition_has_one_owner(assignment):
+    for count in range(1, 9):
+        for members in range(1, 9):
+            found = assigned(assignment, {"a": count, "b": 3}, members)
+            assert len(found) == count + 3
+            assert set(found.values()) <= set(range(members))
+            sizes = [sum(one == member for one in found.values()) for member in range(members)]
+            assert max(sizes) - min(sizes) <= (2 if assignment == "range" else 1)
+
+
+def members_of_keys(assignment):
+    system = System("join", arrival_ms=1)
+    bus = Kafka("bus", topics={"orders": 3, "payments": 3}, assignment=assignment)
+    system.add(bus)
+
+    @system.service("worker", replicas=2)
+    def worker(env):
+        consumer = env.consumer(bus, "orders", "payments")
+
+        def loop():
+            while True:
+                for record in consumer.poll():
+                    env.note("got", key=record.key)
+                    consumer.commit(record)
+
+        env.main(loop)
+
+    @system.entry(examples=["a", "b", "c", "d"])
+    def send(env, key):
+        for topic in ("orders", "payments"):
+            env.publisher(bus)(topic, key, key=key)
+
+    found = {}
+    for event in system.run().history.of("note"):
+        found.setdefault(event.data["key"], set()).add(event.actor)
+    return found
+
+
+def test_one_key_of_two_topics_is_at_one_member_by_range_alone():
+    assert {len(who) for who in members_of_keys("range").values()} == {1}
+    assert 2 in {len(who) for who in members_of_keys("round-robin").values()}
+
+
+def test_another_way_is_refused():
+    with pytest.raises(ValueError, match="'assignment' must be in"):
+        Kafka("bus", topics={}, assignment="sticky")
+
+
+# ---- records without a key
+
+
+def places(count, items, *faults, key=None):
+    """Where the records of each workload item go: three each, by way of a service."""
+    system = System("unkeyed", arrival_ms=1)
+    bus = system.add(Kafka("bus", topics={"in": 1, "out": count}))
+
+    @system.service("relay")
+    def relay(env):
+        publish = env.publisher(bus)
+
+        def on_item(number):
+            for n in range(3):
+                publish("out", n, key=key)
+
+        env.consume(bus, "in", on_item)
+
+    @system.entry(examples=list(range(items)))
+    def place(env, number):
+        env.publisher(bus)("in", number)
+
+    found = {}
+    for event in system.run(None, Schedule(faults)).history.of("publish"):
+        if event.data["topic"] == "out":
+            found.setdefault(event.entity, []).append(event.data["partition"])
+    return found
+
+
+def test_records_without_a_key_are_spread():
+    found = places(4, 3)
+    assert all(len(set(where)) == 3 for where in found.values())
+
+
+def test_those_of_one_item_do_not_depend_on_other_items():
+    assert places(4, 3)[1] == places(4, 1)[1]
+    crash = Crash(Site("relay.on_item/bus.publish out", "after", entity=1))
+    struck = places(4, 3, crash)
+    assert struck[1] != places(4, 3)[1]
+    assert [struck[item] for item in (2, 3)] == [places(4, 3)[item] for item in (2, 3)]
+
+
+def test_one_log_partition_takes_all():
+    assert places(1, 2) == {1: [0, 0, 0], 2: [0, 0, 0]}
+
+
+def test_a_key_keeps_them_together():
+    assert {len(set(where)) for where in places(4, 3, key="k").values()} == {1}
+
+
+# ---- the answer to a commit
+
+
+def test_a_loop_learns_that_the_answer_to_its_commit_was_lost():
+    system = System("commits")
+    bus = system.add(Kafka("bus", topics={"in": 1}))
+
+    @system.service("worker")
+    def worker(env):
+        consumer = env.consumer(bus, "in")
+
+        def loop():
+            while True:
+                for record in consumer.poll():
+                    try:
+                        consumer.commit(record)
+                    except TimeoutError:
+                        env.note("no answer")
+
+        env.main(loop)
+
+    @system.entry(examples=[1])
+    def place(env, number):
+        env.publisher(bus)("in", number)
+
+    site = Site("worker.loop/bus.commit", "after")
+    run = system.run(None, Schedule([LostReply(site)]))
+    assert not run.unused
+    assert len([*run.history.of("note")]) == 1
+    assert len([*run.history.of("deliver")]) == 1  # it was committed
+    assert LostReply in run.surfaces["worker.loop/bus.commit"].searched_after
