@@ -178,7 +178,7 @@ def _held(value: Any, words: frozenset[str], unit: int, depth: int) -> Iterator[
         if not is_own(value.__name__):
             return
         inside: Any = vars(value).items()
-    elif isinstance(value, type):
+    elif issubclass(kind, type):
         if not is_own(value.__module__):
             return
         inside = vars(value).items()

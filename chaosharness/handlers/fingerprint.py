@@ -41,6 +41,9 @@ from chaosharness.kernel.rest import State
 NODES_MAX: Final = 400
 """Values that are looked at for one fingerprint; it is not sure of what lies beyond."""
 
+ATOMS_A_NODE: Final = 16
+"""Plain values of a container that count as much as one of its own."""
+
 DEPTH_MAX: Final = 6
 
 OURS: Final = "chaosharness."
@@ -161,7 +164,7 @@ class Look:
         kind = type(value)
         if kind in _ATOMS:
             self.found.append(value)
-        elif kind not in _STATELESS and not isinstance(value, type):
+        elif kind not in _STATELESS and not issubclass(kind, type):
             self.found.append(self.value(value, DEPTH_MAX))
 
     def value(self, value: Any, depth: int) -> Hashable:
@@ -169,7 +172,7 @@ class Look:
         kind = type(value)
         if kind in _ATOMS:
             return value  # type: ignore[no-any-return]
-        if kind in _STATELESS or isinstance(value, type):
+        if kind in _STATELESS or issubclass(kind, type):
             return None
         shape = _shape(kind)
         if shape.stateless:
@@ -191,17 +194,22 @@ class Look:
     def _contents(self, shape: _Shape, value: Any, depth: int) -> Hashable:
         assert shape.read is not None
         found: list[Hashable] = [shape.name]
-        if shape.unordered:
-            atoms = frozenset(one for one in shape.read(value) if type(one) in _ATOMS)
-            if len(atoms) < set.__len__(value):
+        inside = tuple(shape.read(value))
+        self._left -= len(inside) // ATOMS_A_NODE
+        if self._left < 0:
+            self.sure = False
+            found.append(len(inside))
+        elif shape.unordered:
+            atoms = frozenset(one for one in inside if type(one) in _ATOMS)
+            if len(atoms) < len(inside):
                 self.sure = False
             found.append(atoms)
         elif shape.pairs:
-            for key, one in shape.read(value):
+            for key, one in inside:
                 found.append(self.value(key, depth))
                 found.append(self.value(one, depth))
         else:
-            found += [self.value(one, depth) for one in shape.read(value)]
+            found += [self.value(one, depth) for one in inside]
         found += self._attributes(shape, value, depth)
         return tuple(found)
 
