@@ -9,6 +9,7 @@ ChaosharnessError
 ├── RealIO                             user code left the simulated world
 ├── Nondeterminism                     one schedule, two histories
 ├── PropertyViolated (AssertionError)  a property does not hold: a result, not a malfunction
+├── NothingProved (AssertionError)     the runs put nothing to the test: green would say nothing
 └── InternalError                      a bug of ours
 
 Abandoned (BaseException) is thrown into code whose incarnation has crashed, and
@@ -17,7 +18,12 @@ Spinning (BaseException) into code that never reaches a port, where it cannot be
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from traceback import extract_tb
+from typing import Any, Final
+
+_NOT_THEIRS: Final = tuple(os.path.dirname(one) + os.sep for one in (__file__, os.__file__))
+"""Where code lies that is ours, or came with Python or a library."""
 
 
 class ChaosharnessError(Exception):
@@ -99,6 +105,14 @@ class PropertyViolated(ChaosharnessError, AssertionError):
     counterexample: Any = None
 
 
+class NothingProved(ChaosharnessError, AssertionError):
+    """The runs were made, and put nothing to the test. To call that green would be a lie.
+
+    Nothing was consumed or handled, there was no workload or no fault, everything was put
+    aside, or no claim was put to the test. The message says which, and what to do.
+    """
+
+
 class InternalError(ChaosharnessError):
     """A bug in chaosharness. Please report it with the schedule."""
 
@@ -114,3 +128,11 @@ class Spinning(BaseException):
         super().__init__(f"{where} ran for {seconds:g} s of real time without reaching a port")
         self.where = where
         self.seconds = seconds
+
+
+def place_of(error: BaseException) -> str:
+    """Return where user code raised an error, as ` (file.py:12)`; empty if only ours did."""
+    for frame in reversed(extract_tb(error.__traceback__)):
+        if not os.path.abspath(frame.filename).startswith(_NOT_THEIRS):
+            return f" ({os.path.basename(frame.filename)}:{frame.lineno})"
+    return ""

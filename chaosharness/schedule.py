@@ -125,6 +125,8 @@ def read_format(text: str, *, what: str) -> dict[str, Any]:
         value = json.loads(text)
     except ValueError as error:
         raise InvalidSchedule(f"not a chaosharness {what}: {error}") from None
+    except RecursionError:
+        raise InvalidSchedule(f"not a chaosharness {what}: it is nested too deeply") from None
     if not isinstance(value, dict) or "chaosharness" not in value:
         raise InvalidSchedule(f"not a chaosharness {what}: it has no 'chaosharness' format number")
     found = value["chaosharness"]
@@ -171,7 +173,8 @@ def _fault(value: object, place: int) -> Fault:
     if not isinstance(value, Mapping):
         raise InvalidSchedule(f"{where} must be an object, not {value!r}")
     fields = dict(value)
-    kind = KIND_BY_NAME.get(fields.pop("fault", None))
+    name = fields.pop("fault", None)
+    kind = KIND_BY_NAME.get(name) if isinstance(name, str) else None
     if kind is None:
         raise InvalidSchedule(
             f"{where} has the unknown kind {value.get('fault')!r}; "

@@ -20,7 +20,7 @@ from chaosharness.cli.screen import Unheard, count, put, say, screen_width
 if TYPE_CHECKING:
     from chaosharness.campaign import Campaign
     from chaosharness.counterexample import Counterexample
-    from chaosharness.search.explore import Progress as Seen
+    from chaosharness.search.exploration import Progress as Seen
 
 _EXIT: Final = {"holds": HOLDS, "violated": VIOLATED, "unknown": UNKNOWN}
 
