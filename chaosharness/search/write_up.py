@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, cast
 
 from chaosharness.campaign import runs_in_words
-from chaosharness.checkers import Property
-from chaosharness.counterexample import Counterexample, items_for
+from chaosharness.checkers import Finding, Property
+from chaosharness.counterexample import Counterexample, items_for, plain_items
 from chaosharness.errors import PropertyViolated
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.schedule import Schedule
 from chaosharness.search.claims import chosen
 from chaosharness.search.plainest import plainest
 from chaosharness.search.shrink import shrink
+from chaosharness.strategies.schedules import ASKED
 from chaosharness.system import OBSERVERS, Run, System
 
 _NOT_THEIRS: Final = frozenset({*sys.stdlib_module_names, "chaosharness", "__main__"})
@@ -24,7 +25,8 @@ def counterexample_of(
     error: Any,
     *,
     properties: Iterable[Property] | None = None,
-    kinds: Collection[type[Fault]] = FAULTS,
+    kinds: Collection[type[Fault]] | None = None,
+    drawn: bool = True,
 ) -> Counterexample:
     """Return the counterexample that a violation stands for, as a search would show it.
 
@@ -32,7 +34,10 @@ def counterexample_of(
         error: Raised by `run.check`, with its run, findings and property.
         properties: The claims that the run was judged by; by default those of the system,
             or what can be assumed of any.
-        kinds: Only these kinds of fault take the place of others.
+        kinds: Only these kinds of fault take the place of others; by default those that the
+            test asked for.
+        drawn: Whether the schedule was drawn. One that somebody wrote stays as it is, less
+            the faults that are not needed.
     """
     known = getattr(error, "counterexample", None)
     if isinstance(known, Counterexample):
@@ -40,26 +45,53 @@ def counterexample_of(
     run: Run = error.run
     claim: Property = error.property
     system = cast(System, run.system)
+    kinds = ASKED.get(system, FAULTS) if kinds is None else kinds
     claims = chosen(system, properties)
     if all(one.name != claim.name for one in claims):
         claims = (*claims, claim)
     token = OBSERVERS.set(())
     try:
-        struck = Schedule(fault for fault in run.schedule if fault not in set(run.unused))
-        found = shrink(
-            system,
-            claim,
-            run.items,
-            struck,
-            sample=error.findings[0] if error.findings else None,
-            kinds=kinds,
-            target=target_of(system),
-        )
-        found = plainest(found, system, claims, kinds=kinds)
+        sample = error.findings[0] if error.findings else None
+        if drawn:
+            struck = Schedule(fault for fault in run.schedule if fault not in set(run.unused))
+            words: Any = {"sample": sample, "kinds": kinds, "target": target_of(system)}
+            found = shrink(system, claim, run.items, struck, **words)
+            found = plainest(found, system, claims, kinds=kinds)
+        else:
+            found = _as_written(run, claim, error.findings)
     finally:
         OBSERVERS.reset(token)
     error.counterexample = found
     return found
+
+
+def _as_written(run: Run, claim: Property, findings: Sequence[Finding]) -> Counterexample:
+    """Leave out faults that found no site, then each that it fails without."""
+    schedule = Schedule(fault for fault in run.schedule if fault not in set(run.unused))
+    group = findings[0].group
+    shown = list(findings)
+    final = run
+    for fault in tuple(schedule):
+        smaller = schedule.without(fault)
+        again = run.system.run(run.items, smaller)
+        left = [one for one in claim.findings(again.evidence()) if one.group == group]
+        if left:
+            schedule, final, shown = smaller, again, left
+    if final.schedule != schedule:
+        final = run.system.run(run.items, schedule)
+    return Counterexample(
+        property=claim.name,
+        system=run.system.name,
+        target=target_of(run.system),
+        schedule=schedule,
+        items=plain_items(run.items),
+        findings=tuple(shown),
+        digest=final.digest(),
+        history=final.history,
+        minimal=True,
+        passing=final.calm() if schedule.faults else None,
+        assumption=claim.assumption,
+    )
 
 
 def violation_of(system: System, property: Property, found: Counterexample) -> PropertyViolated:
