@@ -63,11 +63,13 @@ class RealIO(ChaosharnessError):
     """User code connected, or started a process or a thread for real, inside virtual time."""
 
     def __init__(self, what: str, *, where: str) -> None:
-        super().__init__(
-            f"{where} called {what}, which would leave the simulated world.\n"
-            "Take what you need from env instead (env.sleep, env.client, env.connect, "
+        advice = (
+            "Leave that call out; sys.exit(...) ends a service as a crash does."
+            if what.startswith(("os._exit", "os.abort"))
+            else "Take what you need from env instead (env.sleep, env.client, env.connect, "
             "env.publisher), or pass a double into the handler."
         )
+        super().__init__(f"{where} called {what}, which would leave the simulated world.\n{advice}")
         self.what = what
         self.where = where
 

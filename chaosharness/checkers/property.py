@@ -113,7 +113,7 @@ class Property:
             if wrong is not None:
                 raise TypeError(f"{type(wrong).__name__} is no Finding; judge returns findings")
             return found
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._mistake(f"the property {self.name!r}", error) from error
 
     def is_tested(self, evidence: Evidence) -> bool:
@@ -124,10 +124,10 @@ class Property:
         """
         try:
             return bool(self.tested(evidence))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._mistake(f"'tested' of the property {self.name!r}", error) from error
 
-    def _mistake(self, what: str, error: Exception) -> InvalidDefinition:
+    def _mistake(self, what: str, error: BaseException) -> InvalidDefinition:
         return InvalidDefinition(
             f"{what} raised {type(error).__name__}: {error}{place_of(error)}. That is a mistake "
             "in the property, not a finding about the system: mend it there."
