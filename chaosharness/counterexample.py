@@ -198,7 +198,7 @@ def items_for(system: System, values: Sequence[Any]) -> tuple[Any, ...]:
     kind = type(system.examples[0])
     try:
         return tuple(msgspec.convert(value, kind) for value in values)
-    except (msgspec.ValidationError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:  # msgspec's own is a ValueError
         raise InvalidSchedule(f"the workload does not fit {kind.__qualname__}: {error}") from None
 
 

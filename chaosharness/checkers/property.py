@@ -142,6 +142,22 @@ class Property:
         return violation_class(self.name, *findings[0].group)("\n".join(lines))
 
 
+def check_properties(given: Iterable[Any]) -> tuple[Property, ...]:
+    """Return properties as a tuple.
+
+    Raises:
+        InvalidDefinition: One of them is none.
+    """
+    found = tuple(given)
+    for one in found:
+        if not isinstance(one, Property):
+            raise InvalidDefinition(
+                f"{one!r} is not a property; make one with always, eventually or sometimes, or "
+                "call the function that makes it"
+            )
+    return found
+
+
 def violation_class(name: str, kind: str = "", place: str = "") -> type[PropertyViolated]:
     """Return the exception class of a property: `never charged twice` → `NeverChargedTwice`.
 

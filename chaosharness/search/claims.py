@@ -11,6 +11,7 @@ import attrs
 from chaosharness.campaign import Result, Standing, runs_in_words
 from chaosharness.checkers import Evidence, Finding, Property, assumed
 from chaosharness.checkers.breach import Breach, split
+from chaosharness.checkers.property import check_properties
 from chaosharness.errors import InvalidDefinition
 from chaosharness.system import System
 
@@ -26,14 +27,9 @@ def chosen(system: System, properties: Iterable[Property] | None) -> tuple[Prope
     """
     if properties is None:
         properties = system.properties or assumed(system)
-    claims = tuple(properties)
+    claims = check_properties(properties)
     names = set()
     for one in claims:
-        if not isinstance(one, Property):
-            raise InvalidDefinition(
-                f"{one!r} is not a property; make one with always, eventually or sometimes, or "
-                "call the function that makes it"
-            )
         if one.name in names:
             raise InvalidDefinition(f"two properties of {system.name!r} are named {one.name!r}")
         names.add(one.name)

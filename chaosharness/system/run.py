@@ -11,6 +11,7 @@ import attrs
 from chaosharness.checkers import Evidence, Property, assumed
 from chaosharness.checkers.breach import breaches
 from chaosharness.checkers.proof import unread
+from chaosharness.checkers.property import check_properties
 from chaosharness.errors import NothingProved
 from chaosharness.faults import Fault
 from chaosharness.handlers.port import Surface
@@ -88,7 +89,8 @@ class Run:
             NothingProved: No fault struck, and what came in was read by nobody.
         """
         __tracebackhide__ = True
-        claims = properties or tuple(self.system.properties) or assumed(self.system)
+        given = check_properties(properties)
+        claims = given or tuple(self.system.properties) or assumed(self.system)
         evidence = self.evidence()
         for one in breaches(claims, evidence):
             violation = one.violation()
