@@ -83,10 +83,10 @@ if TYPE_CHECKING:
     from chaosharness.kernel.world import Budget as Budget
     from chaosharness.schedule import Schedule as Schedule
     from chaosharness.search.decorator import chaos_test as chaos_test
-    from chaosharness.search.explore import certify as certify
-    from chaosharness.search.explore import check as check
+    from chaosharness.search.doors import certify as certify
+    from chaosharness.search.doors import check as check
+    from chaosharness.search.doors import smallest as smallest
     from chaosharness.search.explore import explore as explore
-    from chaosharness.search.explore import smallest as smallest
     from chaosharness.search.hypothesis_adapter import chaos_settings as chaos_settings
     from chaosharness.search.hypothesis_adapter import (
         observe_in_hypothesis as observe_in_hypothesis,
@@ -175,7 +175,8 @@ _HOME = {
     "stores.keyvalue": ("KeyValue",),
     "stores.sqlite": ("SQLite",),
     "search.decorator": ("chaos_test",),
-    "search.explore": ("certify", "check", "explore", "smallest"),
+    "search.doors": ("certify", "check", "smallest"),
+    "search.explore": ("explore",),
     "search.hypothesis_adapter": ("chaos_settings", "observe_in_hypothesis"),
     "search.replay": ("replay",),
     "strategies.personas": ("Persona", "personas"),

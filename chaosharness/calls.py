@@ -14,7 +14,7 @@ from chaosharness.handlers.places import told
 from chaosharness.handlers.port import HANDLE, NOBODY, strikes, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Incarnation, Scope
-from chaosharness.kernel.world import World
+from chaosharness.kernel.world import RESTART_MS, World
 
 
 class RemoteError(Exception):
@@ -135,6 +135,9 @@ class Line:
             else:
                 words = told(error)
                 scope.record("raised", operation, attempt, words)
+                if isinstance(error, SystemExit):  # the process is gone, and answers nobody
+                    world.crash(scope.incarnation, RESTART_MS, cause=scope.cause)
+                    return
                 answer = (None, RemoteError(f"{endpoint.place} raised {words['error']}"))
             if operation in world.armed:
                 drive_in_kernel(_hang_up(scope, operation, attempt, answer, reply), world)

@@ -18,6 +18,7 @@ Result = Literal["holds", "violated", "unknown"]
 Cell = tuple[str, str, str]
 """`(phase, operation, kind of fault)`, for example `("after", "shop.pay/bank.charge", "crash")`."""
 
+_OPERATIONS_SHOWN: Final = 3
 _CERTAINTY: Final = 3.0
 """-ln(0.05): with no failure in n runs, a rate above 3/n is ruled out with 95 % certainty."""
 
@@ -151,9 +152,10 @@ class Standing:
         name: Of the property.
         when: `always`, `eventually` or `sometimes`.
         result: `holds`, `violated`, or `unknown`: never put to the test, or not reached.
-        judged: Runs that it was judged on. Once broken it is judged no more.
+        judged: Runs that it was judged on.
         tested: Runs among them that put it to the test at all.
         reached: Runs that reached the case, for `sometimes`.
+        broken_in: The run that broke it first, from 1; 0 if none did.
         assumption: What was taken for granted, where nobody said so.
     """
 
@@ -163,7 +165,67 @@ class Standing:
     judged: int
     tested: int
     reached: int = 0
+    broken_in: int = 0
     assumption: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Group:
+    """What is known of one cause besides its counterexample.
+
+    Attributes:
+        property: Name of the claim.
+        kind: What sort of harm it is; empty for a claim that knows one sort only.
+        place: Where the difference lies; empty where it is one place.
+        runs: Runs that showed it.
+        operations: At which other operations as few faults did the same.
+        together: What came with it each time it came, and is told with it.
+        calm: Whether it needs no fault.
+    """
+
+    property: str
+    kind: str
+    place: str
+    runs: int
+    operations: tuple[str, ...] = ()
+    together: tuple[str, ...] = ()
+    calm: bool = False
+
+    def sentences(self) -> tuple[str, ...]:
+        """Say what there is to say beside the counterexample, one line each."""
+        lines = ["already without faults"] if self.calm else []
+        if self.operations:
+            shown = ", ".join(self.operations[:_OPERATIONS_SHOWN])
+            left = len(self.operations) - _OPERATIONS_SHOWN
+            more = f" and {left:,} more" if left > 0 else ""
+            count = len(self.operations)
+            lines.append(f"also at {count:,} other operation{'s' * (count > 1)}: {shown}{more}")
+        lines += [f"with it: {one}" for one in self.together]
+        return tuple(lines)
+
+
+@attrs.frozen(kw_only=True)
+class Question:
+    """What a run showed that may be right: only the user can say. It breaks nothing.
+
+    Attributes:
+        property: Name of the claim.
+        kind: What sort of difference it is.
+        place: Where it lies.
+        summary: The question, in one sentence.
+        runs: Runs that showed it.
+        schedule: The faults of the smallest one, as code.
+    """
+
+    property: str
+    kind: str
+    place: str
+    summary: str
+    runs: int
+    schedule: str
+
+    def __str__(self) -> str:
+        return f"is this right? {self.summary} ({runs_in_words(self.runs)}; first {self.schedule})"
 
 
 @attrs.frozen(kw_only=True)
@@ -195,9 +257,13 @@ class Campaign:
         seed: Of the random modes.
         result: `holds`, `violated`, or `unknown`.
         reasons: Why it is unknown, one sentence each.
+        unproved: Those reasons among them which say that nothing was put to the test.
         runs: Executions of the system, shrinking included.
         searched: Executions that looked for a violation.
-        counterexamples: One for each broken property, as small as it could be made.
+        counterexamples: One for each cause, as small as it could be made: what needs no fault
+            first, then what the user claimed, then the worst harm.
+        groups: What else is known of each of them, in the same order.
+        questions: What only the user can decide. They break nothing.
         standings: How each property came out.
         troubles: Runs that did not become quiet.
         upset: What went wrong in the run without any fault already, one sentence each: no
@@ -220,11 +286,14 @@ class Campaign:
     troubles: tuple[Trouble, ...]
     coverage: Coverage
     upset: tuple[str, ...] = ()
+    unproved: tuple[str, ...] = ()
+    groups: tuple[Group, ...] = ()
+    questions: tuple[Question, ...] = ()
     seconds: float = 0.0
 
     def is_cut_short(self) -> bool:
         """Say whether the budget was spent with nothing broken, and something left to run."""
-        return self.result == "unknown" and self.coverage.left() is not None
+        return self.result == "unknown" and not self.unproved and self.coverage.left() is not None
 
     def budget_needed(self) -> int | None:
         """Return about how many runs the level takes that was not done; None if nobody knows.
@@ -254,6 +323,7 @@ class Campaign:
         lines += self.coverage.sentences()
         if self.result == "holds":
             lines.append(self.coverage.rules_out(self.searched))
+        lines += map(str, self.questions)
         return tuple(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -273,6 +343,8 @@ class Campaign:
             "troubles": [attrs.asdict(one) for one in self.troubles],
             "upset": list(self.upset),
             "counterexamples": [one.to_json() for one in self.counterexamples],
+            "groups": [attrs.asdict(one) for one in self.groups],
+            "questions": [attrs.asdict(one) for one in self.questions],
             "coverage": {
                 "levels": [attrs.asdict(level) for level in coverage.levels],
                 "random": coverage.random,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 import hashlib
 import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -20,6 +22,12 @@ from chaosharness.schedule import FORMAT, Schedule, read_format
 from chaosharness.system import System, describe
 
 _PACKAGES: Final = ("chaosharness",)
+_JSON_WORDS: Final[dict[type, str]] = {
+    str: "a text",
+    list: "a list",
+    dict: "an object",
+    bool: "true or false",
+}
 _SLUG_BYTES_MAX: Final = 120
 """A file name may have 255 bytes; endings and `test_` need some of them."""
 
@@ -76,9 +84,20 @@ class Counterexample:
     assumption: str = ""
     hash_seed: str = attrs.field(factory=_hash_seed)
 
+    @builtins.property
+    def kind(self) -> str:
+        """What sort of harm was found; empty for a claim that knows one sort only."""
+        return self.findings[0].kind if self.findings else ""
+
+    @builtins.property
+    def place(self) -> str:
+        """Where the difference lies; empty where it is one place."""
+        return self.findings[0].place if self.findings else ""
+
     def slug(self) -> str:
         """Return a file name made from the finding: the same finding, the same name."""
-        words = "".join(c if c.isalnum() else "-" for c in f"{self.system}-{self.property}".lower())
+        text = f"{self.system}-{self.property}-{self.kind}-{_spelled(self.place)}".lower()
+        words = "".join(c if c.isalnum() else "-" for c in text)
         slug = "-".join(filter(None, words.split("-"))) or "counterexample"
         if len(slug.encode()) <= _SLUG_BYTES_MAX:
             return slug
@@ -87,7 +106,12 @@ class Counterexample:
 
     def to_json(self) -> dict[str, Any]:
         """Return the counterexample as plain values, without its history."""
-        known = {"assumption": self.assumption, "hash_seed": self.hash_seed}
+        known = {
+            "kind": self.kind,
+            "place": self.place,
+            "assumption": self.assumption,
+            "hash_seed": self.hash_seed,
+        }
         return {
             "chaosharness": FORMAT,
             "property": self.property,
@@ -114,22 +138,63 @@ class Counterexample:
             InvalidSchedule: Not such a file, or of another format.
         """
         value = read_format(text, what="counterexample")
-        try:
-            return cls(
-                property=str(value["property"]),
-                system=str(value["system"]),
-                target=str(value.get("target", "")),
-                schedule=Schedule.from_json(value["faults"]),
-                items=tuple(value["workload"]),
-                findings=(Finding(str(value.get("finding", ""))),),
-                digest=str(value["digest"]),
-                minimal=bool(value.get("minimal", False)),
-                versions=dict(value.get("versions", {})),
-                assumption=str(value.get("assumption", "")),
-                hash_seed=str(value.get("hash_seed", "")),
-            )
-        except (KeyError, TypeError) as error:
-            raise InvalidSchedule(f"counterexample file is incomplete: {error}") from None
+        field = partial(_field, value)
+        found = cls(
+            property=field("property", str),
+            system=field("system", str),
+            target=field("target", str, ""),
+            schedule=Schedule.from_json(field("faults", list)),
+            items=tuple(field("workload", list)),
+            findings=(
+                Finding(
+                    field("finding", str, ""),
+                    kind=field("kind", str, ""),
+                    place=field("place", str, ""),
+                ),
+            ),
+            digest=field("digest", str),
+            minimal=field("minimal", bool, False),
+            versions=field("versions", dict, {}),
+            assumption=field("assumption", str, ""),
+            hash_seed=field("hash_seed", str, ""),
+        )
+        if not found.property:
+            raise InvalidSchedule("counterexample file: 'property' is empty")
+        return found
+
+
+def _spelled(place: str) -> str:
+    """Spell the place of a finding for a file name: two places never alike."""
+    base = place.rstrip("+-")
+    sign = {"+": "-more", "-": "-less", "": ""}.get(place[len(base) :], "-both")
+    if all(c.isdigit() or c.islower() or c == "." for c in base):
+        return base + sign
+    return f"{base}{sign}-{hashlib.blake2b(place.encode(), digest_size=3).hexdigest()}"
+
+
+def _field(value: dict[str, Any], name: str, kind: type[Any], default: Any = None) -> Any:
+    """Return a field of a file, of its type.
+
+    Raises:
+        InvalidSchedule: It is not there, or of another type; the message says which.
+    """
+    if name not in value:
+        if default is None:
+            raise InvalidSchedule(f"counterexample file is incomplete: {name!r} is missing")
+        return default
+    found = value[name]
+    if type(found) is not kind:
+        raise InvalidSchedule(
+            f"counterexample file: {name!r} must be {_JSON_WORDS[kind]}, not {_shown(found)}"
+        )
+    if kind is dict and not all(isinstance(one, str) for one in found.values()):
+        raise InvalidSchedule(f"counterexample file: {name!r} must hold texts, not {_shown(found)}")
+    return found
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def plain_items(items: Sequence[Any]) -> tuple[Any, ...]:
@@ -148,7 +213,7 @@ def items_for(system: System, values: Sequence[Any]) -> tuple[Any, ...]:
     kind = type(system.examples[0])
     try:
         return tuple(msgspec.convert(value, kind) for value in values)
-    except (msgspec.ValidationError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:  # msgspec's own is a ValueError
         raise InvalidSchedule(f"the workload does not fit {kind.__qualname__}: {error}") from None
 
 

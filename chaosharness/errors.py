@@ -9,6 +9,7 @@ ChaosharnessError
 ├── RealIO                             user code left the simulated world
 ├── Nondeterminism                     one schedule, two histories
 ├── PropertyViolated (AssertionError)  a property does not hold: a result, not a malfunction
+├── NothingProved (AssertionError)     the runs put nothing to the test: green would say nothing
 └── InternalError                      a bug of ours
 
 Abandoned (BaseException) is thrown into code whose incarnation has crashed, and
@@ -58,11 +59,13 @@ class RealIO(ChaosharnessError):
     """User code connected, or started a process or a thread for real, inside virtual time."""
 
     def __init__(self, what: str, *, where: str) -> None:
-        super().__init__(
-            f"{where} called {what}, which would leave the simulated world.\n"
-            "Take what you need from env instead (env.sleep, env.client, env.connect, "
+        advice = (
+            "Leave that call out; sys.exit(...) ends a service as a crash does."
+            if what.startswith(("os._exit", "os.abort"))
+            else "Take what you need from env instead (env.sleep, env.client, env.connect, "
             "env.publisher), or pass a double into the handler."
         )
+        super().__init__(f"{where} called {what}, which would leave the simulated world.\n{advice}")
         self.what = what
         self.where = where
 
@@ -114,6 +117,14 @@ class PropertyViolated(ChaosharnessError, AssertionError):
     findings: Any = ()
     property: Any = None
     counterexample: Any = None
+
+
+class NothingProved(ChaosharnessError, AssertionError):
+    """The runs were made, and put nothing to the test. To call that green would be a lie.
+
+    Nothing was consumed or handled, there was no workload or no fault, everything was put
+    aside, or no claim was put to the test. The message says which, and what to do.
+    """
 
 
 class InternalError(ChaosharnessError):

@@ -135,31 +135,30 @@ class Chaos:
         self, item: pytest.Item, call: pytest.CallInfo[Any]
     ) -> Generator[None, Any]:
         """Tell the story of a violation in a note, write reports, and carry the counts."""
-        found = self._counterexample(item, call)
-        lines: tuple[str, str] | None = None
-        if found is not None and call.excinfo is not None:
-            lines = self._tell(call.excinfo.value, found)
+        lines: list[tuple[str, str]] = []
+        if call.excinfo is not None:
+            for error in _violations(call.excinfo.value):
+                lines.append(
+                    self._tell(call.excinfo.value, error, self._counterexample(item, error))
+                )
         outcome = yield
         report = outcome.get_result()
         counts = item.stash.get(COUNTS, None)
         if report.when == "call" and counts is not None:
             report.chaos = counts.plain()
-        if lines is not None:
-            report.chaos_failure = lines
+        if lines:
+            report.chaos_failures = lines
 
-    def _counterexample(
-        self, item: pytest.Item, call: pytest.CallInfo[Any]
-    ) -> Counterexample | None:
-        if call.excinfo is None or "chaosharness.system" not in sys.modules:
-            return None
-        error = call.excinfo.value
-        if getattr(error, "run", None) is None or getattr(error, "property", None) is None:
-            return None
+    def _counterexample(self, item: pytest.Item, error: Any) -> Counterexample:
         from chaosharness.search.write_up import counterexample_of
 
-        return counterexample_of(error)
+        test = getattr(item, "obj", None)
+        drawn = getattr(test, "is_hypothesis_test", False) or hasattr(test, "hypothesis")
+        return counterexample_of(error, drawn=drawn)
 
-    def _tell(self, error: BaseException, found: Counterexample) -> tuple[str, str] | None:
+    def _tell(
+        self, whole: BaseException, error: BaseException, found: Counterexample
+    ) -> tuple[str, str]:
         from chaosharness.errors import ChaosharnessError
         from chaosharness.reporting import FORMATS, to_text, write
 
@@ -169,12 +168,12 @@ class Chaos:
         try:
             write(found, folder, formats=formats)
         except ChaosharnessError as trouble:
-            error.add_note(f"no report was written: {trouble}")
+            whole.add_note(f"no report was written: {trouble}")
         verbosity = self.config.getoption("chaos_verbosity")
         if verbosity == "story":
-            error.add_note("\n" + to_text(found, file=str(file)))
+            whole.add_note("\n" + to_text(found, file=str(file)))
         elif verbosity == "short":
-            error.add_note(f"smallest schedule: {found.schedule!r}")
+            whole.add_note(f"smallest schedule: {found.schedule!r}")
         return (str(error).splitlines()[0], str(file))
 
     def _folder(self) -> Path:
@@ -191,9 +190,8 @@ class Chaos:
             self.runs += counts["runs"]
             self.faults += counts["faults"]
             self.sites.update(counts["sites"])
-        failure = getattr(report, "chaos_failure", None)
-        if failure is not None:
-            self.failures.append((failure[0], failure[1]))
+        for words, file in getattr(report, "chaos_failures", ()):
+            self.failures.append((words, file))
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say in a few lines what was covered, and how to replay what failed."""
@@ -211,6 +209,15 @@ class Chaos:
 
 def _count(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def _violations(error: BaseException) -> list[Any]:
+    """Return the broken properties that an error stands for, each cause once."""
+    if isinstance(error, BaseExceptionGroup):
+        found = [one for each in error.exceptions for one in _violations(each)]
+        return list({type(one): one for one in found}.values())
+    known = getattr(error, "run", None) is not None and getattr(error, "property", None) is not None
+    return [error] if known else []
 
 
 class Counts:

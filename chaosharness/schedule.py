@@ -14,6 +14,8 @@ from chaosharness.kernel.site import Site
 from chaosharness.kernel.world import Armed
 
 FORMAT: Final = 1
+DEPTH_MAX: Final = 100
+"""How deep a file may be nested: Python's own limit is met at about a thousand."""
 _ORDER: Final = {kind: order for order, kind in enumerate(FAULTS)}
 
 
@@ -125,6 +127,10 @@ def read_format(text: str, *, what: str) -> dict[str, Any]:
         value = json.loads(text)
     except ValueError as error:
         raise InvalidSchedule(f"not a chaosharness {what}: {error}") from None
+    except RecursionError:
+        raise InvalidSchedule(f"not a chaosharness {what}: it is nested too deeply") from None
+    if _deeper_than(DEPTH_MAX, value):
+        raise InvalidSchedule(f"not a chaosharness {what}: it is nested more than {DEPTH_MAX} deep")
     if not isinstance(value, dict) or "chaosharness" not in value:
         raise InvalidSchedule(f"not a chaosharness {what}: it has no 'chaosharness' format number")
     found = value["chaosharness"]
@@ -135,6 +141,22 @@ def read_format(text: str, *, what: str) -> dict[str, Any]:
             f"{what} format {found!r} cannot be read; this version reads {FORMAT}{hint}"
         )
     return value
+
+
+def _deeper_than(depth: int, value: Any) -> bool:
+    """Say whether a value of JSON is nested deeper than that, without going so deep."""
+    level = [value]
+    for _ in range(depth):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def code(fault: Fault) -> str:
@@ -171,7 +193,8 @@ def _fault(value: object, place: int) -> Fault:
     if not isinstance(value, Mapping):
         raise InvalidSchedule(f"{where} must be an object, not {value!r}")
     fields = dict(value)
-    kind = KIND_BY_NAME.get(fields.pop("fault", None))
+    name = fields.pop("fault", None)
+    kind = KIND_BY_NAME.get(name) if isinstance(name, str) else None
     if kind is None:
         raise InvalidSchedule(
             f"{where} has the unknown kind {value.get('fault')!r}; "

@@ -22,7 +22,7 @@ PAGES = {
     "properties": ("Properties", ("checkers",)),
     "search": (
         "Search and replay",
-        ("search.explore", "search.replay", "campaign", "counterexample"),
+        ("search.doors", "search.explore", "search.replay", "campaign", "counterexample"),
     ),
     "pytest": (
         "pytest and Hypothesis",

@@ -17,6 +17,7 @@ from chaosharness.handlers.places import told
 from chaosharness.handlers.port import HANDLE, NOBODY, strikes, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.kernel.world import RESTART_MS
 
 Settle = Callable[[Message, Scope, BaseException | None], None]
 
@@ -93,6 +94,9 @@ class Intake:
             scope.record("raised", self.operation, attempt, told(error))
             if isinstance(error, ChaosharnessError) and not scope.poisoned:
                 scope.world.refuse(error)
+                return
+            if isinstance(error, SystemExit):  # the process is gone, and settles nothing
+                scope.world.crash(scope.incarnation, RESTART_MS, cause=scope.cause)
                 return
         if self.operation in scope.world.armed:
             drive_in_kernel(self._settle_carefully(scope, error), scope.world)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import attrs
 
 from chaosharness.checkers.excused import is_named, names_of_items, not_excused
 from chaosharness.checkers.reading import is_quiet
 from chaosharness.errors import InvalidDefinition, PropertyViolated
+from chaosharness.handlers.places import at_line, words_of
 from chaosharness.kernel.history import KINDS, Event, History, plain
 
 When = Literal["always", "eventually", "sometimes"]
@@ -82,13 +83,26 @@ class Property:
         assumption: What is taken for granted about the system, where nobody said so.
     """
 
-    name: str = attrs.field(validator=attrs.validators.min_len(1))
+    name: str
     judge: Callable[[Evidence], Sequence[Finding]]
-    when: When = attrs.field(
-        default="always", validator=attrs.validators.in_(("always", "eventually", "sometimes"))
-    )
+    when: When = "always"
     tested: Callable[[Evidence], bool] = attrs.field(default=lambda evidence: True, kw_only=True)
     assumption: str = attrs.field(default="", kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise InvalidDefinition(f"a property needs a name in words, not {self.name!r}")
+        if self.when not in get_args(When):
+            raise InvalidDefinition(
+                f"the property {self.name!r} cannot hold {self.when!r}; when is one of "
+                f"{', '.join(map(repr, get_args(When)))}"
+            )
+        for what in ("judge", "tested"):
+            if not callable(getattr(self, what)):
+                raise InvalidDefinition(
+                    f"{what!r} of the property {self.name!r} must be a function of the evidence, "
+                    f"not {getattr(self, what)!r}"
+                )
 
     def findings(self, evidence: Evidence) -> list[Finding]:
         """Judge, oldest violation first.
@@ -97,14 +111,32 @@ class Property:
             InvalidDefinition: The property itself raised: it says nothing about the system.
         """
         try:
-            return list(self.judge(evidence))
+            found = list(self.judge(evidence))
+            wrong = next((one for one in found if not isinstance(one, Finding)), None)
+            if wrong is not None:
+                raise TypeError(f"{type(wrong).__name__} is no Finding; judge returns findings")
+            return found
         except InvalidDefinition:
             raise
-        except Exception as error:
-            raise InvalidDefinition(
-                f"the property {self.name!r} raised {type(error).__name__}: {error}. "
-                "That is a mistake in the property, not a finding about the system."
-            ) from error
+        except (Exception, SystemExit) as error:
+            raise self._mistake(f"the property {self.name!r}", error) from error
+
+    def is_tested(self, evidence: Evidence) -> bool:
+        """Say whether a run put the claim to the test.
+
+        Raises:
+            InvalidDefinition: `tested` itself raised: it says nothing about the system.
+        """
+        try:
+            return bool(self.tested(evidence))
+        except (Exception, SystemExit) as error:
+            raise self._mistake(f"'tested' of the property {self.name!r}", error) from error
+
+    def _mistake(self, what: str, error: BaseException) -> InvalidDefinition:
+        return InvalidDefinition(
+            f"{what} raised {words_of(error)}{at_line(error)}. That is a mistake "
+            "in the property, not a finding about the system: mend it there."
+        )
 
     def violation(self, findings: Sequence[Finding]) -> PropertyViolated:
         """Return the exception for these findings, of a class that is this property's own."""
@@ -112,18 +144,47 @@ class Property:
         lines += [f"  also: {finding.summary}" for finding in findings[1:4]]
         if len(findings) > 4:
             lines.append(f"  and {len(findings) - 4} more")
-        return violation_class(self.name)("\n".join(lines))
+        return violation_class(self.name, *findings[0].group)("\n".join(lines))
+
+
+def check_properties(given: Iterable[Any]) -> tuple[Property, ...]:
+    """Return properties as a tuple.
+
+    Raises:
+        InvalidDefinition: One of them is none.
+    """
+    found = tuple(given)
+    for one in found:
+        if not isinstance(one, Property):
+            raise InvalidDefinition(
+                f"{one!r} is not a property; make one with always, eventually or sometimes, or "
+                "call the function that makes it"
+            )
+    return found
+
+
+def violation_class(name: str, kind: str = "", place: str = "") -> type[PropertyViolated]:
+    """Return the exception class of a property: `never charged twice` → `NeverChargedTwice`.
+
+    Hypothesis tells bugs apart by the type of their exception, so each group of findings
+    (see `Finding.group`) has a class of its own, below that of its property.
+    """
+    return _class_of(name, kind, place)
 
 
 @cache
-def violation_class(name: str) -> type[PropertyViolated]:
-    """Return the exception class of a property: `never charged twice` → `NeverChargedTwice`.
+def _class_of(name: str, kind: str, place: str) -> type[PropertyViolated]:
+    if kind or place:
+        base, words = _class_of(name, "", ""), f"{name}, {kind} at {place}"
+    else:
+        base, words = PropertyViolated, name
+    title = _title(f"{name} {kind} {place}") or "Nameless"
+    return type(title, (base,), {"__doc__": f"{words}: does not hold."})
 
-    Hypothesis tells bugs apart by the type of their exception, so each property has one.
-    """
+
+def _title(name: str) -> str:
     words = "".join(c if c.isalnum() else " " for c in name).split()
-    title = "".join(word[:1].upper() + word[1:] for word in words) or "Nameless"
-    return type(title, (PropertyViolated,), {"__doc__": f"{name}: does not hold."})
+    return "".join(word[:1].upper() + word[1:] for word in words)
 
 
 Answer = bool | str | Iterable[str]

@@ -481,7 +481,17 @@ def _unlike(history: History, difference: Difference) -> Finding:
         "more": list(difference.more),
         "less": list(difference.less),
     }
-    return Finding(difference.words, tuple(events), entity, data)
+    place = f"{owner}.{table}"
+    return Finding(
+        difference.words, tuple(events), entity, data, kind=_harm(difference), place=place
+    )
+
+
+def _harm(difference: Difference) -> str:
+    more, less = bool(difference.more), bool(difference.less)
+    if difference.place[1] == LEDGER:
+        return "effect new" if more and less else "effect lost" if less else "effect twice"
+    return "row differs" if more and less else "row missing" if less else "row too many"
 
 
 # ---- the critical path

@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 import click
 
 from chaosharness.cli.screen import say
-from chaosharness.errors import ChaosharnessError, InternalError
+from chaosharness.errors import ChaosharnessError, InternalError, InvalidDefinition
+from chaosharness.handlers.exits import IN_CHARGE, stand_for
 
 HOLDS, VIOLATED, UNKNOWN, TROUBLE, BUG = range(5)
 
@@ -19,6 +20,8 @@ class Doors(click.Group):
 
     def main(self, *arguments: Any, **words: Any) -> Any:
         words["standalone_mode"] = False
+        stand_for()
+        IN_CHARGE.insert(0, _refuse_to_end)
         try:
             code = super().main(*arguments, **words)
         except click.exceptions.Abort:
@@ -29,6 +32,10 @@ class Doors(click.Group):
             fail(f"a bug in chaosharness, please report it: {error}", code=BUG)
         except ChaosharnessError as error:
             fail(str(error))
+        except SystemExit as error:
+            if error.code.__class__ is Leave:
+                raise
+            fail(f"the code under test ended the process: SystemExit({error.code!r})")
         except BrokenPipeError:
             sys.stderr.close()
             code = TROUBLE
@@ -40,10 +47,25 @@ class Doors(click.Group):
                 "Set CHAOSHARNESS_TRACEBACK=1 to see where.",
                 code=BUG,
             )
+        finally:
+            IN_CHARGE.remove(_refuse_to_end)
         sys.exit(code if isinstance(code, int) else HOLDS)
+
+
+class Leave(int):
+    """An exit code of ours, to be told from one that the code under test gives."""
+
+
+def _refuse_to_end(call: str) -> None:
+    """Keep the process alive: it has a result to give."""
+    frame = sys._getframe(2)
+    raise InvalidDefinition(
+        f"{call} was called at {frame.f_code.co_filename}:{frame.f_lineno}, which would end the "
+        "process before there is a result: leave that call out"
+    )
 
 
 def fail(text: str, *, code: int = TROUBLE) -> NoReturn:
     """Print what is wrong, and leave."""
     say(f"chaosharness: {text}", err=True)
-    sys.exit(code)
+    sys.exit(Leave(code))

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from pathlib import Path
-from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from chaosharness.cli.claims import to_judge
-from chaosharness.cli.doors import HOLDS, UNKNOWN, VIOLATED
+from chaosharness.cli.doors import HOLDS, TROUBLE, UNKNOWN, VIOLATED, fail
 from chaosharness.cli.screen import Unheard, count, put, say, screen_width
+from chaosharness.cli.stopping import until_told_to_stop
+from chaosharness.cli.telling import Telling
 
 if TYPE_CHECKING:
-    from chaosharness.campaign import Campaign
-    from chaosharness.counterexample import Counterexample
-    from chaosharness.search.explore import Progress as Seen
+    from chaosharness.search.exploration import Progress as Seen
 
 _EXIT: Final = {"holds": HOLDS, "violated": VIOLATED, "unknown": UNKNOWN}
 
@@ -57,76 +54,92 @@ def run(
     as_json: bool,
 ) -> int:
     """Look for schedules that break the promises of TARGET (module:attribute)."""
-    from chaosharness.reporting import write
     from chaosharness.search.explore import explore
     from chaosharness.search.target import load_target
 
     unheard = Unheard()
-    with redirect_stdout(unheard), _progress(quiet=as_json) as on_progress:
+    told = Telling(report, redact, aloud=not as_json)
+    with redirect_stdout(unheard), _progress(quiet=as_json) as bar, until_told_to_stop():
+        told.bar = bar
         system = load_target(target)
-        properties = to_judge(system, without)
-        campaign = explore(
-            system,
-            properties=properties,
-            faults_max=faults,
-            runs_max=budget,
-            seed=seed,
-            mode=mode,  # type: ignore[arg-type]
-            stop_at_first=first,
-            target=target,
-            on_progress=on_progress,
-        )
-    files: list[Path] = []
-    if report is not None:
-        for found in campaign.counterexamples:
-            files += write(found, report, redact=redact)
+        try:
+            campaign = explore(
+                system,
+                properties=to_judge(system, without),
+                faults_max=faults,
+                runs_max=budget,
+                seed=seed,
+                mode=mode,  # type: ignore[arg-type]
+                stop_at_first=first,
+                target=target,
+                on_progress=bar.show if bar is not None else None,
+                on_found=told.tell,
+            )
+        except KeyboardInterrupt:
+            campaign = None
+    if campaign is None:
+        return _broken_off(told, as_json)
     if as_json:
-        put(json.dumps(campaign.to_json(), indent=1, ensure_ascii=False, sort_keys=True))
+        put(as_text(campaign.to_json()))
     else:
-        _print(campaign, files, redact, coverage)
+        from chaosharness.reporting import summary
+
+        say(summary(campaign, width=screen_width(), table=coverage))
+        told.say_files()
         if unheard.lines:
             click.echo(f"Not shown: {unheard.lines:,} lines that your code printed; replay shows.")
+    if told.trouble:
+        fail(told.trouble)
     return _EXIT[campaign.result]
 
 
-def _print(campaign: Campaign, files: list[Path], redact: tuple[str, ...], table: bool) -> None:
-    from chaosharness.reporting import summary, to_text
-
-    color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    told: set[str] = set()
-    for found in campaign.counterexamples:
-        file = next((str(one) for one in files if _is_file_of(found, one)), None)
-        schedule = repr(found.schedule)
-        if schedule in told:
-            say(also(found, redact))
-            continue
-        told.add(schedule)
-        say(to_text(found, width=screen_width(), color=color, redact=redact, file=file))
-    say(summary(campaign, width=screen_width(), table=table))
-    if files:
-        say("Reports:")
-        for one in files:
-            say(f"  {one}")
+def as_text(value: Any) -> str:
+    """Return JSON with one spelling."""
+    return json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True)
 
 
-def also(found: Counterexample, redact: tuple[str, ...]) -> str:
-    """Name a property that is broken by a schedule whose story has been told."""
-    from chaosharness.reporting import masked
+def _broken_off(told: Telling, as_json: bool) -> int:
+    """Say that the search was ended from outside; what it found has been told."""
+    if as_json:
+        found = [one.to_json() for one in told.found]
+        put(as_text({"broken_off": True, "counterexamples": found}))
+    else:
+        told.say_files()
+    many = count(len(told.found), "finding")
+    say(f"chaosharness: broken off; {many} so far", err=True)
+    if told.trouble:
+        fail(told.trouble)
+    return VIOLATED if told.found else TROUBLE
 
-    finding = masked(found, redact).findings[0]
-    words = f"BROKEN too, by the same schedule as above: {found.property}"
-    width = min(screen_width(), 80) - 4
-    lines = [words, *wrap(finding.summary, width, initial_indent="  ", subsequent_indent="  ")]
-    return "\n".join((*lines, ""))
 
+class Bar:
+    """A bar on standard error while the search lasts."""
 
-def _is_file_of(found: Counterexample, path: Path) -> bool:
-    return path.name == f"{found.slug()}.json"
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+        self._task = bar.add_task("calm", total=None)
+
+    def show(self, progress: Seen) -> None:
+        """Show how far the search is."""
+        broken = f", {len(progress.broken)} broken" if progress.broken else ""
+        self._bar.update(
+            self._task,
+            completed=progress.runs,
+            total=progress.runs_max,
+            description=f"{count(progress.faults, 'fault')}{broken}",
+        )
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Leave the screen to something else for a while."""
+        self._bar.stop()
+        yield
+        self._bar.start()
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> Iterator[Any]:
-    """Show a bar on standard error while the search lasts, if a person is watching."""
+def _progress(*, quiet: bool) -> Iterator[Bar | None]:
+    """Show a bar while the search lasts, if a person is watching."""
     if quiet or not sys.stderr.isatty():
         yield None
         return
@@ -135,15 +148,4 @@ def _progress(*, quiet: bool) -> Iterator[Any]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("calm", total=None)
-
-        def show(progress: Seen) -> None:
-            broken = f", {len(progress.broken)} broken" if progress.broken else ""
-            bar.update(
-                task,
-                completed=progress.runs,
-                total=progress.runs_max,
-                description=f"{count(progress.faults, 'fault')}{broken}",
-            )
-
-        yield show
+        yield Bar(bar)

@@ -21,6 +21,7 @@ from typing import Any, Final, NoReturn
 
 from chaosharness.errors import RealIO
 from chaosharness.handlers import locks, unawaited
+from chaosharness.handlers.exits import IN_CHARGE, stand_for
 
 # Audit events, and which of their arguments says what was asked for.
 _REFUSED: Final[dict[str, int | None]] = {
@@ -132,6 +133,12 @@ _SLEEP_REAL: Final = tuple(_SLEEP_WORDS)
 _SLEEP_VIRTUAL: Final = tuple(_words(_SLEEPERS.remove))
 
 
+def _ending(call: str) -> None:
+    """Refuse to have the process ended by code under test."""
+    if _guard is not None and _guard.thread == get_ident():
+        _guard.refuse(call)
+
+
 def _start_thread(*arguments: Any, **keywords: Any) -> Any:
     """Stand for `threading._start_new_thread` in Python 3.11, where it has no event."""
     if _guard is not None and _guard.thread == get_ident():
@@ -168,6 +175,8 @@ def _install() -> None:
         return
     _installed = True
     sys.addaudithook(_hook)
+    stand_for()
+    IN_CHARGE.append(_ending)
     if sys.version_info < (3, 12):
         threading._start_new_thread = _start_thread  # type: ignore[attr-defined]
     asyncio.runners.Runner.__enter__ = _enter_runner  # type: ignore[method-assign]
@@ -182,9 +191,10 @@ class Guards:
     """Refuse the real world to one thread, between `on` and `off`.
 
     Refused: `time.sleep` (in a run it waits in virtual time), sockets that connect, bind,
-    send to an address or look up a name, child processes, new threads, asyncio loops that the
-    code starts itself. Free: whatever a module does while it is imported, sockets in pairs
-    (event loops make them), files, SQLite, other threads. Guards may be nested.
+    send to an address or look up a name, child processes, new threads, `os._exit` and
+    `os.abort`, asyncio loops that the code starts itself. Free: whatever a module does while
+    it is imported, sockets in pairs (event loops make them), files, SQLite, other threads.
+    Guards may be nested.
 
     Args:
         where: Returns the place of the code that runs now, for the message.

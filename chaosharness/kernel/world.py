@@ -26,6 +26,8 @@ Lasting = Literal["next", "timeout", "long"] | int
 past the next timer that is running. `long`: past every timeout the system is known to have.
 """
 
+RESTART_MS: Final = 1_000
+"""How long a process that ended by itself is down before it is started again."""
 WORLD: Final = "world"
 
 

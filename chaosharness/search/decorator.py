@@ -15,17 +15,24 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from chaosharness.campaign import runs_in_words
-from chaosharness.checkers import Finding, Property
-from chaosharness.errors import InvalidDefinition, Nondeterminism, PropertyViolated
-from chaosharness.faults import Fault
+from chaosharness.checkers import Finding, Property, assumed
+from chaosharness.checkers.proof import unproved
+from chaosharness.errors import (
+    InvalidDefinition,
+    Nondeterminism,
+    NothingProved,
+    PropertyViolated,
+)
+from chaosharness.faults import FAULTS, Fault
 from chaosharness.options import OPTIONS
 from chaosharness.schedule import Schedule
 from chaosharness.search.backend import BACKEND
 from chaosharness.search.hypothesis_adapter import chaos_settings, observe_in_hypothesis
 from chaosharness.search.memory import Memory
+from chaosharness.search.write_up import counterexample_of, violation_of
 from chaosharness.strategies.drawing import ITEMS_MAX
 from chaosharness.strategies.places import places
-from chaosharness.strategies.schedules import schedules
+from chaosharness.strategies.schedules import checked_kinds, schedules
 from chaosharness.strategies.workloads import workloads
 from chaosharness.system import OBSERVERS, Run, System
 from chaosharness.system.twice import Watch, compare
@@ -39,7 +46,7 @@ Test = Callable[..., None]
 def chaos_test(
     system: System,
     *,
-    properties: Iterable[Property] = (),
+    properties: Iterable[Property] | None = None,
     workload: SearchStrategy[Sequence[Any]] | Sequence[Any] | None = None,
     faults_max: int = 4,
     kinds: Iterable[type[Fault]] | None = None,
@@ -53,17 +60,19 @@ def chaos_test(
     ...     assert run.ending.verdict == "quiet"
 
     Each run has a workload and a schedule of its own. It is judged by what the system
-    claims, then by `properties`, then by the body, which may ask for `run`, `workload`
-    and `schedule`. A failure is shrunk to the fewest and mildest faults. The body's other
-    parameters are pytest fixtures, made once for all runs (Hypothesis insists on fixtures
-    of module or session scope, since nobody would reset the others in between).
+    claims, by `properties`, and by the body, which may ask for `run`, `workload` and
+    `schedule`. Where nobody claims anything, it is judged by what can be assumed of any
+    system (`properties=[]` leaves that out). A failure is shrunk to the fewest and mildest
+    faults. The body's other parameters are pytest fixtures, made once for all runs
+    (Hypothesis insists on fixtures of module or session scope, since nobody would reset the
+    others in between).
 
     It is a Hypothesis test: `@example(workload=[...], schedule=Schedule(...))` goes on top,
     and failures are kept in the example database, also when the test is edited.
 
     Args:
         system: The system to run.
-        properties: Claims beyond those of the system.
+        properties: Claims beyond those of the system. Without any, what can be assumed.
         workload: A Hypothesis strategy for workloads, or one workload; by default one to
             three items, from what the system's entry says.
         faults_max: How many faults at most, from 1.
@@ -74,15 +83,19 @@ def chaos_test(
 
     Raises:
         InvalidDefinition: An argument is wrong, or the function is `async`.
-        PropertyViolated: When it runs: a property does not hold.
+        PropertyViolated: When it runs: a property does not hold. The message is that of
+            `check` for the same bug: the examples that show it, the smallest schedule.
+        NothingProved: When it runs: nothing broke, and nothing was put to the test.
         Nondeterminism: When it runs: the failing run is not the same a second time, or the
             calm run is not what it was before all others.
     """
     if not isinstance(system, System):
         raise InvalidDefinition(f"write @chaos_test(shop) with a System, not with {system!r}")
+    kinds = None if kinds is None else checked_kinds(kinds)
     plan = ChaosTest(
         system=system,
-        properties=tuple(properties),
+        properties=None if properties is None else tuple(properties),
+        kinds=FAULTS if kinds is None else tuple(kinds),
         workload=_workload(system, workload),
         schedule=schedules(
             system, faults_max=faults_max, kinds=kinds, items_max=_items_max(workload)
@@ -130,7 +143,8 @@ class ChaosTest:
     """What a decorated test does in each of its runs."""
 
     system: System
-    properties: tuple[Property, ...]
+    properties: tuple[Property, ...] | None
+    kinds: tuple[type[Fault], ...]
     workload: SearchStrategy[Sequence[Any]]
     schedule: SearchStrategy[Schedule]
     settings: settings
@@ -150,7 +164,8 @@ class ChaosTest:
             words |= zip(names, arguments, strict=False)
             words |= {name: ours[name] for name in asked}
             try:
-                run.check(*campaign.claims)
+                if campaign.claims:
+                    run.check(*campaign.claims)
                 body(**words)
             except Exception as error:
                 campaign.failed(run, error)
@@ -169,7 +184,9 @@ class ChaosTest:
                     test(*arguments, **words)
                 except BaseException as error:
                     _hand_on(error)
-                    raise error.with_traceback(_below(error, once)) from error.__cause__
+                    trace = _below(error, once)
+                    shown = campaign.shown(error)
+                    raise shown.with_traceback(trace) from error.__cause__
 
         _share(whole, test, body, fixtures)
         return whole
@@ -259,6 +276,9 @@ class Campaign:
         self._unreached: list[Property] = []
         self._untested: list[Property] = []
         self._runs = 0
+        self._struck = False
+        self._proved = False
+        self._unproved = ""
         self._repeated = False
         self._memory = Memory()
         self._nondeterminism: Nondeterminism | None = None
@@ -271,7 +291,10 @@ class Campaign:
             by_body: Whether the body of the test looks at the runs itself.
         """
         system = self.test.system
-        self.claims = (*system.properties, *self.test.properties)
+        more = self.test.properties
+        self.claims = (*system.properties, *(more or ()))
+        if not self.claims and more is None:
+            self.claims = assumed(system)
         if not self.claims and not by_body:
             raise InvalidDefinition(
                 f"this test of system {system.name!r} would check nothing: give it "
@@ -283,6 +306,9 @@ class Campaign:
         self._unreached = [one for one in self.claims if one.when == "sometimes"]
         self._untested = [one for one in self.claims if one.when != "sometimes"]
         self._runs = 0
+        self._struck = False
+        self._unproved = ""
+        self._proved = False
         self._repeated = False
         self._memory = Memory()
         self._nondeterminism = None
@@ -311,11 +337,16 @@ class Campaign:
         return run
 
     def passed(self, run: Run) -> None:
-        """Remember which claims this run put to the test."""
+        """Remember which claims this run put to the test, and whether it proves anything."""
+        self._struck = self._struck or len(run.schedule) > len(run.unused)
+        if not self._proved:
+            reason = unproved(run.history, run.items)
+            self._proved = not reason
+            self._unproved = self._unproved or reason
         if self._unreached or self._untested:
             evidence = run.evidence()
             self._unreached = [one for one in self._unreached if one.findings(evidence)]
-            self._untested = [one for one in self._untested if not one.tested(evidence)]
+            self._untested = [one for one in self._untested if not one.is_tested(evidence)]
 
     def failed(self, run: Run, error: Exception) -> None:
         """Hand the run on with the error; see that the first failure is no accident."""
@@ -335,16 +366,43 @@ class Campaign:
         finally:
             OBSERVERS.reset(token)
 
+    def shown(self, error: BaseException) -> BaseException:
+        """Return a failure as every door shows it: `check` would raise the same."""
+        run, property = getattr(error, "run", None), getattr(error, "property", None)
+        if not isinstance(error, PropertyViolated) or run is None or property is None:
+            return error
+        found = counterexample_of(error, properties=self.claims, kinds=self.test.kinds)
+        shown = violation_of(self.test.system, property, found)
+        for note in getattr(error, "__notes__", ()):
+            shown.add_note(f"Hypothesis met it so. {note}")
+        return shown
+
     def _conclude(self) -> None:
         for one in self._unreached:
             finding = Finding(f"never reached in {runs_in_words(self._runs)}")
             violation = one.violation([finding])
             violation.findings, violation.property = (finding,), one
             raise violation
+        if self.claims and (reason := self._nothing_proved()):
+            raise NothingProved(f"{self.test.system.name}: nothing was proved: {reason}")
         for one in self._untested:
+            if one.assumption:
+                continue  # nobody promised it
             warnings.warn_explicit(
                 f"{one.name}: never put to the test in {runs_in_words(self._runs)}, so nothing "
                 "is known about it. Does the workload reach what it is about?",
                 UserWarning,
                 *self._place,
             )
+
+    def _nothing_proved(self) -> str:
+        """Say why all these runs put nothing to the test; nothing if they did."""
+        about_runs = [one for one in self.claims if one.when != "sometimes"]
+        if not self._proved:
+            return self._unproved
+        if about_runs and not self._struck:
+            return (
+                f"no fault struck in {runs_in_words(self._runs)}, so no claim about trouble was "
+                "put to the test: give it more runs"
+            )
+        return ""

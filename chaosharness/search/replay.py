@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import attrs
 
 from chaosharness.checkers import Finding, Property, assumed
+from chaosharness.checkers.breach import breaches
 from chaosharness.counterexample import Counterexample, claimed, items_for
 from chaosharness.errors import IllegalFault, InvalidSchedule, Nondeterminism
 from chaosharness.faults import Fault
@@ -27,10 +28,11 @@ class Replay:
     """What became of a counterexample.
 
     Attributes:
-        verdict: `failing`: it still breaks its property. `different property`: it breaks
-            another one now. `stale`: it breaks none, but a fault found no site, or cannot
-            happen any more: it says nothing about the bug. `nondeterministic`: two runs
-            differ. `fixed`: every fault struck, and every property holds.
+        verdict: `failing`: it still breaks its property, for the same cause. `different
+            property`: it breaks another one now, or the same for another cause. `stale`: it
+            breaks none, but a fault found no site, or cannot happen any more: it says nothing
+            about the bug. `nondeterministic`: two runs differ. `fixed`: every fault struck, and
+            every property holds.
         reason: What stands behind it, in a sentence or two.
         counterexample: What was run again.
         property: The property that is broken, if any.
@@ -137,6 +139,15 @@ def _seen_elsewhere(outcome: Replay, run: Run, target: str) -> Replay:
     return outcome
 
 
+def _of_cause(found: Counterexample, findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Return the findings that are of the cause which was recorded.
+
+    A file of an earlier version names none: whatever breaks its property is that.
+    """
+    known = found.findings[0].group if found.findings else ("", "")
+    return tuple(one for one in findings if not one.question and known in (("", ""), one.group))
+
+
 def _system_of(found: Counterexample) -> System:
     if not found.target:
         raise InvalidSchedule(
@@ -161,24 +172,22 @@ def _judged(
         if unused
         else f"every fault struck, and {property.name!r} holds"
     )
-    name, findings = "", property.findings(evidence)
+    name, findings = "", _of_cause(found, property.findings(evidence))
     if findings:
         verdict, name = "failing", property.name
         reason = f"{property.name}: {findings[0].summary}{aside}"
-    else:
-        for one in others:
-            if one.when != "sometimes" and (findings := one.findings(evidence)):
-                verdict, name = "different property", one.name
-                reason = (
-                    f"{property.name!r} holds now, but not {one.name}: {findings[0].summary}{aside}"
-                )
-                break
+    elif broken := breaches({one.name: one for one in (property, *others)}.values(), evidence):
+        verdict, name, findings = "different property", broken[0].property.name, broken[0].findings
+        what = f"{property.name!r} holds now"
+        if name == property.name:
+            what = f"{property.name!r} does not break at {found.place} any more"
+        reason = f"{what}, but not {name}: {findings[0].summary}{aside}"
     return Replay(
         verdict=verdict,
         reason=reason,
         counterexample=found,
         property=name,
-        findings=tuple(findings),
+        findings=findings,
         unused=unused,
         run=run,
         same_history=same,

@@ -6,16 +6,17 @@ and options, then a check that each fault is needed: without it, the property ho
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import combinations, islice
 from typing import Any, Final
 
 import attrs
 
 from chaosharness.checkers import Evidence, Finding, Property
+from chaosharness.checkers.breach import Breach, split
 from chaosharness.counterexample import Counterexample, plain_items
 from chaosharness.errors import InvalidDefinition, InvalidSchedule
-from chaosharness.faults import Fault
+from chaosharness.faults import FAULTS, Fault
 from chaosharness.kernel.history import History
 from chaosharness.schedule import Schedule
 from chaosharness.search.sites import searched, severity, variants
@@ -41,13 +42,16 @@ def shrink(
     schedule: Schedule,
     *,
     run: Run | None = None,
+    sample: Finding | None = None,
+    kinds: Collection[type[Fault]] = FAULTS,
     found_after: int = 0,
     target: str = "",
     runs_max: int = RUNS_MAX,
 ) -> Counterexample:
     """Return the smallest counterexample that can be made of a schedule.
 
-    The same property is broken all the way; others do not count.
+    The same property is broken all the way, for the same cause: with a finding of the same
+    kind and place. Others do not count.
 
     Args:
         system: The system.
@@ -55,6 +59,8 @@ def shrink(
         items: The workload; the examples of the entry by default.
         schedule: A schedule that breaks the property.
         run: The run that did, if it is at hand: saves one.
+        sample: A finding of the cause; by default the heaviest that the schedule shows.
+        kinds: Only these kinds of fault take the place of others.
         found_after: Runs it took to find it; for the report.
         target: Where the system is found, as `module:attribute`; for the report.
         runs_max: Re-executions, after which nothing is made plainer any more.
@@ -68,7 +74,7 @@ def shrink(
             f"{property.name!r} is about a campaign ('sometimes'): no single schedule breaks it"
         )
     workload = system.examples if items is None else tuple(items)
-    lab = Laboratory(system, property, workload, runs_max=runs_max)
+    lab = Laboratory(system, property, workload, sample=sample, kinds=kinds, runs_max=runs_max)
     every = tuple(range(len(workload)))
     if run is not None:
         lab.remember(every, schedule.faults, run)
@@ -104,10 +110,19 @@ class Laboratory:
     """
 
     def __init__(
-        self, system: System, property: Property, items: tuple[Any, ...], *, runs_max: int
+        self,
+        system: System,
+        property: Property,
+        items: tuple[Any, ...],
+        *,
+        sample: Finding | None = None,
+        kinds: Collection[type[Fault]] = FAULTS,
+        runs_max: int,
     ) -> None:
         self.system = system
         self.property = property
+        self.sample = sample
+        self.kinds = frozenset(kinds)
         self.runs = 0
         self.runs_max = runs_max
         self.stock = [*items, *system.examples]
@@ -126,11 +141,23 @@ class Laboratory:
         evidence = Evidence(run.history, run.items, lambda: self._calm(workload), struck)
         if not struck:
             self._calms.setdefault(workload, run)
-        trial = Trial(run, tuple(self.property.findings(evidence)), struck)
+        trial = Trial(run, self._of_cause(self.property.findings(evidence)), struck)
         self._trials[workload, frozenset(faults)] = trial
         if unused:
             self._trials.setdefault((workload, frozenset(struck)), trial)
         return trial
+
+    def _of_cause(self, findings: Sequence[Finding]) -> tuple[Finding, ...]:
+        """Return the findings that are of the cause which is looked into."""
+        if self.sample is None and findings:
+            found = sorted(split(self.property, findings), key=Breach.order)
+            self.sample = found[0].findings[0]
+        sample = self.sample
+        return tuple(
+            one
+            for one in findings
+            if sample is None or (one.group, one.question) == (sample.group, sample.question)
+        )
 
     def _calm(self, workload: Workload) -> History:
         found = self._calms.get(workload)
@@ -357,7 +384,8 @@ class Shrinker:
         surface = self.lab.trial(self.workload, self.faults).run.surfaces.get(site.operation)
         if surface is None:
             return
-        kinds = {*searched(site.operation, surface, site.phase), type(fault)}
+        legal = self.lab.kinds.intersection(searched(site.operation, surface, site.phase))
+        kinds = {*legal, type(fault)}
         others = [one for kind in kinds for one in variants(kind, site)]
         for one in sorted(others, key=severity):
             if severity(one) < severity(fault):
@@ -401,6 +429,22 @@ def _severer(fault: Fault) -> tuple[Fault, ...]:
 def without(faults: Faults, fault: Fault) -> Faults:
     """Return the faults, less one."""
     return tuple(one for one in faults if one != fault)
+
+
+def as_it_was(breach: Breach, run: Run, found_after: int, target: str) -> Counterexample:
+    """Return a counterexample that nobody made smaller: what a broken-off search leaves."""
+    return Counterexample(
+        property=breach.property.name,
+        system=run.system.name,
+        target=target,
+        schedule=Schedule(fault for fault in run.schedule if fault not in run.unused),
+        items=plain_items(run.items),
+        findings=breach.findings,
+        digest=run.digest(),
+        history=run.history,
+        found_after=found_after,
+        assumption=breach.property.assumption,
+    )
 
 
 def _written_up(

@@ -52,18 +52,31 @@ def _module(target: str, name: str) -> ModuleType:
         raise InvalidDefinition(f"{target}: {name} does not import: {_words(error)}") from error
     except ChaosharnessError:
         raise  # says itself what is wrong
+    except SystemExit as error:
+        raise _ends(f"{target}: importing {name}", error) from error
     except Exception as error:
         raise InvalidDefinition(f"{target}: {name} does not import: {_words(error)}") from error
+
+
+def _ends(what: str, error: SystemExit) -> InvalidDefinition:
+    """Say that code which only had to be loaded ends the process."""
+    trace = _place(error)
+    return InvalidDefinition(
+        f"{what} ended the process: SystemExit({error.code!r}){trace}. Put what a script does "
+        'below: if __name__ == "__main__":'
+    )
 
 
 def _words(error: BaseException) -> str:
     """Say what an error is and, where it has one, at which line."""
     text = f"{type(error).__name__}: {error}"
+    return text if isinstance(error, SyntaxError) else f"{text}{_place(error)}"
+
+
+def _place(error: BaseException) -> str:
     trace = extract_tb(error.__traceback__)
     frames = [one for one in trace if "importlib" not in one.filename and one.filename != __file__]
-    if isinstance(error, SyntaxError) or not frames:
-        return text
-    return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})"
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
 
 
 def _find(module: ModuleType, target: str, attribute: str) -> Any:
@@ -108,6 +121,9 @@ def _system_from(found: Any, target: str) -> System:
         return found
     if not inspect.isroutine(found):
         raise InvalidDefinition(f"{target} is {_article(found)}, not a System")
+    theirs = target.partition(":")[0].partition(".")[0] not in sys.stdlib_module_names
+    if not theirs or not (inspect.isfunction(found) or inspect.ismethod(found)):
+        raise InvalidDefinition(f"{target} is built into Python, and makes no System: not called")
     required = _required(found)
     if required:
         raise InvalidDefinition(
@@ -118,6 +134,8 @@ def _system_from(found: Any, target: str) -> System:
         made = found()
     except ChaosharnessError:
         raise
+    except SystemExit as error:
+        raise _ends(f"{target}()", error) from error
     except Exception as error:
         raise InvalidDefinition(f"{target}() raised {_words(error)}") from error
     if inspect.iscoroutine(made):

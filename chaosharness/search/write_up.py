@@ -3,46 +3,116 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Final
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Final, cast
 
-from chaosharness.checkers import Property
-from chaosharness.counterexample import Counterexample, plain_items
+from chaosharness.campaign import runs_in_words
+from chaosharness.checkers import Finding, Property
+from chaosharness.counterexample import Counterexample, items_for, plain_items
+from chaosharness.errors import PropertyViolated
+from chaosharness.faults import FAULTS, Fault
 from chaosharness.schedule import Schedule
-from chaosharness.system import OBSERVERS, Run
+from chaosharness.search.claims import chosen
+from chaosharness.search.plainest import plainest
+from chaosharness.search.shrink import shrink
+from chaosharness.strategies.schedules import ASKED
+from chaosharness.system import OBSERVERS, Run, System
 
 _NOT_THEIRS: Final = frozenset({*sys.stdlib_module_names, "chaosharness", "__main__"})
 
 
-def counterexample_of(error: Any) -> Counterexample:
-    """Return the counterexample that a violation stands for, its schedule checked.
+def counterexample_of(
+    error: Any,
+    *,
+    properties: Iterable[Property] | None = None,
+    kinds: Collection[type[Fault]] | None = None,
+    drawn: bool = True,
+) -> Counterexample:
+    """Return the counterexample that a violation stands for, as a search would show it.
 
     Args:
         error: Raised by `run.check`, with its run, findings and property.
+        properties: The claims that the run was judged by; by default those of the system,
+            or what can be assumed of any.
+        kinds: Only these kinds of fault take the place of others; by default those that the
+            test asked for.
+        drawn: Whether the schedule was drawn. One that somebody wrote stays as it is, less
+            the faults that are not needed.
     """
     known = getattr(error, "counterexample", None)
     if isinstance(known, Counterexample):
         return known
     run: Run = error.run
     claim: Property = error.property
+    system = cast(System, run.system)
+    kinds = ASKED.get(system, FAULTS) if kinds is None else kinds
+    claims = chosen(system, properties)
+    if all(one.name != claim.name for one in claims):
+        claims = (*claims, claim)
     token = OBSERVERS.set(())
     try:
-        schedule, minimal = _needed(run, claim)
-        final = run if schedule == run.schedule else run.system.run(run.items, schedule)
-        findings = claim.findings(final.evidence()) or error.findings
-        return Counterexample(
-            property=claim.name,
-            system=run.system.name,
-            target=target_of(run.system),
-            schedule=schedule,
-            items=plain_items(run.items),
-            findings=tuple(findings),
-            digest=final.digest(),
-            history=final.history,
-            minimal=minimal,
-            passing=final.calm() if schedule.faults else None,
-        )
+        sample = error.findings[0] if error.findings else None
+        if drawn:
+            struck = Schedule(fault for fault in run.schedule if fault not in set(run.unused))
+            words: Any = {"sample": sample, "kinds": kinds, "target": target_of(system)}
+            found = shrink(system, claim, run.items, struck, **words)
+            found = plainest(found, system, claims, kinds=kinds)
+        else:
+            found = _as_written(run, claim, error.findings)
     finally:
         OBSERVERS.reset(token)
+    error.counterexample = found
+    return found
+
+
+def _as_written(run: Run, claim: Property, findings: Sequence[Finding]) -> Counterexample:
+    """Leave out faults that found no site, then each that it fails without."""
+    schedule = Schedule(fault for fault in run.schedule if fault not in set(run.unused))
+    group = findings[0].group
+    shown = list(findings)
+    final = run
+    for fault in tuple(schedule):
+        smaller = schedule.without(fault)
+        again = run.system.run(run.items, smaller)
+        left = [one for one in claim.findings(again.evidence()) if one.group == group]
+        if left:
+            schedule, final, shown = smaller, again, left
+    if final.schedule != schedule:
+        final = run.system.run(run.items, schedule)
+    return Counterexample(
+        property=claim.name,
+        system=run.system.name,
+        target=target_of(run.system),
+        schedule=schedule,
+        items=plain_items(run.items),
+        findings=tuple(shown),
+        digest=final.digest(),
+        history=final.history,
+        minimal=True,
+        passing=final.calm() if schedule.faults else None,
+        assumption=claim.assumption,
+    )
+
+
+def violation_of(system: System, property: Property, found: Counterexample) -> PropertyViolated:
+    """Return the exception that shows a counterexample: the same words from every door."""
+    items = items_for(system, found.items)
+    count = len(found.schedule)
+    plural = "" if count == 1 else "s"
+    violation = property.violation(found.findings)
+    violation.args = (
+        f"{violation}\n\n"
+        f"Smallest schedule ({count} fault{plural}, "
+        f"found after {runs_in_words(found.found_after)}, "
+        f"{found.shrunk_in} more to make it small):\n"
+        f"    {found.schedule!r}\n"
+        f"Workload: {list(found.items)!r}",
+    )
+    violation.run = system.run(items, found.schedule)
+    violation.findings = found.findings
+    violation.property = property
+    violation.counterexample = found
+    return violation
 
 
 def target_of(system: object) -> str:
@@ -58,13 +128,3 @@ def target_of(system: object) -> str:
             if value is system:
                 return f"{name}:{attribute}"
     return ""
-
-
-def _needed(run: Run, claim: Property) -> tuple[Schedule, bool]:
-    """Leave out faults that found no site, then each that it fails without."""
-    schedule = Schedule(fault for fault in run.schedule if fault not in set(run.unused))
-    for fault in tuple(schedule):
-        smaller = schedule.without(fault)
-        if claim.findings(run.system.run(run.items, smaller).evidence()):
-            schedule = smaller
-    return schedule, True

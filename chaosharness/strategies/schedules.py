@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
@@ -21,6 +22,9 @@ from chaosharness.options import OPTIONS
 from chaosharness.schedule import Schedule
 from chaosharness.strategies.drawing import ITEMS_MAX, SKETCH, Deck, Sketch, deck_for
 from chaosharness.system import System
+
+ASKED: Final[WeakKeyDictionary[Any, tuple[type[Fault], ...]]] = WeakKeyDictionary()
+"""The kinds of fault that the test which drew last asked for, by system."""
 
 
 def schedules(
@@ -57,6 +61,7 @@ def schedules(
     wanted = None if kinds is None else checked_kinds(kinds)
 
     def deal() -> SearchStrategy[Schedule]:
+        ASKED[system] = FAULTS if wanted is None else wanted
         most = faults_max if OPTIONS.faults_max is None else OPTIONS.faults_max
         return drawn(deck_for(system, faults_max=most, kinds=wanted, items_max=items_max))
 

@@ -8,7 +8,11 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from chaosharness.checkers import Evidence, Property
+from chaosharness.checkers import Evidence, Property, assumed
+from chaosharness.checkers.breach import breaches
+from chaosharness.checkers.proof import unread
+from chaosharness.checkers.property import check_properties
+from chaosharness.errors import NothingProved
 from chaosharness.faults import Fault
 from chaosharness.handlers.port import Surface
 from chaosharness.kernel.history import History
@@ -73,25 +77,27 @@ class Run:
         return self.system.calm(self.items).history
 
     def check(self, *properties: Property) -> None:
-        """Judge the run; raise for the first property that does not hold.
+        """Judge the run; raise for the heaviest thing that it breaks.
 
-        Without arguments it judges what the system claims.
+        Without arguments it judges what the system claims or, where it claims nothing, what
+        can be assumed of any system.
 
         Raises:
-            PropertyViolated: A subclass of its own for each property.
+            PropertyViolated: A subclass of its own for each property, and for each kind and
+                place of its findings. What somebody claimed goes before what is assumed,
+                and then the worst harm goes first.
+            NothingProved: No fault struck, and what came in was read by nobody.
         """
         __tracebackhide__ = True
+        given = check_properties(properties)
+        claims = given or tuple(self.system.properties) or assumed(self.system)
         evidence = self.evidence()
-        for one in properties or tuple(self.system.properties):
-            if one.when == "sometimes":
-                continue  # a claim about the campaign, not about one run
-            findings = one.findings(evidence)
-            if findings:
-                violation = one.violation(findings)
-                violation.run = self
-                violation.findings = findings
-                violation.property = one
-                raise violation
+        for one in breaches(claims, evidence):
+            violation = one.violation()
+            violation.run = self
+            raise violation
+        if not evidence.faults and self.items and (reason := unread(self.history)):
+            raise NothingProved(f"{self.system.name}: {reason}")
 
     def digest(self) -> str:
         """Return 16 hexadecimal digits that differ when any event differs."""

@@ -15,12 +15,14 @@ run = shop.run([Order("o1", 500)], Schedule())
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar
 
+from chaosharness.checkers.property import check_properties
 from chaosharness.errors import InvalidDefinition, NotAwaited
 from chaosharness.handlers.colours import check_runtime
 from chaosharness.handlers.module_state import AGAIN_MAX, ModuleState, named
+from chaosharness.handlers.places import at_line, words_of
 from chaosharness.handlers.sandbox import put_around, take_away
 from chaosharness.handlers.unawaited import keeping_origins
 from chaosharness.kernel.history import History
@@ -151,15 +153,31 @@ class System:
             if not callable(function):
                 raise InvalidDefinition(f"the entry of {self.name!r} must be a function")
             self._entry = function
-            self.examples = tuple(examples)
+            self.examples = self._examples(examples)
             self.items = items
             return function
 
         return add
 
+    def _examples(self, given: Any) -> tuple[Any, ...]:
+        """Return the examples of the entry as a tuple."""
+        what = f"the examples of the entry of {self.name!r} must be a list of workload items"
+        if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+            raise InvalidDefinition(f"{what}: write examples=[{given!r}]")
+        try:
+            return tuple(given)
+        except Exception as error:
+            raise InvalidDefinition(
+                f"{what}; making them raised {words_of(error)}{at_line(error)}"
+            ) from error
+
     def claim(self, *properties: Any) -> None:
-        """Say which properties the system promises: what the command line checks."""
-        self.properties.extend(properties)
+        """Say which properties the system promises: what the command line checks.
+
+        Raises:
+            InvalidDefinition: One is no property.
+        """
+        self.properties.extend(check_properties(properties))
 
     def _take_name(self, name: str) -> None:
         if not isinstance(name, str) or not name or set(name) & set("/, \n"):

@@ -69,6 +69,8 @@ def test_an_effect_that_happened_again_is_found():
                 "more": ["method='charge', order='o1', cents=500"],
                 "less": [],
             },
+            kind="effect twice",
+            place="bank.ledger",
         )
     ]
 

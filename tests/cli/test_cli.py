@@ -271,7 +271,8 @@ def test_an_unwritable_report_folder_is_said_and_nothing_is_left(shop):
     Path("out").write_text("a file, not a folder")
     result = chaos("run", f"{shop}:broken", "--faults", 1, "--report", "out")
     assert result.exit_code == 3
-    assert "out" in result.output
+    assert "BROKEN: never charged twice" in result.output
+    assert "the report cannot be written to out" in result.output
     assert Path("out").read_text() == "a file, not a folder"
 
 

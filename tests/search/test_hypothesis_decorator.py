@@ -21,10 +21,12 @@ from chaosharness import (
     System,
     chaos_settings,
     chaos_test,
+    check,
     orders,
     sometimes,
 )
 from chaosharness.errors import InvalidDefinition, Nondeterminism, PropertyViolated
+from chaosharness.search import decorator
 from chaosharness.search.hypothesis_adapter import PLAN, Leg, Playback
 from chaosharness.strategies.places import places
 from tests.search import planted
@@ -55,7 +57,10 @@ def test_what_the_system_claims_is_checked_and_the_failure_is_small():
     assert error.run.items == (planted.EXAMPLES[0],)
     assert error.property.name == "never charged twice"
     assert error.findings
-    assert f"schedule={error.run.schedule!r}" in "\n".join(error.__notes__)
+    assert "Hypothesis met it so. F" in "\n".join(error.__notes__)
+    with pytest.raises(PropertyViolated) as checked:
+        check(planted.one())
+    assert str(error) == str(checked.value), "the same bug in the same words"
 
 
 def test_a_right_system_passes():
@@ -213,7 +218,12 @@ def test_a_system_that_is_not_deterministic_is_told_so():
     assert "rolled" in str(caught.value)
 
 
-def test_runs_are_not_made_twice_while_shrinking():
+def as_hypothesis_found_it(monkeypatch):
+    monkeypatch.setattr(decorator.Campaign, "shown", lambda self, error: error)
+
+
+def test_runs_are_not_made_twice_while_shrinking(monkeypatch):
+    as_hypothesis_found_it(monkeypatch)
     made, broken = [], []
     system = planted.two()
     places(system)
@@ -279,7 +289,8 @@ def test_hypothesis_settings_may_be_given():
     test_checkout()
 
 
-def test_a_stored_failure_survives_an_edited_test():
+def test_a_stored_failure_survives_an_edited_test(monkeypatch):
+    as_hypothesis_found_it(monkeypatch)
     seen = []
     words = {"settings": quiet(database=InMemoryExampleDatabase(), max_examples=50)}
 
@@ -389,7 +400,7 @@ def test_a_test_that_would_check_nothing_is_refused():
     system = planted.right()
     system.properties.clear()
 
-    @chaos_test(system)
+    @chaos_test(system, properties=[])
     def test_checkout():
         """Looks at nothing."""
 

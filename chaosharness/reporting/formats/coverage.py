@@ -51,6 +51,7 @@ def summary(campaign: Campaign, *, width: int = WIDTH_MAX, table: bool = True) -
         _upset(campaign, width),
         _covered(campaign, width),
         coverage_table(campaign.coverage, width=width).splitlines() if table else [],
+        _questions(campaign, width),
     ]
     return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
 
@@ -127,7 +128,7 @@ def outcome(one: Standing) -> str:
     """Say how a property came out, and on how many runs that rests."""
     runs = count(one.judged, "run")
     if one.result == "violated":
-        return f"BROKEN in run {one.judged:,}" if one.judged else "BROKEN"
+        return f"BROKEN in run {one.broken_in:,}" if one.broken_in else "BROKEN"
     if one.when == "sometimes":
         return (
             f"reached in {one.reached:,} of {runs}" if one.reached else f"NEVER REACHED in {runs}"
@@ -140,12 +141,23 @@ def outcome(one: Standing) -> str:
 
 def _broken(campaign: Campaign, width: int) -> list[str]:
     lines: list[str] = []
-    for found in campaign.counterexamples:
+    groups = campaign.groups or (None,) * len(campaign.counterexamples)
+    for found, group in zip(campaign.counterexamples, groups, strict=True):
         what = clip(found.findings[0].summary, 300) if found.findings else ""
         lines += _item(f"{clip(found.property, 80)}: {what}", width)
         for row in schedule_code(found.schedule, width - 4).split("\n"):
             lines.append(f"    {row}")
+        for sentence in () if group is None else group.sentences():
+            lines += _item(clip(sentence, 300), width, "    ")
     return ["Counterexamples", *lines] if lines else []
+
+
+def _questions(campaign: Campaign, width: int) -> list[str]:
+    lines: list[str] = []
+    for one in campaign.questions:
+        lines += _item(f"{clip(one.summary, 300)} (in {count(one.runs, 'run')})", width)
+        lines += _item(f"first: {clip(one.schedule, 300)}", width, "    ")
+    return ["Is this right? Only you can say; nothing is broken by it", *lines] if lines else []
 
 
 def _troubles(campaign: Campaign, width: int) -> list[str]:

@@ -36,7 +36,14 @@ CAMPAIGN = Campaign(
     searched=8,
     counterexamples=(double_charge(),),
     standings=(
-        Standing(name="never charged twice", when="always", result="violated", judged=5, tested=5),
+        Standing(
+            name="never charged twice",
+            when="always",
+            result="violated",
+            judged=8,
+            tested=8,
+            broken_in=5,
+        ),
         Standing(name="never stuck", when="eventually", result="holds", judged=8, tested=8),
         Standing(name="no ghost event", when="always", result="unknown", judged=8, tested=0),
         Standing(name="a refund happened", when="sometimes", result="unknown", judged=8, tested=8),

@@ -1,0 +1,81 @@
+"""Whether runs put anything to the test: no green without proof.
+
+A broken system in which nothing is ever handled keeps every promise. So before anything
+is called kept, the run without faults is asked whether something happened in it at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from chaosharness.checkers.progress import nothing_handled
+from chaosharness.kernel.history import History
+
+_WORK: Final = frozenset({"effect", "write", "commit", "call", "publish"})
+"""Kinds of event which show that code of a service did something about an item."""
+
+_CLIENT: Final = "client."
+
+
+def unproved(history: History, items: Sequence[Any]) -> str:
+    """Say why a run without faults puts nothing to the test; nothing where it does.
+
+    Args:
+        history: Of the run.
+        items: The workload.
+    """
+    if not items:
+        return (
+            "there is no workload, so nothing came in: give the entry examples=[...] with at "
+            "least one item, or pass items=[...]"
+        )
+    if error := nothing_handled(history):
+        return f"no handler came to its end, even without any fault: {error}"
+    return unread(history) or put_aside(history)
+
+
+def unread(history: History) -> str:
+    """Say that what came in as messages was read by nobody; nothing otherwise."""
+    topics: dict[str, None] = {}
+    for event in history.of("publish"):
+        if event.operation.startswith(_CLIENT):
+            data = event.data
+            topics[str(data.get("topic") or data.get("key") or data.get("broker"))] = None
+    if not topics or any(history.of("deliver", "poll")) or _services_worked(history):
+        return ""
+    first, *others = topics
+    where = f"{first!r}" + (f" and {len(others)} more" if others else "")
+    return (
+        f"nothing was consumed: messages were published to {where}, nobody read them and no "
+        "handler ran. Does each service call env.consume(...), or begin its loop with "
+        "env.main(...)?"
+    )
+
+
+def put_aside(history: History) -> str:
+    """Say that every message was put aside and nothing handled; nothing otherwise."""
+    dead = [event for event in history.of("dead") if event.data.get("reason") != "expired"]
+    if not dead or _services_worked(history):
+        return ""
+    reason = str(dead[0].data.get("error") or dead[0].data.get("reason") or "")
+    why = f" ({reason})" if reason else ""
+    return (
+        f"everything was put aside, even without any fault{why}: no message was handled. Can "
+        "the handlers read what the entry publishes?"
+    )
+
+
+def _services_worked(history: History) -> bool:
+    """Say whether a handler came to its end, or a service did something about an item.
+
+    What it does while it is built, and what it does of itself, says nothing about the items.
+    """
+    for _, kind, _, operation, entity, _, _, _ in history.raw:
+        if kind == "handled":
+            return True
+        if kind in _WORK and entity and operation and not operation.startswith(_CLIENT):
+            place = operation.partition("/")[0]
+            if not place.endswith(".start"):
+                return True
+    return False

@@ -1,0 +1,44 @@
+"""Being told to stop: Ctrl-C and SIGTERM end a search between two of its runs."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def until_told_to_stop() -> Iterator[None]:
+    """Raise KeyboardInterrupt after the run that goes on when a signal arrives.
+
+    Not within it: the code under test may catch what is raised there, and be judged by what
+    it then did. A second signal does not wait.
+    """
+    from chaosharness.system import OBSERVERS
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked: list[int] = []
+
+    def stop(number: int, frame: Any) -> None:
+        asked.append(number)
+        if len(asked) > 1:
+            raise KeyboardInterrupt
+
+    def see(run: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    before = [signal.signal(one, stop) for one in SIGNALS]
+    token = OBSERVERS.set((*OBSERVERS.get(), see))
+    try:
+        yield
+    finally:
+        OBSERVERS.reset(token)
+        for one, handler in zip(SIGNALS, before, strict=True):
+            signal.signal(one, handler)

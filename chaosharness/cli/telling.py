@@ -1,0 +1,95 @@
+"""Findings on the screen and as files, each as soon as there is one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+from chaosharness.cli.screen import say, screen_width
+from chaosharness.errors import ChaosharnessError
+
+if TYPE_CHECKING:
+    from chaosharness.counterexample import Counterexample
+
+
+class Telling:
+    """Tells each finding when it is found, so that nothing which happens later loses it.
+
+    Attributes:
+        found: What was told, in that order.
+        trouble: Why a report could not be written; empty if all were.
+        bar: What else is on the screen meanwhile; None if nothing is.
+    """
+
+    def __init__(self, folder: str | None, redact: tuple[str, ...], *, aloud: bool) -> None:
+        self.folder = folder
+        self.redact = redact
+        self.aloud = aloud
+        self.found: list[Counterexample] = []
+        self.trouble = ""
+        self.bar: Any = None
+        self._files: list[Path] = []
+        self._schedules: set[str] = set()
+        self._screen = sys.stdout
+
+    def tell(self, found: Counterexample) -> None:
+        """Write the files of a finding, and print it."""
+        self.found.append(found)
+        file = self._write(found)
+        if self.aloud:
+            with self._on_screen():
+                self._print(found, file)
+                sys.stdout.flush()
+
+    @contextmanager
+    def _on_screen(self) -> Iterator[None]:
+        """Print on the screen for a while: what the user's code prints goes elsewhere."""
+        with nullcontext() if self.bar is None else self.bar.aside(), redirect_stdout(self._screen):
+            yield
+
+    def _write(self, found: Counterexample) -> str | None:
+        from chaosharness.reporting import write
+
+        if self.folder is None:
+            return None
+        try:
+            files = write(found, self.folder, redact=self.redact)
+        except ChaosharnessError as error:
+            self.trouble = str(error)
+            return None
+        self._files += files
+        return next((str(one) for one in files if one.name == f"{found.slug()}.json"), None)
+
+    def _print(self, found: Counterexample, file: str | None) -> None:
+        from chaosharness.reporting import to_text
+
+        schedule = repr(found.schedule)
+        if schedule in self._schedules:
+            say(also(found, self.redact))
+            return
+        self._schedules.add(schedule)
+        color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        say(to_text(found, width=screen_width(), color=color, redact=self.redact, file=file))
+
+    def say_files(self) -> None:
+        """Say which files were written."""
+        if self._files:
+            say("Reports:")
+            for one in self._files:
+                say(f"  {one}")
+
+
+def also(found: Counterexample, redact: tuple[str, ...]) -> str:
+    """Name what else is broken by a schedule whose story has been told."""
+    from chaosharness.reporting import masked
+
+    finding = masked(found, redact).findings[0]
+    words = f"BROKEN too, by the same schedule as above: {found.property}"
+    width = min(screen_width(), 80) - 4
+    lines = [words, *wrap(finding.summary, width, initial_indent="  ", subsequent_indent="  ")]
+    return "\n".join((*lines, ""))

@@ -1,0 +1,289 @@
+"""No green without proof: where nothing was tested, every door says so and none is green."""
+
+import os
+import re
+import subprocess
+import sys
+import warnings
+from textwrap import dedent
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import HealthCheck, given
+from hypothesis import strategies as st
+
+from chaosharness import (
+    Gateway,
+    Kafka,
+    KeyValue,
+    Property,
+    RabbitMQ,
+    System,
+    chaos_settings,
+    chaos_test,
+    check,
+    explore,
+    never_charged_twice,
+    schedules,
+    sometimes,
+)
+from chaosharness.cli import main
+from chaosharness.errors import InvalidDefinition, NothingProved, RealIO
+from chaosharness.reporting import summary
+from tests.search.planted import EXAMPLES, right
+
+
+def shop(*, examples=({"id": "o1"},), consume=True, handler=None, claim=False, **options):
+    """Return a shop that charges without a key, with one thing about it that tests nothing."""
+    system = System("shop")
+    bus, bank = system.add(Kafka("bus", topics={"orders": 1})), system.add(Gateway("bank"))
+
+    @system.service("pay")
+    def pay(env):
+        client = env.client(bank)
+
+        def on_order(order: dict):
+            (handler or charge)(order)
+
+        def charge(order):
+            client.charge(order["id"], 500)
+
+        if consume:
+            env.consume(bus, "orders", on_order, **options)
+
+    @system.entry(examples=examples)
+    def place(env, order):
+        env.publisher(bus)("orders", order, key="k")
+
+    if claim:
+        system.claim(never_charged_twice(bank))
+    return system
+
+
+def typo(order):
+    raise KeyError("order_id")
+
+
+UNREADABLE = {"on_unreadable": "dead-letter"}
+
+
+def cannot_read():
+    """Return a shop whose handler wants another type than what comes."""
+    system = System("unread")
+    bus = system.add(Kafka("bus", topics={"orders": 1}))
+
+    @system.service("pay")
+    def pay(env):
+        def on_order(order: int):
+            """Never gets here."""
+
+        env.consume(bus, "orders", on_order, **UNREADABLE)
+
+    @system.entry(examples=[{"id": "o1"}])
+    def place(env, order):
+        env.publisher(bus)("orders", order)
+
+    return system
+
+
+def nobody_reads_a_queue():
+    system = System("queues")
+    bus = system.add(RabbitMQ("bus", queues=["orders"]))
+    kv = system.add(KeyValue("kv"))
+
+    @system.service("pay")
+    def pay(env):
+        env.connect(kv).put("built", True)  # which says nothing about what comes in
+
+    @system.entry(examples=["o1"])
+    def place(env, order):
+        env.publisher(bus)("orders", order)
+
+    return system
+
+
+EMPTY = {
+    "no consumer": (lambda: shop(consume=False), "nothing was consumed: messages were published"),
+    "no consumer of a queue": (nobody_reads_a_queue, "nothing was consumed"),
+    "no example": (lambda: shop(examples=[]), "there is no workload"),
+    "every handler fails": (
+        lambda: shop(handler=typo, on_error="dead-letter"),
+        "no handler came to its end, even without any fault: pay.on_order raised KeyError",
+    ),
+    "everything is put aside": (cannot_read, "everything was put aside|no handler came to its end"),
+}
+
+
+@pytest.mark.parametrize(("make", "words"), EMPTY.values(), ids=EMPTY)
+def test_a_campaign_does_not_know(make, words):
+    campaign = explore(make(), faults_max=1)
+    if campaign.result != "violated":
+        assert campaign.result == "unknown"
+    assert any(re.search(words, one) for one in campaign.reasons)
+    assert campaign.unproved
+    assert all(one.result != "holds" for one in campaign.standings)
+
+
+@pytest.mark.parametrize(("make", "words"), EMPTY.values(), ids=EMPTY)
+def test_check_fails(make, words):
+    with pytest.raises(AssertionError) as caught:
+        check(make(), faults_max=1)
+    if isinstance(caught.value, NothingProved):
+        assert re.search(words, str(caught.value))
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("make", "words"), EMPTY.values(), ids=EMPTY)
+def test_a_chaos_test_fails(make, words):
+    settings = chaos_settings(database=None, suppress_health_check=list(HealthCheck))
+
+    def body():
+        @chaos_test(make(), faults_max=1, runs=20, settings=settings)
+        def test_checkout(run):
+            """Asks for nothing."""
+
+        test_checkout()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises((AssertionError, InvalidDefinition)):
+            body()
+
+
+def test_a_plain_hypothesis_test_fails_where_nobody_reads():
+    system = shop(consume=False)
+
+    @chaos_settings(database=None)
+    @given(st.just([{"id": "o1"}]), schedules(system, faults_max=1))
+    def test_checkout(items, schedule):
+        system.run(items, schedule).check()
+
+    with pytest.raises(NothingProved, match="nothing was consumed"):
+        test_checkout()
+
+
+def test_without_faults_no_claim_about_trouble_is_kept():
+    campaign = explore(shop(claim=True), faults_max=0)
+    assert campaign.result == "unknown"
+    assert campaign.reasons == (
+        "no fault was asked for, so no claim about trouble was put to the test: ask for one "
+        "fault or more",
+    )
+    assert "UNKNOWN" in summary(campaign)
+    with pytest.raises(NothingProved, match="no fault was asked for"):
+        check(shop(claim=True), faults_max=0)
+
+
+def test_where_no_fault_can_strike_nothing_is_kept():
+    campaign = explore(right(), items=EXAMPLES[:1], kinds=[], faults_max=1)
+    assert campaign.result == "unknown"
+    assert "no fault of the kinds asked for could strike" in campaign.reasons[0]
+
+
+def test_a_case_that_is_reached_needs_no_fault():
+    charged = sometimes("an order is charged", lambda history: any(history.of("effect")))
+    assert explore(right(), properties=[charged], faults_max=0).result == "holds"
+
+
+def test_where_no_claim_is_put_to_the_test_nothing_is_kept():
+    never = {"tested": lambda evidence: False, "assumption": "nobody promised it"}
+    vacuous = [Property(name, lambda evidence: [], **never) for name in ("a", "b")]
+    campaign = explore(right(), items=EXAMPLES[:1], properties=vacuous, faults_max=1)
+    assert campaign.result == "unknown"
+    assert "no claim was ever put to the test" in campaign.reasons[0]
+    with pytest.raises(NothingProved, match="no claim was ever put to the test"):
+        check(right(), items=EXAMPLES[:1], properties=vacuous, faults_max=1)
+
+
+def test_what_is_only_assumed_and_vacuous_is_not_called_kept():
+    campaign = explore(right(), items=EXAMPLES[:1], faults_max=1)
+    assert campaign.result == "holds"
+    assert all(one.result == "unknown" for one in campaign.standings if not one.tested)
+
+
+# ---- code that ends the process
+
+
+def test_the_end_of_the_process_is_refused_by_name():
+    for end, words in ((lambda _: os._exit(0), r"os\._exit\(0\)"), (lambda _: os.abort(), "abort")):
+        with pytest.raises(RealIO, match=f"pay.on_order called .*{words}"):
+            shop(handler=end).run()
+
+
+def test_sys_exit_in_a_handler_is_a_crash_and_the_message_comes_again():
+    left = [0]
+
+    def once(order):
+        left[0] += 1
+        if left[0] == 1:
+            sys.exit(0)
+
+    run = shop(handler=once).run()
+    assert run.ending.verdict == "quiet"
+    kinds = [event.kind for event in run.history]
+    assert kinds.count("crash") == 1
+    assert kinds.index("raised") < kinds.index("crash") < kinds.index("handled")
+    assert [event.data["times"] for event in run.history.of("deliver")] == [1, 2]
+
+
+def test_sys_exit_for_ever_ends_in_a_verdict():
+    run = shop(handler=lambda _: sys.exit(0)).run()
+    assert run.ending.verdict == "budget"
+    assert explore(shop(handler=lambda _: sys.exit(0)), faults_max=1).result == "violated"
+
+
+ENDING = {
+    "import": "raise SystemExit(0)",
+    "import-hard": "import os; os._exit(0)",
+    "call": "def shop(): raise SystemExit(0)",
+    "factory": """
+        @shop.service("s")
+        def s(env): raise SystemExit(0)
+        shop.entry(examples=[1])(lambda env, item: None)
+    """,
+    "entry": """
+        import sys
+        shop.entry(examples=[1])(lambda env, item: sys.exit(0))
+    """,
+    "property": """
+        from chaosharness import Property
+        shop.entry(examples=[1])(lambda env, item: None)
+        shop.claim(Property("p", lambda evidence: exit(0)))
+    """,
+    "property-hard": """
+        import os
+        from chaosharness import Property
+        shop.entry(examples=[1])(lambda env, item: None)
+        shop.claim(Property("p", lambda evidence: os._exit(0)))
+    """,
+}
+
+
+@pytest.mark.parametrize("where", ENDING)
+def test_whatever_ends_the_process_ends_in_exit_code_3_and_one_line(where, tmp_path):
+    head = "from chaosharness import System\nshop = System('shop')\n"
+    (tmp_path / "ending.py").write_text(head + dedent(ENDING[where]))
+    command = [sys.executable, "-m", "chaosharness", "run", "ending:shop", "--faults", "1"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert done.stderr.startswith("chaosharness: ")
+    assert "Traceback" not in done.stderr and "a bug in chaosharness" not in done.stderr
+
+
+def test_the_command_line_exits_with_2(tmp_path, monkeypatch):
+    (tmp_path / "empty_shop.py").write_text(
+        dedent("""
+        from chaosharness import Kafka, System
+        shop = System("shop")
+        bus = shop.add(Kafka("bus", topics={"orders": 1}))
+        @shop.service("pay")
+        def pay(env): ...
+        @shop.entry(examples=[{"id": "o1"}])
+        def place(env, order): env.publisher(bus)("orders", order)
+        """)
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    result = CliRunner().invoke(main, ["run", "empty_shop:shop", "--faults", "1"])
+    assert result.exit_code == 2, result.output
+    assert "unknown, because nothing was consumed" in result.output
