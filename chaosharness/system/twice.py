@@ -83,13 +83,13 @@ class Watch:
             self.note(items)
         else:
             self.calm = calm
-        self.end("two runs of Schedule()")
+        self.end("Schedule()")
 
     def note(self, items: Iterable[Any] | None = None) -> None:
         """Make the calm run once, for `end`."""
         self.calm = self._run(items)
 
-    def end(self, what: str = "the first calm run and one after all others:") -> None:
+    def end(self, what: str = "Schedule(), the first one and one after all others") -> None:
         """Make the calm run once more.
 
         Raises:

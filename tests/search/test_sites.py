@@ -98,7 +98,7 @@ def test_a_retry_loop_is_cut_off():
         def on_order(order):
             raise RuntimeError("always")
 
-        env.consume(bus, "orders", on_order)
+        env.consume(bus, "orders", on_order, on_error="dead-letter", retries_max=50)
 
     @system.entry(examples=["o1"])
     def place(env, order):
