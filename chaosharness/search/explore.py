@@ -87,7 +87,8 @@ def explore(
             `random`: schedules of 1 to `faults_max` faults by chance. `guided`: by chance,
             from those that led to something new.
         options: Which values of a fault's option are tried where there are two faults or
-            more (small-first): the mildest of each, or `all`. Single faults have all.
+            more (small-first): the mildest of each, or `all`. Single faults have all, and lengths
+            in ms taken from the durations that the calm run shows (`coverage.stalls`).
         kinds: Only these kinds of fault.
         stop_at_first: Stop when one property is broken.
         regressions: Counterexamples that are run first, if they are of this system.
@@ -366,9 +367,14 @@ class Exploration:
         planner = self.planner
         cells, equivalent = planner.catalogue.cells()
         ran_on = tuple(loop for _, loop in sorted(self._ran_on.items()))
+        stalls = planner.catalogue.stalls()
         if isinstance(planner, SmallFirst):
             return Coverage(
-                levels=planner.levels(), cells=cells, equivalent=equivalent, ran_on=ran_on
+                levels=planner.levels(),
+                cells=cells,
+                equivalent=equivalent,
+                ran_on=ran_on,
+                stalls=stalls,
             )
         return Coverage(
             random=planner.tried,
@@ -376,6 +382,7 @@ class Exploration:
             cells=cells,
             equivalent=equivalent,
             ran_on=ran_on,
+            stalls=stalls,
         )
 
     def reasons(self, coverage: Coverage, runs_max: int) -> tuple[str, ...]:

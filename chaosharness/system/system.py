@@ -230,6 +230,8 @@ class System:
             tuple(world.unused()),
             world.surfaces,
             world.counts_in_chaos,
+            tuple(sorted(world.durations)),
+            world.long_ms(),
         )
 
     def calm(self, items: Sequence[Any] | None = None) -> Run:

@@ -388,7 +388,9 @@ def test_a_handler_that_raises_at_every_delivery_is_refused_with_its_place(broke
     def handle(env, done, order):
         raise TypeError("Receipt is no text")
 
-    with pytest.raises(InvalidDefinition, match=r"Receipt is no text at tests/system/test_ends.py:") as got:
+    with pytest.raises(
+        InvalidDefinition, match=r"Receipt is no text at tests/system/test_ends.py:"
+    ) as got:
         consuming(handle, broker).run()
     assert isinstance(got.value.__cause__, TypeError)
 
