@@ -38,6 +38,8 @@ class Level:
         complete: Whether all there are were run.
         more: Whether counting stopped at `total`, and there are more than that.
         options: What was tried at each site, for example `all options, attempts up to 12`.
+        partly: Whether lengths of stalls were left out that the system has shown: such a level
+            does not call itself "all".
     """
 
     faults: int
@@ -46,13 +48,14 @@ class Level:
     complete: bool
     more: bool = False
     options: str = ""
+    partly: bool = False
 
     def __str__(self) -> str:
         if self.faults == 0:
             return "the calm run: 1 of 1" if self.tried else "the calm run: 0 of 1"
         which = f"{self.faults}-fault schedules" + (f", {self.options}" if self.options else "")
         if self.complete:
-            return f"all {which}: {self.tried:,} of {self.total:,}"
+            return f"{'' if self.partly else 'all '}{which}: {self.tried:,} of {self.total:,}"
         if self.total is None:
             return f"{which}: not begun"
         return f"{which}: {self.tried:,} of {'more than' if self.more else 'about'} {self.total:,}"
@@ -71,6 +74,7 @@ class Coverage:
         equivalent: Legal, but the same as another fault that was searched: a crash before
             an operation equals one after the effect before it.
         ran_on: Loops that were not at rest at the end of a run, each as it was run on farthest.
+        stalls: How long trouble was tried to last, in words; empty if nothing had a length.
     """
 
     levels: tuple[Level, ...] = ()
@@ -79,6 +83,7 @@ class Coverage:
     cells: Mapping[Cell, int] = attrs.field(factory=dict, repr=False)
     equivalent: frozenset[Cell] = attrs.field(factory=frozenset, repr=False)
     ran_on: tuple[RanOn, ...] = ()
+    stalls: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -124,8 +129,7 @@ class Coverage:
         struck = sum(1 for times in self.cells.values() if times)
         if self.cells:
             lines.append(f"faults at operations: {struck:,} of {len(self.cells):,} struck")
-        lines += map(str, self.ran_on)
-        return tuple(lines)
+        return (*lines, *map(str, self.ran_on), *self.stalls)
 
     def rules_out(self, clean: int) -> str:
         """Say what so many clean runs rule out, and no more than that."""
@@ -348,6 +352,7 @@ class Campaign:
             "coverage": {
                 "levels": [attrs.asdict(level) for level in coverage.levels],
                 "random": coverage.random,
+                "stalls": list(coverage.stalls),
                 "sentences": list(coverage.sentences()),
                 "cells": [
                     {"phase": phase, "operation": operation, "kind": kind, "struck": times}

@@ -2,7 +2,8 @@
 
 A fault says what happens and at which site. It says nothing about probability. How
 long it lasts is chosen from the system itself (`next`, `timeout`, `long`) or given in
-whole milliseconds of virtual time.
+whole milliseconds of virtual time; a search tries both, the milliseconds between and just
+beyond the durations that the system has shown.
 """
 
 from __future__ import annotations
@@ -46,6 +47,9 @@ class Fault:
 
     option_name: ClassVar[str] = ""
 
+    length_name: ClassVar[str] = ""
+    """The field that says how long it lasts, if it does."""
+
     @property
     def kind(self) -> str:
         """The kind as words: `lost reply`."""
@@ -68,6 +72,7 @@ class Delay(Fault):
     lasting: Lasting = attrs.field(default="next", validator=_lasting, kw_only=True)
     options: ClassVar[tuple[object, ...]] = LASTINGS
     option_name: ClassVar[str] = "lasting"
+    length_name: ClassVar[str] = "lasting"
 
 
 @attrs.frozen
@@ -77,15 +82,21 @@ class PartitionDelay(Fault):
     lasting: Lasting = attrs.field(default="timeout", validator=_lasting, kw_only=True)
     options: ClassVar[tuple[object, ...]] = LASTINGS
     option_name: ClassVar[str] = "lasting"
+    length_name: ClassVar[str] = "lasting"
 
 
 @attrs.frozen
 class Pause(Fault):
-    """The code at this site stalls: garbage collection, slow I/O, a busy machine."""
+    """The code at this site stalls: garbage collection, slow I/O, a busy machine.
+
+    `lasting` is `next`, `timeout`, `long` or whole milliseconds. A search tries the words, and
+    up to five lengths between the durations that the system shows; so for all that lasts.
+    """
 
     lasting: Lasting = attrs.field(default="next", validator=_lasting, kw_only=True)
     options: ClassVar[tuple[object, ...]] = LASTINGS
     option_name: ClassVar[str] = "lasting"
+    length_name: ClassVar[str] = "lasting"
 
 
 @attrs.frozen
@@ -142,6 +153,7 @@ class StoreOutage(Fault):
     lasting: Lasting = attrs.field(default="timeout", validator=_lasting, kw_only=True)
     options: ClassVar[tuple[object, ...]] = LASTINGS
     option_name: ClassVar[str] = "lasting"
+    length_name: ClassVar[str] = "lasting"
 
 
 @attrs.frozen
@@ -157,6 +169,7 @@ class NetworkPartition(Fault):
     lasting: Lasting = attrs.field(default="timeout", validator=_lasting, kw_only=True)
     options: ClassVar[tuple[object, ...]] = ("both", "out", "back")
     option_name: ClassVar[str] = "way"
+    length_name: ClassVar[str] = "lasting"
 
 
 @attrs.frozen
@@ -190,12 +203,14 @@ class Redeploy(Fault):
 class Crash(Fault):
     """The incarnation dies here; its memory is lost, and it restarts after a while.
 
-    `down` is how long it stays down; `long` means until the calm.
+    `down` is how long it stays down, in the words of `lasting` or in whole milliseconds; `long`
+    means until the calm.
     """
 
     down: Lasting = attrs.field(default="next", validator=_lasting, kw_only=True)
     options: ClassVar[tuple[object, ...]] = LASTINGS
     option_name: ClassVar[str] = "down"
+    length_name: ClassVar[str] = "down"
 
 
 @attrs.frozen

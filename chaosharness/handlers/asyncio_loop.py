@@ -259,6 +259,7 @@ class VirtualLoop(Guest, RefusingLoop):
             world = self.world
             due = ceil(when * 1000 - EPOCH_MS - self.incarnation.skew_ms - ROUNDING_MS)
             due = max(due, world.now + 1)
+            world.know_duration(due - world.now)
             timer.wait = self._wait(timer.setter, due - world.now, sys._getframe(1))
             entry = world.agenda.add(due, self._go_off, timer, timer.wait)
             timer.entry = self._timers[entry[TICKET]] = entry

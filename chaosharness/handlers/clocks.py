@@ -225,6 +225,7 @@ def show_parameters(scope: Scope, sql: str, parameters: Any) -> None:
         known = rest.spots.get((sql, place))
         if known is not None and known[1] != now_ms and abs(known[0] - far_ms) <= SECONDS:
             rest.show(far_ms)
+            scope.world.know_duration(far_ms)
         rest.spots[sql, place] = (far_ms, now_ms)
 
 
@@ -245,7 +246,9 @@ def show_modifiers(arguments: tuple[Any, ...]) -> None:
     rest.read_at.add(scope.world.now)
     for one in arguments:
         if isinstance(one, str) and (found := _MODIFIER.search(one)):
-            rest.show(int(abs(float(found[1])) * _UNITS[f"{found[2].lower()}s"]))
+            duration_ms = int(abs(float(found[1])) * _UNITS[f"{found[2].lower()}s"])
+            rest.show(duration_ms)
+            scope.world.know_duration(duration_ms)
 
 
 def guess_from_text(scope: Scope, sql: str, parameters: Any) -> None:

@@ -436,6 +436,7 @@ def _sleep(scope: Scope, operation: str, attempt: int, delay_ms: int, nap: Nap) 
     world = scope.world
 
     def keep(resume: Resume) -> None:
+        world.know_duration(delay_ms)
         world.agenda.add(world.now + delay_ms, wake, resume, nap)
 
     def wake(resume: Resume) -> None:

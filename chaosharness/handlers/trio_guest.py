@@ -164,6 +164,7 @@ class TrioGuest(Guest):
         self._entry_deadline = inf
         self._reached_s = 0.0
         self._naps = Naps(self)
+        self._pending: set[tuple[Any, float]] = set()
         self._tick: Callable[[], object] | None = None
         self._over: Outcome[None] | None = None
         self._life = trio.CancelScope()
@@ -350,11 +351,27 @@ class TrioGuest(Guest):
             self._entry = None
         if deadline >= AGES_S:
             return
+        self._know_durations()
         self._naps.note(self._runner.deadlines._heap)
         if self._entry is None:
-            due = ceil(deadline * 1000 - EPOCH_MS - self.incarnation.skew_ms - ROUNDING_MS)
+            due = self._due_ms(deadline)
             self._entry = world.agenda.add(max(due, world.now + 1), self._go_off, None, self._naps)
             self._entry_deadline = deadline
+
+    def _due_ms(self, deadline: float) -> int:
+        """Return when a deadline is over, in virtual time."""
+        return ceil(deadline * 1000 - EPOCH_MS - self.incarnation.skew_ms - ROUNDING_MS)
+
+    def _know_durations(self) -> None:
+        """Tell the world how far ahead the deadlines are that were set since it was told last."""
+        before, now = self._pending, self.world.now
+        self._pending = {
+            (cancel, deadline)
+            for deadline, _, cancel in self._runner.deadlines._heap
+            if deadline < AGES_S and cancel._registered_deadline == deadline
+        }
+        for _, deadline in self._pending - before:
+            self.world.know_duration(self._due_ms(deadline) - now)
 
     def _go_off(self, _: None) -> None:
         self._entry = None

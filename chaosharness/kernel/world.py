@@ -63,6 +63,7 @@ class World:
         "counts",
         "counts_in_chaos",
         "crew",
+        "durations",
         "effects",
         "ending",
         "entities",
@@ -103,6 +104,7 @@ class World:
         self.chaos = True
         self.context = copy_context()
         self.crew: Any = None
+        self.durations: set[int] = set()
         self.turn = 0
         self.calm_since = 0
         self.effects = 0
@@ -163,8 +165,17 @@ class World:
 
     def know_timeout(self, timeout_ms: int) -> None:
         """Remember a timeout of the system, so that `long` lasts longer than it."""
+        self.know_duration(timeout_ms)
         if timeout_ms > self.longest_ms:
             self.longest_ms = timeout_ms
+
+    def know_duration(self, duration_ms: int) -> None:
+        """Remember a time that the system waits, grants or repeats after: what stalls are sized by.
+
+        Unlike a timeout it lengthens nothing that happens in this run.
+        """
+        if duration_ms > 0:
+            self.durations.add(duration_ms)
 
     def due(self, lasting: Lasting) -> int:
         """Return the virtual time at which trouble that begins now is over."""
@@ -179,7 +190,11 @@ class World:
             for entry in self.agenda.pending():
                 if entry[WAITER] is not None and entry[DUE] > self.now:
                     return int(entry[DUE]) + 1
-        return self.now + 2 * self.longest_ms + 1
+        return self.now + self.long_ms()
+
+    def long_ms(self) -> int:
+        """Return how long `long` lasts: past every timeout that is known so far."""
+        return 2 * self.longest_ms + 1
 
     # ---- sites
 

@@ -271,9 +271,14 @@ class Exploration:
         planner = self.planner
         cells, equivalent = planner.catalogue.cells()
         ran_on = tuple(loop for _, loop in sorted(self._ran_on.items()))
+        stalls = planner.catalogue.stalls()
         if isinstance(planner, SmallFirst):
             return Coverage(
-                levels=planner.levels(), cells=cells, equivalent=equivalent, ran_on=ran_on
+                levels=planner.levels(),
+                cells=cells,
+                equivalent=equivalent,
+                ran_on=ran_on,
+                stalls=stalls,
             )
         return Coverage(
             random=planner.tried,
@@ -281,6 +286,7 @@ class Exploration:
             cells=cells,
             equivalent=equivalent,
             ran_on=ran_on,
+            stalls=stalls,
         )
 
     def unproved(self, coverage: Coverage) -> tuple[str, ...]:

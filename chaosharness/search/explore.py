@@ -56,7 +56,8 @@ def explore(
             `random`: schedules of 1 to `faults_max` faults by chance. `guided`: by chance,
             from those that led to something new.
         options: Which values of a fault's option are tried where there are two faults or
-            more (small-first): the mildest of each, or `all`. Single faults have all.
+            more (small-first): the mildest of each, or `all`. Single faults have all, and lengths
+            in ms taken from the durations that the calm run shows (`coverage.stalls`).
         kinds: Only these kinds of fault.
         stop_at_first: Stop when something is found.
         regressions: Counterexamples that are run first, if they are of this system.

@@ -93,12 +93,14 @@ def spread_then_small_first(deck: Deck) -> list[Leg]:
     """Plan for a few hundred runs: each kind of fault at each operation, then more of the same.
 
     Several workloads first, in turns, each trying only what the others did not reach; then,
-    with the first of them, every other single fault, then pairs, and so on.
+    with the first of them, each kind with each length in ms, in turns with every other single
+    fault, then pairs, and so on.
     """
     covered: set[Aim] = set()
     words: Any = {"faults_max": deck.faults_max, "kinds": deck.kinds}
     legs = [Leg(Spread(covered=covered, **words), number) for number in range(WORKLOADS)]
-    return [*legs, Leg(SmallFirst(**words), rank=1)]
+    words["sizes"] = deck.sizes
+    return [*legs, Leg(SmallFirst(**words), rank=1), Leg(Spread(covered=covered, **words), rank=1)]
 
 
 PLAN: Final[ContextVar[MakePlan]] = ContextVar("chaosharness.plan", default=spread_then_small_first)

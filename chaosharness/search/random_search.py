@@ -12,7 +12,8 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.kernel.history import History
 from chaosharness.schedule import Schedule
-from chaosharness.search.sites import ATTEMPTS_MAX, MILDNESS, Catalogue
+from chaosharness.search.sites import ATTEMPTS_MAX, Catalogue
+from chaosharness.strategies.sizes import MILDNESS
 from chaosharness.system import Run
 
 CORPUS_MAX: Final = 1_000

@@ -19,7 +19,8 @@ from chaosharness.errors import InvalidDefinition, InvalidSchedule
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.kernel.history import History
 from chaosharness.schedule import Schedule
-from chaosharness.search.sites import searched, severity, variants
+from chaosharness.search.sites import searched
+from chaosharness.strategies.sizes import Sizes, severity, sizes_for, variants
 from chaosharness.system import Run, System
 from chaosharness.system.twice import compare
 
@@ -163,6 +164,10 @@ class Laboratory:
         found = self._calms.get(workload)
         return (self.execute(workload, ()) if found is None else found).history
 
+    def sizes(self, workload: Workload) -> Sizes:
+        """Return how long trouble may last, besides the words: what this calm run shows."""
+        return sizes_for(self._calms.get(workload) or self.execute(workload, ()))
+
     def execute(self, workload: Workload, faults: Faults) -> Run:
         """Run, whether it was run before or not."""
         self.runs += 1
@@ -275,7 +280,8 @@ class Shrinker:
             pairs = combinations(pool, 2)
             any(self._try(pair) for pair in islice(pairs, _PAIRS_MAX))
         if len(self.faults) > 1:
-            severer = [one for fault in self.faults for one in _severer(fault)]
+            sizes = self.lab.sizes(self.original)
+            severer = [one for fault in self.faults for one in _severer(fault, sizes)]
             any(self._try((one,)) for one in severer)
 
     def _halve(self) -> None:
@@ -386,7 +392,8 @@ class Shrinker:
             return
         legal = self.lab.kinds.intersection(searched(site.operation, surface, site.phase))
         kinds = {*legal, type(fault)}
-        others = [one for kind in kinds for one in variants(kind, site)]
+        sizes = self.lab.sizes(self.original)
+        others = [one for kind in kinds for one in variants(kind, site, sizes)]
         for one in sorted(others, key=severity):
             if severity(one) < severity(fault):
                 yield one
@@ -420,9 +427,9 @@ def _less(faults: Faults, fault: Fault) -> Iterator[Faults]:
         yield sooner
 
 
-def _severer(fault: Fault) -> tuple[Fault, ...]:
-    """Return the fault with each more severe value of its option, the most severe first."""
-    same = variants(type(fault), fault.site)
+def _severer(fault: Fault, sizes: Sizes) -> tuple[Fault, ...]:
+    """Return the fault in each more severe way, the most severe first."""
+    same = variants(type(fault), fault.site, sizes)
     return tuple(one for one in reversed(same) if severity(one) > severity(fault))
 
 

@@ -12,31 +12,38 @@ from chaosharness.faults import FAULTS, Fault
 from chaosharness.handlers.port import Kinds, Surface
 from chaosharness.kernel.history import History
 from chaosharness.kernel.site import PHASES, Phase, Site
+from chaosharness.strategies.sizes import NONE, Sizes, in_words, rank, sizes_for, variants
 from chaosharness.system import CLIENT, OUTSIDE, Run
 
-MILDNESS: Final = {kind: order for order, kind in enumerate(FAULTS)}
 OUTCOMES: Final = frozenset({"effect", "commit", "state"})
 """What a system is there for: money moved, rows stored."""
 
 ATTEMPTS_MAX: Final = 12
 """Later attempts of an operation for an item are not struck: a retry loop would drown the rest."""
 
+SIZED_MAX: Final = 500
+"""Single faults that last a number of ms: with more of them at all sites, they are tried at the
+first attempt of each operation only, for the first item to get there."""
+
 Reached = Mapping[tuple[str, int], int]
 
 
-def candidates(run: Run, *, kinds: Collection[type[Fault]] = FAULTS) -> list[Fault]:
+def candidates(
+    run: Run, *, kinds: Collection[type[Fault]] = FAULTS, sizes: Sizes | None = None
+) -> list[Fault]:
     """Return every single fault that may be tried at the sites of a run, mildest first.
 
     Args:
         run: Usually the calm run.
         kinds: Only these kinds.
+        sizes: How long trouble may last besides the words; by default what a calm run shows.
 
     Returns:
-        The first value of each kind's option before any second one; then by kind, mildest
-        first; then by workload item, and in the order in which the run got there.
-        Attempts after `ATTEMPTS_MAX` are left out.
+        The first value of each kind's option before any second one, lengths in ms last; then
+        by kind, mildest first; then by workload item, and in the order in which the run got
+        there. Attempts after `ATTEMPTS_MAX` are left out.
     """
-    catalogue = Catalogue(kinds=kinds)
+    catalogue = Catalogue(kinds=kinds, sizes=sizes)
     catalogue.learn(run)
     found = [fault for key, times in run.reached.items() for fault in catalogue.all_at(key, times)]
     return sorted(found, key=catalogue.mildness)
@@ -52,15 +59,22 @@ class Catalogue:
 
     Attributes:
         kinds: The only kinds that are offered.
+        sizes: How long trouble may last besides the words; None until the calm run is known,
+            which shows it.
+        thinned: Whether these sizes are offered at some sites only: see `SIZED_MAX`.
         surfaces: Which faults may strike at each operation seen so far.
         struck: How often a fault of each kind struck at each operation.
     """
 
     kinds: frozenset[type[Fault]] = attrs.field(default=FAULTS, converter=_set, kw_only=True)
+    sizes: Sizes | None = attrs.field(default=None, kw_only=True)
+    thinned: bool = attrs.field(default=False, init=False)
     surfaces: dict[str, Surface] = attrs.field(factory=dict, init=False)
     struck: dict[Cell, int] = attrs.field(factory=dict, init=False)
     _positions: dict[tuple[str, int], int] = attrs.field(factory=dict, init=False)
     _at: dict[tuple[str, int, int], tuple[Fault, ...]] = attrs.field(factory=dict, init=False)
+    _first: dict[str, int] = attrs.field(factory=dict, init=False)
+    _calm_known: bool = attrs.field(default=False, init=False)
 
     def learn(self, run: Run) -> None:
         """Take in the operations that a run reached, and which faults struck."""
@@ -76,6 +90,56 @@ class Catalogue:
             if fault not in run.unused:
                 cell = cell_of(fault)
                 self.struck[cell] = self.struck.get(cell, 0) + 1
+        if not self._calm_known and not run.schedule.faults:
+            self._learn_sizes(run)
+
+    def _learn_sizes(self, calm: Run) -> None:
+        """Take sizes from the calm run, and decide where they are tried."""
+        self._calm_known = True
+        if self.sizes is None:
+            self.sizes = sizes_for(calm)
+        stalls = 0
+        for (operation, entity), times in calm.reached.items():
+            first = self._first.setdefault(operation, entity)
+            if not first:
+                self._first[operation] = entity  # a workload item, if there is one
+            surface = self.surfaces[operation]
+            kinds = (kind for phase in PHASES for kind in searched(operation, surface, phase))
+            lasting = sum(bool(kind.length_name) and kind in self.kinds for kind in kinds)
+            stalls += lasting * min(times, ATTEMPTS_MAX)
+        self.thinned = stalls * len(self.sizes.ms) > SIZED_MAX
+        self._at.clear()
+
+    def leaves_sizes_out(self) -> bool:
+        """Say whether a length that the system shows is not tried, or not everywhere."""
+        return self.thinned or bool(self.sizes and self.sizes.gaps)
+
+    def stalls(self) -> tuple[str, ...]:
+        """Say how long trouble was tried to last, and what was left out; one sentence each."""
+        sizes = self.sizes or NONE
+        kinds = {kind for one in self.surfaces.values() for kind in (*one.before, *one.after)}
+        if not self.struck or not any(kind.length_name for kind in kinds & self.kinds):
+            return ()
+        words = ["until the next event", "past the next timeout", "past every timeout"]
+        words += [f"for {in_words(size_ms)}" for size_ms in sizes.ms]
+        lines = [f"trouble lasted {', '.join(words[:-1])} and {words[-1]}"]
+        if self.thinned:
+            lines.append(
+                "lengths in ms: at the first attempt of each operation only, and for one item"
+            )
+        if sizes.gaps:
+            between = [f"{in_words(low)} and {in_words(high)}" for low, high in sizes.gaps]
+            lines.append(f"no length was tried between {'; or '.join(between)}")
+        return tuple(lines)
+
+    def _sizes_at(self, operation: str, entity: int, attempt: int) -> Sizes:
+        """Return the sizes that are tried at a site."""
+        if self.sizes is None:
+            return NONE
+        if not self.thinned:
+            return self.sizes
+        here = attempt == 1 and self._first.get(operation, entity) == entity
+        return self.sizes if here else NONE
 
     def all_at(self, key: tuple[str, int], attempts: int) -> Iterator[Fault]:
         """Yield the faults at attempts 1 to `attempts` of an operation for an entity."""
@@ -94,18 +158,19 @@ class Catalogue:
         surface = self.surfaces.get(operation)
         if surface is None:
             return
+        sizes = self._sizes_at(operation, entity, attempt)
         for phase in PHASES:
             site = Site(operation, phase, entity, attempt)
             for kind in searched(operation, surface, phase):
                 if kind in self.kinds:
-                    yield from variants(kind, site)
+                    yield from variants(kind, site, sizes)
 
     def mildness(self, fault: Fault) -> tuple[int, ...]:
         """Return the place of a fault in the order of `candidates`."""
         site = fault.site
         position = self._positions.get((site.operation, site.entity), len(self._positions))
         late = site.phase == "after"
-        return (*severity(fault), site.entity, position, site.attempt, late)
+        return (*rank(fault), site.entity, position, site.attempt, late)
 
     def cells(self) -> tuple[dict[Cell, int], frozenset[Cell]]:
         """Return the table of operations against kinds, and what need not be searched."""
@@ -139,25 +204,6 @@ def _outside(operation: str, kinds: Kinds) -> Kinds:
     if operation.startswith(f"{CLIENT}."):
         return tuple(kind for kind in kinds if kind in OUTSIDE)
     return kinds
-
-
-def variants(kind: type[Fault], site: Site) -> tuple[Fault, ...]:
-    """Return this kind of fault at a site, once with each value of its option, mildest first."""
-    if not kind.options:
-        return (kind(site),)
-    return tuple(kind(site, **{kind.option_name: value}) for value in kind.options)
-
-
-def option_of(fault: Fault) -> int:
-    """Return how severe a fault's option is: its place among the options, from 0."""
-    options = fault.options
-    value = fault.option
-    return options.index(value) if value in options else len(options)
-
-
-def severity(fault: Fault) -> tuple[int, int]:
-    """Return how severe a fault is, to be compared: first by its option, then by its kind."""
-    return (option_of(fault), MILDNESS[type(fault)])
 
 
 def name_of(kind: type[Fault]) -> str:

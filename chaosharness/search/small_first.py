@@ -27,9 +27,9 @@ from chaosharness.search.sites import (
     ATTEMPTS_MAX,
     Catalogue,
     Reached,
-    option_of,
     past_of_outcomes,
 )
+from chaosharness.strategies.sizes import Sizes, is_sized, option_of
 from chaosharness.system import Run
 
 Options = Literal["mildest", "all"]
@@ -52,6 +52,7 @@ class SmallFirst:
         options: Which values of a fault's option are tried where there are two faults or
             more: the mildest of each, or all of them. Single faults have all.
         kinds: Only these kinds of fault.
+        sizes: How long trouble may last besides the words; by default what the calm run shows.
 
     No attempt after `ATTEMPTS_MAX` is struck; a level says so where there were any.
     """
@@ -62,10 +63,11 @@ class SmallFirst:
         faults_max: int = 2,
         options: Options = "mildest",
         kinds: Collection[type[Fault]] = FAULTS,
+        sizes: Sizes | None = None,
     ) -> None:
         self.faults_max = faults_max
         self.options = options
-        self.catalogue = Catalogue(kinds=kinds)
+        self.catalogue = Catalogue(kinds=kinds, sizes=sizes)
         self._faults: list[Fault] = []
         self._numbers: dict[Fault, int] = {}
         self._at: dict[tuple[str, int, int], list[int]] = {}
@@ -243,10 +245,13 @@ class SmallFirst:
         return True
 
     def _order(self, number: int) -> tuple[int, ...]:
-        """Order faults: what an outcome depended on first, then the milder first."""
+        """Order faults: what an outcome depended on first, then the milder first.
+
+        Those of a length in ms come after all the others.
+        """
         fault = self._faults[number]
         place = (fault.site.operation, fault.site.entity)
-        return (place not in self._past, *self.catalogue.mildness(fault))
+        return (is_sized(fault), place not in self._past, *self.catalogue.mildness(fault))
 
     def _mild(self, key: Key) -> bool:
         return not any(option_of(self._faults[number]) for number in key)
@@ -265,7 +270,10 @@ class SmallFirst:
             left += len(self._ahead) + (self._proposed is not None)
         begun = faults <= self._level and bool(self._changed)
         every = faults == 1 or self.options == "all"
+        partly = faults > 0 and every and self.catalogue.leaves_sizes_out()
         options = "all options" if every else "mildest options"
+        if partly:
+            options = "not every length of a stall"
         if self._cut_off:
             options += f", attempts up to {ATTEMPTS_MAX}"
         return Level(
@@ -275,4 +283,5 @@ class SmallFirst:
             complete=begun and not left,
             more=len(self._ahead) >= AHEAD_MAX and faults == self._level,
             options=options if faults else "",
+            partly=partly,
         )

@@ -14,12 +14,14 @@ from chaosharness.campaign import Cell
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.kernel.history import History
 from chaosharness.schedule import Schedule
-from chaosharness.search.sites import candidates, cell_of, option_of
+from chaosharness.search.sites import candidates, cell_of
+from chaosharness.strategies.sizes import NONE, Sizes, length_of, option_of
 from chaosharness.system import Run
 
-Aim = tuple[Cell, int, str]
-"""A kind of fault at an operation, with one value of its option, and how the operation went
-without that fault: a crash after a charge that is declined says nothing of one that is paid."""
+Aim = tuple[Cell, int, int, str]
+"""A kind of fault at an operation, with one value of its option, its length in ms where it has
+one, and how the operation went without that fault: a crash after a charge that is declined says
+nothing of one that is paid."""
 
 WEIGHTS: Final = {"effect": 0, "commit": 1, "publish": 1}
 """Operations that do these go before the others: something outside has changed for good."""
@@ -37,6 +39,7 @@ class Spread:
     Args:
         faults_max: Faults in one schedule, at most.
         kinds: Only these kinds of fault.
+        sizes: How long trouble may last besides the words.
         covered: What was struck already: shared by the planners of several workloads, so
             that each tries only what the others could not reach.
     """
@@ -46,10 +49,12 @@ class Spread:
         *,
         faults_max: int = 2,
         kinds: Collection[type[Fault]] = FAULTS,
+        sizes: Sizes = NONE,
         covered: set[Aim] | None = None,
     ) -> None:
         self.faults_max = faults_max
         self.kinds = frozenset(kinds)
+        self.sizes = sizes
         self.covered: set[Aim] = set() if covered is None else covered
         self.agenda: list[Schedule] = []
         """What was aimed at so far, in the order of the plan."""
@@ -78,7 +83,7 @@ class Spread:
             return
         fresh = [
             fault
-            for fault in candidates(run, kinds=self.kinds)
+            for fault in candidates(run, kinds=self.kinds, sizes=self.sizes)
             if fault.site.operation not in self._operations
         ]
         self._operations.update(run.surfaces)
@@ -98,7 +103,7 @@ class Spread:
     def _aim(self, fault: Fault) -> Aim:
         site = fault.site
         outcome = self._outcomes.get((site.operation, site.entity, site.attempt), "")
-        return (cell_of(fault), option_of(fault), outcome)
+        return (cell_of(fault), option_of(fault), length_of(fault), outcome)
 
 
 def _in_turns(faults: list[Fault], history: History) -> Iterator[Fault]:

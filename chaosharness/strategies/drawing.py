@@ -23,7 +23,8 @@ from chaosharness.faults import FAULTS, Fault
 from chaosharness.handlers.port import Kinds
 from chaosharness.kernel.site import Site
 from chaosharness.schedule import Schedule
-from chaosharness.strategies.places import Place, places
+from chaosharness.strategies.places import Place, places, sizes_of_system
+from chaosharness.strategies.sizes import NONE, Sizes, ways
 from chaosharness.system import System
 
 Pick = Callable[[int], int]
@@ -52,6 +53,7 @@ class Deck:
         kinds: The kinds of fault to draw, in any order; those that strike nowhere are
             left out.
         items_max: Faults strike the workload items 1 to this one.
+        sizes: How long trouble may last besides the words.
         system: Whose schedules they are.
     """
 
@@ -62,11 +64,13 @@ class Deck:
         faults_max: int,
         kinds: Iterable[type[Fault]] = FAULTS,
         items_max: int = ITEMS_MAX,
+        sizes: Sizes = NONE,
         system: System | None = None,
     ) -> None:
         wanted = frozenset(kinds)
         somewhere = {kind for place in places for kind in place.kinds}
         self.system = system
+        self.sizes = sizes
         self.places = places
         self.faults_max = faults_max
         self.kinds: Kinds = tuple(kind for kind in FAULTS if kind in wanted & somewhere)
@@ -75,7 +79,8 @@ class Deck:
         self.items = _mostly_early(items_max)
         self.attempts = tuple(_mostly_early(_attempts_max(place)) for place in places)
         self.landing = {kind: _landing(kind, places) for kind in self.kinds}
-        options_max = max(1, *(len(kind.options) for kind in self.kinds))
+        self.ways = {kind: ways(kind, sizes) for kind in self.kinds}
+        options_max = max(map(len, self.ways.values()))
         self.kind_top = self.stops + len(self.kinds) - 1
         attempts_max = max(map(len, self.attempts))
         self.tops = (len(places) - 1, len(self.items) - 1, attempts_max - 1, options_max - 1)
@@ -108,10 +113,8 @@ class Deck:
         attempts = self.attempts[place_number]
         entity = 0 if place.own else self.items[item]
         site = Site(place.operation, place.phase, entity, attempts[attempt % len(attempts)])
-        words = {}
-        if kind.options:
-            words[kind.option_name] = kind.options[option % len(kind.options)]
-        fault = kind(site, **words)
+        possible = self.ways[kind]
+        fault = kind(site, **possible[option % len(possible)])
         if len(self._made) >= FAULTS_REMEMBERED:
             self._made.clear()
         self._made[choices] = fault
@@ -147,7 +150,10 @@ class Deck:
         if site.attempt not in attempts or not (own or site.entity in self.items):
             return None
         item = 0 if own else self.items.index(site.entity)
-        option = kind.options.index(fault.option) if fault.option in kind.options else 0
+        found_in = (
+            number for number, words in enumerate(self.ways[kind]) if kind(site, **words) == fault
+        )
+        option = next(found_in, 0)
         number = self.stops + self.kinds.index(kind)
         found = (number, place, item, attempts.index(site.attempt), option)
         return found if self.fault(found) == fault else None
@@ -194,7 +200,14 @@ def deck_for(
             f"no fault of the kinds asked for ({names}) can strike system {system.name!r}; "
             f"these can: {legal}"
         )
-    return Deck(known, faults_max=faults_max, kinds=wanted, items_max=items_max, system=system)
+    return Deck(
+        known,
+        faults_max=faults_max,
+        kinds=wanted,
+        items_max=items_max,
+        sizes=sizes_of_system(system),
+        system=system,
+    )
 
 
 @attrs.define(eq=False)

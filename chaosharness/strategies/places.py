@@ -28,6 +28,7 @@ from chaosharness.faults import (
 from chaosharness.handlers.port import Kinds, Surface
 from chaosharness.kernel.site import PHASES, Phase, Site
 from chaosharness.schedule import Schedule
+from chaosharness.strategies.sizes import NONE, Sizes, sizes_for
 from chaosharness.system import CLIENT, OBSERVERS, OUTSIDE, Run, System
 from chaosharness.system.twice import Watch
 
@@ -76,6 +77,7 @@ def searched(operation: str, surface: Surface, phase: Phase) -> Kinds:
 
 
 _known: Final[WeakKeyDictionary[System, tuple[Place, ...]]] = WeakKeyDictionary()
+_sizes: Final[WeakKeyDictionary[System, Sizes]] = WeakKeyDictionary()
 
 
 def places(system: System) -> tuple[Place, ...]:
@@ -98,7 +100,9 @@ def places(system: System) -> tuple[Place, ...]:
             )
         token = OBSERVERS.set(())
         try:
-            found = _known[system] = _Survey(system, RUNS_MAX).places()
+            survey = _Survey(system, RUNS_MAX)
+            found = _known[system] = survey.places()
+            _sizes[system] = survey.sizes
         finally:
             OBSERVERS.reset(token)
         if not found:
@@ -110,12 +114,19 @@ def places(system: System) -> tuple[Place, ...]:
     return found
 
 
+def sizes_of_system(system: System) -> Sizes:
+    """Return how long trouble may last in a system, learned as `places` are, once and for all."""
+    places(system)
+    return _sizes[system]
+
+
 @attrs.define
 class _Survey:
     """What the runs so far have shown."""
 
     system: System
     runs_left: int
+    sizes: Sizes = attrs.field(default=NONE, init=False)
     surfaces: dict[str, Surface] = attrs.field(factory=dict, init=False)
     calm: dict[tuple[str, int], int] = attrs.field(factory=dict, init=False)
     entities: dict[str, dict[int, None]] = attrs.field(factory=dict, init=False)
@@ -124,6 +135,7 @@ class _Survey:
         watch = Watch(self.system)
         run = self.system.run()
         watch.begin(calm=run)
+        self.sizes = sizes_for(run)
         self.calm.update(run.reached)
         fresh = self._learn(run, Schedule())
         while fresh and self.runs_left > 0:

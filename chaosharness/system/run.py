@@ -24,6 +24,7 @@ class Examined(Protocol):
     """What a run says of the system that ran, and asks of it."""
 
     name: str
+    budget: Budget
     properties: list[Any]
 
     def calm(self, items: Sequence[Any] | None = None) -> Run:
@@ -53,6 +54,9 @@ class Run:
         surfaces: Which faults may strike at each operation that was reached.
         reached: How often each `(operation, entity)` was reached before the calm: attempts
             1 to that many are the sites of this run.
+        durations: The periods, timeouts, leases and gaps that the system has shown, in ms,
+            ascending.
+        long_ms: How long `long` lasts.
     """
 
     system: Examined
@@ -63,6 +67,8 @@ class Run:
     unused: tuple[Fault, ...]
     surfaces: Mapping[str, Surface] = attrs.field(repr=False)
     reached: Mapping[tuple[str, int], int] = attrs.field(repr=False)
+    durations: tuple[int, ...] = attrs.field(default=(), repr=False)
+    long_ms: int = attrs.field(default=0, repr=False)
 
     def evidence(self) -> Evidence:
         """Return what properties are judged by."""

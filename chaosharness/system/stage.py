@@ -127,6 +127,7 @@ class Stage:
         item = self.items[index]
         if index + 1 < len(self.items):
             world.after(self.system.arrival_ms, self._send, index + 1)
+            world.know_duration(self.system.arrival_ms)
         entity = index + 1
         raw = world.raw
         cause = len(raw)

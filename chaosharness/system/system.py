@@ -279,6 +279,8 @@ class System:
             tuple(world.unused()),
             world.surfaces,
             world.counts_in_chaos,
+            tuple(sorted(world.durations)),
+            world.long_ms(),
         )
         return run, again
 

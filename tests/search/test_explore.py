@@ -330,6 +330,7 @@ def test_a_campaign_reads_as_a_few_lines():
         "boxes: every property holds after 5 runs",
         "all 1-fault schedules, all options: 4 of 4",
         "faults at operations: 2 of 2 struck",
+        "trouble lasted until the next event, past the next timeout and past every timeout",
         "no schedule of one fault at the sites of this workload breaks it "
         "(of the faults and options searched)",
     )

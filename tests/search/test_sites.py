@@ -22,11 +22,9 @@ from chaosharness.search.sites import (
     candidates,
     cell_of,
     name_of,
-    option_of,
     past_of_outcomes,
-    severity,
-    variants,
 )
+from chaosharness.strategies.sizes import option_of, severity, variants
 from tests.search.boxes import boxes, put
 from tests.search.planted import EXAMPLES, one
 

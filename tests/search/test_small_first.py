@@ -5,8 +5,9 @@ from itertools import combinations
 import pytest
 
 from chaosharness import Crash, ErrorReply, Pause, Rebalance, Schedule
-from chaosharness.search.sites import Catalogue, option_of
+from chaosharness.search.sites import Catalogue
 from chaosharness.search.small_first import SmallFirst
+from chaosharness.strategies.sizes import option_of
 from tests.search.boxes import boxes, drive, put
 from tests.search.planted import EXAMPLES, two
 

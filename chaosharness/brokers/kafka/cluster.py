@@ -68,6 +68,7 @@ class Cluster:
         self.held: dict[tuple[str, LogPartition], int] = {}
         world.know_timeout(definition.max_poll_interval_ms)
         world.know_timeout(definition.session_timeout_ms)
+        world.know_duration(definition.timeout_ms)
         world.on_network.append(self._network_changed)
 
     def close(self) -> None:

@@ -287,7 +287,11 @@ class Consumer:
             self._member = self._join()
         member = self._member
         timer: Entry | None = None
-        due_ms = None if timeout_s is None else world.now + round(timeout_s * 1000)
+        due_ms = None
+        if timeout_s is not None:
+            timeout_ms = round(timeout_s * 1000)
+            world.know_duration(timeout_ms)
+            due_ms = world.now + timeout_ms
 
         def give_up(_: Any) -> None:
             nap.woke()

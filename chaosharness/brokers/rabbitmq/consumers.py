@@ -136,6 +136,7 @@ class Subscription:
 
     def begin(self) -> None:
         """Connect and consume."""
+        self.broker.world.know_duration(self.backoff_ms)
         self._link = Link(
             self.broker,
             self.intake.incarnation,
@@ -354,7 +355,9 @@ class Consumer:
         expired = timer = None
         if timeout_s is not None:
             expired = _Expired(self, nap)
-            timer = world.timer(round(timeout_s * 1000), expired, None, nap)
+            timeout_ms = round(timeout_s * 1000)
+            world.know_duration(timeout_ms)
+            timer = world.timer(timeout_ms, expired, None, nap)
         while True:
             yield from self._connected(expired)
             if not self._link.is_open:

@@ -191,6 +191,9 @@ class OpenRabbitMQ(Watcher):
         self._expiries: dict[OpenQueue, int] = {}
         world.know_timeout(definition.consumer_timeout_ms)
         world.know_timeout(definition.heartbeat_ms)
+        world.know_duration(definition.timeout_ms)
+        for queue in definition.queues.values():
+            world.know_duration(queue.ttl_ms or 0)
         world.on_network.append(self._network_changed)
 
     def close(self) -> None:
@@ -257,6 +260,7 @@ class OpenRabbitMQ(Watcher):
         if expiration_ms is not None and expiration_ms < 0:
             raise InvalidDefinition(f"expiration_ms must be at least 0, not {expiration_ms}")
         world = self.world
+        world.know_duration(expiration_ms or 0)
         body = encode(value, topic)
         key = key_of(key, topic)
         entity = scope.entity

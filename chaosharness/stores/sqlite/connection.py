@@ -466,6 +466,7 @@ class Connection(LockingConnection):
         if name == "busy_timeout":
             if statement.value.isdigit():
                 self._timeout_ms = int(statement.value)
+                self._store.world.know_duration(self._timeout_ms)
             sqlite3.Connection.execute(self, "PRAGMA busy_timeout = 0")
         elif name in RESETTABLE:
             self._pragmas.add(name)
