@@ -13,6 +13,7 @@ from chaosharness.checkers.messages import (
     poison_blocks_nobody,
     unhandled_exceptions_block_nobody,
 )
+from chaosharness.checkers.outcomes.judge import idempotent
 from chaosharness.checkers.progress import never_stuck
 from chaosharness.checkers.property import (
     Evidence,
@@ -28,11 +29,7 @@ from chaosharness.checkers.sagas import (
     every_saga_settles,
     never_compensates_what_did_not_happen,
 )
-from chaosharness.checkers.sameness import (
-    BENIGN,
-    idempotent,
-    side_effects_never_touch_critical_path,
-)
+from chaosharness.checkers.sameness import BENIGN, side_effects_never_touch_critical_path
 
 __all__ = [
     "BENIGN",
