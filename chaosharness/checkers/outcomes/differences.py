@@ -176,23 +176,7 @@ class Comparison:
             usual = theirs[place, what]
             if item in free and mine[place, what] <= max(usual, 1):
                 continue
-            events = tuple(
-                index
-                for p, w, index in self.ledgers.standing(seen, item)
-                if (p, w) == (place, what)
-            )
-            kind = self._surplus(place, mine, theirs, usual, item in absent)
-            yield Difference(
-                kind,
-                item,
-                spelled_place(place),
-                spelled(what),
-                "",
-                events,
-                usual + more,
-                usual,
-                place[1],
-            )
+            yield self._surplus(item, seen, (place, what), mine, theirs, absent=item in absent)
         if item in free:
             return
         for (place, what), less in (theirs - mine).items():
@@ -203,16 +187,29 @@ class Comparison:
                     there + less, place[1],
                 )  # fmt: skip
 
-    @staticmethod
     def _surplus(
-        place: Place, mine: Counter[Entry], theirs: Counter[Entry], usual: int, absent: bool
-    ) -> str:
+        self,
+        item: int,
+        seen: Outcome,
+        entry: Entry,
+        mine: Counter[Entry],
+        theirs: Counter[Entry],
+        *,
+        absent: bool,
+    ) -> Difference:
         """Say what sort of harm it is that something was done once more."""
-        if absent:
-            return "effect left"
-        here = sum(times for (where, _), times in mine.items() if where == place)
-        there = sum(times for (where, _), times in theirs.items() if where == place)
-        return "effect twice" if usual or here > there > 0 else "effect new"
+        place, what = entry
+        count, usual = mine[entry], theirs[entry]
+        kind = "effect left" if absent else "effect twice" if usual else "effect new"
+        if kind == "effect new":  # the same, with other words: a number of its own
+            here = sum(times for (where, _), times in mine.items() if where == place)
+            there = sum(times for (where, _), times in theirs.items() if where == place)
+            if here > there > 0:
+                kind, count, usual = "effect twice", here, there
+        standing = self.ledgers.standing(seen, item)
+        events = tuple(index for where, said, index in standing if (where, said) == entry)
+        name = spelled_place(place)
+        return Difference(kind, item, name, spelled(what), "", events, count, usual, place[1])
 
     def _messages(self, item: int, seen: Outcome, clean: Outcome) -> Iterator[Difference]:
         mine, theirs = seen.said.get(item, {}), clean.said.get(item, {})
@@ -232,7 +229,9 @@ class Comparison:
                 )  # fmt: skip
 
 
-def rows_differ(item: int, more: Counter[Entry], less: Counter[Entry]) -> Iterator[Difference]:
+def rows_differ(
+    item: int, more: Counter[Entry], less: Counter[Entry]
+) -> Iterator[Difference]:
     """Yield one difference for each table whose rows are not the same."""
     for place in dict.fromkeys(place for place, _ in (*more, *less)):
         here = [row for where, row in more.elements() if where == place]
@@ -242,12 +241,7 @@ def rows_differ(item: int, more: Counter[Entry], less: Counter[Entry]) -> Iterat
             new, old = _nearest(here, there)
             columns = ",".join(_columns(new, old))
             yield Difference(
-                "row differs",
-                item,
-                f"{name}.{columns}",
-                _told_apart(new, old),
-                _told_apart(old, new),
-                source=store,
+                "row differs", item, f"{name}.{columns}", _told_apart(new, old), _told_apart(old, new), source=store
             )
         elif len(here) > len(there):
             odd = _odd_one_out(here, there)
