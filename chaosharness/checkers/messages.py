@@ -99,7 +99,9 @@ def _undone(evidence: Evidence, reading: Reading, sent: Sent, deliveries: list[H
         return ""
     last, history = deliveries[-1], evidence.history
     if _was_cut(history, last) or told_no(history, deliveries):
-        done, usual = achieved(history, deliveries), _usual_work(evidence.calm(), sent, last.group)
+        calm = evidence.calm()
+        done = achieved(history, deliveries, calm)
+        usual = _usual_work(calm, sent, last.group)
         for work in usual:
             if work not in done and not _done_beside(evidence, reading, last, work):
                 return "" if [one for one in done if one not in usual] else work
@@ -148,7 +150,7 @@ def _loss(sent: Sent, group: str, why: str, deliveries: list[Handed], *more: int
 
 def _usual_work(calm: History, sent: Sent, group: str) -> list[str]:
     """Return what the calm run does with such a message, if possible with the very same."""
-    return [*achieved(calm, like(read(calm), sent, group))]
+    return [*achieved(calm, like(read(calm), sent, group), calm)]
 
 
 def _done_beside(evidence: Evidence, reading: Reading, last: Handed, work: str) -> bool:

@@ -20,6 +20,7 @@ from chaosharness.kernel.history import History
 
 LACKING: Final = frozenset({"effect lost", "row missing", "message lost"})
 DECIDED: Final = frozenset({"effect new", "row too many", "row differs", "message new"})
+CHANGES: Final = frozenset({"publish", "write", "commit", "effect"})
 STORED: Final = frozenset({"write", "commit"})
 
 
@@ -79,18 +80,23 @@ def _places_of(clean: Clean, service: str) -> set[str]:
     return found
 
 
-def achieved(history: History, handed: Iterable[Handed]) -> dict[str, None]:
-    """Return the operations by which deliveries changed something, or were answered."""
+def achieved(history: History, handed: Iterable[Handed], calm: History) -> dict[str, None]:
+    """Return the operations by which deliveries changed something, or were not refused."""
     roots = {one.index for one in handed}
     reading = read(history)
+    effects = {event.operation for event in calm.of("effect")}
     found: dict[str, None] = {}
+    refused: set[str] = set()
     for index, (_, kind, _, operation, _, _, _, data) in enumerate(history.raw):
         if reading.roots[index] not in roots or "error" in (data or ()):
             continue
-        answered = kind == "reply" and data.get("outcome") == "ok"
-        if answered or kind in ("publish", "write", "commit", "effect"):
+        if kind == "reply" and data.get("outcome") in ("failed", "unknown"):
+            refused.add(operation)
+        if kind in CHANGES or (kind == "call" and operation not in effects):
             found[operation] = None
-    return found
+            if kind == "effect":
+                refused.discard(operation)
+    return {operation: None for operation in found if operation not in refused}
 
 
 def told_no(history: History, handed: Iterable[Handed]) -> bool:
