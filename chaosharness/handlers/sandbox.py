@@ -12,7 +12,7 @@ from chaosharness.errors import InvalidDefinition, RealIO, Spinning
 from chaosharness.handlers import locks
 from chaosharness.handlers.carrier import REFUSALS_MAX, can_vanish, vanish
 from chaosharness.handlers.guards import Guards
-from chaosharness.handlers.pins import EPOCH_MS, Pins
+from chaosharness.handlers.pins import Pins
 from chaosharness.handlers.port import sleep
 from chaosharness.handlers.watchdog import LIMIT_S, Watchdog
 from chaosharness.kernel.scope import SCOPE
@@ -42,12 +42,11 @@ class Sandbox:
         self._guards = _Guards(self)
         self._watchdog = _Watchdog(self, limit_s)
 
-    def open(self, world: World, *, clock_ms: int = 0, salt: str = "") -> None:
+    def open(self, world: World, *, salt: str = "") -> None:
         """Put it around a run.
 
         Args:
             world: The run.
-            clock_ms: How much later than usual its clocks begin.
             salt: What is mixed into chance, so that it falls otherwise.
         """
         self.world = world
@@ -55,7 +54,7 @@ class Sandbox:
         self._drawing.clear()
         self._watchdog.start()  # first: it may start its thread
         self._pins.reads_max = world.budget.reads_max
-        self._pins.start(EPOCH_MS + clock_ms)
+        self._pins.start()
         self._guards.on()
         world.on_advance = self._pins.move
         world.on_read = self._pins.read
@@ -100,7 +99,7 @@ class _Idle(threading.local):
 _IDLE: Final = _Idle()
 
 
-def put_around(world: World, *, clock_ms: int = 0, salt: str = "") -> Sandbox:
+def put_around(world: World, *, salt: str = "") -> Sandbox:
     """Put a sandbox of this thread around a run, until `take_away`; runs may be nested.
 
     Raises:
@@ -115,7 +114,7 @@ def put_around(world: World, *, clock_ms: int = 0, salt: str = "") -> Sandbox:
     try:
         idle = _IDLE.sandboxes
         one = idle.pop() if idle else Sandbox()
-        one.open(world, clock_ms=clock_ms, salt=salt)
+        one.open(world, salt=salt)
     except BaseException:
         locks.leave_process()
         raise

@@ -67,6 +67,7 @@ class Stage:
             for replica in range(1, service.replicas + 1):
                 world.after(0, self._start_first, (service, replica))
         incarnation = Incarnation(world, CLIENT, 1, 1, CLIENT)
+        incarnation.skew_ms = self.plan.clock_ms
         self.client = Env(self, incarnation, CLIENT, None)
         self.entry = entry
         self.entry_place = f"{CLIENT}.{name_of(entry)}"
@@ -182,6 +183,7 @@ class Stage:
         """Build an incarnation of a service, from nothing but its durable stores."""
         world = self.world
         incarnation = Incarnation(world, service.name, replica, number)
+        incarnation.skew_ms = self.plan.clock_ms
         world.incarnations.append(incarnation)
         operation = service.operation
         attempt = world.reach(operation, 0)

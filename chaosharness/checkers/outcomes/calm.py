@@ -84,11 +84,11 @@ def _half(clean: Clean) -> Iterator[Difference]:
         for _, entity, other in clean.refusals:
             nothing = not clean.ledgers.net(other, item) and other.shared == gone.shared
             if entity == item and nothing and other.words(item) == clean.calm.words(item):
-                yield _stands(item, net, clean.calm, gone)
+                yield _stands_half(item, net, clean.calm, gone)
                 break
 
 
-def _stands(item: int, net: Counter[Entry], calm: Outcome, gone: Outcome) -> Difference:
+def _stands_half(item: int, net: Counter[Entry], calm: Outcome, gone: Outcome) -> Difference:
     odd = net or (calm.shared - gone.shared) + (gone.shared - calm.shared)
     (place, what) = next(iter(odd))
     words = f"ends as given up, and yet {spelled_place(place)}{spelled(what)} stands"
@@ -110,13 +110,13 @@ def _lost_updates(clean: Clean) -> Iterator[Difference]:
                 touched.setdefault(table, []).append((False, "", index))
             elif data.get("verb") == "update" and data.get("rows", 0):
                 touched.setdefault(table, []).append((True, repr(data.get("params")), index))
-    for (store, table), steps in touched.items():
+    for (store, name), steps in touched.items():
         found = next(_overwritten(clean, steps), None)
         if found is not None:
             first, second = found
             params = raw[first][7].get("params")
             yield Difference(
-                "lost update", raw[second][4], f"{store}.{table}", repr(params), "",
+                "lost update", raw[second][4], f"{store}.{name}", repr(params), "",
                 (first, second), 2, 1, store,
             )  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from itertools import permutations
+from itertools import pairwise, permutations
 from typing import Any, Final
 
 from chaosharness.checkers.outcomes.differences import Comparison, Ledgers
@@ -88,7 +88,7 @@ class Clean:
         function = self.options.subject
         if function is not None and len(self.family.items) == self.count:
             for number, item in enumerate(self.family.items, 1):
-                groups.setdefault(("said", *several(function(item))[:1]), []).append(number)
+                groups.setdefault(("said", " ".join(several(function(item)))), []).append(number)
         else:
             keys = self._keys()
             shared = self._shared_texts()
@@ -149,7 +149,7 @@ class Clean:
         return all(
             order.index(one) < order.index(next_)
             for group in self.subjects
-            for one, next_ in zip(group, group[1:], strict=False)
+            for one, next_ in pairwise(group)
         )
 
     def _ends_the_same(self, order: tuple[int, ...]) -> bool:

@@ -118,9 +118,10 @@ class Composition:
                     others = [known[unit, signed[unit]] for unit in signed if unit != one]
                     known[one, signed[one]] = less(total, others)
         for signed, total in runs:
-            if all((unit, signed[unit]) in known for unit in signed):
-                if less(total, [known[unit, signed[unit]] for unit in signed]):
-                    return None  # it does not add up: nothing can be put together
+            parts = [known.get((unit, signed[unit])) for unit in signed]
+            shared = [part for part in parts if part is not None]
+            if len(shared) == len(parts) and less(total, shared):
+                return None  # it does not add up: nothing can be put together
         return known
 
     @cached_property

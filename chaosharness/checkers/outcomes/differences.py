@@ -172,7 +172,7 @@ class Comparison:
         theirs = Counter[Entry]() if item in absent else self.ledgers.net(clean, item)
         if mine == theirs:
             return
-        for (place, what), more in (mine - theirs).items():
+        for place, what in mine - theirs:
             usual = theirs[place, what]
             if item in free and mine[place, what] <= max(usual, 1):
                 continue
@@ -229,9 +229,7 @@ class Comparison:
                 )  # fmt: skip
 
 
-def rows_differ(
-    item: int, more: Counter[Entry], less: Counter[Entry]
-) -> Iterator[Difference]:
+def rows_differ(item: int, more: Counter[Entry], less: Counter[Entry]) -> Iterator[Difference]:
     """Yield one difference for each table whose rows are not the same."""
     for place in dict.fromkeys(place for place, _ in (*more, *less)):
         here = [row for where, row in more.elements() if where == place]
@@ -241,7 +239,12 @@ def rows_differ(
             new, old = _nearest(here, there)
             columns = ",".join(_columns(new, old))
             yield Difference(
-                "row differs", item, f"{name}.{columns}", _told_apart(new, old), _told_apart(old, new), source=store
+                "row differs",
+                item,
+                f"{name}.{columns}",
+                _told_apart(new, old),
+                _told_apart(old, new),
+                source=store,
             )
         elif len(here) > len(there):
             odd = _odd_one_out(here, there)
@@ -278,7 +281,9 @@ def _columns(new: Any, old: Any) -> list[str]:
     for name in {**theirs, **mine}:
         now, then = mine.get(name), theirs.get(name)
         if now != then:
-            sign = ("+" if now > then else "-") if is_number(now) and is_number(then) else ""
+            sign = ""
+            if is_number(now) and is_number(then):
+                sign = "+" if now > then else "-"  # type: ignore[operator]
             found.append(f"{name}{sign}")
     return found
 

@@ -74,8 +74,8 @@ def _compared(
 def _by_clock_and_chance(reader: Reader, family: Family, usual: Columns) -> None:
     """Times, and what is drawn: the interleaving stays as it was."""
     plans = (
-        Plan(start_ms=3_011, clock_ms=86_461_003, salt="other", restart="before"),
-        Plan(start_ms=5, clock_ms=61_007, salt="more"),
+        Plan(start_ms=3_011, clock_ms=-61_003, salt="other", restart="before"),
+        Plan(start_ms=5, clock_ms=7_919, salt="more"),
     )
     for plan in plans:
         for where, mine, theirs in _compared(reader, family, usual, plan):

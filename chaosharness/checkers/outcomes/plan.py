@@ -57,7 +57,7 @@ class Plan:
         absent: Items that never enter. The others keep their numbers and their places.
         gap_ms: Between two items; the system's own by default.
         start_ms: When the first item enters.
-        clock_ms: How much later the clocks begin.
+        clock_ms: How much later than usual all clocks are; below 0 for earlier.
         salt: What is mixed into chance.
         restart: When every service is restarted: never, `before` the first item, or
             `between` any two.

@@ -162,7 +162,7 @@ class _Refused:
         return [self._half(stands, f"was taken back by {by}, and yet {self._first(stands)} stands")]
 
     def _given_up(self) -> list[Difference]:
-        """Return what stands although the same words leave nothing where something else is refused."""
+        """Return what stands although the same words leave nothing at another refusal."""
         usual = self.clean.calm.words(self.item)
         words = self.out.words(self.item)
         for operation, entity, other in self.clean.refusals:

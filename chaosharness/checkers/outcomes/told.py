@@ -176,8 +176,9 @@ def in_trouble(clean: Clean, history: History, index: int, message: int) -> bool
         if kind == "reply" and data.get("outcome") in ("failed", "unknown"):
             if (operation, entity) not in usual:
                 return True
-        elif kind in ("read", "write", "commit") and (error := (data or {}).get("error")):
-            if not OF_CODE.search(str(error)):
+        elif kind in ("read", "write", "commit"):
+            error = (data or {}).get("error")
+            if error and not OF_CODE.search(str(error)):
                 return True
     return False
 
