@@ -127,34 +127,69 @@ class Composition:
     @cached_property
     def bounds(self) -> Mapping[Any, tuple[int, int]]:
         """How often each word, effect and message may be there: least and most."""
-        whole = [counts(self.clean, out) for out in self._whole]
-        serial = [counts(self.clean, out) for out in self.clean.serial()]
-        success = {key for out in self._alone() for key in counts(self.clean, out)}
+        serial = self.clean.serial()
+        outs = [counts(self.clean, out) for out in (*self._whole, *serial)]
+        most_serial = [counts(self.clean, out) for out in serial]
+        excessive = {key for key, _ in self.excess}
         found = {}
-        for key in dict.fromkeys(key for one in (*whole, *serial) for key in one):
-            most = max(one[key] for one in serial) if key in success and serial else NO_LIMIT
-            found[key] = (min(one[key] for one in whole), most)
+        for key in dict.fromkeys(key for one in outs for key in one):
+            runs = most_serial if key in excessive and most_serial else outs
+            found[key] = (min(one[key] for one in outs), max(one[key] for one in runs))
         return found
 
-    def _alone(self) -> list[Outcome]:
-        everyone = frozenset(self.clean.everyone)
-        return [
-            out
-            for unit in self.units
-            if (out := self.clean.without(everyone - frozenset(unit))) is not None
-        ]
+    @cached_property
+    def excess(self) -> list[tuple[Any, Excess]]:
+        """What several items may each do alone, never do together, and do when they come at once.
 
-    def excess(self) -> list[Excess]:
-        """Return what succeeds more often when items come at once."""
-        if self.clean.count < 2:
+        Each with the key under which it is counted.
+        """
+        serial = self.clean.serial()
+        if self.clean.count < 2 or not serial:
             return []
-        whole = [counts(self.clean, out) for out in self._whole]
-        found = []
-        for key, (_, most) in self.bounds.items():
-            times = max(one[key] for one in whole)
-            if times > most:
-                found.append(Excess(*named(key), times, most))
+        alone = self._alone
+        found: dict[Any, Excess] = {}
+        for out in self._whole:
+            said = self._sayings(out)
+            for key, items in said.items():
+                together = [item for item in items if key in alone.get(item, ())]
+                times = [len(self._sayings(other).get(key, ())) for other in serial]
+                if len(together) > max(times) and key not in found:
+                    (_, where, table), word = key[0], key[-1]
+                    place = f"{where}.{table}"
+                    found[key] = Excess(place, word, len(together), max(times))
+        return list(found.items())
+
+    @cached_property
+    def _alone(self) -> dict[int, frozenset[Any]]:
+        """What each item says and has done when its unit comes alone."""
+        everyone = frozenset(self.clean.everyone)
+        found: dict[int, frozenset[Any]] = {}
+        for unit in self.units:
+            out = self.clean.without(everyone - frozenset(unit))
+            if out is not None:
+                said = self._sayings(out)
+                for item in unit:
+                    found[item] = frozenset(key for key, items in said.items() if item in items)
         return found
+
+    def _sayings(self, out: Outcome) -> dict[Any, list[int]]:
+        """Return which items say each word in their rows, or have each effect."""
+        found: dict[Any, list[int]] = {}
+        for item in self.clean.everyone:
+            for key in self._says(out, item):
+                found.setdefault(key, []).append(item)
+        return found
+
+    def _says(self, out: Outcome, item: int) -> dict[Any, None]:
+        said: dict[Any, None] = {}
+        for place, row in out.own.get(item, ()):
+            for path, value in masked_leaves(row):
+                is_word = isinstance(value, str) and value != STAR
+                if is_word and not self.clean.reader.owners.of(value):
+                    said[place, path, value] = None
+        for place, _ in self.clean.ledgers.net(out, item):
+            said[place, place[2]] = None
+        return said
 
     # ---- what is asked
 
@@ -286,10 +321,3 @@ def counts(clean: Clean, out: Outcome) -> Counter[Any]:
         for place, _ in said:
             found[place] += 1
     return found
-
-
-def named(key: Any) -> tuple[str, str]:
-    """Return where something is counted, and what it is called."""
-    place = key[0] if isinstance(key[0], tuple) else key
-    where = f"{place[1]}.{place[2]}"
-    return where, str(key[-1]) if key[-1] not in ("rows", place[2]) else where

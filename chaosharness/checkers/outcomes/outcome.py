@@ -88,6 +88,7 @@ class Outcome:
         said: The messages, and the rows of outboxes, by item, with the last of their events.
         dead: The readable messages that were put aside: `(event, message)`, by item.
         drawn: Where values were drawn by chance, and which, by item.
+        noted: What the system noted about each item.
     """
 
     own: dict[int, Counter[Entry]] = attrs.field(factory=dict)
@@ -96,6 +97,7 @@ class Outcome:
     said: dict[int, dict[Entry, int]] = attrs.field(factory=dict)
     dead: dict[int, list[tuple[int, int]]] = attrs.field(factory=dict)
     drawn: dict[int, dict[tuple[Place, Path], set[str]]] = attrs.field(factory=dict)
+    noted: dict[int, set[str]] = attrs.field(factory=dict)
 
     def words(self, item: int) -> frozenset[tuple[Place, str]]:
         """Return the words in which the rows of an item say how it ended."""
@@ -105,6 +107,11 @@ class Outcome:
     def says(self, item: int) -> frozenset[Entry]:
         """Return the messages of an item."""
         return frozenset(self.said.get(item, ()))
+
+    def tells(self, item: int, usual: Outcome) -> bool:
+        """Say whether there is a word of an item, to anybody, that is not there as usual."""
+        noted = self.noted.get(item, set()) - usual.noted.get(item, set())
+        return bool(self.says(item) - usual.says(item) or noted)
 
     def left_anything(self, item: int) -> bool:
         """Say whether there is anything of an item at all."""
@@ -250,6 +257,9 @@ class Reader:
                 out.ledger.setdefault(owner, []).append((place, masked, index))
             else:
                 out.said.setdefault(owner, {})[place, masked] = index
+        for event in history.of("note"):
+            item = self.owners.owner(event.data, event.entity)
+            out.noted.setdefault(item, set()).add(str(event.data.get("what")))
         self._bury(out, history)
         return out
 
