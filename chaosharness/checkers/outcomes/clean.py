@@ -215,4 +215,5 @@ class Clean:
 def _entered(history: History) -> list[Any]:
     """Return the items as plain values, as they entered."""
     found = {event.entity: event.data.get("item") for event in history.of("arrive")}
-    return [found.get(number) for number in range(1, max(found, default=0) + 1)]
+    count = max((raw[4] for raw in history.raw), default=0)
+    return [found.get(number) for number in range(1, count + 1)]

@@ -152,15 +152,12 @@ class Reader:
 
     def rows(self, history: History) -> Iterator[tuple[Place, Mapping[str, Any]]]:
         """Yield the rows that stores held in the end."""
-        for raw in reversed(history.raw):  # the last events of a run
-            _, kind, store, _, _, _, _, data = raw
+        for _, kind, store, _, _, _, _, data in history.raw:
             if kind == "state":
                 for table, rows in tables_of(data or {}):
                     place: Place = ("row", store, table)
                     if not self.options.ignores(place):
                         yield from ((place, row) for row in rows)
-            elif kind == "end":
-                return
 
     def done(self, history: History) -> Iterator[tuple[Place, Any, int, int]]:
         """Yield effects and messages: place, what was done or said, for which item, event."""
@@ -287,11 +284,15 @@ class Reader:
             out.drawn.setdefault(owner, {}).setdefault(where, set()).add(leaf)
 
     def _bury(self, out: Outcome, history: History) -> None:
-        """Note the readable messages that were put aside for good."""
+        """Note the readable messages that were put aside for good.
+
+        What was dropped, with nowhere to put it, is kept for nobody, and excuses nothing.
+        """
         raw = history.raw
         for event in history.of("dead"):
             message = event.data.get("message", -1)
-            if event.data.get("reason") == "expired" or not 0 <= message < len(raw):
+            aside = event.data.get("to") and event.data.get("reason") != "expired"
+            if not aside or not 0 <= message < len(raw):
                 continue
             sent = history[message]
             if is_poison(sent.data.get("value")) or _came_again(history, event.index, message):

@@ -38,9 +38,16 @@ def of_the_absent(
         same = seen.words(item) == clean.calm.words(item)
         if lacking and seen.own.get(item) and same:
             yield from _without(clean, item, lacking, nos)
-        new = seen.says(item) - clean.calm.says(item)
-        if not seen.own.get(item) and not new and clean.calm.left_anything(item):
+        left = _does_usually(clean, item) or clean.calm.says(item) - seen.says(item)
+        if left and not seen.own.get(item) and not seen.tells(item, clean.calm):
             yield _forgotten(item)
+
+
+def _does_usually(clean: Clean, item: int) -> bool:
+    """Say whether something that may not be missing comes of an item in the calm run."""
+    net = clean.ledgers.net(clean.calm, item)
+    wanted = any(not clean.options.is_optional(place) for place, _ in net)
+    return wanted or bool(clean.calm.own.get(item))
 
 
 def _forgotten(item: int) -> Difference:
@@ -132,13 +139,13 @@ class _Refused:
 
     def _is_forgotten(self) -> bool:
         item = self.item
-        new = self.out.says(item) - self.clean.calm.says(item)
-        usual = self.full or self.clean.calm.own.get(item)
+        new = self.out.tells(item, self.clean.calm)
+        usual = _does_usually(self.clean, item)
         silent = not self.out.own.get(item) and not new and item not in self.client
         return bool(self.nothing and silent and usual)
 
     def _half_with_the_same_words(self) -> list[Difference]:
-        if self.more:
+        if self.more and not self._is_a_fallback():
             return [
                 self._half(self.more, f"ends as usual, and yet {self._first(self.more)} stands")
             ]
@@ -149,6 +156,16 @@ class _Refused:
         if wanted and not left_out and self.out.own.get(self.item):
             return [self._half(self.less, f"ends as usual, without {self._first(self.less)}")]
         return []
+
+    def _is_a_fallback(self) -> bool:
+        """Say whether what is refused at one party is done at another instead."""
+        instead = [(place[2], what) for place, what in self.more]
+        refused = [
+            (place[2], what)
+            for place, what in self.less
+            if any(_of(place, refusal.operation) for refusal in self.refusals)
+        ]
+        return all(one in refused for one in instead) and len(instead) == len(refused)
 
     def _taken_back(self) -> list[Difference]:
         """Return what stands although a compensation ran beside it."""

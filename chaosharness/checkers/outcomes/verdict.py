@@ -317,9 +317,8 @@ class Verdict:
     @staticmethod
     def _aside(one: Aside) -> Difference:
         source = one.topic.partition(".")[0]
-        return Difference(
-            "put aside", one.item, one.topic, "", events=(one.message, one.event), source=source
-        )
+        events = (one.message, one.event)
+        return Difference("put aside", one.item, one.topic, "", events=events, source=source)
 
     def _torn_apart(self) -> Iterator[Difference]:
         """Yield generated values that are one in two places of the calm run, and two here."""
