@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from chaosharness.brokers import Unroutable as Unroutable
     from chaosharness.calls import RemoteError as RemoteError
     from chaosharness.campaign import Campaign as Campaign
-    from chaosharness.checkers import BENIGN as BENIGN
     from chaosharness.checkers import Books as Books
     from chaosharness.checkers import Evidence as Evidence
     from chaosharness.checkers import Finding as Finding
@@ -118,7 +117,6 @@ _HOME = {
     "calls": ("RemoteError",),
     "campaign": ("Campaign",),
     "checkers": (
-        "BENIGN",
         "Books",
         "Evidence",
         "Finding",

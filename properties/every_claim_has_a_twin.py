@@ -30,7 +30,7 @@ from models.canary import canary
 from models.order import broken
 from models.small import tickets, trip, watchers
 
-NOT_READY_MADE = {"BENIGN", "always", "eventually", "sometimes", "assumed"}
+NOT_READY_MADE = {"always", "eventually", "sometimes", "assumed"}
 ELSEWHERE = {"side_effects_never_touch_critical_path"}
 """Its twin is a hybrid: see `properties/order_hybrid.py`."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from chaosharness.checkers.announcements import announced, joins_complete, no_ghost_event
 from chaosharness.checkers.assumptions import assumed
 from chaosharness.checkers.books import Books, conserved
+from chaosharness.checkers.critical_path import side_effects_never_touch_critical_path
 from chaosharness.checkers.effects import never_charged_twice, never_twice
 from chaosharness.checkers.messages import (
     no_event_cycle,
@@ -13,6 +14,7 @@ from chaosharness.checkers.messages import (
     poison_blocks_nobody,
     unhandled_exceptions_block_nobody,
 )
+from chaosharness.checkers.outcomes.judge import idempotent
 from chaosharness.checkers.progress import never_stuck
 from chaosharness.checkers.property import (
     Evidence,
@@ -28,14 +30,8 @@ from chaosharness.checkers.sagas import (
     every_saga_settles,
     never_compensates_what_did_not_happen,
 )
-from chaosharness.checkers.sameness import (
-    BENIGN,
-    idempotent,
-    side_effects_never_touch_critical_path,
-)
 
 __all__ = [
-    "BENIGN",
     "Books",
     "Evidence",
     "Finding",

@@ -21,13 +21,13 @@ from typing import Any, Final
 
 STAR: Final = "*"
 
-_LOOKS: Final = re.compile(
+LOOKS: Final = re.compile(
     r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"  # UUID
     r"|\b[0-7][0-9A-HJKMNP-TV-Z]{25}\b"  # ULID
     r"|\b(?=[0-9a-fA-F]*[0-9])[0-9a-fA-F]{16,}\b"  # token
     r"|\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?"  # ISO 8601
 )
-_EVER: Final = frozenset(
+EVER: Final = frozenset(
     {"at", "ts", "time", "timestamp", "date", "datetime", "created", "updated", "modified"}
     | {"deadline", "expires", "expiry", "duration", "elapsed", "ms", "seconds"}
     | {"offset", "position", "version", "rev", "revision", "etag"}
@@ -48,7 +48,7 @@ _WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
 
 @lru_cache(maxsize=4096)
-def _words(name: str) -> frozenset[str]:
+def words_in(name: str) -> frozenset[str]:
     """Split a column's name: `createdAt` and `created_at` are `created`, `at`."""
     return frozenset(word.lower() for word in _WORD.findall(name))
 
@@ -63,21 +63,21 @@ def mask(value: Any, name: str = "", ignore: frozenset[str] = frozenset()) -> An
     """
     if value is None or isinstance(value, bool):
         return value
-    words = _words(name) if name else frozenset()
-    if name in ignore or words & _EVER:
+    words = words_in(name) if name else frozenset()
+    if name in ignore or words & EVER:
         return STAR
     match value:
         case int() | float():
             if isinstance(value, int) and words & _WHOLE:
                 return STAR
-            return STAR if _is_unix_time(value) else value
+            return STAR if is_unix_time(value) else value
         case bytes():
             return _mask_text(value.decode("utf-8", "backslashreplace"), ignore)
         case str():
             return _mask_text(value, ignore)
         case Mapping():
             # keys are data too: a store may hold things under generated names
-            items = ((_LOOKS.sub(STAR, str(key)), key, one) for key, one in value.items())
+            items = ((LOOKS.sub(STAR, str(key)), key, one) for key, one in value.items())
             return tuple(
                 sorted(
                     ((shown, mask(one, str(key), ignore)) for shown, key, one in items), key=repr
@@ -95,10 +95,10 @@ def _mask_text(text: str, ignore: frozenset[str]) -> Any:
             return mask(json.loads(text), "", ignore)
         except ValueError:
             pass  # not JSON after all
-    return _LOOKS.sub(STAR, text)
+    return LOOKS.sub(STAR, text)
 
 
-def _is_unix_time(value: float) -> bool:
+def is_unix_time(value: float) -> bool:
     low, high = _UNIX_S
     return any(low * scale <= value <= high * scale for scale in (1, 10**3, 10**6, 10**9))
 

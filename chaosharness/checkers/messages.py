@@ -6,6 +6,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from chaosharness.checkers.effects import names_of, times
+from chaosharness.checkers.outcomes.passed import (
+    achieved,
+    ends_as_calm,
+    like,
+    never_done,
+    told_no,
+)
 from chaosharness.checkers.property import Evidence, Finding, Property
 from chaosharness.checkers.reading import Handed, Reading, Sent, read
 from chaosharness.kernel.history import History
@@ -24,8 +31,9 @@ def nothing_acknowledged_lost(*, ignore: Any = ()) -> Property:
     see `poison_blocks_nobody` and `unhandled_exceptions_block_nobody`.
 
     A main loop that polls does not say when it has handled a message. There a message is
-    lost if it is acknowledged, the crash struck in the middle of it (or before its turn),
-    nobody was given it again, and something was left to do that the calm run does.
+    lost if it is acknowledged (by a later offset as well), something is left to do that the
+    calm run does for it, nothing else was decided, and the run does not end as the calm run.
+    Whose work a task or a batch does is known by the texts in it.
 
     Args:
         ignore: Consumer groups or queues, or topics, that may lose messages.
@@ -80,15 +88,24 @@ def _lost(evidence: Evidence, reading: Reading, sent: Sent, group: str) -> Itera
         if acked or reading.quiet:
             yield _loss(sent, group, _why(last, acked=acked), deliveries)
         return
-    done = {operation for handed in deliveries for operation in handed.work}
-    missing = [
-        one
-        for one in _usual_work(evidence.calm(), sent, group)
-        if one not in done and not _done_beside(evidence, reading, last, one)
-    ]
-    if acked and missing and _was_cut(evidence.history, last):
-        why = f"was acknowledged before it was processed ({missing[0]} never happened) by"
+    if acked and (work := _undone(evidence, reading, sent, deliveries)):
+        why = f"was acknowledged before it was processed ({work} never happened) by"
         yield _loss(sent, group, why, deliveries)
+
+
+def _undone(evidence: Evidence, reading: Reading, sent: Sent, deliveries: list[Handed]) -> str:
+    """Return what a main loop never did for a message that it acknowledged; empty for nothing."""
+    if ends_as_calm(evidence):
+        return ""
+    last, history = deliveries[-1], evidence.history
+    if _was_cut(history, last) or told_no(history, deliveries):
+        calm = evidence.calm()
+        done = achieved(history, deliveries, calm)
+        usual = _usual_work(calm, sent, last.group)
+        for work in usual:
+            if work not in done and not _done_beside(evidence, reading, last, work):
+                return "" if [one for one in done if one not in usual] else work
+    return never_done(evidence, sent, last.to.partition("#")[0]) if reading.quiet else ""
 
 
 def _is_blocked(reading: Reading, sent: Sent, group: str) -> bool:
@@ -132,13 +149,8 @@ def _loss(sent: Sent, group: str, why: str, deliveries: list[Handed], *more: int
 
 
 def _usual_work(calm: History, sent: Sent, group: str) -> list[str]:
-    """Return what the calm run does with such a message: same topic, same workload item."""
-    found: dict[str, None] = {}
-    for handed in read(calm).handed.values():
-        like = handed.sent
-        if (handed.group, like.topic, like.entity) == (group, sent.topic, sent.entity):
-            found |= dict.fromkeys(handed.work)
-    return [*found]
+    """Return what the calm run does with such a message, if possible with the very same."""
+    return [*achieved(calm, like(read(calm), sent, group), calm)]
 
 
 def _done_beside(evidence: Evidence, reading: Reading, last: Handed, work: str) -> bool:

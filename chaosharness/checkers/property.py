@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import attrs
 
 from chaosharness.checkers.excused import is_named, names_of_items, not_excused
+from chaosharness.checkers.outcomes.plan import Family
 from chaosharness.checkers.reading import is_quiet
 from chaosharness.errors import InvalidDefinition, PropertyViolated
 from chaosharness.handlers.places import at_line, words_of
@@ -60,12 +61,15 @@ class Evidence:
         calm: Returns the history of the same workload without any fault. Made once per
             workload; a property that does not ask costs nothing.
         faults: The faults that struck.
+        family: Returns the clean runs of the same workload, each made when it is asked for;
+            None where there is nobody to make any.
     """
 
     history: History
     items: tuple[Any, ...] = ()
     calm: Callable[[], History] = History
     faults: tuple[Any, ...] = ()
+    family: Callable[[], Family] | None = None
 
 
 @attrs.frozen

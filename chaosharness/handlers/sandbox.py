@@ -32,18 +32,25 @@ class Sandbox:
         limit_s: How long code may run without reaching a port, in real seconds.
     """
 
-    __slots__ = ("_drawing", "_guards", "_pins", "_watchdog", "world")
+    __slots__ = ("_drawing", "_guards", "_pins", "_salt", "_watchdog", "world")
 
     def __init__(self, *, limit_s: float = LIMIT_S) -> None:
         self.world: World | None = None
+        self._salt = ""
         self._drawing: dict[tuple[str, int], int] = {}
         self._pins = Pins(entropy=self._draw, spun=self._only_reads)
         self._guards = _Guards(self)
         self._watchdog = _Watchdog(self, limit_s)
 
-    def open(self, world: World) -> None:
-        """Put it around a run."""
+    def open(self, world: World, *, salt: str = "") -> None:
+        """Put it around a run.
+
+        Args:
+            world: The run.
+            salt: What is mixed into chance, so that it falls otherwise.
+        """
         self.world = world
+        self._salt = salt
         self._drawing.clear()
         self._watchdog.start()  # first: it may start its thread
         self._pins.reads_max = world.budget.reads_max
@@ -78,7 +85,7 @@ class Sandbox:
             draw = scope.draws + 1
         if scope is not None:
             scope.draws = draw
-        source = f"{key[0]}\0{key[1]}\0{draw}".encode()
+        source = f"{self._salt}{key[0]}\0{key[1]}\0{draw}".encode()
         if size <= blake2b.MAX_DIGEST_SIZE:
             return blake2b(source, digest_size=max(size, 1)).digest()[:size]
         return shake_128(source).digest(size)
@@ -92,7 +99,7 @@ class _Idle(threading.local):
 _IDLE: Final = _Idle()
 
 
-def put_around(world: World) -> Sandbox:
+def put_around(world: World, *, salt: str = "") -> Sandbox:
     """Put a sandbox of this thread around a run, until `take_away`; runs may be nested.
 
     Raises:
@@ -107,7 +114,7 @@ def put_around(world: World) -> Sandbox:
     try:
         idle = _IDLE.sandboxes
         one = idle.pop() if idle else Sandbox()
-        one.open(world)
+        one.open(world, salt=salt)
     except BaseException:
         locks.leave_process()
         raise

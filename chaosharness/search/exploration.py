@@ -162,7 +162,7 @@ class Exploration:
         calm = self._calm
         if calm is None or run.items is not calm.items:
             return run.evidence()
-        return Evidence(run.history, run.items, lambda: calm.history, struck)
+        return Evidence(run.history, run.items, lambda: calm.history, struck, family=run.family)
 
     def _tell(self, cause: Cause, run: Run) -> None:
         """Make a counterexample of a run, as small as can be, for one cause of its breaks.

@@ -139,7 +139,9 @@ class Laboratory:
         """Judge a run, and keep it: also as the run of those faults that struck."""
         unused = set(run.unused)
         struck = tuple(fault for fault in run.schedule if fault not in unused)
-        evidence = Evidence(run.history, run.items, lambda: self._calm(workload), struck)
+        evidence = Evidence(
+            run.history, run.items, lambda: self._calm(workload), struck, family=run.family
+        )
         if not struck:
             self._calms.setdefault(workload, run)
         trial = Trial(run, self._of_cause(self.property.findings(evidence)), struck)

@@ -10,6 +10,7 @@ import attrs
 
 from chaosharness.checkers import Evidence, Property, assumed
 from chaosharness.checkers.breach import breaches
+from chaosharness.checkers.outcomes.plan import Family
 from chaosharness.checkers.proof import unread
 from chaosharness.checkers.property import check_properties
 from chaosharness.errors import NothingProved
@@ -29,6 +30,9 @@ class Examined(Protocol):
 
     def calm(self, items: Sequence[Any] | None = None) -> Run:
         """Run the workload without any fault, or remember that it was."""
+
+    def family(self, items: Sequence[Any] | None = None) -> Family:
+        """Return the clean runs of the workload."""
 
     def run(
         self,
@@ -74,7 +78,11 @@ class Run:
         """Return what properties are judged by."""
         unused = set(self.unused)
         struck = tuple(fault for fault in self.schedule if fault not in unused)
-        return Evidence(self.history, self.items, self.calm, struck)
+        return Evidence(self.history, self.items, self.calm, struck, family=self.family)
+
+    def family(self) -> Family:
+        """Return the clean runs of the same workload."""
+        return self.system.family(self.items)
 
     def calm(self) -> History:
         """Return the history of the same workload without any fault."""

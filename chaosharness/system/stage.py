@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from chaosharness.calls import RemoteError, Switchboard
+from chaosharness.checkers.outcomes.plan import AS_GIVEN, Plan
 from chaosharness.errors import ChaosharnessError, IllegalFault, InvalidDefinition
 from chaosharness.faults import ClockSkew, Redeploy
 from chaosharness.handlers.blame import refuse_hopeless
@@ -33,7 +34,7 @@ ANSWERS: Final = (RemoteError, OSError)
 """What a client is told by the system, or hears nothing: no mistake of its own."""
 
 
-class Plan(Protocol):
+class Declared(Protocol):
     """What a stage is built from."""
 
     name: str
@@ -45,14 +46,19 @@ class Plan(Protocol):
 class Stage:
     """One run of a system while it goes on: builds services, sends the workload in."""
 
-    def __init__(self, system: Plan, world: World) -> None:
+    def __init__(self, system: Declared, world: World, plan: Plan = AS_GIVEN) -> None:
         self.system = system
+        self.plan = plan
         self.world = world
         world.on_armed = self._check_legal
         self.switchboard = Switchboard(world)
         self.client: Env | None = None
         for name, resource in system.resources.items():
             world.states[name] = resource.open(world)
+        if plan.latency != 1:
+            for state in world.states.values():
+                if hasattr(state, "latency_ms"):
+                    state.latency_ms *= plan.latency
 
     def play(self, entry: Callable[..., Any], items: tuple[Any, ...]) -> Ending:
         """Run to the end."""
@@ -61,13 +67,18 @@ class Stage:
             for replica in range(1, service.replicas + 1):
                 world.after(0, self._start_first, (service, replica))
         incarnation = Incarnation(world, CLIENT, 1, 1, CLIENT)
+        incarnation.skew_ms = self.plan.clock_ms
         self.client = Env(self, incarnation, CLIENT, None)
         self.entry = entry
         self.entry_place = f"{CLIENT}.{name_of(entry)}"
         self.entry_colour = colour_for(entry, None, incarnation)
         self.items = items
-        if items:
-            world.after(0, self._send, 0)
+        gap = self.system.arrival_ms
+        self.arrivals = self.plan.arrivals(len(items), gap)
+        for at_ms in self.plan.restarts(len(items), gap):
+            world.after(at_ms, self._restart_all)
+        if self.arrivals:
+            world.after(self.arrivals[0][0], self._send, 0)
         ending = current_crew().play(world)
         for state in world.states.values():
             final = getattr(state, "final", None)
@@ -119,16 +130,23 @@ class Stage:
                     )
                 )
 
-    def _send(self, index: int) -> None:
+    def _restart_all(self, _: Any) -> None:
+        """Have every service begin anew, as a clean run with restarts does."""
+        for incarnation in list(self.world.incarnations):
+            if incarnation.alive and incarnation.restart is not None:
+                self.world.crash(incarnation, 1, cause=-1)
+
+    def _send(self, place: int) -> None:
         """Have the next item of the workload enter."""
         client = self.client
         assert client is not None
         world = self.world
-        item = self.items[index]
-        if index + 1 < len(self.items):
-            world.after(self.system.arrival_ms, self._send, index + 1)
-            world.know_duration(self.system.arrival_ms)
-        entity = index + 1
+        at_ms, entity = self.arrivals[place]
+        item = self.items[entity - 1]
+        if place + 1 < len(self.arrivals):
+            gap_ms = self.arrivals[place + 1][0] - at_ms
+            world.after(gap_ms, self._send, place + 1)
+            world.know_duration(gap_ms)
         raw = world.raw
         cause = len(raw)
         data = {"item": describe(item)}
@@ -167,6 +185,7 @@ class Stage:
         """Build an incarnation of a service, from nothing but its durable stores."""
         world = self.world
         incarnation = Incarnation(world, service.name, replica, number)
+        incarnation.skew_ms = self.plan.clock_ms
         world.incarnations.append(incarnation)
         operation = service.operation
         attempt = world.reach(operation, 0)

@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Literal, TypeVar
 
+from chaosharness.checkers.outcomes.plan import AS_GIVEN, CleanRun, Family, Plan
 from chaosharness.checkers.property import check_properties
 from chaosharness.errors import InvalidDefinition, NotAwaited
 from chaosharness.handlers.colours import check_runtime
@@ -37,6 +39,7 @@ R = TypeVar("R", bound=Resource)
 
 CALM: Final = Schedule()
 CALM_RUNS_KEPT: Final = 64
+FAMILIES_KEPT: Final = 8
 
 
 class System:
@@ -72,6 +75,7 @@ class System:
         self._entry: Callable[..., Any] | None = None
         self.module_state = ModuleState(self.given, named(shared))
         self._calm: dict[str, Run] = {}
+        self._families: dict[str, Family] = {}
 
     def __repr__(self) -> str:
         return f"System({self.name!r})"
@@ -216,21 +220,31 @@ class System:
         if not isinstance(schedule, Schedule):
             raise InvalidDefinition(f"{schedule!r} is not a Schedule")
         workload = self.examples if items is None else tuple(items)
+        run = self._made(self._entry, workload, schedule, budget or self.budget)
+        for see in OBSERVERS.get():
+            see(run)
+        return run
+
+    def _made(
+        self,
+        entry: Callable[..., Any],
+        workload: tuple[Any, ...],
+        schedule: Schedule,
+        budget: Budget,
+        plan: Plan = AS_GIVEN,
+    ) -> Run:
         collecting = gc.isenabled()
         gc.disable()  # nothing of a run can be freed while it lasts: looking for it is waste
         try:
-            run = self._settled(self._entry, workload, schedule, budget or self.budget)
+            return self._settled(entry, workload, schedule, budget, plan)
         except NotAwaited as missed:
             if not missed.has_line:
                 with keeping_origins():  # the same run again: it is called off with the line
-                    self._settled(self._entry, workload, schedule, budget or self.budget)
+                    self._settled(entry, workload, schedule, budget, plan)
             raise
         finally:
             if collecting:
                 gc.enable()
-        for see in OBSERVERS.get():
-            see(run)
-        return run
 
     def _settled(
         self,
@@ -238,10 +252,11 @@ class System:
         workload: tuple[Any, ...],
         schedule: Schedule,
         budget: Budget,
+        plan: Plan,
     ) -> Run:
         """Run until it is known which contents of modules belong to whom: mostly once."""
         for _ in range(AGAIN_MAX):
-            run, again = self._play(entry, workload, schedule, budget)
+            run, again = self._play(entry, workload, schedule, budget, plan)
             if not again:
                 break
         return run
@@ -252,14 +267,15 @@ class System:
         workload: tuple[Any, ...],
         schedule: Schedule,
         budget: Budget,
+        plan: Plan,
     ) -> tuple[Run, bool]:
         """Run once; say as well whether modules changed in a way that has it run once more."""
         world = World(budget=budget, armed=schedule.armed())
         modules, again = self.module_state, False
         modules.begin(world)
-        sandbox = put_around(world)
+        sandbox = put_around(world, salt=plan.salt)
         try:
-            stage = Stage(self, world)
+            stage = Stage(self, world, plan)
             try:
                 ending = stage.play(entry, workload)
                 again = modules.settle()
@@ -296,11 +312,36 @@ class System:
     def calm(self, items: Sequence[Any] | None = None) -> Run:
         """Run the workload without any fault; the last few such runs are remembered."""
         workload = self.examples if items is None else tuple(items)
-        # By its contents: the `repr` of a user's class may leave out just what differs.
-        key = repr((workload, [describe(item) for item in workload]))
+        key = _contents(workload)
         found = self._calm.get(key)
         if found is None:
             if len(self._calm) >= CALM_RUNS_KEPT:
                 self._calm.pop(next(iter(self._calm)))
             found = self._calm[key] = self.run(workload)
         return found
+
+    def family(self, items: Sequence[Any] | None = None) -> Family:
+        """Return the clean runs of a workload; the last few families are remembered."""
+        workload = self.examples if items is None else tuple(items)
+        key = _contents(workload)
+        found = self._families.get(key)
+        if found is None:
+            if len(self._families) >= FAMILIES_KEPT:
+                self._families.pop(next(iter(self._families)))
+            found = self._families[key] = Family(workload, partial(self._clean, workload))
+        return found
+
+    def _clean(self, workload: tuple[Any, ...], plan: Plan) -> CleanRun | None:
+        """Make one clean run."""
+        if self._entry is None:
+            return None
+        if plan == AS_GIVEN:
+            run = self.calm(workload)
+        else:
+            run = self._made(self._entry, workload, Schedule(plan.faults()), self.budget, plan)
+        return CleanRun(run.history, run.surfaces, run.reached)
+
+
+def _contents(workload: tuple[Any, ...]) -> str:
+    """Spell a workload by its contents: the `repr` of a user's class may leave out a field."""
+    return repr((workload, [describe(item) for item in workload]))

@@ -170,6 +170,7 @@ def refunds_blindly(*, broken: bool) -> System:
                 client.charge(order.id, order.cents, key=order.id)
             except TimeoutError:
                 undo(order)
+                env.note("given up", order=order.id)
 
         env.consume(bus, "orders", on_order, **DEAD)
 
@@ -278,6 +279,7 @@ def keeps_the_goods(*, broken: bool) -> System:
             except ConnectionError:
                 if not broken:
                     kv.delete(f"aside:{order.id}")
+                env.note("given up", order=order.id)
                 return
             kv.put(f"sold:{order.id}", 1)
 

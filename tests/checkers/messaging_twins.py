@@ -217,6 +217,7 @@ def ghost(*, broken: bool) -> System:
                     client.charge(order.id, order.cents, key=order.id)
                 except ConnectionError:
                     db.rollback()
+                    env.note("given up", order=order.id)
                     return
             if not broken:
                 publish("created", {"order": order.id}, key=order.id)

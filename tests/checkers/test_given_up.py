@@ -84,9 +84,17 @@ def puts_aside(client, box):
     return on_letter
 
 
-@pytest.mark.parametrize("manner", [waits, gives_up, gives_up_in_a_task])
-def test_the_message_comes_again_or_somebody_decided(manner):
-    assert not is_broken(mailing(manner))
+def test_the_message_comes_again():
+    assert not is_broken(mailing(waits))
+
+
+@pytest.mark.parametrize("manner", [gives_up, gives_up_in_a_task])
+def test_who_gives_up_and_tells_nobody_has_forgotten_it(manner):
+    system = mailing(manner)
+    [found] = explore(system, properties=[idempotent()], faults_max=1).counterexamples
+    assert found.findings[0].kind in ("forgotten", "effect lost")
+    optional = idempotent(optional=["mail.send"])
+    assert explore(system, properties=[optional], faults_max=1).result == "holds"
 
 
 def test_a_message_put_aside_is_a_decision():

@@ -1,0 +1,157 @@
+"""The calm run as evidence: what is wrong already without faults."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import combinations
+
+import attrs
+
+from chaosharness.checkers.outcomes.clean import Clean
+from chaosharness.checkers.outcomes.composition import Composition
+from chaosharness.checkers.outcomes.differences import Difference
+from chaosharness.checkers.outcomes.outcome import Entry, Outcome, spelled_place
+from chaosharness.checkers.outcomes.values import is_number, spelled
+from chaosharness.checkers.reading import read
+
+AT_ONCE = "more at once"
+"""What a difference that only shows when items come at once has for its `instead`."""
+
+BY_TIMING = "by timing"
+"""Likewise, for one that other latencies show."""
+
+
+def doubled(clean: Clean) -> list[tuple[int, Entry, tuple[int, ...]]]:
+    """Return the effects that the calm run has twice for an item, by different pieces of work."""
+    roots = read(clean.history).roots
+    found = []
+    for item in clean.calm.ledger:
+        standing = clean.ledgers.standing(clean.calm, item)
+        times: dict[Entry, list[int]] = {}
+        for place, what, index in standing:
+            times.setdefault((place, what), []).append(index)
+        for entry, events in times.items():
+            if len({roots[index] for index in events}) > 1 and not _asked_twice(clean, events):
+                found.append((item, entry, tuple(events)))
+    return found
+
+
+def _asked_twice(clean: Clean, events: list[int]) -> bool:
+    """Say whether clients asked for it so often: each effect has an arrival of its own."""
+    history = clean.history
+    arrivals = set()
+    for index in events:
+        root = next((one.index for one in history.causes(index) if one.kind == "arrive"), -1)
+        arrivals.add(root)
+    return -1 not in arrivals and len(arrivals) == len(events)
+
+
+def wrong(clean: Clean, composition: Composition) -> list[Difference]:
+    """Return what is wrong without any fault."""
+    found = [*_twice(clean), *_half(clean), *_lost_updates(clean)]
+    found += _more_at_once(composition)
+    return found or _by_timing(clean, composition)
+
+
+def _twice(clean: Clean) -> Iterator[Difference]:
+    for item, (place, what), events in doubled(clean):
+        yield Difference(
+            "effect twice",
+            item,
+            spelled_place(place),
+            spelled(what),
+            "",
+            events,
+            len(events),
+            1,
+            place[1],
+        )
+
+
+def _half(clean: Clean) -> Iterator[Difference]:
+    """Yield items that a third party refused for business, and that stand half."""
+    refused = {
+        entity
+        for event in clean.history.of("reply")
+        if event.data.get("outcome") == "failed" and (entity := event.entity)
+    }
+    for item in sorted(refused):
+        gone = clean.without([item])
+        net = clean.ledgers.net(clean.calm, item)
+        if gone is None or (not net and clean.calm.shared == gone.shared):
+            continue
+        for _, entity, other in clean.refusals:
+            nothing = not clean.ledgers.net(other, item) and other.shared == gone.shared
+            if entity == item and nothing and other.words(item) == clean.calm.words(item):
+                yield _stands_half(item, net, clean.calm, gone)
+                break
+
+
+def _stands_half(item: int, net: Counter[Entry], calm: Outcome, gone: Outcome) -> Difference:
+    odd = net or (calm.shared - gone.shared) + (gone.shared - calm.shared)
+    (place, what) = next(iter(odd))
+    words = f"ends as given up, and yet {spelled_place(place)}{spelled(what)} stands"
+    return Difference("half done", item, spelled_place(place), words, source=place[1])
+
+
+def _lost_updates(clean: Clean) -> Iterator[Difference]:
+    """Yield rows that two pieces of work read, and then both wrote from their own reading.
+
+    Seen at the store's port: two readings of one table, a wait, and two writes of the same
+    values with no reading in between.
+    """
+    raw = clean.history.raw
+    touched: dict[tuple[str, str], list[tuple[bool, str, int]]] = {}
+    for index, (_, kind, _, _, _, _, _, data) in enumerate(raw):
+        if kind in ("read", "write") and data.get("table") and "error" not in data:
+            table = (str(data["store"]), str(data["table"]))
+            if kind == "read":
+                touched.setdefault(table, []).append((False, "", index))
+            elif data.get("verb") == "update" and data.get("rows", 0):
+                touched.setdefault(table, []).append((True, repr(data.get("params")), index))
+    for (store, name), steps in touched.items():
+        found = next(_overwritten(clean, steps), None)
+        if found is not None:
+            first, second = found
+            params = raw[first][7].get("params")
+            yield Difference(
+                "lost update", raw[second][4], f"{store}.{name}", repr(params), "",
+                (first, second), 2, 1, store,
+            )  # fmt: skip
+
+
+def _overwritten(clean: Clean, steps: list[tuple[bool, str, int]]) -> Iterator[tuple[int, int]]:
+    raw, roots = clean.history.raw, read(clean.history).roots
+    writes = [at for at, (is_write, _, _) in enumerate(steps) if is_write]
+    for one, other in combinations(writes, 2):
+        first, second = steps[one], steps[other]
+        readings = [step[2] for step in steps[:one] if not step[0]]
+        between = any(not step[0] for step in steps[one:other])
+        if first[1] != second[1] or len(readings) < 2 or between:
+            continue
+        numbers = [value for value in raw[first[2]][7].get("params") or () if is_number(value)]
+        waited = any(event[1] in ("call", "sleep") for event in raw[readings[-1] : first[2]])
+        if numbers and waited and roots[first[2]] != roots[second[2]]:
+            yield first[2], second[2]
+
+
+def _more_at_once(composition: Composition) -> Iterator[Difference]:
+    """Yield what succeeds more often when items come at once than one after another."""
+    for _, one in composition.excess[:3]:
+        yield Difference(
+            "row too many", 0, one.where, one.what, AT_ONCE, (), one.times, one.serial,
+            one.where.partition(".")[0],
+        )  # fmt: skip
+
+
+def _by_timing(clean: Clean, composition: Composition) -> list[Difference]:
+    """Return how the workload ends otherwise where third parties answer at once, or late."""
+    for out in clean.other_latencies:
+        found = clean.comparison.differences(out, clean.calm)
+        if not found or composition.fits(out, ()):
+            continue
+        others = [clean.without((), order) for order in clean.orders]
+        if all(clean.comparison.differences(out, other) for other in others if other is not None):
+            return [attrs.evolve(one, instead=BY_TIMING, events=()) for one in found]
+    return []

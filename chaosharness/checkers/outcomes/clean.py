@@ -1,0 +1,219 @@
+"""The outcomes of clean runs: asked for one by one, and remembered for a workload."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from itertools import pairwise, permutations
+from typing import Any, Final
+
+from chaosharness.checkers.outcomes.differences import Comparison, Ledgers
+from chaosharness.checkers.outcomes.masks import FAR_APART_MS, learn
+from chaosharness.checkers.outcomes.outcome import Options, Outcome, Reader
+from chaosharness.checkers.outcomes.owners import Owners, names_by, several
+from chaosharness.checkers.outcomes.plan import AS_GIVEN, Family, Plan, Refusal
+from chaosharness.checkers.outcomes.values import leaves
+from chaosharness.faults import ErrorReply
+from chaosharness.kernel.history import History
+
+ALL_ORDERS_UP_TO: Final = 3
+"""Items of which every order is tried; of more, the reverse and each item moved."""
+
+CLIENT: Final = "client."
+LATENCIES: Final = (0, 3)
+"""By what latencies are multiplied, to see whether the end depends on them."""
+
+
+class Clean:
+    """What comes out of one workload without infrastructure faults.
+
+    Attributes:
+        family: The runs.
+        reader: Reads outcomes.
+        options: What the user said.
+        count: How many items there are.
+        history: The calm run.
+        calm: What came out of it.
+        ledgers: What effects stand.
+        comparison: Compares outcomes.
+    """
+
+    def __init__(self, family: Family, options: Options, *, alone: bool = False) -> None:
+        self.family = family
+        self.options = options
+        self.history = family.calm().history
+        items = _entered(self.history)
+        names = None
+        if options.item_id is not None and len(family.items) == len(items):
+            names = names_by(options.item_id, family.items)
+        self.count = len(items)
+        self.reader = Reader(Owners(items, names), options, by_name=alone)
+        learn(self.reader, family, self.count)
+        self.calm = self.reader.read(self.history)
+        self.ledgers = Ledgers(self.calm)
+        self.comparison = Comparison(self.ledgers, options, self.count)
+        self._outcomes: dict[Plan, Outcome | None] = {AS_GIVEN: self.calm}
+
+    @property
+    def everyone(self) -> range:
+        """The items, by their numbers."""
+        return range(1, self.count + 1)
+
+    def outcome(self, plan: Plan) -> Outcome | None:
+        """Return what came out of a clean run; None if it excuses nothing."""
+        if plan not in self._outcomes:
+            run = self.family.run(plan)
+            self._outcomes[plan] = None if run is None else self.reader.read(run.history)
+        return self._outcomes[plan]
+
+    def without(self, items: Iterable[int], order: tuple[int, ...] = ()) -> Outcome | None:
+        """Return what comes out where some items never entered."""
+        return self.outcome(Plan(order=order, absent=frozenset(items)))
+
+    def refused(self, refusals: tuple[Refusal, ...], order: tuple[int, ...] = ()) -> Outcome | None:
+        """Return what comes out where something is refused for good."""
+        return self.outcome(Plan(order=order, refused=refusals))
+
+    def made(self) -> list[Outcome]:
+        """Return the outcomes so far in which nothing is refused."""
+        return [out for plan, out in self._outcomes.items() if out is not None and not plan.refused]
+
+    # ---- orders of arrival
+
+    @cached_property
+    def subjects(self) -> list[list[int]]:
+        """Items that are about one subject: they keep their order."""
+        groups: dict[tuple[str, str], list[int]] = {}
+        function = self.options.subject
+        if function is not None and len(self.family.items) == self.count:
+            for number, item in enumerate(self.family.items, 1):
+                groups.setdefault(("said", " ".join(several(function(item)))), []).append(number)
+        else:
+            keys = self._keys()
+            shared = self._shared_texts()
+            for number in self.everyone:
+                if number in keys:
+                    groups.setdefault(("key", keys[number]), []).append(number)
+                else:
+                    for text in self.reader.owners.texts[number - 1]:
+                        if text in shared:
+                            groups.setdefault(("text", text), []).append(number)
+        return [group for group in groups.values() if len(group) > 1]
+
+    def _keys(self) -> dict[int, str]:
+        """Return the keys under which clients published their items."""
+        found: dict[int, str] = {}
+        for event in self.history.of("publish"):
+            key = event.data.get("key")
+            if event.operation.startswith(CLIENT) and event.entity and key is not None:
+                found.setdefault(event.entity, str(key))
+        return found
+
+    def _shared_texts(self) -> set[str]:
+        """Return the texts in rows that items made, and that were not there before."""
+        before = {text for _, texts in self.reader.seeds for _, text in texts}
+        made: set[str] = set()
+        for place, row in self.reader.rows(self.history):
+            found = frozenset((path, leaf) for path, leaf in leaves(row) if isinstance(leaf, str))
+            if (place, found) not in self.reader.seeds:
+                made.update(text for _, text in found)
+        return made - before
+
+    @cached_property
+    def orders(self) -> list[tuple[int, ...]]:
+        """The other orders of arrival, in which items of one subject keep theirs.
+
+        Unless the system ends the same when they do not.
+        """
+        usual = tuple(self.everyone)
+        return [
+            order
+            for order in self._permuted()
+            if order != usual and (self._keeps_subjects(order) or self._ends_the_same(order))
+        ]
+
+    def _permuted(self) -> Iterator[tuple[int, ...]]:
+        usual = list(self.everyone)
+        if self.count <= ALL_ORDERS_UP_TO:
+            yield from permutations(usual)
+            return
+        yield tuple(reversed(usual))
+        for at in range(self.count):
+            for to in range(self.count):
+                moved = usual[:at] + usual[at + 1 :]
+                moved.insert(to, usual[at])
+                yield tuple(moved)
+
+    def _keeps_subjects(self, order: tuple[int, ...]) -> bool:
+        return all(
+            order.index(one) < order.index(next_)
+            for group in self.subjects
+            for one, next_ in pairwise(group)
+        )
+
+    def _ends_the_same(self, order: tuple[int, ...]) -> bool:
+        other = self.outcome(Plan(order=order))
+        if other is None or other.shared != self.calm.shared:
+            return False
+        return all(
+            other.own.get(item, Counter()) == self.calm.own.get(item, Counter())
+            and self.ledgers.net(other, item) == self.ledgers.net(self.calm, item)
+            for item in range(self.count + 1)
+        )
+
+    @property
+    def every_order(self) -> list[tuple[int, ...]]:
+        """The orders of arrival, as given first."""
+        return [(), *self.orders]
+
+    # ---- other families
+
+    @cached_property
+    def refusals(self) -> list[tuple[str, int, Outcome]]:
+        """Each item refused for good at each of its calls: operation, item, outcome."""
+        run = self.family.calm()
+        found = []
+        for operation, entity in run.reached:
+            legal = run.surfaces.get(operation)
+            is_call = "publish" not in operation and not operation.startswith(CLIENT)
+            if entity and legal is not None and is_call and ErrorReply in legal.before:
+                out = self.refused((Refusal(operation, entity, 1, ErrorReply),))
+                if out is not None:
+                    found.append((operation, entity, out))
+        return found
+
+    @cached_property
+    def other_latencies(self) -> list[Outcome]:
+        """What comes out where third parties answer at once, or late."""
+        if not self.calm.ledger and not any(raw[1] == "call" for raw in self.history.raw):
+            return []
+        outs = [self.outcome(Plan(latency=factor)) for factor in LATENCIES]
+        return [out for out in outs if out is not None]
+
+    def serial(self) -> list[Outcome]:
+        """Return what comes out where each item is done with before the next one comes."""
+        plans = [Plan(order=order, gap_ms=FAR_APART_MS) for order in self.every_order[:10]]
+        return [out for plan in plans if (out := self.outcome(plan)) is not None]
+
+    @cached_property
+    def places_not_compared(self) -> tuple[str, ...]:
+        """The places that were left out for their name only, spelled."""
+        found = {f"{one[1]}.{one[2]}.{'.'.join(path)}" for one, path in self.reader.named}
+        return tuple(sorted(found))
+
+    def usual_words(self) -> frozenset[Any]:
+        """Return every word that a clean run without refusals says of an item."""
+        return frozenset(
+            word
+            for out in self.made()
+            for item in range(self.count + 1)
+            for word in out.words(item)
+        )
+
+
+def _entered(history: History) -> list[Any]:
+    """Return the items as plain values, as they entered."""
+    found = {event.entity: event.data.get("item") for event in history.of("arrive")}
+    count = max((raw[4] for raw in history.raw), default=0)
+    return [found.get(number) for number in range(1, count + 1)]

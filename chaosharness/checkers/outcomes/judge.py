@@ -1,0 +1,212 @@
+"""The property that nobody has to claim: a disturbed run ends as a clean one may."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from chaosharness.checkers.effects import name_of, names_of
+from chaosharness.checkers.outcomes import calm as calm_run
+from chaosharness.checkers.outcomes.clean import Clean
+from chaosharness.checkers.outcomes.composition import Composition
+from chaosharness.checkers.outcomes.differences import Difference
+from chaosharness.checkers.outcomes.outcome import Options
+from chaosharness.checkers.outcomes.plan import AS_GIVEN, CleanRun, Family, Plan
+from chaosharness.checkers.outcomes.verdict import Verdict
+from chaosharness.checkers.outcomes.words import findings
+from chaosharness.checkers.property import Evidence, Finding, Property
+from chaosharness.checkers.reading import is_poison, is_quiet, verdict_of
+from chaosharness.errors import InvalidDefinition
+from chaosharness.faults import ClockSkew, LostWrites, Poison, Redeploy
+from chaosharness.kernel.history import History
+
+NAME: Final = "idempotent"
+
+NOT_JUDGED: Final = (Poison, ClockSkew, Redeploy, LostWrites)
+"""Faults that feed a system something else than it was built for: judged by properties of
+their own."""
+
+ASSUMPTION: Final = (
+    "faults may choose among the outcomes that the system has without them, and make no new "
+    "ones: a repeat, a delay or a crash changes nothing but the order; what is refused is given "
+    "up as a whole, or not at all"
+)
+
+UNFINISHED: Final = frozenset({"effect twice", "effect new", "row too many", "lost update"})
+"""What is wrong also in a run that never came to its end."""
+
+
+def idempotent(
+    *,
+    ignore: Iterable[Any] = (),
+    optional: Iterable[Any] = (),
+    may_end: Iterable[tuple[str, str]] = (),
+    item_id: Callable[[Any], Any] | None = None,
+    subject: Callable[[Any], Any] | None = None,
+) -> Property:
+    """Claim that a disturbed run ends as a run without faults may end.
+
+    Needs no invariant written by the user. Faults may choose among the outcomes that the
+    system has without infrastructure faults, and make no new ones. A repeat, a delay or a
+    crash may change the order in which items come, and nothing else. What the code was told
+    no about may lead to what it does when that is refused for good, for that item and whole:
+    all, or nothing. What a client was told had failed is not missed, and not half there.
+
+    Compared are rows, effects at third parties, published events and dead letters, each with
+    the workload item it belongs to. What may differ (times, drawn values, numbers dealt out
+    in the order of arrival, epochs, durations) is learned from clean runs under another
+    clock, another seed, other latencies, another order, restarts; by the name of its column
+    only where no clean run can move it (`attempts`, `version`), which a finding then says.
+
+    The calm run is evidence, not truth: what is double, half or lost there is told of the
+    run without any fault. Not judged: runs in which `Poison`, `ClockSkew`, `Redeploy` or
+    `LostWrites` struck.
+
+    Args:
+        ignore: What is not to be compared: stores, tables, columns (`seen`, or
+            `orders.seen`), third parties, methods (`send`, or `mailer.send`), topics.
+        optional: Effects and events that may be missing: third parties, methods, topics.
+        may_end: Words that a timer may write, each with its table: `("db.orders", "expired")`.
+        item_id: Returns by what text (or texts) rows, effects and messages of a workload
+            item are recognised; by default by the texts that no other item has.
+        subject: Returns what an item is about: items of one subject keep their order. By
+            default the key of the client's message, or a text in rows that both have.
+
+    Raises:
+        InvalidDefinition: An option is not of its kind.
+
+    >>> run.check(idempotent())
+    >>> run.check(idempotent(ignore=["audit_log"], optional=[mailer]))
+    """
+    options = options_of(ignore, optional, may_end, item_id, subject)
+    return outcomes_property(options)
+
+
+def outcomes_property(options: Options, assumption: str = ASSUMPTION) -> Property:
+    """Return the property with these options."""
+
+    def judge(evidence: Evidence) -> list[Finding]:
+        return _judge(evidence, options)
+
+    def tested(evidence: Evidence) -> bool:
+        return _is_judged(evidence) and bool(evidence.faults)
+
+    return Property(NAME, judge, "eventually", tested=tested, assumption=assumption)
+
+
+def options_of(
+    ignore: Iterable[Any],
+    optional: Iterable[Any],
+    may_end: Iterable[tuple[str, str]],
+    item_id: Callable[[Any], Any] | None,
+    subject: Callable[[Any], Any] | None,
+) -> Options:
+    """Return options as they were given, checked."""
+    for what, function in (("item_id", item_id), ("subject", subject)):
+        if function is not None and not callable(function):
+            raise InvalidDefinition(f"{what} must be a function of an item, not {function!r}")
+    if isinstance(may_end, str) or not all(
+        isinstance(one, tuple | list) and len(one) == 2 for one in may_end
+    ):
+        raise InvalidDefinition(
+            f"may_end must be pairs of a table and a word, such as ('db.orders', 'expired'), "
+            f"not {may_end!r}"
+        )
+    ends = frozenset((name_of(place), str(word)) for place, word in may_end)
+    return Options(names_of(ignore), names_of(optional), ends, frozenset(), item_id, subject)
+
+
+class Judge:
+    """What is known of one workload, under some options."""
+
+    def __init__(self, family: Family, options: Options, *, alone: bool) -> None:
+        self.clean = Clean(family, options, alone=alone)
+        self.composition = Composition(self.clean)
+        doubled = calm_run.doubled(self.clean)
+        self.clean.ledgers.doubled = {(item, entry) for item, entry, _ in doubled}
+
+    def of_the_calm_run(self, history: History) -> list[Finding]:
+        """Return what is wrong without any fault."""
+        found = calm_run.wrong(self.clean, self.composition)
+        return findings(self.clean, found, history, calm=True)
+
+    def of(self, evidence: Evidence) -> list[Finding]:
+        """Return what is wrong with a disturbed run."""
+        verdict = Verdict(self.clean, self.composition, evidence.history, evidence.faults)
+        found: list[Difference] = verdict.wrong()
+        if not _is_over(evidence.history):
+            found = [one for one in found if one.kind in UNFINISHED]
+        return findings(self.clean, found, evidence.history, nearest=verdict.nearest)
+
+
+def judge_of(evidence: Evidence, options: Options) -> Judge:
+    """Return what is known of the workload of a run, and remember it."""
+    family = evidence.family() if evidence.family is not None else None
+    alone = family is None
+    if family is None:
+        family = _only_the_calm_run(evidence)
+    found = family.known.get(options)
+    if found is None:
+        found = family.known[options] = Judge(family, options, alone=alone)
+    judge: Judge = found
+    return judge
+
+
+def _only_the_calm_run(evidence: Evidence) -> Family:
+    """Return a family of which nothing but the calm run is known."""
+
+    def make(plan: Plan) -> CleanRun | None:
+        return CleanRun(evidence.calm()) if plan == AS_GIVEN else None
+
+    return Family(evidence.items, make)
+
+
+def _judge(evidence: Evidence, options: Options) -> list[Finding]:
+    if not _is_judged(evidence):
+        return []
+    if not evidence.faults:
+        return judge_of(evidence, options).of_the_calm_run(evidence.history)
+    if _is_the_same(evidence.history, evidence.calm()):
+        return []
+    return judge_of(evidence, options).of(evidence)
+
+
+def _is_judged(evidence: Evidence) -> bool:
+    """Say whether a run can be held against clean ones."""
+    if any(isinstance(fault, NOT_JUDGED) for fault in evidence.faults):
+        return False
+    return is_quiet(evidence.calm())
+
+
+def _is_over(history: History) -> bool:
+    """Say whether a run came to its end: also one that spent its budget in calm."""
+    verdict, _ = verdict_of(history)
+    if verdict == "quiet":
+        return True
+    return verdict == "budget" and any(raw[1] == "phase" for raw in history.raw)
+
+
+def _is_the_same(one: History, other: History) -> bool:
+    """Say whether the same came out of two runs, to the letter."""
+    return _left(one) == _left(other)
+
+
+def _left(history: History) -> tuple[Any, ...]:
+    """Return what a run left, as it is: most runs need no closer look."""
+    states: list[Any] = []
+    effects: list[str] = []
+    messages: set[Any] = set()
+    dead: list[Any] = []
+    for _, kind, actor, _, entity, _, _, data in history.raw:
+        if kind == "publish":
+            value = data.get("value")
+            if not is_poison(value):
+                key = value if isinstance(value, bytes | str) else repr(value)
+                messages.add((entity, data.get("broker"), data.get("topic"), key))
+        elif kind == "effect":
+            effects.append(f"{entity} {actor} {data}")
+        elif kind == "state":
+            states.append((actor, data))
+        elif kind == "dead" and data.get("reason") != "expired":
+            dead.append((entity, data.get("queue"), data.get("to")))
+    return states, effects, messages, dead

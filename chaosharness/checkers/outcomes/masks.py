@@ -1,0 +1,236 @@
+"""What may differ is learned: from the same workload, run otherwise without faults."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from chaosharness.checkers.outcomes.outcome import Place, Reader, texts_in
+from chaosharness.checkers.outcomes.plan import Family, Plan
+from chaosharness.checkers.outcomes.values import Path, is_number, leaves, parse
+from chaosharness.kernel.history import History
+
+Columns = dict[tuple[Place, Path], list[tuple[int, Any]]]
+"""Every value of a run by place and path, with its owner."""
+
+FAR_APART_MS: Final = 600_000
+"""A gap between items in which one is done with before the next one comes."""
+
+LEAST_STEP_MS: Final = 3
+"""What a number must grow by, at least, when calls take longer, to be a duration."""
+
+
+def learn(reader: Reader, family: Family, count: int) -> None:
+    """Find out what may differ, and tell the reader."""
+    history = family.calm().history
+    everyone = frozenset(range(1, count + 1))
+    base = family.run(Plan(absent=everyone)) if count else None
+    if base is not None:
+        reader.seeds = {(place, texts_in(row)) for place, row in reader.rows(base.history)}
+    reader.outboxes = frozenset(_outboxes(reader, history))
+    usual = columns(reader, history)
+    _by_clock_and_chance(reader, family, usual)
+    _by_latency(reader, family, usual)
+    if count > 1:
+        absences = _Absences(reader, family, count)
+        _by_restart(reader, family, usual, absences)
+        _by_order(reader, family, usual, count)
+        _by_absence(reader, usual, absences)
+    reader.forget()
+
+
+def columns(reader: Reader, history: History) -> Columns:
+    """Return every value that a run left."""
+    found: Columns = {}
+    for place, owner, value in reader.pieces(history):
+        for path, leaf in leaves(value):
+            found.setdefault((place, path), []).append((owner, leaf))
+    return found
+
+
+def _values(column: Sequence[tuple[int, Any]]) -> list[Any]:
+    return [value for _, value in column]
+
+
+def _counted(column: Sequence[tuple[int, Any]]) -> Counter[str]:
+    return Counter(repr(value) for _, value in column)
+
+
+def _compared(
+    reader: Reader, family: Family, usual: Columns, plan: Plan
+) -> Iterator[tuple[tuple[Place, Path], list[tuple[int, Any]], list[tuple[int, Any]]]]:
+    """Yield the columns that differ between the calm run and another, as long in both."""
+    run = family.run(plan)
+    if run is None:
+        return
+    other = columns(reader, run.history)
+    for where, mine in usual.items():
+        theirs = other.get(where, [])
+        if len(mine) == len(theirs) and mine != theirs:
+            yield where, mine, theirs
+
+
+def _by_clock_and_chance(reader: Reader, family: Family, usual: Columns) -> None:
+    """Times, and what is drawn: the interleaving stays as it was."""
+    plans = (
+        Plan(start_ms=3_011, clock_ms=-61_003, salt="other", restart="before"),
+        Plan(start_ms=5, clock_ms=7_919, salt="more"),
+    )
+    for plan in plans:
+        for where, mine, theirs in _compared(reader, family, usual, plan):
+            if _counted(mine) != _counted(theirs):
+                reader.masked.add(where)
+    for where, mine, theirs in _compared(reader, family, usual, Plan(salt="third")):
+        if _counted(mine) != _counted(theirs):
+            reader.drawn.add(where)
+
+
+def _by_latency(reader: Reader, family: Family, usual: Columns) -> None:
+    """Durations: numbers that grow in step with how long calls take."""
+    runs = [family.run(Plan(latency=factor)) for factor in (2, 3)]
+    if any(run is None for run in runs):
+        return
+    twice, thrice = (columns(reader, run.history) for run in runs if run is not None)
+    for where, column in usual.items():
+        first = _values(column)
+        second, third = _values(twice.get(where, [])), _values(thrice.get(where, []))
+        if not len(first) == len(second) == len(third) or first == second:
+            continue
+        if not all(map(is_number, (*first, *second, *third))):
+            continue
+        steps = [(y - x, z - y) for x, y, z in zip(first, second, third, strict=True)]
+        in_step = all(one >= 0 and abs(one - next_) <= 2 for one, next_ in steps)
+        if in_step and max(one for one, _ in steps) >= LEAST_STEP_MS:
+            reader.masked.add(where)
+
+
+class _Absences:
+    """The runs in each of which one item is absent: made when first asked for."""
+
+    def __init__(self, reader: Reader, family: Family, count: int) -> None:
+        self._reader = reader
+        self._family = family
+        self._count = count
+        self._found: list[Columns] | None = None
+
+    def all(self) -> list[Columns]:
+        if self._found is None:
+            plans = [Plan(absent=frozenset({number})) for number in range(1, self._count + 1)]
+            runs = [self._family.run(plan) for plan in plans]
+            self._found = [columns(self._reader, run.history) for run in runs if run is not None]
+        return self._found
+
+
+def _by_restart(reader: Reader, family: Family, usual: Columns, absences: _Absences) -> None:
+    """Epochs: numbers that a restart between items moves, and that no item's absence does."""
+    plan = Plan(gap_ms=FAR_APART_MS, restart="between")
+    for where, mine, theirs in _compared(reader, family, usual, plan):
+        before, after = _values(mine), _values(theirs)
+        if where[0][0] != "row" or not all(type(one) is int for one in (*before, *after)):
+            continue
+        steps = [y - x for x, y in zip(sorted(before), sorted(after), strict=True)]
+        few = all(0 <= step <= 2 * len(family.items) for step in steps)
+        if few and len({*steps} - {0}) == 1 and not _is_business(where, mine, absences):
+            reader.masked.add(where)
+
+
+def _is_business(
+    where: tuple[Place, Path], column: Sequence[tuple[int, Any]], absences: _Absences
+) -> bool:
+    """Say whether a number depends on which items came."""
+    mine = _counted(column)
+    others = [_counted(one.get(where, [])) for one in absences.all()]
+    return any(mine - other and other - mine for other in others)
+
+
+def _by_order(reader: Reader, family: Family, usual: Columns, count: int) -> None:
+    """Numbers that are dealt out in the order of arrival, each to one item."""
+    plan = Plan(order=tuple(range(count, 0, -1)))
+    for where, mine, theirs in _compared(reader, family, usual, plan):
+        both = [*_values(mine), *_values(theirs)]
+        if len(mine) > 1 and all(type(one) is int for one in both):
+            same = sorted(_values(mine)) == sorted(_values(theirs))
+            if same and sorted(mine) != sorted(theirs) and _dealt(mine) and _dealt(theirs):
+                reader.masked.add(where)
+
+
+def _dealt(column: Sequence[tuple[int, int]]) -> bool:
+    """Say whether each number belongs to one item only."""
+    owner: dict[int, int] = {}
+    return all(owner.setdefault(number, item) == item for item, number in column) and (
+        len({number for _, number in column}) > 1
+    )
+
+
+def _by_absence(reader: Reader, usual: Columns, absences: _Absences) -> None:
+    """Numbers in messages that are totals so far: another item's absence moves them."""
+    numeric = [
+        (where, column)
+        for where, column in usual.items()
+        if where[0][0] == "topic" and any(is_number(value) for _, value in column)
+    ]
+    for where, column in numeric:
+        for other in absences.all():
+            theirs = other.get(where, [])
+            present = {item for item, _ in theirs}
+            mine = [one for one in column if one[0] in present]
+            if Counter(mine) != Counter(theirs) and len(mine) == len(theirs):
+                reader.masked.add(where)
+
+
+# ---- outboxes
+
+
+def _outboxes(reader: Reader, history: History) -> Iterator[Place]:
+    """Yield the tables whose every row a relay published: their rows are messages."""
+    tables: dict[Place, list[Any]] = {}
+    for place, row in reader.rows(history):
+        tables.setdefault(place, []).append(row)
+    sent = [
+        frozenset((path[-1:], repr(leaf)) for path, leaf in leaves(what) if leaf is not None)
+        for place, what, _, _ in reader.done(history)
+        if place[0] == "topic"
+    ]
+    relayed = _relayed(reader, history)
+    for place, rows in tables.items():
+        if all(_is_sent(row, sent) for row in rows) or (
+            place in relayed and all(_is_said(reader, row, relayed[place]) for row in rows)
+        ):
+            yield place
+
+
+def _is_sent(row: Any, sent: Sequence[frozenset[Any]]) -> bool:
+    """Say whether the JSON in a row was published, with at least its fields."""
+    for value in row.values():
+        parsed = parse(value)
+        if isinstance(parsed, dict) and parsed:
+            mine = {(path[-1:], repr(leaf)) for path, leaf in leaves(parsed) if leaf is not None}
+            if any(mine <= one for one in sent):
+                return True
+    return False
+
+
+def _relayed(reader: Reader, history: History) -> dict[Place, list[frozenset[int]]]:
+    """Return what each table's relay published: a loop that reads it, publishes, and marks it."""
+    found: dict[Place, list[frozenset[int]]] = {}
+    seen: dict[tuple[str, Place], dict[str, list[Any]]] = {}
+    said: dict[str, list[frozenset[int]]] = {}
+    for _, kind, _, operation, entity, _, _, data in history.raw:
+        where = operation.partition("/")[0]
+        if kind in ("read", "write") and data.get("table") and entity == 0:
+            place: Place = ("row", str(data.get("store")), str(data["table"]))
+            verb = "read" if kind == "read" else str(data.get("verb"))
+            seen.setdefault((where, place), {}).setdefault(verb, [])
+        elif kind == "publish" and where:
+            what = reader.owners.of((data.get("value"), data.get("key")))
+            said.setdefault(where, []).append(what)
+    for (where, place), verbs in seen.items():
+        if "read" in verbs and {"update", "delete"} & verbs.keys() and where in said:
+            found.setdefault(place, []).extend(said[where])
+    return found
+
+
+def _is_said(reader: Reader, row: Any, said: Sequence[frozenset[int]]) -> bool:
+    mentioned = reader.owners.of(row)
+    return bool(mentioned) and any(mentioned <= one for one in said)

@@ -1,0 +1,323 @@
+"""What came out of a run: rows, effects, messages and dead letters, each with its item.
+
+Without what may rightly differ, so that two outcomes of one business are equal.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Literal
+
+import attrs
+
+from chaosharness.checkers.books import tables_of
+from chaosharness.checkers.effects import business
+from chaosharness.checkers.masking import EVER, LOOKS, STAR, is_unix_time, words_in
+from chaosharness.checkers.outcomes.owners import Owners
+from chaosharness.checkers.outcomes.values import Path, is_number, leaves, parse, texts
+from chaosharness.checkers.reading import is_poison
+from chaosharness.kernel.history import History
+
+Place = tuple[Literal["row", "ledger", "topic", "outbox"], str, str]
+"""A store and its table, a third party and its method, a broker and its topic."""
+
+Entry = tuple[Place, Any]
+"""Where something is, and what it is, without what may differ."""
+
+UNMOVED: Final = frozenset(
+    {"attempt", "attempts", "tries", "retries", "deliveries", "redelivered", "epoch"}
+    | {"version", "rev", "revision", "etag", "offset", "position", "generation"}
+)
+"""Words in the name of what only a repeat moves: no clean run can show that it may differ."""
+
+CHARGED: Final = frozenset({"order", "cents", "key"})
+"""What a gateway's ledger says; its idempotency key is no business."""
+
+REMEMBERED: Final = 20_000
+
+
+@attrs.frozen
+class Options:
+    """What the user said about what may differ.
+
+    Attributes:
+        ignore: Stores, tables, columns, third parties, methods and topics not to compare.
+        optional: Effects and messages that may be missing.
+        may_end: Words that a timer may write: `(place, word)`.
+        without: Kinds of finding that are not wanted, some with a place.
+    """
+
+    ignore: frozenset[str] = frozenset()
+    optional: frozenset[str] = frozenset()
+    may_end: frozenset[tuple[str, str]] = frozenset()
+    without: frozenset[str] = frozenset()
+    item_id: Any = None
+    subject: Any = None
+
+    def ignores(self, place: Place, name: str = "") -> bool:
+        """Say whether a place is not to be compared, or a column or field there."""
+        if not self.ignore:
+            return False
+        _, owner, what = place
+        names = {what, owner, f"{owner}.{what}"}
+        if name:
+            names = {name, f"{what}.{name}", f"{owner}.{what}.{name}"}
+        return bool(names & self.ignore)
+
+    def is_optional(self, place: Place) -> bool:
+        """Say whether what is done or said at a place may be missing."""
+        _, owner, what = place
+        return bool({owner, what, f"{owner}.{what}"} & self.optional)
+
+
+def spelled_place(place: Place) -> str:
+    """Spell a place: `db.orders`, `bank.charge`, `bus.paid`."""
+    _, owner, what = place
+    return f"{owner}.{what}" if what else owner
+
+
+@attrs.define(eq=False)
+class Outcome:
+    """What came out of a run. Item 0 is nobody.
+
+    Attributes:
+        own: The rows that name exactly one item, by item.
+        shared: All other rows.
+        ledger: The effects at third parties, oldest first, by item, with their events.
+        said: The messages, and the rows of outboxes, by item, with the last of their events.
+        dead: The readable messages that were put aside: `(event, message)`, by item.
+        drawn: Where values were drawn by chance, and which, by item.
+        noted: What the system noted about each item.
+    """
+
+    own: dict[int, Counter[Entry]] = attrs.field(factory=dict)
+    shared: Counter[Entry] = attrs.field(factory=Counter)
+    ledger: dict[int, list[tuple[Place, Any, int]]] = attrs.field(factory=dict)
+    said: dict[int, dict[Entry, int]] = attrs.field(factory=dict)
+    dead: dict[int, list[tuple[int, int]]] = attrs.field(factory=dict)
+    drawn: dict[int, dict[tuple[Place, Path], set[str]]] = attrs.field(factory=dict)
+    noted: dict[int, set[str]] = attrs.field(factory=dict)
+
+    def words(self, item: int) -> frozenset[tuple[Place, str]]:
+        """Return the words in which the rows of an item say how it ended."""
+        rows = self.own.get(item, ())
+        return frozenset((place, text) for place, row in rows for text in texts(row))
+
+    def says(self, item: int) -> frozenset[Entry]:
+        """Return the messages of an item."""
+        return frozenset(self.said.get(item, ()))
+
+    def tells(self, item: int, usual: Outcome) -> bool:
+        """Say whether there is a word of an item, to anybody, that is not there as usual."""
+        noted = self.noted.get(item, set()) - usual.noted.get(item, set())
+        return bool(self.says(item) - usual.says(item) or noted)
+
+    def left_anything(self, item: int) -> bool:
+        """Say whether there is anything of an item at all."""
+        return bool(self.own.get(item) or self.ledger.get(item) or self.said.get(item))
+
+
+class Reader:
+    """Reads outcomes out of histories, in the same way for all runs of one workload.
+
+    Attributes:
+        owners: Whose is what.
+        options: What the user said.
+        masked: Places and paths that differ between clean runs, and mean nothing.
+        drawn: Those among them that chance decides.
+        named: Those that were left out for their name only.
+        seeds: Rows that are there before any item came: `(place, its texts)`.
+        outboxes: Tables whose rows a relay publishes.
+        by_name: Whether no clean run could be made, so that times and numbers are known by
+            the names of their columns only.
+    """
+
+    def __init__(self, owners: Owners, options: Options, *, by_name: bool = False) -> None:
+        self.owners = owners
+        self.options = options
+        self.by_name = by_name
+        self.masked: set[tuple[Place, Path]] = set()
+        self.drawn: set[tuple[Place, Path]] = set()
+        self.named: dict[tuple[Place, Path], None] = {}
+        self.seeds: set[tuple[Place, frozenset[Any]]] = set()
+        self.outboxes: frozenset[Place] = frozenset()
+        self._known: dict[tuple[Place, int, Any], tuple[int, Any, Any]] = {}
+
+    def forget(self) -> None:
+        """Forget what was read: the masks have changed."""
+        self._known.clear()
+
+    # ---- what there is
+
+    def rows(self, history: History) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+        """Yield the rows that stores held in the end."""
+        for _, kind, store, _, _, _, _, data in history.raw:
+            if kind == "state":
+                for table, rows in tables_of(data or {}):
+                    place: Place = ("row", store, table)
+                    if not self.options.ignores(place):
+                        yield from ((place, row) for row in rows)
+
+    def done(self, history: History) -> Iterator[tuple[Place, Any, int, int]]:
+        """Yield effects and messages: place, what was done or said, for which item, event."""
+        for index, (_, kind, actor, _, entity, _, _, data) in enumerate(history.raw):
+            if kind == "effect" and "method" in data:
+                method = str(data.get("method"))
+                place: Place = ("ledger", actor, method)
+                what = business(data)
+                if method in ("charge", "refund") and what.keys() == CHARGED:
+                    del what["key"]
+                if not self.options.ignores(place):
+                    yield place, what, entity, index
+            elif kind == "publish":
+                value = data.get("value")
+                place = ("topic", str(data.get("broker")), str(data.get("topic")))
+                if not is_poison(value) and not self.options.ignores(place):
+                    mentioned = self.owners.of((value, data.get("key")))
+                    mine = next(iter(mentioned)) if len(mentioned) == 1 else entity
+                    yield place, value, mine, index
+
+    def pieces(self, history: History) -> Iterator[tuple[Place, int, Any]]:
+        """Yield all that a run left: place, owner, value as it is."""
+        for place, row in self.rows(history):
+            yield place, self.owner_of_row(place, row), row
+        for place, what, entity, _ in self.done(history):
+            yield place, self.owners.owner(what, entity), parse(what)
+
+    def owner_of_row(self, place: Place, row: Mapping[str, Any]) -> int:
+        """Return whose row this is; 0 for one that is there for all."""
+        mentioned = self.owners.of(row)
+        if len(mentioned) != 1 or (place, texts_in(row)) in self.seeds:
+            return 0
+        return next(iter(mentioned))
+
+    # ---- what may differ
+
+    def mask(self, place: Place, value: Any, path: Path = ()) -> Any:
+        """Return a value without what may differ, in a form that can be compared."""
+        value = parse(value)
+        if isinstance(value, Mapping):
+            pairs = [
+                (LOOKS.sub(STAR, str(name)), self.mask(place, one, (*path, str(name))))
+                for name, one in value.items()
+            ]
+            return tuple(sorted(pairs, key=repr))
+        if isinstance(value, list | tuple):
+            inner = (*path, "[]")
+            return tuple(sorted((self.mask(place, one, inner) for one in value), key=repr))
+        if value is None or isinstance(value, bool):
+            return value
+        if (place, path) in self.masked or self._is_left_out(place, path, value):
+            return STAR
+        if is_number(value):
+            return STAR if is_unix_time(value) else value
+        return LOOKS.sub(STAR, value) if isinstance(value, str) else repr(value)
+
+    def _is_left_out(self, place: Place, path: Path, value: Any) -> bool:
+        """Say whether a value is left out for its name."""
+        name = path[-1] if path else ""
+        if not name:
+            return False
+        if self.options.ignores(place, name):
+            return True
+        words = words_in(name)
+        if words & UNMOVED or (self.by_name and self._looks_generated(words, value)):
+            self.named[place, path] = None
+            return True
+        return False
+
+    @staticmethod
+    def _looks_generated(words: frozenset[str], value: Any) -> bool:
+        return bool(words & EVER) or (type(value) is int and "id" in words)
+
+    # ---- reading
+
+    def read(self, history: History) -> Outcome:
+        """Return what came out of a run."""
+        out = Outcome()
+        for place, row in self.rows(history):
+            owner, masked, drawn = self._piece(place, 0, row, repr(row))
+            self._draw(out, owner, drawn)
+            if place in self.outboxes:
+                said: Entry = (("outbox", place[1], place[2]), wordy(masked))
+                out.said.setdefault(owner, {})[said] = -1
+            elif owner:
+                out.own.setdefault(owner, Counter())[place, masked] += 1
+            else:
+                out.shared[place, masked] += 1
+        for place, what, entity, index in self.done(history):
+            key = what if isinstance(what, bytes | str) else repr(what)
+            owner, masked, drawn = self._piece(place, self.owners.home(entity), what, key)
+            self._draw(out, owner, drawn)
+            if place[0] == "ledger":
+                out.ledger.setdefault(owner, []).append((place, masked, index))
+            else:
+                out.said.setdefault(owner, {})[place, masked] = index
+        for event in history.of("note"):
+            item = self.owners.owner(event.data, event.entity)
+            out.noted.setdefault(item, set()).add(str(event.data.get("what")))
+        self._bury(out, history)
+        return out
+
+    def _piece(self, place: Place, entity: int, value: Any, key: Any) -> tuple[int, Any, Any]:
+        """Return the owner of a piece, what is compared of it, and what chance decided in it."""
+        found = self._known.get((place, entity, key))
+        if found is None:
+            if place[0] == "row":
+                owner = self.owner_of_row(place, value)
+            else:
+                owner = self.owners.owner(value, entity)
+            drawn = tuple(
+                ((place, path), leaf)
+                for path, leaf in leaves(value)
+                if (place, path) in self.drawn and isinstance(leaf, str)
+            )
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            found = self._known[place, entity, key] = (owner, self.mask(place, value), drawn)
+        return found
+
+    @staticmethod
+    def _draw(out: Outcome, owner: int, drawn: Any) -> None:
+        for where, leaf in drawn:
+            out.drawn.setdefault(owner, {}).setdefault(where, set()).add(leaf)
+
+    def _bury(self, out: Outcome, history: History) -> None:
+        """Note the readable messages that were put aside for good.
+
+        What was dropped, with nowhere to put it, is kept for nobody, and excuses nothing.
+        """
+        raw = history.raw
+        for event in history.of("dead"):
+            message = event.data.get("message", -1)
+            aside = event.data.get("to") and event.data.get("reason") != "expired"
+            if not aside or not 0 <= message < len(raw):
+                continue
+            sent = history[message]
+            if is_poison(sent.data.get("value")) or _came_again(history, event.index, message):
+                continue
+            said = (sent.data.get("value"), sent.data.get("key"))
+            owner = self.owners.owner(said, sent.entity)
+            out.dead.setdefault(owner, []).append((event.index, message))
+
+
+def _came_again(history: History, index: int, message: int) -> bool:
+    """Say whether a message that was dead-lettered was handed out once more."""
+    raw = history.raw
+    return any(
+        raw[at][1] == "deliver" and raw[at][7].get("message") == message
+        for at in range(index + 1, len(raw))
+    )
+
+
+def texts_in(row: Any) -> frozenset[Any]:
+    """Return the texts of a row, each with its place in it."""
+    return frozenset((path, leaf) for path, leaf in leaves(row) if isinstance(leaf, str))
+
+
+def wordy(masked: Any) -> Any:
+    """Return a masked value without its numbers."""
+    if isinstance(masked, tuple):
+        return tuple(wordy(one) for one in masked)
+    return STAR if is_number(masked) else masked

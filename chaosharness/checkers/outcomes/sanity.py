@@ -1,0 +1,212 @@
+"""Whether an outcome in which something was given up is whole: all, or nothing, and said so."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+
+from chaosharness.checkers.outcomes.clean import Clean
+from chaosharness.checkers.outcomes.differences import Difference
+from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
+from chaosharness.checkers.outcomes.plan import Refusal
+from chaosharness.checkers.outcomes.told import No
+from chaosharness.checkers.outcomes.values import spelled
+
+OPTIONAL = "optional"
+"""The kind of a question: may this effect be missing?"""
+
+
+def _spelled(entry: Entry) -> str:
+    place, what = entry
+    return f"{spelled_place(place)}{spelled(what)}"
+
+
+def _of(place: Place, operation: str) -> bool:
+    """Say whether an effect is that of an operation."""
+    return operation.rpartition("/")[2] == spelled_place(place)
+
+
+def of_the_absent(
+    clean: Clean, seen: Outcome, gone: Iterable[int], client: Collection[int], nos: Iterable[No]
+) -> Iterator[Difference]:
+    """Yield what is wrong with items that ended as if they had never come."""
+    for item in sorted(gone):
+        if item in client or seen.dead.get(item):
+            continue
+        full = clean.ledgers.net(clean.calm, item)
+        lacking = full - clean.ledgers.net(seen, item)
+        same = seen.words(item) == clean.calm.words(item)
+        if lacking and seen.own.get(item) and same:
+            yield from _without(clean, item, lacking, nos)
+        left = _does_usually(clean, item) or clean.calm.says(item) - seen.says(item)
+        if left and not seen.own.get(item) and not seen.tells(item, clean.calm):
+            yield _forgotten(item)
+
+
+def _does_usually(clean: Clean, item: int) -> bool:
+    """Say whether something that may not be missing comes of an item in the calm run."""
+    net = clean.ledgers.net(clean.calm, item)
+    wanted = any(not clean.options.is_optional(place) for place, _ in net)
+    return wanted or bool(clean.calm.own.get(item))
+
+
+def _forgotten(item: int) -> Difference:
+    return Difference("forgotten", item, "", "nothing came of it")
+
+
+def _without(
+    clean: Clean, item: int, lacking: Counter[Entry], nos: Iterable[No]
+) -> Iterator[Difference]:
+    """Yield that an item goes on without an effect: a question if that was refused."""
+    nos = list(nos)
+    missing = {entry: n for entry, n in lacking.items() if not clean.options.is_optional(entry[0])}
+    if not missing:
+        return
+    (place, what) = next(iter(missing))
+    refused = all(
+        (where[1], where[2]) in clean.ledgers.first and any(_of(where, no.operation) for no in nos)
+        for where, _ in missing
+    )
+    kind = OPTIONAL if refused else "half done"
+    yield Difference(
+        kind, item, spelled_place(place), f"without {_spelled((place, what))}", source=place[1]
+    )
+
+
+def of_the_refused(
+    clean: Clean,
+    out: Outcome,
+    items: Iterable[int],
+    refusals: Iterable[Refusal],
+    client: Collection[int],
+) -> list[Difference]:
+    """Return what is wrong with an outcome that a refusal for good has, for some items."""
+    refusals = tuple(refusals)
+    found: list[Difference] = []
+    for item in sorted(items):
+        gone = clean.without([item])
+        if gone is not None and item:
+            found += _Refused(clean, out, item, gone, refusals, client).wrong()
+    return found
+
+
+class _Refused:
+    """One item's part of an outcome in which something is refused for good."""
+
+    def __init__(
+        self,
+        clean: Clean,
+        out: Outcome,
+        item: int,
+        gone: Outcome,
+        refusals: tuple[Refusal, ...],
+        client: Collection[int],
+    ) -> None:
+        self.clean, self.out, self.item, self.gone = clean, out, item, gone
+        self.refusals = refusals
+        self.client = client
+        self.net = clean.ledgers.net(out, item)
+        self.full = clean.ledgers.net(clean.calm, item)
+        self.less, self.more = self.full - self.net, self.net - self.full
+        self.same_words = out.words(item) == clean.calm.words(item)
+        self.nothing = not self.net and out.shared == gone.shared
+
+    def wrong(self) -> list[Difference]:
+        """Return what is wrong; the first that is."""
+        twice = [*self._elsewhere()]
+        if twice:
+            return twice
+        if self.out.dead.get(self.item):
+            return []
+        if self._is_forgotten():
+            return [_forgotten(self.item)]
+        if self.same_words:
+            return self._half_with_the_same_words()
+        if self.nothing:
+            return []
+        return self._taken_back() or self._given_up()
+
+    def _elsewhere(self) -> Iterator[Difference]:
+        """Yield what was done at one party although it stands at another."""
+        for (place, what), _ in self.more.items():
+            for other, same in self.net & self.full:
+                if other[2] == place[2] and same == what:
+                    yield Difference(
+                        "effect twice", self.item, spelled_place(place),
+                        f"{spelled(what)}, which stands at {other[1]} as well", source=place[1],
+                        count=2, usual=1,
+                    )  # fmt: skip
+
+    def _is_forgotten(self) -> bool:
+        item = self.item
+        new = self.out.tells(item, self.clean.calm)
+        usual = _does_usually(self.clean, item)
+        silent = not self.out.own.get(item) and not new and item not in self.client
+        return bool(self.nothing and silent and usual)
+
+    def _half_with_the_same_words(self) -> list[Difference]:
+        if self.more and not self._is_a_fallback():
+            return [
+                self._half(self.more, f"ends as usual, and yet {self._first(self.more)} stands")
+            ]
+        left_out = all(
+            any(_of(place, r.operation) for r in self.refusals) for place, _ in self.less
+        )
+        wanted = [one for one in self.less if not self.clean.options.is_optional(one[0])]
+        if wanted and not left_out and self.out.own.get(self.item):
+            return [self._half(self.less, f"ends as usual, without {self._first(self.less)}")]
+        return []
+
+    def _is_a_fallback(self) -> bool:
+        """Say whether what is refused at one party is done at another instead."""
+        instead = [(place[2], what) for place, what in self.more]
+        refused = [
+            (place[2], what)
+            for place, what in self.less
+            if any(_of(place, refusal.operation) for refusal in self.refusals)
+        ]
+        return all(one in refused for one in instead) and len(instead) == len(refused)
+
+    def _taken_back(self) -> list[Difference]:
+        """Return what stands although a compensation ran beside it."""
+        parties = {place[1] for place, _ in self.full}
+        usual = self.clean.ledgers.usual
+        undone = [place for place, _ in self.more if place not in usual and place[1] in parties]
+        stands = self.net & self.full
+        if not undone or not stands:
+            return []
+        by = ", ".join(sorted({spelled_place(place) for place in undone}))
+        return [self._half(stands, f"was taken back by {by}, and yet {self._first(stands)} stands")]
+
+    def _given_up(self) -> list[Difference]:
+        """Return what stands although the same words leave nothing at another refusal."""
+        usual = self.clean.calm.words(self.item)
+        words = self.out.words(self.item)
+        for operation, entity, other in self.clean.refusals:
+            if entity != self.item or other is self.out:
+                continue
+            theirs = other.words(self.item)
+            alike = theirs == words or (words - usual and theirs - usual == words - usual)
+            if not alike or self.clean.ledgers.net(other, self.item):
+                continue
+            if other.shared != self.gone.shared:
+                continue
+            said = ", ".join(sorted({text for _, text in words - usual})[:2]) or "given up"
+            where = operation.rpartition("/")[2]
+            because = f"; where {where} is refused for good, that leaves nothing"
+            if self.net:
+                stands = self._first(self.net)
+                return [self._half(self.net, f"ends as {said}, and yet {stands} stands{because}")]
+            odd = (self.out.shared - self.gone.shared) + (self.gone.shared - self.out.shared)
+            left = self._first(odd)
+            return [self._half(odd, f"ends as {said}, and yet there is {left}{because}")]
+        return []
+
+    @staticmethod
+    def _first(entries: Counter[Entry]) -> str:
+        return _spelled(next(iter(entries)))
+
+    def _half(self, entries: Counter[Entry], what: str) -> Difference:
+        places = sorted({spelled_place(place) for place, _ in entries})
+        source = next(iter(entries))[0][1]
+        return Difference("half done", self.item, ",".join(places), what, source=source)

@@ -1,0 +1,224 @@
+"""What the code was told in a run: what was refused, what failed, and whom the client heard of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import attrs
+
+from chaosharness.checkers.outcomes.clean import CLIENT, Clean
+from chaosharness.checkers.outcomes.outcome import Outcome
+from chaosharness.checkers.reading import Handed, read
+from chaosharness.faults import Crash, Delay, NetworkPartition, PartitionDelay, Pause, StoreOutage
+from chaosharness.kernel.history import History
+
+OF_CODE: Final = re.compile(
+    r"IntegrityError|ProgrammingError|DataError|NotSupportedError|InternalError"
+)
+"""Errors of a database that say something about the code, and nothing about the weather."""
+
+LATE: Final = ("timeout", "long")
+LATER_MS: Final = 5_000
+"""How much later than in the calm run the work of an item ends, to be late."""
+
+REPLIES: Final = frozenset({"reply", "commit", "write", "read", "raised"})
+
+
+@attrs.frozen
+class No:
+    """Something that the code was told no about, or nothing.
+
+    Attributes:
+        operation: Of the site.
+        entity: Of the site.
+        attempt: The first that was told.
+        items: Whose work it was; several if nobody knows.
+    """
+
+    operation: str
+    entity: int
+    attempt: int
+    items: frozenset[int]
+
+
+def told(clean: Clean, history: History) -> list[No]:
+    """Return what the code was told in this run, and is not told without faults."""
+    usual = _usual(clean)
+    found: dict[tuple[str, int], No] = {}
+    for no in _told(clean, history):
+        place = (no.operation, no.entity)
+        if place in found:
+            found[place] = attrs.evolve(found[place], items=found[place].items | no.items)
+        elif place not in usual:
+            found[place] = no
+    return list(found.values())
+
+
+def _usual(clean: Clean) -> frozenset[tuple[str, int]]:
+    known = clean.family.known
+    if "told" not in known:
+        known["told"] = frozenset((no.operation, no.entity) for no in _told(clean, clean.history))
+    usual: frozenset[tuple[str, int]] = known["told"]
+    return usual
+
+
+def _told(clean: Clean, history: History) -> Iterator[No]:
+    everyone = frozenset(clean.everyone)
+    for _, kind, actor, operation, entity, attempt, cause, data in history.raw:
+        if kind not in REPLIES:
+            continue
+        if kind == "reply":
+            if data.get("outcome") not in ("failed", "unknown"):
+                continue
+        elif kind == "raised":
+            if not actor.startswith("client"):
+                continue
+            operation, attempt = operation or CLIENT, 1
+        elif "error" not in (data or ()):
+            continue
+        items = frozenset({entity}) if entity else _asked_for(clean, history, cause) or everyone
+        yield No(operation, entity, attempt, items)
+
+
+def _asked_for(clean: Clean, history: History, cause: int) -> frozenset[int]:
+    """Return whose work a call of a loop was, by what it asked for."""
+    if cause < 0 or history.raw[cause][1] not in ("call", "publish"):
+        return frozenset()
+    return clean.reader.owners.of(history.raw[cause][7])
+
+
+def clients_told_no(history: History) -> frozenset[int]:
+    """Return the items whose client's last answer was no, or none."""
+    last: dict[int, bool] = {}
+    for _, kind, actor, operation, entity, _, _, data in history.raw:
+        if kind in ("reply", "raised") and (actor == "client" or operation.startswith(CLIENT)):
+            last[entity] = kind == "raised" or data.get("outcome") != "ok"
+    return frozenset(item for item, bad in last.items() if bad)
+
+
+# ---- too late
+
+
+def late_items(clean: Clean, faults: tuple[object, ...]) -> frozenset[int]:
+    """Return the items that a fault may have made late: queues and locks make it all."""
+    for fault in faults:
+        lasting = getattr(fault, "lasting", getattr(fault, "down", None))
+        if lasting in LATE or (type(lasting) is int and lasting >= LATER_MS):
+            return frozenset(clean.everyone)
+    return frozenset()
+
+
+def came_late(clean: Clean, history: History, faults: tuple[object, ...], item: int) -> bool:
+    """Say whether the work of an item ended later than it does without faults."""
+    slow = (Delay, Pause, PartitionDelay, StoreOutage, NetworkPartition)
+    if any(isinstance(fault, slow) for fault in faults):
+        return True
+    if any(isinstance(fault, Crash) and fault.down != "next" for fault in faults):
+        return True
+    return _ended(history, item) - _ended(clean.history, item) > LATER_MS
+
+
+def _ended(history: History, item: int) -> int:
+    kinds = ("handled", "commit", "effect")
+    return max((event.at_ms for event in history.of(*kinds) if event.entity == item), default=0)
+
+
+# ---- put aside
+
+
+@attrs.frozen
+class Aside:
+    """A readable message that was put aside, and is not without faults.
+
+    Attributes:
+        item: Whose.
+        event: The event that put it aside.
+        message: The message.
+        topic: Where it had been.
+        excused: Whether something was failing when it was handled last.
+    """
+
+    item: int
+    event: int
+    message: int
+    topic: str
+    excused: bool
+
+
+def put_aside(clean: Clean, seen: Outcome, history: History) -> list[Aside]:
+    """Return the messages that were put aside beyond those of the calm run."""
+    found = []
+    for item, dead in seen.dead.items():
+        for index, message in dead[len(clean.calm.dead.get(item, ())) :]:
+            sent = history[message].data
+            topic = f"{sent.get('broker')}.{sent.get('topic')}"
+            excused = in_trouble(clean, history, index, message)
+            found.append(Aside(item, index, message, topic, excused))
+    return found
+
+
+def in_trouble(clean: Clean, history: History, index: int, message: int) -> bool:
+    """Say whether something was failing by a fault when a message was handled last."""
+    raw = history.raw
+    last = index - 1
+    while last >= 0 and not (raw[last][1] == "deliver" and raw[last][7].get("message") == message):
+        last -= 1
+    if last < 0:
+        return True
+    usual = _usual(clean)
+    for _, kind, _, operation, entity, _, _, data in raw[last:index]:
+        if kind in ("fault", "crash"):
+            return True
+        if kind == "raised" and "OperationalError" in str((data or {}).get("error", "")):
+            return True
+        if kind == "reply" and data.get("outcome") in ("failed", "unknown"):
+            if (operation, entity) not in usual:
+                return True
+        elif kind in ("read", "write", "commit"):
+            error = (data or {}).get("error")
+            if error and not OF_CODE.search(str(error)):
+                return True
+    return False
+
+
+# ---- messages that led to nothing
+
+WORK: Final = frozenset({"publish", "effect", "call", "note"})
+STORED: Final = frozenset({"write", "commit"})
+
+
+def swallowed(
+    clean: Clean, history: History, items: frozenset[int]
+) -> Iterator[tuple[str, Handed]]:
+    """Yield messages that a group took and did nothing for, where it does something usually."""
+    usual = {
+        (one.group, one.sent.topic, one.sent.entity)
+        for at, one in read(clean.history).handed.items()
+        if at in _fruitful(clean.history)
+    }
+    fruitful = _fruitful(history)
+    taken: dict[tuple[str, str, int], list[tuple[bool, Handed]]] = {}
+    for at, one in read(history).handed.items():
+        if one.sent.entity in items and not one.sent.poison:
+            place = (one.group, one.sent.topic, one.sent.entity)
+            taken.setdefault(place, []).append((at in fruitful, one))
+    for place, times in taken.items():
+        if place in usual and not any(did for did, _ in times):
+            yield place[0], times[-1][1]
+
+
+def _fruitful(history: History) -> set[int]:
+    """Return the deliveries that changed something."""
+    reading = read(history)
+    found = set()
+    for at, (_, kind, _, _, _, _, _, data) in enumerate(history.raw):
+        root = reading.roots[at]
+        if root in reading.handed and (kind in WORK or (kind in STORED and _changed(data or {}))):
+            found.add(root)
+    return found
+
+
+def _changed(data: dict[str, object]) -> bool:
+    return bool(data.get("rows", 1)) and "error" not in data

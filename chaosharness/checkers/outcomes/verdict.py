@@ -1,0 +1,380 @@
+"""The verdict on one disturbed run: which clean run it ends as, and what is wrong if none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from itertools import combinations, product
+from typing import Final
+
+from chaosharness.checkers.outcomes.clean import CLIENT, Clean
+from chaosharness.checkers.outcomes.composition import Composition, Unit
+from chaosharness.checkers.outcomes.differences import Difference
+from chaosharness.checkers.outcomes.outcome import Outcome, Place, spelled_place
+from chaosharness.checkers.outcomes.plan import Refusal
+from chaosharness.checkers.outcomes.sanity import OPTIONAL, of_the_absent, of_the_refused
+from chaosharness.checkers.outcomes.told import (
+    Aside,
+    No,
+    came_late,
+    clients_told_no,
+    late_items,
+    put_aside,
+    swallowed,
+    told,
+)
+from chaosharness.faults import ErrorReply, FailedCommit, Fault, LostReply, LostRequest
+from chaosharness.kernel.history import History
+
+TIMER: Final = "timer"
+"""The kind of a question: is a timer meant to decide?"""
+
+SUBSETS_MAX: Final = 16
+REFUSALS_MAX: Final = 10
+PAIRS_MAX: Final = 16
+FITS_MAX: Final = 4
+TOGETHER_MAX: Final = 12
+
+WAYS: Final[tuple[tuple[type[Fault], bool], ...]] = (
+    (ErrorReply, True),
+    (LostRequest, True),
+    (FailedCommit, True),
+    (LostReply, False),
+)
+"""How something is refused for good: by which fault, before it or after."""
+
+
+class Verdict:
+    """One disturbed run, held against the clean ones.
+
+    Args:
+        clean: The clean runs.
+        composition: What their outcomes are put together from.
+        history: The run.
+        faults: The faults that struck.
+
+    Attributes:
+        best: The differences from the clean run that is nearest.
+        nearest: What that clean run is, in words.
+    """
+
+    def __init__(
+        self,
+        clean: Clean,
+        composition: Composition,
+        history: History,
+        faults: tuple[Fault, ...],
+    ) -> None:
+        self.clean = clean
+        self.composition = composition
+        self.history = history
+        self.faults = faults
+        self.seen = clean.reader.read(history)
+        self.best = clean.comparison.differences(self.seen, clean.calm)
+        self.first = self.best
+        self.nearest = "without faults"
+
+    # ---- what is asked of the run
+
+    @cached_property
+    def asides(self) -> list[Aside]:
+        """The messages that were put aside."""
+        return put_aside(self.clean, self.seen, self.history)
+
+    @cached_property
+    def nos(self) -> list[No]:
+        """What the code was told."""
+        return told(self.clean, self.history)
+
+    @cached_property
+    def client(self) -> frozenset[int]:
+        """The items whose client was told no."""
+        return clients_told_no(self.history)
+
+    @cached_property
+    def items_told(self) -> list[int]:
+        """The items of which somebody was told no."""
+        items = {item for no in self.nos for item in no.items if item} | self.client
+        return sorted(items)
+
+    @cached_property
+    def free(self) -> frozenset[int]:
+        """The items that were put aside with an excuse: asked for repeats only."""
+        return frozenset(one.item for one in self.asides)
+
+    # ---- the verdict
+
+    def wrong(self) -> list[Difference]:
+        """Return what is wrong; nothing if the run ends as a clean one may."""
+        aside = [self._aside(one) for one in self.asides if not one.excused]
+        if not self.first and not self.asides:
+            return [*self._torn_apart()]
+        for search in (self._absent, self._late, self._refused, self._refused_elsewhere):
+            found = search()
+            if found is not None:
+                return found or aside
+        if any(not self._unlike(out) for out in self.clean.other_latencies):
+            return aside  # ends by timing: told of the calm run
+        if not self.free:
+            found = self._composed()
+            if found is not None:
+                return found + aside
+        return aside + self._unlike_any()
+
+    def _unlike(
+        self, out: Outcome | None, absent: frozenset[int] = frozenset(), words: str = ""
+    ) -> list[Difference]:
+        """Return how the run differs from a clean one, and remember the nearest."""
+        if out is None:
+            return self.best
+        found = self.clean.comparison.differences(self.seen, out, absent, self.free)
+        if len(found) < len(self.best) and words:
+            self.best, self.nearest = found, words
+        return found
+
+    def _fits(
+        self, out: Outcome | None, absent: frozenset[int] = frozenset(), words: str = ""
+    ) -> bool:
+        return out is not None and not self._unlike(out, absent, words)
+
+    # ---- other orders, and items that never came
+
+    def _absent(self) -> list[Difference] | None:
+        """Ask the clean runs in which items that were told no are in or out, in any order."""
+        candidates = [item for item in self.items_told if self._is_out(item)]
+        choices = [frozenset[int](), *_subsets(candidates, SUBSETS_MAX)]
+        for order in self.clean.every_order:
+            for gone in choices:
+                out = self.clean.without(gone - self.free, order)
+                if self._fits(out, gone - self.free, _in_words(gone, order)):
+                    return [*self._of_the_absent(gone - self.free)]
+        return None
+
+    def _is_out(self, item: int) -> bool:
+        """Say whether an item may have ended as if it had never come.
+
+        Not if all it says is what it says in the calm run: a second copy of a row is no
+        decision, and no excuse.
+        """
+        own, usual = self.seen.own.get(item), self.clean.calm.own.get(item)
+        if own == usual and self.seen.ledger.get(item) == self.clean.calm.ledger.get(item):
+            return False
+        new = self.seen.words(item) - self.clean.calm.words(item)
+        return not own or bool(new) or not usual
+
+    def _of_the_absent(self, gone: frozenset[int]) -> Iterator[Difference]:
+        return of_the_absent(self.clean, self.seen, gone, self.client, self.nos)
+
+    def _late(self) -> list[Difference] | None:
+        """Ask the clean runs without items that came too late: a timer may decide."""
+        items = [
+            item
+            for item in sorted(late_items(self.clean, self.faults))
+            if self.seen.own.get(item) != self.clean.calm.own.get(item)
+        ]
+        for gone in _subsets(items, SUBSETS_MAX // 2):
+            if self._fits(self.clean.without(gone), gone, _in_words(gone, ())):
+                return [*self._of_the_absent(gone), *self._swallowed(gone)]
+        return None
+
+    def _swallowed(self, items: frozenset[int]) -> Iterator[Difference]:
+        for group, handed in swallowed(self.clean, self.history, items):
+            sent = handed.sent
+            place = f"{sent.broker}.{sent.topic}"
+            yield Difference(
+                "swallowed", sent.entity, place, group, events=(handed.index,), source=sent.broker
+            )
+
+    # ---- refused for good
+
+    def _ways(self, no: No) -> Iterator[Refusal]:
+        """Yield how what the code was told no about can be refused for good."""
+        legal = self.clean.family.calm().surfaces.get(no.operation)
+        if legal is None or no.operation.startswith(CLIENT):
+            return
+        for kind, before in WAYS:
+            if kind in (legal.before if before else legal.after):
+                for first in dict.fromkeys((no.attempt, 1)):
+                    yield Refusal(no.operation, no.entity, first, kind)
+
+    @cached_property
+    def refusals(self) -> dict[int, list[tuple[Refusal, ...]]]:
+        """What may be refused for good, for each item: one thing, or two."""
+        single: dict[int, list[Refusal]] = {}
+        for no in self.nos[:REFUSALS_MAX]:
+            single.setdefault(no.entity, []).extend(self._ways(no))
+        return {
+            entity: [(one,) for one in ways] + _pairs(ways)[:PAIRS_MAX]
+            for entity, ways in single.items()
+        }
+
+    def _refused(self) -> list[Difference] | None:
+        """Ask the clean runs in which what the code was told no about is refused for good."""
+        fits = []
+        for entity, ways in self.refusals.items():
+            same = entity and not self.clean.comparison.differs(entity, self.seen, self.clean.calm)
+            if not same:
+                fits.append([one for one in ways if self._fits_item(one, entity)][:FITS_MAX])
+        if not fits:
+            return None
+        for chosen in [*product(*fits)][:TOGETHER_MAX]:
+            refusals = tuple(one for some in chosen for one in some)
+            for order in self.clean.every_order[:3]:
+                out = self.clean.refused(refusals, order)
+                if self._fits(out, words=f"with {_refused_words(refusals)} refused for good"):
+                    assert out is not None
+                    items = {one.entity for one in refusals}
+                    return of_the_refused(self.clean, out, items, refusals, self.client)
+        return None
+
+    def _fits_item(self, refusals: tuple[Refusal, ...], entity: int) -> bool:
+        out = self.clean.refused(refusals)
+        if out is None:
+            return False
+        any_will_do = not entity or entity in self.free
+        return any_will_do or not self.clean.comparison.differs(entity, self.seen, out)
+
+    def _refused_elsewhere(self) -> list[Difference] | None:
+        """Ask what an item does when it is refused for good at any other of its calls."""
+        for operation, entity, out in self.clean.refusals if self.items_told else ():
+            if entity in self.items_told and self._fits(out):
+                refusal = Refusal(operation, entity, 1, ErrorReply)
+                return of_the_refused(self.clean, out, [entity], [refusal], self.client)
+        return None
+
+    # ---- put together
+
+    def _composed(self) -> list[Difference] | None:
+        """Put the run together from outcomes that its items have."""
+        if self.composition.fits(self.seen, self.client):
+            return []
+        chosen: dict[int, tuple[Refusal, ...]] = {}
+
+        def outcomes(unit: Unit) -> Iterator[Outcome]:
+            for item in unit:
+                for refusals in self.refusals.get(item, ()):
+                    out = self.clean.refused(refusals)
+                    if out is not None:
+                        chosen[item] = refusals
+                        yield out
+
+        used = self.composition.fits_refused(self.seen, self.client, outcomes)
+        if used is None:
+            return None
+        found: list[Difference] = []
+        for unit, out in used:
+            refusals = tuple(one for item in unit for one in chosen.get(item, ()))
+            found += of_the_refused(self.clean, out, unit, refusals, self.client)
+        return found
+
+    # ---- unlike any
+
+    def _unlike_any(self) -> list[Difference]:
+        """Return the differences from the nearest clean run, or a question."""
+        if any(one.kind == "effect twice" for one in self.first):
+            return self.best
+        items = {one.item for one in self.first if one.item}
+        known = self.clean.usual_words()
+        said = {item: self._new_words(item, known) for item in sorted(items)}
+        new = [item for item in sorted(items) if said[item]]
+        if any(self._stands(item) for item in new) or {*new} != items or not new:
+            return self.best
+        if any(one.item == 0 for one in self.first):
+            return self.best
+        words = [pair for item in new for pair in said[item]]
+        if all(pair in self.clean.options.may_end for pair in words):
+            return []
+        if not self._was_late(items):
+            return self.best
+        ignored = [*self._swallowed(frozenset(items))]
+        if ignored:
+            return ignored + self.best
+        place, word = words[0]
+        return [Difference(TIMER, new[0], place, word)]
+
+    def _new_words(self, item: int, known: frozenset[tuple[Place, str]]) -> list[tuple[str, str]]:
+        """Return the words that an item ends with, and that no clean run says."""
+        new = [
+            (spelled_place(place), text)
+            for place, text in self.seen.words(item) - known
+            if not self.clean.reader.owners.of(text)
+        ]
+        return sorted(new)
+
+    def _stands(self, item: int) -> bool:
+        net = self.clean.ledgers.net
+        return bool(net(self.seen, item) & net(self.clean.calm, item))
+
+    def _was_late(self, items: set[int]) -> bool:
+        """Say whether items came late, and something was done that the calm run does not."""
+        if not all(came_late(self.clean, self.history, self.faults, item) for item in items):
+            return False
+        new = _effective(self.history) - _effective(self.clean.history)
+        return any(entity in items or entity == 0 for _, entity in new)
+
+    # ---- the rest
+
+    @staticmethod
+    def _aside(one: Aside) -> Difference:
+        source = one.topic.partition(".")[0]
+        events = (one.message, one.event)
+        return Difference("put aside", one.item, one.topic, "", events=events, source=source)
+
+    def _torn_apart(self) -> Iterator[Difference]:
+        """Yield generated values that are one in two places of the calm run, and two here."""
+        for item, places in self.clean.calm.drawn.items():
+            mine = self.seen.drawn.get(item, {})
+            for one, other in combinations(sorted(places, key=repr), 2):
+                usual = places[one] == places[other]
+                both = mine.get(one), mine.get(other)
+                if usual and both[0] and both[1] and not both[0] & both[1]:
+                    names = [
+                        f"{spelled_place(place)}.{'.'.join(path)}" for place, path in (one, other)
+                    ]
+                    yield Difference("torn apart", item, names[0], names[1], source=one[0][1])
+
+
+def _subsets(items: Iterable[int], most: int) -> list[frozenset[int]]:
+    """Return the subsets of some items that are not empty, the largest first."""
+    items = list(items)
+    found = [
+        frozenset(chosen)
+        for size in range(len(items), 0, -1)
+        for chosen in combinations(items, size)
+    ]
+    return found[:most]
+
+
+def _pairs(ways: list[Refusal]) -> list[tuple[Refusal, ...]]:
+    return [
+        (one, other)
+        for one, other in combinations(ways, 2)
+        if (one.operation, one.entity) != (other.operation, other.entity)
+    ]
+
+
+def _in_words(gone: frozenset[int], order: tuple[int, ...]) -> str:
+    """Say which clean run this is."""
+    first = f"with item {order[0]} first" if order else ""
+    if not gone:
+        return first or "without faults"
+    items = " and ".join(map(str, sorted(gone)))
+    return f"without item {items}" + (f", {first}" if first else "")
+
+
+def _refused_words(refusals: Iterable[Refusal]) -> str:
+    return " and ".join(dict.fromkeys(one.operation.rpartition("/")[2] for one in refusals))
+
+
+def _effective(history: History) -> set[tuple[str, int]]:
+    """Return the operations that changed something, each with its item."""
+    found = set()
+    for event in history.of("write", "effect", "publish", "commit"):
+        data = event.data
+        changed = "error" not in data and (event.kind != "write" or data.get("rows", 1))
+        if changed and (event.kind != "commit" or data.get("verb")):
+            found.add((event.operation, event.entity))
+    return found
+
+
+QUESTIONS: Final = frozenset({OPTIONAL, TIMER})

@@ -1,0 +1,180 @@
+"""Findings in words: plain sentences that name the nearest clean run and what is not so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from chaosharness.checkers.harm import rank
+from chaosharness.checkers.outcomes.calm import AT_ONCE, BY_TIMING
+from chaosharness.checkers.outcomes.clean import Clean
+from chaosharness.checkers.outcomes.differences import Difference
+from chaosharness.checkers.outcomes.verdict import QUESTIONS, TIMER
+from chaosharness.checkers.property import Finding
+from chaosharness.kernel.history import History
+
+CALM_WORDS: Final = "already without faults"
+TOPIC_KINDS: Final = frozenset({"message lost", "message new", "put aside", "swallowed"})
+
+
+def findings(
+    clean: Clean,
+    differences: Iterable[Difference],
+    history: History,
+    *,
+    nearest: str = "without faults",
+    calm: bool = False,
+) -> list[Finding]:
+    """Return one finding for each kind and place, the worst first."""
+    found: dict[tuple[str, str], Finding] = {}
+    for one in differences:
+        key = (one.kind, one.place)
+        if key in found or _is_unwanted(clean, one):
+            continue
+        sentence = " ".join(_said(clean, one, nearest).split())
+        if calm:
+            sentence = f"{CALM_WORDS}: {sentence}"
+        found[key] = Finding(
+            sentence,
+            one.events or _shown_by(history, one),
+            one.item,
+            _data(clean, one, nearest),
+            kind=one.kind,
+            place=one.place,
+            question=one.kind in QUESTIONS,
+        )
+    return sorted(found.values(), key=rank)
+
+
+def _is_unwanted(clean: Clean, one: Difference) -> bool:
+    unwanted = clean.options.without
+    return one.kind in unwanted or f"{one.kind}: {one.place}" in unwanted
+
+
+def _data(clean: Clean, one: Difference, nearest: str) -> dict[str, Any]:
+    data: dict[str, Any] = {"what": one.what, "nearest": nearest}
+    if one.instead:
+        data["instead"] = one.instead
+    left_out = clean.places_not_compared
+    if left_out:
+        data["left out by name"] = list(left_out)
+    return data
+
+
+def _shown_by(history: History, one: Difference) -> tuple[int, ...]:
+    """Return an event that shows it: what the store held in the end, or the end itself."""
+    last = [
+        event.index
+        for event in history.of("state", "end")
+        if event.kind == "end" or event.actor == one.source
+    ]
+    return tuple(last[-1:])
+
+
+def name_of_item(clean: Clean, item: int) -> str:
+    """Return what an item is called: a text that only it has, else its number."""
+    if not item:
+        return "nobody's"
+    texts = clean.reader.owners.texts
+    own = [
+        text
+        for text in (texts[item - 1] if item <= len(texts) else ())
+        if clean.reader.owners.unique.get(text) == item
+    ]
+    return f"item {item} ({own[0]})" if own else f"item {item}"
+
+
+def _said(clean: Clean, one: Difference, nearest: str) -> str:
+    whose = name_of_item(clean, one.item) if one.item else ""
+    if one.kind in TOPIC_KINDS:
+        return _of_a_message(one, whose, nearest)
+    if one.kind in QUESTIONS:
+        return _question(one, whose)
+    return "".join(_of_rows_and_effects(one, whose, nearest))
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else "twice" if count == 2 else f"{count} times"
+
+
+def _of_rows_and_effects(one: Difference, whose: str, nearest: str) -> Iterator[str]:
+    party, _, method = one.place.partition(".")
+    owner = f" for {whose}" if whose else ""
+    match one.kind:
+        case "effect twice":
+            usual = "once at most" if one.usual == 1 else f"{one.usual} times at most"
+            often = _times(max(one.count, 2))
+            yield f"{party} did {method}{one.what} {often}{owner}; {_in(nearest)} {usual}"
+        case "effect left":
+            yield f"{whose} ends as if it had never come, and yet {one.place}{one.what} stands"
+        case "effect lost":
+            often = f"only {_times(one.count)}" if one.count else "never"
+            yield f"{party} did {method}{one.what} {often}{owner}; {_in(nearest)} "
+            yield _times(one.usual)
+        case "effect new":
+            yield f"{party} did {method}{one.what}{owner}, which it never does {nearest}"
+        case "lost update":
+            yield f"two read {one.place}, waited, and both wrote {one.what}: "
+            yield "the second over the first"
+        case "half done":
+            yield f"{whose} {_verb(one.what)}"
+        case "forgotten":
+            yield f"nothing came of {whose}, and nobody was told: no row, no effect, no message, "
+            yield "no dead letter, no error to its client"
+        case "torn apart":
+            yield f"a generated value that is one in {one.place} and {one.what} {nearest} is "
+            yield f"two for {whose or 'all'}"
+        case "row missing":
+            yield f"{one.place} lacks the row {one.what}{owner}, which is there {nearest}"
+        case "row too many" if one.instead == AT_ONCE:
+            yield f"when items come at once, {one.what} is in {one.place} {_times(one.count)}; "
+            yield f"one after another at most {_times(one.usual) if one.usual else 'never'}"
+        case "row too many":
+            yield f"{one.place} has the row {one.what}{owner}, which is not there {nearest}"
+        case _:
+            where = one.place.rpartition(".")[0]
+            yield f"{where} has {one.what}; {_in(nearest)} {one.instead}"
+    if one.instead == BY_TIMING:
+        yield ": it depends on how long calls take"
+
+
+def _in(nearest: str) -> str:
+    return f"{nearest},"
+
+
+def _verb(what: str) -> str:
+    return what if what.split(" ", 1)[0] in ("ends", "was") else f"ends as usual, {what}"
+
+
+def _of_a_message(one: Difference, whose: str, nearest: str) -> str:
+    owner = f" for {whose}" if whose else ""
+    match one.kind:
+        case "message lost":
+            return (
+                f"{one.place} was never told {one.what}{owner}; {_in(nearest)} it is, and a repeat "
+                "may not change that"
+            )
+        case "message new":
+            return f"{one.place} was told {one.what}{owner}, which nobody says {nearest}"
+        case "swallowed":
+            return (
+                f"{one.what} took the message of {one.place}{owner} and did nothing; without "
+                "faults something comes of it"
+            )
+        case _:
+            return (
+                f"a message of {one.place}{owner} that can be read was put aside for good, "
+                "although nothing was failing when it was handled last"
+            )
+
+
+def _question(one: Difference, whose: str) -> str:
+    if one.kind == TIMER:
+        return (
+            f"{whose} ends with {one.what!r} in {one.place}, which no run without faults says: is "
+            f"a timer meant to decide? If so: may_end=[({one.place!r}, {one.what!r})]"
+        )
+    return (
+        f"{whose} goes on {one.what}, which was refused: may it be missing? "
+        f"If so: optional=[{one.place!r}]"
+    )
