@@ -111,18 +111,21 @@ def late_items(clean: Clean, faults: tuple[object, ...]) -> frozenset[int]:
 
 
 def came_late(clean: Clean, history: History, faults: tuple[object, ...], item: int) -> bool:
-    """Say whether the work of an item ended later than it does without faults."""
+    """Say whether some work of an item ended later than it does without faults."""
     slow = (Delay, Pause, PartitionDelay, StoreOutage, NetworkPartition)
     if any(isinstance(fault, slow) for fault in faults):
         return True
     if any(isinstance(fault, Crash) and fault.down != "next" for fault in faults):
         return True
-    return _ended(history, item) - _ended(clean.history, item) > LATER_MS
+    usual = _ended(clean.history, item)
+    ended = _ended(history, item)
+    return any(at - usual[where] > LATER_MS for where, at in ended.items() if where in usual)
 
 
-def _ended(history: History, item: int) -> int:
+def _ended(history: History, item: int) -> dict[str, int]:
+    """Return when each operation was last done for an item."""
     kinds = ("handled", "commit", "effect")
-    return max((event.at_ms for event in history.of(*kinds) if event.entity == item), default=0)
+    return {event.operation: event.at_ms for event in history.of(*kinds) if event.entity == item}
 
 
 # ---- put aside
