@@ -29,7 +29,8 @@ their own."""
 ASSUMPTION: Final = (
     "faults may choose among the outcomes that the system has without them, and make no new "
     "ones: a repeat, a delay or a crash changes nothing but the order; what is refused is given "
-    "up as a whole, or not at all"
+    "up as a whole, or not at all (a repeat that changes nothing at a third party is no effect: "
+    "it answers External.unchanged)"
 )
 
 UNFINISHED: Final = frozenset({"effect twice", "effect new", "row too many", "lost update"})

@@ -164,7 +164,7 @@ class Reader:
         for index, (_, kind, actor, _, entity, _, _, data) in enumerate(history.raw):
             if kind == "effect" and "method" in data:
                 method = str(data.get("method"))
-                place: Place = ("ledger", actor, method)
+                place: Place = ("ledger", actor.partition("/")[0], method)
                 what = business(data)
                 if method in ("charge", "refund") and what.keys() == CHARGED:
                     del what["key"]
