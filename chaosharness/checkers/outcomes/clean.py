@@ -10,17 +10,19 @@ from typing import Any, Final
 
 from chaosharness.checkers.outcomes.differences import Comparison, Ledgers
 from chaosharness.checkers.outcomes.masks import FAR_APART_MS, learn
-from chaosharness.checkers.outcomes.outcome import Options, Outcome, Reader
+from chaosharness.checkers.outcomes.outcome import Entry, Options, Outcome, Place, Reader
 from chaosharness.checkers.outcomes.owners import Owners, names_by, several
 from chaosharness.checkers.outcomes.plan import AS_GIVEN, Family, Plan, Refusal
 from chaosharness.checkers.outcomes.values import leaves
-from chaosharness.faults import ErrorReply
+from chaosharness.faults import Delay, ErrorReply
 from chaosharness.kernel.history import History
 
 ALL_ORDERS_UP_TO: Final = 3
 """Items of which every order is tried; of more, the reverse and each item moved."""
 
 CLIENT: Final = "client."
+DELIVER: Final = "/deliver to "
+NONE: Final[Counter[Entry]] = Counter()
 LATENCIES: Final = (0, 3)
 """By what latencies are multiplied, to see whether the end depends on them."""
 
@@ -77,7 +79,11 @@ class Clean:
 
     def made(self) -> list[Outcome]:
         """Return the outcomes so far in which nothing is refused."""
-        return [out for plan, out in self._outcomes.items() if out is not None and not plan.refused]
+        return [
+            out
+            for plan, out in self._outcomes.items()
+            if out is not None and not plan.refused and not plan.slow
+        ]
 
     # ---- orders of arrival
 
@@ -191,6 +197,32 @@ class Clean:
         outs = [self.outcome(Plan(latency=factor)) for factor in LATENCIES]
         return [out for out in outs if out is not None]
 
+    @cached_property
+    def slowed(self) -> list[Outcome]:
+        """What comes out where one consumer is slow, and which no business depends on.
+
+        Who comes first may decide what is said (why an order is cancelled, if for two reasons),
+        and not what is done: effects, shared numbers, and how many rows and messages there are.
+        """
+        run = self.family.calm()
+        places: dict[str, list[tuple[str, int]]] = {}
+        for operation, entity in run.reached:
+            legal = run.surfaces.get(operation)
+            if DELIVER in operation and legal is not None and Delay in legal.before:
+                places.setdefault(operation, []).append((operation, entity))
+        outs = [self.outcome(Plan(slow=tuple(slow))) for slow in places.values()]
+        return [out for out in outs if out is not None and self._does_the_same(out)]
+
+    def _does_the_same(self, out: Outcome) -> bool:
+        calm = self.calm
+        return out.shared == calm.shared and all(
+            self.ledgers.net(out, item) == self.ledgers.net(calm, item)
+            and _many(out.own.get(item, NONE).elements())
+            == _many(calm.own.get(item, NONE).elements())
+            and _many(out.said.get(item, {})) == _many(calm.said.get(item, {}))
+            for item in range(self.count + 1)
+        )
+
     def serial(self) -> list[Outcome]:
         """Return what comes out where each item is done with before the next one comes."""
         plans = [Plan(order=order, gap_ms=FAR_APART_MS) for order in self.every_order[:10]]
@@ -210,6 +242,11 @@ class Clean:
             for item in range(self.count + 1)
             for word in out.words(item)
         )
+
+
+def _many(entries: Iterable[Entry]) -> Counter[Place]:
+    """Count what is at each place."""
+    return Counter(place for place, _ in entries)
 
 
 def _entered(history: History) -> list[Any]:

@@ -13,10 +13,13 @@ import attrs
 
 from chaosharness.checkers.reading import is_quiet
 from chaosharness.errors import IllegalFault, InvalidDefinition
-from chaosharness.faults import Fault, LostReply
+from chaosharness.faults import Delay, Fault, LostReply
 from chaosharness.handlers.port import Surface
 from chaosharness.kernel.history import History
 from chaosharness.kernel.site import Site
+
+SLOW_MS: Final = 2_000
+"""How late a slow consumer is: later than others are done, and sooner than most time-outs."""
 
 FOR_GOOD: Final = 40
 """Attempts that a refusal for good refuses; then the calm begins, and all is well again."""
@@ -63,6 +66,7 @@ class Plan:
             `between` any two.
         latency: What the latencies of third parties are multiplied by.
         refused: What is refused for good.
+        slow: Deliveries that come late, each time: `(operation, item)`.
     """
 
     order: tuple[int, ...] = ()
@@ -74,6 +78,7 @@ class Plan:
     restart: Literal["", "before", "between"] = ""
     latency: int = 1
     refused: tuple[Refusal, ...] = ()
+    slow: tuple[tuple[str, int], ...] = ()
 
     def arrivals(self, count: int, gap_ms: int) -> list[tuple[int, int]]:
         """Return when which items enter: `(at_ms, number)`, first to last."""
@@ -97,8 +102,13 @@ class Plan:
                 return []
 
     def faults(self) -> tuple[Fault, ...]:
-        """Return the faults by which things are refused for good."""
-        return tuple(fault for refusal in self.refused for fault in refusal.faults())
+        """Return the faults by which things are refused for good, and those that come late."""
+        late = [
+            Delay(Site(operation, "before", entity, attempt), lasting=SLOW_MS)
+            for operation, entity in self.slow
+            for attempt in range(1, FOR_GOOD + 1)
+        ]
+        return (*late, *(fault for refusal in self.refused for fault in refusal.faults()))
 
 
 AS_GIVEN: Final = Plan()
