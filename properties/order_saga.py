@@ -35,7 +35,7 @@ CAUGHT = [
     (
         broken.two_orchestrators_resume,
         "stock is conserved",
-        Pause(Site("orchestrator.on_reply/saga-db.commit", "after"), lasting="long"),
+        Pause(Site("orchestrator.on_reply/saga-db.commit", "after"), lasting=1_620_000),
     ),
     (
         broken.refunds_the_unknown,

@@ -78,11 +78,11 @@ def test_a_lane_is_busy_while_it_handles_and_down_after_a_crash():
     history = double_charge().history
     busy, down = spans(history)
     crash = next(history.of("crash")).index
-    assert "payments#2" in within(busy, crash - 1)
-    assert "payments#2" not in within(busy, crash)
-    assert "payments#2" in within(down, crash)
+    assert "payments#1" in within(busy, crash - 1)
+    assert "payments#1" not in within(busy, crash)
+    assert "payments#1" in within(down, crash)
     restart = next(event.index for event in history.of("start") if "/" in event.actor)
-    assert "payments#2" not in within(down, restart)
+    assert "payments#1" not in within(down, restart)
 
 
 def test_a_page_without_history_target_or_faults_is_still_a_page():
@@ -143,7 +143,7 @@ def test_everything_on_the_page_can_be_read(scheme, ink, ground):
 
 
 def test_long_names_break_with_a_hyphen_where_lanes_are_many():
-    one = everything()
+    one = double_charge()
     assert "\u00ad" not in to_html(one)
     assert breakable("notification#2") == "notifi\u00adcation#2"
     assert breakable("payment-db") == "payment-db"

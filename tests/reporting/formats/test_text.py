@@ -21,11 +21,11 @@ def test_a_double_charge_reads_like_this():
 
           order o1 was charged 2 times for 500 cents each; promised: once
 
-          payments#2 crashes after bank.charge for item 1 (o1), before it has
-          acknowledged o1 from orders. bus delivers o1 from orders again, to payments#2
-          (incarnation 2), because nobody had acknowledged it. So on_order asks for
-          bank.charge for the 2nd time, for the same message. The requests carry no
-          idempotency key, so bank takes each for a new one.
+          payments#1 crashes after bank.charge for item 1 (o1), before it has
+          acknowledged o1 from orders. bus delivers o1 from orders again, to payments#2,
+          because nobody had acknowledged it. So on_order asks for bank.charge for the
+          2nd time, for the same message. The requests carry no idempotency key, so bank
+          takes each for a new one.
 
         Schedule: 1 fault, needed (found after 12 runs, made small in 31 more)
           1. payments crashes after bank.charge for item 1 (o1), and restarts at once.
@@ -35,11 +35,11 @@ def test_a_double_charge_reads_like_this():
 
         What happened (virtual time in seconds; ✗: what was found)
            1    0.000  client → bus       publishes o1 to orders: cents=500 id=o1
-           2    0.001  bus → payments#2   delivers o1 from orders
-           3    0.001  payments#2 → bank  charge order=o1 cents=500
+           2    0.001  bus → payments#1   delivers o1 from orders
+           3    0.001  payments#1 → bank  charge order=o1 cents=500
            4 ✗  0.011  bank               ledger 1: charge order=o1 cents=500
-           5 !  0.011  payments#2         CRASHES after bank.charge   ← fault 1
-           6    0.012  payments#2         restarts (incarnation 2)
+           5 !  0.011  payments#1         CRASHES after bank.charge   ← fault 1
+           6    0.012  payments#1         restarts (incarnation 2)
                       … 5 events of item 2 (o2)
            7   45.011  bus                rebalances consumer group payments: session
                                           timeout
@@ -55,8 +55,8 @@ def test_a_double_charge_reads_like_this():
            3   45.022  charge order=o1 cents=500   ← step 10
 
         First difference from the nearest passing run, at 0.011 s
-          here:    payments#2  CRASHES after bank.charge
-          passing: bank → payments#2  replies: ok
+          here:    payments#1  CRASHES after bank.charge
+          passing: bank → payments#1  replies: ok
 
         Replay:   chaosharness replay shop-never-charged-twice.json
         Pytest:   test_shop_never_charged_twice.py
