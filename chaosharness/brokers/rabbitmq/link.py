@@ -212,6 +212,7 @@ class Link:
             if self._cut("back") or not self.incarnation.alive:
                 return
             _, push, cause = transit.popleft()
+            self.world.effects += 1  # however late it comes, its consumer has all its time from now
             self._take(push, cause)
 
     def begin(self, push: Push) -> Copy | None:
