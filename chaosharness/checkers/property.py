@@ -157,6 +157,11 @@ def check_properties(given: Iterable[Any]) -> tuple[Property, ...]:
     Raises:
         InvalidDefinition: One of them is none.
     """
+    if isinstance(given, Property) or not isinstance(given, Iterable):
+        raise InvalidDefinition(
+            f"properties must be several, such as [never_stuck()], not {type(given).__name__}: "
+            "put it in brackets"
+        )
     found = tuple(given)
     for one in found:
         if not isinstance(one, Property):

@@ -14,6 +14,7 @@ from chaosharness.checkers.breach import Breach, split
 from chaosharness.checkers.property import check_properties
 from chaosharness.errors import InvalidDefinition
 from chaosharness.system import System
+from chaosharness.system.parts import clipped
 
 PATIENCE: Final = 300
 """Runs without any new cause, after which no more are expected of a property."""
@@ -23,8 +24,13 @@ def chosen(system: System, properties: Iterable[Property] | None) -> tuple[Prope
     """Return the properties to judge: given, or claimed, or else those assumed of any system.
 
     Raises:
-        InvalidDefinition: One is no property, or two have one name.
+        InvalidDefinition: One is no property, or two have one name; or the system is none.
     """
+    if not isinstance(system, System):
+        raise InvalidDefinition(
+            f"{clipped(system)} is not a System: give the system itself, for example check(shop), "
+            "and call the function first if one makes it"
+        )
     if properties is None:
         properties = system.properties or assumed(system)
     claims = check_properties(properties)

@@ -35,6 +35,7 @@ from chaosharness.strategies.places import places
 from chaosharness.strategies.schedules import checked_kinds, schedules
 from chaosharness.strategies.workloads import workloads
 from chaosharness.system import OBSERVERS, Run, System
+from chaosharness.system.parts import clipped
 from chaosharness.system.twice import Watch, compare
 
 OURS: Final = ("run", "workload", "schedule")
@@ -166,7 +167,12 @@ class ChaosTest:
             try:
                 if campaign.claims:
                     run.check(*campaign.claims)
-                body(**words)
+                answer: Any = body(**words)  # type: ignore[func-returns-value]
+                if answer is not None:
+                    raise InvalidDefinition(
+                        f"{body.__qualname__} returned {clipped(answer)}, and nobody looks at "
+                        "that: say it with assert"
+                    )
             except Exception as error:
                 campaign.failed(run, error)
                 raise

@@ -15,6 +15,7 @@ from chaosharness.search.claims import chosen
 from chaosharness.search.exploration import Exploration, Progress
 from chaosharness.search.random_search import GuidedSearch, RandomSearch
 from chaosharness.search.small_first import Options, SmallFirst
+from chaosharness.strategies.schedules import checked_kinds
 from chaosharness.system import System
 
 Mode = Literal["small-first", "random", "guided"]
@@ -80,6 +81,7 @@ def explore(
         raise InvalidDefinition(f"no search mode {mode!r}; there are: {', '.join(MODES)}")
     _at_least(0 if mode == "small-first" else 1, faults_max=faults_max)
     _at_least(1, runs_max=runs_max)
+    kinds = checked_kinds(kinds)
     planner = _planner(mode, faults_max, seed, options, kinds)
     workload = system.examples if items is None else tuple(items)
     search = Exploration(

@@ -4,9 +4,20 @@ import warnings
 
 import pytest
 
-from chaosharness import Property, Schedule, assumed, check, explore, smallest, sometimes
+from chaosharness import (
+    Crash,
+    Property,
+    Schedule,
+    assumed,
+    chaos_test,
+    check,
+    explore,
+    never_stuck,
+    smallest,
+    sometimes,
+)
 from chaosharness.checkers.property import violation_class
-from chaosharness.errors import PropertyViolated
+from chaosharness.errors import InvalidDefinition, PropertyViolated
 from tests.search.boxes import at_most, boxes
 from tests.search.planted import EXAMPLES, never_charged_twice, one, right, two
 
@@ -86,3 +97,26 @@ def test_smallest_judges_the_property_that_is_asked_for():
 def test_smallest_by_chance(seed):
     found = smallest(one(), mode="random", faults_max=5, seed=seed)
     assert len(found.schedule) == 1
+
+
+@pytest.mark.parametrize(
+    ("slip", "words"),
+    [
+        (lambda: explore(right(), kinds=Crash), "kinds must be several"),
+        (lambda: explore(right(), kinds=["crash"]), "is no kind of fault"),
+        (lambda: check(right(), properties=never_stuck()), "put it in brackets"),
+        (lambda: check(right), "is not a System"),
+    ],
+)
+def test_a_slip_at_the_call_is_one_sentence(slip, words):
+    with pytest.raises(InvalidDefinition, match=words):
+        slip()
+
+
+def test_what_the_body_of_a_chaos_test_returns_is_no_claim():
+    @chaos_test(right(), runs=3)
+    def body(run):
+        return run.ending.verdict == "stuck"
+
+    with pytest.raises(InvalidDefinition, match="say it with assert"):
+        body()

@@ -43,6 +43,6 @@ def test_a_loop_that_waited_long_for_a_message_gets_to_act_on_it():
     late = Delay(Site("bus.metrics/deliver to writer"), lasting=54_000)
     run = batches().run(None, Schedule([late]))
     assert run.ending.verdict == "quiet"
-    [put] = [event for event in run.history.of("write") if event.operation.endswith("written.put")]
+    [put] = [event for event in run.history.of("commit") if event.operation.endswith("written.put")]
     assert put.at_ms == 56_000
     assert any(run.history.of("ack"))
