@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from chaosharness import (
-    Crash,
     Duplicate,
+    ErrorReply,
+    FailedCommit,
     LostReply,
     Pause,
     Schedule,
@@ -24,7 +25,7 @@ CAUGHT = [
     (broken.charge_without_key, LostReply(Site("payments.on_order/bank.charge", "after"))),
     (
         broken.key_stored_after_the_effect,
-        Crash(Site("inventory.on_order/stock-db.commit", "after")),
+        FailedCommit(Site("inventory.on_order/stock-db.commit", attempt=2)),
     ),
     (
         broken.check_then_set_race,
@@ -32,7 +33,7 @@ CAUGHT = [
     ),
     (
         broken.committed_and_never_published,
-        Crash(Site("payments.on_order/payment-db.commit", "after")),
+        ErrorReply(Site("payments.on_order/bus.publish paid")),
     ),
     (broken.compensation_not_idempotent, LostReply(Site("payments.on_order/bank.refund", "after"))),
     (broken.mail_id_per_attempt, Duplicate(Site("orders.on_paid/bus.publish confirmed"))),

@@ -81,10 +81,12 @@ class Twin:
     Attributes:
         claim: The property.
         build: Builds the system.
+        shows: Whether what comes out of a run shows it as well.
     """
 
     claim: Property
     build: Callable[..., System]
+    shows: bool = False
 
     def claims(self) -> list[Property]:
         """Return all that is claimed of the system: what fits every system, and its own."""
@@ -94,7 +96,7 @@ class Twin:
 
 
 TWINS = (
-    Twin(never_charged_twice(["stripe", "adyen"]), fallback),
+    Twin(never_charged_twice(["stripe", "adyen"]), fallback, shows=True),
     Twin(never_twice("mailer", "send", key="to"), two_mails),
     Twin(idempotent(), counter),
     Twin(every_saga_settles(), gives_up),
@@ -102,20 +104,20 @@ TWINS = (
         every_saga_settles(states=statuses, settled=("paid", "parked")),
         gives_up,
     ),
-    Twin(never_compensates_what_did_not_happen({"charge": "refund"}), refunds_blindly),
+    Twin(never_compensates_what_did_not_happen({"charge": "refund"}), refunds_blindly, shows=True),
     Twin(compensation_complete({"charge": "refund", "reserve": "release"}), undoes_half),
     Twin(compensation_in_reverse({"reserve": "release", "charge": "refund"}), undoes_forwards),
     Twin(conserved("stock", aside=of("aside:"), sold=of("sold:")), keeps_the_goods),
-    Twin(nothing_acknowledged_lost(), skips),
-    Twin(nothing_acknowledged_lost(), rejects),
+    Twin(nothing_acknowledged_lost(), skips, shows=True),
+    Twin(nothing_acknowledged_lost(), rejects, shows=True),
     Twin(order_per_key("orders"), competes),
     Twin(poison_blocks_nobody(), poisoned),
     Twin(unhandled_exceptions_block_nobody(tries_max=10), insists),
     Twin(never_stuck(), waits),
     Twin(no_event_cycle(turns_max=2), haggles),
     Twin(no_ghost_event(), ghost),
-    Twin(announced("db", "orders", "created"), silent),
-    Twin(joins_complete(["paid", "reserved"], "confirmed"), join),
+    Twin(announced("db", "orders", "created"), silent, shows=True),
+    Twin(joins_complete(["paid", "reserved"], "confirmed"), join, shows=True),
     Twin(
         side_effects_never_touch_critical_path(critical=["payments", "bank"], side=["mail"]),
         mails_first,

@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 
 from chaosharness.checkers.outcomes.clean import CLIENT, Clean
+from chaosharness.checkers.outcomes.escapes import Escapes
 from chaosharness.checkers.outcomes.outcome import Outcome
 from chaosharness.checkers.reading import Handed, read
 from chaosharness.faults import Crash, Delay, NetworkPartition, PartitionDelay, Pause, StoreOutage
@@ -44,10 +45,14 @@ class No:
 
 
 def told(clean: Clean, history: History) -> list[No]:
-    """Return what the code was told in this run, and is not told without faults."""
+    """Return what the code was told in this run, decided upon, and is not told without faults.
+
+    Not what left the handler, the task or the main loop as an error: nobody decided anything,
+    and what comes again is a mere repeat.
+    """
     usual = _usual(clean)
     found: dict[tuple[str, int], No] = {}
-    for no in _told(clean, history):
+    for no in _told(clean, history, only_caught=True):
         place = (no.operation, no.entity)
         if place in found:
             found[place] = attrs.evolve(found[place], items=found[place].items | no.items)
@@ -64,9 +69,10 @@ def _usual(clean: Clean) -> frozenset[tuple[str, int]]:
     return usual
 
 
-def _told(clean: Clean, history: History) -> Iterator[No]:
+def _told(clean: Clean, history: History, *, only_caught: bool = False) -> Iterator[No]:
     everyone = frozenset(clean.everyone)
-    for _, kind, actor, operation, entity, attempt, cause, data in history.raw:
+    left = Escapes(history)
+    for index, (_, kind, actor, operation, entity, attempt, cause, data) in enumerate(history.raw):
         if kind not in REPLIES:
             continue
         if kind == "reply":
@@ -78,6 +84,8 @@ def _told(clean: Clean, history: History) -> Iterator[No]:
             operation, attempt = operation or CLIENT, 1
         elif "error" not in (data or ()):
             continue
+        if only_caught and left.escaped(index):
+            continue  # nobody decided: it comes again
         items = frozenset({entity}) if entity else _asked_for(clean, history, cause) or everyone
         yield No(operation, entity, attempt, items)
 

@@ -1,0 +1,89 @@
+"""Errors that left the code that was told them: nobody decided anything."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Final
+
+from chaosharness.checkers.reading import HANDLE, read
+from chaosharness.kernel.history import History, RawEvent
+
+CLIENT: Final = "client"
+DONE: Final = frozenset({"write", "commit", "note", "publish"})
+
+
+class Escapes:
+    """Where errors left handlers, tasks and main loops in a run.
+
+    What left a handler comes again, a main loop begins anew, and at a task nobody looks any
+    more. A client that got the error was told no, and so was whoever made the message a
+    dead letter: there somebody decided.
+
+    Args:
+        history: The run.
+    """
+
+    def __init__(self, history: History) -> None:
+        self._raw = history.raw
+        self._history = history
+
+    @cached_property
+    def _raised(self) -> dict[int, list[int]]:
+        """Return where an error left the code, by the piece of work."""
+        found: dict[int, list[int]] = {}
+        reading = read(self._history)
+        for index, raw in enumerate(self._raw):
+            root = reading.roots[index]
+            if raw[1] == "raised" and not raw[2].startswith(CLIENT) and self._left(raw, root):
+                found.setdefault(root, []).append(index)
+        return found
+
+    def _left(self, raw: RawEvent, root: int) -> bool:
+        """Say whether an error left a task, a handler or a main loop, to be tried again.
+
+        Where its message was acknowledged all the same, it was skipped; where that was put
+        aside, whoever gets it there decides.
+        """
+        reading = read(self._history)
+        operation, handed = raw[3], reading.handed.get(root)
+        if operation == "":
+            return True
+        if handed is None:
+            return "/" not in operation
+        outermost = raw[2] == handed.to and (operation.endswith(HANDLE) or "/" not in operation)
+        return outermost and handed.acked < 0 and handed.sent.index not in self._buried
+
+    @cached_property
+    def _buried(self) -> frozenset[int]:
+        return frozenset(message for message, _ in read(self._history).dead)
+
+    @cached_property
+    def _unsaid(self) -> frozenset[int]:
+        """Return the publishes whose answer was not ok."""
+        return frozenset(raw[6] for raw in self._raw if raw[1] == "reply" and not _is_ok(raw))
+
+    def escaped(self, index: int) -> bool:
+        """Say whether an error that some code was told left it, with nothing done in between.
+
+        Args:
+            index: The event that told it.
+        """
+        root = read(self._history).roots[index]
+        left = next((one for one in self._raised.get(root, ()) if one > index), -1)
+        if left < 0 or self._raw[root][1] == "arrive":
+            return False
+        roots = read(self._history).roots
+        return not any(
+            roots[at] == root and self._did_something(at) for at in range(index + 1, left)
+        )
+
+    def _did_something(self, at: int) -> bool:
+        """Say whether something was done at an event: then the error had been caught."""
+        raw = self._raw[at]
+        if raw[1] == "reply":
+            return _is_ok(raw)
+        return raw[1] in DONE and "error" not in (raw[7] or ()) and at not in self._unsaid
+
+
+def _is_ok(raw: RawEvent) -> bool:
+    return bool(raw[7].get("outcome") == "ok")
