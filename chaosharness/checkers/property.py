@@ -10,7 +10,7 @@ import attrs
 
 from chaosharness.checkers.excused import is_named, names_of_items, not_excused
 from chaosharness.checkers.outcomes.plan import Family
-from chaosharness.checkers.reading import is_quiet
+from chaosharness.checkers.reading import is_over
 from chaosharness.errors import InvalidDefinition, PropertyViolated
 from chaosharness.handlers.places import at_line, words_of
 from chaosharness.kernel.history import KINDS, Event, History, plain
@@ -238,8 +238,8 @@ def eventually(
 ) -> Property:
     """Claim that the history as a whole, once the system is quiet, is as it should be.
 
-    A run that never came to rest is not judged, and does not test the claim: `never_stuck`
-    speaks there.
+    So it is where all that is left waits for ever: it will not be otherwise any more. A run
+    that goes on and on is not judged, and does not test the claim: `never_stuck` speaks there.
 
     Args:
         name: A few words.
@@ -259,7 +259,7 @@ def eventually(
 
     def judge(evidence: Evidence) -> list[Finding]:
         history = evidence.history
-        if not is_quiet(history):
+        if not is_over(history):
             return []
         missing = read_answer(holds(history))
         if or_put_aside:
@@ -274,7 +274,7 @@ def eventually(
             for words in missing
         ]
 
-    return Property(name, judge, "eventually", tested=lambda evidence: is_quiet(evidence.history))
+    return Property(name, judge, "eventually", tested=lambda evidence: is_over(evidence.history))
 
 
 def _item_in(words: str, items: Mapping[int, tuple[str, ...]]) -> int:

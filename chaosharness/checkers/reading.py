@@ -12,6 +12,7 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.brokers.message import POISON
+from chaosharness.kernel.budget import FOR_EVER
 from chaosharness.kernel.history import History, RawEvent, plain
 
 ROOTS: Final = frozenset({"arrive", "start", "deliver"})
@@ -301,6 +302,12 @@ def verdict_of(history: History) -> tuple[str, str]:
 def is_quiet(history: History) -> bool:
     """Say whether a run came to rest, so that what it left behind can be judged."""
     return verdict_of(history)[0] == "quiet"
+
+
+def is_over(history: History) -> bool:
+    """Say whether nothing more can come: all is at rest, or waits for ever."""
+    verdict, reason = verdict_of(history)
+    return verdict == "quiet" or (verdict == "stuck" and reason.endswith(FOR_EVER))
 
 
 @lru_cache(maxsize=8)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import attrs
 
 from chaosharness.kernel.rest import RanOn
 
 Verdict = Literal["quiet", "stuck", "budget", "spinning"]
+
+FOR_EVER: Final = "waits for something that can never come"
+"""How the reason ends where a run is stuck since nothing more can happen: it is over."""
 
 
 @attrs.frozen(kw_only=True)

@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 from typing import Any, Final, Literal
 
 from chaosharness.kernel.agenda import ACTION, ARGUMENT, DUE, WAITER, Agenda, Entry
-from chaosharness.kernel.budget import Budget, Ending, Verdict
+from chaosharness.kernel.budget import FOR_EVER, Budget, Ending, Verdict
 from chaosharness.kernel.falls import Falls
 from chaosharness.kernel.history import History, RawEvent
 from chaosharness.kernel.mortal import Located, Mortal, Once
@@ -473,7 +473,7 @@ class World:
     def _settled(self) -> tuple[Verdict, str]:
         if self.in_flight:
             place = next(iter(self.in_flight.values()))
-            return "stuck", f"{place} waits for something that can never come"
+            return "stuck", f"{place} {FOR_EVER}"
         return "quiet", ""
 
     def _never_quiet(self) -> str:

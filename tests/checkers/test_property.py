@@ -5,6 +5,7 @@ import pytest
 from chaosharness import Gateway, Kafka, System, always, eventually, explore, never_stuck
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import ErrorReply
+from chaosharness.kernel.budget import FOR_EVER
 from tests.checkers.tales import Tale, is_tested, judge
 
 QUIET = Tale().end()
@@ -75,6 +76,14 @@ def test_a_run_that_did_not_end_is_not_judged(verdict):
     assert not is_tested(one, tale)
     assert is_tested(one, QUIET)
     assert len(judge(never_stuck(), tale)) == 1
+
+
+def test_a_run_in_which_all_wait_for_ever_has_ended():
+    tale = Tale()
+    tale.end("stuck", f"worker.main {FOR_EVER}")
+    one = eventually("paid", lambda history: False)
+    assert len(judge(one, tale)) == 1
+    assert is_tested(one, tale)
 
 
 def test_always_is_judged_wherever_the_run_ended():
