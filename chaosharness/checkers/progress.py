@@ -51,7 +51,9 @@ def upset(history: History) -> tuple[str, ...]:
     for event in history.of("raised", "dead"):
         if event.kind == "raised":
             place = event.operation.partition("/")[0] or f"a task of {event.actor}"
-            raised[place, str(event.data.get("error", ""))] += 1
+            line = event.data.get("line")
+            where = f" at {line}" if line else ""
+            raised[place, f"{event.data.get('error', '')}{where}"] += 1
         elif event.data.get("reason") != "expired":
             dead[_end_of(event.data)] += 1
     return (

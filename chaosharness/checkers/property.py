@@ -11,7 +11,7 @@ import attrs
 from chaosharness.checkers.excused import is_named, names_of_items, not_excused
 from chaosharness.checkers.outcomes.plan import Family
 from chaosharness.checkers.reading import is_over
-from chaosharness.errors import InvalidDefinition, PropertyViolated
+from chaosharness.errors import InvalidDefinition, Nondeterminism, PropertyViolated
 from chaosharness.handlers.places import at_line, words_of
 from chaosharness.kernel.history import KINDS, Event, History, plain
 
@@ -113,6 +113,7 @@ class Property:
 
         Raises:
             InvalidDefinition: The property itself raised: it says nothing about the system.
+            Nondeterminism: The runs by which it judges differ by chance.
         """
         try:
             found = list(self.judge(evidence))
@@ -120,7 +121,7 @@ class Property:
             if wrong is not None:
                 raise TypeError(f"{type(wrong).__name__} is no Finding; judge returns findings")
             return found
-        except InvalidDefinition:
+        except (InvalidDefinition, Nondeterminism):
             raise
         except (Exception, SystemExit) as error:
             raise self._mistake(f"the property {self.name!r}", error) from error

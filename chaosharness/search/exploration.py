@@ -88,6 +88,7 @@ class Exploration:
     claims: list[Claim] = attrs.field(init=False)
     _calm: Run | None = attrs.field(default=None, init=False)
     _watch: Watch = attrs.field(init=False)
+    _differs: bool = attrs.field(init=False, default=False)
     _troubles: dict[tuple[str, str], tuple[int, str]] = attrs.field(factory=dict, init=False)
     _ran_on: dict[str, RanOn] = attrs.field(factory=dict, init=False)
 
@@ -114,7 +115,7 @@ class Exploration:
 
     def is_over(self) -> bool:
         """Say whether nothing is left to learn: every property is settled, or nothing counts."""
-        if self.found and (self.stop_at_first or self.is_restless()):
+        if self._differs or (self.found and (self.stop_at_first or self.is_restless())):
             return True
         if self.spins() or not self.items:
             return True
@@ -151,8 +152,14 @@ class Exploration:
         self.struck += bool(struck)
         evidence = self._evidence(run, tuple(struck))
         broken: list[Breach] = []
-        for claim in self.claims:
-            broken += claim.judge(evidence)
+        try:
+            for claim in self.claims:
+                broken += claim.judge(evidence)
+        except Nondeterminism:
+            if not self.found:
+                raise
+            self._differs = True  # what was found is told; `seen_again` says why it may not return
+            return
         for cause in self.causes.take(broken, struck) if broken else ():
             self._tell(cause, run)
             if self.found and self.stop_at_first:
@@ -264,7 +271,9 @@ class Exploration:
 
     def upset(self) -> tuple[str, ...]:
         """Say what went wrong in the calm run already."""
-        return () if self._calm is None else upset(self._calm.history)
+        if self._calm is None:
+            return ()
+        return (*upset(self._calm.history), *self._calm.family().failed)
 
     def coverage(self) -> Coverage:
         """Return what was put to the test."""

@@ -76,6 +76,7 @@ class System:
         self.module_state = ModuleState(self.given, named(shared))
         self._calm: dict[str, Run] = {}
         self._families: dict[str, Family] = {}
+        self._same: set[str] = set()
 
     def __repr__(self) -> str:
         return f"System({self.name!r})"
@@ -328,7 +329,9 @@ class System:
         if found is None:
             if len(self._families) >= FAMILIES_KEPT:
                 self._families.pop(next(iter(self._families)))
-            found = self._families[key] = Family(workload, partial(self._clean, workload))
+            found = self._families[key] = Family(
+                workload, partial(self._clean, workload), same=self._same
+            )
         return found
 
     def _clean(self, workload: tuple[Any, ...], plan: Plan) -> CleanRun | None:

@@ -165,11 +165,13 @@ def _only_the_calm_run(evidence: Evidence) -> Family:
 def _judge(evidence: Evidence, options: Options) -> list[Finding]:
     if not _is_judged(evidence):
         return []
-    if not evidence.faults:
-        return judge_of(evidence, options).of_the_calm_run(evidence.history)
-    if _is_the_same(evidence.history, evidence.calm()):
+    if evidence.faults and _is_the_same(evidence.history, evidence.calm()):
         return []
-    return judge_of(evidence, options).of(evidence)
+    judge = judge_of(evidence, options)
+    found = judge.of(evidence) if evidence.faults else judge.of_the_calm_run(evidence.history)
+    if found:
+        judge.clean.family.see_that_it_is_the_same()
+    return found
 
 
 def _is_judged(evidence: Evidence) -> bool:

@@ -37,6 +37,8 @@ def learn(reader: Reader, family: Family, count: int) -> None:
         _by_restart(reader, family, usual, absences)
         _by_order(reader, family, usual, count)
         _by_absence(reader, usual, absences)
+    if reader.masked or reader.drawn:
+        family.see_that_it_is_the_same(any_will_do=True)  # else chance would excuse all
     reader.forget()
 
 

@@ -11,11 +11,11 @@ from typing import Any, Final, Literal
 
 import attrs
 
-from chaosharness.checkers.reading import is_quiet
-from chaosharness.errors import IllegalFault, InvalidDefinition
+from chaosharness.checkers.reading import verdict_of
+from chaosharness.errors import IllegalFault, InvalidDefinition, Nondeterminism, RealIO
 from chaosharness.faults import Delay, Fault, LostReply
 from chaosharness.handlers.port import Surface
-from chaosharness.kernel.history import History
+from chaosharness.kernel.history import History, encode
 from chaosharness.kernel.site import Site
 
 SLOW_MS: Final = 2_000
@@ -67,6 +67,7 @@ class Plan:
         latency: What the latencies of third parties are multiplied by.
         refused: What is refused for good.
         slow: Deliveries that come late, each time: `(operation, item)`.
+        again: Whether it is the same run once more, to see that it is the same.
     """
 
     order: tuple[int, ...] = ()
@@ -79,6 +80,7 @@ class Plan:
     latency: int = 1
     refused: tuple[Refusal, ...] = ()
     slow: tuple[tuple[str, int], ...] = ()
+    again: bool = False
 
     def arrivals(self, count: int, gap_ms: int) -> list[tuple[int, int]]:
         """Return when which items enter: `(at_ms, number)`, first to last."""
@@ -110,6 +112,23 @@ class Plan:
         ]
         return (*late, *(fault for refusal in self.refused for fault in refusal.faults()))
 
+    def __str__(self) -> str:
+        gone = " and ".join(map(str, sorted(self.absent)))
+        refused = " and ".join(dict.fromkeys(one.operation for one in self.refused))
+        slow = " and ".join(dict.fromkeys(operation for operation, _ in self.slow))
+        words = [
+            f"without item {gone}" if gone else "",
+            f"with the items in the order {', '.join(map(str, self.order))}" if self.order else "",
+            f"with items {self.gap_ms:,} ms apart" if self.gap_ms is not None else "",
+            "with other clocks" if self.clock_ms else "",
+            "with other random numbers" if self.salt else "",
+            f"with all services restarted {self.restart} the items" if self.restart else "",
+            f"with calls that take {self.latency} times as long" if self.latency != 1 else "",
+            f"with {slow} coming late" if slow else "",
+            f"with {refused} refused for good" if refused else "",
+        ]
+        return ", ".join(filter(None, words)) or "as it is given"
+
 
 AS_GIVEN: Final = Plan()
 
@@ -138,13 +157,18 @@ class Family:
         make: Makes the run of a plan.
         known: What checkers worked out about these runs, by who asked.
         made: How many runs were made.
+        same: What is known to be the same each time, of all workloads of a system.
+        failed: Why runs could not be made, a sentence each, in the order of asking.
     """
 
     items: tuple[Any, ...]
     make: Callable[[Plan], CleanRun | None]
     known: dict[Hashable, Any] = attrs.field(factory=dict, repr=False)
     made: int = 0
+    failed: list[str] = attrs.field(factory=list)
     _calm: CleanRun | None = None
+    same: set[str] = attrs.field(factory=set)
+    _is_same: bool = False
 
     def calm(self) -> CleanRun:
         """Return the calm run."""
@@ -156,13 +180,60 @@ class Family:
     def run(self, plan: Plan) -> CleanRun | None:
         """Return the run of a plan; None if it cannot be made, or did not become quiet.
 
-        Such a run excuses nothing.
+        Such a run excuses nothing, and `failed` says which it was.
         """
         if plan == AS_GIVEN:
             return self.calm()
         self.made += 1
         try:
             found = self.make(plan)
-        except (InvalidDefinition, IllegalFault):
+        except IllegalFault:
             return None
-        return found if found is not None and is_quiet(found.history) else None
+        except (InvalidDefinition, RealIO) as error:
+            self._fail(plan, " ".join(str(error).split()))
+            return None
+        if found is None:
+            return None
+        verdict, reason = verdict_of(found.history)
+        if verdict != "quiet" and not plan.refused and not plan.slow:
+            self._fail(plan, f"it ends as {verdict!r}: {reason}.")
+        return found if verdict == "quiet" else None
+
+    def _fail(self, plan: Plan, why: str) -> None:
+        self.failed.append(
+            f"the workload {plan}, run to see what may differ, comes to no end: {why} "
+            "What only that run would excuse is told as wrong"
+        )
+
+    def see_that_it_is_the_same(self, *, any_will_do: bool = False) -> None:
+        """Make the calm run once more, before anybody is accused or excused by it.
+
+        Args:
+            any_will_do: Whether it is enough that another workload of the system was the same.
+
+        Raises:
+            Nondeterminism: It is not the same.
+        """
+        if self._is_same or (any_will_do and self.same):
+            return
+        self._is_same = True
+        self.same.add("calm")
+        calm = self.calm()
+        again = self.make(Plan(again=True))
+        if again is None or again.history.raw == calm.history.raw:
+            return
+        mine, other = calm.history.raw, again.history.raw
+        at = next(
+            (at for at, (one, two) in enumerate(zip(mine, other, strict=False)) if one != two), -1
+        )
+        at = min(len(mine), len(other)) if at < 0 else at
+        first, second = (
+            encode(raw[at]).decode("utf-8", "surrogatepass").strip() if at < len(raw) else "(none)"
+            for raw in (mine, other)
+        )
+        raise Nondeterminism(
+            index=at,
+            first=first,
+            second=second,
+            schedule="Schedule(), by which all others are judged,",
+        )

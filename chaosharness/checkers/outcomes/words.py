@@ -55,6 +55,8 @@ def _data(clean: Clean, one: Difference, nearest: str) -> dict[str, Any]:
     data: dict[str, Any] = {"what": one.what, "nearest": nearest}
     if one.instead:
         data["instead"] = one.instead
+    if clean.family.failed:
+        data["not compared with"] = list(clean.family.failed)
     left_out = clean.places_not_compared
     if left_out:
         data["left out by name"] = list(left_out)
