@@ -138,7 +138,7 @@ def _overwritten(clean: Clean, steps: list[tuple[bool, str, int]]) -> Iterator[t
 
 def _more_at_once(composition: Composition) -> Iterator[Difference]:
     """Yield what succeeds more often when items come at once than one after another."""
-    for _, one in composition.excess[:3]:
+    for _, one in composition.excess[:3] if composition.may_exceed() else ():
         yield Difference(
             "row too many", 0, one.where, one.what, AT_ONCE, (), one.times, one.serial,
             one.where.partition(".")[0],

@@ -159,6 +159,23 @@ class Composition:
                     found[key] = Excess(place, word, len(together), max(times))
         return list(found.items())
 
+    def may_exceed(self) -> bool:
+        """Say whether items that come at once say or do anything more often than in a row.
+
+        A first look, by three runs in the order given: most workloads need no other.
+        """
+        clean = self.clean
+        serial = clean.outcome(Plan(gap_ms=FAR_APART_MS))
+        if clean.count < 2 or serial is None:
+            return False
+        usual = self._sayings(serial)
+        return any(
+            len(items) > len(usual.get(key, ()))
+            for out in (clean.calm, clean.outcome(Plan(gap_ms=0)))
+            if out is not None
+            for key, items in self._sayings(out).items()
+        )
+
     @cached_property
     def _alone(self) -> dict[int, frozenset[Any]]:
         """What each item says and has done when its unit comes alone."""

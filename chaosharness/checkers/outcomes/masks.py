@@ -80,16 +80,31 @@ def _by_clock_and_chance(reader: Reader, family: Family, usual: Columns) -> None
         Plan(start_ms=5, clock_ms=7_919, salt="more"),
     )
     for plan in plans:
-        for where, mine, theirs in _compared(reader, family, usual, plan):
-            if _counted(mine) != _counted(theirs):
-                reader.masked.add(where)
-    for where, mine, theirs in _compared(reader, family, usual, Plan(salt="third")):
+        if not reader.masked:  # the second only where the first has shown nothing
+            reader.masked.update(_moved(reader, family, usual, plan))
+    if reader.masked:
+        reader.drawn.update(_moved(reader, family, usual, Plan(salt="third")))
+        reader.masked |= reader.drawn
+
+
+def _moved(
+    reader: Reader, family: Family, usual: Columns, plan: Plan
+) -> Iterator[tuple[Place, Path]]:
+    """Yield the columns that hold other values in another run."""
+    for where, mine, theirs in _compared(reader, family, usual, plan):
         if _counted(mine) != _counted(theirs):
-            reader.drawn.add(where)
+            yield where
 
 
 def _by_latency(reader: Reader, family: Family, usual: Columns) -> None:
     """Durations: numbers that grow in step with how long calls take."""
+    if not any(is_number(value) for column in usual.values() for _, value in column):
+        return
+    if not any(raw[1] == "call" for raw in family.calm().history.raw):
+        return
+    slowest = _compared(reader, family, usual, Plan(latency=3))
+    if not any(is_number(value) for _, mine, _ in slowest for value in _values(mine)):
+        return
     runs = [family.run(Plan(latency=factor)) for factor in (2, 3)]
     if any(run is None for run in runs):
         return
@@ -126,6 +141,11 @@ class _Absences:
 
 def _by_restart(reader: Reader, family: Family, usual: Columns, absences: _Absences) -> None:
     """Epochs: numbers that a restart between items moves, and that no item's absence does."""
+    if not any(
+        where[0][0] == "row" and all(type(one) is int for one in _values(column))
+        for where, column in usual.items()
+    ):
+        return
     plan = Plan(gap_ms=FAR_APART_MS, restart="between")
     for where, mine, theirs in _compared(reader, family, usual, plan):
         before, after = _values(mine), _values(theirs)
@@ -148,6 +168,11 @@ def _is_business(
 
 def _by_order(reader: Reader, family: Family, usual: Columns, count: int) -> None:
     """Numbers that are dealt out in the order of arrival, each to one item."""
+    if not any(
+        all(type(one) is int for one in _values(column)) and _dealt(column)
+        for column in usual.values()
+    ):
+        return
     plan = Plan(order=tuple(range(count, 0, -1)))
     for where, mine, theirs in _compared(reader, family, usual, plan):
         both = [*_values(mine), *_values(theirs)]

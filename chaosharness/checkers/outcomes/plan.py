@@ -169,6 +169,7 @@ class Family:
     _calm: CleanRun | None = None
     same: set[str] = attrs.field(factory=set)
     _is_same: bool = False
+    _runs: dict[Plan, CleanRun | None] = attrs.field(factory=dict, repr=False)
 
     def calm(self) -> CleanRun:
         """Return the calm run."""
@@ -184,6 +185,13 @@ class Family:
         """
         if plan == AS_GIVEN:
             return self.calm()
+        if plan.refused:
+            return self._run(plan)  # asked for once: its outcome is remembered
+        if plan not in self._runs:
+            self._runs[plan] = self._run(plan)
+        return self._runs[plan]
+
+    def _run(self, plan: Plan) -> CleanRun | None:
         self.made += 1
         try:
             found = self.make(plan)
