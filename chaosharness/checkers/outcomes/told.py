@@ -203,16 +203,20 @@ STORED: Final = frozenset({"write", "commit"})
 def swallowed(
     clean: Clean, history: History, items: frozenset[int]
 ) -> Iterator[tuple[str, Handed]]:
-    """Yield messages that a group took and did nothing for, where it does something usually."""
+    """Yield messages that a group took and did nothing for, where it does something usually.
+
+    Not what was put aside: it waits for a person.
+    """
     usual = {
         (one.group, one.sent.topic, one.sent.entity)
         for at, one in read(clean.history).handed.items()
         if at in _fruitful(clean.history)
     }
-    fruitful = _fruitful(history)
+    reading, fruitful = read(history), _fruitful(history)
     taken: dict[tuple[str, str, int], list[tuple[bool, Handed]]] = {}
-    for at, one in read(history).handed.items():
-        if one.sent.entity in items and not one.sent.poison:
+    for at, one in reading.handed.items():
+        aside = (one.sent.index, one.group) in reading.dead
+        if one.sent.entity in items and not one.sent.poison and not aside:
             place = (one.group, one.sent.topic, one.sent.entity)
             taken.setdefault(place, []).append((at in fruitful, one))
     for place, times in taken.items():
