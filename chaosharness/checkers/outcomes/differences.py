@@ -62,11 +62,15 @@ class Ledgers:
                     self.first.add((party, method))
 
     def net(self, out: Outcome, item: int) -> Counter[Entry]:
-        """Return the effects for an item that stand."""
+        """Return the effects for an item that stand: worked out once, not to be changed."""
+        known = out.nets.get(item)
+        if known is not None:
+            return known
         counted = Counter((place, what) for place, what, _ in self.standing(out, item))
         for entry in counted:
             if (item, entry) in self.doubled:
                 counted[entry] = 1  # the calm run does it twice already: told there
+        out.nets[item] = counted
         return counted
 
     def standing(self, out: Outcome, item: int) -> list[tuple[Place, Any, int]]:

@@ -125,6 +125,7 @@ class Judge:
         self.composition = Composition(self.clean)
         doubled = calm_run.doubled(self.clean)
         self.clean.ledgers.doubled = {(item, entry) for item, entry, _ in doubled}
+        self.clean.calm.nets.clear()
 
     def of_the_calm_run(self, history: History) -> list[Finding]:
         """Return what is wrong without any fault."""

@@ -89,6 +89,7 @@ class Outcome:
         dead: The readable messages that were put aside: `(event, message)`, by item.
         drawn: Where values were drawn by chance, and which, by item.
         noted: What the system noted about each item.
+        nets: The effects that stand, by item, where that was worked out.
     """
 
     own: dict[int, Counter[Entry]] = attrs.field(factory=dict)
@@ -98,6 +99,7 @@ class Outcome:
     dead: dict[int, list[tuple[int, int]]] = attrs.field(factory=dict)
     drawn: dict[int, dict[tuple[Place, Path], set[str]]] = attrs.field(factory=dict)
     noted: dict[int, set[str]] = attrs.field(factory=dict)
+    nets: dict[int, Counter[Entry]] = attrs.field(factory=dict)
 
     def words(self, item: int) -> frozenset[tuple[Place, str]]:
         """Return the words in which the rows of an item say how it ended."""
