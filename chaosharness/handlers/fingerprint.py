@@ -48,7 +48,10 @@ DEPTH_MAX: Final = 6
 
 OURS: Final = "chaosharness."
 LIBRARIES: Final = frozenset(
-    {"asyncio", "trio", "anyio", "outcome", "threading", "concurrent", "contextlib", "greenlet"}
+    {
+        *("asyncio", "trio", "anyio", "outcome", "threading", "concurrent", "contextlib"),
+        *("greenlet", "queue", "selectors", "select", "socket", "subprocess"),
+    }
 )
 """Whose frames are left out: their locals hold deadlines."""
 

@@ -409,7 +409,7 @@ class World:
                 if due > until_ms:
                     heappush(entries, entry)
                     self.now = until_ms
-                    return False
+                    return not self.chaos and self._idle(entry, budget.calm_ms)
                 self.now = due
                 if advance is not None:
                     advance(due)
@@ -429,10 +429,17 @@ class World:
                 return False
         return True
 
-    def _idle(self, popped: Entry) -> bool:
-        """Say whether nothing that is to come would change anything."""
+    def _idle(self, popped: Entry, calm_ms: int = 0) -> bool:
+        """Say whether nothing that is to come would change anything.
+
+        Args:
+            popped: What comes next.
+            calm_ms: The length of the calm, once that is over.
+        """
         rest = self.rest
         rest.notice(self)
+        if calm_ms and self.in_flight:
+            return False
         if self.in_flight and self.now - rest.since_ms <= 2 * self.longest_ms:
             return False  # it may wait for a loop that wakes often and does something at last
         effects = self.effects
@@ -447,7 +454,7 @@ class World:
                 waits.append(waiter)
         ran_on: dict[str, RanOn] = {}
         for wait in waits:
-            one = wait.holding_out()
+            one = wait.holding_out(calm_ms)
             if one is None:
                 return False
             ran_on[one.place] = one
