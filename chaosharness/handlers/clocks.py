@@ -145,7 +145,7 @@ _CONVERTS: Final[dict[CodeType, bool]] = {}
 
 
 def _converts(code: CodeType) -> bool:
-    """Say whether code multiplies or divides by a thousand: to compare with it, or add it, is none."""
+    """Say whether code multiplies or divides by a thousand, and does not just compare or add."""
     found = _CONVERTS.get(code)
     if found is None:
         found = False

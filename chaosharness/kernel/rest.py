@@ -385,14 +385,16 @@ class Rest:
             return
         if not self._is_past(world, loop, reckons_ms, soon=True):
             return
-        state, sure = look(at)
+        state, _ = look(at)
         seen = loop.seen
         if not loop.looks:
             seen.clear()
-        found = look_through(state, world.now, loop.woke_ms, small=self.asked_ms)
-        loop.due_ms, loop.guessed_due_ms, known = found
-        loop.counts = known not in seen
-        seen.add(known)
+        loop.counts = state not in seen
+        if loop.counts:
+            found = look_through(state, world.now, loop.woke_ms, small=self.asked_ms)
+            loop.due_ms, loop.guessed_due_ms, known = found
+            loop.counts = known not in seen
+            seen.update((state, known))
         loop.looks += 1
         again = loop.counts and loop.looks < LOOKS_MAX
         loop.look_at = loop.wakes + 1 if again else 2 * loop.wakes

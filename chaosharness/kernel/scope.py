@@ -62,7 +62,8 @@ class Scope:
     (at a message that a fault put there), what it asks of a port amiss is no mistake in how
     the system is put together: it fails as the message does. `clock` counts how often its code
     has asked what time it is, `reckons_ms` is the longest duration that this code names, and
-    `loop` is what is known of it between two sleeps.
+    `loop` is what is known of it between two sleeps. `rests` counts its sleeps of no length at
+    one moment, `rests_at`.
     """
 
     __slots__ = (
@@ -77,6 +78,8 @@ class Scope:
         "place",
         "poisoned",
         "reckons_ms",
+        "rests",
+        "rests_at",
         "run",
         "stepped_at",
         "steps",
@@ -108,7 +111,8 @@ class Scope:
         self.reckons_ms = 0
         self.run: Any = None
         self.steps = 0
-        self.stepped_at = -1
+        self.stepped_at = self.rests_at = -1
+        self.rests = 0
         self.draws = 0
         self.struck: tuple[Any, ...] = ()
         self.clock = 0

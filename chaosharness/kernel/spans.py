@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from types import CodeType
 from typing import Any, Final
 
 EPOCH_MS: Final = 1_893_456_000_000
@@ -23,6 +24,7 @@ AHEAD_MS_MIN: Final = 1_000
 _UNIX_MS: Final = 10**12
 _UNIX_S: Final = 10**9
 _DATE: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?")
+_OTHERS: Final = frozenset({type(None), bool, bytes, CodeType})
 _IN_JSON: Final = re.compile(
     rb"20\d\d-\d\d-\d\d[T ]\d\d:\d\d[^\"\s]*|(?<![\w.-])\d{4,16}(?:\.\d+)?(?![\w.])"
 )
@@ -80,21 +82,21 @@ def look_through(
     sure = guessed = 0
     since = woke_ms - now_ms
 
-    def walk(value: Any) -> Hashable:
+    def walk(value: Any) -> Any:
         nonlocal sure, guessed
         kind = type(value)
         if kind is tuple:
-            return tuple([walk(one) for one in value])
+            return tuple([one if type(one) in _OTHERS else walk(one) for one in value])
         if kind is frozenset:
             return frozenset([walk(one) for one in value])
         if kind is int or kind is float:
             if not (small or value > _UNIX_S):
-                return value  # type: ignore[no-any-return]
+                return value
         elif kind is str:
             if value[:2] != "20":
                 return value
         elif kind is not datetime:
-            return value  # type: ignore[no-any-return]
+            return value
         far = from_now(value, now_ms)
         if far >= AHEAD_MS_MIN:
             if kind in (int, float) and value <= _UNIX_S:
