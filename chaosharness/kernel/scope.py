@@ -16,6 +16,7 @@ class Incarnation:
     When it dies its ports refuse, its connections drop (`on_death`), and whatever code
     it was running is kept, unfinished, until the end of the run (`kept`), and so are its
     event loops (`guests`, by the name of their colour). Its locks (`locks`) are its own.
+    `unawaited` counts the calls of ports that nobody has awaited so far.
     """
 
     __slots__ = (
@@ -30,6 +31,7 @@ class Incarnation:
         "restart",
         "service",
         "skew_ms",
+        "unawaited",
         "world",
     )
 
@@ -49,6 +51,7 @@ class Incarnation:
         self.kept: list[Any] = []
         self.guests: dict[str, Any] = {}
         self.locks: dict[Any, Any] = {}
+        self.unawaited = 0
 
     def __repr__(self) -> str:
         return f"<incarnation {self.label}{'' if self.alive else ', dead'}>"
