@@ -77,6 +77,7 @@ class World:
         "on_armed",
         "on_network",
         "on_read",
+        "on_stuck",
         "on_turn",
         "raw",
         "rest",
@@ -115,6 +116,7 @@ class World:
         self.longest_ms = LONG_MS_MIN
         self.on_advance: Callable[[int], None] | None = None
         self.on_read: Callable[[], None] | None = None
+        self.on_stuck: Callable[[Any], str] | None = None
         self.error: Exception | None = None
         self.falls = Falls()
         self.on_armed: Callable[[str, Any], None] | None = None
@@ -473,13 +475,15 @@ class World:
         self.states.clear()
         self.on_network.clear()
         self._at_calm.clear()
-        self.on_armed = self.on_advance = self.on_read = None
+        self.on_armed = self.on_advance = self.on_read = self.on_stuck = None
 
     # ---- verdicts
 
     def _settled(self) -> tuple[Verdict, str]:
         if self.in_flight:
-            place = next(iter(self.in_flight.values()))
+            scope, place = next(iter(self.in_flight.items()))
+            if self.on_stuck is not None and "(at " not in place:
+                place += self.on_stuck(scope)
             return "stuck", f"{place} {FOR_EVER}"
         return "quiet", ""
 
