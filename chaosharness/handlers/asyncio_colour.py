@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from greenlet import GreenletExit
@@ -54,6 +54,12 @@ class Asyncio:
     def running_loop(self) -> VirtualLoop | None:
         """Return the event loop, if it runs now."""
         return self.loop if self.loop.running else None
+
+    def waiting(self) -> Iterator[tuple[Any, Any]]:
+        """Yield the contexts and coroutines of the tasks that have not ended, oldest first."""
+        for task in self.loop.tasks:
+            if not task.done():
+                yield getattr(task, "ran_in", None), task.get_coro()
 
     def start(
         self,

@@ -12,9 +12,11 @@ Not modelled:
 
 from __future__ import annotations
 
+import dis
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
+from itertools import pairwise
 from types import CodeType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
@@ -29,8 +31,17 @@ SECONDS: Final = 1_000
 MIXED: Final = 0
 """The unit where code turns seconds or nanoseconds into milliseconds: large numbers are those."""
 
+_DAYS: Final = frozenset(
+    {
+        *("today", "date", "day", "weekday", "isoweekday", "isocalendar", "toordinal", "hour"),
+        *("tm_mday", "tm_yday", "tm_wday", "tm_hour"),
+    }
+)
+"""Names in code that asks for the time which look at the calendar: it may wait for a day."""
+
 _MANY: Final = 1_000
 _FACTORS: Final = frozenset({1_000, 1_000_000})
+_SHIFTS: Final = frozenset({"+", "-", "+=", "-="})
 
 DURATION_MS_MIN: Final = 1_000
 CALLERS_MAX: Final = 3
@@ -74,6 +85,8 @@ def clock_read(frame: FrameType | None, unit: int) -> None:
     rest = scope.world.rest
     scope.clock += 1
     rest.read_at.add(scope.world.now)
+    if unit == MILLISECONDS:
+        rest.asked_ms = True
     if scope.incarnation.skew_ms < -rest.behind_ms:
         rest.behind_ms = -scope.incarnation.skew_ms
     if frame is None or (key := (frame.f_code, scope.place)) in rest.looked:
@@ -85,8 +98,10 @@ def clock_read(frame: FrameType | None, unit: int) -> None:
         if frame is None or is_ours(frame):
             break
         if _name_of(frame).partition(".")[0] not in LIBRARIES:
-            if unit == SECONDS and not _FACTORS.isdisjoint(_numbers(frame.f_code)):
+            if unit == SECONDS and _converts(frame.f_code):
                 unit = MIXED
+            if not _DAYS.isdisjoint(frame.f_code.co_names):
+                scope.reckons_ms = DAY_MS
             scope.reckons_ms = max(scope.reckons_ms, _longest(frame, unit))
         frame = frame.f_back
 
@@ -126,8 +141,22 @@ def _longest(frame: FrameType, unit: int) -> int:
     return longest
 
 
-def _numbers(code: CodeType) -> frozenset[float]:
-    return frozenset(one for one in code.co_consts if type(one) in (int, float))
+_CONVERTS: Final[dict[CodeType, bool]] = {}
+
+
+def _converts(code: CodeType) -> bool:
+    """Say whether code multiplies or divides by a thousand, and does not just compare or add."""
+    found = _CONVERTS.get(code)
+    if found is None:
+        found = False
+        if not _FACTORS.isdisjoint(one for one in code.co_consts if type(one) in (int, float)):
+            steps = [one for one in dis.get_instructions(code) if one.opname != "CACHE"]
+            for one, after in pairwise(steps):
+                if one.opname == "LOAD_CONST" and one.argval in _FACTORS:
+                    compared = after.opname == "COMPARE_OP" or after.argrepr in _SHIFTS
+                    found = found or not compared
+        _CONVERTS[code] = found
+    return found
 
 
 def _words(code: CodeType) -> frozenset[str]:

@@ -48,7 +48,10 @@ DEPTH_MAX: Final = 6
 
 OURS: Final = "chaosharness."
 LIBRARIES: Final = frozenset(
-    {"asyncio", "trio", "anyio", "outcome", "threading", "concurrent", "contextlib", "greenlet"}
+    {
+        *("asyncio", "trio", "anyio", "outcome", "threading", "concurrent", "contextlib"),
+        *("greenlet", "queue", "selectors", "select", "socket", "subprocess"),
+    }
 )
 """Whose frames are left out: their locals hold deadlines."""
 
@@ -476,6 +479,14 @@ def _of_awaitable(one: Any) -> tuple[FrameType | None, Any]:
     return None, None
 
 
+def frames_of(coroutine: Any) -> Iterator[FrameType]:
+    """Yield the frames of a coroutine that waits, and of what it awaits, outermost first."""
+    while coroutine is not None:
+        frame, coroutine = _of_awaitable(coroutine)
+        if frame is not None:
+            yield frame
+
+
 def of_function(function: Callable[..., Any]) -> State:
     """Return the fingerprint of what a function knows between two calls."""
     look = Look()
@@ -483,4 +494,4 @@ def of_function(function: Callable[..., Any]) -> State:
     return look.state()
 
 
-__all__ = ["attributes", "is_own", "of_coroutines", "of_function", "of_stack"]
+__all__ = ["attributes", "frames_of", "is_own", "of_coroutines", "of_function", "of_stack"]

@@ -7,14 +7,16 @@ ends the run, because a missing `await` is a message that was never sent.
 
 from __future__ import annotations
 
+import gc
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 from chaosharness.errors import Abandoned
 from chaosharness.handlers import unawaited
 from chaosharness.handlers.script import Script
 from chaosharness.kernel.scope import Scope
+from chaosharness.kernel.world import World
 
 Steps = Generator[Any, Any, Any]
 """What an event loop steps: yields whatever that loop waits for."""
@@ -29,6 +31,7 @@ class Later:
         self.scope = scope
         self._at = ""
         self._events = len(scope.world.raw)
+        scope.incarnation.unawaited += 1
         self._steps: Steps | None = None
         if unawaited.keeps_origins:
             self._at = unawaited.here(sys._getframe(1))
@@ -36,6 +39,7 @@ class Later:
     def __await__(self) -> Steps:
         if self._steps is not None:
             raise RuntimeError(f"{self.operation} was awaited already; call it again instead")
+        self.scope.incarnation.unawaited -= 1
         self._steps = steps = self._run()
         return steps
 
@@ -78,7 +82,29 @@ class Later:
 
     def __del__(self) -> None:
         if self._steps is None:
+            self.scope.incarnation.unawaited -= 1
             unawaited.port_dropped(self.scope, self.operation, self._at, self._events)
+
+
+def refuse_kept(world: World, incarnations: Iterable[Any]) -> None:
+    """Call a run off that became quiet with calls of ports kept, and never awaited.
+
+    Args:
+        world: The run, at its end.
+        incarnations: Whose calls are judged: those that live.
+    """
+    if world.ending is None or world.ending.verdict != "quiet":
+        return
+    if not any(one.alive and one.unawaited > 0 for one in incarnations):
+        return
+    kept = [
+        one
+        for one in gc.get_objects()
+        if isinstance(one, Later) and one._steps is None and one.scope.world is world
+    ]
+    for one in sorted(kept, key=lambda one: (one._events, one.operation)):
+        if one.scope.incarnation.alive:
+            unawaited.port_kept(one.scope, one.operation, one._at, one._events)
 
 
 class LaterEffect(Later):
@@ -98,6 +124,7 @@ class LaterEffect(Later):
         self.scope = scope
         self._at = ""
         self._events = len(scope.world.raw)
+        scope.incarnation.unawaited += 1
         self._steps = None
         if unawaited.keeps_origins:
             self._at = unawaited.here(sys._getframe(1))
@@ -135,6 +162,7 @@ class LaterScript(Later):
         self.scope = scope
         self._at = ""
         self._events = len(scope.world.raw)
+        scope.incarnation.unawaited += 1
         self._steps = None
         if unawaited.keeps_origins:
             self._at = unawaited.here(sys._getframe(1))

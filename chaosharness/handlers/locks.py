@@ -175,10 +175,13 @@ def wait(state: State, timeout_s: float | None) -> bool:
     world = scope.world
     # Who waits for news (a queue, an event) is at rest; who waits for a holder is not.
     flying = world.in_flight.get(scope)
-    if not _for_news(sys._getframe(2)) and timeout_s is None:
-        holder = "" if state.by is None else f" that {state.by.place} holds"
-        words = f"{flying or scope.place} (at {where(frame)}, for a lock{holder})"
-        world.in_flight[scope] = words
+    if timeout_s is None:
+        if not _for_news(sys._getframe(2)):
+            holder = "" if state.by is None else f" that {state.by.place} holds"
+            words = f"{flying or scope.place} (at {where(frame)}, for a lock{holder})"
+            world.in_flight[scope] = words
+        elif flying is not None:
+            world.in_flight[scope] = f"{flying} (at {where(frame)})"
     nap = _nap(scope, timeout_s, None if flying is not None else frame)
     got = scope.colour.block(_wait(scope, state, timeout_s, nap), scope)
     if flying is not None:
@@ -371,9 +374,16 @@ def _state_of_queue(scope: Scope, queue: Any) -> State:
 
 def _wait_for_item(state: State, timeout_s: float | None) -> bool:
     scope = current_scope("a queue")
-    at = None if scope in scope.world.in_flight else user_frame(sys._getframe(1))
-    nap = _nap(scope, timeout_s, at)
-    return bool(scope.colour.block(_wait(scope, state, timeout_s, nap), scope))
+    in_flight = scope.world.in_flight
+    frame = user_frame(sys._getframe(1))
+    flying = in_flight.get(scope)
+    if flying is not None and timeout_s is None:
+        in_flight[scope] = f"{flying} (at {where(frame)})"
+    nap = _nap(scope, timeout_s, frame if flying is None else None)
+    got = scope.colour.block(_wait(scope, state, timeout_s, nap), scope)
+    if flying is not None:
+        in_flight[scope] = flying
+    return bool(got)
 
 
 # ---- putting it there

@@ -411,6 +411,8 @@ def sleep(
     if operation not in world.surfaces:
         world.meet(operation, SLEEP)
     delay_ms = round(seconds * 1000)
+    if not delay_ms:
+        _rest(scope)
     if scope in world.in_flight:
         at = None
     elif at is None:
@@ -420,6 +422,19 @@ def sleep(
     if blocking:
         return scope.colour.block(script, scope)
     return scope.colour.drive(script, scope)
+
+
+def _rest(scope: Scope) -> None:
+    """Count sleeps of no length: too many at one moment are spinning, as ports are."""
+    world = scope.world
+    if scope.rests_at != world.now:
+        scope.rests_at = world.now
+        scope.rests = 0
+    scope.rests += 1
+    if scope.rests > world.budget.steps_max:
+        words = f"{scope.place} slept {scope.rests - 1:,} times in one go, for no time"
+        world.end("spinning", words)
+        raise Abandoned(scope.incarnation.label)
 
 
 def wait_of(scope: Scope, delay_ms: int, look: Look, at: Any, *, holds: bool = False) -> Nap:

@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn
 
 from chaosharness.errors import InvalidDefinition, RealIO, Spinning
 from chaosharness.handlers import locks
+from chaosharness.handlers.blame import waits_at
 from chaosharness.handlers.carrier import REFUSALS_MAX, can_vanish, vanish
 from chaosharness.handlers.guards import Guards
 from chaosharness.handlers.pins import Pins
@@ -58,6 +59,7 @@ class Sandbox:
         self._guards.on()
         world.on_advance = self._pins.move
         world.on_read = self._pins.read
+        world.on_stuck = waits_at
 
     def close(self) -> None:
         """Take it away again."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from functools import partial
 from typing import Any, Final
@@ -62,6 +62,12 @@ class Trio:
     def running_loop(self) -> TrioGuest | None:
         """Return the run of trio, if it runs now."""
         return self.guest if self.guest is not None and self.guest.running else None
+
+    def waiting(self) -> Iterator[tuple[Any, Any]]:
+        """Yield the contexts and coroutines of the tasks that have not ended, oldest first."""
+        if self.guest is not None:
+            for task in sorted(self.guest.tasks(), key=_number):
+                yield task.context, task.coro
 
     def start(
         self,
@@ -152,3 +158,7 @@ async def run_beside(sync_fn: Callable[..., Any], *args: Any, **options: Any) ->
 
 
 trio.to_thread.run_sync = run_beside  # type: ignore[assignment]
+
+
+def _number(task: Any) -> int:
+    return int(task._counter)

@@ -120,13 +120,13 @@ class Naps:
             return self._guest.world.effects
         return found.pop() if len(found) == 1 else -1
 
-    def holding_out(self) -> RanOn | None:
+    def holding_out(self, calm_ms: int = 0) -> RanOn | None:
         """Return how far those that are not at rest were run on, if that is far enough."""
         effects = self._guest.world.effects
         found: RanOn | None = None
         for _, wait in self._waits.values():
             if wait.rest_at != effects:
-                found = wait.holding_out()
+                found = wait.holding_out(calm_ms)
                 if found is None:
                     return None
         return found

@@ -69,6 +69,12 @@ def port_dropped(scope: Scope, operation: str, at: str, since: int) -> None:
     refuse_port(scope, operation, at)
 
 
+def port_kept(scope: Scope, operation: str, at: str, since: int) -> None:
+    """Judge that the run is over, and a call is still kept somewhere, not awaited."""
+    if scope.world.error is None and not _excused(scope, since):
+        refuse_port(scope, operation, at)
+
+
 def port_used(scope: Scope, operation: str, frame: FrameType) -> None:
     """Judge that code uses the result of a port that it has not awaited."""
     if is_own(frame) and scope.incarnation.alive and scope.world.ending is None:

@@ -16,10 +16,17 @@ from typing import Any, Final, Literal, Protocol
 
 import attrs
 
-from chaosharness.kernel.spans import DAY_MS, ahead_in
+from chaosharness.kernel.spans import DAY_MS, ahead_in, look_through
 
-Why = Literal["reads a clock", "counts", "holds messages", "cannot be compared", "wakes too often"]
-"""Why a loop is run on: what it does between two sleeps; the last, that events ran out."""
+Why = Literal[
+    "reads a clock",
+    "counts",
+    "holds messages",
+    "cannot be compared",
+    "wakes too often",
+    "sleeps past the calm",
+]
+"""Why a loop is run on: what it does between two sleeps; or that events, or the calm, ran out."""
 
 WAKES_CLOCK: Final = 5
 """Wakes at least of a loop that reads a clock, where a duration or a due time was shown."""
@@ -34,8 +41,11 @@ WAKES_COUNTING: Final = 100
 LONG_MS: Final = 1_200_000
 """After this time without a change, `WAKES_HOLDING` wakes of such a loop are enough."""
 
-WAKES_GUESSED: Final = 1_000
+WAKES_GUESSED: Final = 2_000
 """Wakes at most for the sake of a duration that was only read off the code."""
+
+LOOKS_MAX: Final = 4
+"""Sleeps in a row whose states are compared, to tell whether a reader of clocks counts."""
 
 SEEN_MAX: Final = 1_000
 
@@ -90,17 +100,29 @@ class Loop:
         seen: The states it slept in and was woken from since the effects changed.
         wakes: How often it was woken since the real effects changed.
         slept_ms: Its longest sleep.
+        woke_ms: When it was woken last.
         why: What kept it from rest at its last sleep.
+        counts: Whether it was in another state at its last sleep, clocks aside.
+        holds: Whether it held messages there.
+        due_ms: The latest time ahead of the clock that it had in memory, in `look_ahead`.
+        guessed_due_ms: The same, of numbers that may be something else.
+        looks: How often it was looked at since the real effects changed.
+        look_at: The wakes at which it is looked at again.
     """
 
-    __slots__ = ("_kin", "clock", "effects", "real", "rest_at", "seen", "slept_ms", "wakes", "why")
+    __slots__ = (
+        *("_kin", "clock", "counts", "due_ms", "effects", "guessed_due_ms", "holds", "look_at"),
+        *("looks", "real", "rest_at", "seen", "slept_ms", "wakes", "why", "woke_ms"),
+    )
 
     def __init__(self) -> None:
         self.effects = self.real = self.clock = self.rest_at = -1
         self.seen: set[Hashable] = set()
         self.wakes = 0
-        self.slept_ms = 0
+        self.slept_ms = self.woke_ms = 0
         self.why: Why = "counts"
+        self.counts = self.holds = False
+        self.due_ms = self.guessed_due_ms = self.looks = self.look_at = 0
         self._kin: dict[Hashable, list[tuple[Any, Loop]]] = {}
 
     def child(self, code: Hashable, task: Any, ended: Callable[[Any], bool]) -> Loop:
@@ -133,7 +155,7 @@ class Wait:
         rest_at: The effects at which the loop is at rest in this sleep, else -1.
     """
 
-    __slots__ = ("_scope", "_state", "_world", "loop", "rest_at")
+    __slots__ = ("_delay_ms", "_scope", "_state", "_world", "loop", "rest_at")
 
     def __init__(
         self,
@@ -148,28 +170,36 @@ class Wait:
     ) -> None:
         self._world = world
         self._scope = scope
+        self._delay_ms = delay_ms
         self._state: Hashable = None
         self.loop = loop
         self.rest_at = -1
         if delay_ms > loop.slept_ms:
             loop.slept_ms = delay_ms
         if at is None:
+            loop.looks = LOOKS_MAX
             return
         effects = world.effects
         came_round = loop.effects == effects
+        loop.holds = holds
         if came_round and scope.clock != loop.clock:
-            loop.why = "reads a clock"
-            loop.seen.clear()
+            if loop.why != "reads a clock":
+                loop.why = "reads a clock"
+                loop.seen.clear()
+            if loop.wakes >= WAKES_CLOCK - 1:
+                world.rest.look_ahead(world, loop, scope.reckons_ms, look, at)
         elif came_round and loop.rest_at == effects and not holds:
             self.rest_at = effects
         else:
             self._state, sure = look(at)
             if not came_round:
                 return
-            if self._state not in loop.seen:
+            loop.counts = self._state not in loop.seen
+            if loop.counts:
                 loop.why = "holds messages" if holds else "counts"
             elif holds or not sure:
                 loop.why = "holds messages" if holds else "cannot be compared"
+                loop.counts = not sure
             else:
                 self.rest_at = loop.rest_at = effects
 
@@ -184,18 +214,32 @@ class Wait:
             real = world.effects - world.rest.by_background
             if loop.real != real:
                 loop.real = real
-                loop.wakes = 0
+                loop.wakes = loop.looks = loop.look_at = 0
+                loop.due_ms = loop.guessed_due_ms = 0
         loop.wakes += 1
+        loop.woke_ms = world.now
         loop.clock = self._scope.clock
         if self._state is not None and len(loop.seen) < SEEN_MAX:
             loop.seen.add(self._state)
 
-    def holding_out(self) -> RanOn | None:
-        """Return how far the loop was run on, if that is far enough, for a wait not at rest."""
-        why = self._world.rest.spent(self._world, self.loop, self._scope.reckons_ms)
+    def holding_out(self, calm_ms: int = 0) -> RanOn | None:
+        """Return how far the loop was run on, if that is far enough, for a wait not at rest.
+
+        Args:
+            calm_ms: The length of the calm, once that is over: a loop that woke from its last
+                change and changed nothing, or sleeps too long for that, has gone far enough.
+        """
+        world = self._world
+        loop = self.loop
+        why = world.rest.spent(world, loop, self._scope.reckons_ms)
+        if why is None and calm_ms:
+            if world.rest.has_stood_still(loop):
+                why = loop.why
+            elif self._delay_ms * WAKES_CLOCK > calm_ms:
+                why = "sleeps past the calm"
         if why is None:
             return None
-        return RanOn(self._scope.place, why, self._world.now - self._world.rest.since_ms)
+        return RanOn(self._scope.place, why, world.now - world.rest.since_ms)
 
 
 class Rest:
@@ -210,6 +254,8 @@ class Rest:
         shown_ms: The longest duration that statements have shown: a lease, a time-out in SQL.
         behind_ms: By how much the slowest clock is behind.
         read_at: The instants at which somebody read a clock.
+        asked_ms: Whether somebody asked for the milliseconds since the start of the run: only
+            then is a small number in memory a time.
         looked: Code whose constants have been read, and on whose behalf.
         spots: For each parameter of a statement: how far behind the clock it was, and when.
         ran_on: The loops that were not at rest at the end.
@@ -224,6 +270,7 @@ class Rest:
         "_real",
         "_row",
         "_scanned",
+        "asked_ms",
         "behind_ms",
         "by_background",
         "looked",
@@ -243,6 +290,7 @@ class Rest:
         self.by_background = 0
         self.since_ms = 0
         self.shown_ms = self.behind_ms = 0
+        self.asked_ms = False
         self.read_at: set[int] = set()
         self.looked: set[Hashable] = set()
         self.spots: dict[Hashable, tuple[int, int]] = {}
@@ -286,20 +334,70 @@ class Rest:
             return "wakes too often"
         if loop.real != self._real:
             return None
-        still_ms = world.now - self.since_ms
-        wakes = loop.wakes
         if loop.why in ("reads a clock", "holds messages"):
-            self._scan(world)
-            slack_ms = 2 * loop.slept_ms + self.behind_ms
-            told = self.shown_ms > loop.slept_ms or self._due_ms > self.since_ms
-            least = WAKES_CLOCK if told and loop.why == "reads a clock" else WAKES_HOLDING
-            until_ms = max(self.since_ms + self.shown_ms, self._due_ms) + slack_ms
-            if wakes < least or world.now < until_ms:
+            if not self._is_past(world, loop, reckons_ms):
                 return None
-            until_ms = max(self.since_ms + reckons_ms, self._guessed_due_ms) + slack_ms
-            return loop.why if world.now >= until_ms or wakes >= WAKES_GUESSED else None
+            if loop.why == "reads a clock" and not loop.looks:
+                return None  # others went on meanwhile: it is looked at when it sleeps again
+            if not loop.counts:
+                return loop.why
+        wakes = loop.wakes
+        still_ms = world.now - self.since_ms
         enough = wakes >= WAKES_COUNTING or (wakes >= WAKES_HOLDING and still_ms >= LONG_MS)
         return loop.why if enough else None
+
+    def has_stood_still(self, loop: Loop) -> bool:
+        """Say whether a loop was woken since the last change, and changed nothing."""
+        return loop.real == self._real
+
+    def _is_past(
+        self, world: Clockwork, loop: Loop, reckons_ms: int, *, soon: bool = False
+    ) -> bool:
+        """Say whether a loop is past all that was shown; `soon`: whether it may be at its next."""
+        self._scan(world)
+        wakes = loop.wakes + soon
+        now = world.now + soon * loop.slept_ms
+        slack_ms = 2 * loop.slept_ms + self.behind_ms
+        due_ms = max(self._due_ms, loop.due_ms)
+        told = self.shown_ms > loop.slept_ms or due_ms > self.since_ms
+        few = told and loop.why == "reads a clock" and not loop.holds
+        if wakes < (WAKES_CLOCK if few else WAKES_HOLDING):
+            return False
+        if now < max(self.since_ms + self.shown_ms, due_ms) + slack_ms:
+            return False
+        due_ms = max(self._guessed_due_ms, loop.guessed_due_ms)
+        until_ms = max(self.since_ms + reckons_ms, due_ms) + slack_ms
+        return now >= until_ms or wakes >= WAKES_GUESSED
+
+    def look_ahead(
+        self,
+        world: Clockwork,
+        loop: Loop,
+        reckons_ms: int,
+        look: Callable[[Any], State],
+        at: Any,
+    ) -> None:
+        """Look for due times in the memory of a loop that reads a clock, before it is spent.
+
+        And whether it counts: the same place in the same state, but for what the clock says.
+        """
+        if loop.wakes < loop.look_at or loop.real != self._real:
+            return
+        if not self._is_past(world, loop, reckons_ms, soon=True):
+            return
+        state, _ = look(at)
+        seen = loop.seen
+        if not loop.looks:
+            seen.clear()
+        loop.counts = state not in seen
+        if loop.counts:
+            found = look_through(state, world.now, loop.woke_ms, small=self.asked_ms)
+            loop.due_ms, loop.guessed_due_ms, known = found
+            loop.counts = known not in seen
+            seen.update((state, known))
+        loop.looks += 1
+        again = loop.counts and loop.looks < LOOKS_MAX
+        loop.look_at = loop.wakes + 1 if again else 2 * loop.wakes
 
     def _scan(self, world: Clockwork) -> None:
         """Look for due times in what was stored and sent up to the last effect."""

@@ -16,6 +16,7 @@ class Incarnation:
     When it dies its ports refuse, its connections drop (`on_death`), and whatever code
     it was running is kept, unfinished, until the end of the run (`kept`), and so are its
     event loops (`guests`, by the name of their colour). Its locks (`locks`) are its own.
+    `unawaited` counts the calls of ports that nobody has awaited so far.
     """
 
     __slots__ = (
@@ -30,6 +31,7 @@ class Incarnation:
         "restart",
         "service",
         "skew_ms",
+        "unawaited",
         "world",
     )
 
@@ -49,6 +51,7 @@ class Incarnation:
         self.kept: list[Any] = []
         self.guests: dict[str, Any] = {}
         self.locks: dict[Any, Any] = {}
+        self.unawaited = 0
 
     def __repr__(self) -> str:
         return f"<incarnation {self.label}{'' if self.alive else ', dead'}>"
@@ -62,7 +65,8 @@ class Scope:
     (at a message that a fault put there), what it asks of a port amiss is no mistake in how
     the system is put together: it fails as the message does. `clock` counts how often its code
     has asked what time it is, `reckons_ms` is the longest duration that this code names, and
-    `loop` is what is known of it between two sleeps.
+    `loop` is what is known of it between two sleeps. `rests` counts its sleeps of no length at
+    one moment, `rests_at`.
     """
 
     __slots__ = (
@@ -77,6 +81,8 @@ class Scope:
         "place",
         "poisoned",
         "reckons_ms",
+        "rests",
+        "rests_at",
         "run",
         "stepped_at",
         "steps",
@@ -108,7 +114,8 @@ class Scope:
         self.reckons_ms = 0
         self.run: Any = None
         self.steps = 0
-        self.stepped_at = -1
+        self.stepped_at = self.rests_at = -1
+        self.rests = 0
         self.draws = 0
         self.struck: tuple[Any, ...] = ()
         self.clock = 0

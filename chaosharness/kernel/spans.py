@@ -7,8 +7,9 @@ seconds or milliseconds of Unix time; a text, where it is a date of ISO 8601.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from types import CodeType
 from typing import Any, Final
 
 EPOCH_MS: Final = 1_893_456_000_000
@@ -23,6 +24,7 @@ AHEAD_MS_MIN: Final = 1_000
 _UNIX_MS: Final = 10**12
 _UNIX_S: Final = 10**9
 _DATE: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?")
+_OTHERS: Final = frozenset({type(None), bool, bytes, CodeType})
 _IN_JSON: Final = re.compile(
     rb"20\d\d-\d\d-\d\d[T ]\d\d:\d\d[^\"\s]*|(?<![\w.-])\d{4,16}(?:\.\d+)?(?![\w.])"
 )
@@ -59,6 +61,53 @@ def from_now(value: Any, now_ms: int) -> int:
     else:
         return 0
     return int(far) if -DAY_MS <= far <= DAY_MS else 0
+
+
+def look_through(
+    state: Any, now_ms: int, woke_ms: int, *, small: bool
+) -> tuple[int, int, Hashable]:
+    """Return the latest times ahead of the clock in a fingerprint, and the rest of it.
+
+    Args:
+        state: What was found in memory: values in tuples and frozensets.
+        now_ms: The moment of the run.
+        woke_ms: Since when what shows the time is the clock itself.
+        small: Whether numbers may be milliseconds since the start of the run.
+
+    Returns:
+        The latest time that is one for sure, the latest small number, both in ms of the run
+        and 0 if there is none; and the fingerprint with words in place of such times and of
+        the clock.
+    """
+    sure = guessed = 0
+    since = woke_ms - now_ms
+
+    def walk(value: Any) -> Any:
+        nonlocal sure, guessed
+        kind = type(value)
+        if kind is tuple:
+            return tuple([one if type(one) in _OTHERS else walk(one) for one in value])
+        if kind is frozenset:
+            return frozenset([walk(one) for one in value])
+        if kind is int or kind is float:
+            if not (small or value > _UNIX_S):
+                return value
+        elif kind is str:
+            if value[:2] != "20":
+                return value
+        elif kind is not datetime:
+            return value
+        far = from_now(value, now_ms)
+        if far >= AHEAD_MS_MIN:
+            if kind in (int, float) and value <= _UNIX_S:
+                guessed = max(guessed, now_ms + far)
+            else:
+                sure = max(sure, now_ms + far)
+            return "ahead"
+        return "now" if since - 1 <= far and (far or value) else value
+
+    known = walk(state)
+    return sure, guessed, known
 
 
 def ahead_in(event: Any) -> int:

@@ -77,6 +77,7 @@ class World:
         "on_armed",
         "on_network",
         "on_read",
+        "on_stuck",
         "on_turn",
         "raw",
         "rest",
@@ -115,6 +116,7 @@ class World:
         self.longest_ms = LONG_MS_MIN
         self.on_advance: Callable[[int], None] | None = None
         self.on_read: Callable[[], None] | None = None
+        self.on_stuck: Callable[[Any], str] | None = None
         self.error: Exception | None = None
         self.falls = Falls()
         self.on_armed: Callable[[str, Any], None] | None = None
@@ -409,7 +411,7 @@ class World:
                 if due > until_ms:
                     heappush(entries, entry)
                     self.now = until_ms
-                    return False
+                    return not self.chaos and self._idle(entry, budget.calm_ms)
                 self.now = due
                 if advance is not None:
                     advance(due)
@@ -429,10 +431,17 @@ class World:
                 return False
         return True
 
-    def _idle(self, popped: Entry) -> bool:
-        """Say whether nothing that is to come would change anything."""
+    def _idle(self, popped: Entry, calm_ms: int = 0) -> bool:
+        """Say whether nothing that is to come would change anything.
+
+        Args:
+            popped: What comes next.
+            calm_ms: The length of the calm, once that is over.
+        """
         rest = self.rest
         rest.notice(self)
+        if calm_ms and self.in_flight:
+            return False
         if self.in_flight and self.now - rest.since_ms <= 2 * self.longest_ms:
             return False  # it may wait for a loop that wakes often and does something at last
         effects = self.effects
@@ -447,7 +456,7 @@ class World:
                 waits.append(waiter)
         ran_on: dict[str, RanOn] = {}
         for wait in waits:
-            one = wait.holding_out()
+            one = wait.holding_out(calm_ms)
             if one is None:
                 return False
             ran_on[one.place] = one
@@ -466,13 +475,15 @@ class World:
         self.states.clear()
         self.on_network.clear()
         self._at_calm.clear()
-        self.on_armed = self.on_advance = self.on_read = None
+        self.on_armed = self.on_advance = self.on_read = self.on_stuck = None
 
     # ---- verdicts
 
     def _settled(self) -> tuple[Verdict, str]:
         if self.in_flight:
-            place = next(iter(self.in_flight.values()))
+            scope, place = next(iter(self.in_flight.items()))
+            if self.on_stuck is not None and "(at " not in place:
+                place += self.on_stuck(scope)
             return "stuck", f"{place} {FOR_EVER}"
         return "quiet", ""
 

@@ -12,6 +12,7 @@ from chaosharness.faults import ClockSkew, Redeploy
 from chaosharness.handlers.blame import refuse_hopeless
 from chaosharness.handlers.carrier import PLAIN, current_crew, dispose
 from chaosharness.handlers.colours import colour_for
+from chaosharness.handlers.later import refuse_kept
 from chaosharness.handlers.places import at_line, told, words_of
 from chaosharness.handlers.port import Surface
 from chaosharness.kernel.scope import Incarnation, Scope
@@ -80,6 +81,7 @@ class Stage:
         if self.arrivals:
             world.after(self.arrivals[0][0], self._send, 0)
         ending = current_crew().play(world)
+        refuse_kept(world, (incarnation, *world.incarnations))
         for state in world.states.values():
             final = getattr(state, "final", None)
             if final is not None and world.error is None:

@@ -378,3 +378,12 @@ def test_sqlite_in_async_code_needs_no_await():
     over = run(handle, orders=2)
     state = next(event.data for event in over.history.of("state") if event.actor == "db")
     assert [row["id"] for row in state["tables"]["seen"]] == ["o1", "o2"]
+
+
+def test_a_handler_that_waits_for_a_future_for_ever_is_stuck_at_its_line():
+    async def handle(house, order):
+        await asyncio.get_running_loop().create_future()
+
+    ending = run_it(handle, runtime="asyncio").ending
+    assert ending.verdict == "stuck"
+    assert "desk.on_order (at tests/handlers/test_asyncio_verdicts.py:" in ending.reason

@@ -153,6 +153,24 @@ def test_a_handler_that_takes_its_own_lock_twice_is_stuck():
     assert "desk.on_order (at tests/handlers/test_locks.py:" in over.ending.reason
 
 
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda: queue.Queue().get(),
+        lambda: queue.SimpleQueue().get(),
+        lambda: threading.Event().wait(),
+        lambda: threading.Semaphore(0).acquire(),
+    ],
+)
+def test_a_handler_that_waits_for_news_for_ever_is_stuck_at_its_line(wait):
+    def handle(house, order):
+        wait()
+
+    over = run(handle)
+    assert over.ending.verdict == "stuck"
+    assert "desk.on_order (at tests/handlers/test_locks.py:" in over.ending.reason
+
+
 @pytest.mark.parametrize("colour", ["asyncio", "trio"])
 def test_a_lock_blocks_the_event_loop_as_in_production(colour):
     """Held across an await by one task, wanted by another of the same loop: for good."""

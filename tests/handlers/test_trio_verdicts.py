@@ -372,3 +372,12 @@ def test_trio_runs_as_ever_between_runs():
     clock = trio.testing.MockClock(autojump_threshold=0)
     trio.run(trio.sleep, 1000, clock=clock)
     assert trio.run(trio.to_thread.run_sync, lambda: 42) == 42
+
+
+def test_a_handler_that_waits_for_an_event_for_ever_is_stuck_at_its_line():
+    async def handle(house, order):
+        await trio.Event().wait()
+
+    ending = run_it(handle, runtime="trio").ending
+    assert ending.verdict == "stuck"
+    assert "desk.on_order (at tests/handlers/test_trio_verdicts.py:" in ending.reason

@@ -154,3 +154,29 @@ def test_what_event_loops_ask_of_a_port_is_no_use_of_it(colour):
         house.env.note((await call).order)
 
     assert said(run(handle, runtime=colour)) == ["o1"]
+
+
+# ---- calls that are kept until the run is over
+
+
+@pytest.mark.parametrize("colour", ASYNC)
+def test_a_port_that_is_kept_in_a_list_and_never_awaited(colour):
+    calls = []
+
+    async def handle(house, order):
+        calls.append(house.bank.charge(order["id"], 100))
+
+    said = refused(handle, colour, "calls.append")
+    assert "bank.charge was called without await" in said
+
+
+@pytest.mark.parametrize("colour", ASYNC)
+def test_calls_that_are_kept_and_awaited_by_another_handler_are_right(colour):
+    calls = []
+
+    async def handle(house, order):
+        calls.append(house.bank.charge(order["id"], 100))
+        while calls:
+            await calls.pop()
+
+    run(handle, runtime=colour)

@@ -120,14 +120,14 @@ def test_a_loop_that_asks_for_the_time_is_run_on_past_what_it_has_shown():
     assert one.rounds(asks=True) == WAKES_CLOCK
 
 
-def test_a_duration_of_its_code_is_worth_a_thousand_rounds():
+def test_a_duration_of_its_code_is_worth_two_thousand_rounds():
     one = Sleeper(a_world())
     one.scope.reckons_ms = 300_000
     one.round(changes=True)
     assert one.rounds(asks=True) == 302
     one.scope.reckons_ms = 7_200_000
     one.round(changes=True)
-    assert one.rounds(asks=True) == 1_000
+    assert one.rounds(asks=True) == 2_000
 
 
 def test_idle_events_are_bounded():
