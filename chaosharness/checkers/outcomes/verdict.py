@@ -142,15 +142,23 @@ class Verdict:
     # ---- other orders, and items that never came
 
     def _absent(self) -> list[Difference] | None:
-        """Ask the clean runs in which items that were told no are in or out, in any order."""
+        """Ask the clean runs in which items that were told no are in or out, in any order.
+
+        Those in which all come go first, in whatever order: what an item is lacking there,
+        another lacks in the calm run.
+        """
         candidates = [item for item in self.items_told if self._is_out(item)]
-        choices = [frozenset[int](), *_subsets(candidates, SUBSETS_MAX)]
-        for order in self.clean.every_order:
-            for gone in choices:
+        choices = [frozenset[int](), *reversed(_subsets(candidates, SUBSETS_MAX))]
+        first: list[Difference] | None = None
+        for gone in choices:
+            for order in self.clean.every_order:
                 out = self.clean.without(gone - self.free, order)
                 if self._fits(out, gone - self.free, _in_words(gone, order)):
-                    return [*self._of_the_absent(gone - self.free)]
-        return None
+                    found = [*self._of_the_absent(gone - self.free)]
+                    if not found:
+                        return found
+                    first = found if first is None else first
+        return first
 
     def _is_out(self, item: int) -> bool:
         """Say whether an item may have ended as if it had never come.
