@@ -29,7 +29,6 @@ REPLIES: Final = frozenset({"reply", "commit", "write", "read", "raised", "call"
 NO_ANSWER: Final = "no answer"
 
 
-
 @attrs.frozen
 class No:
     """Something that the code was told no about, or nothing.
