@@ -209,16 +209,10 @@ class _Refused:
         """Say whether another refusal has the same words, beside those of rows that stand."""
         usual = self.clean.calm.words(self.item)
         words, theirs = self.out.words(self.item), other.words(self.item)
-        if theirs == words or (words - usual and theirs - usual == words - usual):
-            return True
         stands = {place for place, _ in rows}
-        says = {place for place, _ in self.out.says(self.item)}
-        same = says == {place for place, _ in other.says(self.item)}
-        return (
-            bool(stands and says)
-            and same
-            and theirs == {word for word in words if word[0] not in stands}
-        )
+        beside = {word for word in words if word[0] not in stands}
+        new = words - usual
+        return theirs in (words, beside) or bool(new and theirs - usual == new)
 
     @staticmethod
     def _first(entries: Counter[Entry]) -> str:

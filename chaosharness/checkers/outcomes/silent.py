@@ -29,12 +29,11 @@ def given_up(history: History, calm: History) -> frozenset[int]:
     open_: dict[tuple[str, int], list[int]] = {}
     found: set[int] = set()
     for index, (at_ms, kind, actor, operation, _, _, _, _) in enumerate(raw):
-        mine = open_.get((actor, roots[index]))
-        if mine:
-            for call in mine:
-                again = kind == "call" and operation == raw[call][3]
-                waited = at_ms - raw[call][0]
-                if (kind in WENT_ON or again) and waited > waits.get(raw[call][3], 0):
+        mine = open_.get((actor, roots[index]), [])
+        for call in [*mine]:
+            if kind in WENT_ON or (kind == "call" and operation == raw[call][3]):
+                mine.remove(call)
+                if at_ms - raw[call][0] > waits.get(raw[call][3], 0):
                     found.add(call)
         if kind == "call" and index not in answered:
             open_.setdefault((actor, roots[index]), []).append(index)
