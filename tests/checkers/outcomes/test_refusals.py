@@ -83,7 +83,7 @@ def dispatcher(*, takes: bool, stores: bool = False, charges: bool = False) -> S
             try:
                 if charges:
                     money.charge(order["id"], order["cents"], key=order["id"])
-            except RemoteError:
+            except Exception:
                 tries = 0
             for attempt in range(tries):
                 try:
