@@ -20,6 +20,7 @@ from chaosharness.errors import InvalidDefinition, InvalidSchedule
 from chaosharness.kernel.history import History
 from chaosharness.schedule import FORMAT, Schedule, read_format
 from chaosharness.system import System, describe
+from chaosharness.system.run import Examined
 
 _PACKAGES: Final = ("chaosharness",)
 _JSON_WORDS: Final[dict[type, str]] = {
@@ -65,6 +66,8 @@ class Counterexample:
             those not named follow, in the order of the story.
         assumption: What the property took for granted, where nobody said so.
         hash_seed: The PYTHONHASHSEED that it was found with; empty if that was by chance.
+        types: The name of each item's type, where the entry has examples of several; else
+            empty.
     """
 
     property: str
@@ -83,6 +86,7 @@ class Counterexample:
     lifelines: tuple[str, ...] = ()
     assumption: str = ""
     hash_seed: str = attrs.field(factory=_hash_seed)
+    types: tuple[str, ...] = ()
 
     @builtins.property
     def kind(self) -> str:
@@ -111,6 +115,7 @@ class Counterexample:
             "place": self.place,
             "assumption": self.assumption,
             "hash_seed": self.hash_seed,
+            "types": list(self.types),
         }
         return {
             "chaosharness": FORMAT,
@@ -157,6 +162,7 @@ class Counterexample:
             versions=field("versions", dict, {}),
             assumption=field("assumption", str, ""),
             hash_seed=field("hash_seed", str, ""),
+            types=tuple(map(str, field("types", list, []))),
         )
         if not found.property:
             raise InvalidSchedule("counterexample file: 'property' is empty")
@@ -202,19 +208,48 @@ def plain_items(items: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(describe(item) for item in items)
 
 
-def items_for(system: System, values: Sequence[Any]) -> tuple[Any, ...]:
-    """Build workload items from plain values: of the type of the entry's first example.
+def types_of(system: Examined, items: Sequence[Any]) -> tuple[str, ...]:
+    """Return the name of each item's type; nothing where the entry has examples of one only."""
+    if len(_kinds(system)) < 2:
+        return ()
+    return tuple(type(item).__qualname__ for item in items)
+
+
+def _kinds(system: Examined) -> list[type[Any]]:
+    return list(dict.fromkeys(type(example) for example in system.examples))
+
+
+def items_for(system: System, values: Sequence[Any], types: Sequence[str] = ()) -> tuple[Any, ...]:
+    """Build workload items from plain values: of the types that the entry's examples have.
+
+    Args:
+        system: The system.
+        values: The items as plain values.
+        types: The name of each one's type, as `types_of` gives them. Where nobody says it,
+            an item is of the first type that has just its fields.
 
     Raises:
-        InvalidSchedule: The values do not fit that type any more.
+        InvalidSchedule: A value does not fit its type any more.
     """
-    if not system.examples:
+    kinds = _kinds(system)
+    if not kinds:
         return tuple(values)
-    kind = type(system.examples[0])
-    try:
-        return tuple(msgspec.convert(value, kind) for value in values)
-    except (ValueError, TypeError, RecursionError) as error:  # msgspec's own is a ValueError
-        raise InvalidSchedule(f"the workload does not fit {kind.__qualname__}: {error}") from None
+    named = types if len(types) == len(values) else [""] * len(values)
+    return tuple(_built(kinds, value, name) for value, name in zip(values, named, strict=True))
+
+
+def _built(kinds: list[type[Any]], value: Any, name: str) -> Any:
+    """Return a plain value as an item: of the type of that name, else of one that fits."""
+    mine = [kind for kind in kinds if kind.__qualname__ == name] or kinds
+    fits, errors = [], []
+    for kind in mine:
+        try:
+            fits.append(msgspec.convert(value, kind))
+        except (ValueError, TypeError, RecursionError) as error:  # msgspec's is a ValueError
+            errors.append(f"the workload does not fit {kind.__qualname__}: {error}")
+    if not fits:
+        raise InvalidSchedule("; ".join(errors))
+    return next((item for item in fits if describe(item) == value), fits[0])
 
 
 def claimed(system: System, name: str) -> Property:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from chaosharness.counterexample import items_for, plain_items
+from chaosharness.counterexample import items_for, plain_items, types_of
 from chaosharness.errors import ChaosharnessError
 from chaosharness.schedule import Schedule
 from chaosharness.search.target import load_target
@@ -57,25 +57,42 @@ def check_determinism(
     compare(first.history, system.run(items, schedule).history, schedule=repr(schedule))
     if target:
         values = None if items is None else plain_items(items)
-        events = elsewhere(target, schedule, values, hash_seed=hash_seed)
+        types = types_of(system, items or ())
+        events = elsewhere(target, schedule, values, types, hash_seed=hash_seed)
         mine = [text_of(raw) for raw in first.history.raw]
         compare_texts(mine, events, f"{schedule!r}, the second under another hash seed")
     return first
 
 
 def elsewhere(
-    target: str, schedule: Schedule, items: Sequence[Any] | None, *, hash_seed: str
+    target: str,
+    schedule: Schedule,
+    items: Sequence[Any] | None,
+    types: Sequence[str] = (),
+    *,
+    hash_seed: str,
 ) -> list[str]:
     """Run a schedule in a process of its own; return the events as text, one spelling each.
+
+    Args:
+        target: Where the system is found.
+        schedule: The faults.
+        items: The workload as plain values; the examples by default.
+        types: The names of their types, where these differ.
+        hash_seed: The PYTHONHASHSEED there.
 
     Raises:
         ChaosharnessError: The other process could not do it; the message is its own.
     """
-    return others(target, schedule, items, [hash_seed])[hash_seed]
+    return others(target, schedule, items, [hash_seed], types)[hash_seed]
 
 
 def others(
-    target: str, schedule: Schedule, items: Sequence[Any] | None, hash_seeds: Iterable[str]
+    target: str,
+    schedule: Schedule,
+    items: Sequence[Any] | None,
+    hash_seeds: Iterable[str],
+    types: Sequence[str] = (),
 ) -> dict[str, list[str]]:
     """Run a schedule in processes of their own, side by side, each under its PYTHONHASHSEED.
 
@@ -85,7 +102,8 @@ def others(
     Raises:
         ChaosharnessError: One of them could not do it; the message is its own.
     """
-    question = json.dumps({"target": target, "faults": schedule.to_json(), "items": items})
+    asked = {"target": target, "faults": schedule.to_json(), "items": items, "types": list(types)}
+    question = json.dumps(asked)
     started = {seed: _start(seed) for seed in hash_seeds}
     answers = {}
     try:
@@ -147,7 +165,8 @@ def same_elsewhere(target: str, run: Run, hash_seeds: Iterable[str] = ()) -> Non
     """
     mine = [text_of(raw) for raw in run.history.raw]
     seeds = tuple(hash_seeds) or other_seeds(CAMPAIGN_SEEDS)
-    for seed, events in others(target, run.schedule, plain_items(run.items), seeds).items():
+    items, types = plain_items(run.items), types_of(run.system, run.items)
+    for seed, events in others(target, run.schedule, items, seeds, types).items():
         what = f"{run.schedule!r}, the second in another process with PYTHONHASHSEED={seed}"
         compare_texts(mine, events, what)
 
@@ -159,7 +178,7 @@ def main() -> None:
     try:
         system = load_target(question["target"])
         items = question["items"]
-        workload = None if items is None else items_for(system, items)
+        workload = None if items is None else items_for(system, items, question["types"])
         run = system.run(workload, Schedule.from_json(question["faults"]))
     except ChaosharnessError as error:
         sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")

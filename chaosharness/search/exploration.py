@@ -218,7 +218,7 @@ class Exploration:
 
     def _heavier(self, cause: Cause, found: Counterexample) -> tuple[Run, Breach | None]:
         """Return the small run, and what it breaks that is heavier than what it was made for."""
-        small = self.system.run(items_for(self.system, found.items), found.schedule)
+        small = self.system.run(items_for(self.system, found.items, found.types), found.schedule)
         self.runs += 1
         if len(self.claims) == 1 or cause.breach.claimed or cause.breach.question:
             return small, None
@@ -228,7 +228,7 @@ class Exploration:
     def again(self, known: Counterexample) -> None:
         """Run a counterexample that was found before."""
         if not self.is_over():
-            items = items_for(self.system, known.items)
+            items = items_for(self.system, known.items, known.types)
             self._take(self.system.run(items, known.schedule))
 
     def _trouble(self, run: Run) -> None:

@@ -109,7 +109,7 @@ def replay(
     others = tuple(properties)
     named = (one for one in others if one.name == found.property)
     property = property or next(named, None) or claimed(system, found.property)
-    items = items_for(system, found.items)
+    items = items_for(system, found.items, found.types)
     try:
         run = system.run(items, found.schedule)
         again = system.run(items, found.schedule)

@@ -14,7 +14,7 @@ import attrs
 
 from chaosharness.checkers import Evidence, Finding, Property
 from chaosharness.checkers.breach import Breach, split
-from chaosharness.counterexample import Counterexample, plain_items
+from chaosharness.counterexample import Counterexample, plain_items, types_of
 from chaosharness.errors import InvalidDefinition, InvalidSchedule
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.kernel.history import History
@@ -448,6 +448,7 @@ def as_it_was(breach: Breach, run: Run, found_after: int, target: str) -> Counte
         target=target,
         schedule=Schedule(fault for fault in run.schedule if fault not in run.unused),
         items=plain_items(run.items),
+        types=types_of(run.system, run.items),
         findings=breach.findings,
         digest=run.digest(),
         history=run.history,
@@ -467,6 +468,7 @@ def _written_up(
         target=target,
         schedule=Schedule(shrinker.faults),
         items=plain_items(run.items),
+        types=types_of(run.system, run.items),
         findings=trial.findings,
         digest=run.digest(),
         history=run.history,

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 from chaosharness.campaign import runs_in_words
 from chaosharness.checkers import Finding, Property
-from chaosharness.counterexample import Counterexample, items_for, plain_items
+from chaosharness.counterexample import Counterexample, items_for, plain_items, types_of
 from chaosharness.errors import PropertyViolated
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.schedule import Schedule
@@ -91,12 +91,13 @@ def _as_written(run: Run, claim: Property, findings: Sequence[Finding]) -> Count
         minimal=True,
         passing=final.calm() if schedule.faults else None,
         assumption=claim.assumption,
+        types=types_of(run.system, run.items),
     )
 
 
 def violation_of(system: System, property: Property, found: Counterexample) -> PropertyViolated:
     """Return the exception that shows a counterexample: the same words from every door."""
-    items = items_for(system, found.items)
+    items = items_for(system, found.items, found.types)
     count = len(found.schedule)
     plural = "" if count == 1 else "s"
     violation = property.violation(found.findings)

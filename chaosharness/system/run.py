@@ -27,6 +27,7 @@ class Examined(Protocol):
     name: str
     budget: Budget
     properties: list[Any]
+    examples: tuple[Any, ...]
 
     def calm(self, items: Sequence[Any] | None = None) -> Run:
         """Run the workload without any fault, or remember that it was."""

@@ -11,7 +11,7 @@ import attrs
 from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.composition import Composition
 from chaosharness.checkers.outcomes.differences import Difference
-from chaosharness.checkers.outcomes.outcome import Entry, Outcome, spelled_place
+from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.values import is_number, spelled
 from chaosharness.checkers.reading import read
 
@@ -70,12 +70,16 @@ def _twice(clean: Clean) -> Iterator[Difference]:
 
 
 def _half(clean: Clean) -> Iterator[Difference]:
-    """Yield items that a third party refused for business, and that stand half."""
-    refused = {
-        entity
+    """Yield items that a third party refused for business, and that stand half.
+
+    What it took in the end was not given up; nor was an item of which nobody says what is
+    said where it is given up.
+    """
+    last = {
+        (event.operation, event.entity): event.data.get("outcome")
         for event in clean.history.of("reply")
-        if event.data.get("outcome") == "failed" and (entity := event.entity)
     }
+    refused = {entity for (_, entity), outcome in last.items() if outcome == "failed" and entity}
     for item in sorted(refused):
         gone = clean.without([item])
         net = clean.ledgers.net(clean.calm, item)
@@ -83,9 +87,15 @@ def _half(clean: Clean) -> Iterator[Difference]:
             continue
         for _, entity, other in clean.refusals:
             nothing = not clean.ledgers.net(other, item) and other.shared == gone.shared
-            if entity == item and nothing and other.words(item) == clean.calm.words(item):
+            alike = other.words(item) == clean.calm.words(item)
+            untold = _topics(other, item) - _topics(clean.calm, item)
+            if entity == item and nothing and alike and not untold:
                 yield _stands_half(item, net, clean.calm, gone)
                 break
+
+
+def _topics(out: Outcome, item: int) -> frozenset[Place]:
+    return frozenset(place for place, _ in out.says(item))
 
 
 def _stands_half(item: int, net: Counter[Entry], calm: Outcome, gone: Outcome) -> Difference:

@@ -22,6 +22,9 @@ from chaosharness.kernel.history import History
 Place = tuple[Literal["row", "ledger", "topic", "outbox"], str, str]
 """A store and its table, a third party and its method, a broker and its topic."""
 
+Served = tuple[str, str, Any]
+"""A call of a service: whom it asked, for what, and with what."""
+
 Entry = tuple[Place, Any]
 """Where something is, and what it is, without what may differ."""
 
@@ -90,6 +93,8 @@ class Outcome:
         drawn: Where values were drawn by chance, and which, by item.
         noted: What the system noted about each item.
         nets: The effects that stand, by item, where that was worked out.
+        writes: How often something was written in each table, by item.
+        served: The calls of services, by item, each with the tables that they wrote in.
     """
 
     own: dict[int, Counter[Entry]] = attrs.field(factory=dict)
@@ -100,6 +105,8 @@ class Outcome:
     drawn: dict[int, dict[tuple[Place, Path], set[str]]] = attrs.field(factory=dict)
     noted: dict[int, set[str]] = attrs.field(factory=dict)
     nets: dict[int, Counter[Entry]] = attrs.field(factory=dict)
+    writes: dict[int, Counter[Place]] = attrs.field(factory=dict)
+    served: dict[int, dict[Served, set[Place]]] = attrs.field(factory=dict)
 
     def words(self, item: int) -> frozenset[tuple[Place, str]]:
         """Return the words in which the rows of an item say how it ended."""
@@ -114,6 +121,12 @@ class Outcome:
         """Say whether there is a word of an item, to anybody, that is not there as usual."""
         noted = self.noted.get(item, set()) - usual.noted.get(item, set())
         return bool(self.says(item) - usual.says(item) or noted)
+
+    def served_by(self, item: int, operation: str) -> list[Served]:
+        """Return the calls of an item that an operation made."""
+        name = operation.rpartition("/")[2]
+        calls = self.served.get(item, ())
+        return [call for call in calls if f"{call[0]}.{call[1]}" == name]
 
     def left_anything(self, item: int) -> bool:
         """Say whether there is anything of an item at all."""
@@ -259,8 +272,29 @@ class Reader:
         for event in history.of("note"):
             item = self.owners.owner(event.data, event.entity)
             out.noted.setdefault(item, set()).add(str(event.data.get("what")))
+        self._work(out, history)
         self._bury(out, history)
         return out
+
+    def _work(self, out: Outcome, history: History) -> None:
+        """Note what was written for whom, and by which calls of services."""
+        calls: dict[int, tuple[int, Served]] = {}
+        for index, (_, kind, actor, operation, entity, _, cause, data) in enumerate(history.raw):
+            if kind == "call" and "endpoint" in data and not operation.startswith("client."):
+                service, method = str(data["service"]), str(data["endpoint"])
+                place: Place = ("ledger", service, method)
+                value = data.get("value")
+                item, masked, _ = self._piece(place, self.owners.home(entity), value, repr(value))
+                calls[index] = (item, (service, method, masked))
+                out.served.setdefault(item, {}).setdefault(calls[index][1], set())
+            elif kind == "write" and "error" not in data and data.get("rows", 1):
+                place = ("row", str(data.get("store")), str(data.get("table", "")))
+                item = self.owners.home(entity) or self.owners.owner(data, 0)
+                out.writes.setdefault(item, Counter())[place] += 1
+                called = _called(history, cause, actor.partition("#")[0], calls)
+                if called >= 0:
+                    item, call = calls[called]
+                    out.served[item][call].add(place)
 
     def _piece(self, place: Place, entity: int, value: Any, key: Any) -> tuple[int, Any, Any]:
         """Return the owner of a piece, what is compared of it, and what chance decided in it."""
@@ -302,6 +336,16 @@ class Reader:
             said = (sent.data.get("value"), sent.data.get("key"))
             owner = self.owners.owner(said, sent.entity)
             out.dead.setdefault(owner, []).append((event.index, message))
+
+
+def _called(history: History, at: int, service: str, calls: Mapping[int, Any]) -> int:
+    """Return the call of a service in which it did something; -1 for none."""
+    raw = history.raw
+    while calls and at >= 0 and raw[at][1] != "deliver":
+        if at in calls and calls[at][1][0] == service:
+            return at
+        at = raw[at][6]
+    return -1
 
 
 def _came_again(history: History, index: int, message: int) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.differences import Difference
+from chaosharness.checkers.outcomes.leftovers import Leftovers
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.plan import Refusal
 from chaosharness.checkers.outcomes.told import No
@@ -79,12 +80,13 @@ def of_the_refused(
     items: Iterable[int],
     refusals: Iterable[Refusal],
     client: Collection[int],
+    order: tuple[int, ...] = (),
 ) -> list[Difference]:
     """Return what is wrong with an outcome that a refusal for good has, for some items."""
     refusals = tuple(refusals)
     found: list[Difference] = []
     for item in sorted(items):
-        gone = clean.without([item])
+        gone = clean.without([item], order)
         if gone is not None and item:
             found += _Refused(clean, out, item, gone, refusals, client).wrong()
     return found
@@ -110,20 +112,23 @@ class _Refused:
         self.less, self.more = self.full - self.net, self.net - self.full
         self.same_words = out.words(item) == clean.calm.words(item)
         self.nothing = not self.net and out.shared == gone.shared
+        self.rows = Leftovers(clean, out, item, refusals)
 
     def wrong(self) -> list[Difference]:
         """Return what is wrong; the first that is."""
-        twice = [*self._elsewhere()]
+        twice = [*self._elsewhere(), *self.rows.twice()]
         if twice:
             return twice
         if self.out.dead.get(self.item):
             return []
         if self._is_forgotten():
             return [_forgotten(self.item)]
+        if self.net == self.full and (left := self.rows.not_taken_back(self.gone)):
+            return [self._half(left, f"ends as usual, and yet {self._first(left)} stands")]
         if self.same_words:
             return self._half_with_the_same_words()
         if self.nothing:
-            return []
+            return self._given_up()
         return self._taken_back() or self._given_up()
 
     def _elsewhere(self) -> Iterator[Difference]:
@@ -180,27 +185,34 @@ class _Refused:
 
     def _given_up(self) -> list[Difference]:
         """Return what stands although the same words leave nothing at another refusal."""
-        usual = self.clean.calm.words(self.item)
-        words = self.out.words(self.item)
         for operation, entity, other in self.clean.refusals:
             if entity != self.item or other is self.out:
                 continue
-            theirs = other.words(self.item)
-            alike = theirs == words or (words - usual and theirs - usual == words - usual)
-            if not alike or self.clean.ledgers.net(other, self.item):
+            if self.clean.ledgers.net(other, self.item) or other.shared != self.gone.shared:
                 continue
-            if other.shared != self.gone.shared:
+            rows = self.rows.standing(other)
+            if (self.nothing and not rows) or not self._is_alike(other, rows):
                 continue
-            said = ", ".join(sorted({text for _, text in words - usual})[:2]) or "given up"
+            new = self.out.words(self.item) - self.clean.calm.words(self.item)
+            said = ", ".join(sorted({text for _, text in new})[:2]) or "given up"
             where = operation.rpartition("/")[2]
             because = f"; where {where} is refused for good, that leaves nothing"
-            if self.net:
-                stands = self._first(self.net)
-                return [self._half(self.net, f"ends as {said}, and yet {stands} stands{because}")]
+            if left := self.net or rows:
+                stands = self._first(left)
+                return [self._half(left, f"ends as {said}, and yet {stands} stands{because}")]
             odd = (self.out.shared - self.gone.shared) + (self.gone.shared - self.out.shared)
-            left = self._first(odd)
-            return [self._half(odd, f"ends as {said}, and yet there is {left}{because}")]
+            there = self._first(odd)
+            return [self._half(odd, f"ends as {said}, and yet there is {there}{because}")]
         return []
+
+    def _is_alike(self, other: Outcome, rows: Counter[Entry]) -> bool:
+        """Say whether another refusal has the same words, beside those of rows that stand."""
+        usual = self.clean.calm.words(self.item)
+        words, theirs = self.out.words(self.item), other.words(self.item)
+        stands = {place for place, _ in rows}
+        beside = {word for word in words if word[0] not in stands}
+        new = words - usual
+        return theirs in (words, beside) or bool(new and theirs - usual == new)
 
     @staticmethod
     def _first(entries: Counter[Entry]) -> str:

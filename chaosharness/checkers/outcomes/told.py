@@ -11,6 +11,7 @@ import attrs
 from chaosharness.checkers.outcomes.clean import CLIENT, Clean
 from chaosharness.checkers.outcomes.escapes import Escapes
 from chaosharness.checkers.outcomes.outcome import Outcome
+from chaosharness.checkers.outcomes.silent import given_up
 from chaosharness.checkers.reading import Handed, read
 from chaosharness.faults import Crash, Delay, NetworkPartition, PartitionDelay, Pause, StoreOutage
 from chaosharness.kernel.history import History
@@ -24,7 +25,8 @@ LATE: Final = ("timeout", "long")
 LATER_MS: Final = 5_000
 """How much later than in the calm run the work of an item ends, to be late."""
 
-REPLIES: Final = frozenset({"reply", "commit", "write", "read", "raised"})
+REPLIES: Final = frozenset({"reply", "commit", "write", "read", "raised", "call"})
+NO_ANSWER: Final = "no answer"
 
 
 @attrs.frozen
@@ -36,12 +38,15 @@ class No:
         entity: Of the site.
         attempt: The first that was told.
         items: Whose work it was; several if nobody knows.
+        answer: What sort of no it was. A place that says one sort in the calm run does not
+            say another there.
     """
 
     operation: str
     entity: int
     attempt: int
     items: frozenset[int]
+    answer: str = ""
 
 
 def told(clean: Clean, history: History) -> list[No]:
@@ -56,26 +61,39 @@ def told(clean: Clean, history: History) -> list[No]:
         place = (no.operation, no.entity)
         if place in found:
             found[place] = attrs.evolve(found[place], items=found[place].items | no.items)
-        elif place not in usual:
+        elif (*place, no.answer) not in usual:
             found[place] = no
     return list(found.values())
 
 
-def _usual(clean: Clean) -> frozenset[tuple[str, int]]:
+def _usual(clean: Clean) -> frozenset[tuple[str, int, str]]:
     known = clean.family.known
     if "told" not in known:
-        known["told"] = frozenset((no.operation, no.entity) for no in _told(clean, clean.history))
-    usual: frozenset[tuple[str, int]] = known["told"]
+        nos = _told(clean, clean.history)
+        known["told"] = frozenset((no.operation, no.entity, no.answer) for no in nos)
+    usual: frozenset[tuple[str, int, str]] = known["told"]
     return usual
+
+
+def _answer(kind: str, data: object) -> str:
+    """Return what sort of no an event tells: its outcome, and the kind of its error."""
+    words = data if isinstance(data, dict) else {}
+    error = str(words.get("error", "")).partition(":")[0]
+    return f"{words.get('outcome', kind)} {error}"
 
 
 def _told(clean: Clean, history: History, *, only_caught: bool = False) -> Iterator[No]:
     everyone = frozenset(clean.everyone)
-    left = Escapes(history)
+    left, silent = Escapes(history), given_up(history, clean.history)
     for index, (_, kind, actor, operation, entity, attempt, cause, data) in enumerate(history.raw):
         if kind not in REPLIES:
             continue
-        if kind == "reply":
+        answer = _answer(kind, data)
+        if kind == "call":
+            if index not in silent:
+                continue
+            answer, cause = NO_ANSWER, index
+        elif kind == "reply":
             if data.get("outcome") not in ("failed", "unknown"):
                 continue
         elif kind == "raised":
@@ -87,7 +105,7 @@ def _told(clean: Clean, history: History, *, only_caught: bool = False) -> Itera
         if only_caught and left.escaped(index):
             continue  # nobody decided: it comes again
         items = frozenset({entity}) if entity else _asked_for(clean, history, cause) or everyone
-        yield No(operation, entity, attempt, items)
+        yield No(operation, entity, attempt, items, answer)
 
 
 def _asked_for(clean: Clean, history: History, cause: int) -> frozenset[int]:
@@ -179,14 +197,18 @@ def in_trouble(clean: Clean, history: History, index: int, message: int) -> bool
     if last < 0:
         return True
     usual = _usual(clean)
-    for _, kind, _, operation, entity, _, _, data in raw[last:index]:
+    silent = given_up(history, clean.history)
+    for at in range(last, index):
+        _, kind, _, operation, entity, _, _, data = raw[at]
         if kind in ("fault", "crash"):
             return True
         if kind == "raised" and "OperationalError" in str((data or {}).get("error", "")):
             return True
         if kind == "reply" and data.get("outcome") in ("failed", "unknown"):
-            if (operation, entity) not in usual:
+            if (operation, entity, _answer(kind, data)) not in usual:
                 return True
+        elif at in silent and (operation, entity, NO_ANSWER) not in usual:
+            return True
         elif kind in ("read", "write", "commit"):
             error = (data or {}).get("error")
             if error and not OF_CODE.search(str(error)):

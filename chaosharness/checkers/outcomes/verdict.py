@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import combinations, product
@@ -142,15 +143,38 @@ class Verdict:
     # ---- other orders, and items that never came
 
     def _absent(self) -> list[Difference] | None:
-        """Ask the clean runs in which items that were told no are in or out, in any order."""
+        """Ask the clean runs in which items that were told no are in or out, in any order.
+
+        Those in which all come go first, in whatever order: what an item is lacking there,
+        another lacks in the calm run.
+        """
         candidates = [item for item in self.items_told if self._is_out(item)]
-        choices = [frozenset[int](), *_subsets(candidates, SUBSETS_MAX)]
-        for order in self.clean.every_order:
-            for gone in choices:
+        choices = [frozenset[int](), *reversed(_subsets(candidates, SUBSETS_MAX))]
+        first: list[Difference] | None = None
+        for gone in choices:
+            for order in self.clean.every_order:
                 out = self.clean.without(gone - self.free, order)
                 if self._fits(out, gone - self.free, _in_words(gone, order)):
-                    return [*self._of_the_absent(gone - self.free)]
-        return None
+                    found = [*self._of_the_absent(gone - self.free)]
+                    if not found:
+                        return self._left_by(gone - self.free)
+                    first = found if first is None else first
+        return first
+
+    def _left_by(self, gone: Iterable[int]) -> list[Difference]:
+        """Return what is left of items that ended as if they had never come.
+
+        Their rows are free, for they say why. Not so those that another service wrote when
+        it was called, nor those in tables where the calm run takes back what it wrote:
+        that is asked of what the system does when it is refused for good.
+        """
+        for item in gone:
+            work = self.clean.calm.writes.get(item, Counter[Place]())
+            places = {place for place, times in work.items() if times > 1}
+            places.update(*self.seen.served.get(item, {}).values())
+            if any(place in places for place, _ in self.seen.own.get(item, ())):
+                return self._refused() or []
+        return []
 
     def _is_out(self, item: int) -> bool:
         """Say whether an item may have ended as if it had never come.
@@ -223,10 +247,11 @@ class Verdict:
             refusals = tuple(one for some in chosen for one in some)
             for order in self.clean.every_order[:3]:
                 out = self.clean.refused(refusals, order)
-                if self._fits(out, words=f"with {_refused_words(refusals)} refused for good"):
+                if self._fits(out):
                     assert out is not None
+                    self.nearest = f"with {_refused_words(refusals)} refused for good"
                     items = {one.entity for one in refusals}
-                    return of_the_refused(self.clean, out, items, refusals, self.client)
+                    return of_the_refused(self.clean, out, items, refusals, self.client, order)
         return None
 
     def _fits_item(self, refusals: tuple[Refusal, ...], entity: int) -> bool:

@@ -29,12 +29,12 @@ from chaosharness.search.target import load_target
 TARGET = {target}
 PROPERTY = {property}
 WORKLOAD = {workload}
-SCHEDULE = {schedule}
+{types}SCHEDULE = {schedule}
 
 
 def {test_name}() -> None:
     system = load_target(TARGET)
-    run = system.run(items_for(system, WORKLOAD), SCHEDULE)
+    run = system.run(items_for(system, WORKLOAD{of_types}), SCHEDULE)
 {struck}    run.check(claimed(system, PROPERTY))
 '''
 
@@ -71,6 +71,8 @@ def to_pytest(found: Counterexample, *, redact: Redact = ()) -> str:
         target=text(found.target),
         property=text(found.property),
         workload=literal(list(found.items), width=WIDTH),
+        types=f"TYPES = {literal(list(found.types), width=WIDTH)}\n" if found.types else "",
+        of_types=", TYPES" if found.types else "",
         schedule=schedule_code(found.schedule, WIDTH),
         test_name=test_name(found),
         struck=_STRUCK if faults else "",

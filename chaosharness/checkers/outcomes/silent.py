@@ -1,0 +1,64 @@
+"""Calls that never got an answer: whoever called gave up waiting, by a deadline of its own."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+from chaosharness.checkers.reading import read
+from chaosharness.kernel.history import History
+
+WENT_ON: Final = frozenset({"handled", "raised", "ack", "nack"})
+"""What shows that the work went on without the answer; as a call of the same place does."""
+
+
+@lru_cache(maxsize=8)
+def given_up(history: History, calm: History) -> frozenset[int]:
+    """Return the calls that were given up, though they had waited longer than any does in calm.
+
+    A call that was taken back sooner (since another failed beside it) says nothing of the
+    other side. One whose process crashed was told nothing.
+
+    Args:
+        history: The run.
+        calm: The calm run, which says how long answers take.
+    """
+    raw, roots = history.raw, read(history).roots
+    answered = _answered(history)
+    waits = _waits(calm)
+    open_: dict[tuple[str, int], list[int]] = {}
+    found: set[int] = set()
+    for index, (at_ms, kind, actor, operation, _, _, _, _) in enumerate(raw):
+        mine = open_.get((actor, roots[index]), [])
+        for call in [*mine]:
+            if kind in WENT_ON or (kind == "call" and operation == raw[call][3]):
+                mine.remove(call)
+                if at_ms - raw[call][0] > waits.get(raw[call][3], 0):
+                    found.add(call)
+        if kind == "call" and index not in answered:
+            open_.setdefault((actor, roots[index]), []).append(index)
+    return frozenset(found)
+
+
+def _answered(history: History) -> dict[int, int]:
+    """Return the calls that were answered, each with the event of its answer."""
+    raw = history.raw
+    found: dict[int, int] = {}
+    for index, event in enumerate(raw):
+        if event[1] == "reply":
+            at = event[6]
+            while at >= 0 and not (raw[at][1] == "call" and raw[at][3] == event[3]):
+                at = raw[at][6]
+            if at >= 0:
+                found.setdefault(at, index)
+    return found
+
+
+def _waits(calm: History) -> dict[str, int]:
+    """Return how long each operation waits for its answer at most."""
+    raw = calm.raw
+    found: dict[str, int] = {}
+    for call, reply in _answered(calm).items():
+        operation = raw[call][3]
+        found[operation] = max(found.get(operation, 0), raw[reply][0] - raw[call][0])
+    return found
