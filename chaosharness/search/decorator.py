@@ -383,7 +383,7 @@ class Campaign:
             violation = one.violation([finding])
             violation.findings, violation.property = (finding,), one
             raise violation
-        if self.claims and (reason := self._nothing_proved()):
+        if reason := self._nothing_proved():
             raise NothingProved(f"{self.test.system.name}: nothing was proved: {reason}")
         for one in self._untested:
             if one.assumption:

@@ -102,7 +102,18 @@ def nobody_reads_a_queue():
     return system
 
 
+def leads_nowhere():
+    """Return a shop whose entry forgets to publish."""
+    system = shop()
+
+    def place(env, order): ...
+
+    system._entry = place
+    return system
+
+
 EMPTY = {
+    "an entry that leads nowhere": (leads_nowhere, "no item of the workload led to anything"),
     "no consumer": (lambda: shop(consume=False), "nothing was consumed: messages were published"),
     "no consumer of a queue": (nobody_reads_a_queue, "nothing was consumed"),
     "no example": (lambda: shop(examples=[]), "there is no workload"),
@@ -160,6 +171,51 @@ def test_a_plain_hypothesis_test_fails_where_nobody_reads():
 
     with pytest.raises(NothingProved, match="nothing was consumed"):
         test_checkout()
+
+
+FAILS = {
+    "no item leads anywhere": leads_nowhere,
+    "every handler fails": lambda: shop(handler=typo, on_error="dead-letter"),
+}
+
+
+@pytest.mark.parametrize("make", FAILS.values(), ids=FAILS)
+def test_a_run_that_tested_nothing_fails_when_it_is_judged(make):
+    system = make()
+    with pytest.raises(NothingProved):
+        system.run().check()
+
+    @chaos_test(system, properties=[], runs=5, settings=chaos_settings(database=None))
+    def test_quiet(run):
+        assert run.ending.verdict == "quiet"
+
+    with pytest.raises(NothingProved):
+        test_quiet()
+
+
+def test_one_item_may_be_refused_where_others_are_not():
+    def refuse(order):
+        if order["id"] == "bad":
+            raise ValueError(order)
+
+    system = shop(handler=refuse, on_error="dead-letter")
+    system.run([{"id": "bad"}]).check()
+
+
+def test_a_system_that_works_of_itself_needs_no_items():
+    system = System("alone")
+    kv = system.add(KeyValue("kv"))
+
+    @system.service("job")
+    def job(env):
+        store = env.connect(kv)
+        env.main(lambda: store.put("done", True))
+
+    @system.entry(examples=["nothing"])
+    def nothing(env, item): ...
+
+    system.run().check()
+    assert not explore(system, faults_max=1).unproved
 
 
 def test_without_faults_no_claim_about_trouble_is_kept():
