@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import warnings
@@ -261,7 +262,19 @@ def test_what_is_only_assumed_and_vacuous_is_not_called_kept():
 
 
 def test_the_end_of_the_process_is_refused_by_name():
-    for end, words in ((lambda _: os._exit(0), r"os\._exit\(0\)"), (lambda _: os.abort(), "abort")):
+    posix = sys.modules[os.name]
+    own = os.getpid()
+    for end, words in (
+        (lambda _: os._exit(0), r"os\._exit\(0\)"),
+        (lambda _: posix._exit(0), r"os\._exit\(0\)"),
+        (lambda _: os.abort(), r"os\.abort"),
+        (lambda _: posix.abort(), r"os\.abort"),
+        (lambda _: os.execv("/nowhere", ["x"]), r"os\.execv"),
+        (lambda _: os.execlp("true", "true"), r"os\.execv"),
+        (lambda _: posix.execve("/nowhere", ["x"], {}), r"os\.execv"),
+        (lambda _: os.kill(own, signal.SIGTERM), r"os\.kill"),
+        (lambda _: signal.raise_signal(signal.SIGTERM), r"signal\.raise_signal"),
+    ):
         with pytest.raises(RealIO, match=f"pay.on_order called .*{words}"):
             shop(handler=end).run()
 
@@ -291,6 +304,8 @@ def test_sys_exit_for_ever_ends_in_a_verdict():
 ENDING = {
     "import": "raise SystemExit(0)",
     "import-hard": "import os; os._exit(0)",
+    "import-harder": "import posix; posix._exit(0)",
+    "import-another": "import os; os.execv('/bin/true', ['true'])",
     "call": "def shop(): raise SystemExit(0)",
     "factory": """
         @shop.service("s")
