@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from chaosharness import (
+    Crash,
     Gateway,
     Kafka,
     KeyValue,
@@ -192,6 +193,27 @@ def test_a_run_that_tested_nothing_fails_when_it_is_judged(make):
 
     with pytest.raises(NothingProved):
         test_quiet()
+
+
+def test_a_crash_before_the_error_is_no_proof():
+    system = shop(handler=typo, acknowledge="before", on_error="skip")
+
+    @chaos_test(
+        system, faults_max=1, runs=20, kinds=[Crash], settings=chaos_settings(database=None)
+    )
+    def test_nothing(): ...
+
+    with pytest.raises(NothingProved, match="no handler came to its end"):
+        test_nothing()
+
+
+def test_a_verdict_that_is_returned_is_refused():
+    @chaos_test(right(), properties=[], runs=5, settings=chaos_settings(database=None))
+    def test_stuck(run):
+        return run.ending.verdict == "stuck"
+
+    with pytest.raises(InvalidDefinition, match=r"test_proof.py:\d+.* returns False.*write assert"):
+        test_stuck()
 
 
 def test_one_item_may_be_refused_where_others_are_not():
