@@ -61,7 +61,7 @@ class RealIO(ChaosharnessError):
     def __init__(self, what: str, *, where: str) -> None:
         advice = (
             "Leave that call out; sys.exit(...) ends a service as a crash does."
-            if what.startswith(("os._exit", "os.abort"))
+            if what.startswith(("os._exit", "os.abort", "os.kill", "signal."))
             else "Take what you need from env instead (env.sleep, env.client, env.connect, "
             "env.publisher), or pass a double into the handler."
         )

@@ -8,6 +8,7 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.checkers.property import Evidence, Finding, Property
+from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel.history import Event, History, plain
 
 Key = str | tuple[str, ...] | Callable[[Mapping[str, Any]], Any]
@@ -170,7 +171,8 @@ def never_twice(
         external: The third party, its name, or several that stand in for each other.
         method: What it does; by default everything, each method by itself.
         key: What makes two requests the same: the name of an argument, several names, or
-            a function of the ledger entry's data. By default all arguments.
+            a function of the ledger entry's data. By default all arguments. A name that none
+            of the requests has raises `InvalidDefinition` when a run is judged.
         undone_by: Methods that undo it, so that doing it again is legal, where the
             arguments that both have are equal. None: any other method may have undone it.
         as_in_calm: Allow, for each workload item, what the run without faults does.
@@ -186,7 +188,8 @@ def never_twice(
     where = "/".join(sorted(externals))
 
     def repeats(history: History) -> dict[Same, list[Event]]:
-        found = effects(history, externals)
+        found = list(effects(history, externals))
+        _check_key(key, found, method, where)
         return _repeats(found, where, method, identity, undoing, per_item=as_in_calm)
 
     def judge(evidence: Evidence) -> list[Finding]:
@@ -219,6 +222,25 @@ def _identity(key: Key | None) -> Callable[[Mapping[str, Any]], Any]:
         return {name: data.get(name) for name in names}
 
     return identity
+
+
+def _check_key(key: Key | None, found: Iterable[Event], method: str | None, where: str) -> None:
+    """See that the names which tell requests apart are names of arguments.
+
+    Raises:
+        InvalidDefinition: No request has one of them: all would count as the same.
+    """
+    if key is None or callable(key):
+        return
+    asked = [event for event in found if method in (None, event.data.get("method"))]
+    for name in (key,) if isinstance(key, str) else key:
+        if asked and not any(name in event.data for event in asked):
+            known = dict.fromkeys(one for event in asked for one in business(event.data))
+            what = f"{where}.{method}" if method else where
+            raise InvalidDefinition(
+                f"never_twice(..., key={key!r}): {what} has no argument {name!r}; "
+                f"it has: {', '.join(known) or 'none'}"
+            )
 
 
 def _repeats(

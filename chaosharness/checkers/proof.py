@@ -15,6 +15,9 @@ from chaosharness.kernel.history import History
 _WORK: Final = frozenset({"effect", "write", "commit", "call", "publish"})
 """Kinds of event which show that code of a service did something about an item."""
 
+_SIGNS: Final = _WORK | {"handled", "deliver", "poll", "read", "note", "dead", "reply"}
+"""Kinds of event which show that something was done at all."""
+
 _CLIENT: Final = "client."
 
 
@@ -32,7 +35,7 @@ def unproved(history: History, items: Sequence[Any]) -> str:
         )
     if error := nothing_handled(history):
         return f"no handler came to its end, even without any fault: {error}"
-    return unread(history) or put_aside(history)
+    return unread(history) or put_aside(history) or led_nowhere(history)
 
 
 def unread(history: History) -> str:
@@ -63,6 +66,28 @@ def put_aside(history: History) -> str:
     return (
         f"everything was put aside, even without any fault{why}: no message was handled. Can "
         "the handlers read what the entry publishes?"
+    )
+
+
+def led_nowhere(history: History) -> str:
+    """Say that no item of the workload led to anything; nothing otherwise.
+
+    A system that works of itself (a job, a main loop) needs no items; one that waits for
+    messages, and is handed none, does.
+    """
+    waits = handed = worked = False
+    for _, kind, _, _, entity, _, _, _ in history.raw:
+        if kind in _SIGNS:
+            if entity:
+                return ""
+            worked = True
+            handed = handed or kind in ("deliver", "poll")
+        waits = waits or kind == "rebalance"
+    if worked and (handed or not waits):
+        return ""
+    return (
+        "no item of the workload led to anything: nothing was published, stored, called or "
+        "noted on behalf of any of them. Does the entry send its item to where a service waits?"
     )
 
 

@@ -33,11 +33,14 @@ _REFUSED: Final[dict[str, int | None]] = {
     "os.exec": 0,
     "os.fork": None,
     "os.forkpty": None,
+    "os.kill": 0,
+    "os.killpg": 0,
     "os.posix_spawn": 0,
     "os.spawn": 1,
     "os.system": 0,
     "poplib.connect": 1,
     "pty.spawn": 0,
+    "signal.pthread_kill": 1,
     "smtplib.connect": 1,
     "socket.bind": 1,
     "socket.connect": 1,
@@ -191,9 +194,10 @@ class Guards:
     """Refuse the real world to one thread, between `on` and `off`.
 
     Refused: `time.sleep` (in a run it waits in virtual time), sockets that connect, bind,
-    send to an address or look up a name, child processes, new threads, `os._exit` and
-    `os.abort`, asyncio loops that the code starts itself. Free: whatever a module does while
-    it is imported, sockets in pairs (event loops make them), files, SQLite, other threads.
+    send to an address or look up a name, child processes, new threads, signals, `os._exit` and
+    whatever else ends the process, asyncio loops that the code starts itself. Free: whatever a
+    module does while it is imported, sockets in pairs (event loops make them), files, SQLite,
+    other threads.
     Guards may be nested.
 
     Args:

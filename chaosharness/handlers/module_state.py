@@ -11,8 +11,8 @@ at each time another process goes on; after that once, at the end of a run, and 
 something new is made again with that thing exchanged.
 
 Not modelled:
-    What is not found by name: what the function that builds the service closes over, objects of
-    installed packages (a client, an engine, a cache of theirs), generators, files, the environment.
+    What is not found by name: what the function that builds the service closes over, what objects
+    of installed packages hold (a client, an engine, a cache of theirs), generators, files.
     Two runs of one schedule differ by those, which is found and said. Modules that are imported for
     the first time by a handler. What changes and changes back while other processes look at it,
     only under a fault, and after the first runs.
@@ -26,6 +26,7 @@ from typing import Any, Final
 
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.held import Held, Stand
+from chaosharness.handlers.namespaces import Names
 from chaosharness.handlers.own_code import Survey
 from chaosharness.kernel.world import World
 
@@ -37,7 +38,7 @@ AGAIN_MAX: Final = 20
 
 NOBODY: Final = "nobody"
 
-Key = tuple[str, int]
+Key = tuple[str, Hashable]
 _KNOWN: Final[dict[Key, Held]] = {}
 """Things of all systems: two may have modules in common."""
 
@@ -192,6 +193,8 @@ class ModuleState:
         self._bound = survey.bound
         for one in survey.found.values():
             known = _KNOWN.setdefault(_key(one), one)
+            if isinstance(known, Names) and isinstance(one, Names):
+                known.agree(one)
             if isinstance(known, Stand) and known.now is not one.thing:  # bound anew by others
                 _KNOWN[_key(one)] = one
         self.things = [_KNOWN[_key(one)] for one in survey.found.values()]
@@ -227,4 +230,6 @@ def _copy(held: Any) -> Any:
 
 def _key(one: Held) -> Key:
     """Return what tells a thing from others; of what is replaced, its name alone."""
+    if isinstance(one, Names):
+        return one.name, (id(one.thing), one.apart)
     return one.name, 0 if isinstance(one, Stand) else id(one.thing)

@@ -6,6 +6,7 @@ as the code is the user's own (no installed package, nothing of Python's, nothin
 
 from __future__ import annotations
 
+import os
 import sys
 import sysconfig
 from collections import deque
@@ -14,12 +15,31 @@ from dis import opmap
 from enum import Enum
 from functools import lru_cache, partial
 from pathlib import PurePath
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import (
+    BuiltinMethodType,
+    CodeType,
+    FunctionType,
+    MethodType,
+    MethodWrapperType,
+    ModuleType,
+)
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import attrs
 
-from chaosharness.handlers.held import Cell, Held, Stand, Variable, attributes, held, stand
+from chaosharness.handlers.held import (
+    Cell,
+    Held,
+    Mapping,
+    Stand,
+    Variable,
+    attributes,
+    held,
+    stand,
+)
+from chaosharness.handlers.kept import WEAK, kept
+from chaosharness.handlers.namespaces import Members, Names, words_of_code
 
 ENTRIES_MAX: Final = 2_000
 """A container with more entries is taken for a table that nobody writes to."""
@@ -85,6 +105,9 @@ class Survey:
     _codes: set[CodeType] = attrs.field(factory=set, init=False)
     _assigned: dict[int, set[str]] = attrs.field(factory=dict, init=False)
     _set: set[str] = attrs.field(factory=set, init=False)
+    _words: set[str] = attrs.field(factory=set, init=False)
+    _functions: list[tuple[FunctionType, str]] = attrs.field(factory=list, init=False)
+    _foreign: list[tuple[Any, str]] = attrs.field(factory=list, init=False)
 
     @property
     def modules(self) -> list[dict[str, Any]]:
@@ -101,6 +124,13 @@ class Survey:
             for name, value in list(names.items()):
                 if not name.startswith("__"):
                     self._enter(value, f"{module}.{name}", names, name)
+        if "environ" in self._words:
+            self._add(kept("os.environ", os.environ))
+        self._variables()
+        self._namespaces()
+
+    def _variables(self) -> None:
+        """Note the names that code assigns to."""
         for names in self._known:
             given = self._assigned.get(id(names), set()) | (self._set & names.keys())
             for name in sorted(given):
@@ -112,6 +142,39 @@ class Survey:
                 where = f"{kind.__module__}.{kind.__qualname__}.{name}"
                 if not name.startswith("__") and not hasattr(vars(kind)[name], "__get__"):
                     self._add(Variable(where, kind, name), name)
+
+    def _namespaces(self) -> None:
+        """Note where names may appear: in modules, classes, functions, objects of libraries."""
+        taken: dict[int, set[str]] = {}
+        for one in self.found.values():
+            if isinstance(one, Variable):
+                taken.setdefault(id(one.thing), set()).add(one.attribute)
+        for one in self._stands.values():
+            for where, key in one.places:
+                taken.setdefault(id(where), set()).add(key)
+        whole = not _BY_NAME.isdisjoint(self._words)
+        for names in self._known:
+            self._names(str(names.get("__name__", "")), names, taken)
+        for kind in self._classes:
+            name = f"{kind.__module__}.{kind.__qualname__}"
+            self._names(name, kind, taken, own=self._set, whole=whole)
+        for function, name in self._functions:
+            if function.__name__ in self._words and not function.__dict__:
+                self._add(Mapping(name, function.__dict__))
+        for thing, name in self._foreign:
+            words = words_of_code(thing.__class__)
+            for key, value in list(vars(thing).items()):
+                if key not in words:
+                    self._enter(value, f"{name}.{key}")
+            if not self._set <= words:
+                self._names(name, vars(thing), taken, but=words)
+
+    def _names(
+        self, name: str, thing: Any, taken: dict[int, set[str]], *, but: Any = (), **words: Any
+    ) -> None:
+        apart = [one.removeprefix(f"{name}.") for one in self.shared if one.startswith(f"{name}.")]
+        but = {*but, *taken.get(id(thing), ())}
+        self._add(Names(name, thing, but=but, apart=apart, **words), "*")
 
     def _lead(self, function: Any, depth: int = 0) -> None:
         """Note the modules that a function of a system leads to; what it closes over is not state
@@ -166,7 +229,7 @@ class Survey:
         elif isinstance(value, partial):
             for part in (value.func, *value.args, *value.keywords.values()):
                 self._enter(part, name)
-        elif isinstance(value, MethodType):
+        elif isinstance(value, MethodType | BuiltinMethodType | MethodWrapperType):
             self._enter(value.__self__, name)
         elif isinstance(value, staticmethod | classmethod):
             self._enter(value.__func__, name)
@@ -197,8 +260,10 @@ class Survey:
     def _function(self, function: FunctionType, name: str) -> None:
         names = function.__globals__
         if not is_own(names):
+            self._wrapper(function, name)
             return
         self._module(names)
+        self._functions.append((function, name))
         self._read(function.__code__, names)
         for variable, cell in zip(
             function.__code__.co_freevars, function.__closure__ or (), strict=True
@@ -212,25 +277,53 @@ class Survey:
         if function.__dict__:
             self._enter(function.__dict__, name)
 
+    def _wrapper(self, function: FunctionType, name: str) -> None:
+        """Note what a decorator of a library keeps beside a function, and the function."""
+        for cell in function.__closure__ or ():
+            inside = Cell(name, cell).take()
+            if type(inside) in _WRAPPED or isinstance(inside, WEAK):
+                self._enter(inside, name)
+
     def _class(self, kind: type) -> None:
         names = home(kind)
-        if names is None or issubclass(kind, Enum):
+        if names is None:
             return
         self._module(names)
         self._classes.append(kind)
+        if issubclass(kind, Enum):
+            self._enum(kind)
+            return
         for name, value in list(vars(kind).items()):
-            if not name.startswith("__") or isinstance(value, FunctionType):
+            code = isinstance(value, FunctionType | staticmethod | classmethod)
+            if code or not name.startswith("__"):
                 self._enter(value, f"{kind.__module__}.{kind.__qualname__}.{name}", kind, name)
         for base in kind.__bases__:
             self._enter(base, base.__qualname__)
 
+    def _enum(self, kind: type[Enum]) -> None:
+        members = list(kind.__members__.values())
+        where = f"{kind.__module__}.{kind.__qualname__}"
+        self._add(Members(where, kind))
+        for one in members:
+            for name, value in list(vars(one).items()):
+                if not name.startswith("_"):
+                    self._enter(value, f"{where}.{one.name}.{name}")
+        for function in vars(kind).values():
+            if isinstance(function, FunctionType):
+                self._enter(function, where)
+
     def _object(self, value: Any, name: str) -> None:
         kind = type(value)
-        one = held(name, value)
+        one = held(name, value) or kept(name, value)
         if one is not None:
             self._add(one)
+            if isinstance(value, WeakKeyDictionary):
+                for part in list(value.values()):
+                    self._enter(part, name)
             return
         if home(kind) is None and kind.__module__.partition(".")[0] not in _STANDARD:
+            if isinstance(getattr(value, "__dict__", None), dict) and not _is_ours(kind):
+                self._foreign.append((value, name))
             return
         self._enter(kind, kind.__qualname__)
         if isinstance(value, Enum):
@@ -249,6 +342,7 @@ class Survey:
         if code in self._codes:
             return
         self._codes.add(code)
+        self._words.update(code.co_names)
         text = code.co_code
         high = 0
         for at in range(0, len(text), 2):
@@ -263,6 +357,10 @@ class Survey:
                 self._read(one, names)
 
 
+def _is_ours(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] == "chaosharness"
+
+
 def _is_frozen(kind: type) -> bool:
     """Say whether objects of a class refuse to be changed: values, not state."""
     dataclass = getattr(kind, "__dataclass_params__", None)
@@ -271,5 +369,9 @@ def _is_frozen(kind: type) -> bool:
     )
 
 
+_BY_NAME: Final = frozenset(("setattr", "delattr", "__setattr__", "__dict__", "vars"))
+"""What code says that assigns to an attribute whose name is not in it."""
+
+_WRAPPED: Final = frozenset((FunctionType, dict, list, set, deque))
 _BUILT_IN: Final = ("builtins", "collections")
 _PLAIN: Final = frozenset((type(None), bool, int, float, complex, str, bytes))

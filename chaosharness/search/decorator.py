@@ -24,6 +24,7 @@ from chaosharness.errors import (
     PropertyViolated,
 )
 from chaosharness.faults import FAULTS, Fault
+from chaosharness.handlers.places import spell
 from chaosharness.options import OPTIONS
 from chaosharness.schedule import Schedule
 from chaosharness.search.backend import BACKEND
@@ -35,7 +36,6 @@ from chaosharness.strategies.places import places
 from chaosharness.strategies.schedules import checked_kinds, schedules
 from chaosharness.strategies.workloads import workloads
 from chaosharness.system import OBSERVERS, Run, System
-from chaosharness.system.parts import clipped
 from chaosharness.system.twice import Watch, compare
 
 OURS: Final = ("run", "workload", "schedule")
@@ -167,12 +167,7 @@ class ChaosTest:
             try:
                 if campaign.claims:
                     run.check(*campaign.claims)
-                answer: Any = body(**words)  # type: ignore[func-returns-value]
-                if answer is not None:
-                    raise InvalidDefinition(
-                        f"{body.__qualname__} returned {clipped(answer)}, and nobody looks at "
-                        "that: say it with assert"
-                    )
+                _refuse_verdict(body, body(**words))  # type: ignore[func-returns-value]
             except Exception as error:
                 campaign.failed(run, error)
                 raise
@@ -221,6 +216,18 @@ def _parameters(body: Test) -> tuple[list[str], list[inspect.Parameter]]:
             raise InvalidDefinition(f"{name} must name its parameters: no *{parameter.name}")
     asked = [one.name for one in parameters if one.name in OURS]
     return asked, [one for one in parameters if one.name not in OURS]
+
+
+def _refuse_verdict(body: Test, said: Any) -> None:
+    """Raise where the body of a test returns something: mostly a forgotten `assert`."""
+    __tracebackhide__ = True
+    if said is not None:
+        code = body.__code__
+        place = spell(code.co_filename, body.__module__, code.co_firstlineno)
+        raise InvalidDefinition(
+            f"{body.__qualname__} ({place}) returns {said!r}, "
+            "which nobody looks at: write assert ... instead of return ..."
+        )
 
 
 def _dress(function: Test, body: Test, parameters: list[inspect.Parameter]) -> None:
@@ -344,9 +351,10 @@ class Campaign:
 
     def passed(self, run: Run) -> None:
         """Remember which claims this run put to the test, and whether it proves anything."""
-        self._struck = self._struck or len(run.schedule) > len(run.unused)
-        if not self._proved:
-            reason = unproved(run.history, run.items)
+        struck = len(run.schedule) > len(run.unused)
+        self._struck = self._struck or struck
+        if not self._proved:  # what a fault has cut short looks as if it had gone well
+            reason = unproved(run.calm() if struck else run.history, run.items)
             self._proved = not reason
             self._unproved = self._unproved or reason
         if self._unreached or self._untested:
@@ -389,7 +397,7 @@ class Campaign:
             violation = one.violation([finding])
             violation.findings, violation.property = (finding,), one
             raise violation
-        if self.claims and (reason := self._nothing_proved()):
+        if reason := self._nothing_proved():
             raise NothingProved(f"{self.test.system.name}: nothing was proved: {reason}")
         for one in self._untested:
             if one.assumption:

@@ -11,7 +11,7 @@ import attrs
 from chaosharness.checkers import Evidence, Property, assumed
 from chaosharness.checkers.breach import breaches
 from chaosharness.checkers.outcomes.plan import Family
-from chaosharness.checkers.proof import unread
+from chaosharness.checkers.proof import unproved
 from chaosharness.checkers.property import check_properties
 from chaosharness.errors import NothingProved
 from chaosharness.faults import Fault
@@ -26,8 +26,8 @@ class Examined(Protocol):
 
     name: str
     budget: Budget
-    properties: list[Any]
     examples: tuple[Any, ...]
+    properties: list[Any]
 
     def calm(self, items: Sequence[Any] | None = None) -> Run:
         """Run the workload without any fault, or remember that it was."""
@@ -101,7 +101,8 @@ class Run:
             PropertyViolated: A subclass of its own for each property, and for each kind and
                 place of its findings. What somebody claimed goes before what is assumed,
                 and then the worst harm goes first.
-            NothingProved: No fault struck, and what came in was read by nobody.
+            NothingProved: No fault struck, and nothing was put to the test: not by this
+                workload, nor by the examples of the entry.
         """
         __tracebackhide__ = True
         given = check_properties(properties)
@@ -111,8 +112,19 @@ class Run:
             violation = one.violation()
             violation.run = self
             raise violation
-        if not evidence.faults and self.items and (reason := unread(self.history)):
+        if not evidence.faults and self.items and (reason := self._nothing_proved()):
             raise NothingProved(f"{self.system.name}: {reason}")
+
+    def _nothing_proved(self) -> str:
+        """Say why this run put nothing to the test; nothing if it did.
+
+        One item may be meant to be refused. Where the examples of the entry get further, it is.
+        """
+        reason = unproved(self.history, self.items)
+        if not reason or not self.system.examples:
+            return reason
+        calm = self.system.calm()
+        return reason if unproved(calm.history, calm.items) else ""
 
     def digest(self) -> str:
         """Return 16 hexadecimal digits that differ when any event differs."""

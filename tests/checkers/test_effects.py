@@ -1,8 +1,12 @@
 """Charges and other effects: histories by hand, and the exact findings."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from chaosharness import External, System
 from chaosharness.checkers import Finding, never_charged_twice, never_twice
+from chaosharness.errors import InvalidDefinition
 from tests.checkers.tales import Tale, is_tested, judge
 
 
@@ -184,3 +188,25 @@ def test_any_effect_of_that_method_puts_it_to_the_test():
     assert is_tested(never_twice("hotel", "book"), tale)
     assert not is_tested(never_twice("hotel", "cancel"), tale)
     assert not is_tested(never_twice("bank"), tale)
+
+
+def test_a_key_that_no_request_has_is_a_mistake():
+    system = System("mails")
+    mail = system.add(External("mail", lambda: SimpleNamespace(send=lambda to: None)))
+
+    @system.service("w")
+    def w(env):
+        client = env.client(mail)
+        env.main(lambda: [client.send("a"), client.send("b")])
+
+    @system.entry(examples=[1])
+    def nothing(env, item): ...
+
+    run = system.run()
+    for claim in (
+        never_twice(mail, "send", key="who"),
+        never_twice(mail, "send", key=["to", "who"]),
+    ):
+        with pytest.raises(InvalidDefinition, match="has no argument 'who'; it has: "):
+            run.check(claim)
+    run.check(never_twice(mail, "send", key="to"), never_twice(mail, "other", key="who"))

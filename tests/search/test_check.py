@@ -118,5 +118,5 @@ def test_what_the_body_of_a_chaos_test_returns_is_no_claim():
     def body(run):
         return run.ending.verdict == "stuck"
 
-    with pytest.raises(InvalidDefinition, match="say it with assert"):
+    with pytest.raises(InvalidDefinition, match="write assert"):
         body()

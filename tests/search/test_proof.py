@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import warnings
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from chaosharness import (
+    Crash,
     Gateway,
     Kafka,
     KeyValue,
@@ -102,7 +104,18 @@ def nobody_reads_a_queue():
     return system
 
 
+def leads_nowhere():
+    """Return a shop whose entry forgets to publish."""
+    system = shop()
+
+    def place(env, order): ...
+
+    system._entry = place
+    return system
+
+
 EMPTY = {
+    "an entry that leads nowhere": (leads_nowhere, "no item of the workload led to anything"),
     "no consumer": (lambda: shop(consume=False), "nothing was consumed: messages were published"),
     "no consumer of a queue": (nobody_reads_a_queue, "nothing was consumed"),
     "no example": (lambda: shop(examples=[]), "there is no workload"),
@@ -162,6 +175,72 @@ def test_a_plain_hypothesis_test_fails_where_nobody_reads():
         test_checkout()
 
 
+FAILS = {
+    "no item leads anywhere": leads_nowhere,
+    "every handler fails": lambda: shop(handler=typo, on_error="dead-letter"),
+}
+
+
+@pytest.mark.parametrize("make", FAILS.values(), ids=FAILS)
+def test_a_run_that_tested_nothing_fails_when_it_is_judged(make):
+    system = make()
+    with pytest.raises(NothingProved):
+        system.run().check()
+
+    @chaos_test(system, properties=[], runs=5, settings=chaos_settings(database=None))
+    def test_quiet(run):
+        assert run.ending.verdict == "quiet"
+
+    with pytest.raises(NothingProved):
+        test_quiet()
+
+
+def test_a_crash_before_the_error_is_no_proof():
+    system = shop(handler=typo, acknowledge="before", on_error="skip")
+
+    @chaos_test(
+        system, faults_max=1, runs=20, kinds=[Crash], settings=chaos_settings(database=None)
+    )
+    def test_nothing(): ...
+
+    with pytest.raises(NothingProved, match="no handler came to its end"):
+        test_nothing()
+
+
+def test_a_verdict_that_is_returned_is_refused():
+    @chaos_test(right(), properties=[], runs=5, settings=chaos_settings(database=None))
+    def test_stuck(run):
+        return run.ending.verdict == "stuck"
+
+    with pytest.raises(InvalidDefinition, match=r"test_proof.py:\d+.* returns False.*write assert"):
+        test_stuck()
+
+
+def test_one_item_may_be_refused_where_others_are_not():
+    def refuse(order):
+        if order["id"] == "bad":
+            raise ValueError(order)
+
+    system = shop(handler=refuse, on_error="dead-letter")
+    system.run([{"id": "bad"}]).check()
+
+
+def test_a_system_that_works_of_itself_needs_no_items():
+    system = System("alone")
+    kv = system.add(KeyValue("kv"))
+
+    @system.service("job")
+    def job(env):
+        store = env.connect(kv)
+        env.main(lambda: store.put("done", True))
+
+    @system.entry(examples=["nothing"])
+    def nothing(env, item): ...
+
+    system.run().check()
+    assert not explore(system, faults_max=1).unproved
+
+
 def test_without_faults_no_claim_about_trouble_is_kept():
     campaign = explore(shop(claim=True), faults_max=0)
     assert campaign.result == "unknown"
@@ -205,7 +284,19 @@ def test_what_is_only_assumed_and_vacuous_is_not_called_kept():
 
 
 def test_the_end_of_the_process_is_refused_by_name():
-    for end, words in ((lambda _: os._exit(0), r"os\._exit\(0\)"), (lambda _: os.abort(), "abort")):
+    posix = sys.modules[os.name]
+    own = os.getpid()
+    for end, words in (
+        (lambda _: os._exit(0), r"os\._exit\(0\)"),
+        (lambda _: posix._exit(0), r"os\._exit\(0\)"),
+        (lambda _: os.abort(), r"os\.abort"),
+        (lambda _: posix.abort(), r"os\.abort"),
+        (lambda _: os.execv("/nowhere", ["x"]), r"os\.execv"),
+        (lambda _: os.execlp("true", "true"), r"os\.execv"),
+        (lambda _: posix.execve("/nowhere", ["x"], {}), r"os\.execv"),
+        (lambda _: os.kill(own, signal.SIGTERM), r"os\.kill"),
+        (lambda _: signal.raise_signal(signal.SIGTERM), r"signal\.raise_signal"),
+    ):
         with pytest.raises(RealIO, match=f"pay.on_order called .*{words}"):
             shop(handler=end).run()
 
@@ -235,6 +326,8 @@ def test_sys_exit_for_ever_ends_in_a_verdict():
 ENDING = {
     "import": "raise SystemExit(0)",
     "import-hard": "import os; os._exit(0)",
+    "import-harder": "import posix; posix._exit(0)",
+    "import-another": "import os; os.execv('/bin/true', ['true'])",
     "call": "def shop(): raise SystemExit(0)",
     "factory": """
         @shop.service("s")
