@@ -35,21 +35,18 @@ class Refusal:
         first: The first attempt that is refused, from 1.
         kind: How: `ErrorReply`, `LostRequest` and `FailedCommit` (it never happens), or
             `LostReply` (it happens, and nobody ever hears so).
-        happens: Whether a `FailedCommit` commits all the same.
     """
 
     operation: str
     entity: int
     first: int
     kind: type[Fault]
-    happens: bool = False
 
     def faults(self) -> tuple[Fault, ...]:
         """Return the faults by which it is refused."""
         phase: Literal["before", "after"] = "after" if self.kind is LostReply else "before"
-        outcome = {"outcome": "committed"} if self.happens else {}
         return tuple(
-            self.kind(Site(self.operation, phase, self.entity, attempt), **outcome)
+            self.kind(Site(self.operation, phase, self.entity, attempt))
             for attempt in range(self.first, self.first + FOR_GOOD)
         )
 

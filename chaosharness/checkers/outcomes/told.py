@@ -100,7 +100,7 @@ def _told(clean: Clean, history: History, *, only_caught: bool = False) -> Itera
             if not actor.startswith("client"):
                 continue
             operation, attempt = operation or CLIENT, 1
-        elif "error" not in (data or ()) and (data or {}).get("outcome") != "unknown":
+        elif "error" not in (data or ()):
             continue
         if only_caught and left.escaped(index):
             continue  # nobody decided: it comes again

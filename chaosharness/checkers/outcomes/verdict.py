@@ -215,20 +215,13 @@ class Verdict:
 
     def _ways(self, no: No) -> Iterator[Refusal]:
         """Yield how what the code was told no about can be refused for good."""
-        surfaces = self.clean.family.calm().surfaces
-        operation, legal = no.operation, surfaces.get(no.operation)
-        if legal is None or operation.startswith(CLIENT):
+        legal = self.clean.family.calm().surfaces.get(no.operation)
+        if legal is None or no.operation.startswith(CLIENT):
             return
-        if ErrorReply not in legal.before and FailedCommit not in legal.before:
-            # a statement in an outage: for good, it is its transaction that never happens
-            operation = f"{operation.rpartition('/')[0]}/{_store_of(operation)}.commit"
-            legal = surfaces.get(operation, legal)
         for kind, before in WAYS:
             if kind in (legal.before if before else legal.after):
                 for first in dict.fromkeys((no.attempt, 1)):
-                    yield Refusal(operation, no.entity, first, kind)
-                    if kind is FailedCommit:
-                        yield Refusal(operation, no.entity, first, kind, happens=True)
+                    yield Refusal(no.operation, no.entity, first, kind)
 
     @cached_property
     def refusals(self) -> dict[int, list[tuple[Refusal, ...]]]:
@@ -385,11 +378,6 @@ def _pairs(ways: list[Refusal]) -> list[tuple[Refusal, ...]]:
         for one, other in combinations(ways, 2)
         if (one.operation, one.entity) != (other.operation, other.entity)
     ]
-
-
-def _store_of(operation: str) -> str:
-    """Return the store of an operation: `db` of `payments.on_order/db.insert charges`."""
-    return operation.rpartition("/")[2].partition(" ")[0].rpartition(".")[0]
 
 
 def _in_words(gone: frozenset[int], order: tuple[int, ...]) -> str:

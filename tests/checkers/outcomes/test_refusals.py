@@ -23,7 +23,6 @@ from chaosharness import (
     Schedule,
     Site,
     SQLite,
-    StoreOutage,
     System,
     idempotent,
 )
@@ -395,37 +394,3 @@ def locking() -> System:
 
 def test_a_lock_that_stays_is_no_half_of_anything():
     assert "half done" not in {one.kind for one in sweep(locking(), kinds=(FailedCommit,))}
-
-
-def retrying() -> System:
-    """What cannot be stored goes to a retry topic, and is stored from there: once, by its key."""
-    system, bus = shop("orders.retry")
-    db = system.add(SQLite("db", "CREATE TABLE orders (id TEXT PRIMARY KEY, cents INTEGER);"))
-
-    @system.service("orders")
-    def orders(env):
-        first, second, publish = env.connect(db), env.connect(db), env.publisher(bus)
-
-        def put(conn, order):
-            with conn:
-                row = (order["id"], order["cents"])
-                conn.execute("INSERT OR IGNORE INTO orders VALUES (?, ?)", row)
-
-        def on_order(order: dict):
-            try:
-                put(first, order)
-            except sqlite3.OperationalError:
-                publish("orders.retry", order, key=order["id"])
-
-        def on_retry(order: dict):
-            env.sleep(10)
-            put(second, order)
-
-        env.consume(bus, "orders", on_order, group="first", **TRIED_AGAIN)
-        env.consume(bus, "orders.retry", on_retry, group="second", **TRIED_AGAIN)
-
-    return system
-
-
-def test_a_retry_topic_is_a_decision_whatever_became_of_the_commit():
-    assert sweep(retrying(), kinds=(FailedCommit, StoreOutage)) == []
