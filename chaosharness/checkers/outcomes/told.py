@@ -101,7 +101,11 @@ def _told(clean: Clean, history: History, *, only_caught: bool = False) -> Itera
                 continue
             operation, attempt = operation or CLIENT, 1
         elif "error" not in (data or ()):
-            continue
+            # a commit that happened, and said that it failed: a no for the code that caught
+            # it; a caller that hears of it is told so by the reply of its call
+            unknown = kind == "commit" and (data or {}).get("outcome") == "unknown"
+            if not unknown or left.passed_on(index):
+                continue
         if only_caught and left.escaped(index):
             continue  # nobody decided: it comes again
         items = frozenset({entity}) if entity else _asked_for(clean, history, cause) or everyone

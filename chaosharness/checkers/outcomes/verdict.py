@@ -8,6 +8,8 @@ from functools import cached_property
 from itertools import combinations, product
 from typing import Final
 
+import attrs
+
 from chaosharness.checkers.outcomes.clean import CLIENT, Clean
 from chaosharness.checkers.outcomes.composition import Composition, Unit
 from chaosharness.checkers.outcomes.differences import Difference
@@ -29,6 +31,8 @@ from chaosharness.kernel.history import History
 
 TIMER: Final = "timer"
 """The kind of a question: is a timer meant to decide?"""
+
+STATEMENTS: Final = ("read", "write")
 
 SUBSETS_MAX: Final = 16
 REFUSALS_MAX: Final = 10
@@ -215,6 +219,7 @@ class Verdict:
 
     def _ways(self, no: No) -> Iterator[Refusal]:
         """Yield how what the code was told no about can be refused for good."""
+        no = self._as_a_transaction(no)
         legal = self.clean.family.calm().surfaces.get(no.operation)
         if legal is None or no.operation.startswith(CLIENT):
             return
@@ -222,6 +227,19 @@ class Verdict:
             if kind in (legal.before if before else legal.after):
                 for first in dict.fromkeys((no.attempt, 1)):
                     yield Refusal(no.operation, no.entity, first, kind)
+
+    def _as_a_transaction(self, no: No) -> No:
+        """Return what was refused if a statement was: for good, that is its transaction."""
+        raw = self.clean.history.raw
+        for at, (_, kind, actor, operation, entity, _, _, data) in enumerate(raw):
+            if kind in STATEMENTS and (operation, entity) == (no.operation, no.entity):
+                mine = ("commit", actor, entity, data.get("store"))
+                for later in raw[at:]:
+                    of = (later[1], later[2], later[4], (later[7] or {}).get("store"))
+                    if of == mine and later[3]:
+                        return attrs.evolve(no, operation=later[3], attempt=later[5])
+                return no
+        return no
 
     @cached_property
     def refusals(self) -> dict[int, list[tuple[Refusal, ...]]]:
