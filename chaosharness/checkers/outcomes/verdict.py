@@ -113,7 +113,7 @@ class Verdict:
         """Return what is wrong; nothing if the run ends as a clean one may."""
         aside = [self._aside(one) for one in self.asides if not one.excused]
         if not self.first and not self.asides:
-            return [*self._torn_apart()]
+            return [*self._torn_apart(), *self.clean.dealt.shared(self.history)]
         for search in (self._absent, self._late, self._refused, self._refused_elsewhere):
             found = search()
             if found is not None:
