@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from functools import cached_property
 from itertools import combinations, product
 from typing import Final
@@ -61,6 +61,7 @@ class Verdict:
     Attributes:
         best: The differences from the clean run that is nearest.
         nearest: What that clean run is, in words.
+        by_history: Whether the verdict hangs on more of the run than what came out of it.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Verdict:
         self.best = clean.comparison.differences(self.seen, clean.calm)
         self.first = self.best
         self.nearest = "without faults"
+        self.by_history = False
 
     # ---- what is asked of the run
 
@@ -106,6 +108,29 @@ class Verdict:
     def free(self) -> frozenset[int]:
         """The items that were put aside with an excuse: asked for repeats only."""
         return frozenset(one.item for one in self.asides)
+
+    def key(self) -> Hashable:
+        """Return all that the verdict hangs on; None where that is more than can be told."""
+        if not self.first or self.asides:
+            return None
+        seen = self.seen
+        return (
+            frozenset(seen.shared.items()),
+            frozenset((item, frozenset(own.items())) for item, own in seen.own.items()),
+            frozenset(
+                (item, tuple([done[:2] for done in ledger])) for item, ledger in seen.ledger.items()
+            ),
+            frozenset((item, frozenset(said)) for item, said in seen.said.items()),
+            frozenset((item, frozenset(noted)) for item, noted in seen.noted.items()),
+            frozenset(
+                (item, call, frozenset(places))
+                for item, calls in seen.served.items()
+                for call, places in calls.items()
+            ),
+            tuple(self.nos),
+            self.client,
+            late_items(self.clean, self.faults),
+        )
 
     # ---- the verdict
 
@@ -208,6 +233,7 @@ class Verdict:
         return None
 
     def _swallowed(self, items: frozenset[int]) -> Iterator[Difference]:
+        self.by_history = True
         for group, handed in swallowed(self.clean, self.history, items):
             sent = handed.sent
             place = f"{sent.broker}.{sent.topic}"
@@ -352,6 +378,7 @@ class Verdict:
 
     def _was_late(self, items: set[int]) -> bool:
         """Say whether items came late, and something was done that the calm run does not."""
+        self.by_history = True
         if not all(came_late(self.clean, self.history, self.faults, item) for item in items):
             return False
         new = _effective(self.history) - _effective(self.clean.history)
