@@ -171,7 +171,6 @@ _HOME = {
     "kernel.site": ("Site",),
     "kernel.world": ("Budget",),
     "orchestrators.stepfunctions": ("StepFunctions",),
-    "orchestrators.stepfunctions": ("StepFunctions",),
     "schedule": ("Schedule",),
     "stores.keyvalue": ("KeyValue",),
     "stores.sqlite": ("SQLite",),

@@ -22,7 +22,7 @@ from chaosharness.handlers.port import current_scope, read_clock, refuse_strange
 from chaosharness.kernel.history import plain
 from chaosharness.kernel.scope import SCOPE, BackgroundScope, Incarnation, Scope
 from chaosharness.kernel.world import World
-from chaosharness.orchestrators.stepfunctions.engine import Function
+from chaosharness.orchestrators.stepfunctions.invocation import Function
 from chaosharness.system.parts import die, name_of
 
 _OPENED: Final = {"publish": "publisher"}

@@ -29,7 +29,9 @@ def definition() -> dict[str, Any]:
                 "Resource": "charge",
                 "TimeoutSeconds": 30,
                 "Retry": RETRY,
-                "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": "Refund"}],
+                "Catch": [
+                    {"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": "Refund"}
+                ],
                 "ResultPath": "$.charge",
                 "Next": "Ship",
             },
@@ -38,7 +40,9 @@ def definition() -> dict[str, Any]:
                 "Resource": "ship",
                 "TimeoutSeconds": 30,
                 "Retry": RETRY,
-                "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": "Refund"}],
+                "Catch": [
+                    {"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": "Refund"}
+                ],
                 "ResultPath": "$.parcel",
                 "Next": "Done",
             },
@@ -96,7 +100,7 @@ class Parts:
     key: Callable[[Any, Any], str] = lambda event, context: str(event["id"])
 
 
-def build(parts: Parts = Parts(), *, name: str = "step functions") -> System:  # noqa: B008
+def build(parts: Parts = Parts(), *, name: str = "step functions") -> System:
     """Build the shop."""
     shop = System(name)
     engine = shop.add(StepFunctions("sfn", machines={"order": parts.definition()}))

@@ -87,10 +87,10 @@ def chosen(rule: Mapping[str, Any], scope: Scope) -> bool:
     word = next(word for word in rule if word in OPERATORS)
     wanted = rule[word]
     if word == "IsPresent":
-        return _present(rule["Variable"], scope) == wanted
+        return bool(_present(rule["Variable"], scope) == wanted)
     value = _read(rule["Variable"], scope)
     if word in _IS:
-        return _IS[word](value) == wanted
+        return bool(_IS[word](value) == wanted)
     if word == "StringMatches":
         return isinstance(value, str) and bool(_wildcard(wanted).fullmatch(value))
     read, compare, by_path = _COMPARISONS[word]

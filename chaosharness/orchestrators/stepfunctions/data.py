@@ -259,7 +259,8 @@ def _place(steps: list[Any], data: Any, result: Any, path: str) -> Any:
         case Index(index):
             if not isinstance(data, list) or not 0 <= index < len(data):
                 raise StateError(
-                    "States.ResultPathMatchFailure", f"Unable to apply '{path}' to '{as_text(data)}'"
+                    "States.ResultPathMatchFailure",
+                    f"Unable to apply '{path}' to '{as_text(data)}'",
                 )
             return [*data[:index], _place(rest, data[index], result, path), *data[index + 1 :]]
     raise StateError("States.ResultPathMatchFailure", f"{path!r} is no reference path")

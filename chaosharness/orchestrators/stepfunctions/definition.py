@@ -303,9 +303,7 @@ def _path(value: Any, place: str, problems: list[str]) -> None:
         problems.append(f"{place}: {error}")
 
 
-def _unreachable(
-    start: Any, states: Mapping[str, State], here: str, problems: list[str]
-) -> None:
+def _unreachable(start: Any, states: Mapping[str, State], here: str, problems: list[str]) -> None:
     reached: set[str] = set()
     waiting = [start] if start in states else []
     while waiting:

@@ -18,29 +18,21 @@ from typing import Any, Final, Literal
 import attrs
 
 from chaosharness.errors import InvalidDefinition
-from chaosharness.externals.request import call
-from chaosharness.faults import Crash, Delay, ErrorReply, LostReply, LostRequest, Pause
 from chaosharness.handlers.carrier import PLAIN
-from chaosharness.handlers.places import told
-from chaosharness.handlers.port import HANDLE, NOBODY, strikes, surface, trouble
-from chaosharness.handlers.script import Script, drive_in_kernel
+from chaosharness.kernel.mortal import Once
 from chaosharness.kernel.scope import Incarnation, Scope
-from chaosharness.kernel.world import RESTART_MS, World
+from chaosharness.kernel.world import World
+from chaosharness.orchestrators.stepfunctions.client import StepFunctionsClient
 from chaosharness.orchestrators.stepfunctions.definition import Graph, read_definition
 from chaosharness.orchestrators.stepfunctions.errors import StateError
 from chaosharness.orchestrators.stepfunctions.execution import Execution
 from chaosharness.orchestrators.stepfunctions.history import as_text
+from chaosharness.orchestrators.stepfunctions.invocation import Function, Invocation
 from chaosharness.orchestrators.stepfunctions.machine import Asked, Service, arn_of
 from chaosharness.orchestrators.stepfunctions.refusals import StepFunctionsError
 from chaosharness.orchestrators.stepfunctions.tasks import parse_resource
 
-__all__ = ["Function", "LambdaContext", "StepFunctions"]
-
-INVOKE: Final = surface(before=(Delay, ErrorReply, LostRequest), after=(LostReply,))
-
-NOT_RUN: Final = "Lambda.ServiceException"
-UNKNOWN: Final = "Lambda.Unknown"
-NO_ANSWER: Final = "Lambda.SdkClientException"
+__all__ = ["OpenStepFunctions", "StepFunctions"]
 
 
 @attrs.frozen
@@ -80,7 +72,9 @@ class StepFunctions:
                 f"StepFunctions({self.name!r}): express names {unknown[0]!r}, which is none of its "
                 f"machines: {', '.join(self.machines)}"
             )
-        graphs = {name: read_definition(source, name=name) for name, source in self.machines.items()}
+        graphs = {
+            name: read_definition(source, name=name) for name, source in self.machines.items()
+        }
         object.__setattr__(self, "graphs", graphs)
 
     def open(self, world: World) -> "OpenStepFunctions":
@@ -88,37 +82,8 @@ class StepFunctions:
         return OpenStepFunctions(self, world)
 
 
-@attrs.frozen
-class Function:
-    """A function of one incarnation that tasks run: `handler(event, context)`."""
-
-    incarnation: Incarnation
-    place: str
-    handler: Callable[..., Any]
-    colour: Any
-
-
-@attrs.frozen
-class LambdaContext:
-    """What a Lambda function is told about its invocation."""
-
-    function_name: str
-    aws_request_id: str
-    deadline_ms: int
-    world: World = attrs.field(repr=False)
-    function_version: str = "$LATEST"
-    memory_limit_in_mb: str = "128"
-
-    @property
-    def invoked_function_arn(self) -> str:
-        return f"arn:aws:lambda:us-east-1:123456789012:function:{self.function_name}"
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds of virtual time that are left to this invocation."""
-        return max(0, self.deadline_ms - self.world.now)
-
-
-LAMBDA_MS_MAX: Final = 900_000
+COLD_START_MS: Final = 200
+"""How long a new sandbox takes: the service of a function is never away for longer."""
 
 
 class OpenStepFunctions:
@@ -162,7 +127,7 @@ class OpenStepFunctions:
     def lose_writes(self, scope: Scope) -> None:
         """Lose nothing: the service keeps what it has answered."""
 
-    def client(self) -> "StepFunctionsClient":
+    def client(self) -> StepFunctionsClient:
         """Return what a service calls it by."""
         return StepFunctionsClient(self)
 
@@ -183,10 +148,19 @@ class OpenStepFunctions:
             )
         replicas = self.functions.setdefault(name, [])
         replicas.append(function)
-        function.incarnation.on_death.append(lambda: replicas.remove(function))
+        function.incarnation.on_death.append(lambda: self._gone(replicas, function))
         waiting = self.waiting.get(name)
         while waiting:
-            self.world.after(0, lambda _, go=waiting.popleft(): go())
+            self.world.after(0, Once(waiting.popleft()))
+
+    def _gone(self, replicas: list[Function], function: Function) -> None:
+        """A sandbox has died: Lambda starts another one with the next invocation, soon."""
+        replicas.remove(function)
+        incarnation = function.incarnation
+        restart = incarnation.restart
+        if restart is not None and not isinstance(restart, Once):
+            incarnation.restart = once = Once(restart)
+            self.world.after(COLD_START_MS, once)
 
     def _names(self) -> set[str]:
         names: set[str] = set()
@@ -217,7 +191,7 @@ class OpenStepFunctions:
         except StepFunctionsError as error:
             reply(None, error, happened=False)
             return
-        self._go_on()
+        self.go_on()
         if value is not None:
             reply(value, None)
 
@@ -254,9 +228,7 @@ class OpenStepFunctions:
     ) -> Any:
         return _described(self.service.find(arn))
 
-    def _do_history(
-        self, caller: Scope, operation: str, attempt: int, reply: Any, arn: str
-    ) -> Any:
+    def _do_history(self, caller: Scope, operation: str, attempt: int, reply: Any, arn: str) -> Any:
         return {"events": [event.as_json() for event in self.service.find(arn).events]}
 
     def _do_success(
@@ -300,7 +272,7 @@ class OpenStepFunctions:
 
     # ---- going on
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
         """Hand out the work that is asked for, tell what has ended, and be woken in time."""
         world = self.world
         for asked in self.service.take_work():
@@ -324,7 +296,7 @@ class OpenStepFunctions:
     def _tick(self, _: Any) -> None:
         self._timer = None
         self.service.tick(self.world.now)
-        self._go_on()
+        self.go_on()
 
     def _note(self, execution: Execution, what: str) -> None:
         scope = self.scopes[id(execution)]
@@ -389,250 +361,3 @@ def _described(execution: Execution) -> dict[str, Any]:
     if execution.error is not None:
         answer |= {"error": execution.error.error, "cause": execution.error.cause}
     return answer
-
-
-class Invocation:
-    """One run of a function for a task, with all that can happen to it."""
-
-    def __init__(self, engine: OpenStepFunctions, asked: Asked, name: str, event: Any) -> None:
-        self.engine = engine
-        self.asked = asked
-        self.name = name
-        self.event = event
-        owner = engine.scopes[id(asked.execution)]
-        self.scope = Scope(
-            engine.world,
-            engine.incarnation,
-            f"{asked.execution.machine}.{asked.state}",
-            owner.entity,
-            owner.cause,
-            PLAIN,
-            owner.hops,
-        )
-        self.operation = f"{self.scope.place}/{name}"
-        self.attempt = 0
-        self.over = False
-
-    def begin(self) -> None:
-        """Send it on its way."""
-        world = self.engine.world
-        self.attempt = world.reach(self.operation, self.scope.entity)
-        if self.operation not in world.surfaces:
-            world.meet(self.operation, INVOKE)
-        drive_in_kernel(self._go(), world)
-
-    def _go(self) -> Script[None]:
-        scope, engine = self.scope, self.engine
-        lost = False
-        if self.operation in engine.world.armed:
-            for fault in strikes(scope, self.operation, "before", self.attempt):
-                match fault:
-                    case ErrorReply():
-                        yield engine.latency_ms
-                        self.fail(NOT_RUN, "the function was not run", happened=False)
-                        return
-                    case LostRequest():
-                        lost = True
-                    case _:
-                        yield from trouble(scope, fault, NOBODY)
-        data = {"method": self.name, "arguments": [self.event]}
-        scope.record("call", self.operation, self.attempt, data)
-        if lost:
-            yield engine.timeout_ms
-            self.fail(NO_ANSWER, "no answer: the function may have run", happened=False)
-            return
-        yield engine.latency_ms // 2
-        self.arrive()
-
-    def arrive(self) -> None:
-        """Run on a living replica; where there is none, on the first that starts."""
-        engine = self.engine
-        replicas = engine.functions.get(self.name)
-        if not replicas:
-            engine.waiting.setdefault(self.name, deque()).append(self.arrive)
-            return
-        function = replicas[self.scope.entity % len(replicas)]
-        scope = Scope(
-            engine.world, function.incarnation, function.place, self.scope.entity,
-            self.scope.cause, function.colour, self.scope.hops + 1,
-        )  # fmt: skip
-        function.incarnation.on_death.append(self._sandbox_died)
-        drive_in_kernel(self._run(function, scope), engine.world)
-
-    def _sandbox_died(self) -> None:
-        """The sandbox is gone, and with it what it would have answered."""
-        if not self.over:
-            self.engine.world.after(
-                1, lambda _: self.fail(UNKNOWN, "the function's process died", happened=None)
-            )
-
-    def _run(self, function: Function, scope: Scope) -> Script[None]:
-        world = scope.world
-        world.in_flight[scope] = function.place
-        operation = f"{function.place}/handle"
-        attempt = world.reach(operation, scope.entity)
-        if operation not in world.surfaces:
-            world.meet(operation, HANDLE)
-        if operation in world.armed:
-            for fault in strikes(scope, operation, "before", attempt):
-                yield from trouble(scope, fault, NOBODY)
-        if scope.hops > world.budget.hops_max:
-            world.end("budget", f"a cycle of calls through {function.place}")
-            return
-        context = LambdaContext(
-            self.name, self.asked.work.token, world.now + LAMBDA_MS_MAX, world
-        )
-
-        def done(scope: Scope, result: Any, error: BaseException | None) -> None:
-            world.in_flight.pop(scope, None)
-            if error is not None:
-                scope.record("raised", operation, attempt, told(error))
-                if isinstance(error, SystemExit):
-                    world.crash(scope.incarnation, RESTART_MS, cause=scope.cause)
-                    return
-            else:
-                scope.record("handled", operation, attempt, None)
-            drive_in_kernel(self._answer(scope, operation, attempt, result, error), world)
-
-        event = json.loads(as_text(self.event))  # its own copy
-        function.colour.start(scope, function.handler, _as_is, (event, context), done)
-
-    def _answer(
-        self, scope: Scope, operation: str, attempt: int, result: Any, error: BaseException | None
-    ) -> Script[None]:
-        world = scope.world
-        if operation in world.armed:
-            for fault in strikes(scope, operation, "after", attempt):
-                yield from trouble(scope, fault, NOBODY)
-        self.scope.cause = scope.cause
-        if self.operation in world.armed:
-            for fault in strikes(self.scope, self.operation, "after", self.attempt):
-                if isinstance(fault, LostReply):
-                    yield self.engine.timeout_ms
-                    self.fail(NO_ANSWER, "no answer: the function may have run", happened=True)
-                    return
-        yield self.engine.latency_ms - self.engine.latency_ms // 2
-        if error is not None:
-            cause = as_text({"errorMessage": str(error), "errorType": type(error).__name__})
-            self.fail(type(error).__name__, cause, happened=None)
-            return
-        try:
-            text = as_text(result)
-        except (TypeError, ValueError) as wrong:
-            world.refuse(InvalidDefinition(f"{operation} returns what has no JSON form: {wrong}"))
-            return
-        self.succeed(json.loads(text))
-
-    def succeed(self, output: Any) -> None:
-        """Give the answer to the execution, if it still waits for it."""
-        self.over = True
-        token = self.asked.work.token
-        engine = self.engine
-        if not engine.service.is_waited_for(token):
-            self.scope.record("reply", self.operation, self.attempt, {"outcome": "ok", "late": True})
-            return
-        self.scope.record("reply", self.operation, self.attempt, {"outcome": "ok"})
-        if self.asked.work.kind == "service":
-            output = {"ExecutedVersion": "$LATEST", "Payload": output, "StatusCode": 200}
-        engine.scopes[id(self.asked.execution)].cause = self.scope.cause
-        engine.service.succeed(token, output, engine.world.now)
-        engine._go_on()
-
-    def fail(self, name: str, cause: str, *, happened: bool | None) -> None:
-        """Tell the execution that the task has failed, if it still waits for it."""
-        if self.over:
-            return
-        self.over = True
-        token = self.asked.work.token
-        engine = self.engine
-        data: dict[str, Any] = {"outcome": "failed", "error": name}
-        if happened is not None:
-            data = {"outcome": "unknown" if name == NO_ANSWER else "failed", "happened": happened,
-                    "error": name}  # fmt: skip
-        self.scope.record("reply", self.operation, self.attempt, data)
-        if engine.service.is_waited_for(token):
-            engine.scopes[id(self.asked.execution)].cause = self.scope.cause
-            engine.service.fail(token, StateError(name, cause), engine.world.now)
-            engine._go_on()
-
-
-def _as_is(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    return arguments
-
-
-class StepFunctionsClient:
-    """The service's API under boto3's names: `client("stepfunctions")`.
-
-    In an `async` handler, await each method. Times are in milliseconds of virtual time.
-    """
-
-    def __init__(self, engine: OpenStepFunctions) -> None:
-        self._engine = engine
-
-    def _ask(self, what: str, action: str, shown: dict[str, Any], **words: Any) -> Any:
-        engine = self._engine
-        data = {"method": action, **shown}
-        return call(f"{engine.name}.{action}", engine, (what, words), data)
-
-    def start_execution(
-        self, *, stateMachineArn: str, name: str = "", input: str = "{}"
-    ) -> Any:
-        """Start an execution; with a name and the same input it is started once.
-
-        Raises:
-            ExecutionAlreadyExists, StateMachineDoesNotExist, InvalidExecutionInput.
-        """
-        shown = {"machine": stateMachineArn, "name": name, "input": input}
-        return self._ask("start", "start_execution", shown, machine=stateMachineArn, name=name,
-                         text=input, wait=False)  # fmt: skip
-
-    def start_sync_execution(
-        self, *, stateMachineArn: str, name: str = "", input: str = "{}"
-    ) -> Any:
-        """Start an execution and wait for its end (Express)."""
-        shown = {"machine": stateMachineArn, "name": name, "input": input}
-        return self._ask("start", "start_sync_execution", shown, machine=stateMachineArn,
-                         name=name, text=input, wait=True)  # fmt: skip
-
-    def stop_execution(
-        self, *, executionArn: str, error: str | None = None, cause: str | None = None
-    ) -> Any:
-        """Stop an execution where it stands: no Catch runs."""
-        shown = {"execution": executionArn}
-        return self._ask("stop", "stop_execution", shown, arn=executionArn, error=error,
-                         cause=cause)  # fmt: skip
-
-    def describe_execution(self, *, executionArn: str) -> Any:
-        """Return status, input and output."""
-        return self._ask("describe", "describe_execution", {"execution": executionArn},
-                         arn=executionArn)  # fmt: skip
-
-    def get_execution_history(self, *, executionArn: str) -> Any:
-        """Return the event history."""
-        return self._ask("history", "get_execution_history", {"execution": executionArn},
-                         arn=executionArn)  # fmt: skip
-
-    def send_task_success(self, *, taskToken: str, output: str) -> Any:
-        """Answer a task by its token.
-
-        Raises:
-            TaskTimedOut, TaskDoesNotExist, InvalidToken.
-        """
-        return self._ask("success", "send_task_success", {"output": output}, token=taskToken,
-                         text=output)  # fmt: skip
-
-    def send_task_failure(
-        self, *, taskToken: str, error: str | None = None, cause: str | None = None
-    ) -> Any:
-        """Have a task fail by its token; raises as `send_task_success`."""
-        return self._ask("failure", "send_task_failure", {"error": error}, token=taskToken,
-                         error=error, cause=cause)  # fmt: skip
-
-    def send_task_heartbeat(self, *, taskToken: str) -> Any:
-        """Say that a task goes on; raises as `send_task_success`."""
-        return self._ask("heartbeat", "send_task_heartbeat", {}, token=taskToken)
-
-    def get_activity_task(self, *, activityArn: str, workerName: str = "") -> Any:
-        """Return the next task of an activity; its token is None where there is none."""
-        name = activityArn.rsplit(":", 1)[-1]
-        return self._ask("activity", "get_activity_task", {"activity": name}, name=name)

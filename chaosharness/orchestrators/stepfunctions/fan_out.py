@@ -70,8 +70,7 @@ def run_items(execution: Execution, branch: Branch, state: State, data: Data) ->
         arn = f"arn:aws:states:us-east-1:123456789012:mapRun:{execution.machine}/{state.name}"
         execution.write(branch, "MapRunStarted", {"mapRunArn": f"{arn}:{execution.uuid()}"})
     children = tuple(
-        Child(graph, value, item, graph.distributed)
-        for value, item in _inputs(state, data, items)
+        Child(graph, value, item, graph.distributed) for value, item in _inputs(state, data, items)
     )
     ends = _Iterations(execution, state.name, branch)
     try:
@@ -141,7 +140,7 @@ def _items(
     items = data.read(state.get("ItemsPath", "$"), "ItemsPath")
     if not isinstance(items, list):
         path = state.get("ItemsPath", "$")
-        raise StateError(RUNTIME, f"Reference path \"{path}\" must point to array.")
+        raise StateError(RUNTIME, f'Reference path "{path}" must point to array.')
     return list(items)
 
 
@@ -177,10 +176,11 @@ def _number(state: State, data: Data, field: str, kind: str) -> float | None:
     value = data.read(state[path], path)
     number = _as_number(value, kind)
     if number is None:
+        shown = value if isinstance(value, str) else as_text(value)
         raise StateError(
             RUNTIME,
-            f"The {path} field refers to value \"{value if isinstance(value, str) else as_text(value)}"
-            f"\" which is not a valid {kind}: {state[path]}",
+            f'The {path} field refers to value "{shown}" which is not a valid {kind}: '
+            f"{state[path]}",
         )
     return number
 

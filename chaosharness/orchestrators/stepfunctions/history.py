@@ -16,7 +16,7 @@ PAYLOAD_MAX = 262_144
 
 @attrs.frozen
 class Event:
-    """One event: `details` is AWS's own object, or None; values in it are JSON texts as AWS's are."""
+    """One event: `details` is AWS's own object, with JSON texts in it as AWS has them, or None."""
 
     id: int
     previous: int

@@ -56,7 +56,7 @@ class Call:
             return function(chance, *values)
         except _Refused as refused:
             raise StateError(INTRINSIC, str(refused)) from None
-        except (TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError) as error:
             raise StateError(INTRINSIC, f"{self.text}: {error}") from None
 
 
@@ -176,9 +176,7 @@ def _format(chance: Chance, template: str, *values: Any) -> str:
             f"States.Format: {parts.count('{}')} places and {len(values)} values: {template!r}"
         )
     left = iter(values)
-    return "".join(
-        java_text(next(left)) if part == "{}" else _unescaped(part) for part in parts
-    )
+    return "".join(java_text(next(left)) if part == "{}" else _unescaped(part) for part in parts)
 
 
 def _string_to_json(chance: Chance, text: str) -> Any:
@@ -190,7 +188,9 @@ def _json_to_string(chance: Chance, value: Any) -> str:
 
 
 def _array(chance: Chance, *values: Any) -> list[Any]:
-    return [_unescaped(each) if isinstance(each, str) and "\\'" in each else each for each in values]
+    return [
+        _unescaped(each) if isinstance(each, str) and "\\'" in each else each for each in values
+    ]
 
 
 def _partition(chance: Chance, values: list[Any], size: float) -> list[list[Any]]:

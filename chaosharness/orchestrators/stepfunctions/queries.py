@@ -56,7 +56,7 @@ class Query:
             "hash": _hash,
             "parse": lambda text: _with_null(json.loads(text), null),
             "random": lambda seed=None: chance.fraction(seed),
-            "uuid": lambda: chance.uuid(),
+            "uuid": chance.uuid,
             "now": lambda *_: _iso(now_ms),
             "millis": lambda: now_ms,
         }

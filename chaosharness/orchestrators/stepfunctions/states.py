@@ -26,7 +26,7 @@ __all__ = ["walk_states"]
 
 
 def walk_states(execution: Execution, branch: Branch) -> Walk:
-    """Walk from the graph's start to an end; returns the output, raises the StateError it ends by."""
+    """Walk from the start to an end: return the output, or raise the StateError it ends by."""
     data, name = branch.data, branch.graph.start
     while True:
         state = branch.graph.states[name]
@@ -66,13 +66,12 @@ def _visit(
             if caught is None:
                 raise told from None
             output, target = data.caught(told, caught), caught["Next"]
-        assigned = {"assignedVariables": {n: as_text(v) for n, v in data.assigned.items()}}
+        told_of: dict[str, Any] = {"name": state.name, "output": as_text(output)}
+        if data.assigned:
+            told_of["assignedVariables"] = {n: as_text(v) for n, v in data.assigned.items()}
         if state.kind != "Fail":
-            execution.write(
-                branch, f"{state.kind}StateExited",
-                {"name": state.name, "output": as_text(output), **(assigned if data.assigned else {})},
-                key="stateExitedEventDetails",
-            )  # fmt: skip
+            exited = f"{state.kind}StateExited"
+            execution.write(branch, exited, told_of, key="stateExitedEventDetails")
         branch.variables.update(data.assigned)
         yield Turn()
         return output, target

@@ -56,9 +56,7 @@ def run(
     return data.finish(result), (None if state.ends else state["Next"])
 
 
-def _scheduled(
-    execution: Execution, branch: Branch, state: State, data: Data, work: Work
-) -> None:
+def _scheduled(execution: Execution, branch: Branch, state: State, data: Data, work: Work) -> None:
     limits: dict[str, Any] = {}
     if work.timeout_ms is not None:
         limits["timeoutInSeconds"] = work.timeout_ms // 1000

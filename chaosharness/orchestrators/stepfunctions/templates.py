@@ -45,7 +45,9 @@ def read_field(text: str, field: str, scope: Scope, chance: Chance) -> Any:
 def fill_queries(template: Any, query: Query, field: str) -> Any:
     """The value of a JSONata template: each text `{% ... %}` is an expression."""
     if isinstance(template, Mapping):
-        return {key: fill_queries(value, query, f"{field}/{key}") for key, value in template.items()}
+        return {
+            key: fill_queries(value, query, f"{field}/{key}") for key, value in template.items()
+        }
     if isinstance(template, list):
         return [fill_queries(each, query, f"{field}[{n}]") for n, each in enumerate(template)]
     return query.evaluate(template, field) if is_query(template) else template
