@@ -247,7 +247,7 @@ class Run:
             shown.write("WORKFLOW_TASK_STARTED", {"scheduledEventId": str(task.scheduled_id)})
         return shown.events
 
-    def complete_task(self) -> int:
+    def complete_task(self, sdk: Any = None) -> int:
         """Write that the outstanding task is completed; return the id of that event."""
         task = self.task
         assert task is not None
@@ -260,6 +260,7 @@ class Run:
             {
                 "scheduledEventId": str(task.scheduled_id),
                 "startedEventId": str(task.started_id),
+                **({"sdkMetadata": dict(sdk)} if sdk else {}),
             },
         )
 

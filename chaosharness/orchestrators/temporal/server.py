@@ -203,8 +203,13 @@ class Server:
             raise not_found(TASK_GONE)
         return run
 
-    def finish_workflow(self, token: str, commands: list[Command]) -> None:
-        """Apply what a task decided, all of it or nothing (one transaction)."""
+    def finish_workflow(
+        self, token: str, commands: list[Command], *, sdk: Mapping[str, Any] | None = None
+    ) -> None:
+        """Apply what a task decided, all of it or nothing (one transaction).
+
+        `sdk` is what the worker's SDK wants remembered with it (flags that it used).
+        """
         run = self._holder(token)
         wrong = check(run, commands)
         if wrong is not None:
@@ -220,7 +225,7 @@ class Server:
             failure = {"message": "UnhandledCommand", "serverFailureInfo": {}}
             run.fail_task("WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND", failure)
             raise Refused("INVALID_ARGUMENT", "UnhandledCommand")
-        completed = run.complete_task()
+        completed = run.complete_task(sdk)
         woken = False
         for name, attributes in commands:
             woken = self._apply(run, name, dict(attributes), str(completed)) or woken
@@ -439,6 +444,9 @@ class Server:
         self, run: Run, name: str, attributes: dict[str, Any], by: dict[str, str]
     ) -> None:
         status = CLOSING[name]
+        if status == "CONTINUED_AS_NEW":
+            queue = {"kind": "TASK_QUEUE_KIND_NORMAL", "name": run.queue}
+            attributes = {"workflowType": {"name": run.type}, "taskQueue": queue, **attributes}
         told = {**attributes, **by}
         if status == "FAILED":
             told["retryState"] = "RETRY_STATE_RETRY_POLICY_NOT_SET"
