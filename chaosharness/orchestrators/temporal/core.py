@@ -30,7 +30,7 @@ from chaosharness.orchestrators.temporal.protos import (
 __all__ = ["Cached", "Decision", "Nondeterminism", "TaskFailed"]
 
 #: Flags of sdk-core that say that ids and types are checked, and closing commands come last.
-CORE_FLAGS: Final = [1, 3]
+CORE_FLAGS: Final = [1, 2, 3, 4]
 TRY, WAIT, ABANDON = 0, 1, 2
 
 

@@ -170,6 +170,19 @@ class Server:
 
     # ---- workflow tasks
 
+    def expire_sticky(self, run: Run) -> None:
+        """The worker whose cache has this run did not come for its task: any worker may (T5)."""
+        task = run.task
+        if task is None or task.token or not task.written:
+            return
+        run.task = None
+        told = {
+            "scheduledEventId": str(task.scheduled_id),
+            "timeoutType": "TIMEOUT_TYPE_SCHEDULE_TO_START",
+        }
+        run.write("WORKFLOW_TASK_TIMED_OUT", told)
+        run.schedule_task()
+
     def _token(self) -> str:
         self.tokens += 1
         return f"token-{self.tokens}"
