@@ -4,7 +4,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-import attrs
 from temporalio import activity, workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
@@ -14,12 +13,14 @@ from chaosharness import Env, External, Order, System, Temporal
 QUEUE = "orders"
 
 
-@attrs.frozen
-class Ordered:
-    """What a workflow is started with."""
-
-    id: str
-    cents: int
+async def _step(name: str, *arguments: Any) -> None:
+    """Have an activity done, with patience."""
+    await workflow.execute_activity(
+        name,
+        args=arguments,
+        start_to_close_timeout=timedelta(seconds=30),
+        retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1)),
+    )
 
 
 @workflow.defn
@@ -28,15 +29,11 @@ class OrderSaga:
 
     @workflow.run
     async def run(self, id: str, cents: int) -> str:
-        patient = {
-            "start_to_close_timeout": timedelta(seconds=30),
-            "retry_policy": RetryPolicy(initial_interval=timedelta(seconds=1)),
-        }
-        await workflow.execute_activity("charge", args=[id, cents], **patient)  # type: ignore[arg-type]
+        await _step("charge", id, cents)
         try:
-            await workflow.execute_activity("ship", args=[id], **patient)  # type: ignore[arg-type]
+            await _step("ship", id)
         except ActivityError:
-            await workflow.execute_activity("refund", args=[id], **patient)  # type: ignore[arg-type]
+            await _step("refund", id)
             return "cancelled"
         return "shipped"
 

@@ -19,7 +19,6 @@ from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 from chaosharness.orchestrators.temporal import jobs
 from chaosharness.orchestrators.temporal.instances import Instance
 from chaosharness.orchestrators.temporal.protos import (
-    as_payloads,
     duration_text,
     failure_json,
     payload_json,
@@ -393,8 +392,8 @@ def _with(told: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def _start_timer(cached: Cached, asked: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    yield "StartTimer", {"timerId": str(asked.seq),
-                         "startToFireTimeout": duration_text(asked.start_to_fire_timeout)}  # fmt: skip
+    lasting = duration_text(asked.start_to_fire_timeout)
+    yield "StartTimer", {"timerId": str(asked.seq), "startToFireTimeout": lasting}
 
 
 def _cancel_timer(cached: Cached, asked: Any) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -439,10 +438,11 @@ def _start_child(cached: Cached, asked: Any) -> Iterator[tuple[str, dict[str, An
 
 
 def _update(cached: Cached, asked: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    yield "ProtocolMessage", {"id": asked.protocol_instance_id,
-                              "answer": asked.WhichOneof("response"),
-                              **({"result": payload_json(asked.completed)}
-                                 if asked.WhichOneof("response") == "completed" else {})}  # fmt: skip
+    which = asked.WhichOneof("response")
+    told = {"id": asked.protocol_instance_id, "answer": which}
+    if which == "completed":
+        told["result"] = payload_json(asked.completed)
+    yield "ProtocolMessage", told
 
 
 def _complete(cached: Cached, asked: Any) -> Iterator[tuple[str, dict[str, Any]]]:

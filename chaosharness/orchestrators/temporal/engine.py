@@ -1,7 +1,7 @@
 """Temporal in a system: unmodified workflows, activities and clients on the server machine.
 
-*Source*: rules T1 to T27; what is compared with the real server and with the real sdk-core is
-listed in `docs/how-to/temporal.md`.
+*Source*: temporalio/temporal; what is compared with the real server and the real sdk-core stands in
+`docs/how-to/temporal.md`.
 *Not modelled*: several servers, namespaces, persistence that fails (the store answers or the server
 is unavailable), schedules, Nexus.
 """
@@ -29,7 +29,7 @@ EXTRA: Final = "Temporal needs the library temporalio: pip install 'chaosharness
 
 @attrs.frozen
 class Temporal:
-    """A Temporal server: runs `@workflow.defn` and `@activity.defn` classes and functions as they are.
+    """A Temporal server: runs workflows and activities of the Python SDK as they are.
 
     Services run workers on it with `env.worker`, and call it with `env.client`, which is a
     `temporalio.client.Client`.
@@ -280,12 +280,16 @@ class OpenTemporal:
 
     # ---- for people
 
-    def history(self, workflow_id: str) -> str:
-        """The event history of a workflow's latest run, as JSON that Temporal's own tools read."""
+    def event_histories(self) -> dict[str, str]:
+        """Return the history of every run, as JSON that Temporal's own tools read."""
         from chaosharness.orchestrators.temporal.protos import event_json
 
-        run = self.server.find(workflow_id)
-        return json.dumps({"events": [event_json(event) for event in run.events]})
+        found: dict[str, str] = {}
+        for runs in self.server.runs.values():
+            for number, run in enumerate(runs, 1):
+                name = run.workflow_id if number == len(runs) else f"{run.workflow_id} run {number}"
+                found[name] = json.dumps({"events": [event_json(event) for event in run.events]})
+        return found
 
 
 def _if_alive(worker: Any, function: Callable[[Any], None], task: Any) -> Callable[[Any], None]:

@@ -95,9 +95,7 @@ def patch(name: str) -> WorkflowActivationJob:
 
 def query(query_id: str, name: str, arguments: Any) -> WorkflowActivationJob:
     """A question to the workflow."""
-    asked = QueryWorkflow(
-        query_id=query_id, query_type=name, arguments=as_payloads(arguments)
-    )
+    asked = QueryWorkflow(query_id=query_id, query_type=name, arguments=as_payloads(arguments))
     return WorkflowActivationJob(query_workflow=asked)
 
 

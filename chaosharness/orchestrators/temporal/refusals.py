@@ -23,7 +23,5 @@ def invalid(message: str) -> Refused:
 
 
 TASK_GONE = "Workflow task not found."
-ACTIVITY_GONE = (
-    "invalid activityID or activity already timed out or invoking workflow is completed"
-)
+ACTIVITY_GONE = "invalid activityID or activity already timed out or invoking workflow is completed"
 RUN_ENDED = "workflow execution already completed"

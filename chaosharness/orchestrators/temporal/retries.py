@@ -1,6 +1,6 @@
 """When an activity is tried again, and why not.
 
-*Source*: `common/retrypolicy/retry_policy.go` and `docs/architecture/retry.md` of temporalio/temporal
+*Source*: `common/retrypolicy/retry_policy.go`, `docs/architecture/retry.md` of temporalio/temporal
 (rule T12); recorded retry states.
 """
 
@@ -12,7 +12,11 @@ from chaosharness.orchestrators.temporal.run import Activity, milliseconds, seco
 __all__ = ["RetryState", "next_attempt_in", "retry_policy", "timeout_failure"]
 
 RetryState = Literal[
-    "NON_RETRYABLE_FAILURE", "MAXIMUM_ATTEMPTS_REACHED", "TIMEOUT", "CANCEL_REQUESTED", "IN_PROGRESS"
+    "NON_RETRYABLE_FAILURE",
+    "MAXIMUM_ATTEMPTS_REACHED",
+    "TIMEOUT",
+    "CANCEL_REQUESTED",
+    "IN_PROGRESS",
 ]
 
 NEVER_RETRIED: Final = frozenset(

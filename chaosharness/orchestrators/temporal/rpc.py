@@ -2,7 +2,7 @@
 
 *Source*: temporalio 1.35.0, `temporalio/service.py` (`ServiceClient._rpc_call`); Temporal API,
 `workflowservice/v1`.
-*Not modelled*: list, count, schedules, batch operations.
+*Not modelled*: updates and queries, list, count, schedules, batch operations.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -70,7 +70,7 @@ def names_of(
                 f"service {service!r} has a worker with the workflow {workflow!r}, which is no "
                 "class with @workflow.defn"
             ) from None
-        by_name[definition.name or workflow.__name__] = workflow
+        by_name[str(definition.name or workflow.__name__)] = workflow
     functions: dict[str, Callable[..., Any]] = {}
     for activity in activities:
         try:
@@ -80,7 +80,7 @@ def names_of(
                 f"service {service!r} has a worker with the activity {activity!r}, which is no "
                 "function with @activity.defn"
             ) from None
-        functions[found.name or getattr(activity, "__name__", "activity")] = activity
+        functions[str(found.name or getattr(activity, "__name__", "activity"))] = activity
     return by_name, functions
 
 
@@ -204,10 +204,8 @@ def _signal(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) ->
 
 def _signal_with_start(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
     runs = engine.server.runs.get(req.workflow_id)
-    if runs and runs[-1].status == "RUNNING":
-        run = runs[-1]
-    else:
-        run = _begin(engine, caller, req)
+    running = bool(runs) and runs[-1].status == "RUNNING"
+    run = runs[-1] if running else _begin(engine, caller, req)
     engine.server.signal(req.workflow_id, req.signal_name, payloads_json(req.signal_input.payloads))
     return resp_type(run_id=run.run_id)
 

@@ -3,8 +3,8 @@
 No SDK, no world, no fault inside. Requests are methods; `due()` says when time must act and
 `tick(now_ms)` lets it. Payloads and failures are what Temporal's own JSON has, untouched.
 
-*Source*: rules T1 to T27 of the research notes, from temporalio/temporal and its documents; compared
-with sequences recorded from Temporal Server 1.32.0.
+*Source*: temporalio/temporal, `docs/architecture` and `service/history`; compared with sequences
+recorded from Temporal Server 1.32.0.
 *Not modelled*: Nexus, worker versioning, schedules, search attributes (they are stored and not
 searched), workflow retry and cron, reset.
 """
@@ -229,9 +229,7 @@ class Server:
             cause, refusal = wrong
             if not cause or run.task is None or run.task.attempt > 1:
                 raise refusal  # a later attempt is left to time out (T3)
-            run.fail_task(
-                f"WORKFLOW_TASK_FAILED_CAUSE_{cause}", {"message": refusal.message}
-            )
+            run.fail_task(f"WORKFLOW_TASK_FAILED_CAUSE_{cause}", {"message": refusal.message})
             raise refusal
         closes = bool(commands) and commands[-1][0] in CLOSING
         if closes and run.buffer:
@@ -281,9 +279,7 @@ class Server:
 
     # ---- activities
 
-    def _schedule_activity(
-        self, run: Run, attributes: dict[str, Any], by: dict[str, str]
-    ) -> None:
+    def _schedule_activity(self, run: Run, attributes: dict[str, Any], by: dict[str, str]) -> None:
         told = {
             "heartbeatTimeout": "0s",
             "scheduleToCloseTimeout": "0s",
@@ -315,7 +311,11 @@ class Server:
             return False
         run.write(
             "ACTIVITY_TASK_CANCELED",
-            {"details": NOT_STARTED, "latestCancelRequestedEventId": str(activity.cancel_id), **ids},
+            {
+                "details": NOT_STARTED,
+                "latestCancelRequestedEventId": str(activity.cancel_id),
+                **ids,
+            },
         )
         del run.activities[scheduled]
         return True
@@ -334,10 +334,8 @@ class Server:
         ]
         return sorted(found, key=lambda one: (one[1].ready_ms, one[1].scheduled_id))
 
-    def poll_activity(
-        self, queue: str, activity: Activity | None = None
-    ) -> ActivityTask | None:
-        """Take an activity; None where none is ready. Which one comes first is free (a legal choice)."""
+    def poll_activity(self, queue: str, activity: Activity | None = None) -> ActivityTask | None:
+        """Take an activity; None where none is ready. Any ready one may come first."""
         for run, ready in self.ready_activities(queue):
             if activity is None or ready is activity:
                 ready.token = self._token()
@@ -382,9 +380,7 @@ class Server:
         activity.details = details if details is not None else activity.details
         return bool(activity.cancel_id)
 
-    def _failed(
-        self, run: Run, activity: Activity, failure: dict[str, Any], event: str
-    ) -> None:
+    def _failed(self, run: Run, activity: Activity, failure: dict[str, Any], event: str) -> None:
         wait_ms, state = next_attempt_in(activity, failure, self.now_ms)
         if wait_ms is not None:
             activity.attempt += 1
@@ -397,9 +393,7 @@ class Server:
             told["failure"] = _with_cause(failure, activity.last_failure, state)
         self._end_activity(run, activity, event, told)
 
-    def _end_activity(
-        self, run: Run, activity: Activity, event: str, told: dict[str, Any]
-    ) -> None:
+    def _end_activity(self, run: Run, activity: Activity, event: str, told: dict[str, Any]) -> None:
         """Write Started and the end together: attempts between leave no events (T11)."""
         del run.activities[activity.scheduled_id]
         scheduled = {"scheduledEventId": str(activity.scheduled_id)}
@@ -453,9 +447,7 @@ class Server:
         told = {**ids, "workflowExecution": execution}
         run.tell("CHILD_WORKFLOW_EXECUTION_STARTED", lambda: told, written=written)
 
-    def _close(
-        self, run: Run, name: str, attributes: dict[str, Any], by: dict[str, str]
-    ) -> None:
+    def _close(self, run: Run, name: str, attributes: dict[str, Any], by: dict[str, str]) -> None:
         status = CLOSING[name]
         if status == "CONTINUED_AS_NEW":
             queue = {"kind": "TASK_QUEUE_KIND_NORMAL", "name": run.queue}
@@ -560,9 +552,7 @@ class Server:
         run.tell("TIMER_FIRED", lambda: told)
 
 
-def _with_cause(
-    failure: dict[str, Any], last: dict[str, Any], state: RetryState
-) -> dict[str, Any]:
+def _with_cause(failure: dict[str, Any], last: dict[str, Any], state: RetryState) -> dict[str, Any]:
     return {**failure, "cause": last}
 
 

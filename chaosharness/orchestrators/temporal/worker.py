@@ -5,7 +5,7 @@ server's yes, inside an activity, between an activity's end and its report. A wo
 loses its cache; its activities go on nowhere, and the server notices by their timeouts.
 
 *Source*: rules T3 to T6, T11, T13 to T17.
-*Not modelled*: rate limits, pollers by number, eager activities, worker versioning.
+*Not modelled*: updates and queries, local activities, rate limits, pollers by number, eager activities, worker versioning.
 """
 
 import dataclasses
@@ -130,8 +130,7 @@ class Worker:
             workflow = self.workflows[run.type]
             cached = Cached(lambda: Instance(workflow, run, self.converter))
             self.cache[run.run_id] = cached
-        updates = [one["request"] for one in run.updates.values() if one["state"] == "admitted"]
-        return cached.decide(task.events, run_id=run.run_id, updates=updates)
+        return cached.decide(task.events, run_id=run.run_id)
 
     def _store(
         self, scope: Scope, task: WorkflowTask, decision: Any, error: BaseException | None
@@ -162,8 +161,6 @@ class Worker:
                 sdk = {"coreUsedFlags": CORE_FLAGS, "sdkName": "temporal-python",
                        "langUsedFlags": decision.lang_flags}  # fmt: skip
                 server.finish_workflow(task.token, decision.commands, sdk=sdk)
-                for message in decision.messages:
-                    server.answer_update(run, message)
         except Refused:
             self.cache.pop(run.run_id, None)  # what it knows is not what the server has (T4)
         self.engine.go_on()
@@ -222,7 +219,7 @@ class Worker:
         environment = ActivityEnvironment()
         run, activity = task.run, task.activity
         known = {field.name for field in dataclasses.fields(environment.info)}
-        told_of = {
+        told_of: dict[str, Any] = {
             "activity_id": activity.id,
             "activity_type": activity.type,
             "attempt": task.attempt,
