@@ -12,7 +12,16 @@ from typing import Any, Literal
 
 import attrs
 
-__all__ = ["Activity", "Child", "Run", "Task", "Timer", "seconds_text"]
+__all__ = [
+    "Activity",
+    "ActivityTask",
+    "Child",
+    "Run",
+    "Task",
+    "Timer",
+    "WorkflowTask",
+    "seconds_text",
+]
 
 Attributes = dict[str, Any]
 
@@ -280,3 +289,23 @@ class Run:
         if self.flush() or cause.endswith("UNHANDLED_COMMAND"):
             self.next_attempt = 1
         self.schedule_task()
+
+
+@attrs.frozen
+class WorkflowTask:
+    """What a worker gets to decide upon."""
+
+    token: str
+    run: Run
+    attempt: int
+    events: list[dict[str, Any]]
+
+
+@attrs.frozen
+class ActivityTask:
+    """What a worker gets to do."""
+
+    token: str
+    run: Run
+    activity: Activity
+    attempt: int

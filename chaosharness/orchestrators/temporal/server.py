@@ -15,6 +15,7 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.orchestrators.temporal.commands import CLOSING, Command, check
+from chaosharness.orchestrators.temporal.deadlines import timed_out, times_of
 from chaosharness.orchestrators.temporal.refusals import (
     ACTIVITY_GONE,
     RUN_ENDED,
@@ -23,21 +24,22 @@ from chaosharness.orchestrators.temporal.refusals import (
     not_found,
 )
 from chaosharness.orchestrators.temporal.retries import (
-    RetryState,
     next_attempt_in,
     retry_policy,
     timeout_failure,
 )
 from chaosharness.orchestrators.temporal.run import (
     Activity,
+    ActivityTask,
     Child,
     Run,
     Timer,
+    WorkflowTask,
     milliseconds,
     seconds_text,
 )
 
-__all__ = ["ActivityTask", "Server", "WorkflowTask"]
+__all__ = ["Server"]
 
 NOT_STARTED: Final = {
     "payloads": [
@@ -48,26 +50,6 @@ NOT_STARTED: Final = {
     ]
 }
 CONTINUE_MS_MIN: Final = 1_000
-
-
-@attrs.frozen
-class WorkflowTask:
-    """What a worker gets to decide upon."""
-
-    token: str
-    run: Run
-    attempt: int
-    events: list[dict[str, Any]]
-
-
-@attrs.frozen
-class ActivityTask:
-    """What a worker gets to do."""
-
-    token: str
-    run: Run
-    activity: Activity
-    attempt: int
 
 
 @attrs.define(eq=False)
@@ -390,7 +372,7 @@ class Server:
             return
         told: dict[str, Any] = {"failure": failure, "retryState": f"RETRY_STATE_{state}"}
         if event == "ACTIVITY_TASK_TIMED_OUT" and activity.last_failure is not None:
-            told["failure"] = _with_cause(failure, activity.last_failure, state)
+            told["failure"] = {**failure, "cause": activity.last_failure}
         self._end_activity(run, activity, event, told)
 
     def _end_activity(self, run: Run, activity: Activity, event: str, told: dict[str, Any]) -> None:
@@ -465,7 +447,7 @@ class Server:
             self._continue(run, attributes)
 
     def _continue(self, run: Run, attributes: dict[str, Any]) -> None:
-        """Begin the next run; its first task comes no earlier than 1 s after the last start (T23)."""
+        """Begin the next run: its first task comes 1 s after the last start, at least (T23)."""
         wait_ms = max(0, run.started_ms + CONTINUE_MS_MIN - self.now_ms)
         self.start(
             run.workflow_id,
@@ -516,7 +498,7 @@ class Server:
         for runs in self.runs.values():
             for run in runs:
                 if run.status == "RUNNING":
-                    times += _times(run, self.now_ms)
+                    times += times_of(run, self.now_ms)
         return min(times, default=None)
 
     def tick(self, now_ms: int) -> None:
@@ -541,7 +523,7 @@ class Server:
             if timer.due_ms <= now:
                 self._fire(run, timer)
         for activity in [*run.activities.values()]:
-            if (kind := _timed_out(activity, now)) is not None:
+            if (kind := timed_out(activity, now)) is not None:
                 self._failed(run, activity, timeout_failure(kind), "ACTIVITY_TASK_TIMED_OUT")
             elif activity.ready_ms <= now:
                 activity.ready_ms = min(activity.ready_ms, now)
@@ -550,44 +532,3 @@ class Server:
         del run.timers[timer.id]
         told = {"startedEventId": str(timer.started_id), "timerId": timer.id}
         run.tell("TIMER_FIRED", lambda: told)
-
-
-def _with_cause(failure: dict[str, Any], last: dict[str, Any], state: RetryState) -> dict[str, Any]:
-    return {**failure, "cause": last}
-
-
-def _times(run: Run, now_ms: int) -> list[int]:
-    times = [timer.due_ms for timer in run.timers.values()]
-    if run.not_before_ms:
-        times.append(run.not_before_ms)
-    if run.task is not None and run.task.deadline_ms is not None:
-        times.append(run.task.deadline_ms)
-    for activity in run.activities.values():
-        times += [at for _, at in _deadlines(activity)]
-        if not activity.started and activity.ready_ms > now_ms:
-            times.append(activity.ready_ms)
-    return times
-
-
-def _deadlines(activity: Activity) -> list[tuple[str, int]]:
-    found: list[tuple[str, int]] = []
-    total = activity.limit("scheduleToCloseTimeout")
-    if total is not None:
-        found.append(("SCHEDULE_TO_CLOSE", activity.first_ms + total))
-    if activity.started_ms is None:
-        start = activity.limit("scheduleToStartTimeout")
-        if start is not None:
-            found.append(("SCHEDULE_TO_START", activity.ready_ms + start))
-        return found
-    close = activity.limit("startToCloseTimeout")
-    if close is not None:
-        found.append(("START_TO_CLOSE", activity.started_ms + close))
-    beat = activity.limit("heartbeatTimeout")
-    if beat is not None:
-        found.append(("HEARTBEAT", activity.beat_ms + beat))
-    return found
-
-
-def _timed_out(activity: Activity, now_ms: int) -> str | None:
-    late = [(at, kind) for kind, at in _deadlines(activity) if at <= now_ms]
-    return min(late)[1] if late else None

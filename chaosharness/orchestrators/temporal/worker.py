@@ -5,7 +5,8 @@ server's yes, inside an activity, between an activity's end and its report. A wo
 loses its cache; its activities go on nowhere, and the server notices by their timeouts.
 
 *Source*: rules T3 to T6, T11, T13 to T17.
-*Not modelled*: updates and queries, local activities, rate limits, pollers by number, eager activities, worker versioning.
+*Not modelled*: updates and queries, local activities, rate limits, pollers by number, eager
+activities, worker versioning.
 """
 
 import dataclasses
@@ -42,8 +43,8 @@ from chaosharness.orchestrators.temporal.protos import (
     payloads_json,
 )
 from chaosharness.orchestrators.temporal.refusals import Refused
-from chaosharness.orchestrators.temporal.run import Run
-from chaosharness.orchestrators.temporal.server import ActivityTask, Server, WorkflowTask
+from chaosharness.orchestrators.temporal.run import ActivityTask, Run, WorkflowTask
+from chaosharness.orchestrators.temporal.server import Server
 
 __all__ = ["Engine", "Worker"]
 
