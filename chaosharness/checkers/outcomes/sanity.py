@@ -41,7 +41,7 @@ def of_the_absent(
             yield from _without(clean, item, lacking, nos)
         left = _does_usually(clean, item) or clean.calm.says(item) - seen.says(item)
         if left and not seen.own.get(item) and not seen.tells(item, clean.calm):
-            yield _forgotten(item)
+            yield forgotten(item)
 
 
 def _does_usually(clean: Clean, item: int) -> bool:
@@ -51,7 +51,7 @@ def _does_usually(clean: Clean, item: int) -> bool:
     return wanted or bool(clean.calm.own.get(item))
 
 
-def _forgotten(item: int) -> Difference:
+def forgotten(item: int) -> Difference:
     return Difference("forgotten", item, "", "nothing came of it")
 
 
@@ -122,7 +122,7 @@ class _Refused:
         if self.out.dead.get(self.item):
             return []
         if self._is_forgotten():
-            return [_forgotten(self.item)]
+            return [forgotten(self.item)]
         if self.net == self.full and (left := self.rows.not_taken_back(self.gone)):
             return [self._half(left, f"ends as usual, and yet {self._first(left)} stands")]
         if self.net == self.full and (lost := self.rows.never_made_up_for()):

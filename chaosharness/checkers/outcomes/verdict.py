@@ -15,12 +15,13 @@ from chaosharness.checkers.outcomes.composition import Composition, Unit
 from chaosharness.checkers.outcomes.differences import Difference
 from chaosharness.checkers.outcomes.outcome import Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.plan import Refusal
-from chaosharness.checkers.outcomes.sanity import OPTIONAL, of_the_absent, of_the_refused
+from chaosharness.checkers.outcomes.sanity import OPTIONAL, forgotten, of_the_absent, of_the_refused
 from chaosharness.checkers.outcomes.told import (
     Aside,
     No,
     came_late,
     clients_told_no,
+    dropped,
     late_items,
     put_aside,
     swallowed,
@@ -203,7 +204,19 @@ class Verdict:
             places.update(*self.seen.served.get(item, {}).values())
             if any(place in places for place, _ in self.seen.own.get(item, ())):
                 return self._refused() or []
+            if self._is_dropped(item):
+                return [forgotten(item)]
         return []
+
+    def _is_dropped(self, item: int) -> bool:
+        """Say whether nothing is left of an item but a message for later, which was dropped."""
+        if self.seen.own.get(item) or self.seen.dead.get(item) or item in self.client:
+            return False
+        if not self.seen.says(item) - self.clean.calm.says(item):
+            return False
+        self.by_history = True
+        nos = [self._as_a_transaction(no) for no in self.nos]
+        return dropped(self.clean, self.history, item, nos)
 
     def _is_out(self, item: int) -> bool:
         """Say whether an item may have ended as if it had never come.

@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from chaosharness import FailedCommit, SQLite, StoreOutage, System
+from chaosharness import FailedCommit, SQLite, StoreOutage, System, explore, idempotent
 from tests.checkers.outcomes.sweep import groups, sweep
 from tests.checkers.outcomes.test_refusals import TRIED_AGAIN, shop
 
@@ -103,3 +103,15 @@ def test_what_is_counted_at_each_attempt_is_counted_twice():
 
 def test_a_note_that_is_finished_later_is_a_decision():
     assert sweep(noting(marks_first=False), kinds=STORE) == []
+
+
+def found_by_two(system: System) -> set[tuple[str, str]]:
+    campaign = explore(
+        system, properties=[idempotent()], faults_max=2, kinds=[FailedCommit], runs_max=400
+    )
+    return {one.group for one in (found.findings[0] for found in campaign.counterexamples)}
+
+
+def test_a_message_for_later_that_is_dropped_is_forgotten():
+    assert found_by_two(retrying(drops=True)) == {("forgotten", "")}
+    assert found_by_two(retrying()) == set()
