@@ -454,7 +454,7 @@ class Rest:
             found = look_through(state, world.now, loop.woke_ms, small=self.asked_ms)
             loop.due_ms, loop.guessed_due_ms, known, loop.due_at = found
             loop.counts = known not in seen
-            if loop.counts:
+            if loop.counts and loop.looks == LOOKS_MAX - 2:
                 loop.limit = counts_to(known, WAKES_NAMED)
             seen.update((state, known))
         loop.looks += 1
