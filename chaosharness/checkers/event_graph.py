@@ -86,7 +86,8 @@ class EventGraph:
         """Return handlers in a row, each with one event in and one out: the longest ones."""
         found = []
         for handler in self.nodes("handler"):
-            if self._link_before(handler) is None:
+            heard = self._of(self.before(handler), "event")
+            if heard and self._link_before(handler) is None:
                 chain = self._chain_from(handler)
                 if len(chain) >= CHAIN_MIN:
                     found.append(chain)
@@ -111,7 +112,9 @@ class EventGraph:
             return None
         senders = self.before(events[0])
         one = senders[0] if len(senders) == 1 else None
-        return one if one is not None and self._link_after(one) == handler else None
+        if one is None or not self._of(self.before(one), "event"):
+            return None  # a client or a loop begins a flow, and is no link of a chain
+        return one if self._link_after(one) == handler else None
 
     def unheard(self) -> list[Node]:
         """Return the events that nobody consumes."""
@@ -209,9 +212,8 @@ def _graph_of(history: History) -> EventGraph:
             continue
         if event.kind == "deliver":
             delivered[index] = index
-        elif event.cause >= 0 and history[event.cause].kind != "publish":
-            if event.cause in delivered:
-                delivered[index] = delivered[event.cause]
+        elif event.cause in delivered and history[event.cause].kind != "publish":
+            delivered[index] = delivered[event.cause]
         place = event.operation.partition("/")[0] if event.operation else ""
         root = delivered.get(index)
         if root is not None and place and event.kind != "deliver" and (root, place) not in seen:
