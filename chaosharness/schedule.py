@@ -32,7 +32,7 @@ def _faults(faults: Iterable[Fault]) -> tuple[Fault, ...]:
 
 def _sort_key(fault: Fault) -> tuple[Any, ...]:
     site = fault.site
-    place = (site.entity, site.operation, site.attempt, site.phase == "after")
+    place = (site.entity, site.operation, site.message, site.attempt, site.phase == "after")
     return (*place, _ORDER[type(fault)], str(fault.option))
 
 
@@ -170,6 +170,8 @@ def code(fault: Fault) -> str:
         for name, value in (("entity", site.entity), ("attempt", site.attempt))
         if value != 1
     ]
+    if site.message:
+        words.append(f"message={site.message!r}")
     text = f"Site({', '.join(words)})"
     fields = attrs.fields_dict(type(fault))
     options = [

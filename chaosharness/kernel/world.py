@@ -15,9 +15,10 @@ from chaosharness.kernel.agenda import ACTION, ARGUMENT, DUE, WAITER, Agenda, En
 from chaosharness.kernel.budget import FOR_EVER, Budget, Ending, Verdict
 from chaosharness.kernel.falls import Falls
 from chaosharness.kernel.history import History, RawEvent
+from chaosharness.kernel.message_names import EVERY, named
 from chaosharness.kernel.mortal import Located, Mortal, Once
 from chaosharness.kernel.rest import RanOn, Rest, Wait
-from chaosharness.kernel.site import Armed, Phase
+from chaosharness.kernel.site import Armed, Phase, Site, first_at
 
 Lasting = Literal["next", "timeout", "long"] | int
 """How long trouble lasts, chosen from the system itself, or in whole milliseconds.
@@ -69,6 +70,7 @@ class World:
         "entities",
         "error",
         "falls",
+        "firsts",
         "in_flight",
         "incarnations",
         "longest_ms",
@@ -79,6 +81,7 @@ class World:
         "on_read",
         "on_stuck",
         "on_turn",
+        "published",
         "raw",
         "rest",
         "states",
@@ -92,7 +95,7 @@ class World:
         self.raw: list[RawEvent] = []
         self.agenda = Agenda()
         self.budget = budget
-        self.counts: dict[tuple[str, int], int] = {}
+        self.counts: dict[tuple[str, int, str], int] = {}
         self.counts_in_chaos = self.counts
         self.armed: dict[str, list[Armed]] = {}
         for one in armed:
@@ -119,8 +122,10 @@ class World:
         self.on_stuck: Callable[[Any], str] | None = None
         self.error: Exception | None = None
         self.falls = Falls()
+        self.firsts: dict[tuple[str, int, str], str] = {}
         self.on_armed: Callable[[str, Any], None] | None = None
         self.on_network: list[Callable[[], None]] = []
+        self.published: dict[tuple[str, int, str], int] = {}
         self.rest = Rest(events_max=budget.events_max // IDLE_SHARE)
         self.on_turn: Callable[[Hashable], None] | None = None
         self.states: dict[str, Any] = {}
@@ -200,9 +205,12 @@ class World:
 
     # ---- sites
 
-    def reach(self, operation: str, entity: int) -> int:
-        """Count that an operation is reached for an entity; return which attempt this is."""
-        key = (operation, entity)
+    def reach(self, operation: str, entity: int, message: str = "") -> int:
+        """Count that an operation is reached; return which attempt this is.
+
+        Attempts count for the message in hand; where there is none, for the entity.
+        """
+        key = (operation, entity, message)
         self.counts[key] = attempt = self.counts.get(key, 0) + 1
         return attempt
 
@@ -218,17 +226,41 @@ class World:
             self.error = error
         self.end("stuck", str(error))
 
-    def strikes(self, operation: str, phase: Phase, entity: int, attempt: int) -> list[Any]:
+    def named(self, operation: str, entity: int, message: str) -> str:
+        """Return what the message is called that an operation stores while another is in hand."""
+        key = (operation, entity, message)
+        self.published[key] = number = self.published.get(key, 0) + 1
+        return named(number, operation, message)
+
+    def strikes(
+        self, operation: str, phase: Phase, entity: int, attempt: int, message: str = ""
+    ) -> list[Any]:
         """Return the faults that strike at this site, in the schedule's order."""
         if not self.chaos:
             return []
         struck = []
         for one in self.armed.get(operation, ()):
             site = one.site
-            if (site.phase, site.entity, site.attempt) == (phase, entity, attempt):
+            if (site.phase, site.entity, site.attempt) != (phase, entity, attempt):
+                continue
+            if self._is_meant(site, message):
                 one.struck = True
                 struck.append(one.fault)
         return struck
+
+    def _is_meant(self, site: Site, message: str) -> bool:
+        """Say whether a site means this message: the first to get there that its words fit."""
+        wanted = site.message
+        if wanted == EVERY:
+            return True
+        key = (site.operation, site.entity, wanted)
+        first = self.firsts.get(key)
+        if first is None:
+            first = first_at(self.counts, site)
+            if first is None:
+                return False
+            self.firsts[key] = first
+        return first == message
 
     def struck(self) -> bool:
         """Say whether any fault has struck so far."""

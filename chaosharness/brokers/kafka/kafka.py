@@ -38,6 +38,7 @@ from chaosharness.handlers.port import (
     current_scope,
     on_behalf,
 )
+from chaosharness.kernel.message_names import copy_of, poison_at
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 
@@ -166,32 +167,41 @@ class OpenKafka(Cluster):
         else:
             index = self.spread(topic, entity, len(partitions)) if len(partitions) > 1 else 0
         operation = f"{scope.place}/{self.name}.publish {topic}"
-        place = (operation, entity)
+        in_hand = scope.message
+        place = (operation, entity, in_hand)
         world.counts[place] = attempt = world.counts.get(place, 0) + 1
         if operation not in world.surfaces:
             world.meet(operation, self.surface)
-        draft = (topic, index, key, headers or NO_HEADERS, body, entity)
         if self.disturbed or world.unreachable:
+            draft = (topic, index, key, headers or NO_HEADERS, body, entity, in_hand)
             script = in_turn(lane, scope, operation, attempt, self._append, draft, self)
-            return scope.colour.drive(on_behalf(scope, entity, script), scope)
+            return scope.colour.drive(on_behalf(scope, entity, in_hand, script), scope)
         if scope.colour.is_async:
+            draft = (topic, index, key, headers or NO_HEADERS, body, entity, in_hand)
             return LaterEffect(scope, entity, self._append, operation, attempt, draft)
+        name = world.named(operation, entity, in_hand)
+        draft = (topic, index, key, headers or NO_HEADERS, body, entity, name)
         own, scope.entity = scope.entity, entity
         self._store(scope, operation, attempt, draft)
         scope.entity = own
         return None
 
     def _append(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
-        """Store a message at a site where a fault may have changed what is stored."""
-        copies = 1
+        """Store a message at a site where a fault may have changed what is stored.
+
+        Until it is stored a draft has the name of the message in hand; then it gets its own.
+        """
+        name = self.world.named(operation, *draft[5:])
+        copies = [name]
         for fault in scope.struck:
             if isinstance(fault, Poison):
-                poison = (draft[0], draft[1], None, NO_HEADERS, POISON[fault.content], 0)
+                body = POISON[fault.content]
+                poison = (draft[0], draft[1], None, NO_HEADERS, body, 0, poison_at(name))
                 self._store(scope, "", 0, poison)
             elif isinstance(fault, Duplicate):
-                copies = 2
-        for _ in range(copies):
-            self._store(scope, operation, attempt, draft)
+                copies = [name, copy_of(name)]
+        for one in copies:
+            self._store(scope, operation, attempt, (*draft[:6], one))
 
     # ---- consuming
 
