@@ -10,16 +10,12 @@ moves none.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Collection
 from typing import Final
 
 EVERY: Final = "every"
 """The name that fits every message: a fault that strikes at each one."""
-
-NAME_MAX: Final = 600
-"""How long a name may get, in characters: those of long chains end in a digest of the rest."""
 
 FROM: Final = " from "
 _NUMBER: Final = re.compile(r"(\d+)(?: \((copy \d+|poison)\))? of (.+)", re.DOTALL)
@@ -35,8 +31,6 @@ def named(number: int, operation: str, parent: str) -> str:
     """
     if not parent:
         return f"{number} of {operation}"
-    if len(parent) > NAME_MAX:
-        parent = hashlib.blake2b(parent.encode(), digest_size=8).hexdigest()
     return f"{number} of {operation}{FROM}{parent}"
 
 

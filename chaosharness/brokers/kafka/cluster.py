@@ -16,7 +16,8 @@ from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import BACKGROUND, World
 
 Draft = tuple[str, int, str | bytes | None, Mapping[str, str], bytes | None, int, str]
-"""A message to be stored: topic, log partition, key, headers, body, workload item."""
+"""A message to be stored: topic, log partition, key, headers, body, workload item; then the name
+of the message in hand, or what it is called itself where no operation stores it."""
 
 
 class Settings(Protocol):
@@ -132,9 +133,13 @@ class Cluster:
         }
         published = scope.record("publish", operation, attempt, data)
         hops = scope.hops + 1
-        message = Message(topic, key, headers, body, entity, hops, published, index, offset)
-        message.name = name
-        log.append(message)
+        if operation:  # what follows is `World.named`: every message comes by here
+            stored = (operation, entity, name)
+            world.published[stored] = number = world.published.get(stored, 0) + 1
+            name = f"{number} of {operation} from {name}" if name else f"{number} of {operation}"
+        log.append(
+            Message(topic, key, headers, body, entity, hops, published, index, offset, name=name)
+        )
         world.effects += 1
         if hops > world.budget.hops_max:
             world.end("budget", cycle(world.history, published, hops))

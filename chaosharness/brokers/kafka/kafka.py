@@ -38,7 +38,7 @@ from chaosharness.handlers.port import (
     current_scope,
     on_behalf,
 )
-from chaosharness.kernel.message_names import copy_of, poison_at
+from chaosharness.kernel.message_names import copy_of, named, poison_at
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 
@@ -155,7 +155,7 @@ class OpenKafka(Cluster):
         except KeyError:
             raise self._no_topic(topic) from None
         body = None if value is None else encode(value, topic)
-        name = key_of(key, topic)
+        name = key if type(key) is str else key_of(key, topic)
         entity = scope.entity
         if key is not None:
             if entity:
@@ -172,36 +172,38 @@ class OpenKafka(Cluster):
         world.counts[place] = attempt = world.counts.get(place, 0) + 1
         if operation not in world.surfaces:
             world.meet(operation, self.surface)
+        draft = (topic, index, key, headers or NO_HEADERS, body, entity, in_hand)
         if self.disturbed or world.unreachable:
-            draft = (topic, index, key, headers or NO_HEADERS, body, entity, in_hand)
             script = in_turn(lane, scope, operation, attempt, self._append, draft, self)
             return scope.colour.drive(on_behalf(scope, entity, in_hand, script), scope)
         if scope.colour.is_async:
-            draft = (topic, index, key, headers or NO_HEADERS, body, entity, in_hand)
             return LaterEffect(scope, entity, self._append, operation, attempt, draft)
-        name = world.named(operation, entity, in_hand)
-        draft = (topic, index, key, headers or NO_HEADERS, body, entity, name)
         own, scope.entity = scope.entity, entity
         self._store(scope, operation, attempt, draft)
         scope.entity = own
         return None
 
     def _append(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
-        """Store a message at a site where a fault may have changed what is stored.
-
-        Until it is stored a draft has the name of the message in hand; then it gets its own.
-        """
-        name = self.world.named(operation, *draft[5:])
-        copies = [name]
+        """Store a message at a site where a fault may have changed what is stored."""
+        if not scope.struck:
+            self._store(scope, operation, attempt, draft)
+            return
+        copies = 1
+        published = self.world.published
+        key = (operation, *draft[5:])
         for fault in scope.struck:
             if isinstance(fault, Poison):
-                body = POISON[fault.content]
-                poison = (draft[0], draft[1], None, NO_HEADERS, body, 0, poison_at(name))
+                name = poison_at(named(published.get(key, 0) + 1, operation, draft[-1]))
+                poison = (draft[0], draft[1], None, NO_HEADERS, POISON[fault.content], 0, name)
                 self._store(scope, "", 0, poison)
             elif isinstance(fault, Duplicate):
-                copies = [name, copy_of(name)]
-        for one in copies:
-            self._store(scope, operation, attempt, (*draft[:6], one))
+                copies = 2
+        self._store(scope, operation, attempt, draft)
+        if copies > 1:
+            published[key] -= 1  # a copy moves the numbers of no others
+            self._store(scope, operation, attempt, draft)
+            copy = self.logs[draft[0]][draft[1]][-1]
+            copy.name = copy_of(copy.name)
 
     # ---- consuming
 
