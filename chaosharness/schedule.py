@@ -15,9 +15,9 @@ from chaosharness.kernel.world import Armed
 
 FORMAT: Final = 2
 READ: Final = (1, 2)
-"""The formats that are read. In format 1 an attempt counted for the workload item, whichever message
-was in hand; from 2 on it counts for each message. Where one message gets to an operation for an
-item, as is usual, both mean the same."""
+"""The formats that are read. In format 1 an attempt counted for the workload item, whichever
+message was in hand; from 2 on it counts for each message. Where one message gets to an operation
+for an item, as is usual, both mean the same."""
 DEPTH_MAX: Final = 100
 """How deep a file may be nested: Python's own limit is met at about a thousand."""
 _ORDER: Final = {kind: order for order, kind in enumerate(FAULTS)}
@@ -140,9 +140,10 @@ def read_format(text: str, *, what: str) -> dict[str, Any]:
     found = value["chaosharness"]
     if found not in READ:
         newer = isinstance(found, int) and found > FORMAT
+        known = " and ".join(map(str, READ))
         hint = "; it was written by a newer version: upgrade chaosharness" if newer else ""
         raise InvalidSchedule(
-            f"{what} format {found!r} cannot be read; this version reads {READ[0]} to {FORMAT}{hint}"
+            f"{what} format {found!r} cannot be read; this version reads {known}{hint}"
         )
     return value
 

@@ -2,8 +2,9 @@
 
 `2 of orders.on_order/bus.publish lines` is the second message that this operation published for
 one workload item, while one message was in hand. `1 of Q from 2 of P`: that one was in hand when
-Q published its first. `1 (copy 2) of P` is a copy that nobody asked for, and `1 (poison) of P`
-what nobody can read, just ahead of that message. Who publishes with no message in hand (a client,
+Q published its first. `1 (copy 2) of P` has the very content of the first once more (a retry, or
+what a fault stored twice), so that it moves no numbers; `1 (poison) of P` is what nobody can
+read, just ahead of that message. Who publishes with no message in hand (a client,
 a relay) has names without `from`. So a name says a chain of causes: what befalls other messages
 moves none.
 """
@@ -34,9 +35,9 @@ def named(number: int, operation: str, parent: str) -> str:
     return f"{number} of {operation}{FROM}{parent}"
 
 
-def copy_of(name: str) -> str:
-    """Return what the copy of a message is called that a broker stores behind it."""
-    return name.replace(" of ", " (copy 2) of ", 1)
+def copy_of(name: str, copy: int) -> str:
+    """Return what a message is called that has the content of an earlier one: copy 2, 3, ..."""
+    return name.replace(" of ", f" (copy {copy}) of ", 1)
 
 
 def poison_at(name: str) -> str:

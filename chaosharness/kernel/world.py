@@ -15,7 +15,7 @@ from chaosharness.kernel.agenda import ACTION, ARGUMENT, DUE, WAITER, Agenda, En
 from chaosharness.kernel.budget import FOR_EVER, Budget, Ending, Verdict
 from chaosharness.kernel.falls import Falls
 from chaosharness.kernel.history import History, RawEvent
-from chaosharness.kernel.message_names import EVERY, named
+from chaosharness.kernel.message_names import EVERY, FROM, copy_of, named
 from chaosharness.kernel.mortal import Located, Mortal, Once
 from chaosharness.kernel.rest import RanOn, Rest, Wait
 from chaosharness.kernel.site import Armed, Phase, Site, first_at
@@ -61,6 +61,7 @@ class World:
         "calm_since",
         "chaos",
         "context",
+        "copies",
         "counts",
         "counts_in_chaos",
         "crew",
@@ -107,6 +108,7 @@ class World:
         self._lasting: list[Entry] = []
         self.chaos = True
         self.context = copy_context()
+        self.copies: dict[Hashable, int] = {}
         self.crew: Any = None
         self.durations: set[int] = set()
         self.turn = 0
@@ -125,7 +127,7 @@ class World:
         self.firsts: dict[tuple[str, int, str], str] = {}
         self.on_armed: Callable[[str, Any], None] | None = None
         self.on_network: list[Callable[[], None]] = []
-        self.published: dict[tuple[str, int, str], int] = {}
+        self.published: dict[tuple[str, int, str], dict[Hashable, int]] = {}
         self.rest = Rest(events_max=budget.events_max // IDLE_SHARE)
         self.on_turn: Callable[[Hashable], None] | None = None
         self.states: dict[str, Any] = {}
@@ -226,11 +228,26 @@ class World:
             self.error = error
         self.end("stuck", str(error))
 
-    def named(self, operation: str, entity: int, message: str) -> str:
+    def named(self, operation: str, entity: int, message: str, body: Hashable) -> str:
         """Return what the message is called that an operation stores while another is in hand."""
-        key = (operation, entity, message)
-        self.published[key] = number = self.published.get(key, 0) + 1
-        return named(number, operation, message)
+        stored = (operation, entity, message)
+        numbers = self.published.get(stored)
+        if numbers is None:
+            numbers = self.published[stored] = {}
+        number = numbers.get(body)
+        if number is None:
+            numbers[body] = number = len(numbers) + 1
+            return (
+                f"{number} of {operation}{FROM}{message}" if message else f"{number} of {operation}"
+            )
+        copy = (*stored, body)
+        self.copies[copy] = copies = self.copies.get(copy, 1) + 1
+        return copy_of(named(number, operation, message), copies)
+
+    def about_to_be_named(self, operation: str, entity: int, message: str, body: Hashable) -> str:
+        """Return what a message will be called whose content is not stored before another's."""
+        numbers = self.published.get((operation, entity, message), {})
+        return named(numbers.get(body, len(numbers) + 1), operation, message)
 
     def strikes(
         self, operation: str, phase: Phase, entity: int, attempt: int, message: str = ""

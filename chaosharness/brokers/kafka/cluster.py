@@ -133,10 +133,8 @@ class Cluster:
         }
         published = scope.record("publish", operation, attempt, data)
         hops = scope.hops + 1
-        if operation:  # what follows is `World.named`: every message comes by here
-            stored = (operation, entity, name)
-            world.published[stored] = number = world.published.get(stored, 0) + 1
-            name = f"{number} of {operation} from {name}" if name else f"{number} of {operation}"
+        if operation:
+            name = world.named(operation, entity, name, body)
         log.append(
             Message(topic, key, headers, body, entity, hops, published, index, offset, name=name)
         )

@@ -38,7 +38,7 @@ from chaosharness.handlers.port import (
     current_scope,
     on_behalf,
 )
-from chaosharness.kernel.message_names import copy_of, named, poison_at
+from chaosharness.kernel.message_names import poison_at
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 
@@ -185,25 +185,17 @@ class OpenKafka(Cluster):
 
     def _append(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
         """Store a message at a site where a fault may have changed what is stored."""
-        if not scope.struck:
-            self._store(scope, operation, attempt, draft)
-            return
         copies = 1
-        published = self.world.published
-        key = (operation, *draft[5:])
         for fault in scope.struck:
             if isinstance(fault, Poison):
-                name = poison_at(named(published.get(key, 0) + 1, operation, draft[-1]))
+                ahead_of = self.world.about_to_be_named(operation, *draft[5:], draft[4])
+                name = poison_at(ahead_of)
                 poison = (draft[0], draft[1], None, NO_HEADERS, POISON[fault.content], 0, name)
                 self._store(scope, "", 0, poison)
             elif isinstance(fault, Duplicate):
                 copies = 2
-        self._store(scope, operation, attempt, draft)
-        if copies > 1:
-            published[key] -= 1  # a copy moves the numbers of no others
+        for _ in range(copies):
             self._store(scope, operation, attempt, draft)
-            copy = self.logs[draft[0]][draft[1]][-1]
-            copy.name = copy_of(copy.name)
 
     # ---- consuming
 

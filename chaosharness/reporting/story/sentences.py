@@ -93,11 +93,10 @@ def which_message(site: Site) -> str:
         by, _, topic = operation.rpartition("publish ")
         where = f"to {topic} by {by.partition('/')[0]}" if by else f"of {operation}"
         message = f"the {ordinal(number)} message {where}"
-        match odd.partition(" ")[0]:
-            case "copy":
-                message = f"the second copy of {message}"
-            case "poison":
-                message = f"what nobody can read ahead of {message}"
+        if odd == "poison":
+            message = f"what nobody can read ahead of {message}"
+        elif odd:
+            message = f"the {ordinal(int(odd.removeprefix('copy ')))} copy of {message}"
         words.append(message)
     return f", at {', from '.join(words)}"
 
