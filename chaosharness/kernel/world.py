@@ -12,13 +12,21 @@ from heapq import heappop, heappush
 from typing import Any, Final, Literal
 
 from chaosharness.kernel.agenda import ACTION, ARGUMENT, DUE, WAITER, Agenda, Entry
-from chaosharness.kernel.budget import FOR_EVER, Budget, Ending, Verdict
+from chaosharness.kernel.arms import Arms
+from chaosharness.kernel.budget import (
+    FOR_EVER,
+    Budget,
+    Ending,
+    Verdict,
+    never_quiet,
+    too_many_events,
+)
 from chaosharness.kernel.falls import Falls
 from chaosharness.kernel.history import History, RawEvent
-from chaosharness.kernel.message_names import EVERY, FROM, copy_of, named
 from chaosharness.kernel.mortal import Located, Mortal, Once
+from chaosharness.kernel.publications import Publications
 from chaosharness.kernel.rest import RanOn, Rest, Wait
-from chaosharness.kernel.site import Armed, Phase, Site, first_at
+from chaosharness.kernel.site import Armed, Phase
 
 Lasting = Literal["next", "timeout", "long"] | int
 """How long trouble lasts, chosen from the system itself, or in whole milliseconds.
@@ -50,18 +58,17 @@ class World:
     """Everything one run shares. Made anew for each run; nothing survives it."""
 
     __slots__ = (
-        "_armed",
         "_at_calm",
         "_calm_asked",
         "_deliveries_max",
         "_lasting",
         "agenda",
         "armed",
+        "arms",
         "budget",
         "calm_since",
         "chaos",
         "context",
-        "copies",
         "counts",
         "counts_in_chaos",
         "crew",
@@ -71,7 +78,6 @@ class World:
         "entities",
         "error",
         "falls",
-        "firsts",
         "in_flight",
         "incarnations",
         "longest_ms",
@@ -82,7 +88,7 @@ class World:
         "on_read",
         "on_stuck",
         "on_turn",
-        "published",
+        "publications",
         "raw",
         "rest",
         "states",
@@ -98,17 +104,14 @@ class World:
         self.budget = budget
         self.counts: dict[tuple[str, int, str], int] = {}
         self.counts_in_chaos = self.counts
-        self.armed: dict[str, list[Armed]] = {}
-        for one in armed:
-            self.armed.setdefault(one.site.operation, []).append(one)
-        self._armed = tuple(armed)
+        self.arms = Arms(armed, self.counts)
+        self.armed = self.arms.by_operation
         self._at_calm: list[Callable[[], None]] = []
         self._calm_asked = False
         self._deliveries_max = budget.deliveries_max
         self._lasting: list[Entry] = []
         self.chaos = True
         self.context = copy_context()
-        self.copies: dict[Hashable, int] = {}
         self.crew: Any = None
         self.durations: set[int] = set()
         self.turn = 0
@@ -124,10 +127,9 @@ class World:
         self.on_stuck: Callable[[Any], str] | None = None
         self.error: Exception | None = None
         self.falls = Falls()
-        self.firsts: dict[tuple[str, int, str], str] = {}
         self.on_armed: Callable[[str, Any], None] | None = None
         self.on_network: list[Callable[[], None]] = []
-        self.published: dict[tuple[str, int, str], dict[Hashable, int]] = {}
+        self.publications = Publications()
         self.rest = Rest(events_max=budget.events_max // IDLE_SHARE)
         self.on_turn: Callable[[Hashable], None] | None = None
         self.states: dict[str, Any] = {}
@@ -208,10 +210,7 @@ class World:
     # ---- sites
 
     def reach(self, operation: str, entity: int, message: str = "") -> int:
-        """Count that an operation is reached; return which attempt this is.
-
-        Attempts count for the message in hand; where there is none, for the entity.
-        """
+        """Count that an operation is reached, for the message in hand; return which attempt it is."""
         key = (operation, entity, message)
         self.counts[key] = attempt = self.counts.get(key, 0) + 1
         return attempt
@@ -228,64 +227,15 @@ class World:
             self.error = error
         self.end("stuck", str(error))
 
-    def named(self, operation: str, entity: int, message: str, body: Hashable) -> str:
-        """Return what the message is called that an operation stores while another is in hand."""
-        stored = (operation, entity, message)
-        numbers = self.published.get(stored)
-        if numbers is None:
-            numbers = self.published[stored] = {}
-        number = numbers.get(body)
-        if number is None:
-            numbers[body] = number = len(numbers) + 1
-            return (
-                f"{number} of {operation}{FROM}{message}" if message else f"{number} of {operation}"
-            )
-        copy = (*stored, body)
-        self.copies[copy] = copies = self.copies.get(copy, 1) + 1
-        return copy_of(named(number, operation, message), copies)
-
-    def about_to_be_named(self, operation: str, entity: int, message: str, body: Hashable) -> str:
-        """Return what a message will be called whose content is not stored before another's."""
-        numbers = self.published.get((operation, entity, message), {})
-        return named(numbers.get(body, len(numbers) + 1), operation, message)
-
     def strikes(
         self, operation: str, phase: Phase, entity: int, attempt: int, message: str = ""
     ) -> list[Any]:
         """Return the faults that strike at this site, in the schedule's order."""
-        if not self.chaos:
-            return []
-        struck = []
-        for one in self.armed.get(operation, ()):
-            site = one.site
-            if (site.phase, site.entity, site.attempt) != (phase, entity, attempt):
-                continue
-            if self._is_meant(site, message):
-                one.struck = True
-                struck.append(one.fault)
-        return struck
-
-    def _is_meant(self, site: Site, message: str) -> bool:
-        """Say whether a site means this message: the first to get there that its words fit."""
-        wanted = site.message
-        if wanted == EVERY:
-            return True
-        key = (site.operation, site.entity, wanted)
-        first = self.firsts.get(key)
-        if first is None:
-            first = first_at(self.counts, site)
-            if first is None:
-                return False
-            self.firsts[key] = first
-        return first == message
+        return self.arms.strike(operation, phase, entity, attempt, message) if self.chaos else []
 
     def struck(self) -> bool:
         """Say whether any fault has struck so far."""
-        return any(one.struck for one in self._armed)
-
-    def unused(self) -> list[Any]:
-        """Return the faults that found no site."""
-        return [one.fault for one in self._armed if not one.struck]
+        return self.arms.struck()
 
     def entity_for(self, key: Hashable, entity: int) -> int:
         """Return the workload item that a business key belongs to.
@@ -425,7 +375,7 @@ class World:
             elif quiet:
                 self.end(*self._settled())
             else:
-                self.end("budget", self._never_quiet())
+                self.end("budget", never_quiet(self.budget, self.raw))
 
     def conclude(self) -> Ending:
         """Record how the run ended."""
@@ -476,7 +426,7 @@ class World:
             if self._calm_asked and self.chaos:
                 return False
             if len(raw) > events_max:
-                self.end("budget", self._too_many_events())
+                self.end("budget", too_many_events(budget, raw))
                 return False
         return True
 
@@ -535,21 +485,6 @@ class World:
                 place += self.on_stuck(scope)
             return "stuck", f"{place} {FOR_EVER}"
         return "quiet", ""
-
-    def _never_quiet(self) -> str:
-        calm_s = self.budget.calm_ms / 1000
-        return f"not quiet after {calm_s:,.0f} s of calm; last active: {self._busiest()}"
-
-    def _too_many_events(self) -> str:
-        return f"more than {self.budget.events_max:,} events; most active: {self._busiest()}"
-
-    def _busiest(self) -> str:
-        """Name the operation seen most often among the last events."""
-        counts: dict[str, int] = {}
-        for raw in self.raw[-1000:]:
-            if name := raw[3] or raw[2]:
-                counts[name] = counts.get(name, 0) + 1
-        return max(counts, key=lambda name: (counts[name], name), default="nothing")
 
 
 __all__ = [

@@ -134,7 +134,7 @@ class Cluster:
         published = scope.record("publish", operation, attempt, data)
         hops = scope.hops + 1
         if operation:
-            name = world.named(operation, entity, name, body)
+            name = world.publications.name(operation, entity, name, body)
         log.append(
             Message(topic, key, headers, body, entity, hops, published, index, offset, name=name)
         )

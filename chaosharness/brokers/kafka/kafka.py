@@ -188,7 +188,7 @@ class OpenKafka(Cluster):
         copies = 1
         for fault in scope.struck:
             if isinstance(fault, Poison):
-                ahead_of = self.world.about_to_be_named(operation, *draft[5:], draft[4])
+                ahead_of = self.world.publications.name_to_be(operation, *draft[5:], draft[4])
                 name = poison_at(ahead_of)
                 poison = (draft[0], draft[1], None, NO_HEADERS, POISON[fault.content], 0, name)
                 self._store(scope, "", 0, poison)

@@ -325,7 +325,7 @@ class OpenRabbitMQ(Watcher):
 
     def _store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
         copy, mandatory, in_hand = draft
-        copy.name = self.world.named(operation, copy.entity, in_hand, copy.body)
+        copy.name = self.world.publications.name(operation, copy.entity, in_hand, copy.body)
         for fault in scope.struck:
             if isinstance(fault, Poison):
                 self._poison(scope, copy, POISON[fault.content])
