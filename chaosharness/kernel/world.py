@@ -210,7 +210,7 @@ class World:
     # ---- sites
 
     def reach(self, operation: str, entity: int, message: str = "") -> int:
-        """Count that an operation is reached, for the message in hand; return which attempt it is."""
+        """Count that an operation is reached for the message in hand; return the attempt."""
         key = (operation, entity, message)
         self.counts[key] = attempt = self.counts.get(key, 0) + 1
         return attempt
