@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from chaosharness.kernel.site import Site as Site
     from chaosharness.kernel.world import Budget as Budget
     from chaosharness.orchestrators.stepfunctions import StepFunctions as StepFunctions
+    from chaosharness.orchestrators.temporal import Temporal as Temporal
     from chaosharness.schedule import Schedule as Schedule
     from chaosharness.search.decorator import chaos_test as chaos_test
     from chaosharness.search.doors import certify as certify
@@ -171,6 +172,7 @@ _HOME = {
     "kernel.site": ("Site",),
     "kernel.world": ("Budget",),
     "orchestrators.stepfunctions": ("StepFunctions",),
+    "orchestrators.temporal": ("Temporal",),
     "schedule": ("Schedule",),
     "stores.keyvalue": ("KeyValue",),
     "stores.sqlite": ("SQLite",),

@@ -136,6 +136,13 @@ class OpenStepFunctions:
         self.functions.clear()
         self.waiting.clear()
 
+    def event_histories(self) -> dict[str, str]:
+        """Return the history of every execution, as `get_execution_history` answers it."""
+        return {
+            f"{machine}:{name}": json.dumps({"events": [e.as_json() for e in execution.events]})
+            for (machine, name), execution in self.service.executions.items()
+        }
+
     # ---- functions
 
     def function(self, name: str, function: Function) -> None:
