@@ -178,7 +178,7 @@ def _judged(
     verdict: ReplayVerdict = "stale" if unused else "fixed"
     reason = (
         f"{len(unused)} of {len(run.schedule)} faults found no site: {sites}. Renamed, or not "
-        "reached any more; search again, and save what it finds{_moved(found)}"
+        f"reached any more; search again, and save what it finds{_moved(found)}"
         if unused
         else f"every fault struck, and {property.name!r} holds"
     )
