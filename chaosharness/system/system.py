@@ -294,7 +294,7 @@ class System:
             schedule,
             history,
             ending,
-            tuple(world.unused()),
+            tuple(world.arms.unused()),
             world.surfaces,
             world.counts_in_chaos,
             tuple(sorted(world.durations)),
