@@ -3,6 +3,7 @@
 ChaosharnessError
 ├── InvalidDefinition (TypeError)      the user put a system or a property together wrongly
 │   ├── UnserialisablePayload          a message that cannot be encoded
+│   ├── InvalidValue (ValueError)      an argument that is not what is allowed there
 │   ├── NotAwaited                     a call that was made and never awaited
 │   └── IllegalFault                   a fault which the product could never suffer
 ├── InvalidSchedule (ValueError)       a schedule or file that cannot be used here
@@ -28,6 +29,10 @@ class ChaosharnessError(Exception):
 
 class InvalidDefinition(ChaosharnessError, TypeError):
     """A system, model or property is put together wrongly. Nothing was run."""
+
+
+class InvalidValue(InvalidDefinition, ValueError):
+    """An argument that is not what is allowed there: which, what it is, what it may be, where."""
 
 
 class UnserialisablePayload(InvalidDefinition):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NoReturn, get_args
 
 import attrs
 
@@ -12,7 +12,8 @@ from chaosharness.checkers.excused import is_named, names_of_items, not_excused
 from chaosharness.checkers.outcomes.plan import Family
 from chaosharness.checkers.reading import is_over
 from chaosharness.errors import InvalidDefinition, Nondeterminism, PropertyViolated
-from chaosharness.handlers.places import at_line, words_of
+from chaosharness.handlers.exits import IN_CHARGE
+from chaosharness.handlers.places import asked_at, at_line, words_of
 from chaosharness.kernel.history import KINDS, Event, History, plain
 
 When = Literal["always", "eventually", "sometimes"]
@@ -115,6 +116,7 @@ class Property:
             InvalidDefinition: The property itself raised: it says nothing about the system.
             Nondeterminism: The runs by which it judges differ by chance.
         """
+        IN_CHARGE.append(_refuse_to_end)
         try:
             found = list(self.judge(evidence))
             wrong = next((one for one in found if not isinstance(one, Finding)), None)
@@ -125,6 +127,8 @@ class Property:
             raise
         except (Exception, SystemExit) as error:
             raise self._mistake(f"the property {self.name!r}", error) from error
+        finally:
+            IN_CHARGE.pop()
 
     def is_tested(self, evidence: Evidence) -> bool:
         """Say whether a run put the claim to the test.
@@ -132,10 +136,15 @@ class Property:
         Raises:
             InvalidDefinition: `tested` itself raised: it says nothing about the system.
         """
+        IN_CHARGE.append(_refuse_to_end)
         try:
             return bool(self.tested(evidence))
+        except InvalidDefinition:
+            raise
         except (Exception, SystemExit) as error:
             raise self._mistake(f"'tested' of the property {self.name!r}", error) from error
+        finally:
+            IN_CHARGE.pop()
 
     def _mistake(self, what: str, error: BaseException) -> InvalidDefinition:
         return InvalidDefinition(
@@ -150,6 +159,14 @@ class Property:
         if len(findings) > 4:
             lines.append(f"  and {len(findings) - 4} more")
         return violation_class(self.name, *findings[0].group)("\n".join(lines))
+
+
+def _refuse_to_end(call: str) -> NoReturn:
+    """Keep the process alive that wants to know what a property says."""
+    raise InvalidDefinition(
+        f"a property called {call}{asked_at()}, which would end the process before there is a "
+        "result: leave that call out"
+    )
 
 
 def check_properties(given: Iterable[Any]) -> tuple[Property, ...]:

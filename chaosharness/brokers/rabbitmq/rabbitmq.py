@@ -67,6 +67,7 @@ from chaosharness.handlers.port import (
     trouble,
 )
 from chaosharness.handlers.script import Script
+from chaosharness.kernel import allowed
 from chaosharness.kernel.history import UNASKED
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
@@ -74,7 +75,7 @@ from chaosharness.kernel.world import World
 Draft = tuple[Copy, bool]
 """A message to be published, and whether it is mandatory."""
 
-_positive: Final = attrs.validators.ge(1)
+_positive: Final = allowed.whole(1)
 
 
 class Unroutable(Exception):
@@ -148,19 +149,17 @@ class RabbitMQ:
         timeout_ms: How long a publisher waits for a confirm.
     """
 
-    name: str = attrs.field(validator=attrs.validators.instance_of(str))
+    name: str = attrs.field(validator=allowed.text())
     queues: Mapping[str, Queue] = attrs.field(converter=queues_of)
     exchanges: Mapping[str, Exchange] = attrs.field(
         factory=dict, converter=exchanges_of, kw_only=True
     )
-    version: Version = attrs.field(
-        default="4.0", validator=attrs.validators.in_(VERSIONS), kw_only=True
-    )
-    confirms: bool = attrs.field(default=True, kw_only=True)
+    version: Version = attrs.field(default="4.0", validator=allowed.one_of(*VERSIONS), kw_only=True)
+    confirms: bool = attrs.field(default=True, validator=allowed.flag(), kw_only=True)
     heartbeat_ms: int = attrs.field(default=60_000, validator=_positive, kw_only=True)
     consumer_timeout_ms: int = attrs.field(default=1_800_000, validator=_positive, kw_only=True)
     reconnect_ms: int = attrs.field(default=1_000, validator=_positive, kw_only=True)
-    latency_ms: int = attrs.field(default=1, validator=attrs.validators.ge(0), kw_only=True)
+    latency_ms: int = attrs.field(default=1, validator=allowed.whole(0), kw_only=True)
     timeout_ms: int = attrs.field(default=30_000, validator=_positive, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
