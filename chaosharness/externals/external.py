@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from copy import deepcopy
 from difflib import get_close_matches
 from functools import lru_cache
@@ -70,7 +70,7 @@ def no_method(name: str, server: Any, method: str, what: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _has_methods(kind: type) -> bool:
+def _has_methods(kind: Hashable) -> bool:
     return bool(methods_of(kind))
 
 
@@ -126,7 +126,7 @@ class External:
         if isinstance(server, CoroutineType):
             server.close()
             raise self._unmade("which is async: make it a plain function")
-        if server is None or not (_has_methods(type(server)) or methods_of(server)):
+        if server is None or not (_has_methods(server.__class__) or methods_of(server)):
             raise self._unmade(
                 f"which made {allowed.spelled(server)}: that has no methods to call. Return the "
                 "object whose methods services call"

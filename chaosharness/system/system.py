@@ -369,4 +369,8 @@ class System:
 
 def _contents(workload: tuple[Any, ...]) -> str:
     """Spell a workload by its contents: the `repr` of a user's class may leave out a field."""
-    return repr((workload, [describe(item) for item in workload]))
+    described = [describe(item) for item in workload]
+    try:
+        return repr((workload, described))
+    except Exception:
+        return repr(([type(item).__qualname__ for item in workload], described))
