@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from functools import cache
 from typing import Any, Literal, NoReturn, get_args
 
@@ -306,8 +307,10 @@ def _known_kinds(name: str, kinds: str | Iterable[str]) -> tuple[str, ...]:
     unknown = [kind for kind in wanted if kind not in KINDS]
     if unknown or not wanted:
         what = f"no kind of event {unknown[0]!r}" if unknown else "no kind of event to look at"
+        near = get_close_matches(unknown[0], KINDS, n=1) if unknown else []
+        what += f"; did you mean {near[0]!r}?" if near else ""
         raise InvalidDefinition(
-            f"always({name!r}): there is {what}; the kinds are: {', '.join(KINDS)}"
+            f"always({name!r}): there is {what}; the kinds are: {', '.join(KINDS)}{asked_at()}"
         )
     return wanted
 

@@ -258,7 +258,8 @@ class Client:
         external = self._external
         function = getattr(external.server, method, None)
         if not callable(function):
-            words = no_method(external.name, external.server, method, "call")
+            there = self if external.server is None else external.server
+            words = no_method(external.name, there, method, "call")
             raise InvalidDefinition(f"{words}{asked_at()}")
 
         def request(*arguments: Any, **keywords: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.coroutine import PORTS
-from chaosharness.handlers.places import spell
+from chaosharness.handlers.places import asked_at, spell
 from chaosharness.kernel.scope import Incarnation
 
 RUNTIMES: Final = ("asyncio", "trio", "ports")
@@ -66,9 +66,11 @@ def check_handler(handler: Any, what: str) -> None:
         raise InvalidDefinition(
             f"{what} with {name}, which is a class: each call would make an object and throw it "
             f"away. Make the object once, and give one of its methods: {name}(...).handle"
+            f"{asked_at()}"
         )
     if not callable(handler):
-        raise InvalidDefinition(f"{what} with {handler!r}, which is no function")
+        made = ": give it the function, without calling it" if handler is None else ""
+        raise InvalidDefinition(f"{what} with {handler!r}, which is no function{made}{asked_at()}")
 
 
 def check_runtime(runtime: str | None, service: str) -> None:
