@@ -68,6 +68,7 @@ from chaosharness.handlers.port import (
 )
 from chaosharness.handlers.script import Script
 from chaosharness.kernel import allowed
+from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.history import UNASKED
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
@@ -319,7 +320,9 @@ class OpenRabbitMQ(Watcher):
                 return
             what, known = f"queue {topic!r}", self.definition.queues.keys()
         names = ", ".join(sorted(known)) or "none"
-        raise InvalidDefinition(f"{self.name} has no {what} to publish to; it has: {names}")
+        raise InvalidDefinition(
+            f"{self.name} has no {what} to publish to; it has: {names}{asked_at()}"
+        )
 
     def _store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
         copy, mandatory = draft
@@ -438,6 +441,7 @@ class OpenRabbitMQ(Watcher):
                 known = ", ".join(sorted(self.definition.queues))
                 raise InvalidDefinition(
                     f"{who} consumes {queue!r}, but {self.name} has no such queue; it has: {known}"
+                    f"{asked_at()}"
                 )
 
     # ---- what the node tells
