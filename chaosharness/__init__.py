@@ -80,6 +80,8 @@ if TYPE_CHECKING:
     from chaosharness.kernel.history import History as History
     from chaosharness.kernel.site import Site as Site
     from chaosharness.kernel.world import Budget as Budget
+    from chaosharness.orchestrators.stepfunctions import StepFunctions as StepFunctions
+    from chaosharness.orchestrators.temporal import Temporal as Temporal
     from chaosharness.schedule import Schedule as Schedule
     from chaosharness.search.decorator import chaos_test as chaos_test
     from chaosharness.search.doors import certify as certify
@@ -169,6 +171,8 @@ _HOME = {
     "kernel.history": ("Event", "History"),
     "kernel.site": ("Site",),
     "kernel.world": ("Budget",),
+    "orchestrators.stepfunctions": ("StepFunctions",),
+    "orchestrators.temporal": ("Temporal",),
     "schedule": ("Schedule",),
     "stores.keyvalue": ("KeyValue",),
     "stores.sqlite": ("SQLite",),

@@ -62,6 +62,8 @@ class Run:
         durations: The periods, timeouts, leases and gaps that the system has shown, in ms,
             ascending.
         long_ms: How long `long` lasts.
+        event_histories: What orchestrators recorded, as JSON that their own tools read, by
+            the name of the workflow or execution.
     """
 
     system: Examined
@@ -74,6 +76,7 @@ class Run:
     reached: Mapping[tuple[str, int], int] = attrs.field(repr=False)
     durations: tuple[int, ...] = attrs.field(default=(), repr=False)
     long_ms: int = attrs.field(default=0, repr=False)
+    event_histories: Mapping[str, str] = attrs.field(factory=dict, repr=False)
 
     def evidence(self) -> Evidence:
         """Return what properties are judged by."""

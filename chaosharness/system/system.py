@@ -302,6 +302,7 @@ class System:
             try:
                 ending = stage.play(entry, workload)
                 again = modules.settle()
+                histories = stage.event_histories()
             finally:
                 stage.strike()
         finally:
@@ -320,6 +321,7 @@ class System:
             world.counts_in_chaos,
             tuple(sorted(world.durations)),
             world.long_ms(),
+            histories,
         )
         return run, again
 
