@@ -68,8 +68,8 @@ from chaosharness.handlers.port import (
 )
 from chaosharness.handlers.script import Script
 from chaosharness.kernel import allowed
-from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.history import UNASKED
+from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 
