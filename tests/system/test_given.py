@@ -64,8 +64,12 @@ def test_a_factory_that_hides_async_code_is_told_with_the_line_of_that_code(door
     words = (
         r"pay\.start returned a coroutine that nobody awaits, of build_async \(.*given\.py:\d+\)"
     )
+
+    def hides(env):
+        return build_async(env)
+
     with pytest.raises(InvalidDefinition, match=words):
-        door(shop(build_async))
+        door(shop(hides))
 
 
 def test_a_factory_with_a_yield_in_it_is_told_with_its_line():
@@ -241,6 +245,10 @@ def called(server, **options):
     return system.run()
 
 
+def bank_of(name):
+    return Bank(name)
+
+
 async def bank_async():
     return Bank()
 
@@ -249,7 +257,7 @@ async def bank_async():
     ("server", "words"),
     [
         (lambda: 1 / 0, r"\(\S*test_given\.py:\d+\), which raised ZeroDivisionError.* at "),
-        (Bank, r"missing 1 required.*External\(name, lambda: Bank"),
+        (bank_of, r"missing 1 required.*External\(name, lambda: bank_of"),
         (bank_async, r"bank_async \(\S*test_given\.py:\d+\), which is async"),
         (lambda: None, "which made None: that has no methods to call"),
     ],
