@@ -257,7 +257,7 @@ async def bank_async():
     ("server", "words"),
     [
         (lambda: 1 / 0, r"\(\S*test_given\.py:\d+\), which raised ZeroDivisionError.* at "),
-        (bank_of, r"missing 1 required.*External\(name, lambda: bank_of"),
+        (bank_of, r"missing 1 required.*External\(name, lambda: Bank"),
         (bank_async, r"bank_async \(\S*test_given\.py:\d+\), which is async"),
         (lambda: None, "which made None: that has no methods to call"),
     ],
