@@ -214,7 +214,7 @@ class OpenStepFunctions:
             world.effects += 1
             self.scopes[id(execution)] = Scope(
                 world, self.incarnation, execution.machine, caller.entity, caller.cause, PLAIN,
-                caller.hops + 1,
+                caller.hops + 1, caller.message,
             )  # fmt: skip
             self._note(execution, "execution started")
         if not wait:

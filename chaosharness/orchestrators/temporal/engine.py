@@ -151,6 +151,7 @@ class OpenTemporal:
                 caller.cause,
                 PLAIN,
                 caller.hops + 1,
+                caller.message,
             )
 
     def scope_of(self, run: Run) -> Scope:

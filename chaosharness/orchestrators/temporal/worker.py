@@ -101,13 +101,14 @@ class Worker:
             owner.cause,
             PLAIN,
             owner.hops,
+            owner.message,
         )
         drive_in_kernel(self._decide(scope, task), scope.world)
 
     def _decide(self, scope: Scope, task: WorkflowTask) -> Script[None]:
         world = scope.world
         operation = f"{scope.place}/decide"
-        attempt = world.reach(operation, scope.entity)
+        attempt = world.reach(operation, scope.entity, scope.message)
         if operation not in world.surfaces:
             world.meet(operation, DECIDE)
         if operation in world.armed:
@@ -139,7 +140,7 @@ class Worker:
         """Have the server store what was decided: all of it or nothing."""
         world, server, run = scope.world, self.engine.server, task.run
         operation = f"{scope.place}/store decision"
-        attempt = world.reach(operation, scope.entity)
+        attempt = world.reach(operation, scope.entity, scope.message)
         if operation not in world.surfaces:
             world.meet(operation, STORE)
         if operation in world.armed:
@@ -183,6 +184,7 @@ class Worker:
             owner.cause,
             self.colour_of(function),
             owner.hops + 1,
+            owner.message,
         )
         drive_in_kernel(self._work(scope, task, function), scope.world)
 
@@ -190,7 +192,7 @@ class Worker:
         world = scope.world
         world.in_flight[scope] = scope.place
         operation = f"{scope.place}/handle"
-        attempt = world.reach(operation, scope.entity)
+        attempt = world.reach(operation, scope.entity, scope.message)
         if operation not in world.surfaces:
             world.meet(operation, HANDLE)
         if operation in world.armed:
@@ -282,7 +284,7 @@ class Worker:
             for fault in strikes(scope, operation, "after", attempt):
                 yield from trouble(scope, fault, NOBODY)
         report = f"{scope.place}/report"
-        number = world.reach(report, scope.entity)
+        number = world.reach(report, scope.entity, scope.message)
         if report not in world.surfaces:
             world.meet(report, REPORT)
         if report in world.armed:
