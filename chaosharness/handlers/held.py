@@ -61,6 +61,15 @@ class Held:
         """
         return now
 
+    def own(self, first: Any, seen: Any) -> list[str]:
+        """Name what of it belongs to a process, with all below.
+
+        Args:
+            first: What it held when the run began.
+            seen: What it would hold if all processes shared it.
+        """
+        return [self.name]
+
 
 def alike(one: Any, other: Any) -> bool:
     """Say whether two sequences hold the very same objects, in the same order."""

@@ -74,8 +74,13 @@ class ModuleState:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What has been seen to change, by name."""
-        return tuple(one.name for one in self.live.values())
+        """What was exchanged in the last run, by name."""
+        return tuple(
+            name
+            for number, one in self.live.items()
+            if number in self._seen
+            for name in one.own(self._first[number], self._seen[number])
+        )
 
     # ---- a run
 

@@ -95,6 +95,15 @@ class Names(Held):
                 together[name] = value
         return together, list(together.values())
 
+    def own(self, first: Any, seen: Any) -> list[str]:
+        """Name what was bound anew; what else is bound there is not moved by this."""
+        before, after = first[0], seen[0]
+        return [
+            f"{self.name}.{name}"
+            for name in dict.fromkeys((*before, *after))
+            if before.get(name, MISSING) is not after.get(name, MISSING)
+        ]
+
     def _counts(self, name: Any, value: Any) -> bool:
         if not isinstance(name, str) or name.startswith("__") or name in self._but:
             return False

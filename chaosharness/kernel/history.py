@@ -31,6 +31,7 @@ KINDS: Final = {
     "raised": "a handler raised",
     "ack": "a consumer settled a message: acknowledged, or its offset committed",
     "nack": "a consumer gave a message back, or refused it",
+    "decide": "a workflow of an orchestrator said what is to be done next: its commands",
     "dead": "a message was dead-lettered, or dropped by its broker",
     "poll": "a consumer asked for messages and got some",
     "call": "a request left its caller",

@@ -62,11 +62,12 @@ def changed(before: dict[str, Print], after: dict[str, Print], but: Iterable[str
     """Name what has changed, with its words before and after; what belongs to a process is left
     out (`but`, by name), as that begins anew by itself."""
     left_out = tuple(but)
+    around = {one.rpartition(".")[0] for one in left_out}  # looks another with what is in it
     found: list[tuple[str, str]] = []
     for name, (mark, words) in after.items():
         known = before.get(name)
         inside = any(name == one or name.startswith((f"{one}.", f"{one}[")) for one in left_out)
-        if known is None or known[0] == mark or inside:
+        if known is None or known[0] == mark or inside or name in around:
             continue
         if any(name.startswith((f"{one[0]}.", f"{one[0]}[")) for one in found):
             continue  # the whole is named already

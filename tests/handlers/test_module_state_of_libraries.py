@@ -325,6 +325,11 @@ def by_filter(order):
     return first
 
 
+def by_filter_beside_a_name(order):
+    LOGGER.told = order  # belongs to a process, and the rest of the object does not
+    return by_filter(order)
+
+
 def by_interpreter(order):
     first = not hasattr(sys, "tests_of_libraries")
     sys.tests_of_libraries = order
@@ -342,6 +347,7 @@ def by_decimal(order):
     ("guard", "words"),
     [
         (by_filter, r"LOGGER\.filters \(a list of 0, then a list of \d+\)"),
+        (by_filter_beside_a_name, r"LOGGER\.filters \(a list of 0, then a list of \d+\)"),
         (by_interpreter, r"sys \(a module of \d+ names, then a module of \d+ names\)"),
         (by_decimal, r"decimal\.getcontext\(\) \(prec 28, .*, then prec 17"),
     ],
@@ -350,5 +356,6 @@ def test_what_outlives_a_run_is_named_with_the_cure(guard, words, monkeypatch):
     with decimal.localcontext(), pytest.raises(Nondeterminism, match=words) as caught:
         check(charging(guard), faults_max=1)
     assert "Make it inside the\nfunction that builds the service" in str(caught.value)
+    assert "LOGGER.told" not in str(caught.value)
     LOGGER.filters.clear()
     monkeypatch.delattr(sys, "tests_of_libraries", raising=False)

@@ -10,7 +10,7 @@ from typing import Any
 from chaosharness.orchestrators.temporal.refusals import Refused, invalid
 from chaosharness.orchestrators.temporal.run import Run
 
-__all__ = ["CLOSING", "check"]
+__all__ = ["CLOSING", "check", "shown"]
 
 #: Commands that end a run, and the status that it ends with.
 CLOSING = {
@@ -55,3 +55,25 @@ def check(run: Run, commands: list[Command]) -> tuple[str, Refused] | None:
                 )
             activities.discard(scheduled)  # a second request for it finds nothing to cancel
     return None
+
+
+def shown(run: Run, commands: list[Command]) -> list[str]:
+    """Return each command and what it is about, as histories keep it: `StartTimer 30s`.
+
+    Names of activities and workflows are the code's own; ids and arguments are not told.
+    """
+    return [f"{name} {_about(run, name, told)}".rstrip() for name, told in commands]
+
+
+def _about(run: Run, name: str, attributes: Mapping[str, Any]) -> str:
+    match name:
+        case "StartTimer":
+            return str(attributes["startToFireTimeout"])
+        case "ScheduleActivityTask":
+            return str(attributes["activityType"]["name"])
+        case "StartChildWorkflowExecution":
+            return str(attributes["workflowType"]["name"])
+        case "RequestCancelActivityTask":
+            activity = run.activities.get(int(attributes["scheduledEventId"]))
+            return activity.type if activity else ""
+    return ""

@@ -28,6 +28,7 @@ from chaosharness.handlers.port import HANDLE, NOBODY, strikes, surface, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import RESTART_MS, World
+from chaosharness.orchestrators.temporal.commands import shown
 from chaosharness.orchestrators.temporal.core import (
     CORE_FLAGS,
     Cached,
@@ -157,8 +158,8 @@ class Worker:
                 failure, cause = _task_failure(error)
                 server.fail_workflow(task.token, cause, failure)
             else:
-                names = [name for name, _ in decision.commands]
-                scope.record("decide", operation, attempt, {"commands": names})
+                told_of = {"commands": shown(run, decision.commands)}
+                scope.record("decide", operation, attempt, told_of)
                 self.engine.scope_of(run).cause = scope.cause
                 sdk = {"coreUsedFlags": CORE_FLAGS, "sdkName": "temporal-python",
                        "langUsedFlags": decision.lang_flags}  # fmt: skip

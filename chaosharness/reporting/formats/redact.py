@@ -32,8 +32,10 @@ _TRAFFIC: Final = (
     *("publish", "deliver", "ack", "nack", "dead", "poll", "rebalance", "fault", "crash"),
     *("phase", "end", "sleep", "reply"),
 )
-_OURS: Final = dict.fromkeys(_TRAFFIC, _OURS_IN_TRAFFIC) | dict.fromkeys(
-    ("call", "effect"), frozenset({"method", "service", "endpoint"})
+_OURS: Final = (
+    dict.fromkeys(_TRAFFIC, _OURS_IN_TRAFFIC)
+    | dict.fromkeys(("call", "effect"), frozenset({"method", "service", "endpoint"}))
+    | {"decide": frozenset({"commands"})}
 )
 """Fields of events that we wrote ourselves, and that hold nothing of the user's."""
 

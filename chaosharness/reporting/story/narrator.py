@@ -11,6 +11,7 @@ from chaosharness.checkers.effects import business, entry_number
 from chaosharness.checkers.reading import is_poison, read
 from chaosharness.faults import Fault
 from chaosharness.kernel.history import Event, History
+from chaosharness.reporting.story.decisions import in_words
 from chaosharness.reporting.story.lanes import Cast, action_of, lane_of, life_of, service_of
 from chaosharness.reporting.story.legible import (
     CLIP,
@@ -238,6 +239,15 @@ def _nack(narrator: Narrator, event: Event) -> Telling:
     return Telling(lane_of(event.actor), f"{words}{why}", peer, tone="trouble")
 
 
+def _decide(narrator: Narrator, event: Event) -> Telling:
+    """Tell of a decision: `decides: schedules activity charge, starts a timer of 30s`."""
+    commands = event.data.get("commands")
+    told = [in_words(str(one)) for one in commands] if isinstance(commands, (list, tuple)) else []
+    words = ", ".join(filter(None, told)) or "nothing new, and waits"
+    tone: Tone = "plain" if told else "quiet"
+    return Telling(lane_of(event.actor), clip(f"decides: {words}", 2 * CLIP), tone=tone)
+
+
 def _dead(narrator: Narrator, event: Event) -> Telling:
     what = narrator.message(event.data.get("message"))
     data = event.data
@@ -416,6 +426,7 @@ _TELLERS: Final[Mapping[str, Callable[[Narrator, Event], Telling]]] = {
     "raised": _raised,
     "ack": _ack,
     "nack": _nack,
+    "decide": _decide,
     "dead": _dead,
     "call": _call,
     "effect": _effect,

@@ -13,6 +13,7 @@ from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from chaosharness import Crash, Schedule, Site, assumed, explore
+from chaosharness.reporting import to_text
 from chaosharness.system.run import Run
 from models.temporal import broken, right
 
@@ -30,6 +31,7 @@ def test_a_key_per_attempt_is_named_at_one_fault_with_nothing_claimed() -> None:
     first = campaign.counterexamples[0]
     assert (first.findings[0].kind, first.findings[0].place) == ("effect twice", "bank.charge")
     assert len(first.schedule) == 1
+    assert "decides: schedules activity charge" in to_text(first)
 
 
 def refused(histories: list[WorkflowHistory]) -> list[str]:

@@ -1,6 +1,9 @@
 """What a story says and leaves out, on histories written by hand and on runs."""
 
+import inspect
+import re
 from contextlib import suppress
+from pathlib import Path
 
 import attrs
 import pytest
@@ -24,8 +27,9 @@ from chaosharness.faults import (
 )
 from chaosharness.kernel.history import KINDS, History
 from chaosharness.kernel.site import Site
+from chaosharness.reporting.story import decisions
 from chaosharness.reporting.story.lanes import Cast, lane_of, life_of
-from chaosharness.reporting.story.narrator import _TELLERS
+from chaosharness.reporting.story.narrator import _TELLERS, Narrator
 from chaosharness.reporting.story.select import kept, origin, ranked
 from chaosharness.reporting.story.sentences import fault_in_words, sufferings
 from chaosharness.reporting.story.tell import Gap, tell
@@ -460,6 +464,42 @@ def test_every_kind_of_event_can_be_told_however_little_is_known_of_it():
             if kind in ("deliver", "rebalance", "end"):  # these always say what they must
                 continue
             assert tell(handwritten(raw, events=(0,))).parts or kind == "state"
+
+
+@pytest.mark.parametrize(
+    ("commands", "words"),
+    [
+        (["ScheduleActivityTask charge"], "decides: schedules activity charge"),
+        (
+            ["ScheduleActivityTask charge", "StartTimer 30s"],
+            "decides: schedules activity charge, starts a timer of 30s",
+        ),
+        (["RequestCancelActivityTask charge"], "decides: asks for the end of activity charge"),
+        (["CancelTimer"], "decides: cancels a timer"),
+        (["StartChildWorkflowExecution Refund"], "decides: starts child workflow Refund"),
+        (
+            ["RecordMarker", "UpsertWorkflowSearchAttributes"],
+            "decides: records which version of its code it runs",
+        ),
+        (["CompleteWorkflowExecution"], "decides: completes the workflow"),
+        (["FailWorkflowExecution"], "decides: fails the workflow"),
+        (["Unheard of"], "decides: Unheard of"),
+        ([], "decides: nothing new, and waits"),
+    ],
+)
+def test_what_a_workflow_decides_is_told_in_words(commands, words):
+    place = "orders.OrderSaga/store decision"
+    raw = (1, "decide", "orders#1", place, 1, 1, -1, {"commands": commands})
+    history = History([raw])
+    assert Narrator(history, Cast(history)).tell(history[0]).words == words
+
+
+def test_every_command_that_the_model_of_temporal_knows_has_words():
+    core = pytest.importorskip("chaosharness.orchestrators.temporal.core")
+    server = Path(inspect.getfile(core)).read_text()
+    known = set(re.findall(r'yield "(\w+)"', server))
+    assert {"ScheduleActivityTask", "StartTimer", "CompleteWorkflowExecution"} <= known
+    assert known == decisions._WORDS.keys()
 
 
 # ---- words for faults
