@@ -64,6 +64,7 @@ class LikelyFirst(SmallFirst):
     def _begin(self, run: Run) -> None:
         super()._begin(run)
         faults = [self._faults[number] for number in self._calm_numbers]
+        faults.sort(key=self.catalogue.mildness)
         ordered = likely_first(faults, does(run.history), self.odds)
         self._calm_numbers = [self._numbers[fault] for fault in ordered]
         self.singles = len(self._calm_numbers)

@@ -26,10 +26,18 @@ from chaosharness.strategies.sizes import Sizes
 DENSE_MAX: Final = 12
 """Faults of a schedule by chance, at most: the shrinker makes them as few as are needed."""
 
-EARLY: Final = 250
-"""Schedules by chance that have every second turn; later ones have one turn in `LATER`."""
+FIRST: Final = 12
+"""Schedules by chance that have every second turn: most bugs that they find they find at once."""
+
+SECOND: Final = 3
+"""After that one turn of so many is for chance while single faults go on."""
+
+DENSE: Final = 250
+"""Where the single faults are done, chance has every second turn until it had so many in all."""
 
 LATER: Final = 5
+"""And then one turn of so many."""
+
 SHARE_OF_SINGLES: Final = 4
 """Where sets have one fault only, chance has a run for so many of them, at most."""
 
@@ -173,10 +181,15 @@ class Portfolio:
     def _is_for_chance(self) -> bool:
         """Say whether this turn is for chance."""
         dense = self._dense + sum(whose == "chance" for whose in self.proposed.values())
-        early = EARLY if self.faults_max > 1 else self.books.singles // SHARE_OF_SINGLES
-        if dense >= early and (self.faults_max == 1 or self._turn % LATER):
+        if self.faults_max == 1 and dense >= self.books.singles // SHARE_OF_SINGLES:
             return False
-        if dense < early and self._turn % 2:
+        if dense < FIRST:
+            every = 2
+        elif self.books.level == 1:
+            every = SECOND
+        else:
+            every = 2 if dense < DENSE else LATER
+        if self._turn % every:
             return False
         return self.faults_max > 0 and self._may_spend(dense)
 
