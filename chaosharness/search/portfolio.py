@@ -26,6 +26,9 @@ from chaosharness.strategies.sizes import Sizes
 DENSE_MAX: Final = 12
 """Faults of a schedule by chance, at most: the shrinker makes them as few as are needed."""
 
+DENSE_MIN: Final = 5
+"""And at least: fewer are enumerated anyway."""
+
 FIRST: Final = 12
 """Schedules by chance that have every second turn: most bugs that they find they find at once."""
 
@@ -90,7 +93,11 @@ class Portfolio:
             faults_max=faults_max, options=options, kinds=kinds, sizes=sizes, odds=odds
         )
         self.chance = RandomSearch(
-            faults_max=dense_max, seed=seed, kinds=kinds, catalogue=self.catalogue
+            faults_max=dense_max,
+            faults_min=DENSE_MIN,
+            seed=seed,
+            kinds=kinds,
+            catalogue=self.catalogue,
         )
         self.cutter = cutter
         self.proposed: dict[Schedule, str] = {}
@@ -185,10 +192,12 @@ class Portfolio:
             return False
         if dense < FIRST:
             every = 2
-        elif self.books.level == 1:
-            every = SECOND
+        elif dense >= DENSE:
+            every = LATER
+        elif self.faults_max > 2:
+            return self._turn % SECOND > 0  # whoever asks for many faults wants to know of many
         else:
-            every = 2 if dense < DENSE else LATER
+            every = SECOND if self.books.level == 1 else 2
         if self._turn % every:
             return False
         return self.faults_max > 0 and self._may_spend(dense)
