@@ -122,6 +122,10 @@ class LikelyFirst(SmallFirst):
             found |= 1 << self._bits.setdefault(name, len(self._bits))
         return found
 
+    def likely(self) -> list[Fault]:
+        """Return the single faults at the sites of the calm run, likely ones first."""
+        return [self._faults[number] for number in self._calm_numbers]
+
     def _in_sets(self, number: int) -> bool:
         return self.options == "all" or not option_of(self._faults[number])
 
