@@ -96,13 +96,14 @@ MakePlan = Callable[[Deck], Sequence[Leg]]
 def portfolio(deck: Deck) -> list[Leg]:
     """Plan as the other doors do with the first workload, and spread over others in between.
 
-    The portfolio has three turns of four. In the fourth, other workloads take turns, each
-    with the kinds of fault at those operations which no workload has reached before.
+    The portfolio has three turns of four. In the fourth, several workloads take turns, each
+    with those kinds of fault at those operations that were not struck before, also where only
+    another fault leads there.
     """
     covered: set[Aim] = set()
     words: Any = {"faults_max": deck.faults_max, "kinds": deck.kinds}
     lead = Portfolio(dense_max=deck.faults_max, sizes=deck.sizes, **words)
-    others = [Leg(Spread(covered=covered, **words), number) for number in range(1, WORKLOADS)]
+    others = [Leg(Spread(covered=covered, **words), number) for number in range(WORKLOADS)]
     return [Leg(lead, share=LEAD), *others]
 
 
