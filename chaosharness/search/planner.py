@@ -34,8 +34,8 @@ class Shown(Protocol):
         """Those of them that found no site."""
 
     @property
-    def reached(self) -> Mapping[tuple[str, int], int]:
-        """How often each `(operation, entity)` was reached, as in `Run`."""
+    def attempts(self) -> Mapping[tuple[str, int, str], int]:
+        """How often each `(operation, entity, message)` was reached, as in `Run`."""
 
     @property
     def surfaces(self) -> Mapping[str, Surface]:
