@@ -104,7 +104,7 @@ def likely_first(faults: Iterable[Fault], what: Mapping[str, str], odds: Odds) -
 
     Like it is a fault of the same row at an operation that does the same, less so one of the
     same kind at the same operation, and still less any at that operation. First attempts
-    and messages go before later ones, the first items before others, words before lengths in ms. Scores
+    and messages go before later ones, first items before others, words before lengths in ms. Scores
     only fall: so a heap with stale scores is enough.
     """
     alike: dict[tuple[Row, str], int] = {}

@@ -118,3 +118,11 @@ def batch_sizes() -> Iterator[int]:
     while True:
         yield size
         size = min(2 * size, BATCH_MAX)
+
+
+def proposed(planner: Planner, count: int) -> list[Schedule]:
+    """Return what is run next: up to so many schedules, fewer at the end of a level."""
+    batch: list[Schedule] = []
+    while len(batch) < count and (schedule := planner.propose()) is not None:
+        batch.append(schedule)
+    return batch
