@@ -250,8 +250,7 @@ class Exploration:
         try:
             found = self._shrunk(breach, run)
         except KeyboardInterrupt:
-            if not tentative:
-                self._keep(cause, as_it_was(breach, run, self.searched, self.target))
+            self._keep(cause, as_it_was(breach, run, self.searched, self.target))
             raise
         if tentative and len(found.schedule) > self.planner.faults_max:
             self._set_aside(breach, found)
@@ -269,6 +268,8 @@ class Exploration:
     def _set_aside(self, breach: Breach, found: Counterexample) -> None:
         """Remember that something needs more faults than were asked for."""
         self._beyond[breach.group] += 1
+        if breach.question:
+            return
         faults = len(found.schedule)
         few = self.planner.faults_max
         self.beyond.setdefault(
