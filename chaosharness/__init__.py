@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from chaosharness.brokers import SQS as SQS
+    from chaosharness.brokers import AWSError as AWSError
     from chaosharness.brokers import ChannelClosed as ChannelClosed
     from chaosharness.brokers import CommitFailed as CommitFailed
     from chaosharness.brokers import Delivery as Delivery
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from chaosharness.brokers import Kafka as Kafka
     from chaosharness.brokers import Queue as Queue
     from chaosharness.brokers import RabbitMQ as RabbitMQ
+    from chaosharness.brokers import SQSQueue as SQSQueue
     from chaosharness.brokers import Unroutable as Unroutable
     from chaosharness.calls import RemoteError as RemoteError
     from chaosharness.campaign import Campaign as Campaign
@@ -105,6 +108,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "brokers": (
+        "SQS",
+        "AWSError",
         "ChannelClosed",
         "CommitFailed",
         "Delivery",
@@ -112,6 +117,7 @@ _HOME = {
         "Kafka",
         "Queue",
         "RabbitMQ",
+        "SQSQueue",
         "Unroutable",
     ),
     "calls": ("RemoteError",),

@@ -8,12 +8,15 @@ from chaosharness.brokers.broker import Broker
 from chaosharness.brokers.kafka import CommitFailed, Kafka
 from chaosharness.brokers.message import Delivery
 from chaosharness.brokers.rabbitmq import ChannelClosed, Exchange, Queue, RabbitMQ, Unroutable
+from chaosharness.brokers.sqs import SQS, AWSError, SQSQueue
 
-BROKERS: Final[tuple[type[Broker], ...]] = (Kafka, RabbitMQ)
+BROKERS: Final[tuple[type[Broker], ...]] = (Kafka, RabbitMQ, SQS)
 """Every product that is modelled. The laws in the tests hold for each of them."""
 
 __all__ = [
     "BROKERS",
+    "SQS",
+    "AWSError",
     "Broker",
     "ChannelClosed",
     "CommitFailed",
@@ -22,5 +25,6 @@ __all__ = [
     "Kafka",
     "Queue",
     "RabbitMQ",
+    "SQSQueue",
     "Unroutable",
 ]

@@ -1,0 +1,6 @@
+"""SQS: queues whose messages are leased."""
+
+from chaosharness.brokers.sqs.errors import AWSError
+from chaosharness.brokers.sqs.sqs import SQS, SQSQueue
+
+__all__ = ["SQS", "AWSError", "SQSQueue"]
