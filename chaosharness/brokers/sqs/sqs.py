@@ -7,13 +7,14 @@ Source:
 Not modelled:
     Permissions, encryption, tags, rates, costs; the time until a change of settings is seen
     everywhere; SDKs that repeat a receive by themselves (`ReceiveRequestAttemptId`) after its
-    answer was lost. Purging, creating and deleting queues while a system runs: the machine can, services
-    cannot ask for it yet.
+    answer was lost. Purging, creating and deleting queues while a system runs: the machine can,
+    services cannot ask for it yet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from collections.abc import Mapping as Names
 from copy import copy
 from functools import partial
 from typing import Any, Final, Literal
@@ -32,6 +33,7 @@ from chaosharness.brokers.message import (
 from chaosharness.brokers.sqs.consumers import LOOP_OPTIONS, OPTIONS, Consumer, Subscription
 from chaosharness.brokers.sqs.desk import Desk
 from chaosharness.brokers.sqs.errors import answered
+from chaosharness.brokers.sqs.function import Lambda, Mapping
 from chaosharness.brokers.sqs.rows import SURFACES
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Duplicate, Poison
@@ -86,7 +88,7 @@ class SQSQueue:
 def _queues(given: Any) -> dict[str, SQSQueue]:
     if isinstance(given, str):
         given = (given,)
-    if not isinstance(given, Mapping):
+    if not isinstance(given, Names):
         given = {name: SQSQueue() for name in given}
     for name, queue in given.items():
         if not isinstance(queue, SQSQueue):
@@ -117,7 +119,7 @@ class SQS:
     """
 
     name: str = attrs.field(validator=attrs.validators.instance_of(str))
-    queues: Mapping[str, SQSQueue] = attrs.field(converter=_queues)
+    queues: Names[str, SQSQueue] = attrs.field(converter=_queues)
     latency_ms: int = attrs.field(default=1, validator=attrs.validators.ge(0), kw_only=True)
     timeout_ms: int = attrs.field(default=30_000, validator=attrs.validators.ge(1), kw_only=True)
 
@@ -134,8 +136,8 @@ class SQS:
                 )
             if to.endswith(FIFO) != name.endswith(FIFO):
                 raise InvalidDefinition(
-                    f"the dead letters of {name!r} cannot go to {to!r}: those of a FIFO queue go to "
-                    "a FIFO queue, those of a standard queue to a standard one"
+                    f"the dead letters of {name!r} cannot go to {to!r}: those of a FIFO queue go "
+                    "to a FIFO queue, those of a standard queue to a standard one"
                 )
 
     @property
@@ -167,7 +169,7 @@ class OpenSQS(Desk):
         value: Any,
         *,
         key: str | bytes | None = None,
-        headers: Mapping[str, Any] | None = None,
+        headers: Names[str, Any] | None = None,
         group: str | None = None,
         deduplication: str | None = None,
         delay_ms: int | None = None,
@@ -260,6 +262,10 @@ class OpenSQS(Desk):
         """Have a handler called per message: see `Subscription` for the options."""
         self.check((queue,), intake.place)
         try:
+            if isinstance(intake.handler, Lambda):
+                check_options(options, ())
+                Mapping(self, intake, queue, service).begin()
+                return
             check_options(options, OPTIONS)
             subscription = Subscription(
                 desk=self, intake=intake, queue=queue, service=service, **options
@@ -291,7 +297,7 @@ class OpenSQS(Desk):
             raise InvalidDefinition(f"{service} consumes {queues[0]!r}: {error}") from None
 
 
-def _size(headers: Mapping[str, Any]) -> int:
+def _size(headers: Names[str, Any]) -> int:
     """Return the bytes of message attributes: their names, types and values."""
     texts: Iterable[Any] = (text for pair in headers.items() for text in (*pair, "String"))
     return sum(len(str(text).encode()) for text in texts)
