@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from chaosharness.checkers import compensation_complete as compensation_complete
     from chaosharness.checkers import compensation_in_reverse as compensation_in_reverse
     from chaosharness.checkers import conserved as conserved
+    from chaosharness.checkers import event_graph as event_graph
     from chaosharness.checkers import eventually as eventually
     from chaosharness.checkers import every_saga_settles as every_saga_settles
     from chaosharness.checkers import idempotent as idempotent
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from chaosharness.checkers import (
         unhandled_exceptions_block_nobody as unhandled_exceptions_block_nobody,
     )
+    from chaosharness.checkers.flow import EventGraph as EventGraph
     from chaosharness.counterexample import Counterexample as Counterexample
     from chaosharness.externals.external import External as External
     from chaosharness.externals.gateway import Declined as Declined
@@ -87,6 +89,8 @@ if TYPE_CHECKING:
     from chaosharness.kernel.history import History as History
     from chaosharness.kernel.site import Site as Site
     from chaosharness.kernel.world import Budget as Budget
+    from chaosharness.orchestrators.stepfunctions import StepFunctions as StepFunctions
+    from chaosharness.orchestrators.temporal import Temporal as Temporal
     from chaosharness.schedule import Schedule as Schedule
     from chaosharness.search.decorator import chaos_test as chaos_test
     from chaosharness.search.doors import certify as certify
@@ -130,6 +134,7 @@ _HOME = {
     ),
     "calls": ("RemoteError",),
     "campaign": ("Campaign",),
+    "checkers.flow": ("EventGraph",),
     "checkers": (
         "Books",
         "Evidence",
@@ -141,6 +146,7 @@ _HOME = {
         "compensation_complete",
         "compensation_in_reverse",
         "conserved",
+        "event_graph",
         "eventually",
         "every_saga_settles",
         "idempotent",
@@ -183,6 +189,8 @@ _HOME = {
     "kernel.history": ("Event", "History"),
     "kernel.site": ("Site",),
     "kernel.world": ("Budget",),
+    "orchestrators.stepfunctions": ("StepFunctions",),
+    "orchestrators.temporal": ("Temporal",),
     "schedule": ("Schedule",),
     "stores.keyvalue": ("KeyValue",),
     "stores.sqlite": ("SQLite",),

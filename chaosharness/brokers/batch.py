@@ -53,6 +53,7 @@ class Batch(Sequence[Delivery]):
         scope = self._scope
         one, message, cause = taken
         scope.entity = message.entity
+        scope.message = message.name
         scope.hops = message.hops
         scope.cause = cause
         scope.steps = 0

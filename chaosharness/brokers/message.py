@@ -13,6 +13,8 @@ import attrs
 import msgspec
 
 from chaosharness.errors import InvalidDefinition, UnserialisablePayload
+from chaosharness.handlers.colours import made_at
+from chaosharness.handlers.places import asked_at
 
 POISON: Final = {
     "garbage": b"\x00\xff not what you expect",
@@ -25,7 +27,10 @@ NO_HEADERS: Final[Mapping[str, Any]] = {}
 
 
 class Message(msgspec.Struct, eq=False, gc=False):
-    """What a broker stores. Immutable once stored; consumers get a `Delivery` of it."""
+    """What a broker stores. Immutable once stored; consumers get a `Delivery` of it.
+
+    Its `name` is what sites call it: see `kernel.message_names`.
+    """
 
     topic: str
     key: str | bytes | None
@@ -38,6 +43,7 @@ class Message(msgspec.Struct, eq=False, gc=False):
     offset: int = 0
     deliveries: dict[str, int] | None = None
     redelivered: bool = False
+    name: str = ""
 
     def delivered_to(self, whom: str) -> int:
         """Count one more delivery to a group or queue; return how many there were."""
@@ -135,6 +141,7 @@ def encode_json(value: Any, topic: str) -> bytes:
         raise UnserialisablePayload(
             f"a message for {topic!r} cannot be written as JSON: {error}. Publish a dict, an "
             "attrs or dataclass instance, a msgspec Struct, a pydantic model, or bytes."
+            f"{asked_at()}"
         ) from None
 
 
@@ -282,6 +289,12 @@ def _plain_function(handler: Any) -> FunctionType | None:
     return None
 
 
+_PIKA: Final = (
+    ". If it is a callback of pika, (channel, method, properties, body): give a function of the "
+    "body and its delivery that calls it, lambda body, delivery: on_message(channel, ...)"
+)
+
+
 def _read_signature(handler: Callable[..., Any], wanted: Any) -> Reader:
     try:
         parameters = [
@@ -298,6 +311,7 @@ def _read_signature(handler: Callable[..., Any], wanted: Any) -> Reader:
         raise InvalidDefinition(
             f"handler {getattr(handler, '__qualname__', handler)!r} must take the message, or "
             f"the message and its delivery; it takes {len(required)} arguments"
+            f"{made_at(handler)}{_PIKA if len(required) == 4 else ''}"
         )
     hint = _hint(handler, parameters[0].name)
     whole = hint is Delivery

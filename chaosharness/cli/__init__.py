@@ -9,8 +9,8 @@ from __future__ import annotations
 import click
 
 from chaosharness import __version__
-from chaosharness.cli import replay, report, run, sites
-from chaosharness.cli.doors import Doors
+from chaosharness.cli import graph, replay, report, run, sites
+from chaosharness.cli.doors import TROUBLE, Doors, leave
 
 
 @click.group(cls=Doors, context_settings={"help_option_names": ["-h", "--help"]})
@@ -19,5 +19,13 @@ def main() -> None:
     """Find the double charge before your customers do."""
 
 
-for command in (run.run, replay.replay, report.report, sites.sites):
+def process() -> None:
+    """Be the command as a process: its exit code is ours, whatever the code under test does."""
+    try:
+        main()
+    except SystemExit as end:
+        leave(end.code if isinstance(end.code, int) else TROUBLE)
+
+
+for command in (run.run, replay.replay, report.report, sites.sites, graph.graph):
     main.add_command(command)

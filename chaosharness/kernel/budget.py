@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import attrs
 
+from chaosharness.kernel import allowed
+from chaosharness.kernel.history import RawEvent
 from chaosharness.kernel.rest import RanOn
 
 Verdict = Literal["quiet", "stuck", "budget", "spinning"]
@@ -28,13 +31,13 @@ class Budget:
         reads_max: How often clocks may be read without virtual time moving.
     """
 
-    events_max: int = attrs.field(default=100_000, validator=attrs.validators.ge(1))
-    chaos_ms: int = attrs.field(default=7_200_000, validator=attrs.validators.ge(1))
-    calm_ms: int = attrs.field(default=86_400_000, validator=attrs.validators.ge(1))
-    deliveries_max: int = attrs.field(default=200, validator=attrs.validators.ge(1))
-    hops_max: int = attrs.field(default=100, validator=attrs.validators.ge(1))
-    steps_max: int = attrs.field(default=5_000, validator=attrs.validators.ge(1))
-    reads_max: int = attrs.field(default=200_000, validator=attrs.validators.ge(1))
+    events_max: int = attrs.field(default=100_000, validator=allowed.whole(1))
+    chaos_ms: int = attrs.field(default=7_200_000, validator=allowed.whole(1))
+    calm_ms: int = attrs.field(default=86_400_000, validator=allowed.whole(1))
+    deliveries_max: int = attrs.field(default=200, validator=allowed.whole(1))
+    hops_max: int = attrs.field(default=100, validator=allowed.whole(1))
+    steps_max: int = attrs.field(default=5_000, validator=allowed.whole(1))
+    reads_max: int = attrs.field(default=200_000, validator=allowed.whole(1))
 
 
 @attrs.frozen
@@ -51,3 +54,22 @@ class Ending:
     verdict: Verdict
     reason: str = ""
     ran_on: tuple[RanOn, ...] = ()
+
+
+def never_quiet(budget: Budget, raw: Sequence[RawEvent]) -> str:
+    """Say that a run did not come to rest in its calm, and who kept it going."""
+    return f"not quiet after {budget.calm_ms / 1000:,.0f} s of calm; last active: {_busiest(raw)}"
+
+
+def too_many_events(budget: Budget, raw: Sequence[RawEvent]) -> str:
+    """Say that a run spent its events, and on what."""
+    return f"more than {budget.events_max:,} events; most active: {_busiest(raw)}"
+
+
+def _busiest(raw: Sequence[RawEvent]) -> str:
+    """Name the operation seen most often among the last events."""
+    counts: dict[str, int] = {}
+    for event in raw[-1000:]:
+        if name := event[3] or event[2]:
+            counts[name] = counts.get(name, 0) + 1
+    return max(counts, key=lambda name: (counts[name], name), default="nothing")

@@ -17,6 +17,7 @@ Not modelled:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
@@ -38,17 +39,34 @@ from chaosharness.handlers.port import (
     current_scope,
     on_behalf,
 )
+from chaosharness.kernel import allowed
+from chaosharness.kernel.message_names import poison_at
+from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 
-_positive: Final = attrs.validators.ge(1)
+_positive: Final = allowed.whole(1)
 
 
-def _topics(topics: Mapping[str, int]) -> dict[str, int]:
+def _topics(topics: Any) -> dict[str, int]:
+    """Read the topics of a cluster: names with their log partitions, or names alone (1 each)."""
+    if isinstance(topics, list | tuple | set | frozenset):
+        topics = dict.fromkeys(topics if isinstance(topics, list | tuple) else sorted(topics), 1)
+    if not isinstance(topics, Mapping):
+        right = '{"orders": 8}: names with their log partitions; or a list of names (1 each)'
+        raise allowed.refused("Kafka", "topics", right, topics)
     for name, count in topics.items():
-        if not isinstance(count, int) or count < 1:
-            raise InvalidDefinition(f"topic {name!r} must have at least 1 log partition: {count!r}")
+        if not isinstance(name, str) or not _TOPIC.fullmatch(name):
+            right = "letters, digits, '.', '_' and '-', 249 at most (as Kafka has it)"
+            raise allowed.refused("Kafka", "the name of a topic", right, name)
+        if not allowed.is_whole(count, 1):
+            raise InvalidDefinition(
+                f"topic {name!r} must have at least 1 log partition: {count!r}{asked_at()}"
+            )
     return dict(topics)
+
+
+_TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
 
 @attrs.frozen
@@ -76,7 +94,7 @@ class Kafka:
 
     Args:
         name: What reports call it.
-        topics: Log partitions of each topic: `{"orders": 8}`.
+        topics: Log partitions of each topic: `{"orders": 8}`. A list of names: 1 each.
         session_timeout_ms: After this a crashed member is noticed. Java and librdkafka:
             45 s; aiokafka: 10 s.
         max_poll_interval_ms: A handler slower than this loses its log partitions while it
@@ -89,15 +107,15 @@ class Kafka:
         latency_ms: From the log to a consumer.
     """
 
-    name: str = attrs.field(validator=attrs.validators.instance_of(str))
+    name: str = attrs.field(validator=allowed.text())
     topics: Mapping[str, int] = attrs.field(converter=_topics)
     session_timeout_ms: int = attrs.field(default=45_000, validator=_positive, kw_only=True)
     max_poll_interval_ms: int = attrs.field(default=300_000, validator=_positive, kw_only=True)
-    idempotent_producer: bool = attrs.field(default=True, kw_only=True)
+    idempotent_producer: bool = attrs.field(default=True, validator=allowed.flag(), kw_only=True)
     assignment: Assignment = attrs.field(
-        default="range", validator=attrs.validators.in_(ASSIGNMENTS), kw_only=True
+        default="range", validator=allowed.one_of(*ASSIGNMENTS), kw_only=True
     )
-    latency_ms: int = attrs.field(default=1, validator=attrs.validators.ge(0), kw_only=True)
+    latency_ms: int = attrs.field(default=1, validator=allowed.whole(0), kw_only=True)
     timeout_ms: int = attrs.field(default=30_000, validator=_positive, kw_only=True)
 
     def open(self, world: World) -> OpenKafka:
@@ -154,7 +172,7 @@ class OpenKafka(Cluster):
         except KeyError:
             raise self._no_topic(topic) from None
         body = None if value is None else encode(value, topic)
-        name = key_of(key, topic)
+        name = key if type(key) is str else key_of(key, topic)
         entity = scope.entity
         if key is not None:
             if entity:
@@ -166,14 +184,15 @@ class OpenKafka(Cluster):
         else:
             index = self.spread(topic, entity, len(partitions)) if len(partitions) > 1 else 0
         operation = f"{scope.place}/{self.name}.publish {topic}"
-        place = (operation, entity)
+        in_hand = scope.message
+        place = (operation, entity, in_hand)
         world.counts[place] = attempt = world.counts.get(place, 0) + 1
         if operation not in world.surfaces:
             world.meet(operation, self.surface)
-        draft = (topic, index, key, headers or NO_HEADERS, body, entity)
+        draft = (topic, index, key, headers or NO_HEADERS, body, entity, in_hand)
         if self.disturbed or world.unreachable:
             script = in_turn(lane, scope, operation, attempt, self._append, draft, self)
-            return scope.colour.drive(on_behalf(scope, entity, script), scope)
+            return scope.colour.drive(on_behalf(scope, entity, in_hand, script), scope)
         if scope.colour.is_async:
             return LaterEffect(scope, entity, self._append, operation, attempt, draft)
         own, scope.entity = scope.entity, entity
@@ -186,7 +205,9 @@ class OpenKafka(Cluster):
         copies = 1
         for fault in scope.struck:
             if isinstance(fault, Poison):
-                poison = (draft[0], draft[1], None, NO_HEADERS, POISON[fault.content], 0)
+                ahead_of = self.world.publications.name_to_be(operation, *draft[5:], draft[4])
+                name = poison_at(ahead_of)
+                poison = (draft[0], draft[1], None, NO_HEADERS, POISON[fault.content], 0, name)
                 self._store(scope, "", 0, poison)
             elif isinstance(fault, Duplicate):
                 copies = 2

@@ -67,14 +67,17 @@ from chaosharness.handlers.port import (
     trouble,
 )
 from chaosharness.handlers.script import Script
+from chaosharness.kernel import allowed
 from chaosharness.kernel.history import UNASKED
+from chaosharness.kernel.message_names import poison_at
+from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 
-Draft = tuple[Copy, bool]
+Draft = tuple[Copy, bool, str]
 """A message to be published, and whether it is mandatory."""
 
-_positive: Final = attrs.validators.ge(1)
+_positive: Final = allowed.whole(1)
 
 
 class Unroutable(Exception):
@@ -148,19 +151,17 @@ class RabbitMQ:
         timeout_ms: How long a publisher waits for a confirm.
     """
 
-    name: str = attrs.field(validator=attrs.validators.instance_of(str))
+    name: str = attrs.field(validator=allowed.text())
     queues: Mapping[str, Queue] = attrs.field(converter=queues_of)
     exchanges: Mapping[str, Exchange] = attrs.field(
         factory=dict, converter=exchanges_of, kw_only=True
     )
-    version: Version = attrs.field(
-        default="4.0", validator=attrs.validators.in_(VERSIONS), kw_only=True
-    )
-    confirms: bool = attrs.field(default=True, kw_only=True)
+    version: Version = attrs.field(default="4.0", validator=allowed.one_of(*VERSIONS), kw_only=True)
+    confirms: bool = attrs.field(default=True, validator=allowed.flag(), kw_only=True)
     heartbeat_ms: int = attrs.field(default=60_000, validator=_positive, kw_only=True)
     consumer_timeout_ms: int = attrs.field(default=1_800_000, validator=_positive, kw_only=True)
     reconnect_ms: int = attrs.field(default=1_000, validator=_positive, kw_only=True)
-    latency_ms: int = attrs.field(default=1, validator=attrs.validators.ge(0), kw_only=True)
+    latency_ms: int = attrs.field(default=1, validator=allowed.whole(0), kw_only=True)
     timeout_ms: int = attrs.field(default=30_000, validator=_positive, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
@@ -283,13 +284,13 @@ class OpenRabbitMQ(Watcher):
         )
         if self.definition.version == "3.10":
             copy.deaths = deaths_in(copy.headers)
-        return self._pass(lane, scope, entity, (copy, mandatory))
+        return self._pass(lane, scope, entity, (copy, mandatory, scope.message))
 
     def _pass(self, lane: Lane, scope: Scope, entity: int, draft: Draft) -> Any:
         """Pass the port of a publisher, on behalf of a workload item."""
         world = self.world
         operation = f"{scope.place}/{self.name}.publish {draft[0].topic or draft[0].exchange}"
-        place = (operation, entity)
+        place = (operation, entity, scope.message)
         world.counts[place] = attempt = world.counts.get(place, 0) + 1
         confirms = self.definition.confirms
         if operation not in world.surfaces:
@@ -299,7 +300,7 @@ class OpenRabbitMQ(Watcher):
                 script = in_turn(lane, scope, operation, attempt, self._store, draft, self)
             else:
                 script = self._blindly(lane, scope, operation, attempt, draft)
-            return scope.colour.drive(on_behalf(scope, entity, script), scope)
+            return scope.colour.drive(on_behalf(scope, entity, scope.message, script), scope)
         store = self._store if confirms else self._try_to_store
         if scope.colour.is_async:
             return LaterEffect(scope, entity, store, operation, attempt, draft)
@@ -320,10 +321,13 @@ class OpenRabbitMQ(Watcher):
                 return
             what, known = f"queue {topic!r}", self.definition.queues.keys()
         names = ", ".join(sorted(known)) or "none"
-        raise InvalidDefinition(f"{self.name} has no {what} to publish to; it has: {names}")
+        raise InvalidDefinition(
+            f"{self.name} has no {what} to publish to; it has: {names}{asked_at()}"
+        )
 
     def _store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
-        copy, mandatory = draft
+        copy, mandatory, in_hand = draft
+        copy.name = self.world.publications.name(operation, copy.entity, in_hand, copy.body)
         for fault in scope.struck:
             if isinstance(fault, Poison):
                 self._poison(scope, copy, POISON[fault.content])
@@ -332,7 +336,7 @@ class OpenRabbitMQ(Watcher):
     def _try_to_store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
         """Publish without a confirm: a refusal is not heard, nor what is returned."""
         try:
-            self._store(scope, operation, attempt, (draft[0], False))
+            self._store(scope, operation, attempt, (draft[0], False, draft[2]))
         except ConnectionError:
             return
 
@@ -340,6 +344,7 @@ class OpenRabbitMQ(Watcher):
         """Store a message nobody can read just ahead of another."""
         names = self.node.route(copy.exchange, copy.topic)
         poison = Copy(copy.topic, None, NO_HEADERS, body, 0, copy.hops, exchange=copy.exchange)
+        poison.name = poison_at(copy.name)
         own, scope.entity = scope.entity, 0
         poison.published = scope.record("publish", "", 0, self._words(poison, names))
         scope.entity = own
@@ -439,6 +444,7 @@ class OpenRabbitMQ(Watcher):
                 known = ", ".join(sorted(self.definition.queues))
                 raise InvalidDefinition(
                     f"{who} consumes {queue!r}, but {self.name} has no such queue; it has: {known}"
+                    f"{asked_at()}"
                 )
 
     # ---- what the node tells
@@ -450,7 +456,7 @@ class OpenRabbitMQ(Watcher):
         assert isinstance(link, Link)
         copy = push.copy
         operation = link.operations[push.queue.name]
-        place = (operation, copy.entity)
+        place = (operation, copy.entity, copy.name)
         world.counts[place] = attempt = world.counts.get(place, 0) + 1
         if operation not in world.surfaces:
             world.meet(operation, DELIVER_AUTO if link.auto_ack else DELIVER)

@@ -28,6 +28,8 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Delay, Duplicate, ErrorReply, Poison
 from chaosharness.handlers.later import LaterEffect
 from chaosharness.handlers.port import careful, current_scope, on_behalf
+from chaosharness.kernel import allowed
+from chaosharness.kernel.message_names import poison_at
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
 from chaosharness.machines.machine import Buried, HandedOut, Refusal, Settled
@@ -117,11 +119,11 @@ class SNS:
         InvalidDefinition: A queue is not there; or a FIFO queue subscribes to a standard topic.
     """
 
-    name: str = attrs.field(validator=attrs.validators.instance_of(str))
+    name: str = attrs.field(validator=allowed.text())
     queues: SQS
     topics: Mapping[str, SNSTopic] = attrs.field(converter=_topics)
-    latency_ms: int = attrs.field(default=1, validator=attrs.validators.ge(0), kw_only=True)
-    timeout_ms: int = attrs.field(default=30_000, validator=attrs.validators.ge(1), kw_only=True)
+    latency_ms: int = attrs.field(default=1, validator=allowed.whole(0), kw_only=True)
+    timeout_ms: int = attrs.field(default=30_000, validator=allowed.whole(1), kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if not isinstance(self.queues, SQS):
@@ -152,8 +154,8 @@ class SNS:
         return OpenSNS(self, world, desk)
 
 
-Draft = tuple[Message, op.Publish]
-"""A message to be published, and what the machine is asked for it."""
+Draft = tuple[Message, op.Publish, str]
+"""A message to be published, what the machine is asked for it, and the message in hand."""
 
 
 class OpenSNS:
@@ -243,17 +245,17 @@ class OpenSNS:
         if group is None and fifo:
             group = name
         operation = f"{scope.place}/{self.name}.publish {topic}"
-        place = (operation, entity)
+        place = (operation, entity, scope.message)
         world.counts[place] = attempt = world.counts.get(place, 0) + 1
         if operation not in world.surfaces:
             world.meet(operation, SURFACES["fifo" if fifo else "standard", "publish"])
         message = Message(topic, name, headers or NO_HEADERS, body, entity, scope.hops + 1)
         text = body.decode("utf-8", "surrogateescape")
         asked = op.Publish(topic, text, message, subject, dict(headers or {}), group, deduplication)
-        draft = (message, asked)
+        draft = (message, asked, scope.message)
         if operation in world.armed or world.unreachable:
             script = careful(scope, operation, attempt, self._store, draft, self)
-            return scope.colour.drive(on_behalf(scope, entity, script), scope)
+            return scope.colour.drive(on_behalf(scope, entity, scope.message, script), scope)
         if scope.colour.is_async:
             return LaterEffect(scope, entity, self._store, operation, attempt, draft)
         own, scope.entity = scope.entity, entity
@@ -264,12 +266,15 @@ class OpenSNS:
         return None
 
     def _store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
-        message, asked = draft
+        message, asked, in_hand = draft
+        names = self.world.publications
+        message.name = names.name(operation, message.entity, in_hand, message.body)
         copies = 1
         for fault in scope.struck:
             if isinstance(fault, Poison):
                 body = POISON[fault.content]
                 poison = Message(message.topic, None, NO_HEADERS, body, 0, message.hops)
+                poison.name = poison_at(message.name)
                 own, scope.entity = scope.entity, 0
                 text = body.decode("utf-8", "surrogateescape")
                 unique = f"poison-{len(self.world.raw)}" if asked.group is not None else None
@@ -279,7 +284,11 @@ class OpenSNS:
             elif isinstance(fault, Duplicate):
                 copies = 2
         for nth in range(copies):
-            one = asked if not nth else attrs.evolve(asked, message=copy(message))
+            one = asked
+            if nth:
+                again = copy(message)
+                again.name = names.name(operation, message.entity, in_hand, message.body)
+                one = attrs.evolve(asked, message=again)
             self._take(one, scope, operation, attempt)
 
     def _take(self, asked: op.Publish, scope: Scope, operation: str, attempt: int) -> None:
@@ -333,7 +342,7 @@ class OpenSNS:
         queue = attempt.subscription.queue
         operation = f"{self.name}.{attempt.topic}/deliver to {queue}"
         entity = attempt.message.entity
-        nth = world.reach(operation, entity)
+        nth = world.reach(operation, entity, attempt.message.name)
         if operation not in world.surfaces:
             profile = "fifo" if attempt.topic.endswith(FIFO) else "standard"
             world.meet(operation, SURFACES[profile, "fan out"])
@@ -379,6 +388,7 @@ class OpenSNS:
             message.entity,
             message.hops,
             cause,
+            name=message.name,
         )
         send = Send(queue, body, copied, len(body), attempt.group, attempt.deduplication, None)
         return self.desk.do(send)
@@ -398,6 +408,7 @@ class OpenSNS:
             letter = Message(
                 to, message.key, message.headers, body, message.entity, message.hops, index
             )
+            letter.name = message.name
             self.desk.do(Send(to, body, letter, len(body)))
 
     def _strikes(
@@ -405,7 +416,7 @@ class OpenSNS:
     ) -> list[Any]:
         world = self.world
         message = attempt.message
-        struck = world.strikes(operation, phase, message.entity, nth)
+        struck = world.strikes(operation, phase, message.entity, nth, message.name)
         for fault in struck:
             world.record(
                 "fault",

@@ -178,6 +178,7 @@ class Subscription:
         scope = Scope(
             world, intake.incarnation, intake.place, message.entity, held.cause, intake.colour
         )
+        scope.message = message.name
 
         def begin(_: bool) -> None:
             if intake.incarnation.alive:
@@ -226,7 +227,7 @@ class Subscription:
         """Delete a message; then call `then(whether SQS did it)`."""
         world = self.desk.world
         operation = self._operation
-        key = (operation, scope.entity)
+        key = (operation, scope.entity, scope.message)
         world.counts[key] = attempt = world.counts.get(key, 0) + 1
         if operation not in world.surfaces:
             world.meet(operation, SURFACES[self.desk.profiles[self.queue], "delete"])
@@ -336,6 +337,7 @@ class Consumer:
         world = desk.world
         poller = self._poller
         scope.entity = scope.hops = 0
+        scope.message = ""
         world.in_flight.pop(scope, None)
         world.know_duration(wait_ms)
         world.know_timeout(visibility_ms or 0)
@@ -394,6 +396,7 @@ class Consumer:
                         return found  # the next receive says so
                     self._buffer.popleft()
                     scope.entity, scope.hops, scope.cause = message.entity, message.hops, cause
+                    scope.message = message.name
                     raise
                 self._put_aside(scope, held, error)
             self._buffer.popleft()
@@ -406,6 +409,7 @@ class Consumer:
         aside = Scope(
             scope.world, scope.incarnation, scope.place, message.entity, held.cause, scope.colour
         )
+        aside.message = message.name
         aside.record("raised", f"{scope.place}/{desk.name}.receive", 0, told(error))
         if self._on_unreadable == "dead-letter":
             desk.dead_letter(held, self._queue, aside, error)
@@ -441,12 +445,13 @@ class Consumer:
         world = desk.world
         operation = f"{scope.place}/{desk.name}.delete_batch"
         failed: list[Delivery] = []
-        own = scope.entity, scope.cause
+        own = scope.entity, scope.cause, scope.message
         if operation not in world.surfaces:
             world.meet(operation, SURFACES[desk.profiles[self._queue], "delete"])
         for one, held in deliveries:
             scope.entity, scope.cause = held.message.entity, held.cause
-            attempt = world.reach(operation, scope.entity)
+            scope.message = held.message.name
+            attempt = world.reach(operation, scope.entity, scope.message)
             lost = cut(scope, desk, "out")
             for fault in strikes(scope, operation, "before", attempt):
                 if isinstance(fault, LostRequest):
@@ -462,7 +467,7 @@ class Consumer:
                 self._held.discard(held.received.handle)
             for fault in strikes(scope, operation, "after", attempt):
                 yield from trouble(scope, fault, desk)
-        scope.entity, scope.cause = own
+        scope.entity, scope.cause, scope.message = own
         return failed
 
     def change_visibility(self, delivery: Delivery, seconds: float) -> Any:

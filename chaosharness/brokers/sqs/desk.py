@@ -256,7 +256,9 @@ class Desk:
                 self.journal.write(fact)
                 continue
             message = fact.message
-            attempt = attempts.get(fact.receipt.number) or world.reach(operation, message.entity)
+            attempt = attempts.get(fact.receipt.number) or world.reach(
+                operation, message.entity, message.name
+            )
             cause = self.journal.write(fact, None, operation, attempt)
             seen = copy(message)
             seen.redelivered = fact.times > 1
@@ -281,9 +283,11 @@ class Desk:
                 if record.number in attempts:
                     continue
                 message = record.message
-                attempt = world.reach(operation, message.entity)
+                attempt = world.reach(operation, message.entity, message.name)
                 attempts[record.number] = attempt
-                for fault in world.strikes(operation, "before", message.entity, attempt):
+                for fault in world.strikes(
+                    operation, "before", message.entity, attempt, message.name
+                ):
                     self._suffer(fault, operation, message, attempt, message.published)
                     if isinstance(fault, Delay):
                         self._withhold(poller.queue, record.number, world.due(fault.lasting))
@@ -302,7 +306,7 @@ class Desk:
         message = fact.message
         lost = False
         cause = len(self.world.raw) - 1
-        for fault in self.world.strikes(operation, "after", message.entity, attempt):
+        for fault in self.world.strikes(operation, "after", message.entity, attempt, message.name):
             self._suffer(fault, operation, message, attempt, cause)
             if isinstance(fault, Redeliver):
                 self.machine.apply(op.Copy(fact.receipt), self.world.now)

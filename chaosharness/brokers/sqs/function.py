@@ -143,6 +143,7 @@ class Call:
         one = self.held[index]
         if scope.entity != one.message.entity or scope.run is not one:
             scope.entity, scope.hops, scope.cause = one.message.entity, one.message.hops, one.cause
+            scope.message = one.message.name
             scope.run = one
 
 
@@ -203,13 +204,16 @@ class Mapping:
             first.cause,
             intake.colour,
             first.message.hops,
+            first.message.name,
         )
         call = Call(scope, held)
         world.in_flight[scope] = intake.place
         operation = intake.operation
         if operation not in world.surfaces:
             world.meet(operation, HANDLE)
-        call.attempts = [world.reach(operation, one.message.entity) for one in held]
+        call.attempts = [
+            world.reach(operation, one.message.entity, one.message.name) for one in held
+        ]
         if operation in world.armed:
             drive_in_kernel(self._carefully(call), world)
         else:
@@ -303,7 +307,7 @@ class Mapping:
             if index in failed:
                 continue
             call.go_to(index)
-            attempt = world.reach(operation, scope.entity)
+            attempt = world.reach(operation, scope.entity, scope.message)
             lost = cut(scope, desk, "out")
             for fault in strikes(scope, operation, "before", attempt):
                 if isinstance(fault, LostRequest):

@@ -39,6 +39,8 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Duplicate, Poison
 from chaosharness.handlers.later import LaterEffect
 from chaosharness.handlers.port import careful, current_scope, on_behalf
+from chaosharness.kernel import allowed
+from chaosharness.kernel.message_names import poison_at
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.machines.sqs import QueueSettings
@@ -118,10 +120,10 @@ class SQS:
         InvalidDefinition: A dead-letter queue is not there, or is not of the same kind.
     """
 
-    name: str = attrs.field(validator=attrs.validators.instance_of(str))
+    name: str = attrs.field(validator=allowed.text())
     queues: Names[str, SQSQueue] = attrs.field(converter=_queues)
-    latency_ms: int = attrs.field(default=1, validator=attrs.validators.ge(0), kw_only=True)
-    timeout_ms: int = attrs.field(default=30_000, validator=attrs.validators.ge(1), kw_only=True)
+    latency_ms: int = attrs.field(default=1, validator=allowed.whole(0), kw_only=True)
+    timeout_ms: int = attrs.field(default=30_000, validator=allowed.whole(1), kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         for name, queue in self.queues.items():
@@ -150,8 +152,8 @@ class SQS:
         return OpenSQS(self, world)
 
 
-Draft = tuple[Message, str | None, str | None, int | None]
-"""A message to be sent: with its group, its deduplication id, its delay."""
+Draft = tuple[Message, str | None, str | None, int | None, str]
+"""A message to be sent: its group, deduplication id and delay; and the message in hand."""
 
 
 class OpenSQS(Desk):
@@ -207,15 +209,15 @@ class OpenSQS(Desk):
             group = name
         world.know_duration(delay_ms or 0)
         operation = f"{scope.place}/{self.name}.publish {topic}"
-        place = (operation, entity)
+        place = (operation, entity, scope.message)
         world.counts[place] = attempt = world.counts.get(place, 0) + 1
         if operation not in world.surfaces:
             world.meet(operation, SURFACES[profile, "publish"])
         message = Message(topic, name, headers or NO_HEADERS, body, entity, scope.hops + 1)
-        draft = (message, group, deduplication, delay_ms)
+        draft = (message, group, deduplication, delay_ms, scope.message)
         if operation in world.armed or world.unreachable:
             script = careful(scope, operation, attempt, self._store, draft, self)
-            return scope.colour.drive(on_behalf(scope, entity, script), scope)
+            return scope.colour.drive(on_behalf(scope, entity, scope.message, script), scope)
         if scope.colour.is_async:
             return LaterEffect(scope, entity, self._store, operation, attempt, draft)
         own, scope.entity = scope.entity, entity
@@ -227,7 +229,9 @@ class OpenSQS(Desk):
 
     def _store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
         """Send a message at a site where a fault may have changed what is sent."""
-        message, group, deduplication, delay_ms = draft
+        message, group, deduplication, delay_ms, in_hand = draft
+        names = self.world.publications
+        message.name = names.name(operation, message.entity, in_hand, message.body)
         copies = 1
         for fault in scope.struck:
             if isinstance(fault, Poison):
@@ -235,7 +239,10 @@ class OpenSQS(Desk):
             elif isinstance(fault, Duplicate):
                 copies = 2
         for nth in range(copies):
-            one = message if not nth else copy(message)
+            one = message
+            if nth:
+                one = copy(message)
+                one.name = names.name(operation, message.entity, in_hand, message.body)
             send = op.Send(
                 message.topic,
                 message.body or b"",
@@ -251,6 +258,7 @@ class OpenSQS(Desk):
         """Send what nobody can read just ahead of another."""
         body = POISON[fault.content]
         poison = Message(message.topic, None, NO_HEADERS, body, 0, message.hops)
+        poison.name = poison_at(message.name)
         own, scope.entity = scope.entity, 0
         unique = f"poison-{len(self.world.raw)}"
         self.do(op.Send(message.topic, body, poison, len(body), group, unique), scope)
