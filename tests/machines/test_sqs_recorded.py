@@ -1,6 +1,7 @@
 """SQS's machine against what AWS answered: every recorded answer, request by request."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -71,6 +72,14 @@ def test_nothing_is_left_out_in_silence():
     assert OTHER.keys() <= names
     assert REQUESTS.keys() == names - OTHER.keys()
     assert MOVES.keys() == TASKS.keys()
+
+
+@pytest.mark.skipif(not recorded.HERE, reason=recorded.ABSENT)
+def test_the_page_says_how_many():
+    compared = sum(asked_by(entry) not in OTHER for entry in SQS)
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "sqs.md").read_text("utf-8")
+    assert f"| SQS, {len(SQS)} | {compared}, no difference" in page
+    assert f"| moving dead letters, {len(TASKS)} | {len(TASKS)}, no difference" in page
 
 
 # ---- the test of the test

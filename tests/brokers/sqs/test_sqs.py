@@ -1,5 +1,6 @@
 """SQS in a run: what a consumer meets on standard and on FIFO queues."""
 
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -21,6 +22,7 @@ from chaosharness import (
     smallest,
 )
 from chaosharness.brokers.legality import table
+from chaosharness.brokers.sns.rows import ROWS as SNS_ROWS
 from chaosharness.brokers.sqs.rows import ROWS
 from chaosharness.errors import IllegalFault, InvalidDefinition
 from chaosharness.search.sites import candidates
@@ -336,6 +338,9 @@ def test_each_row_says_where_it_comes_from():
     assert all(row.source for row in ROWS)
     assert all(row.condition for row in ROWS if row.searched)
     assert "| deliver | standard | after: Redeliver |" in table(ROWS)
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "sqs.md").read_text("utf-8")
+    assert table(ROWS) in page
+    assert table(row for row in SNS_ROWS if row.at == "fan out") in page
     on_fifo = {row.fault.__name__ for row in ROWS if (row.profile, row.at) == ("fifo", "deliver")}
     assert on_fifo == {"NetworkPartition", "LostReply"}
 
