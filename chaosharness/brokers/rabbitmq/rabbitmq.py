@@ -483,7 +483,8 @@ class OpenRabbitMQ(Watcher):
             data=data,
         )
         world.effects += 1
-        if times > world.budget.deliveries_max:
+        # a queue with a limit of its own puts the message aside by itself, once that is over
+        if times > max(world.budget.deliveries_max, (push.queue.limit or 0) + 1):
             world.too_often(times, operation)
         if link.auto_ack:
             data = {"message": copy.published, "automatic": True}
