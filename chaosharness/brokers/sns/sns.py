@@ -346,16 +346,18 @@ class OpenSNS:
         if operation not in world.surfaces:
             profile = "fifo" if attempt.topic.endswith(FIFO) else "standard"
             world.meet(operation, SURFACES[profile, "fan out"])
-        late = False
+        due_ms = world.now
         for fault in self._strikes(operation, "before", attempt, nth):
             if isinstance(fault, Delay):
-                late = True
-                world.until(world.due(fault.lasting), self._arrive, (attempt, operation, nth))
+                due_ms = max(due_ms, world.due(fault.lasting))
             elif isinstance(fault, ErrorReply):
                 self._end(attempt, op.Failed(attempt))
                 return
-        if not late:
-            self._arrive((attempt, operation, nth))
+        arriving = (attempt, operation, nth)
+        if due_ms > world.now:
+            world.until(due_ms, self._arrive, arriving)
+        else:
+            self._arrive(arriving)
 
     def _arrive(self, arriving: tuple[op.Attempt, str, int]) -> None:
         attempt, operation, nth = arriving

@@ -161,6 +161,8 @@ class Subscription:
         self._taking = True
         try:
             while self._buffer and self._running < self._slots:
+                if not self.intake.incarnation.alive:
+                    return  # it died at the message before
                 self._running += 1
                 self._handle(self._buffer.popleft())
         finally:
