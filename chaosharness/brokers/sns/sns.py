@@ -30,6 +30,7 @@ from chaosharness.handlers.later import LaterEffect
 from chaosharness.handlers.port import careful, current_scope, on_behalf
 from chaosharness.kernel import allowed
 from chaosharness.kernel.message_names import poison_at
+from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
 from chaosharness.machines.machine import Buried, HandedOut, Refusal, Settled
@@ -69,6 +70,9 @@ class SNSSubscription:
     def __attrs_post_init__(self) -> None:
         if self.filter_policy is None:
             return
+        if not isinstance(self.filter_policy, Mapping):
+            right = 'a policy such as {"kind": ["order"]}, or None'
+            raise allowed.refused("SNSSubscription", "filter_policy", right, self.filter_policy)
         try:
             check(self.filter_policy, body=self.filter_scope == "MessageBody")
         except BadPolicy as error:
@@ -81,6 +85,12 @@ class SNSSubscription:
 
 def _subscriptions(given: Any) -> tuple[SNSSubscription, ...]:
     given = (given,) if isinstance(given, str | SNSSubscription) else given
+    right = "names of queues, or an SNSSubscription for each"
+    if not isinstance(given, list | tuple):
+        raise allowed.refused("SNSTopic", "subscriptions", right, given)
+    for one in given:
+        if not isinstance(one, str | SNSSubscription):
+            raise allowed.refused("SNSTopic", "subscriptions", right, one)
     return tuple(SNSSubscription(one) if isinstance(one, str) else one for one in given)
 
 
@@ -97,7 +107,10 @@ class SNSTopic:
     by_content: bool = attrs.field(default=False, kw_only=True)
 
 
-def _topics(given: Mapping[str, Any]) -> dict[str, SNSTopic]:
+def _topics(given: Any) -> dict[str, SNSTopic]:
+    if not isinstance(given, Mapping):
+        right = 'who has subscribed to each: {"orders": ["billing"]}'
+        raise allowed.refused("SNS", "topics", right, given)
     return {
         name: one if isinstance(one, SNSTopic) else SNSTopic(one) for name, one in given.items()
     }
@@ -194,6 +207,20 @@ class OpenSNS:
 
     def lose_writes(self, scope: Scope) -> None:
         """Lose nothing: a message is kept on several servers before SNS answers."""
+
+    def consume(self, intake: Any, topic: str, **_: Any) -> None:
+        """Refuse to consume from a topic: its messages are in the queues that subscribe."""
+        raise self._no_consumers(topic)
+
+    def consumer(self, incarnation: Any, topics: tuple[str, ...], decode: Any, **_: Any) -> Any:
+        """Refuse to consume from a topic."""
+        raise self._no_consumers(topics[0])
+
+    def _no_consumers(self, topic: str) -> InvalidDefinition:
+        return InvalidDefinition(
+            f"{self.name} has no consumers: the messages of {topic!r} are in the queues that "
+            f"subscribe to it; consume from one of {self.desk.name}{asked_at()}"
+        )
 
     # ---- publishing
 

@@ -13,6 +13,8 @@ Not modelled:
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable, Iterable
 from collections.abc import Mapping as Names
 from copy import copy
@@ -47,6 +49,7 @@ from chaosharness.machines.sqs import QueueSettings
 from chaosharness.machines.sqs import operations as op
 
 FIFO: Final = ".fifo"
+QUEUE: Final = re.compile(r"(?=.{1,80}$)[A-Za-z0-9_-]+(\.fifo)?")
 
 
 @attrs.frozen(kw_only=True)
@@ -90,9 +93,15 @@ class SQSQueue:
 def _queues(given: Any) -> dict[str, SQSQueue]:
     if isinstance(given, str):
         given = (given,)
+    if isinstance(given, list | tuple | set | frozenset):
+        given = {name: SQSQueue() for name in (sorted(given) if isinstance(given, set) else given)}
     if not isinstance(given, Names):
-        given = {name: SQSQueue() for name in given}
+        right = 'names, or {"orders": SQSQueue(...)}'
+        raise allowed.refused("SQS", "queues", right, given)
     for name, queue in given.items():
+        if not isinstance(name, str) or not QUEUE.fullmatch(name):
+            right = "letters, digits, '-' and '_', 80 at most, and perhaps '.fifo' (as AWS has it)"
+            raise allowed.refused("SQS", "the name of a queue", right, name)
         if not isinstance(queue, SQSQueue):
             raise InvalidDefinition(f"queue {name!r} must be an SQSQueue, not {queue!r}")
     return dict(given)
@@ -271,9 +280,14 @@ class OpenSQS(Desk):
         self.check((queue,), intake.place)
         try:
             if isinstance(intake.handler, Lambda):
-                check_options(options, ())
+                if options:
+                    raise ValueError(f"give {', '.join(options)} to Lambda(...), not to consume")
                 Mapping(self, intake, queue, service).begin()
                 return
+            if _takes_an_event(intake.handler):
+                raise ValueError(
+                    "a function of Lambda, handler(event, context), is given as Lambda(handler)"
+                )
             check_options(options, OPTIONS)
             subscription = Subscription(
                 desk=self, intake=intake, queue=queue, service=service, **options
@@ -303,6 +317,14 @@ class OpenSQS(Desk):
             return Consumer(self, incarnation, queues[0], decode, service=service, **options)
         except (TypeError, ValueError) as error:
             raise InvalidDefinition(f"{service} consumes {queues[0]!r}: {error}") from None
+
+
+def _takes_an_event(handler: Callable[..., Any]) -> bool:
+    """Say whether a handler is written for Lambda, by the names that everybody gives there."""
+    try:
+        return [*inspect.signature(handler).parameters] == ["event", "context"]
+    except (TypeError, ValueError):
+        return False
 
 
 def _size(headers: Names[str, Any]) -> int:

@@ -239,6 +239,26 @@ def test_mappings_that_aws_refuses(queue, options, message):
         shop(lambda event, nth: None, queue=queue, **options).run()
 
 
+def test_options_belong_to_the_function():
+    def handler(event, context):
+        """What is deployed."""
+
+    for wrong, options, message in (
+        (Lambda(handler), {"batch": 3}, r"give batch to Lambda\(\.\.\.\), not to consume"),
+        (handler, {}, r"is given as Lambda\(handler\)"),
+    ):
+        system = System("shop")
+        bus = system.add(SQS("bus", ["orders"]))
+        system.service("worker")(
+            lambda env, bus=bus, wrong=wrong, options=options: env.consume(
+                bus, "orders", wrong, **options
+            )
+        )
+        system.entry(examples=[1])(lambda env, item: None)
+        with pytest.raises(InvalidDefinition, match=message):
+            system.run()
+
+
 def test_it_can_be_called_without_aws():
     assert Lambda(lambda event, context: (event, context))({"Records": []}) == (
         {"Records": []},

@@ -111,6 +111,13 @@ def test_the_copies_come_from_what_was_published():
         (lambda bus: SNS("news", bus, {"t": "a.fifo"}), "can not be subscribed to standard"),
         (lambda bus: SNS("news", "bus", {"t": "a"}), "needs the SQS of its queues"),
         (lambda bus: SNSSubscription("a", filter_policy={"x": []}), "Empty arrays are not allowed"),
+        (
+            lambda bus: SNSSubscription("a", filter_policy="x"),
+            "filter_policy must be a policy such",
+        ),
+        (lambda bus: SNS("news", bus, ["t"]), "topics must be who has subscribed to each"),
+        (lambda bus: SNS("news", bus, {"t": [5]}), "subscriptions must be names of queues"),
+        (lambda bus: SNS("news", bus, {"t": 5}), "subscriptions must be names of queues"),
     ],
 )
 def test_topics_that_cannot_be(make, message):
@@ -135,4 +142,20 @@ def test_a_refusal_is_the_one_of_aws():
         system = shop()
         news = system.resources["news"]
         system.service("other")(lambda env: env.publisher(news)("x", 1))
+        system.run()
+
+
+@pytest.mark.parametrize("way", ["consume", "consumer"])
+def test_a_topic_has_no_consumers(way):
+    system = shop()
+    news = system.resources["news"]
+
+    @system.service("other")
+    def other(env):
+        if way == "consume":
+            env.consume(news, "orders", lambda value: None)
+        else:
+            env.consumer(news, "orders")
+
+    with pytest.raises(InvalidDefinition, match="consume from one of bus"):
         system.run()

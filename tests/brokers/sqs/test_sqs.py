@@ -287,6 +287,9 @@ def test_a_refusal_is_the_one_of_aws(queue, send, code):
             "those of a FIFO queue go to a FIFO queue",
         ),
         (lambda: SQS("bus", {"a": {}}), "must be an SQSQueue"),
+        (lambda: SQS("bus", 5), "queues must be names, or"),
+        (lambda: SQS("bus", ["bad name!"]), "the name of a queue must be letters, digits"),
+        (lambda: SQS("bus", ["a" * 81]), "the name of a queue must be letters, digits"),
     ],
 )
 def test_queues_that_cannot_be(make, message):
