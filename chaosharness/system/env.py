@@ -107,7 +107,7 @@ class Env:
 
         Args:
             broker: Where from.
-            source: Topic (Kafka) or queue (RabbitMQ).
+            source: Topic (Kafka) or queue (RabbitMQ, SQS).
             handler: `handler(value)`, `handler(value, delivery)`, or one whose first
                 parameter is annotated `Delivery`; plain or `async`. The annotation of
                 `value` says what the payload is decoded into.
@@ -135,7 +135,7 @@ class Env:
 
         Args:
             broker: Where from.
-            sources: Topics (Kafka) or queues (RabbitMQ).
+            sources: Topics (Kafka) or queues (RabbitMQ; SQS: one).
             read_as: The type to decode payloads into, or a function that decodes bytes.
             blocking: Whether its methods block in `async` code too (see `client`).
             options: The broker's own, as its class says.
