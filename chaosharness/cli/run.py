@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from chaosharness.cli.claims import to_judge
+from chaosharness.cli.dask import client_of
 from chaosharness.cli.doors import HOLDS, TROUBLE, UNKNOWN, VIOLATED, fail
 from chaosharness.cli.screen import Unheard, count, put, say, screen_width
 from chaosharness.cli.stopping import until_told_to_stop
@@ -34,6 +35,10 @@ _EXIT: Final = {"holds": HOLDS, "violated": VIOLATED, "unknown": UNKNOWN}
     show_default=True,
     help="In which order schedules are tried.",
 )
+@click.option(
+    "--workers", default=0, show_default=True, metavar="N", help="Processes that make the runs."
+)
+@click.option("--dask", metavar="ADDRESS", help="A Dask scheduler whose workers make the runs.")
 @click.option("--report", metavar="DIR", help="Write reports there, one set a finding.")
 @click.option("--without", multiple=True, metavar="NAME", help="Leave out an assumed property.")
 @click.option("--redact", multiple=True, metavar="FIELD", help="Mask this field in reports.")
@@ -46,6 +51,8 @@ def run(
     budget: int,
     seed: int,
     mode: str,
+    workers: int,
+    dask: str | None,
     report: str | None,
     without: tuple[str, ...],
     redact: tuple[str, ...],
@@ -59,7 +66,7 @@ def run(
 
     unheard = Unheard()
     told = Telling(report, redact, aloud=not as_json)
-    with redirect_stdout(unheard), _progress(quiet=as_json) as bar, until_told_to_stop():
+    with redirect_stdout(unheard), _progress(quiet=as_json) as bar, until_told_to_stop() as look:
         told.bar = bar
         system = load_target(target)
         try:
@@ -72,7 +79,9 @@ def run(
                 mode=mode,  # type: ignore[arg-type]
                 stop_at_first=first,
                 target=target,
-                on_progress=bar.show if bar is not None else None,
+                workers=workers,
+                executor=client_of(dask),
+                on_progress=_after_each_run(bar, look),
                 on_found=told.tell,
             )
         except KeyboardInterrupt:
@@ -91,6 +100,17 @@ def run(
     if told.trouble:
         fail(told.trouble)
     return _EXIT[campaign.result]
+
+
+def _after_each_run(bar: Bar | None, look: Callable[[], None]) -> Callable[[Seen], None]:
+    """Return what is done after each run: show it, and see whether to go on."""
+
+    def seen(progress: Seen) -> None:
+        if bar is not None:
+            bar.show(progress)
+        look()
+
+    return seen
 
 
 def as_text(value: Any) -> str:

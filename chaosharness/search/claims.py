@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import attrs
 
 from chaosharness.campaign import Result, Standing, runs_in_words
-from chaosharness.checkers import Evidence, Finding, Property, assumed
+from chaosharness.checkers import Finding, Property, assumed
 from chaosharness.checkers.breach import Breach, split
 from chaosharness.checkers.property import check_properties
 from chaosharness.errors import InvalidDefinition
@@ -69,17 +69,16 @@ class Claim:
         """Whether a run broke it."""
         return self.broken_in > 0
 
-    def judge(self, evidence: Evidence) -> list[Breach]:
-        """Judge one run; return what it breaks, and the questions it leaves."""
+    def take(self, tested: bool, findings: Sequence[Finding]) -> list[Breach]:
+        """Take in what one run showed; return what it breaks, and the questions it leaves."""
         self.judged += 1
-        self.tested += self.property.is_tested(evidence)
-        findings = self.property.findings(evidence)
+        self.tested += tested
         if self.property.when == "sometimes":
             self.reached += not findings
             return []
         return self._learn(findings) if findings else []
 
-    def _learn(self, findings: list[Finding]) -> list[Breach]:
+    def _learn(self, findings: Sequence[Finding]) -> list[Breach]:
         found = split(self.property, findings, self.number)
         groups = {one.findings[0].group for one in found if not one.question}
         if groups and not self.broken:

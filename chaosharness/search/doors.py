@@ -32,6 +32,7 @@ def certify(
     items: Sequence[Any] | None = None,
     kinds: Collection[type[Fault]] = FAULTS,
     target: str = "",
+    workers: int = 0,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Campaign:
     """Run every schedule of up to so many faults: `explore`, small first, to its end.
@@ -48,6 +49,7 @@ def certify(
         options=options,
         kinds=kinds,
         target=target,
+        workers=workers,
         on_progress=on_progress,
     )
 
@@ -95,6 +97,7 @@ def check(
     runs_max: int = 2_000,
     seed: int = 0,
     mode: Mode = "small-first",
+    workers: int = 0,
 ) -> None:
     """Test a system's claims in one call: return if they hold, raise if one does not.
 
@@ -120,6 +123,7 @@ def check(
         runs_max=runs_max,
         seed=seed,
         mode=mode,
+        workers=workers,
         stop_at_first=True,
     )
     if campaign.counterexamples:

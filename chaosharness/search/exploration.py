@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final
 
 import attrs
 
 from chaosharness.campaign import Coverage, Trouble, runs_in_words
-from chaosharness.checkers import Evidence
-from chaosharness.checkers.breach import Breach, breaches
+from chaosharness.checkers import Finding
+from chaosharness.checkers.breach import Breach, breaches, split
 from chaosharness.checkers.progress import upset
 from chaosharness.checkers.proof import unproved
 from chaosharness.checkers.property import Property
@@ -18,16 +18,23 @@ from chaosharness.errors import ChaosharnessError, Nondeterminism
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.kernel.history import History
 from chaosharness.kernel.rest import RanOn
+from chaosharness.schedule import Schedule
+from chaosharness.search.batches import batch_sizes
 from chaosharness.search.causes import Cause, Causes
 from chaosharness.search.claims import Claim
 from chaosharness.search.determinism import same_elsewhere
-from chaosharness.search.random_search import RandomSearch
+from chaosharness.search.random_search import GuidedSearch, RandomSearch
+from chaosharness.search.seen import Examiner, Seen
 from chaosharness.search.shrink import as_it_was, shrink
 from chaosharness.search.small_first import SmallFirst
+from chaosharness.search.workers.helpers import Helpers
 from chaosharness.system import Run, System
 from chaosharness.system.twice import Watch
 
 TROUBLES_MAX: Final = 20
+
+HELPED_FROM: Final = 4
+"""Batches of fewer runs are made here: often the first finding comes before a process is up."""
 
 
 def _farthest(loop: RanOn) -> tuple[int, str]:
@@ -64,6 +71,8 @@ class Exploration:
         kinds: The kinds of fault that were asked for; a counterexample has no others.
         stop_at_first: Whether to stop when something is found.
         on_found: Told of each counterexample when it is as small as can be.
+        helpers: Starts who makes runs in other processes, once the calm run is known.
+        examiner: Makes runs in this process, and judges them.
         runs: Executions so far.
         searched: Executions that looked for a violation.
         struck: Runs among them in which a fault struck.
@@ -80,38 +89,67 @@ class Exploration:
     kinds: Collection[type[Fault]] = FAULTS
     stop_at_first: bool = False
     on_found: Callable[[Counterexample], None] | None = None
+    helpers: Callable[[Examiner], Helpers] | None = None
     runs: int = attrs.field(default=0, init=False)
     searched: int = attrs.field(default=0, init=False)
     struck: int = attrs.field(default=0, init=False)
     found: list[Counterexample] = attrs.field(factory=list, init=False)
     causes: Causes = attrs.field(factory=Causes, init=False)
     claims: list[Claim] = attrs.field(init=False)
+    examiner: Examiner = attrs.field(init=False)
     _calm: Run | None = attrs.field(default=None, init=False)
     _watch: Watch = attrs.field(init=False)
     _differs: bool = attrs.field(init=False, default=False)
     _troubles: dict[tuple[str, str], tuple[int, str]] = attrs.field(factory=dict, init=False)
     _ran_on: dict[str, RanOn] = attrs.field(factory=dict, init=False)
+    _failed: dict[str, None] = attrs.field(factory=dict, init=False)
+    _helping: Helpers | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
+        facts = isinstance(self.planner, GuidedSearch)
+        self.examiner = Examiner(self.system, self.properties, self.items, facts)
         self.claims = [Claim(one, number) for number, one in enumerate(self.properties)]
         self._watch = Watch(self.system)
 
     # ---- searching
 
     def search(self, runs_max: int, on_progress: Callable[[Progress], None] | None) -> None:
-        """Run what the planner proposes, until it has nothing more or the budget is spent."""
-        planner, items, run_once = self.planner, self.items, self.system.run
+        """Run what the planner proposes, until it has nothing more or the budget is spent.
+
+        What is proposed at once does not depend on who runs it: see `batches`.
+        """
         budget = self.searched + runs_max
-        while self.searched < budget and not self.is_over():
-            schedule = planner.propose()
-            if schedule is None:
+        for size in batch_sizes():
+            if self.searched >= budget or self.is_over():
                 return
-            run = run_once(items, schedule)
-            planner.observe(run)
-            self._take(run)
-            if on_progress is not None:
-                broken = tuple(dict.fromkeys(one.property for one in self.found))
-                on_progress(Progress(self.searched, budget, len(schedule), broken))
+            batch = self.planner.proposals(min(size, budget - self.searched))
+            if not batch:
+                return
+            for seen in self._results(size, batch):
+                shown: Any = seen if seen.schedule.faults else seen.run or seen
+                self.planner.observe(shown)
+                self._take(seen)
+                if on_progress is not None:
+                    broken = tuple(dict.fromkeys(one.property for one in self.found))
+                    on_progress(Progress(self.searched, budget, len(seen.schedule), broken))
+                if self.is_over():
+                    return
+
+    def _results(self, size: int, batch: Sequence[Schedule]) -> Iterator[Seen]:
+        """Have a batch run: by others where there are some and it is worth it, else here.
+
+        Here each run is made when it is asked for.
+        """
+        if self.helpers is None or size < HELPED_FROM or self.examiner.calm is None:
+            return map(self.examiner.see, batch)
+        if self._helping is None:
+            self._helping = self.helpers(self.examiner)
+        return self._helping.results(batch)
+
+    def leave(self) -> None:
+        """Send away who helps, whatever they do: the search is over."""
+        if self._helping is not None:
+            self._helping.kill()
 
     def is_over(self) -> bool:
         """Say whether nothing is left to learn: every property is settled, or nothing counts."""
@@ -135,41 +173,46 @@ class Exploration:
         """
         return self._calm is not None and self._calm.ending.verdict == "spinning"
 
-    def _take(self, run: Run) -> None:
-        """Judge a run by every property."""
+    def _take(self, seen: Seen) -> None:
+        """Take in what a run showed: how each property stands after it."""
         self.runs += 1
         self.searched += 1
-        for loop in run.ending.ran_on:
+        for loop in seen.ending.ran_on:
             self._ran_on[loop.place] = max(self._ran_on.get(loop.place, loop), loop, key=_farthest)
-        if run.ending.verdict != "quiet":
-            self._trouble(run)
-        if self._calm is None and not run.schedule.faults:
-            self._calm = run
+        if seen.ending.verdict != "quiet":
+            self._trouble(seen)
+        if self._calm is None and not seen.schedule.faults and seen.run is not None:
+            self._calm = seen.run
             self.runs += 1
-            self._watch.begin(calm=run)
-        unused = run.unused
-        struck = [fault for fault in run.schedule.faults if fault not in unused]
+            self._watch.begin(calm=seen.run)
+        struck = seen.struck
         self.struck += bool(struck)
-        evidence = self._evidence(run, tuple(struck))
+        self._failed.update(dict.fromkeys(seen.failed))
         broken: list[Breach] = []
-        try:
-            for claim in self.claims:
-                broken += claim.judge(evidence)
-        except Nondeterminism:
+        for claim, verdict in zip(self.claims, seen.verdicts, strict=False):
+            broken += claim.take(verdict.tested, verdict.findings)
+        if seen.differs is not None:
             if not self.found:
-                raise
+                raise seen.differs
             self._differs = True  # what was found is told; `seen_again` says why it may not return
             return
         for cause in self.causes.take(broken, struck) if broken else ():
-            self._tell(cause, run)
+            self._tell(cause, self._run_of(seen))
+            self._failed.update(dict.fromkeys(self.examiner.family().failed))
             if self.found and self.stop_at_first:
                 return
 
-    def _evidence(self, run: Run, struck: tuple[Fault, ...]) -> Evidence:
-        calm = self._calm
-        if calm is None or run.items is not calm.items:
-            return run.evidence()
-        return Evidence(run.history, run.items, lambda: calm.history, struck, family=run.family)
+    def _run_of(self, seen: Seen) -> Run:
+        """Return the run that was seen; where another process made it, make it here as well."""
+        if seen.run is not None:
+            return seen.run
+        run = self.system.run(self.items, seen.schedule)
+        if seen.digest and run.digest() != seen.digest:
+            raise ChaosharnessError(
+                f"{seen.schedule!r} has another history in another process: something hangs on "
+                "the process itself, or on what earlier runs left behind"
+            )
+        return run
 
     def _tell(self, cause: Cause, run: Run) -> None:
         """Make a counterexample of a run, as small as can be, for one cause of its breaks.
@@ -183,7 +226,8 @@ class Exploration:
         try:
             found = self._shrunk(breach, run)
         except KeyboardInterrupt:
-            self._keep(cause, as_it_was(breach, run, self.searched, self.target))
+            whole = attrs.evolve(breach, findings=self._all_of(breach, run))
+            self._keep(cause, as_it_was(whole, run, self.searched, self.target))
             raise
         small, heavier = self._heavier(cause, found)
         if heavier is None:
@@ -192,6 +236,11 @@ class Exploration:
         cause.above = heavier.group
         for one in self.causes.take([heavier], found.schedule.faults):
             self._tell(one, small)
+
+    def _all_of(self, breach: Breach, run: Run) -> tuple[Finding, ...]:
+        """Return all findings of a breach: from another process came only the first."""
+        found = split(breach.property, breach.property.findings(self.examiner.evidence(run)))
+        return next((one.findings for one in found if one.group == breach.group), breach.findings)
 
     def _keep(self, cause: Cause, found: Counterexample) -> None:
         cause.found = found
@@ -229,13 +278,13 @@ class Exploration:
         """Run a counterexample that was found before."""
         if not self.is_over():
             items = items_for(self.system, known.items, known.types)
-            self._take(self.system.run(items, known.schedule))
+            self._take(self.examiner.look(self.system.run(items, known.schedule)))
 
-    def _trouble(self, run: Run) -> None:
-        key = (run.ending.verdict, run.ending.reason)
+    def _trouble(self, seen: Seen) -> None:
+        key = (seen.ending.verdict, seen.ending.reason)
         if key not in self._troubles and len(self._troubles) >= TROUBLES_MAX:
-            key = (run.ending.verdict, "for other reasons")
-        times, first = self._troubles.get(key, (0, repr(run.schedule)))
+            key = (seen.ending.verdict, "for other reasons")
+        times, first = self._troubles.get(key, (0, repr(seen.schedule)))
         self._troubles[key] = (times + 1, first)
 
     # ---- what came of it
@@ -259,6 +308,8 @@ class Exploration:
         try:
             self.runs += 1
             self._watch.end()
+            if self._helping is not None:
+                self._helping.close()
             if self.target and self._calm is not None:
                 same_elsewhere(self.target, self._calm)
         except Nondeterminism as error:
@@ -273,7 +324,7 @@ class Exploration:
         """Say what went wrong in the calm run already."""
         if self._calm is None:
             return ()
-        return (*upset(self._calm.history), *self._calm.family().failed)
+        return (*upset(self._calm.history), *self._failed)
 
     def coverage(self) -> Coverage:
         """Return what was put to the test."""

@@ -15,6 +15,8 @@ from chaosharness.search.claims import chosen
 from chaosharness.search.exploration import Exploration, Progress
 from chaosharness.search.random_search import GuidedSearch, RandomSearch
 from chaosharness.search.small_first import Options, SmallFirst
+from chaosharness.search.workers.helpers import helpers
+from chaosharness.search.workers.pool import Start
 from chaosharness.strategies.schedules import checked_kinds
 from chaosharness.system import System
 
@@ -36,6 +38,9 @@ def explore(
     stop_at_first: bool = False,
     regressions: Sequence[Counterexample] = (),
     target: str = "",
+    workers: int = 0,
+    start: Start | None = None,
+    executor: Any = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_found: Callable[[Counterexample], None] | None = None,
 ) -> Campaign:
@@ -63,6 +68,13 @@ def explore(
         stop_at_first: Stop when something is found.
         regressions: Counterexamples that are run first, if they are of this system.
         target: Where the system is found, as `module:attribute`; for the report.
+        workers: Processes that make the runs; 0 for this one alone. What comes of it is the
+            same for any number, byte for byte.
+        start: How they are started: `fork`, which has the system as it is loaded here, or
+            `spawn`, which loads `target` anew. By default `fork` on Linux, else `spawn`.
+        executor: Who makes the runs instead: what has `submit(function, *arguments)` and
+            returns a future, such as a Dask client. Its processes load `target` anew;
+            `workers` says into how many tasks a batch is split.
         on_progress: Called after each run.
         on_found: Called with each counterexample as soon as it is as small as can be.
 
@@ -73,7 +85,8 @@ def explore(
         nothing `violated`.
 
     Raises:
-        InvalidDefinition: The system, a property or an argument is wrong.
+        InvalidDefinition: The system, a property or an argument is wrong, or cannot be told to
+            other processes.
         Nondeterminism: The same schedule led to two histories.
     """
     began = perf_counter()
@@ -81,6 +94,7 @@ def explore(
         raise InvalidDefinition(f"no search mode {mode!r}; there are: {', '.join(MODES)}")
     _at_least(0 if mode == "small-first" else 1, faults_max=faults_max)
     _at_least(1, runs_max=runs_max)
+    _at_least(0, workers=workers)
     kinds = checked_kinds(kinds)
     planner = _planner(mode, faults_max, seed, options, kinds)
     workload = system.examples if items is None else tuple(items)
@@ -93,14 +107,19 @@ def explore(
         kinds=kinds,
         stop_at_first=stop_at_first,
         on_found=on_found,
+        helpers=helpers(workers, target=target, start=start, executor=executor),
     )
-    for one in regressions:
-        if one.system == system.name:
-            search.again(one)
-    search.search(runs_max, on_progress)
+    try:
+        for one in regressions:
+            if one.system == system.name:
+                search.again(one)
+        search.search(runs_max, on_progress)
+        again = search.seen_again()
+    finally:
+        search.leave()
     coverage = search.coverage()
     unproved = search.unproved(coverage)
-    reasons = (*search.reasons(coverage, runs_max), *search.seen_again())
+    reasons = (*search.reasons(coverage, runs_max), *again)
     complete = coverage.complete and not unproved
     result: Result = "violated" if search.found else "unknown" if reasons else "holds"
     return Campaign(

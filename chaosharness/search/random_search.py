@@ -109,6 +109,14 @@ class RandomSearch:
             return None
         return self._choose()
 
+    def proposals(self, most: int) -> list[Schedule]:
+        """Return the next schedules, up to so many; none only if no fault is possible at all."""
+        if not self._calm_done:
+            return [Schedule()]
+        if not self.sites.kinds:
+            return []
+        return [self._choose() for _ in range(most)]
+
     def _choose(self) -> Schedule:
         count = 1 + _below(self.chance, self.faults_max)
         kinds = self._swarm()
@@ -151,7 +159,7 @@ class GuidedSearch(RandomSearch):
         super().observe(run)
         seen = self._seen
         before = len(seen)
-        seen |= fingerprint(run.history)
+        seen |= fingerprint(run.history) if isinstance(run, Run) else run.facts
         if len(seen) > before and run.schedule.faults and len(self.corpus) < CORPUS_MAX:
             unused = run.unused
             self.corpus.append(Schedule(one for one in run.schedule if one not in unused))

@@ -82,29 +82,41 @@ class SmallFirst:
         self._finished = [False] * (faults_max + 1)
         self._source: Iterator[Key] = iter(((),) * _CALM_TRIES)
         self._ahead: deque[Key] = deque()
-        self._proposed: Key | None = None
+        self._proposed: set[Key] = set()
         self._cut_off = False
 
     # ---- a planner
 
     def propose(self) -> Schedule | None:
         """Return the next schedule: the smallest that was not proposed yet."""
-        if self._proposed is not None:
-            self._missed[self._level] += 1  # nobody ran it, or nobody said so
-            self._proposed = None
-        key = self._next()
-        while key is not None and key in self._changed:
-            key = self._next()
-        if key is None:
-            return None
-        self._proposed = key
-        return Schedule(tuple(self._faults[number] for number in key))
+        return next(iter(self.proposals(1)), None)
 
-    def _next(self) -> Key | None:
+    def proposals(self, most: int) -> list[Schedule]:
+        """Return the next schedules, up to so many; none if there are no more.
+
+        They are of one level: what the next one consists of is known when all of this one
+        were observed. What was proposed before and not observed counts as not run.
+        """
+        self._missed[self._level] += len(self._proposed)
+        self._proposed.clear()
+        found: list[Schedule] = []
+        while len(found) < (most if self._changed else 1):
+            key = self._next(may_rise=not found)
+            while key is not None and key in self._changed:
+                key = self._next(may_rise=not found)
+            if key is None:
+                break
+            self._proposed.add(key)
+            found.append(Schedule(tuple(self._faults[number] for number in key)))
+        return found
+
+    def _next(self, *, may_rise: bool) -> Key | None:
         while True:
             key = self._ahead.popleft() if self._ahead else next(self._source, None)
             if key is not None:
                 return key
+            if not may_rise:
+                return None
             self._finished[self._level] = True
             if not self._changed or self._level == self.faults_max:
                 return None
@@ -119,8 +131,8 @@ class SmallFirst:
                 self._begin(run)
             return
         key = self._key(run.schedule.faults)
-        if key is not None and key == self._proposed:
-            self._proposed = None
+        if key is not None:
+            self._proposed.discard(key)
         if key is None or run.unused or key in self._changed or len(key) > self.faults_max:
             return
         self._changed[key] = self._difference(run.reached)
@@ -130,7 +142,7 @@ class SmallFirst:
     # ---- what the runs have shown
 
     def _begin(self, run: Run) -> None:
-        self._proposed = None
+        self._proposed.clear()
         self._missed[0] = 0
         self._source = iter(())
         self._calm = self._near(run.reached)
@@ -267,7 +279,7 @@ class SmallFirst:
         left = self._missed[faults]
         if faults == self._level and not self._finished[faults]:
             self._ahead += islice(self._source, max(0, AHEAD_MAX - len(self._ahead)))
-            left += len(self._ahead) + (self._proposed is not None)
+            left += len(self._ahead) + len(self._proposed)
         begun = faults <= self._level and bool(self._changed)
         every = faults == 1 or self.options == "all"
         partly = faults > 0 and every and self.catalogue.leaves_sizes_out()

@@ -1,0 +1,97 @@
+"""A worker process: does units until it is told to end, or nobody is there any more."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from typing import Final
+
+import msgspec
+
+from chaosharness.errors import ChaosharnessError, Nondeterminism
+from chaosharness.handlers.exits import IN_CHARGE
+from chaosharness.search.seen import Examiner
+from chaosharness.search.workers.channel import Channel, Closed
+from chaosharness.search.workers.wire import Wire
+from chaosharness.search.workers.work import Brief, Units, do, ready
+from chaosharness.system.twice import Watch
+
+END: Final = b""
+"""A message that tells a worker to end."""
+
+
+class Farewell(msgspec.Struct, array_like=True):
+    """What a worker says last, and first if it cannot begin.
+
+    Attributes:
+        trouble: Why it cannot do units; empty if it can.
+        index, differs, survived: What differed when it made the calm run at its end once more.
+    """
+
+    trouble: str = ""
+    index: int = -1
+    differs: str = ""
+    survived: tuple[str, ...] = ()
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_read_units: Final = msgspec.msgpack.Decoder(Units)
+
+
+def serve(channel: Channel, examiner: Examiner, wire: Wire) -> None:
+    """Do units until there are no more; a batch that is not wanted any more is left."""
+    watch = Watch(examiner.system)
+    watch.calm = examiner.calm
+    sys.stdout = io.StringIO()  # what a unit prints goes with its answer
+    channel.send(_encode(Farewell()))
+    message = channel.receive()
+    while message != END:
+        asked = _read_units.decode(message)
+        for place, faults in asked.units:
+            if hasattr(os, "fork") and channel.has_news():
+                break  # of another batch, or the end
+            channel.send(_encode(do(examiner, wire, asked.batch, place, faults)))
+        message = channel.receive()
+    channel.send(_encode(_farewell(watch)))
+
+
+def _farewell(watch: Watch) -> Farewell:
+    """Make the calm run once more: what these runs left behind shows in it."""
+    try:
+        watch.end()
+    except Nondeterminism as error:
+        return Farewell("", error.index, str(error), error.survived)
+    except ChaosharnessError as error:
+        return Farewell("", 0, str(error))
+    return Farewell()
+
+
+def begin() -> None:
+    """Be nobody's terminal: who started this process decides when it ends."""
+    IN_CHARGE.clear()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def main() -> None:
+    """Serve whoever started this process: the brief comes first, on standard input."""
+    begin()
+    channel = Channel(os.dup(0), os.dup(1))
+    os.dup2(2, 1)  # whatever code below Python prints is no answer
+    sys.stdout = sys.stderr
+    try:
+        brief = msgspec.msgpack.decode(channel.receive(), type=Brief)
+        try:
+            examiner, wire = ready(brief)
+        except ChaosharnessError as error:
+            channel.send(_encode(Farewell(f"{type(error).__name__}: {error}")))
+            return
+        serve(channel, examiner, wire)
+    except Closed:
+        return
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""What crosses from one process to another: schedules there, what their runs showed back.
+
+Bytes in msgpack, and plain values only: nothing that is read here can run code. What a run
+reached is told by its difference from the calm run, which both sides have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import attrs
+import msgspec
+
+from chaosharness.checkers import Finding
+from chaosharness.faults import FAULTS
+from chaosharness.handlers.port import Kinds, Surface
+from chaosharness.kernel.rest import RanOn
+from chaosharness.kernel.world import Ending
+from chaosharness.schedule import Schedule
+from chaosharness.search.seen import Seen, Verdict, applied, difference
+from chaosharness.system import Run
+
+_KINDS: Final = tuple(FAULTS)
+_NUMBERS: Final = {kind: number for number, kind in enumerate(_KINDS)}
+
+
+class _Cause(msgspec.Struct, array_like=True):
+    summary: str
+    kind: str
+    place: str
+    entity: int
+    question: bool
+
+
+class _Said(msgspec.Struct, array_like=True, omit_defaults=True):
+    tested: bool
+    causes: list[_Cause] = []
+
+
+class Marks(msgspec.Struct, array_like=True, omit_defaults=True):
+    """A `Seen` in plain values.
+
+    Attributes:
+        unused: Places, in the schedule, of faults that found no site.
+        changed: Where the run differs from calm: operation (a number is its place among
+            those of the calm run), entity, times.
+        said: What each claim says.
+        surfaces: Of operations that the calm run did not reach: kinds, by number.
+        verdict, reason, ran_on: How the run ended.
+    """
+
+    unused: list[int] = []
+    changed: list[tuple[int | str, int, int]] = []
+    said: list[_Said] = []
+    surfaces: dict[str, list[list[int]]] = {}
+    verdict: str = "quiet"
+    reason: str = ""
+    ran_on: list[tuple[str, str, int]] = []
+    facts: list[tuple[str, str, str, int]] = []
+    failed: list[str] = []
+    digest: str = ""
+
+
+_marks: Final = msgspec.msgpack.Encoder()
+_read_marks: Final = msgspec.msgpack.Decoder(Marks)
+
+
+@attrs.frozen
+class Wire:
+    """How what runs showed is spelled, for one workload. Both ends have its calm run."""
+
+    calm: Run
+    _operations: list[str] = attrs.field(init=False)
+    _numbers: dict[str, int] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        operations = list(dict.fromkeys(operation for operation, _ in self.calm.reached))
+        numbers = {name: number for number, name in enumerate(operations)}
+        object.__setattr__(self, "_operations", operations)
+        object.__setattr__(self, "_numbers", numbers)
+
+    def pack(self, seen: Seen) -> bytes:
+        """Spell what a run showed."""
+        numbers, known = self._numbers, self.calm.surfaces
+        changed = difference(seen.reached, self.calm.reached)
+        broken = any(one.findings for one in seen.verdicts)
+        return _marks.encode(
+            Marks(
+                unused=[at for at, one in enumerate(seen.schedule) if one in seen.unused],
+                changed=[(numbers.get(name, name), item, times) for name, item, times in changed],
+                said=[_Said(one.tested, _causes(one)) for one in seen.verdicts],
+                surfaces={
+                    name: _numbered(surface)
+                    for name, surface in seen.surfaces.items()
+                    if name not in known
+                },
+                verdict=seen.ending.verdict,
+                reason=seen.ending.reason,
+                ran_on=[(one.place, one.why, one.after_ms) for one in seen.ending.ran_on],
+                facts=sorted(seen.facts),
+                failed=list(seen.failed),
+                digest=seen.run.digest() if broken and seen.run is not None else "",
+            )
+        )
+
+    def unpack(self, data: bytes, schedule: Schedule) -> Seen:
+        """Read what the run of a schedule showed."""
+        found = _read_marks.decode(data)
+        names = self._operations
+        changed = [
+            (names[name] if isinstance(name, int) else name, entity, times)
+            for name, entity, times in found.changed
+        ]
+        ran_on = tuple(RanOn(place, why, after) for place, why, after in found.ran_on)  # type: ignore[arg-type]
+        return Seen(
+            schedule=schedule,
+            unused=tuple(schedule.faults[at] for at in found.unused),
+            reached=applied(changed, self.calm.reached),
+            surfaces={name: _surface(kinds) for name, kinds in found.surfaces.items()},
+            ending=Ending(found.verdict, found.reason, ran_on),  # type: ignore[arg-type]
+            verdicts=tuple(Verdict(one.tested, _findings(one.causes)) for one in found.said),
+            facts=frozenset(found.facts),
+            failed=tuple(found.failed),
+            digest=found.digest,
+        )
+
+
+def schedules_out(schedules: Iterable[Schedule]) -> list[list[dict[str, Any]]]:
+    """Return schedules as plain values."""
+    return [one.to_json() for one in schedules]
+
+
+def _causes(verdict: Verdict) -> list[_Cause]:
+    return [
+        _Cause(one.summary, one.kind, one.place, one.entity, one.question)
+        for one in verdict.firsts()
+    ]
+
+
+def _findings(causes: Sequence[_Cause]) -> tuple[Finding, ...]:
+    return tuple(
+        Finding(
+            one.summary, entity=one.entity, kind=one.kind, place=one.place, question=one.question
+        )
+        for one in causes
+    )
+
+
+def _numbered(surface: Surface) -> list[list[int]]:
+    return [[_NUMBERS[kind] for kind in kinds] for kinds in attrs.astuple(surface, recurse=False)]
+
+
+def _surface(numbers: Sequence[Sequence[int]]) -> Surface:
+    kinds: list[Kinds] = [tuple(_KINDS[number] for number in some) for some in numbers]
+    return Surface(*kinds)
