@@ -11,9 +11,11 @@ import msgspec
 from chaosharness.errors import ChaosharnessError, InvalidDefinition
 from chaosharness.schedule import Schedule
 from chaosharness.search.seen import Examiner, Seen
+from chaosharness.search.workers.messages import Answer
+from chaosharness.search.workers.outpost import work
 from chaosharness.search.workers.pool import Pool, Start
 from chaosharness.search.workers.wire import Wire
-from chaosharness.search.workers.work import Answer, brief_for, seen_of, units_of, work
+from chaosharness.search.workers.work import brief_for, seen_of, units_of
 
 TASKS: Final = 4
 """Tasks into which a batch is split where nobody says so."""

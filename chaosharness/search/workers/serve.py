@@ -13,28 +13,14 @@ import msgspec
 from chaosharness.errors import ChaosharnessError, Nondeterminism
 from chaosharness.handlers.exits import IN_CHARGE
 from chaosharness.search.seen import Examiner
-from chaosharness.search.workers.channel import Channel, Closed
+from chaosharness.search.workers.channel import Channel, Closed, Late
+from chaosharness.search.workers.messages import END, Brief, Farewell, Units
 from chaosharness.search.workers.wire import Wire
-from chaosharness.search.workers.work import Brief, Units, do, ready
+from chaosharness.search.workers.work import do, ready
 from chaosharness.system.twice import Watch
 
-END: Final = b""
-"""A message that tells a worker to end."""
-
-
-class Farewell(msgspec.Struct, array_like=True):
-    """What a worker says last, and first if it cannot begin.
-
-    Attributes:
-        trouble: Why it cannot do units; empty if it can.
-        index, differs, survived: What differed when it made the calm run at its end once more.
-    """
-
-    trouble: str = ""
-    index: int = -1
-    differs: str = ""
-    survived: tuple[str, ...] = ()
-
+IDLE_S: Final = 600.0
+"""A worker that nobody asks for so long ends; it is started anew when it is needed."""
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _read_units: Final = msgspec.msgpack.Decoder(Units)
@@ -46,14 +32,14 @@ def serve(channel: Channel, examiner: Examiner, wire: Wire) -> None:
     watch.calm = examiner.calm
     sys.stdout = io.StringIO()  # what a unit prints goes with its answer
     channel.send(_encode(Farewell()))
-    message = channel.receive()
+    message = channel.receive(IDLE_S)
     while message != END:
         asked = _read_units.decode(message)
         for place, faults in asked.units:
             if hasattr(os, "fork") and channel.has_news():
                 break  # of another batch, or the end
             channel.send(_encode(do(examiner, wire, asked.batch, place, faults)))
-        message = channel.receive()
+        message = channel.receive(IDLE_S)
     channel.send(_encode(_farewell(watch)))
 
 
@@ -86,10 +72,10 @@ def main() -> None:
         try:
             examiner, wire = ready(brief)
         except ChaosharnessError as error:
-            channel.send(_encode(Farewell(f"{type(error).__name__}: {error}")))
+            channel.send(_encode(Farewell(str(error))))
             return
         serve(channel, examiner, wire)
-    except Closed:
+    except (Closed, Late):
         return
 
 

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import io
 import sys
-import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import redirect_stdout
-from typing import Any, Final
-
-import msgspec
+from typing import Any
 
 from chaosharness.counterexample import items_for, plain_items, types_of
 from chaosharness.errors import ChaosharnessError, InvalidDefinition
@@ -20,53 +17,9 @@ from chaosharness.schedule import Schedule
 from chaosharness.search.claims import chosen
 from chaosharness.search.seen import Examiner, Seen
 from chaosharness.search.target import load_target
+from chaosharness.search.workers.messages import Answer, Brief, Faults
 from chaosharness.search.workers.wire import Wire
 from chaosharness.search.write_up import target_of
-
-
-class Brief(msgspec.Struct, frozen=True):
-    """What a process must know that shares no memory with the one that searches.
-
-    Attributes:
-        target: Where the system is found, as `module:attribute`.
-        claims: Names of the claims to judge; None for those that are judged by default.
-        items: The workload as plain values.
-        types: The names of their types, where these differ.
-        facts: Whether to say what a run was like.
-        calm: The digest of the calm run, which must be the same there.
-    """
-
-    target: str
-    claims: tuple[str, ...] | None
-    items: tuple[Any, ...]
-    types: tuple[str, ...] = ()
-    facts: bool = False
-    calm: str = ""
-
-
-class Answer(msgspec.Struct, array_like=True, omit_defaults=True):
-    """What became of one unit.
-
-    Attributes:
-        batch: The number of the batch it is of.
-        place: Its place there, from 0.
-        marks: What the run showed (see `Wire`); empty if it could not be made or judged.
-        error: Why not.
-        printed: What the code under test printed.
-    """
-
-    batch: int
-    place: int
-    marks: bytes = b""
-    error: str = ""
-    printed: str = ""
-
-
-class Units(msgspec.Struct, array_like=True):
-    """Some units of one batch: `(place, faults)` each, the faults as plain values."""
-
-    batch: int
-    units: list[tuple[int, list[dict[str, Any]]]]
 
 
 def ready(brief: Brief) -> tuple[Examiner, Wire]:
@@ -110,35 +63,6 @@ def do(examiner: Examiner, wire: Wire, batch: int, place: int, faults: Any) -> A
     return Answer(batch, place, marks=wire.pack(seen), printed=printed.getvalue())
 
 
-_ONE_AT_A_TIME: Final = threading.Lock()
-_READY: Final[dict[bytes, tuple[Examiner, Wire]]] = {}
-
-_read_brief: Final = msgspec.msgpack.Decoder(Brief)
-_encode: Final = msgspec.msgpack.Encoder().encode
-
-
-def work(brief: bytes, batch: int, units: Sequence[tuple[int, Any]]) -> list[bytes]:
-    """Do some units in a process that somebody else started: an engine's task.
-
-    One at a time in a process, whichever of its threads is asked: clocks and chance are
-    pinned for all of them.
-
-    Args:
-        brief: A `Brief`, encoded.
-        batch: The number of the batch.
-        units: Places in it, and the faults of each.
-
-    Returns:
-        An `Answer` for each, encoded.
-    """
-    with _ONE_AT_A_TIME:
-        if brief not in _READY:
-            _READY.clear()
-            _READY[brief] = ready(_read_brief.decode(brief))
-        examiner, wire = _READY[brief]
-        return [_encode(do(examiner, wire, batch, place, faults)) for place, faults in units]
-
-
 def brief_for(examiner: Examiner, target: str, *, who: str) -> Brief:
     """Say what another process must know to do units of a search.
 
@@ -177,7 +101,7 @@ def brief_for(examiner: Examiner, target: str, *, who: str) -> Brief:
     )
 
 
-def units_of(schedules: Iterable[Schedule]) -> list[tuple[int, list[dict[str, Any]]]]:
+def units_of(schedules: Iterable[Schedule]) -> list[tuple[int, Faults]]:
     """Number the schedules of a batch, and spell them as plain values."""
     return [(place, one.to_json()) for place, one in enumerate(schedules)]
 

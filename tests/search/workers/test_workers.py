@@ -135,7 +135,7 @@ def test_a_process_that_is_killed_in_the_middle_of_a_batch_changes_nothing():
     told = []
     for place, seen in enumerate(hands.results(wanted)):
         if place in (3, 4, 20):
-            os.kill(hands.workers[place % 2].pid, signal.SIGKILL)
+            os.kill(hands.seats[place % 2].worker.pid, signal.SIGKILL)
         told.append(spelled(seen))
     assert told == [spelled(examiner.see(one)) for one in wanted]
     assert hands.replaced >= 1
@@ -147,7 +147,7 @@ def test_a_process_that_stands_still_is_replaced():
     system = two()
     wanted = schedules(system, 12)
     hands, examiner = pool(system, 1, patience_s=0.5)
-    os.kill(hands.workers[0].pid, signal.SIGSTOP)
+    os.kill(hands.seats[0].worker.pid, signal.SIGSTOP)
     assert [spelled(one) for one in hands.results(wanted)] == [
         spelled(examiner.see(one)) for one in wanted
     ]
@@ -195,7 +195,7 @@ def test_no_process_is_left_when_a_search_is_broken_off():
 
     def noting(self, *arguments, **words):
         began(self, *arguments, **words)
-        pids.extend(one.pid for one in self.workers)
+        pids.extend(one.worker.pid for one in self.seats)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Pool, "__init__", noting)
@@ -214,7 +214,7 @@ def test_a_worker_ends_by_itself_when_its_parent_is_killed(tmp_path):
         "import os, signal\n"
         "from tests.search.workers.test_workers import pool as started, two\n"
         "hands, examiner = started(two(), 2)\n"
-        "print(*[one.pid for one in hands.workers], flush=True)\n"
+        "print(*[one.worker.pid for one in hands.seats], flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     process = subprocess.Popen(
