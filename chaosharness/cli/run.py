@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from chaosharness.cli.claims import to_judge
-from chaosharness.cli.dask import client_of
 from chaosharness.cli.doors import HOLDS, TROUBLE, UNKNOWN, VIOLATED, fail
 from chaosharness.cli.screen import Unheard, count, put, say, screen_width
 from chaosharness.cli.stopping import until_told_to_stop
@@ -80,7 +79,7 @@ def run(
                 stop_at_first=first,
                 target=target,
                 workers=workers,
-                executor=client_of(dask),
+                dask=dask or "",
                 on_progress=_after_each_run(bar, look),
                 on_found=told.tell,
             )

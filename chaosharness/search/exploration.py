@@ -27,7 +27,7 @@ from chaosharness.search.random_search import GuidedSearch, RandomSearch
 from chaosharness.search.seen import Examiner, Seen
 from chaosharness.search.shrink import as_it_was, shrink
 from chaosharness.search.small_first import SmallFirst
-from chaosharness.search.workers.helpers import Helpers
+from chaosharness.search.workers.pool import Pool
 from chaosharness.system import Run, System
 from chaosharness.system.twice import Watch
 
@@ -89,7 +89,7 @@ class Exploration:
     kinds: Collection[type[Fault]] = FAULTS
     stop_at_first: bool = False
     on_found: Callable[[Counterexample], None] | None = None
-    helpers: Callable[[Examiner], Helpers] | None = None
+    helpers: Callable[[Examiner], Pool] | None = None
     runs: int = attrs.field(default=0, init=False)
     searched: int = attrs.field(default=0, init=False)
     struck: int = attrs.field(default=0, init=False)
@@ -103,7 +103,7 @@ class Exploration:
     _troubles: dict[tuple[str, str], tuple[int, str]] = attrs.field(factory=dict, init=False)
     _ran_on: dict[str, RanOn] = attrs.field(factory=dict, init=False)
     _failed: dict[str, None] = attrs.field(factory=dict, init=False)
-    _helping: Helpers | None = attrs.field(default=None, init=False)
+    _helping: Pool | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         facts = isinstance(self.planner, GuidedSearch)

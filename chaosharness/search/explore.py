@@ -15,8 +15,7 @@ from chaosharness.search.claims import chosen
 from chaosharness.search.exploration import Exploration, Progress
 from chaosharness.search.random_search import GuidedSearch, RandomSearch
 from chaosharness.search.small_first import Options, SmallFirst
-from chaosharness.search.workers.helpers import helpers
-from chaosharness.search.workers.pool import Start
+from chaosharness.search.workers.helpers import Start, helpers
 from chaosharness.strategies.schedules import checked_kinds
 from chaosharness.system import System
 
@@ -40,7 +39,7 @@ def explore(
     target: str = "",
     workers: int = 0,
     start: Start | None = None,
-    executor: Any = None,
+    dask: str = "",
     on_progress: Callable[[Progress], None] | None = None,
     on_found: Callable[[Counterexample], None] | None = None,
 ) -> Campaign:
@@ -72,9 +71,9 @@ def explore(
             same for any number, byte for byte.
         start: How they are started: `fork`, which has the system as it is loaded here, or
             `spawn`, which loads `target` anew. By default `fork` on Linux, else `spawn`.
-        executor: Who makes the runs instead: what has `submit(function, *arguments)` and
-            returns a future, such as a Dask client. Its processes load `target` anew;
-            `workers` says into how many tasks a batch is split.
+        dask: The address of a Dask scheduler whose workers make the runs instead (the extra
+            `chaosharness[dask]`); they load `target` anew. The scheduler may not live in this
+            process.
         on_progress: Called after each run.
         on_found: Called with each counterexample as soon as it is as small as can be.
 
@@ -88,6 +87,7 @@ def explore(
         InvalidDefinition: The system, a property or an argument is wrong, or cannot be told to
             other processes.
         Nondeterminism: The same schedule led to two histories.
+        ChaosharnessError: A process that makes runs does not come up, or Dask is not there.
     """
     began = perf_counter()
     if mode not in MODES:
@@ -107,7 +107,7 @@ def explore(
         kinds=kinds,
         stop_at_first=stop_at_first,
         on_found=on_found,
-        helpers=helpers(workers, target=target, start=start, executor=executor),
+        helpers=helpers(workers, target=target, start=start, dask=dask),
     )
     try:
         for one in regressions:

@@ -2,128 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from typing import Any, Final, Protocol
+import sys
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from typing import Literal, get_args
 
 import msgspec
 
 from chaosharness.errors import ChaosharnessError, InvalidDefinition
-from chaosharness.schedule import Schedule
-from chaosharness.search.seen import Examiner, Seen
-from chaosharness.search.workers.messages import Answer
-from chaosharness.search.workers.outpost import work
-from chaosharness.search.workers.pool import Pool, Start
-from chaosharness.search.workers.wire import Wire
-from chaosharness.search.workers.work import brief_for, seen_of, units_of
+from chaosharness.search.seen import Examiner
+from chaosharness.search.workers.pool import Pool
+from chaosharness.search.workers.process import RELAY, SERVE, Worker, spawn
+from chaosharness.search.workers.work import brief_for
 
-TASKS: Final = 4
-"""Tasks into which a batch is split where nobody says so."""
-
-
-class Helpers(Protocol):
-    """Who makes runs for a search."""
-
-    def results(self, schedules: Sequence[Schedule]) -> Iterator[Seen]:
-        """Run the schedules of one batch, and yield what each showed, in their order."""
-
-    def close(self) -> None:
-        """Make no more runs."""
-
-    def kill(self) -> None:
-        """Make no more runs, at once."""
+Start = Literal["fork", "spawn"]
 
 
 def helpers(
-    workers: int, *, target: str, start: Start | None, executor: Any
-) -> Callable[[Examiner], Helpers] | None:
+    workers: int, *, target: str = "", start: Start | None = None, dask: str = ""
+) -> Callable[[Examiner], Pool] | None:
     """Return what starts them once the calm run is known; None for nobody.
 
-    Raises:
-        InvalidDefinition: It is no executor.
-    """
-    if executor is not None:
-        if not callable(getattr(executor, "submit", None)):
-            raise InvalidDefinition(
-                f"{executor!r} cannot make runs: give what has submit(function, *arguments), such "
-                "as a Dask client or a ProcessPoolExecutor"
-            )
-        return lambda examiner: Engine(examiner, executor, workers or TASKS, target=target)
-    if workers:
-        return lambda examiner: Pool(examiner, workers, target=target, start=start)
-    return None
-
-
-class Engine:
-    """An engine of somebody else's, that does the units of one search as tasks.
-
     Args:
-        examiner: Of the search, after its calm run.
-        executor: Has `submit(function, *arguments)`, which returns a future.
-        tasks: Into how many tasks a batch is split.
-        target: Where the system is found, for the processes of the engine.
+        workers: Processes of this machine.
+        target: Where the system is found.
+        start: How a process is started: by default forked, where that is the custom.
+        dask: The address of a Dask scheduler instead.
 
     Raises:
-        InvalidDefinition: The system cannot be told to a process that loads it anew.
+        InvalidDefinition: An argument is wrong.
+        ChaosharnessError: Dask is not installed.
     """
-
-    def __init__(self, examiner: Examiner, executor: Any, tasks: int, *, target: str) -> None:
-        calm = examiner.calm
-        assert calm is not None
-        self.examiner = examiner
-        self.executor = executor
-        self.tasks = tasks
-        self.wire = Wire(calm)
-        brief = brief_for(examiner, target, who="an executor")
-        self._brief = msgspec.msgpack.encode(brief)
-        self._batch = 0
-        self._ahead: list[Any] = []
-
-    def results(self, schedules: Sequence[Schedule]) -> Iterator[Seen]:
-        """Run the schedules of one batch, and yield what each showed, in their order."""
-        self._batch += 1
-        units = units_of(schedules)
-        shares = [units[at :: self.tasks] for at in range(min(self.tasks, len(units)))]
-        self._ahead = [self._submit(share) for share in shares]
-        answers: dict[int, Answer] = {}
-        for place, schedule in enumerate(schedules):
-            if place not in answers:
-                for one in self._result(place % self.tasks):
-                    answer = msgspec.msgpack.decode(one, type=Answer)
-                    answers[answer.place] = answer
-            yield seen_of(answers.pop(place), schedule, self.examiner, self.wire)
-
-    def _submit(self, share: list[Any]) -> Any:
-        try:
-            return self.executor.submit(work, self._brief, self._batch, share, **self._words())
-        except Exception as error:
-            raise _engine_failed(error) from error
-
-    def _words(self) -> dict[str, Any]:
-        """Return what a Dask client must be told: that no task is another's, or known already."""
-        return {"pure": False} if hasattr(self.executor, "scheduler_info") else {}
-
-    def _result(self, at: int) -> list[bytes]:
-        try:
-            found: list[bytes] = self._ahead[at].result()
-        except ChaosharnessError:
-            raise
-        except Exception as error:
-            raise _engine_failed(error) from error
-        return found
-
-    def close(self) -> None:
-        """Make no more runs. The engine is its owner's, and stays."""
-        self.kill()
-
-    def kill(self) -> None:
-        """Take back what was not begun."""
-        for one in self._ahead:
-            with suppress(Exception):
-                one.cancel()
-        self._ahead = []
+    if dask:
+        _check(dask)
+        return lambda examiner: Pool(examiner, 1, partial(_anew, target, [RELAY, dask]))
+    start = (_custom() if start is None else start) if workers else "fork"
+    if start not in get_args(Start):
+        raise InvalidDefinition(
+            f"processes cannot be started by {start!r}; there are: {', '.join(get_args(Start))}"
+        )
+    if not workers:
+        return None
+    anew = partial(_anew, target, [SERVE]) if start == "spawn" else None
+    return lambda examiner: Pool(examiner, workers, anew)
 
 
-def _engine_failed(error: Exception) -> ChaosharnessError:
-    words = " ".join(str(error).split()) or "it says no more"
-    return ChaosharnessError(f"the executor failed with {type(error).__name__}: {words}")
+def _custom() -> Start:
+    """Return how processes are started on this platform."""
+    return "fork" if sys.platform.startswith("linux") else "spawn"
+
+
+def _anew(target: str, words: list[str], examiner: Examiner) -> partial[Worker]:
+    """Return what starts a process that loads the system anew."""
+    who = "a process that is not forked" if words == [SERVE] else "Dask"
+    brief = msgspec.msgpack.encode(brief_for(examiner, target, who=who))
+    return partial(spawn, words, brief)
+
+
+def _check(dask: object) -> None:
+    """Refuse what is no address, and a scheduler that lives in this process."""
+    if not isinstance(dask, str):
+        raise InvalidDefinition(
+            f"dask={dask!r} is no address of a scheduler, such as 'tcp://127.0.0.1:8786': a client "
+            "cannot be used in this process, where clocks stand still while a run goes on; say "
+            "dask=client.scheduler.address"
+        )
+    if find_spec("distributed") is None:
+        raise ChaosharnessError(
+            "runs on Dask need Dask, which is not installed: pip install 'chaosharness[dask]'"
+        )
+    scheduler = sys.modules.get("distributed.scheduler")
+    for one in tuple(getattr(getattr(scheduler, "Scheduler", None), "_instances", ())):
+        if getattr(one, "address", "") == dask:
+            raise InvalidDefinition(
+                f"the Dask scheduler at {dask} lives in this process, where clocks stand still "
+                "while a run goes on: start it in another one, with 'dask scheduler' and 'dask "
+                "worker'"
+            )

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from chaosharness.search.workers.messages import Faults
-from chaosharness.search.workers.process import Seat, spawn
+from chaosharness.search.workers.process import SERVE, Seat, spawn
 
 _LOCK: Final = threading.Lock()
 _IDLE: Final[dict[bytes, list[Seat]]] = {}
@@ -55,7 +55,7 @@ def _take(brief: bytes) -> Seat:
                 seat.worker.end(by_force=True)
         if _IDLE.get(brief):
             return _IDLE[brief].pop()
-    seat = Seat(partial(spawn, brief))
+    seat = Seat(partial(spawn, [SERVE], brief))
     try:
         seat.greet()
     except BaseException:

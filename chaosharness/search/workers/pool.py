@@ -8,16 +8,11 @@ it had not answered is done again: by then the same, since a unit is a pure func
 from __future__ import annotations
 
 import os
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
-from typing import Literal, get_args
 
-import msgspec
-
-from chaosharness.errors import InvalidDefinition, Nondeterminism
+from chaosharness.errors import Nondeterminism
 from chaosharness.schedule import Schedule
 from chaosharness.search.seen import Examiner, Seen
 from chaosharness.search.workers import serve
@@ -27,27 +22,20 @@ from chaosharness.search.workers.process import (
     PATIENCE_S,
     Seat,
     Worker,
-    spawn,
 )
 from chaosharness.search.workers.wire import Wire
-from chaosharness.search.workers.work import brief_for, seen_of, units_of
-
-Start = Literal["fork", "spawn"]
-
-
-def default_start() -> Start:
-    """Return how processes are started here: forked, where that is the custom of the platform."""
-    return "fork" if sys.platform.startswith("linux") else "spawn"
+from chaosharness.search.workers.work import seen_of, units_of
 
 
 class Pool:
-    """Some processes that do units.
+    """Some processes that do the units of one search.
 
     Args:
         examiner: Of the search, after its calm run.
         count: Processes, from 1.
-        target: Where the system is found.
-        start: How a process is started; `default_start` by default.
+        anew: Returns what starts a process that loads the system anew; by default processes
+            are forked, and have it as it is here.
+        patience_s: How long a process may take for one unit.
 
     Raises:
         InvalidDefinition: The system cannot be told to a process that loads it anew.
@@ -57,25 +45,16 @@ class Pool:
         self,
         examiner: Examiner,
         count: int,
+        anew: Callable[[Examiner], Callable[[], Worker]] | None = None,
         *,
-        target: str = "",
-        start: Start | None = None,
         patience_s: float = PATIENCE_S,
     ) -> None:
-        start = default_start() if start is None else start
-        if start not in get_args(Start):
-            raise InvalidDefinition(
-                f"processes cannot be started by {start!r}; there are: {', '.join(get_args(Start))}"
-            )
         calm = examiner.calm
         assert calm is not None
         self.examiner = examiner
         self.wire = Wire(calm)
         self._batch = 0
-        begin: Callable[[], Worker] = self._fork
-        if start == "spawn":
-            who = "a process that is not forked"
-            begin = partial(spawn, msgspec.msgpack.encode(brief_for(examiner, target, who=who)))
+        begin = self._fork if anew is None else anew(examiner)
         self.seats: list[Seat] = []
         try:
             for _ in range(count):

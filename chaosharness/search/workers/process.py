@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -24,7 +24,10 @@ PATIENCE_S: Final = 120.0
 TRIES: Final = 3
 """Processes that may die of one unit, before it is called its fault."""
 
-_MODULE: Final = "chaosharness.search.workers.serve"
+SERVE: Final = "chaosharness.search.workers.serve"
+RELAY: Final = "chaosharness.search.workers.relay"
+"""Modules that such a process runs: does units itself, or has them done by a Dask cluster."""
+
 _encode: Final = msgspec.msgpack.Encoder().encode
 _read_answer: Final = msgspec.msgpack.Decoder(Answer)
 _read_farewell: Final = msgspec.msgpack.Decoder(Farewell)
@@ -103,15 +106,16 @@ def _ended(code: int) -> str:
     return f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
 
 
-def spawn(brief: bytes) -> Worker:
+def spawn(words: Sequence[str], brief: bytes) -> Worker:
     """Start a process that loads the system anew.
 
     Args:
+        words: The module that it runs, and what that is told.
         brief: A `Brief`, encoded.
     """
     paths = [one or os.getcwd() for one in sys.path]
     process = subprocess.Popen(
-        [sys.executable, "-m", _MODULE],
+        [sys.executable, "-m", *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
