@@ -19,11 +19,11 @@ from chaosharness.faults import FAULTS, Fault
 from chaosharness.kernel.history import History
 from chaosharness.kernel.rest import RanOn
 from chaosharness.schedule import Schedule
-from chaosharness.search.batches import batch_sizes
 from chaosharness.search.causes import Cause, Causes
 from chaosharness.search.claims import Claim
 from chaosharness.search.determinism import same_elsewhere
-from chaosharness.search.random_search import GuidedSearch, RandomSearch
+from chaosharness.search.planner import batch_sizes
+from chaosharness.search.random_search import RandomSearch
 from chaosharness.search.seen import Examiner, Seen
 from chaosharness.search.shrink import as_it_was, shrink
 from chaosharness.search.small_first import SmallFirst
@@ -106,8 +106,8 @@ class Exploration:
     _helping: Pool | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        facts = isinstance(self.planner, GuidedSearch)
-        self.examiner = Examiner(self.system, self.properties, self.items, facts)
+        marks = self.planner.wants_marks
+        self.examiner = Examiner(self.system, self.properties, self.items, marks)
         self.claims = [Claim(one, number) for number, one in enumerate(self.properties)]
         self._watch = Watch(self.system)
 
@@ -116,31 +116,37 @@ class Exploration:
     def search(self, runs_max: int, on_progress: Callable[[Progress], None] | None) -> None:
         """Run what the planner proposes, until it has nothing more or the budget is spent.
 
-        What is proposed at once does not depend on who runs it: see `batches`.
+        Several schedules are chosen at once, by one rule, whoever runs them: see `batch_sizes`.
         """
+        planner = self.planner
         budget = self.searched + runs_max
         for size in batch_sizes():
-            if self.searched >= budget or self.is_over():
-                return
-            batch = self.planner.proposals(min(size, budget - self.searched))
-            if not batch:
-                return
-            for seen in self._results(size, batch):
-                shown: Any = seen if seen.schedule.faults else seen.run or seen
-                self.planner.observe(shown)
+            batch = self._batch(min(size, budget - self.searched))
+            for seen in self._results(batch):
+                planner.observe(seen)
                 self._take(seen)
                 if on_progress is not None:
                     broken = tuple(dict.fromkeys(one.property for one in self.found))
                     on_progress(Progress(self.searched, budget, len(seen.schedule), broken))
                 if self.is_over():
-                    return
+                    break
+            if not batch or self.is_over():
+                planner.forget()
+                return
 
-    def _results(self, size: int, batch: Sequence[Schedule]) -> Iterator[Seen]:
+    def _batch(self, size: int) -> list[Schedule]:
+        """Return what is run next: up to so many schedules, fewer at the end of a level."""
+        batch: list[Schedule] = []
+        while len(batch) < size and (schedule := self.planner.propose()) is not None:
+            batch.append(schedule)
+        return batch
+
+    def _results(self, batch: Sequence[Schedule]) -> Iterator[Seen]:
         """Have a batch run: by others where there are some and it is worth it, else here.
 
         Here each run is made when it is asked for.
         """
-        if self.helpers is None or size < HELPED_FROM or self.examiner.calm is None:
+        if self.helpers is None or len(batch) < HELPED_FROM or self.examiner.calm is None:
             return map(self.examiner.see, batch)
         if self._helping is None:
             self._helping = self.helpers(self.examiner)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -21,8 +21,10 @@ from chaosharness.handlers.port import Surface
 from chaosharness.kernel.history import History
 from chaosharness.kernel.world import Ending
 from chaosharness.schedule import Schedule
-from chaosharness.search.random_search import Fact, fingerprint
+from chaosharness.search.marks import Beside, Marks
 from chaosharness.system import Run, System
+
+NO_MARKS: Final = Marks()
 
 
 @attrs.frozen
@@ -57,7 +59,7 @@ class Seen:
             those that the calm run did not reach.
         ending: How it ended.
         verdicts: What each claim says, in the order of the claims; fewer where `differs`.
-        facts: What the run was like (see `fingerprint`), where that was asked for.
+        marks: What the run was like, where the planner wants to know.
         failed: Clean runs that could not be made, as far as judging it asked for them.
         differs: What differed where judging made the calm run once more.
         digest: Of the history, where something broke and another process ran it; else empty.
@@ -70,7 +72,7 @@ class Seen:
     surfaces: Mapping[str, Surface] = attrs.field(repr=False)
     ending: Ending
     verdicts: tuple[Verdict, ...] = ()
-    facts: frozenset[Fact] = attrs.field(default=frozenset(), repr=False)
+    marks: Marks = attrs.field(default=NO_MARKS, repr=False)
     failed: tuple[str, ...] = ()
     differs: Nondeterminism | None = None
     digest: str = ""
@@ -90,16 +92,17 @@ class Examiner:
         system: The system.
         properties: The claims.
         items: The workload.
-        facts: Whether to say what a run was like: some planners ask for it.
+        marks: Whether to say what a run was like: some planners want to know.
         calm: The calm run of that workload, once there is one.
     """
 
     system: System
     properties: tuple[Property, ...]
     items: tuple[Any, ...]
-    facts: bool = False
+    marks: bool = False
     calm: Run | None = None
     _family: Family | None = attrs.field(default=None, init=False)
+    _beside: Beside | None = attrs.field(default=None, init=False)
 
     def see(self, schedule: Schedule) -> Seen:
         """Run a schedule, and judge it."""
@@ -127,7 +130,7 @@ class Examiner:
             surfaces=run.surfaces,
             ending=run.ending,
             verdicts=tuple(verdicts),
-            facts=frozenset(fingerprint(run.history)) if self.facts else frozenset(),
+            marks=self._marks_of(run),
             failed=tuple(self._failures()[before:]),
             differs=differs,
             run=run,
@@ -152,6 +155,13 @@ class Examiner:
         if self.calm is None or run is self.calm:
             return run.reached
         return applied(difference(run.reached, self.calm.reached), self.calm.reached)
+
+    def _marks_of(self, run: Run) -> Marks:
+        if not self.marks or self.calm is None:
+            return NO_MARKS
+        if self._beside is None:
+            self._beside = Beside(self.calm)
+        return self._beside.marks_of(run)
 
     def _failures(self) -> Sequence[str]:
         return () if self._family is None else self._family.failed

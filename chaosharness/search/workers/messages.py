@@ -21,7 +21,7 @@ class Brief(msgspec.Struct, frozen=True):
         claims: Names of the claims to judge; None for those that are judged by default.
         items: The workload as plain values.
         types: The names of their types, where these differ.
-        facts: Whether to say what a run was like.
+        marks: Whether to say what a run was like.
         calm: The digest of the calm run, which must be the same there.
     """
 
@@ -29,7 +29,7 @@ class Brief(msgspec.Struct, frozen=True):
     claims: tuple[str, ...] | None
     items: tuple[Any, ...]
     types: tuple[str, ...] = ()
-    facts: bool = False
+    marks: bool = False
     calm: str = ""
 
 

@@ -18,7 +18,8 @@ from chaosharness.handlers.port import Kinds, Surface
 from chaosharness.kernel.rest import RanOn
 from chaosharness.kernel.world import Ending
 from chaosharness.schedule import Schedule
-from chaosharness.search.seen import Seen, Verdict, applied, difference
+from chaosharness.search.marks import Marks
+from chaosharness.search.seen import NO_MARKS, Seen, Verdict, applied, difference
 from chaosharness.system import Run
 
 _KINDS: Final = tuple(FAULTS)
@@ -38,7 +39,7 @@ class _Said(msgspec.Struct, array_like=True, omit_defaults=True):
     causes: list[_Cause] = []
 
 
-class Marks(msgspec.Struct, array_like=True, omit_defaults=True):
+class Spelled(msgspec.Struct, array_like=True, omit_defaults=True):
     """A `Seen` in plain values.
 
     Attributes:
@@ -48,6 +49,7 @@ class Marks(msgspec.Struct, array_like=True, omit_defaults=True):
         said: What each claim says.
         surfaces: Of operations that the calm run did not reach: kinds, by number.
         verdict, reason, ran_on: How the run ended.
+        marks: What it was like, where the planner wants to know.
     """
 
     unused: list[int] = []
@@ -57,13 +59,13 @@ class Marks(msgspec.Struct, array_like=True, omit_defaults=True):
     verdict: str = "quiet"
     reason: str = ""
     ran_on: list[tuple[str, str, int]] = []
-    facts: list[tuple[str, str, str, int]] = []
+    marks: Marks | None = None
     failed: list[str] = []
     digest: str = ""
 
 
-_marks: Final = msgspec.msgpack.Encoder()
-_read_marks: Final = msgspec.msgpack.Decoder(Marks)
+_spell: Final = msgspec.msgpack.Encoder()
+_read: Final = msgspec.msgpack.Decoder(Spelled)
 
 
 @attrs.frozen
@@ -85,8 +87,8 @@ class Wire:
         numbers, known = self._numbers, self.calm.surfaces
         changed = difference(seen.reached, self.calm.reached)
         broken = any(one.findings for one in seen.verdicts)
-        return _marks.encode(
-            Marks(
+        return _spell.encode(
+            Spelled(
                 unused=[at for at, one in enumerate(seen.schedule) if one in seen.unused],
                 changed=[(numbers.get(name, name), item, times) for name, item, times in changed],
                 said=[_Said(one.tested, _causes(one)) for one in seen.verdicts],
@@ -98,7 +100,7 @@ class Wire:
                 verdict=seen.ending.verdict,
                 reason=seen.ending.reason,
                 ran_on=[(one.place, one.why, one.after_ms) for one in seen.ending.ran_on],
-                facts=sorted(seen.facts),
+                marks=None if seen.marks is NO_MARKS else seen.marks,
                 failed=list(seen.failed),
                 digest=seen.run.digest() if broken and seen.run is not None else "",
             )
@@ -106,7 +108,7 @@ class Wire:
 
     def unpack(self, data: bytes, schedule: Schedule) -> Seen:
         """Read what the run of a schedule showed."""
-        found = _read_marks.decode(data)
+        found = _read.decode(data)
         names = self._operations
         changed = [
             (names[name] if isinstance(name, int) else name, entity, times)
@@ -120,7 +122,7 @@ class Wire:
             surfaces={name: _surface(kinds) for name, kinds in found.surfaces.items()},
             ending=Ending(found.verdict, found.reason, ran_on),  # type: ignore[arg-type]
             verdicts=tuple(Verdict(one.tested, _findings(one.causes)) for one in found.said),
-            facts=frozenset(found.facts),
+            marks=found.marks or NO_MARKS,
             failed=tuple(found.failed),
             digest=found.digest,
         )

@@ -34,7 +34,7 @@ def ready(brief: Brief) -> tuple[Examiner, Wire]:
     if brief.claims is not None:
         known = {one.name: one for one in claims}
         claims = tuple(known[name] for name in brief.claims)
-    examiner = Examiner(system, claims, items, brief.facts)
+    examiner = Examiner(system, claims, items, brief.marks)
     calm = system.run(items)
     examiner.calm = calm
     if brief.calm not in ("", calm.digest()):
@@ -96,7 +96,7 @@ def brief_for(examiner: Examiner, target: str, *, who: str) -> Brief:
         claims=claims,
         items=plain_items(examiner.items),
         types=types_of(system, examiner.items),
-        facts=examiner.facts,
+        marks=examiner.marks,
         calm=calm.digest(),
     )
 
