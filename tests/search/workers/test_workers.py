@@ -8,13 +8,13 @@ import sys
 
 import pytest
 
-from chaosharness import Property, Schedule, System, explore
+from chaosharness import External, Property, Schedule, System, explore
 from chaosharness.errors import ChaosharnessError, InvalidDefinition, Nondeterminism
 from chaosharness.search.planner import batch_sizes
 from chaosharness.search.seen import Examiner
 from chaosharness.search.workers.pool import Pool
 from chaosharness.search.workers.wire import Wire
-from tests.search.planted import one, right, two
+from tests.search.planted import Registry, one, right, two
 from tests.search.workers.subjects import OWN, loud
 
 TWO = "tests.search.planted:two"
@@ -239,11 +239,13 @@ def test_what_runs_leave_behind_in_another_process_is_noticed():
             left.append(1)
         return []
 
-    system = System("leaky", shared=[f"{__name__}"])
+    system = System("leaky")
+    book = system.add(External("book", Registry))
 
     @system.service("work")
     def work(env):
-        env.main(lambda: [env.note(f"{len(left)} left") for _ in range(4)])
+        claim = env.client(book).claim
+        env.main(lambda: [claim(f"{at} of {len(left)}") for at in range(3)])
 
     @system.entry(examples=[1])
     def enter(env, item):
