@@ -65,7 +65,7 @@ def run(
 
     unheard = Unheard()
     told = Telling(report, redact, aloud=not as_json)
-    with redirect_stdout(unheard), _progress(quiet=as_json) as bar, until_told_to_stop() as look:
+    with redirect_stdout(unheard), progress_bar(quiet=as_json) as bar, until_told_to_stop() as look:
         told.bar = bar
         system = load_target(target)
         try:
@@ -157,7 +157,7 @@ class Bar:
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> Iterator[Bar | None]:
+def progress_bar(*, quiet: bool) -> Iterator[Bar | None]:
     """Show a bar while the search lasts, if a person is watching."""
     if quiet or not sys.stderr.isatty():
         yield None

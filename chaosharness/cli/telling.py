@@ -34,6 +34,7 @@ class Telling:
         self.trouble = ""
         self.bar: Any = None
         self._files: list[Path] = []
+        self._unwritten: list[Counterexample] = []
         self._schedules: set[str] = set()
         self._screen = sys.stdout
 
@@ -61,9 +62,17 @@ class Telling:
             files = write(found, self.folder, redact=self.redact)
         except ChaosharnessError as error:
             self.trouble = str(error)
+            self._unwritten.append(found)
             return None
         self._files += files
         return next((str(one) for one in files if one.name == f"{found.slug()}.json"), None)
+
+    def write_again(self) -> None:
+        """Write what could not be written: the disk may have room by now."""
+        unwritten, self._unwritten = self._unwritten, []
+        self.trouble = ""
+        for one in unwritten:
+            self._write(one)
 
     def _print(self, found: Counterexample, file: str | None) -> None:
         from chaosharness.reporting import to_text

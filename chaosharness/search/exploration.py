@@ -71,7 +71,7 @@ class Exploration:
         kinds: The kinds of fault that were asked for; a counterexample has no others.
         stop_at_first: Whether to stop when something is found.
         on_found: Told of each counterexample when it is as small as can be.
-        helpers: Starts who makes runs in other processes, once the calm run is known.
+        hands: Starts who makes runs in other processes, once the calm run is known.
         examiner: Makes runs in this process, and judges them.
         runs: Executions so far.
         searched: Executions that looked for a violation.
@@ -89,7 +89,7 @@ class Exploration:
     kinds: Collection[type[Fault]] = FAULTS
     stop_at_first: bool = False
     on_found: Callable[[Counterexample], None] | None = None
-    helpers: Callable[[Examiner], Pool] | None = None
+    hands: Callable[[Examiner], Pool] | None = None
     runs: int = attrs.field(default=0, init=False)
     searched: int = attrs.field(default=0, init=False)
     struck: int = attrs.field(default=0, init=False)
@@ -146,10 +146,10 @@ class Exploration:
 
         Here each run is made when it is asked for.
         """
-        if self.helpers is None or len(batch) < HELPED_FROM or self.examiner.calm is None:
+        if self.hands is None or len(batch) < HELPED_FROM or self.examiner.calm is None:
             return map(self.examiner.see, batch)
         if self._helping is None:
-            self._helping = self.helpers(self.examiner)
+            self._helping = self.hands(self.examiner)
         return self._helping.results(batch)
 
     def leave(self) -> None:
@@ -302,8 +302,24 @@ class Exploration:
             for (verdict, reason), (times, first) in self._troubles.items()
         )
 
-    def seen_again(self) -> tuple[str, ...]:
+    def knows(self, known: Counterexample) -> None:
+        """Take a cause as told: it was found by another search, and needs no telling."""
+        if known.findings:
+            names = {one.name: (number, one) for number, one in enumerate(self.properties)}
+            number, property = names.get(known.property, (0, None))
+            if property is not None:
+                self.causes.know(Breach(property, known.findings, number), known)
+
+    def met_again(self) -> list[Counterexample]:
+        """Return what was known from elsewhere, and was seen here as well."""
+        mine = set(map(id, self.found))
+        return [one for one in self.causes.met() if id(one) not in mine]
+
+    def seen_again(self, *, elsewhere: bool = True) -> tuple[str, ...]:
         """Make the calm run once more, here and (where the target is known) in other processes.
+
+        Args:
+            elsewhere: Whether to make it in other processes.
 
         Returns:
             Why what was found may not come back; where nothing was found, it raises that.
@@ -316,7 +332,7 @@ class Exploration:
             self._watch.end()
             if self._helping is not None:
                 self._helping.close()
-            if self.target and self._calm is not None:
+            if elsewhere and self.target and self._calm is not None:
                 same_elsewhere(self.target, self._calm)
         except Nondeterminism as error:
             if not self.found:

@@ -15,7 +15,7 @@ from chaosharness.search.claims import chosen
 from chaosharness.search.exploration import Exploration, Progress
 from chaosharness.search.random_search import GuidedSearch, RandomSearch
 from chaosharness.search.small_first import Options, SmallFirst
-from chaosharness.search.workers.helpers import Start, helpers
+from chaosharness.search.workers.hands import Start, hands
 from chaosharness.strategies.schedules import checked_kinds
 from chaosharness.system import System
 
@@ -92,9 +92,9 @@ def explore(
     began = perf_counter()
     if mode not in MODES:
         raise InvalidDefinition(f"no search mode {mode!r}; there are: {', '.join(MODES)}")
-    _at_least(0 if mode == "small-first" else 1, faults_max=faults_max)
-    _at_least(1, runs_max=runs_max)
-    _at_least(0, workers=workers)
+    at_least(0 if mode == "small-first" else 1, faults_max=faults_max)
+    at_least(1, runs_max=runs_max)
+    at_least(0, workers=workers)
     kinds = checked_kinds(kinds)
     planner = _planner(mode, faults_max, seed, options, kinds)
     workload = system.examples if items is None else tuple(items)
@@ -107,7 +107,7 @@ def explore(
         kinds=kinds,
         stop_at_first=stop_at_first,
         on_found=on_found,
-        helpers=helpers(workers, target=target, start=start, dask=dask),
+        hands=hands(workers, target=target, start=start, dask=dask),
     )
     try:
         for one in regressions:
@@ -144,7 +144,8 @@ def explore(
     )
 
 
-def _at_least(least: int, **given: Any) -> None:
+def at_least(least: int, **given: Any) -> None:
+    """Refuse what is no whole number from `least` on."""
     for name, value in given.items():
         if not isinstance(value, int) or value < least:
             raise InvalidDefinition(f"{name} must be a whole number from {least}, not {value!r}")

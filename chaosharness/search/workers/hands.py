@@ -19,7 +19,7 @@ from chaosharness.search.workers.work import brief_for
 Start = Literal["fork", "spawn"]
 
 
-def helpers(
+def hands(
     workers: int, *, target: str = "", start: Start | None = None, dask: str = ""
 ) -> Callable[[Examiner], Pool] | None:
     """Return what starts them once the calm run is known; None for nobody.
