@@ -46,6 +46,7 @@ def certify(
         items=items,
         faults_max=faults,
         runs_max=_NO_LIMIT,
+        mode="small-first",
         options=options,
         kinds=kinds,
         target=target,
@@ -62,7 +63,7 @@ def smallest(
     faults_max: int = 2,
     runs_max: int = 2_000,
     seed: int = 0,
-    mode: Mode = "small-first",
+    mode: Mode = "portfolio",
 ) -> Counterexample | None:
     """Return the smallest counterexample that is found first; None if there is none.
 
@@ -72,7 +73,7 @@ def smallest(
         items: The workload; the examples of the entry by default.
         faults_max: Faults in one schedule, at most.
         runs_max: Runs, without those that shrink.
-        seed: For the modes that use chance.
+        seed: Of what is chosen by chance.
         mode: As for `explore`.
     """
     campaign = explore(
@@ -96,7 +97,7 @@ def check(
     faults_max: int = 2,
     runs_max: int = 2_000,
     seed: int = 0,
-    mode: Mode = "small-first",
+    mode: Mode = "portfolio",
     workers: int = 0,
 ) -> None:
     """Test a system's claims in one call: return if they hold, raise if one does not.
