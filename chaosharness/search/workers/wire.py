@@ -6,6 +6,7 @@ reached is told by its difference from the calm run, which both sides have.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ import msgspec
 from chaosharness.checkers import Finding
 from chaosharness.faults import FAULTS
 from chaosharness.handlers.port import Kinds, Surface
+from chaosharness.kernel.history import History
 from chaosharness.kernel.rest import RanOn
 from chaosharness.kernel.world import Ending
 from chaosharness.schedule import Schedule
@@ -64,6 +66,13 @@ class Spelled(msgspec.Struct, array_like=True, omit_defaults=True):
     digest: str = ""
 
 
+_AS_IT_IS: Final = b"="
+_SHORT: Final = b"z"
+_LONG: Final = 400
+_FAST: Final = 1
+_WINDOW: Final = 1 << 15
+"""What zlib can look back on."""
+
 _spell: Final = msgspec.msgpack.Encoder()
 _read: Final = msgspec.msgpack.Decoder(Spelled)
 
@@ -75,19 +84,21 @@ class Wire:
     calm: Run
     _operations: list[str] = attrs.field(init=False)
     _numbers: dict[str, int] = attrs.field(init=False)
+    _words: bytes = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         operations = list(dict.fromkeys(operation for operation, _ in self.calm.reached))
         numbers = {name: number for number, name in enumerate(operations)}
         object.__setattr__(self, "_operations", operations)
         object.__setattr__(self, "_numbers", numbers)
+        object.__setattr__(self, "_words", _words_of(self.calm.history))
 
     def pack(self, seen: Seen) -> bytes:
         """Spell what a run showed."""
         numbers, known = self._numbers, self.calm.surfaces
         changed = difference(seen.reached, self.calm.reached)
         broken = any(one.findings for one in seen.verdicts)
-        return _spell.encode(
+        return self._small(
             Spelled(
                 unused=[at for at, one in enumerate(seen.schedule) if one in seen.unused],
                 changed=[(numbers.get(name, name), item, times) for name, item, times in changed],
@@ -106,9 +117,22 @@ class Wire:
             )
         )
 
+    def _small(self, spelled: Spelled) -> bytes:
+        """Encode; what is long mostly repeats words of the calm run, and is written short."""
+        data = _spell.encode(spelled)
+        if len(data) < _LONG:
+            return _AS_IT_IS + data
+        short = zlib.compressobj(level=_FAST, zdict=self._words)
+        return _SHORT + short.compress(data) + short.flush()
+
+    def _whole(self, data: bytes) -> bytes:
+        if data[:1] == _AS_IT_IS:
+            return data[1:]
+        return zlib.decompressobj(zdict=self._words).decompress(data[1:])
+
     def unpack(self, data: bytes, schedule: Schedule) -> Seen:
         """Read what the run of a schedule showed."""
-        found = _read.decode(data)
+        found = _read.decode(self._whole(data))
         names = self._operations
         changed = [
             (names[name] if isinstance(name, int) else name, entity, times)
@@ -156,3 +180,12 @@ def _numbered(surface: Surface) -> list[list[int]]:
 def _surface(numbers: Sequence[Sequence[int]]) -> Surface:
     kinds: list[Kinds] = [tuple(_KINDS[number] for number in some) for some in numbers]
     return Surface(*kinds)
+
+
+def _words_of(calm: History) -> bytes:
+    """Return what runs are mostly told in: events of the calm run, as marks spell them."""
+    words = dict.fromkeys(
+        (kind, operation or actor.partition("#")[0])
+        for _, kind, actor, operation, _, _, _, _ in calm.raw
+    )
+    return msgspec.msgpack.encode(list(words))[-_WINDOW:]
