@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from chaosharness import __version__
-from chaosharness.cli import replay, report, run, sites, soak
+from chaosharness.cli import graph, replay, report, run, sites, soak
 from chaosharness.cli.doors import Doors
 
 
@@ -19,5 +19,7 @@ def main() -> None:
     """Find the double charge before your customers do."""
 
 
-for command in (run.run, soak.soak, replay.replay, report.report, sites.sites):
+COMMANDS = (run.run, soak.soak, replay.replay, report.report, sites.sites, graph.graph)
+
+for command in COMMANDS:
     main.add_command(command)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from time import perf_counter
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import attrs
 
-from chaosharness.campaign import Coverage, Trouble, runs_in_words
+from chaosharness.campaign import Coverage, Ended, Trouble, runs_in_words
 from chaosharness.checkers import Finding
 from chaosharness.checkers.breach import Breach, breaches, split
 from chaosharness.checkers.breach import Group as Key
@@ -26,7 +26,7 @@ from chaosharness.search.causes import Cause, Causes
 from chaosharness.search.claims import Claim
 from chaosharness.search.determinism import same_elsewhere
 from chaosharness.search.news import News
-from chaosharness.search.planner import Chooser, batch_sizes
+from chaosharness.search.planner import Chooser, batch_sizes, proposed
 from chaosharness.search.seen import Examiner, Seen
 from chaosharness.search.shrink import as_it_was, shrink
 from chaosharness.search.workers.pool import Pool
@@ -41,10 +41,6 @@ HELPED_FROM: Final = 4
 BEYOND_MAX: Final = 2
 """Times that a cause turned out to need more faults than were asked for, after which runs with
 more faults are not asked about it any more."""
-
-Ended = Literal["", "done", "budget", "time", "quiet", "over"]
-"""Why a search ended: all is done; its runs or its time are spent; nothing new was seen for long
-enough; or nothing is left to learn (see `is_over`)."""
 
 
 def _farthest(loop: RanOn) -> tuple[int, str]:
@@ -143,7 +139,7 @@ class Exploration:
         self._budget = self.searched + runs_max
         for size in batch_sizes():
             left = self._left_to_spend()
-            batch = self._batch(min(size, left))
+            batch = proposed(self.planner, min(size, left))
             for seen in self._results(batch):
                 self._saw(seen)
                 if on_progress is not None:
@@ -201,13 +197,6 @@ class Exploration:
         if self.found or not self.planner.finishes(self._budget - self.searched):
             return "quiet"
         return ""
-
-    def _batch(self, size: int) -> list[Schedule]:
-        """Return what is run next: up to so many schedules, fewer at the end of a level."""
-        batch: list[Schedule] = []
-        while len(batch) < size and (schedule := self.planner.propose()) is not None:
-            batch.append(schedule)
-        return batch
 
     def is_over(self) -> bool:
         """Say whether nothing is left to learn: every property is settled, or nothing counts."""
@@ -292,9 +281,8 @@ class Exploration:
         try:
             found = self._shrunk(breach, run)
         except KeyboardInterrupt:
-            if not tentative:
-                whole = attrs.evolve(breach, findings=self._all_of(breach, run))
-                self._keep(cause, as_it_was(whole, run, self.searched, self.target))
+            whole = attrs.evolve(breach, findings=self._all_of(breach, run))
+            self._keep(cause, as_it_was(whole, run, self.searched, self.target))
             raise
         if tentative and len(found.schedule) > self.planner.faults_max:
             self._set_aside(breach, found)
@@ -317,6 +305,8 @@ class Exploration:
     def _set_aside(self, breach: Breach, found: Counterexample) -> None:
         """Remember that something needs more faults than were asked for."""
         self._beyond[breach.group] += 1
+        if breach.question:
+            return
         faults = len(found.schedule)
         few = self.planner.faults_max
         self.beyond.setdefault(

@@ -91,7 +91,7 @@ class LikelyFirst(SmallFirst):
             return
         if len(struck) < self.faults_max:
             self._touched[struck] = self._bits_of(seen, struck)
-        self._changed[struck] = self._difference(seen.reached)
+        self._changed[struck] = self._difference(seen.attempts)
         self._struck[len(struck)].append(struck)
         self._seen.add(struck)
         self._ahead.pop(struck, None)
@@ -106,7 +106,8 @@ class LikelyFirst(SmallFirst):
         numbers = []
         for fault in faults:
             site = fault.site
-            known = self._numbers_at(site.operation, site.entity, site.attempt)
+            place = self.catalogue.spelling.place(site)
+            known = self._numbers_at(*place, site.attempt)
             number = self._numbers.get(fault)
             if number not in known or number is None:
                 return None  # a length or an attempt that no level has
@@ -121,6 +122,10 @@ class LikelyFirst(SmallFirst):
         for name in (*seen.marks.touched, *(self._faults[one].site.operation for one in struck)):
             found |= 1 << self._bits.setdefault(name, len(self._bits))
         return found
+
+    def likely(self) -> list[Fault]:
+        """Return the single faults at the sites of the calm run, likely ones first."""
+        return [self._faults[number] for number in self._calm_numbers]
 
     def _in_sets(self, number: int) -> bool:
         return self.options == "all" or not option_of(self._faults[number])

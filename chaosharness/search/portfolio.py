@@ -12,14 +12,14 @@ from collections.abc import Collection
 from math import comb
 from typing import Final, Protocol
 
-from chaosharness.campaign import Level
+from chaosharness.campaign import Cell, Level
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.schedule import Schedule
 from chaosharness.search.likely_first import LikelyFirst
 from chaosharness.search.odds import Odds
 from chaosharness.search.planner import Planner, Shown
 from chaosharness.search.random_search import RandomSearch
-from chaosharness.search.sites import Catalogue
+from chaosharness.search.sites import Catalogue, cell_of
 from chaosharness.search.small_first import Options
 from chaosharness.strategies.sizes import Sizes
 
@@ -131,6 +131,13 @@ class Portfolio:
         """Say how many schedules of each number of faults there are, and were run."""
         return self.books.levels()
 
+    def agenda(self) -> list[Schedule]:
+        """Return each kind of fault at each operation once, likely ones first."""
+        firsts: dict[Cell, Fault] = {}
+        for fault in self.books.likely():
+            firsts.setdefault(cell_of(fault), fault)
+        return [Schedule([fault]) for fault in firsts.values()]
+
     # ---- a planner
 
     def propose(self) -> Schedule | None:
@@ -208,6 +215,8 @@ class Portfolio:
             return True
         books = self.books
         left = self._budget - self._spent
+        if left <= 0:
+            return False
         spare = left - books.left()
         if spare < 0:
             return True  # this level will not be finished with or without it

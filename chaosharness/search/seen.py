@@ -7,7 +7,7 @@ sends this, and whoever wants the history runs the schedule again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -25,6 +25,9 @@ from chaosharness.search.marks import Beside, Marks
 from chaosharness.system import Run, System
 
 NO_MARKS: Final = Marks()
+
+Attempts = Mapping[tuple[str, int, str], int]
+"""How often each `(operation, entity, message)` was reached, in the order of getting there."""
 
 
 @attrs.frozen
@@ -54,7 +57,7 @@ class Seen:
     Attributes:
         schedule: The faults that were armed.
         unused: Those of them that found no site.
-        reached: How often each `(operation, entity)` was reached, as in `Run`.
+        attempts: How often each `(operation, entity, message)` was reached, as in `Run`.
         surfaces: Which faults may strike at each operation: of all that were reached, or of
             those that the calm run did not reach.
         ending: How it ended.
@@ -68,7 +71,7 @@ class Seen:
 
     schedule: Schedule
     unused: tuple[Fault, ...]
-    reached: Mapping[tuple[str, int], int] = attrs.field(repr=False)
+    attempts: Attempts = attrs.field(repr=False)
     surfaces: Mapping[str, Surface] = attrs.field(repr=False)
     ending: Ending
     verdicts: tuple[Verdict, ...] = ()
@@ -126,7 +129,7 @@ class Examiner:
         return Seen(
             schedule=run.schedule,
             unused=run.unused,
-            reached=self._reached(run),
+            attempts=run.attempts,
             surfaces=run.surfaces,
             ending=run.ending,
             verdicts=tuple(verdicts),
@@ -150,12 +153,6 @@ class Examiner:
             self._family = self.system.family(self.items)
         return self._family
 
-    def _reached(self, run: Run) -> Mapping[tuple[str, int], int]:
-        """Return what a run reached, in the order that another process would tell it in."""
-        if self.calm is None or run is self.calm:
-            return run.reached
-        return applied(difference(run.reached, self.calm.reached), self.calm.reached)
-
     def _marks_of(self, run: Run) -> Marks:
         if not self.marks or self.calm is None:
             return NO_MARKS
@@ -169,23 +166,3 @@ class Examiner:
 
 def _history(run: Run) -> History:
     return run.history
-
-
-Reached = Mapping[tuple[str, int], int]
-
-
-def difference(reached: Reached, calm: Reached) -> list[tuple[str, int, int]]:
-    """Return where a run reached something more or less often than the calm one, and how often."""
-    changed = [(*place, times) for place, times in reached.items() if calm.get(place) != times]
-    return changed + [(*place, 0) for place in calm if place not in reached]
-
-
-def applied(changed: Iterable[tuple[str, int, int]], calm: Reached) -> Reached:
-    """Return what a run reached, from where it differs from the calm one."""
-    found = dict(calm)
-    for operation, entity, times in changed:
-        if times:
-            found[operation, entity] = times
-        else:
-            del found[operation, entity]
-    return found

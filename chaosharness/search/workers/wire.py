@@ -1,13 +1,13 @@
 """What crosses from one process to another: schedules there, what their runs showed back.
 
 Bytes in msgpack, and plain values only: nothing that is read here can run code. What a run
-reached is told by its difference from the calm run, which both sides have.
+reached is told by stretches of what the calm run did, which both sides have.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import attrs
@@ -21,7 +21,7 @@ from chaosharness.kernel.rest import RanOn
 from chaosharness.kernel.world import Ending
 from chaosharness.schedule import Schedule
 from chaosharness.search.marks import Marks
-from chaosharness.search.seen import NO_MARKS, Seen, Verdict, applied, difference
+from chaosharness.search.seen import NO_MARKS, Attempts, Seen, Verdict
 from chaosharness.system import Run
 
 _KINDS: Final = tuple(FAULTS)
@@ -46,8 +46,7 @@ class Spelled(msgspec.Struct, array_like=True, omit_defaults=True):
 
     Attributes:
         unused: Places, in the schedule, of faults that found no site.
-        changed: Where the run differs from calm: operation (a number is its place among
-            those of the calm run), entity, times.
+        attempts: What it reached: see `Wire`.
         said: What each claim says.
         surfaces: Of operations that the calm run did not reach: kinds, by number.
         verdict, reason, ran_on: How the run ended.
@@ -55,7 +54,7 @@ class Spelled(msgspec.Struct, array_like=True, omit_defaults=True):
     """
 
     unused: list[int] = []
-    changed: list[tuple[int | str, int, int]] = []
+    attempts: list[int | str] = []
     said: list[_Said] = []
     surfaces: dict[str, list[list[int]]] = {}
     verdict: str = "quiet"
@@ -82,26 +81,25 @@ class Wire:
     """How what runs showed is spelled, for one workload. Both ends have its calm run."""
 
     calm: Run
-    _operations: list[str] = attrs.field(init=False)
-    _numbers: dict[str, int] = attrs.field(init=False)
+    _places: list[tuple[str, int, str]] = attrs.field(init=False)
+    _numbers: dict[tuple[str, int, str], int] = attrs.field(init=False)
     _words: bytes = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        operations = list(dict.fromkeys(operation for operation, _ in self.calm.reached))
-        numbers = {name: number for number, name in enumerate(operations)}
-        object.__setattr__(self, "_operations", operations)
+        places = list(self.calm.attempts)
+        numbers = {place: number for number, place in enumerate(places)}
+        object.__setattr__(self, "_places", places)
         object.__setattr__(self, "_numbers", numbers)
         object.__setattr__(self, "_words", _words_of(self.calm.history))
 
     def pack(self, seen: Seen) -> bytes:
         """Spell what a run showed."""
-        numbers, known = self._numbers, self.calm.surfaces
-        changed = difference(seen.reached, self.calm.reached)
+        known = self.calm.surfaces
         broken = any(one.findings for one in seen.verdicts)
         return self._small(
             Spelled(
                 unused=[at for at, one in enumerate(seen.schedule) if one in seen.unused],
-                changed=[(numbers.get(name, name), item, times) for name, item, times in changed],
+                attempts=self._spelled(seen.attempts),
                 said=[_Said(one.tested, _causes(one)) for one in seen.verdicts],
                 surfaces={
                     name: _numbered(surface)
@@ -116,6 +114,50 @@ class Wire:
                 digest=seen.run.digest() if broken and seen.run is not None else "",
             )
         )
+
+    def _spelled(self, attempts: Attempts) -> list[int | str]:
+        """Spell what a run reached, in its order: mostly stretches of what the calm run did.
+
+        A stretch is `0, first, count`: places of the calm run by their number, each as often as
+        there. One that was reached more or less often is `1, number, times`; another one `2,
+        operation, entity, message, times`.
+        """
+        calm, numbers = self.calm.attempts, self._numbers
+        found: list[int | str] = []
+        following = -1  # the number that would go on with the last stretch
+        for place, times in attempts.items():
+            number = numbers.get(place, -1)
+            if number < 0:
+                found += (2, *place, times)
+                following = -1
+            elif calm[place] != times:
+                found += (1, number, times)
+                following = -1
+            elif number == following:
+                found[-1] += 1  # type: ignore[operator]
+                following += 1
+            else:
+                found += (0, number, 1)
+                following = number + 1
+        return found
+
+    def _attempts(self, spelled: list[int | str]) -> Attempts:
+        """Read what a run reached."""
+        calm, places = self.calm.attempts, self._places
+        left: Iterator[Any] = iter(spelled)
+        found: dict[tuple[str, int, str], int] = {}
+        for how in left:
+            if how == 2:
+                place = (next(left), next(left), next(left))
+                found[place] = next(left)
+            elif how == 1:
+                place = places[next(left)]
+                found[place] = next(left)
+            else:
+                first = next(left)
+                for place in places[first : first + next(left)]:
+                    found[place] = calm[place]
+        return found
 
     def _small(self, spelled: Spelled) -> bytes:
         """Encode; what is long mostly repeats words of the calm run, and is written short."""
@@ -133,16 +175,11 @@ class Wire:
     def unpack(self, data: bytes, schedule: Schedule) -> Seen:
         """Read what the run of a schedule showed."""
         found = _read.decode(self._whole(data))
-        names = self._operations
-        changed = [
-            (names[name] if isinstance(name, int) else name, entity, times)
-            for name, entity, times in found.changed
-        ]
         ran_on = tuple(RanOn(place, why, after) for place, why, after in found.ran_on)  # type: ignore[arg-type]
         return Seen(
             schedule=schedule,
             unused=tuple(schedule.faults[at] for at in found.unused),
-            reached=applied(changed, self.calm.reached),
+            attempts=self._attempts(found.attempts),
             surfaces={name: _surface(kinds) for name, kinds in found.surfaces.items()},
             ending=Ending(found.verdict, found.reason, ran_on),  # type: ignore[arg-type]
             verdicts=tuple(Verdict(one.tested, _findings(one.causes)) for one in found.said),
@@ -150,11 +187,6 @@ class Wire:
             failed=tuple(found.failed),
             digest=found.digest,
         )
-
-
-def schedules_out(schedules: Iterable[Schedule]) -> list[list[dict[str, Any]]]:
-    """Return schedules as plain values."""
-    return [one.to_json() for one in schedules]
 
 
 def _causes(verdict: Verdict) -> list[_Cause]:

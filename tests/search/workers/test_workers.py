@@ -60,7 +60,7 @@ def spelled(seen):
     return (
         seen.schedule,
         seen.unused,
-        list(seen.reached.items()),
+        list(seen.attempts.items()),
         seen.ending,
         [(verdict.tested, [one.summary for one in verdict.firsts()]) for verdict in seen.verdicts],
     )
@@ -69,7 +69,7 @@ def spelled(seen):
 # ---- one result
 
 
-@pytest.mark.parametrize("mode", ["small-first", "random", "guided"])
+@pytest.mark.parametrize("mode", ["portfolio", "small-first", "random", "guided"])
 @forked
 def test_the_result_is_the_same_for_any_number_of_processes(mode):
     alone = told(mode=mode, faults_max=3)
@@ -200,7 +200,7 @@ def test_no_process_is_left_when_a_search_is_broken_off():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Pool, "__init__", noting)
         with pytest.raises(KeyboardInterrupt):
-            explore(two(), runs_max=300, workers=2, on_progress=stop)
+            explore(two(), runs_max=300, mode="small-first", workers=2, on_progress=stop)
     assert len(pids) == 2
     for pid in pids:
         with pytest.raises(ProcessLookupError):
