@@ -40,7 +40,9 @@ _EXIT: Final = {"holds": HOLDS, "violated": VIOLATED, "unknown": UNKNOWN}
     "--workers", default=0, show_default=True, metavar="N", help="Processes that make the runs."
 )
 @click.option("--dask", metavar="ADDRESS", help="A Dask scheduler whose workers make the runs.")
-@click.option("--report", metavar="DIR", help="Write reports there, one set a finding.")
+@click.option(
+    "--report", metavar="DIR", help="Write reports there: index.html, and one set a finding."
+)
 @click.option("--without", multiple=True, metavar="NAME", help="Leave out an assumed property.")
 @click.option("--redact", multiple=True, metavar="FIELD", help="Mask this field in reports.")
 @click.option("--coverage", is_flag=True, help="Show the table of operations and faults.")
@@ -95,6 +97,7 @@ def run(
             campaign = None
     if campaign is None:
         return _broken_off(told, as_json)
+    told.conclude(campaign)
     if as_json:
         put(as_text(campaign.to_json()))
     else:

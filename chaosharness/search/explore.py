@@ -11,6 +11,8 @@ from chaosharness.checkers import Property
 from chaosharness.counterexample import Counterexample
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import FAULTS, Fault
+from chaosharness.handlers.places import asked_at
+from chaosharness.kernel.allowed import is_whole, refused
 from chaosharness.search.claims import chosen
 from chaosharness.search.exploration import Exploration, Progress
 from chaosharness.search.news import News
@@ -21,6 +23,7 @@ from chaosharness.search.small_first import Options, SmallFirst
 from chaosharness.search.workers.hands import Start, hands
 from chaosharness.strategies.schedules import checked_kinds
 from chaosharness.system import System
+from chaosharness.system.given import check_system, checked_items
 
 Mode = Literal["portfolio", "small-first", "random", "guided"]
 MODES: Final = ("portfolio", "small-first", "random", "guided")
@@ -102,15 +105,22 @@ def explore(
         ChaosharnessError: A process that makes runs does not come up, or Dask is not there.
     """
     began = perf_counter()
+    check_system("explore", system)
     if mode not in MODES:
-        raise InvalidDefinition(f"no search mode {mode!r}; there are: {', '.join(MODES)}")
+        raise InvalidDefinition(
+            f"no search mode {mode!r}; there are: {', '.join(MODES)}{asked_at()}"
+        )
     at_least(0 if mode in ("portfolio", "small-first") else 1, faults_max=faults_max)
     at_least(1, runs_max=runs_max)
     at_least(0, workers=workers)
     _check_seconds(seconds_max)
+    if options not in ("mildest", "all"):
+        raise refused("explore", "options", "'mildest' or 'all'", options)
+    if not isinstance(seed, int):
+        raise refused("explore", "seed", "a whole number", seed)
     kinds = checked_kinds(kinds)
     planner = _planner(mode, faults_max, seed, options, kinds, runs_max)
-    workload = system.examples if items is None else tuple(items)
+    workload = system.examples if items is None else checked_items("explore", items)
     search = Exploration(
         system=system,
         properties=chosen(system, properties),
@@ -164,8 +174,10 @@ def explore(
 def at_least(least: int, **given: Any) -> None:
     """Refuse what is no whole number from `least` on."""
     for name, value in given.items():
-        if not isinstance(value, int) or value < least:
-            raise InvalidDefinition(f"{name} must be a whole number from {least}, not {value!r}")
+        if not is_whole(value, least):
+            raise InvalidDefinition(
+                f"{name} must be a whole number from {least}, not {value!r}{asked_at()}"
+            )
 
 
 def _check_seconds(seconds_max: float | None) -> None:

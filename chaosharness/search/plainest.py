@@ -9,7 +9,7 @@ examples of the entry as the workload, and the same schedules in the same order.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Final
+from typing import Any, Final
 
 from chaosharness.checkers import Property
 from chaosharness.checkers.breach import breaches
@@ -38,6 +38,7 @@ def plainest(
     *,
     kinds: Collection[type[Fault]] = FAULTS,
     runs_max: int = RUNS_MAX,
+    items: tuple[Any, ...] | None = None,
 ) -> Counterexample:
     """Return the counterexample of the same cause that a search meets first.
 
@@ -47,11 +48,13 @@ def plainest(
         properties: The claims that the runs were judged by.
         kinds: Only these kinds of fault.
         runs_max: Runs that are made for it.
+        items: The one workload of the test; by default the examples of the entry.
 
     Returns:
         It, or what was given where the examples do not show that cause with as few faults.
     """
-    if not system.examples:
+    workload = system.examples if items is None else items
+    if not workload:
         return found
     claims = tuple(properties)
     group = (found.property, found.kind, found.place)
@@ -64,7 +67,7 @@ def plainest(
             return found
         for schedule in batch:
             number += 1
-            run = system.run(system.examples, schedule)
+            run = system.run(workload, schedule)
             planner.observe(sights.of(run))
             told = told_by(breaches(claims, run.evidence()))
             shown = next((one for one in told if one.group == group), None)
@@ -80,6 +83,7 @@ def plainest(
                 kinds=kinds,
                 found_after=number,
                 target=found.target,
+                plainer=items,
             )
             if len(plain.schedule) <= len(found.schedule):
                 return plain

@@ -48,6 +48,7 @@ def shrink(
     found_after: int = 0,
     target: str = "",
     runs_max: int = RUNS_MAX,
+    plainer: Sequence[Any] | None = None,
 ) -> Counterexample:
     """Return the smallest counterexample that can be made of a schedule.
 
@@ -65,6 +66,7 @@ def shrink(
         found_after: Runs it took to find it; for the report.
         target: Where the system is found, as `module:attribute`; for the report.
         runs_max: Re-executions, after which nothing is made plainer any more.
+        plainer: What may take the place of items; the examples of the entry by default.
 
     Raises:
         InvalidSchedule: The schedule does not break the property.
@@ -76,6 +78,8 @@ def shrink(
         )
     workload = system.examples if items is None else tuple(items)
     lab = Laboratory(system, property, workload, sample=sample, kinds=kinds, runs_max=runs_max)
+    if plainer is not None:
+        lab.stock[lab.plain_from :] = plainer
     every = tuple(range(len(workload)))
     if run is not None:
         lab.remember(every, schedule.faults, run)

@@ -18,7 +18,7 @@ from chaosharness.errors import ChaosharnessError
 from chaosharness.search.workers.channel import Channel, Closed, Late
 from chaosharness.search.workers.messages import END, Answer, Farewell, Faults, Units
 from chaosharness.search.workers.outpost import work
-from chaosharness.search.workers.serve import IDLE_S, begin
+from chaosharness.search.workers.serve import IDLE_S, begin, leave
 
 CONNECT_S: Final = 10
 RETRIES: Final = 2
@@ -107,7 +107,7 @@ def main(address: str) -> None:
         return
     finally:
         sys.stderr.flush()
-        os._exit(0)  # the client's own farewell takes seconds, and nobody waits for it
+        leave(0)  # the client's own farewell takes seconds, and nobody waits for it
 
 
 if __name__ == "__main__":
