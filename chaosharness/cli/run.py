@@ -67,7 +67,16 @@ def run(
     seconds: float | None,
     as_json: bool,
 ) -> int:
-    """Look for schedules that break the promises of TARGET (module:attribute)."""
+    """Look for schedules that break the promises of TARGET (module:attribute).
+
+    \b
+    chaosharness run shop:system
+    chaosharness run shop:system --faults 1 --workers 4 --report out
+    chaosharness run shop:system --dask tcp://10.0.0.5:8786
+
+    Exit codes: 0 every promise holds; 1 one does not; 2 not known: the search ended before all
+    was run, or a promise was never put to the test; 3 it cannot be done.
+    """
     from chaosharness.search.explore import explore
     from chaosharness.search.target import load_target
 
