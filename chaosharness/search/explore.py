@@ -183,7 +183,9 @@ def at_least(least: int, **given: Any) -> None:
 def _check_seconds(seconds_max: float | None) -> None:
     number = isinstance(seconds_max, int | float) and not isinstance(seconds_max, bool)
     if seconds_max is not None and not (number and seconds_max > 0):
-        raise InvalidDefinition(f"seconds_max must be a number above 0, not {seconds_max!r}")
+        raise InvalidDefinition(
+            f"seconds_max must be a number above 0, not {seconds_max!r}{asked_at()}"
+        )
 
 
 def _planner(

@@ -88,7 +88,7 @@ def _cut_short(campaign: Campaign, width: int) -> list[str]:
     lines += _item(str(left), width, "  left:  ")
     go_on = f"--budget {needed}{at_least}" if needed else "a larger --budget"
     if campaign.ended == "quiet":
-        go_on = f"--all for the rest of the budget; {go_on} for all of it"
+        go_on += " --all, or --all for the rest of this budget only"
     elif campaign.ended == "time":
         go_on = "a larger --seconds"
     lines += _item(go_on, width, "  go on: ")
