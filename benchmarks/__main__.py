@@ -10,6 +10,7 @@ ORDER = (
     *("eight_messages", "deliveries", "colours", "stores"),
     *("hypothesis_share", "peers", "shrink", "bytecodes"),
     *("judging", "nothing_claimed", "recorded", "temporal"),
+    *("workers", "mutated_files"),
 )
 
 

@@ -20,6 +20,7 @@ from chaosharness.search.planner import Chooser
 from chaosharness.search.portfolio import Portfolio
 from chaosharness.search.random_search import GuidedSearch, RandomSearch
 from chaosharness.search.small_first import Options, SmallFirst
+from chaosharness.search.workers.hands import Start, hands
 from chaosharness.strategies.schedules import checked_kinds
 from chaosharness.system import System
 from chaosharness.system.given import check_system, checked_items
@@ -44,6 +45,9 @@ def explore(
     seconds_max: float | None = None,
     regressions: Sequence[Counterexample] = (),
     target: str = "",
+    workers: int = 0,
+    start: Start | None = None,
+    dask: str = "",
     on_progress: Callable[[Progress], None] | None = None,
     on_found: Callable[[Counterexample], None] | None = None,
 ) -> Campaign:
@@ -78,6 +82,13 @@ def explore(
         seconds_max: Stop after so much real time. What is found then depends on the machine.
         regressions: Counterexamples that are run first, if they are of this system.
         target: Where the system is found, as `module:attribute`; for the report.
+        workers: Processes that make the runs; 0 for this one alone. What comes of it is the
+            same for any number, byte for byte.
+        start: How they are started: `fork`, which has the system as it is loaded here, or
+            `spawn`, which loads `target` anew. By default `fork` on Linux, else `spawn`.
+        dask: The address of a Dask scheduler whose workers make the runs instead (the extra
+            `chaosharness[dask]`); they load `target` anew. The scheduler may not live in this
+            process.
         on_progress: Called after each run.
         on_found: Called with each counterexample as soon as it is as small as can be.
 
@@ -88,8 +99,10 @@ def explore(
         nothing `violated`.
 
     Raises:
-        InvalidDefinition: The system, a property or an argument is wrong.
+        InvalidDefinition: The system, a property or an argument is wrong, or cannot be told to
+            other processes.
         Nondeterminism: The same schedule led to two histories.
+        ChaosharnessError: A process that makes runs does not come up, or Dask is not there.
     """
     began = perf_counter()
     check_system("explore", system)
@@ -97,8 +110,9 @@ def explore(
         raise InvalidDefinition(
             f"no search mode {mode!r}; there are: {', '.join(MODES)}{asked_at()}"
         )
-    _at_least(0 if mode in ("portfolio", "small-first") else 1, faults_max=faults_max)
-    _at_least(1, runs_max=runs_max)
+    at_least(0 if mode in ("portfolio", "small-first") else 1, faults_max=faults_max)
+    at_least(1, runs_max=runs_max)
+    at_least(0, workers=workers)
     _check_seconds(seconds_max)
     if options not in ("mildest", "all"):
         raise refused("explore", "options", "'mildest' or 'all'", options)
@@ -118,14 +132,19 @@ def explore(
         on_found=on_found,
         news=News() if mode == "portfolio" and not thorough else None,
         seconds_max=seconds_max,
+        hands=hands(workers, target=target, start=start, dask=dask),
     )
-    for one in regressions:
-        if one.system == system.name:
-            search.again(one)
-    search.search(runs_max, on_progress)
+    try:
+        for one in regressions:
+            if one.system == system.name:
+                search.again(one)
+        search.search(runs_max, on_progress)
+        again = search.seen_again()
+    finally:
+        search.leave()
     coverage = search.coverage()
     unproved = search.unproved(coverage)
-    reasons = (*search.reasons(coverage, runs_max), *search.seen_again())
+    reasons = (*search.reasons(coverage, runs_max), *again)
     complete = coverage.complete and not unproved
     result: Result = "violated" if search.found else "unknown" if reasons else "holds"
     return Campaign(
@@ -152,7 +171,8 @@ def explore(
     )
 
 
-def _at_least(least: int, **given: Any) -> None:
+def at_least(least: int, **given: Any) -> None:
+    """Refuse what is no whole number from `least` on."""
     for name, value in given.items():
         if not is_whole(value, least):
             raise InvalidDefinition(

@@ -7,7 +7,7 @@ where the history has tens of thousands.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 
@@ -70,9 +70,37 @@ class Beside:
         return Marks(touched, _facts(ours) - self._facts)
 
 
+class Shown(Protocol):
+    """What a planner is told of one run: it need not have been made in this process."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """The faults that were armed."""
+
+    @property
+    def unused(self) -> tuple[Fault, ...]:
+        """Those of them that found no site."""
+
+    @property
+    def attempts(self) -> Mapping[tuple[str, int, str], int]:
+        """How often each `(operation, entity, message)` was reached, as in `Run`."""
+
+    @property
+    def surfaces(self) -> Mapping[str, Surface]:
+        """Which faults may strike at each operation: of those new in this run at least."""
+
+    @property
+    def marks(self) -> Marks:
+        """What the run was like. Asked for only by planners that want marks."""
+
+    @property
+    def run(self) -> Run | None:
+        """The run itself: always there for a run without faults, else nobody asks for it."""
+
+
 @attrs.frozen(eq=False)
 class Sight:
-    """A run that was made in this process, as a planner is told of it: see `planner.Shown`."""
+    """A run that was made in this process, as a planner is told of it."""
 
     run: Run
     _beside: Beside | None = None
