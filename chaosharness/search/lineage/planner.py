@@ -1,0 +1,300 @@
+"""Lineage: which ways led to what a claim needs, and which few faults cut all of them.
+
+A run without faults shows one way to each outcome. A cut of it is run. Either the claim
+breaks, or there was another way (a retry, a relay, somebody else who knows): then that run
+has shown it, and the next cut hits both. So each run either finds something or teaches
+something, and redundancy is learned where it is, instead of being tried everywhere.
+
+Source:
+    Alvaro, Rosen, Hellerstein, "Lineage-driven Fault Injection", SIGMOD 2015. Smallest cuts by
+    best-first search instead of a SAT solver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Final, Protocol
+
+import attrs
+
+from chaosharness.checkers import Property
+from chaosharness.faults import FAULTS, Fault
+from chaosharness.handlers.port import Surface
+from chaosharness.schedule import Schedule
+from chaosharness.search.lineage.bits import DEATHS, Bits
+from chaosharness.search.lineage.cuts import cuts
+from chaosharness.search.lineage.goals import Goal, goals
+from chaosharness.search.lineage.ways import Key, Way, Ways, service_of
+from chaosharness.system import Run
+
+SUPPORTS_MAX: Final = 40
+"""Ways to one outcome that are remembered."""
+
+FAULT: Final = 10
+SPOILS: Final = 15
+"""A fault that takes away a premise, or whoever would tell of the outcome, counts as two and a
+half: the claim then mostly asks for nothing."""
+
+REMEMBERED: Final = 5
+"""What an actor was told before counts one and a half: perhaps it did not matter."""
+
+EACH_MORE: Final = 2
+MORE_MAX: Final = 6
+"""A fault that also cuts others of the same claim is cheaper: they cannot make up for it."""
+
+UNCLAIMED: Final = 12
+"""What no claim needs is cut after single faults and before most pairs."""
+
+
+class Seen(Protocol):
+    """What is to be known of a run that was made."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """Its faults."""
+
+    @property
+    def surfaces(self) -> Mapping[str, Surface]:
+        """What may strike at its operations."""
+
+    @property
+    def ways(self) -> Ways:
+        """How its outcomes came about."""
+
+    @property
+    def run(self) -> Run | None:
+        """The run itself; of the calm run always."""
+
+
+@attrs.define(eq=False)
+class _Aim:
+    """One goal, the ways that are known to lead to it, and the cuts of all of them.
+
+    A way is known by its bits, those that are cut for certain and all: `(direct, memory)`.
+    """
+
+    goal: Goal
+    supports: list[tuple[int, int]] = attrs.field(factory=list)
+    news: int = 0
+    cuts: Iterator[tuple[int, int]] | None = None
+    next: tuple[int, int] | None = None
+
+
+class Lineage:
+    """Proposes cuts: of what claims need first, the cheapest first.
+
+    It proposes nothing before it has seen the calm run, and nothing where each cut of the
+    ways that are known was run: any further run may teach another way.
+
+    Args:
+        claims: What the search looks for breaks of.
+        faults_max: Faults in one cut, at most.
+        kinds: Only these kinds of fault.
+    """
+
+    def __init__(
+        self,
+        claims: Iterable[Property] = (),
+        *,
+        faults_max: int = 2,
+        kinds: Collection[type[Fault]] = FAULTS,
+    ) -> None:
+        self.claims = tuple(claims)
+        self.faults_max = faults_max
+        self.bits = Bits(frozenset(kinds))
+        self._surfaces: dict[str, Surface] = {}
+        self._aims: list[_Aim] = []
+        self._begun = False
+        self._done: set[int] = {0}
+        self._asked: list[int] = []
+        self._ways_to: dict[Key, list[int]] = {}
+        self._learned = 0
+
+    # ---- learning
+
+    def observe(self, seen: Seen, broken: Collection[str] = ()) -> None:
+        """Learn from a run by which ways it came to its outcomes.
+
+        Args:
+            seen: The run. Of one with more than `faults_max` faults nothing is learned.
+            broken: The names of the claims that are broken: what they need is left alone.
+        """
+        faults = seen.schedule.faults
+        if broken:
+            self._aims = [aim for aim in self._aims if aim.goal.claim not in broken]
+        if not self._begun:
+            if faults or seen.run is None:
+                return
+            self._begun = True
+            self._aims = [_Aim(goal) for goal in goals(self.claims, seen.run.evidence())]
+        elif len(faults) > self.faults_max:
+            return
+        for operation, surface in seen.surfaces.items():
+            self._surfaces.setdefault(operation, surface)
+        ways = self._translated(seen.ways, faults)
+        self._learned += 1
+        for key, found in ways.items():
+            known = self._ways_to.setdefault(key, [])
+            known += [way.direct for way in found if way.direct not in known]
+        for aim in self._aims:
+            self._teach(aim, ways)
+        self._settle(faults)
+
+    def _settle(self, faults: tuple[Fault, ...]) -> None:
+        """Take note that some faults were run together."""
+        chosen = self.bits.mask(faults)
+        if chosen.bit_count() == len(faults):
+            self._done.add(chosen)
+            if chosen in self._asked:
+                self._asked.remove(chosen)
+
+    def forget(self) -> None:
+        """Take back what was proposed and not run."""
+        self._asked.clear()
+        for aim in self._aims:
+            aim.cuts = aim.next = None
+
+    def _translated(self, ways: Ways, faults: tuple[Fault, ...]) -> dict[Key, list[Way]]:
+        """Return the ways of a run in the bits of this search, without what struck in it."""
+        bits = self.bits.translate(ways.cuts, self._surfaces)
+        left = ~self.bits.mask(faults)
+
+        def moved(mask: int) -> int:
+            found = 0
+            for at, bit in enumerate(bits):
+                if mask >> at & 1:
+                    found |= bit
+            return found & left
+
+        return {
+            key: [Way(moved(way.direct), moved(way.memory), moved(way.end)) for way in found]
+            for key, found in ways.outcomes
+        }
+
+    def _teach(self, aim: _Aim, ways: Mapping[Key, list[Way]]) -> None:
+        """Add the ways by which a run came to a goal."""
+        found = [way for key in aim.goal.keys for way in _same(ways, key)]
+        if aim.goal.by_anyone:
+            new = [(way.direct | way.end, way.memory | way.end) for way in found]
+        else:
+            new = [(way.direct, way.memory) for way in found]
+        if aim.goal.each and new:
+            directs, memories = zip(*new, strict=True)
+            new = [(_joined(directs), _joined(memories))]
+        fresh = [way for way in dict.fromkeys(new) if way[1] and way not in aim.supports]
+        if fresh and len(aim.supports) < SUPPORTS_MAX:
+            aim.supports += fresh
+            aim.news = self._learned
+            aim.cuts = aim.next = None
+
+    # ---- proposing
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a cut to run, of an outcome to which several ways are known."""
+        best = self._best()
+        return best is not None and len(best.supports) > 1
+
+    def propose(self) -> Schedule | None:
+        """Return the cheapest cut that was not run; None where there is none at present."""
+        best = self._best()
+        if best is None or best.next is None:
+            return None
+        chosen = best.next[1]
+        best.next = None
+        self._asked.append(chosen)
+        return Schedule(self.bits.of(chosen))
+
+    def _best(self) -> _Aim | None:
+        """Return the goal with the cheapest cut; of equals the one with the latest news."""
+        best: _Aim | None = None
+        least = (0, 0)
+        for aim in self._aims:
+            if aim.supports:
+                self._look_ahead(aim)
+                if aim.next is not None:
+                    rank = (aim.next[0], -aim.news)
+                    if best is None or rank < least:
+                        best, least = aim, rank
+        return best
+
+    def _look_ahead(self, aim: _Aim) -> None:
+        """Find the next cut of a goal, if it is not known yet."""
+        if aim.next is not None and self._is_new(aim.next[1]):
+            return
+        if aim.cuts is None:
+            ways = [memory for _, memory in aim.supports]
+            aim.cuts = cuts(ways, self._prices(aim), self.faults_max)
+        base = 0 if aim.goal.claim else UNCLAIMED
+        ahead = ((cost + base, chosen) for cost, chosen in aim.cuts if self._is_new(chosen))
+        aim.next = next(ahead, None)
+
+    def _is_new(self, chosen: int) -> bool:
+        """Say whether a cut was not run, and is none of two faults of one kind at one site."""
+        if chosen in self._done or chosen in self._asked:
+            return False
+        faults = self.bits.of(chosen)
+        return len({(type(fault), fault.site) for fault in faults}) == len(faults)
+
+    def _prices(self, aim: _Aim) -> _Prices:
+        goal = aim.goal
+        rivals = [
+            _common(direct for direct, _ in one.supports)
+            for one in self._aims
+            if one is not aim and one.goal.claim == goal.claim and goal.claim
+        ]
+        return _Prices(
+            self.bits,
+            certain=_joined(direct for direct, _ in aim.supports),
+            premises=[_common(self._ways_to.get(key, ())) for key in goal.premises],
+            rivals=rivals,
+            holders=set() if goal.by_anyone else {key[1] for key in goal.keys},
+        )
+
+
+@attrs.frozen
+class _Prices:
+    """What each fault costs, where one goal is to be cut."""
+
+    bits: Bits
+    certain: int
+    premises: list[int]
+    rivals: list[int]
+    holders: set[str]
+
+    def __call__(self, number: int) -> int:
+        fault = self.bits.faults[number]
+        mask = 1 << number
+        price = FAULT
+        if not self.certain & mask:
+            price += REMEMBERED
+        if isinstance(fault, DEATHS) and service_of(fault.site.operation) in self.holders:
+            price += SPOILS
+        if any(premise & mask for premise in self.premises):
+            price += SPOILS
+        more = sum(bool(rival & mask) for rival in self.rivals)
+        return price - min(EACH_MORE * more, MORE_MAX)
+
+
+def _same(ways: Mapping[Key, list[Way]], key: Key) -> list[Way]:
+    """Return the ways to an outcome; if it is not there, to the same with other words."""
+    found = ways.get(key)
+    if found is None:
+        found = [way for other, each in ways.items() if other[:4] == key[:4] for way in each]
+    return found
+
+
+def _common(ways: Iterable[int]) -> int:
+    """Return what cuts all of some ways at once."""
+    found = -1
+    for way in ways:
+        found &= way
+    return max(found, 0)
+
+
+def _joined(ways: Iterable[int]) -> int:
+    """Return what cuts any of some ways."""
+    found = 0
+    for way in ways:
+        found |= way
+    return found
