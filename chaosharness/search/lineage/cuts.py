@@ -1,4 +1,9 @@
-"""The cheapest sets of faults that hit every known way to an outcome, one after the other."""
+"""The cheapest sets of faults that hit every way to an outcome, one after the other.
+
+A way is known from a run with certain faults, and is there for certain only where these strike:
+its context. A run with further faults is the same until the first of them strikes, so a set
+that holds a context has to hit its ways. Others it had better hit too.
+"""
 
 from __future__ import annotations
 
@@ -6,72 +11,140 @@ from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Final
 
+import attrs
+
 from chaosharness.search.lineage.bits import numbers
 
-STEPS_MAX: Final = 5_000
+STEPS_MAX: Final = 3_000
 """Sets that are looked at, at most, from one support that is new to the next."""
 
-Priced = tuple[int, int]
-"""What a fault costs, and its number as a bit."""
+MAYBE: Final = 6
+"""What it costs that another way, known from a run with other faults, is not hit."""
+
+
+STRANGE: Final = 4
+"""What it costs that no run is known with all faults but one of them."""
+
+
+STALE: Final = 8
+"""What it costs that a fault cuts a way that was there with fewer faults as well: what a run
+has shown that is new is struck first."""
+
+
+@attrs.frozen
+class Support:
+    """One way to an outcome: each number is a set of faults, as bits.
+
+    Attributes:
+        way: The faults of which each cuts it.
+        certain: Those among them that cut more than what its actor remembers.
+        context: The faults under which it was seen.
+    """
+
+    way: int
+    certain: int
+    context: int
 
 
 def cuts(
-    supports: Sequence[int], price: Callable[[int], int], faults_max: int
+    supports: Sequence[Support],
+    price: Callable[[int], int],
+    reach: Callable[[int], int],
+    faults_max: int,
 ) -> Iterator[tuple[int, int]]:
-    """Yield sets that hit every support, each set once, the cheapest first.
+    """Yield sets of faults, each once, the cheapest first: what one costs, and its bits.
 
     Args:
-        supports: Ways, as bits: each set has a bit of every one.
+        supports: The ways that are known. A set hits each whose context it holds.
         price: What a fault costs, by its number: at least 1.
+        reach: What a fault makes impossible besides, as bits, by its number.
         faults_max: Faults in one set, at most.
-
-    Yields:
-        What the set costs in all, and the set, as bits. Of two that cost the same, the one
-        with the fault that was met later. No set holds another fault than it needs, where
-        the supports are hit in turn.
     """
-    branches: dict[int, list[Priced]] = {}
+    return _Cuts(supports, price, reach, faults_max).found()
 
-    def branch(support: int) -> list[Priced]:
-        found = branches.get(support)
-        if found is None:
-            priced = [(price(number), -number) for number in numbers(support)]
-            found = branches[support] = [(cost, 1 << -low) for cost, low in sorted(priced)]
-        return found
 
-    waiting: list[tuple[int, int, int, int, int, int]] = []
-    seen: set[int] = set()
-    ticket = 0
+class _Cuts:
+    """A best-first search. Of two sets that cost the same, the one found first is first."""
 
-    def offer(cost: int, chosen: int, support: int, at: int) -> None:
-        nonlocal ticket
-        ways = branch(support)
-        if at < len(ways):
-            ticket += 1
-            more, bit = ways[at]
-            heappush(waiting, (cost + more, ticket, chosen, support, at, bit))
+    def __init__(
+        self,
+        supports: Sequence[Support],
+        price: Callable[[int], int],
+        reach: Callable[[int], int],
+        faults_max: int,
+    ) -> None:
+        self.supports = sorted(supports, key=lambda one: (one.way.bit_count(), one.way))
+        self.contexts = {one.context for one in supports}
+        self.price = price
+        self.reach = reach
+        self.faults_max = faults_max
+        self.waiting: list[tuple[int, int, int, int, int]] = []
+        self.ticket = 0
+        self.branches: dict[int, list[tuple[int, int]]] = {}
 
-    first = _missed(supports, 0)
-    if first:
-        offer(0, 0, first, 0)
-    for _ in range(STEPS_MAX):
-        if not waiting:
+    def found(self) -> Iterator[tuple[int, int]]:
+        """Yield the sets."""
+        seen: set[int] = set()
+        first = self._missed(0, 0)
+        if first >= 0:
+            self._offer(0, 0, first, 0)
+        for _ in range(STEPS_MAX):
+            if not self.waiting:
+                return
+            cost, _, chosen, which, at = heappop(self.waiting)
+            if at < 0:
+                yield cost, chosen
+                continue
+            more, number = self._branch(which)[at]
+            self._offer(cost - more, chosen, which, at + 1)
+            joint = chosen | 1 << number
+            if joint in seen or chosen & self.reach(number):
+                continue
+            seen.add(joint)
+            self._look_at(cost, joint)
+
+    def _look_at(self, cost: int, chosen: int) -> None:
+        """Go on from a set, or put it into its place if it hits what it must."""
+        reached = chosen
+        for number in numbers(chosen):
+            reached |= self.reach(number)
+        missed = self._missed(chosen, reached)
+        if missed >= 0:
+            if chosen.bit_count() < self.faults_max:
+                self._offer(cost, chosen, missed, 0)
             return
-        cost, _, chosen, support, at, bit = heappop(waiting)
-        before = cost - branch(support)[at][0]
-        offer(before, chosen, support, at + 1)
-        joint = chosen | bit
-        if joint in seen:
-            continue
-        seen.add(joint)
-        missed = _missed(supports, joint)
-        if not missed:
-            yield cost, joint
-        elif joint.bit_count() < faults_max:
-            offer(cost, joint, missed, 0)
+        if any(not one.way & reached for one in self.supports):
+            cost += MAYBE
+        if not any(chosen & ~(1 << number) in self.contexts for number in numbers(chosen)):
+            cost += STRANGE
+        self.ticket += 1
+        heappush(self.waiting, (cost, self.ticket, chosen, 0, -1))
 
+    def _missed(self, chosen: int, reached: int) -> int:
+        """Return the way with the fewest faults that a set should hit and does not; or -1."""
+        for which, one in enumerate(self.supports):
+            if not one.way & reached and not one.context & ~chosen:
+                return which
+        return -1
 
-def _missed(supports: Sequence[int], chosen: int) -> int:
-    """Return the support with the fewest faults that a set does not hit; 0 if it hits all."""
-    left = [support for support in supports if not support & chosen]
-    return min(left, key=lambda support: (support.bit_count(), support), default=0)
+    def _offer(self, cost: int, chosen: int, which: int, at: int) -> None:
+        branch = self._branch(which)
+        if at < len(branch):
+            self.ticket += 1
+            heappush(self.waiting, (cost + branch[at][0], self.ticket, chosen, which, at))
+
+    def _branch(self, which: int) -> list[tuple[int, int]]:
+        """Return the faults of a way with what they cost: cheap ones first, then late ones."""
+        found = self.branches.get(which)
+        if found is None:
+            way, context = self.supports[which].way, self.supports[which].context
+            stale = 0
+            for one in self.supports:
+                if one.context != context and not one.context & ~context:
+                    stale |= one.way
+            priced = sorted(
+                (self.price(number) + STALE * (stale >> number & 1), -number)
+                for number in numbers(way)
+            )
+            found = self.branches[which] = [(cost, -number) for cost, number in priced]
+        return found

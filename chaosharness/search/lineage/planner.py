@@ -12,22 +12,22 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 import attrs
 
 from chaosharness.checkers import Property
-from chaosharness.faults import FAULTS, Fault
+from chaosharness.faults import FAULTS, Crash, Fault
 from chaosharness.handlers.port import Surface
 from chaosharness.schedule import Schedule
-from chaosharness.search.lineage.bits import DEATHS, Bits
-from chaosharness.search.lineage.cuts import cuts
+from chaosharness.search.lineage.bits import DEATHS, Bits, numbers
+from chaosharness.search.lineage.cuts import Support, cuts
 from chaosharness.search.lineage.goals import Goal, goals
-from chaosharness.search.lineage.ways import Key, Way, Ways, service_of
+from chaosharness.search.lineage.ways import Cut, Key, Way, Ways, service_of
 from chaosharness.system import Run
 
-SUPPORTS_MAX: Final = 40
+SUPPORTS_MAX: Final = 200
 """Ways to one outcome that are remembered."""
 
 FAULT: Final = 10
@@ -42,8 +42,12 @@ EACH_MORE: Final = 2
 MORE_MAX: Final = 6
 """A fault that also cuts others of the same claim is cheaper: they cannot make up for it."""
 
-UNCLAIMED: Final = 12
-"""What no claim needs is cut after single faults and before most pairs."""
+TWIN: Final = 12
+"""A fault that is in the very ways that a later one is in as well is, as far as is known, the
+same once more: it comes after pairs of others."""
+
+UNCLAIMED: Final = 11
+"""What no claim needs: each fault counts for two, and a little more."""
 
 
 class Seen(Protocol):
@@ -68,13 +72,10 @@ class Seen(Protocol):
 
 @attrs.define(eq=False)
 class _Aim:
-    """One goal, the ways that are known to lead to it, and the cuts of all of them.
-
-    A way is known by its bits, those that are cut for certain and all: `(direct, memory)`.
-    """
+    """One goal, the ways that are known to lead to it, and the cuts of them."""
 
     goal: Goal
-    supports: list[tuple[int, int]] = attrs.field(factory=list)
+    supports: list[Support] = attrs.field(factory=list)
     news: int = 0
     cuts: Iterator[tuple[int, int]] | None = None
     next: tuple[int, int] | None = None
@@ -108,6 +109,9 @@ class Lineage:
         self._done: set[int] = {0}
         self._asked: list[int] = []
         self._ways_to: dict[Key, list[int]] = {}
+        self._later: dict[int, int] = {}
+        self._rows: list[int] = []
+        self._twins_known: int | None = None
         self._learned = 0
 
     # ---- learning
@@ -131,13 +135,26 @@ class Lineage:
             return
         for operation, surface in seen.surfaces.items():
             self._surfaces.setdefault(operation, surface)
-        ways = self._translated(seen.ways, faults)
+        ways, handled = self._translated(seen.ways, faults)
+        context = self.bits.mask(faults)
         self._learned += 1
+        rows = {way.direct for found in ways.values() for way in found} | set(handled)
+        fresh_rows = rows.difference(self._rows)
+        if fresh_rows:
+            self._rows += sorted(fresh_rows)
+            self._twins_known = None
+            for aim in self._aims:
+                aim.cuts = aim.next = None
         for key, found in ways.items():
             known = self._ways_to.setdefault(key, [])
-            known += [way.direct for way in found if way.direct not in known]
+            fresh = {way.direct for way in found}.difference(known)
+            if fresh:
+                known += sorted(fresh)
+                for aim in self._aims:
+                    if key in aim.goal.premises:
+                        aim.cuts = aim.next = None
         for aim in self._aims:
-            self._teach(aim, ways)
+            self._teach(aim, ways, context)
         self._settle(faults)
 
     def _settle(self, faults: tuple[Fault, ...]) -> None:
@@ -154,9 +171,10 @@ class Lineage:
         for aim in self._aims:
             aim.cuts = aim.next = None
 
-    def _translated(self, ways: Ways, faults: tuple[Fault, ...]) -> dict[Key, list[Way]]:
+    def _translated(self, ways: Ways, faults: tuple[Fault, ...]) -> tuple[dict[Key, list[Way]], list[int]]:
         """Return the ways of a run in the bits of this search, without what struck in it."""
         bits = self.bits.translate(ways.cuts, self._surfaces)
+        self._note_order(ways.cuts, bits)
         left = ~self.bits.mask(faults)
 
         def moved(mask: int) -> int:
@@ -166,22 +184,35 @@ class Lineage:
                     found |= bit
             return found & left
 
-        return {
-            key: [Way(moved(way.direct), moved(way.memory), moved(way.end)) for way in found]
+        translated = {
+            key: [Way(moved(way.direct), moved(way.memory), moved(way.end), way.gone) for way in found]
             for key, found in ways.outcomes
         }
+        return translated, [moved(way) for way in ways.handled]
 
-    def _teach(self, aim: _Aim, ways: Mapping[Key, list[Way]]) -> None:
+    def _note_order(self, cuts: Sequence[Cut], bits: Sequence[int]) -> None:
+        """Take note of what a service that dies does not come to any more."""
+        later: dict[str, int] = {}
+        for cut, bit in zip(reversed(cuts), reversed(bits), strict=True):
+            if bit:
+                service = service_of(cut[0])
+                number = bit.bit_length() - 1
+                if isinstance(self.bits.faults[number], Crash):
+                    self._later[number] = self._later.get(number, 0) | later.get(service, 0)
+                later[service] = later.get(service, 0) | bit
+
+    def _teach(self, aim: _Aim, ways: Mapping[Key, list[Way]], context: int) -> None:
         """Add the ways by which a run came to a goal."""
         found = [way for key in aim.goal.keys for way in _same(ways, key)]
         if aim.goal.by_anyone:
-            new = [(way.direct | way.end, way.memory | way.end) for way in found]
+            held = [way for way in found if not way.gone]
+            new = [Support(way.memory | way.end, way.direct | way.end, context) for way in held]
         else:
-            new = [(way.direct, way.memory) for way in found]
+            new = [Support(way.memory, way.direct, context) for way in found]
         if aim.goal.each and new:
-            directs, memories = zip(*new, strict=True)
-            new = [(_joined(directs), _joined(memories))]
-        fresh = [way for way in dict.fromkeys(new) if way[1] and way not in aim.supports]
+            way, certain = _joined(one.way for one in new), _joined(one.certain for one in new)
+            new = [Support(way, certain, context)]
+        fresh = [one for one in new if one.way and one not in aim.supports]
         if fresh and len(aim.supports) < SUPPORTS_MAX:
             aim.supports += fresh
             aim.news = self._learned
@@ -200,6 +231,7 @@ class Lineage:
         best = self._best()
         if best is None or best.next is None:
             return None
+        self.why = (best.next[0], self._aims.index(best))
         chosen = best.next[1]
         best.next = None
         self._asked.append(chosen)
@@ -223,11 +255,8 @@ class Lineage:
         if aim.next is not None and self._is_new(aim.next[1]):
             return
         if aim.cuts is None:
-            ways = [memory for _, memory in aim.supports]
-            aim.cuts = cuts(ways, self._prices(aim), self.faults_max)
-        base = 0 if aim.goal.claim else UNCLAIMED
-        ahead = ((cost + base, chosen) for cost, chosen in aim.cuts if self._is_new(chosen))
-        aim.next = next(ahead, None)
+            aim.cuts = cuts(aim.supports, self._prices(aim), self._reach, self.faults_max)
+        aim.next = next((one for one in aim.cuts if self._is_new(one[1])), None)
 
     def _is_new(self, chosen: int) -> bool:
         """Say whether a cut was not run, and is none of two faults of one kind at one site."""
@@ -236,20 +265,44 @@ class Lineage:
         faults = self.bits.of(chosen)
         return len({(type(fault), fault.site) for fault in faults}) == len(faults)
 
+    def _reach(self, number: int) -> int:
+        return self._later.get(number, 0)
+
     def _prices(self, aim: _Aim) -> _Prices:
         goal = aim.goal
         rivals = [
-            _common(direct for direct, _ in one.supports)
+            _common(support.certain for support in one.supports)
             for one in self._aims
             if one is not aim and one.goal.claim == goal.claim and goal.claim
         ]
         return _Prices(
             self.bits,
-            certain=_joined(direct for direct, _ in aim.supports),
+            claimed=bool(goal.claim),
+            certain=_joined(one.certain for one in aim.supports),
             premises=[_common(self._ways_to.get(key, ())) for key in goal.premises],
             rivals=rivals,
             holders=set() if goal.by_anyone else {key[1] for key in goal.keys},
+            twins=self._twins(),
         )
+
+    def _twins(self) -> int:
+        """Return the faults that are, in all ways known, where a later one is as well."""
+        if self._twins_known is None:
+            columns = [0] * len(self.bits.faults)
+            for row, way in enumerate(self._rows):
+                for number in numbers(way):
+                    columns[number] |= 1 << row
+            seen: set[tuple[str, bool, int]] = set()
+            found = 0
+            for number in range(len(columns) - 1, -1, -1):
+                fault = self.bits.faults[number]
+                dies = isinstance(fault, DEATHS)
+                who = service_of(fault.site.operation) if dies else str(fault.site)
+                column = (who, dies, columns[number])
+                found |= (column in seen) << number
+                seen.add(column)
+            self._twins_known = found
+        return self._twins_known
 
 
 @attrs.frozen
@@ -257,21 +310,25 @@ class _Prices:
     """What each fault costs, where one goal is to be cut."""
 
     bits: Bits
+    claimed: bool
     certain: int
     premises: list[int]
     rivals: list[int]
     holders: set[str]
+    twins: int
 
     def __call__(self, number: int) -> int:
         fault = self.bits.faults[number]
         mask = 1 << number
-        price = FAULT
+        price = FAULT if self.claimed else FAULT + UNCLAIMED
         if not self.certain & mask:
             price += REMEMBERED
         if isinstance(fault, DEATHS) and service_of(fault.site.operation) in self.holders:
             price += SPOILS
         if any(premise & mask for premise in self.premises):
             price += SPOILS
+        if self.twins & mask:
+            price += TWIN
         more = sum(bool(rival & mask) for rival in self.rivals)
         return price - min(EACH_MORE * more, MORE_MAX)
 

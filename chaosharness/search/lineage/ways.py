@@ -49,11 +49,13 @@ class Way:
         direct: What cuts its causes.
         memory: The same, and what cuts all that its actor was told before.
         end: How its actor may die afterwards, and have it no more.
+        gone: Whether it did die.
     """
 
     direct: int
     memory: int
     end: int
+    gone: bool
 
 
 @attrs.frozen
@@ -63,10 +65,12 @@ class Ways:
     Attributes:
         cuts: The cuts, by bit, in the order in which the run came to their places.
         outcomes: The ways to each outcome, one for each of its events, the last outcome first.
+        handled: What cuts each message off that was handled, all different.
     """
 
     cuts: tuple[Cut, ...] = ()
     outcomes: tuple[tuple[Key, tuple[Way, ...]], ...] = ()
+    handled: tuple[int, ...] = ()
 
 
 def ways_of(run: Run) -> Ways:
@@ -117,6 +121,7 @@ class _Reader:
     def _find_calls(self) -> None:
         """Find which call each event was done for, and where that was picked up."""
         raw, origins = self.raw, self.origins
+        begun: dict[int, str] = {}
         for index, (_, kind, actor, operation, entity, attempt, cause, _) in enumerate(raw):
             origin = -1
             if cause >= 0:
@@ -125,8 +130,19 @@ class _Reader:
             origins.append(origin)
             if kind == "call":
                 self.calls[operation, entity, attempt] = index
-            elif kind in ("handled", "raised") and origin >= 0:
-                self.handles[origin] = (operation, entity, attempt)
+            if origin >= 0 and operation and "#" in actor:
+                if kind in ("handled", "raised"):
+                    self.handles[origin] = (operation, entity, attempt)
+                begun.setdefault(origin, f"{operation.partition('/')[0]}/handle")
+        self._guess_handles(begun)
+
+    def _guess_handles(self, begun: Mapping[int, str]) -> None:
+        """Find where calls were picked up whose handler never came to its end."""
+        times: dict[tuple[str, int], int] = {}
+        for call, operation in begun.items():
+            entity = self.raw[call][4]
+            attempt = times[operation, entity] = times.get((operation, entity), 0) + 1
+            self.handles.setdefault(call, (operation, entity, attempt))
 
     def read(self) -> Ways:
         told: dict[tuple[str, int], int] = {}
@@ -134,10 +150,11 @@ class _Reader:
             self._step(index, event, told)
         ends = self._ends()
         outcomes = tuple(
-            (key, tuple(Way(*self.ways[index], ends[index]) for index in events))
+            (key, tuple(Way(*self.ways[index], *ends[index]) for index in events))
             for key, events in outcomes_of(self.history).items()
         )
-        return Ways(tuple(self.cuts), outcomes)
+        handled = {self.ways[at][0]: None for at, event in enumerate(self.raw) if event[1] == "handled"}
+        return Ways(tuple(self.cuts), outcomes, tuple(handled))
 
     def _step(self, index: int, event: RawEvent, told: dict[tuple[str, int], int]) -> None:
         _, kind, actor, operation, entity, attempt, cause, data = event
@@ -190,15 +207,18 @@ class _Reader:
         asked = self.onward[call]
         return asked[0] | through[0] | here, asked[1] | through[1] | here
 
-    def _ends(self) -> list[int]:
-        """Return for each event how its actor may die afterwards."""
-        found = [0] * len(self.raw)
+    def _ends(self) -> list[tuple[int, bool]]:
+        """Return for each event how its actor may die afterwards, and whether it did."""
+        found = [(0, False)] * len(self.raw)
         later: dict[str, int] = {}
+        dead: set[str] = set()
         for index in range(len(self.raw) - 1, -1, -1):
-            _, _, actor, operation, entity, attempt, _, _ = self.raw[index]
+            _, kind, actor, operation, entity, attempt, _, _ = self.raw[index]
             if "#" in actor:
                 who = service_of(actor)
-                found[index] = later.get(who, 0)
+                found[index] = (later.get(who, 0), who in dead)
+                if kind == "crash":
+                    dead.add(who)
                 if operation and attempt > 0:
                     place = (operation, entity, attempt)
                     dies = self._bit(place, "dies before") | self._bit(place, "dies after")
