@@ -2,9 +2,10 @@
 
 chaosharness run models.protocols.three_phase:three_phase
 
-It never blocks as long as processes only die. Who hears nothing for a while asks the others
-and decides by what they are ready for; a lost message then looks like a death, and two may
-decide differently.
+Nobody blocks: who hears nothing for a while decides alone. That is right in the rounds for which
+it was made, in which a process dies before or after all its messages of a round. Where it may die
+between two of them, agents have to ask each other first; and where messages may be lost as
+well, two may still decide differently.
 """
 
 from __future__ import annotations
@@ -42,14 +43,7 @@ class ThreePhaseCoordinator(Impatient):
 
 
 class ThreePhaseAgent(Agent):
-    """Decides alone when it hears nothing: by what the others and itself are ready for.
-
-    Source:
-        Skeen, "Nonblocking Commit Protocols", SIGMOD 1981: the termination rule; each
-        agent applies it by itself, where there one of them does so for all.
-    """
-
-    asks = True
+    """Decides alone when it hears nothing: commits if it is ready, and else aborts."""
 
     def __init__(self, env: Env, name: str) -> None:
         super().__init__(env, name)
@@ -75,15 +69,16 @@ class ThreePhaseAgent(Agent):
             await asyncio.sleep(2)
         if transaction in self.decided:
             return
-        known = {self.state(transaction)}
-        if self.asks:
-            asked = [self.ask(agent, "inquire", transaction) for agent in self.others]
-            known.update(await asyncio.gather(*asked))
+        known = await self.states(transaction)
         if ABORT in known:
             outcome = ABORT
         else:
             outcome = COMMIT if known & {COMMIT, READY} else ABORT
         self.learn(transaction, outcome)
+
+    async def states(self, transaction: str) -> set[str | None]:
+        """Return what is known of where others and this one are."""
+        return {self.state(transaction)}
 
     async def inquire(self, transaction: str) -> str:
         """Tell another agent what was decided here, or what this one is ready for."""
@@ -97,10 +92,18 @@ class ThreePhaseAgent(Agent):
         return self.decided.get(transaction, waiting)
 
 
-class Lonely(ThreePhaseAgent):
-    """Asks nobody: commits if it is ready, and else aborts."""
+class Asking(ThreePhaseAgent):
+    """Asks the others before it decides: what one of them is ready for, or has decided, counts.
 
-    asks = False
+    Source:
+        Skeen, "Nonblocking Commit Protocols", SIGMOD 1981: the termination rule; each
+        agent applies it by itself, where there one of them does so for all.
+    """
+
+    async def states(self, transaction: str) -> set[str | None]:
+        """Ask the others where they are."""
+        asked = [self.ask(agent, "inquire", transaction) for agent in self.others]
+        return {self.state(transaction), *await asyncio.gather(*asked)}
 
 
 def _three_phase(name: str, agent: type[ThreePhaseAgent]) -> System:
@@ -126,10 +129,10 @@ def _three_phase(name: str, agent: type[ThreePhaseAgent]) -> System:
 
 
 def three_phase() -> System:
-    """Broken by a coordinator that dies half way, and a message that is lost after that."""
+    """Broken by a coordinator that dies when it has told one agent, and no other, to make ready."""
     return _three_phase("three-phase commit", ThreePhaseAgent)
 
 
-def three_phase_that_asks_nobody() -> System:
-    """Broken by a coordinator that dies when it has told one agent to make ready."""
-    return _three_phase("three-phase commit that asks nobody", Lonely)
+def three_phase_that_asks() -> System:
+    """Right where processes die and no message is lost; one that dies and one lost break it."""
+    return _three_phase("three-phase commit that asks", Asking)

@@ -43,10 +43,12 @@ class Bits:
     Attributes:
         kinds: Only these kinds.
         faults: The faults, by number.
+        deaths: Those by which a process dies, or stands still, as bits.
     """
 
     kinds: Collection[type[Fault]]
     faults: list[Fault] = attrs.field(factory=list, init=False)
+    deaths: int = attrs.field(default=0, init=False)
     _numbers: dict[Fault, int] = attrs.field(factory=dict, init=False)
     _of_cut: dict[Cut, int] = attrs.field(factory=dict, init=False)
 
@@ -84,6 +86,7 @@ class Bits:
         number = self._numbers.setdefault(fault, len(self.faults))
         if number == len(self.faults):
             self.faults.append(fault)
+            self.deaths |= isinstance(fault, DEATHS) << number
         return 1 << number
 
 

@@ -26,6 +26,9 @@ STRANGE: Final = 4
 """What it costs that no run is known with all faults but one of them."""
 
 
+ALSO_DEAD: Final = 3
+"""What each further death costs: where many die at once, claims mostly ask for nothing."""
+
 STALE: Final = 8
 """What it costs that a fault cuts a way that was there with fewer faults as well: what a run
 has shown that is new is struck first."""
@@ -51,6 +54,8 @@ def cuts(
     price: Callable[[int], int],
     reach: Callable[[int], int],
     faults_max: int,
+    *,
+    deaths: int = 0,
 ) -> Iterator[tuple[int, int]]:
     """Yield sets of faults, each once, the cheapest first: what one costs, and its bits.
 
@@ -59,8 +64,9 @@ def cuts(
         price: What a fault costs, by its number: at least 1.
         reach: What a fault makes impossible besides, as bits, by its number.
         faults_max: Faults in one set, at most.
+        deaths: The faults by which a process dies, as bits.
     """
-    return _Cuts(supports, price, reach, faults_max).found()
+    return _Cuts(supports, price, reach, faults_max, deaths).found()
 
 
 class _Cuts:
@@ -72,12 +78,14 @@ class _Cuts:
         price: Callable[[int], int],
         reach: Callable[[int], int],
         faults_max: int,
+        deaths: int,
     ) -> None:
         self.supports = sorted(supports, key=lambda one: (one.way.bit_count(), one.way))
         self.contexts = {one.context for one in supports}
         self.price = price
         self.reach = reach
         self.faults_max = faults_max
+        self.deaths = deaths
         self.waiting: list[tuple[int, int, int, int, int]] = []
         self.ticket = 0
         self.branches: dict[int, list[tuple[int, int]]] = {}
@@ -117,6 +125,7 @@ class _Cuts:
             cost += MAYBE
         if not any(chosen & ~(1 << number) in self.contexts for number in numbers(chosen)):
             cost += STRANGE
+        cost += ALSO_DEAD * max(0, (chosen & self.deaths).bit_count() - 1)
         self.ticket += 1
         heappush(self.waiting, (cost, self.ticket, chosen, 0, -1))
 

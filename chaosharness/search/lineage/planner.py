@@ -206,7 +206,7 @@ class Lineage:
         found = [way for key in aim.goal.keys for way in _same(ways, key)]
         if aim.goal.by_anyone:
             held = [way for way in found if not way.gone]
-            new = [Support(way.memory | way.end, way.direct | way.end, context) for way in held]
+            new = [Support(way.memory | way.end, way.direct | way.end, 0) for way in held]
         else:
             new = [Support(way.memory, way.direct, context) for way in found]
         if aim.goal.each and new:
@@ -231,7 +231,6 @@ class Lineage:
         best = self._best()
         if best is None or best.next is None:
             return None
-        self.why = (best.next[0], self._aims.index(best))
         chosen = best.next[1]
         best.next = None
         self._asked.append(chosen)
@@ -255,7 +254,8 @@ class Lineage:
         if aim.next is not None and self._is_new(aim.next[1]):
             return
         if aim.cuts is None:
-            aim.cuts = cuts(aim.supports, self._prices(aim), self._reach, self.faults_max)
+            price, deaths = self._prices(aim), self.bits.deaths
+            aim.cuts = cuts(aim.supports, price, self._reach, self.faults_max, deaths=deaths)
         aim.next = next((one for one in aim.cuts if self._is_new(one[1])), None)
 
     def _is_new(self, chosen: int) -> bool:
