@@ -20,6 +20,7 @@ from benchmarks.measure import table
 from chaosharness.campaign import Campaign
 from chaosharness.schedule import Schedule
 from chaosharness.search.explore import explore
+from chaosharness.search.marks import Sight
 from chaosharness.search.random_search import RandomSearch
 from chaosharness.search.shrink import RUNS_MAX, shrink
 from chaosharness.search.sites import candidates
@@ -46,7 +47,7 @@ def by_chance(system: System, seed: int) -> Start:
         schedule = planner.propose()
         assert schedule is not None
         run = system.run(None, schedule)
-        planner.observe(run)
+        planner.observe(Sight(run))
         if never_charged_twice.findings(run.evidence()):
             return Start(run, seed)
 

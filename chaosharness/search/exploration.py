@@ -18,9 +18,12 @@ from chaosharness.errors import ChaosharnessError, Nondeterminism
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.kernel.history import History
 from chaosharness.kernel.rest import RanOn
+from chaosharness.schedule import Schedule
 from chaosharness.search.causes import Cause, Causes
 from chaosharness.search.claims import Claim
 from chaosharness.search.determinism import same_elsewhere
+from chaosharness.search.marks import Sights
+from chaosharness.search.planner import batch_sizes
 from chaosharness.search.random_search import RandomSearch
 from chaosharness.search.shrink import as_it_was, shrink
 from chaosharness.search.small_first import SmallFirst
@@ -87,6 +90,7 @@ class Exploration:
     causes: Causes = attrs.field(factory=Causes, init=False)
     claims: list[Claim] = attrs.field(init=False)
     _calm: Run | None = attrs.field(default=None, init=False)
+    _sights: Sights = attrs.field(factory=Sights, init=False)
     _watch: Watch = attrs.field(init=False)
     _differs: bool = attrs.field(init=False, default=False)
     _troubles: dict[tuple[str, str], tuple[int, str]] = attrs.field(factory=dict, init=False)
@@ -99,19 +103,33 @@ class Exploration:
     # ---- searching
 
     def search(self, runs_max: int, on_progress: Callable[[Progress], None] | None) -> None:
-        """Run what the planner proposes, until it has nothing more or the budget is spent."""
-        planner, items, run_once = self.planner, self.items, self.system.run
+        """Run what the planner proposes, until it has nothing more or the budget is spent.
+
+        Several schedules are chosen at once, by one rule: see `batch_sizes`.
+        """
+        planner = self.planner
         budget = self.searched + runs_max
-        while self.searched < budget and not self.is_over():
-            schedule = planner.propose()
-            if schedule is None:
+        for size in batch_sizes():
+            batch = self._batch(min(size, budget - self.searched))
+            for schedule in batch:
+                run = self.system.run(self.items, schedule)
+                planner.observe(self._sights.of(run))
+                self._take(run)
+                if on_progress is not None:
+                    broken = tuple(dict.fromkeys(one.property for one in self.found))
+                    on_progress(Progress(self.searched, budget, len(schedule), broken))
+                if self.is_over():
+                    break
+            if not batch or self.is_over():
+                planner.forget()
                 return
-            run = run_once(items, schedule)
-            planner.observe(run)
-            self._take(run)
-            if on_progress is not None:
-                broken = tuple(dict.fromkeys(one.property for one in self.found))
-                on_progress(Progress(self.searched, budget, len(schedule), broken))
+
+    def _batch(self, size: int) -> list[Schedule]:
+        """Return what is run next: up to so many schedules, fewer at the end of a level."""
+        batch: list[Schedule] = []
+        while len(batch) < size and (schedule := self.planner.propose()) is not None:
+            batch.append(schedule)
+        return batch
 
     def is_over(self) -> bool:
         """Say whether nothing is left to learn: every property is settled, or nothing counts."""

@@ -32,7 +32,8 @@ from chaosharness.faults import LASTINGS, Crash, Delay, Fault
 from chaosharness.kernel.site import Site
 from chaosharness.schedule import Schedule
 from chaosharness.search.backend import BACKEND, register
-from chaosharness.search.planner import Planner
+from chaosharness.search.marks import Sights
+from chaosharness.search.planner import Planner, Shown
 from chaosharness.search.small_first import SmallFirst
 from chaosharness.search.spread import Aim, Spread
 from chaosharness.strategies.drawing import SKETCH, Deck
@@ -146,6 +147,8 @@ class Tape:
 class Playback:
     """Proposes what it was given."""
 
+    wants_marks: Final = False
+
     def __init__(self, planned: Iterable[Schedule]) -> None:
         self._left = iter(tuple(planned))
 
@@ -153,8 +156,11 @@ class Playback:
         """Return the next one."""
         return next(self._left, None)
 
-    def observe(self, run: Run) -> None:
+    def observe(self, seen: Shown) -> None:
         """Learn nothing."""
+
+    def forget(self) -> None:
+        """Go on with the next one."""
 
 
 Proposal = tuple[Leg | None, Schedule, list[int]]
@@ -168,6 +174,7 @@ class Plan:
         self.deck = deck
         self.legs = list(PLAN.get()(deck))
         self.tapes: dict[int, Tape] = {}
+        self._sights: dict[int, Sights] = {}
         self._left = deque(self.legs)
         self._failed: list[Schedule] = []
         self._aimed = 0
@@ -178,6 +185,7 @@ class Plan:
             if not self._left:
                 return None
             leg = self._left[0]
+            leg.planner.forget()  # one test case at a time: what was not run is not run any more
             schedule = leg.planner.propose() if self._worthwhile(leg) else None
             if schedule is None:
                 self._left.popleft()
@@ -218,9 +226,10 @@ class Plan:
     def observe(self, leg: Leg, run: Run) -> None:
         """Tell all planners of this workload."""
         self.tapes[leg.workload].keep()
+        seen = self._sights.setdefault(leg.workload, Sights()).of(run)
         for one in self.legs:
             if one.workload == leg.workload:
-                one.planner.observe(run)
+                one.planner.observe(seen)
 
     def failed(self, run: Run, tape: Tape) -> None:
         """Try next, with this workload, whether fewer faults would do if they lasted longer."""

@@ -17,6 +17,7 @@ from chaosharness.counterexample import Counterexample
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.schedule import Schedule
 from chaosharness.search.causes import told_by
+from chaosharness.search.marks import Sight
 from chaosharness.search.shrink import shrink
 from chaosharness.search.small_first import SmallFirst
 from chaosharness.system import Run, System
@@ -55,7 +56,7 @@ def plainest(
         if schedule is None:
             return found
         run = system.run(system.examples, schedule)
-        planner.observe(run)
+        planner.observe(Sight(run))
         for one in told_by(breaches(claims, run.evidence())):
             if one.group == group:
                 return shrink(

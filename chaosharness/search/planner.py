@@ -6,26 +6,83 @@ and so does the adapter behind Hypothesis's provider interface.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterator, Mapping
+from typing import Final, Protocol
 
+from chaosharness.faults import Fault
+from chaosharness.handlers.port import Surface
 from chaosharness.schedule import Schedule
+from chaosharness.search.marks import Marks
 from chaosharness.system import Run
+
+BATCH_MAX: Final = 32
+
+
+class Shown(Protocol):
+    """What a planner is told of one run: it need not have been made in this process."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """The faults that were armed."""
+
+    @property
+    def unused(self) -> tuple[Fault, ...]:
+        """Those of them that found no site."""
+
+    @property
+    def reached(self) -> Mapping[tuple[str, int], int]:
+        """How often each `(operation, entity)` was reached, as in `Run`."""
+
+    @property
+    def surfaces(self) -> Mapping[str, Surface]:
+        """Which faults may strike at each operation: of those new in this run at least."""
+
+    @property
+    def marks(self) -> Marks:
+        """What the run was like. Asked for only by planners that want marks."""
+
+    @property
+    def run(self) -> Run | None:
+        """The run itself: always there for a run without faults, else nobody asks for it."""
 
 
 class Planner(Protocol):
-    """Chooses schedules, and learns from what their runs reached.
+    """Chooses schedules, and learns from what their runs showed.
 
     The caller asks, runs, and tells: `propose()`, `system.run(items, schedule)`,
-    `observe(run)`. A planner must bear with a run that it did not propose (Hypothesis
-    replays and shrinks on its own), and with a proposal that was never run: that one just
-    does not count as tried.
+    `observe(seen)`. It may ask for several before it tells of the first, and tells of them in
+    the order in which they were proposed. A planner must bear with a run that it did not
+    propose (Hypothesis replays and shrinks on its own), and with a proposal that was never
+    run: once that is told by `forget()`, it just does not count as tried.
     """
 
-    def propose(self) -> Schedule | None:
-        """Return the schedule to run next; None when this planner has nothing left.
+    @property
+    def wants_marks(self) -> bool:
+        """Whether `observe` asks for the marks of runs."""
 
-        The first proposal is calm. None is final: it comes again at each later call.
+    def propose(self) -> Schedule | None:
+        """Return the schedule to run next.
+
+        None where what is in flight (proposed, not yet observed) must be observed first; and
+        with nothing in flight None is final: it comes again at each later call. The first
+        proposal is calm, alone in flight.
         """
 
-    def observe(self, run: Run) -> None:
+    def observe(self, seen: Shown) -> None:
         """Learn from a run: which sites it reached, which of its faults struck."""
+
+    def forget(self) -> None:
+        """Give up what is in flight: it will not be run."""
+
+
+def batch_sizes() -> Iterator[int]:
+    """Yield how many schedules are chosen at once: 1, 1, 2, 4, 8, 16, 32, and 32 for ever.
+
+    Always so many, however many processes run them: so what a search does is the same for
+    any number of them. The first ones are few, since the first finding often is near.
+    """
+    yield 1
+    size = 1
+    while True:
+        yield size
+        size = min(2 * size, BATCH_MAX)

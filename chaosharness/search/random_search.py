@@ -8,18 +8,16 @@ from typing import Final
 
 import attrs
 
+from chaosharness.campaign import Level
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import FAULTS, Fault
-from chaosharness.kernel.history import History
 from chaosharness.schedule import Schedule
+from chaosharness.search.marks import Fact
+from chaosharness.search.planner import Shown
 from chaosharness.search.sites import ATTEMPTS_MAX, Catalogue
 from chaosharness.strategies.sizes import MILDNESS
-from chaosharness.system import Run
 
 CORPUS_MAX: Final = 1_000
-Fact = tuple[str, str, str, int]
-"""Kind of event, operation or actor, outcome, and how often so far."""
-
 _MUTATE_IN_TEN: Final = 8
 
 
@@ -35,7 +33,7 @@ class Sites:
     _places: dict[type[Fault], list[list[Fault]]] = attrs.field(factory=dict, init=False)
     _attempts: dict[tuple[str, int], int] = attrs.field(factory=dict, init=False)
 
-    def learn(self, run: Run) -> None:
+    def learn(self, run: Shown) -> None:
         """Take in sites that were not seen before."""
         known = self._attempts
         for place, times in run.reached.items():
@@ -100,11 +98,18 @@ class RandomSearch:
         self.chance = Random(seed)
         self.tried = 0
         self._calm_done = False
+        self._calm_asked = False
+
+    @property
+    def wants_marks(self) -> bool:
+        """Whether `observe` asks for the marks of runs."""
+        return False
 
     def propose(self) -> Schedule | None:
-        """Return the next schedule; None only if no fault is possible at all."""
+        """Return the next schedule; None after calm only if no fault is possible at all."""
         if not self._calm_done:
-            return Schedule()
+            asked, self._calm_asked = self._calm_asked, True
+            return None if asked else Schedule()
         if not self.sites.kinds:
             return None
         return self._choose()
@@ -121,21 +126,29 @@ class RandomSearch:
         chosen = [kind for at, kind in enumerate(known) if bits >> at & 1]
         return chosen or known
 
-    def observe(self, run: Run) -> None:
+    def observe(self, seen: Shown) -> None:
         """Learn the sites of a run."""
-        self.catalogue.learn(run)
-        self.sites.learn(run)
-        if run.schedule.faults:
+        self.catalogue.learn(seen)
+        self.sites.learn(seen)
+        if seen.schedule.faults:
             self.tried += 1
         else:
             self._calm_done = True
+
+    def forget(self) -> None:
+        """Give up what is in flight: chance does not come back to it."""
+        self._calm_asked = False
+
+    def levels(self) -> tuple[Level, ...]:
+        """Return nothing: chance enumerates nothing."""
+        return ()
 
 
 class GuidedSearch(RandomSearch):
     """Like `RandomSearch`, but changes schedules that led to something new.
 
     A run is new if something happened in it, or happened so often, that never did before
-    (see `fingerprint`). Its schedule is kept, and mutated: a fault added, taken away,
+    (see `marks.Fact`). Its schedule is kept, and mutated: a fault added, taken away,
     exchanged, or the faults of two schedules joined.
     """
 
@@ -146,15 +159,20 @@ class GuidedSearch(RandomSearch):
         self.corpus: list[Schedule] = []
         self._seen: set[Fact] = set()
 
-    def observe(self, run: Run) -> None:
+    @property
+    def wants_marks(self) -> bool:
+        """Whether `observe` asks for the marks of runs."""
+        return True
+
+    def observe(self, seen: Shown) -> None:
         """Learn the sites of a run, and keep its schedule if it led to something new."""
-        super().observe(run)
-        seen = self._seen
-        before = len(seen)
-        seen |= fingerprint(run.history)
-        if len(seen) > before and run.schedule.faults and len(self.corpus) < CORPUS_MAX:
-            unused = run.unused
-            self.corpus.append(Schedule(one for one in run.schedule if one not in unused))
+        super().observe(seen)
+        known = self._seen
+        before = len(known)
+        known |= seen.marks.facts
+        if len(known) > before and seen.schedule.faults and len(self.corpus) < CORPUS_MAX:
+            unused = seen.unused
+            self.corpus.append(Schedule(one for one in seen.schedule if one not in unused))
 
     def _choose(self) -> Schedule:
         if not self.corpus or _below(self.chance, 10) >= _MUTATE_IN_TEN:
@@ -176,16 +194,3 @@ class GuidedSearch(RandomSearch):
         """Draw from the corpus, what came last more often."""
         count = len(self.corpus)
         return self.corpus[max(_below(self.chance, count), _below(self.chance, count))]
-
-
-def fingerprint(history: History) -> set[Fact]:
-    """Return what a run was like: which events each operation led to, and how often."""
-    counts: dict[tuple[str, str, str], int] = {}
-    found: set[Fact] = set()
-    for _, kind, actor, operation, _, _, _, data in history.raw:
-        outcome = data["outcome"] if kind == "reply" else ""
-        what = (kind, operation or actor.partition("#")[0], outcome)
-        times = counts[what] = counts.get(what, 0) + 1
-        if not times & (times - 1):  # the first, second, fourth, eighth...
-            found.add((*what, times))
-    return found

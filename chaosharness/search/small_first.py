@@ -23,6 +23,7 @@ from typing import Final, Literal
 from chaosharness.campaign import Level
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.schedule import Schedule
+from chaosharness.search.planner import Shown
 from chaosharness.search.sites import (
     ATTEMPTS_MAX,
     Catalogue,
@@ -78,60 +79,76 @@ class SmallFirst:
         self._seen: set[Key] = set()
         self._level = 0
         self._struck: list[list[Key]] = [[] for _ in range(faults_max + 1)]
-        self._missed = [0] * (faults_max + 1)
+        self._missed: set[Key] = set()
         self._finished = [False] * (faults_max + 1)
         self._source: Iterator[Key] = iter(((),) * _CALM_TRIES)
         self._ahead: deque[Key] = deque()
-        self._proposed: Key | None = None
+        self._in_flight: set[Key] = set()
         self._cut_off = False
 
     # ---- a planner
 
+    @property
+    def wants_marks(self) -> bool:
+        """Whether `observe` asks for the marks of runs."""
+        return False
+
     def propose(self) -> Schedule | None:
-        """Return the next schedule: the smallest that was not proposed yet."""
-        if self._proposed is not None:
-            self._missed[self._level] += 1  # nobody ran it, or nobody said so
-            self._proposed = None
+        """Return the next schedule: the smallest that was not proposed yet.
+
+        None while the last ones of a level are in flight: what the next level consists of is
+        known when they were observed.
+        """
         key = self._next()
         while key is not None and key in self._changed:
             key = self._next()
         if key is None:
             return None
-        self._proposed = key
+        self._in_flight.add(key)
         return Schedule(tuple(self._faults[number] for number in key))
 
     def _next(self) -> Key | None:
-        while True:
+        while self._changed or not self._in_flight:
             key = self._ahead.popleft() if self._ahead else next(self._source, None)
             if key is not None:
                 return key
+            if self._in_flight:
+                return None
             self._finished[self._level] = True
             if not self._changed or self._level == self.faults_max:
                 return None
             self._level += 1
             self._source = self._grow(self._level)
+        return None
 
-    def observe(self, run: Run) -> None:
+    def forget(self) -> None:
+        """Give up what was proposed and not observed: it counts as not run."""
+        self._missed |= self._in_flight
+        self._in_flight.clear()
+
+    def observe(self, seen: Shown) -> None:
         """Learn from a run: what it reached, and whether all its faults struck."""
-        self.catalogue.learn(run)
+        self.catalogue.learn(seen)
         if not self._changed:
-            if not run.schedule.faults:
-                self._begin(run)
+            if not seen.schedule.faults and seen.run is not None:
+                self._begin(seen.run)
             return
-        key = self._key(run.schedule.faults)
-        if key is not None and key == self._proposed:
-            self._proposed = None
-        if key is None or run.unused or key in self._changed or len(key) > self.faults_max:
+        key = self._key(seen.schedule.faults)
+        if key is None:
             return
-        self._changed[key] = self._difference(run.reached)
+        self._in_flight.discard(key)
+        self._missed.discard(key)
+        if seen.unused or key in self._changed or len(key) > self.faults_max:
+            return
+        self._changed[key] = self._difference(seen.reached)
         self._struck[len(key)].append(key)
         self._seen.add(key)
 
     # ---- what the runs have shown
 
     def _begin(self, run: Run) -> None:
-        self._proposed = None
-        self._missed[0] = 0
+        self._in_flight.clear()
+        self._missed.clear()
         self._source = iter(())
         self._calm = self._near(run.reached)
         self._past = past_of_outcomes(run.history)
@@ -264,10 +281,10 @@ class SmallFirst:
 
     def _covered(self, faults: int) -> Level:
         tried = len(self._struck[faults])
-        left = self._missed[faults]
+        left = sum(len(key) == faults for key in self._missed)
         if faults == self._level and not self._finished[faults]:
             self._ahead += islice(self._source, max(0, AHEAD_MAX - len(self._ahead)))
-            left += len(self._ahead) + (self._proposed is not None)
+            left += len(self._ahead) + len(self._in_flight)
         begun = faults <= self._level and bool(self._changed)
         every = faults == 1 or self.options == "all"
         partly = faults > 0 and every and self.catalogue.leaves_sizes_out()
