@@ -22,7 +22,7 @@ from chaosharness.faults import (
 from chaosharness.handlers.port import Surface
 from chaosharness.kernel.site import Phase, Site
 from chaosharness.search.lineage.ways import Cut, Sort
-from chaosharness.search.sites import legal
+from chaosharness.search.sites import ATTEMPTS_MAX, legal
 
 LOSSES: Final = (LostRequest, LostReply, NetworkPartition, FailedCommit, StoreOutage, ErrorReply)
 DEATHS: Final = (Crash, Pause)
@@ -50,6 +50,7 @@ class Bits:
     faults: list[Fault] = attrs.field(factory=list, init=False)
     deaths: int = attrs.field(default=0, init=False)
     _numbers: dict[Fault, int] = attrs.field(factory=dict, init=False)
+    _at: dict[tuple[type[Fault], Site], int] = attrs.field(factory=dict, init=False)
     _of_cut: dict[Cut, int] = attrs.field(factory=dict, init=False)
 
     def of(self, mask: int) -> tuple[Fault, ...]:
@@ -57,12 +58,13 @@ class Bits:
         return tuple(self.faults[number] for number in numbers(mask))
 
     def mask(self, faults: Collection[Fault]) -> int:
-        """Return the bits of faults: of each, the one of its kind and at its site."""
-        same = {(type(fault), fault.site) for fault in faults}
+        """Return the bits of faults, whatever their options; 0 if one of them cuts nothing."""
         found = 0
-        for number, fault in enumerate(self.faults):
-            if (type(fault), fault.site) in same:
-                found |= 1 << number
+        for fault in faults:
+            bit = self._at.get((type(fault), fault.site), 0)
+            if not bit:
+                return 0
+            found |= bit
         return found
 
     def translate(self, cuts: Collection[Cut], surfaces: Mapping[str, Surface]) -> list[int]:
@@ -80,12 +82,13 @@ class Bits:
         phase, wanted = _KINDS[sort]
         kinds = legal(operation, surfaces[operation], phase)
         kind = next((one for one in wanted if one in kinds and one in self.kinds), None)
-        if kind is None:
+        if kind is None or attempt > ATTEMPTS_MAX:
             return 0
         fault = _hardest(kind, Site(operation, phase, entity, attempt))
         number = self._numbers.setdefault(fault, len(self.faults))
         if number == len(self.faults):
             self.faults.append(fault)
+            self._at[kind, fault.site] = 1 << number
             self.deaths |= isinstance(fault, DEATHS) << number
         return 1 << number
 

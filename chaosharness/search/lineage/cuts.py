@@ -15,7 +15,7 @@ import attrs
 
 from chaosharness.search.lineage.bits import numbers
 
-STEPS_MAX: Final = 3_000
+STEPS_MAX: Final = 2_000
 """Sets that are looked at, at most, from one support that is new to the next."""
 
 MAYBE: Final = 6

@@ -13,7 +13,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 import attrs
 
@@ -25,10 +25,14 @@ from chaosharness.search.lineage.bits import DEATHS, Bits, numbers
 from chaosharness.search.lineage.cuts import Support, cuts
 from chaosharness.search.lineage.goals import Goal, goals
 from chaosharness.search.lineage.ways import Cut, Key, Way, Ways, service_of
+from chaosharness.search.planner import Shown
 from chaosharness.system import Run
 
 SUPPORTS_MAX: Final = 200
 """Ways to one outcome that are remembered."""
+
+LESSONS_MAX: Final = 300
+"""Runs that are learned from."""
 
 FAULT: Final = 10
 SPOILS: Final = 15
@@ -50,26 +54,6 @@ UNCLAIMED: Final = 11
 """What no claim needs: each fault counts for two, and a little more."""
 
 
-class Seen(Protocol):
-    """What is to be known of a run that was made."""
-
-    @property
-    def schedule(self) -> Schedule:
-        """Its faults."""
-
-    @property
-    def surfaces(self) -> Mapping[str, Surface]:
-        """What may strike at its operations."""
-
-    @property
-    def ways(self) -> Ways:
-        """How its outcomes came about."""
-
-    @property
-    def run(self) -> Run | None:
-        """The run itself; of the calm run always."""
-
-
 @attrs.define(eq=False)
 class _Aim:
     """One goal, the ways that are known to lead to it, and the cuts of them."""
@@ -85,7 +69,8 @@ class Lineage:
     """Proposes cuts: of what claims need first, the cheapest first.
 
     It proposes nothing before it has seen the calm run, and nothing where each cut of the
-    ways that are known was run: any further run may teach another way.
+    ways that are known was run: any further run may teach another way. Runs that it did not
+    propose teach it as well.
 
     Args:
         claims: What the search looks for breaks of.
@@ -104,89 +89,111 @@ class Lineage:
         self.faults_max = faults_max
         self.bits = Bits(frozenset(kinds))
         self._surfaces: dict[str, Surface] = {}
-        self._aims: list[_Aim] = []
-        self._begun = False
+        self._calm: Run | None = None
+        self._aims: list[_Aim] | None = None
+        self._lessons: list[tuple[Ways, int]] = []
+        self._redundant = False
         self._done: set[int] = {0}
         self._asked: list[int] = []
         self._ways_to: dict[Key, list[int]] = {}
         self._later: dict[int, int] = {}
-        self._rows: list[int] = []
-        self._twins_known: int | None = None
+        self._rows: set[int] = set()
         self._learned = 0
+
+    @property
+    def wants_marks(self) -> bool:
+        """Whether `observe` asks for the marks of runs: for their ways."""
+        return True
 
     # ---- learning
 
-    def observe(self, seen: Seen, broken: Collection[str] = ()) -> None:
+    def observe(self, seen: Shown) -> None:
         """Learn from a run by which ways it came to its outcomes.
 
-        Args:
-            seen: The run. Of one with more than `faults_max` faults nothing is learned.
-            broken: The names of the claims that are broken: what they need is left alone.
+        Only a run whose faults cut a way that was known can show another one. Of a run with
+        more than `faults_max` faults nothing is learned.
         """
         faults = seen.schedule.faults
-        if broken:
-            self._aims = [aim for aim in self._aims if aim.goal.claim not in broken]
-        if not self._begun:
-            if faults or seen.run is None:
-                return
-            self._begun = True
-            self._aims = [_Aim(goal) for goal in goals(self.claims, seen.run.evidence())]
-        elif len(faults) > self.faults_max:
+        if self._calm is None:
+            if not faults and seen.run is not None:
+                self._calm = seen.run
+                self._take_surfaces(seen)
+                self._learn(seen.marks.ways, 0)
             return
+        context = self.bits.mask(faults)
+        if not context or len(faults) > self.faults_max:
+            return
+        self._done.add(context)
+        if context in self._asked:
+            self._asked.remove(context)
+        self._take_surfaces(seen)
+        ways = seen.marks.ways
+        for key, _ in ways.outcomes:
+            known = self._ways_to.get(key, ())
+            self._redundant |= any(way & context for way in known)
+        if len(self._lessons) < LESSONS_MAX:
+            self._learn(ways, context)
+
+    def _take_surfaces(self, seen: Shown) -> None:
         for operation, surface in seen.surfaces.items():
             self._surfaces.setdefault(operation, surface)
-        ways, handled = self._translated(seen.ways, faults)
-        context = self.bits.mask(faults)
-        self._learned += 1
-        rows = {way.direct for found in ways.values() for way in found} | set(handled)
-        fresh_rows = rows.difference(self._rows)
-        if fresh_rows:
-            self._rows += sorted(fresh_rows)
-            self._twins_known = None
-            for aim in self._aims:
-                aim.cuts = aim.next = None
-        for key, found in ways.items():
-            known = self._ways_to.setdefault(key, [])
-            fresh = {way.direct for way in found}.difference(known)
-            if fresh:
-                known += sorted(fresh)
-                for aim in self._aims:
-                    if key in aim.goal.premises:
-                        aim.cuts = aim.next = None
-        for aim in self._aims:
-            self._teach(aim, ways, context)
-        self._settle(faults)
 
-    def _settle(self, faults: tuple[Fault, ...]) -> None:
-        """Take note that some faults were run together."""
-        chosen = self.bits.mask(faults)
-        if chosen.bit_count() == len(faults):
-            self._done.add(chosen)
-            if chosen in self._asked:
-                self._asked.remove(chosen)
+    def _learn(self, ways: Ways, context: int) -> None:
+        """Learn the ways of a run: at once if there are goals, or else when there are."""
+        self._lessons.append((ways, context))
+        if self._aims is not None or not context:
+            self._study(ways, context)
+
+    def _study(self, ways: Ways, context: int) -> None:
+        found, handled = self._translated(ways, context)
+        self._learned += 1
+        self._rows.update(handled)
+        for key, each in found.items():
+            self._rows.update(way.direct for way in each)
+            known = self._ways_to.setdefault(key, [])
+            fresh = [way.direct for way in each if way.direct not in known]
+            known += dict.fromkeys(fresh)
+            for aim in (self._aims or ()) if fresh else ():
+                if key in aim.goal.premises:
+                    aim.cuts = aim.next = None
+        for aim in self._aims or ():
+            self._teach(aim, found, context)
+
+    def _goals(self) -> list[_Aim]:
+        """Return the goals: the claims are asked for them when they are needed."""
+        if self._aims is None:
+            if self._calm is None:
+                return []
+            self._aims = [_Aim(goal) for goal in goals(self.claims, self._calm.evidence())]
+            for ways, context in self._lessons:
+                self._study(ways, context)
+        return self._aims
 
     def forget(self) -> None:
         """Take back what was proposed and not run."""
         self._asked.clear()
-        for aim in self._aims:
+        for aim in self._aims or ():
             aim.cuts = aim.next = None
 
-    def _translated(self, ways: Ways, faults: tuple[Fault, ...]) -> tuple[dict[Key, list[Way]], list[int]]:
+    def _translated(self, ways: Ways, context: int) -> tuple[dict[Key, list[Way]], list[int]]:
         """Return the ways of a run in the bits of this search, without what struck in it."""
         bits = self.bits.translate(ways.cuts, self._surfaces)
         self._note_order(ways.cuts, bits)
-        left = ~self.bits.mask(faults)
+        moved_to: dict[int, int] = {}
 
         def moved(mask: int) -> int:
-            found = 0
-            for at, bit in enumerate(bits):
-                if mask >> at & 1:
-                    found |= bit
-            return found & left
+            found = moved_to.get(mask, -1)
+            if found < 0:
+                found = 0
+                for at in numbers(mask):
+                    found |= bits[at]
+                found &= ~context
+                moved_to[mask] = found
+            return found
 
         translated = {
-            key: [Way(moved(way.direct), moved(way.memory), moved(way.end), way.gone) for way in found]
-            for key, found in ways.outcomes
+            key: [Way(moved(way.direct), moved(way.memory), moved(way.end), way.gone) for way in each]
+            for key, each in ways.outcomes
         }
         return translated, [moved(way) for way in ways.handled]
 
@@ -213,7 +220,7 @@ class Lineage:
             way, certain = _joined(one.way for one in new), _joined(one.certain for one in new)
             new = [Support(way, certain, context)]
         fresh = [one for one in new if one.way and one not in aim.supports]
-        if fresh and len(aim.supports) < SUPPORTS_MAX:
+        if fresh and len(aim.supports) + len(fresh) <= SUPPORTS_MAX:
             aim.supports += fresh
             aim.news = self._learned
             aim.cuts = aim.next = None
@@ -222,9 +229,8 @@ class Lineage:
 
     @property
     def ready(self) -> bool:
-        """Whether there is a cut to run, of an outcome to which several ways are known."""
-        best = self._best()
-        return best is not None and len(best.supports) > 1
+        """Whether an outcome came about although a way to it was cut, and a cut is left to run."""
+        return self._redundant and self._best() is not None
 
     def propose(self) -> Schedule | None:
         """Return the cheapest cut that was not run; None where there is none at present."""
@@ -240,7 +246,7 @@ class Lineage:
         """Return the goal with the cheapest cut; of equals the one with the latest news."""
         best: _Aim | None = None
         least = (0, 0)
-        for aim in self._aims:
+        for aim in self._goals():
             if aim.supports:
                 self._look_ahead(aim)
                 if aim.next is not None:
@@ -272,7 +278,7 @@ class Lineage:
         goal = aim.goal
         rivals = [
             _common(support.certain for support in one.supports)
-            for one in self._aims
+            for one in self._goals()
             if one is not aim and one.goal.claim == goal.claim and goal.claim
         ]
         return _Prices(
@@ -287,22 +293,18 @@ class Lineage:
 
     def _twins(self) -> int:
         """Return the faults that are, in all ways known, where a later one is as well."""
-        if self._twins_known is None:
-            columns = [0] * len(self.bits.faults)
-            for row, way in enumerate(self._rows):
-                for number in numbers(way):
-                    columns[number] |= 1 << row
-            seen: set[tuple[str, bool, int]] = set()
-            found = 0
-            for number in range(len(columns) - 1, -1, -1):
-                fault = self.bits.faults[number]
-                dies = isinstance(fault, DEATHS)
-                who = service_of(fault.site.operation) if dies else str(fault.site)
-                column = (who, dies, columns[number])
+        columns = [0] * len(self.bits.faults)
+        for row, way in enumerate(sorted(self._rows)):
+            for number in numbers(way):
+                columns[number] |= 1 << row
+        seen: set[tuple[str, int]] = set()
+        found = 0
+        for number in range(len(columns) - 1, -1, -1):
+            if self.bits.deaths >> number & 1:
+                column = (service_of(self.bits.faults[number].site.operation), columns[number])
                 found |= (column in seen) << number
                 seen.add(column)
-            self._twins_known = found
-        return self._twins_known
+        return found
 
 
 @attrs.frozen

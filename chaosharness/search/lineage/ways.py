@@ -22,7 +22,6 @@ import attrs
 
 from chaosharness.handlers.port import Surface
 from chaosharness.kernel.history import History, RawEvent
-from chaosharness.search.sites import ATTEMPTS_MAX
 from chaosharness.system import Run
 
 OUTCOMES: Final = frozenset({"effect", "commit", "note"})
@@ -184,7 +183,7 @@ class _Reader:
 
     def _bit(self, place: Place, sort: Sort) -> int:
         operation, entity, attempt = place
-        if operation not in self.surfaces or not 0 < attempt <= ATTEMPTS_MAX:
+        if operation not in self.surfaces or attempt < 1:
             return 0
         return 1 << self.cuts.setdefault((operation, entity, attempt, sort), len(self.cuts))
 
