@@ -67,7 +67,14 @@ def certified(system: System, faults: int) -> Campaign:
     """Return the search that found the bug, after every smaller schedule was run in vain."""
     items = system.examples[:1]
     limit = 1_000_000
-    campaign = explore(system, items=items, faults_max=faults, runs_max=limit, stop_at_first=True)
+    campaign = explore(
+        system,
+        items=items,
+        faults_max=faults,
+        runs_max=limit,
+        mode="small-first",
+        stop_at_first=True,
+    )
     assert campaign.result == "violated"
     assert all(level.complete for level in campaign.coverage.levels[:faults])
     return campaign

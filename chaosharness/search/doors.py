@@ -45,6 +45,7 @@ def certify(
         items=items,
         faults_max=faults,
         runs_max=_NO_LIMIT,
+        mode="small-first",
         options=options,
         kinds=kinds,
         target=target,
@@ -60,7 +61,7 @@ def smallest(
     faults_max: int = 2,
     runs_max: int = 2_000,
     seed: int = 0,
-    mode: Mode = "small-first",
+    mode: Mode = "portfolio",
 ) -> Counterexample | None:
     """Return the smallest counterexample that is found first; None if there is none.
 
@@ -70,7 +71,7 @@ def smallest(
         items: The workload; the examples of the entry by default.
         faults_max: Faults in one schedule, at most.
         runs_max: Runs, without those that shrink.
-        seed: For the modes that use chance.
+        seed: Of what is chosen by chance.
         mode: As for `explore`.
     """
     campaign = explore(
@@ -94,7 +95,7 @@ def check(
     faults_max: int = 2,
     runs_max: int = 2_000,
     seed: int = 0,
-    mode: Mode = "small-first",
+    mode: Mode = "portfolio",
 ) -> None:
     """Test a system's claims in one call: return if they hold, raise if one does not.
 

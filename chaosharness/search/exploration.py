@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from typing import Any, Final
+from time import perf_counter
+from typing import Any, Final, Literal
 
 import attrs
 
 from chaosharness.campaign import Coverage, Trouble, runs_in_words
 from chaosharness.checkers import Evidence
-from chaosharness.checkers.breach import Breach, breaches
+from chaosharness.checkers.breach import Breach, breaches, split
+from chaosharness.checkers.breach import Group as Key
 from chaosharness.checkers.progress import upset
 from chaosharness.checkers.proof import unproved
 from chaosharness.checkers.property import Property
@@ -23,14 +26,21 @@ from chaosharness.search.causes import Cause, Causes
 from chaosharness.search.claims import Claim
 from chaosharness.search.determinism import same_elsewhere
 from chaosharness.search.marks import Sights
-from chaosharness.search.planner import batch_sizes
-from chaosharness.search.random_search import RandomSearch
+from chaosharness.search.news import News
+from chaosharness.search.planner import Chooser, batch_sizes
 from chaosharness.search.shrink import as_it_was, shrink
-from chaosharness.search.small_first import SmallFirst
 from chaosharness.system import Run, System
 from chaosharness.system.twice import Watch
 
 TROUBLES_MAX: Final = 20
+
+BEYOND_MAX: Final = 2
+"""Times that a cause turned out to need more faults than were asked for, after which runs with
+more faults are not asked about it any more."""
+
+Ended = Literal["", "done", "budget", "time", "quiet", "over"]
+"""Why a search ended: all is done; its runs or its time are spent; nothing new was seen for long
+enough; or nothing is left to learn (see `is_over`)."""
 
 
 def _farthest(loop: RanOn) -> tuple[int, str]:
@@ -67,6 +77,10 @@ class Exploration:
         kinds: The kinds of fault that were asked for; a counterexample has no others.
         stop_at_first: Whether to stop when something is found.
         on_found: Told of each counterexample when it is as small as can be.
+        news: Ends the search when it has shown nothing new for long enough; None goes on.
+        seconds_max: Real time after which the search ends.
+        ended: Why it did.
+        beyond: What breaks only under more faults than were asked for, one sentence each.
         runs: Executions so far.
         searched: Executions that looked for a violation.
         struck: Runs among them in which a fault struck.
@@ -78,11 +92,15 @@ class Exploration:
     system: System
     properties: tuple[Property, ...]
     items: tuple[Any, ...]
-    planner: SmallFirst | RandomSearch
+    planner: Chooser
     target: str = ""
     kinds: Collection[type[Fault]] = FAULTS
     stop_at_first: bool = False
     on_found: Callable[[Counterexample], None] | None = None
+    news: News | None = None
+    seconds_max: float | None = None
+    ended: Ended = attrs.field(default="", init=False)
+    beyond: dict[Key, str] = attrs.field(factory=dict, init=False)
     runs: int = attrs.field(default=0, init=False)
     searched: int = attrs.field(default=0, init=False)
     struck: int = attrs.field(default=0, init=False)
@@ -95,6 +113,9 @@ class Exploration:
     _differs: bool = attrs.field(init=False, default=False)
     _troubles: dict[tuple[str, str], tuple[int, str]] = attrs.field(factory=dict, init=False)
     _ran_on: dict[str, RanOn] = attrs.field(factory=dict, init=False)
+    _beyond: Counter[Key] = attrs.field(factory=Counter, init=False)
+    _begun_at: float = attrs.field(default=0.0, init=False)
+    _budget: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.claims = [Claim(one, number) for number, one in enumerate(self.properties)]
@@ -103,26 +124,57 @@ class Exploration:
     # ---- searching
 
     def search(self, runs_max: int, on_progress: Callable[[Progress], None] | None) -> None:
-        """Run what the planner proposes, until it has nothing more or the budget is spent.
+        """Run what the planner proposes, until there is a reason to end: see `Ended`.
 
         Several schedules are chosen at once, by one rule: see `batch_sizes`.
         """
-        planner = self.planner
-        budget = self.searched + runs_max
+        self._begun_at = perf_counter()
+        self._budget = self.searched + runs_max
         for size in batch_sizes():
-            batch = self._batch(min(size, budget - self.searched))
+            left = self._left_to_spend()
+            batch = self._batch(min(size, left))
             for schedule in batch:
-                run = self.system.run(self.items, schedule)
-                planner.observe(self._sights.of(run))
-                self._take(run)
+                self._search_one(schedule)
                 if on_progress is not None:
                     broken = tuple(dict.fromkeys(one.property for one in self.found))
-                    on_progress(Progress(self.searched, budget, len(schedule), broken))
-                if self.is_over():
+                    most = max(self._budget, self.searched)
+                    on_progress(Progress(self.searched, most, len(schedule), broken))
+                self.ended = self._end()
+                if self.ended:
                     break
-            if not batch or self.is_over():
-                planner.forget()
+            if not batch and not self.ended:
+                self.ended = "done" if left else "budget"
+            if self.ended:
+                self.planner.forget()
                 return
+
+    def _search_one(self, schedule: Schedule) -> None:
+        run = self.system.run(self.items, schedule)
+        seen = self._sights.of(run)
+        before = self.planner.tried
+        self.planner.observe(seen)
+        if self.news is not None:
+            by_chance = self.planner.tried > before
+            self.news.saw(seen.marks, self.searched + 1, by_chance=by_chance)
+        self._take(run, tentative=len(schedule) > self.planner.faults_max)
+
+    def _left_to_spend(self) -> int:
+        left = self._budget - self.searched
+        return left if left > 0 else self.planner.owed()
+
+    def _end(self) -> Ended:
+        """Say why the search ends here, if it does."""
+        if self.is_over():
+            return "over"
+        if self.seconds_max is not None and perf_counter() - self._begun_at >= self.seconds_max:
+            return "time"
+        if self.news is None or not self._calm:
+            return ""
+        if not self.news.quiet_for(self.searched, found=bool(self.found)):
+            return ""
+        if self.found or not self.planner.finishes(self._budget - self.searched):
+            return "quiet"
+        return ""
 
     def _batch(self, size: int) -> list[Schedule]:
         """Return what is run next: up to so many schedules, fewer at the end of a level."""
@@ -153,8 +205,13 @@ class Exploration:
         """
         return self._calm is not None and self._calm.ending.verdict == "spinning"
 
-    def _take(self, run: Run) -> None:
-        """Judge a run by every property."""
+    def _take(self, run: Run, *, tentative: bool = False) -> None:
+        """Judge a run by every property.
+
+        Args:
+            run: The run.
+            tentative: Whether it has more faults than a finding may have.
+        """
         self.runs += 1
         self.searched += 1
         for loop in run.ending.ran_on:
@@ -172,14 +229,16 @@ class Exploration:
         broken: list[Breach] = []
         try:
             for claim in self.claims:
-                broken += claim.judge(evidence)
+                broken += claim.judge(evidence, tentative=tentative)
         except Nondeterminism:
             if not self.found:
                 raise
             self._differs = True  # what was found is told; `seen_again` says why it may not return
             return
         for cause in self.causes.take(broken, struck) if broken else ():
-            self._tell(cause, run)
+            if tentative and self._beyond[cause.breach.group] >= BEYOND_MAX:
+                continue
+            self._tell(cause, run, tentative=tentative)
             if self.found and self.stop_at_first:
                 return
 
@@ -189,10 +248,11 @@ class Exploration:
             return run.evidence()
         return Evidence(run.history, run.items, lambda: calm.history, struck, family=run.family)
 
-    def _tell(self, cause: Cause, run: Run) -> None:
+    def _tell(self, cause: Cause, run: Run, *, tentative: bool = False) -> None:
         """Make a counterexample of a run, as small as can be, for one cause of its breaks.
 
         Where the small run shows something heavier beside it, that is what it is told by.
+        What needs more faults than were asked for is no finding.
         """
         breach = cause.breach
         if not breach.question and (other := self.causes.first_of(breach.property.name)):
@@ -201,9 +261,15 @@ class Exploration:
         try:
             found = self._shrunk(breach, run)
         except KeyboardInterrupt:
-            self._keep(cause, as_it_was(breach, run, self.searched, self.target))
+            if not tentative:
+                self._keep(cause, as_it_was(breach, run, self.searched, self.target))
             raise
+        if tentative and len(found.schedule) > self.planner.faults_max:
+            self._set_aside(breach, found)
+            return
         small, heavier = self._heavier(cause, found)
+        if tentative:
+            self._count_broken(small)
         if heavier is None:
             self._keep(cause, found)
             return
@@ -211,11 +277,32 @@ class Exploration:
         for one in self.causes.take([heavier], found.schedule.faults):
             self._tell(one, small)
 
+    def _set_aside(self, breach: Breach, found: Counterexample) -> None:
+        """Remember that something needs more faults than were asked for."""
+        self._beyond[breach.group] += 1
+        faults = len(found.schedule)
+        few = self.planner.faults_max
+        self.beyond.setdefault(
+            breach.group,
+            f"{breach.property.name} breaks under {faults} faults, more than the {few} that "
+            f"{'was' if few == 1 else 'were'} asked for: {found.schedule!r}",
+        )
+
+    def _count_broken(self, small: Run) -> None:
+        """Note which properties break in a run made smaller: the large one was not counted."""
+        for claim in self.claims:
+            findings = claim.property.findings(small.evidence())
+            if claim.property.when != "sometimes" and findings:
+                claim.broke(split(claim.property, findings, claim.number))
+
     def _keep(self, cause: Cause, found: Counterexample) -> None:
         cause.found = found
         if cause.breach.question:
             return
         self.found.append(found)
+        self.beyond.pop(cause.breach.group, None)
+        if self.news is not None and self._budget:
+            self.news.found(self.searched)
         if self.on_found is not None:
             self.on_found(found)
 
@@ -297,23 +384,15 @@ class Exploration:
         """Return what was put to the test."""
         planner = self.planner
         cells, equivalent = planner.catalogue.cells()
-        ran_on = tuple(loop for _, loop in sorted(self._ran_on.items()))
-        stalls = planner.catalogue.stalls()
-        if isinstance(planner, SmallFirst):
-            return Coverage(
-                levels=planner.levels(),
-                cells=cells,
-                equivalent=equivalent,
-                ran_on=ran_on,
-                stalls=stalls,
-            )
         return Coverage(
+            levels=planner.levels(),
             random=planner.tried,
-            faults_max=planner.faults_max,
+            faults_max=planner.drawn_max,
             cells=cells,
             equivalent=equivalent,
-            ran_on=ran_on,
-            stalls=stalls,
+            ran_on=tuple(loop for _, loop in sorted(self._ran_on.items())),
+            stalls=planner.catalogue.stalls(),
+            still_new=self.news.still_new() if self.news is not None else "",
         )
 
     def unproved(self, coverage: Coverage) -> tuple[str, ...]:
@@ -361,6 +440,11 @@ class Exploration:
             return
         if self.spins():
             yield f"the search stopped at the calm run, which spins; {level}"
+        elif self.ended == "time":
+            yield f"the time of {self.seconds_max:g} s was over; {level}"
+        elif self.ended == "quiet":
+            runs = self.searched - self._last_news()
+            yield f"the search stopped after {runs_in_words(runs)} without anything new; {level}"
         elif not self.is_over():
             yield f"the budget of {runs_in_words(runs_max)} was spent; {level}"
         elif self.found and self.is_restless():
@@ -369,3 +453,7 @@ class Exploration:
         elif self.found:
             why = "at the first finding" if self.stop_at_first else "with nothing left to break"
             yield f"the search stopped {why}; {level}"
+
+    def _last_news(self) -> int:
+        assert self.news is not None
+        return self.news.causes_at if self.found else self.news.facts_at

@@ -13,13 +13,16 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.search.claims import chosen
 from chaosharness.search.exploration import Exploration, Progress
+from chaosharness.search.news import News
+from chaosharness.search.planner import Chooser
+from chaosharness.search.portfolio import Portfolio
 from chaosharness.search.random_search import GuidedSearch, RandomSearch
 from chaosharness.search.small_first import Options, SmallFirst
 from chaosharness.strategies.schedules import checked_kinds
 from chaosharness.system import System
 
-Mode = Literal["small-first", "random", "guided"]
-MODES: Final = ("small-first", "random", "guided")
+Mode = Literal["portfolio", "small-first", "random", "guided"]
+MODES: Final = ("portfolio", "small-first", "random", "guided")
 
 
 def explore(
@@ -30,10 +33,12 @@ def explore(
     faults_max: int = 2,
     runs_max: int = 2_000,
     seed: int = 0,
-    mode: Mode = "small-first",
+    mode: Mode = "portfolio",
     options: Options = "mildest",
     kinds: Collection[type[Fault]] = FAULTS,
     stop_at_first: bool = False,
+    thorough: bool = False,
+    seconds_max: float | None = None,
     regressions: Sequence[Counterexample] = (),
     target: str = "",
     on_progress: Callable[[Progress], None] | None = None,
@@ -51,16 +56,23 @@ def explore(
             what can be assumed of any system (`checkers.assumed`).
         items: The workload; the examples of the entry by default.
         faults_max: Faults in one schedule, at most.
-        runs_max: Runs, without those that shrink.
-        seed: For the modes that use chance.
-        mode: `small-first`: calm, every single fault, pairs, and so on, until all are done.
+        runs_max: Runs, without those that shrink. Where chance has taken a few that the last
+            level then lacks, that level is finished all the same.
+        seed: Of what is chosen by chance.
+        mode: `portfolio`: calm; likely single faults in turns with schedules of many faults by
+            chance, whose failures are made small; then pairs, and so on, until all are done.
+            `small-first`: calm, every single fault, pairs, and so on, the mildest first.
             `random`: schedules of 1 to `faults_max` faults by chance. `guided`: by chance,
             from those that led to something new.
         options: Which values of a fault's option are tried where there are two faults or
-            more (small-first): the mildest of each, or `all`. Single faults have all, and lengths
+            more (not by chance): the mildest of each, or `all`. Single faults have all, and lengths
             in ms taken from the durations that the calm run shows (`coverage.stalls`).
         kinds: Only these kinds of fault.
         stop_at_first: Stop when something is found.
+        thorough: Go on for the whole budget. By default `portfolio` ends when it has seen
+            nothing new for long enough: no other cause, once it has found one; nothing that
+            did not happen before, where it has not and cannot finish its level within the budget.
+        seconds_max: Stop after so much real time. What is found then depends on the machine.
         regressions: Counterexamples that are run first, if they are of this system.
         target: Where the system is found, as `module:attribute`; for the report.
         on_progress: Called after each run.
@@ -79,10 +91,11 @@ def explore(
     began = perf_counter()
     if mode not in MODES:
         raise InvalidDefinition(f"no search mode {mode!r}; there are: {', '.join(MODES)}")
-    _at_least(0 if mode == "small-first" else 1, faults_max=faults_max)
+    _at_least(0 if mode in ("portfolio", "small-first") else 1, faults_max=faults_max)
     _at_least(1, runs_max=runs_max)
+    _check_seconds(seconds_max)
     kinds = checked_kinds(kinds)
-    planner = _planner(mode, faults_max, seed, options, kinds)
+    planner = _planner(mode, faults_max, seed, options, kinds, runs_max)
     workload = system.examples if items is None else tuple(items)
     search = Exploration(
         system=system,
@@ -93,6 +106,8 @@ def explore(
         kinds=kinds,
         stop_at_first=stop_at_first,
         on_found=on_found,
+        news=News() if mode == "portfolio" and not thorough else None,
+        seconds_max=seconds_max,
     )
     for one in regressions:
         if one.system == system.name:
@@ -117,6 +132,7 @@ def explore(
         counterexamples=search.causes.counterexamples(),
         groups=search.causes.groups(),
         questions=search.causes.questions(),
+        beyond=tuple(search.beyond.values()),
         standings=tuple(one.standing(complete) for one in search.claims),
         troubles=search.troubles(),
         upset=search.upset(),
@@ -131,10 +147,25 @@ def _at_least(least: int, **given: Any) -> None:
             raise InvalidDefinition(f"{name} must be a whole number from {least}, not {value!r}")
 
 
+def _check_seconds(seconds_max: float | None) -> None:
+    number = isinstance(seconds_max, int | float) and not isinstance(seconds_max, bool)
+    if seconds_max is not None and not (number and seconds_max > 0):
+        raise InvalidDefinition(f"seconds_max must be a number above 0, not {seconds_max!r}")
+
+
 def _planner(
-    mode: Mode, faults_max: int, seed: int, options: Options, kinds: Collection[type[Fault]]
-) -> SmallFirst | RandomSearch:
+    mode: Mode,
+    faults_max: int,
+    seed: int,
+    options: Options,
+    kinds: Collection[type[Fault]],
+    runs_max: int,
+) -> Chooser:
     match mode:
+        case "portfolio":
+            return Portfolio(
+                faults_max=faults_max, seed=seed, options=options, kinds=kinds, budget=runs_max
+            )
         case "small-first":
             return SmallFirst(faults_max=faults_max, options=options, kinds=kinds)
         case "random":

@@ -7,13 +7,17 @@ and so does the adapter behind Hypothesis's provider interface.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from chaosharness.campaign import Level
 from chaosharness.faults import Fault
 from chaosharness.handlers.port import Surface
 from chaosharness.schedule import Schedule
 from chaosharness.search.marks import Marks
 from chaosharness.system import Run
+
+if TYPE_CHECKING:
+    from chaosharness.search.sites import Catalogue
 
 BATCH_MAX: Final = 32
 
@@ -73,6 +77,34 @@ class Planner(Protocol):
 
     def forget(self) -> None:
         """Give up what is in flight: it will not be run."""
+
+
+class Chooser(Planner, Protocol):
+    """A planner of one workload, as a campaign drives it: it also says what it has covered."""
+
+    faults_max: int
+    """Faults in one finding, at most."""
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """What is known of the sites, and what struck there."""
+
+    @property
+    def tried(self) -> int:
+        """Schedules by chance that were run."""
+
+    @property
+    def drawn_max(self) -> int:
+        """Faults that a schedule by chance has, at most; 0 where there is no chance."""
+
+    def levels(self) -> tuple[Level, ...]:
+        """Say how many schedules of each number of faults there are, and were run."""
+
+    def owed(self) -> int:
+        """Return how many runs more than the budget it takes to finish what must not be lost."""
+
+    def finishes(self, runs: int) -> bool:
+        """Say whether so many runs are enough to finish the level that is gone about."""
 
 
 def batch_sizes() -> Iterator[int]:

@@ -82,18 +82,25 @@ class RandomSearch:
         faults_max: Faults in one schedule, at most.
         seed: The same seed proposes the same schedules to the same runs.
         kinds: Only these kinds of fault.
+        catalogue: What is known of sites already; who gives it learns it from the runs.
 
     Source:
         Groce et al., "Swarm Testing", ISSTA 2012.
     """
 
     def __init__(
-        self, *, faults_max: int = 4, seed: int = 0, kinds: Collection[type[Fault]] = FAULTS
+        self,
+        *,
+        faults_max: int = 4,
+        seed: int = 0,
+        kinds: Collection[type[Fault]] = FAULTS,
+        catalogue: Catalogue | None = None,
     ) -> None:
         if faults_max < 1:
             raise InvalidDefinition(f"a random search needs faults_max from 1, not {faults_max}")
         self.faults_max = faults_max
-        self.catalogue = Catalogue(kinds=kinds)
+        self.shares = catalogue is not None
+        self.catalogue = Catalogue(kinds=kinds) if catalogue is None else catalogue
         self.sites = Sites(self.catalogue)
         self.chance = Random(seed)
         self.tried = 0
@@ -128,7 +135,8 @@ class RandomSearch:
 
     def observe(self, seen: Shown) -> None:
         """Learn the sites of a run."""
-        self.catalogue.learn(seen)
+        if not self.shares:
+            self.catalogue.learn(seen)
         self.sites.learn(seen)
         if seen.schedule.faults:
             self.tried += 1
@@ -139,9 +147,22 @@ class RandomSearch:
         """Give up what is in flight: chance does not come back to it."""
         self._calm_asked = False
 
+    @property
+    def drawn_max(self) -> int:
+        """Faults that a schedule has, at most."""
+        return self.faults_max
+
     def levels(self) -> tuple[Level, ...]:
         """Return nothing: chance enumerates nothing."""
         return ()
+
+    def owed(self) -> int:
+        """Return 0: a budget is a budget."""
+        return 0
+
+    def finishes(self, runs: int) -> bool:
+        """Say no: chance has no end."""
+        return False
 
 
 class GuidedSearch(RandomSearch):

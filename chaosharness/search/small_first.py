@@ -15,7 +15,7 @@ show it.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Collection, Iterator
 from itertools import chain, islice
 from typing import Final, Literal
@@ -82,9 +82,12 @@ class SmallFirst:
         self._missed: set[Key] = set()
         self._finished = [False] * (faults_max + 1)
         self._source: Iterator[Key] = iter(((),) * _CALM_TRIES)
-        self._ahead: deque[Key] = deque()
+        self._ahead: OrderedDict[Key, None] = OrderedDict()
         self._in_flight: set[Key] = set()
         self._cut_off = False
+        self.tried = 0
+        """Schedules by chance: none."""
+        self.drawn_max = 0
 
     # ---- a planner
 
@@ -109,7 +112,7 @@ class SmallFirst:
 
     def _next(self) -> Key | None:
         while self._changed or not self._in_flight:
-            key = self._ahead.popleft() if self._ahead else next(self._source, None)
+            key = self._ahead.popitem(last=False)[0] if self._ahead else next(self._source, None)
             if key is not None:
                 return key
             if self._in_flight:
@@ -138,6 +141,7 @@ class SmallFirst:
             return
         self._in_flight.discard(key)
         self._missed.discard(key)
+        self._ahead.pop(key, None)
         if seen.unused or key in self._changed or len(key) > self.faults_max:
             return
         self._changed[key] = self._difference(seen.reached)
@@ -232,19 +236,23 @@ class SmallFirst:
 
     def _extensions(self, key: Key, severe: bool) -> Iterator[Key]:
         """Yield a set with one fault more: first at sites that only this set brought about."""
-        calm = self._calm
-        fresh: list[int] = []
-        for place in sorted(self._changed[key]):
-            for attempt in range(calm.get(place, 0) + 1, self._changed[key][place] + 1):
-                fresh += self._numbers_at(*place, attempt)
-        fresh.sort(key=self._order)
-        for number in chain(fresh, self._calm_numbers):
+        for number in chain(self._fresh(key), self._calm_numbers):
             if not severe and option_of(self._faults[number]):
                 continue
             joint = tuple(sorted((*key, number)))
             if joint not in self._seen and self._may_strike(key, number, joint):
                 self._seen.add(joint)
                 yield joint
+
+    def _fresh(self, key: Key) -> list[int]:
+        """Return the faults at sites that only a set brought about."""
+        calm = self._calm
+        fresh: list[int] = []
+        for place in sorted(self._changed[key]):
+            for attempt in range(calm.get(place, 0) + 1, self._changed[key][place] + 1):
+                fresh += self._numbers_at(*place, attempt)
+        fresh.sort(key=self._order)
+        return fresh
 
     def _may_strike(self, key: Key, number: int, joint: Key) -> bool:
         """Say whether a set and one fault more may all strike, as far as is known."""
@@ -275,6 +283,43 @@ class SmallFirst:
 
     # ---- what was covered
 
+    @property
+    def begun(self) -> bool:
+        """Whether the calm run is known."""
+        return bool(self._changed)
+
+    @property
+    def level(self) -> int:
+        """Faults in the sets that are proposed now."""
+        return self._level
+
+    def waits(self) -> bool:
+        """Say whether this level has nothing to propose until what is in flight is observed."""
+        return bool(self._in_flight) and not self.left_to_propose()
+
+    def left_to_propose(self) -> int:
+        """Count ahead, within bounds, how many sets of this level were not proposed."""
+        if len(self._ahead) < AHEAD_MAX:
+            more = islice(self._source, AHEAD_MAX - len(self._ahead))
+            self._ahead.update(dict.fromkeys(more))
+        return len(self._ahead)
+
+    def left(self) -> int:
+        """Count ahead, within bounds, how many sets of this level were not observed."""
+        return self.left_to_propose() + len(self._in_flight)
+
+    def owed(self) -> int:
+        """Return 0: a budget is a budget."""
+        return 0
+
+    def finishes(self, runs: int) -> bool:
+        """Say whether so many runs are enough to finish the level that is gone about."""
+        return self.left() <= min(runs, AHEAD_MAX - 1)
+
+    def knows(self, schedule: Schedule) -> bool:
+        """Say whether a schedule was run, or another one that comes to the same."""
+        return self._key(schedule.faults) in self._changed
+
     def levels(self) -> tuple[Level, ...]:
         """Say how many schedules of each number of faults there are, and were run."""
         return tuple(self._covered(faults) for faults in range(self.faults_max + 1))
@@ -283,8 +328,7 @@ class SmallFirst:
         tried = len(self._struck[faults])
         left = sum(len(key) == faults for key in self._missed)
         if faults == self._level and not self._finished[faults]:
-            self._ahead += islice(self._source, max(0, AHEAD_MAX - len(self._ahead)))
-            left += len(self._ahead) + len(self._in_flight)
+            left += self.left()
         begun = faults <= self._level and bool(self._changed)
         every = faults == 1 or self.options == "all"
         partly = faults > 0 and every and self.catalogue.leaves_sizes_out()

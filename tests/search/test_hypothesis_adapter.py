@@ -124,8 +124,10 @@ class Pupil:
     def propose(self):
         return self.left.pop(0) if self.left else None
 
-    def observe(self, run):
-        self.runs.append(run)
+    def observe(self, seen):
+        self.runs.append(seen.run)
+
+    def forget(self): ...
 
 
 def taught(test, *pupils):

@@ -1,0 +1,1 @@
+LEARNED = "|any"
