@@ -29,7 +29,7 @@ _EXIT: Final = {"holds": HOLDS, "violated": VIOLATED, "unknown": UNKNOWN}
 @click.option("--seed", default=0, show_default=True, metavar="S", help="Of the random mode.")
 @click.option(
     "--mode",
-    type=click.Choice(["small-first", "random", "guided"]),
+    type=click.Choice(["small-first", "lineage", "random", "guided"]),
     default="small-first",
     show_default=True,
     help="In which order schedules are tried.",

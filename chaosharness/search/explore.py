@@ -13,6 +13,8 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.search.claims import chosen
 from chaosharness.search.exploration import Exploration, Progress
+from chaosharness.search.lineage.first import CutsFirst
+from chaosharness.search.lineage.planner import Lineage
 from chaosharness.search.news import News
 from chaosharness.search.planner import Chooser
 from chaosharness.search.portfolio import Portfolio
@@ -21,8 +23,8 @@ from chaosharness.search.small_first import Options, SmallFirst
 from chaosharness.strategies.schedules import checked_kinds
 from chaosharness.system import System
 
-Mode = Literal["portfolio", "small-first", "random", "guided"]
-MODES: Final = ("portfolio", "small-first", "random", "guided")
+Mode = Literal["portfolio", "small-first", "lineage", "random", "guided"]
+MODES: Final = ("portfolio", "small-first", "lineage", "random", "guided")
 
 
 def explore(
@@ -62,6 +64,8 @@ def explore(
         mode: `portfolio`: calm; likely single faults in turns with schedules of many faults by
             chance, whose failures are made small; then pairs, and so on, until all are done.
             `small-first`: calm, every single fault, pairs, and so on, the mildest first.
+            `lineage`: calm, then what cuts off all ways that are known to the outcomes which the
+            claims look at, as long as there is such a set of faults, and then as small-first.
             `random`: schedules of 1 to `faults_max` faults by chance. `guided`: by chance,
             from those that led to something new.
         options: Which values of a fault's option are tried where there are two faults or
@@ -91,15 +95,16 @@ def explore(
     began = perf_counter()
     if mode not in MODES:
         raise InvalidDefinition(f"no search mode {mode!r}; there are: {', '.join(MODES)}")
-    _at_least(0 if mode in ("portfolio", "small-first") else 1, faults_max=faults_max)
+    _at_least(0 if mode in ("portfolio", "small-first", "lineage") else 1, faults_max=faults_max)
     _at_least(1, runs_max=runs_max)
     _check_seconds(seconds_max)
     kinds = checked_kinds(kinds)
-    planner = _planner(mode, faults_max, seed, options, kinds, runs_max)
+    properties = chosen(system, properties)
+    planner = _planner(mode, properties, faults_max, seed, options, kinds, runs_max)
     workload = system.examples if items is None else tuple(items)
     search = Exploration(
         system=system,
-        properties=chosen(system, properties),
+        properties=properties,
         items=workload,
         planner=planner,
         target=target,
@@ -155,6 +160,7 @@ def _check_seconds(seconds_max: float | None) -> None:
 
 def _planner(
     mode: Mode,
+    claims: tuple[Property, ...],
     faults_max: int,
     seed: int,
     options: Options,
@@ -164,10 +170,17 @@ def _planner(
     match mode:
         case "portfolio":
             return Portfolio(
-                faults_max=faults_max, seed=seed, options=options, kinds=kinds, budget=runs_max
+                faults_max=faults_max,
+                seed=seed,
+                options=options,
+                kinds=kinds,
+                budget=runs_max,
+                cutter=Lineage(claims, faults_max=faults_max, kinds=kinds),
             )
         case "small-first":
             return SmallFirst(faults_max=faults_max, options=options, kinds=kinds)
+        case "lineage":
+            return CutsFirst(claims, faults_max=faults_max, options=options, kinds=kinds)
         case "random":
             return RandomSearch(faults_max=faults_max, seed=seed, kinds=kinds)
         case "guided":

@@ -51,6 +51,11 @@ class CutsFirst:
         return 0
 
     @property
+    def drawn_max(self) -> int:
+        """Faults that a schedule by chance has: there is none."""
+        return 0
+
+    @property
     def wants_marks(self) -> bool:
         """Whether `observe` asks for the marks of runs."""
         return True
@@ -58,6 +63,14 @@ class CutsFirst:
     def levels(self) -> tuple[Level, ...]:
         """Say how many schedules of each number of faults there are, and were run."""
         return self.books.levels()
+
+    def owed(self) -> int:
+        """Return how many runs more than the budget it takes: what the books need."""
+        return self.books.owed()
+
+    def finishes(self, runs: int) -> bool:
+        """Say whether so many runs are enough to finish the level that is gone about."""
+        return self.books.finishes(runs)
 
     def propose(self) -> Schedule | None:
         """Return the next cut, or set; None while what a cut shows is not known."""
