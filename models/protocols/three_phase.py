@@ -134,5 +134,8 @@ def three_phase() -> System:
 
 
 def three_phase_that_asks() -> System:
-    """Right where processes die and no message is lost; one that dies and one lost break it."""
+    """Right where processes die, and nothing else goes wrong.
+
+    Broken by a coordinator that stalls: silence is taken for death.
+    """
     return _three_phase("three-phase commit that asks", Asking)

@@ -160,7 +160,7 @@ class _Reader:
         direct, memory = self.onward[cause] if cause >= 0 else (0, 0)
         own = self._crossing(cause) if cause >= 0 and self.raw[cause][2] != actor else 0
         after = 0
-        if operation and attempt > 0:
+        if operation and attempt > 0 and kind != "fault":
             place = (operation, entity, attempt)
             if kind == "reply":
                 answered, remembered = self._answered(place, data)
