@@ -30,6 +30,10 @@ NO_ANSWER: Final = (TimeoutError, ConnectionError, RemoteError)
 """What a caller sees when it does not know whether it was heard, or knows that it was not."""
 
 
+PAUSE_MAX_S: Final = 300
+"""Between two attempts to reach somebody, at most."""
+
+
 class Peer:
     """What all processes of these protocols do: call others by name, and work beside that."""
 
@@ -45,9 +49,11 @@ class Peer:
             return None
 
     async def insist(self, peer: str, endpoint: str, value: Any) -> Any:
-        """Call a peer again and again, until it answers something."""
+        """Call a peer until it answers something: again after a second, two, four, and so on."""
+        pause_s = 1
         while (answer := await self.ask(peer, endpoint, value)) is None:
-            await asyncio.sleep(1)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, PAUSE_MAX_S)
         return answer
 
     def meanwhile(self, work: Coroutine[Any, Any, None]) -> None:

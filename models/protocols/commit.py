@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from chaosharness import Env, Event, History, KeyValue, Property, System, eventually
-from models.protocols import Peer, alive, service_of
+from models.protocols import PAUSE_MAX_S, Peer, alive, service_of
 
 COORDINATOR = "coordinator"
 AGENTS = ("a", "b", "d")
@@ -181,7 +181,7 @@ class Logged(Coordinator):
 
 
 class Persistent(Agent):
-    """Who voted and hears nothing asks the coordinator every four seconds."""
+    """Who voted and hears nothing asks the coordinator: after four seconds, eight, and so on."""
 
     async def prepare(self, transaction: str) -> str:
         """Vote, and set the timer."""
@@ -191,8 +191,10 @@ class Persistent(Agent):
 
     async def wait(self, transaction: str) -> None:
         """Ask until there is an answer, or the coordinator has told."""
+        pause_s = 4
         while transaction not in self.decided:
-            await asyncio.sleep(4)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, PAUSE_MAX_S)
             outcome = await self.ask(COORDINATOR, "inquire", transaction)
             if outcome in (COMMIT, ABORT):
                 self.learn(transaction, outcome)
