@@ -1,6 +1,6 @@
 """All sets of three faults of a small model, and what the books of a search keep of each.
 
-    python -m benchmarks triples
+python -m benchmarks triples
 """
 
 from __future__ import annotations

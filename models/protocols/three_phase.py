@@ -70,11 +70,8 @@ class ThreePhaseAgent(Agent):
         if transaction in self.decided:
             return
         known = await self.states(transaction)
-        if ABORT in known:
-            outcome = ABORT
-        else:
-            outcome = COMMIT if known & {COMMIT, READY} else ABORT
-        self.learn(transaction, outcome)
+        ready = ABORT not in known and bool(known & {COMMIT, READY})
+        self.learn(transaction, COMMIT if ready else ABORT)
 
     async def states(self, transaction: str) -> set[str | None]:
         """Return what is known of where others and this one are."""

@@ -25,6 +25,7 @@ GROUPS_MAX: Final = 24
 ASKED_MAX: Final = 600
 """Questions to all claims together: each is judging one history."""
 
+
 @attrs.frozen
 class Goal:
     """One thing that a claim needs.

@@ -192,7 +192,9 @@ class Lineage:
             return found
 
         translated = {
-            key: [Way(moved(way.direct), moved(way.memory), moved(way.end), way.gone) for way in each]
+            key: [
+                Way(moved(way.direct), moved(way.memory), moved(way.end), way.gone) for way in each
+            ]
             for key, each in ways.outcomes
         }
         return translated, [moved(way) for way in ways.handled]

@@ -152,7 +152,9 @@ class _Reader:
             (key, tuple(Way(*self.ways[index], *ends[index]) for index in events))
             for key, events in outcomes_of(self.history).items()
         )
-        handled = {self.ways[at][0]: None for at, event in enumerate(self.raw) if event[1] == "handled"}
+        handled = {
+            self.ways[at][0]: None for at, event in enumerate(self.raw) if event[1] == "handled"
+        }
         return Ways(tuple(self.cuts), outcomes, tuple(handled))
 
     def _step(self, index: int, event: RawEvent, told: dict[tuple[str, int], int]) -> None:

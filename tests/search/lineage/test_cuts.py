@@ -71,8 +71,7 @@ def test_where_nothing_is_known_nothing_is_cut():
 def test_it_finds_every_smallest_set(seed):
     chance = Random(seed)
     ways = [
-        support(*chance.sample(range(8), chance.randint(1, 4)))
-        for _ in range(chance.randint(1, 4))
+        support(*chance.sample(range(8), chance.randint(1, 4))) for _ in range(chance.randint(1, 4))
     ]
     hitting = [
         frozenset(chosen)
