@@ -15,8 +15,8 @@ from benchmarks.measure import table
 from chaosharness import System
 from chaosharness.search.marks import Sights
 from chaosharness.search.small_first import SmallFirst
-from models.protocols.broadcast import redundant_broadcast, simple_broadcast
 from models.protocols.replication import replication_with_a_least_number
+from models.small.trip import EXAMPLES, trip
 
 FAULTS = 3
 NOT_KEPT = (type, ModuleType, FunctionType, BuiltinFunctionType, CodeType, FrameType)
@@ -25,7 +25,7 @@ NOT_KEPT = (type, ModuleType, FunctionType, BuiltinFunctionType, CodeType, Frame
 
 def subjects() -> list[System]:
     """Return small models."""
-    return [simple_broadcast(), replication_with_a_least_number(), redundant_broadcast()]
+    return [replication_with_a_least_number(), trip(examples=EXAMPLES[:1])]
 
 
 def search(system: System) -> tuple[SmallFirst, int]:
