@@ -175,7 +175,8 @@ def keep(known: Iterable[Counts]) -> None:
 def written(table: Mapping[Row, Mapping[str, int]]) -> str:
     """Return the table as a file of ours."""
     width = max(map(len, table)) + 1
-    columns = ("any", *DOES)
+    said = {what for cells in table.values() for what in cells}
+    columns = ("any", *(what for what in DOES if what in said))
     lines = [f"{'':{width}}| " + " ".join(f"{column:>7}" for column in columns)]
     for row, cells in table.items():
         numbers = [cells.get("" if column == "any" else column, ".") for column in columns]
@@ -185,7 +186,8 @@ def written(table: Mapping[Row, Mapping[str, int]]) -> str:
         '"""How often a single fault broke a promise of a system with a bug, in percent.\n\n'
         "Written by `python -m benchmarks.learn_odds`. A line for each kind of fault, before or "
         "after\nan operation, with its option (`ms`: a length in ms); a column for what the "
-        "operation does. A\nfull stop stands for what the first column says.\n"
+        "operation does,\nwhere that was found to matter. A full stop stands for what the first "
+        "column says.\n"
         '"""\n\nfrom typing import Final\n\n'
         f'LEARNED: Final = """\n{text}\n"""\n'
     )

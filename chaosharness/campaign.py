@@ -15,6 +15,11 @@ from chaosharness.faults import KIND_BY_NAME
 from chaosharness.kernel.rest import RanOn
 
 Result = Literal["holds", "violated", "unknown"]
+Ended = Literal["", "done", "budget", "time", "quiet", "over"]
+"""Why a search ended: all is done; its runs or its time are spent; nothing new was seen for long
+enough; or nothing is left to learn: stopped at a finding, or everything is broken. Empty if it
+did not."""
+
 Cell = tuple[str, str, str]
 """`(phase, operation, kind of fault)`, for example `("after", "shop.pay/bank.charge", "crash")`."""
 
@@ -278,6 +283,7 @@ class Campaign:
         upset: What went wrong in the run without any fault already, one sentence each: no
             claim needs to be broken by it.
         coverage: What was put to the test.
+        ended: Why the search ended.
         seconds: Real time it took. Not part of any report that is compared.
     """
 
@@ -299,10 +305,11 @@ class Campaign:
     groups: tuple[Group, ...] = ()
     questions: tuple[Question, ...] = ()
     beyond: tuple[str, ...] = ()
+    ended: Ended = ""
     seconds: float = 0.0
 
     def is_cut_short(self) -> bool:
-        """Say whether the budget was spent with nothing broken, and something left to run."""
+        """Say whether the search ended with nothing broken, and something left to run."""
         return self.result == "unknown" and not self.unproved and self.coverage.left() is not None
 
     def budget_needed(self) -> int | None:
@@ -357,6 +364,7 @@ class Campaign:
             "groups": [attrs.asdict(one) for one in self.groups],
             "questions": [attrs.asdict(one) for one in self.questions],
             "beyond": list(self.beyond),
+            "ended": self.ended,
             "coverage": {
                 "levels": [attrs.asdict(level) for level in coverage.levels],
                 "random": coverage.random,

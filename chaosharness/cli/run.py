@@ -26,11 +26,13 @@ _EXIT: Final = {"holds": HOLDS, "violated": VIOLATED, "unknown": UNKNOWN}
 @click.argument("target")
 @click.option("--faults", default=2, show_default=True, metavar="K", help="Faults at most.")
 @click.option("--budget", default=2_000, show_default=True, metavar="N", help="Runs at most.")
-@click.option("--seed", default=0, show_default=True, metavar="S", help="Of the random mode.")
+@click.option(
+    "--seed", default=0, show_default=True, metavar="S", help="Of what is chosen by chance."
+)
 @click.option(
     "--mode",
-    type=click.Choice(["small-first", "lineage", "random", "guided"]),
-    default="small-first",
+    type=click.Choice(["portfolio", "small-first", "lineage", "random", "guided"]),
+    default="portfolio",
     show_default=True,
     help="In which order schedules are tried.",
 )
@@ -39,6 +41,8 @@ _EXIT: Final = {"holds": HOLDS, "violated": VIOLATED, "unknown": UNKNOWN}
 @click.option("--redact", multiple=True, metavar="FIELD", help="Mask this field in reports.")
 @click.option("--coverage", is_flag=True, help="Show the table of operations and faults.")
 @click.option("--first", is_flag=True, help="Stop at the first finding.")
+@click.option("--all", "thorough", is_flag=True, help="Spend the budget, though nothing is new.")
+@click.option("--seconds", type=float, metavar="S", help="Real time at most.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, the same for the same search.")
 def run(
     target: str,
@@ -51,6 +55,8 @@ def run(
     redact: tuple[str, ...],
     coverage: bool,
     first: bool,
+    thorough: bool,
+    seconds: float | None,
     as_json: bool,
 ) -> int:
     """Look for schedules that break the promises of TARGET (module:attribute)."""
@@ -71,6 +77,8 @@ def run(
                 seed=seed,
                 mode=mode,  # type: ignore[arg-type]
                 stop_at_first=first,
+                thorough=thorough,
+                seconds_max=seconds,
                 target=target,
                 on_progress=bar.show if bar is not None else None,
                 on_found=told.tell,

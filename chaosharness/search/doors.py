@@ -96,6 +96,8 @@ def check(
     runs_max: int = 2_000,
     seed: int = 0,
     mode: Mode = "portfolio",
+    thorough: bool = False,
+    seconds_max: float | None = None,
 ) -> None:
     """Test a system's claims in one call: return if they hold, raise if one does not.
 
@@ -108,8 +110,9 @@ def check(
             workload or no fault, nothing was consumed or handled, or no claim was tested.
 
     Warns:
-        UserWarning: The budget was spent before every schedule was run, or there is a
-            question that only the user can answer.
+        UserWarning: The search ended before every schedule was run (its budget was spent, or
+            nothing new was seen for long enough), or there is a question that only the user
+            can answer.
     """
     __tracebackhide__ = True
     claims = chosen(system, properties)
@@ -122,6 +125,8 @@ def check(
         seed=seed,
         mode=mode,
         stop_at_first=True,
+        thorough=thorough,
+        seconds_max=seconds_max,
     )
     if campaign.counterexamples:
         found = campaign.counterexamples[0]
@@ -131,11 +136,19 @@ def check(
     if campaign.reasons:
         warnings.warn(
             f"{system.name}: nothing broke, but {'; '.join(campaign.reasons)}. "
-            "Raise runs_max, or lower faults_max.",
+            + _how_to_go_on(campaign),
             stacklevel=2,
         )
     for one in campaign.questions:
         warnings.warn(f"{system.name}: {one}", stacklevel=2)
+
+
+def _how_to_go_on(campaign: Campaign) -> str:
+    if campaign.ended == "quiet":
+        return "Say thorough=True to go on for the whole of runs_max, or lower faults_max."
+    if campaign.ended == "time":
+        return "Raise seconds_max, or lower faults_max."
+    return "Raise runs_max, or lower faults_max."
 
 
 def _refuse_what_is_empty(campaign: Campaign) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from time import perf_counter
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import attrs
 
-from chaosharness.campaign import Coverage, Trouble, runs_in_words
+from chaosharness.campaign import Coverage, Ended, Trouble, runs_in_words
 from chaosharness.checkers import Evidence
 from chaosharness.checkers.breach import Breach, breaches, split
 from chaosharness.checkers.breach import Group as Key
@@ -37,10 +37,6 @@ TROUBLES_MAX: Final = 20
 BEYOND_MAX: Final = 2
 """Times that a cause turned out to need more faults than were asked for, after which runs with
 more faults are not asked about it any more."""
-
-Ended = Literal["", "done", "budget", "time", "quiet", "over"]
-"""Why a search ended: all is done; its runs or its time are spent; nothing new was seen for long
-enough; or nothing is left to learn (see `is_over`)."""
 
 
 def _farthest(loop: RanOn) -> tuple[int, str]:

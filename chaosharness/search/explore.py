@@ -138,6 +138,7 @@ def explore(
         groups=search.causes.groups(),
         questions=search.causes.questions(),
         beyond=tuple(search.beyond.values()),
+        ended=search.ended,
         standings=tuple(one.standing(complete) for one in search.claims),
         troubles=search.troubles(),
         upset=search.upset(),

@@ -34,7 +34,7 @@ from chaosharness.schedule import Schedule
 from chaosharness.search.backend import BACKEND, register
 from chaosharness.search.marks import Sights
 from chaosharness.search.planner import Planner, Shown
-from chaosharness.search.small_first import SmallFirst
+from chaosharness.search.portfolio import Portfolio
 from chaosharness.search.spread import Aim, Spread
 from chaosharness.strategies.drawing import SKETCH, Deck
 from chaosharness.strategies.places import Place
@@ -70,7 +70,10 @@ FAILURES_MAX: Final = 20
 LONGER: Final = ("timeout", "long")
 
 WORKLOADS: Final = 4
-"""Workloads with which each kind of fault is tried at each operation."""
+"""Workloads that are tried besides those by chance."""
+
+LEAD: Final = 3
+"""Turns that the first workload has for each one of the others."""
 
 
 @attrs.frozen
@@ -83,28 +86,28 @@ class Leg:
 
     planner: Planner
     workload: int = 0
-    rank: int = 0
-    """Legs of one rank take turns; the next rank follows when they have nothing left."""
+    share: int = 1
+    """Turns that it has for each one that goes round among the others."""
 
 
 MakePlan = Callable[[Deck], Sequence[Leg]]
 
 
-def spread_then_small_first(deck: Deck) -> list[Leg]:
-    """Plan for a few hundred runs: each kind of fault at each operation, then more of the same.
+def portfolio(deck: Deck) -> list[Leg]:
+    """Plan as the other doors do with the first workload, and spread over others in between.
 
-    Several workloads first, in turns, each trying only what the others did not reach; then,
-    with the first of them, each kind with each length in ms, in turns with every other single
-    fault, then pairs, and so on.
+    The portfolio has three turns of four. In the fourth, several workloads take turns, each
+    with those kinds of fault at those operations that were not struck before, also where only
+    another fault leads there.
     """
     covered: set[Aim] = set()
     words: Any = {"faults_max": deck.faults_max, "kinds": deck.kinds}
-    legs = [Leg(Spread(covered=covered, **words), number) for number in range(WORKLOADS)]
-    words["sizes"] = deck.sizes
-    return [*legs, Leg(SmallFirst(**words), rank=1), Leg(Spread(covered=covered, **words), rank=1)]
+    lead = Portfolio(dense_max=deck.faults_max, sizes=deck.sizes, **words)
+    others = [Leg(Spread(covered=covered, **words), number) for number in range(WORKLOADS)]
+    return [Leg(lead, share=LEAD), *others]
 
 
-PLAN: Final[ContextVar[MakePlan]] = ContextVar("chaosharness.plan", default=spread_then_small_first)
+PLAN: Final[ContextVar[MakePlan]] = ContextVar("chaosharness.plan", default=portfolio)
 """Makes the plan of the tests that start now."""
 
 Choice = tuple[str, Any, Any]
@@ -178,6 +181,7 @@ class Plan:
         self._left = deque(self.legs)
         self._failed: list[Schedule] = []
         self._aimed = 0
+        self._had = 0
 
     def next(self) -> Proposal | None:
         """Return the next proposal with its choices; None when there is nothing left."""
@@ -189,6 +193,7 @@ class Plan:
             schedule = leg.planner.propose() if self._worthwhile(leg) else None
             if schedule is None:
                 self._left.popleft()
+                self._had = 0
                 continue
             self._take_turns(leg)
             numbers = self.deck.write(schedule)
@@ -197,18 +202,27 @@ class Plan:
         return None
 
     def _take_turns(self, leg: Leg) -> None:
-        """Put a leg behind the others of its rank."""
+        """Put a leg behind the others; one with a larger share behind the next one only."""
+        self._had += 1
+        if self._had < leg.share:
+            return
+        self._had = 0
         self._left.popleft()
-        others = sum(one.rank <= leg.rank for one in self._left)
-        self._left.insert(others, leg)
+        if leg.share > 1:
+            self._left.insert(1, leg)
+        else:
+            self._left.append(leg)
 
     def aim(self) -> Proposal | None:
-        """Return, in turn, what was aimed at with the first workload: for others, by chance."""
+        """Return, in turn, what is likely with the first workload: for others, by chance."""
         first = self.legs[0].planner
         tape = self.tapes[0]
-        if not isinstance(first, Spread) or not (first.agenda and tape.kept and tape.choices):
+        if not isinstance(first, Portfolio) or not (tape.kept and tape.choices):
             return None
-        schedule = first.agenda[self._aimed % len(first.agenda)]
+        agenda = first.agenda()
+        if not agenda:
+            return None
+        schedule = agenda[self._aimed % len(agenda)]
         self._aimed += 1
         numbers = self.deck.write(schedule)
         return None if numbers is None else (None, schedule, numbers)

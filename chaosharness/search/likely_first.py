@@ -64,6 +64,7 @@ class LikelyFirst(SmallFirst):
     def _begin(self, run: Run) -> None:
         super()._begin(run)
         faults = [self._faults[number] for number in self._calm_numbers]
+        faults.sort(key=self.catalogue.mildness)
         ordered = likely_first(faults, does(run.history), self.odds)
         self._calm_numbers = [self._numbers[fault] for fault in ordered]
         self.singles = len(self._calm_numbers)
@@ -118,6 +119,10 @@ class LikelyFirst(SmallFirst):
         for name in (*seen.marks.touched, *(self._faults[one].site.operation for one in struck)):
             found |= 1 << self._bits.setdefault(name, len(self._bits))
         return found
+
+    def likely(self) -> list[Fault]:
+        """Return the single faults at the sites of the calm run, likely ones first."""
+        return [self._faults[number] for number in self._calm_numbers]
 
     def _in_sets(self, number: int) -> bool:
         return self.options == "all" or not option_of(self._faults[number])

@@ -102,19 +102,21 @@ def learned() -> Odds:
 def likely_first(faults: Iterable[Fault], what: Mapping[str, str], odds: Odds) -> Iterator[Fault]:
     """Yield all faults, likely ones first, each the less likely the more like it came before.
 
-    Like it is a fault of the same row at an operation that does the same, and less so one of
-    the same kind at the same operation. First attempts go before later ones, and the first
-    items before the others. Scores only fall: so a heap with stale scores is enough.
+    Like it is a fault of the same row at an operation that does the same, less so one of the
+    same kind at the same operation, and still less any at that operation. First attempts go
+    before later ones, the first items before the others, words before lengths in ms. Scores
+    only fall: so a heap with stale scores is enough.
     """
     alike: dict[tuple[Row, str], int] = {}
     here: dict[tuple[str, str], int] = {}
+    around: dict[str, int] = {}
     known = []
     heap = []
     for at, fault in enumerate(faults):
         site = fault.site
         doing = what.get(site.operation, "")
         late = 1 + (site.attempt - 1) / 2 + max(0, site.entity - 1) / 5
-        likely = odds.of(fault, doing) / late
+        likely = odds.of(fault, doing) / late / (3 if is_sized(fault) else 1)
         known.append((fault, likely, (row_of(fault), doing), (fault.kind, site.operation)))
         heap.append((-likely, at))
     heapify(heap)
@@ -122,9 +124,11 @@ def likely_first(faults: Iterable[Fault], what: Mapping[str, str], odds: Odds) -
         score, at = heappop(heap)
         fault, likely, cell, place = known[at]
         now = -likely / (1 + 2 * alike.get(cell, 0)) / (1 + here.get(place, 0))
+        now /= 1 + around.get(place[1], 0) / 2
         if now > score:
             heappush(heap, (now, at))
             continue
         alike[cell] = alike.get(cell, 0) + 1
         here[place] = here.get(place, 0) + 1
+        around[place[1]] = around.get(place[1], 0) + 1
         yield fault

@@ -12,24 +12,35 @@ from collections.abc import Collection
 from math import comb
 from typing import Final, Protocol
 
-from chaosharness.campaign import Level
+from chaosharness.campaign import Cell, Level
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.schedule import Schedule
 from chaosharness.search.likely_first import LikelyFirst
 from chaosharness.search.odds import Odds
 from chaosharness.search.planner import Planner, Shown
 from chaosharness.search.random_search import RandomSearch
-from chaosharness.search.sites import Catalogue
+from chaosharness.search.sites import Catalogue, cell_of
 from chaosharness.search.small_first import Options
 from chaosharness.strategies.sizes import Sizes
 
 DENSE_MAX: Final = 12
 """Faults of a schedule by chance, at most: the shrinker makes them as few as are needed."""
 
-EARLY: Final = 250
-"""Schedules by chance that have every second turn; later ones have one turn in `LATER`."""
+DENSE_MIN: Final = 5
+"""And at least: fewer are enumerated anyway."""
+
+FIRST: Final = 12
+"""Schedules by chance that have every second turn: most bugs that they find they find at once."""
+
+SECOND: Final = 3
+"""After that one turn of so many is for chance while single faults go on."""
+
+DENSE: Final = 250
+"""Where the single faults are done, chance has every second turn until it had so many in all."""
 
 LATER: Final = 5
+"""And then one turn of so many."""
+
 SHARE_OF_SINGLES: Final = 4
 """Where sets have one fault only, chance has a run for so many of them, at most."""
 
@@ -82,7 +93,11 @@ class Portfolio:
             faults_max=faults_max, options=options, kinds=kinds, sizes=sizes, odds=odds
         )
         self.chance = RandomSearch(
-            faults_max=dense_max, seed=seed, kinds=kinds, catalogue=self.catalogue
+            faults_max=dense_max,
+            faults_min=DENSE_MIN,
+            seed=seed,
+            kinds=kinds,
+            catalogue=self.catalogue,
         )
         self.cutter = cutter
         self.proposed: dict[Schedule, str] = {}
@@ -115,6 +130,13 @@ class Portfolio:
     def levels(self) -> tuple[Level, ...]:
         """Say how many schedules of each number of faults there are, and were run."""
         return self.books.levels()
+
+    def agenda(self) -> list[Schedule]:
+        """Return each kind of fault at each operation once, likely ones first."""
+        firsts: dict[Cell, Fault] = {}
+        for fault in self.books.likely():
+            firsts.setdefault(cell_of(fault), fault)
+        return [Schedule([fault]) for fault in firsts.values()]
 
     # ---- a planner
 
@@ -173,10 +195,17 @@ class Portfolio:
     def _is_for_chance(self) -> bool:
         """Say whether this turn is for chance."""
         dense = self._dense + sum(whose == "chance" for whose in self.proposed.values())
-        early = EARLY if self.faults_max > 1 else self.books.singles // SHARE_OF_SINGLES
-        if dense >= early and (self.faults_max == 1 or self._turn % LATER):
+        if self.faults_max == 1 and dense >= self.books.singles // SHARE_OF_SINGLES:
             return False
-        if dense < early and self._turn % 2:
+        if dense < FIRST:
+            every = 2
+        elif dense >= DENSE:
+            every = LATER
+        elif self.faults_max > 2:
+            return self._turn % SECOND > 0  # whoever asks for many faults wants to know of many
+        else:
+            every = SECOND if self.books.level == 1 else 2
+        if self._turn % every:
             return False
         return self.faults_max > 0 and self._may_spend(dense)
 

@@ -80,6 +80,7 @@ class RandomSearch:
 
     Args:
         faults_max: Faults in one schedule, at most.
+        faults_min: And at least.
         seed: The same seed proposes the same schedules to the same runs.
         kinds: Only these kinds of fault.
         catalogue: What is known of sites already; who gives it learns it from the runs.
@@ -92,6 +93,7 @@ class RandomSearch:
         self,
         *,
         faults_max: int = 4,
+        faults_min: int = 1,
         seed: int = 0,
         kinds: Collection[type[Fault]] = FAULTS,
         catalogue: Catalogue | None = None,
@@ -99,6 +101,7 @@ class RandomSearch:
         if faults_max < 1:
             raise InvalidDefinition(f"a random search needs faults_max from 1, not {faults_max}")
         self.faults_max = faults_max
+        self.faults_min = min(faults_min, faults_max)
         self.shares = catalogue is not None
         self.catalogue = Catalogue(kinds=kinds) if catalogue is None else catalogue
         self.sites = Sites(self.catalogue)
@@ -122,7 +125,7 @@ class RandomSearch:
         return self._choose()
 
     def _choose(self) -> Schedule:
-        count = 1 + _below(self.chance, self.faults_max)
+        count = self.faults_min + _below(self.chance, 1 + self.faults_max - self.faults_min)
         kinds = self._swarm()
         return Schedule(tuple(self.sites.draw(self.chance, kinds) for _ in range(count)))
 
