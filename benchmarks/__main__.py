@@ -9,7 +9,8 @@ from pathlib import Path
 ORDER = (
     *("eight_messages", "deliveries", "colours", "stores"),
     *("hypothesis_share", "peers", "shrink", "bytecodes"),
-    *("judging", "nothing_claimed", "lineage", "triples"),
+    *("judging", "nothing_claimed", "recorded", "temporal"),
+    *("lineage", "triples"),
 )
 
 

@@ -27,7 +27,7 @@ from chaosharness.search.claims import Claim
 from chaosharness.search.determinism import same_elsewhere
 from chaosharness.search.marks import Sights
 from chaosharness.search.news import News
-from chaosharness.search.planner import Chooser, batch_sizes
+from chaosharness.search.planner import Chooser, batch_sizes, proposed
 from chaosharness.search.shrink import as_it_was, shrink
 from chaosharness.system import Run, System
 from chaosharness.system.twice import Watch
@@ -128,7 +128,7 @@ class Exploration:
         self._budget = self.searched + runs_max
         for size in batch_sizes():
             left = self._left_to_spend()
-            batch = self._batch(min(size, left))
+            batch = proposed(self.planner, min(size, left))
             for schedule in batch:
                 self._search_one(schedule)
                 if on_progress is not None:
@@ -171,13 +171,6 @@ class Exploration:
         if self.found or not self.planner.finishes(self._budget - self.searched):
             return "quiet"
         return ""
-
-    def _batch(self, size: int) -> list[Schedule]:
-        """Return what is run next: up to so many schedules, fewer at the end of a level."""
-        batch: list[Schedule] = []
-        while len(batch) < size and (schedule := self.planner.propose()) is not None:
-            batch.append(schedule)
-        return batch
 
     def is_over(self) -> bool:
         """Say whether nothing is left to learn: every property is settled, or nothing counts."""
@@ -257,8 +250,7 @@ class Exploration:
         try:
             found = self._shrunk(breach, run)
         except KeyboardInterrupt:
-            if not tentative:
-                self._keep(cause, as_it_was(breach, run, self.searched, self.target))
+            self._keep(cause, as_it_was(breach, run, self.searched, self.target))
             raise
         if tentative and len(found.schedule) > self.planner.faults_max:
             self._set_aside(breach, found)
@@ -276,6 +268,8 @@ class Exploration:
     def _set_aside(self, breach: Breach, found: Counterexample) -> None:
         """Remember that something needs more faults than were asked for."""
         self._beyond[breach.group] += 1
+        if breach.question:
+            return
         faults = len(found.schedule)
         few = self.planner.faults_max
         self.beyond.setdefault(

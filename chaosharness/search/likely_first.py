@@ -91,7 +91,7 @@ class LikelyFirst(SmallFirst):
             return
         if len(struck) < self.faults_max:
             self._touched[struck] = self._bits_of(seen, struck)
-        self._keep(struck, seen.reached)
+        self._keep(struck, seen.attempts)
         self._ahead.pop(struck, None)
 
     def _struck_in(self, seen: Shown) -> Key | None:
@@ -104,7 +104,8 @@ class LikelyFirst(SmallFirst):
         numbers = []
         for fault in faults:
             site = fault.site
-            known = self._numbers_at(site.operation, site.entity, site.attempt)
+            place = self.catalogue.spelling.place(site)
+            known = self._numbers_at(*place, site.attempt)
             number = self._numbers.get(fault)
             if number not in known or number is None:
                 return None  # a length or an attempt that no level has

@@ -96,9 +96,9 @@ class Sight:
         return self.run.unused
 
     @property
-    def reached(self) -> Mapping[tuple[str, int], int]:
-        """How often each `(operation, entity)` was reached."""
-        return self.run.reached
+    def attempts(self) -> Mapping[tuple[str, int, str], int]:
+        """How often each `(operation, entity, message)` was reached."""
+        return self.run.attempts
 
     @property
     def surfaces(self) -> Mapping[str, Surface]:

@@ -103,8 +103,8 @@ def likely_first(faults: Iterable[Fault], what: Mapping[str, str], odds: Odds) -
     """Yield all faults, likely ones first, each the less likely the more like it came before.
 
     Like it is a fault of the same row at an operation that does the same, less so one of the
-    same kind at the same operation, and still less any at that operation. First attempts go
-    before later ones, the first items before the others, words before lengths in ms. Scores
+    same kind at the same operation, and still less any at that operation. First attempts
+    and messages go before later ones, first items before others, words before lengths in ms. Scores
     only fall: so a heap with stale scores is enough.
     """
     alike: dict[tuple[Row, str], int] = {}
@@ -115,7 +115,8 @@ def likely_first(faults: Iterable[Fault], what: Mapping[str, str], odds: Odds) -
     for at, fault in enumerate(faults):
         site = fault.site
         doing = what.get(site.operation, "")
-        late = 1 + (site.attempt - 1) / 2 + max(0, site.entity - 1) / 5
+        again = site.attempt - 1 + bool(site.message)
+        late = 1 + again / 2 + max(0, site.entity - 1) / 5
         likely = odds.of(fault, doing) / late / (3 if is_sized(fault) else 1)
         known.append((fault, likely, (row_of(fault), doing), (fault.kind, site.operation)))
         heap.append((-likely, at))

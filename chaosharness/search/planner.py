@@ -34,8 +34,8 @@ class Shown(Protocol):
         """Those of them that found no site."""
 
     @property
-    def reached(self) -> Mapping[tuple[str, int], int]:
-        """How often each `(operation, entity)` was reached, as in `Run`."""
+    def attempts(self) -> Mapping[tuple[str, int, str], int]:
+        """How often each `(operation, entity, message)` was reached, as in `Run`."""
 
     @property
     def surfaces(self) -> Mapping[str, Surface]:
@@ -118,3 +118,11 @@ def batch_sizes() -> Iterator[int]:
     while True:
         yield size
         size = min(2 * size, BATCH_MAX)
+
+
+def proposed(planner: Planner, count: int) -> list[Schedule]:
+    """Return what is run next: up to so many schedules, fewer at the end of a level."""
+    batch: list[Schedule] = []
+    while len(batch) < count and (schedule := planner.propose()) is not None:
+        batch.append(schedule)
+    return batch

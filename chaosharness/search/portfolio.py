@@ -234,6 +234,8 @@ class Portfolio:
             return True
         books = self.books
         left = self._budget - self._spent
+        if left <= 0:
+            return False
         spare = left - books.left()
         if spare < 0:
             return True  # this level will not be finished with or without it

@@ -70,7 +70,7 @@ class SmallFirst:
         self.catalogue = Catalogue(kinds=kinds, sizes=sizes)
         self._faults: list[Fault] = []
         self._numbers: dict[Fault, int] = {}
-        self._at: dict[tuple[str, int, int], list[int]] = {}
+        self._at: dict[tuple[str, int, str, int], list[int]] = {}
         self._calm: Reached = {}
         self._calm_numbers: list[int] = []
         self._past: frozenset[tuple[str, int]] = frozenset()
@@ -144,7 +144,7 @@ class SmallFirst:
         self._missed.discard(key)
         self._ahead.pop(key, None)
         if not seen.unused and key not in self._run and len(key) <= self.faults_max:
-            self._keep(key, seen.reached)
+            self._keep(key, seen.attempts)
 
     def _keep(self, key: Key, reached: Reached) -> None:
         """Keep that a set has struck; and what its run reached, if sets grow from it."""
@@ -161,7 +161,7 @@ class SmallFirst:
         self._in_flight.clear()
         self._missed.clear()
         self._source = iter(())
-        self._calm = self._near(run.reached)
+        self._calm = self._near(run.attempts)
         self._past = past_of_outcomes(run.history)
         self._changed[()] = {}
         self._run.add(())
@@ -177,12 +177,12 @@ class SmallFirst:
         ]
         return sorted(found, key=self._order)
 
-    def _numbers_at(self, operation: str, entity: int, attempt: int) -> list[int]:
+    def _numbers_at(self, operation: str, entity: int, message: str, attempt: int) -> list[int]:
         """Return the numbers of the faults at one attempt of an operation."""
-        place = (operation, entity, attempt)
+        place = (operation, entity, message, attempt)
         found = self._at.get(place)
         if found is None:
-            faults = self.catalogue.at(operation, entity, attempt)
+            faults = self.catalogue.at(operation, entity, message, attempt)
             found = self._at[place] = [len(self._faults) + more for more in range(len(faults))]
             self._faults += faults
             self._numbers.update(zip(faults, found, strict=True))
@@ -215,7 +215,7 @@ class SmallFirst:
     def _reaches(self, key: Key, fault: Fault) -> bool:
         """Say whether a run that is known reached the site of a fault."""
         site = fault.site
-        place = (site.operation, site.entity)
+        place = self.catalogue.spelling.place(site)
         times = self._changed[key].get(place)
         if times is None:
             times = self._calm.get(place, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from chaosharness.brokers.intake import Intake
@@ -22,6 +22,7 @@ from chaosharness.handlers.port import current_scope, read_clock, refuse_strange
 from chaosharness.kernel.history import plain
 from chaosharness.kernel.scope import SCOPE, BackgroundScope, Incarnation, Scope
 from chaosharness.kernel.world import World
+from chaosharness.orchestrators.stepfunctions.invocation import Function
 from chaosharness.system.parts import die, name_of
 
 _OPENED: Final = {"publish": "publisher"}
@@ -258,6 +259,47 @@ class Env:
         if blocking:
             call = block(call)
         return call(service, name, value, timeout_ms, read_as)
+
+    def function(self, engine: Any, name: str, handler: Callable[..., Any]) -> None:
+        """Have a handler run for the tasks of state machines: a Lambda function, as it is.
+
+        Args:
+            engine: The `StepFunctions` whose tasks run it.
+            name: The function's name, as a Resource or a FunctionName says it.
+            handler: `handler(event, context)`, plain or `async`; what it returns is the task's
+                result, what it raises the task's error, by the name of its class.
+        """
+        state = self._open(engine, "function", "orchestrator")
+        check_handler(handler, f"service {self._service!r} has the function {name!r}")
+        place = f"{self._service}.{name_of(handler)}"
+        colour = colour_for(handler, self._runtime, self.incarnation)
+        state.function(name, Function(self.incarnation, place, handler, colour))
+
+    def worker(
+        self,
+        server: Any,
+        *,
+        task_queue: str,
+        workflows: Sequence[type] = (),
+        activities: Sequence[Callable[..., Any]] = (),
+    ) -> None:
+        """Run a Temporal worker: polls a task queue as long as this incarnation lives.
+
+        Args:
+            server: The `Temporal` it polls.
+            task_queue: Its task queue.
+            workflows: Classes with `@workflow.defn`.
+            activities: Functions or methods with `@activity.defn`, plain or `async`.
+        """
+        state = self._open(server, "worker", "Temporal server")
+        state.worker(
+            self.incarnation,
+            self._service,
+            task_queue,
+            workflows,
+            activities,
+            lambda function: colour_for(function, self._runtime, self.incarnation),
+        )
 
     # ---- stores and third parties
 

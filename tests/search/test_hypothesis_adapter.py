@@ -37,13 +37,10 @@ from chaosharness import (
 )
 from chaosharness.search import hypothesis_adapter as adapter
 from chaosharness.search.hypothesis_adapter import (
-    PLAN,
-    Leg,
     Planned,
-    Playback,
     Unplanned,
-    fewer_but_longer,
 )
+from chaosharness.search.plan import PLAN, Leg, Playback, fewer_but_longer
 from tests.strategies.shops import CHARGE, REFUND, shop
 
 SHOP = shop()
