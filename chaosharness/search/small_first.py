@@ -75,7 +75,7 @@ class SmallFirst:
         self._calm_numbers: list[int] = []
         self._past: frozenset[tuple[str, int]] = frozenset()
         self._changed: dict[Key, Reached] = {}
-        self._alike: dict[frozenset[tuple[tuple[str, int], int]], Reached] = {}
+        self._alike: dict[frozenset[tuple[tuple[str, int, str], int]], Reached] = {}
         self._seen = Sets()
         self._run = Sets()
         self._level = 0
