@@ -11,6 +11,7 @@ ORDER = (
     *("hypothesis_share", "peers", "shrink", "bytecodes"),
     *("judging", "nothing_claimed", "recorded", "temporal"),
     *("workers", "mutated_files"),
+    *("lineage", "triples"),
 )
 
 

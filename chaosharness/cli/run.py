@@ -31,7 +31,7 @@ _EXIT: Final = {"holds": HOLDS, "violated": VIOLATED, "unknown": UNKNOWN}
 )
 @click.option(
     "--mode",
-    type=click.Choice(["portfolio", "small-first", "random", "guided"]),
+    type=click.Choice(["portfolio", "small-first", "lineage", "random", "guided"]),
     default="portfolio",
     show_default=True,
     help="In which order schedules are tried.",

@@ -15,6 +15,8 @@ from chaosharness.handlers.places import asked_at
 from chaosharness.kernel.allowed import is_whole, refused
 from chaosharness.search.claims import chosen
 from chaosharness.search.exploration import Exploration, Progress
+from chaosharness.search.lineage.first import CutsFirst
+from chaosharness.search.lineage.planner import Lineage
 from chaosharness.search.news import News
 from chaosharness.search.planner import Chooser
 from chaosharness.search.portfolio import Portfolio
@@ -25,8 +27,8 @@ from chaosharness.strategies.schedules import checked_kinds
 from chaosharness.system import System
 from chaosharness.system.given import check_system, checked_items
 
-Mode = Literal["portfolio", "small-first", "random", "guided"]
-MODES: Final = ("portfolio", "small-first", "random", "guided")
+Mode = Literal["portfolio", "small-first", "lineage", "random", "guided"]
+MODES: Final = ("portfolio", "small-first", "lineage", "random", "guided")
 
 
 def explore(
@@ -69,6 +71,8 @@ def explore(
         mode: `portfolio`: calm; likely single faults in turns with schedules of many faults by
             chance, whose failures are made small; then pairs, and so on, until all are done.
             `small-first`: calm, every single fault, pairs, and so on, the mildest first.
+            `lineage`: calm, then what cuts off all ways that are known to the outcomes which the
+            claims look at, as long as there is such a set of faults, and then as small-first.
             `random`: schedules of 1 to `faults_max` faults by chance. `guided`: by chance,
             from those that led to something new.
         options: Which values of a fault's option are tried where there are two faults or
@@ -110,7 +114,7 @@ def explore(
         raise InvalidDefinition(
             f"no search mode {mode!r}; there are: {', '.join(MODES)}{asked_at()}"
         )
-    at_least(0 if mode in ("portfolio", "small-first") else 1, faults_max=faults_max)
+    at_least(0 if mode in ("portfolio", "small-first", "lineage") else 1, faults_max=faults_max)
     at_least(1, runs_max=runs_max)
     at_least(0, workers=workers)
     _check_seconds(seconds_max)
@@ -119,11 +123,12 @@ def explore(
     if not isinstance(seed, int):
         raise refused("explore", "seed", "a whole number", seed)
     kinds = checked_kinds(kinds)
-    planner = _planner(mode, faults_max, seed, options, kinds, runs_max)
+    properties = chosen(system, properties)
+    planner = _planner(mode, properties, faults_max, seed, options, kinds, runs_max)
     workload = system.examples if items is None else checked_items("explore", items)
     search = Exploration(
         system=system,
-        properties=chosen(system, properties),
+        properties=properties,
         items=workload,
         planner=planner,
         target=target,
@@ -190,6 +195,7 @@ def _check_seconds(seconds_max: float | None) -> None:
 
 def _planner(
     mode: Mode,
+    claims: tuple[Property, ...],
     faults_max: int,
     seed: int,
     options: Options,
@@ -199,10 +205,17 @@ def _planner(
     match mode:
         case "portfolio":
             return Portfolio(
-                faults_max=faults_max, seed=seed, options=options, kinds=kinds, budget=runs_max
+                faults_max=faults_max,
+                seed=seed,
+                options=options,
+                kinds=kinds,
+                budget=runs_max,
+                cutter=Lineage(claims, faults_max=faults_max, kinds=kinds),
             )
         case "small-first":
             return SmallFirst(faults_max=faults_max, options=options, kinds=kinds)
+        case "lineage":
+            return CutsFirst(claims, faults_max=faults_max, options=options, kinds=kinds)
         case "random":
             return RandomSearch(faults_max=faults_max, seed=seed, kinds=kinds)
         case "guided":
