@@ -10,6 +10,8 @@ ORDER = (
     *("eight_messages", "deliveries", "colours", "stores"),
     *("hypothesis_share", "peers", "shrink", "bytecodes"),
     *("judging", "nothing_claimed", "recorded", "temporal"),
+    *("workers", "mutated_files"),
+    *("lineage", "triples"),
 )
 
 

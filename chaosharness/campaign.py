@@ -264,7 +264,7 @@ class Campaign:
     Attributes:
         system: Name of the system.
         target: Where it is found, as `module:attribute`; empty if unknown.
-        mode: `portfolio`, `small-first`, `random` or `guided`.
+        mode: `portfolio`, `small-first`, `lineage`, `random` or `guided`.
         faults_max: Faults in one schedule, at most.
         seed: Of what was chosen by chance.
         result: `holds`, `violated`, or `unknown`.

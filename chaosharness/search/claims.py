@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import attrs
 
 from chaosharness.campaign import Result, Standing, runs_in_words
-from chaosharness.checkers import Evidence, Property, assumed
+from chaosharness.checkers import Finding, Property, assumed
 from chaosharness.checkers.breach import Breach, split
 from chaosharness.checkers.property import check_properties
 from chaosharness.errors import InvalidDefinition
@@ -69,17 +69,19 @@ class Claim:
         """Whether a run broke it."""
         return self.broken_in > 0
 
-    def judge(self, evidence: Evidence, *, tentative: bool = False) -> list[Breach]:
-        """Judge one run; return what it breaks, and the questions it leaves.
+    def take(
+        self, tested: bool, findings: Sequence[Finding], *, tentative: bool = False
+    ) -> list[Breach]:
+        """Take in what one run showed; return what it breaks, and the questions it leaves.
 
         Args:
-            evidence: Of the run.
+            tested: Whether it put the property to the test.
+            findings: What it broke.
             tentative: Whether it had more faults than were asked for. Then it breaks the
                 property only if as few as were asked for do: see `broke`.
         """
         self.judged += 1
-        self.tested += self.property.is_tested(evidence)
-        findings = self.property.findings(evidence)
+        self.tested += tested
         if self.property.when == "sometimes":
             self.reached += not findings
             return []

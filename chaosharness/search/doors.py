@@ -33,6 +33,7 @@ def certify(
     items: Sequence[Any] | None = None,
     kinds: Collection[type[Fault]] = FAULTS,
     target: str = "",
+    workers: int = 0,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Campaign:
     """Run every schedule of up to so many faults: `explore`, small first, to its end.
@@ -50,6 +51,7 @@ def certify(
         options=options,
         kinds=kinds,
         target=target,
+        workers=workers,
         on_progress=on_progress,
     )
 
@@ -99,6 +101,7 @@ def check(
     mode: Mode = "portfolio",
     thorough: bool = False,
     seconds_max: float | None = None,
+    workers: int = 0,
 ) -> None:
     """Test a system's claims in one call: return if they hold, raise if one does not.
 
@@ -126,6 +129,7 @@ def check(
         runs_max=runs_max,
         seed=seed,
         mode=mode,
+        workers=workers,
         stop_at_first=True,
         thorough=thorough,
         seconds_max=seconds_max,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from time import perf_counter
 from typing import Any, Final
 
 import attrs
 
 from chaosharness.campaign import Coverage, Ended, Trouble, runs_in_words
-from chaosharness.checkers import Evidence
+from chaosharness.checkers import Finding
 from chaosharness.checkers.breach import Breach, breaches, split
 from chaosharness.checkers.breach import Group as Key
 from chaosharness.checkers.progress import upset
@@ -25,14 +25,18 @@ from chaosharness.schedule import Schedule
 from chaosharness.search.causes import Cause, Causes
 from chaosharness.search.claims import Claim
 from chaosharness.search.determinism import same_elsewhere
-from chaosharness.search.marks import Sights
 from chaosharness.search.news import News
 from chaosharness.search.planner import Chooser, batch_sizes, proposed
+from chaosharness.search.seen import Examiner, Seen
 from chaosharness.search.shrink import as_it_was, shrink
+from chaosharness.search.workers.pool import Pool
 from chaosharness.system import Run, System
 from chaosharness.system.twice import Watch
 
 TROUBLES_MAX: Final = 20
+
+HELPED_FROM: Final = 4
+"""Batches of fewer runs are made here: often the first finding comes before a process is up."""
 
 BEYOND_MAX: Final = 2
 """Times that a cause turned out to need more faults than were asked for, after which runs with
@@ -73,6 +77,8 @@ class Exploration:
         kinds: The kinds of fault that were asked for; a counterexample has no others.
         stop_at_first: Whether to stop when something is found.
         on_found: Told of each counterexample when it is as small as can be.
+        hands: Starts who makes runs in other processes, once the calm run is known.
+        examiner: Makes runs in this process, and judges them.
         news: Ends the search when it has shown nothing new for long enough; None goes on.
         seconds_max: Real time after which the search ends.
         ended: Why it did.
@@ -93,6 +99,7 @@ class Exploration:
     kinds: Collection[type[Fault]] = FAULTS
     stop_at_first: bool = False
     on_found: Callable[[Counterexample], None] | None = None
+    hands: Callable[[Examiner], Pool] | None = None
     news: News | None = None
     seconds_max: float | None = None
     ended: Ended = attrs.field(default="", init=False)
@@ -103,17 +110,21 @@ class Exploration:
     found: list[Counterexample] = attrs.field(factory=list, init=False)
     causes: Causes = attrs.field(factory=Causes, init=False)
     claims: list[Claim] = attrs.field(init=False)
+    examiner: Examiner = attrs.field(init=False)
     _calm: Run | None = attrs.field(default=None, init=False)
-    _sights: Sights = attrs.field(factory=Sights, init=False)
     _watch: Watch = attrs.field(init=False)
     _differs: bool = attrs.field(init=False, default=False)
     _troubles: dict[tuple[str, str], tuple[int, str]] = attrs.field(factory=dict, init=False)
     _ran_on: dict[str, RanOn] = attrs.field(factory=dict, init=False)
+    _failed: dict[str, None] = attrs.field(factory=dict, init=False)
+    _helping: Pool | None = attrs.field(default=None, init=False)
     _beyond: Counter[Key] = attrs.field(factory=Counter, init=False)
     _begun_at: float = attrs.field(default=0.0, init=False)
     _budget: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
+        marks = self.planner.wants_marks or self.news is not None
+        self.examiner = Examiner(self.system, self.properties, self.items, marks)
         self.claims = [Claim(one, number) for number, one in enumerate(self.properties)]
         self._watch = Watch(self.system)
 
@@ -122,19 +133,19 @@ class Exploration:
     def search(self, runs_max: int, on_progress: Callable[[Progress], None] | None) -> None:
         """Run what the planner proposes, until there is a reason to end: see `Ended`.
 
-        Several schedules are chosen at once, by one rule: see `batch_sizes`.
+        Several schedules are chosen at once, by one rule, whoever runs them: see `batch_sizes`.
         """
         self._begun_at = perf_counter()
         self._budget = self.searched + runs_max
         for size in batch_sizes():
             left = self._left_to_spend()
             batch = proposed(self.planner, min(size, left))
-            for schedule in batch:
-                self._search_one(schedule)
+            for seen in self._results(batch):
+                self._saw(seen)
                 if on_progress is not None:
                     broken = tuple(dict.fromkeys(one.property for one in self.found))
                     most = max(self._budget, self.searched)
-                    on_progress(Progress(self.searched, most, len(schedule), broken))
+                    on_progress(Progress(self.searched, most, len(seen.schedule), broken))
                 self.ended = self._end()
                 if self.ended:
                     break
@@ -144,15 +155,30 @@ class Exploration:
                 self.planner.forget()
                 return
 
-    def _search_one(self, schedule: Schedule) -> None:
-        run = self.system.run(self.items, schedule)
-        seen = self._sights.of(run)
+    def _results(self, batch: Sequence[Schedule]) -> Iterator[Seen]:
+        """Have a batch run: by others where there are some and it is worth it, else here.
+
+        Here each run is made when it is asked for.
+        """
+        if self.hands is None or len(batch) < HELPED_FROM or self.examiner.calm is None:
+            return map(self.examiner.see, batch)
+        if self._helping is None:
+            self._helping = self.hands(self.examiner)
+        return self._helping.results(batch)
+
+    def _saw(self, seen: Seen) -> None:
+        """Take in one run that looked for a violation."""
         before = self.planner.tried
         self.planner.observe(seen)
         if self.news is not None:
             by_chance = self.planner.tried > before
             self.news.saw(seen.marks, self.searched + 1, by_chance=by_chance)
-        self._take(run, tentative=len(schedule) > self.planner.faults_max)
+        self._take(seen, tentative=len(seen.schedule) > self.planner.faults_max)
+
+    def leave(self) -> None:
+        """Send away who helps, whatever they do: the search is over."""
+        if self._helping is not None:
+            self._helping.kill()
 
     def _left_to_spend(self) -> int:
         left = self._budget - self.searched
@@ -194,48 +220,53 @@ class Exploration:
         """
         return self._calm is not None and self._calm.ending.verdict == "spinning"
 
-    def _take(self, run: Run, *, tentative: bool = False) -> None:
-        """Judge a run by every property.
+    def _take(self, seen: Seen, *, tentative: bool = False) -> None:
+        """Take in what a run showed: how each property stands after it.
 
         Args:
-            run: The run.
-            tentative: Whether it has more faults than a finding may have.
+            seen: It.
+            tentative: Whether the run has more faults than a finding may have.
         """
         self.runs += 1
         self.searched += 1
-        for loop in run.ending.ran_on:
+        for loop in seen.ending.ran_on:
             self._ran_on[loop.place] = max(self._ran_on.get(loop.place, loop), loop, key=_farthest)
-        if run.ending.verdict != "quiet":
-            self._trouble(run)
-        if self._calm is None and not run.schedule.faults:
-            self._calm = run
+        if seen.ending.verdict != "quiet":
+            self._trouble(seen)
+        if self._calm is None and not seen.schedule.faults and seen.run is not None:
+            self._calm = seen.run
             self.runs += 1
-            self._watch.begin(calm=run)
-        unused = run.unused
-        struck = [fault for fault in run.schedule.faults if fault not in unused]
+            self._watch.begin(calm=seen.run)
+        struck = seen.struck
         self.struck += bool(struck)
-        evidence = self._evidence(run, tuple(struck))
+        self._failed.update(dict.fromkeys(seen.failed))
         broken: list[Breach] = []
-        try:
-            for claim in self.claims:
-                broken += claim.judge(evidence, tentative=tentative)
-        except Nondeterminism:
+        for claim, verdict in zip(self.claims, seen.verdicts, strict=False):
+            broken += claim.take(verdict.tested, verdict.findings, tentative=tentative)
+        if seen.differs is not None:
             if not self.found:
-                raise
+                raise seen.differs
             self._differs = True  # what was found is told; `seen_again` says why it may not return
             return
         for cause in self.causes.take(broken, struck) if broken else ():
             if tentative and self._beyond[cause.breach.group] >= BEYOND_MAX:
                 continue
-            self._tell(cause, run, tentative=tentative)
+            self._tell(cause, self._run_of(seen), tentative=tentative)
+            self._failed.update(dict.fromkeys(self.examiner.family().failed))
             if self.found and self.stop_at_first:
                 return
 
-    def _evidence(self, run: Run, struck: tuple[Fault, ...]) -> Evidence:
-        calm = self._calm
-        if calm is None or run.items is not calm.items:
-            return run.evidence()
-        return Evidence(run.history, run.items, lambda: calm.history, struck, family=run.family)
+    def _run_of(self, seen: Seen) -> Run:
+        """Return the run that was seen; where another process made it, make it here as well."""
+        if seen.run is not None:
+            return seen.run
+        run = self.system.run(self.items, seen.schedule)
+        if seen.digest and run.digest() != seen.digest:
+            raise ChaosharnessError(
+                f"{seen.schedule!r} has another history in another process: something hangs on "
+                "the process itself, or on what earlier runs left behind"
+            )
+        return run
 
     def _tell(self, cause: Cause, run: Run, *, tentative: bool = False) -> None:
         """Make a counterexample of a run, as small as can be, for one cause of its breaks.
@@ -250,7 +281,8 @@ class Exploration:
         try:
             found = self._shrunk(breach, run)
         except KeyboardInterrupt:
-            self._keep(cause, as_it_was(breach, run, self.searched, self.target))
+            whole = attrs.evolve(breach, findings=self._all_of(breach, run))
+            self._keep(cause, as_it_was(whole, run, self.searched, self.target))
             raise
         if tentative and len(found.schedule) > self.planner.faults_max:
             self._set_aside(breach, found)
@@ -264,6 +296,11 @@ class Exploration:
         cause.above = heavier.group
         for one in self.causes.take([heavier], found.schedule.faults):
             self._tell(one, small)
+
+    def _all_of(self, breach: Breach, run: Run) -> tuple[Finding, ...]:
+        """Return all findings of a breach: from another process came only the first."""
+        found = split(breach.property, breach.property.findings(self.examiner.evidence(run)))
+        return next((one.findings for one in found if one.group == breach.group), breach.findings)
 
     def _set_aside(self, breach: Breach, found: Counterexample) -> None:
         """Remember that something needs more faults than were asked for."""
@@ -324,13 +361,13 @@ class Exploration:
         """Run a counterexample that was found before."""
         if not self.is_over():
             items = items_for(self.system, known.items, known.types)
-            self._take(self.system.run(items, known.schedule))
+            self._take(self.examiner.look(self.system.run(items, known.schedule)))
 
-    def _trouble(self, run: Run) -> None:
-        key = (run.ending.verdict, run.ending.reason)
+    def _trouble(self, seen: Seen) -> None:
+        key = (seen.ending.verdict, seen.ending.reason)
         if key not in self._troubles and len(self._troubles) >= TROUBLES_MAX:
-            key = (run.ending.verdict, "for other reasons")
-        times, first = self._troubles.get(key, (0, repr(run.schedule)))
+            key = (seen.ending.verdict, "for other reasons")
+        times, first = self._troubles.get(key, (0, repr(seen.schedule)))
         self._troubles[key] = (times + 1, first)
 
     # ---- what came of it
@@ -342,8 +379,24 @@ class Exploration:
             for (verdict, reason), (times, first) in self._troubles.items()
         )
 
-    def seen_again(self) -> tuple[str, ...]:
+    def knows(self, known: Counterexample) -> None:
+        """Take a cause as told: it was found by another search, and needs no telling."""
+        if known.findings:
+            names = {one.name: (number, one) for number, one in enumerate(self.properties)}
+            number, property = names.get(known.property, (0, None))
+            if property is not None:
+                self.causes.know(Breach(property, known.findings, number), known)
+
+    def met_again(self) -> list[Counterexample]:
+        """Return what was known from elsewhere, and was seen here as well."""
+        mine = set(map(id, self.found))
+        return [one for one in self.causes.met() if id(one) not in mine]
+
+    def seen_again(self, *, elsewhere: bool = True) -> tuple[str, ...]:
         """Make the calm run once more, here and (where the target is known) in other processes.
+
+        Args:
+            elsewhere: Whether to make it in other processes.
 
         Returns:
             Why what was found may not come back; where nothing was found, it raises that.
@@ -354,7 +407,9 @@ class Exploration:
         try:
             self.runs += 1
             self._watch.end()
-            if self.target and self._calm is not None:
+            if self._helping is not None:
+                self._helping.close()
+            if elsewhere and self.target and self._calm is not None:
                 same_elsewhere(self.target, self._calm)
         except Nondeterminism as error:
             if not self.found:
@@ -368,7 +423,7 @@ class Exploration:
         """Say what went wrong in the calm run already."""
         if self._calm is None:
             return ()
-        return (*upset(self._calm.history), *self._calm.family().failed)
+        return (*upset(self._calm.history), *self._failed)
 
     def coverage(self) -> Coverage:
         """Return what was put to the test."""

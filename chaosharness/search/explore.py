@@ -15,17 +15,20 @@ from chaosharness.handlers.places import asked_at
 from chaosharness.kernel.allowed import is_whole, refused
 from chaosharness.search.claims import chosen
 from chaosharness.search.exploration import Exploration, Progress
+from chaosharness.search.lineage.first import CutsFirst
+from chaosharness.search.lineage.planner import Lineage
 from chaosharness.search.news import News
 from chaosharness.search.planner import Chooser
 from chaosharness.search.portfolio import Portfolio
 from chaosharness.search.random_search import GuidedSearch, RandomSearch
 from chaosharness.search.small_first import Options, SmallFirst
+from chaosharness.search.workers.hands import Start, hands
 from chaosharness.strategies.schedules import checked_kinds
 from chaosharness.system import System
 from chaosharness.system.given import check_system, checked_items
 
-Mode = Literal["portfolio", "small-first", "random", "guided"]
-MODES: Final = ("portfolio", "small-first", "random", "guided")
+Mode = Literal["portfolio", "small-first", "lineage", "random", "guided"]
+MODES: Final = ("portfolio", "small-first", "lineage", "random", "guided")
 
 
 def explore(
@@ -44,6 +47,9 @@ def explore(
     seconds_max: float | None = None,
     regressions: Sequence[Counterexample] = (),
     target: str = "",
+    workers: int = 0,
+    start: Start | None = None,
+    dask: str = "",
     on_progress: Callable[[Progress], None] | None = None,
     on_found: Callable[[Counterexample], None] | None = None,
 ) -> Campaign:
@@ -65,6 +71,8 @@ def explore(
         mode: `portfolio`: calm; likely single faults in turns with schedules of many faults by
             chance, whose failures are made small; then pairs, and so on, until all are done.
             `small-first`: calm, every single fault, pairs, and so on, the mildest first.
+            `lineage`: calm, then what cuts off all ways that are known to the outcomes which the
+            claims look at, as long as there is such a set of faults, and then as small-first.
             `random`: schedules of 1 to `faults_max` faults by chance. `guided`: by chance,
             from those that led to something new.
         options: Which values of a fault's option are tried where there are two faults or
@@ -78,6 +86,13 @@ def explore(
         seconds_max: Stop after so much real time. What is found then depends on the machine.
         regressions: Counterexamples that are run first, if they are of this system.
         target: Where the system is found, as `module:attribute`; for the report.
+        workers: Processes that make the runs; 0 for this one alone. What comes of it is the
+            same for any number, byte for byte.
+        start: How they are started: `fork`, which has the system as it is loaded here, or
+            `spawn`, which loads `target` anew. By default `fork` on Linux, else `spawn`.
+        dask: The address of a Dask scheduler whose workers make the runs instead (the extra
+            `chaosharness[dask]`); they load `target` anew. The scheduler may not live in this
+            process.
         on_progress: Called after each run.
         on_found: Called with each counterexample as soon as it is as small as can be.
 
@@ -88,8 +103,10 @@ def explore(
         nothing `violated`.
 
     Raises:
-        InvalidDefinition: The system, a property or an argument is wrong.
+        InvalidDefinition: The system, a property or an argument is wrong, or cannot be told to
+            other processes.
         Nondeterminism: The same schedule led to two histories.
+        ChaosharnessError: A process that makes runs does not come up, or Dask is not there.
     """
     began = perf_counter()
     check_system("explore", system)
@@ -97,19 +114,21 @@ def explore(
         raise InvalidDefinition(
             f"no search mode {mode!r}; there are: {', '.join(MODES)}{asked_at()}"
         )
-    _at_least(0 if mode in ("portfolio", "small-first") else 1, faults_max=faults_max)
-    _at_least(1, runs_max=runs_max)
+    at_least(0 if mode in ("portfolio", "small-first", "lineage") else 1, faults_max=faults_max)
+    at_least(1, runs_max=runs_max)
+    at_least(0, workers=workers)
     _check_seconds(seconds_max)
     if options not in ("mildest", "all"):
         raise refused("explore", "options", "'mildest' or 'all'", options)
     if not isinstance(seed, int):
         raise refused("explore", "seed", "a whole number", seed)
     kinds = checked_kinds(kinds)
-    planner = _planner(mode, faults_max, seed, options, kinds, runs_max)
+    properties = chosen(system, properties)
+    planner = _planner(mode, properties, faults_max, seed, options, kinds, runs_max)
     workload = system.examples if items is None else checked_items("explore", items)
     search = Exploration(
         system=system,
-        properties=chosen(system, properties),
+        properties=properties,
         items=workload,
         planner=planner,
         target=target,
@@ -118,14 +137,19 @@ def explore(
         on_found=on_found,
         news=News() if mode == "portfolio" and not thorough else None,
         seconds_max=seconds_max,
+        hands=hands(workers, target=target, start=start, dask=dask),
     )
-    for one in regressions:
-        if one.system == system.name:
-            search.again(one)
-    search.search(runs_max, on_progress)
+    try:
+        for one in regressions:
+            if one.system == system.name:
+                search.again(one)
+        search.search(runs_max, on_progress)
+        again = search.seen_again()
+    finally:
+        search.leave()
     coverage = search.coverage()
     unproved = search.unproved(coverage)
-    reasons = (*search.reasons(coverage, runs_max), *search.seen_again())
+    reasons = (*search.reasons(coverage, runs_max), *again)
     complete = coverage.complete and not unproved
     result: Result = "violated" if search.found else "unknown" if reasons else "holds"
     return Campaign(
@@ -152,7 +176,8 @@ def explore(
     )
 
 
-def _at_least(least: int, **given: Any) -> None:
+def at_least(least: int, **given: Any) -> None:
+    """Refuse what is no whole number from `least` on."""
     for name, value in given.items():
         if not is_whole(value, least):
             raise InvalidDefinition(
@@ -170,6 +195,7 @@ def _check_seconds(seconds_max: float | None) -> None:
 
 def _planner(
     mode: Mode,
+    claims: tuple[Property, ...],
     faults_max: int,
     seed: int,
     options: Options,
@@ -179,10 +205,17 @@ def _planner(
     match mode:
         case "portfolio":
             return Portfolio(
-                faults_max=faults_max, seed=seed, options=options, kinds=kinds, budget=runs_max
+                faults_max=faults_max,
+                seed=seed,
+                options=options,
+                kinds=kinds,
+                budget=runs_max,
+                cutter=Lineage(claims, faults_max=faults_max, kinds=kinds),
             )
         case "small-first":
             return SmallFirst(faults_max=faults_max, options=options, kinds=kinds)
+        case "lineage":
+            return CutsFirst(claims, faults_max=faults_max, options=options, kinds=kinds)
         case "random":
             return RandomSearch(faults_max=faults_max, seed=seed, kinds=kinds)
         case "guided":

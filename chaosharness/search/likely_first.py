@@ -87,13 +87,11 @@ class LikelyFirst(SmallFirst):
             self._missed.discard(asked)
             self._ahead.pop(asked, None)
         struck = self._struck_in(seen)
-        if struck is None or struck in self._changed:
+        if struck is None or struck in self._run:
             return
         if len(struck) < self.faults_max:
             self._touched[struck] = self._bits_of(seen, struck)
-        self._changed[struck] = self._difference(seen.attempts)
-        self._struck[len(struck)].append(struck)
-        self._seen.add(struck)
+        self._keep(struck, seen.attempts)
         self._ahead.pop(struck, None)
 
     def _struck_in(self, seen: Shown) -> Key | None:

@@ -7,7 +7,7 @@ where the history has tens of thousands.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 
@@ -15,7 +15,12 @@ from chaosharness.faults import Fault
 from chaosharness.handlers.port import Surface
 from chaosharness.kernel.history import History
 from chaosharness.schedule import Schedule
+from chaosharness.search.lineage.ways import Ways, ways_of
 from chaosharness.system import Run
+
+NO_WAYS: Final = Ways()
+WAYS_FAULTS_MAX: Final = 3
+"""Faults of a run up to which its ways are read."""
 
 Fact = tuple[str, str, str, int]
 """Kind of event, operation or actor, outcome, and how often: 1, 2, 4, 8 and so on."""
@@ -35,10 +40,12 @@ class Marks:
         touched: Operations (and actors, for events outside any) at which something happened more
             often, less often, or with another outcome than in the calm run.
         facts: Which events each operation led to, and how often, where calm did not show that.
+        ways: How its outcomes came about; of runs with many faults nobody asks for it.
     """
 
     touched: frozenset[str] = frozenset()
     facts: frozenset[Fact] = frozenset()
+    ways: Ways = NO_WAYS
 
 
 def marks_of(run: Run, calm: Run) -> Marks:
@@ -61,18 +68,47 @@ class Beside:
     def marks_of(self, run: Run) -> Marks:
         """Return what a run was like; of the calm run itself, all its facts."""
         if run is self.calm:
-            return Marks(facts=self._facts)
+            return Marks(facts=self._facts, ways=ways_of(run))
         calm = self._counts
         ours = _counts(run.history)
         changed = [key for key, times in ours.items() if calm.get(key) != times]
         changed += [key for key in calm if key not in ours]
         touched = frozenset(key[1] for key in changed if key[0] not in NOT_OURS)
-        return Marks(touched, _facts(ours) - self._facts)
+        ways = ways_of(run) if len(run.schedule) <= WAYS_FAULTS_MAX else NO_WAYS
+        return Marks(touched, _facts(ours) - self._facts, ways)
+
+
+class Shown(Protocol):
+    """What a planner is told of one run: it need not have been made in this process."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """The faults that were armed."""
+
+    @property
+    def unused(self) -> tuple[Fault, ...]:
+        """Those of them that found no site."""
+
+    @property
+    def attempts(self) -> Mapping[tuple[str, int, str], int]:
+        """How often each `(operation, entity, message)` was reached, as in `Run`."""
+
+    @property
+    def surfaces(self) -> Mapping[str, Surface]:
+        """Which faults may strike at each operation: of those new in this run at least."""
+
+    @property
+    def marks(self) -> Marks:
+        """What the run was like. Asked for only by planners that want marks."""
+
+    @property
+    def run(self) -> Run | None:
+        """The run itself: always there for a run without faults, else nobody asks for it."""
 
 
 @attrs.frozen(eq=False)
 class Sight:
-    """A run that was made in this process, as a planner is told of it: see `planner.Shown`."""
+    """A run that was made in this process, as a planner is told of it."""
 
     run: Run
     _beside: Beside | None = None

@@ -6,48 +6,17 @@ and so does the adapter behind Hypothesis's provider interface.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
 from chaosharness.campaign import Level
-from chaosharness.faults import Fault
-from chaosharness.handlers.port import Surface
 from chaosharness.schedule import Schedule
-from chaosharness.search.marks import Marks
-from chaosharness.system import Run
+from chaosharness.search.marks import Shown as Shown
 
 if TYPE_CHECKING:
     from chaosharness.search.sites import Catalogue
 
 BATCH_MAX: Final = 32
-
-
-class Shown(Protocol):
-    """What a planner is told of one run: it need not have been made in this process."""
-
-    @property
-    def schedule(self) -> Schedule:
-        """The faults that were armed."""
-
-    @property
-    def unused(self) -> tuple[Fault, ...]:
-        """Those of them that found no site."""
-
-    @property
-    def attempts(self) -> Mapping[tuple[str, int, str], int]:
-        """How often each `(operation, entity, message)` was reached, as in `Run`."""
-
-    @property
-    def surfaces(self) -> Mapping[str, Surface]:
-        """Which faults may strike at each operation: of those new in this run at least."""
-
-    @property
-    def marks(self) -> Marks:
-        """What the run was like. Asked for only by planners that want marks."""
-
-    @property
-    def run(self) -> Run | None:
-        """The run itself: always there for a run without faults, else nobody asks for it."""
 
 
 class Planner(Protocol):

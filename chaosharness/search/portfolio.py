@@ -47,6 +47,10 @@ SHARE_OF_SINGLES: Final = 4
 CUTS_EVERY: Final = 5
 """Of so many turns one is for a cut of what an outcome depended on, where there is a reason."""
 
+CUTS_EARLY: Final = 20
+CUTS_LATER: Final = 20
+"""After so many cuts: of so many turns one."""
+
 
 _DRAWS_MAX: Final = 5
 
@@ -106,6 +110,7 @@ class Portfolio:
         self._turn = 0
         self._spent = 0
         self._dense = 0
+        self._cuts = 0
 
     @property
     def catalogue(self) -> Catalogue:
@@ -147,11 +152,8 @@ class Portfolio:
         if self.books.waits():
             return None
         self._turn += 1
-        cutter = self.cutter
-        if cutter is not None and self._turn % CUTS_EVERY == 1 and cutter.ready:
-            cut = cutter.propose()
-            if cut is not None and cut not in self.proposed and not self.books.knows(cut):
-                return self._out("cut", cut)
+        if (cut := self._cut()) is not None:
+            return self._out("cut", cut)
         if self._is_for_chance() and (dense := self._by_chance()) is not None:
             return self._out("chance", dense)
         return self._out("sets", self.books.propose())
@@ -166,6 +168,7 @@ class Portfolio:
         """Tell everyone."""
         whose = self.proposed.pop(seen.schedule, "")
         self._dense += whose == "chance"
+        self._cuts += whose == "cut"
         self.books.observe(seen)
         self.chance.observe(seen)
         if self.cutter is not None:
@@ -179,6 +182,22 @@ class Portfolio:
         self.chance.forget()
         if self.cutter is not None:
             self.cutter.forget()
+
+    def _cut(self) -> Schedule | None:
+        """Return a cut, if this turn is for one.
+
+        Where sets have one fault only, every cut is a single fault, which has its turn anyway.
+        """
+        cutter = self.cutter
+        every = CUTS_EVERY if self._cuts < CUTS_EARLY else CUTS_LATER
+        if cutter is None or self.faults_max < 2 or self._turn % every != 1:
+            return None
+        if not self._may_spend(self._dense + self._cuts) or not cutter.ready:
+            return None
+        cut = cutter.propose()
+        if cut is None or cut in self.proposed or self.books.knows(cut):
+            return None
+        return cut
 
     # ---- chance
 
@@ -236,7 +255,7 @@ class Portfolio:
         if not books.begun or books.level < self.faults_max:
             return 0
         left = books.left()
-        return left if left <= self._dense else 0
+        return left if left <= self._dense + self._cuts else 0
 
     def finishes(self, runs: int) -> bool:
         """Say whether so many runs are enough to finish the level that is gone about."""

@@ -182,6 +182,7 @@ class GuidedSearch(RandomSearch):
     ) -> None:
         super().__init__(faults_max=faults_max, seed=seed, kinds=kinds)
         self.corpus: list[Schedule] = []
+        self.news: list[tuple[Schedule, frozenset[Fact]]] = []
         self._seen: set[Fact] = set()
 
     @property
@@ -192,12 +193,18 @@ class GuidedSearch(RandomSearch):
     def observe(self, seen: Shown) -> None:
         """Learn the sites of a run, and keep its schedule if it led to something new."""
         super().observe(seen)
-        known = self._seen
-        before = len(known)
-        known |= seen.marks.facts
-        if len(known) > before and seen.schedule.faults and len(self.corpus) < CORPUS_MAX:
+        new = seen.marks.facts - self._seen
+        self._seen |= new
+        if new and seen.schedule.faults and len(self.corpus) < CORPUS_MAX:
             unused = seen.unused
-            self.corpus.append(Schedule(one for one in seen.schedule if one not in unused))
+            schedule = Schedule(one for one in seen.schedule if one not in unused)
+            self.corpus.append(schedule)
+            self.news.append((schedule, new))
+
+    def know(self, schedule: Schedule, facts: frozenset[Fact]) -> None:
+        """Begin with a schedule that led to something new in another search."""
+        self._seen |= facts
+        self.corpus.append(schedule)
 
     def _choose(self) -> Schedule:
         if not self.corpus or _below(self.chance, 10) >= _MUTATE_IN_TEN:

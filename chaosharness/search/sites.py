@@ -12,8 +12,7 @@ from chaosharness.faults import FAULTS, Fault
 from chaosharness.handlers.port import Kinds, Surface
 from chaosharness.kernel.history import History
 from chaosharness.kernel.site import PHASES, Phase, Site
-from chaosharness.search.marks import Sight
-from chaosharness.search.planner import Shown
+from chaosharness.search.marks import Shown, Sight
 from chaosharness.strategies.sizes import NONE, Sizes, in_words, rank, sizes_for, variants
 from chaosharness.strategies.spelling import Place, Spelling
 from chaosharness.system import CLIENT, OUTSIDE, Run

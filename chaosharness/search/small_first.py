@@ -17,13 +17,15 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Collection, Iterator
-from itertools import chain, islice
+from itertools import islice
 from typing import Final, Literal
 
 from chaosharness.campaign import Level
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.schedule import Schedule
 from chaosharness.search.planner import Shown
+from chaosharness.search.sets import Key as Key
+from chaosharness.search.sets import Sets
 from chaosharness.search.sites import (
     ATTEMPTS_MAX,
     Catalogue,
@@ -34,9 +36,6 @@ from chaosharness.strategies.sizes import Sizes, is_sized, option_of
 from chaosharness.system import Run
 
 Options = Literal["mildest", "all"]
-Key = tuple[int, ...]
-"""A set of faults: their numbers, in ascending order."""
-
 AHEAD_MAX: Final = 20_000
 """Schedules that are counted ahead, to say how large a level is that was not finished."""
 
@@ -76,9 +75,11 @@ class SmallFirst:
         self._calm_numbers: list[int] = []
         self._past: frozenset[tuple[str, int]] = frozenset()
         self._changed: dict[Key, Reached] = {}
-        self._seen: set[Key] = set()
+        self._alike: dict[frozenset[tuple[tuple[str, int, str], int]], Reached] = {}
+        self._seen = Sets()
+        self._run = Sets()
         self._level = 0
-        self._struck: list[list[Key]] = [[] for _ in range(faults_max + 1)]
+        self._struck: list[list[Key]] = [[] for _ in range(max(1, faults_max))]
         self._missed: set[Key] = set()
         self._finished = [False] * (faults_max + 1)
         self._source: Iterator[Key] = iter(((),) * _CALM_TRIES)
@@ -103,7 +104,7 @@ class SmallFirst:
         known when they were observed.
         """
         key = self._next()
-        while key is not None and key in self._changed:
+        while key is not None and key in self._run:
             key = self._next()
         if key is None:
             return None
@@ -142,11 +143,17 @@ class SmallFirst:
         self._in_flight.discard(key)
         self._missed.discard(key)
         self._ahead.pop(key, None)
-        if seen.unused or key in self._changed or len(key) > self.faults_max:
-            return
-        self._changed[key] = self._difference(seen.attempts)
-        self._struck[len(key)].append(key)
+        if not seen.unused and key not in self._run and len(key) <= self.faults_max:
+            self._keep(key, seen.attempts)
+
+    def _keep(self, key: Key, reached: Reached) -> None:
+        """Keep that a set has struck; and what its run reached, if sets grow from it."""
         self._seen.add(key)
+        self._run.add(key)
+        if len(key) < self.faults_max:
+            changed = self._difference(reached)
+            self._changed[key] = self._alike.setdefault(frozenset(changed.items()), changed)
+            self._struck[len(key)].append(key)
 
     # ---- what the runs have shown
 
@@ -157,6 +164,7 @@ class SmallFirst:
         self._calm = self._near(run.attempts)
         self._past = past_of_outcomes(run.history)
         self._changed[()] = {}
+        self._run.add(())
         self._struck[0].append(())
         self._calm_numbers = self._ordered(self._calm)
 
@@ -226,23 +234,33 @@ class SmallFirst:
         """Yield them in turns: one extension of each smaller set, then the next of each."""
         smaller = [key for key in self._struck[level - 1] if severe or self._mild(key)]
         smaller.sort(key=lambda key: tuple(map(self._order, key)))
-        turns = deque((key, self._extensions(key, severe)) for key in smaller)
+        fresh = {key: found for key in smaller if (found := self._fresh(key))}
+        turns = deque((key, 0) for key in smaller)
         while turns:
-            key, extensions = turns.popleft()
-            joint = next(extensions, None)
+            key, at = turns.popleft()
+            joint, at = self._extension(key, severe, fresh.get(key, []), at)
             if joint is not None:
-                turns.append((key, extensions))
+                turns.append((key, at))
+                self._seen.add(joint)
                 yield joint
 
-    def _extensions(self, key: Key, severe: bool) -> Iterator[Key]:
-        """Yield a set with one fault more: first at sites that only this set brought about."""
-        for number in chain(self._fresh(key), self._calm_numbers):
+    def _extension(
+        self, key: Key, severe: bool, fresh: list[int], at: int
+    ) -> tuple[Key | None, int]:
+        """Return a set with one fault more, from the one at a place on, and where to go on.
+
+        First come faults at sites that only this set brought about, and then all of calm.
+        """
+        calm = self._calm_numbers
+        while at < len(fresh) + len(calm):
+            number = fresh[at] if at < len(fresh) else calm[at - len(fresh)]
+            at += 1
             if not severe and option_of(self._faults[number]):
                 continue
             joint = tuple(sorted((*key, number)))
             if joint not in self._seen and self._may_strike(key, number, joint):
-                self._seen.add(joint)
-                yield joint
+                return joint, at
+        return None, at
 
     def _fresh(self, key: Key) -> list[int]:
         """Return the faults at sites that only a set brought about."""
@@ -318,14 +336,15 @@ class SmallFirst:
 
     def knows(self, schedule: Schedule) -> bool:
         """Say whether a schedule was run, or another one that comes to the same."""
-        return self._key(schedule.faults) in self._changed
+        key = self._key(schedule.faults)
+        return key is not None and key in self._run
 
     def levels(self) -> tuple[Level, ...]:
         """Say how many schedules of each number of faults there are, and were run."""
         return tuple(self._covered(faults) for faults in range(self.faults_max + 1))
 
     def _covered(self, faults: int) -> Level:
-        tried = len(self._struck[faults])
+        tried = self._run.count(faults)
         left = sum(len(key) == faults for key in self._missed)
         if faults == self._level and not self._finished[faults]:
             left += self.left()
