@@ -121,7 +121,7 @@ class _Reader:
         """Find which call each event was done for, and where that was picked up."""
         raw, origins = self.raw, self.origins
         begun: dict[int, str] = {}
-        for index, (_, kind, actor, operation, entity, attempt, cause, _) in enumerate(raw):
+        for _, kind, actor, operation, entity, attempt, cause, _ in raw:
             origin = -1
             if cause >= 0:
                 crosses = raw[cause][1] == "call" and raw[cause][2] != actor
