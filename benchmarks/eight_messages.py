@@ -11,6 +11,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import attrs
+
 from benchmarks.measure import best, simpy_event, table
 from chaosharness import Crash, Kafka, KeyValue, Schedule, Site, System
 
@@ -48,8 +50,8 @@ def schedules(count: int) -> list[Schedule]:
     found = []
     for _ in range(count):
         faults = [
-            Crash(Site(place.operation, place.phase, attempt=attempt))
-            for attempt in range(1, MESSAGES + 1)
+            Crash(attrs.evolve(place, message=f"{number} of client.produce/bus.publish jobs"))
+            for number in range(1, MESSAGES + 1)
             for place in places
             if chance.random() < 0.05
         ]

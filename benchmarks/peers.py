@@ -45,6 +45,8 @@ CONSUMERS: Final = 3
 CRASHES_IN_100: Final = 5
 """At each of two places: before the effect, and between it and the acknowledgement."""
 BACK_S: Final = 1.0
+TRIES: Final = 2
+"""Deliveries of one message at which a crash may strike."""
 SEEDS: Final = 300
 WORK_S: Final = 0.01
 TURNS: Final = 3
@@ -104,8 +106,14 @@ def crashes(seed: int, effect: str) -> Schedule:
     chance = Random(f"eight {seed}")
     places = (Site("worker.on_job/handle"), Site(f"worker.on_job/{effect}", "after"))
     return Schedule(
-        Crash(Site(place.operation, place.phase, attempt=attempt), down=int(BACK_S * 1000))
-        for attempt in range(1, 2 * MESSAGES)
+        Crash(
+            attrs.evolve(
+                place, attempt=attempt, message=f"{number} of client.produce/bus.publish jobs"
+            ),
+            down=int(BACK_S * 1000),
+        )
+        for attempt in range(1, TRIES + 1)
+        for number in range(1, MESSAGES + 1)
         for place in places
         if chance.random() * 100 < CRASHES_IN_100
     )

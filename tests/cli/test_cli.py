@@ -158,11 +158,13 @@ def test_reports_are_written_and_replayed(shop, tmp_path):
     assert result.exit_code == 1
     names = sorted(path.name for path in Path("out").iterdir())
     assert names == [
+        "index.html",
         "shop-never-charged-twice.history.json",
         "shop-never-charged-twice.html",
         "shop-never-charged-twice.json",
         "shop-never-charged-twice.md",
         "shop-never-charged-twice.txt",
+        "summary.md",
         "test_shop_never_charged_twice.py",
     ]
     file = Path("out/shop-never-charged-twice.json")
