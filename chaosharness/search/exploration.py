@@ -21,6 +21,7 @@ from chaosharness.kernel.rest import RanOn
 from chaosharness.search.causes import Cause, Causes
 from chaosharness.search.claims import Claim
 from chaosharness.search.determinism import same_elsewhere
+from chaosharness.search.laboratory import NOTHING, Known
 from chaosharness.search.random_search import RandomSearch
 from chaosharness.search.shrink import as_it_was, shrink
 from chaosharness.search.small_first import SmallFirst
@@ -181,7 +182,7 @@ class Exploration:
             cause.above = other  # there is enough to mend
             return
         try:
-            found = self._shrunk(breach, run)
+            found = self._shrunk(cause, run)
         except KeyboardInterrupt:
             self._keep(cause, as_it_was(breach, run, self.searched, self.target))
             raise
@@ -201,7 +202,18 @@ class Exploration:
         if self.on_found is not None:
             self.on_found(found)
 
-    def _shrunk(self, breach: Breach, run: Run) -> Counterexample:
+    def _known(self, cause: Cause, run: Run) -> Known:
+        """Return what this search knows of the workload of a run: nothing of any other."""
+        calm, planner = self._calm, self.planner
+        if calm is None or run.items is not calm.items:
+            return NOTHING
+        if cause.runs > 1 or not isinstance(planner, SmallFirst):
+            return Known(calm=calm)  # an earlier run showed the cause, beside something heavier
+        complete, options = planner.complete()
+        return Known(calm=calm, held=planner.ran, complete=complete, options=options)
+
+    def _shrunk(self, cause: Cause, run: Run) -> Counterexample:
+        breach = cause.breach
         found = shrink(
             self.system,
             breach.property,
@@ -212,6 +224,7 @@ class Exploration:
             kinds=self.kinds,
             found_after=self.searched,
             target=self.target,
+            known=self._known(cause, run),
         )
         self.runs += found.shrunk_in
         return found
