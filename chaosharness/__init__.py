@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from chaosharness.kernel.history import History as History
     from chaosharness.kernel.site import Site as Site
     from chaosharness.kernel.world import Budget as Budget
+    from chaosharness.orchestrators.stepfunctions import StepFunctions as StepFunctions
     from chaosharness.schedule import Schedule as Schedule
     from chaosharness.search.decorator import chaos_test as chaos_test
     from chaosharness.search.doors import certify as certify
@@ -169,6 +170,7 @@ _HOME = {
     "kernel.history": ("Event", "History"),
     "kernel.site": ("Site",),
     "kernel.world": ("Budget",),
+    "orchestrators.stepfunctions": ("StepFunctions",),
     "schedule": ("Schedule",),
     "stores.keyvalue": ("KeyValue",),
     "stores.sqlite": ("SQLite",),

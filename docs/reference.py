@@ -17,6 +17,7 @@ PAGES = {
     "systems": ("Systems and runs", ("system", "calls", "kernel.world", "kernel.history")),
     "brokers": ("Brokers", ("brokers",)),
     "third-parties": ("Third parties", ("externals.external", "externals.gateway")),
+    "orchestrators": ("Orchestrators", ("orchestrators.stepfunctions",)),
     "stores": ("Stores", ("stores.sqlite", "stores.keyvalue")),
     "faults": ("Faults, sites and schedules", ("faults", "kernel.site", "schedule")),
     "properties": ("Properties", ("checkers",)),

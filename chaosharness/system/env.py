@@ -22,6 +22,7 @@ from chaosharness.handlers.port import current_scope, read_clock, refuse_strange
 from chaosharness.kernel.history import plain
 from chaosharness.kernel.scope import SCOPE, BackgroundScope, Incarnation, Scope
 from chaosharness.kernel.world import World
+from chaosharness.orchestrators.stepfunctions.invocation import Function
 from chaosharness.system.parts import die, name_of
 
 _OPENED: Final = {"publish": "publisher"}
@@ -258,6 +259,21 @@ class Env:
         if blocking:
             call = block(call)
         return call(service, name, value, timeout_ms, read_as)
+
+    def function(self, engine: Any, name: str, handler: Callable[..., Any]) -> None:
+        """Have a handler run for the tasks of state machines: a Lambda function, as it is.
+
+        Args:
+            engine: The `StepFunctions` whose tasks run it.
+            name: The function's name, as a Resource or a FunctionName says it.
+            handler: `handler(event, context)`, plain or `async`; what it returns is the task's
+                result, what it raises the task's error, by the name of its class.
+        """
+        state = self._open(engine, "function", "orchestrator")
+        check_handler(handler, f"service {self._service!r} has the function {name!r}")
+        place = f"{self._service}.{name_of(handler)}"
+        colour = colour_for(handler, self._runtime, self.incarnation)
+        state.function(name, Function(self.incarnation, place, handler, colour))
 
     # ---- stores and third parties
 

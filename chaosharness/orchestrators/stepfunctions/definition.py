@@ -1,0 +1,320 @@
+"""Reads a state machine's definition, and says all that is wrong with it, each with its place.
+
+*Source*: Amazon States Language; the developer guide's tables of fields per state.
+*Not modelled*: the check of a Resource's service and action by name.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from chaosharness.errors import InvalidDefinition
+from chaosharness.orchestrators.stepfunctions.choices import OPERATORS
+from chaosharness.orchestrators.stepfunctions.intrinsics import BadCall, compile_call, is_call
+from chaosharness.orchestrators.stepfunctions.paths import BadPath, compile_path
+
+__all__ = ["Graph", "State", "read_definition"]
+
+KINDS = ("Task", "Pass", "Choice", "Wait", "Succeed", "Fail", "Parallel", "Map")
+
+_EVERYWHERE = {"Type", "Comment", "QueryLanguage"}
+_MOVES = {"Next", "End"}
+_DATA = {"InputPath", "OutputPath", "Output", "Assign"}
+_RESULT = {"Parameters", "Arguments", "ResultPath", "ResultSelector"}
+_TRIES = {"Retry", "Catch"}
+_FIELDS = {
+    "Task": _MOVES | _DATA | _RESULT | _TRIES
+    | {"Resource", "Credentials", "TimeoutSeconds", "TimeoutSecondsPath", "HeartbeatSeconds",
+       "HeartbeatSecondsPath"},
+    "Pass": _MOVES | _DATA | {"Parameters", "Result", "ResultPath"},
+    "Choice": _DATA | {"Choices", "Default"},
+    "Wait": _MOVES | _DATA | {"Seconds", "SecondsPath", "Timestamp", "TimestampPath"},
+    "Succeed": {"InputPath", "OutputPath", "Output"},
+    "Fail": {"Error", "ErrorPath", "Cause", "CausePath"},
+    "Parallel": _MOVES | _DATA | _RESULT | _TRIES | {"Branches"},
+    "Map": _MOVES | _DATA | _RESULT | _TRIES
+    | {"Iterator", "ItemProcessor", "ItemsPath", "Items", "ItemSelector", "ItemReader",
+       "ItemBatcher", "ResultWriter", "MaxConcurrency", "MaxConcurrencyPath", "Label",
+       "ToleratedFailurePercentage", "ToleratedFailurePercentagePath", "ToleratedFailureCount",
+       "ToleratedFailureCountPath"},
+}  # fmt: skip
+_ONLY_PATHS = {"InputPath", "OutputPath", "Parameters", "ResultPath", "ResultSelector",
+               "ItemsPath", "SecondsPath", "TimestampPath", "ErrorPath", "CausePath",
+               "TimeoutSecondsPath", "HeartbeatSecondsPath", "MaxConcurrencyPath"}  # fmt: skip
+_ONLY_QUERIES = {"Arguments", "Output", "Items"}
+_ONE_OF = {"Wait": ("Seconds", "SecondsPath", "Timestamp", "TimestampPath")}
+
+
+@attrs.frozen
+class State:
+    """One state: its name, its type, its fields as they were written, and its query language."""
+
+    name: str
+    kind: str
+    fields: Mapping[str, Any]
+    jsonata: bool
+    graphs: "tuple[Graph, ...]" = ()
+
+    def __getitem__(self, field: str) -> Any:
+        return self.fields[field]
+
+    def get(self, field: str, default: Any = None) -> Any:
+        return self.fields.get(field, default)
+
+    @property
+    def ends(self) -> bool:
+        return self.kind in ("Succeed", "Fail") or bool(self.get("End"))
+
+
+@attrs.frozen
+class Graph:
+    """States and where they start: a whole machine, a branch, or what a Map does with an item."""
+
+    start: str
+    states: Mapping[str, State]
+    timeout_seconds: float | None = None
+    distributed: bool = False
+
+    def every_state(self) -> Iterator[State]:
+        """Yield all states, those of branches too, in the order of the text."""
+        for state in self.states.values():
+            yield state
+            for graph in state.graphs:
+                yield from graph.every_state()
+
+
+def read_definition(source: str | Mapping[str, Any], *, name: str) -> Graph:
+    """Read a definition (a JSON text, or what `json.loads` made of one).
+
+    Raises InvalidDefinition: one line per mistake, with its place in the definition, what is
+    there and what is allowed.
+    """
+    if isinstance(source, str):
+        try:
+            source = json.loads(source)
+        except ValueError as error:
+            raise InvalidDefinition(f"state machine {name!r} is no JSON: {error}") from None
+    problems: list[str] = []
+    graph = _graph(source, "", False, problems)
+    if problems:
+        lines = "\n  ".join(problems)
+        raise InvalidDefinition(f"state machine {name!r} is not valid:\n  {lines}")
+    assert graph is not None
+    return graph
+
+
+def _graph(source: Any, place: str, jsonata: bool, problems: list[str]) -> Graph | None:
+    here = place or "/"
+    if not isinstance(source, Mapping):
+        problems.append(f"{here}: an object with StartAt and States is wanted, not {source!r}")
+        return None
+    jsonata = _language(source, here, jsonata, problems)
+    states = source.get("States")
+    if not isinstance(states, Mapping) or not states:
+        problems.append(f"{here}: States is missing or empty")
+        return None
+    if source.get("StartAt") not in states:
+        problems.append(
+            f"{here}: StartAt names {source.get('StartAt')!r}, which is no state "
+            f"(there are: {', '.join(states)})"
+        )
+    read = {
+        name: _state(name, fields, f"{place}/States/{name}", jsonata, states, problems)
+        for name, fields in states.items()
+    }
+    _unreachable(source.get("StartAt"), read, here, problems)
+    config = source.get("ProcessorConfig") or {}
+    return Graph(
+        source.get("StartAt", ""),
+        read,
+        source.get("TimeoutSeconds"),
+        config.get("Mode") == "DISTRIBUTED",
+    )
+
+
+def _language(source: Mapping[str, Any], here: str, jsonata: bool, problems: list[str]) -> bool:
+    language = source.get("QueryLanguage")
+    if language not in (None, "JSONPath", "JSONata"):
+        problems.append(f"{here}: QueryLanguage is JSONPath or JSONata, not {language!r}")
+    if jsonata and language == "JSONPath":
+        problems.append(f"{here}: QueryLanguage cannot be JSONPath inside a JSONata state machine")
+    return jsonata if language is None else language == "JSONata"
+
+
+def _state(
+    name: str,
+    fields: Any,
+    place: str,
+    jsonata: bool,
+    states: Mapping[str, Any],
+    problems: list[str],
+) -> State:
+    if not isinstance(fields, Mapping):
+        problems.append(f"{place}: a state is an object, not {fields!r}")
+        return State(name, "Pass", {}, jsonata)
+    kind = fields.get("Type")
+    if kind not in KINDS:
+        problems.append(f"{place}: Type is {kind!r}; there are: {', '.join(KINDS)}")
+        return State(name, "Pass", fields, jsonata)
+    jsonata = _language(fields, place, jsonata, problems)
+    for field in fields:
+        if field not in _FIELDS[kind] | _EVERYWHERE:
+            problems.append(f"{place}: a {kind} state has no field {field!r}")
+        elif field in (_ONLY_PATHS if jsonata else _ONLY_QUERIES):
+            language = "JSONata" if jsonata else "JSONPath"
+            problems.append(f"{place}: {field} does not exist in {language}")
+    _moves(kind, fields, place, states, problems)
+    _paths(fields, place, jsonata, problems)
+    if kind == "Choice":
+        _choices(fields, place, jsonata, states, problems)
+    if kind == "Task" and not isinstance(fields.get("Resource"), str):
+        problems.append(f"{place}: Resource is missing: what the task runs")
+    for one_of in _ONE_OF.get(kind, ()) and (_ONE_OF[kind],):
+        if sum(field in fields for field in one_of) != 1:
+            problems.append(f"{place}: exactly one of {', '.join(one_of)} is wanted")
+    for retrier in fields.get("Retry", ()):
+        _retrier(retrier, f"{place}/Retry", problems)
+    for catcher in fields.get("Catch", ()):
+        _names(catcher, f"{place}/Catch", problems)
+        _target(catcher.get("Next"), f"{place}/Catch", states, problems)
+    return State(name, kind, fields, jsonata, _inner(kind, fields, place, jsonata, problems))
+
+
+def _inner(
+    kind: str, fields: Mapping[str, Any], place: str, jsonata: bool, problems: list[str]
+) -> tuple[Graph, ...]:
+    if kind == "Parallel":
+        branches = fields.get("Branches")
+        if not isinstance(branches, list) or not branches:
+            problems.append(f"{place}: Branches is missing or empty")
+            return ()
+        read = [_graph(b, f"{place}/Branches[{n}]", jsonata, problems)
+                for n, b in enumerate(branches)]  # fmt: skip
+        return tuple(graph for graph in read if graph)
+    if kind == "Map":
+        field = "ItemProcessor" if "ItemProcessor" in fields else "Iterator"
+        if field not in fields:
+            problems.append(f"{place}: ItemProcessor is missing: what is done with each item")
+            return ()
+        graph = _graph(fields[field], f"{place}/{field}", jsonata, problems)
+        return (graph,) if graph else ()
+    return ()
+
+
+def _moves(
+    kind: str,
+    fields: Mapping[str, Any],
+    place: str,
+    states: Mapping[str, Any],
+    problems: list[str],
+) -> None:
+    if "Next" not in _FIELDS[kind]:
+        return
+    if ("Next" in fields) == bool(fields.get("End")):
+        problems.append(f"{place}: exactly one of Next and End is wanted")
+    if "Next" in fields:
+        _target(fields["Next"], place, states, problems)
+
+
+def _target(target: Any, place: str, states: Mapping[str, Any], problems: list[str]) -> None:
+    if target not in states:
+        problems.append(
+            f"{place}: Next names {target!r}, which is no state here (there are: "
+            f"{', '.join(states)})"
+        )
+
+
+def _names(entry: Mapping[str, Any], place: str, problems: list[str]) -> None:
+    names = entry.get("ErrorEquals")
+    if not isinstance(names, list) or not names:
+        problems.append(f"{place}: ErrorEquals is missing or empty")
+    elif "States.ALL" in names and len(names) > 1:
+        problems.append(f"{place}: States.ALL must stand alone, not in {names}")
+
+
+def _retrier(entry: Mapping[str, Any], place: str, problems: list[str]) -> None:
+    _names(entry, place, problems)
+    for field, least in (("IntervalSeconds", 1), ("MaxAttempts", 0), ("BackoffRate", 1.0)):
+        value = entry.get(field, least)
+        if isinstance(value, int | float) and value < least:
+            problems.append(f"{place}: {field} is {value}, and must be at least {least}")
+
+
+def _choices(
+    fields: Mapping[str, Any],
+    place: str,
+    jsonata: bool,
+    states: Mapping[str, Any],
+    problems: list[str],
+) -> None:
+    rules = fields.get("Choices")
+    if not isinstance(rules, list) or not rules:
+        problems.append(f"{place}: Choices is missing or empty")
+        return
+    if "Default" in fields:
+        _target(fields["Default"], f"{place}/Default", states, problems)
+    for number, rule in enumerate(rules):
+        here = f"{place}/Choices[{number}]"
+        _target(rule.get("Next"), here, states, problems)
+        if jsonata:
+            if "Condition" not in rule:
+                problems.append(f"{here}: Condition is missing")
+        else:
+            _rule(rule, here, problems)
+
+
+def _rule(rule: Mapping[str, Any], place: str, problems: list[str]) -> None:
+    for word in ("And", "Or"):
+        for each in rule.get(word, ()):
+            _rule(each, f"{place}/{word}", problems)
+    if "Not" in rule:
+        _rule(rule["Not"], f"{place}/Not", problems)
+    if not {"And", "Or", "Not"} & set(rule):
+        if "Variable" not in rule:
+            problems.append(f"{place}: Variable is missing")
+        if len(OPERATORS & set(rule)) != 1:
+            problems.append(f"{place}: exactly one comparison is wanted, such as StringEquals")
+
+
+def _paths(fields: Any, place: str, jsonata: bool, problems: list[str]) -> None:
+    """Refuse paths and calls that cannot be read, wherever they stand."""
+    if jsonata or not isinstance(fields, Mapping):
+        return
+    for field, value in fields.items():
+        if field in ("Branches", "ItemProcessor", "Iterator", "Result"):
+            continue
+        if isinstance(value, Mapping):
+            _paths(value, f"{place}/{field}", jsonata, problems)
+        elif field.endswith(".$") or (field.endswith("Path") and value is not None):
+            _path(value, f"{place}/{field}", problems)
+
+
+def _path(value: Any, place: str, problems: list[str]) -> None:
+    try:
+        if not isinstance(value, str):
+            raise BadPath(f"a path is wanted, not {value!r}")
+        if is_call(value):
+            compile_call(value)
+        else:
+            compile_path(value)
+    except (BadPath, BadCall) as error:
+        problems.append(f"{place}: {error}")
+
+
+def _unreachable(start: Any, states: Mapping[str, State], here: str, problems: list[str]) -> None:
+    reached: set[str] = set()
+    waiting = [start] if start in states else []
+    while waiting:
+        name = waiting.pop()
+        if name in reached or name not in states:
+            continue
+        reached.add(name)
+        state = states[name]
+        waiting += [entry.get("Next") for entry in (state, *state.get("Catch", ()),
+                                                    *state.get("Choices", ()))]  # fmt: skip
+        waiting.append(state.get("Default"))
+    for name in states:
+        if start in states and name not in reached:
+            problems.append(f"{here}: no state leads to {name!r}")

@@ -1,0 +1,363 @@
+"""Step Functions as part of a system: state machines, functions that tasks run, and its client.
+
+The service itself is AWS's: it does not crash here, and an execution of type STANDARD is kept
+between its states. What can go wrong is around it: a function that runs and whose answer is lost,
+one that outlives the state's timeout, an invocation that is refused, a start that is repeated.
+
+*Source*: developer guide, "Execution guarantees", "Handle Lambda service exceptions" (rules S1, S2,
+S3); the names of errors from there.
+*Not modelled*: throttling by quotas; a service other than Lambda behind a Task, unless the system
+says who answers (`integrations`).
+"""
+
+import json
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal
+
+import attrs
+
+from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers.carrier import PLAIN
+from chaosharness.kernel.mortal import Once
+from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.kernel.world import World
+from chaosharness.orchestrators.stepfunctions.client import StepFunctionsClient
+from chaosharness.orchestrators.stepfunctions.definition import Graph, read_definition
+from chaosharness.orchestrators.stepfunctions.errors import StateError
+from chaosharness.orchestrators.stepfunctions.execution import Execution
+from chaosharness.orchestrators.stepfunctions.history import as_text
+from chaosharness.orchestrators.stepfunctions.invocation import Function, Invocation
+from chaosharness.orchestrators.stepfunctions.machine import Asked, Service, arn_of
+from chaosharness.orchestrators.stepfunctions.refusals import StepFunctionsError
+from chaosharness.orchestrators.stepfunctions.tasks import parse_resource
+
+__all__ = ["OpenStepFunctions", "StepFunctions"]
+
+
+@attrs.frozen
+class StepFunctions:
+    """AWS Step Functions: runs definitions in Amazon States Language as they are.
+
+    Args:
+        name: What reports call it.
+        machines: State machines by name: the definition as JSON text or as a mapping. A Task's
+            Resource is the ARN of a function or just its name, `arn:aws:states:::lambda:invoke`
+            with a FunctionName, or an activity.
+        express: Which of them are Express workflows: their executions begin anew each time
+            they are started, and may run twice.
+        latency_ms: There and back, of a call to the service.
+        timeout_ms: How long a client waits for the service.
+
+    Raises:
+        InvalidDefinition: A definition is wrong: every mistake with its place.
+    """
+
+    name: str = attrs.field(validator=attrs.validators.instance_of(str))
+    machines: Mapping[str, Any] = attrs.field(kw_only=True)
+    express: tuple[str, ...] = attrs.field(default=(), converter=tuple, kw_only=True)
+    latency_ms: int = attrs.field(default=20, validator=attrs.validators.ge(0), kw_only=True)
+    timeout_ms: int = attrs.field(default=10_000, validator=attrs.validators.ge(1), kw_only=True)
+    graphs: Mapping[str, Graph] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if not isinstance(self.machines, Mapping) or not self.machines:
+            raise InvalidDefinition(
+                f"StepFunctions({self.name!r}) needs machines={{name: definition}}, not "
+                f"{self.machines!r}"
+            )
+        unknown = [name for name in self.express if name not in self.machines]
+        if unknown:
+            raise InvalidDefinition(
+                f"StepFunctions({self.name!r}): express names {unknown[0]!r}, which is none of its "
+                f"machines: {', '.join(self.machines)}"
+            )
+        graphs = {
+            name: read_definition(source, name=name) for name, source in self.machines.items()
+        }
+        object.__setattr__(self, "graphs", graphs)
+
+    def open(self, world: World) -> "OpenStepFunctions":
+        """Return the service, with no executions, for one run."""
+        return OpenStepFunctions(self, world)
+
+
+COLD_START_MS: Final = 200
+"""How long a new sandbox takes: the service of a function is never away for longer."""
+
+
+class OpenStepFunctions:
+    """The service during one run."""
+
+    def __init__(self, definition: StepFunctions, world: World) -> None:
+        self.definition = definition
+        self.name = definition.name
+        self.latency_ms = definition.latency_ms
+        self.timeout_ms = definition.timeout_ms
+        self.world = world
+        kinds: dict[str, Literal["STANDARD", "EXPRESS"]] = {
+            name: "EXPRESS" if name in definition.express else "STANDARD"
+            for name in definition.graphs
+        }
+        self.service = Service(definition.graphs, kinds)
+        self.incarnation = Incarnation(world, self.name, 0, 1, self.name)
+        self.functions: dict[str, list[Function]] = {}
+        self.waiting: dict[str, deque[Callable[[], None]]] = {}
+        self.activities: dict[str, deque[Asked]] = {}
+        self.scopes: dict[int, Scope] = {}  # who an execution belongs to: its item and cause
+        self.watchers: dict[int, list[Callable[[Execution], None]]] = {}
+        self._timer: Any = None
+        world.know_timeout(definition.timeout_ms)
+        for graph in definition.graphs.values():
+            for state in graph.every_state():
+                for field in ("TimeoutSeconds", "HeartbeatSeconds"):
+                    if isinstance(seconds := state.get(field), int | float):
+                        world.know_timeout(int(seconds * 1000))
+
+    # ---- as a peer of its clients
+
+    def lost(self, operation: str) -> BaseException:
+        """Return what a client sees when no answer comes."""
+        return TimeoutError(f"{operation}: no answer within {self.timeout_ms} ms")
+
+    def refused(self, operation: str) -> BaseException:
+        """Return what a client sees when the service is away for a moment."""
+        return ConnectionError(f"{operation}: service unavailable, try again later")
+
+    def lose_writes(self, scope: Scope) -> None:
+        """Lose nothing: the service keeps what it has answered."""
+
+    def client(self) -> StepFunctionsClient:
+        """Return what a service calls it by."""
+        return StepFunctionsClient(self)
+
+    def close(self) -> None:
+        """Let go of everything, at the end of a run."""
+        self.functions.clear()
+        self.waiting.clear()
+
+    # ---- functions
+
+    def function(self, name: str, function: Function) -> None:
+        """Have an incarnation run a function for tasks, as long as it lives."""
+        known = sorted(self._names())
+        if known and name not in known and not self._named_in_data():
+            raise InvalidDefinition(
+                f"no state machine of {self.name!r} runs a function {name!r}; they run: "
+                f"{', '.join(known)}"
+            )
+        replicas = self.functions.setdefault(name, [])
+        replicas.append(function)
+        function.incarnation.on_death.append(lambda: self._gone(replicas, function))
+        waiting = self.waiting.get(name)
+        while waiting:
+            self.world.after(0, Once(waiting.popleft()))
+
+    def _gone(self, replicas: list[Function], function: Function) -> None:
+        """A sandbox has died: Lambda starts another one with the next invocation, soon."""
+        replicas.remove(function)
+        incarnation = function.incarnation
+        restart = incarnation.restart
+        if restart is not None and not isinstance(restart, Once):
+            incarnation.restart = once = Once(restart)
+            self.world.after(COLD_START_MS, once)
+
+    def _names(self) -> set[str]:
+        names: set[str] = set()
+        for graph in self.definition.graphs.values():
+            for state in graph.every_state():
+                if state.kind == "Task":
+                    kind, service, name = parse_resource(state["Resource"])
+                    if kind == "function":
+                        names.add(name)
+                    elif service == "lambda":
+                        given = state.get("Parameters", state.get("Arguments", {}))
+                        found = given.get("FunctionName") if isinstance(given, Mapping) else None
+                        names.add(_function_name(found) if isinstance(found, str) else "")
+        return names
+
+    def _named_in_data(self) -> bool:
+        return "" in self._names()
+
+    # ---- operations
+
+    def serve(
+        self, caller: Scope, operation: str, attempt: int, request: Any, reply: Callable[..., None]
+    ) -> None:
+        """Do what a client asks, and answer."""
+        what, words = request
+        try:
+            value = getattr(self, f"_do_{what}")(caller, operation, attempt, reply, **words)
+        except StepFunctionsError as error:
+            reply(None, error, happened=False)
+            return
+        self.go_on()
+        if value is not None:
+            reply(value, None)
+
+    def _do_start(
+        self, caller: Scope, operation: str, attempt: int, reply: Any, machine: str, name: str,
+        text: str, wait: bool,
+    ) -> Any:  # fmt: skip
+        world = self.world
+        known = set(map(id, self.service.executions.values()))
+        given = name or f"{caller.entity}-{len(self.service.executions) + 1}"
+        execution = self.service.start(machine, given, text, world.now)
+        if id(execution) not in known:
+            world.effects += 1
+            self.scopes[id(execution)] = Scope(
+                world, self.incarnation, execution.machine, caller.entity, caller.cause, PLAIN,
+                caller.hops + 1,
+            )  # fmt: skip
+            self._note(execution, "execution started")
+        if not wait:
+            return _started(execution)
+        watchers = self.watchers.setdefault(id(execution), [])
+        watchers.append(lambda ended: reply(_described(ended), None))
+        return None
+
+    def _do_stop(
+        self, caller: Scope, operation: str, attempt: int, reply: Any, arn: str,
+        error: str | None, cause: str | None,
+    ) -> Any:  # fmt: skip
+        self.service.stop(arn, error, cause, self.world.now)
+        return {"stopDate": self.world.now}
+
+    def _do_describe(
+        self, caller: Scope, operation: str, attempt: int, reply: Any, arn: str
+    ) -> Any:
+        return _described(self.service.find(arn))
+
+    def _do_history(self, caller: Scope, operation: str, attempt: int, reply: Any, arn: str) -> Any:
+        return {"events": [event.as_json() for event in self.service.find(arn).events]}
+
+    def _do_success(
+        self, caller: Scope, operation: str, attempt: int, reply: Any, token: str, text: str
+    ) -> Any:
+        self.service.succeed(token, json.loads(text), self.world.now)
+        self._follow(token, caller)
+        return {}
+
+    def _do_failure(
+        self, caller: Scope, operation: str, attempt: int, reply: Any, token: str,
+        error: str | None, cause: str | None,
+    ) -> Any:  # fmt: skip
+        self.service.fail(token, StateError(error, cause), self.world.now)
+        self._follow(token, caller)
+        return {}
+
+    def _do_heartbeat(
+        self, caller: Scope, operation: str, attempt: int, reply: Any, token: str
+    ) -> Any:
+        self.service.beat(token, self.world.now)
+        return {}
+
+    def _do_activity(
+        self, caller: Scope, operation: str, attempt: int, reply: Any, name: str
+    ) -> Any:
+        queue = self.activities.get(name, deque())
+        while queue:
+            asked = queue.popleft()
+            if self.service.is_waited_for(asked.work.token):
+                branch = asked.execution.pending[asked.work.token].branch
+                asked.execution.write(branch, "ActivityStarted")
+                owner = self.scopes[id(asked.execution)]
+                caller.entity, caller.cause = owner.entity, owner.cause
+                return {"taskToken": asked.work.token, "input": as_text(asked.work.arguments)}
+        return {"taskToken": None, "input": None}
+
+    def _follow(self, token: str, caller: Scope) -> None:
+        """What an execution does next is caused by who has answered it."""
+        self.scopes[id(self.service.owners[token])].cause = caller.cause
+
+    # ---- going on
+
+    def go_on(self) -> None:
+        """Hand out the work that is asked for, tell what has ended, and be woken in time."""
+        world = self.world
+        for asked in self.service.take_work():
+            world.effects += 1
+            self._hand_out(asked)
+        for execution in self.service.take_ended():
+            world.effects += 1
+            self._note(execution, f"execution {execution.status.lower()}")
+            for watcher in self.watchers.pop(id(execution), ()):
+                watcher(execution)
+        self._wake_in_time()
+
+    def _wake_in_time(self) -> None:
+        due = self.service.due()
+        if self._timer is not None:
+            self.world.agenda.cancel(self._timer)
+            self._timer = None
+        if due is not None:
+            self._timer = self.world.agenda.add(max(due, self.world.now), self._tick)
+
+    def _tick(self, _: Any) -> None:
+        self._timer = None
+        self.service.tick(self.world.now)
+        self.go_on()
+
+    def _note(self, execution: Execution, what: str) -> None:
+        scope = self.scopes[id(execution)]
+        data: dict[str, Any] = {"what": what, "machine": execution.machine, "saga": execution.name}
+        if execution.error is not None and execution.error.error:
+            data["error"] = execution.error.error
+        scope.record("note", "", 0, data)
+
+    def _hand_out(self, asked: Asked) -> None:
+        kind, work = asked.work.kind, asked.work
+        if kind == "function":
+            self._invoke(asked, work.resource, work.arguments)
+        elif kind == "activity":
+            self.activities.setdefault(work.resource, deque()).append(asked)
+        elif work.service == "lambda" and work.resource.startswith("invoke"):
+            given = work.arguments if isinstance(work.arguments, Mapping) else {}
+            name = _function_name(str(given.get("FunctionName", "")))
+            self._invoke(asked, name, given.get("Payload", {}))
+        else:
+            self.world.refuse(
+                InvalidDefinition(
+                    f"state {asked.state!r} of {asked.execution.machine!r} asks "
+                    f"{work.service}:{work.resource}, which is not modelled: let a function do it"
+                )
+            )
+
+    def _invoke(self, asked: Asked, name: str, event: Any) -> None:
+        if name not in self.functions and not self.waiting.get(name):
+            known = ", ".join(sorted(self.functions)) or "none"
+            self.world.refuse(
+                InvalidDefinition(
+                    f"state {asked.state!r} of {asked.execution.machine!r} runs the function "
+                    f"{name!r}, which no service has: env.function(..., {name!r}, handler); "
+                    f"there are: {known}"
+                )
+            )
+            return
+        Invocation(self, asked, name, event).begin()
+
+
+def _function_name(resource: str) -> str:
+    """A FunctionName, which may be an ARN and end in a version, as a plain name."""
+    if ":function:" in resource:
+        resource = resource.split(":function:", 1)[1]
+    return resource.split(":", 1)[0]
+
+
+def _started(execution: Execution) -> dict[str, Any]:
+    return {"executionArn": arn_of(execution.machine, execution.name),
+            "startDate": execution.started_ms}  # fmt: skip
+
+
+def _described(execution: Execution) -> dict[str, Any]:
+    answer = _started(execution) | {
+        "stateMachineArn": arn_of(execution.machine),
+        "name": execution.name,
+        "status": execution.status,
+        "input": as_text(execution.data),
+    }
+    if execution.status == "SUCCEEDED":
+        answer["output"] = as_text(execution.output)
+    if execution.error is not None:
+        answer |= {"error": execution.error.error, "cause": execution.error.cause}
+    return answer

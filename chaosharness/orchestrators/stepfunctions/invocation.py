@@ -1,0 +1,250 @@
+"""One run of a function for a task, with all that can happen to it on the way and back.
+
+*Source*: developer guide, "Handle Lambda service exceptions" (rule S2): which errors say that the
+function did not run, and which say nothing about it.
+"""
+
+import json
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import attrs
+
+from chaosharness.errors import InvalidDefinition
+from chaosharness.faults import Delay, ErrorReply, LostReply, LostRequest
+from chaosharness.handlers.carrier import PLAIN
+from chaosharness.handlers.places import told
+from chaosharness.handlers.port import HANDLE, NOBODY, strikes, surface, trouble
+from chaosharness.handlers.script import Script, drive_in_kernel
+from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.kernel.world import RESTART_MS, World
+from chaosharness.orchestrators.stepfunctions.errors import StateError
+from chaosharness.orchestrators.stepfunctions.history import as_text
+from chaosharness.orchestrators.stepfunctions.machine import Asked, Service
+
+__all__ = ["Engine", "Function", "Invocation", "LambdaContext"]
+
+INVOKE: Final = surface(before=(Delay, ErrorReply, LostRequest), after=(LostReply,))
+
+NOT_RUN: Final = "Lambda.ServiceException"
+UNKNOWN: Final = "Lambda.Unknown"
+NO_ANSWER: Final = "Lambda.SdkClientException"
+
+
+LAMBDA_MS_MAX: Final = 900_000
+
+
+@attrs.frozen
+class Function:
+    """A function of one incarnation that tasks run: `handler(event, context)`."""
+
+    incarnation: Incarnation
+    place: str
+    handler: Callable[..., Any]
+    colour: Any
+
+
+@attrs.frozen
+class LambdaContext:
+    """What a Lambda function is told about its invocation."""
+
+    function_name: str
+    aws_request_id: str
+    deadline_ms: int
+    world: World = attrs.field(repr=False)
+    function_version: str = "$LATEST"
+    memory_limit_in_mb: str = "128"
+
+    @property
+    def invoked_function_arn(self) -> str:
+        return f"arn:aws:lambda:us-east-1:123456789012:function:{self.function_name}"
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds of virtual time that are left to this invocation."""
+        return max(0, self.deadline_ms - self.world.now)
+
+
+class Engine(Protocol):
+    """What an invocation needs of the service it belongs to."""
+
+    world: World
+    service: Service
+    incarnation: Incarnation
+    functions: dict[str, list[Function]]
+    waiting: dict[str, deque[Callable[[], None]]]
+    scopes: dict[int, Scope]
+    latency_ms: int
+    timeout_ms: int
+
+    def go_on(self) -> None:
+        """Hand out work, tell what has ended, be woken in time."""
+
+
+class Invocation:
+    """One run of a function for a task, with all that can happen to it."""
+
+    def __init__(self, engine: Engine, asked: Asked, name: str, event: Any) -> None:
+        self.engine = engine
+        self.asked = asked
+        self.name = name
+        self.event = event
+        owner = engine.scopes[id(asked.execution)]
+        self.scope = Scope(
+            engine.world,
+            engine.incarnation,
+            f"{asked.execution.machine}.{asked.state}",
+            owner.entity,
+            owner.cause,
+            PLAIN,
+            owner.hops,
+        )
+        self.operation = f"{self.scope.place}/{name}"
+        self.attempt = 0
+        self.over = False
+
+    def begin(self) -> None:
+        """Send it on its way."""
+        world = self.engine.world
+        self.attempt = world.reach(self.operation, self.scope.entity)
+        if self.operation not in world.surfaces:
+            world.meet(self.operation, INVOKE)
+        drive_in_kernel(self._go(), world)
+
+    def _go(self) -> Script[None]:
+        scope, engine = self.scope, self.engine
+        lost = False
+        if self.operation in engine.world.armed:
+            for fault in strikes(scope, self.operation, "before", self.attempt):
+                match fault:
+                    case ErrorReply():
+                        yield engine.latency_ms
+                        self.fail(NOT_RUN, "the function was not run", happened=False)
+                        return
+                    case LostRequest():
+                        lost = True
+                    case _:
+                        yield from trouble(scope, fault, NOBODY)
+        data = {"method": self.name, "arguments": [self.event]}
+        scope.record("call", self.operation, self.attempt, data)
+        if lost:
+            yield engine.timeout_ms
+            self.fail(NO_ANSWER, "no answer: the function may have run", happened=False)
+            return
+        yield engine.latency_ms // 2
+        self.arrive()
+
+    def arrive(self) -> None:
+        """Run on a living replica; where there is none, on the first that starts."""
+        engine = self.engine
+        replicas = engine.functions.get(self.name)
+        if not replicas:
+            engine.waiting.setdefault(self.name, deque()).append(self.arrive)
+            return
+        function = replicas[self.scope.entity % len(replicas)]
+        scope = Scope(
+            engine.world, function.incarnation, function.place, self.scope.entity,
+            self.scope.cause, function.colour, self.scope.hops + 1,
+        )  # fmt: skip
+        function.incarnation.on_death.append(self._sandbox_died)
+        drive_in_kernel(self._run(function, scope), engine.world)
+
+    def _sandbox_died(self) -> None:
+        """The sandbox is gone, and with it what it would have answered."""
+        if not self.over:
+            self.engine.world.after(
+                1, lambda _: self.fail(UNKNOWN, "the function's process died", happened=None)
+            )
+
+    def _run(self, function: Function, scope: Scope) -> Script[None]:
+        world = scope.world
+        world.in_flight[scope] = function.place
+        operation = f"{function.place}/handle"
+        attempt = world.reach(operation, scope.entity)
+        if operation not in world.surfaces:
+            world.meet(operation, HANDLE)
+        if operation in world.armed:
+            for fault in strikes(scope, operation, "before", attempt):
+                yield from trouble(scope, fault, NOBODY)
+        if scope.hops > world.budget.hops_max:
+            world.end("budget", f"a cycle of calls through {function.place}")
+            return
+        context = LambdaContext(self.name, self.asked.work.token, world.now + LAMBDA_MS_MAX, world)
+
+        def done(scope: Scope, result: Any, error: BaseException | None) -> None:
+            world.in_flight.pop(scope, None)
+            if error is not None:
+                scope.record("raised", operation, attempt, told(error))
+                if isinstance(error, SystemExit):
+                    world.crash(scope.incarnation, RESTART_MS, cause=scope.cause)
+                    return
+            else:
+                scope.record("handled", operation, attempt, None)
+            drive_in_kernel(self._answer(scope, operation, attempt, result, error), world)
+
+        event = json.loads(as_text(self.event))  # its own copy
+        function.colour.start(scope, function.handler, _as_is, (event, context), done)
+
+    def _answer(
+        self, scope: Scope, operation: str, attempt: int, result: Any, error: BaseException | None
+    ) -> Script[None]:
+        world = scope.world
+        if operation in world.armed:
+            for fault in strikes(scope, operation, "after", attempt):
+                yield from trouble(scope, fault, NOBODY)
+        self.scope.cause = scope.cause
+        if self.operation in world.armed:
+            for fault in strikes(self.scope, self.operation, "after", self.attempt):
+                if isinstance(fault, LostReply):
+                    yield self.engine.timeout_ms
+                    self.fail(NO_ANSWER, "no answer: the function may have run", happened=True)
+                    return
+        yield self.engine.latency_ms - self.engine.latency_ms // 2
+        if error is not None:
+            cause = as_text({"errorMessage": str(error), "errorType": type(error).__name__})
+            self.fail(type(error).__name__, cause, happened=None)
+            return
+        try:
+            text = as_text(result)
+        except (TypeError, ValueError) as wrong:
+            world.refuse(InvalidDefinition(f"{operation} returns what has no JSON form: {wrong}"))
+            return
+        self.succeed(json.loads(text))
+
+    def succeed(self, output: Any) -> None:
+        """Give the answer to the execution, if it still waits for it."""
+        self.over = True
+        token = self.asked.work.token
+        engine = self.engine
+        if not engine.service.is_waited_for(token):
+            self.scope.record(
+                "reply", self.operation, self.attempt, {"outcome": "ok", "late": True}
+            )
+            return
+        self.scope.record("reply", self.operation, self.attempt, {"outcome": "ok"})
+        if self.asked.work.kind == "service":
+            output = {"ExecutedVersion": "$LATEST", "Payload": output, "StatusCode": 200}
+        engine.scopes[id(self.asked.execution)].cause = self.scope.cause
+        engine.service.succeed(token, output, engine.world.now)
+        engine.go_on()
+
+    def fail(self, name: str, cause: str, *, happened: bool | None) -> None:
+        """Tell the execution that the task has failed, if it still waits for it."""
+        if self.over:
+            return
+        self.over = True
+        token = self.asked.work.token
+        engine = self.engine
+        data: dict[str, Any] = {"outcome": "failed", "error": name}
+        if happened is not None:
+            data = {"outcome": "unknown" if name == NO_ANSWER else "failed", "happened": happened,
+                    "error": name}  # fmt: skip
+        self.scope.record("reply", self.operation, self.attempt, data)
+        if engine.service.is_waited_for(token):
+            engine.scopes[id(self.asked.execution)].cause = self.scope.cause
+            engine.service.fail(token, StateError(name, cause), engine.world.now)
+            engine.go_on()
+
+
+def _as_is(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    return arguments

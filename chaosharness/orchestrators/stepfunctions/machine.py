@@ -1,0 +1,184 @@
+"""The service as a pure machine: executions, tokens, time. No world, no fault, no caller inside.
+
+`apply` is each of the API's operations; `due()` says when time must act, `tick(now)` lets it.
+What the outside has to do comes out of `take_work()`; what has ended out of `take_ended()`.
+
+*Source*: Step Functions API reference; developer guide, "Execution guarantees" (rule S1), rules
+S3, S8 and S11.
+*Not modelled*: redrive, versions and aliases, map runs as resources of their own, quotas and
+throttling of StartExecution.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import attrs
+
+from chaosharness.orchestrators.stepfunctions.branch import Work
+from chaosharness.orchestrators.stepfunctions.definition import Graph
+from chaosharness.orchestrators.stepfunctions.errors import TIMEOUT, StateError
+from chaosharness.orchestrators.stepfunctions.execution import Execution
+from chaosharness.orchestrators.stepfunctions.refusals import (
+    ExecutionAlreadyExists,
+    ExecutionDoesNotExist,
+    InvalidExecutionInput,
+    InvalidToken,
+    StateMachineDoesNotExist,
+    TaskDoesNotExist,
+    TaskTimedOut,
+)
+from chaosharness.orchestrators.stepfunctions.states import walk_states
+
+__all__ = ["Asked", "Service", "arn_of"]
+
+_PREFIX: Final = "arn:aws:states:us-east-1:123456789012"
+
+
+def arn_of(machine: str, execution: str = "") -> str:
+    """The ARN of a state machine, or of an execution of it."""
+    if execution:
+        return f"{_PREFIX}:execution:{machine}:{execution}"
+    return f"{_PREFIX}:stateMachine:{machine}"
+
+
+@attrs.frozen
+class Asked:
+    """Work that an execution waits for."""
+
+    execution: Execution
+    work: Work
+    state: str
+
+
+@attrs.define
+class Service:
+    """Step Functions of one account: `graphs` are its state machines by name."""
+
+    graphs: Mapping[str, Graph]
+    kinds: Mapping[str, Literal["STANDARD", "EXPRESS"]]
+    executions: dict[tuple[str, str], Execution] = attrs.field(factory=dict)
+    owners: dict[str, Execution] = attrs.field(factory=dict)  # who a token belongs to
+    ended: dict[str, str | None] = attrs.field(factory=dict)  # tokens whose task is over: why
+    told: set[int] = attrs.field(factory=set)
+
+    # ---- the operations of callers
+
+    def start(self, machine: str, name: str, text: str, now_ms: int) -> Execution:
+        """StartExecution: the same name with the same input, while it runs, is the same execution.
+
+        An Express state machine begins another one each time.
+        """
+        machine = self._machine(machine)
+        try:
+            data = json.loads(text)
+        except (TypeError, ValueError) as error:
+            raise InvalidExecutionInput(f"Invalid State Machine Execution Input: {error}") from None
+        known = self.executions.get((machine, name))
+        if known is not None and self.kinds[machine] == "EXPRESS":
+            name, known = f"{name}#{len(self.executions) + 1}", None
+        if known is not None:
+            if known.status == "RUNNING" and known.data == data:
+                return known
+            raise ExecutionAlreadyExists(f"Execution Already Exists: '{arn_of(machine, name)}'")
+        execution = Execution(name, machine, self.graphs[machine], data, now_ms, walk_states)
+        self.executions[machine, name] = execution
+        execution.begin()
+        return execution
+
+    def _machine(self, machine: str) -> str:
+        name = machine.rsplit(":", 1)[-1]
+        if name not in self.graphs:
+            raise StateMachineDoesNotExist(
+                f"State Machine Does Not Exist: '{machine}' (there are: {', '.join(self.graphs)})"
+            )
+        return name
+
+    def find(self, arn: str) -> Execution:
+        """The execution of an ARN, or of `machine:name`."""
+        machine, _, name = arn.removeprefix(f"{_PREFIX}:execution:").partition(":")
+        found = self.executions.get((machine, name))
+        if found is None:
+            raise ExecutionDoesNotExist(f"Execution Does Not Exist: '{arn}'")
+        return found
+
+    def stop(self, arn: str, error: str | None, cause: str | None, now_ms: int) -> None:
+        """StopExecution: no Catch runs, so no compensation either."""
+        execution = self.find(arn)
+        if execution.status == "RUNNING":
+            execution.now_ms = now_ms
+            execution.stop(error, cause)
+
+    def succeed(self, token: str, output: Any, now_ms: int) -> None:
+        """SendTaskSuccess, or the answer of a function."""
+        self._waiting(token, now_ms).succeed(token, output)
+        self.ended[token] = None
+
+    def fail(self, token: str, error: StateError, now_ms: int) -> None:
+        """SendTaskFailure, or a function that raised."""
+        self._waiting(token, now_ms).fail(token, error)
+        self.ended[token] = error.error
+
+    def beat(self, token: str, now_ms: int) -> None:
+        """SendTaskHeartbeat."""
+        self._waiting(token, now_ms).beat(token)
+
+    def submitted(self, token: str, output: Any, now_ms: int) -> None:
+        """A callback task's message was accepted."""
+        self._waiting(token, now_ms).submitted(token, output)
+
+    def is_waited_for(self, token: str) -> bool:
+        """Whether some state still waits for this token."""
+        owner = self.owners.get(token)
+        return owner is not None and token in owner.pending
+
+    def _waiting(self, token: str, now_ms: int) -> Execution:
+        owner = self.owners.get(token)
+        if owner is None:
+            raise InvalidToken(f"Invalid Token: '{token}'")
+        owner.now_ms = max(owner.now_ms, now_ms)
+        if token in owner.pending:
+            return owner
+        if self.ended.get(token) == TIMEOUT:
+            raise TaskTimedOut(f"Task Timed Out: '{token}'")
+        raise TaskDoesNotExist(f"Task does not exist: '{token}'")
+
+    # ---- what comes out
+
+    def take_work(self) -> list[Asked]:
+        """The work that was asked for since the last call, in its order."""
+        found: list[Asked] = []
+        for execution in self.executions.values():
+            for work in execution.asked:
+                self.owners[work.token] = execution
+                pending = execution.pending.get(work.token)
+                found.append(Asked(execution, work, pending.branch.state if pending else ""))
+            execution.asked.clear()
+            for token in execution.dropped:
+                self.ended.setdefault(token, None)
+            execution.dropped.clear()
+        return found
+
+    def take_ended(self) -> list[Execution]:
+        """The executions that have ended since the last call."""
+        found = [e for e in self.executions.values()
+                 if e.status != "RUNNING" and id(e) not in self.told]  # fmt: skip
+        self.told.update(id(e) for e in found)
+        return found
+
+    # ---- time
+
+    def due(self) -> int | None:
+        """When time must act next, in milliseconds."""
+        times = [execution.due() for execution in self.executions.values()]
+        return min((at for at in times if at is not None), default=None)
+
+    def tick(self, now_ms: int) -> None:
+        """Let time act on every execution that is due."""
+        for execution in self.executions.values():
+            due = execution.due()
+            if due is not None and due <= now_ms:
+                before = set(execution.pending)
+                execution.tick(now_ms)
+                for token in before - set(execution.pending):
+                    self.ended.setdefault(token, TIMEOUT)

@@ -1,0 +1,59 @@
+"""What the service refuses a caller with, by AWS's names, in the shape of botocore's errors.
+
+*Source*: the Errors sections of the Step Functions API reference.
+"""
+
+from typing import Any
+
+__all__ = [
+    "ActivityDoesNotExist",
+    "ExecutionAlreadyExists",
+    "ExecutionDoesNotExist",
+    "InvalidExecutionInput",
+    "InvalidToken",
+    "StateMachineDoesNotExist",
+    "StepFunctionsError",
+    "TaskDoesNotExist",
+    "TaskTimedOut",
+]
+
+
+class StepFunctionsError(Exception):
+    """The service said no: nothing happened. `response["Error"]["Code"]` is AWS's name for it."""
+
+    def __init__(self, message: str) -> None:
+        code = type(self).__name__
+        super().__init__(f"An error occurred ({code}): {message}")
+        self.response: dict[str, Any] = {"Error": {"Code": code, "Message": message}}
+
+
+class ActivityDoesNotExist(StepFunctionsError):
+    """No state machine here has this activity."""
+
+
+class ExecutionAlreadyExists(StepFunctionsError):
+    """The name was used, with another input or by an execution that has ended."""
+
+
+class ExecutionDoesNotExist(StepFunctionsError):
+    """There is no such execution."""
+
+
+class InvalidExecutionInput(StepFunctionsError):
+    """The input is no JSON text."""
+
+
+class InvalidToken(StepFunctionsError):
+    """The token was never given out."""
+
+
+class StateMachineDoesNotExist(StepFunctionsError):
+    """There is no such state machine."""
+
+
+class TaskDoesNotExist(StepFunctionsError):
+    """The token's task has been answered, or its execution has ended."""
+
+
+class TaskTimedOut(StepFunctionsError):
+    """The state that gave the token out has timed out: what comes now is dropped."""
