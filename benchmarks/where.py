@@ -64,7 +64,7 @@ def action_of(system: System, what: str) -> Callable[[], Any]:
     if what == "idle":
         return lambda: system.run(())
     if what == "search":
-        return lambda: explore(system, faults_max=1, runs_max=60, regressions=None)
+        return lambda: explore(system, faults_max=1, runs_max=60)
     return system.run
 
 
