@@ -9,7 +9,7 @@ from pathlib import Path
 ORDER = (
     *("eight_messages", "deliveries", "colours", "stores"),
     *("hypothesis_share", "peers", "shrink", "bytecodes"),
-    *("judging", "nothing_claimed", "recorded"),
+    *("judging", "nothing_claimed", "recorded", "temporal"),
 )
 
 

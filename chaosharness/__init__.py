@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from chaosharness.checkers import compensation_complete as compensation_complete
     from chaosharness.checkers import compensation_in_reverse as compensation_in_reverse
     from chaosharness.checkers import conserved as conserved
+    from chaosharness.checkers import event_graph as event_graph
     from chaosharness.checkers import eventually as eventually
     from chaosharness.checkers import every_saga_settles as every_saga_settles
     from chaosharness.checkers import idempotent as idempotent
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from chaosharness.checkers import (
         unhandled_exceptions_block_nobody as unhandled_exceptions_block_nobody,
     )
+    from chaosharness.checkers.event_graph import EventGraph as EventGraph
     from chaosharness.counterexample import Counterexample as Counterexample
     from chaosharness.externals.external import External as External
     from chaosharness.externals.gateway import Declined as Declined
@@ -81,6 +83,7 @@ if TYPE_CHECKING:
     from chaosharness.kernel.site import Site as Site
     from chaosharness.kernel.world import Budget as Budget
     from chaosharness.orchestrators.stepfunctions import StepFunctions as StepFunctions
+    from chaosharness.orchestrators.temporal import Temporal as Temporal
     from chaosharness.schedule import Schedule as Schedule
     from chaosharness.search.decorator import chaos_test as chaos_test
     from chaosharness.search.doors import certify as certify
@@ -117,6 +120,7 @@ _HOME = {
     ),
     "calls": ("RemoteError",),
     "campaign": ("Campaign",),
+    "checkers.event_graph": ("EventGraph",),
     "checkers": (
         "Books",
         "Evidence",
@@ -128,6 +132,7 @@ _HOME = {
         "compensation_complete",
         "compensation_in_reverse",
         "conserved",
+        "event_graph",
         "eventually",
         "every_saga_settles",
         "idempotent",
@@ -171,6 +176,7 @@ _HOME = {
     "kernel.site": ("Site",),
     "kernel.world": ("Budget",),
     "orchestrators.stepfunctions": ("StepFunctions",),
+    "orchestrators.temporal": ("Temporal",),
     "schedule": ("Schedule",),
     "stores.keyvalue": ("KeyValue",),
     "stores.sqlite": ("SQLite",),

@@ -103,6 +103,7 @@ class Line:
             caller.cause,
             endpoint.colour,
             caller.hops + 1,
+            caller.message,
         )
         script = self._pick_up(endpoint, scope, request, reply)
         drive_in_kernel(script, scope.world)
@@ -113,7 +114,7 @@ class Line:
         world = scope.world
         world.in_flight[scope] = endpoint.place
         operation = f"{endpoint.place}/handle"
-        attempt = world.reach(operation, scope.entity)
+        attempt = world.reach(operation, scope.entity, scope.message)
         world.meet(operation, HANDLE)
         if operation in world.armed:
             for fault in strikes(scope, operation, "before", attempt):

@@ -74,6 +74,7 @@ class Counterexample:
         hash_seed: The PYTHONHASHSEED that it was found with; empty if that was by chance.
         types: The name of each item's type, where the entry has examples of several; else
             empty.
+        format: Of the file that it was read from.
     """
 
     property: str
@@ -95,6 +96,7 @@ class Counterexample:
     assumption: str = ""
     hash_seed: str = attrs.field(factory=_hash_seed)
     types: tuple[str, ...] = ()
+    format: int = FORMAT
 
     @builtins.property
     def kind(self) -> str:
@@ -177,6 +179,7 @@ class Counterexample:
             assumption=field("assumption", str, ""),
             hash_seed=field("hash_seed", str, ""),
             types=tuple(map(str, field("types", list, []))),
+            format=value["chaosharness"],
         )
         if not found.property:
             raise InvalidSchedule("counterexample file: 'property' is empty")

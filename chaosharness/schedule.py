@@ -13,7 +13,11 @@ from chaosharness.faults import FAULTS, KIND_BY_NAME, Fault
 from chaosharness.kernel.site import Site
 from chaosharness.kernel.world import Armed
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+READ: Final = (1, 2)
+"""The formats that are read. In format 1 an attempt counted for the workload item, whichever
+message was in hand; from 2 on it counts for each message. Where one message gets to an operation
+for an item, as is usual, both mean the same."""
 DEPTH_MAX: Final = 100
 """How deep a file may be nested: Python's own limit is met at about a thousand."""
 _ORDER: Final = {kind: order for order, kind in enumerate(FAULTS)}
@@ -32,7 +36,7 @@ def _faults(faults: Iterable[Fault]) -> tuple[Fault, ...]:
 
 def _sort_key(fault: Fault) -> tuple[Any, ...]:
     site = fault.site
-    place = (site.entity, site.operation, site.attempt, site.phase == "after")
+    place = (site.entity, site.operation, site.message, site.attempt, site.phase == "after")
     return (*place, _ORDER[type(fault)], str(fault.option))
 
 
@@ -134,11 +138,12 @@ def read_format(text: str, *, what: str) -> dict[str, Any]:
     if not isinstance(value, dict) or "chaosharness" not in value:
         raise InvalidSchedule(f"not a chaosharness {what}: it has no 'chaosharness' format number")
     found = value["chaosharness"]
-    if found != FORMAT:
+    if found not in READ:
         newer = isinstance(found, int) and found > FORMAT
+        known = " and ".join(map(str, READ))
         hint = "; it was written by a newer version: upgrade chaosharness" if newer else ""
         raise InvalidSchedule(
-            f"{what} format {found!r} cannot be read; this version reads {FORMAT}{hint}"
+            f"{what} format {found!r} cannot be read; this version reads {known}{hint}"
         )
     return value
 
@@ -170,6 +175,8 @@ def code(fault: Fault) -> str:
         for name, value in (("entity", site.entity), ("attempt", site.attempt))
         if value != 1
     ]
+    if site.message:
+        words.append(f"message={site.message!r}")
     text = f"Site({', '.join(words)})"
     fields = attrs.fields_dict(type(fault))
     options = [

@@ -17,10 +17,10 @@ PAGES = {
     "systems": ("Systems and runs", ("system", "calls", "kernel.world", "kernel.history")),
     "brokers": ("Brokers", ("brokers",)),
     "third-parties": ("Third parties", ("externals.external", "externals.gateway")),
-    "orchestrators": ("Orchestrators", ("orchestrators.stepfunctions",)),
+    "orchestrators": ("Orchestrators", ("orchestrators.stepfunctions", "orchestrators.temporal")),
     "stores": ("Stores", ("stores.sqlite", "stores.keyvalue")),
     "faults": ("Faults, sites and schedules", ("faults", "kernel.site", "schedule")),
-    "properties": ("Properties", ("checkers",)),
+    "properties": ("Properties", ("checkers", "checkers.event_graph")),
     "search": (
         "Search and replay",
         ("search.doors", "search.explore", "search.replay", "campaign", "counterexample"),

@@ -65,12 +65,19 @@ class Intake:
         incarnation = self.incarnation
         world = incarnation.world
         scope = Scope(
-            world, incarnation, self.place, message.entity, cause, self.colour, message.hops
+            world,
+            incarnation,
+            self.place,
+            message.entity,
+            cause,
+            self.colour,
+            message.hops,
+            message.name,
         )
         scope.poisoned = message.body in POISON_BODIES
         world.in_flight[scope] = self.place
         operation = self.operation
-        key = (operation, message.entity)
+        key = (operation, message.entity, message.name)
         world.counts[key] = attempt = world.counts.get(key, 0) + 1
         if operation not in world.surfaces:
             world.meet(operation, HANDLE)

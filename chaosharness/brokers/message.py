@@ -25,7 +25,10 @@ NO_HEADERS: Final[Mapping[str, Any]] = {}
 
 
 class Message(msgspec.Struct, eq=False, gc=False):
-    """What a broker stores. Immutable once stored; consumers get a `Delivery` of it."""
+    """What a broker stores. Immutable once stored; consumers get a `Delivery` of it.
+
+    Its `name` is what sites call it: see `kernel.message_names`.
+    """
 
     topic: str
     key: str | bytes | None
@@ -38,6 +41,7 @@ class Message(msgspec.Struct, eq=False, gc=False):
     offset: int = 0
     deliveries: dict[str, int] | None = None
     redelivered: bool = False
+    name: str = ""
 
     def delivered_to(self, whom: str) -> int:
         """Count one more delivery to a group or queue; return how many there were."""

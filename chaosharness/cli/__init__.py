@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from chaosharness import __version__
-from chaosharness.cli import replay, report, run, sites
+from chaosharness.cli import graph, replay, report, run, sites
 from chaosharness.cli.doors import Doors
 
 
@@ -19,5 +19,5 @@ def main() -> None:
     """Find the double charge before your customers do."""
 
 
-for command in (run.run, replay.replay, report.report, sites.sites):
+for command in (run.run, replay.replay, report.report, sites.sites, graph.graph):
     main.add_command(command)

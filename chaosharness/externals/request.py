@@ -72,7 +72,7 @@ def call(action: str, server: Server, request: Any, words: dict[str, Any]) -> An
     scope = current_scope(action, server.world)
     world = scope.world
     operation = f"{scope.place}/{action}"
-    attempt = world.reach(operation, scope.entity)
+    attempt = world.reach(operation, scope.entity, scope.message)
     if operation not in world.surfaces:
         world.meet(operation, CALL)
     script = _call(scope, operation, attempt, server, request, words)
@@ -141,6 +141,7 @@ class Journey:
         "entity",
         "happened",
         "lost",
+        "message",
         "operation",
         "request",
         "resume",
@@ -160,6 +161,7 @@ class Journey:
         self.request = request
         self.cause = scope.cause
         self.entity = scope.entity
+        self.message = scope.message
         self.lost = False
         self.happened = False
         self.stalls: list[Fault] = []
@@ -187,7 +189,8 @@ class Journey:
     def _sender(self) -> Scope:
         """Return the caller as it was when it asked: it may be about something else by now."""
         scope = self.scope
-        if scope.cause == self.cause and scope.entity == self.entity:
+        about = (scope.cause, scope.entity, scope.message)
+        if about == (self.cause, self.entity, self.message):
             return scope
         then = Scope(
             scope.world,
@@ -197,6 +200,7 @@ class Journey:
             self.cause,
             scope.colour,
             scope.hops,
+            self.message,
         )
         then.run = scope.run
         return then

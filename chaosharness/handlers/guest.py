@@ -122,6 +122,7 @@ def beside(parent: Scope, function: Callable[[], Any], done: Done) -> None:
         parent.cause,
         PLAIN,
         parent.hops,
+        parent.message,
     )
     inner = function.func if isinstance(function, partial) else None
     context = getattr(inner, "__self__", None)

@@ -213,7 +213,7 @@ def operate(
     scope = current_scope(action)
     world = scope.world
     operation = f"{scope.place}/{action}"
-    key = (operation, scope.entity)
+    key = (operation, scope.entity, scope.message)
     world.counts[key] = attempt = world.counts.get(key, 0) + 1
     if operation not in world.surfaces:
         world.meet(operation, surface)
@@ -222,7 +222,7 @@ def operate(
         if blocking:
             return scope.colour.block(script, scope)
         if scope.colour.is_async:
-            script = on_behalf(scope, scope.entity, script)
+            script = on_behalf(scope, scope.entity, scope.message, script)
         return scope.colour.drive(script, scope)
     if blocking or not scope.colour.is_async:
         return effect(scope, operation, attempt, argument)
@@ -293,21 +293,24 @@ def after(scope: Scope, operation: str, attempt: int, peer: Peer) -> Script[None
         raise (yield from lost(scope, operation, attempt, peer, happened=True))
 
 
-def on_behalf(scope: Scope, entity: int, script: Script[Any]) -> Script[Any]:
+def on_behalf(scope: Scope, entity: int, message: str, script: Script[Any]) -> Script[Any]:
     """Run a script for another workload item than its scope's: a relay's row has its own.
 
-    The scope gets its own item back at each wait: other tasks of the same scope may run then.
+    The message in hand is the one that was when it was asked for. The scope gets its own back
+    at each wait: other tasks of the same scope may run then.
     """
     value: Any = None
     try:
         while True:
             own, scope.entity = scope.entity, entity
+            in_hand, scope.message = scope.message, message
             try:
                 wait = script.send(value)
             except StopIteration as stop:
                 return stop.value
             finally:
                 scope.entity = own
+                scope.message = in_hand
             value = yield wait
     finally:
         script.close()
@@ -316,7 +319,7 @@ def on_behalf(scope: Scope, entity: int, script: Script[Any]) -> Script[Any]:
 def strikes(scope: Scope, operation: str, phase: Phase, attempt: int) -> list[Any]:
     """Return the faults that strike at this site, and record them in this scope."""
     world = scope.world
-    struck = world.strikes(operation, phase, scope.entity, attempt)
+    struck = world.strikes(operation, phase, scope.entity, attempt, scope.message)
     for fault in struck:
         scope.record("fault", operation, attempt, {"fault": str(fault)})
     return struck
@@ -407,7 +410,7 @@ def sleep(
     scope = current_scope("sleep", made_for)
     world = scope.world
     operation = f"{scope.place}/sleep"
-    attempt = world.reach(operation, scope.entity)
+    attempt = world.reach(operation, scope.entity, scope.message)
     if operation not in world.surfaces:
         world.meet(operation, SLEEP)
     delay_ms = round(seconds * 1000)

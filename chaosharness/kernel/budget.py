@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import attrs
 
+from chaosharness.kernel.history import RawEvent
 from chaosharness.kernel.rest import RanOn
 
 Verdict = Literal["quiet", "stuck", "budget", "spinning"]
@@ -51,3 +53,22 @@ class Ending:
     verdict: Verdict
     reason: str = ""
     ran_on: tuple[RanOn, ...] = ()
+
+
+def never_quiet(budget: Budget, raw: Sequence[RawEvent]) -> str:
+    """Say that a run did not come to rest in its calm, and who kept it going."""
+    return f"not quiet after {budget.calm_ms / 1000:,.0f} s of calm; last active: {_busiest(raw)}"
+
+
+def too_many_events(budget: Budget, raw: Sequence[RawEvent]) -> str:
+    """Say that a run spent its events, and on what."""
+    return f"more than {budget.events_max:,} events; most active: {_busiest(raw)}"
+
+
+def _busiest(raw: Sequence[RawEvent]) -> str:
+    """Name the operation seen most often among the last events."""
+    counts: dict[str, int] = {}
+    for event in raw[-1000:]:
+        if name := event[3] or event[2]:
+            counts[name] = counts.get(name, 0) + 1
+    return max(counts, key=lambda name: (counts[name], name), default="nothing")

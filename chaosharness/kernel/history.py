@@ -75,7 +75,8 @@ class Event:
         operation: The operation of the site, for example
             `payments.on_order_created/bank.charge`; empty where no fault can strike.
         entity: Number of the workload item at the causal root, from 1; 0 for none.
-        attempt: How often this operation had been reached for this entity, from 1.
+        attempt: How often this operation had been reached for the message in hand, from 1; for
+            this entity where there was none.
         cause: Index of the event that led to this one; -1 for a root.
         data: What else is known, as plain values.
     """
@@ -126,6 +127,19 @@ class History(Sequence[Event]):
             index += len(self.raw)
         at_ms, kind, actor, operation, entity, attempt, cause, data = self.raw[index]
         return Event(index, at_ms, kind, actor, operation, entity, attempt, cause, data or {})
+
+    def in_hand(self, event: Event) -> int:
+        """Return the message that code had in hand at an event, by where it was stored; or -1."""
+        while event.cause >= 0:
+            event = self[event.cause]
+            if event.kind == "deliver":
+                return int(event.data["message"])
+        return -1
+
+    def same_attempt(self, one: Event, other: Event) -> bool:
+        """Say whether two events are of one attempt of an operation, at one message."""
+        places = [(event.operation, event.entity, event.attempt) for event in (one, other)]
+        return places[0] == places[1] and self.in_hand(one) == self.in_hand(other)
 
     def __iter__(self) -> Iterator[Event]:
         for index in range(len(self.raw)):

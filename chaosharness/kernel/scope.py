@@ -60,13 +60,13 @@ class Incarnation:
 class Scope:
     """The causal context of running code: a handler run, a service's main loop, a relay.
 
-    `cause` moves along: it is the last event of this scope, so that the history holds
-    the order of the program as well as the edges between services. While it is `poisoned`
-    (at a message that a fault put there), what it asks of a port amiss is no mistake in how
-    the system is put together: it fails as the message does. `clock` counts how often its code
-    has asked what time it is, `reckons_ms` is the longest duration that this code names, and
-    `loop` is what is known of it between two sleeps. `rests` counts its sleeps of no length at
-    one moment, `rests_at`.
+    `message` is the name of the message in hand. `cause` moves along: it is the last event of
+    this scope, so that the history holds the order of the program as well as the edges between
+    services. While it is `poisoned` (at a message that a fault put there), what it asks of a
+    port amiss is no mistake in how the system is put together: it fails as the message does.
+    `clock` counts how often its code has asked what time it is, `reckons_ms` is the longest
+    duration that this code names, and `loop` is what is known of it between two sleeps. `rests`
+    counts its sleeps of no length at one moment, `rests_at`.
     """
 
     __slots__ = (
@@ -78,6 +78,7 @@ class Scope:
         "hops",
         "incarnation",
         "loop",
+        "message",
         "place",
         "poisoned",
         "reckons_ms",
@@ -102,6 +103,7 @@ class Scope:
         cause: int,
         colour: Any,
         hops: int = 0,
+        message: str = "",
     ) -> None:
         self.world = world
         self.incarnation = incarnation
@@ -110,6 +112,7 @@ class Scope:
         self.cause = cause
         self.colour = colour
         self.hops = hops
+        self.message = message
         self.poisoned = False
         self.reckons_ms = 0
         self.run: Any = None

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
 
 import attrs
+
+from chaosharness.kernel.message_names import EVERY, fits, is_name
 
 Phase = Literal["before", "after"]
 PHASES: Final = ("before", "after")
 
 _SPELLING = re.compile(
     r"(?P<phase>before|after) (?P<operation>.+?)"
-    r"(?: for item (?P<entity>\d+))?(?:, attempt (?P<attempt>\d+))?"
+    r"(?: for item (?P<entity>\d+))?"
+    r"(?:, message (?P<message>.+?)|, (?P<every>every) message)?"
+    r"(?:, attempt (?P<attempt>\d+))?"
 )
 
 
 def _not_negative(_: object, attribute: attrs.Attribute[int], value: int) -> None:
     if not isinstance(value, int) or value < (1 if attribute.name == "attempt" else 0):
         raise ValueError(f"'{attribute.name}' of a site must be a whole number, not {value!r}")
+
+
+def _a_message(_: object, attribute: attrs.Attribute[str], value: str) -> None:
+    if not isinstance(value, str) or (value and not is_name(value)):
+        raise ValueError(
+            f"'{attribute.name}' of a site must be the number of a message and what published it, "
+            f"'2 of orders.on_order/bus.publish lines', or {EVERY!r}, not {value!r}"
+        )
 
 
 @attrs.frozen(order=True)
@@ -32,18 +45,27 @@ class Site:
         phase: `before` the operation takes effect, or `after` it.
         entity: Which workload item is at the causal root, from 1; 0 where there is none
             (a service's own loop).
-        attempt: The how-manieth time this operation is reached for this entity, from 1.
+        attempt: The how-manieth time this operation is reached for this message, from 1; for
+            this entity where no message is in hand.
+        message: Which message of this entity is in hand, by its cause: `2 of
+            orders.on_order/bus.publish lines` is the second one that this operation
+            published. Empty is the first message to get there: often there is one only.
+            `every` is each of them.
     """
 
     operation: str = attrs.field(validator=attrs.validators.min_len(1))
     phase: Phase = attrs.field(default="before", validator=attrs.validators.in_(PHASES))
     entity: int = attrs.field(default=1, validator=_not_negative)
     attempt: int = attrs.field(default=1, validator=_not_negative)
+    message: str = attrs.field(default="", validator=_a_message, kw_only=True)
 
     def __str__(self) -> str:
+        message = f", message {self.message}" if self.message else ""
+        if self.message == EVERY:
+            message = f", {EVERY} message"
         attempt = f", attempt {self.attempt}" if self.attempt != 1 else ""
         entity = f" for item {self.entity}" if self.entity else " for item 0"
-        return f"{self.phase} {self.operation}{entity}{attempt}"
+        return f"{self.phase} {self.operation}{entity}{message}{attempt}"
 
     @classmethod
     def parse(cls, text: str) -> Site:
@@ -56,11 +78,30 @@ class Site:
         if match is None:
             raise ValueError(
                 f"{text!r} names no site; write '<before|after> <operation> for item <n>[, "
-                "attempt <n>]', for example 'after payments.on_order/bank.charge for item 1'"
+                "message <n> of <operation>][, attempt <n>]', for example "
+                "'after payments.on_order/bank.charge for item 1'"
             )
         phase: Phase = "before" if match["phase"] == "before" else "after"
         entity = 1 if match["entity"] is None else int(match["entity"])
-        return cls(match["operation"], phase, entity, int(match["attempt"] or 1))
+        message = match["message"] or match["every"] or ""
+        return cls(match["operation"], phase, entity, int(match["attempt"] or 1), message=message)
+
+
+def first_at(reached: Iterable[tuple[str, int, str]], site: Site) -> str | None:
+    """Return the message that a site means, among those that got to operations, in their order."""
+    for operation, entity, message in reached:
+        if operation == site.operation and entity == site.entity and fits(site.message, message):
+            return message
+    return None
+
+
+def attempts_at(reached: Mapping[tuple[str, int, str], int], site: Site) -> int:
+    """Return how often the message that a site means got there, at most if it means every one."""
+    if site.message == EVERY:
+        here = (site.operation, site.entity)
+        return max((times for key, times in reached.items() if key[:2] == here), default=0)
+    message = first_at(reached, site)
+    return 0 if message is None else reached[site.operation, site.entity, message]
 
 
 @attrs.define

@@ -12,10 +12,19 @@ from heapq import heappop, heappush
 from typing import Any, Final, Literal
 
 from chaosharness.kernel.agenda import ACTION, ARGUMENT, DUE, WAITER, Agenda, Entry
-from chaosharness.kernel.budget import FOR_EVER, Budget, Ending, Verdict
+from chaosharness.kernel.arms import Arms
+from chaosharness.kernel.budget import (
+    FOR_EVER,
+    Budget,
+    Ending,
+    Verdict,
+    never_quiet,
+    too_many_events,
+)
 from chaosharness.kernel.falls import Falls
 from chaosharness.kernel.history import History, RawEvent
 from chaosharness.kernel.mortal import Located, Mortal, Once
+from chaosharness.kernel.publications import Publications
 from chaosharness.kernel.rest import RanOn, Rest, Wait
 from chaosharness.kernel.site import Armed, Phase
 
@@ -49,13 +58,13 @@ class World:
     """Everything one run shares. Made anew for each run; nothing survives it."""
 
     __slots__ = (
-        "_armed",
         "_at_calm",
         "_calm_asked",
         "_deliveries_max",
         "_lasting",
         "agenda",
         "armed",
+        "arms",
         "budget",
         "calm_since",
         "chaos",
@@ -79,6 +88,7 @@ class World:
         "on_read",
         "on_stuck",
         "on_turn",
+        "publications",
         "raw",
         "rest",
         "states",
@@ -92,12 +102,10 @@ class World:
         self.raw: list[RawEvent] = []
         self.agenda = Agenda()
         self.budget = budget
-        self.counts: dict[tuple[str, int], int] = {}
+        self.counts: dict[tuple[str, int, str], int] = {}
         self.counts_in_chaos = self.counts
-        self.armed: dict[str, list[Armed]] = {}
-        for one in armed:
-            self.armed.setdefault(one.site.operation, []).append(one)
-        self._armed = tuple(armed)
+        self.arms = Arms(armed, self.counts)
+        self.armed = self.arms.by_operation
         self._at_calm: list[Callable[[], None]] = []
         self._calm_asked = False
         self._deliveries_max = budget.deliveries_max
@@ -121,6 +129,7 @@ class World:
         self.falls = Falls()
         self.on_armed: Callable[[str, Any], None] | None = None
         self.on_network: list[Callable[[], None]] = []
+        self.publications = Publications()
         self.rest = Rest(events_max=budget.events_max // IDLE_SHARE)
         self.on_turn: Callable[[Hashable], None] | None = None
         self.states: dict[str, Any] = {}
@@ -200,9 +209,9 @@ class World:
 
     # ---- sites
 
-    def reach(self, operation: str, entity: int) -> int:
-        """Count that an operation is reached for an entity; return which attempt this is."""
-        key = (operation, entity)
+    def reach(self, operation: str, entity: int, message: str = "") -> int:
+        """Count that an operation is reached for the message in hand; return the attempt."""
+        key = (operation, entity, message)
         self.counts[key] = attempt = self.counts.get(key, 0) + 1
         return attempt
 
@@ -218,25 +227,15 @@ class World:
             self.error = error
         self.end("stuck", str(error))
 
-    def strikes(self, operation: str, phase: Phase, entity: int, attempt: int) -> list[Any]:
+    def strikes(
+        self, operation: str, phase: Phase, entity: int, attempt: int, message: str = ""
+    ) -> list[Any]:
         """Return the faults that strike at this site, in the schedule's order."""
-        if not self.chaos:
-            return []
-        struck = []
-        for one in self.armed.get(operation, ()):
-            site = one.site
-            if (site.phase, site.entity, site.attempt) == (phase, entity, attempt):
-                one.struck = True
-                struck.append(one.fault)
-        return struck
+        return self.arms.strike(operation, phase, entity, attempt, message) if self.chaos else []
 
     def struck(self) -> bool:
         """Say whether any fault has struck so far."""
-        return any(one.struck for one in self._armed)
-
-    def unused(self) -> list[Any]:
-        """Return the faults that found no site."""
-        return [one.fault for one in self._armed if not one.struck]
+        return self.arms.struck()
 
     def entity_for(self, key: Hashable, entity: int) -> int:
         """Return the workload item that a business key belongs to.
@@ -376,7 +375,7 @@ class World:
             elif quiet:
                 self.end(*self._settled())
             else:
-                self.end("budget", self._never_quiet())
+                self.end("budget", never_quiet(self.budget, self.raw))
 
     def conclude(self) -> Ending:
         """Record how the run ended."""
@@ -427,7 +426,7 @@ class World:
             if self._calm_asked and self.chaos:
                 return False
             if len(raw) > events_max:
-                self.end("budget", self._too_many_events())
+                self.end("budget", too_many_events(budget, raw))
                 return False
         return True
 
@@ -486,21 +485,6 @@ class World:
                 place += self.on_stuck(scope)
             return "stuck", f"{place} {FOR_EVER}"
         return "quiet", ""
-
-    def _never_quiet(self) -> str:
-        calm_s = self.budget.calm_ms / 1000
-        return f"not quiet after {calm_s:,.0f} s of calm; last active: {self._busiest()}"
-
-    def _too_many_events(self) -> str:
-        return f"more than {self.budget.events_max:,} events; most active: {self._busiest()}"
-
-    def _busiest(self) -> str:
-        """Name the operation seen most often among the last events."""
-        counts: dict[str, int] = {}
-        for raw in self.raw[-1000:]:
-            if name := raw[3] or raw[2]:
-                counts[name] = counts.get(name, 0) + 1
-        return max(counts, key=lambda name: (counts[name], name), default="nothing")
 
 
 __all__ = [

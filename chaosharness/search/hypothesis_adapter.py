@@ -400,7 +400,7 @@ def observe_in_hypothesis(run: Run) -> None:
         return  # the planner searches: Hypothesis has no use for targets
     scores = {
         "operations reached": len(run.surfaces),
-        "attempts at one operation": max(run.reached.values(), default=0),
+        "attempts at one operation": max(run.attempts.values(), default=0),
         "faults that found a site": len(run.schedule) - len(unused),
     }
     try:

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import attrs
 
-from chaosharness.faults import Fault
 from chaosharness.schedule import Schedule
 from chaosharness.system import Run
 
@@ -51,7 +50,7 @@ class Memory:
         faults = set(schedule)
         for smaller, run in known.items():
             if faults.issuperset(smaller) and not any(
-                _reaches(run, fault) for fault in faults.difference(smaller)
+                run.reaches(fault.site) for fault in faults.difference(smaller)
             ):
                 return run
         return None
@@ -59,8 +58,3 @@ class Memory:
     def _of(self, workload: Sequence[Any]) -> dict[Schedule, Run] | None:
         items = list(workload)
         return next((known for one, known in self._runs if one == items), None)
-
-
-def _reaches(run: Run, fault: Fault) -> bool:
-    site = fault.site
-    return site.attempt <= run.reached.get((site.operation, site.entity), 0)

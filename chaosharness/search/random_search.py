@@ -11,6 +11,7 @@ import attrs
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.kernel.history import History
+from chaosharness.kernel.site import Phase
 from chaosharness.schedule import Schedule
 from chaosharness.search.sites import ATTEMPTS_MAX, Catalogue
 from chaosharness.strategies.sizes import MILDNESS
@@ -29,16 +30,16 @@ class Sites:
 
     catalogue: Catalogue
     kinds: list[type[Fault]] = attrs.field(factory=list, init=False)
-    _faults: dict[type[Fault], dict[tuple[str, int, str], list[Fault]]] = attrs.field(
+    _faults: dict[type[Fault], dict[tuple[str, int, Phase, str], list[Fault]]] = attrs.field(
         factory=dict, init=False
     )
     _places: dict[type[Fault], list[list[Fault]]] = attrs.field(factory=dict, init=False)
-    _attempts: dict[tuple[str, int], int] = attrs.field(factory=dict, init=False)
+    _attempts: dict[tuple[str, int, str], int] = attrs.field(factory=dict, init=False)
 
     def learn(self, run: Run) -> None:
         """Take in sites that were not seen before."""
         known = self._attempts
-        for place, times in run.reached.items():
+        for place, times in run.attempts.items():
             before = known.get(place, 0)
             if times <= before or before >= ATTEMPTS_MAX:
                 continue
@@ -54,7 +55,7 @@ class Sites:
             self._faults[kind] = {}
             self._places[kind] = []
             self.kinds = sorted(self._faults, key=MILDNESS.__getitem__)
-        place = (site.operation, site.entity, site.phase)
+        place = (site.operation, site.entity, site.phase, site.message)
         found = self._faults[kind].get(place)
         if found is None:
             found = self._faults[kind][place] = []

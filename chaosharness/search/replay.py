@@ -157,6 +157,16 @@ def _system_of(found: Counterexample) -> System:
     return load_target(found.target)
 
 
+def _moved(found: Counterexample) -> str:
+    """Say what means something else now than where the file was written."""
+    if found.format > 1:
+        return ""
+    return (
+        f". The file is of format {found.format}: there attempts counted for the item, and now "
+        "they count for each message"
+    )
+
+
 def _judged(
     found: Counterexample, run: Run, property: Property, others: tuple[Property, ...]
 ) -> Replay:
@@ -168,7 +178,7 @@ def _judged(
     verdict: ReplayVerdict = "stale" if unused else "fixed"
     reason = (
         f"{len(unused)} of {len(run.schedule)} faults found no site: {sites}. Renamed, or not "
-        "reached any more; search again, and save what it finds"
+        f"reached any more; search again, and save what it finds{_moved(found)}"
         if unused
         else f"every fault struck, and {property.name!r} holds"
     )

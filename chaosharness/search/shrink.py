@@ -90,6 +90,138 @@ def shrink(
     return _written_up(lab, shrinker, found_after, target)
 
 
+<<<<<<< HEAD
+=======
+@attrs.frozen
+class Trial:
+    """One run, judged.
+
+    Attributes:
+        run: The run.
+        findings: What it broke of the property.
+        struck: The faults that found their site.
+    """
+
+    run: Run
+    findings: tuple[Finding, ...]
+    struck: Faults
+
+
+class Laboratory:
+    """Runs a system and judges one property; remembers, and counts.
+
+    Attributes:
+        runs: Executions so far.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        property: Property,
+        items: tuple[Any, ...],
+        *,
+        sample: Finding | None = None,
+        kinds: Collection[type[Fault]] = FAULTS,
+        runs_max: int,
+    ) -> None:
+        self.system = system
+        self.property = property
+        self.sample = sample
+        self.kinds = frozenset(kinds)
+        self.runs = 0
+        self.runs_max = runs_max
+        self.stock = [*items, *system.examples]
+        self.plain_from = len(items)
+        self._trials: dict[tuple[Workload, frozenset[Fault]], Trial] = {}
+        self._calms: dict[Workload, Run] = {}
+
+    def items(self, workload: Workload) -> tuple[Any, ...]:
+        """Return the workload items with these numbers."""
+        return tuple(self.stock[number] for number in workload)
+
+    def remember(self, workload: Workload, faults: Faults, run: Run) -> Trial:
+        """Judge a run, and keep it: also as the run of those faults that struck."""
+        unused = set(run.unused)
+        struck = tuple(fault for fault in run.schedule if fault not in unused)
+        evidence = Evidence(
+            run.history, run.items, lambda: self._calm(workload), struck, family=run.family
+        )
+        if not struck:
+            self._calms.setdefault(workload, run)
+        trial = Trial(run, self._of_cause(self.property.findings(evidence)), struck)
+        self._trials[workload, frozenset(faults)] = trial
+        if unused:
+            self._trials.setdefault((workload, frozenset(struck)), trial)
+        return trial
+
+    def _of_cause(self, findings: Sequence[Finding]) -> tuple[Finding, ...]:
+        """Return the findings that are of the cause which is looked into."""
+        if self.sample is None and findings:
+            found = sorted(split(self.property, findings), key=Breach.order)
+            self.sample = found[0].findings[0]
+        sample = self.sample
+        return tuple(
+            one
+            for one in findings
+            if sample is None or (one.group, one.question) == (sample.group, sample.question)
+        )
+
+    def _calm(self, workload: Workload) -> History:
+        found = self._calms.get(workload)
+        return (self.execute(workload, ()) if found is None else found).history
+
+    def sizes(self, workload: Workload) -> Sizes:
+        """Return how long trouble may last, besides the words: what this calm run shows."""
+        return sizes_for(self._calms.get(workload) or self.execute(workload, ()))
+
+    def execute(self, workload: Workload, faults: Faults) -> Run:
+        """Run, whether it was run before or not."""
+        self.runs += 1
+        run = self.system.run(self.items(workload), Schedule(faults))
+        if not faults:
+            self._calms[workload] = run
+        return run
+
+    def trial(self, workload: Workload, faults: Faults) -> Trial:
+        """Run and judge, or remember."""
+        wanted = frozenset(faults)
+        found = self._trials.get((workload, wanted)) or self._same_as(workload, wanted)
+        if found is None:
+            run = self._calms.get(workload) if not faults else None
+            found = self.remember(workload, faults, run or self.execute(workload, faults))
+        return found
+
+    def _same_as(self, workload: Workload, wanted: frozenset[Fault]) -> Trial | None:
+        """Return a known run with fewer faults, if it reached no site of the others.
+
+        Until a fault strikes, a run is that of the schedule without it.
+        """
+        for (items, faults), trial in self._trials.items():
+            if items != workload or not faults < wanted:
+                continue
+            if not any(trial.run.reaches(fault.site) for fault in wanted - faults):
+                self._trials[workload, wanted] = trial
+                return trial
+        return None
+
+    def breaks(self, workload: Workload, faults: Faults) -> bool:
+        """Say whether the property is broken."""
+        return bool(self.trial(workload, faults).findings)
+
+    def is_another(self, workload: Workload, original: Workload) -> bool:
+        """Say whether a workload fails without any fault, where the original one does not.
+
+        A claim about the items themselves ("all three are there") breaks by itself when one
+        is left out: that is not what was found.
+        """
+        return self.breaks(workload, ()) and not self.breaks(original, ())
+
+    def may_run(self, reserve: int) -> bool:
+        """Say whether there is room for one more run, when so many are still to come."""
+        return self.runs + reserve < self.runs_max
+
+
+>>>>>>> main
 @attrs.define
 class Shrinker:
     """Makes one counterexample smaller. `workload` and `faults` always break the property.

@@ -13,6 +13,7 @@ from chaosharness.handlers.port import Kinds, Surface
 from chaosharness.kernel.history import History
 from chaosharness.kernel.site import PHASES, Phase, Site
 from chaosharness.strategies.sizes import NONE, Sizes, in_words, rank, sizes_for, variants
+from chaosharness.strategies.spelling import Place, Spelling
 from chaosharness.system import CLIENT, OUTSIDE, Run
 
 OUTCOMES: Final = frozenset({"effect", "commit", "state"})
@@ -25,7 +26,7 @@ SIZED_MAX: Final = 500
 """Single faults that last a number of ms: with more of them at all sites, they are tried at the
 first attempt of each operation only, for the first item to get there."""
 
-Reached = Mapping[tuple[str, int], int]
+Reached = Mapping[Place, int]
 
 
 def candidates(
@@ -45,7 +46,7 @@ def candidates(
     """
     catalogue = Catalogue(kinds=kinds, sizes=sizes)
     catalogue.learn(run)
-    found = [fault for key, times in run.reached.items() for fault in catalogue.all_at(key, times)]
+    found = [fault for key, times in run.attempts.items() for fault in catalogue.all_at(key, times)]
     return sorted(found, key=catalogue.mildness)
 
 
@@ -64,6 +65,7 @@ class Catalogue:
         thinned: Whether these sizes are offered at some sites only: see `SIZED_MAX`.
         surfaces: Which faults may strike at each operation seen so far.
         struck: How often a fault of each kind struck at each operation.
+        spelling: How sites spell which message they mean.
     """
 
     kinds: frozenset[type[Fault]] = attrs.field(default=FAULTS, converter=_set, kw_only=True)
@@ -71,8 +73,9 @@ class Catalogue:
     thinned: bool = attrs.field(default=False, init=False)
     surfaces: dict[str, Surface] = attrs.field(factory=dict, init=False)
     struck: dict[Cell, int] = attrs.field(factory=dict, init=False)
-    _positions: dict[tuple[str, int], int] = attrs.field(factory=dict, init=False)
-    _at: dict[tuple[str, int, int], tuple[Fault, ...]] = attrs.field(factory=dict, init=False)
+    spelling: Spelling = attrs.field(factory=Spelling, init=False)
+    _positions: dict[Place, int] = attrs.field(factory=dict, init=False)
+    _at: dict[tuple[str, int, str, int], tuple[Fault, ...]] = attrs.field(factory=dict, init=False)
     _first: dict[str, int] = attrs.field(factory=dict, init=False)
     _calm_known: bool = attrs.field(default=False, init=False)
 
@@ -83,9 +86,10 @@ class Catalogue:
             for operation, surface in run.surfaces.items():
                 surfaces.setdefault(operation, surface)
         positions = self._positions
-        if not run.reached.keys() <= positions.keys():
-            for key in run.reached:
+        if not run.attempts.keys() <= positions.keys():
+            for key in run.attempts:
                 positions.setdefault(key, len(positions))
+            self.spelling.learn(run.attempts)
         for fault in run.schedule:
             if fault not in run.unused:
                 cell = cell_of(fault)
@@ -99,7 +103,7 @@ class Catalogue:
         if self.sizes is None:
             self.sizes = sizes_for(calm)
         stalls = 0
-        for (operation, entity), times in calm.reached.items():
+        for (operation, entity, _), times in calm.attempts.items():
             first = self._first.setdefault(operation, entity)
             if not first:
                 self._first[operation] = entity  # a workload item, if there is one
@@ -141,26 +145,27 @@ class Catalogue:
         here = attempt == 1 and self._first.get(operation, entity) == entity
         return self.sizes if here else NONE
 
-    def all_at(self, key: tuple[str, int], attempts: int) -> Iterator[Fault]:
+    def all_at(self, key: Place, attempts: int) -> Iterator[Fault]:
         """Yield the faults at attempts 1 to `attempts` of an operation for an entity."""
         for attempt in range(1, min(attempts, ATTEMPTS_MAX) + 1):
             yield from self.at(*key, attempt)
 
-    def at(self, operation: str, entity: int, attempt: int) -> tuple[Fault, ...]:
+    def at(self, operation: str, entity: int, message: str, attempt: int) -> tuple[Fault, ...]:
         """Return the faults at one attempt of an operation: before it, then after it."""
-        place = (operation, entity, attempt)
+        place = (operation, entity, message, attempt)
         found = self._at.get(place)
         if found is None:
-            found = self._at[place] = tuple(self._make(operation, entity, attempt))
+            found = self._at[place] = tuple(self._make(operation, entity, message, attempt))
         return found
 
-    def _make(self, operation: str, entity: int, attempt: int) -> Iterator[Fault]:
+    def _make(self, operation: str, entity: int, message: str, attempt: int) -> Iterator[Fault]:
         surface = self.surfaces.get(operation)
         if surface is None:
             return
         sizes = self._sizes_at(operation, entity, attempt)
+        words = self.spelling.words((operation, entity, message))
         for phase in PHASES:
-            site = Site(operation, phase, entity, attempt)
+            site = Site(operation, phase, entity, attempt, message=words)
             for kind in searched(operation, surface, phase):
                 if kind in self.kinds:
                     yield from variants(kind, site, sizes)
@@ -168,7 +173,7 @@ class Catalogue:
     def mildness(self, fault: Fault) -> tuple[int, ...]:
         """Return the place of a fault in the order of `candidates`."""
         site = fault.site
-        position = self._positions.get((site.operation, site.entity), len(self._positions))
+        position = self._positions.get(self.spelling.place(site), len(self._positions))
         late = site.phase == "after"
         return (*rank(fault), site.entity, position, site.attempt, late)
 

@@ -70,7 +70,7 @@ class SmallFirst:
         self.catalogue = Catalogue(kinds=kinds, sizes=sizes)
         self._faults: list[Fault] = []
         self._numbers: dict[Fault, int] = {}
-        self._at: dict[tuple[str, int, int], list[int]] = {}
+        self._at: dict[tuple[str, int, str, int], list[int]] = {}
         self._calm: Reached = {}
         self._calm_numbers: list[int] = []
         self._past: frozenset[tuple[str, int]] = frozenset()
@@ -123,7 +123,7 @@ class SmallFirst:
             self._proposed = None
         if key is None or run.unused or key in self._changed or len(key) > self.faults_max:
             return
-        self._changed[key] = self._difference(run.reached)
+        self._changed[key] = self._difference(run.attempts)
         self._struck[len(key)].append(key)
         self._seen.add(key)
 
@@ -133,7 +133,7 @@ class SmallFirst:
         self._proposed = None
         self._missed[0] = 0
         self._source = iter(())
-        self._calm = self._near(run.reached)
+        self._calm = self._near(run.attempts)
         self._past = past_of_outcomes(run.history)
         self._changed[()] = {}
         self._struck[0].append(())
@@ -148,12 +148,12 @@ class SmallFirst:
         ]
         return sorted(found, key=self._order)
 
-    def _numbers_at(self, operation: str, entity: int, attempt: int) -> list[int]:
+    def _numbers_at(self, operation: str, entity: int, message: str, attempt: int) -> list[int]:
         """Return the numbers of the faults at one attempt of an operation."""
-        place = (operation, entity, attempt)
+        place = (operation, entity, message, attempt)
         found = self._at.get(place)
         if found is None:
-            faults = self.catalogue.at(operation, entity, attempt)
+            faults = self.catalogue.at(operation, entity, message, attempt)
             found = self._at[place] = [len(self._faults) + more for more in range(len(faults))]
             self._faults += faults
             self._numbers.update(zip(faults, found, strict=True))
@@ -186,7 +186,7 @@ class SmallFirst:
     def _reaches(self, key: Key, fault: Fault) -> bool:
         """Say whether a run that is known reached the site of a fault."""
         site = fault.site
-        place = (site.operation, site.entity)
+        place = self.catalogue.spelling.place(site)
         times = self._changed[key].get(place)
         if times is None:
             times = self._calm.get(place, 0)

@@ -85,7 +85,8 @@ class Deck:
         attempts_max = max(map(len, self.attempts))
         self.tops = (len(places) - 1, len(self.items) - 1, attempts_max - 1, options_max - 1)
         self._number = {
-            (place.operation, place.phase, place.own): number for number, place in enumerate(places)
+            (place.operation, place.phase, place.own, place.message): number
+            for number, place in enumerate(places)
         }
         self._made: dict[Choices, Fault] = {}
 
@@ -112,7 +113,8 @@ class Deck:
         place = self.places[place_number]
         attempts = self.attempts[place_number]
         entity = 0 if place.own else self.items[item]
-        site = Site(place.operation, place.phase, entity, attempts[attempt % len(attempts)])
+        nth = attempts[attempt % len(attempts)]
+        site = Site(place.operation, place.phase, entity, nth, message=place.message)
         possible = self.ways[kind]
         fault = kind(site, **possible[option % len(possible)])
         if len(self._made) >= FAULTS_REMEMBERED:
@@ -142,7 +144,7 @@ class Deck:
         """Return the smallest five numbers that stand for this fault, if any do."""
         site = fault.site
         own = site.entity == 0
-        place = self._number.get((site.operation, site.phase, own))
+        place = self._number.get((site.operation, site.phase, own, site.message))
         kind = type(fault)
         if place is None or kind not in self.landing:
             return None

@@ -29,6 +29,7 @@ from chaosharness.handlers.port import Kinds, Surface
 from chaosharness.kernel.site import PHASES, Phase, Site
 from chaosharness.schedule import Schedule
 from chaosharness.strategies.sizes import NONE, Sizes, sizes_for
+from chaosharness.strategies.spelling import Spelling
 from chaosharness.system import CLIENT, OBSERVERS, OUTSIDE, Run, System
 from chaosharness.system.twice import Watch
 
@@ -58,7 +59,8 @@ class Place:
         phase: `before` the operation takes effect, or `after` it.
         kinds: The kinds of fault, mildest first; never empty.
         own: Whether it is reached on behalf of no workload item (entity 0).
-        attempts: The most often it is reached for one item in the calm run; 0 if never.
+        attempts: The most often it is reached for one message in the calm run; 0 if never.
+        message: Which message is in hand, as in `Site.message`.
     """
 
     operation: str
@@ -66,6 +68,7 @@ class Place:
     kinds: Kinds
     own: bool
     attempts: int
+    message: str = ""
 
 
 def searched(operation: str, surface: Surface, phase: Phase) -> Kinds:
@@ -128,7 +131,9 @@ class _Survey:
     runs_left: int
     sizes: Sizes = attrs.field(default=NONE, init=False)
     surfaces: dict[str, Surface] = attrs.field(factory=dict, init=False)
-    calm: dict[tuple[str, int], int] = attrs.field(factory=dict, init=False)
+    calm: dict[tuple[str, int, str], int] = attrs.field(factory=dict, init=False)
+    spelling: Spelling = attrs.field(factory=Spelling, init=False)
+    messages: dict[tuple[str, bool], dict[str, int]] = attrs.field(factory=dict, init=False)
     entities: dict[str, dict[int, None]] = attrs.field(factory=dict, init=False)
 
     def places(self) -> tuple[Place, ...]:
@@ -136,7 +141,7 @@ class _Survey:
         run = self.system.run()
         watch.begin(calm=run)
         self.sizes = sizes_for(run)
-        self.calm.update(run.reached)
+        self.calm.update(run.attempts)
         fresh = self._learn(run, Schedule())
         while fresh and self.runs_left > 0:
             fresh = self._try_all(fresh)
@@ -145,8 +150,13 @@ class _Survey:
 
     def _learn(self, run: Run, led_here: Schedule) -> list[tuple[str, Schedule]]:
         """Take in what a run reached; return the operations not seen before."""
-        for operation, entity in run.reached:
+        self.spelling.learn(run.attempts)
+        for place in run.attempts:
+            operation, entity, _ = place
             self.entities.setdefault(operation, {})[entity] = None
+            words = self.messages.setdefault((operation, entity == 0), {})
+            spelled = self.spelling.words(place)
+            words[spelled] = max(words.get(spelled, 0), self.calm.get(place, 0))
         fresh = [name for name in run.surfaces if name not in self.surfaces]
         self.surfaces.update((name, run.surfaces[name]) for name in fresh)
         return [(name, led_here) for name in fresh]
@@ -178,10 +188,8 @@ class _Survey:
     def _places(self) -> Iterator[Place]:
         for operation, surface in self.surfaces.items():
             for own in (False, True):
-                entities = [one for one in self.entities[operation] if (one == 0) is own]
-                if not entities:
-                    continue
-                attempts = max(self.calm.get((operation, entity), 0) for entity in entities)
+                messages = self.messages.get((operation, own), {})
                 for phase in PHASES:
                     if kinds := searched(operation, surface, phase):
-                        yield Place(operation, phase, kinds, own, attempts)
+                        for message, attempts in messages.items():
+                            yield Place(operation, phase, kinds, own, attempts, message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from chaosharness.brokers.intake import Intake
@@ -274,6 +274,32 @@ class Env:
         place = f"{self._service}.{name_of(handler)}"
         colour = colour_for(handler, self._runtime, self.incarnation)
         state.function(name, Function(self.incarnation, place, handler, colour))
+
+    def worker(
+        self,
+        server: Any,
+        *,
+        task_queue: str,
+        workflows: Sequence[type] = (),
+        activities: Sequence[Callable[..., Any]] = (),
+    ) -> None:
+        """Run a Temporal worker: polls a task queue as long as this incarnation lives.
+
+        Args:
+            server: The `Temporal` it polls.
+            task_queue: Its task queue.
+            workflows: Classes with `@workflow.defn`.
+            activities: Functions or methods with `@activity.defn`, plain or `async`.
+        """
+        state = self._open(server, "worker", "Temporal server")
+        state.worker(
+            self.incarnation,
+            self._service,
+            task_queue,
+            workflows,
+            activities,
+            lambda function: colour_for(function, self._runtime, self.incarnation),
+        )
 
     # ---- stores and third parties
 

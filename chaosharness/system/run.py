@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
+from functools import cached_property
 from typing import Any, Final, Protocol
 
 import attrs
@@ -17,6 +18,7 @@ from chaosharness.errors import NothingProved
 from chaosharness.faults import Fault
 from chaosharness.handlers.port import Surface
 from chaosharness.kernel.history import History
+from chaosharness.kernel.site import Site, attempts_at
 from chaosharness.kernel.world import Budget, Ending
 from chaosharness.schedule import Schedule
 
@@ -57,11 +59,14 @@ class Run:
         ending: How it ended.
         unused: Faults that found no site.
         surfaces: Which faults may strike at each operation that was reached.
-        reached: How often each `(operation, entity)` was reached before the calm: attempts
-            1 to that many are the sites of this run.
+        attempts: How often each `(operation, entity, message)` was reached before the calm, in
+            the order in which the run got there: attempts 1 to that many are its sites. The
+            name of the message in hand is its whole one; empty where there was none.
         durations: The periods, timeouts, leases and gaps that the system has shown, in ms,
             ascending.
         long_ms: How long `long` lasts.
+        event_histories: What orchestrators recorded, as JSON that their own tools read, by
+            the name of the workflow or execution.
     """
 
     system: Examined
@@ -71,9 +76,34 @@ class Run:
     ending: Ending
     unused: tuple[Fault, ...]
     surfaces: Mapping[str, Surface] = attrs.field(repr=False)
-    reached: Mapping[tuple[str, int], int] = attrs.field(repr=False)
+    attempts: Mapping[tuple[str, int, str], int] = attrs.field(repr=False)
     durations: tuple[int, ...] = attrs.field(default=(), repr=False)
     long_ms: int = attrs.field(default=0, repr=False)
+    event_histories: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+
+    @cached_property
+    def reached(self) -> Mapping[tuple[str, int], int]:
+        """How often each `(operation, entity)` was reached before the calm, by any message."""
+        found: dict[tuple[str, int], int] = {}
+        for (operation, entity, _), times in self.attempts.items():
+            found[operation, entity] = found.get((operation, entity), 0) + times
+        return found
+
+    @cached_property
+    def _meant(self) -> dict[tuple[str, int, str], int]:
+        """How often the message of a site was in hand, by operation, entity and its words."""
+        found: dict[tuple[str, int, str], int] = {}
+        for (operation, entity, _), times in self.attempts.items():
+            found.setdefault((operation, entity, ""), times)  # the first to get there
+        return found
+
+    def reaches(self, site: Site) -> bool:
+        """Say whether it got to a site."""
+        key = (site.operation, site.entity, site.message)
+        times = self._meant.get(key)
+        if times is None:
+            times = self._meant[key] = attempts_at(self.attempts, site)
+        return site.attempt <= times
 
     def evidence(self) -> Evidence:
         """Return what properties are judged by."""

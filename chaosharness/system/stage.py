@@ -90,6 +90,15 @@ class Stage:
             raise world.error
         return ending
 
+    def event_histories(self) -> dict[str, str]:
+        """Return what orchestrators have recorded, by workflow or execution."""
+        found: dict[str, str] = {}
+        for state in self.world.states.values():
+            histories = getattr(state, "event_histories", None)
+            if histories is not None:
+                found.update(histories())
+        return found
+
     def strike(self) -> None:
         """Take the stage down: code that was abandoned ends now, with its ports dead."""
         world = self.world

@@ -280,6 +280,7 @@ class System:
             try:
                 ending = stage.play(entry, workload)
                 again = modules.settle()
+                histories = stage.event_histories()
             finally:
                 stage.strike()
         finally:
@@ -293,11 +294,12 @@ class System:
             schedule,
             history,
             ending,
-            tuple(world.unused()),
+            tuple(world.arms.unused()),
             world.surfaces,
             world.counts_in_chaos,
             tuple(sorted(world.durations)),
             world.long_ms(),
+            histories,
         )
         return run, again
 

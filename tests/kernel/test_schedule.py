@@ -64,7 +64,10 @@ def test_every_kind_has_words_of_its_own():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"chaosharness": 7}, "schedule format 7 cannot be read; this version reads 1; it was wr"),
+        (
+            {"chaosharness": 7},
+            "schedule format 7 cannot be read; this version reads 1 and 2; it was wr",
+        ),
         ({"system": "bank"}, "was made for system 'bank', not 'shop'"),
         ({"faults": {}}, "faults must be a list, not dict"),
         ({"faults": [{"fault": "meteor"}]}, "fault 1 has the unknown kind 'meteor'; known: "),

@@ -14,6 +14,16 @@ OPERATIONS = st.sampled_from(
     ]
 )
 
+LINK = st.builds(
+    lambda number, odd, operation: f"{number}{odd} of {operation}",
+    st.integers(1, 12),
+    st.sampled_from(["", " (copy 2)", " (poison)"]),
+    OPERATIONS,
+)
+MESSAGES = st.one_of(
+    st.sampled_from(["", "every"]), st.lists(LINK, min_size=1, max_size=3).map(" from ".join)
+)
+
 
 @given(
     st.builds(
@@ -22,6 +32,7 @@ OPERATIONS = st.sampled_from(
         st.sampled_from(["before", "after"]),
         st.integers(0, 12),
         st.integers(1, 12),
+        message=MESSAGES,
     )
 )
 def test_a_site_has_one_spelling(site):
@@ -40,7 +51,10 @@ def test_what_names_no_site_is_refused(text):
         Site.parse(text)
 
 
-@pytest.mark.parametrize("wrong", [{"attempt": 0}, {"entity": -1}, {"phase": "during"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"attempt": 0}, {"entity": -1}, {"phase": "during"}, {"message": "the 2nd"}, {"message": 2}],
+)
 def test_a_site_is_checked_at_birth(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Site("a/b", **wrong)

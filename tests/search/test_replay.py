@@ -55,6 +55,23 @@ def test_stale_names_the_fault_that_found_no_site(found):
     assert again.unused == tuple(gone.schedule)
 
 
+def test_stale_says_what_moved_since_a_file_was_written(found):
+    gone = Schedule([Crash(Site(CHARGE, "after", attempt=9))])
+    text = attrs.evolve(found, schedule=gone).encode()
+    old = Counterexample.decode(text.replace('"chaosharness": 2', '"chaosharness": 1'))
+    moved = (
+        "The file is of format 1: there attempts counted for the item, and now they count for "
+        "each message"
+    )
+    assert replay(old, one()).reason.endswith(moved)
+    assert "format" not in replay(Counterexample.decode(text), one()).reason
+
+
+def test_a_file_of_format_1_is_read(found):
+    old = Counterexample.decode(found.encode().replace('"chaosharness": 2', '"chaosharness": 1'))
+    assert replay(old, one()).same_history
+
+
 def test_stale_where_the_fault_cannot_happen_any_more(found):
     illegal = attrs.evolve(found, schedule=Schedule([Poison(Site(CHARGE))]))
     again = replay(illegal, one())

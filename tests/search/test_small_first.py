@@ -92,7 +92,7 @@ def test_no_pair_is_left_out_on_a_real_broker():
     reached = {}
     for run in runs:
         catalogue.learn(run)
-        for place, times in run.reached.items():
+        for place, times in run.attempts.items():
             reached[place] = max(times, reached.get(place, 0))
     universe = [
         fault

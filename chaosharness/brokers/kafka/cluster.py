@@ -15,8 +15,9 @@ from chaosharness.faults import Delay, NetworkPartition, PartitionDelay, Rebalan
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import BACKGROUND, World
 
-Draft = tuple[str, int, str | bytes | None, Mapping[str, str], bytes | None, int]
-"""A message to be stored: topic, log partition, key, headers, body, workload item."""
+Draft = tuple[str, int, str | bytes | None, Mapping[str, str], bytes | None, int, str]
+"""A message to be stored: topic, log partition, key, headers, body, workload item; then the name
+of the message in hand, or what it is called itself where no operation stores it."""
 
 
 class Settings(Protocol):
@@ -119,7 +120,7 @@ class Cluster:
 
     def _store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
         world = self.world
-        topic, index, key, headers, body, entity = draft
+        topic, index, key, headers, body, entity, name = draft
         log = self.logs[topic][index]
         offset = len(log)
         data = {
@@ -132,7 +133,11 @@ class Cluster:
         }
         published = scope.record("publish", operation, attempt, data)
         hops = scope.hops + 1
-        log.append(Message(topic, key, headers, body, entity, hops, published, index, offset))
+        if operation:
+            name = world.publications.name(operation, entity, name, body)
+        log.append(
+            Message(topic, key, headers, body, entity, hops, published, index, offset, name=name)
+        )
         world.effects += 1
         if hops > world.budget.hops_max:
             world.end("budget", cycle(world.history, published, hops))
@@ -147,7 +152,8 @@ class Cluster:
             self.logs[topic] = [[]]
         data = {"message": message.published, "to": topic, "error": type(error).__name__}
         scope.record("dead", "", 0, data)
-        draft = (topic, 0, message.key, message.headers, message.body, message.entity)
+        name = message.name  # it is the same message, elsewhere
+        draft = (topic, 0, message.key, message.headers, message.body, message.entity, name)
         self._store(scope, "", 0, draft)
 
     # ---- the groups
@@ -286,7 +292,7 @@ class Cluster:
                 continue
             message = slot.log[slot.position]
             operation = slot.operation
-            key = (operation, message.entity)
+            key = (operation, message.entity, message.name)
             world.counts[key] = attempt = world.counts.get(key, 0) + 1
             if operation not in world.surfaces:
                 world.meet(operation, DELIVER)
@@ -348,7 +354,7 @@ class Cluster:
         off = False
         group = member.group
         place = (message.topic, message.partition)
-        for fault in world.strikes(operation, "before", message.entity, attempt):
+        for fault in world.strikes(operation, "before", message.entity, attempt, message.name):
             world.record(
                 "fault",
                 self.name,

@@ -102,6 +102,7 @@ class Subscription:
         intake = self.intake
         world = intake.incarnation.world
         scope = Scope(world, intake.incarnation, intake.place, message.entity, cause, intake.colour)
+        scope.message = message.name
 
         def begin(_: bool) -> None:
             if intake.incarnation.alive:
@@ -126,7 +127,7 @@ class Subscription:
             self._commit(message, scope, self._free)
             return
         # What follows is `_commit` where nothing is the matter: every message comes by here.
-        key = (operation, scope.entity)
+        key = (operation, scope.entity, scope.message)
         world.counts[key] = attempt = world.counts.get(key, 0) + 1
         group = member.group
         if member.generation == group.generation:
@@ -171,7 +172,7 @@ class Subscription:
         """Commit the offset after a message; `then(True)` if the coordinator took it."""
         world = self.broker.world
         operation = self.operation
-        key = (operation, scope.entity)
+        key = (operation, scope.entity, scope.message)
         world.counts[key] = attempt = world.counts.get(key, 0) + 1
         if operation not in world.surfaces:
             world.meet(operation, COMMIT)
@@ -280,6 +281,7 @@ class Consumer:
         world = broker.world
         self._records_max = records_max
         scope.entity = 0
+        scope.message = ""
         scope.hops = 0
         world.in_flight.pop(scope, None)
 
@@ -331,6 +333,7 @@ class Consumer:
         if self._is_mine(message):
             scope.world.effects += 1
             scope.entity, scope.hops, scope.cause = message.entity, message.hops, cause
+            scope.message = message.name
             self._decode(message.body)
 
     def _is_mine(self, message: Message) -> bool:
@@ -353,6 +356,7 @@ class Consumer:
                     self._left = message, cause  # it is raised by the next poll
                     return found
                 scope.entity, scope.hops, scope.cause = message.entity, message.hops, cause
+                scope.message = message.name
                 raise
         return found
 
@@ -361,6 +365,7 @@ class Consumer:
         aside = Scope(
             scope.world, scope.incarnation, scope.place, message.entity, cause, scope.colour
         )
+        aside.message = message.name
         aside.record("raised", f"{scope.place}/{self._broker.name}.poll", 0, told(error))
         if self._on_unreadable == "dead-letter":
             self._broker.dead_letter(message, aside, error)
@@ -476,6 +481,7 @@ class Batch(Sequence[Delivery]):
         scope = self._scope
         one, message, cause = taken
         scope.entity = message.entity
+        scope.message = message.name
         scope.hops = message.hops
         scope.cause = cause
         scope.steps = 0

@@ -38,6 +38,7 @@ from chaosharness.handlers.port import (
     current_scope,
     on_behalf,
 )
+from chaosharness.kernel.message_names import poison_at
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 
@@ -154,7 +155,7 @@ class OpenKafka(Cluster):
         except KeyError:
             raise self._no_topic(topic) from None
         body = None if value is None else encode(value, topic)
-        name = key_of(key, topic)
+        name = key if type(key) is str else key_of(key, topic)
         entity = scope.entity
         if key is not None:
             if entity:
@@ -166,14 +167,15 @@ class OpenKafka(Cluster):
         else:
             index = self.spread(topic, entity, len(partitions)) if len(partitions) > 1 else 0
         operation = f"{scope.place}/{self.name}.publish {topic}"
-        place = (operation, entity)
+        in_hand = scope.message
+        place = (operation, entity, in_hand)
         world.counts[place] = attempt = world.counts.get(place, 0) + 1
         if operation not in world.surfaces:
             world.meet(operation, self.surface)
-        draft = (topic, index, key, headers or NO_HEADERS, body, entity)
+        draft = (topic, index, key, headers or NO_HEADERS, body, entity, in_hand)
         if self.disturbed or world.unreachable:
             script = in_turn(lane, scope, operation, attempt, self._append, draft, self)
-            return scope.colour.drive(on_behalf(scope, entity, script), scope)
+            return scope.colour.drive(on_behalf(scope, entity, in_hand, script), scope)
         if scope.colour.is_async:
             return LaterEffect(scope, entity, self._append, operation, attempt, draft)
         own, scope.entity = scope.entity, entity
@@ -186,7 +188,9 @@ class OpenKafka(Cluster):
         copies = 1
         for fault in scope.struck:
             if isinstance(fault, Poison):
-                poison = (draft[0], draft[1], None, NO_HEADERS, POISON[fault.content], 0)
+                ahead_of = self.world.publications.name_to_be(operation, *draft[5:], draft[4])
+                name = poison_at(ahead_of)
+                poison = (draft[0], draft[1], None, NO_HEADERS, POISON[fault.content], 0, name)
                 self._store(scope, "", 0, poison)
             elif isinstance(fault, Duplicate):
                 copies = 2

@@ -381,6 +381,7 @@ class Consumer:
     def _rest(self, scope: Scope) -> None:
         """Act on nobody's behalf while waiting."""
         scope.entity = 0
+        scope.message = ""
         scope.hops = 0
         scope.poisoned = False
         self._broker.world.in_flight.pop(scope, None)
@@ -409,6 +410,7 @@ class Consumer:
             if seen is None:
                 continue
             scope.entity = seen.entity
+            scope.message = seen.name
             scope.hops = seen.hops
             scope.cause = cause
             scope.poisoned = seen.body in POISON_BODIES

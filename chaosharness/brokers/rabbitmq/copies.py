@@ -47,6 +47,7 @@ class Copy(Message, kw_only=True, eq=False, gc=False):
             expiration_ms=self.expiration_ms,
             priority=self.priority,
             published=self.published,
+            name=self.name,
             deaths=self.deaths,
         )
 
@@ -88,6 +89,7 @@ def dead_letter(copy: Copy, queue: str, reason: Reason, exchange: str, key: str 
         copy.hops,
         exchange=exchange,
         priority=copy.priority,
+        name=copy.name,
     )
     letter.deaths = deaths
     return letter

@@ -236,7 +236,7 @@ class Link:
         """Let the faults of a delivery strike."""
         world = self.world
         copy = push.copy
-        for fault in world.strikes(operation, phase, copy.entity, attempt):
+        for fault in world.strikes(operation, phase, copy.entity, attempt, copy.name):
             world.record(
                 "fault",
                 self.broker.name,
@@ -420,7 +420,7 @@ class Settlement:
         self.requeue = requeue
         self.multiple = multiple
         self.operation = operation = f"{scope.place}/{link.broker.name}.{what}"
-        place = (operation, scope.entity)
+        place = (operation, scope.entity, scope.message)
         world.counts[place] = self.attempt = world.counts.get(place, 0) + 1
         if operation not in world.surfaces:
             world.meet(operation, SETTLE)

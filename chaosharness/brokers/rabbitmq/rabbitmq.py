@@ -68,10 +68,11 @@ from chaosharness.handlers.port import (
 )
 from chaosharness.handlers.script import Script
 from chaosharness.kernel.history import UNASKED
+from chaosharness.kernel.message_names import poison_at
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 
-Draft = tuple[Copy, bool]
+Draft = tuple[Copy, bool, str]
 """A message to be published, and whether it is mandatory."""
 
 _positive: Final = attrs.validators.ge(1)
@@ -283,13 +284,13 @@ class OpenRabbitMQ(Watcher):
         )
         if self.definition.version == "3.10":
             copy.deaths = deaths_in(copy.headers)
-        return self._pass(lane, scope, entity, (copy, mandatory))
+        return self._pass(lane, scope, entity, (copy, mandatory, scope.message))
 
     def _pass(self, lane: Lane, scope: Scope, entity: int, draft: Draft) -> Any:
         """Pass the port of a publisher, on behalf of a workload item."""
         world = self.world
         operation = f"{scope.place}/{self.name}.publish {draft[0].topic or draft[0].exchange}"
-        place = (operation, entity)
+        place = (operation, entity, scope.message)
         world.counts[place] = attempt = world.counts.get(place, 0) + 1
         confirms = self.definition.confirms
         if operation not in world.surfaces:
@@ -299,7 +300,7 @@ class OpenRabbitMQ(Watcher):
                 script = in_turn(lane, scope, operation, attempt, self._store, draft, self)
             else:
                 script = self._blindly(lane, scope, operation, attempt, draft)
-            return scope.colour.drive(on_behalf(scope, entity, script), scope)
+            return scope.colour.drive(on_behalf(scope, entity, scope.message, script), scope)
         store = self._store if confirms else self._try_to_store
         if scope.colour.is_async:
             return LaterEffect(scope, entity, store, operation, attempt, draft)
@@ -323,7 +324,8 @@ class OpenRabbitMQ(Watcher):
         raise InvalidDefinition(f"{self.name} has no {what} to publish to; it has: {names}")
 
     def _store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
-        copy, mandatory = draft
+        copy, mandatory, in_hand = draft
+        copy.name = self.world.publications.name(operation, copy.entity, in_hand, copy.body)
         for fault in scope.struck:
             if isinstance(fault, Poison):
                 self._poison(scope, copy, POISON[fault.content])
@@ -332,7 +334,7 @@ class OpenRabbitMQ(Watcher):
     def _try_to_store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
         """Publish without a confirm: a refusal is not heard, nor what is returned."""
         try:
-            self._store(scope, operation, attempt, (draft[0], False))
+            self._store(scope, operation, attempt, (draft[0], False, draft[2]))
         except ConnectionError:
             return
 
@@ -340,6 +342,7 @@ class OpenRabbitMQ(Watcher):
         """Store a message nobody can read just ahead of another."""
         names = self.node.route(copy.exchange, copy.topic)
         poison = Copy(copy.topic, None, NO_HEADERS, body, 0, copy.hops, exchange=copy.exchange)
+        poison.name = poison_at(copy.name)
         own, scope.entity = scope.entity, 0
         poison.published = scope.record("publish", "", 0, self._words(poison, names))
         scope.entity = own
@@ -450,7 +453,7 @@ class OpenRabbitMQ(Watcher):
         assert isinstance(link, Link)
         copy = push.copy
         operation = link.operations[push.queue.name]
-        place = (operation, copy.entity)
+        place = (operation, copy.entity, copy.name)
         world.counts[place] = attempt = world.counts.get(place, 0) + 1
         if operation not in world.surfaces:
             world.meet(operation, DELIVER_AUTO if link.auto_ack else DELIVER)

@@ -16,6 +16,7 @@ from chaosharness.errors import IllegalFault, InvalidDefinition, Nondeterminism,
 from chaosharness.faults import Delay, Fault, LostReply
 from chaosharness.handlers.port import Surface
 from chaosharness.kernel.history import History, encode
+from chaosharness.kernel.message_names import EVERY
 from chaosharness.kernel.site import Site
 
 SLOW_MS: Final = 2_000
@@ -32,7 +33,7 @@ class Refusal:
     Attributes:
         operation: The operation of the site.
         entity: The item, from 1; 0 for work that is nobody's.
-        first: The first attempt that is refused, from 1.
+        first: The first attempt that is refused, from 1, at each message of the item.
         kind: How: `ErrorReply`, `LostRequest` and `FailedCommit` (it never happens), or
             `LostReply` (it happens, and nobody ever hears so).
     """
@@ -46,7 +47,7 @@ class Refusal:
         """Return the faults by which it is refused."""
         phase: Literal["before", "after"] = "after" if self.kind is LostReply else "before"
         return tuple(
-            self.kind(Site(self.operation, phase, self.entity, attempt))
+            self.kind(Site(self.operation, phase, self.entity, attempt, message=EVERY))
             for attempt in range(self.first, self.first + FOR_GOOD)
         )
 
@@ -106,7 +107,7 @@ class Plan:
     def faults(self) -> tuple[Fault, ...]:
         """Return the faults by which things are refused for good, and those that come late."""
         late = [
-            Delay(Site(operation, "before", entity, attempt), lasting=SLOW_MS)
+            Delay(Site(operation, "before", entity, attempt, message=EVERY), lasting=SLOW_MS)
             for operation, entity in self.slow
             for attempt in range(1, FOR_GOOD + 1)
         ]

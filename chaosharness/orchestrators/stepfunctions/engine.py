@@ -136,6 +136,13 @@ class OpenStepFunctions:
         self.functions.clear()
         self.waiting.clear()
 
+    def event_histories(self) -> dict[str, str]:
+        """Return the history of every execution, as `get_execution_history` answers it."""
+        return {
+            f"{machine}:{name}": json.dumps({"events": [e.as_json() for e in execution.events]})
+            for (machine, name), execution in self.service.executions.items()
+        }
+
     # ---- functions
 
     def function(self, name: str, function: Function) -> None:
@@ -207,7 +214,7 @@ class OpenStepFunctions:
             world.effects += 1
             self.scopes[id(execution)] = Scope(
                 world, self.incarnation, execution.machine, caller.entity, caller.cause, PLAIN,
-                caller.hops + 1,
+                caller.hops + 1, caller.message,
             )  # fmt: skip
             self._note(execution, "execution started")
         if not wait:

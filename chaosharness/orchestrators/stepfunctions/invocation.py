@@ -98,6 +98,7 @@ class Invocation:
             owner.cause,
             PLAIN,
             owner.hops,
+            owner.message,
         )
         self.operation = f"{self.scope.place}/{name}"
         self.attempt = 0
@@ -106,7 +107,7 @@ class Invocation:
     def begin(self) -> None:
         """Send it on its way."""
         world = self.engine.world
-        self.attempt = world.reach(self.operation, self.scope.entity)
+        self.attempt = world.reach(self.operation, self.scope.entity, self.scope.message)
         if self.operation not in world.surfaces:
             world.meet(self.operation, INVOKE)
         drive_in_kernel(self._go(), world)
@@ -144,7 +145,7 @@ class Invocation:
         function = replicas[self.scope.entity % len(replicas)]
         scope = Scope(
             engine.world, function.incarnation, function.place, self.scope.entity,
-            self.scope.cause, function.colour, self.scope.hops + 1,
+            self.scope.cause, function.colour, self.scope.hops + 1, self.scope.message,
         )  # fmt: skip
         function.incarnation.on_death.append(self._sandbox_died)
         drive_in_kernel(self._run(function, scope), engine.world)
@@ -160,7 +161,7 @@ class Invocation:
         world = scope.world
         world.in_flight[scope] = function.place
         operation = f"{function.place}/handle"
-        attempt = world.reach(operation, scope.entity)
+        attempt = world.reach(operation, scope.entity, scope.message)
         if operation not in world.surfaces:
             world.meet(operation, HANDLE)
         if operation in world.armed:

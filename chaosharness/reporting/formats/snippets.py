@@ -62,6 +62,8 @@ def _site_words(site: Site) -> list[str]:
     for name, value in (("entity", site.entity), ("attempt", site.attempt)):
         if value != 1:
             words.append(f"{name}={value}")
+    if site.message:
+        words.append(f"message={text(site.message)}")
     return words
 
 

@@ -288,10 +288,10 @@ def _reply(narrator: Narrator, event: Event) -> Telling:
 
 def _not_yet(narrator: Narrator, reply: Event) -> str:
     """Say that a call did not happen, or not in time."""
-    place = (reply.operation, reply.entity, reply.attempt)
+    history = narrator.history
     late = any(
-        event.index > reply.index and (event.operation, event.entity, event.attempt) == place
-        for event in narrator.history.of("effect")
+        event.index > reply.index and history.same_attempt(event, reply)
+        for event in history.of("effect")
     )
     return "it has not happened yet" if late else "it did not happen"
 

@@ -364,11 +364,8 @@ def struck_pairs(reading: Reading, fault: Event) -> set[tuple[int, str]]:
 
 def published_at(history: History, fault: Event) -> frozenset[int]:
     """Return the messages that were published at the very operation a fault struck."""
-    place = (fault.operation, fault.entity, fault.attempt)
     return frozenset(
-        event.index
-        for event in history.of("publish")
-        if (event.operation, event.entity, event.attempt) == place
+        event.index for event in history.of("publish") if history.same_attempt(event, fault)
     )
 
 

@@ -26,6 +26,7 @@ from chaosharness.faults import (
     Redeploy,
     StoreOutage,
 )
+from chaosharness.kernel.message_names import EVERY, FROM, parts
 from chaosharness.kernel.site import Site
 from chaosharness.kernel.world import Lasting
 from chaosharness.reporting.story.legible import ordinal
@@ -78,6 +79,26 @@ def when(site: Site) -> str:
     """Say when a site is passed: `after bank.charge`, `before on_order handles it`."""
     words = f"{site.phase} {action_in_words(site.operation)}"
     return f"{words} (attempt {site.attempt})" if site.attempt > 1 else words
+
+
+def which_message(site: Site) -> str:
+    """Say which message of an item is in hand at a site, if it says so; to follow the item."""
+    if not site.message:
+        return ""
+    if site.message == EVERY:
+        return ", at each message"
+    words = []
+    for link in site.message.split(FROM):
+        number, odd, operation = parts(link)
+        by, _, topic = operation.rpartition("publish ")
+        where = f"to {topic} by {by.partition('/')[0]}" if by else f"of {operation}"
+        message = f"the {ordinal(number)} message {where}"
+        if odd == "poison":
+            message = f"what nobody can read ahead of {message}"
+        elif odd:
+            message = f"the {ordinal(int(odd.removeprefix('copy ')))} copy of {message}"
+        words.append(message)
+    return f", at {', from '.join(words)}"
 
 
 def how_long(lasting: Lasting, *, until: str = "until") -> str:
@@ -149,6 +170,7 @@ def strike(fault: Fault, item: str, who: str) -> str:
     site = fault.site
     action = action_in_words(site.operation)
     whose = f" for {item}" if item else ""
+    whose += which_message(site)
     if site.attempt > 1 and not isinstance(fault, (Crash, Pause, LostWrites, Rebalance)):
         whose += f", the {ordinal(site.attempt)} time"
     match fault:

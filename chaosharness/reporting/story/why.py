@@ -122,10 +122,9 @@ def _reactions(history: History, narrator: Narrator, faults: list[Event]) -> lis
 
 def _too_late(history: History, narrator: Narrator, fault: Event) -> list[Told]:
     """Say that a call happened after its caller had given up waiting for it."""
-    place = (fault.operation, fault.entity, fault.attempt)
     given_up = -1
     for event in history.of("reply", "effect"):
-        if (event.operation, event.entity, event.attempt) != place or event.index < fault.index:
+        if event.index < fault.index or not history.same_attempt(event, fault):
             continue
         if event.kind == "reply" and event.data.get("outcome") == "unknown":
             given_up = event.index

@@ -230,7 +230,7 @@ class Connection(LockingConnection):
         scope = current_scope(statement.action)
         world = scope.world
         operation = statement.operations[scope.place]
-        key = (operation, scope.entity)
+        key = (operation, scope.entity, scope.message)
         world.counts[key] = attempt = world.counts.get(key, 0) + 1
         if operation not in world.surfaces:
             world.meet(operation, surface)

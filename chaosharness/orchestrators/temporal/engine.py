@@ -1,0 +1,301 @@
+"""Temporal in a system: unmodified workflows, activities and clients on the server machine.
+
+*Source*: temporalio/temporal; what is compared with the real server and the real sdk-core stands in
+`docs/how-to/temporal.md`.
+*Not modelled*: several servers, namespaces, persistence that fails (the store answers or the server
+is unavailable), schedules, Nexus.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import attrs
+
+from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers.carrier import PLAIN
+from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.kernel.world import World
+from chaosharness.orchestrators.temporal.run import Run
+from chaosharness.orchestrators.temporal.server import Server
+
+__all__ = ["Temporal"]
+
+STICKY_MS: Final = 10_000
+"""How long a task waits for the worker that has the run in its cache (rule T5)."""
+
+EXTRA: Final = "Temporal needs the library temporalio: pip install 'chaosharness[temporal]'"
+
+
+@attrs.frozen
+class Temporal:
+    """A Temporal server: runs workflows and activities of the Python SDK as they are.
+
+    Services run workers on it with `env.worker`, and call it with `env.client`, which is a
+    `temporalio.client.Client`.
+
+    Args:
+        name: What reports call it.
+        latency_ms: There and back, of a call to the server.
+        timeout_ms: How long a client waits for the server.
+    """
+
+    name: str = attrs.field(validator=attrs.validators.instance_of(str))
+    latency_ms: int = attrs.field(default=20, validator=attrs.validators.ge(0), kw_only=True)
+    timeout_ms: int = attrs.field(default=10_000, validator=attrs.validators.ge(1), kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        try:
+            import temporalio  # noqa: F401
+        except ImportError:
+            raise InvalidDefinition(EXTRA) from None
+
+    def open(self, world: World) -> "OpenTemporal":
+        """Return the server, with no runs, for one run of the system."""
+        return OpenTemporal(self, world)
+
+
+class OpenTemporal:
+    """The server during one run of the system."""
+
+    def __init__(self, definition: Temporal, world: World) -> None:
+        self.definition = definition
+        self.name = definition.name
+        self.latency_ms = definition.latency_ms
+        self.timeout_ms = definition.timeout_ms
+        self.world = world
+        self.server = Server()
+        self.incarnation = Incarnation(world, self.name, 0, 1, self.name)
+        self.workers: dict[str, list[Any]] = {}
+        self.known: dict[str, Any] = {}  # workers by the run that they have in their cache
+        self.scopes: dict[str, Scope] = {}
+        self.noted: set[str] = set()
+        self.watchers: dict[str, list[Callable[[Run], None]]] = {}
+        self.asked: dict[str, tuple[str, Run]] = {}
+        self._timer: Any = None
+        self._going = False
+        world.know_timeout(definition.timeout_ms)
+        world.know_timeout(10_000)  # of a workflow task
+
+    # ---- as a peer of its clients
+
+    def lost(self, operation: str) -> BaseException:
+        """Return what a client sees when no answer comes."""
+        from chaosharness.orchestrators.temporal.rpc import unavailable
+
+        return unavailable(f"{operation}: no answer within {self.timeout_ms} ms", "timeout")
+
+    def refused(self, operation: str) -> BaseException:
+        """Return what a client sees when the server is away for a moment."""
+        from chaosharness.orchestrators.temporal.rpc import unavailable
+
+        return unavailable(f"{operation}: unavailable", "unavailable")
+
+    def lose_writes(self, scope: Scope) -> None:
+        """Lose nothing: what the server has answered is durable (T26)."""
+
+    def client(self) -> Any:
+        """Return a `temporalio.client.Client` of this server."""
+        from chaosharness.orchestrators.temporal.rpc import client_of
+
+        return client_of(self)
+
+    def close(self) -> None:
+        """Let go of everything, at the end of a run."""
+        self.workers.clear()
+        self.known.clear()
+
+    def serve(
+        self, caller: Scope, operation: str, attempt: int, request: Any, reply: Callable[..., None]
+    ) -> None:
+        """Answer a client's request."""
+        from chaosharness.orchestrators.temporal.rpc import answer
+
+        self.server.now_ms = max(self.server.now_ms, self.world.now)
+        answer(self, caller, request, reply)
+        self.go_on()
+
+    # ---- workers
+
+    def worker(
+        self,
+        incarnation: Incarnation,
+        service: str,
+        queue: str,
+        workflows: Iterable[type],
+        activities: Iterable[Callable[..., Any]],
+        colour_of: Callable[[Callable[..., Any]], Any],
+    ) -> None:
+        """Have an incarnation poll a task queue, as long as it lives."""
+        from chaosharness.orchestrators.temporal.rpc import CONVERTER, names_of
+        from chaosharness.orchestrators.temporal.worker import Worker
+
+        by_name, functions = names_of(workflows, activities, service)
+        made = Worker(self, incarnation, service, queue, by_name, functions, CONVERTER, colour_of)
+        polling = self.workers.setdefault(queue, [])
+        polling.append(made)
+        incarnation.on_death.append(lambda: polling.remove(made))
+        self.world.after(0, lambda _: self.go_on())
+
+    # ---- runs
+
+    def begun(self, run: Run, caller: Scope) -> None:
+        """Remember whose work a run is."""
+        if run.run_id not in self.scopes:
+            self.world.effects += 1
+            self.scopes[run.run_id] = Scope(
+                self.world,
+                self.incarnation,
+                run.type,
+                caller.entity,
+                caller.cause,
+                PLAIN,
+                caller.hops + 1,
+                caller.message,
+            )
+
+    def scope_of(self, run: Run) -> Scope:
+        """Whose work a run is, and what it was caused by last."""
+        found = self.scopes.get(run.run_id)
+        if found is None:  # a child, or the next run of a chain
+            runs = self.server.runs[run.workflow_id]
+            place = runs.index(run)
+            if place:
+                source = self.scope_of(runs[place - 1])
+            elif run.parent is not None:
+                source = self.scope_of(self.server.find(run.parent[0]))
+            else:
+                source = Scope(self.world, self.incarnation, run.type, 0, -1, PLAIN)
+            self.begun(run, source)
+            found = self.scopes[run.run_id]
+        return found
+
+    # ---- going on
+
+    def go_on(self) -> None:
+        """Hand out what is ready, tell what has begun and ended, and be woken in time."""
+        if self._going:
+            return
+        self._going = True
+        try:
+            self.server.now_ms = max(self.server.now_ms, self.world.now)
+            self._note()
+            for queue in [*self.workers]:
+                self._hand_out_decisions(queue)
+                self._hand_out_work(queue)
+        finally:
+            self._going = False
+        self._wake_in_time()
+
+    def _hand_out_decisions(self, queue: str) -> None:
+        for run in self.server.waiting_runs(queue):
+            worker = self._worker_for(run, queue)
+            if worker is None:
+                continue
+            task = self.server.poll_workflow(queue, run)
+            if task is not None:
+                self.known[run.run_id] = worker
+                self.world.effects += 1
+                self.world.after(self.latency_ms // 2, _if_alive(worker, worker.decide, task))
+
+    def _worker_for(self, run: Run, queue: str) -> Any:
+        """The worker that has the run in its cache; any other once that one was waited for."""
+        alive = [one for one in self.workers.get(queue, ()) if one.alive]
+        able = [one for one in alive if run.type in one.workflows]
+        known = self.known.get(run.run_id)
+        if known is not None and not known.alive:
+            task = run.task
+            if task is not None and task.written and self.world.now < task.since_ms + STICKY_MS:
+                return None
+            self.known.pop(run.run_id)
+            self.server.expire_sticky(run)
+            known = None
+        if known is not None:
+            return known
+        return able[self.scope_of(run).entity % len(able)] if able else None
+
+    def _hand_out_work(self, queue: str) -> None:
+        for run, activity in self.server.ready_activities(queue):
+            alive = [one for one in self.workers.get(queue, ()) if one.alive]
+            able = [one for one in alive if activity.type in one.activities]
+            if not able:
+                continue
+            worker = able[self.scope_of(run).entity % len(able)]
+            task = self.server.poll_activity(queue, activity)
+            if task is not None:
+                for name in ("startToCloseTimeout", "heartbeatTimeout"):
+                    if limit := activity.limit(name):
+                        self.world.know_timeout(limit)
+                self.world.effects += 1
+                self.world.after(self.latency_ms // 2, _if_alive(worker, worker.work, task))
+
+    def _due(self) -> int | None:
+        times = [due] if (due := self.server.due()) is not None else []
+        for queue in self.workers:
+            for run in self.server.waiting_runs(queue):
+                known = self.known.get(run.run_id)
+                if known is not None and not known.alive and run.task is not None:
+                    times.append(run.task.since_ms + STICKY_MS)
+        return min(times, default=None)
+
+    def _wake_in_time(self) -> None:
+        if self._timer is not None:
+            self.world.agenda.cancel(self._timer)
+            self._timer = None
+        due = self._due()
+        if due is not None:
+            self._timer = self.world.agenda.add(max(due, self.world.now), self._tick)
+
+    def _tick(self, _: Any) -> None:
+        self._timer = None
+        before = self._facts()
+        self.server.tick(self.world.now)
+        if self._facts() != before:
+            self.world.effects += 1
+        self.go_on()
+
+    def _facts(self) -> tuple[int, int]:
+        runs = [run for runs in self.server.runs.values() for run in runs]
+        return len(runs), sum(len(run.events) for run in runs)
+
+    def _note(self) -> None:
+        for runs in [*self.server.runs.values()]:
+            for run in runs:
+                if run.run_id not in self.noted:
+                    self.noted.add(run.run_id)
+                    self._say(run, "workflow started")
+                if run.status != "RUNNING" and f"{run.run_id} ended" not in self.noted:
+                    self.noted.add(f"{run.run_id} ended")
+                    self._say(run, f"workflow {run.status.lower().replace('_', ' ')}")
+                    for watcher in self.watchers.pop(run.run_id, ()):
+                        watcher(run)
+
+    def _say(self, run: Run, what: str) -> None:
+        scope = self.scope_of(run)
+        self.world.effects += 1
+        data = {"what": what, "workflow": run.type, "saga": run.workflow_id}
+        failure = (run.result or {}).get("failure") if run.status == "FAILED" else None
+        if failure:
+            data["error"] = failure.get("message", "")
+        scope.record("note", "", 0, data)
+
+    # ---- for people
+
+    def event_histories(self) -> dict[str, str]:
+        """Return the history of every run, as JSON that Temporal's own tools read."""
+        from chaosharness.orchestrators.temporal.protos import event_json
+
+        found: dict[str, str] = {}
+        for runs in self.server.runs.values():
+            for number, run in enumerate(runs, 1):
+                name = run.workflow_id if number == len(runs) else f"{run.workflow_id} run {number}"
+                found[name] = json.dumps({"events": [event_json(event) for event in run.events]})
+        return found
+
+
+def _if_alive(worker: Any, function: Callable[[Any], None], task: Any) -> Callable[[Any], None]:
+    def go(_: Any) -> None:
+        if worker.alive:
+            function(task)
+
+    return go

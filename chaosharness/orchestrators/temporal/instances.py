@@ -1,0 +1,129 @@
+"""Real `@workflow.defn` classes, woken by activations, with no server and no thread.
+
+The surface of temporalio that is touched is in this file and in `protos.py`.
+
+*Source*: temporalio 1.35.0, `temporalio/worker/_workflow_instance.py`; checked from 1.18 on.
+"""
+
+import asyncio
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import temporalio.api.common.v1
+import temporalio.common
+import temporalio.converter
+import temporalio.worker
+import temporalio.workflow
+from temporalio.bridge.proto.workflow_activation import WorkflowActivation
+from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
+
+from chaosharness.orchestrators.temporal.run import Run
+
+__all__ = ["Instance", "definition_of"]
+
+
+def definition_of(workflow: type) -> Any:
+    """The definition of a workflow class; raises ValueError where it is none."""
+    return temporalio.workflow._Definition.must_from_class(workflow)
+
+
+class Instance:
+    """One workflow object in a worker's cache."""
+
+    def __init__(self, workflow: type, run: Run, converter: Any, interceptors: Any = ()) -> None:
+        runner = temporalio.worker.UnsandboxedWorkflowRunner()
+        seed = int.from_bytes(hashlib.sha256(run.run_id.encode()).digest()[:8], "big")
+        details = _only(
+            temporalio.worker.WorkflowInstanceDetails,
+            {
+                "payload_converter_factory": lambda: converter.payload_converter,
+                "payload_converter_class": converter.payload_converter_class,
+                "failure_converter_class": converter.failure_converter_class,
+                "interceptor_classes": list(interceptors),
+                "defn": definition_of(workflow),
+                "info": _info(run),
+                "randomness_seed": seed,
+                "extern_functions": {
+                    "__temporal_get_metric_meter": lambda: temporalio.common.MetricMeter.noop,
+                    "__temporal_assert_local_activity_valid": lambda activity: None,
+                },
+                "disable_eager_activity_execution": True,
+                "worker_level_failure_exception_types": [],
+                "patch_activation_callback": None,
+                "last_completion_result": temporalio.api.common.v1.Payloads(),
+                "last_failure": None,
+            },
+        )
+        self._inner = _within_a_loop(lambda: runner.create_instance(details))
+
+    def activate(self, activation: WorkflowActivation) -> WorkflowActivationCompletion:
+        """Wake the workflow, and return what it commands."""
+        completion: WorkflowActivationCompletion = _within_a_loop(
+            lambda: self._inner.activate(activation)
+        )
+        return completion
+
+
+def _within_a_loop(function: Any) -> Any:
+    """Call with some event loop said to run: the SDK asks for one, and unsets it at its end."""
+    before = asyncio._get_running_loop()
+    asyncio._set_running_loop(before or _Nowhere.loop())
+    try:
+        return function()
+    finally:
+        asyncio._set_running_loop(before)
+
+
+class _Nowhere:
+    """An event loop that never runs."""
+
+    _loop: Any = None
+
+    @classmethod
+    def loop(cls) -> Any:
+        if cls._loop is None:
+            cls._loop = asyncio.BaseEventLoop()
+        return cls._loop
+
+
+def _only(cls: Any, values: Mapping[str, Any]) -> Any:
+    """Make a dataclass of the fields that this release of temporalio has."""
+    known = {field.name for field in dataclasses.fields(cls)}
+    return cls(**{name: value for name, value in values.items() if name in known})
+
+
+def _info(run: Run) -> Any:
+    from chaosharness.orchestrators.temporal.protos import moment
+
+    started = moment(run.started_ms)
+    return _only(
+        temporalio.workflow.Info,
+        {
+            "attempt": 1,
+            "continued_run_id": None,
+            "cron_schedule": None,
+            "execution_timeout": None,
+            "first_execution_run_id": run.run_id,
+            "headers": {},
+            "namespace": "default",
+            "original_execution_run_id": run.run_id,
+            "parent": None,
+            "root": None,
+            "priority": temporalio.common.Priority.default,
+            "raw_memo": {},
+            "retry_policy": None,
+            "run_id": run.run_id,
+            "run_timeout": None,
+            "search_attributes": {},
+            "start_time": started,
+            "task_queue": run.queue,
+            "task_timeout": timedelta(milliseconds=run.task_timeout_ms),
+            "typed_search_attributes": temporalio.common.TypedSearchAttributes.empty,
+            "workflow_id": run.workflow_id,
+            "workflow_start_time": started,
+            "workflow_type": run.type,
+        },
+    )

@@ -1,0 +1,247 @@
+"""Events of a history as the jobs that wake a workflow.
+
+*Source*: `workflow_activation.proto` and the state machines of sdk-core (rules T8, T16).
+"""
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.failure.v1 import (
+    ActivityFailureInfo,
+    CanceledFailureInfo,
+    ChildWorkflowExecutionFailureInfo,
+    Failure,
+)
+from temporalio.bridge.proto.activity_result import ActivityResolution, Cancellation, Success
+from temporalio.bridge.proto.activity_result import Failure as ActivityFailed
+from temporalio.bridge.proto.child_workflow import Cancellation as ChildCancelled
+from temporalio.bridge.proto.child_workflow import ChildWorkflowResult
+from temporalio.bridge.proto.child_workflow import Failure as ChildFailed
+from temporalio.bridge.proto.child_workflow import Success as ChildSucceeded
+from temporalio.bridge.proto.workflow_activation import (
+    CancelWorkflow,
+    DoUpdate,
+    FireTimer,
+    InitializeWorkflow,
+    NotifyHasPatch,
+    QueryWorkflow,
+    ResolveActivity,
+    ResolveChildWorkflowExecution,
+    ResolveChildWorkflowExecutionStart,
+    ResolveChildWorkflowExecutionStartFailure,
+    ResolveChildWorkflowExecutionStartSuccess,
+    ResolveSignalExternalWorkflow,
+    SignalWorkflow,
+    WorkflowActivationJob,
+)
+
+from chaosharness.orchestrators.temporal.protos import as_failure, as_payloads, duration_text, stamp
+from chaosharness.orchestrators.temporal.run import milliseconds
+
+Attributes = Mapping[str, Any]
+
+ACTIVITY_ENDS: Final = frozenset(
+    f"ACTIVITY_TASK_{how}" for how in ("COMPLETED", "FAILED", "CANCELED", "TIMED_OUT")
+)
+CHILD_ENDS: Final = frozenset(
+    f"CHILD_WORKFLOW_EXECUTION_{how}"
+    for how in ("COMPLETED", "FAILED", "CANCELED", "TIMED_OUT", "TERMINATED")
+)
+
+
+def initialize(attributes: Attributes, event: Attributes) -> WorkflowActivationJob:
+    """The first job of a run."""
+    timeout = Duration()
+    timeout.FromMilliseconds(milliseconds(attributes.get("workflowTaskTimeout", "10s")))
+    started = InitializeWorkflow(
+        workflow_type=attributes["workflowType"]["name"],
+        workflow_id=attributes.get("workflowId", ""),
+        arguments=as_payloads(attributes.get("input")),
+        randomness_seed=1,
+        attempt=1,
+        workflow_task_timeout=timeout,
+        first_execution_run_id=attributes.get("firstExecutionRunId", ""),
+        start_time=stamp(event["eventTime"]),
+    )
+    return WorkflowActivationJob(initialize_workflow=started)
+
+
+def signal(attributes: Attributes) -> WorkflowActivationJob:
+    """A signal."""
+    told = SignalWorkflow(
+        signal_name=attributes["signalName"], input=as_payloads(attributes.get("input"))
+    )
+    return WorkflowActivationJob(signal_workflow=told)
+
+
+def cancel() -> WorkflowActivationJob:
+    """The run was asked to end."""
+    return WorkflowActivationJob(cancel_workflow=CancelWorkflow())
+
+
+def timer(seq: int) -> WorkflowActivationJob:
+    """A timer has fired."""
+    return WorkflowActivationJob(fire_timer=FireTimer(seq=seq))
+
+
+def patch(name: str) -> WorkflowActivationJob:
+    """The history has this patch."""
+    return WorkflowActivationJob(notify_has_patch=NotifyHasPatch(patch_id=name))
+
+
+def query(query_id: str, name: str, arguments: Any) -> WorkflowActivationJob:
+    """A question to the workflow."""
+    asked = QueryWorkflow(query_id=query_id, query_type=name, arguments=as_payloads(arguments))
+    return WorkflowActivationJob(query_workflow=asked)
+
+
+def update(attributes: Attributes, *, validate: bool) -> WorkflowActivationJob:
+    """An update: new, or accepted in the history."""
+    request = attributes["acceptedRequest"]
+    name = attributes.get("protocolInstanceId", "")
+    asked = DoUpdate(
+        id=name,
+        protocol_instance_id=name,
+        name=request["input"]["name"],
+        input=as_payloads(request["input"].get("args")),
+        run_validator=validate,
+    )
+    asked.meta.update_id = name
+    return WorkflowActivationJob(do_update=asked)
+
+
+def activity(seq: int, kind: str, attributes: Attributes) -> WorkflowActivationJob:
+    """An activity has ended."""
+    if kind == "ACTIVITY_TASK_COMPLETED":
+        result = as_payloads(attributes.get("result"))
+        done = Success(result=result[0]) if result else Success()
+        return _resolved(seq, ActivityResolution(completed=done))
+    if kind == "ACTIVITY_TASK_CANCELED":
+        return activity_cancelled(seq)
+    word = "timed out" if kind.endswith("TIMED_OUT") else "failed"
+    failure = Failure(
+        message=f"Activity task {word}",
+        cause=as_failure(attributes["failure"]),
+        activity_failure_info=ActivityFailureInfo(),
+    )
+    return _resolved(seq, ActivityResolution(failed=ActivityFailed(failure=failure)))
+
+
+def activity_cancelled(seq: int) -> WorkflowActivationJob:
+    """An activity is cancelled, as far as the workflow sees."""
+    cause = Failure(message="Activity cancelled", canceled_failure_info=CanceledFailureInfo())
+    failure = Failure(
+        message="Activity cancelled", cause=cause, activity_failure_info=ActivityFailureInfo()
+    )
+    return _resolved(seq, ActivityResolution(cancelled=Cancellation(failure=failure)))
+
+
+def _resolved(seq: int, result: ActivityResolution) -> WorkflowActivationJob:
+    return WorkflowActivationJob(resolve_activity=ResolveActivity(seq=seq, result=result))
+
+
+def child_started(seq: int, attributes: Attributes) -> WorkflowActivationJob:
+    """A child workflow runs."""
+    begun = ResolveChildWorkflowExecutionStartSuccess(
+        run_id=attributes["workflowExecution"]["runId"]
+    )
+    told = ResolveChildWorkflowExecutionStart(seq=seq, succeeded=begun)
+    return WorkflowActivationJob(resolve_child_workflow_execution_start=told)
+
+
+def child_refused(seq: int, attributes: Attributes) -> WorkflowActivationJob:
+    """A child workflow was not started: its id is in use."""
+    refused = ResolveChildWorkflowExecutionStartFailure(
+        workflow_id=attributes["workflowId"],
+        workflow_type=attributes["workflowType"]["name"],
+        cause=1,  # type: ignore[arg-type]
+    )
+    told = ResolveChildWorkflowExecutionStart(seq=seq, failed=refused)
+    return WorkflowActivationJob(resolve_child_workflow_execution_start=told)
+
+
+def child(seq: int, kind: str, attributes: Attributes) -> WorkflowActivationJob:
+    """A child workflow has ended."""
+    if kind.endswith("COMPLETED"):
+        result = as_payloads(attributes.get("result"))
+        done = ChildSucceeded(result=result[0]) if result else ChildSucceeded()
+        found = ChildWorkflowResult(completed=done)
+    else:
+        info = ChildWorkflowExecutionFailureInfo(
+            namespace="default",
+            workflow_execution=WorkflowExecution(
+                workflow_id=attributes["workflowExecution"]["workflowId"],
+                run_id=attributes["workflowExecution"]["runId"],
+            ),
+        )
+        info.workflow_type.name = attributes["workflowType"]["name"]
+        failure = Failure(
+            message="Child Workflow execution failed",
+            child_workflow_execution_failure_info=info,
+        )
+        if "failure" in attributes:
+            failure.cause.CopyFrom(as_failure(attributes["failure"]))
+        if kind.endswith("CANCELED"):
+            failure.cause.canceled_failure_info.SetInParent()
+            found = ChildWorkflowResult(cancelled=ChildCancelled(failure=failure))
+        else:
+            found = ChildWorkflowResult(failed=ChildFailed(failure=failure))
+    told = ResolveChildWorkflowExecution(seq=seq, result=found)
+    return WorkflowActivationJob(resolve_child_workflow_execution=told)
+
+
+def signalled(seq: int) -> WorkflowActivationJob:
+    """Another workflow was told."""
+    told = ResolveSignalExternalWorkflow(seq=seq)
+    return WorkflowActivationJob(resolve_signal_external_workflow=told)
+
+
+# ---- patches
+
+
+def _encoded(value: Any) -> dict[str, Any]:
+    text = json.dumps(value, separators=(",", ":")).encode()
+    return {
+        "metadata": {"encoding": base64.b64encode(b"json/plain").decode()},
+        "data": base64.b64encode(text).decode(),
+    }
+
+
+def patch_marker(name: str, deprecated: bool) -> dict[str, Any]:
+    """The marker that `patched` leaves."""
+    data = _encoded({"id": name, "deprecated": deprecated})
+    return {"markerName": "core_patch", "details": {"patch-data": {"payloads": [data]}}}
+
+
+def patch_attributes(names: list[str]) -> dict[str, Any]:
+    """The search attribute that goes with it."""
+    value = _encoded(names)
+    value["metadata"]["type"] = base64.b64encode(b"KeywordList").decode()
+    return {"searchAttributes": {"indexedFields": {"TemporalChangeVersion": value}}}
+
+
+def patch_id(attributes: Attributes) -> str:
+    """The id in a patch marker."""
+    payload = attributes["details"]["patch-data"]["payloads"][0]
+    found: str = json.loads(base64.b64decode(payload["data"]))["id"]
+    return found
+
+
+def policy_json(policy: Any) -> dict[str, Any]:
+    """A retry policy as the server keeps it."""
+    found: dict[str, Any] = {}
+    if policy.HasField("initial_interval"):
+        found["initialInterval"] = duration_text(policy.initial_interval)
+    if policy.HasField("maximum_interval"):
+        found["maximumInterval"] = duration_text(policy.maximum_interval)
+    if policy.backoff_coefficient:
+        found["backoffCoefficient"] = policy.backoff_coefficient
+    if policy.maximum_attempts:
+        found["maximumAttempts"] = policy.maximum_attempts
+    if policy.non_retryable_error_types:
+        found["nonRetryableErrorTypes"] = list(policy.non_retryable_error_types)
+    return found

@@ -1,0 +1,88 @@
+"""Between the server's JSON and the SDK's protobuf messages.
+
+*Source*: temporalio 1.35.0, `temporalio/bridge/proto` and `temporalio/api`.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.timestamp_pb2 import Timestamp
+from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.api.failure.v1 import Failure
+
+from chaosharness.orchestrators.temporal.run import seconds_text
+
+__all__ = [
+    "as_failure",
+    "as_payloads",
+    "duration_text",
+    "event_json",
+    "failure_json",
+    "moment",
+    "payload_json",
+    "payloads_json",
+    "stamp",
+]
+
+EPOCH_MS = 1_700_000_000_000
+
+
+def moment(at_ms: int) -> datetime:
+    """Virtual time as a datetime in UTC."""
+    return datetime.fromtimestamp((EPOCH_MS + at_ms) / 1000, UTC)
+
+
+def stamp(at_ms: int) -> Timestamp:
+    """Virtual time as a Timestamp."""
+    found = Timestamp()
+    found.FromMilliseconds(EPOCH_MS + at_ms)
+    return found
+
+
+def payload_json(payload: Payload) -> dict[str, Any]:
+    """A payload as the server keeps it."""
+    return MessageToDict(payload)
+
+
+def payloads_json(payloads: Iterable[Payload]) -> dict[str, Any] | None:
+    """Payloads as the server keeps them; None for none."""
+    found = [payload_json(payload) for payload in payloads]
+    return {"payloads": found} if found else None
+
+
+def as_payloads(value: Mapping[str, Any] | None) -> list[Payload]:
+    """The payloads of a JSON object."""
+    if not value:
+        return []
+    return list(ParseDict(dict(value), Payloads()).payloads)
+
+
+def failure_json(failure: Failure) -> dict[str, Any]:
+    """A failure as the server keeps it: without its stack trace, which names files."""
+    found = MessageToDict(failure)
+    _without_traces(found)
+    return found
+
+
+def _without_traces(failure: dict[str, Any]) -> None:
+    failure.pop("stackTrace", None)
+    if "cause" in failure:
+        _without_traces(failure["cause"])
+
+
+def as_failure(value: Mapping[str, Any]) -> Failure:
+    """The failure of a JSON object."""
+    return ParseDict(dict(value), Failure())
+
+
+def duration_text(duration: Duration) -> str:
+    """A duration as the server keeps it."""
+    return seconds_text(round(duration.ToNanoseconds() / 1_000_000))
+
+
+def event_json(event: Mapping[str, Any]) -> dict[str, Any]:
+    """An event as Temporal's tools read it: with a time."""
+    return {**event, "eventTime": stamp(event["eventTime"]).ToJsonString()}

@@ -1,0 +1,81 @@
+"""When an activity is tried again, and why not.
+
+*Source*: `common/retrypolicy/retry_policy.go`, `docs/architecture/retry.md` of temporalio/temporal
+(rule T12); recorded retry states.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+from chaosharness.orchestrators.temporal.run import Activity, milliseconds, seconds_text
+
+__all__ = ["RetryState", "next_attempt_in", "retry_policy", "timeout_failure"]
+
+RetryState = Literal[
+    "NON_RETRYABLE_FAILURE",
+    "MAXIMUM_ATTEMPTS_REACHED",
+    "TIMEOUT",
+    "CANCEL_REQUESTED",
+    "IN_PROGRESS",
+]
+
+NEVER_RETRIED: Final = frozenset(
+    {"TIMEOUT_TYPE_SCHEDULE_TO_START", "TIMEOUT_TYPE_SCHEDULE_TO_CLOSE"}
+)
+_WORDS: Final = {
+    "START_TO_CLOSE": "StartToClose",
+    "SCHEDULE_TO_START": "ScheduleToStart",
+    "SCHEDULE_TO_CLOSE": "ScheduleToClose",
+    "HEARTBEAT": "Heartbeat",
+}
+
+
+def retry_policy(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A policy with the server's defaults: 1 s, times 2, at most 100 times the first, for ever."""
+    first = milliseconds(given.get("initialInterval", "1s")) or 1_000
+    policy = {
+        "backoffCoefficient": 2.0,
+        "initialInterval": seconds_text(first),
+        "maximumInterval": seconds_text(first * 100),
+        **{key: value for key, value in given.items() if value},
+    }
+    if not policy.get("maximumAttempts"):
+        policy.pop("maximumAttempts", None)
+    return policy
+
+
+def timeout_failure(kind: str) -> dict[str, Any]:
+    """The failure of an attempt whose time is over."""
+    return {
+        "message": f"activity {_WORDS[kind]} timeout",
+        "source": "Server",
+        "timeoutFailureInfo": {"timeoutType": f"TIMEOUT_TYPE_{kind}"},
+    }
+
+
+def next_attempt_in(
+    activity: Activity, failure: Mapping[str, Any], now_ms: int
+) -> tuple[int | None, RetryState]:
+    """How long to wait for the next attempt, in milliseconds; None where there is none, and why."""
+    policy = activity.attributes["retryPolicy"]
+    info = failure.get("applicationFailureInfo", {})
+    kind = failure.get("timeoutFailureInfo", {}).get("timeoutType")
+    if activity.cancel_id:
+        return None, "CANCEL_REQUESTED"
+    if kind in NEVER_RETRIED:
+        return None, "TIMEOUT"
+    refused = policy.get("nonRetryableErrorTypes", ())
+    if info.get("nonRetryable") or (info.get("type") and info["type"] in refused):
+        return None, "NON_RETRYABLE_FAILURE"
+    most = policy.get("maximumAttempts", 0)
+    if most and activity.attempt >= most:
+        return None, "MAXIMUM_ATTEMPTS_REACHED"
+    factor = policy["backoffCoefficient"] ** (activity.attempt - 1)
+    wait_ms = round(milliseconds(policy["initialInterval"]) * factor)
+    wait_ms = min(wait_ms, milliseconds(policy["maximumInterval"]))
+    if asked := info.get("nextRetryDelay"):
+        wait_ms = milliseconds(asked)
+    total = activity.limit("scheduleToCloseTimeout")
+    if total is not None and now_ms + wait_ms >= activity.first_ms + total:
+        return None, "TIMEOUT"
+    return wait_ms, "IN_PROGRESS"

@@ -1,0 +1,275 @@
+"""The server's API for users' own client code: a `temporalio.client.Client` on our server.
+
+*Source*: temporalio 1.35.0, `temporalio/service.py` (`ServiceClient._rpc_call`); Temporal API,
+`workflowservice/v1`.
+*Not modelled*: updates and queries, list, count, schedules, batch operations.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+import temporalio.activity
+import temporalio.client
+import temporalio.converter
+import temporalio.service
+import temporalio.workflow
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.json_format import ParseDict
+from temporalio.api.common.v1 import GrpcStatus, WorkflowExecution
+from temporalio.api.errordetails.v1 import WorkflowExecutionAlreadyStartedFailure
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.service import RPCError, RPCStatusCode
+
+from chaosharness.errors import InvalidDefinition
+from chaosharness.externals.request import Server, call
+from chaosharness.kernel.scope import Scope
+from chaosharness.orchestrators.temporal.protos import event_json, payloads_json
+from chaosharness.orchestrators.temporal.refusals import Refused
+from chaosharness.orchestrators.temporal.run import Run
+
+__all__ = ["CONVERTER", "answer", "client_of", "names_of", "unavailable"]
+
+CONVERTER: Final = temporalio.converter.DataConverter.default
+_STATUS: Final = {
+    "NOT_FOUND": RPCStatusCode.NOT_FOUND,
+    "INVALID_ARGUMENT": RPCStatusCode.INVALID_ARGUMENT,
+    "ALREADY_EXISTS": RPCStatusCode.ALREADY_EXISTS,
+}
+_RUN_STATUS: Final = {
+    "RUNNING": 1,
+    "COMPLETED": 2,
+    "FAILED": 3,
+    "CANCELED": 4,
+    "TERMINATED": 5,
+    "CONTINUED_AS_NEW": 6,
+    "TIMED_OUT": 7,
+}
+
+
+def unavailable(words: str, how: str) -> RPCError:
+    """What a client sees when the server does not answer, or is away."""
+    code = RPCStatusCode.DEADLINE_EXCEEDED if how == "timeout" else RPCStatusCode.UNAVAILABLE
+    return RPCError(words, code, b"")
+
+
+def names_of(
+    workflows: Iterable[type], activities: Iterable[Callable[..., Any]], service: str
+) -> tuple[dict[str, type], dict[str, Callable[..., Any]]]:
+    """Workflow classes and activities by their names.
+
+    Raises:
+        InvalidDefinition: One of them is not decorated.
+    """
+    by_name: dict[str, type] = {}
+    for workflow in workflows:
+        try:
+            definition = temporalio.workflow._Definition.must_from_class(workflow)
+        except ValueError:
+            raise InvalidDefinition(
+                f"service {service!r} has a worker with the workflow {workflow!r}, which is no "
+                "class with @workflow.defn"
+            ) from None
+        by_name[str(definition.name or workflow.__name__)] = workflow
+    functions: dict[str, Callable[..., Any]] = {}
+    for activity in activities:
+        try:
+            found = temporalio.activity._Definition.must_from_callable(activity)
+        except (TypeError, AttributeError):
+            raise InvalidDefinition(
+                f"service {service!r} has a worker with the activity {activity!r}, which is no "
+                "function with @activity.defn"
+            ) from None
+        functions[str(found.name or getattr(activity, "__name__", "activity"))] = activity
+    return by_name, functions
+
+
+class _Service(temporalio.service.ServiceClient):
+    """Temporal's service client, with the harness's server behind it."""
+
+    def __init__(self, engine: Server) -> None:
+        config = temporalio.service.ConnectConfig(target_host="chaosharness", identity="client")
+        super().__init__(config)
+        self._engine = engine
+
+    @property
+    def worker_service_client(self) -> Any:
+        raise InvalidDefinition(
+            "temporalio.worker.Worker needs a real server: run the worker with env.worker(...)"
+        )
+
+    def update_rpc_metadata(self, metadata: Mapping[str, str | bytes]) -> None:
+        """Keep nothing."""
+
+    def update_api_key(self, api_key: str | None) -> None:
+        """Keep nothing."""
+
+    async def _rpc_call(
+        self,
+        rpc: str,
+        req: Any,
+        resp_type: Any,
+        *,
+        service: str,
+        retry: bool,
+        metadata: Mapping[str, str | bytes],
+        timeout: timedelta | None,
+    ) -> Any:
+        engine = self._engine
+        words = {"method": rpc, **_shown(rpc, req)}
+        return await call(f"{engine.name}.{rpc}", engine, (rpc, req, resp_type), words)
+
+
+def client_of(engine: Server) -> temporalio.client.Client:
+    """Return the client that users' code knows."""
+    return temporalio.client.Client(_Service(engine))
+
+
+def _shown(rpc: str, req: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for field in ("workflow_id", "signal_name"):
+        if getattr(req, field, ""):
+            found[field] = getattr(req, field)
+    execution = getattr(req, "workflow_execution", None) or getattr(req, "execution", None)
+    if execution is not None and execution.workflow_id:
+        found["workflow_id"] = execution.workflow_id
+    if hasattr(req, "workflow_type") and req.workflow_type.name:
+        found["workflow"] = req.workflow_type.name
+    return found
+
+
+def answer(engine: Any, caller: Scope, request: Any, reply: Callable[..., None]) -> None:
+    """Carry out one request and answer it, now or later."""
+    rpc, req, resp_type = request
+    handler = _HANDLERS.get(rpc)
+    if handler is None:
+        engine.world.refuse(
+            InvalidDefinition(f"the client asks the Temporal server for {rpc!r}: not modelled")
+        )
+        return
+    try:
+        found = handler(engine, caller, req, resp_type, reply)
+    except Refused as refused:
+        reply(None, _error(refused, req), happened=False)
+        return
+    if found is not None:
+        reply(found, None)
+
+
+def _error(refused: Refused, req: Any) -> RPCError:
+    raw = GrpcStatus(code=int(_STATUS[refused.status]), message=refused.message)
+    if refused.status == "ALREADY_EXISTS":
+        detail = AnyMessage()
+        detail.Pack(WorkflowExecutionAlreadyStartedFailure(start_request_id="", run_id=""))
+        raw.details.append(detail)
+    return RPCError(refused.message, _STATUS[refused.status], raw.SerializeToString())
+
+
+def _start(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
+    run = _begin(engine, caller, req)
+    return resp_type(run_id=run.run_id, started=True)
+
+
+def _begin(engine: Any, caller: Scope, req: Any) -> Run:
+    asked = engine.asked.get(req.request_id)
+    if asked is not None and req.request_id:
+        return asked[1]  # type: ignore[no-any-return]  # the client repeats a request of its own (T21)
+    timeout = round(req.workflow_task_timeout.ToNanoseconds() / 1e6) or 10_000
+    run: Run = engine.server.start(
+        req.workflow_id,
+        req.workflow_type.name,
+        req.task_queue.name,
+        input=payloads_json(req.input.payloads),
+        task_timeout_ms=timeout,
+    )
+    engine.asked[req.request_id] = (req.workflow_id, run)
+    engine.begun(run, caller)
+    return run
+
+
+def _caused(engine: Any, caller: Scope, workflow_id: str) -> None:
+    """What the run does next is caused by who has told it something."""
+    engine.scope_of(engine.server.find(workflow_id)).cause = caller.cause
+
+
+def _signal(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
+    workflow_id = req.workflow_execution.workflow_id
+    if req.request_id and req.request_id in engine.asked:
+        return resp_type()
+    engine.server.signal(workflow_id, req.signal_name, payloads_json(req.input.payloads))
+    engine.asked[req.request_id] = (workflow_id, engine.server.find(workflow_id))
+    _caused(engine, caller, workflow_id)
+    return resp_type()
+
+
+def _signal_with_start(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
+    runs = engine.server.runs.get(req.workflow_id)
+    running = bool(runs) and runs[-1].status == "RUNNING"
+    run = runs[-1] if running else _begin(engine, caller, req)
+    engine.server.signal(req.workflow_id, req.signal_name, payloads_json(req.signal_input.payloads))
+    return resp_type(run_id=run.run_id)
+
+
+def _cancel(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
+    engine.server.cancel(req.workflow_execution.workflow_id)
+    _caused(engine, caller, req.workflow_execution.workflow_id)
+    return resp_type()
+
+
+def _terminate(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
+    details = payloads_json(req.details.payloads)
+    engine.server.terminate(req.workflow_execution.workflow_id, req.reason, details)
+    return resp_type()
+
+
+def _run_of(engine: Any, execution: WorkflowExecution) -> Run:
+    runs = engine.server.runs.get(execution.workflow_id, [])
+    for run in runs:
+        if execution.run_id in ("", run.run_id) and (execution.run_id or run is runs[-1]):
+            return run  # type: ignore[no-any-return]
+    return engine.server.find(execution.workflow_id)  # type: ignore[no-any-return]
+
+
+def _history(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
+    run = _run_of(engine, req.execution)
+    closing = req.history_event_filter_type == 2
+
+    def events(run: Run) -> Any:
+        found = resp_type()
+        kept = run.events[-1:] if closing else run.events
+        for event in kept:
+            found.history.events.append(ParseDict(event_json(event), HistoryEvent()))
+        return found
+
+    if not req.wait_new_event or run.status != "RUNNING":
+        return events(run)
+    engine.watchers.setdefault(run.run_id, []).append(lambda ended: reply(events(ended), None))
+    return None
+
+
+def _describe(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
+    run = _run_of(engine, req.execution)
+    found = resp_type()
+    info = found.workflow_execution_info
+    info.execution.workflow_id, info.execution.run_id = run.workflow_id, run.run_id
+    info.type.name = run.type
+    info.task_queue = run.queue
+    info.status = _RUN_STATUS[run.status]
+    info.history_length = len(run.events)
+    return found
+
+
+def _system_info(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
+    return resp_type()
+
+
+_HANDLERS: Final[dict[str, Callable[..., Any]]] = {
+    "start_workflow_execution": _start,
+    "signal_workflow_execution": _signal,
+    "signal_with_start_workflow_execution": _signal_with_start,
+    "request_cancel_workflow_execution": _cancel,
+    "terminate_workflow_execution": _terminate,
+    "get_workflow_execution_history": _history,
+    "describe_workflow_execution": _describe,
+    "get_system_info": _system_info,
+}

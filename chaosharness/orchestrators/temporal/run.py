@@ -1,0 +1,311 @@
+"""One run of a workflow as the server keeps it: its event history and what is pending.
+
+Values only, and how an event gets into the history: at once, or, while a workflow task is being
+worked on, into a buffer (rule T1).
+
+*Source*: temporalio/temporal, `docs/architecture/history-service.md`; histories and sequences
+recorded from Temporal Server 1.32.0.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import attrs
+
+__all__ = [
+    "Activity",
+    "ActivityTask",
+    "Child",
+    "Run",
+    "Task",
+    "Timer",
+    "WorkflowTask",
+    "seconds_text",
+]
+
+Attributes = dict[str, Any]
+
+
+def seconds_text(milliseconds: int) -> str:
+    """A duration as Temporal's JSON writes it: `10s`, `0.400s`."""
+    whole, rest = divmod(milliseconds, 1000)
+    return f"{whole}.{rest:03d}s" if rest else f"{whole}s"
+
+
+@attrs.define(eq=False)
+class Task:
+    """The workflow task that is outstanding: there is at most one."""
+
+    scheduled_id: int
+    attempt: int
+    written: bool  # whether its Scheduled event is in the history: later attempts are transient
+    started_id: int = 0
+    token: str = ""
+    deadline_ms: int | None = None
+    since_ms: int = 0
+
+
+@attrs.define(eq=False)
+class Activity:
+    """An activity that has not ended: which attempt, who works on it, until when."""
+
+    id: str
+    scheduled_id: int
+    type: str
+    queue: str
+    attributes: Attributes
+    first_ms: int
+    ready_ms: int  # when this attempt may be polled
+    attempt: int = 1
+    token: str = ""
+    started_ms: int | None = None
+    beat_ms: int = 0
+    details: Any = None
+    last_failure: Any = None
+    cancel_id: int = 0  # the event that asked for its cancellation
+
+    @property
+    def started(self) -> bool:
+        return self.started_ms is not None
+
+    def limit(self, name: str) -> int | None:
+        """A timeout in milliseconds; None where there is none."""
+        return milliseconds(self.attributes.get(name, "0s")) or None
+
+
+def milliseconds(text: str) -> int:
+    """`0.400s` in milliseconds."""
+    return round(float(text.removesuffix("s")) * 1000)
+
+
+@attrs.define(eq=False)
+class Timer:
+    """A timer of the workflow."""
+
+    id: str
+    started_id: int
+    due_ms: int
+
+
+@attrs.define(eq=False)
+class Child:
+    """A child workflow that was asked for."""
+
+    initiated_id: int
+    workflow_id: str
+    type: str
+    started_id: int = 0
+    run_id: str = ""
+
+
+@attrs.frozen
+class Told:
+    """An event that waits to be written: see `Run.tell`."""
+
+    type: str
+    attributes: Callable[[], Attributes]
+    first: Callable[[], None] | None
+    written: Callable[[int], None] | None
+
+
+ENDS = frozenset(
+    f"{what}_{how}"
+    for what in ("ACTIVITY_TASK", "CHILD_WORKFLOW_EXECUTION")
+    for how in ("COMPLETED", "FAILED", "CANCELED", "TIMED_OUT", "TERMINATED")
+)
+"""What the server moves behind everything else that was buffered with it.
+
+*Source*: `historybuilder` of temporalio/temporal, reordering of buffered events; sequence 108.
+"""
+
+Status = Literal[
+    "RUNNING", "COMPLETED", "FAILED", "CANCELED", "TERMINATED", "CONTINUED_AS_NEW", "TIMED_OUT"
+]
+
+
+@attrs.define(eq=False)
+class Run:
+    """One run: what the server would read from its store."""
+
+    workflow_id: str
+    run_id: str
+    type: str
+    queue: str
+    task_timeout_ms: int
+    started_ms: int
+    now: Callable[[], int]
+    status: Status = "RUNNING"
+    events: list[dict[str, Any]] = attrs.field(factory=list)
+    buffer: list[Told] = attrs.field(factory=list)
+    task: Task | None = None
+    next_attempt: int = 1
+    activities: dict[int, Activity] = attrs.field(factory=dict)
+    timers: dict[str, Timer] = attrs.field(factory=dict)
+    children: dict[int, Child] = attrs.field(factory=dict)
+    cancel_requested: bool = False
+    not_before_ms: int = 0  # a continued run starts its first task no earlier (rule T23)
+    updates: dict[str, Any] = attrs.field(factory=dict)
+    parent: tuple[str, int] | None = None
+    result: Any = None
+
+    @property
+    def next_id(self) -> int:
+        return len(self.events) + 1
+
+    def write(self, type: str, attributes: Attributes) -> int:
+        """Append an event; return its id."""
+        number = self.next_id
+        key = "".join(part.capitalize() for part in type.split("_"))
+        self.events.append(
+            {
+                "eventId": str(number),
+                "eventTime": self.now(),
+                "eventType": f"EVENT_TYPE_{type}",
+                key[0].lower() + key[1:] + "EventAttributes": attributes,
+            }
+        )
+        return number
+
+    def tell(
+        self,
+        type: str,
+        attributes: Callable[[], Attributes],
+        *,
+        first: Callable[[], None] | None = None,
+        written: Callable[[int], None] | None = None,
+    ) -> None:
+        """Let something from outside into the history: now, or after the task that is out.
+
+        Args:
+            type: Of the event.
+            attributes: Called when it is written.
+            first: Called before: an activity's Started, which is written with its end.
+            written: Called after, with the event's id.
+        """
+        if self.status != "RUNNING":
+            return
+        told = Told(type, attributes, first, written)
+        if self.task is not None and self.task.token:
+            self.buffer.append(told)
+            return
+        self._write_now([told])
+        self.schedule_task()
+
+    def _write_now(self, told: list[Told]) -> None:
+        """Write events: what has ended comes after all that was told beside it."""
+        for one in told:
+            if one.first is not None:
+                one.first()
+        for one in sorted(told, key=lambda one: one.type in ENDS):
+            number = self.write(one.type, one.attributes())
+            if one.written is not None:
+                one.written(number)
+
+    def flush(self) -> bool:
+        """Write what was buffered; return whether there was anything."""
+        buffered, self.buffer = self.buffer, []
+        self._write_now(buffered)
+        return bool(buffered)
+
+    # ---- the workflow task
+
+    def schedule_task(self) -> None:
+        """Schedule a workflow task, unless one is outstanding or the run has ended."""
+        if self.task is not None or self.status != "RUNNING":
+            return
+        attempt = self.next_attempt
+        if attempt > 1:  # transient: written only once one of these attempts completes (T3)
+            self.task = Task(self.next_id, attempt, False, since_ms=self.now())
+            return
+        number = self.write("WORKFLOW_TASK_SCHEDULED", self._scheduled(1))
+        self.task = Task(number, 1, True, since_ms=self.now())
+
+    def _scheduled(self, attempt: int) -> Attributes:
+        return {
+            "attempt": attempt,
+            "startToCloseTimeout": seconds_text(self.task_timeout_ms),
+            "taskQueue": {"kind": "TASK_QUEUE_KIND_NORMAL", "name": self.queue},
+        }
+
+    def start_task(self, token: str) -> Task:
+        """Hand the outstanding task to a worker."""
+        task = self.task
+        assert task is not None and not task.token
+        if task.attempt > 1 and task.scheduled_id != self.next_id:
+            # events have come since: it is a task like any other again
+            task.attempt = self.next_attempt = 1
+            task.scheduled_id = self.write("WORKFLOW_TASK_SCHEDULED", self._scheduled(1))
+            task.written = True
+        task.token = token
+        task.deadline_ms = self.now() + self.task_timeout_ms
+        if task.written:
+            started = {"scheduledEventId": str(task.scheduled_id)}
+            task.started_id = self.write("WORKFLOW_TASK_STARTED", started)
+        else:
+            task.started_id = task.scheduled_id + 1
+        return task
+
+    def shown_events(self) -> list[dict[str, Any]]:
+        """The history as a worker gets it: with the transient task that it works on."""
+        task = self.task
+        if task is None or task.written or task.scheduled_id != self.next_id:
+            return self.events
+        shown = attrs.evolve(self, events=[*self.events], buffer=[])
+        shown.write("WORKFLOW_TASK_SCHEDULED", self._scheduled(task.attempt))
+        if task.token:
+            shown.write("WORKFLOW_TASK_STARTED", {"scheduledEventId": str(task.scheduled_id)})
+        return shown.events
+
+    def complete_task(self, sdk: Any = None) -> int:
+        """Write that the outstanding task is completed; return the id of that event."""
+        task = self.task
+        assert task is not None
+        if not task.written:
+            self.write("WORKFLOW_TASK_SCHEDULED", self._scheduled(task.attempt))
+            self.write("WORKFLOW_TASK_STARTED", {"scheduledEventId": str(task.scheduled_id)})
+        self.task, self.next_attempt = None, 1
+        return self.write(
+            "WORKFLOW_TASK_COMPLETED",
+            {
+                "scheduledEventId": str(task.scheduled_id),
+                "startedEventId": str(task.started_id),
+                **({"sdkMetadata": dict(sdk)} if sdk else {}),
+            },
+        )
+
+    def fail_task(self, cause: str, failure: Any = None, *, timed_out: str = "") -> None:
+        """The outstanding task has failed or timed out: the next attempt is scheduled."""
+        task = self.task
+        assert task is not None
+        self.task = None
+        ids = {"scheduledEventId": str(task.scheduled_id), "startedEventId": str(task.started_id)}
+        if task.attempt == 1:  # the first failure is in the history, later ones are not
+            if timed_out:
+                self.write("WORKFLOW_TASK_TIMED_OUT", {**ids, "timeoutType": timed_out})
+            else:
+                told = {"failure": failure} if failure is not None else {}
+                self.write("WORKFLOW_TASK_FAILED", {**ids, "cause": cause, **told})
+        self.next_attempt = task.attempt + 1
+        if self.flush() or cause.endswith("UNHANDLED_COMMAND"):
+            self.next_attempt = 1
+        self.schedule_task()
+
+
+@attrs.frozen
+class WorkflowTask:
+    """What a worker gets to decide upon."""
+
+    token: str
+    run: Run
+    attempt: int
+    events: list[dict[str, Any]]
+
+
+@attrs.frozen
+class ActivityTask:
+    """What a worker gets to do."""
+
+    token: str
+    run: Run
+    activity: Activity
+    attempt: int

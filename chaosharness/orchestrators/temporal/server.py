@@ -1,0 +1,534 @@
+"""The Temporal server as a pure machine: runs, workflow tasks, activities, timers, children.
+
+No SDK, no world, no fault inside. Requests are methods; `due()` says when time must act and
+`tick(now_ms)` lets it. Payloads and failures are what Temporal's own JSON has, untouched.
+
+*Source*: temporalio/temporal, `docs/architecture` and `service/history`; compared with sequences
+recorded from Temporal Server 1.32.0.
+*Not modelled*: Nexus, worker versioning, schedules, search attributes (they are stored and not
+searched), workflow retry and cron, reset.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+
+from chaosharness.orchestrators.temporal.commands import CLOSING, Command, check
+from chaosharness.orchestrators.temporal.deadlines import timed_out, times_of
+from chaosharness.orchestrators.temporal.refusals import (
+    ACTIVITY_GONE,
+    RUN_ENDED,
+    TASK_GONE,
+    Refused,
+    not_found,
+)
+from chaosharness.orchestrators.temporal.retries import (
+    next_attempt_in,
+    retry_policy,
+    timeout_failure,
+)
+from chaosharness.orchestrators.temporal.run import (
+    Activity,
+    ActivityTask,
+    Child,
+    Run,
+    Timer,
+    WorkflowTask,
+    milliseconds,
+    seconds_text,
+)
+
+__all__ = ["Server"]
+
+NOT_STARTED: Final = {
+    "payloads": [
+        {
+            "data": "IkFDVElWSVRZX0lEX05PVF9TVEFSVEVEIg==",
+            "metadata": {"encoding": "anNvbi9wbGFpbg=="},
+        }
+    ]
+}
+CONTINUE_MS_MIN: Final = 1_000
+
+
+@attrs.define(eq=False)
+class Server:
+    """All runs of one namespace. `now_ms` moves with `tick` alone."""
+
+    now_ms: int = 0
+    runs: dict[str, list[Run]] = attrs.field(factory=dict)  # by workflow id, the latest last
+    tasks: dict[str, Run] = attrs.field(factory=dict)  # by the token of a workflow task
+    holders: dict[str, tuple[Run, Activity]] = attrs.field(factory=dict)  # by an activity's token
+    tokens: int = 0
+    made: int = 0
+
+    def _now(self) -> int:
+        return self.now_ms
+
+    # ---- starting and telling
+
+    def start(
+        self,
+        workflow_id: str,
+        type: str,
+        queue: str,
+        *,
+        input: Any = None,
+        task_timeout_ms: int = 10_000,
+        extra: Mapping[str, Any] | None = None,
+        parent: tuple[str, int] | None = None,
+        wait_ms: int = 0,
+    ) -> Run:
+        """Begin a run; of a workflow id that runs already it is refused (T21)."""
+        known = self.runs.setdefault(workflow_id, [])
+        if known and known[-1].status == "RUNNING":
+            raise Refused("ALREADY_EXISTS", "Workflow execution is already running. "
+                          f"WorkflowId: {workflow_id}, RunId: {known[-1].run_id}.")  # fmt: skip
+        self.made += 1
+        run = Run(
+            workflow_id, f"run-{self.made}", type, queue, task_timeout_ms, self.now_ms, self._now
+        )
+        run.parent = parent
+        known.append(run)
+        attributes: dict[str, Any] = {
+            "attempt": 1,
+            "taskQueue": {"kind": "TASK_QUEUE_KIND_NORMAL", "name": queue},
+            "workflowType": {"name": type},
+            "workflowId": workflow_id,
+            "originalExecutionRunId": run.run_id,
+            "firstExecutionRunId": run.run_id,
+            "workflowTaskTimeout": seconds_text(task_timeout_ms),
+            "firstWorkflowTaskBackoff": seconds_text(wait_ms),
+            **(extra or {}),
+        }
+        if input is not None:
+            attributes["input"] = input
+        run.write("WORKFLOW_EXECUTION_STARTED", attributes)
+        if wait_ms:
+            run.not_before_ms = self.now_ms + wait_ms
+        else:
+            run.schedule_task()
+        return run
+
+    def find(self, workflow_id: str) -> Run:
+        """The latest run of a workflow id."""
+        if not self.runs.get(workflow_id):
+            raise not_found(f"workflow not found for ID: {workflow_id}")
+        return self.runs[workflow_id][-1]
+
+    def _open(self, workflow_id: str) -> Run:
+        run = self.find(workflow_id)
+        if run.status != "RUNNING":
+            raise not_found(RUN_ENDED)
+        return run
+
+    def signal(self, workflow_id: str, name: str, input: Any = None) -> None:
+        """Tell a run something; once this returns it is durable (T19)."""
+        attributes: dict[str, Any] = {"signalName": name}
+        if input is not None:
+            attributes["input"] = input
+        self._open(workflow_id).tell("WORKFLOW_EXECUTION_SIGNALED", lambda: attributes)
+
+    def cancel(self, workflow_id: str) -> None:
+        """Ask a run to end; a second request, or one after its end, changes nothing."""
+        run = self.find(workflow_id)
+        if run.status == "RUNNING" and not run.cancel_requested:
+            run.cancel_requested = True
+            run.tell("WORKFLOW_EXECUTION_CANCEL_REQUESTED", dict)
+
+    def terminate(self, workflow_id: str, reason: str = "", details: Any = None) -> None:
+        """End a run where it stands: no code of it runs any more."""
+        run = self._open(workflow_id)
+        if run.task is not None and run.task.token:
+            run.fail_task("WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND")
+            run.task = None
+        run.task = None
+        told: dict[str, Any] = {"reason": reason} if reason else {}
+        if details is not None:
+            told["details"] = details
+        run.write("WORKFLOW_EXECUTION_TERMINATED", told)
+        self._closed(run, "TERMINATED", told)
+
+    # ---- workflow tasks
+
+    def expire_sticky(self, run: Run) -> None:
+        """The worker whose cache has this run did not come for its task: any worker may (T5)."""
+        task = run.task
+        if task is None or task.token or not task.written:
+            return
+        run.task = None
+        told = {
+            "scheduledEventId": str(task.scheduled_id),
+            "timeoutType": "TIMEOUT_TYPE_SCHEDULE_TO_START",
+        }
+        run.write("WORKFLOW_TASK_TIMED_OUT", told)
+        run.schedule_task()
+
+    def _token(self) -> str:
+        self.tokens += 1
+        return f"token-{self.tokens}"
+
+    def waiting_runs(self, queue: str) -> list[Run]:
+        """Runs with a workflow task that nobody has taken, oldest first."""
+        found = [
+            run
+            for runs in self.runs.values()
+            for run in runs
+            if run.queue == queue and run.task is not None and not run.task.token
+        ]
+        return sorted(found, key=lambda run: run.task.since_ms if run.task else 0)
+
+    def poll_workflow(self, queue: str, run: Run | None = None) -> WorkflowTask | None:
+        """Take a workflow task; None where there is none."""
+        waiting = self.waiting_runs(queue)
+        if run is not None:
+            waiting = [one for one in waiting if one is run]
+        if not waiting:
+            return None
+        chosen = waiting[0]
+        token = self._token()
+        task = chosen.start_task(token)
+        self.tasks[token] = chosen
+        return WorkflowTask(token, chosen, task.attempt, [*chosen.shown_events()])
+
+    def _holder(self, token: str) -> Run:
+        run = self.tasks.get(token)
+        if run is None or run.task is None or run.task.token != token:
+            raise not_found(TASK_GONE)
+        return run
+
+    def finish_workflow(
+        self, token: str, commands: list[Command], *, sdk: Mapping[str, Any] | None = None
+    ) -> None:
+        """Apply what a task decided, all of it or nothing (one transaction).
+
+        `sdk` is what the worker's SDK wants remembered with it (flags that it used).
+        """
+        run = self._holder(token)
+        wrong = check(run, commands)
+        if wrong is not None:
+            cause, refusal = wrong
+            if not cause or run.task is None or run.task.attempt > 1:
+                raise refusal  # a later attempt is left to time out (T3)
+            run.fail_task(f"WORKFLOW_TASK_FAILED_CAUSE_{cause}", {"message": refusal.message})
+            raise refusal
+        closes = bool(commands) and commands[-1][0] in CLOSING
+        if closes and run.buffer:
+            failure = {"message": "UnhandledCommand", "serverFailureInfo": {}}
+            run.fail_task("WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND", failure)
+            raise Refused("INVALID_ARGUMENT", "UnhandledCommand")
+        completed = run.complete_task(sdk)
+        woken = False
+        for name, attributes in commands:
+            woken = self._apply(run, name, dict(attributes), str(completed)) or woken
+        if run.status == "RUNNING" and (run.flush() or woken):
+            run.schedule_task()
+
+    def fail_workflow(self, token: str, cause: str, failure: Any = None) -> None:
+        """A worker could not decide: the task is tried again (T6)."""
+        run = self._holder(token)
+        run.fail_task(cause, failure)
+
+    def _apply(self, run: Run, name: str, attributes: dict[str, Any], completed: str) -> bool:
+        """Apply one command; return whether it has woken the workflow by itself."""
+        by = {"workflowTaskCompletedEventId": completed}
+        match name:
+            case "StartTimer":
+                number = run.write("TIMER_STARTED", {**attributes, **by})
+                due = self.now_ms + milliseconds(attributes["startToFireTimeout"])
+                timer = Timer(attributes["timerId"], number, due)
+                run.timers[timer.id] = timer
+            case "CancelTimer":
+                timer = run.timers.pop(attributes["timerId"])
+                run.write("TIMER_CANCELED", {"startedEventId": str(timer.started_id),
+                                             "timerId": timer.id, **by})  # fmt: skip
+            case "ScheduleActivityTask":
+                self._schedule_activity(run, attributes, by)
+            case "RequestCancelActivityTask":
+                return self._cancel_activity(run, int(attributes["scheduledEventId"]), by)
+            case "RecordMarker":
+                run.write("MARKER_RECORDED", {**attributes, **by})
+            case "UpsertWorkflowSearchAttributes":
+                run.write("UPSERT_WORKFLOW_SEARCH_ATTRIBUTES", {**attributes, **by})
+            case "StartChildWorkflowExecution":
+                self._start_child(run, attributes, by)
+            case "ProtocolMessage":
+                pass
+            case _ if name in CLOSING:
+                self._close(run, name, attributes, by)
+        return False
+
+    # ---- activities
+
+    def _schedule_activity(self, run: Run, attributes: dict[str, Any], by: dict[str, str]) -> None:
+        told = {
+            "heartbeatTimeout": "0s",
+            "scheduleToCloseTimeout": "0s",
+            "scheduleToStartTimeout": "0s",
+            "startToCloseTimeout": "0s",
+            **attributes,
+        }
+        told["retryPolicy"] = retry_policy(attributes.get("retryPolicy", {}))
+        queue = dict(told.get("taskQueue") or {"name": run.queue})
+        told["taskQueue"] = {"kind": "TASK_QUEUE_KIND_NORMAL", **queue}
+        number = run.write("ACTIVITY_TASK_SCHEDULED", {**told, **by})
+        run.activities[number] = Activity(
+            told["activityId"],
+            number,
+            told["activityType"]["name"],
+            told["taskQueue"]["name"],
+            told,
+            self.now_ms,
+            self.now_ms,
+        )
+
+    def _cancel_activity(self, run: Run, scheduled: int, by: dict[str, str]) -> bool:
+        activity = run.activities[scheduled]
+        ids = {"scheduledEventId": str(scheduled)}
+        if activity.cancel_id:
+            return False
+        activity.cancel_id = run.write("ACTIVITY_TASK_CANCEL_REQUESTED", {**ids, **by})
+        if activity.started:
+            return False
+        run.write(
+            "ACTIVITY_TASK_CANCELED",
+            {
+                "details": NOT_STARTED,
+                "latestCancelRequestedEventId": str(activity.cancel_id),
+                **ids,
+            },
+        )
+        del run.activities[scheduled]
+        return True
+
+    def ready_activities(self, queue: str | None = None) -> list[tuple[Run, Activity]]:
+        """Activities that may be polled now, in the order in which they became ready."""
+        found = [
+            (run, activity)
+            for runs in self.runs.values()
+            for run in runs
+            if run.status == "RUNNING"
+            for activity in run.activities.values()
+            if not activity.started
+            and activity.ready_ms <= self.now_ms
+            and (queue is None or activity.queue == queue)
+        ]
+        return sorted(found, key=lambda one: (one[1].ready_ms, one[1].scheduled_id))
+
+    def poll_activity(self, queue: str, activity: Activity | None = None) -> ActivityTask | None:
+        """Take an activity; None where none is ready. Any ready one may come first."""
+        for run, ready in self.ready_activities(queue):
+            if activity is None or ready is activity:
+                ready.token = self._token()
+                ready.started_ms = ready.beat_ms = self.now_ms
+                self.holders[ready.token] = (run, ready)
+                return ActivityTask(ready.token, run, ready, ready.attempt)
+        return None
+
+    def _held(self, token: str) -> tuple[Run, Activity]:
+        run, activity = self.holders.get(token, (None, None))
+        if run is None or activity is None:
+            raise not_found(ACTIVITY_GONE)
+        if run.status != "RUNNING":
+            raise not_found(RUN_ENDED)
+        if activity.token != token or activity.scheduled_id not in run.activities:
+            raise not_found(ACTIVITY_GONE)
+        return run, activity
+
+    def complete_activity(self, token: str, result: Any = None) -> None:
+        """The result of an activity. A late one is refused (T14)."""
+        run, activity = self._held(token)
+        told = {} if result is None else {"result": result}
+        self._end_activity(run, activity, "ACTIVITY_TASK_COMPLETED", told)
+
+    def fail_activity(self, token: str, failure: Mapping[str, Any]) -> None:
+        """An attempt has failed: it is tried again, or the activity has failed (T12)."""
+        run, activity = self._held(token)
+        self._failed(run, activity, dict(failure), "ACTIVITY_TASK_FAILED")
+
+    def canceled_activity(self, token: str, details: Any = None) -> None:
+        """An activity that was asked to stop has stopped."""
+        run, activity = self._held(token)
+        told: dict[str, Any] = {"latestCancelRequestedEventId": str(activity.cancel_id)}
+        if details is not None:
+            told["details"] = details
+        self._end_activity(run, activity, "ACTIVITY_TASK_CANCELED", told)
+
+    def heartbeat(self, token: str, details: Any = None) -> bool:
+        """Say that an activity goes on; return whether its cancellation was asked for."""
+        _, activity = self._held(token)
+        activity.beat_ms = self.now_ms
+        activity.details = details if details is not None else activity.details
+        return bool(activity.cancel_id)
+
+    def _failed(self, run: Run, activity: Activity, failure: dict[str, Any], event: str) -> None:
+        wait_ms, state = next_attempt_in(activity, failure, self.now_ms)
+        if wait_ms is not None:
+            activity.attempt += 1
+            activity.ready_ms = self.now_ms + wait_ms
+            activity.started_ms, activity.token = None, ""
+            activity.last_failure = failure
+            return
+        told: dict[str, Any] = {"failure": failure, "retryState": f"RETRY_STATE_{state}"}
+        if event == "ACTIVITY_TASK_TIMED_OUT" and activity.last_failure is not None:
+            told["failure"] = {**failure, "cause": activity.last_failure}
+        self._end_activity(run, activity, event, told)
+
+    def _end_activity(self, run: Run, activity: Activity, event: str, told: dict[str, Any]) -> None:
+        """Write Started and the end together: attempts between leave no events (T11)."""
+        del run.activities[activity.scheduled_id]
+        scheduled = {"scheduledEventId": str(activity.scheduled_id)}
+
+        ids = dict(scheduled)
+
+        def started() -> None:
+            attributes: dict[str, Any] = {"attempt": activity.attempt, **scheduled}
+            if activity.last_failure is not None:
+                attributes["lastFailure"] = activity.last_failure
+            ids["startedEventId"] = str(run.write("ACTIVITY_TASK_STARTED", attributes))
+
+        run.tell(event, lambda: {**told, **ids}, first=started if activity.started else None)
+
+    # ---- children, and the end
+
+    def _start_child(self, run: Run, attributes: dict[str, Any], by: dict[str, str]) -> None:
+        told = {**attributes, **by}
+        number = run.write("START_CHILD_WORKFLOW_EXECUTION_INITIATED", told)
+        child = Child(number, attributes["workflowId"], attributes["workflowType"]["name"])
+        run.children[number] = child
+        ids = {"initiatedEventId": str(number), "workflowType": attributes["workflowType"],
+               "namespace": attributes.get("namespace", "default")}  # fmt: skip
+        try:
+            begun = self.start(
+                child.workflow_id,
+                child.type,
+                attributes.get("taskQueue", {}).get("name") or run.queue,
+                input=attributes.get("input"),
+                task_timeout_ms=run.task_timeout_ms,
+                parent=(run.workflow_id, number),
+                extra={"parentWorkflowExecution": {"workflowId": run.workflow_id,
+                                                   "runId": run.run_id},
+                       "parentInitiatedEventId": str(number),
+                       "parentWorkflowNamespace": "default"},
+            )  # fmt: skip
+        except Refused:
+            del run.children[number]
+            cause = "START_CHILD_WORKFLOW_EXECUTION_FAILED_CAUSE_WORKFLOW_ALREADY_EXISTS"
+            run.tell(
+                "START_CHILD_WORKFLOW_EXECUTION_FAILED",
+                lambda: {**ids, "cause": cause, "workflowId": child.workflow_id},
+            )
+            return
+        child.run_id = begun.run_id
+        execution = {"runId": begun.run_id, "workflowId": child.workflow_id}
+
+        def written(number: int) -> None:
+            child.started_id = number
+
+        told = {**ids, "workflowExecution": execution}
+        run.tell("CHILD_WORKFLOW_EXECUTION_STARTED", lambda: told, written=written)
+
+    def _close(self, run: Run, name: str, attributes: dict[str, Any], by: dict[str, str]) -> None:
+        status = CLOSING[name]
+        if status == "CONTINUED_AS_NEW":
+            queue = {"kind": "TASK_QUEUE_KIND_NORMAL", "name": run.queue}
+            attributes = {"workflowType": {"name": run.type}, "taskQueue": queue, **attributes}
+        told = {**attributes, **by}
+        if status == "FAILED":
+            told["retryState"] = "RETRY_STATE_RETRY_POLICY_NOT_SET"
+        follower = None
+        if status == "CONTINUED_AS_NEW":
+            follower = f"run-{self.made + 1}"
+            told["newExecutionRunId"] = follower
+        run.write(f"WORKFLOW_EXECUTION_{status}", told)
+        self._closed(run, status, attributes)
+        if follower is not None:
+            self._continue(run, attributes)
+
+    def _continue(self, run: Run, attributes: dict[str, Any]) -> None:
+        """Begin the next run: its first task comes 1 s after the last start, at least (T23)."""
+        wait_ms = max(0, run.started_ms + CONTINUE_MS_MIN - self.now_ms)
+        self.start(
+            run.workflow_id,
+            attributes["workflowType"]["name"],
+            attributes.get("taskQueue", {}).get("name") or run.queue,
+            input=attributes.get("input"),
+            task_timeout_ms=run.task_timeout_ms,
+            extra={"continuedExecutionRunId": run.run_id,
+                   "initiator": "CONTINUE_AS_NEW_INITIATOR_WORKFLOW"},
+            parent=run.parent,
+            wait_ms=wait_ms,
+        )  # fmt: skip
+
+    def _closed(self, run: Run, status: Any, told: dict[str, Any]) -> None:
+        run.status = status
+        run.result = told
+        run.task = None
+        run.timers.clear()
+        run.buffer.clear()
+        if run.parent is None or status == "CONTINUED_AS_NEW":
+            return
+        parent_id, initiated = run.parent
+        parent = self.find(parent_id)
+        child = parent.children.pop(initiated, None)
+        if child is None:
+            return
+
+        def attributes() -> dict[str, Any]:
+            found: dict[str, Any] = {
+                "initiatedEventId": str(initiated),
+                "startedEventId": str(child.started_id),
+                "namespace": "default",
+                "workflowExecution": {"runId": run.run_id, "workflowId": run.workflow_id},
+                "workflowType": {"name": run.type},
+                **{key: told[key] for key in ("result", "failure", "details") if key in told},
+            }
+            if status == "FAILED":
+                found["retryState"] = "RETRY_STATE_RETRY_POLICY_NOT_SET"
+            return found
+
+        parent.tell(f"CHILD_WORKFLOW_EXECUTION_{status}", attributes)
+
+    # ---- time
+
+    def due(self) -> int | None:
+        """When time must act next, in milliseconds; None where nothing waits for a time."""
+        times: list[int] = []
+        for runs in self.runs.values():
+            for run in runs:
+                if run.status == "RUNNING":
+                    times += times_of(run, self.now_ms)
+        return min(times, default=None)
+
+    def tick(self, now_ms: int) -> None:
+        """Let time act, what was due first, first."""
+        while (due := self.due()) is not None and due <= now_ms:
+            self.now_ms = max(self.now_ms, due)
+            for runs in [*self.runs.values()]:
+                for run in [*runs]:
+                    if run.status == "RUNNING":
+                        self._tick_run(run)
+        self.now_ms = max(self.now_ms, now_ms)
+
+    def _tick_run(self, run: Run) -> None:
+        now = self.now_ms
+        if run.not_before_ms and run.not_before_ms <= now:
+            run.not_before_ms = 0
+            run.schedule_task()
+        task = run.task
+        if task is not None and task.deadline_ms is not None and task.deadline_ms <= now:
+            run.fail_task("", timed_out="TIMEOUT_TYPE_START_TO_CLOSE")
+        for timer in sorted(run.timers.values(), key=lambda one: (one.due_ms, one.started_id)):
+            if timer.due_ms <= now:
+                self._fire(run, timer)
+        for activity in [*run.activities.values()]:
+            if (kind := timed_out(activity, now)) is not None:
+                self._failed(run, activity, timeout_failure(kind), "ACTIVITY_TASK_TIMED_OUT")
+            elif activity.ready_ms <= now:
+                activity.ready_ms = min(activity.ready_ms, now)
+
+    def _fire(self, run: Run, timer: Timer) -> None:
+        del run.timers[timer.id]
+        told = {"startedEventId": str(timer.started_id), "timerId": timer.id}
+        run.tell("TIMER_FIRED", lambda: told)

@@ -1,0 +1,126 @@
+"""Charge, ship; what fails after the charge is undone. Activities know their keys."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from temporalio import activity, workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError
+
+from chaosharness import Env, External, Order, System, Temporal
+
+QUEUE = "orders"
+
+
+async def _step(name: str, *arguments: Any) -> None:
+    """Have an activity done, with patience."""
+    await workflow.execute_activity(
+        name,
+        args=arguments,
+        start_to_close_timeout=timedelta(seconds=30),
+        retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1)),
+    )
+
+
+@workflow.defn
+class OrderSaga:
+    """Charge, then ship; refund where shipping fails for good."""
+
+    @workflow.run
+    async def run(self, id: str, cents: int) -> str:
+        await _step("charge", id, cents)
+        try:
+            await _step("ship", id)
+        except ActivityError:
+            await _step("refund", id)
+            return "cancelled"
+        return "shipped"
+
+
+class Bank:
+    """Takes money once per key, and gives it back once."""
+
+    def __init__(self) -> None:
+        self.charged: dict[str, int] = {}
+        self.refunded: set[str] = set()
+
+    def charge(self, key: str, cents: int) -> Any:
+        if key in self.charged:
+            return External.unchanged(key)
+        self.charged[key] = cents
+        return key
+
+    def refund(self, key: str) -> Any:
+        if key in self.refunded or key not in self.charged:
+            return External.unchanged(key)
+        self.refunded.add(key)
+        return key
+
+
+class Courier:
+    """Books one parcel per order."""
+
+    def __init__(self) -> None:
+        self.parcels: set[str] = set()
+
+    def ship(self, order: str) -> Any:
+        if order in self.parcels:
+            return External.unchanged(order)
+        self.parcels.add(order)
+        return order
+
+
+class Activities:
+    """What the workflow has done, with the clients that it needs."""
+
+    def __init__(self, bank: Any, courier: Any, key_of: Callable[[str], str]) -> None:
+        self.bank = bank
+        self.courier = courier
+        self.key_of = key_of
+
+    @activity.defn
+    async def charge(self, id: str, cents: int) -> None:
+        await self.bank.charge(self.key_of(id), cents)
+
+    @activity.defn
+    async def ship(self, id: str) -> None:
+        await self.courier.ship(id)
+
+    @activity.defn
+    async def refund(self, id: str) -> None:
+        await self.bank.refund(self.key_of(id))
+
+
+def build(
+    *,
+    name: str = "temporal",
+    saga: type = OrderSaga,
+    key_of: Callable[[str], str] = str,
+) -> System:
+    """Build the shop."""
+    shop = System(name)
+    temporal = shop.add(Temporal("temporal"))
+    bank = shop.add(External("bank", Bank))
+    courier = shop.add(External("courier", Courier))
+
+    @shop.service("orders")
+    def orders(env: Env) -> None:
+        steps = Activities(env.client(bank), env.client(courier), key_of)
+        env.worker(
+            temporal,
+            task_queue=QUEUE,
+            workflows=[saga],
+            activities=[steps.charge, steps.ship, steps.refund],
+        )
+
+    @shop.entry(examples=[Order("o1", "ann", "book", 500), Order("o2", "bob", "lamp", 700)])
+    async def place(env: Env, order: Order) -> None:
+        await env.client(temporal).start_workflow(
+            "OrderSaga", args=[order.id, order.cents], id=order.id, task_queue=QUEUE
+        )
+
+    return shop
+
+
+shop = build()

@@ -1,0 +1,24 @@
+"""`chaosharness graph`."""
+
+from click.testing import CliRunner
+
+from chaosharness.cli import main
+
+
+def test_it_prints_who_reacts_to_what() -> None:
+    shown = CliRunner().invoke(main, ["graph", "models.order.right:order_flow", "--faults", "0"])
+    assert shown.exit_code == 0, shown.output
+    assert "payments.on_order does bank.charge" in shown.output
+    assert "seen in 1 run of 'order flow'" in shown.output
+
+
+def test_a_circle_is_named_and_makes_it_fail() -> None:
+    target = "models.small.watchers:undercut_each_other_for_ever"
+    shown = CliRunner().invoke(main, ["graph", target, "--faults", "0"])
+    assert shown.exit_code == 1
+    assert "! a circle: " in shown.output
+
+
+def test_a_mermaid_flowchart() -> None:
+    shown = CliRunner().invoke(main, ["graph", "models.small.watchers:watchers", "--mermaid"])
+    assert shown.output.startswith("flowchart LR\n")
