@@ -1,9 +1,9 @@
 """Where the bytecodes of a run go: by function and by room, the same figures on every machine.
 
-    python -m benchmarks.where                       # the order flow; needs CPython 3.13
-    python -m benchmarks.where "saga: good" 60       # another system, and how many functions
-    python -m benchmarks.where "order: good" 40 idle # a run without any workload item
-    python -m benchmarks.where "order: good" 40 search  # 60 runs of a search, judged
+python -m benchmarks.where                       # the order flow; needs CPython 3.13
+python -m benchmarks.where "saga: good" 60       # another system, and how many functions
+python -m benchmarks.where "order: good" 40 idle # a run without any workload item
+python -m benchmarks.where "order: good" 40 search  # 60 runs of a search, judged
 """
 
 from __future__ import annotations

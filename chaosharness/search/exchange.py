@@ -36,6 +36,7 @@ from chaosharness.faults import (
 from chaosharness.kernel.site import PHASES, Site
 from chaosharness.search.sites import searched
 from chaosharness.strategies.sizes import is_sized, variants
+from chaosharness.strategies.spelling import Spelling
 from chaosharness.system import Run
 
 RUNS_MAX: Final = 80
@@ -178,13 +179,16 @@ def _offers(
     entities = {fault.site.entity for fault in faults}
     met = {(type(one), one.site) for one in others}
     found: list[tuple[tuple[int | bool, ...], Fault]] = []
-    for (operation, item), times in run.reached.items():
+    spelling = Spelling()
+    spelling.learn(run.attempts)
+    for place, times in run.attempts.items():
+        operation, item, _ = place
         surface = run.surfaces.get(operation)
         if surface is None or item not in entities:
             continue
         for attempt in range(1, min(times, _FIRST_ATTEMPTS) + 1):
             for phase in PHASES:
-                site = Site(operation, phase, item, attempt)
+                site = Site(operation, phase, item, attempt, message=spelling.words(place))
                 legal = [one for one in searched(operation, surface, phase) if one in kinds]
                 legal.sort(key=_place)
                 for turn, kind in enumerate(legal):

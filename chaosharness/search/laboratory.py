@@ -155,12 +155,11 @@ class Laboratory:
         Until a fault strikes, a run is that of the schedule without it.
         """
         for (items, faults), trial in self._trials.items():
-            if items == workload and faults < wanted:
-                reached = trial.run.reached
-                sites = [fault.site for fault in wanted - faults]
-                if all(reached.get((one.operation, one.entity), 0) < one.attempt for one in sites):
-                    self._trials[workload, wanted] = trial
-                    return trial
+            if items != workload or not faults < wanted:
+                continue
+            if not any(trial.run.reaches(fault.site) for fault in wanted - faults):
+                self._trials[workload, wanted] = trial
+                return trial
         return None
 
     def breaks(self, workload: Workload, faults: Faults) -> bool:
