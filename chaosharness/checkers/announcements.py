@@ -17,7 +17,7 @@ from chaosharness.checkers.property import Evidence, Finding, Property
 from chaosharness.checkers.reading import is_poison, is_quiet, read
 from chaosharness.kernel.history import Event, History, RawEvent
 
-_OF_A_RUN: Final = frozenset({"publish", "write", "commit", "rollback", "crash", "raised"})
+_OF_A_RUN: Final = ("publish", "write", "commit", "rollback", "crash", "raised")
 
 Fate = Literal["committed", "undone", "cut", "none"]
 
@@ -132,8 +132,10 @@ def _pieces(history: History) -> list[list[int]]:
     """Return what each piece of code did in one go, oldest first, as indexes of events."""
     roots = read(history).roots
     found: dict[tuple[int, str], list[int]] = {}
-    for index, raw in enumerate(history.raw):
-        if raw[1] in _OF_A_RUN and _counts(raw):
+    events = history.raw
+    for index in history.places_of(*_OF_A_RUN):
+        raw = events[index]
+        if _counts(raw):
             found.setdefault((roots[index], raw[2]), []).append(index)
     return [*found.values()]
 

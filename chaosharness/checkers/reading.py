@@ -293,10 +293,11 @@ def _sent(index: int, entity: int, data: Mapping[str, Any]) -> Sent:
 
 def verdict_of(history: History) -> tuple[str, str]:
     """Return how a run ended, and who is to blame where that is not `quiet`."""
-    for raw in reversed(history.raw):
-        if raw[1] == "end":
-            return raw[7]["verdict"], raw[7]["reason"]
-    return "quiet", ""
+    ends = history.places_of("end")
+    if not ends:
+        return "quiet", ""
+    data = history.raw[ends[-1]][7]
+    return data["verdict"], data["reason"]
 
 
 def is_quiet(history: History) -> bool:

@@ -148,7 +148,7 @@ class History(Sequence[Event]):
     def of(self, *kinds: str) -> Iterator[Event]:
         """Yield the events of these kinds, oldest first."""
         events = self._events
-        for index in self._places_of(kinds):
+        for index in self.places_of(*kinds):
             event = events.get(index)
             if event is None:
                 event = self[index]
@@ -156,8 +156,8 @@ class History(Sequence[Event]):
                     events[index] = event
             yield event
 
-    def _places_of(self, kinds: tuple[str, ...]) -> list[int]:
-        """Return where the events of these kinds are, in ascending order."""
+    def places_of(self, *kinds: str) -> Sequence[int]:
+        """Return where in the history the events of these kinds are, in ascending order."""
         if len(self._kinds) != len(self.raw):  # it goes on
             self._kinds = list(map(_KIND_OF, self.raw))
             self._places.clear()
