@@ -94,7 +94,7 @@ def no_ghost_event() -> Property:
         if not is_quiet(evidence.history):
             return []
         undone: list[tuple[Event, int]] = []
-        true: set[Any] = set()
+        done: list[tuple[Work, Event]] = []
         usual = _with_commits(evidence.calm())
 
         def done_for(entity: int) -> set[str]:
@@ -107,9 +107,14 @@ def no_ghost_event() -> Property:
                 if fate == "cut" and event.operation in usual:
                     fate = "none" if work.place in done_for(event.entity) else "undone"
                 if fate == "committed":
-                    true |= {_same(work.place, event), _said(event)}
+                    done.append((work, event))
                 elif fate == "undone":
                     undone.append((event, where))
+        if not undone:
+            return []
+        true: set[Any] = set()
+        for work, event in done:
+            true |= {_same(work.place, event), _said(event)}
         return [
             _ghost(evidence.history, event, where)
             for event, where in undone
@@ -119,6 +124,8 @@ def no_ghost_event() -> Property:
     def tested(evidence: Evidence) -> bool:
         undone = {"rollback", "crash", "raised"}
         raw = evidence.history.raw
+        if not evidence.history.places_of(*undone):
+            return False
         return any(
             {"publish", "write"} & kinds and undone & kinds
             for kinds in ({raw[at][1] for at in found} for found in _pieces(evidence.history))

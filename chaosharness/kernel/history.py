@@ -125,8 +125,14 @@ class History(Sequence[Event]):
             return [self[at] for at in range(*index.indices(len(self.raw)))]
         if index < 0:
             index += len(self.raw)
+        events = self._events
+        if index in events:
+            return events[index]
         at_ms, kind, actor, operation, entity, attempt, cause, data = self.raw[index]
-        return Event(index, at_ms, kind, actor, operation, entity, attempt, cause, data or {})
+        made = Event(index, at_ms, kind, actor, operation, entity, attempt, cause, data or {})
+        if len(events) < EVENTS_KEPT_MAX:
+            events[index] = made
+        return made
 
     def in_hand(self, event: Event) -> int:
         """Return the message that code had in hand at an event, by where it was stored; or -1."""
@@ -149,12 +155,7 @@ class History(Sequence[Event]):
         """Yield the events of these kinds, oldest first."""
         events = self._events
         for index in self.places_of(*kinds):
-            event = events.get(index)
-            if event is None:
-                event = self[index]
-                if len(events) < EVENTS_KEPT_MAX:
-                    events[index] = event
-            yield event
+            yield events[index] if index in events else self[index]
 
     def places_of(self, *kinds: str) -> Sequence[int]:
         """Return where in the history the events of these kinds are, in ascending order."""
