@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from chaosharness.checkers import (
         unhandled_exceptions_block_nobody as unhandled_exceptions_block_nobody,
     )
-    from chaosharness.checkers.event_graph import EventGraph as EventGraph
+    from chaosharness.checkers.flow import EventGraph as EventGraph
     from chaosharness.counterexample import Counterexample as Counterexample
     from chaosharness.externals.external import External as External
     from chaosharness.externals.gateway import Declined as Declined
@@ -120,7 +120,7 @@ _HOME = {
     ),
     "calls": ("RemoteError",),
     "campaign": ("Campaign",),
-    "checkers.event_graph": ("EventGraph",),
+    "checkers.flow": ("EventGraph",),
     "checkers": (
         "Books",
         "Evidence",

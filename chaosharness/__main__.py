@@ -1,6 +1,6 @@
 """`python -m chaosharness`: the command line."""
 
-from chaosharness.cli import main
+from chaosharness.cli import process
 
 if __name__ == "__main__":
-    main()
+    process()

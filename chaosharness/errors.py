@@ -3,6 +3,7 @@
 ChaosharnessError
 ├── InvalidDefinition (TypeError)      the user put a system or a property together wrongly
 │   ├── UnserialisablePayload          a message that cannot be encoded
+│   ├── InvalidValue (ValueError)      an argument that is not what is allowed there
 │   ├── NotAwaited                     a call that was made and never awaited
 │   └── IllegalFault                   a fault which the product could never suffer
 ├── InvalidSchedule (ValueError)       a schedule or file that cannot be used here
@@ -18,6 +19,7 @@ Spinning (BaseException) into code that never reaches a port, where it cannot be
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +30,10 @@ class ChaosharnessError(Exception):
 
 class InvalidDefinition(ChaosharnessError, TypeError):
     """A system, model or property is put together wrongly. Nothing was run."""
+
+
+class InvalidValue(InvalidDefinition, ValueError):
+    """An argument that is not what is allowed there: which, what it is, what it may be, where."""
 
 
 class UnserialisablePayload(InvalidDefinition):
@@ -58,16 +64,44 @@ class InvalidSchedule(ChaosharnessError, ValueError):
 class RealIO(ChaosharnessError):
     """User code connected, or started a process or a thread for real, inside virtual time."""
 
-    def __init__(self, what: str, *, where: str) -> None:
-        advice = (
-            "Leave that call out; sys.exit(...) ends a service as a crash does."
-            if what.startswith(("os._exit", "os.abort", "os.kill", "signal."))
-            else "Take what you need from env instead (env.sleep, env.client, env.connect, "
-            "env.publisher), or pass a double into the handler."
+    def __init__(self, what: str, *, where: str, at: str = "") -> None:
+        advice = next((words for names, words in _INSTEAD if what.startswith(names)), _FROM_ENV)
+        super().__init__(
+            f"{where} called {what}{at}, which would leave the simulated world.\n{advice}"
         )
-        super().__init__(f"{where} called {what}, which would leave the simulated world.\n{advice}")
         self.what = what
         self.where = where
+
+
+_ADDRESS = re.compile(r"<[^<>]{1,200} at 0x[0-9a-fA-F]{6,}>")
+
+
+_FROM_ENV = (
+    "Take what you need from env instead (env.sleep, env.client, env.connect, "
+    "env.publisher), or pass a double into the handler."
+)
+_INSTEAD = (
+    (
+        ("signal.signal", "signal.alarm", "signal.setitimer"),
+        "Leave signals to the code that starts the process (below if __name__ == '__main__'): here "
+        "a service is stopped by Crash. A timeout or a timer is env.sleep or env.every.",
+    ),
+    (
+        ("os._exit", "os.abort", "os.kill", "signal."),
+        "Leave that call out; sys.exit(...) ends a service as a crash does.",
+    ),
+    (
+        ("threading.",),
+        "A timer is env.every(seconds, function), a loop of its own is env.main(loop), work beside "
+        "a handler is a task of its async code.",
+    ),
+    (
+        ("os.fork", "os.posix_spawn", "os.spawn", "os.system", "os.exec", "subprocess.", "pty."),
+        "Another program is a third party: model what it does as an External, or pass a double "
+        "into the handler.",
+    ),
+)
+"""What a call begins with, and what to do in its place: the first that fits."""
 
 
 class Nondeterminism(ChaosharnessError):
@@ -85,6 +119,13 @@ class Nondeterminism(ChaosharnessError):
             "Something read a global, an id() or the order of a set. Make the handler take it\n"
             "from its arguments, then try again: chaosharness replay --twice FILE"
         )
+        address = _ADDRESS.search(first + second)
+        if address is not None:
+            why = (
+                f"The address of an object stands there ({address[0]}): another one each time.\n"
+                "Give its class a __repr__ of its own, or write its fields; an item of the\n"
+                "workload had best be a dict or a dataclass."
+            )
         if survived:
             why = (
                 f"Outside of the services this changed in between: {'; '.join(survived)}.\n"

@@ -7,11 +7,12 @@ replays it. Stored counterexamples are collected as tests, which pass once they 
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -82,6 +83,8 @@ class Chaos:
         self.faults = 0
         self.sites: set[str] = set()
         self.failures: list[tuple[str, str]] = []
+        self.results: list[tuple[str, str, dict[str, Any], tuple[tuple[str, str], ...]]] = []
+        self.trouble = ""
 
     # ---- replays
 
@@ -138,9 +141,9 @@ class Chaos:
         lines: list[tuple[str, str]] = []
         if call.excinfo is not None:
             for error in _violations(call.excinfo.value):
-                lines.append(
-                    self._tell(call.excinfo.value, error, self._counterexample(item, error))
-                )
+                found = self._counterexample(item, error)
+                folder = self._folder() / folder_of(item.nodeid)
+                lines.append(self._tell(call.excinfo.value, error, found, folder))
         outcome = yield
         report = outcome.get_result()
         counts = item.stash.get(COUNTS, None)
@@ -157,16 +160,15 @@ class Chaos:
         return counterexample_of(error, drawn=drawn)
 
     def _tell(
-        self, whole: BaseException, error: BaseException, found: Counterexample
+        self, whole: BaseException, error: BaseException, found: Counterexample, folder: Path
     ) -> tuple[str, str]:
         from chaosharness.errors import ChaosharnessError
         from chaosharness.reporting import FORMATS, to_text, write
 
-        folder = self._folder()
-        file = folder / f"{found.slug()}.json"
+        file = self._called(folder) / f"{found.slug()}.json"
         formats = [one for one in FORMATS if one != "pytest" or found.target]
         try:
-            write(found, folder, formats=formats)
+            write(found, folder, formats=formats, called=str(file.parent))
         except ChaosharnessError as trouble:
             whole.add_note(f"no report was written: {trouble}")
         verbosity = self.config.getoption("chaos_verbosity")
@@ -180,6 +182,11 @@ class Chaos:
         folder = self.config.getoption("chaos_report") or self.config.getini("chaos_report")
         return self.config.rootpath / (folder or "reports/latest")
 
+    def _called(self, path: Path) -> Path:
+        """Return a path as people write it where pytest was started: no report holds another."""
+        start = self.config.invocation_params.dir
+        return path.relative_to(start) if path.is_relative_to(start) else path
+
     # ---- the end
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -190,8 +197,41 @@ class Chaos:
             self.runs += counts["runs"]
             self.faults += counts["faults"]
             self.sites.update(counts["sites"])
-        for words, file in getattr(report, "chaos_failures", ()):
-            self.failures.append((words, file))
+        failures = getattr(report, "chaos_failures", ())
+        self.failures += failures
+        if counts is not None or failures:
+            self.results.append((report.nodeid, report.outcome, counts or {}, tuple(failures)))
+
+    def pytest_sessionfinish(self) -> None:
+        """Write a page of all chaos tests, where reports were asked for or are to be found."""
+        asked = self.config.getoption("chaos_report") or self.config.getini("chaos_report")
+        if hasattr(self.config, "workerinput") or not self.results:
+            return
+        if not asked and not self.failures:
+            return
+        from chaosharness.errors import ChaosharnessError
+        from chaosharness.reporting import write_tests
+        from chaosharness.reporting.formats.tests_page import Tested
+
+        folder = self._called(self._folder())
+        tests = [
+            Tested(
+                name,
+                outcome,
+                counts.get("runs", 0),
+                counts.get("faults", 0),
+                len(counts.get("sites", ())),
+                tuple(
+                    (words, Path(file).relative_to(folder).with_suffix(".html").as_posix(), file)
+                    for words, file in failures
+                ),
+            )
+            for name, outcome, counts, failures in self.results
+        ]
+        try:
+            write_tests(tests, self._folder())
+        except ChaosharnessError as trouble:
+            self.trouble = str(trouble)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say in a few lines what was covered, and how to replay what failed."""
@@ -205,6 +245,25 @@ class Chaos:
         for words, file in self.failures:
             terminalreporter.line(words)
             terminalreporter.line(f"  replay: pytest --chaos-replay {file}")
+        if self.trouble:
+            terminalreporter.line(self.trouble)
+
+
+def folder_of(nodeid: str) -> str:
+    """Return the folder for reports of one test: `tests.test_shop.test_checkout`.
+
+    Each test has its own, so that no two of them write to the same file.
+    """
+    path, _, rest = nodeid.partition("::")
+    spelled = ".".join([*Path(path).with_suffix("").parts, *rest.split("::")])
+    safe = "".join(c if c.isalnum() or c in "._-" else "-" for c in spelled).strip(".-")
+    if safe != spelled or len(safe) > FOLDER_MAX:
+        digest = hashlib.blake2b(nodeid.encode(), digest_size=4).hexdigest()
+        safe = f"{safe[:FOLDER_MAX].rstrip('.-')}-{digest}"
+    return safe
+
+
+FOLDER_MAX: Final = 100
 
 
 def _count(number: int, thing: str) -> str:

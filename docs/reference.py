@@ -20,7 +20,7 @@ PAGES = {
     "orchestrators": ("Orchestrators", ("orchestrators.stepfunctions", "orchestrators.temporal")),
     "stores": ("Stores", ("stores.sqlite", "stores.keyvalue")),
     "faults": ("Faults, sites and schedules", ("faults", "kernel.site", "schedule")),
-    "properties": ("Properties", ("checkers", "checkers.event_graph")),
+    "properties": ("Properties", ("checkers", "checkers.flow")),
     "search": (
         "Search and replay",
         ("search.doors", "search.explore", "search.replay", "campaign", "counterexample"),

@@ -13,6 +13,8 @@ import attrs
 import msgspec
 
 from chaosharness.errors import InvalidDefinition, UnserialisablePayload
+from chaosharness.handlers.colours import made_at
+from chaosharness.handlers.places import asked_at
 
 POISON: Final = {
     "garbage": b"\x00\xff not what you expect",
@@ -139,6 +141,7 @@ def encode_json(value: Any, topic: str) -> bytes:
         raise UnserialisablePayload(
             f"a message for {topic!r} cannot be written as JSON: {error}. Publish a dict, an "
             "attrs or dataclass instance, a msgspec Struct, a pydantic model, or bytes."
+            f"{asked_at()}"
         ) from None
 
 
@@ -286,6 +289,12 @@ def _plain_function(handler: Any) -> FunctionType | None:
     return None
 
 
+_PIKA: Final = (
+    ". If it is a callback of pika, (channel, method, properties, body): give a function of the "
+    "body and its delivery that calls it, lambda body, delivery: on_message(channel, ...)"
+)
+
+
 def _read_signature(handler: Callable[..., Any], wanted: Any) -> Reader:
     try:
         parameters = [
@@ -302,6 +311,7 @@ def _read_signature(handler: Callable[..., Any], wanted: Any) -> Reader:
         raise InvalidDefinition(
             f"handler {getattr(handler, '__qualname__', handler)!r} must take the message, or "
             f"the message and its delivery; it takes {len(required)} arguments"
+            f"{made_at(handler)}{_PIKA if len(required) == 4 else ''}"
         )
     hint = _hint(handler, parameters[0].name)
     whole = hint is Delivery

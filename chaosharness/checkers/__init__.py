@@ -7,7 +7,7 @@ from chaosharness.checkers.assumptions import assumed
 from chaosharness.checkers.books import Books, conserved
 from chaosharness.checkers.critical_path import side_effects_never_touch_critical_path
 from chaosharness.checkers.effects import never_charged_twice, never_twice
-from chaosharness.checkers.event_graph import event_graph
+from chaosharness.checkers.flow import event_graph
 from chaosharness.checkers.messages import (
     no_event_cycle,
     nothing_acknowledged_lost,

@@ -15,6 +15,7 @@ KINDS: Final = (
     "effect new",
     "forgotten",
     "torn apart",
+    "same number",
     "row missing",
     "row too many",
     "row differs",

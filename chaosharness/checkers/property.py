@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NoReturn, get_args
 
 import attrs
 
@@ -12,7 +13,8 @@ from chaosharness.checkers.excused import is_named, names_of_items, not_excused
 from chaosharness.checkers.outcomes.plan import Family
 from chaosharness.checkers.reading import is_over
 from chaosharness.errors import InvalidDefinition, Nondeterminism, PropertyViolated
-from chaosharness.handlers.places import at_line, words_of
+from chaosharness.handlers.exits import IN_CHARGE
+from chaosharness.handlers.places import asked_at, at_line, words_of
 from chaosharness.kernel.history import KINDS, Event, History, plain
 
 When = Literal["always", "eventually", "sometimes"]
@@ -115,6 +117,7 @@ class Property:
             InvalidDefinition: The property itself raised: it says nothing about the system.
             Nondeterminism: The runs by which it judges differ by chance.
         """
+        IN_CHARGE.append(_refuse_to_end)
         try:
             found = list(self.judge(evidence))
             wrong = next((one for one in found if not isinstance(one, Finding)), None)
@@ -125,6 +128,8 @@ class Property:
             raise
         except (Exception, SystemExit) as error:
             raise self._mistake(f"the property {self.name!r}", error) from error
+        finally:
+            IN_CHARGE.pop()
 
     def is_tested(self, evidence: Evidence) -> bool:
         """Say whether a run put the claim to the test.
@@ -132,10 +137,15 @@ class Property:
         Raises:
             InvalidDefinition: `tested` itself raised: it says nothing about the system.
         """
+        IN_CHARGE.append(_refuse_to_end)
         try:
             return bool(self.tested(evidence))
+        except InvalidDefinition:
+            raise
         except (Exception, SystemExit) as error:
             raise self._mistake(f"'tested' of the property {self.name!r}", error) from error
+        finally:
+            IN_CHARGE.pop()
 
     def _mistake(self, what: str, error: BaseException) -> InvalidDefinition:
         return InvalidDefinition(
@@ -150,6 +160,14 @@ class Property:
         if len(findings) > 4:
             lines.append(f"  and {len(findings) - 4} more")
         return violation_class(self.name, *findings[0].group)("\n".join(lines))
+
+
+def _refuse_to_end(call: str) -> NoReturn:
+    """Keep the process alive that wants to know what a property says."""
+    raise InvalidDefinition(
+        f"a property called {call}{asked_at()}, which would end the process before there is a "
+        "result: leave that call out"
+    )
 
 
 def check_properties(given: Iterable[Any]) -> tuple[Property, ...]:
@@ -289,8 +307,10 @@ def _known_kinds(name: str, kinds: str | Iterable[str]) -> tuple[str, ...]:
     unknown = [kind for kind in wanted if kind not in KINDS]
     if unknown or not wanted:
         what = f"no kind of event {unknown[0]!r}" if unknown else "no kind of event to look at"
+        near = get_close_matches(unknown[0], KINDS, n=1) if unknown else []
+        what += f"; did you mean {near[0]!r}?" if near else ""
         raise InvalidDefinition(
-            f"always({name!r}): there is {what}; the kinds are: {', '.join(KINDS)}"
+            f"always({name!r}): there is {what}; the kinds are: {', '.join(KINDS)}{asked_at()}"
         )
     return wanted
 

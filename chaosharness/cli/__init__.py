@@ -10,13 +10,21 @@ import click
 
 from chaosharness import __version__
 from chaosharness.cli import graph, replay, report, run, sites
-from chaosharness.cli.doors import Doors
+from chaosharness.cli.doors import TROUBLE, Doors, leave
 
 
 @click.group(cls=Doors, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="chaosharness")
 def main() -> None:
     """Find the double charge before your customers do."""
+
+
+def process() -> None:
+    """Be the command as a process: its exit code is ours, whatever the code under test does."""
+    try:
+        main()
+    except SystemExit as end:
+        leave(end.code if isinstance(end.code, int) else TROUBLE)
 
 
 for command in (run.run, replay.replay, report.report, sites.sites, graph.graph):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
+from functools import partial
 from typing import Any, NoReturn
 
 import click
@@ -11,6 +13,7 @@ import click
 from chaosharness.cli.screen import say
 from chaosharness.errors import ChaosharnessError, InternalError, InvalidDefinition
 from chaosharness.handlers.exits import IN_CHARGE, stand_for
+from chaosharness.kernel.places import asked_at
 
 HOLDS, VIOLATED, UNKNOWN, TROUBLE, BUG = range(5)
 
@@ -49,7 +52,7 @@ class Doors(click.Group):
             )
         finally:
             IN_CHARGE.remove(_refuse_to_end)
-        sys.exit(code if isinstance(code, int) else HOLDS)
+        raise SystemExit(Leave(code if isinstance(code, int) else HOLDS))
 
 
 class Leave(int):
@@ -58,14 +61,48 @@ class Leave(int):
 
 def _refuse_to_end(call: str) -> None:
     """Keep the process alive: it has a result to give."""
-    frame = sys._getframe(2)
     raise InvalidDefinition(
-        f"{call} was called at {frame.f_code.co_filename}:{frame.f_lineno}, which would end the "
-        "process before there is a result: leave that call out"
+        f"{call} was called{asked_at()}, which would end the process before there is a result: "
+        "leave that call out"
     )
 
 
 def fail(text: str, *, code: int = TROUBLE) -> NoReturn:
     """Print what is wrong, and leave."""
     say(f"chaosharness: {text}", err=True)
-    sys.exit(Leave(code))
+    raise SystemExit(Leave(code))  # not sys.exit, which the code under test may have replaced
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with this exit code, whatever the code under test has left behind.
+
+    Handlers of atexit run, and may not end the process themselves. Threads that go on, objects
+    that are freed as Python ends, and hooks are not waited for.
+    """
+    IN_CHARGE.insert(0, partial(_refuse_too_late, code))
+    told, sys.unraisablehook = sys.unraisablehook, _say_nothing_of_ends
+    atexit._run_exitfuncs()
+    sys.unraisablehook = told
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            code = code or TROUBLE  # what should have been said was not
+    getattr(os._exit, "stands_for", os._exit)(code)
+    raise AssertionError  # nobody comes here
+
+
+class _TooLate(BaseException):
+    """What a handler of atexit meets that would end the process with a code of its own."""
+
+
+def _refuse_too_late(code: int, call: str) -> NoReturn:
+    place = asked_at() or " by a handler of atexit"
+    say(f"chaosharness: {call} was called{place}; the exit code stays {code}", err=True)
+    raise _TooLate
+
+
+def _say_nothing_of_ends(found: Any) -> None:
+    """Hand on what a handler of atexit raised, unless that was the end of the process."""
+    if not issubclass(found.exc_type, _TooLate | SystemExit):
+        sys.__unraisablehook__(found)

@@ -9,7 +9,7 @@ import click
 from chaosharness.cli.screen import count, put, say
 
 if TYPE_CHECKING:
-    from chaosharness.checkers.event_graph import EventGraph
+    from chaosharness.checkers.flow import EventGraph
     from chaosharness.system import Run, System
 
 RUNS_MAX = 400
@@ -51,7 +51,7 @@ def graph(target: str, faults: int, mermaid: bool) -> None:
 
 def _graph_of(system: System, faults: int) -> tuple[EventGraph, int]:
     """Return what the calm run and those with faults have shown."""
-    from chaosharness.checkers.event_graph import event_graph
+    from chaosharness.checkers.flow import event_graph
     from chaosharness.search.explore import explore
     from chaosharness.system.run import OBSERVERS
 

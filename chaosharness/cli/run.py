@@ -34,7 +34,9 @@ _EXIT: Final = {"holds": HOLDS, "violated": VIOLATED, "unknown": UNKNOWN}
     show_default=True,
     help="In which order schedules are tried.",
 )
-@click.option("--report", metavar="DIR", help="Write reports there, one set a finding.")
+@click.option(
+    "--report", metavar="DIR", help="Write reports there: index.html, and one set a finding."
+)
 @click.option("--without", multiple=True, metavar="NAME", help="Leave out an assumed property.")
 @click.option("--redact", multiple=True, metavar="FIELD", help="Mask this field in reports.")
 @click.option("--coverage", is_flag=True, help="Show the table of operations and faults.")
@@ -79,6 +81,7 @@ def run(
             campaign = None
     if campaign is None:
         return _broken_off(told, as_json)
+    told.conclude(campaign)
     if as_json:
         put(as_text(campaign.to_json()))
     else:

@@ -14,6 +14,7 @@ from chaosharness.cli.screen import say, screen_width
 from chaosharness.errors import ChaosharnessError
 
 if TYPE_CHECKING:
+    from chaosharness.campaign import Campaign
     from chaosharness.counterexample import Counterexample
 
 
@@ -64,6 +65,17 @@ class Telling:
             return None
         self._files += files
         return next((str(one) for one in files if one.name == f"{found.slug()}.json"), None)
+
+    def conclude(self, campaign: Campaign) -> None:
+        """Write the page of the campaign, whatever came of it."""
+        from chaosharness.reporting import write_campaign
+
+        if self.folder is None:
+            return
+        try:
+            self._files += write_campaign(campaign, self.folder, redact=self.redact)
+        except ChaosharnessError as error:
+            self.trouble = str(error)
 
     def _print(self, found: Counterexample, file: str | None) -> None:
         from chaosharness.reporting import to_text

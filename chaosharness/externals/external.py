@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from copy import deepcopy
+from difflib import get_close_matches
 from functools import lru_cache
-from types import FunctionType, MethodType
-from typing import Any
+from types import CoroutineType, FunctionType, MethodType
+from typing import Any, Final
 
 import attrs
 
-from chaosharness.errors import InvalidDefinition
+from chaosharness.errors import ChaosharnessError, InvalidDefinition
 from chaosharness.externals.request import call
+from chaosharness.handlers.colours import made_at
+from chaosharness.handlers.places import asked_at, at_line, words_of
+from chaosharness.kernel import allowed
 from chaosharness.kernel.history import plain
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
+
+_error: Final = allowed.maker_of_errors()
 
 
 @attrs.frozen
@@ -23,6 +29,49 @@ class Unchanged:
     """The answer to a request that changed nothing this time."""
 
     value: Any
+
+
+def _server(external: Any, attribute: Any, value: Any) -> None:
+    if callable(value):
+        return
+    kind = type(value).__name__
+    right = (
+        "a class, or a function without arguments that makes the object: each run has its own"
+        if value is None
+        else f"what makes the object, since each run has its own: External(name, {kind})"
+    )
+    raise allowed.refused("External", attribute.name, right, value)
+
+
+def _reads(given: Any) -> Any:
+    if isinstance(given, str):
+        return (given,)
+    return tuple(given) if isinstance(given, list | tuple | set | frozenset) else given
+
+
+def _names(external: Any, attribute: Any, value: Any) -> None:
+    if not isinstance(value, tuple) or not all(isinstance(one, str) for one in value):
+        right = 'names of methods that change nothing: ["find"]'
+        raise allowed.refused("External", attribute.name, right, value)
+
+
+def methods_of(server: Any) -> list[str]:
+    """Return the public methods of a server, by name."""
+    names = [one for one in dir(server) if not one.startswith("_")]
+    return [one for one in names if callable(getattr(server, one, None))]
+
+
+def no_method(name: str, server: Any, method: str, what: str) -> str:
+    """Say that a server has no such method, and which it has."""
+    there = methods_of(server)
+    near = get_close_matches(method, there, n=1)
+    hint = f" did you mean {near[0]!r}?" if near else ""
+    return f"{name} has no method {method!r} to {what};{hint} it has: {', '.join(there)}"
+
+
+@lru_cache(maxsize=256)
+def _has_methods(kind: Hashable) -> bool:
+    return bool(methods_of(kind))
 
 
 @attrs.frozen
@@ -45,19 +94,52 @@ class External:
         refused_error: What a caller sees when it is told to come back later.
     """
 
-    name: str = attrs.field(validator=attrs.validators.instance_of(str))
-    server: Callable[[], Any] = attrs.field(validator=attrs.validators.is_callable())
-    reads: tuple[str, ...] = attrs.field(default=(), converter=tuple, kw_only=True)
-    latency_ms: int = attrs.field(default=20, validator=attrs.validators.ge(0), kw_only=True)
-    timeout_ms: int = attrs.field(default=10_000, validator=attrs.validators.ge(1), kw_only=True)
-    timeout_error: Callable[[str], BaseException] = attrs.field(default=TimeoutError, kw_only=True)
+    name: str = attrs.field(validator=allowed.text())
+    server: Callable[[], Any] = attrs.field(validator=_server)
+    reads: tuple[str, ...] = attrs.field(
+        default=(), converter=_reads, validator=_names, kw_only=True
+    )
+    latency_ms: int = attrs.field(default=20, validator=allowed.whole(0), kw_only=True)
+    timeout_ms: int = attrs.field(default=10_000, validator=allowed.whole(1), kw_only=True)
+    timeout_error: Callable[[str], BaseException] = attrs.field(
+        default=TimeoutError, validator=_error, kw_only=True
+    )
     refused_error: Callable[[str], BaseException] = attrs.field(
-        default=ConnectionError, kw_only=True
+        default=ConnectionError, validator=_error, kw_only=True
     )
 
     def open(self, world: World) -> OpenExternal:
         """Return this third party, new, for one run."""
-        return OpenExternal(self, world, self.server())
+        return OpenExternal(self, world, self._made())
+
+    def _made(self) -> Any:
+        """Return the object that answers, seen to be one that can."""
+        try:
+            server = self.server()
+        except ChaosharnessError:
+            raise
+        except Exception as error:
+            raise self._unmade(
+                f"which raised {words_of(error)}{at_line(error)}. It is called without arguments "
+                "when a run begins: External(name, lambda: Bank(...)) gives some"
+            ) from error
+        if isinstance(server, CoroutineType):
+            server.close()
+            raise self._unmade("which is async: make it a plain function")
+        if server is None or not (_has_methods(server.__class__) or methods_of(server)):
+            raise self._unmade(
+                f"which made {allowed.spelled(server)}: that has no methods to call. Return the "
+                "object whose methods services call"
+            )
+        for name in self.reads:
+            if not callable(getattr(server, name, None)):
+                raise InvalidDefinition(no_method(self.name, server, name, "read"))
+        return server
+
+    def _unmade(self, words: str) -> InvalidDefinition:
+        name = getattr(self.server, "__qualname__", None) or type(self.server).__name__
+        made = f"third party {self.name!r} is made by {name}{made_at(self.server)}"
+        return InvalidDefinition(f"{made}, {words}")
 
     @staticmethod
     def unchanged(value: Any = None) -> Unchanged:
@@ -188,7 +270,9 @@ class Client:
         external = self._external
         function = getattr(external.server, method, None)
         if not callable(function):
-            raise InvalidDefinition(f"{external.name} has no method {method!r} to call")
+            there = self if external.server is None else external.server
+            words = no_method(external.name, there, method, "call")
+            raise InvalidDefinition(f"{words}{asked_at()}")
 
         def request(*arguments: Any, **keywords: Any) -> Any:
             words = {

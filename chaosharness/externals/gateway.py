@@ -12,18 +12,23 @@ Not modelled:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
 from chaosharness.externals.external import Client, OpenExternal
 from chaosharness.externals.request import call
+from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
 
 
 class Declined(Exception):
     """The gateway said no: nothing was charged, and asking again changes nothing."""
+
+
+_function: Final = allowed.function_or_none()
+_error: Final = allowed.maker_of_errors()
 
 
 @attrs.frozen
@@ -43,6 +48,12 @@ class Receipt:
     cents: int
 
 
+def _remembered(gateway: Any, attribute: Any, value: Any) -> None:
+    if not isinstance(value, bool) and not allowed.is_whole(value, 1):
+        right = "True, False, or how many ms a key is remembered, from 1"
+        raise allowed.refused("Gateway", attribute.name, right, value)
+
+
 @attrs.frozen
 class Gateway:
     """A payment gateway with the methods `charge`, `refund` and `find`.
@@ -58,14 +69,18 @@ class Gateway:
         refused_error: What a caller sees when it is told to come back later.
     """
 
-    name: str = attrs.field(validator=attrs.validators.instance_of(str))
-    idempotency_keys: bool | int = attrs.field(default=True, kw_only=True)
-    declines: Callable[[str, int], bool] | None = attrs.field(default=None, kw_only=True)
-    latency_ms: int = attrs.field(default=20, validator=attrs.validators.ge(0), kw_only=True)
-    timeout_ms: int = attrs.field(default=10_000, validator=attrs.validators.ge(1), kw_only=True)
-    timeout_error: Callable[[str], BaseException] = attrs.field(default=TimeoutError, kw_only=True)
+    name: str = attrs.field(validator=allowed.text())
+    idempotency_keys: bool | int = attrs.field(default=True, validator=_remembered, kw_only=True)
+    declines: Callable[[str, int], bool] | None = attrs.field(
+        default=None, validator=_function, kw_only=True
+    )
+    latency_ms: int = attrs.field(default=20, validator=allowed.whole(0), kw_only=True)
+    timeout_ms: int = attrs.field(default=10_000, validator=allowed.whole(1), kw_only=True)
+    timeout_error: Callable[[str], BaseException] = attrs.field(
+        default=TimeoutError, validator=_error, kw_only=True
+    )
     refused_error: Callable[[str], BaseException] = attrs.field(
-        default=ConnectionError, kw_only=True
+        default=ConnectionError, validator=_error, kw_only=True
     )
 
     def open(self, world: World) -> OpenGateway:

@@ -21,6 +21,7 @@ from typing import Any, Final, Protocol
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from chaosharness.errors import InternalError, InvalidDefinition
+from chaosharness.handlers.places import line_of
 from chaosharness.handlers.script import Script, T, arm
 from chaosharness.kernel.scope import SCOPE, Scope
 from chaosharness.kernel.world import Ending, World
@@ -345,15 +346,28 @@ _NOT_RUN: Final = frozenset((CoroutineType, GeneratorType, AsyncGeneratorType))
 
 
 def _hidden_code(scope: Scope, result: Any) -> InvalidDefinition:
-    if type(result) is CoroutineType:
+    """Say that nothing of the code ran which a plain function has returned."""
+    coroutine = type(result) is CoroutineType
+    code = getattr(result, "cr_code", None) or getattr(result, "gi_code", None) or result.ag_code
+    if coroutine:
         result.close()
+    at = line_of(code.co_filename, code.co_firstlineno)
+    what = f"{scope.place} returned a {'coroutine' if coroutine else 'generator'}"
+    builds = scope.place == f"{scope.incarnation.service}.start"
+    if coroutine and builds:
         return InvalidDefinition(
-            f"{scope.place} returned a coroutine that nobody awaits. If it is a lambda or a "
+            f"{what} that nobody awaits, of {code.co_name} ({at}). What builds a service is plain: "
+            "it only says what the service is made of. Handlers that it gives to env.consume, and "
+            "loops that it gives to env.main, may be async."
+        )
+    if coroutine:
+        return InvalidDefinition(
+            f"{what} that nobody awaits, of {code.co_name} ({at}). If it is a lambda or a "
             "wrapper around async code, hand over the async function itself (functools.partial "
             "is fine), or make the wrapper 'async def'."
         )
     return InvalidDefinition(
-        f"{scope.place} returned a generator: there is a 'yield' in it, so that calling it runs "
+        f"{what}, of {code.co_name} ({at}): there is a 'yield' in it, so that calling it runs "
         "nothing. Make it a function that does the work and returns, and publish with "
         "env.publisher what it yields."
     )

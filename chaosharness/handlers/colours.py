@@ -12,6 +12,7 @@ from typing import Any, Final
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.coroutine import PORTS
+from chaosharness.handlers.places import asked_at, spell
 from chaosharness.kernel.scope import Incarnation
 
 RUNTIMES: Final = ("asyncio", "trio", "ports")
@@ -65,9 +66,11 @@ def check_handler(handler: Any, what: str) -> None:
         raise InvalidDefinition(
             f"{what} with {name}, which is a class: each call would make an object and throw it "
             f"away. Make the object once, and give one of its methods: {name}(...).handle"
+            f"{asked_at()}"
         )
     if not callable(handler):
-        raise InvalidDefinition(f"{what} with {handler!r}, which is no function")
+        made = ": give it the function, without calling it" if handler is None else ""
+        raise InvalidDefinition(f"{what} with {handler!r}, which is no function{made}{asked_at()}")
 
 
 def check_runtime(runtime: str | None, service: str) -> None:
@@ -88,6 +91,17 @@ def check_runtime(runtime: str | None, service: str) -> None:
 def is_async(function: Callable[..., Any]) -> bool:
     """Say whether calling a function gives a coroutine."""
     return _is_async(innermost(function))
+
+
+def made_at(function: Any) -> str:
+    """Return ` (shop/payments.py:24)`: where the user wrote a function or a class; or nothing."""
+    inner = innermost(function)
+    if isinstance(inner, type):
+        inner = vars(inner).get("__init__")
+    if not isinstance(inner, FunctionType):
+        return ""
+    code = inner.__code__
+    return f" ({spell(code.co_filename, inner.__module__, code.co_firstlineno)})"
 
 
 def innermost(function: Any) -> Any:

@@ -13,8 +13,13 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
+from chaosharness.kernel.places import is_own
+
 IN_CHARGE: Final[list[Callable[[str], None]]] = []
 """Asked with the call as text, the newest first: raises if the process must not end now."""
+
+IN_RUN: Final[list[Callable[[str], None]]] = []
+"""The same for what only code under test must not do, while it runs."""
 
 _ENDS: Final = {
     "_exit": "os",
@@ -25,16 +30,24 @@ _ENDS: Final = {
 }
 """What ends a process, and the module that people know it by."""
 
+_SIGNALS: Final = dict.fromkeys(("signal", "alarm", "setitimer"), "signal")
+"""What changes how the process hears signals: the code that starts it may, a library may."""
+
 _BELOW: Final = {"os": ("posix", "nt"), "signal": ("_signal",)}
 """Where that module has it from."""
 
 
-def _standing_for(real: Callable[..., Any], name: str) -> Callable[..., Any]:
+def _standing_for(real: Callable[..., Any], name: str, known: str) -> Callable[..., Any]:
     def ask(*arguments: Any, **keywords: Any) -> Any:
-        words = [*map(repr, arguments), *(f"{key}={one!r}" for key, one in keywords.items())]
-        call = f"{_ENDS[name]}.{name}({', '.join(words)})"
-        for refuse in reversed(IN_CHARGE):
-            refuse(call)
+        words = [*map(_spelled, arguments)]
+        words += [f"{key}={_spelled(one)}" for key, one in keywords.items()]
+        call = f"{known}.{name}({', '.join(words)})"
+        if name not in _SIGNALS:
+            for refuse in reversed(IN_CHARGE):
+                refuse(call)
+        elif is_own(sys._getframe(1)):
+            for refuse in IN_RUN:
+                refuse(call)
         return real(*arguments, **keywords)
 
     ask.__name__ = name
@@ -42,13 +55,20 @@ def _standing_for(real: Callable[..., Any], name: str) -> Callable[..., Any]:
     return ask
 
 
+def _spelled(value: Any) -> str:
+    """Return a value as code; functions by their names, which are the same each time."""
+    return getattr(value, "__name__", None) or repr(value)
+
+
 def stand_for() -> None:
     """Put functions that ask in place of Python's own, if they are not there."""
-    for name, known in _ENDS.items():
+    for name, known in (*_ENDS.items(), *_SIGNALS.items()):
+        first: Any = None
         stands = None
         for module in (known, *_BELOW[known]):
             holder = sys.modules.get(module)
             real = getattr(holder, name, None)
-            if real is not None and not hasattr(real, "stands_for"):
-                stands = stands or _standing_for(real, name)
+            first = first or real
+            if real is first and real is not None and not hasattr(real, "stands_for"):
+                stands = stands or _standing_for(real, name, known)
                 setattr(holder, name, stands)

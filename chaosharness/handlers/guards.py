@@ -21,7 +21,8 @@ from typing import Any, Final, NoReturn
 
 from chaosharness.errors import RealIO
 from chaosharness.handlers import locks, unawaited
-from chaosharness.handlers.exits import IN_CHARGE, stand_for
+from chaosharness.handlers.exits import IN_CHARGE, IN_RUN, stand_for
+from chaosharness.handlers.places import asked_at
 
 # Audit events, and which of their arguments says what was asked for.
 _REFUSED: Final[dict[str, int | None]] = {
@@ -180,6 +181,7 @@ def _install() -> None:
     sys.addaudithook(_hook)
     stand_for()
     IN_CHARGE.append(_ending)
+    IN_RUN.append(_ending)
     if sys.version_info < (3, 12):
         threading._start_new_thread = _start_thread  # type: ignore[attr-defined]
     asyncio.runners.Runner.__enter__ = _enter_runner  # type: ignore[method-assign]
@@ -250,6 +252,6 @@ class Guards:
 
     def refuse(self, what: str) -> NoReturn:
         """Raise for a call that would leave the simulated world, and remember it."""
-        error = RealIO(what, where=self._where())
+        error = RealIO(what, where=self._where(), at=asked_at())
         self.refused.append(error)
         raise error

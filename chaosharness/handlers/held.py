@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, MutableMapping
 from functools import _lru_cache_wrapper, lru_cache
 from itertools import count
 from operator import is_
-from types import CellType, MethodWrapperType
+from types import CellType, MemberDescriptorType, MethodWrapperType
 from typing import Any, Final
 
 MISSING: Final = object()
@@ -249,15 +249,17 @@ class Stand(Held):
     Attributes:
         now: What stands there now.
         places: Where it is found: names of a module, or a class, and the name there.
+        wrapped: What it is wrapped in at some of those, by place: `staticmethod`, `classmethod`.
     """
 
-    __slots__ = ("_fresh", "now", "places")
+    __slots__ = ("_fresh", "now", "places", "wrapped")
 
     def __init__(self, name: str, thing: Any, fresh: Callable[[Any], Any]) -> None:
         super().__init__(name, thing)
         self._fresh = fresh
         self.now = thing
         self.places: list[tuple[Any, str]] = []
+        self.wrapped: dict[tuple[int, str], Callable[[Any], Any]] = {}
 
     def take(self) -> Any:
         return self.now, _mark(self.now)
@@ -268,7 +270,8 @@ class Stand(Held):
             one = self._fresh((one, mark))
         self.now = one
         for thing, attribute in self.places:
-            assign(thing, attribute, one)
+            wrap = self.wrapped.get((id(thing), attribute))
+            assign(thing, attribute, one if wrap is None else wrap(one))
 
     def is_as(self, held: Any) -> bool:
         return held[0] is self.now and held[1] == _mark(self.now)
@@ -350,6 +353,20 @@ def attributes(name: str, thing: Any) -> list[Held]:
     slots = [slot for kind in type(thing).__mro__ for slot in _slots(kind)]
     if slots:
         found.append(Slots(name, thing, slots))
+    return found
+
+
+def fields(thing: Any) -> list[tuple[str, Any]]:
+    """Return the attributes of an object, by name, without having code of its class run."""
+    names = getattr(thing, "__dict__", None)
+    found = list(names.items()) if isinstance(names, dict) else []
+    for kind in type(thing).__mro__:
+        for name, slot in vars(kind).items():
+            if isinstance(slot, MemberDescriptorType):
+                try:
+                    found.append((name, slot.__get__(thing)))
+                except AttributeError:
+                    continue  # nothing is there yet
     return found
 
 

@@ -29,6 +29,7 @@ from chaosharness.handlers.held import Held, Stand
 from chaosharness.handlers.namespaces import Names
 from chaosharness.handlers.overview import Look
 from chaosharness.handlers.own_code import Survey
+from chaosharness.kernel.allowed import refused
 from chaosharness.kernel.world import World
 
 LEARNING: Final = 6
@@ -212,7 +213,11 @@ def named(shared: Any) -> tuple[str, ...]:
     Raises:
         InvalidDefinition: They are not.
     """
-    names = (shared,) if isinstance(shared, str) else tuple(shared)
+    if isinstance(shared, str):
+        shared = (shared,)
+    elif not isinstance(shared, list | tuple | set | frozenset):
+        raise refused("System", "shared", "a list of names: ['shop.settings']", shared)
+    names = tuple(shared)
     for name in names:
         if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
             raise InvalidDefinition(

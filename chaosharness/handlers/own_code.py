@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextvars import Context, ContextVar
 from dis import opmap
 from enum import Enum
 from functools import lru_cache, partial
@@ -35,6 +37,7 @@ from chaosharness.handlers.held import (
     Stand,
     Variable,
     attributes,
+    fields,
     held,
     stand,
 )
@@ -46,6 +49,11 @@ ENTRIES_MAX: Final = 2_000
 
 THINGS_MAX: Final = 4_000
 """Things that are looked at in one system, at most."""
+
+LOCALS_DEPTH_MAX: Final = 2
+"""How deep in an object of a library its state of this thread is looked for."""
+
+_CODE: Final = (type, FunctionType, ModuleType, MethodType)
 
 _STANDARD: Final = ("threading", "asyncio", "queue", "collections", "types", "_thread")
 """Modules of Python's whose objects have plain attributes that a process loses."""
@@ -232,7 +240,12 @@ class Survey:
         elif isinstance(value, MethodType | BuiltinMethodType | MethodWrapperType):
             self._enter(value.__self__, name)
         elif isinstance(value, staticmethod | classmethod):
-            self._enter(value.__func__, name)
+            inner: Any = value.__func__
+            if where is not None and (one := self._stand(inner, name)) is not None:
+                one.places.append((where, key))
+                one.wrapped[id(where), key] = type(value)
+                inner = getattr(inner, "__wrapped__", None)
+            self._enter(inner, name)
         elif isinstance(value, property):
             self._enter(value.fget, name)
         else:
@@ -321,7 +334,15 @@ class Survey:
                 for part in list(value.values()):
                     self._enter(part, name)
             return
+        if kind is ContextVar:
+            try:
+                default = Context().run(value.get)
+            except LookupError:
+                return
+            self._enter(default, f"{name} (its default)")
+            return
         if home(kind) is None and kind.__module__.partition(".")[0] not in _STANDARD:
+            self._locals(value, name)
             if isinstance(getattr(value, "__dict__", None), dict) and not _is_ours(kind):
                 self._foreign.append((value, name))
             return
@@ -334,6 +355,17 @@ class Survey:
             inside = one.take()
             for part in inside[1] if isinstance(inside, tuple) else inside:
                 self._enter(part, name)
+
+    def _locals(self, thing: Any, name: str, depth: int = 0) -> None:
+        """Note what an object of a library keeps for each thread (SQLAlchemy's `scoped_session`):
+        all processes of a run are in one thread here."""
+        for key, value in fields(thing):
+            where = f"{name}.{key}"
+            if isinstance(value, threading.local):
+                for one in attributes(where, value):
+                    self._add(one)
+            elif depth < LOCALS_DEPTH_MAX and not isinstance(value, _CODE) and home(value) is None:
+                self._locals(value, where, depth + 1)
 
     # ---- what code assigns to
 

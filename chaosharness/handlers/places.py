@@ -3,57 +3,16 @@
 from __future__ import annotations
 
 import sys
-from pathlib import PurePath
 from types import FrameType, TracebackType
-from typing import Any, Final
+from typing import Any
 
-_OURS: Final = __name__.partition(".")[0]
-_NOT_THEIRS: Final = frozenset(
-    {_OURS, "asyncio", "contextlib", "functools", "outcome", "queue", "threading", "trio"}
-)
-"""Packages that stand between a user's line and what happened there."""
-
-
-def where(frame: FrameType | None, line: int | None = None) -> str:
-    """Return the file and line that a frame stands at, the same on every machine.
-
-    The file is named after its module, as far as that has a name: `shop/payments.py:24`.
-    """
-    if frame is None:
-        return "an unknown line"
-    module = frame.f_globals.get("__name__")
-    return spell(frame.f_code.co_filename, module, line or frame.f_lineno)
-
-
-def spell(file: str, module: object, line: int) -> str:
-    """Return a line of a file by the name of its module."""
-    path = PurePath(file)
-    parts = str(module or "").split(".")
-    if parts[-1] == path.stem:
-        name = "/".join([*parts[:-1], path.name])
-    elif path.stem == "__init__" and parts[-1] == path.parent.name:
-        name = "/".join([*parts, path.name])
-    else:
-        name = path.name
-    return f"{name}:{line}"
-
-
-def is_theirs(frame: FrameType) -> bool:
-    """Say whether a frame is of the user's code, not of ours or of what lies between."""
-    name = str(frame.f_globals.get("__name__"))
-    return name.partition(".")[0] not in _NOT_THEIRS and not name.startswith("importlib")
-
-
-def user_frame(frame: FrameType | None) -> FrameType | None:
-    """Return the innermost frame of the user's code."""
-    while frame is not None and not is_theirs(frame):
-        frame = frame.f_back
-    return frame
-
-
-def is_own(frame: FrameType) -> bool:
-    """Say whether a frame is of code that the user wrote: of no library, and not of ours."""
-    return is_theirs(frame) and not _installed(frame.f_code.co_filename)
+from chaosharness.kernel.places import asked_at as asked_at
+from chaosharness.kernel.places import is_installed
+from chaosharness.kernel.places import is_own as is_own
+from chaosharness.kernel.places import is_theirs as is_theirs
+from chaosharness.kernel.places import spell as spell
+from chaosharness.kernel.places import user_frame as user_frame
+from chaosharness.kernel.places import where as where
 
 
 def place_of(error: BaseException) -> str:
@@ -67,24 +26,13 @@ def place_of(error: BaseException) -> str:
     while trace is not None:
         frame = trace.tb_frame
         if is_theirs(frame):
-            if _installed(frame.f_code.co_filename):
+            if is_installed(frame.f_code.co_filename):
                 library = library or (frame, trace.tb_lineno)
             else:
                 found = (frame, trace.tb_lineno)
         trace = trace.tb_next
     best = found or library
     return "" if best is None else where(*best)
-
-
-_LIBRARIES: Final = ("site-packages", "dist-packages")
-_STANDARD: Final = str(PurePath(sys.modules["contextlib"].__file__ or "").parent)
-
-
-def _installed(file: str) -> bool:
-    """Say whether a file is of a library, installed or standard, and not of the user."""
-    return any(part in _LIBRARIES for part in PurePath(file).parts) or file.startswith(
-        (_STANDARD, "<frozen")
-    )
 
 
 def words_of(error: BaseException) -> str:
@@ -109,3 +57,11 @@ def at_line(error: BaseException) -> str:
     """Return ` at shop/payments.py:24`, to be put behind an error's words; or nothing."""
     place = place_of(error)
     return f" at {place}" if place else ""
+
+
+def line_of(file: str, line: int) -> str:
+    """Return a line of a file by the name of the module that was read from it."""
+    for module in tuple(sys.modules.values()):
+        if getattr(module, "__file__", None) == file:
+            return spell(file, module.__name__, line)
+    return spell(file, "", line)

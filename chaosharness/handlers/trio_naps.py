@@ -34,6 +34,7 @@ class _Nobody:
 
     clock = reckons_ms = 0
     place = "trio"
+    incarnation = None
 
 
 NOBODY: Final = _Nobody()
@@ -130,6 +131,31 @@ class Naps:
                 if found is None:
                     return None
         return found
+
+    # ---- idle rounds that are skipped: see `kernel.leap`
+
+    @property
+    def delay_ms(self) -> int:
+        """The longest sleep of its tasks."""
+        return max((wait.delay_ms for _, wait in self._waits.values()), default=1)
+
+    @property
+    def incarnation(self) -> Any:
+        """Whose tasks they are."""
+        return self._guest.incarnation
+
+    def _restless(self) -> list[Wait]:
+        effects = self._guest.world.effects
+        return [wait for _, wait in self._waits.values() if wait.rest_at != effects]
+
+    def may_leap(self) -> bool:
+        """Say whether one task reads a clock, round by round alike, and all others are at rest."""
+        restless = self._restless()
+        return len(restless) == 1 and restless[0].may_leap()
+
+    def ahead(self) -> Iterable[int]:
+        """Return the times that it may wait for."""
+        return [at for wait in self._restless() for at in wait.ahead()]
 
 
 def _number(task: Any) -> int:

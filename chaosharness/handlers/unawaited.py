@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any, Final
 
 from chaosharness.errors import NotAwaited
-from chaosharness.handlers.places import is_own, spell, user_frame, where
+from chaosharness.handlers.places import is_own, line_of, user_frame, where
 from chaosharness.kernel.scope import SCOPE, Scope
 
 _POP: Final = dis.opmap["POP_TOP"]
@@ -110,13 +110,13 @@ def _coroutine_dropped(coroutine: Any) -> None:
     origin = coroutine.cr_origin
     if origin:
         file, line, _ = origin[0]
-        at = _line_of(file, line)
+        at = line_of(file, line)
     else:
         at = where(frame) if at_once else ""
     if not at_once and (world.struck() or _excused(scope, _first_event(scope))):
         _WARN(coroutine)
         return
-    defined = _line_of(code.co_filename, code.co_firstlineno)
+    defined = line_of(code.co_filename, code.co_firstlineno)
     called = f" at {at}" if at else ""
     fix = (
         "write 'await ...' there"
@@ -138,13 +138,6 @@ def _drops_at_once(frame: FrameType | None) -> bool:
 def _written_by_user(coroutine: Any) -> bool:
     frame = coroutine.cr_frame
     return frame is not None and is_own(frame)
-
-
-def _line_of(file: str, line: int) -> str:
-    for module in tuple(sys.modules.values()):
-        if getattr(module, "__file__", None) == file:
-            return spell(file, module.__name__, line)
-    return spell(file, "", line)
 
 
 def _first_event(scope: Scope) -> int:

@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 import attrs
 
+from chaosharness.kernel import allowed
 from chaosharness.kernel.history import RawEvent
 from chaosharness.kernel.rest import RanOn
 
@@ -30,13 +31,13 @@ class Budget:
         reads_max: How often clocks may be read without virtual time moving.
     """
 
-    events_max: int = attrs.field(default=100_000, validator=attrs.validators.ge(1))
-    chaos_ms: int = attrs.field(default=7_200_000, validator=attrs.validators.ge(1))
-    calm_ms: int = attrs.field(default=86_400_000, validator=attrs.validators.ge(1))
-    deliveries_max: int = attrs.field(default=200, validator=attrs.validators.ge(1))
-    hops_max: int = attrs.field(default=100, validator=attrs.validators.ge(1))
-    steps_max: int = attrs.field(default=5_000, validator=attrs.validators.ge(1))
-    reads_max: int = attrs.field(default=200_000, validator=attrs.validators.ge(1))
+    events_max: int = attrs.field(default=100_000, validator=allowed.whole(1))
+    chaos_ms: int = attrs.field(default=7_200_000, validator=allowed.whole(1))
+    calm_ms: int = attrs.field(default=86_400_000, validator=allowed.whole(1))
+    deliveries_max: int = attrs.field(default=200, validator=allowed.whole(1))
+    hops_max: int = attrs.field(default=100, validator=allowed.whole(1))
+    steps_max: int = attrs.field(default=5_000, validator=allowed.whole(1))
+    reads_max: int = attrs.field(default=200_000, validator=allowed.whole(1))
 
 
 @attrs.frozen

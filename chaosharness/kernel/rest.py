@@ -11,11 +11,12 @@ never on what they are: no address, no hash.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Final, Literal, Protocol
 
 import attrs
 
+from chaosharness.kernel.leap import WAKES_LEAP, counts_to
 from chaosharness.kernel.spans import DAY_MS, ahead_in, look_through
 
 Why = Literal[
@@ -38,6 +39,9 @@ where no duration was shown."""
 WAKES_COUNTING: Final = 100
 """Wakes of a loop whose state is another each time, or cannot be compared."""
 
+WAKES_NAMED: Final = 1_000
+"""Below it, a number that the code of such a loop names is worth so many wakes."""
+
 LONG_MS: Final = 1_200_000
 """After this time without a change, `WAKES_HOLDING` wakes of such a loop are enough."""
 
@@ -59,6 +63,7 @@ class Looper(Protocol):
     place: str
     clock: int
     reckons_ms: int
+    incarnation: Any
 
 
 class Clockwork(Protocol):
@@ -106,13 +111,17 @@ class Loop:
         holds: Whether it held messages there.
         due_ms: The latest time ahead of the clock that it had in memory, in `look_ahead`.
         guessed_due_ms: The same, of numbers that may be something else.
+        due_at: All of these.
+        limit: A number to which it may be counting its rounds; 0 for none.
+        rounds: How often it slept at the same place since then, where it was looked at each time.
         looks: How often it was looked at since the real effects changed.
         look_at: The wakes at which it is looked at again.
     """
 
     __slots__ = (
-        *("_kin", "clock", "counts", "due_ms", "effects", "guessed_due_ms", "holds", "look_at"),
-        *("looks", "real", "rest_at", "seen", "slept_ms", "wakes", "why", "woke_ms"),
+        *("_kin", "_times", "clock", "counts", "due_at", "due_ms", "effects", "guessed_due_ms"),
+        *("holds", "limit", "look_at", "looks", "real", "rest_at", "rounds", "seen", "slept_ms"),
+        *("wakes", "why", "woke_ms"),
     )
 
     def __init__(self) -> None:
@@ -122,8 +131,18 @@ class Loop:
         self.slept_ms = self.woke_ms = 0
         self.why: Why = "counts"
         self.counts = self.holds = False
-        self.due_ms = self.guessed_due_ms = self.looks = self.look_at = 0
+        self.due_ms = self.guessed_due_ms = self.looks = self.look_at = self.limit = 0
+        self.due_at: tuple[int, ...] = ()
+        self.rounds = 0
+        self._times: dict[Hashable, int] = {}
         self._kin: dict[Hashable, list[tuple[Any, Loop]]] = {}
+
+    def came_by(self, state: Any) -> None:
+        """Count how often the loop slept at this place: a round may have several sleeps."""
+        place = state[:2]
+        self._times[place] = times = self._times.get(place, 0) + 1
+        if times > self.rounds:
+            self.rounds = times
 
     def child(self, code: Hashable, task: Any, ended: Callable[[Any], bool]) -> Loop:
         """Return the loop of a task that this one has started.
@@ -153,9 +172,10 @@ class Wait:
 
     Attributes:
         rest_at: The effects at which the loop is at rest in this sleep, else -1.
+        delay_ms: How long it sleeps.
     """
 
-    __slots__ = ("_delay_ms", "_scope", "_state", "_world", "loop", "rest_at")
+    __slots__ = ("_scope", "_state", "_world", "delay_ms", "loop", "rest_at")
 
     def __init__(
         self,
@@ -170,7 +190,7 @@ class Wait:
     ) -> None:
         self._world = world
         self._scope = scope
-        self._delay_ms = delay_ms
+        self.delay_ms = delay_ms
         self._state: Hashable = None
         self.loop = loop
         self.rest_at = -1
@@ -186,6 +206,8 @@ class Wait:
             if loop.why != "reads a clock":
                 loop.why = "reads a clock"
                 loop.seen.clear()
+            if loop.wakes >= WAKES_LEAP:
+                world.rest.leaps = True
             if loop.wakes >= WAKES_CLOCK - 1:
                 world.rest.look_ahead(world, loop, scope.reckons_ms, look, at)
         elif came_round and loop.rest_at == effects and not holds:
@@ -195,6 +217,9 @@ class Wait:
             if not came_round:
                 return
             loop.counts = self._state not in loop.seen
+            loop.came_by(self._state)
+            if loop.wakes == WAKES_HOLDING and (loop.counts or not sure):
+                loop.limit = counts_to(self._state, WAKES_NAMED)
             if loop.counts:
                 loop.why = "holds messages" if holds else "counts"
             elif holds or not sure:
@@ -214,13 +239,39 @@ class Wait:
             real = world.effects - world.rest.by_background
             if loop.real != real:
                 loop.real = real
-                loop.wakes = loop.looks = loop.look_at = 0
+                loop.wakes = loop.looks = loop.look_at = loop.limit = 0
                 loop.due_ms = loop.guessed_due_ms = 0
+                loop.due_at = ()
+                loop.rounds = 0
+                loop._times.clear()
         loop.wakes += 1
         loop.woke_ms = world.now
         loop.clock = self._scope.clock
         if self._state is not None and len(loop.seen) < SEEN_MAX:
             loop.seen.add(self._state)
+
+    @property
+    def incarnation(self) -> Any:
+        """Whose sleep it is."""
+        return self._scope.incarnation
+
+    def may_leap(self) -> bool:
+        """Say whether the rounds to come are like the last ones, but for what the clock says."""
+        world, loop = self._world, self.loop
+        if not world.rest.leaps or loop.real != world.effects - world.rest.by_background:
+            return False
+        return loop.why == "reads a clock" and loop.looks > 1 and not loop.counts and not loop.holds
+
+    def ahead(self) -> Iterable[int]:
+        """Return the times that the loop may wait for, in ms of the run."""
+        rest = self._world.rest
+        since_ms = rest.since_ms
+        return (
+            *rest.due_at,
+            *self.loop.due_at,
+            since_ms + rest.shown_ms,
+            since_ms + self._scope.reckons_ms,
+        )
 
     def holding_out(self, calm_ms: int = 0) -> RanOn | None:
         """Return how far the loop was run on, if that is far enough, for a wait not at rest.
@@ -235,7 +286,7 @@ class Wait:
         if why is None and calm_ms:
             if world.rest.has_stood_still(loop):
                 why = loop.why
-            elif self._delay_ms * WAKES_CLOCK > calm_ms:
+            elif self.delay_ms * WAKES_CLOCK > calm_ms:
                 why = "sleeps past the calm"
         if why is None:
             return None
@@ -256,6 +307,8 @@ class Rest:
         read_at: The instants at which somebody read a clock.
         asked_ms: Whether somebody asked for the milliseconds since the start of the run: only
             then is a small number in memory a time.
+        leaps: Whether a loop has gone round so often that idle rounds are skipped.
+        due_at: The times ahead that were stored or sent.
         looked: Code whose constants have been read, and on whose behalf.
         spots: For each parameter of a statement: how far behind the clock it was, and when.
         ran_on: The loops that were not at rest at the end.
@@ -273,6 +326,8 @@ class Rest:
         "asked_ms",
         "behind_ms",
         "by_background",
+        "due_at",
+        "leaps",
         "looked",
         "ran_on",
         "read_at",
@@ -288,6 +343,8 @@ class Rest:
         self._alike_at = -1
         self._due_ms = self._guessed_due_ms = 0
         self.by_background = 0
+        self.leaps = False
+        self.due_at: dict[int, None] = {}
         self.since_ms = 0
         self.shown_ms = self.behind_ms = 0
         self.asked_ms = False
@@ -321,6 +378,7 @@ class Rest:
             self._real = real
             self.since_ms = world.now
             self._mark = len(world.raw)
+            self.leaps = False
 
     def spent(self, world: Clockwork, loop: Loop, reckons_ms: int) -> Why | None:
         """Say why a loop is not at rest, if it was run on for long enough.
@@ -342,6 +400,8 @@ class Rest:
             if not loop.counts:
                 return loop.why
         wakes = loop.wakes
+        if loop.limit and (loop.rounds or wakes // 2) < loop.limit + WAKES_CLOCK:
+            return None
         still_ms = world.now - self.since_ms
         enough = wakes >= WAKES_COUNTING or (wakes >= WAKES_HOLDING and still_ms >= LONG_MS)
         return loop.why if enough else None
@@ -383,7 +443,7 @@ class Rest:
         """
         if loop.wakes < loop.look_at or loop.real != self._real:
             return
-        if not self._is_past(world, loop, reckons_ms, soon=True):
+        if not (self._is_past(world, loop, reckons_ms, soon=True) or self.leaps):
             return
         state, _ = look(at)
         seen = loop.seen
@@ -392,8 +452,10 @@ class Rest:
         loop.counts = state not in seen
         if loop.counts:
             found = look_through(state, world.now, loop.woke_ms, small=self.asked_ms)
-            loop.due_ms, loop.guessed_due_ms, known = found
+            loop.due_ms, loop.guessed_due_ms, known, loop.due_at = found
             loop.counts = known not in seen
+            if loop.counts and loop.looks == LOOKS_MAX - 2:
+                loop.limit = counts_to(known, WAKES_NAMED)
             seen.update((state, known))
         loop.looks += 1
         again = loop.counts and loop.looks < LOOKS_MAX
@@ -404,9 +466,11 @@ class Rest:
         raw = world.raw
         for index in range(self._scanned, self._mark):
             at_ms = raw[index][0]
-            due_ms = ahead_in(raw[index])
-            if not due_ms:
+            due_at = ahead_in(raw[index])
+            if not due_at:
                 continue
+            self.due_at.update(dict.fromkeys(due_at))
+            due_ms = max(due_at)
             if at_ms in self.read_at:
                 self._due_ms = max(self._due_ms, due_ms)
             else:

@@ -7,7 +7,7 @@ seconds or milliseconds of Unix time; a text, where it is a date of ISO 8601.
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from types import CodeType
 from typing import Any, Final
@@ -65,7 +65,7 @@ def from_now(value: Any, now_ms: int) -> int:
 
 def look_through(
     state: Any, now_ms: int, woke_ms: int, *, small: bool
-) -> tuple[int, int, Hashable]:
+) -> tuple[int, int, Hashable, tuple[int, ...]]:
     """Return the latest times ahead of the clock in a fingerprint, and the rest of it.
 
     Args:
@@ -76,10 +76,11 @@ def look_through(
 
     Returns:
         The latest time that is one for sure, the latest small number, both in ms of the run
-        and 0 if there is none; and the fingerprint with words in place of such times and of
-        the clock.
+        and 0 if there is none; the fingerprint with words in place of such times and of the
+        clock; and all these times.
     """
     sure = guessed = 0
+    due_at: dict[int, None] = {}
     since = woke_ms - now_ms
 
     def walk(value: Any) -> Any:
@@ -99,6 +100,7 @@ def look_through(
             return value
         far = from_now(value, now_ms)
         if far >= AHEAD_MS_MIN:
+            due_at[now_ms + far] = None
             if kind in (int, float) and value <= _UNIX_S:
                 guessed = max(guessed, now_ms + far)
             else:
@@ -107,23 +109,23 @@ def look_through(
         return "now" if since - 1 <= far and (far or value) else value
 
     known = walk(state)
-    return sure, guessed, known
+    return sure, guessed, known, tuple(due_at)
 
 
-def ahead_in(event: Any) -> int:
-    """Return the latest moment of the run that an event has in store, in ms; 0 if none."""
+def ahead_in(event: Any) -> Sequence[int]:
+    """Return the moments of the run, in ms, that an event has in store."""
     words = _HOLDING.get(event[1])
     data = event[7]
     if words is None or type(data) is not dict:
-        return 0
+        return ()
     now_ms = event[0]
-    furthest = 0
+    found = []
     for word in words:
         for value in _values(data.get(word)):
             far = from_now(value, now_ms)
-            if far >= AHEAD_MS_MIN and far > furthest:
-                furthest = far
-    return now_ms + furthest if furthest else 0
+            if far >= AHEAD_MS_MIN:
+                found.append(now_ms + far)
+    return found
 
 
 def _values(value: Any) -> Iterator[Any]:

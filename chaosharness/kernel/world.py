@@ -23,6 +23,7 @@ from chaosharness.kernel.budget import (
 )
 from chaosharness.kernel.falls import Falls
 from chaosharness.kernel.history import History, RawEvent
+from chaosharness.kernel.leap import leap
 from chaosharness.kernel.mortal import Located, Mortal, Once
 from chaosharness.kernel.publications import Publications
 from chaosharness.kernel.rest import RanOn, Rest, Wait
@@ -404,13 +405,14 @@ class World:
             if action is None:
                 continue
             if due > self.now:
-                if waiter is not None and self._idle(entry):
+                if waiter is not None and self._idle(entry, until_ms):
                     heappush(entries, entry)
                     return True
+                due = entry[DUE]  # idle rounds may have been skipped
                 if due > until_ms:
                     heappush(entries, entry)
                     self.now = until_ms
-                    return not self.chaos and self._idle(entry, budget.calm_ms)
+                    return not self.chaos and self._idle(entry, until_ms, budget.calm_ms)
                 self.now = due
                 if advance is not None:
                     advance(due)
@@ -430,11 +432,12 @@ class World:
                 return False
         return True
 
-    def _idle(self, popped: Entry, calm_ms: int = 0) -> bool:
+    def _idle(self, popped: Entry, until_ms: int, calm_ms: int = 0) -> bool:
         """Say whether nothing that is to come would change anything.
 
         Args:
-            popped: What comes next.
+            popped: What comes next. It may be put off, where idle rounds are skipped.
+            until_ms: The end of the phase.
             calm_ms: The length of the calm, once that is over.
         """
         rest = self.rest
@@ -457,6 +460,8 @@ class World:
         for wait in waits:
             one = wait.holding_out(calm_ms)
             if one is None:
+                if rest.leaps and not calm_ms and not self.in_flight:
+                    leap(waits, popped, self.agenda.entries, self.now, until_ms)
                 return False
             ran_on[one.place] = one
         rest.ran_on = tuple(ran_on.values())

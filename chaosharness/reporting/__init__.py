@@ -9,7 +9,7 @@ from chaosharness.reporting.formats.markdown import to_markdown
 from chaosharness.reporting.formats.pytest_file import to_pytest
 from chaosharness.reporting.formats.redact import masked
 from chaosharness.reporting.formats.text import to_text
-from chaosharness.reporting.formats.write import FORMATS, write
+from chaosharness.reporting.formats.write import FORMATS, write, write_campaign, write_tests
 
 __all__ = [
     "FORMATS",
@@ -25,4 +25,6 @@ __all__ = [
     "to_pytest",
     "to_text",
     "write",
+    "write_campaign",
+    "write_tests",
 ]

@@ -25,6 +25,7 @@ from chaosharness.errors import (
 )
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.handlers.places import spell
+from chaosharness.kernel.allowed import is_whole, refused
 from chaosharness.options import OPTIONS
 from chaosharness.schedule import Schedule
 from chaosharness.search.backend import BACKEND
@@ -68,8 +69,9 @@ def chaos_test(
     (Hypothesis insists on fixtures of module or session scope, since nobody would reset the
     others in between).
 
-    It is a Hypothesis test: `@example(workload=[...], schedule=Schedule(...))` goes on top,
-    and failures are kept in the example database, also when the test is edited.
+    It is a Hypothesis test: `@example(workload=[...], schedule=Schedule(...))`, `@seed(...)`,
+    `@settings(...)` and the marks of pytest count above and below, and failures are kept in the
+    example database, also when the test is edited.
 
     Args:
         system: The system to run.
@@ -80,7 +82,8 @@ def chaos_test(
         kinds: The kinds of fault; by default all that the system's parts could suffer.
         runs: How many runs; by default what the Hypothesis profile says, which is 100.
             `--chaos-runs` goes first.
-        settings: Hypothesis settings to use; by default `chaos_settings()`.
+        settings: Hypothesis settings to use, as they are; by default `chaos_settings()`, with what
+            `@settings(...)` says.
 
     Raises:
         InvalidDefinition: An argument is wrong, or the function is `async`.
@@ -98,10 +101,12 @@ def chaos_test(
         properties=None if properties is None else tuple(properties),
         kinds=FAULTS if kinds is None else tuple(kinds),
         workload=_workload(system, workload),
+        fixed=tuple(workload) if isinstance(workload, list | tuple) else None,
         schedule=schedules(
             system, faults_max=faults_max, kinds=kinds, items_max=_items_max(workload)
         ),
-        settings=_settings(settings, runs),
+        given=settings,
+        runs=_runs(runs),
     )
     return plan.decorate
 
@@ -128,15 +133,11 @@ def _items_max(given: Any) -> int:
     return max(1, len(given)) if isinstance(given, (list, tuple)) else ITEMS_MAX
 
 
-def _settings(given: settings | None, runs: int | None) -> settings:
+def _runs(runs: int | None) -> int | None:
     runs = runs if OPTIONS.runs is None else OPTIONS.runs
-    if runs is None:
-        return chaos_settings() if given is None else given
-    if not isinstance(runs, int) or isinstance(runs, bool) or runs < 1:
-        raise InvalidDefinition(f"runs must be a whole number from 1, not {runs!r}")
-    if given is None:
-        return chaos_settings(max_examples=runs)
-    return settings(given, max_examples=runs)
+    if runs is not None and not is_whole(runs, 1):
+        raise refused("chaos_test", "runs", "a whole number from 1", runs)
+    return runs
 
 
 @attrs.frozen(eq=False)
@@ -148,13 +149,38 @@ class ChaosTest:
     kinds: tuple[type[Fault], ...]
     workload: SearchStrategy[Sequence[Any]]
     schedule: SearchStrategy[Schedule]
-    settings: settings
+    fixed: tuple[Any, ...] | None
+    given: settings | None
+    runs: int | None
+
+    def settings_of(self, marked: dict[str, Any]) -> settings:
+        """Return the settings of a test: those it was given, or decorated with.
+
+        Args:
+            marked: The attributes of its function, which hold what `@settings(...)` says, above
+                or below: what suits chaos tests takes the place of what is at the default there.
+
+        Raises:
+            InvalidDefinition: It was given some and decorated with others.
+        """
+        words: dict[str, Any] = {} if self.runs is None else {"max_examples": self.runs}
+        decorated = marked.get(_SETTINGS)
+        if decorated is None or (self.given is not None and _APPLIED not in marked):
+            found = chaos_settings() if self.given is None else self.given
+            return settings(found, **words) if words else found
+        if self.given is not None:
+            raise InvalidDefinition(
+                "a chaos test has @settings(...) and settings=...: give it one of them"
+            )
+        if decorated.deadline != settings.default.deadline:  # type: ignore[union-attr]
+            words["deadline"] = decorated.deadline
+        return chaos_settings(decorated, **words)
 
     def decorate(self, body: Test) -> Test:
         """Return the body as a Hypothesis test."""
         asked, fixtures = _parameters(body)
         names = [one.name for one in fixtures]
-        campaign = Campaign(self, body)
+        campaign = Campaign(self, body, self.settings_of(vars(body)))
 
         def once(
             *arguments: Any, workload: Sequence[Any], schedule: Schedule, **words: Any
@@ -174,12 +200,21 @@ class ChaosTest:
             campaign.passed(run)
 
         _dress(once, body, fixtures + [inspect.Parameter(name, _KEYWORD) for name in OURS[1:]])
-        test = self.settings(given(workload=self.workload, schedule=self.schedule)(once))
+        vars(once).update({name: one for name, one in vars(body).items() if name not in _NOT_OURS})
+        vars(once).pop(_APPLIED, None)
+        test = campaign.settings(given(workload=self.workload, schedule=self.schedule)(once))
+        if _APPLIED not in vars(body):
+            vars(test).pop(_APPLIED, None)  # so that settings may be put above
         name = f"{body.__module__}:{body.__qualname__}:{self.system.name}"
 
         def whole(*arguments: Any, **words: Any) -> None:
             __tracebackhide__ = True
             _keep_key(test, name)
+            above = vars(test).get(_SETTINGS)
+            if above is not None and above is not campaign.settings:
+                if _APPLIED in vars(test):
+                    above = self.settings_of(vars(test))
+                vars(test)[_SETTINGS] = campaign.settings = above  # a seed changes them too
             with campaign.judged(by_body=bool(asked)):
                 try:
                     test(*arguments, **words)
@@ -194,6 +229,14 @@ class ChaosTest:
 
 
 _KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
+
+_SETTINGS: Final = "_hypothesis_internal_use_settings"
+_APPLIED: Final = "_hypothesis_internal_settings_applied"
+"""Where Hypothesis keeps settings, and that a test was decorated with some. Both are private to
+it: where they are not heeded, `settings=` is."""
+
+_NOT_OURS: Final = ("__wrapped__", "__signature__", "patchings")
+"""Attributes of a body that say how to call it, and nothing of what it is marked with."""
 
 
 def _parameters(body: Test) -> tuple[list[str], list[inspect.Parameter]]:
@@ -282,8 +325,9 @@ def _hand_on(error: BaseException) -> None:
 class Campaign:
     """All runs of one decorated test, from when pytest calls it until it is over."""
 
-    def __init__(self, test: ChaosTest, body: Test) -> None:
+    def __init__(self, test: ChaosTest, body: Test, settings: settings) -> None:
         self.test = test
+        self.settings = settings
         self._place = (inspect.getsourcefile(body) or "", body.__code__.co_firstlineno)
         self.claims: tuple[Property, ...] = ()
         self._unreached: list[Property] = []
@@ -332,7 +376,7 @@ class Campaign:
                 raise self._nondeterminism from None  # not what Hypothesis makes of it
             raise
         watch.end()
-        if Phase.generate in self.test.settings.phases:
+        if Phase.generate in self.settings.phases:
             self._conclude()
 
     def run(self, workload: Sequence[Any], schedule: Schedule) -> Run:
@@ -345,7 +389,7 @@ class Campaign:
             self._runs += 1
             if self._repeated:  # shrinking has begun
                 self._memory.keep(workload, run)
-        if self.test.settings.backend != BACKEND:  # which observes by itself
+        if self.settings.backend != BACKEND:  # which observes by itself
             observe_in_hypothesis(run)
         return run
 
@@ -385,7 +429,9 @@ class Campaign:
         run, property = getattr(error, "run", None), getattr(error, "property", None)
         if not isinstance(error, PropertyViolated) or run is None or property is None:
             return error
-        found = counterexample_of(error, properties=self.claims, kinds=self.test.kinds)
+        found = counterexample_of(
+            error, properties=self.claims, kinds=self.test.kinds, items=self.test.fixed
+        )
         shown = violation_of(self.test.system, property, found)
         for note in getattr(error, "__notes__", ()):
             shown.add_note(f"Hypothesis met it so. {note}")

@@ -142,6 +142,8 @@ def _answer(process: subprocess.Popen[str], question: str, failed: str) -> list[
     if process.returncode != 0:
         lines = complaints.strip().splitlines() or ["it said nothing"]
         raise ChaosharnessError(f"{failed}: {lines[-1]}")
+    if not said:
+        raise ChaosharnessError(f"{failed}: it ended before there was a result, with exit code 0")
     events: list[str] = json.loads(said)
     return events
 
@@ -183,7 +185,10 @@ def main() -> None:
     except ChaosharnessError as error:
         sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")
     json.dump([text_of(raw) for raw in run.history.raw], out)
+    out.flush()
 
 
 if __name__ == "__main__":
     main()
+    # here and now: what the user's code has left (threads, handlers of atexit) is not waited for
+    getattr(os._exit, "stands_for", os._exit)(0)

@@ -19,6 +19,7 @@ from chaosharness.search.explore import Mode, explore
 from chaosharness.search.small_first import Options
 from chaosharness.search.write_up import violation_of
 from chaosharness.system import System
+from chaosharness.system.given import check_system
 
 _NO_LIMIT: Final = sys.maxsize
 
@@ -111,6 +112,7 @@ def check(
             question that only the user can answer.
     """
     __tracebackhide__ = True
+    check_system("check", system)
     claims = chosen(system, properties)
     campaign = explore(
         system,

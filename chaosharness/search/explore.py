@@ -11,12 +11,15 @@ from chaosharness.checkers import Property
 from chaosharness.counterexample import Counterexample
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import FAULTS, Fault
+from chaosharness.handlers.places import asked_at
+from chaosharness.kernel.allowed import is_whole, refused
 from chaosharness.search.claims import chosen
 from chaosharness.search.exploration import Exploration, Progress
 from chaosharness.search.random_search import GuidedSearch, RandomSearch
 from chaosharness.search.small_first import Options, SmallFirst
 from chaosharness.strategies.schedules import checked_kinds
 from chaosharness.system import System
+from chaosharness.system.given import check_system, checked_items
 
 Mode = Literal["small-first", "random", "guided"]
 MODES: Final = ("small-first", "random", "guided")
@@ -77,13 +80,20 @@ def explore(
         Nondeterminism: The same schedule led to two histories.
     """
     began = perf_counter()
+    check_system("explore", system)
     if mode not in MODES:
-        raise InvalidDefinition(f"no search mode {mode!r}; there are: {', '.join(MODES)}")
+        raise InvalidDefinition(
+            f"no search mode {mode!r}; there are: {', '.join(MODES)}{asked_at()}"
+        )
     _at_least(0 if mode == "small-first" else 1, faults_max=faults_max)
     _at_least(1, runs_max=runs_max)
+    if options not in ("mildest", "all"):
+        raise refused("explore", "options", "'mildest' or 'all'", options)
+    if not isinstance(seed, int):
+        raise refused("explore", "seed", "a whole number", seed)
     kinds = checked_kinds(kinds)
     planner = _planner(mode, faults_max, seed, options, kinds)
-    workload = system.examples if items is None else tuple(items)
+    workload = system.examples if items is None else checked_items("explore", items)
     search = Exploration(
         system=system,
         properties=chosen(system, properties),
@@ -127,8 +137,10 @@ def explore(
 
 def _at_least(least: int, **given: Any) -> None:
     for name, value in given.items():
-        if not isinstance(value, int) or value < least:
-            raise InvalidDefinition(f"{name} must be a whole number from {least}, not {value!r}")
+        if not is_whole(value, least):
+            raise InvalidDefinition(
+                f"{name} must be a whole number from {least}, not {value!r}{asked_at()}"
+            )
 
 
 def _planner(

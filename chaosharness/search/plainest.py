@@ -9,7 +9,7 @@ examples of the entry as the workload, and the smallest schedules first.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Final
+from typing import Any, Final
 
 from chaosharness.checkers import Property
 from chaosharness.checkers.breach import breaches
@@ -32,6 +32,7 @@ def plainest(
     *,
     kinds: Collection[type[Fault]] = FAULTS,
     runs_max: int = RUNS_MAX,
+    items: tuple[Any, ...] | None = None,
 ) -> Counterexample:
     """Return the counterexample of the same cause that a search meets first.
 
@@ -41,11 +42,13 @@ def plainest(
         properties: The claims that the runs were judged by.
         kinds: Only these kinds of fault.
         runs_max: Runs that are made for it.
+        items: The one workload of the test; by default the examples of the entry.
 
     Returns:
         It, or what was given where the examples do not show that cause with as few faults.
     """
-    if not system.examples:
+    workload = system.examples if items is None else items
+    if not workload:
         return found
     claims = tuple(properties)
     group = (found.property, found.kind, found.place)
@@ -54,7 +57,7 @@ def plainest(
         schedule = planner.propose()
         if schedule is None:
             return found
-        run = system.run(system.examples, schedule)
+        run = system.run(workload, schedule)
         planner.observe(run)
         for one in told_by(breaches(claims, run.evidence())):
             if one.group == group:
@@ -68,6 +71,7 @@ def plainest(
                     kinds=kinds,
                     found_after=number,
                     target=found.target,
+                    plainer=items,
                 )
     return found
 

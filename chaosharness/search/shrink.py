@@ -47,6 +47,7 @@ def shrink(
     target: str = "",
     runs_max: int = RUNS_MAX,
     known: Known = NOTHING,
+    plainer: Sequence[Any] | None = None,
 ) -> Counterexample:
     """Return the smallest counterexample that can be made of a schedule.
 
@@ -65,6 +66,7 @@ def shrink(
         target: Where the system is found, as `module:attribute`; for the report.
         runs_max: Re-executions, after which nothing is made plainer any more.
         known: What the search knows of this workload: saves runs, and proves more.
+        plainer: What may take the place of items; the examples of the entry by default.
 
     Raises:
         InvalidSchedule: The schedule does not break the property.
@@ -78,6 +80,8 @@ def shrink(
     lab = Laboratory(
         system, property, workload, sample=sample, kinds=kinds, known=known, runs_max=runs_max
     )
+    if plainer is not None:
+        lab.stock[lab.plain_from :] = plainer
     every = lab.every
     if run is not None:
         lab.remember(every, schedule.faults, run)

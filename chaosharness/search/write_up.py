@@ -27,6 +27,7 @@ def counterexample_of(
     properties: Iterable[Property] | None = None,
     kinds: Collection[type[Fault]] | None = None,
     drawn: bool = True,
+    items: tuple[Any, ...] | None = None,
 ) -> Counterexample:
     """Return the counterexample that a violation stands for, as a search would show it.
 
@@ -38,6 +39,8 @@ def counterexample_of(
             test asked for.
         drawn: Whether the schedule was drawn. One that somebody wrote stays as it is, less
             the faults that are not needed.
+        items: The one workload of the test, where somebody wrote it: no other items take
+            their place. By default the examples of the entry do.
     """
     known = getattr(error, "counterexample", None)
     if isinstance(known, Counterexample):
@@ -55,8 +58,9 @@ def counterexample_of(
         if drawn:
             struck = Schedule(fault for fault in run.schedule if fault not in set(run.unused))
             words: Any = {"sample": sample, "kinds": kinds, "target": target_of(system)}
+            words["plainer"] = items
             found = shrink(system, claim, run.items, struck, **words)
-            found = plainest(found, system, claims, kinds=kinds)
+            found = plainest(found, system, claims, kinds=kinds, items=items)
         else:
             found = _as_written(run, claim, error.findings)
     finally:

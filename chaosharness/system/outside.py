@@ -7,6 +7,10 @@ packages.
 
 from __future__ import annotations
 
+import builtins
+import decimal
+import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
@@ -14,6 +18,7 @@ from types import FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
 from chaosharness.handlers.own_code import Survey, is_own
+from chaosharness.kernel.allowed import spelled
 
 DEPTH_MAX: Final = 4
 PARTS_MAX: Final = 200
@@ -32,17 +37,21 @@ def outside(functions: Iterable[Callable[..., Any]]) -> dict[str, Print]:
     """
     given = tuple(functions)
     found: dict[str, Print] = {}
-    seen: dict[int, Any] = {}
-    for function in given:
-        for name, value in _closed_over(function):
-            _look(value, name, found, seen, 0)
+    roots = [pair for function in given for pair in _closed_over(function)]
     survey = Survey()
     survey.look(given)
     for names in survey.modules:
         module = str(names.get("__name__", ""))
         for name, value in list(names.items()):
             if not name.startswith("__") and not isinstance(value, _CODE):
-                _look(value, f"{module}.{name}", found, seen, 0)
+                roots.append((f"{module}.{name}", value))
+    _look(roots, found)
+    for one in (sys, builtins):
+        there = frozenset(vars(one))
+        found[one.__name__] = there, f"a module of {len(there)} names"
+    found["sys.modules"] = frozenset(sys.modules), f"{len(sys.modules)} modules"
+    numbers = decimal.getcontext()
+    found["decimal.getcontext()"] = repr(numbers), f"prec {numbers.prec}, {numbers.rounding}"
     return found
 
 
@@ -85,31 +94,34 @@ def _closed_over(function: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
         yield f"a default of {where}", value
 
 
-def _look(value: Any, name: str, found: dict[str, Print], seen: dict[int, Any], depth: int) -> None:
-    if isinstance(value, _PLAIN):
-        found.setdefault(name, (value, _short(value)))
-        return
-    if id(value) in seen or len(found) > LOOKED_AT_MAX or isinstance(value, _CODE):
-        return
-    kind = type(value)
-    if kind.__module__.partition(".")[0] == "chaosharness":
-        return
-    seen[id(value)] = value
-    parts = list(islice(_parts(value), PARTS_MAX))
-    inside = [one for _, one in parts]
-    mark = (kind, _size(value), *(one if isinstance(one, _PLAIN) else id(one) for one in inside))
-    words = kind.__name__ if (size := _size(value)) is None else f"a {kind.__name__} of {size}"
-    found.setdefault(name, (mark, words))
-    if depth < DEPTH_MAX:
-        for part, one in parts:
-            _look(one, f"{name}{part}", found, seen, depth + 1)
+def _look(roots: Iterable[tuple[str, Any]], found: dict[str, Print]) -> None:
+    """Note what these hold, and what is in it, what is nearest first: it has the plainest name."""
+    ahead = deque((name, value, 0) for name, value in roots)
+    seen: dict[int, Any] = {}
+    while ahead and len(found) <= LOOKED_AT_MAX:
+        name, value, depth = ahead.popleft()
+        if isinstance(value, _PLAIN):
+            found.setdefault(name, (value, _short(value)))
+            continue
+        kind = type(value)
+        ours = kind.__module__.partition(".")[0] == "chaosharness"
+        if id(value) in seen or ours or isinstance(value, _CODE):
+            continue
+        seen[id(value)] = value
+        parts = list(islice(_parts(value), PARTS_MAX))
+        size = _size(value)
+        inside = [one if isinstance(one, _PLAIN) else id(one) for _, one in parts]
+        words = kind.__name__ if size is None else f"a {kind.__name__} of {size}"
+        found.setdefault(name, ((kind, size, *inside), words))
+        if depth < DEPTH_MAX:
+            ahead.extend((f"{name}{part}", one, depth + 1) for part, one in parts)
 
 
 _PLAIN: Final = (type(None), bool, int, float, str, bytes)
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = spelled(value)
     return text if len(text) <= 40 else f"{text[:39]}…"
 
 

@@ -12,6 +12,7 @@ import msgspec
 from chaosharness.calls import RemoteError
 from chaosharness.faults import ClockSkew, Fault, Redeploy
 from chaosharness.handlers.port import surface
+from chaosharness.kernel.allowed import spelled
 from chaosharness.kernel.history import plain
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
@@ -86,8 +87,7 @@ def name_of(function: Callable[..., Any]) -> str:
 
 def clipped(item: Any) -> str:
     """Return an item as code, or the beginning of it."""
-    text = repr(item)
-    return text if len(text) <= 80 else f"{text[:79]}…"
+    return spelled(item)
 
 
 def describe(item: Any) -> Any:

@@ -22,14 +22,16 @@ from typing import Any, Final, Literal, TypeVar
 from chaosharness.checkers.outcomes.plan import AS_GIVEN, CleanRun, Family, Plan
 from chaosharness.checkers.property import check_properties
 from chaosharness.errors import InvalidDefinition, NotAwaited
-from chaosharness.handlers.colours import check_runtime
+from chaosharness.handlers.colours import check_runtime, made_at
 from chaosharness.handlers.module_state import AGAIN_MAX, ModuleState, named
-from chaosharness.handlers.places import at_line, words_of
+from chaosharness.handlers.places import asked_at, at_line, words_of
 from chaosharness.handlers.sandbox import put_around, take_away
 from chaosharness.handlers.unawaited import keeping_origins
+from chaosharness.kernel import allowed
 from chaosharness.kernel.history import History
 from chaosharness.kernel.world import Budget, World
 from chaosharness.schedule import Schedule
+from chaosharness.system.given import check_budget, check_factory, check_takes, checked_items
 from chaosharness.system.parts import CLIENT, Factory, Resource, Service, describe, name_of
 from chaosharness.system.run import OBSERVERS, Run
 from chaosharness.system.stage import Stage
@@ -63,9 +65,13 @@ class System:
         shared: Iterable[str] = (),
     ) -> None:
         if not isinstance(name, str) or not name:
-            raise InvalidDefinition(f"a system needs a name, not {name!r}")
+            raise InvalidDefinition(
+                f'a system needs a name, not {name!r}: System("shop"){asked_at()}'
+            )
+        if not allowed.is_whole(arrival_ms, 0):
+            raise allowed.refused("System", "arrival_ms", "a whole number from 0", arrival_ms)
         self.name = name
-        self.budget = budget or Budget()
+        self.budget = Budget() if budget is None else check_budget("System", budget)
         self.arrival_ms = arrival_ms
         self.resources: dict[str, Any] = {}
         self.services: dict[str, Service] = {}
@@ -85,10 +91,16 @@ class System:
 
     def add(self, resource: R) -> R:
         """Add a broker, a store or a third party; return it."""
-        if not callable(getattr(resource, "open", None)):
+        if not callable(getattr(resource, "open", None)) or isinstance(resource, type):
+            made = (
+                f", which is a class: write {resource.__name__}(...)"
+                if (isinstance(resource, type))
+                else ""
+            )
             raise InvalidDefinition(
-                f"{resource!r} is no part of a system; add a broker (Kafka, RabbitMQ), a store "
-                "(SQLite, KeyValue) or a third party (Gateway, External)"
+                f"{allowed.spelled(resource)} is no part of a system{made}; add a broker (Kafka, "
+                "RabbitMQ), a store (SQLite, KeyValue) or a third party (Gateway, External)"
+                f"{asked_at()}"
             )
         self._take_name(resource.name)
         self.resources[resource.name] = resource
@@ -116,16 +128,19 @@ class System:
             own = name_of(name)
             raise InvalidDefinition(
                 f'{own} is a service without a name: write @system.service("{own}") above it, '
-                "with brackets"
+                f"with brackets{asked_at()}"
             )
-        if not isinstance(replicas, int) or replicas < 1:
-            raise InvalidDefinition(f"service {name!r} needs at least 1 replica, not {replicas!r}")
+        if not allowed.is_whole(replicas, 1):
+            raise InvalidDefinition(
+                f"service {name!r} needs at least 1 replica, not {replicas!r}{asked_at()}"
+            )
         check_runtime(runtime, name)
+        if previous is not None:
+            check_factory(name, previous)
         self._take_name(name)
 
         def add(factory: F) -> F:
-            if not callable(factory):
-                raise InvalidDefinition(f"service {name!r} needs a function that builds it")
+            check_factory(name, factory)
             self.services[name] = Service(name, factory, replicas, runtime, previous)
             return factory
 
@@ -149,14 +164,18 @@ class System:
             own = name_of(misplaced[0]) if misplaced and callable(misplaced[0]) else "this one"
             raise InvalidDefinition(
                 f"an entry needs examples of its items, but {own} is given none: write "
-                "@system.entry(examples=[...]) above the function"
+                f"@system.entry(examples=[...]) above the function{asked_at()}"
             )
 
         def add(function: F) -> F:
             if self._entry is not None:
                 raise InvalidDefinition(f"system {self.name!r} has an entry already")
             if not callable(function):
-                raise InvalidDefinition(f"the entry of {self.name!r} must be a function")
+                raise InvalidDefinition(
+                    f"the entry of {self.name!r} must be a function{asked_at()}"
+                )
+            what = f"the entry of {self.name!r} is {name_of(function)}{made_at(function)}"
+            check_takes(what, function, ("env", "item"))
             self._entry = function
             self.examples = self._examples(examples)
             self.items = items
@@ -187,10 +206,12 @@ class System:
     def _take_name(self, name: str) -> None:
         if not isinstance(name, str) or not name or set(name) & set("/, \n"):
             raise InvalidDefinition(
-                f"{name!r} cannot be a name: use letters, digits, '-', '_' and '.'"
+                f"{name!r} cannot be a name: use letters, digits, '-', '_' and '.'{asked_at()}"
             )
         if name in self.resources or name in self.services or name == CLIENT:
-            raise InvalidDefinition(f"system {self.name!r} has a part named {name!r} already")
+            raise InvalidDefinition(
+                f"system {self.name!r} has a part named {name!r} already{asked_at()}"
+            )
 
     # ---- running it
 
@@ -219,9 +240,10 @@ class System:
             )
         schedule = CALM if schedule is None else schedule
         if not isinstance(schedule, Schedule):
-            raise InvalidDefinition(f"{schedule!r} is not a Schedule")
-        workload = self.examples if items is None else tuple(items)
-        run = self._made(self._entry, workload, schedule, budget or self.budget)
+            raise InvalidDefinition(f"{schedule!r} is not a Schedule{asked_at()}")
+        workload = self.examples if items is None else checked_items("run", items)
+        budget = self.budget if budget is None else check_budget("run", budget)
+        run = self._made(self._entry, workload, schedule, budget)
         for see in OBSERVERS.get():
             see(run)
         return run
@@ -349,4 +371,8 @@ class System:
 
 def _contents(workload: tuple[Any, ...]) -> str:
     """Spell a workload by its contents: the `repr` of a user's class may leave out a field."""
-    return repr((workload, [describe(item) for item in workload]))
+    described = [describe(item) for item in workload]
+    try:
+        return repr((workload, described))
+    except Exception:
+        return repr(([type(item).__qualname__ for item in workload], described))

@@ -248,7 +248,9 @@ def test_a_handler_with_a_yield_in_it_is_an_error():
 
     for handler in (plain, one):
         system = system_of(lambda house, handler=handler: house.consume(handler))
-        with pytest.raises(InvalidDefinition, match="returned a generator: there is a 'yield'"):
+        with pytest.raises(
+            InvalidDefinition, match=r"returned a generator, of \w+ \(.*:\d+\): there is a 'yield'"
+        ):
             system.run()
 
 

@@ -199,4 +199,5 @@ def test_how_far_a_value_lies_from_now(value, expected_ms):
     ],
 )
 def test_the_latest_moment_that_an_event_has_in_store(kind, data, expected_ms):
-    assert ahead_in((0, kind, "a", "o", 1, 1, -1, data)) == expected_ms
+    found = ahead_in((0, kind, "a", "o", 1, 1, -1, data))
+    assert max(found, default=0) == expected_ms

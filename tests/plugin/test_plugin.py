@@ -75,7 +75,7 @@ def test_a_failure_tells_its_story_and_leaves_reports(suite):
             "  replay: pytest --chaos-replay *shop-never-charged-twice.json",
         ]
     )
-    folder = suite.path / "reports" / "latest"
+    folder = suite.path / "reports" / "latest" / "test_it.test_checkout"
     assert {path.suffix for path in folder.iterdir()} >= {".json", ".html", ".txt", ".md", ".py"}
 
 
@@ -84,12 +84,12 @@ def test_the_report_folder_and_verbosity_are_options(suite):
     result.assert_outcomes(failed=1)
     assert "What happened" not in result.stdout.str()
     result.stdout.fnmatch_lines(["*smallest schedule: Schedule((Crash(*"])
-    assert (suite.path / "elsewhere" / "shop-never-charged-twice.json").exists()
+    assert (suite.path / "elsewhere/test_it.test_checkout/shop-never-charged-twice.json").exists()
 
 
 def test_a_stored_counterexample_is_replayed_alone(suite):
     run(suite)
-    file = "reports/latest/shop-never-charged-twice.json"
+    file = "reports/latest/test_it.test_checkout/shop-never-charged-twice.json"
     again = run(suite, "--chaos-replay", file)
     again.assert_outcomes(failed=1)
     again.stdout.fnmatch_lines(["*shop-never-charged-twice.json: failing: *"])
@@ -102,7 +102,9 @@ def test_regressions_run_first_as_tests(suite):
     run(suite)
     (suite.path / "regressions").mkdir()
     name = "shop-never-charged-twice.json"
-    (suite.path / "reports/latest" / name).rename(suite.path / "regressions" / name)
+    (suite.path / "reports/latest/test_it.test_checkout" / name).rename(
+        suite.path / "regressions" / name
+    )
     suite.makeini("[pytest]\nchaos_regressions = regressions")
     result = run(suite, "-v")
     result.assert_outcomes(failed=2)
@@ -113,7 +115,7 @@ def test_regressions_run_first_as_tests(suite):
 def test_generated_tests_in_the_report_folder_run_only_when_asked_for(suite):
     run(suite)
     run(suite).assert_outcomes(failed=1)
-    generated = "reports/latest/test_shop_never_charged_twice.py"
+    generated = "reports/latest/test_it.test_checkout/test_shop_never_charged_twice.py"
     result = run(suite, generated)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*test_shop_never_charged_twice.py*"])

@@ -12,6 +12,7 @@ from chaosharness.brokers.kafka.groups import Group, LogPartition, Member, Slot,
 from chaosharness.brokers.message import Message, key_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Delay, NetworkPartition, PartitionDelay, Rebalance
+from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import BACKGROUND, World
 
@@ -105,7 +106,7 @@ class Cluster:
 
     def _no_topic(self, topic: str) -> InvalidDefinition:
         known = ", ".join(sorted(self.logs))
-        return InvalidDefinition(f"{self.name} has no topic {topic!r}; it has: {known}")
+        return InvalidDefinition(f"{self.name} has no topic {topic!r}; it has: {known}{asked_at()}")
 
     def spread(self, topic: str, entity: int, count: int) -> int:
         """Return the log partition of the next record without a key, of `count`.

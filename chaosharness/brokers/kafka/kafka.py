@@ -17,6 +17,7 @@ Not modelled:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
@@ -38,18 +39,34 @@ from chaosharness.handlers.port import (
     current_scope,
     on_behalf,
 )
+from chaosharness.kernel import allowed
 from chaosharness.kernel.message_names import poison_at
+from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 
-_positive: Final = attrs.validators.ge(1)
+_positive: Final = allowed.whole(1)
 
 
-def _topics(topics: Mapping[str, int]) -> dict[str, int]:
+def _topics(topics: Any) -> dict[str, int]:
+    """Read the topics of a cluster: names with their log partitions, or names alone (1 each)."""
+    if isinstance(topics, list | tuple | set | frozenset):
+        topics = dict.fromkeys(topics if isinstance(topics, list | tuple) else sorted(topics), 1)
+    if not isinstance(topics, Mapping):
+        right = '{"orders": 8}: names with their log partitions; or a list of names (1 each)'
+        raise allowed.refused("Kafka", "topics", right, topics)
     for name, count in topics.items():
-        if not isinstance(count, int) or count < 1:
-            raise InvalidDefinition(f"topic {name!r} must have at least 1 log partition: {count!r}")
+        if not isinstance(name, str) or not _TOPIC.fullmatch(name):
+            right = "letters, digits, '.', '_' and '-', 249 at most (as Kafka has it)"
+            raise allowed.refused("Kafka", "the name of a topic", right, name)
+        if not allowed.is_whole(count, 1):
+            raise InvalidDefinition(
+                f"topic {name!r} must have at least 1 log partition: {count!r}{asked_at()}"
+            )
     return dict(topics)
+
+
+_TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
 
 @attrs.frozen
@@ -77,7 +94,7 @@ class Kafka:
 
     Args:
         name: What reports call it.
-        topics: Log partitions of each topic: `{"orders": 8}`.
+        topics: Log partitions of each topic: `{"orders": 8}`. A list of names: 1 each.
         session_timeout_ms: After this a crashed member is noticed. Java and librdkafka:
             45 s; aiokafka: 10 s.
         max_poll_interval_ms: A handler slower than this loses its log partitions while it
@@ -90,15 +107,15 @@ class Kafka:
         latency_ms: From the log to a consumer.
     """
 
-    name: str = attrs.field(validator=attrs.validators.instance_of(str))
+    name: str = attrs.field(validator=allowed.text())
     topics: Mapping[str, int] = attrs.field(converter=_topics)
     session_timeout_ms: int = attrs.field(default=45_000, validator=_positive, kw_only=True)
     max_poll_interval_ms: int = attrs.field(default=300_000, validator=_positive, kw_only=True)
-    idempotent_producer: bool = attrs.field(default=True, kw_only=True)
+    idempotent_producer: bool = attrs.field(default=True, validator=allowed.flag(), kw_only=True)
     assignment: Assignment = attrs.field(
-        default="range", validator=attrs.validators.in_(ASSIGNMENTS), kw_only=True
+        default="range", validator=allowed.one_of(*ASSIGNMENTS), kw_only=True
     )
-    latency_ms: int = attrs.field(default=1, validator=attrs.validators.ge(0), kw_only=True)
+    latency_ms: int = attrs.field(default=1, validator=allowed.whole(0), kw_only=True)
     timeout_ms: int = attrs.field(default=30_000, validator=_positive, kw_only=True)
 
     def open(self, world: World) -> OpenKafka:

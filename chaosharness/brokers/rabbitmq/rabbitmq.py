@@ -67,15 +67,17 @@ from chaosharness.handlers.port import (
     trouble,
 )
 from chaosharness.handlers.script import Script
+from chaosharness.kernel import allowed
 from chaosharness.kernel.history import UNASKED
 from chaosharness.kernel.message_names import poison_at
+from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 
 Draft = tuple[Copy, bool, str]
 """A message to be published, and whether it is mandatory."""
 
-_positive: Final = attrs.validators.ge(1)
+_positive: Final = allowed.whole(1)
 
 
 class Unroutable(Exception):
@@ -149,19 +151,17 @@ class RabbitMQ:
         timeout_ms: How long a publisher waits for a confirm.
     """
 
-    name: str = attrs.field(validator=attrs.validators.instance_of(str))
+    name: str = attrs.field(validator=allowed.text())
     queues: Mapping[str, Queue] = attrs.field(converter=queues_of)
     exchanges: Mapping[str, Exchange] = attrs.field(
         factory=dict, converter=exchanges_of, kw_only=True
     )
-    version: Version = attrs.field(
-        default="4.0", validator=attrs.validators.in_(VERSIONS), kw_only=True
-    )
-    confirms: bool = attrs.field(default=True, kw_only=True)
+    version: Version = attrs.field(default="4.0", validator=allowed.one_of(*VERSIONS), kw_only=True)
+    confirms: bool = attrs.field(default=True, validator=allowed.flag(), kw_only=True)
     heartbeat_ms: int = attrs.field(default=60_000, validator=_positive, kw_only=True)
     consumer_timeout_ms: int = attrs.field(default=1_800_000, validator=_positive, kw_only=True)
     reconnect_ms: int = attrs.field(default=1_000, validator=_positive, kw_only=True)
-    latency_ms: int = attrs.field(default=1, validator=attrs.validators.ge(0), kw_only=True)
+    latency_ms: int = attrs.field(default=1, validator=allowed.whole(0), kw_only=True)
     timeout_ms: int = attrs.field(default=30_000, validator=_positive, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
@@ -321,7 +321,9 @@ class OpenRabbitMQ(Watcher):
                 return
             what, known = f"queue {topic!r}", self.definition.queues.keys()
         names = ", ".join(sorted(known)) or "none"
-        raise InvalidDefinition(f"{self.name} has no {what} to publish to; it has: {names}")
+        raise InvalidDefinition(
+            f"{self.name} has no {what} to publish to; it has: {names}{asked_at()}"
+        )
 
     def _store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
         copy, mandatory, in_hand = draft
@@ -442,6 +444,7 @@ class OpenRabbitMQ(Watcher):
                 known = ", ".join(sorted(self.definition.queues))
                 raise InvalidDefinition(
                     f"{who} consumes {queue!r}, but {self.name} has no such queue; it has: {known}"
+                    f"{asked_at()}"
                 )
 
     # ---- what the node tells
@@ -480,7 +483,8 @@ class OpenRabbitMQ(Watcher):
             data=data,
         )
         world.effects += 1
-        if times > world.budget.deliveries_max:
+        # a queue with a limit of its own puts the message aside by itself, once that is over
+        if times > max(world.budget.deliveries_max, (push.queue.limit or 0) + 1):
             world.too_often(times, operation)
         if link.auto_ack:
             data = {"message": copy.published, "automatic": True}

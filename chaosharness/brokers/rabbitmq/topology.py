@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 import attrs
 
 from chaosharness.errors import InvalidDefinition
+from chaosharness.kernel import allowed
 
 Kind = Literal["classic", "quorum"]
 Version = Literal["3.10", "4.0", "4.3"]
@@ -17,7 +18,9 @@ NO_LIMIT: Final = -1
 KINDS: Final = ("classic", "quorum")
 EXCHANGE_KINDS: Final = ("direct", "topic", "fanout")
 
-_optional_count: Final = attrs.validators.optional(attrs.validators.ge(0))
+_flag: Final = allowed.flag()
+_name: Final = allowed.text_or_none()
+_optional_count: Final = allowed.whole_or_none(0)
 
 
 @attrs.frozen
@@ -56,24 +59,24 @@ class Queue:
         at-least-once dead-lettering; consumer priorities.
     """
 
-    kind: Kind = attrs.field(default="classic", validator=attrs.validators.in_(KINDS))
-    dead_letter: str | None = attrs.field(default=None, kw_only=True)
-    dead_letter_exchange: str | None = attrs.field(default=None, kw_only=True)
-    dead_letter_routing_key: str | None = attrs.field(default=None, kw_only=True)
+    kind: Kind = attrs.field(default="classic", validator=allowed.one_of(*KINDS))
+    dead_letter: str | None = attrs.field(default=None, validator=_name, kw_only=True)
+    dead_letter_exchange: str | None = attrs.field(default=None, validator=_name, kw_only=True)
+    dead_letter_routing_key: str | None = attrs.field(default=None, validator=_name, kw_only=True)
     delivery_limit: int | None = attrs.field(
         default=None,
-        validator=attrs.validators.optional(attrs.validators.ge(NO_LIMIT)),
+        validator=allowed.whole_or_none(NO_LIMIT),
         kw_only=True,
     )
     ttl_ms: int | None = attrs.field(default=None, validator=_optional_count, kw_only=True)
     length_max: int | None = attrs.field(default=None, validator=_optional_count, kw_only=True)
     overflow: Literal["drop-head", "reject-publish"] = attrs.field(
         default="drop-head",
-        validator=attrs.validators.in_(("drop-head", "reject-publish")),
+        validator=allowed.one_of("drop-head", "reject-publish"),
         kw_only=True,
     )
     priority_max: int | None = attrs.field(default=None, validator=_optional_count, kw_only=True)
-    single_active_consumer: bool = attrs.field(default=False, kw_only=True)
+    single_active_consumer: bool = attrs.field(default=False, validator=_flag, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if self.dead_letter is not None and self.dead_letter_exchange is not None:
@@ -98,11 +101,17 @@ def _bindings(bindings: Any) -> dict[str, tuple[str, ...]]:
     if isinstance(bindings, str):
         bindings = (bindings,)
     if not isinstance(bindings, Mapping):
-        return {"": tuple(bindings)}
-    return {
-        str(key): (queues,) if isinstance(queues, str) else tuple(queues)
-        for key, queues in bindings.items()
-    }
+        bindings = {"": bindings}
+    return {str(key): _bound(queues) for key, queues in bindings.items()}
+
+
+def _bound(queues: Any) -> tuple[str, ...]:
+    """Read what is bound by one key: a queue, or several."""
+    found = (queues,) if isinstance(queues, str) else queues
+    if not isinstance(found, Iterable) or not all(isinstance(one, str) for one in found):
+        right = '{"order.*": "billing", "#": ["audit"]}; for a fanout the names of queues'
+        raise allowed.refused("Exchange", "bindings", right, queues)
+    return tuple(found)
 
 
 @attrs.frozen
@@ -125,7 +134,7 @@ class Exchange:
     """
 
     kind: Literal["direct", "topic", "fanout"] = attrs.field(
-        validator=attrs.validators.in_(EXCHANGE_KINDS)
+        validator=allowed.one_of(*EXCHANGE_KINDS)
     )
     bindings: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, converter=_bindings)
 
@@ -169,10 +178,9 @@ def topic_matches(pattern: tuple[str, ...], words: tuple[str, ...]) -> bool:
 
 def queues_of(queues: Any) -> dict[str, Queue]:
     """Read the queues of a broker: names, or names with a `Queue` or its kind."""
-    if isinstance(queues, str) or not isinstance(queues, (Mapping, Iterable)):
-        raise InvalidDefinition(
-            f"queues must be names, or a mapping of names to Queue(...), not {queues!r}"
-        )
+    if isinstance(queues, str | bytes) or not isinstance(queues, Mapping | Iterable):
+        right = "names, or a mapping of names to Queue(...)"
+        raise allowed.refused("RabbitMQ", "queues", right, queues)
     if not isinstance(queues, Mapping):
         queues = dict.fromkeys(queues, "classic")
     return {_named(name): _queue(name, queue) for name, queue in queues.items()}
@@ -188,8 +196,11 @@ def _queue(name: str, queue: Any) -> Queue:
     )
 
 
-def exchanges_of(exchanges: Mapping[str, Any]) -> dict[str, Exchange]:
+def exchanges_of(exchanges: Any) -> dict[str, Exchange]:
     """Read the exchanges of a broker: names with an `Exchange`."""
+    if not isinstance(exchanges, Mapping):
+        right = '{"orders": Exchange("topic", {"order.*": "billing"})}: names with an Exchange each'
+        raise allowed.refused("RabbitMQ", "exchanges", right, exchanges)
     for name, exchange in exchanges.items():
         if not isinstance(exchange, Exchange):
             raise InvalidDefinition(

@@ -51,6 +51,7 @@ def wrong(clean: Clean, composition: Composition) -> list[Difference]:
     """Return what is wrong without any fault."""
     found = [*_twice(clean), *_half(clean), *_lost_updates(clean)]
     found += _more_at_once(composition)
+    found += clean.dealt.shared(clean.history)
     return found or _by_timing(clean, composition)
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from itertools import pairwise, permutations
 from typing import Any, Final
 
+from chaosharness.checkers.outcomes.dealt import Dealt
 from chaosharness.checkers.outcomes.differences import Comparison, Ledgers
 from chaosharness.checkers.outcomes.masks import FAR_APART_MS, learn
 from chaosharness.checkers.outcomes.outcome import Entry, Options, Outcome, Place, Reader
@@ -39,6 +40,7 @@ class Clean:
         calm: What came out of it.
         ledgers: What effects stand.
         comparison: Compares outcomes.
+        dealt: The numbers that are dealt out.
     """
 
     def __init__(self, family: Family, options: Options, *, alone: bool = False) -> None:
@@ -52,6 +54,7 @@ class Clean:
         self.count = len(items)
         self.reader = Reader(Owners(items, names), options, by_name=alone)
         learn(self.reader, family, self.count)
+        self.dealt = Dealt(self.reader, family, self.count)
         self.calm = self.reader.read(self.history)
         self.ledgers = Ledgers(self.calm)
         self.comparison = Comparison(self.ledgers, options, self.count)

@@ -77,6 +77,31 @@ class Escapes:
             roots[at] == root and self._did_something(at) for at in range(index + 1, left)
         )
 
+    def passed_on(self, index: int) -> bool:
+        """Say whether an error left the service that was told it, for one that had called it.
+
+        Args:
+            index: The event that told it.
+        """
+        _, _, actor, operation, *_ = self._raw[index]
+        handler = operation.partition("/")[0]
+        roots = read(self._history).roots
+        mine = [
+            at
+            for at in range(index + 1, len(self._raw))
+            if roots[at] == roots[index] and self._raw[at][2] == actor
+        ]
+        for at in mine:
+            if self._raw[at][1] == "raised" and self._raw[at][3] == f"{handler}{HANDLE}":
+                return self._is_endpoint(actor, roots[index])
+            if self._did_something(at):
+                return False
+        return False
+
+    def _is_endpoint(self, actor: str, root: int) -> bool:
+        handed = read(self._history).handed.get(root)
+        return handed is None or handed.to != actor
+
     def _did_something(self, at: int) -> bool:
         """Say whether something was done at an event: then the error had been caught."""
         raw = self._raw[at]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from functools import lru_cache
 from typing import Any, Final
+
+import attrs
 
 from chaosharness.checkers.effects import name_of, names_of
 from chaosharness.checkers.outcomes import calm as calm_run
 from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.composition import Composition
 from chaosharness.checkers.outcomes.differences import Difference
-from chaosharness.checkers.outcomes.outcome import Options
+from chaosharness.checkers.outcomes.outcome import REMEMBERED, Options, Outcome
 from chaosharness.checkers.outcomes.plan import AS_GIVEN, CleanRun, Family, Plan
 from chaosharness.checkers.outcomes.verdict import Verdict
 from chaosharness.checkers.outcomes.words import findings
@@ -127,6 +129,7 @@ class Judge:
         doubled = calm_run.doubled(self.clean)
         self.clean.ledgers.doubled = {(item, entry) for item, entry, _ in doubled}
         self.clean.calm.nets.clear()
+        self._known: dict[Hashable, tuple[list[Difference], Outcome, str]] = {}
 
     def of_the_calm_run(self, history: History) -> list[Finding]:
         """Return what is wrong without any fault."""
@@ -136,10 +139,37 @@ class Judge:
     def of(self, evidence: Evidence) -> list[Finding]:
         """Return what is wrong with a disturbed run."""
         verdict = Verdict(self.clean, self.composition, evidence.history, evidence.faults)
-        found: list[Difference] = verdict.wrong()
+        found = self._wrong(verdict)
         if not _is_over(evidence.history):
             found = [one for one in found if one.kind in UNFINISHED]
         return findings(self.clean, found, evidence.history, nearest=verdict.nearest)
+
+    def _wrong(self, verdict: Verdict) -> list[Difference]:
+        """Return what is wrong: worked out once for all runs of which the same came out."""
+        key = verdict.key()
+        known = self._known.get(key) if key is not None else None
+        if known is not None:
+            found, seen, verdict.nearest = known
+            return _moved(found, seen, verdict.seen)
+        found = verdict.wrong()
+        if key is not None and not verdict.by_history and len(self._known) < REMEMBERED:
+            self._known[key] = (found, verdict.seen, verdict.nearest)
+        return found
+
+
+def _moved(found: list[Difference], then: Outcome, now: Outcome) -> list[Difference]:
+    """Return the same differences, with the events of another run of which the same came out."""
+    events = {
+        one[2]: other[2]
+        for item, ledger in then.ledger.items()
+        for one, other in zip(ledger, now.ledger[item], strict=True)
+    }
+    for item, said in then.said.items():
+        events.update((index, now.said[item][entry]) for entry, index in said.items())
+    return [
+        attrs.evolve(one, events=tuple([events[at] for at in one.events])) if one.events else one
+        for one in found
+    ]
 
 
 def judge_of(evidence: Evidence, options: Options) -> Judge:

@@ -11,11 +11,21 @@ from collections.abc import Collection, Iterator
 
 import attrs
 
+from chaosharness.checkers.masking import words_in
 from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.differences import Difference
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place
 from chaosharness.checkers.outcomes.plan import Refusal
+from chaosharness.checkers.outcomes.values import is_number, masked_leaves
 from chaosharness.faults import LostReply, LostRequest
+
+
+def moves(entry: Entry) -> bool:
+    """Say whether money or goods are moved: there is an amount."""
+    return any(
+        is_number(value) and value and not (path and "id" in words_in(path[-1]))
+        for path, value in masked_leaves(entry[1])
+    )
 
 
 class Leftovers:
@@ -91,6 +101,31 @@ class Leftovers:
         odd = (self.out.shared - gone.shared) + (gone.shared - self.out.shared)
         same = self.out.own.get(item) == calm.own.get(item)
         return odd if same and {place for place, _ in odd} <= wrote else Counter()
+
+    def never_made_up_for(self) -> Counter[Entry]:
+        """Return what a refused call of a service would have written, if only that is lacking."""
+        calm, item = self.clean.calm, self.item
+        refused = {
+            name
+            for one in self.refusals
+            if one.entity == item
+            for name in (one.operation.partition("/")[0], one.operation.rpartition("/")[2])
+        }
+        places = {
+            place
+            for (service, method, _), written in calm.served.get(item, {}).items()
+            if f"{service}.{method}" in refused
+            for place in written
+        }
+        mine, usual = self.out.own.get(item, Counter()), calm.own.get(item, Counter())
+        lost = (usual - mine) + (calm.shared - self.out.shared)
+        more = (mine - usual) + (self.out.shared - calm.shared)
+        there = {place for place, _ in (*lost, *more)}
+        others = any(place not in places for place, _ in mine) or calm.says(item)
+        same = not mine - usual and self.out.says(item) == calm.says(item)
+        if not there or not there <= places or not same or not others:
+            return Counter()
+        return Counter({entry: n for entry, n in lost.items() if moves(entry)})
 
     def _taken_back(self, out: Outcome) -> set[Place]:
         """Return the tables where a run wrote something for the item, and nothing is left."""

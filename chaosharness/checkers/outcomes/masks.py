@@ -169,7 +169,7 @@ def _is_business(
 def _by_order(reader: Reader, family: Family, usual: Columns, count: int) -> None:
     """Numbers that are dealt out in the order of arrival, each to one item."""
     if not any(
-        all(type(one) is int for one in _values(column)) and _dealt(column)
+        all(type(one) is int for one in _values(column)) and is_dealt(column)
         for column in usual.values()
     ):
         return
@@ -178,13 +178,13 @@ def _by_order(reader: Reader, family: Family, usual: Columns, count: int) -> Non
         both = [*_values(mine), *_values(theirs)]
         if len(mine) > 1 and all(type(one) is int for one in both):
             same = sorted(_values(mine)) == sorted(_values(theirs))
-            if same and sorted(mine) != sorted(theirs) and _dealt(mine) and _dealt(theirs):
+            if same and sorted(mine) != sorted(theirs) and is_dealt(mine) and is_dealt(theirs):
                 reader.masked.add(where)
 
 
-def _dealt(column: Sequence[tuple[int, int]]) -> bool:
+def is_dealt(column: Sequence[tuple[int, Any]]) -> bool:
     """Say whether each number belongs to one item only."""
-    owner: dict[int, int] = {}
+    owner: dict[Any, int] = {}
     return all(owner.setdefault(number, item) == item for item, number in column) and (
         len({number for _, number in column}) > 1
     )

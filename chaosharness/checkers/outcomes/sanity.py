@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.differences import Difference
-from chaosharness.checkers.outcomes.leftovers import Leftovers
+from chaosharness.checkers.outcomes.leftovers import Leftovers, moves
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.plan import Refusal
 from chaosharness.checkers.outcomes.told import No
@@ -41,7 +41,7 @@ def of_the_absent(
             yield from _without(clean, item, lacking, nos)
         left = _does_usually(clean, item) or clean.calm.says(item) - seen.says(item)
         if left and not seen.own.get(item) and not seen.tells(item, clean.calm):
-            yield _forgotten(item)
+            yield forgotten(item)
 
 
 def _does_usually(clean: Clean, item: int) -> bool:
@@ -51,7 +51,7 @@ def _does_usually(clean: Clean, item: int) -> bool:
     return wanted or bool(clean.calm.own.get(item))
 
 
-def _forgotten(item: int) -> Difference:
+def forgotten(item: int) -> Difference:
     return Difference("forgotten", item, "", "nothing came of it")
 
 
@@ -68,7 +68,7 @@ def _without(
         (where[1], where[2]) in clean.ledgers.first and any(_of(where, no.operation) for no in nos)
         for where, _ in missing
     )
-    kind = OPTIONAL if refused else "half done"
+    kind = OPTIONAL if refused and not any(map(moves, missing)) else "half done"
     yield Difference(
         kind, item, spelled_place(place), f"without {_spelled((place, what))}", source=place[1]
     )
@@ -122,9 +122,11 @@ class _Refused:
         if self.out.dead.get(self.item):
             return []
         if self._is_forgotten():
-            return [_forgotten(self.item)]
+            return [forgotten(self.item)]
         if self.net == self.full and (left := self.rows.not_taken_back(self.gone)):
             return [self._half(left, f"ends as usual, and yet {self._first(left)} stands")]
+        if self.net == self.full and (lost := self.rows.never_made_up_for()):
+            return self._swallowed(lost)
         if self.same_words:
             return self._half_with_the_same_words()
         if self.nothing:
@@ -160,7 +162,17 @@ class _Refused:
         wanted = [one for one in self.less if not self.clean.options.is_optional(one[0])]
         if wanted and not left_out and self.out.own.get(self.item):
             return [self._half(self.less, f"ends as usual, without {self._first(self.less)}")]
-        return []
+        return self._swallowed(Counter(one for one in wanted if moves(one)))
+
+    def _swallowed(self, lost: Counter[Entry]) -> list[Difference]:
+        """Return what was refused, and then left out as if nobody would miss it.
+
+        A mail may be: whoever sends none has another way, or none. Money and goods may not.
+        """
+        if not lost or self.more or self.out.tells(self.item, self.clean.calm):
+            return []
+        without = f"without {self._first(lost)}, which was refused and never made up for"
+        return [self._half(lost, f"ends as usual, {without}")]
 
     def _is_a_fallback(self) -> bool:
         """Say whether what is refused at one party is done at another instead."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import attrs
@@ -11,9 +11,19 @@ import attrs
 from chaosharness.checkers.outcomes.clean import CLIENT, Clean
 from chaosharness.checkers.outcomes.escapes import Escapes
 from chaosharness.checkers.outcomes.outcome import Outcome
+from chaosharness.checkers.outcomes.plan import Plan, Refusal
 from chaosharness.checkers.outcomes.silent import given_up
 from chaosharness.checkers.reading import Handed, read
-from chaosharness.faults import Crash, Delay, NetworkPartition, PartitionDelay, Pause, StoreOutage
+from chaosharness.faults import (
+    Crash,
+    Delay,
+    ErrorReply,
+    FailedCommit,
+    NetworkPartition,
+    PartitionDelay,
+    Pause,
+    StoreOutage,
+)
 from chaosharness.kernel.history import History
 
 OF_CODE: Final = re.compile(
@@ -101,7 +111,11 @@ def _told(clean: Clean, history: History, *, only_caught: bool = False) -> Itera
                 continue
             operation, attempt = operation or CLIENT, 1
         elif "error" not in (data or ()):
-            continue
+            # a commit that happened, and said that it failed: a no for the code that caught
+            # it; a caller that hears of it is told so by the reply of its call
+            unknown = kind == "commit" and (data or {}).get("outcome") == "unknown"
+            if not unknown or left.passed_on(index):
+                continue
         if only_caught and left.escaped(index):
             continue  # nobody decided: it comes again
         items = frozenset({entity}) if entity else _asked_for(clean, history, cause) or everyone
@@ -246,15 +260,61 @@ def swallowed(
             yield place[0], times[-1][1]
 
 
+def dropped(clean: Clean, history: History, item: int, nos: Iterable[No]) -> bool:
+    """Say whether what is new of an item was taken, and led to nothing, though it may lead on.
+
+    A message for later, for instance, in a topic that is empty without faults: whoever takes
+    it does something where only what came before is refused for good.
+    """
+    usual = {one.sent.topic for one in read(clean.history).handed.values()}
+    fruitful = _fruitful(history)
+    idle = {
+        (one.group, one.sent.topic)
+        for at, one in read(history).handed.items()
+        if one.sent.entity == item and one.sent.topic not in usual and at not in fruitful
+    } - {
+        (one.group, one.sent.topic)
+        for at, one in read(history).handed.items()
+        if one.sent.entity == item and (at in fruitful or one.acked < 0)
+    }
+    if not idle:
+        return False
+    surfaces = clean.family.calm().surfaces
+    for no in nos:
+        legal = surfaces.get(no.operation)
+        for kind in (ErrorReply, FailedCommit):
+            if legal is not None and no.entity == item and kind in legal.before:
+                refusal = Refusal(no.operation, item, no.attempt, kind)
+                run = clean.family.run(Plan(refused=(refusal,)))
+                if run is not None:
+                    led_on = _fruitful(run.history)
+                    for at, one in read(run.history).handed.items():
+                        if at in led_on and (one.group, one.sent.topic) in idle:
+                            return True
+    return False
+
+
 def _fruitful(history: History) -> set[int]:
-    """Return the deliveries that changed something."""
+    """Return the deliveries that changed something: not if that was rolled back, and no more."""
     reading = read(history)
-    found = set()
+    found, undone = set(), _rolled_back(history)
     for at, (_, kind, _, _, _, _, _, data) in enumerate(history.raw):
         root = reading.roots[at]
+        if kind == "write" and root in undone:
+            continue
         if root in reading.handed and (kind in WORK or (kind in STORED and _changed(data or {}))):
             found.add(root)
     return found
+
+
+def _rolled_back(history: History) -> set[int]:
+    """Return the pieces of work of which a commit failed."""
+    roots = read(history).roots
+    return {
+        roots[at]
+        for at, raw in enumerate(history.raw)
+        if raw[1] == "commit" and "error" in (raw[7] or ())
+    }
 
 
 def _changed(data: dict[str, object]) -> bool:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from functools import cached_property
 from itertools import combinations, product
 from typing import Final
+
+import attrs
 
 from chaosharness.checkers.outcomes.clean import CLIENT, Clean
 from chaosharness.checkers.outcomes.composition import Composition, Unit
 from chaosharness.checkers.outcomes.differences import Difference
 from chaosharness.checkers.outcomes.outcome import Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.plan import Refusal
-from chaosharness.checkers.outcomes.sanity import OPTIONAL, of_the_absent, of_the_refused
+from chaosharness.checkers.outcomes.sanity import OPTIONAL, forgotten, of_the_absent, of_the_refused
 from chaosharness.checkers.outcomes.told import (
     Aside,
     No,
     came_late,
     clients_told_no,
+    dropped,
     late_items,
     put_aside,
     swallowed,
@@ -29,6 +32,8 @@ from chaosharness.kernel.history import History
 
 TIMER: Final = "timer"
 """The kind of a question: is a timer meant to decide?"""
+
+STATEMENTS: Final = ("read", "write")
 
 SUBSETS_MAX: Final = 16
 REFUSALS_MAX: Final = 10
@@ -57,6 +62,7 @@ class Verdict:
     Attributes:
         best: The differences from the clean run that is nearest.
         nearest: What that clean run is, in words.
+        by_history: Whether the verdict hangs on more of the run than what came out of it.
     """
 
     def __init__(
@@ -74,6 +80,7 @@ class Verdict:
         self.best = clean.comparison.differences(self.seen, clean.calm)
         self.first = self.best
         self.nearest = "without faults"
+        self.by_history = False
 
     # ---- what is asked of the run
 
@@ -103,13 +110,36 @@ class Verdict:
         """The items that were put aside with an excuse: asked for repeats only."""
         return frozenset(one.item for one in self.asides)
 
+    def key(self) -> Hashable:
+        """Return all that the verdict hangs on; None where that is more than can be told."""
+        if not self.first or self.asides:
+            return None
+        seen = self.seen
+        return (
+            frozenset(seen.shared.items()),
+            frozenset((item, frozenset(own.items())) for item, own in seen.own.items()),
+            frozenset(
+                (item, tuple([done[:2] for done in ledger])) for item, ledger in seen.ledger.items()
+            ),
+            frozenset((item, frozenset(said)) for item, said in seen.said.items()),
+            frozenset((item, frozenset(noted)) for item, noted in seen.noted.items()),
+            frozenset(
+                (item, call, frozenset(places))
+                for item, calls in seen.served.items()
+                for call, places in calls.items()
+            ),
+            tuple(self.nos),
+            self.client,
+            late_items(self.clean, self.faults),
+        )
+
     # ---- the verdict
 
     def wrong(self) -> list[Difference]:
         """Return what is wrong; nothing if the run ends as a clean one may."""
         aside = [self._aside(one) for one in self.asides if not one.excused]
         if not self.first and not self.asides:
-            return [*self._torn_apart()]
+            return [*self._torn_apart(), *self.clean.dealt.shared(self.history)]
         for search in (self._absent, self._late, self._refused, self._refused_elsewhere):
             found = search()
             if found is not None:
@@ -174,7 +204,19 @@ class Verdict:
             places.update(*self.seen.served.get(item, {}).values())
             if any(place in places for place, _ in self.seen.own.get(item, ())):
                 return self._refused() or []
+            if self._is_dropped(item):
+                return [forgotten(item)]
         return []
+
+    def _is_dropped(self, item: int) -> bool:
+        """Say whether nothing is left of an item but a message for later, which was dropped."""
+        if self.seen.own.get(item) or self.seen.dead.get(item) or item in self.client:
+            return False
+        if not self.seen.says(item) - self.clean.calm.says(item):
+            return False
+        self.by_history = True
+        nos = [self._as_a_transaction(no) for no in self.nos]
+        return dropped(self.clean, self.history, item, nos)
 
     def _is_out(self, item: int) -> bool:
         """Say whether an item may have ended as if it had never come.
@@ -204,6 +246,7 @@ class Verdict:
         return None
 
     def _swallowed(self, items: frozenset[int]) -> Iterator[Difference]:
+        self.by_history = True
         for group, handed in swallowed(self.clean, self.history, items):
             sent = handed.sent
             place = f"{sent.broker}.{sent.topic}"
@@ -215,6 +258,7 @@ class Verdict:
 
     def _ways(self, no: No) -> Iterator[Refusal]:
         """Yield how what the code was told no about can be refused for good."""
+        no = self._as_a_transaction(no)
         legal = self.clean.family.calm().surfaces.get(no.operation)
         if legal is None or no.operation.startswith(CLIENT):
             return
@@ -222,6 +266,19 @@ class Verdict:
             if kind in (legal.before if before else legal.after):
                 for first in dict.fromkeys((no.attempt, 1)):
                     yield Refusal(no.operation, no.entity, first, kind)
+
+    def _as_a_transaction(self, no: No) -> No:
+        """Return what was refused if a statement was: for good, that is its transaction."""
+        raw = self.clean.history.raw
+        for at, (_, kind, actor, operation, entity, _, _, data) in enumerate(raw):
+            if kind in STATEMENTS and (operation, entity) == (no.operation, no.entity):
+                mine = ("commit", actor, entity, data.get("store"))
+                for later in raw[at:]:
+                    of = (later[1], later[2], later[4], (later[7] or {}).get("store"))
+                    if of == mine and later[3]:
+                        return attrs.evolve(no, operation=later[3], attempt=later[5])
+                return no
+        return no
 
     @cached_property
     def refusals(self) -> dict[int, list[tuple[Refusal, ...]]]:
@@ -334,6 +391,7 @@ class Verdict:
 
     def _was_late(self, items: set[int]) -> bool:
         """Say whether items came late, and something was done that the calm run does not."""
+        self.by_history = True
         if not all(came_late(self.clean, self.history, self.faults, item) for item in items):
             return False
         new = _effective(self.history) - _effective(self.clean.history)

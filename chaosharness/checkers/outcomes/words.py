@@ -126,6 +126,9 @@ def _of_rows_and_effects(one: Difference, whose: str, nearest: str) -> Iterator[
         case "torn apart":
             yield f"a generated value that is one in {one.place} and {one.what} {nearest} is "
             yield f"two for {whose or 'all'}"
+        case "same number":
+            yield f"{one.place} is {one.what}{owner}, and for {one.instead} as well: when they "
+            yield "come one after another, each has a number of its own"
         case "row missing":
             yield f"{one.place} lacks the row {one.what}{owner}, which is there {nearest}"
         case "row too many" if one.instead == AT_ONCE:

@@ -197,7 +197,7 @@ def _words(step: Step) -> str:
 
 
 @cache
-def _templates() -> jinja2.Environment:
+def templates() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=True,
@@ -224,7 +224,7 @@ def to_html(found: Counterexample, *, redact: Redact = (), file: str = "") -> st
     story = tell(found, steps_max=STEPS_MAX)
     picture = Picture(story)
     source = to_pytest(found) if has_target(found) else ""
-    template = _templates().get_template("report.html.jinja")
+    template = templates().get_template("report.html.jinja")
     return template.render(
         found=found,
         story=story,

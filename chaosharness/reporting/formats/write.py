@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from errno import EISDIR
 from pathlib import Path
 from typing import Final
 
+from chaosharness.campaign import Campaign
 from chaosharness.counterexample import Counterexample
 from chaosharness.errors import ChaosharnessError, InvalidDefinition
 from chaosharness.reporting.formats.html import to_html
 from chaosharness.reporting.formats.json_file import history_to_json, to_json
 from chaosharness.reporting.formats.markdown import to_markdown
+from chaosharness.reporting.formats.page import page_html, page_markdown
 from chaosharness.reporting.formats.pytest_file import has_target, to_pytest
 from chaosharness.reporting.formats.redact import Redact, masked
 from chaosharness.reporting.formats.snippets import test_name
+from chaosharness.reporting.formats.tests_page import Tested, tests_html, tests_markdown
 from chaosharness.reporting.formats.text import to_text
 
 FORMATS: Final = ("text", "html", "json", "markdown", "pytest")
@@ -32,6 +35,7 @@ def write(
     *,
     formats: Iterable[str] = FORMATS,
     redact: Redact = (),
+    called: str = "",
 ) -> tuple[Path, ...]:
     """Write a counterexample into a folder, and return the files.
 
@@ -44,6 +48,7 @@ def write(
         folder: Made if it is not there.
         formats: Any of `text`, `html`, `json`, `markdown`, `pytest`.
         redact: Fields to mask: see `masked`.
+        called: How the commands in the report call the folder, where that is not `folder`.
 
     Raises:
         InvalidDefinition: A format is not known.
@@ -51,9 +56,49 @@ def write(
     """
     wanted = (formats,) if isinstance(formats, str) else tuple(formats)
     place = Path(folder)
-    contents = _contents(masked(found, redact), place, wanted)
+    contents = _contents(masked(found, redact), Path(called or folder), wanted)
     _write_all({place / name: content for name, content in contents.items()}, place)
     return tuple(place / name for name in contents)
+
+
+def write_campaign(
+    campaign: Campaign, folder: str | os.PathLike[str], *, redact: Redact = ()
+) -> tuple[Path, ...]:
+    """Write the page of a campaign, `index.html` and `summary.md`, and return the files.
+
+    Whatever came of it: what held, what was covered and how to go on is worth keeping too. Its
+    findings are files of their own (see `write`), which the page links.
+
+    Args:
+        campaign: The campaign.
+        folder: Made if it is not there.
+        redact: Fields to mask in findings: see `masked`.
+
+    Raises:
+        CannotWrite: The folder cannot be written to. Nothing is left half-written.
+    """
+    place = Path(folder)
+    contents = {
+        place / "index.html": page_html(campaign, redact=redact),
+        place / "summary.md": page_markdown(campaign, redact=redact),
+    }
+    _write_all(contents, place)
+    return tuple(contents)
+
+
+def write_tests(tests: Sequence[Tested], folder: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """Write the page of a pytest session, `index.html` and `summary.md`, and return the files.
+
+    Raises:
+        CannotWrite: The folder cannot be written to. Nothing is left half-written.
+    """
+    place = Path(folder)
+    contents = {
+        place / "index.html": tests_html(tests),
+        place / "summary.md": tests_markdown(tests),
+    }
+    _write_all(contents, place)
+    return tuple(contents)
 
 
 def _contents(found: Counterexample, place: Path, wanted: tuple[str, ...]) -> dict[str, str]:

@@ -15,6 +15,7 @@ import msgspec
 
 from chaosharness.errors import InvalidDefinition, UnserialisablePayload
 from chaosharness.handlers.port import READ, call_off, operate, refuse_stranger
+from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.stores.durable import OpenStore
@@ -45,9 +46,9 @@ class KeyValue:
         store that is not synced may lose.
     """
 
-    name: str = attrs.field(validator=attrs.validators.instance_of(str))
-    synced: bool = attrs.field(default=True, kw_only=True)
-    unsynced_ms: int = attrs.field(default=1_000, validator=attrs.validators.ge(1), kw_only=True)
+    name: str = attrs.field(validator=allowed.text())
+    synced: bool = attrs.field(default=True, validator=allowed.flag(), kw_only=True)
+    unsynced_ms: int = attrs.field(default=1_000, validator=allowed.whole(1), kw_only=True)
 
     def open(self, world: World) -> OpenKeyValue:
         """Return this store, empty, for one run."""

@@ -29,6 +29,7 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.errors import InvalidDefinition
+from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Incarnation
 from chaosharness.kernel.world import World
 from chaosharness.stores.sqlite.connection import Connection
@@ -44,7 +45,7 @@ IDLE_MAX: Final = 64
 VERSION_MIN: Final = (3, 37)
 
 _NUMBERS: Final = count(1)
-_positive: Final = attrs.validators.ge(1)
+_positive: Final = allowed.whole(1)
 
 
 def _is_sql(_: object, __: object, value: object) -> None:
@@ -77,12 +78,12 @@ class SQLite:
             statement.
     """
 
-    name: str = attrs.field(validator=attrs.validators.instance_of(str))
+    name: str = attrs.field(validator=allowed.text())
     schema: str = attrs.field(default="", validator=_is_sql, repr=False)
-    synced: bool = attrs.field(default=True, kw_only=True)
+    synced: bool = attrs.field(default=True, validator=allowed.flag(), kw_only=True)
     unsynced_ms: int = attrs.field(default=1_000, validator=_positive, kw_only=True)
-    timeout_ms: int = attrs.field(default=5_000, validator=attrs.validators.ge(0), kw_only=True)
-    detect_types: int = attrs.field(default=0, kw_only=True)
+    timeout_ms: int = attrs.field(default=5_000, validator=allowed.whole(0), kw_only=True)
+    detect_types: int = attrs.field(default=0, validator=allowed.whole(0), kw_only=True)
     _shelf: Shelf = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:

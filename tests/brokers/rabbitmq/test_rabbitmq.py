@@ -622,10 +622,13 @@ def test_a_contradiction_is_refused(make, words):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Queue("lazy"), "'kind' must be in"),
-        (lambda: Queue(ttl_ms=-1), "'ttl_ms' must be >= 0: -1"),
-        (lambda: RabbitMQ("bus", queues=[], version="3.9"), "'version' must be in"),
-        (lambda: RabbitMQ("bus", queues=[], heartbeat_ms=0), "'heartbeat_ms' must be >= 1: 0"),
+        (lambda: Queue("lazy"), "kind must be one of 'classic', 'quorum', not 'lazy'"),
+        (lambda: Queue(ttl_ms=-1), "ttl_ms must be a whole number from 0, or None, not -1"),
+        (lambda: RabbitMQ("bus", queues=[], version="3.9"), "version must be one of .*, not '3.9'"),
+        (
+            lambda: RabbitMQ("bus", queues=[], heartbeat_ms=0),
+            "heartbeat_ms must be a whole number from 1, not 0",
+        ),
     ],
 )
 def test_a_value_out_of_range_is_refused(make, words):

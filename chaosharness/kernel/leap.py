@@ -1,0 +1,101 @@
+"""Idle rounds that are skipped: to the next time that anybody is known to wait for.
+
+A loop that looks each second for a row that is due in eight hours goes round 28,800 times and
+changes nothing. Once loops have gone round so often that all durations of the system are over,
+and each round was the same but for what the clock says, all of them sleep at once to two rounds
+before the next known time, on the same beat. What is to come stays in its order.
+
+Not modelled:
+    What code would have done in between at a time that nothing shows: it does it late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from heapq import heapify
+from math import lcm
+from types import CodeType
+from typing import Any, Final, Protocol
+
+from chaosharness.kernel.agenda import ACTION, DUE, WAITER
+from chaosharness.kernel.spans import DAY_MS
+
+WAKES_LEAP: Final = 2_000
+"""Wakes of a loop after which idle rounds are skipped; all up to there are gone through."""
+
+ROUNDS_MIN: Final = 100
+"""Fewer rounds are not worth a leap."""
+
+
+class Sleep(Protocol):
+    """One sleep of one loop: a `Wait`."""
+
+    delay_ms: int
+
+    @property
+    def incarnation(self) -> Any: ...
+
+    def may_leap(self) -> bool: ...
+
+    def ahead(self) -> Iterable[int]: ...
+
+
+def leap(
+    waits: Iterable[Sleep], popped: list[Any], entries: list[list[Any]], now: int, until_ms: int
+) -> None:
+    """Put off the sleepers on an agenda to shortly before the next known time, if they may be.
+
+    Args:
+        waits: The sleeps that are not at rest.
+        popped: The entry that comes next.
+        entries: All others.
+        now: The time of the run.
+        until_ms: The end of the phase: nothing is put off beyond it.
+    """
+    waits = [*waits]
+    if not waits or not all(wait.may_leap() for wait in waits):
+        return
+    readers = [wait.incarnation for wait in waits]
+    if len({*map(id, readers)}) < len(readers):
+        return  # two of one process: each may watch the other's clock
+    ahead = [at for wait in waits for at in wait.ahead() if at > now]
+    if not ahead:
+        return
+    target = min((until_ms, *ahead))
+    asleep: list[list[Any]] = []
+    for entry in (popped, *entries):
+        if entry[ACTION] is not None:
+            if hasattr(entry[WAITER], "may_leap"):
+                asleep.append(entry)
+            else:  # a timer of the background
+                target = min(target, entry[DUE])
+    periods = [max(entry[WAITER].delay_ms, 1) for entry in asleep]
+    beat = lcm(*periods)
+    far = (target - 2 * max(periods) - max(entry[DUE] for entry in asleep)) // beat
+    if beat > DAY_MS or far * beat < ROUNDS_MIN * max(periods):
+        return
+    for entry in asleep:
+        entry[DUE] += far * beat
+    heapify(entries)
+
+
+def counts_to(state: Any, most: int) -> int:
+    """Return the largest whole number below another that sleeping code knows; 0 for none.
+
+    Code that counts its rounds may count to one of these.
+    """
+    found = 0
+    left: list[Iterable[Any]] = [state]
+    while left:
+        before: Any = None
+        for one in left.pop():
+            kind = type(one)
+            if kind is tuple or kind is frozenset:
+                if kind is frozenset or one[:1] != ("met",):
+                    left.append(one)
+            elif kind is CodeType:
+                left.append(one.co_consts)
+            elif kind is int and type(before) is not CodeType and found < one < most:
+                found = one  # not where in its code it stands, which comes after that
+            before = one
+    return found

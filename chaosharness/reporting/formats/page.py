@@ -1,0 +1,156 @@
+"""A campaign as one page: green, unknown or broken, what was covered, and how to go on."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+
+from chaosharness.campaign import Campaign
+from chaosharness.reporting.formats.coverage import coverage_markdown, outcome, sign
+from chaosharness.reporting.formats.html import templates
+from chaosharness.reporting.formats.markdown import escape, table
+from chaosharness.reporting.formats.redact import Redact, masked
+from chaosharness.reporting.formats.snippets import schedule_code
+from chaosharness.reporting.story.legible import clip, count
+
+WORD: Final = {"holds": "HOLDS", "violated": "BROKEN", "unknown": "UNKNOWN"}
+TEXT_MAX: Final = 400
+
+
+@attrs.frozen
+class Entry:
+    """One finding, as the page shows it.
+
+    Attributes:
+        property: What is broken.
+        summary: How, in one sentence.
+        schedule: By which faults, as code.
+        more: What else is known of it.
+        file: Its own report, without a suffix.
+    """
+
+    property: str
+    summary: str
+    schedule: str
+    more: tuple[str, ...]
+    file: str
+
+
+def page_html(campaign: Campaign, *, redact: Redact = ()) -> str:
+    """Render a campaign as one self-contained HTML page; its findings are linked.
+
+    Args:
+        campaign: The campaign.
+        redact: Fields to mask in findings: see `masked`. Sentences that were made of a run
+            and not of a finding cannot be masked, and are counted instead.
+    """
+    kinds = campaign.coverage.kinds()
+    matrix = [
+        (phase, operation, [_cell(campaign, phase, operation, kind) for kind in kinds])
+        for phase, operation in campaign.coverage.operations()
+    ]
+    return (
+        templates()
+        .get_template("campaign.html.jinja")
+        .render(
+            campaign=campaign,
+            word=WORD[campaign.result],
+            searched=count(campaign.searched, "run"),
+            entries=_entries(campaign, redact),
+            standings=[(one, outcome(one)) for one in campaign.standings],
+            remarks=_remarks(campaign, redact),
+            kinds=kinds,
+            matrix=matrix,
+            never=len(campaign.coverage.never_struck()),
+            go_on=_go_on(campaign),
+        )
+    )
+
+
+def page_markdown(campaign: Campaign, *, redact: Redact = ()) -> str:
+    """Render a campaign as Markdown, for the summary of a CI job.
+
+    Args: as for `page_html`.
+    """
+    runs = f"{count(campaign.searched, 'run')} ({campaign.mode}, faults ≤ {campaign.faults_max})"
+    lines = [f"## {WORD[campaign.result]}: {escape(clip(campaign.system, 80))}", "", runs]
+    lines += ["", *(f"- {escape(clip(one, TEXT_MAX))}" for one in campaign.reasons)]
+    for one in _entries(campaign, redact):
+        lines += ["", f"### {escape(clip(one.property, 80))}", "", escape(one.summary), ""]
+        lines += ["```python", *one.schedule.replace("```", "'''").split("\n"), "```"]
+        lines += [f"- {escape(words)}" for words in one.more]
+    rows = [(clip(one.name, 80), outcome(one)) for one in campaign.standings]
+    if rows:
+        lines += ["", "### Claims", "", *table(("claim", "outcome"), rows)]
+    for head, sentences in _remarks(campaign, redact):
+        lines += ["", f"### {head}", "", *(f"- {escape(one)}" for one in sentences)]
+    if matrix := coverage_markdown(campaign.coverage):
+        lines += ["", "<details><summary>Operations and faults</summary>", "", matrix, "</details>"]
+    lines += ["", "### How to go on", "", *(f"- `{one}`" for one in _go_on(campaign))]
+    return "\n".join(lines) + "\n"
+
+
+def _entries(campaign: Campaign, redact: Redact) -> list[Entry]:
+    groups = campaign.groups or (None,) * len(campaign.counterexamples)
+    found = []
+    for one, group in zip(campaign.counterexamples, groups, strict=True):
+        shown = masked(one, redact)
+        more = () if group is None or redact else group.sentences()
+        found.append(
+            Entry(
+                shown.property,
+                clip(shown.findings[0].summary, TEXT_MAX) if shown.findings else "",
+                schedule_code(shown.schedule, 76),
+                tuple(clip(words, TEXT_MAX) for words in more),
+                one.slug(),
+            )
+        )
+    return found
+
+
+def _remarks(campaign: Campaign, redact: Redact) -> list[tuple[str, list[str]]]:
+    """Return what else there is to say, under its heading."""
+    coverage = campaign.coverage
+    covered = list(coverage.sentences())
+    if campaign.result != "violated":
+        covered.append(f"That says: {coverage.rules_out(campaign.searched)}")
+    troubles = [
+        f"{one.verdict} in {count(one.times, 'run')}: {one.reason} (first: {one.schedule})"
+        for one in campaign.troubles
+    ]
+    sections: list[tuple[str, Sequence[str]]] = [
+        ("Without any fault, already", campaign.upset),
+        ("Runs that did not become quiet", troubles),
+        ("Is this right? Only you can say", [str(one) for one in campaign.questions]),
+    ]
+    said = [(head, _said(sentences, redact)) for head, sentences in sections if sentences]
+    return [*said, ("What was covered", [clip(one, TEXT_MAX) for one in covered])]
+
+
+def _said(sentences: Sequence[str], redact: Redact) -> list[str]:
+    if redact:
+        return [f"{count(len(sentences), 'sentence')} not shown here, since fields are masked"]
+    return [clip(one, TEXT_MAX) for one in sentences]
+
+
+def _cell(campaign: Campaign, phase: str, operation: str, kind: str) -> tuple[str, str]:
+    """Return a cell of the matrix: its sign or count, and the class that colours it."""
+    times = campaign.coverage.cells.get((phase, operation, kind))
+    mark = sign(campaign.coverage, phase, operation, kind)
+    named = {"○": "never", "=": "same", "·": "impossible"}
+    return (f"{times:,}", "struck") if times else (mark, named[mark])
+
+
+def _go_on(campaign: Campaign) -> list[str]:
+    """Return the commands that lead on from here."""
+    target = shlex.quote(campaign.target or "module:attribute")
+    found = [f"chaosharness replay {one.slug()}.json" for one in campaign.counterexamples[:3]]
+    needed = campaign.budget_needed()
+    if needed and not found:
+        found.append(f"chaosharness run {target} --faults {campaign.faults_max} --budget {needed}")
+    elif not found:
+        found.append(f"chaosharness run {target} --faults {campaign.faults_max + 1}")
+    return [*found, f"chaosharness sites {target}"]

@@ -1,0 +1,111 @@
+"""Whatever the code under test does to the process, a finding never ends in exit code 0."""
+
+import subprocess
+import sys
+
+import pytest
+
+SHOP = """
+import atexit, os, posix, signal, sys, threading
+from chaosharness import Gateway, Kafka, System
+
+shop = System("shop")
+bus = shop.add(Kafka("bus", ["orders"]))
+bank = shop.add(Gateway("bank"))
+
+@shop.service("pay")
+def pay(env):
+    client = env.client(bank)
+    env.consume(bus, "orders", lambda order: client.charge(order["id"], 5))
+
+@shop.entry(examples=[{"id": "o1"}])
+def place(env, order):
+    env.publisher(bus)("orders", order)
+"""
+
+ENDS = {
+    "a handler of atexit": "atexit.register(os._exit, 0)",
+    "a handler of atexit of its own": "atexit.register(lambda: posix._exit(0))",
+    "sys.exit in a handler of atexit": "atexit.register(lambda: sys.exit(0))",
+    "another program": 'atexit.register(os.execv, sys.executable, [sys.executable, "-c", ""])',
+    "an object that is freed": """
+class Last:
+    def __del__(self):
+        os._exit(0)
+last = Last()
+""",
+    "sys.exit exchanged": "sys.exit = lambda *code: None",
+    "a hook": "sys.excepthook = lambda *error: os._exit(0)",
+    "a thread": """
+went = threading.Event()
+threading.Thread(target=lambda: (went.wait(), os._exit(0))).start()
+atexit.register(went.set)
+""",
+    "a thread that is waited for": """
+threading.Thread(target=lambda: (threading.main_thread().join(), os._exit(0))).start()
+""",
+}
+
+
+def ran(tmp_path, code):
+    (tmp_path / "shop.py").write_text(SHOP + code)
+    command = ["-m", "chaosharness", "run", "shop:shop", "--faults", "1", "--first"]
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("code", [pytest.param(code, id=name) for name, code in ENDS.items()])
+def test_a_violation_ends_in_exit_code_1(tmp_path, code):
+    done = ran(tmp_path, code)
+    assert done.returncode == 1, done.stderr
+    assert "BROKEN" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_who_called_is_told_with_the_line(tmp_path):
+    done = ran(tmp_path, "atexit.register(lambda: os._exit(0))")
+    line = len(SHOP.splitlines()) + 1
+    words = f"os._exit(0) was called (at shop.py:{line}); the exit code stays 1"
+    assert done.stderr == f"chaosharness: {words}\n"
+
+
+def test_handlers_of_atexit_still_run(tmp_path):
+    done = ran(tmp_path, 'atexit.register(lambda: open("bye", "w").close())')
+    assert done.returncode == 1
+    assert (tmp_path / "bye").exists()
+
+
+@pytest.mark.parametrize("call", ["os._exit(0)", "sys.exit(0)"])
+@pytest.mark.parametrize("door", ["check", "explore", "run"])
+def test_a_property_ends_no_process(tmp_path, call, door):
+    claim = f"""
+from chaosharness import always, check, explore
+def judge(event):
+    {call}
+shop.claim(always("an end", holds=judge, kinds=["effect"]))
+if __name__ == "__main__":
+    {door}(shop)
+"""
+    if door == "run":
+        done = ran(tmp_path, claim)
+        assert done.returncode == 3
+    else:
+        (tmp_path / "shop.py").write_text(SHOP + claim)
+        done = subprocess.run(
+            [sys.executable, "shop.py"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 1
+    words = "a property called os._exit(0) (at" if "_exit" in call else "raised SystemExit: 0 at"
+    assert words in done.stderr
+    assert "shop.py:" in done.stderr
