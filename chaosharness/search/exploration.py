@@ -25,10 +25,13 @@ from chaosharness.schedule import Schedule
 from chaosharness.search.causes import Cause, Causes
 from chaosharness.search.claims import Claim
 from chaosharness.search.determinism import same_elsewhere
+from chaosharness.search.laboratory import NOTHING, Known
 from chaosharness.search.news import News
 from chaosharness.search.planner import Chooser, batch_sizes, proposed
+from chaosharness.search.portfolio import Portfolio
 from chaosharness.search.seen import Examiner, Seen
 from chaosharness.search.shrink import as_it_was, shrink
+from chaosharness.search.small_first import SmallFirst
 from chaosharness.search.workers.pool import Pool
 from chaosharness.system import Run, System
 from chaosharness.system.twice import Watch
@@ -279,7 +282,7 @@ class Exploration:
             cause.above = other  # there is enough to mend
             return
         try:
-            found = self._shrunk(breach, run)
+            found = self._shrunk(cause, run)
         except KeyboardInterrupt:
             whole = attrs.evolve(breach, findings=self._all_of(breach, run))
             self._keep(cause, as_it_was(whole, run, self.searched, self.target))
@@ -333,7 +336,19 @@ class Exploration:
         if self.on_found is not None:
             self.on_found(found)
 
-    def _shrunk(self, breach: Breach, run: Run) -> Counterexample:
+    def _known(self, cause: Cause, run: Run) -> Known:
+        """Return what this search knows of the workload of a run: nothing of any other."""
+        calm, planner = self._calm, self.planner
+        if calm is None or run.items is not calm.items:
+            return NOTHING
+        books = planner.books if isinstance(planner, Portfolio) else planner
+        if cause.runs > 1 or not isinstance(books, SmallFirst):
+            return Known(calm=calm)  # an earlier run showed the cause, beside something heavier
+        complete, options = books.complete()
+        return Known(calm=calm, held=books.ran, complete=complete, options=options)
+
+    def _shrunk(self, cause: Cause, run: Run) -> Counterexample:
+        breach = cause.breach
         found = shrink(
             self.system,
             breach.property,
@@ -344,6 +359,7 @@ class Exploration:
             kinds=self.kinds,
             found_after=self.searched,
             target=self.target,
+            known=self._known(cause, run),
         )
         self.runs += found.shrunk_in
         return found

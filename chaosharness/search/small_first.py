@@ -299,6 +299,22 @@ class SmallFirst:
     def _mild(self, key: Key) -> bool:
         return not any(option_of(self._faults[number]) for number in key)
 
+    # ---- what a shrinker may rely on
+
+    def ran(self, faults: tuple[Fault, ...]) -> bool:
+        """Say whether a run was observed in which just these faults struck."""
+        key = self._key(faults)
+        return key is not None and key in self._changed
+
+    def complete(self) -> tuple[int, str]:
+        """Return up to how many faults every schedule was run, and with which options."""
+        faults, options = 0, ""
+        for level in self.levels()[1:]:
+            if not level.complete:
+                break
+            faults, options = level.faults, level.options
+        return faults, options
+
     # ---- what was covered
 
     @property
@@ -349,19 +365,25 @@ class SmallFirst:
         if faults == self._level and not self._finished[faults]:
             left += self.left()
         begun = faults <= self._level and bool(self._changed)
-        every = faults == 1 or self.options == "all"
-        partly = faults > 0 and every and self.catalogue.leaves_sizes_out()
-        options = "all options" if every else "mildest options"
-        if partly:
-            options = "not every length of a stall"
-        if self._cut_off:
-            options += f", attempts up to {ATTEMPTS_MAX}"
         return Level(
             faults=faults,
             tried=tried,
             total=tried + left if begun else None,
             complete=begun and not left,
             more=len(self._ahead) >= AHEAD_MAX and faults == self._level,
-            options=options if faults else "",
-            partly=partly,
+            options=self._options(faults) if faults else "",
+            partly=faults > 0 and self._partly(faults),
         )
+
+    def _options(self, faults: int) -> str:
+        """Say what is tried at each site where there are so many faults."""
+        options = "all options" if self._every(faults) else "mildest options"
+        if self._partly(faults):
+            options = "not every length of a stall"
+        return f"{options}, attempts up to {ATTEMPTS_MAX}" if self._cut_off else options
+
+    def _every(self, faults: int) -> bool:
+        return faults == 1 or self.options == "all"
+
+    def _partly(self, faults: int) -> bool:
+        return self._every(faults) and self.catalogue.leaves_sizes_out()

@@ -60,6 +60,7 @@ class Env:
         self.incarnation = incarnation
         self._service = service
         self._runtime = runtime
+        self._opened: dict[tuple[int, str], Any] = {}  # by what a system holds while it lasts
         self.loops: list[Callable[[Any], None]] = []
 
     def _mine(self, what: str) -> None:
@@ -69,6 +70,11 @@ class Env:
             refuse_stranger(scope, f"env.{what} of an env", self.incarnation)
 
     def _open(self, resource: Any, method: str, what: str) -> Any:
+        key = (id(resource), method)
+        if key in self._opened:
+            scope = SCOPE.get()
+            if scope is None or scope.incarnation is self.incarnation:
+                return self._opened[key]
         self._mine(_OPENED.get(method, method))
         stage = self._stage
         name = getattr(resource, "name", "")
@@ -79,6 +85,7 @@ class Env:
             )
         if not hasattr(found, method):
             raise InvalidDefinition(f"{name!r} is no {what}")
+        self._opened[key] = found
         return found
 
     # ---- messages

@@ -13,7 +13,7 @@ from chaosharness.brokers.kafka.cluster import Cluster
 from chaosharness.brokers.kafka.faults import COMMIT, LOOP_COMMIT
 from chaosharness.brokers.kafka.groups import LogPartition, Member
 from chaosharness.brokers.message import Decode, Delivery, Message, delivery
-from chaosharness.brokers.trouble import Policy, one_of
+from chaosharness.brokers.trouble import one_of, policy_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import LostRequest, Rebalance
 from chaosharness.handlers.fingerprint import of_stack
@@ -85,11 +85,12 @@ class Subscription:
         retries_max: int = 3,
         on_unreadable: OnError | None = None,
     ) -> None:
-        one_of(ACKNOWLEDGE, acknowledge=acknowledge)
+        if acknowledge not in ACKNOWLEDGE:
+            one_of(ACKNOWLEDGE, acknowledge=acknowledge)
         self.broker = broker
         self.intake = intake
         self.acknowledge = acknowledge
-        self.policy = Policy(on_error, retries_max, on_unreadable)
+        self.policy = policy_of(on_error, retries_max, on_unreadable)
         self.operation = f"{intake.place}/{broker.name}.commit"
         self.member: Any = None
         self.tries: dict[int, int] = {}
