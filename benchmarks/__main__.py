@@ -8,8 +8,10 @@ from pathlib import Path
 
 ORDER = (
     *("eight_messages", "deliveries", "colours", "stores"),
-    *("hypothesis_share", "peers", "shrink", "bytecodes"),
+    *("hypothesis_share", "peers", "shrink", "bytecodes", "share"),
     *("judging", "nothing_claimed", "recorded", "temporal"),
+    *("workers", "mutated_files"),
+    *("lineage", "triples"),
 )
 
 

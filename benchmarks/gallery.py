@@ -99,7 +99,7 @@ class Exhibit:
             LookupError: There is none with up to two faults.
         """
         system, claim = self.system()
-        found = smallest(system, claim)
+        found = smallest(system, claim, mode="small-first")
         if found is None:
             raise LookupError(f"{self.target} keeps {self.claim!r} under up to two faults")
         return found

@@ -61,7 +61,7 @@ def share(build: Callable[[], System], runs: int) -> tuple[str, ...]:
     system, watched = build(), Watched()
     claims = [watched.over(one) for one in assumed(system)]
     began = process_time()
-    campaign = explore(system, properties=claims, runs_max=runs)
+    campaign = explore(system, properties=claims, runs_max=runs, mode="small-first")
     whole = process_time() - began
     name = f"{build.__module__.removeprefix('models.')}.{build.__name__}"
     made = str(system.family().made)

@@ -20,8 +20,9 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
+from itertools import count
 from random import Random
 from textwrap import fill
 from typing import Any, Final, Literal
@@ -38,18 +39,22 @@ from chaosharness import (
     Schedule,
     Site,
     System,
+    explore,
+    never_twice,
 )
+from chaosharness.strategies.spelling import Spelling
 
 MESSAGES: Final = 8
 CONSUMERS: Final = 3
+DELIVERIES: Final = 3
+"""Of one message: as many may crash."""
 CRASHES_IN_100: Final = 5
 """At each of two places: before the effect, and between it and the acknowledgement."""
 BACK_S: Final = 1.0
-TRIES: Final = 2
-"""Deliveries of one message at which a crash may strike."""
 SEEDS: Final = 300
 WORK_S: Final = 0.01
 TURNS: Final = 3
+SEARCHES: Final = 20
 
 Colour = Literal["plain", "asyncio"]
 Run = Callable[[int, bool], bool]
@@ -101,19 +106,30 @@ def system(colour: Colour, *, right: bool) -> System:
     return system
 
 
+@cache
+def deliveries(effect: str) -> tuple[tuple[Site, Site], ...]:
+    """Return the two places of the first delivery of each message."""
+    reached = system("plain", right=effect != "effects.do").run().attempts
+    spelling = Spelling()
+    spelling.learn(reached)
+    words = [spelling.words(place) for place in reached if place[0] == "worker.on_job/handle"]
+    assert len(set(words)) == MESSAGES
+    return tuple(
+        (
+            Site("worker.on_job/handle", message=word),
+            Site(f"worker.on_job/{effect}", "after", message=word),
+        )
+        for word in words
+    )
+
+
 def crashes(seed: int, effect: str) -> Schedule:
     """Return the crashes of one seed. Those of deliveries that never come do nothing."""
     chance = Random(f"eight {seed}")
-    places = (Site("worker.on_job/handle"), Site(f"worker.on_job/{effect}", "after"))
     return Schedule(
-        Crash(
-            attrs.evolve(
-                place, attempt=attempt, message=f"{number} of client.produce/bus.publish jobs"
-            ),
-            down=int(BACK_S * 1000),
-        )
-        for attempt in range(1, TRIES + 1)
-        for number in range(1, MESSAGES + 1)
+        Crash(attrs.evolve(place, attempt=attempt), down=int(BACK_S * 1000))
+        for attempt in range(1, DELIVERIES + 1)
+        for places in deliveries(effect)
         for place in places
         if chance.random() * 100 < CRASHES_IN_100
     )
@@ -401,6 +417,40 @@ def in_turns(runs: list[Run]) -> list[float]:
     return best
 
 
+def until_found(run: Run, first: int) -> int:
+    """Return how many seeds from one on it takes until an effect came twice, that one included."""
+    return next(at for at, seed in enumerate(count(first), 1) if run(seed, False))
+
+
+def cost_of_finding(runs: list[Run]) -> list[float]:
+    """Return processor seconds until the first double effect of the broken consumer.
+
+    The mean of `SEARCHES` searches, each from a seed of its own; the best of several turns.
+    """
+    best = [float("inf")] * len(runs)
+    for _ in range(TURNS):
+        for at, run in enumerate(runs):
+            gc.collect()
+            begun = time.process_time()
+            for search in range(SEARCHES):
+                until_found(run, search * SEEDS)
+            best[at] = min(best[at], (time.process_time() - begun) / SEARCHES)
+    return best
+
+
+def small_first_finds() -> float:
+    """Return processor seconds until `explore` tells a double effect, with its defaults."""
+    best = float("inf")
+    shop = system("plain", right=False)
+    claim = never_twice("effects", key="job")
+    for _ in range(TURNS):
+        begun = time.process_time()
+        claims = explore(shop, properties=[claim], stop_at_first=True).standings
+        best = min(best, time.process_time() - begun)
+        assert claims[0].result == "violated"
+    return best
+
+
 def installed(peers: tuple[Peer, ...]) -> tuple[dict[Peer, Run], list[Peer]]:
     """Return those that can be imported, with what runs a seed, and the others."""
     here, missing = {}, []
@@ -435,6 +485,18 @@ def main(peers: tuple[Peer, ...] = PEERS) -> None:
         rows.append((named(peer), f"{cost * 1e6:,.0f}", f"{1 / cost:,.0f}", ratio, fails))
     rows += [(peer.name, "-", "not installed", "-", "-") for peer in missing]
     table(f"Eight messages, {CONSUMERS} consumers, {SEEDS} seeds", rows)
+    striking = [peer for peer in here if not peer.calm]
+    finding = cost_of_finding([here[peer] for peer in striking])
+    rows = [("", "ms", "ours = 1")]
+    rows += [
+        (named(peer), f"{cost * 1e3:.2f}", f"{cost / finding[0]:.2f}")
+        for peer, cost in zip(striking, finding, strict=True)
+    ]
+    whole = small_first_finds()
+    rows.append(
+        ("ours, explore: judged and shrunk", f"{whole * 1e3:.2f}", f"{whole / finding[0]:.2f}")
+    )
+    table("Processor time to the first double effect, seeds in their order", rows)
     for peer in missing:
         print(f"  {peer.name}: pip install '{peer.package}'{and_python(peer)}")
     print()

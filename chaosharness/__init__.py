@@ -12,13 +12,20 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from chaosharness.brokers import SNS as SNS
+    from chaosharness.brokers import SQS as SQS
+    from chaosharness.brokers import AWSError as AWSError
     from chaosharness.brokers import ChannelClosed as ChannelClosed
     from chaosharness.brokers import CommitFailed as CommitFailed
     from chaosharness.brokers import Delivery as Delivery
     from chaosharness.brokers import Exchange as Exchange
     from chaosharness.brokers import Kafka as Kafka
+    from chaosharness.brokers import Lambda as Lambda
     from chaosharness.brokers import Queue as Queue
     from chaosharness.brokers import RabbitMQ as RabbitMQ
+    from chaosharness.brokers import SNSSubscription as SNSSubscription
+    from chaosharness.brokers import SNSTopic as SNSTopic
+    from chaosharness.brokers import SQSQueue as SQSQueue
     from chaosharness.brokers import Unroutable as Unroutable
     from chaosharness.calls import RemoteError as RemoteError
     from chaosharness.campaign import Campaign as Campaign
@@ -109,13 +116,20 @@ if TYPE_CHECKING:
 
 _HOME = {
     "brokers": (
+        "SNS",
+        "SQS",
+        "AWSError",
         "ChannelClosed",
         "CommitFailed",
         "Delivery",
         "Exchange",
         "Kafka",
+        "Lambda",
         "Queue",
         "RabbitMQ",
+        "SNSSubscription",
+        "SNSTopic",
+        "SQSQueue",
         "Unroutable",
     ),
     "calls": ("RemoteError",),

@@ -15,6 +15,11 @@ from chaosharness.faults import KIND_BY_NAME
 from chaosharness.kernel.rest import RanOn
 
 Result = Literal["holds", "violated", "unknown"]
+Ended = Literal["", "done", "budget", "time", "quiet", "over"]
+"""Why a search ended: all is done; its runs or its time are spent; nothing new was seen for long
+enough; or nothing is left to learn: stopped at a finding, or everything is broken. Empty if it
+did not."""
+
 Cell = tuple[str, str, str]
 """`(phase, operation, kind of fault)`, for example `("after", "shop.pay/bank.charge", "crash")`."""
 
@@ -66,7 +71,7 @@ class Coverage:
     """What a campaign put to the test, and what it never did.
 
     Attributes:
-        levels: What was enumerated, fewest faults first; empty for a random campaign.
+        levels: What was enumerated, fewest faults first; empty for one by chance alone.
         random: Random schedules that were run.
         faults_max: Faults that a random schedule could have.
         cells: How often each fault that is legal and searched struck at each operation:
@@ -75,6 +80,7 @@ class Coverage:
             an operation equals one after the effect before it.
         ran_on: Loops that were not at rest at the end of a run, each as it was run on farthest.
         stalls: How long trouble was tried to last, in words; empty if nothing had a length.
+        still_new: How often chance still meets something new, in words; empty if unknown.
     """
 
     levels: tuple[Level, ...] = ()
@@ -84,6 +90,7 @@ class Coverage:
     equivalent: frozenset[Cell] = attrs.field(factory=frozenset, repr=False)
     ran_on: tuple[RanOn, ...] = ()
     stalls: tuple[str, ...] = ()
+    still_new: str = ""
 
     @property
     def complete(self) -> bool:
@@ -122,10 +129,11 @@ class Coverage:
         """Say what was covered, one line each."""
         lines = [str(level) for level in self.levels if level.faults]
         if self.random:
+            many = "schedule" if self.random == 1 else "schedules"
             plural = "" if self.faults_max == 1 else "s"
-            lines.append(
-                f"{self.random:,} random schedules of up to {self.faults_max} fault{plural}"
-            )
+            lines.append(f"{self.random:,} random {many} of up to {self.faults_max} fault{plural}")
+        if self.still_new:
+            lines.append(self.still_new)
         struck = sum(1 for times in self.cells.values() if times)
         if self.cells:
             lines.append(f"faults at operations: {struck:,} of {len(self.cells):,} struck")
@@ -256,9 +264,9 @@ class Campaign:
     Attributes:
         system: Name of the system.
         target: Where it is found, as `module:attribute`; empty if unknown.
-        mode: `small-first`, `random` or `guided`.
+        mode: `portfolio`, `small-first`, `lineage`, `random` or `guided`.
         faults_max: Faults in one schedule, at most.
-        seed: Of the random modes.
+        seed: Of what was chosen by chance.
         result: `holds`, `violated`, or `unknown`.
         reasons: Why it is unknown, one sentence each.
         unproved: Those reasons among them which say that nothing was put to the test.
@@ -268,11 +276,14 @@ class Campaign:
             first, then what the user claimed, then the worst harm.
         groups: What else is known of each of them, in the same order.
         questions: What only the user can decide. They break nothing.
+        beyond: What breaks only under more faults than were asked for, one sentence each. It
+            makes nothing `violated`.
         standings: How each property came out.
         troubles: Runs that did not become quiet.
         upset: What went wrong in the run without any fault already, one sentence each: no
             claim needs to be broken by it.
         coverage: What was put to the test.
+        ended: Why the search ended.
         seconds: Real time it took. Not part of any report that is compared.
     """
 
@@ -293,10 +304,12 @@ class Campaign:
     unproved: tuple[str, ...] = ()
     groups: tuple[Group, ...] = ()
     questions: tuple[Question, ...] = ()
+    beyond: tuple[str, ...] = ()
+    ended: Ended = ""
     seconds: float = 0.0
 
     def is_cut_short(self) -> bool:
-        """Say whether the budget was spent with nothing broken, and something left to run."""
+        """Say whether the search ended with nothing broken, and something left to run."""
         return self.result == "unknown" and not self.unproved and self.coverage.left() is not None
 
     def budget_needed(self) -> int | None:
@@ -328,6 +341,7 @@ class Campaign:
         if self.result == "holds":
             lines.append(self.coverage.rules_out(self.searched))
         lines += map(str, self.questions)
+        lines += [f"beyond what was asked: {one}" for one in self.beyond]
         return tuple(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -349,6 +363,8 @@ class Campaign:
             "counterexamples": [one.to_json() for one in self.counterexamples],
             "groups": [attrs.asdict(one) for one in self.groups],
             "questions": [attrs.asdict(one) for one in self.questions],
+            "beyond": list(self.beyond),
+            "ended": self.ended,
             "coverage": {
                 "levels": [attrs.asdict(level) for level in coverage.levels],
                 "random": coverage.random,

@@ -57,7 +57,13 @@ class Counterexample:
         findings: What was violated, pointing into the history.
         digest: Of the history, so that a replay can tell whether it is the same.
         history: What happened. Not in the file: replaying it brings it back.
-        minimal: Whether each fault was checked to be needed: without it, it passes.
+        minimal: Whether each fault was checked to be needed: without it, it passes. Other,
+            fewer faults may do too; see `exact` and `checked`.
+        exact: Whether it is proved that no fewer faults do it: there is one at most, or every
+            schedule of fewer was run: with all options of the kinds searched, and on the workload
+            of the search.
+        checked: What was checked where there are two faults or more: `no fault can be dropped;
+            no two exchanged for one within the 24 tried`; or that every smaller schedule was run.
         found_after: Runs until it was first seen.
         shrunk_in: Further runs that made it small.
         versions: Of Python and of what shapes a history.
@@ -80,6 +86,8 @@ class Counterexample:
     target: str = ""
     history: History = attrs.field(factory=History, repr=False)
     minimal: bool = False
+    exact: bool = False
+    checked: str = ""
     found_after: int = 0
     shrunk_in: int = 0
     versions: Mapping[str, str] = attrs.field(factory=_versions)
@@ -118,6 +126,8 @@ class Counterexample:
             "assumption": self.assumption,
             "hash_seed": self.hash_seed,
             "types": list(self.types),
+            "checked": self.checked,
+            "exact": self.exact and len(self.schedule) > 1,
         }
         return {
             "chaosharness": FORMAT,
@@ -146,11 +156,13 @@ class Counterexample:
         """
         value = read_format(text, what="counterexample")
         field = partial(_field, value)
+        faults = Schedule.from_json(field("faults", list))
+        minimal = field("minimal", bool, False)
         found = cls(
             property=field("property", str),
             system=field("system", str),
             target=field("target", str, ""),
-            schedule=Schedule.from_json(field("faults", list)),
+            schedule=faults,
             items=tuple(field("workload", list)),
             findings=(
                 Finding(
@@ -160,7 +172,9 @@ class Counterexample:
                 ),
             ),
             digest=field("digest", str),
-            minimal=field("minimal", bool, False),
+            minimal=minimal,
+            exact=field("exact", bool, minimal and len(faults) < 2),
+            checked=field("checked", str, ""),
             versions=field("versions", dict, {}),
             assumption=field("assumption", str, ""),
             hash_seed=field("hash_seed", str, ""),

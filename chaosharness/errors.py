@@ -140,6 +140,13 @@ class Nondeterminism(ChaosharnessError):
         self.index = index
         self.survived = tuple(survived)
 
+    @classmethod
+    def told(cls, text: str, *, index: int, survived: Sequence[str] = ()) -> Nondeterminism:
+        """Return the error that another process told of, in its words."""
+        error = cls(index=index, first="", second="", schedule="", survived=survived)
+        error.args = (text,)
+        return error
+
 
 class PropertyViolated(ChaosharnessError, AssertionError):
     """A property does not hold. This is the result, not a malfunction.

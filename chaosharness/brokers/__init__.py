@@ -8,19 +8,28 @@ from chaosharness.brokers.broker import Broker
 from chaosharness.brokers.kafka import CommitFailed, Kafka
 from chaosharness.brokers.message import Delivery
 from chaosharness.brokers.rabbitmq import ChannelClosed, Exchange, Queue, RabbitMQ, Unroutable
+from chaosharness.brokers.sns import SNS, SNSSubscription, SNSTopic
+from chaosharness.brokers.sqs import SQS, AWSError, Lambda, SQSQueue
 
-BROKERS: Final[tuple[type[Broker], ...]] = (Kafka, RabbitMQ)
+BROKERS: Final[tuple[type[Broker], ...]] = (Kafka, RabbitMQ, SQS)
 """Every product that is modelled. The laws in the tests hold for each of them."""
 
 __all__ = [
     "BROKERS",
+    "SNS",
+    "SQS",
+    "AWSError",
     "Broker",
     "ChannelClosed",
     "CommitFailed",
     "Delivery",
     "Exchange",
     "Kafka",
+    "Lambda",
     "Queue",
     "RabbitMQ",
+    "SNSSubscription",
+    "SNSTopic",
+    "SQSQueue",
     "Unroutable",
 ]

@@ -5,6 +5,7 @@ A product adds words of its own where it can do more.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final
 
 import attrs
@@ -18,6 +19,18 @@ ON_ERROR: Final = ("retry", "skip", "dead-letter", "crash")
 `retry`: wait, and try again, for ever. `skip`: acknowledge it and go on. `dead-letter`: after
 `retries_max` tries, put it aside and go on. `crash`: the process dies.
 """
+
+
+def policy_of(on_error: Any, retries_max: Any, on_unreadable: Any) -> Policy:
+    """Return the policy of these words, which is the same for every handler that has them.
+
+    Raises:
+        ValueError: A word is unknown, or there are no tries.
+    """
+    try:
+        return _policy_of(on_error, retries_max, on_unreadable)
+    except TypeError:  # a word that cannot be looked up is none either
+        return Policy(on_error, retries_max, on_unreadable)
 
 
 def one_of(choices: tuple[Any, ...], **given: Any) -> None:
@@ -67,3 +80,8 @@ class Policy:
             except Exception:
                 return self.on_unreadable, 1
         return self.on_error, self.retries_max
+
+
+@lru_cache(maxsize=256, typed=True)
+def _policy_of(on_error: Any, retries_max: Any, on_unreadable: Any) -> Policy:
+    return Policy(on_error, retries_max, on_unreadable)

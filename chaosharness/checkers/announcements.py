@@ -17,7 +17,7 @@ from chaosharness.checkers.property import Evidence, Finding, Property
 from chaosharness.checkers.reading import is_poison, is_quiet, read
 from chaosharness.kernel.history import Event, History, RawEvent
 
-_OF_A_RUN: Final = frozenset({"publish", "write", "commit", "rollback", "crash", "raised"})
+_OF_A_RUN: Final = ("publish", "write", "commit", "rollback", "crash", "raised")
 
 Fate = Literal["committed", "undone", "cut", "none"]
 
@@ -94,7 +94,7 @@ def no_ghost_event() -> Property:
         if not is_quiet(evidence.history):
             return []
         undone: list[tuple[Event, int]] = []
-        true: set[Any] = set()
+        done: list[tuple[Work, Event]] = []
         usual = _with_commits(evidence.calm())
 
         def done_for(entity: int) -> set[str]:
@@ -107,9 +107,14 @@ def no_ghost_event() -> Property:
                 if fate == "cut" and event.operation in usual:
                     fate = "none" if work.place in done_for(event.entity) else "undone"
                 if fate == "committed":
-                    true |= {_same(work.place, event), _said(event)}
+                    done.append((work, event))
                 elif fate == "undone":
                     undone.append((event, where))
+        if not undone:
+            return []
+        true: set[Any] = set()
+        for work, event in done:
+            true |= {_same(work.place, event), _said(event)}
         return [
             _ghost(evidence.history, event, where)
             for event, where in undone
@@ -119,6 +124,8 @@ def no_ghost_event() -> Property:
     def tested(evidence: Evidence) -> bool:
         undone = {"rollback", "crash", "raised"}
         raw = evidence.history.raw
+        if not evidence.history.places_of(*undone):
+            return False
         return any(
             {"publish", "write"} & kinds and undone & kinds
             for kinds in ({raw[at][1] for at in found} for found in _pieces(evidence.history))
@@ -132,8 +139,10 @@ def _pieces(history: History) -> list[list[int]]:
     """Return what each piece of code did in one go, oldest first, as indexes of events."""
     roots = read(history).roots
     found: dict[tuple[int, str], list[int]] = {}
-    for index, raw in enumerate(history.raw):
-        if raw[1] in _OF_A_RUN and _counts(raw):
+    events = history.raw
+    for index in history.places_of(*_OF_A_RUN):
+        raw = events[index]
+        if _counts(raw):
             found.setdefault((roots[index], raw[2]), []).append(index)
     return [*found.values()]
 

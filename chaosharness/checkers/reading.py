@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final
 
 import attrs
@@ -21,6 +22,9 @@ ROOTS: Final = frozenset({"arrive", "start", "deliver"})
 WORK: Final = frozenset({"publish", "call", "write", "commit", "effect"})
 """What a handler run leaves behind in the world."""
 
+FOLLOWED: Final = (*sorted(WORK), "handled", "raised", "crash")
+"""What a delivery led to that matters to how it ended."""
+
 WAITING: Final = frozenset({"call", "sleep"})
 """What code does last when it waits for an answer or for its time."""
 
@@ -32,6 +36,10 @@ READ: Final = {
     "dead": "_bury",
 }
 """The method of `Reading` that reads each kind of event."""
+
+_KIND: Final = itemgetter(1)
+_ACTOR: Final = itemgetter(2)
+_KIND_AND_CAUSE: Final = itemgetter(1, 6)
 
 HANDLE: Final = "/handle"
 """How the operation of a handler run ends."""
@@ -139,19 +147,27 @@ class Reading:
         self.quiet = is_quiet(history)
         self._committed: dict[tuple[str, str, str, int], int] = {}
         self._last: dict[tuple[int, str], Handed] = {}
-        self._read(history.raw)
+        self._read(history)
 
-    def _read(self, events: list[RawEvent]) -> None:
+    def _read(self, history: History) -> None:
         roots = self.roots
         handed = self.handed
-        for index, raw in enumerate(events):
-            kind, cause = raw[1], raw[6]
-            root = index if cause < 0 or kind in ROOTS else roots[cause]
-            roots.append(root)
-            if kind in READ:
-                getattr(self, READ[kind])(index, root, raw)
-            if root in handed and root != index:
-                self._follow(handed[root], index, raw)
+        events = history.raw
+        for index, (kind, cause) in enumerate(map(_KIND_AND_CAUSE, events)):
+            roots.append(index if cause < 0 or kind in ROOTS else roots[cause])
+        # What each did last in a piece of work: of equal keys a dict keeps the last value.
+        last = dict(
+            zip(zip(roots, map(_ACTOR, events), strict=True), map(_KIND, events), strict=True)
+        )
+        for index in history.places_of(*READ):
+            raw = events[index]
+            getattr(self, READ[raw[1]])(index, roots[index], raw)
+        for index in history.places_of(*FOLLOWED):
+            root = roots[index]
+            if root in handed:
+                self._follow(handed[root], index, events[index])
+        for root, one in handed.items():
+            one.waiting = last.get((root, one.to)) in WAITING
 
     def _publish(self, index: int, root: int, raw: RawEvent) -> None:
         self.sent[index] = _sent(index, raw[4], raw[7])
@@ -218,7 +234,6 @@ class Reading:
             handed.work.append(operation)
         if actor != handed.to:
             return  # a third party, or a service that was called on the way
-        handed.waiting = kind in WAITING
         if kind == "handled":
             handed.handled = index
             handed.by_handler = True
@@ -293,10 +308,11 @@ def _sent(index: int, entity: int, data: Mapping[str, Any]) -> Sent:
 
 def verdict_of(history: History) -> tuple[str, str]:
     """Return how a run ended, and who is to blame where that is not `quiet`."""
-    for raw in reversed(history.raw):
-        if raw[1] == "end":
-            return raw[7]["verdict"], raw[7]["reason"]
-    return "quiet", ""
+    ends = history.places_of("end")
+    if not ends:
+        return "quiet", ""
+    data = history.raw[ends[-1]][7]
+    return data["verdict"], data["reason"]
 
 
 def is_quiet(history: History) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,14 +26,20 @@ _EXIT: Final = {"holds": HOLDS, "violated": VIOLATED, "unknown": UNKNOWN}
 @click.argument("target")
 @click.option("--faults", default=2, show_default=True, metavar="K", help="Faults at most.")
 @click.option("--budget", default=2_000, show_default=True, metavar="N", help="Runs at most.")
-@click.option("--seed", default=0, show_default=True, metavar="S", help="Of the random mode.")
+@click.option(
+    "--seed", default=0, show_default=True, metavar="S", help="Of what is chosen by chance."
+)
 @click.option(
     "--mode",
-    type=click.Choice(["small-first", "random", "guided"]),
-    default="small-first",
+    type=click.Choice(["portfolio", "small-first", "lineage", "random", "guided"]),
+    default="portfolio",
     show_default=True,
     help="In which order schedules are tried.",
 )
+@click.option(
+    "--workers", default=0, show_default=True, metavar="N", help="Processes that make the runs."
+)
+@click.option("--dask", metavar="ADDRESS", help="A Dask scheduler whose workers make the runs.")
 @click.option(
     "--report", metavar="DIR", help="Write reports there: index.html, and one set a finding."
 )
@@ -41,6 +47,8 @@ _EXIT: Final = {"holds": HOLDS, "violated": VIOLATED, "unknown": UNKNOWN}
 @click.option("--redact", multiple=True, metavar="FIELD", help="Mask this field in reports.")
 @click.option("--coverage", is_flag=True, help="Show the table of operations and faults.")
 @click.option("--first", is_flag=True, help="Stop at the first finding.")
+@click.option("--all", "thorough", is_flag=True, help="Spend the budget, though nothing is new.")
+@click.option("--seconds", type=float, metavar="S", help="Real time at most.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, the same for the same search.")
 def run(
     target: str,
@@ -48,20 +56,33 @@ def run(
     budget: int,
     seed: int,
     mode: str,
+    workers: int,
+    dask: str | None,
     report: str | None,
     without: tuple[str, ...],
     redact: tuple[str, ...],
     coverage: bool,
     first: bool,
+    thorough: bool,
+    seconds: float | None,
     as_json: bool,
 ) -> int:
-    """Look for schedules that break the promises of TARGET (module:attribute)."""
+    """Look for schedules that break the promises of TARGET (module:attribute).
+
+    \b
+    chaosharness run shop:system
+    chaosharness run shop:system --faults 1 --workers 4 --report out
+    chaosharness run shop:system --dask tcp://10.0.0.5:8786
+
+    Exit codes: 0 every promise holds; 1 one does not; 2 not known: the search ended before all
+    was run, or a promise was never put to the test; 3 it cannot be done.
+    """
     from chaosharness.search.explore import explore
     from chaosharness.search.target import load_target
 
     unheard = Unheard()
     told = Telling(report, redact, aloud=not as_json)
-    with redirect_stdout(unheard), _progress(quiet=as_json) as bar, until_told_to_stop():
+    with redirect_stdout(unheard), progress_bar(quiet=as_json) as bar, until_told_to_stop() as look:
         told.bar = bar
         system = load_target(target)
         try:
@@ -73,8 +94,12 @@ def run(
                 seed=seed,
                 mode=mode,  # type: ignore[arg-type]
                 stop_at_first=first,
+                thorough=thorough,
+                seconds_max=seconds,
                 target=target,
-                on_progress=bar.show if bar is not None else None,
+                workers=workers,
+                dask=dask or "",
+                on_progress=_after_each_run(bar, look),
                 on_found=told.tell,
             )
         except KeyboardInterrupt:
@@ -94,6 +119,17 @@ def run(
     if told.trouble:
         fail(told.trouble)
     return _EXIT[campaign.result]
+
+
+def _after_each_run(bar: Bar | None, look: Callable[[], None]) -> Callable[[Seen], None]:
+    """Return what is done after each run: show it, and see whether to go on."""
+
+    def seen(progress: Seen) -> None:
+        if bar is not None:
+            bar.show(progress)
+        look()
+
+    return seen
 
 
 def as_text(value: Any) -> str:
@@ -141,7 +177,7 @@ class Bar:
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> Iterator[Bar | None]:
+def progress_bar(*, quiet: bool) -> Iterator[Bar | None]:
     """Show a bar while the search lasts, if a person is watching."""
     if quiet or not sys.stderr.isatty():
         yield None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -12,32 +12,36 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def until_told_to_stop() -> Iterator[None]:
+def until_told_to_stop() -> Iterator[Callable[[], None]]:
     """Raise KeyboardInterrupt after the run that goes on when a signal arrives.
 
     Not within it: the code under test may catch what is raised there, and be judged by what
     it then did. A second signal does not wait.
+
+    Yields:
+        What raises it as well, to be called where runs are made in other processes.
     """
     from chaosharness.system import OBSERVERS
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     asked: list[int] = []
+
+    def look() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield look
+        return
 
     def stop(number: int, frame: Any) -> None:
         asked.append(number)
         if len(asked) > 1:
             raise KeyboardInterrupt
 
-    def see(run: Any) -> None:
-        if asked:
-            raise KeyboardInterrupt
-
     before = [signal.signal(one, stop) for one in SIGNALS]
-    token = OBSERVERS.set((*OBSERVERS.get(), see))
+    token = OBSERVERS.set((*OBSERVERS.get(), lambda run: look()))
     try:
-        yield
+        yield look
     finally:
         OBSERVERS.reset(token)
         for one, handler in zip(SIGNALS, before, strict=True):

@@ -35,6 +35,7 @@ class Telling:
         self.trouble = ""
         self.bar: Any = None
         self._files: list[Path] = []
+        self._unwritten: list[Counterexample] = []
         self._schedules: set[str] = set()
         self._screen = sys.stdout
 
@@ -62,9 +63,17 @@ class Telling:
             files = write(found, self.folder, redact=self.redact)
         except ChaosharnessError as error:
             self.trouble = str(error)
+            self._unwritten.append(found)
             return None
         self._files += files
         return next((str(one) for one in files if one.name == f"{found.slug()}.json"), None)
+
+    def write_again(self) -> None:
+        """Write what could not be written: the disk may have room by now."""
+        unwritten, self._unwritten = self._unwritten, []
+        self.trouble = ""
+        for one in unwritten:
+            self._write(one)
 
     def conclude(self, campaign: Campaign) -> None:
         """Write the page of the campaign, whatever came of it."""

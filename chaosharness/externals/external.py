@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from copy import deepcopy
 from difflib import get_close_matches
 from functools import lru_cache
-from types import CoroutineType
+from types import CoroutineType, FunctionType, MethodType
 from typing import Any, Final
 
 import attrs
@@ -236,9 +236,21 @@ class OpenExternal:
         )
 
     def _named(self, method: str, arguments: Any, keywords: Any) -> dict[str, Any]:
-        signature = inspect.signature(getattr(self.server, method))
-        bound = signature.bind(*arguments, **keywords)
-        return {_word(name): plain(value) for name, value in bound.arguments.items()}
+        function = getattr(self.server, method)
+        if type(function) is MethodType and type(function.__func__) is FunctionType:
+            signature = _signature_of(function.__func__)
+            arguments = (function.__self__, *arguments)
+            named = list(signature.bind(*arguments, **keywords).arguments.items())[1:]
+        else:
+            signature = inspect.signature(function)
+            named = list(signature.bind(*arguments, **keywords).arguments.items())
+        return {_word(name): plain(value) for name, value in named}
+
+
+@lru_cache(maxsize=1_024)
+def _signature_of(function: FunctionType) -> inspect.Signature:
+    """Return the signature of a function, which takes its object first."""
+    return inspect.signature(function)
 
 
 def _word(argument: str) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dis
 import sys
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
 from decimal import Decimal
@@ -115,7 +115,7 @@ class Look:
         found = self.found
         found.append(code)
         found.append(at)
-        if any(first < at < last for first, last in known.iterating):
+        if known.iterating and any(first < at < last for first, last in known.iterating):
             self.sure = False
         held = frame.f_locals
         for value in held.values():
@@ -159,8 +159,8 @@ class Look:
         if known.attributes:
             for value in held.values():
                 kind = type(value)
-                if kind not in _ATOMS:
-                    for method in _methods(kind, known.attributes):
+                if kind not in _ATOMS and (methods := _methods(kind, known.attributes)):
+                    for method in methods:
                         self._code(method.__code__, method.__globals__, {})
 
     def _global(self, value: Any) -> None:
@@ -175,24 +175,21 @@ class Look:
         kind = type(value)
         if kind in _ATOMS:
             return value  # type: ignore[no-any-return]
-        if kind in _STATELESS or issubclass(kind, type):
-            return None
-        shape = _shape(kind)
+        shape = _SHAPES.get(kind) or _shape(kind)
         if shape.stateless:
             return None
-        met = self._met.get(id(value))
-        if met is not None:
-            return "met", met
-        self._met[id(value)] = len(self._met)
+        met = self._met
+        if (known := id(value)) in met:
+            return "met", met[known]
+        met[known] = len(met)
         self._left -= 1
         if self._left < 0 or depth <= 0:
             self.sure = False
             return None
-        if kind in _VALUES:
-            return value if getattr(value, "tzinfo", None) is None else str(value)
-        if shape.read is not None:
-            return self._contents(shape, value, depth - 1)
-        return self._object(kind, value, depth - 1)
+        return shape.look(self, shape, value, depth - 1)
+
+    def _moment(self, _: _Shape, value: Any, __: int) -> Hashable:
+        return value if getattr(value, "tzinfo", None) is None else str(value)
 
     def _contents(self, shape: _Shape, value: Any, depth: int) -> Hashable:
         assert shape.read is not None
@@ -216,39 +213,43 @@ class Look:
         found += self._attributes(shape, value, depth)
         return tuple(found)
 
-    def _object(self, kind: type, value: Any, depth: int) -> Hashable:
+    def _object(self, shape: _Shape, value: Any, depth: int) -> Hashable:
         """Return what is comparable of an object that is no plain data."""
-        if kind is CellType:
-            try:
-                return self.value(value.cell_contents, depth + 1)
-            except ValueError:
-                return None
-        if kind is FunctionType:
-            return self._function(value, depth)
-        if kind is MethodType:
-            function = self.value(value.__func__, depth)
-            return function, self.value(value.__self__, depth)
-        if kind is partial:
-            given = (value.func, value.args, value.keywords)
-            return tuple([self.value(one, depth) for one in given])
-        if kind is GeneratorType or kind is CoroutineType:
-            return self._suspended(value, depth)
-        if kind in _ITERATORS:
-            return length_hint(value)
-        shape = _shape(kind)
         if shape.hidden:
             self.sure = False
         return (shape.name, *self._attributes(shape, value, depth))
 
-    def _function(self, function: FunctionType, depth: int) -> Hashable:
+    def _cell(self, _: _Shape, value: CellType, depth: int) -> Hashable:
+        try:
+            return self.value(value.cell_contents, depth + 1)
+        except ValueError:
+            return None
+
+    def _method(self, _: _Shape, value: MethodType, depth: int) -> Hashable:
+        function, owner = value.__func__, value.__self__
+        stateless = (_SHAPES.get(type(owner)) or _shape(type(owner))).stateless
+        if stateless and type(function) is FunctionType and not is_own(function.__module__):
+            self._left -= 1
+            return None  # a port
+        return self.value(function, depth), self.value(owner, depth)
+
+    def _partial(self, _: _Shape, value: partial[Any], depth: int) -> Hashable:
+        function = self.value(value.func, depth)
+        return function, self.value(value.args, depth), self.value(value.keywords, depth)
+
+    def _iterator(self, _: _Shape, value: Any, __: int) -> Hashable:
+        return length_hint(value)
+
+    def _function(self, _: _Shape, function: FunctionType, depth: int) -> Hashable:
         """Return the closure of a function; add the globals that it uses."""
         if not is_own(function.__module__):
             return None
-        cells = [self.value(cell, depth) for cell in function.__closure__ or ()]
+        closure = function.__closure__
+        cells = [self.value(cell, depth) for cell in closure] if closure else ()
         self._code(function.__code__, function.__globals__, {})
         return tuple(cells)
 
-    def _suspended(self, value: Any, depth: int) -> Hashable:
+    def _suspended(self, _: _Shape, value: Any, depth: int) -> Hashable:
         frame, inner = _of_awaitable(value)
         if frame is None or _name_of(frame).startswith(OURS):
             return None
@@ -260,13 +261,30 @@ class Look:
 
     def _attributes(self, shape: _Shape, value: Any, depth: int) -> list[Hashable]:
         found: list[Hashable] = []
+        if not shape.attributes:
+            return found
         sure = self.sure
+        if shape.foreign:
+            depth = 1
         for name, one in attributes(value):
             found.append(name)
-            found.append(self.value(one, 1 if shape.foreign else depth))
+            found.append(one if type(one) in _ATOMS else self.value(one, depth))
         if shape.foreign:
             self.sure = sure
         return found
+
+
+_LOOKS: Final[dict[type, Callable[[Look, _Shape, Any, int], Hashable]]] = {
+    CellType: Look._cell,
+    FunctionType: Look._function,
+    MethodType: Look._method,
+    partial: Look._partial,
+    GeneratorType: Look._suspended,
+    CoroutineType: Look._suspended,
+    **dict.fromkeys(_ITERATORS, Look._iterator),
+    **dict.fromkeys(_VALUES, Look._moment),
+}
+"""How to look at what is no plain object; before that, containers are read."""
 
 
 # ---- what is known of code and of classes, looked up once
@@ -319,6 +337,8 @@ _OWN: Final[dict[str, bool]] = {}
 
 def is_own(module: str | None) -> bool:
     """Say whether a module is the user's: no part of Python, of a package, or of the harness."""
+    if module in _OWN:
+        return _OWN[module]
     found = _OWN.get(module or "")
     if found is None:
         name = module or ""
@@ -357,10 +377,13 @@ class _Shape:
         read: Reads what a container holds; None for what is none.
         pairs, unordered: What kind of container it is.
         slots: Descriptors of its slots, by name.
+        attributes: Whether its objects may have any: a tuple has none.
+        look: Takes what is comparable of an object.
     """
 
     __slots__ = (
-        *("foreign", "hidden", "name", "pairs", "read", "slots", "stateless", "unordered"),
+        *("attributes", "foreign", "hidden", "look", "name", "pairs"),
+        *("read", "slots", "stateless", "unordered"),
     )
 
     def __init__(self, kind: type) -> None:
@@ -368,6 +391,7 @@ class _Shape:
         home = kind.__module__.partition(".")[0]
         self.stateless = home in _STATELESS_HOMES and kind.__name__ not in _CARRIERS
         self.stateless &= kind not in _VALUES
+        self.stateless |= kind in _STATELESS or issubclass(kind, type)
         self.read = next((read for base, read in _READERS if issubclass(kind, base)), None)
         self.pairs = issubclass(kind, dict)
         self.unordered = issubclass(kind, (set, frozenset))
@@ -380,6 +404,10 @@ class _Shape:
         file = getattr(sys.modules.get(kind.__module__), "__file__", None) or ""
         self.foreign = "site-packages" in file or "dist-packages" in file
         self.hidden = any(map(_hides, kind.__mro__))
+        has_dict = any("__dict__" in vars(base) for base in kind.__mro__)
+        self.attributes = bool(self.slots) or has_dict or kind.__dictoffset__ != 0
+        container = Look._contents if self.read is not None else Look._object
+        self.look = _LOOKS.get(kind, container)
 
 
 def _hides(kind: type) -> bool:
@@ -403,15 +431,20 @@ def _shape(kind: type) -> _Shape:
     return found
 
 
-def attributes(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the attributes that an object holds, without running any code of its class."""
+def attributes(value: Any) -> Sequence[tuple[str, Any]]:
+    """Return the attributes that an object holds, without running any code of its class."""
     try:
         held = object.__getattribute__(value, "__dict__")
     except AttributeError:
         held = None
-    if type(held) is dict:
-        yield from tuple(held.items())
-    for name, descriptor in _shape(type(value)).slots.items():
+    found = tuple(held.items()) if type(held) is dict else ()
+    kind = type(value)
+    slots = (_SHAPES.get(kind) or _shape(kind)).slots
+    return (*found, *_in_slots(value, slots)) if slots else found
+
+
+def _in_slots(value: Any, slots: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, descriptor in slots.items():
         try:
             yield name, descriptor.__get__(value)
         except AttributeError:
@@ -447,10 +480,7 @@ def of_stack(frame: FrameType | None, beside: Iterable[Any] = ()) -> State:
     while frame is not None and _name_of(frame).startswith(OURS):
         frame = frame.f_back
     look = Look()
-    while frame is not None:
-        name = _name_of(frame)
-        if name.startswith(OURS):
-            break
+    while frame is not None and not (name := _name_of(frame)).startswith(OURS):
         if name.partition(".")[0] not in LIBRARIES:
             look.frame(frame)
         frame = frame.f_back
@@ -468,7 +498,7 @@ def of_coroutines(coroutines: Iterable[Any]) -> State:
 
 
 def _name_of(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__", ""))
+    return frame.f_globals.get("__name__") or ""
 
 
 def _of_awaitable(one: Any) -> tuple[FrameType | None, Any]:

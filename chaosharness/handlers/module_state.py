@@ -27,6 +27,7 @@ from typing import Any, Final
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.held import Held, Stand
 from chaosharness.handlers.namespaces import Names
+from chaosharness.handlers.overview import Look
 from chaosharness.handlers.own_code import Survey
 from chaosharness.kernel.allowed import refused
 from chaosharness.kernel.world import World
@@ -62,6 +63,7 @@ class ModuleState:
         self._functions = functions
         self.shared = tuple(shared)
         self.things: list[Held] = []
+        self._look = Look(())
         self.live: dict[int, Held] = {}
         self._bound: list[tuple[dict[str, Any], str, Any]] = []
         self._imported = -1
@@ -92,7 +94,7 @@ class ModuleState:
             self._undo(seen)
         if not self.things:
             return
-        self._first = [one.take() for one in self.things]
+        self._first = self._look.take()
         self._seen = {
             number: seen.get(id(one), _copy(self._first[number]))
             for number, one in self.live.items()
@@ -179,11 +181,7 @@ class ModuleState:
 
     def _changed(self) -> list[int]:
         live = self.live
-        return [
-            number
-            for number, (thing, first) in enumerate(zip(self.things, self._first, strict=True))
-            if number not in live and not thing.is_as(first)
-        ]
+        return [number for number in self._look.changed(self._first) if number not in live]
 
     # ---- what there is
 
@@ -204,6 +202,7 @@ class ModuleState:
             if isinstance(known, Stand) and known.now is not one.thing:  # bound anew by others
                 _KNOWN[_key(one)] = one
         self.things = [_KNOWN[_key(one)] for one in survey.found.values()]
+        self._look = Look(self.things)
         live = {id(one) for one in self.live.values()}
         self.live = {
             number: one

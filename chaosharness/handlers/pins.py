@@ -20,10 +20,9 @@ from contextlib import contextmanager
 from types import MethodType
 from typing import Any, Final
 
-import time_machine
-
 from chaosharness.errors import InternalError
 from chaosharness.handlers.clocks import pinned_clock_read
+from chaosharness.handlers.travel import time_machine
 from chaosharness.kernel.spans import EPOCH_MS
 
 READS_MAX: Final = 200_000

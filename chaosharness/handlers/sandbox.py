@@ -4,6 +4,7 @@ that runs on without end is interrupted.
 
 from __future__ import annotations
 
+import os
 import threading
 from hashlib import blake2b, shake_128
 from typing import Any, Final, NoReturn
@@ -99,6 +100,10 @@ class _Idle(threading.local):
 
 
 _IDLE: Final = _Idle()
+
+
+if hasattr(os, "register_at_fork"):  # the watchdog's thread may hold a lock of one of them
+    os.register_at_fork(after_in_child=_IDLE.sandboxes.clear)
 
 
 def put_around(world: World, *, salt: str = "") -> Sandbox:

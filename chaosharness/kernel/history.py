@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from itertools import compress
+from operator import itemgetter
 from pathlib import PurePath
 from typing import Any, Final, overload
 from uuid import UUID
@@ -51,6 +53,11 @@ KINDS: Final = {
     "phase": "chaos ended, calm began",
     "end": "the run is over; data says why",
 }
+
+EVENTS_KEPT_MAX: Final = 10_000
+"""Events of one history, made from its tuples, that are remembered."""
+
+_KIND_OF: Final = itemgetter(1)
 
 UNASKED: Final = "unasked"
 """The outcome of what was lost, and nobody waited for an answer: a publish without confirms."""
@@ -95,13 +102,17 @@ class History(Sequence[Event]):
     """The events of one run, oldest first. Reading it never changes it.
 
     Holds raw tuples, and makes an `Event` only when one is asked for: a run of a
-    million deliveries costs no more objects than it must.
+    million deliveries costs no more objects than it must. Of a short history it remembers
+    them, and where the events of each kind are: many checkers read the same ones.
     """
 
-    __slots__ = ("raw",)
+    __slots__ = ("_events", "_kinds", "_places", "raw")
 
     def __init__(self, raw: list[RawEvent] | None = None) -> None:
         self.raw: list[RawEvent] = [] if raw is None else raw
+        self._kinds: list[str] = []
+        self._places: dict[tuple[str, ...], list[int]] = {}
+        self._events: dict[int, Event] = {}
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -115,8 +126,14 @@ class History(Sequence[Event]):
             return [self[at] for at in range(*index.indices(len(self.raw)))]
         if index < 0:
             index += len(self.raw)
+        events = self._events
+        if index in events:
+            return events[index]
         at_ms, kind, actor, operation, entity, attempt, cause, data = self.raw[index]
-        return Event(index, at_ms, kind, actor, operation, entity, attempt, cause, data or {})
+        made = Event(index, at_ms, kind, actor, operation, entity, attempt, cause, data or {})
+        if len(events) < EVENTS_KEPT_MAX:
+            events[index] = made
+        return made
 
     def in_hand(self, event: Event) -> int:
         """Return the message that code had in hand at an event, by where it was stored; or -1."""
@@ -137,13 +154,24 @@ class History(Sequence[Event]):
 
     def of(self, *kinds: str) -> Iterator[Event]:
         """Yield the events of these kinds, oldest first."""
-        wanted = frozenset(kinds)
-        unknown = wanted - KINDS.keys()
-        if unknown:
-            raise ValueError(f"no such kind of event: {sorted(unknown)}; known: {sorted(KINDS)}")
-        for index, raw in enumerate(self.raw):
-            if raw[1] in wanted:
-                yield self[index]
+        events = self._events
+        for index in self.places_of(*kinds):
+            yield events[index] if index in events else self[index]
+
+    def places_of(self, *kinds: str) -> Sequence[int]:
+        """Return where in the history the events of these kinds are, in ascending order."""
+        if len(self._kinds) != len(self.raw):  # it goes on
+            self._kinds = list(map(_KIND_OF, self.raw))
+            self._places.clear()
+        found = self._places.get(kinds)
+        if found is None:
+            unknown = frozenset(kinds) - KINDS.keys()
+            if unknown:
+                words = f"no such kind of event: {sorted(unknown)}; known: {sorted(KINDS)}"
+                raise ValueError(words)
+            wanted = map(frozenset(kinds).__contains__, self._kinds)
+            found = self._places[kinds] = list(compress(range(len(self.raw)), wanted))
+        return found
 
     def causes(self, index: int) -> Iterator[Event]:
         """Yield the event at `index` and what led to it, newest first, back to its root."""
@@ -205,8 +233,13 @@ class History(Sequence[Event]):
         )
 
 
+_AS_IT_IS: Final = frozenset({type(None), bool, int, float, str})
+
+
 def plain(value: Any) -> Any:
     """Return a value that JSON can hold: bytes are text, records fields, the unknown its type."""
+    if type(value) in _AS_IT_IS:
+        return value
     match value:
         case None | bool() | int() | float() | str():
             return value

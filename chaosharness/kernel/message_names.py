@@ -19,6 +19,7 @@ EVERY: Final = "every"
 """The name that fits every message: a fault that strikes at each one."""
 
 FROM: Final = " from "
+_COPY: Final = re.compile(r"^(\d+) \(copy \d+\)")
 _NUMBER: Final = re.compile(r"(\d+)(?: \((copy \d+|poison)\))? of (.+)", re.DOTALL)
 
 
@@ -41,8 +42,8 @@ def copy_of(name: str, copy: int) -> str:
 
 
 def poison_at(name: str) -> str:
-    """Return what a message is called that nobody can read, just ahead of another."""
-    return name.replace(" of ", " (poison) of ", 1)
+    """Return what a message is called that nobody can read, just ahead of another, or a copy."""
+    return _COPY.sub(r"\1", name).replace(" of ", " (poison) of ", 1)
 
 
 def is_name(text: str) -> bool:

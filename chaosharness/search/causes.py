@@ -84,6 +84,14 @@ class Causes:
         cause.saw(struck)
         return cause
 
+    def know(self, breach: Breach, found: Counterexample) -> None:
+        """Take a cause as told by a counterexample that is known from elsewhere."""
+        self._known[breach.group] = Cause(breach, found=found)
+
+    def met(self) -> list[Counterexample]:
+        """Return the counterexamples of causes that runs have shown."""
+        return [one.found for one in self._known.values() if one.found is not None and one.runs]
+
     def heavier(self, breaches: Iterable[Breach], than: Cause) -> Breach | None:
         """Return what a run is told by, where it shows a cause together with a heavier one."""
         for leading, together in _voices(breaches):

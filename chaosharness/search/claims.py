@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import attrs
 
 from chaosharness.campaign import Result, Standing, runs_in_words
-from chaosharness.checkers import Evidence, Finding, Property, assumed
+from chaosharness.checkers import Finding, Property, assumed
 from chaosharness.checkers.breach import Breach, split
 from chaosharness.checkers.property import check_properties
 from chaosharness.errors import InvalidDefinition
@@ -69,25 +69,37 @@ class Claim:
         """Whether a run broke it."""
         return self.broken_in > 0
 
-    def judge(self, evidence: Evidence) -> list[Breach]:
-        """Judge one run; return what it breaks, and the questions it leaves."""
+    def take(
+        self, tested: bool, findings: Sequence[Finding], *, tentative: bool = False
+    ) -> list[Breach]:
+        """Take in what one run showed; return what it breaks, and the questions it leaves.
+
+        Args:
+            tested: Whether it put the property to the test.
+            findings: What it broke.
+            tentative: Whether it had more faults than were asked for. Then it breaks the
+                property only if as few as were asked for do: see `broke`.
+        """
         self.judged += 1
-        self.tested += self.property.is_tested(evidence)
-        findings = self.property.findings(evidence)
+        self.tested += tested
         if self.property.when == "sometimes":
             self.reached += not findings
             return []
-        return self._learn(findings) if findings else []
-
-    def _learn(self, findings: list[Finding]) -> list[Breach]:
+        if not findings:
+            return []
         found = split(self.property, findings, self.number)
+        if not tentative:
+            self.broke(found)
+        return found
+
+    def broke(self, found: Iterable[Breach]) -> None:
+        """Take in what broke it in the run that was judged last, or in one made from it."""
         groups = {one.findings[0].group for one in found if not one.question}
         if groups and not self.broken:
             self.broken_in = self.judged
         if not groups <= self._groups:
             self._groups |= groups
             self._news = self.judged
-        return found
 
     @builtins.property
     def settled(self) -> bool:

@@ -33,6 +33,7 @@ def certify(
     items: Sequence[Any] | None = None,
     kinds: Collection[type[Fault]] = FAULTS,
     target: str = "",
+    workers: int = 0,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Campaign:
     """Run every schedule of up to so many faults: `explore`, small first, to its end.
@@ -46,9 +47,11 @@ def certify(
         items=items,
         faults_max=faults,
         runs_max=_NO_LIMIT,
+        mode="small-first",
         options=options,
         kinds=kinds,
         target=target,
+        workers=workers,
         on_progress=on_progress,
     )
 
@@ -61,7 +64,7 @@ def smallest(
     faults_max: int = 2,
     runs_max: int = 2_000,
     seed: int = 0,
-    mode: Mode = "small-first",
+    mode: Mode = "portfolio",
 ) -> Counterexample | None:
     """Return the smallest counterexample that is found first; None if there is none.
 
@@ -71,7 +74,7 @@ def smallest(
         items: The workload; the examples of the entry by default.
         faults_max: Faults in one schedule, at most.
         runs_max: Runs, without those that shrink.
-        seed: For the modes that use chance.
+        seed: Of what is chosen by chance.
         mode: As for `explore`.
     """
     campaign = explore(
@@ -95,7 +98,10 @@ def check(
     faults_max: int = 2,
     runs_max: int = 2_000,
     seed: int = 0,
-    mode: Mode = "small-first",
+    mode: Mode = "portfolio",
+    thorough: bool = False,
+    seconds_max: float | None = None,
+    workers: int = 0,
 ) -> None:
     """Test a system's claims in one call: return if they hold, raise if one does not.
 
@@ -108,8 +114,9 @@ def check(
             workload or no fault, nothing was consumed or handled, or no claim was tested.
 
     Warns:
-        UserWarning: The budget was spent before every schedule was run, or there is a
-            question that only the user can answer.
+        UserWarning: The search ended before every schedule was run (its budget was spent, or
+            nothing new was seen for long enough), or there is a question that only the user
+            can answer.
     """
     __tracebackhide__ = True
     check_system("check", system)
@@ -122,7 +129,10 @@ def check(
         runs_max=runs_max,
         seed=seed,
         mode=mode,
+        workers=workers,
         stop_at_first=True,
+        thorough=thorough,
+        seconds_max=seconds_max,
     )
     if campaign.counterexamples:
         found = campaign.counterexamples[0]
@@ -132,11 +142,19 @@ def check(
     if campaign.reasons:
         warnings.warn(
             f"{system.name}: nothing broke, but {'; '.join(campaign.reasons)}. "
-            "Raise runs_max, or lower faults_max.",
+            + _how_to_go_on(campaign),
             stacklevel=2,
         )
     for one in campaign.questions:
         warnings.warn(f"{system.name}: {one}", stacklevel=2)
+
+
+def _how_to_go_on(campaign: Campaign) -> str:
+    if campaign.ended == "quiet":
+        return "Say thorough=True to go on for the whole of runs_max, or lower faults_max."
+    if campaign.ended == "time":
+        return "Raise seconds_max, or lower faults_max."
+    return "Raise runs_max, or lower faults_max."
 
 
 def _refuse_what_is_empty(campaign: Campaign) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from time import perf_counter
 from typing import Any, Final
 
 import attrs
 
-from chaosharness.campaign import Coverage, Trouble, runs_in_words
-from chaosharness.checkers import Evidence
-from chaosharness.checkers.breach import Breach, breaches
+from chaosharness.campaign import Coverage, Ended, Trouble, runs_in_words
+from chaosharness.checkers import Finding
+from chaosharness.checkers.breach import Breach, breaches, split
+from chaosharness.checkers.breach import Group as Key
 from chaosharness.checkers.progress import upset
 from chaosharness.checkers.proof import unproved
 from chaosharness.checkers.property import Property
@@ -18,16 +21,29 @@ from chaosharness.errors import ChaosharnessError, Nondeterminism
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.kernel.history import History
 from chaosharness.kernel.rest import RanOn
+from chaosharness.schedule import Schedule
 from chaosharness.search.causes import Cause, Causes
 from chaosharness.search.claims import Claim
 from chaosharness.search.determinism import same_elsewhere
-from chaosharness.search.random_search import RandomSearch
+from chaosharness.search.laboratory import NOTHING, Known
+from chaosharness.search.news import News
+from chaosharness.search.planner import Chooser, batch_sizes, proposed
+from chaosharness.search.portfolio import Portfolio
+from chaosharness.search.seen import Examiner, Seen
 from chaosharness.search.shrink import as_it_was, shrink
 from chaosharness.search.small_first import SmallFirst
+from chaosharness.search.workers.pool import Pool
 from chaosharness.system import Run, System
 from chaosharness.system.twice import Watch
 
 TROUBLES_MAX: Final = 20
+
+HELPED_FROM: Final = 4
+"""Batches of fewer runs are made here: often the first finding comes before a process is up."""
+
+BEYOND_MAX: Final = 2
+"""Times that a cause turned out to need more faults than were asked for, after which runs with
+more faults are not asked about it any more."""
 
 
 def _farthest(loop: RanOn) -> tuple[int, str]:
@@ -64,6 +80,12 @@ class Exploration:
         kinds: The kinds of fault that were asked for; a counterexample has no others.
         stop_at_first: Whether to stop when something is found.
         on_found: Told of each counterexample when it is as small as can be.
+        hands: Starts who makes runs in other processes, once the calm run is known.
+        examiner: Makes runs in this process, and judges them.
+        news: Ends the search when it has shown nothing new for long enough; None goes on.
+        seconds_max: Real time after which the search ends.
+        ended: Why it did.
+        beyond: What breaks only under more faults than were asked for, one sentence each.
         runs: Executions so far.
         searched: Executions that looked for a violation.
         struck: Runs among them in which a fault struck.
@@ -75,43 +97,109 @@ class Exploration:
     system: System
     properties: tuple[Property, ...]
     items: tuple[Any, ...]
-    planner: SmallFirst | RandomSearch
+    planner: Chooser
     target: str = ""
     kinds: Collection[type[Fault]] = FAULTS
     stop_at_first: bool = False
     on_found: Callable[[Counterexample], None] | None = None
+    hands: Callable[[Examiner], Pool] | None = None
+    news: News | None = None
+    seconds_max: float | None = None
+    ended: Ended = attrs.field(default="", init=False)
+    beyond: dict[Key, str] = attrs.field(factory=dict, init=False)
     runs: int = attrs.field(default=0, init=False)
     searched: int = attrs.field(default=0, init=False)
     struck: int = attrs.field(default=0, init=False)
     found: list[Counterexample] = attrs.field(factory=list, init=False)
     causes: Causes = attrs.field(factory=Causes, init=False)
     claims: list[Claim] = attrs.field(init=False)
+    examiner: Examiner = attrs.field(init=False)
     _calm: Run | None = attrs.field(default=None, init=False)
     _watch: Watch = attrs.field(init=False)
     _differs: bool = attrs.field(init=False, default=False)
     _troubles: dict[tuple[str, str], tuple[int, str]] = attrs.field(factory=dict, init=False)
     _ran_on: dict[str, RanOn] = attrs.field(factory=dict, init=False)
+    _failed: dict[str, None] = attrs.field(factory=dict, init=False)
+    _helping: Pool | None = attrs.field(default=None, init=False)
+    _beyond: Counter[Key] = attrs.field(factory=Counter, init=False)
+    _begun_at: float = attrs.field(default=0.0, init=False)
+    _budget: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
+        marks = self.planner.wants_marks or self.news is not None
+        self.examiner = Examiner(self.system, self.properties, self.items, marks)
         self.claims = [Claim(one, number) for number, one in enumerate(self.properties)]
         self._watch = Watch(self.system)
 
     # ---- searching
 
     def search(self, runs_max: int, on_progress: Callable[[Progress], None] | None) -> None:
-        """Run what the planner proposes, until it has nothing more or the budget is spent."""
-        planner, items, run_once = self.planner, self.items, self.system.run
-        budget = self.searched + runs_max
-        while self.searched < budget and not self.is_over():
-            schedule = planner.propose()
-            if schedule is None:
+        """Run what the planner proposes, until there is a reason to end: see `Ended`.
+
+        Several schedules are chosen at once, by one rule, whoever runs them: see `batch_sizes`.
+        """
+        self._begun_at = perf_counter()
+        self._budget = self.searched + runs_max
+        for size in batch_sizes():
+            left = self._left_to_spend()
+            batch = proposed(self.planner, min(size, left))
+            for seen in self._results(batch):
+                self._saw(seen)
+                if on_progress is not None:
+                    broken = tuple(dict.fromkeys(one.property for one in self.found))
+                    most = max(self._budget, self.searched)
+                    on_progress(Progress(self.searched, most, len(seen.schedule), broken))
+                self.ended = self._end()
+                if self.ended:
+                    break
+            if not batch and not self.ended:
+                self.ended = "done" if left else "budget"
+            if self.ended:
+                self.planner.forget()
                 return
-            run = run_once(items, schedule)
-            planner.observe(run)
-            self._take(run)
-            if on_progress is not None:
-                broken = tuple(dict.fromkeys(one.property for one in self.found))
-                on_progress(Progress(self.searched, budget, len(schedule), broken))
+
+    def _results(self, batch: Sequence[Schedule]) -> Iterator[Seen]:
+        """Have a batch run: by others where there are some and it is worth it, else here.
+
+        Here each run is made when it is asked for.
+        """
+        if self.hands is None or len(batch) < HELPED_FROM or self.examiner.calm is None:
+            return map(self.examiner.see, batch)
+        if self._helping is None:
+            self._helping = self.hands(self.examiner)
+        return self._helping.results(batch)
+
+    def _saw(self, seen: Seen) -> None:
+        """Take in one run that looked for a violation."""
+        before = self.planner.tried
+        self.planner.observe(seen)
+        if self.news is not None:
+            by_chance = self.planner.tried > before
+            self.news.saw(seen.marks, self.searched + 1, by_chance=by_chance)
+        self._take(seen, tentative=len(seen.schedule) > self.planner.faults_max)
+
+    def leave(self) -> None:
+        """Send away who helps, whatever they do: the search is over."""
+        if self._helping is not None:
+            self._helping.kill()
+
+    def _left_to_spend(self) -> int:
+        left = self._budget - self.searched
+        return left if left > 0 else self.planner.owed()
+
+    def _end(self) -> Ended:
+        """Say why the search ends here, if it does."""
+        if self.is_over():
+            return "over"
+        if self.seconds_max is not None and perf_counter() - self._begun_at >= self.seconds_max:
+            return "time"
+        if self.news is None or not self._calm:
+            return ""
+        if not self.news.quiet_for(self.searched, found=bool(self.found)):
+            return ""
+        if self.found or not self.planner.finishes(self._budget - self.searched):
+            return "quiet"
+        return ""
 
     def is_over(self) -> bool:
         """Say whether nothing is left to learn: every property is settled, or nothing counts."""
@@ -135,57 +223,76 @@ class Exploration:
         """
         return self._calm is not None and self._calm.ending.verdict == "spinning"
 
-    def _take(self, run: Run) -> None:
-        """Judge a run by every property."""
+    def _take(self, seen: Seen, *, tentative: bool = False) -> None:
+        """Take in what a run showed: how each property stands after it.
+
+        Args:
+            seen: It.
+            tentative: Whether the run has more faults than a finding may have.
+        """
         self.runs += 1
         self.searched += 1
-        for loop in run.ending.ran_on:
+        for loop in seen.ending.ran_on:
             self._ran_on[loop.place] = max(self._ran_on.get(loop.place, loop), loop, key=_farthest)
-        if run.ending.verdict != "quiet":
-            self._trouble(run)
-        if self._calm is None and not run.schedule.faults:
-            self._calm = run
+        if seen.ending.verdict != "quiet":
+            self._trouble(seen)
+        if self._calm is None and not seen.schedule.faults and seen.run is not None:
+            self._calm = seen.run
             self.runs += 1
-            self._watch.begin(calm=run)
-        unused = run.unused
-        struck = [fault for fault in run.schedule.faults if fault not in unused]
+            self._watch.begin(calm=seen.run)
+        struck = seen.struck
         self.struck += bool(struck)
-        evidence = self._evidence(run, tuple(struck))
+        self._failed.update(dict.fromkeys(seen.failed))
         broken: list[Breach] = []
-        try:
-            for claim in self.claims:
-                broken += claim.judge(evidence)
-        except Nondeterminism:
+        for claim, verdict in zip(self.claims, seen.verdicts, strict=False):
+            broken += claim.take(verdict.tested, verdict.findings, tentative=tentative)
+        if seen.differs is not None:
             if not self.found:
-                raise
+                raise seen.differs
             self._differs = True  # what was found is told; `seen_again` says why it may not return
             return
         for cause in self.causes.take(broken, struck) if broken else ():
-            self._tell(cause, run)
+            if tentative and self._beyond[cause.breach.group] >= BEYOND_MAX:
+                continue
+            self._tell(cause, self._run_of(seen), tentative=tentative)
+            self._failed.update(dict.fromkeys(self.examiner.family().failed))
             if self.found and self.stop_at_first:
                 return
 
-    def _evidence(self, run: Run, struck: tuple[Fault, ...]) -> Evidence:
-        calm = self._calm
-        if calm is None or run.items is not calm.items:
-            return run.evidence()
-        return Evidence(run.history, run.items, lambda: calm.history, struck, family=run.family)
+    def _run_of(self, seen: Seen) -> Run:
+        """Return the run that was seen; where another process made it, make it here as well."""
+        if seen.run is not None:
+            return seen.run
+        run = self.system.run(self.items, seen.schedule)
+        if seen.digest and run.digest() != seen.digest:
+            raise ChaosharnessError(
+                f"{seen.schedule!r} has another history in another process: something hangs on "
+                "the process itself, or on what earlier runs left behind"
+            )
+        return run
 
-    def _tell(self, cause: Cause, run: Run) -> None:
+    def _tell(self, cause: Cause, run: Run, *, tentative: bool = False) -> None:
         """Make a counterexample of a run, as small as can be, for one cause of its breaks.
 
         Where the small run shows something heavier beside it, that is what it is told by.
+        What needs more faults than were asked for is no finding.
         """
         breach = cause.breach
         if not breach.question and (other := self.causes.first_of(breach.property.name)):
             cause.above = other  # there is enough to mend
             return
         try:
-            found = self._shrunk(breach, run)
+            found = self._shrunk(cause, run)
         except KeyboardInterrupt:
-            self._keep(cause, as_it_was(breach, run, self.searched, self.target))
+            whole = attrs.evolve(breach, findings=self._all_of(breach, run))
+            self._keep(cause, as_it_was(whole, run, self.searched, self.target))
             raise
+        if tentative and len(found.schedule) > self.planner.faults_max:
+            self._set_aside(breach, found)
+            return
         small, heavier = self._heavier(cause, found)
+        if tentative:
+            self._count_broken(small)
         if heavier is None:
             self._keep(cause, found)
             return
@@ -193,15 +300,55 @@ class Exploration:
         for one in self.causes.take([heavier], found.schedule.faults):
             self._tell(one, small)
 
+    def _all_of(self, breach: Breach, run: Run) -> tuple[Finding, ...]:
+        """Return all findings of a breach: from another process came only the first."""
+        found = split(breach.property, breach.property.findings(self.examiner.evidence(run)))
+        return next((one.findings for one in found if one.group == breach.group), breach.findings)
+
+    def _set_aside(self, breach: Breach, found: Counterexample) -> None:
+        """Remember that something needs more faults than were asked for."""
+        self._beyond[breach.group] += 1
+        if breach.question:
+            return
+        faults = len(found.schedule)
+        few = self.planner.faults_max
+        self.beyond.setdefault(
+            breach.group,
+            f"{breach.property.name} breaks under {faults} faults, more than the {few} that "
+            f"{'was' if few == 1 else 'were'} asked for: {found.schedule!r}",
+        )
+
+    def _count_broken(self, small: Run) -> None:
+        """Note which properties break in a run made smaller: the large one was not counted."""
+        for claim in self.claims:
+            findings = claim.property.findings(small.evidence())
+            if claim.property.when != "sometimes" and findings:
+                claim.broke(split(claim.property, findings, claim.number))
+
     def _keep(self, cause: Cause, found: Counterexample) -> None:
         cause.found = found
         if cause.breach.question:
             return
         self.found.append(found)
+        self.beyond.pop(cause.breach.group, None)
+        if self.news is not None and self._budget:
+            self.news.found(self.searched)
         if self.on_found is not None:
             self.on_found(found)
 
-    def _shrunk(self, breach: Breach, run: Run) -> Counterexample:
+    def _known(self, cause: Cause, run: Run) -> Known:
+        """Return what this search knows of the workload of a run: nothing of any other."""
+        calm, planner = self._calm, self.planner
+        if calm is None or run.items is not calm.items:
+            return NOTHING
+        books = planner.books if isinstance(planner, Portfolio) else planner
+        if cause.runs > 1 or not isinstance(books, SmallFirst):
+            return Known(calm=calm)  # an earlier run showed the cause, beside something heavier
+        complete, options = books.complete()
+        return Known(calm=calm, held=books.ran, complete=complete, options=options)
+
+    def _shrunk(self, cause: Cause, run: Run) -> Counterexample:
+        breach = cause.breach
         found = shrink(
             self.system,
             breach.property,
@@ -212,6 +359,7 @@ class Exploration:
             kinds=self.kinds,
             found_after=self.searched,
             target=self.target,
+            known=self._known(cause, run),
         )
         self.runs += found.shrunk_in
         return found
@@ -229,13 +377,13 @@ class Exploration:
         """Run a counterexample that was found before."""
         if not self.is_over():
             items = items_for(self.system, known.items, known.types)
-            self._take(self.system.run(items, known.schedule))
+            self._take(self.examiner.look(self.system.run(items, known.schedule)))
 
-    def _trouble(self, run: Run) -> None:
-        key = (run.ending.verdict, run.ending.reason)
+    def _trouble(self, seen: Seen) -> None:
+        key = (seen.ending.verdict, seen.ending.reason)
         if key not in self._troubles and len(self._troubles) >= TROUBLES_MAX:
-            key = (run.ending.verdict, "for other reasons")
-        times, first = self._troubles.get(key, (0, repr(run.schedule)))
+            key = (seen.ending.verdict, "for other reasons")
+        times, first = self._troubles.get(key, (0, repr(seen.schedule)))
         self._troubles[key] = (times + 1, first)
 
     # ---- what came of it
@@ -247,8 +395,24 @@ class Exploration:
             for (verdict, reason), (times, first) in self._troubles.items()
         )
 
-    def seen_again(self) -> tuple[str, ...]:
+    def knows(self, known: Counterexample) -> None:
+        """Take a cause as told: it was found by another search, and needs no telling."""
+        if known.findings:
+            names = {one.name: (number, one) for number, one in enumerate(self.properties)}
+            number, property = names.get(known.property, (0, None))
+            if property is not None:
+                self.causes.know(Breach(property, known.findings, number), known)
+
+    def met_again(self) -> list[Counterexample]:
+        """Return what was known from elsewhere, and was seen here as well."""
+        mine = set(map(id, self.found))
+        return [one for one in self.causes.met() if id(one) not in mine]
+
+    def seen_again(self, *, elsewhere: bool = True) -> tuple[str, ...]:
         """Make the calm run once more, here and (where the target is known) in other processes.
+
+        Args:
+            elsewhere: Whether to make it in other processes.
 
         Returns:
             Why what was found may not come back; where nothing was found, it raises that.
@@ -259,7 +423,9 @@ class Exploration:
         try:
             self.runs += 1
             self._watch.end()
-            if self.target and self._calm is not None:
+            if self._helping is not None:
+                self._helping.close()
+            if elsewhere and self.target and self._calm is not None:
                 same_elsewhere(self.target, self._calm)
         except Nondeterminism as error:
             if not self.found:
@@ -273,29 +439,21 @@ class Exploration:
         """Say what went wrong in the calm run already."""
         if self._calm is None:
             return ()
-        return (*upset(self._calm.history), *self._calm.family().failed)
+        return (*upset(self._calm.history), *self._failed)
 
     def coverage(self) -> Coverage:
         """Return what was put to the test."""
         planner = self.planner
         cells, equivalent = planner.catalogue.cells()
-        ran_on = tuple(loop for _, loop in sorted(self._ran_on.items()))
-        stalls = planner.catalogue.stalls()
-        if isinstance(planner, SmallFirst):
-            return Coverage(
-                levels=planner.levels(),
-                cells=cells,
-                equivalent=equivalent,
-                ran_on=ran_on,
-                stalls=stalls,
-            )
         return Coverage(
+            levels=planner.levels(),
             random=planner.tried,
-            faults_max=planner.faults_max,
+            faults_max=planner.drawn_max,
             cells=cells,
             equivalent=equivalent,
-            ran_on=ran_on,
-            stalls=stalls,
+            ran_on=tuple(loop for _, loop in sorted(self._ran_on.items())),
+            stalls=planner.catalogue.stalls(),
+            still_new=self.news.still_new() if self.news is not None else "",
         )
 
     def unproved(self, coverage: Coverage) -> tuple[str, ...]:
@@ -343,6 +501,11 @@ class Exploration:
             return
         if self.spins():
             yield f"the search stopped at the calm run, which spins; {level}"
+        elif self.ended == "time":
+            yield f"the time of {self.seconds_max:g} s was over; {level}"
+        elif self.ended == "quiet":
+            runs = self.searched - self._last_news()
+            yield f"the search stopped after {runs_in_words(runs)} without anything new; {level}"
         elif not self.is_over():
             yield f"the budget of {runs_in_words(runs_max)} was spent; {level}"
         elif self.found and self.is_restless():
@@ -351,3 +514,7 @@ class Exploration:
         elif self.found:
             why = "at the first finding" if self.stop_at_first else "with nothing left to break"
             yield f"the search stopped {why}; {level}"
+
+    def _last_news(self) -> int:
+        assert self.news is not None
+        return self.news.causes_at if self.found else self.news.facts_at

@@ -15,26 +15,21 @@ Source:
 from __future__ import annotations
 
 import warnings
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, ClassVar, Final
 
-import attrs
 from hypothesis import HealthCheck, Phase, currently_in_test_context, event, given, settings, target
 from hypothesis import __version__ as hypothesis_version
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 
-from chaosharness.faults import LASTINGS, Crash, Delay, Fault
+from chaosharness.faults import Crash, Delay
 from chaosharness.kernel.site import Site
 from chaosharness.schedule import Schedule
 from chaosharness.search.backend import BACKEND, register
-from chaosharness.search.planner import Planner
-from chaosharness.search.small_first import SmallFirst
-from chaosharness.search.spread import Aim, Spread
+from chaosharness.search.plan import PLAN, Leg, Plan, Playback, Proposal, Tape
 from chaosharness.strategies.drawing import SKETCH, Deck
 from chaosharness.strategies.places import Place
 from chaosharness.strategies.schedules import drawn
@@ -54,202 +49,11 @@ except ImportError as error:  # another Hypothesis than those we know
 else:
     MISSING = ""
 
-UNKNOWN_MAX: Final = 10_000
-"""Proposals in a row which the strategy cannot draw, after which the plan is given up."""
-
 IDLE_MAX: Final = 10
 """Test cases without any schedule, after which Hypothesis goes on by itself."""
 
 CHANCE_EVERY: Final = 2
 """One test case of so many has a workload by chance, and each second of these its faults too."""
-
-FAILURES_MAX: Final = 20
-"""Failing schedules of one test for which fewer and longer faults are tried."""
-
-LONGER: Final = ("timeout", "long")
-
-WORKLOADS: Final = 4
-"""Workloads with which each kind of fault is tried at each operation."""
-
-
-@attrs.frozen
-class Leg:
-    """One part of the plan for a test: a planner, and which workload its runs have.
-
-    Legs with the same number see the same choices outside the schedule, hence the same
-    workload: those of the first run of that number, which are left to chance.
-    """
-
-    planner: Planner
-    workload: int = 0
-    rank: int = 0
-    """Legs of one rank take turns; the next rank follows when they have nothing left."""
-
-
-MakePlan = Callable[[Deck], Sequence[Leg]]
-
-
-def spread_then_small_first(deck: Deck) -> list[Leg]:
-    """Plan for a few hundred runs: each kind of fault at each operation, then more of the same.
-
-    Several workloads first, in turns, each trying only what the others did not reach; then,
-    with the first of them, each kind with each length in ms, in turns with every other single
-    fault, then pairs, and so on.
-    """
-    covered: set[Aim] = set()
-    words: Any = {"faults_max": deck.faults_max, "kinds": deck.kinds}
-    legs = [Leg(Spread(covered=covered, **words), number) for number in range(WORKLOADS)]
-    words["sizes"] = deck.sizes
-    return [*legs, Leg(SmallFirst(**words), rank=1), Leg(Spread(covered=covered, **words), rank=1)]
-
-
-PLAN: Final[ContextVar[MakePlan]] = ContextVar("chaosharness.plan", default=spread_then_small_first)
-"""Makes the plan of the tests that start now."""
-
-Choice = tuple[str, Any, Any]
-"""How a choice was asked for, and the answer."""
-
-
-class Tape:
-    """The choices outside the schedule, recorded in one test case and played in others."""
-
-    def __init__(self) -> None:
-        self.choices: list[Choice] = []
-        self.kept = False
-        self._at = 0
-
-    def rewind(self) -> None:
-        """Start again; forget a recording that nobody wanted kept."""
-        self._at = 0
-        if not self.kept:
-            self.choices.clear()
-
-    def keep(self) -> None:
-        """Play this recording from the next test case on."""
-        if not self.kept:
-            self.kept = True
-            self._at = len(self.choices)
-
-    def answer(self, kind: str, asked: Any, by_chance: Callable[[], Any]) -> Any:
-        """Return the recorded answer if the same is asked, else one by chance."""
-        if not self.kept:
-            value = by_chance()
-            self.choices.append((kind, asked, value))
-            return value
-        at = self._at
-        self._at += 1
-        if at < len(self.choices) and self.choices[at][:2] == (kind, asked):
-            return self.choices[at][2]
-        return by_chance()
-
-
-class Playback:
-    """Proposes what it was given."""
-
-    def __init__(self, planned: Iterable[Schedule]) -> None:
-        self._left = iter(tuple(planned))
-
-    def propose(self) -> Schedule | None:
-        """Return the next one."""
-        return next(self._left, None)
-
-    def observe(self, run: Run) -> None:
-        """Learn nothing."""
-
-
-Proposal = tuple[Leg | None, Schedule, list[int]]
-"""A schedule and its choices, and the leg that wants to hear of the run."""
-
-
-class Plan:
-    """What is proposed to one test, leg by leg."""
-
-    def __init__(self, deck: Deck) -> None:
-        self.deck = deck
-        self.legs = list(PLAN.get()(deck))
-        self.tapes: dict[int, Tape] = {}
-        self._left = deque(self.legs)
-        self._failed: list[Schedule] = []
-        self._aimed = 0
-
-    def next(self) -> Proposal | None:
-        """Return the next proposal with its choices; None when there is nothing left."""
-        for _ in range(UNKNOWN_MAX):
-            if not self._left:
-                return None
-            leg = self._left[0]
-            schedule = leg.planner.propose() if self._worthwhile(leg) else None
-            if schedule is None:
-                self._left.popleft()
-                continue
-            self._take_turns(leg)
-            numbers = self.deck.write(schedule)
-            if numbers is not None:
-                return leg, schedule, numbers
-        return None
-
-    def _take_turns(self, leg: Leg) -> None:
-        """Put a leg behind the others of its rank."""
-        self._left.popleft()
-        others = sum(one.rank <= leg.rank for one in self._left)
-        self._left.insert(others, leg)
-
-    def aim(self) -> Proposal | None:
-        """Return, in turn, what was aimed at with the first workload: for others, by chance."""
-        first = self.legs[0].planner
-        tape = self.tapes[0]
-        if not isinstance(first, Spread) or not (first.agenda and tape.kept and tape.choices):
-            return None
-        schedule = first.agenda[self._aimed % len(first.agenda)]
-        self._aimed += 1
-        numbers = self.deck.write(schedule)
-        return None if numbers is None else (None, schedule, numbers)
-
-    @property
-    def urgent(self) -> bool:
-        """Whether the next proposal follows up a failure."""
-        return bool(self._left) and self._left[0].workload < 0
-
-    def _worthwhile(self, leg: Leg) -> bool:
-        """Say whether another workload is another one: not where nothing else is drawn."""
-        first = self.tapes.get(0)
-        return leg.workload <= 0 or first is None or not first.kept or bool(first.choices)
-
-    def observe(self, leg: Leg, run: Run) -> None:
-        """Tell all planners of this workload."""
-        self.tapes[leg.workload].keep()
-        for one in self.legs:
-            if one.workload == leg.workload:
-                one.planner.observe(run)
-
-    def failed(self, run: Run, tape: Tape) -> None:
-        """Try next, with this workload, whether fewer faults would do if they lasted longer."""
-        struck = Schedule(fault for fault in run.schedule if fault not in run.unused)
-        if len(struck) < 2 or struck in self._failed or len(self._failed) >= FAILURES_MAX:
-            return
-        self._failed.append(struck)
-        tape.keep()
-        workload = -len(self._failed)
-        self.tapes[workload] = tape
-        self._left.appendleft(Leg(Playback(fewer_but_longer(struck)), workload))
-
-
-def fewer_but_longer(schedule: Schedule) -> Iterator[Schedule]:
-    """Yield a schedule less one fault, the others lasting longer.
-
-    Shrinking never makes a fault worse. So it cannot leave a set of short troubles that
-    work only together, where a single longer one would do.
-    """
-    for dropped in schedule:
-        rest = schedule.without(dropped)
-        yield from dict.fromkeys(Schedule(_lasting(fault, how) for fault in rest) for how in LONGER)
-
-
-def _lasting(fault: Fault, how: str) -> Fault:
-    if fault.options != LASTINGS:
-        return fault
-    words: dict[str, Any] = {fault.option_name: how}
-    return attrs.evolve(fault, **words)
 
 
 class Planned(PrimitiveProvider):

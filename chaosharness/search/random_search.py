@@ -8,19 +8,17 @@ from typing import Final
 
 import attrs
 
+from chaosharness.campaign import Level
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import FAULTS, Fault
-from chaosharness.kernel.history import History
 from chaosharness.kernel.site import Phase
 from chaosharness.schedule import Schedule
+from chaosharness.search.marks import Fact
+from chaosharness.search.planner import Shown
 from chaosharness.search.sites import ATTEMPTS_MAX, Catalogue
 from chaosharness.strategies.sizes import MILDNESS
-from chaosharness.system import Run
 
 CORPUS_MAX: Final = 1_000
-Fact = tuple[str, str, str, int]
-"""Kind of event, operation or actor, outcome, and how often so far."""
-
 _MUTATE_IN_TEN: Final = 8
 
 
@@ -36,7 +34,7 @@ class Sites:
     _places: dict[type[Fault], list[list[Fault]]] = attrs.field(factory=dict, init=False)
     _attempts: dict[tuple[str, int, str], int] = attrs.field(factory=dict, init=False)
 
-    def learn(self, run: Run) -> None:
+    def learn(self, run: Shown) -> None:
         """Take in sites that were not seen before."""
         known = self._attempts
         for place, times in run.attempts.items():
@@ -83,35 +81,52 @@ class RandomSearch:
 
     Args:
         faults_max: Faults in one schedule, at most.
+        faults_min: And at least.
         seed: The same seed proposes the same schedules to the same runs.
         kinds: Only these kinds of fault.
+        catalogue: What is known of sites already; who gives it learns it from the runs.
 
     Source:
         Groce et al., "Swarm Testing", ISSTA 2012.
     """
 
     def __init__(
-        self, *, faults_max: int = 4, seed: int = 0, kinds: Collection[type[Fault]] = FAULTS
+        self,
+        *,
+        faults_max: int = 4,
+        faults_min: int = 1,
+        seed: int = 0,
+        kinds: Collection[type[Fault]] = FAULTS,
+        catalogue: Catalogue | None = None,
     ) -> None:
         if faults_max < 1:
             raise InvalidDefinition(f"a random search needs faults_max from 1, not {faults_max}")
         self.faults_max = faults_max
-        self.catalogue = Catalogue(kinds=kinds)
+        self.faults_min = min(faults_min, faults_max)
+        self.shares = catalogue is not None
+        self.catalogue = Catalogue(kinds=kinds) if catalogue is None else catalogue
         self.sites = Sites(self.catalogue)
         self.chance = Random(seed)
         self.tried = 0
         self._calm_done = False
+        self._calm_asked = False
+
+    @property
+    def wants_marks(self) -> bool:
+        """Whether `observe` asks for the marks of runs."""
+        return False
 
     def propose(self) -> Schedule | None:
-        """Return the next schedule; None only if no fault is possible at all."""
+        """Return the next schedule; None after calm only if no fault is possible at all."""
         if not self._calm_done:
-            return Schedule()
+            asked, self._calm_asked = self._calm_asked, True
+            return None if asked else Schedule()
         if not self.sites.kinds:
             return None
         return self._choose()
 
     def _choose(self) -> Schedule:
-        count = 1 + _below(self.chance, self.faults_max)
+        count = self.faults_min + _below(self.chance, 1 + self.faults_max - self.faults_min)
         kinds = self._swarm()
         return Schedule(tuple(self.sites.draw(self.chance, kinds) for _ in range(count)))
 
@@ -122,21 +137,43 @@ class RandomSearch:
         chosen = [kind for at, kind in enumerate(known) if bits >> at & 1]
         return chosen or known
 
-    def observe(self, run: Run) -> None:
+    def observe(self, seen: Shown) -> None:
         """Learn the sites of a run."""
-        self.catalogue.learn(run)
-        self.sites.learn(run)
-        if run.schedule.faults:
+        if not self.shares:
+            self.catalogue.learn(seen)
+        self.sites.learn(seen)
+        if seen.schedule.faults:
             self.tried += 1
         else:
             self._calm_done = True
+
+    def forget(self) -> None:
+        """Give up what is in flight: chance does not come back to it."""
+        self._calm_asked = False
+
+    @property
+    def drawn_max(self) -> int:
+        """Faults that a schedule has, at most."""
+        return self.faults_max
+
+    def levels(self) -> tuple[Level, ...]:
+        """Return nothing: chance enumerates nothing."""
+        return ()
+
+    def owed(self) -> int:
+        """Return 0: a budget is a budget."""
+        return 0
+
+    def finishes(self, runs: int) -> bool:
+        """Say no: chance has no end."""
+        return False
 
 
 class GuidedSearch(RandomSearch):
     """Like `RandomSearch`, but changes schedules that led to something new.
 
     A run is new if something happened in it, or happened so often, that never did before
-    (see `fingerprint`). Its schedule is kept, and mutated: a fault added, taken away,
+    (see `marks.Fact`). Its schedule is kept, and mutated: a fault added, taken away,
     exchanged, or the faults of two schedules joined.
     """
 
@@ -145,17 +182,29 @@ class GuidedSearch(RandomSearch):
     ) -> None:
         super().__init__(faults_max=faults_max, seed=seed, kinds=kinds)
         self.corpus: list[Schedule] = []
+        self.news: list[tuple[Schedule, frozenset[Fact]]] = []
         self._seen: set[Fact] = set()
 
-    def observe(self, run: Run) -> None:
+    @property
+    def wants_marks(self) -> bool:
+        """Whether `observe` asks for the marks of runs."""
+        return True
+
+    def observe(self, seen: Shown) -> None:
         """Learn the sites of a run, and keep its schedule if it led to something new."""
-        super().observe(run)
-        seen = self._seen
-        before = len(seen)
-        seen |= fingerprint(run.history)
-        if len(seen) > before and run.schedule.faults and len(self.corpus) < CORPUS_MAX:
-            unused = run.unused
-            self.corpus.append(Schedule(one for one in run.schedule if one not in unused))
+        super().observe(seen)
+        new = seen.marks.facts - self._seen
+        self._seen |= new
+        if new and seen.schedule.faults and len(self.corpus) < CORPUS_MAX:
+            unused = seen.unused
+            schedule = Schedule(one for one in seen.schedule if one not in unused)
+            self.corpus.append(schedule)
+            self.news.append((schedule, new))
+
+    def know(self, schedule: Schedule, facts: frozenset[Fact]) -> None:
+        """Begin with a schedule that led to something new in another search."""
+        self._seen |= facts
+        self.corpus.append(schedule)
 
     def _choose(self) -> Schedule:
         if not self.corpus or _below(self.chance, 10) >= _MUTATE_IN_TEN:
@@ -177,16 +226,3 @@ class GuidedSearch(RandomSearch):
         """Draw from the corpus, what came last more often."""
         count = len(self.corpus)
         return self.corpus[max(_below(self.chance, count), _below(self.chance, count))]
-
-
-def fingerprint(history: History) -> set[Fact]:
-    """Return what a run was like: which events each operation led to, and how often."""
-    counts: dict[tuple[str, str, str], int] = {}
-    found: set[Fact] = set()
-    for _, kind, actor, operation, _, _, _, data in history.raw:
-        outcome = data["outcome"] if kind == "reply" else ""
-        what = (kind, operation or actor.partition("#")[0], outcome)
-        times = counts[what] = counts.get(what, 0) + 1
-        if not times & (times - 1):  # the first, second, fourth, eighth...
-            found.add((*what, times))
-    return found

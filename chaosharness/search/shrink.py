@@ -1,26 +1,28 @@
 """From a schedule that breaks a property to the smallest that does, faults and workload.
 
-First the fewest faults, then the fewest and plainest workload items, then milder kinds
-and options, then a check that each fault is needed: without it, the property holds.
+First what cannot have mattered goes, then workload items, then faults by halving; what is
+left is made plainer and milder, and each fault is taken away once more: without it, the
+property holds. Then two faults are exchanged for one, as far as that is worth the runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from itertools import combinations, islice
 from typing import Any, Final
 
 import attrs
 
-from chaosharness.checkers import Evidence, Finding, Property
-from chaosharness.checkers.breach import Breach, split
+from chaosharness.checkers import Finding, Property
+from chaosharness.checkers.breach import Breach
 from chaosharness.counterexample import Counterexample, plain_items, types_of
 from chaosharness.errors import InvalidDefinition, InvalidSchedule
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.kernel.history import History
 from chaosharness.schedule import Schedule
+from chaosharness.search.exchange import exchanges, runs_max_for, stronger
+from chaosharness.search.laboratory import NOTHING, Faults, Known, Laboratory, Trial, Workload
 from chaosharness.search.sites import searched
-from chaosharness.strategies.sizes import Sizes, severity, sizes_for, variants
+from chaosharness.strategies.sizes import severity, variants
 from chaosharness.system import Run, System
 from chaosharness.system.twice import compare
 
@@ -28,12 +30,8 @@ RUNS_MAX: Final = 60
 """Re-executions, after which nothing is made plainer; faults are taken away even then."""
 
 _HARD_LIMIT: Final = 20 * RUNS_MAX
-_ONE_BY_ONE_MAX: Final = 12
-_PAIRS_MAX: Final = 15
-
-Faults = tuple[Fault, ...]
-Workload = tuple[int, ...]
-"""Workload items, as numbers of what the laboratory has in stock."""
+_RUNS_AFTER_AN_EXCHANGE: Final = 20
+_MANY: Final = 4
 
 
 def shrink(
@@ -48,6 +46,7 @@ def shrink(
     found_after: int = 0,
     target: str = "",
     runs_max: int = RUNS_MAX,
+    known: Known = NOTHING,
     plainer: Sequence[Any] | None = None,
 ) -> Counterexample:
     """Return the smallest counterexample that can be made of a schedule.
@@ -66,6 +65,7 @@ def shrink(
         found_after: Runs it took to find it; for the report.
         target: Where the system is found, as `module:attribute`; for the report.
         runs_max: Re-executions, after which nothing is made plainer any more.
+        known: What the search knows of this workload: saves runs, and proves more.
         plainer: What may take the place of items; the examples of the entry by default.
 
     Raises:
@@ -77,10 +77,12 @@ def shrink(
             f"{property.name!r} is about a campaign ('sometimes'): no single schedule breaks it"
         )
     workload = system.examples if items is None else tuple(items)
-    lab = Laboratory(system, property, workload, sample=sample, kinds=kinds, runs_max=runs_max)
+    lab = Laboratory(
+        system, property, workload, sample=sample, kinds=kinds, known=known, runs_max=runs_max
+    )
     if plainer is not None:
         lab.stock[lab.plain_from :] = plainer
-    every = tuple(range(len(workload)))
+    every = lab.every
     if run is not None:
         lab.remember(every, schedule.faults, run)
     if not lab.breaks(every, schedule.faults):
@@ -92,169 +94,70 @@ def shrink(
     return _written_up(lab, shrinker, found_after, target)
 
 
-@attrs.frozen
-class Trial:
-    """One run, judged.
-
-    Attributes:
-        run: The run.
-        findings: What it broke of the property.
-        struck: The faults that found their site.
-    """
-
-    run: Run
-    findings: tuple[Finding, ...]
-    struck: Faults
-
-
-class Laboratory:
-    """Runs a system and judges one property; remembers, and counts.
-
-    Attributes:
-        runs: Executions so far.
-    """
-
-    def __init__(
-        self,
-        system: System,
-        property: Property,
-        items: tuple[Any, ...],
-        *,
-        sample: Finding | None = None,
-        kinds: Collection[type[Fault]] = FAULTS,
-        runs_max: int,
-    ) -> None:
-        self.system = system
-        self.property = property
-        self.sample = sample
-        self.kinds = frozenset(kinds)
-        self.runs = 0
-        self.runs_max = runs_max
-        self.stock = [*items, *system.examples]
-        self.plain_from = len(items)
-        self._trials: dict[tuple[Workload, frozenset[Fault]], Trial] = {}
-        self._calms: dict[Workload, Run] = {}
-
-    def items(self, workload: Workload) -> tuple[Any, ...]:
-        """Return the workload items with these numbers."""
-        return tuple(self.stock[number] for number in workload)
-
-    def remember(self, workload: Workload, faults: Faults, run: Run) -> Trial:
-        """Judge a run, and keep it: also as the run of those faults that struck."""
-        unused = set(run.unused)
-        struck = tuple(fault for fault in run.schedule if fault not in unused)
-        evidence = Evidence(
-            run.history, run.items, lambda: self._calm(workload), struck, family=run.family
-        )
-        if not struck:
-            self._calms.setdefault(workload, run)
-        trial = Trial(run, self._of_cause(self.property.findings(evidence)), struck)
-        self._trials[workload, frozenset(faults)] = trial
-        if unused:
-            self._trials.setdefault((workload, frozenset(struck)), trial)
-        return trial
-
-    def _of_cause(self, findings: Sequence[Finding]) -> tuple[Finding, ...]:
-        """Return the findings that are of the cause which is looked into."""
-        if self.sample is None and findings:
-            found = sorted(split(self.property, findings), key=Breach.order)
-            self.sample = found[0].findings[0]
-        sample = self.sample
-        return tuple(
-            one
-            for one in findings
-            if sample is None or (one.group, one.question) == (sample.group, sample.question)
-        )
-
-    def _calm(self, workload: Workload) -> History:
-        found = self._calms.get(workload)
-        return (self.execute(workload, ()) if found is None else found).history
-
-    def sizes(self, workload: Workload) -> Sizes:
-        """Return how long trouble may last, besides the words: what this calm run shows."""
-        return sizes_for(self._calms.get(workload) or self.execute(workload, ()))
-
-    def execute(self, workload: Workload, faults: Faults) -> Run:
-        """Run, whether it was run before or not."""
-        self.runs += 1
-        run = self.system.run(self.items(workload), Schedule(faults))
-        if not faults:
-            self._calms[workload] = run
-        return run
-
-    def trial(self, workload: Workload, faults: Faults) -> Trial:
-        """Run and judge, or remember."""
-        wanted = frozenset(faults)
-        found = self._trials.get((workload, wanted)) or self._same_as(workload, wanted)
-        if found is None:
-            run = self._calms.get(workload) if not faults else None
-            found = self.remember(workload, faults, run or self.execute(workload, faults))
-        return found
-
-    def _same_as(self, workload: Workload, wanted: frozenset[Fault]) -> Trial | None:
-        """Return a known run with fewer faults, if it reached no site of the others.
-
-        Until a fault strikes, a run is that of the schedule without it.
-        """
-        for (items, faults), trial in self._trials.items():
-            if items != workload or not faults < wanted:
-                continue
-            if not any(trial.run.reaches(fault.site) for fault in wanted - faults):
-                self._trials[workload, wanted] = trial
-                return trial
-        return None
-
-    def breaks(self, workload: Workload, faults: Faults) -> bool:
-        """Say whether the property is broken."""
-        return bool(self.trial(workload, faults).findings)
-
-    def is_another(self, workload: Workload, original: Workload) -> bool:
-        """Say whether a workload fails without any fault, where the original one does not.
-
-        A claim about the items themselves ("all three are there") breaks by itself when one
-        is left out: that is not what was found.
-        """
-        return self.breaks(workload, ()) and not self.breaks(original, ())
-
-    def may_run(self, reserve: int) -> bool:
-        """Say whether there is room for one more run, when so many are still to come."""
-        return self.runs + reserve < self.runs_max
-
-
 @attrs.define
 class Shrinker:
-    """Makes one counterexample smaller. `workload` and `faults` always break the property."""
+    """Makes one counterexample smaller. `workload` and `faults` always break the property.
+
+    Attributes:
+        lab: Where runs are made.
+        workload: The items that are left.
+        faults: The faults that are left.
+        minimal: Whether each fault was checked to be needed.
+        exchanged: How often one fault was tried in place of two, at the end.
+        original: The workload to begin with.
+    """
 
     lab: Laboratory
     workload: Workload
     faults: Faults
-    minimal: bool = False
+    minimal: bool = attrs.field(default=False, init=False)
+    exchanged: int = attrs.field(default=0, init=False)
     original: Workload = attrs.field(init=False)
+    _met: Faults = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.original = self.workload
+        self._met = ()
 
     def shrink(self) -> None:
         """Make it as small as can be."""
         self._take(self.workload, self.faults)
-        self._fewest_faults()
+        self._met = self.faults
+        if self.faults and not self._try(()):
+            self._what_came_before()
+            self._halve()
+        self._few_items()
+        if self.faults:
+            self._keep_needed()
         self._fewest_items()
         self._plainest_items()
-        self._simplest_faults()
+        self._smallest()
+        self._exchange()
         self._check()
+
+    def _smallest(self) -> None:
+        """Make the faults milder and take away what is not needed, until neither will do."""
+        before: Faults = ()
+        while self.faults != before:
+            before = self.faults
+            self._simplest_faults()
+            self._drop_each()
+            if len(self.faults) == len(before):
+                return
 
     def _take(self, workload: Workload, faults: Faults) -> None:
         """Go on with this, less the faults that did not strike.
 
-        First come those of the item that the finding is about, mildest first.
+        First come those that led to the finding, then those of its item, mildest first.
         """
         trial = self.lab.trial(workload, faults)
         assert trial.findings
         entity = trial.findings[0].entity
+        past = _past(trial)
 
         def relevance(fault: Fault) -> tuple[Any, ...]:
             other = bool(entity) and fault.site.entity != entity
-            return (other, severity(fault), fault.site)
+            return (fault not in past, other, severity(fault), fault.site)
 
         self.workload = workload
         self.faults = tuple(sorted(trial.struck, key=relevance))
@@ -272,22 +175,16 @@ class Shrinker:
 
     # ---- the fewest faults
 
-    def _fewest_faults(self) -> None:
-        if not self.faults or self._try(()):
+    def _what_came_before(self) -> None:
+        """Try the faults that led to the finding alone, else all that struck before it."""
+        trial = self.lab.trial(self.workload, self.faults)
+        past = _past(trial)
+        led = tuple(fault for fault in self.faults if fault in past)
+        if led and len(led) < len(self.faults) and self._try(led):
             return
-        self._halve()
-        pool = self.faults
-        if any(self._try((fault,)) for fault in pool[:_ONE_BY_ONE_MAX]):
-            return
-        self._keep_needed()
-        self._drop_each()
-        if len(self.faults) > 2:
-            pairs = combinations(pool, 2)
-            any(self._try(pair) for pair in islice(pairs, _PAIRS_MAX))
-        if len(self.faults) > 1:
-            sizes = self.lab.sizes(self.original)
-            severer = [one for fault in self.faults for one in _severer(fault, sizes)]
-            any(self._try((one,)) for one in severer)
+        sooner = _sooner(trial, self.faults)
+        if len(sooner) < len(self.faults):
+            self._try(sooner)
 
     def _halve(self) -> None:
         """Try the half that has to do with the finding, then the other."""
@@ -327,14 +224,81 @@ class Shrinker:
             )
         return not again
 
+    def _exchange(self) -> None:
+        """Try one fault in place of two, as often as that is worth; count how often.
+
+        Where every smaller set of faults was run, nothing is tried: there is no way out.
+        """
+        known = self.lab.known
+        while len(self.faults) > max(1, known.complete + 1):
+            if not (self._stronger() or self._one_for_two()):
+                return
+            self.lab.runs_max += _RUNS_AFTER_AN_EXCHANGE
+            self._smallest()
+
+    def _one_for_two(self) -> bool:
+        """Try one fault in place of two; say whether it was done."""
+        lab = self.lab
+        trial = lab.trial(self.workload, self.faults)
+        entity = trial.findings[0].entity
+        left = runs_max_for(len(self.faults))
+        self.exchanged = 0
+        for wanted in exchanges(self.faults, trial.run, lab.kinds, entity=entity, others=self._met):
+            if not lab.was_tried(self.workload, wanted):
+                if not left or lab.runs >= _HARD_LIMIT:
+                    return False
+                left -= 1
+                if self._try(wanted):
+                    return True
+            self.exchanged += 1
+        return False
+
+    def checked(self) -> str:
+        """Say what was checked of faults that are each needed; nothing where there are none."""
+        count, known = len(self.faults), self.lab.known
+        if count < 2:
+            return ""
+        words = "no fault can be dropped; "
+        if known.complete >= count - 1:
+            fewer = "single fault" if count == 2 else f"schedule of up to {count - 1} faults"
+            return f"{words}every {fewer} was run ({known.options})"
+        return f"{words}no two exchanged for one within the {self.exchanged} tried"
+
+    def _stronger(self) -> bool:
+        """Where there are many faults, make them stronger until one is not needed any more.
+
+        A cut that lasts until the second try of another item may do what two lost requests do:
+        what is milder is not always part of what is fewer.
+        """
+        lab = self.lab
+        before, workload = self.faults, self.workload
+        if len(before) < _MANY:
+            return False
+        for fault in before:
+            trial = lab.trial(workload, self.faults)
+            entity = trial.findings[0].entity
+            for other in stronger(fault, trial.run, lab.kinds, entity):
+                if lab.runs >= _HARD_LIMIT:
+                    break
+                if self._try((*without(self.faults, fault), other)):
+                    self._drop_each()
+                    if len(self.faults) < len(before):
+                        return True
+                    break
+        self._take(workload, before)
+        return False
+
     # ---- the workload
 
-    def _fewest_items(self) -> None:
+    def _few_items(self) -> None:
+        """Try it with the items alone that the finding and the faults are about."""
         entity = self.lab.trial(self.workload, self.faults).findings[0].entity
         wanted = {fault.site.entity for fault in self.faults} | {entity}
-        for keep in (wanted - {0}, (wanted - {0}) | {1, 2}):
+        for keep in ({entity} - {0}, wanted - {0}, (wanted - {0}) | {1, 2}):
             everything = range(1, len(self.workload) + 1)
             self._leave_out([number for number in everything if number not in keep])
+
+    def _fewest_items(self) -> None:
         for number in range(len(self.workload), 0, -1):
             if self.lab.may_run(self._reserve):
                 self._leave_out([number])
@@ -418,6 +382,29 @@ class Shrinker:
         compare(trial.run.history, again.history, schedule=repr(Schedule(self.faults)))
 
 
+def _past(trial: Trial) -> frozenset[Fault]:
+    """Return the faults among the causes of what was found."""
+    raw = trial.run.history.raw
+    struck = {str(fault): fault for fault in trial.struck}
+    seen: set[int] = set()
+    found: set[Fault] = set()
+    for at in trial.findings[0].events:
+        while at >= 0 and at not in seen:
+            seen.add(at)
+            if raw[at][1] == "fault" and raw[at][7]["fault"] in struck:
+                found.add(struck[raw[at][7]["fault"]])
+            at = raw[at][6]
+    return frozenset(found)
+
+
+def _sooner(trial: Trial, faults: Faults) -> Faults:
+    """Return the faults that struck before the last event of what was found."""
+    last = max(trial.findings[0].events, default=-1)
+    raw = trial.run.history.raw[: last + 1]
+    struck = {event[7]["fault"] for event in raw if event[1] == "fault"}
+    return tuple(fault for fault in faults if str(fault) in struck)
+
+
 def _less(faults: Faults, fault: Fault) -> Iterator[Faults]:
     """Yield the faults less one; then so that a second attempt becomes the first for lack of it."""
     fewer = without(faults, fault)
@@ -430,12 +417,6 @@ def _less(faults: Faults, fault: Fault) -> Iterator[Faults]:
     )
     if sooner != fewer:
         yield sooner
-
-
-def _severer(fault: Fault, sizes: Sizes) -> tuple[Fault, ...]:
-    """Return the fault in each more severe way, the most severe first."""
-    same = variants(type(fault), fault.site, sizes)
-    return tuple(one for one in reversed(same) if severity(one) > severity(fault))
 
 
 def without(faults: Faults, fault: Fault) -> Faults:
@@ -476,6 +457,8 @@ def _written_up(
         digest=run.digest(),
         history=run.history,
         minimal=shrinker.minimal,
+        exact=shrinker.minimal and lab.known.proves(len(shrinker.faults)),
+        checked=shrinker.checked() if shrinker.minimal else "",
         found_after=found_after,
         shrunk_in=lab.runs,
         passing=_nearest(lab, shrinker, run.history),

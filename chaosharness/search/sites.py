@@ -12,6 +12,7 @@ from chaosharness.faults import FAULTS, Fault
 from chaosharness.handlers.port import Kinds, Surface
 from chaosharness.kernel.history import History
 from chaosharness.kernel.site import PHASES, Phase, Site
+from chaosharness.search.marks import Shown, Sight
 from chaosharness.strategies.sizes import NONE, Sizes, in_words, rank, sizes_for, variants
 from chaosharness.strategies.spelling import Place, Spelling
 from chaosharness.system import CLIENT, OUTSIDE, Run
@@ -45,7 +46,7 @@ def candidates(
         there. Attempts after `ATTEMPTS_MAX` are left out.
     """
     catalogue = Catalogue(kinds=kinds, sizes=sizes)
-    catalogue.learn(run)
+    catalogue.learn(Sight(run))
     found = [fault for key, times in run.attempts.items() for fault in catalogue.all_at(key, times)]
     return sorted(found, key=catalogue.mildness)
 
@@ -79,7 +80,7 @@ class Catalogue:
     _first: dict[str, int] = attrs.field(factory=dict, init=False)
     _calm_known: bool = attrs.field(default=False, init=False)
 
-    def learn(self, run: Run) -> None:
+    def learn(self, run: Shown) -> None:
         """Take in the operations that a run reached, and which faults struck."""
         surfaces = self.surfaces
         if not run.surfaces.keys() <= surfaces.keys():
@@ -94,8 +95,8 @@ class Catalogue:
             if fault not in run.unused:
                 cell = cell_of(fault)
                 self.struck[cell] = self.struck.get(cell, 0) + 1
-        if not self._calm_known and not run.schedule.faults:
-            self._learn_sizes(run)
+        if not self._calm_known and run.run is not None and not run.schedule.faults:
+            self._learn_sizes(run.run)
 
     def _learn_sizes(self, calm: Run) -> None:
         """Take sizes from the calm run, and decide where they are tried."""

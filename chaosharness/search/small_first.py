@@ -15,14 +15,17 @@ show it.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Collection, Iterator
-from itertools import chain, islice
+from itertools import islice
 from typing import Final, Literal
 
 from chaosharness.campaign import Level
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.schedule import Schedule
+from chaosharness.search.planner import Shown
+from chaosharness.search.sets import Key as Key
+from chaosharness.search.sets import Sets
 from chaosharness.search.sites import (
     ATTEMPTS_MAX,
     Catalogue,
@@ -33,9 +36,6 @@ from chaosharness.strategies.sizes import Sizes, is_sized, option_of
 from chaosharness.system import Run
 
 Options = Literal["mildest", "all"]
-Key = tuple[int, ...]
-"""A set of faults: their numbers, in ascending order."""
-
 AHEAD_MAX: Final = 20_000
 """Schedules that are counted ahead, to say how large a level is that was not finished."""
 
@@ -75,67 +75,96 @@ class SmallFirst:
         self._calm_numbers: list[int] = []
         self._past: frozenset[tuple[str, int]] = frozenset()
         self._changed: dict[Key, Reached] = {}
-        self._seen: set[Key] = set()
+        self._alike: dict[frozenset[tuple[tuple[str, int, str], int]], Reached] = {}
+        self._seen = Sets()
+        self._run = Sets()
         self._level = 0
-        self._struck: list[list[Key]] = [[] for _ in range(faults_max + 1)]
-        self._missed = [0] * (faults_max + 1)
+        self._struck: list[list[Key]] = [[] for _ in range(max(1, faults_max))]
+        self._missed: set[Key] = set()
         self._finished = [False] * (faults_max + 1)
         self._source: Iterator[Key] = iter(((),) * _CALM_TRIES)
-        self._ahead: deque[Key] = deque()
-        self._proposed: Key | None = None
+        self._ahead: OrderedDict[Key, None] = OrderedDict()
+        self._in_flight: set[Key] = set()
         self._cut_off = False
+        self.tried = 0
+        """Schedules by chance: none."""
+        self.drawn_max = 0
 
     # ---- a planner
 
+    @property
+    def wants_marks(self) -> bool:
+        """Whether `observe` asks for the marks of runs."""
+        return False
+
     def propose(self) -> Schedule | None:
-        """Return the next schedule: the smallest that was not proposed yet."""
-        if self._proposed is not None:
-            self._missed[self._level] += 1  # nobody ran it, or nobody said so
-            self._proposed = None
+        """Return the next schedule: the smallest that was not proposed yet.
+
+        None while the last ones of a level are in flight: what the next level consists of is
+        known when they were observed.
+        """
         key = self._next()
-        while key is not None and key in self._changed:
+        while key is not None and key in self._run:
             key = self._next()
         if key is None:
             return None
-        self._proposed = key
+        self._in_flight.add(key)
         return Schedule(tuple(self._faults[number] for number in key))
 
     def _next(self) -> Key | None:
-        while True:
-            key = self._ahead.popleft() if self._ahead else next(self._source, None)
+        while self._changed or not self._in_flight:
+            key = self._ahead.popitem(last=False)[0] if self._ahead else next(self._source, None)
             if key is not None:
                 return key
+            if self._in_flight:
+                return None
             self._finished[self._level] = True
             if not self._changed or self._level == self.faults_max:
                 return None
             self._level += 1
             self._source = self._grow(self._level)
+        return None
 
-    def observe(self, run: Run) -> None:
+    def forget(self) -> None:
+        """Give up what was proposed and not observed: it counts as not run."""
+        self._missed |= self._in_flight
+        self._in_flight.clear()
+
+    def observe(self, seen: Shown) -> None:
         """Learn from a run: what it reached, and whether all its faults struck."""
-        self.catalogue.learn(run)
+        self.catalogue.learn(seen)
         if not self._changed:
-            if not run.schedule.faults:
-                self._begin(run)
+            if not seen.schedule.faults and seen.run is not None:
+                self._begin(seen.run)
             return
-        key = self._key(run.schedule.faults)
-        if key is not None and key == self._proposed:
-            self._proposed = None
-        if key is None or run.unused or key in self._changed or len(key) > self.faults_max:
+        key = self._key(seen.schedule.faults)
+        if key is None:
             return
-        self._changed[key] = self._difference(run.attempts)
-        self._struck[len(key)].append(key)
+        self._in_flight.discard(key)
+        self._missed.discard(key)
+        self._ahead.pop(key, None)
+        if not seen.unused and key not in self._run and len(key) <= self.faults_max:
+            self._keep(key, seen.attempts)
+
+    def _keep(self, key: Key, reached: Reached) -> None:
+        """Keep that a set has struck; and what its run reached, if sets grow from it."""
         self._seen.add(key)
+        self._run.add(key)
+        if len(key) < self.faults_max:
+            changed = self._difference(reached)
+            self._changed[key] = self._alike.setdefault(frozenset(changed.items()), changed)
+            self._struck[len(key)].append(key)
 
     # ---- what the runs have shown
 
     def _begin(self, run: Run) -> None:
-        self._proposed = None
-        self._missed[0] = 0
+        self._in_flight.clear()
+        self._missed.clear()
         self._source = iter(())
         self._calm = self._near(run.attempts)
         self._past = past_of_outcomes(run.history)
         self._changed[()] = {}
+        self._run.add(())
         self._struck[0].append(())
         self._calm_numbers = self._ordered(self._calm)
 
@@ -205,29 +234,43 @@ class SmallFirst:
         """Yield them in turns: one extension of each smaller set, then the next of each."""
         smaller = [key for key in self._struck[level - 1] if severe or self._mild(key)]
         smaller.sort(key=lambda key: tuple(map(self._order, key)))
-        turns = deque((key, self._extensions(key, severe)) for key in smaller)
+        fresh = {key: found for key in smaller if (found := self._fresh(key))}
+        turns = deque((key, 0) for key in smaller)
         while turns:
-            key, extensions = turns.popleft()
-            joint = next(extensions, None)
+            key, at = turns.popleft()
+            joint, at = self._extension(key, severe, fresh.get(key, []), at)
             if joint is not None:
-                turns.append((key, extensions))
+                turns.append((key, at))
+                self._seen.add(joint)
                 yield joint
 
-    def _extensions(self, key: Key, severe: bool) -> Iterator[Key]:
-        """Yield a set with one fault more: first at sites that only this set brought about."""
+    def _extension(
+        self, key: Key, severe: bool, fresh: list[int], at: int
+    ) -> tuple[Key | None, int]:
+        """Return a set with one fault more, from the one at a place on, and where to go on.
+
+        First come faults at sites that only this set brought about, and then all of calm.
+        """
+        calm = self._calm_numbers
+        while at < len(fresh) + len(calm):
+            number = fresh[at] if at < len(fresh) else calm[at - len(fresh)]
+            at += 1
+            if not severe and option_of(self._faults[number]):
+                continue
+            joint = tuple(sorted((*key, number)))
+            if joint not in self._seen and self._may_strike(key, number, joint):
+                return joint, at
+        return None, at
+
+    def _fresh(self, key: Key) -> list[int]:
+        """Return the faults at sites that only a set brought about."""
         calm = self._calm
         fresh: list[int] = []
         for place in sorted(self._changed[key]):
             for attempt in range(calm.get(place, 0) + 1, self._changed[key][place] + 1):
                 fresh += self._numbers_at(*place, attempt)
         fresh.sort(key=self._order)
-        for number in chain(fresh, self._calm_numbers):
-            if not severe and option_of(self._faults[number]):
-                continue
-            joint = tuple(sorted((*key, number)))
-            if joint not in self._seen and self._may_strike(key, number, joint):
-                self._seen.add(joint)
-                yield joint
+        return fresh
 
     def _may_strike(self, key: Key, number: int, joint: Key) -> bool:
         """Say whether a set and one fault more may all strike, as far as is known."""
@@ -256,32 +299,91 @@ class SmallFirst:
     def _mild(self, key: Key) -> bool:
         return not any(option_of(self._faults[number]) for number in key)
 
+    # ---- what a shrinker may rely on
+
+    def ran(self, faults: tuple[Fault, ...]) -> bool:
+        """Say whether a run was observed in which just these faults struck."""
+        key = self._key(faults)
+        return key is not None and key in self._changed
+
+    def complete(self) -> tuple[int, str]:
+        """Return up to how many faults every schedule was run, and with which options."""
+        faults, options = 0, ""
+        for level in self.levels()[1:]:
+            if not level.complete:
+                break
+            faults, options = level.faults, level.options
+        return faults, options
+
     # ---- what was covered
+
+    @property
+    def begun(self) -> bool:
+        """Whether the calm run is known."""
+        return bool(self._changed)
+
+    @property
+    def level(self) -> int:
+        """Faults in the sets that are proposed now."""
+        return self._level
+
+    def waits(self) -> bool:
+        """Say whether this level has nothing to propose until what is in flight is observed."""
+        return bool(self._in_flight) and not self.left_to_propose()
+
+    def left_to_propose(self) -> int:
+        """Count ahead, within bounds, how many sets of this level were not proposed."""
+        if len(self._ahead) < AHEAD_MAX:
+            more = islice(self._source, AHEAD_MAX - len(self._ahead))
+            self._ahead.update(dict.fromkeys(more))
+        return len(self._ahead)
+
+    def left(self) -> int:
+        """Count ahead, within bounds, how many sets of this level were not observed."""
+        return self.left_to_propose() + len(self._in_flight)
+
+    def owed(self) -> int:
+        """Return 0: a budget is a budget."""
+        return 0
+
+    def finishes(self, runs: int) -> bool:
+        """Say whether so many runs are enough to finish the level that is gone about."""
+        return self.left() <= min(runs, AHEAD_MAX - 1)
+
+    def knows(self, schedule: Schedule) -> bool:
+        """Say whether a schedule was run, or another one that comes to the same."""
+        key = self._key(schedule.faults)
+        return key is not None and key in self._run
 
     def levels(self) -> tuple[Level, ...]:
         """Say how many schedules of each number of faults there are, and were run."""
         return tuple(self._covered(faults) for faults in range(self.faults_max + 1))
 
     def _covered(self, faults: int) -> Level:
-        tried = len(self._struck[faults])
-        left = self._missed[faults]
+        tried = self._run.count(faults)
+        left = sum(len(key) == faults for key in self._missed)
         if faults == self._level and not self._finished[faults]:
-            self._ahead += islice(self._source, max(0, AHEAD_MAX - len(self._ahead)))
-            left += len(self._ahead) + (self._proposed is not None)
+            left += self.left()
         begun = faults <= self._level and bool(self._changed)
-        every = faults == 1 or self.options == "all"
-        partly = faults > 0 and every and self.catalogue.leaves_sizes_out()
-        options = "all options" if every else "mildest options"
-        if partly:
-            options = "not every length of a stall"
-        if self._cut_off:
-            options += f", attempts up to {ATTEMPTS_MAX}"
         return Level(
             faults=faults,
             tried=tried,
             total=tried + left if begun else None,
             complete=begun and not left,
             more=len(self._ahead) >= AHEAD_MAX and faults == self._level,
-            options=options if faults else "",
-            partly=partly,
+            options=self._options(faults) if faults else "",
+            partly=faults > 0 and self._partly(faults),
         )
+
+    def _options(self, faults: int) -> str:
+        """Say what is tried at each site where there are so many faults."""
+        options = "all options" if self._every(faults) else "mildest options"
+        if self._partly(faults):
+            options = "not every length of a stall"
+        return f"{options}, attempts up to {ATTEMPTS_MAX}" if self._cut_off else options
+
+    def _every(self, faults: int) -> bool:
+        return faults == 1 or self.options == "all"
+
+    def _partly(self, faults: int) -> bool:
+        return self._every(faults) and self.catalogue.leaves_sizes_out()

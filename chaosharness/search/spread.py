@@ -14,9 +14,9 @@ from chaosharness.campaign import Cell
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.kernel.history import History
 from chaosharness.schedule import Schedule
+from chaosharness.search.planner import Shown
 from chaosharness.search.sites import candidates, cell_of
 from chaosharness.strategies.sizes import NONE, Sizes, length_of, option_of
-from chaosharness.system import Run
 
 Aim = tuple[Cell, int, int, str]
 """A kind of fault at an operation, with one value of its option, its length in ms where it has
@@ -64,6 +64,11 @@ class Spread:
         self._queue: deque[tuple[Aim, Schedule]] = deque()
         self._calm_tries = _CALM_TRIES
 
+    @property
+    def wants_marks(self) -> bool:
+        """Whether `observe` asks for the marks of runs."""
+        return False
+
     def propose(self) -> Schedule | None:
         """Return the next schedule; None when each aim was tried."""
         if not self._operations:
@@ -75,8 +80,14 @@ class Spread:
                 return schedule
         return None
 
-    def observe(self, run: Run) -> None:
+    def forget(self) -> None:
+        """Give up what is in flight: what was not struck by it stays open."""
+
+    def observe(self, seen: Shown) -> None:
         """Learn which operations a run reached, and which faults struck."""
+        run = seen.run
+        if run is None:
+            return
         struck = Schedule(fault for fault in run.schedule if fault not in run.unused)
         self.covered.update(map(self._aim, struck))
         if run.surfaces.keys() <= self._operations or len(struck) >= self.faults_max:

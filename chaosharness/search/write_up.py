@@ -70,17 +70,21 @@ def counterexample_of(
 
 
 def _as_written(run: Run, claim: Property, findings: Sequence[Finding]) -> Counterexample:
-    """Leave out faults that found no site, then each that it fails without."""
+    """Leave out faults that found no site, then each that it fails without, until none is."""
     schedule = Schedule(fault for fault in run.schedule if fault not in set(run.unused))
     group = findings[0].group
     shown = list(findings)
     final = run
-    for fault in tuple(schedule):
+    needed: set[Fault] = set()
+    while fault := next((one for one in schedule if one not in needed), None):
         smaller = schedule.without(fault)
         again = run.system.run(run.items, smaller)
         left = [one for one in claim.findings(again.evidence()) if one.group == group]
         if left:
             schedule, final, shown = smaller, again, left
+            needed.clear()
+        else:
+            needed.add(fault)
     if final.schedule != schedule:
         final = run.system.run(run.items, schedule)
     return Counterexample(
@@ -93,6 +97,8 @@ def _as_written(run: Run, claim: Property, findings: Sequence[Finding]) -> Count
         digest=final.digest(),
         history=final.history,
         minimal=True,
+        exact=len(schedule) < 2,
+        checked="no fault can be dropped" if len(schedule) > 1 else "",
         passing=final.calm() if schedule.faults else None,
         assumption=claim.assumption,
         types=types_of(run.system, run.items),

@@ -60,6 +60,7 @@ class Env:
         self.incarnation = incarnation
         self._service = service
         self._runtime = runtime
+        self._opened: dict[tuple[int, str], Any] = {}  # by what a system holds while it lasts
         self.loops: list[Callable[[Any], None]] = []
 
     def _mine(self, what: str) -> None:
@@ -69,6 +70,11 @@ class Env:
             refuse_stranger(scope, f"env.{what} of an env", self.incarnation)
 
     def _open(self, resource: Any, method: str, what: str) -> Any:
+        key = (id(resource), method)
+        if key in self._opened:
+            scope = SCOPE.get()
+            if scope is None or scope.incarnation is self.incarnation:
+                return self._opened[key]
         self._mine(_OPENED.get(method, method))
         stage = self._stage
         name = getattr(resource, "name", "")
@@ -79,6 +85,7 @@ class Env:
             )
         if not hasattr(found, method):
             raise InvalidDefinition(f"{name!r} is no {what}")
+        self._opened[key] = found
         return found
 
     # ---- messages
@@ -107,7 +114,7 @@ class Env:
 
         Args:
             broker: Where from.
-            source: Topic (Kafka) or queue (RabbitMQ).
+            source: Topic (Kafka) or queue (RabbitMQ, SQS).
             handler: `handler(value)`, `handler(value, delivery)`, or one whose first
                 parameter is annotated `Delivery`; plain or `async`. The annotation of
                 `value` says what the payload is decoded into.
@@ -135,7 +142,7 @@ class Env:
 
         Args:
             broker: Where from.
-            sources: Topics (Kafka) or queues (RabbitMQ).
+            sources: Topics (Kafka) or queues (RabbitMQ; SQS: one).
             read_as: The type to decode payloads into, or a function that decodes bytes.
             blocking: Whether its methods block in `async` code too (see `client`).
             options: The broker's own, as its class says.

@@ -99,7 +99,7 @@ class System:
             )
             raise InvalidDefinition(
                 f"{allowed.spelled(resource)} is no part of a system{made}; add a broker (Kafka, "
-                "RabbitMQ), a store (SQLite, KeyValue) or a third party (Gateway, External)"
+                "RabbitMQ, SQS), a store (SQLite, KeyValue) or a third party (Gateway, External)"
                 f"{asked_at()}"
             )
         self._take_name(resource.name)

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from chaosharness import (
+    SQS,
     Crash,
     Duplicate,
     Kafka,
@@ -21,13 +22,17 @@ from chaosharness import (
     System,
 )
 from chaosharness.brokers import BROKERS, lane
+from chaosharness.brokers.facts import Journal
 from chaosharness.brokers.kafka.consumers import CommitFailed, Consumer, Subscription
 from chaosharness.brokers.kafka.kafka import OpenKafka
 from chaosharness.brokers.rabbitmq.link import Link
 from chaosharness.brokers.rabbitmq.node import Node
 from chaosharness.brokers.rabbitmq.queues import ClassicOrder, Taker
 from chaosharness.brokers.rabbitmq.rabbitmq import OpenRabbitMQ
+from chaosharness.brokers.sqs import consumers as sqs_consumers
+from chaosharness.brokers.sqs.desk import Desk
 from chaosharness.errors import IllegalFault
+from chaosharness.machines.sqs.queue import Queue as SQSOpenQueue
 from chaosharness.search.sites import candidates
 
 MESSAGES = 4
@@ -36,9 +41,18 @@ PREFETCH = 2
 MAKE = {
     Kafka: lambda: Kafka("bus", topics={"orders": 1}),
     RabbitMQ: lambda: RabbitMQ("bus", queues=["orders"]),
+    SQS: lambda: SQS("bus", queues=["orders"]),
 }
-OPTIONS = {Kafka: {"on_error": "skip"}, RabbitMQ: {"on_error": "reject", "prefetch": PREFETCH}}
-SETTLE = {Kafka: "worker.on_order/bus.commit", RabbitMQ: "worker.on_order/bus.ack"}
+OPTIONS = {
+    Kafka: {"on_error": "skip"},
+    RabbitMQ: {"on_error": "reject", "prefetch": PREFETCH},
+    SQS: {"on_error": "skip"},
+}
+SETTLE = {
+    Kafka: "worker.on_order/bus.commit",
+    RabbitMQ: "worker.on_order/bus.ack",
+    SQS: "worker.on_order/bus.delete",
+}
 DELIVER = "bus.orders/deliver to worker"
 PUBLISH = "client.place/bus.publish orders"
 
@@ -50,8 +64,13 @@ ILLEGAL = {
         Duplicate(Site(PUBLISH)),
         Redeliver(Site(PUBLISH)),
     ],
+    SQS: [
+        Rebalance(Site(DELIVER)),
+        PartitionDelay(Site(DELIVER)),
+        Redeliver(Site(PUBLISH)),
+    ],
 }
-AT_A_TIME = {Kafka: 1, RabbitMQ: PREFETCH}
+AT_A_TIME = {Kafka: 1, RabbitMQ: PREFETCH, SQS: 1}
 
 
 def shop(broker, *, replicas=1):
@@ -145,7 +164,7 @@ def senders(broker, way):
     if broker is Kafka:
         bus = system.add(Kafka("bus", topics={"orders": 1, "out": 1}))
     else:
-        bus = system.add(RabbitMQ("bus", queues=["orders", "out"]))
+        bus = system.add(broker("bus", queues=["orders", "out"]))
     _, runtime = all_at_once(None, None)[way]
 
     @system.service("sender", runtime=runtime)
@@ -235,6 +254,8 @@ def a_consumer_has_no_more_at_a_time_than_it_may(broker):
         busy = {}
         for event in run.history.of("deliver", "ack", "nack", "crash"):
             match event.kind:
+                case "deliver" if event.data.get("lost"):
+                    pass  # it was handed out, and its answer never arrived
                 case "deliver":
                     mine = busy.setdefault(event.data["to"], set())
                     mine.add(event.data["message"])
@@ -297,7 +318,14 @@ def looping(broker):
                     env.note("handled", order=record.value["id"])
                     consumer.ack(record)
 
-        env.main(polls if broker is Kafka else receives)
+        def asks():
+            while True:
+                with suppress(ValueError, ConnectionError, TimeoutError):
+                    for record in consumer.receive(3):
+                        env.note("handled", order=record.value["id"])
+                        consumer.delete(record)
+
+        env.main({Kafka: polls, RabbitMQ: receives, SQS: asks}[broker])
 
     @system.entry(examples=[{"id": 1}, b"not JSON", {"id": 3}, {"id": 4}])
     def place(env, order):
@@ -306,7 +334,7 @@ def looping(broker):
     return system
 
 
-REASONS = {Kafka: ("rebalance", "raised"), RabbitMQ: ("nack",)}
+REASONS = {Kafka: ("rebalance", "raised"), RabbitMQ: ("nack",), SQS: ("nack",)}
 
 
 def nothing_is_handed_out_twice_without_a_reason(broker):
@@ -339,6 +367,16 @@ LAWS = (
 )
 
 DIFFERENCES = {
+    (SQS, nothing_is_handed_out_twice_without_a_reason): (
+        "a second server's copy of a standard queue: at least once, and rarely more"
+    ),
+    (SQS, what_one_producer_sends_stays_in_its_order): (
+        "each send is a request of its own: those that are under way at once may swap"
+    ),
+    (SQS, one_consumer_gets_messages_in_order_at_first): "a standard queue: best-effort order",
+    (SQS, what_comes_back_comes_before_anything_newer): (
+        "it comes back when its time is over: the other consumer is done with the rest by then"
+    ),
     (RabbitMQ, what_comes_back_comes_before_anything_newer): (
         "a queue is not a log partition: the other consumer has newer messages already"
     ),
@@ -403,6 +441,18 @@ Consumer._again = False
 
 
 BREAKS = [
+    (unacknowledged_comes_back, SQS, Desk, "_tick", forget),
+    (acknowledged_stays_away, SQS, sqs_consumers, "delete", forget),
+    (at_least_once_under_any_single_fault, SQS, Desk, "_network_changed", forget),
+    (nothing_goes_to_the_dead, SQS, Desk, "leave", forget),
+    (
+        a_consumer_has_no_more_at_a_time_than_it_may,
+        SQS,
+        SQSOpenQueue,
+        "is_visible",
+        lambda queue, record, now: True,
+    ),
+    (the_same_run_twice_is_the_same, SQS, Journal, "_words", counting(Journal._words)),
     (nothing_is_handed_out_twice_without_a_reason, Kafka, Consumer, "_take", giving_back),
     (nothing_is_handed_out_twice_without_a_reason, RabbitMQ, Link, "_returned", forget),
     (what_one_producer_sends_stays_in_its_order, Kafka, lane.Turn, "come", lambda turn: iter(())),

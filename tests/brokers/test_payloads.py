@@ -7,13 +7,14 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from chaosharness import Delivery, Kafka, RabbitMQ, System
+from chaosharness import SQS, Delivery, Kafka, RabbitMQ, System
 from chaosharness.brokers import BROKERS
 from chaosharness.errors import InvalidDefinition
 
 MAKE = {
     Kafka: lambda: Kafka("bus", topics={"orders": 4}),
     RabbitMQ: lambda: RabbitMQ("bus", queues=["orders"]),
+    SQS: lambda: SQS("bus", queues=["orders"]),
 }
 brokers = pytest.mark.parametrize("broker", BROKERS, ids=lambda broker: broker.__name__)
 
@@ -103,8 +104,9 @@ def test_a_record_without_a_value_is_none_to_everybody(wanted):
     assert values(Kafka, None, read_as=wanted) == [None]
 
 
-def test_a_queue_has_no_such_thing():
-    assert values(RabbitMQ, None, read_as=bytes) == [b"null"]
+@pytest.mark.parametrize("broker", [RabbitMQ, SQS])
+def test_a_queue_has_no_such_thing(broker):
+    assert values(broker, None, read_as=bytes) == [b"null"]
 
 
 @brokers

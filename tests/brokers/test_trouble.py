@@ -2,7 +2,7 @@
 
 import pytest
 
-from chaosharness import Kafka, Queue, RabbitMQ, System
+from chaosharness import SQS, Kafka, Queue, RabbitMQ, SQSQueue, System
 from chaosharness.brokers import BROKERS
 from chaosharness.errors import InvalidDefinition
 
@@ -11,6 +11,7 @@ MAKE = {
     RabbitMQ: lambda: RabbitMQ(
         "bus", queues={"orders": Queue("quorum", dead_letter="aside"), "aside": "classic"}
     ),
+    SQS: lambda: SQS("bus", queues={"orders": SQSQueue(dead_letter="aside"), "aside": SQSQueue()}),
 }
 UNREADABLE = b"not JSON"
 
@@ -37,6 +38,10 @@ def shop(broker, examples, fails=(), *, bus=None, loop=False, **options):
                     for delivery in consumer.poll():
                         env.note("done", order=delivery.value["id"])
                         consumer.commit(delivery)
+                elif isinstance(bus, SQS):
+                    for delivery in consumer.receive():
+                        env.note("done", order=delivery.value["id"])
+                        consumer.delete(delivery)
                 else:
                     delivery = consumer.receive()
                     env.note("done", order=delivery.value["id"])
@@ -147,10 +152,11 @@ def test_a_queue_without_dead_letters_drops_what_is_rejected():
     assert notes(run, "done") == [1, 2]
 
 
+@pytest.mark.parametrize("broker", [RabbitMQ, SQS])
 @pytest.mark.parametrize("loop", [False, True])
-def test_dead_letters_need_somewhere_to_go(loop):
-    bus = RabbitMQ("bus", queues=["orders"])
-    system = shop(RabbitMQ, ORDERS, bus=bus, loop=loop, on_unreadable="dead-letter")
+def test_dead_letters_need_somewhere_to_go(broker, loop):
+    bus = broker("bus", queues=["orders"])
+    system = shop(broker, ORDERS, bus=bus, loop=loop, on_unreadable="dead-letter")
     with pytest.raises(InvalidDefinition, match=r"needs a queue that has dead letters: declare"):
         system.run()
 

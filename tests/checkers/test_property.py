@@ -109,8 +109,9 @@ def test_always_may_say_what_is_wrong():
 
 @pytest.mark.parametrize("kinds", [["efect"], "efect", ["effect", "efect"]])
 def test_a_kind_that_there_is_not_is_refused_at_once(kinds):
-    words = r"no kind of event 'efect'.*; the kinds are: arrive"
-    with pytest.raises(InvalidDefinition, match=words):
+    with pytest.raises(
+        InvalidDefinition, match=r"no kind of event 'efect'.*; the kinds are: arrive"
+    ):
         always("positive", lambda event: True, kinds=kinds)
 
 

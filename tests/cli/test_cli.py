@@ -114,6 +114,24 @@ def test_the_budget_that_is_advised_is_enough(shop):
     assert result.exit_code == 0, result.output
 
 
+def test_a_search_with_nothing_new_to_show_is_unknown(shop):
+    result = chaos("run", f"{shop}:right", "--faults", 3)
+    assert result.exit_code == 2, result.output
+    words = " ".join(result.output.split())
+    assert "nothing new was seen for long enough, before all was tried" in words
+    assert "--all for the rest of this budget" in words
+    assert "done:  all 1-fault schedules" in result.output
+
+
+def test_a_search_may_be_bounded_in_real_time(shop):
+    result = chaos("run", f"{shop}:right", "--faults", 3, "--seconds", 0.000_001)
+    assert result.exit_code == 2, result.output
+    assert "the time was over before all was tried" in result.output
+    result = chaos("run", f"{shop}:right", "--seconds", 0)
+    assert result.exit_code == 3, result.output
+    assert "seconds_max must be a number above 0" in result.output
+
+
 def test_a_case_that_was_never_reached_is_unknown(shop):
     result = chaos("run", f"{shop}:never_reached", "--faults", 1)
     assert result.exit_code == 2, result.output
@@ -199,6 +217,7 @@ def test_a_stream_that_knows_no_arrows_gets_plainer_signs(shop, encoding):
     """As a pipe on Windows, where it is cp1252: the search is not lost over a check mark."""
     words = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
     command = [sys.executable, "-m", "chaosharness", "run", f"{shop}:broken", "--faults", "1"]
+    command += ["--mode", "small-first"]  # its first story repeats a line
     done = subprocess.run(command, capture_output=True, env=os.environ | words, check=False)
     assert (done.returncode, done.stderr) == (1, b"")
     text = done.stdout.decode("ascii")

@@ -23,6 +23,7 @@ PAGES = (
 INSTALLS = "installs something; .ci/run does, and test_new_user.py"
 CI = ".ci/run does, or is it"
 LONG = "takes minutes; tests/benchmarks runs the scenario in each tool that is installed"
+CLUSTER = "needs a cluster that stays; tests/search/workers/test_dask.py runs one"
 NOT_RUN = {
     "README.md": {
         "python3.11 -m venv .venv": INSTALLS,
@@ -42,6 +43,12 @@ NOT_RUN = {
         "python -m benchmarks": LONG,
         "pip install -e '.[bench]'": LONG,
         "python -m benchmarks peers": LONG,
+    },
+    "docs/how-to/cores.md": {
+        "pip install 'chaosharness[dask]'": INSTALLS,
+        "dask scheduler": CLUSTER,
+        "dask worker tcp://127.0.0.1:8786 --nworkers 4": CLUSTER,
+        "chaosharness run kiosk:kiosk --dask tcp://127.0.0.1:8786": CLUSTER,
     },
     "docs/how-to/sqlalchemy.md": {"pip install '.[sqlalchemy]'": INSTALLS},
 }

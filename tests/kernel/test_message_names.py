@@ -1,6 +1,6 @@
 """What messages are called: by their causes, each by a name of its own."""
 
-from chaosharness.kernel.message_names import fits, parts, poison_at, shortest
+from chaosharness.kernel.message_names import fits, is_name, parts, poison_at, shortest
 from chaosharness.kernel.publications import Publications
 
 ORDERS = "client.place/bus.publish orders"
@@ -48,3 +48,9 @@ def test_a_name_is_cut_to_what_tells_it_apart():
 
 def test_the_parts_of_a_name():
     assert parts(f"3 (copy 2) of {LINES} from 1 of {ORDERS}") == (3, "copy 2", LINES)
+
+
+def test_poison_ahead_of_a_copy_has_a_name_that_a_site_can_have():
+    name = poison_at(f"1 (copy 2) of {LINES}")
+    assert name == f"1 (poison) of {LINES}"
+    assert is_name(name)

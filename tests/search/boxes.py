@@ -3,6 +3,7 @@
 from chaosharness import Finding, Property, Site, System
 from chaosharness.faults import Crash, ErrorReply, Pause
 from chaosharness.handlers.port import operate, surface
+from chaosharness.search.marks import Sights
 
 PUT = surface(before=(ErrorReply,), after=(Crash,), also=(Pause,))
 
@@ -70,13 +71,18 @@ def put(box, phase="before", attempt=1):
     return Site(f"worker.work/{box}.put", phase, 0, attempt)
 
 
-def drive(planner, system, *, runs_max=100_000, items=None):
-    """Run what a planner proposes; return the runs."""
-    runs = []
-    while len(runs) < runs_max and (schedule := planner.propose()) is not None:
-        run = system.run(items, schedule)
-        planner.observe(run)
-        runs.append(run)
+def drive(planner, system, *, runs_max=100_000, items=None, at_once=1):
+    """Run what a planner proposes, up to so many at once; return the runs."""
+    runs, sights = [], Sights()
+    while len(runs) < runs_max:
+        batch = []
+        while len(batch) < at_once and (schedule := planner.propose()) is not None:
+            batch.append(schedule)
+        if not batch:
+            break
+        for schedule in batch:
+            runs.append(system.run(items, schedule))
+            planner.observe(sights.of(runs[-1]))
     return runs
 
 

@@ -131,15 +131,14 @@ def test_breaches_split_a_property_by_kind_and_place():
 
 
 def test_a_property_that_knows_several_sorts_is_judged_on_for_a_while():
-    evidence = Evidence(boxes("a").run().history)
-    claim = Claim(Property("one", lambda _: [Finding("1", kind="k")]))
-    claim.judge(evidence)
+    claim = Claim(Property("one", lambda _: []))
+    claim.take(True, [Finding("1", kind="k")])
     assert claim.broken and not claim.settled
     for _ in range(PATIENCE):
-        claim.judge(evidence)
+        claim.take(True, [Finding("1", kind="k")])
     assert claim.settled and claim.broken_in == 1
-    plain = Claim(Property("one", lambda _: [Finding("1")]))
-    plain.judge(evidence)
+    plain = Claim(Property("one", lambda _: []))
+    plain.take(True, [Finding("1")])
     assert plain.settled
 
 

@@ -12,6 +12,7 @@ from chaosharness.counterexample import Counterexample
 from chaosharness.errors import ChaosharnessError, Nondeterminism
 from chaosharness.search.determinism import check_determinism, compare
 from chaosharness.search.explore import explore
+from chaosharness.search.marks import Sight
 from chaosharness.search.random_search import RandomSearch
 from chaosharness.search.shrink import shrink
 from tests.search.planted import (
@@ -97,7 +98,7 @@ def failures():
         planner = RandomSearch(faults_max=8, seed=seed)
         while True:
             run = system.run(None, planner.propose())
-            planner.observe(run)
+            planner.observe(Sight(run))
             if findings := never_charged_twice.findings(run.evidence()):
                 break
         target = f"tests.search.planted:{make.__name__}"

@@ -62,7 +62,9 @@ def test_the_smallest_schedule_of_a_bug_of_one_fault():
 @pytest.mark.parametrize(("make", "faults"), [(one, 1), (two, 2), (three, 3)])
 def test_a_bug_of_so_many_faults_is_found_after_all_smaller_schedules(make, faults):
     limit = 100_000
-    campaign = explore(make(), items=EXAMPLES[:1], faults_max=faults, runs_max=limit)
+    campaign = explore(
+        make(), items=EXAMPLES[:1], faults_max=faults, runs_max=limit, mode="small-first"
+    )
     (found,) = campaign.counterexamples
     assert len(found.schedule) == faults
     assert all(level.complete for level in campaign.coverage.levels[:faults])
@@ -78,7 +80,7 @@ def test_chance_finds_it_too(mode):
 def test_each_property_is_shrunk_on_its_own_and_judged_on():
     system = boxes("a", "b")
     properties = [at_most("a", 1), at_most("b", 1), at_most("b", 9)]
-    campaign = explore(system, properties=properties, kinds=KINDS, faults_max=1)
+    campaign = explore(system, properties=properties, kinds=KINDS, faults_max=1, mode="small-first")
     assert [found.property for found in campaign.counterexamples] == ["a at most 1", "b at most 1"]
     assert campaign.counterexamples[0].schedule == Schedule([ErrorReply(put("b"))])
     assert campaign.counterexamples[1].schedule == Schedule([Crash(put("b", "after"))])
@@ -205,7 +207,8 @@ def test_runs_that_do_not_become_quiet_are_seen_although_no_property_says_so():
 
 
 def test_the_table_of_sites_and_kinds():
-    campaign = explore(boxes("a"), properties=[at_most("a", 9)], faults_max=1, kinds=KINDS)
+    claims = [at_most("a", 9)]
+    campaign = explore(boxes("a"), properties=claims, faults_max=1, kinds=KINDS, mode="small-first")
     coverage = campaign.coverage
     assert coverage.cells == {
         ("before", "worker.work/a.put", "error reply"): 1,
@@ -282,7 +285,10 @@ def test_a_system_with_a_memory_is_found_out_before_anything_else():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"mode": "clever"}, "no search mode 'clever'; there are: small-first, random, guided"),
+        (
+            {"mode": "clever"},
+            "no search mode 'clever'; there are: portfolio, small-first, random, guided",
+        ),
         ({"faults_max": -1}, "faults_max must be a whole number from 0, not -1"),
         ({"faults_max": 0, "mode": "random"}, "faults_max must be a whole number from 1, not 0"),
         ({"runs_max": 0}, "runs_max must be a whole number from 1, not 0"),
@@ -327,8 +333,9 @@ def test_a_campaign_reads_as_a_few_lines():
     campaign = explore(boxes("a"), properties=[at_most("a", 9)], faults_max=1, kinds=KINDS)
     assert isinstance(campaign, Campaign)
     assert campaign.sentences() == (
-        "boxes: every property holds after 5 runs",
+        "boxes: every property holds after 6 runs",
         "all 1-fault schedules, all options: 4 of 4",
+        "1 random schedule of up to 12 faults",
         "faults at operations: 2 of 2 struck",
         "trouble lasted until the next event, past the next timeout and past every timeout",
         "no schedule of one fault at the sites of this workload breaks it "

@@ -37,13 +37,10 @@ from chaosharness import (
 )
 from chaosharness.search import hypothesis_adapter as adapter
 from chaosharness.search.hypothesis_adapter import (
-    PLAN,
-    Leg,
     Planned,
-    Playback,
     Unplanned,
-    fewer_but_longer,
 )
+from chaosharness.search.plan import PLAN, Leg, Playback, fewer_but_longer
 from tests.strategies.shops import CHARGE, REFUND, shop
 
 SHOP = shop()
@@ -124,8 +121,10 @@ class Pupil:
     def propose(self):
         return self.left.pop(0) if self.left else None
 
-    def observe(self, run):
-        self.runs.append(run)
+    def observe(self, seen):
+        self.runs.append(seen.run)
+
+    def forget(self): ...
 
 
 def taught(test, *pupils):

@@ -27,7 +27,7 @@ from chaosharness import (
 )
 from chaosharness.errors import InvalidDefinition, Nondeterminism, PropertyViolated
 from chaosharness.search import decorator
-from chaosharness.search.hypothesis_adapter import PLAN, Leg, Playback
+from chaosharness.search.plan import PLAN, Leg, Playback
 from chaosharness.strategies.places import places
 from tests.search import planted
 

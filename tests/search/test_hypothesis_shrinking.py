@@ -24,7 +24,7 @@ from chaosharness import (
 from chaosharness.errors import PropertyViolated
 from chaosharness.search import decorator
 from chaosharness.search.decorator import chaos_test
-from chaosharness.search.hypothesis_adapter import PLAN, Leg, Playback
+from chaosharness.search.plan import PLAN, Leg, Playback
 from chaosharness.strategies.drawing import deck_for
 from tests.search import planted
 from tests.strategies.shops import CHARGE, shop

@@ -4,7 +4,8 @@ import pytest
 
 from chaosharness import Crash, ErrorReply, Schedule, System
 from chaosharness.errors import InvalidDefinition
-from chaosharness.search.random_search import GuidedSearch, RandomSearch, fingerprint
+from chaosharness.search.marks import fingerprint
+from chaosharness.search.random_search import GuidedSearch, RandomSearch
 from chaosharness.search.sites import candidates
 from tests.search.boxes import boxes, drive
 from tests.search.planted import never_charged_twice, one, two

@@ -16,6 +16,7 @@ from chaosharness import (
 )
 from chaosharness.faults import FAULTS
 from chaosharness.kernel.history import History
+from chaosharness.search.marks import Sight
 from chaosharness.search.sites import (
     ATTEMPTS_MAX,
     Catalogue,
@@ -131,10 +132,10 @@ def test_kinds_have_their_names(kind):
 def test_the_table_says_struck_never_struck_equivalent_and_nothing_of_the_impossible():
     system = boxes("a")
     catalogue = Catalogue(kinds=(ErrorReply, Crash))
-    catalogue.learn(system.run())
+    catalogue.learn(Sight(system.run()))
     crash = Crash(put("a", "after"))
-    catalogue.learn(system.run(None, Schedule([crash])))
-    catalogue.learn(system.run(None, Schedule([Crash(put("a", "after", attempt=9))])))
+    catalogue.learn(Sight(system.run(None, Schedule([crash]))))
+    catalogue.learn(Sight(system.run(None, Schedule([Crash(put("a", "after", attempt=9))]))))
     cells, equivalent = catalogue.cells()
     assert cells == {
         ("before", "worker.work/a.put", "error reply"): 0,

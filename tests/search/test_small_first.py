@@ -5,6 +5,7 @@ from itertools import combinations
 import pytest
 
 from chaosharness import Crash, ErrorReply, Pause, Rebalance, Schedule
+from chaosharness.search.marks import Sight
 from chaosharness.search.sites import Catalogue
 from chaosharness.search.small_first import SmallFirst
 from chaosharness.strategies.sizes import option_of
@@ -91,7 +92,7 @@ def test_no_pair_is_left_out_on_a_real_broker():
     catalogue = Catalogue(kinds=kinds)
     reached = {}
     for run in runs:
-        catalogue.learn(run)
+        catalogue.learn(Sight(run))
         for place, times in run.attempts.items():
             reached[place] = max(times, reached.get(place, 0))
     universe = [
@@ -112,6 +113,29 @@ def test_no_pair_is_left_out_on_a_real_broker():
 def test_each_schedule_is_proposed_once():
     runs = drive(SmallFirst(faults_max=3, kinds=KINDS), boxes("a", "b"))
     assert len({run.schedule for run in runs}) == len(runs)
+
+
+@pytest.mark.parametrize("at_once", [2, 32])
+def test_several_in_flight_are_the_same_schedules_and_the_same_levels(at_once):
+    alone, together = (SmallFirst(faults_max=2) for _ in range(2))
+    one_by_one = drive(alone, two(), items=EXAMPLES[:1])
+    at_once = drive(together, two(), items=EXAMPLES[:1], at_once=at_once)
+    assert [run.schedule for run in at_once] == [run.schedule for run in one_by_one]
+    assert together.levels() == alone.levels()
+    assert all(level.complete for level in together.levels())
+
+
+def test_what_is_in_flight_is_left_and_a_level_waits_for_it():
+    system = boxes("a")
+    planner = SmallFirst(faults_max=1, kinds=KINDS)
+    planner.observe(Sight(system.run(None, planner.propose())))
+    singles = [planner.propose() for _ in range(4)]
+    assert planner.propose() is None
+    assert texts(planner)[1] == "1-fault schedules, all options: 0 of about 4"
+    for schedule in reversed(singles):
+        planner.observe(Sight(system.run(None, schedule)))
+    assert planner.propose() is None
+    assert texts(planner)[1] == "all 1-fault schedules, all options: 4 of 4"
 
 
 def test_the_same_system_gives_the_same_schedules_in_the_same_order():
@@ -154,15 +178,19 @@ def test_a_budget_that_is_just_enough_completes_the_level():
 def test_a_proposal_that_nobody_ran_is_not_covered():
     system = boxes("a")
     planner = SmallFirst(faults_max=1, kinds=KINDS)
-    planner.observe(system.run(None, planner.propose()))
+    planner.observe(Sight(system.run(None, planner.propose())))
     planner.propose()
+    planner.forget()
     drive(planner, system)
     assert texts(planner)[1] == "1-fault schedules, all options: 3 of about 4"
 
 
 def test_without_a_calm_run_there_is_nothing_to_propose():
     planner = SmallFirst()
-    assert [planner.propose() for _ in range(3)] == [Schedule()] * 3
+    for _ in range(3):
+        assert planner.propose() == Schedule()
+        assert planner.propose() is None, "calm is alone in flight"
+        planner.forget()
     assert planner.propose() is None
     assert texts(planner)[0] == "the calm run: 0 of 1"
 
@@ -170,8 +198,8 @@ def test_without_a_calm_run_there_is_nothing_to_propose():
 def test_a_run_that_was_not_proposed_counts_and_is_not_run_again():
     system = boxes("a", "b")
     planner = SmallFirst(faults_max=1, kinds=KINDS)
-    planner.observe(system.run(None, planner.propose()))
-    planner.observe(system.run(None, Schedule([Crash(put("b", "after"))])))
+    planner.observe(Sight(system.run(None, planner.propose())))
+    planner.observe(Sight(system.run(None, Schedule([Crash(put("b", "after"))]))))
     runs = drive(planner, system)
     assert Schedule([Crash(put("b", "after"))]) not in {run.schedule for run in runs}
     assert texts(planner)[1] == "all 1-fault schedules, all options: 8 of 8"

@@ -1,4 +1,5 @@
 from chaosharness import Crash, ErrorReply, Schedule, Site
+from chaosharness.search.marks import Sight
 from chaosharness.search.sites import cell_of
 from chaosharness.search.spread import Spread
 from models.order.events import Order
@@ -11,7 +12,7 @@ def play(system, planner, runs_max=1_000, items=None):
     runs = []
     while len(runs) < runs_max and (schedule := planner.propose()) is not None:
         runs.append(system.run(items, schedule))
-        planner.observe(runs[-1])
+        planner.observe(Sight(runs[-1]))
     assert len(runs) < runs_max
     return runs
 

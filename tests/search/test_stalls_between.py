@@ -238,12 +238,13 @@ def test_a_strategy_can_draw_what_a_search_proposes():
 
 
 SCRIPT = """
+from chaosharness.search.marks import Sight
 from chaosharness.search.small_first import SmallFirst
 from tests.search.test_stalls_between import REFUSES_AFTER_MS, desk
 system, planner = desk(refuses_after_ms=REFUSES_AFTER_MS), SmallFirst(faults_max=1)
 while (schedule := planner.propose()) is not None:
     run = system.run(None, schedule)
-    planner.observe(run)
+    planner.observe(Sight(run))
     print(run.digest(), schedule)
 """
 

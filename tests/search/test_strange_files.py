@@ -1,13 +1,13 @@
 """A counterexample file that somebody changed: replayed, or refused in one clear line."""
 
 import json
-from random import Random
 
 import pytest
 
-from chaosharness import explore, replay, reporting
+from benchmarks.mutated_files import outcomes, use_counterexample, use_schedule
+from chaosharness import explore, replay
 from chaosharness.counterexample import Counterexample
-from chaosharness.errors import ChaosharnessError, InvalidDefinition, InvalidSchedule
+from chaosharness.errors import InvalidDefinition, InvalidSchedule
 from chaosharness.search.regressions import load
 from chaosharness.search.target import load_target
 from tests.search.planted import one
@@ -17,62 +17,19 @@ WHOLE = (
     .counterexamples[0]
     .to_json()
 )
-STRANGE = [
-    *(None, True, False, 0, -1, 10**30, 1.5, float("nan"), float("inf"), "", "x", "\x00", "\ud800"),
-    *([], [None], [[]], {}, {"": None}, {"a": {"b": [1]}}, "x" * 10_000, "Site()", "for item 1"),
-]
-CHANGES = 600
+CHANGES = 500
+SCHEDULE = {"chaosharness": 1, "system": "shop", "faults": WHOLE["faults"]}
 
 
-def changed(chance):
-    """Return the text of a counterexample file with one to three things wrong."""
-    value = json.loads(json.dumps(WHOLE))
-    for _ in range(chance.randint(1, 3)):
-        at = value
-        while isinstance(at, dict | list) and at:
-            key = chance.choice(sorted(at) if isinstance(at, dict) else range(len(at)))
-            if chance.random() < 0.5 or not isinstance(at[key], dict | list):
-                break
-            at = at[key]
-        if (
-            not isinstance(at, dict | list)
-            or not at
-            or key not in (at if isinstance(at, dict) else range(len(at)))
-        ):
-            continue
-        if chance.random() < 0.2:
-            del at[key]
-        else:
-            at[key] = chance.choice(STRANGE)
-    text = json.dumps(value)
-    if chance.random() < 0.1:
-        cut = chance.randrange(len(text))
-        text = (
-            text[:cut] + chance.choice(["", "[", '"', "}", "\x00", "9" * 5_000]) + text[cut + 1 :]
-        )
-    return text
-
-
-def used(text):
-    """Do with a file all that the command line does."""
-    found = Counterexample.decode(text)
-    outcome = replay(found, one())
-    assert json.dumps(outcome.to_json())
-    formats = (reporting.to_text, reporting.to_markdown, reporting.to_html, reporting.to_json)
-    for form in (*formats, reporting.to_pytest):
-        assert form(found)
-
-
-def test_no_changed_file_ends_in_an_exception_that_is_not_ours():
-    chance = Random(7)
-    refused = 0
-    for _ in range(CHANGES):
-        text = changed(chance)
-        try:
-            used(text)
-        except ChaosharnessError as error:
-            refused += 1
-            assert str(error)
+@pytest.mark.parametrize(
+    ("whole", "use"), [(WHOLE, use_counterexample), (SCHEDULE, use_schedule)], ids=["whole", "bare"]
+)
+def test_no_changed_file_ends_in_an_exception_that_is_not_ours(whole, use):
+    system = one()
+    found = list(outcomes(whole, lambda text: use(system, text), CHANGES))
+    strange = [(what, text[:200]) for what, text in found if what not in ("used", "refused")]
+    assert strange == []
+    refused = [what for what, _ in found].count("refused")
     assert CHANGES / 4 < refused < CHANGES
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, Literal, get_args
 
 Assignment = Literal["range", "round-robin"]
@@ -24,10 +25,16 @@ def assigned(
     Source: Apache Kafka 3.9, javadoc of RangeAssignor and RoundRobinAssignor; both sort the
     topics by name.
     """
+    return dict(_assigned(assignment, tuple(topics.items()), members))
+
+
+@lru_cache(maxsize=256)
+def _assigned(
+    assignment: Assignment, topics: tuple[tuple[str, int], ...], members: int
+) -> dict[tuple[str, int], int]:
     found: dict[tuple[str, int], int] = {}
     turn = 0
-    for topic in sorted(topics):
-        count = topics[topic]
+    for topic, count in sorted(topics):
         quota, extra = divmod(count, members)
         for index in range(count):
             if assignment == "round-robin":

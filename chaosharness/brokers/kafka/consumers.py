@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Literal, get_args, overload
+from typing import Any, Final, Literal, get_args
 
+from chaosharness.brokers.batch import Batch, Taken
 from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.kafka.cluster import Cluster
 from chaosharness.brokers.kafka.faults import COMMIT, LOOP_COMMIT
 from chaosharness.brokers.kafka.groups import LogPartition, Member
 from chaosharness.brokers.message import Decode, Delivery, Message, delivery
-from chaosharness.brokers.trouble import Policy, one_of
+from chaosharness.brokers.trouble import one_of, policy_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import LostRequest, Rebalance
 from chaosharness.handlers.fingerprint import of_stack
@@ -84,11 +85,12 @@ class Subscription:
         retries_max: int = 3,
         on_unreadable: OnError | None = None,
     ) -> None:
-        one_of(ACKNOWLEDGE, acknowledge=acknowledge)
+        if acknowledge not in ACKNOWLEDGE:
+            one_of(ACKNOWLEDGE, acknowledge=acknowledge)
         self.broker = broker
         self.intake = intake
         self.acknowledge = acknowledge
-        self.policy = Policy(on_error, retries_max, on_unreadable)
+        self.policy = policy_of(on_error, retries_max, on_unreadable)
         self.operation = f"{intake.place}/{broker.name}.commit"
         self.member: Any = None
         self.tries: dict[int, int] = {}
@@ -212,10 +214,6 @@ class Subscription:
         scope.record("ack", operation, attempt, {"message": message.published})
         self.broker.world.effects += 1
         return True
-
-
-Taken = tuple[Delivery, Message, int]
-"""What a poll returns of a message, the message, and the event of its delivery."""
 
 
 class Consumer:
@@ -438,52 +436,3 @@ class Consumer:
             left = self._left[0]
             found[left.topic, left.partition] = left.offset
         return found
-
-
-class Batch(Sequence[Delivery]):
-    """The deliveries of one poll. Going to one says on whose behalf code runs from then on."""
-
-    __slots__ = ("_scope", "_taken")
-
-    def __init__(self, scope: Scope, taken: list[Taken]) -> None:
-        self._scope = scope
-        self._taken = taken
-
-    def __repr__(self) -> str:
-        return repr([one for one, _, _ in self._taken])
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Batch | list):
-            return NotImplemented
-        theirs = [one for one, _, _ in other._taken] if isinstance(other, Batch) else other
-        return [one for one, _, _ in self._taken] == theirs
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __len__(self) -> int:
-        return len(self._taken)
-
-    @overload
-    def __getitem__(self, index: int) -> Delivery: ...
-    @overload
-    def __getitem__(self, index: slice) -> Batch: ...
-    def __getitem__(self, index: int | slice) -> Delivery | Batch:
-        if isinstance(index, slice):
-            return Batch(self._scope, self._taken[index])
-        return self._go_to(self._taken[index])
-
-    def __iter__(self) -> Iterator[Delivery]:
-        for taken in self._taken:
-            yield self._go_to(taken)
-
-    def _go_to(self, taken: Taken) -> Delivery:
-        """Act on behalf of a record from now on."""
-        scope = self._scope
-        one, message, cause = taken
-        scope.entity = message.entity
-        scope.message = message.name
-        scope.hops = message.hops
-        scope.cause = cause
-        scope.steps = 0
-        scope.world.in_flight[scope] = scope.place
-        return one

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
+from functools import lru_cache
 from typing import Any, Final
 
 import attrs
@@ -225,13 +226,16 @@ def _is_the_same(one: History, other: History) -> bool:
     return _left(one) == _left(other)
 
 
+@lru_cache(maxsize=8)
 def _left(history: History) -> tuple[Any, ...]:
     """Return what a run left, as it is: most runs need no closer look."""
     states: list[Any] = []
     effects: list[str] = []
     messages: set[Any] = set()
     dead: list[Any] = []
-    for _, kind, actor, _, entity, _, _, data in history.raw:
+    raw = history.raw
+    for index in history.places_of("publish", "effect", "state", "dead"):
+        _, kind, actor, _, entity, _, _, data = raw[index]
         if kind == "publish":
             value = data.get("value")
             if not is_poison(value):

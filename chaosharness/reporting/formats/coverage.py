@@ -73,18 +73,25 @@ def _result(campaign: Campaign, width: int) -> list[str]:
 
 
 def _cut_short(campaign: Campaign, width: int) -> list[str]:
-    """Say what is done and what is left of a search whose budget was spent, and how to go on."""
+    """Say what is done and what is left of a search that ended early, and how to go on."""
     done, left = campaign.coverage.done(), campaign.coverage.left()
     assert left is not None
     needed = campaign.budget_needed()
     at_least = " or more" if left.more else ""
-    lines = _item("nothing is broken so far; the budget was spent before all was tried", width)
+    why = {
+        "quiet": "nothing new was seen for long enough, before all was tried",
+        "time": "the time was over before all was tried",
+    }.get(campaign.ended, "the budget was spent before all was tried")
+    lines = _item(f"nothing is broken so far; {why}", width)
     if done is not None:
         lines += _item(str(done), width, "  done:  ")
     lines += _item(str(left), width, "  left:  ")
-    lines += _item(
-        f"--budget {needed}{at_least}" if needed else "a larger --budget", width, "  go on: "
-    )
+    go_on = f"--budget {needed}{at_least}" if needed else "a larger --budget"
+    if campaign.ended == "quiet":
+        go_on += " --all, or --all for the rest of this budget only"
+    elif campaign.ended == "time":
+        go_on = "a larger --seconds"
+    lines += _item(go_on, width, "  go on: ")
     if done is not None and done.faults:
         words = f"--faults {done.faults}, for a result on what is done"
         lines += _item(words, width, "  or:    ")
@@ -191,6 +198,8 @@ def _covered(campaign: Campaign, width: int) -> list[str]:
         shown = ", ".join(_spelled(cell) for cell in never[:3])
         more = f" and {len(never) - 3:,} more" if len(never) > 3 else ""
         lines += _item(f"never struck: {shown}{more}", width)
+    for one in campaign.beyond:
+        lines += _item(f"beyond what was asked: {clip(one, 400)}", width)
     if campaign.result != "violated":
         lines += _item(f"That says: {coverage.rules_out(campaign.searched)}", width)
     return ["What was covered", *lines] if lines else []

@@ -105,6 +105,8 @@ def _schedule(found: Counterexample, story: Story, width: int, paint: Paint) -> 
         return []
     title = f"Schedule: {_how_small(found, story)}"
     lines = [paint(line, "bold") for line in wrap(title, width)]
+    if found.checked:
+        lines += _indented(f"Checked: {found.checked}.", width)
     for fault in story.faults:
         words = fault.words if fault.struck else f"{fault.words} It found no site."
         lines += _indented(words, width, "     ", first=f"  {fault.number}. ")

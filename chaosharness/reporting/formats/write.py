@@ -24,6 +24,13 @@ from chaosharness.reporting.formats.text import to_text
 
 FORMATS: Final = ("text", "html", "json", "markdown", "pytest")
 
+PART: Final = ".part"
+WHOLE: Final = ".whole"
+"""How folders end that hold a set of files: while it is written, and once it is whole."""
+
+OLD_S: Final = 3_600
+"""Seconds after which nobody goes on with what was begun."""
+
 
 class CannotWrite(ChaosharnessError, OSError):
     """A report could not be written; nothing was left half-written."""
@@ -128,23 +135,57 @@ def _contents(found: Counterexample, place: Path, wanted: tuple[str, ...]) -> di
 
 
 def _write_all(contents: dict[Path, str], place: Path) -> None:
-    """Write every file beside its place first, then move all into place."""
-    written: list[tuple[Path, Path]] = []
+    """Write every file into a folder beside their place first, then move all into place.
+
+    Once that folder has its last name the set is whole: whoever writes here next finishes the
+    moving, if this process does not live to do it.
+    """
+    if not contents:
+        return
+    beside = place / f".{next(iter(contents)).name}.{os.getpid()}{PART}"
     try:
         place.mkdir(parents=True, exist_ok=True)
-        for path, content in contents.items():
+        for path in contents:
             if path.is_dir():
                 raise IsADirectoryError(EISDIR, f"{path.name} is a folder")
-            beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-            written.append((beside, path))
-            beside.write_bytes(content.encode("utf-8", "backslashreplace"))
-        for beside, path in written:
-            beside.replace(path)
+        finish(place)
+        beside.mkdir(exist_ok=True)
+        _forget_old(place, beside)
+        for path, content in contents.items():
+            part = beside / f"{path.name}{PART}"
+            part.write_bytes(content.encode("utf-8", "backslashreplace"))
+        beside.rename(beside.with_suffix(WHOLE))
+        finish(place)
     except OSError as error:
-        for beside, _ in written:
-            with suppress(OSError):
-                beside.unlink(missing_ok=True)
+        _throw_away(beside)
         raise CannotWrite(
             f"the report cannot be written to {place}: {error.strerror or error}. "
             "Choose another folder; nothing was left half-written."
         ) from error
+
+
+def finish(place: Path) -> None:
+    """Move sets of files into place that were written whole, and not moved by who wrote them."""
+    for whole in sorted(place.glob(f".*{WHOLE}")):
+        with suppress(FileNotFoundError):  # somebody else moves it as well
+            for part in sorted(whole.iterdir()):
+                with suppress(FileNotFoundError):
+                    part.replace(place / part.name.removesuffix(PART))
+            whole.rmdir()
+
+
+def _forget_old(place: Path, new: Path) -> None:
+    """Throw away what somebody began long ago, and never finished."""
+    now = new.stat().st_mtime
+    for other in place.glob(f".*{PART}"):
+        with suppress(OSError):
+            if now - other.stat().st_mtime > OLD_S:
+                _throw_away(other)
+
+
+def _throw_away(folder: Path) -> None:
+    with suppress(OSError):
+        for one in folder.iterdir():
+            with suppress(OSError):
+                one.unlink()
+        folder.rmdir()

@@ -16,7 +16,7 @@ from typing import Any, Final
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.clocks import guess_from_text, show_parameters
 from chaosharness.handlers.port import NOTE, READ, WRITE, Surface, careful, current_scope
-from chaosharness.kernel.scope import Scope
+from chaosharness.kernel.scope import SCOPE, Scope
 from chaosharness.stores.sqlite.locks import (
     RESETTABLE,
     Effect,
@@ -227,8 +227,14 @@ class Connection(LockingConnection):
         surface: Surface,
     ) -> None:
         """Pass a port, as `handlers.port.operate` does where a caller cannot await."""
-        scope = current_scope(statement.action)
+        scope = SCOPE.get()
+        if scope is None or not scope.incarnation.alive or scope.world.ending is not None:
+            scope = current_scope(statement.action)  # refuses
+        scope.steps += 1
         world = scope.world
+        if scope.steps > world.budget.steps_max:
+            scope.steps -= 1
+            current_scope(statement.action)
         operation = statement.operations[scope.place]
         key = (operation, scope.entity, scope.message)
         world.counts[key] = attempt = world.counts.get(key, 0) + 1

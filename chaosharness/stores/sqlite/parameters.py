@@ -22,6 +22,7 @@ def shown(parameters: Any) -> Any:
                 break
         else:
             return parameters
+        return [one if one.__class__ in _SHORT else _cut(one) for one in parameters]
     if type(parameters) is list and parameters and not isinstance(parameters[0], str | bytes | int):
         rest = len(parameters) - ROWS_MAX  # many rows of one statement
         return [*map(_cut, parameters[:ROWS_MAX]), *([f"and {rest} more"] if rest > 0 else [])]
@@ -29,6 +30,10 @@ def shown(parameters: Any) -> Any:
 
 
 def _cut(value: Any) -> Any:
+    if value.__class__ is str or value.__class__ is bytes:
+        if len(value) <= TEXT_MAX:
+            return plain(value)
+        return f"{plain(value[:TEXT_MAX])}…"
     match value:
         case str() | bytes() if len(value) > TEXT_MAX:
             return f"{plain(value[:TEXT_MAX])}…"

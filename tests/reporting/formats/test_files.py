@@ -204,6 +204,51 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
+@pytest.mark.parametrize("at", range(7))
+def test_a_set_is_whole_or_absent_wherever_the_process_ends(tmp_path, monkeypatch, at):
+    """The process ends before the last name of the set (0), or before one of the six moves."""
+
+    class Killed(BaseException):
+        """Stands for kill -9: nothing is cleaned up."""
+
+    names = ["rename", *["replace"] * 6]
+    left = iter(range(at + 1))
+    really = {name: getattr(Path, name) for name in set(names)}
+
+    def ends(name):
+        def move(path, target):
+            if next(left, None) == at:
+                raise Killed
+            return really[name](path, target)
+
+        return move
+
+    with monkeypatch.context() as patch:
+        for name in really:
+            patch.setattr(Path, name, ends(name))
+        with pytest.raises(Killed):
+            write(double_charge(), tmp_path)
+    other = attrs.evolve(double_charge(), property="something else")
+    later = write(other, tmp_path)
+    first = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")}
+    first -= {path.name for path in later}
+    assert len(first) == (0 if at == 0 else 6)
+    assert not list(tmp_path.glob(".*.whole"))
+    if first:
+        assert {path.name for path in write(double_charge(), tmp_path)} == first
+
+
+def test_what_was_begun_long_ago_is_thrown_away(tmp_path):
+    for name, age_s in ((".old.1.part", 7_200), (".new.2.part", 60)):
+        begun = tmp_path / name
+        begun.mkdir()
+        (begun / "a.txt.part").write_text("half")
+        now = begun.stat().st_mtime
+        os.utime(begun, (now - age_s, now - age_s))
+    write(double_charge(), tmp_path)
+    assert [path.name for path in tmp_path.glob(".*")] == [".new.2.part"]
+
+
 def test_names_of_files_are_names_whatever_the_property_is_called():
     one = double_charge()
     for name in ("x" * 4_000, "ü" * 400, "???", "a/b\\c:d", "²", "\x00"):

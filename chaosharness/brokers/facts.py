@@ -1,0 +1,170 @@
+"""How the facts of a machine become the history of a run: the one place for all products.
+
+Checkers and reports read these events and know no product. A message is named by the event that
+stored it; one that is put aside, or moved, is stored anew and gets a new name.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from chaosharness.brokers.cycle import cycle
+from chaosharness.brokers.message import Message, key_of
+from chaosharness.kernel.scope import Scope
+from chaosharness.kernel.world import World
+from chaosharness.machines.machine import (
+    Buried,
+    CameBack,
+    Extended,
+    Fact,
+    HandedOut,
+    Ignored,
+    Moved,
+    Recognised,
+    Settled,
+    Stored,
+)
+
+
+class Holder(Protocol):
+    """Who was handed a message: what a machine is given as `holder`."""
+
+    @property
+    def label(self) -> str:
+        """The incarnation."""
+
+    @property
+    def operation(self) -> str:
+        """Of the site of a delivery to it."""
+
+
+class Journal:
+    """Writes facts of one broker into the history of a run.
+
+    Args:
+        world: The run.
+        broker: The name of the broker: who did what no scope did.
+    """
+
+    def __init__(self, world: World, broker: str) -> None:
+        self.world = world
+        self.broker = broker
+
+    def write(
+        self, fact: Fact, scope: Scope | None = None, operation: str = "", attempt: int = 0
+    ) -> int:
+        """Add what happened, by the code of a scope or by the broker; return the event's index."""
+        self.world.effects += 1
+        match fact:
+            case Stored(message, place):
+                return self._stored(message, place, scope, operation, attempt)
+            case Recognised(message, place, first):
+                data = {**self._words(message, []), "place": place, "same_as": first.published}
+                return self._by(scope, "publish", operation, attempt, message, -1, data)
+            case HandedOut():
+                return self._handed_out(fact, operation, attempt)
+            case Settled(message):
+                data = {"message": message.published}
+                return self._by(scope, "ack", operation, attempt, message, message.published, data)
+            case Ignored(message, _, why):
+                data = {"message": message.published, "error": f"void: {why}"}
+                return self._by(scope, "nack", operation, attempt, message, -1, data)
+            case CameBack(message, _, holder, why):
+                return self._came_back(message, holder, why, scope, operation, attempt)
+            case Buried(message, place, to, reason):
+                return self._buried(message, place, to, reason)
+            case Moved(message, place, to):
+                return self._again(message, to, message.published)
+            case Extended():
+                return -1  # nobody reads of it: who extends says so by coming back in time
+
+    def _by(
+        self,
+        scope: Scope | None,
+        kind: str,
+        operation: str,
+        attempt: int,
+        message: Message,
+        cause: int,
+        data: dict[str, Any],
+    ) -> int:
+        if scope is not None:
+            return scope.record(kind, operation, attempt, data)
+        return self.world.record(kind, self.broker, entity=message.entity, cause=cause, data=data)
+
+    def _words(self, message: Message, places: list[str]) -> dict[str, Any]:
+        return {
+            "broker": self.broker,
+            "topic": message.topic,
+            "queues": places,
+            "key": key_of(message.key, message.topic),
+            "value": message.body,
+        }
+
+    def _stored(
+        self, message: Message, place: str, scope: Scope | None, operation: str, attempt: int
+    ) -> int:
+        world = self.world
+        cause = message.published
+        data = self._words(message, [place])
+        index = self._by(scope, "publish", operation, attempt, message, cause, data)
+        message.published = index
+        if message.hops > world.budget.hops_max:
+            world.end("budget", cycle(world.history, index, message.hops))
+        return index
+
+    def _handed_out(self, fact: HandedOut, operation: str, attempt: int) -> int:
+        world = self.world
+        message = fact.message
+        data = {
+            "message": message.published,
+            "to": fact.holder.label,
+            "group": fact.place,
+            "times": fact.times,
+            "topic": message.topic,
+        }
+        if fact.again:
+            data["redelivered"] = True
+        index = world.record(
+            "deliver",
+            self.broker,
+            operation=operation,
+            entity=message.entity,
+            attempt=attempt,
+            cause=message.published,
+            data=data,
+        )
+        if fact.times > world.budget.deliveries_max:
+            world.too_often(fact.times, operation)
+        return index
+
+    def _came_back(
+        self,
+        message: Message,
+        holder: Holder | None,
+        why: str,
+        scope: Scope | None,
+        operation: str,
+        attempt: int,
+    ) -> int:
+        data: dict[str, Any] = {"message": message.published}
+        if scope is not None:
+            return scope.record("nack", operation, attempt, {**data, "requeue": True})
+        if holder is not None:
+            data["from"] = holder.label
+        data["why"] = why
+        return self._by(None, "nack", "", 0, message, message.published, data)
+
+    def _buried(self, message: Message, place: str, to: str | None, reason: str) -> int:
+        places = [] if to is None else [to]
+        data = {"message": message.published, "queue": place, "reason": reason, "to": places}
+        index = self._by(None, "dead", "", 0, message, message.published, data)
+        return index if to is None else self._again(message, to, index)
+
+    def _again(self, message: Message, place: str, cause: int) -> int:
+        """Store a message in another place, under a new name."""
+        old = message.published
+        message.topic = place
+        data = {**self._words(message, [place]), "instead_of": old}
+        message.published = self._by(None, "publish", "", 0, message, cause, data)
+        return message.published

@@ -1,0 +1,31 @@
+"""What SNS can legally do to those who use it, as rows."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+from chaosharness.brokers.legality import At, Row, surface_of
+from chaosharness.brokers.sqs.rows import BOTH
+from chaosharness.brokers.sqs.rows import ROWS as SQS_ROWS
+from chaosharness.faults import Delay, Duplicate, ErrorReply
+from chaosharness.handlers.port import Surface
+
+RETRIES: Final = 'SNS Developer Guide, "Message delivery retries"'
+LATE: Final = "this subscriber gets it later than the others"
+FAILS: Final = "an attempt fails, and is repeated"
+TWICE: Final = "the queue's answer is lost: it gets it twice"
+
+ROWS: Final[tuple[Row, ...]] = (
+    *(attrs.evolve(row, product="SNS") for row in SQS_ROWS if row.at == "publish"),
+    *(Row("SNS", profile, "fan out", "before", Delay, RETRIES, LATE) for profile in BOTH),
+    *(Row("SNS", profile, "fan out", "before", ErrorReply, RETRIES, FAILS) for profile in BOTH),
+    Row("SNS", "standard", "fan out", "after", Duplicate, RETRIES, TWICE),
+)
+
+SURFACES: Final[dict[tuple[str, At], Surface]] = {
+    (profile, at): surface_of(ROWS, profile, at)
+    for profile in BOTH
+    for at in ("publish", "fan out")
+}

@@ -1,0 +1,388 @@
+"""SQS at work in a run: who waits at which queue, and what each receive brings or loses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import copy
+from functools import partial
+from typing import Any, Final, Protocol
+
+import attrs
+
+from chaosharness.brokers.facts import Journal
+from chaosharness.brokers.message import Message
+from chaosharness.brokers.sqs.rows import SURFACES
+from chaosharness.errors import InvalidDefinition
+from chaosharness.faults import Delay, LostReply, NetworkPartition, Redeliver
+from chaosharness.kernel.agenda import Entry
+from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.kernel.world import World
+from chaosharness.machines.machine import HandedOut, Refusal
+from chaosharness.machines.sqs import QueueSettings, SqsMachine
+from chaosharness.machines.sqs import operations as op
+
+
+@attrs.frozen(eq=False)
+class Held:
+    """One message in the hands of a consumer.
+
+    Attributes:
+        message: As the consumer sees it. Its name stays, whatever becomes of the message.
+        cause: The event of its delivery.
+        received: What the receive answered.
+    """
+
+    message: Message
+    cause: int
+    received: op.Received
+
+
+class Poller:
+    """One consumer that asks one queue: a long poll at a time."""
+
+    __slots__ = (
+        "incarnation",
+        "label",
+        "most",
+        "operation",
+        "queue",
+        "take",
+        "visibility_ms",
+        "waiting",
+    )
+
+    def __init__(
+        self,
+        incarnation: Incarnation,
+        queue: str,
+        operation: str,
+        take: Callable[[list[Held]], None],
+        *,
+        most: int = 1,
+        visibility_ms: int | None = None,
+    ) -> None:
+        self.incarnation = incarnation
+        self.label = incarnation.label
+        self.queue = queue
+        self.operation = operation
+        self.take = take
+        self.most = most
+        self.visibility_ms = visibility_ms
+        self.waiting = False
+
+
+def _take_nothing(held: list[Held]) -> None:
+    """Be given messages when the run is over."""
+
+
+class Settings(Protocol):
+    """What a desk goes by, as its definition says it."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    @property
+    def latency_ms(self) -> int:
+        """From a queue to a consumer that waits."""
+
+    @property
+    def timeout_ms(self) -> int:
+        """How long a caller waits for an answer."""
+
+    @property
+    def settings(self) -> Mapping[str, QueueSettings]:
+        """Of each queue."""
+
+
+class Desk:
+    """The queues of one run, and who waits at them."""
+
+    def __init__(self, definition: Settings, world: World) -> None:
+        self.definition = definition
+        self.name: Final = definition.name
+        self.timeout_ms: Final = definition.timeout_ms
+        self.latency_ms = definition.latency_ms
+        self.world = world
+        self.machine = SqsMachine()
+        self.journal = Journal(world, definition.name)
+        self.profiles: dict[str, str] = {}
+        self._waiting: dict[str, list[Poller]] = {}
+        self._looking: set[str] = set()
+        self._armed: Entry | None = None
+        self._armed_ms: int | None = None
+        for queue, settings in definition.settings.items():
+            self.machine.apply(op.Configure(queue, settings), 0)
+            self.profiles[queue] = "fifo" if settings.fifo else "standard"
+            self._waiting[queue] = []
+            world.know_timeout(settings.visibility_ms)
+            world.know_duration(settings.delay_ms)
+        world.know_duration(definition.timeout_ms)
+        world.on_network.append(self._network_changed)
+
+    def close(self) -> None:
+        """Let go of the pollers, at the end of a run."""
+        for pollers in self._waiting.values():
+            for poller in pollers:
+                poller.take = _take_nothing
+            pollers.clear()
+
+    # ---- as a peer
+
+    def lost(self, operation: str) -> BaseException:
+        """Return what a caller sees when no answer comes."""
+        return TimeoutError(f"{operation}: no answer from {self.name}")
+
+    def refused(self, operation: str) -> BaseException:
+        """Return what a caller sees when SQS refuses for now."""
+        return ConnectionError(f"{operation}: {self.name} refused (ServiceUnavailable)")
+
+    def lose_writes(self, scope: Scope) -> None:
+        """Lose nothing: a message is kept on several servers before SQS answers."""
+
+    def check(self, queues: tuple[str, ...], who: str) -> None:
+        """Refuse queues that there are not."""
+        for queue in queues:
+            if queue not in self.profiles:
+                known = ", ".join(sorted(self.profiles)) or "none"
+                raise InvalidDefinition(
+                    f"{who}: {self.name} has no queue {queue!r}; it has: {known}"
+                )
+
+    # ---- the machine
+
+    def do(
+        self, operation: Any, scope: Scope | None = None, site: str = "", attempt: int = 0
+    ) -> Any:
+        """Have the machine do something; write down what happened; look who gets what."""
+        answer = self.machine.apply(operation, self.world.now)
+        self._tell(scope, site, attempt)
+        return answer
+
+    def _tell(self, scope: Scope | None = None, site: str = "", attempt: int = 0) -> None:
+        for fact in self.machine.take():
+            self.journal.write(fact, scope, site, attempt)
+        self.settle()
+
+    def settle(self) -> None:
+        """Be woken when time changes something; have those who wait look."""
+        self._be_woken()
+        for queue, pollers in self._waiting.items():
+            if pollers and queue not in self._looking:
+                self._look(queue)
+
+    def _be_woken(self) -> None:
+        due = self.machine.due()
+        if due == self._armed_ms:
+            return
+        if self._armed is not None:
+            self.world.agenda.cancel(self._armed)
+        self._armed_ms = due
+        self._armed = None
+        if due is not None:  # a timer: trouble may be sized to last just longer than it
+            self._armed = self.world.agenda.add(max(due, self.world.now), self._tick, None, False)
+
+    def _tick(self, _: Any) -> None:
+        self._armed = self._armed_ms = None
+        self.machine.tick(self.world.now)
+        self._tell()
+
+    # ---- waiting
+
+    def ask(self, poller: Poller) -> None:
+        """Wait for messages; they come by `take`."""
+        if not poller.waiting:
+            poller.waiting = True
+            self._waiting[poller.queue].append(poller)
+            if poller.queue not in self._looking:
+                self._look(poller.queue)
+
+    def leave(self, poller: Poller) -> None:
+        """Wait no longer."""
+        if poller.waiting:
+            poller.waiting = False
+            self._waiting[poller.queue].remove(poller)
+
+    def _look(self, queue: str) -> None:
+        """See to it that somebody who waits gets what is there."""
+        now = self.world.now
+        if self.machine.queues[queue].has_some(now):
+            self._looking.add(queue)
+            self.world.agenda.add(now + self.latency_ms, self._serve, queue)
+
+    def _serve(self, queue: str) -> None:
+        """Answer the one who has waited longest, if there is something; the next one comes next.
+
+        Whoever is answered goes on right inside of this, so it is the last thing that happens here.
+        """
+        self._looking.discard(queue)
+        world = self.world
+        pollers = self._waiting[queue]
+        for poller in tuple(pollers):
+            if not self.machine.queues[queue].has_some(world.now):
+                break
+            if self._cut(poller):
+                continue
+            held = self._answer(poller)
+            if held:
+                self.leave(poller)
+                if pollers:
+                    self._looking.add(queue)
+                    world.agenda.add(world.now, self._serve, queue)
+                self.settle()
+                poller.take(held)
+                return
+        self._be_woken()
+
+    def _answer(self, poller: Poller) -> list[Held]:
+        """Receive for somebody; return what arrives."""
+        world = self.world
+        attempts: dict[int, int] = {}
+        operation = poller.operation
+        if operation not in world.surfaces:
+            world.meet(operation, SURFACES[self.profiles[poller.queue], "deliver"])
+        armed = operation in world.armed
+        if armed and self._disturbed(poller, attempts):
+            return []
+        lost = False
+        answer = self.machine.apply(
+            op.Receive(poller.queue, poller, poller.most, poller.visibility_ms), world.now
+        )
+        assert not isinstance(answer, Refusal), answer
+        received = {one.handle: one for one in answer}
+        held: list[Held] = []
+        for fact in self.machine.take():
+            if not isinstance(fact, HandedOut):
+                self.journal.write(fact)
+                continue
+            message = fact.message
+            attempt = attempts.get(fact.receipt.number) or world.reach(
+                operation, message.entity, message.name
+            )
+            cause = self.journal.write(fact, None, operation, attempt)
+            seen = copy(message)
+            seen.redelivered = fact.times > 1
+            held.append(Held(seen, cause, received[fact.receipt]))
+            if armed and self._spoilt(fact, operation, attempt):
+                lost = True
+        if not lost:
+            return held
+        for one in held:  # it was handed out, and nobody has it
+            world.raw[one.cause][7]["lost"] = True
+        return []
+
+    # ---- trouble at a delivery
+
+    def _disturbed(self, poller: Poller, attempts: dict[int, int]) -> bool:
+        """Let the faults before these deliveries strike; say whether nobody is answered now."""
+        world = self.world
+        operation = poller.operation
+        while True:
+            again = False
+            for record in self.machine.peek(poller.queue, poller.most, world.now):
+                if record.number in attempts:
+                    continue
+                message = record.message
+                attempt = world.reach(operation, message.entity, message.name)
+                attempts[record.number] = attempt
+                for fault in world.strikes(
+                    operation, "before", message.entity, attempt, message.name
+                ):
+                    self._suffer(fault, operation, message, attempt, message.published)
+                    if isinstance(fault, Delay):
+                        self._withhold(poller.queue, record.number, world.due(fault.lasting))
+                        again = True
+                    elif isinstance(fault, NetworkPartition):
+                        service = poller.incarnation.service
+                        world.part(service, self.name, fault.way, fault.lasting)
+                        return True
+                if again:
+                    break
+            if not again:
+                return not self.machine.queues[poller.queue].has_some(world.now)
+
+    def _spoilt(self, fact: HandedOut, operation: str, attempt: int) -> bool:
+        """Let the faults after a delivery strike; say whether its answer is lost."""
+        message = fact.message
+        lost = False
+        cause = len(self.world.raw) - 1
+        for fault in self.world.strikes(operation, "after", message.entity, attempt, message.name):
+            self._suffer(fault, operation, message, attempt, cause)
+            if isinstance(fault, Redeliver):
+                self.machine.apply(op.Copy(fact.receipt), self.world.now)
+            elif isinstance(fault, LostReply):
+                lost = True
+        return lost
+
+    def _suffer(
+        self, fault: Any, operation: str, message: Message, attempt: int, cause: int
+    ) -> None:
+        self.world.record(
+            "fault",
+            self.name,
+            operation=operation,
+            entity=message.entity,
+            attempt=attempt,
+            cause=cause,
+            data={"fault": str(fault)},
+        )
+
+    def _withhold(self, queue: str, number: int, until: int) -> None:
+        self.machine.apply(op.Withhold(queue, number, until), self.world.now)
+        self.world.until(until, self._surface, (queue, number))
+
+    def _surface(self, withheld: tuple[str, int]) -> None:
+        self.world.effects += 1
+        self.do(op.Surface(*withheld))
+
+    # ---- the network
+
+    def _cut(self, poller: Poller) -> bool:
+        """Say whether a poller gets no answers now: a connection takes both ways."""
+        unreachable = self.world.unreachable
+        if not unreachable:
+            return False
+        pair = (poller.incarnation.service, self.name)
+        return pair in unreachable or pair[::-1] in unreachable
+
+    def _network_changed(self) -> None:
+        self.world.after(0, lambda _: self.settle())
+
+    # ---- putting aside
+
+    def dead_letter(self, held: Held, queue: str, scope: Scope, error: BaseException) -> None:
+        """Put a message aside as a consumer does: send it to the dead letters, and delete it."""
+        to = self.machine.queues[queue].settings.dead_letter
+        assert to is not None
+        message = held.message
+        data = {"message": message.published, "to": to, "error": type(error).__name__}
+        scope.record("dead", "", 0, data)
+        letter = copy(message)
+        letter.topic = to
+        received = held.received
+        self.do(
+            op.Send(
+                to,
+                received.body,
+                letter,
+                group=received.group,
+                deduplication=received.deduplication or received.id,
+            ),
+            scope,
+        )
+        self.do(op.Delete(queue, received.handle), scope)
+
+
+def poller_for(
+    desk: Desk,
+    incarnation: Incarnation,
+    queue: str,
+    service: str,
+    take: Callable[[list[Held]], None],
+    **settings: Any,
+) -> Poller:
+    """Return who asks a queue for an incarnation, until that dies."""
+    operation = f"{desk.name}.{queue}/deliver to {service}"
+    poller = Poller(incarnation, queue, operation, take, **settings)
+    incarnation.on_death.append(partial(desk.leave, poller))
+    return poller

@@ -1,0 +1,405 @@
+"""Lambda: a function that AWS calls with batches of a queue.
+
+Source:
+    AWS Lambda Developer Guide, "Using Lambda with Amazon SQS", "Handling errors for an SQS event
+    source in Lambda"; answers recorded from AWS (`lambda/` of the recordings): whole batch again
+    after an error, partial responses, an invalid entry fails the batch, an empty object is success.
+
+Not modelled:
+    Scaling by itself (the replicas of a service are its execution environments, each with one
+    batch at a time); throttling; provisioned pollers; tenants. The time a cold start takes is
+    that of the code which builds the service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial as bound
+from hashlib import md5
+from typing import Any, Final
+
+import attrs
+
+from chaosharness.brokers.intake import Intake
+from chaosharness.brokers.sqs.consumers import delete
+from chaosharness.brokers.sqs.desk import Desk, Held, poller_for
+from chaosharness.brokers.sqs.rows import SURFACES
+from chaosharness.errors import ChaosharnessError, InvalidDefinition
+from chaosharness.faults import LostRequest
+from chaosharness.handlers.colours import is_async
+from chaosharness.handlers.places import told
+from chaosharness.handlers.port import HANDLE, NOBODY, cut, read_clock, strikes, trouble
+from chaosharness.handlers.script import Script, drive_in_kernel
+from chaosharness.kernel.scope import Scope
+from chaosharness.machines.sqs.settings import BATCH_MAX, within
+
+BATCH_MAX_STANDARD: Final = 10_000
+TIMEOUT_MS_MAX: Final = 900_000
+WINDOW_MS_MAX: Final = 300_000
+REGION: Final = "eu-central-1"
+ACCOUNT: Final = "000000000000"
+
+
+@attrs.frozen(eq=False, slots=False)
+class Lambda:
+    """A function as AWS Lambda calls it: `handler(event, context)`, unchanged.
+
+    `env.consume(sqs, "orders", Lambda(handler))` makes the service its execution environment, and
+    each replica another one. A message of a batch that failed comes again when its visibility
+    timeout is over. An environment whose function runs too long is killed: its memory is lost.
+
+    Args:
+        handler: Called as `handler(event, context)`; plain, as Lambda calls it.
+        batch: Messages in one call: 1 to 10; on a standard queue up to 10,000 with a window.
+        window_ms: How long it may wait for a full batch, on a standard queue: 0 to 5 minutes.
+        partial: Whether it reports single failures (ReportBatchItemFailures):
+            `{"batchItemFailures": [{"itemIdentifier": message_id}]}`. Without this, what it
+            returns is not read.
+        timeout_ms: How long a call may take: 1 s to 15 minutes. AWS wants the visibility timeout
+            of the queue to be at least as long.
+
+    Raises:
+        InvalidDefinition: The handler is no plain function.
+        ValueError: A value is out of the range that AWS accepts.
+    """
+
+    handler: Callable[[Any, Any], Any]
+    batch: int = attrs.field(default=10, validator=within(1, BATCH_MAX_STANDARD), kw_only=True)
+    window_ms: int = attrs.field(default=0, validator=within(0, WINDOW_MS_MAX), kw_only=True)
+    partial: bool = attrs.field(default=False, kw_only=True)
+    timeout_ms: int = attrs.field(
+        default=3_000, validator=within(1_000, TIMEOUT_MS_MAX), kw_only=True
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if not callable(self.handler) or is_async(self.handler):
+            raise InvalidDefinition(
+                f"Lambda calls a plain function, handler(event, context), not {self.handler!r}"
+            )
+
+    @property
+    def __name__(self) -> str:  # what sites call it
+        return str(getattr(self.handler, "__name__", type(self.handler).__name__))
+
+    def __call__(self, event: Any) -> Any:
+        """Call the function outside of AWS, without a context."""
+        return self.handler(event, None)
+
+
+class Records(list[dict[str, Any]]):
+    """The records of an event. Going to one says on whose behalf code runs from then on."""
+
+    __slots__ = ("_go_to",)
+
+    def __init__(self, records: list[dict[str, Any]], go_to: Callable[[int], None]) -> None:
+        super().__init__(records)
+        self._go_to = go_to
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for index in range(len(self)):
+            self._go_to(index)
+            yield list.__getitem__(self, index)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, int):
+            self._go_to(range(len(self))[index])
+        return list.__getitem__(self, index)
+
+
+class Context:
+    """What Lambda tells a function about its call."""
+
+    def __init__(self, scope: Scope, name: str, number: int, deadline_ms: int) -> None:
+        self.function_name = name
+        self.function_version = "$LATEST"
+        self.invoked_function_arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"
+        self.memory_limit_in_mb = 128
+        self.aws_request_id = f"{name}-{number}"
+        self.log_group_name = f"/aws/lambda/{name}"
+        self.log_stream_name = scope.incarnation.label
+        self._world = scope.world
+        self._deadline_ms = deadline_ms
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return how long the call may go on."""
+        read_clock(self._world)
+        return max(self._deadline_ms - self._world.now, 0)
+
+
+class Call:
+    """One call of the function, with one batch."""
+
+    __slots__ = ("attempts", "held", "over", "scope")
+
+    def __init__(self, scope: Scope, held: list[Held]) -> None:
+        self.scope = scope
+        self.held = held
+        self.attempts: list[int] = []
+        self.over = False
+
+    def go_to(self, index: int) -> None:
+        """Act on behalf of a record from now on."""
+        scope = self.scope
+        one = self.held[index]
+        if scope.entity != one.message.entity or scope.run is not one:
+            scope.entity, scope.hops, scope.cause = one.message.entity, one.message.hops, one.cause
+            scope.message = one.message.name
+            scope.run = one
+
+
+class Mapping:
+    """The event source mapping of one execution environment: it asks, calls and deletes."""
+
+    def __init__(self, desk: Desk, intake: Intake, queue: str, service: str) -> None:
+        function = intake.handler
+        assert isinstance(function, Lambda)
+        _check(function, desk, queue)
+        self.desk = desk
+        self.intake = intake
+        self.queue = queue
+        self.function = function
+        self._delete = f"{intake.place}/{desk.name}.delete"
+        self._held: list[Held] = []
+        self._calls = 0
+        self._window: Any = None
+        desk.world.know_timeout(function.timeout_ms)
+        desk.world.know_duration(function.window_ms)
+        self._poller = poller_for(desk, intake.incarnation, queue, service, self._take)
+
+    def begin(self) -> None:
+        """Ask for a batch."""
+        if self.intake.incarnation.alive:
+            self._poller.most = min(self.function.batch - len(self._held), BATCH_MAX)
+            self.desk.ask(self._poller)
+
+    def _take(self, held: list[Held]) -> None:
+        self._held += held
+        function = self.function
+        if len(self._held) >= function.batch or not function.window_ms:
+            self._call(None)
+            return
+        if self._window is None:
+            world = self.desk.world
+            self._window = world.agenda.add(world.now + function.window_ms, self._call, None)
+        self.begin()
+
+    def _call(self, _: Any) -> None:
+        """Call the function with what is there."""
+        desk = self.desk
+        world = desk.world
+        if self._window is not None:
+            world.agenda.cancel(self._window)
+            self._window = None
+        desk.leave(self._poller)
+        held, self._held = self._held, []
+        intake = self.intake
+        if not held or not intake.incarnation.alive:
+            return
+        first = held[0]
+        scope = Scope(
+            world,
+            intake.incarnation,
+            intake.place,
+            first.message.entity,
+            first.cause,
+            intake.colour,
+            first.message.hops,
+            first.message.name,
+        )
+        call = Call(scope, held)
+        world.in_flight[scope] = intake.place
+        operation = intake.operation
+        if operation not in world.surfaces:
+            world.meet(operation, HANDLE)
+        call.attempts = [
+            world.reach(operation, one.message.entity, one.message.name) for one in held
+        ]
+        if operation in world.armed:
+            drive_in_kernel(self._carefully(call), world)
+        else:
+            self._begin(call)
+
+    def _carefully(self, call: Call) -> Script[None]:
+        for index, attempt in enumerate(call.attempts):
+            call.go_to(index)
+            for fault in strikes(call.scope, self.intake.operation, "before", attempt):
+                yield from trouble(call.scope, fault, NOBODY)
+        call.go_to(0)
+        self._begin(call)
+
+    def _begin(self, call: Call) -> None:
+        world = self.desk.world
+        function = self.function
+        due_ms = world.now + function.timeout_ms
+        world.agenda.add(due_ms, self._time_out, call, False)
+        self._calls += 1
+        scope = call.scope
+        context = Context(scope, function.__name__, self._calls, due_ms)
+        records = [record_of(one, self.queue) for one in call.held]
+        event = {"Records": Records(records, call.go_to)}
+        answers: list[Any] = []
+
+        def run(event: Any, context: Any) -> None:
+            answers.append(function.handler(event, context))
+
+        done = bound(self._done, call, answers)
+        self.intake.colour.start(scope, run, _as_they_are, (event, context), done)
+
+    def _time_out(self, call: Call) -> None:
+        """Kill the environment of a call that takes too long."""
+        scope = call.scope
+        if call.over or not scope.incarnation.alive:
+            return
+        seconds = self.function.timeout_ms / 1000
+        words = {"error": f"Sandbox.Timedout: Task timed out after {seconds:.2f} seconds"}
+        for index, attempt in enumerate(call.attempts):
+            call.go_to(index)
+            scope.record("raised", self.intake.operation, attempt, words)
+        scope.world.crash(scope.incarnation, 1, cause=scope.cause)
+
+    def _done(
+        self, call: Call, answers: list[Any], scope: Scope, _: Any, error: BaseException | None
+    ) -> None:
+        call.over = True
+        world = scope.world
+        world.in_flight.pop(scope, None)
+        if error is not None:
+            if isinstance(error, ChaosharnessError):
+                world.refuse(error)
+                return
+            failed: set[int] | range = range(len(call.held))
+            words = told(error)
+        else:
+            failed = failures(call.held, answers[0], partial=self.function.partial)
+            words = {"error": "reported in batchItemFailures"}
+        operation = self.intake.operation
+        for index, attempt in enumerate(call.attempts):
+            call.go_to(index)
+            if index in failed:
+                scope.record("raised", operation, attempt, words)
+            else:
+                scope.record("handled", operation, attempt, None)
+        if isinstance(error, SystemExit):
+            world.crash(scope.incarnation, 1, cause=scope.cause)
+            return
+        if error is not None and self.desk.machine.queues[self.queue].settings.dead_letter is None:
+            tries = max(one.received.receives for one in call.held)
+            self.intake.refuse_hopeless(scope, error, tries)
+        drive_in_kernel(self._settle(call, set(failed)), world, lambda _: self.begin())
+
+    # ---- deleting
+
+    def _settle(self, call: Call, failed: set[int]) -> Script[None]:
+        """Delete what went well; the rest comes again when its time is over."""
+        scope = call.scope
+        desk = self.desk
+        world = desk.world
+        handle = self.intake.operation
+        for index, attempt in enumerate(call.attempts):
+            if handle in world.armed:
+                call.go_to(index)
+                for fault in strikes(scope, handle, "after", attempt):
+                    yield from trouble(scope, fault, NOBODY)
+        operation = self._delete
+        if operation not in world.surfaces:
+            world.meet(operation, SURFACES[desk.profiles[self.queue], "delete"])
+        for index, held in enumerate(call.held):
+            if index in failed:
+                continue
+            call.go_to(index)
+            attempt = world.reach(operation, scope.entity, scope.message)
+            lost = cut(scope, desk, "out")
+            for fault in strikes(scope, operation, "before", attempt):
+                if isinstance(fault, LostRequest):
+                    lost = True
+                else:
+                    yield from trouble(scope, fault, desk)
+            if lost:
+                data = {"message": held.message.published, "error": "no answer to the delete"}
+                scope.record("nack", operation, attempt, data)
+            else:
+                delete(desk, held, self.queue, scope, operation, attempt)
+            for fault in strikes(scope, operation, "after", attempt):
+                yield from trouble(scope, fault, desk)
+
+
+def _as_they_are(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    return arguments
+
+
+def _check(function: Lambda, desk: Desk, queue: str) -> None:
+    """Refuse a mapping that AWS would refuse.
+
+    Raises:
+        ValueError: It says why.
+    """
+    settings = desk.machine.queues[queue].settings
+    if settings.visibility_ms < function.timeout_ms:
+        raise ValueError(
+            f"Queue visibility timeout: {settings.visibility_ms / 1000:g} seconds is less than "
+            f"Function timeout: {function.timeout_ms / 1000:g} seconds"
+        )
+    if function.batch > BATCH_MAX and not function.window_ms:
+        raise ValueError("a batch of more than 10 needs a window of at least 1 s")
+    if settings.fifo and (function.batch > BATCH_MAX or function.window_ms):
+        raise ValueError("a FIFO queue has batches of 10 at most, and no window")
+
+
+def failures(held: list[Held], answer: Any, *, partial: bool) -> set[int] | range:
+    """Return which messages of a batch failed, as Lambda reads what the function returned.
+
+    Without partial responses, none. An answer that is no such report, or names no message of
+    the batch, fails all.
+    """
+    everything = range(len(held))
+    if not partial or answer is None or answer == {}:
+        return set()
+    if not isinstance(answer, dict) or "batchItemFailures" not in answer:
+        return set() if isinstance(answer, dict) else everything
+    reported = answer["batchItemFailures"]
+    if reported is None:
+        return set()
+    ids = {one.received.id: index for index, one in enumerate(held)}
+    found: set[int] = set()
+    for item in reported if isinstance(reported, list) else (None,):
+        name = item.get("itemIdentifier") if isinstance(item, dict) else None
+        if not isinstance(name, str) or name not in ids:
+            return everything
+        found.add(ids[name])
+    return found
+
+
+def record_of(held: Held, queue: str) -> dict[str, Any]:
+    """Return a message as a function sees it."""
+    received = held.received
+    body = held.message.body or b""
+    attributes = {
+        "ApproximateReceiveCount": str(received.receives),
+        "SentTimestamp": str(received.sent_ms),
+        "SenderId": "sender",
+        "ApproximateFirstReceiveTimestamp": str(received.first_received_ms),
+    }
+    if received.group is not None:
+        attributes["MessageGroupId"] = received.group
+    if received.sequence:
+        attributes["SequenceNumber"] = f"{received.sequence:020d}"
+        attributes["MessageDeduplicationId"] = received.deduplication or ""
+    return {
+        "messageId": received.id,
+        "receiptHandle": str(received.handle),
+        "body": body.decode("utf-8", "replace"),
+        "attributes": attributes,
+        "messageAttributes": {
+            name: {
+                "stringValue": str(value),
+                "stringListValues": [],
+                "binaryListValues": [],
+                "dataType": "String",
+            }
+            for name, value in held.message.headers.items()
+        },
+        "md5OfBody": md5(body, usedforsecurity=False).hexdigest(),
+        "eventSource": "aws:sqs",
+        "eventSourceARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}",
+        "awsRegion": REGION,
+    }

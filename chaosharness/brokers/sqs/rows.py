@@ -1,0 +1,115 @@
+"""What SQS can legally do to those who use it, as rows.
+
+`standard` is the weakest: at least once, best-effort order. `fifo` keeps the order of a group and
+hands nothing out twice within its visibility timeout, so it has neither of the two faults of
+`standard` at a delivery.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from chaosharness.brokers.legality import At, Row, surface_of
+from chaosharness.faults import (
+    Crash,
+    Delay,
+    Duplicate,
+    ErrorReply,
+    Fault,
+    LostReply,
+    LostRequest,
+    NetworkPartition,
+    Pause,
+    Poison,
+    Redeliver,
+)
+from chaosharness.handlers.port import Surface
+from chaosharness.kernel.site import Phase
+
+BOTH: Final = ("standard", "fifo")
+GUIDE: Final = "SQS Developer Guide"
+HTTP: Final = "HTTP, and the retries of AWS SDKs"
+PROCESS: Final = "any process"
+RETRY: Final = f'{GUIDE}, "At-least-once delivery"'
+ORDER: Final = f'{GUIDE}, "Standard queues": best-effort ordering, short polling'
+RECEIVE: Final = f'{GUIDE}, "Visibility timeout"; API Reference, ReceiveRequestAttemptId'
+
+
+def _rows(
+    profiles: tuple[str, ...],
+    at: At,
+    phase: Phase,
+    *kinds: tuple[type[Fault], str, str],
+    searched: bool = True,
+) -> tuple[Row, ...]:
+    return tuple(
+        Row("SQS", profile, at, phase, fault, source, condition, searched)
+        for fault, condition, source in kinds
+        for profile in profiles
+    )
+
+
+STALLS: Final = ((Pause, "the process stalls", PROCESS), (Crash, "the process dies", PROCESS))
+
+ROWS: Final[tuple[Row, ...]] = (
+    *_rows(
+        BOTH,
+        "publish",
+        "before",
+        (Delay, "the request takes longer; requests do not wait for each other", HTTP),
+        (ErrorReply, "throttled, or a passing server error", HTTP),
+        (LostRequest, "it never arrives", HTTP),
+        (Poison, "somebody sends what nobody can read", GUIDE),
+        (NetworkPartition, "SQS cannot be reached", HTTP),
+    ),
+    *_rows(
+        ("standard",),
+        "publish",
+        "before",
+        (Duplicate, "the SDK repeats a call whose answer was lost: two messages", HTTP),
+    ),
+    *_rows(BOTH, "publish", "after", (LostReply, "the caller sees a timeout", HTTP), *STALLS),
+    *_rows(BOTH, "publish", "before", *STALLS, searched=False),
+    *_rows(
+        ("standard",),
+        "deliver",
+        "before",
+        (Delay, "the servers asked do not have it: later messages overtake it", ORDER),
+    ),
+    *_rows(BOTH, "deliver", "before", (NetworkPartition, "SQS cannot be reached", HTTP)),
+    *_rows(
+        ("standard",),
+        "deliver",
+        "after",
+        (Redeliver, "a second server keeps its copy: it comes again, even if deleted", RETRY),
+    ),
+    *_rows(
+        BOTH,
+        "deliver",
+        "after",
+        (LostReply, "the answer of the receive is lost: hidden until its time is over", RECEIVE),
+    ),
+    *_rows(BOTH, "delete", "before", (LostRequest, "it comes again", HTTP)),
+    *_rows(BOTH, "delete", "after", (Crash, "the process dies", PROCESS)),
+    *_rows(BOTH, "delete", "before", *STALLS, searched=False),
+    *_rows(BOTH, "delete", "after", (Pause, "", PROCESS), (LostReply, "", HTTP), searched=False),
+    *_rows(BOTH, "loop delete", "before", (LostRequest, "it comes again", HTTP)),
+    *_rows(
+        BOTH,
+        "loop delete",
+        "after",
+        (LostReply, "the caller sees a timeout", HTTP),
+        (Crash, "the process dies", PROCESS),
+    ),
+    *_rows(BOTH, "loop delete", "before", *STALLS, searched=False),
+    *_rows(BOTH, "loop delete", "after", (Pause, "", PROCESS), searched=False),
+    *_rows(BOTH, "change", "before", (LostRequest, "the old time stands", HTTP)),
+    *_rows(BOTH, "change", "before", *STALLS, searched=False),
+    *_rows(BOTH, "change", "after", (LostReply, "", HTTP), *STALLS, searched=False),
+)
+
+SURFACES: Final[dict[tuple[str, At], Surface]] = {
+    (profile, at): surface_of(ROWS, profile, at)
+    for profile in BOTH
+    for at in ("publish", "deliver", "delete", "loop delete", "change")
+}

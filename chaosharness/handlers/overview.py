@@ -1,0 +1,80 @@
+"""One look at all things that hold state: nearly always, all are as they were.
+
+Most of them are plain dicts, and names of modules and classes. Those are compared with one
+another in C, all at once; only where something differs are they compared one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from operator import is_, methodcaller
+from typing import Any, Final
+
+from chaosharness.handlers.held import Held, Mapping
+from chaosharness.handlers.namespaces import Names
+
+_VALUES: Final = methodcaller("values")
+
+
+class Look:
+    """Copies and compares what many things hold.
+
+    Args:
+        things: The things, in the order of their numbers.
+    """
+
+    def __init__(self, things: Sequence[Held]) -> None:
+        self._things = things
+        self._together: list[int] = []
+        self._apart: list[int] = []
+        for number, one in enumerate(things):
+            together = type(one) is Mapping and type(one.thing) is dict
+            together |= type(one) is Names and (
+                type(one.thing) is dict or isinstance(one.thing, type)
+            )
+            (self._together if together else self._apart).append(number)
+        self._plain = [
+            things[number].thing for number in self._together if type(things[number].thing) is dict
+        ]
+        self._classes = [
+            things[number].thing
+            for number in self._together
+            if type(things[number].thing) is not dict
+        ]
+        self._flat: list[Any] = []
+        self._counts: list[int] = []
+        self._first: list[Any] = []
+
+    def take(self) -> list[Any]:
+        """Return a copy of what each thing holds now."""
+        flat, counts = self._now()
+        if not (counts == self._counts and _alike(flat, self._flat)):
+            self._flat, self._counts = flat, counts
+            self._first = [one.take() for one in self._things]
+        elif self._apart:
+            first = list(self._first)
+            for number in self._apart:
+                first[number] = self._things[number].take()
+            self._first = first
+        return self._first
+
+    def changed(self, first: list[Any]) -> list[int]:
+        """Return the numbers of the things that do not hold any more what `take` returned."""
+        things = self._things
+        found = [number for number in self._apart if not things[number].is_as(first[number])]
+        flat, counts = self._now()
+        if first is self._first and counts == self._counts and _alike(flat, self._flat):
+            return found
+        found += [number for number in self._together if not things[number].is_as(first[number])]
+        return sorted(found)
+
+    def _now(self) -> tuple[list[Any], list[int]]:
+        """Return the keys and values of all dicts and classes, and how many each has."""
+        spaces = [*self._plain, *map(vars, self._classes)]
+        values = chain.from_iterable(map(_VALUES, spaces))
+        return [*chain.from_iterable(spaces), *values], list(map(len, spaces))
+
+
+def _alike(one: Iterable[Any], other: Sequence[Any]) -> bool:
+    return all(map(is_, one, other))

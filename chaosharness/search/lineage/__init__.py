@@ -1,0 +1,1 @@
+"""Cut what a good outcome depended on: `planner` proposes; `ways`, `goals` and `cuts` know why."""

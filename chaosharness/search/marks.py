@@ -1,0 +1,176 @@
+"""What one run was like, beside the calm one: plain values that a planner learns from.
+
+A pure function of the two runs, so that another process can make them: a few hundred bytes,
+where the history has tens of thousands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+import attrs
+
+from chaosharness.faults import Fault
+from chaosharness.handlers.port import Surface
+from chaosharness.kernel.history import History
+from chaosharness.schedule import Schedule
+from chaosharness.search.lineage.ways import Ways, ways_of
+from chaosharness.system import Run
+
+NO_WAYS: Final = Ways()
+WAYS_FAULTS_MAX: Final = 3
+"""Faults of a run up to which its ways are read."""
+
+Fact = tuple[str, str, str, int]
+"""Kind of event, operation or actor, outcome, and how often: 1, 2, 4, 8 and so on."""
+
+NOT_OURS: Final = frozenset({"fault", "phase", "end", "start", "crash", "poll", "rebalance"})
+"""Events that tell of the harness, or of a broker that goes round: no trace of what was done."""
+
+_Count = tuple[str, str, int, str]
+"""Kind of event, operation or actor, workload item, outcome."""
+
+
+@attrs.frozen
+class Marks:
+    """What one run was like.
+
+    Attributes:
+        touched: Operations (and actors, for events outside any) at which something happened more
+            often, less often, or with another outcome than in the calm run.
+        facts: Which events each operation led to, and how often, where calm did not show that.
+        ways: How its outcomes came about; of runs with many faults nobody asks for it.
+    """
+
+    touched: frozenset[str] = frozenset()
+    facts: frozenset[Fact] = frozenset()
+    ways: Ways = NO_WAYS
+
+
+def marks_of(run: Run, calm: Run) -> Marks:
+    """Return what a run was like beside the calm run of the same workload."""
+    return Beside(calm).marks_of(run)
+
+
+@attrs.define(eq=False)
+class Beside:
+    """Looks at runs beside one calm run, which is counted once."""
+
+    calm: Run
+    _counts: dict[_Count, int] = attrs.field(init=False)
+    _facts: frozenset[Fact] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._counts = _counts(self.calm.history)
+        self._facts = _facts(self._counts)
+
+    def marks_of(self, run: Run) -> Marks:
+        """Return what a run was like; of the calm run itself, all its facts."""
+        if run is self.calm:
+            return Marks(facts=self._facts, ways=ways_of(run))
+        calm = self._counts
+        ours = _counts(run.history)
+        changed = [key for key, times in ours.items() if calm.get(key) != times]
+        changed += [key for key in calm if key not in ours]
+        touched = frozenset(key[1] for key in changed if key[0] not in NOT_OURS)
+        ways = ways_of(run) if len(run.schedule) <= WAYS_FAULTS_MAX else NO_WAYS
+        return Marks(touched, _facts(ours) - self._facts, ways)
+
+
+class Shown(Protocol):
+    """What a planner is told of one run: it need not have been made in this process."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """The faults that were armed."""
+
+    @property
+    def unused(self) -> tuple[Fault, ...]:
+        """Those of them that found no site."""
+
+    @property
+    def attempts(self) -> Mapping[tuple[str, int, str], int]:
+        """How often each `(operation, entity, message)` was reached, as in `Run`."""
+
+    @property
+    def surfaces(self) -> Mapping[str, Surface]:
+        """Which faults may strike at each operation: of those new in this run at least."""
+
+    @property
+    def marks(self) -> Marks:
+        """What the run was like. Asked for only by planners that want marks."""
+
+    @property
+    def run(self) -> Run | None:
+        """The run itself: always there for a run without faults, else nobody asks for it."""
+
+
+@attrs.frozen(eq=False)
+class Sight:
+    """A run that was made in this process, as a planner is told of it."""
+
+    run: Run
+    _beside: Beside | None = None
+
+    @property
+    def schedule(self) -> Schedule:
+        """The faults that were armed."""
+        return self.run.schedule
+
+    @property
+    def unused(self) -> tuple[Fault, ...]:
+        """Those of them that found no site."""
+        return self.run.unused
+
+    @property
+    def attempts(self) -> Mapping[tuple[str, int, str], int]:
+        """How often each `(operation, entity, message)` was reached."""
+        return self.run.attempts
+
+    @property
+    def surfaces(self) -> Mapping[str, Surface]:
+        """Which faults may strike at each operation that was reached."""
+        return self.run.surfaces
+
+    @property
+    def marks(self) -> Marks:
+        """What the run was like, beside the calm run; nothing while that is not known."""
+        return Marks() if self._beside is None else self._beside.marks_of(self.run)
+
+
+@attrs.define
+class Sights:
+    """Looks at the runs of one workload: beside the calm one, as soon as there is one."""
+
+    _beside: Beside | None = attrs.field(default=None, init=False)
+
+    def of(self, run: Run) -> Sight:
+        """Return a run as a planner is told of it."""
+        if self._beside is None and not run.schedule.faults:
+            self._beside = Beside(run)
+        return Sight(run, self._beside)
+
+
+def fingerprint(history: History) -> frozenset[Fact]:
+    """Return what a run was like: which events each operation led to, and how often."""
+    return _facts(_counts(history))
+
+
+def _counts(history: History) -> dict[_Count, int]:
+    found: dict[_Count, int] = {}
+    for _, kind, actor, operation, entity, _, _, data in history.raw:
+        outcome = data["outcome"] if kind == "reply" else ""
+        key = (kind, operation or actor.partition("#")[0], entity, outcome)
+        found[key] = found.get(key, 0) + 1
+    return found
+
+
+def _facts(counts: Mapping[_Count, int]) -> frozenset[Fact]:
+    totals: dict[tuple[str, str, str], int] = {}
+    for (kind, place, _, outcome), times in counts.items():
+        what = (kind, place, outcome)
+        totals[what] = totals.get(what, 0) + times
+    return frozenset(
+        (*what, 1 << size) for what, times in totals.items() for size in range(times.bit_length())
+    )

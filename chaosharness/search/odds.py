@@ -1,0 +1,134 @@
+"""Which single faults to try first: small odds, spread over operations and items.
+
+The table says how often a fault of a kind, before or after an operation that does a kind of
+thing, broke a promise in systems that had a bug. It orders a search and does no more: what
+is last in it is tried all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from heapq import heapify, heappop, heappush
+from typing import Final
+
+import attrs
+
+from chaosharness.faults import Fault
+from chaosharness.kernel.history import History
+from chaosharness.search.odds_learned import LEARNED
+from chaosharness.strategies.sizes import is_sized
+
+DOES: Final = (
+    "effect",
+    "commit",
+    "publish",
+    "ack",
+    "deliver",
+    "handled",
+    "call",
+    "sleep",
+    "write",
+    "read",
+    "start",
+)
+"""What an operation may do, the weightiest first: one that does several counts as the first."""
+
+FLOOR: Final = 3
+"""Percent that any fault has: a kind that no system taught us of must not come last of all."""
+
+CAP: Final = 30
+"""Percent that no fault is above: no place is so likely that the others can wait."""
+
+_RANK: Final = {what: at for at, what in enumerate(DOES)}
+Row = str
+"""A kind of fault as words, its phase, and its option: `pause after, long`."""
+
+
+def does(history: History) -> dict[str, str]:
+    """Return what each operation of a run does: one of `DOES`."""
+    found: dict[str, int] = {}
+    for event in history.raw:
+        operation, rank = event[3], _RANK.get(event[1])
+        if operation and rank is not None and rank < found.get(operation, len(DOES)):
+            found[operation] = rank
+    return {operation: DOES[rank] for operation, rank in found.items()}
+
+
+def row_of(fault: Fault) -> Row:
+    """Return the row of the table in which a fault stands."""
+    option = "ms" if is_sized(fault) else fault.option
+    words = f"{fault.kind} {fault.site.phase}"
+    return words if option is None else f"{words}, {option}"
+
+
+@attrs.frozen
+class Odds:
+    """How likely a fault is to break something, in whole percent.
+
+    Attributes:
+        cells: By row, and by what the operation does; `""` for whatever it does.
+    """
+
+    cells: Mapping[Row, Mapping[str, int]]
+
+    @classmethod
+    def read(cls, text: str) -> Odds:
+        """Read a table as it is written: a line each, columns of `DOES`, `.` for the first one."""
+        lines = [line.split("|") for line in text.strip().splitlines()]
+        columns = lines[0][1].split()
+        found: dict[Row, dict[str, int]] = {}
+        for name, numbers in lines[1:]:
+            cells = zip(columns, numbers.split(), strict=True)
+            found[name.strip()] = {
+                "" if column == "any" else column: int(number)
+                for column, number in cells
+                if number != "."
+            }
+        return cls(found)
+
+    def of(self, fault: Fault, what: str) -> int:
+        """Return the odds of a fault at an operation that does this, from `FLOOR` to `CAP`."""
+        row = self.cells.get(row_of(fault), {})
+        return min(CAP, max(FLOOR, row.get(what, row.get("", 0))))
+
+
+@lru_cache(maxsize=1)
+def learned() -> Odds:
+    """Return the table of this version."""
+    return Odds.read(LEARNED)
+
+
+def likely_first(faults: Iterable[Fault], what: Mapping[str, str], odds: Odds) -> Iterator[Fault]:
+    """Yield all faults, likely ones first, each the less likely the more like it came before.
+
+    Like it is a fault of the same row at an operation that does the same, less so one of the
+    same kind at the same operation, and still less any at that operation. First attempts go
+    before later ones, the first items before the others, words before lengths in ms. Scores
+    only fall: so a heap with stale scores is enough.
+    """
+    alike: dict[tuple[Row, str], int] = {}
+    here: dict[tuple[str, str], int] = {}
+    around: dict[str, int] = {}
+    known = []
+    heap = []
+    for at, fault in enumerate(faults):
+        site = fault.site
+        doing = what.get(site.operation, "")
+        late = 1 + (site.attempt - 1) / 2 + max(0, site.entity - 1) / 5
+        likely = odds.of(fault, doing) / late / (3 if is_sized(fault) else 1)
+        known.append((fault, likely, (row_of(fault), doing), (fault.kind, site.operation)))
+        heap.append((-likely, at))
+    heapify(heap)
+    while heap:
+        score, at = heappop(heap)
+        fault, likely, cell, place = known[at]
+        now = -likely / (1 + 2 * alike.get(cell, 0)) / (1 + here.get(place, 0))
+        now /= 1 + around.get(place[1], 0) / 2
+        if now > score:
+            heappush(heap, (now, at))
+            continue
+        alike[cell] = alike.get(cell, 0) + 1
+        here[place] = here.get(place, 0) + 1
+        around[place[1]] = around.get(place[1], 0) + 1
+        yield fault

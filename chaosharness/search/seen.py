@@ -1,0 +1,168 @@
+"""What one run showed, as far as a search needs it: small enough to cross to another process.
+
+A search asks of a run where faults may strike, which of its own did, and what each claim
+says. That is a few hundred bytes, where the history has tens of thousands: so a worker
+sends this, and whoever wants the history runs the schedule again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+import attrs
+
+from chaosharness.checkers import Evidence, Finding, Property
+from chaosharness.checkers.outcomes.plan import Family
+from chaosharness.errors import Nondeterminism
+from chaosharness.faults import Fault
+from chaosharness.handlers.port import Surface
+from chaosharness.kernel.history import History
+from chaosharness.kernel.world import Ending
+from chaosharness.schedule import Schedule
+from chaosharness.search.marks import Beside, Marks
+from chaosharness.system import Run, System
+
+NO_MARKS: Final = Marks()
+
+Attempts = Mapping[tuple[str, int, str], int]
+"""How often each `(operation, entity, message)` was reached, in the order of getting there."""
+
+
+@attrs.frozen
+class Verdict:
+    """What one claim says of one run.
+
+    Attributes:
+        tested: Whether the run put it to the test.
+        findings: What it found: all of it in the process that ran, else the first of each cause.
+    """
+
+    tested: bool
+    findings: tuple[Finding, ...] = ()
+
+    def firsts(self) -> tuple[Finding, ...]:
+        """Return the first finding of each cause."""
+        causes: dict[tuple[Any, ...], Finding] = {}
+        for one in self.findings:
+            causes.setdefault((one.question, *one.group), one)
+        return tuple(causes.values())
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Seen:
+    """What one run showed.
+
+    Attributes:
+        schedule: The faults that were armed.
+        unused: Those of them that found no site.
+        attempts: How often each `(operation, entity, message)` was reached, as in `Run`.
+        surfaces: Which faults may strike at each operation: of all that were reached, or of
+            those that the calm run did not reach.
+        ending: How it ended.
+        verdicts: What each claim says, in the order of the claims; fewer where `differs`.
+        marks: What the run was like, where the planner wants to know.
+        failed: Clean runs that could not be made, as far as judging it asked for them.
+        differs: What differed where judging made the calm run once more.
+        digest: Of the history, where something broke and another process ran it; else empty.
+        run: The run, where this process made it.
+    """
+
+    schedule: Schedule
+    unused: tuple[Fault, ...]
+    attempts: Attempts = attrs.field(repr=False)
+    surfaces: Mapping[str, Surface] = attrs.field(repr=False)
+    ending: Ending
+    verdicts: tuple[Verdict, ...] = ()
+    marks: Marks = attrs.field(default=NO_MARKS, repr=False)
+    failed: tuple[str, ...] = ()
+    differs: Nondeterminism | None = None
+    digest: str = ""
+    run: Run | None = attrs.field(default=None, repr=False)
+
+    @property
+    def struck(self) -> tuple[Fault, ...]:
+        """The faults that found their site."""
+        return tuple(fault for fault in self.schedule if fault not in self.unused)
+
+
+@attrs.define(eq=False)
+class Examiner:
+    """Runs schedules of one campaign, and judges each run.
+
+    Attributes:
+        system: The system.
+        properties: The claims.
+        items: The workload.
+        marks: Whether to say what a run was like: some planners want to know.
+        calm: The calm run of that workload, once there is one.
+    """
+
+    system: System
+    properties: tuple[Property, ...]
+    items: tuple[Any, ...]
+    marks: bool = False
+    calm: Run | None = None
+    _family: Family | None = attrs.field(default=None, init=False)
+    _beside: Beside | None = attrs.field(default=None, init=False)
+
+    def see(self, schedule: Schedule) -> Seen:
+        """Run a schedule, and judge it."""
+        return self.look(self.system.run(self.items, schedule))
+
+    def look(self, run: Run) -> Seen:
+        """Judge a run."""
+        if self.calm is None and not run.schedule.faults and run.items is self.items:
+            self.calm = run
+        before = len(self._failures())
+        differs = None
+        verdicts = []
+        evidence = self.evidence(run)
+        try:
+            for one in self.properties:
+                verdicts.append(
+                    Verdict(bool(one.is_tested(evidence)), tuple(one.findings(evidence)))
+                )
+        except Nondeterminism as error:
+            differs = error
+        return Seen(
+            schedule=run.schedule,
+            unused=run.unused,
+            attempts=run.attempts,
+            surfaces=run.surfaces,
+            ending=run.ending,
+            verdicts=tuple(verdicts),
+            marks=self._marks_of(run),
+            failed=tuple(self._failures()[before:]),
+            differs=differs,
+            run=run,
+        )
+
+    def evidence(self, run: Run) -> Evidence:
+        """Return what a run is judged by: beside the calm run that the search began with."""
+        calm = self.calm
+        if calm is None or run.items is not calm.items:
+            return run.evidence()
+        struck = tuple(fault for fault in run.schedule if fault not in run.unused)
+        return Evidence(run.history, run.items, partial(_history, calm), struck, family=self.family)
+
+    def family(self) -> Family:
+        """Return the clean runs of the workload, the same as long as the search lasts."""
+        if self._family is None:
+            self._family = self.system.family(self.items)
+        return self._family
+
+    def _marks_of(self, run: Run) -> Marks:
+        if not self.marks or self.calm is None:
+            return NO_MARKS
+        if self._beside is None:
+            self._beside = Beside(self.calm)
+        return self._beside.marks_of(run)
+
+    def _failures(self) -> Sequence[str]:
+        return () if self._family is None else self._family.failed
+
+
+def _history(run: Run) -> History:
+    return run.history

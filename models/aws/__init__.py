@@ -1,0 +1,1 @@
+"""Systems on SQS, SNS and Lambda: right ones, and twins with one bug each."""
