@@ -24,6 +24,10 @@ from models.saga.right import GOOD, OUT_OF_STOCK, UNDELIVERABLE, order_saga
 from properties import broken_by
 
 CHARGE = "payment.on_command/bank.charge"
+CHARGED = (
+    "1 of payment.on_command/rabbit.publish replies from "
+    "1 of orchestrator.on_order/rabbit.publish payment"
+)
 LATE = Delay(Site("rabbit.payment/deliver to payment"), lasting="timeout")
 
 CAUGHT = [
@@ -35,7 +39,14 @@ CAUGHT = [
     (
         broken.two_orchestrators_resume,
         "stock is conserved",
-        Pause(Site("orchestrator.on_reply/saga-db.commit", "after"), lasting=1_620_000),
+        Pause(
+            Site(
+                "orchestrator.on_reply/saga-db.commit",
+                "after",
+                message="1 of payment.on_command/rabbit.publish replies",
+            ),
+            lasting=1_620_000,
+        ),
     ),
     (
         broken.refunds_the_unknown,
@@ -45,7 +56,7 @@ CAUGHT = [
     (
         broken.any_reply_will_do,
         "parcels are conserved",
-        Redeliver(Site("rabbit.replies/deliver to orchestrator", "after")),
+        Redeliver(Site("rabbit.replies/deliver to orchestrator", "after", message=CHARGED)),
     ),
     (
         broken.timeout_compensates_and_late_success_arrives,

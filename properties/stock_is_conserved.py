@@ -24,7 +24,8 @@ def test_two_replicas_check_and_then_set() -> None:
 
 def test_a_cancellation_overtakes_its_order() -> None:
     twin = broken.compensation_overtakes_forward_step()
-    fails = FailedCommit(Site("inventory.on_order/stock-db.commit"))
+    placed = "1 of orders.on_checkout/bus.publish orders"
+    fails = FailedCommit(Site("inventory.on_order/stock-db.commit", message=placed))
     assert broken_by(twin, stock()) == Schedule([fails])
 
 

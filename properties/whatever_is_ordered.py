@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, seed
 from hypothesis import strategies as st
 
-from chaosharness import chaos_settings, schedules
+from chaosharness import chaos_settings, never_charged_twice, schedules
 from chaosharness.errors import PropertyViolated
 from models.order.broken import charge_without_key
 from models.order.events import Order
@@ -45,7 +45,7 @@ def test_a_double_charge_is_found_in_an_ordinary_test() -> None:
     @chaos_settings(max_examples=400, database=None)
     @given(orders=orders, schedule=schedules(broken, faults_max=3))
     def checkout(orders: list[Order], schedule: Any) -> None:
-        broken.run(orders, schedule).check()
+        broken.run(orders, schedule).check(never_charged_twice())
 
     with pytest.raises(PropertyViolated, match="o1 was charged 2 times for 500 cents each") as one:
         checkout()
