@@ -51,7 +51,9 @@ class Builder:
     async def __call__(self, env): ...
 
 
-@pytest.mark.parametrize("factory", [build_async, Builder(), partial(build_async)], ids=repr)
+@pytest.mark.parametrize(
+    "factory", [build_async, Builder(), partial(build_async)], ids=["function", "object", "partial"]
+)
 def test_an_async_factory_is_refused_where_it_is_given(factory):
     with pytest.raises(InvalidDefinition, match=r"\(\S*test_given\.py:\d+\), which is 'async def'"):
         shop(factory)
@@ -191,7 +193,9 @@ def test_a_search_takes_a_system_and_says_so(door):
 # ---- brokers, stores, third parties
 
 
-@pytest.mark.parametrize("given", [["a", "b"], ("a", "b"), {"b", "a"}], ids=repr)
+@pytest.mark.parametrize(
+    "given", [["a", "b"], ("a", "b"), {"b", "a"}], ids=["list", "tuple", "set"]
+)
 def test_topics_may_be_names_alone(given):
     assert Kafka("bus", topics=given) == Kafka("bus", topics={"a": 1, "b": 1})
 
