@@ -26,7 +26,9 @@ systems = [
     broken.committed_and_never_published(),
 ]
 found = [
-    explore(system, properties=assumed(system), runs_max=90, faults_max=2).to_json()
+    explore(
+        system, properties=assumed(system), runs_max=90, faults_max=2, mode="small-first"
+    ).to_json()
     for system in systems
 ]
 print(json.dumps(found))
