@@ -50,7 +50,7 @@ def standing(campaign, name):
 
 
 def test_the_smallest_schedule_of_a_bug_of_one_fault():
-    campaign = explore(one())
+    campaign = explore(one(), mode="small-first")
     assert campaign.result == "violated"
     (found,) = campaign.counterexamples
     assert found.schedule == Schedule([LostReply(Site(CHARGE, "after"))])
@@ -224,7 +224,9 @@ def test_the_table_of_sites_and_kinds():
 
 
 def test_what_was_possible_and_never_happened_is_named():
-    campaign = explore(boxes("a"), properties=[at_most("a", 9)], faults_max=1, runs_max=2)
+    campaign = explore(
+        boxes("a"), properties=[at_most("a", 9)], faults_max=1, runs_max=2, mode="small-first"
+    )
     assert ("after", "worker.work/a.put", "crash") in campaign.coverage.never_struck()
 
 
@@ -287,7 +289,7 @@ def test_a_system_with_a_memory_is_found_out_before_anything_else():
     [
         (
             {"mode": "clever"},
-            "no search mode 'clever'; there are: portfolio, small-first, random, guided",
+            "no search mode 'clever'; there are: portfolio, small-first, lineage, random, guided",
         ),
         ({"faults_max": -1}, "faults_max must be a whole number from 0, not -1"),
         ({"faults_max": 0, "mode": "random"}, "faults_max must be a whole number from 1, not 0"),
