@@ -29,6 +29,10 @@ def run(folder, *words, fixed=False):
     )
 
 
+EXTRAS = {"google": ("orchestrators", "temporal"), "temporalio": ("orchestrators", "temporal")}
+"""Libraries of extras, and the only part of the house that may need them when it is loaded."""
+
+
 @pytest.mark.parametrize("name", chaosharness.__all__)
 def test_every_public_name_can_be_imported(name):
     assert getattr(chaosharness, name) is not None
@@ -38,8 +42,13 @@ def test_every_room_can_be_imported():
     folder = Path(chaosharness.__file__).parent
     for path in sorted(folder.rglob("*.py")):
         parts = ("chaosharness", *path.relative_to(folder).with_suffix("").parts)
-        if parts[-1] not in ("__main__", "__init__"):
+        if parts[-1] in ("__main__", "__init__"):
+            continue
+        try:
             importlib.import_module(".".join(parts))
+        except ModuleNotFoundError as missing:  # of an extra that is not installed here
+            library = (missing.name or "").partition(".")[0]
+            assert EXTRAS.get(library) == parts[1:3], f"{'.'.join(parts)} needs {missing.name}"
 
 
 def test_the_package_says_who_it_is():
