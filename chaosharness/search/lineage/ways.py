@@ -28,6 +28,9 @@ OUTCOMES: Final = frozenset({"effect", "commit", "note"})
 """What a system is there for: money moved, rows stored, decisions told."""
 
 Sort = Literal["dies before", "is lost", "dies after", "answer is lost"]
+EVENTS_MAX: Final = 4_000
+"""The cost of ways grows with the square of the events: a run that never rests has thousands."""
+
 SORTS: Final[tuple[Sort, ...]] = ("dies before", "is lost", "dies after", "answer is lost")
 
 Place = tuple[str, int, int]
@@ -73,7 +76,9 @@ class Ways:
 
 
 def ways_of(run: Run) -> Ways:
-    """Return how the outcomes of a run came about."""
+    """Return how the outcomes of a run came about: of a very long history, nothing."""
+    if len(run.history.raw) > EVENTS_MAX:
+        return Ways()
     return _Reader(run.history, run.surfaces).read()
 
 
