@@ -197,7 +197,7 @@ class Exploration:
             return ""
         if not self.news.quiet_for(self.searched, found=bool(self.found)):
             return ""
-        if self.found or not self.planner.finishes(self._budget - self.searched):
+        if self.found or not self.planner.finishes(self._left_to_spend()):
             return "quiet"
         return ""
 

@@ -18,6 +18,7 @@ from chaosharness import (
     Site,
     System,
 )
+from chaosharness.search.marks import Sight
 from chaosharness.search.sites import Catalogue
 from chaosharness.strategies.sizes import option_of
 
@@ -116,13 +117,13 @@ def test_removing_one_of_two_faults_leaves_the_other_at_its_message(broker, retr
     system = several(broker(), retries=retries)
     catalogue = Catalogue(kinds=KINDS)
     calm = system.run()
-    catalogue.learn(calm)
+    catalogue.learn(Sight(calm))
     pairs = both = 0
     alone = {}
     first = mild(catalogue, calm)
     for one in first:
         run = system.run(None, Schedule([one]))
-        catalogue.learn(run)
+        catalogue.learn(Sight(run))
         alone[str(one)] = struck(run)
         assert not run.unused
         for other in mild(catalogue, run):
@@ -188,7 +189,7 @@ def test_every_message_is_struck_by_one_fault():
 def test_what_a_search_offers_says_which_message_only_where_there_are_several():
     catalogue = Catalogue(kinds=(ErrorReply, FailedCommit))
     run = several(kafka()).run()
-    catalogue.learn(run)
+    catalogue.learn(Sight(run))
     spelled = {
         (fault.site.operation, fault.site.message)
         for place, times in run.attempts.items()

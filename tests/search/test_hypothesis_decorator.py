@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import re
 import warnings
 from textwrap import dedent
 
@@ -60,7 +61,8 @@ def test_what_the_system_claims_is_checked_and_the_failure_is_small():
     assert "Hypothesis met it so. F" in "\n".join(error.__notes__)
     with pytest.raises(PropertyViolated) as checked:
         check(planted.one())
-    assert str(error) == str(checked.value), "the same bug in the same words"
+    words = [re.sub(r"\d+ more to", "more to", str(one)) for one in (error, checked.value)]
+    assert words[0] == words[1], "the same bug in the same words"
 
 
 def test_a_right_system_passes():
