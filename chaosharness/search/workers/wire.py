@@ -20,7 +20,8 @@ from chaosharness.kernel.history import History
 from chaosharness.kernel.rest import RanOn
 from chaosharness.kernel.world import Ending
 from chaosharness.schedule import Schedule
-from chaosharness.search.marks import Marks
+from chaosharness.search.lineage.ways import Cut, Key, Way, Ways
+from chaosharness.search.marks import NO_WAYS, Marks
 from chaosharness.search.seen import NO_MARKS, Attempts, Seen, Verdict
 from chaosharness.system import Run
 
@@ -39,6 +40,9 @@ class _Cause(msgspec.Struct, array_like=True):
 class _Said(msgspec.Struct, array_like=True, omit_defaults=True):
     tested: bool
     causes: list[_Cause] = []
+
+
+_Way = tuple[str, str, str, bool]
 
 
 class Spelled(msgspec.Struct, array_like=True, omit_defaults=True):
@@ -61,6 +65,9 @@ class Spelled(msgspec.Struct, array_like=True, omit_defaults=True):
     reason: str = ""
     ran_on: list[tuple[str, str, int]] = []
     marks: Marks | None = None
+    cuts: tuple[Cut, ...] = ()
+    outcomes: list[tuple[Key, list[_Way]]] = []
+    handled: list[str] = []
     failed: list[str] = []
     digest: str = ""
 
@@ -109,7 +116,12 @@ class Wire:
                 verdict=seen.ending.verdict,
                 reason=seen.ending.reason,
                 ran_on=[(one.place, one.why, one.after_ms) for one in seen.ending.ran_on],
-                marks=None if seen.marks is NO_MARKS else seen.marks,
+                marks=None if seen.marks is NO_MARKS else attrs.evolve(seen.marks, ways=NO_WAYS),
+                cuts=seen.marks.ways.cuts,
+                outcomes=[
+                    (key, [_hex(way) for way in each]) for key, each in seen.marks.ways.outcomes
+                ],
+                handled=[f"{bits:x}" for bits in seen.marks.ways.handled],
                 failed=list(seen.failed),
                 digest=seen.run.digest() if broken and seen.run is not None else "",
             )
@@ -183,10 +195,23 @@ class Wire:
             surfaces={name: _surface(kinds) for name, kinds in found.surfaces.items()},
             ending=Ending(found.verdict, found.reason, ran_on),  # type: ignore[arg-type]
             verdicts=tuple(Verdict(one.tested, _findings(one.causes)) for one in found.said),
-            marks=found.marks or NO_MARKS,
+            marks=NO_MARKS if found.marks is None else attrs.evolve(found.marks, ways=_ways(found)),
             failed=tuple(found.failed),
             digest=found.digest,
         )
+
+
+def _hex(way: Way) -> _Way:
+    """Spell a way: its sets of cuts are numbers of any length, which no wire takes."""
+    return f"{way.direct:x}", f"{way.memory:x}", f"{way.end:x}", way.gone
+
+
+def _ways(found: Spelled) -> Ways:
+    outcomes = tuple(
+        (key, tuple(Way(int(a, 16), int(b, 16), int(c, 16), gone) for a, b, c, gone in each))
+        for key, each in found.outcomes
+    )
+    return Ways(found.cuts, outcomes, tuple(int(bits, 16) for bits in found.handled))
 
 
 def _causes(verdict: Verdict) -> list[_Cause]:
