@@ -10,11 +10,12 @@ import attrs
 from chaosharness.brokers.message import Decode, Message, Reader, decoder_for, encode_json
 from chaosharness.errors import InvalidDefinition
 from chaosharness.externals.request import call
+from chaosharness.handlers.handling import ended, reach, suffer
 from chaosharness.handlers.places import told
-from chaosharness.handlers.port import HANDLE, NOBODY, strikes, trouble
+from chaosharness.handlers.port import HANDLE
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Incarnation, Scope
-from chaosharness.kernel.world import RESTART_MS, World
+from chaosharness.kernel.world import World
 
 
 class RemoteError(Exception):
@@ -114,20 +115,17 @@ class Line:
         world = scope.world
         world.in_flight[scope] = endpoint.place
         operation = f"{endpoint.place}/handle"
-        attempt = world.reach(operation, scope.entity, scope.message)
-        world.meet(operation, HANDLE)
-        if operation in world.armed:
-            for fault in strikes(scope, operation, "before", attempt):
-                yield from trouble(scope, fault, NOBODY)
+        attempt = reach(scope, operation, HANDLE)
+        yield from suffer(scope, operation, "before", attempt)
         if scope.hops > world.budget.hops_max:
             world.end("budget", f"a cycle of calls through {endpoint.place}")
             return
 
         def done(scope: Scope, result: Any, error: BaseException | None) -> None:
             answer: tuple[Any, BaseException | None]
-            world.in_flight.pop(scope, None)
+            if not ended(scope, operation, attempt, error):
+                return
             if error is None:
-                scope.record("handled", operation, attempt, None)
                 try:
                     answer = (self.decode(encode_json(result, operation)), None)
                 except InvalidDefinition as wrong:
@@ -135,15 +133,8 @@ class Line:
                     return
             else:
                 words = told(error)
-                scope.record("raised", operation, attempt, words)
-                if isinstance(error, SystemExit):  # the process is gone, and answers nobody
-                    world.crash(scope.incarnation, RESTART_MS, cause=scope.cause)
-                    return
                 answer = (None, RemoteError(f"{endpoint.place} raised {words['error']}"))
-            if operation in world.armed:
-                drive_in_kernel(_hang_up(scope, operation, attempt, answer, reply), world)
-            else:
-                reply(*answer)
+            drive_in_kernel(_hang_up(scope, operation, attempt, answer, reply), world)
 
         message = Message(self.endpoint, None, {}, body, scope.entity, 0)
         endpoint.colour.start(scope, endpoint.handler, endpoint.reader.read, message, done)
@@ -157,6 +148,5 @@ def _hang_up(
     reply: Callable[..., None],
 ) -> Script[None]:
     """Answer, if nothing strikes between the end of the handler and its answer."""
-    for fault in strikes(scope, operation, "after", attempt):
-        yield from trouble(scope, fault, NOBODY)
+    yield from suffer(scope, operation, "after", attempt)
     reply(*answer)

@@ -19,6 +19,7 @@ from chaosharness.faults import (
     NetworkPartition,
     Pause,
 )
+from chaosharness.handlers.amid import amid_calls
 from chaosharness.handlers.places import words_of
 from chaosharness.handlers.port import (
     Peer,
@@ -103,6 +104,7 @@ def _call(
                     delay_ms = _delay_ms(world, fault, server)
                 case _:
                     yield from trouble(scope, fault, server)
+    amid_calls(scope, operation)
     scope.record("call", operation, attempt, words)
     journey = Journey(scope, operation, attempt, server, request)
     journey.lost = lost or cut(scope, server, "out")

@@ -14,6 +14,7 @@ from typing import Any
 
 from chaosharness.errors import Abandoned
 from chaosharness.handlers import unawaited
+from chaosharness.handlers.amid import amid_calls
 from chaosharness.handlers.script import Script
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
@@ -146,6 +147,7 @@ class LaterEffect(Later):
         checkpoint = scope.colour.checkpoint
         if checkpoint is not None:
             yield from checkpoint()
+        amid_calls(scope, self._operation)
         own, scope.entity = scope.entity, self._entity
         try:
             return self._effect(scope, self._operation, self._attempt, self._argument)

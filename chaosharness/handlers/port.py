@@ -26,6 +26,7 @@ from chaosharness.faults import (
     Pause,
     StoreOutage,
 )
+from chaosharness.handlers.amid import amid_calls
 from chaosharness.handlers.carrier import REFUSALS_MAX, vanish
 from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.later import LaterEffect
@@ -47,7 +48,8 @@ class Surface:
         after: Legal once it has.
         searched_before: Those of `before` that a search tries. The rest are legal, and
             written by hand they strike, but each is the same as another that is tried:
-            a crash before an operation equals one after the previous effect.
+            a crash before an operation equals one after the previous effect, unless a call
+            is on its way then (`amid_calls`).
         searched_after: Likewise, of `after`.
     """
 
@@ -224,9 +226,50 @@ def operate(
         if scope.colour.is_async:
             script = on_behalf(scope, scope.entity, scope.message, script)
         return scope.colour.drive(script, scope)
-    if blocking or not scope.colour.is_async:
+    if not scope.colour.is_async:
+        return effect(scope, operation, attempt, argument)
+    if blocking:
+        amid_calls(scope, operation)
         return effect(scope, operation, attempt, argument)
     return LaterEffect(scope, scope.entity, effect, operation, attempt, argument)
+
+
+def operate_for(
+    scope: Scope,
+    entity: int,
+    operation: str,
+    effect: Callable[[Scope, str, int, Any], Any],
+    argument: Any,
+    peer: Peer,
+    surface: Surface,
+) -> Any:
+    """Pass a port, as `operate` does, for another workload item than its scope's.
+
+    Args:
+        scope: Who passes it.
+        entity: For which item.
+        operation: The operation's whole name.
+        effect: As for `operate`; its result is of no use to the caller.
+        argument: Passed through to `effect`.
+        peer: The other end.
+        surface: Which faults may strike here.
+    """
+    world = scope.world
+    place = (operation, entity, scope.message)
+    world.counts[place] = attempt = world.counts.get(place, 0) + 1
+    if operation not in world.surfaces:
+        world.meet(operation, surface)
+    if operation in world.armed or world.unreachable:
+        script = careful(scope, operation, attempt, effect, argument, peer)
+        return scope.colour.drive(on_behalf(scope, entity, scope.message, script), scope)
+    if scope.colour.is_async:
+        return LaterEffect(scope, entity, effect, operation, attempt, argument)
+    own, scope.entity = scope.entity, entity
+    try:
+        effect(scope, operation, attempt, argument)
+    finally:
+        scope.entity = own
+    return None
 
 
 def careful(

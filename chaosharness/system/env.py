@@ -22,7 +22,6 @@ from chaosharness.handlers.port import current_scope, read_clock, refuse_strange
 from chaosharness.kernel.history import plain
 from chaosharness.kernel.scope import SCOPE, BackgroundScope, Incarnation, Scope
 from chaosharness.kernel.world import World
-from chaosharness.orchestrators.stepfunctions.invocation import Function
 from chaosharness.system.parts import die, name_of
 
 _OPENED: Final = {"publish": "publisher"}
@@ -280,7 +279,7 @@ class Env:
         check_handler(handler, f"service {self._service!r} has the function {name!r}")
         place = f"{self._service}.{name_of(handler)}"
         colour = colour_for(handler, self._runtime, self.incarnation)
-        state.function(name, Function(self.incarnation, place, handler, colour))
+        state.function(name, self.incarnation, place, handler, colour)
 
     def worker(
         self,

@@ -131,8 +131,10 @@ def three_phase() -> System:
 
 
 def three_phase_that_asks() -> System:
-    """Right where processes die, and nothing else goes wrong.
+    """Right where one process dies, and nothing else goes wrong.
 
-    Broken by a coordinator that stalls: silence is taken for death.
+    Broken by two that die, if an agent comes back in time to answer: it has forgotten that it
+    was ready, and its answer is taken for an abort. Broken by a coordinator that stalls as well:
+    silence is taken for death.
     """
     return _three_phase("three-phase commit that asks", Asking)

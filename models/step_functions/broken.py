@@ -7,9 +7,11 @@ from models.step_functions.right import Parts, build, definition
 
 
 def _last_state_not_caught() -> dict[str, Any]:
-    """Ship has neither Retry nor Catch: one lost answer fails the saga, and the money stays."""
+    """Ship is not retried, and catches only what the courier refuses: all else fails the saga."""
     found = definition()
-    del found["States"]["Ship"]["Catch"], found["States"]["Ship"]["Retry"]
+    ship = found["States"]["Ship"]
+    del ship["Retry"]
+    ship["Catch"] = [{**ship["Catch"][0], "ErrorEquals": ["CannotDeliver"]}]
     return found
 
 

@@ -1,4 +1,4 @@
-"""Charge, reserve, ship; what fails after the charge is undone. Functions know their keys."""
+"""Charge, then ship; what fails after the charge is undone. Functions know their keys."""
 
 import json
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 
 from chaosharness import Env, External, Order, StepFunctions, System, every_saga_settles
+from models.third_parties import Bank, Courier, money_is_kept_for_parcels
 
 RETRY = [
     {
@@ -41,10 +42,17 @@ def definition() -> dict[str, Any]:
                 "TimeoutSeconds": 30,
                 "Retry": RETRY,
                 "Catch": [
-                    {"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": "Refund"}
+                    {"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": "Recall"}
                 ],
                 "ResultPath": "$.parcel",
                 "Next": "Done",
+            },
+            "Recall": {  # a request without an answer may have been carried out
+                "Type": "Task",
+                "Resource": "recall",
+                "Retry": [{"ErrorEquals": ["States.ALL"], "MaxAttempts": 20}],
+                "ResultPath": "$.recall",
+                "Next": "Refund",
             },
             "Refund": {
                 "Type": "Task",
@@ -57,39 +65,6 @@ def definition() -> dict[str, Any]:
             "Done": {"Type": "Succeed"},
         },
     }
-
-
-class Bank:
-    """Takes money once per key, and gives it back once."""
-
-    def __init__(self) -> None:
-        self.charged: dict[str, int] = {}
-        self.refunded: dict[str, int] = {}
-
-    def charge(self, key: str, cents: int) -> Any:
-        if key in self.charged:
-            return External.unchanged(key)
-        self.charged[key] = cents
-        return key
-
-    def refund(self, key: str) -> Any:
-        if key in self.refunded or key not in self.charged:
-            return External.unchanged(key)
-        self.refunded[key] = self.charged[key]
-        return key
-
-
-class Courier:
-    """Books one parcel per order."""
-
-    def __init__(self) -> None:
-        self.parcels: set[str] = set()
-
-    def ship(self, order: str) -> Any:
-        if order in self.parcels:
-            return External.unchanged(order)
-        self.parcels.add(order)
-        return order
 
 
 @attrs.frozen
@@ -115,7 +90,7 @@ def build(parts: Parts = Parts(), *, name: str = "step functions") -> System:
             return client.charge(parts.key(event, context), event["cents"])
 
         def refund(event: Any, context: Any) -> Any:
-            return client.refund(parts.key(event, context))
+            return client.refund(parts.key(event, context), event["cents"])
 
         env.function(engine, "charge", charge)
         env.function(engine, "refund", refund)
@@ -125,16 +100,20 @@ def build(parts: Parts = Parts(), *, name: str = "step functions") -> System:
         client = env.client(courier)
 
         def ship(event: Any, context: Any) -> Any:
-            return client.ship(event["id"])
+            return client.ship(event["id"], event["item"])
+
+        def recall(event: Any, context: Any) -> Any:
+            return client.recall(event["id"])
 
         env.function(engine, "ship", ship)
+        env.function(engine, "recall", recall)
 
     @shop.entry(examples=[Order("o1", "ann", "book", 500), Order("o2", "bob", "lamp", 700)])
     def place(env: Env, order: Order) -> None:
         env.client(engine).start_execution(
             stateMachineArn="order",
             name=order.id,
-            input=json.dumps({"id": order.id, "cents": order.cents}),
+            input=json.dumps({"id": order.id, "item": order.item, "cents": order.cents}),
         )
 
     shop.claim(
@@ -142,7 +121,8 @@ def build(parts: Parts = Parts(), *, name: str = "step functions") -> System:
             started="execution started",
             settled=("execution succeeded", "execution failed"),
             by="saga",
-        )
+        ),
+        money_is_kept_for_parcels(),
     )
     return shop
 

@@ -9,6 +9,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
 from chaosharness import Env, External, Order, System, Temporal
+from models.third_parties import Bank, Courier, money_is_kept_for_parcels
 
 QUEUE = "orders"
 
@@ -19,7 +20,7 @@ async def _step(name: str, *arguments: Any) -> None:
         name,
         args=arguments,
         start_to_close_timeout=timedelta(seconds=30),
-        retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1)),
+        retry_policy=RetryPolicy(non_retryable_error_types=["CannotDeliver"]),
     )
 
 
@@ -28,47 +29,14 @@ class OrderSaga:
     """Charge, then ship; refund where shipping fails for good."""
 
     @workflow.run
-    async def run(self, id: str, cents: int) -> str:
+    async def run(self, id: str, item: str, cents: int) -> str:
         await _step("charge", id, cents)
         try:
-            await _step("ship", id)
+            await _step("ship", id, item)
         except ActivityError:
-            await _step("refund", id)
+            await _step("refund", id, cents)
             return "cancelled"
         return "shipped"
-
-
-class Bank:
-    """Takes money once per key, and gives it back once."""
-
-    def __init__(self) -> None:
-        self.charged: dict[str, int] = {}
-        self.refunded: set[str] = set()
-
-    def charge(self, key: str, cents: int) -> Any:
-        if key in self.charged:
-            return External.unchanged(key)
-        self.charged[key] = cents
-        return key
-
-    def refund(self, key: str) -> Any:
-        if key in self.refunded or key not in self.charged:
-            return External.unchanged(key)
-        self.refunded.add(key)
-        return key
-
-
-class Courier:
-    """Books one parcel per order."""
-
-    def __init__(self) -> None:
-        self.parcels: set[str] = set()
-
-    def ship(self, order: str) -> Any:
-        if order in self.parcels:
-            return External.unchanged(order)
-        self.parcels.add(order)
-        return order
 
 
 class Activities:
@@ -84,12 +52,12 @@ class Activities:
         await self.bank.charge(self.key_of(id), cents)
 
     @activity.defn
-    async def ship(self, id: str) -> None:
-        await self.courier.ship(id)
+    async def ship(self, id: str, item: str) -> None:
+        await self.courier.ship(id, item)
 
     @activity.defn
-    async def refund(self, id: str) -> None:
-        await self.bank.refund(self.key_of(id))
+    async def refund(self, id: str, cents: int) -> None:
+        await self.bank.refund(self.key_of(id), cents)
 
 
 def build(
@@ -117,9 +85,10 @@ def build(
     @shop.entry(examples=[Order("o1", "ann", "book", 500), Order("o2", "bob", "lamp", 700)])
     async def place(env: Env, order: Order) -> None:
         await env.client(temporal).start_workflow(
-            "OrderSaga", args=[order.id, order.cents], id=order.id, task_queue=QUEUE
+            "OrderSaga", args=[order.id, order.item, order.cents], id=order.id, task_queue=QUEUE
         )
 
+    shop.claim(money_is_kept_for_parcels())
     return shop
 
 

@@ -26,8 +26,7 @@ from chaosharness.brokers.sqs.errors import answered
 from chaosharness.brokers.sqs.sqs import FIFO, SQS, OpenSQS
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Delay, Duplicate, ErrorReply, Poison
-from chaosharness.handlers.later import LaterEffect
-from chaosharness.handlers.port import careful, current_scope, on_behalf
+from chaosharness.handlers.port import current_scope, operate_for
 from chaosharness.kernel import allowed
 from chaosharness.kernel.message_names import poison_at
 from chaosharness.kernel.places import asked_at
@@ -272,25 +271,12 @@ class OpenSNS:
         if group is None and fifo:
             group = name
         operation = f"{scope.place}/{self.name}.publish {topic}"
-        place = (operation, entity, scope.message)
-        world.counts[place] = attempt = world.counts.get(place, 0) + 1
-        if operation not in world.surfaces:
-            world.meet(operation, SURFACES["fifo" if fifo else "standard", "publish"])
         message = Message(topic, name, headers or NO_HEADERS, body, entity, scope.hops + 1)
         text = body.decode("utf-8", "surrogateescape")
         asked = op.Publish(topic, text, message, subject, dict(headers or {}), group, deduplication)
         draft = (message, asked, scope.message)
-        if operation in world.armed or world.unreachable:
-            script = careful(scope, operation, attempt, self._store, draft, self)
-            return scope.colour.drive(on_behalf(scope, entity, scope.message, script), scope)
-        if scope.colour.is_async:
-            return LaterEffect(scope, entity, self._store, operation, attempt, draft)
-        own, scope.entity = scope.entity, entity
-        try:
-            self._store(scope, operation, attempt, draft)
-        finally:
-            scope.entity = own
-        return None
+        surface = SURFACES["fifo" if fifo else "standard", "publish"]
+        return operate_for(scope, entity, operation, self._store, draft, self, surface)
 
     def _store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
         message, asked, in_hand = draft

@@ -22,13 +22,14 @@ import attrs
 
 from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.sqs.consumers import delete
+from chaosharness.brokers.sqs.context import ACCOUNT, REGION, Context
 from chaosharness.brokers.sqs.desk import Desk, Held, poller_for
 from chaosharness.brokers.sqs.rows import SURFACES
 from chaosharness.errors import ChaosharnessError, InvalidDefinition
 from chaosharness.faults import LostRequest
 from chaosharness.handlers.colours import is_async
 from chaosharness.handlers.places import told
-from chaosharness.handlers.port import HANDLE, NOBODY, cut, read_clock, strikes, trouble
+from chaosharness.handlers.port import HANDLE, NOBODY, cut, strikes, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Scope
 from chaosharness.machines.sqs.settings import BATCH_MAX, within
@@ -36,8 +37,6 @@ from chaosharness.machines.sqs.settings import BATCH_MAX, within
 BATCH_MAX_STANDARD: Final = 10_000
 TIMEOUT_MS_MAX: Final = 900_000
 WINDOW_MS_MAX: Final = 300_000
-REGION: Final = "eu-central-1"
-ACCOUNT: Final = "000000000000"
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -104,26 +103,6 @@ class Records(list[dict[str, Any]]):
         if isinstance(index, int):
             self._go_to(range(len(self))[index])
         return list.__getitem__(self, index)
-
-
-class Context:
-    """What Lambda tells a function about its call."""
-
-    def __init__(self, scope: Scope, name: str, number: int, deadline_ms: int) -> None:
-        self.function_name = name
-        self.function_version = "$LATEST"
-        self.invoked_function_arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"
-        self.memory_limit_in_mb = 128
-        self.aws_request_id = f"{name}-{number}"
-        self.log_group_name = f"/aws/lambda/{name}"
-        self.log_stream_name = scope.incarnation.label
-        self._world = scope.world
-        self._deadline_ms = deadline_ms
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Return how long the call may go on."""
-        read_clock(self._world)
-        return max(self._deadline_ms - self._world.now, 0)
 
 
 class Call:
@@ -234,7 +213,8 @@ class Mapping:
         world.agenda.add(due_ms, self._time_out, call, False)
         self._calls += 1
         scope = call.scope
-        context = Context(scope, function.__name__, self._calls, due_ms)
+        name = function.__name__
+        context = Context(scope, name, f"{name}-{self._calls}", due_ms)
         records = [record_of(one, self.queue) for one in call.held]
         event = {"Records": Records(records, call.go_to)}
         answers: list[Any] = []

@@ -39,8 +39,7 @@ from chaosharness.brokers.sqs.function import Lambda, Mapping
 from chaosharness.brokers.sqs.rows import SURFACES
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Duplicate, Poison
-from chaosharness.handlers.later import LaterEffect
-from chaosharness.handlers.port import careful, current_scope, on_behalf
+from chaosharness.handlers.port import current_scope, operate_for
 from chaosharness.kernel import allowed
 from chaosharness.kernel.message_names import poison_at
 from chaosharness.kernel.scope import Incarnation, Scope
@@ -218,23 +217,10 @@ class OpenSQS(Desk):
             group = name
         world.know_duration(delay_ms or 0)
         operation = f"{scope.place}/{self.name}.publish {topic}"
-        place = (operation, entity, scope.message)
-        world.counts[place] = attempt = world.counts.get(place, 0) + 1
-        if operation not in world.surfaces:
-            world.meet(operation, SURFACES[profile, "publish"])
         message = Message(topic, name, headers or NO_HEADERS, body, entity, scope.hops + 1)
         draft = (message, group, deduplication, delay_ms, scope.message)
-        if operation in world.armed or world.unreachable:
-            script = careful(scope, operation, attempt, self._store, draft, self)
-            return scope.colour.drive(on_behalf(scope, entity, scope.message, script), scope)
-        if scope.colour.is_async:
-            return LaterEffect(scope, entity, self._store, operation, attempt, draft)
-        own, scope.entity = scope.entity, entity
-        try:
-            self._store(scope, operation, attempt, draft)
-        finally:
-            scope.entity = own
-        return None
+        surface = SURFACES[profile, "publish"]
+        return operate_for(scope, entity, operation, self._store, draft, self, surface)
 
     def _store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
         """Send a message at a site where a fault may have changed what is sent."""

@@ -85,7 +85,6 @@ class Branch:
     kind: str = ""
     entered_ms: int = 0
     walk: Walk | None = None
-    waits_for: Request | None = None
     fork: "Running | None" = None
     begun: bool = False  # the Map or Parallel it is in has begun
     ended: bool = False

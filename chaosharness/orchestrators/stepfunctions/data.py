@@ -160,7 +160,13 @@ class Data:
             value = self._through(path, self.effective)
         else:
             value = self.value(field)
-        return None if value is None else int(value * 1000)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            raise StateError(
+                RUNTIME, f"{field} must be a positive number of seconds, not {as_text(value)}"
+            )
+        return int(value * 1000)
 
     # ---------------------------------------------------------------- the way out
 

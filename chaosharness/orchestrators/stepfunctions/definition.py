@@ -44,7 +44,7 @@ _ONLY_PATHS = {"InputPath", "OutputPath", "Parameters", "ResultPath", "ResultSel
                "ItemsPath", "SecondsPath", "TimestampPath", "ErrorPath", "CausePath",
                "TimeoutSecondsPath", "HeartbeatSecondsPath", "MaxConcurrencyPath"}  # fmt: skip
 _ONLY_QUERIES = {"Arguments", "Output", "Items"}
-_ONE_OF = {"Wait": ("Seconds", "SecondsPath", "Timestamp", "TimestampPath")}
+_ONE_WAIT = ("Seconds", "SecondsPath", "Timestamp", "TimestampPath")
 
 
 @attrs.frozen
@@ -171,9 +171,10 @@ def _state(
         _choices(fields, place, jsonata, states, problems)
     if kind == "Task" and not isinstance(fields.get("Resource"), str):
         problems.append(f"{place}: Resource is missing: what the task runs")
-    for one_of in _ONE_OF.get(kind, ()) and (_ONE_OF[kind],):
-        if sum(field in fields for field in one_of) != 1:
-            problems.append(f"{place}: exactly one of {', '.join(one_of)} is wanted")
+    if kind == "Wait" and sum(field in fields for field in _ONE_WAIT) != 1:
+        problems.append(f"{place}: exactly one of {', '.join(_ONE_WAIT)} is wanted")
+    for field in ("Seconds", "TimeoutSeconds", "HeartbeatSeconds"):
+        _number(fields.get(field, 1), f"{place}/{field}", jsonata, problems)
     for retrier in fields.get("Retry", ()):
         _retrier(retrier, f"{place}/Retry", problems)
     for catcher in fields.get("Catch", ()):
@@ -224,6 +225,13 @@ def _target(target: Any, place: str, states: Mapping[str, Any], problems: list[s
             f"{place}: Next names {target!r}, which is no state here (there are: "
             f"{', '.join(states)})"
         )
+
+
+def _number(value: Any, place: str, jsonata: bool, problems: list[str]) -> None:
+    if jsonata and isinstance(value, str):
+        return  # an expression: its value is looked at when it is there
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        problems.append(f"{place}: a number of seconds is wanted, not {value!r}")
 
 
 def _names(entry: Mapping[str, Any], place: str, problems: list[str]) -> None:

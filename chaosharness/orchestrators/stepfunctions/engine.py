@@ -145,8 +145,16 @@ class OpenStepFunctions:
 
     # ---- functions
 
-    def function(self, name: str, function: Function) -> None:
+    def function(
+        self,
+        name: str,
+        incarnation: Incarnation,
+        place: str,
+        handler: Callable[..., Any],
+        colour: Any,
+    ) -> None:
         """Have an incarnation run a function for tasks, as long as it lives."""
+        function = Function(incarnation, place, handler, colour)
         known = sorted(self._names())
         if known and name not in known and not self._named_in_data():
             raise InvalidDefinition(
@@ -155,7 +163,7 @@ class OpenStepFunctions:
             )
         replicas = self.functions.setdefault(name, [])
         replicas.append(function)
-        function.incarnation.on_death.append(lambda: self._gone(replicas, function))
+        incarnation.on_death.append(lambda: self._gone(replicas, function))
         waiting = self.waiting.get(name)
         while waiting:
             self.world.after(0, Once(waiting.popleft()))

@@ -35,7 +35,7 @@ class StateError(Exception):
     evaluated: bool = False  # a query failed: history gets an EvaluationFailed first
 
     def matches(self, names: list[str]) -> bool:
-        """Whether an `ErrorEquals` list names this error (rule S4 of `docs/`)."""
+        """Whether an `ErrorEquals` list names this error (S4)."""
         if ALL in names:
             return self.error not in TERMINAL
         if TASK_FAILED in names and self.error != TIMEOUT and self.error not in TERMINAL:

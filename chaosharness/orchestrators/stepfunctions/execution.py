@@ -50,7 +50,6 @@ class Execution:
     status: str = "RUNNING"
     output: Any = None
     error: StateError | None = None
-    ended_ms: int | None = None
     events: list[Event] = attrs.field(factory=list)
     root: Branch | None = None
     ready: deque[tuple[Branch, Any]] = attrs.field(factory=deque)
@@ -164,7 +163,6 @@ class Execution:
         self.ready.append((branch, None))
 
     def _step(self, branch: Branch, value: Any) -> None:
-        branch.waits_for = None
         walk = branch.walk
         assert walk is not None
         try:
@@ -174,7 +172,6 @@ class Execution:
         except StateError as error:
             self._ended(branch, None, error)
         else:
-            branch.waits_for = request
             self._take(branch, request)
 
     def _take(self, branch: Branch, request: Request) -> None:
@@ -278,7 +275,6 @@ class Execution:
 
     def _finish(self, status: str, output: Any, error: StateError | None) -> None:
         self.status, self.output, self.error = status, output, error
-        self.ended_ms = self.now_ms
         root = self.root
         assert root is not None
         words = {"TIMED_OUT": "TimedOut"}.get(status, status.capitalize())

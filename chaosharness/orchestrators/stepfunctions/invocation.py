@@ -11,19 +11,20 @@ from typing import Any, Final, Protocol
 
 import attrs
 
+from chaosharness.brokers.sqs.context import Context
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Delay, ErrorReply, LostReply, LostRequest
 from chaosharness.handlers.carrier import PLAIN
-from chaosharness.handlers.places import told
+from chaosharness.handlers.handling import ended, reach, suffer
 from chaosharness.handlers.port import HANDLE, NOBODY, strikes, surface, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Incarnation, Scope
-from chaosharness.kernel.world import RESTART_MS, World
+from chaosharness.kernel.world import World
 from chaosharness.orchestrators.stepfunctions.errors import StateError
 from chaosharness.orchestrators.stepfunctions.history import as_text
 from chaosharness.orchestrators.stepfunctions.machine import Asked, Service
 
-__all__ = ["Engine", "Function", "Invocation", "LambdaContext"]
+__all__ = ["Engine", "Function", "Invocation"]
 
 INVOKE: Final = surface(before=(Delay, ErrorReply, LostRequest), after=(LostReply,))
 
@@ -43,26 +44,6 @@ class Function:
     place: str
     handler: Callable[..., Any]
     colour: Any
-
-
-@attrs.frozen
-class LambdaContext:
-    """What a Lambda function is told about its invocation."""
-
-    function_name: str
-    aws_request_id: str
-    deadline_ms: int
-    world: World = attrs.field(repr=False)
-    function_version: str = "$LATEST"
-    memory_limit_in_mb: str = "128"
-
-    @property
-    def invoked_function_arn(self) -> str:
-        return f"arn:aws:lambda:us-east-1:123456789012:function:{self.function_name}"
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds of virtual time that are left to this invocation."""
-        return max(0, self.deadline_ms - self.world.now)
 
 
 class Engine(Protocol):
@@ -107,9 +88,7 @@ class Invocation:
     def begin(self) -> None:
         """Send it on its way."""
         world = self.engine.world
-        self.attempt = world.reach(self.operation, self.scope.entity, self.scope.message)
-        if self.operation not in world.surfaces:
-            world.meet(self.operation, INVOKE)
+        self.attempt = reach(self.scope, self.operation, INVOKE)
         drive_in_kernel(self._go(), world)
 
     def _go(self) -> Script[None]:
@@ -161,27 +140,17 @@ class Invocation:
         world = scope.world
         world.in_flight[scope] = function.place
         operation = f"{function.place}/handle"
-        attempt = world.reach(operation, scope.entity, scope.message)
-        if operation not in world.surfaces:
-            world.meet(operation, HANDLE)
-        if operation in world.armed:
-            for fault in strikes(scope, operation, "before", attempt):
-                yield from trouble(scope, fault, NOBODY)
+        attempt = reach(scope, operation, HANDLE)
+        yield from suffer(scope, operation, "before", attempt)
         if scope.hops > world.budget.hops_max:
             world.end("budget", f"a cycle of calls through {function.place}")
             return
-        context = LambdaContext(self.name, self.asked.work.token, world.now + LAMBDA_MS_MAX, world)
+        token, due_ms = self.asked.work.token, world.now + LAMBDA_MS_MAX
+        context = Context(scope, self.name, token, due_ms)
 
         def done(scope: Scope, result: Any, error: BaseException | None) -> None:
-            world.in_flight.pop(scope, None)
-            if error is not None:
-                scope.record("raised", operation, attempt, told(error))
-                if isinstance(error, SystemExit):
-                    world.crash(scope.incarnation, RESTART_MS, cause=scope.cause)
-                    return
-            else:
-                scope.record("handled", operation, attempt, None)
-            drive_in_kernel(self._answer(scope, operation, attempt, result, error), world)
+            if ended(scope, operation, attempt, error):
+                drive_in_kernel(self._answer(scope, operation, attempt, result, error), world)
 
         event = json.loads(as_text(self.event))  # its own copy
         function.colour.start(scope, function.handler, _as_is, (event, context), done)
@@ -190,9 +159,7 @@ class Invocation:
         self, scope: Scope, operation: str, attempt: int, result: Any, error: BaseException | None
     ) -> Script[None]:
         world = scope.world
-        if operation in world.armed:
-            for fault in strikes(scope, operation, "after", attempt):
-                yield from trouble(scope, fault, NOBODY)
+        yield from suffer(scope, operation, "after", attempt)
         self.scope.cause = scope.cause
         if self.operation in world.armed:
             for fault in strikes(self.scope, self.operation, "after", self.attempt):

@@ -66,9 +66,8 @@ class Query:
     def evaluate(self, text: str, field: str) -> Any:
         """The value of `{% ... %}`; raises StateError with the sentence that AWS prints."""
         inner = text[2:-2].strip()
-        expression = _compiled(inner)
         try:
-            found = expression.evaluate(None, self._bindings)
+            found = _compiled(inner).evaluate(None, self._bindings)
         except Exception as error:  # the library raises whatever its functions raise
             code = getattr(error, "error", None)
             words = f"{code}: {error}" if code else str(error)

@@ -1,6 +1,6 @@
 """The interpreter: how a branch walks through its states, one generator per branch.
 
-*Source*: Amazon States Language; rules S4 to S9 of `docs/explanation/step-functions.md`; histories
+*Source*: Amazon States Language; rules S4 to S9 of `docs/explanation/orchestrators.md`; histories
 recorded from AWS.
 """
 
@@ -51,7 +51,10 @@ def _visit(
         data = Data(execution, branch, state, raw, tries.made)
         branch.begun = False
         try:
-            output, target = yield from _KINDS[state.kind](execution, branch, state, data)
+            if state.kind in _AT_ONCE:
+                output, target = _AT_ONCE[state.kind](state, data)
+            else:
+                output, target = yield from _IN_TIME[state.kind](execution, branch, state, data)
         except StateError as error:
             told = _told(error, state, entered)
             if told.evaluated:
@@ -102,31 +105,20 @@ def _end(state: State) -> str | None:
     return None if state.ends else state["Next"]
 
 
-def _pass(
-    execution: Execution, branch: Branch, state: State, data: Data
-) -> Generator[Request, Any, tuple[Any, str | None]]:
+def _pass(state: State, data: Data) -> tuple[Any, str | None]:
     result = state["Result"] if "Result" in state.fields else data.arguments("Parameters")
     return data.finish(result, shaped=False), _end(state)
-    yield Turn()
 
 
-def _succeed(
-    execution: Execution, branch: Branch, state: State, data: Data
-) -> Generator[Request, Any, tuple[Any, str | None]]:
+def _succeed(state: State, data: Data) -> tuple[Any, str | None]:
     return data.finish(data.effective, shaped=False), None
-    yield Turn()
 
 
-def _fail(
-    execution: Execution, branch: Branch, state: State, data: Data
-) -> Generator[Request, Any, tuple[Any, str | None]]:
+def _fail(state: State, data: Data) -> tuple[Any, str | None]:
     raise StateError(data.text("Error"), data.text("Cause"))
-    yield Turn()
 
 
-def _choice(
-    execution: Execution, branch: Branch, state: State, data: Data
-) -> Generator[Request, Any, tuple[Any, str | None]]:
+def _choice(state: State, data: Data) -> tuple[Any, str | None]:
     for number, rule in enumerate(state["Choices"]):
         if state.jsonata:
             field = f"Choices[{number}]/Condition"
@@ -142,7 +134,6 @@ def _choice(
             NO_CHOICE, f"No choice rule matched and the state '{state.name}' has no Default."
         )
     return data.finish(data.effective, shaped=False), state["Default"]
-    yield Turn()
 
 
 def _wait(
@@ -206,11 +197,8 @@ def _until_timestamp(execution: Execution, state: State, data: Data) -> int:
     return max(0, int(moment.timestamp() * 1000) - execution.now_ms)
 
 
-_KINDS = {
-    "Pass": _pass,
-    "Succeed": _succeed,
-    "Fail": _fail,
-    "Choice": _choice,
+_AT_ONCE = {"Pass": _pass, "Succeed": _succeed, "Fail": _fail, "Choice": _choice}
+_IN_TIME = {
     "Wait": _wait,
     "Task": tasks.run,
     "Parallel": fan_out.run_branches,

@@ -7,8 +7,6 @@ import re
 from collections.abc import Generator
 from typing import Any
 
-import attrs
-
 from chaosharness.orchestrators.stepfunctions.branch import Branch, Request, Work
 from chaosharness.orchestrators.stepfunctions.data import Data
 from chaosharness.orchestrators.stepfunctions.definition import State
@@ -80,8 +78,3 @@ def _scheduled(execution: Execution, branch: Branch, state: State, data: Data, w
         return
     execution.write(branch, "LambdaFunctionScheduled", details)
     execution.write(branch, "LambdaFunctionStarted")
-
-
-def with_token(work: Work, token: str) -> Work:
-    """The same work under another token."""
-    return attrs.evolve(work, token=token)

@@ -6,7 +6,9 @@ brings is what this task decides.
 
 *Source*: sdk-core, `arch_docs/workflow_task_chunking.md`, `workflow_activation.proto` (rules T8 to
 T10, T16); every history made here is held against `temporalio.worker.Replayer` by the tests.
-*Not modelled*: Nexus, external workflows' cancellation, local activities that outlive their task.
+*Not modelled*: updates and queries, local activities, Nexus, signals to other workflows and their
+cancellation, search attributes and memos of a workflow's own: a workflow that commands one of these
+ends the run with an error that names it.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,12 +18,12 @@ import attrs
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation, WorkflowActivationJob
 from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 
+from chaosharness.errors import InvalidDefinition
 from chaosharness.orchestrators.temporal import jobs
 from chaosharness.orchestrators.temporal.instances import Instance
 from chaosharness.orchestrators.temporal.protos import (
     duration_text,
     failure_json,
-    payload_json,
     payloads_json,
     stamp,
 )
@@ -47,10 +49,9 @@ class TaskFailed(Exception):
 
 @attrs.frozen
 class Decision:
-    """What a workflow task decides: commands for the server, and answers to queries."""
+    """What a workflow task decides: commands for the server."""
 
     commands: list[tuple[str, dict[str, Any]]]
-    messages: list[dict[str, Any]]
     lang_flags: list[int]
 
 
@@ -66,43 +67,30 @@ class Cached:
     timers: dict[str, int] = attrs.field(factory=dict)  # id of a TimerStarted event: its number
     activities: dict[str, int] = attrs.field(factory=dict)
     children: dict[str, int] = attrs.field(factory=dict)
-    signals: dict[str, int] = attrs.field(factory=dict)
     kinds: dict[int, int] = attrs.field(factory=dict)  # how an activity is to be cancelled
     resolved: set[int] = attrs.field(factory=set)  # activities that were cancelled at once
-    messages: list[dict[str, Any]] = attrs.field(factory=list)
-    answers: dict[str, Any] = attrs.field(factory=dict)
     patches: set[str] = attrs.field(factory=set)
     lang_flags: set[int] = attrs.field(factory=set)
-    updates: dict[str, dict[str, Any]] = attrs.field(factory=dict)
 
-    def decide(
-        self,
-        events: list[dict[str, Any]],
-        *,
-        run_id: str,
-        updates: list[dict[str, Any]] = [],  # noqa: B006
-        queries: list[tuple[str, str, Any]] = [],  # noqa: B006
-    ) -> Decision:
+    def decide(self, events: list[dict[str, Any]], *, run_id: str) -> Decision:
         """Read the history to its end and return what the workflow decides.
 
         Raises:
             Nondeterminism: The history was written by other code.
             TaskFailed: The workflow raised what is no failure.
+            InvalidDefinition: The workflow commands what is not modelled.
         """
-        self.messages = []
         parts = [*_parts(events, self.read)]
         for number, part in enumerate(parts):
             last = number == len(parts) - 1
             self._commands_of(part)
             following = parts[number + 1] if not last else []
-            told = [*self._jobs(part, following, updates if last else [])]
+            told = [*self._jobs(part, following)]
             self.read += len(part)
             if told or self.instance is None:
                 self._activate(told, part[-1], run_id, replaying=not last)
-        for query in queries:
-            self._activate([jobs.query(*query)], events[-1], run_id, replaying=False)
         commands = [*self._for_server()]
-        return Decision(commands, self.messages, sorted(self.lang_flags))
+        return Decision(commands, sorted(self.lang_flags))
 
     # ---- waking the workflow
 
@@ -126,7 +114,8 @@ class Cached:
         while True:
             completion = self.instance.activate(activation)
             if completion.HasField("failed"):
-                raise TaskFailed(failure_json(completion.failed.failure))
+                raised = self.instance.raised
+                raise TaskFailed(failure_json(completion.failed.failure)) from raised
             if hasattr(completion.successful, "used_internal_flags"):
                 self.lang_flags.update(completion.successful.used_internal_flags)
             again = self._took([*completion.successful.commands])
@@ -145,6 +134,8 @@ class Cached:
         again: list[WorkflowActivationJob] = []
         for command in commands:
             kind = command.WhichOneof("variant")
+            if kind not in _SERVER_FORM:
+                raise InvalidDefinition(_NOT_MODELLED.format(kind))
             if kind == "schedule_activity":
                 self.kinds[command.schedule_activity.seq] = (
                     command.schedule_activity.cancellation_type
@@ -155,11 +146,6 @@ class Cached:
                     self.pending.append(command)
             elif kind == "request_cancel_activity":
                 again += self._cancel_activity(command)
-            elif kind == "respond_to_query":
-                answer = command.respond_to_query
-                self.answers[answer.query_id] = answer
-            elif kind == "update_response":
-                self._answer_update(command)
             elif kind == "set_patch_marker":
                 self.patches.add(command.set_patch_marker.patch_id)
                 self.pending.append(command)
@@ -198,19 +184,6 @@ class Cached:
             rest = [c for c in self.pending if c.WhichOneof("variant") not in _CLOSING]
             self.pending = [*rest, closing[0]]
 
-    def _answer_update(self, command: WorkflowCommand) -> None:
-        answer = command.update_response
-        name = answer.protocol_instance_id
-        which = answer.WhichOneof("response")
-        told: dict[str, Any] = {"id": name, "answer": which}
-        if which == "rejected":
-            told["failure"] = failure_json(answer.rejected)
-        elif which == "completed":
-            told["result"] = payload_json(answer.completed)
-        if which != "rejected":
-            self.pending.append(command)
-        self.messages.append(told)
-
     # ---- the events that commands have made
 
     def _commands_of(self, part: list[dict[str, Any]]) -> None:
@@ -220,8 +193,6 @@ class Cached:
         for event in part:
             kind = event["eventType"].removeprefix("EVENT_TYPE_")
             if kind not in _COMMAND_OF:
-                continue
-            if kind == "UPSERT_WORKFLOW_SEARCH_ATTRIBUTES" and _of_patch(event):
                 continue
             if not waiting:
                 raise Nondeterminism(f"the history has {kind} ({_shown(event)}), and the workflow "
@@ -234,7 +205,7 @@ class Cached:
 
     def _match(self, kind: str, event: dict[str, Any], command: WorkflowCommand) -> None:
         which = command.WhichOneof("variant")
-        if which not in _COMMAND_OF[kind]:
+        if which != _COMMAND_OF[kind]:
             raise Nondeterminism(f"the history has {kind} ({_shown(event)}), and the workflow "
                                  f"commands {which}")  # fmt: skip
         attributes, number = _attributes(event), event["eventId"]
@@ -251,20 +222,15 @@ class Cached:
             self.activities[number] = asked.seq
         elif kind == "START_CHILD_WORKFLOW_EXECUTION_INITIATED":
             self.children[number] = command.start_child_workflow_execution.seq
-        elif kind == "MARKER_RECORDED" and which == "set_patch_marker":
+        elif kind == "MARKER_RECORDED":
             self.patches.add(command.set_patch_marker.patch_id)
-        elif kind == "SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED":
-            self.signals[number] = command.signal_external_workflow_execution.seq
 
     # ---- the events that wake it
 
     def _jobs(
-        self,
-        part: list[dict[str, Any]],
-        following: list[dict[str, Any]],
-        updates: list[dict[str, Any]],
+        self, part: list[dict[str, Any]], following: list[dict[str, Any]]
     ) -> Iterator[WorkflowActivationJob]:
-        """Yield jobs in sdk-core's order: init, patches, signals and updates, the rest."""
+        """Yield jobs in sdk-core's order: init, patches, signals, the rest."""
         first: list[WorkflowActivationJob] = []
         told: list[WorkflowActivationJob] = []
         rest: list[WorkflowActivationJob] = []
@@ -281,9 +247,7 @@ class Cached:
                 rest += self._resolutions(kind, attributes)
         patches = [jobs.patch(name) for name in _patches(following)]
         self.patches.update(_patches(following))
-        accepted = [jobs.update(each, validate=False) for each in _accepted(following)]
-        live = [jobs.update(each, validate=True) for each in updates]
-        yield from (*first, *patches, *told, *accepted, *live, *rest)
+        yield from (*first, *patches, *told, *rest)
 
     def _resolutions(
         self, kind: str, attributes: dict[str, Any]
@@ -300,8 +264,6 @@ class Cached:
             yield jobs.child_refused(self.children[attributes["initiatedEventId"]], attributes)
         elif kind in jobs.CHILD_ENDS:
             yield jobs.child(self.children[attributes["initiatedEventId"]], kind, attributes)
-        elif kind == "EXTERNAL_WORKFLOW_EXECUTION_SIGNALED":
-            yield jobs.signalled(self.signals[attributes["initiatedEventId"]])
 
     # ---- for the server
 
@@ -319,11 +281,6 @@ def _attributes(event: dict[str, Any]) -> dict[str, Any]:
 
 def _shown(event: dict[str, Any]) -> str:
     return f"event {event['eventId']}"
-
-
-def _of_patch(event: dict[str, Any]) -> bool:
-    fields = _attributes(event).get("searchAttributes", {}).get("indexedFields", {})
-    return "TemporalChangeVersion" in fields
 
 
 def _parts(events: list[dict[str, Any]], read: int) -> Iterator[list[dict[str, Any]]]:
@@ -353,14 +310,6 @@ def _patches(part: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _accepted(part: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [
-        _attributes(event)
-        for event in part
-        if event["eventType"] == "EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED"
-    ]
-
-
 _CLOSING: Final = frozenset(
     {
         "complete_workflow_execution",
@@ -370,20 +319,16 @@ _CLOSING: Final = frozenset(
     }
 )
 _COMMAND_OF: Final = {
-    "TIMER_STARTED": ("start_timer",),
-    "TIMER_CANCELED": ("cancel_timer",),
-    "ACTIVITY_TASK_SCHEDULED": ("schedule_activity",),
-    "ACTIVITY_TASK_CANCEL_REQUESTED": ("request_cancel_activity",),
-    "MARKER_RECORDED": ("set_patch_marker", "schedule_local_activity"),
-    "UPSERT_WORKFLOW_SEARCH_ATTRIBUTES": ("upsert_workflow_search_attributes",),
-    "START_CHILD_WORKFLOW_EXECUTION_INITIATED": ("start_child_workflow_execution",),
-    "SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED": ("signal_external_workflow_execution",),
-    "WORKFLOW_EXECUTION_UPDATE_ACCEPTED": ("update_response",),
-    "WORKFLOW_EXECUTION_UPDATE_COMPLETED": ("update_response",),
-    "WORKFLOW_EXECUTION_COMPLETED": ("complete_workflow_execution",),
-    "WORKFLOW_EXECUTION_FAILED": ("fail_workflow_execution",),
-    "WORKFLOW_EXECUTION_CANCELED": ("cancel_workflow_execution",),
-    "WORKFLOW_EXECUTION_CONTINUED_AS_NEW": ("continue_as_new_workflow_execution",),
+    "TIMER_STARTED": "start_timer",
+    "TIMER_CANCELED": "cancel_timer",
+    "ACTIVITY_TASK_SCHEDULED": "schedule_activity",
+    "ACTIVITY_TASK_CANCEL_REQUESTED": "request_cancel_activity",
+    "MARKER_RECORDED": "set_patch_marker",
+    "START_CHILD_WORKFLOW_EXECUTION_INITIATED": "start_child_workflow_execution",
+    "WORKFLOW_EXECUTION_COMPLETED": "complete_workflow_execution",
+    "WORKFLOW_EXECUTION_FAILED": "fail_workflow_execution",
+    "WORKFLOW_EXECUTION_CANCELED": "cancel_workflow_execution",
+    "WORKFLOW_EXECUTION_CONTINUED_AS_NEW": "continue_as_new_workflow_execution",
 }
 
 
@@ -437,14 +382,6 @@ def _start_child(cached: Cached, asked: Any) -> Iterator[tuple[str, dict[str, An
     yield "StartChildWorkflowExecution", _with(told, input=payloads_json(asked.input))
 
 
-def _update(cached: Cached, asked: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    which = asked.WhichOneof("response")
-    told = {"id": asked.protocol_instance_id, "answer": which}
-    if which == "completed":
-        told["result"] = payload_json(asked.completed)
-    yield "ProtocolMessage", told
-
-
 def _complete(cached: Cached, asked: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     result = payloads_json([asked.result]) if asked.HasField("result") else None
     yield "CompleteWorkflowExecution", _with({}, result=result)
@@ -474,9 +411,14 @@ _SERVER_FORM: Final = {
     "request_cancel_activity": _request_cancel,
     "set_patch_marker": _patch,
     "start_child_workflow_execution": _start_child,
-    "update_response": _update,
     "complete_workflow_execution": _complete,
     "fail_workflow_execution": _fail,
     "cancel_workflow_execution": _cancelled,
     "continue_as_new_workflow_execution": _continue,
 }
+
+_NOT_MODELLED: Final = (
+    "the workflow commands {!r}, which the Temporal of chaosharness does not model. Modelled are "
+    "activities, timers, child workflows, patches and continue-as-new; do this in an activity, or "
+    "test this workflow without it."
+)

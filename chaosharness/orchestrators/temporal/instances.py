@@ -8,6 +8,7 @@ The surface of temporalio that is touched is in this file and in `protos.py`.
 import asyncio
 import dataclasses
 import hashlib
+import logging
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -23,6 +24,8 @@ from temporalio.bridge.proto.workflow_completion import WorkflowActivationComple
 from chaosharness.orchestrators.temporal.run import Run
 
 __all__ = ["Instance", "definition_of"]
+
+_LOG = logging.getLogger("temporalio.worker._workflow_instance")
 
 
 def definition_of(workflow: type) -> Any:
@@ -61,10 +64,20 @@ class Instance:
 
     def activate(self, activation: WorkflowActivation) -> WorkflowActivationCompletion:
         """Wake the workflow, and return what it commands."""
-        completion: WorkflowActivationCompletion = _within_a_loop(
-            lambda: self._inner.activate(activation)
-        )
+        before, _LOG.disabled = _LOG.disabled, True  # it tells of what `raised` has, each time
+        try:
+            completion: WorkflowActivationCompletion = _within_a_loop(
+                lambda: self._inner.activate(activation)
+            )
+        finally:
+            _LOG.disabled = before
         return completion
+
+    @property
+    def raised(self) -> BaseException | None:
+        """What the workflow raised that is no failure, if the last activation has failed."""
+        error: BaseException | None = getattr(self._inner, "_current_activation_error", None)
+        return error
 
 
 def _within_a_loop(function: Any) -> Any:

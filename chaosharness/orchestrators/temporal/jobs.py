@@ -24,17 +24,14 @@ from temporalio.bridge.proto.child_workflow import Failure as ChildFailed
 from temporalio.bridge.proto.child_workflow import Success as ChildSucceeded
 from temporalio.bridge.proto.workflow_activation import (
     CancelWorkflow,
-    DoUpdate,
     FireTimer,
     InitializeWorkflow,
     NotifyHasPatch,
-    QueryWorkflow,
     ResolveActivity,
     ResolveChildWorkflowExecution,
     ResolveChildWorkflowExecutionStart,
     ResolveChildWorkflowExecutionStartFailure,
     ResolveChildWorkflowExecutionStartSuccess,
-    ResolveSignalExternalWorkflow,
     SignalWorkflow,
     WorkflowActivationJob,
 )
@@ -91,27 +88,6 @@ def timer(seq: int) -> WorkflowActivationJob:
 def patch(name: str) -> WorkflowActivationJob:
     """The history has this patch."""
     return WorkflowActivationJob(notify_has_patch=NotifyHasPatch(patch_id=name))
-
-
-def query(query_id: str, name: str, arguments: Any) -> WorkflowActivationJob:
-    """A question to the workflow."""
-    asked = QueryWorkflow(query_id=query_id, query_type=name, arguments=as_payloads(arguments))
-    return WorkflowActivationJob(query_workflow=asked)
-
-
-def update(attributes: Attributes, *, validate: bool) -> WorkflowActivationJob:
-    """An update: new, or accepted in the history."""
-    request = attributes["acceptedRequest"]
-    name = attributes.get("protocolInstanceId", "")
-    asked = DoUpdate(
-        id=name,
-        protocol_instance_id=name,
-        name=request["input"]["name"],
-        input=as_payloads(request["input"].get("args")),
-        run_validator=validate,
-    )
-    asked.meta.update_id = name
-    return WorkflowActivationJob(do_update=asked)
 
 
 def activity(seq: int, kind: str, attributes: Attributes) -> WorkflowActivationJob:
@@ -192,12 +168,6 @@ def child(seq: int, kind: str, attributes: Attributes) -> WorkflowActivationJob:
             found = ChildWorkflowResult(failed=ChildFailed(failure=failure))
     told = ResolveChildWorkflowExecution(seq=seq, result=found)
     return WorkflowActivationJob(resolve_child_workflow_execution=told)
-
-
-def signalled(seq: int) -> WorkflowActivationJob:
-    """Another workflow was told."""
-    told = ResolveSignalExternalWorkflow(seq=seq)
-    return WorkflowActivationJob(resolve_signal_external_workflow=told)
 
 
 # ---- patches

@@ -8,7 +8,7 @@ recorded from Temporal Server 1.32.0.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import attrs
 
@@ -24,6 +24,11 @@ __all__ = [
 ]
 
 Attributes = dict[str, Any]
+
+PATIENT_ATTEMPTS: Final = 3
+"""Attempts of a workflow task that all have the same time; each later one has longer."""
+GROWTH_MS: Final = 5_000
+GROWTH_MAX_MS: Final = 600_000
 
 
 def seconds_text(milliseconds: int) -> str:
@@ -144,7 +149,6 @@ class Run:
     children: dict[int, Child] = attrs.field(factory=dict)
     cancel_requested: bool = False
     not_before_ms: int = 0  # a continued run starts its first task no earlier (rule T23)
-    updates: dict[str, Any] = attrs.field(factory=dict)
     parent: tuple[str, int] | None = None
     result: Any = None
 
@@ -237,7 +241,7 @@ class Run:
             task.scheduled_id = self.write("WORKFLOW_TASK_SCHEDULED", self._scheduled(1))
             task.written = True
         task.token = token
-        task.deadline_ms = self.now() + self.task_timeout_ms
+        task.deadline_ms = self.now() + self.task_timeout_ms + _growth_ms(task.attempt)
         if task.written:
             started = {"scheduledEventId": str(task.scheduled_id)}
             task.started_id = self.write("WORKFLOW_TASK_STARTED", started)
@@ -289,6 +293,16 @@ class Run:
         if self.flush() or cause.endswith("UNHANDLED_COMMAND"):
             self.next_attempt = 1
         self.schedule_task()
+
+
+def _growth_ms(attempt: int) -> int:
+    """How much longer than the first attempt of a workflow task a later one may take.
+
+    Source: temporalio/temporal, `workflow_task_state_machine.go` (`getStartToCloseTimeout`);
+    recorded: 1 s became 5.1 and 5.7 s at the fourth attempt. Not modelled: its jitter.
+    """
+    late = attempt - PATIENT_ATTEMPTS
+    return min(GROWTH_MS * 2 ** min(late - 1, 10), GROWTH_MAX_MS) if late > 0 else 0
 
 
 @attrs.frozen

@@ -253,8 +253,6 @@ class Server:
                 run.write("UPSERT_WORKFLOW_SEARCH_ATTRIBUTES", {**attributes, **by})
             case "StartChildWorkflowExecution":
                 self._start_child(run, attributes, by)
-            case "ProtocolMessage":
-                pass
             case _ if name in CLOSING:
                 self._close(run, name, attributes, by)
         return False

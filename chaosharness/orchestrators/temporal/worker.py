@@ -23,11 +23,12 @@ from temporalio.testing import ActivityEnvironment
 from chaosharness.errors import ChaosharnessError
 from chaosharness.faults import Crash, LostReply, LostRequest, Pause
 from chaosharness.handlers.carrier import PLAIN
+from chaosharness.handlers.handling import ended, reach, suffer
 from chaosharness.handlers.places import told
-from chaosharness.handlers.port import HANDLE, NOBODY, strikes, surface, trouble
+from chaosharness.handlers.port import HANDLE, strikes, surface
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Incarnation, Scope
-from chaosharness.kernel.world import RESTART_MS, World
+from chaosharness.kernel.world import World
 from chaosharness.orchestrators.temporal.commands import shown
 from chaosharness.orchestrators.temporal.core import (
     CORE_FLAGS,
@@ -109,12 +110,8 @@ class Worker:
     def _decide(self, scope: Scope, task: WorkflowTask) -> Script[None]:
         world = scope.world
         operation = f"{scope.place}/decide"
-        attempt = world.reach(operation, scope.entity, scope.message)
-        if operation not in world.surfaces:
-            world.meet(operation, DECIDE)
-        if operation in world.armed:
-            for fault in strikes(scope, operation, "before", attempt):
-                yield from trouble(scope, fault, NOBODY)
+        attempt = reach(scope, operation, DECIDE)
+        yield from suffer(scope, operation, "before", attempt)
         world.in_flight[scope] = scope.place
 
         def done(scope: Scope, decision: Any, error: BaseException | None) -> None:
@@ -141,12 +138,8 @@ class Worker:
         """Have the server store what was decided: all of it or nothing."""
         world, server, run = scope.world, self.engine.server, task.run
         operation = f"{scope.place}/store decision"
-        attempt = world.reach(operation, scope.entity, scope.message)
-        if operation not in world.surfaces:
-            world.meet(operation, STORE)
-        if operation in world.armed:
-            for fault in strikes(scope, operation, "before", attempt):
-                yield from trouble(scope, fault, NOBODY)
+        attempt = reach(scope, operation, STORE)
+        yield from suffer(scope, operation, "before", attempt)
         if not self.alive:
             return
         server.now_ms = max(server.now_ms, world.now)
@@ -154,9 +147,10 @@ class Worker:
         try:
             if error is not None:
                 self.cache.pop(run.run_id, None)
-                scope.record("raised", operation, attempt, told(error))
-                failure, cause = _task_failure(error)
-                server.fail_workflow(task.token, cause, failure)
+                scope.record("raised", operation, attempt, told(error.__cause__ or error))
+                if task.attempt == 1:  # a worker leaves a later one to time out (T6)
+                    failure, cause = _task_failure(error)
+                    server.fail_workflow(task.token, cause, failure)
             else:
                 told_of = {"commands": shown(run, decision.commands)}
                 scope.record("decide", operation, attempt, told_of)
@@ -167,9 +161,7 @@ class Worker:
         except Refused:
             self.cache.pop(run.run_id, None)  # what it knows is not what the server has (T4)
         self.engine.go_on()
-        if operation in world.armed:
-            for fault in strikes(scope, operation, "after", attempt):
-                yield from trouble(scope, fault, NOBODY)
+        yield from suffer(scope, operation, "after", attempt)
 
     # ---- activities
 
@@ -193,28 +185,15 @@ class Worker:
         world = scope.world
         world.in_flight[scope] = scope.place
         operation = f"{scope.place}/handle"
-        attempt = world.reach(operation, scope.entity, scope.message)
-        if operation not in world.surfaces:
-            world.meet(operation, HANDLE)
-        if operation in world.armed:
-            for fault in strikes(scope, operation, "before", attempt):
-                yield from trouble(scope, fault, NOBODY)
+        attempt = reach(scope, operation, HANDLE)
+        yield from suffer(scope, operation, "before", attempt)
         environment = self._environment(task)
         arguments = self._arguments(task, function)
 
         def done(scope: Scope, result: Any, error: BaseException | None) -> None:
-            world.in_flight.pop(scope, None)
-            if error is None:
-                scope.record("handled", operation, attempt, None)
-            else:
-                scope.record("raised", operation, attempt, told(error))
-                if isinstance(error, ChaosharnessError):
-                    world.refuse(error)
-                    return
-                if isinstance(error, SystemExit):
-                    world.crash(scope.incarnation, RESTART_MS, cause=scope.cause)
-                    return
-            drive_in_kernel(self._report(scope, task, operation, attempt, result, error), world)
+            if ended(scope, operation, attempt, error):
+                script = self._report(scope, task, operation, attempt, result, error)
+                drive_in_kernel(script, world)
 
         runner = _runner(environment, function)
         scope.colour.start(scope, runner, _as_is, arguments, done)
@@ -281,13 +260,9 @@ class Worker:
     ) -> Script[None]:
         """Tell the server how an attempt has ended, unless it is too late (T14, T17)."""
         world, server = scope.world, self.engine.server
-        if operation in world.armed:
-            for fault in strikes(scope, operation, "after", attempt):
-                yield from trouble(scope, fault, NOBODY)
+        yield from suffer(scope, operation, "after", attempt)
         report = f"{scope.place}/report"
-        number = world.reach(report, scope.entity, scope.message)
-        if report not in world.surfaces:
-            world.meet(report, REPORT)
+        number = reach(scope, report, REPORT)
         if report in world.armed:
             for fault in strikes(scope, report, "before", number):
                 if isinstance(fault, LostRequest):

@@ -3,16 +3,28 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from itertools import pairwise
 
 import pytest
 
 pytest.importorskip("temporalio", reason="the extra chaosharness[temporal] is not installed")
 
+from temporalio import workflow
 from temporalio.client import WorkflowHistory
 from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
-from chaosharness import Crash, Schedule, Site, assumed, explore
+from chaosharness import (
+    Crash,
+    Env,
+    Schedule,
+    Site,
+    System,
+    Temporal,
+    assumed,
+    explore,
+)
+from chaosharness.errors import InvalidDefinition
 from chaosharness.reporting import to_text
 from chaosharness.system.run import Run
 from models.temporal import broken, right
@@ -25,6 +37,17 @@ def test_the_right_saga_is_silent_over_all_single_faults_with_nothing_claimed() 
     assert campaign.coverage.levels[1].complete
 
 
+def test_the_right_saga_keeps_its_claims_under_all_single_faults() -> None:
+    campaign = explore(right.build(), faults_max=1)
+    assert campaign.counterexamples == ()
+    assert all(standing.tested for standing in campaign.standings)
+
+
+def test_money_is_kept_for_nothing_where_nothing_is_refunded() -> None:
+    campaign = explore(broken.never_refunds(), faults_max=1)
+    assert "money is conserved" in {one.property for one in campaign.counterexamples}
+
+
 def test_a_key_per_attempt_is_named_at_one_fault_with_nothing_claimed() -> None:
     shop = broken.key_of_attempt()
     campaign = explore(shop, properties=assumed(shop), faults_max=1)
@@ -32,6 +55,56 @@ def test_a_key_per_attempt_is_named_at_one_fault_with_nothing_claimed() -> None:
     assert (first.findings[0].kind, first.findings[0].place) == ("effect twice", "bank.charge")
     assert len(first.schedule) == 1
     assert "decides: schedules activity charge" in to_text(first)
+
+
+def one_workflow(workflow_class: type) -> System:
+    system = System("one workflow")
+    temporal = system.add(Temporal("temporal"))
+
+    @system.service("orders")
+    def orders(env: Env) -> None:
+        env.worker(temporal, task_queue="q", workflows=[workflow_class], activities=[])
+
+    @system.entry(examples=["a"])
+    async def place(env: Env, name: str) -> None:
+        await env.client(temporal).start_workflow(
+            workflow_class.__name__, args=[name], id=name, task_queue="q"
+        )
+
+    return system
+
+
+@workflow.defn
+class TellsAnother:
+    @workflow.run
+    async def run(self, name: str) -> None:
+        await workflow.get_external_workflow_handle("other").signal("go")
+
+
+@workflow.defn
+class Fails:
+    @workflow.run
+    async def run(self, name: str) -> None:
+        raise KeyError(name)
+
+
+def test_a_command_that_is_not_modelled_is_named() -> None:
+    with pytest.raises(InvalidDefinition, match="signal_external_workflow_execution"):
+        one_workflow(TellsAnother).run()
+
+
+def test_a_workflow_that_fails_for_ever_is_tried_ever_more_seldom(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run = one_workflow(Fails).run()
+    raised = [event for event in run.history if event.kind == "raised"]
+    assert raised[0].data["error"] == "KeyError: 'a'"
+    assert "test_models.py" in raised[0].data["line"]
+    gaps = [after.at_ms - before.at_ms for before, after in pairwise(raised)]
+    assert gaps[:8] == [10, 10_000, 10_000, 15_000, 20_000, 30_000, 50_000, 90_000]
+    assert max(gaps) == 610_000
+    assert run.ending.verdict == "budget"
+    assert caplog.text == ""
 
 
 def refused(histories: list[WorkflowHistory]) -> list[str]:

@@ -1,0 +1,36 @@
+"""What AWS Lambda tells a function about one call, whoever asks for it: a queue, a state machine.
+
+Source:
+    AWS Lambda Developer Guide, "Using the Lambda context object to retrieve Python function
+    information".
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from chaosharness.handlers.port import read_clock
+from chaosharness.kernel.scope import Scope
+
+REGION: Final = "eu-central-1"
+ACCOUNT: Final = "000000000000"
+
+
+class Context:
+    """What Lambda tells a function about its call."""
+
+    def __init__(self, scope: Scope, name: str, request_id: str, deadline_ms: int) -> None:
+        self.function_name = name
+        self.function_version = "$LATEST"
+        self.invoked_function_arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"
+        self.memory_limit_in_mb = 128
+        self.aws_request_id = request_id
+        self.log_group_name = f"/aws/lambda/{name}"
+        self.log_stream_name = scope.incarnation.label
+        self._world = scope.world
+        self._deadline_ms = deadline_ms
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return how long the call may go on."""
+        read_clock(self._world)
+        return max(self._deadline_ms - self._world.now, 0)

@@ -1,0 +1,72 @@
+"""Who is called by the orchestrated sagas: a bank and a courier that know what they did."""
+
+from typing import Any
+
+from chaosharness import Books, External, Property, conserved
+
+
+class Bank:
+    """Takes money once per key, and gives it back once."""
+
+    def __init__(self) -> None:
+        self.charged: dict[str, int] = {}
+        self.refunded: set[str] = set()
+
+    def charge(self, key: str, cents: int) -> Any:
+        """Take the money, unless it was taken under this key."""
+        if key in self.charged:
+            return External.unchanged(key)
+        self.charged[key] = cents
+        return key
+
+    def refund(self, key: str, cents: int) -> Any:
+        """Give it back, if it was taken and not given back yet."""
+        if key in self.refunded or key not in self.charged:
+            return External.unchanged(key)
+        self.refunded.add(key)
+        return key
+
+
+class CannotDeliver(Exception):
+    """The courier does not deliver such a thing; asking again changes nothing."""
+
+
+class Courier:
+    """Takes one parcel per order, but no lamps, and stops those that are recalled."""
+
+    def __init__(self) -> None:
+        self.parcels: set[str] = set()
+        self.recalled: set[str] = set()
+
+    def ship(self, order: str, item: str) -> Any:
+        """Take the parcel, unless there is one, or it was recalled before it came.
+
+        Raises:
+            CannotDeliver: It is a lamp.
+        """
+        if item == "lamp":
+            raise CannotDeliver(item)
+        if order in self.parcels | self.recalled:
+            return External.unchanged(order)
+        self.parcels.add(order)
+        return order
+
+    def recall(self, order: str) -> Any:
+        """Stop the parcel, wherever it is, and take none any more."""
+        first = order not in self.recalled
+        self.recalled.add(order)
+        return order if first and order in self.parcels else External.unchanged(order)
+
+
+def money_is_kept_for_parcels() -> Property:
+    """Claim that of each order the money is kept, in the end, exactly if it was shipped."""
+
+    def shipped(books: Books) -> dict[str, int]:
+        cents = {order.id: order.cents for order in books.items}
+        recalled = {entry["order"] for entry in books.ledger("courier", "recall")}
+        shipped = {entry["order"] for entry in books.ledger("courier", "ship")}
+        return {order: cents[order] for order in sorted(shipped - recalled)}
+
+    return conserved(
+        "money", kept=lambda books: books.net_charges("bank", by="key"), shipped=shipped
+    )
