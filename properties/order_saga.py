@@ -86,7 +86,14 @@ def test_a_late_delivery_is_enough_for_a_late_success() -> None:
     assert claim(system, "money is conserved").findings(run.evidence())
 
 
-@pytest.mark.parametrize("order", [GOOD, OUT_OF_STOCK, UNDELIVERABLE], ids=lambda order: order.item)
+@pytest.mark.parametrize(
+    "order",
+    [
+        pytest.param(GOOD, marks=pytest.mark.slow, id="book"),
+        pytest.param(OUT_OF_STOCK, marks=pytest.mark.slow, id="unicorn"),
+        pytest.param(UNDELIVERABLE, id="lamp"),  # goes all the way, and back
+    ],
+)
 def test_the_right_saga_keeps_every_claim_under_every_single_fault(order: object) -> None:
     campaign = explore(order_saga(examples=[order]), faults_max=1, runs_max=10_000)  # type: ignore[list-item]
     assert campaign.coverage.complete

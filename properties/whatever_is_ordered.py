@@ -34,7 +34,7 @@ right = order_flow()
 broken = charge_without_key()
 
 
-@chaos_settings(max_examples=100)
+@chaos_settings(max_examples=60)
 @given(orders=orders, schedule=schedules(right, faults_max=3))
 def test_the_right_flow_keeps_every_claim(orders: list[Order], schedule: Any) -> None:
     right.run(orders, schedule).check()

@@ -13,7 +13,6 @@ _WORDS: Final[Mapping[str, str]] = {
     "StartChildWorkflowExecution": "starts child workflow {}",
     "RecordMarker": "records which version of its code it runs",
     "UpsertWorkflowSearchAttributes": "",
-    "ProtocolMessage": "answers an update",
     "CompleteWorkflowExecution": "completes the workflow",
     "FailWorkflowExecution": "fails the workflow",
     "CancelWorkflowExecution": "ends the workflow as cancelled",

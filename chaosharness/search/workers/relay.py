@@ -20,7 +20,7 @@ from chaosharness.search.workers.messages import END, Answer, Farewell, Faults, 
 from chaosharness.search.workers.outpost import work
 from chaosharness.search.workers.serve import IDLE_S, begin, leave
 
-CONNECT_S: Final = 10
+CONNECT_S: Final = 5
 RETRIES: Final = 2
 
 _encode: Final = msgspec.msgpack.Encoder().encode

@@ -118,7 +118,9 @@ def test_levels_are_those_of_small_first(build):
     assert first[-1].complete
 
 
-@pytest.mark.parametrize("build", [two_phase, moves_on_after_a_timeout])
+@pytest.mark.parametrize(
+    "build", [pytest.param(two_phase, marks=pytest.mark.slow), moves_on_after_a_timeout]
+)
 def test_the_same_search_twice_is_the_same(build):
     first, second = (explore(build(), mode="lineage", faults_max=2) for _ in range(2))
     assert first.searched == second.searched
