@@ -74,16 +74,15 @@ def _half(clean: Clean) -> Iterator[Difference]:
     """Yield items that a third party refused for business, and that stand half.
 
     What it took in the end was not given up; nor was an item of which nobody says what is
-    said where it is given up.
+    said where it is given up. What was only done once the answer was no is how the item is
+    given up: a recall of a parcel that was never sent leaves its mark, and nothing is half.
     """
-    last = {
-        (event.operation, event.entity): event.data.get("outcome")
-        for event in clean.history.of("reply")
-    }
-    refused = {entity for (_, entity), outcome in last.items() if outcome == "failed" and entity}
-    for item in sorted(refused):
+    for item, told in sorted(clean.refused_in_calm.items()):
         gone = clean.without([item])
-        net = clean.ledgers.net(clean.calm, item)
+        standing = clean.ledgers.standing(clean.calm, item)
+        before = {(place, what) for place, what, index in standing if index < told}
+        counted = clean.ledgers.net(clean.calm, item)
+        net = Counter({entry: times for entry, times in counted.items() if entry in before})
         if gone is None or (not net and clean.calm.shared == gone.shared):
             continue
         for _, entity, other in clean.refusals:

@@ -193,6 +193,24 @@ class Clean:
         return found
 
     @cached_property
+    def refused_in_calm(self) -> dict[int, int]:
+        """The items that a third party refuses without any fault, and its last such answer."""
+        last = {(event.operation, event.entity): event for event in self.history.of("reply")}
+        found: dict[int, int] = {}
+        for (_, entity), event in last.items():
+            if event.data.get("outcome") == "failed" and entity:
+                found[entity] = max(found.get(entity, 0), event.index)
+        return found
+
+    def says_given_up(self, out: Outcome, item: int) -> bool:
+        """Say whether an item is told as in the calm run once it is refused there."""
+        told = self.refused_in_calm.get(item)
+        if told is None:
+            return False
+        after = {entry for entry, index in self.calm.said.get(item, {}).items() if index > told}
+        return bool(after & out.says(item))
+
+    @cached_property
     def other_latencies(self) -> list[Outcome]:
         """What comes out where third parties answer at once, or late."""
         if not self.calm.ledger and not any(raw[1] == "call" for raw in self.history.raw):

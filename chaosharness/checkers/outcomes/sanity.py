@@ -40,7 +40,8 @@ def of_the_absent(
         if lacking and seen.own.get(item) and same:
             yield from _without(clean, item, lacking, nos)
         left = _does_usually(clean, item) or clean.calm.says(item) - seen.says(item)
-        if left and not seen.own.get(item) and not seen.tells(item, clean.calm):
+        told = seen.tells(item, clean.calm) or clean.says_given_up(seen, item)
+        if left and not seen.own.get(item) and not told:
             yield forgotten(item)
 
 
@@ -146,7 +147,7 @@ class _Refused:
 
     def _is_forgotten(self) -> bool:
         item = self.item
-        new = self.out.tells(item, self.clean.calm)
+        new = self.out.tells(item, self.clean.calm) or self.clean.says_given_up(self.out, item)
         usual = _does_usually(self.clean, item)
         silent = not self.out.own.get(item) and not new and item not in self.client
         return bool(self.nothing and silent and usual)

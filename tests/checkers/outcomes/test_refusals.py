@@ -26,6 +26,7 @@ from chaosharness import (
     System,
     idempotent,
 )
+from models.third_parties import Bank
 from tests.checkers.outcomes.sweep import groups, sweep
 
 TRIED_AGAIN = {"on_error": "dead-letter", "retries_max": 50}
@@ -112,6 +113,65 @@ def test_what_is_never_taken_and_was_paid_for_is_half_already_in_calm():
     system = dispatcher(takes=False, stores=True, charges=True)
     found = idempotent().findings(system.run().evidence())
     assert "half done" in {one.kind for one in found}
+
+
+class Porter:
+    """Carries no lamps; whatever is recalled, it notes once, also what it never had."""
+
+    def __init__(self):
+        self.carried, self.recalled = set(), set()
+
+    def carry(self, order, item):
+        if item == "lamp":
+            raise TooMany("no lamps")
+        if order in self.carried | self.recalled:
+            return External.unchanged()
+        self.carried.add(order)
+
+    def recall(self, order):
+        if order in self.recalled:
+            return External.unchanged()
+        self.recalled.add(order)
+
+
+def parcels(*, refunds: bool) -> System:
+    """Charge, send and say so; where that cannot be, recall and refund, or forget to refund."""
+    system, bus = shop("done", "failed", examples=[{"id": "o1", "item": "lamp"}])
+    bank, porter = system.add(External("bank", Bank)), system.add(External("porter", Porter))
+
+    @system.service("parcels")
+    def service(env):
+        publish, money, porters = env.publisher(bus), env.client(bank), env.client(porter)
+
+        def on_order(order: dict):
+            name, sent = order["id"], False
+            try:
+                money.charge(name, 500)
+                sent = True
+                porters.carry(name, order["item"])
+            except (TooMany, RemoteError, *NO_ANSWER):
+                if sent:
+                    porters.recall(name)
+                if refunds:
+                    money.refund(name, 500)
+                publish("failed", {"id": name}, key=name)
+            else:
+                publish("done", {"id": name}, key=name)
+
+        env.consume(bus, "orders", on_order, **TRIED_AGAIN)
+
+    return system
+
+
+def test_a_compensation_that_leaves_its_mark_is_no_half():
+    assert idempotent().findings(parcels(refunds=True).run().evidence()) == []
+    assert sweep(parcels(refunds=True), kinds=REPLIES) == []
+
+
+def test_what_stood_before_it_was_refused_is_half():
+    found = idempotent().findings(parcels(refunds=False).run().evidence())
+    assert {one.kind for one in found} == {"half done"}
+    assert "bank.charge" in str(found[0])
 
 
 # ---- a deadline of the code's own
