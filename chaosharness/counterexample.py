@@ -18,6 +18,7 @@ import msgspec
 from chaosharness.checkers import Finding, Property, assumed
 from chaosharness.errors import InvalidDefinition, InvalidSchedule
 from chaosharness.kernel.history import History
+from chaosharness.kernel.lines import Line
 from chaosharness.schedule import FORMAT, Schedule, read_format
 from chaosharness.system import System, describe
 from chaosharness.system.run import Examined
@@ -74,6 +75,8 @@ class Counterexample:
         hash_seed: The PYTHONHASHSEED that it was found with; empty if that was by chance.
         types: The name of each item's type, where the entry has examples of several; else
             empty.
+        lines: The line of the user's code that each event was asked for at, by its index. Not
+            in the file: replaying it brings them back.
         format: Of the file that it was read from.
     """
 
@@ -96,6 +99,7 @@ class Counterexample:
     assumption: str = ""
     hash_seed: str = attrs.field(factory=_hash_seed)
     types: tuple[str, ...] = ()
+    lines: Mapping[int, Line] = attrs.field(factory=dict, repr=False)
     format: int = FORMAT
 
     @builtins.property
@@ -107,6 +111,25 @@ class Counterexample:
     def place(self) -> str:
         """Where the difference lies; empty where it is one place."""
         return self.findings[0].place if self.findings else ""
+
+    def line_of(self, event: int) -> Line | None:
+        """Return the line of the user's code that asked for an event.
+
+        That is its own, or that of the call which it goes back to; None where it is not known.
+        """
+        raw = self.history.raw
+        at = event
+        while at >= 0 and at not in self.lines:
+            cause = raw[at][6]
+            at = cause if cause >= 0 and raw[cause][3] == raw[event][3] else -1
+        return self.lines.get(at)
+
+    def decisive(self) -> tuple[Line, ...]:
+        """Return the lines that asked for what the faults struck, and for what was found."""
+        struck = [event.index for event in self.history.of("fault")]
+        events = [*struck, *(event for finding in self.findings[:1] for event in finding.events)]
+        found = {line: None for event in events if (line := self.line_of(event)) is not None}
+        return tuple(found)
 
     def slug(self) -> str:
         """Return a file name made from the finding: the same finding, the same name."""
@@ -128,6 +151,10 @@ class Counterexample:
             "types": list(self.types),
             "checked": self.checked,
             "exact": self.exact and len(self.schedule) > 1,
+            "code": [
+                {"at": line.at, "function": line.function, "text": line.text}
+                for line in self.decisive()
+            ],
         }
         return {
             "chaosharness": FORMAT,

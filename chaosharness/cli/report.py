@@ -38,6 +38,7 @@ def report(file: Path, form: str, target: str | None, redact: tuple[str, ...]) -
         found = attrs.evolve(
             found,
             history=outcome.run.history,
+            lines=outcome.run.system.lines(outcome.run),
             findings=outcome.findings or found.findings,
             passing=passing,
             target=where,

@@ -69,12 +69,16 @@ def is_installed(file: str) -> bool:
     )
 
 
+def is_generated(frame: FrameType) -> bool:
+    """Say whether a frame is of code that has no file of the user's: generated, or ours."""
+    return frame.f_code.co_filename.startswith((_GENERATED, _HOME))
+
+
 def asked_at() -> str:
     """Return ` (at shop/payments.py:24)`: the user's line that led here; or nothing."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        file = frame.f_code.co_filename
-        if not file.startswith((_GENERATED, _HOME)) and is_own(frame):
+        if not is_generated(frame) and is_own(frame):
             return f" (at {where(frame)})"
         frame = frame.f_back
     return ""

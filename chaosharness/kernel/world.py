@@ -24,6 +24,7 @@ from chaosharness.kernel.budget import (
 from chaosharness.kernel.falls import Falls
 from chaosharness.kernel.history import History, RawEvent
 from chaosharness.kernel.leap import leap
+from chaosharness.kernel.lines import new_events
 from chaosharness.kernel.mortal import Located, Mortal, Once
 from chaosharness.kernel.publications import Publications
 from chaosharness.kernel.rest import RanOn, Rest, Wait
@@ -100,7 +101,7 @@ class World:
 
     def __init__(self, *, budget: Budget, armed: Sequence[Armed] = ()) -> None:
         self.now = 0
-        self.raw: list[RawEvent] = []
+        self.raw: list[RawEvent] = new_events()
         self.agenda = Agenda()
         self.budget = budget
         self.counts: dict[tuple[str, int, str], int] = {}

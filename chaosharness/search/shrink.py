@@ -436,6 +436,7 @@ def as_it_was(breach: Breach, run: Run, found_after: int, target: str) -> Counte
         findings=breach.findings,
         digest=run.digest(),
         history=run.history,
+        lines=run.system.lines(run),
         found_after=found_after,
         assumption=breach.property.assumption,
     )
@@ -456,6 +457,7 @@ def _written_up(
         findings=trial.findings,
         digest=run.digest(),
         history=run.history,
+        lines=run.system.lines(run),
         minimal=shrinker.minimal,
         exact=shrinker.minimal and lab.known.proves(len(shrinker.faults)),
         checked=shrinker.checked() if shrinker.minimal else "",

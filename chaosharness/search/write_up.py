@@ -96,6 +96,7 @@ def _as_written(run: Run, claim: Property, findings: Sequence[Finding]) -> Count
         findings=tuple(shown),
         digest=final.digest(),
         history=final.history,
+        lines=final.system.lines(final),
         minimal=True,
         exact=len(schedule) < 2,
         checked="no fault can be dropped" if len(schedule) > 1 else "",

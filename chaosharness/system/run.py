@@ -18,6 +18,7 @@ from chaosharness.errors import NothingProved
 from chaosharness.faults import Fault
 from chaosharness.handlers.port import Surface
 from chaosharness.kernel.history import History
+from chaosharness.kernel.lines import Line
 from chaosharness.kernel.site import Site, attempts_at
 from chaosharness.kernel.world import Budget, Ending
 from chaosharness.schedule import Schedule
@@ -45,6 +46,9 @@ class Examined(Protocol):
         budget: Budget | None = None,
     ) -> Run:
         """Run the workload under some faults."""
+
+    def lines(self, run: Run) -> Mapping[int, Line]:
+        """Return the line of the user's code that each event was asked for at."""
 
 
 @attrs.frozen(eq=False)

@@ -29,6 +29,7 @@ from chaosharness.handlers.sandbox import put_around, take_away
 from chaosharness.handlers.unawaited import keeping_origins
 from chaosharness.kernel import allowed
 from chaosharness.kernel.history import History
+from chaosharness.kernel.lines import Line, noting_lines
 from chaosharness.kernel.world import Budget, World
 from chaosharness.schedule import Schedule
 from chaosharness.system.given import check_budget, check_factory, check_takes, checked_items
@@ -247,6 +248,24 @@ class System:
         for see in OBSERVERS.get():
             see(run)
         return run
+
+    def lines(self, run: Run) -> Mapping[int, Line]:
+        """Return the line of the user's code that each event of a run was asked for at.
+
+        The run is made once more for it, and not looked at by anybody else.
+
+        Args:
+            run: A run of this system with its own budget.
+
+        Returns:
+            By the event's index, events that user code asked for; nothing where that other run
+            is not the same.
+        """
+        if self._entry is None:
+            return {}
+        with noting_lines() as noted:
+            again = self._made(self._entry, run.items, run.schedule, self.budget)
+        return noted.lines() if again.digest() == run.digest() else {}
 
     def _made(
         self,

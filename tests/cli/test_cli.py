@@ -316,7 +316,7 @@ def test_a_file_that_cannot_be_read_is_said(shop, text, words):
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_what_the_users_code_prints_is_not_in_the_output(shop, options):
     begins = "def on_order(order):\n"
-    loud = SHOP.replace(begins, f"{begins}{' ' * 12}print('charging')\n")
+    loud = SHOP.replace(begins, f"{begins}{' ' * 12}print('char' + 'ging')\n")
     name = f"loud_{shop}_{len(options)}"
     Path(f"{name}.py").write_text("print('loading')\n" + loud)
     made = CliRunner().invoke(main, ["run", f"{name}:broken", "--faults", "1", *options])

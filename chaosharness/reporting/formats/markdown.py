@@ -11,6 +11,7 @@ from chaosharness.reporting.formats.pytest_file import has_target
 from chaosharness.reporting.formats.redact import Redact, masked
 from chaosharness.reporting.formats.snippets import replay_command, schedule_code, test_name
 from chaosharness.reporting.story.accounts import Ledger, State, unremarkable
+from chaosharness.reporting.story.code import steps_in_words
 from chaosharness.reporting.story.legible import clip, columns, count, listed, seconds
 from chaosharness.reporting.story.step import Step
 from chaosharness.reporting.story.tell import Gap, Story, tell
@@ -34,6 +35,7 @@ def to_markdown(found: Counterexample, *, redact: Redact = (), file: str = "") -
     sections = [
         _headline(story),
         _schedule(found, story),
+        _code(story),
         _sequence(story),
         *(_ledger(ledger) for ledger in story.ledgers),
         *(_state(state) for state in story.states if state.values),
@@ -78,6 +80,20 @@ def _schedule(found: Counterexample, story: Story) -> list[str]:
         needed = f" Without fault {fault.number}: passes." if fault.needed else ""
         lines.append(f"{fault.number}. {escape(fault.words)}{needed}")
     return [*lines, "", *fenced(schedule_code(found.schedule), "python")]
+
+
+def _code(story: Story) -> list[str]:
+    """Return the user's lines behind the decisive steps."""
+    lines: list[str] = []
+    for place in story.code:
+        lines += ["", f"`{place.line.at}` in `{place.line.function}` ({steps_in_words(place)})"]
+        if place.source:
+            rows = [
+                f"{'>' if number == place.line.number else ' '} {number}  {text}"
+                for number, text in place.source
+            ]
+            lines += ["", *fenced("\n".join(rows), "text")]
+    return ["## In your code", *lines] if lines else []
 
 
 # ---- the picture

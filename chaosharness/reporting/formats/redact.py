@@ -17,6 +17,7 @@ from chaosharness.brokers.message import POISON
 from chaosharness.counterexample import Counterexample
 from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel.history import History, RawEvent, plain
+from chaosharness.kernel.lines import Line
 
 Redact = str | Iterable[str] | Callable[[str, Any], Any]
 """Names of payload fields, or a function `(name, value) -> value to show instead`."""
@@ -91,8 +92,14 @@ def masked(found: Counterexample, redact: Redact = ()) -> Counterexample:
         findings=findings,
         history=hidden[0],
         passing=hidden[1] if found.passing is not None else None,
+        lines={index: _scrubbed(line, mask) for index, line in found.lines.items()},
         digest=found.digest if items == found.items else "",
     )
+
+
+def _scrubbed(line: Line, mask: Mask) -> Line:
+    """Mask what a line of source repeats: an example's card number, say."""
+    return attrs.evolve(line, source=tuple((at, mask.scrub(text)) for at, text in line.source))
 
 
 Judge = Callable[[str, Any], Any]

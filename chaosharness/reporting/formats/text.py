@@ -10,6 +10,7 @@ from chaosharness.reporting.formats.pytest_file import has_target
 from chaosharness.reporting.formats.redact import Redact, masked
 from chaosharness.reporting.formats.snippets import replay_command, schedule_code, test_name
 from chaosharness.reporting.story.accounts import Entry, Ledger, State, Value, unremarkable
+from chaosharness.reporting.story.code import steps_in_words
 from chaosharness.reporting.story.compare import Comparison
 from chaosharness.reporting.story.legible import columns, count, fit, listed, pad, seconds, wrap
 from chaosharness.reporting.story.step import Step
@@ -67,6 +68,7 @@ def to_text(
     sections = [
         _headline(story, width, paint),
         _schedule(found, story, width, paint),
+        _code(story, width, paint),
         _timeline(story, width, paint),
         _books(story, width, paint),
         _parting(story, width, paint),
@@ -127,6 +129,24 @@ def _how_small(found: Counterexample, story: Story) -> str:
     if found.shrunk_in:
         effort.append(f"made small in {found.shrunk_in:,} more")
     return f"{words} ({', '.join(effort)})" if effort else words
+
+
+# ---- the user's lines
+
+
+def _code(story: Story, width: int, paint: Paint) -> list[str]:
+    if not story.code:
+        return []
+    lines = [paint("In your code", "bold")]
+    for place in story.code:
+        head = f"{place.line.at} in {place.line.function} ({steps_in_words(place)})"
+        lines += _indented(head, width)
+        digits = max((len(str(number)) for number, _ in place.source), default=1)
+        for number, text in place.source:
+            meant = number == place.line.number
+            row = fit(f"  {'>' if meant else ' '} {number:>{digits}}  {text}", width)
+            lines.append(paint(row, "bold" if meant else "dim"))
+    return lines
 
 
 # ---- timeline

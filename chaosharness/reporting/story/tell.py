@@ -13,6 +13,7 @@ import attrs
 from chaosharness.counterexample import Counterexample
 from chaosharness.kernel.history import History
 from chaosharness.reporting.story.accounts import Ledger, State, differences, ledgers, states
+from chaosharness.reporting.story.code import Place, places
 from chaosharness.reporting.story.compare import Comparison, compare
 from chaosharness.reporting.story.decisive import extra
 from chaosharness.reporting.story.lanes import Cast, Lane
@@ -74,6 +75,7 @@ class Story:
         faults: The schedule, as sentences.
         lanes: Who takes part, from left to right.
         parts: Steps and gaps, oldest first; none if the history is not at hand.
+        code: The user's own lines behind the decisive steps.
         ledgers: What third parties did.
         states: What was held at the end.
         comparison: The nearest run that passes, beside this one.
@@ -90,6 +92,7 @@ class Story:
     faults: tuple[NeededFault, ...]
     lanes: tuple[Lane, ...]
     parts: tuple[Step | Gap, ...]
+    code: tuple[Place, ...]
     ledgers: tuple[Ledger, ...]
     states: tuple[State, ...]
     comparison: Comparison | None
@@ -186,6 +189,7 @@ def tell(found: Counterexample, *, steps_max: int = STEPS_MAX, rank_max: int = A
         ),
         lanes=cast.in_order(_taking_part(steps), first=found.lifelines),
         parts=_with_gaps(steps, history, items),
+        code=places(steps, found),
         ledgers=books,
         states=held,
         comparison=compare(found, narrator),
