@@ -8,7 +8,7 @@ from copy import deepcopy
 from difflib import get_close_matches
 from functools import lru_cache
 from types import CoroutineType, FunctionType, MethodType
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 
 import attrs
 
@@ -190,6 +190,34 @@ class OpenExternal:
     def client(self) -> Client:
         """Return what a service calls it by."""
         return Client(self)
+
+    # ---- asked by name, as HTTP asks
+
+    def signature(self, method: str) -> inspect.Signature:
+        """Return what a method takes.
+
+        Raises:
+            InvalidDefinition: It has no such method.
+        """
+        return inspect.signature(self._method(method))
+
+    def hints(self, method: str) -> dict[str, Any]:
+        """Return the annotations of a method, as far as they can be read."""
+        try:
+            return get_type_hints(self._method(method))
+        except Exception:
+            return {}
+
+    def asked(self, method: str, keywords: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Return a request to call a method with these, and what the history shows of it."""
+        named = {_word(name): plain(value) for name, value in keywords.items()}
+        return (method, (), keywords), {"method": method, "arguments": [], **named}
+
+    def _method(self, method: str) -> Any:
+        function = None if method.startswith("_") else getattr(self.server, method, None)
+        if not callable(function):
+            raise InvalidDefinition(no_method(self.name, self.server, method, "answer with"))
+        return function
 
     def serve(
         self, caller: Scope, operation: str, attempt: int, request: Any, reply: Callable[..., None]

@@ -67,6 +67,7 @@ class Run:
         long_ms: How long `long` lasts.
         event_histories: What orchestrators recorded, as JSON that their own tools read, by
             the name of the workflow or execution.
+        spoken: Client libraries that an adapter has met, and the operations that each passed.
     """
 
     system: Examined
@@ -80,6 +81,7 @@ class Run:
     durations: tuple[int, ...] = attrs.field(default=(), repr=False)
     long_ms: int = attrs.field(default=0, repr=False)
     event_histories: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    spoken: Mapping[str, frozenset[str]] = attrs.field(factory=dict, repr=False)
 
     @cached_property
     def reached(self) -> Mapping[tuple[str, int], int]:

@@ -293,6 +293,10 @@ class System:
         plan: Plan,
     ) -> tuple[Run, bool]:
         """Run once; say as well whether modules changed in a way that has it run once more."""
+        for resource in self.resources.values():
+            prepare = getattr(resource, "prepare", None)
+            if prepare is not None:  # what it does once, and belongs to no run
+                prepare()
         world = World(budget=budget, armed=schedule.armed())
         modules, again = self.module_state, False
         modules.begin(world)
@@ -322,6 +326,7 @@ class System:
             tuple(sorted(world.durations)),
             world.long_ms(),
             histories,
+            {name: frozenset(passed) for name, passed in sorted(world.spoken.items())},
         )
         return run, again
 
