@@ -17,8 +17,11 @@ from typing import Any, Final
 from chaosharness.adapters.dispatch import Library, install
 
 ADAPTERS: Final = {
+    "aiohttp": "chaosharness.adapters.http.aiohttp",
     "httpx": "chaosharness.adapters.http.httpx",
     "ssl": "chaosharness.adapters.tls",
+    "stripe": "chaosharness.adapters.http.stripe",
+    "urllib3": "chaosharness.adapters.http.urllib3",
 }
 """The package that is imported, and the module that holds its `LIBRARY`."""
 

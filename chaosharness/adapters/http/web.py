@@ -21,7 +21,7 @@ from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
 
-CLIENTS: Final = ("ssl", "httpx")
+CLIENTS: Final = ("ssl", "httpx", "urllib3", "stripe", "aiohttp")
 """The packages whose requests are met."""
 
 _KEY: Final = {"key": "idempotency-key"}
