@@ -8,12 +8,12 @@ such as a class written in C. Both ask `SCOPE` at each call or construction, and
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from inspect import getattr_static, signature
 from typing import Any, Final
 
 import attrs
@@ -89,7 +89,10 @@ def install(library: Library) -> None:
     swaps = [(one, *_found(library, one.where, None)) for one in library.swaps]
     _INSTALLED.add(library.name)
     for seam, owner, name, real in seams:
-        setattr(owner, name, by_scope(real, seam.ours))
+        ours = by_scope(real, seam.ours)
+        kind = getattr_static(owner, name)
+        bound = isinstance(kind, classmethod | staticmethod)  # and so is what was found
+        setattr(owner, name, staticmethod(ours) if bound else ours)
     for swap, _, _, real in swaps:
         exchange(real, swap.ours(real))
     if library.warm is not None:
@@ -132,7 +135,7 @@ def _found(library: Library, where: str, takes: tuple[str, ...] | None) -> tuple
         for step in way:
             owner = getattr(owner, step)
         real = getattr(owner, name)
-        there = None if takes is None else tuple(inspect.signature(real).parameters)
+        there = None if takes is None else tuple(signature(real).parameters)
     except (ImportError, AttributeError, ValueError, TypeError):
         raise _changed(library, path, takes, "is not there") from None
     if there != takes:

@@ -18,6 +18,7 @@ from chaosharness.adapters.dispatch import Library, install
 
 ADAPTERS: Final = {
     "aiohttp": "chaosharness.adapters.http.aiohttp",
+    "anyio": "chaosharness.adapters.anyio",
     "httpx": "chaosharness.adapters.http.httpx",
     "ssl": "chaosharness.adapters.tls",
     "stripe": "chaosharness.adapters.http.stripe",

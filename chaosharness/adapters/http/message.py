@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
@@ -57,6 +57,13 @@ class Request:
     def __str__(self) -> str:
         return f"{self.method} {self.url.partition('?')[0]}"
 
+    def sent_headers(self) -> list[tuple[str, str]]:
+        """Return the headers as a server gets them: with the host, and the length of the body."""
+        headers = {"host": self.host, **self.headers}
+        if self.body:
+            headers["content-length"] = str(len(self.body))
+        return list(headers.items())
+
     def fields(self) -> dict[str, Any]:
         """Return what the query and the body hold, by name; `{}` of a body that has no names."""
         found = nested(parse_qsl(self.query, keep_blank_values=True))
@@ -76,12 +83,12 @@ class Answer:
     Attributes:
         status: 200 to 599.
         body: What is sent: bytes as they are, text as text, None as nothing, the rest as JSON.
-        headers: By name.
+        headers: By name, or as pairs where one comes more than once.
     """
 
     status: int = 200
     body: Any = None
-    headers: Mapping[str, str] = attrs.field(factory=dict)
+    headers: Mapping[str, str] | Sequence[tuple[str, str]] = ()
 
     @property
     def reason(self) -> str:
@@ -94,7 +101,8 @@ class Answer:
     def sent(self) -> tuple[list[tuple[str, str]], bytes]:
         """Return the headers and the bytes that go over the line."""
         body, kind = _encoded(self.body)
-        headers = [(name.lower(), value) for name, value in self.headers.items()]
+        given = self.headers.items() if isinstance(self.headers, Mapping) else self.headers
+        headers = [(name.lower(), value) for name, value in given]
         there = {name for name, _ in headers}
         if kind and "content-type" not in there:
             headers.append(("content-type", kind))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import typing
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -10,19 +11,24 @@ from typing import Any, Final, Literal
 import attrs
 import msgspec
 
+from chaosharness.adapters.http.asgi import Asgi
+from chaosharness.adapters.http.endpoints import endpoint_of
 from chaosharness.adapters.http.message import Answer, Request
+from chaosharness.adapters.http.replicas import Front, Replica
 from chaosharness.adapters.http.routes import Route, routes_of, split
+from chaosharness.adapters.http.wsgi import Wsgi
 from chaosharness.adapters.libraries import speak
 from chaosharness.errors import InvalidDefinition
 from chaosharness.externals.external import OpenExternal
+from chaosharness.handlers.colours import innermost
 from chaosharness.handlers.places import asked_at, at_line, words_of
 from chaosharness.handlers.port import call_off
 from chaosharness.kernel import allowed
-from chaosharness.kernel.scope import Scope
+from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 
-CLIENTS: Final = ("ssl", "httpx", "urllib3", "stripe", "aiohttp")
-"""The packages whose requests are met."""
+MET: Final = ("ssl", "anyio", "httpx", "urllib3", "stripe", "aiohttp")
+"""The packages that are met: clients, and what applications run on."""
 
 _KEY: Final = {"key": "idempotency-key"}
 """Parameters that are sent as headers under another name."""
@@ -129,7 +135,7 @@ class Web:
 
     def prepare(self) -> None:
         """Have client libraries met, before a run begins."""
-        speak(CLIENTS)
+        speak(MET)
 
     def open(self, world: World) -> OpenWeb:
         """Return it for one run.
@@ -178,6 +184,40 @@ class OpenWeb:
         self.world = world
         self.latency_ms = definition.latency_ms
         self._part = part
+        self._front = Front()
+
+    def app(
+        self,
+        incarnation: Incarnation,
+        service: str,
+        application: Any,
+        colour_of: Callable[[Any], Any],
+    ) -> Any:
+        """Have an incarnation answer with an application; return its main loop, or None.
+
+        Raises:
+            InvalidDefinition: Somebody else answers for this host.
+        """
+        if self._part is not None or self._front.service not in ("", service):
+            who = self._part.name if self._part is not None else self._front.service
+            raise InvalidDefinition(
+                f"service {service!r} cannot answer for {self.name!r}: {who} does{asked_at()}"
+            )
+        if not callable(application):
+            raise InvalidDefinition(
+                f"service {service!r} answers for {self.name!r} with {application!r}, which is no "
+                f"application: give it the ASGI or WSGI application{asked_at()}"
+            )
+        runner = Asgi(application) if is_asgi(application) else Wsgi(application)
+        replica = Replica(incarnation, service, runner, colour_of(runner.answer))
+        self._front.add(replica, application)
+        if not isinstance(runner, Asgi):
+            return None
+
+        async def lifespan() -> None:
+            await runner.lifespan(replica.ready)
+
+        return lifespan
 
     def reach(self, request: Request) -> Reached:
         """Return where a request gets to.
@@ -185,8 +225,9 @@ class OpenWeb:
         Raises:
             InvalidDefinition: No route leads anywhere, which calls the run off.
         """
-        assert self._part is not None
         part = self._part
+        if part is None:
+            return self._to_service(request)
         for route in self.definition._table:
             found = route.match(request.method, split(request.path))
             if found is not None:
@@ -203,12 +244,35 @@ class OpenWeb:
             )
         )
 
+    def _to_service(self, request: Request) -> Reached:
+        front = self._front
+        if not front.service:
+            call_off(
+                InvalidDefinition(
+                    f"{request}{asked_at()} reaches nobody: no service answers for {self.name!r}. "
+                    "One does with env.app(web, application)"
+                )
+            )
+        endpoint = endpoint_of(front.application, request.method, request.path)
+        action = f"{front.service}.{endpoint}"
+        words = {
+            "service": front.service,
+            "endpoint": endpoint,
+            "method": request.method,
+            "path": request.path,
+            "value": request.body,
+        }
+        behind = (f"{front.service}.{endpoint}", request)
+        return Reached(action, words, front.service, self.latency_ms, behind)
+
     def serve(
         self, reached: Reached, caller: Scope, operation: str, attempt: int, reply: Reply
     ) -> None:
-        """Have the third party answer."""
+        """Have the third party answer, or a service."""
         part = self._part
-        assert part is not None
+        if part is None:
+            self._front.handle(caller, *reached.behind, reply)
+            return
         if isinstance(reached.behind, Answer):
             reply(reached.behind, None, happened=False)
             return
@@ -238,6 +302,12 @@ class OpenWeb:
             )
         )
         return 0
+
+
+def is_asgi(application: Any) -> bool:
+    """Say whether an application is called as ASGI has it: it is async, and takes three things."""
+    inner = innermost(application)
+    return inspect.iscoroutinefunction(inner)
 
 
 def _taken(
