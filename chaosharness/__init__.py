@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from chaosharness.adapters.http.message import Answer as Answer
     from chaosharness.adapters.http.web import Web as Web
+    from chaosharness.adapters.http.webhooks import Webhooks as Webhooks
     from chaosharness.brokers import SNS as SNS
     from chaosharness.brokers import SQS as SQS
     from chaosharness.brokers import AWSError as AWSError
@@ -119,6 +120,7 @@ if TYPE_CHECKING:
 _HOME = {
     "adapters.http.message": ("Answer",),
     "adapters.http.web": ("Web",),
+    "adapters.http.webhooks": ("Webhooks",),
     "brokers": (
         "SNS",
         "SQS",

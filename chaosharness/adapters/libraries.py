@@ -19,6 +19,8 @@ from chaosharness.adapters.dispatch import Library, install
 ADAPTERS: Final = {
     "aiohttp": "chaosharness.adapters.http.aiohttp",
     "anyio": "chaosharness.adapters.anyio",
+    "django": "chaosharness.adapters.http.django",
+    "flask": "chaosharness.adapters.http.flask",
     "httpx": "chaosharness.adapters.http.httpx",
     "ssl": "chaosharness.adapters.tls",
     "stripe": "chaosharness.adapters.http.stripe",

@@ -173,6 +173,7 @@ class OpenExternal:
         self.timeout_ms = definition.timeout_ms
         self.world = world
         self.server = server
+        self.on_effect: list[Callable[[Scope, int, dict[str, Any]], None]] = []
         self._changed: dict[str, bool] = {}
         world.know_timeout(definition.timeout_ms)
 
@@ -237,7 +238,7 @@ class OpenExternal:
             value = value.value
         elif counts and not self._knew(request, before):
             data = {"method": method, **self._named(method, arguments, keywords)}
-            self.ledger(caller, operation, attempt, data)
+            self.ledger(caller, operation, attempt, data, value)
         reply(value, None)
 
     def _knew(self, request: Any, before: Any) -> bool:
@@ -249,11 +250,13 @@ class OpenExternal:
         first = self._changed.setdefault(repr(plain(request)), changed)
         return first and not changed
 
-    def ledger(self, caller: Scope, operation: str, attempt: int, data: dict[str, Any]) -> int:
-        """Enter an effect into the ledger, on behalf of a caller."""
+    def ledger(
+        self, caller: Scope, operation: str, attempt: int, data: dict[str, Any], answer: Any = None
+    ) -> int:
+        """Enter an effect into the ledger, on behalf of a caller; tell whoever wants to know."""
         world = self.world
         world.effects += 1
-        return world.record(
+        index = world.record(
             "effect",
             self.name,
             operation=operation,
@@ -262,6 +265,9 @@ class OpenExternal:
             cause=caller.cause,
             data=data,
         )
+        for tell in self.on_effect:
+            tell(caller, index, {**data, "answer": plain(answer)})
+        return index
 
     def _named(self, method: str, arguments: Any, keywords: Any) -> dict[str, Any]:
         function = getattr(self.server, method)

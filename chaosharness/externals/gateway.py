@@ -133,7 +133,7 @@ class OpenGateway(OpenExternal):
         if key is not None:
             self.answers[key] = (self.world.now, receipt)
         data = {"method": method, "order": order, "cents": cents, "key": key, "id": receipt.id}
-        self.ledger(caller, operation, attempt, data)
+        self.ledger(caller, operation, attempt, data, receipt)
         reply(receipt, None)
 
     def _known(self, key: str | None) -> Receipt | None:

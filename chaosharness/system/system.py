@@ -327,8 +327,15 @@ class System:
             world.long_ms(),
             histories,
             {name: frozenset(passed) for name, passed in sorted(world.spoken.items())},
+            self._unspoken(world),
         )
         return run, again
+
+    def _unspoken(self, world: World) -> tuple[str, ...]:
+        """Return the client libraries that the user's code has, and that did not speak in a run."""
+        met = {one for part in self.resources.values() for one in getattr(part, "speaks", ())}
+        silent = met - world.spoken.keys()
+        return tuple(sorted(self.module_state.holds(silent))) if silent else ()
 
     def given(self) -> Iterator[Callable[..., Any]]:
         """Yield the functions that the user gave: they lead to the modules of the user's code."""

@@ -1,4 +1,4 @@
-"""aiohttp's client as it is: its own exceptions and time-outs, and where it asks again by itself."""
+"""aiohttp's client as it is: its own exceptions, its own time-outs, its own cookies."""
 
 import asyncio
 import time

@@ -75,11 +75,11 @@ def _at(scope: Scope, request: Request) -> OpenWeb:
     Raises:
         InvalidDefinition: Nobody does, which calls the run off.
     """
-    hosts = [one for one in scope.world.states.values() if isinstance(one, OpenWeb)]
-    for one in hosts:
-        if one.name == request.host:
-            return one
-    known = ", ".join(one.name for one in hosts)
+    found = web_of(scope.world, request.host)
+    if found is not None:
+        return found
+    hosts = [one.name for one in scope.world.states.values() if isinstance(one, OpenWeb)]
+    known = ", ".join(hosts)
     call_off(
         InvalidDefinition(
             f"{scope.place} asks {request}{asked_at()}, and nobody answers for {request.host!r} in "
@@ -88,6 +88,14 @@ def _at(scope: Scope, request: Request) -> OpenWeb:
             f'or Web("{request.host}") where a service does'
         )
     )
+
+
+def web_of(world: World, host: str) -> OpenWeb | None:
+    """Return who answers for a host in a run."""
+    for one in world.states.values():
+        if isinstance(one, OpenWeb) and one.name == host:
+            return one
+    return None
 
 
 class Line:

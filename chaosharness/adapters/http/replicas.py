@@ -116,11 +116,16 @@ class Front:
 
         replica.incarnation.on_death.append(gone)
 
+    def choose(self, entity: int) -> Replica | None:
+        """Return the replica that a request for a workload item goes to now, if there is one."""
+        able = [one for one in self.replicas if one.is_ready] or self.replicas
+        return able[entity % len(able)] if able else None
+
     def handle(self, caller: Scope, place: str, request: Request, reply: Reply) -> None:
         """Hand a request to a replica."""
-        able = [one for one in self.replicas if one.is_ready] or self.replicas
-        if not able:
+        replica = self.choose(caller.entity)
+        if replica is None:
             words = f"nobody listens for {self.service}"
             reply(None, NoAnswer("refused", words), happened=False)
-            return
-        able[caller.entity % len(able)].handle(caller, place, request, reply)
+        else:
+            replica.handle(caller, place, request, reply)

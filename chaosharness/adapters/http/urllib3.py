@@ -1,7 +1,7 @@
 """urllib3, and with it requests, stripe and whatever else is built on it, with its own retries.
 
-Met below the loop that retries (`HTTPConnectionPool.urlopen`), so that `Retry`, its backoff and what
-requests makes of each error are the libraries' own.
+Met below the loop that retries (`HTTPConnectionPool.urlopen`), so that `Retry`, its backoff and
+what requests makes of each error are the libraries' own.
 
 Source:
     urllib3 2.8.0, `connectionpool.py` (`urlopen`, `_make_request`) and its documentation, "Retrying

@@ -27,7 +27,7 @@ from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 
-MET: Final = ("ssl", "anyio", "httpx", "urllib3", "stripe", "aiohttp")
+MET: Final = ("ssl", "anyio", "httpx", "urllib3", "stripe", "aiohttp", "flask", "django")
 """The packages that are met: clients, and what applications run on."""
 
 _KEY: Final = {"key": "idempotency-key"}
@@ -132,6 +132,11 @@ class Web:
     def name(self) -> str:
         """What reports call it: the host."""
         return self.host
+
+    @property
+    def speaks(self) -> tuple[str, ...]:
+        """The client libraries that it meets."""
+        return ("aiohttp", "httpx", "requests", "stripe", "urllib3")
 
     def prepare(self) -> None:
         """Have client libraries met, before a run begins."""
@@ -271,7 +276,8 @@ class OpenWeb:
         """Have the third party answer, or a service."""
         part = self._part
         if part is None:
-            self._front.handle(caller, *reached.behind, reply)
+            place, request = reached.behind
+            self._front.handle(caller, place, request, reply)
             return
         if isinstance(reached.behind, Answer):
             reply(reached.behind, None, happened=False)
@@ -287,6 +293,11 @@ class OpenWeb:
                 reply(Answer(status, {"error": str(error)}), None, happened)
 
         part.serve(caller, operation, attempt, reached.behind[0], back)
+
+    def receiver(self, reached: Reached, entity: int) -> str:
+        """Return who will get a request for a workload item: a replica, or the third party."""
+        replica = self._front.choose(entity) if self._part is None else None
+        return reached.peer if replica is None else replica.incarnation.label
 
     def _status(self, error: BaseException) -> int:
         """Return the status of an error; 0 if nobody said one, which ends the run."""

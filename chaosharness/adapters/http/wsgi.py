@@ -14,11 +14,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextvars import ContextVar
 from io import BytesIO
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from chaosharness.adapters.http.message import Answer, Request
+
+_RAISED: ContextVar[list[BaseException] | None] = ContextVar("chaosharness.raised", default=None)
+"""What the request in hand raised."""
+
+
+def note_raised(sender: Any = None, exception: BaseException | None = None, **_: Any) -> None:
+    """Take note of an error that a framework answers for with 500: Flask's signal, and Django's."""
+    raised, error = _RAISED.get(), exception or sys.exc_info()[1]
+    if raised is not None and error is not None:
+        raised.append(error)
 
 
 class Wsgi:
@@ -38,6 +49,8 @@ class Wsgi:
             return parts.append
 
         parts: list[bytes] = []
+        raised: list[BaseException] = []
+        _RAISED.set(raised)
         result = self.application(_environ(request), start_response)
         try:
             parts.extend(result)
@@ -47,6 +60,8 @@ class Wsgi:
             close = getattr(result, "close", None)
             if close is not None:
                 close()
+        for error in raised:
+            raise error  # its framework has answered for it
 
 
 def _environ(request: Request) -> dict[str, Any]:
