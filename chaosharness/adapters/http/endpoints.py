@@ -54,8 +54,11 @@ def _in_starlette(application: Any, method: str, path: str) -> str | None:
         if match.value != _FULL:
             continue
         endpoint = inner.get("endpoint")
-        if hasattr(endpoint, "routes"):  # mounted
-            below = inner.get("root_path", "")
+        if endpoint is None:  # FastAPI 0.165: a router that was included
+            endpoint = getattr(route, "original_router", None)
+            path = path.removeprefix(getattr(route.include_context, "prefix", ""))
+        below = inner.get("root_path", "")
+        if hasattr(endpoint, "routes"):
             return _in_starlette(endpoint, method, path.removeprefix(below))
         return _name(endpoint)
     return None
