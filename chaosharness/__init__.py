@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from chaosharness.adapters.http.message import Answer as Answer
+    from chaosharness.adapters.http.web import Web as Web
+    from chaosharness.adapters.http.webhooks import Webhooks as Webhooks
     from chaosharness.brokers import SNS as SNS
     from chaosharness.brokers import SQS as SQS
     from chaosharness.brokers import AWSError as AWSError
@@ -115,6 +118,9 @@ if TYPE_CHECKING:
     from chaosharness.system import System as System
 
 _HOME = {
+    "adapters.http.message": ("Answer",),
+    "adapters.http.web": ("Web",),
+    "adapters.http.webhooks": ("Webhooks",),
     "brokers": (
         "SNS",
         "SQS",

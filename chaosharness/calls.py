@@ -9,7 +9,7 @@ import attrs
 
 from chaosharness.brokers.message import Decode, Message, Reader, decoder_for, encode_json
 from chaosharness.errors import InvalidDefinition
-from chaosharness.externals.request import call
+from chaosharness.externals.request import Answer, call
 from chaosharness.handlers.handling import ended, reach, suffer
 from chaosharness.handlers.places import told
 from chaosharness.handlers.port import HANDLE
@@ -106,45 +106,74 @@ class Line:
             caller.hops + 1,
             caller.message,
         )
-        script = self._pick_up(endpoint, scope, request, reply)
-        drive_in_kernel(script, scope.world)
+        message = Message(self.endpoint, None, {}, request, scope.entity, 0)
+        pick_up(endpoint, scope, message, self._answer, reply)
 
-    def _pick_up(
-        self, endpoint: Endpoint, scope: Scope, body: bytes, reply: Callable[..., None]
-    ) -> Script[None]:
-        world = scope.world
-        world.in_flight[scope] = endpoint.place
-        operation = f"{endpoint.place}/handle"
-        attempt = reach(scope, operation, HANDLE)
-        yield from suffer(scope, operation, "before", attempt)
-        if scope.hops > world.budget.hops_max:
-            world.end("budget", f"a cycle of calls through {endpoint.place}")
+    def _answer(self, scope: Scope, operation: str, result: Any, error: Any) -> Answer:
+        """Return what the caller gets of how a handler ended."""
+        if error is not None:
+            words = told(error)
+            return None, RemoteError(f"{scope.place} raised {words['error']}")
+        return self.decode(encode_json(result, operation)), None
+
+
+Ended = Callable[[Scope, str, Any, BaseException | None], Answer]
+"""Makes the answer of how a handler ended: its scope, its operation, its result, its error."""
+
+
+def pick_up(
+    endpoint: Endpoint,
+    scope: Scope,
+    message: Message,
+    answer: Ended,
+    reply: Callable[..., None],
+) -> None:
+    """Have an endpoint handle a request, with what may strike it before and after.
+
+    Args:
+        endpoint: Who handles it.
+        scope: On whose behalf.
+        message: What its reader reads.
+        answer: Makes the answer. What it refuses calls the run off.
+        reply: Called with the answer.
+    """
+    drive_in_kernel(_pick_up(endpoint, scope, message, answer, reply), scope.world)
+
+
+def _pick_up(
+    endpoint: Endpoint,
+    scope: Scope,
+    message: Message,
+    answer: Ended,
+    reply: Callable[..., None],
+) -> Script[None]:
+    world = scope.world
+    world.in_flight[scope] = endpoint.place
+    operation = f"{endpoint.place}/handle"
+    attempt = reach(scope, operation, HANDLE)
+    yield from suffer(scope, operation, "before", attempt)
+    if scope.hops > world.budget.hops_max:
+        world.end("budget", f"a cycle of calls through {endpoint.place}")
+        return
+
+    def done(scope: Scope, result: Any, error: BaseException | None) -> None:
+        if not ended(scope, operation, attempt, error):
             return
+        try:
+            made = answer(scope, operation, result, error)
+        except InvalidDefinition as wrong:
+            world.refuse(wrong)
+            return
+        drive_in_kernel(_hang_up(scope, operation, attempt, made, reply), world)
 
-        def done(scope: Scope, result: Any, error: BaseException | None) -> None:
-            answer: tuple[Any, BaseException | None]
-            if not ended(scope, operation, attempt, error):
-                return
-            if error is None:
-                try:
-                    answer = (self.decode(encode_json(result, operation)), None)
-                except InvalidDefinition as wrong:
-                    world.refuse(wrong)
-                    return
-            else:
-                words = told(error)
-                answer = (None, RemoteError(f"{endpoint.place} raised {words['error']}"))
-            drive_in_kernel(_hang_up(scope, operation, attempt, answer, reply), world)
-
-        message = Message(self.endpoint, None, {}, body, scope.entity, 0)
-        endpoint.colour.start(scope, endpoint.handler, endpoint.reader.read, message, done)
+    endpoint.colour.start(scope, endpoint.handler, endpoint.reader.read, message, done)
 
 
 def _hang_up(
     scope: Scope,
     operation: str,
     attempt: int,
-    answer: tuple[Any, BaseException | None],
+    answer: Answer,
     reply: Callable[..., None],
 ) -> Script[None]:
     """Answer, if nothing strikes between the end of the handler and its answer."""

@@ -5,7 +5,7 @@ A value, made by the search, read by reports and doors. It holds no clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import attrs
@@ -283,6 +283,8 @@ class Campaign:
         upset: What went wrong in the run without any fault already, one sentence each: no
             claim needs to be broken by it.
         coverage: What was put to the test.
+        spoken: Which client libraries spoke in the run without any fault, and which did not that
+            the user's code has; empty where no part of the system meets any.
         ended: Why the search ended.
         seconds: Real time it took. Not part of any report that is compared.
     """
@@ -305,6 +307,7 @@ class Campaign:
     groups: tuple[Group, ...] = ()
     questions: tuple[Question, ...] = ()
     beyond: tuple[str, ...] = ()
+    spoken: str = ""
     ended: Ended = ""
     seconds: float = 0.0
 
@@ -330,6 +333,8 @@ class Campaign:
         lines = [
             f"{self.system}: {_RESULT_WORDS[self.result]} after {runs_in_words(self.searched)}"
         ]
+        if self.spoken:
+            lines.append(self.spoken)
         if self.result == "unknown":
             lines += [f"unknown: {reason}" for reason in self.reasons]
         lines += [
@@ -365,6 +370,7 @@ class Campaign:
             "questions": [attrs.asdict(one) for one in self.questions],
             "beyond": list(self.beyond),
             "ended": self.ended,
+            **({"spoken": self.spoken} if self.spoken else {}),
             "coverage": {
                 "levels": [attrs.asdict(level) for level in coverage.levels],
                 "random": coverage.random,
@@ -383,6 +389,17 @@ _RESULT_WORDS: Final = {
     "violated": "a property does not hold",
     "unknown": "not known to hold",
 }
+
+
+def spoken_in_words(spoken: Mapping[str, Collection[str]], unspoken: Sequence[str]) -> str:
+    """Say which client libraries spoke: `spoke: httpx 2 operations, stripe 1; not seen: none`."""
+    if not spoken and not unspoken:
+        return ""
+    said: list[str] = []
+    for library, operations in sorted(spoken.items()):
+        unit = "" if said else " operation" if len(operations) == 1 else " operations"
+        said.append(f"{library} {len(operations):,}{unit}")
+    return f"spoke: {', '.join(said) or 'none'}; not seen: {', '.join(unspoken) or 'none'}"
 
 
 def runs_in_words(number: int) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import overload
 
 from chaosharness.brokers.message import Delivery, Message
+from chaosharness.handlers.attribution import adopt
 from chaosharness.kernel.scope import Scope
 
 Taken = tuple[Delivery, Message, int]
@@ -50,12 +51,8 @@ class Batch(Sequence[Delivery]):
 
     def _go_to(self, taken: Taken) -> Delivery:
         """Act on behalf of a record from now on."""
-        scope = self._scope
         one, message, cause = taken
-        scope.entity = message.entity
-        scope.message = message.name
-        scope.hops = message.hops
-        scope.cause = cause
-        scope.steps = 0
-        scope.world.in_flight[scope] = scope.place
+        adopt(
+            self._scope, entity=message.entity, message=message.name, cause=cause, hops=message.hops
+        )
         return one

@@ -8,7 +8,7 @@ from copy import deepcopy
 from difflib import get_close_matches
 from functools import lru_cache
 from types import CoroutineType, FunctionType, MethodType
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 
 import attrs
 
@@ -173,6 +173,7 @@ class OpenExternal:
         self.timeout_ms = definition.timeout_ms
         self.world = world
         self.server = server
+        self.on_effect: list[Callable[[Scope, int, dict[str, Any]], None]] = []
         self._changed: dict[str, bool] = {}
         world.know_timeout(definition.timeout_ms)
 
@@ -190,6 +191,34 @@ class OpenExternal:
     def client(self) -> Client:
         """Return what a service calls it by."""
         return Client(self)
+
+    # ---- asked by name, as HTTP asks
+
+    def signature(self, method: str) -> inspect.Signature:
+        """Return what a method takes.
+
+        Raises:
+            InvalidDefinition: It has no such method.
+        """
+        return inspect.signature(self._method(method))
+
+    def hints(self, method: str) -> dict[str, Any]:
+        """Return the annotations of a method, as far as they can be read."""
+        try:
+            return get_type_hints(self._method(method))
+        except Exception:
+            return {}
+
+    def asked(self, method: str, keywords: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Return a request to call a method with these, and what the history shows of it."""
+        named = {_word(name): plain(value) for name, value in keywords.items()}
+        return (method, (), keywords), {"method": method, "arguments": [], **named}
+
+    def _method(self, method: str) -> Any:
+        function = None if method.startswith("_") else getattr(self.server, method, None)
+        if not callable(function):
+            raise InvalidDefinition(no_method(self.name, self.server, method, "answer with"))
+        return function
 
     def serve(
         self, caller: Scope, operation: str, attempt: int, request: Any, reply: Callable[..., None]
@@ -209,7 +238,7 @@ class OpenExternal:
             value = value.value
         elif counts and not self._knew(request, before):
             data = {"method": method, **self._named(method, arguments, keywords)}
-            self.ledger(caller, operation, attempt, data)
+            self.ledger(caller, operation, attempt, data, value)
         reply(value, None)
 
     def _knew(self, request: Any, before: Any) -> bool:
@@ -221,11 +250,13 @@ class OpenExternal:
         first = self._changed.setdefault(repr(plain(request)), changed)
         return first and not changed
 
-    def ledger(self, caller: Scope, operation: str, attempt: int, data: dict[str, Any]) -> int:
-        """Enter an effect into the ledger, on behalf of a caller."""
+    def ledger(
+        self, caller: Scope, operation: str, attempt: int, data: dict[str, Any], answer: Any = None
+    ) -> int:
+        """Enter an effect into the ledger, on behalf of a caller; tell whoever wants to know."""
         world = self.world
         world.effects += 1
-        return world.record(
+        index = world.record(
             "effect",
             self.name,
             operation=operation,
@@ -234,6 +265,9 @@ class OpenExternal:
             cause=caller.cause,
             data=data,
         )
+        for tell in self.on_effect:
+            tell(caller, index, {**data, "answer": plain(answer)})
+        return index
 
     def _named(self, method: str, arguments: Any, keywords: Any) -> dict[str, Any]:
         function = getattr(self.server, method)

@@ -16,7 +16,8 @@ from typing import Any, Final
 
 import attrs
 
-from chaosharness.externals.external import Client, OpenExternal
+from chaosharness.errors import InvalidDefinition
+from chaosharness.externals.external import Client, OpenExternal, no_method
 from chaosharness.externals.request import call
 from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Scope
@@ -101,6 +102,16 @@ class OpenGateway(OpenExternal):
         """Return what a service calls it by."""
         return GatewayClient(self)
 
+    def asked(self, method: str, keywords: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Return a request to charge, refund or find, and what the history shows of it."""
+        return request_of(method, **keywords)
+
+    def _method(self, method: str) -> Any:
+        function = None if method.startswith("_") else getattr(self.client(), method, None)
+        if not callable(function):
+            raise InvalidDefinition(no_method(self.name, self.client(), method, "answer with"))
+        return function
+
     def serve(
         self, caller: Scope, operation: str, attempt: int, request: Any, reply: Callable[..., None]
     ) -> None:
@@ -122,7 +133,7 @@ class OpenGateway(OpenExternal):
         if key is not None:
             self.answers[key] = (self.world.now, receipt)
         data = {"method": method, "order": order, "cents": cents, "key": key, "id": receipt.id}
-        self.ledger(caller, operation, attempt, data)
+        self.ledger(caller, operation, attempt, data, receipt)
         reply(receipt, None)
 
     def _known(self, key: str | None) -> Receipt | None:
@@ -160,8 +171,15 @@ class GatewayClient(Client):
         return self._ask("find", order, 0, None)
 
     def _ask(self, method: str, order: str, cents: int, key: str | None) -> Any:
-        words: dict[str, Any] = {"method": method, "order": order}
-        if method != "find":
-            words |= {"cents": cents, "key": key}
-        action = f"{self._external.name}.{method}"
-        return call(action, self._external, (method, order, cents, key), words)
+        request, words = request_of(method, order, cents, key)
+        return call(f"{self._external.name}.{method}", self._external, request, words)
+
+
+def request_of(
+    method: str, order: str, cents: int = 0, key: str | None = None
+) -> tuple[tuple[str, str, int, str | None], dict[str, Any]]:
+    """Return a request, and what the history shows of it."""
+    words: dict[str, Any] = {"method": method, "order": order}
+    if method != "find":
+        words |= {"cents": cents, "key": key}
+    return (method, order, cents, key), words

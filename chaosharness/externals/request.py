@@ -41,7 +41,8 @@ CALL: Final = surface(
 )
 
 Answer = tuple[Any, BaseException | None]
-_NO_ANSWER: Final = object()
+NO_ANSWER: Final = object()
+"""What the wait for an answer ends in where none came."""
 
 
 class Server(Peer, Protocol):
@@ -109,7 +110,7 @@ def _call(
     journey = Journey(scope, operation, attempt, server, request)
     journey.lost = lost or cut(scope, server, "out")
     answer = yield journey.send(delay_ms)
-    if answer is _NO_ANSWER:
+    if answer is NO_ANSWER:
         data = {"outcome": "unknown", "happened": journey.happened}
         scope.record("reply", operation, attempt, data)
         raise server.lost(operation)
@@ -186,7 +187,7 @@ class Journey:
     def _give_up(self, _: Any) -> None:
         resume, self.resume = self.resume, None
         if resume is not None:
-            resume(_NO_ANSWER)
+            resume(NO_ANSWER)
 
     def _sender(self) -> Scope:
         """Return the caller as it was when it asked: it may be about something else by now."""

@@ -36,6 +36,7 @@ from types import (
 from typing import Any, Final
 from uuid import UUID
 
+from chaosharness.handlers.insides import dict_of
 from chaosharness.kernel.rest import State
 
 NODES_MAX: Final = 400
@@ -433,10 +434,7 @@ def _shape(kind: type) -> _Shape:
 
 def attributes(value: Any) -> Sequence[tuple[str, Any]]:
     """Return the attributes that an object holds, without running any code of its class."""
-    try:
-        held = object.__getattribute__(value, "__dict__")
-    except AttributeError:
-        held = None
+    held = dict_of(value)
     found = tuple(held.items()) if type(held) is dict else ()
     kind = type(value)
     slots = (_SHAPES.get(kind) or _shape(kind)).slots

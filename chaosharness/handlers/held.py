@@ -17,6 +17,8 @@ from operator import is_
 from types import CellType, MemberDescriptorType, MethodWrapperType
 from typing import Any, Final
 
+from chaosharness.handlers.insides import dict_of
+
 MISSING: Final = object()
 
 SEEN_MAX: Final = 10_000
@@ -351,7 +353,7 @@ def stand(name: str, value: Any) -> Stand | None:
 def attributes(name: str, thing: Any) -> list[Held]:
     """Return how the attributes of an object are moved: its `__dict__`, and its slots."""
     found: list[Held] = []
-    names = getattr(thing, "__dict__", None)
+    names = dict_of(thing)
     if type(thing).__module__ == "threading":
         # what it borrows from its lock is put there anew while a run lasts, and is no state
         found.append(
@@ -367,7 +369,7 @@ def attributes(name: str, thing: Any) -> list[Held]:
 
 def fields(thing: Any) -> list[tuple[str, Any]]:
     """Return the attributes of an object, by name, without having code of its class run."""
-    names = getattr(thing, "__dict__", None)
+    names = dict_of(thing)
     found = list(names.items()) if isinstance(names, dict) else []
     for kind in type(thing).__mro__:
         for name, slot in vars(kind).items():

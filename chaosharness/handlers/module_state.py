@@ -21,7 +21,8 @@ Not modelled:
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from types import FunctionType, ModuleType
 from typing import Any, Final
 
 from chaosharness.errors import InvalidDefinition
@@ -67,6 +68,8 @@ class ModuleState:
         self.live: dict[int, Held] = {}
         self._bound: list[tuple[dict[str, Any], str, Any]] = []
         self._imported = -1
+        self._modules: list[dict[str, Any]] = []
+        self._packages: set[str] | None = None
         self._first: list[Any] = []  # of each thing, what it held when the run began
         self._seen: dict[int, Any] = {}  # what it would hold if all processes shared it
         self._loaded: dict[int, Any] = {}  # what it held when the present process went on
@@ -83,6 +86,13 @@ class ModuleState:
             if number in self._seen
             for name in one.own(self._first[number], self._seen[number])
         )
+
+    def holds(self, packages: Collection[str]) -> set[str]:
+        """Return those of some packages that the user's modules have something of."""
+        if self._packages is None:
+            values = (value for names in self._modules for value in list(names.values()))
+            self._packages = {package_of(value) for value in values}
+        return self._packages & set(packages)
 
     # ---- a run
 
@@ -195,6 +205,7 @@ class ModuleState:
         survey = Survey(self.shared)
         survey.look(self._functions())
         self._bound = survey.bound
+        self._modules, self._packages = survey.modules, None
         for one in survey.found.values():
             known = _KNOWN.setdefault(_key(one), one)
             if isinstance(known, Names) and isinstance(one, Names):
@@ -210,6 +221,14 @@ class ModuleState:
             if id(one) in live or _key(one) in _LEFT
         }
         return True
+
+
+def package_of(value: Any) -> str:
+    """Return the package that a module, a class, a function or an object's class comes from."""
+    if isinstance(value, ModuleType):
+        return value.__name__.partition(".")[0]
+    kind = value if isinstance(value, type | FunctionType) else type(value)
+    return str(getattr(kind, "__module__", "")).partition(".")[0]
 
 
 def named(shared: Any) -> tuple[str, ...]:

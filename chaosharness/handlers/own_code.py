@@ -41,6 +41,7 @@ from chaosharness.handlers.held import (
     held,
     stand,
 )
+from chaosharness.handlers.insides import dict_of
 from chaosharness.handlers.kept import WEAK, kept
 from chaosharness.handlers.namespaces import Members, Names, words_of_code
 
@@ -343,7 +344,7 @@ class Survey:
             return
         if home(kind) is None and kind.__module__.partition(".")[0] not in _STANDARD:
             self._locals(value, name)
-            if isinstance(getattr(value, "__dict__", None), dict) and not _is_ours(kind):
+            if isinstance(dict_of(value), dict) and not _is_ours(kind):
                 self._foreign.append((value, name))
             return
         self._enter(kind, kind.__qualname__)

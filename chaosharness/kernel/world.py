@@ -93,6 +93,7 @@ class World:
         "publications",
         "raw",
         "rest",
+        "spoken",
         "states",
         "surfaces",
         "turn",
@@ -134,6 +135,7 @@ class World:
         self.publications = Publications()
         self.rest = Rest(events_max=budget.events_max // IDLE_SHARE)
         self.on_turn: Callable[[Hashable], None] | None = None
+        self.spoken: dict[str, set[str]] = {}  # client libraries, and operations they passed
         self.states: dict[str, Any] = {}
         self.surfaces: dict[str, Any] = {}
         self.unreachable: set[tuple[str, str]] = set()

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import attrs
 
-from chaosharness.campaign import Coverage, Ended, Trouble, runs_in_words
+from chaosharness.campaign import Coverage, Ended, Trouble, runs_in_words, spoken_in_words
 from chaosharness.checkers import Finding
 from chaosharness.checkers.breach import Breach, breaches, split
 from chaosharness.checkers.breach import Group as Key
@@ -440,6 +440,11 @@ class Exploration:
         if self._calm is None:
             return ()
         return (*upset(self._calm.history), *self._failed)
+
+    def spoken(self) -> str:
+        """Say which client libraries spoke in the calm run, and which did not."""
+        run = self._calm
+        return "" if run is None else spoken_in_words(run.spoken, run.unspoken)
 
     def coverage(self) -> Coverage:
         """Return what was put to the test."""

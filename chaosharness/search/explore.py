@@ -171,6 +171,7 @@ def explore(
         standings=tuple(one.standing(complete) for one in search.claims),
         troubles=search.troubles(),
         upset=search.upset(),
+        spoken=search.spoken(),
         coverage=coverage,
         seconds=perf_counter() - began,
     )

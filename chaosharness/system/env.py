@@ -229,6 +229,25 @@ class Env:
         else:
             die(scope, f"{scope.place} raised {words_of(error)}{at_line(error)}")
 
+    def app(self, web: Any, application: Any) -> None:
+        """Answer for a host name with a web application, as it is.
+
+        It is started when the service is (its lifespan, where it has one), and takes requests
+        from then on: of other services, of third parties, of the entry.
+
+        Args:
+            web: The host name, a `Web`.
+            application: An ASGI application (FastAPI, Starlette) or a WSGI one (Flask, Django).
+        """
+        state = self._open(web, "app", "host name")
+
+        def colour_of(function: Any) -> Any:
+            return colour_for(function, self._runtime, self.incarnation)
+
+        lifespan = state.app(self.incarnation, self._service, application, colour_of)
+        if lifespan is not None:
+            self._run(lifespan, lifespan, False)
+
     # ---- calls between services
 
     def serve(self, name: str, handler: Callable[..., Any], *, read_as: Any = None) -> None:

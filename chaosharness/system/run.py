@@ -71,6 +71,9 @@ class Run:
         long_ms: How long `long` lasts.
         event_histories: What orchestrators recorded, as JSON that their own tools read, by
             the name of the workflow or execution.
+        spoken: Client libraries that an adapter has met, and the operations that each passed.
+        unspoken: Those that a part of the system meets and the user's code holds, and which passed
+            none.
     """
 
     system: Examined
@@ -84,6 +87,8 @@ class Run:
     durations: tuple[int, ...] = attrs.field(default=(), repr=False)
     long_ms: int = attrs.field(default=0, repr=False)
     event_histories: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    spoken: Mapping[str, frozenset[str]] = attrs.field(factory=dict, repr=False)
+    unspoken: tuple[str, ...] = attrs.field(default=(), repr=False)
 
     @cached_property
     def reached(self) -> Mapping[tuple[str, int], int]:

@@ -312,6 +312,10 @@ class System:
         plan: Plan,
     ) -> tuple[Run, bool]:
         """Run once; say as well whether modules changed in a way that has it run once more."""
+        for resource in self.resources.values():
+            prepare = getattr(resource, "prepare", None)
+            if prepare is not None:  # what it does once, and belongs to no run
+                prepare()
         world = World(budget=budget, armed=schedule.armed())
         modules, again = self.module_state, False
         modules.begin(world)
@@ -341,8 +345,16 @@ class System:
             tuple(sorted(world.durations)),
             world.long_ms(),
             histories,
+            {name: frozenset(passed) for name, passed in sorted(world.spoken.items())},
+            self._unspoken(world),
         )
         return run, again
+
+    def _unspoken(self, world: World) -> tuple[str, ...]:
+        """Return the client libraries that the user's code has, and that did not speak in a run."""
+        met = {one for part in self.resources.values() for one in getattr(part, "speaks", ())}
+        silent = met - world.spoken.keys()
+        return tuple(sorted(self.module_state.holds(silent))) if silent else ()
 
     def given(self) -> Iterator[Callable[..., Any]]:
         """Yield the functions that the user gave: they lead to the modules of the user's code."""

@@ -20,7 +20,7 @@ FLOORS = (  # from the ground up
     {"calls", "orchestrators"},
     {"checkers"},
     {"system"},
-    {"counterexample"},
+    {"adapters", "counterexample"},
     {"campaign"},
     {"strategies"},
     {"search", "reporting"},

@@ -130,6 +130,8 @@ class _Refused:
             return self._swallowed(lost)
         if self.same_words:
             return self._half_with_the_same_words()
+        if self._goes_on_as_usual() and (found := self._swallowed(self._wanted_money())):
+            return found
         if self.nothing:
             return self._given_up()
         return self._taken_back() or self._given_up()
@@ -163,7 +165,21 @@ class _Refused:
         wanted = [one for one in self.less if not self.clean.options.is_optional(one[0])]
         if wanted and not left_out and self.out.own.get(self.item):
             return [self._half(self.less, f"ends as usual, without {self._first(self.less)}")]
-        return self._swallowed(Counter(one for one in wanted if moves(one)))
+        return self._swallowed(self._wanted_money())
+
+    def _wanted_money(self) -> Counter[Entry]:
+        """Return the money and the goods that are missing."""
+        optional = self.clean.options.is_optional
+        return Counter(one for one in self.less if moves(one) and not optional(one[0]))
+
+    def _goes_on_as_usual(self) -> bool:
+        """Say whether what there is of an item is as usual, if less, and its client heard no no.
+
+        What others would have made of what was refused (an event of the third party, a receipt)
+        is missing too then, and says nothing.
+        """
+        own, usual = self.out.own.get(self.item), self.clean.calm.own.get(self.item)
+        return bool(own and usual) and not own - usual and self.item not in self.client
 
     def _swallowed(self, lost: Counter[Entry]) -> list[Difference]:
         """Return what was refused, and then left out as if nobody would miss it.

@@ -64,6 +64,8 @@ def _result(campaign: Campaign, width: int) -> list[str]:
         f"({campaign.mode}, up to {campaign.faults_max} fault{plural})",
         width,
     )
+    if campaign.spoken:
+        lines += _item(clip(campaign.spoken, 400), width)
     if campaign.is_cut_short():
         lines += _cut_short(campaign, width)
     lead = "left open:" if campaign.result == "violated" else "unknown, because"

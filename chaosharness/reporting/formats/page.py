@@ -114,7 +114,7 @@ def _entries(campaign: Campaign, redact: Redact) -> list[Entry]:
 def _remarks(campaign: Campaign, redact: Redact) -> list[tuple[str, list[str]]]:
     """Return what else there is to say, under its heading."""
     coverage = campaign.coverage
-    covered = list(coverage.sentences())
+    covered = [*filter(None, [campaign.spoken]), *coverage.sentences()]
     if campaign.result != "violated":
         covered.append(f"That says: {coverage.rules_out(campaign.searched)}")
     troubles = [

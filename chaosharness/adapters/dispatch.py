@@ -1,0 +1,162 @@
+"""Dispatch by scope: inside a run a library's calls are ours, outside it is the real library.
+
+A library is met at two sorts of places. A *seam* is a method or function that its calls pass: it
+is wrapped where it stands, so whoever holds the class has ours too. A *swap* is a class or function
+that is exchanged, by identity, in every module that has imported it: for what cannot be wrapped,
+such as a class written in C. Both ask `SCOPE` at each call or construction, and are never undone.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from inspect import getattr_static, signature
+from typing import Any, Final
+
+import attrs
+
+from chaosharness.errors import InvalidDefinition
+from chaosharness.kernel.scope import SCOPE
+
+
+@attrs.frozen
+class Seam:
+    """A method or function of a library that its calls pass.
+
+    Attributes:
+        where: Module and name: `httpx:HTTPTransport.handle_request`.
+        takes: The names of its parameters, as this adapter knows them.
+        ours: `ours(real, *arguments, **options)` stands for it inside a run.
+    """
+
+    where: str
+    takes: tuple[str, ...]
+    ours: Callable[..., Any]
+
+
+@attrs.frozen
+class Swap:
+    """A class or function that is exchanged wherever it was imported.
+
+    Attributes:
+        where: Module and name: `confluent_kafka:Consumer`.
+        ours: Makes what stands for it, from the real one. Asks `inside()` when it is called.
+    """
+
+    where: str
+    ours: Callable[[Any], Any]
+
+
+@attrs.frozen
+class Library:
+    """A client library, and where its calls are met.
+
+    Attributes:
+        name: Of its distribution: `httpx`.
+        tested: Which versions the adapter is tested with, as `pip` writes them.
+        seams: What is wrapped where it stands.
+        swaps: What is exchanged.
+        warm: Called once, outside of any run, for what the library does once in a process.
+    """
+
+    name: str
+    tested: str
+    seams: tuple[Seam, ...] = ()
+    swaps: tuple[Swap, ...] = ()
+    warm: Callable[[], object] | None = None
+
+
+_INSTALLED: Final[set[str]] = set()
+
+
+def inside() -> bool:
+    """Say whether the running code is that of a run."""
+    return SCOPE.get() is not None
+
+
+def install(library: Library) -> None:
+    """Meet a library's calls from here on, in this process.
+
+    Raises:
+        InvalidDefinition: It is not as its adapter knows it: nothing of it was touched.
+    """
+    if library.name in _INSTALLED:
+        return
+    seams = [(one, *_found(library, one.where, one.takes)) for one in library.seams]
+    swaps = [(one, *_found(library, one.where, None)) for one in library.swaps]
+    _INSTALLED.add(library.name)
+    for seam, owner, name, real in seams:
+        ours = by_scope(real, seam.ours)
+        kind = getattr_static(owner, name)
+        bound = isinstance(kind, classmethod | staticmethod)  # and so is what was found
+        setattr(owner, name, staticmethod(ours) if bound else ours)
+    for swap, _, _, real in swaps:
+        exchange(real, swap.ours(real))
+    if library.warm is not None:
+        library.warm()
+
+
+def by_scope(real: Any, ours: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what calls `ours(real, ...)` inside a run, and the real one outside."""
+
+    @wraps(real)
+    def call(*arguments: Any, **options: Any) -> Any:
+        if SCOPE.get() is None:
+            return real(*arguments, **options)
+        return ours(real, *arguments, **options)
+
+    return call
+
+
+def exchange(real: Any, ours: Any) -> None:
+    """Put ours in the place of the real thing, in every module that has it by some name."""
+    for module in list(sys.modules.values()):
+        names = getattr(module, "__dict__", None)
+        if type(names) is not dict or names.get("__name__", "").startswith("chaosharness"):
+            continue
+        for name, value in list(names.items()):
+            if value is real:
+                names[name] = ours
+
+
+def _found(library: Library, where: str, takes: tuple[str, ...] | None) -> tuple[Any, str, Any]:
+    """Return what holds a thing of a library, its name there, and the thing.
+
+    Raises:
+        InvalidDefinition: It is not there, or takes something else.
+    """
+    module, _, path = where.partition(":")
+    *way, name = path.split(".")
+    try:
+        owner = import_module(module)
+        for step in way:
+            owner = getattr(owner, step)
+        real = getattr(owner, name)
+        there = None if takes is None else tuple(signature(real).parameters)
+    except (ImportError, AttributeError, ValueError, TypeError):
+        raise _changed(library, path, takes, "is not there") from None
+    if there != takes:
+        raise _changed(library, path, takes, f"takes ({', '.join(there or ())})")
+    return owner, name, real
+
+
+def _changed(
+    library: Library, path: str, takes: tuple[str, ...] | None, words: str
+) -> InvalidDefinition:
+    known = "" if takes is None else f"({', '.join(takes)})"
+    return InvalidDefinition(
+        f"{library.name} {version_of(library.name)} is not as its adapter knows it: {path}{known} "
+        f"{words}. The adapter is tested with {library.name} {library.tested}: install such a "
+        "version, or report this one"
+    )
+
+
+def version_of(distribution: str) -> str:
+    """Return the version of an installed library, or what says that it has none."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "(of unknown version)"

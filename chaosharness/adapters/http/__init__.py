@@ -1,0 +1,1 @@
+"""HTTP: client libraries, third parties behind host names, web applications, webhooks."""

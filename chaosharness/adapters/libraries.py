@@ -1,0 +1,98 @@
+"""Which libraries have an adapter, and how one is loaded: when user code imports its library.
+
+A library that is imported already is met when a part asks for it; one that is imported later, even
+by a handler, is met as soon as it is there. What nobody imports is never loaded.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any, Final
+
+from chaosharness.adapters.dispatch import Library, install
+
+ADAPTERS: Final = {
+    "aiohttp": "chaosharness.adapters.http.aiohttp",
+    "anyio": "chaosharness.adapters.anyio",
+    "django": "chaosharness.adapters.http.django",
+    "flask": "chaosharness.adapters.http.flask",
+    "httpx": "chaosharness.adapters.http.httpx",
+    "ssl": "chaosharness.adapters.tls",
+    "stripe": "chaosharness.adapters.http.stripe",
+    "urllib3": "chaosharness.adapters.http.urllib3",
+}
+"""The package that is imported, and the module that holds its `LIBRARY`."""
+
+_WANTED: Final[set[str]] = set()
+
+
+def speak(packages: Iterable[str]) -> None:
+    """Have these libraries met, now where they are imported, else when they are.
+
+    Args:
+        packages: Names of packages, each in `ADAPTERS`.
+
+    Raises:
+        InvalidDefinition: One is not as its adapter knows it.
+    """
+    if not _WANTED:
+        sys.meta_path.insert(0, _Watch())
+    for package in packages:
+        assert package in ADAPTERS
+        _WANTED.add(package)
+        if package in sys.modules:
+            _load(package)
+
+
+def _load(package: str) -> None:
+    library: Library = import_module(ADAPTERS[package]).LIBRARY
+    install(library)
+
+
+class _Watch(MetaPathFinder):
+    """Sees a library being imported, and has its adapter loaded when that is done."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name not in _WANTED:
+            return None
+        for finder in sys.meta_path:
+            if finder is self or not hasattr(finder, "find_spec"):
+                continue
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _Loading(spec.loader, name)
+                return spec
+        return None
+
+
+class _Loading(Loader):
+    """Loads a module as its own loader does, and then its adapter."""
+
+    def __init__(self, real: Any, name: str) -> None:
+        self._real = real
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """Make the module as the real loader does."""
+        made: ModuleType | None = self._real.create_module(spec)
+        return made
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the module, then meet it; its own loader is what it keeps."""
+        spec = module.__spec__
+        module.__loader__ = self._real
+        if spec is not None:
+            spec.loader = self._real
+        self._real.exec_module(module)
+        _load(self._name)
