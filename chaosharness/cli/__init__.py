@@ -10,13 +10,16 @@ import click
 
 from chaosharness import __version__
 from chaosharness.cli import graph, replay, report, run, sites, soak
+from chaosharness.cli.configured import defaults
 from chaosharness.cli.doors import TROUBLE, Doors, leave
 
 
 @click.group(cls=Doors, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="chaosharness")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Find the double charge before your customers do."""
+    context.default_map = defaults()
 
 
 def process() -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from chaosharness.cli.configured import target_argument
 from chaosharness.cli.screen import count, put, say
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ RUNS_MAX = 400
 
 
 @click.command()
-@click.argument("target")
+@target_argument
 @click.option(
     "--faults",
     type=click.IntRange(0, 2),
@@ -35,8 +36,9 @@ def graph(target: str, faults: int, mermaid: bool) -> None:
     chaosharness graph shop:system
     chaosharness graph shop:system --mermaid > flow.mmd
     """
-    from chaosharness.search.target import load_target
+    from chaosharness.search.target import full_target, load_target
 
+    target = full_target(target)
     system = load_target(target)
     found, runs = _graph_of(system, faults)
     if mermaid:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from chaosharness.cli.claims import to_judge
+from chaosharness.cli.configured import target_argument
 from chaosharness.cli.doors import HOLDS, TROUBLE, UNKNOWN, VIOLATED, fail
 from chaosharness.cli.screen import Unheard, count, put, say, screen_width
 from chaosharness.cli.stopping import until_told_to_stop
@@ -23,7 +24,7 @@ _EXIT: Final = {"holds": HOLDS, "violated": VIOLATED, "unknown": UNKNOWN}
 
 
 @click.command()
-@click.argument("target")
+@target_argument
 @click.option("--faults", default=2, show_default=True, metavar="K", help="Faults at most.")
 @click.option("--budget", default=2_000, show_default=True, metavar="N", help="Runs at most.")
 @click.option(
@@ -67,9 +68,13 @@ def run(
     seconds: float | None,
     as_json: bool,
 ) -> int:
-    """Look for schedules that break the promises of TARGET (module:attribute).
+    """Look for schedules that break the promises of TARGET: module:attribute, or a file.
+
+    What is not said here is taken from [tool.chaosharness] in pyproject.toml.
 
     \b
+    chaosharness run chaos_shop
+    chaosharness run tests/chaos_shop.py:shop
     chaosharness run shop:system
     chaosharness run shop:system --faults 1 --workers 4 --report out
     chaosharness run shop:system --dask tcp://10.0.0.5:8786
@@ -78,12 +83,13 @@ def run(
     was run, or a promise was never put to the test; 3 it cannot be done.
     """
     from chaosharness.search.explore import explore
-    from chaosharness.search.target import load_target
+    from chaosharness.search.target import full_target, load_target
 
     unheard = Unheard()
     told = Telling(report, redact, aloud=not as_json)
     with redirect_stdout(unheard), progress_bar(quiet=as_json) as bar, until_told_to_stop() as look:
         told.bar = bar
+        target = full_target(target)
         system = load_target(target)
         try:
             campaign = explore(

@@ -3,39 +3,99 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import click
 
+from chaosharness.cli.configured import target_argument
 from chaosharness.cli.screen import count, put, say
 
 if TYPE_CHECKING:
+    from chaosharness.faults import Fault
     from chaosharness.kernel.site import Site
 
 
 @click.command()
-@click.argument("target")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def sites(target: str, as_json: bool) -> None:
-    """List where faults may strike in the calm run of TARGET, and which faults."""
-    from chaosharness.search.sites import candidates
-    from chaosharness.search.target import load_target
+@target_argument
+@click.option("--service", metavar="NAME", help="Only sites of this service, or of the client.")
+@click.option("--operation", metavar="TEXT", help="Only operations with this in their name.")
+@click.option("--fault", "kind", metavar="KIND", help="Only where this fault may strike.")
+@click.option("--item", type=int, metavar="N", help="Only sites of this item, from 1.")
+@click.option("--each", is_flag=True, help="A line for each site, and not for each operation.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: each site and its faults.")
+def sites(
+    target: str,
+    service: str | None,
+    operation: str | None,
+    kind: str | None,
+    item: int | None,
+    each: bool,
+    as_json: bool,
+) -> None:
+    """List where faults may strike in the calm run of TARGET, and which faults.
 
-    system = load_target(target)
+    \b
+    chaosharness sites chaos_shop:shop
+    chaosharness sites chaos_shop:shop --service payments --fault crash
+    chaosharness sites chaos_shop:shop --operation bank.charge --each
+    """
+    from chaosharness.search.sites import candidates
+    from chaosharness.search.target import full_target, load_target
+
+    system = load_target(full_target(target))
     calm = system.calm()
     way = {key: place for place, key in enumerate(calm.reached)}
-    found: dict[str, list[str]] = {}
-    for fault in sorted(candidates(calm), key=lambda fault: _on_the_way(fault.site, way)):
-        kinds = found.setdefault(str(fault.site), [])
-        if fault.kind not in kinds:
-            kinds.append(fault.kind)
+    faults = [
+        fault
+        for fault in sorted(candidates(calm), key=lambda fault: _on_the_way(fault.site, way))
+        if _is_meant(fault, service, operation, kind, item)
+    ]
+    found = _by_site(faults)
     if as_json:
-        put(json.dumps(found, indent=1, ensure_ascii=False))
+        put(json.dumps({str(site): kinds for site, kinds in found.items()}, indent=1))
         return
-    for site, kinds in found.items():
-        say(f"{site.removesuffix(' for item 0')}\n    {', '.join(kinds)}")
+    lines = _each(found) if each else _by_operation(found)
+    for head, kinds in lines:
+        say(f"{head}\n    {kinds}")
     total = count(sum(len(kinds) for kinds in found.values()), "fault")
     say(f"{count(len(found), 'site')}, {total} in the calm run of {system.name!r}")
+
+
+def _is_meant(
+    fault: Fault, service: str | None, operation: str | None, kind: str | None, item: int | None
+) -> bool:
+    name = fault.site.operation
+    return (
+        (service is None or name.partition("/")[0].partition(".")[0] == service)
+        and (operation is None or operation in name)
+        and (kind is None or fault.kind == kind.lower())
+        and (item is None or fault.site.entity == item)
+    )
+
+
+def _by_site(faults: Iterable[Fault]) -> dict[Site, list[str]]:
+    found: dict[Site, list[str]] = {}
+    for fault in faults:
+        kinds = found.setdefault(fault.site, [])
+        if fault.kind not in kinds:
+            kinds.append(fault.kind)
+    return found
+
+
+def _each(found: dict[Site, list[str]]) -> Iterator[tuple[str, str]]:
+    for site, kinds in found.items():
+        yield str(site).removesuffix(" for item 0"), ", ".join(kinds)
+
+
+def _by_operation(found: dict[Site, list[str]]) -> Iterator[tuple[str, str]]:
+    """Yield each side of an operation once, with how many sites it has."""
+    groups: dict[tuple[str, str, str], int] = {}
+    for site, kinds in found.items():
+        key = (site.phase, site.operation, ", ".join(kinds))
+        groups[key] = groups.get(key, 0) + 1
+    for (phase, operation, kinds), times in groups.items():
+        yield f"{phase} {operation}{f'   ({times} sites)' if times > 1 else ''}", kinds
 
 
 def _on_the_way(site: Site, way: dict[tuple[str, int], int]) -> tuple[int, int, bool]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chaosharness.cli.claims import to_judge
+from chaosharness.cli.configured import target_argument
 from chaosharness.cli.doors import HOLDS, UNKNOWN, VIOLATED, fail
 from chaosharness.cli.run import as_text, progress_bar
 from chaosharness.cli.screen import Unheard, count, put, say
@@ -24,7 +25,7 @@ HOUR_S = 3_600.0
 
 
 @click.command()
-@click.argument("target")
+@target_argument
 @click.option("--folder", default="soak", show_default=True, metavar="DIR", help="What is kept.")
 @click.option("--hours", type=float, metavar="H", help="How long; 1 by default.")
 @click.option("--seconds", type=float, metavar="S", help="How long, instead of hours.")
@@ -67,7 +68,7 @@ def soak(
     """
     from chaosharness.search.claims import chosen
     from chaosharness.search.soak.soak import Soak
-    from chaosharness.search.target import load_target
+    from chaosharness.search.target import full_target, load_target
 
     lasting_s = _lasting_s(hours, seconds)
     told = Telling(str(Path(folder) / "findings"), redact, aloud=not as_json)
@@ -78,6 +79,7 @@ def soak(
         until_told_to_stop() as look,
     ):
         told.bar = bar
+        target = full_target(target)
         system = load_target(target)
         one = Soak(
             system=system,

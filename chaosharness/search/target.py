@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from traceback import extract_tb
 from types import ModuleType
 from typing import Any
@@ -35,6 +36,52 @@ def load_target(target: str) -> System:
             "'models.order.broken:charge_without_key'"
         )
     return _system_from(_find(_module(target, module_name), target, attribute), target)
+
+
+def full_target(given: str) -> str:
+    """Return what somebody typed as `module:attribute`, which reports and workers can load.
+
+    Args:
+        given: `shop:system`, `shop` for the one system in it, or either with the path of the
+            file in place of the module: `chaos/shop.py:system`.
+
+    Raises:
+        InvalidDefinition: The file is not there, the module does not import, or it has no
+            system, or several.
+    """
+    place, _, attribute = given.partition(":")
+    name = _module_of_file(given, place) if place.endswith(".py") or "/" in place else place
+    if not name:
+        raise InvalidDefinition(
+            f"{given!r} is no target; write module:attribute, for example chaos_shop:shop"
+        )
+    if attribute:
+        return f"{name}:{attribute}"
+    module = _module(given, name)
+    systems = [key for key, value in vars(module).items() if isinstance(value, System)]
+    several = sorted(systems or _systems_in(module))
+    if len(systems or several) == 1:
+        return f"{name}:{several[0]}"
+    if not several:
+        raise InvalidDefinition(f"{given}: {name} has no system at all: write {name}:attribute")
+    which = " or ".join(f"{name}:{one}" for one in several[:6])
+    raise InvalidDefinition(f"{given}: {name} has several; write {which}")
+
+
+def _module_of_file(given: str, place: str) -> str:
+    """Return the module of a file, which Python then finds."""
+    path = Path(place)
+    if not path.is_file():
+        raise InvalidDefinition(f"{given}: there is no file {place}")
+    here = Path.cwd()
+    inside = path.resolve().relative_to(here) if path.resolve().is_relative_to(here) else None
+    parts = inside.with_suffix("").parts if inside is not None else ()
+    if parts and all(part.isidentifier() for part in parts):
+        return ".".join(parts)
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    return path.stem
 
 
 def _module(target: str, name: str) -> ModuleType:

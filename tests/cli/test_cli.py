@@ -252,7 +252,7 @@ def test_json_is_the_same_for_the_same_search(shop):
 
 
 def test_sites_are_listed(shop):
-    result = chaos("sites", f"{shop}:right")
+    result = chaos("sites", f"{shop}:right", "--each")
     assert result.exit_code == 0
     assert "after payments.on_order/bank.charge for item 1\n    pause, lost reply, crash" in (
         result.output
@@ -267,7 +267,9 @@ def test_sites_are_listed(shop):
     ("arguments", "words"),
     [
         (["run", "nowhere:x"], "there is no module 'nowhere'"),
-        (["run", "SHOP"], "is no target; write module:attribute"),
+        (["run", "SHOP"], "has several; write "),
+        (["run", "none.py:shop"], "there is no file none.py"),
+        (["sites", "json"], "json has no system at all"),
         (["run", "SHOP:rihgt"], "right"),
         (["run", "SHOP:not_a_system"], "not_a_system"),
         (["run", "SHOP:wants_more"], "wants_more"),

@@ -179,7 +179,9 @@ class _Refused:
         is missing too then, and says nothing.
         """
         own, usual = self.out.own.get(self.item), self.clean.calm.own.get(self.item)
-        return bool(own and usual) and not own - usual and self.item not in self.client
+        if not own or not usual or self.item in self.client:
+            return False
+        return not own - usual
 
     def _swallowed(self, lost: Counter[Entry]) -> list[Difference]:
         """Return what was refused, and then left out as if nobody would miss it.
