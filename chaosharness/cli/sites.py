@@ -94,8 +94,8 @@ def _by_operation(found: dict[Site, list[str]]) -> Iterator[tuple[str, str]]:
     for site, kinds in found.items():
         key = (site.phase, site.operation, ", ".join(kinds))
         groups[key] = groups.get(key, 0) + 1
-    for (phase, operation, kinds), times in groups.items():
-        yield f"{phase} {operation}{f'   ({times} sites)' if times > 1 else ''}", kinds
+    for (phase, operation, words), times in groups.items():
+        yield f"{phase} {operation}{f'   ({times} sites)' if times > 1 else ''}", words
 
 
 def _on_the_way(site: Site, way: dict[tuple[str, int], int]) -> tuple[int, int, bool]:

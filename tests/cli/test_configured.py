@@ -1,6 +1,9 @@
 """How a target may be typed, and what a project says once for all its searches."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -122,3 +125,13 @@ def test_sites_can_be_narrowed_down(here):
     each = chaos("sites", here, "--operation", "bank.charge", "--item", 2, "--each").output
     assert "after payments.on_order/bank.charge for item 2" in each and "item 1" not in each
     assert chaos("sites", here, "--service", "nobody").output.startswith("0 sites")
+
+
+def test_a_shell_learns_what_may_be_typed(tmp_path):
+    words = {"_CHAOSHARNESS_COMPLETE": "bash_source"}
+    command = [str(Path(sys.executable).with_name("chaosharness"))]
+    done = subprocess.run(
+        command, env=os.environ | words, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "complete" in done.stdout
