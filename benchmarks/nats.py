@@ -122,13 +122,14 @@ def consumer_of(
     if timed and deliver_max > 1 and chance.random() < 0.3:
         backoff = WAITS_MS[: chance.choice((1, 2))]
     filters: Any = chance.choice(((), ("b.*",), ("a",), ("a", "b.x")))
+    ack: Any = chance.choice(("explicit", "explicit", "explicit", "none")) if free else "explicit"
     return ConsumerSettings(
         filters=filters if several > 1 or chance.random() < 0.3 else (),
-        ack=chance.choice(("explicit", "explicit", "explicit", "none")) if free else "explicit",
+        ack=ack,
         ack_wait_ms=chance.choice(WAITS_MS) if timed else 30_000,
         deliver_max=deliver_max,
         ack_pending_max=chance.choice((1, 2, -1, 1_000)),
-        backoff_ms=backoff,
+        backoff_ms=backoff if ack == "explicit" else (),
         deliver=chance.choice(("all", "all", "last", "new", "last_per_subject")) if free else "all",
     )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from chaosharness.brokers import NATS as NATS
     from chaosharness.brokers import SNS as SNS
     from chaosharness.brokers import SQS as SQS
     from chaosharness.brokers import AWSError as AWSError
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from chaosharness.brokers import Exchange as Exchange
     from chaosharness.brokers import Kafka as Kafka
     from chaosharness.brokers import Lambda as Lambda
+    from chaosharness.brokers import NATSConsumer as NATSConsumer
+    from chaosharness.brokers import NATSError as NATSError
+    from chaosharness.brokers import NATSStream as NATSStream
     from chaosharness.brokers import Queue as Queue
     from chaosharness.brokers import RabbitMQ as RabbitMQ
     from chaosharness.brokers import SNSSubscription as SNSSubscription
@@ -116,6 +120,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "brokers": (
+        "NATS",
         "SNS",
         "SQS",
         "AWSError",
@@ -125,6 +130,9 @@ _HOME = {
         "Exchange",
         "Kafka",
         "Lambda",
+        "NATSConsumer",
+        "NATSError",
+        "NATSStream",
         "Queue",
         "RabbitMQ",
         "SNSSubscription",

@@ -148,6 +148,9 @@ class NatsMachine:
         if 0 < settings.deliver_max < len(settings.backoff_ms):
             return refusals.BACKOFF_TOO_LONG
         filters = settings.filters
+        queue = stream.settings.retention == "workqueue"
+        if queue and settings.ack == "none":
+            return refusals.NEEDS_ACK
         if settings.deliver == "last_per_subject" and not filters:
             return refusals.NEEDS_FILTER
         for index, one in enumerate(filters):
@@ -155,10 +158,8 @@ class NatsMachine:
                 return refusals.FILTERS_OVERLAP
             if not any(overlap(one, subject) for subject in stream.settings.subjects):
                 return refusals.FILTER_OUTSIDE
-        if stream.settings.retention != "workqueue":
+        if not queue:
             return None
-        if settings.ack == "none":
-            return refusals.NEEDS_ACK
         if settings.deliver != "all":
             return refusals.NOT_DELIVER_ALL
         return self._refuse_second(stream, filters)
