@@ -21,6 +21,9 @@ from chaosharness.machines.machine import HandedOut, Refusal, Settled
 from chaosharness.machines.nats import ConsumerSettings, NatsMachine, StreamSettings
 from chaosharness.machines.nats import operations as op
 
+NOTICED_MS: Final = 10_000
+"""An ordered consumer is made anew when two heartbeats, of five seconds each, are missing."""
+
 Key = tuple[str, str]
 """A stream, and a consumer of it."""
 
@@ -110,6 +113,7 @@ class Desk:
         self._armed: Entry | None = None
         self._armed_ms: int | None = None
         self._ordered = 0
+        self._missing: dict[Key, int] = {}
         for stream, (settings, consumers) in definition.settings.items():
             self.machine.apply(op.CreateStream(stream, settings), 0)
             world.know_duration(settings.window_ms)
@@ -197,6 +201,8 @@ class Desk:
             self._waiting[puller.key].remove(puller)
 
     def _has_some(self, key: Key) -> bool:
+        if key in self._missing:
+            return False
         consumer = self.machine.consumers.get(key)
         return consumer is not None and consumer.has_some()
 
@@ -296,17 +302,26 @@ class Desk:
         return held, armed and self._spoilt(message, operation, attempt, cause)
 
     def _lose(self, puller: Puller, held: list[Held]) -> None:
-        """Let an answer never arrive. An ordered consumer is made anew where something is missing."""
+        """Let an answer never arrive. The client of an ordered consumer will notice that."""
         for one in held:
             self.world.raw[one.cause][7]["lost"] = True
-        if puller.profile == ORDERED and held:
-            consumer = self.machine.consumers[puller.key]
-            self.machine.apply(op.DeleteConsumer(*puller.key), self.world.now)
-            settings = attrs.evolve(
-                consumer.settings, deliver="by_start_sequence", start=held[0].handle.sequence
-            )
-            again = op.CreateConsumer(*puller.key, settings, consumer.place)
-            self.machine.apply(again, self.world.now)
+        if puller.profile == ORDERED:
+            self._missing[puller.key] = held[0].handle.sequence
+            self.world.after(NOTICED_MS, self._make_anew, puller)
+
+    def _make_anew(self, puller: Puller) -> None:
+        """Make an ordered consumer again, from where something is missing."""
+        if not puller.incarnation.alive:
+            return
+        key, now = puller.key, self.world.now
+        consumer = self.machine.consumers[key]
+        settings = attrs.evolve(
+            consumer.settings, deliver="by_start_sequence", start=self._missing.pop(key)
+        )
+        self.machine.apply(op.DeleteConsumer(*key), now)
+        self.machine.apply(op.CreateConsumer(*key, settings, consumer.place), now)
+        self.world.effects += 1
+        self.settle()
 
     # ---- trouble at a delivery
 

@@ -28,6 +28,7 @@ from chaosharness.brokers.nats.errors import answered
 from chaosharness.brokers.nats.loop import LOOP_OPTIONS, Consumer
 from chaosharness.brokers.nats.rows import PUBLISH
 from chaosharness.brokers.nats.subscription import OPTIONS, Subscription
+from chaosharness.brokers.trouble import one_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Poison
 from chaosharness.handlers.later import LaterEffect
@@ -40,6 +41,11 @@ from chaosharness.machines.machine import Refusal
 from chaosharness.machines.nats import ConsumerSettings, NatsMachine, StreamSettings
 from chaosharness.machines.nats import operations as op
 from chaosharness.machines.nats.subjects import is_literal, matches
+
+SKIP_OR_CRASH: Final = ("skip", "crash")
+ORDERED_HANDLER: Final = {"on_error": SKIP_OR_CRASH, "on_unreadable": SKIP_OR_CRASH}
+ORDERED_LOOP: Final = {"on_unreadable": ("raise", "skip")}
+"""What an ordered consumer can do, which gives nothing back; the first is its default."""
 
 FORBIDDEN: Final = frozenset(" .*>/\\")
 Deliver = Literal["all", "last", "new", "by_start_sequence", "by_start_time", "last_per_subject"]
@@ -167,7 +173,7 @@ class NATS:
     `on_error` (`retry`, `nak`, `skip`, `term`, `dead-letter`, `crash`), `retries_max`,
     `on_unreadable`, `backoff_ms` and `concurrency`; see `Subscription`. With `ordered=True` it
     takes a stream instead of a consumer: an ordered consumer for each process, from where `deliver`
-    says (`all` or `new`), without acknowledgements.
+    says (`all` or `new`), without acknowledgements; `on_error` is `skip` or `crash` then.
 
     `env.consumer(nats, consumer, on_unreadable=...)` gives a loop `fetch(most=1, wait_s=5)`,
     `ack(delivery)`, `ack_sync(delivery)`, `nak(delivery, delay_s=None)`, `in_progress(delivery)`,
@@ -346,7 +352,7 @@ class OpenNATS(Desk):
         """Have a handler called per message: see `Subscription` for the options."""
         try:
             check_options(options, OPTIONS)
-            given = self._given(source, intake.place, options)
+            given = self._given(source, intake.place, options, ORDERED_HANDLER)
             limit = -1 if given["made"] else self._consumer(source).deliver_max
             subscription = Subscription(
                 desk=self,
@@ -379,7 +385,7 @@ class OpenNATS(Desk):
         source = sources[0]
         try:
             check_options(options, LOOP_OPTIONS)
-            given = self._given(source, service, options)
+            given = self._given(source, service, options, ORDERED_LOOP)
             return Consumer(self, incarnation, source, decode, service=service, **given, **options)
         except (TypeError, ValueError) as error:
             raise InvalidDefinition(f"{service} consumes {source!r}: {error}") from None
@@ -387,12 +393,20 @@ class OpenNATS(Desk):
     def _consumer(self, source: str) -> NATSConsumer:
         return self.streams[self.consumers[source][0]].consumers[source]
 
-    def _given(self, source: str, who: str, options: dict[str, Any]) -> dict[str, Any]:
+    def _given(
+        self,
+        source: str,
+        who: str,
+        options: dict[str, Any],
+        choices: Mapping[str, tuple[str, ...]],
+    ) -> dict[str, Any]:
         """Return what a source brings along: where to put aside, how to make an ordered one."""
         ordered = options.pop("ordered", False)
         deliver = options.pop("deliver", None)
         if ordered:
             self._check(source, who, self.streams, "stream")
+            for option, words in choices.items():
+                one_of(words, **{option: options.setdefault(option, words[0])})
             made = ConsumerSettings(ack="none", deliver=deliver or "all")
             return {"dead_subject": None, "made": made}
         self._check(source, who, self.consumers, "consumer")
@@ -403,6 +417,4 @@ class OpenNATS(Desk):
     def _check(self, source: str, who: str, known: Mapping[str, Any], what: str) -> None:
         if source not in known:
             names = ", ".join(sorted(known)) or "none"
-            raise InvalidDefinition(
-                f"{who}: {self.name} has no {what} {source!r}; it has: {names}"
-            )
+            raise InvalidDefinition(f"{who}: {self.name} has no {what} {source!r}; it has: {names}")

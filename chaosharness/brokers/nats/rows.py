@@ -69,7 +69,11 @@ ROWS: Final[tuple[Row, ...]] = (
         (ANY,),
         "publish",
         "after",
-        (LostReply, "its acknowledgement is lost: stored, and the caller sees a timeout", DEDUPLICATION),
+        (
+            LostReply,
+            "its acknowledgement is lost: stored, and the caller sees a timeout",
+            DEDUPLICATION,
+        ),
         *STALLS,
     ),
     *_rows((ANY,), "publish", "before", *STALLS, searched=False),

@@ -53,6 +53,8 @@ class Consumer:
         match settings.deliver:
             case "all":
                 first = stream.first
+            case "last_per_subject" if stream.settings.msgs_per_subject_max == 1:
+                first = stream.first  # what is there is the last of its subject
             case "new":
                 first = stream.last + 1
             case "last":
@@ -62,6 +64,8 @@ class Consumer:
                 last = {one.subject: one.sequence for one in self._wanted(1)}
                 self._chosen = sorted(last.values())
                 first = self._chosen[0] if self._chosen else stream.last
+                if len(self._chosen) == 1:  # seen of 2.15.1: it goes on right behind it
+                    self._resume = first
             case "by_start_time":
                 assert settings.start is not None
                 since = settings.start
