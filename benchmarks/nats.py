@@ -39,7 +39,8 @@ TIMED_STEPS: Final = 10
 SETTLE_S: Final = 0.5
 MARGIN_MS: Final = 60
 WAITS_MS: Final = (400, 700)
-PASSES_MS: Final = 1_000
+PASSES_MS: Final = (550, 1_000)
+"""Between the two waits, and past both."""
 NAMES: Final = count(1)
 WORDS: Final = ("a", "b.x", "b.y")
 
@@ -232,7 +233,7 @@ class Pair:
                 await self.both(op.DeleteConsumer(self.stream, name))
                 self.handles = [one for one in self.handles if one.consumer != name]
             case "pass":
-                await asyncio.sleep(PASSES_MS / 1000)
+                await asyncio.sleep(PASSES_MS[step.number % 2] / 1000)
             case "ack" | "nak" | "delay" | "term" | "progress" if self.handles:
                 handle = self.handles[-1 - step.number % len(self.handles)]
                 await self.both(settlement(step, handle))
@@ -344,7 +345,7 @@ class Result:
 
 
 async def _compared(
-    port: int, sequences: int, kind: Kind, seed: int, make: Machines, stop_at: int
+    port: int, sequences: int, kind: Kind, seed: int, make: Machines, stop_at: int, shrinking: bool
 ) -> Result:
     connection = await nats_server.connect(port)
     result = Result()
@@ -369,7 +370,7 @@ async def _compared(
 
     await asyncio.gather(*(one(number) for number in range(sequences)))
     for case in first[:stop_at]:
-        small = await shrink(case, connection, make)
+        small = await shrink(case, connection, make) if shrinking else case
         try:
             words = await difference(small, connection, make) or "(not seen again)"
         except TooClose:
@@ -387,9 +388,10 @@ def compared(
     seed: int = 1,
     make: Machines = NatsMachine,
     stop_at: int = 1,
+    shrinking: bool = True,
 ) -> Result:
     """Compare so many sequences; of the first that differ say how, as short as can be."""
-    return asyncio.run(_compared(port, sequences, kind, seed, make, stop_at))
+    return asyncio.run(_compared(port, sequences, kind, seed, make, stop_at, shrinking))
 
 
 def main(sequences: int = SEQUENCES, timed: int = TIMED, seed: int = 1) -> None:

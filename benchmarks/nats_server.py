@@ -23,7 +23,7 @@ from chaosharness.machines.nats import operations as op
 MS: Final = 1_000_000
 """Nanoseconds of a millisecond: JetStream's durations."""
 BLOCKED_MS: Final = 60
-ANSWER_S: Final = 5.0
+ANSWER_S: Final = 2.0
 UNHEARD_S: Final = 0.5
 STARTS_S: Final = 10.0
 

@@ -166,6 +166,9 @@ class Desk:
             if pullers and key not in self._looking:
                 self._look(key)
 
+    def _settle_later(self, _: Any) -> None:
+        self.settle()
+
     def _be_woken(self) -> None:
         due = self.machine.due()
         if due == self._armed_ms:
@@ -233,14 +236,15 @@ class Desk:
                     world.agenda.add(world.now, self._serve, key)
                 self.settle()
                 if due_ms > world.now:
-                    world.until(due_ms, lambda _: self._arrive(puller, held))
+                    world.until(due_ms, self._arrive, (puller, held))
                 else:
                     puller.take(held)
                 return
         self._be_woken()
 
-    def _arrive(self, puller: Puller, held: list[Held]) -> None:
+    def _arrive(self, late: tuple[Puller, list[Held]]) -> None:
         """Let late messages arrive, if there is anybody still."""
+        puller, held = late
         if puller.incarnation.alive:
             self.world.effects += 1
             puller.take(held)
@@ -271,6 +275,7 @@ class Desk:
                 world.record("ack", self.name, entity=fact.message.entity, cause=cause, data=data)
             elif not isinstance(fact, HandedOut):
                 self.journal.write(fact)
+                world.after(0, self._settle_later)  # a notice of it may be for others
             else:
                 one, spoilt = self._handed_out(fact, puller, fetched, attempts, armed)
                 held.append(one)
@@ -376,7 +381,7 @@ class Desk:
         return pair in unreachable or pair[::-1] in unreachable
 
     def _network_changed(self) -> None:
-        self.world.after(0, lambda _: self.settle())
+        self.world.after(0, self._settle_later)
 
     # ---- who pulls
 
