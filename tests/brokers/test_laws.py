@@ -312,7 +312,8 @@ def looping(broker):
 
     @system.service("worker", replicas=2)
     def worker(env):
-        consumer = env.consumer(bus, "orders", read_as=dict)
+        unreadable = {"on_unreadable": "term"} if broker is NATS else {}
+        consumer = env.consumer(bus, "orders", read_as=dict, **unreadable)
 
         def polls():
             while True:

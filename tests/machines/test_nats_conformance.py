@@ -127,7 +127,13 @@ WRONG: dict[str, tuple[str, type, str, Callable[..., Any]]] = {
 }
 
 
-@pytest.mark.parametrize("wrong", WRONG)
+SLOW = [
+    pytest.param(wrong, marks=pytest.mark.slow) for wrong in WRONG if WRONG[wrong][0] == "timed"
+]
+FAST = [wrong for wrong in WRONG if WRONG[wrong][0] != "timed"]
+
+
+@pytest.mark.parametrize("wrong", [*FAST, *SLOW])
 def test_a_wrong_machine_is_caught(port: int, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
     kind, owner, name, instead = WRONG[wrong]
     table = machine_room.DO

@@ -94,7 +94,8 @@ class NatsMachine:
                     continue
                 consumer.back.append(sequence)
                 record = consumer.stream.records[sequence]
-                self.emit(CameBack(record.message, consumer.place, lease.holder, "AckWait"))
+                why = "AckWait" if lease.holder is not None else "its delay is over"
+                self.emit(CameBack(record.message, consumer.place, lease.holder, why))
 
     def take(self) -> list[Fact]:
         """Return what happened since this was asked last, in order."""

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -25,7 +26,10 @@ from chaosharness import (
     Site,
     System,
 )
+from chaosharness.brokers.legality import table
+from chaosharness.brokers.nats.rows import ROWS
 from chaosharness.errors import InvalidDefinition
+from chaosharness.search.sites import candidates
 
 ORDERS = [{"id": 1}, {"id": 2}]
 DELIVER = "bus.worker/deliver to worker"
@@ -463,3 +467,19 @@ def test_the_same_schedule_is_the_same_run_in_another_process():
         found.append(done.stdout.split())
     assert found[0] == found[1]
     assert len(found[0]) > 10
+
+
+# ---- what is written down
+
+
+def test_the_rows_are_those_of_the_page():
+    page = Path(__file__).parents[3].joinpath("docs/how-to/nats.md").read_text("utf-8")
+    assert table(ROWS) in page
+
+
+def test_the_search_tries_what_the_rows_say():
+    run = shop().run()
+    here = [fault for fault in candidates(run) if fault.site.operation == DELIVER]
+    mine = [row for row in ROWS if (row.profile, row.at) == ("explicit", "deliver")]
+    tried = {(fault.site.phase, type(fault)) for fault in here}
+    assert tried == {(row.phase, row.fault) for row in mine}
