@@ -38,6 +38,8 @@ STEPS: Final = 24
 TIMED_STEPS: Final = 10
 SETTLE_S: Final = 0.5
 MARGIN_MS: Final = 60
+AGE_LATE_MS: Final = 300
+"""What is too old goes up to so much later: the server looks now and then."""
 TOGETHER_MS: Final = 25
 APART_S: Final = 0.002
 WAITS_MS: Final = (400, 700)
@@ -220,11 +222,19 @@ class Pair:
         due = self.machine.due()
         if due is not None and abs(due - now) < MARGIN_MS:
             raise TooClose
-        for consumer in self.machine.consumers.values() if self.timed else ():
+        if not self.timed:
+            return
+        stream = self.machine.streams.get(self.stream)
+        ages = None if stream is None else stream.ages()
+        if ages is not None and -MARGIN_MS < now - ages < AGE_LATE_MS:
+            raise TooClose
+        for consumer in self.machine.consumers.values():
             leases = [consumer.leases.of(sequence) for sequence in sorted(consumer.pending)]
             dues = [one.until for one in leases if one is not None and one.until is not None]
             if any(0 < earlier - later < TOGETHER_MS for earlier, later in pairwise(dues)):
                 raise TooClose  # a timer that is late takes both, in the order of the stream
+            if ages is not None and any(-MARGIN_MS < one - ages < AGE_LATE_MS for one in dues):
+                raise TooClose
 
     def compare(self, what: str, expected: Any, seen: Any) -> None:
         """Raise where the two sides differ."""

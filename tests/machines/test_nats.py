@@ -236,6 +236,16 @@ def test_n9_what_is_too_old_is_gone():
     assert server.seen() == []
 
 
+def test_time_acts_in_order_however_far_the_clock_is_turned():
+    server = Server(stream={"age_ms_max": 2_000}, ack_wait_ms=400, deliver_max=1)
+    server.publish("a")
+    server.fetch()
+    server.now = 9_000
+    server.machine.tick(server.now)
+    assert [fact.reason for fact in server.facts(Buried)] == ["max deliveries"]
+    assert server(op.InspectStream("S")).messages == 0
+
+
 @pytest.mark.parametrize(
     ("words", "bodies"),
     [

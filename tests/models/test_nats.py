@@ -38,3 +38,22 @@ def test_a_broken_one_takes_so_many_faults(target, claims):
     faults = BROKEN[target]
     found = explore(system, faults_max=1, stop_at_first=True).counterexamples
     assert [len(one.schedule) for one in found] == [faults]
+
+
+@pytest.mark.parametrize("target", RIGHT)
+@pytest.mark.parametrize("claims", ["nothing claimed", "with its claims"])
+def test_the_right_one_holds_under_random_schedules(target, claims):
+    system = loaded(target)
+    if claims == "nothing claimed":
+        system.properties.clear()
+    campaign = explore(system, mode="random", faults_max=4, runs_max=300, seed=5)
+    assert campaign.result == "holds", campaign.sentences()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", RIGHT)
+def test_the_right_one_holds_under_every_pair_of_faults(target):
+    system = loaded(target)
+    system.properties.clear()
+    campaign = explore(system, faults_max=2, runs_max=400_000, mode="small-first", thorough=True)
+    assert campaign.result == "holds", campaign.sentences()

@@ -83,7 +83,11 @@ class NatsMachine:
         return min(times) if times else None
 
     def tick(self, now: int) -> None:
-        """Let messages come back and go, up to now."""
+        """Let messages come back and go, up to now, in the order in which they are due."""
+        while (due := self.due()) is not None and due <= now:
+            self._act(due)
+
+    def _act(self, now: int) -> None:
         for stream in self.streams.values():
             for record in stream.too_old(now):
                 self._remove(stream, record, "expired", now)
