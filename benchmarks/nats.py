@@ -1,6 +1,6 @@
 """The machine of JetStream beside the running nats-server: same operations, same observations.
 
-python -m benchmarks nats             2,000 sequences without waiting, 400 in which time passes
+python -m benchmarks nats             2,000 sequences without waiting, 600 in which time passes
 python -m benchmarks.nats 200 40 7    so many of each, from another seed
 
 After each operation its answer is compared, and the state of the stream and of each consumer as
@@ -31,7 +31,7 @@ from chaosharness.machines.nats import operations as op
 from chaosharness.machines.nats.machine import DEATHS
 
 SEQUENCES: Final = 2_000
-TIMED: Final = 400
+TIMED: Final = 600
 AT_A_TIME: Final = 8
 TIMED_AT_A_TIME: Final = 40
 STEPS: Final = 24

