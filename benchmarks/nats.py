@@ -91,8 +91,11 @@ TIMED_VERBS: Final = (
     *("progress",) * 3,
     *("pass",) * 5,
 )
-TIMED_BEGINNING: Final = (Step("publish", 1, 5), Step("publish", 0, 5), Step("fetch", 0, 1))
-"""Without a message in hands there is nothing that time could change."""
+BEGINNING: Final = (
+    *(Step("publish", 0, 5), Step("publish", 1, 5), Step("publish", 0, 5)),
+    Step("fetch", 0, 2),
+)
+"""Without messages in hands there is nothing to settle, and nothing that time could change."""
 
 
 def case_of(chance: Random, kind: Kind) -> Case:
@@ -116,8 +119,8 @@ def case_of(chance: Random, kind: Kind) -> Case:
         Step(chance.choice(verbs), chance.randrange(8), chance.randrange(8))
         for _ in range(TIMED_STEPS if timed else STEPS)
     )
-    if timed:
-        steps = TIMED_BEGINNING + steps
+    if timed or chance.random() < 0.5:
+        steps = BEGINNING + steps
     return Case(stream, tuple(consumers), steps, consumer_of(chance, stream, timed, 2))
 
 
