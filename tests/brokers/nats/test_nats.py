@@ -483,3 +483,50 @@ def test_the_search_tries_what_the_rows_say():
     mine = [row for row in ROWS if (row.profile, row.at) == ("explicit", "deliver")]
     tried = {(fault.site.phase, type(fault)) for fault in here}
     assert tried == {(row.phase, row.fault) for row in mine}
+
+
+# ---- every colour
+
+
+@pytest.mark.parametrize("runtime", ["asyncio", "trio", "ports"])
+@pytest.mark.parametrize("ordered", [False, True])
+def test_a_loop_in_every_colour(runtime, ordered):
+    system = System("colours", arrival_ms=1)
+    bus = system.add(NATS("bus", {"ORDERS": NATSStream(consumers={"worker": NATSConsumer()})}))
+
+    @system.service("worker", runtime=runtime)
+    def worker(env):
+        source = "ORDERS" if ordered else "worker"
+        options = {"on_unreadable": "skip", "ordered": ordered}
+        consumer = env.consumer(bus, source, read_as=dict, **options)
+
+        async def main():
+            while True:
+                for delivery in await consumer.fetch(2):
+                    env.note("done", order=delivery.value.get("id"))
+                    if not ordered:
+                        await consumer.in_progress(delivery)
+                        await (consumer.ack if delivery.offset % 2 else consumer.ack_sync)(delivery)
+
+        env.main(main)
+
+    @system.service("relay", runtime=runtime)
+    def relay(env):
+        publish = env.publisher(bus)
+
+        async def main():
+            for order in ORDERS:
+                answer = await publish("ORDERS", order, key=f"o{order['id']}")
+                env.note("stored", order=answer.sequence)
+
+        env.main(main)
+
+    system.entry(examples=[0])(lambda env, item: env.note("begin", order=item))
+    run = system.run()
+    assert run.ending.verdict == "quiet"
+    assert notes(run, "stored") == [1, 2]
+    assert notes(run, "done") == [1, 2]
+    for fault in candidates(run)[::5]:
+        again = system.run(None, Schedule([fault]))
+        assert again.ending.verdict == "quiet", (fault, again.ending)
+        assert {1, 2} <= {*notes(again, "done")}, fault
