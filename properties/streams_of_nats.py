@@ -61,7 +61,9 @@ def test_a_twin_is_caught_at_its_least_faults(
     assert broken_by(twin(), claim) == Schedule(faults)
 
 
-@pytest.mark.parametrize("right", [desk.desk, view.ordered, view.one_at_a_time])
+@pytest.mark.parametrize(
+    "right", [desk.desk, desk.deaths_are_taken_up, view.ordered, view.one_at_a_time]
+)
 @pytest.mark.parametrize("claim", [idempotent(), never_stuck(), nothing_acknowledged_lost()])
 def test_the_right_ones_keep_each_claim(right: Callable[[], System], claim: Property) -> None:
     assert kept_by(right(), claim)

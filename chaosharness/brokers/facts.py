@@ -72,8 +72,8 @@ class Journal:
                 return self._by(scope, "nack", operation, attempt, message, -1, data)
             case CameBack(message, _, holder, why):
                 return self._came_back(message, holder, why, scope, operation, attempt)
-            case Buried(message, place, to, reason, _, letter):
-                return self._buried(message, place, to, reason, letter)
+            case Buried():
+                return self._buried(fact)
             case Moved(message, place, to):
                 return self._again(message, to, message.published)
             case Extended():
@@ -156,21 +156,26 @@ class Journal:
         data["why"] = why
         return self._by(None, "nack", "", 0, message, message.published, data)
 
-    def _buried(
-        self, message: Message, place: str, to: str | None, reason: str, letter: Message | None
-    ) -> int:
+    def _buried(self, fact: Buried) -> int:
+        message, to = fact.message, fact.to
         places = [] if to is None else [to]
-        data = {"message": message.published, "queue": place, "reason": reason, "to": places}
+        data = {
+            "message": message.published,
+            "queue": fact.place,
+            "reason": fact.reason,
+            "to": places,
+        }
         index = self._by(None, "dead", "", 0, message, message.published, data)
         if to is None:
             return index
-        if letter is not None:
-            return self._instead(letter, message, to, index)
+        if fact.letter is not None:
+            read_at = places if fact.places is None else [*fact.places]
+            return self._instead(fact.letter, message, read_at, index)
         return self._again(message, to, index)
 
-    def _instead(self, letter: Message, message: Message, place: str, cause: int) -> int:
+    def _instead(self, letter: Message, message: Message, places: list[str], cause: int) -> int:
         """Store what stands for a message that was put aside: that one keeps its name."""
-        data = {**self._words(letter, [place]), "instead_of": message.published}
+        data = {**self._words(letter, places), "instead_of": message.published}
         letter.published = self._by(None, "publish", "", 0, letter, cause, data)
         return letter.published
 

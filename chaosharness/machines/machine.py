@@ -122,6 +122,7 @@ class Buried:
 
     Attributes:
         letter: What lies there in its stead, where that is another message: a notice.
+        places: Who reads it there, where that is not the place itself.
     """
 
     message: Any
@@ -130,6 +131,7 @@ class Buried:
     reason: str
     times: int = 0
     letter: Any = None
+    places: tuple[str, ...] | None = None
 
 
 @attrs.frozen

@@ -5,9 +5,12 @@ chaosharness run models.nats.desk:desk
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
 from uuid import uuid4
 
 from msgspec import Struct
+from msgspec.json import decode
 
 from chaosharness import (
     NATS,
@@ -84,12 +87,18 @@ def no_dead_letters() -> System:
     return _system("desk-forgetful", deliver_max=3)
 
 
+def deaths_are_taken_up() -> System:
+    """Another right one: a clerk hears of what was given up, and asks for it again, later."""
+    return _system("desk-clerk", deliver_max=3, has_clerk=True)
+
+
 def _system(
     name: str,
     *,
     ack_wait_ms: int = ACK_WAIT_MS,
     acknowledge: str = "after",
     deliver_max: int = -1,
+    has_clerk: bool = False,
     message_id: bool = True,
     named: str = "by order",
     on_error: str = "nak",
@@ -98,21 +107,22 @@ def _system(
 ) -> System:
     system = System(name, arrival_ms=1)
     billing_of = NATSConsumer(ack_wait_ms=ack_wait_ms, deliver_max=deliver_max)
-    bus = system.add(
-        NATS(
-            "bus",
-            {
-                "ORDERS": NATSStream(
-                    subjects="orders.>",
-                    retention="workqueue",
-                    consumers={"front": NATSConsumer(ack_wait_ms=3_600_000)},
-                ),
-                "CHARGES": NATSStream(
-                    subjects="charges.>", retention="workqueue", consumers={"billing": billing_of}
-                ),
-            },
+    streams = {
+        "ORDERS": NATSStream(
+            subjects="orders.>",
+            retention="workqueue",
+            consumers={"front": NATSConsumer(ack_wait_ms=3_600_000)},
+        ),
+        "CHARGES": NATSStream(
+            subjects="charges.>", retention="workqueue", consumers={"billing": billing_of}
+        ),
+    }
+    if has_clerk:
+        streams["DEATHS"] = NATSStream(
+            subjects="$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>",
+            consumers={"clerk": NATSConsumer(ack_wait_ms=3_600_000)},
         )
-    )
+    bus = system.add(NATS("bus", streams))
     bank = system.add(Gateway("bank", timeout_ms=5_000))
 
     @system.service("front")
@@ -159,6 +169,9 @@ def _system(
             backoff_ms=5_000,
         )
 
+    if has_clerk:
+        system.service("clerk")(clerk_at(bus))
+
     @system.entry(examples=[Order("o1", 500)])
     def place(env: Env, order: Order) -> None:
         env.publisher(bus)("orders.placed", order, key=order.order)
@@ -167,3 +180,31 @@ def _system(
         idempotent(), never_charged_twice(bank), never_stuck(), nothing_acknowledged_lost()
     )
     return system
+
+
+def clerk_at(bus: NATS) -> Callable[[Env], None]:
+    """Return a service that publishes what was given up once more, after a while."""
+
+    def clerk(env: Env) -> None:
+        consumer = env.consumer(bus, "clerk", read_as=dict)
+        publish = env.publisher(bus)
+
+        def take_up(notice: dict[str, Any]) -> None:
+            message = consumer.get(notice["stream"], notice["stream_seq"])
+            charge = decode(message.body, type=Charge)
+            publish(message.subject, charge, key=charge.order)
+
+        def main() -> None:
+            while True:
+                for delivery in consumer.fetch():
+                    env.sleep(LATE_S)
+                    try:
+                        take_up(delivery.value)
+                    except OSError:
+                        consumer.nak(delivery, delay_s=RETRY_S)
+                    else:
+                        consumer.ack_sync(delivery)
+
+        env.main(main)
+
+    return clerk

@@ -7,7 +7,7 @@ import pytest
 from chaosharness import explore
 from chaosharness.search.target import load_target
 
-RIGHT = ["desk:desk", "view:ordered", "view:one_at_a_time"]
+RIGHT = ["desk:desk", "desk:deaths_are_taken_up", "view:ordered", "view:one_at_a_time"]
 BROKEN = {
     "desk:ack_wait_shorter_than_the_handler": 0,
     "desk:no_message_id": 1,

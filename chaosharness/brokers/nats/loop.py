@@ -11,7 +11,7 @@ import attrs
 from chaosharness.brokers.batch import Batch, Taken
 from chaosharness.brokers.message import Decode, Delivery, delivery
 from chaosharness.brokers.nats.desk import Desk, Held
-from chaosharness.brokers.nats.settling import acknowledge, put_aside, tell
+from chaosharness.brokers.nats.settling import acknowledge, get, put_aside, tell
 from chaosharness.brokers.nats.subscription import check_dead_letters
 from chaosharness.brokers.trouble import one_of
 from chaosharness.errors import InvalidDefinition
@@ -240,6 +240,15 @@ class Consumer:
         """Have AckWait begin anew for a message. Nobody answers."""
         held = self._held_by(delivery)
         return self._tell("in_progress", op.InProgress(held.handle), held)
+
+    def get(self, stream: str, sequence: int) -> Any:
+        """Read a message of any stream by its sequence; it has a `subject` and a `body`.
+
+        Raises:
+            NATSError: There is no such message any more (10037).
+            TimeoutError: No answer.
+        """
+        return get(self._desk, stream, sequence)
 
     def metadata(self, delivery: Delivery) -> Metadata:
         """Return what the server says about a delivery."""

@@ -177,7 +177,8 @@ class NATS:
 
     `env.consumer(nats, consumer, on_unreadable=...)` gives a loop `fetch(most=1, wait_s=5)`,
     `ack(delivery)`, `ack_sync(delivery)`, `nak(delivery, delay_s=None)`, `in_progress(delivery)`,
-    `term(delivery, reason="")` and `metadata(delivery)`; likewise with `ordered=True`.
+    `term(delivery, reason="")`, `metadata(delivery)` and `get(stream, sequence)`; likewise with
+    `ordered=True`.
 
     Args:
         name: What reports call it.

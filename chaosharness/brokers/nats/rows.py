@@ -110,6 +110,9 @@ ROWS: Final[tuple[Row, ...]] = (
     ),
     *_rows((EXPLICIT,), "ack sync", "before", *STALLS, searched=False),
     *_rows((EXPLICIT,), "ack sync", "after", (Pause, "", PROCESS), searched=False),
+    *_rows((ANY,), "get", "before", (LostRequest, "the caller sees a timeout", CONNECTION)),
+    *_rows((ANY,), "get", "before", *STALLS, searched=False),
+    *_rows((ANY,), "get", "after", *STALLS, searched=False),
     *_rows((EXPLICIT,), "change", "before", (LostRequest, "nobody is told: AckWait runs", ACKS)),
     *_rows((EXPLICIT,), "change", "before", *STALLS, searched=False),
     *_rows((EXPLICIT,), "change", "after", *STALLS, searched=False),
@@ -121,4 +124,5 @@ DELIVER: Final[dict[str, Surface]] = {
 }
 ACK: Final = surface_of(ROWS, EXPLICIT, "ack")
 ACK_SYNC: Final = surface_of(ROWS, EXPLICIT, "ack sync")
+GET: Final = surface_of(ROWS, ANY, "get")
 CHANGE: Final = surface_of(ROWS, EXPLICIT, "change")

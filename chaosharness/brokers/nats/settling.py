@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from chaosharness.brokers.nats.desk import Desk, Held
 from chaosharness.brokers.nats.errors import answered
-from chaosharness.brokers.nats.rows import ACK, ACK_SYNC, CHANGE
+from chaosharness.brokers.nats.rows import ACK, ACK_SYNC, CHANGE, GET
 from chaosharness.faults import LostRequest
 from chaosharness.handlers.port import cut, on_behalf, operate, strikes, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
@@ -80,6 +80,17 @@ def acknowledge(desk: Desk, held: Held) -> Any:
         answered(site, desk.do(op.Ack(one.handle), scope, site, attempt))
 
     return operate(f"{desk.name}.ack_sync", effect, held, desk, ACK_SYNC)
+
+
+def get(desk: Desk, stream: str, sequence: int) -> Any:
+    """Read a message by its sequence, whoever consumes it; return its record."""
+
+    def effect(scope: Scope, site: str, attempt: int, operation: op.Get) -> Any:
+        record = answered(site, desk.do(operation, scope, site, attempt))
+        scope.record("read", site, attempt, {"stream": stream, "sequence": sequence})
+        return record
+
+    return operate(f"{desk.name}.get", effect, op.Get(stream, sequence), desk, GET)
 
 
 def put_aside(desk: Desk, held: Held, subject: str, scope: Scope, error: BaseException) -> None:

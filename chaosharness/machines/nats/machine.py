@@ -293,30 +293,30 @@ class NatsMachine:
         record = consumer.stream.records.get(sequence)
         if record is None or times != consumer.settings.deliver_max:
             return
-        notice, to = self._advise(consumer, sequence, times, now)
-        self.emit(Buried(record.message, consumer.place, to, MAX_DELIVERIES, times, notice))
+        notice, to, places = self._advise(consumer, sequence, times, now)
+        self.emit(Buried(record.message, consumer.place, to, MAX_DELIVERIES, times, notice, places))
 
     def _advise(
         self, consumer: Consumer, sequence: int, times: int, now: int
-    ) -> tuple[Any, str | None]:
-        """Publish a notice of a death; return its message and its stream, if a stream keeps it."""
+    ) -> tuple[Any, str | None, tuple[str, ...]]:
+        """Publish a notice of a death; return it, and which stream keeps it, for whom."""
         about = consumer.stream.records[sequence].message
         words = {"stream": consumer.stream.name, "consumer": consumer.name}
         subject = ".".join((DEATHS, *words.values()))
         keeper = next((one for one in self.streams.values() if one.keeps(subject)), None)
         if keeper is None or keeper.is_full(subject):
-            return None, None
-        wanted = any(one.wants(subject) for one in self._of[keeper.name])
+            return None, None, ()
+        wanted = tuple(one.place for one in self._of[keeper.name] if one.wants(subject))
         if keeper.settings.retention == "interest" and not wanted:
             keeper.skip()
-            return None, None
+            return None, None, ()
         words |= {"type": NOTICE, "id": self._name(None)}
         body = json.dumps({**words, "stream_seq": sequence, "deliveries": times}).encode()
         message = self.notice(subject, body, about)
         keeper.append(subject, body, message, now)
         for old in keeper.over_limits(subject):
             self._remove(keeper, old, "limit reached", now)
-        return message, keeper.name
+        return message, keeper.name, wanted
 
     # ---- settling
 

@@ -356,6 +356,23 @@ def test_an_ordered_consumer_has_no_acknowledgements():
         system.run()
 
 
+def test_a_loop_reads_a_message_by_its_sequence():
+    heard = []
+
+    def body(env, consumer, delivery):
+        record = consumer.get("ORDERS", consumer.metadata(delivery).stream_seq)
+        env.note("read", order=[record.subject, record.body])
+        try:
+            consumer.get("ORDERS", 99)
+        except NATSError as error:
+            heard.append((error.err_code, error.description))
+        consumer.ack(delivery)
+
+    run = run_with(loop(body, items=ORDERS[:1]))
+    assert notes(run, "read") == [["ORDERS", '{"id":1}']]
+    assert heard == [(10037, "no message found")]
+
+
 # ---- what is refused
 
 
