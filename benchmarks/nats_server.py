@@ -24,7 +24,8 @@ RULES: Final = "2.15."
 MS: Final = 1_000_000
 """Nanoseconds of a millisecond: JetStream's durations."""
 BLOCKED_MS: Final = 60
-ANSWER_S: Final = 2.0
+ANSWER_S: Final = 10.0
+FETCHED_S: Final = 3.0
 UNHEARD_S: Final = 0.5
 STARTS_S: Final = 10.0
 
@@ -210,7 +211,7 @@ class Real:
         found: list[op.Fetched] = []
         while len(found) < operation.most:
             try:
-                message = await subscription.next_msg(timeout=ANSWER_S)
+                message = await subscription.next_msg(timeout=FETCHED_S)
             except TimeoutError:
                 return [*found, "no end of the answer"]
             if not message.reply:

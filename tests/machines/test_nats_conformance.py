@@ -62,7 +62,7 @@ def test_both_show_the_same(port: int) -> None:
 def test_both_show_the_same_while_time_passes(port: int) -> None:
     result = comparison.compared(port, TIMED, "timed", seed=3)
     assert not result.differences, result.differences[0]
-    assert result.sequences > TIMED // 2, f"{result.left_out} were too close to say"
+    assert result.sequences > TIMED // 4, f"{result.left_out} were too close to say"
     assert {*comparison.TIMED_VERBS} <= {*result.verbs}
 
 

@@ -77,7 +77,7 @@ class Consumer:
         on_unreadable: OnUnreadable = "raise",
     ) -> None:
         one_of(ON_UNREADABLE, on_unreadable=on_unreadable)
-        check_dead_letters(desk, source, dead_subject, on_unreadable=on_unreadable)
+        check_dead_letters(dead_subject, on_unreadable=on_unreadable)
         self._desk = desk
         self._source = source
         self._decode = decode

@@ -35,7 +35,7 @@ OPTIONS: Final = (
 )
 
 
-def check_dead_letters(desk: Desk, source: str, subject: str | None, **given: str | None) -> None:
+def check_dead_letters(subject: str | None, **given: str | None) -> None:
     """Refuse `dead-letter` where a consumer has nowhere to put messages aside.
 
     Raises:
@@ -97,8 +97,7 @@ class Subscription:
         one_of(get_args(Acknowledge), acknowledge=self.acknowledge)
         self._policy = Policy(self.on_error, self.retries_max, self.on_unreadable, CHOICES)
         subject = self.dead_subject
-        check_dead_letters(self.desk, self.source, subject, on_error=self.on_error)
-        check_dead_letters(self.desk, self.source, subject, on_unreadable=self.on_unreadable)
+        check_dead_letters(subject, on_error=self.on_error, on_unreadable=self.on_unreadable)
         if self.intake.colour.is_async:
             self._slots = self.concurrency or self.batch
         elif (self.concurrency or 1) > 1:
