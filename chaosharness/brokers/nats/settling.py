@@ -86,9 +86,7 @@ def get(desk: Desk, stream: str, sequence: int) -> Any:
     """Read a message by its sequence, whoever consumes it; return its record."""
 
     def effect(scope: Scope, site: str, attempt: int, operation: op.Get) -> Any:
-        record = answered(site, desk.do(operation, scope, site, attempt))
-        scope.record("read", site, attempt, {"stream": stream, "sequence": sequence})
-        return record
+        return answered(site, desk.do(operation, scope, site, attempt))
 
     return operate(f"{desk.name}.get", effect, op.Get(stream, sequence), desk, GET)
 
