@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from chaosharness.adapters.http.message import Answer as Answer
     from chaosharness.adapters.http.web import Web as Web
     from chaosharness.adapters.http.webhooks import Webhooks as Webhooks
+    from chaosharness.brokers import NATS as NATS
     from chaosharness.brokers import SNS as SNS
     from chaosharness.brokers import SQS as SQS
     from chaosharness.brokers import AWSError as AWSError
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from chaosharness.brokers import Exchange as Exchange
     from chaosharness.brokers import Kafka as Kafka
     from chaosharness.brokers import Lambda as Lambda
+    from chaosharness.brokers import NATSConsumer as NATSConsumer
+    from chaosharness.brokers import NATSError as NATSError
+    from chaosharness.brokers import NATSStream as NATSStream
     from chaosharness.brokers import Queue as Queue
     from chaosharness.brokers import RabbitMQ as RabbitMQ
     from chaosharness.brokers import SNSSubscription as SNSSubscription
@@ -122,6 +126,7 @@ _HOME = {
     "adapters.http.web": ("Web",),
     "adapters.http.webhooks": ("Webhooks",),
     "brokers": (
+        "NATS",
         "SNS",
         "SQS",
         "AWSError",
@@ -131,6 +136,9 @@ _HOME = {
         "Exchange",
         "Kafka",
         "Lambda",
+        "NATSConsumer",
+        "NATSError",
+        "NATSStream",
         "Queue",
         "RabbitMQ",
         "SNSSubscription",

@@ -7,15 +7,17 @@ from typing import Final
 from chaosharness.brokers.broker import Broker
 from chaosharness.brokers.kafka import CommitFailed, Kafka
 from chaosharness.brokers.message import Delivery
+from chaosharness.brokers.nats import NATS, NATSConsumer, NATSError, NATSStream
 from chaosharness.brokers.rabbitmq import ChannelClosed, Exchange, Queue, RabbitMQ, Unroutable
 from chaosharness.brokers.sns import SNS, SNSSubscription, SNSTopic
 from chaosharness.brokers.sqs import SQS, AWSError, Lambda, SQSQueue
 
-BROKERS: Final[tuple[type[Broker], ...]] = (Kafka, RabbitMQ, SQS)
+BROKERS: Final[tuple[type[Broker], ...]] = (Kafka, RabbitMQ, SQS, NATS)
 """Every product that is modelled. The laws in the tests hold for each of them."""
 
 __all__ = [
     "BROKERS",
+    "NATS",
     "SNS",
     "SQS",
     "AWSError",
@@ -26,6 +28,9 @@ __all__ = [
     "Exchange",
     "Kafka",
     "Lambda",
+    "NATSConsumer",
+    "NATSError",
+    "NATSStream",
     "Queue",
     "RabbitMQ",
     "SNSSubscription",

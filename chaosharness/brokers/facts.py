@@ -56,8 +56,9 @@ class Journal:
         """Add what happened, by the code of a scope or by the broker; return the event's index."""
         self.world.effects += 1
         match fact:
-            case Stored(message, place):
-                return self._stored(message, place, scope, operation, attempt)
+            case Stored(message, place, places):
+                read_at = [place] if places is None else [*places]
+                return self._stored(message, read_at, scope, operation, attempt)
             case Recognised(message, place, first):
                 data = {**self._words(message, []), "place": place, "same_as": first.published}
                 return self._by(scope, "publish", operation, attempt, message, -1, data)
@@ -71,8 +72,8 @@ class Journal:
                 return self._by(scope, "nack", operation, attempt, message, -1, data)
             case CameBack(message, _, holder, why):
                 return self._came_back(message, holder, why, scope, operation, attempt)
-            case Buried(message, place, to, reason):
-                return self._buried(message, place, to, reason)
+            case Buried():
+                return self._buried(fact)
             case Moved(message, place, to):
                 return self._again(message, to, message.published)
             case Extended():
@@ -102,11 +103,11 @@ class Journal:
         }
 
     def _stored(
-        self, message: Message, place: str, scope: Scope | None, operation: str, attempt: int
+        self, message: Message, places: list[str], scope: Scope | None, operation: str, attempt: int
     ) -> int:
         world = self.world
         cause = message.published
-        data = self._words(message, [place])
+        data = self._words(message, places)
         index = self._by(scope, "publish", operation, attempt, message, cause, data)
         message.published = index
         if message.hops > world.budget.hops_max:
@@ -155,11 +156,28 @@ class Journal:
         data["why"] = why
         return self._by(None, "nack", "", 0, message, message.published, data)
 
-    def _buried(self, message: Message, place: str, to: str | None, reason: str) -> int:
+    def _buried(self, fact: Buried) -> int:
+        message, to = fact.message, fact.to
         places = [] if to is None else [to]
-        data = {"message": message.published, "queue": place, "reason": reason, "to": places}
+        data = {
+            "message": message.published,
+            "queue": fact.place,
+            "reason": fact.reason,
+            "to": places,
+        }
         index = self._by(None, "dead", "", 0, message, message.published, data)
-        return index if to is None else self._again(message, to, index)
+        if to is None:
+            return index
+        if fact.letter is not None:
+            read_at = places if fact.places is None else [*fact.places]
+            return self._instead(fact.letter, message, read_at, index)
+        return self._again(message, to, index)
+
+    def _instead(self, letter: Message, message: Message, places: list[str], cause: int) -> int:
+        """Store what stands for a message that was put aside: that one keeps its name."""
+        data = {**self._words(letter, places), "instead_of": message.published}
+        letter.published = self._by(None, "publish", "", 0, letter, cause, data)
+        return letter.published
 
     def _again(self, message: Message, place: str, cause: int) -> int:
         """Store a message in another place, under a new name."""

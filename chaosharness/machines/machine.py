@@ -40,10 +40,15 @@ class Refusal:
 
 @attrs.frozen
 class Stored:
-    """A message is kept in a place: a queue, or a log partition."""
+    """A message is kept in a place: a queue, or a log partition.
+
+    Attributes:
+        places: Who reads it there, where that is not the place itself: the consumers of a stream.
+    """
 
     message: Any
     place: str
+    places: tuple[str, ...] | None = None
 
 
 @attrs.frozen
@@ -113,13 +118,20 @@ class CameBack:
 
 @attrs.frozen
 class Buried:
-    """A message was put aside, in the place `to`, or dropped (None)."""
+    """A message was put aside, in the place `to`, or dropped (None).
+
+    Attributes:
+        letter: What lies there in its stead, where that is another message: a notice.
+        places: Who reads it there, where that is not the place itself.
+    """
 
     message: Any
     place: str
     to: str | None
     reason: str
     times: int = 0
+    letter: Any = None
+    places: tuple[str, ...] | None = None
 
 
 @attrs.frozen

@@ -113,7 +113,7 @@ class Env:
 
         Args:
             broker: Where from.
-            source: Topic (Kafka) or queue (RabbitMQ, SQS).
+            source: What it consumes, in the words of the broker: a topic, a queue, a consumer.
             handler: `handler(value)`, `handler(value, delivery)`, or one whose first
                 parameter is annotated `Delivery`; plain or `async`. The annotation of
                 `value` says what the payload is decoded into.
@@ -141,7 +141,7 @@ class Env:
 
         Args:
             broker: Where from.
-            sources: Topics (Kafka) or queues (RabbitMQ; SQS: one).
+            sources: Likewise; several where the broker can read them together.
             read_as: The type to decode payloads into, or a function that decodes bytes.
             blocking: Whether its methods block in `async` code too (see `client`).
             options: The broker's own, as its class says.

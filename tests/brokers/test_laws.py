@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from chaosharness import (
+    NATS,
     SQS,
     Crash,
     Duplicate,
@@ -25,6 +26,7 @@ from chaosharness.brokers import BROKERS, lane
 from chaosharness.brokers.facts import Journal
 from chaosharness.brokers.kafka.consumers import CommitFailed, Consumer, Subscription
 from chaosharness.brokers.kafka.kafka import OpenKafka
+from chaosharness.brokers.nats.desk import Desk as NatsDesk
 from chaosharness.brokers.rabbitmq.link import Link
 from chaosharness.brokers.rabbitmq.node import Node
 from chaosharness.brokers.rabbitmq.queues import ClassicOrder, Taker
@@ -32,6 +34,7 @@ from chaosharness.brokers.rabbitmq.rabbitmq import OpenRabbitMQ
 from chaosharness.brokers.sqs import consumers as sqs_consumers
 from chaosharness.brokers.sqs.desk import Desk
 from chaosharness.errors import IllegalFault
+from chaosharness.machines.nats import NatsMachine
 from chaosharness.machines.sqs.queue import Queue as SQSOpenQueue
 from chaosharness.search.sites import candidates
 
@@ -42,16 +45,19 @@ MAKE = {
     Kafka: lambda: Kafka("bus", topics={"orders": 1}),
     RabbitMQ: lambda: RabbitMQ("bus", queues=["orders"]),
     SQS: lambda: SQS("bus", queues=["orders"]),
+    NATS: lambda: NATS("bus", streams=["orders"]),
 }
 OPTIONS = {
     Kafka: {"on_error": "skip"},
     RabbitMQ: {"on_error": "reject", "prefetch": PREFETCH},
     SQS: {"on_error": "skip"},
+    NATS: {"on_error": "skip"},
 }
 SETTLE = {
     Kafka: "worker.on_order/bus.commit",
     RabbitMQ: "worker.on_order/bus.ack",
     SQS: "worker.on_order/bus.delete",
+    NATS: "worker.on_order/bus.ack",
 }
 DELIVER = "bus.orders/deliver to worker"
 PUBLISH = "client.place/bus.publish orders"
@@ -69,8 +75,14 @@ ILLEGAL = {
         PartitionDelay(Site(DELIVER)),
         Redeliver(Site(PUBLISH)),
     ],
+    NATS: [
+        Rebalance(Site(DELIVER)),
+        PartitionDelay(Site(DELIVER)),
+        Redeliver(Site(DELIVER)),
+        Duplicate(Site(PUBLISH)),
+    ],
 }
-AT_A_TIME = {Kafka: 1, RabbitMQ: PREFETCH, SQS: 1}
+AT_A_TIME = {Kafka: 1, RabbitMQ: PREFETCH, SQS: 1, NATS: 1}
 
 
 def shop(broker, *, replicas=1):
@@ -163,6 +175,8 @@ def senders(broker, way):
     system = System("senders", arrival_ms=1)
     if broker is Kafka:
         bus = system.add(Kafka("bus", topics={"orders": 1, "out": 1}))
+    elif broker is NATS:
+        bus = system.add(NATS("bus", streams=["orders", "out"]))
     else:
         bus = system.add(broker("bus", queues=["orders", "out"]))
     _, runtime = all_at_once(None, None)[way]
@@ -298,7 +312,8 @@ def looping(broker):
 
     @system.service("worker", replicas=2)
     def worker(env):
-        consumer = env.consumer(bus, "orders", read_as=dict)
+        unreadable = {"on_unreadable": "term"} if broker is NATS else {}
+        consumer = env.consumer(bus, "orders", read_as=dict, **unreadable)
 
         def polls():
             while True:
@@ -325,7 +340,14 @@ def looping(broker):
                         env.note("handled", order=record.value["id"])
                         consumer.delete(record)
 
-        env.main({Kafka: polls, RabbitMQ: receives, SQS: asks}[broker])
+        def fetches():
+            while True:
+                with suppress(ValueError):
+                    for record in consumer.fetch(3):
+                        env.note("handled", order=record.value["id"])
+                        consumer.ack(record)
+
+        env.main({Kafka: polls, RabbitMQ: receives, SQS: asks, NATS: fetches}[broker])
 
     @system.entry(examples=[{"id": 1}, b"not JSON", {"id": 3}, {"id": 4}])
     def place(env, order):
@@ -334,7 +356,12 @@ def looping(broker):
     return system
 
 
-REASONS = {Kafka: ("rebalance", "raised"), RabbitMQ: ("nack",), SQS: ("nack",)}
+REASONS = {
+    Kafka: ("rebalance", "raised"),
+    RabbitMQ: ("nack",),
+    SQS: ("nack",),
+    NATS: ("nack",),
+}
 
 
 def nothing_is_handed_out_twice_without_a_reason(broker):
@@ -376,6 +403,9 @@ DIFFERENCES = {
     (SQS, one_consumer_gets_messages_in_order_at_first): "a standard queue: best-effort order",
     (SQS, what_comes_back_comes_before_anything_newer): (
         "it comes back when its time is over: the other consumer is done with the rest by then"
+    ),
+    (NATS, what_comes_back_comes_before_anything_newer): (
+        "it comes back after AckWait: the other consumer is done with the rest by then"
     ),
     (RabbitMQ, what_comes_back_comes_before_anything_newer): (
         "a queue is not a log partition: the other consumer has newer messages already"
@@ -442,6 +472,11 @@ Consumer._again = False
 
 BREAKS = [
     (unacknowledged_comes_back, SQS, Desk, "_tick", forget),
+    (unacknowledged_comes_back, NATS, NatsDesk, "_tick", forget),
+    (acknowledged_stays_away, NATS, NatsMachine, "_settle", forget),
+    (at_least_once_under_any_single_fault, NATS, NatsDesk, "_network_changed", forget),
+    (nothing_goes_to_the_dead, NATS, NatsDesk, "leave", forget),
+    (what_one_producer_sends_stays_in_its_order, NATS, lane.Turn, "come", lambda turn: iter(())),
     (acknowledged_stays_away, SQS, sqs_consumers, "delete", forget),
     (at_least_once_under_any_single_fault, SQS, Desk, "_network_changed", forget),
     (nothing_goes_to_the_dead, SQS, Desk, "leave", forget),

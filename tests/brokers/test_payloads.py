@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from chaosharness import SQS, Delivery, Kafka, RabbitMQ, System
+from chaosharness import NATS, SQS, Delivery, Kafka, RabbitMQ, System
 from chaosharness.brokers import BROKERS
 from chaosharness.errors import InvalidDefinition
 
@@ -15,6 +15,7 @@ MAKE = {
     Kafka: lambda: Kafka("bus", topics={"orders": 4}),
     RabbitMQ: lambda: RabbitMQ("bus", queues=["orders"]),
     SQS: lambda: SQS("bus", queues=["orders"]),
+    NATS: lambda: NATS("bus", streams=["orders"]),
 }
 brokers = pytest.mark.parametrize("broker", BROKERS, ids=lambda broker: broker.__name__)
 

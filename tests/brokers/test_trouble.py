@@ -2,7 +2,17 @@
 
 import pytest
 
-from chaosharness import SQS, Kafka, Queue, RabbitMQ, SQSQueue, System
+from chaosharness import (
+    NATS,
+    SQS,
+    Kafka,
+    NATSConsumer,
+    NATSStream,
+    Queue,
+    RabbitMQ,
+    SQSQueue,
+    System,
+)
 from chaosharness.brokers import BROKERS
 from chaosharness.errors import InvalidDefinition
 
@@ -12,6 +22,13 @@ MAKE = {
         "bus", queues={"orders": Queue("quorum", dead_letter="aside"), "aside": "classic"}
     ),
     SQS: lambda: SQS("bus", queues={"orders": SQSQueue(dead_letter="aside"), "aside": SQSQueue()}),
+    NATS: lambda: NATS(
+        "bus",
+        {
+            "orders": NATSStream(consumers={"orders": NATSConsumer(dead_subject="aside")}),
+            "aside": NATSStream(),
+        },
+    ),
 }
 UNREADABLE = b"not JSON"
 
@@ -42,6 +59,10 @@ def shop(broker, examples, fails=(), *, bus=None, loop=False, **options):
                     for delivery in consumer.receive():
                         env.note("done", order=delivery.value["id"])
                         consumer.delete(delivery)
+                elif isinstance(bus, NATS):
+                    for delivery in consumer.fetch():
+                        env.note("done", order=delivery.value["id"])
+                        consumer.ack(delivery)
                 else:
                     delivery = consumer.receive()
                     env.note("done", order=delivery.value["id"])

@@ -23,6 +23,7 @@ PAGES = (
 INSTALLS = "installs something; .ci/run does, and test_new_user.py"
 CI = ".ci/run does, or is it"
 LONG = "takes minutes; tests/benchmarks runs the scenario in each tool that is installed"
+PEER = "takes minutes; tests/machines/test_nats_conformance.py compares a part of it"
 CLUSTER = "needs a cluster that stays; tests/search/workers/test_dask.py runs one"
 NOT_RUN = {
     "README.md": {
@@ -50,6 +51,7 @@ NOT_RUN = {
         "dask worker tcp://127.0.0.1:8786 --nworkers 4": CLUSTER,
         "chaosharness run kiosk:kiosk --dask tcp://127.0.0.1:8786": CLUSTER,
     },
+    "docs/how-to/nats.md": {"python -m benchmarks nats": PEER},
     "docs/how-to/sqlalchemy.md": {"pip install '.[sqlalchemy]'": INSTALLS},
 }
 """Commands that a page shows and this test does not run, with who does."""

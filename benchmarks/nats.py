@@ -1,0 +1,450 @@
+"""The machine of JetStream beside the running nats-server: same operations, same observations.
+
+python -m benchmarks nats             2,000 sequences without waiting, 600 in which time passes
+python -m benchmarks.nats 200 40 7    so many of each, from another seed
+
+After each operation its answer is compared, and the state of the stream and of each consumer as
+their `INFO` tells it: sequences, floors, what is pending, what was handed out again. A difference
+is made as short as it can be by leaving out steps. Time passes in steps that are longer than all
+waits are apart, so that a busy machine changes nothing; a sequence in which something was due just
+as it was asked for is left out, and counted. What differs where time passes is seen twice, or it
+was a late timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import count, pairwise
+from random import Random
+from typing import Any, Final, Literal
+
+import attrs
+
+from benchmarks import nats_server
+from benchmarks.nats_server import Real
+from chaosharness.machines.machine import Refusal
+from chaosharness.machines.nats import ConsumerSettings, NatsMachine, StreamSettings
+from chaosharness.machines.nats import operations as op
+from chaosharness.machines.nats.machine import DEATHS
+
+SEQUENCES: Final = 2_000
+TIMED: Final = 600
+AT_A_TIME: Final = 8
+TIMED_AT_A_TIME: Final = 40
+STEPS: Final = 24
+TIMED_STEPS: Final = 10
+SETTLE_S: Final = 0.5
+MARGIN_MS: Final = 60
+AGE_LATE_MS: Final = 300
+"""What is too old goes up to so much later: the server looks now and then."""
+TOGETHER_MS: Final = 25
+APART_S: Final = 0.002
+WAITS_MS: Final = (400, 700)
+PASSES_MS: Final = (550, 1_000)
+"""Between the two waits, and past both."""
+NAMES: Final = count(1)
+WORDS: Final = ("a", "b.x", "b.y")
+
+Kind = Literal["untimed", "timed"]
+Machines = Callable[[], NatsMachine]
+
+
+@attrs.frozen
+class Step:
+    """One operation. `number` is which subject, id, delivery or consumer, as far as there are."""
+
+    verb: str
+    number: int = 0
+    other: int = 0
+
+
+@attrs.frozen
+class Case:
+    """A stream, its consumers, and what is done to them."""
+
+    stream: StreamSettings
+    consumers: tuple[ConsumerSettings, ...]
+    steps: tuple[Step, ...]
+    late: ConsumerSettings
+
+    def __str__(self) -> str:
+        lines = [f"  {self.stream}", *(f"  {one}" for one in self.consumers)]
+        if any(step.verb == "join" for step in self.steps):
+            lines.append(f"  later: {self.late}")
+        return "\n".join([*lines, *(f"  {step}" for step in self.steps)])
+
+
+VERBS: Final = (
+    *("publish",) * 6,
+    *("fetch",) * 6,
+    *("ack",) * 4,
+    *("nak",) * 3,
+    *("term", "progress", "join", "leave", "get", "again"),
+)
+TIMED_VERBS: Final = (
+    *("publish",) * 3,
+    *("fetch",) * 5,
+    *("ack", "nak", "delay", "term"),
+    *("progress",) * 3,
+    *("pass",) * 5,
+)
+BEGINNING: Final = (
+    *(Step("publish", 0, 5), Step("publish", 1, 5), Step("publish", 0, 5)),
+    Step("fetch", 0, 2),
+)
+"""Without messages in hands there is nothing to settle, and nothing that time could change."""
+
+
+def case_of(chance: Random, kind: Kind) -> Case:
+    """Draw a case."""
+    timed = kind == "timed"
+    retention = chance.choice(("limits", "limits", "interest", "workqueue"))
+    limited = chance.random() < 0.3
+    stream = StreamSettings(
+        subjects=chance.choice((("a", "b.*"), (">",))),
+        retention=retention,
+        msgs_max=chance.choice((2, 4)) if limited else -1,
+        msgs_per_subject_max=chance.choice((1, 2)) if chance.random() < 0.2 else -1,
+        discard=chance.choice(("old", "new")),
+        duplicate_window_ms=chance.choice(WAITS_MS) if timed else None,
+        age_ms_max=2_000 if timed and chance.random() < 0.2 else 0,
+    )
+    several = chance.choice((1, 1, 2))
+    consumers = [consumer_of(chance, stream, timed, several) for _ in range(several)]
+    verbs = TIMED_VERBS if timed else VERBS
+    steps = tuple(
+        Step(chance.choice(verbs), chance.randrange(8), chance.randrange(8))
+        for _ in range(TIMED_STEPS if timed else STEPS)
+    )
+    if timed or chance.random() < 0.5:
+        steps = BEGINNING + steps
+    return Case(stream, tuple(consumers), steps, consumer_of(chance, stream, timed, 2))
+
+
+def consumer_of(
+    chance: Random, stream: StreamSettings, timed: bool, several: int
+) -> ConsumerSettings:
+    """Draw a consumer that a stream may have; now and then one that it refuses."""
+    queue = stream.retention == "workqueue"
+    free = not queue or chance.random() < 0.1
+    deliver_max = chance.choice((-1, 1, 2, 3))
+    backoff: tuple[int, ...] = ()
+    if timed and deliver_max > 1 and chance.random() < 0.5:
+        backoff = WAITS_MS
+    begins = ["all", "all", "last", "new", "last_per_subject"]
+    if stream.msgs_max > 0 or stream.msgs_per_subject_max > 1:
+        begins.pop()  # what goes by a limit before it was handed out, 2.15.1 counts wrongly there
+    filters: Any = chance.choice(((), ("b.*",), ("a",), ("a", "b.x")))
+    ack: Any = chance.choice(("explicit", "explicit", "explicit", "none")) if free else "explicit"
+    return ConsumerSettings(
+        filters=filters if several > 1 or chance.random() < 0.3 else (),
+        ack=ack,
+        ack_wait_ms=chance.choice(WAITS_MS) if timed else 30_000,
+        deliver_max=deliver_max,
+        ack_pending_max=chance.choice((1, 2, -1, 1_000)),
+        backoff_ms=backoff if ack == "explicit" else (),
+        deliver=chance.choice(begins) if free else "all",
+    )
+
+
+# ---- one case, on both sides
+
+
+class Differs(AssertionError):
+    """The machine and the server show different things."""
+
+
+class TooClose(Exception):
+    """Something was due just as it was asked for: nothing can be said."""
+
+
+class Pair:
+    """Both sides of a case, and what has been handed out so far."""
+
+    def __init__(self, case: Case, real: Real, make: Machines, *, settle_s: float) -> None:
+        self.case = case
+        self.real = real
+        self.machine = make()
+        self.settle_s = settle_s
+        self.prefix = f"n{next(NAMES)}"
+        self.stream = f"{self.prefix}_s"
+        self.deaths = f"{self.prefix}_d"
+        self.consumers: list[str] = []
+        self.handles: list[op.Handle] = []
+        self.published = 0
+        self.began = time.monotonic()
+        self.timed = any(step.verb == "pass" for step in case.steps)
+
+    def now(self) -> int:
+        """Return the milliseconds since the case began."""
+        return round((time.monotonic() - self.began) * 1000)
+
+    def _subjects(self, subjects: Sequence[str]) -> tuple[str, ...]:
+        return tuple(f"{self.prefix}.{one}" for one in subjects)
+
+    async def begin(self) -> None:
+        """Make the streams and the consumers."""
+        mine = attrs.evolve(self.case.stream, subjects=self._subjects(self.case.stream.subjects))
+        deaths = StreamSettings(subjects=(f"{DEATHS}.{self.stream}.>",))
+        await self.both(op.CreateStream(self.stream, mine))
+        await self.both(op.CreateStream(self.deaths, deaths))
+        for settings in self.case.consumers:
+            await self.join(settings)
+
+    async def join(self, settings: ConsumerSettings) -> None:
+        """Make a consumer, if it may be."""
+        name = f"c{len(self.consumers) + 1}"
+        if name in [one for _, one in self.machine.consumers]:
+            return
+        settings = attrs.evolve(settings, filters=self._subjects(settings.filters))
+        if await self.both(op.CreateConsumer(self.stream, name, settings)) is None:
+            self.consumers.append(name)
+
+    async def both(self, operation: Any) -> Any:
+        """Do something on both sides, and compare the answers; return it."""
+        now = self.now()
+        self._check_time(now)
+        expected = seen_of(self.machine.apply(operation, now))
+        self.machine.take()
+        blocked = False
+        if isinstance(operation, op.Fetch) and isinstance(expected, list):
+            consumer = self.machine.consumers[operation.stream, operation.consumer]
+            blocked = len(expected) < operation.most and consumer.is_full()
+        seen = await self.real.apply(operation, blocked=blocked)
+        self._check_time(self.now())
+        if blocked:
+            self.machine.apply(operation, self.now())
+        self.compare(str(operation), expected, seen)
+        return expected
+
+    def _check_time(self, now: int) -> None:
+        """Refuse to judge what is asked for when something is due."""
+        due = self.machine.due()
+        if due is not None and abs(due - now) < MARGIN_MS:
+            raise TooClose
+        if not self.timed:
+            return
+        stream = self.machine.streams.get(self.stream)
+        ages = None if stream is None else stream.ages()
+        if ages is not None and -MARGIN_MS < now - ages < AGE_LATE_MS:
+            raise TooClose
+        for consumer in self.machine.consumers.values():
+            leases = [consumer.leases.of(sequence) for sequence in sorted(consumer.pending)]
+            dues = [one.until for one in leases if one is not None and one.until is not None]
+            if any(0 < earlier - later < TOGETHER_MS for earlier, later in pairwise(dues)):
+                raise TooClose  # a timer that is late takes both, in the order of the stream
+            if ages is not None and any(-MARGIN_MS < one - ages < AGE_LATE_MS for one in dues):
+                raise TooClose
+
+    def compare(self, what: str, expected: Any, seen: Any) -> None:
+        """Raise where the two sides differ."""
+        if expected != seen:
+            raise Differs(f"{what}\n    machine: {expected}\n    server:  {seen}")
+
+    async def take(self, step: Step) -> None:
+        """Do one step, where it makes sense; then compare all that can be inspected."""
+        match step.verb:
+            case "publish" | "again":
+                await self._publish(step)
+            case "fetch" if self.consumers:
+                name = self.consumers[step.number % len(self.consumers)]
+                found = await self.both(op.Fetch(self.stream, name, None, step.other % 3 + 1))
+                self.handles += [one.handle for one in found]
+            case "get":
+                await self.both(op.Get(self.stream, step.number + 1))
+            case "join":
+                await self.join(self.case.late)
+            case "leave" if self.consumers and step.number > 5:
+                name = self.consumers.pop()
+                await self.both(op.DeleteConsumer(self.stream, name))
+                self.handles = [one for one in self.handles if one.consumer != name]
+            case "pass":
+                await asyncio.sleep(PASSES_MS[step.number % 2] / 1000)
+            case "ack" | "nak" | "delay" | "term" | "progress" if self.handles:
+                handle = self.handles[-1 - step.number % len(self.handles)]
+                await self.both(settlement(step, handle))
+        await self.inspect()
+
+    async def _publish(self, step: Step) -> None:
+        self.published += 1
+        subject = f"{self.prefix}.{WORDS[step.number % 3]}"
+        id = f"{self.prefix}-{step.other}" if step.other < 3 else None
+        last = self.machine.streams[self.stream].last
+        expected = last - 1 if step.other == 7 else last if step.other == 6 else None
+        body = str(self.published).encode()
+        await self.both(op.Publish(subject, body, None, id, expected))
+
+    async def inspect(self) -> None:
+        """Compare the states of all: the server may take a moment for some."""
+        looks: list[Any] = [op.InspectStream(self.stream), op.InspectStream(self.deaths)]
+        looks += [op.InspectConsumer(self.stream, name) for name in self.consumers]
+        for look in looks:
+            deadline = time.monotonic() + self.settle_s
+            while True:
+                now = self.now()
+                self._check_time(now)
+                expected = seen_of(self.machine.apply(look, now))
+                seen = await self.real.apply(look)
+                self._check_time(self.now())
+                if seen == expected or time.monotonic() > deadline:
+                    break
+                await asyncio.sleep(0.005)
+            self.compare(str(look), expected, seen)
+
+    async def end(self) -> None:
+        """Remove what was made."""
+        for stream in (self.stream, self.deaths):
+            await self.real.drop(stream)
+
+
+def settlement(step: Step, handle: op.Handle) -> Any:
+    """Return what a step does to a delivery."""
+    match step.verb:
+        case "ack":
+            return op.Ack(handle)
+        case "nak":
+            return op.Nak(handle)
+        case "delay":
+            return op.Nak(handle, WAITS_MS[step.other % 2])
+        case "term":
+            return op.Term(handle)
+        case _:
+            return op.InProgress(handle)
+
+
+def seen_of(answer: Any) -> Any:
+    """Return what a client can see of the machine's answer."""
+    if isinstance(answer, Refusal):
+        return (answer.code, answer.text)
+    if isinstance(answer, list):
+        return [attrs.evolve(one, message=None, stored_ms=0) for one in answer]
+    return getattr(answer, "subject", answer)
+
+
+async def difference(
+    case: Case, connection: Any, make: Machines, *, settle_s: float = SETTLE_S
+) -> str | None:
+    """Run a case on both sides; return the first difference, or None."""
+    pair = Pair(case, Real(connection), make, settle_s=settle_s)
+    try:
+        await pair.begin()
+        for step in case.steps:
+            await pair.take(step)
+            await asyncio.sleep(APART_S if pair.timed else 0)
+    except Differs as error:
+        return str(error)
+    finally:
+        await pair.end()
+    return None
+
+
+async def shrink(case: Case, connection: Any, make: Machines, tries_max: int = 120) -> Case:
+    """Leave out steps, and consumers, as long as there is a difference."""
+    tries = 0
+    smaller = True
+    while smaller and tries < tries_max:
+        smaller = False
+        for index in reversed(range(len(case.steps))):
+            steps = case.steps[:index] + case.steps[index + 1 :]
+            candidate = attrs.evolve(case, steps=steps)
+            tries += 1
+            try:
+                found = await difference(candidate, connection, make)
+            except TooClose:
+                continue
+            if found is not None:
+                case, smaller = candidate, True
+    return case
+
+
+# ---- many cases
+
+
+@attrs.define
+class Result:
+    """What a comparison showed."""
+
+    sequences: int = 0
+    operations: int = 0
+    left_out: int = 0
+    differences: list[str] = attrs.field(factory=list)
+    verbs: Counter[str] = attrs.field(factory=Counter)
+
+
+async def _compared(
+    port: int, sequences: int, kind: Kind, seed: int, make: Machines, stop_at: int, shrinking: bool
+) -> Result:
+    connection = await nats_server.connect(port)
+    result = Result()
+    first: list[Case] = []
+    places = asyncio.Semaphore(TIMED_AT_A_TIME if kind == "timed" else AT_A_TIME)
+
+    async def one(number: int) -> None:
+        async with places:
+            if len(first) >= stop_at:
+                return
+            case = case_of(Random(f"{seed} {kind} {number}"), kind)
+            try:
+                found = await difference(case, connection, make)
+                if found is not None and kind == "timed":  # or was the server late, this once?
+                    found = await difference(case, connection, make)
+            except TooClose:
+                result.left_out += 1
+                return
+            result.sequences += 1
+            result.operations += len(case.steps)
+            result.verbs.update(step.verb for step in case.steps)
+            if found is not None:
+                first.append(case)
+
+    await asyncio.gather(*(one(number) for number in range(sequences)))
+    for case in first[:stop_at]:
+        small = await shrink(case, connection, make) if shrinking else case
+        try:
+            words = await difference(small, connection, make) or "(not seen again)"
+        except TooClose:
+            words = "(not seen again)"
+        result.differences.append(f"{words}\n  after\n{small}")
+    await connection.close()
+    return result
+
+
+def compared(
+    port: int,
+    sequences: int,
+    kind: Kind,
+    *,
+    seed: int = 1,
+    make: Machines = NatsMachine,
+    stop_at: int = 1,
+    shrinking: bool = True,
+) -> Result:
+    """Compare so many sequences; of the first that differ say how, as short as can be."""
+    return asyncio.run(_compared(port, sequences, kind, seed, make, stop_at, shrinking))
+
+
+def main(sequences: int = SEQUENCES, timed: int = TIMED, seed: int = 1) -> None:
+    """Compare, and print what came of it."""
+    lacks = nats_server.missing()
+    if lacks is not None:
+        print(f"not compared: {lacks}")
+        return
+    with nats_server.running() as port:
+        for kind, number in (("untimed", sequences), ("timed", timed)):
+            began = time.monotonic()
+            result = compared(port, number, kind, seed=seed)  # type: ignore[arg-type]
+            took = time.monotonic() - began
+            print(
+                f"{kind}: {result.sequences:,} sequences, {result.operations:,} operations, "
+                f"{result.left_out} left out, {len(result.differences)} differ, {took:.0f} s"
+            )
+            for text in result.differences:
+                print(text)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

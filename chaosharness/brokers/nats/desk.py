@@ -1,0 +1,432 @@
+"""JetStream at work in a run: who waits at which consumer, and what each pull brings or loses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import copy
+from functools import partial
+from typing import Any, Final, Protocol
+
+import attrs
+
+from chaosharness.brokers.facts import Journal
+from chaosharness.brokers.message import NO_HEADERS, Message
+from chaosharness.brokers.nats.rows import DELIVER, EXPLICIT, ORDERED
+from chaosharness.faults import Delay, LostReply, NetworkPartition
+from chaosharness.kernel.agenda import Entry
+from chaosharness.kernel.message_names import named
+from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.kernel.world import World
+from chaosharness.machines.machine import HandedOut, Refusal, Settled
+from chaosharness.machines.nats import ConsumerSettings, NatsMachine, StreamSettings
+from chaosharness.machines.nats import operations as op
+
+NOTICED_MS: Final = 10_000
+"""An ordered consumer is made anew when two heartbeats, of five seconds each, are missing."""
+
+Key = tuple[str, str]
+"""A stream, and a consumer of it."""
+
+
+@attrs.frozen(eq=False)
+class Held:
+    """One message in the hands of a consumer.
+
+    Attributes:
+        message: As the consumer sees it. Its name stays, whatever becomes of the message.
+        cause: The event of its delivery.
+        handle: What settling it takes.
+        pending: Messages that the consumer had not handed out yet.
+        stored_ms: When the stream took it.
+    """
+
+    message: Message
+    cause: int
+    handle: op.Handle
+    pending: int
+    stored_ms: int
+
+
+class Puller:
+    """One client that pulls from one consumer: a request at a time."""
+
+    __slots__ = ("incarnation", "key", "label", "most", "operation", "profile", "take", "waiting")
+
+    def __init__(
+        self,
+        incarnation: Incarnation,
+        key: Key,
+        operation: str,
+        profile: str,
+        take: Callable[[list[Held]], None],
+        *,
+        most: int = 1,
+    ) -> None:
+        self.incarnation = incarnation
+        self.label = incarnation.label
+        self.key = key
+        self.operation = operation
+        self.profile = profile
+        self.take = take
+        self.most = most
+        self.waiting = False
+
+
+def _take_nothing(held: list[Held]) -> None:
+    """Be given messages when the run is over."""
+
+
+class Settings(Protocol):
+    """What a desk goes by, as its definition says it."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    @property
+    def latency_ms(self) -> int:
+        """From the server to a client that waits."""
+
+    @property
+    def timeout_ms(self) -> int:
+        """How long a caller waits for an answer."""
+
+    @property
+    def settings(self) -> Mapping[str, tuple[StreamSettings, Mapping[str, ConsumerSettings]]]:
+        """Of each stream, and of its consumers."""
+
+
+class Desk:
+    """The streams of one run, and who waits at their consumers."""
+
+    def __init__(self, definition: Settings, world: World) -> None:
+        self.definition = definition
+        self.name: Final = definition.name
+        self.timeout_ms: Final = definition.timeout_ms
+        self.latency_ms = definition.latency_ms
+        self.world = world
+        self.machine = NatsMachine(_notice)
+        self.journal = Journal(world, definition.name)
+        self.consumers: dict[str, Key] = {}
+        self._waiting: dict[Key, list[Puller]] = {}
+        self._looking: set[Key] = set()
+        self._armed: Entry | None = None
+        self._armed_ms: int | None = None
+        self._ordered = 0
+        self._missing: dict[Key, int] = {}
+        for stream, (settings, consumers) in definition.settings.items():
+            self.machine.apply(op.CreateStream(stream, settings), 0)
+            world.know_duration(settings.window_ms)
+            world.know_duration(settings.age_ms_max)
+            for name, one in consumers.items():
+                self.machine.apply(op.CreateConsumer(stream, name, one), 0)
+                self.consumers[name] = stream, name
+                self._waiting[stream, name] = []
+                for wait_ms in one.backoff_ms or (one.ack_wait_ms,):
+                    world.know_timeout(wait_ms)
+        world.know_duration(definition.timeout_ms)
+        world.on_network.append(self._network_changed)
+
+    def close(self) -> None:
+        """Let go of the pullers, at the end of a run."""
+        for pullers in self._waiting.values():
+            for puller in pullers:
+                puller.take = _take_nothing
+            pullers.clear()
+
+    # ---- as a peer
+
+    def lost(self, operation: str) -> BaseException:
+        """Return what a caller sees when no answer comes."""
+        return TimeoutError(f"{operation}: no answer from {self.name}")
+
+    def refused(self, operation: str) -> BaseException:
+        """Return what a caller sees when the server refuses for now."""
+        return ConnectionError(f"{operation}: {self.name} refused (JetStream not available)")
+
+    def lose_writes(self, scope: Scope) -> None:
+        """Lose nothing: what was acknowledged is on disk, or on other servers."""
+
+    # ---- the machine
+
+    def do(
+        self, operation: Any, scope: Scope | None = None, site: str = "", attempt: int = 0
+    ) -> Any:
+        """Have the machine do something; write down what happened; look who gets what."""
+        answer = self.machine.apply(operation, self.world.now)
+        for fact in self.machine.take():
+            self.journal.write(fact, scope, site, attempt)
+        self.settle()
+        return answer
+
+    def settle(self) -> None:
+        """Be woken when time changes something; have those who wait look."""
+        self._be_woken()
+        for key, pullers in self._waiting.items():
+            if pullers and key not in self._looking:
+                self._look(key)
+
+    def _settle_later(self, _: Any) -> None:
+        self.settle()
+
+    def _be_woken(self) -> None:
+        due = self.machine.due()
+        if due == self._armed_ms:
+            return
+        if self._armed is not None:
+            self.world.agenda.cancel(self._armed)
+        self._armed_ms = due
+        self._armed = None
+        if due is not None:  # a timer: trouble may be sized to last just longer than it
+            self._armed = self.world.agenda.add(max(due, self.world.now), self._tick, None, False)
+
+    def _tick(self, _: Any) -> None:
+        self._armed = self._armed_ms = None
+        self.machine.tick(self.world.now)
+        for fact in self.machine.take():
+            self.journal.write(fact)
+        self.settle()
+
+    # ---- waiting
+
+    def ask(self, puller: Puller) -> None:
+        """Wait for messages; they come by `take`."""
+        if not puller.waiting:
+            puller.waiting = True
+            self._waiting[puller.key].append(puller)
+            if puller.key not in self._looking:
+                self._look(puller.key)
+
+    def leave(self, puller: Puller) -> None:
+        """Wait no longer."""
+        if puller.waiting:
+            puller.waiting = False
+            self._waiting[puller.key].remove(puller)
+
+    def _has_some(self, key: Key) -> bool:
+        if key in self._missing:
+            return False
+        consumer = self.machine.consumers.get(key)
+        return consumer is not None and consumer.has_some()
+
+    def _look(self, key: Key) -> None:
+        """See to it that somebody who waits gets what is there."""
+        if self._has_some(key):
+            self._looking.add(key)
+            self.world.agenda.add(self.world.now + self.latency_ms, self._serve, key)
+
+    def _serve(self, key: Key) -> None:
+        """Answer the one who has waited longest, if there is something; the next one comes next.
+
+        Whoever is answered goes on right inside of this, so it is the last thing that happens here.
+        """
+        self._looking.discard(key)
+        world = self.world
+        pullers = self._waiting[key]
+        for puller in tuple(pullers):
+            if not self._has_some(key):
+                break
+            if self._cut(puller):
+                continue
+            held, due_ms = self._answer(puller)
+            if held:
+                self.leave(puller)
+                if pullers:
+                    self._looking.add(key)
+                    world.agenda.add(world.now, self._serve, key)
+                self.settle()
+                if due_ms > world.now:
+                    world.until(due_ms, self._arrive, (puller, held))
+                else:
+                    puller.take(held)
+                return
+        self._be_woken()
+
+    def _arrive(self, late: tuple[Puller, list[Held]]) -> None:
+        """Let late messages arrive, if there is anybody still."""
+        puller, held = late
+        if puller.incarnation.alive:
+            self.world.effects += 1
+            puller.take(held)
+
+    def _answer(self, puller: Puller) -> tuple[list[Held], int]:
+        """Hand out what there is; return what arrives, and when."""
+        world = self.world
+        operation = puller.operation
+        if operation not in world.surfaces:
+            world.meet(operation, DELIVER[puller.profile])
+        armed = operation in world.armed
+        attempts: dict[int, int] = {}
+        due_ms = world.now
+        if armed:
+            due_ms = self._disturbed(puller, attempts)
+            if due_ms < 0:
+                return [], 0
+        fetch = op.Fetch(*puller.key, puller, puller.most)
+        answer = self.machine.apply(fetch, world.now)
+        assert not isinstance(answer, Refusal), answer
+        fetched = {one.handle: one for one in answer}
+        held: list[Held] = []
+        lost = False
+        for fact in self.machine.take():
+            if isinstance(fact, Settled):  # by the server, once it is sent
+                data = {"message": fact.message.published}
+                cause = held[-1].cause
+                world.record("ack", self.name, entity=fact.message.entity, cause=cause, data=data)
+            elif not isinstance(fact, HandedOut):
+                self.journal.write(fact)
+                world.after(0, self._settle_later)  # a notice of it may be for others
+            else:
+                one, spoilt = self._handed_out(fact, puller, fetched, attempts, armed)
+                held.append(one)
+                lost = lost or spoilt
+        if lost:
+            self._lose(puller, held)
+            return [], 0
+        return held, due_ms
+
+    def _handed_out(
+        self,
+        fact: HandedOut,
+        puller: Puller,
+        fetched: Mapping[op.Handle, op.Fetched],
+        attempts: Mapping[int, int],
+        armed: bool,
+    ) -> tuple[Held, bool]:
+        """Write a delivery down; return it, and whether it never arrives."""
+        operation, message = puller.operation, fact.message
+        one = fetched[fact.receipt]
+        attempt = attempts.get(one.handle.sequence) or self.world.reach(
+            operation, message.entity, message.name
+        )
+        cause = self.journal.write(fact, None, operation, attempt)
+        seen = copy(message)
+        seen.redelivered = fact.again
+        seen.offset = one.handle.sequence
+        held = Held(seen, cause, one.handle, one.pending, one.stored_ms)
+        return held, armed and self._spoilt(message, operation, attempt, cause)
+
+    def _lose(self, puller: Puller, held: list[Held]) -> None:
+        """Let an answer never arrive. The client of an ordered consumer will notice that."""
+        for one in held:
+            self.world.raw[one.cause][7]["lost"] = True
+        if puller.profile == ORDERED:
+            self._missing[puller.key] = held[0].handle.sequence
+            self.world.after(NOTICED_MS, self._make_anew, puller)
+
+    def _make_anew(self, puller: Puller) -> None:
+        """Make an ordered consumer again, from where something is missing."""
+        if not puller.incarnation.alive:
+            return
+        key, now = puller.key, self.world.now
+        consumer = self.machine.consumers[key]
+        settings = attrs.evolve(
+            consumer.settings, deliver="by_start_sequence", start=self._missing.pop(key)
+        )
+        self.machine.apply(op.DeleteConsumer(*key), now)
+        self.machine.apply(op.CreateConsumer(*key, settings, consumer.place), now)
+        self.world.effects += 1
+        self.settle()
+
+    # ---- trouble at a delivery
+
+    def _disturbed(self, puller: Puller, attempts: dict[int, int]) -> int:
+        """Let the faults before these deliveries strike; return when they arrive, -1 for never."""
+        world = self.world
+        operation = puller.operation
+        due_ms = world.now
+        for record in self.machine.peek(*puller.key, puller.most, world.now):
+            message = record.message
+            attempt = world.reach(operation, message.entity, message.name)
+            attempts[record.sequence] = attempt
+            for fault in world.strikes(operation, "before", message.entity, attempt, message.name):
+                self._suffer(fault, operation, message, attempt, message.published)
+                if isinstance(fault, Delay):
+                    due_ms = max(due_ms, world.due(fault.lasting))
+                elif isinstance(fault, NetworkPartition):
+                    service = puller.incarnation.service
+                    world.part(service, self.name, fault.way, fault.lasting)
+                    return -1
+        return due_ms
+
+    def _spoilt(self, message: Message, operation: str, attempt: int, cause: int) -> bool:
+        """Let the faults after a delivery strike; say whether its answer is lost."""
+        lost = False
+        for fault in self.world.strikes(operation, "after", message.entity, attempt, message.name):
+            self._suffer(fault, operation, message, attempt, cause)
+            lost = lost or isinstance(fault, LostReply)
+        return lost
+
+    def _suffer(
+        self, fault: Any, operation: str, message: Message, attempt: int, cause: int
+    ) -> None:
+        self.world.record(
+            "fault",
+            self.name,
+            operation=operation,
+            entity=message.entity,
+            attempt=attempt,
+            cause=cause,
+            data={"fault": str(fault)},
+        )
+
+    # ---- the network
+
+    def _cut(self, puller: Puller) -> bool:
+        """Say whether a client gets no answers now: a connection takes both ways."""
+        unreachable = self.world.unreachable
+        if not unreachable:
+            return False
+        pair = (puller.incarnation.service, self.name)
+        return pair in unreachable or pair[::-1] in unreachable
+
+    def _network_changed(self) -> None:
+        self.world.after(0, self._settle_later)
+
+    # ---- who pulls
+
+    def puller(
+        self,
+        incarnation: Incarnation,
+        source: str,
+        service: str,
+        take: Callable[[list[Held]], None],
+        *,
+        ordered: ConsumerSettings | None = None,
+        most: int = 1,
+    ) -> Puller:
+        """Return who pulls for an incarnation, until that dies.
+
+        Args:
+            incarnation: For whom.
+            source: A consumer; a stream where it is `ordered`.
+            service: As sites name it.
+            take: Called with what arrives.
+            ordered: How to make an ordered consumer of the stream, for this incarnation alone.
+            most: Messages at a time.
+        """
+        operation = f"{self.name}.{source}/deliver to {service}"
+        if ordered is None:
+            puller = Puller(incarnation, self.consumers[source], operation, EXPLICIT, take)
+            incarnation.on_death.append(partial(self.leave, puller))
+        else:
+            self._ordered += 1
+            key = source, f"ordered-{self._ordered}"
+            place = f"{source} by {incarnation.service}#{incarnation.replica}"
+            self.do(op.CreateConsumer(*key, ordered, place))
+            self._waiting[key] = []
+            puller = Puller(incarnation, key, operation, ORDERED, take)
+            incarnation.on_death.append(partial(self._abandon, puller))
+        puller.most = most
+        return puller
+
+    def _abandon(self, puller: Puller) -> None:
+        """Let an ordered consumer be gone with its client."""
+        self.leave(puller)
+        self.machine.apply(op.DeleteConsumer(*puller.key), self.world.now)
+
+
+def _notice(subject: str, body: bytes, about: Message) -> Message:
+    """Return the message of a notice: it is of the same workload item."""
+    name = named(1, subject, about.name)
+    return Message(subject, about.key, NO_HEADERS, body, about.entity, about.hops + 1, name=name)

@@ -1,0 +1,128 @@
+"""What JetStream can legally do to those who use it, as rows.
+
+`explicit` is a pull consumer whose messages are acknowledged: at least once, and what comes back
+comes back late, so it is the weaker one where order matters. `ordered` is the client's ordered
+consumer: no acknowledgements, one reader, made anew where something is missing; it gives each
+message in order, and none twice as long as its process lives.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from chaosharness.brokers.legality import At, Row, surface_of
+from chaosharness.faults import (
+    Crash,
+    Delay,
+    ErrorReply,
+    Fault,
+    LostReply,
+    LostRequest,
+    NetworkPartition,
+    Pause,
+    Poison,
+)
+from chaosharness.handlers.port import Surface
+from chaosharness.kernel.site import Phase
+
+ANY: Final = "any stream"
+EXPLICIT: Final = "explicit"
+ORDERED: Final = "ordered"
+
+ACKS: Final = 'NATS documentation, "Consumers": AckPolicy, AckWait'
+DEDUPLICATION: Final = 'NATS documentation, "JetStream model deep dive": message deduplication'
+CONNECTION: Final = "one TCP connection: what is sent on it keeps its order, or is lost with it"
+NO_LEADER: Final = "nats-server `errors.json`, 10008: while a leader is chosen"
+ORDERED_SOURCE: Final = 'NATS documentation, "Consumers": ordered consumers'
+PROCESS: Final = "any process"
+SUBJECTS: Final = 'NATS documentation, "Subject-Based Messaging": anybody may publish'
+
+
+def _rows(
+    profiles: tuple[str, ...],
+    at: At,
+    phase: Phase,
+    *kinds: tuple[type[Fault], str, str],
+    searched: bool = True,
+) -> tuple[Row, ...]:
+    return tuple(
+        Row("NATS JetStream", profile, at, phase, fault, source, condition, searched)
+        for fault, condition, source in kinds
+        for profile in profiles
+    )
+
+
+STALLS: Final = ((Pause, "the process stalls", PROCESS), (Crash, "the process dies", PROCESS))
+
+ROWS: Final[tuple[Row, ...]] = (
+    *_rows(
+        (ANY,),
+        "publish",
+        "before",
+        (Delay, "the connection lags: what the same client sends later waits", CONNECTION),
+        (ErrorReply, "no leader just now: it was not stored", NO_LEADER),
+        (LostRequest, "it never arrives: the caller sees a timeout", CONNECTION),
+        (Poison, "somebody publishes what nobody can read", SUBJECTS),
+        (NetworkPartition, "the server cannot be reached", CONNECTION),
+    ),
+    *_rows(
+        (ANY,),
+        "publish",
+        "after",
+        (
+            LostReply,
+            "its acknowledgement is lost: stored, and the caller sees a timeout",
+            DEDUPLICATION,
+        ),
+        *STALLS,
+    ),
+    *_rows((ANY,), "publish", "before", *STALLS, searched=False),
+    *_rows(
+        (EXPLICIT, ORDERED),
+        "deliver",
+        "before",
+        (NetworkPartition, "the server cannot be reached", CONNECTION),
+        (Delay, "it is under way for so long, and AckWait runs meanwhile", CONNECTION),
+    ),
+    *_rows(
+        (EXPLICIT,),
+        "deliver",
+        "after",
+        (LostReply, "it goes to a request whose client is gone: back after AckWait", ACKS),
+    ),
+    *_rows(
+        (ORDERED,),
+        "deliver",
+        "after",
+        (LostReply, "it is missing: the consumer is made anew behind the last one", ORDERED_SOURCE),
+    ),
+    *_rows((EXPLICIT,), "ack", "before", (LostRequest, "nobody is told: it comes again", ACKS)),
+    *_rows((EXPLICIT,), "ack", "after", (Crash, "the process dies", PROCESS)),
+    *_rows((EXPLICIT,), "ack", "before", *STALLS, searched=False),
+    *_rows((EXPLICIT,), "ack", "after", (Pause, "", PROCESS), searched=False),
+    *_rows((EXPLICIT,), "ack sync", "before", (LostRequest, "the caller sees a timeout", ACKS)),
+    *_rows(
+        (EXPLICIT,),
+        "ack sync",
+        "after",
+        (LostReply, "it is acknowledged, and the caller sees a timeout", ACKS),
+        (Crash, "the process dies", PROCESS),
+    ),
+    *_rows((EXPLICIT,), "ack sync", "before", *STALLS, searched=False),
+    *_rows((EXPLICIT,), "ack sync", "after", (Pause, "", PROCESS), searched=False),
+    *_rows((ANY,), "get", "before", (LostRequest, "the caller sees a timeout", CONNECTION)),
+    *_rows((ANY,), "get", "before", *STALLS, searched=False),
+    *_rows((ANY,), "get", "after", *STALLS, searched=False),
+    *_rows((EXPLICIT,), "change", "before", (LostRequest, "nobody is told: AckWait runs", ACKS)),
+    *_rows((EXPLICIT,), "change", "before", *STALLS, searched=False),
+    *_rows((EXPLICIT,), "change", "after", *STALLS, searched=False),
+)
+
+PUBLISH: Final = surface_of(ROWS, ANY, "publish")
+DELIVER: Final[dict[str, Surface]] = {
+    profile: surface_of(ROWS, profile, "deliver") for profile in (EXPLICIT, ORDERED)
+}
+ACK: Final = surface_of(ROWS, EXPLICIT, "ack")
+ACK_SYNC: Final = surface_of(ROWS, EXPLICIT, "ack sync")
+GET: Final = surface_of(ROWS, ANY, "get")
+CHANGE: Final = surface_of(ROWS, EXPLICIT, "change")

@@ -1,0 +1,201 @@
+"""One consumer: what it has handed out, what is to come back, and what it looks at next.
+
+Source:
+    nats-server 2.15, `server/consumer.go`: `getNextMsg`, `deliverMsg`, `trackPending`,
+    `processAckMsg`, `processNak`, `checkPending`, `hasMaxDeliveries`, `moveAckFloor`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from chaosharness.machines.lease import Leases, LeaseSettings
+from chaosharness.machines.nats.settings import ConsumerSettings
+from chaosharness.machines.nats.stream import Record, Stream
+from chaosharness.machines.nats.subjects import matches
+
+
+class Consumer:
+    """The state of a consumer.
+
+    Attributes:
+        next: The sequence that is looked at next.
+        deliveries: Deliveries so far, of all messages.
+        floor: Up to which delivery, and which sequence, all is settled.
+        pending: What is in hands or on its way back: sequence, and its first delivery.
+        times: How often a message was handed out again.
+        back: What comes before anything new, in this order.
+    """
+
+    def __init__(
+        self, name: str, settings: ConsumerSettings, stream: Stream, place: str, now: int
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self.stream = stream
+        self.place = place
+        self.deliveries = 0
+        self.pending: dict[int, int] = {}
+        self.times: dict[int, int] = {}
+        self.back: list[int] = []
+        self.leases = Leases(LeaseSettings(lasts_ms=settings.wait_ms))
+        self._chosen: list[int] = []
+        self.next = self._start(now)
+        self.floor = (0, self.next - 1)
+
+    # ---- where it begins
+
+    def _start(self, now: int) -> int:
+        """Return the first sequence to look at."""
+        stream, settings = self.stream, self.settings
+        match settings.deliver:
+            case "all":
+                first = stream.first
+            case "last_per_subject" if stream.settings.msgs_per_subject_max == 1:
+                first = stream.first  # what is there is the last of its subject
+            case "new":
+                first = stream.last + 1
+            case "last":
+                wanted = [one.sequence for one in self._wanted(1)]
+                first = (wanted or [0])[-1] if settings.filters else stream.last
+            case "last_per_subject":
+                last = {one.subject: one.sequence for one in self._wanted(1)}
+                self._chosen = sorted(last.values())
+                first = self._chosen[0] if self._chosen else stream.last
+            case "by_start_time":
+                assert settings.start is not None
+                since = settings.start
+                later = (one.sequence for one in stream.records.values() if one.stored_ms >= since)
+                first = next(later, stream.last + 1)
+            case _:
+                assert settings.start is not None
+                return max(settings.start, stream.first, 1)
+        return max(min(first, stream.last + 1), stream.first, 1)
+
+    def wants(self, subject: str) -> bool:
+        """Say whether messages of a subject are for it."""
+        filters = self.settings.filters
+        return not filters or any(matches(pattern, subject) for pattern in filters)
+
+    def _wanted(self, first: int) -> Iterator[Record]:
+        for record in self.stream.records.values():
+            if record.sequence >= first and self.wants(record.subject):
+                yield record
+
+    # ---- what there is
+
+    def new(self) -> int:
+        """Count what it wants and has never handed out."""
+        chosen = sum(one in self.stream.records for one in self._chosen)
+        first = self._chosen[-1] + 1 if self._chosen else self.next
+        return chosen + sum(1 for _ in self._wanted(first))
+
+    def is_full(self) -> bool:
+        """Say whether so much is in hands that nothing new is handed out."""
+        most = self.settings.ack_pending_max
+        return self.settings.ack != "none" and 0 < most <= len(self.pending)
+
+    def has_some(self) -> bool:
+        """Say whether a fetch would find something, or see to it that something is given up."""
+        return bool(self.back) or (not self.is_full() and self.new() > 0)
+
+    def peek(self, most: int) -> list[Record]:
+        """Return what a fetch would find, without handing it out."""
+        limit, records = self.settings.deliver_max, self.stream.records
+        again = [
+            seq
+            for seq in self.back
+            if seq in records and (limit < 1 or self.times.get(seq, 0) + 2 <= limit)
+        ]
+        found = [records[seq] for seq in again[:most]]
+        room = most - len(found)
+        if self.settings.ack != "none" and self.settings.ack_pending_max > 0:
+            free = self.settings.ack_pending_max - len(self.pending)
+            room = min(room, max(free, 0))
+        if self._chosen:
+            found += [records[one] for one in self._chosen[:room] if one in records]
+            return found
+        for record in self._wanted(self.next):
+            if room <= 0:
+                break
+            found.append(record)
+            room -= 1
+        return found
+
+    def take_new(self) -> Record | None:
+        """Return what comes next, for the first time; None where there is nothing.
+
+        Seen of 2.15.1: of the last ones of their subjects, one that is gone ends a fetch.
+        """
+        if self._chosen:
+            sequence = self._chosen.pop(0)
+            self.next = sequence + 1
+            return self.stream.records.get(sequence)
+        record = next(self._wanted(self.next), None)
+        if record is not None:
+            self.next = record.sequence + 1
+        return record
+
+    # ---- handing out
+
+    def wait_ms(self, sequence: int) -> int:
+        """Return how long a message may be held, by how often it was handed out again."""
+        backoff = self.settings.backoff_ms
+        if not backoff:
+            return self.settings.ack_wait_ms
+        return backoff[min(self.times.get(sequence, 0), len(backoff) - 1)]
+
+    def hold(self, sequence: int, holder: Any, now: int) -> int:
+        """Put a message into somebody's hands; return the number of the delivery."""
+        self.deliveries += 1
+        if self.settings.ack == "none":
+            self.floor = (self.deliveries, sequence)
+        else:
+            self.pending.setdefault(sequence, self.deliveries)
+            self.leases.hold(sequence, holder, now, now + self.wait_ms(sequence))
+        return self.deliveries
+
+    def is_exceeded(self, sequence: int) -> bool:
+        """Say whether a message whose time is over was handed out as often as it may be."""
+        most = self.settings.deliver_max
+        return 0 < most <= max(self.times.get(sequence, 0), 1)
+
+    # ---- letting go
+
+    def release(self, sequence: int) -> bool:
+        """Take a message out of all hands, for good; say whether it was in any."""
+        delivery = self.pending.pop(sequence, None)
+        self.leases.forget(sequence)
+        if delivery is not None:
+            self._move_floor(delivery, sequence)
+        if sequence in self.back:
+            self.back.remove(sequence)
+        return delivery is not None
+
+    def give_up(self, sequence: int) -> None:
+        """Take a message out of all hands that was handed out as often as it may be.
+
+        Seen of 2.15.1: the floor stays where it is, until the next one is settled.
+        """
+        self.pending.pop(sequence, None)
+        self.leases.forget(sequence)
+
+    def _move_floor(self, delivery: int, sequence: int) -> None:
+        if not self.pending:
+            self.floor = (self.deliveries, self.next - 1)
+        elif delivery == self.floor[0] + 1:
+            self.floor = (delivery, sequence)
+            later = [one for one in self.pending if one > sequence]
+            if later:
+                first = min(later)
+                self.floor = (self.pending[first] - 1, first - 1)
+
+    def needs(self, record: Record) -> bool:
+        """Say whether a stream that keeps messages for its consumers keeps one for this one."""
+        if not self.wants(record.subject):
+            return False
+        sequence = record.sequence
+        if sequence > self.floor[1] and (sequence >= self.next or sequence in self.pending):
+            return True
+        return sequence in self.times

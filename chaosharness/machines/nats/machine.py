@@ -1,0 +1,459 @@
+"""NATS JetStream as a pure machine: streams, consumers, leases, ids, and notices of deaths.
+
+Source:
+    nats-server 2.15 (`server/stream.go`, `server/consumer.go`), held against the running server:
+    `python -m benchmarks nats`. NATS documentation, "JetStream model deep dive".
+
+Not modelled:
+    Acknowledging all messages up to one (the policy `all`); push consumers and flow control,
+    priority groups, pausing; limits in bytes and of message
+    sizes; purging and deleting messages; mirrors, sources, rollups, schedules, time to live of
+    one message; accounts. A pull request that waits, and which of several that wait is answered:
+    whoever drives the machine keeps them. Clusters: leaders that change, replicas that lag. A
+    stream in memory, or one whose disk is synchronised now and then (every two minutes unless it
+    says otherwise), may lose what it acknowledged at a power failure: here nothing is lost.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Final
+
+from chaosharness.machines.machine import (
+    Buried,
+    CameBack,
+    Extended,
+    Fact,
+    HandedOut,
+    Ignored,
+    Recognised,
+    Refusal,
+    Settled,
+    Stored,
+)
+from chaosharness.machines.nats import operations as op
+from chaosharness.machines.nats import refusals
+from chaosharness.machines.nats.consumer import Consumer
+from chaosharness.machines.nats.settings import ConsumerSettings
+from chaosharness.machines.nats.stream import Record, Stream
+from chaosharness.machines.nats.subjects import overlap
+
+DEATHS: Final = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES"
+"""Where notices of messages go that will never be handed out again: `DEATHS.STREAM.CONSUMER`."""
+NOTICE: Final = "io.nats.jetstream.advisory.v1.max_deliver"
+MAX_DELIVERIES: Final = "max deliveries"
+TERMINATED: Final = "terminated"
+
+
+def _plainly(subject: str, body: bytes, about: Any) -> Any:
+    return f"notice of {about}"
+
+
+class NatsMachine:
+    """The JetStream of one account.
+
+    Args:
+        notice: `notice(subject, body, about)` makes the message of a notice about another one.
+    """
+
+    def __init__(self, notice: Callable[[str, bytes, Any], Any] = _plainly) -> None:
+        self.notice = notice
+        self.streams: dict[str, Stream] = {}
+        self.consumers: dict[tuple[str, str], Consumer] = {}
+        self._of: dict[str, list[Consumer]] = {}
+        self._facts: list[Fact] = []
+        self._numbers = 0
+
+    # ---- the contract
+
+    def apply(self, operation: Any, now: int) -> Any:
+        """Do what is asked for; return an answer, or a `Refusal`."""
+        self.tick(now)
+        do = DO.get(type(operation))
+        if do is None:
+            raise TypeError(f"{operation!r} is no operation of JetStream")
+        return do(self, operation, now)
+
+    def due(self) -> int | None:
+        """Return when a message comes back, or is too old; None for never."""
+        found = [one.leases.due() for one in self.consumers.values()]
+        found += [one.ages() for one in self.streams.values()]
+        times = [one for one in found if one is not None]
+        return min(times) if times else None
+
+    def tick(self, now: int) -> None:
+        """Let messages come back and go, up to now, in the order in which they are due."""
+        while (due := self.due()) is not None and due <= now:
+            self._act(due)
+
+    def _act(self, now: int) -> None:
+        for stream in self.streams.values():
+            for record in stream.too_old(now):
+                self._remove(stream, record, "expired", now)
+        for consumer in [*self.consumers.values()]:
+            for sequence, lease in consumer.leases.expired(now):
+                if consumer.is_exceeded(sequence):
+                    self._exceed(consumer, sequence, max(consumer.times.get(sequence, 0), 1), now)
+                    continue
+                consumer.back.append(sequence)
+                record = consumer.stream.records[sequence]
+                why = "AckWait" if lease.holder is not None else "its delay is over"
+                self.emit(CameBack(record.message, consumer.place, lease.holder, why))
+
+    def take(self) -> list[Fact]:
+        """Return what happened since this was asked last, in order."""
+        facts, self._facts = self._facts, []
+        return facts
+
+    def emit(self, fact: Fact) -> None:
+        """Say that something happened."""
+        self._facts.append(fact)
+
+    def peek(self, stream: str, consumer: str, most: int, now: int) -> list[Record]:
+        """Return what a fetch would find, without handing it out."""
+        self.tick(now)
+        return self.consumers[stream, consumer].peek(most)
+
+    # ---- streams and consumers
+
+    def _create_stream(self, operation: op.CreateStream, now: int) -> Refusal | None:
+        name, settings = operation.stream, operation.settings
+        if name in self.streams:
+            same = self.streams[name].settings == settings
+            return None if same else refusals.NAME_TAKEN
+        for other in self.streams.values():
+            for mine in settings.subjects:
+                if any(overlap(mine, theirs) for theirs in other.settings.subjects):
+                    return refusals.SUBJECTS_OVERLAP
+        self.streams[name] = Stream(name, settings)
+        self._of[name] = []
+        return None
+
+    def _create_consumer(self, operation: op.CreateConsumer, now: int) -> Refusal | None:
+        stream = self.streams.get(operation.stream)
+        if stream is None:
+            return refusals.NO_STREAM
+        key = operation.stream, operation.consumer
+        settings = operation.settings
+        if key in self.consumers:
+            same = self.consumers[key].settings == settings
+            return None if same else refusals.CONSUMER_TAKEN
+        refusal = self._refuse(stream, settings)
+        if refusal is not None:
+            return refusal
+        place = operation.place or operation.consumer
+        consumer = Consumer(operation.consumer, settings, stream, place, now)
+        self.consumers[key] = consumer
+        self._of[stream.name].append(consumer)
+        return None
+
+    def _refuse(self, stream: Stream, settings: ConsumerSettings) -> Refusal | None:
+        """Return why a consumer cannot be."""
+        if 0 < settings.deliver_max < len(settings.backoff_ms):
+            return refusals.BACKOFF_TOO_LONG
+        filters = settings.filters
+        queue = stream.settings.retention == "workqueue"
+        if queue and settings.ack == "none":
+            return refusals.NEEDS_ACK
+        if settings.deliver == "last_per_subject" and not filters:
+            return refusals.NEEDS_FILTER
+        for index, one in enumerate(filters):
+            if any(overlap(one, other) for other in filters[index + 1 :]):
+                return refusals.FILTERS_OVERLAP
+            if not any(overlap(one, subject) for subject in stream.settings.subjects):
+                return refusals.FILTER_OUTSIDE
+        if not queue:
+            return None
+        if settings.deliver != "all":
+            return refusals.NOT_DELIVER_ALL
+        return self._refuse_second(stream, filters)
+
+    def _refuse_second(self, stream: Stream, filters: tuple[str, ...]) -> Refusal | None:
+        """Return why a work queue cannot have one more consumer: each message has one."""
+        others = self._of[stream.name]
+        if others and not filters:
+            return refusals.NOT_FILTERED
+        for other in others:
+            theirs = other.settings.filters
+            if not theirs or any(overlap(one, two) for one in filters for two in theirs):
+                return refusals.NOT_UNIQUE
+        return None
+
+    def _delete_consumer(self, operation: op.DeleteConsumer, now: int) -> Refusal | None:
+        consumer = self.consumers.pop((operation.stream, operation.consumer), None)
+        if consumer is None:
+            return refusals.NO_CONSUMER
+        stream = consumer.stream
+        self._of[stream.name].remove(consumer)
+        if stream.settings.retention == "interest":
+            for record in [*stream.records.values()]:
+                self._drop_if_done(stream, record)
+        return None
+
+    # ---- publishing
+
+    def _publish(self, operation: op.Publish, now: int) -> op.Published | Refusal:
+        subject = operation.subject
+        stream = next((one for one in self.streams.values() if one.keeps(subject)), None)
+        if stream is None:
+            return refusals.NO_RESPONDERS
+        known = stream.recognise(operation.id, now) if operation.id is not None else None
+        message = self._name(operation.message)
+        if known is not None:
+            sequence, first = known
+            self.emit(Recognised(message, stream.name, first))
+            return op.Published(stream.name, sequence, True)
+        if operation.expected_id is not None and operation.expected_id != stream.last_id:
+            return refusals.wrong_id(stream.last_id)
+        if operation.expected_sequence not in (None, stream.last):
+            return refusals.wrong_sequence(stream.last)
+        wanted = [one for one in self._of[stream.name] if one.wants(subject)]
+        if stream.settings.retention == "interest" and not wanted:
+            sequence = stream.skip()
+        elif stream.is_full(subject):
+            return refusals.FULL
+        else:
+            sequence = stream.append(subject, operation.body, message, now).sequence
+        stream.last_id = operation.id or ""
+        if operation.id is not None:
+            stream.remember(operation.id, sequence, message, now)
+        self.emit(Stored(message, stream.name, tuple(one.place for one in wanted)))
+        for record in stream.over_limits(subject):
+            self._remove(stream, record, "limit reached", now)
+        return op.Published(stream.name, sequence)
+
+    def _name(self, message: Any) -> Any:
+        self._numbers += 1
+        return message if message is not None else f"m{self._numbers}"
+
+    def _remove(self, stream: Stream, record: Record, reason: str, now: int) -> None:
+        """Let a message go, whoever wants it still."""
+        del stream.records[record.sequence]
+        for consumer in self._of[stream.name]:
+            sequence = record.sequence
+            held = consumer.release(sequence)
+            times = consumer.times.pop(sequence, 0)
+            if held or (sequence >= consumer.next and consumer.wants(record.subject)):
+                self.emit(Buried(record.message, consumer.place, None, reason, times))
+
+    # ---- handing out
+
+    def _fetch(self, operation: op.Fetch, now: int) -> list[op.Fetched] | Refusal:
+        consumer = self.consumers.get((operation.stream, operation.consumer))
+        if consumer is None:
+            return refusals.NO_CONSUMER
+        if not consumer.back and not consumer.new():
+            return []
+        found: list[op.Fetched] = []
+        while len(found) < operation.most:
+            one = self._next(consumer, now)
+            if one is None:
+                break
+            record, times = one
+            found.append(self._hand_out(consumer, record, times, operation.holder, now))
+        return found
+
+    def _next(self, consumer: Consumer, now: int) -> tuple[Record, int] | None:
+        """Return the next message, and how often it will have been handed out."""
+        most = consumer.settings.deliver_max
+        while consumer.back:
+            sequence = consumer.back.pop(0)
+            consumer.times[sequence] = consumer.times.get(sequence, 0) + 1
+            times = consumer.times[sequence] + 1
+            if 0 < most < times:
+                self._exceed(consumer, sequence, times - 1, now)
+                continue
+            return consumer.stream.records[sequence], times
+        if consumer.is_full():
+            return None
+        record = consumer.take_new()
+        return None if record is None else (record, 1)
+
+    def _hand_out(
+        self, consumer: Consumer, record: Record, times: int, holder: Any, now: int
+    ) -> op.Fetched:
+        delivery = consumer.hold(record.sequence, holder, now)
+        stream = consumer.stream
+        handle = op.Handle(stream.name, consumer.name, record.sequence, delivery, times)
+        again = times > 1
+        self.emit(HandedOut(record.message, consumer.place, holder, times, again, handle))
+        pending = consumer.new()
+        if consumer.settings.ack == "none":
+            self.emit(Settled(record.message, consumer.place, holder))
+            self._drop_if_done(stream, record)
+        return op.Fetched(
+            record.subject, record.body, handle, record.message, pending, record.stored_ms
+        )
+
+    def _exceed(self, consumer: Consumer, sequence: int, times: int, now: int) -> None:
+        """Never hand a message out again: it stays in the stream, and a notice says so."""
+        consumer.give_up(sequence)
+        consumer.times[sequence] = times
+        record = consumer.stream.records.get(sequence)
+        if record is None or times != consumer.settings.deliver_max:
+            return
+        notice, to, places = self._advise(consumer, sequence, times, now)
+        self.emit(Buried(record.message, consumer.place, to, MAX_DELIVERIES, times, notice, places))
+
+    def _advise(
+        self, consumer: Consumer, sequence: int, times: int, now: int
+    ) -> tuple[Any, str | None, tuple[str, ...]]:
+        """Publish a notice of a death; return it, and which stream keeps it, for whom."""
+        about = consumer.stream.records[sequence].message
+        words = {"stream": consumer.stream.name, "consumer": consumer.name}
+        subject = ".".join((DEATHS, *words.values()))
+        keeper = next((one for one in self.streams.values() if one.keeps(subject)), None)
+        if keeper is None or keeper.is_full(subject):
+            return None, None, ()
+        wanted = tuple(one.place for one in self._of[keeper.name] if one.wants(subject))
+        if keeper.settings.retention == "interest" and not wanted:
+            keeper.skip()
+            return None, None, ()
+        words |= {"type": NOTICE, "id": self._name(None)}
+        body = json.dumps({**words, "stream_seq": sequence, "deliveries": times}).encode()
+        message = self.notice(subject, body, about)
+        keeper.append(subject, body, message, now)
+        for old in keeper.over_limits(subject):
+            self._remove(keeper, old, "limit reached", now)
+        return message, keeper.name, wanted
+
+    # ---- settling
+
+    def _holder(self, handle: op.Handle) -> Consumer | Refusal:
+        consumer = self.consumers.get((handle.stream, handle.consumer))
+        return refusals.NO_CONSUMER if consumer is None else consumer
+
+    def _ack(self, operation: op.Ack, now: int) -> Refusal | None:
+        return self._settle(operation.handle, now)
+
+    def _term(self, operation: op.Term, now: int) -> Refusal | None:
+        return self._settle(operation.handle, now, f"{TERMINATED} {operation.reason}".strip())
+
+    def _settle(self, handle: op.Handle, now: int, reason: str = "") -> Refusal | None:
+        """Be done with a message: acknowledged, or terminated for a reason."""
+        consumer = self._holder(handle)
+        if isinstance(consumer, Refusal):
+            return consumer
+        stream, sequence = consumer.stream, handle.sequence
+        if sequence >= consumer.next:
+            return None
+        if consumer.settings.ack == "none":
+            return None
+        lease = consumer.leases.of(sequence)
+        held = consumer.release(sequence)
+        known = consumer.times.pop(sequence, None) is not None
+        self._say_settled(consumer, sequence, lease, held or known, reason)
+        record = stream.records.get(sequence)
+        if record is not None:
+            self._drop_if_done(stream, record)
+        return None
+
+    def _say_settled(
+        self, consumer: Consumer, sequence: int, lease: Any, known: bool, reason: str
+    ) -> None:
+        record = consumer.stream.records.get(sequence)
+        if record is None:
+            return  # it is gone from the stream
+        message, place = record.message, consumer.place
+        if not known:
+            self.emit(Ignored(message, place, "it is settled"))
+        elif reason:
+            self.emit(Buried(message, place, None, reason))
+        else:
+            self.emit(Settled(message, place, lease.holder if lease is not None else None))
+
+    def _drop_if_done(self, stream: Stream, record: Record) -> None:
+        """Let a message go that a stream keeps for its consumers, once nobody needs it."""
+        if stream.settings.retention == "limits":
+            return
+        others = self._of[stream.name]
+        if record.sequence in stream.records and not any(one.needs(record) for one in others):
+            del stream.records[record.sequence]
+            for one in others:
+                one.release(record.sequence)
+                one.times.pop(record.sequence, None)
+
+    def _nak(self, operation: op.Nak, now: int) -> Refusal | None:
+        handle = operation.handle
+        consumer = self._holder(handle)
+        if isinstance(consumer, Refusal):
+            return consumer
+        sequence = handle.sequence
+        record = consumer.stream.records.get(sequence)
+        out_of_range = not consumer.floor[0] < handle.delivery <= consumer.deliveries
+        if record is None or out_of_range or sequence not in consumer.pending:
+            if record is not None:
+                self.emit(Ignored(record.message, consumer.place, "it is settled"))
+            return None
+        lease = consumer.leases.release(sequence)
+        holder = lease.holder if lease is not None else None
+        if operation.delay_ms:
+            if sequence in consumer.back:
+                consumer.back.remove(sequence)
+            wait_ms = consumer.wait_ms(sequence) - consumer.settings.wait_ms
+            until = now + operation.delay_ms + wait_ms  # the server counts from its AckWait
+            consumer.leases.hold(sequence, None, now, max(until, now))
+            self.emit(Extended(record.message, consumer.place, until))
+            return None
+        if sequence not in consumer.back:
+            consumer.back.append(sequence)
+        self.emit(CameBack(record.message, consumer.place, holder, "nak"))
+        return None
+
+    def _in_progress(self, operation: op.InProgress, now: int) -> Refusal | None:
+        handle = operation.handle
+        consumer = self._holder(handle)
+        if isinstance(consumer, Refusal):
+            return consumer
+        until = now + consumer.wait_ms(handle.sequence)
+        if consumer.leases.extend(handle.sequence, until):
+            record = consumer.stream.records[handle.sequence]
+            self.emit(Extended(record.message, consumer.place, until))
+        return None
+
+    # ---- looking
+
+    def _get(self, operation: op.Get, now: int) -> Record | Refusal:
+        stream = self.streams.get(operation.stream)
+        if stream is None:
+            return refusals.NO_STREAM
+        return stream.records.get(operation.sequence, refusals.NO_MESSAGE)
+
+    def _inspect_stream(self, operation: op.InspectStream, now: int) -> op.StreamState | Refusal:
+        stream = self.streams.get(operation.stream)
+        if stream is None:
+            return refusals.NO_STREAM
+        return op.StreamState(len(stream.records), stream.first, stream.last)
+
+    def _inspect_consumer(
+        self, operation: op.InspectConsumer, now: int
+    ) -> op.ConsumerState | Refusal:
+        consumer = self.consumers.get((operation.stream, operation.consumer))
+        if consumer is None:
+            return refusals.NO_CONSUMER
+        redelivered = len(consumer.times) if consumer.settings.deliver_max != 1 else 0
+        return op.ConsumerState(
+            (consumer.deliveries, consumer.next - 1),
+            consumer.floor,
+            len(consumer.pending),
+            redelivered,
+            consumer.new(),
+        )
+
+
+Do = Callable[[NatsMachine, Any, int], Any]
+DO: Final[dict[type, Do]] = {
+    op.CreateStream: NatsMachine._create_stream,
+    op.CreateConsumer: NatsMachine._create_consumer,
+    op.DeleteConsumer: NatsMachine._delete_consumer,
+    op.Publish: NatsMachine._publish,
+    op.Fetch: NatsMachine._fetch,
+    op.Ack: NatsMachine._ack,
+    op.Nak: NatsMachine._nak,
+    op.InProgress: NatsMachine._in_progress,
+    op.Term: NatsMachine._term,
+    op.Get: NatsMachine._get,
+    op.InspectStream: NatsMachine._inspect_stream,
+    op.InspectConsumer: NatsMachine._inspect_consumer,
+}

@@ -1,0 +1,195 @@
+"""What clients can ask of JetStream: operations as values, and what it answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from chaosharness.machines.nats.settings import ConsumerSettings, StreamSettings
+
+
+@attrs.frozen
+class Handle:
+    """What settling a message takes: the words of the reply subject that matter.
+
+    Attributes:
+        stream: Its stream.
+        consumer: Who handed it out.
+        sequence: Of the message in its stream.
+        delivery: Of this delivery, among all of the consumer.
+        times: How often the message had been handed out by then.
+    """
+
+    stream: str
+    consumer: str
+    sequence: int
+    delivery: int
+    times: int
+
+    def __str__(self) -> str:
+        return f"{self.stream}.{self.consumer}.{self.times}.{self.sequence}.{self.delivery}"
+
+
+@attrs.frozen
+class CreateStream:
+    """STREAM.CREATE."""
+
+    stream: str
+    settings: StreamSettings
+
+
+@attrs.frozen
+class CreateConsumer:
+    """CONSUMER.CREATE.
+
+    Attributes:
+        place: What facts call it; None: its name.
+    """
+
+    stream: str
+    consumer: str
+    settings: ConsumerSettings
+    place: str | None = None
+
+
+@attrs.frozen
+class DeleteConsumer:
+    """CONSUMER.DELETE, or the end of an ephemeral consumer that nobody uses."""
+
+    stream: str
+    consumer: str
+
+
+@attrs.frozen
+class Publish:
+    """A message on a subject that a stream keeps.
+
+    Attributes:
+        message: What is kept and handed on with all facts; None for a name of its own.
+        id: `Nats-Msg-Id`: by it a message is recognised that was published before.
+        expected_sequence: `Nats-Expected-Last-Sequence`.
+        expected_id: `Nats-Expected-Last-Msg-Id`.
+    """
+
+    subject: str
+    body: bytes
+    message: Any = None
+    id: str | None = None
+    expected_sequence: int | None = None
+    expected_id: str | None = None
+
+
+@attrs.frozen
+class Fetch:
+    """CONSUMER.MSG.NEXT with `no_wait`. Waiting is up to whoever drives the machine."""
+
+    stream: str
+    consumer: str
+    holder: Any = None
+    most: int = 1
+
+
+@attrs.frozen
+class Ack:
+    """`+ACK`: it is done."""
+
+    handle: Handle
+
+
+@attrs.frozen
+class Nak:
+    """`-NAK`: hand it out again, at once or after a time."""
+
+    handle: Handle
+    delay_ms: int | None = None
+
+
+@attrs.frozen
+class InProgress:
+    """`+WPI`: the time to hold it begins anew."""
+
+    handle: Handle
+
+
+@attrs.frozen
+class Term:
+    """`+TERM`: never hand it out again."""
+
+    handle: Handle
+    reason: str = ""
+
+
+@attrs.frozen
+class Get:
+    """STREAM.MSG.GET: read a message by its sequence."""
+
+    stream: str
+    sequence: int
+
+
+@attrs.frozen
+class InspectStream:
+    """STREAM.INFO."""
+
+    stream: str
+
+
+@attrs.frozen
+class InspectConsumer:
+    """CONSUMER.INFO."""
+
+    stream: str
+    consumer: str
+
+
+# ---- answers
+
+
+@attrs.frozen
+class Published:
+    """The answer to `Publish`: the sequence of the message, or of the first one of its id."""
+
+    stream: str
+    sequence: int
+    duplicate: bool = False
+
+
+@attrs.frozen
+class Fetched:
+    """One message of the answer to `Fetch`."""
+
+    subject: str
+    body: bytes
+    handle: Handle
+    message: Any
+    pending: int
+    stored_ms: int
+
+
+@attrs.frozen
+class StreamState:
+    """The answer to `InspectStream`."""
+
+    messages: int
+    first: int
+    last: int
+
+
+@attrs.frozen
+class ConsumerState:
+    """The answer to `InspectConsumer`.
+
+    Attributes:
+        delivered: Deliveries so far, and the last sequence that was looked at.
+        floor: Up to which delivery, and which sequence, all is settled.
+        ack_pending: Messages in hands, or on their way back.
+        redelivered: Messages that were handed out more than once, or too often.
+        pending: Messages that were never handed out.
+    """
+
+    delivered: tuple[int, int]
+    floor: tuple[int, int]
+    ack_pending: int
+    redelivered: int
+    pending: int

@@ -1,0 +1,49 @@
+"""What JetStream says where it refuses, in its own words.
+
+Source:
+    nats-server 2.15, `server/errors.json`: the numbers are its `error_code`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from chaosharness.machines.machine import Refusal
+
+NO_RESPONDERS: Final = Refusal("503", "no response from stream")
+NO_STREAM: Final = Refusal("10059", "stream not found")
+NO_CONSUMER: Final = Refusal("10014", "consumer not found")
+NO_MESSAGE: Final = Refusal("10037", "no message found")
+NAME_TAKEN: Final = Refusal("10058", "stream name already in use with a different configuration")
+SUBJECTS_OVERLAP: Final = Refusal("10065", "subjects overlap with an existing stream")
+FULL: Final = Refusal("10077", "maximum messages exceeded")
+CONSUMER_TAKEN: Final = Refusal("10148", "consumer already exists")
+BACKOFF_TOO_LONG: Final = Refusal(
+    "10116", "max deliver is required to be > length of backoff values"
+)
+NEEDS_FILTER: Final = Refusal(
+    "10094",
+    "consumer delivery policy is deliver last per subject, but optional filter subject is not set",
+)
+NEEDS_ACK: Final = Refusal(
+    "10084", "consumer in pull mode requires explicit ack policy on workqueue stream"
+)
+NOT_DELIVER_ALL: Final = Refusal("10101", "consumer must be deliver all on workqueue stream")
+NOT_FILTERED: Final = Refusal(
+    "10099", "multiple non-filtered consumers not allowed on workqueue stream"
+)
+NOT_UNIQUE: Final = Refusal("10100", "filtered consumer not unique on workqueue stream")
+FILTERS_OVERLAP: Final = Refusal("10138", "consumer subject filters cannot overlap")
+FILTER_OUTSIDE: Final = Refusal(
+    "10093", "consumer filter subject is not a valid subset of the interest subjects"
+)
+
+
+def wrong_sequence(last: int) -> Refusal:
+    """Return the refusal of a message that expected another last sequence."""
+    return Refusal("10071", f"wrong last sequence: {last}")
+
+
+def wrong_id(last: str) -> Refusal:
+    """Return the refusal of a message that expected another last message id."""
+    return Refusal("10070", f"wrong last msg ID: {last}")

@@ -1,0 +1,118 @@
+"""One stream: what it keeps, in order, and which message ids it knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+from chaosharness.machines.nats.settings import StreamSettings
+from chaosharness.machines.nats.subjects import matches
+
+
+@attrs.define(eq=False)
+class Record:
+    """One message in a stream."""
+
+    sequence: int
+    subject: str
+    body: bytes
+    message: Any
+    stored_ms: int
+
+
+class Stream:
+    """The messages of a stream. Sequences grow by one, and never come again."""
+
+    def __init__(self, name: str, settings: StreamSettings) -> None:
+        self.name = name
+        self.settings = settings
+        self.records: dict[int, Record] = {}
+        self.last = 0
+        self.last_id = ""
+        self._known: dict[str, tuple[int, int, Any]] = {}
+
+    def keeps(self, subject: str) -> bool:
+        """Say whether a subject is one of the stream's."""
+        return any(matches(pattern, subject) for pattern in self.settings.subjects)
+
+    @property
+    def first(self) -> int:
+        """The sequence of the oldest message; of the next one where there is none."""
+        return next(iter(self.records), self.last + 1)
+
+    # ---- message ids
+
+    def recognise(self, id: str, now: int) -> tuple[int, Any] | None:
+        """Return the sequence and the message that had this id, if it was within the window."""
+        self._forget(now)
+        known = self._known.get(id)
+        return None if known is None else known[1:]
+
+    def remember(self, id: str, sequence: int, message: Any, now: int) -> None:
+        """Know a message id from now on."""
+        self._known.pop(id, None)
+        self._known[id] = (now, sequence, message)
+
+    def _forget(self, now: int) -> None:
+        window_ms = self.settings.window_ms
+        while self._known:
+            id, (at_ms, _, _) = next(iter(self._known.items()))
+            if now - at_ms < window_ms:
+                return
+            del self._known[id]
+
+    # ---- coming and going
+
+    def is_full(self, subject: str) -> bool:
+        """Say whether a message is refused, as `discard` has it."""
+        settings = self.settings
+        if settings.discard != "new" or not 0 < settings.msgs_max <= len(self.records):
+            return False
+        most = settings.msgs_per_subject_max
+        return not 0 < most <= len(self.of_subject(subject))  # else it takes another's place
+
+    def of_subject(self, subject: str) -> list[Record]:
+        """Return the messages of a subject, the oldest first."""
+        return [one for one in self.records.values() if one.subject == subject]
+
+    def skip(self) -> int:
+        """Use up a sequence for a message that nobody wants."""
+        self.last += 1
+        return self.last
+
+    def append(self, subject: str, body: bytes, message: Any, now: int) -> Record:
+        """Keep a message."""
+        self.last += 1
+        record = Record(self.last, subject, body, message, now)
+        self.records[self.last] = record
+        return record
+
+    def over_limits(self, subject: str) -> Iterator[Record]:
+        """Yield what has to go, now that a message has come; whoever asks takes each away."""
+        settings = self.settings
+        most = settings.msgs_per_subject_max
+        if most > 0:
+            found = self.of_subject(subject)
+            yield from found[: max(len(found) - most, 0)]
+        while 0 < settings.msgs_max < len(self.records) and settings.discard == "old":
+            yield next(iter(self.records.values()))
+
+    def too_old(self, now: int) -> list[Record]:
+        """Return what has been kept for too long."""
+        most = self.settings.age_ms_max
+        if not most:
+            return []
+        found = []
+        for record in self.records.values():
+            if now - record.stored_ms < most:
+                break
+            found.append(record)
+        return found
+
+    def ages(self) -> int | None:
+        """Return when the oldest message is too old; None for never."""
+        if not self.settings.age_ms_max or not self.records:
+            return None
+        return next(iter(self.records.values())).stored_ms + self.settings.age_ms_max

@@ -1,0 +1,1 @@
+"""Systems on NATS JetStream: right ones, and twins with one bug each."""
