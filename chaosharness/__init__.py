@@ -108,6 +108,7 @@ if TYPE_CHECKING:
     from chaosharness.search.hypothesis_adapter import (
         observe_in_hypothesis as observe_in_hypothesis,
     )
+    from chaosharness.search.live import Live as Live
     from chaosharness.search.replay import replay as replay
     from chaosharness.stores.keyvalue import KeyValue as KeyValue
     from chaosharness.stores.sqlite import SQLite as SQLite
@@ -211,6 +212,7 @@ _HOME = {
     "search.decorator": ("chaos_test",),
     "search.doors": ("certify", "check", "smallest"),
     "search.explore": ("explore",),
+    "search.live": ("Live",),
     "search.hypothesis_adapter": ("chaos_settings", "observe_in_hypothesis"),
     "search.replay": ("replay",),
     "strategies.personas": ("Persona", "personas"),

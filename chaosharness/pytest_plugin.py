@@ -139,11 +139,12 @@ class Chaos:
     ) -> Generator[None, Any]:
         """Tell the story of a violation in a note, write reports, and carry the counts."""
         lines: list[tuple[str, str]] = []
-        if call.excinfo is not None:
-            for error in _violations(call.excinfo.value):
+        raised = _raised(item, call)
+        if raised is not None:
+            for error in _violations(raised):
                 found = self._counterexample(item, error)
                 folder = self._folder() / folder_of(item.nodeid)
-                lines.append(self._tell(call.excinfo.value, error, found, folder))
+                lines.append(self._tell(raised, error, found, folder))
         outcome = yield
         report = outcome.get_result()
         counts = item.stash.get(COUNTS, None)
@@ -268,6 +269,13 @@ FOLDER_MAX: Final = 100
 
 def _count(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def _raised(item: pytest.Item, call: pytest.CallInfo[Any]) -> BaseException | None:
+    """Return what a test raised; a unittest.TestCase keeps it aside until it is reported."""
+    aside = getattr(item, "_excinfo", None)
+    info = call.excinfo or (aside[0] if aside else None)
+    return None if info is None else info.value
 
 
 def _violations(error: BaseException) -> list[Any]:

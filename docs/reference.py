@@ -30,6 +30,7 @@ PAGES = {
         (
             "search.decorator",
             "search.hypothesis_adapter",
+            "search.live",
             "strategies.schedules",
             "strategies.workloads",
             "strategies.personas",

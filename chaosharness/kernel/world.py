@@ -322,6 +322,10 @@ class World:
         self.counts_in_chaos = dict(self.counts)  # from here on no fault can strike
         self.calm_since = self.now
         self.record("phase", WORLD, data={"phase": "calm"})
+        self.end_trouble()
+
+    def end_trouble(self, _: object = None) -> None:
+        """Heal, restart, let go: whatever goes wrong just now is over."""
         before = (self.effects, self.agenda.tickets, len(self.raw))
         if self.unreachable:
             self.unreachable.clear()

@@ -132,6 +132,10 @@ def target_of(system: object) -> str:
 
     Modules outside Python's own and ours are looked through, in the order of their names.
     """
+    origin = getattr(system, "origin", None)
+    if origin is not None:
+        target = target_of(origin)
+        return target and f"{target}.settled"
     for name in sorted(sys.modules):
         if name.partition(".")[0] in _NOT_THEIRS:
             continue

@@ -40,6 +40,7 @@ class Declared(Protocol):
 
     name: str
     arrival_ms: int
+    settles: bool
     resources: dict[str, Any]
     services: dict[str, Service]
 
@@ -157,7 +158,10 @@ class Stage:
         if place + 1 < len(self.arrivals):
             gap_ms = self.arrivals[place + 1][0] - at_ms
             world.after(gap_ms, self._send, place + 1)
-            world.know_duration(gap_ms)
+            if self.system.settles:
+                world.after(gap_ms // 2, world.end_trouble)
+            else:
+                world.know_duration(gap_ms)
         raw = world.raw
         cause = len(raw)
         data = {"item": describe(item)}

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from functools import partial
 from typing import Any, Final, Literal, TypeVar
 
@@ -43,6 +44,8 @@ R = TypeVar("R", bound=Resource)
 CALM: Final = Schedule()
 CALM_RUNS_KEPT: Final = 64
 FAMILIES_KEPT: Final = 8
+SETTLES_MS: Final = 3_600_000
+"""How far apart items come that shall find a system settled: an hour."""
 
 
 class System:
@@ -84,6 +87,8 @@ class System:
         self._calm: dict[str, Run] = {}
         self._families: dict[str, Family] = {}
         self._same: set[str] = set()
+        self.origin: System | None = None
+        self.settles = False
 
     def __repr__(self) -> str:
         return f"System({self.name!r})"
@@ -203,6 +208,18 @@ class System:
             InvalidDefinition: One is no property.
         """
         self.properties.extend(check_properties(properties))
+
+    @property
+    def settled(self) -> System:
+        """The same system, whose items come an hour of virtual time apart: each finds it settled.
+
+        Half an hour after each item whatever went wrong is over, as when calm begins. It has a name by which files find it again: `chaos_shop:shop.settled`.
+        """
+        twin = copy(self)
+        twin.origin = self
+        twin.arrival_ms, twin.settles = SETTLES_MS, True
+        twin._calm, twin._families, twin._same = {}, {}, set()
+        return twin
 
     def _take_name(self, name: str) -> None:
         if not isinstance(name, str) or not name or set(name) & set("/, \n"):
