@@ -17,12 +17,12 @@ from chaosharness import (
     Env,
     External,
     Order,
+    Queue,
     RabbitMQ,
     System,
     conserved,
     every_saga_settles,
 )
-from chaosharness import Queue as BrokerQueue
 from chaosharness.orchestrators.saga import (
     Command,
     Flow,
@@ -38,7 +38,11 @@ from models.third_parties import Bank, CannotDeliver, Courier, money_is_kept_for
 
 GOOD = Order("o1", "ann", "book", 500)
 UNDELIVERABLE = Order("o2", "bob", "lamp", 700)
-PATIENT = Retry(times=8)
+QUEUES = {
+    "orders": Queue("quorum", dead_letter="parked"),
+    "parked": Queue("quorum"),
+}
+PATIENT = Retry(times=100)
 
 ORDER = Saga(
     "order",
@@ -91,7 +95,6 @@ class Parts:
     saga: Saga = ORDER
     key: Callable[[Command], str] = lambda command: command.saga
     journal: Callable[[sqlite3.Connection], Journal] = Journal
-    orchestrator: type[Orchestrator] = Orchestrator
     bank: Callable[[], Any] = Bank
     examples: tuple[Order, ...] = (GOOD, UNDELIVERABLE)
 
@@ -100,7 +103,7 @@ def orchestrator(env: Env, parts: Parts, store: Any, bank: Any, courier: Any) ->
     """Return what runs the sagas, with a connection of its own."""
     money, parcels = env.client(bank), env.client(courier)
     db = env.connect(store)
-    return parts.orchestrator(
+    return Orchestrator(
         parts.saga,
         db,
         now_ms=env.now_ms,
@@ -121,7 +124,7 @@ def orchestrator(env: Env, parts: Parts, store: Any, bank: Any, courier: Any) ->
 def build(parts: Parts = Parts(), *, name: str = "saga by calls") -> System:
     """Build the shop. Without arguments it is right; the twins change one thing each."""
     shop = System(name)
-    rabbit = shop.add(RabbitMQ("rabbit", queues={"orders": BrokerQueue("quorum")}))
+    rabbit = shop.add(RabbitMQ("rabbit", queues=QUEUES))
     bank = shop.add(External("bank", parts.bank))
     courier = shop.add(External("courier", Courier))
     store = shop.add(SagaStore("saga-db", SHOP_SCHEMA))

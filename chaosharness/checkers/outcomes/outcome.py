@@ -29,7 +29,7 @@ Entry = tuple[Place, Any]
 """Where something is, and what it is, without what may differ."""
 
 UNMOVED: Final = frozenset(
-    {"attempt", "attempts", "tries", "retries", "deliveries", "redelivered", "epoch"}
+    {"attempt", "attempts", "tries", "retries", "deliveries", "redelivered", "epoch", "fence"}
     | {"version", "rev", "revision", "etag", "offset", "position", "generation"}
 )
 """Words in the name of what only a repeat moves: no clean run can show that it may differ."""

@@ -82,7 +82,7 @@ class Step:
     undo: str | None = attrs.field(default=None, validator=allowed.text_or_none(), kw_only=True)
     value: Any = attrs.field(default=None, kw_only=True)
     retry: Retry = attrs.field(default=Retry(), kw_only=True)
-    undo_retry: Retry = attrs.field(default=Retry(times=10), kw_only=True)
+    undo_retry: Retry = attrs.field(default=Retry(times=100), kw_only=True)
     fallback: tuple[Fallback, ...] = attrs.field(default=(), converter=_fallbacks, kw_only=True)
     timeout_ms: int = attrs.field(default=30_000, validator=allowed.whole(1), kw_only=True)
     unknown: Literal["park", "undo"] = attrs.field(

@@ -28,6 +28,8 @@ class Task:
         action: What was asked for last: a fallback's, after the first provider failed.
         unsure: Whether an attempt may have happened that nobody has confirmed (N5).
         until_ms: When time acts next; None for never.
+        asked: The number of the record that asked for it first: what it is asked with is what was
+            known then, at every attempt (N3).
         settled: The number of the record that settled it: the order in which things happened.
     """
 
@@ -40,6 +42,7 @@ class Task:
     until_ms: int | None = None
     value: Any = None
     why: str = ""
+    asked: int = 0
     settled: int = 0
 
     def __repr__(self) -> str:
@@ -78,9 +81,10 @@ class Execution:
         """Return the tasks of one phase, by step, in the order in which they were asked for."""
         return {step: task for (step, way), task in self.tasks.items() if way == phase}
 
-    def results(self) -> dict[str, Any]:
-        """Return what the steps that are done have returned."""
-        return {step: task.value for step, task in self.of("do").items() if task.state == "done"}
+    def results(self, task: Task) -> dict[str, Any]:
+        """Return what the steps that were done before one was asked for have returned."""
+        done = (one for one in self.of("do").values() if one.state == "done")
+        return {one.step: one.value for one in done if one.settled < task.asked}
 
     def due(self) -> int | None:
         """Return when time acts next."""
@@ -127,6 +131,7 @@ class Execution:
         match record.kind:
             case "asked":
                 task.action, task.attempt, task.state = record.action, record.attempt, "asked"
+                task.asked = task.asked or self.version
             case "failed" | "unknown":
                 task.state, task.why = "waiting", record.why
                 task.unsure |= record.kind == "unknown"

@@ -26,7 +26,7 @@ CREATE TABLE saga_executions (
     id TEXT PRIMARY KEY, saga TEXT NOT NULL, status TEXT NOT NULL,
     version INTEGER NOT NULL,        -- records in its journal
     lease INTEGER NOT NULL,          -- the number of the last lease: the fence
-    lease_until_ms INTEGER NOT NULL, -- 0: nobody has it
+    lease_until_ms INTEGER,          -- NULL: nobody has it
     due_ms INTEGER                   -- when time acts next
 );
 CREATE TABLE saga_journal (
@@ -49,7 +49,11 @@ class Row:
     saga: str
     version: int
     lease: int
-    lease_until_ms: int
+    lease_until_ms: int | None
+
+    def is_held(self, now_ms: int) -> bool:
+        """Say whether somebody has the lease."""
+        return self.lease_until_ms is not None and self.lease_until_ms > now_ms
 
 
 @attrs.frozen(kw_only=True)
@@ -59,13 +63,13 @@ class Change:
     Attributes:
         lease: The lease it is made under; it must still be the last one.
         version: How many records there were when it was decided.
-        lease_until_ms: Until when the saga is held from now on; 0 to let go of it.
+        lease_until_ms: Until when the saga is held from now on; None to let go of it.
     """
 
     id: str
     lease: int
     version: int
-    lease_until_ms: int
+    lease_until_ms: int | None
     status: str
     due_ms: int | None
     records: Sequence[Record] = ()
@@ -89,7 +93,7 @@ class Journal:
 
     def begin(self, id: str, saga: str) -> bool:
         """Make a saga known; say whether it was not."""
-        command = "INSERT OR IGNORE INTO saga_executions VALUES (?, ?, 'new', 0, 0, 0, NULL)"
+        command = "INSERT OR IGNORE INTO saga_executions VALUES (?, ?, 'new', 0, 0, NULL, NULL)"
         return self.db.execute(command, (id, saga)).rowcount > 0
 
     def row(self, id: str) -> Row | None:
@@ -159,7 +163,8 @@ class Journal:
 
     def due(self, now_ms: int) -> list[str]:
         """Return the sagas that somebody should look after, and nobody has."""
-        query = """SELECT id FROM saga_executions WHERE lease_until_ms <= ? AND (due_ms <= ?
+        query = """SELECT id FROM saga_executions
+            WHERE (lease_until_ms IS NULL OR lease_until_ms <= ?) AND (due_ms <= ?
             OR id IN (SELECT saga FROM saga_outbox) OR id IN (SELECT saga FROM saga_inbox))
             ORDER BY id"""
         return [id for (id,) in self.db.execute(query, (now_ms, now_ms)).fetchall()]

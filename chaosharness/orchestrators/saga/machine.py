@@ -123,7 +123,7 @@ class SagaMachine:
         return Command(
             execution.id, record.step, record.phase, record.action,
             key_of(execution.id, record), record.attempt, record.lease,
-            execution.input, value, execution.results(),
+            execution.input, value, execution.results(execution.tasks[record.step, record.phase]),
         )  # fmt: skip
 
     # ---- operations

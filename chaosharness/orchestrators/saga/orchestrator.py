@@ -65,6 +65,7 @@ class Orchestrator:
         lease_ms: How long a saga is held without a word: longer than any call may last.
         poll_s: How often `run` looks for what is due.
         journal: What writes the tables, where that is not SQLite's `Journal`.
+        machine: What decides.
 
     Raises:
         InvalidDefinition: An action has nobody who does it.
@@ -85,9 +86,11 @@ class Orchestrator:
         lease_ms: int = 60_000,
         poll_s: float = 10.0,
         journal: Journal | None = None,
+        machine: type[SagaMachine] = SagaMachine,
     ) -> None:
         self.saga = saga
         self.journal = Journal(db) if journal is None else journal
+        self.machine = machine
         self.now_ms = now_ms
         self.sleep = sleep
         self.calls = dict(calls or {})
@@ -153,7 +156,7 @@ class Orchestrator:
             row = self.journal.row(id)
             if row is None:
                 return Refusal("Unknown", f"there is no saga {id!r}")
-            if row.lease_until_ms > self.now_ms():
+            if row.is_held(self.now_ms()):
                 return Refusal("Busy", f"somebody is working on {id!r}: say it again later")
             machine = self._machine(id)
             refusal = machine.apply(said, self.now_ms())
@@ -186,13 +189,13 @@ class Orchestrator:
     def _machine(self, id: str) -> SagaMachine:
         calls = frozenset((*self.calls, *self.local))
         records = self.journal.records(id)
-        return SagaMachine(self.saga, id, records, calls=calls, lease_ms=self.lease_ms)
+        return self.machine(self.saga, id, records, calls=calls, lease_ms=self.lease_ms)
 
     def _take(self, id: str, operation: Begin | Resolve | None = None) -> Held | None:
         """Take the lease, decide, and write it: in the transaction that is open."""
         journal, now = self.journal, self.now_ms()
         row = journal.row(id)
-        if row is None or row.saga != self.saga.name or row.lease_until_ms > now:
+        if row is None or row.saga != self.saga.name or row.is_held(now):
             return None  # whoever has it takes the reply, or the loop does when the lease is over
         lease = journal.lease(id, row, now + self.lease_ms)
         machine = self._machine(id)
@@ -223,7 +226,7 @@ class Orchestrator:
         busy = call is not None or bool(outbox)
         change = Change(
             id=id, lease=held.lease, version=version,
-            lease_until_ms=now + self.lease_ms if busy else 0,
+            lease_until_ms=now + self.lease_ms if busy else None,
             status=machine.execution.status, due_ms=machine.due(), records=records,
             commands=commands, sent=sent, heard=[number for number, _ in replies],
         )  # fmt: skip

@@ -68,7 +68,8 @@ class Command:
         action: What to do.
         key: The idempotency key: the same at every attempt, and of every orchestrator (N3).
         attempt: The how manieth time it is asked for, from 1.
-        lease: The number of the lease under which it is asked for: never smaller than before.
+        fence: The number of the lease under which it is asked for: who has seen a greater one
+            may refuse this one.
         input: The input of the saga.
         value: Of `do` what the step says, of `undo` what doing it has returned.
         results: What the steps that are done have returned, by name.
@@ -80,7 +81,7 @@ class Command:
     action: str
     key: str
     attempt: int
-    lease: int
+    fence: int
     input: Any = None
     value: Any = None
     results: dict[str, Any] = attrs.field(factory=dict)
