@@ -163,7 +163,8 @@ def stock_is_kept_for_parcels() -> Any:
 def _left_and_shipped(books: Books) -> int:
     recalled = {entry["order"] for entry in books.ledger("courier", "recall")}
     shipped = {entry["order"] for entry in books.ledger("courier", "ship")}
-    return sum(row["pieces"] for row in books.rows("saga-db", "stock")) + len(shipped - recalled)
+    left: int = sum(row["pieces"] for row in books.rows("saga-db", "stock"))
+    return left + len(shipped - recalled)
 
 
 def points_are_given_once() -> Any:

@@ -39,7 +39,8 @@ class Retry:
 
     def wait_ms(self, attempt: int) -> int:
         """Return how long to wait after an attempt, counted from 1."""
-        return min(self.first_ms * self.factor ** min(attempt - 1, 60), self.most_ms)
+        grown: int = self.first_ms * self.factor ** min(attempt - 1, 60)
+        return min(grown, self.most_ms)
 
 
 @attrs.frozen
@@ -95,12 +96,15 @@ class Step:
         if self.unknown == "undo" and self.undo is None:
             raise InvalidDefinition(
                 f'step {self.name!r} says unknown="undo" and has no undo: name the action that '
-                f"undoes it, or leave it to a person with unknown=\"park\"{asked_at()}"
+                f'undoes it, or leave it to a person with unknown="park"{asked_at()}'
             )
 
     def actions(self) -> Iterator[str]:
         """Yield all that it may ask for."""
-        for action, undo in ((self.action, self.undo), *((f.action, f.undo) for f in self.fallback)):
+        for action, undo in (
+            (self.action, self.undo),
+            *((f.action, f.undo) for f in self.fallback),
+        ):
             yield action
             if undo:
                 yield undo

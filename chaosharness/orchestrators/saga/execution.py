@@ -111,6 +111,8 @@ class Execution:
 
     def _fold_saga(self, record: Record) -> None:
         match record.kind:
+            case "saga taken over":
+                pass
             case "saga started":
                 self.going, self.input = "running", record.value
             case "saga compensating":
@@ -140,7 +142,7 @@ class Execution:
             case "resolved":  # it is to be asked for again
                 task.attempt, task.state = 0, "waiting"
             case "done" | "refused" | "given up":
-                task.state, task.settled = record.kind, self.version  # type: ignore[assignment]
+                task.state, task.settled = record.kind, self.version
                 task.value, task.why = record.value, record.why
 
     def _task(self, record: Record) -> Task:

@@ -34,9 +34,15 @@ class Begin:
 
 @attrs.frozen
 class TakeOver:
-    """Go on under a new lease: calls that were on their way belong to nobody any more (N2)."""
+    """Go on under a new lease: calls that were on their way belong to nobody any more (N2).
+
+    Attributes:
+        lease: Its number.
+        from_silent: Whether whoever had the last one has not let go of it.
+    """
 
     lease: int
+    from_silent: bool = False
 
 
 @attrs.frozen
@@ -88,8 +94,8 @@ class SagaMachine:
         match operation:
             case Begin(value):
                 refusal = self._begin(value, now)
-            case TakeOver(lease):
-                refusal = self._take_over(lease, now)
+            case TakeOver(lease, from_silent):
+                refusal = self._take_over(lease, from_silent, now)
             case Resolve():
                 refusal = self._resolve(operation, now)
             case Reply():
@@ -123,7 +129,8 @@ class SagaMachine:
         return Command(
             execution.id, record.step, record.phase, record.action,
             key_of(execution.id, record), record.attempt, record.lease,
-            execution.input, value, execution.results(execution.tasks[record.step, record.phase]),
+            execution.input, value,
+            execution.results(execution.tasks[record.step, record.phase]),
         )  # fmt: skip
 
     # ---- operations
@@ -134,10 +141,12 @@ class SagaMachine:
         self._say("saga started", now, value=value)
         return None
 
-    def _take_over(self, lease: int, now: int) -> Refusal | None:
+    def _take_over(self, lease: int, from_silent: bool, now: int) -> Refusal | None:
         self.lease = lease
         if self.execution.going in ENDED or self.execution.going == "new":
             return None
+        if from_silent:
+            self._say("saga taken over", now, why=f"lease {lease - 1} ended without a word")
         self._look(now)
         for task in list(self.execution.tasks.values()):
             if task.state == "asked" and task.action in self.calls:
@@ -299,9 +308,7 @@ class SagaMachine:
     def _park(self, task: Task, now: int, why: str) -> None:
         self._say("saga parked", now, task, why=why)
 
-    def _close(
-        self, task: Task, how: str, now: int, *, value: Any = None, why: str = ""
-    ) -> None:
+    def _close(self, task: Task, how: str, now: int, *, value: Any = None, why: str = "") -> None:
         self._say(how, now, task, value=value, why=why)
 
     def _say(

@@ -84,7 +84,7 @@ class Orchestrator:
         refusals: Errors = (),
         not_happened: Errors = (),
         lease_ms: int = 60_000,
-        poll_s: float = 10.0,
+        poll_s: float = 30.0,
         journal: Journal | None = None,
         machine: type[SagaMachine] = SagaMachine,
     ) -> None:
@@ -96,8 +96,8 @@ class Orchestrator:
         self.calls = dict(calls or {})
         self.local = dict(local or {})
         self.send = send
-        self.refusals = (Refused, *refusals)
-        self.not_happened = tuple(not_happened)
+        self.refusals: Errors = (Refused, *refusals)
+        self.not_happened: Errors = tuple(not_happened)
         if not allowed.is_whole(lease_ms, 1):
             raise allowed.refused("Orchestrator", "lease_ms", "a whole number from 1", lease_ms)
         self.lease_ms = lease_ms
@@ -199,14 +199,12 @@ class Orchestrator:
             return None  # whoever has it takes the reply, or the loop does when the lease is over
         lease = journal.lease(id, row, now + self.lease_ms)
         machine = self._machine(id)
-        machine.apply(TakeOver(lease), now)
+        machine.apply(TakeOver(lease, from_silent=row.lease_until_ms is not None), now)
         if operation is not None:
             machine.apply(operation, now)
         return self._write(Held(machine, lease, None, journal.outbox(id)), row.version, now)
 
-    def _write(
-        self, held: Held, version: int, now: int, sent: tuple[int, ...] = ()
-    ) -> Held | None:
+    def _write(self, held: Held, version: int, now: int, sent: tuple[int, ...] = ()) -> Held | None:
         """Hear what has come, let time act, write all that follows; let go if nothing is left."""
         journal, machine = self.journal, held.machine
         id = machine.execution.id

@@ -25,10 +25,21 @@ NOT_DONE: Final = frozenset({"refused", "given up"})
 class Known(Protocol):
     """What is known of a step that was asked for."""
 
-    state: str
-    value: Any
-    why: str
-    settled: int
+    @property
+    def state(self) -> str:
+        """How far it is."""
+
+    @property
+    def value(self) -> Any:
+        """Its result."""
+
+    @property
+    def why(self) -> str:
+        """What went wrong."""
+
+    @property
+    def settled(self) -> int:
+        """When it was settled: a number that grows."""
 
 
 @attrs.frozen
@@ -128,17 +139,20 @@ def _of_code(code: Callable[..., Any], tasks: Mapping[str, Known], input: Any) -
             for one in _checked(asked):
                 known[one.name] = one
             found = [tasks.get(one.name) for one in asked]
-            refused = [(task.settled, one.name, task.why) for one, task in zip(asked, found)
-                       if task is not None and task.state in NOT_DONE]  # fmt: skip
+            pairs = list(zip(asked, found, strict=True))
+            refused = [
+                (task.settled, one.name, task.why)
+                for one, task in pairs
+                if task is not None and task.state in NOT_DONE
+            ]
             if refused:
                 _, name, why = min(refused)
                 error = Refused(why, step=name)
             elif all(task is not None and task.state == DONE for task in found):
                 answer = tuple(task.value for task in found if task is not None)
             else:
-                rest = tuple(one for one, task in zip(asked, found)
-                             if task is None or task.state != DONE)  # fmt: skip
-                return _if_it_fits(Wanted(rest, known), tasks)
+                rest = (one for one, task in pairs if task is None or task.state != DONE)
+                return _if_it_fits(Wanted(tuple(rest), known), tasks)
     except StopIteration as ended:
         return _if_it_fits(Wanted(known=known, ended=True, value=ended.value), tasks)
     except Refused as failed:

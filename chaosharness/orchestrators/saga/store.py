@@ -19,7 +19,7 @@ from chaosharness.stores.sqlite.sqlite import OpenSQLite, SQLite
 
 __all__ = ["SagaStore"]
 
-TOLD: Final = ("step", "action", "attempt", "lease", "why")
+TOLD: Final = ("attempt", "lease", "why")
 """What is told of a transition, beside what happened."""
 
 
@@ -65,18 +65,29 @@ class OpenSagaStore(OpenSQLite):
     def __init__(self, definition: SagaStore, world: World) -> None:
         super().__init__(definition.database, definition.database._shelf, world)
         self._told = 0
+        self._items: dict[str, int] = {}
         self.repeats = Repeats(super().final)  # the journal is what goes on, too
         world.know_timeout(definition.lease_ms)
 
     def committed(self, scope: Scope) -> None:
         """Tell what became durable: each transition, as users know it."""
         query = "SELECT rowid, saga, record FROM saga_journal WHERE rowid > ? ORDER BY rowid"
-        for self._told, saga, text in self.database.reader.execute(query, (self._told,)).fetchall():
+        for row, saga, text in self.database.reader.execute(query, (self._told,)).fetchall():
+            self._told = row
             record = json.loads(text)
             kind = record["kind"]
             what = kind if kind.startswith("saga ") else f"{record.get('action', saga)} {kind}"
             words = {name: record[name] for name in TOLD if name in record}
-            scope.record("note", "", 0, {"what": what, "saga": saga, **words})
+            if record.get("step", what) not in what:
+                words = {"step": record["step"], **words}
+            self._tell(scope, saga, {"what": what, "saga": saga, **words})
+
+    def _tell(self, scope: Scope, saga: str, data: dict[str, Any]) -> None:
+        """Add a note; whoever goes on with a saga goes on with the item that started it."""
+        entity = scope.entity
+        scope.entity = self._items.setdefault(saga, entity)
+        scope.record("note", "", 0, data)
+        scope.entity = entity
 
     def forget(self, since_ms: int) -> int:
         """Go back; what was told of what is gone will be told again."""
