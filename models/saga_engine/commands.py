@@ -1,4 +1,4 @@
-"""The order saga by commands: charge and reserve side by side, then ship; workers over RabbitMQ.
+"""The order saga by commands: charge and reserve side by side, then ship; workers over a broker.
 
 chaosharness run models.saga_engine.commands:shop
 """
@@ -104,15 +104,6 @@ def worker(
     return on_command
 
 
-@attrs.frozen
-class Parts:
-    """What a variant may replace."""
-
-    saga: Saga = ORDER
-    machine: type[SagaMachine] = SagaMachine
-    examples: tuple[Order, ...] = (GOOD, OUT_OF_STOCK)
-
-
 def queues() -> dict[str, Queue]:
     """Return the queues, each with a place for what cannot be handled."""
     names = ("orders", "replies", "payment", "stock", "courier")
@@ -120,10 +111,20 @@ def queues() -> dict[str, Queue]:
     return {**found, "parked": Queue("quorum")}
 
 
+@attrs.frozen
+class Parts:
+    """What a variant may replace."""
+
+    saga: Saga = ORDER
+    machine: type[SagaMachine] = SagaMachine
+    broker: Callable[[], Any] = lambda: RabbitMQ("bus", queues=queues())
+    examples: tuple[Order, ...] = (GOOD, OUT_OF_STOCK)
+
+
 def build(parts: Parts = Parts(), *, name: str = "saga by commands") -> System:
     """Build the shop. Without arguments it is right; the twins change one thing each."""
     shop = System(name)
-    rabbit = shop.add(RabbitMQ("rabbit", queues=queues()))
+    bus = shop.add(parts.broker())
     bank = shop.add(External("bank", Bank))
     warehouse = shop.add(External("warehouse", Warehouse))
     courier = shop.add(External("courier", Courier))
@@ -132,7 +133,7 @@ def build(parts: Parts = Parts(), *, name: str = "saga by commands") -> System:
     @shop.service("orchestrator", replicas=2)
     def orchestrate(env: Env) -> None:
         def sagas() -> Orchestrator:  # one for each consumer: each has a connection of its own
-            publish = env.publisher(rabbit)
+            publish = env.publisher(bus)
             return Orchestrator(
                 parts.saga,
                 env.connect(store),
@@ -147,8 +148,8 @@ def build(parts: Parts = Parts(), *, name: str = "saga by commands") -> System:
         def on_order(order: dict[str, Any]) -> None:
             orders.start(order["id"], order)
 
-        env.consume(rabbit, "orders", on_order)
-        env.consume(rabbit, "replies", sagas().on_reply)
+        env.consume(bus, "orders", on_order)
+        env.consume(bus, "replies", sagas().on_reply)
         env.main(sagas().run)
 
     @shop.service("payment")
@@ -158,7 +159,7 @@ def build(parts: Parts = Parts(), *, name: str = "saga by commands") -> System:
             "charge": lambda c: money.charge(c.saga, c.input["cents"]),
             "refund": lambda c: money.refund(c.saga, c.input["cents"]),
         }
-        env.consume(rabbit, "payment", worker(actions, env.publisher(rabbit)))
+        env.consume(bus, "payment", worker(actions, env.publisher(bus)))
 
     @shop.service("stock")
     def stock(env: Env) -> None:
@@ -167,7 +168,7 @@ def build(parts: Parts = Parts(), *, name: str = "saga by commands") -> System:
             "reserve": lambda c: pieces.reserve(c.saga, c.input["item"]),
             "release": lambda c: pieces.release(c.saga),
         }
-        env.consume(rabbit, "stock", worker(actions, env.publisher(rabbit)))
+        env.consume(bus, "stock", worker(actions, env.publisher(bus)))
 
     @shop.service("delivery")
     def delivery(env: Env) -> None:
@@ -176,11 +177,11 @@ def build(parts: Parts = Parts(), *, name: str = "saga by commands") -> System:
             "ship": lambda c: parcels.ship(c.saga, c.input["item"]),
             "recall": lambda c: parcels.recall(c.saga),
         }
-        env.consume(rabbit, "courier", worker(actions, env.publisher(rabbit)))
+        env.consume(bus, "courier", worker(actions, env.publisher(bus)))
 
     @shop.entry(examples=parts.examples)
     def place(env: Env, order: Order) -> None:
-        env.publisher(rabbit)("orders", attrs.asdict(order), key=order.id)
+        env.publisher(bus)("orders", attrs.asdict(order), key=order.id)
 
     shop.claim(
         every_saga_settles(
