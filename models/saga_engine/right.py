@@ -97,6 +97,7 @@ class Parts:
     journal: Callable[[sqlite3.Connection], Journal] = Journal
     bank: Callable[[], Any] = Bank
     examples: tuple[Order, ...] = (GOOD, UNDELIVERABLE)
+    synced: bool = True
 
 
 def orchestrator(env: Env, parts: Parts, store: Any, bank: Any, courier: Any) -> Orchestrator:
@@ -127,7 +128,7 @@ def build(parts: Parts = Parts(), *, name: str = "saga by calls") -> System:
     rabbit = shop.add(RabbitMQ("rabbit", queues=QUEUES))
     bank = shop.add(External("bank", parts.bank))
     courier = shop.add(External("courier", Courier))
-    store = shop.add(SagaStore("saga-db", SHOP_SCHEMA))
+    store = shop.add(SagaStore("saga-db", SHOP_SCHEMA, synced=parts.synced))
 
     @shop.service("orchestrator", replicas=2)
     def orchestrate(env: Env) -> None:

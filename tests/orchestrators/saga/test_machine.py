@@ -85,7 +85,10 @@ async def by_code(saga: Flow, order: object) -> object:
     return await saga.do("ship", retry=TWICE)
 
 
-FORMS = [pytest.param(Saga("order", *STEPS), id="data"), pytest.param(Saga("order", by_code), id="code")]
+FORMS = [
+    pytest.param(Saga("order", *STEPS), id="data"),
+    pytest.param(Saga("order", by_code), id="code"),
+]
 
 
 @pytest.mark.parametrize("saga", FORMS)
