@@ -1,4 +1,4 @@
-"""The claims of the sagas that the native orchestrator runs: which twins break them, and by what."""
+"""The claims of sagas that the native orchestrator runs: which twins break them, and by what."""
 
 from __future__ import annotations
 
