@@ -88,7 +88,7 @@ class Execution:
 
     def due(self) -> int | None:
         """Return when time acts next."""
-        if self.going in ENDED:
+        if self.going in ENDED or self.stuck:
             return None
         times = [task.until_ms for task in self.tasks.values() if task.until_ms is not None]
         return min(times, default=None)

@@ -161,13 +161,16 @@ class Journal:
         found = self.db.execute(query, (id,)).fetchall()
         return [(number, Command(**json.loads(text))) for number, text in found]
 
-    def due(self, now_ms: int) -> list[str]:
-        """Return the sagas that somebody should look after, and nobody has."""
+    def due(self, saga: str, now_ms: int) -> list[str]:
+        """Return the sagas of a definition that somebody should look after, and nobody has.
+
+        It may be old: each is read again, in a transaction, before anything is done.
+        """
         query = """SELECT id FROM saga_executions
-            WHERE (lease_until_ms IS NULL OR lease_until_ms <= ?) AND (due_ms <= ?
+            WHERE saga = ? AND (lease_until_ms IS NULL OR lease_until_ms <= ?) AND (due_ms <= ?
             OR id IN (SELECT saga FROM saga_outbox) OR id IN (SELECT saga FROM saga_inbox))
             ORDER BY id"""
-        return [id for (id,) in self.db.execute(query, (now_ms, now_ms)).fetchall()]
+        return [id for (id,) in self.db.execute(query, (saga, now_ms, now_ms)).fetchall()]
 
 
 def as_text(value: Any) -> str:

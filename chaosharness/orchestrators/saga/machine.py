@@ -286,10 +286,12 @@ class SagaMachine:
 
     def _fail(self, task: Task, now: int, *, unsure: bool, why: str) -> None:
         """An attempt has failed: ask again later, ask somebody else, or give up (N4 to N6)."""
-        step = self._known[task.step]
-        assert isinstance(step, Step)
-        retry = step.retry if task.phase == "do" else step.undo_retry
         kind = "unknown" if unsure else "failed"
+        step = self._known.get(task.step)
+        if not isinstance(step, Step):  # its saga no longer has it: a person has to look
+            self._say(kind, now, task, why=why)
+            return
+        retry = step.retry if task.phase == "do" else step.undo_retry
         if task.attempt < retry.times:
             until_ms = now + retry.wait_ms(task.attempt)
             self._say(kind, now, task, until_ms=until_ms, why=why)

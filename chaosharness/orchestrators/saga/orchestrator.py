@@ -127,8 +127,10 @@ class Orchestrator:
     def on_reply(self, reply: Reply) -> None:
         """Take the reply to a command: the handler of a queue or topic of replies."""
         with self.journal.transaction():
-            self.journal.hear(reply)
-            held = self._take(reply.saga)
+            held = None
+            if self.journal.row(reply.saga) is not None:
+                self.journal.hear(reply)
+                held = self._take(reply.saga)
         self._work(held)
 
     def resolve(
@@ -173,7 +175,7 @@ class Orchestrator:
     def look_after(self) -> None:
         """Look after what is due now, and what others left behind."""
         try:
-            found = self.journal.due(self.now_ms())
+            found = self.journal.due(self.saga.name, self.now_ms())
         except PASSING:
             return
         for id in found:

@@ -51,7 +51,7 @@ class Wanted:
         known: All steps that were ever asked for, by name.
         failed: Why it cannot go on, and must be undone; None if it can.
         ended: Whether it is through.
-        stuck: What is wrong with its code; "" if nothing is.
+        stuck: What is wrong with its definition; "" if nothing is.
         value: What its code has returned.
     """
 
@@ -65,7 +65,9 @@ class Wanted:
 
 def wanted(saga: Saga, tasks: Mapping[str, Known], input: Any) -> Wanted:
     """Return what a saga wants, given what is known of its steps."""
-    return _of_data(saga, tasks) if saga.code is None else _of_code(saga.code, tasks, input)
+    if saga.code is None:
+        return _if_it_fits(_of_data(saga, tasks), tasks)
+    return _of_code(saga.code, tasks, input)
 
 
 def _of_data(saga: Saga, tasks: Mapping[str, Known]) -> Wanted:
@@ -175,9 +177,9 @@ def _checked(asked: Any) -> tuple[Ask, ...]:
 
 
 def _if_it_fits(wanted: Wanted, tasks: Mapping[str, Known]) -> Wanted:
-    """Say that code is stuck where it no longer asks for what it has asked for before."""
+    """Say that a saga is stuck where it no longer asks for what it has asked for before."""
     gone = [name for name in tasks if name not in wanted.known]
     if not gone:
         return wanted
-    words = f"its code does not ask for {gone[0]!r}, which its journal has"
+    words = f"it does not ask for {gone[0]!r} any more, which its journal has"
     return attrs.evolve(wanted, steps=(), failed=None, ended=False, stuck=words)

@@ -359,7 +359,19 @@ def test_code_that_no_longer_asks_for_what_the_journal_has_is_stuck() -> None:
     machine = SagaMachine(Saga("order", new), "s1", drive.records)
     machine.tick(0)
     assert machine.execution.status == "parked"
-    assert machine.execution.stuck == "its code does not ask for 'charge', which its journal has"
+    words = "it does not ask for 'charge' any more, which its journal has"
+    assert machine.execution.stuck == words
+    assert machine.due() is None
+
+
+def test_steps_that_no_longer_have_one_of_the_journal_are_stuck_too() -> None:
+    drive = Drive(Saga("order", Step("charge"), Step("ship")))
+    machine = SagaMachine(Saga("order", Step("ship")), "s1", drive.records)
+    machine.apply(drive.asked[0].reply("failed"), 0)
+    assert machine.execution.status == "parked"
+    mended = SagaMachine(drive.saga, "s1", [*drive.records, *machine.take()])
+    assert mended.apply(Resolve("", "retry"), 0) is None
+    assert mended.execution.status == "running"
 
 
 def test_a_reply_reads_as_it_was_written() -> None:

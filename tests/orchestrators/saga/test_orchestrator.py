@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from chaosharness.errors import InvalidDefinition
@@ -165,7 +166,7 @@ def test_commands_are_sent_after_they_are_stored_and_replies_are_taken(house: Ho
     sagas.on_reply(sent[2].reply("refused"))
     sagas.on_reply(sent[3].reply())
     assert house.status("o1") == "compensated"
-    assert Journal(house.connect()).due(house.clock.ms + 10**9) == []
+    assert Journal(house.connect()).due("order", house.clock.ms + 10**9) == []
 
 
 def test_what_could_not_be_sent_is_sent_later(house: House) -> None:
@@ -191,6 +192,35 @@ def test_a_reply_while_another_one_has_the_saga_is_kept_for_it(house: House) -> 
     house.behaviour["weigh"] = lambda _: other.on_reply(sent[0].reply())
     house.orchestrator(saga, calls={"weigh": house.do}, send=sent.append).start("o1")
     assert [one.action for one in sent] == ["charge", "ship"]
+
+
+def test_what_an_old_index_says_is_looked_at_again(house: House) -> None:
+    class Stale(Journal):
+        """Reads what is due from a replica that is behind."""
+
+        def due(self, saga: str, now_ms: int) -> list[str]:
+            return ["o1", "o1", "never heard of"]
+
+    sagas = house.orchestrator(ORDER, journal=Stale(house.connect()))
+    sagas.start("o1")
+    before = house.connect().execute("SELECT * FROM saga_journal").fetchall()
+    sagas.look_after()
+    assert house.connect().execute("SELECT * FROM saga_journal").fetchall() == before
+    assert len(house.called) == 2
+
+
+def test_sagas_of_two_kinds_share_a_database(house: House) -> None:
+    sent: list[Command] = []
+    one = house.orchestrator(Saga("one", Step("a")), calls={}, send=sent.append)
+    two = house.orchestrator(Saga("two", Step("b")), calls={}, send=sent.append)
+    one.start("x")
+    two.start("y")
+    two.on_reply(sent[0].reply())  # of the other kind: kept for it
+    assert house.status("x") == "running"
+    one.look_after()
+    assert house.status("x") == "completed"
+    one.on_reply(attrs.evolve(sent[0].reply(), saga="never heard of"))
+    assert Journal(house.connect()).replies("never heard of") == []
 
 
 def test_a_person_answers_and_is_told_when_there_is_nothing_to_answer(house: House) -> None:
