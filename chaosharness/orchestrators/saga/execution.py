@@ -86,13 +86,6 @@ class Execution:
         done = (one for one in self.of("do").values() if one.state == "done")
         return {one.step: one.value for one in done if one.settled < task.asked}
 
-    def due(self) -> int | None:
-        """Return when time acts next."""
-        if self.going in ENDED or self.stuck:
-            return None
-        times = [task.until_ms for task in self.tasks.values() if task.until_ms is not None]
-        return min(times, default=None)
-
     def read(self, records: Iterable[Record]) -> Execution:
         """Take records in, in order; return itself."""
         for record in records:

@@ -106,7 +106,17 @@ class SagaMachine:
 
     def due(self) -> int | None:
         """Return when time changes something; None for never."""
-        return self.execution.due()
+        execution = self.execution
+        if execution.going in ENDED or execution.stuck:
+            return None
+        waits = self._is_calling()
+        times = [
+            task.until_ms
+            for task in execution.tasks.values()
+            if task.until_ms is not None
+            and not (waits and task.state == "waiting" and task.action in self.calls)
+        ]
+        return min(times, default=None)
 
     def tick(self, now: int) -> None:
         """Let time act, up to `now`."""
@@ -275,14 +285,18 @@ class SagaMachine:
         """Ask for an action; a call only where no other call is on its way."""
         step = self._known[name]
         assert isinstance(step, Step)
-        tasks = self.execution.tasks.values()
         is_call = action in self.calls
-        if is_call and any(one.state == "asked" and one.action in self.calls for one in tasks):
+        if is_call and self._is_calling():
             return
         until_ms = now + (self.lease_ms if is_call else step.timeout_ms)
         record = Record("asked", now, lease=self.lease, step=name, phase=phase, action=action,
                         attempt=attempt, until_ms=until_ms)  # fmt: skip
         self._add(record)
+
+    def _is_calling(self) -> bool:
+        """Say whether a call is on its way: the next one waits for it (N7)."""
+        tasks = self.execution.tasks.values()
+        return any(one.state == "asked" and one.action in self.calls for one in tasks)
 
     def _fail(self, task: Task, now: int, *, unsure: bool, why: str) -> None:
         """An attempt has failed: ask again later, ask somebody else, or give up (N4 to N6)."""
