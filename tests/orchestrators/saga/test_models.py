@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 import pytest
 
 from chaosharness import (
@@ -20,14 +21,19 @@ from chaosharness import (
     Kafka,
     LostRequest,
     LostWrites,
+    NetworkPartition,
     Pause,
+    Retry,
     Run,
+    Saga,
     Schedule,
     Site,
     SQSQueue,
+    Step,
     StoreOutage,
     System,
     assumed,
+    every_saga_settles,
     explore,
 )
 from chaosharness.campaign import Campaign
@@ -229,6 +235,20 @@ def test_commits_that_a_power_failure_takes_are_made_again_where_participants_kn
     run = shop.run(None, Schedule((LostWrites(site),)))
     assert run.unused == ()
     assert outcome(run) == outcome(shop.run())
+
+
+def test_what_is_parked_for_a_person_is_nobody_elses_fault() -> None:
+    few = Retry(times=2)
+    steps = [
+        attrs.evolve(one, retry=few) if isinstance(one, Step) else one
+        for one in right.ORDER.known.values()
+    ]
+    shop = right.build(right.Parts(saga=Saga("order", *steps), examples=(right.GOOD,)))
+    gone = NetworkPartition(Site("orchestrator.on_order/courier.ship"), lasting=500_000)
+    run = shop.run(None, Schedule((gone,)))
+    [*_, state] = run.history.of("state")
+    assert [one["status"] for one in state.data["tables"]["sagas"]] == ["parked"]
+    run.check(*assumed(shop), every_saga_settles())
 
 
 # ---- what reports and tools are given
