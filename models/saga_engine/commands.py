@@ -17,6 +17,7 @@ from chaosharness import (
     Queue,
     RabbitMQ,
     System,
+    compensation_complete,
     conserved,
     every_saga_settles,
 )
@@ -43,6 +44,8 @@ QUEUE_OF = {
     "ship": "courier",
     "recall": "courier",
 }
+UNDONE_BY = {"charge done": "refund done", "reserve done": "release done"}
+"""Steps and what undoes them, as their journal tells of them."""
 
 ORDER = Saga(
     "order",
@@ -190,6 +193,7 @@ def build(parts: Parts = Parts(), *, name: str = "saga by commands") -> System:
         ),
         money_is_kept_for_parcels(),
         pieces_are_kept_for_parcels(),
+        compensation_complete(UNDONE_BY),
     )
     return shop
 

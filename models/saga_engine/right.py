@@ -20,6 +20,8 @@ from chaosharness import (
     Queue,
     RabbitMQ,
     System,
+    compensation_complete,
+    compensation_in_reverse,
     conserved,
     every_saga_settles,
 )
@@ -43,6 +45,8 @@ QUEUES = {
     "parked": Queue("quorum"),
 }
 PATIENT = Retry(times=100)
+UNDONE_BY = {"charge done": "refund done", "reserve done": "release done"}
+"""Steps and what undoes them, as their journal tells of them."""
 
 ORDER = Saga(
     "order",
@@ -151,6 +155,8 @@ def build(parts: Parts = Parts(), *, name: str = "saga by calls") -> System:
         ),
         money_is_kept_for_parcels(),
         stock_is_kept_for_parcels(),
+        compensation_complete(UNDONE_BY),
+        compensation_in_reverse(UNDONE_BY),
         points_are_given_once(),
     )
     return shop

@@ -125,12 +125,12 @@ def test_every_twin_is_named() -> None:
 # ---- crash points
 
 
-def crash_points(run: Run) -> list[Crash]:
-    """Return a crash at every site of the orchestrator that a run has reached, each time."""
+def crash_points(run: Run, places: tuple[str, ...] = ("orchestrator.on_order/",)) -> list[Crash]:
+    """Return a crash at every site of some places that a run has reached, each time."""
     found: list[Crash] = []
     for (operation, entity, message), times in run.attempts.items():
         surface = run.surfaces.get(operation)
-        if surface is None or not operation.startswith("orchestrator.on_order/"):
+        if surface is None or not operation.startswith(places):
             continue
         for attempt in range(1, times + 1):
             for phase in ("before", "after"):
@@ -172,6 +172,23 @@ def test_at_every_crash_point_the_result_is_that_of_the_calm_run(order: right.Or
     calm = shop.run()
     points = crash_points(calm)
     assert len(points) > 70
+    for point in points:
+        run = shop.run(None, Schedule((point,)))
+        assert run.unused == ()
+        assert outcome(run) == outcome(calm), str(point)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", [commands.GOOD, commands.OUT_OF_STOCK], ids=lambda one: one.item)
+def test_at_every_crash_point_of_orchestrator_and_workers_the_result_is_the_same(
+    order: commands.Order,
+) -> None:
+    shop = commands.build(commands.Parts(examples=(order,)))
+    calm = shop.run()
+    handlers = ("on_order/", "on_reply/", "on_command/")
+    services = ("orchestrator", "payment", "stock", "delivery")
+    points = crash_points(calm, tuple(f"{one}.{two}" for one in services for two in handlers))
+    assert len(points) > 150
     for point in points:
         run = shop.run(None, Schedule((point,)))
         assert run.unused == ()
