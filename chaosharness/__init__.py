@@ -96,6 +96,20 @@ if TYPE_CHECKING:
     from chaosharness.kernel.history import History as History
     from chaosharness.kernel.site import Site as Site
     from chaosharness.kernel.world import Budget as Budget
+    from chaosharness.orchestrators.saga import Approval as Approval
+    from chaosharness.orchestrators.saga import Command as Command
+    from chaosharness.orchestrators.saga import Fallback as Fallback
+    from chaosharness.orchestrators.saga import Flow as Flow
+    from chaosharness.orchestrators.saga import Journal as Journal
+    from chaosharness.orchestrators.saga import Orchestrator as Orchestrator
+    from chaosharness.orchestrators.saga import Parallel as Parallel
+    from chaosharness.orchestrators.saga import Refused as Refused
+    from chaosharness.orchestrators.saga import Reply as Reply
+    from chaosharness.orchestrators.saga import Retry as Retry
+    from chaosharness.orchestrators.saga import Saga as Saga
+    from chaosharness.orchestrators.saga import SagaMachine as SagaMachine
+    from chaosharness.orchestrators.saga import SagaStore as SagaStore
+    from chaosharness.orchestrators.saga import Step as Step
     from chaosharness.orchestrators.stepfunctions import StepFunctions as StepFunctions
     from chaosharness.orchestrators.temporal import Temporal as Temporal
     from chaosharness.schedule import Schedule as Schedule
@@ -204,6 +218,22 @@ _HOME = {
     "kernel.history": ("Event", "History"),
     "kernel.site": ("Site",),
     "kernel.world": ("Budget",),
+    "orchestrators.saga": (
+        "Approval",
+        "Command",
+        "Fallback",
+        "Flow",
+        "Journal",
+        "Orchestrator",
+        "Parallel",
+        "Refused",
+        "Reply",
+        "Retry",
+        "Saga",
+        "SagaMachine",
+        "SagaStore",
+        "Step",
+    ),
     "orchestrators.stepfunctions": ("StepFunctions",),
     "orchestrators.temporal": ("Temporal",),
     "schedule": ("Schedule",),

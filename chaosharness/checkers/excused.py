@@ -162,6 +162,16 @@ def parked(history: History, by: tuple[str, ...]) -> frozenset[str]:
     return put_aside(history).names | said
 
 
+def left_parked(history: History, by: tuple[str, ...] = ("saga",)) -> dict[str, Event]:
+    """Return the sagas whose last word is that they are parked, each with that note."""
+    last: dict[str, Event] = {}
+    for event in history.of("note"):
+        what = str(event.data.get("what"))
+        if what.startswith("saga "):
+            last[saga_of(event, by)] = event
+    return {saga: event for saga, event in last.items() if event.data["what"] == PARKED}
+
+
 def is_named(text: str, names: Iterable[str]) -> bool:
     """Say whether a text names one of these, as a word of its own."""
     return any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for name in names)

@@ -13,6 +13,7 @@ import attrs
 
 from chaosharness.checkers.books import tables_of
 from chaosharness.checkers.effects import business
+from chaosharness.checkers.excused import left_parked
 from chaosharness.checkers.masking import EVER, LOOKS, STAR, is_unix_time, words_in
 from chaosharness.checkers.outcomes.owners import Owners
 from chaosharness.checkers.outcomes.values import Path, is_number, leaves, parse, texts
@@ -29,7 +30,7 @@ Entry = tuple[Place, Any]
 """Where something is, and what it is, without what may differ."""
 
 UNMOVED: Final = frozenset(
-    {"attempt", "attempts", "tries", "retries", "deliveries", "redelivered", "epoch"}
+    {"attempt", "attempts", "tries", "retries", "deliveries", "redelivered", "epoch", "fence"}
     | {"version", "rev", "revision", "etag", "offset", "position", "generation"}
 )
 """Words in the name of what only a repeat moves: no clean run can show that it may differ."""
@@ -90,6 +91,7 @@ class Outcome:
         ledger: The effects at third parties, oldest first, by item, with their events.
         said: The messages, and the rows of outboxes, by item, with the last of their events.
         dead: The readable messages that were put aside: `(event, message)`, by item.
+        parked: The items of which a saga was left parked for a person.
         drawn: Where values were drawn by chance, and which, by item.
         noted: What the system noted about each item.
         nets: The effects that stand, by item, where that was worked out.
@@ -102,6 +104,7 @@ class Outcome:
     ledger: dict[int, list[tuple[Place, Any, int]]] = attrs.field(factory=dict)
     said: dict[int, dict[Entry, int]] = attrs.field(factory=dict)
     dead: dict[int, list[tuple[int, int]]] = attrs.field(factory=dict)
+    parked: frozenset[int] = frozenset()
     drawn: dict[int, dict[tuple[Place, Path], set[str]]] = attrs.field(factory=dict)
     noted: dict[int, set[str]] = attrs.field(factory=dict)
     nets: dict[int, Counter[Entry]] = attrs.field(factory=dict)
@@ -272,6 +275,8 @@ class Reader:
         for event in history.of("note"):
             item = self.owners.owner(event.data, event.entity)
             out.noted.setdefault(item, set()).add(str(event.data.get("what")))
+        parked = left_parked(history).values()
+        out.parked = frozenset(self.owners.owner(one.data, one.entity) for one in parked)
         self._work(out, history)
         self._bury(out, history)
         return out

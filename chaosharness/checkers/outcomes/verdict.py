@@ -107,12 +107,13 @@ class Verdict:
 
     @cached_property
     def free(self) -> frozenset[int]:
-        """The items that were put aside with an excuse: asked for repeats only."""
-        return frozenset(one.item for one in self.asides)
+        """The items that were put aside, or parked for a person: asked for repeats only."""
+        parked = self.seen.parked - self.clean.calm.parked - {0}
+        return frozenset(one.item for one in self.asides) | parked
 
     def key(self) -> Hashable:
         """Return all that the verdict hangs on; None where that is more than can be told."""
-        if not self.first or self.asides:
+        if not self.first or self.free:
             return None
         seen = self.seen
         return (

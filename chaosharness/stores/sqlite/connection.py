@@ -432,6 +432,7 @@ class Connection(LockingConnection):
         self._touched = self._reading = False
         if store.keeps:
             store.keep_image()
+        store.committed(scope)
         if store.waiting or store.pending or self._snapshot is not None or self._outermost:
             self.ended()
         if outcome is not None:

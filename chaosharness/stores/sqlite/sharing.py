@@ -77,6 +77,9 @@ class SharedStore(OpenStore):
             data={"store": self.name, "why": why},
         )
 
+    def committed(self, scope: Scope) -> None:
+        """Take note of what became durable; a store whose tables have a meaning tells it."""
+
     def final(self) -> dict[str, Any]:
         """Return what is committed: `{"tables": {table: [row, ...]}}`."""
         raise NotImplementedError

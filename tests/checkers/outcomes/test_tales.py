@@ -230,6 +230,34 @@ def test_an_item_that_noted_something_does_not_excuse_the_others():
     assert finding.entity == 2
 
 
+@pytest.mark.parametrize(
+    ("notes", "kinds"),
+    [
+        ((), ["effect lost"]),
+        (("saga parked",), []),
+        (("saga parked", "saga completed"), ["effect lost"]),
+    ],
+)
+def test_a_saga_that_is_left_parked_is_a_persons_now(notes, kinds):
+    def shipped(*, times: int, notes=()) -> Tale:
+        tale = Tale()
+        tale.charge("o1", entity=1)
+        tale.charge("o2", entity=1)
+        for _ in range(times):
+            tale.charge("o3", entity=1)
+        for what in notes:
+            tale.note(what, saga="o1", entity=1)
+        tale.end()
+        return tale
+
+    found = judge(IDEMPOTENT, shipped(times=0, notes=notes), shipped(times=1), (CRASH,))
+    assert [one.kind for one in found] == kinds
+    twice = judge(IDEMPOTENT, shipped(times=2, notes=notes), shipped(times=1), (CRASH,))
+    assert len(twice) == 1  # a repeat is excused by nothing
+    usual = shipped(times=1, notes=("saga parked",))
+    assert judge(IDEMPOTENT, shipped(times=0, notes=("saga parked",)), usual, (CRASH,)) != []
+
+
 def test_what_is_left_undone_is_no_decision_though_it_says_a_new_word():
     found = differs(shop(status="pending", says=()))
     assert [one.group for one in found] == [
