@@ -50,6 +50,7 @@ NOT_RUN = {
         "dask worker tcp://127.0.0.1:8786 --nworkers 4": CLUSTER,
         "chaosharness run kiosk:kiosk --dask tcp://127.0.0.1:8786": CLUSTER,
     },
+    "docs/how-to/http.md": {"pip install '.[httpx,fastapi]'": INSTALLS},
     "docs/how-to/sqlalchemy.md": {"pip install '.[sqlalchemy]'": INSTALLS},
 }
 """Commands that a page shows and this test does not run, with who does."""

@@ -65,7 +65,9 @@ def _system(name: str, *routers: APIRouter) -> System:
     bank = system.add(Gateway("bank"))
     system.add(Web("api.bank.example", bank, routes={"POST /charges": "charge"}))
     site = system.add(Web("checkout.example"))
-    system.add(Webhooks("bank.events", bank, to="https://checkout.example/webhooks/bank", event=_event))
+    system.add(
+        Webhooks("bank.events", bank, to="https://checkout.example/webhooks/bank", event=_event)
+    )
 
     @system.service("checkout", replicas=2)
     def checkout(env: Env) -> None:
