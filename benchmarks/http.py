@@ -2,8 +2,8 @@
 
 python -m benchmarks http
 
-One handler calls the bank twice for each of two orders, by the client that it is given. Most of what is
-paid for is the library itself: it builds requests, headers, models and answers.
+One handler calls the bank twice for each of two orders, by the client that it is given. Most of
+what is paid for is the library itself: it builds requests, headers, models and answers.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Bank:
 
 
 def system(handler: Callable[..., Any] | None, application: Any = None) -> System:
-    """Return a system whose handler takes orders from Kafka, or whose application takes requests."""
+    """Return a system whose handler takes orders, or whose application takes requests."""
     made = System("bench")
     bus = made.add(Kafka("bus", topics={"orders": 1}))
     bank = made.add(External("bank", Bank))

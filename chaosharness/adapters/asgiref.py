@@ -1,4 +1,4 @@
-"""asgiref: its threads run beside the event loop. Django runs plain views of an ASGI application so.
+"""asgiref: its threads run beside the event loop. Django runs plain views under ASGI so.
 
 Source:
     asgiref 3, `sync.py`: `SyncToAsync` runs a function in a thread with a copy of the context, and

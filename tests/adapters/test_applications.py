@@ -247,3 +247,35 @@ def test_what_is_no_application_and_what_is_taken_is_told():
     empty.entry(examples=[ORDER])(lambda env, order: post("/orders")(order))
     with pytest.raises(InvalidDefinition, match=r"POST https://shop.example/orders/o1 .* reaches"):
         empty.run()
+
+
+@asynccontextmanager
+async def counting(app):
+    app.state.count = 0
+    yield
+
+
+COUNTER = FastAPI(lifespan=counting)
+
+
+@COUNTER.post("/orders/{order}")
+async def count(order: str):
+    COUNTER.state.count += 1
+    return COUNTER.state.count
+
+
+def test_each_process_has_its_own_app_state():
+    found = []
+
+    def listen(order):
+        for _ in range(2):
+            found.append((order, httpx.post(f"https://shop.example/orders/{order}").json()))
+
+    shop = System("shop")
+    site = shop.add(Web("shop.example"))
+    shop.service("payments", replicas=2)(lambda env: env.app(site, COUNTER))
+    shop.entry(examples=["o1", "o2"])(lambda env, order: listen(order))
+    for _ in range(3):
+        found.clear()
+        shop.run()
+        assert sorted(found) == [("o1", 1), ("o1", 2), ("o2", 1), ("o2", 2)]

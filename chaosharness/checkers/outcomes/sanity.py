@@ -177,8 +177,9 @@ class _Refused:
         What others would have made of what was refused (an event of the third party, a receipt)
         is missing too then, and says nothing.
         """
-        own, usual = self.out.own.get(self.item), self.clean.calm.own.get(self.item)
-        return bool(own and usual) and not own - usual and self.item not in self.client
+        own = self.out.own.get(self.item) or Counter()
+        new = own - (self.clean.calm.own.get(self.item) or Counter())
+        return bool(own) and not new and self.item not in self.client
 
     def _swallowed(self, lost: Counter[Entry]) -> list[Difference]:
         """Return what was refused, and then left out as if nobody would miss it.
