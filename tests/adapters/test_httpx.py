@@ -1,5 +1,9 @@
 """httpx, as it is: its own exceptions, its own retries, in virtual time, at the sites of ports."""
 
+import re
+import subprocess
+import sys
+
 import httpx
 import pytest
 
@@ -264,3 +268,45 @@ def test_a_crash_after_the_call_leaves_its_effect():
 
     run = system(pay).run([1], Schedule([Crash(at("after"))]))
     assert sum(one.kind == "effect" for one in run.history) == 2  # once more, after the restart
+
+
+NO_WEB = """
+import httpx
+from chaosharness import System
+
+def pay():
+    httpx.get("https://api.mail.example/v1/inbox")
+
+async def pay_later():
+    async with httpx.AsyncClient() as client:
+        await client.get("https://api.mail.example/v1/inbox")
+
+for loop in (pay, pay_later):
+    shop = System("shop")
+    shop.service("payments")(lambda env: env.main(loop))
+    shop.entry(examples=[1])(lambda env, item: None)
+    try:
+        shop.run()
+    except Exception as error:
+        print(error)
+"""
+
+
+def test_without_any_web_a_real_host_is_refused_with_its_line_and_what_to_do(tmp_path):
+    file = tmp_path / "shop.py"
+    file.write_text(NO_WEB)
+    text = subprocess.check_output([sys.executable, file], text=True, timeout=60)
+    found = re.findall(r"payments.(\w+) called .*getaddrinfo\('(.*)'\) \(at (\S+)\), which", text)
+    assert found == [
+        ("pay", "api.mail.example", "shop.py:6"),
+        ("pay_later", "api.mail.example", "shop.py:10"),
+    ]
+    assert text.count('Web("') == 2
+
+
+def test_where_httpx_is_met_already_a_host_of_no_system_is_told_too():
+    shop = System("shop")
+    shop.service("payments")(lambda env: env.main(lambda: httpx.get("https://api.mail.example/")))
+    shop.entry(examples=[1])(lambda env, item: None)
+    with pytest.raises(InvalidDefinition, match=r"nobody answers for .* only for: nobody\. Add"):
+        shop.run()

@@ -46,7 +46,7 @@ def place(env, order):
 
 faults = [
     LostReply(Site("payments.create/stripe.create", "after")),
-    Duplicate(Site("hooks/deliver to payments.create")),
+    Duplicate(Site("hooks.webhook/deliver to payments.create")),
     Crash(Site("payments.create_async/bank.charge", "after", 2)),
     ErrorReply(Site("payments.create/bank.charge", entity=3)),
 ]
