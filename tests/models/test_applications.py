@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
+import httpx
 import pytest
 
-from chaosharness import explore, smallest
+from chaosharness import NetworkPartition, Schedule, Site, explore, smallest
 from chaosharness.search.target import load_target
 
 RIGHT = ["checkout.system:checkout", "booking.system:booking"]
@@ -80,3 +82,23 @@ def test_runs_are_the_same_in_every_process():
     first = digests("1")
     assert first == digests("2")
     assert all(line.split()[0] == line.split()[1] for line in first.splitlines())
+
+
+def test_two_customers_who_give_up_leave_what_is_nobody_s_as_without_them():
+    """The points of bob are nobody's row: that he has none says nothing about the order of ann."""
+    system = loaded("checkout.system:checkout")
+
+    def customer(env, order):
+        for wait_s in (1, 10, 60):
+            try:
+                url = "https://checkout.example/orders"
+                httpx.post(url, json=order, timeout=30).raise_for_status()
+                return
+            except httpx.HTTPError:
+                time.sleep(wait_s)
+
+    system._entry = customer
+    cut = NetworkPartition(Site("checkout.create_order/bank.charge"), lasting=540_000)
+    run = system.run(None, Schedule([cut]))
+    assert sum(one.kind == "effect" for one in run.history) == 0
+    run.check()
