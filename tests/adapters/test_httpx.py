@@ -1,8 +1,10 @@
 """httpx, as it is: its own exceptions, its own retries, in virtual time, at the sites of ports."""
 
+import asyncio
 import re
 import subprocess
 import sys
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -310,3 +312,59 @@ def test_where_httpx_is_met_already_a_host_of_no_system_is_told_too():
     shop.entry(examples=[1])(lambda env, item: None)
     with pytest.raises(InvalidDefinition, match=r"nobody answers for .* only for: nobody\. Add"):
         shop.run()
+
+
+def outcomes_with(runtime, pay, *faults):
+    shop = System("shop")
+    bank = shop.add(External("bank", Bank))
+    shop.add(Web("api.bank.example", bank, routes=ROUTES))
+    shop.service("client_of_bank", runtime=runtime)(lambda env: env.main(pay))
+    shop.entry(examples=[1])(lambda env, item: None)
+    return shop.run([1], Schedule(faults))
+
+
+@pytest.mark.parametrize("runtime", ["asyncio", "trio"])
+def test_the_client_runs_on_either_event_loop(runtime):
+    found = []
+
+    async def pay():
+        async with httpx.AsyncClient(base_url="https://api.bank.example") as client:
+            try:
+                found.append((await charged(client)).json())
+            except httpx.ReadTimeout:
+                found.append("late")
+
+    first = outcomes_with(runtime, pay)
+    outcomes_with(runtime, pay, LostReply(at("after")))
+    assert found == [{"id": 1}, "late"]
+    assert first.digest() == outcomes_with(runtime, pay).digest()
+
+
+def test_a_plain_client_in_async_code_holds_up_its_event_loop():
+    seen = []
+
+    async def pay():
+        async def beside():
+            await asyncio.sleep(0.001)
+            seen.append(("beside", env_now() - began))
+
+        began = env_now()
+        task = asyncio.create_task(beside())
+        await asyncio.sleep(0)
+        with httpx.Client(base_url="https://api.bank.example") as client:
+            seen.append((charged(client).json(), env_now() - began))
+        await task
+
+    outcomes_with("asyncio", pay)
+    assert seen == [({"id": 1}, 20), ("beside", 20)]
+
+
+def test_a_cancelled_request_still_happens():
+    async def pay():
+        async with httpx.AsyncClient(base_url="https://api.bank.example") as client:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.015):
+                    await charged(client)
+
+    run = outcomes_with("asyncio", pay)
+    assert [one.kind for one in run.history if one.operation == CALL] == ["call", "effect"]

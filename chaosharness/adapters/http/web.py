@@ -130,8 +130,8 @@ class Web:
 
     @property
     def name(self) -> str:
-        """What reports call it: the host."""
-        return self.host
+        """What the system knows it by: a service may be called as its host is."""
+        return f"web:{self.host}"
 
     @property
     def speaks(self) -> tuple[str, ...]:
