@@ -188,13 +188,15 @@ def test_work_in_the_background_is_lost_with_its_process():
     assert not any(one.kind == "handled" for one in run.history)
 
 
-def test_an_application_that_raises_is_answered_for():
+def test_an_application_that_raises_is_answered_for(capsys):
     app = Starlette(routes=[Route("/plain/{order}", lambda request: 1 / 0, methods=["POST"])])
     [answer], run = heard(app, post("/plain"))
     assert answer.status_code == 500
     assert any("ZeroDivisionError" in str(one.data) for one in run.history if one.kind == "raised")
+    capsys.readouterr()
     [answer], run = heard(flasked(), lambda _: httpx.get("https://shop.example/broken"))
     assert answer.status_code == 500
+    assert capsys.readouterr().err == ""  # told in the history: a search meets thousands
     [raised] = [one.data for one in run.history if one.kind == "raised"]
     assert raised["error"] == "RuntimeError: no"
     assert raised["line"].startswith("tests/adapters/test_applications.py:")
