@@ -82,6 +82,18 @@ _FROM_ENV = (
 )
 _INSTEAD = (
     (
+        (
+            "socket.",
+            "http.client.",
+            "urllib.",
+            "asyncio's loop.getaddrinfo",
+            "asyncio's loop.create_c",
+        ),
+        "What answers there is a third party: model it as an External, and call it by env.client; "
+        'or say what stands behind the host name, Web("api.bank.example", part, routes=...), and '
+        "httpx, requests and aiohttp get there as they are.",
+    ),
+    (
         ("signal.signal", "signal.alarm", "signal.setitimer"),
         "Leave signals to the code that starts the process (below if __name__ == '__main__'): here "
         "a service is stopped by Crash. A timeout or a timer is env.sleep or env.every.",

@@ -17,6 +17,10 @@ PAGES = {
     "systems": ("Systems and runs", ("system", "calls", "kernel.world", "kernel.history")),
     "brokers": ("Brokers", ("brokers",)),
     "third-parties": ("Third parties", ("externals.external", "externals.gateway")),
+    "http": (
+        "HTTP",
+        ("adapters.http.web", "adapters.http.webhooks", "adapters.http.message"),
+    ),
     "orchestrators": (
         "Orchestrators",
         ("orchestrators.saga", "orchestrators.stepfunctions", "orchestrators.temporal"),

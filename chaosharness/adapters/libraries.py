@@ -19,6 +19,7 @@ from chaosharness.adapters.dispatch import Library, install
 ADAPTERS: Final = {
     "aiohttp": "chaosharness.adapters.http.aiohttp",
     "anyio": "chaosharness.adapters.anyio",
+    "asgiref": "chaosharness.adapters.asgiref",
     "django": "chaosharness.adapters.http.django",
     "flask": "chaosharness.adapters.http.flask",
     "httpx": "chaosharness.adapters.http.httpx",

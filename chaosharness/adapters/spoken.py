@@ -10,30 +10,34 @@ from typing import Final
 from chaosharness.kernel.places import is_installed, is_theirs
 from chaosharness.kernel.scope import Scope
 
-_LIBRARIES: Final = ("site-packages", "dist-packages")
+_LIBRARIES: Final = frozenset(("site-packages", "dist-packages"))
 
 
 def note_spoken(scope: Scope, library: str, action: str) -> None:
-    """Take note that a library has passed an operation of a scope."""
-    spoken = scope.world.spoken
-    spoken.setdefault(asked_through(library), set()).add(f"{scope.place}/{action}")
+    """Take note that a library has passed an operation of a scope.
 
-
-def asked_through(library: str) -> str:
-    """Return the library that the user's own code called, if it led to this one: stripe, requests.
-
-    The outermost package between the user's line and here.
+    It is the one that the user's own code called: stripe, where that led through requests and
+    urllib3 to here. Those were seen, too.
     """
+    spoken = scope.world.spoken
+    through = led_through(library)
+    for one in through:
+        spoken.setdefault(one, set())
+    spoken[through[-1]].add(f"{scope.place}/{action}")
+
+
+def led_through(library: str) -> list[str]:
+    """Return the libraries between here and the user's own code, the innermost first."""
     frame: FrameType | None = sys._getframe(1)
-    found = library
+    found = [library]
     while frame is not None:
         file = frame.f_code.co_filename
         if is_theirs(frame):
             if not is_installed(file):
                 break
-            parts = PurePath(file).parts
-            for place in _LIBRARIES:
-                if place in parts:
-                    found = str(frame.f_globals.get("__name__", library)).partition(".")[0]
+            if not _LIBRARIES.isdisjoint(PurePath(file).parts):
+                package = str(frame.f_globals.get("__name__", library)).partition(".")[0]
+                if package != found[-1]:
+                    found.append(package)
         frame = frame.f_back
     return found

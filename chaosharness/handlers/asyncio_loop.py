@@ -31,7 +31,7 @@ from chaosharness.handlers.clocks import SECONDS, clock_read
 from chaosharness.handlers.coroutine import CLOSE_MAX, close
 from chaosharness.handlers.fingerprint import OURS, of_stack
 from chaosharness.handlers.guest import AGES_S, ROUNDING_MS, Guest, beside
-from chaosharness.handlers.places import told
+from chaosharness.handlers.places import asked_at, told
 from chaosharness.kernel.agenda import TICKET, Entry
 from chaosharness.kernel.rest import Loop, Wait
 from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
@@ -387,7 +387,8 @@ class VirtualLoop(Guest, RefusingLoop):
     def refuse(self, what: str) -> RealIO:
         """Call the run off: what was asked for would leave the simulated world."""
         scope = SCOPE.get()
-        error = RealIO(what, where=self.incarnation.label if scope is None else scope.place)
+        place = self.incarnation.label if scope is None else scope.place
+        error = RealIO(what, where=place, at=asked_at())
         self.world.refuse(error)
         return error
 

@@ -15,7 +15,10 @@ RUNNING = "cannot be called from a running event loop"
 
 def _refusing(name: str) -> Callable[..., NoReturn]:
     def refuse(self: RefusingLoop, *arguments: Any, **options: Any) -> NoReturn:
-        raise self.refuse(f"asyncio's loop.{name}")
+        host = arguments[0] if arguments else None
+        host = host.decode("latin-1") if isinstance(host, bytes) else host
+        shown = f"({host!r})" if isinstance(host, str) else ""
+        raise self.refuse(f"asyncio's loop.{name}{shown}")
 
     refuse.__name__ = name
     return refuse

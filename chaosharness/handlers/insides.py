@@ -11,8 +11,10 @@ def dict_of(thing: Any) -> Any:
 
     Not `thing.__dict__`: a proxy (`flask.request`) answers for another object then, or raises.
     """
-    for kind in type(thing).__mro__:
-        own = vars(kind).get("__dict__")
-        if isinstance(own, GetSetDescriptorType):
-            return own.__get__(thing)
-    return None
+    kinds = type(thing).__mro__
+    own = next((vars(kind)["__dict__"] for kind in kinds if "__dict__" in vars(kind)), None)
+    if isinstance(own, GetSetDescriptorType):
+        return own.__get__(thing)
+    if own is not None or any("__getattr__" in vars(kind) for kind in kinds):
+        return None
+    return getattr(thing, "__dict__", None)  # of a class in C: `threading.local`

@@ -101,7 +101,7 @@ def refuse_kept(world: World, incarnations: Iterable[Any]) -> None:
     kept = [
         one
         for one in gc.get_objects()
-        if isinstance(one, Later) and one._steps is None and one.scope.world is world
+        if issubclass(type(one), Later) and one._steps is None and one.scope.world is world
     ]
     for one in sorted(kept, key=lambda one: (one._events, one.operation)):
         if one.scope.incarnation.alive:

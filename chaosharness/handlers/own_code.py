@@ -359,12 +359,14 @@ class Survey:
 
     def _locals(self, thing: Any, name: str, depth: int = 0) -> None:
         """Note what an object of a library keeps for each thread (SQLAlchemy's `scoped_session`):
-        all processes of a run are in one thread here."""
+        all processes of a run are in one thread here. And what users put into it: `app.state`."""
         for key, value in fields(thing):
             where = f"{name}.{key}"
             if isinstance(value, threading.local):
                 for one in attributes(where, value):
                     self._add(one)
+            elif (put := bag(value)) is not None:
+                self._enter(put, where)
             elif depth < LOCALS_DEPTH_MAX and not isinstance(value, _CODE) and home(value) is None:
                 self._locals(value, where, depth + 1)
 
@@ -388,6 +390,16 @@ class Survey:
         for one in code.co_consts:
             if isinstance(one, CodeType):
                 self._read(one, names)
+
+
+def bag(value: Any) -> dict[str, Any] | None:
+    """Return what users put into an object that is made for it (Starlette's `State`), or None."""
+    held = dict_of(value)
+    kind = type(value)
+    if not isinstance(held, dict) or held.keys() != {"_state"} or "__setattr__" not in vars(kind):
+        return None
+    inside = held["_state"]
+    return inside if type(inside) is dict else None
 
 
 def _is_ours(kind: type) -> bool:

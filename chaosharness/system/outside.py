@@ -17,6 +17,7 @@ from itertools import islice
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
+from chaosharness.handlers.insides import dict_of
 from chaosharness.handlers.own_code import Survey, is_own
 from chaosharness.kernel.allowed import spelled
 
@@ -142,5 +143,5 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         for one in sorted(map(_short, value)):
             yield "", one
     else:
-        for name, one in list(getattr(value, "__dict__", {}).items()):
+        for name, one in list((dict_of(value) or {}).items()):
             yield f".{name}", one

@@ -362,7 +362,7 @@ class System:
             tuple(sorted(world.durations)),
             world.long_ms(),
             histories,
-            {name: frozenset(passed) for name, passed in sorted(world.spoken.items())},
+            {name: frozenset(passed) for name, passed in sorted(world.spoken.items()) if passed},
             self._unspoken(world),
         )
         return run, again

@@ -30,6 +30,21 @@ def charge(order):
     return httpx.post("https://bank.example/charges", json={"order": order, "cents": 5}).json()
 
 
+@asynccontextmanager
+async def counting(app):
+    app.state.count = 0
+    yield
+
+
+COUNTER = FastAPI(lifespan=counting)
+
+
+@COUNTER.post("/orders/{order}")
+async def count(order: str):
+    COUNTER.state.count += 1
+    return COUNTER.state.count
+
+
 def system(application, send, *, replicas=1):
     """Return a shop whose service is an application, and whose client sends one request."""
     shop = System("shop")
@@ -173,13 +188,15 @@ def test_work_in_the_background_is_lost_with_its_process():
     assert not any(one.kind == "handled" for one in run.history)
 
 
-def test_an_application_that_raises_is_answered_for():
+def test_an_application_that_raises_is_answered_for(capsys):
     app = Starlette(routes=[Route("/plain/{order}", lambda request: 1 / 0, methods=["POST"])])
     [answer], run = heard(app, post("/plain"))
     assert answer.status_code == 500
     assert any("ZeroDivisionError" in str(one.data) for one in run.history if one.kind == "raised")
+    capsys.readouterr()
     [answer], run = heard(flasked(), lambda _: httpx.get("https://shop.example/broken"))
     assert answer.status_code == 500
+    assert capsys.readouterr().err == ""  # told in the history: a search meets thousands
     [raised] = [one.data for one in run.history if one.kind == "raised"]
     assert raised["error"] == "RuntimeError: no"
     assert raised["line"].startswith("tests/adapters/test_applications.py:")
@@ -234,11 +251,56 @@ def test_cookies_headers_and_forms_get_through_both_ways():
     assert found == [(first, {"session": "ann b", "theme": "dark", "args": ["1", "2"]})]
 
 
+def test_a_startup_that_fails_is_told_with_its_error_and_line():
+    @asynccontextmanager
+    async def lifespan(app):
+        raise KeyError("DATABASE_URL")
+        yield
+
+    words = r"payments.lifespan raised KeyError: 'DATABASE_URL' at tests/adapters/test_applic"
+    with pytest.raises(InvalidDefinition, match=words):
+        heard(FastAPI(lifespan=lifespan), post("/orders"))
+
+    async def silent(scope, receive, send):
+        if scope["type"] == "lifespan":
+            await send({"type": "lifespan.startup.failed", "message": "no database"})
+
+    with pytest.raises(InvalidDefinition, match=r"Unstarted: no database"):
+        heard(silent, post("/orders"))
+
+
+def test_an_application_without_lifespan_is_ready_at_once():
+    async def bare(scope, receive, send):
+        assert scope["type"] == "http"
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"o", "more_body": True})
+        await send({"type": "http.response.body", "body": b"k"})
+
+    [answer], run = heard(bare, post("/orders"))
+    assert answer.text == "ok"
+    assert [one.operation for one in run.history if one.kind == "handled"] == [
+        "payments.post_orders_id/handle"
+    ]
+
+
+def test_a_service_may_be_called_as_its_host_is():
+    shop = System("shop")
+    site = shop.add(Web("payments"))
+    shop.service("payments")(lambda env: env.app(site, COUNTER))
+
+    @shop.entry(examples=["o1"])
+    def place(env, order):
+        assert httpx.post("http://payments/orders/o1").json() == 1
+        assert requests.post("http://payments:80/orders/o1", timeout=5).json() == 2
+
+    assert shop.run().spoken.keys() == {"httpx", "requests"}
+
+
 def test_what_is_no_application_and_what_is_taken_is_told():
     with pytest.raises(InvalidDefinition, match=r"'payments' answers for 'shop.example' with None"):
         heard(None, post("/orders"))
     shop = system(flasked(), post("/orders"))
-    site = shop.resources["shop.example"]
+    site = shop.resources["web:shop.example"]
     shop.service("other")(lambda env: env.app(site, flasked()))
     with pytest.raises(InvalidDefinition, match=r"'other' cannot answer for .*: payments does"):
         shop.run()
@@ -247,3 +309,20 @@ def test_what_is_no_application_and_what_is_taken_is_told():
     empty.entry(examples=[ORDER])(lambda env, order: post("/orders")(order))
     with pytest.raises(InvalidDefinition, match=r"POST https://shop.example/orders/o1 .* reaches"):
         empty.run()
+
+
+def test_each_process_has_its_own_app_state():
+    found = []
+
+    def listen(order):
+        for _ in range(2):
+            found.append((order, httpx.post(f"https://shop.example/orders/{order}").json()))
+
+    shop = System("shop")
+    site = shop.add(Web("shop.example"))
+    shop.service("payments", replicas=2)(lambda env: env.app(site, COUNTER))
+    shop.entry(examples=["o1", "o2"])(lambda env, order: listen(order))
+    for _ in range(3):
+        found.clear()
+        shop.run()
+        assert sorted(found) == [("o1", 1), ("o1", 2), ("o2", 1), ("o2", 2)]

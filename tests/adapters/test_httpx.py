@@ -1,5 +1,11 @@
 """httpx, as it is: its own exceptions, its own retries, in virtual time, at the sites of ports."""
 
+import asyncio
+import re
+import subprocess
+import sys
+from contextlib import suppress
+
 import httpx
 import pytest
 
@@ -264,3 +270,101 @@ def test_a_crash_after_the_call_leaves_its_effect():
 
     run = system(pay).run([1], Schedule([Crash(at("after"))]))
     assert sum(one.kind == "effect" for one in run.history) == 2  # once more, after the restart
+
+
+NO_WEB = """
+import httpx
+from chaosharness import System
+
+def pay():
+    httpx.get("https://api.mail.example/v1/inbox")
+
+async def pay_later():
+    async with httpx.AsyncClient() as client:
+        await client.get("https://api.mail.example/v1/inbox")
+
+for loop in (pay, pay_later):
+    shop = System("shop")
+    shop.service("payments")(lambda env: env.main(loop))
+    shop.entry(examples=[1])(lambda env, item: None)
+    try:
+        shop.run()
+    except Exception as error:
+        print(error)
+"""
+
+
+def test_without_any_web_a_real_host_is_refused_with_its_line_and_what_to_do(tmp_path):
+    file = tmp_path / "shop.py"
+    file.write_text(NO_WEB)
+    text = subprocess.check_output([sys.executable, file], text=True, timeout=60)
+    found = re.findall(r"payments.(\w+) called .*getaddrinfo\('(.*)'\) \(at (\S+)\), which", text)
+    assert found == [
+        ("pay", "api.mail.example", "shop.py:6"),
+        ("pay_later", "api.mail.example", "shop.py:10"),
+    ]
+    assert text.count('Web("') == 2
+
+
+def test_where_httpx_is_met_already_a_host_of_no_system_is_told_too():
+    shop = System("shop")
+    shop.service("payments")(lambda env: env.main(lambda: httpx.get("https://api.mail.example/")))
+    shop.entry(examples=[1])(lambda env, item: None)
+    with pytest.raises(InvalidDefinition, match=r"nobody answers for .* only for: nobody\. Add"):
+        shop.run()
+
+
+def outcomes_with(runtime, pay, *faults):
+    shop = System("shop")
+    bank = shop.add(External("bank", Bank))
+    shop.add(Web("api.bank.example", bank, routes=ROUTES))
+    shop.service("client_of_bank", runtime=runtime)(lambda env: env.main(pay))
+    shop.entry(examples=[1])(lambda env, item: None)
+    return shop.run([1], Schedule(faults))
+
+
+@pytest.mark.parametrize("runtime", ["asyncio", "trio"])
+def test_the_client_runs_on_either_event_loop(runtime):
+    found = []
+
+    async def pay():
+        async with httpx.AsyncClient(base_url="https://api.bank.example") as client:
+            try:
+                found.append((await charged(client)).json())
+            except httpx.ReadTimeout:
+                found.append("late")
+
+    first = outcomes_with(runtime, pay)
+    outcomes_with(runtime, pay, LostReply(at("after")))
+    assert found == [{"id": 1}, "late"]
+    assert first.digest() == outcomes_with(runtime, pay).digest()
+
+
+def test_a_plain_client_in_async_code_holds_up_its_event_loop():
+    seen = []
+
+    async def pay():
+        async def beside():
+            await asyncio.sleep(0.001)
+            seen.append(("beside", env_now() - began))
+
+        began = env_now()
+        task = asyncio.create_task(beside())
+        await asyncio.sleep(0)
+        with httpx.Client(base_url="https://api.bank.example") as client:
+            seen.append((charged(client).json(), env_now() - began))
+        await task
+
+    outcomes_with("asyncio", pay)
+    assert seen == [({"id": 1}, 20), ("beside", 20)]
+
+
+def test_a_cancelled_request_still_happens():
+    async def pay():
+        async with httpx.AsyncClient(base_url="https://api.bank.example") as client:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.015):
+                    await charged(client)
+
+    run = outcomes_with("asyncio", pay)
+    assert [one.kind for one in run.history if one.operation == CALL] == ["call", "effect"]

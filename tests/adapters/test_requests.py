@@ -165,7 +165,7 @@ def paid_with_stripe(*faults, refused=503):
     shop.service("payments")(lambda env: env.main(pay))
     shop.entry(examples=[1])(lambda env, item: None)
     run = shop.run([1], Schedule(faults))
-    assert run.spoken.keys() == {"stripe"}
+    assert (run.spoken.keys(), run.unspoken) == ({"stripe"}, ())
     return found, sum(one.kind == "effect" for one in run.history)
 
 

@@ -25,7 +25,7 @@ from chaosharness import (
 )
 from chaosharness.errors import InvalidDefinition
 
-DELIVER = "bank.events/deliver to payments.on_event"
+DELIVER = "bank-events.webhook/deliver to payments.on_event"
 
 
 def system(receive, **options):
@@ -35,7 +35,7 @@ def system(receive, **options):
     bank = shop.add(Gateway("bank"))
     shop.add(Web("bank.example", bank, routes={"POST /charges": "charge"}))
     site = shop.add(Web("shop.example"))
-    shop.add(Webhooks("bank.events", bank, to="https://shop.example/webhooks", **options))
+    shop.add(Webhooks("bank-events", bank, to="https://shop.example/webhooks", **options))
 
     @shop.service("payments")
     def payments(env):
@@ -81,7 +81,7 @@ def times(run):
 def test_an_effect_is_told_once_in_calm():
     run = system(remember).run()
     assert times(run) == [61]
-    kinds = [one.kind for one in run.history if one.actor == "bank.events"]
+    kinds = [one.kind for one in run.history if one.actor == "bank-events"]
     assert kinds == ["publish", "deliver", "ack"]
     [state] = [one.data for one in run.history if one.kind == "state"]
     assert state["items"] == {"paid evt_1": 5}
@@ -111,7 +111,7 @@ def test_it_is_given_up_in_calm_only_and_that_is_told():
     assert len(times(run)) == 6  # three while there might be trouble, three in calm
     down = Crash(Site("payments.on_event/db.put", "before"), down="long")
     run = system(remember, retries_s=[1]).run(None, Schedule([down]))
-    assert [one.kind for one in run.history if one.actor == "bank.events"][-1] == "ack"
+    assert [one.kind for one in run.history if one.actor == "bank-events"][-1] == "ack"
 
 
 def test_a_receiver_that_counts_is_caught_by_one_fault_and_nothing_claimed():

@@ -29,7 +29,14 @@ def run(folder, *words, fixed=False):
     )
 
 
-EXTRAS = {"google": ("orchestrators", "temporal"), "temporalio": ("orchestrators", "temporal")}
+EXTRAS = {
+    "google": ("orchestrators", "temporal"),
+    "temporalio": ("orchestrators", "temporal"),
+    **{
+        library: ("adapters", "http")
+        for library in ("aiohttp", "blinker", "django", "flask", "httpx", "multidict", "urllib3")
+    },
+}
 """Libraries of extras, and the only part of the house that may need them when it is loaded."""
 
 

@@ -52,19 +52,23 @@ class Asgi:
                 return {"type": kind}
             return await never  # type: ignore[no-any-return]
 
+        failed: list[str] = []
+
         async def send(message: dict[str, Any]) -> None:
             if message["type"] == "lifespan.startup.failed":
-                raise Unstarted(message.get("message", ""))
+                failed.append(message.get("message", ""))
             if message["type"] == "lifespan.startup.complete":
                 ready()
 
         spoken = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}}
         try:
             await self.application({**spoken, "state": self.state}, receive, send)
-        except Unstarted:
-            raise
         except Exception:
-            ready()  # it knows no lifespan, which is its right
+            if failed:
+                raise
+        if failed:
+            raise Unstarted(failed[0])
+        ready()  # it knows no lifespan, which is its right
 
     async def answer(self, request: Request, answered: Callable[[Answer], None]) -> None:
         """Answer a request; `answered` is called when the answer is complete, which may be before

@@ -79,7 +79,7 @@ def _at(scope: Scope, request: Request) -> OpenWeb:
     if found is not None:
         return found
     hosts = [one.name for one in scope.world.states.values() if isinstance(one, OpenWeb)]
-    known = ", ".join(hosts)
+    known = ", ".join(hosts) or "nobody"
     call_off(
         InvalidDefinition(
             f"{scope.place} asks {request}{asked_at()}, and nobody answers for {request.host!r} in "

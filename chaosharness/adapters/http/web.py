@@ -27,7 +27,7 @@ from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 
-MET: Final = ("ssl", "anyio", "httpx", "urllib3", "stripe", "aiohttp", "flask", "django")
+MET: Final = ("ssl", "anyio", "asgiref", "httpx", "urllib3", "stripe", "aiohttp", "flask", "django")
 """The packages that are met: clients, and what applications run on."""
 
 _KEY: Final = {"key": "idempotency-key"}
@@ -130,8 +130,8 @@ class Web:
 
     @property
     def name(self) -> str:
-        """What reports call it: the host."""
-        return self.host
+        """What the system knows it by: a service may be called as its host is."""
+        return f"web:{self.host}"
 
     @property
     def speaks(self) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from chaosharness.machines.machine import Buried, CameBack, HandedOut, Settled, 
 
 DELIVER: Final = surface(before=(Delay, LostRequest, Duplicate), after=(LostReply,))
 RETRIES_S: Final = (5, 60, 600, 3_600)
+TOPIC: Final = "webhook"
 
 
 def _address(hooks: Any, attribute: Any, value: Any) -> None:
@@ -125,7 +126,7 @@ class OpenWebhooks:
             return
         world = self.world
         body = encode_json(payload, self.name)
-        message = Message("webhook", None, {}, body, caller.entity, caller.hops + 1, cause)
+        message = Message(TOPIC, None, {}, body, caller.entity, caller.hops + 1, cause)
         name = world.publications.name(f"{self.name}.send", caller.entity, caller.message, body)
         message.name = name
         self._journal.write(Stored(message, self.definition.to))
@@ -168,7 +169,7 @@ class OpenWebhooks:
             world.refuse(self._nowhere(request))
             return "nobody"
         reached = web.reach(request)
-        operation = f"{self.name}/deliver to {reached.action}"
+        operation = f"{self.name}.{TOPIC}/deliver to {reached.action}"
         scope = Scope(
             *(world, self._sender, self.name, message.entity, message.published, PLAIN),
             *(message.hops, message.name),

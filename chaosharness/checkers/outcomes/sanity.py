@@ -85,11 +85,13 @@ def of_the_refused(
 ) -> list[Difference]:
     """Return what is wrong with an outcome that a refusal for good has, for some items."""
     refusals = tuple(refusals)
+    some = [item for item in sorted(items) if item]
     found: list[Difference] = []
-    for item in sorted(items):
+    for item in some:
         gone = clean.without([item], order)
-        if gone is not None and item:
-            found += _Refused(clean, out, item, gone, refusals, client).wrong()
+        if gone is not None:
+            left = clean.without(some, order) if len(some) > 1 else None
+            found += _Refused(clean, out, item, gone, left, refusals, client).wrong()
     return found
 
 
@@ -102,6 +104,7 @@ class _Refused:
         out: Outcome,
         item: int,
         gone: Outcome,
+        left: Outcome | None,
         refusals: tuple[Refusal, ...],
         client: Collection[int],
     ) -> None:
@@ -112,7 +115,9 @@ class _Refused:
         self.full = clean.ledgers.net(clean.calm, item)
         self.less, self.more = self.full - self.net, self.net - self.full
         self.same_words = out.words(item) == clean.calm.words(item)
-        self.nothing = not self.net and out.shared == gone.shared
+        # What nobody owns is as without this item, or without all that are refused here.
+        as_without = [one.shared for one in (gone, left) if one is not None]
+        self.nothing = not self.net and out.shared in as_without
         self.rows = Leftovers(clean, out, item, refusals)
 
     def wrong(self) -> list[Difference]:
@@ -178,10 +183,9 @@ class _Refused:
         What others would have made of what was refused (an event of the third party, a receipt)
         is missing too then, and says nothing.
         """
-        own, usual = self.out.own.get(self.item), self.clean.calm.own.get(self.item)
-        if not own or not usual or self.item in self.client:
-            return False
-        return not own - usual
+        own = self.out.own.get(self.item) or Counter()
+        new = own - (self.clean.calm.own.get(self.item) or Counter())
+        return bool(own) and not new and self.item not in self.client
 
     def _swallowed(self, lost: Counter[Entry]) -> list[Difference]:
         """Return what was refused, and then left out as if nobody would miss it.

@@ -1,1 +1,1 @@
-"""A checkout: FastAPI, httpx and SQLAlchemy. It charges at a bank, whose webhooks say what is paid."""
+"""A checkout: FastAPI, httpx and SQLAlchemy. A bank charges, and its webhooks say what is paid."""

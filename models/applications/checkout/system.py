@@ -66,7 +66,7 @@ def _system(name: str, *routers: APIRouter) -> System:
     system.add(Web("api.bank.example", bank, routes={"POST /charges": "charge"}))
     site = system.add(Web("checkout.example"))
     system.add(
-        Webhooks("bank.events", bank, to="https://checkout.example/webhooks/bank", event=_event)
+        Webhooks("bank-events", bank, to="https://checkout.example/webhooks/bank", event=_event)
     )
 
     @system.service("checkout", replicas=2)

@@ -1,0 +1,1 @@
+"""Bookings: Flask and requests. Rooms are reserved at a hotel's API."""

@@ -1,0 +1,104 @@
+"""Whole applications, unmodified: right under every single fault, each slip found by one fault."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+
+from chaosharness import NetworkPartition, Schedule, Site, explore, smallest
+from chaosharness.search.target import load_target
+
+RIGHT = ["checkout.system:checkout", "booking.system:booking"]
+BROKEN = [
+    "checkout.system:no_key",
+    "checkout.system:status_unchecked",
+    "checkout.system:order_after_charge",
+    "checkout.system:points_each_time",
+    "checkout.system:marked_first",
+    "booking.system:retried_post",
+    "booking.system:silence_is_no",
+    "booking.system:status_unchecked",
+]
+DIGESTS = """
+from chaosharness.search.target import load_target
+from chaosharness import LostReply, Schedule, Site
+for name, site in (("checkout", "checkout.create_order/bank.charge"),
+                   ("booking", "booking.create_booking/hotel.reserve")):
+    system = load_target(f"models.applications.{name}.system:{name}")
+    for schedule in (Schedule(), Schedule([LostReply(Site(site, "after"))])):
+        print(system.run(None, schedule).digest(), system.run(None, schedule).digest())
+"""
+
+
+def loaded(target):
+    return load_target(f"models.applications.{target}")
+
+
+SLOW = {"checkout.system:checkout", "checkout.system:no_key", "checkout.system:order_after_charge"}
+
+
+def marked(targets):
+    """Return targets as parameters: those that take seconds are slow."""
+    slow = pytest.mark.slow
+    return [pytest.param(one, marks=slow) if one in SLOW else one for one in targets]
+
+
+@pytest.mark.parametrize("target", marked(RIGHT))
+def test_the_right_one_holds_under_every_single_fault_of_one_item(target):
+    system = loaded(target)
+    campaign = explore(system, items=system.examples[:1], faults_max=1, runs_max=2_000)
+    assert campaign.result == "holds", campaign.sentences()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", RIGHT)
+def test_the_right_one_holds_under_every_single_fault(target):
+    campaign = explore(loaded(target), faults_max=1, runs_max=10_000, thorough=True)
+    assert campaign.result == "holds", campaign.sentences()
+
+
+@pytest.mark.parametrize("target", marked(BROKEN))
+def test_a_slip_is_found_by_one_fault_with_nothing_claimed(target):
+    found = smallest(loaded(target), faults_max=1, runs_max=500)
+    assert found is not None
+    assert len(found.schedule) == 1
+
+
+def test_runs_are_the_same_in_every_process():
+    def digests(seed):
+        return subprocess.run(
+            [sys.executable, "-c", DIGESTS],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": "."},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        ).stdout
+
+    first = digests("1")
+    assert first == digests("2")
+    assert all(line.split()[0] == line.split()[1] for line in first.splitlines())
+
+
+def test_two_customers_who_give_up_leave_what_is_nobody_s_as_without_them():
+    """The points of bob are nobody's row: that he has none says nothing about the order of ann."""
+    system = loaded("checkout.system:checkout")
+
+    def customer(env, order):
+        for wait_s in (1, 10, 60):
+            try:
+                url = "https://checkout.example/orders"
+                httpx.post(url, json=order, timeout=30).raise_for_status()
+                return
+            except httpx.HTTPError:
+                time.sleep(wait_s)
+
+    system._entry = customer
+    cut = NetworkPartition(Site("checkout.create_order/bank.charge"), lasting=540_000)
+    run = system.run(None, Schedule([cut]))
+    assert sum(one.kind == "effect" for one in run.history) == 0
+    run.check()
