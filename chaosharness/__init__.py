@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from chaosharness.kernel.history import History as History
     from chaosharness.kernel.site import Site as Site
     from chaosharness.kernel.world import Budget as Budget
+    from chaosharness.orchestrators.conductor import Conductor as Conductor
     from chaosharness.orchestrators.stepfunctions import StepFunctions as StepFunctions
     from chaosharness.orchestrators.temporal import Temporal as Temporal
     from chaosharness.schedule import Schedule as Schedule
@@ -189,6 +190,7 @@ _HOME = {
     "kernel.history": ("Event", "History"),
     "kernel.site": ("Site",),
     "kernel.world": ("Budget",),
+    "orchestrators.conductor": ("Conductor",),
     "orchestrators.stepfunctions": ("StepFunctions",),
     "orchestrators.temporal": ("Temporal",),
     "schedule": ("Schedule",),

@@ -34,7 +34,7 @@ from chaosharness.orchestrators.conductor.records import (
     plain_ref,
 )
 
-__all__ = ["Outcome", "decide", "deadline"]
+__all__ = ["Outcome", "deadline", "decide"]
 
 
 @attrs.define

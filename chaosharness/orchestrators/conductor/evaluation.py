@@ -110,10 +110,10 @@ class Evaluation:
         made = self._add(workflow, outcome.schedule)
         changed = yield from self._schedule(workflow, made)
         for task in outcome.schedule:
-            if task.kind in SYSTEM - QUEUED and not task.terminal:
-                if (yield from self._execute(workflow, task)):
-                    outcome.update.append(task)
-                    changed = True
+            here = task.kind in SYSTEM - QUEUED and not task.terminal
+            if here and (yield from self._execute(workflow, task)):
+                outcome.update.append(task)
+                changed = True
         if outcome.update or made:
             for task in outcome.update:
                 self.store.write_task(task, self.now)
@@ -249,9 +249,7 @@ class Evaluation:
         yield from self._tell_parent(workflow)
         yield from self._cancel_rest(workflow)
 
-    def terminate(
-        self, workflow: Workflow, ended: Terminate, *, undo: bool = True
-    ) -> Steps[None]:
+    def terminate(self, workflow: Workflow, ended: Terminate, *, undo: bool = True) -> Steps[None]:
         """End a workflow that has not gone well: one write after the other (C9).
 
         With `undo` its failureWorkflow is started: not where a person, or a parent, ends it.
@@ -321,8 +319,9 @@ class Evaluation:
             said = f"Error workflow {name} failed to start.  reason: No such workflow found by name"
             workflow.output = {**workflow.output, "conductor.failure_workflow": said}
         else:
-            words = {"correlation": workflow.correlation, "triggered_by": workflow.id}
-            failure = self.new_workflow(str(name), given, **words)
+            failure = self.new_workflow(
+                str(name), given, correlation=workflow.correlation, triggered_by=workflow.id
+            )
             yield from self.create(failure)
             yield from self.decide(failure.id)
             workflow.output = {**workflow.output, "conductor.failure_workflow": failure.id}

@@ -41,9 +41,7 @@ def _fill_text(text: str, context: Mapping[str, Any], task_id: str | None) -> An
     if whole is not None:
         return _value(whole[1], context, task_id)
     while True:  # the inner one first: ${workflow.input.${name.output.field}}
-        filled = _EXPRESSION.sub(
-            lambda found: _spelled(_value(found[1], context, task_id)), text
-        )
+        filled = _EXPRESSION.sub(lambda found: _spelled(_value(found[1], context, task_id)), text)
         if filled == text:
             return text
         if (whole := _EXPRESSION.fullmatch(filled)) is not None:

@@ -95,9 +95,10 @@ class Loop:
             return False
         for one in current.values():
             following = step.after(plain_ref(one.ref))
-            if following is not None and following is not step:
-                if f"{following.ref}__{iteration}" not in current:
-                    return False
+            if following is None or following is step:
+                continue
+            if f"{following.ref}__{iteration}" not in current:
+                return False
         return True
 
     @property

@@ -96,6 +96,11 @@ class Task:
             "status": self.status,
             "referenceTaskName": self.ref,
             "taskDefName": self.step.name,
+            "workflowTask": {
+                "name": self.step.name,
+                "taskReferenceName": self.step.ref,
+                "type": self.step.kind,
+            },
             "retryCount": self.retry_count,
             "seq": self.seq,
             "pollCount": self.poll_count,

@@ -3,9 +3,9 @@
 Each operation is a generator of its writes (`steps.py`); `run` carries one out. `due()` says when
 time will change something, `works(now)` what is to be done then; `take()` what has happened.
 
-*Source*: conductor-oss/conductor, `service/ExecutionService.java` (poll), `WorkflowExecutorOps.java`
-(`updateTask`, `startWorkflow`), `AsyncSystemTaskExecutor.java`, `WorkflowSweeper.java` of
-`org.conductoross` (rules C3, C5, C6, C13, C15, C16).
+*Source*: conductor-oss/conductor, `service/ExecutionService.java` (poll),
+`WorkflowExecutorOps.java` (`updateTask`, `startWorkflow`), `AsyncSystemTaskExecutor.java`,
+`WorkflowSweeper.java` of `org.conductoross` (rules C3, C5, C6, C13, C15, C16).
 *Not modelled*: domains, rate limits, concurrency limits, pausing, restarts, reruns and retries by
 hand, bulk operations; the sweeper finds what it looks for (no batches).
 """
@@ -290,7 +290,9 @@ class Server(Evaluation):
         self.told.append(Called(task.workflow, task.id, task.ref, request))
         return True
 
-    def answer(self, task_id: str, status: int, body: Any, reason: str | None = None) -> Steps[None]:
+    def answer(
+        self, task_id: str, status: int, body: Any, reason: str | None = None
+    ) -> Steps[None]:
         """Take the answer of an HTTP task's call: from 200 to 299 it is good."""
         task = self.store.tasks[task_id].loaded()
         if task.terminal:
