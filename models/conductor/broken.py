@@ -2,15 +2,16 @@
 
 from typing import Any
 
-from chaosharness import System
+from chaosharness import External, System
 from models.conductor.right import Parts, build, charge, definition, task, tasks, undo, workflows
+from models.third_parties import Bank
 
 
 def _with_failure_workflow() -> list[dict[str, Any]]:
     """Compensation stands in a failureWorkflow, as the documentation shows it."""
     return [
         {"name": "order", "tasks": [charge(), task("ship")], "failureWorkflow": "undo"},
-        {"name": "undo", "tasks": undo("recall", "refund", after="failure")},
+        {"name": "undo", "tasks": undo("recall", "refund", "cancel", after="failure")},
     ]
 
 
@@ -37,6 +38,25 @@ def _impatient() -> list[dict[str, Any]]:
     return [*rest, definition("charge", responseTimeoutSeconds=2, retryCount=3)]
 
 
+class CarelessBank(Bank):
+    """Declines what is dear, and pays whatever refund it is asked for."""
+
+    def charge(self, key: str, cents: int) -> Any:
+        if cents > 600:
+            raise NonRetryableException(f"declined: {cents}")
+        return super().charge(key, cents)
+
+    def refund(self, key: str, cents: int) -> Any:
+        if key in self.refunded:
+            return External.unchanged(key)
+        self.refunded.add(key)
+        return key
+
+
+class NonRetryableException(Exception):
+    """Ends a task without another try, as conductor-python's of the same name does."""
+
+
 def failure_workflow_lost() -> System:
     parts = Parts(workflows=_with_failure_workflow, tasks=_one_try)
     return build(parts, name="failure workflow lost")
@@ -51,6 +71,12 @@ def key_of_attempt() -> System:
     return build(Parts(workflows=_key_of_attempt), name="key of attempt")
 
 
+def undoes_what_did_not_happen() -> System:
+    """The failureWorkflow refunds, and does not look into failedWorkflow whether there was money."""
+    parts = Parts(workflows=_with_failure_workflow, tasks=_one_try, bank=CarelessBank)
+    return build(parts, name="undoes what did not happen")
+
+
 def response_timeout_too_short() -> System:
     parts = Parts(workflows=_key_of_attempt, tasks=_impatient, work_s=3.0)
     return build(parts, name="response timeout too short")
@@ -60,5 +86,6 @@ BROKEN = (
     failure_workflow_lost,
     failure_workflow_absent,
     key_of_attempt,
+    undoes_what_did_not_happen,
     response_timeout_too_short,
 )

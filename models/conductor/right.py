@@ -51,7 +51,7 @@ def workflows() -> list[dict[str, Any]]:
     """Return the workflows, as their JSON is."""
     ship = [
         task("ship", optional=True),
-        switch("ship", [], undo("recall", "refund", after="ship")),
+        switch("ship", [], undo("recall", "refund", "cancel", after="ship")),
     ]
     return [
         {
@@ -59,7 +59,7 @@ def workflows() -> list[dict[str, Any]]:
             "version": 1,
             "tasks": [
                 charge(optional=True),
-                switch("charge", ship, undo("refund", after="charge")),
+                switch("charge", ship, undo("refund", "cancel", after="charge")),
             ],
         }
     ]
@@ -75,7 +75,7 @@ def definition(name: str, **more: Any) -> dict[str, Any]:
 def tasks() -> list[dict[str, Any]]:
     """Return the definitions of the tasks, as their JSON is: what undoes is tried for hours."""
     doing = [definition(name) for name in ("charge", "ship")]
-    return [*doing, *(definition(name, retryCount=20) for name in ("recall", "refund"))]
+    return [*doing, *(definition(name, retryCount=20) for name in ("recall", "refund", "cancel"))]
 
 
 @attrs.frozen
@@ -85,13 +85,14 @@ class Parts:
     workflows: Callable[[], list[dict[str, Any]]] = workflows
     tasks: Callable[[], list[dict[str, Any]]] = tasks
     work_s: float = 0.0
+    bank: type = Bank
 
 
 def build(parts: Parts = Parts(), *, name: str = "conductor") -> System:
     """Build the shop."""
     shop = System(name)
     server = shop.add(Conductor("conductor", workflows=parts.workflows(), tasks=parts.tasks()))
-    bank = shop.add(External("bank", Bank))
+    bank = shop.add(External("bank", parts.bank))
     courier = shop.add(External("courier", Courier))
 
     @shop.service("payments")
@@ -121,6 +122,13 @@ def build(parts: Parts = Parts(), *, name: str = "conductor") -> System:
 
         env.task_worker(server, ship)
         env.task_worker(server, recall)
+
+    @shop.service("orders")
+    def orders(env: Env) -> None:
+        def cancel(order: str) -> None:
+            env.note("order cancelled", order=order)
+
+        env.task_worker(server, cancel)
 
     @shop.entry(examples=[Order("o1", "ann", "book", 500), Order("o2", "bob", "lamp", 700)])
     def place(env: Env, order: Order) -> None:
