@@ -72,7 +72,7 @@ def key_of_attempt() -> System:
 
 
 def undoes_what_did_not_happen() -> System:
-    """The failureWorkflow refunds, and does not look into failedWorkflow whether there was money."""
+    """The failureWorkflow refunds, and never looks into failedWorkflow whether there was money."""
     parts = Parts(workflows=_with_failure_workflow, tasks=_one_try, bank=CarelessBank)
     return build(parts, name="undoes what did not happen")
 

@@ -186,6 +186,8 @@ class Evaluation:
                 task.status = COMPLETED
             case "SET_VARIABLE":
                 workflow.variables = {**workflow.variables, **task.input}
+                self.store.write_workflow(workflow, self.now)
+                yield Write(workflow.id, "save workflow")
                 task.status = COMPLETED
             case "INLINE":
                 _inline(task)
