@@ -378,7 +378,7 @@ class OpenConductor:
         )  # fmt: skip
 
     def _note(self, workflow_id: str, what: str, *, ends: bool = False) -> None:
-        workflow = self.server.store.load(workflow_id)
+        workflow = self.server.store.view(workflow_id)
         data: dict[str, Any] = {"what": what, "workflow": workflow.blueprint.name,
                                 "saga": workflow.id}  # fmt: skip
         if ends:
@@ -424,9 +424,10 @@ class OpenConductor:
 
     def _hand_out(self, name: str) -> None:
         store, now = self.server.store, self.server.now
-        while self.up:
+        visible = store.queue(name).visible
+        while visible and self.up:
+            waiting = [(at, one) for one, at in visible.items() if at <= now]
             worker = self._next_worker(name)
-            waiting = [(at, one) for one, at in store.queue(name).visible.items() if at <= now]
             if worker is None or not waiting:
                 return
             worker.poll(store.tasks[min(waiting)[1]].workflow)

@@ -5,7 +5,6 @@
 *Not modelled*: priorities, domains, payloads kept outside of the store, execution logs.
 """
 
-import copy
 from typing import Any, Final
 
 import attrs
@@ -41,7 +40,7 @@ def plain_ref(ref: str) -> str:
     return ref.split("__", 1)[0]
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, kw_only=True, slots=False)
 class Task:
     """One attempt of one step of one workflow. Its values are replaced, and never changed."""
 
@@ -87,7 +86,9 @@ class Task:
 
     def loaded(self) -> "Task":
         """Return a copy, as who reads the store gets one."""
-        return copy.copy(self)
+        made = object.__new__(Task)
+        made.__dict__.update(self.__dict__)  # a fifth of what copy.copy costs
+        return made
 
     def as_json(self) -> dict[str, Any]:
         """The task as `GET /workflow/{id}` shows it."""
@@ -129,7 +130,7 @@ class Task:
         }
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, kw_only=True, slots=False)
 class Workflow:
     """One execution of a definition, with the definition as it was when it began (rule C1)."""
 

@@ -352,7 +352,7 @@ class Server(Evaluation):
     def _work_at(self, task: Task, visible: int) -> int | None:
         """When carrying a queued system task out will change something."""
         if task.kind == "JOIN":
-            workflow = self.store.load(task.workflow)
+            workflow = self.store.view(task.workflow)
             if not workflow.terminal and not join(workflow, task.loaded()):
                 return None
             return join_poll_ms(task.scheduled_ms, max(self.now, visible))
@@ -362,7 +362,7 @@ class Server(Evaluation):
 
     def _sweep_at(self, workflow_id: str, visible: int) -> int | None:
         """When looking at a workflow will change something: on the grid of its looks."""
-        workflow = self.store.load(workflow_id)
+        workflow = self.store.view(workflow_id)
         if self._left_undone(workflow):
             return max(visible, self.now)
         useful = deadline(workflow)

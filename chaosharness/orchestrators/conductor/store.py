@@ -65,6 +65,12 @@ class Store:
         found.tasks = [self.tasks[one].loaded() for one in self.tasks_of[workflow_id]]
         return found
 
+    def view(self, workflow_id: str) -> Workflow:
+        """Return a workflow with its tasks, to be read and not changed."""
+        found = self.workflows[workflow_id]
+        found.tasks = [self.tasks[one] for one in self.tasks_of[workflow_id]]
+        return found
+
     def create_workflow(self, workflow: Workflow, now: int) -> None:
         self.tasks_of[workflow.id] = []
         self.write_workflow(workflow, now)

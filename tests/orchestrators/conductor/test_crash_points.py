@@ -1,4 +1,4 @@
-"""The server dies after each of its writes, one by one: what is the same in the end, and what not."""
+"""The server dies after each of its writes, one by one: what is as in calm, and what is not."""
 
 from collections import Counter
 from typing import Any
@@ -109,4 +109,3 @@ def test_what_a_failure_workflow_undoes_is_lost_in_two_windows_and_in_no_other()
         if not refunded:
             lost[calm.writes[number - 1]] = driven.statuses()["order-1"]
     assert lost == {"cancel tasks": "RUNNING", "end workflow": "FAILED"}
-

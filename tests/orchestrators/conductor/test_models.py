@@ -50,7 +50,7 @@ def test_the_right_saga_is_silent_with_all_its_items_and_each_length_of_trouble(
     ],
 )
 def test_each_twin_breaks_the_conservation_of_money(twin: object, faults: int) -> None:
-    campaign = explore(twin(), faults_max=1)  # type: ignore[operator]
+    campaign = explore(twin(), faults_max=faults)  # type: ignore[operator]
     found = {one.property: one for one in campaign.counterexamples}
     assert len(found["money is conserved"].schedule) == faults
 
@@ -61,13 +61,16 @@ def test_each_twin_breaks_the_conservation_of_money(twin: object, faults: int) -
         (broken.failure_workflow_lost, "effect new", "bank.charge", 1),
         (broken.failure_workflow_absent, "half done", "bank.charge", 0),
         (broken.key_of_attempt, "half done", "bank.charge", 0),
-        (broken.undoes_what_did_not_happen, "half done", "bank.refund", 1),
+        pytest.param(
+            broken.undoes_what_did_not_happen, "half done", "bank.refund", 1,
+            marks=pytest.mark.slow,
+        ),
     ],
-)
+)  # fmt: skip
 def test_each_twin_is_named_with_nothing_claimed(
     twin: object, kind: str, place: str, faults: int
 ) -> None:
-    first = examined(twin()).counterexamples[0]  # type: ignore[operator]
+    first = examined(twin(), faults).counterexamples[0]  # type: ignore[operator]
     assert (first.findings[0].kind, first.findings[0].place) == (kind, place)
     assert len(first.schedule) == faults
 
