@@ -20,15 +20,14 @@ from chaosharness.kernel.mortal import Once
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.orchestrators.conductor.client import ConductorClient
-from chaosharness.orchestrators.conductor.definition import (
-    Blueprint,
-    TaskDef,
+from chaosharness.orchestrators.conductor.definition import Blueprint, TaskDef
+from chaosharness.orchestrators.conductor.functions import registered
+from chaosharness.orchestrators.conductor.outside import Endpoint, Outside
+from chaosharness.orchestrators.conductor.reading import (
     as_mapping,
     read_blueprint,
     read_task_def,
 )
-from chaosharness.orchestrators.conductor.functions import registered
-from chaosharness.orchestrators.conductor.outside import Endpoint, Outside
 from chaosharness.orchestrators.conductor.refusals import ConductorError
 from chaosharness.orchestrators.conductor.server import Result, Server
 from chaosharness.orchestrators.conductor.steps import (

@@ -189,8 +189,8 @@ class Evaluation:
                 self.store.write_workflow(workflow, self.now)
                 yield Write(workflow.id, "save workflow")
                 task.status = COMPLETED
-            case "INLINE":
-                _inline(task)
+            case "INLINE" | "JSON_JQ_TRANSFORM":
+                _compute(task)
             case "EVENT":
                 yield from self._publish(task)
                 return task.terminal
@@ -366,7 +366,8 @@ def _candidate_s(workflow: Workflow, task: Task, now: int) -> int:
         response_s = definition.response_timeout_s if definition is not None else 0
         if not response_s:
             return OFFSET_S
-        return response_s - (now - (task.started_ms or now)) // 1000 + 1
+        started_ms = now if task.started_ms is None else task.started_ms
+        return response_s - (now - started_ms) // 1000 + 1
     if definition is not None and definition.poll_timeout_s:
         return definition.poll_timeout_s - (now - task.scheduled_ms) // 1000 + 1
     timeout_s = workflow.blueprint.timeout_s
@@ -385,7 +386,7 @@ def _failed_refs(workflow: Workflow) -> tuple[str, ...]:
     return tuple(dict.fromkeys(t.ref for t in workflow.tasks if t.status in (FAILED, FATAL)))
 
 
-def _inline(task: Task) -> None:
+def _compute(task: Task) -> None:
     script = task.step.script
     try:
         result = script(task.input) if script is not None else None
@@ -395,4 +396,6 @@ def _inline(task: Task) -> None:
         task.output = {"error": str(error)}
         return
     task.output = {"result": result}
+    if task.kind == "JSON_JQ_TRANSFORM":
+        task.output["resultList"] = [result]
     task.status = COMPLETED

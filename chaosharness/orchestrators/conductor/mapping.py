@@ -12,7 +12,8 @@ import attrs
 
 from chaosharness.errors import InvalidDefinition
 from chaosharness.orchestrators.conductor.context import input_of
-from chaosharness.orchestrators.conductor.definition import Step, TaskDef, read_step
+from chaosharness.orchestrators.conductor.definition import Step, TaskDef
+from chaosharness.orchestrators.conductor.reading import read_step
 from chaosharness.orchestrators.conductor.records import (
     COMPLETED,
     FAILED,
@@ -27,7 +28,8 @@ __all__ = ["Terminate", "task_id", "tasks_for"]
 
 SYSTEM: Final = frozenset(
     {"FORK", "JOIN", "SWITCH", "DO_WHILE", "SUB_WORKFLOW", "START_WORKFLOW", "WAIT", "HUMAN",
-     "EVENT", "HTTP", "INLINE", "SET_VARIABLE", "TERMINATE", "NOOP"}
+     "EVENT", "HTTP", "INLINE", "SET_VARIABLE", "TERMINATE", "NOOP",
+     "JSON_JQ_TRANSFORM"}
 )  # fmt: skip
 """Types of tasks that the server carries out itself."""
 QUEUED: Final = frozenset({"JOIN", "SUB_WORKFLOW", "START_WORKFLOW", "WAIT", "HTTP"})
@@ -301,4 +303,5 @@ _MAKERS: Final[Mapping[str, Callable[[_Making, Step], list[Task]]]] = {
     "INLINE": _under_way,
     "SET_VARIABLE": _under_way,
     "NOOP": _under_way,
+    "JSON_JQ_TRANSFORM": _under_way,
 }

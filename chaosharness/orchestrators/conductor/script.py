@@ -1,11 +1,11 @@
 """The JavaScript that stands in definitions: conditions of loops, cases, small computations.
 
 A part of the language that is large enough for what workflows say: `$` and its fields, literals,
-operators, `?:`, `if`, `return`, `var`, and a function around all of it that is called at once.
+objects, operators, `?:`, `if`, `return`, `var`, and a function around it that is called at once.
 Whatever else a definition says is refused when it is read, with what was not understood.
 
 *Source*: ECMAScript; conductor-oss/conductor, `core/events/ScriptEvaluator.java` (GraalJS).
-*Not modelled*: loops, objects that are made, functions that are called, regular expressions.
+*Not modelled*: loops, functions that are called, regular expressions, dates.
 """
 
 import re
@@ -207,11 +207,39 @@ class _Parser:
                 return _constant(_WORDS[word])
             case "name" if word != "function":
                 return lambda scope: scope.get(word)
+            case "mark" if word == "{":
+                return self.entries()
+            case "mark" if word == "[":
+                return self.items()
             case "mark" if word == "(":
                 inner = self.expression()
                 self.want(")")
                 return inner
         raise BadScript(f"{word or 'its end'!r}")
+
+    def entries(self) -> Node:
+        """An object: `{ a: 1, 'b': $.b }`."""
+        found: list[tuple[str, Node]] = []
+        while not self.take("}"):
+            kind, word = self.tokens[self.at]
+            if kind not in ("name", "text"):
+                raise BadScript(f"{word or 'its end'!r}, where the name of a field should be")
+            self.at += 1
+            self.want(":")
+            name = word[1:-1] if kind == "text" else word
+            found.append((name, self.expression()))
+            if self.next != "}":
+                self.want(",")
+        return lambda scope: {name: value(scope) for name, value in found}
+
+    def items(self) -> Node:
+        """An array: `[1, $.b]`."""
+        found: list[Node] = []
+        while not self.take("]"):
+            found.append(self.expression())
+            if self.next != "]":
+                self.want(",")
+        return lambda scope: [value(scope) for value in found]
 
     def member(self, value: Node) -> Node:
         while True:

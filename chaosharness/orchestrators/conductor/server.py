@@ -368,7 +368,7 @@ class Server(Evaluation):
         useful = deadline(workflow)
         if useful is None:
             return None
-        at = max(visible, self.now)
+        at = visible  # looks that find nothing are skipped, and keep their places
         while at < useful:
             at += max(postpone_ms(workflow, at), 1000)
         return at

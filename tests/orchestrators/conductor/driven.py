@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from chaosharness.orchestrators.conductor.definition import read_blueprint, read_task_def
+from chaosharness.orchestrators.conductor.reading import read_blueprint, read_task_def
 from chaosharness.orchestrators.conductor.records import Task, Workflow
 from chaosharness.orchestrators.conductor.server import Result, Server
 from chaosharness.orchestrators.conductor.steps import Called, Steps, run
