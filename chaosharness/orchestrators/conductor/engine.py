@@ -5,7 +5,7 @@
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -28,6 +28,7 @@ from chaosharness.orchestrators.conductor.reading import (
     read_blueprint,
     read_task_def,
 )
+from chaosharness.orchestrators.conductor.records import Task, Workflow
 from chaosharness.orchestrators.conductor.refusals import ConductorError
 from chaosharness.orchestrators.conductor.server import Result, Server
 from chaosharness.orchestrators.conductor.steps import (
@@ -206,6 +207,14 @@ class OpenConductor:
         store = self.server.store
         return {name: json.dumps(store.load(name).as_json()) for name in store.workflows}
 
+    def tables(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the tasks of every workflow, as a table: the last attempt of each."""
+        store = self.server.store
+        return {
+            f"{name} {one.status}": [_row(task) for task in _last(store.view(name))]
+            for name, one in store.workflows.items()
+        }
+
     # ---- workers, and what HTTP and EVENT tasks ask
 
     def task_worker(
@@ -380,11 +389,8 @@ class OpenConductor:
         workflow = self.server.store.view(workflow_id)
         data: dict[str, Any] = {"what": what, "workflow": workflow.blueprint.name,
                                 "saga": workflow.id}  # fmt: skip
-        if ends:
-            last = {task.ref: task for task in workflow.tasks}
-            data["tasks"] = ", ".join(map(_row, last.values()))
-            if workflow.reason:
-                data["error"] = workflow.reason
+        if ends and workflow.reason:
+            data["error"] = workflow.reason
         self.world.effects += 1
         self.scopes[workflow_id].record("note", "", 0, data)
 
@@ -452,9 +458,18 @@ def _label(name: str, number: int) -> str:
     return name if number == 1 else f"{name}/{number}"
 
 
-def _row(task: Any) -> str:
-    again = f" retryCount {task.retry_count}" if task.retry_count else ""
-    return f"{task.ref} {task.step.kind} {task.status}{again}"
+def _last(workflow: Workflow) -> Iterable[Task]:
+    return {task.ref: task for task in workflow.tasks}.values()
+
+
+def _row(task: Task) -> dict[str, Any]:
+    """A task as the server's own screen shows it."""
+    return {
+        "task": task.ref,
+        "type": task.step.kind,
+        "status": task.status,
+        "retryCount": task.retry_count,
+    }
 
 
 def _answer(value: Any) -> Steps[Any]:

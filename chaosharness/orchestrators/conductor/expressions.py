@@ -14,7 +14,6 @@ from typing import Any, Final
 
 __all__ = ["fill", "read", "roots"]
 
-_EXPRESSION: Final = re.compile(r"\$\{([^{}]*)\}")
 _PART: Final = re.compile(r"\.?([^.\[\]]+)|\[(?:'([^']*)'|\"([^\"]*)\"|(\*|-?\d+))\]")
 TASK_ID: Final = "CPEWF_TASK_ID"
 
@@ -37,16 +36,53 @@ def fill(value: Any, context: Mapping[str, Any], task_id: str | None = None) -> 
 
 
 def _fill_text(text: str, context: Mapping[str, Any], task_id: str | None) -> Any:
-    whole = _EXPRESSION.fullmatch(text)
-    if whole is not None:
-        return _value(whole[1], context, task_id)
-    while True:  # the inner one first: ${workflow.input.${name.output.field}}
-        filled = _EXPRESSION.sub(lambda found: _spelled(_value(found[1], context, task_id)), text)
-        if filled == text:
-            return text
-        if (whole := _EXPRESSION.fullmatch(filled)) is not None:
-            return _spelled(_value(whole[1], context, task_id))
-        text = filled
+    if "${" not in text:
+        return text
+    found = ""
+    for literal, path in _pieces(text):
+        found += literal
+        if path is None:
+            continue
+        if "${" in path:  # one inside of another: ${workflow.input.${name.output.field}}
+            path = _spelled(_fill_text(path, context, task_id))
+        value = _value(path, context, task_id)
+        if not literal and len(_whole(text)) == len(text):
+            return value
+        found += _spelled(value)
+    return found.replace("$${", "${")
+
+
+def _whole(text: str) -> str:
+    """The expression that a text begins with, if it begins with one."""
+    end = _end_of(text, 0) if text.startswith("${") else 0
+    return text[:end]
+
+
+def _pieces(text: str) -> Iterator[tuple[str, str | None]]:
+    """Yield what stands before each expression, and the expression; last, what is left."""
+    at = begin = 0
+    while (begin := text.find("${", begin)) >= 0:
+        end = _end_of(text, begin)
+        if not end or text[begin - 1 : begin] == "$":  # never closed, or escaped: $${
+            begin += 2
+            continue
+        yield text[at:begin], text[begin + 2 : end - 1]
+        at = begin = end
+    yield text[at:], None
+
+
+def _end_of(text: str, begin: int) -> int:
+    """Where the expression that begins here has ended; 0 if it never does."""
+    depth, at = 0, begin
+    while at < len(text):
+        if text.startswith("${", at):
+            depth, at = depth + 1, at + 1
+        elif text[at] == "}":
+            depth -= 1
+            if depth == 0:
+                return at + 1
+        at += 1
+    return 0
 
 
 def _value(path: str, context: Mapping[str, Any], task_id: str | None) -> Any:
@@ -110,10 +146,12 @@ def _inside(holder: Any, key: str) -> list[Any]:
 def roots(value: Any) -> Iterator[tuple[str, str]]:
     """Yield what the expressions of a value read first, `charge` of `${charge.output.id}`."""
     if isinstance(value, str):
-        for found in _EXPRESSION.finditer(value):
-            root = re.match(r"\s*(?:\$\.)?([^.\[\]\s]+)", found[1])
+        for _, path in _pieces(value):
+            root = re.match(r"\s*(?:\$\.)?([^.\[\]\s${}]+)", path or "")
             if root is not None:
-                yield root[1], found[0]
+                yield root[1], f"${{{path}}}"
+            if path and "${" in path:
+                yield from roots(path)
     elif isinstance(value, Mapping):
         for one in value.values():
             yield from roots(one)

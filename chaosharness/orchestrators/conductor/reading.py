@@ -234,7 +234,7 @@ class _Reader:
         if kind not in KINDS:
             self.unknown(kind, ref, place)
             return None
-        if ref in self.seen and not dynamic:
+        if ref and ref in self.seen and not dynamic:
             self.say(f"taskReferenceName {ref!r} is used at {self.seen[ref]} as well: it must be "
                      "unique in a workflow", place)  # fmt: skip
         self.seen[ref] = place
