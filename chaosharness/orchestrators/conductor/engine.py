@@ -371,7 +371,7 @@ class OpenConductor:
                     self._note(workflow, f"workflow {status.lower().replace('_', ' ')}", ends=True)
                 case Scheduled(workflow, refs):
                     scope = self.scopes[workflow]
-                    data = {"commands": [f"ScheduleTask {ref}" for ref in refs]}
+                    data = {"commands": [f"schedules task {ref}" for ref in refs]}
                     scope.record("decide", f"{scope.place}/create tasks", 1, data)
                 case Published():
                     self.outside.publish(told)
