@@ -2,15 +2,18 @@
 
 *Source*: conductor-oss/conductor, `core/execution/mapper/*.java`, and `getTasksToBeScheduled` of
 `DeciderService.java` (rules C14, C15).
+*Not modelled*: time zones other than UTC in the `until` of a WAIT.
 """
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import attrs
 
 from chaosharness.errors import InvalidDefinition
+from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.orchestrators.conductor.context import input_of
 from chaosharness.orchestrators.conductor.definition import Step, TaskDef
 from chaosharness.orchestrators.conductor.reading import read_step
@@ -259,11 +262,10 @@ def _wait(making: _Making, step: Step) -> list[Task]:
             raise Terminate(f"Not valid duration: {duration}")
         task.wait_until_ms = making.now + lasting
     elif until:
-        if isinstance(until, bool) or not isinstance(until, int):
+        task.wait_until_ms = _moment_ms(str(until))
+        if task.wait_until_ms is None:
             task.status = FATAL
             task.reason = f"Invalid/Unsupported Wait Until format.  Provided: {until}"
-        else:
-            task.wait_until_ms = until
     return [task]
 
 
@@ -280,6 +282,18 @@ def _duration_ms(text: str) -> int | None:
         return None
     days, hours, minutes, seconds = (int(one or 0) for one in found.groups())
     return (((days * 24 + hours) * 60 + minutes) * 60 + seconds) * 1000
+
+
+def _moment_ms(text: str) -> int | None:
+    """A moment of the calendar in virtual time: `2030-01-02 15:00`, in UTC."""
+    text = text.strip().removesuffix("UTC").removesuffix("GMT").rstrip()
+    for form in ("%Y-%m-%d %H:%M", "%Y-%m-%d"):
+        try:
+            moment = datetime.strptime(text, form).replace(tzinfo=UTC)
+        except ValueError:
+            continue
+        return round(moment.timestamp() * 1000) - EPOCH_MS
+    return None
 
 
 def _event(making: _Making, step: Step) -> list[Task]:

@@ -455,3 +455,68 @@ def test_c16_each_start_is_another_workflow_unless_it_has_a_key() -> None:
         run(server.start("flow", {}, key="k"))
     with pytest.raises(NotFound, match="other"):
         run(server.start("other", {}))
+
+
+@pytest.mark.parametrize(
+    ("words", "ended"),
+    [
+        ({"until": "2030-01-01 00:10"}, "COMPLETED"),
+        ({"until": "2030-01-01 00:10 UTC"}, "COMPLETED"),
+        ({"until": "2030-01-02"}, "RUNNING"),
+        ({"until": "tomorrow"}, "FAILED"),
+        ({"until": "2030-01-02", "duration": "5s"}, "FAILED"),
+        ({"duration": "soon"}, "FAILED"),
+    ],
+)
+def test_c15_a_wait_lasts_until_a_moment_of_the_calendar(words: Any, ended: str) -> None:
+    server = begun({"name": "w", "taskReferenceName": "w", "type": "WAIT",
+                    "inputParameters": words})  # fmt: skip
+    later(server, 599_999)
+    assert status(server) == ("RUNNING" if ended == "COMPLETED" else ended)
+    later(server, 1)
+    assert status(server) == ended
+
+
+def test_c15_a_dynamic_fork_takes_its_tasks_from_data_and_joins_them() -> None:
+    fork = {
+        "name": "f",
+        "taskReferenceName": "f",
+        "type": "FORK_JOIN_DYNAMIC",
+        "dynamicForkTasksParam": "tasks",
+        "dynamicForkTasksInputParamName": "inputs",
+        "inputParameters": {"tasks": "${a.output.tasks}", "inputs": "${a.output.inputs}"},
+    }
+    server = begun(simple("a"), fork, {"name": "j", "taskReferenceName": "j", "type": "JOIN"},
+                   simple("z", inputParameters={"one": "${j.output.x1.got}"}))  # fmt: skip
+    finish(
+        server, polled(server, "a"),
+        tasks=[{"name": "x", "taskReferenceName": "x1"}, {"name": "x", "taskReferenceName": "x2"}],
+        inputs={"x1": {"n": 1}, "x2": {"n": 2}},
+    )  # fmt: skip
+    for _ in range(2):
+        task = polled(server, "x")
+        finish(server, task, got=task.input["n"])
+    later(server, 1_000)
+    assert polled(server, "z").input == {"one": 1}
+
+
+@pytest.mark.parametrize("given", [{"tasks": 5, "inputs": {}}, {"tasks": [], "inputs": 5}])
+def test_c15_a_dynamic_fork_of_what_is_no_list_of_tasks_ends_the_workflow(given: Any) -> None:
+    fork = {"name": "f", "taskReferenceName": "f", "type": "FORK_JOIN_DYNAMIC",
+            "dynamicForkTasksParam": "tasks", "dynamicForkTasksInputParamName": "inputs",
+            "inputParameters": given}  # fmt: skip
+    server = begun(fork, {"name": "j", "taskReferenceName": "j", "type": "JOIN"})
+    assert status(server) == "FAILED"
+
+
+def test_c15_a_dynamic_task_has_the_name_that_its_input_says() -> None:
+    task = {
+        "name": "d",
+        "taskReferenceName": "d",
+        "type": "DYNAMIC",
+        "dynamicTaskNameParam": "which",
+        "inputParameters": {"which": "ship_by_air"},
+    }
+    server = begun(task)  # fmt: skip
+    finish(server, polled(server, "ship_by_air"))
+    assert status(server) == "COMPLETED"
