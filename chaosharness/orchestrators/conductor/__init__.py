@@ -3,6 +3,6 @@
 C1 to C17 are the rules of `docs/explanation/orchestrators.md`, which has their sources.
 """
 
-from chaosharness.orchestrators.conductor.engine import Conductor as Conductor
+from chaosharness.orchestrators.conductor.conductor import Conductor as Conductor
 
 __all__ = ["Conductor"]

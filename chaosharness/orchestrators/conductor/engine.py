@@ -5,10 +5,8 @@
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
-
-import attrs
 
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Crash
@@ -23,11 +21,6 @@ from chaosharness.orchestrators.conductor.client import ConductorClient
 from chaosharness.orchestrators.conductor.definition import Blueprint, TaskDef
 from chaosharness.orchestrators.conductor.functions import registered
 from chaosharness.orchestrators.conductor.outside import Endpoint, Outside
-from chaosharness.orchestrators.conductor.reading import (
-    as_mapping,
-    read_blueprint,
-    read_task_def,
-)
 from chaosharness.orchestrators.conductor.records import Task, Workflow
 from chaosharness.orchestrators.conductor.refusals import ConductorError
 from chaosharness.orchestrators.conductor.server import Result, Server
@@ -43,104 +36,31 @@ from chaosharness.orchestrators.conductor.steps import (
 from chaosharness.orchestrators.conductor.store import Store
 from chaosharness.orchestrators.conductor.worker import Worker
 
-__all__ = ["Conductor"]
+__all__ = ["OpenConductor"]
 
 WRITE: Final = surface(after=(Crash,))
-
-
-@attrs.frozen
-class Conductor:
-    """A Conductor server: runs workflows in its JSON, and hands tasks to polling workers.
-
-    Services have `@worker_task` functions polled for with `env.task_worker`, answer HTTP and EVENT
-    tasks with `env.task_endpoint`, and call the server with `env.client`.
-
-    Args:
-        name: What reports call it.
-        workflows: Definitions: JSON texts, mappings, or `WorkflowDef` of conductor-python. The
-            failureWorkflow and sub-workflows are among them.
-        tasks: Definitions of tasks, likewise; a task that has none has the server's defaults.
-        scripts: What stands in for JavaScript that is not understood, by its text: a function of
-            what is `$` in it.
-        latency_ms: There and back, of a call to the server.
-        timeout_ms: How long a client waits for the server.
-
-    Raises:
-        InvalidDefinition: A definition is wrong: every mistake with its place.
-    """
-
-    name: str = attrs.field(validator=attrs.validators.instance_of(str))
-    workflows: Sequence[Any] = attrs.field(kw_only=True)
-    tasks: Sequence[Any] = attrs.field(default=(), kw_only=True)
-    scripts: Mapping[str, Callable[[Any], Any]] = attrs.field(factory=dict, kw_only=True)
-    latency_ms: int = attrs.field(default=20, validator=attrs.validators.ge(0), kw_only=True)
-    timeout_ms: int = attrs.field(default=10_000, validator=attrs.validators.ge(1), kw_only=True)
-    blueprints: Mapping[str, Blueprint] = attrs.field(init=False)
-    task_defs: Mapping[str, TaskDef] = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        for field in ("workflows", "tasks"):
-            given = getattr(self, field)
-            if isinstance(given, str | bytes) or not isinstance(given, Sequence):
-                raise InvalidDefinition(
-                    f"Conductor({self.name!r}) needs {field}=[definition, ...], not {given!r}"
-                )
-        task_defs: dict[str, TaskDef] = {}
-        for index, source in enumerate(self.tasks):
-            found = read_task_def(source, where=f"Conductor({self.name!r}), task {index + 1}")
-            task_defs[found.name] = found
-        blueprints: dict[str, Blueprint] = {}
-        for index, source in enumerate(self.workflows):
-            where = f"Conductor({self.name!r}), workflow {index + 1}"
-            name = as_mapping(source, where).get("name")
-            if not isinstance(name, str) or not name:
-                raise InvalidDefinition(f"{where}: it has no name")
-            blueprints[name] = read_blueprint(
-                source, name=name, task_defs=task_defs.get, scripts=self.scripts
-            )
-        if not blueprints:
-            raise InvalidDefinition(f"Conductor({self.name!r}) needs workflows=[definition, ...]")
-        _check_references(self.name, blueprints)
-        object.__setattr__(self, "blueprints", blueprints)
-        object.__setattr__(self, "task_defs", task_defs)
-
-    def open(self, world: World) -> "OpenConductor":
-        """Return the server, with no workflows, for one run."""
-        return OpenConductor(self, world)
-
-
-def _check_references(conductor: str, blueprints: Mapping[str, Blueprint]) -> None:
-    """Each workflow that another one starts is there."""
-    known = ", ".join(blueprints)
-    for blueprint in blueprints.values():
-        failure = blueprint.failure_workflow
-        if failure is not None and not failure.startswith("$") and failure not in blueprints:
-            raise InvalidDefinition(
-                f"workflow {blueprint.name!r}: its failureWorkflow {failure!r} is none of those "
-                f"of Conductor({conductor!r}): {known}. Nothing would be undone"
-            )
-        for step in blueprint.everything():
-            if step.kind == "SUB_WORKFLOW":
-                name = (step.fields.get("subWorkflowParam") or {}).get("name")
-                if not isinstance(name, str) or ("$" not in name and name not in blueprints):
-                    raise InvalidDefinition(
-                        f"workflow {blueprint.name!r}: {step.ref!r} starts {name!r}, which is "
-                        f"none of Conductor({conductor!r}): {known}"
-                    )
 
 
 class OpenConductor:
     """The server during one run."""
 
-    def __init__(self, definition: Conductor, world: World) -> None:
-        self.definition = definition
-        self.name = definition.name
-        self.latency_ms = definition.latency_ms
-        self.timeout_ms = definition.timeout_ms
+    def __init__(
+        self,
+        world: World,
+        *,
+        name: str,
+        blueprints: Mapping[str, Blueprint],
+        task_defs: Mapping[str, TaskDef],
+        latency_ms: int,
+        timeout_ms: int,
+    ) -> None:
         self.world = world
-        self.server = Server(
-            Store(), dict(definition.blueprints), definition.task_defs.get
-        )  # fmt: skip
+        self.name = name
+        self.blueprints = blueprints
+        self.task_defs = task_defs
+        self.latency_ms = latency_ms
+        self.timeout_ms = timeout_ms
+        self.server = Server(Store(), dict(blueprints), task_defs.get)
         self.workers: dict[str, list[Worker]] = {}
         self.outside = Outside(self)
         self.scopes: dict[str, Scope] = {}
@@ -171,7 +91,7 @@ class OpenConductor:
 
     def _know_timeouts(self) -> None:
         self.world.know_timeout(self.timeout_ms)
-        for blueprint in self.definition.blueprints.values():
+        for blueprint in self.blueprints.values():
             limits = [blueprint.timeout_s]
             for step in blueprint.everything():
                 found = step.task_def
@@ -244,9 +164,9 @@ class OpenConductor:
         self.world.after(0, lambda _: self.go_on())
 
     def _check_name(self, name: str, service: str) -> None:
-        every = [step for one in self.definition.blueprints.values() for step in one.everything()]
+        every = [step for one in self.blueprints.values() for step in one.everything()]
         named = {step.name for step in every if step.kind == "SIMPLE"}
-        known = sorted(named | self.definition.task_defs.keys())
+        known = sorted(named | self.task_defs.keys())
         made = any(step.kind in ("DYNAMIC", "FORK_JOIN_DYNAMIC") for step in every)
         if name not in known and not made:
             raise InvalidDefinition(

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import attrs
 
+from chaosharness.orchestrators.conductor.agenda import postpone_ms
 from chaosharness.orchestrators.conductor.context import input_of
 from chaosharness.orchestrators.conductor.decider import decide, in_iteration
 from chaosharness.orchestrators.conductor.definition import Blueprint
@@ -343,35 +344,6 @@ class Evaluation:
     def _postpone(self, workflow: Workflow) -> None:
         if not workflow.terminal:
             self.store.decider.push(workflow.id, self.now + postpone_ms(workflow, self.now))
-
-
-OFFSET_S: Final = 30
-POSTPONE_S_MAX: Final = 3600
-
-
-def postpone_ms(workflow: Workflow, now: int) -> int:
-    """Return how long a workflow is left alone, if nothing happens to it (C13)."""
-    found = [_candidate_s(workflow, task, now) for task in workflow.tasks if not task.terminal]
-    seconds = min((min(max(one, 0), POSTPONE_S_MAX) for one in found), default=OFFSET_S)
-    return seconds * 1000
-
-
-def _candidate_s(workflow: Workflow, task: Task, now: int) -> int:
-    definition = task.step.task_def
-    if task.kind == "SUB_WORKFLOW" or task.kind == "HUMAN":
-        return OFFSET_S
-    if task.status == IN_PROGRESS and task.kind == "WAIT":
-        return OFFSET_S if task.wait_until_ms is None else (task.wait_until_ms - now) // 1000
-    if task.status == IN_PROGRESS:
-        response_s = definition.response_timeout_s if definition is not None else 0
-        if not response_s:
-            return OFFSET_S
-        started_ms = now if task.started_ms is None else task.started_ms
-        return response_s - (now - started_ms) // 1000 + 1
-    if definition is not None and definition.poll_timeout_s:
-        return definition.poll_timeout_s - (now - task.scheduled_ms) // 1000 + 1
-    timeout_s = workflow.blueprint.timeout_s
-    return timeout_s + 1 if timeout_s else OFFSET_S
 
 
 def finish_child(task: Task, child: Workflow) -> None:

@@ -15,14 +15,13 @@ from typing import Any, Final
 
 import attrs
 
-from chaosharness.orchestrators.conductor.decider import deadline
+from chaosharness.orchestrators.conductor.agenda import agenda, belongs_in_queue
 from chaosharness.orchestrators.conductor.evaluation import (
     CHILD_STATUS,
     Evaluation,
     finish_child,
-    postpone_ms,
 )
-from chaosharness.orchestrators.conductor.joins import join, join_poll_ms
+from chaosharness.orchestrators.conductor.joins import join
 from chaosharness.orchestrators.conductor.mapping import QUEUED, SYSTEM, Terminate
 from chaosharness.orchestrators.conductor.records import (
     CANCELED,
@@ -197,7 +196,7 @@ class Server(Evaluation):
         """Queue again what is in no queue, and end tasks whose workflow has ended (C11, C15)."""
         ended = False
         for task in workflow.tasks:
-            if _belongs_in_queue(task) and task.id not in self.store.queue(task.kind).visible:
+            if belongs_in_queue(task) and task.id not in self.store.queue(task.kind).visible:
                 self.push(task)
             elif task.kind == "SUB_WORKFLOW" and task.status == IN_PROGRESS:
                 child = self.store.workflows.get(str(task.child))
@@ -312,7 +311,7 @@ class Server(Evaluation):
 
     def due(self) -> int | None:
         """Return when time will change something next; None for never."""
-        found = [at for at, _ in self._agenda()]
+        found = [at for at, _ in agenda(self.store, self.now)]
         for name, queue in self.store.queues.items():
             if name not in QUEUED:
                 found += [at for at in queue.visible.values() if at > self.now]
@@ -321,7 +320,7 @@ class Server(Evaluation):
     def works(self, now: int) -> Iterable[tuple[str, str]]:
         """Return what is to be done at a time: sweeps, and system tasks."""
         self.now = max(self.now, now)
-        return [what for at, what in sorted(self._agenda()) if at <= now]
+        return [what for at, what in sorted(agenda(self.store, self.now)) if at <= now]
 
     def tick(self, now: int) -> None:
         """Let time act, with no server dying."""
@@ -335,75 +334,6 @@ class Server(Evaluation):
         """Return what has happened since this was asked last."""
         told, self.told = self.told, []
         return told
-
-    def _agenda(self) -> list[tuple[int, tuple[str, str]]]:
-        found: list[tuple[int, tuple[str, str]]] = []
-        for workflow_id, visible in self.store.decider.visible.items():
-            at = self._sweep_at(workflow_id, visible)
-            if at is not None:
-                found.append((at, ("sweep", workflow_id)))
-        for kind in sorted(QUEUED & self.store.queues.keys()):
-            for task_id, visible in self.store.queues[kind].visible.items():
-                at = self._work_at(self.store.tasks[task_id], visible)
-                if at is not None:
-                    found.append((at, ("work", task_id)))
-        return found
-
-    def _work_at(self, task: Task, visible: int) -> int | None:
-        """When carrying a queued system task out will change something."""
-        if task.kind == "JOIN":
-            workflow = self.store.view(task.workflow)
-            if not workflow.terminal and not join(workflow, task.loaded()):
-                return None
-            return join_poll_ms(task.scheduled_ms, max(self.now, visible))
-        if task.kind == "WAIT":
-            return task.wait_until_ms
-        return visible
-
-    def _sweep_at(self, workflow_id: str, visible: int) -> int | None:
-        """When looking at a workflow will change something: on the grid of its looks."""
-        workflow = self.store.view(workflow_id)
-        if self._left_undone(workflow):
-            return max(visible, self.now)
-        useful = deadline(workflow)
-        if useful is None:
-            return None
-        at = visible  # looks that find nothing are skipped, and keep their places
-        while at < useful:
-            at += max(postpone_ms(workflow, at), 1000)
-        return at
-
-    def _left_undone(self, workflow: Workflow) -> bool:
-        """Whether a look finds something to do that needs no time to pass."""
-        if workflow.terminal or not workflow.tasks:
-            return True
-        if all(task.terminal for task in workflow.tasks):
-            return True
-        for task in workflow.tasks:
-            if task.terminal and not task.executed and not task.retried:
-                return True
-            if _belongs_in_queue(task) and task.id not in self.store.queue(task.kind).visible:
-                return True
-            if task.kind == "SUB_WORKFLOW" and task.status == IN_PROGRESS:
-                child = self.store.workflows.get(str(task.child))
-                if child is None or child.terminal:
-                    return True
-            if task.kind in SYSTEM - QUEUED - {"HUMAN", "DO_WHILE"} and not task.terminal:
-                return not (task.kind == "EVENT" and bool(task.input.get("asyncComplete")))
-            if task.kind == "DO_WHILE" and not task.terminal and not any(
-                one is not task and not one.terminal for one in workflow.tasks
-            ):  # fmt: skip
-                return True
-        return False
-
-
-def _belongs_in_queue(task: Task) -> bool:
-    """Whether a task that is not over must be in a queue: else it was never put there."""
-    if task.kind not in SYSTEM:
-        return task.status == SCHEDULED
-    if task.kind == "SUB_WORKFLOW":
-        return task.status == SCHEDULED
-    return task.kind in QUEUED and not task.terminal
 
 
 def _standing(workflow: Workflow) -> list[tuple[str, str]]:
