@@ -74,7 +74,7 @@ class Conductor:
         object.__setattr__(self, "blueprints", blueprints)
         object.__setattr__(self, "task_defs", task_defs)
 
-    def open(self, world: World) -> OpenConductor:
+    def open(self, world: World) -> "OpenConductor":
         """Return the server, with no workflows, for one run."""
         return OpenConductor(
             world,
