@@ -243,6 +243,9 @@ class _Reader:
                 self.say(f"a {kind} needs {field}", f"{place} ({ref})")
         if kind == "DO_WHILE" and not _goes_by(source):
             self.say("a DO_WHILE needs loopCondition, or items", f"{place} ({ref})")
+        if kind == "DO_WHILE" and "/loopOver/" in place:
+            self.say("a DO_WHILE in a DO_WHILE is not supported by Conductor: put it into a "
+                     "SUB_WORKFLOW", f"{place} ({ref})")  # fmt: skip
         lists, cases = self.inside(source, kind, place, task_defs)
         return Step(
             name=name,

@@ -36,6 +36,9 @@ def join(*refs: str) -> dict[str, Any]:
         (flow({**FORK, "forkTasks": [[]]}, join()), "a branch of forkTasks is empty"),
         (flow(simple("s", type="SWITCH")), r"\(s\): a SWITCH needs expression"),
         (flow(simple("l", type="DO_WHILE", loopOver=[simple("a")])), "needs loopCondition"),
+        (flow(simple("l", type="DO_WHILE", loopCondition="true", loopOver=[
+            simple("k", type="DO_WHILE", loopCondition="true", loopOver=[simple("a")])])),
+         r"/loopOver/0 \(k\): a DO_WHILE in a DO_WHILE is not supported by Conductor"),
         (flow(simple("l", type="DO_WHILE", loopOver=[simple("a")], loopCondition="for (;;) {}")),
          "loopCondition .* is not understood: .* Say what it computes: scripts="),
         (flow(simple("q", type="JSON_JQ_TRANSFORM", inputParameters={"queryExpression": ".a"})),
