@@ -19,7 +19,7 @@ from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.orchestrators.conductor.client import ConductorClient
 from chaosharness.orchestrators.conductor.definition import Blueprint, TaskDef
-from chaosharness.orchestrators.conductor.functions import registered
+from chaosharness.orchestrators.conductor.functions import registered, takes_library_s
 from chaosharness.orchestrators.conductor.outside import Endpoint, Outside
 from chaosharness.orchestrators.conductor.records import Task, Workflow
 from chaosharness.orchestrators.conductor.refusals import ConductorError
@@ -156,7 +156,7 @@ class OpenConductor:
         worker = Worker(
             self, incarnation, service, f"{service}.{handler.__name__}", named, bare,
             colour_of(bare), threads or (said.threads if said is not None else 1),
-            said is not None and said.extends_lease,
+            said is not None and said.extends_lease, takes_library_s(bare),
         )  # fmt: skip
         polling = self.workers.setdefault(named, [])
         polling.append(worker)

@@ -19,7 +19,15 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.orchestrators.conductor.records import COMPLETED, FAILED, FATAL, IN_PROGRESS, Task
 from chaosharness.orchestrators.conductor.server import Result
 
-__all__ = ["Registered", "bind", "given_task", "in_context", "registered", "result_of"]
+__all__ = [
+    "Registered",
+    "bind",
+    "given_task",
+    "in_context",
+    "registered",
+    "result_of",
+    "takes_library_s",
+]
 
 _SIMPLE: Final = (int, float, str, bool, dict, list, object, inspect.Parameter.empty, None)
 
@@ -52,11 +60,25 @@ def _library() -> Any:
     return sys.modules.get("conductor.client.http.models")
 
 
-def given_task(task: Task) -> Any:
+def takes_library_s(function: Callable[..., Any]) -> bool:
+    """Say whether a function is written with conductor-python, and given its `Task`.
+
+    It is decorated, or says that it takes one. Another one is given the task's JSON, whatever
+    else this process has imported.
+    """
+    models = _library()
+    if models is None:
+        return False
+    parameters = inspect.signature(function).parameters.values()
+    wants = any(one.annotation is models.Task for one in parameters)
+    return wants or registered(function) is not None
+
+
+def given_task(task: Task, *, library: bool) -> Any:
     """Return the task as conductor-python has it; else as its JSON."""
     models = _library()
     shown = json.loads(json.dumps(task.as_json()))
-    if models is None:
+    if models is None or not library:
         return shown
     return models.Task(
         task_id=task.id, task_def_name=task.step.name, task_type=task.kind, status=task.status,
@@ -100,14 +122,16 @@ def _is_task(annotation: Any) -> bool:
     if annotation is inspect.Parameter.empty or annotation is object:
         return True
     models = _library()
-    return annotation == "Task" or (models is not None and annotation is models.Task)
+    return models is not None and annotation is models.Task
 
 
 def _read(annotation: Any, value: Any) -> Any:
-    if annotation in _SIMPLE or isinstance(annotation, str) or _library() is None:
+    if annotation in _SIMPLE or isinstance(annotation, str):
         return value
-    from conductor.client.automator.utils import convert_from_dict_or_list
-
+    try:
+        from conductor.client.automator.utils import convert_from_dict_or_list
+    except ImportError:
+        return value
     return convert_from_dict_or_list(annotation, value)
 
 

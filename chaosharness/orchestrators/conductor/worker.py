@@ -60,7 +60,10 @@ class Engine(Peer, Protocol):
 
 @attrs.define(eq=False)
 class Worker:
-    """Polls tasks of one name, as many at once as it has threads."""
+    """Polls tasks of one name, as many at once as it has threads.
+
+    `library` says whether the function is given a `Task` of conductor-python.
+    """
 
     engine: Engine
     incarnation: Incarnation
@@ -71,8 +74,8 @@ class Worker:
     colour: Any
     threads: int = 1
     extends_lease: bool = False
+    library: bool = False
     busy: int = 0
-    scope: Scope | None = None
 
     @property
     def free(self) -> bool:
@@ -135,7 +138,7 @@ class Worker:
         if scope.hops > world.budget.hops_max:
             world.end("budget", f"a cycle of calls through {self.place}")
             return
-        given = given_task(task)
+        given = given_task(task, library=self.library)
         working = [True]
         self._extend_lease(task, working)
 

@@ -19,6 +19,7 @@ from chaosharness.orchestrators.conductor.functions import (
     in_context,
     registered,
     result_of,
+    takes_library_s,
 )
 from chaosharness.orchestrators.conductor.steps import run
 from tests.orchestrators.conductor.driven import server_of
@@ -118,7 +119,7 @@ def a_task() -> Any:
 
 def ours(function: Any) -> tuple[Any, ...]:
     task = a_task()
-    given = given_task(task)
+    given = given_task(task, library=True)
     value, error = None, None
     positional, named = bind(function, given)
     try:
@@ -131,7 +132,7 @@ def ours(function: Any) -> tuple[Any, ...]:
 
 
 def theirs(function: Any) -> tuple[Any, ...]:
-    found = Worker("job", function).execute(given_task(a_task()))
+    found = Worker("job", function).execute(given_task(a_task(), library=True))
     if isinstance(found, TaskInProgress):
         return "IN_PROGRESS", found.output, None, found.callback_after_seconds
     status = getattr(found.status, "name", found.status)
@@ -160,3 +161,15 @@ def test_what_a_decorator_says_is_known_of_its_function() -> None:
 def test_what_has_no_json_form_is_told() -> None:
     with pytest.raises(InvalidDefinition, match=r"jobs\.job returns what has no JSON form"):
         result_of(a_task(), {"a": {1}}, None, "jobs.job")
+
+
+def test_a_function_that_knows_nothing_of_the_library_is_given_json() -> None:
+    @worker_task(task_definition_name="decorated")
+    def decorated(task):  # type: ignore[no-untyped-def]
+        return task
+
+    assert [takes_library_s(one) for one in (the_task, decorated, an_object, one_word)] == [
+        True, True, False, False,
+    ]  # fmt: skip
+    task = a_task()
+    assert given_task(task, library=False) == task.as_json()
