@@ -301,7 +301,7 @@ class OpenConductor:
     def _own(self, workflow_id: str, source: Scope) -> None:
         blueprint = self.server.store.workflows[workflow_id].blueprint
         self.scopes[workflow_id] = Scope(
-            self.world, self.incarnation, blueprint.name, source.entity, source.cause, PLAIN,
+            self.world, self.incarnation, f"{self.name}.{blueprint.name}", source.entity, source.cause, PLAIN,
             source.hops + 1, source.message,
         )  # fmt: skip
 

@@ -152,7 +152,7 @@ def test_a_lease_is_extended_where_worker_task_says_so(extends: bool) -> None:
 
 def test_a_client_is_refused_while_the_server_is_down_and_workers_wait() -> None:
     shop = shop_of()
-    fault = Crash(Site("flow/save result", phase="after"), down="long")
+    fault = Crash(Site("conductor.flow/save result", phase="after"), down="long")
     run = struck(shop, fault)
     assert tasks_of(run) == [("charge", "COMPLETED", 0)]
 
@@ -282,14 +282,14 @@ def test_an_http_task_calls_a_service_and_an_event_is_told() -> None:
 
 
 def test_an_http_call_without_an_answer_fails_its_task_which_is_tried_again() -> None:
-    site = Site("flow.reserve/http://stock/reserve", phase="after")
+    site = Site("conductor.flow.reserve/http://stock/reserve", phase="after")
     run = struck(http_shop(), LostReply(site))
     assert tasks_of(run)[:2] == [("reserve", "FAILED", 0), ("reserve", "COMPLETED", 1)]
     assert told(run) == ["o1"]
 
 
 def test_an_event_is_told_again_by_a_server_that_died_behind_it() -> None:
-    run = struck(http_shop(), Crash(Site("flow/publish event", phase="after")))
+    run = struck(http_shop(), Crash(Site("conductor.flow/publish event", phase="after")))
     assert told(run) == ["o1", "o1"]
 
 
