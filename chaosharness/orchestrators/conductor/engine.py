@@ -300,8 +300,9 @@ class OpenConductor:
 
     def _own(self, workflow_id: str, source: Scope) -> None:
         blueprint = self.server.store.workflows[workflow_id].blueprint
+        place = f"{self.name}.{blueprint.name}"
         self.scopes[workflow_id] = Scope(
-            self.world, self.incarnation, f"{self.name}.{blueprint.name}", source.entity, source.cause, PLAIN,
+            self.world, self.incarnation, place, source.entity, source.cause, PLAIN,
             source.hops + 1, source.message,
         )  # fmt: skip
 
