@@ -96,6 +96,7 @@ if TYPE_CHECKING:
     from chaosharness.kernel.history import History as History
     from chaosharness.kernel.site import Site as Site
     from chaosharness.kernel.world import Budget as Budget
+    from chaosharness.orchestrators.conductor import Conductor as Conductor
     from chaosharness.orchestrators.saga import Approval as Approval
     from chaosharness.orchestrators.saga import Command as Command
     from chaosharness.orchestrators.saga import Fallback as Fallback
@@ -234,6 +235,7 @@ _HOME = {
         "SagaStore",
         "Step",
     ),
+    "orchestrators.conductor": ("Conductor",),
     "orchestrators.stepfunctions": ("StepFunctions",),
     "orchestrators.temporal": ("Temporal",),
     "schedule": ("Schedule",),

@@ -23,7 +23,12 @@ PAGES = {
     ),
     "orchestrators": (
         "Orchestrators",
-        ("orchestrators.saga", "orchestrators.stepfunctions", "orchestrators.temporal"),
+        (
+            "orchestrators.saga",
+            "orchestrators.conductor",
+            "orchestrators.stepfunctions",
+            "orchestrators.temporal",
+        ),
     ),
     "stores": ("Stores", ("stores.sqlite", "stores.keyvalue")),
     "faults": ("Faults, sites and schedules", ("faults", "kernel.site", "schedule")),

@@ -50,6 +50,7 @@ KINDS: Final = {
     "crash": "an incarnation died",
     "rebalance": "a consumer group changed hands",
     "state": "what a store or third party holds when the run is over",
+    "tables": "what an orchestrator's own screens show when the run is over: for reports alone",
     "phase": "chaos ended, calm began",
     "end": "the run is over; data says why",
 }

@@ -326,6 +326,49 @@ class Env:
             lambda function: colour_for(function, self._runtime, self.incarnation),
         )
 
+    def task_worker(
+        self,
+        engine: Any,
+        handler: Callable[..., Any],
+        *,
+        name: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        """Have a function polled for: tasks of a Conductor workflow, as long as this lives.
+
+        Args:
+            engine: The `Conductor` whose tasks it works on.
+            handler: A function with `@worker_task`, or any other; plain or `async`. It is called
+                with the task, or with the task's input by the names of its parameters.
+            name: The name of the tasks; by default what `@worker_task` says, else the function's.
+            threads: How many tasks at once; by default what `@worker_task` says, else one.
+        """
+        state = self._open(engine, "task_worker", "Conductor server")
+        check_handler(handler, f"service {self._service!r} has a worker for tasks")
+        state.task_worker(
+            self.incarnation,
+            self._service,
+            handler,
+            name,
+            threads,
+            lambda function: colour_for(function, self._runtime, self.incarnation),
+        )
+
+    def task_endpoint(self, engine: Any, target: str, handler: Callable[..., Any]) -> None:
+        """Answer what workflows of Conductor ask outside: HTTP tasks, EVENT tasks.
+
+        Args:
+            engine: The `Conductor` whose tasks ask.
+            target: The `uri` of an HTTP task's request, or the `sink` of an EVENT task.
+            handler: `handler(body)`, plain or `async`. What it returns is the response's body;
+                what it raises is a response with status 500.
+        """
+        state = self._open(engine, "task_endpoint", "Conductor server")
+        check_handler(handler, f"service {self._service!r} answers {target!r}")
+        place = f"{self._service}.{name_of(handler)}"
+        colour = colour_for(handler, self._runtime, self.incarnation)
+        state.task_endpoint(target, self.incarnation, place, handler, colour)
+
     # ---- stores and third parties
 
     def connect(self, store: Any, *, blocking: bool = False) -> Any:

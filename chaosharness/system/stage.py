@@ -87,6 +87,9 @@ class Stage:
             final = getattr(state, "final", None)
             if final is not None and world.error is None:
                 world.record("state", state.name, data=final())
+            tables = getattr(state, "tables", None)
+            if tables is not None and world.error is None:
+                world.record("tables", state.name, data=tables())
         if world.error is not None:
             raise world.error
         return ending

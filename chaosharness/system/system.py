@@ -213,7 +213,8 @@ class System:
     def settled(self) -> System:
         """The same system, whose items come an hour of virtual time apart: each finds it settled.
 
-        Half an hour after each item whatever went wrong is over, as when calm begins. It has a name by which files find it again: `chaos_shop:shop.settled`.
+        Half an hour after each item whatever went wrong is over, as when calm begins. It has a
+        name by which files find it again: `chaos_shop:shop.settled`.
         """
         twin = copy(self)
         twin.origin = self

@@ -183,7 +183,7 @@ def states(found: Counterexample) -> tuple[State, ...]:
 
 def _held(history: History) -> dict[str, Held]:
     held: dict[str, Held] = {}
-    for event in history.of("state"):
+    for event in history.of("state", "tables"):
         _collect("", _unwrapped(plain(event.data)), held.setdefault(event.actor, {}))
     return held
 

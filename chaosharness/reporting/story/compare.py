@@ -15,7 +15,9 @@ from chaosharness.reporting.story.narrator import Narrator
 from chaosharness.reporting.story.select import BEFORE, finding_of, focus, kept, ranked
 from chaosharness.reporting.story.step import Step
 
-_UNREMARKABLE: Final = frozenset({"handled", "read", "write", "sleep", "wake", "poll", "state"})
+_UNREMARKABLE: Final = frozenset(
+    {"handled", "read", "write", "sleep", "wake", "poll", "state", "tables"}
+)
 
 COMMON_SHOWN: Final = 2
 AFTER_SHOWN: Final = 9

@@ -104,7 +104,7 @@ _ELSEWHERE: Final = {
 _TOLD_TO_THE_CODE: Final = ("lost re", "error reply", "failed commit", "delay")
 """How the names of those faults begin that the code is told of: it may raise, or go on."""
 
-CLOSING: Final = frozenset({"end", "state", "phase"})
+CLOSING: Final = frozenset({"end", "state", "tables", "phase"})
 """Kinds of events that say how a run ended, and not what anybody did."""
 
 

@@ -28,7 +28,7 @@ from chaosharness.reporting.story.why import why, written_again
 SUMMARY_MAX: Final = 400
 NAME_MAX: Final = 160
 _BEGINNING: Final = frozenset({"start", "rebalance"})
-_BEHIND_THE_SCENES: Final = frozenset({"start", "rebalance", "phase", "state", "end"})
+_BEHIND_THE_SCENES: Final = frozenset({"start", "rebalance", "phase", "state", "tables", "end"})
 
 
 @attrs.frozen

@@ -457,7 +457,7 @@ def test_every_event_is_told_or_counted():
 
 
 def test_every_kind_of_event_can_be_told_however_little_is_known_of_it():
-    assert _TELLERS.keys() | {"poll", "state"} == KINDS.keys()
+    assert _TELLERS.keys() | {"poll", "state", "tables"} == KINDS.keys()
     for kind in KINDS:
         for data in ({}, {"message": 77, "to": "x#1", "error": "e", "why": "w", "x": 1}):
             raw = (1, kind, "pay#1", "pay.on/bank.charge", 1, 1, -1, data)

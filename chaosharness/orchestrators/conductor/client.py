@@ -1,0 +1,138 @@
+"""What services call Conductor by: the methods of conductor-python's clients, under their names.
+
+*Source*: conductor-python 2.0, `orkes/orkes_workflow_client.py`, `orkes/orkes_task_client.py`.
+*Not modelled*: searching, bulk operations, metadata (definitions are given to `Conductor`).
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from chaosharness.errors import InvalidDefinition
+from chaosharness.externals.request import Server, call
+from chaosharness.handlers.port import call_off
+
+__all__ = ["ConductorClient"]
+
+
+class ConductorClient:
+    """`WorkflowClient` and `TaskClient` in one. In an `async` handler, await each method.
+
+    Answers are JSON: mappings in the names that the REST API has.
+    """
+
+    def __init__(self, engine: Server) -> None:
+        self._engine = engine
+
+    def _ask(self, what: str, action: str, shown: dict[str, Any], **words: Any) -> Any:
+        engine = self._engine
+        data = {"method": action, **shown}
+        return call(f"{engine.name}.{action}", engine, (what, words), data)
+
+    def start_workflow(self, start_workflow_request: Any) -> Any:
+        """Start a workflow; return its id.
+
+        Args:
+            start_workflow_request: `StartWorkflowRequest` of conductor-python, or a mapping with
+                `name`, `input` and what else it has.
+
+        Raises:
+            NotFound: There is no such definition.
+            Conflict: The idempotency key was used, and the strategy is FAIL.
+        """
+        given = _fields(start_workflow_request)
+        return self.start_workflow_by_name(
+            given.get("name"),
+            given.get("input") or {},
+            correlationId=given.get("correlation_id"),
+            idempotency_key=given.get("idempotency_key"),
+            idempotency_strategy=given.get("idempotency_strategy") or "FAIL",
+        )
+
+    def start_workflow_by_name(
+        self,
+        name: Any,
+        input: Mapping[str, Any],
+        *,
+        correlationId: str | None = None,
+        idempotency_key: str | None = None,
+        idempotency_strategy: Any = "FAIL",
+    ) -> Any:
+        """Start a workflow; return its id. Without a key each call starts another one (C16)."""
+        strategy = str(getattr(idempotency_strategy, "name", idempotency_strategy))
+        if strategy not in ("FAIL", "RETURN_EXISTING"):
+            call_off(
+                InvalidDefinition(
+                    "idempotency_strategy must be FAIL or RETURN_EXISTING, not "
+                    f"{idempotency_strategy!r}"
+                )
+            )
+        given = _json(input, f"the input of workflow {name!r}")
+        return self._ask(
+            "start", "start_workflow", {"workflow": name, "input": given}, name=name, given=given,
+            correlation=correlationId, key=idempotency_key,
+            existing=strategy == "RETURN_EXISTING",
+        )  # fmt: skip
+
+    def get_workflow(self, workflow_id: str, include_tasks: bool = True) -> Any:
+        """Return a workflow as it stands, with its tasks."""
+        return self._ask("get", "get_workflow", {"workflow": workflow_id},
+                         workflow_id=workflow_id, tasks=include_tasks)  # fmt: skip
+
+    def terminate_workflow(self, workflow_id: str, reason: str = "") -> Any:
+        """End a workflow; its failureWorkflow is not started.
+
+        Raises:
+            NotFound, Conflict.
+        """
+        return self._ask("end", "terminate_workflow", {"workflow": workflow_id},
+                         workflow_id=workflow_id, reason=reason)  # fmt: skip
+
+    def update_task(self, task_result: Any) -> Any:
+        """Say how a task has ended: `TaskResult` of conductor-python, or a mapping like it.
+
+        What comes too late is accepted and changes nothing (C5).
+        """
+        given = _fields(task_result)
+        output = _json(given.get("output_data") or {}, "a task's output")
+        status = str(getattr(given.get("status"), "name", given.get("status")))
+        return self._ask(
+            "result", "update_task", {"task": given.get("task_id"), "status": status},
+            task_id=given.get("task_id"), status=status, output=output,
+            reason=given.get("reason_for_incompletion"),
+        )  # fmt: skip
+
+    def update_task_by_ref_name(
+        self, workflow_id: str, task_ref_name: str, status: str, output: Mapping[str, Any]
+    ) -> Any:
+        """End a task that waits for somebody: a WAIT, a HUMAN; return its id."""
+        given = _json(output, f"the output of {task_ref_name!r}")
+        return self._ask(
+            "result_of", "update_task", {"workflow": workflow_id, "task": task_ref_name,
+                                         "status": status},
+            workflow_id=workflow_id, ref=task_ref_name, status=status, output=given,
+        )  # fmt: skip
+
+
+def _fields(given: Any) -> dict[str, Any]:
+    if isinstance(given, Mapping):
+        return dict(given)
+    names = getattr(given, "swagger_types", None)
+    if names is None:
+        call_off(
+            InvalidDefinition(
+                f"Conductor needs a request of conductor-python, or a mapping, not {given!r}"
+            )
+        )
+    return {name: getattr(given, name, None) for name in names}
+
+
+def _json(given: Any, what: str) -> dict[str, Any]:
+    """Return a copy, as it is on the other side of a network."""
+    try:
+        found = json.loads(json.dumps(given))
+    except (TypeError, ValueError) as error:
+        call_off(InvalidDefinition(f"{what} has no JSON form: {error}"))
+    if not isinstance(found, dict):
+        call_off(InvalidDefinition(f"{what} must be an object, not {given!r}"))
+    return found

@@ -1,0 +1,403 @@
+"""Conductor in a system: its server, which can die between two of its writes, and its workers.
+
+*Source*: `server.py` and `worker.py` name theirs; rules C3, C5, C9, C11, C13.
+*Not modelled*: more than one server, so its locks; a server that stalls; a store that fails.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from chaosharness.errors import InvalidDefinition
+from chaosharness.faults import Crash
+from chaosharness.handlers.carrier import PLAIN
+from chaosharness.handlers.handling import reach, suffer
+from chaosharness.handlers.port import surface
+from chaosharness.handlers.script import Script, drive_in_kernel
+from chaosharness.kernel.mortal import Once
+from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.kernel.world import World
+from chaosharness.orchestrators.conductor.client import ConductorClient
+from chaosharness.orchestrators.conductor.definition import Blueprint, TaskDef
+from chaosharness.orchestrators.conductor.functions import registered, takes_library_s
+from chaosharness.orchestrators.conductor.outside import Endpoint, Outside
+from chaosharness.orchestrators.conductor.records import Task, Workflow
+from chaosharness.orchestrators.conductor.refusals import ConductorError
+from chaosharness.orchestrators.conductor.server import Result, Server
+from chaosharness.orchestrators.conductor.steps import (
+    Called,
+    Ended,
+    Published,
+    Scheduled,
+    Started,
+    Steps,
+    Write,
+)
+from chaosharness.orchestrators.conductor.store import Store
+from chaosharness.orchestrators.conductor.worker import Worker
+
+__all__ = ["OpenConductor"]
+
+WRITE: Final = surface(after=(Crash,))
+
+
+class OpenConductor:
+    """The server during one run."""
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        name: str,
+        blueprints: Mapping[str, Blueprint],
+        task_defs: Mapping[str, TaskDef],
+        latency_ms: int,
+        timeout_ms: int,
+    ) -> None:
+        self.world = world
+        self.name = name
+        self.blueprints = blueprints
+        self.task_defs = task_defs
+        self.latency_ms = latency_ms
+        self.timeout_ms = timeout_ms
+        self.server = Server(Store(), dict(blueprints), task_defs.get)
+        self.workers: dict[str, list[Worker]] = {}
+        self.outside = Outside(self)
+        self.scopes: dict[str, Scope] = {}
+        self.watched: dict[str, Scope] = {}
+        self._timer: Any = None
+        self._going = False
+        self.incarnation = self._begin(1)
+        self._know_timeouts()
+        world.on_network.append(self.go_on)
+
+    def _begin(self, number: int) -> Incarnation:
+        """Return a process of the server; when it dies there is another one later."""
+        made = Incarnation(self.world, self.name, 1, number, _label(self.name, number))
+        made.restart = Once(lambda: self._again(number + 1))
+        return made
+
+    def _again(self, number: int) -> None:
+        self.incarnation = self._begin(number)
+        for scope in self.scopes.values():
+            scope.incarnation = self.incarnation
+        self.world.record("start", self.incarnation.label, cause=-1, data={})
+        self.go_on()
+
+    @property
+    def up(self) -> bool:
+        """Whether the server's process lives."""
+        return self.incarnation.alive
+
+    def _know_timeouts(self) -> None:
+        self.world.know_timeout(self.timeout_ms)
+        for blueprint in self.blueprints.values():
+            limits = [blueprint.timeout_s]
+            for step in blueprint.everything():
+                found = step.task_def
+                if found is not None and step.kind in ("SIMPLE", "DYNAMIC"):
+                    limits += [found.response_timeout_s, found.timeout_s, found.poll_timeout_s]
+            for seconds in filter(None, limits):
+                self.world.know_timeout(seconds * 1000)
+
+    # ---- as a peer of its clients
+
+    def lost(self, operation: str) -> BaseException:
+        """Return what a client sees when no answer comes."""
+        return TimeoutError(f"{operation}: no answer within {self.timeout_ms} ms")
+
+    def refused(self, operation: str) -> BaseException:
+        """Return what a client sees when the server is away for a moment."""
+        return ConnectionError(f"{operation}: connection refused, try again later")
+
+    def lose_writes(self, scope: Scope) -> None:
+        """Lose nothing: each write is durable."""
+
+    def client(self) -> ConductorClient:
+        """Return what a service calls it by."""
+        return ConductorClient(self)
+
+    def close(self) -> None:
+        """Let go of everything, at the end of a run."""
+        self.workers.clear()
+        self.outside.endpoints.clear()
+
+    def event_histories(self) -> dict[str, str]:
+        """Return every workflow with its tasks, as `GET /workflow/{id}` answers it."""
+        store = self.server.store
+        return {name: json.dumps(store.load(name).as_json()) for name in store.workflows}
+
+    def tables(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the tasks of every workflow, as a table: the last attempt of each."""
+        store = self.server.store
+        return {
+            f"{name} {one.status}": [_row(task) for task in _last(store.view(name))]
+            for name, one in store.workflows.items()
+        }
+
+    # ---- workers, and what HTTP and EVENT tasks ask
+
+    def task_worker(
+        self,
+        incarnation: Incarnation,
+        service: str,
+        handler: Callable[..., Any],
+        name: str | None,
+        threads: int | None,
+        colour_of: Callable[[Callable[..., Any]], Any],
+    ) -> None:
+        """Have an incarnation poll for tasks of a name, as long as it lives."""
+        import inspect
+
+        said = registered(handler)
+        named = name or (said.name if said is not None else handler.__name__)
+        self._check_name(named, service)
+        bare = inspect.unwrap(handler)
+        worker = Worker(
+            self, incarnation, service, f"{service}.{handler.__name__}", named, bare,
+            colour_of(bare), threads or (said.threads if said is not None else 1),
+            said is not None and said.extends_lease, takes_library_s(bare),
+        )  # fmt: skip
+        polling = self.workers.setdefault(named, [])
+        polling.append(worker)
+        incarnation.on_death.append(lambda: polling.remove(worker))
+        self.world.after(0, lambda _: self.go_on())
+
+    def _check_name(self, name: str, service: str) -> None:
+        every = [step for one in self.blueprints.values() for step in one.everything()]
+        named = {step.name for step in every if step.kind == "SIMPLE"}
+        known = sorted(named | self.task_defs.keys())
+        made = any(step.kind in ("DYNAMIC", "FORK_JOIN_DYNAMIC") for step in every)
+        if name not in known and not made:
+            raise InvalidDefinition(
+                f"service {service!r} polls {self.name!r} for tasks {name!r}, which no workflow "
+                f"has; they have: {', '.join(known)}"
+            )
+
+    def task_endpoint(
+        self,
+        target: str,
+        incarnation: Incarnation,
+        place: str,
+        handler: Callable[..., Any],
+        colour: Any,
+    ) -> None:
+        """Have an incarnation answer what HTTP and EVENT tasks ask."""
+        self.outside.add(target, Endpoint(incarnation, place, handler, colour))
+
+    # ---- operations
+
+    def serve(
+        self, caller: Scope, operation: str, attempt: int, request: Any, reply: Callable[..., None]
+    ) -> None:
+        """Do what a client asks, and answer; a server that is down refuses."""
+        if not self.up:
+            reply(None, self.refused(operation), happened=False)
+            return
+        what, words = request
+        self._tell_time()
+        try:
+            steps = getattr(self, f"_do_{what}")(**words)
+        except ConductorError as error:
+            reply(None, error, happened=False)
+            return
+        self.perform(steps, caller, lambda value: reply(value, None), reply)
+
+    def _do_start(self, **words: Any) -> Steps[str]:
+        return self.server.start(words.pop("name"), words.pop("given"), **words)
+
+    def _do_get(self, workflow_id: str, tasks: bool) -> Steps[dict[str, Any]]:
+        found = self.server.store.load(self.server.known(workflow_id)).as_json()
+        if not tasks:
+            found.pop("tasks")
+        return _answer(found)
+
+    def _do_end(self, workflow_id: str, reason: str) -> Steps[None]:
+        return self.server.end(workflow_id, reason)
+
+    def _do_result(self, **words: Any) -> Steps[None]:
+        return self.server.update(Result(**words))
+
+    def _do_result_of(self, workflow_id: str, ref: str, **words: Any) -> Steps[None]:
+        task = self.server.store.load(self.server.known(workflow_id)).task(ref)
+        if task is None:
+            raise ConductorError(f"No task {ref} in workflow {workflow_id}")
+        return self.server.update(Result(task_id=task.id, **words))
+
+    def perform(
+        self,
+        steps: Steps[Any],
+        caller: Scope,
+        finish: Callable[[Any], None],
+        refuse: Callable[..., None] | None = None,
+    ) -> None:
+        """Have the server carry an operation out, unless it dies amid: then nobody gets an answer.
+
+        Args:
+            steps: The operation.
+            caller: Who asked: what begins is theirs.
+            finish: Called with the result.
+            refuse: Called with an error of the server's.
+        """
+        self._tell_time()
+        drive_in_kernel(self._perform(steps, caller, finish, refuse), self.world)
+
+    def _perform(
+        self,
+        steps: Steps[Any],
+        caller: Scope,
+        finish: Callable[[Any], None],
+        refuse: Callable[..., None] | None,
+    ) -> Script[None]:
+        while True:
+            try:
+                write = next(steps)
+            except StopIteration as stop:
+                self._hear(caller)
+                finish(stop.value)
+                self.go_on()
+                return
+            except ConductorError as error:
+                if refuse is None:
+                    raise
+                refuse(None, error, happened=False)
+                return
+            self._hear(caller)
+            self.world.effects += 1
+            yield from self._struck(write)
+
+    def _struck(self, write: Write) -> Script[None]:
+        """The server may die after each of its writes."""
+        scope = self.scope_of(write.workflow)
+        operation = f"{scope.place}/{write.what}"
+        attempt = reach(scope, operation, WRITE)
+        yield from suffer(scope, operation, "after", attempt)
+
+    # ---- what has happened
+
+    def scope_of(self, workflow_id: str) -> Scope:
+        """Whose work a workflow is, and what it was caused by last."""
+        return self.scopes[workflow_id]
+
+    def _hear(self, caller: Scope) -> None:
+        for told in self.server.take():
+            match told:
+                case Started(workflow, because_of):
+                    source = self.scopes[because_of] if because_of else caller
+                    self._own(workflow, source)
+                    self._note(workflow, "workflow started")
+                case Ended(workflow):
+                    status = self.server.store.workflows[workflow].status
+                    self._note(workflow, f"workflow {status.lower().replace('_', ' ')}", ends=True)
+                case Scheduled(workflow, refs):
+                    scope = self.scopes[workflow]
+                    data = {"commands": [f"schedules task {ref}" for ref in refs]}
+                    scope.record("decide", f"{scope.place}/create tasks", 1, data)
+                case Published():
+                    self.outside.publish(told)
+                case Called():
+                    self.outside.call(told)
+
+    def _own(self, workflow_id: str, source: Scope) -> None:
+        blueprint = self.server.store.workflows[workflow_id].blueprint
+        place = f"{self.name}.{blueprint.name}"
+        self.scopes[workflow_id] = Scope(
+            self.world, self.incarnation, place, source.entity, source.cause, PLAIN,
+            source.hops + 1, source.message,
+        )  # fmt: skip
+
+    def _note(self, workflow_id: str, what: str, *, ends: bool = False) -> None:
+        workflow = self.server.store.view(workflow_id)
+        data: dict[str, Any] = {"what": what, "workflow": workflow.blueprint.name,
+                                "saga": workflow.id}  # fmt: skip
+        if ends and workflow.reason:
+            data["error"] = workflow.reason
+        self.world.effects += 1
+        self.scopes[workflow_id].record("note", "", 0, data)
+
+    # ---- going on
+
+    def _tell_time(self) -> None:
+        self.server.now = max(self.server.now, self.world.now)
+
+    def go_on(self) -> None:
+        """Do what is due, hand out what is ready, and be woken in time."""
+        if self._going or not self.up:
+            return
+        self._going = True
+        try:
+            self._tell_time()
+            self._work()
+            for name in [*self.workers]:
+                self._hand_out(name)
+        finally:
+            self._going = False
+        self._wake_in_time()
+
+    def _work(self) -> None:
+        """What the server does by itself: one thing after the other, as each may make others."""
+        server = self.server
+        while self.up:
+            works = list(server.works(self.world.now))
+            if not works:
+                return
+            what, name = works[0]
+            if what == "sweep":
+                workflow_id, steps = name, server.sweep(name)
+            else:
+                workflow_id, steps = server.store.tasks[name].workflow, server.work(name)
+            self.perform(steps, self.scope_of(workflow_id), _nothing)
+
+    def _hand_out(self, name: str) -> None:
+        store, now = self.server.store, self.server.now
+        visible = store.queue(name).visible
+        while visible and self.up:
+            waiting = [(at, one) for one, at in visible.items() if at <= now]
+            worker = self._next_worker(name)
+            if worker is None or not waiting:
+                return
+            worker.poll(store.tasks[min(waiting)[1]].workflow)
+
+    def _next_worker(self, name: str) -> Worker | None:
+        free = [worker for worker in self.workers.get(name, ()) if worker.free]
+        return min(free, key=lambda worker: worker.busy, default=None)
+
+    def _wake_in_time(self) -> None:
+        if self._timer is not None:
+            self.world.agenda.cancel(self._timer)
+            self._timer = None
+        due = self.server.due() if self.up else None
+        if due is not None:
+            self._timer = self.world.agenda.add(max(due, self.world.now), self._tick)
+
+    def _tick(self, _: Any) -> None:
+        self._timer = None
+        self.go_on()
+
+
+def _label(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}/{number}"
+
+
+def _last(workflow: Workflow) -> Iterable[Task]:
+    return {task.ref: task for task in workflow.tasks}.values()
+
+
+def _row(task: Task) -> dict[str, Any]:
+    """A task as the server's own screen shows it."""
+    return {
+        "task": task.ref,
+        "type": task.step.kind,
+        "status": task.status,
+        "retryCount": task.retry_count,
+    }
+
+
+def _answer(value: Any) -> Steps[Any]:
+    """An operation that writes nothing."""
+    return value
+    yield
+
+
+def _nothing(_: Any) -> None:
+    """Nobody waits for it."""

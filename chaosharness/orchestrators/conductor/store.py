@@ -1,0 +1,109 @@
+"""What outlives the server: workflows, tasks, and queues whose messages come back.
+
+Whoever reads gets copies, so that what a server has worked out and not written yet is lost with
+it. Each write is one by itself: workflow, tasks and queues are never written together (rule C9).
+
+*Source*: conductor-oss/conductor, `dao/ExecutionDAO.java`, `dao/QueueDAO.java`,
+`core/dal/ExecutionDAOFacade.java`; `PostgresQueueDAO.java` for the 60 s of a message that was
+taken and not acknowledged.
+*Not modelled*: a store that fails, indexing, archives.
+"""
+
+import copy
+from collections.abc import Iterable
+from typing import Final
+
+import attrs
+
+from chaosharness.orchestrators.conductor.records import Task, Workflow
+
+__all__ = ["OFFSET_MS", "UNACKNOWLEDGED_MS", "Queue", "Store"]
+
+OFFSET_MS: Final = 30_000
+"""When a workflow is looked at again, if nothing says otherwise: workflowOffsetTimeout."""
+UNACKNOWLEDGED_MS: Final = 60_000
+"""When a message comes back that was taken and not acknowledged."""
+
+
+@attrs.define
+class Queue:
+    """Messages, and when each can be taken. A message is there once, however often it is pushed."""
+
+    visible: dict[str, int] = attrs.field(factory=dict)
+
+    def push(self, message: str, at_ms: int) -> None:
+        self.visible[message] = at_ms
+
+    def pop(self, now: int) -> str | None:
+        """Take what has waited longest; it comes back unless it is acknowledged."""
+        found = min(
+            (message for message, at in self.visible.items() if at <= now),
+            key=lambda message: self.visible[message],
+            default=None,
+        )
+        if found is not None:
+            self.visible[found] = now + UNACKNOWLEDGED_MS
+        return found
+
+    def remove(self, message: str) -> None:
+        self.visible.pop(message, None)
+
+
+@attrs.define
+class Store:
+    """All that is durable."""
+
+    workflows: dict[str, Workflow] = attrs.field(factory=dict)
+    tasks: dict[str, Task] = attrs.field(factory=dict)
+    tasks_of: dict[str, list[str]] = attrs.field(factory=dict)
+    queues: dict[str, Queue] = attrs.field(factory=dict)
+    decider: Queue = attrs.field(factory=Queue)
+
+    def load(self, workflow_id: str) -> Workflow:
+        """Return a copy of a workflow with copies of its tasks."""
+        found = copy.copy(self.workflows[workflow_id])
+        found.tasks = [self.tasks[one].loaded() for one in self.tasks_of[workflow_id]]
+        return found
+
+    def view(self, workflow_id: str) -> Workflow:
+        """Return a workflow with its tasks, to be read and not changed."""
+        found = self.workflows[workflow_id]
+        found.tasks = [self.tasks[one] for one in self.tasks_of[workflow_id]]
+        return found
+
+    def create_workflow(self, workflow: Workflow, now: int) -> None:
+        self.tasks_of[workflow.id] = []
+        self.write_workflow(workflow, now)
+        self.decider.push(workflow.id, now + OFFSET_MS)
+
+    def write_workflow(self, workflow: Workflow, now: int) -> None:
+        """Write a workflow by itself; its tasks are another write."""
+        workflow.updated_ms = now
+        if workflow.terminal:
+            workflow.ended_ms = now
+        kept = copy.copy(workflow)
+        kept.tasks = []
+        self.workflows[workflow.id] = kept
+
+    def create_tasks(self, tasks: Iterable[Task], now: int) -> None:
+        for task in tasks:
+            if task.id not in self.tasks:
+                self.tasks_of[task.workflow].append(task.id)
+            task.scheduled_ms = now
+            self.tasks[task.id] = task.loaded()
+
+    def write_task(self, task: Task, now: int) -> None:
+        if not task.terminal or task.updated_ms is None:
+            task.updated_ms = now
+        if task.terminal and task.ended_ms is None:
+            task.ended_ms = now
+        self.tasks[task.id] = task.loaded()
+
+    def queue(self, name: str) -> Queue:
+        found = self.queues.get(name)
+        if found is None:
+            found = self.queues[name] = Queue()
+        return found
+
+    def unqueue(self, task: Task) -> None:
+        self.queue(task.kind).remove(task.id)

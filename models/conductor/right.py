@@ -1,0 +1,153 @@
+"""Charge, then ship; what fails after the charge is undone, in the workflow itself.
+
+A failureWorkflow would not do: between the end of a workflow and the start of what undoes it the
+server can die, and it never comes back to it. So no task ends the workflow: those that fail are
+optional, and a SWITCH reads how they have ended.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from chaosharness import Conductor, Env, External, Order, System, every_saga_settles
+from models.third_parties import Bank, Courier, money_is_kept_for_parcels
+
+INPUT = {"order": "${workflow.input.order}", "item": "${workflow.input.item}",
+         "cents": "${workflow.input.cents}"}  # fmt: skip
+
+
+def task(name: str, **more: Any) -> dict[str, Any]:
+    """A SIMPLE task with the order as its input."""
+    return {"name": name, "taskReferenceName": name, "type": "SIMPLE", "inputParameters": INPUT,
+            **more}  # fmt: skip
+
+
+def switch(on: str, done: list[dict[str, Any]], otherwise: list[dict[str, Any]]) -> dict[str, Any]:
+    """Go on as a task has ended."""
+    return {
+        "name": f"{on}_ended",
+        "taskReferenceName": f"{on}_ended",
+        "type": "SWITCH",
+        "evaluatorType": "value-param",
+        "expression": "status",
+        "inputParameters": {"status": f"${{{on}.status}}"},
+        "decisionCases": {"COMPLETED": done},
+        "defaultCase": otherwise,
+    }
+
+
+def undo(*names: str, after: str) -> list[dict[str, Any]]:
+    """Tasks that undo, each with a reference name of its own."""
+    return [task(name, taskReferenceName=f"{name}_after_{after}") for name in names]
+
+
+def charge(key: str = "${workflow.input.order}", **more: Any) -> dict[str, Any]:
+    """The task that charges, under a key."""
+    return task("charge", **{"inputParameters": {**INPUT, "key": key}, **more})
+
+
+def workflows() -> list[dict[str, Any]]:
+    """Return the workflows, as their JSON is."""
+    ship = [
+        task("ship", optional=True),
+        switch("ship", [], undo("recall", "refund", "cancel", after="ship")),
+    ]
+    return [
+        {
+            "name": "order",
+            "version": 1,
+            "tasks": [
+                charge(optional=True),
+                switch("charge", ship, undo("refund", "cancel", after="charge")),
+            ],
+        }
+    ]
+
+
+def definition(name: str, **more: Any) -> dict[str, Any]:
+    """A task's definition: tried again later and later, and lost workers are noticed soon."""
+    return {"name": name, "retryCount": 6, "retryLogic": "EXPONENTIAL_BACKOFF",
+            "retryDelaySeconds": 2, "maxRetryDelaySeconds": 600, "responseTimeoutSeconds": 30,
+            "timeoutPolicy": "RETRY", **more}  # fmt: skip
+
+
+def tasks() -> list[dict[str, Any]]:
+    """Return the definitions of the tasks, as their JSON is: what undoes is tried for hours."""
+    doing = [definition(name) for name in ("charge", "ship")]
+    return [*doing, *(definition(name, retryCount=20) for name in ("recall", "refund", "cancel"))]
+
+
+@attrs.frozen
+class Parts:
+    """What a variant may replace."""
+
+    workflows: Callable[[], list[dict[str, Any]]] = workflows
+    tasks: Callable[[], list[dict[str, Any]]] = tasks
+    work_s: float = 0.0
+    bank: type = Bank
+
+
+def build(parts: Parts = Parts(), *, name: str = "conductor") -> System:
+    """Build the shop."""
+    shop = System(name)
+    server = shop.add(Conductor("conductor", workflows=parts.workflows(), tasks=parts.tasks()))
+    bank = shop.add(External("bank", parts.bank))
+    courier = shop.add(External("courier", Courier))
+
+    @shop.service("payments")
+    def payments(env: Env) -> None:
+        client = env.client(bank)
+
+        def charge(key: str, cents: int) -> Any:
+            if parts.work_s:
+                env.sleep(parts.work_s)
+            return {"paid": client.charge(key, cents)}
+
+        def refund(order: str, cents: int) -> Any:
+            return {"refunded": client.refund(order, cents)}
+
+        env.task_worker(server, charge)
+        env.task_worker(server, refund)
+
+    @shop.service("shipping")
+    def shipping(env: Env) -> None:
+        client = env.client(courier)
+
+        def ship(order: str, item: str) -> Any:
+            return {"parcel": client.ship(order, item)}
+
+        def recall(order: str, item: str) -> Any:
+            return {"recalled": client.recall(order)}
+
+        env.task_worker(server, ship)
+        env.task_worker(server, recall)
+
+    @shop.service("orders")
+    def orders(env: Env) -> None:
+        def cancel(order: str) -> None:
+            env.note("order cancelled", order=order)
+
+        env.task_worker(server, cancel)
+
+    @shop.entry(examples=[Order("o1", "ann", "book", 500), Order("o2", "bob", "lamp", 700)])
+    def place(env: Env, order: Order) -> None:
+        env.client(server).start_workflow_by_name(
+            "order",
+            {"order": order.id, "item": order.item, "cents": order.cents},
+            idempotency_key=order.id,
+            idempotency_strategy="RETURN_EXISTING",
+        )
+
+    shop.claim(
+        every_saga_settles(
+            started="workflow started",
+            settled=("workflow completed", "workflow failed", "workflow timed out"),
+            by="saga",
+        ),
+        money_is_kept_for_parcels(),
+    )
+    return shop
+
+
+shop = build()
