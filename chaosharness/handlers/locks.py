@@ -404,7 +404,7 @@ def install() -> None:
     _exchange(_RLock, {**_for_lock(_RLock, True), **_for_condition(_RLock)})
     _exchange(_SimpleQueue, _for_queue(_SimpleQueue))
     for found in gc.get_objects():
-        if isinstance(found, threading.Condition):
+        if issubclass(type(found), threading.Condition):  # isinstance would ask lazy proxies
             _bind_again(found)
 
 

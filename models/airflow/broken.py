@@ -15,7 +15,11 @@ def _charge_once_by_xcom(money: Any, ti: Any, cents: int, key: str) -> None:
     """Remember the charge as an XCom: those are gone when the next try begins."""
     if ti.xcom_pull(key="charged") is None:
         money.charge(f"{key}-{ti.try_number}", cents)
-        ti.xcom_push(key="charged", value=True)
+        ti.xcom_push(key="charged", value=f"{key}-{ti.try_number}")
+
+
+def _key_that_was_charged(ti: Any) -> str:
+    return str(ti.xcom_pull("charge", key="charged") or ti.run_id)
 
 
 def _dag_without_its_last_task() -> AirflowDAG:
@@ -46,7 +50,8 @@ def key_of_try() -> System:
 
 
 def charge_once_by_xcom() -> System:
-    return build(Parts(charge=_charge_once_by_xcom), name="charge once by xcom")
+    parts = Parts(charge=_charge_once_by_xcom, key=_key_that_was_charged)
+    return build(parts, name="charge once by xcom")
 
 
 def failure_hidden_by_last_task() -> System:

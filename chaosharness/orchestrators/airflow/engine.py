@@ -244,8 +244,7 @@ class OpenAirflow:
 
     def _new_scheduler(self) -> Incarnation:
         self._lives += 1
-        label = self.name if self._lives == 1 else f"{self.name}/{self._lives}"
-        scheduler = Incarnation(self.world, self.name, 0, self._lives, label)
+        scheduler = Incarnation(self.world, self.name, 0, self._lives, self.name)
         died: list[int] = []
         scheduler.on_death.append(lambda: died.append(self.world.now))
         scheduler.restart = lambda: self._restart(died[0])
@@ -268,14 +267,23 @@ class OpenAirflow:
 
     def go_on(self) -> None:
         """Have the scheduler look, in its next round."""
-        self._wake_at(self.world.now + self.machine.settings.loop_ms)
+        self._wake_at(self.world.now + self.machine.settings.loop_ms, None)
 
-    def _wake_at(self, at_ms: int) -> None:
+    def wake_in_time(self) -> None:
+        """Have the scheduler look when time will change something."""
+        due = self.machine.due()
+        if due is not None:
+            soonest = self.world.now + self.machine.settings.loop_ms
+            self._wake_at(max(due, soonest), False)
+
+    def _wake_at(self, at_ms: int, waiter: bool | None) -> None:
+        """Set the timer, unless it goes off earlier; a deadline (`False`) is none of what happens
+        next, which short trouble lasts until."""
         if self._timer is not None:
             if self._timer[0] <= at_ms:
                 return
             self.world.agenda.cancel(self._timer[1])
-        self._timer = (at_ms, self.world.agenda.add(at_ms, self._round))
+        self._timer = (at_ms, self.world.agenda.add(at_ms, self._round, None, waiter))
 
     def _round(self, _: Any) -> None:
         """One round of the scheduler's loop."""
@@ -291,9 +299,7 @@ class OpenAirflow:
         self._tell()
         for instance in queued:
             self.world.after(0, self._send, (instance, instance.id, self.scheduler))
-        due = machine.due()
-        if due is not None:
-            self._wake_at(max(due, now + machine.settings.loop_ms))
+        self.wake_in_time()
 
     def _tell(self) -> None:
         """Write what happened into the history, and run the callbacks that are due."""

@@ -64,6 +64,9 @@ class Engine(Protocol):
     def go_on(self) -> None:
         """Have the scheduler look, soon."""
 
+    def wake_in_time(self) -> None:
+        """Have the scheduler look when time will change something."""
+
 
 @attrs.define(eq=False)
 class Process:
@@ -93,6 +96,7 @@ class Process:
             engine.world.exit(self.incarnation)
             return
         engine.world.effects += 1
+        engine.wake_in_time()
         self.incarnation.on_death.append(self._last_beat)
         self.incarnation.on_resume.append(self._beat_soon)
         timeout_s = self.task.execution_timeout_s
