@@ -94,6 +94,7 @@ def build(parts: Parts = Parts(), *, name: str = "airflow") -> System:
         def refund_unless_shipped(ti: Any, params: Any) -> None:
             if ti.xcom_pull("ship") is None:
                 refund(ti, params)
+                cancelled(ti)
 
         def undo(context: Any) -> None:
             refund(context["ti"], context["params"])

@@ -43,7 +43,17 @@ def start_of(dag: AirflowDAG, run: DagRun, task_id: str, states: Mapping[str, st
         for name in task.upstream
     ]
     verdict = judge(task.trigger_rule, upstream)
+    if task.teardown and any(states[name] not in FINISHED for name in _torn_down(dag, task_id)):
+        return Start(becomes=verdict.becomes, why=f"its trigger rule {task.trigger_rule}")
     return Start(verdict.ready, verdict.becomes, f"its trigger rule {task.trigger_rule}")
+
+
+def _torn_down(dag: AirflowDAG, task_id: str) -> list[str]:
+    """What lies between the setups of a teardown and it: all that has to end first."""
+    task = dag.by_id[task_id]
+    setups = [name for name in task.upstream if dag.by_id[name].setup]
+    between = {name for setup in setups for name in dag.after(setup)}
+    return [name for name in between if task_id in dag.after(name)]
 
 
 def past_is_met(before: DagRun | None, dag: AirflowDAG, task_id: str) -> bool:
