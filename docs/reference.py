@@ -17,7 +17,10 @@ PAGES = {
     "systems": ("Systems and runs", ("system", "calls", "kernel.world", "kernel.history")),
     "brokers": ("Brokers", ("brokers",)),
     "third-parties": ("Third parties", ("externals.external", "externals.gateway")),
-    "orchestrators": ("Orchestrators", ("orchestrators.stepfunctions", "orchestrators.temporal")),
+    "orchestrators": (
+        "Orchestrators",
+        ("orchestrators.airflow", "orchestrators.stepfunctions", "orchestrators.temporal"),
+    ),
     "stores": ("Stores", ("stores.sqlite", "stores.keyvalue")),
     "faults": ("Faults, sites and schedules", ("faults", "kernel.site", "schedule")),
     "properties": ("Properties", ("checkers", "checkers.flow")),

@@ -324,9 +324,7 @@ class Env:
             lambda function: colour_for(function, self._runtime, self.incarnation),
         )
 
-    def tasks(
-        self, airflow: Any, callables: Mapping[str, Callable[..., Any]] | None = None
-    ) -> None:
+    def tasks(self, airflow: Any, callables: Mapping[str, Any] | None = None) -> None:
         """Be a worker of Airflow: runs task instances, each in a process of its own.
 
         Each process builds this service anew, as a worker reads the DAG file anew for each task;

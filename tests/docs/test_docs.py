@@ -131,11 +131,11 @@ def test_an_ellipsis_stands_for_anything():
     assert not matches("a\n", "a\nb\n")
 
 
-@pytest.mark.parametrize("package", ["stepfunctions", "temporal"])
+@pytest.mark.parametrize("package", ["airflow", "stepfunctions", "temporal"])
 def test_each_rule_that_the_code_names_is_explained(package: str) -> None:
     page = (ROOT / "docs/explanation/orchestrators.md").read_text("utf-8")
-    explained = set(re.findall(r"^- \*\*([ST]\d+)\*\*", page, re.MULTILINE))
+    explained = set(re.findall(r"^- \*\*([AST]\d+)\*\*", page, re.MULTILINE))
     sources = (ROOT / "chaosharness/orchestrators" / package).glob("*.py")
-    named = {rule for path in sources for rule in re.findall(r"\b[ST]\d{1,2}\b", path.read_text())}
+    named = {rule for path in sources for rule in re.findall(r"\b[AST]\d{1,2}\b", path.read_text())}
     assert named
     assert named <= explained

@@ -1,6 +1,6 @@
 """DAGs and their tasks, as Airflow's scheduler knows them: what is kept of a DAG file."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import attrs
@@ -12,6 +12,10 @@ __all__ = ["AirflowDAG", "AirflowTask"]
 
 KINDS: Final = ("python", "branch", "short_circuit", "sensor", "empty", "operator")
 SENSOR_TIMEOUT_S: Final = 7 * 86_400.0
+
+
+def _ids(given: str | Iterable[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 @attrs.frozen
@@ -52,7 +56,7 @@ class AirflowTask:
 
     task_id: str
     run: Any = None
-    upstream: tuple[str, ...] = attrs.field(default=(), converter=tuple, kw_only=True)
+    upstream: tuple[str, ...] = attrs.field(default=(), converter=_ids, kw_only=True)
     trigger_rule: str = attrs.field(default="all_success", kw_only=True, converter=str)
     retries: int = attrs.field(default=0, kw_only=True)
     retry_delay_s: float = attrs.field(default=300.0, kw_only=True)
@@ -94,6 +98,10 @@ class AirflowTask:
             object.__setattr__(self, "trigger_rule", "all_done_setup_success")
 
 
+def _tasks(given: "Iterable[AirflowTask]") -> "tuple[AirflowTask, ...]":
+    return tuple(given)
+
+
 @attrs.frozen
 class AirflowDAG:
     """A DAG: what Airflow's scheduler knows of a DAG file.
@@ -113,7 +121,7 @@ class AirflowDAG:
     """
 
     dag_id: str
-    tasks: tuple[AirflowTask, ...] = attrs.field(converter=tuple, kw_only=True)
+    tasks: tuple[AirflowTask, ...] = attrs.field(converter=_tasks, kw_only=True)
     max_active_runs: int = attrs.field(default=16, kw_only=True)
     max_active_tasks: int = attrs.field(default=16, kw_only=True)
     dag_schedule_s: float | None = attrs.field(default=None, kw_only=True)

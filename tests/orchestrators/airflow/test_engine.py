@@ -213,7 +213,7 @@ def test_what_runs_past_its_execution_timeout_is_killed_and_tried_again() -> Non
 
 def test_a_branch_is_followed_and_what_joins_goes_on() -> None:
     run = one_dag(
-        AirflowTask("choose", lambda params: "left" if params["n"] == 1 else "right", kind="branch"),
+        AirflowTask("choose", lambda params: {1: "left"}[params["n"]], kind="branch"),
         AirflowTask("left", lambda: None, upstream=["choose"]),
         AirflowTask("right", lambda: None, upstream=["choose"]),
         AirflowTask("join", lambda: None, upstream=["left", "right"],
@@ -232,7 +232,8 @@ def test_a_branch_to_nowhere_fails() -> None:
 @pytest.mark.parametrize(("flat", "last"), [(True, "skipped"), (False, "success")])
 def test_a_short_circuit_skips_all_or_what_is_next(flat: bool, last: str) -> None:
     run = one_dag(
-        AirflowTask("stop", lambda: False, kind="short_circuit", ignore_downstream_trigger_rules=flat),
+        AirflowTask("stop", lambda: False, kind="short_circuit",
+                    ignore_downstream_trigger_rules=flat),
         AirflowTask("next", lambda: None, upstream=["stop"]),
         AirflowTask("last", lambda: None, upstream=["next"], trigger_rule="all_done"),
     ).run()  # fmt: skip
