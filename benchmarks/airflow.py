@@ -3,10 +3,11 @@
 python -m benchmarks airflow
 
 Needs apache-airflow-core (in an environment of its own: it brings 134 packages). A DAG of two to
-seven tasks with random trigger rules and retries is written to a fresh SQLite database, and
-`DagRun.update_state` of the real Airflow decides what may run; our machine decides the same. One
-task after the other ends as chance has it, in both, and the states of all tasks, their tries and
-the state of the run are compared after each step. The yardstick is Airflow itself: none may differ.
+seven tasks with random trigger rules, retries, setups and teardowns is written to a fresh SQLite
+database, and `DagRun.update_state` of the real Airflow decides what may run; our machine decides
+the same. One task after the other ends as chance has it, in both, and the states of all tasks,
+their tries and the state of the run are compared after each step. The yardstick is Airflow itself:
+none may differ.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def prepare() -> None:
 
 
 def random_dag(chance: random.Random, name: str) -> Any:
-    """Return a DAG of two to seven tasks, with trigger rules and retries as chance has them."""
+    """Return a DAG of two to seven tasks: trigger rules, retries, setups, teardowns by chance."""
     from airflow.providers.standard.operators.python import PythonOperator
     from airflow.sdk import DAG
 
@@ -66,6 +67,11 @@ def random_dag(chance: random.Random, name: str) -> Any:
                 if chance.random() < 0.4:
                     task.set_upstream(earlier)
             made.append(task)
+            kind = chance.random()
+            if kind < 0.2:
+                task.as_setup()
+            elif kind < 0.4:
+                task.as_teardown(on_failure_fail_dagrun=chance.random() < 0.3)
     return dag
 
 

@@ -172,6 +172,21 @@ class AirflowDAG:
                 left.extend(self.downstream[name])
         return tuple(name for name in self.by_id if name in found)
 
+    def setups_of(self, task_id: str) -> tuple[str, ...]:
+        """Return the setups that a task needs though it is not right behind them (rule A7).
+
+        Those before it whose teardown comes after it, or that have none.
+        """
+        later = {name for name in self.after(task_id) if self.by_id[name].teardown}
+        found = []
+        for name, task in self.by_id.items():
+            before = task.setup and task_id in self.after(name)
+            if before and name not in self.by_id[task_id].upstream:
+                own = {one for one in self.downstream[name] if self.by_id[one].teardown}
+                if not own or own & later:
+                    found.append(name)
+        return tuple(found)
+
     def leaves(self) -> tuple[str, ...]:
         """Return the tasks that say how a run has ended (rule A1)."""
 

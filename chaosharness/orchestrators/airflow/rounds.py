@@ -43,9 +43,19 @@ def start_of(dag: AirflowDAG, run: DagRun, task_id: str, states: Mapping[str, st
         for name in task.upstream
     ]
     verdict = judge(task.trigger_rule, upstream)
-    if task.teardown and any(states[name] not in FINISHED for name in _torn_down(dag, task_id)):
-        return Start(becomes=verdict.becomes, why=f"its trigger rule {task.trigger_rule}")
-    return Start(verdict.ready, verdict.becomes, f"its trigger rule {task.trigger_rule}")
+    why = f"its trigger rule {task.trigger_rule}"
+    if task.trigger_rule == "always":
+        return Start(ready=True)
+    if task.teardown:
+        waits = any(states[name] not in FINISHED for name in _torn_down(dag, task_id))
+        return Start(verdict.ready and not waits, verdict.becomes, why)
+    setups = [states[name] for name in dag.setups_of(task_id)]
+    if FAILED in setups or UPSTREAM_FAILED in setups:
+        return Start(becomes=UPSTREAM_FAILED, why="a setup")
+    if SKIPPED in setups:
+        return Start(becomes=SKIPPED, why="a setup")
+    ready = verdict.ready and all(state == SUCCESS for state in setups)
+    return Start(ready, verdict.becomes, why)
 
 
 def _torn_down(dag: AirflowDAG, task_id: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 *Source*: apache-airflow-core 3.3.2, `airflow/ti_deps/deps/trigger_rule_dep.py` (rule A7), which
 `tests/orchestrators/airflow/test_trigger_rules.py` asks itself, where it is installed.
-*Not modelled*: mapped tasks, and so the state `removed`; setups that are not directly upstream.
+*Not modelled*: mapped tasks, and so the state `removed`. Setups farther up: `rounds.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
