@@ -64,7 +64,7 @@ class Load:
     @property
     def shards_advised(self) -> int:
         """The next power of two at which they are busy 60 % of the time at most."""
-        return 2 ** max(0, math.ceil(math.log2(self.shards_min / UTILISATION)))
+        return 1 << max(0, math.ceil(math.log2(self.shards_min / UTILISATION)))
 
     def utilisation(self, shards: int) -> float:
         """ρ = rate × T × L / shards."""

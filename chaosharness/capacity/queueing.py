@@ -11,6 +11,7 @@ by side, a start that a client gives up.
 """
 
 from collections.abc import Callable
+from functools import partial
 from heapq import heappop, heappush
 from typing import Final
 
@@ -205,7 +206,7 @@ class _Run:
         self.free_us = [0] * self.shards
         for shard in range(self.shards):
             chance = Chance(seed * 1_000_003 + shard)
-            self.after(chance.gap_us(self.rate), lambda s=shard, c=chance: self.arrive(s, c))
+            self.after(chance.gap_us(self.rate), partial(self.arrive, shard, chance))
         while self.agenda:
             self.now_us, _, action = heappop(self.agenda)
             action()
