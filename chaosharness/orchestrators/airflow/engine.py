@@ -116,7 +116,7 @@ class OpenAirflow:
         self.waiting: deque[Callable[[Any], None]] = deque()  # messages that no worker has taken
         self.scopes: dict[tuple[str, str], Scope] = {}
         self._timer: Any = None
-        self._lives = 0
+        self._lives = self._begun = 0
         self.scheduler = self._new_scheduler()
         settings = self.machine.settings
         world.know_timeout(definition.timeout_ms)
@@ -382,7 +382,9 @@ class OpenAirflow:
                     )
                 )
                 return
-            one = Process(self, process, loaded, dag, run, instance, id)
+            self._begun += 1
+            holder = f"{process.label}, process {self._begun}"
+            one = Process(self, process, loaded, dag, run, instance, id, holder)
             self.processes.append(one)
             one.begin()
 

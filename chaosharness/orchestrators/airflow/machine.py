@@ -11,7 +11,7 @@ backfills, pausing a DAG, fail_fast, a database that is away.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
@@ -35,40 +35,11 @@ from chaosharness.orchestrators.airflow.records import (
 )
 from chaosharness.orchestrators.airflow.retries import delay_ms
 from chaosharness.orchestrators.airflow.rounds import past_is_met, run_state, start_of
+from chaosharness.orchestrators.airflow.settings import DEFAULTS, Settings
 
-__all__ = ["Fact", "Machine", "Settings"]
+__all__ = ["Fact", "Machine"]
 
 Fact = RunStarted | RunEnded | Moved
-
-
-@attrs.frozen
-class Settings:
-    """Airflow's configuration, with its defaults, in milliseconds.
-
-    *Source*: `config_templates/config.yml` of apache-airflow-core 3.3.2.
-    """
-
-    heartbeat_timeout_ms: int = 300_000
-    """`[scheduler] task_instance_heartbeat_timeout`"""
-    detection_ms: int = 10_000
-    """`[scheduler] task_instance_heartbeat_timeout_detection_interval`"""
-    queued_timeout_ms: int = 600_000
-    """`[scheduler] task_queued_timeout`"""
-    queued_check_ms: int = 120_000
-    """`[scheduler] task_queued_timeout_check_interval`"""
-    stuck_retries: int = 2
-    """`[scheduler] num_stuck_in_queued_retries`"""
-    orphans_check_ms: int = 300_000
-    """`[scheduler] orphaned_tasks_check_interval`"""
-    health_ms: int = 30_000
-    """`[scheduler] scheduler_health_check_threshold`"""
-    beat_ms: int = 5_000
-    """`[workers] min_heartbeat_interval`"""
-    loop_ms: int = 1_000
-    """`[scheduler] scheduler_idle_sleep_time`"""
-
-
-DEFAULTS: Final = Settings()
 
 
 @attrs.define

@@ -9,7 +9,8 @@ until its supervisor's next heartbeat is refused and kills the first.
 A3, A6, A9).
 *Not modelled*: a process that dies alone (its supervisor reports it at once: a crash of the worker
 is the same, noticed later); `on_kill`; `AirflowTaskTimeout` as an exception inside the task (what
-runs past its `execution_timeout` is killed, and its try fails).
+runs past its `execution_timeout` is killed, and its try fails); a network that is cut between a
+worker and the API (its supervisor kills the task after three heartbeats: a crash, too).
 """
 
 from typing import Any, Final, Protocol
@@ -79,6 +80,7 @@ class Process:
     run: DagRun
     instance: TaskInstance
     id: str
+    holder: str
     scope: Scope = attrs.field(init=False)
     context: dict[str, Any] = attrs.field(factory=dict)
 
@@ -90,7 +92,7 @@ class Process:
             engine.world, self.incarnation, place, owner.entity, owner.cause, PLAIN,
             owner.hops + 1, owner.message,
         )  # fmt: skip
-        answer = engine.machine.start(self.id, str(id(self.incarnation)), engine.world.now)
+        answer = engine.machine.start(self.id, self.holder, engine.world.now)
         if isinstance(answer, Refusal):
             self._told_no("start", answer)
             engine.world.exit(self.incarnation)

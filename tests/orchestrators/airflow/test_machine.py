@@ -1,5 +1,6 @@
 """The pure machine: what the scheduler decides, what the API answers, what time does."""
 
+from itertools import product
 from typing import Any
 
 import pytest
@@ -173,6 +174,35 @@ def test_exponential_pauses_have_a_hash_and_no_chance_in_them() -> None:
     assert delay_ms(capped, "d", "", 5) == 15_000
     assert delay_ms(task, "d", "", 5_000) == 86_400_000
     assert delay_ms(AirflowTask("a", retry_delay_s=7), "d", "", 3) == 7_000
+
+
+def test_pauses_are_to_the_second_what_airflows_own_code_says() -> None:
+    pytest.importorskip("airflow.models", reason="apache-airflow-core is not installed")
+    from datetime import timedelta
+    from types import SimpleNamespace
+
+    from airflow.models.taskinstance import TaskInstance as Theirs
+
+    from chaosharness.orchestrators.airflow.moments import at
+
+    asked = 0
+    for delay_s, multiplier, most_s, number in product(
+        (0, 0.5, 10, 300), (0, 1, 1.5, 2, 3), (None, 45), (1, 2, 5, 40, 3_000)
+    ):
+        ours = AirflowTask("a", retry_delay_s=delay_s, retry_exponential_backoff=multiplier,
+                           max_retry_delay_s=most_s)  # fmt: skip
+        task = SimpleNamespace(
+            retry_delay=timedelta(seconds=delay_s), retry_exponential_backoff=multiplier,
+            max_retry_delay=None if most_s is None else timedelta(seconds=most_s),
+        )  # fmt: skip
+        real = SimpleNamespace(
+            retry_delay_override=None, task=task, try_number=number, dag_id="d", task_id="a",
+            logical_date=at(7_000), end_date=at(0), log=SimpleNamespace(warning=print),
+        )  # fmt: skip
+        theirs = Theirs.next_retry_datetime(real) - at(0)
+        assert delay_ms(ours, "d", str(at(7_000)), number) == theirs / timedelta(milliseconds=1)
+        asked += 1
+    assert asked == 200
 
 
 # ---- A5: queued for too long, and orphans
