@@ -115,7 +115,7 @@ class Real:
                 one.task = self.dag.get_task(one.task_id)
             ready, _ = self.run.update_state(session=self.session, execute_callbacks=False)
             for one in ready:
-                one.try_number += 1
+                one.try_number += one.state != TaskInstanceState.UP_FOR_RESCHEDULE
                 one.state = TaskInstanceState.SCHEDULED
             self.session.commit()
 
@@ -134,6 +134,22 @@ class Real:
             one.set_state(TaskInstanceState(state), session=self.session)
         self.session.commit()
         time.sleep(0.002)  # a retry is due after its moment, and not at it
+
+    def queue(self) -> None:
+        """Have the executor take what is scheduled."""
+        from airflow.utils.state import TaskInstanceState
+
+        for one in self.run.get_task_instances(session=self.session):
+            if one.state == TaskInstanceState.SCHEDULED:
+                one.state = TaskInstanceState.QUEUED
+        self.session.commit()
+
+    def ids(self) -> dict[str, str]:
+        """Return the id of each task's present try."""
+        self.session.expire_all()
+        return {
+            one.task_id: str(one.id) for one in self.run.get_task_instances(session=self.session)
+        }
 
     @property
     def state(self) -> str:

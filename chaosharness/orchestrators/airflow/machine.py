@@ -272,6 +272,11 @@ class Machine:
 
     def heartbeat(self, id: str, now_ms: int) -> Refusal | None:
         """Say that a try goes on; refused, its process is killed (A2)."""
+        if id in self.by_id and self.by_id[id].id != id:
+            return Refusal(
+                "410", "Task Instance not found, it may have been moved to the Task Instance "
+                "History table"
+            )  # fmt: skip
         instance = self._current(id)
         if isinstance(instance, Refusal):
             return instance
@@ -326,14 +331,10 @@ class Machine:
     # ---- within
 
     def _current(self, id: str) -> TaskInstance | Refusal:
+        """The task instance of an id, unless another try has another one now."""
         instance = self.by_id.get(id)
-        if instance is None:
+        if instance is None or instance.id != id:
             return Refusal("404", "Task Instance not found")
-        if instance.id != id:
-            return Refusal(
-                "410", "Task Instance not found, it may have been moved to the Task Instance "
-                "History table"
-            )  # fmt: skip
         return instance
 
     def _renew(self, instance: TaskInstance, state: str | None = None, why: str = "") -> None:

@@ -101,7 +101,8 @@ def test_an_old_try_is_gone_once_there_is_another() -> None:
     machine.tick(310_000)
     assert run.tasks["a"].state == "up_for_retry"
     assert code_of(machine.heartbeat(old, 310_001)) == "410"
-    assert code_of(machine.finish(old, "success", 310_001)) == "410"
+    assert code_of(machine.finish(old, "success", 310_001)) == "404"
+    assert code_of(machine.start(old, "w", 310_001)) == "404"
     machine.schedule(320_000)
     assert run.tasks["a"].state == "queued"
     assert run.tasks["a"].try_number == 2
@@ -227,7 +228,7 @@ def test_an_orphan_that_no_executor_has_is_reset_and_uses_a_try_up() -> None:
     assert machine.adopt() == [run.tasks["a"]]
     machine.schedule(1_000)
     assert (run.tasks["a"].state, run.tasks["a"].try_number) == ("queued", 2)
-    assert code_of(machine.start(old, "w", 1_000)) == "410"
+    assert code_of(machine.start(old, "w", 1_000)) == "404"
     finish(machine, run.tasks["a"], "failed", 2_000)
     assert run.tasks["a"].state == "failed"  # one retry was asked for, and none is left
 
