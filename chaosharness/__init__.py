@@ -96,6 +96,16 @@ if TYPE_CHECKING:
     from chaosharness.kernel.history import History as History
     from chaosharness.kernel.site import Site as Site
     from chaosharness.kernel.world import Budget as Budget
+    from chaosharness.orchestrators.airflow import Airflow as Airflow
+    from chaosharness.orchestrators.airflow import AirflowApiException as AirflowApiException
+    from chaosharness.orchestrators.airflow import AirflowDAG as AirflowDAG
+    from chaosharness.orchestrators.airflow import AirflowFailException as AirflowFailException
+    from chaosharness.orchestrators.airflow import (
+        AirflowRescheduleException as AirflowRescheduleException,
+    )
+    from chaosharness.orchestrators.airflow import AirflowSensorTimeout as AirflowSensorTimeout
+    from chaosharness.orchestrators.airflow import AirflowSkipException as AirflowSkipException
+    from chaosharness.orchestrators.airflow import AirflowTask as AirflowTask
     from chaosharness.orchestrators.conductor import Conductor as Conductor
     from chaosharness.orchestrators.saga import Approval as Approval
     from chaosharness.orchestrators.saga import Command as Command
@@ -236,6 +246,16 @@ _HOME = {
         "Step",
     ),
     "orchestrators.conductor": ("Conductor",),
+    "orchestrators.airflow": (
+        "Airflow",
+        "AirflowApiException",
+        "AirflowDAG",
+        "AirflowFailException",
+        "AirflowRescheduleException",
+        "AirflowSensorTimeout",
+        "AirflowSkipException",
+        "AirflowTask",
+    ),
     "orchestrators.stepfunctions": ("StepFunctions",),
     "orchestrators.temporal": ("Temporal",),
     "schedule": ("Schedule",),

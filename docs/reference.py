@@ -25,6 +25,7 @@ PAGES = {
         "Orchestrators",
         (
             "orchestrators.saga",
+            "orchestrators.airflow",
             "orchestrators.conductor",
             "orchestrators.stepfunctions",
             "orchestrators.temporal",

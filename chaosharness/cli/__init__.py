@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from chaosharness import __version__
-from chaosharness.cli import graph, replay, report, run, sites, soak
+from chaosharness.cli import capacity, graph, replay, report, run, sites, soak
 from chaosharness.cli.configured import defaults
 from chaosharness.cli.doors import TROUBLE, Doors, leave
 
@@ -30,7 +30,15 @@ def process() -> None:
         leave(end.code if isinstance(end.code, int) else TROUBLE)
 
 
-COMMANDS = (run.run, soak.soak, replay.replay, report.report, sites.sites, graph.graph)
+COMMANDS = (
+    run.run,
+    soak.soak,
+    replay.replay,
+    report.report,
+    sites.sites,
+    graph.graph,
+    capacity.capacity,
+)
 
 for command in COMMANDS:
     main.add_command(command)

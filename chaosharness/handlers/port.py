@@ -376,7 +376,9 @@ def trouble(scope: Scope, fault: Fault, peer: Peer) -> Script[None]:
         case LostWrites():
             peer.lose_writes(scope)
             yield from crash(scope, "next")
-        case Pause() | Delay():
+        case Pause():
+            yield from stall(scope, scope.world.due(fault.lasting))
+        case Delay():
             yield from wait_until(scope, scope.world.due(fault.lasting))
         case NetworkPartition():
             scope.world.part(scope.incarnation.service, peer.name, fault.way, fault.lasting)
@@ -388,6 +390,16 @@ def crash(scope: Scope, down: Lasting) -> Script[None]:
     """Kill the incarnation of this scope, and never go on."""
     scope.world.crash(scope.incarnation, down, cause=scope.cause)
     yield NEVER
+
+
+def stall(scope: Scope, due_ms: int) -> Script[None]:
+    """Stand still; who watches over the process can see it, and learns when it goes on."""
+    incarnation = scope.incarnation
+    incarnation.stalled_since = scope.world.now
+    yield from wait_until(scope, due_ms)
+    incarnation.stalled_since = None
+    for hook in incarnation.on_resume:
+        hook()
 
 
 def wait_until(scope: Scope, due_ms: int) -> Script[None]:

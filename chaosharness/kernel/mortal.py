@@ -7,14 +7,19 @@ from typing import Any, Protocol
 
 
 class Mortal(Protocol):
-    """What can be killed: an incarnation of a service."""
+    """What can be killed: an incarnation of a service, or one of its processes."""
 
     alive: bool
     guests: dict[str, Any]
     kept: list[Any]
     label: str
+    processes: list[Any]
     on_death: list[Callable[[], None]]
     restart: Callable[[], None] | None
+
+    @property
+    def host(self) -> Mortal | None:
+        """What it lives on and dies with; None where it lives by itself."""
 
 
 class Located(Protocol):

@@ -17,20 +17,27 @@ class Incarnation:
     it was running is kept, unfinished, until the end of the run (`kept`), and so are its
     event loops (`guests`, by the name of their colour). Its locks (`locks`) are its own.
     `unawaited` counts the calls of ports that nobody has awaited so far.
+
+    A process of its own (`processes`) has it for a `host`, and dies with it. `stalled_since` is
+    when a fault had it stand still; `on_resume` is told when it goes on.
     """
 
     __slots__ = (
         "alive",
         "guests",
+        "host",
         "kept",
         "label",
         "locks",
         "number",
         "on_death",
+        "on_resume",
+        "processes",
         "replica",
         "restart",
         "service",
         "skew_ms",
+        "stalled_since",
         "unawaited",
         "world",
     )
@@ -46,6 +53,10 @@ class Incarnation:
         self.label = label or (own if number == 1 else f"{own}/{number}")
         self.alive = True
         self.skew_ms = 0
+        self.stalled_since: int | None = None
+        self.on_resume: list[Callable[[], None]] = []
+        self.host: Incarnation | None = None
+        self.processes: list[Incarnation] = []
         self.on_death: list[Callable[[], None]] = []
         self.restart: Callable[[], None] | None = None
         self.kept: list[Any] = []

@@ -257,16 +257,19 @@ class World:
     # ---- crashes and cuts
 
     def crash(self, incarnation: Mortal, down: Lasting, *, cause: int) -> None:
-        """Kill an incarnation: its ports refuse from now on; then its connections drop."""
+        """Kill an incarnation: its ports refuse from now on; then its connections drop.
+
+        A process dies with the incarnation that is its host, and so do the others there.
+        """
         if not incarnation.alive:
             return
-        incarnation.alive = False
+        incarnation = incarnation.host or incarnation
+        dying = (incarnation, *incarnation.processes)
+        for one in dying:
+            one.alive = False
         self.effects += 1
         self.record("crash", incarnation.label, cause=cause, data={"down": down})
-        for scope in [one for one in self.in_flight if one.incarnation is incarnation]:
-            del self.in_flight[scope]
-        for hook in incarnation.on_death:
-            hook()
+        self._clear_away(dying)
         if incarnation.restart is None:
             return
         once = Once(incarnation.restart)
@@ -276,6 +279,20 @@ class World:
             self.at_calm(once)
         else:
             self.until(max(self.due(down), self.now + 1), once)
+
+    def exit(self, process: Mortal) -> None:
+        """End a process of a host, however far its code is: the host lives on."""
+        if process.alive and process.host is not None:
+            process.alive = False
+            process.host.processes.remove(process)
+            self._clear_away((process,))
+
+    def _clear_away(self, dying: tuple[Mortal, ...]) -> None:
+        for scope in [one for one in self.in_flight if one.incarnation in dying]:
+            del self.in_flight[scope]
+        for one in dying:
+            for hook in one.on_death:
+                hook()
 
     def part(self, service: str, peer: str, way: str, lasting: Lasting) -> None:
         """Cut the network between a service and a peer, until it heals or calm begins."""
@@ -479,6 +496,7 @@ class World:
         assert self.ending is not None
         for incarnation in self.incarnations:
             incarnation.on_death.clear()
+            incarnation.processes.clear()
             incarnation.restart = None
         self.incarnations.clear()
         self.agenda.entries.clear()

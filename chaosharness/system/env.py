@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from chaosharness.brokers.intake import Intake
@@ -44,6 +44,9 @@ class Surroundings(Protocol):
     @property
     def system(self) -> Declared:
         """The system that runs."""
+
+    def fork(self, host: Incarnation, cause: int, begin: Callable[[Incarnation], None]) -> None:
+        """Begin a process on a host: its service built anew, for one piece of work."""
 
 
 class Env:
@@ -87,6 +90,14 @@ class Env:
         self._opened[key] = found
         return found
 
+    def _alone(self, what: str) -> None:
+        """See that a service whose work has processes of its own does nothing beside it."""
+        if self.incarnation.host is not None:
+            raise InvalidDefinition(
+                f"service {self._service!r} runs tasks, each in a process of its own that builds "
+                f"the service anew: put {what} into another service"
+            )
+
     # ---- messages
 
     def publisher(self, broker: Any, *, blocking: bool = False) -> Callable[..., Any]:
@@ -121,6 +132,7 @@ class Env:
                 that decodes bytes.
             options: The broker's own, as its class says.
         """
+        self._alone("env.consume")
         state = self._open(broker, "consume", "broker")
         check_handler(handler, f"service {self._service!r} consumes {source!r}")
         place = f"{self._service}.{name_of(handler)}"
@@ -146,6 +158,7 @@ class Env:
             blocking: Whether its methods block in `async` code too (see `client`).
             options: The broker's own, as its class says.
         """
+        self._alone("env.consumer")
         state = self._open(broker, "consumer", "broker")
         if not sources:
             raise InvalidDefinition(f"service {self._service!r} has a consumer of nothing")
@@ -201,6 +214,7 @@ class Env:
 
     def _run(self, named: Callable[[], Any], loop: Callable[[], Any], background: bool) -> None:
         """Have a loop run in this incarnation, under the name and in the colour of a function."""
+        self._alone("its main loop or timer")
         world = self.incarnation.world
         place = f"{self._service}.{name_of(named)}"
         colour = colour_for(named, self._runtime, self.incarnation)
@@ -252,6 +266,7 @@ class Env:
 
     def serve(self, name: str, handler: Callable[..., Any], *, read_as: Any = None) -> None:
         """Answer calls of other services: the caller gets what `handler(value)` returns."""
+        self._alone("env.serve")
         check_handler(handler, f"service {self._service!r} serves {name!r}")
         place = f"{self._service}.{name_of(handler)}"
         colour = colour_for(handler, self._runtime, self.incarnation)
@@ -294,6 +309,7 @@ class Env:
             handler: `handler(event, context)`, plain or `async`; what it returns is the task's
                 result, what it raises the task's error, by the name of its class.
         """
+        self._alone("env.function")
         state = self._open(engine, "function", "orchestrator")
         check_handler(handler, f"service {self._service!r} has the function {name!r}")
         place = f"{self._service}.{name_of(handler)}"
@@ -316,6 +332,7 @@ class Env:
             workflows: Classes with `@workflow.defn`.
             activities: Functions or methods with `@activity.defn`, plain or `async`.
         """
+        self._alone("env.worker")
         state = self._open(server, "worker", "Temporal server")
         state.worker(
             self.incarnation,
@@ -368,6 +385,28 @@ class Env:
         place = f"{self._service}.{name_of(handler)}"
         colour = colour_for(handler, self._runtime, self.incarnation)
         state.task_endpoint(target, self.incarnation, place, handler, colour)
+
+    def tasks(self, airflow: Any, callables: Mapping[str, Any] | None = None) -> None:
+        """Be a worker of Airflow: runs task instances, each in a process of its own.
+
+        Each process builds this service anew, as a worker reads the DAG file anew for each task;
+        so it can do nothing else beside.
+
+        Args:
+            airflow: The `Airflow` whose tasks it runs.
+            callables: What tasks run, by task id or `dag_id.task_id`: plain or `async`
+                functions that take what a `PythonOperator` passes (`ti`, `dag_run`, `params`
+                and so on, by the names of their parameters), or whole operators. Tasks that
+                it does not name run what the DAG has.
+        """
+        state = self._open(airflow, "host", "Airflow")
+        state.host(
+            self.incarnation,
+            self._service,
+            callables or {},
+            lambda function: colour_for(function, self._runtime, self.incarnation),
+            self._stage.fork,
+        )
 
     # ---- stores and third parties
 

@@ -55,6 +55,7 @@ class Stage:
         world.on_armed = self._check_legal
         self.switchboard = Switchboard(world)
         self.client: Env | None = None
+        self.factories: dict[Incarnation, Factory] = {}
         for name, resource in system.resources.items():
             world.states[name] = resource.open(world)
         if plan.latency != 1:
@@ -126,6 +127,7 @@ class Stage:
             close = getattr(state, "close", None)
             if close is not None:
                 close()
+        self.factories.clear()
         world.forget()  # break the circles, so that all this is freed here and now
         self.switchboard.endpoints.clear()
         self.client = None
@@ -215,9 +217,37 @@ class Stage:
             factory = self._suffer_at_start(scope, service, attempt)
         scope.record("start", operation, attempt, None)
         incarnation.restart = lambda: self._start(service, replica, number + 1, len(world.raw) - 1)
+        self.factories[incarnation] = factory
         env = Env(self, incarnation, service.name, service.runtime)
         scope.run = (env, operation, attempt)
         PLAIN.start(scope, factory, _as_is, (env,), self._started)
+
+    def fork(self, host: Incarnation, cause: int, begin: Callable[[Incarnation], None]) -> None:
+        """Begin a process on a host: its service built anew, for one piece of work.
+
+        Args:
+            host: The incarnation that it lives on, and dies with.
+            cause: The event that has it begun.
+            begin: Told the process, once it is built.
+        """
+        world = self.world
+        service = self.system.services[host.service]
+        process = Incarnation(world, host.service, host.replica, host.number, host.label)
+        process.host = host
+        process.skew_ms = host.skew_ms
+        host.processes.append(process)
+        world.incarnations.append(process)
+        scope = Scope(world, process, service.place, 0, cause, PLAIN)
+        env = Env(self, process, service.name, service.runtime)
+        scope.run = (env, service.operation, 0)
+
+        def built(scope: Scope, _: Any, error: BaseException | None) -> None:
+            if error is None:
+                begin(process)
+            else:
+                self._started(scope, None, error)
+
+        PLAIN.start(scope, self.factories[host], _as_is, (env,), built)
 
     def _suffer_at_start(self, scope: Scope, service: Service, attempt: int) -> Factory:
         """Let the faults of this start strike; return what builds the service."""

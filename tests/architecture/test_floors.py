@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "chaosharness"
 FLOORS = (  # from the ground up
     {"errors", "options"},
-    {"kernel", "machines"},
+    {"capacity", "kernel", "machines"},
     {"faults"},
     {"schedule"},
     {"handlers"},

@@ -134,11 +134,13 @@ def test_an_ellipsis_stands_for_anything():
     assert not matches("a\n", "a\nb\n")
 
 
-@pytest.mark.parametrize("package", ["conductor", "stepfunctions", "temporal"])
+@pytest.mark.parametrize("package", ["airflow", "conductor", "stepfunctions", "temporal"])
 def test_each_rule_that_the_code_names_is_explained(package: str) -> None:
     page = (ROOT / "docs/explanation/orchestrators.md").read_text("utf-8")
-    explained = set(re.findall(r"^- \*\*([CST]\d+)\*\*", page, re.MULTILINE))
+    explained = set(re.findall(r"^- \*\*([ACST]\d+)\*\*", page, re.MULTILINE))
     sources = (ROOT / "chaosharness/orchestrators" / package).glob("*.py")
-    named = {rule for path in sources for rule in re.findall(r"\b[CST]\d{1,2}\b", path.read_text())}
+    named = {
+        rule for path in sources for rule in re.findall(r"\b[ACST]\d{1,2}\b", path.read_text())
+    }
     assert named
     assert named <= explained

@@ -1,0 +1,34 @@
+"""Airflow 3: DAG runs, trigger rules, retries and zombies, as a pure machine and in a system.
+
+A1 to A9 are the rules of `docs/explanation/orchestrators.md`, which has their sources.
+"""
+
+from chaosharness.orchestrators.airflow.definition import AirflowDAG as AirflowDAG
+from chaosharness.orchestrators.airflow.definition import AirflowTask as AirflowTask
+from chaosharness.orchestrators.airflow.engine import Airflow as Airflow
+from chaosharness.orchestrators.airflow.exceptions import (
+    AirflowApiException as AirflowApiException,
+)
+from chaosharness.orchestrators.airflow.exceptions import (
+    AirflowFailException as AirflowFailException,
+)
+from chaosharness.orchestrators.airflow.exceptions import (
+    AirflowRescheduleException as AirflowRescheduleException,
+)
+from chaosharness.orchestrators.airflow.exceptions import (
+    AirflowSensorTimeout as AirflowSensorTimeout,
+)
+from chaosharness.orchestrators.airflow.exceptions import (
+    AirflowSkipException as AirflowSkipException,
+)
+
+__all__ = [
+    "Airflow",
+    "AirflowApiException",
+    "AirflowDAG",
+    "AirflowFailException",
+    "AirflowRescheduleException",
+    "AirflowSensorTimeout",
+    "AirflowSkipException",
+    "AirflowTask",
+]

@@ -1,0 +1,229 @@
+"""DAGs and their tasks, as Airflow's scheduler knows them: what is kept of a DAG file."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import attrs
+
+from chaosharness.errors import InvalidDefinition
+from chaosharness.orchestrators.airflow.trigger_rules import RULES
+
+__all__ = ["AirflowDAG", "AirflowTask"]
+
+KINDS: Final = ("python", "branch", "short_circuit", "sensor", "empty", "operator")
+SENSOR_TIMEOUT_S: Final = 7 * 86_400.0
+
+
+def _ids(given: str | Iterable[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+@attrs.frozen
+class AirflowTask:
+    """A task of a DAG, under the names that Airflow's operators have.
+
+    Args:
+        task_id: Its name in the DAG.
+        run: What it runs, unless the worker says so (`env.tasks`): `python_callable`.
+        upstream: The ids of the tasks before it.
+        trigger_rule: One of Airflow's thirteen.
+        retries: How often it is tried again.
+        retry_delay_s: The pause before that.
+        retry_exponential_backoff: What the pause is multiplied by each time; 0 is not at all.
+        max_retry_delay_s: The longest pause.
+        execution_timeout_s: How long one try may take.
+        depends_on_past: Whether it waits for its own success in the run before.
+        wait_for_downstream: Whether it waits for those after it in the run before, too.
+        kind: `python`; `branch` returns the ids to follow; `short_circuit` skips all that comes
+            after where it returns something false; `sensor` waits until it returns something
+            true; `empty` runs nothing.
+        ignore_downstream_trigger_rules: Of a short circuit: whether it skips all that comes
+            after, or only what is next.
+        poke_interval_s: Of a sensor: the pause between two looks.
+        timeout_s: Of a sensor: how long it waits.
+        mode: Of a sensor: `poke` sleeps in its worker, `reschedule` gives the slot back.
+        soft_fail: Of a sensor: whether it is skipped where its time is over.
+        setup: Whether it is a setup task.
+        teardown: Whether it is a teardown task: it says nothing about how the run ended.
+        on_failure_fail_dagrun: Of a teardown task: whether it does say so.
+        on_success_callback: Told the context once it has succeeded.
+        on_failure_callback: Once it has failed for good.
+        on_retry_callback: Once a try has failed which is not the last.
+
+    Raises:
+        InvalidDefinition: It cannot be so in Airflow either; says where.
+    """
+
+    task_id: str
+    run: Any = None
+    upstream: tuple[str, ...] = attrs.field(default=(), converter=_ids, kw_only=True)
+    trigger_rule: str = attrs.field(default="all_success", kw_only=True, converter=str)
+    retries: int = attrs.field(default=0, kw_only=True)
+    retry_delay_s: float = attrs.field(default=300.0, kw_only=True)
+    retry_exponential_backoff: float = attrs.field(default=0, kw_only=True)
+    max_retry_delay_s: float | None = attrs.field(default=None, kw_only=True)
+    execution_timeout_s: float | None = attrs.field(default=None, kw_only=True)
+    depends_on_past: bool = attrs.field(default=False, kw_only=True)
+    wait_for_downstream: bool = attrs.field(default=False, kw_only=True)
+    kind: str = attrs.field(default="python", kw_only=True)
+    ignore_downstream_trigger_rules: bool = attrs.field(default=True, kw_only=True)
+    poke_interval_s: float = attrs.field(default=60.0, kw_only=True)
+    timeout_s: float = attrs.field(default=SENSOR_TIMEOUT_S, kw_only=True)
+    mode: str = attrs.field(default="poke", kw_only=True)
+    soft_fail: bool = attrs.field(default=False, kw_only=True)
+    setup: bool = attrs.field(default=False, kw_only=True)
+    teardown: bool = attrs.field(default=False, kw_only=True)
+    on_failure_fail_dagrun: bool = attrs.field(default=False, kw_only=True)
+    on_success_callback: Callable[[Any], Any] | None = attrs.field(default=None, kw_only=True)
+    on_failure_callback: Callable[[Any], Any] | None = attrs.field(default=None, kw_only=True)
+    on_retry_callback: Callable[[Any], Any] | None = attrs.field(default=None, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        place = f"AirflowTask({self.task_id!r})"
+        if not isinstance(self.task_id, str) or not self.task_id:
+            raise InvalidDefinition(f"an AirflowTask needs a task_id, not {self.task_id!r}")
+        _one_of(place, "trigger_rule", self.trigger_rule, RULES)
+        _one_of(place, "kind", self.kind, KINDS)
+        _one_of(place, "mode", self.mode, ("poke", "reschedule"))
+        if not isinstance(self.retries, int) or self.retries < 0:
+            raise InvalidDefinition(
+                f"{place}: retries is a whole number from 0, not {self.retries!r}"
+            )
+        for name in ("retry_delay_s", "max_retry_delay_s", "execution_timeout_s",
+                     "poke_interval_s", "timeout_s"):  # fmt: skip
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int | float) and value >= 0):
+                raise InvalidDefinition(f"{place}: {name} is a number of seconds, not {value!r}")
+        if self.teardown and self.trigger_rule == "all_success":
+            object.__setattr__(self, "trigger_rule", "all_done_setup_success")
+
+
+def _tasks(given: "Iterable[AirflowTask]") -> "tuple[AirflowTask, ...]":
+    return tuple(given)
+
+
+@attrs.frozen
+class AirflowDAG:
+    """A DAG: what Airflow's scheduler knows of a DAG file.
+
+    Args:
+        dag_id: Its name.
+        tasks: Its tasks, in any order.
+        max_active_runs: How many of its runs go on at once; the others wait.
+        max_active_tasks: How many of its tasks are queued or running at once, over all runs.
+        dag_schedule_s: Its DAG schedule: a run each so many seconds, at the end of its interval.
+        dag_end_s: When the last interval of the DAG schedule ends: its `end_date`.
+        on_success_callback: Told the context once a run has succeeded.
+        on_failure_callback: Once a run has failed.
+
+    Raises:
+        InvalidDefinition: No such DAG could be; says which task.
+    """
+
+    dag_id: str
+    tasks: tuple[AirflowTask, ...] = attrs.field(converter=_tasks, kw_only=True)
+    max_active_runs: int = attrs.field(default=16, kw_only=True)
+    max_active_tasks: int = attrs.field(default=16, kw_only=True)
+    dag_schedule_s: float | None = attrs.field(default=None, kw_only=True)
+    dag_end_s: float | None = attrs.field(default=None, kw_only=True)
+    on_success_callback: Callable[[Any], Any] | None = attrs.field(default=None, kw_only=True)
+    on_failure_callback: Callable[[Any], Any] | None = attrs.field(default=None, kw_only=True)
+    by_id: Mapping[str, AirflowTask] = attrs.field(init=False, repr=False)
+    downstream: Mapping[str, tuple[str, ...]] = attrs.field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        place = f"AirflowDAG({self.dag_id!r})"
+        if not isinstance(self.dag_id, str) or not self.dag_id:
+            raise InvalidDefinition(f"an AirflowDAG needs a dag_id, not {self.dag_id!r}")
+        by_id = _by_id(place, self.tasks)
+        downstream: dict[str, list[str]] = {name: [] for name in by_id}
+        for task in self.tasks:
+            for name in task.upstream:
+                if name not in by_id:
+                    known = ", ".join(by_id)
+                    raise InvalidDefinition(
+                        f"{place}: task {task.task_id!r} comes after {name!r}, which is no task of "
+                        f"it; they are: {known}"
+                    )
+                downstream[name].append(task.task_id)
+        object.__setattr__(self, "by_id", by_id)
+        object.__setattr__(self, "downstream", {k: tuple(v) for k, v in downstream.items()})
+        _refuse_cycle(place, by_id)
+        for name in ("max_active_runs", "max_active_tasks"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise InvalidDefinition(f"{place}: {name} is a whole number from 1, not {value!r}")
+        if (self.dag_schedule_s is None) != (self.dag_end_s is None):
+            raise InvalidDefinition(
+                f"{place}: a DAG schedule needs dag_schedule_s and dag_end_s, when it ends: a run "
+                "of the system ends, too"
+            )
+        if self.dag_schedule_s is not None and not self.dag_schedule_s > 0:
+            raise InvalidDefinition(f"{place}: dag_schedule_s is more than 0 seconds")
+
+    def after(self, task_id: str) -> tuple[str, ...]:
+        """Return the ids of all tasks that come after one, however far, in the DAG's order."""
+        found: set[str] = set()
+        left = [*self.downstream[task_id]]
+        while left:
+            name = left.pop()
+            if name not in found:
+                found.add(name)
+                left.extend(self.downstream[name])
+        return tuple(name for name in self.by_id if name in found)
+
+    def setups_of(self, task_id: str) -> tuple[str, ...]:
+        """Return the setups that a task needs though it is not right behind them (rule A7).
+
+        Those before it whose teardown comes after it, or that have none.
+        """
+        later = {name for name in self.after(task_id) if self.by_id[name].teardown}
+        found = []
+        for name, task in self.by_id.items():
+            before = task.setup and task_id in self.after(name)
+            if before and name not in self.by_id[task_id].upstream:
+                own = {one for one in self.downstream[name] if self.by_id[one].teardown}
+                if not own or own & later:
+                    found.append(name)
+        return tuple(found)
+
+    def leaves(self) -> tuple[str, ...]:
+        """Return the tasks that say how a run has ended (rule A1)."""
+
+        def counts(task: AirflowTask) -> bool:
+            return not task.teardown or task.on_failure_fail_dagrun
+
+        found = tuple(
+            name
+            for name, task in self.by_id.items()
+            if counts(task) and not any(counts(self.by_id[one]) for one in self.downstream[name])
+        )
+        return found or tuple(name for name in self.by_id if not self.downstream[name])
+
+
+def _by_id(place: str, tasks: tuple[AirflowTask, ...]) -> dict[str, AirflowTask]:
+    by_id: dict[str, AirflowTask] = {}
+    for task in tasks:
+        if not isinstance(task, AirflowTask):
+            raise InvalidDefinition(f"{place}: its tasks are AirflowTask(...), not {task!r}")
+        if task.task_id in by_id:
+            raise InvalidDefinition(f"{place}: two tasks are called {task.task_id!r}")
+        by_id[task.task_id] = task
+    if not by_id:
+        raise InvalidDefinition(f"{place} has no tasks")
+    return by_id
+
+
+def _refuse_cycle(place: str, by_id: Mapping[str, AirflowTask]) -> None:
+    done: set[str] = set()
+    while len(done) < len(by_id):
+        free = [n for n, task in by_id.items() if n not in done and done.issuperset(task.upstream)]
+        if not free:
+            left = ", ".join(name for name in by_id if name not in done)
+            raise InvalidDefinition(f"{place}: a cycle goes through {left}")
+        done.update(free)
+
+
+def _one_of(place: str, name: str, value: Any, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise InvalidDefinition(f"{place}: {name} is {', '.join(allowed)}; not {value!r}")

@@ -1,0 +1,368 @@
+"""Airflow's scheduler, database and execution API as a pure machine.
+
+`schedule(now)` is one round of the scheduler's loop; the operations below it are what processes of
+tasks ask of the API. `due()` says when time changes something, `tick(now)` lets it, `take()` is
+what happened. Who runs the tasks, and whether the scheduler lives, is the caller's.
+
+*Source*: apache-airflow-core 3.3.2: `jobs/scheduler_job_runner.py`, `models/dagrun.py`,
+`api_fastapi/execution_api/routes/task_instances.py` (rules A1 to A8).
+*Not modelled*: pools and priorities, mapped tasks, deferral and triggerers, assets, clearing and
+backfills, pausing a DAG, fail_fast, a database that is away.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from chaosharness.machines.machine import Refusal
+from chaosharness.orchestrators.airflow.definition import AirflowDAG
+from chaosharness.orchestrators.airflow.moments import at, run_id_of
+from chaosharness.orchestrators.airflow.records import (
+    FAILED,
+    QUEUED,
+    RESCHEDULE,
+    RETRY,
+    RUNNING,
+    SCHEDULED,
+    SKIPPED,
+    SUCCESS,
+    DagRun,
+    Moved,
+    RunEnded,
+    RunStarted,
+    TaskInstance,
+)
+from chaosharness.orchestrators.airflow.retries import delay_ms
+from chaosharness.orchestrators.airflow.rounds import past_is_met, run_state, start_of
+from chaosharness.orchestrators.airflow.settings import DEFAULTS, Settings
+
+__all__ = ["Fact", "Machine"]
+
+Fact = RunStarted | RunEnded | Moved
+
+
+@attrs.define
+class Machine:
+    """One deployment of Airflow: `dags` by their ids."""
+
+    dags: Mapping[str, AirflowDAG]
+    settings: Settings = DEFAULTS
+    runs: dict[tuple[str, str], DagRun] = attrs.field(factory=dict)
+    by_id: dict[str, TaskInstance] = attrs.field(factory=dict)  # of every try there was
+    xcoms: dict[tuple[str, str, str, str], Any] = attrs.field(factory=dict)
+    facts: list[Fact] = attrs.field(factory=list)
+    scheduled_to_ms: dict[str, int] = attrs.field(factory=dict)
+
+    def take(self) -> list[Fact]:
+        """Return what happened since this was asked last, in order."""
+        facts, self.facts = self.facts, []
+        return facts
+
+    # ---- the REST API
+
+    def trigger(
+        self, dag_id: str, run_id: str, conf: Any, now_ms: int, run_type: str = "manual"
+    ) -> DagRun | Refusal:
+        """Create a DAG run. A run id is used once."""
+        dag = self.dags.get(dag_id)
+        if dag is None:
+            return Refusal("404", f"DAG with dag_id: '{dag_id}' not found")
+        run_id = run_id or run_id_of(run_type, now_ms)
+        if (dag_id, run_id) in self.runs:
+            return Refusal(
+                "409", f"A DagRun with dag_id:'{dag_id}' and run_id:'{run_id}' already exists"
+            )
+        run = DagRun(dag_id, run_id, conf, now_ms, run_type, now_ms)
+        for task in dag.tasks:
+            instance = TaskInstance(dag_id, run_id, task.task_id, task.retries)
+            self._renew(instance)
+            run.tasks[task.task_id] = instance
+        self.runs[dag_id, run_id] = run
+        return run
+
+    def find(self, dag_id: str, run_id: str) -> DagRun | Refusal:
+        """Return a DAG run."""
+        run = self.runs.get((dag_id, run_id))
+        if run is None:
+            return Refusal(
+                "404", f"The DagRun with dag_id: `{dag_id}` and run_id: `{run_id}` was not found"
+            )
+        return run
+
+    # ---- the scheduler
+
+    def schedule(self, now_ms: int) -> list[TaskInstance]:
+        """Go once round the scheduler's loop; return what is queued now, for the executor."""
+        self._create_scheduled(now_ms)
+        self._start_runs()
+        for run in self.runs.values():
+            if run.state == RUNNING:
+                while self._move_on(run, now_ms):
+                    pass
+                self._end(run)
+        return self._queue(now_ms)
+
+    def _create_scheduled(self, now_ms: int) -> None:
+        for dag in self.dags.values():
+            if dag.dag_schedule_s is None or dag.dag_end_s is None:
+                continue
+            every, end = round(dag.dag_schedule_s * 1000), round(dag.dag_end_s * 1000)
+            begun = self.scheduled_to_ms.get(dag.dag_id, 0)
+            while begun + every <= min(now_ms, end):
+                run = self.trigger(
+                    dag.dag_id, run_id_of("scheduled", begun), {}, now_ms, "scheduled"
+                )
+                if isinstance(run, DagRun):
+                    run.logical_ms = begun
+                begun += every
+            self.scheduled_to_ms[dag.dag_id] = begun
+
+    def _start_runs(self) -> None:
+        for dag in self.dags.values():
+            own = [run for run in self.runs.values() if run.dag_id == dag.dag_id]
+            active = sum(run.state == RUNNING for run in own)
+            for run in own:
+                if run.state == QUEUED and active < dag.max_active_runs:
+                    run.state = RUNNING
+                    active += 1
+                    self.facts.append(RunStarted(run))
+
+    def _move_on(self, run: DagRun, now_ms: int) -> bool:
+        """Look at every task that could start, once; say whether any came to its end."""
+        dag = self.dags[run.dag_id]
+        before = {name: one.state for name, one in run.tasks.items()}
+        moved = False
+        for name, instance in run.tasks.items():
+            waits = instance.state in (RETRY, RESCHEDULE) and instance.due_ms > now_ms
+            if instance.state not in (None, RETRY, RESCHEDULE) or waits:
+                continue
+            verdict = start_of(dag, run, name, before)
+            if verdict.becomes is not None:
+                self._move(instance, verdict.becomes, "scheduler", f"by {verdict.why}")
+                moved = True
+            elif verdict.ready and past_is_met(self._before(run), dag, name):
+                moved = self._schedule(dag, instance) or moved
+        return moved
+
+    def _schedule(self, dag: AirflowDAG, instance: TaskInstance) -> bool:
+        if instance.state != RESCHEDULE:
+            instance.try_number += 1
+        empty = dag.by_id[instance.task_id].kind == "empty"
+        self._move(instance, SUCCESS if empty else SCHEDULED, "scheduler")
+        return empty
+
+    def _before(self, run: DagRun) -> DagRun | None:
+        """The run of the same DAG before this one, by its logical date."""
+        earlier = [
+            one
+            for one in self.runs.values()
+            if one.dag_id == run.dag_id and one.logical_ms <= run.logical_ms and one is not run
+        ]
+        place = [*self.runs.values()].index
+        earlier = [
+            one for one in earlier if one.logical_ms < run.logical_ms or place(one) < place(run)
+        ]
+        return max(earlier, key=lambda one: (one.logical_ms, place(one)), default=None)
+
+    def _end(self, run: DagRun) -> None:
+        state = run_state(self.dags[run.dag_id], run)
+        if state is not None:
+            run.state = state
+            self.facts.append(RunEnded(run))
+
+    def _queue(self, now_ms: int) -> list[TaskInstance]:
+        queued: list[TaskInstance] = []
+        for dag in self.dags.values():
+            own = [
+                one
+                for run in self.runs.values()
+                if run.dag_id == dag.dag_id and run.state == RUNNING
+                for one in run.tasks.values()
+            ]
+            active = sum(one.state in (QUEUED, RUNNING) for one in own)
+            for instance in own:
+                if instance.state == SCHEDULED and active < dag.max_active_tasks:
+                    active += 1
+                    instance.queued_ms = now_ms
+                    self._move(instance, QUEUED, "scheduler")
+                    queued.append(instance)
+        return queued
+
+    def sent(self, id: str) -> None:
+        """The executor has the task: another scheduler adopts it, and does not reset it (A5)."""
+        self.by_id[id].sent = True
+
+    def adopt(self) -> list[TaskInstance]:
+        """Reset what a dead scheduler has queued and no executor has; adopt all else (A5)."""
+        orphans = [one for one in self._instances() if one.state == QUEUED and not one.sent]
+        # What is reset is scheduled as another try, and may use up the last retry: so does Airflow.
+        for instance in orphans:
+            self._renew(instance, QUEUED, "its scheduler died")
+            self._move(instance, None, "scheduler", "its scheduler died")
+        return orphans
+
+    def _instances(self) -> list[TaskInstance]:
+        return [one for run in self.runs.values() for one in run.tasks.values()]
+
+    # ---- time
+
+    def due(self) -> int | None:
+        """When time will change something: a deadline, a retry, an interval of a DAG schedule."""
+        times: list[int] = []
+        for instance in self._instances():
+            match instance.state:
+                case "running":
+                    times.append(self._noticed_ms(instance))
+                case "queued":
+                    times.append(self._stuck_ms(instance))
+                case "up_for_retry" | "up_for_reschedule":
+                    times.append(instance.due_ms)
+        for dag in self.dags.values():
+            if dag.dag_schedule_s is not None and dag.dag_end_s is not None:
+                every = round(dag.dag_schedule_s * 1000)
+                then = self.scheduled_to_ms.get(dag.dag_id, 0) + every
+                if then <= round(dag.dag_end_s * 1000):
+                    times.append(then)
+        return min(times, default=None)
+
+    def _noticed_ms(self, instance: TaskInstance) -> int:
+        """When a process that is not heard of any more is noticed, at a round of the check."""
+        return _next(instance.beat_ms + self.settings.heartbeat_timeout_ms + 1,
+                     self.settings.detection_ms)  # fmt: skip
+
+    def _stuck_ms(self, instance: TaskInstance) -> int:
+        return _next(instance.queued_ms + self.settings.queued_timeout_ms + 1,
+                     self.settings.queued_check_ms)  # fmt: skip
+
+    def tick(self, now_ms: int) -> None:
+        """Let time act: processes that nobody hears of, tasks that nobody begins."""
+        for instance in self._instances():
+            if instance.state == RUNNING and self._noticed_ms(instance) <= now_ms:
+                self._fail(instance, now_ms, "scheduler", "no heartbeat", final=False)
+            elif instance.state == QUEUED and self._stuck_ms(instance) <= now_ms:
+                self._requeue(instance, now_ms)
+
+    def _requeue(self, instance: TaskInstance, now_ms: int) -> None:
+        """Nobody has begun a task that is queued: schedule it anew, at most twice (A5)."""
+        if instance.stuck >= self.settings.stuck_retries:
+            self._fail(instance, now_ms, "scheduler", "stuck in queued", final=True)
+            return
+        instance.stuck += 1
+        instance.sent = False
+        self._move(instance, SCHEDULED, "scheduler", "stuck in queued")
+
+    # ---- the execution API: what the process of a task asks
+
+    def start(self, id: str, holder: str, now_ms: int) -> TaskInstance | Refusal:
+        """Begin a try. Only what is queued can begin; the same process may ask twice (A2)."""
+        instance = self._current(id)
+        if isinstance(instance, Refusal):
+            return instance
+        if instance.state != QUEUED and (instance.state, instance.holder) != (RUNNING, holder):
+            return Refusal(
+                "409", "TI was not in a state where it could be marked as running, but "
+                f"{instance.state}"
+            )  # fmt: skip
+        instance.holder, instance.beat_ms = holder, now_ms
+        self._clear_xcoms(instance)
+        if instance.state != RUNNING:
+            self._move(instance, RUNNING, "task")
+        return instance
+
+    def heartbeat(self, id: str, now_ms: int) -> Refusal | None:
+        """Say that a try goes on; refused, its process is killed (A2)."""
+        if id in self.by_id and self.by_id[id].id != id:
+            return Refusal(
+                "410", "Task Instance not found, it may have been moved to the Task Instance "
+                "History table"
+            )  # fmt: skip
+        instance = self._current(id)
+        if isinstance(instance, Refusal):
+            return instance
+        if instance.state != RUNNING:
+            return Refusal("409", "TI is no longer in the running state and task should terminate")
+        instance.beat_ms = max(instance.beat_ms, now_ms)
+        return None
+
+    def finish(
+        self, id: str, state: str, now_ms: int, *, due_ms: int = 0, final: bool = False,
+        why: str = "",
+    ) -> Refusal | None:  # fmt: skip
+        """End a try: success, skipped, failed (`final`: not tried again), up_for_reschedule."""
+        instance = self._current(id)
+        if isinstance(instance, Refusal):
+            return instance
+        if instance.state == state:
+            return None
+        if instance.state != RUNNING:
+            return Refusal("409", "TI was not in the running state so it cannot be updated")
+        if state == FAILED:
+            self._fail(instance, now_ms, "task", why, final=final)
+        else:
+            if state == RESCHEDULE:
+                instance.due_ms = due_ms
+                instance.holder, instance.sent = "", False  # the same try, in another process
+                if instance.first_ms is None:
+                    instance.first_ms = now_ms
+            self._move(instance, state, "task", why)
+        return None
+
+    def skip(self, id: str, task_ids: tuple[str, ...]) -> Refusal | None:
+        """Skip other tasks of the run, unless they run or have run (A7)."""
+        instance = self._current(id)
+        if isinstance(instance, Refusal):
+            return instance
+        run = self.runs[instance.dag_id, instance.run_id]
+        run.skips[instance.task_id] = frozenset(task_ids)
+        for name in task_ids:
+            if run.tasks[name].state not in (RUNNING, SUCCESS, FAILED):
+                self._move(run.tasks[name], SKIPPED, "task", f"skipped by {instance.task_id}")
+        return None
+
+    def push(self, dag_id: str, run_id: str, task_id: str, key: str, value: Any) -> None:
+        """Set an XCom; the last write is the one that is there (A6)."""
+        self.xcoms[dag_id, run_id, task_id, key] = value
+
+    def pull(self, dag_id: str, run_id: str, task_id: str, key: str) -> Any:
+        """Get an XCom; None where there is none."""
+        return self.xcoms.get((dag_id, run_id, task_id, key))
+
+    # ---- within
+
+    def _current(self, id: str) -> TaskInstance | Refusal:
+        """The task instance of an id, unless another try has another one now."""
+        instance = self.by_id.get(id)
+        if instance is None or instance.id != id:
+            return Refusal("404", "Task Instance not found")
+        return instance
+
+    def _renew(self, instance: TaskInstance, state: str | None = None, why: str = "") -> None:
+        instance.renew(state, why)
+        self.by_id[instance.id] = instance
+
+    def _move(self, instance: TaskInstance, state: str | None, by: str, why: str = "") -> None:
+        instance.state = state
+        self.facts.append(Moved(instance, state, by, why))
+
+    def _fail(self, instance: TaskInstance, now_ms: int, by: str, why: str, *, final: bool) -> None:
+        """A try has failed: there is another one, or the task has failed (A3, A4)."""
+        task = self.dags[instance.dag_id].by_id[instance.task_id]
+        if final or instance.try_number > instance.max_tries:
+            self._move(instance, FAILED, by, why)
+            return
+        logical = str(at(self.runs[instance.dag_id, instance.run_id].logical_ms))
+        pause = delay_ms(task, instance.dag_id, logical, instance.try_number)
+        instance.due_ms = now_ms + pause
+        self._renew(instance, FAILED, why)
+        self._move(instance, RETRY, by, why)
+
+    def _clear_xcoms(self, instance: TaskInstance) -> None:
+        own = (instance.dag_id, instance.run_id, instance.task_id)
+        for key in [key for key in self.xcoms if key[:3] == own]:
+            del self.xcoms[key]
+
+
+def _next(at_ms: int, every_ms: int) -> int:
+    """The first round of a check, at this moment or after it."""
+    return -(-at_ms // every_ms) * every_ms

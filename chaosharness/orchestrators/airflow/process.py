@@ -1,0 +1,287 @@
+"""One try of a task: a process on a worker, watched over by its supervisor.
+
+What can strike is where a real worker can: inside the task, between its end and its XCom, between
+that and the report. A worker that dies takes its processes with it, and the scheduler notices by
+their heartbeats. A worker that stalls past the timeout goes on afterwards: the task runs twice,
+until its supervisor's next heartbeat is refused and kills the first.
+
+*Source*: apache-airflow-task-sdk 1.3.2, `execution_time/supervisor.py`, `task_runner.py` (rules A2,
+A3, A6, A9).
+*Not modelled*: a process that dies alone (its supervisor reports it at once: a crash of the worker
+is the same, noticed later); `on_kill`; `AirflowTaskTimeout` as an exception inside the task (what
+runs past its `execution_timeout` is killed, and its try fails); a network that is cut between a
+worker and the API (its supervisor kills the task after three heartbeats: a crash, too).
+"""
+
+from typing import Any, Final, Protocol
+
+import attrs
+
+from chaosharness.errors import ChaosharnessError, InvalidDefinition
+from chaosharness.faults import Crash, LostReply, LostRequest
+from chaosharness.handlers.carrier import PLAIN
+from chaosharness.handlers.handling import reach, suffer
+from chaosharness.handlers.places import told
+from chaosharness.handlers.port import HANDLE, strikes, surface
+from chaosharness.handlers.script import Script, drive_in_kernel
+from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.kernel.world import World
+from chaosharness.machines.machine import Refusal
+from chaosharness.orchestrators.airflow.callbacks import Loaded, Teller, call_back
+from chaosharness.orchestrators.airflow.context import context_of
+from chaosharness.orchestrators.airflow.definition import AirflowDAG, AirflowTask
+from chaosharness.orchestrators.airflow.exceptions import named
+from chaosharness.orchestrators.airflow.machine import Machine
+from chaosharness.orchestrators.airflow.outcomes import Outcome, outcome_of, runner_of
+from chaosharness.orchestrators.airflow.records import FAILED, RETRY, SUCCESS, DagRun, TaskInstance
+
+__all__ = ["Engine", "Process"]
+
+PUSH: Final = surface(after=(Crash,), also_before=(Crash,))
+REPORT: Final = surface(before=(LostRequest,), also_after=(LostReply,))
+REPORT_MS: Final = 31_000
+"""How long a supervisor tries to report: `[workers] execution_api_retries`, 5 with 1 s and twice
+as long each time between."""
+
+ENDINGS: Final = (
+    "AirflowSkipException", "AirflowRescheduleException", "DownstreamTasksSkipped",
+)  # fmt: skip
+"""What is raised to say how a task ends, and is no error."""
+
+
+class Engine(Protocol):
+    """What a process needs of the Airflow it belongs to."""
+
+    world: World
+    machine: Machine
+    latency_ms: int
+
+    def scope_of(self, run: DagRun) -> Scope:
+        """Whose work a run is, and what it was caused by last."""
+
+    def place_of(self, loaded: Loaded, dag_id: str, task_id: str) -> str:
+        """What sites call a task."""
+
+    def go_on(self) -> None:
+        """Have the scheduler look, soon."""
+
+    def wake_in_time(self) -> None:
+        """Have the scheduler look when time will change something."""
+
+
+@attrs.define(eq=False)
+class Process:
+    """One try of a task in a process of its own."""
+
+    engine: Engine
+    incarnation: Incarnation
+    loaded: Loaded
+    dag: AirflowDAG
+    run: DagRun
+    instance: TaskInstance
+    id: str
+    holder: str
+    scope: Scope = attrs.field(init=False)
+    context: dict[str, Any] = attrs.field(factory=dict)
+
+    def begin(self) -> None:
+        """Ask whether the try may begin, and run it."""
+        engine, owner = self.engine, self.engine.scope_of(self.run)
+        place = engine.place_of(self.loaded, self.dag.dag_id, self.instance.task_id)
+        self.scope = Scope(
+            engine.world, self.incarnation, place, owner.entity, owner.cause, PLAIN,
+            owner.hops + 1, owner.message,
+        )  # fmt: skip
+        answer = engine.machine.start(self.id, self.holder, engine.world.now)
+        if isinstance(answer, Refusal):
+            self._told_no("start", answer)
+            engine.world.exit(self.incarnation)
+            return
+        engine.world.effects += 1
+        engine.wake_in_time()
+        self.incarnation.on_death.append(self._last_beat)
+        self.incarnation.on_resume.append(self._beat_soon)
+        timeout_s = self.task.execution_timeout_s
+        if timeout_s is not None:
+            engine.world.know_timeout(round(timeout_s * 1000))
+            engine.world.after(round(timeout_s * 1000), self._time_is_over)
+        drive_in_kernel(self._run(), engine.world)
+
+    @property
+    def task(self) -> AirflowTask:
+        return self.dag.by_id[self.instance.task_id]
+
+    @property
+    def alive(self) -> bool:
+        return self.incarnation.alive
+
+    # ---- its supervisor
+
+    def beat(self) -> None:
+        """Send the heartbeat that is due, as of when the process went on last (A3)."""
+        since = self.incarnation.stalled_since
+        now = self.engine.world.now
+        self.engine.machine.heartbeat(self.id, now if since is None else since)
+
+    def _last_beat(self) -> None:
+        self.beat()
+        self.engine.go_on()
+
+    def _beat_soon(self) -> None:
+        """It went on after a stall: the next heartbeat says whether it may."""
+        self.engine.world.after(self.engine.latency_ms, self._beat_or_die)
+
+    def _beat_or_die(self, _: Any) -> None:
+        if not self.alive or self.incarnation.stalled_since is not None:
+            return
+        answer = self.engine.machine.heartbeat(self.id, self.engine.world.now)
+        if answer is not None:
+            self._told_no("heartbeat", answer)
+            self.engine.world.exit(self.incarnation)
+
+    def _told_no(self, what: str, answer: Refusal) -> None:
+        operation = f"{self.scope.place}/{what}"
+        data = {"outcome": "failed", "error": str(answer), "late": True}
+        self.scope.record("reply", operation, self.instance.try_number, data)
+
+    def _time_is_over(self, _: Any) -> None:
+        """The try has run for its execution_timeout: it ends, and has failed."""
+        if not self.alive or self.instance.id != self.id or self.context.get("over"):
+            return
+        if self.incarnation.stalled_since is not None:
+            self.incarnation.on_resume.append(lambda: self._time_is_over(None))
+            return
+        world = self.engine.world
+        self.scope.record(
+            "raised", f"{self.scope.place}/handle", self.instance.try_number,
+            {"error": f"AirflowTaskTimeout: {self.task.execution_timeout_s} s"},
+        )  # fmt: skip
+        world.in_flight.pop(self.scope, None)
+        self.context["over"] = True
+        why = "AirflowTaskTimeout"
+        drive_in_kernel(self._report(Outcome(FAILED, why=why)), world)
+
+    # ---- its work
+
+    def _run(self) -> Script[None]:
+        scope, world = self.scope, self.engine.world
+        world.in_flight[scope] = scope.place
+        operation = f"{scope.place}/handle"
+        attempt = reach(scope, operation, HANDLE)
+        yield from suffer(scope, operation, "before", attempt)
+        if not self.alive:
+            return
+        task = self.task
+        code = self.loaded.find(self.dag.dag_id, task.task_id, task.run)
+        if code is None:
+            world.refuse(
+                InvalidDefinition(
+                    f"task {task.task_id!r} of DAG {self.dag.dag_id!r} has nothing to run: give it "
+                    f"run=..., or env.tasks(..., {{{task.task_id!r}: function}})"
+                )
+            )
+            return
+        self.context.update(
+            context_of(self.engine.machine, self.dag, self.run, self.instance, _shown(task, code))
+        )
+        scope.colour = self.loaded.colour_of(code)
+        runner = runner_of(task, code, self.context, lambda: world.now)
+
+        def done(scope: Scope, result: Any, error: BaseException | None) -> None:
+            self._ended(operation, attempt, result, error)
+
+        scope.colour.start(scope, runner, None, None, done)
+
+    def _ended(
+        self, operation: str, attempt: int, result: Any, error: BaseException | None
+    ) -> None:
+        scope, world = self.scope, self.engine.world
+        world.in_flight.pop(scope, None)
+        if self.context.get("over"):
+            return
+        self.context["over"] = True
+        if error is None or named(error, *ENDINGS):
+            scope.record("handled", operation, attempt, None)
+        else:
+            scope.record("raised", operation, attempt, told(error))
+        if isinstance(error, ChaosharnessError):
+            world.refuse(error)
+            return
+        try:
+            outcome = outcome_of(self.dag, self.task, result, error)
+        except InvalidDefinition as wrong:
+            world.refuse(wrong)
+            return
+        drive_in_kernel(self._finish(operation, attempt, outcome), world)
+
+    def _finish(self, operation: str, attempt: int, outcome: Outcome) -> Script[None]:
+        scope, machine = self.scope, self.engine.machine
+        yield from suffer(scope, operation, "after", attempt)
+        if outcome.returned is not None or outcome.skips is not None:
+            push = f"{scope.place}/push"
+            number = reach(scope, push, PUSH)
+            yield from suffer(scope, push, "before", number)
+            if not self.alive:
+                return
+            if outcome.returned is not None:
+                self.context["ti"].xcom_push("return_value", outcome.returned)
+            if outcome.skips is not None:
+                machine.skip(self.id, outcome.skips)
+                self.engine.go_on()
+            yield from suffer(scope, push, "after", number)
+        yield from self._report(outcome)
+
+    def _report(self, outcome: Outcome) -> Script[None]:
+        """Tell the API how the try has ended, unless nobody wants to know any more (A2)."""
+        scope, world, machine = self.scope, self.engine.world, self.engine.machine
+        report = f"{scope.place}/report"
+        number = reach(scope, report, REPORT)
+        armed = report in world.armed
+        lost = armed and bool(strikes(scope, report, "before", number))
+        yield REPORT_MS if lost else self.engine.latency_ms
+        if not self.alive:
+            return
+        if lost:
+            scope.record("reply", report, number, {"outcome": "failed", "happened": False})
+            world.exit(self.incarnation)
+            return
+        refused = machine.finish(
+            self.id, outcome.state, world.now, due_ms=outcome.due_ms, final=outcome.final,
+            why=outcome.why,
+        )  # fmt: skip
+        if refused is not None:
+            self._told_no("report", refused)
+            world.exit(self.incarnation)
+            return
+        if armed:  # a lost reply: it is sent again, and the API says that it knows
+            strikes(scope, report, "after", number)
+        world.effects += 1
+        self.engine.scope_of(self.run).cause = scope.cause
+        self.engine.go_on()
+        self._call_back(_CALLBACKS.get(self.instance.state or "", ""))
+
+    # ---- callbacks
+
+    def _call_back(self, kind: str) -> None:
+        """Run the callback of a state in the same process, after the report: at most once."""
+        task = self.task
+        code = self.loaded.find(
+            self.dag.dag_id, f"{task.task_id}.{kind}", getattr(task, kind, None)
+        )
+        if code is None:
+            self.engine.world.exit(self.incarnation)
+            return
+        teller = Teller(self.engine.world, self.incarnation, self.loaded, self.scope)
+        call_back(teller, kind, code, self.context)
+
+
+_CALLBACKS: Final = {
+    SUCCESS: "on_success_callback",
+    FAILED: "on_failure_callback",
+    RETRY: "on_retry_callback",
+}
+
+
+def _shown(task: AirflowTask, code: Any) -> Any:
+    """What `context["task"]` is: the operator, where there is one."""
+    return code if hasattr(code, "task_id") else task

@@ -1,0 +1,122 @@
+"""What Airflow's database holds, and what its scheduler says that it did."""
+
+from typing import Any, Final
+
+import attrs
+
+__all__ = [
+    "FAILED",
+    "FINISHED",
+    "QUEUED",
+    "RESCHEDULE",
+    "RETRY",
+    "RUNNING",
+    "SCHEDULED",
+    "SKIPPED",
+    "SUCCESS",
+    "UPSTREAM_FAILED",
+    "DagRun",
+    "Moved",
+    "RunEnded",
+    "RunStarted",
+    "TaskInstance",
+]
+
+SCHEDULED: Final = "scheduled"
+QUEUED: Final = "queued"
+RUNNING: Final = "running"
+SUCCESS: Final = "success"
+FAILED: Final = "failed"
+SKIPPED: Final = "skipped"
+UPSTREAM_FAILED: Final = "upstream_failed"
+RETRY: Final = "up_for_retry"
+RESCHEDULE: Final = "up_for_reschedule"
+FINISHED: Final = frozenset((SUCCESS, FAILED, SKIPPED, UPSTREAM_FAILED))
+
+
+@attrs.define(eq=False)
+class TaskInstance:
+    """A task in a DAG run. Each of its tries has an id of its own (rule A2).
+
+    Attributes:
+        id: Of the present try: what its process says who it is by.
+        state: None until it is scheduled, as in Airflow.
+        try_number: Which try this is, from 1; 0 before the first.
+        due_ms: When it may be scheduled again: a retry, a reschedule.
+        queued_ms: Since when it is queued.
+        sent: Whether the executor has it.
+        beat_ms: When its process was last heard of.
+        holder: The process that runs it.
+        first_ms: When it was rescheduled first, in this try.
+        stuck: How often it was queued anew since nobody began it.
+        tries: What became of earlier ids: number, state, why.
+    """
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    max_tries: int
+    id: str = ""
+    state: str | None = None
+    try_number: int = 0
+    serial: int = 0
+    due_ms: int = 0
+    queued_ms: int = 0
+    sent: bool = False
+    beat_ms: int = 0
+    holder: str = ""
+    first_ms: int | None = None
+    stuck: int = 0
+    tries: list[dict[str, Any]] = attrs.field(factory=list)
+
+    def renew(self, state: str | None = None, why: str = "") -> None:
+        """Give the next try an id of its own; the old one is history."""
+        if state is not None:
+            self.tries.append({"try_number": self.try_number, "state": state, "why": why})
+        self.serial += 1
+        self.id = f"{self.dag_id}/{self.run_id}/{self.task_id}/{self.serial}"
+        self.holder = ""
+        self.sent = False
+        self.first_ms = None
+
+
+@attrs.define(eq=False)
+class DagRun:
+    """A run of a DAG. `skips` are the tasks that a branch or a short circuit has skipped."""
+
+    dag_id: str
+    run_id: str
+    conf: Any
+    logical_ms: int
+    run_type: str
+    created_ms: int
+    state: str = QUEUED
+    tasks: dict[str, TaskInstance] = attrs.field(factory=dict)
+    skips: dict[str, frozenset[str]] = attrs.field(factory=dict)
+
+
+# ---- facts
+
+
+@attrs.frozen
+class RunStarted:
+    """A DAG run goes on: it was queued."""
+
+    run: DagRun
+
+
+@attrs.frozen
+class RunEnded:
+    """A DAG run is over."""
+
+    run: DagRun
+
+
+@attrs.frozen
+class Moved:
+    """A task instance came into a state; `by` is `scheduler` or `task`, `why` is for people."""
+
+    task: TaskInstance
+    state: str | None
+    by: str
+    why: str = ""

@@ -1,0 +1,56 @@
+"""What Airflow did, in words and as its API shows it."""
+
+from typing import Any
+
+from chaosharness.orchestrators.airflow.moments import at
+from chaosharness.orchestrators.airflow.records import (
+    SCHEDULED,
+    DagRun,
+    Moved,
+    TaskInstance,
+)
+
+__all__ = ["shown_run", "shown_task", "told_of"]
+
+
+def told_of(fact: Moved, now_ms: int) -> str:
+    """Say what the scheduler decided of a task; nothing where a task itself, or time, did."""
+    name = fact.task.task_id
+    if fact.by != "scheduler" or (fact.state == SCHEDULED and not fact.why):
+        return ""
+    because = f": {fact.why}" if fact.why else ""
+    match fact.state:
+        case "queued":
+            number = fact.task.try_number
+            return f"queues {name}" + (f", try {number}" if number > 1 else "")
+        case "up_for_retry":
+            return f"tries {name} again in {(fact.task.due_ms - now_ms) // 1000} s{because}"
+        case None | "scheduled":
+            return f"schedules {name} anew{because}"
+        case state:
+            return f"marks {name} {state}{because}"
+
+
+def shown_run(run: DagRun) -> dict[str, Any]:
+    """Return a DAG run as the REST API does."""
+    return {
+        "dag_id": run.dag_id,
+        "dag_run_id": run.run_id,
+        "conf": run.conf,
+        "logical_date": at(run.logical_ms).isoformat(),
+        "run_type": run.run_type,
+        "state": run.state,
+    }
+
+
+def shown_task(task: TaskInstance) -> dict[str, Any]:
+    """Return a task instance as the REST API does, with its earlier tries."""
+    return {
+        "dag_id": task.dag_id,
+        "dag_run_id": task.run_id,
+        "task_id": task.task_id,
+        "state": task.state,
+        "try_number": task.try_number,
+        "max_tries": task.max_tries,
+        "tries": [dict(one) for one in task.tries],
+    }

@@ -1,0 +1,122 @@
+"""Charge, then ship; what fails after the charge is undone. Tasks know their keys."""
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from chaosharness import (
+    Airflow,
+    AirflowDAG,
+    AirflowFailException,
+    AirflowTask,
+    Env,
+    External,
+    Order,
+    System,
+    every_saga_settles,
+)
+from models.third_parties import Bank, CannotDeliver, Courier, money_is_kept_for_parcels
+
+PATIENCE: dict[str, Any] = {"retries": 6, "retry_delay_s": 10}
+LONG_PATIENCE: dict[str, Any] = {
+    "retries": 20, "retry_delay_s": 10, "retry_exponential_backoff": 2, "max_retry_delay_s": 600,
+}  # fmt: skip
+"""Of what undoes: it is tried for longer than anything is away."""
+
+
+def dag() -> AirflowDAG:
+    """Return the DAG, as its file has it."""
+    return AirflowDAG(
+        "order",
+        tasks=[
+            AirflowTask("charge", **PATIENCE),
+            AirflowTask("ship", upstream=["charge"], **PATIENCE),
+            # A request without an answer may have been carried out: the parcel is stopped first.
+            AirflowTask("recall", upstream=["charge", "ship"], trigger_rule="one_failed",
+                        **LONG_PATIENCE),
+            AirflowTask("refund", upstream=["recall"], **LONG_PATIENCE),
+            # A run ends as its leaves do: without this one, a cancelled order is a success.
+            AirflowTask("cancelled", upstream=["refund"]),
+        ],
+    )  # fmt: skip
+
+
+def key_of_order(ti: Any) -> str:
+    """The order's id, which is the run's, too."""
+    return str(ti.run_id)
+
+
+def charge_by_key(money: Any, ti: Any, cents: int, key: str) -> None:
+    """Take the money: asking twice under one key takes it once."""
+    money.charge(key, cents)
+
+
+@attrs.frozen
+class Parts:
+    """What a variant may replace: its DAG, its keys, how it charges, which callbacks undo."""
+
+    dag: Callable[[], AirflowDAG] = dag
+    key: Callable[[Any], str] = key_of_order
+    charge: Callable[[Any, Any, int, str], None] = charge_by_key
+    callbacks: tuple[str, ...] = ()
+
+
+def build(parts: Parts = Parts(), *, name: str = "airflow") -> System:
+    """Build the shop."""
+    shop = System(name)
+    airflow = shop.add(Airflow("airflow", dags=[parts.dag()]))
+    bank = shop.add(External("bank", Bank))
+    courier = shop.add(External("courier", Courier))
+
+    @shop.service("workers", replicas=2)
+    def workers(env: Env) -> None:
+        money, parcels = env.client(bank), env.client(courier)
+
+        def charge(ti: Any, params: Any) -> None:
+            parts.charge(money, ti, params["cents"], parts.key(ti))
+
+        def ship(ti: Any, params: Any) -> Any:
+            try:
+                return parcels.ship(ti.run_id, params["item"])
+            except CannotDeliver as error:
+                raise AirflowFailException(str(error)) from error
+
+        def recall(ti: Any) -> None:
+            parcels.recall(ti.run_id)
+
+        def refund(ti: Any, params: Any) -> None:
+            money.refund(parts.key(ti), params["cents"])
+
+        def cancelled(ti: Any) -> None:
+            raise AirflowFailException(f"{ti.run_id} was cancelled: its money was given back")
+
+        def refund_unless_shipped(ti: Any, params: Any) -> None:
+            if ti.xcom_pull("ship") is None:
+                refund(ti, params)
+                cancelled(ti)
+
+        def undo(context: Any) -> None:
+            refund(context["ti"], context["params"])
+
+        known = {"charge": charge, "ship": ship, "recall": recall, "refund": refund,
+                 "cancelled": cancelled, "clean_up": refund_unless_shipped}  # fmt: skip
+        ran = {name: code for name, code in known.items() if name in parts.dag().by_id}
+        env.tasks(airflow, ran | dict.fromkeys(parts.callbacks, undo))
+
+    @shop.entry(examples=[Order("o1", "ann", "book", 500), Order("o2", "bob", "lamp", 700)])
+    def place(env: Env, order: Order) -> None:
+        env.client(airflow).trigger_dag_run(
+            "order", dag_run_id=order.id, conf={"item": order.item, "cents": order.cents}
+        )
+
+    shop.claim(
+        every_saga_settles(
+            started="dag run started", settled=("dag run success", "dag run failed"), by="saga"
+        ),
+        money_is_kept_for_parcels(),
+    )
+    return shop
+
+
+shop = build()

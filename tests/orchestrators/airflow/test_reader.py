@@ -1,0 +1,152 @@
+"""DAG objects: read by their attributes, run by their own code where Airflow is installed."""
+
+import runpy
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from chaosharness import Airflow, AirflowDAG, Env, System, assumed, explore
+from chaosharness.errors import InvalidDefinition
+from chaosharness.orchestrators.airflow.reader import read_dag
+from tests.docs.pages import blocks
+from tests.orchestrators.airflow.test_engine import states
+
+ROOT = Path(__file__).parents[3]
+
+
+def operator(task_id: str, *upstream: str, **options: Any) -> Any:
+    """What stands where an operator does: its attributes, as Airflow's have them."""
+    plain = {
+        "trigger_rule": "all_success", "retries": 0, "retry_delay": timedelta(seconds=300),
+        "retry_exponential_backoff": 0, "max_retry_delay": None, "execution_timeout": None,
+        "depends_on_past": False, "wait_for_downstream": False, "on_success_callback": (),
+        "on_failure_callback": (), "on_retry_callback": (), "execute": lambda context: task_id,
+        "task_id": task_id, "upstream_task_ids": set(upstream),
+    }  # fmt: skip
+    return SimpleNamespace(**plain | options)
+
+
+def dag(*operators: Any, **options: Any) -> Any:
+    made = SimpleNamespace(dag_id="d", task_dict={one.task_id: one for one in operators}, **options)
+    for one in operators:
+        one.dag = made
+    return made
+
+
+def test_what_the_scheduler_keeps_is_read() -> None:
+    told: list[Any] = []
+    made = dag(
+        operator("b", "a", trigger_rule=SimpleNamespace(value="one_failed"), retries=None),
+        operator(
+            "a", retries=4, retry_delay=timedelta(minutes=1), retry_exponential_backoff=True,
+            max_retry_delay=timedelta(hours=1), execution_timeout=timedelta(seconds=90),
+            on_failure_callback=[told.append, told.append],
+        ),
+        max_active_runs=3,
+    )  # fmt: skip
+    read = read_dag(made)
+    a, b = read.by_id["a"], read.by_id["b"]
+    assert (b.upstream, b.trigger_rule, b.retries) == (("a",), "one_failed", 0)
+    assert (a.retries, a.retry_delay_s, a.retry_exponential_backoff) == (4, 60, 2)
+    assert (a.max_retry_delay_s, a.execution_timeout_s) == (3_600, 90)
+    assert read.max_active_runs == 3
+    assert a.on_failure_callback is not None
+    a.on_failure_callback("context")
+    assert told == ["context", "context"]
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (dag(operator("a"), fail_fast=True), "has fail_fast, which is not modelled"),
+        (dag(SimpleNamespace(task_id="a")), "task 'a' of DAG 'd' is mapped (expand)"),
+        (dag(operator("a", start_from_trigger=True)), "starts from a trigger"),
+        (3, "3 is no DAG"),
+    ],
+)
+def test_what_is_not_modelled_is_refused_by_name(made: Any, words: str) -> None:
+    with pytest.raises(InvalidDefinition) as caught:
+        read_dag(made)
+    assert words in str(caught.value)
+
+
+def test_a_dag_of_ours_is_read_as_it_is() -> None:
+    ours = AirflowDAG("d", tasks=read_dag(dag(operator("a"))).tasks)
+    assert read_dag(ours) is ours
+
+
+# ---- with Airflow itself
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The files of the how-to page, where Airflow is installed."""
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "home"))
+    pytest.importorskip("airflow.sdk", reason="apache-airflow-task-sdk is not installed")
+    for block in blocks(ROOT / "docs/how-to/airflow.md", "airflow.md"):
+        if block.text.startswith("# file: "):
+            name, _, code = block.text.removeprefix("# file: ").partition("\n")
+            (tmp_path / name).write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    sys.modules.pop("order_dag", None)
+
+
+def test_the_dag_file_of_the_page_is_read_run_and_caught(files: Path) -> None:
+    page = runpy.run_path(str(files / "test_order_dag.py"))
+    page["test_nobody_is_charged_twice"]()
+    assert states(page["shop"].run()) == {
+        "charge": "success", "choose": "success", "tell": "success", "nothing": "skipped",
+    }  # fmt: skip
+
+
+def test_classic_operators_run_by_their_own_code(files: Path) -> None:
+    from airflow.providers.standard.operators.empty import EmptyOperator
+    from airflow.providers.standard.operators.python import PythonOperator, ShortCircuitOperator
+    from airflow.providers.standard.sensors.python import PythonSensor
+    from airflow.sdk import DAG
+
+    seen: list[Any] = []
+
+    def arrived(ti: Any) -> bool:
+        seen.append("look")
+        return len(seen) % 3 == 0
+
+    patient = {"retries": 3, "retry_delay": timedelta(seconds=10)}
+    with DAG("classic", default_args=patient) as made:
+        wait = PythonSensor(
+            task_id="wait", python_callable=arrived, mode="reschedule", poke_interval=60
+        )
+        read = PythonOperator(
+            task_id="read", python_callable=lambda ds, *, word: f"{ds} {word}",
+            templates_dict={"run": "{{ run_id }}"}, op_kwargs={"word": "{{ params.n }}"},
+        )  # fmt: skip
+        stop = ShortCircuitOperator(task_id="stop", python_callable=lambda: False)
+        never = PythonOperator(task_id="never", python_callable=lambda: 1 / 0)
+        end = EmptyOperator(task_id="end", trigger_rule="none_failed")
+        wait >> read >> [stop, end]
+        stop >> never
+    system = System("classic")
+    airflow = system.add(Airflow("airflow", dags=[made]))
+
+    @system.service("workers")
+    def workers(env: Env) -> None:
+        env.tasks(airflow)
+
+    @system.entry(examples=["r1"])
+    def begin(env: Env, name: str) -> None:
+        env.client(airflow).trigger_dag_run("classic", dag_run_id=name, conf={"n": 7})
+
+    run = system.run()
+    assert states(run) == {
+        "wait": "success", "read": "success", "stop": "success", "never": "skipped",
+        "end": "success",
+    }  # fmt: skip
+    assert len(seen) % 3 == 0
+    assert run.ending.verdict == "quiet"
+    assert not explore(system, properties=assumed(system), faults_max=1).counterexamples
