@@ -1,0 +1,186 @@
+"""The Redis machine beside a running redis-server: the same operations, the same answers.
+
+By default some hundred fixed sequences, in a few seconds. For more, and other ones each time, say
+how many: CHAOSHARNESS_CONFORMANCE=2000 pytest -m real_broker tests/machines/test_redis_conformance.py
+"""
+
+import os
+from contextlib import suppress
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from chaosharness.machines.redis import RedisMachine, ids
+from chaosharness.machines.redis import machine as machine_room
+from chaosharness.machines.redis import operations as op
+from chaosharness.machines.redis.stream import Group, Stream
+from tests.machines.redis_sides import ABSENT, SERVER, STEP_MS, Model, Real, redis, server
+
+pytestmark = pytest.mark.real_broker
+
+EXAMPLES = int(os.environ.get("CHAOSHARNESS_CONFORMANCE", "0"))
+STREAM = "orders"
+GROUPS = ("left", "right")
+HALF_MS = STEP_MS // 2
+LOOKS = (
+    op.Length(STREAM),
+    op.Range(STREAM),
+    *(op.PendingSummary(STREAM, group) for group in GROUPS),
+    *(op.PendingRange(STREAM, group, 100) for group in GROUPS),
+)
+
+some = st.sampled_from
+group = some(GROUPS)
+consumer = some(["ann", "bob"])
+one_id = some([*(f"{time}-{number}" for time in range(1, 7) for number in (0, 1)), "3", "0"])
+any_id = some([*(f"{time}-{number}" for time in range(1, 7) for number in (0, 1)), "3", "x-1"])
+several = st.lists(any_id, min_size=1, max_size=4).map(tuple)
+count = st.none() | st.integers(1, 4)
+idle_ms = st.integers(0, 4).map(lambda step: step * STEP_MS)
+min_idle_ms = st.just(0) | st.integers(0, 3).map(lambda step: step * STEP_MS + HALF_MS)
+cuts = st.builds(
+    op.Cut,
+    st.just("MAXLEN"),
+    st.integers(-1, 8),
+    st.booleans(),
+    st.none() | st.integers(0, 6),
+) | st.builds(op.Cut, st.just("MINID"), one_id, st.booleans(), st.none() | st.integers(0, 6))
+new_id = some([*(f"{time}-*" for time in range(1, 7)), "2-1", "4-0", "0-0", "0", "5", "bad", "9-1"])
+
+ADD = st.builds(
+    op.Add,
+    st.just(STREAM),
+    st.integers(0, 9).map(str),
+    some([f"{time}-*" for time in (1, 2, 3, 4)]),
+)
+ADD_ODDLY = st.builds(
+    op.Add, st.just(STREAM), st.just("a"), new_id, st.none() | cuts, st.booleans()
+)
+READ = st.builds(
+    op.ReadGroup, st.just(STREAM), group, consumer, st.just(">"), count, some([False] * 5 + [True])
+)
+READ_AGAIN = st.builds(
+    op.ReadGroup, st.just(STREAM), group, consumer, some(["0", "2-0", "3", "$", "x"]), count
+)
+ACK = st.builds(op.Ack, st.just(STREAM), group, several)
+CLAIM = st.builds(
+    op.Claim,
+    st.just(STREAM),
+    group,
+    consumer,
+    min_idle_ms,
+    st.lists(one_id, min_size=1, max_size=4).map(tuple),  # what is no id is read as an option
+    st.none() | idle_ms,
+    st.none() | st.integers(0, 5),
+    st.booleans(),
+    st.booleans(),
+)
+AUTO_CLAIM = st.builds(
+    op.AutoClaim,
+    st.just(STREAM),
+    group,
+    consumer,
+    min_idle_ms,
+    some(["0-0", "0", "2-0", "3-1", "x"]),
+    st.integers(0, 3),
+    st.booleans(),
+)
+REST = (
+    st.builds(op.Trim, st.just(STREAM), cuts)
+    | st.builds(op.Delete, st.just(STREAM), several)
+    | st.just(op.DeleteStream(STREAM))
+    | st.builds(
+        op.CreateGroup, st.just(STREAM), group, some(["$", "0", "2-1", "x"]), st.booleans()
+    )
+    | st.builds(op.SetId, st.just(STREAM), group, some(["$", "0", "2-1", "x"]))
+    | st.builds(op.DestroyGroup, st.just(STREAM), group)
+    | st.builds(op.CreateConsumer, st.just(STREAM), group, consumer)
+    | st.builds(op.DeleteConsumer, st.just(STREAM), group, consumer)
+    | st.builds(
+        op.PendingRange,
+        st.just(STREAM),
+        group,
+        st.integers(1, 3),
+        st.none() | consumer,
+        min_idle_ms,
+    )
+    | st.just(op.Groups(STREAM))
+)
+STEPS = st.lists(
+    st.one_of(ADD, ADD, ADD, ADD, READ, READ, READ, READ_AGAIN, ACK, CLAIM, AUTO_CLAIM)
+    | st.one_of(ADD_ODDLY, REST),
+    min_size=15,
+    max_size=40,
+)
+BEGINNINGS = [op.CreateGroup(STREAM, name, "0", make=True) for name in GROUPS]
+
+
+class Differs(AssertionError):
+    """The machine and the real Redis answer different things."""
+
+
+def difference(client, steps):
+    """Return what differs after these steps, in words, or None."""
+    model, real = Model(), Real(client)
+    done = []
+    for step in [*BEGINNINGS, *steps]:
+        done.append(step)
+        for asked in (step, *LOOKS):
+            expected, seen = model.do(asked), real.do(asked)
+            if expected != seen and not both_lack(asked, expected, seen):
+                words = "\n  ".join(str(one) for one in done)
+                return f"{asked}: the machine says {expected}, Redis {seen}, after\n  {words}"
+    return None
+
+
+def shortest(client, steps):
+    """Return the steps of a difference without those that it does not need."""
+    at = len(steps)
+    while at:
+        at -= 1
+        fewer = [*steps[:at], *steps[at + 1 :]]
+        if difference(client, fewer) is not None:
+            steps = fewer
+    return steps
+
+
+def both_lack(asked, expected, seen):
+    """XINFO of what is not there is refused; the machine has no groups to tell."""
+    return isinstance(asked, op.Groups) and expected == [] and seen == "no such key"
+
+
+def compared(client, examples):
+    """Compare many sequences; return the shortest steps of the first difference, or None."""
+    found = []
+
+    @settings(
+        max_examples=examples,
+        derandomize=not EXAMPLES,
+        phases=[Phase.generate],
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(STEPS)
+    def run(steps):
+        if difference(client, steps) is not None:
+            found.append(steps)
+            raise Differs
+
+    with suppress(Differs):
+        run()
+    return shortest(client, found[0]) if found else None
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    if SERVER is None or redis is None:
+        pytest.skip(ABSENT)
+    with server(tmp_path_factory.mktemp("redis")) as found:
+        yield found
+
+
+def test_the_machine_answers_as_redis_does(client):
+    steps = compared(client, EXAMPLES or 60)
+    assert steps is None, difference(client, steps)
