@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     from chaosharness.brokers import Exchange as Exchange
     from chaosharness.brokers import Kafka as Kafka
     from chaosharness.brokers import Lambda as Lambda
+    from chaosharness.brokers import Pending as Pending
     from chaosharness.brokers import Queue as Queue
     from chaosharness.brokers import RabbitMQ as RabbitMQ
+    from chaosharness.brokers import Redis as Redis
+    from chaosharness.brokers import RedisError as RedisError
+    from chaosharness.brokers import RedisStream as RedisStream
     from chaosharness.brokers import SNSSubscription as SNSSubscription
     from chaosharness.brokers import SNSTopic as SNSTopic
     from chaosharness.brokers import SQSQueue as SQSQueue
@@ -125,8 +129,12 @@ _HOME = {
         "Exchange",
         "Kafka",
         "Lambda",
+        "Pending",
         "Queue",
         "RabbitMQ",
+        "Redis",
+        "RedisError",
+        "RedisStream",
         "SNSSubscription",
         "SNSTopic",
         "SQSQueue",

@@ -8,10 +8,11 @@ from chaosharness.brokers.broker import Broker
 from chaosharness.brokers.kafka import CommitFailed, Kafka
 from chaosharness.brokers.message import Delivery
 from chaosharness.brokers.rabbitmq import ChannelClosed, Exchange, Queue, RabbitMQ, Unroutable
+from chaosharness.brokers.redis import Pending, Redis, RedisError, RedisStream
 from chaosharness.brokers.sns import SNS, SNSSubscription, SNSTopic
 from chaosharness.brokers.sqs import SQS, AWSError, Lambda, SQSQueue
 
-BROKERS: Final[tuple[type[Broker], ...]] = (Kafka, RabbitMQ, SQS)
+BROKERS: Final[tuple[type[Broker], ...]] = (Kafka, RabbitMQ, SQS, Redis)
 """Every product that is modelled. The laws in the tests hold for each of them."""
 
 __all__ = [
@@ -26,8 +27,12 @@ __all__ = [
     "Exchange",
     "Kafka",
     "Lambda",
+    "Pending",
     "Queue",
     "RabbitMQ",
+    "Redis",
+    "RedisError",
+    "RedisStream",
     "SNSSubscription",
     "SNSTopic",
     "SQSQueue",

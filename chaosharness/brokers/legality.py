@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
 import attrs
 
@@ -11,7 +10,8 @@ from chaosharness.faults import Fault
 from chaosharness.handlers.port import Surface
 from chaosharness.kernel.site import Phase
 
-At = Literal["publish", "deliver", "delete", "loop delete", "change", "fan out"]
+At = str
+"""A kind of operation, in the words of a product: `publish`, `deliver`, `delete`."""
 
 
 @attrs.frozen

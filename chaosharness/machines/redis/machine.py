@@ -10,7 +10,8 @@ Source:
 Not modelled:
     Several streams in one XREADGROUP; XINFO STREAM, `entries-read` and `lag`; XSETID; the options
     TIME and LASTID of XCLAIM; replies over 64 bits; memory limits and eviction. Since Redis 8.2,
-    XACKDEL, XDELEX and references of XADD/XTRIM; XREADGROUP ... CLAIM (8.4).
+    XACKDEL, XDELEX and references of XADD/XTRIM; XREADGROUP ... CLAIM (8.4). A failover that loses
+    a group: it is taken to have been made long before.
 """
 
 from __future__ import annotations
@@ -145,7 +146,7 @@ class RedisMachine:
             pending = group.pending.get(one.id)
             if pending is not None or one.id > group.last:
                 times = 0 if pending is None else pending.times
-                self._facts.append(Buried(one.message, group.name, None, why, times))
+                self._facts.append(Buried(one.message, group.place, None, why, times))
 
     def _delete(self, operation: op.Delete, now: int) -> int | Refusal:
         wanted = [ids.read(one) for one in operation.ids]
@@ -192,7 +193,8 @@ class RedisMachine:
             stream = self._make(operation.stream)
         if operation.group in stream.groups:
             return refusals.GROUP_EXISTS
-        stream.groups[operation.group] = Group(operation.group, last)
+        place = f"{operation.stream}:{operation.group}"
+        stream.groups[operation.group] = Group(place, last)
         return "OK"
 
     def _managed(self, stream: str, group: str) -> Group | Refusal:
@@ -218,7 +220,7 @@ class RedisMachine:
         if group is None:
             return 0
         for one in group.in_order():
-            self._facts.append(Buried(one.message, group.name, None, "group deleted", one.times))
+            self._facts.append(Buried(one.message, group.place, None, "group deleted", one.times))
         return 1
 
     def _create_consumer(self, operation: op.CreateConsumer, now: int) -> int | Refusal:
@@ -238,7 +240,9 @@ class RedisMachine:
         gone = group.of(operation.consumer)
         for one in gone:
             del group.pending[one.id]
-            self._facts.append(Buried(one.message, group.name, None, "consumer deleted", one.times))
+            self._facts.append(
+                Buried(one.message, group.place, None, "consumer deleted", one.times)
+            )
         return len(gone)
 
     # ---- reading
@@ -272,9 +276,9 @@ class RedisMachine:
                 kept.id, kept.message, operation.consumer, holder, now, 1
             )
         receipt = kept.id
-        self._facts.append(HandedOut(kept.message, group.name, holder, 1, False, receipt))
+        self._facts.append(HandedOut(kept.message, group.place, holder, 1, False, receipt))
         if operation.no_ack:
-            self._facts.append(Settled(kept.message, group.name, holder))
+            self._facts.append(Settled(kept.message, group.place, holder))
 
     def _read_again(
         self, operation: op.ReadGroup, group: Group, start: StreamId, now: int
@@ -295,7 +299,7 @@ class RedisMachine:
         return found
 
     def _again(self, group: Group, kept: Kept, one: Pending) -> op.Entry:
-        fact = HandedOut(kept.message, group.name, one.holder, one.times, False, kept.id)
+        fact = HandedOut(kept.message, group.place, one.holder, one.times, False, kept.id)
         self._facts.append(fact)
         return _entry(kept, one.times)
 
@@ -312,11 +316,11 @@ class RedisMachine:
             pending = group.pending.pop(one, None)
             if pending is not None:
                 done += 1
-                self._facts.append(Settled(pending.message, group.name, pending.holder))
+                self._facts.append(Settled(pending.message, group.place, pending.holder))
                 continue
             kept = self.streams[operation.stream].get(one)
             if kept is not None:
-                self._facts.append(Ignored(kept.message, group.name, "it was not pending"))
+                self._facts.append(Ignored(kept.message, group.place, "it was not pending"))
         return done
 
     # ---- claiming
@@ -401,7 +405,7 @@ class RedisMachine:
         if operation.just_id:  # the id alone: nothing was handed out
             return op.Entry(kept.id, None, kept.message, pending.times)
         if before is not None:
-            self._facts.append(CameBack(kept.message, group.name, before, "claimed"))
+            self._facts.append(CameBack(kept.message, group.place, before, "claimed"))
         return self._again(group, kept, pending)
 
     # ---- looking
@@ -445,7 +449,11 @@ class RedisMachine:
     def _lose(self, operation: op.Lose, now: int) -> None:
         """Be what was written before a moment, as a replica or an append-only file has it."""
         assert self._log is not None, "this machine remembers nothing: remembers=True"
-        kept = [one for one in self._log[:-1] if one[0] < operation.since_ms]
+        kept = [
+            (at, one)
+            for at, one in self._log[:-1]
+            if at < operation.since_ms or isinstance(one, op.CreateGroup)
+        ]
         again = RedisMachine(node_entries=self.node_entries)
         for at, one in kept:
             again.apply(one, at)
@@ -455,7 +463,7 @@ class RedisMachine:
             now_there = self.streams.get(name)
             for entry in stream:
                 if now_there is None or now_there.get(entry.id) is None:
-                    self._facts.append(Buried(entry.message, name, None, "lost"))
+                    self._bury(stream, entry, "lost with its server")
 
 
 def _refuse_cut(cut: op.Cut | None, *, is_id: bool = True) -> Refusal | None:

@@ -60,10 +60,10 @@ class Pending:
 class Group:
     """A consumer group: how far it has read, who is in it, and what is pending."""
 
-    __slots__ = ("consumers", "last", "name", "pending")
+    __slots__ = ("consumers", "last", "pending", "place")
 
-    def __init__(self, name: str, last: StreamId) -> None:
-        self.name = name
+    def __init__(self, place: str, last: StreamId) -> None:
+        self.place = place
         self.last = last
         self.consumers: dict[str, int] = {}
         self.pending: dict[StreamId, Pending] = {}
@@ -97,6 +97,11 @@ class Stream:
 
     def __iter__(self) -> Iterator[Kept]:
         return iter(self._kept.values())
+
+    @property
+    def places(self) -> list[str]:
+        """The groups that read it, each a place of its own for facts."""
+        return [one.place for one in self.groups.values()]
 
     def get(self, one: StreamId) -> Kept | None:
         """Return an entry, unless it is not there."""
