@@ -149,7 +149,9 @@ def heard(one, answer):
             counts = {name: int(number) for name, number in consumers or []}
             return op.Summary(count, id_of(first), id_of(last), counts)
         case op.PendingRange():
-            return [op.PendingEntry(id_of(row[0]), row[1], _rough(row[2]), row[3]) for row in answer]
+            return [
+                op.PendingEntry(id_of(row[0]), row[1], _rough(row[2]), row[3]) for row in answer
+            ]
         case op.Groups():
             rows = [dict(zip(row[::2], row[1::2], strict=True)) for row in answer]
             return [

@@ -7,6 +7,7 @@ how many: CHAOSHARNESS_CONFORMANCE=2000 pytest -m real_broker tests/machines/tes
 import os
 from contextlib import suppress
 
+import attrs
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from chaosharness.machines.redis import RedisMachine, ids
 from chaosharness.machines.redis import machine as machine_room
 from chaosharness.machines.redis import operations as op
-from chaosharness.machines.redis.stream import Group, Stream
+from chaosharness.machines.redis.stream import Stream
 from tests.machines.redis_sides import ABSENT, SERVER, STEP_MS, Model, Real, redis, server
 
 pytestmark = pytest.mark.real_broker
@@ -90,9 +91,7 @@ REST = (
     st.builds(op.Trim, st.just(STREAM), cuts)
     | st.builds(op.Delete, st.just(STREAM), several)
     | st.just(op.DeleteStream(STREAM))
-    | st.builds(
-        op.CreateGroup, st.just(STREAM), group, some(["$", "0", "2-1", "x"]), st.booleans()
-    )
+    | st.builds(op.CreateGroup, st.just(STREAM), group, some(["$", "0", "2-1", "x"]), st.booleans())
     | st.builds(op.SetId, st.just(STREAM), group, some(["$", "0", "2-1", "x"]))
     | st.builds(op.DestroyGroup, st.just(STREAM), group)
     | st.builds(op.CreateConsumer, st.just(STREAM), group, consumer)
@@ -184,3 +183,132 @@ def client(tmp_path_factory):
 def test_the_machine_answers_as_redis_does(client):
     steps = compared(client, EXAMPLES or 60)
     assert steps is None, difference(client, steps)
+
+
+# ---- the test of the test: wrong machines must be told apart
+
+
+def counts_deleted(machine, operation, group, start, now):
+    found = read_again(machine, operation, group, start, now)
+    for entry in found:
+        if entry.fields is None:
+            group.pending[entry.id].times += 1
+    return found
+
+
+def forgets_to_count(machine, operation, group, start, now):
+    found = read_again(machine, operation, group, start, now)
+    for entry in found:
+        group.pending[entry.id].times -= entry.fields is not None
+    return found
+
+
+def keeps_its_idle_time(machine, operation, group, start, now):
+    before = {one.id: one.since_ms for one in group.pending.values()}
+    found = read_again(machine, operation, group, start, now)
+    for entry in found:
+        group.pending[entry.id].since_ms = before[entry.id]
+    return found
+
+
+def only_its_own(machine, operation, now):
+    group = machine._group(operation.stream, operation.group)
+    mine = () if group is None else {ids.text(one.id) for one in group.of("ann")}
+    acked = tuple(one for one in operation.ids if one in mine)
+    return acknowledge(machine, op.Ack(operation.stream, operation.group, acked), now)
+
+
+def keeps_what_was_pending(machine, operation, now):
+    group = machine._group(operation.stream, operation.group)
+    before = {} if group is None else dict(group.pending)
+    found = delete_consumer(machine, operation, now)
+    if group is not None:
+        group.pending.update(before)
+    return found
+
+
+def is_never_idle_enough(machine, operation, now):
+    return claim(machine, attrs.evolve(operation, min_idle_ms=operation.min_idle_ms + 1), now)
+
+
+def always_counts(machine, operation, now):
+    return auto_claim(machine, attrs.evolve(operation, just_id=False), now)
+
+
+def deleted_are_free(machine, operation, now):
+    more = operation.count + 1 if operation.count else 0
+    return auto_claim(machine, attrs.evolve(operation, count=more), now)
+
+
+def trims_exactly(stream, *, length, first, about, limit):
+    return trim(stream, length=length, first=first, about=False, limit=0)
+
+
+def trims_pending(machine, operation, now):
+    gone = delete(machine, operation, now)
+    stream = machine.streams.get(operation.stream)
+    for group in stream.groups.values() if stream else ():
+        for one in [one for one in group.pending if stream.get(one) is None]:
+            del group.pending[one]
+    return gone
+
+
+def always_creates(machine, operation, now):
+    group = machine._group(operation.stream, operation.group)
+    if group is not None:
+        group.seen(operation.consumer, now)
+    return read_group(machine, operation, now)
+
+
+def goes_on_as_it_was(machine, operation, now):
+    group = machine._group(operation.stream, operation.group)
+    before = None if group is None else group.last
+    found = set_id(machine, operation, now)
+    if group is not None and before is not None:
+        group.last = max(before, group.last)
+    return found
+
+
+def pending_for_all(machine, operation, now):
+    return read_group(machine, attrs.evolve(operation, no_ack=False), now)
+
+
+read_again = RedisMachine._read_again
+acknowledge = RedisMachine._ack
+delete_consumer = RedisMachine._delete_consumer
+claim = RedisMachine._claim
+auto_claim = RedisMachine._auto_claim
+delete = RedisMachine._delete
+read_group = RedisMachine._read_group
+set_id = RedisMachine._set_id
+trim = Stream.trim
+DO = machine_room.DO
+
+WRONG = {
+    "reading again counts what was deleted": (RedisMachine, "_read_again", counts_deleted),
+    "reading again counts nothing": (RedisMachine, "_read_again", forgets_to_count),
+    "reading again leaves the idle time": (RedisMachine, "_read_again", keeps_its_idle_time),
+    "XACK for one consumer only": (DO, op.Ack, only_its_own),
+    "DELCONSUMER keeps its pending entries": (DO, op.DeleteConsumer, keeps_what_was_pending),
+    "XCLAIM: idle for longer than asked": (DO, op.Claim, is_never_idle_enough),
+    "XAUTOCLAIM: JUSTID counts": (DO, op.AutoClaim, always_counts),
+    "XAUTOCLAIM: COUNT off by one": (DO, op.AutoClaim, deleted_are_free),
+    "trimming about is exact": (Stream, "trim", trims_exactly),
+    "XDEL takes what is pending": (DO, op.Delete, trims_pending),
+    "who reads nothing is a consumer": (DO, op.ReadGroup, always_creates),
+    "SETID never goes back": (DO, op.SetId, goes_on_as_it_was),
+    "NOACK is ignored": (DO, op.ReadGroup, pending_for_all),
+    "scans without end": (machine_room, "SCANNED", 1_000),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_machine_is_told_apart(client, monkeypatch, name):
+    owner, where, wrong = WRONG[name]
+    if owner is DO:
+        monkeypatch.setitem(owner, where, wrong)
+    else:
+        monkeypatch.setattr(owner, where, wrong)
+    steps = compared(client, 600)
+    assert steps is not None
+    assert len(steps) <= 15

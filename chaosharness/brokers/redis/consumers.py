@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import attrs
 
@@ -15,15 +15,18 @@ from chaosharness.brokers.redis.desk import Desk, Held
 from chaosharness.brokers.redis.errors import answered
 from chaosharness.brokers.redis.reading import Start, ack, reader_for, text_of
 from chaosharness.brokers.redis.rows import SURFACES
+from chaosharness.brokers.trouble import one_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.fingerprint import of_stack
+from chaosharness.handlers.places import told
 from chaosharness.handlers.port import Nap, current_scope, operate, refuse_stranger, wait_of
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
 from chaosharness.machines.redis import StreamId, ids
 from chaosharness.machines.redis import operations as op
 
-LOOP_OPTIONS: Final = ("group", "name", "start")
+OnUnreadable = Literal["raise", "skip"]
+LOOP_OPTIONS: Final = ("group", "name", "on_unreadable", "start")
 SECOND_MS: Final = 1_000
 
 
@@ -47,8 +50,16 @@ class Pending:
 class Consumer:
     """A consumer of a group, for a service's own main loop.
 
-    In plain code the methods block; in `async` code each is awaited. What is unreadable is raised
-    by the method that handed it out, and stays pending.
+    In plain code the methods block; in `async` code each is awaited.
+
+    Args:
+        group: By default the name of the service.
+        name: The consumer's; what is pending is so for this name. By default the service and the
+            number of its replica, the same after a restart.
+        start: What a new group begins with: `0`, all that is there, or `$`, only what is new.
+        on_unreadable: What a payload leads to that cannot be decoded. `raise`: the method that
+            handed it out raises what the decoder raised, and it stays pending. `skip`: it is
+            acknowledged and left out.
     """
 
     def __init__(
@@ -62,7 +73,10 @@ class Consumer:
         group: str | None = None,
         name: str | None = None,
         start: Start = "0",
+        on_unreadable: OnUnreadable = "raise",
     ) -> None:
+        one_of(get_args(OnUnreadable), on_unreadable=on_unreadable)
+        self._on_unreadable = on_unreadable
         self._desk = desk
         self._stream = stream
         self._decode = decode
@@ -164,11 +178,25 @@ class Consumer:
             message = one.message
             try:
                 found.append((delivery(self._decode, message, one), message, one.cause))
-            except Exception:
+            except Exception as error:
+                if self._on_unreadable == "skip":
+                    self._skip(scope, one, error)
+                    continue
                 scope.entity, scope.hops, scope.cause = message.entity, message.hops, one.cause
                 scope.message = message.name
                 raise
         return Batch(scope, found)
+
+    def _skip(self, scope: Scope, held: Held, error: Exception) -> None:
+        """Acknowledge what cannot be read."""
+        desk, message = self._desk, held.message
+        aside = Scope(
+            scope.world, scope.incarnation, scope.place, message.entity, held.cause, scope.colour
+        )
+        aside.message = message.name
+        aside.record("raised", f"{scope.place}/{desk.name}.read", 0, told(error))
+        self._held.discard(held.id)
+        ack(desk, self._reader, held, aside, "", 0)
 
     # ---- acknowledging and claiming
 

@@ -54,4 +54,4 @@ def ack(desk: Desk, reader: Reader, held: Held, scope: Scope, operation: str, at
     """Have Redis acknowledge an entry; say whether it was pending."""
     stream, group = reader.place
     answer = desk.do(op.Ack(stream, group, (held.words,)), scope, operation, attempt)
-    return answer == 1
+    return bool(answer)

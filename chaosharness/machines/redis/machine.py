@@ -134,19 +134,26 @@ class RedisMachine:
         if isinstance(cut.threshold, int):
             gone = stream.trim(length=cut.threshold, first=None, about=cut.about, limit=limit)
         else:
-            first = ids.read(cut.threshold)
+            first = ids.read(str(cut.threshold))
             gone = stream.trim(length=None, first=first, about=cut.about, limit=limit)
         for one in gone:
             self._bury(stream, one, "trimmed")
         return len(gone)
 
     def _bury(self, stream: Stream, one: Kept, why: str) -> None:
-        """Say that an entry is gone, for each group that is not done with it."""
+        """Say that an entry is gone, for each group that was not handed it yet.
+
+        Where it is pending, somebody may be at work on it still: see `_forget`.
+        """
         for group in stream.groups.values():
-            pending = group.pending.get(one.id)
-            if pending is not None or one.id > group.last:
-                times = 0 if pending is None else pending.times
-                self._facts.append(Buried(one.message, group.place, None, why, times))
+            if one.id > group.last:
+                self._facts.append(Buried(one.message, group.place, None, why))
+
+    def _forget(self, group: Group, pending: Pending) -> None:
+        """Let go of what is pending and gone from the stream: it cannot be handed out again."""
+        del group.pending[pending.id]
+        fact = Buried(pending.message, group.place, None, "trimmed or deleted", pending.times)
+        self._facts.append(fact)
 
     def _delete(self, operation: op.Delete, now: int) -> int | Refusal:
         wanted = [ids.read(one) for one in operation.ids]
@@ -340,7 +347,8 @@ class RedisMachine:
             pending = group.pending.get(one)
             kept = stream.get(one)
             if kept is None:
-                group.pending.pop(one, None)
+                if pending is not None:
+                    self._forget(group, pending)
                 continue
             if pending is None:
                 if not operation.force:
@@ -371,7 +379,7 @@ class RedisMachine:
             pending = waiting.pop(0)
             kept = stream.get(pending.id)
             if kept is None:
-                del group.pending[pending.id]
+                self._forget(group, pending)
                 deleted.append(pending.id)
                 left -= 1
                 continue
@@ -463,7 +471,9 @@ class RedisMachine:
             now_there = self.streams.get(name)
             for entry in stream:
                 if now_there is None or now_there.get(entry.id) is None:
-                    self._bury(stream, entry, "lost with its server")
+                    for place in stream.places:
+                        fact = Buried(entry.message, place, None, "lost with its server")
+                        self._facts.append(fact)
 
 
 def _refuse_cut(cut: op.Cut | None, *, is_id: bool = True) -> Refusal | None:
@@ -471,7 +481,7 @@ def _refuse_cut(cut: op.Cut | None, *, is_id: bool = True) -> Refusal | None:
     if cut is not None and isinstance(cut.threshold, int):
         if cut.threshold < 0:
             return refusals.NEGATIVE_LENGTH
-    elif cut is not None and ids.read(cut.threshold) is None:
+    elif cut is not None and ids.read(str(cut.threshold)) is None:
         return refusals.BAD_ID
     if not is_id:
         return refusals.BAD_ID
