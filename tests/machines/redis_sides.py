@@ -172,6 +172,10 @@ class Model:
     def __init__(self):
         self.machine = RedisMachine(node_entries=NODE_ENTRIES)
 
+    def do_all(self, operations):
+        """Return what the machine answers to each."""
+        return [self.do(one) for one in operations]
+
     def do(self, one):
         answer = self.machine.apply(one, NOW)
         if isinstance(answer, Refusal):
@@ -186,8 +190,16 @@ class Real:
         self.client = client
         client.execute_command("FLUSHALL")
 
-    def do(self, one):
-        try:
-            return heard(one, self.client.execute_command(*words(one)))
-        except redis.exceptions.ResponseError as error:
-            return str(error)
+    def do_all(self, operations):
+        """Return what the server answers to each, asked for in one go."""
+        pipe = self.client.pipeline(transaction=False)
+        pipe.response_callbacks = {}
+        for one in operations:
+            pipe.execute_command(*words(one))
+        answers = pipe.execute(raise_on_error=False)
+        return [
+            str(answer).split(" (while executing")[0]
+            if isinstance(answer, Exception)
+            else heard(one, answer)
+            for one, answer in zip(operations, answers, strict=True)
+        ]
