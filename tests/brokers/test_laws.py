@@ -11,12 +11,14 @@ import trio
 from chaosharness import (
     SQS,
     Crash,
+    Delay,
     Duplicate,
     Kafka,
     PartitionDelay,
     RabbitMQ,
     Rebalance,
     Redeliver,
+    Redis,
     Schedule,
     Site,
     System,
@@ -29,9 +31,12 @@ from chaosharness.brokers.rabbitmq.link import Link
 from chaosharness.brokers.rabbitmq.node import Node
 from chaosharness.brokers.rabbitmq.queues import ClassicOrder, Taker
 from chaosharness.brokers.rabbitmq.rabbitmq import OpenRabbitMQ
+from chaosharness.brokers.redis import subscription as redis_subscription
+from chaosharness.brokers.redis.desk import Desk as RedisDesk
 from chaosharness.brokers.sqs import consumers as sqs_consumers
 from chaosharness.brokers.sqs.desk import Desk
 from chaosharness.errors import IllegalFault
+from chaosharness.machines.redis import RedisMachine
 from chaosharness.machines.sqs.queue import Queue as SQSOpenQueue
 from chaosharness.search.sites import candidates
 
@@ -42,16 +47,19 @@ MAKE = {
     Kafka: lambda: Kafka("bus", topics={"orders": 1}),
     RabbitMQ: lambda: RabbitMQ("bus", queues=["orders"]),
     SQS: lambda: SQS("bus", queues=["orders"]),
+    Redis: lambda: Redis("bus", streams=["orders"]),
 }
 OPTIONS = {
     Kafka: {"on_error": "skip"},
     RabbitMQ: {"on_error": "reject", "prefetch": PREFETCH},
     SQS: {"on_error": "skip"},
+    Redis: {"on_error": "skip", "count": 1, "claim_ms": 30_000},
 }
 SETTLE = {
     Kafka: "worker.on_order/bus.commit",
     RabbitMQ: "worker.on_order/bus.ack",
     SQS: "worker.on_order/bus.delete",
+    Redis: "worker.on_order/bus.ack",
 }
 DELIVER = "bus.orders/deliver to worker"
 PUBLISH = "client.place/bus.publish orders"
@@ -69,8 +77,14 @@ ILLEGAL = {
         PartitionDelay(Site(DELIVER)),
         Redeliver(Site(PUBLISH)),
     ],
+    Redis: [
+        Rebalance(Site(DELIVER)),
+        PartitionDelay(Site(DELIVER)),
+        Redeliver(Site(DELIVER)),
+        Delay(Site(DELIVER)),
+    ],
 }
-AT_A_TIME = {Kafka: 1, RabbitMQ: PREFETCH, SQS: 1}
+AT_A_TIME = {Kafka: 1, RabbitMQ: PREFETCH, SQS: 1, Redis: 1}
 
 
 def shop(broker, *, replicas=1):
@@ -298,7 +312,8 @@ def looping(broker):
 
     @system.service("worker", replicas=2)
     def worker(env):
-        consumer = env.consumer(bus, "orders", read_as=dict)
+        skips = {"on_unreadable": "skip"} if broker is Redis else {}  # else it is claimed for ever
+        consumer = env.consumer(bus, "orders", read_as=dict, **skips)
 
         def polls():
             while True:
@@ -325,7 +340,17 @@ def looping(broker):
                         env.note("handled", order=record.value["id"])
                         consumer.delete(record)
 
-        env.main({Kafka: polls, RabbitMQ: receives, SQS: asks}[broker])
+        def reads():
+            while True:
+                with suppress(ValueError, ConnectionError, TimeoutError):
+                    for record in consumer.read(3):
+                        env.note("handled", order=record.value["id"])
+                        consumer.ack(record)
+                    for record in consumer.autoclaim(60):
+                        env.note("handled", order=record.value["id"])
+                        consumer.ack(record)
+
+        env.main({Kafka: polls, RabbitMQ: receives, SQS: asks, Redis: reads}[broker])
 
     @system.entry(examples=[{"id": 1}, b"not JSON", {"id": 3}, {"id": 4}])
     def place(env, order):
@@ -334,7 +359,7 @@ def looping(broker):
     return system
 
 
-REASONS = {Kafka: ("rebalance", "raised"), RabbitMQ: ("nack",), SQS: ("nack",)}
+REASONS = {Kafka: ("rebalance", "raised"), RabbitMQ: ("nack",), SQS: ("nack",), Redis: ("nack",)}
 
 
 def nothing_is_handed_out_twice_without_a_reason(broker):
@@ -376,6 +401,12 @@ DIFFERENCES = {
     (SQS, one_consumer_gets_messages_in_order_at_first): "a standard queue: best-effort order",
     (SQS, what_comes_back_comes_before_anything_newer): (
         "it comes back when its time is over: the other consumer is done with the rest by then"
+    ),
+    (Redis, what_one_producer_sends_stays_in_its_order): (
+        "each command takes a connection of a pool: those that are under way at once may swap"
+    ),
+    (Redis, what_comes_back_comes_before_anything_newer): (
+        "it comes back when somebody claims it: the other consumer is done with the rest by then"
     ),
     (RabbitMQ, what_comes_back_comes_before_anything_newer): (
         "a queue is not a log partition: the other consumer has newer messages already"
@@ -441,6 +472,10 @@ Consumer._again = False
 
 
 BREAKS = [
+    (unacknowledged_comes_back, Redis, RedisMachine, "claimable", forget),
+    (acknowledged_stays_away, Redis, redis_subscription, "ack", lambda *_: True),
+    (at_least_once_under_any_single_fault, Redis, RedisDesk, "_network_changed", forget),
+    (nothing_goes_to_the_dead, Redis, RedisDesk, "leave", forget),
     (unacknowledged_comes_back, SQS, Desk, "_tick", forget),
     (acknowledged_stays_away, SQS, sqs_consumers, "delete", forget),
     (at_least_once_under_any_single_fault, SQS, Desk, "_network_changed", forget),
