@@ -178,7 +178,8 @@ def senders(broker, way):
     if broker is Kafka:
         bus = system.add(Kafka("bus", topics={"orders": 1, "out": 1}))
     else:
-        bus = system.add(broker("bus", queues=["orders", "out"]))
+        places = "streams" if broker is Redis else "queues"
+        bus = system.add(broker("bus", **{places: ["orders", "out"]}))
     _, runtime = all_at_once(None, None)[way]
 
     @system.service("sender", runtime=runtime)
@@ -467,12 +468,18 @@ def giving_back(consumer, member, message, cause):
         slot.position -= 1
 
 
+def pending_for_nobody(machine, operation, group, kept, now):
+    hand_out(machine, operation, group, kept, now)
+    del group.pending[kept.id]
+
+
+hand_out = RedisMachine._hand_out
 take = Consumer._take
 Consumer._again = False
 
 
 BREAKS = [
-    (unacknowledged_comes_back, Redis, RedisMachine, "claimable", forget),
+    (unacknowledged_comes_back, Redis, RedisMachine, "_hand_out", pending_for_nobody),
     (acknowledged_stays_away, Redis, redis_subscription, "ack", lambda *_: True),
     (at_least_once_under_any_single_fault, Redis, RedisDesk, "_network_changed", forget),
     (nothing_goes_to_the_dead, Redis, RedisDesk, "leave", forget),

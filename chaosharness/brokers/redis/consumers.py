@@ -19,7 +19,14 @@ from chaosharness.brokers.trouble import one_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.places import told
-from chaosharness.handlers.port import Nap, current_scope, operate, refuse_stranger, wait_of
+from chaosharness.handlers.port import (
+    Nap,
+    current_scope,
+    operate,
+    read_clock,
+    refuse_stranger,
+    wait_of,
+)
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
 from chaosharness.machines.redis import StreamId, ids
@@ -289,7 +296,12 @@ class Consumer:
     def _pending(
         self, scope: Scope, operation: str, attempt: int, asked: op.PendingRange
     ) -> list[Pending]:
-        found = answered(operation, self._desk.do(asked))
+        desk = self._desk
+        found = answered(operation, desk.do(asked))
+        if asked.min_idle_ms:
+            desk.foresee(self._reader.place, asked.min_idle_ms)
+        elif found:
+            read_clock(desk.world)  # idle times are times: who reads them may wait for one
         return [
             Pending(ids.text(one.id), one.consumer, one.idle_ms / SECOND_MS, one.times)
             for one in found

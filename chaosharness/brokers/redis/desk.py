@@ -121,6 +121,7 @@ class Desk:
         self._waiting: dict[Place, list[Reader]] = {}
         self._armed: dict[Place, Entry] = {}
         self._armed_ms: dict[Place, int] = {}
+        self._foreseen: set[tuple[Place, int]] = set()
         world.know_duration(definition.timeout_ms)
         world.on_network.append(self._network_changed)
 
@@ -198,6 +199,7 @@ class Desk:
         answer = self.machine.apply(operation, world.now)
         if asked:
             answered(asked, answer)
+            self.foresee(reader.place, operation.min_idle_ms)
         held: list[Held] = []
         for fact in self.machine.take():
             if not isinstance(fact, HandedOut):
@@ -254,6 +256,22 @@ class Desk:
         # A timer where time decides: trouble may be sized to last just longer than it.
         waiter = None if min(times) <= self.world.now else False
         self._armed[place] = self.world.agenda.add(due_ms, self._serve, place, waiter)
+
+    def foresee(self, place: Place, min_idle_ms: int) -> None:
+        """Know that somebody claims what has been idle for so long: it will be, at a moment.
+
+        A loop that asks again and again, and is told that there is nothing, is not at rest before.
+        """
+        due_ms = self.machine.claimable(*place, min_idle_ms)
+        if due_ms is None or due_ms <= self.world.now or (place, due_ms) in self._foreseen:
+            return
+        self._foreseen.add((place, due_ms))
+        self.world.know_timeout(min_idle_ms)
+        self.world.agenda.add(due_ms, self._is_idle, (place, due_ms), False)
+
+    def _is_idle(self, foreseen: tuple[Place, int]) -> None:
+        self._foreseen.discard(foreseen)
+        self.world.effects += 1
 
     def _disarm(self, place: Place) -> None:
         self._armed_ms.pop(place, None)
