@@ -17,13 +17,13 @@ from chaosharness.brokers.redis.reading import Start, ack, reader_for, text_of
 from chaosharness.brokers.redis.rows import SURFACES
 from chaosharness.brokers.trouble import one_of
 from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers.clocks import SECONDS, clock_read
 from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.places import told
 from chaosharness.handlers.port import (
     Nap,
     current_scope,
     operate,
-    read_clock,
     refuse_stranger,
     wait_of,
 )
@@ -251,6 +251,8 @@ class Consumer:
         self, count: int = 100, *, consumer: str | None = None, min_idle_s: float = 0.0
     ) -> Any:
         """Return what is pending in the group, as `Pending`, the oldest first (XPENDING)."""
+        if not min_idle_s:
+            clock_read(sys._getframe(1), SECONDS)  # who looks at idle times may wait for one
         stream, group = self._reader.place
         asked = op.PendingRange(stream, group, count, consumer, _ms(min_idle_s))
         return self._operate("pending", self._pending, asked, "claim")
@@ -300,8 +302,6 @@ class Consumer:
         found = answered(operation, desk.do(asked))
         if asked.min_idle_ms:
             desk.foresee(self._reader.place, asked.min_idle_ms)
-        elif found:
-            read_clock(desk.world)  # idle times are times: who reads them may wait for one
         return [
             Pending(ids.text(one.id), one.consumer, one.idle_ms / SECOND_MS, one.times)
             for one in found
