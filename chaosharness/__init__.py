@@ -28,8 +28,12 @@ if TYPE_CHECKING:
     from chaosharness.brokers import NATSConsumer as NATSConsumer
     from chaosharness.brokers import NATSError as NATSError
     from chaosharness.brokers import NATSStream as NATSStream
+    from chaosharness.brokers import Pending as Pending
     from chaosharness.brokers import Queue as Queue
     from chaosharness.brokers import RabbitMQ as RabbitMQ
+    from chaosharness.brokers import Redis as Redis
+    from chaosharness.brokers import RedisError as RedisError
+    from chaosharness.brokers import RedisStream as RedisStream
     from chaosharness.brokers import SNSSubscription as SNSSubscription
     from chaosharness.brokers import SNSTopic as SNSTopic
     from chaosharness.brokers import SQSQueue as SQSQueue
@@ -165,8 +169,12 @@ _HOME = {
         "NATSConsumer",
         "NATSError",
         "NATSStream",
+        "Pending",
         "Queue",
         "RabbitMQ",
+        "Redis",
+        "RedisError",
+        "RedisStream",
         "SNSSubscription",
         "SNSTopic",
         "SQSQueue",

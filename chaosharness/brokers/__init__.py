@@ -9,10 +9,11 @@ from chaosharness.brokers.kafka import CommitFailed, Kafka
 from chaosharness.brokers.message import Delivery
 from chaosharness.brokers.nats import NATS, NATSConsumer, NATSError, NATSStream
 from chaosharness.brokers.rabbitmq import ChannelClosed, Exchange, Queue, RabbitMQ, Unroutable
+from chaosharness.brokers.redis import Pending, Redis, RedisError, RedisStream
 from chaosharness.brokers.sns import SNS, SNSSubscription, SNSTopic
 from chaosharness.brokers.sqs import SQS, AWSError, Lambda, SQSQueue
 
-BROKERS: Final[tuple[type[Broker], ...]] = (Kafka, RabbitMQ, SQS, NATS)
+BROKERS: Final[tuple[type[Broker], ...]] = (Kafka, RabbitMQ, SQS, NATS, Redis)
 """Every product that is modelled. The laws in the tests hold for each of them."""
 
 __all__ = [
@@ -31,8 +32,12 @@ __all__ = [
     "NATSConsumer",
     "NATSError",
     "NATSStream",
+    "Pending",
     "Queue",
     "RabbitMQ",
+    "Redis",
+    "RedisError",
+    "RedisStream",
     "SNSSubscription",
     "SNSTopic",
     "SQSQueue",

@@ -6,6 +6,7 @@ stored it; one that is put aside, or moved, is stored anew and gets a new name.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from chaosharness.brokers.cycle import cycle
@@ -44,11 +45,16 @@ class Journal:
     Args:
         world: The run.
         broker: The name of the broker: who did what no scope did.
+        readers: Where a message that is stored in a place is read from. By default there: a
+            queue. Of a log: each group that reads it.
     """
 
-    def __init__(self, world: World, broker: str) -> None:
+    def __init__(
+        self, world: World, broker: str, readers: Callable[[str], list[str]] = lambda it: [it]
+    ) -> None:
         self.world = world
         self.broker = broker
+        self.readers = readers
 
     def write(
         self, fact: Fact, scope: Scope | None = None, operation: str = "", attempt: int = 0
@@ -57,7 +63,7 @@ class Journal:
         self.world.effects += 1
         match fact:
             case Stored(message, place, places):
-                read_at = [place] if places is None else [*places]
+                read_at = self.readers(place) if places is None else [*places]
                 return self._stored(message, read_at, scope, operation, attempt)
             case Recognised(message, place, first):
                 data = {**self._words(message, []), "place": place, "same_as": first.published}
@@ -183,6 +189,6 @@ class Journal:
         """Store a message in another place, under a new name."""
         old = message.published
         message.topic = place
-        data = {**self._words(message, [place]), "instead_of": old}
+        data = {**self._words(message, self.readers(place)), "instead_of": old}
         message.published = self._by(None, "publish", "", 0, message, cause, data)
         return message.published

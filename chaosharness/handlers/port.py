@@ -99,8 +99,11 @@ class Peer(Protocol):
     def refused(self, operation: str) -> BaseException:
         """Return what the caller sees when it is told that nothing happened."""
 
-    def lose_writes(self, scope: Scope) -> None:
-        """Forget what was not synced, at a power failure; nothing by default."""
+    def lose_writes(self, scope: Scope) -> bool | None:
+        """Forget what was not synced, at a power failure; nothing by default.
+
+        Say whether only the peer failed; else whoever asked it dies with it.
+        """
 
 
 def current_scope(what: str, made_for: World | None = None) -> Scope:
@@ -374,8 +377,8 @@ def trouble(scope: Scope, fault: Fault, peer: Peer) -> Script[None]:
         case Crash():
             yield from crash(scope, fault.down)
         case LostWrites():
-            peer.lose_writes(scope)
-            yield from crash(scope, "next")
+            if not peer.lose_writes(scope):
+                yield from crash(scope, "next")
         case Pause():
             yield from stall(scope, scope.world.due(fault.lasting))
         case Delay():

@@ -12,12 +12,14 @@ from chaosharness import (
     NATS,
     SQS,
     Crash,
+    Delay,
     Duplicate,
     Kafka,
     PartitionDelay,
     RabbitMQ,
     Rebalance,
     Redeliver,
+    Redis,
     Schedule,
     Site,
     System,
@@ -31,10 +33,13 @@ from chaosharness.brokers.rabbitmq.link import Link
 from chaosharness.brokers.rabbitmq.node import Node
 from chaosharness.brokers.rabbitmq.queues import ClassicOrder, Taker
 from chaosharness.brokers.rabbitmq.rabbitmq import OpenRabbitMQ
+from chaosharness.brokers.redis import subscription as redis_subscription
+from chaosharness.brokers.redis.desk import Desk as RedisDesk
 from chaosharness.brokers.sqs import consumers as sqs_consumers
 from chaosharness.brokers.sqs.desk import Desk
 from chaosharness.errors import IllegalFault
 from chaosharness.machines.nats import NatsMachine
+from chaosharness.machines.redis import RedisMachine
 from chaosharness.machines.sqs.queue import Queue as SQSOpenQueue
 from chaosharness.search.sites import candidates
 
@@ -46,18 +51,21 @@ MAKE = {
     RabbitMQ: lambda: RabbitMQ("bus", queues=["orders"]),
     SQS: lambda: SQS("bus", queues=["orders"]),
     NATS: lambda: NATS("bus", streams=["orders"]),
+    Redis: lambda: Redis("bus", streams=["orders"]),
 }
 OPTIONS = {
     Kafka: {"on_error": "skip"},
     RabbitMQ: {"on_error": "reject", "prefetch": PREFETCH},
     SQS: {"on_error": "skip"},
     NATS: {"on_error": "skip"},
+    Redis: {"on_error": "skip", "count": 1, "claim_ms": 30_000},
 }
 SETTLE = {
     Kafka: "worker.on_order/bus.commit",
     RabbitMQ: "worker.on_order/bus.ack",
     SQS: "worker.on_order/bus.delete",
     NATS: "worker.on_order/bus.ack",
+    Redis: "worker.on_order/bus.ack",
 }
 DELIVER = "bus.orders/deliver to worker"
 PUBLISH = "client.place/bus.publish orders"
@@ -81,8 +89,14 @@ ILLEGAL = {
         Redeliver(Site(DELIVER)),
         Duplicate(Site(PUBLISH)),
     ],
+    Redis: [
+        Rebalance(Site(DELIVER)),
+        PartitionDelay(Site(DELIVER)),
+        Redeliver(Site(DELIVER)),
+        Delay(Site(DELIVER)),
+    ],
 }
-AT_A_TIME = {Kafka: 1, RabbitMQ: PREFETCH, SQS: 1, NATS: 1}
+AT_A_TIME = {Kafka: 1, RabbitMQ: PREFETCH, SQS: 1, NATS: 1, Redis: 1}
 
 
 def shop(broker, *, replicas=1):
@@ -178,7 +192,8 @@ def senders(broker, way):
     elif broker is NATS:
         bus = system.add(NATS("bus", streams=["orders", "out"]))
     else:
-        bus = system.add(broker("bus", queues=["orders", "out"]))
+        places = "streams" if broker is Redis else "queues"
+        bus = system.add(broker("bus", **{places: ["orders", "out"]}))
     _, runtime = all_at_once(None, None)[way]
 
     @system.service("sender", runtime=runtime)
@@ -312,8 +327,9 @@ def looping(broker):
 
     @system.service("worker", replicas=2)
     def worker(env):
-        unreadable = {"on_unreadable": "term"} if broker is NATS else {}
-        consumer = env.consumer(bus, "orders", read_as=dict, **unreadable)
+        unreadable = {NATS: {"on_unreadable": "term"}, Redis: {"on_unreadable": "skip"}}
+        words = unreadable.get(broker, {})  # where it would be handed out for ever
+        consumer = env.consumer(bus, "orders", read_as=dict, **words)
 
         def polls():
             while True:
@@ -347,7 +363,18 @@ def looping(broker):
                         env.note("handled", order=record.value["id"])
                         consumer.ack(record)
 
-        env.main({Kafka: polls, RabbitMQ: receives, SQS: asks, NATS: fetches}[broker])
+        def reads():
+            while True:
+                with suppress(ValueError, ConnectionError, TimeoutError):
+                    for record in consumer.read(3):
+                        env.note("handled", order=record.value["id"])
+                        consumer.ack(record)
+                    for record in consumer.autoclaim(60):
+                        env.note("handled", order=record.value["id"])
+                        consumer.ack(record)
+
+        loops = {Kafka: polls, RabbitMQ: receives, SQS: asks, NATS: fetches, Redis: reads}
+        env.main(loops[broker])
 
     @system.entry(examples=[{"id": 1}, b"not JSON", {"id": 3}, {"id": 4}])
     def place(env, order):
@@ -361,6 +388,7 @@ REASONS = {
     RabbitMQ: ("nack",),
     SQS: ("nack",),
     NATS: ("nack",),
+    Redis: ("nack",),
 }
 
 
@@ -406,6 +434,12 @@ DIFFERENCES = {
     ),
     (NATS, what_comes_back_comes_before_anything_newer): (
         "it comes back after AckWait: the other consumer is done with the rest by then"
+    ),
+    (Redis, what_one_producer_sends_stays_in_its_order): (
+        "each command takes a connection of a pool: those that are under way at once may swap"
+    ),
+    (Redis, what_comes_back_comes_before_anything_newer): (
+        "it comes back when somebody claims it: the other consumer is done with the rest by then"
     ),
     (RabbitMQ, what_comes_back_comes_before_anything_newer): (
         "a queue is not a log partition: the other consumer has newer messages already"
@@ -466,11 +500,21 @@ def giving_back(consumer, member, message, cause):
         slot.position -= 1
 
 
+def pending_for_nobody(machine, operation, group, kept, now):
+    hand_out(machine, operation, group, kept, now)
+    del group.pending[kept.id]
+
+
+hand_out = RedisMachine._hand_out
 take = Consumer._take
 Consumer._again = False
 
 
 BREAKS = [
+    (unacknowledged_comes_back, Redis, RedisMachine, "_hand_out", pending_for_nobody),
+    (acknowledged_stays_away, Redis, redis_subscription, "ack", lambda *_: True),
+    (at_least_once_under_any_single_fault, Redis, RedisDesk, "_network_changed", forget),
+    (nothing_goes_to_the_dead, Redis, RedisDesk, "leave", forget),
     (unacknowledged_comes_back, SQS, Desk, "_tick", forget),
     (unacknowledged_comes_back, NATS, NatsDesk, "_tick", forget),
     (acknowledged_stays_away, NATS, NatsMachine, "_settle", forget),

@@ -1,0 +1,414 @@
+"""Redis at work in a run: who waits at which stream, and what each answer brings or loses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+from functools import partial
+from typing import Any, Final, Protocol
+
+import attrs
+
+from chaosharness.brokers.facts import Journal
+from chaosharness.brokers.message import Message
+from chaosharness.brokers.redis.errors import answered
+from chaosharness.brokers.redis.rows import SURFACES
+from chaosharness.errors import InvalidDefinition
+from chaosharness.faults import LostReply, LostWrites, NetworkPartition
+from chaosharness.kernel.agenda import Entry
+from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.kernel.world import World
+from chaosharness.machines.machine import HandedOut
+from chaosharness.machines.redis import RedisMachine, StreamId, ids
+from chaosharness.machines.redis import operations as op
+
+Place = tuple[str, str]
+"""A stream, and a group that reads it."""
+
+
+@attrs.frozen(eq=False)
+class Held:
+    """One entry in the hands of a consumer.
+
+    Attributes:
+        message: As the consumer sees it. Its name stays, whatever becomes of the message.
+        cause: The event of its delivery.
+        id: Where it stands in its stream.
+        times: How often it was handed out in this group.
+    """
+
+    message: Message
+    cause: int
+    id: StreamId
+    times: int
+
+    @property
+    def words(self) -> str:
+        """The id as Redis writes it."""
+        return ids.text(self.id)
+
+
+class Reader:
+    """One consumer of a group, under its name.
+
+    It reads what is pending for its name first, if it is told to; then it claims, if it claims;
+    then it reads what is new.
+    """
+
+    def __init__(
+        self,
+        incarnation: Incarnation,
+        place: Place,
+        name: str,
+        operation: str,
+        take: Callable[[list[Held]], None],
+    ) -> None:
+        self.incarnation = incarnation
+        self.label = incarnation.label
+        self.place = place
+        self.name = name
+        self.operation = operation
+        self.take = take
+        self.count: int | None = None
+        self.no_ack = False
+        self.claim_ms: int | None = None
+        self.history: str | None = None
+        self.waiting = False
+
+
+def _take_nothing(held: list[Held]) -> None:
+    """Be given entries when the run is over."""
+
+
+class Settings(Protocol):
+    """What a desk goes by, as its definition says it."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    @property
+    def latency_ms(self) -> int:
+        """From a stream to a consumer that waits."""
+
+    @property
+    def timeout_ms(self) -> int:
+        """How long a caller waits for an answer."""
+
+    @property
+    def loses_ms(self) -> int | None:
+        """How much a failover may lose."""
+
+    @property
+    def node_entries(self) -> int:
+        """What trimming about takes at a time."""
+
+
+class Desk:
+    """The streams of one run, and who waits at them."""
+
+    def __init__(self, definition: Settings, streams: tuple[str, ...], world: World) -> None:
+        self.definition = definition
+        self.name: Final = definition.name
+        self.timeout_ms: Final = definition.timeout_ms
+        self.latency_ms = definition.latency_ms
+        self.world = world
+        self.streams = streams
+        lasting = definition.loses_ms is None
+        self.profile = "lasting" if lasting else "replicated"
+        self.machine = RedisMachine(node_entries=definition.node_entries, remembers=not lasting)
+        self.journal = Journal(world, definition.name, self._readers)
+        self._waiting: dict[Place, list[Reader]] = {}
+        self._armed: dict[Place, Entry] = {}
+        self._armed_ms: dict[Place, int] = {}
+        self._foreseen: set[tuple[Place, int]] = set()
+        world.know_duration(definition.timeout_ms)
+        world.on_network.append(self._network_changed)
+
+    def close(self) -> None:
+        """Let go of the readers, at the end of a run."""
+        for readers in self._waiting.values():
+            for reader in readers:
+                reader.take = _take_nothing
+            readers.clear()
+
+    def _readers(self, stream: str) -> list[str]:
+        """Return who reads a stream: each group is a place of its own."""
+        found = self.machine.streams.get(stream)
+        return [] if found is None else found.places
+
+    # ---- as a peer
+
+    def lost(self, operation: str) -> BaseException:
+        """Return what a caller sees when no answer comes."""
+        return TimeoutError(f"{operation}: no answer from {self.name}")
+
+    def refused(self, operation: str) -> BaseException:
+        """Return what a caller sees when Redis refuses for now."""
+        return ConnectionError(f"{operation}: {self.name} refused (LOADING)")
+
+    def lose_writes(self, scope: Scope | None = None) -> bool:
+        """Lose what a replica did not have yet; whoever writes lives on, and knows nothing."""
+        assert self.definition.loses_ms is not None
+        since_ms = max(self.world.now - self.definition.loses_ms, 1)
+        self.machine.apply(op.Lose(since_ms), self.world.now)
+        for fact in self.machine.take():
+            self.journal.write(fact)
+        self.world.after(0, lambda _: self.settle())
+        return True
+
+    def check(self, streams: tuple[str, ...], who: str) -> None:
+        """Refuse streams that there are not."""
+        for stream in streams:
+            if stream not in self.streams:
+                known = ", ".join(sorted(self.streams)) or "none"
+                raise InvalidDefinition(
+                    f"{who}: {self.name} has no stream {stream!r}; it has: {known}"
+                )
+
+    # ---- the machine
+
+    def do(
+        self, operation: Any, scope: Scope | None = None, site: str = "", attempt: int = 0
+    ) -> Any:
+        """Have the machine do something; write down what happened; look who gets what."""
+        answer = self.machine.apply(operation, self.world.now)
+        for fact in self.machine.take():
+            self.journal.write(fact, scope, site, attempt)
+        self.settle()
+        return answer
+
+    def hand(
+        self, reader: Reader, operation: Any, attempts: dict[Any, int], asked: str = ""
+    ) -> list[Held]:
+        """Have the machine hand entries to somebody; write that down.
+
+        Args:
+            reader: Who gets them.
+            operation: A read or a claim, in the reader's name.
+            attempts: Of entries, by the event that stored each, where a fault may have struck.
+            asked: The operation of a caller who sees what Redis refuses.
+
+        Returns:
+            What it gets. Entries that were deleted meanwhile are left out.
+        """
+        world = self.world
+        site = reader.operation
+        if site not in world.surfaces:
+            world.meet(site, SURFACES[self.profile, "deliver"])
+        answer = self.machine.apply(operation, world.now)
+        if asked:
+            answered(asked, answer)
+            self.foresee(reader.place, operation.min_idle_ms)
+        held: list[Held] = []
+        for fact in self.machine.take():
+            if not isinstance(fact, HandedOut):
+                self.journal.write(fact)
+                continue
+            message = fact.message
+            attempt = attempts.get(message.published) or world.reach(
+                site, message.entity, message.name
+            )
+            attempts[message.published] = attempt
+            cause = self.journal.write(fact, None, site, attempt)
+            held.append(Held(copy(message), cause, fact.receipt, fact.times))
+        return held
+
+    # ---- waiting
+
+    def join(self, reader: Reader, start: str) -> None:
+        """Make the group if it is not there (XGROUP CREATE ... MKSTREAM)."""
+        stream, group = reader.place
+        self.machine.apply(op.CreateGroup(stream, group, start, make=True), self.world.now)
+        self._waiting.setdefault(reader.place, [])
+        reader.incarnation.on_death.append(partial(self.leave, reader))
+
+    def ask(self, reader: Reader) -> None:
+        """Wait for entries; they come by `take`."""
+        if not reader.waiting:
+            reader.waiting = True
+            self._waiting[reader.place].append(reader)
+            self._look(reader.place)
+
+    def leave(self, reader: Reader) -> None:
+        """Wait no longer."""
+        if reader.waiting:
+            reader.waiting = False
+            self._waiting[reader.place].remove(reader)
+
+    def settle(self) -> None:
+        """Have those who wait look."""
+        for place, readers in self._waiting.items():
+            if readers:
+                self._look(place)
+
+    def _look(self, place: Place) -> None:
+        """See to it that somebody who waits gets what is there, or what can be claimed later."""
+        due = [self._due(reader) for reader in self._waiting[place] if not self._cut(reader)]
+        times = [one for one in due if one is not None]
+        if not times:
+            return
+        due_ms = max(min(times), self.world.now + self.latency_ms)
+        if self._armed_ms.get(place, due_ms + 1) <= due_ms:
+            return
+        self._disarm(place)
+        self._armed_ms[place] = due_ms
+        # A timer where time decides: trouble may be sized to last just longer than it.
+        waiter = None if min(times) <= self.world.now else False
+        self._armed[place] = self.world.agenda.add(due_ms, self._serve, place, waiter)
+
+    def foresee(self, place: Place, min_idle_ms: int) -> None:
+        """Know that somebody claims what has been idle for so long: it will be, at a moment.
+
+        A loop that asks again and again, and is told that there is nothing, is not at rest before.
+        """
+        due_ms = self.machine.claimable(*place, min_idle_ms)
+        if due_ms is None or due_ms <= self.world.now or (place, due_ms) in self._foreseen:
+            return
+        self._foreseen.add((place, due_ms))
+        self.world.know_timeout(min_idle_ms)
+        self.world.agenda.add(due_ms, self._is_idle, (place, due_ms), False)
+
+    def _is_idle(self, foreseen: tuple[Place, int]) -> None:
+        self._foreseen.discard(foreseen)
+        self.world.effects += 1
+
+    def _disarm(self, place: Place) -> None:
+        self._armed_ms.pop(place, None)
+        entry = self._armed.pop(place, None)
+        if entry is not None:
+            self.world.agenda.cancel(entry)
+
+    def _due(self, reader: Reader) -> int | None:
+        """Return when there is something for a reader."""
+        if reader.history is not None or self.machine.has_new(*reader.place):
+            return self.world.now
+        if reader.claim_ms is None:
+            return None
+        return self.machine.claimable(*reader.place, reader.claim_ms)
+
+    def _serve(self, place: Place) -> None:
+        """Answer the one who has waited longest, if there is something; the next one comes next.
+
+        Whoever is answered goes on right inside of this, so it is the last thing that happens here.
+        """
+        self._armed.pop(place, None)
+        self._armed_ms.pop(place, None)
+        for reader in tuple(self._waiting[place]):
+            if self._cut(reader):
+                continue
+            held = self._answer(reader)
+            if held:
+                self.leave(reader)
+                self._look(place)
+                reader.take(held)
+                return
+        self._look(place)
+
+    def _answer(self, reader: Reader) -> list[Held]:
+        """Read, or claim, for somebody; return what arrives."""
+        stream, group = reader.place
+        count = reader.count
+        if reader.history is not None:
+            found = self.read_again(reader)
+            reader.history = found[-1].words if found else None
+            if found:
+                return found
+        now = self.world.now
+        if reader.claim_ms is not None:
+            due_ms = self.machine.claimable(stream, group, reader.claim_ms)
+            if due_ms is not None and due_ms <= now:
+                claim = op.AutoClaim(
+                    stream, group, reader.name, reader.claim_ms, count=count or 100, holder=reader
+                )
+                found = self._arrives(reader, claim, {})
+                if found:
+                    return found
+        if not self.machine.has_new(stream, group):
+            return []
+        attempts: dict[Any, int] = {}
+        if reader.operation in self.world.armed and self._disturbed(reader, attempts):
+            return []
+        new = op.ReadGroup(
+            stream, group, reader.name, ">", count, no_ack=reader.no_ack, holder=reader
+        )
+        return self._arrives(reader, new, attempts)
+
+    def read_again(self, reader: Reader) -> list[Held]:
+        """Return what is pending for somebody's name, behind where it has come to."""
+        stream, group = reader.place
+        start = reader.history or "0"
+        again = op.ReadGroup(stream, group, reader.name, start, reader.count, holder=reader)
+        return self._arrives(reader, again, {})
+
+    def _arrives(self, reader: Reader, operation: Any, attempts: dict[Any, int]) -> list[Held]:
+        """Hand entries out; return those whose answer is not lost."""
+        held = self.hand(reader, operation, attempts)
+        world = self.world
+        lost = False
+        if reader.operation in world.armed:
+            for one in held:
+                attempt = attempts[one.message.published]
+                lost |= self._spoilt(reader.operation, one, attempt)
+        if not lost:
+            return held
+        for one in held:  # it was handed out, and nobody has it
+            world.raw[one.cause][7]["lost"] = True
+        return []
+
+    # ---- trouble at a delivery
+
+    def _disturbed(self, reader: Reader, attempts: dict[Any, int]) -> bool:
+        """Let the faults before these deliveries strike; say whether nobody is answered now."""
+        world = self.world
+        operation = reader.operation
+        stream, group = reader.place
+        entries = self.machine.streams[stream]
+        for kept in entries.behind(entries.groups[group].last, reader.count):
+            message = kept.message
+            attempt = world.reach(operation, message.entity, message.name)
+            attempts[message.published] = attempt
+            for fault in world.strikes(operation, "before", message.entity, attempt, message.name):
+                self._suffer(fault, operation, message, attempt, message.published)
+                if isinstance(fault, NetworkPartition):
+                    service = reader.incarnation.service
+                    world.part(service, self.name, fault.way, fault.lasting)
+                    return True
+        return False
+
+    def _spoilt(self, operation: str, held: Held, attempt: int) -> bool:
+        """Let the faults after a delivery strike; say whether its answer is lost."""
+        message = held.message
+        lost = False
+        for fault in self.world.strikes(operation, "after", message.entity, attempt, message.name):
+            self._suffer(fault, operation, message, attempt, held.cause)
+            if isinstance(fault, LostWrites):
+                self.lose_writes()
+            lost |= isinstance(fault, LostReply)
+        return lost
+
+    def _suffer(
+        self, fault: Any, operation: str, message: Message, attempt: int, cause: int
+    ) -> None:
+        self.world.record(
+            "fault",
+            self.name,
+            operation=operation,
+            entity=message.entity,
+            attempt=attempt,
+            cause=cause,
+            data={"fault": str(fault)},
+        )
+
+    # ---- the network
+
+    def _cut(self, reader: Reader) -> bool:
+        """Say whether a reader gets no answers now: a connection takes both ways."""
+        unreachable = self.world.unreachable
+        if not unreachable:
+            return False
+        pair = (reader.incarnation.service, self.name)
+        return pair in unreachable or pair[::-1] in unreachable
+
+    def _network_changed(self) -> None:
+        self.world.after(0, lambda _: self.settle())

@@ -1,0 +1,180 @@
+"""One stream: its entries in nodes, its groups, and what is pending in each.
+
+Source:
+    redis/redis 7.0, `src/t_stream.c`: `streamAppendItem`, `streamTrim`, `streamDeleteItem`.
+
+Not modelled:
+    A node is also full at 4,096 bytes (`stream-node-max-bytes`); here it is by its count alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+from chaosharness.machines.redis import ids
+from chaosharness.machines.redis.ids import StreamId
+
+
+@attrs.define(eq=False)
+class Kept:
+    """An entry in a stream."""
+
+    id: StreamId
+    fields: Any
+    message: Any
+
+
+@attrs.define(eq=False)
+class Node:
+    """So many entries in one piece of memory. One that is deleted keeps its room."""
+
+    last: StreamId
+    taken: int = 0
+    kept: dict[StreamId, Kept] = attrs.field(factory=dict)
+
+
+@attrs.define(eq=False)
+class Pending:
+    """An entry in somebody's hands: a lease without an end. Nothing but a claim takes it back.
+
+    Attributes:
+        id: Which entry.
+        message: What it held, also when it is deleted.
+        consumer: For whom it is pending.
+        holder: Who that is, for facts.
+        since_ms: From when it is idle.
+        times: How often it was handed out, or what a claim said.
+    """
+
+    id: StreamId
+    message: Any
+    consumer: str
+    holder: Any
+    since_ms: int
+    times: int
+
+
+class Group:
+    """A consumer group: how far it has read, who is in it, and what is pending."""
+
+    __slots__ = ("consumers", "last", "pending", "place")
+
+    def __init__(self, place: str, last: StreamId) -> None:
+        self.place = place
+        self.last = last
+        self.consumers: dict[str, int] = {}
+        self.pending: dict[StreamId, Pending] = {}
+
+    def seen(self, consumer: str, now: int) -> None:
+        """Know that a consumer is there; one that is new becomes one."""
+        self.consumers[consumer] = now
+
+    def in_order(self, start: StreamId = ids.ZERO) -> list[Pending]:
+        """Return what is pending from an id on, the oldest id first."""
+        return [self.pending[one] for one in sorted(self.pending) if one >= start]
+
+    def of(self, consumer: str, start: StreamId = ids.ZERO) -> list[Pending]:
+        """Return what is pending for one consumer."""
+        return [one for one in self.in_order(start) if one.consumer == consumer]
+
+
+class Stream:
+    """Entries in the order of their ids, and the groups that read them."""
+
+    def __init__(self, name: str, node_entries: int) -> None:
+        self.name = name
+        self.last = ids.ZERO
+        self.groups: dict[str, Group] = {}
+        self._kept: dict[StreamId, Kept] = {}
+        self._nodes: list[Node] = []
+        self._node_entries = node_entries
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __iter__(self) -> Iterator[Kept]:
+        return iter(self._kept.values())
+
+    @property
+    def places(self) -> list[str]:
+        """The groups that read it, each a place of its own for facts."""
+        return [one.place for one in self.groups.values()]
+
+    def get(self, one: StreamId) -> Kept | None:
+        """Return an entry, unless it is not there."""
+        return self._kept.get(one)
+
+    def behind(self, last: StreamId, count: int | None) -> list[Kept]:
+        """Return the first entries behind an id."""
+        found: list[Kept] = []
+        for node in self._nodes:
+            if node.last <= last:
+                continue
+            for one in node.kept.values():
+                if one.id > last:
+                    if count is not None and len(found) == count:
+                        return found
+                    found.append(one)
+        return found
+
+    def add(self, one: Kept) -> None:
+        """Append an entry, whose id is higher than all before."""
+        assert one.id > self.last
+        self.last = one.id
+        if not self._nodes or self._nodes[-1].taken >= self._node_entries:
+            self._nodes.append(Node(one.id))
+        node = self._nodes[-1]
+        node.kept[one.id] = self._kept[one.id] = one
+        node.last = one.id
+        node.taken += 1
+
+    def delete(self, one: StreamId) -> Kept | None:
+        """Delete an entry; what is pending stays so."""
+        for node in self._nodes:
+            if one in node.kept:
+                return self._drop(node, one)
+        return None
+
+    def _drop(self, node: Node, one: StreamId) -> Kept:
+        found = node.kept.pop(one)
+        del self._kept[one]
+        if not node.kept:
+            self._nodes.remove(node)
+        return found
+
+    def trim(
+        self, *, length: int | None, first: StreamId | None, about: bool, limit: int
+    ) -> list[Kept]:
+        """Let the oldest entries go; return them.
+
+        Args:
+            length: How many to keep.
+            first: The lowest id to keep.
+            about: Whether only whole nodes go.
+            limit: How many may go at most; 0: all.
+        """
+        gone: list[Kept] = []
+        for node in list(self._nodes):
+            if length is not None and len(self) <= length:
+                break
+            if limit and len(gone) + len(node.kept) > limit:
+                break
+            if length is not None:
+                whole = len(self) - len(node.kept) >= length
+            else:
+                whole = first is not None and node.last < first
+            if not whole and about:
+                break
+            for one in list(node.kept):
+                if not whole:
+                    if length is not None and len(self) <= length:
+                        break
+                    if first is not None and one >= first:
+                        break
+                gone.append(self._drop(node, one))
+            if not whole:
+                break
+        return gone

@@ -1,0 +1,1 @@
+"""Systems on Redis Streams: right ones, and twins with one bug each."""
