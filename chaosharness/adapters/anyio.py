@@ -32,7 +32,7 @@ async def _in_thread(
 
 LIBRARY: Final = Library(
     "anyio",
-    tested=">=4.0,<5",
+    tested=">=4.1,<5",
     seams=(
         Seam(
             "anyio._backends._asyncio:AsyncIOBackend.run_sync_in_worker_thread",

@@ -9,7 +9,16 @@ import time
 import httpx
 import pytest
 
-from chaosharness import NetworkPartition, Schedule, Site, explore, smallest
+from chaosharness import (
+    NetworkPartition,
+    Schedule,
+    Site,
+    explore,
+    idempotent,
+    never_charged_twice,
+    never_twice,
+    smallest,
+)
 from chaosharness.search.target import load_target
 
 RIGHT = ["checkout.system:checkout", "booking.system:booking"]
@@ -38,7 +47,12 @@ def loaded(target):
     return load_target(f"models.applications.{target}")
 
 
-SLOW = {"checkout.system:checkout", "checkout.system:no_key", "checkout.system:order_after_charge"}
+SLOW = {
+    "checkout.system:checkout",
+    "checkout.system:marked_first",
+    "checkout.system:no_key",
+    "checkout.system:order_after_charge",
+}
 
 
 def marked(targets):
@@ -64,6 +78,21 @@ def test_the_right_one_holds_under_every_single_fault(target):
 @pytest.mark.parametrize("target", marked(BROKEN))
 def test_a_slip_is_found_by_one_fault_with_nothing_claimed(target):
     found = smallest(loaded(target), faults_max=1, runs_max=500)
+    assert found is not None
+    assert len(found.schedule) == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "claim"),
+    [
+        ("checkout.system:no_key", never_charged_twice()),
+        ("booking.system:retried_post", never_twice("hotel", "add")),
+        ("booking.system:silence_is_no", idempotent()),
+    ],
+)
+def test_a_slip_is_found_by_one_fault_with_its_claim(target, claim):
+    system = loaded(target)
+    found = smallest(system, claim, items=system.examples[:1], faults_max=1, runs_max=500)
     assert found is not None
     assert len(found.schedule) == 1
 

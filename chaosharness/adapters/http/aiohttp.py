@@ -13,6 +13,7 @@ Not modelled:
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from typing import Any, Final
 
@@ -44,7 +45,7 @@ class _Protocol:
 class _Connection:
     """What stands for a connection: nothing is kept of it."""
 
-    transport = None
+    transport = asyncio.Transport()  # of which nothing is known
 
     def __init__(self, connector: Any, timeout: Any) -> None:
         self.connector = connector

@@ -14,6 +14,7 @@ Not modelled:
 from __future__ import annotations
 
 from http.client import HTTPMessage, RemoteDisconnected
+from inspect import signature
 from io import BytesIO
 from typing import Any, Final
 
@@ -25,6 +26,11 @@ from chaosharness.adapters.http.asking import Patience, ask
 from chaosharness.adapters.http.errors import NoAnswer
 from chaosharness.adapters.http.message import Answer, Request
 
+_SPELLED: Final[dict[str, Any]] = (
+    {"version_string": "HTTP/1.1"}
+    if "version_string" in signature(HTTPResponse.__init__).parameters  # since urllib3 2.2
+    else {}
+)
 _TAKES: Final = (
     *("self", "conn", "method", "url", "body", "headers", "retries", "timeout", "chunked"),
     *("response_conn", "preload_content", "decode_content", "enforce_content_length"),
@@ -63,7 +69,7 @@ def _make_request(
         headers=HTTPHeaderDict(fields),
         status=answer.status,
         version=11,
-        version_string="HTTP/1.1",
+        **_SPELLED,
         reason=answer.reason,
         preload_content=preload_content,
         decode_content=decode_content,
