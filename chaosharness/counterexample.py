@@ -77,6 +77,7 @@ class Counterexample:
             empty.
         lines: The line of the user's code that each event was asked for at, by its index. Not
             in the file: replaying it brings them back.
+        code: The decisive ones of them, as the file had them.
         format: Of the file that it was read from.
     """
 
@@ -100,6 +101,7 @@ class Counterexample:
     hash_seed: str = attrs.field(factory=_hash_seed)
     types: tuple[str, ...] = ()
     lines: Mapping[int, Line] = attrs.field(factory=dict, repr=False)
+    code: tuple[Any, ...] = attrs.field(default=(), repr=False)
     format: int = FORMAT
 
     @builtins.property
@@ -131,6 +133,13 @@ class Counterexample:
         found = {line: None for event in events if (line := self.line_of(event)) is not None}
         return tuple(found)
 
+    def _code(self) -> list[Any]:
+        """Return the decisive lines as plain values; without the run, as the file had them."""
+        lines = self.decisive()
+        return [
+            {"at": line.at, "function": line.function, "text": line.text} for line in lines
+        ] or list(self.code)
+
     def slug(self) -> str:
         """Return a file name made from the finding: the same finding, the same name."""
         text = f"{self.system}-{self.property}-{self.kind}-{_spelled(self.place)}".lower()
@@ -151,10 +160,7 @@ class Counterexample:
             "types": list(self.types),
             "checked": self.checked,
             "exact": self.exact and len(self.schedule) > 1,
-            "code": [
-                {"at": line.at, "function": line.function, "text": line.text}
-                for line in self.decisive()
-            ],
+            "code": self._code(),
         }
         return {
             "chaosharness": FORMAT,
@@ -206,6 +212,7 @@ class Counterexample:
             assumption=field("assumption", str, ""),
             hash_seed=field("hash_seed", str, ""),
             types=tuple(map(str, field("types", list, []))),
+            code=tuple(field("code", list, [])),
             format=value["chaosharness"],
         )
         if not found.property:

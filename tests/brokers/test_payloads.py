@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from chaosharness import NATS, SQS, Delivery, Kafka, RabbitMQ, System
+from chaosharness import NATS, SQS, Delivery, Kafka, RabbitMQ, Redis, System
 from chaosharness.brokers import BROKERS
 from chaosharness.errors import InvalidDefinition
 
@@ -16,6 +16,7 @@ MAKE = {
     RabbitMQ: lambda: RabbitMQ("bus", queues=["orders"]),
     SQS: lambda: SQS("bus", queues=["orders"]),
     NATS: lambda: NATS("bus", streams=["orders"]),
+    Redis: lambda: Redis("bus", streams=["orders"]),
 }
 brokers = pytest.mark.parametrize("broker", BROKERS, ids=lambda broker: broker.__name__)
 

@@ -7,6 +7,7 @@ from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
     consumes,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -151,6 +152,7 @@ def machine_of(system):
 
         placed = Bundle("placed")
 
+        @precondition(lambda self: len(self.live.items) % 2 == 0)  # one order at a time
         @rule(
             target=placed,
             schedule=schedules(system, faults_max=1, items_max=1, kinds=(Crash,)),
@@ -170,8 +172,8 @@ def machine_of(system):
 
 
 SETTINGS = settings(
-    max_examples=80,
-    stateful_step_count=6,
+    max_examples=400,
+    stateful_step_count=4,
     deadline=None,
     database=None,
     derandomize=True,

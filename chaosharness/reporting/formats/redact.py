@@ -92,6 +92,7 @@ def masked(found: Counterexample, redact: Redact = ()) -> Counterexample:
         findings=findings,
         history=hidden[0],
         passing=hidden[1] if found.passing is not None else None,
+        code=(),
         lines={index: _scrubbed(line, mask) for index, line in found.lines.items()},
         digest=found.digest if items == found.items else "",
     )
