@@ -3,128 +3,106 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
+from chaosharness.brokers.rabbitmq.connection import Connection, Server
 from chaosharness.brokers.rabbitmq.copies import Copy
 from chaosharness.brokers.rabbitmq.faults import SETTLE
-from chaosharness.brokers.rabbitmq.node import Node
 from chaosharness.brokers.rabbitmq.queues import Channel, Push, Return
-from chaosharness.brokers.rabbitmq.topology import Version
 from chaosharness.faults import Delay, LostRequest, NetworkPartition, Redeliver
-from chaosharness.handlers.port import Peer, strikes, trouble
+from chaosharness.handlers.port import strikes, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.agenda import Entry
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.site import Phase
-from chaosharness.kernel.world import BACKGROUND, World
+from chaosharness.kernel.world import BACKGROUND
 
 Settling = Literal["ack", "nack", "reject"]
-
-
-class Settings(Protocol):
-    """What a server goes by with its consumers, as its definition says it."""
-
-    @property
-    def version(self) -> Version:
-        """Whose rules."""
-
-    @property
-    def heartbeat_ms(self) -> int:
-        """A connection that is cut off for so long is lost."""
-
-    @property
-    def consumer_timeout_ms(self) -> int:
-        """A channel with a message unacknowledged for longer is closed."""
-
-    @property
-    def reconnect_ms(self) -> int:
-        """How long a consumer that lost its connection takes to be back."""
-
-    @property
-    def latency_ms(self) -> int:
-        """From the broker to a consumer."""
-
-
-class Server(Peer, Protocol):
-    """What stands at the other end of a link: a RabbitMQ broker during one run."""
-
-    @property
-    def definition(self) -> Settings:
-        """What it goes by."""
-
-    @property
-    def world(self) -> World:
-        """The run."""
-
-    @property
-    def node(self) -> Node:
-        """Its queues and exchanges."""
-
-    @property
-    def links(self) -> list[Link]:
-        """All connections to it that there were in this run."""
-
-    def handed_out(self, push: Push) -> None:
-        """Send a message on its way to its consumer."""
 
 
 def _take_nothing(push: Push, cause: int) -> None:
     """Be given a message when the run is over."""
 
 
-def _lose_nothing() -> None:
-    """Lose a connection when the run is over."""
+class Party:
+    """One consumer on a channel: what it asked for, and what it is told.
 
-
-class Link:
-    """One connection with one channel, of one consumer of one incarnation.
-
-    Args:
-        broker: The broker at the other end.
-        incarnation: Whose connection it is.
-        queues: What is consumed on it.
-        service: Who consumes, as sites name it.
-        prefetch: Unacknowledged messages at most, per queue; 0 for no limit.
+    Attributes:
+        operation: What sites call a delivery to it.
+        queue: What it consumes.
+        prefetch: Unacknowledged messages at most; 0 for no limit.
         auto_ack: Whether the broker takes a message as acknowledged once it is sent.
+        priority: Its `x-priority`.
+        exclusive: Whether nobody else may consume from the queue.
         take: Called with each message that arrives, and the event of its delivery.
-        lost: Called when the connection is lost, so that the consumer comes back later.
+        taker: It, as the broker sees it, while it consumes.
     """
+
+    __slots__ = ("auto_ack", "exclusive", "operation", "prefetch", "priority", "queue", "take")
 
     def __init__(
         self,
-        broker: Server,
-        incarnation: Incarnation,
-        queues: tuple[str, ...],
-        service: str,
+        queue: str,
+        operation: str,
         *,
         prefetch: int,
         auto_ack: bool,
         take: Callable[[Push, int], None],
-        lost: Callable[[], None],
+        priority: int = 0,
+        exclusive: bool = False,
     ) -> None:
+        self.queue = queue
+        self.operation = operation
+        self.prefetch = prefetch
+        self.auto_ack = auto_ack
+        self.priority = priority
+        self.exclusive = exclusive
+        self.take = take
+
+
+class Link:
+    """One channel of one incarnation, with the consumers on it.
+
+    Args:
+        broker: The broker at the other end.
+        incarnation: Whose channel it is.
+        connection: What it is part of, and lost with.
+    """
+
+    def __init__(self, broker: Server, incarnation: Incarnation, connection: Connection) -> None:
         self.broker = broker
         self.world = broker.world
         self.incarnation = incarnation
-        self.queues = queues
-        self.prefetch = prefetch
-        self.auto_ack = auto_ack
-        self.operations = {queue: f"{broker.name}.{queue}/deliver to {service}" for queue in queues}
+        self.connection = connection
+        self.parties: dict[str, Party] = {}
         self.channel = Channel(self)
-        self._consuming = False
+        self._consuming: list[Party] = []
         self._cut_off = self._cut()
         self._heartbeat: Entry | None = None
         if self._cut_off:
             self.channel.closed_because = "not connected yet"
         self._doomed: Push | None = None
         self._holds = 0
-        self._lost = lost
-        self._take = take
+        self._lost: list[Callable[[], None]] = []
         self._transit: deque[tuple[int, Push, int]] = deque()
         self._unsent: list[Settlement] = []
         self._watched = False
         incarnation.on_death.append(self._died)
         broker.links.append(self)
+        connection.links.append(self)
+
+    def attend(self, parties: Iterable[Party], lost: Callable[[], None]) -> None:
+        """Add consumers; `lost` is called when the channel is lost, so that they come back."""
+        for party in parties:
+            if party.queue in self.parties:
+                raise ValueError(f"its channel has a consumer of {party.queue!r} already")
+            self.parties[party.queue] = party
+        self._lost.append(lost)
+
+    def party_of(self, push: Push) -> Party:
+        """Return whom a message is for."""
+        return self.parties[push.queue.name]
 
     # ---- coming and going
 
@@ -133,14 +111,17 @@ class Link:
         """Whether the channel can be used, as far as the broker knows."""
         return not self.channel.closed_because
 
-    def consume(self) -> None:
-        """Have messages pushed from now on, or as soon as there is a connection."""
-        self._consuming = True
-        if not self.is_open:
-            return
-        for queue in self.queues:
+    def consume(self, *queues: str) -> None:
+        """Have messages of these queues pushed from now on, or once there is a connection."""
+        parties = [self.parties[queue] for queue in queues]
+        self._consuming += parties
+        if self.is_open:
+            self._begin(parties)
+
+    def _begin(self, parties: Iterable[Party]) -> None:
+        for party in parties:
             self.broker.node.consume(
-                self.channel, queue, prefetch=self.prefetch, auto_ack=self.auto_ack
+                self.channel, party.queue, prefetch=party.prefetch, auto_ack=party.auto_ack
             )
 
     def reopen(self) -> bool:
@@ -151,8 +132,7 @@ class Link:
             return False
         self.world.effects += 1
         self.channel = Channel(self)
-        if self._consuming:
-            self.consume()
+        self._begin(self._consuming)
         return True
 
     def drop(self, why: str, how: Return = "closed") -> None:
@@ -164,7 +144,8 @@ class Link:
 
     def _tell(self, _: Any) -> None:
         if self.incarnation.alive and not self.is_open:
-            self._lost()
+            for lost in [*self._lost]:
+                lost()
 
     def _close(self, why: str, how: Return = "closed") -> None:
         self._transit.clear()
@@ -192,8 +173,11 @@ class Link:
         self.channel.forget()
         self._transit.clear()
         self._unsent.clear()
-        self._take = _take_nothing
-        self._lost = _lose_nothing
+        self._consuming.clear()
+        self._lost.clear()
+        for party in self.parties.values():
+            party.take = _take_nothing
+        self.connection.forget()
 
     # ---- messages on their way
 
@@ -203,7 +187,7 @@ class Link:
         due_ms = world.now + self.broker.definition.latency_ms
         self._transit.append((due_ms, push, cause))
         world.agenda.add(due_ms, self._arrive)
-        if not (self._watched or self.auto_ack):
+        if not (self._watched or self.party_of(push).auto_ack):
             self._watch(push)
 
     def _arrive(self, _: Any) -> None:
@@ -213,7 +197,7 @@ class Link:
                 return
             _, push, cause = transit.popleft()
             self.world.effects += 1  # however late it comes, its consumer has all its time from now
-            self._take(push, cause)
+            self.party_of(push).take(push, cause)
 
     def begin(self, push: Push) -> Copy | None:
         """Return what the consumer sees of a message that it begins to handle now.
@@ -227,7 +211,7 @@ class Link:
         self._doomed = None
         seen = push.copy.twin()
         seen.redelivered = push.redelivered
-        self.drop("connection lost")
+        self.connection.drop("connection lost")
         return seen
 
     # ---- trouble
@@ -283,7 +267,8 @@ class Link:
             return
         self._cut_off = cut
         if cut:
-            self._heartbeat = world.after(self.broker.definition.heartbeat_ms, self._missed)
+            if lost_ms := self.connection.lost_ms:
+                self._heartbeat = world.after(lost_ms, self._missed)
             return
         if self._heartbeat is not None:
             world.agenda.cancel(self._heartbeat)
@@ -291,7 +276,7 @@ class Link:
         world.after(0, self._healed)
 
     def _missed(self, _: Any) -> None:
-        self.drop("missed heartbeats")
+        self.connection.drop("missed heartbeats")
 
     def _healed(self, _: Any) -> None:
         if self._cut():
@@ -366,7 +351,7 @@ class Link:
         for fault in strikes(scope, operation, "before", attempt):
             if isinstance(fault, LostRequest):
                 lost = True
-                self.drop("connection lost")
+                self.connection.drop("connection lost")
             else:
                 yield from trouble(scope, fault, self.broker)
         if self._cut("out") and self.is_open:

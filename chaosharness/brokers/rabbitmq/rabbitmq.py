@@ -26,6 +26,7 @@ from chaosharness.brokers.cycle import cycle
 from chaosharness.brokers.intake import Intake, check_options
 from chaosharness.brokers.lane import Lane, in_turn, is_disturbed
 from chaosharness.brokers.message import NO_HEADERS, POISON, Decode, encode, key_of
+from chaosharness.brokers.rabbitmq.connection import MISSED, Connection
 from chaosharness.brokers.rabbitmq.consumers import (
     LOOP_OPTIONS,
     OPTIONS,
@@ -101,7 +102,7 @@ class RabbitMQ:
     at        legal
     ========  ============================================================================
     deliver   Delay (the link lags; its order is kept), NetworkPartition (a short one
-              delays; after `heartbeat_ms` the connection is lost), Redeliver (the
+              delays; after twice `heartbeat_ms` the connection is lost), Redeliver (the
               connection is lost while the handler runs: all its unacknowledged messages
               come again, and its own acknowledgement is void). No Redeliver where the
               broker acknowledges by itself.
@@ -126,11 +127,21 @@ class RabbitMQ:
       it at once; by default what `on_error` says.
     - `backoff_ms`: how long the consumer waits before it gives a message back (1,000, doubled
       each time); `concurrency`: messages handled at a time in `async` code.
+    - `in_thread`: whether a plain handler runs in a thread of its own, so that its connection
+      goes on answering heartbeats (pika's `add_callback_threadsafe`). Without that (the
+      default, as pika's `BlockingConnection`) a handler that is slower than twice
+      `heartbeat_ms` loses its connection: its message is given to another while it still
+      runs, and its own acknowledgement is void.
+    - `connection`, `channel`: names. What has the same one in a process shares it: consumers and
+      publishers. What closes a channel (an unknown delivery tag, 406; an exchange that is not
+      there, 404) closes it for all; and one connection has one thread for plain handlers.
 
     Options of `env.consumer(bus, *queues, ...)`, whose `receive(timeout_s=None)`, `get()` and
     iteration return deliveries, for `ack`, `nack` and `reject`:
 
-    - `prefetch`, `acknowledge`: as above.
+    - `prefetch`, `acknowledge`, `in_thread`, `connection`, `channel`: as above. A plain loop that
+      has messages in hand has to come back to its consumer in time; where the work is long,
+      `process_data_events()` answers heartbeats.
     - `on_unreadable`: `raise` where the message is asked for (the default): it stays
       unacknowledged. `skip`: it is acknowledged and left out. `dead-letter`: it is rejected,
       to the queue's dead-letter exchange. `reject`: the same, or dropped where there is none.
@@ -143,7 +154,8 @@ class RabbitMQ:
             count deliveries.
         confirms: Whether publishers wait for a confirm. aio-pika: yes, pika: only after
             `confirm_delivery`.
-        heartbeat_ms: A connection that is cut off for so long is lost.
+        heartbeat_ms: A connection of which nothing is heard for twice as long is lost: it is cut
+            off, or its one thread is at work (see `in_thread`). 0: no heartbeats.
         consumer_timeout_ms: A channel with a message unacknowledged for longer is closed
             (4.3: on quorum queues only).
         reconnect_ms: How long a consumer that lost its connection takes to be back.
@@ -158,7 +170,7 @@ class RabbitMQ:
     )
     version: Version = attrs.field(default="4.0", validator=allowed.one_of(*VERSIONS), kw_only=True)
     confirms: bool = attrs.field(default=True, validator=allowed.flag(), kw_only=True)
-    heartbeat_ms: int = attrs.field(default=60_000, validator=_positive, kw_only=True)
+    heartbeat_ms: int = attrs.field(default=60_000, validator=allowed.whole(0), kw_only=True)
     consumer_timeout_ms: int = attrs.field(default=1_800_000, validator=_positive, kw_only=True)
     reconnect_ms: int = attrs.field(default=1_000, validator=_positive, kw_only=True)
     latency_ms: int = attrs.field(default=1, validator=allowed.whole(0), kw_only=True)
@@ -189,9 +201,11 @@ class OpenRabbitMQ(Watcher):
             watcher=self,
         )
         self.links: list[Link] = []
+        self._connections: dict[tuple[Incarnation, str], Connection] = {}
+        self._channels: dict[tuple[Incarnation, str], Link] = {}
         self._expiries: dict[OpenQueue, int] = {}
         world.know_timeout(definition.consumer_timeout_ms)
-        world.know_timeout(definition.heartbeat_ms)
+        world.know_timeout(MISSED * definition.heartbeat_ms)
         world.know_duration(definition.timeout_ms)
         for queue in definition.queues.values():
             world.know_duration(queue.ttl_ms or 0)
@@ -202,6 +216,8 @@ class OpenRabbitMQ(Watcher):
         for link in self.links:
             link.forget()
         self.links.clear()
+        self._connections.clear()
+        self._channels.clear()
         self.node.forget()
 
     # ---- as a peer
@@ -447,6 +463,23 @@ class OpenRabbitMQ(Watcher):
                     f"{asked_at()}"
                 )
 
+    def link(self, incarnation: Incarnation, connection: str | None, channel: str | None) -> Link:
+        """Return a channel: a new one, or the one that the incarnation has by this name."""
+        if channel is not None and (found := self._channels.get((incarnation, channel))):
+            return found
+        link = Link(self, incarnation, self._connection(incarnation, connection))
+        if channel is not None:
+            self._channels[incarnation, channel] = link
+        return link
+
+    def _connection(self, incarnation: Incarnation, name: str | None) -> Connection:
+        if name is None:
+            return Connection(self)
+        key = (incarnation, name)
+        if key not in self._connections:
+            self._connections[key] = Connection(self)
+        return self._connections[key]
+
     # ---- what the node tells
 
     def handed_out(self, push: Push) -> None:
@@ -455,11 +488,12 @@ class OpenRabbitMQ(Watcher):
         link = push.channel.owner
         assert isinstance(link, Link)
         copy = push.copy
-        operation = link.operations[push.queue.name]
+        party = link.party_of(push)
+        operation = party.operation
         place = (operation, copy.entity, copy.name)
         world.counts[place] = attempt = world.counts.get(place, 0) + 1
         if operation not in world.surfaces:
-            world.meet(operation, DELIVER_AUTO if link.auto_ack else DELIVER)
+            world.meet(operation, DELIVER_AUTO if party.auto_ack else DELIVER)
         armed = operation in world.armed
         if armed:
             link.suffer(push, operation, attempt, "before")
@@ -486,7 +520,7 @@ class OpenRabbitMQ(Watcher):
         # a queue with a limit of its own puts the message aside by itself, once that is over
         if times > max(world.budget.deliveries_max, (push.queue.limit or 0) + 1):
             world.too_often(times, operation)
-        if link.auto_ack:
+        if party.auto_ack:
             data = {"message": copy.published, "automatic": True}
             world.record("ack", self.name, entity=copy.entity, cause=cause, data=data)
         if armed:
