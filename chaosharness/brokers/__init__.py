@@ -7,7 +7,14 @@ from typing import Final
 from chaosharness.brokers.broker import Broker
 from chaosharness.brokers.kafka import CommitFailed, Kafka
 from chaosharness.brokers.message import Delivery
-from chaosharness.brokers.rabbitmq import ChannelClosed, Exchange, Queue, RabbitMQ, Unroutable
+from chaosharness.brokers.rabbitmq import (
+    ChannelClosed,
+    ConsumerCancelled,
+    Exchange,
+    Queue,
+    RabbitMQ,
+    Unroutable,
+)
 from chaosharness.brokers.sns import SNS, SNSSubscription, SNSTopic
 from chaosharness.brokers.sqs import SQS, AWSError, Lambda, SQSQueue
 
@@ -22,6 +29,7 @@ __all__ = [
     "Broker",
     "ChannelClosed",
     "CommitFailed",
+    "ConsumerCancelled",
     "Delivery",
     "Exchange",
     "Kafka",

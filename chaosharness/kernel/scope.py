@@ -16,7 +16,8 @@ class Incarnation:
     When it dies its ports refuse, its connections drop (`on_death`), and whatever code
     it was running is kept, unfinished, until the end of the run (`kept`), and so are its
     event loops (`guests`, by the name of their colour). Its locks (`locks`) are its own.
-    `unawaited` counts the calls of ports that nobody has awaited so far.
+    `unawaited` counts the calls of ports that nobody has awaited so far. It dies `unheard` where
+    its machine dies with it, and nobody closes its connections.
     """
 
     __slots__ = (
@@ -32,6 +33,7 @@ class Incarnation:
         "service",
         "skew_ms",
         "unawaited",
+        "unheard",
         "world",
     )
 
@@ -52,6 +54,7 @@ class Incarnation:
         self.guests: dict[str, Any] = {}
         self.locks: dict[Any, Any] = {}
         self.unawaited = 0
+        self.unheard = False
 
     def __repr__(self) -> str:
         return f"<incarnation {self.label}{'' if self.alive else ', dead'}>"

@@ -26,12 +26,13 @@ from chaosharness.brokers.facts import Journal
 from chaosharness.brokers.kafka.consumers import CommitFailed, Consumer, Subscription
 from chaosharness.brokers.kafka.kafka import OpenKafka
 from chaosharness.brokers.rabbitmq.link import Link
-from chaosharness.brokers.rabbitmq.node import Node
-from chaosharness.brokers.rabbitmq.queues import ClassicOrder, Taker
 from chaosharness.brokers.rabbitmq.rabbitmq import OpenRabbitMQ
 from chaosharness.brokers.sqs import consumers as sqs_consumers
 from chaosharness.brokers.sqs.desk import Desk
 from chaosharness.errors import IllegalFault
+from chaosharness.machines.rabbitmq.node import Node
+from chaosharness.machines.rabbitmq.orders import ClassicOrder
+from chaosharness.machines.rabbitmq.takers import Taker
 from chaosharness.machines.sqs.queue import Queue as SQSOpenQueue
 from chaosharness.search.sites import candidates
 

@@ -21,13 +21,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from chaosharness.brokers.rabbitmq.node import Node
-from chaosharness.brokers.rabbitmq.queues import Push
-from chaosharness.brokers.rabbitmq.topology import Version
+from chaosharness.faults import Fault
 from chaosharness.handlers.port import Peer
 from chaosharness.kernel.agenda import Entry
 from chaosharness.kernel.scope import Incarnation
-from chaosharness.kernel.world import BACKGROUND, World
+from chaosharness.kernel.world import BACKGROUND, Lasting, World
+from chaosharness.machines.rabbitmq.node import Node
+from chaosharness.machines.rabbitmq.takers import Push
+from chaosharness.machines.rabbitmq.versions import Version
 
 MISSED: Final = 2
 """After so many intervals without a byte the server gives a client up."""
@@ -56,6 +57,10 @@ class Settings(Protocol):
     def latency_ms(self) -> int:
         """From the broker to a consumer."""
 
+    @property
+    def searched(self) -> tuple[type[Fault], ...]:
+        """What a search tries beyond the usual."""
+
 
 class Server(Peer, Protocol):
     """What stands at the other end of a link: a RabbitMQ broker during one run."""
@@ -78,6 +83,22 @@ class Server(Peer, Protocol):
 
     def handed_out(self, push: Push) -> None:
         """Send a message on its way to its consumer."""
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the node is down."""
+
+    def restart(self, down: Lasting) -> None:
+        """Let the node die and come back."""
+
+    def wait_for_change(self, link: Any) -> None:
+        """Have a channel that was refused something come back when that may have changed."""
+
+    def changed(self) -> None:
+        """Take note that a consumer is gone, or that something was declared or deleted."""
+
+    def has_dead_letters(self, queue: str) -> bool:
+        """Say whether a queue has somewhere to put dead letters."""
 
     def link(self, incarnation: Incarnation, connection: str | None, channel: str | None) -> Any:
         """Return a channel: a new one, or the one that the incarnation has by this name."""
@@ -140,6 +161,7 @@ class Connection:
         """Lose the connection, and all its channels with it."""
         for link in self.links:
             link.drop(why)
+        self._broker.node.disconnect(self)
 
     def forget(self) -> None:
         """Let go of everything, at the end of a run."""

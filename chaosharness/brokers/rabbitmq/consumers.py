@@ -13,8 +13,8 @@ import attrs
 from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.message import POISON_BODIES, Decode, Delivery, Message, delivery
 from chaosharness.brokers.rabbitmq.connection import Server
+from chaosharness.brokers.rabbitmq.errors import ChannelClosed, ConsumerCancelled
 from chaosharness.brokers.rabbitmq.link import Link, Party, Settling
-from chaosharness.brokers.rabbitmq.queues import Push
 from chaosharness.brokers.trouble import Policy, one_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.fingerprint import of_stack
@@ -22,6 +22,9 @@ from chaosharness.handlers.port import Nap, current_scope, wait_of
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import BACKGROUND
+from chaosharness.machines.machine import Refusal
+from chaosharness.machines.rabbitmq.node import Start
+from chaosharness.machines.rabbitmq.takers import Push
 
 BACKOFF_MS_MAX: Final = 60_000
 UNLIMITED: Final = 1_000_000
@@ -59,6 +62,10 @@ OPTIONS: Final = (
     "in_thread",
     "connection",
     "channel",
+    "priority",
+    "exclusive",
+    "start",
+    "on_cancel",
 )
 LOOP_OPTIONS: Final = (
     "prefetch",
@@ -67,7 +74,16 @@ LOOP_OPTIONS: Final = (
     "in_thread",
     "connection",
     "channel",
+    "priority",
+    "exclusive",
+    "start",
 )
+
+
+def _start(_: Any, attribute: Any, value: Any) -> None:
+    offset = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if value not in ("first", "last", "next") and not offset:
+        raise ValueError(f"start must be 'first', 'last', 'next' or an offset, not {value!r}")
 
 
 def check_dead_letters(broker: Server, queue: str, **given: str | None) -> None:
@@ -77,15 +93,11 @@ def check_dead_letters(broker: Server, queue: str, **given: str | None) -> None:
         ValueError: It has no dead-letter exchange.
     """
     for option, word in given.items():
-        if word == "dead-letter" and broker.node.queues[queue].definition.dead_letters() is None:
+        if word == "dead-letter" and not broker.has_dead_letters(queue):
             raise ValueError(
                 f"{option}='dead-letter' needs a queue that has dead letters: declare it as "
                 "Queue(dead_letter='aside'), or say 'reject', which drops the message"
             )
-
-
-class ChannelClosed(ConnectionError):
-    """The channel this message came on is closed: the broker has requeued it."""
 
 
 @attrs.define(kw_only=True, eq=False, on_setattr=attrs.setters.NO_OP)
@@ -116,6 +128,14 @@ class Subscription:
         in_thread: Whether a plain handler leaves its connection free to answer heartbeats.
         connection: The name of a connection to share in this process.
         channel: The name of a channel to share in this process.
+        priority: Its `x-priority`: those of a lower one get something only while all of a
+            higher one have what they may have.
+        exclusive: Whether nobody else may consume from the queue meanwhile.
+        start: Where it begins in a stream, each time it connects: `first`, `last`, `next` (what
+            comes from now on) or an offset.
+        on_cancel: What the consumer does when the broker cancels it, because its queue is
+            gone. `resume`: declare it and consume again after `reconnect_ms` (aio-pika's robust
+            channels). `stop`: nothing (a callback of pika that nobody set).
     """
 
     broker: Server
@@ -134,6 +154,10 @@ class Subscription:
     in_thread: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
     connection: str | None = None
     channel: str | None = None
+    priority: int = attrs.field(default=0, validator=attrs.validators.instance_of(int))
+    exclusive: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    start: Start = attrs.field(default="next", validator=_start)
+    on_cancel: str = attrs.field(default="resume", validator=_one_of("resume", "stop"))
     _blocks: bool = attrs.field(default=False, init=False)
     _policy: Policy = attrs.field(init=False)
     _link: Link = attrs.field(init=False)
@@ -163,6 +187,10 @@ class Subscription:
             prefetch=self.prefetch,
             auto_ack=self.acknowledge == "before",
             take=self._take,
+            cancelled=self._cancelled,
+            priority=self.priority,
+            exclusive=self.exclusive,
+            start=self.start,
         )
         self._link.attend((party,), self._lost)
         self._link.consume(self.queue)
@@ -204,6 +232,15 @@ class Subscription:
     def _reconnect(self, _: Any) -> None:
         if self.intake.incarnation.alive:
             self._link.reopen()
+
+    def _cancelled(self) -> None:
+        if self.on_cancel == "resume":
+            world = self.broker.world
+            world.after(self.broker.definition.reconnect_ms, self._consume_again)
+
+    def _consume_again(self, _: Any) -> None:
+        if self.intake.incarnation.alive:
+            self._link.consume(self.queue)
 
     def _ended(
         self, push: Push, message: Message, scope: Scope, error: BaseException | None
@@ -281,6 +318,9 @@ class Consumer:
         in_thread: Whether something else than the loop answers heartbeats.
         connection: The name of a connection to share in this process.
         channel: The name of a channel to share in this process.
+        priority: Its `x-priority`.
+        exclusive: Whether nobody else may consume from its queues meanwhile.
+        start: Where it begins in a stream, each time it connects.
     """
 
     def __init__(
@@ -297,6 +337,9 @@ class Consumer:
         in_thread: bool = False,
         connection: str | None = None,
         channel: str | None = None,
+        priority: int = 0,
+        exclusive: bool = False,
+        start: Start = "next",
     ) -> None:
         if not isinstance(prefetch, int) or prefetch < 0:
             raise ValueError(f"prefetch must be a whole number from 0, not {prefetch!r}")
@@ -311,6 +354,7 @@ class Consumer:
         self._decode = decode
         self._buffer: deque[tuple[Push, int]] = deque()
         self._pushed = False
+        self._gone = False
         self._waiting: Resume | None = None
         self._auto_ack = acknowledge == "before"
         self._in_thread = in_thread
@@ -322,6 +366,10 @@ class Consumer:
                 prefetch=prefetch,
                 auto_ack=self._auto_ack,
                 take=self._take,
+                cancelled=self._cancelled,
+                priority=priority,
+                exclusive=exclusive,
+                start=start,
             )
             for queue in queues
         ]
@@ -343,7 +391,13 @@ class Consumer:
         return scope.colour.drive(self._served(scope, self._get(scope)), scope)
 
     def receive(self, timeout_s: float | None = None) -> Any:
-        """Return the next message pushed here; None if `timeout_s` passes first."""
+        """Return the next message pushed here; None if `timeout_s` passes first.
+
+        Raises:
+            ConsumerCancelled: The queue is gone. The next call consumes again.
+            ChannelClosed: The broker refuses this consumer: no such queue (404), or another has it
+                for itself (403, 405).
+        """
         scope = current_scope(f"{self._broker.name}.receive", self._broker.world)
         nap: Nap = BACKGROUND
         if timeout_s is not None:
@@ -392,7 +446,7 @@ class Consumer:
         if not self._link.is_open and self._link.channel.tag:
             why = self._link.channel.closed_because
             place = f"{scope.place}/{self._broker.name}.process_data_events"
-            raise ChannelClosed(f"{place}: channel closed: {why}")
+            raise ChannelClosed(place, why)
         if time_limit_s:
             yield round(time_limit_s * 1000)
 
@@ -403,6 +457,9 @@ class Consumer:
         while True:
             for queue in self._queues:
                 push = node.get(self._link.channel, queue, auto_ack=self._auto_ack)
+                if isinstance(push, Refusal):
+                    self._link.drop(f"{push.code} {push.text}")
+                    raise self._closed(scope, "get")
                 if push is not None:
                     break
             else:
@@ -432,6 +489,12 @@ class Consumer:
             if not self._pushed:
                 self._pushed = True
                 self._link.consume(*self._queues)
+                if not self._link.is_open:
+                    self._pushed = False
+                    raise self._closed(scope, "receive")
+            if self._gone and not self._buffer:
+                self._gone = self._pushed = False
+                raise ConsumerCancelled(f"{scope.place}/{self._broker.name}.receive: cancelled")
             found, _ = yield from self._hand(scope)
             if found is not None or (expired is not None and expired.done):
                 if timer is not None:
@@ -455,6 +518,14 @@ class Consumer:
 
     def _wait(self, resume: Resume) -> None:
         self._waiting = resume
+
+    def _closed(self, scope: Scope, what: str) -> ChannelClosed:
+        why = self._link.channel.closed_because
+        return ChannelClosed(f"{scope.place}/{self._broker.name}.{what}", why)
+
+    def _cancelled(self) -> None:
+        self._gone = True
+        self._wake()
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, None
@@ -547,7 +618,7 @@ class Consumer:
         done = yield from self._link.settling(push, scope, what, requeue=requeue, multiple=multiple)
         if not done:
             why = push.channel.closed_because
-            raise ChannelClosed(f"{scope.place}/{self._broker.name}.{what}: channel closed: {why}")
+            raise ChannelClosed(f"{scope.place}/{self._broker.name}.{what}", why)
 
 
 class _Expired:

@@ -8,21 +8,36 @@ from typing import Any, Literal
 
 from chaosharness.brokers.rabbitmq.connection import Connection, Server
 from chaosharness.brokers.rabbitmq.copies import Copy
-from chaosharness.brokers.rabbitmq.faults import SETTLE
-from chaosharness.brokers.rabbitmq.queues import Channel, Push, Return
-from chaosharness.faults import Delay, LostRequest, NetworkPartition, Redeliver
+from chaosharness.brokers.rabbitmq.faults import SETTLE, widened
+from chaosharness.faults import (
+    BrokerRestart,
+    ConsumerCancel,
+    Delay,
+    Fault,
+    LostRequest,
+    NetworkPartition,
+    Redeliver,
+)
 from chaosharness.handlers.port import strikes, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.agenda import Entry
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.site import Phase
 from chaosharness.kernel.world import BACKGROUND
+from chaosharness.machines.machine import Refusal
+from chaosharness.machines.rabbitmq.node import Start
+from chaosharness.machines.rabbitmq.takers import Channel, Push, Taker
+from chaosharness.machines.rabbitmq.versions import Return, has_consumer_timeout
 
 Settling = Literal["ack", "nack", "reject"]
 
 
 def _take_nothing(push: Push, cause: int) -> None:
     """Be given a message when the run is over."""
+
+
+def _lose_nothing() -> None:
+    """Be cancelled when the run is over."""
 
 
 class Party:
@@ -35,11 +50,22 @@ class Party:
         auto_ack: Whether the broker takes a message as acknowledged once it is sent.
         priority: Its `x-priority`.
         exclusive: Whether nobody else may consume from the queue.
+        start: Where it begins in a stream.
         take: Called with each message that arrives, and the event of its delivery.
-        taker: It, as the broker sees it, while it consumes.
+        cancelled: Called when the broker cancels it.
     """
 
-    __slots__ = ("auto_ack", "exclusive", "operation", "prefetch", "priority", "queue", "take")
+    __slots__ = (
+        "auto_ack",
+        "cancelled",
+        "exclusive",
+        "operation",
+        "prefetch",
+        "priority",
+        "queue",
+        "start",
+        "take",
+    )
 
     def __init__(
         self,
@@ -49,9 +75,13 @@ class Party:
         prefetch: int,
         auto_ack: bool,
         take: Callable[[Push, int], None],
+        cancelled: Callable[[], None],
         priority: int = 0,
         exclusive: bool = False,
+        start: Start = "next",
     ) -> None:
+        self.cancelled = cancelled
+        self.start: Start = start
         self.queue = queue
         self.operation = operation
         self.prefetch = prefetch
@@ -76,13 +106,13 @@ class Link:
         self.incarnation = incarnation
         self.connection = connection
         self.parties: dict[str, Party] = {}
-        self.channel = Channel(self)
+        self.channel = Channel(self, connection)
         self._consuming: list[Party] = []
         self._cut_off = self._cut()
         self._heartbeat: Entry | None = None
         if self._cut_off:
             self.channel.closed_because = "not connected yet"
-        self._doomed: Push | None = None
+        self._fated: tuple[Push, Fault] | None = None
         self._holds = 0
         self._lost: list[Callable[[], None]] = []
         self._transit: deque[tuple[int, Push, int]] = deque()
@@ -114,35 +144,68 @@ class Link:
     def consume(self, *queues: str) -> None:
         """Have messages of these queues pushed from now on, or once there is a connection."""
         parties = [self.parties[queue] for queue in queues]
-        self._consuming += parties
+        self._consuming += [party for party in parties if party not in self._consuming]
         if self.is_open:
             self._begin(parties)
 
     def _begin(self, parties: Iterable[Party]) -> None:
-        for party in parties:
-            self.broker.node.consume(
-                self.channel, party.queue, prefetch=party.prefetch, auto_ack=party.auto_ack
-            )
+        """Declare what is missing, as clients do, and consume; a refusal closes the channel."""
+        node = self.broker.node
+        for party in [*parties]:
+            if not self.is_open:
+                return
+            answer: object = node.declared.ensure(self.channel, party.queue)
+            if not isinstance(answer, Refusal):
+                answer = node.consume(
+                    self.channel,
+                    party.queue,
+                    prefetch=party.prefetch,
+                    auto_ack=party.auto_ack,
+                    priority=party.priority,
+                    exclusive=party.exclusive,
+                    start=party.start,
+                )
+            if isinstance(answer, Refusal):
+                self._refuse(answer)
+
+    def _refuse(self, answer: Refusal) -> None:
+        """Have the channel closed because of what was asked on it, until that may have changed."""
+        self._close(f"{answer.code} {answer.text}")
+        self.broker.wait_for_change(self)
+
+    def cancelled(self, taker: Taker) -> None:
+        """Learn that the broker has cancelled a consumer. What it has in hand stays so."""
+        party = self.parties[taker.queue.name]
+        if party in self._consuming:
+            self._consuming.remove(party)
+            self.world.effects += 1
+            if self.incarnation.alive:
+                self.world.after(self.broker.definition.latency_ms, self._pass_on, party)
+
+    def _pass_on(self, party: Party) -> None:
+        if self.incarnation.alive and party not in self._consuming:
+            party.cancelled()
 
     def reopen(self) -> bool:
         """Connect anew after a loss; say whether that worked: not while the network is cut."""
         if self.is_open:
             return True
-        if self._cut():
+        if self._cut() or self.broker.is_down:
             return False
         self.world.effects += 1
-        self.channel = Channel(self)
+        self.channel = Channel(self, self.connection)
         self._begin(self._consuming)
-        return True
+        return self.is_open
 
     def drop(self, why: str, how: Return = "closed") -> None:
         """Lose the connection, or the channel: what is unacknowledged is requeued."""
         if not self.is_open:
             return
         self._close(why, how)
-        self.world.after(0, self._tell)
+        self.world.after(0, self.come_back)
 
-    def _tell(self, _: Any) -> None:
+    def come_back(self, _: Any) -> None:
+        """Have its consumers come back, each when it can."""
         if self.incarnation.alive and not self.is_open:
             for lost in [*self._lost]:
                 lost()
@@ -155,6 +218,7 @@ class Link:
         for push in self.channel.unacked.values():
             self._returned(push, why)
         self.broker.node.close(self.channel, why, how)
+        self.broker.changed()
 
     def _returned(self, push: Push, why: str) -> None:
         copy = push.copy
@@ -166,7 +230,20 @@ class Link:
     def _died(self) -> None:
         """The operating system resets the connection at once, unless nobody hears it."""
         if self.is_open and not self._cut():
-            self._close("connection reset")
+            if not self.incarnation.unheard:
+                self._end("connection reset")
+            elif self.connection.lost_ms:
+                self.world.after(self.connection.lost_ms, self._given_up)
+
+    def _given_up(self, _: Any) -> None:
+        self._end("missed heartbeats")
+
+    def _end(self, why: str) -> None:
+        """Close the channel of an incarnation that has died, and its connection with the last."""
+        if self.is_open:
+            self._close(why)
+        if not any(link.is_open for link in self.connection.links):
+            self.broker.node.disconnect(self.connection)
 
     def forget(self) -> None:
         """Let go of everything, at the end of a run."""
@@ -177,6 +254,7 @@ class Link:
         self._lost.clear()
         for party in self.parties.values():
             party.take = _take_nothing
+            party.cancelled = _lose_nothing
         self.connection.forget()
 
     # ---- messages on their way
@@ -206,12 +284,20 @@ class Link:
         """
         if push.channel.closed_because:
             return None
-        if push is not self._doomed:
-            return push.copy
-        self._doomed = None
-        seen = push.copy.twin()
+        if self._fated is None or push is not self._fated[0]:
+            return push.copy  # type: ignore[no-any-return]
+        (_, fault), self._fated = self._fated, None
+        if isinstance(fault, ConsumerCancel):
+            if push.taker in push.channel.takers:
+                self.broker.node.cancel(push.taker)
+                self.cancelled(push.taker)
+            return push.copy  # type: ignore[no-any-return]
+        seen: Copy = push.copy.twin()
         seen.redelivered = push.redelivered
-        self.connection.drop("connection lost")
+        if isinstance(fault, BrokerRestart):
+            self.broker.restart(fault.down)
+        else:
+            self.connection.drop("connection lost")
         return seen
 
     # ---- trouble
@@ -236,8 +322,8 @@ class Link:
                 case NetworkPartition():
                     service = self.incarnation.service
                     world.part(service, self.broker.name, fault.way, fault.lasting)
-                case Redeliver():
-                    self._doomed = push
+                case Redeliver() | BrokerRestart() | ConsumerCancel():
+                    self._fated = (push, fault)
 
     def _hold(self, due_ms: int) -> None:
         """Keep back everything on its way, until a moment or the calm."""
@@ -282,11 +368,11 @@ class Link:
         if self._cut():
             return
         if not self.incarnation.alive:
-            if self.is_open:
-                self._close("connection reset")
+            if not self.incarnation.unheard:
+                self._end("connection reset")
             return
         if not self.is_open:
-            self._tell(None)
+            self.come_back(None)
             return
         unsent, self._unsent = self._unsent, []
         for one in unsent:
@@ -297,7 +383,7 @@ class Link:
 
     def _watch(self, push: Push) -> None:
         definition = self.broker.definition
-        if definition.version == "4.3" and push.queue.definition.kind == "classic":
+        if not has_consumer_timeout(push.queue.definition.kind, definition.version):
             return
         self._watched = True
         due_ms = push.at_ms + definition.consumer_timeout_ms
@@ -408,7 +494,7 @@ class Settlement:
         place = (operation, scope.entity, scope.message)
         world.counts[place] = self.attempt = world.counts.get(place, 0) + 1
         if operation not in world.surfaces:
-            world.meet(operation, SETTLE)
+            world.meet(operation, widened(SETTLE, link.broker.definition.searched))
 
     def record(self, kind: str, push: Push, **words: Any) -> None:
         """Record what became of one of the messages that are settled."""

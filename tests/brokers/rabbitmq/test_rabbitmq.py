@@ -3,12 +3,15 @@
 import pytest
 
 from chaosharness import (
+    BrokerRestart,
     Budget,
+    ConsumerCancel,
     Crash,
     Delay,
     Delivery,
     ErrorReply,
     Exchange,
+    HostDeath,
     KeyValue,
     LostReply,
     LostRequest,
@@ -23,8 +26,8 @@ from chaosharness import (
     System,
     Unroutable,
 )
-from chaosharness.brokers.rabbitmq.topology import topic_matches
 from chaosharness.errors import IllegalFault, InvalidDefinition
+from chaosharness.machines.rabbitmq.exchanges import topic_matches
 
 DELIVER = "bus.orders/deliver to worker"
 HANDLE = "worker.on_order/handle"
@@ -87,6 +90,7 @@ def dead(run):
 
 # ---- what can happen at all
 
+RARE = {BrokerRestart, ConsumerCancel, HostDeath}
 PUBLISHED = (Delay, ErrorReply, LostRequest, Poison, NetworkPartition, Pause, Crash)
 
 
@@ -115,7 +119,23 @@ PUBLISHED = (Delay, ErrorReply, LostRequest, Poison, NetworkPartition, Pause, Cr
 def test_the_legal_faults_are_these(options, confirms, operation, before, after):
     shop = Shop(RabbitMQ("bus", queues=["orders"], confirms=confirms), **options)
     surface = shop.run().surfaces[operation]
-    assert (set(surface.before), set(surface.after)) == (before, after)
+    assert (set(surface.before) - RARE, set(surface.after) - RARE) == (before, after)
+    assert not RARE & {*surface.searched_before, *surface.searched_after}
+    assert RARE & {*surface.before, *surface.after}
+
+
+def test_a_broker_may_be_searched_further():
+    shop = Shop(RabbitMQ("bus", queues=["orders"], searched=RARE))
+    surfaces = shop.run().surfaces
+    searched = {
+        operation: RARE & {*surface.searched_before, *surface.searched_after}
+        for operation, surface in surfaces.items()
+    }
+    assert searched[DELIVER] == {BrokerRestart, ConsumerCancel}
+    assert searched[ACK] == {HostDeath}
+    assert searched["client.place/bus.publish orders"] == {BrokerRestart}
+    with pytest.raises(ValueError, match="searched must be some of BrokerRestart, HostDeath, Con"):
+        RabbitMQ("bus", queues=[], searched=(Delay,))
 
 
 # ---- calm
@@ -624,7 +644,7 @@ def test_a_contradiction_is_refused(make, words):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Queue("lazy"), "kind must be one of 'classic', 'quorum', not 'lazy'"),
+        (lambda: Queue("lazy"), "kind must be one of 'classic', 'quorum', 'stream', not 'lazy'"),
         (lambda: Queue(ttl_ms=-1), "ttl_ms must be a whole number from 0, or None, not -1"),
         (lambda: RabbitMQ("bus", queues=[], version="3.9"), "version must be one of .*, not '3.9'"),
         (
