@@ -417,7 +417,10 @@ class OpenRabbitMQ(Watcher):
 
     def vanishes(self, queue: OpenQueue, at_ms: int) -> None:
         """See to it that a queue is looked at when it may expire."""
-        self.world.agenda.add(at_ms, self.node.expire_unused, queue, BACKGROUND)
+        self.world.agenda.add(at_ms, self._expire_unused, queue, BACKGROUND)
+
+    def _expire_unused(self, queue: OpenQueue) -> None:
+        self.node.expire_unused(queue)
 
     def cancelled(self, taker: Taker) -> None:
         """Tell a consumer that the broker has cancelled it."""
