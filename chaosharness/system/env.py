@@ -89,9 +89,7 @@ class Env:
 
     # ---- messages
 
-    def publisher(
-        self, broker: Any, *, blocking: bool = False, **options: Any
-    ) -> Callable[..., Any]:
+    def publisher(self, broker: Any, *, blocking: bool = False, **options: Any) -> Any:
         """Return what publishes to a broker: `publish(topic, value, key=..., headers=...)`.
 
         It is one producer (RabbitMQ: one channel): what is sent with it stays in its order,

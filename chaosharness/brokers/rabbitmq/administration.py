@@ -196,7 +196,7 @@ class Administrator:
         answer = do(link)
         if isinstance(answer, Refusal):
             why = f"{answer.code} {answer.text}"
-            link.drop(why)
+            link.punish(answer)
             scope.record("reply", operation, attempt, {"outcome": "failed", "happened": False})
             raise ChannelClosed(operation, why)
         self._broker.world.effects += 1

@@ -458,7 +458,7 @@ class Consumer:
             for queue in self._queues:
                 push = node.get(self._link.channel, queue, auto_ack=self._auto_ack)
                 if isinstance(push, Refusal):
-                    self._link.drop(f"{push.code} {push.text}")
+                    self._link.punish(push)
                     raise self._closed(scope, "get")
                 if push is not None:
                     break

@@ -173,6 +173,14 @@ class Link:
         self._close(f"{answer.code} {answer.text}")
         self.broker.wait_for_change(self)
 
+    def punish(self, answer: Refusal) -> None:
+        """Close the channel because of what was asked on it, or (5xx) its whole connection."""
+        why = f"{answer.code} {answer.text}"
+        if answer.code.startswith("5"):
+            self.connection.drop(why)
+        else:
+            self.drop(why)
+
     def cancelled(self, taker: Taker) -> None:
         """Learn that the broker has cancelled a consumer. What it has in hand stays so."""
         party = self.parties[taker.queue.name]
@@ -465,6 +473,12 @@ class Link:
         settled = [push]
         if one.multiple:
             settled = [other for tag, other in channel.unacked.items() if tag <= push.tag]
+        if what != "ack" and push.queue.definition.kind == "stream":
+            answer = node.nack(channel, push.tag)
+            assert answer is not None
+            one.record("nack", push, error=str(answer))
+            self.punish(answer)
+            return False
         if what == "ack":
             for other in settled:
                 one.record("ack", other)

@@ -34,6 +34,13 @@ ARGUMENTS: Final = {
 }
 """What the arguments of a queue are called on the wire, as far as a declaration compares them."""
 
+UNKNOWN_TO: Final = {
+    "classic": {"x-delivery-limit"},
+    "quorum": {"x-max-priority"},
+    "stream": {"x-delivery-limit", "x-max-priority"},
+}
+"""What a queue of each kind does not compare: it has no such argument."""
+
 TYPES: Final = {int: "signedint", str: "longstr", bool: "bool"}
 
 
@@ -200,12 +207,9 @@ class Declared:
             found = OpenExchange(name, kind, alternate=alternate, durable=durable)
             self.routes.exchanges[name] = found
             self.routes.changed()
-        elif kind not in (None, found.kind):
-            return Refusal(
-                "406",
-                f"PRECONDITION_FAILED - inequivalent arg 'type' for exchange '{name}' in vhost "
-                f"'/': received '{kind}' but current is '{found.kind}'",
-            )
+        elif kind is not None:
+            why = other_exchange(found, kind, alternate, durable)
+            return found if why is None else why
         return found
 
     def delete_exchange(self, name: str, *, if_unused: bool = False) -> Refusal | None:
@@ -266,31 +270,52 @@ def _locked(name: str) -> Refusal:
     )
 
 
+def other_exchange(
+    current: OpenExchange, kind: str, alternate: str | None, durable: bool
+) -> Refusal | None:
+    """Say where a declaration differs from the exchange that is there, if it does."""
+    what = f"exchange '{current.name}'"
+    if kind != current.kind:
+        return _differs("type", what, f"received '{kind}' but current is '{current.kind}'")
+    if durable != current.durable:
+        return _differs("durable", what, _flags(durable, current.durable))
+    if alternate != current.alternate:
+        return _differs("alternate-exchange", what, _values(alternate, current.alternate))
+    return None
+
+
 def inequivalent(name: str, asked: Arguments, current: Arguments) -> Refusal | None:
     """Say where a declaration differs from the queue that is there, if it does."""
-
-    def differs(argument: str, words: str) -> Refusal:
-        text = f"inequivalent arg '{argument}' for queue '{name}' in vhost '/': {words}"
-        return Refusal("406", f"PRECONDITION_FAILED - {text}")
-
+    what = f"queue '{name}'"
+    if asked.exclusive != current.exclusive:
+        return _locked(name)
     for flag in ("durable", "auto_delete"):
         new, old = getattr(asked, flag), getattr(current, flag)
         if new != old:
-            words = f"received '{str(new).lower()}' but current is '{str(old).lower()}'"
-            return differs(flag, words)
-    if asked.exclusive != current.exclusive:
-        return _locked(name)
+            return _differs(flag, what, _flags(new, old))
     mine, theirs = on_the_wire(asked), on_the_wire(current)
-    for argument in ARGUMENTS.values():
+    for argument in sorted({*ARGUMENTS.values()} - UNKNOWN_TO[current.kind]):
         new, old = mine.get(argument), theirs.get(argument)
-        if new == old:
-            continue
-        if new is None:
-            return differs(argument, f"received none but current is the value {_typed(old)}")
-        if old is None:
-            return differs(argument, f"received the value {_typed(new)} but current is none")
-        return differs(argument, f"received '{new}' but current is '{old}'")
+        if new != old:
+            return _differs(argument, what, _values(new, old))
     return None
+
+
+def _differs(argument: str, what: str, words: str) -> Refusal:
+    text = f"inequivalent arg '{argument}' for {what} in vhost '/': {words}"
+    return Refusal("406", f"PRECONDITION_FAILED - {text}")
+
+
+def _flags(new: bool, old: bool) -> str:
+    return f"received '{str(new).lower()}' but current is '{str(old).lower()}'"
+
+
+def _values(new: Any, old: Any) -> str:
+    if new is None:
+        return f"received none but current is the value {_typed(old)}"
+    if old is None:
+        return f"received the value {_typed(new)} but current is none"
+    return f"received '{new}' but current is '{old}'"
 
 
 def _typed(value: Any) -> str:

@@ -105,9 +105,8 @@ class Node:
     def refuse(self, copy: Kept, names: Iterable[str]) -> None:
         """Have full queues refuse a message: some dead-letter it (`reject-publish-dlx`)."""
         for name in names:
-            queue = self.queues[name]
-            if queue.definition.overflow == "reject-publish-dlx":
-                self._bury(queue, copy.twin(), "maxlen")
+            if self._buries_refused(name):
+                self._bury(self.queues[name], copy.twin(), "maxlen")
 
     def store(self, copy: Kept, names: Iterable[str]) -> None:
         """Put a message into queues, and hand out what can be handed out."""
@@ -179,17 +178,10 @@ class Node:
         if queue.definition.kind != "stream":
             return None
         if auto_ack:
-            return Refusal(
-                "540",
-                f"NOT_IMPLEMENTED - automatic acknowledgement not supported by "
-                f"stream queues queue '{name}' in vhost '/'",
-            )
+            return _no_stream("automatic acknowledgement", name)
         if not prefetch:
-            return Refusal(
-                "406",
-                f"PRECONDITION_FAILED - consumer prefetch count is not set for "
-                f"stream queue '{name}' in vhost '/'",
-            )
+            text = f"consumer prefetch count is not set for 'queue '{name}' in vhost '/''"
+            return Refusal("406", f"PRECONDITION_FAILED - {text}")
         return None
 
     def cancel(self, taker: Taker) -> None:
@@ -216,11 +208,7 @@ class Node:
         if isinstance(queue, Refusal):
             return queue
         if queue.definition.kind == "stream":
-            return Refusal(
-                "540",
-                f"NOT_IMPLEMENTED - basic.get not supported by stream queues "
-                f"queue '{name}' in vhost '/'",
-            )
+            return _no_stream("basic.get", name)
         if queue.takers.single and queue.definition.kind == "quorum":
             return Refusal(
                 "405",
@@ -289,16 +277,22 @@ class Node:
         multiple: bool = False,
         requeue: bool = True,
         how: Return = "nack",
-    ) -> None:
-        """Give messages back (`basic.nack`, or `basic.reject`: say so with `how`)."""
+    ) -> Refusal | None:
+        """Give messages back (`basic.nack`, or `basic.reject`: say so with `how`).
+
+        A stream takes nothing back: the whole connection is closed.
+        """
+        found = channel.unacked.get(tag)
+        if found is not None and found.queue.definition.kind == "stream":
+            return _no_stream("basic.nack and basic.reject", found.queue.name)
         pushes = self._settle(channel, tag, multiple)
         if requeue:
             self._give_back(pushes, how)
-            return
+            return None
         self._free(pushes)
         for push in pushes:
-            if push.queue.definition.kind != "stream":
-                self._bury(push.queue, push.copy, "rejected")
+            self._bury(push.queue, push.copy, "rejected")
+        return None
 
     def close(self, channel: Channel, why: str = "closed", how: Return = "closed") -> None:
         """Close a channel: its consumers go, and what it had comes back."""
@@ -416,7 +410,10 @@ class Node:
             self._bury(queue, queue.pop(), "expired")
 
     def _bury(self, queue: OpenQueue, copy: Kept, reason: Reason) -> None:
-        """Dead-letter a message, or drop it where there is nowhere to send it."""
+        """Dead-letter a message, or drop it where there is nowhere to send it.
+
+        A full queue that refuses new messages refuses dead letters as well, and nobody hears it.
+        """
         target = None if queue.gone else queue.definition.dead_letters()
         if target is None:
             self.watcher.died(copy, queue, reason, None, [])
@@ -428,8 +425,15 @@ class Node:
             for name in self.route(exchange, letter.topic, letter.headers)
             if reason == "rejected" or not is_cycle(name, letter.deaths)
         ]
-        self.watcher.died(copy, queue, reason, letter if names else None, names)
+        full = self.refusing(names)
+        names = [name for name in names if name not in full]
+        again = [name for name in full if self._buries_refused(name)]
+        self.watcher.died(copy, queue, reason, letter if names or again else None, names)
         self.store(letter, names)
+        self.refuse(letter, again)
+
+    def _buries_refused(self, name: str) -> bool:
+        return self.queues[name].definition.overflow == "reject-publish-dlx"
 
     def expire_unused(self, queue: OpenQueue) -> None:
         """Delete a queue that nobody has used for too long."""
@@ -477,3 +481,9 @@ def _order_of_return(push: Push) -> tuple[bool, str]:
     """
     alone = push.taker is None and push.queue.definition.kind == "quorum"
     return (not alone, str(push.tag) if alone else "")
+
+
+def _no_stream(what: str, name: str) -> Refusal:
+    """Return why a connection is closed on which a stream was asked for something it has not."""
+    text = f"{what} not supported by stream queues queue '{name}' in vhost '/'"
+    return Refusal("540", f"NOT_IMPLEMENTED - {text}")
