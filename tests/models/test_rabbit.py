@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from chaosharness import explore
 from chaosharness.search.target import load_target
 
+ROOT = Path(__file__).parents[2]
 RIGHT = [
     "reports:reports",
     "reports:heartbeat_long_enough",
@@ -50,3 +56,34 @@ def test_a_broken_one_takes_so_many_faults(target, claims):
 def test_the_right_one_holds_under_random_schedules(target):
     campaign = explore(loaded(target), faults_max=4, runs_max=1_500, seed=7)
     assert campaign.result == "holds", campaign.sentences()
+
+
+DIGESTS = """
+from chaosharness import LostReply, Pause, Schedule, Site
+from models.rabbit import dispatch, outbox, prices, reports
+for made in (
+    reports.reports().run(),
+    reports.blocked_heartbeats().run(),
+    dispatch.dispatch().run(),
+    prices.retry_queue_breaks_order().run(),
+    outbox.outbox().run(
+        None, Schedule([LostReply(Site("relay.on_batch/bus.publish orders", "after"))])
+    ),
+):
+    print(made.history.digest())
+"""
+
+
+def test_the_same_run_is_the_same_in_another_process_with_another_hash_seed():
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", DIGESTS],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    [digests] = said
+    assert len(digests.split()) == 5

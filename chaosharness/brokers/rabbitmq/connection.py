@@ -111,10 +111,11 @@ class Connection:
     libraries that block do so in the one thread that the code has.
     """
 
-    __slots__ = ("_broker", "_busy", "_entry", "_waiting", "links", "lost_ms")
+    __slots__ = ("_broker", "_busy", "_entry", "_waiting", "_world", "links", "lost_ms")
 
     def __init__(self, broker: Server) -> None:
         self._broker = broker
+        self._world = broker.world
         self._busy: object = None
         self._entry: Entry | None = None
         self._waiting: deque[Callable[[], None]] = deque()
@@ -131,10 +132,11 @@ class Connection:
 
     def begin(self, who: object) -> None:
         """Let somebody do other work: nobody answers heartbeats until `end`."""
-        self.end(who)
+        if self._busy is who:
+            self.end(who)
         self._busy = who
         if self.lost_ms:
-            world = self._broker.world
+            world = self._world
             due_ms = world.now + self.lost_ms
             self._entry = world.agenda.add(due_ms, self._missed, None, BACKGROUND)
 
@@ -144,10 +146,10 @@ class Connection:
             return
         self._busy = None
         if self._entry is not None:
-            self._broker.world.agenda.cancel(self._entry)
+            self._world.agenda.cancel(self._entry)
             self._entry = None
         if self._waiting:
-            self._broker.world.after(0, self._next)
+            self._world.after(0, self._next)
 
     def _next(self, _: Any) -> None:
         if self._waiting and self._busy is None:

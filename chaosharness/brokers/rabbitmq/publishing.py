@@ -59,7 +59,7 @@ from chaosharness.machines.rabbitmq.versions import Version, reads_deaths
 Draft = tuple[Copy, bool, str]
 """A message to be published, whether it is mandatory, and the message in hand."""
 
-WHILE_MOVING: Final = "connection lost"
+ALONE: Final = (None, None)
 
 
 class Settings(Protocol):
@@ -118,17 +118,31 @@ class Publisher:
     `confirms` gives what the broker has answered.
     """
 
+    __slots__ = (
+        "_broker",
+        "_confirms",
+        "_frames",
+        "_lane",
+        "_link",
+        "_lost",
+        "_resume",
+        "_shares",
+        "_where",
+        "_world",
+    )
+
     def __init__(
         self, broker: Market, *, connection: str | None = None, channel: str | None = None
     ) -> None:
         self._broker = broker
         self._world = broker.world
         self._lane = Lane()
-        self._confirms = Confirms()
+        self._confirms: Confirms | None = None  # until something is sent without waiting
         self._frames: list[Confirm] = []
         self._lost = ""
         self._resume: Resume | None = None
-        self._where = (connection, channel)
+        self._shares = connection is not None or channel is not None
+        self._where = (connection, channel) if self._shares else ALONE
         self._link: Link | None = None
 
     # ---- what users call
@@ -176,9 +190,20 @@ class Publisher:
             InvalidDefinition: Nobody declares such an exchange or queue; or a time is negative.
         """
         properties = _properties(message_id, correlation_id, reply_to)
-        args = (topic, value, key, headers, exchange, expiration_ms, priority, persistent)
         scope = current_scope("publish", self._world)
-        return self._pass(scope, self._draft(scope, *args, properties), mandatory)
+        copy = self._draft(
+            scope,
+            topic,
+            value,
+            key,
+            headers,
+            exchange,
+            expiration_ms,
+            priority,
+            persistent,
+            properties,
+        )
+        return self._pass(scope, copy, mandatory)
 
     def send(
         self,
@@ -278,19 +303,20 @@ class Publisher:
 
     def _check(self, scope: Scope, exchange: str, topic: str) -> None:
         """See that the channel is open, and stays so."""
-        connection, channel = self._where
         link = self._link
-        if link is None and (connection is not None or channel is not None):
-            link = self._link = self._broker.link(scope.incarnation, connection, channel)
+        if link is None and self._shares:
+            link = self._link = self._broker.link(scope.incarnation, *self._where)
             link.attend((), self._come_back)
-        where = f"{scope.place}/{self._broker.name}.publish {topic or exchange}"
         if link is not None and not link.is_open:
-            raise ChannelClosed(where, link.channel.closed_because)
+            raise ChannelClosed(self._place(scope, exchange, topic), link.channel.closed_because)
         why = self._broker.check_target(exchange, topic)
         if why:
             if link is not None:
                 link.drop(why)
-            raise ChannelClosed(where, why)
+            raise ChannelClosed(self._place(scope, exchange, topic), why)
+
+    def _place(self, scope: Scope, exchange: str, topic: str) -> str:
+        return f"{scope.place}/{self._broker.name}.publish {topic or exchange}"
 
     def _come_back(self) -> None:
         """Open the shared channel again, if no consumer on it does."""
@@ -426,6 +452,8 @@ class Publisher:
         self._raise_loss(operation)
         turn = self._lane.join(scope)
         confirms = self._confirms
+        if confirms is None:
+            confirms = self._confirms = Confirms()
         tag = confirms.published()
         acked, late_ms = True, 0
         try:
@@ -476,9 +504,9 @@ class Publisher:
 
     def _lose(self, why: str) -> None:
         """Begin anew, on another channel: messages are counted from 1 there."""
-        if not self._confirms.open:
+        if self._confirms is None or not self._confirms.open:
             return
-        self._confirms = Confirms()
+        self._confirms = None
         self._lost = why
         self._world.effects += 1
         self._wake()
@@ -500,7 +528,7 @@ class Publisher:
 
     def _flush(self, _: Any) -> None:
         """Send what is due at this moment, in as few frames as can be."""
-        frames = self._confirms.frames()
+        frames = self._confirms.frames() if self._confirms is not None else []
         if frames:
             self._world.effects += 1
             self._frames += frames
@@ -541,6 +569,8 @@ class Publisher:
 def _properties(
     message_id: str | None, correlation_id: str | None, reply_to: str | None
 ) -> Mapping[str, str]:
+    if message_id is None and correlation_id is None and reply_to is None:
+        return NO_PROPERTIES
     found = {"message_id": message_id, "correlation_id": correlation_id, "reply_to": reply_to}
     said = {name: value for name, value in found.items() if value is not None}
-    return said or NO_PROPERTIES
+    return said

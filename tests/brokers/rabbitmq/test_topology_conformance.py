@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 
 from chaosharness.brokers.rabbitmq.copies import Copy
 from chaosharness.brokers.rabbitmq.topology import Queue
-from chaosharness.machines.machine import Refusal
 from chaosharness.machines.rabbitmq import exchanges as exchanges_room
 from chaosharness.machines.rabbitmq import node as node_room
-from chaosharness.machines.rabbitmq.declared import Declared
+from chaosharness.machines.rabbitmq.declared import Declared, no_queue
 from chaosharness.machines.rabbitmq.exchanges import Binding, OpenExchange, Routes
 from chaosharness.machines.rabbitmq.node import Node
 from chaosharness.machines.rabbitmq.orders import StreamOrder
@@ -37,7 +36,7 @@ pytestmark = pytest.mark.real_broker
 EXAMPLES = int(os.environ.get("CHAOSHARNESS_CONFORMANCE", "0"))
 
 channels = st.integers(0, 2)
-queues = st.sampled_from(QUEUES)
+queues = st.sampled_from((*QUEUES, *QUEUES[:1] * 4))  # mostly one, or little happens there
 exchanges = st.sampled_from(EXCHANGES)
 keys = st.sampled_from(["", "a", "b", "a.b", "a.a.b", "a..b"])
 patterns = st.sampled_from(["", "a", "*", "#", "a.*", "a.#", "#.b", "*.*", "#.a.#"])
@@ -97,6 +96,8 @@ def consume(*options: dict[str, Any], prefetch_min: int = 0) -> st.SearchStrateg
 CLASSIC = (Queue(), Queue(), Queue(length_max=2), Queue(priority_max=3))
 DEAD = (
     Queue(dead_letter="q1"),
+    Queue(dead_letter="q1"),
+    Queue(length_max=1, dead_letter="q1"),
     Queue(length_max=1, dead_letter="q2"),
     Queue(length_max=1, overflow="reject-publish-dlx", dead_letter="q1"),
     Queue(dead_letter_exchange="x0"),
@@ -161,7 +162,14 @@ PROFILES = {
         to_queue,
         get,
         get,
-        settle,
+        get,
+        op(
+            "settle",
+            st.sampled_from(("nack dead", "reject dead", "nack", "ack")),
+            st.integers(0, 5),
+        ),
+        op("settle", st.sampled_from(("nack dead", "reject dead", "reject")), st.integers(0, 5)),
+        op("again", queues),
         op("again", queues),
     ),
     "streams": st.one_of(
@@ -178,6 +186,29 @@ PROFILES = {
     ),
 }
 LENGTHS = {"streams": (6, 14)}
+
+
+def first(*kinds: Queue) -> tuple[st.SearchStrategy[Op], ...]:
+    """Begin with queues that are there, or most operations are refused."""
+    return tuple(
+        st.builds(lambda kind, name=name: Op("declare", 0, (name, kind)), st.sampled_from(kinds))
+        for name in QUEUES
+    )
+
+
+BEGIN = {
+    "consumers": (
+        *first(*CLASSIC),
+        st.just(Op("consume", 1, ("q0", 1, {"priority": 1}))),
+        st.just(Op("consume", 0, ("q0", 2, {}))),
+    ),
+    "dead letters": first(*DEAD),
+    "streams": first(Queue("stream"))[:1],
+    "lives": (
+        st.just(Op("declare", 0, ("q0", Queue()))),
+        st.just(Op("publish", 0, ("", "q0", {}, 0))),
+    ),
+}
 
 
 class Differs(AssertionError):
@@ -197,6 +228,15 @@ def told(one: Op) -> str:
     return f"{one.channel}: {one.verb} {', '.join(map(short, one.words))}"
 
 
+def dying(*deaths: tuple[str, str, int]) -> dict[str, Any]:
+    """Return the headers of a message that has died so."""
+    lines = [
+        {"queue": queue, "reason": why, "count": count, "exchange": "", "routing-keys": [""]}
+        for queue, why, count in deaths
+    ]
+    return {"x-death": lines}
+
+
 def promised(answer: Any) -> Any:
     """Leave out which argument of several that differ is told: that is up to the broker."""
     if isinstance(answer, str) and "inequivalent arg 'x-" in answer:
@@ -213,7 +253,7 @@ class Pair:
         self.settle_s = settle_s
         self.done: list[Op] = []
         self.published = 0
-        self.last: dict[str, Any] = {}
+        self.last: dict[str, Any] = dying(("q0", "rejected", 3))
 
     def compare(self, what: str, expected: object, seen: object) -> None:
         if expected != seen:
@@ -237,7 +277,7 @@ class Pair:
         owners = {
             queue.name: self.model.connections.index(queue.owner)
             for queue in self.model.node.queues.values()
-            if queue.owner is not None
+            if queue.owner in self.model.connections
         }
         self._meet("ready", ready, lambda: self.real.ready(ready, owners))
         self._meet("cancelled", self.model.cancels, lambda: self.real.cancels)
@@ -245,18 +285,7 @@ class Pair:
     def _note(self, *found: Any) -> None:
         for one in found:
             if isinstance(one, tuple) and one[2]:
-                self.last = {
-                    "x-death": [
-                        {
-                            "queue": queue,
-                            "reason": reason,
-                            "count": count,
-                            "exchange": "",
-                            "routing-keys": [""],
-                        }
-                        for queue, reason, count in one[2]
-                    ]
-                }
+                self.last = dying(*one[2])
 
     def _made(self, step: Op) -> Op | None:
         """Fill in what depends on what has happened; None where it makes no sense."""
@@ -288,7 +317,8 @@ def compare(connection: Any, sequence: list[Op]) -> None:
 
 def sequences(profile: str) -> st.SearchStrategy[list[Op]]:
     shortest, longest = LENGTHS.get(profile, (15, 30))
-    return st.lists(PROFILES[profile], min_size=shortest, max_size=longest)
+    rest = st.lists(PROFILES[profile], min_size=shortest, max_size=longest)
+    return st.tuples(st.tuples(*BEGIN.get(profile, ())), rest).map(lambda two: [*two[0], *two[1]])
 
 
 @pytest.fixture
@@ -367,7 +397,7 @@ def to_queues_only(matching):
 
 def of_everybody(declared, channel, name):
     queue = declared._node.queues.get(name)
-    return Refusal("404", "") if queue is None else queue
+    return no_queue(name) if queue is None else queue
 
 
 def giving_back(cancel):
@@ -377,6 +407,15 @@ def giving_back(cancel):
         for push in pushes:
             del taker.channel.unacked[push.tag]
         node._give_back(pushes, "closed")
+
+    return wrong
+
+
+def without_trimming(give_back):
+    def wrong(node, pushes, how):
+        node._trim = nothing
+        give_back(node, pushes, how)
+        del node._trim
 
     return wrong
 
@@ -426,7 +465,12 @@ WRONG = {
     "nothing is unbound": ("routes", OpenExchange, "unbind", nothing),
     "an exclusive queue is everybody's": ("lives", Declared, "found", of_everybody),
     "it outlives its connection": ("lives", Node, "disconnect", nothing),
-    "nothing is deleted with its consumer": ("lives", Node, "_would_go", lambda *_: False),
+    "nothing is deleted with its consumer": (
+        "lives",
+        Node,
+        "_goes_with_consumer",
+        lambda *_: False,
+    ),
     "an exclusive consumer is not alone": ("lives", Node, "_refuses_consumer", nothing),
     "cancelling gives back": ("consumers", Node, "cancel", giving_back(Node.cancel)),
     "purging takes what is in hand": (
@@ -436,7 +480,12 @@ WRONG = {
         with_what_is_in_hand(Declared.purge),
     ),
     "consumers have no priority": ("consumers", Rotation, "next", unranked(Rotation.next)),
-    "a full queue takes back": ("consumers", Node, "_trim", nothing),
+    "a full queue takes back": (
+        "dead letters",
+        Node,
+        "_give_back",
+        without_trimming(Node._give_back),
+    ),
     "what clients say of deaths is not read": (
         "dead letters",
         Machine,

@@ -191,6 +191,7 @@ class Server:
     """The running broker."""
 
     def __init__(self, connection: pika.BlockingConnection) -> None:
+        self.lent = connection
         self.connections = [connection, pika.BlockingConnection(ADDRESS)]
         self.prefix = f"{PREFIX}.{next(NAMES)}."
         self.channels = [self._open(at) for at in range(len(CONNECTIONS))]
@@ -398,6 +399,7 @@ class Server:
 
     def drop_all(self) -> None:
         """Remove what was declared."""
+        self._reopen()
         self.connections[1].close()
         channel = self.connections[0].channel()
         for name in QUEUES:
@@ -408,6 +410,8 @@ class Server:
         for one in self.channels:
             if one.is_open:
                 one.close()
+        if self.connections[0] is not self.lent:
+            self.connections[0].close()
 
 
 __all__ = ["AMQPError", "Machine", "Op", "Server", "connect"]
