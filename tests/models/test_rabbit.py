@@ -53,9 +53,9 @@ def test_a_broken_one_takes_so_many_faults(target, claims):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", RIGHT)
-def test_the_right_one_holds_under_random_schedules(target):
+def test_nothing_is_found_in_the_right_one_under_more(target):
     campaign = explore(loaded(target), faults_max=4, runs_max=1_500, seed=7)
-    assert campaign.result == "holds", campaign.sentences()
+    assert not campaign.counterexamples, campaign.sentences()
 
 
 DIGESTS = """

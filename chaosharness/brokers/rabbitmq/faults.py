@@ -9,7 +9,8 @@ deliver   Delay (the link lags; its order is kept), NetworkPartition, Redeliver 
 ack       LostRequest (the connection is lost first), Crash, Pause, HostDeath
 publish   Delay (of the channel: what is sent on it later waits), ErrorReply (a negative
           confirm), LostRequest, LostReply (a lost confirm), Poison, NetworkPartition, Pause,
-          Crash, BrokerRestart. Without confirms neither ErrorReply nor LostReply. Where the
+          Crash, BrokerRestart. Without confirms neither ErrorReply nor LostReply. Duplicate
+          where the client sends again by itself what nobody confirmed (`resends`). Where the
           confirm is read later, it may also be late (a Delay after it).
 ========  ============================================================================
 """
@@ -23,6 +24,7 @@ from chaosharness.faults import (
     ConsumerCancel,
     Crash,
     Delay,
+    Duplicate,
     ErrorReply,
     Fault,
     HostDeath,
@@ -55,6 +57,11 @@ SETTLE: Final = surface(
 )
 PUBLISH: Final = surface(
     before=(Delay, ErrorReply, LostRequest, Poison, NetworkPartition),
+    after=(LostReply, Pause, Crash),
+    also_before=(Pause, Crash, BrokerRestart),
+)
+PUBLISH_AGAIN: Final = surface(
+    before=(Delay, ErrorReply, LostRequest, Poison, NetworkPartition, Duplicate),
     after=(LostReply, Pause, Crash),
     also_before=(Pause, Crash, BrokerRestart),
 )

@@ -20,12 +20,19 @@ from chaosharness.brokers.lane import Lane, in_turn
 from chaosharness.brokers.message import NO_HEADERS, POISON, encode, key_of
 from chaosharness.brokers.rabbitmq.copies import NO_PROPERTIES, Copy
 from chaosharness.brokers.rabbitmq.errors import ChannelClosed, Unroutable
-from chaosharness.brokers.rabbitmq.faults import PUBLISH, PUBLISH_BLINDLY, SEND, widened
+from chaosharness.brokers.rabbitmq.faults import (
+    PUBLISH,
+    PUBLISH_AGAIN,
+    PUBLISH_BLINDLY,
+    SEND,
+    widened,
+)
 from chaosharness.brokers.rabbitmq.link import Link
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import (
     BrokerRestart,
     Delay,
+    Duplicate,
     ErrorReply,
     Fault,
     LostReply,
@@ -37,6 +44,7 @@ from chaosharness.handlers.later import LaterEffect
 from chaosharness.handlers.port import (
     Nap,
     Peer,
+    Surface,
     current_scope,
     cut,
     have,
@@ -72,6 +80,10 @@ class Settings(Protocol):
     @property
     def confirms(self) -> bool:
         """Whether publishers wait for a confirm."""
+
+    @property
+    def resends(self) -> bool:
+        """Whether the client sends again by itself what nobody confirmed."""
 
     @property
     def searched(self) -> tuple[type[Fault], ...]:
@@ -342,12 +354,9 @@ class Publisher:
         operation, attempt = self._reach(scope, copy)
         draft = (copy, mandatory, scope.message)
         entity = copy.entity
-        definition = self._broker.definition
-        confirms = definition.confirms
+        confirms = self._broker.definition.confirms
         if operation not in world.surfaces:
-            world.meet(
-                operation, widened(PUBLISH if confirms else PUBLISH_BLINDLY, definition.searched)
-            )
+            world.meet(operation, self._surface())
         if self._broker.disturbed or world.unreachable:
             if confirms:
                 script = in_turn(
@@ -366,10 +375,19 @@ class Publisher:
             scope.entity = own
         return None
 
+    def _surface(self) -> Surface:
+        definition = self._broker.definition
+        if not definition.confirms:
+            found = PUBLISH_BLINDLY
+        else:
+            found = PUBLISH_AGAIN if definition.resends else PUBLISH
+        return widened(found, definition.searched)
+
     def _store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
         copy, mandatory, in_hand = draft
         copy.name = self._world.publications.name(operation, copy.entity, in_hand, copy.body)
-        for fault in scope.struck:
+        struck = scope.struck
+        for fault in struck:
             if isinstance(fault, Poison):
                 self._poison(scope, copy, POISON[fault.content])
             elif isinstance(fault, BrokerRestart):
@@ -377,6 +395,11 @@ class Publisher:
         if self._broker.is_down:
             raise refused(scope, operation, attempt, self._broker)
         self._route(scope, operation, attempt, copy, mandatory)
+        if struck and any(isinstance(fault, Duplicate) for fault in struck):
+            again = copy.twin()
+            again.expiration_ms = copy.expiration_ms
+            again.name = self._world.publications.name(operation, copy.entity, in_hand, copy.body)
+            self._route(scope, operation, attempt, again, mandatory)
 
     def _try_to_store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
         """Publish without a confirm: a refusal is not heard, nor what is returned."""

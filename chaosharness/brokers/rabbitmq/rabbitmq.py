@@ -90,7 +90,8 @@ class RabbitMQ:
               lost silently, and there is neither ErrorReply nor LostReply.
     ========  ============================================================================
 
-    Duplicate is illegal: the broker never makes one. A publisher that tries again does.
+    Duplicate is illegal, unless the client `resends`: the broker never makes one. A publisher
+    that tries again does.
 
     Options of `env.consume(bus, queue, handler, ...)`:
 
@@ -133,6 +134,9 @@ class RabbitMQ:
             is read.
         confirms: Whether publishers wait for a confirm. aio-pika: yes, pika: only after
             `confirm_delivery`.
+        resends: Whether the client sends again by itself what nobody confirmed, on a new
+            connection (kombu and Celery with `retry`). The first one may have been stored: then
+            there are two, and `Duplicate` is a legal fault of a publish.
         heartbeat_ms: A connection of which nothing is heard for twice as long is lost: it is cut
             off, or its one thread is at work (see `in_thread`). 0: no heartbeats.
         consumer_timeout_ms: A channel with a message unacknowledged for longer is closed
@@ -152,6 +156,7 @@ class RabbitMQ:
     )
     version: Version = attrs.field(default="4.0", validator=allowed.one_of(*VERSIONS), kw_only=True)
     confirms: bool = attrs.field(default=True, validator=allowed.flag(), kw_only=True)
+    resends: bool = attrs.field(default=False, validator=allowed.flag(), kw_only=True)
     heartbeat_ms: int = attrs.field(default=60_000, validator=allowed.whole(0), kw_only=True)
     consumer_timeout_ms: int = attrs.field(default=1_800_000, validator=_positive, kw_only=True)
     reconnect_ms: int = attrs.field(default=1_000, validator=_positive, kw_only=True)
@@ -163,6 +168,10 @@ class RabbitMQ:
 
     def __attrs_post_init__(self) -> None:
         check(self.queues, self.exchanges)
+        if self.resends and not self.confirms:
+            raise InvalidDefinition(
+                f"RabbitMQ {self.name!r} resends what is not confirmed, so it needs confirms=True"
+            )
 
     def open(self, world: World) -> OpenRabbitMQ:
         """Return this broker, empty, for one run."""

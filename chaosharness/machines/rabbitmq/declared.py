@@ -165,10 +165,10 @@ class Declared:
         queue = self.found(channel, name)
         if isinstance(queue, Refusal):
             return queue
-        if if_unused and len(queue.takers):
-            return Refusal("406", f"PRECONDITION_FAILED - queue '{name}' in vhost '/' in use")
         if if_empty and len(queue.order):
             return Refusal("406", f"PRECONDITION_FAILED - queue '{name}' in vhost '/' not empty")
+        if if_unused and len(queue.takers):
+            return Refusal("406", f"PRECONDITION_FAILED - queue '{name}' in vhost '/' in use")
         return self.remove(queue)
 
     def remove(self, queue: OpenQueue, why: Gone = "deleted") -> int:

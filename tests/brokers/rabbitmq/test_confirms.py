@@ -2,9 +2,20 @@
 
 import pytest
 
-from chaosharness import Queue, RabbitMQ, Schedule, Site, System
+from chaosharness import (
+    Delivery,
+    Gateway,
+    Queue,
+    RabbitMQ,
+    Schedule,
+    Site,
+    System,
+    never_charged_twice,
+    smallest,
+)
 from chaosharness.brokers import ChannelClosed
-from chaosharness.faults import Delay, ErrorReply, LostReply, LostRequest
+from chaosharness.errors import IllegalFault, InvalidDefinition
+from chaosharness.faults import Delay, Duplicate, ErrorReply, LostReply, LostRequest
 from chaosharness.machines.rabbitmq.confirms import Confirm, Confirms
 
 # ---- the frames
@@ -125,3 +136,62 @@ def test_a_lost_connection_leaves_all_open_messages_without_an_answer(kind, ther
     assert stored(run) == [*there, *NAMES], "the whole batch came again"
     [raised] = run.history.of("raised")
     assert "bus.publish out: channel closed: connection lost" in raised.data["error"]
+
+
+# ---- clients that send again by themselves
+
+
+def shop(*, by_order, resends=True):
+    system = System("shop")
+    bus = system.add(RabbitMQ("bus", queues=["desk", "orders"], resends=resends))
+    bank = system.add(Gateway("bank"))
+
+    @system.service("desk")
+    def desk(env):
+        publish = env.publisher(bus)
+
+        def on_wish(wish: dict):
+            publish("orders", wish, key=wish["id"])
+
+        env.consume(bus, "desk", on_wish, on_unreadable="skip")
+
+    @system.service("pay")
+    def pay(env):
+        client = env.client(bank)
+
+        def on_order(order: dict, delivery: Delivery):
+            message = str(delivery.message.published)
+            client.charge(order["id"], 500, key=order["id"] if by_order else message)
+
+        env.consume(bus, "orders", on_order, on_unreadable="skip")
+
+    @system.entry(examples=[{"id": "o1"}])
+    def place(env, order):
+        env.publisher(bus)("desk", order, key=order["id"])
+
+    return system
+
+
+def test_a_client_that_sends_again_makes_two_messages():
+    twice = Schedule([Duplicate(Site("desk.on_wish/bus.publish orders"))])
+    run = shop(by_order=False).run(None, twice)
+    deliveries = [one for one in run.history.of("deliver") if one.data["topic"] == "orders"]
+    assert [event.data["redelivered"] for event in deliveries] == [False, False]
+    assert len({event.data["message"] for event in deliveries}) == 2
+    with pytest.raises(AssertionError, match="charged twice"):
+        run.check(never_charged_twice("bank"))
+    shop(by_order=True).run(None, twice).check(never_charged_twice("bank"))
+
+
+def test_it_is_searched_and_nowhere_else_legal():
+    claim = never_charged_twice("bank")
+    assert smallest(shop(by_order=False), claim, faults_max=1) is not None
+    surface = shop(by_order=True).run().surfaces["desk.on_wish/bus.publish orders"]
+    assert Duplicate in surface.searched_before
+    assert smallest(shop(by_order=True), claim, faults_max=1) is None
+    with pytest.raises(IllegalFault, match="never happen"):
+        shop(by_order=True, resends=False).run(
+            None, Schedule([Duplicate(Site("desk.on_wish/bus.publish orders"))])
+        )
+    with pytest.raises(InvalidDefinition, match="resends what is not confirmed"):
+        RabbitMQ("bus", [], resends=True, confirms=False)

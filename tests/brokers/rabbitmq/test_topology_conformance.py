@@ -280,7 +280,7 @@ class Pair:
             if queue.owner in self.model.connections
         }
         self._meet("ready", ready, lambda: self.real.ready(ready, owners))
-        self._meet("cancelled", self.model.cancels, lambda: self.real.cancels)
+        self._meet("cancelled", self.model.cancels, self.real.cancelled)
 
     def _note(self, *found: Any) -> None:
         for one in found:

@@ -22,6 +22,7 @@ from chaosharness.brokers.rabbitmq.copies import Copy
 from chaosharness.brokers.rabbitmq.topology import Queue
 from chaosharness.machines.machine import Refusal
 from chaosharness.machines.rabbitmq.deaths import deaths_in
+from chaosharness.machines.rabbitmq.declared import no_exchange
 from chaosharness.machines.rabbitmq.exchanges import Binding
 from chaosharness.machines.rabbitmq.node import Node, Watcher
 from chaosharness.machines.rabbitmq.takers import Channel, Push, Taker
@@ -121,7 +122,7 @@ class Machine(Watcher):
         self, at: int, exchange: str, key: str, headers: dict[str, Any], priority: int, body: str
     ) -> Any:
         if exchange and exchange not in self.node.declared.routes.exchanges:
-            return f"404 NOT_FOUND - no exchange '{exchange}' in vhost '/'"
+            return no_exchange(exchange)
         names = self.node.route(exchange, key, headers)
         refusing = self.node.refusing(names)
         copy = Copy(key, None, headers, body.encode(), exchange=exchange, priority=priority)
@@ -168,8 +169,14 @@ class Machine(Watcher):
         return found
 
     def ready(self) -> dict[str, int]:
-        queues = self.node.queues.values()
-        return {one.name: len(one.order) for one in queues if one.definition.kind != "stream"}
+        """How much is ready in each queue; 404 where there is none. A stream says about so many."""
+        queues = self.node.queues
+        streams = {name for name, one in queues.items() if one.definition.kind == "stream"}
+        return {
+            name: len(queues[name].order) if name in queues else 404
+            for name in QUEUES
+            if name not in streams
+        }
 
 
 def identity(push: Push) -> tuple[str, str]:
@@ -384,6 +391,10 @@ class Server:
         for connection in self.connections:
             connection.process_data_events(time_limit=0)
         return {key: [*found] for key, found in self.inbox.items()}
+
+    def cancelled(self) -> Any:
+        self.pushed()
+        return self.cancels
 
     def ready(self, expected: dict[str, int], owners: dict[str, int]) -> dict[str, int]:
         found = {}
