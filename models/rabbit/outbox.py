@@ -23,7 +23,7 @@ from chaosharness import (
     never_charged_twice,
 )
 
-BATCHES = [{"batch": "b1", "orders": ["o1", "o2"]}, {"batch": "b2", "orders": ["o3"]}]
+BATCHES = [{"batch": "b1", "orders": ["o1", "o2"]}]
 
 
 @attrs.frozen
