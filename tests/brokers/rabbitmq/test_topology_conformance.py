@@ -113,6 +113,7 @@ PROFILES = {
         op("bind", st.just(True), exchanges, bindings()),
         op("bind", st.just(True), exchanges, bindings()),
         op("bind", st.booleans(), exchanges, bindings()),
+        st.just(Op("bind", 0, (False, "x1", Binding("queue", "q1")))),
         op("delete_exchange", exchanges, st.booleans()),
         publish,
         publish,
@@ -196,7 +197,28 @@ def first(*kinds: Queue) -> tuple[st.SearchStrategy[Op], ...]:
     )
 
 
+KINDS = st.sampled_from(["direct", "topic", "fanout", "headers", "headers"])
+
+
+def begun(verb: str, *words: st.SearchStrategy[Any]) -> st.SearchStrategy[Op]:
+    return st.builds(lambda *said: Op(verb, 0, said), *words)
+
+
+def bound_to(destination: str, name: str) -> st.SearchStrategy[Op]:
+    binding = st.builds(Binding, st.just(destination), st.just(name), patterns, bound)
+    return begun("bind", st.just(True), st.just("x0"), binding)
+
+
 BEGIN = {
+    "routes": (
+        st.just(Op("declare", 0, ("q0", Queue()))),
+        st.just(Op("declare", 0, ("q1", Queue()))),
+        begun("exchange", st.just("x0"), KINDS, st.sampled_from([None, "x1"])),
+        st.just(Op("exchange", 0, ("x1", "fanout", None))),
+        st.just(Op("bind", 0, (True, "x1", Binding("queue", "q1")))),
+        bound_to("queue", "q0"),
+        bound_to("exchange", "x1"),
+    ),
     "consumers": (
         *first(*CLASSIC),
         st.just(Op("consume", 1, ("q0", 1, {"priority": 1}))),
