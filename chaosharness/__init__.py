@@ -79,12 +79,15 @@ if TYPE_CHECKING:
     from chaosharness.externals.gateway import Declined as Declined
     from chaosharness.externals.gateway import Gateway as Gateway
     from chaosharness.externals.gateway import Receipt as Receipt
+    from chaosharness.faults import BrokerRestart as BrokerRestart
     from chaosharness.faults import ClockSkew as ClockSkew
+    from chaosharness.faults import ConsumerCancel as ConsumerCancel
     from chaosharness.faults import Crash as Crash
     from chaosharness.faults import Delay as Delay
     from chaosharness.faults import Duplicate as Duplicate
     from chaosharness.faults import ErrorReply as ErrorReply
     from chaosharness.faults import FailedCommit as FailedCommit
+    from chaosharness.faults import HostDeath as HostDeath
     from chaosharness.faults import LostReply as LostReply
     from chaosharness.faults import LostRequest as LostRequest
     from chaosharness.faults import LostWrites as LostWrites
@@ -216,12 +219,15 @@ _HOME = {
     "externals.external": ("External",),
     "externals.gateway": ("Declined", "Gateway", "Receipt"),
     "faults": (
+        "BrokerRestart",
         "ClockSkew",
+        "ConsumerCancel",
         "Crash",
         "Delay",
         "Duplicate",
         "ErrorReply",
         "FailedCommit",
+        "HostDeath",
         "LostReply",
         "LostRequest",
         "LostWrites",

@@ -214,6 +214,38 @@ class Crash(Fault):
 
 
 @attrs.frozen
+class ConsumerCancel(Fault):
+    """The broker cancels a consumer: the node that held its queue is gone, or the queue is."""
+
+
+@attrs.frozen
+class BrokerRestart(Fault):
+    """The broker dies and comes back: what it had not kept is gone, and all connections with it.
+
+    `down` is how long it stays down, as for `Crash`.
+    """
+
+    down: Lasting = attrs.field(default="next", validator=_lasting, kw_only=True)
+    options: ClassVar[tuple[object, ...]] = LASTINGS
+    option_name: ClassVar[str] = "down"
+    length_name: ClassVar[str] = "down"
+
+
+@attrs.frozen
+class HostDeath(Fault):
+    """The machine dies, and the process with it: nobody closes its connections.
+
+    Whoever is at their other end learns of it when heartbeats are missed, not at once as after a
+    `Crash`. `down` is how long until the service runs elsewhere.
+    """
+
+    down: Lasting = attrs.field(default="next", validator=_lasting, kw_only=True)
+    options: ClassVar[tuple[object, ...]] = LASTINGS
+    option_name: ClassVar[str] = "down"
+    length_name: ClassVar[str] = "down"
+
+
+@attrs.frozen
 class LostWrites(Fault):
     """A power failure: what the store had not synced is gone, and the service restarts."""
 
@@ -234,7 +266,10 @@ FAULTS: Final[tuple[type[Fault], ...]] = (
     Poison,
     ClockSkew,
     Redeploy,
+    ConsumerCancel,
     Crash,
+    HostDeath,
+    BrokerRestart,
     LostWrites,
 )
 """Every kind of fault, mildest first: shrinking prefers the earlier ones."""

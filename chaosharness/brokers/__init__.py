@@ -8,7 +8,14 @@ from chaosharness.brokers.broker import Broker
 from chaosharness.brokers.kafka import CommitFailed, Kafka
 from chaosharness.brokers.message import Delivery
 from chaosharness.brokers.nats import NATS, NATSConsumer, NATSError, NATSStream
-from chaosharness.brokers.rabbitmq import ChannelClosed, Exchange, Queue, RabbitMQ, Unroutable
+from chaosharness.brokers.rabbitmq import (
+    ChannelClosed,
+    ConsumerCancelled,
+    Exchange,
+    Queue,
+    RabbitMQ,
+    Unroutable,
+)
 from chaosharness.brokers.redis import Pending, Redis, RedisError, RedisStream
 from chaosharness.brokers.sns import SNS, SNSSubscription, SNSTopic
 from chaosharness.brokers.sqs import SQS, AWSError, Lambda, SQSQueue
@@ -25,6 +32,7 @@ __all__ = [
     "Broker",
     "ChannelClosed",
     "CommitFailed",
+    "ConsumerCancelled",
     "Delivery",
     "Exchange",
     "Kafka",

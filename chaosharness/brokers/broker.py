@@ -16,8 +16,8 @@ class OpenBroker(Protocol):
         """What reports call it."""
 
     @property
-    def publisher(self) -> Callable[[], Callable[..., Any]]:
-        """`publisher()`: a new producer or channel, with an order of its own.
+    def publisher(self) -> Callable[..., Callable[..., Any]]:
+        """`publisher(**options)`: a new producer or channel, with an order of its own.
 
         What it returns is called as `publish(topic, value, key=None, headers=None)`: it stores
         a message and waits for the answer; in `async` code, await it.

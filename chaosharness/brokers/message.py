@@ -79,6 +79,12 @@ class Delivery:
     message: Message = attrs.field(repr=False, eq=False)
     receipt: Any = attrs.field(default=None, repr=False, eq=False)
 
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """What it carries beside its headers, as it was published: RabbitMQ's `message_id`,
+        `correlation_id` and `reply_to`."""
+        return getattr(self.message, "properties", NO_HEADERS)
+
 
 def _encode_unknown(value: Any) -> Any:
     dump = getattr(value, "model_dump", None)  # pydantic, which msgspec does not know

@@ -19,6 +19,7 @@ from chaosharness.faults import (
     Delay,
     ErrorReply,
     Fault,
+    HostDeath,
     LostReply,
     LostRequest,
     LostWrites,
@@ -375,6 +376,9 @@ def trouble(scope: Scope, fault: Fault, peer: Peer) -> Script[None]:
     """Suffer a fault that any code can suffer; leave the others to the effect."""
     match fault:
         case Crash():
+            yield from crash(scope, fault.down)
+        case HostDeath():
+            scope.incarnation.unheard = True
             yield from crash(scope, fault.down)
         case LostWrites():
             if not peer.lose_writes(scope):

@@ -19,7 +19,8 @@ class Incarnation:
     `unawaited` counts the calls of ports that nobody has awaited so far.
 
     A process of its own (`processes`) has it for a `host`, and dies with it. `stalled_since` is
-    when a fault had it stand still; `on_resume` is told when it goes on.
+    when a fault had it stand still; `on_resume` is told when it goes on. It dies `unheard` where
+    its machine dies with it, and nobody closes its connections.
     """
 
     __slots__ = (
@@ -39,6 +40,7 @@ class Incarnation:
         "skew_ms",
         "stalled_since",
         "unawaited",
+        "unheard",
         "world",
     )
 
@@ -63,6 +65,7 @@ class Incarnation:
         self.guests: dict[str, Any] = {}
         self.locks: dict[Any, Any] = {}
         self.unawaited = 0
+        self.unheard = False
 
     def __repr__(self) -> str:
         return f"<incarnation {self.label}{'' if self.alive else ', dead'}>"

@@ -14,13 +14,16 @@ from typing import Final
 import attrs
 
 from chaosharness.faults import (
+    BrokerRestart,
     ClockSkew,
+    ConsumerCancel,
     Crash,
     Delay,
     Duplicate,
     ErrorReply,
     FailedCommit,
     Fault,
+    HostDeath,
     LostReply,
     LostRequest,
     LostWrites,
@@ -60,6 +63,9 @@ _STRENGTH: Final = (
     StoreOutage,
     ErrorReply,
     Redeploy,
+    BrokerRestart,
+    HostDeath,
+    ConsumerCancel,
     LostWrites,
     Poison,
     PartitionDelay,

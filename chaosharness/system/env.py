@@ -100,15 +100,15 @@ class Env:
 
     # ---- messages
 
-    def publisher(self, broker: Any, *, blocking: bool = False) -> Callable[..., Any]:
+    def publisher(self, broker: Any, *, blocking: bool = False, **options: Any) -> Any:
         """Return what publishes to a broker: `publish(topic, value, key=..., headers=...)`.
 
         It is one producer (RabbitMQ: one channel): what is sent with it stays in its order,
         whichever handlers and tasks send it. Call this again for another one. See the
         `publish` of the broker. In an `async` handler, await it; with `blocking` it is never
-        awaited (see `client`).
+        awaited (see `client`). Further options are the broker's own, as its class says.
         """
-        publish = self._open(broker, "publisher", "broker").publisher()
+        publish = self._open(broker, "publisher", "broker").publisher(**options)
         return block(publish) if blocking else publish
 
     def consume(

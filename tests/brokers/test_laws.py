@@ -30,8 +30,6 @@ from chaosharness.brokers.kafka.consumers import CommitFailed, Consumer, Subscri
 from chaosharness.brokers.kafka.kafka import OpenKafka
 from chaosharness.brokers.nats.desk import Desk as NatsDesk
 from chaosharness.brokers.rabbitmq.link import Link
-from chaosharness.brokers.rabbitmq.node import Node
-from chaosharness.brokers.rabbitmq.queues import ClassicOrder, Taker
 from chaosharness.brokers.rabbitmq.rabbitmq import OpenRabbitMQ
 from chaosharness.brokers.redis import subscription as redis_subscription
 from chaosharness.brokers.redis.desk import Desk as RedisDesk
@@ -39,6 +37,9 @@ from chaosharness.brokers.sqs import consumers as sqs_consumers
 from chaosharness.brokers.sqs.desk import Desk
 from chaosharness.errors import IllegalFault
 from chaosharness.machines.nats import NatsMachine
+from chaosharness.machines.rabbitmq.node import Node
+from chaosharness.machines.rabbitmq.orders import ClassicOrder
+from chaosharness.machines.rabbitmq.takers import Taker
 from chaosharness.machines.redis import RedisMachine
 from chaosharness.machines.sqs.queue import Queue as SQSOpenQueue
 from chaosharness.search.sites import candidates

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from chaosharness.brokers.rabbitmq.consumers import ChannelClosed
-from chaosharness.brokers.rabbitmq.rabbitmq import RabbitMQ, Unroutable
+from chaosharness.brokers.rabbitmq.errors import ChannelClosed, ConsumerCancelled, Unroutable
+from chaosharness.brokers.rabbitmq.rabbitmq import RabbitMQ
 from chaosharness.brokers.rabbitmq.topology import Exchange, Queue
 
-__all__ = ["ChannelClosed", "Exchange", "Queue", "RabbitMQ", "Unroutable"]
+__all__ = ["ChannelClosed", "ConsumerCancelled", "Exchange", "Queue", "RabbitMQ", "Unroutable"]

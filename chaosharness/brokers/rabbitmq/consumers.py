@@ -12,8 +12,9 @@ import attrs
 
 from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.message import POISON_BODIES, Decode, Delivery, Message, delivery
-from chaosharness.brokers.rabbitmq.link import Link, Server, Settling
-from chaosharness.brokers.rabbitmq.queues import Push
+from chaosharness.brokers.rabbitmq.connection import Server
+from chaosharness.brokers.rabbitmq.errors import ChannelClosed, ConsumerCancelled
+from chaosharness.brokers.rabbitmq.link import Link, Party, Settling
 from chaosharness.brokers.trouble import Policy, one_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.fingerprint import of_stack
@@ -21,6 +22,9 @@ from chaosharness.handlers.port import Nap, current_scope, wait_of
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import BACKGROUND
+from chaosharness.machines.machine import Refusal
+from chaosharness.machines.rabbitmq.node import Start
+from chaosharness.machines.rabbitmq.takers import Push
 
 BACKOFF_MS_MAX: Final = 60_000
 UNLIMITED: Final = 1_000_000
@@ -55,8 +59,31 @@ OPTIONS: Final = (
     "on_unreadable",
     "backoff_ms",
     "concurrency",
+    "in_thread",
+    "connection",
+    "channel",
+    "priority",
+    "exclusive",
+    "start",
+    "on_cancel",
 )
-LOOP_OPTIONS: Final = ("prefetch", "acknowledge", "on_unreadable")
+LOOP_OPTIONS: Final = (
+    "prefetch",
+    "acknowledge",
+    "on_unreadable",
+    "in_thread",
+    "connection",
+    "channel",
+    "priority",
+    "exclusive",
+    "start",
+)
+
+
+def _start(_: Any, attribute: Any, value: Any) -> None:
+    offset = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if value not in ("first", "last", "next") and not offset:
+        raise ValueError(f"start must be 'first', 'last', 'next' or an offset, not {value!r}")
 
 
 def check_dead_letters(broker: Server, queue: str, **given: str | None) -> None:
@@ -66,15 +93,11 @@ def check_dead_letters(broker: Server, queue: str, **given: str | None) -> None:
         ValueError: It has no dead-letter exchange.
     """
     for option, word in given.items():
-        if word == "dead-letter" and broker.node.queues[queue].definition.dead_letters() is None:
+        if word == "dead-letter" and not broker.has_dead_letters(queue):
             raise ValueError(
                 f"{option}='dead-letter' needs a queue that has dead letters: declare it as "
                 "Queue(dead_letter='aside'), or say 'reject', which drops the message"
             )
-
-
-class ChannelClosed(ConnectionError):
-    """The channel this message came on is closed: the broker has requeued it."""
 
 
 @attrs.define(kw_only=True, eq=False, on_setattr=attrs.setters.NO_OP)
@@ -102,6 +125,17 @@ class Subscription:
             time up to a minute, as long as it remembers. 0: at once.
         concurrency: Messages handled at a time: 1 in plain code; in `async` code by default
             as many as prefetch lets in.
+        in_thread: Whether a plain handler leaves its connection free to answer heartbeats.
+        connection: The name of a connection to share in this process.
+        channel: The name of a channel to share in this process.
+        priority: Its `x-priority`: those of a lower one get something only while all of a
+            higher one have what they may have.
+        exclusive: Whether nobody else may consume from the queue meanwhile.
+        start: Where it begins in a stream, each time it connects: `first`, `last`, `next` (what
+            comes from now on) or an offset.
+        on_cancel: What the consumer does when the broker cancels it, because its queue is
+            gone. `resume`: declare it and consume again after `reconnect_ms` (aio-pika's robust
+            channels). `stop`: nothing (a callback of pika that nobody set).
     """
 
     broker: Server
@@ -117,6 +151,14 @@ class Subscription:
     concurrency: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(attrs.validators.ge(1))
     )
+    in_thread: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    connection: str | None = None
+    channel: str | None = None
+    priority: int = attrs.field(default=0, validator=attrs.validators.instance_of(int))
+    exclusive: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    start: Start = attrs.field(default="next", validator=_start)
+    on_cancel: str = attrs.field(default="resume", validator=_one_of("resume", "stop"))
+    _blocks: bool = attrs.field(default=False, init=False)
     _policy: Policy = attrs.field(init=False)
     _link: Link = attrs.field(init=False)
     _buffer: deque[tuple[Push, int]] = attrs.field(factory=deque, init=False)
@@ -137,17 +179,21 @@ class Subscription:
     def begin(self) -> None:
         """Connect and consume."""
         self.broker.world.know_duration(self.backoff_ms)
-        self._link = Link(
-            self.broker,
-            self.intake.incarnation,
-            (self.queue,),
-            self.service,
+        self._blocks = not (self.in_thread or self.intake.colour.is_async)
+        self._link = self.broker.link(self.intake.incarnation, self.connection, self.channel)
+        party = Party(
+            self.queue,
+            f"{self.broker.name}.{self.queue}/deliver to {self.service}",
             prefetch=self.prefetch,
             auto_ack=self.acknowledge == "before",
             take=self._take,
-            lost=self._lost,
+            cancelled=self._cancelled,
+            priority=self.priority,
+            exclusive=self.exclusive,
+            start=self.start,
         )
-        self._link.consume()
+        self._link.attend((party,), self._lost)
+        self._link.consume(self.queue)
 
     def _take(self, push: Push, cause: int) -> None:
         self._buffer.append((push, cause))
@@ -162,12 +208,17 @@ class Subscription:
         if self._taking:
             return
         self._taking = True
+        connection = self._link.connection
         try:
             while self._buffer and self._running < self._slots:
+                if self._blocks and not connection.take_thread(self._next):
+                    return
                 push, cause = self._buffer.popleft()
                 seen = self._link.begin(push)
                 if seen is not None:
                     self._running += 1
+                    if self._blocks:
+                        connection.begin(self)
                     self.intake.take(seen, cause, partial(self._ended, push))
         finally:
             self._taking = False
@@ -182,11 +233,22 @@ class Subscription:
         if self.intake.incarnation.alive:
             self._link.reopen()
 
+    def _cancelled(self) -> None:
+        if self.on_cancel == "resume":
+            world = self.broker.world
+            world.after(self.broker.definition.reconnect_ms, self._consume_again)
+
+    def _consume_again(self, _: Any) -> None:
+        if self.intake.incarnation.alive:
+            self._link.consume(self.queue)
+
     def _ended(
         self, push: Push, message: Message, scope: Scope, error: BaseException | None
     ) -> None:
         """Do what the end of a handler leads to."""
         word, tries_max = "", 0
+        if self._blocks:
+            self._link.connection.end(self)
         if error is not None:
             word, tries_max = self._policy.at(self.intake, message)
         if word == "crash":
@@ -253,6 +315,12 @@ class Consumer:
             where it is asked for, and stays unacknowledged. `skip`: it is acknowledged and
             left out. `dead-letter`: it is rejected, to the dead-letter exchange of its queue,
             which must have one. `reject`: the same, but dropped where there is none.
+        in_thread: Whether something else than the loop answers heartbeats.
+        connection: The name of a connection to share in this process.
+        channel: The name of a channel to share in this process.
+        priority: Its `x-priority`.
+        exclusive: Whether nobody else may consume from its queues meanwhile.
+        start: Where it begins in a stream, each time it connects.
     """
 
     def __init__(
@@ -266,6 +334,12 @@ class Consumer:
         prefetch: int = 0,
         acknowledge: Acknowledge = "after",
         on_unreadable: OnUnreadable = "raise",
+        in_thread: bool = False,
+        connection: str | None = None,
+        channel: str | None = None,
+        priority: int = 0,
+        exclusive: bool = False,
+        start: Start = "next",
     ) -> None:
         if not isinstance(prefetch, int) or prefetch < 0:
             raise ValueError(f"prefetch must be a whole number from 0, not {prefetch!r}")
@@ -280,17 +354,26 @@ class Consumer:
         self._decode = decode
         self._buffer: deque[tuple[Push, int]] = deque()
         self._pushed = False
+        self._gone = False
         self._waiting: Resume | None = None
-        self._link = Link(
-            broker,
-            incarnation,
-            queues,
-            service,
-            prefetch=prefetch,
-            auto_ack=acknowledge == "before",
-            take=self._take,
-            lost=self._wake,
-        )
+        self._auto_ack = acknowledge == "before"
+        self._in_thread = in_thread
+        self._link: Link = broker.link(incarnation, connection, channel)
+        parties = [
+            Party(
+                queue,
+                f"{broker.name}.{queue}/deliver to {service}",
+                prefetch=prefetch,
+                auto_ack=self._auto_ack,
+                take=self._take,
+                cancelled=self._cancelled,
+                priority=priority,
+                exclusive=exclusive,
+                start=start,
+            )
+            for queue in queues
+        ]
+        self._link.attend(parties, self._wake)
 
     # ---- asking for messages
 
@@ -305,17 +388,33 @@ class Consumer:
                 "one consumer has messages either pushed (receive, iteration) or asked for (get)"
             )
         scope = current_scope(f"{self._broker.name}.get", self._broker.world)
-        return scope.colour.drive(self._get(scope), scope)
+        return scope.colour.drive(self._served(scope, self._get(scope)), scope)
 
     def receive(self, timeout_s: float | None = None) -> Any:
-        """Return the next message pushed here; None if `timeout_s` passes first."""
+        """Return the next message pushed here; None if `timeout_s` passes first.
+
+        Raises:
+            ConsumerCancelled: The queue is gone. The next call consumes again.
+            ChannelClosed: The broker refuses this consumer: no such queue (404), or another has it
+                for itself (403, 405).
+        """
         scope = current_scope(f"{self._broker.name}.receive", self._broker.world)
         nap: Nap = BACKGROUND
         if timeout_s is not None:
             frame = sys._getframe(1)
             holds = self._link.is_open and bool(self._link.channel.unacked)
             nap = wait_of(scope, round(timeout_s * 1000), of_stack, frame, holds=holds)
-        return scope.colour.drive(self._receive(scope, timeout_s, nap), scope)
+        script = self._receive(scope, timeout_s, nap)
+        return scope.colour.drive(self._served(scope, script), scope)
+
+    def process_data_events(self, time_limit_s: float = 0) -> Any:
+        """Answer heartbeats, in the middle of long work: `BlockingConnection`'s method in pika.
+
+        Raises:
+            ChannelClosed: The connection is lost already, and so is what was in hand.
+        """
+        scope = current_scope(f"{self._broker.name}.process_data_events", self._broker.world)
+        return scope.colour.drive(self._served(scope, self._process(scope, time_limit_s)), scope)
 
     def __iter__(self) -> Consumer:
         return self
@@ -329,13 +428,38 @@ class Consumer:
     def __anext__(self) -> Any:
         return self.receive()
 
+    def _served(self, scope: Scope, script: Script[Any]) -> Script[Any]:
+        """Answer heartbeats while a method runs; afterwards nobody does, if messages are in hand.
+
+        Without any in hand, a connection that is lost in between is not missed.
+        """
+        connection = self._link.connection
+        connection.end(self)
+        try:
+            return (yield from script)
+        finally:
+            free = scope.colour.is_async or self._in_thread
+            if not free and (self._link.channel.unacked or self._buffer):
+                connection.begin(self)
+
+    def _process(self, scope: Scope, time_limit_s: float) -> Script[None]:
+        if not self._link.is_open and self._link.channel.tag:
+            why = self._link.channel.closed_because
+            place = f"{scope.place}/{self._broker.name}.process_data_events"
+            raise ChannelClosed(place, why)
+        if time_limit_s:
+            yield round(time_limit_s * 1000)
+
     def _get(self, scope: Scope) -> Script[Delivery | None]:
         self._rest(scope)
         yield from self._connected()
         node = self._broker.node
         while True:
             for queue in self._queues:
-                push = node.get(self._link.channel, queue, auto_ack=self._link.auto_ack)
+                push = node.get(self._link.channel, queue, auto_ack=self._auto_ack)
+                if isinstance(push, Refusal):
+                    self._link.punish(push)
+                    raise self._closed(scope, "get")
                 if push is not None:
                     break
             else:
@@ -364,7 +488,13 @@ class Consumer:
                 return None  # there was no connection as long as anybody waited
             if not self._pushed:
                 self._pushed = True
-                self._link.consume()
+                self._link.consume(*self._queues)
+                if not self._link.is_open:
+                    self._pushed = False
+                    raise self._closed(scope, "receive")
+            if self._gone and not self._buffer:
+                self._gone = self._pushed = False
+                raise ConsumerCancelled(f"{scope.place}/{self._broker.name}.receive: cancelled")
             found, _ = yield from self._hand(scope)
             if found is not None or (expired is not None and expired.done):
                 if timer is not None:
@@ -388,6 +518,14 @@ class Consumer:
 
     def _wait(self, resume: Resume) -> None:
         self._waiting = resume
+
+    def _closed(self, scope: Scope, what: str) -> ChannelClosed:
+        why = self._link.channel.closed_because
+        return ChannelClosed(f"{scope.place}/{self._broker.name}.{what}", why)
+
+    def _cancelled(self) -> None:
+        self._gone = True
+        self._wake()
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, None
@@ -433,7 +571,7 @@ class Consumer:
         """Leave out a message that cannot be read: acknowledged, or among the dead letters."""
         words = {"error": f"{type(error).__name__}: {error}"}
         scope.record("raised", f"{scope.place}/{self._broker.name}.receive", 0, words)
-        if not self._link.auto_ack:
+        if not self._auto_ack:
             what: Settling = "ack" if self._on_unreadable == "skip" else "reject"
             yield from self._link.settling(push, scope, what, requeue=False, multiple=False)
 
@@ -472,7 +610,7 @@ class Consumer:
             raise InvalidDefinition(f"{what} takes what get() or receive() gave, not {delivery!r}")
         scope = current_scope(f"{self._broker.name}.{what}", self._broker.world)
         script = self._settling(push, scope, what, requeue, multiple)
-        return scope.colour.drive(script, scope)
+        return scope.colour.drive(self._served(scope, script), scope)
 
     def _settling(
         self, push: Push, scope: Scope, what: Settling, requeue: bool, multiple: bool
@@ -480,7 +618,7 @@ class Consumer:
         done = yield from self._link.settling(push, scope, what, requeue=requeue, multiple=multiple)
         if not done:
             why = push.channel.closed_because
-            raise ChannelClosed(f"{scope.place}/{self._broker.name}.{what}: channel closed: {why}")
+            raise ChannelClosed(f"{scope.place}/{self._broker.name}.{what}", why)
 
 
 class _Expired:

@@ -3,70 +3,33 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
+from chaosharness.brokers.rabbitmq.connection import Connection, Server
 from chaosharness.brokers.rabbitmq.copies import Copy
-from chaosharness.brokers.rabbitmq.faults import SETTLE
-from chaosharness.brokers.rabbitmq.node import Node
-from chaosharness.brokers.rabbitmq.queues import Channel, Push, Return
-from chaosharness.brokers.rabbitmq.topology import Version
-from chaosharness.faults import Delay, LostRequest, NetworkPartition, Redeliver
-from chaosharness.handlers.port import Peer, strikes, trouble
+from chaosharness.brokers.rabbitmq.faults import SETTLE, widened
+from chaosharness.faults import (
+    BrokerRestart,
+    ConsumerCancel,
+    Delay,
+    Fault,
+    LostRequest,
+    NetworkPartition,
+    Redeliver,
+)
+from chaosharness.handlers.port import strikes, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.agenda import Entry
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.site import Phase
-from chaosharness.kernel.world import BACKGROUND, World
+from chaosharness.kernel.world import BACKGROUND
+from chaosharness.machines.machine import Refusal
+from chaosharness.machines.rabbitmq.node import Start
+from chaosharness.machines.rabbitmq.takers import Channel, Push, Taker
+from chaosharness.machines.rabbitmq.versions import Return, has_consumer_timeout
 
 Settling = Literal["ack", "nack", "reject"]
-
-
-class Settings(Protocol):
-    """What a server goes by with its consumers, as its definition says it."""
-
-    @property
-    def version(self) -> Version:
-        """Whose rules."""
-
-    @property
-    def heartbeat_ms(self) -> int:
-        """A connection that is cut off for so long is lost."""
-
-    @property
-    def consumer_timeout_ms(self) -> int:
-        """A channel with a message unacknowledged for longer is closed."""
-
-    @property
-    def reconnect_ms(self) -> int:
-        """How long a consumer that lost its connection takes to be back."""
-
-    @property
-    def latency_ms(self) -> int:
-        """From the broker to a consumer."""
-
-
-class Server(Peer, Protocol):
-    """What stands at the other end of a link: a RabbitMQ broker during one run."""
-
-    @property
-    def definition(self) -> Settings:
-        """What it goes by."""
-
-    @property
-    def world(self) -> World:
-        """The run."""
-
-    @property
-    def node(self) -> Node:
-        """Its queues and exchanges."""
-
-    @property
-    def links(self) -> list[Link]:
-        """All connections to it that there were in this run."""
-
-    def handed_out(self, push: Push) -> None:
-        """Send a message on its way to its consumer."""
 
 
 def _take_nothing(push: Push, cause: int) -> None:
@@ -74,57 +37,102 @@ def _take_nothing(push: Push, cause: int) -> None:
 
 
 def _lose_nothing() -> None:
-    """Lose a connection when the run is over."""
+    """Be cancelled when the run is over."""
 
 
-class Link:
-    """One connection with one channel, of one consumer of one incarnation.
+class Party:
+    """One consumer on a channel: what it asked for, and what it is told.
 
-    Args:
-        broker: The broker at the other end.
-        incarnation: Whose connection it is.
-        queues: What is consumed on it.
-        service: Who consumes, as sites name it.
-        prefetch: Unacknowledged messages at most, per queue; 0 for no limit.
+    Attributes:
+        operation: What sites call a delivery to it.
+        queue: What it consumes.
+        prefetch: Unacknowledged messages at most; 0 for no limit.
         auto_ack: Whether the broker takes a message as acknowledged once it is sent.
+        priority: Its `x-priority`.
+        exclusive: Whether nobody else may consume from the queue.
+        start: Where it begins in a stream.
         take: Called with each message that arrives, and the event of its delivery.
-        lost: Called when the connection is lost, so that the consumer comes back later.
+        cancelled: Called when the broker cancels it.
     """
+
+    __slots__ = (
+        "auto_ack",
+        "cancelled",
+        "exclusive",
+        "operation",
+        "prefetch",
+        "priority",
+        "queue",
+        "start",
+        "take",
+    )
 
     def __init__(
         self,
-        broker: Server,
-        incarnation: Incarnation,
-        queues: tuple[str, ...],
-        service: str,
+        queue: str,
+        operation: str,
         *,
         prefetch: int,
         auto_ack: bool,
         take: Callable[[Push, int], None],
-        lost: Callable[[], None],
+        cancelled: Callable[[], None],
+        priority: int = 0,
+        exclusive: bool = False,
+        start: Start = "next",
     ) -> None:
+        self.cancelled = cancelled
+        self.start: Start = start
+        self.queue = queue
+        self.operation = operation
+        self.prefetch = prefetch
+        self.auto_ack = auto_ack
+        self.priority = priority
+        self.exclusive = exclusive
+        self.take = take
+
+
+class Link:
+    """One channel of one incarnation, with the consumers on it.
+
+    Args:
+        broker: The broker at the other end.
+        incarnation: Whose channel it is.
+        connection: What it is part of, and lost with.
+    """
+
+    def __init__(self, broker: Server, incarnation: Incarnation, connection: Connection) -> None:
         self.broker = broker
         self.world = broker.world
         self.incarnation = incarnation
-        self.queues = queues
-        self.prefetch = prefetch
-        self.auto_ack = auto_ack
-        self.operations = {queue: f"{broker.name}.{queue}/deliver to {service}" for queue in queues}
-        self.channel = Channel(self)
-        self._consuming = False
+        self.connection = connection
+        self.parties: dict[str, Party] = {}
+        self.channel = Channel(self, connection)
+        self._consuming: list[Party] = []
         self._cut_off = self._cut()
         self._heartbeat: Entry | None = None
         if self._cut_off:
             self.channel.closed_because = "not connected yet"
-        self._doomed: Push | None = None
+        self._fated: tuple[Push, Fault] | None = None
         self._holds = 0
-        self._lost = lost
-        self._take = take
+        self._lost: list[Callable[[], None]] = []
         self._transit: deque[tuple[int, Push, int]] = deque()
         self._unsent: list[Settlement] = []
         self._watched = False
         incarnation.on_death.append(self._died)
         broker.links.append(self)
+        connection.links.append(self)
+
+    def attend(self, parties: Iterable[Party], lost: Callable[[], None]) -> None:
+        """Add consumers; `lost` is called when the channel is lost, so that they come back."""
+        for party in parties:
+            if party.queue in self.parties:
+                raise ValueError(f"its channel has a consumer of {party.queue!r} already")
+            self.parties[party.queue] = party
+        self._lost.append(lost)
+
+    def party_of(self, push: Push) -> Party:
+        """Return whom a message is for."""
+        return self.parties[push.queue.name]
 
     # ---- coming and going
 
@@ -133,38 +141,82 @@ class Link:
         """Whether the channel can be used, as far as the broker knows."""
         return not self.channel.closed_because
 
-    def consume(self) -> None:
-        """Have messages pushed from now on, or as soon as there is a connection."""
-        self._consuming = True
-        if not self.is_open:
-            return
-        for queue in self.queues:
-            self.broker.node.consume(
-                self.channel, queue, prefetch=self.prefetch, auto_ack=self.auto_ack
-            )
+    def consume(self, *queues: str) -> None:
+        """Have messages of these queues pushed from now on, or once there is a connection."""
+        parties = [self.parties[queue] for queue in queues]
+        self._consuming += [party for party in parties if party not in self._consuming]
+        if self.is_open:
+            self._begin(parties)
+
+    def _begin(self, parties: Iterable[Party]) -> None:
+        """Declare what is missing, as clients do, and consume; a refusal closes the channel."""
+        node = self.broker.node
+        for party in [*parties]:
+            if not self.is_open:
+                return
+            answer: object = node.declared.ensure(self.channel, party.queue)
+            if not isinstance(answer, Refusal):
+                answer = node.consume(
+                    self.channel,
+                    party.queue,
+                    prefetch=party.prefetch,
+                    auto_ack=party.auto_ack,
+                    priority=party.priority,
+                    exclusive=party.exclusive,
+                    start=party.start,
+                )
+            if isinstance(answer, Refusal):
+                self._refuse(answer)
+
+    def _refuse(self, answer: Refusal) -> None:
+        """Have the channel closed because of what was asked on it, until that may have changed."""
+        self._close(f"{answer.code} {answer.text}")
+        self.broker.wait_for_change(self)
+
+    def punish(self, answer: Refusal) -> None:
+        """Close the channel because of what was asked on it, or (5xx) its whole connection."""
+        why = f"{answer.code} {answer.text}"
+        if answer.code.startswith("5"):
+            self.connection.drop(why)
+        else:
+            self.drop(why)
+
+    def cancelled(self, taker: Taker) -> None:
+        """Learn that the broker has cancelled a consumer. What it has in hand stays so."""
+        party = self.parties[taker.queue.name]
+        if party in self._consuming:
+            self._consuming.remove(party)
+            self.world.effects += 1
+            if self.incarnation.alive:
+                self.world.after(self.broker.definition.latency_ms, self._pass_on, party)
+
+    def _pass_on(self, party: Party) -> None:
+        if self.incarnation.alive and party not in self._consuming:
+            party.cancelled()
 
     def reopen(self) -> bool:
         """Connect anew after a loss; say whether that worked: not while the network is cut."""
         if self.is_open:
             return True
-        if self._cut():
+        if self._cut() or self.broker.is_down:
             return False
         self.world.effects += 1
-        self.channel = Channel(self)
-        if self._consuming:
-            self.consume()
-        return True
+        self.channel = Channel(self, self.connection)
+        self._begin(self._consuming)
+        return self.is_open
 
     def drop(self, why: str, how: Return = "closed") -> None:
         """Lose the connection, or the channel: what is unacknowledged is requeued."""
         if not self.is_open:
             return
         self._close(why, how)
-        self.world.after(0, self._tell)
+        self.world.after(0, self.come_back)
 
-    def _tell(self, _: Any) -> None:
+    def come_back(self, _: Any) -> None:
+        """Have its consumers come back, each when it can."""
         if self.incarnation.alive and not self.is_open:
-            self._lost()
+            for lost in [*self._lost]:
+                lost()
 
     def _close(self, why: str, how: Return = "closed") -> None:
         self._transit.clear()
@@ -174,6 +226,7 @@ class Link:
         for push in self.channel.unacked.values():
             self._returned(push, why)
         self.broker.node.close(self.channel, why, how)
+        self.broker.changed()
 
     def _returned(self, push: Push, why: str) -> None:
         copy = push.copy
@@ -185,15 +238,32 @@ class Link:
     def _died(self) -> None:
         """The operating system resets the connection at once, unless nobody hears it."""
         if self.is_open and not self._cut():
-            self._close("connection reset")
+            if not self.incarnation.unheard:
+                self._end("connection reset")
+            elif self.connection.lost_ms:
+                self.world.after(self.connection.lost_ms, self._given_up)
+
+    def _given_up(self, _: Any) -> None:
+        self._end("missed heartbeats")
+
+    def _end(self, why: str) -> None:
+        """Close the channel of an incarnation that has died, and its connection with the last."""
+        if self.is_open:
+            self._close(why)
+        if not any(link.is_open for link in self.connection.links):
+            self.broker.node.disconnect(self.connection)
 
     def forget(self) -> None:
         """Let go of everything, at the end of a run."""
         self.channel.forget()
         self._transit.clear()
         self._unsent.clear()
-        self._take = _take_nothing
-        self._lost = _lose_nothing
+        self._consuming.clear()
+        self._lost.clear()
+        for party in self.parties.values():
+            party.take = _take_nothing
+            party.cancelled = _lose_nothing
+        self.connection.forget()
 
     # ---- messages on their way
 
@@ -203,7 +273,7 @@ class Link:
         due_ms = world.now + self.broker.definition.latency_ms
         self._transit.append((due_ms, push, cause))
         world.agenda.add(due_ms, self._arrive)
-        if not (self._watched or self.auto_ack):
+        if not (self._watched or self.party_of(push).auto_ack):
             self._watch(push)
 
     def _arrive(self, _: Any) -> None:
@@ -213,7 +283,7 @@ class Link:
                 return
             _, push, cause = transit.popleft()
             self.world.effects += 1  # however late it comes, its consumer has all its time from now
-            self._take(push, cause)
+            self.party_of(push).take(push, cause)
 
     def begin(self, push: Push) -> Copy | None:
         """Return what the consumer sees of a message that it begins to handle now.
@@ -222,12 +292,20 @@ class Link:
         """
         if push.channel.closed_because:
             return None
-        if push is not self._doomed:
-            return push.copy
-        self._doomed = None
-        seen = push.copy.twin()
+        if self._fated is None or push is not self._fated[0]:
+            return push.copy  # type: ignore[no-any-return]
+        (_, fault), self._fated = self._fated, None
+        if isinstance(fault, ConsumerCancel):
+            if push.taker in push.channel.takers:
+                self.broker.node.cancel(push.taker)
+                self.cancelled(push.taker)
+            return push.copy  # type: ignore[no-any-return]
+        seen: Copy = push.copy.twin()
         seen.redelivered = push.redelivered
-        self.drop("connection lost")
+        if isinstance(fault, BrokerRestart):
+            self.broker.restart(fault.down)
+        else:
+            self.connection.drop("connection lost")
         return seen
 
     # ---- trouble
@@ -252,8 +330,8 @@ class Link:
                 case NetworkPartition():
                     service = self.incarnation.service
                     world.part(service, self.broker.name, fault.way, fault.lasting)
-                case Redeliver():
-                    self._doomed = push
+                case Redeliver() | BrokerRestart() | ConsumerCancel():
+                    self._fated = (push, fault)
 
     def _hold(self, due_ms: int) -> None:
         """Keep back everything on its way, until a moment or the calm."""
@@ -283,7 +361,8 @@ class Link:
             return
         self._cut_off = cut
         if cut:
-            self._heartbeat = world.after(self.broker.definition.heartbeat_ms, self._missed)
+            if lost_ms := self.connection.lost_ms:
+                self._heartbeat = world.after(lost_ms, self._missed)
             return
         if self._heartbeat is not None:
             world.agenda.cancel(self._heartbeat)
@@ -291,17 +370,17 @@ class Link:
         world.after(0, self._healed)
 
     def _missed(self, _: Any) -> None:
-        self.drop("missed heartbeats")
+        self.connection.drop("missed heartbeats")
 
     def _healed(self, _: Any) -> None:
         if self._cut():
             return
         if not self.incarnation.alive:
-            if self.is_open:
-                self._close("connection reset")
+            if not self.incarnation.unheard:
+                self._end("connection reset")
             return
         if not self.is_open:
-            self._tell(None)
+            self.come_back(None)
             return
         unsent, self._unsent = self._unsent, []
         for one in unsent:
@@ -312,7 +391,7 @@ class Link:
 
     def _watch(self, push: Push) -> None:
         definition = self.broker.definition
-        if definition.version == "4.3" and push.queue.definition.kind == "classic":
+        if not has_consumer_timeout(push.queue.definition.kind, definition.version):
             return
         self._watched = True
         due_ms = push.at_ms + definition.consumer_timeout_ms
@@ -366,7 +445,7 @@ class Link:
         for fault in strikes(scope, operation, "before", attempt):
             if isinstance(fault, LostRequest):
                 lost = True
-                self.drop("connection lost")
+                self.connection.drop("connection lost")
             else:
                 yield from trouble(scope, fault, self.broker)
         if self._cut("out") and self.is_open:
@@ -394,6 +473,12 @@ class Link:
         settled = [push]
         if one.multiple:
             settled = [other for tag, other in channel.unacked.items() if tag <= push.tag]
+        if what != "ack" and push.queue.definition.kind == "stream":
+            answer = node.nack(channel, push.tag)
+            assert answer is not None
+            one.record("nack", push, error=str(answer))
+            self.punish(answer)
+            return False
         if what == "ack":
             for other in settled:
                 one.record("ack", other)
@@ -423,7 +508,7 @@ class Settlement:
         place = (operation, scope.entity, scope.message)
         world.counts[place] = self.attempt = world.counts.get(place, 0) + 1
         if operation not in world.surfaces:
-            world.meet(operation, SETTLE)
+            world.meet(operation, widened(SETTLE, link.broker.definition.searched))
 
     def record(self, kind: str, push: Push, **words: Any) -> None:
         """Record what became of one of the messages that are settled."""

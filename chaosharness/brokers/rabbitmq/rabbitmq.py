@@ -7,81 +7,60 @@ Source:
     the conformance tests run beside the model.
 
 Not modelled:
-    Clusters, node restarts and transient messages: a stored message is safe. Flow control
-    and memory alarms; `basic.qos` with `global`; AMQP transactions; streams; the moment
-    between an acknowledgement and the channel error it leads to; that the broker looks for
-    slow consumers once a minute only, and that 4.3 cancels them instead of closing their
-    channel.
+    Clusters: a stored message is safe while its node is up. Flow control and memory alarms;
+    `basic.qos` with `global`; AMQP transactions; the moment between an acknowledgement and the
+    channel error it leads to; that the broker looks for slow consumers once a minute only, and
+    that 4.3 cancels them instead of closing their channel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any, Final
 
 import attrs
 
-from chaosharness.brokers.cycle import cycle
 from chaosharness.brokers.intake import Intake, check_options
-from chaosharness.brokers.lane import Lane, in_turn, is_disturbed
-from chaosharness.brokers.message import NO_HEADERS, POISON, Decode, encode, key_of
+from chaosharness.brokers.lane import is_disturbed
+from chaosharness.brokers.message import Decode
+from chaosharness.brokers.rabbitmq.administration import Administrator
+from chaosharness.brokers.rabbitmq.connection import MISSED, Connection
 from chaosharness.brokers.rabbitmq.consumers import (
     LOOP_OPTIONS,
     OPTIONS,
     Consumer,
     Subscription,
 )
-from chaosharness.brokers.rabbitmq.copies import Copy, Reason, deaths_in
-from chaosharness.brokers.rabbitmq.faults import (
-    DELIVER,
-    DELIVER_AUTO,
-    PUBLISH,
-    PUBLISH_BLINDLY,
-)
+from chaosharness.brokers.rabbitmq.copies import Copy
+from chaosharness.brokers.rabbitmq.faults import DELIVER, DELIVER_AUTO, SEARCHABLE, widened
 from chaosharness.brokers.rabbitmq.link import Link
-from chaosharness.brokers.rabbitmq.node import Node, Watcher
-from chaosharness.brokers.rabbitmq.queues import OpenQueue, Push
+from chaosharness.brokers.rabbitmq.publishing import Publisher
 from chaosharness.brokers.rabbitmq.topology import (
-    VERSIONS,
     Exchange,
     Queue,
-    Version,
     check,
     exchanges_of,
     queues_of,
 )
 from chaosharness.errors import InvalidDefinition
-from chaosharness.faults import (
-    LostRequest,
-    Poison,
-)
-from chaosharness.handlers.later import LaterEffect
-from chaosharness.handlers.port import (
-    current_scope,
-    cut,
-    have,
-    on_behalf,
-    refused,
-    strikes,
-    trouble,
-)
-from chaosharness.handlers.script import Script
+from chaosharness.faults import Fault
+from chaosharness.handlers.port import Surface
 from chaosharness.kernel import allowed
-from chaosharness.kernel.history import UNASKED
-from chaosharness.kernel.message_names import poison_at
 from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Incarnation, Scope
-from chaosharness.kernel.world import World
-
-Draft = tuple[Copy, bool, str]
-"""A message to be published, and whether it is mandatory."""
+from chaosharness.kernel.world import BACKGROUND, Lasting, World
+from chaosharness.machines.rabbitmq.deaths import Gone
+from chaosharness.machines.rabbitmq.node import Node, Watcher
+from chaosharness.machines.rabbitmq.takers import OpenQueue, Push, Taker
+from chaosharness.machines.rabbitmq.versions import VERSIONS, Version
 
 _positive: Final = allowed.whole(1)
 
 
-class Unroutable(Exception):
-    """A message published with `mandatory=True` was returned: no queue is bound for it."""
+def _searchable(_: Any, attribute: Any, value: tuple[Any, ...]) -> None:
+    if not set(value) <= set(SEARCHABLE):
+        right = "some of " + ", ".join(kind.__name__ for kind in SEARCHABLE)
+        raise allowed.refused("RabbitMQ", attribute.name, right, value)
 
 
 @attrs.frozen
@@ -101,7 +80,7 @@ class RabbitMQ:
     at        legal
     ========  ============================================================================
     deliver   Delay (the link lags; its order is kept), NetworkPartition (a short one
-              delays; after `heartbeat_ms` the connection is lost), Redeliver (the
+              delays; after twice `heartbeat_ms` the connection is lost), Redeliver (the
               connection is lost while the handler runs: all its unacknowledged messages
               come again, and its own acknowledgement is void). No Redeliver where the
               broker acknowledges by itself.
@@ -111,7 +90,8 @@ class RabbitMQ:
               lost silently, and there is neither ErrorReply nor LostReply.
     ========  ============================================================================
 
-    Duplicate is illegal: the broker never makes one. A publisher that tries again does.
+    Duplicate is illegal, unless the client `resends`: the broker never makes one. A publisher
+    that tries again does.
 
     Options of `env.consume(bus, queue, handler, ...)`:
 
@@ -126,11 +106,21 @@ class RabbitMQ:
       it at once; by default what `on_error` says.
     - `backoff_ms`: how long the consumer waits before it gives a message back (1,000, doubled
       each time); `concurrency`: messages handled at a time in `async` code.
+    - `in_thread`: whether a plain handler runs in a thread of its own, so that its connection
+      goes on answering heartbeats (pika's `add_callback_threadsafe`). Without that (the
+      default, as pika's `BlockingConnection`) a handler that is slower than twice
+      `heartbeat_ms` loses its connection: its message is given to another while it still
+      runs, and its own acknowledgement is void.
+    - `connection`, `channel`: names. What has the same one in a process shares it: consumers and
+      publishers. What closes a channel (an unknown delivery tag, 406; an exchange that is not
+      there, 404) closes it for all; and one connection has one thread for plain handlers.
 
     Options of `env.consumer(bus, *queues, ...)`, whose `receive(timeout_s=None)`, `get()` and
     iteration return deliveries, for `ack`, `nack` and `reject`:
 
-    - `prefetch`, `acknowledge`: as above.
+    - `prefetch`, `acknowledge`, `in_thread`, `connection`, `channel`: as above. A plain loop that
+      has messages in hand has to come back to its consumer in time; where the work is long,
+      `process_data_events()` answers heartbeats.
     - `on_unreadable`: `raise` where the message is asked for (the default): it stays
       unacknowledged. `skip`: it is acknowledged and left out. `dead-letter`: it is rejected,
       to the queue's dead-letter exchange. `reject`: the same, or dropped where there is none.
@@ -139,16 +129,24 @@ class RabbitMQ:
         name: What reports call it.
         queues: Their names, or their names with a `Queue` each.
         exchanges: By name. The default exchange `""` leads to each queue by its name.
-        version: Whose rules: `3.10`, `4.0` or `4.3`. They differ in how quorum queues
-            count deliveries.
+        version: Whose rules: `3.10`, `3.13`, `4.0` or `4.3`. They differ in how quorum queues
+            count deliveries and in their priorities, and in whether the `x-death` of a client
+            is read.
         confirms: Whether publishers wait for a confirm. aio-pika: yes, pika: only after
             `confirm_delivery`.
-        heartbeat_ms: A connection that is cut off for so long is lost.
+        resends: Whether the client sends again by itself what nobody confirmed, on a new
+            connection (kombu and Celery with `retry`). The first one may have been stored: then
+            there are two, and `Duplicate` is a legal fault of a publish.
+        heartbeat_ms: A connection of which nothing is heard for twice as long is lost: it is cut
+            off, or its one thread is at work (see `in_thread`). 0: no heartbeats.
         consumer_timeout_ms: A channel with a message unacknowledged for longer is closed
             (4.3: on quorum queues only).
         reconnect_ms: How long a consumer that lost its connection takes to be back.
         latency_ms: From the broker to a consumer.
         timeout_ms: How long a publisher waits for a confirm.
+        searched: What a search tries beyond the usual: `BrokerRestart` (at each publish and
+            delivery), `HostDeath` (at each acknowledgement) and `ConsumerCancel` (at each
+            delivery). All of them strike where they are written by hand.
     """
 
     name: str = attrs.field(validator=allowed.text())
@@ -158,14 +156,22 @@ class RabbitMQ:
     )
     version: Version = attrs.field(default="4.0", validator=allowed.one_of(*VERSIONS), kw_only=True)
     confirms: bool = attrs.field(default=True, validator=allowed.flag(), kw_only=True)
-    heartbeat_ms: int = attrs.field(default=60_000, validator=_positive, kw_only=True)
+    resends: bool = attrs.field(default=False, validator=allowed.flag(), kw_only=True)
+    heartbeat_ms: int = attrs.field(default=60_000, validator=allowed.whole(0), kw_only=True)
     consumer_timeout_ms: int = attrs.field(default=1_800_000, validator=_positive, kw_only=True)
     reconnect_ms: int = attrs.field(default=1_000, validator=_positive, kw_only=True)
     latency_ms: int = attrs.field(default=1, validator=allowed.whole(0), kw_only=True)
     timeout_ms: int = attrs.field(default=30_000, validator=_positive, kw_only=True)
+    searched: tuple[type[Fault], ...] = attrs.field(
+        default=(), converter=tuple, validator=_searchable, kw_only=True
+    )
 
     def __attrs_post_init__(self) -> None:
         check(self.queues, self.exchanges)
+        if self.resends and not self.confirms:
+            raise InvalidDefinition(
+                f"RabbitMQ {self.name!r} resends what is not confirmed, so it needs confirms=True"
+            )
 
     def open(self, world: World) -> OpenRabbitMQ:
         """Return this broker, empty, for one run."""
@@ -183,18 +189,24 @@ class OpenRabbitMQ(Watcher):
         self.world = world
         self.node = Node(
             definition.queues,
-            definition.exchanges,
+            [exchange.open(name) for name, exchange in definition.exchanges.items()],
             version=definition.version,
             clock=lambda: world.now,
             watcher=self,
         )
         self.links: list[Link] = []
+        self._connections: dict[tuple[Incarnation, str], Connection] = {}
+        self._channels: dict[tuple[Incarnation, str], Link] = {}
         self._expiries: dict[OpenQueue, int] = {}
+        self._changes = False
+        self._refused: list[Link] = []
+        self.is_down = False
         world.know_timeout(definition.consumer_timeout_ms)
-        world.know_timeout(definition.heartbeat_ms)
+        world.know_timeout(MISSED * definition.heartbeat_ms)
         world.know_duration(definition.timeout_ms)
         for queue in definition.queues.values():
             world.know_duration(queue.ttl_ms or 0)
+            world.know_duration(queue.expires_ms or 0)
         world.on_network.append(self._network_changed)
 
     def close(self) -> None:
@@ -202,6 +214,9 @@ class OpenRabbitMQ(Watcher):
         for link in self.links:
             link.forget()
         self.links.clear()
+        self._connections.clear()
+        self._channels.clear()
+        self._refused.clear()
         self.node.forget()
 
     # ---- as a peer
@@ -212,6 +227,8 @@ class OpenRabbitMQ(Watcher):
 
     def refused(self, operation: str) -> BaseException:
         """Return what a publisher sees when the broker does not take its message."""
+        if self.is_down:
+            return ConnectionError(f"{operation}: {self.name} is down: connection refused")
         return ConnectionError(f"{operation}: {self.name} refused (basic.nack)")
 
     def lose_writes(self, scope: Scope) -> None:
@@ -219,159 +236,35 @@ class OpenRabbitMQ(Watcher):
 
     # ---- publishing
 
-    def publisher(self) -> Callable[..., Any]:
-        """Return a publisher with a channel of its own. See `publish`."""
-        return partial(self.publish, lane=Lane())
+    def publisher(self, *, connection: str | None = None, channel: str | None = None) -> Publisher:
+        """Return a publisher with a channel of its own, or with one that it shares."""
+        return Publisher(self, connection=connection, channel=channel)
 
-    def publish(
-        self,
-        topic: str,
-        value: Any,
-        *,
-        key: str | None = None,
-        headers: Mapping[str, Any] | None = None,
-        exchange: str = "",
-        expiration_ms: int | None = None,
-        mandatory: bool = False,
-        priority: int = 0,
-        lane: Lane,
-    ) -> Any:
-        """Publish a message with routing key `topic`, and wait for the confirm.
+    def client(self) -> Administrator:
+        """Return what declares, binds, purges and deletes while the system runs."""
+        self._changes = True
+        return Administrator(self)
 
-        Args:
-            topic: Routing key; for the default exchange, the name of a queue.
-            value: Payload.
-            key: Message id: correlates the message with its workload item.
-            headers: Headers.
-            exchange: Name of an exchange; the default exchange if empty.
-            expiration_ms: This message's own time to live.
-            mandatory: Raise if the message reaches no queue (and there are confirms); else
-                it is dropped silently.
-            priority: For queues with `priority_max`.
-            lane: Of its channel.
+    def check_target(self, exchange: str, topic: str) -> str:
+        """Return why the channel is closed that publishes there; empty if nothing is wrong.
 
         Raises:
-            Unroutable: It was mandatory, and no queue is bound for it.
-            ConnectionError: Negative confirm: at least one queue did not take it.
-            TimeoutError: No confirm; it may have been stored.
-            InvalidDefinition: There is no such exchange or queue, or the time is negative.
+            InvalidDefinition: Nobody declares such an exchange or queue, now or later.
         """
-        scope = current_scope("publish", self.world)
-        self._check_target(exchange, topic)
-        if expiration_ms is not None and expiration_ms < 0:
-            raise InvalidDefinition(f"expiration_ms must be at least 0, not {expiration_ms}")
-        world = self.world
-        world.know_duration(expiration_ms or 0)
-        body = encode(value, topic)
-        key = key_of(key, topic)
-        entity = scope.entity
-        if key is not None:
-            if entity:
-                if key not in world.entities:
-                    world.entities[key] = entity
-            else:
-                entity = world.entities.get(key, 0)
-        copy = Copy(
-            topic,
-            key,
-            headers or NO_HEADERS,
-            body,
-            entity,
-            scope.hops + 1,
-            exchange=exchange,
-            expiration_ms=expiration_ms,
-            priority=priority,
-        )
-        if self.definition.version == "3.10":
-            copy.deaths = deaths_in(copy.headers)
-        return self._pass(lane, scope, entity, (copy, mandatory, scope.message))
-
-    def _pass(self, lane: Lane, scope: Scope, entity: int, draft: Draft) -> Any:
-        """Pass the port of a publisher, on behalf of a workload item."""
-        world = self.world
-        operation = f"{scope.place}/{self.name}.publish {draft[0].topic or draft[0].exchange}"
-        place = (operation, entity, scope.message)
-        world.counts[place] = attempt = world.counts.get(place, 0) + 1
-        confirms = self.definition.confirms
-        if operation not in world.surfaces:
-            world.meet(operation, PUBLISH if confirms else PUBLISH_BLINDLY)
-        if self.disturbed or world.unreachable:
-            if confirms:
-                script = in_turn(lane, scope, operation, attempt, self._store, draft, self)
-            else:
-                script = self._blindly(lane, scope, operation, attempt, draft)
-            return scope.colour.drive(on_behalf(scope, entity, scope.message, script), scope)
-        store = self._store if confirms else self._try_to_store
-        if scope.colour.is_async:
-            return LaterEffect(scope, entity, store, operation, attempt, draft)
-        own, scope.entity = scope.entity, entity
-        try:
-            store(scope, operation, attempt, draft)
-        finally:
-            scope.entity = own
-        return None
-
-    def _check_target(self, exchange: str, topic: str) -> None:
         if exchange:
-            if exchange in self.definition.exchanges:
-                return
+            if exchange in self.node.declared.routes.exchanges:
+                return ""
+            if self._changes:
+                return f"404 NOT_FOUND - no exchange '{exchange}' in vhost '/'"
             what, known = f"exchange {exchange!r}", self.definition.exchanges.keys()
         else:
-            if topic in self.definition.queues:
-                return
+            if topic in self.definition.queues or topic in self.node.queues or self._changes:
+                return ""
             what, known = f"queue {topic!r}", self.definition.queues.keys()
         names = ", ".join(sorted(known)) or "none"
         raise InvalidDefinition(
             f"{self.name} has no {what} to publish to; it has: {names}{asked_at()}"
         )
-
-    def _store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
-        copy, mandatory, in_hand = draft
-        copy.name = self.world.publications.name(operation, copy.entity, in_hand, copy.body)
-        for fault in scope.struck:
-            if isinstance(fault, Poison):
-                self._poison(scope, copy, POISON[fault.content])
-        self._route(scope, operation, attempt, copy, mandatory)
-
-    def _try_to_store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
-        """Publish without a confirm: a refusal is not heard, nor what is returned."""
-        try:
-            self._store(scope, operation, attempt, (draft[0], False, draft[2]))
-        except ConnectionError:
-            return
-
-    def _poison(self, scope: Scope, copy: Copy, body: bytes) -> None:
-        """Store a message nobody can read just ahead of another."""
-        names = self.node.route(copy.exchange, copy.topic)
-        poison = Copy(copy.topic, None, NO_HEADERS, body, 0, copy.hops, exchange=copy.exchange)
-        poison.name = poison_at(copy.name)
-        own, scope.entity = scope.entity, 0
-        poison.published = scope.record("publish", "", 0, self._words(poison, names))
-        scope.entity = own
-        self.world.effects += 1
-        self.node.store(poison, names)
-
-    def _route(
-        self, scope: Scope, operation: str, attempt: int, copy: Copy, mandatory: bool
-    ) -> None:
-        """Store a message in all queues it is bound for, or say why not."""
-        names = self.node.route(copy.exchange, copy.topic)
-        refusing = self.node.refusing(names)
-        taking = tuple(name for name in names if name not in refusing) if refusing else names
-        if taking or not names:
-            data = self._words(copy, taking)
-            copy.published = scope.record("publish", operation, attempt, data)
-            self.world.effects += 1
-        if copy.hops > self.world.budget.hops_max:
-            self.world.end("budget", cycle(self.world.history, copy.published, copy.hops))
-        self.node.store(copy, taking)
-        if not names:
-            data = {"message": copy.published, "reason": "unroutable", "to": []}
-            scope.record("dead", "", 0, data)
-            if mandatory:
-                raise Unroutable(f"{operation}: no queue is bound for it")
-        if refusing:
-            raise refused(scope, operation, attempt, self)
 
     def _words(self, copy: Copy, names: tuple[str, ...] | list[str]) -> dict[str, Any]:
         return {
@@ -382,30 +275,6 @@ class OpenRabbitMQ(Watcher):
             "key": copy.key,
             "value": copy.body,
         }
-
-    def _blindly(
-        self, lane: Lane, scope: Scope, operation: str, attempt: int, draft: Draft
-    ) -> Script[None]:
-        """Publish without a confirm: nobody learns whether the message was stored."""
-        turn = lane.join(scope)
-        lost = False
-        try:
-            yield from turn.come()
-            for fault in strikes(scope, operation, "before", attempt):
-                if isinstance(fault, LostRequest):
-                    lost = True
-                else:
-                    yield from trouble(scope, fault, self)
-            if lost or cut(scope, self, "out"):
-                data = {"outcome": UNASKED, "happened": False}
-                scope.record("reply", operation, attempt, data)
-            else:
-                have(scope, operation, attempt, self._try_to_store, draft)
-        finally:
-            scope.struck = ()
-            turn.leave()
-        for fault in strikes(scope, operation, "after", attempt):
-            yield from trouble(scope, fault, self)
 
     # ---- consuming
 
@@ -440,12 +309,45 @@ class OpenRabbitMQ(Watcher):
 
     def _check_queues(self, queues: tuple[str, ...], who: str) -> None:
         for queue in queues:
-            if queue not in self.definition.queues:
+            if queue not in self.definition.queues and not self._changes:
                 known = ", ".join(sorted(self.definition.queues))
                 raise InvalidDefinition(
                     f"{who} consumes {queue!r}, but {self.name} has no such queue; it has: {known}"
                     f"{asked_at()}"
                 )
+
+    def wait_for_change(self, link: Link) -> None:
+        """Have a channel that was refused something come back when that may have changed."""
+        self._refused.append(link)
+
+    def changed(self) -> None:
+        """Take note that a consumer is gone, or that something was declared or deleted."""
+        refused, self._refused = self._refused, []
+        for link in refused:
+            self.world.after(0, link.come_back)
+
+    def has_dead_letters(self, queue: str) -> bool:
+        """Say whether a queue has somewhere to put dead letters."""
+        found = self.node.queues.get(queue)
+        definition = self.definition.queues.get(queue) if found is None else found.definition
+        return definition is not None and definition.dead_letters() is not None
+
+    def link(self, incarnation: Incarnation, connection: str | None, channel: str | None) -> Link:
+        """Return a channel: a new one, or the one that the incarnation has by this name."""
+        if channel is not None and (found := self._channels.get((incarnation, channel))):
+            return found
+        link = Link(self, incarnation, self._connection(incarnation, connection))
+        if channel is not None:
+            self._channels[incarnation, channel] = link
+        return link
+
+    def _connection(self, incarnation: Incarnation, name: str | None) -> Connection:
+        if name is None:
+            return Connection(self)
+        key = (incarnation, name)
+        if key not in self._connections:
+            self._connections[key] = Connection(self)
+        return self._connections[key]
 
     # ---- what the node tells
 
@@ -455,11 +357,12 @@ class OpenRabbitMQ(Watcher):
         link = push.channel.owner
         assert isinstance(link, Link)
         copy = push.copy
-        operation = link.operations[push.queue.name]
+        party = link.party_of(push)
+        operation = party.operation
         place = (operation, copy.entity, copy.name)
         world.counts[place] = attempt = world.counts.get(place, 0) + 1
         if operation not in world.surfaces:
-            world.meet(operation, DELIVER_AUTO if link.auto_ack else DELIVER)
+            world.meet(operation, self._surface(party.auto_ack))
         armed = operation in world.armed
         if armed:
             link.suffer(push, operation, attempt, "before")
@@ -486,15 +389,18 @@ class OpenRabbitMQ(Watcher):
         # a queue with a limit of its own puts the message aside by itself, once that is over
         if times > max(world.budget.deliveries_max, (push.queue.limit or 0) + 1):
             world.too_often(times, operation)
-        if link.auto_ack:
+        if party.auto_ack:
             data = {"message": copy.published, "automatic": True}
             world.record("ack", self.name, entity=copy.entity, cause=cause, data=data)
         if armed:
             link.suffer(push, operation, attempt, "after")
         link.send(push, cause)
 
+    def _surface(self, auto_ack: bool) -> Surface:
+        return widened(DELIVER_AUTO if auto_ack else DELIVER, self.definition.searched)
+
     def died(
-        self, copy: Copy, queue: OpenQueue, reason: Reason, letter: Copy | None, names: list[str]
+        self, copy: Copy, queue: OpenQueue, reason: Gone, letter: Copy | None, names: list[str]
     ) -> None:
         """Record a dead letter, and what is published in its place."""
         world = self.world
@@ -517,6 +423,42 @@ class OpenRabbitMQ(Watcher):
     def _expire(self, queue: OpenQueue) -> None:
         self._expiries.pop(queue, None)
         self.node.expire(queue)
+
+    def vanishes(self, queue: OpenQueue, at_ms: int) -> None:
+        """See to it that a queue is looked at when it may expire."""
+        self.world.agenda.add(at_ms, self._expire_unused, queue, BACKGROUND)
+
+    def _expire_unused(self, queue: OpenQueue) -> None:
+        self.node.expire_unused(queue)
+
+    def cancelled(self, taker: Taker) -> None:
+        """Tell a consumer that the broker has cancelled it."""
+        link = taker.channel.owner
+        if isinstance(link, Link):
+            link.cancelled(taker)
+
+    # ---- the node itself
+
+    def restart(self, down: Lasting) -> None:
+        """Die and come back: all connections are lost, and what was not kept is gone."""
+        if self.is_down:
+            return
+        world = self.world
+        self.is_down = True
+        world.effects += 1
+        self.node.stopped = True
+        for link in self.links:
+            link.drop("the broker died")
+        self.node.restart()
+        for connection in {link.connection: None for link in self.links}:
+            self.node.disconnect(connection)
+        world.until(max(world.due(down), world.now + 1), self._up)
+
+    def _up(self, _: Any) -> None:
+        self.is_down = self.node.stopped = False
+        self.world.effects += 1
+        for link in self.links:
+            self.world.after(0, link.come_back)
 
     def _network_changed(self) -> None:
         for link in self.links:

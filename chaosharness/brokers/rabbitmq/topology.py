@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import attrs
 
 from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel import allowed
+from chaosharness.machines.rabbitmq.exchanges import (
+    EXCHANGE_KINDS,
+    MATCH,
+    MATCHES,
+    Binding,
+    ExchangeKind,
+    OpenExchange,
+)
+from chaosharness.machines.rabbitmq.kept import Kind
+from chaosharness.machines.rabbitmq.versions import NO_LIMIT
 
-Kind = Literal["classic", "quorum"]
-Version = Literal["3.10", "4.0", "4.3"]
-VERSIONS: Final = ("3.10", "4.0", "4.3")
-NO_LIMIT: Final = -1
-KINDS: Final = ("classic", "quorum")
-EXCHANGE_KINDS: Final = ("direct", "topic", "fanout")
+KINDS: Final = ("classic", "quorum", "stream")
+OVERFLOWS: Final = ("drop-head", "reject-publish", "reject-publish-dlx")
 
 _flag: Final = allowed.flag()
 _name: Final = allowed.text_or_none()
@@ -25,12 +30,13 @@ _optional_count: Final = allowed.whole_or_none(0)
 
 @attrs.frozen
 class Queue:
-    """A queue and its arguments. All queues are durable, shared and without an end.
+    """A queue and its arguments. Unless told otherwise it is durable, shared and without an end.
 
     Args:
         kind: `classic` or `quorum`. It decides where a message goes that comes back: to
             its original place (classic), or to a list of returned messages that is served
-            first, or to the tail (quorum; see `QuorumOrder`).
+            first, or to the tail (quorum; see `QuorumOrder`). Or `stream`: a log, from which
+            nothing is taken out; each consumer says where it begins.
         dead_letter: Name of the queue that dead letters go to: short for an exchange of
             `""` and this routing key.
         dead_letter_exchange: Exchange that dead letters are published to; None drops them.
@@ -41,9 +47,16 @@ class Queue:
         length_max: How many messages may be ready. In a quorum queue the limit is soft:
             with `reject-publish` one more gets in.
         overflow: What gives way when the queue is full: `drop-head` dead-letters the
-            oldest, `reject-publish` refuses the new one.
-        priority_max: Messages of higher priority go first (classic).
+            oldest, `reject-publish` refuses the new one, `reject-publish-dlx` also
+            dead-letters it (classic).
+        priority_max: Messages of higher priority go first (classic). A quorum queue needs no
+            such argument: from 4.0 on it tells two priorities apart, from 4.3 on 32.
         single_active_consumer: Only the first consumer receives, until it goes.
+        durable: Whether it outlives the node, with its persistent messages.
+        exclusive: Whether it is of the connection that consumes it, and goes with that: each
+            connection makes it anew, empty.
+        auto_delete: Whether it goes with its last consumer.
+        expires_ms: How long it may be without consumers, until it goes.
 
     Raises:
         ValueError: A count is negative.
@@ -51,12 +64,11 @@ class Queue:
 
     Source:
         RabbitMQ 4.3 documentation, pages "Queues", "Quorum Queues", "Dead Letter
-        Exchanges", "Time-To-Live", "Queue Length Limit", "Consumers".
+        Exchanges", "Time-To-Live", "Queue Length Limit", "Consumers", "Streams".
 
     Not modelled:
-        Exclusive, auto-delete and expiring queues; streams; policies; `length_max` in
-        bytes; `reject-publish-dlx`; priorities and delayed retries of quorum queues;
-        at-least-once dead-lettering; consumer priorities.
+        Policies; `length_max` in bytes; delayed retries of quorum queues; at-least-once
+        dead-lettering; how long a stream keeps its messages.
     """
 
     kind: Kind = attrs.field(default="classic", validator=allowed.one_of(*KINDS))
@@ -70,23 +82,51 @@ class Queue:
     )
     ttl_ms: int | None = attrs.field(default=None, validator=_optional_count, kw_only=True)
     length_max: int | None = attrs.field(default=None, validator=_optional_count, kw_only=True)
-    overflow: Literal["drop-head", "reject-publish"] = attrs.field(
-        default="drop-head",
-        validator=allowed.one_of("drop-head", "reject-publish"),
-        kw_only=True,
+    overflow: Literal["drop-head", "reject-publish", "reject-publish-dlx"] = attrs.field(
+        default="drop-head", validator=allowed.one_of(*OVERFLOWS), kw_only=True
     )
     priority_max: int | None = attrs.field(default=None, validator=_optional_count, kw_only=True)
     single_active_consumer: bool = attrs.field(default=False, validator=_flag, kw_only=True)
+    durable: bool = attrs.field(default=True, validator=_flag, kw_only=True)
+    exclusive: bool = attrs.field(default=False, validator=_flag, kw_only=True)
+    auto_delete: bool = attrs.field(default=False, validator=_flag, kw_only=True)
+    expires_ms: int | None = attrs.field(
+        default=None, validator=allowed.whole_or_none(1), kw_only=True
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.dead_letter is not None and self.dead_letter_exchange is not None:
             raise InvalidDefinition(
                 "a queue has either dead_letter (a queue) or dead_letter_exchange, not both"
             )
-        if self.kind == "classic" and self.delivery_limit is not None:
-            raise InvalidDefinition("a classic queue has no delivery_limit: use kind='quorum'")
+        if self.kind != "quorum" and self.delivery_limit is not None:
+            raise InvalidDefinition(f"a {self.kind} queue has no delivery_limit: use kind='quorum'")
         if self.kind == "quorum" and self.priority_max is not None:
             raise InvalidDefinition("a quorum queue has no priority_max: use kind='classic'")
+        if self.kind != "classic":
+            self._check_replicated()
+
+    def _check_replicated(self) -> None:
+        """Refuse what only classic queues have, as the broker does with 406."""
+        plain = {
+            "durable=False": not self.durable,
+            "exclusive": self.exclusive,
+            "auto_delete": self.auto_delete,
+            "overflow='reject-publish-dlx'": self.overflow == "reject-publish-dlx",
+        }
+        if self.kind == "stream":
+            plain |= {
+                "dead letters": self.dead_letters() is not None,
+                "ttl_ms": self.ttl_ms is not None,
+                "length_max": self.length_max is not None,
+                "priority_max": self.priority_max is not None,
+                "single_active_consumer": self.single_active_consumer,
+            }
+        for what, asked in plain.items():
+            if asked:
+                raise InvalidDefinition(
+                    f"a {self.kind} queue has no {what}: RabbitMQ refuses it; use kind='classic'"
+                )
 
     def dead_letters(self) -> tuple[str, str | None] | None:
         """Return exchange and routing key (None: the message's own) of dead letters."""
@@ -97,20 +137,23 @@ class Queue:
         return self.dead_letter_exchange, self.dead_letter_routing_key
 
 
-def _bindings(bindings: Any) -> dict[str, tuple[str, ...]]:
+def _bindings(bindings: Any) -> dict[str, Any]:
     if isinstance(bindings, str):
         bindings = (bindings,)
     if not isinstance(bindings, Mapping):
         bindings = {"": bindings}
-    return {str(key): _bound(queues) for key, queues in bindings.items()}
+    return {
+        str(key): dict(bound) if isinstance(bound, Mapping) else _bound(bound)
+        for key, bound in bindings.items()
+    }
 
 
-def _bound(queues: Any) -> tuple[str, ...]:
-    """Read what is bound by one key: a queue, or several."""
-    found = (queues,) if isinstance(queues, str) else queues
+def _bound(names: Any) -> tuple[str, ...]:
+    """Read what is bound by one key: a queue or an exchange, or several."""
+    found = (names,) if isinstance(names, str) else names
     if not isinstance(found, Iterable) or not all(isinstance(one, str) for one in found):
         right = '{"order.*": "billing", "#": ["audit"]}; for a fanout the names of queues'
-        raise allowed.refused("Exchange", "bindings", right, queues)
+        raise allowed.refused("Exchange", "bindings", right, names)
     return tuple(found)
 
 
@@ -120,60 +163,78 @@ class Exchange:
 
     >>> Exchange("topic", {"order.*": "billing", "#": ["audit"]})
     >>> Exchange("fanout", ["billing", "audit"])
+    >>> Exchange("headers", {"billing": {"x-match": "any", "format": "pdf", "paid": True}})
+    >>> Exchange("topic", {"order.*": "billing"}, exchanges={"#": "audit"}, alternate="unrouted")
 
     Args:
         kind: `direct` (routing key is the binding key), `topic` (`*` stands for one word,
-            `#` for any number of words) or `fanout` (the key does not matter).
-        bindings: Queue, or queues, of each binding key; for a fanout just the queues.
+            `#` for any number of words), `fanout` (the key does not matter) or `headers`.
+        bindings: Queue, or queues, of each binding key; for a fanout just the queues; for a
+            headers exchange the headers that each queue asks for.
+        exchanges: The same for other exchanges that get what comes here.
+        alternate: The exchange for what goes nowhere from here. One that is not there drops it.
+        durable: Whether it outlives the node.
 
     Source:
-        RabbitMQ 4.3 documentation, page "Exchanges".
-
-    Not modelled:
-        Headers exchanges, bindings between exchanges, alternate exchanges.
+        RabbitMQ 4.3 documentation, pages "Exchanges", "Exchange to Exchange Bindings" and
+        "Alternate Exchanges".
     """
 
-    kind: Literal["direct", "topic", "fanout"] = attrs.field(
-        validator=allowed.one_of(*EXCHANGE_KINDS)
-    )
-    bindings: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, converter=_bindings)
+    kind: ExchangeKind = attrs.field(validator=allowed.one_of(*EXCHANGE_KINDS))
+    bindings: Mapping[str, Any] = attrs.field(factory=dict, converter=_bindings)
+    exchanges: Mapping[str, Any] = attrs.field(factory=dict, converter=_bindings, kw_only=True)
+    alternate: str | None = attrs.field(default=None, validator=_name, kw_only=True)
+    durable: bool = attrs.field(default=True, validator=_flag, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        if self.kind != "fanout" and "" in self.bindings and len(self.bindings) == 1:
-            raise InvalidDefinition(
-                f"a {self.kind} exchange binds by key: write {{'order.created': 'billing'}}"
-            )
+        for bindings in (self.bindings, self.exchanges):
+            if self.kind == "headers":
+                for bound in bindings.values():
+                    check_headers(bound)
+            elif any(isinstance(bound, Mapping) for bound in bindings.values()):
+                right = '{"order.*": "billing"}: names by key; headers are for kind="headers"'
+                raise allowed.refused("Exchange", "bindings", right, bindings)
+            elif self.kind != "fanout" and "" in bindings and len(bindings) == 1:
+                raise InvalidDefinition(
+                    f"a {self.kind} exchange binds by key: write {{'order.created': 'billing'}}"
+                )
 
-    def route(self, key: str) -> tuple[str, ...]:
-        """Return the queues that a message with this routing key goes to: each once."""
-        found: dict[str, None] = {}
-        for pattern, queues in self.bindings.items():
-            if self._matches(pattern, key):
-                found.update(dict.fromkeys(queues))
-        return tuple(found)
+    def leads_to(self) -> Iterator[Binding]:
+        """Return its bindings one by one."""
+        destinations: tuple[tuple[Literal["queue", "exchange"], Mapping[str, Any]], ...] = (
+            ("queue", self.bindings),
+            ("exchange", self.exchanges),
+        )
+        for destination, bindings in destinations:
+            for key, bound in bindings.items():
+                if isinstance(bound, Mapping):
+                    yield Binding(destination, key, "", bound)
+                    continue
+                for name in bound:
+                    yield Binding(destination, name, key)
 
-    def _matches(self, pattern: str, key: str) -> bool:
-        if self.kind == "fanout":
-            return True
-        if self.kind == "direct":
-            return pattern == key
-        return topic_matches(_words(pattern), _words(key))
+    def route(self, key: str, headers: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+        """Return the queues that are bound here for such a message: each once."""
+        bindings = self.open("").matching(key, headers or {})
+        names = (one.name for one in bindings if one.destination == "queue")
+        return tuple(dict.fromkeys(names))
+
+    def open(self, name: str) -> OpenExchange:
+        """Return it, as it is when a run begins."""
+        return OpenExchange(
+            name, self.kind, self.leads_to(), alternate=self.alternate, durable=self.durable
+        )
 
 
-def _words(key: str) -> tuple[str, ...]:
-    """Return the words of a routing key: an empty one has none."""
-    return tuple(key.split(".")) if key else ()
+def check_headers(bound: Any) -> None:
+    """Refuse what no headers exchange can be bound by.
 
-
-@lru_cache(maxsize=4096)
-def topic_matches(pattern: tuple[str, ...], words: tuple[str, ...]) -> bool:
-    """Say whether the words of a routing key match a topic pattern."""
-    if not pattern:
-        return not words
-    first, rest = pattern[0], pattern[1:]
-    if first == "#":
-        return topic_matches(rest, words) or (bool(words) and topic_matches(pattern, words[1:]))
-    return bool(words) and first in ("*", words[0]) and topic_matches(rest, words[1:])
+    Raises:
+        InvalidValue: It is no mapping, or its `x-match` is none.
+    """
+    right = f'{{"billing": {{"x-match": "all", "format": "pdf"}}}}; x-match: {", ".join(MATCHES)}'
+    if not isinstance(bound, Mapping) or bound.get(MATCH, "all") not in MATCHES:
+        raise allowed.refused("Exchange", "bindings", right, bound)
 
 
 def queues_of(queues: Any) -> dict[str, Queue]:
@@ -222,8 +283,11 @@ def check(queues: Mapping[str, Queue], exchanges: Mapping[str, Exchange]) -> Non
         InvalidDefinition: A binding or a dead-letter target names nothing.
     """
     for name, exchange in exchanges.items():
-        for bound in exchange.bindings.values():
-            _known(bound, queues, f"exchange {name!r} is bound to queue")
+        for one in exchange.leads_to():
+            among = queues if one.destination == "queue" else exchanges
+            _known((one.name,), among, f"exchange {name!r} is bound to {one.destination}")
+        if exchange.alternate is not None:
+            _known((exchange.alternate,), exchanges, f"the alternate of exchange {name!r} is")
     for name, queue in queues.items():
         target = queue.dead_letters()
         if target is None:

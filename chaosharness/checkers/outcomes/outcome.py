@@ -178,7 +178,10 @@ class Reader:
                         yield from ((place, row) for row in rows)
 
     def done(self, history: History) -> Iterator[tuple[Place, Any, int, int]]:
-        """Yield effects and messages: place, what was done or said, for which item, event."""
+        """Yield effects and messages: place, what was done or said, for which item, event.
+
+        A dead letter is no service's word: that it is aside for good is found elsewhere.
+        """
         for index, (_, kind, actor, _, entity, _, _, data) in enumerate(history.raw):
             if kind == "effect" and "method" in data:
                 method = str(data.get("method"))
@@ -188,7 +191,7 @@ class Reader:
                     del what["key"]
                 if not self.options.ignores(place):
                     yield place, what, entity, index
-            elif kind == "publish":
+            elif kind == "publish" and "instead_of" not in data:
                 value = data.get("value")
                 place = ("topic", str(data.get("broker")), str(data.get("topic")))
                 if not is_poison(value) and not self.options.ignores(place):
@@ -354,12 +357,25 @@ def _called(history: History, at: int, service: str, calls: Mapping[int, Any]) -
 
 
 def _came_again(history: History, index: int, message: int) -> bool:
-    """Say whether a message that was dead-lettered was handed out once more."""
+    """Say whether a message that was dead-lettered was handed out once more where it had died.
+
+    By then it may be another message: a dead letter of it that a retry queue sent round, or what
+    somebody published again in its place, word for word.
+    """
     raw = history.raw
-    return any(
-        raw[at][1] == "deliver" and raw[at][7].get("message") == message
-        for at in range(index + 1, len(raw))
-    )
+    queue, value = raw[index][7].get("queue"), raw[message][7].get("value")
+    same = {message}
+    for at in range(index + 1, len(raw)):
+        _, kind, _, _, _, _, _, data = raw[at]
+        if kind == "publish":
+            again = data.get("value") == value and queue in (data.get("queues") or ())
+            if again or data.get("instead_of") in same:
+                same.add(at)
+        elif kind == "deliver" and data.get("message") in same:
+            back = data.get("message") == message or data.get("group") == queue
+            if back:
+                return True
+    return False
 
 
 def texts_in(row: Any) -> frozenset[Any]:

@@ -7,13 +7,16 @@ from typing import Final, Literal
 import attrs
 
 from chaosharness.faults import (
+    BrokerRestart,
     ClockSkew,
+    ConsumerCancel,
     Crash,
     Delay,
     Duplicate,
     ErrorReply,
     FailedCommit,
     Fault,
+    HostDeath,
     LostReply,
     LostRequest,
     LostWrites,
@@ -171,13 +174,15 @@ def strike(fault: Fault, item: str, who: str) -> str:
     action = action_in_words(site.operation)
     whose = f" for {item}" if item else ""
     whose += which_message(site)
-    if site.attempt > 1 and not isinstance(fault, (Crash, Pause, LostWrites, Rebalance)):
+    if site.attempt > 1 and not isinstance(fault, (Crash, Pause, HostDeath, LostWrites, Rebalance)):
         whose += f", the {ordinal(site.attempt)} time"
     match fault:
         case Crash():
             return f"{who} crashes {when(site)}{whose}"
         case Pause():
             return f"{who} stalls {when(site)}{whose}, {how_long(fault.lasting)}"
+        case HostDeath():
+            return f"the machine of {who} dies {when(site)}{whose}: its connections stay open"
         case LostWrites():
             return f"{who} loses power {when(site)}{whose}: what was not synced is gone"
         case LostRequest():
@@ -203,6 +208,11 @@ def _environment(fault: Fault, action: str, whose: str, who: str) -> str:
         case Redeliver():
             topic, consumer = _ends(fault.site)
             return f"{who} hands out a message from {topic} again{whose}, to {consumer}"
+        case ConsumerCancel():
+            topic, consumer = _ends(fault.site)
+            return f"{who} cancels the consumer of {topic}{whose}, which is {consumer}"
+        case BrokerRestart():
+            return f"the broker dies {when(fault.site)}{whose}, and all connections with it"
         case Duplicate():
             return f"a second copy of the message is stored{_where(action)}{whose}"
         case Rebalance():

@@ -18,9 +18,10 @@ import pika
 from pika.exceptions import AMQPConnectionError, ChannelClosed, NackError
 
 from chaosharness.brokers.rabbitmq.copies import Copy
-from chaosharness.brokers.rabbitmq.node import Node, Watcher
-from chaosharness.brokers.rabbitmq.queues import Channel, Push
-from chaosharness.brokers.rabbitmq.topology import Queue, Version
+from chaosharness.brokers.rabbitmq.topology import Queue
+from chaosharness.machines.rabbitmq.node import Node, Watcher
+from chaosharness.machines.rabbitmq.takers import Channel, Push
+from chaosharness.machines.rabbitmq.versions import Version
 
 ADDRESS: Final = pika.ConnectionParameters("127.0.0.1", 5672, socket_timeout=3)
 SETTLE_S: Final = 0.2
@@ -76,7 +77,7 @@ class Model(Watcher):
     def __init__(self, queue: Queue, channels: int, version: Version) -> None:
         queue = attrs.evolve(queue, dead_letter=DEAD)
         queues = {MAIN: queue, DEAD: Queue()}
-        self.node = Node(queues, {}, version=version, clock=lambda: self.now, watcher=self)
+        self.node = Node(queues, version=version, clock=lambda: self.now, watcher=self)
         self.now = 0
         self.channels = [Channel() for _ in range(channels)]
         self.inbox: dict[Channel, list[Seen]] = {}

@@ -15,18 +15,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from chaosharness.brokers.rabbitmq import node as node_room
-from chaosharness.brokers.rabbitmq import queues as queues_room
 from chaosharness.brokers.rabbitmq.copies import Copy
-from chaosharness.brokers.rabbitmq.node import Node, Watcher
-from chaosharness.brokers.rabbitmq.queues import (
-    Channel,
-    ClassicOrder,
-    QuorumOrder,
-    Rotation,
-    Taker,
-)
 from chaosharness.brokers.rabbitmq.topology import Queue
+from chaosharness.machines.rabbitmq import orders as orders_room
+from chaosharness.machines.rabbitmq import takers as takers_room
+from chaosharness.machines.rabbitmq.node import Node, Watcher
+from chaosharness.machines.rabbitmq.orders import ClassicOrder, QuorumOrder
+from chaosharness.machines.rabbitmq.takers import Channel, Rotation, Taker
 from tests.brokers.rabbitmq import sides as sides_room
 from tests.brokers.rabbitmq.sides import (
     MAIN,
@@ -249,7 +244,7 @@ class RingModel:
     def __init__(self, version):
         self.now = 0
         self.channel = Channel()
-        self.node = Node(RING, {}, version=version, clock=lambda: self.now, watcher=Watcher())
+        self.node = Node(RING, version=version, clock=lambda: self.now, watcher=Watcher())
 
     def publish(self, name):
         self.node.store(Copy(name, None, {}, b"order"), [name])
@@ -409,7 +404,7 @@ MUTANTS = {
     "quorum: at its original position": (
         "quorum, limit 2",
         ASKS,
-        queues_room,
+        orders_room,
         "QuorumOrder",
         ClassicOrder,
     ),
@@ -430,18 +425,18 @@ MUTANTS = {
     "quorum: limit off by one": (
         "quorum, limit 2",
         ASKS,
-        queues_room,
+        takers_room,
         "limit_of",
-        one_later(queues_room.limit_of),
+        one_later(orders_room.limit_of),
     ),
     "quorum: rotation starts anew": ("quorum, limit 2", PUSHES, Rotation, "next", always_the_first),
     "quorum: rejoins in front": ("quorum, no limit", PUSHES, Rotation, "settled", keeps_its_turn),
     "dead letters: another reason": (
         "quorum, limit 2",
         ASKS,
-        node_room,
-        "dead_letter",
-        counted_once(node_room.dead_letter),
+        Copy,
+        "letter",
+        counted_once(Copy.letter),
     ),
 }
 

@@ -209,7 +209,7 @@ def test_a_message_in_hand_for_half_an_hour_is_somebody_elses():
             consumer.ack(delivery)
 
     pause = Pause(Site("worker.loop/sleep", "after"), lasting=31 * 60_000)
-    struck = run(loop(main, items=1, replicas=2), pause)
+    struck = run(loop(main, items=1, replicas=2, in_thread=True), pause)
     assert given(struck) == ["1", "1r"]
     [raised] = struck.history.of("raised")
     assert raised.data["error"] == (

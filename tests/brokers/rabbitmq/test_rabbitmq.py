@@ -3,12 +3,15 @@
 import pytest
 
 from chaosharness import (
+    BrokerRestart,
     Budget,
+    ConsumerCancel,
     Crash,
     Delay,
     Delivery,
     ErrorReply,
     Exchange,
+    HostDeath,
     KeyValue,
     LostReply,
     LostRequest,
@@ -23,8 +26,8 @@ from chaosharness import (
     System,
     Unroutable,
 )
-from chaosharness.brokers.rabbitmq.topology import topic_matches
 from chaosharness.errors import IllegalFault, InvalidDefinition
+from chaosharness.machines.rabbitmq.exchanges import topic_matches
 
 DELIVER = "bus.orders/deliver to worker"
 HANDLE = "worker.on_order/handle"
@@ -87,6 +90,7 @@ def dead(run):
 
 # ---- what can happen at all
 
+RARE = {BrokerRestart, ConsumerCancel, HostDeath}
 PUBLISHED = (Delay, ErrorReply, LostRequest, Poison, NetworkPartition, Pause, Crash)
 
 
@@ -115,7 +119,23 @@ PUBLISHED = (Delay, ErrorReply, LostRequest, Poison, NetworkPartition, Pause, Cr
 def test_the_legal_faults_are_these(options, confirms, operation, before, after):
     shop = Shop(RabbitMQ("bus", queues=["orders"], confirms=confirms), **options)
     surface = shop.run().surfaces[operation]
-    assert (set(surface.before), set(surface.after)) == (before, after)
+    assert (set(surface.before) - RARE, set(surface.after) - RARE) == (before, after)
+    assert not RARE & {*surface.searched_before, *surface.searched_after}
+    assert RARE & {*surface.before, *surface.after}
+
+
+def test_a_broker_may_be_searched_further():
+    shop = Shop(RabbitMQ("bus", queues=["orders"], searched=RARE))
+    surfaces = shop.run().surfaces
+    searched = {
+        operation: RARE & {*surface.searched_before, *surface.searched_after}
+        for operation, surface in surfaces.items()
+    }
+    assert searched[DELIVER] == {BrokerRestart, ConsumerCancel}
+    assert searched[ACK] == {HostDeath}
+    assert searched["client.place/bus.publish orders"] == {BrokerRestart}
+    with pytest.raises(ValueError, match="searched must be some of BrokerRestart, HostDeath, Con"):
+        RabbitMQ("bus", queues=[], searched=(Delay,))
 
 
 # ---- calm
@@ -373,11 +393,13 @@ def test_acknowledgements_are_held_up_by_a_short_network_partition():
     assert given(run) == ["1"]
 
 
-def test_a_long_one_loses_the_connection_after_the_heartbeat():
-    run = Shop(items=1).run(NetworkPartition(Site(DELIVER), way="out", lasting=61_000))
+def test_a_long_one_loses_the_connection_after_two_missed_heartbeats():
+    run = Shop(items=1).run(NetworkPartition(Site(DELIVER), way="out", lasting=119_000))
+    assert given(run) == ["1"]
+    run = Shop(items=1).run(NetworkPartition(Site(DELIVER), way="out", lasting=121_000))
     assert given(run) == ["1", "1r"]
     [back] = [event for event in run.history.of("nack") if "why" in event.data]
-    assert back.at_ms == 60_000
+    assert back.at_ms == 120_000
     assert back.data["why"] == "missed heartbeats"
 
 
@@ -393,13 +415,13 @@ def test_a_redelivered_message_has_its_original_place_in_a_classic_queue():
 
 
 def test_there_is_no_visibility_timeout():
-    shop = Shop(replicas=2, items=1, work_ms=100)
+    shop = Shop(replicas=2, items=1, work_ms=100, in_thread=True)
     run = shop.run(Pause(Site("worker.on_order/sleep", "after"), lasting=29 * 60_000))
     assert given(run) == ["1"]
 
 
 def test_a_consumer_that_takes_half_an_hour_loses_its_channel():
-    shop = Shop(replicas=2, items=1, work_ms=100)
+    shop = Shop(replicas=2, items=1, work_ms=100, in_thread=True)
     run = shop.run(Pause(Site("worker.on_order/sleep", "after"), lasting=31 * 60_000))
     assert given(run) == ["1", "1r"]
     assert times_of(run, "deliver", 1) == [0, 30 * 60_000]
@@ -408,7 +430,7 @@ def test_a_consumer_that_takes_half_an_hour_loses_its_channel():
 def test_from_4_3_on_only_quorum_queues_have_a_consumer_timeout():
     for kind, expected in (("classic", ["1"]), ("quorum", ["1", "1r"])):
         bus = RabbitMQ("bus", queues={"orders": kind}, version="4.3")
-        shop = Shop(bus, replicas=2, items=1, work_ms=100)
+        shop = Shop(bus, replicas=2, items=1, work_ms=100, in_thread=True)
         run = shop.run(Pause(Site("worker.on_order/sleep", "after"), lasting=31 * 60_000))
         assert given(run) == expected
 
@@ -622,12 +644,12 @@ def test_a_contradiction_is_refused(make, words):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Queue("lazy"), "kind must be one of 'classic', 'quorum', not 'lazy'"),
+        (lambda: Queue("lazy"), "kind must be one of 'classic', 'quorum', 'stream', not 'lazy'"),
         (lambda: Queue(ttl_ms=-1), "ttl_ms must be a whole number from 0, or None, not -1"),
         (lambda: RabbitMQ("bus", queues=[], version="3.9"), "version must be one of .*, not '3.9'"),
         (
-            lambda: RabbitMQ("bus", queues=[], heartbeat_ms=0),
-            "heartbeat_ms must be a whole number from 1, not 0",
+            lambda: RabbitMQ("bus", queues=[], heartbeat_ms=-1),
+            "heartbeat_ms must be a whole number from 0, not -1",
         ),
     ],
 )

@@ -1,0 +1,599 @@
+"""Publishing to RabbitMQ: a channel with its confirms, waited for one by one or read later.
+
+Source:
+    RabbitMQ documentation, "Consumer Acknowledgements and Publisher Confirms", "Publishers";
+    AMQP 0-9-1 (`basic.publish`, and that what is sent on one channel keeps its order).
+
+Not modelled:
+    `basic.return` without confirms; `user-id` and `timestamp`; a connection that the broker
+    blocks because of an alarm.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+from chaosharness.brokers.cycle import cycle
+from chaosharness.brokers.lane import Lane, in_turn
+from chaosharness.brokers.message import NO_HEADERS, POISON, encode, key_of
+from chaosharness.brokers.rabbitmq.copies import NO_PROPERTIES, Copy
+from chaosharness.brokers.rabbitmq.errors import ChannelClosed, Unroutable
+from chaosharness.brokers.rabbitmq.faults import (
+    PUBLISH,
+    PUBLISH_AGAIN,
+    PUBLISH_BLINDLY,
+    SEND,
+    widened,
+)
+from chaosharness.brokers.rabbitmq.link import Link
+from chaosharness.errors import InvalidDefinition
+from chaosharness.faults import (
+    BrokerRestart,
+    Delay,
+    Duplicate,
+    ErrorReply,
+    Fault,
+    LostReply,
+    LostRequest,
+    Poison,
+)
+from chaosharness.handlers.fingerprint import of_stack
+from chaosharness.handlers.later import LaterEffect
+from chaosharness.handlers.port import (
+    Nap,
+    Peer,
+    Surface,
+    current_scope,
+    cut,
+    have,
+    on_behalf,
+    refused,
+    strikes,
+    trouble,
+    wait_of,
+)
+from chaosharness.handlers.script import Resume, Script
+from chaosharness.kernel.history import UNASKED
+from chaosharness.kernel.message_names import poison_at
+from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.kernel.world import BACKGROUND, Lasting, World
+from chaosharness.machines.rabbitmq.confirms import Confirm, Confirms
+from chaosharness.machines.rabbitmq.deaths import deaths_in
+from chaosharness.machines.rabbitmq.node import Node
+from chaosharness.machines.rabbitmq.versions import Version, reads_deaths
+
+Draft = tuple[Copy, bool, str]
+"""A message to be published, whether it is mandatory, and the message in hand."""
+
+ALONE: Final = (None, None)
+
+
+class Settings(Protocol):
+    """What publishers go by, as the definition of the broker says it."""
+
+    @property
+    def version(self) -> Version:
+        """Whose rules."""
+
+    @property
+    def confirms(self) -> bool:
+        """Whether publishers wait for a confirm."""
+
+    @property
+    def resends(self) -> bool:
+        """Whether the client sends again by itself what nobody confirmed."""
+
+    @property
+    def searched(self) -> tuple[type[Fault], ...]:
+        """What a search tries beyond the usual."""
+
+    @property
+    def reconnect_ms(self) -> int:
+        """How long it takes to be back after a loss."""
+
+    @property
+    def latency_ms(self) -> int:
+        """From the broker to a client."""
+
+
+class Market(Peer, Protocol):
+    """A RabbitMQ broker during one run, as publishers need it."""
+
+    node: Node
+    world: World
+    disturbed: bool
+    is_down: bool
+
+    @property
+    def definition(self) -> Settings:
+        """What it goes by."""
+
+    def check_target(self, exchange: str, topic: str) -> str:
+        """Return why the channel is closed that publishes there; empty if nothing is wrong."""
+
+    def link(self, incarnation: Incarnation, connection: str | None, channel: str | None) -> Link:
+        """Return a channel: a new one, or the one that the incarnation has by this name."""
+
+    def restart(self, down: Lasting) -> None:
+        """Let the broker die and come back."""
+
+    def _words(self, copy: Copy, names: tuple[str, ...] | list[str]) -> dict[str, Any]:
+        """Return what a history says of a message that is stored."""
+
+
+class Publisher:
+    """A publisher with a channel of its own, or (`channel`) one that it shares in its process.
+
+    Called, it publishes and waits for the confirm. `send` publishes and does not wait;
+    `confirms` gives what the broker has answered.
+    """
+
+    __slots__ = (
+        "_broker",
+        "_confirms",
+        "_frames",
+        "_lane",
+        "_link",
+        "_lost",
+        "_resume",
+        "_shares",
+        "_where",
+        "_world",
+    )
+
+    def __init__(
+        self, broker: Market, *, connection: str | None = None, channel: str | None = None
+    ) -> None:
+        self._broker = broker
+        self._world = broker.world
+        self._lane = Lane()
+        self._confirms: Confirms | None = None  # until something is sent without waiting
+        self._frames: list[Confirm] = []
+        self._lost = ""
+        self._resume: Resume | None = None
+        self._shares = connection is not None or channel is not None
+        self._where = (connection, channel) if self._shares else ALONE
+        self._link: Link | None = None
+
+    # ---- what users call
+
+    def __call__(
+        self,
+        topic: str,
+        value: Any,
+        *,
+        key: str | None = None,
+        headers: Mapping[str, Any] | None = None,
+        exchange: str = "",
+        expiration_ms: int | None = None,
+        mandatory: bool = False,
+        priority: int = 0,
+        persistent: bool = True,
+        message_id: str | None = None,
+        correlation_id: str | None = None,
+        reply_to: str | None = None,
+    ) -> Any:
+        """Publish a message with routing key `topic`, and wait for the confirm.
+
+        Args:
+            topic: Routing key; for the default exchange, the name of a queue.
+            value: Payload.
+            key: Correlates the message with its workload item; not sent.
+            headers: Headers.
+            exchange: Name of an exchange; the default exchange if empty.
+            expiration_ms: This message's own time to live.
+            mandatory: Raise if the message reaches no queue (and there are confirms); else
+                it is dropped silently.
+            priority: For queues that have priorities.
+            persistent: Whether it outlives the node (`delivery_mode` 2). pika and aio-pika: no,
+                unless told so.
+            message_id: A property; the receiver finds it in `delivery.properties`.
+            correlation_id: Likewise.
+            reply_to: Likewise: the name of a queue.
+
+        Raises:
+            Unroutable: It was mandatory, and no queue is bound for it.
+            ConnectionError: Negative confirm: at least one queue did not take it. Or the broker
+                is down.
+            ChannelClosed: There is no such exchange (404), or its channel is closed already.
+            TimeoutError: No confirm; it may have been stored.
+            InvalidDefinition: Nobody declares such an exchange or queue; or a time is negative.
+        """
+        properties = _properties(message_id, correlation_id, reply_to)
+        scope = current_scope("publish", self._world)
+        copy = self._draft(
+            scope,
+            topic,
+            value,
+            key,
+            headers,
+            exchange,
+            expiration_ms,
+            priority,
+            persistent,
+            properties,
+        )
+        return self._pass(scope, copy, mandatory)
+
+    def send(
+        self,
+        topic: str,
+        value: Any,
+        *,
+        key: str | None = None,
+        headers: Mapping[str, Any] | None = None,
+        exchange: str = "",
+        expiration_ms: int | None = None,
+        priority: int = 0,
+        persistent: bool = True,
+        message_id: str | None = None,
+        correlation_id: str | None = None,
+        reply_to: str | None = None,
+    ) -> Any:
+        """Publish and do not wait; return the message's number on this channel: the first has 1.
+
+        What becomes of it is read from `confirms`. See the call of a publisher for the rest.
+
+        Raises:
+            ChannelClosed: The channel is closed already. The next message is 1 on a new one.
+        """
+        properties = _properties(message_id, correlation_id, reply_to)
+        args = (topic, value, key, headers, exchange, expiration_ms, priority, persistent)
+        scope = current_scope("send", self._world)
+        copy = self._draft(scope, *args, properties)
+        operation, attempt = self._reach(scope, copy)
+        if operation not in self._world.surfaces:
+            self._world.meet(operation, widened(SEND, self._broker.definition.searched))
+        script = self._sending(scope, operation, attempt, (copy, False, scope.message))
+        script = on_behalf(scope, copy.entity, scope.message, script)
+        return scope.colour.drive(script, scope)
+
+    def confirms(self, timeout_s: float | None = None) -> Any:
+        """Return the confirms that came since this was asked last; wait for one if there is none.
+
+        They may come in another order than their messages, and one with `multiple` stands for
+        all that are open up to its number. After `timeout_s` there are none.
+
+        Raises:
+            ChannelClosed: The connection was lost: what is open will never be confirmed, and may
+                have been stored.
+        """
+        scope = current_scope("confirms", self._world)
+        nap: Nap = BACKGROUND
+        if timeout_s is not None:
+            frame = sys._getframe(1)
+            nap = wait_of(scope, round(timeout_s * 1000), of_stack, frame, holds=False)
+        return scope.colour.drive(self._reading(scope, timeout_s, nap), scope)
+
+    # ---- one message
+
+    def _draft(
+        self,
+        scope: Scope,
+        topic: str,
+        value: Any,
+        key: str | None,
+        headers: Mapping[str, Any] | None,
+        exchange: str,
+        expiration_ms: int | None,
+        priority: int,
+        persistent: bool,
+        properties: Mapping[str, str],
+    ) -> Copy:
+        world = self._world
+        self._check(scope, exchange, topic)
+        if expiration_ms is not None and expiration_ms < 0:
+            raise InvalidDefinition(f"expiration_ms must be at least 0, not {expiration_ms}")
+        world.know_duration(expiration_ms or 0)
+        body = encode(value, topic)
+        key = key_of(key, topic)
+        entity = scope.entity
+        if key is not None:
+            if entity:
+                if key not in world.entities:
+                    world.entities[key] = entity
+            else:
+                entity = world.entities.get(key, 0)
+        copy = Copy(
+            topic,
+            key,
+            headers or NO_HEADERS,
+            body,
+            entity,
+            scope.hops + 1,
+            exchange=exchange,
+            expiration_ms=expiration_ms,
+            priority=priority,
+            persistent=persistent,
+            properties=properties,
+        )
+        if reads_deaths(self._broker.definition.version):
+            copy.deaths = deaths_in(copy.headers)
+        return copy
+
+    def _check(self, scope: Scope, exchange: str, topic: str) -> None:
+        """See that the channel is open, and stays so."""
+        link = self._link
+        if link is None and self._shares:
+            link = self._link = self._broker.link(scope.incarnation, *self._where)
+            link.attend((), self._come_back)
+        if link is not None and not link.is_open:
+            raise ChannelClosed(self._place(scope, exchange, topic), link.channel.closed_because)
+        why = self._broker.check_target(exchange, topic)
+        if why:
+            if link is not None:
+                link.drop(why)
+            raise ChannelClosed(self._place(scope, exchange, topic), why)
+
+    def _place(self, scope: Scope, exchange: str, topic: str) -> str:
+        return f"{scope.place}/{self._broker.name}.publish {topic or exchange}"
+
+    def _come_back(self) -> None:
+        """Open the shared channel again, if no consumer on it does."""
+        link = self._link
+        assert link is not None
+        self._lose(link.channel.closed_because)
+        self._world.after(self._broker.definition.reconnect_ms, self._reopen)
+
+    def _reopen(self, _: Any) -> None:
+        if self._link is not None and self._link.incarnation.alive:
+            self._link.reopen()
+
+    def _reach(self, scope: Scope, copy: Copy) -> tuple[str, int]:
+        world = self._world
+        operation = f"{scope.place}/{self._broker.name}.publish {copy.topic or copy.exchange}"
+        place = (operation, copy.entity, scope.message)
+        world.counts[place] = attempt = world.counts.get(place, 0) + 1
+        return operation, attempt
+
+    def _pass(self, scope: Scope, copy: Copy, mandatory: bool) -> Any:
+        """Pass the port of a publisher, on behalf of a workload item."""
+        world = self._world
+        operation, attempt = self._reach(scope, copy)
+        draft = (copy, mandatory, scope.message)
+        entity = copy.entity
+        confirms = self._broker.definition.confirms
+        if operation not in world.surfaces:
+            world.meet(operation, self._surface())
+        if self._broker.disturbed or world.unreachable:
+            if confirms:
+                script = in_turn(
+                    self._lane, scope, operation, attempt, self._store, draft, self._broker
+                )
+            else:
+                script = self._blindly(scope, operation, attempt, draft)
+            return scope.colour.drive(on_behalf(scope, entity, scope.message, script), scope)
+        store = self._store if confirms else self._try_to_store
+        if scope.colour.is_async:
+            return LaterEffect(scope, entity, store, operation, attempt, draft)
+        own, scope.entity = scope.entity, entity
+        try:
+            store(scope, operation, attempt, draft)
+        finally:
+            scope.entity = own
+        return None
+
+    def _surface(self) -> Surface:
+        definition = self._broker.definition
+        if not definition.confirms:
+            found = PUBLISH_BLINDLY
+        else:
+            found = PUBLISH_AGAIN if definition.resends else PUBLISH
+        return widened(found, definition.searched)
+
+    def _store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
+        copy, mandatory, in_hand = draft
+        copy.name = self._world.publications.name(operation, copy.entity, in_hand, copy.body)
+        struck = scope.struck
+        for fault in struck:
+            if isinstance(fault, Poison):
+                self._poison(scope, copy, POISON[fault.content])
+            elif isinstance(fault, BrokerRestart):
+                self._broker.restart(fault.down)
+        if self._broker.is_down:
+            raise refused(scope, operation, attempt, self._broker)
+        self._route(scope, operation, attempt, copy, mandatory)
+        if struck and any(isinstance(fault, Duplicate) for fault in struck):
+            again = copy.twin()
+            again.expiration_ms = copy.expiration_ms
+            again.name = self._world.publications.name(operation, copy.entity, in_hand, copy.body)
+            self._route(scope, operation, attempt, again, mandatory)
+
+    def _try_to_store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
+        """Publish without a confirm: a refusal is not heard, nor what is returned."""
+        try:
+            self._store(scope, operation, attempt, (draft[0], False, draft[2]))
+        except ConnectionError:
+            if self._broker.is_down:
+                raise
+
+    def _poison(self, scope: Scope, copy: Copy, body: bytes) -> None:
+        """Store a message nobody can read just ahead of another."""
+        node = self._broker.node
+        names = node.route(copy.exchange, copy.topic, copy.headers)
+        poison = Copy(copy.topic, None, NO_HEADERS, body, 0, copy.hops, exchange=copy.exchange)
+        poison.name = poison_at(copy.name)
+        own, scope.entity = scope.entity, 0
+        poison.published = scope.record("publish", "", 0, self._broker._words(poison, names))
+        scope.entity = own
+        self._world.effects += 1
+        node.store(poison, names)
+
+    def _route(
+        self, scope: Scope, operation: str, attempt: int, copy: Copy, mandatory: bool
+    ) -> None:
+        """Store a message in all queues it is bound for, or say why not."""
+        node, world = self._broker.node, self._world
+        names = node.route(copy.exchange, copy.topic, copy.headers)
+        refusing = node.refusing(names)
+        taking = tuple(name for name in names if name not in refusing) if refusing else names
+        if taking or not names:
+            data = self._broker._words(copy, taking)
+            copy.published = scope.record("publish", operation, attempt, data)
+            world.effects += 1
+        if copy.hops > world.budget.hops_max:
+            world.end("budget", cycle(world.history, copy.published, copy.hops))
+        node.store(copy, taking)
+        if not names:
+            data = {"message": copy.published, "reason": "unroutable", "to": []}
+            scope.record("dead", "", 0, data)
+            if mandatory:
+                raise Unroutable(f"{operation}: no queue is bound for it")
+        if refusing:
+            node.refuse(copy, refusing)
+            raise refused(scope, operation, attempt, self._broker)
+
+    def _blindly(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> Script[None]:
+        """Publish without a confirm: nobody learns whether the message was stored."""
+        turn = self._lane.join(scope)
+        lost = False
+        try:
+            yield from turn.come()
+            for fault in strikes(scope, operation, "before", attempt):
+                if isinstance(fault, LostRequest):
+                    lost = True
+                else:
+                    yield from trouble(scope, fault, self._broker)
+            if lost or cut(scope, self._broker, "out"):
+                data = {"outcome": UNASKED, "happened": False}
+                scope.record("reply", operation, attempt, data)
+            else:
+                have(scope, operation, attempt, self._try_to_store, draft)
+        finally:
+            scope.struck = ()
+            turn.leave()
+        for fault in strikes(scope, operation, "after", attempt):
+            yield from trouble(scope, fault, self._broker)
+
+    # ---- without waiting
+
+    def _sending(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> Script[int]:
+        """Publish a message whose confirm is read later, if it comes."""
+        broker, world = self._broker, self._world
+        self._raise_loss(operation)
+        turn = self._lane.join(scope)
+        confirms = self._confirms
+        if confirms is None:
+            confirms = self._confirms = Confirms()
+        tag = confirms.published()
+        acked, late_ms = True, 0
+        try:
+            yield from turn.come()
+            for fault in strikes(scope, operation, "before", attempt):
+                if isinstance(fault, ErrorReply):
+                    acked = False
+                elif isinstance(fault, LostRequest):
+                    self._unheard(scope, operation, attempt, happened=False)
+                    return tag
+                else:
+                    yield from trouble(scope, fault, broker)
+            if cut(scope, broker, "out") or confirms is not self._confirms:
+                self._unheard(scope, operation, attempt, happened=False)
+                return tag
+            acked = acked and self._is_taken(scope, operation, attempt, draft)
+        finally:
+            scope.struck = ()
+            turn.leave()
+        for fault in strikes(scope, operation, "after", attempt):
+            if isinstance(fault, LostReply):
+                self._unheard(scope, operation, attempt, happened=True)
+                return tag
+            if isinstance(fault, Delay):
+                late_ms = max(world.due(fault.lasting) - world.now, 1)
+            else:
+                yield from trouble(scope, fault, broker)
+        if cut(scope, broker, "back") or broker.is_down:
+            self._unheard(scope, operation, attempt, happened=True)
+            return tag
+        world.after(late_ms + broker.definition.latency_ms, self._answer, (confirms, tag, acked))
+        return tag
+
+    def _is_taken(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> bool:
+        try:
+            have(scope, operation, attempt, self._store, draft)
+        except ConnectionError:
+            return False
+        return True
+
+    def _unheard(self, scope: Scope, operation: str, attempt: int, *, happened: bool) -> None:
+        """Lose the connection: no confirm comes for this message, nor for any that is open."""
+        data = {"outcome": UNASKED, "happened": happened}
+        scope.record("reply", operation, attempt, data)
+        if self._link is not None:
+            self._link.connection.drop("connection lost")
+        self._lose("connection lost")
+
+    def _lose(self, why: str) -> None:
+        """Begin anew, on another channel: messages are counted from 1 there."""
+        if self._confirms is None or not self._confirms.open:
+            return
+        self._confirms = None
+        self._lost = why
+        self._world.effects += 1
+        self._wake()
+
+    def _raise_loss(self, where: str) -> None:
+        """Tell once that the channel was lost."""
+        if self._lost:
+            why, self._lost = self._lost, ""
+            self._frames.clear()
+            raise ChannelClosed(where, why)
+
+    def _answer(self, due: tuple[Confirms, int, bool]) -> None:
+        """Have a confirm on its way to the publisher, if its channel is still there."""
+        confirms, tag, acked = due
+        if confirms is not self._confirms:
+            return
+        confirms.settle(tag, acked=acked)
+        self._world.after(0, self._flush)
+
+    def _flush(self, _: Any) -> None:
+        """Send what is due at this moment, in as few frames as can be."""
+        frames = self._confirms.frames() if self._confirms is not None else []
+        if frames:
+            self._world.effects += 1
+            self._frames += frames
+            self._wake()
+
+    def _wake(self) -> None:
+        resume, self._resume = self._resume, None
+        if resume is not None:
+            resume(None)
+
+    def _keep(self, resume: Resume) -> None:
+        self._resume = resume
+
+    def _reading(self, scope: Scope, timeout_s: float | None, nap: Nap) -> Script[list[Confirm]]:
+        world = self._world
+        timer = None
+        expired: list[None] = []
+
+        def expire(_: Any) -> None:
+            expired.append(None)
+            nap.woke()
+            self._wake()
+
+        if timeout_s is not None:
+            timeout_ms = round(timeout_s * 1000)
+            world.know_duration(timeout_ms)
+            timer = world.timer(timeout_ms, expire, None, nap)
+        while not self._frames and not self._lost and not expired:
+            yield self._keep
+        if timer is not None:
+            world.agenda.cancel(timer)
+        if not self._frames:
+            self._raise_loss(f"{scope.place}/{self._broker.name}.confirms")
+        frames, self._frames = self._frames, []
+        return frames
+
+
+def _properties(
+    message_id: str | None, correlation_id: str | None, reply_to: str | None
+) -> Mapping[str, str]:
+    if message_id is None and correlation_id is None and reply_to is None:
+        return NO_PROPERTIES
+    found = {"message_id": message_id, "correlation_id": correlation_id, "reply_to": reply_to}
+    said = {name: value for name, value in found.items() if value is not None}
+    return said

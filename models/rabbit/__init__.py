@@ -1,0 +1,1 @@
+"""RabbitMQ's own traps: heartbeats, requeues, retry queues, replays and confirms."""
