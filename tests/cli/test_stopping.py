@@ -48,6 +48,7 @@ def stopped(tmp_path, number, *options):
     """Run a search of many pairs, stop it once its first finding is there; return how it ended."""
     (tmp_path / "slow_shop.py").write_text(SHOP)
     command = [sys.executable, "-m", "chaosharness", "run", "slow_shop:shop", "--budget", "1000000"]
+    command += ["--all"]  # it does not end by itself
     process = subprocess.Popen(
         [*command, "--report", "out", *options],
         cwd=tmp_path,
