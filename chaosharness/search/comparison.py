@@ -20,6 +20,8 @@ from chaosharness.system import System
 
 Outcome = Literal["survives", "broken", "unknown", "nowhere"]
 
+CLIENT: Final = "client"
+
 CALM: Final = "calm"
 """The row of the run without any fault."""
 
@@ -215,6 +217,8 @@ def flow_of(graph: EventGraph) -> Flow:
     knows: dict[str, set[str]] = {}
     senders = set()
     for source, to in graph.edges:
+        if _service(source.name) == CLIENT and source.kind == "handler":
+            continue  # what brings items in is no service
         if source.kind == "handler" and to.kind == "event":
             senders.add(_service(source.name))
             knows.setdefault(_service(source.name), set()).add(to.name)
