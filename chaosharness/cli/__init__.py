@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from chaosharness import __version__
-from chaosharness.cli import capacity, graph, replay, report, run, sites, soak
+from chaosharness.cli import capacity, compare, graph, replay, report, run, sites, soak
 from chaosharness.cli.configured import defaults
 from chaosharness.cli.doors import TROUBLE, Doors, leave
 
@@ -38,6 +38,7 @@ COMMANDS = (
     sites.sites,
     graph.graph,
     capacity.capacity,
+    compare.compare,
 )
 
 for command in COMMANDS:
