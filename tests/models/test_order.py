@@ -10,7 +10,7 @@ from chaosharness import Books, explore
 from chaosharness.search.target import load_target
 from models.order import broken
 from models.order.claims import order_states
-from models.order.right import ALL, order_flow
+from models.order.right import ALL, GOOD, OUT_OF_STOCK, TOO_DEAR, order_flow
 
 TWINS = {
     name: twin
@@ -75,3 +75,11 @@ def test_a_twin_breaks_a_claim_of_its_own_under_a_single_fault(name):
     [found] = campaign.counterexamples
     assert len(found.schedule) == 1
     assert found.minimal
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("examples", [[GOOD, OUT_OF_STOCK], [TOO_DEAR]], ids=["two", "too dear"])
+def test_the_right_flow_keeps_every_claim_under_every_single_fault(examples):
+    found = explore(order_flow(examples=examples), faults_max=1, runs_max=10_000)
+    assert found.coverage.complete
+    assert [one.name for one in found.standings if one.result == "violated"] == []

@@ -409,11 +409,11 @@ def test_who_gave_a_message_back_is_spoken_of():
 def test_missed_heartbeats_are_spoken_of():
     def work(env, consumer, delivery, charge):
         charge(delivery.value["id"], 5)
-        env.sleep(90)
+        env.sleep(119)
         with suppress(ConnectionError):
             consumer.ack(delivery)
 
-    fault = NetworkPartition(Site("mq.orders/deliver to payments", entity=2), lasting=80_000)
+    fault = NetworkPartition(Site("mq.orders/deliver to payments", entity=2), lasting=140_000)
     said = " ".join(tell(found(loop_shop(work), fault)).why)
     assert "to payments, because the connection had missed its heartbeats." in said
 
