@@ -111,7 +111,7 @@ def mild(catalogue, run):
     ]
 
 
-@pytest.mark.parametrize("retries", [False, True])
+@pytest.mark.parametrize("retries", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("broker", [kafka, rabbit])
 def test_removing_one_of_two_faults_leaves_the_other_at_its_message(broker, retries):
     system = several(broker(), retries=retries)

@@ -172,7 +172,7 @@ def machine_of(system):
 
 
 SETTINGS = settings(
-    max_examples=400,
+    max_examples=250,
     stateful_step_count=4,
     deadline=None,
     database=None,

@@ -37,6 +37,7 @@ def test_the_right_saga_is_silent_over_all_single_faults_with_nothing_claimed() 
     assert campaign.coverage.levels[1].complete
 
 
+@pytest.mark.slow  # with nothing claimed it is tried as well
 def test_the_right_saga_keeps_its_claims_under_all_single_faults() -> None:
     campaign = explore(right.build(), faults_max=1)
     assert campaign.counterexamples == ()
