@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
@@ -25,9 +25,6 @@ AROUND: Final = 1
 
 LONG_MAX: Final = 160
 """Characters of a line of source, at most."""
-
-_OUTERMOST: Final = "chaosharness.system.system"
-"""The module that makes runs: who called it asked for no event."""
 
 
 @attrs.frozen
@@ -56,13 +53,14 @@ class Line:
 class _Noting(list[RawEvent]):
     """Events, which notes for each the line of the user's code that led to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, outside: FrameType | None) -> None:
         super().__init__()
+        self.outside = outside
         self.seen: dict[int, tuple[str, str, int, str]] = {}
 
     def append(self, event: RawEvent, /) -> None:
         frame: FrameType | None = sys._getframe(1)
-        while frame is not None and frame.f_globals.get("__name__") != _OUTERMOST:
+        while frame is not None and frame is not self.outside:
             if not is_generated(frame) and is_own(frame):
                 line = _first_line(frame)
                 code = frame.f_code
@@ -73,7 +71,7 @@ class _Noting(list[RawEvent]):
         super().append(event)
 
 
-_NOTED: ContextVar[list[_Noting] | None] = ContextVar("chaosharness.noted", default=None)
+_NOTED: ContextVar[Noted | None] = ContextVar("chaosharness.noted", default=None)
 
 
 def new_events() -> list[RawEvent]:
@@ -81,26 +79,30 @@ def new_events() -> list[RawEvent]:
     noted = _NOTED.get()
     if noted is None:
         return []
-    noted.append(_Noting())
-    return noted[-1]
+    noted.runs.append(_Noting(noted.outside))
+    return noted.runs[-1]
 
 
 @contextmanager
 def noting_lines() -> Iterator[Noted]:
-    """Have the runs made meanwhile note lines; the last of them counts."""
-    noted: list[_Noting] = []
+    """Have the runs made meanwhile note lines; the last of them counts.
+
+    Whoever called the function that says so asked for no event, and is no line of any.
+    """
+    noted = Noted(sys._getframe(2))  # above this function and its context manager
     token = _NOTED.set(noted)
     try:
-        yield Noted(noted)
+        yield noted
     finally:
         _NOTED.reset(token)
 
 
 @attrs.frozen
 class Noted:
-    """What the runs have noted."""
+    """What the runs have noted, and the frame that they stand in."""
 
-    runs: list[Any]
+    outside: FrameType
+    runs: list[_Noting] = attrs.field(factory=list)
 
     def lines(self) -> Mapping[int, Line]:
         """Return the line of each event of the last run that has one, by the event's index."""

@@ -11,6 +11,7 @@ import attrs
 from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.composition import Composition
 from chaosharness.checkers.outcomes.differences import Difference
+from chaosharness.checkers.outcomes.leftovers import moves
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.values import is_number, spelled
 from chaosharness.checkers.reading import read
@@ -74,15 +75,16 @@ def _half(clean: Clean) -> Iterator[Difference]:
     """Yield items that a third party refused for business, and that stand half.
 
     What it took in the end was not given up; nor was an item of which nobody says what is
-    said where it is given up. What was only done once the answer was no is how the item is
-    given up: a recall of a parcel that was never sent leaves its mark, and nothing is half.
+    said where it is given up. What was only done once the answer was no, and moves neither
+    money nor goods, is how the item is given up: a recall of a parcel that was never sent
+    leaves its mark, and nothing is half.
     """
     for item, told in sorted(clean.refused_in_calm.items()):
         gone = clean.without([item])
         standing = clean.ledgers.standing(clean.calm, item)
         before = {(place, what) for place, what, index in standing if index < told}
         counted = clean.ledgers.net(clean.calm, item)
-        net = Counter({entry: times for entry, times in counted.items() if entry in before})
+        net = Counter({one: n for one, n in counted.items() if one in before or moves(one)})
         if gone is None or (not net and clean.calm.shared == gone.shared):
             continue
         for _, entity, other in clean.refusals:

@@ -134,8 +134,11 @@ class Porter:
         self.recalled.add(order)
 
 
-def parcels(*, refunds: bool) -> System:
-    """Charge, send and say so; where that cannot be, recall and refund, or forget to refund."""
+def parcels(*, refunds: bool, charges_anyway: bool = False) -> System:
+    """Charge, send and say so; where that cannot be, recall and refund, or forget to refund.
+
+    Or take the money only afterwards, whatever the answer was.
+    """
     system, bus = shop("done", "failed", examples=[{"id": "o1", "item": "lamp"}])
     bank, porter = system.add(External("bank", Bank)), system.add(External("porter", Porter))
 
@@ -146,11 +149,15 @@ def parcels(*, refunds: bool) -> System:
         def on_order(order: dict):
             name, sent = order["id"], False
             try:
-                money.charge(name, 500)
+                if not charges_anyway:
+                    money.charge(name, 500)
                 sent = True
                 porters.carry(name, order["item"])
             except (TooMany, RemoteError, *NO_ANSWER):
-                if sent:
+                if charges_anyway:
+                    with suppress(RemoteError, *NO_ANSWER):
+                        money.charge(name, 500)
+                elif sent:
                     porters.recall(name)
                 if refunds:
                     money.refund(name, 500)
@@ -166,6 +173,13 @@ def parcels(*, refunds: bool) -> System:
 def test_a_compensation_that_leaves_its_mark_is_no_half():
     assert idempotent().findings(parcels(refunds=True).run().evidence()) == []
     assert sweep(parcels(refunds=True), kinds=REPLIES) == []
+
+
+def test_money_that_is_taken_although_it_was_refused_is_half():
+    system = parcels(refunds=False, charges_anyway=True)
+    found = idempotent().findings(system.run().evidence())
+    assert {one.kind for one in found} == {"half done"}
+    assert "bank.charge" in str(found[0])
 
 
 def test_what_stood_before_it_was_refused_is_half():
