@@ -24,7 +24,7 @@ from chaosharness.machines.rabbitmq.takers import Channel, Push
 from chaosharness.machines.rabbitmq.versions import Version
 
 ADDRESS: Final = pika.ConnectionParameters("127.0.0.1", 5672, socket_timeout=3)
-SETTLE_S: Final = 0.2
+SETTLE_S: Final = 5.0
 """How long the real broker may take to do what it was told, before we call it different."""
 
 PREFIX: Final = f"chaosharness.{os.getpid()}"
