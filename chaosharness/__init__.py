@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from chaosharness.adapters.http.message import Answer as Answer
     from chaosharness.adapters.http.web import Web as Web
     from chaosharness.adapters.http.webhooks import Webhooks as Webhooks
+    from chaosharness.adapters.kafka.servers import KafkaServers as KafkaServers
     from chaosharness.brokers import NATS as NATS
     from chaosharness.brokers import SNS as SNS
     from chaosharness.brokers import SQS as SQS
@@ -158,6 +159,7 @@ _HOME = {
     "adapters.http.message": ("Answer",),
     "adapters.http.web": ("Web",),
     "adapters.http.webhooks": ("Webhooks",),
+    "adapters.kafka.servers": ("KafkaServers",),
     "brokers": (
         "NATS",
         "SNS",

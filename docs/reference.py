@@ -21,6 +21,7 @@ PAGES = {
         "HTTP",
         ("adapters.http.web", "adapters.http.webhooks", "adapters.http.message"),
     ),
+    "clients": ("Clients of brokers", ("adapters.kafka.servers",)),
     "orchestrators": (
         "Orchestrators",
         (

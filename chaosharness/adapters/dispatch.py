@@ -60,6 +60,7 @@ class Library:
         seams: What is wrapped where it stands.
         swaps: What is exchanged.
         warm: Called once, outside of any run, for what the library does once in a process.
+        late: Refuses what modules hold of the library that was made before it was met.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Library:
     seams: tuple[Seam, ...] = ()
     swaps: tuple[Swap, ...] = ()
     warm: Callable[[], object] | None = None
+    late: Callable[[], object] | None = None
 
 
 _INSTALLED: Final[set[str]] = set()

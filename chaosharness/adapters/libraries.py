@@ -20,6 +20,7 @@ ADAPTERS: Final = {
     "aiohttp": "chaosharness.adapters.http.aiohttp",
     "anyio": "chaosharness.adapters.anyio",
     "asgiref": "chaosharness.adapters.asgiref",
+    "confluent_kafka": "chaosharness.adapters.kafka.confluent",
     "django": "chaosharness.adapters.http.django",
     "flask": "chaosharness.adapters.http.flask",
     "httpx": "chaosharness.adapters.http.httpx",
@@ -48,6 +49,19 @@ def speak(packages: Iterable[str]) -> None:
         _WANTED.add(package)
         if package in sys.modules:
             _load(package)
+
+
+def refuse_late(packages: Iterable[str]) -> None:
+    """Refuse what user code has made of these libraries before they were met.
+
+    Raises:
+        InvalidDefinition: It names the first.
+    """
+    for package in packages:
+        if package in sys.modules:
+            library: Library = import_module(ADAPTERS[package]).LIBRARY
+            if library.late is not None:
+                library.late()
 
 
 def _load(package: str) -> None:

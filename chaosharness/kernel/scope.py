@@ -15,7 +15,8 @@ class Incarnation:
 
     When it dies its ports refuse, its connections drop (`on_death`), and whatever code
     it was running is kept, unfinished, until the end of the run (`kept`), and so are its
-    event loops (`guests`, by the name of their colour). Its locks (`locks`) are its own.
+    event loops (`guests`, by the name of their colour). Its locks (`locks`) are its own,
+    and so is what a client that some module made stands for in it (`clients`).
     `unawaited` counts the calls of ports that nobody has awaited so far.
 
     A process of its own (`processes`) has it for a `host`, and dies with it. `stalled_since` is
@@ -25,6 +26,7 @@ class Incarnation:
 
     __slots__ = (
         "alive",
+        "clients",
         "guests",
         "host",
         "kept",
@@ -64,6 +66,7 @@ class Incarnation:
         self.kept: list[Any] = []
         self.guests: dict[str, Any] = {}
         self.locks: dict[Any, Any] = {}
+        self.clients: dict[Any, Any] = {}
         self.unawaited = 0
         self.unheard = False
 

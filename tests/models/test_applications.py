@@ -21,7 +21,7 @@ from chaosharness import (
 )
 from chaosharness.search.target import load_target
 
-RIGHT = ["checkout.system:checkout", "booking.system:booking"]
+RIGHT = ["checkout.system:checkout", "booking.system:booking", "billing.system:billing"]
 BROKEN = [
     "checkout.system:no_key",
     "checkout.system:status_unchecked",
@@ -31,6 +31,10 @@ BROKEN = [
     "booking.system:retried_post",
     "booking.system:silence_is_no",
     "booking.system:status_unchecked",
+    "billing.system:commits_by_itself",
+    "billing.system:never_flushed",
+    "billing.system:keyless",
+    "billing.system:skips_what_fails",
 ]
 DIGESTS = """
 from chaosharness.search.target import load_target

@@ -1,0 +1,1 @@
+"""Kafka by the clients that user code imports: confluent-kafka."""

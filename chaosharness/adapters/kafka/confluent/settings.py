@@ -1,0 +1,86 @@
+"""The configuration of a client: a dict of librdkafka's properties, and options beside it."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NoReturn
+
+from confluent_kafka import KafkaError
+from confluent_kafka.serialization import MessageField, SerializationContext
+
+from chaosharness.adapters.kafka.confluent.message import LIBRARY, refusal
+from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers.places import asked_at
+from chaosharness.handlers.port import call_off
+
+_WORDS: Final = {"true": True, "false": False, "t": True, "f": False, "1": True, "0": False}
+_FIELDS: Final = {"key": MessageField.KEY, "value": MessageField.VALUE}
+
+
+class Settings:
+    """What a client was given.
+
+    Args:
+        kind: The client's class.
+        given: Its positional arguments: a dict, or nothing.
+        options: Its named ones, and with them `config`, the name of the first in later versions.
+    """
+
+    def __init__(self, kind: str, given: tuple[Any, ...], options: dict[str, Any]) -> None:
+        if len(given) > 1 or (given and not isinstance(given[0], dict)):
+            raise TypeError("expected configuration dict")
+        self._kind = kind
+        self._found = {**(given[0] if given else {}), **options}
+        self._found.update(self._found.pop("config", None) or {})
+        if "bootstrap.servers" not in self._found and "metadata.broker.list" in self._found:
+            self._found["bootstrap.servers"] = self._found["metadata.broker.list"]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a property as it was given."""
+        return self._found.get(name, default)
+
+    def number(self, name: str, default: float) -> float:
+        """Return a property that is a number.
+
+        Raises:
+            KafkaException: It is none.
+        """
+        value = self._found.get(name, default)
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise self._wrong(name, value) from None
+
+    def flag(self, name: str, default: bool) -> bool:
+        """Return a property that is true or false.
+
+        Raises:
+            KafkaException: It is neither.
+        """
+        value = self._found.get(name, default)
+        if isinstance(value, bool):
+            return value
+        found = _WORDS.get(str(value).lower())
+        if found is None:
+            raise self._wrong(name, value)
+        return found
+
+    def _wrong(self, name: str, value: Any) -> Exception:
+        words = f'Invalid value "{value}" for configuration property "{name}"'
+        return refusal(KafkaError._INVALID_ARG, words)
+
+    def leave_out(self, name: str) -> NoReturn:
+        """Say that a property asks for something that is not modelled."""
+        call_off(
+            InvalidDefinition(
+                f"{LIBRARY}: {self._kind} with {name}={self._found.get(name)!r} is not modelled"
+                f"{asked_at()}"
+            )
+        )
+
+    def serialized(self, which: str, value: Any, topic: str, headers: Any) -> Any:
+        """Return a key or a value as a serializer or deserializer of the configuration makes it."""
+        for name in (f"{which}.serializer", f"{which}.deserializer"):
+            change = self._found.get(name)
+            if change is not None:
+                return change(value, SerializationContext(topic, _FIELDS[which], headers))
+        return value

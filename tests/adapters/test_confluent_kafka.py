@@ -1,0 +1,350 @@
+"""confluent-kafka as it is: what a client sees in virtual time, and what it does by itself."""
+
+import subprocess
+import sys
+import time
+
+import confluent_kafka
+import pytest
+from confluent_kafka import DeserializingConsumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.serialization import StringDeserializer, StringSerializer
+
+from chaosharness import (
+    Crash,
+    ErrorReply,
+    Kafka,
+    KafkaServers,
+    LostReply,
+    LostRequest,
+    Rebalance,
+    Schedule,
+    Site,
+    System,
+)
+from chaosharness.adapters.kafka import confluent
+from chaosharness.errors import InvalidDefinition
+
+SERVERS = {"bootstrap.servers": "one:9092,two:9092", "log_level": 0}
+PUBLISH = "reader.main/bus.publish paid"
+GROUP = {**SERVERS, "group.id": "readers"}
+BY_HAND = {**GROUP, "enable.auto.commit": False}
+early = confluent_kafka.Producer(SERVERS)
+
+
+def ran(main, *faults, items=("o1",), replicas=1, **options):
+    """Run a service with this main loop; it reads what an entry publishes, one after another."""
+    system = System("shop")
+    bus = system.add(Kafka("bus", {"orders": 2, "paid": 1}, **options))
+    system.add(KafkaServers("one:9092", bus))
+    system.service("reader", replicas=replicas)(lambda env: env.main(main))
+
+    @system.entry(examples=items)
+    def place(env, item):
+        env.publisher(bus)("orders", item, key=item, headers={"of": "shop"})
+
+    run = system.run(None, Schedule(faults))
+    assert not run.unused
+    return run
+
+
+def stored(run, topic):
+    return [one.data["value"] for one in run.history.of("publish") if one.data["topic"] == topic]
+
+
+def reading(*, config=BY_HAND, seen, most=5, take=lambda consumer, message: None):
+    """Return a main loop that polls so often, and keeps what it is handed."""
+
+    def main():
+        consumer = confluent_kafka.Consumer(config)
+        consumer.subscribe(["^ord"])
+        for _ in range(most):
+            message = consumer.poll(1.0)
+            if message is not None:
+                seen.append(message)
+                take(consumer, message)
+
+    return main
+
+
+def test_a_record_is_read_as_the_client_shows_it():
+    seen = []
+    run = ran(reading(seen=seen))
+    [message] = seen
+    assert isinstance(message, confluent_kafka.Message)
+    assert (message.topic(), message.key(), message.value()) == ("orders", b"o1", b"o1")
+    assert (message.offset(), message.headers()) == (0, [("of", b"shop")])
+    assert message.error() is None and len(message) == 2
+    kind, at_ms = message.timestamp()
+    assert kind == confluent_kafka.TIMESTAMP_CREATE_TIME and at_ms > 0
+    assert run.spoken.keys() == {"confluent-kafka"}
+
+
+def test_a_producer_sends_later_and_reports_when_it_is_polled():
+    said = []
+
+    def main():
+        producer = confluent_kafka.Producer({**SERVERS, "linger.ms": 20})
+        began = time.monotonic()
+
+        def report(error, message):
+            said.append((error, message.topic(), message.partition(), message.offset()))
+
+        producer.produce("paid", "text", key="k", callback=report, headers={"a": b"1"})
+        assert len(producer) == 1 and producer.poll(0) == 0
+        assert producer.poll(5) == 1
+        assert round(1000 * (time.monotonic() - began)) == 20
+        producer.produce("paid", b"more")
+        assert producer.flush() == 0
+        with pytest.raises(TypeError):
+            producer.produce("paid", {"no": "bytes"})
+
+    assert stored(ran(main), "paid") == [b"text", b"more"]
+    assert said == [(None, "paid", 0, 0)]
+
+
+def test_what_was_not_sent_yet_dies_with_its_process():
+    def main():
+        early.produce("paid", b"x")
+        time.sleep(1)
+
+    assert stored(ran(main), "paid") == [b"x"]
+    crash = Crash(Site(PUBLISH, entity=0))
+    assert stored(ran(main, crash), "paid") == [b"x"]  # sent by the next life
+
+    def hasty():
+        early.produce("paid", b"x")
+        time.sleep(0.004)
+
+    died = Crash(Site("reader.hasty/sleep", "after", entity=0))
+    assert len(stored(ran(hasty, died), "paid")) == 1  # only that of the next life
+
+
+@pytest.mark.parametrize(
+    ("fault", "idempotent", "copies"),
+    [
+        (LostRequest(Site(PUBLISH, entity=0)), False, 1),
+        (ErrorReply(Site(PUBLISH, entity=0)), False, 1),
+        (LostReply(Site(PUBLISH, "after", entity=0)), False, 2),
+        (LostReply(Site(PUBLISH, "after", entity=0)), True, 1),
+    ],
+)
+def test_the_client_sends_again_by_itself(fault, idempotent, copies):
+    said = []
+
+    def main():
+        producer = confluent_kafka.Producer({**SERVERS, "enable.idempotence": idempotent})
+        producer.produce("paid", b"x", on_delivery=lambda error, _: said.append(error))
+        assert producer.flush() == 0
+
+    assert stored(ran(main, fault), "paid") == [b"x"] * copies
+    assert said == [None]
+
+
+def test_a_record_that_is_never_taken_times_out():
+    said = []
+
+    def main():
+        config = {**SERVERS, "message.timeout.ms": 10_000}
+        producer = confluent_kafka.Producer(config)
+        producer.produce("paid", b"x", on_delivery=lambda error, _: said.append(error))
+        assert producer.flush(1) == 1
+        producer.flush()
+
+    assert stored(ran(main, LostRequest(Site(PUBLISH, entity=0))), "paid") == []
+    assert [one.code() for one in said] == [KafkaError._MSG_TIMED_OUT]
+
+
+def committed(run):
+    return [one.at_ms for one in run.history.of("ack")]
+
+
+def test_it_commits_by_itself_what_it_has_handed_out():
+    seen = []
+    run = ran(reading(config=GROUP, seen=seen, take=lambda *_: time.sleep(8)))
+    assert committed(run) == [seen[0].timestamp()[1] * 0 + 5_001]
+    slow = reading(config=GROUP, seen=[], take=lambda *_: time.sleep(8))
+    crash = Crash(Site("reader.main/sleep", "after"))
+    assert len([*ran(slow, crash).history.of("deliver")]) == 1  # it is lost
+    config = {**GROUP, "enable.auto.offset.store": "false"}
+    assert committed(ran(reading(config=config, seen=[]))) == []
+
+    def store(consumer, message):
+        consumer.store_offsets(message)
+
+    assert committed(ran(reading(config=config, seen=[], most=9, take=store))) == [5_001]
+
+
+def test_commits_by_hand():
+    def take(consumer, message):
+        [behind] = consumer.commit(message, asynchronous=False)
+        assert (behind.topic, behind.offset) == ("orders", 1)
+        with pytest.raises(KafkaException, match="No offset stored"):
+            consumer.commit(asynchronous=False)
+        assert consumer.commit(message=message) is None
+        where = TopicPartition("orders", message.partition(), 1)
+        assert consumer.commit(offsets=[where], asynchronous=False)[0].offset == 1
+
+    assert len(committed(ran(reading(seen=[], take=take)))) == 3
+
+
+def test_a_commit_that_is_refused_or_not_answered():
+    codes = []
+
+    def take(consumer, message):
+        try:
+            consumer.commit(message, asynchronous=False)
+        except KafkaException as error:
+            codes.append(error.args[0].code())
+
+    for fault in (
+        Rebalance(Site("reader.main/bus.commit")),
+        LostReply(Site("reader.main/bus.commit", "after")),
+    ):
+        ran(reading(seen=[], take=take), fault)
+    assert codes == [KafkaError.ILLEGAL_GENERATION, KafkaError._TIMED_OUT]
+
+
+def test_a_commit_that_nobody_waits_for_is_told_at_the_next_poll():
+    told = []
+    config = {**BY_HAND, "on_commit": lambda error, where: told.append((error, where[0].offset))}
+    ran(reading(config=config, seen=[], take=lambda consumer, message: consumer.commit(message)))
+    assert told == [(None, 1)]
+
+
+def test_a_batch_works_on_behalf_of_each_record_in_turn():
+    def main():
+        with confluent_kafka.Consumer(BY_HAND) as consumer:
+            consumer.subscribe(["orders"])
+            for _ in range(4):
+                for message in consumer.consume(10, timeout=1.0):
+                    early.produce("paid", message.value())
+            early.flush()
+
+    run = ran(main, items=("o1", "o2", "o3"))
+    sent = [one for one in run.history.of("publish") if one.data["topic"] == "paid"]
+    mine = {one.entity: one.data["value"] for one in sent}
+    assert mine == {1: b"o1", 2: b"o2", 3: b"o3"}
+
+
+def test_serializers_and_deserializers():
+    seen = []
+    text = {"value.deserializer": StringDeserializer("utf_8")}
+
+    def main():
+        producer = confluent_kafka.SerializingProducer(
+            {**SERVERS, "value.serializer": StringSerializer("utf_8")}
+        )
+        producer.produce("paid", value="naïve")
+        producer.flush()
+        consumer = DeserializingConsumer({**BY_HAND, **text})
+        consumer.subscribe(["paid"])
+        while not seen:
+            message = consumer.poll(1.0)
+            if message is not None:
+                seen.append(message.value())
+
+    ran(main)
+    assert seen == ["naïve"]
+
+
+@pytest.mark.parametrize(
+    ("config", "use", "words"),
+    [
+        (
+            {**GROUP, "bootstrap.servers": "x:1"},
+            None,
+            r"\(at tests/adapters/test_conf.* no such servers; it has: one:9092",
+        ),
+        (GROUP, lambda one: one.list_topics(), r"Consumer.list_topics is not modelled.*test_conf"),
+        (GROUP, lambda one: one.subscribe(["nothing"]), r"bus has no topic 'nothing'"),
+        ({**GROUP, "session.timeout.ms": 6000}, None, r"say Kafka\(..., session_timeout_ms=6000\)"),
+        (
+            GROUP,
+            lambda one: one.subscribe(["a"], on_assign=print),
+            r"subscribe\(on_assign=...\) is not modelled",
+        ),
+    ],
+)
+def test_what_cannot_be_is_said_with_its_place(config, use, words):
+    def main():
+        consumer = confluent_kafka.Consumer(config)
+        if use is not None:
+            use(consumer)
+
+    with pytest.raises(InvalidDefinition, match=words):
+        ran(main)
+
+
+def test_the_client_s_own_errors_stay_its_own():
+    def main():
+        with pytest.raises(KafkaException, match=r"group\.id must be set"):
+            confluent_kafka.Consumer(SERVERS)
+        with pytest.raises(TypeError):
+            confluent_kafka.Consumer(3)
+        consumer = confluent_kafka.Consumer(GROUP)
+        with pytest.raises(TypeError):
+            consumer.subscribe("orders")
+        consumer.close()
+        with pytest.raises(RuntimeError, match="closed"):
+            consumer.poll(0)
+
+    ran(main)
+
+
+def test_outside_a_run_it_is_the_real_library():
+    real = confluent._REALS["Producer"]
+    assert isinstance(early, confluent_kafka.Producer)
+    assert type(early._now()) is real
+
+    class Mine(confluent_kafka.Producer):
+        pass
+
+    assert isinstance(Mine(SERVERS), real)
+
+
+def test_a_client_that_was_made_too_early_is_named(monkeypatch):
+    made = confluent._REALS["Producer"]({})
+    monkeypatch.setattr(sys.modules[__name__], "real", made, raising=False)
+    with pytest.raises(InvalidDefinition, match=r"test_confluent_kafka.real is a real Producer"):
+        KafkaServers("one:9092", Kafka("bus", ["orders"]))
+
+
+def test_an_address_needs_its_cluster():
+    with pytest.raises(InvalidDefinition, match="needs the Kafka behind it"):
+        KafkaServers("one:9092", None)
+    with pytest.raises(InvalidDefinition, match="a server as clients name it"):
+        KafkaServers("", Kafka("bus", ["orders"]))
+    system = System("shop")
+    system.add(KafkaServers("one:9092", Kafka("bus", ["orders"])))
+    system.entry(examples=[1])(lambda env, item: None)
+    with pytest.raises(InvalidDefinition, match="no part of this system"):
+        system.run()
+
+
+DIGESTS = """
+from chaosharness import Crash, LostReply, Schedule, Site
+from models.applications.billing.system import billing
+faults = [
+    Crash(Site("billing.run/bank.charge", "after")),
+    LostReply(Site("billing.run/bus.publish paid", "after", 2)),
+]
+for number in range(3):
+    for _ in range(2):
+        print(number, billing().run(None, Schedule(faults[:number])).digest())
+"""
+
+
+def test_a_history_is_the_same_everywhere():
+    def digests(seed):
+        return subprocess.run(
+            [sys.executable, "-c", DIGESTS],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": "."},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        ).stdout.splitlines()
+
+    first = digests("1")
+    assert first == digests("2")
+    assert len(set(first)) == 3
