@@ -17,6 +17,9 @@ Columns = dict[tuple[Place, Path], list[tuple[int, Any]]]
 FAR_APART_MS: Final = 600_000
 """A gap between items in which one is done with before the next one comes."""
 
+OTHERWISE: Final = Plan(start_ms=3_011, clock_ms=-61_003, salt="other", restart="before")
+"""Another clock, other chance: the first of the runs by which times and drawn values are learned."""
+
 LEAST_STEP_MS: Final = 3
 """What a number must grow by, at least, when calls take longer, to be a duration."""
 
@@ -76,7 +79,7 @@ def _compared(
 def _by_clock_and_chance(reader: Reader, family: Family, usual: Columns) -> None:
     """Times, and what is drawn: the interleaving stays as it was."""
     plans = (
-        Plan(start_ms=3_011, clock_ms=-61_003, salt="other", restart="before"),
+        OTHERWISE,
         Plan(start_ms=5, clock_ms=7_919, salt="more"),
     )
     for plan in plans:
