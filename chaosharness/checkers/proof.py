@@ -111,9 +111,9 @@ def kept_in_hand(history: History) -> str:
     first, *others = handed
     where = f"{first!r}" + (f" and {len(others)} more" if others else "")
     return (
-        f"nothing came of any message that was handed out from {where}, even without any fault: no service stored, sent, "
-        "called, noted, settled or refused anything. Does the loop wake when nothing more comes "
-        "(poll(..., timeout_s=1)), and does its work pass a port?"
+        f"nothing came of any message that was handed out from {where}, even without any fault: "
+        "no service stored, sent, called, noted, settled or refused anything. Does the loop wake "
+        "when nothing more comes (poll(..., timeout_s=1)), and does its work pass a port?"
     )
 
 

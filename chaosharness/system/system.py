@@ -20,7 +20,9 @@ from copy import copy
 from functools import partial
 from typing import Any, Final, Literal, TypeVar
 
-from chaosharness.checkers.outcomes.plan import AS_GIVEN, CleanRun, Family, Plan
+import attrs
+
+from chaosharness.checkers.outcomes.plan import AS_GIVEN, FOR_GOOD, HOPS, CleanRun, Family, Plan
 from chaosharness.checkers.property import check_properties
 from chaosharness.errors import InvalidDefinition, NotAwaited
 from chaosharness.handlers.colours import check_runtime, made_at
@@ -414,7 +416,10 @@ class System:
         if plan == AS_GIVEN:
             run = self.calm(workload)
         else:
-            run = self._made(self._entry, workload, Schedule(plan.faults()), self.budget, plan)
+            budget = self.budget
+            if plan.refused:  # a message may go round as often as it is refused
+                budget = attrs.evolve(budget, hops_max=max(budget.hops_max, FOR_GOOD * HOPS))
+            run = self._made(self._entry, workload, Schedule(plan.faults()), budget, plan)
         return CleanRun(run.history, run.surfaces, run.reached)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise, permutations
 from typing import Any, Final
@@ -48,7 +48,7 @@ class Clean:
         self.options = options
         self.history = family.calm().history
         items = _entered(self.history)
-        names = None
+        names: Sequence[Iterable[str]] | None = None
         if options.item_id is not None and len(family.items) == len(items):
             names = names_by(options.item_id, family.items)
         elif options.item_id is None:
@@ -250,6 +250,13 @@ class Clean:
         """Return what comes out where each item is done with before the next one comes."""
         plans = [Plan(order=order, gap_ms=FAR_APART_MS) for order in self.every_order[:10]]
         return [out for plan in plans if (out := self.outcome(plan)) is not None]
+
+    def apart(self) -> Iterator[Outcome]:
+        """Yield what comes out where one item comes long after the others, or each does."""
+        for number in self.everyone:
+            if (out := self.outcome(Plan(late=frozenset({number})))) is not None:
+                yield out
+        yield from self.serial()
 
     @cached_property
     def places_not_compared(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ FAR_APART_MS: Final = 600_000
 """A gap between items in which one is done with before the next one comes."""
 
 OTHERWISE: Final = Plan(start_ms=3_011, clock_ms=-61_003, salt="other", restart="before")
-"""Another clock, other chance: the first of the runs by which times and drawn values are learned."""
+"""Another clock and other chance: how times and drawn values are learned first."""
 
 LEAST_STEP_MS: Final = 3
 """What a number must grow by, at least, when calls take longer, to be a duration."""

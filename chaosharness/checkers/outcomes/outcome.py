@@ -392,10 +392,10 @@ def _taken_and_lost(history: History, message: int) -> bool:
         return False
     for one in taken:
         goes_on = any(
-            other.group == one.group and 0 <= other.acked and other.work
+            other.group == one.group and other.acked >= 0 and other.work
             for other in reading.handed.values()
         )
-        if 0 <= one.acked and (one.acked < one.raised or (goes_on and one.acked < one.cut)):
+        if one.acked >= 0 and (one.acked < one.raised or (goes_on and one.acked < one.cut)):
             return True
     return False
 
