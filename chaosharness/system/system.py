@@ -24,7 +24,7 @@ import attrs
 
 from chaosharness.checkers.outcomes.plan import AS_GIVEN, FOR_GOOD, HOPS, CleanRun, Family, Plan
 from chaosharness.checkers.property import check_properties
-from chaosharness.errors import InvalidDefinition, NotAwaited
+from chaosharness.errors import Hopeless, InvalidDefinition, NotAwaited
 from chaosharness.handlers.colours import check_runtime, made_at
 from chaosharness.handlers.module_state import AGAIN_MAX, ModuleState, named
 from chaosharness.handlers.places import asked_at, at_line, words_of
@@ -346,6 +346,9 @@ class System:
                 ending = stage.play(entry, workload)
                 again = modules.settle()
                 histories = stage.event_histories()
+            except Hopeless as error:
+                error.history = History(world.raw)
+                raise
             finally:
                 stage.strike()
         finally:
