@@ -25,7 +25,16 @@ from chaosharness import (
     explore,
 )
 from chaosharness.checkers import idempotent
-from tests.checkers.outcomes.field import colours, loops, queues, relays, sagas, timers
+from tests.checkers.outcomes.field import (
+    colours,
+    loops,
+    queues,
+    records,
+    relays,
+    sagas,
+    services,
+    timers,
+)
 
 LOST = {"forgotten", "row missing", "effect lost"}
 SERVICES = {
@@ -35,7 +44,7 @@ SERVICES = {
     "import": (queues.csv_import, {"row too many"}, "db.rows_"),
     "function": (queues.lambda_batch, LOST, ""),
     "objects": (queues.orm_inbox, {"row differs"}, "db.acc"),
-    "logins": (queues.rate_window, {"row too many"}, "db."),
+    "logins": (records.rate_window, {"row too many"}, "db."),
     "word first": (queues.async_ports_only, {"effect lost"}, "cards.pay"),
     "batches": (loops.batch_writer, {"row missing"}, "dw.readings"),
     "thumbnails": (loops.sqs_worker, LOST, ""),
@@ -57,12 +66,21 @@ SERVICES = {
     "digest": (timers.digest, {"effect lost"}, "mailer.send"),
     "polling": (timers.status_poll, {"row missing"}, "books"),
     "fan": (colours.trio_fan, LOST | {"half done"}, ""),
-    "carts": (colours.optimistic, {"row too many"}, "carts.carts"),
+    "carts": (services.optimistic, {"row too many"}, "carts.carts"),
     "cache": (colours.cache, {"row missing", "row differs"}, "redis"),
-    "bookings": (colours.api_idem, {"row too many"}, "db.bookings"),
+    "bookings": (services.api_idem, {"row too many"}, "db.bookings"),
     "mails": (colours.sns_fan, {"effect twice"}, "mailer.send"),
     "reports": (colours.taskgroup, {"row missing"}, "blobs"),
-    "webhooks": (colours.webhook_receiver, {"row differs"}, "db.total"),
+    "webhooks": (services.webhook_receiver, {"row differs"}, "db.total"),
+    "streams": (records.event_sourced, {"row differs"}, "view.bal"),
+    "states": (records.state_machine, {"row differs"}, "db.o"),
+    "uploads": (records.two_stores, {"row too many"}, "blobs"),
+    "prices": (records.attrs_latest, {"row differs"}, "db.last"),
+    "reports by the hour": (records.cron_report, {"effect twice"}, "mail.send"),
+    "sessions": (records.sessions, {"row too many"}, "db.clicks"),
+    "reservations": (services.rpc_chain, {"row differs"}, "sdb.stock"),
+    "pulled": (services.jetstream_pull, LOST | {"half done"}, ""),
+    "breaker": (services.circuit, LOST | {"half done"}, ""),
 }
 RUNS = 250
 
@@ -153,6 +171,12 @@ def test_a_calm_run_in_which_messages_are_only_held_is_no_measure():
     assert campaign.result == "unknown"
     assert not campaign.counterexamples
     assert any("nothing came of any message" in one for one in campaign.unproved)
+
+
+def test_who_stores_what_it_was_sent_has_no_outbox():
+    late = Delay(Site("client.e/bus.publish ticks"), lasting=11)  # behind the next of its symbol
+    assert judged(records.attrs_latest(True), late) == set()
+    assert ("row differs", "db.last.body,seq-") in judged(records.attrs_latest(False), late)
 
 
 def test_a_partition_that_ends_between_two_deliveries_leaves_the_run_its_calm():

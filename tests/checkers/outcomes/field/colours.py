@@ -1,7 +1,6 @@
-"""Handlers in asyncio and trio, and services that answer calls."""
+"""Handlers in asyncio and trio."""
 
 import asyncio
-import json
 import random
 from contextlib import suppress
 
@@ -15,7 +14,6 @@ from chaosharness import (
     KeyValue,
     Queue,
     RabbitMQ,
-    RemoteError,
     SNSSubscription,
     SQLite,
     SQSQueue,
@@ -65,68 +63,6 @@ def trio_fan(right):
     return system
 
 
-def optimistic(right):
-    """A cart is written if it is as it was read, or whatever it is by now."""
-    system = System("optimistic")
-    bus = system.add(RabbitMQ("mq", queues=queues("adds")))
-    store = system.add(
-        SQLite(
-            "carts",
-            (
-                "CREATE TABLE carts(id TEXT PRIMARY KEY, v INT, items TEXT); "
-                "INSERT INTO carts VALUES('c1',0,'[]');"
-            ),
-        )
-    )
-
-    @system.service("cart", replicas=2, runtime="asyncio")
-    def cart(env):
-        db = env.connect(store)
-
-        async def add(m: dict):
-            for _ in range(10):
-                v, items = db.execute(
-                    "SELECT v,items FROM carts WHERE id=?", (m["cart"],)
-                ).fetchone()
-                lines = json.loads(items)
-                if any(x["line"] == m["line"] for x in lines):
-                    return
-                await asyncio.sleep(0.02)
-                lines.append({"line": m["line"], "sku": m["sku"]})
-                with db:
-                    if right:
-                        n = db.execute(
-                            "UPDATE carts SET items=?, v=? WHERE id=? AND v=?",
-                            (
-                                json.dumps(sorted(lines, key=lambda x: x["line"])),
-                                v + 1,
-                                m["cart"],
-                                v,
-                            ),
-                        ).rowcount
-                    else:
-                        n = db.execute(
-                            "UPDATE carts SET items=?, v=? WHERE id=?",
-                            (json.dumps(sorted(lines, key=lambda x: x["line"])), v + 1, m["cart"]),
-                        ).rowcount
-                if n:
-                    return
-            raise RuntimeError("contention")
-
-        env.consume(bus, "adds", add)
-
-    @system.entry(
-        examples=[
-            {"cart": "c1", "line": "l1", "sku": "pen"},
-            {"cart": "c1", "line": "l2", "sku": "ink"},
-        ]
-    )
-    def a(env, m):
-        env.publisher(bus)("adds", m)
-
-    return system
-
-
 def cache(right):
     """A cache is filled from what was stored; or with what came, if it can be."""
     system = System("cache")
@@ -168,59 +104,6 @@ def cache(right):
     )
     def price(env, p):
         env.publisher(bus)("prices", p, key=p["sku"])
-
-    return system
-
-
-def api_idem(right):
-    """A booking and the answer to its key are one transaction; or keys are not looked at."""
-    system = System("api idem")
-    store = system.add(
-        SQLite(
-            "db",
-            (
-                "CREATE TABLE requests(key TEXT PRIMARY KEY, answer TEXT); "
-                "CREATE TABLE bookings(id INTEGER PRIMARY KEY, room TEXT, who "
-                "TEXT);"
-            ),
-        )
-    )
-
-    @system.service("rooms", replicas=2, runtime="asyncio")
-    def rooms(env):
-        db = env.connect(store)
-
-        async def book(r: dict):
-            with db:
-                if right:
-                    db.execute("BEGIN IMMEDIATE")
-                    row = db.execute(
-                        "SELECT answer FROM requests WHERE key=?", (r["key"],)
-                    ).fetchone()
-                    if row:
-                        return json.loads(row[0])
-                cur = db.execute(
-                    "INSERT INTO bookings(room,who) VALUES(?,?)", (r["room"], r["who"])
-                )
-                ans = {"booking": cur.lastrowid}
-                if right:
-                    db.execute("INSERT INTO requests VALUES(?,?)", (r["key"], json.dumps(ans)))
-            return ans
-
-        env.serve("book", book)
-
-    @system.entry(
-        examples=[
-            {"room": "101", "who": "Ann", "key": "k-1"},
-            {"room": "102", "who": "Bob", "key": "k-2"},
-        ]
-    )
-    def go(env, r):
-        for _ in range(30):
-            try:
-                return env.call("rooms", "book", r, timeout_s=5)
-            except (*NO_ANSWER, RemoteError):
-                env.sleep(30)
 
     return system
 
@@ -316,50 +199,5 @@ def taskgroup(right):
     @system.entry(examples=[{"id": "r1", "n": 2}, {"id": "r2", "n": 1}])
     def go(env, r):
         env.publisher(bus)("reports", r)
-
-    return system
-
-
-def webhook_receiver(right):
-    """An event is remembered and asked for, or remembered only."""
-    system = System("webhooks")
-    store = system.add(
-        SQLite(
-            "db",
-            (
-                "CREATE TABLE ev(id TEXT PRIMARY KEY); CREATE TABLE paid(o TEXT "
-                "PRIMARY KEY, cents INT); CREATE TABLE total(k INT PRIMARY KEY, "
-                "cents INT); INSERT INTO total VALUES(1,0);"
-            ),
-        )
-    )
-
-    @system.service("hook", replicas=2, runtime="asyncio")
-    def hook(env):
-        db = env.connect(store)
-
-        async def on(ev: dict):
-            with db:
-                new = db.execute("INSERT OR IGNORE INTO ev VALUES(?)", (ev["event"],)).rowcount
-                if not new and right:
-                    return
-                db.execute("INSERT OR IGNORE INTO paid VALUES(?,?)", (ev["order"], ev["cents"]))
-                db.execute("UPDATE total SET cents=cents+?", (ev["cents"],))
-            return None
-
-        env.serve("hook", on)
-
-    @system.entry(
-        examples=[
-            {"event": "ev1", "order": "o1", "cents": 5},
-            {"event": "ev2", "order": "o2", "cents": 7},
-        ]
-    )
-    def provider(env, ev):
-        for n in range(40):
-            try:
-                return env.call("hook", "hook", ev, timeout_s=10)
-            except (*NO_ANSWER, RemoteError):
-                env.sleep(min(2**n, 600))
 
     return system

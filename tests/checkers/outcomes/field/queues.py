@@ -1,8 +1,7 @@
-"""Consumers of queues and logs: inboxes, ledgers, imports, counters."""
+"""Consumers of queues: inboxes, stock, functions, words in advance."""
 
 import asyncio
 import json
-import uuid
 
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
@@ -22,7 +21,7 @@ from chaosharness import (
     SQSQueue,
     System,
 )
-from tests.checkers.outcomes.field.common import AGAIN, Cards, queues
+from tests.checkers.outcomes.field.common import Cards, queues
 
 
 class Base(DeclarativeBase):
@@ -368,58 +367,6 @@ def orm_inbox(right):
     )
     def e(env, x):
         env.publisher(bus)("moves", x)
-
-    return system
-
-
-def rate_window(right):
-    """Logins are counted by their ids, or by new ones."""
-    system = System("rate")
-    bus = system.add(Kafka("bus", topics={"logins": 1}))
-    store = system.add(
-        SQLite(
-            "db",
-            (
-                "CREATE TABLE seen(id TEXT PRIMARY KEY, who TEXT, minute INT); "
-                "CREATE TABLE blocked(who TEXT PRIMARY KEY);"
-            ),
-        )
-    )
-
-    @system.service("rate")
-    def rate(env):
-        db = env.connect(store)
-
-        def on(login: dict):
-            with db:
-                if right:
-                    db.execute(
-                        "INSERT OR IGNORE INTO seen VALUES(?,?,?)",
-                        (login["id"], login["who"], login["t"] // 60),
-                    )
-                else:
-                    db.execute(
-                        "INSERT INTO seen VALUES(?,?,?)",
-                        (str(uuid.uuid4()), login["who"], login["t"] // 60),
-                    )
-                [n] = db.execute(
-                    "SELECT count(*) FROM seen WHERE who=? AND minute=?",
-                    (login["who"], login["t"] // 60),
-                ).fetchone()
-                if n >= 3:
-                    db.execute("INSERT OR IGNORE INTO blocked VALUES(?)", (login["who"],))
-
-        env.consume(bus, "logins", on, **AGAIN)
-
-    @system.entry(
-        examples=[
-            {"id": "l1", "who": "ann", "t": 1},
-            {"id": "l2", "who": "ann", "t": 5},
-            {"id": "l3", "who": "bob", "t": 7},
-        ]
-    )
-    def e(env, x):
-        env.publisher(bus)("logins", x, key=x["who"])
 
     return system
 
