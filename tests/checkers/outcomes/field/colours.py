@@ -19,7 +19,7 @@ from chaosharness import (
     SQSQueue,
     System,
 )
-from tests.checkers.outcomes.field.common import AGAIN, NO_ANSWER, Mailer, queues
+from tests.checkers.outcomes.field.parties import AGAIN, NO_ANSWER, Mailer, queues
 
 
 def trio_fan(right):

@@ -20,7 +20,7 @@ from chaosharness import (
     SQSQueue,
     System,
 )
-from tests.checkers.outcomes.field.common import NO_ANSWER, Cards, queues
+from tests.checkers.outcomes.field.parties import NO_ANSWER, Cards, queues
 
 
 def batch_writer(right):

@@ -21,7 +21,7 @@ from chaosharness import (
     SQSQueue,
     System,
 )
-from tests.checkers.outcomes.field.common import Cards, queues
+from tests.checkers.outcomes.field.parties import Cards, queues
 
 
 class Base(DeclarativeBase):

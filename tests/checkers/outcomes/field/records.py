@@ -10,7 +10,7 @@ from contextlib import suppress
 import attrs
 
 from chaosharness import SQS, External, Kafka, KeyValue, RabbitMQ, SQLite, SQSQueue, System
-from tests.checkers.outcomes.field.common import AGAIN, NO_ANSWER, queues
+from tests.checkers.outcomes.field.parties import AGAIN, NO_ANSWER, queues
 
 
 @attrs.frozen

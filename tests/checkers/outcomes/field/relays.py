@@ -4,7 +4,7 @@ import asyncio
 import json
 
 from chaosharness import External, Kafka, KeyValue, Queue, RabbitMQ, SQLite, System
-from tests.checkers.outcomes.field.common import AGAIN, NO_ANSWER, Mailer, queues
+from tests.checkers.outcomes.field.parties import AGAIN, NO_ANSWER, Mailer, queues
 
 
 def outbox_lease(right):

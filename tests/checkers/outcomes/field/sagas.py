@@ -15,7 +15,7 @@ from chaosharness import (
     Step,
     System,
 )
-from tests.checkers.outcomes.field.common import AGAIN, Bank, Cards, queues
+from tests.checkers.outcomes.field.parties import AGAIN, Bank, Cards, queues
 
 
 def choreography(right):

@@ -18,7 +18,7 @@ from chaosharness import (
     SQLite,
     System,
 )
-from tests.checkers.outcomes.field.common import NO_ANSWER, Cards, queues
+from tests.checkers.outcomes.field.parties import NO_ANSWER, Cards, queues
 
 
 def optimistic(right):

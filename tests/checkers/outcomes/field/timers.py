@@ -6,7 +6,7 @@ import time
 import uuid
 
 from chaosharness import External, Kafka, KeyValue, Queue, RabbitMQ, RemoteError, SQLite, System
-from tests.checkers.outcomes.field.common import AGAIN, NO_ANSWER, Cards, Mailer, queues
+from tests.checkers.outcomes.field.parties import AGAIN, NO_ANSWER, Cards, Mailer, queues
 
 
 def reminders(right):

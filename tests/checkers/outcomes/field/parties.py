@@ -1,4 +1,4 @@
-"""What the services share."""
+"""Third parties, queues and policies that the services share."""
 
 from chaosharness import Declined, External, Queue
 
