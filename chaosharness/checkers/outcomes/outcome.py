@@ -35,6 +35,9 @@ UNMOVED: Final = frozenset(
 )
 """Words in the name of what only a repeat moves: no clean run can show that it may differ."""
 
+FENCES: Final = frozenset({"token", "fencing", "lease"})
+"""Likewise, of whole numbers: a text of that name may be business."""
+
 CHARGED: Final = frozenset({"order", "cents", "key"})
 """What a gateway's ledger says; its idempotency key is no business."""
 
@@ -243,7 +246,8 @@ class Reader:
         if self.options.ignores(place, name):
             return True
         words = words_in(name)
-        if words & UNMOVED or (self.by_name and self._looks_generated(words, value)):
+        fence = type(value) is int and words & FENCES
+        if words & UNMOVED or fence or (self.by_name and self._looks_generated(words, value)):
             self.named[place, path] = None
             return True
         return False
