@@ -72,7 +72,7 @@ SERVICES = {
     "mails": (colours.sns_fan, {"effect twice"}, "mailer.send"),
     "reports": (colours.taskgroup, {"row missing"}, "blobs"),
     "webhooks": (services.webhook_receiver, {"row differs"}, "db.total"),
-    "streams": (records.event_sourced, {"row differs"}, "view.bal"),
+    "streams": (records.event_sourced, {"row differs", "row too many"}, ""),
     "states": (records.state_machine, {"row differs"}, "db.o"),
     "uploads": (records.two_stores, {"row too many"}, "blobs"),
     "prices": (records.attrs_latest, {"row differs"}, "db.last"),
