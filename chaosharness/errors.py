@@ -53,6 +53,16 @@ class NotAwaited(InvalidDefinition):
         self.has_line = has_line
 
 
+class Hopeless(InvalidDefinition):
+    """Code that fails without any fault, and would each time. What it raised is the cause.
+
+    Attributes:
+        history: What happened until the run was called off.
+    """
+
+    history: Any = None
+
+
 class IllegalFault(InvalidDefinition):
     """A fault that a real deployment of this product could never suffer."""
 

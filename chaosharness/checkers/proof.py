@@ -18,6 +18,9 @@ _WORK: Final = frozenset({"effect", "write", "commit", "call", "publish"})
 _SIGNS: Final = _WORK | {"handled", "deliver", "poll", "read", "note", "dead", "reply"}
 """Kinds of event which show that something was done at all."""
 
+_DONE: Final = _WORK | {"handled", "raised", "ack", "nack", "note", "dead", "decide"}
+"""Kinds of event which show that a message was more than handed out."""
+
 _CLIENT: Final = "client."
 
 
@@ -35,7 +38,7 @@ def unproved(history: History, items: Sequence[Any]) -> str:
         )
     if error := nothing_handled(history):
         return f"no handler came to its end, even without any fault: {error}"
-    return unread(history) or put_aside(history) or led_nowhere(history)
+    return unread(history) or put_aside(history) or led_nowhere(history) or kept_in_hand(history)
 
 
 def unread(history: History) -> str:
@@ -88,6 +91,29 @@ def led_nowhere(history: History) -> str:
     return (
         "no item of the workload led to anything: nothing was published, stored, called or "
         "noted on behalf of any of them. Does the entry send its item to where a service waits?"
+    )
+
+
+def kept_in_hand(history: History) -> str:
+    """Say that messages were handed out, and nothing ever came of any; nothing otherwise.
+
+    A batch, for instance, that is written when it is full or old enough, in a loop that never
+    wakes to look. Such a run is no measure for others, in which something does come of it.
+    """
+    handed: dict[str, None] = {}
+    for _, kind, actor, _, _, _, _, data in history.raw:
+        if kind == "deliver":
+            handed[str(data.get("topic") or data.get("group"))] = None
+        elif kind in _DONE and actor and not actor.startswith("client"):
+            return ""
+    if not handed:
+        return ""
+    first, *others = handed
+    where = f"{first!r}" + (f" and {len(others)} more" if others else "")
+    return (
+        f"nothing came of any message that was handed out from {where}, even without any fault: "
+        "no service stored, sent, called, noted, settled or refused anything. Does the loop wake "
+        "when nothing more comes (poll(..., timeout_s=1)), and does its work pass a port?"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chaosharness.errors import InvalidDefinition
+from chaosharness.errors import Hopeless
 from chaosharness.handlers.fingerprint import frames_of
 from chaosharness.handlers.places import at_line, is_theirs, where, words_of
 from chaosharness.kernel.scope import SCOPE, Scope
@@ -14,10 +14,10 @@ from chaosharness.kernel.world import World
 def refuse_hopeless(world: World, what: str, error: BaseException, cure: str) -> None:
     """Call a run off in which no fault struck, and code of the user's fails all the same.
 
-    The caller of the run gets an `InvalidDefinition` whose cause is `error`.
+    The caller of the run gets a `Hopeless` whose cause is `error`.
     """
     words = f"{words_of(error)}{at_line(error)}"
-    refusal = InvalidDefinition(f"{what} {words}, and no fault has struck. {cure}")
+    refusal = Hopeless(f"{what} {words}, and no fault has struck. {cure}")
     refusal.__cause__ = error
     world.refuse(refusal)
 

@@ -56,6 +56,12 @@ class Ending:
     ran_on: tuple[RanOn, ...] = ()
 
 
+ON_PURPOSE: Final = (
+    ". If that is meant to go on for ever (a heartbeat, a lease that is renewed), begin the loop "
+    "with background=True"
+)
+
+
 def never_quiet(budget: Budget, raw: Sequence[RawEvent]) -> str:
     """Say that a run did not come to rest in its calm, and who kept it going."""
     return f"not quiet after {budget.calm_ms / 1000:,.0f} s of calm; last active: {_busiest(raw)}"
@@ -72,4 +78,5 @@ def _busiest(raw: Sequence[RawEvent]) -> str:
     for event in raw[-1000:]:
         if name := event[3] or event[2]:
             counts[name] = counts.get(name, 0) + 1
-    return max(counts, key=lambda name: (counts[name], name), default="nothing")
+    name = max(counts, key=lambda name: (counts[name], name), default="nothing")
+    return name + (ON_PURPOSE if name.endswith("/sleep") else "")

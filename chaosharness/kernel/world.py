@@ -359,14 +359,21 @@ class World:
         lasting = [entry for entry in self._lasting if entry[ACTION] is not None]
         return bool(lasting or self.unreachable) or len(self._at_calm) > len(self._lasting)
 
+    def _is_just_over(self, operation: str) -> bool:
+        """Say whether trouble has ended since a delivery that is the last or last but one."""
+        ended = [entry[DUE] for entry in self._lasting if entry[ACTION] is None]
+        before = [raw[0] for raw in self.raw if raw[1] == "deliver" and raw[3] == operation]
+        return bool(ended and before) and max(ended) >= before[-2:][0]
+
     def too_often(self, times: int, operation: str) -> bool:
         """Say whether a message that is handed out once more ends the run.
 
-        While trouble lasts it ends the chaos only: as many deliveries are left for the calm.
+        While trouble lasts it ends the chaos only: as many deliveries are left for the calm. So
+        it does where trouble ended since the last time: this delivery may well succeed.
         """
         if times <= self._deliveries_max:
             return False
-        if self.chaos and self.trouble_lasts():
+        if self.chaos and (self.trouble_lasts() or self._is_just_over(operation)):
             self._calm_asked = True
             self._deliveries_max = times + self.budget.deliveries_max
             return False

@@ -11,13 +11,13 @@ from chaosharness.campaign import Campaign, runs_in_words
 from chaosharness.checkers import Property
 from chaosharness.checkers.property import violation_class
 from chaosharness.counterexample import Counterexample
-from chaosharness.errors import NothingProved
+from chaosharness.errors import Hopeless, NothingProved
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.search.claims import chosen
 from chaosharness.search.exploration import Progress
 from chaosharness.search.explore import Mode, explore
 from chaosharness.search.small_first import Options
-from chaosharness.search.write_up import violation_of
+from chaosharness.search.write_up import called_off, violation_of
 from chaosharness.system import System
 from chaosharness.system.given import check_system
 
@@ -76,17 +76,25 @@ def smallest(
         runs_max: Runs, without those that shrink.
         seed: Of what is chosen by chance.
         mode: As for `explore`.
+
+    Without a claim, code that fails at each try without any fault is a counterexample too: of
+    `never_stuck`, with the run as it was when it was called off. Any other door refuses it.
     """
-    campaign = explore(
-        system,
-        properties=None if property is None else [property],
-        items=items,
-        faults_max=faults_max,
-        runs_max=runs_max,
-        seed=seed,
-        mode=mode,
-        stop_at_first=True,
-    )
+    try:
+        campaign = explore(
+            system,
+            properties=None if property is None else [property],
+            items=items,
+            faults_max=faults_max,
+            runs_max=runs_max,
+            seed=seed,
+            mode=mode,
+            stop_at_first=True,
+        )
+    except Hopeless as error:
+        if property is not None or error.history is None:
+            raise
+        return called_off(system, system.examples if items is None else tuple(items), error.history)
     return campaign.counterexamples[0] if campaign.counterexamples else None
 
 

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import attrs
 
-from chaosharness.checkers import Finding, Property, assumed
+from chaosharness.checkers import Evidence, Finding, Property, assumed
 from chaosharness.checkers.breach import breaches
 from chaosharness.counterexample import Counterexample, claimed, items_for
-from chaosharness.errors import IllegalFault, InvalidSchedule, Nondeterminism
+from chaosharness.errors import Hopeless, IllegalFault, InvalidSchedule, Nondeterminism
 from chaosharness.faults import Fault
 from chaosharness.search.determinism import other_seeds, same_elsewhere
 from chaosharness.search.regressions import load
@@ -116,6 +116,10 @@ def replay(
     except IllegalFault as error:
         reason = f"a fault cannot strike any more where it did: {error}"
         return Replay(verdict="stale", reason=reason, counterexample=found)
+    except Hopeless as error:
+        if found.property != property.name or found.schedule.faults or error.history is None:
+            raise
+        return _called_off(found, property, Evidence(error.history, tuple(items)))
     try:
         compare(run.history, again.history, schedule=repr(found.schedule))
     except Nondeterminism as error:
@@ -164,6 +168,19 @@ def _moved(found: Counterexample) -> str:
     return (
         f". The file is of format {found.format}: there attempts counted for the item, and now "
         "they count for each message"
+    )
+
+
+def _called_off(found: Counterexample, property: Property, evidence: Evidence) -> Replay:
+    """Return what becomes of one whose run is called off still: its code fails by itself."""
+    findings = _of_cause(found, property.findings(evidence))
+    return Replay(
+        verdict="failing",
+        reason=f"{property.name}: {findings[0].summary}" if findings else "it is called off",
+        counterexample=found,
+        property=property.name,
+        findings=findings,
+        same_history=evidence.history.digest() == found.digest,
     )
 
 

@@ -7,10 +7,11 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, cast
 
 from chaosharness.campaign import runs_in_words
-from chaosharness.checkers import Finding, Property
+from chaosharness.checkers import Evidence, Finding, Property, never_stuck
 from chaosharness.counterexample import Counterexample, items_for, plain_items, types_of
 from chaosharness.errors import PropertyViolated
 from chaosharness.faults import FAULTS, Fault
+from chaosharness.kernel.history import History
 from chaosharness.schedule import Schedule
 from chaosharness.search.claims import chosen
 from chaosharness.search.plainest import plainest
@@ -103,6 +104,24 @@ def _as_written(run: Run, claim: Property, findings: Sequence[Finding]) -> Count
         passing=final.calm() if schedule.faults else None,
         assumption=claim.assumption,
         types=types_of(run.system, run.items),
+    )
+
+
+def called_off(system: System, items: Sequence[Any], history: History) -> Counterexample:
+    """Return what a run shows that was called off, because code fails without any fault."""
+    claim = never_stuck()
+    return Counterexample(
+        property=claim.name,
+        system=system.name,
+        target=target_of(system),
+        schedule=Schedule(),
+        items=plain_items(items),
+        findings=tuple(claim.findings(Evidence(history, tuple(items)))),
+        digest=history.digest(),
+        history=history,
+        minimal=True,
+        exact=True,
+        types=types_of(system, items),
     )
 
 

@@ -20,9 +20,11 @@ from copy import copy
 from functools import partial
 from typing import Any, Final, Literal, TypeVar
 
-from chaosharness.checkers.outcomes.plan import AS_GIVEN, CleanRun, Family, Plan
+import attrs
+
+from chaosharness.checkers.outcomes.plan import AS_GIVEN, FOR_GOOD, HOPS, CleanRun, Family, Plan
 from chaosharness.checkers.property import check_properties
-from chaosharness.errors import InvalidDefinition, NotAwaited
+from chaosharness.errors import Hopeless, InvalidDefinition, NotAwaited
 from chaosharness.handlers.colours import check_runtime, made_at
 from chaosharness.handlers.module_state import AGAIN_MAX, ModuleState, named
 from chaosharness.handlers.places import asked_at, at_line, words_of
@@ -344,6 +346,9 @@ class System:
                 ending = stage.play(entry, workload)
                 again = modules.settle()
                 histories = stage.event_histories()
+            except Hopeless as error:
+                error.history = History(world.raw)
+                raise
             finally:
                 stage.strike()
         finally:
@@ -414,7 +419,10 @@ class System:
         if plan == AS_GIVEN:
             run = self.calm(workload)
         else:
-            run = self._made(self._entry, workload, Schedule(plan.faults()), self.budget, plan)
+            budget = self.budget
+            if plan.refused:  # a message may go round as often as it is refused
+                budget = attrs.evolve(budget, hops_max=max(budget.hops_max, FOR_GOOD * HOPS))
+            run = self._made(self._entry, workload, Schedule(plan.faults()), budget, plan)
         return CleanRun(run.history, run.surfaces, run.reached)
 
 

@@ -160,6 +160,7 @@ def test_a_loop_that_writes_something_else_each_time_rests_only_in_the_backgroun
 
     ending = looping(beat, background=background).run().ending
     assert ending.verdict == ("quiet" if background else "budget")
+    assert background or "begin the loop with background=True" in ending.reason
 
 
 @pytest.mark.parametrize(("beat_s", "poll_s"), [(1, 10), (10, 1), (10, 10), (30, 300)])

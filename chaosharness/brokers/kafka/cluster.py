@@ -203,6 +203,7 @@ class Cluster:
             return  # it will be tried at this very moment anyway
         group.preparing = True
         group.tried_at = self.world.now
+        self.world.effects += 1  # a member that is not polling just now has to come round to it
         self.world.after(0, self._try_complete, group)
 
     def _try_complete(self, group: Group) -> None:

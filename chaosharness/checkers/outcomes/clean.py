@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise, permutations
 from typing import Any, Final
 
 from chaosharness.checkers.outcomes.dealt import Dealt
 from chaosharness.checkers.outcomes.differences import Comparison, Ledgers
-from chaosharness.checkers.outcomes.masks import FAR_APART_MS, learn
+from chaosharness.checkers.outcomes.masks import FAR_APART_MS, OTHERWISE, learn
 from chaosharness.checkers.outcomes.outcome import Entry, Options, Outcome, Place, Reader
-from chaosharness.checkers.outcomes.owners import Owners, names_by, several
+from chaosharness.checkers.outcomes.owners import Owners, names_by, several, texts_of
 from chaosharness.checkers.outcomes.plan import AS_GIVEN, Family, Plan, Refusal
 from chaosharness.checkers.outcomes.values import leaves
 from chaosharness.faults import Delay, ErrorReply
@@ -48,9 +48,11 @@ class Clean:
         self.options = options
         self.history = family.calm().history
         items = _entered(self.history)
-        names = None
+        names: Sequence[Iterable[str]] | None = None
         if options.item_id is not None and len(family.items) == len(items):
             names = names_by(options.item_id, family.items)
+        elif options.item_id is None:
+            names = _by_what_was_sent(items, family)
         self.count = len(items)
         self.reader = Reader(Owners(items, names), options, by_name=alone)
         learn(self.reader, family, self.count)
@@ -249,6 +251,13 @@ class Clean:
         plans = [Plan(order=order, gap_ms=FAR_APART_MS) for order in self.every_order[:10]]
         return [out for plan in plans if (out := self.outcome(plan)) is not None]
 
+    def apart(self) -> Iterator[Outcome]:
+        """Yield what comes out where one item comes long after the others, or each does."""
+        for number in self.everyone:
+            if (out := self.outcome(Plan(late=frozenset({number})))) is not None:
+                yield out
+        yield from self.serial()
+
     @cached_property
     def places_not_compared(self) -> tuple[str, ...]:
         """The places that were left out for their name only, spelled."""
@@ -268,6 +277,34 @@ class Clean:
 def _many(entries: Iterable[Entry]) -> Counter[Place]:
     """Count what is at each place."""
     return Counter(place for place, _ in entries)
+
+
+def _by_what_was_sent(items: list[Any], family: Family) -> list[Iterable[str]] | None:
+    """Return texts by which items are recognised, where some have none of their own.
+
+    An entry that is given a number may send `order-7` on its behalf, each time it runs.
+    """
+    texts = [texts_of(item) for item in items]
+    count = Counter(text for one in texts for text in one)
+    bare = {n for n, one in enumerate(texts, 1) if not any(count[text] == 1 for text in one)}
+    if not bare:
+        return None
+    other = family.run(OTHERWISE)
+    if other is None:
+        return None
+    sent, again = _sent(family.calm().history), _sent(other.history)
+    both = {number: sent.get(number, {}).keys() & again.get(number, {}).keys() for number in bare}
+    return [[*one, *sorted(both.get(number, ()))] for number, one in enumerate(texts, 1)]
+
+
+def _sent(history: History) -> dict[int, dict[str, None]]:
+    """Return the texts that the client sent on behalf of each item."""
+    found: dict[int, dict[str, None]] = {}
+    for event in history.of("publish", "call", "write"):
+        if event.operation.startswith(CLIENT) and event.entity:
+            said = (event.data.get("value"), event.data.get("key"), event.data.get("params"))
+            found.setdefault(event.entity, {}).update(texts_of(said))
+    return found
 
 
 def _entered(history: History) -> list[Any]:

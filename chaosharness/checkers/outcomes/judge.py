@@ -17,6 +17,7 @@ from chaosharness.checkers.outcomes.outcome import REMEMBERED, Options, Outcome
 from chaosharness.checkers.outcomes.plan import AS_GIVEN, CleanRun, Family, Plan
 from chaosharness.checkers.outcomes.verdict import Verdict
 from chaosharness.checkers.outcomes.words import findings
+from chaosharness.checkers.proof import kept_in_hand
 from chaosharness.checkers.property import Evidence, Finding, Property
 from chaosharness.checkers.reading import is_poison, is_quiet, verdict_of
 from chaosharness.errors import InvalidDefinition
@@ -210,7 +211,8 @@ def _is_judged(evidence: Evidence) -> bool:
     """Say whether a run can be held against clean ones."""
     if any(isinstance(fault, NOT_JUDGED) for fault in evidence.faults):
         return False
-    return is_quiet(evidence.calm())
+    calm = evidence.calm()
+    return is_quiet(calm) and not kept_in_hand(calm)
 
 
 def _is_over(history: History) -> bool:

@@ -17,6 +17,9 @@ Columns = dict[tuple[Place, Path], list[tuple[int, Any]]]
 FAR_APART_MS: Final = 600_000
 """A gap between items in which one is done with before the next one comes."""
 
+OTHERWISE: Final = Plan(start_ms=3_011, clock_ms=-61_003, salt="other", restart="before")
+"""Another clock and other chance: how times and drawn values are learned first."""
+
 LEAST_STEP_MS: Final = 3
 """What a number must grow by, at least, when calls take longer, to be a duration."""
 
@@ -76,7 +79,7 @@ def _compared(
 def _by_clock_and_chance(reader: Reader, family: Family, usual: Columns) -> None:
     """Times, and what is drawn: the interleaving stays as it was."""
     plans = (
-        Plan(start_ms=3_011, clock_ms=-61_003, salt="other", restart="before"),
+        OTHERWISE,
         Plan(start_ms=5, clock_ms=7_919, salt="more"),
     )
     for plan in plans:
@@ -214,17 +217,39 @@ def _outboxes(reader: Reader, history: History) -> Iterator[Place]:
     tables: dict[Place, list[Any]] = {}
     for place, row in reader.rows(history):
         tables.setdefault(place, []).append(row)
-    sent = [
-        frozenset((path[-1:], repr(leaf)) for path, leaf in leaves(what) if leaf is not None)
-        for place, what, _, _ in reader.done(history)
-        if place[0] == "topic"
-    ]
+    sent = [*_sent(reader, history)]
+    hands = _hands(history)
     relayed = _relayed(reader, history)
     for place, rows in tables.items():
-        if all(_is_sent(row, sent) for row in rows) or (
+        theirs = [what for service, what in sent if service in hands.get(place[1], ())]
+        if all(_is_sent(row, theirs) for row in rows) or (
             place in relayed and all(_is_said(reader, row, relayed[place]) for row in rows)
         ):
             yield place
+
+
+def _sent(reader: Reader, history: History) -> Iterator[tuple[str, frozenset[Any]]]:
+    """Yield what was published, as its fields, with the service that did."""
+    for place, what, _, index in reader.done(history):
+        if place[0] == "topic":
+            fields = [(path[-1:], repr(leaf)) for path, leaf in leaves(what) if leaf is not None]
+            yield _service(history.raw[index][2]), frozenset(fields)
+
+
+def _hands(history: History) -> dict[str, set[str]]:
+    """Return the services that read or wrote in each store.
+
+    Who stores what it was sent has no outbox: nobody who has that store ever publishes it.
+    """
+    found: dict[str, set[str]] = {}
+    for _, kind, actor, _, _, _, _, data in history.raw:
+        if kind in ("read", "write", "commit") and data and "store" in data:
+            found.setdefault(str(data["store"]), set()).add(_service(actor))
+    return found
+
+
+def _service(actor: str) -> str:
+    return actor.partition("#")[0]
 
 
 def _is_sent(row: Any, sent: Sequence[frozenset[Any]]) -> bool:

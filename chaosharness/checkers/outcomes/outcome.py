@@ -17,7 +17,7 @@ from chaosharness.checkers.excused import left_parked
 from chaosharness.checkers.masking import EVER, LOOKS, STAR, is_unix_time, words_in
 from chaosharness.checkers.outcomes.owners import Owners
 from chaosharness.checkers.outcomes.values import Path, is_number, leaves, parse, texts
-from chaosharness.checkers.reading import is_poison
+from chaosharness.checkers.reading import is_poison, read
 from chaosharness.kernel.history import History
 
 Place = tuple[Literal["row", "ledger", "topic", "outbox"], str, str]
@@ -34,6 +34,9 @@ UNMOVED: Final = frozenset(
     | {"version", "rev", "revision", "etag", "offset", "position", "generation"}
 )
 """Words in the name of what only a repeat moves: no clean run can show that it may differ."""
+
+FENCES: Final = frozenset({"token", "fencing", "lease"})
+"""Likewise, of whole numbers: a text of that name may be business."""
 
 CHARGED: Final = frozenset({"order", "cents", "key"})
 """What a gateway's ledger says; its idempotency key is no business."""
@@ -243,7 +246,8 @@ class Reader:
         if self.options.ignores(place, name):
             return True
         words = words_in(name)
-        if words & UNMOVED or (self.by_name and self._looks_generated(words, value)):
+        fence = type(value) is int and words & FENCES
+        if words & UNMOVED or fence or (self.by_name and self._looks_generated(words, value)):
             self.named[place, path] = None
             return True
         return False
@@ -341,6 +345,8 @@ class Reader:
             sent = history[message]
             if is_poison(sent.data.get("value")) or _came_again(history, event.index, message):
                 continue
+            if _taken_and_lost(history, message):
+                continue
             said = (sent.data.get("value"), sent.data.get("key"))
             owner = self.owners.owner(said, sent.entity)
             out.dead.setdefault(owner, []).append((event.index, message))
@@ -376,6 +382,30 @@ def _came_again(history: History, index: int, message: int) -> bool:
             if back:
                 return True
     return False
+
+
+def _taken_and_lost(history: History, message: int) -> bool:
+    """Say whether a loop took a dead letter from where it was kept, and lost it.
+
+    It acknowledged the copy, and then failed, or died where it goes on with others.
+    """
+    reading = read(history)
+    copies = {at for at in history.places_of("publish") if _stands_for(history, at) == message}
+    taken = [one for one in reading.handed.values() if one.sent.index in copies]
+    if not taken or any(one.work or one.by_handler for one in taken):
+        return False
+    for one in taken:
+        goes_on = any(
+            other.group == one.group and other.acked >= 0 and other.work
+            for other in reading.handed.values()
+        )
+        if one.acked >= 0 and (one.acked < one.raised or (goes_on and one.acked < one.cut)):
+            return True
+    return False
+
+
+def _stands_for(history: History, at: int) -> int:
+    return int(history.raw[at][7].get("instead_of", -1))
 
 
 def texts_in(row: Any) -> frozenset[Any]:

@@ -7,6 +7,7 @@ that ran makes it, under the same rules as the calm run.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from operator import itemgetter
 from typing import Any, Final, Literal
 
 import attrs
@@ -24,6 +25,12 @@ SLOW_MS: Final = 2_000
 
 FOR_GOOD: Final = 40
 """Attempts that a refusal for good refuses; then the calm begins, and all is well again."""
+
+HOPS: Final = 8
+"""Messages in a row that one such attempt may take: a retry that goes by a queue of its own."""
+
+LATE_MS: Final = 3_600_000
+"""How much later than its turn an item comes that is late."""
 
 
 @attrs.frozen
@@ -59,6 +66,7 @@ class Plan:
     Attributes:
         order: The items in their order of arrival, from 1; by default as they are given.
         absent: Items that never enter. The others keep their numbers and their places.
+        late: Items that enter long after their turn.
         gap_ms: Between two items; the system's own by default.
         start_ms: When the first item enters.
         clock_ms: How much later than usual all clocks are; below 0 for earlier.
@@ -73,6 +81,7 @@ class Plan:
 
     order: tuple[int, ...] = ()
     absent: frozenset[int] = frozenset()
+    late: frozenset[int] = frozenset()
     gap_ms: int | None = None
     start_ms: int = 0
     clock_ms: int = 0
@@ -87,11 +96,12 @@ class Plan:
         """Return when which items enter: `(at_ms, number)`, first to last."""
         gap = gap_ms if self.gap_ms is None else self.gap_ms
         order = self.order or range(1, count + 1)
-        return [
-            (self.start_ms + place * gap, number)
+        found = [
+            (self.start_ms + place * gap + (LATE_MS if number in self.late else 0), number)
             for place, number in enumerate(order)
             if number not in self.absent
         ]
+        return sorted(found, key=itemgetter(0))  # of the same time, in their order
 
     def restarts(self, count: int, gap_ms: int) -> list[int]:
         """Return when every service is restarted."""
@@ -120,6 +130,7 @@ class Plan:
         words = [
             f"without item {gone}" if gone else "",
             f"with the items in the order {', '.join(map(str, self.order))}" if self.order else "",
+            f"with item {' and '.join(map(str, sorted(self.late)))} late" if self.late else "",
             f"with items {self.gap_ms:,} ms apart" if self.gap_ms is not None else "",
             "with other clocks" if self.clock_ms else "",
             "with other random numbers" if self.salt else "",

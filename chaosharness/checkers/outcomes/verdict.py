@@ -141,7 +141,13 @@ class Verdict:
         aside = [self._aside(one) for one in self.asides if not one.excused]
         if not self.first and not self.asides:
             return [*self._torn_apart(), *self.clean.dealt.shared(self.history)]
-        for search in (self._absent, self._late, self._refused, self._refused_elsewhere):
+        for search in (
+            self._absent,
+            self._late,
+            self._apart,
+            self._refused,
+            self._refused_elsewhere,
+        ):
             found = search()
             if found is not None:
                 return found or aside
@@ -245,6 +251,16 @@ class Verdict:
             if self._fits(self.clean.without(gone), gone, _in_words(gone, ())):
                 return [*self._of_the_absent(gone), *self._swallowed(gone)]
         return None
+
+    def _apart(self) -> list[Difference] | None:
+        """Ask the clean runs in which an item comes long after the others, or each does.
+
+        What is gathered for a while is then sent in two, and nobody did anything wrong.
+        """
+        if self.free or not late_items(self.clean, self.faults) or self.clean.count < 2:
+            return None
+        found = any(map(self._fits, self.clean.apart()))
+        return [] if found else None
 
     def _swallowed(self, items: frozenset[int]) -> Iterator[Difference]:
         self.by_history = True
