@@ -296,6 +296,8 @@ def __getattr__(name: str) -> Any:
     if room is None:
         raise AttributeError(f"module 'chaosharness' has no attribute {name!r}")
     value = getattr(import_module(f"chaosharness.{room}"), name)
+    if room == "system":
+        import_module("chaosharness.adapters.libraries")  # what parts speak is met from there
     globals()[name] = value
     return value
 

@@ -15,14 +15,19 @@ from types import ModuleType
 from typing import Any, Final
 
 from chaosharness.adapters.dispatch import Library, install
+from chaosharness.system.parts import MEETS
 
 ADAPTERS: Final = {
     "aiohttp": "chaosharness.adapters.http.aiohttp",
+    "aiosqlite": "chaosharness.adapters.databases.aiosqlite",
     "anyio": "chaosharness.adapters.anyio",
     "asgiref": "chaosharness.adapters.asgiref",
     "django": "chaosharness.adapters.http.django",
+    "django.db": "chaosharness.adapters.databases.django",
     "flask": "chaosharness.adapters.http.flask",
     "httpx": "chaosharness.adapters.http.httpx",
+    "sqlalchemy": "chaosharness.adapters.databases.sqlalchemy",
+    "sqlite3": "chaosharness.adapters.databases.sqlite",
     "ssl": "chaosharness.adapters.tls",
     "stripe": "chaosharness.adapters.http.stripe",
     "urllib3": "chaosharness.adapters.http.urllib3",
@@ -41,13 +46,16 @@ def speak(packages: Iterable[str]) -> None:
     Raises:
         InvalidDefinition: One is not as its adapter knows it.
     """
-    if not _WANTED:
-        sys.meta_path.insert(0, _Watch())
     for package in packages:
+        if not _WANTED:
+            sys.meta_path.insert(0, _Watch())
         assert package in ADAPTERS
         _WANTED.add(package)
         if package in sys.modules:
             _load(package)
+
+
+MEETS.append(speak)
 
 
 def _load(package: str) -> None:
