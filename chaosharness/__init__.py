@@ -143,6 +143,7 @@ if TYPE_CHECKING:
     from chaosharness.search.live import Live as Live
     from chaosharness.search.replay import replay as replay
     from chaosharness.stores.keyvalue import KeyValue as KeyValue
+    from chaosharness.stores.postgresql import PostgreSQL as PostgreSQL
     from chaosharness.stores.sqlite import SQLite as SQLite
     from chaosharness.strategies.personas import Persona as Persona
     from chaosharness.strategies.personas import personas as personas
@@ -274,6 +275,7 @@ _HOME = {
     "orchestrators.temporal": ("Temporal",),
     "schedule": ("Schedule",),
     "stores.keyvalue": ("KeyValue",),
+    "stores.postgresql": ("PostgreSQL",),
     "stores.sqlite": ("SQLite",),
     "search.decorator": ("chaos_test",),
     "search.doors": ("certify", "check", "smallest"),

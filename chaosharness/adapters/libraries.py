@@ -26,6 +26,7 @@ ADAPTERS: Final = {
     "django.db": "chaosharness.adapters.databases.django",
     "flask": "chaosharness.adapters.http.flask",
     "httpx": "chaosharness.adapters.http.httpx",
+    "psycopg": "chaosharness.adapters.databases.psycopg",
     "sqlalchemy": "chaosharness.adapters.databases.sqlalchemy",
     "sqlite3": "chaosharness.adapters.databases.sqlite",
     "ssl": "chaosharness.adapters.tls",
