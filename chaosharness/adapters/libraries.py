@@ -22,6 +22,7 @@ ADAPTERS: Final = {
     "aiosqlite": "chaosharness.adapters.databases.aiosqlite",
     "anyio": "chaosharness.adapters.anyio",
     "asgiref": "chaosharness.adapters.asgiref",
+    "asyncpg": "chaosharness.adapters.databases.asyncpg",
     "django": "chaosharness.adapters.http.django",
     "django.db": "chaosharness.adapters.databases.django",
     "flask": "chaosharness.adapters.http.flask",

@@ -258,7 +258,7 @@ def _do(
     """Do what a generator asks for, and return what it is told."""
     match asked:
         case Sent():
-            return (yield from session.arrive(asked.statement, asked.parameters, quiet))
+            return (yield from session.arrive(scope, asked.statement, asked.parameters, quiet))
         case Answered(error=None):
             yield from session.succeed(asked.visit, asked.rows)
             return None

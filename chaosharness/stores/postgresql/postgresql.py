@@ -40,7 +40,7 @@ from chaosharness.stores.postgresql.session import Session
 from chaosharness.stores.postgresql.statement import Statement
 from chaosharness.stores.sqlite.repeats import Repeats
 
-LIBRARIES: Final = ("psycopg", "sqlalchemy", "django.db")
+LIBRARIES: Final = ("psycopg", "asyncpg", "sqlalchemy", "django.db")
 STATEMENTS_MAX: Final = 4_096
 DEADLOCK_MS: Final = 1_000
 """`deadlock_timeout`, by default."""
@@ -190,6 +190,9 @@ class OpenPostgreSQL(OpenStore):
             if session.hear():
                 self.listening.remove(session)
                 session.wake("notified")
+        for session in self.sessions:
+            if session.on_heard is not None and session.hear():
+                session.on_heard()
 
     # ---- trouble
 

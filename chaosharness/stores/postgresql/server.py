@@ -65,11 +65,17 @@ def functions() -> str:
     return ";\n".join(made)
 
 
+READY: Final = b"Z\x00\x00\x00\x05"
+READY_BYTES: Final = 6
+"""How a server says that it is ready for another query, with the status of the transaction."""
+
+
 class Backend:
     """One connection to the server, used by one client of a run after another.
 
     Attributes:
         pgconn: libpq's connection.
+        raw: The transaction status, where a client speaks with the server past libpq.
         pid: Of the process that serves it.
     """
 
@@ -80,6 +86,7 @@ class Backend:
         if self.pgconn.status != pq.ConnStatus.OK:
             raise ConnectionError(self.pgconn.get_error_message().strip().splitlines()[0])
         self.pid = int(self.pgconn.backend_pid)
+        self.raw: int | None = None
 
     def ask(self, sql: str) -> list[tuple[str | None, ...]]:
         """Run SQL at once, outside of any port; return the rows of its last statement.
@@ -90,6 +97,8 @@ class Backend:
         result = self.pgconn.exec_(sql.encode())
         if result.status not in (0, 1, 2):
             raise InvalidDefinition(f"PostgreSQL says: {result.error_message.decode().strip()}")
+        if self.raw is not None:
+            self.raw = int(self.pgconn.transaction_status)
         columns = range(result.nfields)
         return [
             tuple(
@@ -102,7 +111,7 @@ class Backend:
     @property
     def status(self) -> int:
         """libpq's transaction status: 0 idle, 1 active, 2 in a transaction, 3 in a failed one."""
-        return int(self.pgconn.transaction_status)
+        return int(self.pgconn.transaction_status) if self.raw is None else self.raw
 
     def readable(self, seconds: float) -> bool:
         """Wait in real time for the server to say something; say whether it has."""
@@ -111,6 +120,8 @@ class Backend:
     def drain(self) -> bool:
         """Read what a statement still answers; say whether the connection is of use."""
         pgconn = self.pgconn
+        if self.raw is not None:
+            return self._drain_raw()
         pgconn.flush()
         for _ in range(1_000):
             while not pgconn.is_busy():
@@ -124,6 +135,16 @@ class Backend:
             pgconn.consume_input()
         return False
 
+    def _drain_raw(self) -> bool:
+        """Read until the server is ready for another query, as its protocol says it."""
+        seen = b""
+        while not (len(seen) >= READY_BYTES and seen[-READY_BYTES:-1] == READY):
+            if not self.readable(5.0):
+                return False
+            seen += os.read(self.pgconn.socket, 65_536)
+        self.raw = {b"I": 0, b"T": 2}.get(seen[-1:], 3)
+        return True
+
     def renew(self) -> bool:
         """Become as good as new; say whether that can be."""
         if self.status == 1 and not self.drain():
@@ -132,6 +153,7 @@ class Backend:
             if self.status in (2, 3):
                 self.ask("ROLLBACK")
             self.ask("DISCARD ALL")
+            self.raw = None
         except InvalidDefinition:
             return False
         while self.pgconn.notifies():

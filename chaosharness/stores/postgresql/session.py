@@ -22,7 +22,6 @@ from chaosharness.handlers.port import (
     after,
     before,
     call_off,
-    current_scope,
     read_clock,
     refuse_stranger,
 )
@@ -120,6 +119,7 @@ class Session:
         backend: The connection to the server.
         broken: Why it is of no use any more; empty while it is.
         on_break: Told when it breaks.
+        on_heard: Told of notifications, where the client waits for none by itself.
         heard: Notifications that nobody has taken yet.
         given: Parameters of the statement that an adapter is about to send.
     """
@@ -130,6 +130,7 @@ class Session:
         self.backend = backend
         self.broken = ""
         self.on_break: Callable[[], None] | None = None
+        self.on_heard: Callable[[], None] | None = None
         self.heard: list[Any] = []
         self.given: Any = None
         self._visit: Visit | None = None
@@ -152,13 +153,14 @@ class Session:
 
     # ---- a statement
 
-    def arrive(self, statement: Statement, parameters: Any, quiet: bool) -> Script[Visit]:
+    def arrive(
+        self, scope: Scope, statement: Statement, parameters: Any, quiet: bool
+    ) -> Script[Visit]:
         """Have a statement reach the server, with the faults of its site.
 
         Raises:
             ServerError: The connection is lost, or the commit fails.
         """
-        scope = current_scope(statement.action)
         store, status = self.store, self.backend.status
         alone = status == IDLE
         visit = Visit(statement, parameters, quietly(scope) if quiet else scope, alone=alone)
@@ -332,6 +334,8 @@ class Session:
             data = {**statement.data, "rows": rows, "params": shown(visit.parameters)}
             if statement.touches:
                 del data["rows"]
+            if visit.parameters is None:
+                del data["params"]
             scope.record("write", operation, attempt, data)
         elif kind == "read":
             scope.record("read", operation, attempt, statement.data)
@@ -356,7 +360,7 @@ class Session:
                 scope.world.effects += 1
         notifies = self._notifies
         self._ended()
-        if notifies and store.listening:
+        if notifies:
             store.notified()
 
     def _ended(self) -> None:
@@ -393,7 +397,8 @@ class Session:
             ServerError: The connection is lost meanwhile.
         """
         while not self.backend.readable(PATIENCE_S):
-            if self._visit is not None and not self.store.database.is_blocked(self.backend.pid):
+            answers = self.backend.status == ACTIVE
+            if answers and not self.store.database.is_blocked(self.backend.pid):
                 continue
             why = yield from self._park(scope, timeout_ms)
             if why == "broken":
@@ -408,13 +413,13 @@ class Session:
     def _park(self, scope: Scope, timeout_ms: int | None) -> Script[str]:
         """Park until there is an answer, or somebody ends the wait."""
         world, store = scope.world, self.store
-        visit, listens = self._visit, self._visit is None
+        visit, listens = self._visit, self.backend.status != ACTIVE
         among = store.listening if listens else store.waiting
 
         def keep(resume: Resume) -> None:
             self._resume = resume
             among.append(self)
-            for delay_ms, act in self._ends(visit, timeout_ms):
+            for delay_ms, act in self._ends(visit, timeout_ms, listens):
                 self._entries.append(world.timer(delay_ms, act, None))
 
         why: str = yield keep
@@ -426,10 +431,11 @@ class Session:
         return why
 
     def _ends(
-        self, visit: Visit | None, timeout_ms: int | None
+        self, visit: Visit | None, timeout_ms: int | None, listens: bool
     ) -> list[tuple[int, Callable[[Any], None]]]:
         """Return what may end a wait, and when."""
-        if visit is None:
+        if listens or visit is None:
+            limit: list[tuple[int, Callable[[Any], None]]]
             limit = [] if timeout_ms is None else [(timeout_ms, lambda _: self.wake("timeout"))]
             return limit
         known = {**self._settings, **self._local}
@@ -477,6 +483,8 @@ class Session:
 
     def hear(self) -> bool:
         """Say whether there are notifications, which are kept in `heard`."""
+        if self.broken or self.backend.status == ACTIVE:
+            return False
         self.backend.ask("")  # a server hands them out when it has nothing else to do
         while (one := self.backend.pgconn.notifies()) is not None:
             self.heard.append(one)

@@ -310,7 +310,8 @@ SAME = """
 from tests.adapters.databases.test_psycopg import *
 from chaosharness import PostgreSQL
 db = PostgreSQL("db", SCHEMA, server=SERVER)
-faults = [[], [Pause(LOCK, lasting=5000)], [Crash(Site("orders.on_order/db.update total", "after"))],
+faults = [[], [Pause(LOCK, lasting=5000)],
+          [Crash(Site("orders.on_order/db.update total", "after"))],
           [StoreOutage(COMMIT, lasting=2000)], [FailedCommit(COMMIT, outcome="committed")]]
 for handler in (right, right_async):
     system = shop(handler, db)
