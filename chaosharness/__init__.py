@@ -144,6 +144,7 @@ if TYPE_CHECKING:
     from chaosharness.search.replay import replay as replay
     from chaosharness.stores.keyvalue import KeyValue as KeyValue
     from chaosharness.stores.postgresql import PostgreSQL as PostgreSQL
+    from chaosharness.stores.redis import RedisStore as RedisStore
     from chaosharness.stores.sqlite import SQLite as SQLite
     from chaosharness.strategies.personas import Persona as Persona
     from chaosharness.strategies.personas import personas as personas
@@ -276,6 +277,7 @@ _HOME = {
     "schedule": ("Schedule",),
     "stores.keyvalue": ("KeyValue",),
     "stores.postgresql": ("PostgreSQL",),
+    "stores.redis": ("RedisStore",),
     "stores.sqlite": ("SQLite",),
     "search.decorator": ("chaos_test",),
     "search.doors": ("certify", "check", "smallest"),

@@ -28,6 +28,7 @@ ADAPTERS: Final = {
     "flask": "chaosharness.adapters.http.flask",
     "httpx": "chaosharness.adapters.http.httpx",
     "psycopg": "chaosharness.adapters.databases.psycopg",
+    "redis": "chaosharness.adapters.databases.redis",
     "sqlalchemy": "chaosharness.adapters.databases.sqlalchemy",
     "sqlite3": "chaosharness.adapters.databases.sqlite",
     "ssl": "chaosharness.adapters.tls",
