@@ -58,7 +58,12 @@ def speak(packages: Iterable[str]) -> None:
             _load(package)
 
 
-MEETS.append(speak)
+def meet(packages: Iterable[str]) -> None:
+    """Have those met that have an adapter: others pass through one of these."""
+    speak(package for package in packages if package in ADAPTERS)
+
+
+MEETS.append(meet)
 
 
 def _load(package: str) -> None:

@@ -13,7 +13,8 @@ Source:
 
 Not modelled:
     Events of an engine whose address a `SQLite` store stands for; what its dialect alone can
-    (JSONB, arrays, `FOR UPDATE`): SQLAlchemy says so, or leaves it out in silence.
+    (JSONB, arrays): SQLAlchemy says so. A `SELECT ... FOR UPDATE` locks all of a SQLite store, and
+    `SKIP LOCKED` waits.
 """
 
 from __future__ import annotations
@@ -42,6 +43,13 @@ _TWINS: Final = "_chaosharness_twins"
 def _connect(real: Any, self: Any) -> Any:
     scope = current_scope("Engine.connect")
     return real(_standing(scope, self))
+
+
+def _of_session(real: Any, self: Any, bind: Any, execution_options: Any) -> Any:
+    """Have a session keep its connections by the engine that they are of."""
+    known = hasattr(bind, "raw_connection")
+    engine = _standing(current_scope("Session"), bind) if known else bind
+    return real(self, engine, execution_options)
 
 
 def _raw_connection(real: Any, self: Any) -> Any:
@@ -130,15 +138,25 @@ def _standing(scope: Scope, engine: Any) -> Any:
 
 def _twin(engine: Any, store: str) -> Any:
     """Return an engine for a SQLite store, which has the options of another one."""
-    from sqlalchemy import create_engine
+    from sqlalchemy import create_engine, event
 
     twins = vars(engine).setdefault(_TWINS, {})
     if store not in twins:
         driver = "aiosqlite" if engine.dialect.is_async else "pysqlite"
         made = create_engine(f"sqlite+{driver}:///{BY_NAME}{store}", echo=engine.echo)
         made.update_execution_options(**engine.get_execution_options())
+        event.listen(made, "before_cursor_execute", _lock)
         twins[store] = made
     return twins[store]
+
+
+def _lock(
+    connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
+) -> None:
+    """Lock where another server would: SQLite has no `FOR UPDATE`, and locks the whole database."""
+    asked = getattr(getattr(context.compiled, "statement", None), "_for_update_arg", None)
+    if asked is not None and not connection.connection.driver_connection.in_transaction:
+        cursor.execute("BEGIN IMMEDIATE")
 
 
 class _Bridge(greenlet):
@@ -185,6 +203,11 @@ LIBRARY: Final = Library(
     seams=(
         Seam("sqlalchemy.engine:Engine.connect", ("self",), _connect),
         Seam("sqlalchemy.engine:Engine.raw_connection", ("self",), _raw_connection),
+        Seam(
+            "sqlalchemy.orm.session:SessionTransaction._connection_for_bind",
+            ("self", "bind", "execution_options"),
+            _of_session,
+        ),
         Seam(
             "sqlalchemy.pool.base:_ConnectionRecord._ConnectionRecord__connect",
             ("self",),
