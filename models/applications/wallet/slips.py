@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import httpx
 from fastapi import APIRouter
@@ -68,30 +69,32 @@ def transfer_told_later(new: NewTransfer) -> dict[str, str]:
 def tell_marked_first() -> None:
     """The row is marked before the ledger is told: a crash in between, and it never is."""
     while True:
-        with Session(engine) as session:
-            waiting = session.scalars(select(Outbox).where(Outbox.told.is_(False)))
-            for one in waiting.all():
-                one.told = True
-                body, key = {"transfer": one.id, "cents": one.cents}, one.id
-                session.commit()
-                try:
-                    ledger.post("/entries", json=body, headers={"Idempotency-Key": key})
-                except httpx.HTTPError:
-                    continue
+        mark_and_tell()
         time.sleep(1)
+
+
+def mark_and_tell() -> None:
+    with Session(engine) as session:
+        for one in session.scalars(select(Outbox).where(Outbox.told.is_(False))).all():
+            one.told = True
+            body, key = {"transfer": one.id, "cents": one.cents}, one.id
+            session.commit()
+            with suppress(httpx.HTTPError):
+                ledger.post("/entries", json=body, headers={"Idempotency-Key": key})
 
 
 def tell_without_key() -> None:
     """The ledger cannot tell a second telling from a second transfer."""
     while True:
-        try:
-            with Session(engine) as session:
-                waiting = session.scalars(select(Outbox).where(Outbox.told.is_(False)))
-                for one in waiting.all():
-                    body = {"transfer": one.id, "cents": one.cents}
-                    ledger.post("/entries", json=body).raise_for_status()
-                    one.told = True
-                    session.commit()
-        except httpx.HTTPError:
-            pass
+        with suppress(httpx.HTTPError):
+            tell_keyless()
         time.sleep(1)
+
+
+def tell_keyless() -> None:
+    with Session(engine) as session:
+        for one in session.scalars(select(Outbox).where(Outbox.told.is_(False))).all():
+            body = {"transfer": one.id, "cents": one.cents}
+            ledger.post("/entries", json=body).raise_for_status()
+            one.told = True
+            session.commit()
