@@ -144,6 +144,8 @@ if TYPE_CHECKING:
     from chaosharness.search.live import Live as Live
     from chaosharness.search.replay import replay as replay
     from chaosharness.stores.keyvalue import KeyValue as KeyValue
+    from chaosharness.stores.postgresql import PostgreSQL as PostgreSQL
+    from chaosharness.stores.redis import RedisStore as RedisStore
     from chaosharness.stores.sqlite import SQLite as SQLite
     from chaosharness.strategies.personas import Persona as Persona
     from chaosharness.strategies.personas import personas as personas
@@ -276,6 +278,8 @@ _HOME = {
     "orchestrators.temporal": ("Temporal",),
     "schedule": ("Schedule",),
     "stores.keyvalue": ("KeyValue",),
+    "stores.postgresql": ("PostgreSQL",),
+    "stores.redis": ("RedisStore",),
     "stores.sqlite": ("SQLite",),
     "search.decorator": ("chaos_test",),
     "search.doors": ("certify", "check", "smallest"),
@@ -298,6 +302,8 @@ def __getattr__(name: str) -> Any:
     if room is None:
         raise AttributeError(f"module 'chaosharness' has no attribute {name!r}")
     value = getattr(import_module(f"chaosharness.{room}"), name)
+    if room == "system":
+        import_module("chaosharness.adapters.libraries")  # what parts speak is met from there
     globals()[name] = value
     return value
 

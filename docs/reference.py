@@ -32,7 +32,7 @@ PAGES = {
             "orchestrators.temporal",
         ),
     ),
-    "stores": ("Stores", ("stores.sqlite", "stores.keyvalue")),
+    "stores": ("Stores", ("stores.sqlite", "stores.postgresql", "stores.redis", "stores.keyvalue")),
     "faults": ("Faults, sites and schedules", ("faults", "kernel.site", "schedule")),
     "properties": ("Properties", ("checkers", "checkers.flow")),
     "search": (

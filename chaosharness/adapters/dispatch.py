@@ -28,7 +28,8 @@ class Seam:
 
     Attributes:
         where: Module and name: `httpx:HTTPTransport.handle_request`.
-        takes: The names of its parameters, as this adapter knows them.
+        takes: The names of its parameters, as this adapter knows them. Where the first is `cls`,
+            it is a class method, and gets the class that it was called on.
         ours: `ours(real, *arguments, **options)` stands for it inside a run.
     """
 
@@ -93,12 +94,19 @@ def install(library: Library) -> None:
     for seam, owner, name, real in seams:
         ours = by_scope(real, seam.ours)
         kind = getattr_static(owner, name)
+        if _gets_class(seam.takes):
+            setattr(owner, name, classmethod(by_scope(kind.__func__, seam.ours)))
+            continue
         bound = isinstance(kind, classmethod | staticmethod)  # and so is what was found
         setattr(owner, name, staticmethod(ours) if bound else ours)
     for swap, _, _, real in swaps:
         exchange(real, swap.ours(real))
     if library.warm is not None:
         library.warm()
+
+
+def _gets_class(takes: tuple[str, ...] | None) -> bool:
+    return takes is not None and takes[:1] == ("cls",)
 
 
 def by_scope(real: Any, ours: Callable[..., Any]) -> Callable[..., Any]:
@@ -137,7 +145,8 @@ def _found(library: Library, where: str, takes: tuple[str, ...] | None) -> tuple
         for step in way:
             owner = getattr(owner, step)
         real = getattr(owner, name)
-        there = None if takes is None else tuple(signature(real).parameters)
+        asked = getattr_static(owner, name).__func__ if _gets_class(takes) else real
+        there = None if takes is None else tuple(signature(asked).parameters)
     except (ImportError, AttributeError, ValueError, TypeError):
         raise _changed(library, path, takes, "is not there") from None
     if there != takes:

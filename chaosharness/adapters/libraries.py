@@ -15,15 +15,23 @@ from types import ModuleType
 from typing import Any, Final
 
 from chaosharness.adapters.dispatch import Library, install
+from chaosharness.system.parts import MEETS
 
 ADAPTERS: Final = {
     "aiohttp": "chaosharness.adapters.http.aiohttp",
+    "aiosqlite": "chaosharness.adapters.databases.aiosqlite",
     "anyio": "chaosharness.adapters.anyio",
     "asgiref": "chaosharness.adapters.asgiref",
+    "asyncpg": "chaosharness.adapters.databases.asyncpg",
     "confluent_kafka": "chaosharness.adapters.kafka.confluent",
     "django": "chaosharness.adapters.http.django",
+    "django.db": "chaosharness.adapters.databases.django",
     "flask": "chaosharness.adapters.http.flask",
     "httpx": "chaosharness.adapters.http.httpx",
+    "psycopg": "chaosharness.adapters.databases.psycopg",
+    "redis": "chaosharness.adapters.databases.redis",
+    "sqlalchemy": "chaosharness.adapters.databases.sqlalchemy",
+    "sqlite3": "chaosharness.adapters.databases.sqlite",
     "ssl": "chaosharness.adapters.tls",
     "stripe": "chaosharness.adapters.http.stripe",
     "urllib3": "chaosharness.adapters.http.urllib3",
@@ -42,9 +50,9 @@ def speak(packages: Iterable[str]) -> None:
     Raises:
         InvalidDefinition: One is not as its adapter knows it.
     """
-    if not _WANTED:
-        sys.meta_path.insert(0, _Watch())
     for package in packages:
+        if not _WANTED:
+            sys.meta_path.insert(0, _Watch())
         assert package in ADAPTERS
         _WANTED.add(package)
         if package in sys.modules:
@@ -62,6 +70,14 @@ def refuse_late(packages: Iterable[str]) -> None:
             library: Library = import_module(ADAPTERS[package]).LIBRARY
             if library.late is not None:
                 library.late()
+
+
+def meet(packages: Iterable[str]) -> None:
+    """Have those met that have an adapter: others pass through one of these."""
+    speak(package for package in packages if package in ADAPTERS)
+
+
+MEETS.append(meet)
 
 
 def _load(package: str) -> None:

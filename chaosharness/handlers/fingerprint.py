@@ -71,6 +71,8 @@ _STATELESS_HOMES: Final = frozenset(
         *("chaosharness", "sqlite3", "logging", "random", "typing", "re", "abc", "msgspec", "json"),
         *("_asyncio", "_thread", "_contextvars", "contextvars", "greenlet", "weakref", "outcome"),
         *("asyncio", "trio", "anyio", "types", "time", "operator", "datetime", "zoneinfo"),
+        # clients of databases: what a program knows lies there, and caches of theirs count uses
+        *("sqlalchemy", "aiosqlite", "psycopg", "psycopg_binary", "asyncpg", "redis", "fakeredis"),
     }
 )
 _CARRIERS: Final = frozenset(

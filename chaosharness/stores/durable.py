@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, NoReturn
+from contextvars import ContextVar
+from typing import Any, Final, Literal, NoReturn
 
 from chaosharness.faults import Crash, FailedCommit, LostWrites, Pause, StoreOutage
 from chaosharness.handlers.port import Surface, current_scope, refuse_stranger
@@ -29,6 +30,28 @@ UNSYNCED: Final = Surface(
 
 Outcome = Literal["rolled-back", "committed"]
 
+QUIET: Final[ContextVar[bool]] = ContextVar("chaosharness.quiet", default=False)
+"""Whether a library sets up a connection just now: what it asks for then is no site. It does so
+once in a process, or when a pool is empty, and not where the code under test says."""
+
+
+class QuietScope(Scope):
+    """The scope of what leaves nothing in the history."""
+
+    __slots__ = ()
+
+    def record(self, kind: str, operation: str, attempt: int, data: Any) -> int:
+        """Leave no event."""
+        return self.cause
+
+
+def quietly(scope: Scope) -> QuietScope:
+    """Return a scope that leaves nothing in the history."""
+    return QuietScope(
+        *(scope.world, scope.incarnation, scope.place, scope.entity, scope.cause, scope.colour),
+        *(scope.hops, scope.message),
+    )
+
 
 class OpenStore:
     """A store during one run: what SQLite and the key-value store share.
@@ -36,6 +59,7 @@ class OpenStore:
     Attributes:
         down: Whether it refuses every operation.
         owners: Incarnations that were given a connection, in order. None is ever taken out.
+        kept: What libraries keep for an incarnation, such as a pool of connections.
         keeps: Whether a fault of this run may lose writes, so that old states are kept.
     """
 
@@ -50,6 +74,7 @@ class OpenStore:
         self.down = False
         self._over: Entry | None = None
         self.owners: dict[Incarnation, None] = {}
+        self.kept: dict[Any, Any] = {}
         self.keeps = not synced and any(
             type(one.fault) is LostWrites for armed in world.armed.values() for one in armed
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -33,6 +33,10 @@ OUTSIDE: Final = frozenset(
 
 ANSWERS: Final = (RemoteError, OSError)
 """What a client is told by the system, or hears nothing: no mistake of its own."""
+
+
+MEETS: Final[list[Callable[[Iterable[str]], None]]] = []
+"""Who has client libraries met, by name: the room of adapters, once it is loaded."""
 
 
 class Resource(Protocol):

@@ -36,7 +36,7 @@ from chaosharness.kernel.lines import Line, noting_lines
 from chaosharness.kernel.world import Budget, World
 from chaosharness.schedule import Schedule
 from chaosharness.system.given import check_budget, check_factory, check_takes, checked_items
-from chaosharness.system.parts import CLIENT, Factory, Resource, Service, describe, name_of
+from chaosharness.system.parts import CLIENT, MEETS, Factory, Resource, Service, describe, name_of
 from chaosharness.system.run import OBSERVERS, Run
 from chaosharness.system.stage import Stage
 
@@ -333,6 +333,8 @@ class System:
     ) -> tuple[Run, bool]:
         """Run once; say as well whether modules changed in a way that has it run once more."""
         for resource in self.resources.values():
+            for meet in MEETS:
+                meet(getattr(resource, "speaks", ()))
             prepare = getattr(resource, "prepare", None)
             if prepare is not None:  # what it does once, and belongs to no run
                 prepare()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.adapters.databases.servers import needs_postgresql
 from tests.docs.pages import Block, Walk, blocks, commands, matches, walk
 
 ROOT = Path(__file__).parents[2]
@@ -54,9 +55,14 @@ NOT_RUN = {
     "docs/how-to/nats.md": {"python -m benchmarks nats": PEER},
     "docs/how-to/confluent-kafka.md": {"pip install '.[confluent-kafka]'": INSTALLS},
     "docs/how-to/http.md": {"pip install '.[httpx,fastapi]'": INSTALLS},
+    "docs/how-to/postgresql.md": {"pip install '.[postgresql]'": INSTALLS},
+    "docs/how-to/redis.md": {"pip install '.[redis]'": INSTALLS},
     "docs/how-to/sqlalchemy.md": {"pip install '.[sqlalchemy]'": INSTALLS},
 }
 """Commands that a page shows and this test does not run, with who does."""
+
+NEEDS_POSTGRESQL = {"docs/how-to/postgresql.md"}
+"""Pages whose code connects to a server: where there is none, they are skipped and say so."""
 
 NOT_CODE = {"docs/how-to/ci.md": {"yaml": 1, "toml": 1}, "docs/explanation/green.md": {"text": 1}}
 """Blocks in languages that nobody runs here, by page, and how many there are."""
@@ -64,6 +70,8 @@ NOT_CODE = {"docs/how-to/ci.md": {"yaml": 1, "toml": 1}, "docs/explanation/green
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_does_what_it_says(page, tmp_path):
+    if page in NEEDS_POSTGRESQL:
+        needs_postgresql()
     exempt = dict(NOT_CODE.get(page, {}))
     walker = Walk(tmp_path, path=str(ROOT))
     try:

@@ -17,6 +17,7 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.clocks import guess_from_text, show_parameters
 from chaosharness.handlers.port import NOTE, READ, WRITE, Surface, careful, current_scope
 from chaosharness.kernel.scope import SCOPE, Scope
+from chaosharness.stores.durable import QUIET, quietly
 from chaosharness.stores.sqlite.locks import (
     RESETTABLE,
     Effect,
@@ -230,6 +231,9 @@ class Connection(LockingConnection):
         scope = SCOPE.get()
         if scope is None or not scope.incarnation.alive or scope.world.ending is not None:
             scope = current_scope(statement.action)  # refuses
+        if QUIET.get():
+            effect(quietly(scope), statement.operations[scope.place], 0, argument)
+            return
         scope.steps += 1
         world = scope.world
         if scope.steps > world.budget.steps_max:

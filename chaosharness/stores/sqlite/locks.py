@@ -66,7 +66,11 @@ class LockingConnection(sqlite3.Connection):
         "_touched",
         "_writer",
         "_zero",
+        "detects",
     )
+
+    detects: int
+    """Its `detect_types`, which it was made with."""
 
     _store: SharedStore
     _owner: Incarnation | None
@@ -90,6 +94,11 @@ class LockingConnection(sqlite3.Connection):
         self._pragmas: set[str] = set()
         self._private = False  # has what no other connection has: attached or temporary tables
         self._shut = False
+
+    def wait_up_to(self, timeout_ms: int) -> None:
+        """Wait so long for a lock, as `timeout=` of `sqlite3.connect` has it."""
+        self._timeout_ms = timeout_ms
+        self._store.world.know_timeout(timeout_ms)
 
     def release(self) -> bool:
         """Let go of a run; return whether the connection is as good as new."""

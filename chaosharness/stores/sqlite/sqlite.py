@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import sqlite3
 import weakref
-from itertools import count
+from itertools import chain, count
 from typing import Any, Final
 
 import attrs
@@ -32,6 +32,7 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Incarnation
 from chaosharness.kernel.world import World
+from chaosharness.stores.address import is_address, read
 from chaosharness.stores.sqlite.connection import Connection
 from chaosharness.stores.sqlite.functions import pin, pin_to_the_beginning
 from chaosharness.stores.sqlite.sharing import SharedStore
@@ -43,6 +44,8 @@ PAGE_BYTES: Final = 1024
 STATEMENTS_MAX: Final = 4096
 IDLE_MAX: Final = 64
 VERSION_MIN: Final = (3, 37)
+
+LIBRARIES: Final = ("sqlite3", "aiosqlite", "django.db", "sqlalchemy")
 
 _NUMBERS: Final = count(1)
 _positive: Final = allowed.whole(1)
@@ -72,6 +75,10 @@ class SQLite:
         timeout_ms: How long a statement waits for a lock before it raises "database is
             locked", from 0. The default is that of Python's sqlite3.
         detect_types: As of `sqlite3.connect`.
+        url: What the code under test connects to, where it makes its connections itself: the file
+            (`sqlite:///orders.db`), or for SQLAlchemy any URL, as that of a PostgreSQL server
+            which this database stands for. `sqlite3.connect`, SQLAlchemy, aiosqlite and Django
+            are met inside a run then.
 
     Raises:
         InvalidDefinition: The schema does not run; the message has SQLite's words and the
@@ -84,12 +91,18 @@ class SQLite:
     unsynced_ms: int = attrs.field(default=1_000, validator=_positive, kw_only=True)
     timeout_ms: int = attrs.field(default=5_000, validator=allowed.whole(0), kw_only=True)
     detect_types: int = attrs.field(default=0, validator=allowed.whole(0), kw_only=True)
+    url: str | None = attrs.field(default=None, validator=is_address, kw_only=True)
     _shelf: Shelf = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         shelf = Shelf(self.name, pristine(self.name, self.schema), self.detect_types)
         object.__setattr__(self, "_shelf", shelf)
         weakref.finalize(self, shelf.clear)
+
+    @property
+    def speaks(self) -> tuple[str, ...]:
+        """The libraries whose calls it is met by."""
+        return () if self.url is None else LIBRARIES
 
     def open(self, world: World) -> OpenSQLite:
         """Return this database, as the schema left it, for one run."""
@@ -145,22 +158,23 @@ class Database:
             check_same_thread=False,
             uri=True,
         )
-        self.idle: list[Connection] = []
+        self.idle: dict[int, list[Connection]] = {}
 
     def cookie(self) -> int:
         """Return the number by which connections notice that the schema has changed."""
         return int(self.keeper.execute("PRAGMA schema_version").fetchone()[0])
 
-    def connect(self) -> Connection:
+    def connect(self, detect_types: int) -> Connection:
         """Return a connection that nobody uses."""
-        while self.idle:
-            connection = self.idle.pop()
+        idle = self.idle.setdefault(detect_types, [])
+        while idle:
+            connection = idle.pop()
             if connection.is_open_for(None):  # code that outlived its run may have closed it
                 return connection
         made = sqlite3.connect(
             self.uri,
             timeout=0,
-            detect_types=self.detect_types,
+            detect_types=detect_types,
             factory=Connection,
             check_same_thread=False,
             uri=True,
@@ -168,7 +182,16 @@ class Database:
         pin(made)
         # what is not committed stays with its connection, or `reader` would see it
         sqlite3.Connection.execute(made, "PRAGMA cache_spill = 0")
+        made.detects = detect_types
         return made
+
+    def keep(self, connection: Connection) -> bool:
+        """Keep a connection for the next run, if there are not too many; say whether it is."""
+        idle = self.idle.setdefault(connection.detects, [])
+        if len(idle) >= IDLE_MAX:
+            return False
+        idle.append(connection)
+        return True
 
     def reset(self, pristine: sqlite3.Connection) -> None:
         """Put everything back, and let idle connections keep what they know of the schema.
@@ -188,13 +211,13 @@ class Database:
 
     def without_readers(self) -> Database:
         """End what cursors of the last run are still reading; return the database."""
-        for connection in self.idle:
+        for connection in chain(*self.idle.values()):
             connection.let_readers_go()
         return self
 
     def close(self) -> None:
         """Free the memory, and whoever is still connected."""
-        for connection in self.idle:
+        for connection in chain(*self.idle.values()):
             connection.shut()
         self.idle.clear()
         self.keeper.close()
@@ -288,6 +311,8 @@ class OpenSQLite(SharedStore):
             learn=shelf.learn,
         )
         self._shelf = shelf
+        self.definition = definition
+        self.address = read(definition.url)
         self._database: Database | None = shelf.take()
         self._connections: list[Connection] = []
         self._copies: list[sqlite3.Connection] = []
@@ -300,7 +325,7 @@ class OpenSQLite(SharedStore):
         assert self._database is not None
         return self._database
 
-    def connect(self, incarnation: Incarnation) -> Connection:
+    def connect(self, incarnation: Incarnation, detect_types: int | None = None) -> Connection:
         """Return a new connection of an incarnation.
 
         It is kept until the run is over: as with sqlite3 itself, a connection that is
@@ -310,7 +335,8 @@ class OpenSQLite(SharedStore):
         if incarnation not in self.owners:
             self.owners[incarnation] = None
             incarnation.on_death.append(lambda: self._drop(incarnation))
-        connection = self.database.connect()
+        detects = self.definition.detect_types if detect_types is None else detect_types
+        connection = self.database.connect(detects)
         connection.adopt(self, incarnation)
         self._connections.append(connection)
         return connection
@@ -381,9 +407,7 @@ class OpenSQLite(SharedStore):
             return
         reuse = self._shelf.reuse
         for connection in self._connections:
-            if connection.release() and reuse and len(database.idle) < IDLE_MAX:
-                database.idle.append(connection)
-            else:
+            if not (connection.release() and reuse and database.keep(connection)):
                 connection.shut()
         for copy in self._copies:
             copy.close()

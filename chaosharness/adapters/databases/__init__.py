@@ -1,0 +1,1 @@
+"""Databases: SQLite's, SQLAlchemy, aiosqlite, Django's ORM, psycopg, asyncpg, redis-py."""

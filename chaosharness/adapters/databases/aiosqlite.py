@@ -1,0 +1,101 @@
+"""aiosqlite, and with it SQLAlchemy's asyncio engine on SQLite.
+
+Its thread does one thing after the other. Here they are done so too, beside the event loop, as
+plain code that stops at ports: a statement that waits for a lock holds up its connection, and no
+other task.
+
+Source:
+    aiosqlite 0.22, `core.py`: a queue of functions, and a thread that calls them.
+
+Not modelled:
+    `interrupt` of a statement that waits for a lock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
+from typing import Any, Final
+
+from chaosharness.adapters.dispatch import Library, Seam
+from chaosharness.adapters.spoken import note_spoken
+from chaosharness.handlers.guest import beside
+from chaosharness.kernel.scope import SCOPE, Scope
+
+Item = tuple[Any, Callable[[], Any], Scope]
+
+
+class _Thread:
+    """Stands for the thread of a connection: nothing is started."""
+
+    def start(self) -> None:
+        """It works as soon as there is something to do."""
+
+
+class _Work:
+    """Stands for the queue of a connection's thread, and does what is put there."""
+
+    def __init__(self) -> None:
+        self._items: deque[Item] = deque()
+        self._busy = False
+
+    def put_nowait(self, item: tuple[Any, Callable[[], Any]]) -> None:
+        """Have a function called after those before it."""
+        scope = SCOPE.get()
+        if scope is None or not scope.incarnation.alive or scope.world.ending is not None:
+            return  # a connection that is freed after its run
+        self._items.append((*item, scope))
+        if not self._busy:
+            self._next()
+
+    def _next(self) -> None:
+        self._busy = bool(self._items)
+        if not self._items:
+            return
+        future, function, scope = self._items.popleft()
+
+        def done(_: Scope, result: Any, error: BaseException | None) -> None:
+            if future is not None and not future.done():
+                if error is None:
+                    future.set_result(result)
+                else:
+                    future.set_exception(error)
+            self._next()
+
+        beside(scope, partial(copy_context().run, function), done)
+
+
+def _made(real: Any, self: Any, connector: Any, iter_chunk_size: int, loop: Any = None) -> None:
+    real(self, connector, iter_chunk_size, loop)
+    self._thread = _Thread()
+    self._tx = _Work()
+    scope = SCOPE.get()
+    if scope is not None:
+        note_spoken(scope, "aiosqlite", "connect")
+        scope.incarnation.kept.append(_Left(self))
+
+
+class _Left:
+    """What is done about a connection that its run leaves open: nobody is warned of it."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def dispose(self) -> None:
+        """Forget that it was open: its store has seen to it."""
+        self._connection._connection = None
+
+
+LIBRARY: Final = Library(
+    "aiosqlite",
+    tested=">=0.22,<0.23",
+    seams=(
+        Seam(
+            "aiosqlite.core:Connection.__init__",
+            ("self", "connector", "iter_chunk_size", "loop"),
+            _made,
+        ),
+    ),
+)

@@ -1,0 +1,275 @@
+"""redis-py, sync and asyncio, on a `RedisStore`.
+
+A pool makes connections to fakeredis, and has some of its own for each incarnation. What is sent on
+one passes a port; time-outs, retries and errors are redis-py's own. It sends a command again whose
+answer was lost, three times by default, and so counts twice with `INCR`.
+
+Source:
+    redis-py 5 to 8, `connection.py`, `asyncio/connection.py`, `retry.py`, `backoff.py`; fakeredis
+    2.30 to 2.41.
+
+Not modelled:
+    What the store leaves out; `max_connections`; client-side caching; hiredis.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import redis
+from fakeredis import FakeAsyncRedis, FakeRedis
+
+from chaosharness.adapters.dispatch import Library, Seam
+from chaosharness.adapters.spoken import note_spoken
+from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers.places import asked_at
+from chaosharness.handlers.port import after, before, call_off, current_scope, have, lost
+from chaosharness.handlers.script import Script
+from chaosharness.kernel.scope import SCOPE, Scope
+from chaosharness.kernel.world import World
+from chaosharness.stores.address import one_of
+from chaosharness.stores.redis.commands import NOT_MODELLED, Request, read
+from chaosharness.stores.redis.redis import READING, OpenRedis
+
+GIVEN_UP_MS: Final = 924_600
+"""When TCP gives up, where a client sets no time-out."""
+
+_SYNC: Final[Any] = FakeRedis().connection_pool.connection_class
+_ASYNC: Final[Any] = FakeAsyncRedis().connection_pool.connection_class
+
+
+class _Line:
+    """A server as one connection sees it: with that client's own time-out."""
+
+    def __init__(self, store: OpenRedis, connection: Any) -> None:
+        self._store = store
+        self._connection = connection
+        self.name = store.name
+
+    @property
+    def timeout_ms(self) -> int:
+        """How long the client waits for an answer."""
+        seconds = self._connection.socket_timeout
+        return GIVEN_UP_MS if seconds is None else max(round(seconds * 1000), 1)
+
+    def lost(self, operation: str) -> BaseException:
+        """Return that no answer came."""
+        return redis.TimeoutError(f"Timeout reading from {self.name}")
+
+    def refused(self, operation: str) -> BaseException:
+        """Return that nobody listens."""
+        return redis.ConnectionError(f"Error 111 connecting to {self.name}. Connection refused.")
+
+    def lose_writes(self, scope: Scope) -> bool:
+        """Have the server die, and come back with what was on the disk."""
+        return self._store.lose_writes(scope)
+
+
+class _Ours:
+    """What both kinds of connection have in common."""
+
+    store: OpenRedis
+    life: int
+    _sock: Any
+
+    def script(self, scope: Scope, request: Request, packed: list[bytes]) -> Script[None]:
+        """Send commands, at a site where faults may strike."""
+        store, world = self.store, scope.world
+        for words in request.words:
+            why = NOT_MODELLED.get(words[0].decode().lower())
+            if why is not None:
+                call_off(
+                    InvalidDefinition(
+                        f"redis: {words[0].decode().upper()} is not modelled{asked_at()}: {why}"
+                    )
+                )
+        if request.silent:
+            self._usable()
+            self._feed(packed)
+            return
+        action = f"{store.name}.{request.verb}"
+        operation = f"{scope.place}/{action}"
+        note_spoken(scope, "redis", action)
+        attempt = world.reach(operation, scope.entity, scope.message)
+        if operation not in world.surfaces:
+            world.meet(operation, READING if request.reads else store.writing)
+        line = _Line(store, self)
+        armed = operation in world.armed or bool(world.unreachable)
+        arrives = True
+        if armed:
+            arrives = yield from before(scope, operation, attempt, line)
+            store.verdict(scope)
+        if not arrives:
+            raise (yield from lost(scope, operation, attempt, line, happened=False))
+        have(scope, operation, attempt, self._effect, (request, packed))
+        if armed:
+            yield from after(scope, operation, attempt, line)
+
+    def _usable(self) -> None:
+        if self.store.down or self.life != self.store.lives or self._sock is None:
+            raise redis.ConnectionError("Connection closed by server.")
+
+    def _effect(self, scope: Scope, operation: str, attempt: int, argument: Any) -> None:
+        request, packed = argument
+        store = self.store
+        data = {"store": store.name, "verb": request.verb, "key": request.key}
+        try:
+            self._usable()
+        except redis.ConnectionError as error:
+            kind = "read" if request.reads else "commit"
+            scope.record(kind, operation, attempt, {**data, "error": f"ConnectionError: {error}"})
+            raise
+        for duration_ms in request.durations_ms():
+            scope.world.know_duration(duration_ms)
+        if request.reads:
+            self._feed(packed)
+            scope.record("read", operation, attempt, data)
+            return
+        was = store.contents()
+        store.saved()
+        self._feed(packed)
+        changed = store.contents() != was
+        if changed:
+            scope.world.effects += 1
+        scope.record("commit" if changed else "read", operation, attempt, data)
+
+    def _feed(self, packed: list[bytes]) -> None:
+        for part in packed:
+            self._sock.sendall(part)
+
+
+def _parts(command: Any) -> list[bytes]:
+    if isinstance(command, str):
+        return [command.encode()]
+    return [command] if isinstance(command, bytes) else [bytes(part) for part in command]
+
+
+class Connection(_Ours, _SYNC):  # type: ignore[misc]
+    """A connection of `redis.Redis`."""
+
+    def _connect(self) -> Any:
+        _see(self.store)
+        self.life = self.store.lives
+        return super()._connect()
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        """Send commands, through a port."""
+        if not self._sock:
+            self.connect()
+        scope, packed = current_scope("redis"), _parts(command)
+        try:
+            scope.colour.block(self.script(scope, read(packed), packed), scope)
+        except redis.RedisError:
+            self.disconnect()
+            raise
+
+
+class AsyncConnection(_Ours, _ASYNC):  # type: ignore[misc]
+    """A connection of `redis.asyncio.Redis`."""
+
+    async def _connect(self) -> Any:
+        _see(self.store)
+        self.life = self.store.lives
+        return await super()._connect()
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        """Send commands, through a port."""
+        if not self.is_connected:
+            await self.connect()
+        scope, packed = current_scope("redis"), _parts(command)
+        try:
+            await scope.colour.drive(self.script(scope, read(packed), packed), scope)
+        except redis.RedisError:
+            await self.disconnect(nowait=True)
+            raise
+
+
+def _see(store: OpenRedis) -> None:
+    if store.down:
+        raise redis.ConnectionError(f"Error 111 connecting to {store.name}. Connection refused.")
+
+
+# ---- pools
+
+
+def _store_at(scope: Scope, pool: Any) -> OpenRedis:
+    host = str(pool.connection_kwargs.get("host") or "localhost")
+    stores = (one for one in _stores(scope.world) if one.stands_for(host))
+    found: OpenRedis | None = one_of(stores, f"redis's connection to {host}")
+    if found is None:
+        call_off(
+            InvalidDefinition(
+                f"{scope.place} connects to {host} by redis{asked_at()}, and no store of this "
+                f'system stands for it: add RedisStore("cache", url="redis://{host}")'
+            )
+        )
+    return found
+
+
+def _stores(world: World) -> list[OpenRedis]:
+    return [one for one in world.states.values() if isinstance(one, OpenRedis)]
+
+
+def _taken(pool: Any, kind: Any) -> Any:
+    """Return a connection of a pool, of those that this incarnation has, or a new one."""
+    scope = current_scope("redis")
+    store = _store_at(scope, pool)
+    store.own(scope.incarnation)
+    idle = store.kept.setdefault((scope.incarnation, pool), [])
+    if idle:
+        return idle.pop()
+    options = dict(pool.connection_kwargs)
+    for name in ("maint_notifications_config", "maint_notifications_pool_handler"):
+        options.pop(name, None)
+    made = kind(server=store.server, **options)
+    made.store, made.life = store, store.lives
+    return made
+
+
+def _get(real: Any, self: Any, command_name: Any = None, *keys: Any, **options: Any) -> Any:
+    made = _taken(self, Connection)
+    made.connect()
+    return made
+
+
+async def _get_async(
+    real: Any, self: Any, command_name: Any = None, *keys: Any, **options: Any
+) -> Any:
+    made = _taken(self, AsyncConnection)
+    await made.connect()
+    return made
+
+
+def _put(pool: Any, connection: Any) -> bool:
+    scope = SCOPE.get()
+    store = getattr(connection, "store", None)
+    if scope is None or store is None:
+        return False
+    store.kept.setdefault((scope.incarnation, pool), []).append(connection)
+    return True
+
+
+def _release(real: Any, self: Any, connection: Any) -> None:
+    if not _put(self, connection):
+        real(self, connection)
+
+
+async def _release_async(real: Any, self: Any, connection: Any) -> None:
+    if not _put(self, connection):
+        await real(self, connection)
+
+
+_GETS: Final = ("self", "command_name", "keys", "options")
+_PUTS: Final = ("self", "connection")
+LIBRARY: Final = Library(
+    "redis",
+    tested=">=5,<9",
+    seams=(
+        Seam("redis.connection:ConnectionPool.get_connection", _GETS, _get),
+        Seam("redis.connection:ConnectionPool.release", _PUTS, _release),
+        Seam("redis.connection:BlockingConnectionPool.get_connection", _GETS, _get),
+        Seam("redis.connection:BlockingConnectionPool.release", _PUTS, _release),
+        Seam("redis.asyncio.connection:ConnectionPool.get_connection", _GETS, _get_async),
+        Seam("redis.asyncio.connection:ConnectionPool.release", _PUTS, _release_async),
+    ),
+)

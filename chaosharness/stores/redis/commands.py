@@ -1,0 +1,114 @@
+"""What a Redis command does, as far as its site needs to know.
+
+Source:
+    Redis documentation, "Commands": flags `readonly`, `blocking`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import Final
+
+import attrs
+
+SILENT: Final = frozenset(
+    {"hello", "client", "auth", "select", "ping", "info", "command", "script", "readonly", "echo"}
+)
+"""What clients say to set up a connection, or to see whether it stands: no sites."""
+
+READS: Final = frozenset(
+    {
+        *("get", "mget", "exists", "ttl", "pttl", "type", "strlen", "getrange", "keys", "scan"),
+        *("hget", "hmget", "hgetall", "hkeys", "hvals", "hlen", "hexists", "hscan", "hstrlen"),
+        *("lrange", "llen", "lindex", "lpos", "smembers", "sismember", "smismember", "scard"),
+        *("srandmember", "sinter", "sunion", "sdiff", "sscan", "zrange", "zrangebyscore", "zscore"),
+        *("zrevrange", "zrevrangebyscore", "zrank", "zrevrank", "zcard", "zcount", "zscan"),
+        *("zmscore", "getbit", "bitcount", "bitpos", "dbsize", "watch", "unwatch", "time"),
+        *("expiretime", "pexpiretime", "object", "randomkey", "pfcount", "lastsave"),
+    }
+)
+NOT_MODELLED: Final = {
+    **dict.fromkeys(
+        ("blpop", "brpop", "blmove", "blmpop", "brpoplpush", "bzpopmin", "bzpopmax", "bzmpop"),
+        "it waits at the server: poll with its plain form",
+    ),
+    **dict.fromkeys(("wait", "waitaof"), "there are no replicas"),
+    **dict.fromkeys(
+        ("subscribe", "psubscribe", "ssubscribe", "monitor"), "nobody is told of anything"
+    ),
+    **dict.fromkeys(
+        (
+            *("xadd", "xread", "xreadgroup", "xack", "xgroup", "xclaim", "xautoclaim", "xpending"),
+            *("xlen", "xrange", "xrevrange", "xdel", "xtrim", "xinfo"),
+        ),
+        "for streams take the broker: Redis(...), and env.consumer",
+    ),
+}
+CALLED: Final = {"incrby": "incr", "decrby": "decr"}
+"""What clients call a command that they send by another name."""
+
+_LASTING: Final = {b"EX": 1_000, b"PX": 1}
+_EXPIRES: Final = {"expire": 1_000, "pexpire": 1, "setex": 1_000, "psetex": 1}
+
+
+@attrs.frozen
+class Request:
+    """What is sent at once: one command, a transaction, or a pipeline.
+
+    Attributes:
+        verb: What its site is called after: `incr`, `multi`, `pipeline`.
+        words: The commands, each as words.
+        reads: Whether it changes nothing.
+        silent: Whether it is no site.
+    """
+
+    verb: str
+    words: tuple[tuple[bytes, ...], ...]
+    reads: bool
+    silent: bool
+
+    @property
+    def key(self) -> str:
+        """The first key that it names."""
+        for words in self.words:
+            if len(words) > 1:
+                place = 3 if words[0].lower().startswith(b"eval") and len(words) > 3 else 1
+                return words[place].decode("utf-8", "backslashreplace")
+        return ""
+
+    def durations_ms(self) -> Iterator[int]:
+        """Yield how long what it sets will last."""
+        for words in self.words:
+            verb = words[0].decode().lower()
+            if verb in _EXPIRES and len(words) > 2 and words[2].isdigit():
+                yield int(words[2]) * _EXPIRES[verb]
+            for one, value in pairwise(words):
+                if one.upper() in _LASTING and value.isdigit():
+                    yield int(value) * _LASTING[one.upper()]
+
+
+def read(packed: Iterable[bytes]) -> Request:
+    """Read what a client sends, in Redis's protocol."""
+    words = tuple(_commands(b"".join(packed)))
+    verbs = [one[0].decode().lower() for one in words]
+    verb = CALLED.get(verbs[0], verbs[0]) if verbs else ""
+    if len(verbs) > 1 and verb != "multi":
+        verb = "pipeline"
+    inner = [one for one in verbs if one not in ("multi", "exec")]
+    reads = all(one in READS or one in SILENT for one in inner)
+    return Request(verb, words, reads, all(one in SILENT for one in verbs))
+
+
+def _commands(data: bytes) -> Iterator[tuple[bytes, ...]]:
+    place = 0
+    while place < len(data):
+        end = data.index(b"\r\n", place)
+        count, place = int(data[place + 1 : end]), end + 2
+        found = []
+        for _ in range(count):
+            end = data.index(b"\r\n", place)
+            length = int(data[place + 1 : end])
+            found.append(data[end + 2 : end + 2 + length])
+            place = end + 4 + length
+        yield tuple(found)

@@ -1,0 +1,202 @@
+"""Redis as a store, on fakeredis: its commands, in virtual time, with the faults of a server.
+
+Source:
+    Redis documentation: "Persistence" (`appendonly`, `appendfsync`), "Transactions", "SET", "Lua
+    scripting". What commands do is fakeredis's.
+
+Modelled:
+    Each command, transaction or pipeline is one site. Expiry is in virtual time. A request or its
+    answer may be lost, and what the client does then is its own: redis-py sends it again. A crash
+    of a service leaves everything as it is; a crash of Redis (`LostWrites`) takes what was not on
+    the disk.
+
+Not modelled:
+    Commands that wait at the server, Pub/Sub, streams (the broker `Redis` has those), Cluster,
+    Sentinel, replicas and failover, evictions, `MAXMEMORY`. Limits of a pool of connections.
+    Whatever fakeredis does otherwise than Redis.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Final, Literal
+
+import attrs
+
+from chaosharness.errors import InvalidDefinition
+from chaosharness.faults import (
+    Crash,
+    LostReply,
+    LostRequest,
+    LostWrites,
+    NetworkPartition,
+    Pause,
+    StoreOutage,
+)
+from chaosharness.handlers.port import Surface, surface
+from chaosharness.kernel import allowed
+from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.kernel.spans import EPOCH_MS
+from chaosharness.kernel.world import World
+from chaosharness.stores.address import is_address, read
+from chaosharness.stores.durable import OpenStore
+
+Persistence = Literal["always", "everysec", "none"]
+_PERSISTENCE: Final = ("always", "everysec", "none")
+
+_CUTS: Final = (NetworkPartition,)
+READING: Final = surface(
+    before=(LostRequest, StoreOutage), after=(Pause,), also=(Crash,), also_before=(Pause, *_CUTS)
+)
+CHANGING: Final = surface(
+    before=(LostRequest, StoreOutage),
+    after=(LostReply, Pause, Crash),
+    also_before=(Pause, Crash, *_CUTS),
+)
+UNSAVED: Final = surface(
+    before=(LostRequest, StoreOutage),
+    after=(LostReply, Pause, Crash, LostWrites),
+    also_before=(Pause, Crash, *_CUTS),
+)
+
+
+@attrs.frozen(eq=False)
+class RedisStore:
+    """A Redis server that services keep values in: caches, counters, locks, idempotency keys.
+
+    Code connects by itself, with redis-py: `redis.Redis(...)`, `redis.asyncio.from_url(...)`.
+    Every command is a site: `payments.on_order/cache.incr`.
+
+    Args:
+        name: What sites and reports call it.
+        persistence: What is on the disk when Redis dies: all of it (`always`: `appendfsync
+            always`), all but the last second (`everysec`, its default with `appendonly yes`), or
+            nothing (`none`).
+        url: What the code under test connects to, where a system has several servers:
+            `redis://cache.internal`. By default it stands for any.
+
+    Source:
+        Redis documentation, "Persistence".
+    """
+
+    name: str = attrs.field(validator=allowed.text())
+    persistence: Persistence = attrs.field(default="everysec", kw_only=True)
+    url: str | None = attrs.field(default=None, validator=is_address, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        if self.persistence not in _PERSISTENCE:
+            right = "'always', 'everysec' or 'none'"
+            raise allowed.refused("RedisStore", "persistence", right, self.persistence)
+
+    @property
+    def speaks(self) -> tuple[str, ...]:
+        """The libraries whose calls it is met by."""
+        return ("redis",)
+
+    def prepare(self) -> None:
+        """See that fakeredis is there, before a run begins."""
+        try:
+            import fakeredis  # noqa: F401
+        except ImportError:
+            raise InvalidDefinition(
+                f"RedisStore({self.name!r}) needs fakeredis: pip install 'chaosharness[redis]'"
+            ) from None
+
+    def open(self, world: World) -> OpenRedis:
+        """Return it, empty, for one run."""
+        return OpenRedis(self, world)
+
+
+class OpenRedis(OpenStore):
+    """A Redis server during one run."""
+
+    def __init__(self, definition: RedisStore, world: World) -> None:
+        from fakeredis import FakeServer
+
+        super().__init__(
+            definition.name,
+            world,
+            timeout_ms=1,
+            synced=definition.persistence == "always",
+            unsynced_ms=1_000 if definition.persistence == "everysec" else 1 << 40,
+        )
+        self.address = read(definition.url)
+        self.writing: Surface = CHANGING if definition.persistence == "always" else UNSAVED
+        self.server = FakeServer(version=(7, 4))
+        self.lives = 1
+        self._images: list[tuple[int, dict[int, Any]]] = []
+
+    def stands_for(self, host: str) -> bool:
+        """Say whether this is the server that a client connects to."""
+        return self.address is None or self.address.is_server(host, "")
+
+    def own(self, incarnation: Incarnation) -> None:
+        """Take note of a client."""
+        self.owners[incarnation] = None
+
+    def saved(self) -> None:
+        """Keep what was there before a change, for a crash of Redis to come."""
+        if self.keeps:
+            data = {number: copy.deepcopy(db._dict) for number, db in self.server.dbs.items()}
+            self._images.append((self.world.now, data))
+
+    # ---- trouble
+
+    def lose_writes(self, scope: Scope) -> bool:  # type: ignore[override]
+        """Have Redis die and come back with what was on the disk: its clients live on."""
+        since_ms = max(0, self.world.now - self.unsynced_ms)
+        lost = self.forget(since_ms)
+        self.lives += 1
+        self.world.effects += 1
+        data = {"store": self.name, "why": "crash of Redis", "since_ms": since_ms, "commits": lost}
+        scope.record("rollback", "", 0, data)
+        return True
+
+    def forget(self, since_ms: int) -> int:
+        """Go back to the state before the first change at or after a moment."""
+        lost = [image for image in self._images if image[0] >= since_ms]
+        if lost:
+            for db in self.server.dbs.values():
+                db._dict.clear()
+            for number, data in lost[0][1].items():
+                self.server.dbs[number]._dict.update(data)
+            del self._images[len(self._images) - len(lost) :]
+        return len(lost)
+
+    # ---- the end
+
+    def contents(self) -> dict[str, Any]:
+        """Return what is stored, by key; what has expired is not."""
+        now = self.world_time()
+        found = {}
+        for number, db in sorted(self.server.dbs.items()):
+            for key, item in sorted(db._dict.items()):
+                if item.expireat is None or item.expireat > now:
+                    name = key.decode("utf-8", "backslashreplace")
+                    found[f"{number}/{name}" if number else name] = _plain(item.value)
+        return found
+
+    def world_time(self) -> float:
+        """Return the time of the run in seconds since 1970."""
+        return (EPOCH_MS + self.world.now) / 1000
+
+    def final(self) -> dict[str, Any]:
+        """Return what is stored: `{"items": {key: value}}`, by key."""
+        return {"items": self.contents()}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of fakeredis's as plain data."""
+    if isinstance(value, bytes | bytearray):
+        return bytes(value).decode("utf-8", "backslashreplace")
+    if isinstance(value, str | int | float) or value is None:
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    items = getattr(value, "items", None)
+    if callable(items):
+        return {str(_plain(key)): _plain(one) for key, one in sorted(items())}
+    try:
+        return sorted(map(_plain, value))
+    except TypeError:
+        return type(value).__name__

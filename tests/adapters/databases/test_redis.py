@@ -1,0 +1,211 @@
+"""redis-py, sync and asyncio, unmodified, in virtual time."""
+
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("redis")
+pytest.importorskip("fakeredis")
+
+import time
+
+import redis
+import redis.asyncio as redis_async
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from chaosharness import (
+    Crash,
+    LostReply,
+    LostRequest,
+    LostWrites,
+    Pause,
+    RedisStore,
+    Schedule,
+    Site,
+    StoreOutage,
+    check,
+    idempotent,
+    smallest,
+)
+from chaosharness.errors import IllegalFault, InvalidDefinition
+from tests.adapters.databases.shops import shop
+
+cache = redis.Redis("cache.shop.example", socket_timeout=5, decode_responses=True)
+once = redis.Redis("cache.shop.example", socket_timeout=5, retry=Retry(NoBackoff(), 0))
+cache_async = redis_async.Redis(host="cache.shop.example", socket_timeout=5)
+from_url = redis.from_url("redis://cache.shop.example", socket_timeout=5)
+INCR = Site("orders.on_order/cache.incr", "after")
+
+
+def count(order: dict):
+    if cache.set(f"seen:{order['id']}", "1", nx=True, ex=3600):
+        cache.incr("orders")
+
+
+async def count_async(order: dict):
+    if await cache_async.set(f"seen:{order['id']}", "1", nx=True, ex=3600):
+        await cache_async.incr("orders")
+
+
+def remember(order: dict):
+    cache.hset("orders", order["id"], order["cents"])
+
+
+def items(run):
+    [state] = [one.data for one in run.history if one.kind == "state"]
+    return state["items"]
+
+
+BOTH = pytest.mark.parametrize("handler", [count, count_async], ids=["sync", "asyncio"])
+
+
+@BOTH
+def test_commands_are_sites_and_a_client_repeats_what_was_not_answered(handler):
+    system = shop(handler, RedisStore("cache"))
+    run = system.run()
+    assert run.ending.verdict == "quiet" and run.spoken.keys() == {"redis"}
+    assert items(run) == {"orders": "2", "seen:o1": "1", "seen:o2": "1"}
+    assert [one.operation for one in run.history if one.kind == "commit"] == [
+        *("orders.on_order/cache.set", "orders.on_order/cache.incr") * 2
+    ]
+    lost = system.run(None, Schedule([LostReply(INCR)]))
+    assert items(lost)["orders"] == "3"  # redis-py's own retry
+    assert not any(one.kind == "raised" for one in lost.history)
+    first = [one for one in lost.history if one.operation == INCR.operation and one.entity == 1]
+    assert first[-1].kind == "commit" and first[-1].at_ms >= 5_000  # after the time-out
+    assert lost.digest() == system.run(None, Schedule([LostReply(INCR)])).digest()
+    request = system.run(None, Schedule([LostRequest(Site(INCR.operation))]))
+    assert items(request)["orders"] == "2"
+
+
+@pytest.mark.parametrize("client", [once, from_url], ids=["no retries", "from_url"])
+def test_without_retries_the_code_learns_of_it(client):
+    def impatient(order: dict):
+        client.incr("orders")
+
+    run = shop(impatient, RedisStore("cache")).run(None, Schedule([LostReply(INCR)]))
+    [raised] = [one.data["error"] for one in run.history if one.kind == "raised"]
+    assert raised == "TimeoutError: Timeout reading from cache"
+    assert items(run) == {"orders": "3"}  # delivered again, and counted again
+
+
+def test_keys_expire_and_locks_are_waited_for_in_virtual_time():
+    taken = []
+
+    def locked(order: dict):
+        with cache.lock("total", timeout=60):
+            cents = int(cache.get("cents") or 0)
+            taken.append(order["id"])
+            cache.set("cents", cents + order["cents"])
+
+    system = shop(locked, RedisStore("cache"))
+    stall = Pause(Site("orders.on_order/cache.get", "after"), lasting=5_000)
+    run = system.run(None, Schedule([stall]))
+    assert items(run) == {"cents": "1200"}
+    assert [one.at_ms for one in run.history if one.kind == "handled"][1] >= 5_000
+    crash = Crash(Site("orders.on_order/cache.get", "after"), down="long")
+    run = system.run(None, Schedule([crash]))  # the lock is given up when it expires
+    assert items(run) == {"cents": "1200"}
+    assert run.ending.verdict == "quiet"
+
+    def wait(order: dict):
+        cache.set("token", "1", px=30_000)
+        time.sleep(29)
+        assert cache.exists("token")
+        time.sleep(2)
+        assert not cache.exists("token")
+
+    assert shop(wait, RedisStore("cache"), replicas=1).run().ending.verdict == "quiet"
+
+
+def test_an_outage_refuses_and_what_is_stored_survives_crashes_of_the_service():
+    system = shop(remember, RedisStore("cache"))
+    site = Site("orders.on_order/cache.hset")
+    run = system.run(None, Schedule([StoreOutage(site, lasting=60_000)]))
+    raised = [one.data["error"] for one in run.history if one.kind == "raised"]
+    assert raised and all("Connection" in one for one in raised)
+    assert items(run) == {"orders": {"o1": "500", "o2": "700"}}
+    run = system.run(None, Schedule([Crash(Site(site.operation, "after"))]))
+    assert items(run) == {"orders": {"o1": "500", "o2": "700"}}
+
+
+@pytest.mark.parametrize(("persistence", "left"), [("everysec", {}), ("none", {})])
+def test_what_a_crash_of_redis_takes(persistence, left):
+    system = shop(count, RedisStore("cache", persistence=persistence), replicas=1)
+    fault = LostWrites(Site(INCR.operation, "after", entity=2))
+    run = system.run(None, Schedule([fault]))
+    assert items(run) == left  # all of it was younger than a second
+    kept = shop(count, RedisStore("cache", persistence="always"))
+    with pytest.raises(IllegalFault):
+        kept.run(None, Schedule([fault]))
+
+
+def test_transactions_are_one_site():
+    def both(order: dict):
+        with cache.pipeline() as pipe:
+            pipe.incr("orders")
+            pipe.incrby("cents", order["cents"])
+            pipe.execute()
+
+    run = shop(both, RedisStore("cache")).run()
+    assert items(run) == {"cents": "1200", "orders": "2"}
+    assert {one.operation for one in run.history if one.kind == "commit"} == {
+        "orders.on_order/cache.multi"
+    }
+
+
+def test_right_code_is_silent_and_a_counter_is_found():
+    check(shop(remember, RedisStore("cache")), properties=[idempotent()], faults_max=1)
+    system = shop(count, RedisStore("cache", persistence="always"))
+    system.claim(idempotent())
+    assert "orders" in smallest(system, faults_max=1).findings[0].summary
+
+
+def test_what_is_not_modelled_is_said():
+    def wait(order: dict):
+        cache.blpop("orders", timeout=5)
+
+    def stream(order: dict):
+        cache.xadd("orders", order)
+
+    for handler, words in (
+        (wait, "BLPOP is not modelled"),
+        (stream, "XADD is not modelled.*Redis"),
+    ):
+        with pytest.raises(InvalidDefinition, match=words):
+            shop(handler, RedisStore("cache")).run()
+    with pytest.raises(InvalidDefinition, match=r"connects to cache.shop.example by redis \(at te"):
+        shop(count, RedisStore("other", url="redis://other.example")).run()
+    with pytest.raises(InvalidDefinition, match="persistence"):
+        RedisStore("cache", persistence="sometimes")
+
+
+SAME = """
+from tests.adapters.databases.test_redis import *
+for handler in (count, count_async, remember):
+    system = shop(handler, RedisStore("cache"))
+    site = Site("orders.on_order/cache.hset" if handler is remember else INCR.operation, "after")
+    for faults in ([], [LostReply(site)], [Crash(site)], [LostWrites(site)]):
+        for _ in range(2):
+            print(handler.__name__, system.run(None, Schedule(faults)).digest())
+"""
+
+
+def test_a_history_is_the_same_in_every_process():
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", SAME],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": "."},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        for seed in ("1", "2")
+    ]
+    assert not found[0].returncode, found[0].stderr[-2000:]
+    assert found[0].stdout == found[1].stdout
+    lines = found[0].stdout.splitlines()
+    assert len(lines) == 24 and lines[::2] == lines[1::2]
