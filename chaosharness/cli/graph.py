@@ -53,7 +53,7 @@ def graph(target: str, faults: int, mermaid: bool) -> None:
 
 def _graph_of(system: System, faults: int) -> tuple[EventGraph, int]:
     """Return what the calm run and those with faults have shown."""
-    from chaosharness.checkers.flow import event_graph
+    from chaosharness.checkers.reactions import event_graph
     from chaosharness.search.explore import explore
     from chaosharness.system.run import OBSERVERS
 

@@ -10,8 +10,9 @@ from typing import Final, Literal
 import attrs
 
 from chaosharness.campaign import Campaign
-from chaosharness.checkers.flow import EventGraph, event_graph
+from chaosharness.checkers.flow import EventGraph
 from chaosharness.checkers.proof import unproved
+from chaosharness.checkers.reactions import event_graph
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.kernel.history import History
 from chaosharness.search.claims import chosen
