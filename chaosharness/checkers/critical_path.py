@@ -185,9 +185,9 @@ def side_effects_never_touch_critical_path(
     Judged where every fault struck at a side service, or at a delivery to one. What the
     critical services publish and have done, and what is in the stores and ledgers named,
     must be what the calm run has, without what may rightly differ (see `checkers.masking`):
-    nothing on the side can make it fail, or do something again. And the last event or effect
-    of the critical path must come for each item when it comes in the calm run: nothing on the
-    side can delay it. `System.critical_path` declares the boundary, and claims this.
+    nothing on the side can make it fail, or do something again. And the last event, effect or
+    commit of the critical path must come for each item when it comes in the calm run: nothing
+    on the side can delay it. `System.critical_path` declares the boundary, and claims this.
 
     Args:
         critical: Names of services or handlers, and the stores and third parties that count.
@@ -306,10 +306,10 @@ def _delays(evidence: Evidence, critical: frozenset[str], most_ms: int) -> list[
 
 
 def _done_at(history: History, critical: frozenset[str]) -> dict[int, tuple[int, int]]:
-    """Return the last critical event or effect of each item, and how long after its arrival."""
+    """Return the last critical deed for each item, and how long after its arrival it came."""
     arrived = {event.entity: event.at_ms for event in history.of("arrive")}
     last: dict[int, tuple[int, int]] = {}
-    for event in history.of("publish", "effect"):
+    for event in history.of("publish", "effect", "commit"):
         if event.entity in arrived and _service(event.operation.partition("/")[0], critical):
             last[event.entity] = (event.index, event.at_ms - arrived[event.entity])
     return last

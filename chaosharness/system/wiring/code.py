@@ -4,7 +4,8 @@ Names are looked up where Python would: parameters, closures, attributes of the 
 service was built with, modules. What is followed is the user's own code, from call to call.
 
 *Not modelled*: values that only a run knows (rows, payloads, what a call returned): a topic that
-comes from there is read as unknown, and said so. Both sides of an `if` are read.
+comes from there is read as unknown, and said so. Both sides of an `if` are read, unless what
+surrounds the function decides it.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from chaosharness.system.wires import Deed, Port
 DEPTH_MAX: Final = 16
 """Calls in a row that are followed."""
 
-VALUES_MAX: Final = 12
+VALUES_MAX: Final = 64
 """Values that one expression may have, of those that the code names."""
 
 Values = list[Any]
 Names = dict[str, Values]
 Body = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+
+_PLAIN: Final = (bool, int, str, type(None), list, tuple, set, frozenset, dict)
 
 _GIVEN: Final = {"publisher": "publisher", "consumer": "consumer", "client": "client"}
 
@@ -72,15 +75,18 @@ class Reader:
         if body is None or key in self._seen:
             return
         self._seen.add(key)
-        Reading(self, _names(function, body, given), depth).walk(body)
+        names = _names(function, body, given)
+        local = {*function.__code__.co_varnames, *function.__code__.co_cellvars}
+        Reading(self, names, frozenset(names.keys() - local), depth).walk(body)
 
 
 class Reading(ast.NodeVisitor):
     """One function that is being read, with what its names may stand for."""
 
-    def __init__(self, reader: Reader, names: Names, depth: int) -> None:
+    def __init__(self, reader: Reader, names: Names, fixed: frozenset[str], depth: int) -> None:
         self.reader = reader
         self.names = names
+        self.fixed = fixed
         self.depth = depth
 
     def walk(self, body: Body) -> None:
@@ -110,6 +116,40 @@ class Reading(ast.NodeVisitor):
             self.visit(each)
 
     visit_AsyncFor = visit_For
+
+    def visit_If(self, node: ast.If) -> None:
+        """Read the side that is taken, where what surrounds the function decides it; else both."""
+        self.visit(node.test)
+        taken = self._truth(node.test)
+        for each in (*(node.body if taken is not False else ()), *(() if taken else node.orelse)):
+            self.visit(each)
+
+    def _truth(self, node: ast.AST) -> bool | None:
+        """Return what a condition is, if it stands outside of the function; else None."""
+        match node:
+            case ast.BoolOp(op=ast.And(), values=several):
+                parts = [self._truth(one) for one in several]
+                return False if False in parts else None if None in parts else True
+            case ast.BoolOp(values=several):
+                parts = [self._truth(one) for one in several]
+                return True if True in parts else None if None in parts else False
+            case ast.UnaryOp(op=ast.Not(), operand=inner):
+                opposite = self._truth(inner)
+                return None if opposite is None else not opposite
+            case ast.Compare(left=left, ops=[sign], comparators=[right]):
+                both = self._outside(left), self._outside(right)
+                return _compared(sign, both[0][0], both[1][0]) if all(both) else None
+            case _:
+                known = self._outside(node)
+                return bool(known[0]) if known and isinstance(known[0], _PLAIN) else None
+
+    def _outside(self, node: ast.AST) -> Values:
+        """Return the one value of a constant, or of a name that nothing in the function sets."""
+        known = isinstance(node, ast.Constant) or (
+            isinstance(node, ast.Name) and node.id in self.fixed
+        )
+        found = self.values(node) if known else []
+        return found if len(found) == 1 else []
 
     def visit_Call(self, node: ast.Call) -> None:
         """Something is called: a port, or code that may lead to one."""
@@ -187,8 +227,10 @@ class Reading(ast.NodeVisitor):
                 return self.names.get(name, [])
             case ast.Attribute(value=owner, attr=name):
                 return [one for each in self.values(owner) for one in self._attribute(each, name)]
-            case ast.IfExp(body=one, orelse=other):
-                return [*self.values(one), *self.values(other)]
+            case ast.IfExp(test=test, body=one, orelse=other):
+                taken = self._truth(test)
+                ways = (one, other) if taken is None else (one,) if taken else (other,)
+                return [each for way in ways for each in self.values(way)]
             case ast.BoolOp(values=several):
                 return [one for each in several for one in self.values(each)]
             case ast.NamedExpr(value=inner) | ast.Await(value=inner):
@@ -305,6 +347,22 @@ def _body_of(code: CodeType) -> Body | None:
         first = min((one.lineno for one in decorators), default=body.lineno)
         if first == code.co_firstlineno and getattr(body, "name", "<lambda>") == code.co_name:
             return body
+    return None
+
+
+def _compared(sign: ast.cmpop, left: Any, right: Any) -> bool | None:
+    """Return what a comparison of plain values gives."""
+    if not isinstance(left, _PLAIN) or not isinstance(right, _PLAIN):
+        return None
+    match sign:
+        case ast.Eq() | ast.Is():
+            return bool(left == right)
+        case ast.NotEq() | ast.IsNot():
+            return bool(left != right)
+        case ast.In() if isinstance(right, list | tuple | frozenset | set | dict):
+            return left in right
+        case ast.NotIn() if isinstance(right, list | tuple | frozenset | set | dict):
+            return left not in right
     return None
 
 
