@@ -138,15 +138,15 @@ def _backwards(nodes: list[Node], edges: list[tuple[Node, Node]]) -> set[tuple[N
             continue
         way, ahead = [first], [iter(after[first])]
         while way:
-            to = next(ahead[-1], None)
-            if to is None:
+            following = next(ahead[-1], None)
+            if following is None:
                 done.add(way.pop())
                 ahead.pop()
-            elif to in way:
-                back.add((way[-1], to))
-            elif to not in done:
-                way.append(to)
-                ahead.append(iter(after[to]))
+            elif following in way:
+                back.add((way[-1], following))
+            elif following not in done:
+                way.append(following)
+                ahead.append(iter(after[following]))
     return back
 
 

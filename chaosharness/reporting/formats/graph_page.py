@@ -87,7 +87,7 @@ def _in_circles(graph: EventGraph) -> set[tuple[Node, Node]]:
 
 
 def _classes(graph: EventGraph, node: Node) -> str:
-    found = [node.kind]
+    found: list[str] = [node.kind]
     if graph.critical and node.kind != "event" and not node.name.startswith("client."):
         found.append("critical" if graph.is_critical(node) else "aside")
     if node in graph.unheard() or node in graph.forgetful() or node in graph.unsent():
