@@ -157,6 +157,9 @@ if TYPE_CHECKING:
     from chaosharness.system import Run as Run
     from chaosharness.system import System as System
     from chaosharness.system.wiring import static_graph as static_graph
+    from chaosharness.traces import TraceReading as TraceReading
+    from chaosharness.traces import read_trace as read_trace
+    from chaosharness.traces import to_trace as to_trace
 
 _HOME = {
     "adapters.http.message": ("Answer",),
@@ -293,6 +296,7 @@ _HOME = {
     "strategies.workloads": ("Order", "orders", "workloads"),
     "system": ("Env", "Run", "System"),
     "system.wiring": ("static_graph",),
+    "traces": ("TraceReading", "read_trace", "to_trace"),
 }
 _ROOM_OF = {name: room for room, names in _HOME.items() for name in names}
 
