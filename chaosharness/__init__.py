@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from chaosharness.checkers import conserved as conserved
     from chaosharness.checkers import event_graph as event_graph
     from chaosharness.checkers import eventually as eventually
+    from chaosharness.checkers import every_event_carries_an_id as every_event_carries_an_id
+    from chaosharness.checkers import every_event_is_heard as every_event_is_heard
     from chaosharness.checkers import every_saga_settles as every_saga_settles
     from chaosharness.checkers import idempotent as idempotent
     from chaosharness.checkers import joins_complete as joins_complete
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     )
     from chaosharness.checkers import never_stuck as never_stuck
     from chaosharness.checkers import never_twice as never_twice
+    from chaosharness.checkers import no_call_chain as no_call_chain
     from chaosharness.checkers import no_event_cycle as no_event_cycle
     from chaosharness.checkers import no_ghost_event as no_ghost_event
     from chaosharness.checkers import nothing_acknowledged_lost as nothing_acknowledged_lost
@@ -156,6 +159,10 @@ if TYPE_CHECKING:
     from chaosharness.system import Env as Env
     from chaosharness.system import Run as Run
     from chaosharness.system import System as System
+    from chaosharness.system.wiring import static_graph as static_graph
+    from chaosharness.traces import TraceReading as TraceReading
+    from chaosharness.traces import read_trace as read_trace
+    from chaosharness.traces import to_trace as to_trace
 
 _HOME = {
     "adapters.http.message": ("Answer",),
@@ -203,6 +210,8 @@ _HOME = {
         "conserved",
         "event_graph",
         "eventually",
+        "every_event_carries_an_id",
+        "every_event_is_heard",
         "every_saga_settles",
         "idempotent",
         "joins_complete",
@@ -210,6 +219,7 @@ _HOME = {
         "never_compensates_what_did_not_happen",
         "never_stuck",
         "never_twice",
+        "no_call_chain",
         "no_event_cycle",
         "no_ghost_event",
         "nothing_acknowledged_lost",
@@ -291,6 +301,8 @@ _HOME = {
     "strategies.schedules": ("schedules",),
     "strategies.workloads": ("Order", "orders", "workloads"),
     "system": ("Env", "Run", "System"),
+    "system.wiring": ("static_graph",),
+    "traces": ("TraceReading", "read_trace", "to_trace"),
 }
 _ROOM_OF = {name: room for room, names in _HOME.items() for name in names}
 

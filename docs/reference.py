@@ -34,7 +34,7 @@ PAGES = {
     ),
     "stores": ("Stores", ("stores.sqlite", "stores.postgresql", "stores.redis", "stores.keyvalue")),
     "faults": ("Faults, sites and schedules", ("faults", "kernel.site", "schedule")),
-    "properties": ("Properties", ("checkers", "checkers.flow")),
+    "properties": ("Properties", ("checkers", "checkers.flow", "system.wiring")),
     "search": (
         "Search and replay",
         ("search.doors", "search.explore", "search.replay", "campaign", "counterexample"),

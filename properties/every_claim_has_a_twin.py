@@ -33,8 +33,13 @@ from models.small import tickets, trip, watchers
 NOT_READY_MADE = {"always", "eventually", "sometimes", "assumed", "event_graph"}
 """Properties are made with the first four; the last one draws what happened, and claims nothing."""
 
-ELSEWHERE = {"side_effects_never_touch_critical_path"}
-"""Its twin is a hybrid: see `properties/order_hybrid.py`."""
+ELSEWHERE = {
+    "every_event_carries_an_id",
+    "every_event_is_heard",
+    "no_call_chain",
+    "side_effects_never_touch_critical_path",
+}
+"""Their twins are in `properties/order_hybrid.py` and among the eight questions."""
 
 
 @attrs.frozen

@@ -6,17 +6,18 @@ from collections.abc import Callable
 
 import pytest
 
-from chaosharness import ErrorReply, Property, Redeliver, Schedule, Site, System, explore
+from chaosharness import Delay, ErrorReply, Property, Redeliver, Schedule, Site, System, explore
 from chaosharness.faults import Fault
 from models.hybrid import broken
 from models.hybrid.right import claims, order_hybrid
 from models.saga.right import OUT_OF_STOCK, UNDELIVERABLE
 from properties import broken_by
 
-SIDE, ANNOUNCED, ONE_MAIL = claims()
+ANNOUNCED, ONE_MAIL = claims()
+SIDE = next(one for one in order_hybrid().properties if one.name.startswith("side effects"))
 
 CAUGHT = [
-    (broken.mail_is_a_step, SIDE, ErrorReply(Site("mailer.on_command/mail.send"))),
+    (broken.mail_is_a_step, SIDE, Delay(Site("mailer.on_command/mail.send"))),
     (
         broken.completed_and_never_said,
         ANNOUNCED,

@@ -7,7 +7,11 @@ from chaosharness.checkers.assumptions import assumed
 from chaosharness.checkers.books import Books, conserved
 from chaosharness.checkers.critical_path import side_effects_never_touch_critical_path
 from chaosharness.checkers.effects import never_charged_twice, never_twice
-from chaosharness.checkers.flow import event_graph
+from chaosharness.checkers.flow_claims import (
+    every_event_carries_an_id,
+    every_event_is_heard,
+    no_call_chain,
+)
 from chaosharness.checkers.messages import (
     no_event_cycle,
     nothing_acknowledged_lost,
@@ -25,6 +29,7 @@ from chaosharness.checkers.property import (
     eventually,
     sometimes,
 )
+from chaosharness.checkers.reactions import event_graph
 from chaosharness.checkers.sagas import (
     compensation_complete,
     compensation_in_reverse,
@@ -45,6 +50,8 @@ __all__ = [
     "conserved",
     "event_graph",
     "eventually",
+    "every_event_carries_an_id",
+    "every_event_is_heard",
     "every_saga_settles",
     "idempotent",
     "joins_complete",
@@ -52,6 +59,7 @@ __all__ = [
     "never_compensates_what_did_not_happen",
     "never_stuck",
     "never_twice",
+    "no_call_chain",
     "no_event_cycle",
     "no_ghost_event",
     "nothing_acknowledged_lost",

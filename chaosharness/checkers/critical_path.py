@@ -174,19 +174,27 @@ def often(count: int) -> str:
 
 
 def side_effects_never_touch_critical_path(
-    *, critical: Iterable[Any], side: Iterable[Any], ignore: Iterable[Any] = ()
+    *,
+    critical: Iterable[Any],
+    side: Iterable[Any],
+    ignore: Iterable[Any] = (),
+    delay_ms_max: int = 0,
 ) -> Property:
     """Claim that trouble confined to side services changes nothing on the critical path.
 
     Judged where every fault struck at a side service, or at a delivery to one. What the
     critical services publish and have done, and what is in the stores and ledgers named,
-    must be what the calm run has, without what may rightly differ (see `checkers.masking`).
+    must be what the calm run has, without what may rightly differ (see `checkers.masking`):
+    nothing on the side can make it fail, or do something again. And the last event, effect or
+    commit of the critical path must come for each item when it comes in the calm run: nothing
+    on the side can delay it. `System.critical_path` declares the boundary, and claims this.
 
     Args:
-        critical: Names of services, and the stores and third parties that count.
-        side: Names of the side services, of their consumer groups or queues, and of the
-            stores that only they use.
+        critical: Names of services or handlers, and the stores and third parties that count.
+        side: Names of the side services or handlers, of their consumer groups or queues, and of
+            the stores that only they use.
         ignore: Stores, tables, columns and methods that may differ, as for `idempotent`.
+        delay_ms_max: How much later the critical path may be done for an item, in virtual time.
 
     >>> side_effects_never_touch_critical_path(
     ...     critical=["orders", "payments", bank], side=["notifications"])
@@ -199,7 +207,9 @@ def side_effects_never_touch_critical_path(
         usual = _critical(evidence.calm(), kernel, ignored)
         seen = _critical(evidence.history, kernel, ignored)
         found = sorted(differences(usual, seen), key=_how_far_from_people)
-        return [_unlike(evidence.history, one) for one in found]
+        if found:
+            return [_unlike(evidence.history, one) for one in found]
+        return _delays(evidence, kernel, delay_ms_max)
 
     def tested(evidence: Evidence) -> bool:
         faults = evidence.faults
@@ -274,3 +284,32 @@ def _unlike(history: History, difference: Difference) -> Finding:
         "less": list(difference.less),
     }
     return Finding(difference.words, tuple(events), entity, data)
+
+
+# ---- how late
+
+
+def _delays(evidence: Evidence, critical: frozenset[str], most_ms: int) -> list[Finding]:
+    """Return the items for which the critical path was done later than in the calm run."""
+    usual = _done_at(evidence.calm(), critical)
+    found = []
+    for entity, (at, took_ms) in sorted(_done_at(evidence.history, critical).items()):
+        before_ms = usual[entity][1] if entity in usual else took_ms
+        if took_ms - before_ms > most_ms:
+            words = (
+                f"the critical path of item {entity} took {took_ms / 1000:.3f} s, in the calm run "
+                f"{before_ms / 1000:.3f} s"
+            )
+            data = {"took_ms": took_ms, "calm_ms": before_ms}
+            found.append(Finding(words, (at,), entity, data, kind="delay"))
+    return found
+
+
+def _done_at(history: History, critical: frozenset[str]) -> dict[int, tuple[int, int]]:
+    """Return the last critical deed for each item, and how long after its arrival it came."""
+    arrived = {event.entity: event.at_ms for event in history.of("arrive")}
+    last: dict[int, tuple[int, int]] = {}
+    for event in history.of("publish", "effect", "commit"):
+        if event.entity in arrived and _service(event.operation.partition("/")[0], critical):
+            last[event.entity] = (event.index, event.at_ms - arrived[event.entity])
+    return last

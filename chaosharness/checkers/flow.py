@@ -5,6 +5,7 @@ print(graph.text())        # who reacts to what
 graph.cycles()             # events that lead to themselves
 graph.chains()             # a chain of services that is a call chain in disguise
 graph.unheard()            # events that nobody consumes
+graph.unsent()             # events that somebody waits for, and nobody publishes
 graph.forgetful()          # events without any id of what they follow from
 graph.mermaid()            # for a README or a report
 
@@ -13,20 +14,19 @@ graph.mermaid()            # for a README or a report
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from typing import Any, Final, Literal
+from collections.abc import Iterable
+from typing import Final, Literal
 
 import attrs
-
-from chaosharness.checkers.reading import is_poison
-from chaosharness.kernel.history import Event, History
 
 Kind = Literal["event", "handler", "effect", "call"]
 
 CHAIN_MIN: Final = 4
 """So many handlers in a row, each with one event in and one out, are a call chain in disguise."""
+
+UNKNOWN: Final = "?"
+"""An event whose name stands in no code."""
 
 TURNS: Final = 5
 """What follows from itself so often goes in a circle: a saga passes a queue a few times as well."""
@@ -51,11 +51,18 @@ class EventGraph:
         edges: From a node to another, with how often that was seen.
         circles: Events that led to themselves, through the same handler, in one run.
         without_id: Events that carried no id of the message they followed from, and how often.
+        unread: Handlers that do something whose name stands in no code, where code was read.
+        static: Whether it was read from subscriptions and code, and not from runs.
+        critical: What the system declares to be its critical path: services, handlers, stores,
+            third parties. Empty where nothing is declared.
     """
 
     edges: dict[tuple[Node, Node], int]
     circles: frozenset[tuple[Node, ...]]
     without_id: dict[Node, int]
+    unread: frozenset[str] = attrs.field(default=frozenset(), kw_only=True)
+    static: bool = attrs.field(default=False, kw_only=True)
+    critical: frozenset[str] = attrs.field(default=frozenset(), kw_only=True)
 
     def __or__(self, other: EventGraph) -> EventGraph:
         """Return what either of two graphs has seen."""
@@ -64,7 +71,14 @@ class EventGraph:
             edges[edge] += times
         for node, times in other.without_id.items():
             without[node] += times
-        return EventGraph(dict(edges), self.circles | other.circles, dict(without))
+        return EventGraph(
+            dict(edges),
+            self.circles | other.circles,
+            dict(without),
+            unread=self.unread | other.unread,
+            static=self.static and other.static,
+            critical=self.critical | other.critical,
+        )
 
     def after(self, node: Node) -> list[Node]:
         """Return what a node leads to, by name."""
@@ -82,14 +96,26 @@ class EventGraph:
         """Return the circles that were gone round: events that led to themselves, in order."""
         return sorted(self.circles, key=lambda way: [str(node) for node in way])
 
-    def chains(self) -> list[tuple[Node, ...]]:
+    def possible_circles(self) -> list[tuple[Node, ...]]:
+        """Return the shortest ways from an event back to itself, whether or not they were gone.
+
+        An orchestrator whose commands are answered has such a way as well: what ends it is code.
+        """
+        follows = {
+            event: {to for one in self.after(event) for to in self._of(self.after(one), "event")}
+            for event in self.nodes("event")
+        }
+        found = {in_the_round(way) for event in follows if (way := _way_back(follows, event))}
+        return sorted(found, key=lambda way: (len(way), [str(node) for node in way]))
+
+    def chains(self, *, longer_than: int = CHAIN_MIN - 1) -> list[tuple[Node, ...]]:
         """Return handlers in a row, each with one event in and one out: the longest ones."""
         found = []
         for handler in self.nodes("handler"):
             heard = self._of(self.before(handler), "event")
             if heard and self._link_before(handler) is None:
                 chain = self._chain_from(handler)
-                if len(chain) >= CHAIN_MIN:
+                if len(chain) > longer_than:
                     found.append(chain)
         return found
 
@@ -120,6 +146,31 @@ class EventGraph:
         """Return the events that nobody consumes."""
         return [node for node in self.nodes("event") if not self.after(node)]
 
+    def unsent(self) -> list[Node]:
+        """Return the events that somebody waits for, and that nobody publishes."""
+        return [node for node in self.nodes("event") if not self.before(node)]
+
+    def is_critical(self, node: Node) -> bool:
+        """Say whether a handler, effect or call is on the declared critical path."""
+        return any(node.name == one or node.name.startswith(f"{one}.") for one in self.critical)
+
+    def leaks(self) -> list[tuple[Node, ...]]:
+        """Return the ways by which the declared critical path depends on what is aside.
+
+        Either something aside publishes what the critical path consumes, or the critical path
+        calls something aside and waits for its answer.
+        """
+        found: list[tuple[Node, ...]] = []
+        for source, to in sorted(self.edges if self.critical else (), key=_names):
+            if source.kind != "handler" or source.name.startswith("client."):
+                continue
+            if to.kind == "event" and not self.is_critical(source):
+                critical = [one for one in self.after(to) if self.is_critical(one)]
+                found += [(source, to, one) for one in critical]
+            elif to.kind in ("effect", "call") and self.is_critical(source):
+                found += [] if self.is_critical(to) else [(source, to)]
+        return found
+
     def forgetful(self) -> list[Node]:
         """Return the events that carried no id of the message they followed from."""
         return sorted(self.without_id, key=str)
@@ -130,11 +181,12 @@ class EventGraph:
         """Return who reacts to what, a line a handler."""
         lines = []
         for handler in self.nodes("handler"):
-            heard = ", ".join(map(str, self._of(self.before(handler), "event"))) or "(nothing)"
+            heard = ", ".join(map(str, self.before(handler))) or "(nothing)"
             done = [str(node) for node in self.after(handler) if node.kind != "event"]
             told = ", ".join(map(str, self._of(self.after(handler), "event")))
             effects = f" does {', '.join(done)}" if done else ""
-            lines.append(f"{heard} → {handler}{effects}" + (f" → {told}" if told else ""))
+            side = " (aside)" if self.critical and self._is_aside(handler) else ""
+            lines.append(f"{heard} → {handler}{side}{effects}" + (f" → {told}" if told else ""))
         return "\n".join([*lines, *self.remarks()])
 
     def remarks(self) -> list[str]:
@@ -145,13 +197,30 @@ class EventGraph:
             "nobody sees the whole"
             for chain in self.chains()
         ]
-        found += [f"! nobody consumes {node}" for node in self.unheard()]
+        if self.static:
+            found += [
+                f"! may go in a circle: {_arrow((*way, way[0]))}; only what the handlers decide "
+                "ends it"
+                for way in self.possible_circles()
+            ]
+        found += [
+            f"! the critical path depends on what is aside: {_arrow(w)}" for w in self.leaks()
+        ]
+        found += [f"! nobody consumes {node}" for node in self.unheard() if node.name != UNKNOWN]
+        found += [f"! nobody publishes {node}" for node in self.unsent() if not self.unread]
+        found += [
+            f"! what {place} does is not all known before it runs: a name stands in no code"
+            for place in sorted(self.unread)
+        ]
         found += [
             f"! {node} carries no id of the message it follows from: nobody can tell which one it "
             "belongs to"
             for node in self.forgetful()
         ]
         return found
+
+    def _is_aside(self, handler: Node) -> bool:
+        return not self.is_critical(handler) and not handler.name.startswith("client.")
 
     @staticmethod
     def _of(nodes: list[Node], kind: Kind) -> list[Node]:
@@ -167,6 +236,8 @@ class EventGraph:
             names[node] = f"n{len(names)}"
             left, right = _SHAPES[node.kind]
             lines.append(f'  {names[node]}{left}"{_escaped(node.name)}"{right}')
+            if self.critical and node.kind == "handler" and self._is_aside(node):
+                lines.append(f"  style {names[node]} stroke-dasharray: 4 4")
         for source, to in sorted(self.edges, key=lambda edge: (str(edge[0]), str(edge[1]))):
             lines.append(f"  {names[source]} --> {names[to]}")
         return "\n".join(lines)
@@ -184,137 +255,29 @@ def _escaped(name: str) -> str:
     return name.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
 
 
-def _arrow(way: Iterable[Node]) -> str:
-    return " → ".join(map(str, way))
+def _names(edge: tuple[Node, Node]) -> tuple[str, str]:
+    return str(edge[0]), str(edge[1])
 
 
-def event_graph(*histories: History) -> EventGraph:
-    """Return who reacts to what in some histories: of the run without faults, and of others.
-
-    >>> print(event_graph(shop.run(items).history).text())
-    """
-    found = EventGraph({}, frozenset(), {})
-    for history in histories:
-        found |= _graph_of(history)
-    return found
-
-
-def _graph_of(history: History) -> EventGraph:
-    edges: dict[tuple[Node, Node], int] = defaultdict(int)
-    without: dict[Node, int] = defaultdict(int)
-    delivered: dict[int, int] = {}  # the delivery that an event follows from, in its own handler
-    seen: set[tuple[int, str]] = set()
-    circles: set[tuple[Node, ...]] = set()
-    ways: dict[int, tuple[Step, ...]] = {}  # how a message came to be, by its index
-    for event in history:
-        index = event.index
-        if event.kind in ("start", "crash", "fault"):
-            continue
-        if event.kind == "deliver":
-            delivered[index] = index
-        elif event.cause in delivered and history[event.cause].kind != "publish":
-            delivered[index] = delivered[event.cause]
-        place = event.operation.partition("/")[0] if event.operation else ""
-        root = delivered.get(index)
-        if root is not None and place and event.kind != "deliver" and (root, place) not in seen:
-            seen.add((root, place))
-            message = history[root].data.get("message")
-            if isinstance(message, int) and not is_poison(history[message].data.get("value")):
-                edges[_event_of(history[message]), Node("handler", place)] += 1
-        if event.kind == "publish" and place and not is_poison(event.data.get("value")):
-            node = _event_of(event)
-            edges[Node("handler", place), node] += 1
-            message = None if root is None else history[root].data.get("message")
-            if isinstance(message, int):
-                step = (_event_of(history[message]), place, node)
-                way = ways.get(message, ())
-                ways[index] = (*way, step)
-                if way.count(step) >= TURNS:
-                    latest = len(way) - 1 - way[::-1].index(step)
-                    circles.add(_round(way[latest:]))
-                if _forgets(history[message], event):
-                    without[node] += 1
-        elif event.kind in ("effect", "call") and place:
-            other = event.operation.partition("/")[2]
-            kind: Kind = "effect" if event.kind == "effect" else "call"
-            if kind == "effect" or not _has_effect(history, event):
-                edges[Node("handler", place), Node(kind, other)] += 1
-    known = {to.name for _, to in edges if to.kind == "effect"}
-    kept = {e: n for e, n in edges.items() if not (e[1].kind == "call" and e[1].name in known)}
-    return EventGraph(kept, frozenset(circles), dict(without))
+def _way_back(follows: dict[Node, set[Node]], event: Node) -> tuple[Node, ...]:
+    """Return the shortest way from an event to itself; nothing if there is none."""
+    ways: list[tuple[Node, ...]] = [(event,)]
+    seen: set[Node] = set()
+    for way in ways:
+        for to in sorted(follows.get(way[-1], ()), key=str):
+            if to == event:
+                return way
+            if to not in seen and to.name != UNKNOWN:
+                seen.add(to)
+                ways.append((*way, to))
+    return ()
 
 
-Step = tuple[Node, str, Node]
-
-
-def _round(way: tuple[Step, ...]) -> tuple[Node, ...]:
+def in_the_round(events: tuple[Node, ...]) -> tuple[Node, ...]:
     """Return the events of a circle, from the one with the least name."""
-    events = [step[0] for step in way]
     least = min(range(len(events)), key=lambda n: str(events[n]))
     return (*events[least:], *events[:least])
 
 
-def _has_effect(history: History, event: Event) -> bool:
-    """Say whether a call is told by its effect already."""
-    following = history[event.index + 1] if event.index + 1 < len(history) else None
-    return following is not None and following.kind == "effect"
-
-
-def _event_of(event: Event) -> Node:
-    data = event.data
-    topic = data.get("topic") or data.get("exchange") or data.get("queue") or "?"
-    key = data.get("key") if data.get("exchange") else None
-    name = f"{topic}/{key}" if key else str(topic)
-    kind = _type_of(data.get("value"))
-    return Node("event", f"{name}:{kind}" if kind else name)
-
-
-TYPES: Final = ("type", "event", "event_type", "eventType", "kind", "name")
-"""Fields of a payload that say which sort of event it is, where a topic carries several."""
-
-
-def _type_of(value: Any) -> str:
-    if isinstance(value, bytes):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return ""
-    if isinstance(value, dict):
-        for field in TYPES:
-            if isinstance(value.get(field), str):
-                return str(value[field])
-    return ""
-
-
-def _forgets(message: Event, event: Event) -> bool:
-    """Say whether a message has nothing in common with the one that it follows from."""
-    before = _words(message)
-    return bool(before) and not before & _words(event)
-
-
-def _words(event: Event) -> set[str]:
-    """Return the texts and numbers of a message: key, headers, payload."""
-    data = event.data
-    found: set[str] = set()
-    value = data.get("value")
-    if isinstance(value, bytes):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = value.decode(errors="replace")
-    for part in (value, data.get("key"), data.get("headers")):
-        found.update(_leaves(part))
-    return found
-
-
-def _leaves(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        for each in value.values():
-            yield from _leaves(each)
-    elif isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _leaves(each)
-    elif isinstance(value, str) and value:
-        yield value
-    elif isinstance(value, int) and not isinstance(value, bool):
-        yield str(value)
+def _arrow(way: Iterable[Node]) -> str:
+    return " → ".join(map(str, way))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from chaosharness.search.comparison import Compared, Survival
 
+COSTS = ("items", "published", "delivered", "commits", "calls", "latency_ms")
+FLOW = ("handlers", "events", "senders", "busiest", "unseen", "circles")
 ENDS = {"survives": 0, "broken": 1, "unknown": 2}
 
 
@@ -26,8 +29,26 @@ ENDS = {"survives": 0, "broken": 1, "unknown": 2}
     show_default=True,
     help="Runs for each kind of fault of each system, at most.",
 )
+@click.option(
+    "--between",
+    nargs=2,
+    metavar="EFFECT EFFECT",
+    help="Where would a new step between these go? By default the first and last of all.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def compare(targets: tuple[str, ...], budget: int, as_json: bool) -> None:
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write it as a page of HTML to this file as well.",
+)
+def compare(
+    targets: tuple[str, ...],
+    budget: int,
+    between: tuple[str, str] | None,
+    as_json: bool,
+    page: Path | None,
+) -> None:
     """Run each TARGET calm and with every single fault, and print them side by side.
 
     Each is judged by its own claims. Exits with 0 if all survive, with 1 if a claim of one broke,
@@ -38,11 +59,14 @@ def compare(targets: tuple[str, ...], budget: int, as_json: bool) -> None:
     """
     import attrs
 
-    from chaosharness.search.comparison import compared
+    from chaosharness.search.comparison import compared, ends_of
     from chaosharness.search.target import full_target, load_target
 
     systems = [load_target(full_target(target)) for target in targets]
-    found = [compared(system, runs_max=budget) for system in systems]
+    between = between or ends_of(system.calm().history for system in systems)
+    found = [compared(system, runs_max=budget, between=between) for system in systems]
+    if page is not None:
+        _write(page, targets, found)
     if as_json:
         rows = [
             {"target": target, "outcome": one.outcome} | attrs.asdict(one)
@@ -55,6 +79,41 @@ def compare(targets: tuple[str, ...], budget: int, as_json: bool) -> None:
     click.get_current_context().exit(1 if 1 in ends else max(ends))
 
 
+def _write(page: Path, targets: Sequence[str], found: Sequence[Compared]) -> None:
+    """Write the page.
+
+    Raises:
+        click.ClickException: Nothing can be written there.
+    """
+    from chaosharness.reporting.formats.comparison_page import Column, comparison_html
+
+    columns = [
+        Column(
+            name=one.system,
+            target=target,
+            outcome=one.outcome,
+            claims=one.claims,
+            untested=one.untested,
+            unproved=one.unproved,
+            survival={
+                kind: (each.outcome, _cell(each), [(b.claim, b.schedule) for b in each.broken])
+                for kind, each in one.survival.items()
+            },
+            costs={name: getattr(one.costs, name) for name in COSTS},
+            flow={name: str(getattr(one.flow, name)) or "-" for name in FLOW},
+            way=one.new_step.way if one.new_step else (),
+            services=one.new_step.services if one.new_step else (),
+        )
+        for target, one in zip(targets, found, strict=True)
+    ]
+    step = found[0].new_step
+    between = (step.after, step.before) if step else None
+    try:
+        page.write_text(comparison_html(columns, between=between), "utf-8")
+    except OSError as error:
+        raise click.ClickException(f"cannot write {page}: {error.strerror}") from None
+
+
 def _table(found: Sequence[Compared]) -> list[str]:
     """Return rows of the same width: kinds that can strike somewhere, then costs, then the flow."""
     rows = [["", *(f"[{n}]" for n in range(1, len(found) + 1))]]
@@ -62,10 +121,15 @@ def _table(found: Sequence[Compared]) -> list[str]:
         if any(one.survival[kind].outcome != "nowhere" for one in found):
             rows.append([kind, *(_cell(one.survival[kind]) for one in found)])
     rows.append(["claims judged", *(str(one.claims) for one in found)])
-    for name in ("items", "published", "delivered", "commits", "calls", "latency_ms"):
+    for name in COSTS:
         rows.append([name, *(f"{getattr(one.costs, name):,}" for one in found)])
-    for name in ("handlers", "events", "senders", "busiest", "unseen", "circles"):
+    for name in FLOW:
         rows.append([name, *(str(getattr(one.flow, name)) or "-" for one in found)])
+    if any(one.new_step is not None for one in found):
+        steps = (one.new_step for one in found)
+        rows.append(
+            ["a new step", *(" or ".join(one.services) or "-" if one else "-" for one in steps)]
+        )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
@@ -92,6 +156,13 @@ def _remarks(targets: Sequence[str], found: Sequence[Compared]) -> list[str]:
             lines += [f"{kind}: {each.claim}: {each.schedule}" for each in survival.broken]
         lines += [f"never tested: {claim}" for claim in one.untested]
         lines += [f"proves nothing: {one.unproved}"] if one.unproved else []
+    step = found[0].new_step
+    if step is not None:
+        lines += [
+            "",
+            f"a new step: who must change for one that comes after {step.after} and before ",
+        ]
+        lines[-1] += f"{step.before}"
     if len({one.costs.items for one in found}) > 1:
         lines += ["", "the workloads differ in size: costs are not comparable"]
     return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -25,39 +26,76 @@ RUNS_MAX = 400
     show_default=True,
     help="Also look at runs with so many faults: what undoes things is seen there alone.",
 )
+@click.option(
+    "--static",
+    is_flag=True,
+    help="Read subscriptions and the code behind them instead: nothing comes in.",
+)
 @click.option("--mermaid", is_flag=True, help="Print a Mermaid flowchart.")
-def graph(target: str, faults: int, mermaid: bool) -> None:
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write it as a page of HTML to this file as well.",
+)
+def graph(target: str, faults: int, static: bool, mermaid: bool, page: Path | None) -> None:
     """Print who reacts to what in TARGET, read from its runs.
 
     Circles, chains that are call chains in disguise, events that nobody consumes and events
-    without an id are named below. Exits with 0, or with 1 where there is a circle.
+    without an id are named below. Exits with 0, or with 1 where a run went in a circle.
 
     \b
     chaosharness graph shop:system
     chaosharness graph shop:system --mermaid > flow.mmd
+    chaosharness graph shop:system --static --html flow.html
     """
     from chaosharness.search.target import full_target, load_target
 
     target = full_target(target)
     system = load_target(target)
-    found, runs = _graph_of(system, faults)
+    if static:
+        from chaosharness.system.wiring import static_graph
+
+        found, source = static_graph(system), "read from the code"
+    else:
+        found, runs = _graph_of(system, faults)
+        source = f"seen in {count(runs, 'run')}"
+    if page is not None:
+        _write(page, system.name, found, source)
     if mermaid:
         put(found.mermaid())
         return
     say(found.text() or "no event was published, and no handler reacted to any")
     handlers, events = count(len(found.nodes("handler")), "handler"), len(found.nodes("event"))
-    say(f"{handlers}, {count(events, 'event')}, seen in {count(runs, 'run')} of {system.name!r}")
+    say(f"{handlers}, {count(events, 'event')}, {source} of {system.name!r}")
     if found.cycles():
         click.get_current_context().exit(1)
 
 
+def _write(page: Path, name: str, found: EventGraph, source: str) -> None:
+    """Write the page.
+
+    Raises:
+        click.ClickException: Nothing can be written there.
+    """
+    from chaosharness.reporting.formats.graph_page import graph_html
+
+    try:
+        page.write_text(graph_html(found, system=name, source=source), "utf-8")
+    except OSError as error:
+        raise click.ClickException(f"cannot write {page}: {error.strerror}") from None
+
+
 def _graph_of(system: System, faults: int) -> tuple[EventGraph, int]:
     """Return what the calm run and those with faults have shown."""
-    from chaosharness.checkers.flow import event_graph
+    import attrs
+
+    from chaosharness.checkers.reactions import event_graph
     from chaosharness.search.explore import explore
     from chaosharness.system.run import OBSERVERS
 
     found = event_graph(system.calm().history)
+    found = attrs.evolve(found, critical=system.critical)
     runs = 1
 
     def see(run: Run) -> None:

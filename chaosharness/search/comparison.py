@@ -5,13 +5,15 @@ Everything is counted in runs. Nothing here ranks: a system that claims less bre
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, Literal
 
 import attrs
 
 from chaosharness.campaign import Campaign
-from chaosharness.checkers.flow import EventGraph, event_graph
+from chaosharness.checkers.flow import EventGraph, Node
 from chaosharness.checkers.proof import unproved
+from chaosharness.checkers.reactions import event_graph
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.kernel.history import History
 from chaosharness.search.claims import chosen
@@ -107,6 +109,26 @@ class Flow:
 
 
 @attrs.frozen(kw_only=True)
+class NewStep:
+    """Where a step goes that must run after one effect and before another.
+
+    Attributes:
+        after: The effect before it.
+        before: The effect behind it.
+        way: What leads from the one to the other today: handlers and events, in order; empty where
+            the calm run shows no way.
+        services: Who must change, besides the service that does the new step: one of those that
+            stand on the way. If none does, it is the one that does the later effect: it must hear
+            the new step instead.
+    """
+
+    after: str
+    before: str
+    way: tuple[str, ...]
+    services: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
 class Compared:
     """One system among those that are compared.
 
@@ -125,6 +147,7 @@ class Compared:
     survival: dict[str, Survival]
     costs: Costs
     flow: Flow
+    new_step: NewStep | None = None
 
     @property
     def outcome(self) -> Outcome:
@@ -135,12 +158,16 @@ class Compared:
         return "unknown" if "unknown" in found or self.untested or self.unproved else "survives"
 
 
-def compared(system: System, *, runs_max: int = 1_000) -> Compared:
+def compared(
+    system: System, *, runs_max: int = 1_000, between: tuple[str, str] | None = None
+) -> Compared:
     """Run a system calm, and with each kind of fault alone, and say what came of it.
 
     Args:
         system: The system, with its own claims.
         runs_max: Runs for each kind of fault, at most.
+        between: Two effects, such as `bank.charge` and `courier.book`: where would a new step
+            between them go?
     """
     claims = chosen(system, None)
     calm = explore(system, properties=claims, faults_max=0, runs_max=1, mode="small-first")
@@ -160,6 +187,7 @@ def compared(system: System, *, runs_max: int = 1_000) -> Compared:
         survival=survival,
         costs=costs_of(history),
         flow=flow_of(event_graph(history)),
+        new_step=new_step_of(event_graph(history), *between) if between else None,
     )
 
 
@@ -234,6 +262,36 @@ def flow_of(graph: EventGraph) -> Flow:
         senders=len(senders),
         circles=len(graph.cycles()),
     )
+
+
+def new_step_of(graph: EventGraph, after: str, before: str) -> NewStep:
+    """Say where a step goes that must run after one effect and before another."""
+    ends = {one for one in graph.nodes("handler") if Node("effect", before) in graph.after(one)}
+    ways: list[tuple[Node, ...]] = [
+        (one,) for one in graph.nodes("handler") if Node("effect", after) in graph.after(one)
+    ]
+    seen = {way[-1] for way in ways}
+    for way in ways:
+        if way[-1] in ends:
+            services = dict.fromkeys(_service(one.name) for one in way if one.kind == "handler")
+            inner = [*services][1:-1] or [*services][-1:]
+            return NewStep(
+                after=after, before=before, way=tuple(map(str, way)), services=tuple(inner)
+            )
+        following = [one for one in graph.after(way[-1]) if one.kind in ("event", "handler")]
+        ways += [(*way, one) for one in following if one not in seen]
+        seen |= {*following}
+    return NewStep(after=after, before=before, way=(), services=())
+
+
+def ends_of(histories: Iterable[History]) -> tuple[str, str] | None:
+    """Return the first and the last effect that all calm runs have in common."""
+    orders = []
+    for history in histories:
+        effects = (event.operation.partition("/")[2] for event in history.of("effect"))
+        orders.append([*dict.fromkeys(effects)])
+    common = [one for one in (orders[0] if orders else ()) if all(one in each for each in orders)]
+    return (common[0], common[-1]) if len(common) > 1 else None
 
 
 def _service(handler: str) -> str:

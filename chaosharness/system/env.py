@@ -23,6 +23,7 @@ from chaosharness.kernel.history import plain
 from chaosharness.kernel.scope import SCOPE, BackgroundScope, Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.system.parts import die, name_of
+from chaosharness.system.wires import Wire, WireKind
 
 _OPENED: Final = {"publish": "publisher"}
 """What a method of a part is called in `Env`, where it has another name there."""
@@ -33,6 +34,7 @@ class Declared(Protocol):
 
     name: str
     resources: dict[str, Any]
+    wires: list[Wire] | None
 
 
 class Surroundings(Protocol):
@@ -64,6 +66,7 @@ class Env:
         self._runtime = runtime
         self._opened: dict[tuple[int, str], Any] = {}  # by what a system holds while it lasts
         self.loops: list[Callable[[Any], None]] = []
+        self._wire("env", None, (), self)
 
     def _mine(self, what: str) -> None:
         """See that who uses a port is the incarnation that it was made for."""
@@ -90,6 +93,15 @@ class Env:
         self._opened[key] = found
         return found
 
+    def _wire(
+        self, kind: WireKind, part: Any, sources: tuple[str, ...], value: Any, place: str = ""
+    ) -> None:
+        """Have it known what the service was given, where somebody wants to read it."""
+        wires = self._stage.system.wires
+        if wires is not None:
+            name = part if isinstance(part, str) else getattr(part, "name", "")
+            wires.append(Wire(kind, name, sources, place or self._service, value))
+
     def _alone(self, what: str) -> None:
         """See that a service whose work has processes of its own does nothing beside it."""
         if self.incarnation.host is not None:
@@ -109,7 +121,9 @@ class Env:
         awaited (see `client`). Further options are the broker's own, as its class says.
         """
         publish = self._open(broker, "publisher", "broker").publisher(**options)
-        return block(publish) if blocking else publish
+        made = block(publish) if blocking else publish
+        self._wire("publisher", broker, (), made)
+        return made
 
     def consume(
         self,
@@ -140,6 +154,7 @@ class Env:
         reader = reader_for(handler, read_as)
         intake = Intake(self.incarnation, place, handler, reader, colour)
         state.consume(intake, source, service=self._service, **options)
+        self._wire("consume", broker, (source,), handler, place)
 
     def consumer(
         self,
@@ -165,7 +180,9 @@ class Env:
         made = state.consumer(
             self.incarnation, sources, decoder_for(read_as), service=self._service, **options
         )
-        return BlockingClient(made) if blocking else made
+        made = BlockingClient(made) if blocking else made
+        self._wire("consumer", broker, sources, made)
+        return made
 
     def main(self, function: Callable[[], Any], *, background: bool = False) -> None:
         """Run a service's own main loop, from when it is built until it crashes.
@@ -218,6 +235,7 @@ class Env:
         world = self.incarnation.world
         place = f"{self._service}.{name_of(named)}"
         colour = colour_for(named, self._runtime, self.incarnation)
+        self._wire("main", None, (), named, place)
         kind = BackgroundScope if background else Scope
         scope = kind(world, self.incarnation, place, 0, -1, colour)
 
@@ -273,6 +291,7 @@ class Env:
         reader = reader_for(handler, read_as)
         endpoint = Endpoint(self.incarnation, place, handler, reader, colour)
         self._stage.switchboard.serve(self._service, name, endpoint)
+        self._wire("serve", self._service, (name,), handler, place)
 
     def call(
         self,
@@ -315,6 +334,7 @@ class Env:
         place = f"{self._service}.{name_of(handler)}"
         colour = colour_for(handler, self._runtime, self.incarnation)
         state.function(name, self.incarnation, place, handler, colour)
+        self._wire("task", engine, (name,), handler, place)
 
     def worker(
         self,
@@ -432,7 +452,9 @@ class Env:
                 event loop of this incarnation stands still meanwhile. Plain code blocks anyway.
         """
         made = self._open(external, "client", "third party").client()
-        return BlockingClient(made) if blocking else made
+        made = BlockingClient(made) if blocking else made
+        self._wire("client", external, (), made)
+        return made
 
     # ---- time, and things worth knowing
 

@@ -30,6 +30,7 @@ from chaosharness.system.parts import (
     die,
     name_of,
 )
+from chaosharness.system.wires import Wire
 
 ANSWERS: Final = (RemoteError, OSError)
 """What a client is told by the system, or hears nothing: no mistake of its own."""
@@ -43,6 +44,7 @@ class Declared(Protocol):
     settles: bool
     resources: dict[str, Any]
     services: dict[str, Service]
+    wires: list[Wire] | None
 
 
 class Stage:

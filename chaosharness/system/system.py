@@ -22,6 +22,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import attrs
 
+from chaosharness.checkers.critical_path import side_effects_never_touch_critical_path
 from chaosharness.checkers.outcomes.plan import AS_GIVEN, FOR_GOOD, HOPS, CleanRun, Family, Plan
 from chaosharness.checkers.property import check_properties
 from chaosharness.errors import Hopeless, InvalidDefinition, NotAwaited
@@ -35,10 +36,12 @@ from chaosharness.kernel.history import History
 from chaosharness.kernel.lines import Line, noting_lines
 from chaosharness.kernel.world import Budget, World
 from chaosharness.schedule import Schedule
+from chaosharness.system.boundary import drawn
 from chaosharness.system.given import check_budget, check_factory, check_takes, checked_items
 from chaosharness.system.parts import CLIENT, MEETS, Factory, Resource, Service, describe, name_of
 from chaosharness.system.run import OBSERVERS, Run
 from chaosharness.system.stage import Stage
+from chaosharness.system.wires import Wire
 
 F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R", bound=Resource)
@@ -91,6 +94,8 @@ class System:
         self._same: set[str] = set()
         self.origin: System | None = None
         self.settles = False
+        self.wires: list[Wire] | None = None
+        self.critical: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         return f"System({self.name!r})"
@@ -210,6 +215,37 @@ class System:
             InvalidDefinition: One is no property.
         """
         self.properties.extend(check_properties(properties))
+
+    def critical_path(self, *parts: Any, ignore: Iterable[Any] = (), delay_ms_max: int = 0) -> None:
+        """Declare what the critical path is: all else is aside, and may not touch it.
+
+        From then on the system claims `side_effects_never_touch_critical_path`: trouble aside
+        makes nothing on the critical path fail, come late or happen again. `chaosharness graph`
+        shows the boundary, and where the critical path depends on what is aside.
+
+        Args:
+            parts: Its services (or single handlers: `"orders.on_paid"`), stores and third
+                parties, by name or as they are. All parts must have been added before.
+            ignore: Stores, tables, columns and methods that may differ.
+            delay_ms_max: How much later it may be done because of trouble aside.
+
+        Raises:
+            InvalidDefinition: There is no such part; or nothing is left aside.
+        """
+        if not allowed.is_whole(delay_ms_max, 0):
+            raise allowed.refused(
+                "critical_path", "delay_ms_max", "a whole number from 0", delay_ms_max
+            )
+        boundary = drawn(parts, self.services, self.resources)
+        self.critical |= boundary.critical
+        self.claim(
+            side_effects_never_touch_critical_path(
+                critical=boundary.critical,
+                side=boundary.side,
+                ignore=ignore,
+                delay_ms_max=delay_ms_max,
+            )
+        )
 
     @property
     def settled(self) -> System:

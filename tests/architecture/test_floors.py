@@ -21,7 +21,7 @@ FLOORS = (  # from the ground up
     {"checkers"},
     {"system"},
     {"adapters", "counterexample"},
-    {"campaign"},
+    {"campaign", "traces"},
     {"strategies"},
     {"search", "reporting"},
     {"pytest_plugin", "cli"},

@@ -15,6 +15,8 @@ from chaosharness.checkers import (
     compensation_complete,
     compensation_in_reverse,
     conserved,
+    every_event_carries_an_id,
+    every_event_is_heard,
     every_saga_settles,
     idempotent,
     joins_complete,
@@ -22,6 +24,7 @@ from chaosharness.checkers import (
     never_compensates_what_did_not_happen,
     never_stuck,
     never_twice,
+    no_call_chain,
     no_event_cycle,
     no_ghost_event,
     nothing_acknowledged_lost,
@@ -41,6 +44,13 @@ from tests.checkers.charging_twins import (
     two_mails,
     undoes_forwards,
     undoes_half,
+)
+from tests.checkers.flow_twins import (
+    asks_again_aside,
+    forgets_whose,
+    one_after_the_other,
+    tells_nobody,
+    waits_aside,
 )
 from tests.checkers.messaging_twins import (
     competes,
@@ -122,4 +132,15 @@ TWINS = (
         side_effects_never_touch_critical_path(critical=["payments", "bank"], side=["mail"]),
         mails_first,
     ),
+    Twin(
+        side_effects_never_touch_critical_path(critical=["payments", "bank"], side=["mail"]),
+        waits_aside,
+    ),
+    Twin(
+        side_effects_never_touch_critical_path(critical=["payments", "bank"], side=["mail"]),
+        asks_again_aside,
+    ),
+    Twin(every_event_is_heard(), tells_nobody),
+    Twin(every_event_carries_an_id(), forgets_whose),
+    Twin(no_call_chain(), one_after_the_other),
 )

@@ -237,6 +237,18 @@ class NATS:
             for name, stream in self.streams.items()
         }
 
+    def goes_to(self, topic: str | None, exchange: str) -> list[tuple[str, str]]:
+        """Return the streams and consumers that want a subject, with this broker's name."""
+        found = []
+        for name, stream in self.streams.items():
+            subjects = stream.subjects or (name,)
+            if topic is None or any(matches(one, topic) for one in subjects):
+                found.append((self.name, name))
+                for each, consumer in stream.consumers.items():
+                    if topic is None or any(matches(f, topic) for f in consumer.filters or (">",)):
+                        found.append((self.name, each))
+        return found
+
     def open(self, world: World) -> OpenNATS:
         """Return these streams, empty, for one run."""
         return OpenNATS(self, world)

@@ -173,6 +173,27 @@ class RabbitMQ:
                 f"RabbitMQ {self.name!r} resends what is not confirmed, so it needs confirms=True"
             )
 
+    def goes_to(self, topic: str | None, exchange: str) -> list[tuple[str, str]]:
+        """Return the queues that a message reaches, with this broker's name; of any key if None."""
+        if not exchange:
+            return [] if topic is None else [(self.name, topic)]
+        declared = self.exchanges.get(exchange)
+        if declared is None:
+            return []
+        bound = list(declared.leads_to())
+        queues: list[str] = []
+        if topic is None or declared.kind == "headers":
+            queues = [one.name for one in bound if one.destination == "queue"]
+        else:
+            queues = [*declared.route(topic)]
+        more = [
+            one.name
+            for one in declared.open("").matching(topic or "", {})
+            if one.destination == "exchange" and one.name != exchange
+        ]
+        found = [(self.name, queue) for queue in dict.fromkeys(queues)]
+        return [*found, *(each for name in more for each in self.goes_to(topic, name))]
+
     def open(self, world: World) -> OpenRabbitMQ:
         """Return this broker, empty, for one run."""
         return OpenRabbitMQ(self, world)

@@ -156,6 +156,15 @@ class SNS:
                         "subscribed to standard SNS topics"
                     )
 
+    def goes_to(self, topic: str | None, exchange: str) -> list[tuple[str, str]]:
+        """Return the queues that subscribe, with the name of their SQS; to any topic if None."""
+        topics = self.topics if topic is None else {topic} & self.topics.keys()
+        return [
+            (self.queues.name, one.queue)
+            for name in sorted(topics)
+            for one in self.topics[name].subscriptions
+        ]
+
     def open(self, world: World) -> OpenSNS:
         """Return these topics, without messages, for one run."""
         desk = world.states.get(self.queues.name)
