@@ -23,6 +23,7 @@ ADAPTERS: Final = {
     "django": "chaosharness.adapters.http.django",
     "flask": "chaosharness.adapters.http.flask",
     "httpx": "chaosharness.adapters.http.httpx",
+    "pika": "chaosharness.adapters.amqp.pika",
     "ssl": "chaosharness.adapters.tls",
     "stripe": "chaosharness.adapters.http.stripe",
     "urllib3": "chaosharness.adapters.http.urllib3",

@@ -21,7 +21,7 @@ from chaosharness import (
 )
 from chaosharness.search.target import load_target
 
-RIGHT = ["checkout.system:checkout", "booking.system:booking"]
+RIGHT = ["checkout.system:checkout", "booking.system:booking", "invoices.system:invoices"]
 BROKEN = [
     "checkout.system:no_key",
     "checkout.system:status_unchecked",
@@ -31,12 +31,17 @@ BROKEN = [
     "booking.system:retried_post",
     "booking.system:silence_is_no",
     "booking.system:status_unchecked",
+    "invoices.system:no_key",
+    "invoices.system:auto_ack",
+    "invoices.system:unconfirmed",
+    "invoices.system:requeued",
 ]
 DIGESTS = """
 from chaosharness.search.target import load_target
 from chaosharness import LostReply, Schedule, Site
 for name, site in (("checkout", "checkout.create_order/bank.charge"),
-                   ("booking", "booking.create_booking/hotel.reserve")):
+                   ("booking", "booking.create_booking/hotel.reserve"),
+                   ("invoices", "charging.on_order/bank.charge")):
     system = load_target(f"models.applications.{name}.system:{name}")
     for schedule in (Schedule(), Schedule([LostReply(Site(site, "after"))])):
         print(system.run(None, schedule).digest(), system.run(None, schedule).digest())
@@ -48,6 +53,8 @@ def loaded(target):
 
 
 SLOW = {
+    "invoices.system:invoices",
+    "invoices.system:requeued",
     "checkout.system:checkout",
     "checkout.system:marked_first",
     "checkout.system:no_key",
@@ -80,6 +87,14 @@ def test_a_slip_is_found_by_one_fault_with_nothing_claimed(target):
     found = smallest(loaded(target), faults_max=1, runs_max=500)
     assert found is not None
     assert len(found.schedule) == 1
+
+
+@pytest.mark.slow
+def test_a_callback_that_misses_its_heartbeats_is_found_without_any_fault():
+    found = smallest(loaded("invoices.system:slow"), faults_max=1, runs_max=500)
+    assert found is not None
+    assert len(found.schedule) == 0
+    assert "StreamLostError" in found.findings[0].summary
 
 
 @pytest.mark.parametrize(
