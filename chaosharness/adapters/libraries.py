@@ -17,7 +17,9 @@ from typing import Any, Final
 from chaosharness.adapters.dispatch import Library, install
 
 ADAPTERS: Final = {
+    "aio_pika": "chaosharness.adapters.amqp.aio_pika",
     "aiohttp": "chaosharness.adapters.http.aiohttp",
+    "aiormq": "chaosharness.adapters.amqp.aiormq",
     "anyio": "chaosharness.adapters.anyio",
     "asgiref": "chaosharness.adapters.asgiref",
     "django": "chaosharness.adapters.http.django",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from chaosharness.adapters.amqp.market import TOLD, Lost, Market, Nacked
 from chaosharness.adapters.amqp.wire import (
@@ -32,25 +32,41 @@ from chaosharness.brokers.rabbitmq.copies import Copy
 from chaosharness.brokers.rabbitmq.errors import Unroutable
 from chaosharness.brokers.rabbitmq.link import Link, Party, Settling
 from chaosharness.brokers.rabbitmq.publishing import Publisher
+from chaosharness.brokers.rabbitmq.rabbitmq import OpenRabbitMQ
 from chaosharness.handlers.port import current_scope, operate
 from chaosharness.handlers.script import Script
-from chaosharness.kernel.scope import Scope
+from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.machines.machine import Refusal
 from chaosharness.machines.rabbitmq.exchanges import Binding
 from chaosharness.machines.rabbitmq.takers import Push
-
-if TYPE_CHECKING:
-    from chaosharness.adapters.amqp.session import Session
 
 NO_ROUTE = (312, "NO_ROUTE")
 
 Do = Callable[[], Any]
 
 
+class Owner(Protocol):
+    """The connection that a channel is of."""
+
+    broker: OpenRabbitMQ
+    incarnation: Incarnation
+    library: str
+    connection: Connection
+    lines: dict[int, Any]
+    send: Callable[..., None]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the broker takes it for open."""
+
+    def lose(self, why: str) -> None:
+        """Lose the connection, because a client has found out that nobody answers."""
+
+
 class Line:
     """One channel of a client."""
 
-    def __init__(self, session: Session, number: int) -> None:
+    def __init__(self, session: Owner, number: int) -> None:
         self.session = session
         self.broker = session.broker
         self.number = number
@@ -62,8 +78,7 @@ class Line:
         self._last_queue = ""
         self._tags: dict[str, str] = {}  # of consumers, and the queue of each
         self._pushes: dict[int, tuple[Push, int]] = {}
-        connection: Connection = session.connection
-        self._link = Link(session.broker, session.incarnation, connection)
+        self._link = Link(session.broker, session.incarnation, session.connection)
         self._link.attend((), self._closed)
 
     @property
@@ -330,7 +345,7 @@ class Line:
         if isinstance(push, Refusal):
             self._link.punish(push)
         elif push is None:
-            self._answer("Basic.GetEmpty", cluster_id="")
+            self._answer("Basic.GetEmpty")
         else:
             broker.handed_out(push)
 

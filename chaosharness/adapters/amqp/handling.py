@@ -51,6 +51,8 @@ class Handling:
         """Take note of how the callback ended."""
         scope = self.scope
         scope.world.in_flight.pop(scope, None)
+        if not scope.incarnation.alive or scope.world.ending is not None:
+            return
         if error is None:
             scope.record("handled", self.operation, self.attempt, None)
             return

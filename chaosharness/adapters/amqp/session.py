@@ -112,7 +112,7 @@ class Session:
         """
         if name == "Channel.Open":
             self.lines[number] = Line(self, number)
-            self.send(number, "Channel.OpenOk", {"channel_id": ""})
+            self.send(number, "Channel.OpenOk", {})
             return None
         line = self.lines.get(number)
         if line is None or not self._base.is_open:
