@@ -9,7 +9,8 @@ from pathlib import Path
 ORDER = (
     *("eight_messages", "deliveries", "colours", "stores"),
     *("hypothesis_share", "peers", "shrink", "bytecodes", "share"),
-    *("judging", "nothing_claimed", "recorded", "temporal", "nats", "http", "databases"),
+    *("judging", "nothing_claimed", "recorded", "temporal", "nats"),
+    *("http", "databases", "amqp"),
     *("airflow", "airflow_requests"),
     *("workers", "mutated_files"),
     *("lineage", "triples"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from chaosharness.adapters.amqp.amqp import AMQP as AMQP
     from chaosharness.adapters.http.message import Answer as Answer
     from chaosharness.adapters.http.web import Web as Web
     from chaosharness.adapters.http.webhooks import Webhooks as Webhooks
@@ -166,6 +167,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "adapters.http.message": ("Answer",),
+    "adapters.amqp.amqp": ("AMQP",),
     "adapters.http.web": ("Web",),
     "adapters.http.webhooks": ("Webhooks",),
     "adapters.kafka.servers": ("KafkaServers",),

@@ -17,6 +17,7 @@ PAGES = {
     "systems": ("Systems and runs", ("system", "calls", "kernel.world", "kernel.history")),
     "brokers": ("Brokers", ("brokers",)),
     "third-parties": ("Third parties", ("externals.external", "externals.gateway")),
+    "amqp": ("AMQP", ("adapters.amqp.amqp",)),
     "http": (
         "HTTP",
         ("adapters.http.web", "adapters.http.webhooks", "adapters.http.message"),

@@ -18,7 +18,9 @@ from chaosharness.adapters.dispatch import Library, install
 from chaosharness.system.parts import MEETS
 
 ADAPTERS: Final = {
+    "aio_pika": "chaosharness.adapters.amqp.aio_pika",
     "aiohttp": "chaosharness.adapters.http.aiohttp",
+    "aiormq": "chaosharness.adapters.amqp.aiormq",
     "aiosqlite": "chaosharness.adapters.databases.aiosqlite",
     "anyio": "chaosharness.adapters.anyio",
     "asgiref": "chaosharness.adapters.asgiref",
@@ -28,6 +30,7 @@ ADAPTERS: Final = {
     "django.db": "chaosharness.adapters.databases.django",
     "flask": "chaosharness.adapters.http.flask",
     "httpx": "chaosharness.adapters.http.httpx",
+    "pika": "chaosharness.adapters.amqp.pika",
     "psycopg": "chaosharness.adapters.databases.psycopg",
     "redis": "chaosharness.adapters.databases.redis",
     "sqlalchemy": "chaosharness.adapters.databases.sqlalchemy",

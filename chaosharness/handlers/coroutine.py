@@ -181,8 +181,18 @@ CLOSE_MAX: Final = 100
 
 
 def close(coroutine: Any, context: Context) -> None:
-    """Close a coroutine whose clean-up may try to wait, or to survive."""
+    """Close a coroutine whose clean-up may try to wait, or to survive, and what it awaits.
+
+    The outer one may be at its end while an inner one is not: that one would be freed alive.
+    """
+    inner, one = [], getattr(coroutine, "cr_await", None)
+    while one is not None:
+        inner.append(one)
+        one = getattr(one, "cr_await", None)
     aside(_close, coroutine, context)
+    for one in inner:
+        if getattr(one, "cr_frame", None) is not None:
+            aside(_close, one, context)
 
 
 def _close(coroutine: Any, context: Context) -> None:

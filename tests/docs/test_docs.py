@@ -54,6 +54,7 @@ NOT_RUN = {
     },
     "docs/how-to/nats.md": {"python -m benchmarks nats": PEER},
     "docs/how-to/confluent-kafka.md": {"pip install '.[confluent-kafka]'": INSTALLS},
+    "docs/how-to/pika.md": {"pip install '.[pika,requests]'": INSTALLS},
     "docs/how-to/http.md": {"pip install '.[httpx,fastapi]'": INSTALLS},
     "docs/how-to/postgresql.md": {"pip install '.[postgresql]'": INSTALLS},
     "docs/how-to/redis.md": {"pip install '.[redis]'": INSTALLS},

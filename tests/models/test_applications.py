@@ -21,7 +21,12 @@ from chaosharness import (
 )
 from chaosharness.search.target import load_target
 
-RIGHT = ["checkout.system:checkout", "booking.system:booking", "billing.system:billing"]
+RIGHT = [
+    "checkout.system:checkout",
+    "booking.system:booking",
+    "billing.system:billing",
+    "invoices.system:invoices",
+]
 BROKEN = [
     "checkout.system:no_key",
     "checkout.system:status_unchecked",
@@ -35,12 +40,17 @@ BROKEN = [
     "billing.system:never_flushed",
     "billing.system:keyless",
     "billing.system:skips_what_fails",
+    "invoices.system:no_key",
+    "invoices.system:auto_ack",
+    "invoices.system:unconfirmed",
+    "invoices.system:requeued",
 ]
 DIGESTS = """
 from chaosharness.search.target import load_target
 from chaosharness import LostReply, Schedule, Site
 for name, site in (("checkout", "checkout.create_order/bank.charge"),
-                   ("booking", "booking.create_booking/hotel.reserve")):
+                   ("booking", "booking.create_booking/hotel.reserve"),
+                   ("invoices", "charging.on_order/bank.charge")):
     system = load_target(f"models.applications.{name}.system:{name}")
     for schedule in (Schedule(), Schedule([LostReply(Site(site, "after"))])):
         print(system.run(None, schedule).digest(), system.run(None, schedule).digest())
@@ -52,6 +62,8 @@ def loaded(target):
 
 
 SLOW = {
+    "invoices.system:invoices",
+    "invoices.system:requeued",
     "checkout.system:checkout",
     "checkout.system:marked_first",
     "checkout.system:no_key",
@@ -84,6 +96,14 @@ def test_a_slip_is_found_by_one_fault_with_nothing_claimed(target):
     found = smallest(loaded(target), faults_max=1, runs_max=500)
     assert found is not None
     assert len(found.schedule) == 1
+
+
+@pytest.mark.slow
+def test_a_callback_that_misses_its_heartbeats_is_found_without_any_fault():
+    found = smallest(loaded("invoices.system:slow"), faults_max=1, runs_max=500)
+    assert found is not None
+    assert len(found.schedule) == 0
+    assert "StreamLostError" in found.findings[0].summary
 
 
 @pytest.mark.parametrize(

@@ -130,15 +130,22 @@ class Connection:
         self._waiting.append(then)
         return False
 
-    def begin(self, who: object) -> None:
-        """Let somebody do other work: nobody answers heartbeats until `end`."""
+    def begin(self, who: object, *, holds: bool = False) -> None:
+        """Let somebody do other work: nobody answers heartbeats until `end`.
+
+        Args:
+            who: Who does it.
+            holds: Whether a run waits for what becomes of it: what is in hand comes back when the
+                connection is lost, and whoever has it may have forgotten it.
+        """
         if self._busy is who:
             self.end(who)
         self._busy = who
         if self.lost_ms:
             world = self._world
             due_ms = world.now + self.lost_ms
-            self._entry = world.agenda.add(due_ms, self._missed, None, BACKGROUND)
+            waiter = None if holds else BACKGROUND
+            self._entry = world.agenda.add(due_ms, self._missed, None, waiter)
 
     def end(self, who: object) -> None:
         """Answer heartbeats again, if it is not too late."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from chaosharness.brokers.message import Message
 from chaosharness.machines.rabbitmq.deaths import Death, Reason, after_death
@@ -18,7 +18,7 @@ class Copy(Message, kw_only=True, eq=False, gc=False):
     expiration_ms: int | None = None
     priority: int = 0
     persistent: bool = True
-    properties: Mapping[str, str] = NO_PROPERTIES
+    properties: Mapping[str, Any] = NO_PROPERTIES
     deaths: tuple[Death, ...] = ()
     expires_ms: int | None = None
     place: int = 0

@@ -182,6 +182,17 @@ class Link:
         else:
             self.drop(why)
 
+    def cease(self, queue: str) -> None:
+        """Consume from a queue no longer. What is in hand of it stays so."""
+        party = self.parties[queue]
+        if party not in self._consuming:
+            return
+        self._consuming.remove(party)
+        self.world.effects += 1
+        for taker in [*self.channel.takers]:
+            if taker.queue.name == queue:
+                self.broker.node.cancel(taker)
+
     def cancelled(self, taker: Taker) -> None:
         """Learn that the broker has cancelled a consumer. What it has in hand stays so."""
         party = self.parties[taker.queue.name]
@@ -212,6 +223,12 @@ class Link:
             return
         self._close(why, how)
         self.world.after(0, self.come_back)
+
+    def shut(self, why: str) -> None:
+        """Close the channel because its client says so: nobody comes back."""
+        self._lost.clear()
+        if self.is_open:
+            self._close(why)
 
     def come_back(self, _: Any) -> None:
         """Have its consumers come back, each when it can."""

@@ -101,10 +101,21 @@ class Settings(Protocol):
 class Market(Peer, Protocol):
     """A RabbitMQ broker during one run, as publishers need it."""
 
-    node: Node
-    world: World
-    disturbed: bool
-    is_down: bool
+    @property
+    def node(self) -> Node:
+        """Its queues and exchanges."""
+
+    @property
+    def world(self) -> World:
+        """The run."""
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether a fault of this run may strike where something is published."""
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the node is down."""
 
     @property
     def definition(self) -> Settings:
@@ -217,6 +228,24 @@ class Publisher:
         )
         return self._pass(scope, copy, mandatory)
 
+    def publish(
+        self,
+        exchange: str,
+        topic: str,
+        body: bytes,
+        *,
+        headers: Mapping[str, Any],
+        properties: Mapping[str, Any],
+        expiration_ms: int | None,
+        priority: int,
+        persistent: bool,
+        mandatory: bool,
+    ) -> Any:
+        """Publish what a client library hands over, with all properties of AMQP."""
+        scope = current_scope("publish", self._world)
+        args = (topic, body, None, headers, exchange, expiration_ms, priority, persistent)
+        return self._pass(scope, self._draft(scope, *args, properties), mandatory)
+
     def send(
         self,
         topic: str,
@@ -280,7 +309,7 @@ class Publisher:
         expiration_ms: int | None,
         priority: int,
         persistent: bool,
-        properties: Mapping[str, str],
+        properties: Mapping[str, Any],
     ) -> Copy:
         world = self._world
         self._check(scope, exchange, topic)

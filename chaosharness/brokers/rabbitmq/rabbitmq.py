@@ -127,7 +127,8 @@ class RabbitMQ:
 
     Args:
         name: What reports call it.
-        queues: Their names, or their names with a `Queue` each.
+        queues: Their names, or their names with a `Queue` each; those that clients do not declare
+            themselves.
         exchanges: By name. The default exchange `""` leads to each queue by its name.
         version: Whose rules: `3.10`, `3.13`, `4.0` or `4.3`. They differ in how quorum queues
             count deliveries and in their priorities, and in whether the `x-death` of a client
@@ -150,7 +151,7 @@ class RabbitMQ:
     """
 
     name: str = attrs.field(validator=allowed.text())
-    queues: Mapping[str, Queue] = attrs.field(converter=queues_of)
+    queues: Mapping[str, Queue] = attrs.field(factory=dict, converter=queues_of)
     exchanges: Mapping[str, Exchange] = attrs.field(
         factory=dict, converter=exchanges_of, kw_only=True
     )
@@ -220,6 +221,7 @@ class OpenRabbitMQ(Watcher):
         self._channels: dict[tuple[Incarnation, str], Link] = {}
         self._expiries: dict[OpenQueue, int] = {}
         self._changes = False
+        self._named = 0
         self._refused: list[Link] = []
         self.is_down = False
         world.know_timeout(definition.consumer_timeout_ms)
@@ -265,6 +267,15 @@ class OpenRabbitMQ(Watcher):
         """Return what declares, binds, purges and deletes while the system runs."""
         self._changes = True
         return Administrator(self)
+
+    def declares_itself(self) -> None:
+        """Take note that clients declare what they use: what is not there may come."""
+        self._changes = True
+
+    def new_name(self) -> str:
+        """Return a name for a queue that is declared without one."""
+        self._named += 1
+        return f"amq.gen-{self._named}"
 
     def check_target(self, exchange: str, topic: str) -> str:
         """Return why the channel is closed that publishes there; empty if nothing is wrong.

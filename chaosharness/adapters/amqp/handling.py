@@ -1,0 +1,103 @@
+"""On whose behalf a client's code works: a callback for each message, or a loop that takes them.
+
+A callback is a handler: it has a scope of its own for each message, and its place is called after
+it. Code that takes messages by itself has one scope, which follows the message in hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import attrs
+
+from chaosharness.adapters.amqp.channel import Line
+from chaosharness.brokers.message import POISON_BODIES
+from chaosharness.errors import ChaosharnessError
+from chaosharness.handlers.attribution import adopt, rest
+from chaosharness.handlers.colours import innermost
+from chaosharness.handlers.places import told
+from chaosharness.handlers.port import HANDLE, NOBODY, strikes, trouble
+from chaosharness.handlers.script import Script
+from chaosharness.kernel.scope import Scope
+from chaosharness.kernel.site import Phase
+
+
+def name_of(callback: Callable[..., Any]) -> str:
+    """Return what sites call a callback: the user's function, not what a library put around it."""
+    while isinstance(callback, partial):
+        callback = callback.func
+    inner = innermost(callback)
+    if inner is not None and getattr(inner, "__name__", "") == "__call__":
+        return type(callback).__name__
+    return getattr(inner, "__name__", type(callback).__name__)
+
+
+@attrs.define(eq=False)
+class Handling:
+    """One message in the hands of a callback."""
+
+    scope: Scope
+    operation: str
+    attempt: int
+
+    def strike(self, phase: Phase) -> Script[None]:
+        """Suffer what strikes before the callback, or after it."""
+        for fault in strikes(self.scope, self.operation, phase, self.attempt):
+            yield from trouble(self.scope, fault, NOBODY)
+
+    def ended(self, error: BaseException | None) -> None:
+        """Take note of how the callback ended."""
+        scope = self.scope
+        scope.world.in_flight.pop(scope, None)
+        if not scope.incarnation.alive or scope.world.ending is not None:
+            return
+        if error is None:
+            scope.record("handled", self.operation, self.attempt, None)
+            return
+        scope.record("raised", self.operation, self.attempt, told(error))
+        if isinstance(error, ChaosharnessError) and not scope.poisoned:
+            scope.world.refuse(error)
+
+
+def handling(own: Scope, callback: Callable[..., Any], line: Line, tag: int) -> Handling | None:
+    """Return the scope of a callback for a message that it begins with now."""
+    taken = line.take_up(tag)
+    if taken is None:
+        return None
+    copy, cause = taken
+    world, incarnation = own.world, own.incarnation
+    place = f"{incarnation.service}.{name_of(callback)}"
+    scope = Scope(world, incarnation, place, copy.entity, cause, own.colour, copy.hops, copy.name)
+    scope.poisoned = copy.body in POISON_BODIES
+    scope.run = line
+    world.in_flight[scope] = place
+    operation = f"{place}/handle"
+    key = (operation, copy.entity, copy.name)
+    world.counts[key] = attempt = world.counts.get(key, 0) + 1
+    if operation not in world.surfaces:
+        world.meet(operation, HANDLE)
+    return Handling(scope, operation, attempt)
+
+
+def take_in_hand(scope: Scope, line: Line, tag: int) -> None:
+    """Act on behalf of a message from now on, in code that takes messages by itself."""
+    taken = line.take_up(tag)
+    if taken is None or not _takes_by_itself(scope):
+        return
+    copy, cause = taken
+    adopt(scope, entity=copy.entity, message=copy.name, cause=cause, hops=copy.hops)
+    scope.poisoned = copy.body in POISON_BODIES
+
+
+def put_down(scope: Scope) -> None:
+    """Have nothing in hand: what is done next is done on nobody's behalf."""
+    if _takes_by_itself(scope):
+        rest(scope)
+        scope.poisoned = False
+
+
+def _takes_by_itself(scope: Scope) -> bool:
+    """Say whether code follows the messages that it takes, and works for nobody else."""
+    return scope.run is None and (not scope.entity or bool(scope.message))
