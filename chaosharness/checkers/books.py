@@ -15,7 +15,8 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel.history import History, plain
 
 Row = Mapping[str, Any]
-Side = Callable[["Books"], Any] | Any
+Side = Callable[["Books"], Any] | tuple[Callable[["Books"], Any], ...] | Any
+Values = Mapping[str, Any]
 
 
 @attrs.frozen(eq=False)
@@ -115,7 +116,7 @@ def values_of(holdings: Mapping[str, Any]) -> Mapping[str, Any]:
     return values if isinstance(values, Mapping) else holdings
 
 
-def conserved(what: str, **sides: Side) -> Property:
+def conserved(what: str, *, unit: str = "", **sides: Side) -> Property:
     """Claim that two or more ways of counting the same thing agree once all is quiet.
 
     Each side is a function of the final `Books` (or a constant) that returns a number, or
@@ -123,9 +124,17 @@ def conserved(what: str, **sides: Side) -> Property:
     a message was put aside as a dead letter is in the middle of its business, for a person to
     end; so is the whole, where there are no keys.
 
+    The first side is what there should be, where a finding says how many are missing. A side that
+    is a tuple of functions is their sum, and a finding shows each of them under its own name.
+
+    Args:
+        what: What is counted: `stock`.
+        unit: What one of it is called, for findings: `book`, as in "1 book is missing".
+        **sides: The ways of counting, by name.
+
     >>> conserved("money", paid=lambda books: books.sums(db, "orders", by="id", of="cents",
     ...           status="paid"), charged=lambda books: books.net_charges(bank))
-    >>> conserved("stock", initial=10, left_and_sold=lambda books: count(books.rows(db, "stock")))
+    >>> conserved("stock", unit="book", at_first=10, left_and_sold=(left, sold))
     """
     if len(sides) < 2:
         raise InvalidDefinition(f"conserved({what!r}) needs two sides or more to compare")
@@ -139,41 +148,86 @@ def conserved(what: str, **sides: Side) -> Property:
         for value in values.values():
             keys |= dict.fromkeys(value if isinstance(value, Mapping) else ())
         if not keys:
-            return [] if aside else [*_unequal(what, None, values, evidence.history)]
+            return [] if aside else [*_unequal(what, unit, None, sides, values, evidence.history)]
         found: list[Finding] = []
         for key in keys:
-            if about(aside, key):
-                continue
-            here = {
-                side: value.get(key, 0) if isinstance(value, Mapping) else value
-                for side, value in values.items()
-            }
-            found += _unequal(what, key, here, evidence.history)
+            if not about(aside, key):
+                here = {name: _of_key(value, key) for name, value in values.items()}
+                found += _unequal(what, unit, key, sides, here, evidence.history)
         return found
 
     def tested(evidence: Evidence) -> bool:
-        return is_quiet(evidence.history) and any(_values(sides, evidence).values())
+        values = _values(sides, evidence)
+        return is_quiet(evidence.history) and any(values[name] for name in sides)
 
     verb = "are" if _is_plural(what) else "is"
     return Property(f"{what} {verb} conserved", judge, "eventually", tested=tested)
 
 
 def _values(sides: Mapping[str, Side], evidence: Evidence) -> dict[str, Any]:
+    """Return what each side counts, and what each of its parts does, by their names."""
     books = Books(evidence.history, evidence.items)
-    return {name: side(books) if callable(side) else side for name, side in sides.items()}
+    found: dict[str, Any] = {}
+    for name, side in sides.items():
+        if isinstance(side, tuple):
+            parts = {f"{name}: {_name(part)}": part(books) for part in side}
+            found |= {name: _sum([*parts.values()]), **parts}
+        else:
+            found[name] = side(books) if callable(side) else side
+    return found
 
 
-def _unequal(what: str, key: Any, values: Mapping[str, Any], history: History) -> Iterator[Finding]:
-    numbers = [*values.values()]
+def _name(part: Callable[[Books], Any]) -> str:
+    return str(getattr(part, "__name__", "part")).replace("_", " ")
+
+
+def _sum(values: list[Any]) -> Any:
+    keys = dict.fromkeys(key for one in values if isinstance(one, Mapping) for key in one)
+    if keys:
+        return {key: sum(_of_key(one, key) for one in values) for key in keys}
+    return sum(0 if isinstance(one, Mapping) else one for one in values)
+
+
+def _of_key(value: Any, key: Any) -> Any:
+    return value.get(key, 0) if isinstance(value, Mapping) else value
+
+
+def _unequal(
+    what: str,
+    unit: str,
+    key: Any,
+    sides: Mapping[str, Side],
+    values: Values,
+    history: History,
+) -> Iterator[Finding]:
+    numbers = [values[name] for name in sides]
     if all(number == numbers[0] for number in numbers):
         return
-    whose = "" if key is None else f" of {key}"
-    words = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())
+    shown: list[str] = []
+    for side in sides:
+        parts = [name for name in values if name.startswith(f"{side}: ")] or [side]
+        shown += [f"{values[one]} {one.rpartition(': ')[2].replace('_', ' ')}" for one in parts]
     events = tuple(_about(history, key))
-    data = {"key": plain(key), **{name: plain(value) for name, value in values.items()}}
+    data = {"key": plain(key), **{name: plain(values[name]) for name in sides}}
     entity = history[events[0]].entity if events else 0
+    yield Finding(f"{_lack(what, unit, key, numbers)}: {', '.join(shown)}", events, entity, data)
+
+
+def _lack(what: str, unit: str, key: Any, numbers: list[Any]) -> str:
+    """Say what is missing or too much: `1 book is missing`, `stock does not add up, 1 missing`."""
+    whose = "" if key is None else f" of {key}"
     does = "do" if _is_plural(what) else "does"
-    yield Finding(f"{what}{whose} {does} not add up: {words}", events, entity, data)
+    plain_words = f"{what}{whose} {does} not add up"
+    if len(numbers) != 2 or not all(isinstance(one, (int, float)) for one in numbers):
+        return plain_words
+    lack = numbers[0] - numbers[1]
+    size = f"{abs(lack):g}" if isinstance(lack, float) else f"{abs(lack)}"
+    if not unit:
+        return f"{plain_words}, {size} {'missing' if lack > 0 else 'too much'}"
+    things = f"{size} {unit}" if abs(lack) == 1 else f"{size} {unit}s"
+    if lack < 0:
+        return f"{things} too much{whose}"
+    return f"{things} {'is' if abs(lack) == 1 else 'are'} missing{whose}"
 
 
 def _is_plural(what: str) -> bool:

@@ -64,12 +64,14 @@ def claims(cancellations: str = "orders") -> tuple[Property, ...]:
 
 def money() -> Property:
     """Claim that what the bank took is what the shipped orders cost."""
-    return conserved("money", shipped=shipped_cents, charged=charged_cents)
+    return conserved("money", unit="cent", shipped=shipped_cents, charged=charged_cents)
 
 
 def stock() -> Property:
     """Claim that every piece is in stock or with the courier."""
-    return conserved("stock", at_first=sum(PIECES.values()), left_and_shipped=left_and_shipped)
+    return conserved(
+        "stock", unit="piece", at_first=sum(PIECES.values()), left_and_shipped=(left, shipped)
+    )
 
 
 def settles() -> Property:
@@ -97,10 +99,14 @@ def charged_cents(books: Books) -> dict[str, int]:
     return books.net_charges("bank")
 
 
-def left_and_shipped(books: Books) -> int:
-    """Return how many pieces there are in stock and at customers."""
-    left: int = sum(row["pieces"] for row in books.rows("stock-db", "stock"))
-    return left + len(books.ledger("courier", "book"))
+def left(books: Books) -> int:
+    """Return how many pieces there are in stock."""
+    return sum(row["pieces"] for row in books.rows("stock-db", "stock"))
+
+
+def shipped(books: Books) -> int:
+    """Return how many pieces the courier took."""
+    return len(books.ledger("courier", "book"))
 
 
 def is_cancellation(event: Event) -> bool:

@@ -99,9 +99,9 @@ def claims() -> tuple[Property, ...]:
     """Return the claims, the ones that customers care about first."""
     return (
         never_charged_twice("bank"),
-        conserved("money", completed=completed_cents, charged=charged_cents),
-        conserved("parcels", completed=completed, booked=booked),
-        conserved("stock", at_first=sum(PIECES.values()), left_and_reserved=left_and_reserved),
+        conserved("money", unit="cent", completed=completed_cents, charged=charged_cents),
+        conserved("parcels", unit="parcel", completed=completed, booked=booked),
+        conserved("stock", unit="piece", at_first=sum(PIECES.values()), there=(left, reserved)),
         never_compensates_what_did_not_happen({"charge": "refund"}),
         compensation_in_reverse({"charge": "refund", "reserve": "release"}),
         every_saga_settles(states=saga_states, settled=("completed", "cancelled")),
@@ -137,8 +137,12 @@ def booked(books: Books) -> int:
     return len(books.ledger("courier", "book"))
 
 
-def left_and_reserved(books: Books) -> int:
-    """Return how many pieces there are, in stock or reserved."""
-    left: int = sum(row["pieces"] for row in books.rows("stock-db", "stock"))
-    reserved = books.rows("stock-db", "reservations")
-    return left + sum(1 for row in reserved if row["status"] == "reserved")
+def left(books: Books) -> int:
+    """Return how many pieces there are in stock."""
+    return sum(row["pieces"] for row in books.rows("stock-db", "stock"))
+
+
+def reserved(books: Books) -> int:
+    """Return how many pieces are put aside for somebody."""
+    rows = books.rows("stock-db", "reservations")
+    return sum(1 for row in rows if row["status"] == "reserved")

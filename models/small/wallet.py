@@ -122,7 +122,7 @@ def wallet(
 
 def money() -> Property:
     """Claim that money is neither made nor lost."""
-    return conserved("money", at_first=sum(OPENING.values()), in_the_end=in_all)
+    return conserved("money", unit="cent", at_first=sum(OPENING.values()), in_the_end=in_all)
 
 
 def held(books: Books) -> dict[str, int]:

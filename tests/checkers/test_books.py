@@ -59,7 +59,7 @@ def test_money_that_does_not_add_up_is_found():
     tale.charge("o1", 500)
     [finding] = judge(conserved("money", paid=paid, charged=charged), tale.end())
     assert finding == Finding(
-        "money of o1 does not add up: paid 500, charged 1000",
+        "money of o1 does not add up, 500 too much: 500 paid, 1000 charged",
         (0, 3, 4, 5),
         1,
         {"key": "o1", "paid": 500, "charged": 1000},
@@ -70,7 +70,7 @@ def test_a_key_that_one_side_lacks_counts_as_nothing():
     tale = shop()
     tale.charge("o3", 20, entity=3)
     [finding] = judge(conserved("money", paid=paid, charged=charged), tale.end())
-    assert finding.summary == "money of o3 does not add up: paid 0, charged 20"
+    assert finding.summary == "money of o3 does not add up, 20 too much: 0 paid, 20 charged"
 
 
 def test_numbers_and_constants_can_be_sides():
@@ -81,7 +81,34 @@ def test_numbers_and_constants_can_be_sides():
     tale.end()
     assert judge(conserved("stock", initially=8, left=left), tale) == []
     [finding] = judge(conserved("stock", initially_there=9, left=left), tale)
-    assert finding.summary == "stock does not add up: initially there 9, left 8"
+    assert finding.summary == "stock does not add up, 1 missing: 9 initially there, 8 left"
+
+
+def test_a_finding_counts_in_units_and_shows_the_parts_of_a_side():
+    def left(books):
+        return sum(row["left"] for row in books.rows("db", "stock"))
+
+    def with_the_courier(books):
+        return 1
+
+    tale = shop()
+    tale.end()
+    one = conserved("stock", unit="book", at_first=10, left_and_shipped=(left, with_the_courier))
+    [finding] = judge(one, tale)
+    assert finding.summary == "1 book is missing: 10 at first, 8 left, 1 with the courier"
+    assert finding.data == {"key": None, "at_first": 10, "left_and_shipped": 9}
+    more = conserved("stock", unit="book", at_first=7, left_and_shipped=(left, with_the_courier))
+    [finding] = judge(more, tale)
+    assert finding.summary == "2 books too much: 7 at first, 8 left, 1 with the courier"
+    assert judge(conserved("stock", at_first=9, there=(left, with_the_courier)), tale) == []
+
+
+def test_parts_of_a_side_are_summed_for_each_key():
+    tale = shop()
+    tale.charge("o1", 500)
+    one = conserved("money", unit="cent", paid=paid, charged=(charged, lambda books: {"o2": 1}))
+    found = judge(one, tale.end())
+    assert next(one.summary.partition(":")[0] for one in found) == "500 cents too much of o1"
 
 
 def test_a_single_side_is_no_claim():

@@ -64,8 +64,12 @@ def fenced(text: str, language: str) -> list[str]:
 def _headline(story: Story) -> list[str]:
     lines = [f"# Broken: {escape(story.headline)}", "", f"**{escape(story.summary)}**"]
     lines += [f"<br>also: {escape(also)}" for also in story.also]
+    if story.cause:
+        lines += ["", escape(story.cause.words)]
     if story.why:
         lines += ["", escape(" ".join(story.why))]
+    if story.cure:
+        lines += ["", f"Usually prevents it: {escape(story.cure.words)} (`{story.cure.link}`)"]
     lines += ["", f"System: {escape(story.system)}"]
     if story.assumption:
         lines += ["", f"Taken for granted: {escape(story.assumption)}"]

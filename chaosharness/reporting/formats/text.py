@@ -87,10 +87,15 @@ def _headline(story: Story, width: int, paint: Paint) -> list[str]:
     lines += ["", *(paint(line, "bold") for line in _indented(story.summary, width))]
     for also in story.also:
         lines += _indented(f"also: {also}", width)
+    if story.cause:
+        lines += ["", *_indented(story.cause.words, width)]
     if story.why:
         lines += ["", *_indented(" ".join(story.why), width)]
     if story.assumption:
         lines += ["", *_indented(f"Taken for granted: {story.assumption}", width)]
+    if story.cure:
+        lines += ["", *_indented(f"Usually prevents it: {story.cure.words}", width)]
+        lines += _indented(f"({story.cure.link})", width)
     return lines
 
 

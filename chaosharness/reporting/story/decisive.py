@@ -75,7 +75,7 @@ def extra(history: History, passing: History | None) -> Extra:
         alike += done[:usual]
         often |= dict.fromkeys(done[usual:], (len(done), usual))
     kept = _ends(sorted(writes))
-    lasting = _lasting(history)
+    lasting = lasting_writes(history)
     commits = tuple(dict.fromkeys(lasting[index] for index in kept))
     lacking = [
         index
@@ -118,7 +118,7 @@ Deed = tuple[str, tuple[str, str], Hashable]
 
 def _deeds(history: History) -> dict[Deed, list[int]]:
     """Return what was done, by what it was: each entry of a ledger, each row written for good."""
-    lasting = _lasting(history)
+    lasting = lasting_writes(history)
     found: dict[Deed, list[int]] = {}
     for event in history.of("effect", "write", "commit"):
         data = event.data
@@ -138,7 +138,7 @@ def _written(event: Event) -> Any:
     return plain({name: event.data[name] for name in ("params", "value") if name in event.data})
 
 
-def _lasting(history: History) -> dict[int, int]:
+def lasting_writes(history: History) -> dict[int, int]:
     """Return what was written and not undone, each with the commit that made it last.
 
     A key-value store writes and commits in one.

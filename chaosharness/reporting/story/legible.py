@@ -208,3 +208,16 @@ def name_of_item(item: Any) -> str:
             return clip(item, 32)
         case _:
             return ""
+
+
+def span(ms: int) -> str:
+    """Say how long something took in virtual time: `11 ms`, `90 s`, `27 min`."""
+    if ms < 1_000:
+        return f"{ms} ms"
+    if ms < 10_000:
+        return f"{ms / 1_000:g} s"
+    if ms < 300_000:
+        return f"{ms // 1_000} s"
+    if ms < 7_200_000:
+        return f"{ms // 60_000} min"
+    return f"{ms // 3_600_000} h"

@@ -13,6 +13,7 @@ import attrs
 from chaosharness.counterexample import Counterexample
 from chaosharness.kernel.history import History
 from chaosharness.reporting.story.accounts import Ledger, State, differences, ledgers, states
+from chaosharness.reporting.story.causes import CURES, Case, Cause, Cure, cause_of
 from chaosharness.reporting.story.code import Place, places
 from chaosharness.reporting.story.compare import Comparison, compare
 from chaosharness.reporting.story.decisive import extra
@@ -70,6 +71,7 @@ class Story:
         system: The system.
         summary: What was found, in the words of the finding.
         also: Further findings of the same run.
+        cause: What it came from, in words; None where the history shows no known pattern.
         why: How it came about, as sentences.
         assumption: What the property took for granted, where nobody said so.
         faults: The schedule, as sentences.
@@ -87,6 +89,7 @@ class Story:
     system: str
     summary: str
     also: tuple[str, ...]
+    cause: Cause | None
     why: tuple[str, ...]
     assumption: str
     faults: tuple[NeededFault, ...]
@@ -103,6 +106,11 @@ class Story:
     def steps(self) -> tuple[Step, ...]:
         """The steps without the gaps."""
         return tuple(part for part in self.parts if isinstance(part, Step))
+
+    @property
+    def cure(self) -> Cure | None:
+        """What usually prevents a mistake of this kind."""
+        return None if self.cause is None else CURES[self.cause.kind]
 
     def step_of(self, event: int) -> int:
         """Return the number of the step that tells an event; 0 if none does."""
@@ -163,6 +171,7 @@ def tell(found: Counterexample, *, steps_max: int = STEPS_MAX, rank_max: int = A
     ]
     books = ledgers(found, focus(history, finding), steps)
     held = states(found)
+    cause = cause_of(Case(history, finding, narrator, more, found.passing))
     struck = {str(event.data.get("fault")) for event in history.of("fault")}
     return Story(
         headline=clip(found.property, NAME_MAX),
@@ -170,6 +179,7 @@ def tell(found: Counterexample, *, steps_max: int = STEPS_MAX, rank_max: int = A
         summary=clip(finding.summary, SUMMARY_MAX) or "It does not hold.",
         also=tuple(clip(one.summary, SUMMARY_MAX) for one in found.findings[1:4]),
         assumption=clip(found.assumption, SUMMARY_MAX),
+        cause=cause,
         why=why(
             history,
             finding,
@@ -177,6 +187,7 @@ def tell(found: Counterexample, *, steps_max: int = STEPS_MAX, rank_max: int = A
             items,
             [*written_again(narrator, finding, more), *differences(books, held)],
             needed=found.minimal,
+            repeats_told=cause is not None and cause.repeats,
         ),
         faults=tuple(
             NeededFault(

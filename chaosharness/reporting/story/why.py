@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from chaosharness.checkers.effects import times
-from chaosharness.checkers.masking import mask
 from chaosharness.checkers.property import Finding
 from chaosharness.checkers.reading import Handed, read
-from chaosharness.faults import ErrorReply, FailedCommit, LostReply, LostRequest
-from chaosharness.kernel.history import Event, History, plain
+from chaosharness.faults import ErrorReply, FailedCommit, Fault, LostReply, LostRequest, Pause
+from chaosharness.kernel.history import Event, History
 from chaosharness.reporting.story.decisive import Extra
-from chaosharness.reporting.story.legible import clip, inner, listed, ordinal
+from chaosharness.reporting.story.legible import clip, listed, span
 from chaosharness.reporting.story.narrator import Narrator, raised
+from chaosharness.reporting.story.repetition import repetition, work_of
 from chaosharness.reporting.story.select import (
     CLOSING,
     is_of_a_delivery,
@@ -42,6 +42,7 @@ def why(
     differences: Sequence[str] = (),
     *,
     needed: bool = False,
+    repeats_told: bool = False,
 ) -> tuple[str, ...]:
     """Say how it came about. Says only what the history shows; nothing if it shows nothing.
 
@@ -53,6 +54,7 @@ def why(
         differences: What came out differently from the run that passes, as sentences.
         needed: Whether every fault is known to be needed. Otherwise those that struck after
             all that was found are not spoken of.
+        repeats_told: Whether the cause says already what was asked for twice.
     """
     if not len(history):
         return ()
@@ -68,8 +70,8 @@ def why(
     course += _faults(history, narrator, items, faults)
     course += _reactions(history, narrator, faults)
     course += _redeliveries(history, narrator, anchors, faults)
-    outcome = _repetition(history, narrator, anchors)
-    repeated = bool(outcome)
+    outcome = repetition(history, narrator, anchors, keys_told=repeats_told)
+    repeated = bool(outcome) or repeats_told
     outcome += _over_and_over(history)
     if not repeated:
         outcome += differences[:DIFFERENCES_MAX]
@@ -89,9 +91,19 @@ def _faults(
         _, fault = narrator.fault_of(event)
         if fault is not None:
             words = strike(fault, items(event.entity), narrator.name(event.actor))
+            words += _came_out(history, event, fault)
             words += _undone(history, narrator, event)
             sentences.append((event.index, sentence(words)))
     return sentences
+
+
+def _came_out(history: History, event: Event, fault: Fault) -> str:
+    """Say how long a stall became in virtual time: until what stood still did the next thing."""
+    if not isinstance(fault, Pause):
+        return ""
+    following = (one for one in history if one.index > event.index and one.cause == event.index)
+    woken = next(following, None)
+    return f" ({span(woken.at_ms - event.at_ms)})" if woken is not None else ""
 
 
 def _reactions(history: History, narrator: Narrator, faults: list[Event]) -> list[Told]:
@@ -99,7 +111,7 @@ def _reactions(history: History, narrator: Narrator, faults: list[Event]) -> lis
     sentences = []
     for event in faults:
         sentences += _too_late(history, narrator, event)
-        handed = _work(history, event)
+        handed = work_of(history, event)
         if handed is None:
             continue
         end = max(handed.raised, handed.handled)
@@ -143,16 +155,10 @@ def _undone(history: History, narrator: Narrator, event: Event) -> str:
     """Say which message a crash left without acknowledgement."""
     if event.index + 1 >= len(history) or history[event.index + 1].kind != "crash":
         return ""
-    handed = _work(history, event)
+    handed = work_of(history, event)
     if handed is None or 0 <= handed.acked < event.index:
         return ""
     return f", before it has acknowledged {narrator.message(handed.sent.index)}"
-
-
-def _work(history: History, event: Event) -> Handed | None:
-    """Return the delivery that an event is part of the work of."""
-    reading = read(history)
-    return reading.handed.get(reading.roots[event.index])
 
 
 def _redeliveries(
@@ -246,83 +252,6 @@ def _given_back(history: History, narrator: Narrator, handed: Handed, index: int
             why = str(event.data.get("why"))
             return f", {_TAKEN_BACK[why]}" if why in _TAKEN_BACK else ""
     return ""
-
-
-def _repetition(history: History, narrator: Narrator, anchors: list[Event]) -> list[str]:
-    """Say what was done twice, from which root, and why nobody noticed."""
-    shown = [event for event in anchors if event.kind == "effect"]
-    effects = _alike(shown)
-    if len(effects) < 2:
-        return []
-    if len({event.actor for event in effects}) > 1 and len(effects) < len(shown):
-        return []  # two steps of one kind, and how each was undone
-    first, last = effects[0], effects[-1]
-    nth = ordinal(len(effects))
-    sentences = []
-    if first.operation == last.operation:
-        place, _, action = last.operation.partition("/")
-        handler = place.partition(".")[2] or place
-        sentences.append(f"So {handler} asks for {action} {_once_more(history, effects, nth)}.")
-    sentences += _keys(narrator, effects)
-    return sentences
-
-
-def _alike(effects: list[Event]) -> list[Event]:
-    """Return the effects that are as the last one is: the same thing was asked for."""
-
-    def asked(event: Event) -> object:
-        words = {name: one for name, one in event.data.items() if name not in ("id", "key")}
-        return mask(plain(words))
-
-    return [event for event in effects if asked(event) == asked(effects[-1])]
-
-
-def _once_more(history: History, effects: list[Event], nth: str) -> str:
-    """Say whether the repetition came from one message, or from one handler run."""
-    roots = [_work(history, event) for event in (effects[0], effects[-1])]
-    if all(root is not None for root in roots):
-        one, other = roots
-        assert one is not None and other is not None
-        if one.index == other.index:
-            return f"for the {nth} time in the same handler run"
-        if one.sent.index == other.sent.index:
-            return f"for the {nth} time, for the same message"
-        if one.sent.value == other.sent.value and one.sent.topic == other.sent.topic:
-            return f"for the {nth} time, for a second copy of the message"
-    return f"for the {nth} time"
-
-
-def _keys(narrator: Narrator, effects: list[Event]) -> list[str]:
-    """Say why a third party could not tell that it was asked for the same thing."""
-    asked = [narrator.name(one) for one in dict.fromkeys(event.actor for event in effects)]
-    if len(asked) > 1:
-        none = "neither knows of the other" if len(asked) == 2 else "none knows of the others"
-        return [f"{listed(asked)} are asked for the same thing, and {none}."]
-    if any("key" not in event.data for event in effects):
-        return _telling_apart(asked[0], effects)
-    keys = list(dict.fromkeys(event.data["key"] for event in effects))
-    if keys == [None]:
-        return [f"The requests carry no idempotency key, so {asked[0]} takes each for a new one."]
-    if len(keys) == 1:
-        key = clip(str(keys[0]), 48)
-        return [f"Each carries the idempotency key {key!r}, and {asked[0]} did it again."]
-    if len(keys) == len(effects):
-        shown = listed([clip(str(key), 48) for key in keys[:3]])
-        return [
-            f"Each carries an idempotency key of its own ({shown}): {asked[0]} sees no repetition."
-        ]
-    return []
-
-
-def _telling_apart(who: str, effects: list[Event]) -> list[str]:
-    """Say in which one field requests differ that are otherwise the same."""
-    names = dict.fromkeys(name for event in effects for name in event.data if name != "id")
-    odd = {name: dict.fromkeys(inner(event.data.get(name)) for event in effects) for name in names}
-    differing = [name for name, values in odd.items() if len(values) > 1]
-    if len(differing) != 1:
-        return []
-    shown = listed([clip(value, 48) for value in odd[differing[0]]][:3])
-    return [f"For {who} they differ in {differing[0]}, and in nothing else: {shown}."]
 
 
 def written_again(narrator: Narrator, finding: Finding, extra: Extra) -> list[str]:

@@ -21,11 +21,17 @@ def test_a_double_charge_reads_like_this():
 
           order o1 was charged 2 times for 500 cents each; promised: once
 
+          payments.on_order asks for bank.charge 2 times, and no request carries an
+          idempotency key: bank takes each for new.
+
           payments#1 crashes after bank.charge for item 1 (o1), before it has
           acknowledged o1 from orders. bus delivers o1 from orders again, to payments#2,
           because nobody had acknowledged it. So on_order asks for bank.charge for the
-          2nd time, for the same message. The requests carry no idempotency key, so bank
-          takes each for a new one.
+          2nd time, for the same message.
+
+          Usually prevents it: an idempotency key made from what the request is about
+          (the order's id), the same at each attempt.
+          (docs/explanation/causes.md#one-key-for-one-request)
 
         Schedule: 1 fault, needed (found after 12 runs, made small in 31 more)
           1. payments crashes after bank.charge for item 1 (o1), and restarts at once.

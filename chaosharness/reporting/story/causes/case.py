@@ -1,0 +1,181 @@
+"""What the search for a cause looks at: the finding, the run, and whose work each event was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, Final
+
+import attrs
+
+from chaosharness.checkers.property import Finding
+from chaosharness.checkers.reading import Handed, Reading, read
+from chaosharness.kernel.history import Event, History, plain
+from chaosharness.reporting.story.decisive import Extra, lasting_writes
+from chaosharness.reporting.story.lanes import action_of
+from chaosharness.reporting.story.narrator import Narrator
+from chaosharness.reporting.story.select import CLOSING, focus
+
+ANCHORS_MAX: Final = 25
+
+
+@attrs.frozen
+class Cause:
+    """What a finding came from, as one or two sentences that the history bears out.
+
+    Attributes:
+        kind: The kind of mistake: see `cures`.
+        words: The sentences.
+        repeats: Whether they say what was asked for twice, and why nobody noticed.
+    """
+
+    kind: str
+    words: str
+    repeats: bool = False
+
+
+@attrs.define(eq=False)
+class Work:
+    """What was done with one delivery, or in one round of a loop.
+
+    Attributes:
+        root: The event it began with.
+        events: All of its events, oldest first.
+    """
+
+    root: int
+    events: list[Event]
+
+    def of(self, *kinds: str) -> list[Event]:
+        """Return its events of some kinds."""
+        return [event for event in self.events if event.kind in kinds]
+
+
+@attrs.define(eq=False, slots=False)
+class Case:
+    """One finding and the run it was found in."""
+
+    history: History
+    finding: Finding
+    narrator: Narrator
+    extra: Extra
+    passing: History | None = None
+
+    @cached_property
+    def reading(self) -> Reading:
+        """What the history says about messages."""
+        return read(self.history)
+
+    @cached_property
+    def anchors(self) -> list[Event]:
+        """The events that the finding points at."""
+        size = len(self.history)
+        return [self.history[at] for at in self.finding.events[:ANCHORS_MAX] if 0 <= at < size]
+
+    @cached_property
+    def of_the_end(self) -> bool:
+        """Whether the finding is about what is held at the end, and not about a deed."""
+        return all(event.kind in CLOSING for event in self.anchors)
+
+    @cached_property
+    def items(self) -> frozenset[int]:
+        """The workload items that the finding is about."""
+        return focus(self.history, self.finding)
+
+    @cached_property
+    def works(self) -> dict[int, Work]:
+        """What was done, by the event it began with."""
+        works: dict[int, Work] = {}
+        for event in self.history:
+            root = self.reading.roots[event.index]
+            works.setdefault(root, Work(root, [])).events.append(event)
+        return works
+
+    @cached_property
+    def lasting(self) -> dict[int, int]:
+        """What was written for good, each with the commit that made it last."""
+        return lasting_writes(self.history)
+
+    def handed(self, event: Event) -> Handed | None:
+        """Return the delivery that an event is part of the work of."""
+        return self.reading.handed.get(self.reading.roots[event.index])
+
+    def work(self, event: Event) -> Work:
+        """Return the work that an event is part of."""
+        return self.works[self.reading.roots[event.index]]
+
+    def again(self) -> Iterator[tuple[Handed, Handed]]:
+        """Yield each delivery of a message with the next one to the same consumer.
+
+        The messages that a finding or a fault is about come first.
+        """
+        pairs = sorted(self.reading.pairs.values(), key=lambda ones: not self._struck(ones))
+        for deliveries in pairs:
+            yield from pairwise(deliveries)
+
+    def _struck(self, deliveries: list[Handed]) -> bool:
+        mine = {one.index for one in deliveries}
+        return any(self.reading.roots[one.index] in mine for one in self.history.of("fault"))
+
+    def unanswered(self, asked: Event) -> bool:
+        """Say whether the code never heard what became of a call that it made."""
+        same = self.history.same_attempt
+        if not any(same(one, asked) for one in self.history.of("call")):
+            return False  # not in this excerpt of a history
+        replies = [one for one in self.history.of("reply") if same(one, asked)]
+        return all(one.data.get("outcome") == "unknown" for one in replies)
+
+    def place(self, event: Event) -> str:
+        """Name the code that did something: `payments.on_order`."""
+        return event.operation.partition("/")[0] or self.narrator.name(event.actor)
+
+    def wrote(self, work: Work, *, lasting: bool | None = None) -> list[Event]:
+        """Return the rows that a piece of work wrote: those that lasted, or those that did not."""
+        return [
+            event
+            for event in work.of("write")
+            if event.data.get("rows", 1)
+            and "error" not in event.data
+            and (lasting is None or (event.index in self.lasting) == lasting)
+        ]
+
+
+def action(event: Event) -> str:
+    """Return what was asked for: `bank.charge`; `publish orders` for `bus.publish orders`."""
+    return action_of(event.operation)
+
+
+def asks(event: Event) -> str:
+    """Say a deed as a verb: `publishes to orders`, `asks for bank.charge`."""
+    if event.kind == "publish":
+        return f"publishes to {event.data.get('topic')}"
+    if event.kind == "write":
+        return f"does {event.data.get('verb')} {table(event)}"
+    return f"asks for {action(event)}"
+
+
+def table(event: Event) -> str:
+    """Name what was written or read: `stock-db.inbox`."""
+    store = str(event.data.get("store", ""))
+    what = str(event.data.get("table") or event.data.get("key") or "")
+    return f"{store}.{what}" if what else store
+
+
+def names(value: Any) -> frozenset[str]:
+    """Return the texts in what was written: they name what it is about."""
+    value = plain(value)
+    match value:
+        case str():
+            return frozenset({value})
+        case dict():
+            return frozenset().union(*map(names, value.values())) if value else frozenset()
+        case list() | tuple():
+            return frozenset().union(*map(names, value)) if value else frozenset()
+        case _:
+            return frozenset()
+
+
+def about(write: Event) -> frozenset[str]:
+    """Return what a written row is about."""
+    return names(write.data.get("params")) | names(write.data.get("key"))

@@ -1,0 +1,116 @@
+"""What usually prevents each kind of mistake, in one line, and the page that says more."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+PAGE: Final = "docs/explanation/causes.md"
+
+
+@attrs.frozen
+class Cure:
+    """What usually prevents a kind of mistake.
+
+    Attributes:
+        words: In one sentence.
+        section: The section of the page that says more.
+    """
+
+    words: str
+    section: str
+
+    @property
+    def link(self) -> str:
+        """Where to read on, within the repository."""
+        return f"{PAGE}#{self.section}"
+
+
+CURES: Final = {
+    "key": Cure(
+        "an idempotency key made from what the request is about (the order's id), the same at "
+        "each attempt.",
+        "one-key-for-one-request",
+    ),
+    "key over": Cure(
+        "a key that is remembered for longer than any retry may take, or a look at what was done "
+        "before it is done again.",
+        "keys-leases-and-locks-run-out",
+    ),
+    "lease": Cure(
+        "a fencing number that is checked in the same transaction as the write: a lease alone "
+        "says nothing about later.",
+        "keys-leases-and-locks-run-out",
+    ),
+    "race": Cure(
+        "a unique constraint, written first, or a lock on the row: let the database decide who "
+        "was first.",
+        "both-looked-before-either-wrote",
+    ),
+    "lost update": Cure(
+        "one UPDATE that counts in the database, a version in its WHERE clause, or a lock on the "
+        "row that is read.",
+        "both-looked-before-either-wrote",
+    ),
+    "inbox": Cure(
+        "an inbox: remember the message in the same transaction as all that it leads to.",
+        "remember-the-message-with-its-work",
+    ),
+    "outbox": Cure(
+        "an outbox: write the message into the same transaction as the change, and publish it "
+        "from there until it is out.",
+        "a-change-and-its-announcement",
+    ),
+    "loop": Cure(
+        "a loop that logs an error and goes on, or a supervisor that starts it again; a thread "
+        "that ends quietly is missed only on bad days.",
+        "a-loop-that-ended",
+    ),
+    "ack": Cure(
+        "acknowledge last: after the work is done and committed.",
+        "acknowledge-last",
+    ),
+    "in the way": Cure(
+        "a limit to attempts, and a dead letter queue for what no retry can cure.",
+        "what-no-retry-can-cure",
+    ),
+    "order": Cure(
+        "a guard on state (remember the cancellation, and refuse what comes after it), or one "
+        "log partition or queue for all that concerns one key.",
+        "an-order-that-nobody-promised",
+    ),
+    "unknown": Cure(
+        "treat no answer as neither yes nor no: ask again under the same key, or ask what became "
+        "of it, before anything is built on it.",
+        "no-answer-is-not-an-answer",
+    ),
+    "late": Cure(
+        "before giving up, see to it that what was asked for can no longer happen, or undo it "
+        "when it does.",
+        "no-answer-is-not-an-answer",
+    ),
+    "undo": Cure(
+        "compensations that are repeated until they succeed, or end with a person.",
+        "undo-until-it-is-undone",
+    ),
+    "reverse": Cure(
+        "undo in the reverse order of doing: what was done last depends on what was done first.",
+        "undo-until-it-is-undone",
+    ),
+    "side effect": Cure(
+        "side effects off the critical path: published as an event, tried by themselves.",
+        "side-effects-off-the-critical-path",
+    ),
+    "answer": Cure(
+        "an id in each question that its answer must carry, and an answer to anything else is "
+        "ignored.",
+        "one-answer-to-one-question",
+    ),
+    "cycle": Cure(
+        "an event that says what happened, and not what to do; and a condition under which "
+        "nothing more is published.",
+        "events-in-a-circle",
+    ),
+}
+"""By kind of cause."""
