@@ -36,6 +36,7 @@ PAGES = {
     "stores": ("Stores", ("stores.sqlite", "stores.postgresql", "stores.redis", "stores.keyvalue")),
     "faults": ("Faults, sites and schedules", ("faults", "kernel.site", "schedule")),
     "properties": ("Properties", ("checkers", "checkers.flow", "system.wiring")),
+    "traces": ("Traces", ("traces",)),
     "search": (
         "Search and replay",
         ("search.doors", "search.explore", "search.replay", "campaign", "counterexample"),
