@@ -27,6 +27,7 @@ from chaosharness import (
 from chaosharness.brokers import BROKERS, lane
 from chaosharness.brokers.facts import Journal
 from chaosharness.brokers.kafka.consumers import CommitFailed, Consumer, Subscription
+from chaosharness.brokers.kafka.coordination import Coordination
 from chaosharness.brokers.kafka.kafka import OpenKafka
 from chaosharness.brokers.nats.desk import Desk as NatsDesk
 from chaosharness.brokers.rabbitmq.link import Link
@@ -48,7 +49,7 @@ MESSAGES = 4
 PREFETCH = 2
 
 MAKE = {
-    Kafka: lambda: Kafka("bus", topics={"orders": 1}),
+    Kafka: lambda: Kafka("bus", topics={"orders": 1}, idempotent_producer=True),
     RabbitMQ: lambda: RabbitMQ("bus", queues=["orders"]),
     SQS: lambda: SQS("bus", queues=["orders"]),
     NATS: lambda: NATS("bus", streams=["orders"]),
@@ -544,7 +545,7 @@ BREAKS = [
         lambda turn: iter(()),
     ),
     (unacknowledged_comes_back, RabbitMQ, Node, "_give_back", forget),
-    (unacknowledged_comes_back, Kafka, OpenKafka, "_died", forget),
+    (unacknowledged_comes_back, Kafka, Coordination, "_died", forget),
     (acknowledged_stays_away, RabbitMQ, Node, "ack", forget),
     (acknowledged_stays_away, Kafka, Subscription, "_take_commit", lambda *_: True),
     (
@@ -562,7 +563,7 @@ BREAKS = [
         swapping(OpenKafka._store),
     ),
     (at_least_once_under_any_single_fault, RabbitMQ, Link, "reopen", forget),
-    (at_least_once_under_any_single_fault, Kafka, OpenKafka, "_rejoin", forget),
+    (at_least_once_under_any_single_fault, Kafka, Coordination, "rejoin", forget),
     (nothing_goes_to_the_dead, RabbitMQ, Link, "_died", forget),
     (
         a_consumer_has_no_more_at_a_time_than_it_may,

@@ -3,11 +3,13 @@
 Source:
     Apache Kafka 3.9 documentation, "Design" 4.6 (delivery semantics), 4.8 (log), and the
     javadoc of KafkaConsumer and KafkaProducer; KIP-62 (max.poll.interval.ms), KIP-98
-    (idempotent producer), KIP-345 (static membership, not modelled).
+    (idempotent producer), KIP-429 (cooperative rebalance). The rules themselves are those of
+    the machine, `chaosharness/machines/kafka`, each with its source.
 
 Not modelled:
-    Transactions and isolation levels; compaction and retention; static membership;
-    cooperative and broker-side (KIP-848) rebalancing: every rebalance is eager; share
+    What the machine can and services cannot ask for yet: transactions and isolation levels,
+    compaction and retention, failover, static membership. A process that stands still as a
+    whole: a `Pause` stops code, and heartbeats go on. Broker-side (KIP-848) rebalancing; share
     groups; the client's own choice for a record without a key (Java and librdkafka stay with
     one log partition for a batch, aiokafka takes any): records of one workload item are
     spread one by one, which any of them may do; several brokers, hence `acks` below `all`.
@@ -25,11 +27,9 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.brokers.intake import Intake, check_options
-from chaosharness.brokers.kafka.assignment import ASSIGNMENTS, Assignment
 from chaosharness.brokers.kafka.cluster import Cluster, Draft
 from chaosharness.brokers.kafka.consumers import LOOP_OPTIONS, OPTIONS, Consumer, Subscription
 from chaosharness.brokers.kafka.faults import PUBLISH, PUBLISH_TWICE
-from chaosharness.brokers.kafka.partitioner import log_partition_for
 from chaosharness.brokers.lane import Lane, in_turn, is_disturbed
 from chaosharness.brokers.message import NO_HEADERS, POISON, Decode, encode, key_of
 from chaosharness.errors import InvalidDefinition
@@ -44,6 +44,8 @@ from chaosharness.kernel.message_names import poison_at
 from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
+from chaosharness.machines.kafka.assignors import ASSIGNMENTS, Assignment
+from chaosharness.machines.kafka.partitioners import log_partition_for
 
 _positive: Final = allowed.whole(1)
 
@@ -100,10 +102,11 @@ class Kafka:
         max_poll_interval_ms: A handler slower than this loses its log partitions while it
             still runs.
         idempotent_producer: Whether a producer's own retry is recognised. Java: yes;
-            librdkafka and aiokafka: no. Where not, `Duplicate` is a legal fault.
+            librdkafka and aiokafka, and so here: no. Where not, `Duplicate` is a legal fault.
         assignment: How a group shares out its log partitions. `range`: equal numbers of all
             its topics to the same member (Java and librdkafka, unless told otherwise).
-            `round-robin`: one by one (aiokafka).
+            `round-robin`: one by one (aiokafka). `sticky`: everybody keeps what it had as far
+            as is even. `cooperative-sticky`: and goes on reading it during a rebalance.
         latency_ms: From the log to a consumer.
     """
 
@@ -111,7 +114,7 @@ class Kafka:
     topics: Mapping[str, int] = attrs.field(converter=_topics)
     session_timeout_ms: int = attrs.field(default=45_000, validator=_positive, kw_only=True)
     max_poll_interval_ms: int = attrs.field(default=300_000, validator=_positive, kw_only=True)
-    idempotent_producer: bool = attrs.field(default=True, validator=allowed.flag(), kw_only=True)
+    idempotent_producer: bool = attrs.field(default=False, validator=allowed.flag(), kw_only=True)
     assignment: Assignment = attrs.field(
         default="range", validator=allowed.one_of(*ASSIGNMENTS), kw_only=True
     )
@@ -225,7 +228,8 @@ class OpenKafka(Cluster):
             subscription = Subscription(self, intake, **options)
         except (TypeError, ValueError) as error:
             raise InvalidDefinition(f"{intake.place} consumes {topic!r}: {error}") from None
-        self.join(intake.incarnation, (topic,), group or service, subscription.take)
+        self.check((topic,))
+        self.groups.join(intake.incarnation, (topic,), group or service, subscription.take)
 
     def consumer(
         self,

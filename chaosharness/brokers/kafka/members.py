@@ -1,4 +1,4 @@
-"""Kafka's consumer groups: who is in, who has which log partitions, how far each has read."""
+"""The consumers of a run: who reads for a group, what of it, and how far each has read."""
 
 from __future__ import annotations
 
@@ -6,44 +6,28 @@ from collections.abc import Callable
 
 from chaosharness.brokers.message import Message
 from chaosharness.kernel.scope import Incarnation
+from chaosharness.machines.kafka.assignors import LogPartition
+from chaosharness.machines.kafka.group import Group, Membership
 
-LogPartition = tuple[str, int]
-"""Topic, and number of the log partition."""
 
+class Crew:
+    """The consumers of one group. `group` is what the coordinator knows of them."""
 
-class Group:
-    """A consumer group: who is in, who has what, how far they are."""
+    __slots__ = ("again", "group", "high", "members", "name", "tried_at")
 
-    __slots__ = (
-        "again",
-        "committed",
-        "generation",
-        "high",
-        "members",
-        "name",
-        "preparing",
-        "topics",
-        "tried_at",
-        "why",
-    )
-
-    def __init__(self, name: str, topics: tuple[str, ...]) -> None:
-        self.name = name
-        self.topics = topics
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        self.name = group.name
         self.members: list[Member] = []
-        self.committed: dict[LogPartition, int] = {}
         self.high: dict[LogPartition, int] = {}
         self.again: dict[tuple[LogPartition, int], int] = {}
-        self.generation = 0
-        self.preparing = False
         self.tried_at = -1
-        self.why = ""
 
     def count(self, place: LogPartition, offset: int) -> int:
-        """Count a delivery of the record at an offset; return the how-manieth it is."""
-        if offset >= self.high.get(place, 0):
-            self.high[place] = offset + 1
-            return 1
+        """Count a repeated delivery of the record at an offset; return the how-manieth it is.
+
+        `high` is behind the last record of a log partition that was ever delivered.
+        """
         key = (place, offset)
         self.again[key] = times = self.again.get(key, 1) + 1
         return times
@@ -68,33 +52,44 @@ def take_nothing(member: Member, message: Message, cause: int) -> None:
 
 
 class Member:
-    """One consumer in a group. `take` is what it does with a message."""
+    """One consumer in a group. `take` is what it does with a message.
+
+    While it is `stale` it has something to learn from the coordinator: that it is `expelled`, or
+    what a cooperative round has led to.
+    """
 
     __slots__ = (
         "busy_since",
+        "crew",
         "expelled",
         "fetching",
         "generation",
         "group",
         "incarnation",
+        "membership",
         "order",
         "slots",
+        "stale",
         "take",
         "turn",
         "watched",
     )
 
     def __init__(
-        self, group: Group, incarnation: Incarnation, take: Callable[[Member, Message, int], None]
+        self,
+        crew: Crew,
+        incarnation: Incarnation,
+        membership: Membership,
+        take: Callable[[Member, Message, int], None],
     ) -> None:
-        self.group = group
+        self.crew = crew
+        self.group = crew.group
         self.incarnation = incarnation
+        self.membership = membership
         self.take = take
         self.slots: dict[LogPartition, Slot] = {}
         self.order: list[Slot] = []
         self.generation = 0
         self.busy_since = -1
-        self.expelled = False
-        self.fetching = False
+        self.expelled = self.stale = self.fetching = self.watched = False
         self.turn = 0
-        self.watched = False
