@@ -82,6 +82,12 @@ class Cluster:
         self.groups.close()
         self.logs.clear()
 
+    def begin_at(self, offset: int) -> None:
+        """Let all logs begin at an offset: what was before it is gone, and was read."""
+        for logs in self.machine.logs.values():
+            for log in logs:
+                log.begin_at(offset)
+
     # ---- as a peer
 
     def lost(self, operation: str) -> BaseException:

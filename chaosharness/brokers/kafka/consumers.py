@@ -270,8 +270,11 @@ class Consumer:
         member = self._member
         if member is None or member.expelled:
             return False
-        committed = member.group.committed
-        return any(slot.position > committed.get(place, 0) for place, slot in member.slots.items())
+        committed, logs = member.group.committed, self._broker.machine.logs
+        return any(
+            slot.position > committed.get(place, logs[place[0]][place[1]].start)
+            for place, slot in member.slots.items()
+        )
 
     def _poll(
         self, scope: Scope, records_max: int, timeout_s: float | None, nap: Nap

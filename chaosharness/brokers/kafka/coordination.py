@@ -240,8 +240,8 @@ class Coordination:
         for place in places:
             topic, index = place
             operation = f"{self.name}.{topic}/deliver to {name}"
-            log = self.machine.logs[topic][index].records
-            slot = Slot(place, operation, log, committed.get(place, 0))
+            log = self.machine.logs[topic][index]
+            slot = Slot(place, operation, log.records, committed.get(place, log.start))
             member.slots[place] = slot
             member.order.append(slot)
             owners = self.owners.get(place)

@@ -17,6 +17,9 @@ Columns = dict[tuple[Place, Path], list[tuple[int, Any]]]
 FAR_APART_MS: Final = 600_000
 """A gap between items in which one is done with before the next one comes."""
 
+FIRST_OFFSET: Final = 1_009
+"""Where logs begin instead: at a number that is nothing else."""
+
 LEAST_STEP_MS: Final = 3
 """What a number must grow by, at least, when calls take longer, to be a duration."""
 
@@ -32,6 +35,7 @@ def learn(reader: Reader, family: Family, count: int) -> None:
     usual = columns(reader, history)
     _by_clock_and_chance(reader, family, usual)
     _by_latency(reader, family, usual)
+    _by_offset(reader, family, usual)
     if count > 1:
         absences = _Absences(reader, family, count)
         _by_restart(reader, family, usual, absences)
@@ -120,6 +124,13 @@ def _by_latency(reader: Reader, family: Family, usual: Columns) -> None:
         in_step = all(one >= 0 and abs(one - next_) <= 2 for one, next_ in steps)
         if in_step and max(one for one, _ in steps) >= LEAST_STEP_MS:
             reader.masked.add(where)
+
+
+def _by_offset(reader: Reader, family: Family, usual: Columns) -> None:
+    """Places in a log: what was sent twice, or dropped before, moves them as well."""
+    history = family.calm().history
+    if any("offset" in (history.raw[at][7] or ()) for at in history.places_of("publish")):
+        reader.masked.update(_moved(reader, family, usual, Plan(first_offset=FIRST_OFFSET)))
 
 
 class _Absences:

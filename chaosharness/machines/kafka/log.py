@@ -148,6 +148,12 @@ class Log:
 
     # ---- forgetting
 
+    def begin_at(self, offset: int) -> None:
+        """Let the first record have an offset: what was before it is gone."""
+        assert not self.records
+        self.records.extend([None] * offset)
+        self.start = offset
+
     def delete_before(self, offset: int) -> list[Any]:
         """Let retention take what is before an offset; return what went."""
         offset = min(offset, len(self.records))
