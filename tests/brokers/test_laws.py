@@ -488,8 +488,8 @@ def counting(words):
 
 
 def swapping(store):
-    def wrong(bus, scope, operation, attempt, draft):
-        store(bus, scope, operation, attempt, draft)
+    def wrong(bus, scope, operation, attempt, *draft):
+        store(bus, scope, operation, attempt, *draft)
         log = bus.logs[draft[0]][draft[1]]
         log[-2:] = log[:-3:-1]
 

@@ -15,28 +15,21 @@ from chaosharness.faults import Delay, NetworkPartition, PartitionDelay, Rebalan
 from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
-from chaosharness.machines.kafka import ClusterSettings, KafkaMachine
-from chaosharness.machines.kafka.assignors import Assignment, LogPartition
+from chaosharness.machines.kafka import KafkaMachine
+from chaosharness.machines.kafka.assignors import LogPartition
+from chaosharness.machines.kafka.settings import Settings as ClusterRules
 
 Draft = tuple[str, int, str | bytes | None, Mapping[str, str], bytes | None, int, str]
 """A message to be stored: topic, log partition, key, headers, body, workload item; then the name
 of the message in hand, or what it is called itself where no operation stores it."""
 
 
-class Settings(Protocol):
-    """What a cluster goes by, as its definition says it."""
+class Settings(ClusterRules, Protocol):
+    """What a cluster and its clients go by, as its definition says it."""
 
     @property
     def name(self) -> str:
         """What reports call it."""
-
-    @property
-    def topics(self) -> Mapping[str, int]:
-        """Log partitions of each topic."""
-
-    @property
-    def assignment(self) -> Assignment:
-        """How the log partitions of a group are shared out."""
 
     @property
     def session_timeout_ms(self) -> int:
@@ -62,10 +55,9 @@ class Cluster:
         self.definition = definition
         self.name = definition.name
         self.timeout_ms = definition.timeout_ms
+        self._transit_ms = definition.latency_ms
         self.world = world
-        self.machine = KafkaMachine(
-            ClusterSettings(topics=definition.topics, assignment=definition.assignment)
-        )
+        self.machine = KafkaMachine(definition)
         self.logs: dict[str, list[list[Message]]] = {
             topic: [log.records for log in logs] for topic, logs in self.machine.logs.items()
         }
@@ -124,9 +116,21 @@ class Cluster:
         self.unkeyed[place] = nth + 1
         return (entity + nth) % count
 
-    def _store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
+    def _store(
+        self,
+        scope: Scope,
+        operation: str,
+        attempt: int,
+        topic: str,
+        index: int,
+        key: str | bytes | None,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        entity: int,
+        name: str,
+    ) -> None:
+        """Store a message: see `Draft`."""
         world = self.world
-        topic, index, key, headers, body, entity, name = draft
         log = self.logs[topic][index]
         offset = len(log)
         data = {
@@ -137,7 +141,11 @@ class Cluster:
             "key": key if type(key) is not bytes else key_of(key, topic),
             "value": body,
         }
-        published = scope.record("publish", operation, attempt, data)
+        raw = world.raw  # as `scope.record` does it: every message comes by here
+        cause = scope.cause
+        scope.cause = published = len(raw)
+        label = scope.incarnation.label
+        raw.append((world.now, "publish", label, operation, scope.entity, attempt, cause, data))
         hops = scope.hops + 1
         if operation:
             name = world.publications.name(operation, entity, name, body)
@@ -148,8 +156,9 @@ class Cluster:
         if hops > world.budget.hops_max:
             world.end("budget", cycle(world.history, published, hops))
         for member in self.owners.get((topic, index), ()):
-            if not member.fetching:
-                self._wake(member)
+            if not member.fetching and member.busy_since < 0:
+                member.fetching = True
+                world.agenda.add(world.now + self._transit_ms, self._fetch, member)
 
     def dead_letter(self, message: Message, scope: Scope, error: BaseException) -> None:
         """Put a message aside, in the topic `<topic>.DLT`, made when first needed."""
@@ -160,7 +169,7 @@ class Cluster:
         scope.record("dead", "", 0, data)
         name = message.name  # it is the same message, elsewhere
         draft = (topic, 0, message.key, message.headers, message.body, message.entity, name)
-        self._store(scope, "", 0, draft)
+        self._store(scope, "", 0, *draft)
 
     # ---- handing out
 
@@ -172,7 +181,7 @@ class Cluster:
             if slot.position < len(slot.log):
                 member.fetching = True
                 world = self.world
-                world.agenda.add(world.now + self.definition.latency_ms, self._fetch, member)
+                world.agenda.add(world.now + self._transit_ms, self._fetch, member)
                 return
 
     def _fetch(self, member: Member) -> None:

@@ -97,11 +97,13 @@ class Subscription:
         self.tries: dict[int, int] = {}
 
     def take(self, member: Member, message: Message, cause: int) -> None:
-        """Handle one message of a member."""
+        """Handle one message of a member, and acknowledge it when that is done."""
         self.member = member
-        if self.acknowledge == "after":
-            self.intake.take(message, cause, self._settle)
-            return
+        self.intake.take(message, cause, self._settle)
+
+    def take_for_good(self, member: Member, message: Message, cause: int) -> None:
+        """Acknowledge one message of a member, and handle it then."""
+        self.member = member
         intake = self.intake
         world = intake.incarnation.world
         scope = Scope(world, intake.incarnation, intake.place, message.entity, cause, intake.colour)
@@ -135,7 +137,12 @@ class Subscription:
         group = member.group
         if member.generation == group.generation:
             group.committed[message.topic, message.partition] = message.offset + 1
-            scope.record("ack", operation, attempt, {"message": message.published})
+            raw = world.raw
+            cause = scope.cause
+            scope.cause = len(raw)
+            data = {"message": message.published}
+            label = scope.incarnation.label
+            raw.append((world.now, "ack", label, operation, scope.entity, attempt, cause, data))
             world.effects += 1
         else:
             self._take_commit(message, scope, operation, attempt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Protocol
 
 from chaosharness.brokers.kafka.members import Crew, Member, Slot, take_nothing
@@ -11,7 +12,6 @@ from chaosharness.kernel.scope import Incarnation
 from chaosharness.kernel.world import BACKGROUND, World
 from chaosharness.machines.kafka import KafkaMachine
 from chaosharness.machines.kafka.assignors import LogPartition
-from chaosharness.machines.kafka.group import Membership
 
 
 class Times(Protocol):
@@ -53,6 +53,7 @@ class Coordination:
         self.crews: dict[str, Crew] = {}
         self._joined = 0
         self.owners: dict[LogPartition, list[Member]] = {}
+        self._leaves_some_behind = times.session_timeout_ms > times.max_poll_interval_ms
         world.know_timeout(times.max_poll_interval_ms)
         world.know_timeout(times.session_timeout_ms)
 
@@ -83,19 +84,18 @@ class Coordination:
             crew = self.crews[group] = Crew(self.machine.group(group))
         times = self.times
         self._joined = number = self._joined + 1
-        membership = Membership(
-            number, topics, times.session_timeout_ms, times.max_poll_interval_ms
-        )
-        member = Member(crew, incarnation, membership, take)
-        incarnation.on_death.append(lambda: self._died(member))
-        self._enter(member, "a member joined")
+        session_ms, rebalance_ms = times.session_timeout_ms, times.max_poll_interval_ms
+        member = Member(crew, incarnation, number, topics, session_ms, rebalance_ms, take)
+        incarnation.on_death.append(partial(self._died, member))
+        self._enter(crew, member, "a member joined")
         return member
 
-    def _enter(self, member: Member, why: str) -> None:
-        crew = member.crew
-        crew.group.join(member.membership, self.world.now)
+    def _enter(self, crew: Crew, member: Member, why: str) -> None:
+        now = self.world.now
         crew.members.append(member)
-        self.rebalance(crew, why)
+        crew.group.join(member, now, why)
+        if crew.tried_at != now:  # else it will be tried at this very moment anyway
+            self._try_soon(crew, now)
 
     def _died(self, member: Member) -> None:
         """A hard crash is noticed when the session times out, and not before."""
@@ -113,7 +113,7 @@ class Coordination:
         crew.members.remove(member)
         member.expelled = member.stale = True
         self.take_away(member)
-        crew.group.leave(member.membership.id, why, self.world.now)
+        crew.group.leave(member.id, why, self.world.now)
         self.rebalance(crew, why)
 
     def rejoin(self, member: Member) -> None:
@@ -124,8 +124,8 @@ class Coordination:
             self.world.after(self.times.session_timeout_ms, self.rejoin, member)
             return
         member.expelled = member.stale = False
-        member.membership.owned = ()
-        self._enter(member, "a member joined again")
+        member.owned = ()
+        self._enter(member.crew, member, "a member joined again")
 
     # ---- a round
 
@@ -135,23 +135,26 @@ class Coordination:
         group = crew.group
         if group.preparing:
             group.why = why
-            if crew.tried_at == now:
-                return  # it will be tried at this very moment anyway
         else:
             group.prepare(why, now)
+        if crew.tried_at != now:
+            self._try_soon(crew, now)
+
+    def _try_soon(self, crew: Crew, now: int) -> None:
+        """See to it that a round ends as soon as all have joined it, or without who does not."""
         crew.tried_at = now
-        self.world.after(0, self.try_complete, crew)
-        if self.times.session_timeout_ms > self.times.max_poll_interval_ms:
+        agenda = self.world.agenda
+        agenda.add(now, self.try_complete, crew)
+        if self._leaves_some_behind:
             late_ms = now + self.times.max_poll_interval_ms
-            self.world.agenda.add(late_ms, self._leave_behind, crew, BACKGROUND)
+            agenda.add(late_ms, self._leave_behind, crew, BACKGROUND)
 
     def _leave_behind(self, crew: Crew) -> None:
         """End a round without those who are dead, and not yet known to be."""
-        for member in crew.members:
-            one = member.membership
-            one.joined = one.joined or (member.incarnation.alive and member.busy_since < 0)
+        for one in crew.members:
+            one.joined = one.joined or (one.incarnation.alive and one.busy_since < 0)
         gone = crew.group.leave_behind(self.world.now)
-        for member in [one for one in crew.members if one.membership in gone]:
+        for member in [one for one in crew.members if one in gone]:
             crew.members.remove(member)
             member.expelled = member.stale = True
             self.take_away(member)
@@ -170,7 +173,7 @@ class Coordination:
         if group.sticky and not self._have_joined(crew):
             return
         world = self.world
-        group.complete(self.machine.logs, world.now)
+        group.complete(self.machine.topics, world.now)
         world.effects += 1
         members = crew.members
         if not members:
@@ -181,7 +184,7 @@ class Coordination:
                 if member.slots:
                     self.take_away(member)
                 member.generation = generation
-                given = member.membership.given
+                given = member.given
                 if given:
                     self._give(member, given)
         self._record(crew)
@@ -198,11 +201,10 @@ class Coordination:
         In a cooperative round it is enough that each has polled since the round began.
         """
         eager = crew.group.eager
-        for member in crew.members:
-            one = member.membership
-            if member.incarnation.alive and member.busy_since < 0:
+        for one in crew.members:
+            if one.incarnation.alive and one.busy_since < 0:
                 one.joined = True
-                one.owned = tuple(member.slots)
+                one.owned = tuple(one.slots)
         return eager or not crew.group.waits_for(self.world.now)
 
     def catch_up(self, member: Member) -> None:
@@ -221,7 +223,7 @@ class Coordination:
         member.stale = False
         group = member.group
         member.generation = group.generation
-        given = member.membership.given
+        given = member.given
         lost = tuple(place for place in member.slots if place not in given)
         new = tuple(place for place in given if place not in member.slots)
         for place in lost:
@@ -229,7 +231,7 @@ class Coordination:
             member.order.remove(slot)
             self.owners[place].remove(member)
         if lost:
-            member.membership.owned = tuple(member.slots)
+            member.owned = tuple(member.slots)
             self.rebalance(member.crew, "log partitions were given up")
         self._give(member, new)
 
@@ -237,18 +239,16 @@ class Coordination:
         """Let a member read log partitions."""
         name = member.crew.name
         committed = member.group.committed
+        logs, owners = self.machine.logs, self.owners
+        slots, order = member.slots, member.order
         for place in places:
             topic, index = place
+            log = logs[topic][index]
             operation = f"{self.name}.{topic}/deliver to {name}"
-            log = self.machine.logs[topic][index]
-            slot = Slot(place, operation, log.records, committed.get(place, log.start))
-            member.slots[place] = slot
-            member.order.append(slot)
-            owners = self.owners.get(place)
-            if owners is None:
-                self.owners[place] = [member]
-            else:
-                owners.append(member)
+            at = committed.get(place, log.start)
+            slots[place] = slot = Slot(place, operation, log.records, at)
+            order.append(slot)
+            owners.setdefault(place, []).append(member)
 
     def take_away(self, member: Member) -> None:
         """Let a member read nothing any more."""
@@ -260,7 +260,7 @@ class Coordination:
     def _record(self, crew: Crew) -> None:
         members: dict[str, list[str]] = {}
         for member in crew.members:
-            places = [f"{topic}[{index}]" for topic, index in member.membership.given]
+            places = [f"{topic}[{index}]" for topic, index in member.given]
             label = member.incarnation.label
             if label in members:
                 places = members[label] + places

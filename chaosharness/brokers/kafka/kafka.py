@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import attrs
 
@@ -46,6 +46,7 @@ from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.machines.kafka.assignors import ASSIGNMENTS, Assignment
 from chaosharness.machines.kafka.partitioners import log_partition_for
+from chaosharness.machines.kafka.settings import SIZE_MAX
 
 _positive: Final = allowed.whole(1)
 
@@ -119,6 +120,8 @@ class Kafka:
         default="range", validator=allowed.one_of(*ASSIGNMENTS), kw_only=True
     )
     latency_ms: int = attrs.field(default=1, validator=allowed.whole(0), kw_only=True)
+    initial_delay_ms: ClassVar[int] = 0
+    size_max: ClassVar[int] = SIZE_MAX
     timeout_ms: int = attrs.field(default=30_000, validator=_positive, kw_only=True)
 
     def open(self, world: World) -> OpenKafka:
@@ -192,14 +195,17 @@ class OpenKafka(Cluster):
         world.counts[place] = attempt = world.counts.get(place, 0) + 1
         if operation not in world.surfaces:
             world.meet(operation, self.surface)
-        draft = (topic, index, key, headers or NO_HEADERS, body, entity, in_hand)
+        if not headers:
+            headers = NO_HEADERS
         if self.disturbed or world.unreachable:
+            draft = (topic, index, key, headers, body, entity, in_hand)
             script = in_turn(lane, scope, operation, attempt, self._append, draft, self)
             return scope.colour.drive(on_behalf(scope, entity, in_hand, script), scope)
         if scope.colour.is_async:
+            draft = (topic, index, key, headers, body, entity, in_hand)
             return LaterEffect(scope, entity, self._append, operation, attempt, draft)
         own, scope.entity = scope.entity, entity
-        self._store(scope, operation, attempt, draft)
+        self._store(scope, operation, attempt, topic, index, key, headers, body, entity, in_hand)
         scope.entity = own
         return None
 
@@ -211,11 +217,11 @@ class OpenKafka(Cluster):
                 ahead_of = self.world.publications.name_to_be(operation, *draft[5:], draft[4])
                 name = poison_at(ahead_of)
                 poison = (draft[0], draft[1], None, NO_HEADERS, POISON[fault.content], 0, name)
-                self._store(scope, "", 0, poison)
+                self._store(scope, "", 0, *poison)
             elif isinstance(fault, Duplicate):
                 copies = 2
         for _ in range(copies):
-            self._store(scope, operation, attempt, draft)
+            self._store(scope, operation, attempt, *draft)
 
     # ---- consuming
 
@@ -229,7 +235,9 @@ class OpenKafka(Cluster):
         except (TypeError, ValueError) as error:
             raise InvalidDefinition(f"{intake.place} consumes {topic!r}: {error}") from None
         self.check((topic,))
-        self.groups.join(intake.incarnation, (topic,), group or service, subscription.take)
+        after = subscription.acknowledge == "after"
+        take = subscription.take if after else subscription.take_for_good
+        self.groups.join(intake.incarnation, (topic,), group or service, take)
 
     def consumer(
         self,

@@ -51,11 +51,11 @@ def take_nothing(member: Member, message: Message, cause: int) -> None:
     """Be given a message when the run is over."""
 
 
-class Member:
-    """One consumer in a group. `take` is what it does with a message.
+class Member(Membership):
+    """One consumer in a group, and what the coordinator knows of it.
 
-    While it is `stale` it has something to learn from the coordinator: that it is `expelled`, or
-    what a cooperative round has led to.
+    `take` is what it does with a message. While it is `stale` it has something to learn from the
+    coordinator: that it is `expelled`, or what a cooperative round has led to.
     """
 
     __slots__ = (
@@ -66,7 +66,6 @@ class Member:
         "generation",
         "group",
         "incarnation",
-        "membership",
         "order",
         "slots",
         "stale",
@@ -79,17 +78,24 @@ class Member:
         self,
         crew: Crew,
         incarnation: Incarnation,
-        membership: Membership,
+        number: int,
+        topics: tuple[str, ...],
+        session_ms: int,
+        rebalance_ms: int,
         take: Callable[[Member, Message, int], None],
     ) -> None:
         self.crew = crew
         self.group = crew.group
         self.incarnation = incarnation
-        self.membership = membership
+        self.id = number
+        self.topics = topics
+        self.session_ms = session_ms
+        self.rebalance_ms = rebalance_ms
         self.take = take
+        self.instance = self.heard = None  # heartbeats go on, unless they are seen to stop
+        self.owned = self.given = ()
         self.slots: dict[LogPartition, Slot] = {}
         self.order: list[Slot] = []
-        self.generation = 0
         self.busy_since = -1
+        self.generation = self.turn = 0
         self.expelled = self.stale = self.fetching = self.watched = False
-        self.turn = 0

@@ -19,7 +19,6 @@ import attrs
 
 from chaosharness.machines.kafka import refusals
 from chaosharness.machines.kafka.assignors import Assignment, LogPartition, shares
-from chaosharness.machines.kafka.log import Log
 from chaosharness.machines.machine import Refusal
 
 
@@ -91,27 +90,33 @@ class Group:
 
     # ---- coming and going
 
-    def join(self, member: Membership, now: int) -> None:
+    def join(self, member: Membership, now: int, why: str = "") -> None:
         """Let a member in, or let it join again; a round begins, unless it changes nothing."""
         members = self.members
         member.joined = True
         if self.preparing and member.instance is None:
             members[member.id] = member
+            self.why = why or self.why
             due = now + member.rebalance_ms
             if self._deadline is not None and due > self._deadline:
                 self._deadline = due
+            return
+        if not members:
+            members[member.id] = member
+            self._not_before = now + self._initial_delay_ms
+            self._deadline = now + member.rebalance_ms
+            self.preparing = True
+            self.why = why or "a member joined"
             return
         known = members.get(member.id)
         if known is None and member.instance is not None:
             before = self._of_instance(member.instance)
             if before is not None and self._replace(before, member):
                 return
-        if not members:
-            self._not_before = now + self._initial_delay_ms
         leads = next(iter(members), member.id) == member.id
         members[member.id] = member
         if known is None:
-            self.prepare("a member joined", now)
+            self.prepare(why or "a member joined", now)
         elif leads or (known.topics, known.owned) != (member.topics, member.owned):
             self.prepare("a member joined again", now)
         member.joined = True
@@ -168,25 +173,25 @@ class Group:
             return True
         return not all(one.joined for one in self.members.values())
 
-    def complete(self, logs: Mapping[str, list[Log]], now: int) -> None:
+    def complete(self, topics: tuple[tuple[str, int], ...], now: int) -> None:
         """End the round: a new generation, in which everybody has what it is given now.
 
         Sessions begin anew: nobody has to send a heartbeat while it waits for the end of a round.
+
+        Args:
+            topics: All topics that there are, with their log partitions.
+            now: The time.
         """
         assert self.preparing
         self.preparing = False
         self._deadline = None
         self.generation += 1
         sticky = self.sticky
-        topics: dict[str, int] = {}
-        wishes: list[tuple[tuple[str, ...], tuple[LogPartition, ...]]] = []
-        for one in self.members.values():
-            wanted = one.topics
-            for topic in wanted:
-                topics[topic] = len(logs[topic])
-            wishes.append((wanted, one.owned if sticky else ()))
-        found = shares(self.assignment, tuple(topics.items()), tuple(wishes))
-        for one, one.given in zip(self.members.values(), found, strict=True):
+        members = self.members.values()
+        wishes = tuple([(one.topics, one.owned if sticky else ()) for one in members])
+        found = shares(self.assignment, topics, wishes)
+        for one, given in zip(members, found, strict=True):
+            one.given = given
             if one.heard is not None and one.joined:
                 one.heard = now
 

@@ -12,6 +12,7 @@ Not modelled:
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Final
 
 from chaosharness.machines.kafka import operations as op
@@ -19,7 +20,7 @@ from chaosharness.machines.kafka import refusals
 from chaosharness.machines.kafka.assignors import LogPartition
 from chaosharness.machines.kafka.group import Group, Membership
 from chaosharness.machines.kafka.log import Log
-from chaosharness.machines.kafka.settings import ClusterSettings
+from chaosharness.machines.kafka.settings import Settings
 from chaosharness.machines.kafka.transactions import Producer, Transactions
 from chaosharness.machines.machine import (
     Buried,
@@ -36,14 +37,18 @@ from chaosharness.machines.machine import (
 class KafkaMachine:
     """All topics and groups of one cluster."""
 
-    def __init__(self, settings: ClusterSettings) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.logs: dict[str, list[Log]] = {}
+        self.topics = tuple(settings.topics.items())
+        """All topics, with their log partitions."""
+        self.logs = {topic: [Log() for _ in range(count)] for topic, count in self.topics}
         self.groups: dict[str, Group] = {}
-        self.transactions = Transactions(self.log, self.group)
         self._facts: list[Fact] = []
-        for topic, count in settings.topics.items():
-            self.add_topic(topic, count)
+
+    @cached_property
+    def transactions(self) -> Transactions:
+        """The producers that have a number."""
+        return Transactions(self.log, self.group)
 
     # ---- the contract
 
@@ -80,6 +85,7 @@ class KafkaMachine:
         """Make a topic, or give it more log partitions; return these."""
         logs = self.logs.setdefault(topic, [])
         logs.extend(Log() for _ in range(count - len(logs)))
+        self.topics = tuple((name, len(found)) for name, found in self.logs.items())
         return logs
 
     def log(self, place: LogPartition) -> Log:
@@ -222,7 +228,7 @@ class KafkaMachine:
         if not group.preparing or group.waits_for(now):
             return
         before = {place: one.id for one in group.members.values() for place in one.given}
-        group.complete(self.logs, now)
+        group.complete(self.topics, now)
         for one in group.members.values():
             for place in one.given:
                 if before.get(place) != one.id:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import attrs
 
@@ -10,6 +11,26 @@ from chaosharness.machines.kafka.assignors import Assignment
 
 SIZE_MAX = 1_048_588
 """Bytes of a record batch that a broker takes: `message.max.bytes`."""
+
+
+class Settings(Protocol):
+    """What a machine goes by: see `ClusterSettings`."""
+
+    @property
+    def topics(self) -> Mapping[str, int]:
+        """Log partitions of each topic."""
+
+    @property
+    def assignment(self) -> Assignment:
+        """How the log partitions of a group are shared out."""
+
+    @property
+    def initial_delay_ms(self) -> int:
+        """How long an empty group waits for more members."""
+
+    @property
+    def size_max(self) -> int:
+        """Bytes of a record, at most."""
 
 
 @attrs.frozen(kw_only=True)

@@ -40,9 +40,7 @@ def ledger(*, inbox: bool) -> System:
 
         env.consume(bus, "earned", on_record, on_error="dead-letter", retries_max=60)
 
-    @system.entry(
-        examples=[{"id": "a1", "who": "ann", "n": 5}, {"id": "b2", "who": "bob", "n": 7}]
-    )
+    @system.entry(examples=[{"id": "a1", "who": "ann", "n": 5}, {"id": "b2", "who": "bob", "n": 7}])
     def earn(env, record):
         env.publisher(bus)("earned", record, key=record["who"])
 
