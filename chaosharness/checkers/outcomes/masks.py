@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -16,6 +17,8 @@ Columns = dict[tuple[Place, Path], list[tuple[int, Any]]]
 
 FAR_APART_MS: Final = 600_000
 """A gap between items in which one is done with before the next one comes."""
+
+NUMBER: Final = re.compile(r"(?<![\w.])[0-9]{1,9}(?![\w.])")
 
 FIRST_OFFSET: Final = 1_009
 """Where logs begin instead: at a number that is nothing else."""
@@ -128,9 +131,21 @@ def _by_latency(reader: Reader, family: Family, usual: Columns) -> None:
 
 def _by_offset(reader: Reader, family: Family, usual: Columns) -> None:
     """Places in a log: what was sent twice, or dropped before, moves them as well."""
-    history = family.calm().history
-    if any("offset" in (history.raw[at][7] or ()) for at in history.places_of("publish")):
+    raw = family.calm().history.raw
+    published = family.calm().history.places_of("publish")
+    offsets = [(raw[at][7] or {}).get("offset") for at in published]
+    last = max((one for one in offsets if one is not None), default=-1)
+    if any(_may_be_place(value, last) for column in usual.values() for _, value in column):
         reader.masked.update(_moved(reader, family, usual, Plan(first_offset=FIRST_OFFSET)))
+
+
+def _may_be_place(value: Any, last: int) -> bool:
+    """Say whether a value may be an offset, or the one behind it, or hold one."""
+    if type(value) is int:
+        return 0 <= value <= last + 1
+    if type(value) is not str:
+        return False
+    return any(int(one) <= last + 1 for one in NUMBER.findall(value))
 
 
 class _Absences:
