@@ -236,9 +236,11 @@ class Portfolio:
         left = self._budget - self._spent
         if left <= 0:
             return False
-        spare = left - books.left()
-        if spare < 0:
-            return True  # this level will not be finished with or without it
+        spare = left - books.left_to_propose()  # what is in flight is spent
+        if spare < 0:  # what chance has had may be all that this level lacks: it is owed that
+            taken = self._dense + self._cuts
+            taken += sum(whose in ("chance", "cut") for whose in self.proposed.values())
+            return spare + taken < 0  # this level will not be finished with or without it
         later = self._later()
         if later // 2 > spare:
             return spare > 0  # the next one will not be
@@ -258,5 +260,6 @@ class Portfolio:
         return left if left <= self._dense + self._cuts else 0
 
     def finishes(self, runs: int) -> bool:
-        """Say whether so many runs are enough to finish the level that is gone about."""
-        return self.books.finishes(runs)
+        """Say whether so many runs, and what is owed, finish the level that is gone about."""
+        last = self.books.level >= self.faults_max
+        return self.books.finishes(runs + (self._dense + self._cuts if last else 0))

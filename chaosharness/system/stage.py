@@ -64,6 +64,10 @@ class Stage:
             for state in world.states.values():
                 if hasattr(state, "latency_ms"):
                     state.latency_ms *= plan.latency
+        if plan.first_offset:
+            for state in world.states.values():
+                if hasattr(state, "begin_at"):
+                    state.begin_at(plan.first_offset)
 
     def play(self, entry: Callable[..., Any], items: tuple[Any, ...]) -> Ending:
         """Run to the end."""

@@ -89,7 +89,7 @@ class Impatient(Cashier):
 def cashier(*, service: type[Cashier] = Cashier) -> System:
     """Build the shop."""
     shop = System("cashier")
-    bus = shop.add(Kafka("bus", {"sales": 1}))
+    bus = shop.add(Kafka("bus", {"sales": 1}, idempotent_producer=True))
     gateways = [shop.add(Gateway(name)) for name in ("stripe", "adyen")]
     store = shop.add(KeyValue("choices"))
 

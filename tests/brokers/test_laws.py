@@ -28,6 +28,7 @@ from chaosharness.brokers import BROKERS, lane
 from chaosharness.brokers.at_work import AtWork
 from chaosharness.brokers.facts import Journal
 from chaosharness.brokers.kafka.consumers import CommitFailed, Consumer, Subscription
+from chaosharness.brokers.kafka.coordination import Coordination
 from chaosharness.brokers.kafka.kafka import OpenKafka
 from chaosharness.brokers.lines import Lines
 from chaosharness.brokers.nats.desk import Desk as NatsDesk
@@ -50,7 +51,7 @@ MESSAGES = 4
 PREFETCH = 2
 
 MAKE = {
-    Kafka: lambda: Kafka("bus", topics={"orders": 1}),
+    Kafka: lambda: Kafka("bus", topics={"orders": 1}, idempotent_producer=True),
     RabbitMQ: lambda: RabbitMQ("bus", queues=["orders"]),
     SQS: lambda: SQS("bus", queues=["orders"]),
     NATS: lambda: NATS("bus", streams=["orders"]),
@@ -487,8 +488,8 @@ def counting(words):
 
 
 def swapping(store):
-    def wrong(bus, scope, operation, attempt, draft):
-        store(bus, scope, operation, attempt, draft)
+    def wrong(bus, scope, operation, attempt, *draft):
+        store(bus, scope, operation, attempt, *draft)
         log = bus.logs[draft[0]][draft[1]]
         log[-2:] = log[:-3:-1]
 
@@ -546,7 +547,7 @@ BREAKS = [
         lambda turn: iter(()),
     ),
     (unacknowledged_comes_back, RabbitMQ, Node, "_give_back", forget),
-    (unacknowledged_comes_back, Kafka, OpenKafka, "_died", forget),
+    (unacknowledged_comes_back, Kafka, Coordination, "_died", forget),
     (acknowledged_stays_away, RabbitMQ, Node, "ack", forget),
     (acknowledged_stays_away, Kafka, Subscription, "_take_commit", lambda *_: True),
     (
@@ -564,7 +565,7 @@ BREAKS = [
         swapping(OpenKafka._store),
     ),
     (at_least_once_under_any_single_fault, RabbitMQ, Link, "reopen", forget),
-    (at_least_once_under_any_single_fault, Kafka, OpenKafka, "_rejoin", forget),
+    (at_least_once_under_any_single_fault, Kafka, Coordination, "rejoin", forget),
     (nothing_goes_to_the_dead, RabbitMQ, Link, "_died", forget),
     (
         a_consumer_has_no_more_at_a_time_than_it_may,

@@ -7,10 +7,10 @@ import pytest
 from chaosharness import (
     Budget,
     Crash,
+    Duplicate,
     ErrorReply,
     Kafka,
     KeyValue,
-    LostReply,
     Property,
     Queue,
     RabbitMQ,
@@ -53,7 +53,7 @@ def test_the_smallest_schedule_of_a_bug_of_one_fault():
     campaign = explore(one(), mode="small-first")
     assert campaign.result == "violated"
     (found,) = campaign.counterexamples
-    assert found.schedule == Schedule([LostReply(Site(CHARGE, "after"))])
+    assert found.schedule == Schedule([Duplicate(Site("client.place/bus.publish orders"))])
     assert found.items == ({"id": "o1", "cents": 500},)
     assert found.minimal
     assert standing(campaign, "never charged twice").result == "violated"

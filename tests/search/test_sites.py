@@ -5,6 +5,7 @@ import pytest
 from chaosharness import (
     Crash,
     Delay,
+    Duplicate,
     ErrorReply,
     Kafka,
     Pause,
@@ -55,7 +56,7 @@ def test_no_candidate_is_illegal():
 
 def test_a_client_is_outside_and_suffers_what_comes_from_outside_only():
     kinds = {type(one_) for one_ in candidates(one().run()) if one_.site.operation[:7] == "client."}
-    assert kinds == {Delay, Poison}
+    assert kinds == {Delay, Duplicate, Poison}
 
 
 def test_the_first_items_come_first_within_a_kind():

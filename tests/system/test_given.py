@@ -134,7 +134,7 @@ def _wrong_options():
             yield partial(External, "bank", dict, **{option: value}), option, value
     yield partial(Queue, dead_letter=3), "dead_letter", 3
     yield partial(Queue, "transient"), "kind", "transient"
-    yield partial(Kafka, "bus", ["orders"], assignment="sticky"), "assignment", "sticky"
+    yield partial(Kafka, "bus", ["orders"], assignment="fair"), "assignment", "fair"
     yield partial(Gateway, "bank", declines=3), "declines", 3
     yield partial(Exchange, "topic", {"a": 3}), "bindings", 3
 

@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 from chaosharness.brokers.cycle import cycle
-from chaosharness.brokers.kafka.assignment import Assignment, assigned
+from chaosharness.brokers.kafka.coordination import Coordination
 from chaosharness.brokers.kafka.faults import DELIVER
-from chaosharness.brokers.kafka.groups import Group, LogPartition, Member, Slot, take_nothing
+from chaosharness.brokers.kafka.members import Member, Slot
 from chaosharness.brokers.message import Message, key_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Delay, NetworkPartition, PartitionDelay, Rebalance
 from chaosharness.kernel.places import asked_at
-from chaosharness.kernel.scope import Incarnation, Scope
-from chaosharness.kernel.world import BACKGROUND, World
+from chaosharness.kernel.scope import Scope
+from chaosharness.kernel.world import World
+from chaosharness.machines.kafka import KafkaMachine
+from chaosharness.machines.kafka.assignors import LogPartition
+from chaosharness.machines.kafka.settings import Settings as ClusterRules
 
 Draft = tuple[str, int, str | bytes | None, Mapping[str, str], bytes | None, int, str]
 """A message to be stored: topic, log partition, key, headers, body, workload item; then the name
 of the message in hand, or what it is called itself where no operation stores it."""
 
 
-class Settings(Protocol):
-    """What a cluster goes by, as its definition says it."""
+class Settings(ClusterRules, Protocol):
+    """What a cluster and its clients go by, as its definition says it."""
 
     @property
     def name(self) -> str:
         """What reports call it."""
-
-    @property
-    def topics(self) -> Mapping[str, int]:
-        """Log partitions of each topic."""
-
-    @property
-    def assignment(self) -> Assignment:
-        """How the log partitions of a group are shared out."""
 
     @property
     def session_timeout_ms(self) -> int:
@@ -60,28 +55,30 @@ class Cluster:
         self.definition = definition
         self.name = definition.name
         self.timeout_ms = definition.timeout_ms
+        self._transit_ms = definition.latency_ms
         self.world = world
+        self.machine = KafkaMachine(definition)
         self.logs: dict[str, list[list[Message]]] = {
-            topic: [[] for _ in range(count)] for topic, count in definition.topics.items()
+            topic: [log.records for log in logs] for topic, logs in self.machine.logs.items()
         }
-        self.groups: dict[tuple[str, tuple[str, ...]], Group] = {}
-        self.owners: dict[LogPartition, list[Member]] = {}
+        """The records of the machine's own logs: what is most often done does it by hand."""
+        self.groups = Coordination(self.name, definition, world, self.machine, self._wake)
+        self.owners = self.groups.owners
         self.unkeyed: dict[tuple[str, int], int] = {}
         self.held: dict[tuple[str, LogPartition], int] = {}
-        world.know_timeout(definition.max_poll_interval_ms)
-        world.know_timeout(definition.session_timeout_ms)
         world.know_duration(definition.timeout_ms)
-        world.on_network.append(self._network_changed)
+        world.on_network.append(self.groups.network_changed)
 
     def close(self) -> None:
         """Let go of the members, at the end of a run."""
-        for group in self.groups.values():
-            for member in group.members:
-                member.take = take_nothing
-            group.members.clear()
-        self.groups.clear()
-        self.owners.clear()
+        self.groups.close()
         self.logs.clear()
+
+    def begin_at(self, offset: int) -> None:
+        """Let all logs begin at an offset: what was before it is gone, and was read."""
+        for logs in self.machine.logs.values():
+            for log in logs:
+                log.begin_at(offset)
 
     # ---- as a peer
 
@@ -119,9 +116,21 @@ class Cluster:
         self.unkeyed[place] = nth + 1
         return (entity + nth) % count
 
-    def _store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
+    def _store(
+        self,
+        scope: Scope,
+        operation: str,
+        attempt: int,
+        topic: str,
+        index: int,
+        key: str | bytes | None,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        entity: int,
+        name: str,
+    ) -> None:
+        """Store a message: see `Draft`."""
         world = self.world
-        topic, index, key, headers, body, entity, name = draft
         log = self.logs[topic][index]
         offset = len(log)
         data = {
@@ -132,7 +141,11 @@ class Cluster:
             "key": key if type(key) is not bytes else key_of(key, topic),
             "value": body,
         }
-        published = scope.record("publish", operation, attempt, data)
+        raw = world.raw  # as `scope.record` does it: every message comes by here
+        cause = scope.cause
+        scope.cause = published = len(raw)
+        label = scope.incarnation.label
+        raw.append((world.now, "publish", label, operation, scope.entity, attempt, cause, data))
         hops = scope.hops + 1
         if operation:
             name = world.publications.name(operation, entity, name, body)
@@ -143,119 +156,20 @@ class Cluster:
         if hops > world.budget.hops_max:
             world.end("budget", cycle(world.history, published, hops))
         for member in self.owners.get((topic, index), ()):
-            if not member.fetching:
-                self._wake(member)
+            if not member.fetching and member.busy_since < 0:
+                member.fetching = True
+                world.agenda.add(world.now + self._transit_ms, self._fetch, member)
 
     def dead_letter(self, message: Message, scope: Scope, error: BaseException) -> None:
         """Put a message aside, in the topic `<topic>.DLT`, made when first needed."""
         topic = f"{message.topic}.DLT"
         if topic not in self.logs:
-            self.logs[topic] = [[]]
+            self.logs[topic] = [log.records for log in self.machine.add_topic(topic, 1)]
         data = {"message": message.published, "to": topic, "error": type(error).__name__}
         scope.record("dead", "", 0, data)
         name = message.name  # it is the same message, elsewhere
         draft = (topic, 0, message.key, message.headers, message.body, message.entity, name)
-        self._store(scope, "", 0, draft)
-
-    # ---- the groups
-
-    def join(
-        self,
-        incarnation: Incarnation,
-        topics: tuple[str, ...],
-        group: str,
-        take: Callable[[Member, Message, int], None],
-    ) -> Member:
-        """Add a consumer to a group. Called again for each incarnation."""
-        self.check(topics)
-        key = (group, topics)
-        found = self.groups.get(key)
-        if found is None:
-            found = self.groups[key] = Group(group, topics)
-        member = Member(found, incarnation, take)
-        found.members.append(member)
-        incarnation.on_death.append(lambda: self._died(member))
-        self._rebalance(found)
-        return member
-
-    def _died(self, member: Member) -> None:
-        """A hard crash is noticed when the session times out, and not before."""
-        self.world.after(self.definition.session_timeout_ms, self._expire, member)
-
-    def _expire(self, member: Member) -> None:
-        if member in member.group.members:
-            self.expel(member, "session timeout")
-
-    def expel(self, member: Member, why: str) -> None:
-        """Take a member out of its group. It may not know: it is a zombie until it polls."""
-        if member.expelled:
-            return
-        group = member.group
-        group.members.remove(member)
-        member.expelled = True
-        self._take_away(member)
-        self._rebalance(group, why)
-
-    def _rebalance(self, group: Group, why: str = "a member joined") -> None:
-        """Begin to hand out the log partitions anew; it is done when all have rejoined."""
-        group.why = why
-        if group.preparing and group.tried_at == self.world.now:
-            return  # it will be tried at this very moment anyway
-        group.preparing = True
-        group.tried_at = self.world.now
-        self.world.effects += 1  # a member that is not polling just now has to come round to it
-        self.world.after(0, self._try_complete, group)
-
-    def _try_complete(self, group: Group) -> None:
-        group.tried_at = -1
-        if not group.preparing:
-            return
-        for member in group.members:
-            if member.busy_since >= 0 or not member.incarnation.alive:
-                return  # goes on when it settles, or is expelled
-        group.preparing = False
-        group.generation += 1
-        world = self.world
-        world.effects += 1
-        members = group.members
-        for member in members:
-            self._take_away(member)
-            member.generation = group.generation
-        if not members:
-            return
-        counts = {topic: len(self.logs[topic]) for topic in group.topics}
-        owners = assigned(self.definition.assignment, counts, len(members))
-        for topic in group.topics:
-            operation = f"{self.name}.{topic}/deliver to {group.name}"
-            for index, log in enumerate(self.logs[topic]):
-                place = (topic, index)
-                member = members[owners[place]]
-                slot = Slot(place, operation, log, group.committed.get(place, 0))
-                member.slots[place] = slot
-                member.order.append(slot)
-                self.owners.setdefault(place, []).append(member)
-        self._tell(group)
-        for member in members:
-            self._wake(member)
-
-    def _take_away(self, member: Member) -> None:
-        for place in member.slots:
-            self.owners[place].remove(member)
-        member.slots = {}
-        member.order = []
-
-    def _tell(self, group: Group) -> None:
-        members = {
-            member.incarnation.label: [f"{topic}[{index}]" for topic, index in member.slots]
-            for member in group.members
-        }
-        data = {
-            "group": group.name,
-            "generation": group.generation,
-            "why": group.why,
-            "members": members,
-        }
-        self.world.record("rebalance", self.name, data=data)
+        self._store(scope, "", 0, *draft)
 
     # ---- handing out
 
@@ -267,22 +181,23 @@ class Cluster:
             if slot.position < len(slot.log):
                 member.fetching = True
                 world = self.world
-                world.agenda.add(world.now + self.definition.latency_ms, self._fetch, member)
+                world.agenda.add(world.now + self._transit_ms, self._fetch, member)
                 return
 
     def _fetch(self, member: Member) -> None:
         """Look for a message for an idle member."""
         member.fetching = False
         group = member.group
-        if member.busy_since >= 0 or group.preparing or not member.incarnation.alive:
+        if member.busy_since >= 0 or not member.incarnation.alive:
+            return
+        if group.preparing and group.eager:
             return
         self.hand_over(member)
 
     def hand_over(self, member: Member) -> bool:
         """Hand the next message to a member, if there is one; its log partitions take turns."""
         world = self.world
-        group = member.group
-        if world.unreachable and self.cut(member):
+        if world.unreachable and self.groups.cut(member):
             return False
         order = member.order
         count = len(order)
@@ -290,7 +205,7 @@ class Cluster:
             slot = order[(member.turn + step) % count]
             if slot.position >= len(slot.log):
                 continue
-            if self.held and self._is_held(group, slot.place):
+            if self.held and self._is_held(member, slot):
                 continue
             message = slot.log[slot.position]
             operation = slot.operation
@@ -310,12 +225,17 @@ class Cluster:
         self, member: Member, slot: Slot, message: Message, operation: str, attempt: int
     ) -> None:
         world = self.world
-        group = member.group
-        times = group.count(slot.place, message.offset)
+        crew = member.crew
+        offset = message.offset
+        if offset >= crew.high.get(slot.place, 0):
+            crew.high[slot.place] = offset + 1
+            times = 1
+        else:
+            times = crew.count(slot.place, offset)
         data = {
             "message": message.published,
             "to": member.incarnation.label,
-            "group": group.name,
+            "group": crew.name,
             "times": times,
             "topic": message.topic,
         }
@@ -330,23 +250,8 @@ class Cluster:
         member.busy_since = world.now
         if not member.watched:
             member.watched = True
-            self._watch(member)
+            self.groups.watch(member)
         member.take(member, message, cause)
-
-    def _watch(self, member: Member) -> None:
-        due = member.busy_since + self.definition.max_poll_interval_ms
-        self.world.agenda.add(due, self._check_poll, member, BACKGROUND)
-
-    def _check_poll(self, member: Member) -> None:
-        """Expel a member that has not polled for max.poll.interval.ms."""
-        member.watched = False
-        if member.busy_since < 0 or member.expelled or not member.incarnation.alive:
-            return
-        if self.world.now - member.busy_since >= self.definition.max_poll_interval_ms:
-            self.expel(member, "max.poll.interval.ms exceeded")
-        else:
-            member.watched = True
-            self._watch(member)
 
     # ---- trouble at a delivery
 
@@ -374,8 +279,8 @@ class Cluster:
                     world.until(due_ms, self._release, (whom, place))
                     self._wake(member)
                 case Rebalance():
-                    self.expel(member, "a heartbeat was missed")
-                    self._rejoin(member)
+                    self.groups.expel(member, "a heartbeat was missed")
+                    self.groups.rejoin(member)
                 case NetworkPartition():
                     service = member.incarnation.service
                     world.part(service, self.name, fault.way, fault.lasting)
@@ -388,47 +293,17 @@ class Cluster:
 
     def _release(self, held: tuple[str, LogPartition]) -> None:
         if self.held.pop(held, None) is not None:
-            self._wake_all()
+            self.wake_all()
 
-    def _is_held(self, group: Group, place: LogPartition) -> bool:
-        return (group.name, place) in self.held or ("", place) in self.held
+    def wake_all(self) -> None:
+        """Let everybody look for messages."""
+        for member in self.groups.members():
+            self._wake(member)
 
-    def _wake_all(self) -> None:
-        for group in self.groups.values():
-            for member in group.members:
-                self._wake(member)
-
-    def cut(self, member: Member) -> bool:
-        """Say whether a member and the cluster cannot talk."""
-        pair = (self.name, member.incarnation.service)
-        return pair in self.world.unreachable or pair[::-1] in self.world.unreachable
-
-    def _network_changed(self) -> None:
-        """Members that are cut off miss their heartbeats; those that are back fetch again."""
-        for group in self.groups.values():
-            for member in group.members:
-                if self.cut(member):
-                    self.world.after(self.definition.session_timeout_ms, self._missed, member)
-                else:
-                    self._wake(member)
-            if group.preparing:
-                self._rebalance(group, "the network healed")
-
-    def _missed(self, member: Member) -> None:
-        if self.cut(member) and member in member.group.members:
-            self.expel(member, "session timeout")
-            self._rejoin(member)
-
-    def _rejoin(self, member: Member) -> None:
-        """Join anew at the next poll: now if idle, else when the handler is done."""
-        if member.busy_since >= 0 or not member.incarnation.alive or not member.expelled:
-            return
-        if self.cut(member):
-            self.world.after(self.definition.session_timeout_ms, self._rejoin, member)
-            return
-        member.expelled = False
-        member.group.members.append(member)
-        self._rebalance(member.group, "a member joined again")
+    def _is_held(self, member: Member, slot: Slot) -> bool:
+        """Say whether there is nothing to be had of a log partition for now."""
+        name, place = member.crew.name, slot.place
+        return (name, place) in self.held or ("", place) in self.held
 
     # ---- settling
 
@@ -437,10 +312,12 @@ class Cluster:
         member.busy_since = -1
         if not member.incarnation.alive:
             return
-        if member.expelled:
-            self._rejoin(member)
+        if member.stale:
+            self.groups.catch_up(member)
         elif member.group.preparing:
-            self._try_complete(member.group)
+            self.groups.try_complete(member.crew)
+            if not member.group.eager:
+                self._wake(member)
         else:
             self._wake(member)
 
@@ -456,4 +333,4 @@ class Cluster:
     def suffer_rebalance(self, member: Member, scope: Scope) -> None:
         """Let a `Rebalance` that struck this very commit take effect."""
         if any(isinstance(fault, Rebalance) for fault in scope.struck):
-            self.expel(member, "a heartbeat was missed")
+            self.groups.expel(member, "a heartbeat was missed")

@@ -11,7 +11,7 @@ from chaosharness.brokers.batch import Batch, Taken
 from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.kafka.cluster import Cluster
 from chaosharness.brokers.kafka.faults import COMMIT, LOOP_COMMIT
-from chaosharness.brokers.kafka.groups import LogPartition, Member
+from chaosharness.brokers.kafka.members import Member
 from chaosharness.brokers.message import Decode, Delivery, Message, delivery
 from chaosharness.brokers.trouble import one_of, policy_of
 from chaosharness.errors import InvalidDefinition
@@ -31,6 +31,7 @@ from chaosharness.handlers.script import Resume, Script, drive_in_kernel
 from chaosharness.kernel.agenda import Entry
 from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
 from chaosharness.kernel.world import BACKGROUND
+from chaosharness.machines.kafka.assignors import LogPartition
 
 BACKOFF_MS: Final = 1_000
 BACKOFF_MS_MAX: Final = 60_000
@@ -96,11 +97,13 @@ class Subscription:
         self.tries: dict[int, int] = {}
 
     def take(self, member: Member, message: Message, cause: int) -> None:
-        """Handle one message of a member."""
+        """Handle one message of a member, and acknowledge it when that is done."""
         self.member = member
-        if self.acknowledge == "after":
-            self.intake.take(message, cause, self._settle)
-            return
+        self.intake.take(message, cause, self._settle)
+
+    def take_for_good(self, member: Member, message: Message, cause: int) -> None:
+        """Acknowledge one message of a member, and handle it then."""
+        self.member = member
         intake = self.intake
         world = intake.incarnation.world
         scope = Scope(world, intake.incarnation, intake.place, message.entity, cause, intake.colour)
@@ -124,7 +127,7 @@ class Subscription:
             operation in world.armed
             or operation not in world.surfaces
             or world.unreachable
-            or member.expelled
+            or member.stale
         ):
             self._commit(message, scope, self._free)
             return
@@ -134,7 +137,12 @@ class Subscription:
         group = member.group
         if member.generation == group.generation:
             group.committed[message.topic, message.partition] = message.offset + 1
-            scope.record("ack", operation, attempt, {"message": message.published})
+            raw = world.raw
+            cause = scope.cause
+            scope.cause = len(raw)
+            data = {"message": message.published}
+            label = scope.incarnation.label
+            raw.append((world.now, "ack", label, operation, scope.entity, attempt, cause, data))
             world.effects += 1
         else:
             self._take_commit(message, scope, operation, attempt)
@@ -188,10 +196,10 @@ class Subscription:
         self, message: Message, scope: Scope, operation: str, attempt: int
     ) -> Script[bool]:
         broker = self.broker
-        lost_request = broker.cut(self.member)
+        lost_request = broker.groups.cut(self.member)
         for fault in strikes(scope, operation, "before", attempt):
             if isinstance(fault, Rebalance):
-                broker.expel(self.member, "a heartbeat was missed")
+                broker.groups.expel(self.member, "a heartbeat was missed")
             elif isinstance(fault, LostRequest):
                 lost_request = True
             else:
@@ -246,7 +254,7 @@ class Consumer:
         self._left: tuple[Message, int] | None = None  # cannot be read: the next poll says so
         self._records_max = 1
         self._waiting: Resume | None = None
-        self._join = partial(broker.join, incarnation, topics, group, self._take)
+        self._join = partial(broker.groups.join, incarnation, topics, group, self._take)
         self._member: Member | None = None  # it joins its group at the first poll
 
     def poll(self, records_max: int = 1, timeout_s: float | None = None) -> Any:
@@ -269,8 +277,11 @@ class Consumer:
         member = self._member
         if member is None or member.expelled:
             return False
-        committed = member.group.committed
-        return any(slot.position > committed.get(place, 0) for place, slot in member.slots.items())
+        committed, logs = member.group.committed, self._broker.machine.logs
+        return any(
+            slot.position > committed.get(place, logs[place[0]][place[1]].start)
+            for place, slot in member.slots.items()
+        )
 
     def _poll(
         self, scope: Scope, records_max: int, timeout_s: float | None, nap: Nap

@@ -3,11 +3,13 @@
 Source:
     Apache Kafka 3.9 documentation, "Design" 4.6 (delivery semantics), 4.8 (log), and the
     javadoc of KafkaConsumer and KafkaProducer; KIP-62 (max.poll.interval.ms), KIP-98
-    (idempotent producer), KIP-345 (static membership, not modelled).
+    (idempotent producer), KIP-429 (cooperative rebalance). The rules themselves are those of
+    the machine, `chaosharness/machines/kafka`, each with its source.
 
 Not modelled:
-    Transactions and isolation levels; compaction and retention; static membership;
-    cooperative and broker-side (KIP-848) rebalancing: every rebalance is eager; share
+    What the machine can and services cannot ask for yet: transactions and isolation levels,
+    compaction and retention, failover, static membership. A process that stands still as a
+    whole: a `Pause` stops code, and heartbeats go on. Broker-side (KIP-848) rebalancing; share
     groups; the client's own choice for a record without a key (Java and librdkafka stay with
     one log partition for a batch, aiokafka takes any): records of one workload item are
     spread one by one, which any of them may do; several brokers, hence `acks` below `all`.
@@ -20,16 +22,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import attrs
 
 from chaosharness.brokers.intake import Intake, check_options
-from chaosharness.brokers.kafka.assignment import ASSIGNMENTS, Assignment
 from chaosharness.brokers.kafka.cluster import Cluster, Draft
 from chaosharness.brokers.kafka.consumers import LOOP_OPTIONS, OPTIONS, Consumer, Subscription
 from chaosharness.brokers.kafka.faults import PUBLISH, PUBLISH_TWICE
-from chaosharness.brokers.kafka.partitioner import log_partition_for
 from chaosharness.brokers.lane import Lane, in_turn, is_disturbed
 from chaosharness.brokers.message import NO_HEADERS, POISON, Decode, encode, key_of
 from chaosharness.errors import InvalidDefinition
@@ -44,6 +44,9 @@ from chaosharness.kernel.message_names import poison_at
 from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
+from chaosharness.machines.kafka.assignors import ASSIGNMENTS, Assignment
+from chaosharness.machines.kafka.partitioners import log_partition_for
+from chaosharness.machines.kafka.settings import SIZE_MAX
 
 _positive: Final = allowed.whole(1)
 
@@ -100,10 +103,11 @@ class Kafka:
         max_poll_interval_ms: A handler slower than this loses its log partitions while it
             still runs.
         idempotent_producer: Whether a producer's own retry is recognised. Java: yes;
-            librdkafka and aiokafka: no. Where not, `Duplicate` is a legal fault.
+            librdkafka and aiokafka, and so here: no. Where not, `Duplicate` is a legal fault.
         assignment: How a group shares out its log partitions. `range`: equal numbers of all
             its topics to the same member (Java and librdkafka, unless told otherwise).
-            `round-robin`: one by one (aiokafka).
+            `round-robin`: one by one (aiokafka). `sticky`: everybody keeps what it had as far
+            as is even. `cooperative-sticky`: and goes on reading it during a rebalance.
         latency_ms: From the log to a consumer.
     """
 
@@ -111,11 +115,13 @@ class Kafka:
     topics: Mapping[str, int] = attrs.field(converter=_topics)
     session_timeout_ms: int = attrs.field(default=45_000, validator=_positive, kw_only=True)
     max_poll_interval_ms: int = attrs.field(default=300_000, validator=_positive, kw_only=True)
-    idempotent_producer: bool = attrs.field(default=True, validator=allowed.flag(), kw_only=True)
+    idempotent_producer: bool = attrs.field(default=False, validator=allowed.flag(), kw_only=True)
     assignment: Assignment = attrs.field(
         default="range", validator=allowed.one_of(*ASSIGNMENTS), kw_only=True
     )
     latency_ms: int = attrs.field(default=1, validator=allowed.whole(0), kw_only=True)
+    initial_delay_ms: ClassVar[int] = 0
+    size_max: ClassVar[int] = SIZE_MAX
     timeout_ms: int = attrs.field(default=30_000, validator=_positive, kw_only=True)
 
     def open(self, world: World) -> OpenKafka:
@@ -189,14 +195,17 @@ class OpenKafka(Cluster):
         world.counts[place] = attempt = world.counts.get(place, 0) + 1
         if operation not in world.surfaces:
             world.meet(operation, self.surface)
-        draft = (topic, index, key, headers or NO_HEADERS, body, entity, in_hand)
+        if not headers:
+            headers = NO_HEADERS
         if self.disturbed or world.unreachable:
+            draft = (topic, index, key, headers, body, entity, in_hand)
             script = in_turn(lane, scope, operation, attempt, self._append, draft, self)
             return scope.colour.drive(on_behalf(scope, entity, in_hand, script), scope)
         if scope.colour.is_async:
+            draft = (topic, index, key, headers, body, entity, in_hand)
             return LaterEffect(scope, entity, self._append, operation, attempt, draft)
         own, scope.entity = scope.entity, entity
-        self._store(scope, operation, attempt, draft)
+        self._store(scope, operation, attempt, topic, index, key, headers, body, entity, in_hand)
         scope.entity = own
         return None
 
@@ -208,11 +217,11 @@ class OpenKafka(Cluster):
                 ahead_of = self.world.publications.name_to_be(operation, *draft[5:], draft[4])
                 name = poison_at(ahead_of)
                 poison = (draft[0], draft[1], None, NO_HEADERS, POISON[fault.content], 0, name)
-                self._store(scope, "", 0, poison)
+                self._store(scope, "", 0, *poison)
             elif isinstance(fault, Duplicate):
                 copies = 2
         for _ in range(copies):
-            self._store(scope, operation, attempt, draft)
+            self._store(scope, operation, attempt, *draft)
 
     # ---- consuming
 
@@ -225,7 +234,10 @@ class OpenKafka(Cluster):
             subscription = Subscription(self, intake, **options)
         except (TypeError, ValueError) as error:
             raise InvalidDefinition(f"{intake.place} consumes {topic!r}: {error}") from None
-        self.join(intake.incarnation, (topic,), group or service, subscription.take)
+        self.check((topic,))
+        after = subscription.acknowledge == "after"
+        take = subscription.take if after else subscription.take_for_good
+        self.groups.join(intake.incarnation, (topic,), group or service, take)
 
     def consumer(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -19,6 +20,10 @@ FAR_APART_MS: Final = 600_000
 
 OTHERWISE: Final = Plan(start_ms=3_011, clock_ms=-61_003, salt="other", restart="before")
 """Another clock and other chance: how times and drawn values are learned first."""
+NUMBER: Final = re.compile(r"(?<![\w.])[0-9]{1,9}(?![\w.])")
+
+FIRST_OFFSET: Final = 1_009
+"""Where logs begin instead: at a number that is nothing else."""
 
 LEAST_STEP_MS: Final = 3
 """What a number must grow by, at least, when calls take longer, to be a duration."""
@@ -35,6 +40,7 @@ def learn(reader: Reader, family: Family, count: int) -> None:
     usual = columns(reader, history)
     _by_clock_and_chance(reader, family, usual)
     _by_latency(reader, family, usual)
+    _by_offset(reader, family, usual)
     if count > 1:
         absences = _Absences(reader, family, count)
         _by_restart(reader, family, usual, absences)
@@ -123,6 +129,25 @@ def _by_latency(reader: Reader, family: Family, usual: Columns) -> None:
         in_step = all(one >= 0 and abs(one - next_) <= 2 for one, next_ in steps)
         if in_step and max(one for one, _ in steps) >= LEAST_STEP_MS:
             reader.masked.add(where)
+
+
+def _by_offset(reader: Reader, family: Family, usual: Columns) -> None:
+    """Places in a log: what was sent twice, or dropped before, moves them as well."""
+    raw = family.calm().history.raw
+    published = family.calm().history.places_of("publish")
+    offsets = [(raw[at][7] or {}).get("offset") for at in published]
+    last = max((one for one in offsets if one is not None), default=-1)
+    if any(_may_be_place(value, last) for column in usual.values() for _, value in column):
+        reader.masked.update(_moved(reader, family, usual, Plan(first_offset=FIRST_OFFSET)))
+
+
+def _may_be_place(value: Any, last: int) -> bool:
+    """Say whether a value may be an offset, or the one behind it, or hold one."""
+    if type(value) is int:
+        return 0 <= value <= last + 1
+    if type(value) is not str:
+        return False
+    return any(int(one) <= last + 1 for one in NUMBER.findall(value))
 
 
 class _Absences:

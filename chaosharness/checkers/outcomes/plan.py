@@ -76,6 +76,7 @@ class Plan:
         latency: What the latencies of third parties are multiplied by.
         refused: What is refused for good.
         slow: Deliveries that come late, each time: `(operation, item)`.
+        first_offset: Where logs begin: what was there before is gone, and was handled.
         again: Whether it is the same run once more, to see that it is the same.
     """
 
@@ -90,6 +91,7 @@ class Plan:
     latency: int = 1
     refused: tuple[Refusal, ...] = ()
     slow: tuple[tuple[str, int], ...] = ()
+    first_offset: int = 0
     again: bool = False
 
     def arrivals(self, count: int, gap_ms: int) -> list[tuple[int, int]]:
@@ -137,6 +139,7 @@ class Plan:
             f"with all services restarted {self.restart} the items" if self.restart else "",
             f"with calls that take {self.latency} times as long" if self.latency != 1 else "",
             f"with {slow} coming late" if slow else "",
+            f"with logs that begin at {self.first_offset}" if self.first_offset else "",
             f"with {refused} refused for good" if refused else "",
         ]
         return ", ".join(filter(None, words)) or "as it is given"

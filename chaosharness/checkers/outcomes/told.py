@@ -35,6 +35,9 @@ LATE: Final = ("timeout", "long")
 LATER_MS: Final = 5_000
 """How much later than in the calm run the work of an item ends, to be late."""
 
+Contents = tuple[str, ...]
+"""What a message is, whichever copy: where it was sent, its key, its value."""
+
 REPLIES: Final = frozenset({"reply", "commit", "write", "read", "raised", "call"})
 NO_ANSWER: Final = "no answer"
 
@@ -191,15 +194,38 @@ class Aside:
 
 
 def put_aside(clean: Clean, seen: Outcome, history: History) -> list[Aside]:
-    """Return the messages that were put aside beyond those of the calm run."""
+    """Return the messages that were put aside beyond those of the calm run.
+
+    One that was sent twice, and is put aside each time it is sent without faults, is none.
+    """
     found = []
     for item, dead in seen.dead.items():
-        for index, message in dead[len(clean.calm.dead.get(item, ())) :]:
+        usual = clean.calm.dead.get(item, ())
+        if len(dead) <= len(usual):
+            continue
+        hopeless = _hopeless(clean)
+        beyond = [one for one in dead if _contents(history, one[1]) not in hopeless]
+        expected = [one for one in usual if _contents(clean.history, one[1]) not in hopeless]
+        for index, message in beyond[len(expected) :]:
             sent = history[message].data
             topic = f"{sent.get('broker')}.{sent.get('topic')}"
             excused = in_trouble(clean, history, index, message)
             found.append(Aside(item, index, message, topic, excused))
     return found
+
+
+def _hopeless(clean: Clean) -> set[Contents]:
+    """Return what is put aside each time that it is sent, without faults."""
+    history = clean.history
+    dead = {message for one in clean.calm.dead.values() for _, message in one}
+    sent = {event.index for event in history.of("publish")}
+    handled = {_contents(history, message) for message in sent - dead}
+    return {_contents(history, message) for message in dead} - handled
+
+
+def _contents(history: History, message: int) -> Contents:
+    data = history[message].data
+    return tuple(repr(data.get(name)) for name in ("broker", "topic", "key", "value"))
 
 
 def in_trouble(clean: Clean, history: History, index: int, message: int) -> bool:

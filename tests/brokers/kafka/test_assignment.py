@@ -3,14 +3,18 @@
 import pytest
 
 from chaosharness import Crash, Kafka, LostReply, Schedule, Site, System
-from chaosharness.brokers.kafka.assignment import assigned
+from chaosharness.machines.kafka.assignors import ASSIGNMENTS, shares
+
+
+def given(assignment, topics, members, owned=()):
+    owned = dict(enumerate(owned))
+    crew = tuple((tuple(topics), owned.get(n, ())) for n in range(members))
+    return shares(assignment, tuple(topics.items()), crew)
 
 
 def owners(assignment, topics, members):
-    found = {}
-    for (topic, index), member in assigned(assignment, topics, members).items():
-        found.setdefault(member, []).append(f"{topic}{index}")
-    return [found.get(member, []) for member in range(members)]
+    found = given(assignment, dict(sorted(topics.items())), members)
+    return [[f"{topic}{index}" for topic, index in places] for places in found]
 
 
 @pytest.mark.parametrize(
@@ -29,14 +33,14 @@ def test_a_group_shares_its_log_partitions_out(assignment, topics, shares):
     assert owners(assignment, topics, len(shares)) == shares
 
 
-@pytest.mark.parametrize("assignment", ["range", "round-robin"])
+@pytest.mark.parametrize("assignment", ASSIGNMENTS)
 def test_each_log_partition_has_one_owner(assignment):
     for count in range(1, 9):
         for members in range(1, 9):
-            found = assigned(assignment, {"a": count, "b": 3}, members)
-            assert len(found) == count + 3
-            assert set(found.values()) <= set(range(members))
-            sizes = [sum(one == member for one in found.values()) for member in range(members)]
+            found = given(assignment, {"a": count, "b": 3}, members)
+            places = [place for one in found for place in one]
+            assert len(places) == len(set(places)) == count + 3
+            sizes = [len(one) for one in found]
             assert max(sizes) - min(sizes) <= (2 if assignment == "range" else 1)
 
 
@@ -75,9 +79,10 @@ def test_one_key_of_two_topics_is_at_one_member_by_range_alone():
 
 def test_another_way_is_refused():
     with pytest.raises(
-        ValueError, match="assignment must be one of 'range', 'round-robin', not 'sticky'"
+        ValueError,
+        match="assignment must be one of 'range', 'round-robin', 'sticky', 'cooperative-sticky'",
     ):
-        Kafka("bus", topics={}, assignment="sticky")
+        Kafka("bus", topics={}, assignment="random")
 
 
 # ---- records without a key

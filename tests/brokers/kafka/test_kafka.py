@@ -11,6 +11,7 @@ from chaosharness import (
     Delay,
     Duplicate,
     ErrorReply,
+    External,
     Kafka,
     LostReply,
     LostRequest,
@@ -23,8 +24,8 @@ from chaosharness import (
     Site,
     System,
 )
-from chaosharness.brokers.kafka.partitioner import log_partition_for
 from chaosharness.errors import IllegalFault, InvalidDefinition
+from chaosharness.machines.kafka.partitioners import log_partition_for
 from chaosharness.search.sites import candidates
 
 DELIVER = "bus.orders/deliver to worker"
@@ -175,15 +176,56 @@ def test_a_commit_stores_where_to_go_on_and_not_what_was_read_last():
     assert given(run) == [1, 2, 3]
 
 
+class Bank:
+    def charge(self, order): ...
+
+
 def test_a_handler_slower_than_max_poll_interval_is_overlapped_and_fenced():
-    shop = Shop(replicas=2, keys=(A,), work_ms=10)
-    run = shop.run(Pause(Site(SLEEP, "after"), lasting=MAX_POLL_MS + 60_000))
+    """Its heartbeats go on: they are sent in the background (KIP-62)."""
+    system = System("shop", arrival_ms=1)
+    bus = system.add(Kafka("bus", topics={"orders": 1}))
+    bank = system.add(External("bank", Bank, timeout_ms=MAX_POLL_MS * 2))
+
+    @system.service("worker", replicas=2)
+    def worker(env):
+        client = env.client(bank)
+
+        def on_order(order):
+            env.note("given", order=order)
+            client.charge(order)
+
+        env.consume(bus, "orders", on_order)
+
+    system.entry(examples=[1])(lambda env, item: env.publisher(bus)("orders", item))
+    slow = Delay(Site("worker.on_order/bank.charge"), lasting=MAX_POLL_MS + 60_000)
+    run = system.run(None, Schedule([slow]))
     assert given(run) == [1, 1]
     second, first = at(run, "handled", 1)
     assert second < first, "the new owner is done before the zombie"
     assert rebalances(run)[1] == (MAX_POLL_MS + 1, "max.poll.interval.ms exceeded")
     assert errors(run) == ["fenced: not a member any more"]
     assert rebalances(run)[-1][1] == "a member joined again"
+
+
+def test_a_group_is_one_over_all_its_topics():
+    """A rebalance at one topic is one for all of them, in one generation."""
+    system = System("shop", arrival_ms=1)
+    bus = system.add(Kafka("bus", topics={"a": 2, "b": 2}))
+
+    @system.service("worker", replicas=2)
+    def worker(env):
+        env.consume(bus, "a", lambda number: None)
+        env.consume(bus, "b", lambda number: None)
+
+    @system.entry(examples=[1, 2])
+    def send(env, number):
+        env.publisher(bus)("a", number, key=str(number))
+
+    run = system.run(None, Schedule([Rebalance(Site("bus.a/deliver to worker"))]))
+    first, second = (event.data for event in run.history.of("rebalance"))
+    assert (first["generation"], second["generation"]) == (1, 2)
+    for data in (first, second):
+        assert sorted(chain(*data["members"].values())) == ["a[0]", "a[1]", "b[0]", "b[1]"]
 
 
 def test_a_zombie_can_still_publish():
@@ -218,6 +260,23 @@ def test_a_rebalance_at_a_commit_fences_it():
     run = Shop().run(Rebalance(Site(COMMIT)))
     assert given(run) == [1, 1, 2, 3]
     assert errors(run) == ["fenced: not a member any more"]
+
+
+@pytest.mark.parametrize(
+    ("assignment", "goes_on"), [("range", False), ("sticky", False), ("cooperative-sticky", True)]
+)
+def test_in_a_cooperative_rebalance_nobody_stops_what_it_keeps(assignment, goes_on):
+    """One of two members is gone, and not yet known to be: only its own log partition waits."""
+    bus = Kafka("bus", topics={"orders": 2}, assignment=assignment)
+    shop = Shop(bus, replicas=2, keys=(A, B, B), work_ms=100)
+    run = shop.run(Crash(Site(SLEEP, "after", entity=1), down=1))
+    assert run.ending.verdict == "quiet"
+    assert sorted(set(given(run))) == [1, 2, 3]
+    [crash] = run.history.of("crash")
+    assert (at(run, "handled", 3)[0] < crash.at_ms + 1_000) == goes_on
+    for event in run.history.of("rebalance"):
+        places = [*chain(*event.data["members"].values())]
+        assert len(places) == len(set(places)), "nothing is at two members"
 
 
 # ---- faults on the way
@@ -335,8 +394,8 @@ def test_a_new_send_after_a_lost_answer_is_a_second_record():
 def test_only_a_producer_that_is_not_idempotent_duplicates_by_itself():
     twice = Schedule([Duplicate(Site(PUBLISH, entity=0))])
     with pytest.raises(IllegalFault, match="never happen"):
-        relay(Kafka("bus", topics={"orders": 1})).run(None, twice)
-    bus = Kafka("bus", topics={"orders": 1}, idempotent_producer=False)
+        relay(Kafka("bus", topics={"orders": 1}, idempotent_producer=True)).run(None, twice)
+    bus = Kafka("bus", topics={"orders": 1})
     assert given(relay(bus).run(None, twice)) == ["o1", "o1"]
 
 

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from chaosharness.brokers.kafka.partitioner import log_partition_for, murmur2
+from chaosharness.machines.kafka.partitioners import log_partition_for, murmur2
 
 JAVA = {  # Apache Kafka, UtilsTest.testMurmur2
     b"21": -973932308,

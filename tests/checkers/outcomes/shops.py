@@ -187,9 +187,13 @@ def quotes(*, one_reference: bool) -> System:
 
 
 def points(*, offsets: bool) -> System:
-    """Totals and the offset in one transaction, polled by a loop; or the offset is ignored."""
+    """Totals and the offset in one transaction, polled by a loop; or the offset is ignored.
+
+    An offset tells two records of one order for two orders: whoever goes by it needs a producer
+    that repeats nothing.
+    """
     system = System("points")
-    bus = system.add(Kafka("bus", topics={"earned": 2}))
+    bus = system.add(Kafka("bus", topics={"earned": 2}, idempotent_producer=True))
     store = system.add(
         SQLite(
             "db",

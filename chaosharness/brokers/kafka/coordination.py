@@ -1,0 +1,317 @@
+"""The groups of a cluster in a run: who comes, who is given up for dead, who gets what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Protocol
+
+from chaosharness.brokers.kafka.members import Crew, Member, Slot, take_nothing
+from chaosharness.brokers.message import Message
+from chaosharness.kernel.scope import Incarnation
+from chaosharness.kernel.world import BACKGROUND, World
+from chaosharness.machines.kafka import KafkaMachine
+from chaosharness.machines.kafka.assignors import LogPartition
+
+
+class Times(Protocol):
+    """How patient a cluster and its clients are."""
+
+    @property
+    def session_timeout_ms(self) -> int:
+        """After this a crashed member is noticed."""
+
+    @property
+    def max_poll_interval_ms(self) -> int:
+        """A handler slower than this loses its log partitions."""
+
+
+class Coordination:
+    """Drives the groups of a machine on behalf of the consumers of a run.
+
+    Args:
+        name: Of the cluster.
+        times: How patient it is.
+        world: The run.
+        machine: The cluster itself.
+        wake: Lets a member look for messages.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        times: Times,
+        world: World,
+        machine: KafkaMachine,
+        wake: Callable[[Member], None],
+    ) -> None:
+        self.name = name
+        self.times = times
+        self.world = world
+        self.machine = machine
+        self.wake = wake
+        self.crews: dict[str, Crew] = {}
+        self._joined = 0
+        self.owners: dict[LogPartition, list[Member]] = {}
+        self._leaves_some_behind = times.session_timeout_ms > times.max_poll_interval_ms
+        world.know_timeout(times.max_poll_interval_ms)
+        world.know_timeout(times.session_timeout_ms)
+
+    def close(self) -> None:
+        """Let go of the members, at the end of a run."""
+        for member in self.members():
+            member.take = take_nothing
+        self.crews.clear()
+        self.owners.clear()
+
+    def members(self) -> Iterable[Member]:
+        """Return everybody, group by group."""
+        for crew in self.crews.values():
+            yield from crew.members
+
+    # ---- coming and going
+
+    def join(
+        self,
+        incarnation: Incarnation,
+        topics: tuple[str, ...],
+        group: str,
+        take: Callable[[Member, Message, int], None],
+    ) -> Member:
+        """Add a consumer to a group. Called again for each incarnation."""
+        crew = self.crews.get(group)
+        if crew is None:
+            crew = self.crews[group] = Crew(self.machine.group(group))
+        times = self.times
+        self._joined = number = self._joined + 1
+        session_ms, rebalance_ms = times.session_timeout_ms, times.max_poll_interval_ms
+        member = Member(crew, incarnation, number, topics, session_ms, rebalance_ms, take)
+        incarnation.on_death.append(partial(self._died, member))
+        self._enter(crew, member, "a member joined")
+        return member
+
+    def _enter(self, crew: Crew, member: Member, why: str) -> None:
+        now = self.world.now
+        crew.members.append(member)
+        crew.group.join(member, now, why)
+        if crew.tried_at != now:  # else it will be tried at this very moment anyway
+            self._try_soon(crew, now)
+
+    def _died(self, member: Member) -> None:
+        """A hard crash is noticed when the session times out, and not before."""
+        self.world.after(self.times.session_timeout_ms, self._expire, member)
+
+    def _expire(self, member: Member) -> None:
+        if member in member.crew.members:
+            self.expel(member, "session timeout")
+
+    def expel(self, member: Member, why: str) -> None:
+        """Take a member out of its group. It may not know: it is a zombie until it polls."""
+        if member.expelled:
+            return
+        crew = member.crew
+        crew.members.remove(member)
+        member.expelled = member.stale = True
+        self.take_away(member)
+        crew.group.leave(member.id, why, self.world.now)
+        self.rebalance(crew, why)
+
+    def rejoin(self, member: Member) -> None:
+        """Join anew at the next poll: now if idle, else when the handler is done."""
+        if member.busy_since >= 0 or not member.incarnation.alive or not member.expelled:
+            return
+        if self.cut(member):
+            self.world.after(self.times.session_timeout_ms, self.rejoin, member)
+            return
+        member.expelled = member.stale = False
+        member.owned = ()
+        self._enter(member.crew, member, "a member joined again")
+
+    # ---- a round
+
+    def rebalance(self, crew: Crew, why: str) -> None:
+        """Begin to hand out the log partitions anew; it is done when all have rejoined."""
+        now = self.world.now
+        group = crew.group
+        if group.preparing:
+            group.why = why
+        else:
+            group.prepare(why, now)
+        if crew.tried_at != now:
+            self._try_soon(crew, now)
+
+    def _try_soon(self, crew: Crew, now: int) -> None:
+        """See to it that a round ends as soon as all have joined it, or without who does not."""
+        crew.tried_at = now
+        self.world.effects += 1  # a member that is not polling just now has to come round to it
+        agenda = self.world.agenda
+        agenda.add(now, self.try_complete, crew)
+        if self._leaves_some_behind:
+            late_ms = now + self.times.max_poll_interval_ms
+            agenda.add(late_ms, self._leave_behind, crew, BACKGROUND)
+
+    def _leave_behind(self, crew: Crew) -> None:
+        """End a round without those who are dead, and not yet known to be."""
+        for one in crew.members:
+            one.joined = one.joined or (one.incarnation.alive and one.busy_since < 0)
+        gone = crew.group.leave_behind(self.world.now)
+        for member in [one for one in crew.members if one in gone]:
+            crew.members.remove(member)
+            member.expelled = member.stale = True
+            self.take_away(member)
+        if gone:
+            self.try_complete(crew)
+
+    def try_complete(self, crew: Crew) -> None:
+        """End a round, if everybody has joined it: it goes on when the last one does."""
+        crew.tried_at = -1
+        group = crew.group
+        if not group.preparing:
+            return
+        for member in crew.members if group.eager else ():
+            if member.busy_since >= 0 or not member.incarnation.alive:
+                return
+        if group.sticky and not self._have_joined(crew):
+            return
+        world = self.world
+        group.complete(self.machine.topics, world.now)
+        world.effects += 1
+        members = crew.members
+        if not members:
+            return
+        if group.eager:
+            generation = group.generation
+            for member in members:
+                if member.slots:
+                    self.take_away(member)
+                member.generation = generation
+                given = member.given
+                if given:
+                    self._give(member, given)
+        self._record(crew)
+        if not group.eager:
+            for member in tuple(members):
+                self._catch_up(member)
+        for member in members:
+            if member.slots:
+                self.wake(member)
+
+    def _have_joined(self, crew: Crew) -> bool:
+        """Say whether all have joined a round, each with what it had.
+
+        In a cooperative round it is enough that each has polled since the round began.
+        """
+        eager = crew.group.eager
+        for one in crew.members:
+            if one.incarnation.alive and one.busy_since < 0:
+                one.joined = True
+                one.owned = tuple(one.slots)
+        return eager or not crew.group.waits_for(self.world.now)
+
+    def catch_up(self, member: Member) -> None:
+        """Learn, at a poll, what has become of the group since the last one."""
+        if member.expelled:
+            self.rejoin(member)
+        else:
+            self._catch_up(member)
+            self.wake(member)
+
+    def _catch_up(self, member: Member) -> None:
+        """Take over what a cooperative round has given and taken, unless the member is busy."""
+        if member.busy_since >= 0:
+            member.stale = True
+            return
+        member.stale = False
+        group = member.group
+        member.generation = group.generation
+        given = member.given
+        lost = tuple(place for place in member.slots if place not in given)
+        new = tuple(place for place in given if place not in member.slots)
+        for place in lost:
+            slot = member.slots.pop(place)
+            member.order.remove(slot)
+            self.owners[place].remove(member)
+        if lost:
+            member.owned = tuple(member.slots)
+            self.rebalance(member.crew, "log partitions were given up")
+        self._give(member, new)
+
+    def _give(self, member: Member, places: Iterable[LogPartition]) -> None:
+        """Let a member read log partitions."""
+        name = member.crew.name
+        committed = member.group.committed
+        logs, owners = self.machine.logs, self.owners
+        slots, order = member.slots, member.order
+        for place in places:
+            topic, index = place
+            log = logs[topic][index]
+            operation = f"{self.name}.{topic}/deliver to {name}"
+            at = committed.get(place, log.start)
+            slots[place] = slot = Slot(place, operation, log.records, at)
+            order.append(slot)
+            owners.setdefault(place, []).append(member)
+
+    def take_away(self, member: Member) -> None:
+        """Let a member read nothing any more."""
+        for place in member.slots:
+            self.owners[place].remove(member)
+        member.slots = {}
+        member.order = []
+
+    def _record(self, crew: Crew) -> None:
+        members: dict[str, list[str]] = {}
+        for member in crew.members:
+            places = [f"{topic}[{index}]" for topic, index in member.given]
+            label = member.incarnation.label
+            if label in members:
+                places = members[label] + places
+            members[label] = places
+        group = crew.group
+        data = {
+            "group": crew.name,
+            "generation": group.generation,
+            "why": group.why,
+            "members": members,
+        }
+        self.world.record("rebalance", self.name, data=data)
+
+    # ---- the network
+
+    def cut(self, member: Member) -> bool:
+        """Say whether a member and the cluster cannot talk."""
+        pair = (self.name, member.incarnation.service)
+        return pair in self.world.unreachable or pair[::-1] in self.world.unreachable
+
+    def network_changed(self) -> None:
+        """Members that are cut off miss their heartbeats; those that are back fetch again."""
+        for crew in self.crews.values():
+            for member in crew.members:
+                if self.cut(member):
+                    self.world.after(self.times.session_timeout_ms, self._missed, member)
+                else:
+                    self.wake(member)
+            if crew.group.preparing:
+                self.rebalance(crew, "the network healed")
+
+    def _missed(self, member: Member) -> None:
+        if self.cut(member) and member in member.crew.members:
+            self.expel(member, "session timeout")
+            self.rejoin(member)
+
+    # ---- a member that does not poll
+
+    def watch(self, member: Member) -> None:
+        """See to it that a member which does not poll any more is noticed."""
+        due = member.busy_since + self.times.max_poll_interval_ms
+        self.world.agenda.add(due, self._check_poll, member, BACKGROUND)
+
+    def _check_poll(self, member: Member) -> None:
+        """Expel a member that has not polled for max.poll.interval.ms."""
+        member.watched = False
+        if member.busy_since < 0 or member.expelled or not member.incarnation.alive:
+            return
+        if self.world.now - member.busy_since >= self.times.max_poll_interval_ms:
+            self.expel(member, "max.poll.interval.ms exceeded")
+        else:
+            member.watched = True
+            self.watch(member)

@@ -1,0 +1,101 @@
+"""The consumers of a run: who reads for a group, what of it, and how far each has read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from chaosharness.brokers.message import Message
+from chaosharness.kernel.scope import Incarnation
+from chaosharness.machines.kafka.assignors import LogPartition
+from chaosharness.machines.kafka.group import Group, Membership
+
+
+class Crew:
+    """The consumers of one group. `group` is what the coordinator knows of them."""
+
+    __slots__ = ("again", "group", "high", "members", "name", "tried_at")
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        self.name = group.name
+        self.members: list[Member] = []
+        self.high: dict[LogPartition, int] = {}
+        self.again: dict[tuple[LogPartition, int], int] = {}
+        self.tried_at = -1
+
+    def count(self, place: LogPartition, offset: int) -> int:
+        """Count a repeated delivery of the record at an offset; return the how-manieth it is.
+
+        `high` is behind the last record of a log partition that was ever delivered.
+        """
+        key = (place, offset)
+        self.again[key] = times = self.again.get(key, 1) + 1
+        return times
+
+
+class Slot:
+    """One log partition, as it is assigned to a member: the log, and how far it has read."""
+
+    __slots__ = ("log", "operation", "place", "position")
+
+    def __init__(
+        self, place: LogPartition, operation: str, log: list[Message], position: int
+    ) -> None:
+        self.place = place
+        self.operation = operation
+        self.log = log
+        self.position = position
+
+
+def take_nothing(member: Member, message: Message, cause: int) -> None:
+    """Be given a message when the run is over."""
+
+
+class Member(Membership):
+    """One consumer in a group, and what the coordinator knows of it.
+
+    `take` is what it does with a message. While it is `stale` it has something to learn from the
+    coordinator: that it is `expelled`, or what a cooperative round has led to.
+    """
+
+    __slots__ = (
+        "busy_since",
+        "crew",
+        "expelled",
+        "fetching",
+        "generation",
+        "group",
+        "incarnation",
+        "order",
+        "slots",
+        "stale",
+        "take",
+        "turn",
+        "watched",
+    )
+
+    def __init__(
+        self,
+        crew: Crew,
+        incarnation: Incarnation,
+        number: int,
+        topics: tuple[str, ...],
+        session_ms: int,
+        rebalance_ms: int,
+        take: Callable[[Member, Message, int], None],
+    ) -> None:
+        self.crew = crew
+        self.group = crew.group
+        self.incarnation = incarnation
+        self.id = number
+        self.topics = topics
+        self.session_ms = session_ms
+        self.rebalance_ms = rebalance_ms
+        self.take = take
+        self.instance = self.heard = None  # heartbeats go on, unless they are seen to stop
+        self.owned = self.given = ()
+        self.slots: dict[LogPartition, Slot] = {}
+        self.order: list[Slot] = []
+        self.busy_since = -1
+        self.generation = self.turn = 0
+        self.expelled = self.stale = self.fetching = self.watched = False
