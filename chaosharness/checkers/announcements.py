@@ -15,6 +15,8 @@ from chaosharness.checkers.excused import Aside, about, put_aside
 from chaosharness.checkers.masking import mask
 from chaosharness.checkers.property import Evidence, Finding, Property
 from chaosharness.checkers.reading import is_poison, is_quiet, read
+from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers.places import asked_at
 from chaosharness.kernel.history import Event, History, RawEvent
 
 _OF_A_RUN: Final = ("publish", "write", "commit", "rollback", "crash", "raised")
@@ -332,7 +334,12 @@ def joins_complete(
     >>> joins_complete(["paid", "reserved"], "confirmed")
     >>> joins_complete(["paid", "reserved"], "confirmed", or_else="timed-out", field="order")
     """
-    parts = tuple(halves)
+    several = isinstance(halves, Iterable) and not isinstance(halves, str)
+    parts = tuple(halves) if several else ()
+    if not parts or not all(isinstance(one, str) for one in parts):
+        raise InvalidDefinition(
+            f"say which topics are joined: ['paid', 'reserved'], not {halves!r}{asked_at()}"
+        )
     others = (or_else,) if isinstance(or_else, str) else tuple(or_else)
 
     def joins(history: History) -> dict[str, Join]:

@@ -9,6 +9,7 @@ import attrs
 
 from chaosharness.checkers.property import Evidence, Finding, Property
 from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers.places import asked_at
 from chaosharness.kernel.history import Event, History, plain
 
 Key = str | tuple[str, ...] | Callable[[Mapping[str, Any]], Any]
@@ -31,7 +32,13 @@ def entry_number(data: Mapping[str, Any]) -> int | None:
 
 def name_of(part: Any) -> str:
     """Return the name of a part of a system, given itself or its name."""
-    return part if isinstance(part, str) else str(part.name)
+    name = part if isinstance(part, str) else getattr(part, "name", None)
+    if not isinstance(name, str):
+        raise InvalidDefinition(
+            f"{part!r} is no part of a system: give the part itself, or its name, such as "
+            f"'bank'{asked_at()}"
+        )
+    return name
 
 
 def names_of(parts: Any) -> frozenset[str]:

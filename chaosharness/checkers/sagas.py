@@ -22,6 +22,7 @@ from chaosharness.checkers.excused import (
 from chaosharness.checkers.property import Evidence, Finding, Property
 from chaosharness.checkers.reading import is_quiet
 from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers.places import asked_at
 from chaosharness.kernel.history import Event, History
 
 BY: Final = ("saga", "order", "order_id")
@@ -240,8 +241,10 @@ Sagas = dict[str, dict[str, Step]]
 
 def _checked(pairs: Pairs) -> dict[str, tuple[str, bool]]:
     """Return, for each name, its forward step and whether it is the compensation."""
-    if not pairs:
-        raise InvalidDefinition("say which step is undone by which: {'charge': 'refund'}")
+    if not isinstance(pairs, Mapping) or not pairs:
+        raise InvalidDefinition(
+            f"say which step is undone by which: {{'charge': 'refund'}}, not {pairs!r}{asked_at()}"
+        )
     names = {forward: (forward, False) for forward in pairs}
     for forward, backward in pairs.items():
         if backward in names:

@@ -2,7 +2,20 @@
 
 import pytest
 
-from chaosharness import Gateway, Kafka, System, always, eventually, explore, never_stuck
+from chaosharness import (
+    Gateway,
+    Kafka,
+    System,
+    always,
+    announced,
+    compensation_complete,
+    compensation_in_reverse,
+    eventually,
+    explore,
+    joins_complete,
+    never_stuck,
+    never_twice,
+)
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import ErrorReply
 from chaosharness.kernel.budget import FOR_EVER
@@ -191,3 +204,20 @@ def test_poison_that_was_put_aside_excuses_nothing():
     tale.then("dead", tale.deliver(message, "shop"), message=message, to="orders.DLT")
     one = eventually("paid", lambda history: False, or_put_aside=True)
     assert len(judge(one, tale.end())) == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: never_twice(3, "send"), "3 is no part of a system"),
+        (lambda: never_twice([4], "send"), "4 is no part of a system"),
+        (lambda: announced(None, "orders", "placed"), "None is no part of a system"),
+        (lambda: compensation_complete(3), "which step is undone by which.*not 3"),
+        (lambda: compensation_in_reverse(["charge"]), r"undone by which.*not \['charge'\]"),
+        (lambda: joins_complete("paid", "confirmed"), "which topics are joined.*not 'paid'"),
+        (lambda: joins_complete(3, "confirmed"), "which topics are joined.*not 3"),
+    ],
+)
+def test_what_a_property_is_about_is_checked_when_it_is_made(make, words):
+    with pytest.raises(InvalidDefinition, match=f"(?s){words}.*test_property.py:"):
+        make()
