@@ -16,7 +16,7 @@ from chaosharness.handlers.carrier import REFUSALS_MAX, can_vanish, vanish
 from chaosharness.handlers.guards import Guards
 from chaosharness.handlers.pins import Pins
 from chaosharness.handlers.port import sleep
-from chaosharness.handlers.watchdog import LIMIT_S, Watchdog
+from chaosharness.handlers.watchdog import ANSWERS, LIMIT_S, Watchdog
 from chaosharness.kernel.scope import SCOPE
 from chaosharness.kernel.world import World
 
@@ -194,7 +194,8 @@ class _Watchdog(Watchdog):
         world = self._sandbox.world
         if world is None:
             return None
-        return (world.now, len(world.raw), world.agenda.tickets, world.ending is None)
+        running = world.ending is None
+        return (world.now, len(world.raw), world.agenda.tickets, running, ANSWERS[0])
 
     @progress.setter
     def progress(self, _: Any) -> None:

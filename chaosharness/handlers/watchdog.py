@@ -22,6 +22,9 @@ _DEBUGGERS: Final = {"bdb", "pdb", "pydevd", "_pydevd_bundle.pydevd"}
 # Ignored by default and used by almost nobody; SIGALRM belongs to pytest-timeout.
 _SIGNAL: Final[int] = getattr(signal, "SIGURG", 0)  # 0 where there are no such signals
 
+ANSWERS: Final[list[int]] = [0]
+"""How often a real server has answered: code that waits for one does not spin."""
+
 _watched: set[Watchdog] = set()
 _thread_runs = False
 

@@ -14,6 +14,7 @@ from itertools import count
 from typing import Any, Final
 
 from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers.watchdog import ANSWERS
 from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.stores.postgresql.statement import SCHEMA, asking_the_run
 
@@ -95,6 +96,7 @@ class Backend:
             InvalidDefinition: The server refuses it.
         """
         result = self.pgconn.exec_(sql.encode())
+        ANSWERS[0] += 1
         if result.status not in (0, 1, 2):
             raise InvalidDefinition(f"PostgreSQL says: {result.error_message.decode().strip()}")
         if self.raw is not None:

@@ -13,7 +13,6 @@ from typing import Any, Final, Protocol
 import attrs
 
 from chaosharness.errors import InvalidDefinition
-from chaosharness.handlers.clocks import guess_from_text, show_parameters
 from chaosharness.handlers.places import asked_at
 from chaosharness.handlers.port import (
     READ,
@@ -22,17 +21,16 @@ from chaosharness.handlers.port import (
     after,
     before,
     call_off,
-    read_clock,
     refuse_stranger,
 )
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.agenda import Entry
 from chaosharness.kernel.scope import Incarnation, Scope
-from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.kernel.world import World
 from chaosharness.stores.durable import quietly
+from chaosharness.stores.postgresql.pending import Pending
 from chaosharness.stores.postgresql.server import Backend, Database
-from chaosharness.stores.postgresql.statement import SCHEMA, Statement
+from chaosharness.stores.postgresql.statement import Statement
 from chaosharness.stores.sqlite.parameters import shown
 from chaosharness.stores.sqlite.repeats import Repeats
 
@@ -43,9 +41,7 @@ DEADLOCK_MS: Final = 1_000
 IDLE, ACTIVE, IN_TRANSACTION, FAILED = 0, 1, 2, 3
 
 GONE: Final = "server closed the connection unexpectedly"
-_UNITS: Final = {"": 1, "ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000}
 _OPTION: Final = re.compile(r"-c\s*(\w+)\s*=\s*([^\s']+)")
-_TIMES: Final = re.compile(r"\s*(\d+)\s*(ms|s|min|h)?\s*\Z")
 
 
 class Shared(Protocol):
@@ -136,20 +132,14 @@ class Session:
         self._visit: Visit | None = None
         self._resume: Resume | None = None
         self._entries: list[Entry] = []
-        self._rows = 0
-        self._touched = self._defined = self._notifies = False
-        self._began_ms: int | None = None
-        self._shown: tuple[int, int] | None = None
-        self._settings: dict[str, int] = {}
-        self._local: dict[str, int] = {}
-        self._writer: Scope | None = None
+        self._pending = Pending()
 
     def configure(self, options: str) -> None:
         """Set what a client asks for when it connects: `-c lock_timeout=5000`."""
         for name, value in _OPTION.findall(options):
             text = f"SET {name} = '{value}'"
             self.backend.ask(text)
-            self._set(self.store.learn(text))
+            self._pending.set(self.store.learn(text), self.store.world)
 
     # ---- a statement
 
@@ -177,14 +167,18 @@ class Session:
         if surface is not None:
             yield from self._strike(visit, surface)
         self._usable(visit)
-        self._show(visit, status)
+        shows = self._pending.shows(
+            statement, parameters, visit.scope, store.database, status == IDLE
+        )
+        if shows and status != FAILED:
+            self.backend.ask(shows)
         self._visit = visit
         return visit
 
     def _surface(self, statement: Statement, status: int) -> Surface | None:
         """Return what may strike at a statement; None where it is no site."""
         kind = statement.kind
-        unsaved = bool(self._rows) or self._touched
+        unsaved = self._pending.unsaved
         if kind == "write":
             return self.store.surface if status == IDLE else WRITE
         if kind == "commit":
@@ -242,36 +236,10 @@ class Session:
         """Roll back at the server, without anybody asking."""
         if self.backend.status in (IN_TRANSACTION, FAILED):
             self.backend.ask("ROLLBACK")
-            if self._rows or self._touched:
-                self.store.record_undone(self, scope or self._writer, why)
-        self._ended()
+            if self._pending.unsaved:
+                self.store.record_undone(self, scope or self._pending.writer, why)
+        self._pending.ended()
         self.store.settle()
-
-    def _show(self, visit: Visit, status: int) -> None:
-        """Show the server the time and the chance of the run, where the statement asks."""
-        statement, scope, store = visit.statement, visit.scope, self.store
-        now_ms = scope.world.now
-        if status == IDLE or self._began_ms is None:
-            self._began_ms = now_ms
-        database = store.database
-        writes = statement.kind == "write"
-        sets = []
-        if statement.clock or (writes and database.uses_clock):
-            if statement.clock:
-                if scope.clock:
-                    show_parameters(scope, statement.sql, visit.parameters)
-                read_clock(scope.world)
-                guess_from_text(scope, statement.sql, visit.parameters)
-            if self._shown != (self._began_ms, now_ms):
-                self._shown = (self._began_ms, now_ms)
-                for name, ms in (("began", self._began_ms), ("now", now_ms)):
-                    sets.append(f"set_config('{SCHEMA}.{name}', '{(EPOCH_MS + ms) / 1000}', false)")
-        if statement.chance or (writes and database.uses_chance):
-            scope.draws += 1
-            draw = f"{scope.place} {scope.entity} {scope.message} {scope.draws}".replace("'", "")
-            sets.append(f"set_config('{SCHEMA}.draw', '{draw}', false)")
-        if sets and status != FAILED:
-            self.backend.ask(f"SELECT {', '.join(sets)}")
 
     def succeed(self, visit: Visit, rows: int) -> Script[None]:
         """Take note that a statement has done what it does, and suffer what strikes after it.
@@ -281,10 +249,11 @@ class Session:
         """
         statement, scope = visit.statement, visit.scope
         self._visit = None
-        self._note(statement, scope, rows)
+        self._pending.note(statement, scope, rows, self.store.database)
+        self.store.defined |= statement.defines
         self._record(visit, rows)
         if statement.kind in ("commit", "rollback"):
-            self._ended()
+            self._pending.ended()
         if self.store.waiting:
             self.store.settle()
         if visit.outcome == "committed":
@@ -293,34 +262,6 @@ class Session:
             raise ServerError("", words)
         if visit.operation and visit.operation in scope.world.armed:
             yield from after(scope, visit.operation, visit.attempt, self.store)  # type: ignore[arg-type]
-
-    def _note(self, statement: Statement, scope: Scope, rows: int) -> None:
-        kind = statement.kind
-        self._set(statement)
-        if kind == "write":
-            self._rows += max(rows, 0)
-            self._touched |= statement.touches
-            self._defined |= statement.defines
-            self._writer = scope
-            self.store.defined |= statement.defines
-            if statement.clock or statement.chance:
-                self.store.database.uses_clock |= statement.defines and statement.clock
-                self.store.database.uses_chance |= statement.defines and statement.chance
-        elif statement.touches:
-            self._touched = True
-            self._writer = scope
-        self._notifies |= statement.verb in ("notify", "call", "do") or statement.touches
-
-    def _set(self, statement: Statement) -> None:
-        """Take note of a setting that is kept in virtual time."""
-        if statement.setting is None:
-            return
-        name, value, local = statement.setting
-        found = _TIMES.match(value)
-        if name in ("lock_timeout", "statement_timeout") and found:
-            into = self._local if local else self._settings
-            into[name] = int(found[1]) * _UNITS[found[2] or ""]
-            self.store.world.know_timeout(into[name])
 
     def _record(self, visit: Visit, rows: int) -> None:
         """Write down what has happened, with what became durable by it."""
@@ -348,34 +289,25 @@ class Session:
         """Record that changes are durable."""
         scope, store = visit.scope, self.store
         if visit.operation:
-            data: dict[str, Any] = {"store": store.name, "rows": self._rows}
+            data: dict[str, Any] = {"store": store.name, "rows": self._pending.rows}
             if visit.outcome is not None:
                 data["outcome"] = "unknown"
             scope.record("commit", visit.operation, visit.attempt, data)
-            if (
-                self._defined
-                or (self._rows and not store.repeats.unchanged(scope.world))
-                or (self._touched and self._notifies)
-            ):
+            pending = self._pending
+            changes = pending.rows and not store.repeats.unchanged(scope.world)
+            if pending.defined or changes or (pending.touched and pending.notifies):
                 scope.world.effects += 1
-        notifies = self._notifies
-        self._ended()
+        notifies = self._pending.notifies
+        self._pending.ended()
         if notifies:
             store.notified()
-
-    def _ended(self) -> None:
-        """Take note that no transaction is open any more."""
-        self._rows = 0
-        self._touched = self._defined = self._notifies = False
-        self._began_ms = self._shown = None
-        self._local.clear()
 
     def fail(self, visit: Visit, error: BaseException) -> ServerError | None:
         """Take note that the server refused a statement; return the error that takes its place."""
         self._visit = None
         self._record_error(visit, visit.ended or error)
         if self.backend.status == IDLE:
-            self._ended()
+            self._pending.ended()
         self.store.settle()
         return visit.ended
 
@@ -438,7 +370,7 @@ class Session:
             limit: list[tuple[int, Callable[[Any], None]]]
             limit = [] if timeout_ms is None else [(timeout_ms, lambda _: self.wake("timeout"))]
             return limit
-        known = {**self._settings, **self._local}
+        known = self._pending.limits_ms
         found: list[tuple[int, Callable[[Any], None]]] = [(DEADLOCK_MS, self._look_for_deadlock)]
         for name, code in (("lock_timeout", "55P03"), ("statement_timeout", "57014")):
             if known.get(name):

@@ -186,6 +186,7 @@ for name, handler in HANDLERS.items():
 """
 
 
+@pytest.mark.slow
 def test_a_history_is_the_same_in_every_process(db):
     found = [
         subprocess.run(

@@ -299,7 +299,7 @@ def test_what_is_not_modelled_and_what_is_wrong_is_said(db):
         shop(right, other).run()
     with pytest.raises(InvalidDefinition, match=r"the schema of store 'db' does not run.*relation"):
         shop(right, PostgreSQL("db", "INSERT INTO nothing VALUES (1)", server=SERVER)).run()
-    with pytest.raises(InvalidDefinition, match=r"PostgreSQL\('db'\) finds no server: .* docker"):
+    with pytest.raises(InvalidDefinition, match=r"PostgreSQL\('db'\) finds no server: .*docker"):
         shop(right, PostgreSQL("db", "", server="host=127.0.0.1 port=1")).run()
     read = Schedule([FailedCommit(Site(LOCK.operation))])
     with pytest.raises(IllegalFault, match=r"can never happen"):

@@ -49,6 +49,27 @@ def test_code_runs_as_it_is(name, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())  # no file of that name was made
 
 
+def ported():
+    """The same shop, whose service is given its connection."""
+    db = SQLite("db", SCHEMA)
+    system = shop(lambda order: None, db)
+    bus = system.resources["bus"]
+
+    def orders(env):
+        engine = create_engine("sqlite://", creator=lambda: env.connect(db))
+        env.consume(bus, "placed", shops.merge(engine))
+
+    system.services["orders"].factory = orders
+    return system
+
+
+@pytest.mark.parametrize("faults", [[], [Crash(Site("orders.on_order/db.commit", "after"))]])
+def test_it_does_what_its_ported_twin_does(faults):
+    as_it_is = shop(shops.merge(shops.file_engine), SQLite("db", SCHEMA, url=FILE))
+    runs = [one.run(None, Schedule(faults)) for one in (as_it_is, ported())]
+    assert runs[0].digest() == runs[1].digest()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", HANDLERS)
 def test_right_code_is_silent_over_all_single_faults(name):
