@@ -36,7 +36,7 @@ PAGES = {
     "properties": ("Properties", ("checkers", "checkers.flow", "system.wiring")),
     "search": (
         "Search and replay",
-        ("search.doors", "search.explore", "search.replay", "campaign", "counterexample"),
+        ("search.doors", "search.explore", "search.replay", "campaign", "counterexample", "traces"),
     ),
     "pytest": (
         "pytest and Hypothesis",
