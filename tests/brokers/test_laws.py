@@ -25,9 +25,11 @@ from chaosharness import (
     System,
 )
 from chaosharness.brokers import BROKERS, lane
+from chaosharness.brokers.at_work import AtWork
 from chaosharness.brokers.facts import Journal
 from chaosharness.brokers.kafka.consumers import CommitFailed, Consumer, Subscription
 from chaosharness.brokers.kafka.kafka import OpenKafka
+from chaosharness.brokers.lines import Lines
 from chaosharness.brokers.nats.desk import Desk as NatsDesk
 from chaosharness.brokers.rabbitmq.link import Link
 from chaosharness.brokers.rabbitmq.rabbitmq import OpenRabbitMQ
@@ -515,16 +517,16 @@ BREAKS = [
     (unacknowledged_comes_back, Redis, RedisMachine, "_hand_out", pending_for_nobody),
     (acknowledged_stays_away, Redis, redis_subscription, "ack", lambda *_: True),
     (at_least_once_under_any_single_fault, Redis, RedisDesk, "_network_changed", forget),
-    (nothing_goes_to_the_dead, Redis, RedisDesk, "leave", forget),
-    (unacknowledged_comes_back, SQS, Desk, "_tick", forget),
-    (unacknowledged_comes_back, NATS, NatsDesk, "_tick", forget),
+    (nothing_goes_to_the_dead, Redis, Lines, "leave", forget),
+    (unacknowledged_comes_back, SQS, AtWork, "_tick", forget),
+    (unacknowledged_comes_back, NATS, AtWork, "_tick", forget),
     (acknowledged_stays_away, NATS, NatsMachine, "_settle", forget),
     (at_least_once_under_any_single_fault, NATS, NatsDesk, "_network_changed", forget),
-    (nothing_goes_to_the_dead, NATS, NatsDesk, "leave", forget),
+    (nothing_goes_to_the_dead, NATS, Lines, "leave", forget),
     (what_one_producer_sends_stays_in_its_order, NATS, lane.Turn, "come", lambda turn: iter(())),
     (acknowledged_stays_away, SQS, sqs_consumers, "delete", forget),
     (at_least_once_under_any_single_fault, SQS, Desk, "_network_changed", forget),
-    (nothing_goes_to_the_dead, SQS, Desk, "leave", forget),
+    (nothing_goes_to_the_dead, SQS, Lines, "leave", forget),
     (
         a_consumer_has_no_more_at_a_time_than_it_may,
         SQS,

@@ -9,11 +9,13 @@ from typing import Any, Final, Protocol
 
 import attrs
 
+from chaosharness.brokers.at_work import AtWork
 from chaosharness.brokers.facts import Journal
+from chaosharness.brokers.lines import Lines
 from chaosharness.brokers.message import NO_HEADERS, Message
 from chaosharness.brokers.nats.rows import DELIVER, EXPLICIT, ORDERED
+from chaosharness.brokers.strikes import struck
 from chaosharness.faults import Delay, LostReply, NetworkPartition
-from chaosharness.kernel.agenda import Entry
 from chaosharness.kernel.message_names import named
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
@@ -50,12 +52,12 @@ class Held:
 class Puller:
     """One client that pulls from one consumer: a request at a time."""
 
-    __slots__ = ("incarnation", "key", "label", "most", "operation", "profile", "take", "waiting")
+    __slots__ = ("incarnation", "label", "most", "operation", "place", "profile", "take", "waiting")
 
     def __init__(
         self,
         incarnation: Incarnation,
-        key: Key,
+        place: Key,
         operation: str,
         profile: str,
         take: Callable[[list[Held]], None],
@@ -64,16 +66,12 @@ class Puller:
     ) -> None:
         self.incarnation = incarnation
         self.label = incarnation.label
-        self.key = key
+        self.place = place
         self.operation = operation
         self.profile = profile
         self.take = take
         self.most = most
         self.waiting = False
-
-
-def _take_nothing(held: list[Held]) -> None:
-    """Be given messages when the run is over."""
 
 
 class Settings(Protocol):
@@ -108,10 +106,16 @@ class Desk:
         self.machine = NatsMachine(_notice)
         self.journal = Journal(world, definition.name)
         self.consumers: dict[str, Key] = {}
-        self._waiting: dict[Key, list[Puller]] = {}
-        self._looking: set[Key] = set()
-        self._armed: Entry | None = None
-        self._armed_ms: int | None = None
+        self._work = AtWork(self.machine, world, self.journal, self.settle)
+        self.do = self._work.do
+        self.lines: Lines[Key, Puller] = Lines(
+            world,
+            self.name,
+            self.latency_ms,
+            due=self._due,
+            answer=self._answer,
+            rest=self.settle,
+        )
         self._ordered = 0
         self._missing: dict[Key, int] = {}
         for stream, (settings, consumers) in definition.settings.items():
@@ -121,7 +125,7 @@ class Desk:
             for name, one in consumers.items():
                 self.machine.apply(op.CreateConsumer(stream, name, one), 0)
                 self.consumers[name] = stream, name
-                self._waiting[stream, name] = []
+                self.lines.open((stream, name))
                 for wait_ms in one.backoff_ms or (one.ack_wait_ms,):
                     world.know_timeout(wait_ms)
         world.know_duration(definition.timeout_ms)
@@ -129,10 +133,7 @@ class Desk:
 
     def close(self) -> None:
         """Let go of the pullers, at the end of a run."""
-        for pullers in self._waiting.values():
-            for puller in pullers:
-                puller.take = _take_nothing
-            pullers.clear()
+        self.lines.close()
 
     # ---- as a peer
 
@@ -149,105 +150,20 @@ class Desk:
 
     # ---- the machine
 
-    def do(
-        self, operation: Any, scope: Scope | None = None, site: str = "", attempt: int = 0
-    ) -> Any:
-        """Have the machine do something; write down what happened; look who gets what."""
-        answer = self.machine.apply(operation, self.world.now)
-        for fact in self.machine.take():
-            self.journal.write(fact, scope, site, attempt)
-        self.settle()
-        return answer
-
     def settle(self) -> None:
         """Be woken when time changes something; have those who wait look."""
-        self._be_woken()
-        for key, pullers in self._waiting.items():
-            if pullers and key not in self._looking:
-                self._look(key)
+        self._work.be_woken()
+        self.lines.look()
 
     def _settle_later(self, _: Any) -> None:
         self.settle()
 
-    def _be_woken(self) -> None:
-        due = self.machine.due()
-        if due == self._armed_ms:
-            return
-        if self._armed is not None:
-            self.world.agenda.cancel(self._armed)
-        self._armed_ms = due
-        self._armed = None
-        if due is not None:  # a timer: trouble may be sized to last just longer than it
-            self._armed = self.world.agenda.add(max(due, self.world.now), self._tick, None, False)
-
-    def _tick(self, _: Any) -> None:
-        self._armed = self._armed_ms = None
-        self.machine.tick(self.world.now)
-        for fact in self.machine.take():
-            self.journal.write(fact)
-        self.settle()
-
-    # ---- waiting
-
-    def ask(self, puller: Puller) -> None:
-        """Wait for messages; they come by `take`."""
-        if not puller.waiting:
-            puller.waiting = True
-            self._waiting[puller.key].append(puller)
-            if puller.key not in self._looking:
-                self._look(puller.key)
-
-    def leave(self, puller: Puller) -> None:
-        """Wait no longer."""
-        if puller.waiting:
-            puller.waiting = False
-            self._waiting[puller.key].remove(puller)
-
-    def _has_some(self, key: Key) -> bool:
+    def _due(self, puller: Puller) -> int | None:
+        key = puller.place
         if key in self._missing:
-            return False
+            return None
         consumer = self.machine.consumers.get(key)
-        return consumer is not None and consumer.has_some()
-
-    def _look(self, key: Key) -> None:
-        """See to it that somebody who waits gets what is there."""
-        if self._has_some(key):
-            self._looking.add(key)
-            self.world.agenda.add(self.world.now + self.latency_ms, self._serve, key)
-
-    def _serve(self, key: Key) -> None:
-        """Answer the one who has waited longest, if there is something; the next one comes next.
-
-        Whoever is answered goes on right inside of this, so it is the last thing that happens here.
-        """
-        self._looking.discard(key)
-        world = self.world
-        pullers = self._waiting[key]
-        for puller in tuple(pullers):
-            if not self._has_some(key):
-                break
-            if self._cut(puller):
-                continue
-            held, due_ms = self._answer(puller)
-            if held:
-                self.leave(puller)
-                if pullers:
-                    self._looking.add(key)
-                    world.agenda.add(world.now, self._serve, key)
-                self.settle()
-                if due_ms > world.now:
-                    world.until(due_ms, self._arrive, (puller, held))
-                else:
-                    puller.take(held)
-                return
-        self._be_woken()
-
-    def _arrive(self, late: tuple[Puller, list[Held]]) -> None:
-        """Let late messages arrive, if there is anybody still."""
-        puller, held = late
-        if puller.incarnation.alive:
-            self.world.effects += 1
-            puller.take(held)
+        return self.world.now if consumer is not None and consumer.has_some() else None
 
     def _answer(self, puller: Puller) -> tuple[list[Held], int]:
         """Hand out what there is; return what arrives, and when."""
@@ -262,7 +178,7 @@ class Desk:
             due_ms = self._disturbed(puller, attempts)
             if due_ms < 0:
                 return [], 0
-        fetch = op.Fetch(*puller.key, puller, puller.most)
+        fetch = op.Fetch(*puller.place, puller, puller.most)
         answer = self.machine.apply(fetch, world.now)
         assert not isinstance(answer, Refusal), answer
         fetched = {one.handle: one for one in answer}
@@ -311,14 +227,14 @@ class Desk:
         for one in held:
             self.world.raw[one.cause][7]["lost"] = True
         if puller.profile == ORDERED:
-            self._missing[puller.key] = held[0].handle.sequence
+            self._missing[puller.place] = held[0].handle.sequence
             self.world.after(NOTICED_MS, self._make_anew, puller)
 
     def _make_anew(self, puller: Puller) -> None:
         """Make an ordered consumer again, from where something is missing."""
         if not puller.incarnation.alive:
             return
-        key, now = puller.key, self.world.now
+        key, now = puller.place, self.world.now
         consumer = self.machine.consumers[key]
         settings = attrs.evolve(
             consumer.settings, deliver="by_start_sequence", start=self._missing.pop(key)
@@ -335,12 +251,13 @@ class Desk:
         world = self.world
         operation = puller.operation
         due_ms = world.now
-        for record in self.machine.peek(*puller.key, puller.most, world.now):
+        for record in self.machine.peek(*puller.place, puller.most, world.now):
             message = record.message
             attempt = world.reach(operation, message.entity, message.name)
             attempts[record.sequence] = attempt
-            for fault in world.strikes(operation, "before", message.entity, attempt, message.name):
-                self._suffer(fault, operation, message, attempt, message.published)
+            for fault in struck(
+                world, self.name, operation, "before", message, attempt, message.published
+            ):
                 if isinstance(fault, Delay):
                     due_ms = max(due_ms, world.due(fault.lasting))
                 elif isinstance(fault, NetworkPartition):
@@ -352,33 +269,11 @@ class Desk:
     def _spoilt(self, message: Message, operation: str, attempt: int, cause: int) -> bool:
         """Let the faults after a delivery strike; say whether its answer is lost."""
         lost = False
-        for fault in self.world.strikes(operation, "after", message.entity, attempt, message.name):
-            self._suffer(fault, operation, message, attempt, cause)
+        for fault in struck(self.world, self.name, operation, "after", message, attempt, cause):
             lost = lost or isinstance(fault, LostReply)
         return lost
 
-    def _suffer(
-        self, fault: Any, operation: str, message: Message, attempt: int, cause: int
-    ) -> None:
-        self.world.record(
-            "fault",
-            self.name,
-            operation=operation,
-            entity=message.entity,
-            attempt=attempt,
-            cause=cause,
-            data={"fault": str(fault)},
-        )
-
     # ---- the network
-
-    def _cut(self, puller: Puller) -> bool:
-        """Say whether a client gets no answers now: a connection takes both ways."""
-        unreachable = self.world.unreachable
-        if not unreachable:
-            return False
-        pair = (puller.incarnation.service, self.name)
-        return pair in unreachable or pair[::-1] in unreachable
 
     def _network_changed(self) -> None:
         self.world.after(0, self._settle_later)
@@ -408,13 +303,13 @@ class Desk:
         operation = f"{self.name}.{source}/deliver to {service}"
         if ordered is None:
             puller = Puller(incarnation, self.consumers[source], operation, EXPLICIT, take)
-            incarnation.on_death.append(partial(self.leave, puller))
+            incarnation.on_death.append(partial(self.lines.leave, puller))
         else:
             self._ordered += 1
             key = source, f"ordered-{self._ordered}"
             place = f"{source} by {incarnation.service}#{incarnation.replica}"
             self.do(op.CreateConsumer(*key, ordered, place))
-            self._waiting[key] = []
+            self.lines.open(key)
             puller = Puller(incarnation, key, operation, ORDERED, take)
             incarnation.on_death.append(partial(self._abandon, puller))
         puller.most = most
@@ -422,8 +317,8 @@ class Desk:
 
     def _abandon(self, puller: Puller) -> None:
         """Let an ordered consumer be gone with its client."""
-        self.leave(puller)
-        self.machine.apply(op.DeleteConsumer(*puller.key), self.world.now)
+        self.lines.leave(puller)
+        self.machine.apply(op.DeleteConsumer(*puller.place), self.world.now)
 
 
 def _notice(subject: str, body: bytes, about: Message) -> Message:

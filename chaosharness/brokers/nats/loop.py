@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
+from functools import partial
 from typing import Any, Final, Literal, get_args
 
 import attrs
 
-from chaosharness.brokers.batch import Batch, Taken
-from chaosharness.brokers.message import Decode, Delivery, delivery
+from chaosharness.brokers.arrivals import Arrivals, begin_wait, unread
+from chaosharness.brokers.batch import Batch
+from chaosharness.brokers.message import Decode, Delivery
 from chaosharness.brokers.nats.desk import Desk, Held
 from chaosharness.brokers.nats.settling import acknowledge, get, put_aside, tell
 from chaosharness.brokers.nats.subscription import check_dead_letters
 from chaosharness.brokers.trouble import one_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.fingerprint import of_stack
-from chaosharness.handlers.places import told
 from chaosharness.handlers.port import Nap, current_scope, wait_of
-from chaosharness.handlers.script import Resume, Script
+from chaosharness.handlers.script import Script
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.machines.nats import ConsumerSettings
 from chaosharness.machines.nats import operations as op
@@ -85,9 +85,8 @@ class Consumer:
         self._on_unreadable = on_unreadable
         self._ordered = made is not None
         self._puller = desk.puller(incarnation, source, service, self._take, ordered=made)
-        self._buffer: deque[Held] = deque()
+        self._arrivals: Arrivals[Held] = Arrivals(desk.world, desk.lines)
         self._held: set[op.Handle] = set()
-        self._waiting: Resume | None = None
 
     # ---- fetching
 
@@ -116,84 +115,30 @@ class Consumer:
         return scope.colour.drive(self._fetch(scope, most, wait_ms, nap), scope)
 
     def _fetch(self, scope: Scope, most: int, wait_ms: int, nap: Nap) -> Script[Batch]:
-        desk = self._desk
-        world = desk.world
-        puller = self._puller
-        scope.entity = scope.hops = 0
-        scope.message = ""
-        world.in_flight.pop(scope, None)
+        world = self._desk.world
+        puller, arrivals = self._puller, self._arrivals
+        begin_wait(scope)
         world.know_duration(wait_ms)
         puller.most = most
         due_ms = world.now + wait_ms
-        timer: Any = None
-
-        def give_up(_: Any) -> None:
-            nap.woke()
-            desk.leave(puller)
-            self._wake()
-
-        def keep(resume: Resume) -> None:
-            nonlocal timer
-            self._waiting = resume
-            timer = world.timer(max(due_ms - world.now, 0), give_up, None, nap)
-            desk.ask(puller)
-
+        aside = None if self._on_unreadable == "raise" else partial(self._leave_out, scope)
         while True:
-            if not self._buffer:
-                try:
-                    yield keep
-                except GeneratorExit:  # the task that waited was cancelled
-                    self._waiting = None
-                    desk.leave(puller)
-                    raise
-                finally:
-                    if timer is not None:
-                        world.agenda.cancel(timer)
-            nothing = not self._buffer
-            found = self._decoded(scope)
+            if not arrivals:
+                yield from arrivals.wait(puller, due_ms, nap)
+            nothing = not arrivals
+            found = arrivals.read(self._decode, scope, aside)
             if found or nothing:
                 return Batch(scope, found)
 
     def _take(self, held: list[Held]) -> None:
-        self._buffer.extend(held)
         if not self._ordered:
             self._held.update(one.handle for one in held)
-        self._wake()
-
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting(None)
-
-    def _decoded(self, scope: Scope) -> list[Taken]:
-        """Return the messages that can be read; do with the others as is wished."""
-        found: list[Taken] = []
-        while self._buffer:
-            held = self._buffer[0]
-            message, cause = held.message, held.cause
-            try:
-                found.append((delivery(self._decode, message, held), message, cause))
-            except Exception as error:
-                if self._on_unreadable == "raise":
-                    if found:
-                        return found  # the next fetch says so
-                    self._buffer.popleft()
-                    scope.entity, scope.hops, scope.cause = message.entity, message.hops, cause
-                    scope.message = message.name
-                    raise
-                self._leave_out(scope, held, error)
-            self._buffer.popleft()
-        return found
+        self._arrivals.take(held)
 
     def _leave_out(self, scope: Scope, held: Held, error: Exception) -> None:
         """Leave out a message that cannot be read, or put it aside."""
         desk = self._desk
-        message = held.message
-        aside = Scope(
-            scope.world, scope.incarnation, scope.place, message.entity, held.cause, scope.colour
-        )
-        aside.message = message.name
-        aside.record("raised", f"{scope.place}/{desk.name}.fetch", 0, told(error))
+        aside = unread(scope, held, f"{desk.name}.fetch", error)
         self._held.discard(held.handle)
         if self._on_unreadable == "dead-letter":
             assert self._dead_subject is not None

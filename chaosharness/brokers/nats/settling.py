@@ -9,8 +9,8 @@ from typing import Any, Final
 from chaosharness.brokers.nats.desk import Desk, Held
 from chaosharness.brokers.nats.errors import answered
 from chaosharness.brokers.nats.rows import ACK, ACK_SYNC, CHANGE, GET
-from chaosharness.faults import LostRequest
-from chaosharness.handlers.port import cut, on_behalf, operate, strikes, trouble
+from chaosharness.brokers.settling import carefully
+from chaosharness.handlers.port import on_behalf, operate
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Scope
 from chaosharness.machines.nats import operations as op
@@ -44,19 +44,12 @@ def send(
     desk: Desk, scope: Scope, site: str, attempt: int, operation: Any, held: Held
 ) -> Script[None]:
     """Send what nobody answers: its sender does not learn whether it arrived."""
-    lost = cut(scope, desk, "out")
-    for fault in strikes(scope, site, "before", attempt):
-        if isinstance(fault, LostRequest):
-            lost = True
-        else:
-            yield from trouble(scope, fault, desk)
-    if lost:
-        data = {"message": held.message.published, "error": UNHEARD}
-        scope.record("nack", site, attempt, data)
-    else:
+
+    def do() -> bool:
         desk.do(operation, scope, site, attempt)
-    for fault in strikes(scope, site, "after", attempt):
-        yield from trouble(scope, fault, desk)
+        return True
+
+    yield from carefully(desk, scope, site, attempt, held.message, UNHEARD, do)
 
 
 def tell(desk: Desk, scope: Scope, action: str, operation: Any, held: Held) -> Any:

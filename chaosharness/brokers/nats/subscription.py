@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Literal, get_args
@@ -14,6 +13,7 @@ from chaosharness.brokers.message import Message
 from chaosharness.brokers.nats.desk import Desk, Held
 from chaosharness.brokers.nats.settling import put_aside, settle
 from chaosharness.brokers.trouble import ON_ERROR, Policy, one_of
+from chaosharness.brokers.turns import Turns, slots_of
 from chaosharness.kernel.scope import Scope
 from chaosharness.machines.nats import ConsumerSettings
 from chaosharness.machines.nats import operations as op
@@ -88,20 +88,19 @@ class Subscription:
     concurrency: int | None = attrs.field(default=None, validator=at_least(1, or_none=True))
     _policy: Policy = attrs.field(init=False)
     _puller: Any = attrs.field(init=False)
-    _buffer: deque[Held] = attrs.field(factory=deque, init=False)
-    _running: int = attrs.field(default=0, init=False)
-    _slots: int = attrs.field(default=1, init=False)
-    _taking: bool = attrs.field(default=False, init=False)
+    _turns: Turns[Held] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         one_of(get_args(Acknowledge), acknowledge=self.acknowledge)
         self._policy = Policy(self.on_error, self.retries_max, self.on_unreadable, CHOICES)
         subject = self.dead_subject
         check_dead_letters(subject, on_error=self.on_error, on_unreadable=self.on_unreadable)
-        if self.intake.colour.is_async:
-            self._slots = self.concurrency or self.batch
-        elif (self.concurrency or 1) > 1:
-            raise ValueError("a plain handler runs one message at a time: concurrency must be 1")
+        self._turns = Turns(
+            self.intake.incarnation,
+            slots_of(self.intake, self.concurrency, self.batch),
+            handle=self._handle,
+            more=self._ask,
+        )
 
     def begin(self) -> None:
         """Pull."""
@@ -110,35 +109,14 @@ class Subscription:
             self.intake.incarnation,
             self.source,
             self.service,
-            self._take,
+            self._turns.take,
             ordered=self.made,
             most=self.batch,
         )
-        self.desk.ask(self._puller)
+        self._ask()
 
-    def _take(self, held: list[Held]) -> None:
-        self._buffer.extend(held)
-        self._next()
-
-    def _next(self) -> None:
-        """Handle what is there, as far as there is a free slot; then pull again.
-
-        A handler that ends at once frees its slot before `take` returns: what is next is then
-        left to the loop here, or a long batch would be as deep a recursion.
-        """
-        if self._taking:
-            return
-        self._taking = True
-        try:
-            while self._buffer and self._running < self._slots:
-                if not self.intake.incarnation.alive:
-                    return  # it died at the message before
-                self._running += 1
-                self._handle(self._buffer.popleft())
-        finally:
-            self._taking = False
-        if not self._running and self.intake.incarnation.alive:
-            self.desk.ask(self._puller)
+    def _ask(self) -> None:
+        self.desk.lines.ask(self._puller)
 
     def _handle(self, held: Held) -> None:
         intake = self.intake
@@ -168,12 +146,12 @@ class Subscription:
         if word == "crash":
             self.desk.world.crash(scope.incarnation, "next", cause=scope.cause)
         elif self.made is not None or self.acknowledge == "before":
-            self._free()
+            self._turns.free()
         elif error is None or word == "skip":
-            self._settle("ack", op.Ack(held.handle), held, scope, self._free)
+            self._settle("ack", op.Ack(held.handle), held, scope, self._turns.free)
         elif word == "term":
             term = op.Term(held.handle, type(error).__name__)
-            self._settle("term", term, held, scope, self._free)
+            self._settle("term", term, held, scope, self._turns.free)
         else:
             self._failed(held, scope, error, word, tries_max)
 
@@ -184,21 +162,17 @@ class Subscription:
         if word == "dead-letter" and tries >= tries_max:
             assert self.dead_subject is not None
             put_aside(self.desk, held, self.dead_subject, scope, error)
-            self._free()
+            self._turns.free()
             return
         if word != "dead-letter" and self.deliver_max == UNLIMITED:
             self.intake.refuse_hopeless(scope, error, tries)
         if word == "retry":
-            self._free()
+            self._turns.free()
         else:
             nak = op.Nak(held.handle, self.backoff_ms)
-            self._settle("nak", nak, held, scope, self._free)
+            self._settle("nak", nak, held, scope, self._turns.free)
 
     def _settle(
         self, action: str, operation: Any, held: Held, scope: Scope, then: Callable[[Any], None]
     ) -> None:
         settle(self.desk, scope, self.intake.place, action, operation, held, then)
-
-    def _free(self, _: Any = None) -> None:
-        self._running -= 1
-        self._next()

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from chaosharness.brokers.rabbitmq.connection import Connection, Server
 from chaosharness.brokers.rabbitmq.copies import Copy
 from chaosharness.brokers.rabbitmq.faults import SETTLE, widened
+from chaosharness.brokers.strikes import struck
 from chaosharness.faults import (
     BrokerRestart,
     ConsumerCancel,
@@ -314,16 +315,8 @@ class Link:
         """Let the faults of a delivery strike."""
         world = self.world
         copy = push.copy
-        for fault in world.strikes(operation, phase, copy.entity, attempt, copy.name):
-            world.record(
-                "fault",
-                self.broker.name,
-                operation=operation,
-                entity=copy.entity,
-                attempt=attempt,
-                cause=copy.published,
-                data={"fault": str(fault)},
-            )
+        cause = copy.published
+        for fault in struck(world, self.broker.name, operation, phase, copy, attempt, cause):
             match fault:
                 case Delay():
                     self._hold(world.due(fault.lasting))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, Literal, get_args
 
 import attrs
 
-from chaosharness.brokers.batch import Batch, Taken
-from chaosharness.brokers.message import Decode, Delivery, delivery
+from chaosharness.brokers.arrivals import Arrivals, begin_wait, unread
+from chaosharness.brokers.batch import Batch
+from chaosharness.brokers.message import Decode, Delivery
 from chaosharness.brokers.redis.desk import Desk, Held
 from chaosharness.brokers.redis.errors import answered
 from chaosharness.brokers.redis.reading import Start, ack, reader_for, text_of
@@ -19,7 +20,6 @@ from chaosharness.brokers.trouble import one_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.clocks import SECONDS, clock_read
 from chaosharness.handlers.fingerprint import of_stack
-from chaosharness.handlers.places import told
 from chaosharness.handlers.port import (
     Nap,
     current_scope,
@@ -27,7 +27,7 @@ from chaosharness.handlers.port import (
     refuse_stranger,
     wait_of,
 )
-from chaosharness.handlers.script import Resume, Script
+from chaosharness.handlers.script import Script
 from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
 from chaosharness.machines.redis import StreamId, ids
 from chaosharness.machines.redis import operations as op
@@ -90,9 +90,8 @@ class Consumer:
         self._reader = reader_for(
             desk, incarnation, stream, service, self._take, group=group, name=name, start=start
         )
-        self._buffer: deque[Held] = deque()
+        self._arrivals: Arrivals[Held] = Arrivals(desk.world, desk.lines)
         self._held: set[StreamId] = set()
-        self._waiting: Resume | None = None
 
     # ---- reading
 
@@ -132,76 +131,31 @@ class Consumer:
     def _read(self, scope: Scope, wait_ms: int | None, nap: Nap | None) -> Script[Batch]:
         desk = self._desk
         world = desk.world
-        reader = self._reader
-        scope.entity = scope.hops = 0
-        scope.message = ""
-        world.in_flight.pop(scope, None)
-        if wait_ms is None:
+        reader, arrivals = self._reader, self._arrivals
+        begin_wait(scope)
+        if wait_ms is None or nap is None:
             yield desk.latency_ms
             return self._decoded(scope, desk.read_again(reader))
         world.know_duration(wait_ms)
-        due_ms = world.now + wait_ms
-        timer: Any = None
-
-        def give_up(_: Any) -> None:
-            if nap is not None:
-                nap.woke()
-            desk.leave(reader)
-            self._wake()
-
-        def keep(resume: Resume) -> None:
-            nonlocal timer
-            self._waiting = resume
-            timer = world.timer(max(due_ms - world.now, 0), give_up, None, nap)
-            desk.ask(reader)
-
-        try:
-            yield keep
-        except GeneratorExit:  # the task that waited was cancelled
-            self._waiting = None
-            desk.leave(reader)
-            raise
-        finally:
-            if timer is not None:
-                world.agenda.cancel(timer)
-        held, self._buffer = list(self._buffer), deque()
-        return self._decoded(scope, held)
+        if not arrivals:
+            yield from arrivals.wait(reader, world.now + wait_ms, nap)
+        return self._decoded(scope, [])
 
     def _take(self, held: list[Held]) -> None:
-        self._buffer.extend(held)
         if not self._reader.no_ack:
             self._held.update(one.id for one in held)
-        self._wake()
-
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting(None)
+        self._arrivals.take(held)
 
     def _decoded(self, scope: Scope, held: list[Held]) -> Batch:
         """Return deliveries; what cannot be read is raised in its turn, and stays pending."""
-        found: list[Taken] = []
-        for one in held:
-            message = one.message
-            try:
-                found.append((delivery(self._decode, message, one), message, one.cause))
-            except Exception as error:
-                if self._on_unreadable == "skip":
-                    self._skip(scope, one, error)
-                    continue
-                scope.entity, scope.hops, scope.cause = message.entity, message.hops, one.cause
-                scope.message = message.name
-                raise
-        return Batch(scope, found)
+        aside = None if self._on_unreadable == "raise" else partial(self._skip, scope)
+        self._arrivals.keep(held)
+        return Batch(scope, self._arrivals.read(self._decode, scope, aside))
 
     def _skip(self, scope: Scope, held: Held, error: Exception) -> None:
         """Acknowledge what cannot be read."""
-        desk, message = self._desk, held.message
-        aside = Scope(
-            scope.world, scope.incarnation, scope.place, message.entity, held.cause, scope.colour
-        )
-        aside.message = message.name
-        aside.record("raised", f"{scope.place}/{desk.name}.read", 0, told(error))
+        desk = self._desk
+        aside = unread(scope, held, f"{desk.name}.read", error)
         self._held.discard(held.id)
         ack(desk, self._reader, held, aside, "", 0)
 

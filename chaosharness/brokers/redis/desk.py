@@ -9,13 +9,15 @@ from typing import Any, Final, Protocol
 
 import attrs
 
+from chaosharness.brokers.at_work import AtWork
 from chaosharness.brokers.facts import Journal
+from chaosharness.brokers.lines import Lines
 from chaosharness.brokers.message import Message
 from chaosharness.brokers.redis.errors import answered
 from chaosharness.brokers.redis.rows import SURFACES
+from chaosharness.brokers.strikes import struck
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import LostReply, LostWrites, NetworkPartition
-from chaosharness.kernel.agenda import Entry
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.machines.machine import HandedOut
@@ -76,10 +78,6 @@ class Reader:
         self.waiting = False
 
 
-def _take_nothing(held: list[Held]) -> None:
-    """Be given entries when the run is over."""
-
-
 class Settings(Protocol):
     """What a desk goes by, as its definition says it."""
 
@@ -118,19 +116,23 @@ class Desk:
         self.profile = "lasting" if lasting else "replicated"
         self.machine = RedisMachine(node_entries=definition.node_entries, remembers=not lasting)
         self.journal = Journal(world, definition.name, self._readers)
-        self._waiting: dict[Place, list[Reader]] = {}
-        self._armed: dict[Place, Entry] = {}
-        self._armed_ms: dict[Place, int] = {}
+        self.do = AtWork(self.machine, world, self.journal, self.settle).do
+        self.lines: Lines[Place, Reader] = Lines(
+            world,
+            self.name,
+            self.latency_ms,
+            due=self._due,
+            answer=self._answer,
+            rest=self.settle,
+            pace_ms=self.latency_ms,
+        )
         self._foreseen: set[tuple[Place, int]] = set()
         world.know_duration(definition.timeout_ms)
         world.on_network.append(self._network_changed)
 
     def close(self) -> None:
         """Let go of the readers, at the end of a run."""
-        for readers in self._waiting.values():
-            for reader in readers:
-                reader.take = _take_nothing
-            readers.clear()
+        self.lines.close()
 
     def _readers(self, stream: str) -> list[str]:
         """Return who reads a stream: each group is a place of its own."""
@@ -168,15 +170,9 @@ class Desk:
 
     # ---- the machine
 
-    def do(
-        self, operation: Any, scope: Scope | None = None, site: str = "", attempt: int = 0
-    ) -> Any:
-        """Have the machine do something; write down what happened; look who gets what."""
-        answer = self.machine.apply(operation, self.world.now)
-        for fact in self.machine.take():
-            self.journal.write(fact, scope, site, attempt)
-        self.settle()
-        return answer
+    def settle(self) -> None:
+        """Have those who wait look."""
+        self.lines.look()
 
     def hand(
         self, reader: Reader, operation: Any, attempts: dict[Any, int], asked: str = ""
@@ -220,42 +216,8 @@ class Desk:
         """Make the group if it is not there (XGROUP CREATE ... MKSTREAM)."""
         stream, group = reader.place
         self.machine.apply(op.CreateGroup(stream, group, start, make=True), self.world.now)
-        self._waiting.setdefault(reader.place, [])
-        reader.incarnation.on_death.append(partial(self.leave, reader))
-
-    def ask(self, reader: Reader) -> None:
-        """Wait for entries; they come by `take`."""
-        if not reader.waiting:
-            reader.waiting = True
-            self._waiting[reader.place].append(reader)
-            self._look(reader.place)
-
-    def leave(self, reader: Reader) -> None:
-        """Wait no longer."""
-        if reader.waiting:
-            reader.waiting = False
-            self._waiting[reader.place].remove(reader)
-
-    def settle(self) -> None:
-        """Have those who wait look."""
-        for place, readers in self._waiting.items():
-            if readers:
-                self._look(place)
-
-    def _look(self, place: Place) -> None:
-        """See to it that somebody who waits gets what is there, or what can be claimed later."""
-        due = [self._due(reader) for reader in self._waiting[place] if not self._cut(reader)]
-        times = [one for one in due if one is not None]
-        if not times:
-            return
-        due_ms = max(min(times), self.world.now + self.latency_ms)
-        if self._armed_ms.get(place, due_ms + 1) <= due_ms:
-            return
-        self._disarm(place)
-        self._armed_ms[place] = due_ms
-        # A timer where time decides: trouble may be sized to last just longer than it.
-        waiter = None if min(times) <= self.world.now else False
-        self._armed[place] = self.world.agenda.add(due_ms, self._serve, place, waiter)
+        self.lines.open(reader.place)
+        reader.incarnation.on_death.append(partial(self.lines.leave, reader))
 
     def foresee(self, place: Place, min_idle_ms: int) -> None:
         """Know that somebody claims what has been idle for so long: it will be, at a moment.
@@ -273,12 +235,6 @@ class Desk:
         self._foreseen.discard(foreseen)
         self.world.effects += 1
 
-    def _disarm(self, place: Place) -> None:
-        self._armed_ms.pop(place, None)
-        entry = self._armed.pop(place, None)
-        if entry is not None:
-            self.world.agenda.cancel(entry)
-
     def _due(self, reader: Reader) -> int | None:
         """Return when there is something for a reader."""
         if reader.history is not None or self.machine.has_new(*reader.place):
@@ -287,26 +243,11 @@ class Desk:
             return None
         return self.machine.claimable(*reader.place, reader.claim_ms)
 
-    def _serve(self, place: Place) -> None:
-        """Answer the one who has waited longest, if there is something; the next one comes next.
+    def _answer(self, reader: Reader) -> tuple[list[Held], int]:
+        """Read, or claim, for somebody; return what arrives, and when: at once."""
+        return self._found(reader), self.world.now
 
-        Whoever is answered goes on right inside of this, so it is the last thing that happens here.
-        """
-        self._armed.pop(place, None)
-        self._armed_ms.pop(place, None)
-        for reader in tuple(self._waiting[place]):
-            if self._cut(reader):
-                continue
-            held = self._answer(reader)
-            if held:
-                self.leave(reader)
-                self._look(place)
-                reader.take(held)
-                return
-        self._look(place)
-
-    def _answer(self, reader: Reader) -> list[Held]:
-        """Read, or claim, for somebody; return what arrives."""
+    def _found(self, reader: Reader) -> list[Held]:
         stream, group = reader.place
         count = reader.count
         if reader.history is not None:
@@ -368,8 +309,9 @@ class Desk:
             message = kept.message
             attempt = world.reach(operation, message.entity, message.name)
             attempts[message.published] = attempt
-            for fault in world.strikes(operation, "before", message.entity, attempt, message.name):
-                self._suffer(fault, operation, message, attempt, message.published)
+            for fault in struck(
+                world, self.name, operation, "before", message, attempt, message.published
+            ):
                 if isinstance(fault, NetworkPartition):
                     service = reader.incarnation.service
                     world.part(service, self.name, fault.way, fault.lasting)
@@ -380,35 +322,15 @@ class Desk:
         """Let the faults after a delivery strike; say whether its answer is lost."""
         message = held.message
         lost = False
-        for fault in self.world.strikes(operation, "after", message.entity, attempt, message.name):
-            self._suffer(fault, operation, message, attempt, held.cause)
+        for fault in struck(
+            self.world, self.name, operation, "after", message, attempt, held.cause
+        ):
             if isinstance(fault, LostWrites):
                 self.lose_writes()
             lost |= isinstance(fault, LostReply)
         return lost
 
-    def _suffer(
-        self, fault: Any, operation: str, message: Message, attempt: int, cause: int
-    ) -> None:
-        self.world.record(
-            "fault",
-            self.name,
-            operation=operation,
-            entity=message.entity,
-            attempt=attempt,
-            cause=cause,
-            data={"fault": str(fault)},
-        )
-
     # ---- the network
-
-    def _cut(self, reader: Reader) -> bool:
-        """Say whether a reader gets no answers now: a connection takes both ways."""
-        unreachable = self.world.unreachable
-        if not unreachable:
-            return False
-        pair = (reader.incarnation.service, self.name)
-        return pair in unreachable or pair[::-1] in unreachable
 
     def _network_changed(self) -> None:
         self.world.after(0, lambda _: self.settle())

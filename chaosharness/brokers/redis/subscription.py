@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from copy import copy
 from functools import partial
@@ -15,10 +14,10 @@ from chaosharness.brokers.message import Message
 from chaosharness.brokers.redis.desk import Desk, Held
 from chaosharness.brokers.redis.reading import Start, ack, reader_for
 from chaosharness.brokers.redis.rows import SURFACES
+from chaosharness.brokers.settling import carefully
 from chaosharness.brokers.trouble import Policy, one_of
-from chaosharness.faults import LostRequest
-from chaosharness.handlers.port import cut, strikes, trouble
-from chaosharness.handlers.script import Script, drive_in_kernel
+from chaosharness.brokers.turns import Turns
+from chaosharness.handlers.script import drive_in_kernel
 from chaosharness.kernel.scope import Scope
 from chaosharness.machines.redis import operations as op
 
@@ -91,11 +90,8 @@ class Subscription:
     dead_letter: str | None = None
     _policy: Policy = attrs.field(init=False)
     _reader: Any = attrs.field(init=False)
-    _buffer: deque[Held] = attrs.field(factory=deque, init=False)
-    _busy: bool = attrs.field(default=False, init=False)
+    _turns: Turns[Held] = attrs.field(init=False)
     _operation: str = attrs.field(init=False)
-    _done: bool = attrs.field(default=False, init=False)
-    _returned: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         one_of(get_args(Acknowledge), acknowledge=self.acknowledge)
@@ -105,13 +101,14 @@ class Subscription:
             raise ValueError(
                 "'dead-letter' needs dead_letter='a stream': Redis has no dead letters of its own"
             )
+        self._turns = Turns(self.intake.incarnation, 1, handle=self._handle, more=self._ask)
         self._operation = f"{self.intake.place}/{self.desk.name}.ack"
         self._reader = reader_for(
             self.desk,
             self.intake.incarnation,
             self.stream,
             self.service,
-            self._take,
+            self._turns.take,
             group=self.group,
             name=self.name,
             start=self.start,
@@ -125,38 +122,10 @@ class Subscription:
         reader.claim_ms = self.claim_ms
         reader.history = "0" if self.history and not self.no_ack else None
         self.desk.world.know_timeout(self.claim_ms or 0)
-        self.desk.ask(reader)
+        self._ask()
 
-    def _take(self, held: list[Held]) -> None:
-        self._buffer.extend(held)
-        self._next()
-
-    def _next(self) -> None:
-        """Handle what is there, one after the other; then ask for more.
-
-        A handler that ends at once comes back here before `take` returns: the loop goes on then,
-        and not one level deeper.
-        """
-        if self._busy:
-            return
-        self._busy = True
-        while self._buffer:
-            if not self.intake.incarnation.alive:
-                return  # it died at the entry before
-            self._done = False
-            self._handle(self._buffer.popleft())
-            if not self._done:
-                self._returned = True
-                return  # it goes on when the handler has ended
-        self._busy = False
-        if self.intake.incarnation.alive:
-            self.desk.ask(self._reader)
-
-    def _free(self, _: bool) -> None:
-        self._done = True
-        if self._returned:
-            self._returned = self._busy = False
-            self._next()
+    def _ask(self) -> None:
+        self.desk.lines.ask(self._reader)
 
     def _handle(self, held: Held) -> None:
         intake = self.intake
@@ -190,16 +159,16 @@ class Subscription:
         if word == "crash":
             self.desk.world.crash(scope.incarnation, "next", cause=scope.cause)
         elif self.acknowledge == "before" or self.no_ack:
-            self._free(True)
+            self._turns.free()
         elif error is None or word == "skip":
-            self._ack(held, scope, self._free)
+            self._ack(held, scope, self._turns.free)
         elif word == "dead-letter" and held.times >= tries_max:
             self._put_aside(held, scope, error)
-            self._free(True)
+            self._turns.free()
         else:
             if self.claim_ms is not None and word == "retry":
                 self.intake.refuse_hopeless(scope, error, held.times)
-            self._free(True)
+            self._turns.free()
 
     def _put_aside(self, held: Held, scope: Scope, error: BaseException) -> None:
         """Add an entry to the dead letters, and acknowledge it."""
@@ -226,25 +195,14 @@ class Subscription:
         world.counts[key] = attempt = world.counts.get(key, 0) + 1
         if operation not in world.surfaces:
             world.meet(operation, SURFACES[self.desk.profile, "acknowledge"])
-        if operation in world.armed or world.unreachable:
-            drive_in_kernel(self._carefully(held, scope, attempt), world, then)
-        else:
-            then(ack(self.desk, self._reader, held, scope, operation, attempt))
 
-    def _carefully(self, held: Held, scope: Scope, attempt: int) -> Script[bool]:
-        desk = self.desk
-        operation = self._operation
-        lost_request = cut(scope, desk, "out")
-        for fault in strikes(scope, operation, "before", attempt):
-            if isinstance(fault, LostRequest):
-                lost_request = True
-            else:
-                yield from trouble(scope, fault, desk)
-        if lost_request:
-            data = {"message": held.message.published, "error": "no answer to XACK"}
-            scope.record("nack", operation, attempt, data)
-            return False
-        done = ack(desk, self._reader, held, scope, operation, attempt)
-        for fault in strikes(scope, operation, "after", attempt):
-            yield from trouble(scope, fault, desk)
-        return done
+        def do() -> bool:
+            return ack(self.desk, self._reader, held, scope, operation, attempt)
+
+        if operation in world.armed or world.unreachable:
+            script = carefully(
+                self.desk, scope, operation, attempt, held.message, "no answer to XACK", do
+            )
+            drive_in_kernel(script, world, then)
+        else:
+            then(do())

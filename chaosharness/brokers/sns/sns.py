@@ -12,7 +12,7 @@ Not modelled:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from functools import partial
 from typing import Any, Final, Literal
@@ -24,6 +24,7 @@ from chaosharness.brokers.message import NO_HEADERS, POISON, Message, encode, ke
 from chaosharness.brokers.sns.rows import SURFACES
 from chaosharness.brokers.sqs.errors import answered
 from chaosharness.brokers.sqs.sqs import FIFO, SQS, OpenSQS
+from chaosharness.brokers.strikes import struck
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Delay, Duplicate, ErrorReply, Poison
 from chaosharness.handlers.port import current_scope, operate_for
@@ -369,7 +370,7 @@ class OpenSNS:
             profile = "fifo" if attempt.topic.endswith(FIFO) else "standard"
             world.meet(operation, SURFACES[profile, "fan out"])
         due_ms = world.now
-        for fault in self._strikes(operation, "before", attempt, nth):
+        for fault in self._struck(operation, "before", attempt, nth):
             if isinstance(fault, Delay):
                 due_ms = max(due_ms, world.due(fault.lasting))
             elif isinstance(fault, ErrorReply):
@@ -384,7 +385,7 @@ class OpenSNS:
     def _arrive(self, arriving: tuple[op.Attempt, str, int]) -> None:
         attempt, operation, nth = arriving
         answer = self._send(attempt, attempt.subscription.queue, attempt.message.published)
-        for fault in self._strikes(operation, "after", attempt, nth):
+        for fault in self._struck(operation, "after", attempt, nth):
             if isinstance(fault, Duplicate):
                 self._send(attempt, attempt.subscription.queue, attempt.message.published)
         gone = isinstance(answer, Refusal)
@@ -435,20 +436,9 @@ class OpenSNS:
             letter.name = message.name
             self.desk.do(Send(to, body, letter, len(body)))
 
-    def _strikes(
+    def _struck(
         self, operation: str, phase: Literal["before", "after"], attempt: op.Attempt, nth: int
-    ) -> list[Any]:
-        world = self.world
+    ) -> Iterator[Any]:
         message = attempt.message
-        struck = world.strikes(operation, phase, message.entity, nth, message.name)
-        for fault in struck:
-            world.record(
-                "fault",
-                self.name,
-                operation=operation,
-                entity=message.entity,
-                attempt=nth,
-                cause=message.published,
-                data={"fault": str(fault)},
-            )
-        return struck
+        cause = message.published
+        return struck(self.world, self.name, operation, phase, message, nth, cause)

@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, Literal, get_args
 
 import attrs
 
-from chaosharness.brokers.batch import Batch, Taken
+from chaosharness.brokers.arrivals import Arrivals, begin_wait, on_behalf_of, unread
+from chaosharness.brokers.batch import Batch
 from chaosharness.brokers.intake import Intake
-from chaosharness.brokers.message import Decode, Delivery, Message, delivery
+from chaosharness.brokers.message import Decode, Delivery, Message
+from chaosharness.brokers.settling import carefully
 from chaosharness.brokers.sqs.desk import Desk, Held, poller_for
 from chaosharness.brokers.sqs.errors import answered
 from chaosharness.brokers.sqs.rows import SURFACES
 from chaosharness.brokers.trouble import Policy, one_of
+from chaosharness.brokers.turns import Turns, slots_of
 from chaosharness.errors import InvalidDefinition
-from chaosharness.faults import LostRequest
 from chaosharness.handlers.fingerprint import of_stack
-from chaosharness.handlers.places import told
-from chaosharness.handlers.port import (
-    Nap,
-    current_scope,
-    cut,
-    operate,
-    refuse_stranger,
-    strikes,
-    trouble,
-    wait_of,
-)
-from chaosharness.handlers.script import Resume, Script, drive_in_kernel
+from chaosharness.handlers.port import Nap, current_scope, operate, refuse_stranger, wait_of
+from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
 from chaosharness.machines.machine import Refusal
 from chaosharness.machines.sqs import operations as op
@@ -53,6 +44,7 @@ OPTIONS: Final = (
 )
 LOOP_OPTIONS: Final = ("on_unreadable",)
 SECOND_MS: Final = 1_000
+UNHEARD: Final = "no answer to the delete"
 
 _optional: Final = attrs.validators.optional
 
@@ -113,10 +105,7 @@ class Subscription:
     concurrency: int | None = attrs.field(default=None, validator=_optional(within(1, BATCH_MAX)))
     _policy: Policy = attrs.field(init=False)
     _poller: Any = attrs.field(init=False)
-    _buffer: deque[Held] = attrs.field(factory=deque, init=False)
-    _running: int = attrs.field(default=0, init=False)
-    _slots: int = attrs.field(default=1, init=False)
-    _taking: bool = attrs.field(default=False, init=False)
+    _turns: Turns[Held] = attrs.field(init=False)
     _operation: str = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -124,10 +113,12 @@ class Subscription:
         self._policy = Policy(self.on_error, self.retries_max, self.on_unreadable)
         check_dead_letters(self.desk, self.queue, on_error=self.on_error)
         check_dead_letters(self.desk, self.queue, on_unreadable=self.on_unreadable)
-        if self.intake.colour.is_async:
-            self._slots = self.concurrency or self.batch
-        elif (self.concurrency or 1) > 1:
-            raise ValueError("a plain handler runs one message at a time: concurrency must be 1")
+        self._turns = Turns(
+            self.intake.incarnation,
+            slots_of(self.intake, self.concurrency, self.batch),
+            handle=self._handle,
+            more=self._ask,
+        )
         self._operation = f"{self.intake.place}/{self.desk.name}.delete"
 
     def begin(self) -> None:
@@ -140,35 +131,14 @@ class Subscription:
             self.intake.incarnation,
             self.queue,
             self.service,
-            self._take,
+            self._turns.take,
             most=self.batch,
             visibility_ms=self.visibility_ms,
         )
-        self.desk.ask(self._poller)
+        self._ask()
 
-    def _take(self, held: list[Held]) -> None:
-        self._buffer.extend(held)
-        self._next()
-
-    def _next(self) -> None:
-        """Handle what is there, as far as there is a free slot; then ask for more.
-
-        A handler that ends at once frees its slot before `take` returns: what is next is then
-        left to the loop here, or a long batch would be as deep a recursion.
-        """
-        if self._taking:
-            return
-        self._taking = True
-        try:
-            while self._buffer and self._running < self._slots:
-                if not self.intake.incarnation.alive:
-                    return  # it died at the message before
-                self._running += 1
-                self._handle(self._buffer.popleft())
-        finally:
-            self._taking = False
-        if not self._running and self.intake.incarnation.alive:
-            self.desk.ask(self._poller)
+    def _ask(self) -> None:
+        self.desk.lines.ask(self._poller)
 
     def _handle(self, held: Held) -> None:
         intake = self.intake
@@ -198,9 +168,9 @@ class Subscription:
         if word == "crash":
             self.desk.world.crash(scope.incarnation, "next", cause=scope.cause)
         elif self.acknowledge == "before":
-            self._free(True)
+            self._turns.free()
         elif error is None or word == "skip":
-            self._delete(held, scope, self._free)
+            self._delete(held, scope, self._turns.free)
         else:
             self._failed(held, scope, error, word, tries_max)
 
@@ -217,11 +187,7 @@ class Subscription:
             if self.backoff_ms is not None:
                 change = op.ChangeVisibility(self.queue, held.received.handle, self.backoff_ms)
                 desk.do(change, scope)
-        self._free(True)
-
-    def _free(self, _: bool) -> None:
-        self._running -= 1
-        self._next()
+        self._turns.free()
 
     # ---- deleting
 
@@ -233,28 +199,15 @@ class Subscription:
         world.counts[key] = attempt = world.counts.get(key, 0) + 1
         if operation not in world.surfaces:
             world.meet(operation, SURFACES[self.desk.profiles[self.queue], "delete"])
-        if operation in world.armed or world.unreachable:
-            drive_in_kernel(self._carefully(held, scope, attempt), world, then)
-        else:
-            then(delete(self.desk, held, self.queue, scope, operation, attempt) is None)
 
-    def _carefully(self, held: Held, scope: Scope, attempt: int) -> Script[bool]:
-        desk = self.desk
-        operation = self._operation
-        lost_request = cut(scope, desk, "out")
-        for fault in strikes(scope, operation, "before", attempt):
-            if isinstance(fault, LostRequest):
-                lost_request = True
-            else:
-                yield from trouble(scope, fault, desk)
-        if lost_request:
-            data = {"message": held.message.published, "error": "no answer to the delete"}
-            scope.record("nack", operation, attempt, data)
-            return False
-        done = delete(desk, held, self.queue, scope, operation, attempt) is None
-        for fault in strikes(scope, operation, "after", attempt):
-            yield from trouble(scope, fault, desk)
-        return done
+        def do() -> bool:
+            return delete(self.desk, held, self.queue, scope, operation, attempt) is None
+
+        if operation in world.armed or world.unreachable:
+            script = carefully(self.desk, scope, operation, attempt, held.message, UNHEARD, do)
+            drive_in_kernel(script, world, then)
+        else:
+            then(do())
 
 
 def delete(
@@ -299,9 +252,8 @@ class Consumer:
         self._decode = decode
         self._on_unreadable = on_unreadable
         self._poller = poller_for(desk, incarnation, queue, service, self._take)
-        self._buffer: deque[Held] = deque()
+        self._arrivals: Arrivals[Held] = Arrivals(desk.world, desk.lines)
         self._held: set[op.Handle] = set()
-        self._waiting: Resume | None = None
 
     def receive(
         self, most: int = 1, *, wait_s: float = 20.0, visibility_s: float | None = None
@@ -337,82 +289,29 @@ class Consumer:
     ) -> Script[Batch]:
         desk = self._desk
         world = desk.world
-        poller = self._poller
-        scope.entity = scope.hops = 0
-        scope.message = ""
-        world.in_flight.pop(scope, None)
+        poller, arrivals = self._poller, self._arrivals
+        begin_wait(scope)
         world.know_duration(wait_ms)
         world.know_timeout(visibility_ms or 0)
         poller.most, poller.visibility_ms = most, visibility_ms
         due_ms = world.now + wait_ms
-        timer: Any = None
-
-        def give_up(_: Any) -> None:
-            nap.woke()
-            desk.leave(poller)
-            self._wake()
-
-        def keep(resume: Resume) -> None:
-            nonlocal timer
-            self._waiting = resume
-            timer = world.timer(max(due_ms - world.now, 0), give_up, None, nap)
-            desk.ask(poller)
-
+        aside = None if self._on_unreadable == "raise" else partial(self._put_aside, scope)
         while True:
-            if not self._buffer:
-                try:
-                    yield keep
-                except GeneratorExit:  # the task that waited was cancelled
-                    self._waiting = None
-                    desk.leave(poller)
-                    raise
-                finally:
-                    if timer is not None:
-                        world.agenda.cancel(timer)
-            nothing = not self._buffer
-            found = self._decoded(scope)
+            if not arrivals:
+                yield from arrivals.wait(poller, due_ms, nap)
+            nothing = not arrivals
+            found = arrivals.read(self._decode, scope, aside)
             if found or nothing:
                 return Batch(scope, found)
 
     def _take(self, held: list[Held]) -> None:
-        self._buffer.extend(held)
         self._held.update(one.received.handle for one in held)
-        self._wake()
-
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting(None)
-
-    def _decoded(self, scope: Scope) -> list[Taken]:
-        """Return the messages that can be read; do with the others as is wished."""
-        found: list[Taken] = []
-        while self._buffer:
-            held = self._buffer[0]
-            message, cause = held.message, held.cause
-            try:
-                found.append((delivery(self._decode, message, held), message, cause))
-            except Exception as error:
-                if self._on_unreadable == "raise":
-                    if found:
-                        return found  # the next receive says so
-                    self._buffer.popleft()
-                    scope.entity, scope.hops, scope.cause = message.entity, message.hops, cause
-                    scope.message = message.name
-                    raise
-                self._put_aside(scope, held, error)
-            self._buffer.popleft()
-        return found
+        self._arrivals.take(held)
 
     def _put_aside(self, scope: Scope, held: Held, error: Exception) -> None:
         """Leave out a message that cannot be read, or put it among the dead letters."""
         desk = self._desk
-        message = held.message
-        aside = Scope(
-            scope.world, scope.incarnation, scope.place, message.entity, held.cause, scope.colour
-        )
-        aside.message = message.name
-        aside.record("raised", f"{scope.place}/{desk.name}.receive", 0, told(error))
+        aside = unread(scope, held, f"{desk.name}.receive", error)
         if self._on_unreadable == "dead-letter":
             desk.dead_letter(held, self._queue, aside, error)
         else:
@@ -447,29 +346,24 @@ class Consumer:
         world = desk.world
         operation = f"{scope.place}/{desk.name}.delete_batch"
         failed: list[Delivery] = []
-        own = scope.entity, scope.cause, scope.message
+        own = scope.entity, scope.hops, scope.cause, scope.message
         if operation not in world.surfaces:
             world.meet(operation, SURFACES[desk.profiles[self._queue], "delete"])
         for one, held in deliveries:
-            scope.entity, scope.cause = held.message.entity, held.cause
-            scope.message = held.message.name
+            on_behalf_of(scope, held)
             attempt = world.reach(operation, scope.entity, scope.message)
-            lost = cut(scope, desk, "out")
-            for fault in strikes(scope, operation, "before", attempt):
-                if isinstance(fault, LostRequest):
-                    lost = True
-                else:
-                    yield from trouble(scope, fault, desk)
-            if lost:
-                data = {"message": held.message.published, "error": "InternalError"}
-                scope.record("nack", operation, attempt, data)
-            if lost or delete(desk, held, self._queue, scope, operation, attempt) is not None:
-                failed.append(one)
-            else:
+
+            def do(held: Held = held, attempt: int = attempt) -> bool:
+                return delete(desk, held, self._queue, scope, operation, attempt) is None
+
+            done = yield from carefully(
+                desk, scope, operation, attempt, held.message, "InternalError", do
+            )
+            if done:
                 self._held.discard(held.received.handle)
-            for fault in strikes(scope, operation, "after", attempt):
-                yield from trouble(scope, fault, desk)
-        scope.entity, scope.cause, scope.message = own
+            else:
+                failed.append(one)
+        scope.entity, scope.hops, scope.cause, scope.message = own
         return failed
 
     def change_visibility(self, delivery: Delivery, seconds: float) -> Any:

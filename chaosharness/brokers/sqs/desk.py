@@ -9,12 +9,14 @@ from typing import Any, Final, Protocol
 
 import attrs
 
+from chaosharness.brokers.at_work import AtWork
 from chaosharness.brokers.facts import Journal
+from chaosharness.brokers.lines import Lines
 from chaosharness.brokers.message import Message
 from chaosharness.brokers.sqs.rows import SURFACES
+from chaosharness.brokers.strikes import struck
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Delay, LostReply, NetworkPartition, Redeliver
-from chaosharness.kernel.agenda import Entry
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.machines.machine import HandedOut, Refusal
@@ -45,7 +47,7 @@ class Poller:
         "label",
         "most",
         "operation",
-        "queue",
+        "place",
         "take",
         "visibility_ms",
         "waiting",
@@ -63,16 +65,12 @@ class Poller:
     ) -> None:
         self.incarnation = incarnation
         self.label = incarnation.label
-        self.queue = queue
+        self.place = queue
         self.operation = operation
         self.take = take
         self.most = most
         self.visibility_ms = visibility_ms
         self.waiting = False
-
-
-def _take_nothing(held: list[Held]) -> None:
-    """Be given messages when the run is over."""
 
 
 class Settings(Protocol):
@@ -107,14 +105,20 @@ class Desk:
         self.machine = SqsMachine()
         self.journal = Journal(world, definition.name)
         self.profiles: dict[str, str] = {}
-        self._waiting: dict[str, list[Poller]] = {}
-        self._looking: set[str] = set()
-        self._armed: Entry | None = None
-        self._armed_ms: int | None = None
+        self._work = AtWork(self.machine, world, self.journal, self.settle)
+        self.do = self._work.do
+        self.lines: Lines[str, Poller] = Lines(
+            world,
+            self.name,
+            self.latency_ms,
+            due=self._due,
+            answer=self._answer,
+            rest=self.settle,
+        )
         for queue, settings in definition.settings.items():
             self.machine.apply(op.Configure(queue, settings), 0)
             self.profiles[queue] = "fifo" if settings.fifo else "standard"
-            self._waiting[queue] = []
+            self.lines.open(queue)
             world.know_timeout(settings.visibility_ms)
             world.know_duration(settings.delay_ms)
         world.know_duration(definition.timeout_ms)
@@ -122,10 +126,7 @@ class Desk:
 
     def close(self) -> None:
         """Let go of the pollers, at the end of a run."""
-        for pollers in self._waiting.values():
-            for poller in pollers:
-                poller.take = _take_nothing
-            pollers.clear()
+        self.lines.close()
 
     # ---- as a peer
 
@@ -151,102 +152,28 @@ class Desk:
 
     # ---- the machine
 
-    def do(
-        self, operation: Any, scope: Scope | None = None, site: str = "", attempt: int = 0
-    ) -> Any:
-        """Have the machine do something; write down what happened; look who gets what."""
-        answer = self.machine.apply(operation, self.world.now)
-        self._tell(scope, site, attempt)
-        return answer
-
-    def _tell(self, scope: Scope | None = None, site: str = "", attempt: int = 0) -> None:
-        for fact in self.machine.take():
-            self.journal.write(fact, scope, site, attempt)
-        self.settle()
-
     def settle(self) -> None:
         """Be woken when time changes something; have those who wait look."""
-        self._be_woken()
-        for queue, pollers in self._waiting.items():
-            if pollers and queue not in self._looking:
-                self._look(queue)
+        self._work.be_woken()
+        self.lines.look()
 
-    def _be_woken(self) -> None:
-        due = self.machine.due()
-        if due == self._armed_ms:
-            return
-        if self._armed is not None:
-            self.world.agenda.cancel(self._armed)
-        self._armed_ms = due
-        self._armed = None
-        if due is not None:  # a timer: trouble may be sized to last just longer than it
-            self._armed = self.world.agenda.add(max(due, self.world.now), self._tick, None, False)
-
-    def _tick(self, _: Any) -> None:
-        self._armed = self._armed_ms = None
-        self.machine.tick(self.world.now)
-        self._tell()
-
-    # ---- waiting
-
-    def ask(self, poller: Poller) -> None:
-        """Wait for messages; they come by `take`."""
-        if not poller.waiting:
-            poller.waiting = True
-            self._waiting[poller.queue].append(poller)
-            if poller.queue not in self._looking:
-                self._look(poller.queue)
-
-    def leave(self, poller: Poller) -> None:
-        """Wait no longer."""
-        if poller.waiting:
-            poller.waiting = False
-            self._waiting[poller.queue].remove(poller)
-
-    def _look(self, queue: str) -> None:
-        """See to it that somebody who waits gets what is there."""
+    def _due(self, poller: Poller) -> int | None:
         now = self.world.now
-        if self.machine.queues[queue].has_some(now):
-            self._looking.add(queue)
-            self.world.agenda.add(now + self.latency_ms, self._serve, queue)
+        return now if self.machine.queues[poller.place].has_some(now) else None
 
-    def _serve(self, queue: str) -> None:
-        """Answer the one who has waited longest, if there is something; the next one comes next.
-
-        Whoever is answered goes on right inside of this, so it is the last thing that happens here.
-        """
-        self._looking.discard(queue)
-        world = self.world
-        pollers = self._waiting[queue]
-        for poller in tuple(pollers):
-            if not self.machine.queues[queue].has_some(world.now):
-                break
-            if self._cut(poller):
-                continue
-            held = self._answer(poller)
-            if held:
-                self.leave(poller)
-                if pollers:
-                    self._looking.add(queue)
-                    world.agenda.add(world.now, self._serve, queue)
-                self.settle()
-                poller.take(held)
-                return
-        self._be_woken()
-
-    def _answer(self, poller: Poller) -> list[Held]:
-        """Receive for somebody; return what arrives."""
+    def _answer(self, poller: Poller) -> tuple[list[Held], int]:
+        """Receive for somebody; return what arrives, and when: at once."""
         world = self.world
         attempts: dict[int, int] = {}
         operation = poller.operation
         if operation not in world.surfaces:
-            world.meet(operation, SURFACES[self.profiles[poller.queue], "deliver"])
+            world.meet(operation, SURFACES[self.profiles[poller.place], "deliver"])
         armed = operation in world.armed
         if armed and self._disturbed(poller, attempts):
-            return []
+            return [], world.now
         lost = False
         answer = self.machine.apply(
-            op.Receive(poller.queue, poller, poller.most, poller.visibility_ms), world.now
+            op.Receive(poller.place, poller, poller.most, poller.visibility_ms), world.now
         )
         assert not isinstance(answer, Refusal), answer
         received = {one.handle: one for one in answer}
@@ -266,10 +193,10 @@ class Desk:
             if armed and self._spoilt(fact, operation, attempt):
                 lost = True
         if not lost:
-            return held
+            return held, world.now
         for one in held:  # it was handed out, and nobody has it
             world.raw[one.cause][7]["lost"] = True
-        return []
+        return [], world.now
 
     # ---- trouble at a delivery
 
@@ -279,18 +206,17 @@ class Desk:
         operation = poller.operation
         while True:
             again = False
-            for record in self.machine.peek(poller.queue, poller.most, world.now):
+            for record in self.machine.peek(poller.place, poller.most, world.now):
                 if record.number in attempts:
                     continue
                 message = record.message
                 attempt = world.reach(operation, message.entity, message.name)
                 attempts[record.number] = attempt
-                for fault in world.strikes(
-                    operation, "before", message.entity, attempt, message.name
+                for fault in struck(
+                    world, self.name, operation, "before", message, attempt, message.published
                 ):
-                    self._suffer(fault, operation, message, attempt, message.published)
                     if isinstance(fault, Delay):
-                        self._withhold(poller.queue, record.number, world.due(fault.lasting))
+                        self._withhold(poller.place, record.number, world.due(fault.lasting))
                         again = True
                     elif isinstance(fault, NetworkPartition):
                         service = poller.incarnation.service
@@ -299,33 +225,19 @@ class Desk:
                 if again:
                     break
             if not again:
-                return not self.machine.queues[poller.queue].has_some(world.now)
+                return not self.machine.queues[poller.place].has_some(world.now)
 
     def _spoilt(self, fact: HandedOut, operation: str, attempt: int) -> bool:
         """Let the faults after a delivery strike; say whether its answer is lost."""
         message = fact.message
         lost = False
         cause = len(self.world.raw) - 1
-        for fault in self.world.strikes(operation, "after", message.entity, attempt, message.name):
-            self._suffer(fault, operation, message, attempt, cause)
+        for fault in struck(self.world, self.name, operation, "after", message, attempt, cause):
             if isinstance(fault, Redeliver):
                 self.machine.apply(op.Copy(fact.receipt), self.world.now)
             elif isinstance(fault, LostReply):
                 lost = True
         return lost
-
-    def _suffer(
-        self, fault: Any, operation: str, message: Message, attempt: int, cause: int
-    ) -> None:
-        self.world.record(
-            "fault",
-            self.name,
-            operation=operation,
-            entity=message.entity,
-            attempt=attempt,
-            cause=cause,
-            data={"fault": str(fault)},
-        )
 
     def _withhold(self, queue: str, number: int, until: int) -> None:
         self.machine.apply(op.Withhold(queue, number, until), self.world.now)
@@ -336,14 +248,6 @@ class Desk:
         self.do(op.Surface(*withheld))
 
     # ---- the network
-
-    def _cut(self, poller: Poller) -> bool:
-        """Say whether a poller gets no answers now: a connection takes both ways."""
-        unreachable = self.world.unreachable
-        if not unreachable:
-            return False
-        pair = (poller.incarnation.service, self.name)
-        return pair in unreachable or pair[::-1] in unreachable
 
     def _network_changed(self) -> None:
         self.world.after(0, lambda _: self.settle())
@@ -384,5 +288,5 @@ def poller_for(
     """Return who asks a queue for an incarnation, until that dies."""
     operation = f"{desk.name}.{queue}/deliver to {service}"
     poller = Poller(incarnation, queue, operation, take, **settings)
-    incarnation.on_death.append(partial(desk.leave, poller))
+    incarnation.on_death.append(partial(desk.lines.leave, poller))
     return poller

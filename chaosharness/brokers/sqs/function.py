@@ -21,15 +21,15 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.brokers.intake import Intake
-from chaosharness.brokers.sqs.consumers import delete
+from chaosharness.brokers.settling import carefully
+from chaosharness.brokers.sqs.consumers import UNHEARD, delete
 from chaosharness.brokers.sqs.context import ACCOUNT, REGION, Context
 from chaosharness.brokers.sqs.desk import Desk, Held, poller_for
 from chaosharness.brokers.sqs.rows import SURFACES
 from chaosharness.errors import ChaosharnessError, InvalidDefinition
-from chaosharness.faults import LostRequest
 from chaosharness.handlers.colours import is_async
 from chaosharness.handlers.places import told
-from chaosharness.handlers.port import HANDLE, NOBODY, cut, strikes, trouble
+from chaosharness.handlers.port import HANDLE, NOBODY, strikes, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Scope
 from chaosharness.machines.sqs.settings import BATCH_MAX, within
@@ -149,7 +149,7 @@ class Mapping:
         """Ask for a batch."""
         if self.intake.incarnation.alive:
             self._poller.most = min(self.function.batch - len(self._held), BATCH_MAX)
-            self.desk.ask(self._poller)
+            self.desk.lines.ask(self._poller)
 
     def _take(self, held: list[Held]) -> None:
         self._held += held
@@ -169,7 +169,7 @@ class Mapping:
         if self._window is not None:
             world.agenda.cancel(self._window)
             self._window = None
-        desk.leave(self._poller)
+        desk.lines.leave(self._poller)
         held, self._held = self._held, []
         intake = self.intake
         if not held or not intake.incarnation.alive:
@@ -288,19 +288,11 @@ class Mapping:
                 continue
             call.go_to(index)
             attempt = world.reach(operation, scope.entity, scope.message)
-            lost = cut(scope, desk, "out")
-            for fault in strikes(scope, operation, "before", attempt):
-                if isinstance(fault, LostRequest):
-                    lost = True
-                else:
-                    yield from trouble(scope, fault, desk)
-            if lost:
-                data = {"message": held.message.published, "error": "no answer to the delete"}
-                scope.record("nack", operation, attempt, data)
-            else:
-                delete(desk, held, self.queue, scope, operation, attempt)
-            for fault in strikes(scope, operation, "after", attempt):
-                yield from trouble(scope, fault, desk)
+
+            def do(held: Held = held, attempt: int = attempt) -> bool:
+                return delete(desk, held, self.queue, scope, operation, attempt) is None
+
+            yield from carefully(desk, scope, operation, attempt, held.message, UNHEARD, do)
 
 
 def _as_they_are(arguments: tuple[Any, ...]) -> tuple[Any, ...]:

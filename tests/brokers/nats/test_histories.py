@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from chaosharness import NATS, NATSConsumer, NATSStream, Schedule, System
-from chaosharness.brokers.nats.desk import Desk
+from chaosharness.brokers.at_work import AtWork
 from chaosharness.machines.nats import NatsMachine
 from chaosharness.machines.nats.consumer import Consumer
 from chaosharness.search.sites import candidates
@@ -148,7 +148,7 @@ def forgetful(consumer, sequence, holder, now):
 
 hold = Consumer.hold
 WRONG = {
-    "nothing comes back": (Desk, "_tick", lambda *_: None, ("handled", 1_000, 1, "limits")),
+    "nothing comes back": (AtWork, "_tick", lambda *_: None, ("handled", 1_000, 1, "limits")),
     "nothing is settled": (NatsMachine, "_settle", never_settled, ("looped", 1_000, 1, "limits")),
     "deliveries are forgotten": (Consumer, "hold", forgetful, ("handled", 1_000, 1, "limits")),
     "no limit": (Consumer, "is_full", lambda consumer: False, ("handled", 1, 2, "limits")),

@@ -24,8 +24,11 @@ from chaosharness.machines.rabbitmq.takers import Channel, Push
 from chaosharness.machines.rabbitmq.versions import Version
 
 ADDRESS: Final = pika.ConnectionParameters("127.0.0.1", 5672, socket_timeout=3)
-SETTLE_S: Final = 0.2
+SETTLE_S: Final = 5.0
 """How long the real broker may take to do what it was told, before we call it different."""
+
+HASTY_S: Final = 0.2
+"""The same, where a difference is expected: a wrong model is told apart by any."""
 
 PREFIX: Final = f"chaosharness.{os.getpid()}"
 """Of queue names: several processes may compare at the same time."""

@@ -24,6 +24,7 @@ from chaosharness.machines.rabbitmq.orders import ClassicOrder, QuorumOrder
 from chaosharness.machines.rabbitmq.takers import Channel, Rotation, Taker
 from tests.brokers.rabbitmq import sides as sides_room
 from tests.brokers.rabbitmq.sides import (
+    HASTY_S,
     MAIN,
     PREFIX,
     SETTLE_S,
@@ -159,9 +160,11 @@ class Pair:
         self.meet("dead letters", self.model.letters(), look)
 
 
-def compare(connection: object, queue: Queue, sequence: list[Step]) -> None:
+def compare(
+    connection: object, queue: Queue, sequence: list[Step], settle_s: float = SETTLE_S
+) -> None:
     for model, real in sides(connection, queue, CHANNELS):
-        pair = Pair(model, real)
+        pair = Pair(model, real, settle_s=settle_s)
         for step in sequence:
             pair.take(step)
         pair.bury()
@@ -469,7 +472,7 @@ def test_a_wrong_model_is_told_apart(connection, monkeypatch, mutant):
     )
     @given(strategy)
     def run(sequence: list[Step]) -> None:
-        compare(connection, queue, sequence)
+        compare(connection, queue, sequence, HASTY_S)
 
     with pytest.raises(Differs):
         run()

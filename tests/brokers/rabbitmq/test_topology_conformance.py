@@ -23,6 +23,7 @@ from chaosharness.machines.rabbitmq.node import Node
 from chaosharness.machines.rabbitmq.orders import StreamOrder
 from chaosharness.machines.rabbitmq.takers import Rotation
 from tests.brokers.rabbitmq.sides import (
+    HASTY_S,
     SETTLE_S,
     connect,
     eventually_equal,
@@ -327,10 +328,10 @@ class Pair:
         self.compare(what, expected, eventually_equal(look, expected, self.settle_s))
 
 
-def compare(connection: Any, sequence: list[Op]) -> None:
+def compare(connection: Any, sequence: list[Op], settle_s: float = SETTLE_S) -> None:
     real = Server(connection)
     try:
-        pair = Pair(Machine(profile_of(version_of(connection))), real)
+        pair = Pair(Machine(profile_of(version_of(connection))), real, settle_s)
         for step in sequence:
             pair.take(step)
     finally:
@@ -354,7 +355,12 @@ def connection():
 
 
 def run_all(
-    connection: Any, profile: str, *, examples: int, phases: Any = (Phase.generate, Phase.shrink)
+    connection: Any,
+    profile: str,
+    *,
+    examples: int,
+    phases: Any = (Phase.generate, Phase.shrink),
+    settle_s: float = SETTLE_S,
 ) -> None:
     held = [connection]
 
@@ -370,7 +376,7 @@ def run_all(
     def run(sequence: list[Op]) -> None:
         if not held[0].is_open:
             held[0] = connect()
-        compare(held[0], sequence)
+        compare(held[0], sequence, settle_s)
 
     run()
     if held[0].is_open and held[0] is not connection:
@@ -539,4 +545,4 @@ def test_a_wrong_machine_is_told_apart(connection, monkeypatch, wrong):
     profile, owner, name, replacement = WRONG[wrong]
     monkeypatch.setattr(owner, name, replacement)
     with pytest.raises((Differs, AssertionError, AttributeError)):
-        run_all(connection, profile, examples=300, phases=(Phase.generate,))
+        run_all(connection, profile, examples=300, phases=(Phase.generate,), settle_s=HASTY_S)

@@ -20,7 +20,7 @@ from chaosharness import (
     SQSQueue,
     System,
 )
-from chaosharness.brokers.sqs.desk import Desk
+from chaosharness.brokers.at_work import AtWork
 from chaosharness.machines.sqs import SqsMachine
 from chaosharness.machines.sqs.queue import Queue
 from chaosharness.search.sites import candidates
@@ -187,7 +187,7 @@ def shout(queue, record, now):
 show = Queue.show
 WRONG = {
     "a group is no lock": (Queue, "_next_of_groups", no_lock, ("handled", ".fifo", 2, False)),
-    "nothing comes back": (Desk, "_tick", lambda *_: None, ("handled", "", 1, False)),
+    "nothing comes back": (AtWork, "_tick", lambda *_: None, ("handled", "", 1, False)),
     "receives are forgotten": (Queue, "show", shout, ("handled", "", 1, False)),
     "dead letters vanish": (SqsMachine, "_bury", drop, ("looped", "", 1, False)),
 }
