@@ -39,7 +39,7 @@ PAGES = {
     "traces": ("Traces", ("traces",)),
     "search": (
         "Search and replay",
-        ("search.doors", "search.explore", "search.replay", "campaign", "counterexample"),
+        ("search.doors", "search.explore", "search.replay", "campaign", "counterexample", "traces"),
     ),
     "pytest": (
         "pytest and Hypothesis",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from chaosharness import __version__
-from chaosharness.cli import capacity, compare, graph, replay, report, run, sites, soak
+from chaosharness.cli import capacity, compare, graph, replay, report, run, sites, soak, trace
 from chaosharness.cli.configured import defaults
 from chaosharness.cli.doors import TROUBLE, Doors, leave
 
@@ -39,6 +39,8 @@ COMMANDS = (
     graph.graph,
     capacity.capacity,
     compare.compare,
+    trace.trace,
+    trace.read_trace,
 )
 
 for command in COMMANDS:

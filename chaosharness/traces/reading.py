@@ -3,8 +3,8 @@
 A trace says what somebody saw, and not why. What is read from it is therefore a proposal: run it,
 and look whether the same comes out.
 
-- a client or producer span that timed out: `LostReply` where a span of the server or of a consumer
-  is below it (it did happen), else `LostRequest`
+- a client or producer span that timed out: `LostReply` where a span of the server or of a
+  consumer is below it (it did happen), else `LostRequest`
 - one that failed otherwise: `ErrorReply`
 - a consumer span that ended because the process did: `Crash` after the last thing that it did
 - a second consumer span of one message, after a first one that went well: `Redeliver`, where the

@@ -9,14 +9,14 @@ from models.styles.business import KeylessCashier
 
 def choreography() -> System:
     """An order that comes again is charged again."""
-    return right.choreography(cashier=KeylessCashier)
+    return right.choreography(name="choreography without a key", cashier=KeylessCashier)
 
 
 def orchestration() -> System:
     """A command that comes again is charged again: that its answer is durable does not help."""
-    return right.orchestration(cashier=KeylessCashier)
+    return right.orchestration(name="orchestration without a key", cashier=KeylessCashier)
 
 
 def hybrid() -> System:
     """Likewise."""
-    return right.hybrid(cashier=KeylessCashier)
+    return right.hybrid(name="hybrid without a key", cashier=KeylessCashier)

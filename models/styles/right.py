@@ -26,10 +26,10 @@ QUEUE_OF: Final = {
 # ---- choreography: each service hears an event and says the next one
 
 
-def choreography(*, cashier: type[Cashier] = Cashier) -> System:
+def choreography(*, name: str = "choreography", cashier: type[Cashier] = Cashier) -> System:
     """Build it: nobody knows the whole."""
     parts = business(
-        "choreography",
+        name,
         queues=("orders", "paid", "out-of-stock", "reserved", "shipped"),
         cashier=cashier,
     )
@@ -103,10 +103,10 @@ def worker(
     return on_command
 
 
-def orchestration(*, cashier: type[Cashier] = Cashier) -> System:
+def orchestration(*, name: str = "orchestration", cashier: type[Cashier] = Cashier) -> System:
     """Build it: the mail is a step as the others are, and the last one."""
     queues = ("orders", "replies", "payment", "stock", "delivery", "mail")
-    parts = business("orchestration", queues=queues, cashier=cashier)
+    parts = business(name, queues=queues, cashier=cashier)
     saga = Saga("order", *STEPS, Step("mail", action="send", retry=PATIENT))
     add_orchestrator(parts, saga, {})
     add_workers(parts)
@@ -190,11 +190,11 @@ def add_workers(parts: Business) -> None:
 # ---- hybrid: the critical path is orchestrated, the rest hears one event
 
 
-def hybrid(*, cashier: type[Cashier] = Cashier) -> System:
+def hybrid(*, name: str = "hybrid", cashier: type[Cashier] = Cashier) -> System:
     """Build it: the saga ends by saying so, once and to everybody."""
     queues = ("orders", "replies", "payment", "stock", "delivery", "mail")
     exchanges = {"completed": Exchange("fanout", ["mail"])}
-    parts = business("hybrid", queues=queues, cashier=cashier, exchanges=exchanges)
+    parts = business(name, queues=queues, cashier=cashier, exchanges=exchanges)
     saga = Saga("order", *STEPS, Step("tell", action="announce", retry=PATIENT))
     add_orchestrator(parts, saga, {"announce": "completed"})
     add_workers(parts)

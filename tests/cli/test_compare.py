@@ -72,3 +72,23 @@ def test_costs_are_counted_in_the_calm_run() -> None:
     costs = costs_of(history)
     assert costs.published == sum(event.kind == "publish" for event in history) > 0
     assert costs.items == sum(event.kind == "arrive" for event in history)
+
+
+def test_a_page_of_systems_side_by_side(tmp_path) -> None:
+    page = tmp_path / "compared.html"
+    code, _ = shown(AGAIN, WATCHERS, "--budget", "12", "--html", str(page))
+    assert code == 1
+    text = page.read_text("utf-8")
+    assert "order hybrid breaks" in text
+    assert "Redeliver: never twice: mail.send" in text
+    assert "Where a new step must go" not in text, "the two have no effects in common"
+    assert "<script" not in text
+
+
+def test_who_changes_for_a_new_step() -> None:
+    right = "models.questions.step_between:right"
+    both = "models.questions.step_between:both_listen_to_paid"
+    between = ("--between", "bank.charge", "courier.book")
+    _, text = shown(right, both, "--budget", "2", *between)
+    row = next(line for line in text.splitlines() if line.startswith("a new step"))
+    assert row.split()[3:] == ["clearance", "shipping"]

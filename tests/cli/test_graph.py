@@ -22,3 +22,22 @@ def test_a_circle_is_named_and_makes_it_fail() -> None:
 def test_a_mermaid_flowchart() -> None:
     shown = CliRunner().invoke(main, ["graph", "models.small.watchers:watchers", "--mermaid"])
     assert shown.output.startswith("flowchart LR\n")
+
+
+def test_from_the_code_alone_and_as_a_page(tmp_path) -> None:
+    page = tmp_path / "flow.html"
+    target = "models.small.watchers:watchers"
+    shown = CliRunner().invoke(main, ["graph", target, "--static", "--html", str(page)])
+    assert shown.exit_code == 0
+    assert "! may go in a circle: our-prices → their-prices → our-prices" in shown.output
+    assert "read from the code of 'watchers'" in shown.output
+    text = page.read_text("utf-8")
+    assert 'class="circle"' in text
+    assert "they.on_price" in text
+    assert "<script" not in text
+
+
+def test_a_page_that_cannot_be_written(tmp_path) -> None:
+    target = "models.small.watchers:watchers"
+    shown = CliRunner().invoke(main, ["graph", target, "--static", "--html", str(tmp_path)])
+    assert shown.exit_code == 3
