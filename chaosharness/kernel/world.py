@@ -63,6 +63,7 @@ class World:
         "_at_calm",
         "_calm_asked",
         "_deliveries_max",
+        "_fallen",
         "_lasting",
         "agenda",
         "armed",
@@ -113,6 +114,7 @@ class World:
         self._calm_asked = False
         self._deliveries_max = budget.deliveries_max
         self._lasting: list[Entry] = []
+        self._fallen: list[Entry] = []
         self.chaos = True
         self.context = copy_context()
         self.crew: Any = None
@@ -279,6 +281,8 @@ class World:
             self.at_calm(once)
         else:
             self.until(max(self.due(down), self.now + 1), once)
+            if cause < 0 or self.raw[cause][1] != "fault":
+                self._fallen.append(self._lasting[-1])  # it died by itself: nobody troubled it
 
     def exit(self, process: Mortal) -> None:
         """End a process of a host, however far its code is: the host lives on."""
@@ -351,6 +355,7 @@ class World:
         for action in actions:
             action()
         self._lasting.clear()
+        self._fallen.clear()
         if before != (self.effects, self.agenda.tickets, len(self.raw)):
             self.effects += 1  # something was healed, restarted or let go
 
@@ -361,7 +366,9 @@ class World:
 
     def _is_just_over(self, operation: str) -> bool:
         """Say whether trouble has ended since a delivery that is the last or last but one."""
-        ended = [entry[DUE] for entry in self._lasting if entry[ACTION] is None]
+        fallen = set(map(id, self._fallen))
+        over = [one for one in self._lasting if one[ACTION] is None and id(one) not in fallen]
+        ended = [one[DUE] for one in over]
         before = [raw[0] for raw in self.raw if raw[1] == "deliver" and raw[3] == operation]
         return bool(ended and before) and max(ended) >= before[-2:][0]
 
