@@ -16,6 +16,7 @@ from chaosharness.handlers.blame import has_handled, refuse_hopeless
 from chaosharness.handlers.places import told
 from chaosharness.handlers.port import HANDLE, NOBODY, strikes, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
+from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import RESTART_MS
 
@@ -30,7 +31,8 @@ def check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
     """
     for name in options:
         if name not in known:
-            raise ValueError(f"there is no option {name!r}; there are: {', '.join(known)}")
+            words = f"there is no option {name!r}; there are: {', '.join(known)}"
+            raise ValueError(f"{words}{asked_at()}")
 
 
 TRIES_MIN: Final = 20

@@ -350,8 +350,8 @@ def _check_second(
     said = f"; {second!r} is annotated {kind}, which is no Delivery" if not whole else ""
     raise InvalidDefinition(
         f"handler {name!r} takes two values, {first!r} and {second!r}, but a message is one, and "
-        f"a second parameter gets its Delivery{said}. Take the message as one value, for example "
-        "a dict or a dataclass with both."
+        f"a second parameter gets its Delivery{said}{made_at(handler)}. Take the message as one "
+        "value, for example a dict or a dataclass with both."
     )
 
 

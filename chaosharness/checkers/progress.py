@@ -78,5 +78,6 @@ def nothing_handled(history: History) -> str:
         if event.kind == "handled":
             return ""
         if event.operation.endswith(HANDLE):
-            last = f"{event.operation.removesuffix(HANDLE)} raised {event.data['error']}"
+            line = f" (at {event.data['line']})" if event.data.get("line") else ""
+            last = f"{event.operation.removesuffix(HANDLE)} raised {event.data['error']}{line}"
     return last

@@ -185,8 +185,8 @@ def check_properties(given: Iterable[Any]) -> tuple[Property, ...]:
     for one in found:
         if not isinstance(one, Property):
             raise InvalidDefinition(
-                f"{one!r} is not a property; make one with always, eventually or sometimes, or "
-                "call the function that makes it"
+                f"{getattr(one, '__name__', one)!r} is not a property; make one with always, "
+                f"eventually or sometimes, or call the function that makes it{asked_at()}"
             )
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +20,9 @@ from chaosharness.cli.telling import Telling
 
 if TYPE_CHECKING:
     from chaosharness.search.exploration import Progress as Seen
+
+LINE_EVERY_S: Final = 5.0
+"""Seconds from one line about the progress to the next."""
 
 _EXIT: Final = {"holds": HOLDS, "violated": VIOLATED, "unknown": UNKNOWN}
 
@@ -44,6 +48,8 @@ _EXIT: Final = {"holds": HOLDS, "violated": VIOLATED, "unknown": UNKNOWN}
 @click.option(
     "--report", metavar="DIR", help="Write reports there: index.html, and one set a finding."
 )
+@click.option("--junit", metavar="FILE", help="Write JUnit XML there: a test case a claim.")
+@click.option("--sarif", metavar="FILE", help="Write SARIF there: findings at your lines.")
 @click.option("--without", multiple=True, metavar="NAME", help="Leave out an assumed property.")
 @click.option("--redact", multiple=True, metavar="FIELD", help="Mask this field in reports.")
 @click.option("--coverage", is_flag=True, help="Show the table of operations and faults.")
@@ -60,6 +66,8 @@ def run(
     workers: int,
     dask: str | None,
     report: str | None,
+    junit: str | None,
+    sarif: str | None,
     without: tuple[str, ...],
     redact: tuple[str, ...],
     coverage: bool,
@@ -77,6 +85,7 @@ def run(
     chaosharness run tests/chaos_shop.py:shop
     chaosharness run shop:system
     chaosharness run shop:system --faults 1 --workers 4 --report out
+    chaosharness run shop:system --seconds 60 --junit out/chaos.xml --sarif out/chaos.sarif
     chaosharness run shop:system --dask tcp://10.0.0.5:8786
 
     Exit codes: 0 every promise holds; 1 one does not; 2 not known: the search ended before all
@@ -113,6 +122,7 @@ def run(
     if campaign is None:
         return _broken_off(told, as_json)
     told.conclude(campaign)
+    told.for_ci(campaign, junit, sarif)
     if as_json:
         put(as_text(campaign.to_json()))
     else:
@@ -127,7 +137,7 @@ def run(
     return _EXIT[campaign.result]
 
 
-def _after_each_run(bar: Bar | None, look: Callable[[], None]) -> Callable[[Seen], None]:
+def _after_each_run(bar: Bar | Lines | None, look: Callable[[], None]) -> Callable[[Seen], None]:
     """Return what is done after each run: show it, and see whether to go on."""
 
     def seen(progress: Seen) -> None:
@@ -157,6 +167,29 @@ def _broken_off(told: Telling, as_json: bool) -> int:
     return VIOLATED if told.found else TROUBLE
 
 
+class Lines:
+    """A line on standard error every few seconds, where nobody sees a bar: a log of CI."""
+
+    def __init__(self) -> None:
+        self._told = time.monotonic()
+
+    def show(self, progress: Seen) -> None:
+        """Say how far the search is, if nothing was said for a while."""
+        now = time.monotonic()
+        if now - self._told < LINE_EVERY_S:
+            return
+        self._told = now
+        broken = f", {len(progress.broken)} broken" if progress.broken else ""
+        words = f"{progress.runs:,} of {progress.runs_max:,} runs"
+        faults = count(progress.faults, "fault")
+        print(f"chaosharness: {words}, {faults} in a schedule{broken}", file=sys.stderr, flush=True)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Leave the screen to something else: a line stands in nobody's way."""
+        yield
+
+
 class Bar:
     """A bar on standard error while the search lasts."""
 
@@ -183,10 +216,10 @@ class Bar:
 
 
 @contextmanager
-def progress_bar(*, quiet: bool) -> Iterator[Bar | None]:
-    """Show a bar while the search lasts, if a person is watching."""
+def progress_bar(*, quiet: bool) -> Iterator[Bar | Lines | None]:
+    """Show a bar while the search lasts, if a person is watching; else a line now and then."""
     if quiet or not sys.stderr.isatty():
-        yield None
+        yield None if quiet else Lines()
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn

@@ -86,6 +86,15 @@ class Telling:
         except ChaosharnessError as error:
             self.trouble = str(error)
 
+    def for_ci(self, campaign: Campaign, junit: str | None, sarif: str | None) -> None:
+        """Write what CI systems read, where it was asked for."""
+        from chaosharness.reporting import write_for_ci
+
+        try:
+            self._files += write_for_ci(campaign, junit=junit, sarif=sarif, redact=self.redact)
+        except ChaosharnessError as error:
+            self.trouble = str(error)
+
     def _print(self, found: Counterexample, file: str | None) -> None:
         from chaosharness.reporting import to_text
 

@@ -13,6 +13,7 @@ from chaosharness.checkers.property import violation_class
 from chaosharness.counterexample import Counterexample
 from chaosharness.errors import Hopeless, NothingProved
 from chaosharness.faults import FAULTS, Fault
+from chaosharness.handlers.colours import made_at
 from chaosharness.search.claims import chosen
 from chaosharness.search.exploration import Progress
 from chaosharness.search.explore import Mode, explore
@@ -146,7 +147,7 @@ def check(
         found = campaign.counterexamples[0]
         property = next(one for one in claims if one.name == found.property)
         raise violation_of(system, property, found)
-    _refuse_what_is_empty(campaign)
+    _refuse_what_is_empty(system, campaign)
     if campaign.reasons:
         warnings.warn(
             f"{system.name}: nothing broke, but {'; '.join(campaign.reasons)}. "
@@ -157,6 +158,13 @@ def check(
         warnings.warn(f"{system.name}: {one}", stacklevel=2)
 
 
+def _wired_at(system: System) -> str:
+    """Say where the user wired the system: at its services, and at the entry."""
+    places = [made_at(one) for one in system.given()]
+    known = [place.strip(" ()") for place in places if place]
+    return f" It is wired at {', '.join(known[:4])}." if known else ""
+
+
 def _how_to_go_on(campaign: Campaign) -> str:
     if campaign.ended == "quiet":
         return "Say thorough=True to go on for the whole of runs_max, or lower faults_max."
@@ -165,9 +173,14 @@ def _how_to_go_on(campaign: Campaign) -> str:
     return "Raise runs_max, or lower faults_max."
 
 
-def _refuse_what_is_empty(campaign: Campaign) -> None:
+def _refuse_what_is_empty(system: System, campaign: Campaign) -> None:
     """Raise where nothing broke because nothing was tested."""
     __tracebackhide__ = True
+    if campaign.unproved:
+        raise NothingProved(
+            f"{campaign.system}: nothing broke, and nothing was proved: "
+            f"{'; '.join(campaign.unproved)}.{_wired_at(system)}"
+        )
     for one in campaign.standings:
         vacuous = not (one.reached if one.when == "sometimes" else one.tested)
         if vacuous and not one.assumption and one.judged:
@@ -177,8 +190,3 @@ def _refuse_what_is_empty(campaign: Campaign) -> None:
                 f"{campaign.system!r}. A claim that nothing tested is not known to hold: give a "
                 "workload that reaches it, or take it out."
             )
-    if campaign.unproved:
-        raise NothingProved(
-            f"{campaign.system}: nothing broke, and nothing was proved: "
-            f"{'; '.join(campaign.unproved)}."
-        )

@@ -61,6 +61,7 @@ class Row:
         shape: `right`, `left` (arrows), `mark`, or `line` (across all lanes).
         spot: Where it stands.
         icon: Which mark.
+        cut: Where on its way what is lost ends, in percent from the left: on no lane's line.
         busy: Places of lanes that are handling a message.
         down: Places of lanes that are down.
     """
@@ -69,6 +70,7 @@ class Row:
     shape: str
     spot: Spot = Spot()
     icon: str = ""
+    cut: float = 50
     busy: tuple[int, ...] = ()
     down: tuple[int, ...] = ()
 
@@ -112,6 +114,17 @@ def _icon(step: Step) -> str:
     return _ICONS.get(step.kind, "trouble" if step.tone == "trouble" else "dot")
 
 
+def _between_lanes(way: int) -> float:
+    """Say where in the middle of a way there is no lane's line, in percent from the left.
+
+    The middle of an even number of lanes is the line of a third one: half a lane less then.
+    """
+    if way == 0 or way % 2:
+        return 50
+    ahead = 100 * (abs(way) / 2 - 0.5) / abs(way)
+    return round(ahead if way > 0 else 100 - ahead, 2)
+
+
 class Picture:
     """Where everything stands in the picture of a story."""
 
@@ -147,12 +160,14 @@ class Picture:
             return Row(step=step, shape="line")
         source = self.place[step.source]
         target = self.place.get(step.target, source)
+        cut = _between_lanes(target - source)
         if source == target:
             shape, spot = "mark", self._beside(source)
         else:
             left, right = sorted((source, target))
             shape, spot = "right" if target > source else "left", self._above(left, right)
-        return Row(step=step, shape=shape, spot=spot, icon=_icon(step), busy=busy, down=down)
+        icon = _icon(step)
+        return Row(step=step, shape=shape, spot=spot, icon=icon, cut=cut, busy=busy, down=down)
 
     def _places(self, found: tuple[Span, ...], index: int) -> tuple[int, ...]:
         lanes = within(found, index)

@@ -12,6 +12,7 @@ from typing import Final
 from chaosharness.campaign import Campaign
 from chaosharness.counterexample import Counterexample
 from chaosharness.errors import ChaosharnessError, InvalidDefinition
+from chaosharness.reporting.formats.ci_files import to_junit, to_sarif
 from chaosharness.reporting.formats.html import to_html
 from chaosharness.reporting.formats.json_file import history_to_json, to_json
 from chaosharness.reporting.formats.markdown import to_markdown
@@ -90,6 +91,34 @@ def write_campaign(
         place / "summary.md": page_markdown(campaign, redact=redact),
     }
     _write_all(contents, place)
+    return tuple(contents)
+
+
+def write_for_ci(
+    campaign: Campaign,
+    *,
+    junit: str | os.PathLike[str] | None = None,
+    sarif: str | os.PathLike[str] | None = None,
+    redact: Redact = (),
+) -> tuple[Path, ...]:
+    """Write a campaign for a CI system, as JUnit XML, SARIF or both, and return the files.
+
+    Args:
+        campaign: The campaign.
+        junit: Where to write JUnit XML; None for nowhere.
+        sarif: Where to write SARIF, likewise.
+        redact: Fields to mask in findings: see `masked`.
+
+    Raises:
+        CannotWrite: A file cannot be written. Nothing is left half-written.
+    """
+    contents: dict[Path, str] = {}
+    if junit is not None:
+        contents[Path(junit)] = to_junit(campaign, redact=redact)
+    if sarif is not None:
+        contents[Path(sarif)] = to_sarif(campaign, redact=redact)
+    for path, content in contents.items():
+        _write_all({path: content}, path.parent)
     return tuple(contents)
 
 

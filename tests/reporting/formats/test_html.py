@@ -9,6 +9,7 @@ import pytest
 from chaosharness.counterexample import Counterexample
 from chaosharness.reporting import to_html
 from chaosharness.reporting.formats import html as html_room
+from chaosharness.reporting.formats.html import _between_lanes
 from chaosharness.reporting.story.lanes import spans, within
 from chaosharness.reporting.story.legible import breakable
 from tests.reporting.measures import Page
@@ -64,7 +65,7 @@ def test_arrows_stay_between_their_lanes():
     """Half lanes: arrows go from the middle of one lane to the middle of another."""
     html = to_html(everything())
     lanes = int(re.search(r"--n:(\d+)", html)[1])
-    arrows = re.findall(r'class="arrow [^"]*" style="grid-column:(\d+) / (\d+)"', html)
+    arrows = re.findall(r'class="arrow [^"]*" style="grid-column:(\d+) / (\d+)[";]', html)
     assert len(arrows) > 15
     for left, right in ((int(a), int(b)) for a, b in arrows):
         assert 2 <= left < right <= 2 * lanes
@@ -147,3 +148,12 @@ def test_long_names_break_with_a_hyphen_where_lanes_are_many():
     assert "\u00ad" not in to_html(one)
     assert breakable("notification#2") == "notifi\u00adcation#2"
     assert breakable("payment-db") == "payment-db"
+
+
+@pytest.mark.parametrize(
+    ("way", "cut"), [(0, 50), (1, 50), (-3, 50), (2, 25), (-2, 75), (4, 37.5), (-4, 62.5)]
+)
+def test_what_is_lost_ends_between_two_lanes_and_on_no_third_ones_line(way, cut):
+    assert _between_lanes(way) == cut
+    lanes = cut / 100 * abs(way)
+    assert way == 0 or lanes % 1, "an end on a line would say that it went there"
