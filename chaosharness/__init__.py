@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from chaosharness.adapters.aws.aws import AWS as AWS
     from chaosharness.adapters.http.message import Answer as Answer
     from chaosharness.adapters.http.web import Web as Web
     from chaosharness.adapters.http.webhooks import Webhooks as Webhooks
@@ -156,6 +157,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "adapters.http.message": ("Answer",),
+    "adapters.aws.aws": ("AWS",),
     "adapters.http.web": ("Web",),
     "adapters.http.webhooks": ("Webhooks",),
     "brokers": (

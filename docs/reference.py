@@ -19,7 +19,12 @@ PAGES = {
     "third-parties": ("Third parties", ("externals.external", "externals.gateway")),
     "http": (
         "HTTP",
-        ("adapters.http.web", "adapters.http.webhooks", "adapters.http.message"),
+        (
+            "adapters.aws.aws",
+            "adapters.http.web",
+            "adapters.http.webhooks",
+            "adapters.http.message",
+        ),
     ),
     "orchestrators": (
         "Orchestrators",

@@ -20,6 +20,8 @@ ADAPTERS: Final = {
     "aiohttp": "chaosharness.adapters.http.aiohttp",
     "anyio": "chaosharness.adapters.anyio",
     "asgiref": "chaosharness.adapters.asgiref",
+    "boto3": "chaosharness.adapters.aws.boto3",
+    "botocore": "chaosharness.adapters.aws.botocore",
     "django": "chaosharness.adapters.http.django",
     "flask": "chaosharness.adapters.http.flask",
     "httpx": "chaosharness.adapters.http.httpx",

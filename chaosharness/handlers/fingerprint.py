@@ -71,6 +71,7 @@ _STATELESS_HOMES: Final = frozenset(
         *("chaosharness", "sqlite3", "logging", "random", "typing", "re", "abc", "msgspec", "json"),
         *("_asyncio", "_thread", "_contextvars", "contextvars", "greenlet", "weakref", "outcome"),
         *("asyncio", "trio", "anyio", "types", "time", "operator", "datetime", "zoneinfo"),
+        *("boto3", "botocore", "aiobotocore", "aioboto3"),  # clients: what they know is on AWS
     }
 )
 _CARRIERS: Final = frozenset(
