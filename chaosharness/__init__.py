@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from chaosharness.adapters.amqp.amqp import AMQP as AMQP
+    from chaosharness.adapters.aws.aws import AWS as AWS
     from chaosharness.adapters.http.message import Answer as Answer
     from chaosharness.adapters.http.web import Web as Web
     from chaosharness.adapters.http.webhooks import Webhooks as Webhooks
@@ -168,6 +169,7 @@ if TYPE_CHECKING:
 _HOME = {
     "adapters.http.message": ("Answer",),
     "adapters.amqp.amqp": ("AMQP",),
+    "adapters.aws.aws": ("AWS",),
     "adapters.http.web": ("Web",),
     "adapters.http.webhooks": ("Webhooks",),
     "adapters.kafka.servers": ("KafkaServers",),

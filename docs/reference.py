@@ -20,7 +20,12 @@ PAGES = {
     "amqp": ("AMQP", ("adapters.amqp.amqp",)),
     "http": (
         "HTTP",
-        ("adapters.http.web", "adapters.http.webhooks", "adapters.http.message"),
+        (
+            "adapters.aws.aws",
+            "adapters.http.web",
+            "adapters.http.webhooks",
+            "adapters.http.message",
+        ),
     ),
     "clients": ("Clients of brokers", ("adapters.kafka.servers",)),
     "orchestrators": (

@@ -25,6 +25,8 @@ ADAPTERS: Final = {
     "anyio": "chaosharness.adapters.anyio",
     "asgiref": "chaosharness.adapters.asgiref",
     "asyncpg": "chaosharness.adapters.databases.asyncpg",
+    "boto3": "chaosharness.adapters.aws.boto3",
+    "botocore": "chaosharness.adapters.aws.botocore",
     "confluent_kafka": "chaosharness.adapters.kafka.confluent",
     "django": "chaosharness.adapters.http.django",
     "django.db": "chaosharness.adapters.databases.django",

@@ -57,6 +57,12 @@ class Arrivals(Generic[H]):
         self._buffer.extend(held)
         self._wake()
 
+    def all(self) -> list[H]:
+        """Return what has arrived, and keep nothing."""
+        held = list(self._buffer)
+        self._buffer.clear()
+        return held
+
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, None
         if waiting is not None:

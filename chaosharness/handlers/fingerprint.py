@@ -73,6 +73,7 @@ _STATELESS_HOMES: Final = frozenset(
         *("asyncio", "trio", "anyio", "types", "time", "operator", "datetime", "zoneinfo"),
         # clients of databases: what a program knows lies there, and caches of theirs count uses
         *("sqlalchemy", "aiosqlite", "psycopg", "psycopg_binary", "asyncpg", "redis", "fakeredis"),
+        *("boto3", "botocore", "aiobotocore", "aioboto3"),  # clients: what they know is on AWS
     }
 )
 _CARRIERS: Final = frozenset(

@@ -315,8 +315,13 @@ class OpenSNS:
             self._take(one, scope, operation, attempt)
 
     def _take(self, asked: op.Publish, scope: Scope, operation: str, attempt: int) -> None:
-        answered(operation or asked.topic, self.machine.apply(asked, self.world.now))
+        answered(operation or asked.topic, self.do(asked, scope, operation, attempt))
+
+    def do(self, asked: Any, scope: Scope, operation: str, attempt: int) -> Any:
+        """Have the machine do what is asked for; return its answer, or its `Refusal`."""
+        answer = self.machine.apply(asked, self.world.now)
         self._tell(scope, operation, attempt)
+        return answer
 
     def _tell(self, scope: Scope | None = None, operation: str = "", attempt: int = 0) -> None:
         """Write down what happened, and set out to deliver what is due."""

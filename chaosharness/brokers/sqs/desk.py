@@ -45,10 +45,12 @@ class Poller:
     __slots__ = (
         "incarnation",
         "label",
+        "lost",
         "most",
         "operation",
         "place",
         "take",
+        "unheard",
         "visibility_ms",
         "waiting",
     )
@@ -71,6 +73,8 @@ class Poller:
         self.most = most
         self.visibility_ms = visibility_ms
         self.waiting = False
+        self.unheard = False
+        self.lost: Callable[[Poller], None] | None = None
 
 
 class Settings(Protocol):
@@ -117,12 +121,17 @@ class Desk:
         )
         for queue, settings in definition.settings.items():
             self.machine.apply(op.Configure(queue, settings), 0)
-            self.profiles[queue] = "fifo" if settings.fifo else "standard"
-            self.lines.open(queue)
-            world.know_timeout(settings.visibility_ms)
-            world.know_duration(settings.delay_ms)
+            self.opened(queue)
         world.know_duration(definition.timeout_ms)
         world.on_network.append(self._network_changed)
+
+    def opened(self, queue: str) -> None:
+        """Have a line at a queue that the machine has."""
+        settings = self.machine.queues[queue].settings
+        self.profiles[queue] = "fifo" if settings.fifo else "standard"
+        self.lines.open(queue)
+        self.world.know_timeout(settings.visibility_ms)
+        self.world.know_duration(settings.delay_ms)
 
     def close(self) -> None:
         """Let go of the pollers, at the end of a run."""
@@ -159,7 +168,8 @@ class Desk:
 
     def _due(self, poller: Poller) -> int | None:
         now = self.world.now
-        return now if self.machine.queues[poller.place].has_some(now) else None
+        queue = self.machine.queues.get(poller.place)
+        return now if queue is not None and queue.has_some(now) else None
 
     def _answer(self, poller: Poller) -> tuple[list[Held], int]:
         """Receive for somebody; return what arrives, and when: at once."""
@@ -196,6 +206,9 @@ class Desk:
             return held, world.now
         for one in held:  # it was handed out, and nobody has it
             world.raw[one.cause][7]["lost"] = True
+        poller.unheard = True
+        if poller.lost is not None:
+            poller.lost(poller)
         return [], world.now
 
     # ---- trouble at a delivery

@@ -58,6 +58,12 @@ class SqsWire:
 
     # ---- queues
 
+    def know(self, queue: str, now: int = 0) -> None:
+        """Take note of a queue that was made: when, and what it has beside its settings."""
+        stamp = str(now // 1000)
+        times = {"CreatedTimestamp": stamp, "LastModifiedTimestamp": stamp}
+        self._others[queue] = {"SqsManagedSseEnabled": "true", **times}
+
     def _create(self, given: Mapping[str, Any], now: int) -> Answer:
         name, attributes = given["QueueName"], given.get("Attributes", {})
         fifo = name.endswith(".fifo")
@@ -79,11 +85,9 @@ class SqsWire:
             )
         if found is None:
             self.machine.apply(op.Configure(name, settings), now)
-            stamp = str(now // 1000)
-            times = {"CreatedTimestamp": stamp, "LastModifiedTimestamp": stamp}
-            others = {"SqsManagedSseEnabled": "true", **times}
+            self.know(name, now)
             limit = attributes.get("FifoThroughputLimit")
-            self._others[name] = {**others, **({"FifoThroughputLimit": limit} if limit else {})}
+            self._others[name].update({"FifoThroughputLimit": limit} if limit else {})
         return {"QueueUrl": f"{URL}{name}"}
 
     def _set(self, given: Mapping[str, Any], now: int) -> Answer:
@@ -192,7 +196,7 @@ class SqsWire:
         )
         if isinstance(answer, Refusal):
             return answer
-        return {"Messages": [_message(one, given) for one in answer]} if answer else {}
+        return {"Messages": [answer_of(one, given) for one in answer]} if answer else {}
 
     def _delete(self, given: Mapping[str, Any], now: int) -> Answer:
         return self._delete_one(name_of(given["QueueUrl"]), given, now)
@@ -340,7 +344,7 @@ def _task(task: Any) -> dict[str, Any]:
     return found
 
 
-def _message(one: op.Received, given: Mapping[str, Any]) -> dict[str, Any]:
+def answer_of(one: op.Received, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return a message as a receive answers it, with the attributes that were asked for."""
     found: dict[str, Any] = {
         "MessageId": one.id,
