@@ -17,17 +17,18 @@ PAGES = {
     "systems": ("Systems and runs", ("system", "calls", "kernel.world", "kernel.history")),
     "brokers": ("Brokers", ("brokers",)),
     "third-parties": ("Third parties", ("externals.external", "externals.gateway")),
-    "amqp": ("AMQP", ("adapters.amqp.amqp",)),
     "http": (
         "HTTP",
         (
-            "adapters.aws.aws",
             "adapters.http.web",
             "adapters.http.webhooks",
             "adapters.http.message",
         ),
     ),
-    "clients": ("Clients of brokers", ("adapters.kafka.servers",)),
+    "clients": (
+        "Clients of brokers",
+        ("adapters.amqp.amqp", "adapters.aws.aws", "adapters.kafka.servers"),
+    ),
     "orchestrators": (
         "Orchestrators",
         (
