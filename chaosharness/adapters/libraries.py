@@ -23,6 +23,7 @@ ADAPTERS: Final = {
     "anyio": "chaosharness.adapters.anyio",
     "asgiref": "chaosharness.adapters.asgiref",
     "django": "chaosharness.adapters.http.django",
+    "faststream": "chaosharness.adapters.amqp.faststream",
     "flask": "chaosharness.adapters.http.flask",
     "httpx": "chaosharness.adapters.http.httpx",
     "pika": "chaosharness.adapters.amqp.pika",
