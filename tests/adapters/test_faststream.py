@@ -2,7 +2,7 @@
 
 import pytest
 
-from chaosharness import Crash, LostRequest, Redeliver, Schedule, Site, smallest
+from chaosharness import Crash, LostRequest, Redeliver, Schedule, Site
 from chaosharness.search.target import load_target
 
 SITES = "models.applications.charges.system"
@@ -36,11 +36,3 @@ def test_it_comes_back_and_books_every_order(fault):
     booked = {one.entity for one in run.history if one.operation == "booking.on_charged/handle"}
     assert booked == {1, 2}
     run.check()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("slip", ["rejected", "no_key", "acknowledged_first"])
-def test_a_slip_is_found_by_one_fault_with_nothing_claimed(slip):
-    found = smallest(load_target(f"{SITES}:{slip}"), faults_max=1, runs_max=500)
-    assert found is not None
-    assert len(found.schedule) == 1

@@ -20,7 +20,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Final
 
-from chaosharness.adapters.amqp import aiormq
+from chaosharness.adapters.amqp.handling import BEHIND
 from chaosharness.adapters.amqp.logs import silence_in_runs
 from chaosharness.adapters.dispatch import Library, Seam
 from chaosharness.kernel.places import is_installed
@@ -115,7 +115,7 @@ def _handler_of(callback: Any) -> Any:
 
 
 def _learn() -> None:
-    aiormq.BEHIND.append(_handler_of)
+    BEHIND.append(_handler_of)
 
 
 LIBRARY: Final = Library(
