@@ -30,6 +30,7 @@ ADAPTERS: Final = {
     "confluent_kafka": "chaosharness.adapters.kafka.confluent",
     "django": "chaosharness.adapters.http.django",
     "django.db": "chaosharness.adapters.databases.django",
+    "faststream": "chaosharness.adapters.amqp.faststream",
     "flask": "chaosharness.adapters.http.flask",
     "httpx": "chaosharness.adapters.http.httpx",
     "pika": "chaosharness.adapters.amqp.pika",

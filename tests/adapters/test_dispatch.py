@@ -92,6 +92,17 @@ def test_a_library_that_is_imported_later_is_met_too():
     assert output.split() == ["HTTPTransport.handle_request", "SourceFileLoader"]
 
 
+@pytest.mark.parametrize("library", ["faststream.rabbit", "aio_pika", "aiormq", "pika"])
+def test_libraries_of_amqp_are_met_in_whatever_order_they_are_imported(library):
+    code = (
+        "import sys, chaosharness as c; c.AMQP('rabbit', c.RabbitMQ('bus'));"
+        f"assert not {{'pika', 'aiormq', 'faststream'}} & sys.modules.keys(); import {library};"
+        "from chaosharness.adapters.dispatch import _INSTALLED; print(*sorted(_INSTALLED))"
+    )
+    output = subprocess.check_output([sys.executable, "-c", code], text=True, timeout=60)
+    assert library.partition(".")[0].replace("_", "-") in output.split()
+
+
 def test_what_a_duck_type_lacks_ends_the_run_in_words():
     class Consumer:
         def __getattr__(self, name):

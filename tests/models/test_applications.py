@@ -26,6 +26,7 @@ RIGHT = [
     "booking.system:booking",
     "billing.system:billing",
     "invoices.system:invoices",
+    "charges.system:charges",
 ]
 BROKEN = [
     "checkout.system:no_key",
@@ -44,13 +45,17 @@ BROKEN = [
     "invoices.system:auto_ack",
     "invoices.system:unconfirmed",
     "invoices.system:requeued",
+    "charges.system:rejected",
+    "charges.system:no_key",
+    "charges.system:acknowledged_first",
 ]
 DIGESTS = """
 from chaosharness.search.target import load_target
 from chaosharness import LostReply, Schedule, Site
 for name, site in (("checkout", "checkout.create_order/bank.charge"),
                    ("booking", "booking.create_booking/hotel.reserve"),
-                   ("invoices", "charging.on_order/bank.charge")):
+                   ("invoices", "charging.on_order/bank.charge"),
+                   ("charges", "charging.on_order/bank.charge")):
     system = load_target(f"models.applications.{name}.system:{name}")
     for schedule in (Schedule(), Schedule([LostReply(Site(site, "after"))])):
         print(system.run(None, schedule).digest(), system.run(None, schedule).digest())
@@ -62,6 +67,10 @@ def loaded(target):
 
 
 SLOW = {
+    "charges.system:charges",
+    "charges.system:rejected",
+    "charges.system:no_key",
+    "charges.system:acknowledged_first",
     "invoices.system:invoices",
     "invoices.system:requeued",
     "checkout.system:checkout",

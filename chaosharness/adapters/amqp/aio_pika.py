@@ -13,8 +13,7 @@ from typing import Any, Final
 
 from aio_pika.queue import QueueIterator
 
-from chaosharness.adapters.amqp import aiormq
-from chaosharness.adapters.amqp.handling import put_down, take_in_hand
+from chaosharness.adapters.amqp.handling import HELD_BACK, line_of, put_down, take_in_hand
 from chaosharness.adapters.amqp.logs import quiet_in_runs
 from chaosharness.adapters.dispatch import Library, Seam
 from chaosharness.handlers.port import current_scope
@@ -24,7 +23,7 @@ async def _next(real: Any, self: QueueIterator) -> Any:
     scope = current_scope("aio_pika.iterator")
     put_down(scope)
     message = await real(self)
-    line = aiormq.line_of(message.channel)
+    line = line_of(message.channel)
     if line is not None and message.delivery_tag is not None:
         take_in_hand(scope, line, message.delivery_tag)
     return message
@@ -35,7 +34,7 @@ def _is_iterator(callback: Any) -> bool:
 
 
 def _learn() -> None:
-    aiormq.HELD_BACK.append(_is_iterator)
+    HELD_BACK.append(_is_iterator)
     quiet_in_runs("aio_pika")
 
 

@@ -15,7 +15,6 @@ Not modelled:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -28,8 +27,15 @@ from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
 from chaosharness.adapters.amqp.amqp import listening_at
-from chaosharness.adapters.amqp.channel import Line
-from chaosharness.adapters.amqp.handling import handling, put_down, take_in_hand
+from chaosharness.adapters.amqp.handling import (
+    BEHIND,
+    HELD_BACK,
+    callback_of,
+    handling,
+    line_of,
+    put_down,
+    take_in_hand,
+)
 from chaosharness.adapters.amqp.logs import quiet_in_runs
 from chaosharness.adapters.amqp.market import TOLD, Lost
 from chaosharness.adapters.amqp.session import Cause, Session, connect
@@ -194,27 +200,6 @@ async def _connect(real: Any, self: Any, client_properties: Any = None) -> bool:
     self._Connection__connection_unblocked.set()
     self.connected.set()
     return True
-
-
-def line_of(channel: Any) -> Line | None:
-    """Return what stands for a channel at the broker."""
-    wire = getattr(channel, "write_queue", None)
-    return wire.session.lines.get(channel.number) if isinstance(wire, Wire) else None
-
-
-def callback_of(consumer: Any) -> Any:
-    """Return the user's function inside what a library has called with each message."""
-    while isinstance(consumer, partial):
-        first = consumer.args[0] if consumer.args else None
-        consumer = first if callable(first) else consumer.func
-    return consumer
-
-
-HELD_BACK: Final[list[Callable[[Any], bool]]] = []
-"""Say of a callback that it only keeps messages for whoever asks for them."""
-
-BEHIND: Final[list[Callable[[Any], Any]]] = []
-"""Return the user's own function behind a library's callback, or None."""
 
 
 async def _basic_consume(

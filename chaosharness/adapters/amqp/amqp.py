@@ -15,7 +15,7 @@ from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
 
-MET: Final = ("ssl", "pika", "aiormq", "aio_pika")
+MET: Final = ("ssl", "anyio", "pika", "aiormq", "aio_pika", "faststream")
 """The packages that are met."""
 
 PORTS: Final = (5671, 5672)
@@ -68,7 +68,7 @@ class AMQP:
     @property
     def speaks(self) -> tuple[str, ...]:
         """The client libraries that it meets."""
-        return ("aio_pika", "aiormq", "pika")
+        return ("aio_pika", "aiormq", "faststream", "pika")
 
     def prepare(self) -> None:
         """Have client libraries met, before a run begins."""

@@ -5,15 +5,16 @@ Source:
     "Consumer Acknowledgements and Publisher Confirms".
 
 Not modelled:
-    `basic.qos` with `global`, `basic.recover`, `tx`, `channel.flow`; two consumers of one queue on
-    one channel; `no_local`. Answers take no time, and confirms come one by one.
+    Direct reply-to (requests by FastStream and others); `basic.qos` with `global`,
+    `basic.recover`, `tx`, `channel.flow`; two consumers of one queue on one channel; `no_local`.
+    Answers take no time, and confirms come one by one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from chaosharness.adapters.amqp.market import TOLD, Lost, Market, Nacked
 from chaosharness.adapters.amqp.wire import (
@@ -40,7 +41,9 @@ from chaosharness.machines.machine import Refusal
 from chaosharness.machines.rabbitmq.exchanges import Binding
 from chaosharness.machines.rabbitmq.takers import Push
 
-NO_ROUTE = (312, "NO_ROUTE")
+NO_ROUTE: Final = (312, "NO_ROUTE")
+REPLIES: Final = "amq.rabbitmq.reply-to"
+"""Direct reply-to: whoever only listens there is let, and whoever asks is told."""
 
 Do = Callable[[], Any]
 
@@ -138,6 +141,9 @@ class Line:
     # ---- queues
 
     def _queue_declare(self, method: Any) -> Any:
+        if method.queue == REPLIES and method.passive:
+            self._answer("Queue.DeclareOk", queue=REPLIES, message_count=0, consumer_count=0)
+            return None
         name = method.queue or self.broker.new_name()
         declared = self.broker.node.declared
         asked = None if method.passive else queue_of(self.session.library, method)
@@ -237,6 +243,8 @@ class Line:
             self._link.drop(why)
             return None
         properties, body, kind = content
+        if REPLIES in (getattr(properties, "reply_to", None), method.routing_key):
+            not_modelled(self.session.library, "basic_publish", f"reply_to {REPLIES}")
         carried = properties_of(properties, kind=kind)
         return self._publisher.publish(
             method.exchange,
@@ -285,6 +293,9 @@ class Line:
     def _basic_consume(self, method: Any) -> Any:
         queue = self._named(method.queue)
         tag = method.consumer_tag
+        if queue == REPLIES:
+            self._answer("Basic.ConsumeOk", consumer_tag=tag)
+            return
         if queue in self._tags.values():
             not_modelled(self.session.library, "basic_consume", "a second consumer of one queue")
         party = self._party(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -32,6 +32,27 @@ def name_of(callback: Callable[..., Any]) -> str:
     if inner is not None and getattr(inner, "__name__", "") == "__call__":
         return type(callback).__name__
     return getattr(inner, "__name__", type(callback).__name__)
+
+
+HELD_BACK: Final[list[Callable[[Any], bool]]] = []
+"""Say of a callback that it only keeps messages for whoever asks for them."""
+
+BEHIND: Final[list[Callable[[Any], Any]]] = []
+"""Return the user's own function behind a library's callback, or None."""
+
+
+def callback_of(consumer: Any) -> Any:
+    """Return the user's function inside what a library has called with each message."""
+    while isinstance(consumer, partial):
+        first = consumer.args[0] if consumer.args else None
+        consumer = first if callable(first) else consumer.func
+    return consumer
+
+
+def line_of(channel: Any) -> Line | None:
+    """Return what stands at the broker for a channel of aiormq, if it is one of a run."""
+    session = getattr(getattr(channel, "write_queue", None), "session", None)
+    return None if session is None else session.lines.get(channel.number)
 
 
 @attrs.define(eq=False)

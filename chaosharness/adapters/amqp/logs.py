@@ -23,3 +23,16 @@ def quiet_in_runs(*names: str) -> None:
     """Have these loggers print nothing inside runs, unless the user has set up logging."""
     for name in names:
         logging.getLogger(name).addHandler(OutsideOfRuns())
+
+
+def silence_in_runs(prefix: str) -> None:
+    """Have the loggers of a library that prints by itself print nothing inside runs."""
+    for name, logger in [*logging.root.manager.loggerDict.items()]:
+        if name.partition(".")[0] != prefix or not isinstance(logger, logging.Logger):
+            continue
+        if _outside not in logger.filters:
+            logger.addFilter(_outside)
+
+
+def _outside(record: logging.LogRecord) -> bool:
+    return not inside()

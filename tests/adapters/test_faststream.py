@@ -1,0 +1,38 @@
+"""FastStream on RabbitMQ as it is: an application that a module holds, anew in each process."""
+
+import pytest
+
+from chaosharness import Crash, LostRequest, Redeliver, Schedule, Site
+from chaosharness.search.target import load_target
+
+SITES = "models.applications.charges.system"
+
+
+def run_of(*faults):
+    run = load_target(f"{SITES}:charges").run(None, Schedule(faults))
+    assert (run.ending.verdict, run.unused) == ("quiet", ()), run.ending
+    return run
+
+
+def test_each_process_has_the_application_for_itself():
+    first = run_of()
+    assert {"faststream", "aio_pika"} <= first.spoken.keys()
+    operations = {one.operation for one in first.history}
+    assert {"charging.on_order/handle", "charging.on_order/bus.publish charged"} <= operations
+    assert run_of().digest() == first.digest()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Crash(Site("charging.on_order/bank.charge", "after")),
+        Crash(Site("charging.on_order/bus.ack", "after")),
+        Redeliver(Site("bus.placed/deliver to charging", "after")),
+        LostRequest(Site("charging.on_order/bus.ack")),
+    ],
+)
+def test_it_comes_back_and_books_every_order(fault):
+    run = run_of(fault)
+    booked = {one.entity for one in run.history if one.operation == "booking.on_charged/handle"}
+    assert booked == {1, 2}
+    run.check()
