@@ -1,5 +1,7 @@
 """FastStream on RabbitMQ as it is: an application that a module holds, anew in each process."""
 
+import logging
+
 import pytest
 
 from chaosharness import Crash, LostRequest, Redeliver, Schedule, Site
@@ -14,12 +16,14 @@ def run_of(*faults):
     return run
 
 
-def test_each_process_has_the_application_for_itself():
+def test_each_process_has_the_application_for_itself(capfd):
     first = run_of()
     assert {"faststream", "aio_pika"} <= first.spoken.keys()
     operations = {one.operation for one in first.history}
     assert {"charging.on_order/handle", "charging.on_order/bus.publish charged"} <= operations
     assert run_of().digest() == first.digest()
+    assert capfd.readouterr() == ("", "")
+    assert len(logging.getLogger("faststream.access.rabbit").filters) == 1
 
 
 @pytest.mark.parametrize(

@@ -38,9 +38,7 @@ async def _run(
     run_extra_options: Any = None,
     sleep_time: float = 0.1,
 ) -> None:
-    app = _own(self)
-    silence_in_runs(_PACKAGE)
-    await real(app, log_level, run_extra_options, max(sleep_time, LOOKS_S))
+    await real(_own(self), log_level, run_extra_options, max(sleep_time, LOOKS_S))
 
 
 def _own(app: Any) -> Any:
@@ -108,7 +106,6 @@ def _handler_of(callback: Any) -> Any:
     subscriber = getattr(callback, "__self__", None)
     if subscriber is None or not _is_its(subscriber):
         return None
-    silence_in_runs(_PACKAGE)  # its subscribers have their loggers by now
     for call in getattr(subscriber, "calls", ()):
         return getattr(call.handler, "_original_call", call.handler)
     return None
@@ -116,6 +113,7 @@ def _handler_of(callback: Any) -> Any:
 
 def _learn() -> None:
     BEHIND.append(_handler_of)
+    silence_in_runs(_PACKAGE, f"{_PACKAGE}.access.rabbit")
 
 
 LIBRARY: Final = Library(

@@ -4,6 +4,8 @@ thousands of times. Where nobody has set up logging, Python would print it all t
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import Any
 
 from chaosharness.adapters.dispatch import inside
 
@@ -25,14 +27,24 @@ def quiet_in_runs(*names: str) -> None:
         logging.getLogger(name).addHandler(OutsideOfRuns())
 
 
-def silence_in_runs(prefix: str) -> None:
-    """Have the loggers of a library that prints by itself print nothing inside runs."""
-    for name, logger in [*logging.root.manager.loggerDict.items()]:
-        if name.partition(".")[0] != prefix or not isinstance(logger, logging.Logger):
-            continue
-        if _outside not in logger.filters:
-            logger.addFilter(_outside)
+def silence_in_runs(*names: str) -> None:
+    """Have loggers of a library that prints by itself print nothing inside runs.
+
+    Nor do they take filters there: they live longer than a run, and would keep what it made.
+    """
+    for name in names:
+        logger = logging.getLogger(name)
+        logger.addFilter(_is_outside)
+        logger.addFilter = _outside_only(logger.addFilter)  # type: ignore[assignment,method-assign]
 
 
-def _outside(record: logging.LogRecord) -> bool:
+def _is_outside(record: logging.LogRecord) -> bool:
     return not inside()
+
+
+def _outside_only(real: Callable[[Any], None]) -> Callable[[Any], None]:
+    def add(one: Any) -> None:
+        if not inside():
+            real(one)
+
+    return add
