@@ -8,7 +8,6 @@ import pytest
 
 from chaosharness import (
     ErrorReply,
-    FailedCommit,
     LostReply,
     NetworkPartition,
     Schedule,
@@ -49,7 +48,7 @@ CAUGHT: list[tuple[Callable[[], System], Property, list[Fault]]] = [
     (
         view.assumes_the_order_of_the_stream,
         idempotent(),
-        [FailedCommit(Site("view.on_changed/shown.put", message=FIRST))],
+        [LostReply(Site("bus.view/deliver to view", "after", message=FIRST))],
     ),
 ]
 

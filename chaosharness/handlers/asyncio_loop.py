@@ -93,6 +93,13 @@ class Timer(asyncio.TimerHandle):
 class VirtualLoop(Guest, RefusingLoop):
     """The event loop of one incarnation."""
 
+    def is_closed(self) -> bool:
+        """Say whether this loop is closed: it is once its process is dead.
+
+        Objects of libraries ask it when they are collected, before they start a task to tidy up.
+        """
+        return self.dead
+
     def __init__(self, incarnation: Incarnation) -> None:
         super().__init__()
         self.incarnation = incarnation

@@ -37,10 +37,6 @@ class RefusingLoop(asyncio.AbstractEventLoop):
         """Say whether this loop runs: always, as far as its code can see."""
         return True
 
-    def is_closed(self) -> bool:
-        """Say whether this loop is closed: never."""
-        return False
-
     def get_debug(self) -> bool:
         """Say whether debug mode is on: never."""
         return False
