@@ -46,6 +46,7 @@ def test_an_order_undone_because_of_a_mail_breaks_nothing_else() -> None:
     assert found == [SIDE.name]
 
 
+@pytest.mark.slow
 def test_the_right_hybrid_keeps_every_claim_under_every_single_fault() -> None:
     campaign = explore(order_hybrid(), faults_max=1, runs_max=10_000)
     assert campaign.coverage.complete

@@ -83,6 +83,7 @@ class System:
         self.budget = Budget() if budget is None else check_budget("System", budget)
         self.arrival_ms = arrival_ms
         self.resources: dict[str, Any] = {}
+        self._met = (0, 0)
         self.services: dict[str, Service] = {}
         self.examples: tuple[Any, ...] = ()
         self.items: Any = None
@@ -368,9 +369,9 @@ class System:
         plan: Plan,
     ) -> tuple[Run, bool]:
         """Run once; say as well whether modules changed in a way that has it run once more."""
+        if self._met != (len(self.resources), len(MEETS)):
+            self._meet()
         for resource in self.resources.values():
-            for meet in MEETS:
-                meet(getattr(resource, "speaks", ()))
             prepare = getattr(resource, "prepare", None)
             if prepare is not None:  # what it does once, and belongs to no run
                 prepare()
@@ -410,6 +411,13 @@ class System:
             self._unspoken(world),
         )
         return run, again
+
+    def _meet(self) -> None:
+        """Have client libraries met: once for the parts that there are, and whoever meets them."""
+        for resource in self.resources.values():
+            for meet in MEETS:
+                meet(getattr(resource, "speaks", ()))
+        self._met = len(self.resources), len(MEETS)
 
     def _unspoken(self, world: World) -> tuple[str, ...]:
         """Return the client libraries that the user's code has, and that did not speak in a run."""

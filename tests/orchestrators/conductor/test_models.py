@@ -21,6 +21,7 @@ def examined(system: object, faults_max: int = 1) -> Campaign:
     return explore(system, properties=assumed(system), faults_max=faults_max)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_the_right_saga_is_silent_over_all_single_faults_claimed_or_not() -> None:
     shop = right.build()
     lamp = shop.examples[1:]  # what cannot be delivered is undone: each task has its turn

@@ -49,6 +49,7 @@ def test_money_is_kept_for_nothing_where_nothing_is_refunded() -> None:
     assert "money is conserved" in {one.property for one in campaign.counterexamples}
 
 
+@pytest.mark.slow
 def test_a_key_per_attempt_is_named_at_one_fault_with_nothing_claimed() -> None:
     shop = broken.key_of_attempt()
     campaign = explore(shop, properties=assumed(shop), faults_max=1)
