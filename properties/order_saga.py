@@ -90,7 +90,7 @@ def test_a_late_delivery_is_enough_for_a_late_success() -> None:
     "order",
     [
         pytest.param(GOOD, marks=pytest.mark.slow, id="book"),
-        pytest.param(OUT_OF_STOCK, id="unicorn"),  # charged, and refunded
+        pytest.param(OUT_OF_STOCK, marks=pytest.mark.slow, id="unicorn"),  # charged, refunded
         pytest.param(UNDELIVERABLE, marks=pytest.mark.slow, id="lamp"),
     ],
 )

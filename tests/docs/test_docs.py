@@ -69,7 +69,14 @@ NOT_CODE = {"docs/how-to/ci.md": {"yaml": 1, "toml": 1}, "docs/explanation/green
 """Blocks in languages that nobody runs here, by page, and how many there are."""
 
 
-@pytest.mark.parametrize("page", PAGES)
+LONG_PAGES = ("docs/explanation/questions.md", "docs/how-to/capacity.md")
+"""What takes ten seconds or more."""
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(one, marks=pytest.mark.slow) if one in LONG_PAGES else one for one in PAGES],
+)
 def test_a_page_does_what_it_says(page, tmp_path):
     if page in NEEDS_POSTGRESQL:
         needs_postgresql()

@@ -157,6 +157,7 @@ TWO = """
     """
 
 
+@pytest.mark.slow
 def test_each_failing_test_has_reports_of_its_own(suite):
     result = run(suite, TWO)
     result.assert_outcomes(failed=4)
@@ -195,6 +196,7 @@ GREEN = """
     """
 
 
+@pytest.mark.slow
 def test_a_green_session_leaves_a_page_where_reports_were_asked_for(suite):
     run(suite, GREEN).assert_outcomes(passed=1)
     assert not (suite.path / "reports").exists()

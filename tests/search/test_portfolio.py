@@ -125,6 +125,7 @@ def test_a_search_that_found_something_ends_when_nothing_new_comes():
     assert [one.result for one in campaign.standings] == ["violated", "unknown"]
 
 
+@pytest.mark.slow
 def test_a_search_without_a_finding_ends_as_unknown_where_it_cannot_finish_its_level():
     campaign = explore(right(), faults_max=3, runs_max=2_000)
     assert (campaign.result, campaign.ended) == ("unknown", "quiet")

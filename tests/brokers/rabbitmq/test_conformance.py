@@ -483,6 +483,7 @@ class ToTheTail(ClassicOrder):
         to_the_tail(self, copies, how)
 
 
+@pytest.mark.slow
 def test_a_difference_shrinks_to_a_few_steps():
     """Between two models, since a thousand sequences on a real broker take their time."""
 

@@ -30,6 +30,7 @@ from chaosharness.system.run import Run
 from models.temporal import broken, right
 
 
+@pytest.mark.slow
 def test_the_right_saga_is_silent_over_all_single_faults_with_nothing_claimed() -> None:
     shop = right.build()
     campaign = explore(shop, properties=assumed(shop), faults_max=1)
