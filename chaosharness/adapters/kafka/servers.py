@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
+from chaosharness.adapters.kafka import MET
 from chaosharness.adapters.libraries import refuse_late, speak
 from chaosharness.brokers.kafka.kafka import Kafka, OpenKafka
 from chaosharness.errors import InvalidDefinition
@@ -14,9 +15,6 @@ from chaosharness.handlers.port import call_off
 from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
-
-MET: Final = ("confluent_kafka",)
-"""The packages that are met."""
 
 
 def _address(servers: Any, attribute: Any, value: Any) -> None:
@@ -109,6 +107,3 @@ def cluster_at(scope: Scope, library: str, servers: Any) -> OpenKafka:
             f'KafkaServers("{servers}", bus)'
         )
     )
-
-
-speak(MET)  # from here on: a module that is imported later may make clients when it is
