@@ -87,8 +87,9 @@ MEETS.append(meet)
 
 
 def _load(package: str) -> None:
-    library: Library = import_module(ADAPTERS[package]).LIBRARY
-    install(library)
+    library: Library | None = getattr(import_module(ADAPTERS[package]), "LIBRARY", None)
+    if library is not None:  # else it is being loaded just now, and is met when it is spoken next
+        install(library)
 
 
 class _Watch(MetaPathFinder):
