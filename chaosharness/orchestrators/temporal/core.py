@@ -6,33 +6,43 @@ brings is what this task decides.
 
 *Source*: sdk-core, `arch_docs/workflow_task_chunking.md`, `workflow_activation.proto` (rules T8 to
 T10, T16); every history made here is held against `temporalio.worker.Replayer` by the tests.
-*Not modelled*: updates and queries, local activities, Nexus, signals to other workflows and their
-cancellation, search attributes and memos of a workflow's own: a workflow that commands one of these
+Local activities are carried out by the worker while it decides: `Decision.local` asks for them, and
+`Cached.resolve` goes on with how one has ended (T29).
+
+*Not modelled*: Nexus, search attributes of a workflow's own: a workflow that commands one of these
 ends the run with an error that names it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import attrs
+from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation, WorkflowActivationJob
 from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 
 from chaosharness.errors import InvalidDefinition
-from chaosharness.orchestrators.temporal import jobs
-from chaosharness.orchestrators.temporal.instances import Instance
-from chaosharness.orchestrators.temporal.protos import (
-    duration_text,
-    failure_json,
-    payloads_json,
-    stamp,
+from chaosharness.orchestrators.temporal import jobs, markers
+from chaosharness.orchestrators.temporal.forms import (
+    CLOSING_COMMANDS,
+    COMMAND_OF,
+    NOT_MODELLED,
+    SERVER_FORM,
+    Commanded,
+    Marker,
+    kind_of,
 )
+from chaosharness.orchestrators.temporal.instances import Instance
+from chaosharness.orchestrators.temporal.protos import EPOCH_MS, failure_json, stamp
+from chaosharness.orchestrators.temporal.run import Update
 
 __all__ = ["Cached", "Decision", "Nondeterminism", "TaskFailed"]
 
 #: Flags of sdk-core that say that ids and types are checked, and closing commands come last.
 CORE_FLAGS: Final = [1, 2, 3, 4]
 TRY, WAIT, ABANDON = 0, 1, 2
+CHILD_ABANDON, CHILD_TRY, CHILD_WAIT, CHILD_WAIT_REQUESTED = 0, 1, 2, 3
+"""How an activity, and a child workflow, is cancelled: numbers of sdk-core."""
 
 
 class Nondeterminism(Exception):
@@ -49,10 +59,13 @@ class TaskFailed(Exception):
 
 @attrs.frozen
 class Decision:
-    """What a workflow task decides: commands for the server."""
+    """What a workflow task decides so far: commands for the server, and what is done meanwhile."""
 
     commands: list[tuple[str, dict[str, Any]]]
     lang_flags: list[int]
+    local: list[Any]  # local activities to begin: `ScheduleLocalActivity`
+    stopped: list[int]  # those to be cancelled, by number
+    waits: bool  # whether local activities are still out
 
 
 @attrs.define(eq=False)
@@ -63,16 +76,30 @@ class Cached:
     instance: Instance | None = None
     read: int = 0  # events that the workflow has been woken with
     completed: int = 0  # the id of the last WorkflowTaskCompleted that was read
-    pending: list[WorkflowCommand] = attrs.field(factory=list)
+    pending: list[Commanded] = attrs.field(factory=list)
     timers: dict[str, int] = attrs.field(factory=dict)  # id of a TimerStarted event: its number
     activities: dict[str, int] = attrs.field(factory=dict)
+    activity_names: dict[int, tuple[str, str]] = attrs.field(factory=dict)  # id and type
     children: dict[str, int] = attrs.field(factory=dict)
+    child_ids: dict[int, str] = attrs.field(factory=dict)
+    asked: dict[str, Commanded] = attrs.field(factory=dict)  # of other workflows, by event
     kinds: dict[int, int] = attrs.field(factory=dict)  # how an activity is to be cancelled
-    resolved: set[int] = attrs.field(factory=set)  # activities that were cancelled at once
+    child_kinds: dict[int, int] = attrs.field(factory=dict)
+    resolved: set[int] = attrs.field(factory=set)  # activities that have ended for the workflow
+    gone: set[int] = attrs.field(factory=set)  # children, likewise
     patches: set[str] = attrs.field(factory=set)
     lang_flags: set[int] = attrs.field(factory=set)
+    accepted: set[str] = attrs.field(factory=set)  # updates
+    local: dict[int, Any] = attrs.field(factory=dict)  # local activities that are out
+    begun: set[int] = attrs.field(factory=set)  # those of them that the worker has begun
+    stopped: set[int] = attrs.field(factory=set)
+    kept: list[markers.Kept] = attrs.field(factory=list)  # ends that the history has
+    wakings: int = 0  # of the workflow in this workflow task
+    run_id: str = ""
 
-    def decide(self, events: list[dict[str, Any]], *, run_id: str) -> Decision:
+    def decide(
+        self, events: list[dict[str, Any]], *, run_id: str, updates: Sequence[Update] = ()
+    ) -> Decision:
         """Read the history to its end and return what the workflow decides.
 
         Raises:
@@ -80,84 +107,149 @@ class Cached:
             TaskFailed: The workflow raised what is no failure.
             InvalidDefinition: The workflow commands what is not modelled.
         """
+        self.run_id = run_id
         parts = [*_parts(events, self.read)]
         for number, part in enumerate(parts):
             last = number == len(parts) - 1
             self._commands_of(part)
+            self.wakings = 0
             following = parts[number + 1] if not last else []
-            told = [*self._jobs(part, following)]
+            told = [*self._jobs(part, following, () if following else updates)]
             self.read += len(part)
+            self.kept += [markers.kept(one) for one in _local_markers(following)]
+            now = stamp(part[-1]["eventTime"])
             if told or self.instance is None:
-                self._activate(told, part[-1], run_id, replaying=not last)
+                self._activate(told, now, run_id, replaying=not last)
+            self._resolve_kept(run_id, last=last)
+        return self._decision()
+
+    def resolve(self, end: markers.End, *, run_id: str, now_ms: int) -> Decision:
+        """Go on with how a local activity has ended."""
+        asked = self.local.pop(end.seq)
+        self.begun.discard(end.seq)
+        told = markers.marker(asked, end, now_ms, self.wakings)
+        self.pending.append(Marker(end.seq, told))
+        self._activate([markers.job(end)], stamp(now_ms), run_id, replaying=False)
+        return self._decision()
+
+    def so_far(self) -> Decision:
+        """What is decided while local activities are still out."""
+        return self._decision()
+
+    def query(self, job: WorkflowActivationJob, *, run_id: str, now_ms: int) -> Any:
+        """Ask the workflow something, once its history is read; nothing changes by it."""
+        assert self.instance is not None
+        asked = WorkflowActivation(run_id=run_id, timestamp=stamp(now_ms), jobs=[job],
+                                   history_length=self.read)  # fmt: skip
+        completion = self.instance.activate(asked)
+        if completion.HasField("failed"):
+            raise TaskFailed(failure_json(completion.failed.failure)) from self.instance.raised
+        return next(c.respond_to_query for c in completion.successful.commands)
+
+    def forget(self, events: int) -> None:
+        """The last events never got into the history (T28)."""
+        self.read -= events
+
+    def _decision(self) -> Decision:
+        begin = [one for seq, one in self.local.items() if seq not in self.begun]
+        self.begun.update(self.local)
+        stopped, self.stopped = sorted(self.stopped), set()
         commands = [*self._for_server()]
-        return Decision(commands, sorted(self.lang_flags))
+        return Decision(commands, sorted(self.lang_flags), begin, stopped, bool(self.local))
 
     # ---- waking the workflow
+
+    def _resolve_kept(self, run_id: str, *, last: bool) -> None:
+        """Tell the workflow of local activities that have ended, as its history says."""
+        while self.kept and self.kept[0].end.seq in self.local:
+            number = self.kept[0].number
+            told: list[WorkflowActivationJob] = []
+            now = self.kept[0].completed
+            while self.kept and self.kept[0].number == number:
+                kept = self.kept.pop(0)
+                self.local.pop(kept.end.seq, None)
+                self.begun.discard(kept.end.seq)
+                self.pending.append(Marker(kept.end.seq, kept.attributes))
+                told.append(markers.job(kept.end))
+            self._activate(told, now, run_id, replaying=not last)
 
     def _activate(
         self,
         told: list[WorkflowActivationJob],
-        event: dict[str, Any],
+        now: Timestamp,
         run_id: str,
         *,
         replaying: bool,
     ) -> None:
         if self.instance is None:
             self.instance = self.make()
-        activation = WorkflowActivation(
-            run_id=run_id,
-            timestamp=stamp(event["eventTime"]),
-            is_replaying=replaying,
-            history_length=int(event["eventId"]),
-            jobs=told,
-        )
         while True:
+            activation = WorkflowActivation(
+                run_id=run_id,
+                timestamp=now,
+                is_replaying=replaying,
+                history_length=self.read,
+                jobs=told,
+            )
             completion = self.instance.activate(activation)
+            self.wakings += 1
             if completion.HasField("failed"):
                 raised = self.instance.raised
                 raise TaskFailed(failure_json(completion.failed.failure)) from raised
             if hasattr(completion.successful, "used_internal_flags"):
                 self.lang_flags.update(completion.successful.used_internal_flags)
-            again = self._took([*completion.successful.commands])
-            if not again:
+            now_ms = now.ToMilliseconds() - EPOCH_MS
+            told = self._took([*completion.successful.commands], now_ms)
+            if not told:
                 return
-            activation = WorkflowActivation(
-                run_id=run_id,
-                timestamp=stamp(event["eventTime"]),
-                is_replaying=replaying,
-                history_length=int(event["eventId"]),
-                jobs=again,
-            )
 
-    def _took(self, commands: list[WorkflowCommand]) -> list[WorkflowActivationJob]:
+    def _took(self, commands: list[WorkflowCommand], now_ms: int) -> list[WorkflowActivationJob]:
         """Take the workflow's commands; return what it must be told of them at once (T9, T16)."""
         again: list[WorkflowActivationJob] = []
         for command in commands:
-            kind = command.WhichOneof("variant")
-            if kind not in _SERVER_FORM:
-                raise InvalidDefinition(_NOT_MODELLED.format(kind))
-            if kind == "schedule_activity":
-                self.kinds[command.schedule_activity.seq] = (
-                    command.schedule_activity.cancellation_type
-                )
-                self.pending.append(command)
+            kind = kind_of(command)
+            if kind not in SERVER_FORM and kind not in _UNSENT:
+                raise InvalidDefinition(NOT_MODELLED.format(kind))
+            if kind == "schedule_local_activity":
+                self.local[command.schedule_local_activity.seq] = command.schedule_local_activity
+            elif kind == "request_cancel_local_activity":
+                seq = command.request_cancel_local_activity.seq
+                again += self._cancel_local(seq, now_ms)
             elif kind == "cancel_timer":
                 if not self._unsend("start_timer", command.cancel_timer.seq):
                     self.pending.append(command)
             elif kind == "request_cancel_activity":
                 again += self._cancel_activity(command)
-            elif kind == "set_patch_marker":
-                self.patches.add(command.set_patch_marker.patch_id)
-                self.pending.append(command)
+            elif kind == "cancel_child_workflow_execution":
+                again += self._cancel_child(command)
+            elif kind == "cancel_signal_workflow":
+                seq = command.cancel_signal_workflow.seq
+                if self._unsend("signal_external_workflow_execution", seq):
+                    again.append(jobs.signal_cancelled(seq))
             else:
+                self._remember(kind, command)
                 self.pending.append(command)
         self._closing_last()
         return again
 
+    def _remember(self, kind: str, command: WorkflowCommand) -> None:
+        match kind:
+            case "schedule_activity":
+                asked = command.schedule_activity
+                self.kinds[asked.seq] = asked.cancellation_type
+            case "start_child_workflow_execution":
+                child = command.start_child_workflow_execution
+                self.child_ids[child.seq] = child.workflow_id
+                self.child_kinds[child.seq] = child.cancellation_type
+            case "set_patch_marker":
+                self.patches.add(command.set_patch_marker.patch_id)
+            case "update_response" if command.update_response.HasField("accepted"):
+                self.accepted.add(command.update_response.protocol_instance_id)
+
     def _unsend(self, kind: str, seq: int) -> bool:
         """Take back a command that no server has seen."""
         for command in self.pending:
-            if command.WhichOneof("variant") == kind and getattr(command, kind).seq == seq:
+            if kind_of(command) == kind and getattr(command, kind).seq == seq:
                 self.pending.remove(command)
                 return True
         return False
@@ -177,22 +269,51 @@ class Cached:
         self.resolved.add(seq)
         return [jobs.activity_cancelled(seq)]
 
+    def _cancel_local(self, seq: int, now_ms: int) -> list[WorkflowActivationJob]:
+        """A local activity is to stop: at once for the workflow, unless it waits for that (T29)."""
+        asked = self.local.get(seq)
+        if asked is None:
+            return []
+        self.stopped.add(seq)
+        if asked.cancellation_type == WAIT and seq in self.begun:
+            return []
+        end = markers.cancelled(seq)
+        del self.local[seq]
+        self.begun.discard(seq)
+        self.pending.append(Marker(seq, markers.marker(asked, end, now_ms, self.wakings)))
+        return [markers.job(end)]
+
+    def _cancel_child(self, command: WorkflowCommand) -> list[WorkflowActivationJob]:
+        seq = command.cancel_child_workflow_execution.child_workflow_seq
+        kind = self.child_kinds.get(seq, CHILD_WAIT)
+        if seq in self.gone:
+            return []
+        if self._unsend("start_child_workflow_execution", seq):
+            self.gone.add(seq)
+            return [jobs.child_never_started(seq, self.child_ids[seq])]
+        if kind != CHILD_ABANDON:
+            self.pending.append(command)
+        if kind in (CHILD_WAIT, CHILD_WAIT_REQUESTED):
+            return []
+        self.gone.add(seq)
+        return [jobs.child_cancelled(seq)]
+
     def _closing_last(self) -> None:
         """Of commands that end the run the first counts, and it comes last (core flag 3)."""
-        closing = [c for c in self.pending if c.WhichOneof("variant") in _CLOSING]
+        closing = [c for c in self.pending if kind_of(c) in CLOSING_COMMANDS]
         if closing:
-            rest = [c for c in self.pending if c.WhichOneof("variant") not in _CLOSING]
+            rest = [c for c in self.pending if kind_of(c) not in CLOSING_COMMANDS]
             self.pending = [*rest, closing[0]]
 
     # ---- the events that commands have made
 
     def _commands_of(self, part: list[dict[str, Any]]) -> None:
         """Hold the command events of a part against what the workflow commanded (T7)."""
-        waiting = self.pending
+        waiting = [one for one in self.pending if self._leaves_an_event(one)]
         self.pending = []
         for event in part:
             kind = event["eventType"].removeprefix("EVENT_TYPE_")
-            if kind not in _COMMAND_OF:
+            if kind not in COMMAND_OF:
                 continue
             if not waiting:
                 raise Nondeterminism(f"the history has {kind} ({_shown(event)}), and the workflow "
@@ -200,15 +321,28 @@ class Cached:
             command = waiting.pop(0)
             self._match(kind, event, command)
         if waiting and self.read:
-            left = waiting[0].WhichOneof("variant")
+            left = kind_of(waiting[0])
             raise Nondeterminism(f"the workflow commands {left}, which is not in its history")
 
-    def _match(self, kind: str, event: dict[str, Any], command: WorkflowCommand) -> None:
-        which = command.WhichOneof("variant")
-        if which != _COMMAND_OF[kind]:
+    def _leaves_an_event(self, command: Commanded) -> bool:
+        if isinstance(command, Marker) or kind_of(command) != "update_response":
+            return True
+        told = command.update_response
+        return not told.HasField("rejected") or told.protocol_instance_id in self.accepted
+
+    def _match(self, kind: str, event: dict[str, Any], command: Commanded) -> None:
+        which = kind_of(command)
+        attributes, number = _attributes(event), event["eventId"]
+        wanted = COMMAND_OF[kind]
+        if attributes.get("markerName") == markers.NAME:
+            wanted = "record_local_activity"
+        elif attributes.get("childWorkflowOnly") and wanted.startswith("request_cancel"):
+            wanted = "cancel_child_workflow_execution"
+        if which != wanted:
             raise Nondeterminism(f"the history has {kind} ({_shown(event)}), and the workflow "
                                  f"commands {which}")  # fmt: skip
-        attributes, number = _attributes(event), event["eventId"]
+        if isinstance(command, Marker):
+            return
         if kind == "TIMER_STARTED":
             self.timers[number] = command.start_timer.seq
         elif kind == "ACTIVITY_TASK_SCHEDULED":
@@ -220,19 +354,25 @@ class Cached:
                     f"type of activity command {asked.activity_type!r}"
                 )
             self.activities[number] = asked.seq
+            self.activity_names[asked.seq] = recorded
         elif kind == "START_CHILD_WORKFLOW_EXECUTION_INITIATED":
             self.children[number] = command.start_child_workflow_execution.seq
+        elif "_EXTERNAL_WORKFLOW_" in kind:
+            self.asked[number] = command
         elif kind == "MARKER_RECORDED":
             self.patches.add(command.set_patch_marker.patch_id)
 
     # ---- the events that wake it
 
     def _jobs(
-        self, part: list[dict[str, Any]], following: list[dict[str, Any]]
+        self,
+        part: list[dict[str, Any]],
+        following: list[dict[str, Any]],
+        updates: Sequence[Update],
     ) -> Iterator[WorkflowActivationJob]:
-        """Yield jobs in sdk-core's order: init, patches, signals, the rest."""
+        """Yield jobs in sdk-core's order: init, patches, signals and updates, the rest."""
         first: list[WorkflowActivationJob] = []
-        told: list[WorkflowActivationJob] = []
+        told: list[tuple[int, WorkflowActivationJob]] = []
         rest: list[WorkflowActivationJob] = []
         for event in part:
             kind = event["eventType"].removeprefix("EVENT_TYPE_")
@@ -240,14 +380,25 @@ class Cached:
             if kind == "WORKFLOW_EXECUTION_STARTED":
                 first.append(jobs.initialize(attributes, event))
             elif kind == "WORKFLOW_EXECUTION_SIGNALED":
-                told.append(jobs.signal(attributes))
+                told.append((int(event["eventId"]), jobs.signal(attributes, int(event["eventId"]))))
             elif kind == "WORKFLOW_EXECUTION_CANCEL_REQUESTED":
                 rest.append(jobs.cancel())
             else:
                 rest += self._resolutions(kind, attributes)
+        for update in updates:
+            job = jobs.update(update.id, update.request, validate=True)
+            told.append((update.sequencing_id, job))
+        for event in following:
+            if event["eventType"].endswith("UPDATE_ACCEPTED"):
+                seen = _attributes(event)
+                job = jobs.update(
+                    seen["protocolInstanceId"], seen["acceptedRequest"], validate=False
+                )
+                told.append((int(seen["acceptedRequestSequencingEventId"]), job))
         patches = [jobs.patch(name) for name in _patches(following)]
         self.patches.update(_patches(following))
-        yield from (*first, *patches, *told, *rest)
+        ordered = [job for _, job in sorted(told, key=lambda one: one[0])]
+        yield from (*first, *patches, *ordered, *rest)
 
     def _resolutions(
         self, kind: str, attributes: dict[str, Any]
@@ -257,22 +408,47 @@ class Cached:
         elif kind.startswith("ACTIVITY_TASK_") and kind in jobs.ACTIVITY_ENDS:
             seq = self.activities[attributes["scheduledEventId"]]
             if seq not in self.resolved:
-                yield jobs.activity(seq, kind, attributes)
+                self.resolved.add(seq)  # to cancel it now is no command any more
+                yield jobs.activity(seq, kind, attributes, self.activity_names[seq])
         elif kind == "CHILD_WORKFLOW_EXECUTION_STARTED":
             yield jobs.child_started(self.children[attributes["initiatedEventId"]], attributes)
         elif kind == "START_CHILD_WORKFLOW_EXECUTION_FAILED":
             yield jobs.child_refused(self.children[attributes["initiatedEventId"]], attributes)
         elif kind in jobs.CHILD_ENDS:
-            yield jobs.child(self.children[attributes["initiatedEventId"]], kind, attributes)
+            seq = self.children[attributes["initiatedEventId"]]
+            if seq not in self.gone:
+                self.gone.add(seq)
+                yield jobs.child(seq, kind, attributes)
+        elif kind in jobs.ANSWERED_ELSEWHERE:
+            yield from self._answered(kind, self.asked[attributes["initiatedEventId"]])
+
+    def _answered(self, kind: str, command: Commanded) -> Iterator[WorkflowActivationJob]:
+        """What another workflow's server says; of a child's cancellation only when waited for."""
+        assert not isinstance(command, Marker)
+        which = kind_of(command)
+        if which != "cancel_child_workflow_execution":
+            yield jobs.answered(kind, getattr(command, which).seq)
+            return
+        seq = command.cancel_child_workflow_execution.child_workflow_seq
+        if self.child_kinds.get(seq) == CHILD_WAIT_REQUESTED and seq not in self.gone:
+            self.gone.add(seq)
+            yield jobs.child_cancelled(seq)
 
     # ---- for the server
 
     def _for_server(self) -> Iterator[tuple[str, dict[str, Any]]]:
         for command in self.pending:
-            which = command.WhichOneof("variant")
-            if which is None:
+            which = kind_of(command)
+            if not which:
                 continue
-            yield from _SERVER_FORM[which](self, getattr(command, which))
+            told = command if isinstance(command, Marker) else getattr(command, which)
+            yield from SERVER_FORM[which](self, told)
+
+
+_UNSENT: Final = frozenset(
+    {"schedule_local_activity", "request_cancel_local_activity", "cancel_signal_workflow"}
+)
+"""Commands that are for the worker, and that no server sees."""
 
 
 def _attributes(event: dict[str, Any]) -> dict[str, Any]:
@@ -301,124 +477,18 @@ def _parts(events: list[dict[str, Any]], read: int) -> Iterator[list[dict[str, A
         yield part
 
 
-def _patches(part: list[dict[str, Any]]) -> list[str]:
+def _named_markers(part: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
     return [
-        jobs.patch_id(_attributes(event))
+        _attributes(event)
         for event in part
         if event["eventType"] == "EVENT_TYPE_MARKER_RECORDED"
-        and _attributes(event).get("markerName") == "core_patch"
+        and _attributes(event).get("markerName") == name
     ]
 
 
-_CLOSING: Final = frozenset(
-    {
-        "complete_workflow_execution",
-        "fail_workflow_execution",
-        "cancel_workflow_execution",
-        "continue_as_new_workflow_execution",
-    }
-)
-_COMMAND_OF: Final = {
-    "TIMER_STARTED": "start_timer",
-    "TIMER_CANCELED": "cancel_timer",
-    "ACTIVITY_TASK_SCHEDULED": "schedule_activity",
-    "ACTIVITY_TASK_CANCEL_REQUESTED": "request_cancel_activity",
-    "MARKER_RECORDED": "set_patch_marker",
-    "START_CHILD_WORKFLOW_EXECUTION_INITIATED": "start_child_workflow_execution",
-    "WORKFLOW_EXECUTION_COMPLETED": "complete_workflow_execution",
-    "WORKFLOW_EXECUTION_FAILED": "fail_workflow_execution",
-    "WORKFLOW_EXECUTION_CANCELED": "cancel_workflow_execution",
-    "WORKFLOW_EXECUTION_CONTINUED_AS_NEW": "continue_as_new_workflow_execution",
-}
+def _patches(part: list[dict[str, Any]]) -> list[str]:
+    return [jobs.patch_id(one) for one in _named_markers(part, "core_patch")]
 
 
-def _with(told: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return told | {key: value for key, value in more.items() if value is not None}
-
-
-def _start_timer(cached: Cached, asked: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    lasting = duration_text(asked.start_to_fire_timeout)
-    yield "StartTimer", {"timerId": str(asked.seq), "startToFireTimeout": lasting}
-
-
-def _cancel_timer(cached: Cached, asked: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    yield "CancelTimer", {"timerId": str(asked.seq)}
-
-
-def _schedule(cached: Cached, asked: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    told = {
-        "activityId": asked.activity_id,
-        "activityType": {"name": asked.activity_type},
-        "scheduleToCloseTimeout": duration_text(asked.schedule_to_close_timeout),
-        "scheduleToStartTimeout": duration_text(asked.schedule_to_start_timeout),
-        "startToCloseTimeout": duration_text(asked.start_to_close_timeout),
-        "heartbeatTimeout": duration_text(asked.heartbeat_timeout),
-        "retryPolicy": jobs.policy_json(asked.retry_policy),
-    }
-    if asked.task_queue:
-        told["taskQueue"] = {"name": asked.task_queue}
-    yield "ScheduleActivityTask", _with(told, input=payloads_json(asked.arguments))
-
-
-def _request_cancel(cached: Cached, asked: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    scheduled = next(n for n, seq in cached.activities.items() if seq == asked.seq)
-    yield "RequestCancelActivityTask", {"scheduledEventId": scheduled}
-
-
-def _patch(cached: Cached, asked: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    yield "RecordMarker", jobs.patch_marker(asked.patch_id, asked.deprecated)
-    yield "UpsertWorkflowSearchAttributes", jobs.patch_attributes(sorted(cached.patches))
-
-
-def _start_child(cached: Cached, asked: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    told: dict[str, Any] = {
-        "namespace": "default",
-        "workflowId": asked.workflow_id,
-        "workflowType": {"name": asked.workflow_type},
-        "parentClosePolicy": "PARENT_CLOSE_POLICY_TERMINATE",
-    }
-    if asked.task_queue:
-        told["taskQueue"] = {"kind": "TASK_QUEUE_KIND_NORMAL", "name": asked.task_queue}
-    yield "StartChildWorkflowExecution", _with(told, input=payloads_json(asked.input))
-
-
-def _complete(cached: Cached, asked: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    result = payloads_json([asked.result]) if asked.HasField("result") else None
-    yield "CompleteWorkflowExecution", _with({}, result=result)
-
-
-def _fail(cached: Cached, asked: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    yield "FailWorkflowExecution", {"failure": failure_json(asked.failure)}
-
-
-def _cancelled(cached: Cached, asked: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    yield "CancelWorkflowExecution", {}
-
-
-def _continue(cached: Cached, asked: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    told: dict[str, Any] = {}
-    if asked.workflow_type:
-        told["workflowType"] = {"name": asked.workflow_type}
-    if asked.task_queue:
-        told["taskQueue"] = {"kind": "TASK_QUEUE_KIND_NORMAL", "name": asked.task_queue}
-    yield "ContinueAsNewWorkflowExecution", _with(told, input=payloads_json(asked.arguments))
-
-
-_SERVER_FORM: Final = {
-    "start_timer": _start_timer,
-    "cancel_timer": _cancel_timer,
-    "schedule_activity": _schedule,
-    "request_cancel_activity": _request_cancel,
-    "set_patch_marker": _patch,
-    "start_child_workflow_execution": _start_child,
-    "complete_workflow_execution": _complete,
-    "fail_workflow_execution": _fail,
-    "cancel_workflow_execution": _cancelled,
-    "continue_as_new_workflow_execution": _continue,
-}
-
-_NOT_MODELLED: Final = (
-    "the workflow commands {!r}, which the Temporal of chaosharness does not model. Modelled are "
-    "activities, timers, child workflows, patches and continue-as-new; do this in an activity, or "
-    "test this workflow without it."
-)
+def _local_markers(part: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return _named_markers(part, markers.NAME)

@@ -72,6 +72,8 @@ class OpenTemporal:
         self.noted: set[str] = set()
         self.watchers: dict[str, list[Callable[[Run], None]]] = {}
         self.asked: dict[str, tuple[str, Run]] = {}
+        self.asks: list[Any] = []  # queries that no worker has been given
+        self.updates: list[Any] = []  # those who wait for an update
         self._timer: Any = None
         self._going = False
         world.know_timeout(definition.timeout_ms)
@@ -183,6 +185,8 @@ class OpenTemporal:
             for queue in [*self.workers]:
                 self._hand_out_decisions(queue)
                 self._hand_out_work(queue)
+            self._hand_out_questions()
+            self._tell_of_updates()
         finally:
             self._going = False
         self._wake_in_time()
@@ -205,7 +209,8 @@ class OpenTemporal:
         known = self.known.get(run.run_id)
         if known is not None and not known.alive:
             task = run.task
-            if task is not None and task.written and self.world.now < task.since_ms + STICKY_MS:
+            in_its_queue = task is not None and (task.written or task.speculative)
+            if task and in_its_queue and self.world.now < task.since_ms + STICKY_MS:
                 return None
             self.known.pop(run.run_id)
             self.server.expire_sticky(run)
@@ -229,6 +234,33 @@ class OpenTemporal:
                 self.world.effects += 1
                 self.world.after(self.latency_ms // 2, _if_alive(worker, worker.work, task))
 
+    def _hand_out_questions(self) -> None:
+        """Ask the worker that knows the run, or any once that one was waited for (T31)."""
+        for question in [*self.asks]:
+            worker = self._worker_to_ask(question)
+            if worker is not None:
+                self.asks.remove(question)
+                self.world.after(self.latency_ms // 2, _if_alive(worker, worker.ask, question))
+
+    def _worker_to_ask(self, question: Any) -> Any:
+        run = question.run
+        if not question.ready:
+            return None
+        known = self.known.get(run.run_id)
+        if known is not None and known.alive:
+            return known
+        if known is not None and self.world.now < question.since_ms + STICKY_MS:
+            return None
+        alive = [one for one in self.workers.get(run.queue, ()) if one.alive]
+        able = [one for one in alive if run.type in one.workflows]
+        return able[self.scope_of(run).entity % len(able)] if able else None
+
+    def _tell_of_updates(self) -> None:
+        for waiter in [*self.updates]:
+            if waiter.over:
+                self.updates.remove(waiter)
+                waiter.tell()
+
     def _due(self) -> int | None:
         times = [due] if (due := self.server.due()) is not None else []
         for queue in self.workers:
@@ -236,6 +268,11 @@ class OpenTemporal:
                 known = self.known.get(run.run_id)
                 if known is not None and not known.alive and run.task is not None:
                     times.append(run.task.since_ms + STICKY_MS)
+        times += [
+            one.since_ms + STICKY_MS
+            for one in self.asks
+            if one.ready and self.world.now < one.since_ms + STICKY_MS
+        ]
         return min(times, default=None)
 
     def _wake_in_time(self) -> None:

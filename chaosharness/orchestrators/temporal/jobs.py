@@ -9,13 +9,16 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.json_format import ParseDict
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.failure.v1 import (
     ActivityFailureInfo,
+    ApplicationFailureInfo,
     CanceledFailureInfo,
     ChildWorkflowExecutionFailureInfo,
     Failure,
 )
+from temporalio.api.update.v1 import Meta
 from temporalio.bridge.proto.activity_result import ActivityResolution, Cancellation, Success
 from temporalio.bridge.proto.activity_result import Failure as ActivityFailed
 from temporalio.bridge.proto.child_workflow import Cancellation as ChildCancelled
@@ -24,19 +27,30 @@ from temporalio.bridge.proto.child_workflow import Failure as ChildFailed
 from temporalio.bridge.proto.child_workflow import Success as ChildSucceeded
 from temporalio.bridge.proto.workflow_activation import (
     CancelWorkflow,
+    DoUpdate,
     FireTimer,
     InitializeWorkflow,
     NotifyHasPatch,
+    QueryWorkflow,
     ResolveActivity,
     ResolveChildWorkflowExecution,
     ResolveChildWorkflowExecutionStart,
+    ResolveChildWorkflowExecutionStartCancelled,
     ResolveChildWorkflowExecutionStartFailure,
     ResolveChildWorkflowExecutionStartSuccess,
+    ResolveRequestCancelExternalWorkflow,
+    ResolveSignalExternalWorkflow,
     SignalWorkflow,
     WorkflowActivationJob,
 )
 
-from chaosharness.orchestrators.temporal.protos import as_failure, as_payloads, duration_text, stamp
+from chaosharness.orchestrators.temporal.protos import (
+    as_failure,
+    as_payloads,
+    duration_text,
+    encoded,
+    stamp,
+)
 from chaosharness.orchestrators.temporal.run import milliseconds
 
 Attributes = Mapping[str, Any]
@@ -44,6 +58,7 @@ Attributes = Mapping[str, Any]
 ACTIVITY_ENDS: Final = frozenset(
     f"ACTIVITY_TASK_{how}" for how in ("COMPLETED", "FAILED", "CANCELED", "TIMED_OUT")
 )
+_OF_AN_ACTIVITY: Final = ("scheduledEventId", "startedEventId", "retryState")
 CHILD_ENDS: Final = frozenset(
     f"CHILD_WORKFLOW_EXECUTION_{how}"
     for how in ("COMPLETED", "FAILED", "CANCELED", "TIMED_OUT", "TERMINATED")
@@ -67,12 +82,34 @@ def initialize(attributes: Attributes, event: Attributes) -> WorkflowActivationJ
     return WorkflowActivationJob(initialize_workflow=started)
 
 
-def signal(attributes: Attributes) -> WorkflowActivationJob:
+def signal(attributes: Attributes, event_id: int) -> WorkflowActivationJob:
     """A signal."""
     told = SignalWorkflow(
         signal_name=attributes["signalName"], input=as_payloads(attributes.get("input"))
     )
+    if hasattr(told, "originating_event_id"):  # from temporalio 1.33 on
+        told.originating_event_id = event_id
     return WorkflowActivationJob(signal_workflow=told)
+
+
+def update(id: str, request: Attributes, *, validate: bool) -> WorkflowActivationJob:
+    """An update; one that was accepted before is not validated again (T27)."""
+    asked = request["input"]
+    told = DoUpdate(
+        id=id,
+        protocol_instance_id=id,
+        name=asked["name"],
+        input=as_payloads(asked.get("args")),
+        meta=ParseDict(dict(request["meta"]), Meta()),
+        run_validator=validate,
+    )
+    return WorkflowActivationJob(do_update=told)
+
+
+def query(name: str, arguments: Any) -> WorkflowActivationJob:
+    """A question."""
+    told = QueryWorkflow(query_id="legacy_query", query_type=name, arguments=arguments)
+    return WorkflowActivationJob(query_workflow=told)
 
 
 def cancel() -> WorkflowActivationJob:
@@ -90,8 +127,10 @@ def patch(name: str) -> WorkflowActivationJob:
     return WorkflowActivationJob(notify_has_patch=NotifyHasPatch(patch_id=name))
 
 
-def activity(seq: int, kind: str, attributes: Attributes) -> WorkflowActivationJob:
-    """An activity has ended."""
+def activity(
+    seq: int, kind: str, attributes: Attributes, asked: tuple[str, str]
+) -> WorkflowActivationJob:
+    """An activity has ended; `asked` is its id and its type."""
     if kind == "ACTIVITY_TASK_COMPLETED":
         result = as_payloads(attributes.get("result"))
         done = Success(result=result[0]) if result else Success()
@@ -102,9 +141,18 @@ def activity(seq: int, kind: str, attributes: Attributes) -> WorkflowActivationJ
     failure = Failure(
         message=f"Activity task {word}",
         cause=as_failure(attributes["failure"]),
-        activity_failure_info=ActivityFailureInfo(),
+        activity_failure_info=_activity_info(attributes, asked),
     )
     return _resolved(seq, ActivityResolution(failed=ActivityFailed(failure=failure)))
+
+
+def _activity_info(attributes: Attributes, asked: tuple[str, str]) -> ActivityFailureInfo:
+    told = {
+        "activityId": asked[0],
+        "activityType": {"name": asked[1]},
+        **{k: attributes[k] for k in _OF_AN_ACTIVITY if k in attributes},
+    }
+    return ParseDict(told, ActivityFailureInfo())
 
 
 def activity_cancelled(seq: int) -> WorkflowActivationJob:
@@ -170,26 +218,88 @@ def child(seq: int, kind: str, attributes: Attributes) -> WorkflowActivationJob:
     return WorkflowActivationJob(resolve_child_workflow_execution=told)
 
 
+def child_cancelled(seq: int) -> WorkflowActivationJob:
+    """A child is cancelled, as far as the workflow sees."""
+    cause = Failure(message="Child Workflow cancelled", canceled_failure_info=CanceledFailureInfo())
+    failure = Failure(
+        message="Child Workflow execution cancelled",
+        cause=cause,
+        child_workflow_execution_failure_info=ChildWorkflowExecutionFailureInfo(),
+    )
+    found = ChildWorkflowResult(cancelled=ChildCancelled(failure=failure))
+    told = ResolveChildWorkflowExecution(seq=seq, result=found)
+    return WorkflowActivationJob(resolve_child_workflow_execution=told)
+
+
+def child_never_started(seq: int, workflow_id: str) -> WorkflowActivationJob:
+    """A child that was asked for and cancelled in one go."""
+    cause = Failure(
+        message="Child Workflow Execution cancelled before scheduled",
+        canceled_failure_info=CanceledFailureInfo(),
+    )
+    info = ChildWorkflowExecutionFailureInfo(
+        workflow_execution=WorkflowExecution(workflow_id=workflow_id)
+    )
+    failure = Failure(
+        message="Child Workflow execution cancelled",
+        cause=cause,
+        child_workflow_execution_failure_info=info,
+    )
+    cancelled = ResolveChildWorkflowExecutionStartCancelled(failure=failure)
+    told = ResolveChildWorkflowExecutionStart(seq=seq, cancelled=cancelled)
+    return WorkflowActivationJob(resolve_child_workflow_execution_start=told)
+
+
+# ---- other workflows
+
+_NOT_FOUND: Final = "ExternalWorkflowExecutionNotFound"
+ANSWERED_ELSEWHERE: Final[Mapping[str, str]] = {
+    "EXTERNAL_WORKFLOW_EXECUTION_SIGNALED": "",
+    "EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED": "",
+    "SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED": (
+        "Unable to signal external workflow because it was not found"
+    ),
+    "REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED": (
+        "Unable to cancel external workflow because not found"
+    ),
+}
+"""Events that say what came of it, and what the workflow is told of those that failed."""
+
+
+def answered(kind: str, seq: int) -> WorkflowActivationJob:
+    """What was asked of another workflow has been told, or could not be."""
+    words = ANSWERED_ELSEWHERE[kind]
+    failure = None
+    if words:
+        info = ApplicationFailureInfo(type=_NOT_FOUND)
+        failure = Failure(message=words, application_failure_info=info)
+    if "SIGNAL" in kind:
+        signalled = ResolveSignalExternalWorkflow(seq=seq, failure=failure)
+        return WorkflowActivationJob(resolve_signal_external_workflow=signalled)
+    cancelled = ResolveRequestCancelExternalWorkflow(seq=seq, failure=failure)
+    return WorkflowActivationJob(resolve_request_cancel_external_workflow=cancelled)
+
+
+def signal_cancelled(seq: int) -> WorkflowActivationJob:
+    """A signal that was taken back before any server saw it."""
+    failure = Failure(message="Signal was cancelled before being sent",
+                      canceled_failure_info=CanceledFailureInfo())  # fmt: skip
+    told = ResolveSignalExternalWorkflow(seq=seq, failure=failure)
+    return WorkflowActivationJob(resolve_signal_external_workflow=told)
+
+
 # ---- patches
-
-
-def _encoded(value: Any) -> dict[str, Any]:
-    text = json.dumps(value, separators=(",", ":")).encode()
-    return {
-        "metadata": {"encoding": base64.b64encode(b"json/plain").decode()},
-        "data": base64.b64encode(text).decode(),
-    }
 
 
 def patch_marker(name: str, deprecated: bool) -> dict[str, Any]:
     """The marker that `patched` leaves."""
-    data = _encoded({"id": name, "deprecated": deprecated})
+    data = encoded({"id": name, "deprecated": deprecated})
     return {"markerName": "core_patch", "details": {"patch-data": {"payloads": [data]}}}
 
 
 def patch_attributes(names: list[str]) -> dict[str, Any]:
     """The search attribute that goes with it."""
-    value = _encoded(names)
+    value = encoded(names)
     value["metadata"]["type"] = base64.b64encode(b"KeywordList").decode()
     return {"searchAttributes": {"indexedFields": {"TemporalChangeVersion": value}}}
 

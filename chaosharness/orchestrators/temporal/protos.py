@@ -3,6 +3,8 @@
 *Source*: temporalio 1.35.0, `temporalio/bridge/proto` and `temporalio/api`.
 """
 
+import base64
+import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +21,7 @@ __all__ = [
     "as_failure",
     "as_payloads",
     "duration_text",
+    "encoded",
     "event_json",
     "failure_json",
     "moment",
@@ -81,6 +84,15 @@ def as_failure(value: Mapping[str, Any]) -> Failure:
 def duration_text(duration: Duration) -> str:
     """A duration as the server keeps it."""
     return seconds_text(round(duration.ToNanoseconds() / 1_000_000))
+
+
+def encoded(value: Any) -> dict[str, Any]:
+    """A value as a payload of JSON, as the server keeps it."""
+    text = json.dumps(value, separators=(",", ":")).encode()
+    return {
+        "metadata": {"encoding": base64.b64encode(b"json/plain").decode()},
+        "data": base64.b64encode(text).decode(),
+    }
 
 
 def event_json(event: Mapping[str, Any]) -> dict[str, Any]:

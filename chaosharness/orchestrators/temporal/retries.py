@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from chaosharness.orchestrators.temporal.run import Activity, milliseconds, seconds_text
 
-__all__ = ["RetryState", "next_attempt_in", "retry_policy", "timeout_failure"]
+__all__ = ["RetryState", "next_attempt_in", "next_pause_ms", "retry_policy", "timeout_failure"]
 
 RetryState = Literal[
     "NON_RETRYABLE_FAILURE",
@@ -79,3 +79,25 @@ def next_attempt_in(
     if total is not None and now_ms + wait_ms >= activity.first_ms + total:
         return None, "TIMEOUT"
     return wait_ms, "IN_PROGRESS"
+
+
+def next_pause_ms(policy: Any, attempt: int, failure: Mapping[str, Any]) -> int | None:
+    """How long a worker waits until it tries a local activity again; None where it does not.
+
+    Args:
+        policy: The SDK's message; what it leaves out is 1 s, times 2, at most 100 times the first.
+        attempt: The one that has failed, from 1.
+        failure: Why.
+    """
+    info = failure.get("applicationFailureInfo", {})
+    refused = policy.non_retryable_error_types
+    if info.get("nonRetryable") or (info.get("type") and info["type"] in refused):
+        return None
+    if policy.maximum_attempts and attempt >= policy.maximum_attempts:
+        return None
+    if asked := info.get("nextRetryDelay"):
+        return milliseconds(asked)
+    first = round(policy.initial_interval.ToNanoseconds() / 1_000_000) or 1_000
+    most = round(policy.maximum_interval.ToNanoseconds() / 1_000_000) or first * 100
+    factor = policy.backoff_coefficient or 2.0
+    return int(min(round(first * factor ** (attempt - 1)), most))

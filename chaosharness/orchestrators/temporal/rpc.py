@@ -2,7 +2,7 @@
 
 *Source*: temporalio 1.35.0, `temporalio/service.py` (`ServiceClient._rpc_call`); Temporal API,
 `workflowservice/v1`.
-*Not modelled*: updates and queries, list, count, schedules, batch operations.
+*Not modelled*: list, count, schedules, batch operations, reset.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +15,7 @@ import temporalio.converter
 import temporalio.service
 import temporalio.workflow
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.json_format import ParseDict
+from google.protobuf.json_format import MessageToDict, ParseDict
 from temporalio.api.common.v1 import GrpcStatus, WorkflowExecution
 from temporalio.api.errordetails.v1 import WorkflowExecutionAlreadyStartedFailure
 from temporalio.api.history.v1 import HistoryEvent
@@ -24,9 +24,21 @@ from temporalio.service import RPCError, RPCStatusCode
 from chaosharness.errors import InvalidDefinition
 from chaosharness.externals.request import Server, call
 from chaosharness.kernel.scope import Scope
-from chaosharness.orchestrators.temporal.protos import event_json, payloads_json
-from chaosharness.orchestrators.temporal.refusals import Refused
-from chaosharness.orchestrators.temporal.run import Run
+from chaosharness.orchestrators.temporal import updates
+from chaosharness.orchestrators.temporal.asking import (
+    QUERY_MS,
+    Patient,
+    Question,
+    UpdateWaiter,
+    in_time,
+)
+from chaosharness.orchestrators.temporal.protos import event_json, failure_json, payloads_json
+from chaosharness.orchestrators.temporal.refusals import (
+    RUN_ENDED,
+    Refused,
+    not_found,
+)
+from chaosharness.orchestrators.temporal.run import Run, Update
 
 __all__ = ["CONVERTER", "answer", "client_of", "names_of", "unavailable"]
 
@@ -36,6 +48,10 @@ _STATUS: Final = {
     "INVALID_ARGUMENT": RPCStatusCode.INVALID_ARGUMENT,
     "ALREADY_EXISTS": RPCStatusCode.ALREADY_EXISTS,
 }
+NOT_OPEN, NOT_COMPLETED_CLEANLY = 2, 3
+COMPLETED_STAGE: Final = 3
+USE_EXISTING: Final = 2
+"""Numbers of the API: `QueryRejectCondition`, stages of an update, `WorkflowIdConflictPolicy`."""
 _RUN_STATUS: Final = {
     "RUNNING": 1,
     "COMPLETED": 2,
@@ -117,7 +133,19 @@ class _Service(temporalio.service.ServiceClient):
     ) -> Any:
         engine = self._engine
         words = {"method": rpc, **_shown(rpc, req)}
-        return await call(f"{engine.name}.{rpc}", engine, (rpc, req, resp_type), words)
+        asked: Server = engine
+        if _waits(rpc, req):
+            asked = Patient(engine)
+        elif rpc == "query_workflow":
+            asked = Patient(engine, QUERY_MS)
+        return await call(f"{engine.name}.{rpc}", asked, (rpc, req, resp_type), words)
+
+
+def _waits(rpc: str, req: Any) -> bool:
+    """Whether the server holds its answer back until there is something to tell."""
+    if rpc == "get_workflow_execution_history":
+        return bool(req.wait_new_event)
+    return "update" in rpc or rpc == "execute_multi_operation"
 
 
 def client_of(engine: Server) -> temporalio.client.Client:
@@ -218,7 +246,8 @@ def _cancel(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) ->
 
 def _terminate(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
     details = payloads_json(req.details.payloads)
-    engine.server.terminate(req.workflow_execution.workflow_id, req.reason, details)
+    reason = req.reason or "terminated by user via frontend"
+    engine.server.terminate(req.workflow_execution.workflow_id, reason, details)
     return resp_type()
 
 
@@ -228,6 +257,164 @@ def _run_of(engine: Any, execution: WorkflowExecution) -> Run:
         if execution.run_id in ("", run.run_id) and (execution.run_id or run is runs[-1]):
             return run  # type: ignore[no-any-return]
     return engine.server.find(execution.workflow_id)  # type: ignore[no-any-return]
+
+
+def _query(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
+    run = _run_of(engine, req.execution)
+    condition = req.query_reject_condition
+    closed = run.status != "RUNNING"
+    if closed and (condition == NOT_OPEN or (condition == NOT_COMPLETED_CLEANLY
+                                             and run.status != "COMPLETED")):  # fmt: skip
+        found = resp_type()
+        found.query_rejected.status = _RUN_STATUS[run.status]
+        return found
+
+    def answered(result: Any, error: BaseException | None) -> None:
+        if error is not None:
+            words = f"the workflow cannot be asked: {error}"
+            reply(None, RPCError(words, RPCStatusCode.INVALID_ARGUMENT, b""), happened=False)
+        elif result.WhichOneof("variant") == "failed":
+            words = result.failed.message
+            reply(None, RPCError(words, RPCStatusCode.INVALID_ARGUMENT, b""), happened=False)
+        else:
+            found = resp_type()
+            found.query_result.payloads.append(result.succeeded.response)
+            reply(found, None)
+
+    engine.asks.append(Question(run, req.query.query_type, [*req.query.query_args.payloads],
+                                answered, engine.world.now))  # fmt: skip
+    return None
+
+
+def _update(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
+    run = _run_of(engine, req.workflow_execution)
+    request = MessageToDict(req.request)
+    update = engine.server.update(run.workflow_id, req.request.meta.update_id, request)
+    _caused(engine, caller, run.workflow_id)
+    wanted = _stage_name(req.wait_policy.lifecycle_stage)
+    return _when_it_is_so_far(engine, run, update, wanted, resp_type, reply)
+
+
+def _poll_update(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
+    run = _run_of(engine, req.update_ref.workflow_execution)
+    update = run.updates.get(req.update_ref.update_id)
+    if update is None:
+        raise not_found(f"update {req.update_ref.update_id!r} not found")
+    wanted = _stage_name(req.wait_policy.lifecycle_stage)
+    return _when_it_is_so_far(engine, run, update, wanted, resp_type, reply)
+
+
+def _when_it_is_so_far(
+    engine: Any, run: Run, update: Update, wanted: str, resp_type: Any, reply: Any
+) -> Any:
+    def told() -> Any:
+        if update.lost:
+            raise not_found(RUN_ENDED)
+        found = resp_type()
+        found.stage = 3 if update.stage == "COMPLETED" else 2
+        found.update_ref.workflow_execution.workflow_id = run.workflow_id
+        found.update_ref.workflow_execution.run_id = run.run_id
+        found.update_ref.update_id = update.id
+        if update.outcome is not None:
+            ParseDict(update.outcome, found.outcome)
+        return found
+
+    if updates.is_over(update, wanted=wanted):
+        return told()
+
+    def later() -> None:
+        try:
+            reply(told(), None)
+        except Refused as refused:
+            reply(None, _error(refused, None), happened=False)
+
+    def late() -> None:
+        engine.updates.remove(waiter)
+        reply(resp_type(), None)  # the client asks again
+
+    waiter = UpdateWaiter(update, wanted, in_time(engine.world, later, late))
+    engine.updates.append(waiter)
+    return None
+
+
+def _stage_name(stage: int) -> str:
+    return "COMPLETED" if stage >= COMPLETED_STAGE else "ACCEPTED"
+
+
+def _start_and_update(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
+    """A start and an update at once: the update comes with the first workflow task (T27)."""
+    start, update = req.operations[0].start_workflow, req.operations[1].update_workflow
+    runs = engine.server.runs.get(start.workflow_id)
+    running = bool(runs) and runs[-1].status == "RUNNING"
+    known = engine.asked.get(start.request_id)
+    if running and known is None and start.workflow_id_conflict_policy != USE_EXISTING:
+        _begin(engine, caller, start)  # is refused
+    run = runs[-1] if running else _begin(engine, caller, start)
+    update.workflow_execution.workflow_id = run.workflow_id
+
+    def answered(found: Any, error: Any, **more: Any) -> None:
+        if error is not None:
+            reply(None, error, **more)
+            return
+        reply(both(found), None)
+
+    def both(found: Any) -> Any:
+        told = resp_type()
+        first, second = told.responses.add(), told.responses.add()
+        first.start_workflow.run_id, first.start_workflow.started = run.run_id, not running
+        second.update_workflow.CopyFrom(found)
+        return told
+
+    kind = type(resp_type().responses.add().update_workflow)
+    found = _update(engine, caller, update, kind, answered)
+    return None if found is None else both(found)
+
+
+# ---- activities that somebody else completes
+
+
+def _activity_token(engine: Any, req: Any) -> str:
+    if hasattr(req, "task_token"):
+        return str(req.task_token.decode())
+    run = _run_of(engine, WorkflowExecution(workflow_id=req.workflow_id, run_id=req.run_id))
+    for activity in run.activities.values():
+        if activity.id == req.activity_id and activity.started:
+            return str(activity.token)
+    raise not_found(
+        f"cannot find pending activity with ActivityID {req.activity_id}, check workflow execution "
+        "history for more details"
+    )
+
+
+def _activity_done(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
+    token = _activity_token(engine, req)
+    _activity_caused(engine, caller, token)
+    engine.server.complete_activity(token, payloads_json(req.result.payloads))
+    return resp_type()
+
+
+def _activity_failed(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
+    token = _activity_token(engine, req)
+    _activity_caused(engine, caller, token)
+    engine.server.fail_activity(token, failure_json(req.failure))
+    return resp_type()
+
+
+def _activity_cancelled(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
+    token = _activity_token(engine, req)
+    engine.server.canceled_activity(token, payloads_json(req.details.payloads))
+    return resp_type()
+
+
+def _activity_beats(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
+    token = _activity_token(engine, req)
+    asked = engine.server.heartbeat(token, payloads_json(req.details.payloads))
+    return resp_type(cancel_requested=asked)
+
+
+def _activity_caused(engine: Any, caller: Scope, token: str) -> None:
+    if (held := engine.server.holders.get(token)) is not None:
+        engine.scope_of(held[0]).cause = caller.cause
 
 
 def _history(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
@@ -243,7 +430,16 @@ def _history(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -
 
     if not req.wait_new_event or run.status != "RUNNING":
         return events(run)
-    engine.watchers.setdefault(run.run_id, []).append(lambda ended: reply(events(ended), None))
+    watchers = engine.watchers.setdefault(run.run_id, [])
+
+    def late() -> None:
+        watchers.remove(waiting)
+        found = resp_type()
+        found.next_page_token = b"more"  # the client asks again
+        reply(found, None)
+
+    waiting = in_time(engine.world, lambda ended: reply(events(ended), None), late)
+    watchers.append(waiting)
     return None
 
 
@@ -269,6 +465,18 @@ _HANDLERS: Final[dict[str, Callable[..., Any]]] = {
     "signal_with_start_workflow_execution": _signal_with_start,
     "request_cancel_workflow_execution": _cancel,
     "terminate_workflow_execution": _terminate,
+    "query_workflow": _query,
+    "update_workflow_execution": _update,
+    "poll_workflow_execution_update": _poll_update,
+    "execute_multi_operation": _start_and_update,
+    "respond_activity_task_completed": _activity_done,
+    "respond_activity_task_completed_by_id": _activity_done,
+    "respond_activity_task_failed": _activity_failed,
+    "respond_activity_task_failed_by_id": _activity_failed,
+    "respond_activity_task_canceled": _activity_cancelled,
+    "respond_activity_task_canceled_by_id": _activity_cancelled,
+    "record_activity_task_heartbeat": _activity_beats,
+    "record_activity_task_heartbeat_by_id": _activity_beats,
     "get_workflow_execution_history": _history,
     "describe_workflow_execution": _describe,
     "get_system_info": _system_info,

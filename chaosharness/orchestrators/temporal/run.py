@@ -19,6 +19,7 @@ __all__ = [
     "Run",
     "Task",
     "Timer",
+    "Update",
     "WorkflowTask",
     "seconds_text",
 ]
@@ -48,6 +49,24 @@ class Task:
     token: str = ""
     deadline_ms: int | None = None
     since_ms: int = 0
+    speculative: bool = False
+    """In memory alone, to bring updates to a worker: see `Run.settle`."""
+
+
+UpdateStage = Literal["ADMITTED", "SENT", "ACCEPTED", "COMPLETED"]
+
+
+@attrs.define(eq=False)
+class Update:
+    """An update that somebody sent: what it asks, how far it has come, and how it ended."""
+
+    id: str
+    request: Attributes  # `meta` and `input`, as Temporal's JSON has them
+    stage: UpdateStage = "ADMITTED"
+    sequencing_id: int = 0  # the event behind which it was handed to a worker
+    accepted_id: int = 0
+    outcome: Attributes | None = None
+    lost: bool = False  # the run ended before a worker had accepted it
 
 
 @attrs.define(eq=False)
@@ -101,6 +120,7 @@ class Child:
     type: str
     started_id: int = 0
     run_id: str = ""
+    close_policy: str = ""  # what becomes of it when its parent ends
 
 
 @attrs.frozen
@@ -151,6 +171,9 @@ class Run:
     not_before_ms: int = 0  # a continued run starts its first task no earlier (rule T23)
     parent: tuple[str, int] | None = None
     result: Any = None
+    sticky: bool = False  # its next task goes to the worker that has it in its cache (T5)
+    updates: dict[str, Update] = attrs.field(factory=dict)
+    memo: Attributes = attrs.field(factory=dict)
 
     @property
     def next_id(self) -> int:
@@ -188,6 +211,7 @@ class Run:
         """
         if self.status != "RUNNING":
             return
+        self.settle()
         told = Told(type, attributes, first, written)
         if self.task is not None and self.task.token:
             self.buffer.append(told)
@@ -213,22 +237,45 @@ class Run:
 
     # ---- the workflow task
 
-    def schedule_task(self) -> None:
-        """Schedule a workflow task, unless one is outstanding or the run has ended."""
+    def schedule_task(self, *, speculative: bool = False) -> None:
+        """Schedule a workflow task, unless one is outstanding or the run has ended.
+
+        A speculative one is written when it turns out to have done something (T28).
+        """
         if self.task is not None or self.status != "RUNNING":
             return
         attempt = self.next_attempt
         if attempt > 1:  # transient: written only once one of these attempts completes (T3)
             self.task = Task(self.next_id, attempt, False, since_ms=self.now())
             return
+        if speculative:
+            self.task = Task(self.next_id, 1, False, since_ms=self.now(), speculative=True)
+            return
         number = self.write("WORKFLOW_TASK_SCHEDULED", self._scheduled(1))
         self.task = Task(number, 1, True, since_ms=self.now())
 
+    def settle(self) -> None:
+        """Write a speculative task: something else is about to be written behind it (T28)."""
+        task = self.task
+        if task is None or not task.speculative:
+            return
+        task.speculative, task.written = False, True
+        self.write("WORKFLOW_TASK_SCHEDULED", self._scheduled(task.attempt))
+        if task.token:
+            self.write("WORKFLOW_TASK_STARTED", {"scheduledEventId": str(task.scheduled_id)})
+
+    def drop_task(self) -> None:
+        """A speculative task has done nothing: it never was (T28)."""
+        self.task, self.next_attempt = None, 1
+
     def _scheduled(self, attempt: int) -> Attributes:
+        queue = {"kind": "TASK_QUEUE_KIND_NORMAL", "name": self.queue}
+        if self.sticky:
+            queue = {"kind": "TASK_QUEUE_KIND_STICKY", "name": "sticky", "normalName": self.queue}
         return {
             "attempt": attempt,
             "startToCloseTimeout": seconds_text(self.task_timeout_ms),
-            "taskQueue": {"kind": "TASK_QUEUE_KIND_NORMAL", "name": self.queue},
+            "taskQueue": queue,
         }
 
     def start_task(self, token: str) -> Task:
@@ -279,9 +326,13 @@ class Run:
 
     def fail_task(self, cause: str, failure: Any = None, *, timed_out: str = "") -> None:
         """The outstanding task has failed or timed out: the next attempt is scheduled."""
+        self.settle()
         task = self.task
         assert task is not None
-        self.task = None
+        self.task, self.sticky = None, False
+        for update in self.updates.values():
+            if update.stage == "SENT":
+                update.stage = "ADMITTED"  # it is handed out once more
         ids = {"scheduledEventId": str(task.scheduled_id), "startedEventId": str(task.started_id)}
         if task.attempt == 1:  # the first failure is in the history, later ones are not
             if timed_out:
@@ -313,6 +364,7 @@ class WorkflowTask:
     run: Run
     attempt: int
     events: list[dict[str, Any]]
+    updates: list[Update]
 
 
 @attrs.frozen

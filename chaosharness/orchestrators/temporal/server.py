@@ -9,13 +9,15 @@ recorded from Temporal Server 1.32.0.
 searched), workflow retry and cron, reset.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import attrs
 
+from chaosharness.orchestrators.temporal import updates
 from chaosharness.orchestrators.temporal.commands import CLOSING, Command, check
 from chaosharness.orchestrators.temporal.deadlines import timed_out, times_of
+from chaosharness.orchestrators.temporal.elsewhere import ASKED_ELSEWHERE, ask
 from chaosharness.orchestrators.temporal.refusals import (
     ACTIVITY_GONE,
     RUN_ENDED,
@@ -34,6 +36,7 @@ from chaosharness.orchestrators.temporal.run import (
     Child,
     Run,
     Timer,
+    Update,
     WorkflowTask,
     milliseconds,
     seconds_text,
@@ -52,6 +55,11 @@ NOT_STARTED: Final = {
 CONTINUE_MS_MIN: Final = 1_000
 
 
+def execution_of(run: Run) -> dict[str, str]:
+    """A run's two ids, as events have them."""
+    return {"workflowId": run.workflow_id, "runId": run.run_id}
+
+
 @attrs.define(eq=False)
 class Server:
     """All runs of one namespace. `now_ms` moves with `tick` alone."""
@@ -62,6 +70,7 @@ class Server:
     holders: dict[str, tuple[Run, Activity]] = attrs.field(factory=dict)  # by an activity's token
     tokens: int = 0
     made: int = 0
+    afterwards: list[Callable[[], None]] = attrs.field(factory=list)  # when a task is written
 
     def _now(self) -> int:
         return self.now_ms
@@ -123,23 +132,42 @@ class Server:
             raise not_found(RUN_ENDED)
         return run
 
-    def signal(self, workflow_id: str, name: str, input: Any = None) -> None:
-        """Tell a run something; once this returns it is durable (T19)."""
+    def signal(
+        self, workflow_id: str, name: str, input: Any = None, *, by: tuple[Run, int] | None = None
+    ) -> None:
+        """Tell a run something; once this returns it is durable (T19).
+
+        `by` is the run that asked for it, and the event with which it did.
+        """
         attributes: dict[str, Any] = {"signalName": name}
+        if by is not None:
+            attributes["externalWorkflowExecution"] = execution_of(by[0])
         if input is not None:
             attributes["input"] = input
         self._open(workflow_id).tell("WORKFLOW_EXECUTION_SIGNALED", lambda: attributes)
 
-    def cancel(self, workflow_id: str) -> None:
-        """Ask a run to end; a second request, or one after its end, changes nothing."""
+    def cancel(
+        self, workflow_id: str, reason: str = "", *, by: tuple[Run, int] | None = None
+    ) -> None:
+        """Ask a run to end; a second request, or one after its end, changes nothing.
+
+        `by` is the run that asks for it, and the event with which it does (0: none).
+        """
         run = self.find(workflow_id)
         if run.status == "RUNNING" and not run.cancel_requested:
             run.cancel_requested = True
-            run.tell("WORKFLOW_EXECUTION_CANCEL_REQUESTED", dict)
+            told: dict[str, Any] = {"cause": reason} if reason else {}
+            if by is not None:
+                if by[1]:
+                    told["externalInitiatedEventId"] = str(by[1])
+                told["externalWorkflowExecution"] = execution_of(by[0])
+            run.tell("WORKFLOW_EXECUTION_CANCEL_REQUESTED", lambda: told)
 
     def terminate(self, workflow_id: str, reason: str = "", details: Any = None) -> None:
         """End a run where it stands: no code of it runs any more."""
         run = self._open(workflow_id)
+        if run.task is not None and run.task.speculative:
+            run.drop_task()
         if run.task is not None and run.task.token:
             run.fail_task("WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND")
             run.task = None
@@ -150,10 +178,16 @@ class Server:
         run.write("WORKFLOW_EXECUTION_TERMINATED", told)
         self._closed(run, "TERMINATED", told)
 
+    def update(self, workflow_id: str, update_id: str, request: Mapping[str, Any]) -> Update:
+        """Ask a run to change, and to say how it went (T27)."""
+        return updates.admit(self.find(workflow_id), update_id, request)
+
     # ---- workflow tasks
 
     def expire_sticky(self, run: Run) -> None:
         """The worker whose cache has this run did not come for its task: any worker may (T5)."""
+        run.sticky = False
+        run.settle()
         task = run.task
         if task is None or task.token or not task.written:
             return
@@ -190,7 +224,8 @@ class Server:
         token = self._token()
         task = chosen.start_task(token)
         self.tasks[token] = chosen
-        return WorkflowTask(token, chosen, task.attempt, [*chosen.shown_events()])
+        sent = updates.send(chosen)
+        return WorkflowTask(token, chosen, task.attempt, [*chosen.shown_events()], sent)
 
     def _holder(self, token: str) -> Run:
         run = self.tasks.get(token)
@@ -199,11 +234,25 @@ class Server:
         return run
 
     def finish_workflow(
-        self, token: str, commands: list[Command], *, sdk: Mapping[str, Any] | None = None
-    ) -> None:
+        self,
+        token: str,
+        commands: list[Command],
+        *,
+        sdk: Mapping[str, Any] | None = None,
+        sticky: bool = False,
+        again: bool = False,
+    ) -> bool:
         """Apply what a task decided, all of it or nothing (one transaction).
 
-        `sdk` is what the worker's SDK wants remembered with it (flags that it used).
+        Args:
+            token: Of the task.
+            commands: What was decided.
+            sdk: What the worker's SDK wants remembered with it (flags that it used).
+            sticky: Whether the worker has the run in its cache, and asks for its next task.
+            again: Whether the worker wants another task at once: it works on (T29).
+
+        Returns:
+            Whether the task is in the history: one that only rejected updates is not (T28).
         """
         run = self._holder(token)
         wrong = check(run, commands)
@@ -218,12 +267,28 @@ class Server:
             failure = {"message": "UnhandledCommand", "serverFailureInfo": {}}
             run.fail_task("WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND", failure)
             raise Refused("INVALID_ARGUMENT", "UnhandledCommand")
+        if not again and updates.leave_nothing(run, commands):
+            for name, attributes in commands:
+                updates.apply(run, name, attributes)
+            run.drop_task()
+            self._bring_updates(run)
+            return False
         completed = run.complete_task(sdk)
-        woken = False
+        run.sticky = sticky
+        woken = again
+        self.afterwards = []
         for name, attributes in commands:
             woken = self._apply(run, name, dict(attributes), str(completed)) or woken
         if run.status == "RUNNING" and (run.flush() or woken):
             run.schedule_task()
+        for carry_out in self.afterwards:
+            carry_out()
+        self._bring_updates(run)
+        return True
+
+    def _bring_updates(self, run: Run) -> None:
+        if updates.wait_still(run):
+            run.schedule_task(speculative=True)
 
     def fail_workflow(self, token: str, cause: str, failure: Any = None) -> None:
         """A worker could not decide: the task is tried again (T6)."""
@@ -251,8 +316,15 @@ class Server:
                 run.write("MARKER_RECORDED", {**attributes, **by})
             case "UpsertWorkflowSearchAttributes":
                 run.write("UPSERT_WORKFLOW_SEARCH_ATTRIBUTES", {**attributes, **by})
+            case "ModifyWorkflowProperties":
+                run.memo |= attributes["upsertedMemo"].get("fields", {})
+                run.write("WORKFLOW_PROPERTIES_MODIFIED", {**attributes, **by})
             case "StartChildWorkflowExecution":
                 self._start_child(run, attributes, by)
+            case "AcceptUpdate" | "CompleteUpdate" | "RejectUpdate":
+                updates.apply(run, name, attributes)
+            case _ if name in ASKED_ELSEWHERE:
+                self.afterwards.append(ask(self, run, name, attributes, by))
             case _ if name in CLOSING:
                 self._close(run, name, attributes, by)
         return False
@@ -394,7 +466,12 @@ class Server:
         told = {**attributes, **by}
         number = run.write("START_CHILD_WORKFLOW_EXECUTION_INITIATED", told)
         child = Child(number, attributes["workflowId"], attributes["workflowType"]["name"])
+        child.close_policy = attributes.get("parentClosePolicy", "")
         run.children[number] = child
+        self.afterwards.append(lambda: self._begin_child(run, attributes, child))
+
+    def _begin_child(self, run: Run, attributes: dict[str, Any], child: Child) -> None:
+        number = child.initiated_id
         ids = {"initiatedEventId": str(number), "workflowType": attributes["workflowType"],
                "namespace": attributes.get("namespace", "default")}  # fmt: skip
         try:
@@ -465,6 +542,9 @@ class Server:
         run.task = None
         run.timers.clear()
         run.buffer.clear()
+        updates.end(run)
+        if status != "CONTINUED_AS_NEW":
+            self._leave_children(run)
         if run.parent is None or status == "CONTINUED_AS_NEW":
             return
         parent_id, initiated = run.parent
@@ -487,6 +567,17 @@ class Server:
             return found
 
         parent.tell(f"CHILD_WORKFLOW_EXECUTION_{status}", attributes)
+
+    def _leave_children(self, run: Run) -> None:
+        """What becomes of children whose parent has ended (T32)."""
+        for child in [*run.children.values()]:
+            left = self.runs.get(child.workflow_id)
+            if not child.run_id or not left or left[-1].status != "RUNNING":
+                continue
+            if child.close_policy.endswith("TERMINATE"):
+                self.terminate(child.workflow_id, "by parent close policy")
+            elif child.close_policy.endswith("REQUEST_CANCEL"):
+                self.cancel(child.workflow_id, by=(run, 0))
 
     # ---- time
 

@@ -4,11 +4,11 @@ What can strike is where a real worker can: before it decides, between its decis
 server's yes, inside an activity, between an activity's end and its report. A worker that dies
 loses its cache; its activities go on nowhere, and the server notices by their timeouts.
 
-*Source*: rules T3 to T6, T11, T13 to T17.
-*Not modelled*: updates and queries, local activities, rate limits, pollers by number, eager
-activities, worker versioning.
+*Source*: rules T3 to T6, T11, T13 to T17, T27 to T29.
+*Not modelled*: rate limits, pollers by number, eager activities, worker versioning.
 """
 
+import asyncio
 import dataclasses
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -29,6 +29,8 @@ from chaosharness.handlers.port import HANDLE, strikes, surface
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
+from chaosharness.orchestrators.temporal import jobs
+from chaosharness.orchestrators.temporal.asking import Question
 from chaosharness.orchestrators.temporal.commands import shown
 from chaosharness.orchestrators.temporal.core import (
     CORE_FLAGS,
@@ -38,6 +40,8 @@ from chaosharness.orchestrators.temporal.core import (
     TaskFailed,
 )
 from chaosharness.orchestrators.temporal.instances import Instance
+from chaosharness.orchestrators.temporal.local_activities import BEAT_SHARE, LocalWork
+from chaosharness.orchestrators.temporal.markers import End
 from chaosharness.orchestrators.temporal.protos import (
     as_payloads,
     failure_json,
@@ -53,6 +57,11 @@ __all__ = ["Engine", "Worker"]
 DECIDE: Final = surface(before=(Crash,), also_before=(Pause,))
 STORE: Final = surface(before=(Crash, Pause), after=(Crash,), also_after=(LostReply,))
 REPORT: Final = surface(before=(LostRequest,), also_after=(LostReply,))
+UNWRITTEN_EVENTS: Final = 2
+"""Of a speculative task that did nothing: that it was scheduled, and started (T28)."""
+CANCELLED: Final = (temporalio.exceptions.CancelledError, asyncio.CancelledError)
+BY_SOMEBODY_ELSE: Final = object()
+"""What an activity returns that somebody else will complete (`raise_complete_async`)."""
 REPORT_MS: Final = 10_000
 """How long a worker tries to report a result, before it gives up (rule T17)."""
 
@@ -84,6 +93,10 @@ class Worker:
     converter: Any
     colour_of: Callable[[Callable[..., Any]], Any]
     cache: dict[str, Cached] = attrs.field(factory=dict)
+    local: dict[str, LocalWork] = attrs.field(factory=dict)  # by the run that it is done for
+    busy: dict[str, WorkflowTask | None] = attrs.field(factory=dict)
+    """Runs of which a task is in hand, and the task that has come for them meanwhile."""
+    beats: set[str] = attrs.field(factory=set)  # tasks that end in another one
 
     @property
     def alive(self) -> bool:
@@ -92,10 +105,24 @@ class Worker:
     # ---- deciding
 
     def decide(self, task: WorkflowTask) -> None:
-        """Work on a workflow task."""
+        """Work on a workflow task, once an earlier one of the run is no longer in hand."""
         run = task.run
+        if run.run_id in self.busy:
+            self.busy[run.run_id] = task
+            return
+        self.busy[run.run_id] = None
+        scope = self._deciding(run)
+        drive_in_kernel(self._decide(scope, task), scope.world)
+
+    def _free(self, run: Run) -> None:
+        """A task of the run is no longer in hand: one that has come meanwhile is next."""
+        waiting = self.busy.pop(run.run_id, None)
+        if waiting is not None and self.alive:
+            self.decide(waiting)
+
+    def _deciding(self, run: Run) -> Scope:
         owner = self.engine.scope_of(run)
-        scope = Scope(
+        return Scope(
             self.engine.world,
             self.incarnation,
             f"{self.service}.{run.type}",
@@ -105,35 +132,55 @@ class Worker:
             owner.hops,
             owner.message,
         )
-        drive_in_kernel(self._decide(scope, task), scope.world)
 
     def _decide(self, scope: Scope, task: WorkflowTask) -> Script[None]:
-        world = scope.world
         operation = f"{scope.place}/decide"
         attempt = reach(scope, operation, DECIDE)
         yield from suffer(scope, operation, "before", attempt)
+        self._wake(scope, task, lambda: self._decided(task))
+
+    def _wake(self, scope: Scope, task: WorkflowTask, decide: Callable[[], Decision]) -> None:
+        """Have the workflow decide, as its own code: it may spin, or fail."""
+        world = scope.world
         world.in_flight[scope] = scope.place
 
         def done(scope: Scope, decision: Any, error: BaseException | None) -> None:
             world.in_flight.pop(scope, None)
             if error is not None and isinstance(error, ChaosharnessError):
                 world.refuse(error)
-                return
-            drive_in_kernel(self._store(scope, task, decision, error), world)
+            elif error is None and decision.waits:
+                self._locally(scope, task, decision)
+            else:
+                drive_in_kernel(self._store(scope, task, decision, error), world)
 
-        scope.colour.start(scope, self._wake, _as_is, (task,), done)
+        scope.colour.start(scope, decide, _as_is, (), done)
 
-    def _wake(self, task: WorkflowTask) -> Decision:
-        run = task.run
+    def _cached(self, run: Run) -> Cached:
         cached = self.cache.get(run.run_id)
         if cached is None:
             workflow = self.workflows[run.type]
             cached = Cached(lambda: Instance(workflow, run, self.converter))
             self.cache[run.run_id] = cached
-        return cached.decide(task.events, run_id=run.run_id)
+        return cached
+
+    def _decided(self, task: WorkflowTask) -> Decision:
+        run = task.run
+        return self._cached(run).decide(task.events, run_id=run.run_id, updates=task.updates)
+
+    def _forget(self, run: Run) -> None:
+        """Lose what is known of a run, and what is done for it in its workflow task."""
+        self.cache.pop(run.run_id, None)
+        if (local := self.local.pop(run.run_id, None)) is not None:
+            local.given_up = True
 
     def _store(
-        self, scope: Scope, task: WorkflowTask, decision: Any, error: BaseException | None
+        self,
+        scope: Scope,
+        task: WorkflowTask,
+        decision: Any,
+        error: BaseException | None,
+        *,
+        again: bool = False,
     ) -> Script[None]:
         """Have the server store what was decided: all of it or nothing."""
         world, server, run = scope.world, self.engine.server, task.run
@@ -144,9 +191,10 @@ class Worker:
             return
         server.now_ms = max(server.now_ms, world.now)
         self.engine.scope_of(run).cause = scope.cause
+        following: WorkflowTask | None = None
         try:
             if error is not None:
-                self.cache.pop(run.run_id, None)
+                self._forget(run)
                 scope.record("raised", operation, attempt, told(error.__cause__ or error))
                 if task.attempt == 1:  # a worker leaves a later one to time out (T6)
                     failure, cause = _task_failure(error)
@@ -157,29 +205,126 @@ class Worker:
                 self.engine.scope_of(run).cause = scope.cause
                 sdk = {"coreUsedFlags": CORE_FLAGS, "sdkName": "temporal-python",
                        "langUsedFlags": decision.lang_flags}  # fmt: skip
-                server.finish_workflow(task.token, decision.commands, sdk=sdk)
+                written = server.finish_workflow(
+                    task.token, decision.commands, sdk=sdk, sticky=True, again=again
+                )
+                if not written:
+                    self._cached(run).forget(UNWRITTEN_EVENTS)
+                if again and run.status == "RUNNING":
+                    following = server.poll_workflow(self.queue, run)
         except Refused:
-            self.cache.pop(run.run_id, None)  # what it knows is not what the server has (T4)
+            self._forget(run)  # what it knows is not what the server has (T4)
+        if following is not None:
+            next_task = following
+            self._wake(scope, next_task, lambda: self._decided(next_task))
         self.engine.go_on()
         yield from suffer(scope, operation, "after", attempt)
+        if following is None:
+            self._free(run)
+
+    # ---- local activities
+
+    def _locally(self, scope: Scope, task: WorkflowTask, decision: Decision) -> None:
+        """Do what the workflow waits for before its task can be completed (T29)."""
+        world, run = scope.world, task.run
+        local = self.local.get(run.run_id)
+        if local is None:
+            local = LocalWork(_Performer(self, run), lambda end: None)
+            self.local[run.run_id] = local
+
+        def told(end: End) -> None:
+            cached = self.cache.get(run.run_id)
+            if cached is None or not self.alive or not self._holds(task):
+                self._forget(run)
+                self._free(run)
+                return
+            self._wake(
+                scope, task, lambda: cached.resolve(end, run_id=run.run_id, now_ms=world.now)
+            )
+
+        local.told = told
+        try:
+            for seq in decision.stopped:
+                local.stop(seq)
+            for asked in decision.local:
+                local.begin(asked, world.now)
+        except ChaosharnessError as error:
+            world.refuse(error)
+            return
+        self._beat_in_time(scope, task, decision)
+
+    def _holds(self, task: WorkflowTask) -> bool:
+        outstanding = task.run.task
+        return outstanding is not None and outstanding.token == task.token
+
+    def _beat_in_time(self, scope: Scope, task: WorkflowTask, decision: Decision) -> None:
+        """Ask for another task before this one's time is over, with what is decided so far."""
+        world, run = scope.world, task.run
+        outstanding = run.task
+        if outstanding is None or outstanding.deadline_ms is None or task.token in self.beats:
+            return
+        self.beats.add(task.token)
+        time_ms = round(run.task_timeout_ms * BEAT_SHARE)
+        at = outstanding.deadline_ms - run.task_timeout_ms + time_ms
+
+        def beat(_: Any) -> None:
+            local, cached = self.local.get(run.run_id), self.cache.get(run.run_id)
+            if not self.alive or not self._holds(task) or local is None or cached is None:
+                return
+            if local.out:
+                so_far = cached.so_far()
+                drive_in_kernel(self._store(scope, task, so_far, None, again=True), world)
+
+        world.after(max(0, at - world.now), beat)
+
+    # ---- queries
+
+    def ask(self, question: Question) -> None:
+        """Ask a workflow something, and tell the answer, or an error (T31)."""
+        run = question.run
+        scope = self._deciding(run)
+        world = scope.world
+        world.in_flight[scope] = scope.place
+        cached = self._cached(run)
+
+        def asked() -> Any:
+            if cached.read < len(run.events):
+                cached.decide(run.events, run_id=run.run_id)
+            job = jobs.query(question.name, question.arguments)
+            return cached.query(job, run_id=run.run_id, now_ms=world.now)
+
+        def done(scope: Scope, found: Any, error: BaseException | None) -> None:
+            world.in_flight.pop(scope, None)
+            if error is not None and isinstance(error, ChaosharnessError):
+                world.refuse(error)
+                return
+            if error is not None:
+                self._forget(run)
+            question.answered(found, error)
+
+        scope.colour.start(scope, asked, _as_is, (), done)
 
     # ---- activities
 
     def work(self, task: ActivityTask) -> None:
         """Work on an activity."""
-        owner = self.engine.scope_of(task.run)
         function = self.activities[task.activity.type]
-        scope = Scope(
+        scope = self.doing(task.run, task.activity.type)
+        drive_in_kernel(self._work(scope, task, function), scope.world)
+
+    def doing(self, run: Run, name: str) -> Scope:
+        """A scope in which an activity of a run runs."""
+        owner = self.engine.scope_of(run)
+        return Scope(
             self.engine.world,
             self.incarnation,
-            f"{self.service}.{task.activity.type}",
+            f"{self.service}.{name}",
             owner.entity,
             owner.cause,
-            self.colour_of(function),
+            self.colour_of(self.activities[name]),
             owner.hops + 1,
             owner.message,
         )
-        drive_in_kernel(self._work(scope, task, function), scope.world)
 
     def _work(self, scope: Scope, task: ActivityTask, function: Any) -> Script[None]:
         world = scope.world
@@ -195,13 +340,11 @@ class Worker:
                 script = self._report(scope, task, operation, attempt, result, error)
                 drive_in_kernel(script, world)
 
-        runner = _runner(environment, function)
+        runner = runner_of(environment, function)
         scope.colour.start(scope, runner, _as_is, arguments, done)
 
     def _environment(self, task: ActivityTask) -> ActivityEnvironment:
-        environment = ActivityEnvironment()
         run, activity = task.run, task.activity
-        known = {field.name for field in dataclasses.fields(environment.info)}
         told_of: dict[str, Any] = {
             "activity_id": activity.id,
             "activity_type": activity.type,
@@ -218,9 +361,7 @@ class Worker:
             "workflow_run_id": run.run_id,
             "workflow_type": run.type,
         }
-        environment.info = dataclasses.replace(
-            environment.info, **{name: v for name, v in told_of.items() if name in known}
-        )
+        environment = environment_of(told_of)
 
         def beat(*details: Any) -> None:
             server = self.engine.server
@@ -242,8 +383,11 @@ class Worker:
         return found
 
     def _arguments(self, task: ActivityTask, function: Any) -> tuple[Any, ...]:
+        return self.arguments_of(function, as_payloads(task.activity.attributes.get("input")))
+
+    def arguments_of(self, function: Any, payloads: list[Any]) -> tuple[Any, ...]:
+        """What an activity is called with."""
         definition = temporalio.activity._Definition.must_from_callable(function)
-        payloads = as_payloads(task.activity.attributes.get("input"))
         types = definition.arg_types if definition.arg_types else None
         if types is not None and len(types) != len(payloads):
             types = None
@@ -261,6 +405,8 @@ class Worker:
         """Tell the server how an attempt has ended, unless it is too late (T14, T17)."""
         world, server = scope.world, self.engine.server
         yield from suffer(scope, operation, "after", attempt)
+        if result is BY_SOMEBODY_ELSE:
+            return
         report = f"{scope.place}/report"
         number = reach(scope, report, REPORT)
         if report in world.armed:
@@ -275,13 +421,11 @@ class Worker:
         server.now_ms = max(server.now_ms, world.now)
         try:
             if error is None:
-                server.complete_activity(task.token, self._result(result))
-            elif isinstance(error, temporalio.exceptions.CancelledError) and (
-                task.activity.cancel_id
-            ):
+                server.complete_activity(task.token, self.result_json(result))
+            elif isinstance(error, CANCELLED) and task.activity.cancel_id:
                 server.canceled_activity(task.token)
             else:
-                server.fail_activity(task.token, self._failure(error))
+                server.fail_activity(task.token, self.failure_json(error))
         except Refused as refused:
             data = {"outcome": "failed", "error": str(refused), "late": True}
             scope.record("reply", report, number, data)
@@ -289,10 +433,12 @@ class Worker:
         self.engine.scope_of(task.run).cause = scope.cause
         self.engine.go_on()
 
-    def _result(self, result: Any) -> Any:
+    def result_json(self, result: Any) -> Any:
+        """What an activity returned, as payloads."""
         return payloads_json(self.converter.payload_converter.to_payloads([result]))
 
-    def _failure(self, error: BaseException) -> dict[str, Any]:
+    def failure_json(self, error: BaseException) -> dict[str, Any]:
+        """What an activity raised, as a failure."""
         failure = Failure()
         self.converter.failure_converter.to_failure(
             error, self.converter.payload_converter, failure
@@ -300,19 +446,25 @@ class Worker:
         return failure_json(failure)
 
 
-def _runner(environment: ActivityEnvironment, function: Callable[..., Any]) -> Any:
+def runner_of(environment: ActivityEnvironment, function: Callable[..., Any]) -> Any:
     """The activity in its own context, in the colour that it has."""
     from chaosharness.handlers.colours import is_async
 
     if is_async(function):
 
         async def handle(*arguments: Any) -> Any:
-            return await environment.run(function, *arguments)
+            try:
+                return await environment.run(function, *arguments)
+            except temporalio.activity._CompleteAsyncError:
+                return BY_SOMEBODY_ELSE
 
         return handle
 
     def handle_plain(*arguments: Any) -> Any:
-        return environment.run(function, *arguments)
+        try:
+            return environment.run(function, *arguments)
+        except temporalio.activity._CompleteAsyncError:
+            return BY_SOMEBODY_ELSE
 
     return handle_plain
 
@@ -334,3 +486,61 @@ def _task_failure(error: BaseException) -> tuple[dict[str, Any], str]:
 
 def _as_is(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     return arguments
+
+
+def environment_of(told_of: Mapping[str, Any]) -> ActivityEnvironment:
+    """An activity's context, of what this release of temporalio knows about itself."""
+    environment = ActivityEnvironment()
+    known = {field.name for field in dataclasses.fields(environment.info)}
+    environment.info = dataclasses.replace(
+        environment.info, **{name: v for name, v in told_of.items() if name in known}
+    )
+    return environment
+
+
+@attrs.frozen
+class _Performer:
+    """A worker, as the local activities of one run see it."""
+
+    worker: Worker
+    run: Run
+
+    def alive(self) -> bool:
+        return self.worker.alive
+
+    def knows(self, name: str) -> bool:
+        return name in self.worker.activities
+
+    def scope_for(self, name: str) -> Scope:
+        return self.worker.doing(self.run, name)
+
+    def environment(self, asked: Any, attempt: int, first_ms: int) -> ActivityEnvironment:
+        run = self.run
+        return environment_of(
+            {
+                "activity_id": asked.activity_id,
+                "activity_type": asked.activity_type,
+                "attempt": attempt,
+                "is_local": True,
+                "scheduled_time": moment(first_ms),
+                "started_time": moment(self.worker.engine.world.now),
+                "task_queue": run.queue,
+                "workflow_id": run.workflow_id,
+                "workflow_run_id": run.run_id,
+                "workflow_type": run.type,
+            }
+        )
+
+    def call(self, environment: ActivityEnvironment, name: str) -> Callable[..., Any]:
+        function: Callable[..., Any] = runner_of(environment, self.worker.activities[name])
+        return function
+
+    def arguments(self, asked: Any) -> tuple[Any, ...]:
+        function = self.worker.activities[asked.activity_type]
+        return self.worker.arguments_of(function, [*asked.arguments])
+
+    def result_json(self, result: Any) -> Any:
+        return self.worker.result_json(result)
+
+    def failure_json(self, error: BaseException) -> Mapping[str, Any]:
+        return self.worker.failure_json(error)

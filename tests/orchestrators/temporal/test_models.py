@@ -11,6 +11,7 @@ pytest.importorskip("temporalio", reason="the extra chaosharness[temporal] is no
 
 from temporalio import workflow
 from temporalio.client import WorkflowHistory
+from temporalio.common import SearchAttributeKey
 from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
@@ -77,11 +78,14 @@ def one_workflow(workflow_class: type) -> System:
     return system
 
 
+NAMED = SearchAttributeKey.for_keyword("name")
+
+
 @workflow.defn
-class TellsAnother:
+class IsSearchedFor:
     @workflow.run
     async def run(self, name: str) -> None:
-        await workflow.get_external_workflow_handle("other").signal("go")
+        workflow.upsert_search_attributes([NAMED.value_set(name)])
 
 
 @workflow.defn
@@ -92,8 +96,8 @@ class Fails:
 
 
 def test_a_command_that_is_not_modelled_is_named() -> None:
-    with pytest.raises(InvalidDefinition, match="signal_external_workflow_execution"):
-        one_workflow(TellsAnother).run()
+    with pytest.raises(InvalidDefinition, match="upsert_workflow_search_attributes"):
+        one_workflow(IsSearchedFor).run()
 
 
 def test_a_workflow_that_fails_for_ever_is_tried_ever_more_seldom(

@@ -1,0 +1,135 @@
+"""Client code and workflows, unmodified, as a real server and the real sdk-core answered them."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+pytest.importorskip("temporalio", reason="the extra chaosharness[temporal] is not installed")
+
+from temporalio.client import WorkflowHistory
+from temporalio.runtime import Runtime, TelemetryConfig
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
+
+from chaosharness import Crash, Schedule, Site, explore
+from chaosharness.faults import Fault
+from chaosharness.system.run import OBSERVERS, Run
+from tests.orchestrators.temporal.scripts.played import RECORDED, difference, system
+from tests.orchestrators.temporal.scripts.scripts import SCRIPTS
+from tests.orchestrators.temporal.scripts.workflows import WORKFLOWS
+
+RECORDINGS: dict[str, Any] = json.loads(RECORDED.read_text())
+
+
+def test_every_script_is_recorded() -> None:
+    assert sorted(RECORDINGS) == sorted(SCRIPTS)
+    assert len(SCRIPTS) > 35
+
+
+@pytest.mark.parametrize("name", sorted(SCRIPTS))
+def test_our_server_answers_and_writes_what_the_real_one_did(name: str) -> None:
+    assert difference(name, RECORDINGS[name]) == ""
+
+
+def refusals(runs: list[Run]) -> list[str]:
+    """What the real sdk-core says of the histories of these runs."""
+    replayer = Replayer(
+        workflows=WORKFLOWS,
+        workflow_runner=UnsandboxedWorkflowRunner(),
+        runtime=Runtime(telemetry=TelemetryConfig(logging=None)),
+    )
+    histories = [
+        WorkflowHistory.from_json(name, json.loads(text))
+        for run in runs
+        for name, text in run.event_histories.items()
+    ]
+    assert histories
+
+    async def each() -> AsyncIterator[WorkflowHistory]:
+        for history in histories:
+            yield history
+
+    async def replayed() -> list[str]:
+        async with replayer.workflow_replay_iterator(each()) as results:
+            return [repr(one.replay_failure) async for one in results if one.replay_failure]
+
+    return asyncio.run(replayed())
+
+
+def test_the_real_core_accepts_every_history() -> None:
+    runs = [system(name, []).run([name]) for name in sorted(SCRIPTS)]
+    assert refusals(runs) == []
+
+
+def under_every_fault(name: str) -> list[Run]:
+    """The runs of a script under all single faults."""
+    runs: list[Run] = []
+    token = OBSERVERS.set((*OBSERVERS.get(), runs.append))
+    try:
+        explore(system(name, []), properties=(), faults_max=1, mode="small-first")
+    finally:
+        OBSERVERS.reset(token)
+    return runs
+
+
+QUICK = ("local-activity-backs-off", "signal-while-a-local-activity-runs", "update-with-start")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in sorted(SCRIPTS) if n not in QUICK)],
+)
+def test_the_real_core_accepts_what_every_single_fault_leads_to(name: str) -> None:
+    runs = under_every_fault(name)
+    assert {run.ending.verdict for run in runs} == {"quiet"}
+    if name != "query-of-nothing":  # it has no workflow
+        assert refusals(runs) == []
+
+
+def ran(name: str, *faults: Fault) -> tuple[list[Any], Run]:
+    """What a script is told under faults, and its run."""
+    answers: list[Any] = []
+    run = system(name, answers).run([name], Schedule(faults))
+    return answers, run
+
+
+def handled(run: Run, place: str) -> int:
+    """How often something was carried out."""
+    return sum(e.kind == "handled" and e.operation == f"{place}/handle" for e in run.history)
+
+
+def test_a_local_activity_is_done_again_by_the_next_worker() -> None:
+    crash = Crash(Site("worker.Locally/store decision"))
+    answers, run = ran("local-activities", crash)
+    assert answers == [["charged a", "charged b", "charged c"]]
+    assert handled(run, "worker.charge") == 6
+
+
+def test_a_local_activity_is_done_again_when_something_is_told_meanwhile() -> None:
+    answers, run = ran("signal-while-a-local-activity-runs")
+    assert answers == ["took 1.0"]
+    assert handled(run, "worker.takes") == 2
+
+
+def test_a_question_waits_for_the_worker_that_knew_and_then_goes_to_another() -> None:
+    crash = Crash(Site("worker.Ledger/store decision", "after"))
+    answers, run = ran("query", crash)
+    assert answers == RECORDINGS["query"]["answers"]
+    assert run.history[-1].at_ms > 10_000
+
+
+def test_an_accepted_update_is_not_lost_with_its_worker() -> None:
+    for attempt in (1, 2, 3):
+        crash = Crash(Site("worker.Ledger/store decision", attempt=attempt))
+        answers, _ = ran("update-that-takes-time", crash)
+        assert sorted(answers[-1]) == ["a", "b"]
+
+
+def test_a_client_waits_for_an_end_as_long_as_it_takes() -> None:
+    crash = Crash(Site("worker.Locally/store decision"), down=60_000)
+    answers, run = ran("local-activities", crash)
+    assert answers == [["charged a", "charged b", "charged c"]]
+    polls = [e for e in run.history if e.kind == "call" and "history" in str(e.data)]
+    assert len(polls) > 2
