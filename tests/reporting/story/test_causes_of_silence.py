@@ -204,6 +204,33 @@ def test_a_refusal_that_nobody_minded_is_told():
     assert kind(history, forward, refused(outcome="ok")[0]) == "refused"
 
 
+def told_nobody(*, refused, topic="out-of-stock"):
+    """The shop is refused at publishing; in calm, the bank refunds when it is told."""
+    tale = Tale()
+    got = tale.deliver(tale.publish())
+    call = tale.call("bank.charge", got)
+    charge = tale.effect(call)
+    tale.reply(call)
+    if refused:
+        struck = tale.fault(tale.add("wake", "pay#1", f"pay.on/bus.publish {topic}", got))
+        tale.add("reply", "pay#1", f"pay.on/bus.publish {topic}", struck, outcome="failed")
+    elif topic:
+        tale.publish(topic, cause=got)
+    if not refused:
+        late = tale.deliver(tale.publish("out-of-stock", cause=got))
+        tale.effect(tale.call("bank.refund", late))
+        tale.handled(late)
+    tale.handled(got)
+    return tale.end(), shown("and yet the charge stands", [charge])
+
+
+def test_a_message_that_was_refused_is_missed_for_what_comes_of_it():
+    calm, _ = told_nobody(refused=False, topic="")
+    assert kind(*told_nobody(refused=True), calm) == "refused"
+    calm, _ = told_nobody(refused=False, topic="mails")
+    assert cause(*told_nobody(refused=True, topic="mails"), calm) is None
+
+
 @pytest.mark.parametrize(
     ("near", "calm"),
     [

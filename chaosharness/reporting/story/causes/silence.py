@@ -270,13 +270,16 @@ def _asked_again(case: Case, reply: Event) -> bool:
 
 
 def _is_missed(case: Case, reply: Event) -> bool:
-    """Say whether what is missing is what was refused, and the finding is about its party."""
-    party, _, _ = action(reply).rpartition(".")
-    names = {event.actor for event in case.anchors} | {case.finding.place.partition(".")[0]}
-    missing = any(
-        action(event) == action(reply) and event.entity == reply.entity for event in case.lacking
+    """Say whether what is missing is what was refused, or comes of it in the run that passes."""
+    if case.passing is None:
+        return False
+    named = {event.actor for event in case.anchors} | {case.finding.place.partition(".")[0]}
+    return any(
+        (one.operation, one.entity) == (reply.operation, reply.entity)
+        for event in case.lacking
+        if str(event.data.get("store", event.actor)) in named
+        for one in case.passing.causes(event.index)
     )
-    return missing and party in names
 
 
 def gave_up_too_soon(case: Case) -> Cause | None:
