@@ -58,7 +58,7 @@ def extra(history: History, passing: History | None) -> Extra:
     """Return what a run did that the one that passes did not; nothing if there is none."""
     if passing is None or not len(passing):
         return NOTHING
-    differing = _differing(history, passing)
+    differing = tables_that_differ(history, passing)
     here, there = _deeds(history), _deeds(passing)
     effects: list[int] = []
     writes: list[int] = []
@@ -165,7 +165,7 @@ def lasting_writes(history: History) -> dict[int, int]:
     return lasting
 
 
-def _differing(history: History, passing: History) -> frozenset[tuple[str, str]]:
+def tables_that_differ(history: History, passing: History) -> frozenset[tuple[str, str]]:
     """Return the tables, and the keys of key-value stores, that came out differently."""
     here, there = _held(history), _held(passing)
     return frozenset(

@@ -223,3 +223,20 @@ def test_an_overtaking_that_changed_nothing_of_this_is_not_told():
     other = overtaking(item=2)
     finding = shown("it does not add up", [len(other) - 1])
     assert cause(other, finding, overtaking(swapped=False, item=2)) is None
+
+
+def test_the_last_of_two_that_write_one_row_stands_and_of_two_rows_both_do():
+    def run(*topics, rows=("o1", "o1")):
+        tale = Tale()
+        sent = {topic: tale.publish(topic) for topic in ("paid", "shipped")}
+        for topic in topics:
+            got = tale.deliver(sent[topic])
+            row = rows[0] if topic == "paid" else rows[1]
+            tale.handled(tale.keep("orders", got, verb="update", params=(topic, row)))
+        return tale.end(orders=[{"id": "o1", "state": topics[-1]}])
+
+    history = run("shipped", "paid")
+    assert kind(history, of_the_end(history), run("paid", "shipped")) == "order"
+    apart = run("shipped", "paid", rows=("o1", "o2"))
+    calm = run("paid", "shipped", rows=("o1", "o2"))
+    assert cause(apart, of_the_end(apart), calm) is None

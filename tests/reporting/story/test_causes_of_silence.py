@@ -100,7 +100,7 @@ def test_a_loop_that_has_nothing_to_do_with_what_is_left_is_not_told(near):
 # ---- no answer
 
 
-def asked(outcome="unknown", *, effect=True, then="", again="", lookup="", deeds=True):
+def asked(outcome="unknown", *, effect=True, then="", again="", other="", lookup=""):
     """A call is made, and the handler returns; `then` is what it asks for after it."""
     tale = Tale()
     got = tale.deliver(tale.publish())
@@ -108,7 +108,7 @@ def asked(outcome="unknown", *, effect=True, then="", again="", lookup="", deeds
     found = [tale.effect(call)] if effect else []
     tale.reply(call, outcome)
     if again:
-        second = tale.call("bank.charge", got, attempt=2)
+        second = tale.call("bank.charge", got, attempt=2, **({"to": other} if other else {}))
         tale.reply(second, again)
     if lookup:
         tale.reply(tale.call(f"bank.{lookup}", got))
@@ -125,6 +125,7 @@ def test_code_that_got_no_answer_and_went_on_is_told():
         "pay.on got no answer to bank.charge, so it did not know whether it had happened (it had). "
         "It went on all the same."
     )
+    assert kind(*asked(again="ok", other="b")) == "unknown"  # an answer to another request
     history, finding = asked(effect=False, then="bank.refund")
     calm, _ = asked("ok")
     assert "(it had not). It went on all the same: it asks for bank.refund." in str(

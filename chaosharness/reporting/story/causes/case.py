@@ -12,13 +12,16 @@ import attrs
 from chaosharness.checkers.property import Finding
 from chaosharness.checkers.reading import Handed, Reading, Sent, read
 from chaosharness.kernel.history import Event, History, plain
-from chaosharness.reporting.story.decisive import Extra, lasting_writes
+from chaosharness.reporting.story.decisive import Extra, lasting_writes, tables_that_differ
 from chaosharness.reporting.story.lanes import action_of
 from chaosharness.reporting.story.narrator import Narrator
 from chaosharness.reporting.story.repetition import alike
 from chaosharness.reporting.story.select import CLOSING, focus
 
 ANCHORS_MAX: Final = 25
+
+_ANYWHERE: Final = frozenset({"half done", "effect left", "forgotten"})
+"""Kinds of findings whose place is what stands; what is missing beside it may be elsewhere."""
 
 
 @attrs.frozen
@@ -127,7 +130,7 @@ class Case:
         """What was done here, and not in the run that passes, where the finding points at."""
         deeds = [self.history[at] for at in sorted(self.extra.deeds)]
         if any(event.kind in CLOSING for event in self.anchors):
-            return [event for event in deeds if event.kind == "effect" or self._is_there(event)]
+            return [event for event in deeds if self._is_there(event)]
         pointed = {event.index for event in self.anchors}
         return [event for event in deeds if event.index in pointed]
 
@@ -140,7 +143,7 @@ class Case:
         if self.passing is None or self.excess or self.repeated:
             return []
         deeds = [self.passing[at] for at in self.extra.lacking]
-        return [event for event in deeds if event.kind == "effect" or self._is_there(event)]
+        return [event for event in deeds if self._is_there(event)]
 
     @cached_property
     def repeated(self) -> bool:
@@ -148,12 +151,29 @@ class Case:
         return len(alike([event for event in self.anchors if event.kind == "effect"])) > 1
 
     @cached_property
-    def _places(self) -> frozenset[str]:
-        """The stores whose end the finding points at; none stands for all."""
-        return frozenset(event.actor for event in self.anchors if event.kind == "state")
+    def _named(self) -> frozenset[str]:
+        """The stores, and third parties, that the finding names or points at; none stands for all.
+
+        What an item lacks that was done by half may be anywhere.
+        """
+        if self.finding.kind in _ANYWHERE:
+            return frozenset()
+        place = self.finding.place.partition(".")[0]
+        states = (event.actor for event in self.anchors if event.kind == "state")
+        return frozenset({place} if place else states)
 
     def _is_there(self, event: Event) -> bool:
-        return not self._places or str(event.data.get("store", event.actor)) in self._places
+        if event.kind == "effect" and not self.finding.place:
+            return True  # what a store holds may come of what a third party did
+        return not self._named or str(event.data.get("store", event.actor)) in self._named
+
+    def came_out_otherwise(self, write: Event) -> bool:
+        """Say whether a table that was written differs from that of the run that passes."""
+        if self.passing is None or not self._is_there(write):
+            return False
+        what = str(write.data.get("table") or write.data.get("key") or "")
+        place = (str(write.data.get("store", "")), what)
+        return place in tables_that_differ(self.history, self.passing)
 
     def _lasting(self) -> list[Event]:
         return [e for e in self.history.of("effect", "write", "commit") if self._lasts(e)]
@@ -204,6 +224,16 @@ class Case:
         return any(
             one.kind == "deliver"
             and (one.entity, one.data.get("topic"), one.data.get("group")) == place
+            for event in self.lacking
+            for one in self.passing.causes(event.index)
+        )
+
+    def lacks_after(self, asked: Event) -> bool:
+        """Say whether what is missing came, in the run that passes, after such an operation."""
+        if self.passing is None:
+            return False
+        return any(
+            (one.operation, one.entity) == (asked.operation, asked.entity)
             for event in self.lacking
             for one in self.passing.causes(event.index)
         )

@@ -231,7 +231,22 @@ def _bears(case: Case, one: Handed, other: Handed) -> bool:
     roots = {one.index, other.index}
     if any(roots & case.roots_of(event) for event in case.excess):
         return True
-    return any(case.lacks_through(two.sent, two.group) for two in (one, other))
+    if any(case.lacks_through(two.sent, two.group) for two in (one, other)):
+        return True
+    return not case.excess and not case.lacking and _wrote_over(case, one, other)
+
+
+def _wrote_over(case: Case, one: Handed, other: Handed) -> bool:
+    """Say whether both wrote one row of what came out differently: the last one stands."""
+    mine, theirs = (case.wrote(case.works[two.index], lasting=True) for two in (one, other))
+    return any(
+        table(late) == table(early)
+        and about(late) & about(early)
+        and early.index < late.index
+        and case.came_out_otherwise(late)
+        for late in mine
+        for early in theirs
+    )
 
 
 def _overtaking(case: Case, who: str, one: Handed, other: Handed) -> Cause:

@@ -174,10 +174,18 @@ def _learned(case: Case, asked: Event, over: list[Event]) -> bool:
         if reply.data.get("outcome") not in ("ok", "failed"):
             continue
         if reply.operation == asked.operation:
-            return reply.data.get("outcome") == "ok"
+            if _is_repeated(case, asked, reply) and reply.data.get("outcome") == "ok":
+                return True
+            continue
         if action(reply).rpartition(".")[0] == party and not case.counts(action(reply)):
             return True
     return False
+
+
+def _is_repeated(case: Case, asked: Event, reply: Event) -> bool:
+    """Say whether an answer is one to the same request, and not to another of its kind."""
+    calls = [one for one in case.history.of("call") if case.history.same_attempt(one, reply)]
+    return any(plain(one.data) == plain(asked.data) for one in calls)
 
 
 def _matters(case: Case, asked: Event, since: int) -> bool:
@@ -187,8 +195,8 @@ def _matters(case: Case, asked: Event, since: int) -> bool:
     deeds = [e for e in case.history.of("effect") if case.history.same_attempt(e, asked)]
     if any(event in case.shown for event in deeds):
         return True
-    lacks = any(action(event) == action(asked) for event in case.lacking)
-    if not deeds and lacks and any(e.kind != "handled" for e in case.shown if e in case.anchors):
+    named = case.finding.place == action(asked) or case.lacks_after(asked)
+    if case.of_the_end and asked.entity == case.finding.entity and named:
         return True
     then = [
         event
@@ -270,16 +278,13 @@ def _asked_again(case: Case, reply: Event) -> bool:
 
 
 def _is_missed(case: Case, reply: Event) -> bool:
-    """Say whether what is missing is what was refused, or comes of it in the run that passes."""
-    if case.passing is None:
-        return False
-    named = {event.actor for event in case.anchors} | {case.finding.place.partition(".")[0]}
-    return any(
-        (one.operation, one.entity) == (reply.operation, reply.entity)
-        for event in case.lacking
-        if str(event.data.get("store", event.actor)) in named
-        for one in case.passing.causes(event.index)
-    )
+    """Say whether what is missing is what was refused, or comes of it in the run that passes.
+
+    Where the finding points at what third parties did, it is one of these that lacks it.
+    """
+    parties = {event.actor for event in case.anchors if event.kind == "effect"}
+    lacking = {event.actor for event in case.lacking}
+    return case.lacks_after(reply) and (not parties or not parties.isdisjoint(lacking))
 
 
 def gave_up_too_soon(case: Case) -> Cause | None:
