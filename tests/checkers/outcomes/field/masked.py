@@ -2,9 +2,10 @@
 
 import json
 import random
+from contextlib import suppress
 
 from chaosharness import External, Kafka, RabbitMQ, SQLite, System
-from tests.checkers.outcomes.field.parties import AGAIN, Cards, queues
+from tests.checkers.outcomes.field.parties import AGAIN, NO_ANSWER, Cards, Mailer, queues
 
 
 def credits(right, *, column="token_balance"):
@@ -210,5 +211,49 @@ def commands(right):
     )
     def sell(env, one):
         env.publisher(bus)("sales", one, key=one["id"])
+
+    return system
+
+
+def gathered(right):
+    """Orders of ten seconds go out in one parcel; what comes later goes out in the next one."""
+    system = System("gathered")
+    bus = system.add(RabbitMQ("mq", queues=queues("orders")))
+    mail = system.add(External("mail", Mailer))
+    store = system.add(
+        SQLite("db", "CREATE TABLE waiting(id TEXT PRIMARY KEY, who TEXT, parcel INT);")
+    )
+
+    @system.service("shop")
+    def shop(env):
+        db = env.connect(store)
+
+        def on_order(order: dict):
+            with db:
+                row = (order["id"], order["who"])
+                db.execute("INSERT OR IGNORE INTO waiting VALUES (?, ?, NULL)", row)
+
+        env.consume(bus, "orders", on_order, **AGAIN)
+
+    @system.service("packer")
+    def packer(env):
+        db, client = env.connect(store), env.client(mail)
+
+        def pack():
+            (sent,) = db.execute("SELECT COUNT(DISTINCT parcel) FROM waiting").fetchone()
+            if sent and not right:
+                return  # it is out, and nobody looks for what came after it
+            words = "SELECT id, who FROM waiting WHERE parcel IS NULL ORDER BY id"
+            for order, who in db.execute(words).fetchall():
+                with suppress(*NO_ANSWER):
+                    client.send(who, "it is on its way", key=order)
+                    with db:
+                        db.execute("UPDATE waiting SET parcel = 1 WHERE id = ?", (order,))
+
+        env.every(10, pack)
+
+    @system.entry(examples=[{"id": "o1", "who": "ann"}, {"id": "o2", "who": "bob"}])
+    def place(env, one):
+        env.publisher(bus)("orders", one, key=one["id"])
 
     return system
