@@ -253,6 +253,53 @@ def test_work_that_was_remembered_as_far_as_it_was_done_is_not_told(near):
     assert cause(*half(**near), once()) is None
 
 
+# ---- remembered before its work
+
+
+def remembered(*, lasts=True, looks="inbox", does=False, topic="orders", again=True):
+    """The memory of a message lasts, and its work fails; it comes again."""
+    tale = Tale()
+    message = tale.publish(topic)
+    early = tale.deliver(message)
+    tale.read("inbox", early)
+    tale.write("inbox", early)
+    if lasts:
+        tale.commit(early)
+    tale.raised(early)
+    if again:
+        late = tale.deliver(message, times=2)
+        tale.read(looks, late)
+        if does:
+            tale.publish("excuses", cause=late)
+        tale.handled(late)
+    return tale.end(moves=[], inbox=[{"id": "o1"}] if lasts else [])
+
+
+def test_a_message_that_was_remembered_before_its_work_is_told():
+    history = remembered()
+    found = cause(history, of_the_end(history), once())
+    assert found.kind == "inbox"
+    assert found.words == (
+        "pay.on committed db.inbox for o1 from orders before all of its work was done; then it "
+        "raised KeyError: 'id'. When o1 from orders came again, it looked there, and did nothing."
+    )
+
+
+@pytest.mark.parametrize(
+    "near",
+    [
+        pytest.param({"lasts": False}, id="it was not remembered"),
+        pytest.param({"looks": "settings"}, id="it looked somewhere else"),
+        pytest.param({"does": True}, id="it did something"),
+        pytest.param({"topic": "mails"}, id="another message of the item"),
+        pytest.param({"again": False}, id="it did not come again"),
+    ],
+)
+def test_a_message_that_was_not_skipped_as_it_was_remembered_is_not_told(near):
+    history = remembered(**near)
+    assert cause(history, of_the_end(history), once()) is None
+
+
 # ---- sent twice, as something else; a second answer
 
 

@@ -142,6 +142,30 @@ def never_announced(case: Case) -> Cause | None:
     return None
 
 
+def remembered_first(case: Case) -> Cause | None:
+    """Find a message that was remembered before its work, which then failed: it is never done."""
+    for early, late in case.again():
+        work, again = case.works[early.index], case.works[late.index]
+        end = max(early.raised, early.cut)
+        if end < 0 or early.handled >= 0 or late.handled < 0:
+            continue
+        if case.wrote(again, lasting=True) or again.of("publish", "call", "effect"):
+            continue
+        looked = {table(e) for e in again.of("read")}
+        looked |= {table(e) for e in again.of("write") if not e.data.get("rows", 1)}
+        memory = [write for write in case.wrote(work, lasting=True) if table(write) in looked]
+        if not memory or not case.lacks_through(early.sent, early.group):
+            continue
+        what = case.narrator.message(early.sent.index)
+        how = f"it raised {raised(early.error)}" if early.raised == end else "it crashed"
+        words = (
+            f"{case.place(memory[0])} committed {table(memory[0])} for {what} before all of its "
+            f"work was done; then {how}. When {what} came again, it looked there, and did nothing."
+        )
+        return Cause("inbox", words)
+    return None
+
+
 def _said_after(case: Case, failed: Event, topic: str) -> bool:
     """Say whether such a message went out for the same item after all."""
     return any(
