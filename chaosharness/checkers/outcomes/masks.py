@@ -263,7 +263,10 @@ def _by_name(
     starts = {0, *before.values()}
     most = len(history.places_of(*_MOVES))
     without = [
-        (_named_numbers(reader, other), _moves_of(history, item))
+        (
+            _named_numbers(reader, other),
+            _moves_of(history, item) + abs(most - len(other.places_of(*_MOVES))),
+        )
         for item, other in absences.histories()
     ]
     for row, value in named.items():

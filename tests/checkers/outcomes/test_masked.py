@@ -76,3 +76,38 @@ def test_a_number_that_counts_what_was_done_may_differ_still(words):
 
 def test_a_number_that_counts_and_does_not_say_so_is_compared():
     assert {one.kind for one in sweep(counting("n", "0"))} == {"row differs"}
+
+
+def test_a_number_that_a_loop_counts_may_differ_still():
+    """A leader renews its lease while it works: how often, is a matter of how long it takes."""
+    system = System("leader")
+    bus = system.add(Kafka("bus", topics={"jobs": 1}))
+    tables = "CREATE TABLE lease(name TEXT PRIMARY KEY, version INT); "
+    tables += "INSERT INTO lease VALUES('leader', 0); "
+    tables += "CREATE TABLE jobs(id TEXT PRIMARY KEY, state TEXT)"
+    store = system.add(SQLite("db", tables))
+
+    @system.service("leader")
+    def leader(env):
+        db = env.connect(store)
+
+        def on_job(job: dict):
+            with db:
+                db.execute("INSERT OR IGNORE INTO jobs VALUES (?, 'open')", (job["id"],))
+            env.sleep(5 * job["rounds"])
+            with db:
+                db.execute("UPDATE jobs SET state = 'done' WHERE id = ?", (job["id"],))
+
+        def renew():
+            if db.execute("SELECT 1 FROM jobs WHERE state = 'open'").fetchone():
+                with db:
+                    db.execute("UPDATE lease SET version = version + 1")
+
+        env.consume(bus, "jobs", on_job, on_error="dead-letter", retries_max=60)
+        env.every(5, renew)
+
+    @system.entry(examples=[{"id": "j1", "rounds": 30}, {"id": "j2", "rounds": 2}])
+    def submit(env, job):
+        env.publisher(bus)("jobs", job, key=job["id"])
+
+    assert sweep(system) == []
