@@ -1,6 +1,7 @@
 """Foreign text: markup, control characters, emoji, megabytes. Nothing breaks, nothing runs."""
 
 import re
+from pathlib import Path
 
 import attrs
 import pytest
@@ -9,11 +10,14 @@ from hypothesis import strategies as st
 
 from chaosharness.checkers import Finding
 from chaosharness.reporting import to_html, to_json, to_markdown, to_pytest, to_text
+from chaosharness.reporting.formats import html as html_room
 from chaosharness.reporting.formats.literals import literal
 from chaosharness.reporting.formats.markdown import escape, mermaid
 from chaosharness.reporting.story.legible import clip, columns, fit, visible, wrap
 from tests.reporting.measures import Page, is_narrow, is_printable
 from tests.reporting.shops import BASKETS, everything, second_mail
+
+TEMPLATES = Path(html_room.__file__).with_name("templates")
 
 NASTY = (
     "<script>alert(1)</script>",
@@ -42,7 +46,9 @@ def test_every_format_survives_a_nasty_payload(text):
     assert is_printable(plain)
     html = to_html(one)
     Page(html)
-    assert "<script" not in html
+    own = (TEMPLATES / "copy.js").read_text("utf-8")
+    assert f"<script>{own}</script>" in html
+    assert html.count("<script") == html.count("</script") == 1, "no other"
     assert "<img" not in html
     assert is_printable(html)
     markdown = to_markdown(one)

@@ -7,9 +7,10 @@ any clean run. Items that one piece of work handles may share one: that is a bat
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from itertools import combinations
-from typing import Final
+from typing import Any, Final
 
 from chaosharness.checkers.masking import words_in
 from chaosharness.checkers.outcomes.differences import Difference
@@ -28,6 +29,11 @@ RESTARTED: Final = Plan(gap_ms=FAR_APART_MS, restart="between")
 OTHER_CLOCK: Final = Plan(gap_ms=FAR_APART_MS, start_ms=3_011, clock_ms=-61_003)
 
 Where = tuple[Place, Path]
+
+
+def _numbers(column: Iterable[tuple[int, Any]]) -> Counter[Any]:
+    """Count the values of a column; none of them need be a number: a row may have none yet."""
+    return Counter(value for _, value in column)
 
 
 class Dealt:
@@ -72,16 +78,20 @@ class Dealt:
         """Yield those that go by the order of arrival, and by no clock and no incarnation."""
         backwards = Plan(order=tuple(range(self._count, 0, -1)), gap_ms=FAR_APART_MS)
         apart = self._columns(APART)
-        candidates = [one for one in candidates if is_dealt(apart.get(one, ()))]
+        candidates = [
+            one
+            for one in candidates
+            if is_dealt(apart.get(one, ())) and all(type(no) is int for _, no in apart[one])
+        ]
         if not candidates:
             return
         turned = self._columns(backwards)
         others = [self._columns(plan) for plan in (OTHER_CLOCK, RESTARTED)]
         for one in candidates:
-            mine, theirs = sorted(apart[one]), sorted(turned.get(one, []))
-            same = sorted(value for _, value in mine) == sorted(value for _, value in theirs)
-            steady = all(sorted(other.get(one, ())) == mine for other in others)
-            if same and steady and mine != theirs and is_dealt(theirs):
+            mine, theirs = Counter(apart[one]), Counter(turned.get(one, ()))
+            same = _numbers(apart[one]) == _numbers(turned.get(one, ()))
+            steady = all(Counter(other.get(one, ())) == mine for other in others)
+            if same and steady and mine != theirs and is_dealt(turned[one]):
                 yield one
 
     def shared(self, history: History) -> Iterator[Difference]:

@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from chaosharness.checkers.outcomes.outcome import Place, Reader, texts_in
-from chaosharness.checkers.outcomes.plan import Family, Plan
+from chaosharness.checkers.masking import words_in
+from chaosharness.checkers.outcomes.outcome import Place, Reader, is_counter, texts_in
+from chaosharness.checkers.outcomes.plan import CleanRun, Family, Plan
 from chaosharness.checkers.outcomes.values import Path, is_number, leaves, parse
+from chaosharness.checkers.reading import read
 from chaosharness.kernel.history import History
 
 Columns = dict[tuple[Place, Path], list[tuple[int, Any]]]
@@ -38,11 +40,12 @@ def learn(reader: Reader, family: Family, count: int) -> None:
         reader.seeds = {(place, texts_in(row)) for place, row in reader.rows(base.history)}
     reader.outboxes = frozenset(_outboxes(reader, history))
     usual = columns(reader, history)
+    absences = _Absences(reader, family, count)
+    reader.business.update(_by_name(reader, history, base, absences))
     _by_clock_and_chance(reader, family, usual)
     _by_latency(reader, family, usual)
     _by_offset(reader, family, usual)
     if count > 1:
-        absences = _Absences(reader, family, count)
         _by_restart(reader, family, usual, absences)
         _by_order(reader, family, usual, count)
         _by_absence(reader, usual, absences)
@@ -161,10 +164,15 @@ class _Absences:
 
     def all(self) -> list[Columns]:
         if self._found is None:
-            plans = [Plan(absent=frozenset({number})) for number in range(1, self._count + 1)]
-            runs = [self._family.run(plan) for plan in plans]
-            self._found = [columns(self._reader, run.history) for run in runs if run is not None]
+            self._found = [columns(self._reader, history) for _, history in self.histories()]
         return self._found
+
+    def histories(self) -> Iterator[tuple[int, History]]:
+        """Yield each item, with a run without it; none where there is one item only."""
+        for number in range(1, self._count + 1) if self._count > 1 else ():
+            run = self._family.run(Plan(absent=frozenset({number})))
+            if run is not None:
+                yield number, run.history
 
 
 def _by_restart(reader: Reader, family: Family, usual: Columns, absences: _Absences) -> None:
@@ -234,6 +242,57 @@ def _by_absence(reader: Reader, usual: Columns, absences: _Absences) -> None:
                 reader.masked.add(where)
 
 
+# ---- business under the name of a counter
+
+_MOVES: Final = ("write", "commit", "publish", "deliver")
+"""What a version, a fencing number or an offset counts."""
+
+
+def _by_name(
+    reader: Reader, history: History, base: CleanRun | None, absences: _Absences
+) -> Iterator[tuple[Place, Path]]:
+    """Yield the columns that are named as counters are, and hold what no counter can.
+
+    A balance may be called `token_balance`, and what a fund holds its `position`. A counter goes
+    up, from where it was before any item came, by one for each thing that was done.
+    """
+    named = _named_numbers(reader, history)
+    if not named:
+        return
+    before = _named_numbers(reader, base.history) if base is not None else {}
+    starts = {0, *before.values()}
+    most = len(history.places_of(*_MOVES))
+    without = [
+        (
+            _named_numbers(reader, other),
+            _moves_of(history, item) + abs(most - len(other.places_of(*_MOVES))),
+        )
+        for item, other in absences.histories()
+    ]
+    for row, value in named.items():
+        counted = any(0 <= value - start <= most for start in starts)
+        moved = [abs(value - other.get(row, value)) > moves for other, moves in without]
+        if value < before.get(row, value) or not counted or any(moved):
+            yield row[0], row[1]
+
+
+def _named_numbers(
+    reader: Reader, history: History
+) -> dict[tuple[Place, Path, frozenset[Any]], Any]:
+    """Return the numbers that rows hold under the names of counters, by the texts beside them."""
+    found = {}
+    for place, row in reader.rows(history):
+        for path, leaf in leaves(row):
+            if is_number(leaf) and path and is_counter(words_in(path[-1])):
+                found[place, path, texts_in(row)] = leaf
+    return found
+
+
+def _moves_of(history: History, item: int) -> int:
+    raw = history.raw
+    return sum(1 for at in history.places_of(*_MOVES) if raw[at][4] == item)
+
+
 # ---- outboxes
 
 
@@ -245,12 +304,38 @@ def _outboxes(reader: Reader, history: History) -> Iterator[Place]:
     sent = [*_sent(reader, history)]
     hands = _hands(history)
     relayed = _relayed(reader, history)
+    kept = _kept(history)
     for place, rows in tables.items():
+        if place in kept:
+            continue
         theirs = [what for service, what in sent if service in hands.get(place[1], ())]
         if all(_is_sent(row, theirs) for row in rows) or (
             place in relayed and all(_is_said(reader, row, relayed[place]) for row in rows)
         ):
             yield place
+
+
+def _kept(history: History) -> set[Place]:
+    """Return the tables that are looked at for what is next, and in which nothing is ticked off.
+
+    Such rows are published, and are state all the same: the events of an account are. One of
+    them too many is not a message that came twice.
+    """
+    roots = read(history).roots
+    looked: set[tuple[int, Place]] = set()
+    found: set[Place] = set()
+    ticked: set[Place] = set()
+    for index, (_, kind, _, _, entity, _, _, data) in enumerate(history.raw):
+        if kind not in ("read", "write") or not data or "table" not in data:
+            continue
+        place: Place = ("row", str(data.get("store")), str(data["table"]))
+        if kind == "read" and entity:
+            looked.add((roots[index], place))
+        elif kind == "write" and data.get("verb") in ("update", "delete"):
+            ticked.add(place)
+        elif kind == "write" and (roots[index], place) in looked:
+            found.add(place)
+    return found - ticked
 
 
 def _sent(reader: Reader, history: History) -> Iterator[tuple[str, frozenset[Any]]]:

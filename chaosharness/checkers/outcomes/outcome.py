@@ -78,6 +78,11 @@ class Options:
         return bool({owner, what, f"{owner}.{what}"} & self.optional)
 
 
+def is_counter(words: frozenset[str], value: Any = 0) -> bool:
+    """Say whether a value has the name of what only a repeat moves."""
+    return bool(words & UNMOVED) or (type(value) is int and bool(words & FENCES))
+
+
 def spelled_place(place: Place) -> str:
     """Spell a place: `db.orders`, `bank.charge`, `bus.paid`."""
     _, owner, what = place
@@ -148,6 +153,7 @@ class Reader:
         masked: Places and paths that differ between clean runs, and mean nothing.
         drawn: Those among them that chance decides.
         named: Those that were left out for their name only.
+        business: Columns that hold numbers under the name of a counter, and are none.
         seeds: Rows that are there before any item came: `(place, its texts)`.
         outboxes: Tables whose rows a relay publishes.
         by_name: Whether no clean run could be made, so that times and numbers are known by
@@ -161,6 +167,7 @@ class Reader:
         self.masked: set[tuple[Place, Path]] = set()
         self.drawn: set[tuple[Place, Path]] = set()
         self.named: dict[tuple[Place, Path], None] = {}
+        self.business: set[tuple[Place, Path]] = set()
         self.seeds: set[tuple[Place, frozenset[Any]]] = set()
         self.outboxes: frozenset[Place] = frozenset()
         self._known: dict[tuple[Place, int, Any], tuple[int, Any, Any]] = {}
@@ -246,8 +253,10 @@ class Reader:
         if self.options.ignores(place, name):
             return True
         words = words_in(name)
-        fence = type(value) is int and words & FENCES
-        if words & UNMOVED or fence or (self.by_name and self._looks_generated(words, value)):
+        counts = is_counter(words, value) and not (
+            is_number(value) and (place, path) in self.business
+        )
+        if counts or (self.by_name and self._looks_generated(words, value)):
             self.named[place, path] = None
             return True
         return False

@@ -1,7 +1,13 @@
-"""A counterexample as one page: no script, no second file, nothing fetched."""
+"""A counterexample as one page: no second file, nothing fetched.
+
+A script adds buttons that copy, and nothing else: without it the page says all it has to say.
+The browser runs that one script, known by its hash, and no other.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from functools import cache
 from pathlib import Path
@@ -9,6 +15,7 @@ from typing import Any, Final
 
 import attrs
 import jinja2
+from markupsafe import Markup
 
 from chaosharness.counterexample import Counterexample
 from chaosharness.reporting.formats.pytest_file import has_target, to_pytest
@@ -224,6 +231,10 @@ def templates() -> jinja2.Environment:
     environment.filters["clip"] = clip
     environment.filters["listed"] = listed
     environment.filters["breakable"] = breakable
+    script = (Path(__file__).with_name("templates") / "copy.js").read_text("utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment.globals["copy_script"] = Markup(script)
+    environment.globals["copy_hash"] = f"sha256-{digest}"
     return environment
 
 

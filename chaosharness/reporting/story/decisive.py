@@ -34,6 +34,7 @@ class Extra:
         alike: The same deeds, as the run that passes has them, too.
         missed: Where a handler ended that did, in the run that passes, what was not done here.
         often: How many times each was done, here and in the run that passes.
+        lacking: Deeds of the run that passes, by their places in it, that this one lacks.
     """
 
     effects: tuple[int, ...] = ()
@@ -42,6 +43,7 @@ class Extra:
     alike: tuple[int, ...] = ()
     missed: tuple[int, ...] = ()
     often: Mapping[int, tuple[int, int]] = attrs.field(factory=dict)
+    lacking: tuple[int, ...] = ()
 
     @property
     def deeds(self) -> frozenset[int]:
@@ -56,7 +58,7 @@ def extra(history: History, passing: History | None) -> Extra:
     """Return what a run did that the one that passes did not; nothing if there is none."""
     if passing is None or not len(passing):
         return NOTHING
-    differing = _differing(history, passing)
+    differing = tables_that_differ(history, passing)
     here, there = _deeds(history), _deeds(passing)
     effects: list[int] = []
     writes: list[int] = []
@@ -90,6 +92,7 @@ def extra(history: History, passing: History | None) -> Extra:
         _ends(sorted(alike)),
         tuple(_where_it_should_have_been(history, passing, lacking))[: EXTRA_MAX // 2],
         often,
+        tuple(lacking),
     )
 
 
@@ -162,7 +165,7 @@ def lasting_writes(history: History) -> dict[int, int]:
     return lasting
 
 
-def _differing(history: History, passing: History) -> frozenset[tuple[str, str]]:
+def tables_that_differ(history: History, passing: History) -> frozenset[tuple[str, str]]:
     """Return the tables, and the keys of key-value stores, that came out differently."""
     here, there = _held(history), _held(passing)
     return frozenset(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 import attrs
@@ -11,6 +12,7 @@ from chaosharness.checkers.effects import business, entry_number
 from chaosharness.checkers.reading import is_poison, read
 from chaosharness.faults import Fault
 from chaosharness.kernel.history import Event, History
+from chaosharness.reporting.story.arguments import argument_names
 from chaosharness.reporting.story.decisions import in_words
 from chaosharness.reporting.story.lanes import Cast, action_of, lane_of, life_of, service_of
 from chaosharness.reporting.story.legible import (
@@ -46,6 +48,11 @@ class Narrator:
         self.called = called
         self.numbers = {str(fault): number for number, fault in enumerate(faults, 1)}
         self._said: dict[tuple[Any, ...], set[str]] | None = None
+
+    @cached_property
+    def argument_names(self) -> dict[str, tuple[str, ...]]:
+        """What arguments that are given by position are called."""
+        return argument_names(self.history)
 
     def tell(self, event: Event) -> Telling:
         """Say what an event is."""
@@ -144,11 +151,18 @@ def raised(error: object, line: object = None) -> str:
     return f"{words} at {line}" if line else words
 
 
-def request(data: Mapping[str, Any]) -> str:
-    """Show what is asked of a third party: `charge order=o1 cents=500`."""
+def request(data: Mapping[str, Any], names: Sequence[str] = ()) -> str:
+    """Show what is asked of a third party: `charge order=o1 cents=500`.
+
+    Args:
+        data: What the event says.
+        names: What arguments that were given by position are called, where it is known.
+    """
     rest = business(data)
     if arguments := rest.pop("arguments", None):
-        shown = " ".join(inner(one) for one in arguments)
+        known = [*names, *[""] * len(arguments)]
+        named = zip(known, arguments, strict=False)
+        shown = " ".join(f"{name}={inner(one)}" if name else inner(one) for name, one in named)
         return clip(f"{data.get('method', '')} {shown} {phrase(rest)}".strip(), CLIP)
     return clip(f"{data.get('method', 'call')} {phrase(rest)}".strip(), CLIP)
 
@@ -269,7 +283,8 @@ def _call(narrator: Narrator, event: Event) -> Telling:
         detail = "" if value is None else phrase(read_payload(value), DETAIL_MAX)
         words = f"calls {action_of(event.operation)}"
         return Telling(lane_of(event.actor), words, peer, detail)
-    return Telling(lane_of(event.actor), request(event.data), peer)
+    names = narrator.argument_names.get(action_of(event.operation), ())
+    return Telling(lane_of(event.actor), request(event.data, names), peer)
 
 
 def _effect(narrator: Narrator, event: Event) -> Telling:

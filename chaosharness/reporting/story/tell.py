@@ -73,6 +73,7 @@ class Story:
         also: Further findings of the same run.
         cause: What it came from, in words; None where the history shows no known pattern.
         why: How it came about, as sentences.
+        why_steps: The step that each of them is about; 0 where it is about none.
         assumption: What the property took for granted, where nobody said so.
         faults: The schedule, as sentences.
         lanes: Who takes part, from left to right.
@@ -91,6 +92,7 @@ class Story:
     also: tuple[str, ...]
     cause: Cause | None
     why: tuple[str, ...]
+    why_steps: tuple[int, ...]
     assumption: str
     faults: tuple[NeededFault, ...]
     lanes: tuple[Lane, ...]
@@ -114,10 +116,7 @@ class Story:
 
     def step_of(self, event: int) -> int:
         """Return the number of the step that tells an event; 0 if none does."""
-        for step in self.steps:
-            if event in step.events:
-                return step.number
-        return 0
+        return step_of(self.steps, event)
 
     def lane_names(self) -> tuple[str, ...]:
         """Return what the lanes are called, from left to right."""
@@ -172,6 +171,15 @@ def tell(found: Counterexample, *, steps_max: int = STEPS_MAX, rank_max: int = A
     books = ledgers(found, focus(history, finding), steps)
     held = states(found)
     cause = cause_of(Case(history, finding, narrator, more, found.passing))
+    told_why = why(
+        history,
+        finding,
+        narrator,
+        items,
+        [*written_again(narrator, finding, more), *differences(books, held)],
+        needed=found.minimal,
+        repeats_told=cause is not None and cause.repeats,
+    )
     struck = {str(event.data.get("fault")) for event in history.of("fault")}
     return Story(
         headline=clip(found.property, NAME_MAX),
@@ -180,15 +188,8 @@ def tell(found: Counterexample, *, steps_max: int = STEPS_MAX, rank_max: int = A
         also=tuple(clip(one.summary, SUMMARY_MAX) for one in found.findings[1:4]),
         assumption=clip(found.assumption, SUMMARY_MAX),
         cause=cause,
-        why=why(
-            history,
-            finding,
-            narrator,
-            items,
-            [*written_again(narrator, finding, more), *differences(books, held)],
-            needed=found.minimal,
-            repeats_told=cause is not None and cause.repeats,
-        ),
+        why=tuple(words for _, words in told_why),
+        why_steps=tuple(step_of(steps, event) for event, _ in told_why),
         faults=tuple(
             NeededFault(
                 number,
@@ -207,6 +208,11 @@ def tell(found: Counterexample, *, steps_max: int = STEPS_MAX, rank_max: int = A
         history=history,
         narrator=narrator,
     )
+
+
+def step_of(steps: Iterable[Step], event: int) -> int:
+    """Return the number of the step that tells an event; 0 if none does."""
+    return next((step.number for step in steps if event in step.events), 0)
 
 
 def _taking_part(steps: Iterable[Step]) -> list[str]:

@@ -43,8 +43,10 @@ def why(
     *,
     needed: bool = False,
     repeats_told: bool = False,
-) -> tuple[str, ...]:
+) -> tuple[Told, ...]:
     """Say how it came about. Says only what the history shows; nothing if it shows nothing.
+
+    Each sentence stands with the event that it is about; -1 where it is about none.
 
     Args:
         history: The run.
@@ -70,16 +72,24 @@ def why(
     course += _faults(history, narrator, items, faults)
     course += _reactions(history, narrator, faults)
     course += _redeliveries(history, narrator, anchors, faults)
-    outcome = repetition(history, narrator, anchors, keys_told=repeats_told)
-    repeated = bool(outcome) or repeats_told
-    outcome += _over_and_over(history)
-    if not repeated:
-        outcome += differences[:DIFFERENCES_MAX]
-    outcome += _verdict(history, finding)
+    again = repetition(history, narrator, anchors, keys_told=repeats_told)
+    outcome = [(last, words) for words in again]
+    outcome += [(-1, words) for words in _over_and_over(history)]
+    if not (again or repeats_told):
+        outcome += [(-1, words) for words in differences[:DIFFERENCES_MAX]]
+    outcome += [(-1, words) for words in _verdict(history, finding)]
     course.sort(key=lambda told: told[0])
-    before = list(dict.fromkeys(words for _, words in course))
+    before = _once(course)
     room = SENTENCES_MAX - min(len(outcome), OUTCOME_MAX)
-    return tuple(dict.fromkeys([*before[:room], *outcome]))[:SENTENCES_MAX]
+    return tuple(_once([*before[:room], *outcome]))[:SENTENCES_MAX]
+
+
+def _once(told: Sequence[Told]) -> list[Told]:
+    """Leave out a sentence that was told before."""
+    first: dict[str, int] = {}
+    for event, words in told:
+        first.setdefault(words, event)
+    return [(event, words) for words, event in first.items()]
 
 
 def _faults(

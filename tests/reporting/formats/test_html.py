@@ -1,5 +1,7 @@
 """The page: well-formed, self-contained, small, and nothing on it is cut or overlaps."""
 
+import base64
+import hashlib
 import re
 from pathlib import Path
 
@@ -29,6 +31,11 @@ def test_the_page_is_well_formed_and_fetches_nothing(make):
             assert value.startswith("#"), value
             assert value[1:] in page.ids, f"{value} leads nowhere"
     assert "default-src 'none'" in html, "the browser refuses whatever slipped through"
+    scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    assert scripts == [(TEMPLATES / "copy.js").read_text("utf-8")], "one script, and it is ours"
+    digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in html, "the browser runs no other"
+    html = html.replace("<script>" + scripts[0], "")
     for word in ("<script", "@import", "url(", "http:", "https:", "//", "<link", "<iframe"):
         assert word not in html.replace("<!doctype html>", ""), word
 
@@ -52,7 +59,25 @@ def test_what_was_found_is_marked_in_the_picture_and_in_the_ledger():
     html = to_html(double_charge())
     assert re.findall(r'class="row [^"]* found" id="step-(\d+)"', html) == ["4", "10"]
     assert html.count('<tr class="found">') == 2
-    assert html.count('href="#step-') == 2
+    assert html.count('<td class="ref"><a href="#step-') == 2
+
+
+def test_each_sentence_of_how_it_came_about_leads_to_its_step():
+    html = to_html(double_charge())
+    said = re.findall(r'<li>([^<]*)<a class="to-step" href="#step-(\d+)">', html)
+    steps = {words.split(" ")[0]: step for words, step in said}
+    rows = dict(re.findall(r'id="step-(\d+)">.*?<p class="label[^>]*>(.*?)</p>', html, re.DOTALL))
+    assert "CRASHES" in rows[steps["payments#1"]]
+    assert "delivers" in rows[steps["bus"]]
+    assert "ledger 3" in rows[steps["So"]]
+
+
+def test_a_command_can_be_copied_and_stands_there_without_a_script():
+    html = to_html(double_charge())
+    copied = re.findall(r'<pre class="copied"><code>(.*?)</code>', html, re.DOTALL)
+    assert copied[0].startswith("chaosharness replay ")
+    assert copied[1].startswith("Schedule(")
+    assert "<button" not in html
 
 
 def test_a_story_of_fifty_events_is_small():

@@ -9,10 +9,12 @@ from pathlib import Path
 import attrs
 import pytest
 
+from chaosharness import explore
 from chaosharness.checkers import never_stuck
 from chaosharness.faults import Poison
 from chaosharness.kernel.site import Site
 from chaosharness.reporting import to_html
+from chaosharness.reporting.formats.page import page_html
 from tests.reporting.shops import BASKETS, double_charge, everything, found, second_mail, small
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
@@ -53,9 +55,36 @@ document.body.append(result);
 """
 
 
-def measured(html: str, folder, width: int) -> dict:
+MATRIX = """
+<script>
+const problems = [];
+const heads = [...document.querySelectorAll(".matrix th span")];
+for (const one of heads) {
+  const words = document.createRange();
+  words.selectNodeContents(one);
+  if (words.getClientRects().length > 1) problems.push("broken: " + one.textContent);
+}
+if (document.documentElement.scrollWidth > innerWidth) problems.push("the page scrolls sideways");
+const result = document.createElement("pre");
+result.id = "measured";
+result.textContent = JSON.stringify({wide: innerWidth, heads: heads.length, problems});
+document.body.append(result);
+</script>
+"""
+
+
+def opened(html: str, folder) -> str:
+    """Open a page, and return what it has become."""
+    (folder / "page.html").write_text(html, "utf-8")
+    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000"]
+    flags += [f"--user-data-dir={folder / 'profile'}", "--dump-dom"]
+    command = [BROWSER, *flags, f"file://{folder / 'page.html'}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+def measured(html: str, folder, width: int, script: str = MEASURE) -> dict:
     """Open a page in a frame of a given width, and return what a script in it measured."""
-    inner = re.sub(r"<meta http-equiv[^>]*>", "", html).replace("</body>", MEASURE + "</body>")
+    inner = re.sub(r"<meta http-equiv[^>]*>", "", html).replace("</body>", script + "</body>")
     (folder / "inner.html").write_text(inner, "utf-8")
     outer = f'<iframe id="f" src="inner.html" style="border:0;width:{width}px;height:900px">'
     outer += """</iframe><script>f.onload = () => {
@@ -108,6 +137,35 @@ def test_every_exhibit_of_the_gallery_can_be_read(width, tmp_path):
     found = {page.parent.name: measured(page.read_text("utf-8"), tmp_path, width) for page in pages}
     assert len(found) > 30
     assert {name: one["problems"] for name, one in found.items() if one["problems"]} == {}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+@pytest.mark.parametrize("allowed", [True, False])
+def test_the_browser_runs_our_script_and_no_other(allowed, tmp_path):
+    """Each command gets its button; of a script that is not ours, the page sees nothing."""
+    html = to_html(double_charge())
+    if not allowed:
+        html = html.replace('"Copy"', '"Copy!"')  # not what the hash in the page's policy says
+    dom = opened(html, tmp_path)
+    assert dom.count("</button>") == (3 if allowed else 0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_word_in_the_head_of_the_matrix_of_a_campaign_is_broken(width, tmp_path):
+    system = small()
+    html = page_html(explore(system, faults_max=1, runs_max=60))
+    result = measured(html, tmp_path, width, MATRIX)
+    assert result["heads"] > 5
+    assert result["problems"] == []
+    broken = html.replace(
+        ".matrix th span {",
+        ".matrix th span { width: 3ch; white-space: normal; overflow-wrap: anywhere; "
+        "writing-mode: horizontal-tb !important;",
+    )
+    assert measured(broken, tmp_path, width, MATRIX)["problems"] != []
 
 
 @pytest.mark.slow

@@ -28,6 +28,7 @@ from chaosharness.faults import (
 from chaosharness.kernel.history import KINDS, History
 from chaosharness.kernel.site import Site
 from chaosharness.reporting.story import decisions
+from chaosharness.reporting.story.arguments import argument_names
 from chaosharness.reporting.story.lanes import Cast, lane_of, life_of
 from chaosharness.reporting.story.narrator import _TELLERS, Narrator
 from chaosharness.reporting.story.select import kept, origin, ranked
@@ -605,3 +606,16 @@ def test_what_a_ledger_lacks_and_what_it_has_too_much_of():
     [ledger] = tell(one).ledgers
     assert [entry.expected for entry in ledger.entries] == [True, False]
     assert ledger.missing == ("refund order=o1",)
+
+
+def test_arguments_without_a_name_are_called_as_the_ledger_calls_them():
+    def asked(arguments, **entry):
+        call = (0, "call", "shop#1", "shop.on/hotel.book", 1, 1, -1, {})
+        call = (*call[:7], {"method": "book", "arguments": arguments})
+        done = (1, "effect", "hotel", "shop.on/hotel.book", 1, 1, 0, {"method": "book", **entry})
+        return argument_names(History([call, done]))["hotel.book"]
+
+    assert asked(["t1", 2], trip="t1", nights=2) == ("trip", "nights")
+    assert asked(["a", "a"], of="a", to="a") == ("of", "to")
+    assert asked(["t1", "k"], trip="t1", cents=5) == ("trip", "")
+    assert asked(["[argument]"], trip="***") == ("",)

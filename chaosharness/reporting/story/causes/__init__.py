@@ -19,6 +19,7 @@ from chaosharness.reporting.story.causes.messages import (
     in_the_way,
     never_announced,
     published_early,
+    remembered_first,
     sent_twice,
 )
 from chaosharness.reporting.story.causes.order import (
@@ -48,6 +49,7 @@ PATTERNS: Final = (
     loop_ended,
     relay_never_ran,
     never_announced,
+    remembered_first,
     counted_twice,
     led_to_another_decision,
     took_silence_for_an_answer,

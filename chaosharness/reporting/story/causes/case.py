@@ -10,14 +10,18 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.checkers.property import Finding
-from chaosharness.checkers.reading import Handed, Reading, read
+from chaosharness.checkers.reading import Handed, Reading, Sent, read
 from chaosharness.kernel.history import Event, History, plain
-from chaosharness.reporting.story.decisive import Extra, lasting_writes
+from chaosharness.reporting.story.decisive import Extra, lasting_writes, tables_that_differ
 from chaosharness.reporting.story.lanes import action_of
 from chaosharness.reporting.story.narrator import Narrator
+from chaosharness.reporting.story.repetition import alike
 from chaosharness.reporting.story.select import CLOSING, focus
 
 ANCHORS_MAX: Final = 25
+
+_ANYWHERE: Final = frozenset({"half done", "effect left", "forgotten"})
+"""Kinds of findings whose place is what stands; what is missing beside it may be elsewhere."""
 
 
 @attrs.frozen
@@ -83,6 +87,10 @@ class Case:
         """The workload items that the finding is about."""
         return focus(self.history, self.finding)
 
+    def concerns(self, item: int) -> bool:
+        """Say whether the finding is about an item, or about none in particular."""
+        return not self.items or item in self.items
+
     @cached_property
     def works(self) -> dict[int, Work]:
         """What was done, by the event it began with."""
@@ -97,6 +105,139 @@ class Case:
         """What was written for good, each with the commit that made it last."""
         return lasting_writes(self.history)
 
+    @cached_property
+    def shown(self) -> list[Event]:
+        """The deeds that the finding is about: those it points at, or what made the end another.
+
+        Of an end, what was done otherwise than in the run that passes; where there is none to
+        compare with, all that was written where the finding points at.
+        """
+        shown = [event for event in self.anchors if event.kind not in CLOSING]
+        if len(shown) == len(self.anchors) and shown:
+            return shown
+        if self.passing is None:
+            return [*shown, *(event for event in self._lasting() if self._is_there(event))]
+        wanted = {(event.operation.partition("/")[0], event.entity) for event in self.lacking}
+        ends = [
+            event
+            for event in self.history.of("handled", "raised")
+            if event.entity and (event.operation.partition("/")[0], event.entity) in wanted
+        ]
+        return [*shown, *self.excess, *ends]
+
+    @cached_property
+    def excess(self) -> list[Event]:
+        """What was done here, and not in the run that passes, where the finding points at."""
+        deeds = [self.history[at] for at in sorted(self.extra.deeds)]
+        if any(event.kind in CLOSING for event in self.anchors):
+            return [event for event in deeds if self._is_there(event)]
+        pointed = {event.index for event in self.anchors}
+        return [event for event in deeds if event.index in pointed]
+
+    @cached_property
+    def lacking(self) -> list[Event]:
+        """What the run that passes did, and this one did not, where the finding points at.
+
+        None where something was done too often: what is missing then followed from that.
+        """
+        if self.passing is None or self.excess or self.repeated:
+            return []
+        deeds = [self.passing[at] for at in self.extra.lacking]
+        return [event for event in deeds if self._is_there(event)]
+
+    @cached_property
+    def repeated(self) -> bool:
+        """Whether the finding points at one thing that was done more than once."""
+        return len(alike([event for event in self.anchors if event.kind == "effect"])) > 1
+
+    @cached_property
+    def _named(self) -> frozenset[str]:
+        """The stores, and third parties, that the finding names or points at; none stands for all.
+
+        What an item lacks that was done by half may be anywhere.
+        """
+        if self.finding.kind in _ANYWHERE:
+            return frozenset()
+        place = self.finding.place.partition(".")[0]
+        states = (event.actor for event in self.anchors if event.kind == "state")
+        return frozenset({place} if place else states)
+
+    def _is_there(self, event: Event) -> bool:
+        if event.kind == "effect" and not self.finding.place:
+            return True  # what a store holds may come of what a third party did
+        return not self._named or str(event.data.get("store", event.actor)) in self._named
+
+    def came_out_otherwise(self, write: Event) -> bool:
+        """Say whether a table that was written differs from that of the run that passes."""
+        if self.passing is None or not self._is_there(write):
+            return False
+        what = str(write.data.get("table") or write.data.get("key") or "")
+        place = (str(write.data.get("store", "")), what)
+        return place in tables_that_differ(self.history, self.passing)
+
+    def _lasting(self) -> list[Event]:
+        return [e for e in self.history.of("effect", "write", "commit") if self._lasts(e)]
+
+    def _lasts(self, event: Event) -> bool:
+        return event.kind == "effect" or (event.index in self.lasting and bool(table(event)))
+
+    def roots_of(self, event: Event) -> frozenset[int]:
+        """Return the pieces of work that led to an event, by their roots; with its own."""
+        roots = self.reading.roots
+        return frozenset(roots[one.index] for one in self.history.causes(event.index))
+
+    def came_of(self, *works: Work) -> bool:
+        """Say whether something that the finding is about came of some pieces of work."""
+        roots = {work.root for work in works}
+        return any(roots & self.roots_of(event) for event in self.shown)
+
+    def followed(self, event: Event) -> bool:
+        """Say whether something that the finding is about is an event, or came of it."""
+        before = self.history.happened_before
+        return any(before(event.index, one.index) for one in self.shown)
+
+    def counts(self, what: str) -> bool:
+        """Say whether a call is one that leaves something behind, here or in the run that passes.
+
+        One that never does is a question.
+        """
+        runs = (self.history,) if self.passing is None else (self.history, self.passing)
+        for run in runs:
+            for event in run.of("effect", "write", "publish"):
+                calls = (one for one in run.causes(event.index) if one.kind == "call")
+                if any(action(one) == what for one in calls):
+                    return True
+        return False
+
+    def points_at(self, *indexes: int) -> bool:
+        """Say whether the finding points at one of some events."""
+        return not {event.index for event in self.anchors}.isdisjoint(indexes)
+
+    def lacks_through(self, sent: Sent, group: str) -> bool:
+        """Say whether what is missing came, in the run that passes, of such a message.
+
+        That is one of the same topic for the same item, handed to the same group or queue.
+        """
+        if self.passing is None:
+            return False
+        place = (sent.entity, sent.topic, group)
+        return any(
+            one.kind == "deliver"
+            and (one.entity, one.data.get("topic"), one.data.get("group")) == place
+            for event in self.lacking
+            for one in self.passing.causes(event.index)
+        )
+
+    def lacks_after(self, asked: Event) -> bool:
+        """Say whether what is missing came, in the run that passes, after such an operation."""
+        if self.passing is None:
+            return False
+        return any(
+            (one.operation, one.entity) == (asked.operation, asked.entity)
+            for event in self.lacking
+            for one in self.passing.causes(event.index)
+        )
+
     def handed(self, event: Event) -> Handed | None:
         """Return the delivery that an event is part of the work of."""
         return self.reading.handed.get(self.reading.roots[event.index])
@@ -108,11 +249,12 @@ class Case:
     def again(self) -> Iterator[tuple[Handed, Handed]]:
         """Yield each delivery of a message with the next one to the same consumer.
 
-        The messages that a finding or a fault is about come first.
+        Only of the items that the finding is about; what a fault struck comes first.
         """
         pairs = sorted(self.reading.pairs.values(), key=lambda ones: not self._struck(ones))
         for deliveries in pairs:
-            yield from pairwise(deliveries)
+            if self.concerns(deliveries[0].sent.entity):
+                yield from pairwise(deliveries)
 
     def _struck(self, deliveries: list[Handed]) -> bool:
         mine = {one.index for one in deliveries}

@@ -80,6 +80,16 @@ CURES: Final = {
         "log partition or queue for all that concerns one key.",
         "an-order-that-nobody-promised",
     ),
+    "too early": Cure(
+        "what comes too early is kept, or given back, until what it waits for is there: a guard "
+        "that only refuses it loses it.",
+        "an-order-that-nobody-promised",
+    ),
+    "refused": Cure(
+        "raise when a call is refused for now, so that the message comes again; or write down "
+        "what is still to be done.",
+        "a-refusal-is-not-the-end",
+    ),
     "unknown": Cure(
         "treat no answer as neither yes nor no: ask again under the same key, or ask what became "
         "of it, before anything is built on it.",

@@ -19,11 +19,11 @@ def lease_over(case: Case) -> Cause | None:
     """Find work that went on under a lease which somebody else had taken meanwhile."""
     for held, other, _, late in _crossed(case):
         taken = _lease(case, held, other, late)
-        if taken is None:
+        if taken is None or not case.came_of(held):
             continue
         mine, theirs = taken
         first, second = _whom(case, held, other)
-        shared = sorted(about(mine) & about(theirs))
+        shared = _whose_row(case, mine, theirs)
         still = span(late.at_ms - mine.at_ms)
         words = (
             f"{first} took {clip(shared[0], 40)} in {table(mine)} and stood still for {still}; "
@@ -44,36 +44,87 @@ def _lease(case: Case, held: Work, other: Work, late: Event) -> tuple[Event, Eve
         if rest != [mine]:
             continue
         for theirs in case.wrote(other, lasting=True):
-            same = table(theirs) == table(mine) and about(mine) & about(theirs)
-            between = alone < theirs.index < late.index
-            if same and between and theirs.data.get("verb") != "delete":
-                return mine, theirs
+            if not alone < theirs.index < late.index or theirs.data.get("verb") == "delete":
+                continue
+            if not _whose_row(case, mine, theirs):
+                continue
+            if _let_go(case, held, mine, theirs) or _looked_again(held, theirs, late):
+                continue
+            return mine, theirs
     return None
+
+
+def _whose_row(case: Case, mine: Event, theirs: Event) -> list[str]:
+    """Return the texts that two writes to one table share, and that other items' rows lack.
+
+    A status, or the name of whoever takes, is in the rows of many keys.
+    """
+    if table(mine) != table(theirs):
+        return []
+    others = [
+        about(write)
+        for write in case.history.of("write", "commit")
+        if table(write) == table(mine) and write.entity not in (mine.entity, theirs.entity)
+    ]
+    shared = (about(mine) & about(theirs)) - {""}
+    if mine.entity == theirs.entity and mine.entity:
+        shared -= frozenset({mine.actor, theirs.actor})
+    elif not others:
+        return sorted(shared)
+    return sorted(text for text in shared if not any(text in one for one in others))
+
+
+def _let_go(case: Case, held: Work, mine: Event, theirs: Event) -> bool:
+    """Say whether the lease had been given back before the other took it."""
+    return any(
+        mine.index < write.index < theirs.index and table(write) == table(mine)
+        for write in case.wrote(held, lasting=True)
+    )
+
+
+def _looked_again(held: Work, theirs: Event, late: Event) -> bool:
+    """Say whether the first looked at the lease again, before it went on."""
+    return any(
+        theirs.index < look.index < late.index and table(look) == table(theirs)
+        for look in held.of("read")
+    )
 
 
 def looked_early(case: Case) -> Cause | None:
     """Find a read that was out of date by the time somebody acted on it."""
     for held, other, look, late in _crossed(case):
-        theirs = [w for w in case.wrote(other, lasting=True) if table(w) == table(look)]
         first, second = _whom(case, held, other)
         what = table(look)
-        mine = [
-            w
-            for w in case.wrote(held, lasting=True)
-            if table(w) == what and w.data.get("verb") == "update"
-        ]
-        if mine and any(w.data.get("verb") == "update" for w in theirs):
+        if _overwrote(case, held, other, look, late):
             words = (
                 f"{first} read {what}, {second} changed it, and then {first} wrote what it had "
                 f"worked out before that: the change of {second} is overwritten."
             )
             return Cause("lost update", words)
+        then = [w for w in case.wrote(held, lasting=True) if w.index >= late.index]
+        if not _looked(other, look, late) or not any(map(case.followed, then)):
+            continue
         words = (
             f"{first} and {second} both looked into {what} before either of them had written "
             f"there, so each did the work ({table(late)})."
         )
         return Cause("race", words)
     return None
+
+
+def _overwrote(case: Case, held: Work, other: Work, look: Event, late: Event) -> bool:
+    """Say whether the first wrote over the row that the other had changed since it looked."""
+    mine = [w for w in case.wrote(held, lasting=True) if w.index >= late.index]
+    theirs = [w for w in case.wrote(other, lasting=True) if case.lasting[w.index] > look.index]
+    return any(
+        table(one) == table(two) == table(look)
+        and one.data.get("verb") == two.data.get("verb") == "update"
+        and about(one) & about(two)
+        and (case.followed(one) or case.followed(two))
+        for one in mine
+        for two in theirs
+        if two.index < one.index
+    )
 
 
 def _whom(case: Case, held: Work, other: Work) -> tuple[str, str]:
@@ -100,7 +151,7 @@ def _crossed(case: Case) -> Iterator[tuple[Work, Work, Event, Event]]:
             if not after:
                 continue
             late = _wrote_then(case, held, other, look, min(after))
-            if late is not None and _looked(other, look, late):
+            if late is not None:
                 yield held, other, look, late
 
 
@@ -123,16 +174,16 @@ def _wrote_then(case: Case, held: Work, other: Work, look: Event, since: int) ->
 
 
 def _looked(other: Work, look: Event, late: Event) -> bool:
-    """Say whether the other had looked there too, before the first wrote."""
+    """Say whether the other had looked there too, before the first wrote there."""
     return any(table(one) == table(look) and one.index < late.index for one in other.of("read"))
 
 
 def second_beside_first(case: Case) -> Cause | None:
     """Find a delivery that came again while the first was still at work, and both went on."""
     for early, late in case.again():
-        if not early.index < late.index < early.handled or not early.work or not late.work:
+        if not early.index < late.index < early.handled or not late.work:
             continue
-        if early.to == late.to:
+        if early.to == late.to or not _went_on(case, early, late):
             continue
         what = case.narrator.message(early.sent.index)
         one, other = case.narrator.name(early.to), case.narrator.name(late.to)
@@ -142,6 +193,16 @@ def second_beside_first(case: Case) -> Cause | None:
         )
         return Cause("race", words)
     return None
+
+
+def _went_on(case: Case, early: Handed, late: Handed) -> bool:
+    """Say whether both did the same after that, and what was found is one of these, or of it."""
+    one, other = case.works[early.index], case.works[late.index]
+    deeds = ("write", "publish", "effect", "call")
+    since = [event for event in one.of(*deeds) if event.index > late.index]
+    second = other.of(*deeds)
+    pairs = [(a, b) for a in since for b in second if a.operation == b.operation]
+    return any(case.followed(event) for pair in pairs for event in pair)
 
 
 def overtaken(case: Case) -> Cause | None:
@@ -159,23 +220,55 @@ def overtaken(case: Case) -> Cause | None:
             before = usual.get((who, key, topic)), usual.get((who, key, other_topic))
             if before[0] is None or (before[1] is not None and before[1] < before[0]):
                 continue
-            if not _tried_early(case, one, sooner):
+            if not _bears(case, one, other):
                 continue
-            words = (
-                f"{who} handled {case.narrator.message(other.sent.index)} before "
-                f"{case.narrator.message(one.sent.index)}, which was published first and was "
-                f"overtaken: {_late_because(case, one)}. Both were handled as if they had come "
-                f"in order."
-            )
-            return Cause("order", words)
+            return _overtaking(case, who, one, other)
     return None
+
+
+def _bears(case: Case, one: Handed, other: Handed) -> bool:
+    """Say whether what was done too often, or not done, is what either message leads to."""
+    roots = {one.index, other.index}
+    if any(roots & case.roots_of(event) for event in case.excess):
+        return True
+    if any(case.lacks_through(two.sent, two.group) for two in (one, other)):
+        return True
+    return not case.excess and not case.lacking and _wrote_over(case, one, other)
+
+
+def _wrote_over(case: Case, one: Handed, other: Handed) -> bool:
+    """Say whether both wrote one row of what came out differently: the last one stands."""
+    mine, theirs = (case.wrote(case.works[two.index], lasting=True) for two in (one, other))
+    return any(
+        table(late) == table(early)
+        and about(late) & about(early)
+        and early.index < late.index
+        and case.came_out_otherwise(late)
+        for late in mine
+        for early in theirs
+    )
+
+
+def _overtaking(case: Case, who: str, one: Handed, other: Handed) -> Cause:
+    early, late = (case.narrator.message(two.sent.index) for two in (other, one))
+    words = (
+        f"{who} handled {early} before {late}, which was published first and was overtaken: "
+        f"{_late_because(case, one)}."
+    )
+    if not other.work and case.lacks_through(other.sent, other.group):
+        words += (
+            f" It did nothing with {early}, which came too early, and nobody came back to that "
+            f"when {late} was there."
+        )
+        return Cause("too early", words)
+    return Cause("order", f"{words} Both were handled as if they had come in order.")
 
 
 def _first_ends(case: Case) -> dict[tuple[str, str, str], tuple[int, Handed]]:
     """Return when each service was first done with the messages of a key, by topic."""
     found: dict[tuple[str, str, str], tuple[int, Handed]] = {}
     for one in case.reading.handed.values():
-        if one.handled < 0 or one.sent.key is None or one.sent.entity not in case.items:
+        if one.handled < 0 or one.sent.key is None or not case.concerns(one.sent.entity):
             continue
         place = (one.to.partition("#")[0], one.sent.key, one.sent.topic)
         if place not in found:
@@ -190,12 +283,6 @@ def _usual_order(case: Case) -> dict[tuple[str, str, str], int]:
             place = (one.to.partition("#")[0], one.sent.key, one.sent.topic)
             found.setdefault(place, one.handled)
     return found
-
-
-def _tried_early(case: Case, one: Handed, sooner: int) -> bool:
-    """Say whether the older message had its chance before the newer one was handled."""
-    deliveries = case.reading.pairs[one.sent.index, one.group]
-    return deliveries[0].index < sooner or deliveries[0].index > one.sent.index
 
 
 def _late_because(case: Case, one: Handed) -> str:

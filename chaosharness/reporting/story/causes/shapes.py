@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chaosharness.kernel.history import Event
 from chaosharness.reporting.story.causes.case import Case, Cause, action
 from chaosharness.reporting.story.legible import clip
 
@@ -13,11 +14,24 @@ def circle(case: Case) -> Cause | None:
     if not reason.startswith("an event cycle"):
         return None
     way = reason.removeprefix("an event cycle: ").partition(",")[0]
+    ring = frozenset(way.split(" → "))
+    if not (case.points_at(ends[-1].index) or any(_went_round(case, e, ring) for e in case.shown)):
+        return None
     words = (
         f"Each message of this circle brings forth the next one: {clip(way, 160)}. No handler on "
         f"the way ever stops publishing."
     )
     return Cause("cycle", words)
+
+
+def _went_round(case: Case, event: Event, ring: frozenset[str]) -> bool:
+    """Say whether an event came of a message that had gone round at least once."""
+    topics = [
+        str(one.data.get("topic"))
+        for one in case.history.causes(event.index)
+        if one.kind == "publish"
+    ]
+    return any(topics.count(topic) > 1 for topic in ring)
 
 
 def undone_in_order(case: Case) -> Cause | None:
@@ -27,6 +41,12 @@ def undone_in_order(case: Case) -> Cause | None:
         return None
     one, other, undone, last = effects
     if (one.actor, other.actor) != (undone.actor, last.actor) or one.actor == other.actor:
+        return None
+    if {action(one), action(other)} & {action(undone), action(last)}:
+        return None  # done twice, and not undone
+    if len({event.entity for event in effects}) > 1:
+        return None
+    if [event.index for event in effects] != sorted(event.index for event in effects):
         return None
     words = (
         f"{case.place(undone)} undid in the order of doing: {action(undone)} came first, while "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from chaosharness.kernel.history import Event
+from chaosharness.checkers.masking import mask
+from chaosharness.kernel.history import Event, plain
 from chaosharness.reporting.story.causes.case import Case, Cause, about, action, asks, table
 from chaosharness.reporting.story.legible import clip, listed, span
 
@@ -12,9 +13,14 @@ from chaosharness.reporting.story.legible import clip, listed, span
 def loop_ended(case: Case) -> Cause | None:
     """Find a loop that stopped at a call that failed, while its work was still to be done."""
     left = list(_rows_left(case))
-    loops = _last_of_loops(case) if left else {}
+    if not left or not case.reading.quiet or case.repeated:
+        return None
+    loops = _last_of_loops(case)
     for place, last in loops.items():
         if last.kind != "reply" or last.data.get("outcome") == "ok":
+            continue
+        rows = next((name for name in left if _is_work_of(case, name, place, last)), None)
+        if rows is None:
             continue
         how = "no answer to" if last.data.get("outcome") == "unknown" else "a refusal of"
         alike = [
@@ -23,7 +29,6 @@ def loop_ended(case: Case) -> Cause | None:
             if name == place[1] and (end.kind, end.operation) == (last.kind, last.operation)
         ]
         who = listed(sorted(map(case.narrator.name, alike)))
-        rows = left[0]
         words = (
             f"The loop {place[1]} of {who} ended at {span(last.at_ms)}, after {how} "
             f"{action(last)}, and nobody started it again. {rows} still holds what it was to "
@@ -31,6 +36,21 @@ def loop_ended(case: Case) -> Cause | None:
         )
         return Cause("loop", words)
     return None
+
+
+def _is_work_of(case: Case, rows: str, loop: tuple[str, str], last: Event) -> bool:
+    """Say whether rows wait for a loop alone: it reads them, and nobody did after it ended.
+
+    What they wait for is to be published: to the topic that the finding names, if it does.
+    """
+    topic = case.finding.data.get("topic")
+    what = action(last)
+    if ".publish " not in what or (topic and not what.endswith(f".publish {topic}")):
+        return False
+    looks = [event for event in case.history.of("read") if table(event) == rows]
+    mine = [event for event in looks if (event.actor, case.place(event)) == loop]
+    ends = [end.index for place, end in _last_of_loops(case).items() if place[1] == loop[1]]
+    return bool(mine) and all(event.index < max(ends) for event in looks)
 
 
 def _last_of_loops(case: Case) -> dict[tuple[str, str], Event]:
@@ -72,12 +92,16 @@ def relay_never_ran(case: Case) -> Cause | None:
         return None
     for name in _rows_left(case):
         writes = [
-            w for w in case.history.of("write") if table(w) == name and w.index in case.lasting
+            w
+            for w in case.history.of("write")
+            if table(w) == name and w.index in case.lasting and w.data.get("verb") == "insert"
         ]
-        if not writes:
+        mine = [w for w in writes if case.concerns(w.entity)]
+        if not mine or not _is_relayed(case, name, topic):
             continue
-        last = writes[-1]
-        if any(r.index > last.index and table(r) == name for r in case.history.of("read")):
+        last = mine[-1]
+        since = case.lasting[last.index]
+        if any(r.index > since and table(r) == name for r in case.history.of("read")):
             continue
         words = (
             f"{case.place(last)} wrote a row to {name} at {span(last.at_ms)}, and nobody read that "
@@ -87,8 +111,25 @@ def relay_never_ran(case: Case) -> Cause | None:
     return None
 
 
+def _is_relayed(case: Case, rows: str, topic: str) -> bool:
+    """Say whether, in the run that passes, what reads a table publishes to a topic."""
+    assert case.passing is not None
+    readers = {e.operation.partition("/")[0] for e in case.passing.of("read") if table(e) == rows}
+    return any(
+        out.operation.partition("/")[0] in readers
+        for out in case.passing.of("publish")
+        if out.data.get("topic") == topic
+    )
+
+
 def led_to_another_decision(case: Case) -> Cause | None:
-    """Find a deed that followed, by way of messages, from the failure of something else."""
+    """Find a deed that followed, by way of messages, from the failure of a side effect.
+
+    Which effects are on the side the user said, or the flow; a finding of that claim says what
+    differs where. That a payment which is refused ends in a compensation is as it should be.
+    """
+    if not {"where", "more", "less"} <= case.finding.data.keys():
+        return None
     for anchor in case.anchors:
         if anchor.kind != "effect":
             continue
@@ -110,15 +151,71 @@ def led_to_another_decision(case: Case) -> Cause | None:
 def took_silence_for_an_answer(case: Case) -> Cause | None:
     """Find code that got no answer and went on as if it knew what had happened."""
     for asked in case.history.of("call"):
-        if asked.entity not in case.items or not case.unanswered(asked):
+        if not case.concerns(asked.entity) or not case.unanswered(asked):
             continue
         replies = [r for r in case.history.of("reply") if case.history.same_attempt(r, asked)]
         since = replies[0].index if replies else asked.index
         over = [event for event in case.work(asked).events if event.index > since]
         kinds = {event.kind for event in over if event.actor == asked.actor}
-        if "handled" in kinds and not kinds & {"raised", "crash"}:
-            return _silence(case, asked, replies[0] if replies else None, over)
+        if "handled" not in kinds or kinds & {"raised", "crash"}:
+            continue
+        if _learned(case, asked, over) or not _matters(case, asked, since):
+            continue
+        return _silence(case, asked, replies[0] if replies else None, over)
     return None
+
+
+def _learned(case: Case, asked: Event, over: list[Event]) -> bool:
+    """Say whether the code asked again, or asked what became of it, and was told."""
+    party = action(asked).rpartition(".")[0]
+    for reply in over:
+        if reply.kind != "reply" or reply.actor != asked.actor:
+            continue
+        if reply.data.get("outcome") not in ("ok", "failed"):
+            continue
+        if reply.operation == asked.operation:
+            if _is_repeated(case, asked, reply) and reply.data.get("outcome") == "ok":
+                return True
+            continue
+        if action(reply).rpartition(".")[0] == party and not case.counts(action(reply)):
+            return True
+    return False
+
+
+def _is_repeated(case: Case, asked: Event, reply: Event) -> bool:
+    """Say whether an answer is one to the same request, and not to another of its kind."""
+    calls = [one for one in case.history.of("call") if case.history.same_attempt(one, reply)]
+    return any(plain(one.data) == plain(asked.data) for one in calls)
+
+
+def _matters(case: Case, asked: Event, since: int) -> bool:
+    """Say whether the finding is about what was asked for, or about what the code did then."""
+    if not case.counts(action(asked)):
+        return False  # a question, or what leaves nothing behind
+    deeds = [e for e in case.history.of("effect") if case.history.same_attempt(e, asked)]
+    if any(event in case.shown for event in deeds):
+        return True
+    named = case.finding.place == action(asked) or case.lacks_after(asked)
+    if case.of_the_end and asked.entity == case.finding.entity and named:
+        return True
+    then = [
+        event
+        for event in case.work(asked).events
+        if event.index > since and event.kind in ("call", "publish", "write", "commit")
+    ]
+    return any(_is_new(case, event) and case.followed(event) for event in then)
+
+
+def _is_new(case: Case, event: Event) -> bool:
+    """Say whether the run that passes has nothing like a deed at its place, for that item."""
+    if case.passing is None:
+        return True
+    said = mask(plain(event.data.get("value") or event.data.get("params")))
+    return not any(
+        (other.operation, other.entity) == (event.operation, event.entity)
+        and mask(plain(other.data.get("value") or other.data.get("params"))) == said
+        for other in case.passing.of(event.kind)
+    )
 
 
 def _silence(case: Case, asked: Event, reply: Event | None, over: list[Event]) -> Cause:
@@ -149,7 +246,7 @@ def _silence(case: Case, asked: Event, reply: Event | None, over: list[Event]) -
 def minded_no_refusal(case: Case) -> Cause | None:
     """Find code that was refused, did not raise, and left it at that."""
     for fault in case.history.of("fault"):
-        if fault.entity not in case.items:
+        if not case.concerns(fault.entity):
             continue
         for reply in case.history.of("reply"):
             if reply.data.get("outcome") != "failed" or not case.history.same_attempt(reply, fault):
@@ -160,50 +257,92 @@ def minded_no_refusal(case: Case) -> Cause | None:
                 continue
             if not any(e.kind == "handled" for e in over):
                 continue
-            asked = any(
-                e.index > reply.index
-                and e.operation == reply.operation
-                and e.entity == fault.entity
-                for e in case.history.of("call")
-            )
-            if asked:
+            if _asked_again(case, reply) or not _is_missed(case, reply):
                 continue
             words = (
                 f"{case.place(reply)} was refused {action(reply)} for now, did not raise, and "
                 f"returned: the message is done with, and nobody asks again."
             )
-            return Cause("undo", words)
+            return Cause("undo" if case.finding.data.get("forward") else "refused", words)
     return None
 
 
+def _asked_again(case: Case, reply: Event) -> bool:
+    """Say whether somebody asked for the same thing later, for the same item."""
+    return any(
+        event.index > reply.index
+        and action(event) == action(reply)
+        and event.entity == reply.entity
+        for event in case.history.of("call")
+    )
+
+
+def _is_missed(case: Case, reply: Event) -> bool:
+    """Say whether what is missing is what was refused, or comes of it in the run that passes.
+
+    Where the finding points at what third parties did, it is one of these that lacks it.
+    """
+    parties = {event.actor for event in case.anchors if event.kind == "effect"}
+    lacking = {event.actor for event in case.lacking}
+    return case.lacks_after(reply) and (not parties or not parties.isdisjoint(lacking))
+
+
 def gave_up_too_soon(case: Case) -> Cause | None:
-    """Find a decision that the run that passes lacks, and a deed that came after it anyway."""
+    """Find a decision that the run that passes lacks, and a deed that came after it anyway.
+
+    What was asked for before the decision was still on its way: it did not come of it.
+    """
     key = case.finding.data.get("key")
+    if key is None:
+        return None
     for index in case.extra.writes:
         write = case.history[index]
-        if key is not None and str(key) not in about(write):
+        if str(key) not in about(write):
             continue
+        said = _decision(case, write, str(key))
         for anchor in case.anchors:
-            if anchor.kind != "effect" or anchor.index < index:
+            if anchor.kind != "effect" or anchor.index < index or not said:
                 continue
-            if index in {event.index for event in case.history.causes(anchor.index)}:
-                sent = _sent_by(case, anchor)
-                if sent is None or sent.entity == write.entity:
-                    continue
-            said = sorted(about(write) - {str(key)}, key=len)
+            if not _was_asked_before(case, anchor, write):
+                continue
             words = (
                 f"{case.place(write)} gave up on {clip(str(key), 40)} ({table(write)}: "
-                f"{_word(said)}) before the answer was there. {action(anchor)} happened "
+                f"{said}) before the answer was there. {action(anchor)} happened "
                 f"all the same, {span(max(anchor.at_ms - write.at_ms, 1))} later."
             )
             return Cause("late", words)
     return None
 
 
-def _sent_by(case: Case, anchor: Event) -> Event | None:
-    return next((e for e in case.history.causes(anchor.index) if e.kind == "publish"), None)
+def _decision(case: Case, write: Event, key: str) -> str:
+    """Return the word that a row was given which no row is given in the run that passes."""
+    usual = frozenset[str]().union(*map(about, case.passing.of("write") if case.passing else ()))
+    words = sorted(about(write) - usual - {key}, key=len)
+    return next((word for word in words if word.isalpha()), "")
 
 
-def _word(said: list[str]) -> str:
-    words = [one for one in said if one.isalpha()]
-    return words[0] if words else "another state"
+def _was_asked_before(case: Case, anchor: Event, write: Event) -> bool:
+    """Say whether a deed comes of what the same service had sent, or written down to be sent."""
+    service = write.actor.partition("#")[0]
+    before = [
+        event
+        for event in case.history.of("publish", "call", "write")
+        if event.index < write.index
+        and event.entity == anchor.entity
+        and event.actor.partition("#")[0] == service
+    ]
+    rows = frozenset[str]().union(*(about(one) for one in before if one.index in case.lasting))
+    sent = [event for event in before if event.kind != "write"]
+    return any(
+        event in sent or (event.kind == "publish" and _is_written(event, rows))
+        for event in case.history.causes(anchor.index)
+    )
+
+
+def _is_written(publish: Event, rows: frozenset[str]) -> bool:
+    """Say whether a message stood in a row: what a history shows of a long one is its beginning."""
+    value = str(plain(publish.data.get("value")))
+    return any(
+        row == value or (row.endswith("…") and value.startswith(row[:-1]) and len(row) > 1)
+        for row in rows
+    )

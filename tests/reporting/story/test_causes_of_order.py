@@ -1,0 +1,242 @@
+"""Causes that are an order in time, each beside its near misses."""
+
+import pytest
+
+from tests.reporting.story.tales import Tale, cause, kind, of_the_end, shown
+
+# ---- a second run beside the first
+
+
+def beside(*, after="write", table="moves", second="moves"):
+    """A message is handed out again; the first run of it writes before, while, or after that."""
+    tale = Tale()
+    message = tale.publish()
+    early = tale.deliver(message)
+    if after == "nothing":
+        tale.keep("moves", early)
+    if after == "end":
+        tale.handled(tale.keep("moves", early))
+    late = tale.deliver(message, "pay#2", 2)
+    if second:
+        tale.keep(second, late)
+    tale.handled(late)
+    if after == "write":
+        tale.keep(table, early)
+    if after != "end":
+        tale.handled(early)
+    return tale.end(moves=[{"id": 1}, {"id": 2}])
+
+
+def once(table="moves"):
+    tale = Tale()
+    tale.handled(tale.keep(table, tale.deliver(tale.publish())))
+    return tale.end(moves=[{"id": 1}])
+
+
+def test_a_second_run_beside_the_first_is_told():
+    history = beside()
+    assert cause(history, of_the_end(history), once()).words == (
+        "o1 from orders was handed to pay#2 while pay#1 was still at work on it, and both went on: "
+        "a second run of pay.on beside the first."
+    )
+
+
+@pytest.mark.parametrize(
+    "near",
+    [
+        pytest.param({"after": "end"}, id="the first was over"),
+        pytest.param({"after": "nothing"}, id="the work of the first was done"),
+        pytest.param({"table": "audit"}, id="the first did something else"),
+        pytest.param({"second": ""}, id="the second did nothing"),
+    ],
+)
+def test_two_runs_that_do_not_do_the_same_beside_each_other_are_not_told(near):
+    history = beside(**near)
+    assert cause(history, of_the_end(history), once()) is None
+
+
+# ---- both looked before either wrote; what was read is overwritten
+
+
+def crossed(verb, *, again=False, rows=("o1", "o1"), looks=True, table="stock", store="db"):
+    """One looks, the other looks and writes, and the first writes then."""
+    tale = Tale()
+    one = tale.deliver(tale.publish())
+    tale.read("stock", one, store=store)
+    two = tale.deliver(tale.publish(key="o2"), "pay#2")
+    if looks:
+        tale.read("stock", two, store=store)
+    tale.handled(tale.keep("stock", two, verb=verb, params=(rows[0],), store=store))
+    if again:
+        tale.read("stock", one, store=store)
+    tale.handled(tale.keep(table, one, verb=verb, params=(rows[1],), store=store))
+    return tale.end(stock=[{"sku": "o1"}])
+
+
+@pytest.mark.parametrize(
+    ("verb", "told", "words"),
+    [
+        ("update", "lost update", "the change of pay#2 is overwritten"),
+        ("insert", "race", "both looked into db.stock before either of them had written there"),
+    ],
+)
+def test_who_looked_before_the_other_wrote_is_told(verb, told, words):
+    history = crossed(verb)
+    found = cause(history, of_the_end(history))
+    assert found.kind == told
+    assert words in found.words
+
+
+@pytest.mark.parametrize("verb", ["insert", "update"])
+@pytest.mark.parametrize(
+    "near",
+    [
+        pytest.param({"again": True}, id="looked again"),
+        pytest.param({"rows": ("o2", "o1")}, id="another row"),
+        pytest.param({"table": "audit"}, id="another table"),
+        pytest.param({"store": "elsewhere"}, id="another store"),
+    ],
+)
+def test_two_that_crossed_and_did_not_meet_are_not_told(verb, near):
+    history = crossed(verb, **near)
+    assert cause(history, of_the_end(history)) is None
+
+
+def test_who_did_not_look_is_not_said_to_have_looked():
+    history = crossed("insert", looks=False)
+    assert cause(history, of_the_end(history)) is None
+
+
+# ---- a lease that had run out
+
+
+def lease(
+    *, keys=("s1", "s1"), owners=("a", "b"), gone=False, again=False, late=True, elsewhere=False
+):
+    tale = Tale()
+    message = tale.publish()
+    one = tale.deliver(message, "saga#1")
+    tale.read("sagas", one)
+    tale.keep("leases", one, params=(keys[0], owners[0]))
+    if gone:
+        tale.keep("leases", one, verb="delete", params=(keys[0],))
+    two = tale.deliver(message, "saga#2", 2)
+    tale.read("sagas", two)
+    tale.keep("leases", two, params=(keys[1], owners[1]))
+    tale.handled(tale.keep("sagas", two, verb="update", params=("s1",)))
+    if again:
+        tale.read("leases", one)
+    if late:
+        tale.keep("sagas", one, verb="update", params=("s1",))
+    tale.handled(one)
+    if elsewhere:
+        tale.keep("stock", -1, who="other#1", entity=1)
+    history = tale.end(sagas=[{"id": "s1"}])
+    return history, of_the_end(history)
+
+
+def test_who_went_on_under_a_lease_that_another_had_taken_is_told():
+    found = cause(*lease())
+    assert found.kind == "lease"
+    assert found.words.startswith("saga#1 took s1 in db.leases and stood still for")
+
+
+@pytest.mark.parametrize(
+    "near",
+    [
+        pytest.param({"keys": ("s1", "s2")}, id="another key"),
+        pytest.param({"gone": True}, id="given back before"),
+        pytest.param({"again": True}, id="looked at the lease again"),
+        pytest.param({"late": False}, id="did not go on"),
+    ],
+)
+def test_a_lease_that_was_held_by_one_at_a_time_is_not_told(near):
+    assert kind(*lease(**near)) != "lease"
+
+
+def test_a_word_that_every_lease_has_is_no_key_of_one():
+    """Two orders are leased by workers of one name: each lease is its own."""
+
+    def run(*, name):
+        tale = Tale()
+        one = tale.deliver(tale.publish(), "saga#1")
+        tale.read("sagas", one)
+        tale.keep("leases", one, params=("s1", name))
+        two = tale.deliver(tale.publish(key="o2", entity=2), "saga#2")
+        tale.keep("leases", two, params=("s2", name))
+        tale.handled(tale.keep("sagas", two, verb="update", params=("all",)))
+        three = tale.deliver(tale.publish(key="o3", entity=3), "saga#3")
+        tale.handled(tale.keep("leases", three, params=("s3", name)))
+        tale.handled(tale.keep("sagas", one, verb="update", params=("all",)))
+        return tale.end(sagas=[{"id": "all"}])
+
+    history = run(name="held")
+    assert kind(history, of_the_end(history)) != "lease"
+
+
+# ---- overtaken
+
+
+def overtaking(*, swapped=True, refuses=False, table="orders", item=1):
+    """`placed` and `cancelled` of one order, handled in this order or in the other."""
+    tale = Tale()
+    placed = tale.publish("placed", entity=item)
+    cancelled = tale.publish("cancelled", entity=item)
+    first = tale.deliver(placed)
+    if swapped:
+        tale.rollback(tale.write(table, first))
+        tale.raised(first)
+        early = tale.deliver(cancelled)
+        if not refuses:
+            tale.keep("log", early)
+        tale.handled(early)
+        first = tale.deliver(placed, times=2)
+    tale.handled(tale.keep(table, first))
+    if not swapped:
+        last = tale.deliver(cancelled)
+        tale.handled(tale.keep(table, last, verb="update", params=("o1", "cancelled")))
+    rows = [{"id": "o1", "status": "placed" if swapped else "cancelled"}]
+    return tale.end(orders=rows if table == "orders" else [], log=[])
+
+
+@pytest.mark.parametrize(
+    ("refuses", "told", "words"),
+    [
+        (False, "order", "Both were handled as if they had come in order."),
+        (True, "too early", "It did nothing with o1 from cancelled, which came too early"),
+    ],
+)
+def test_a_message_that_was_overtaken_is_told_and_whether_the_early_one_was_refused(
+    refuses, told, words
+):
+    history = overtaking(refuses=refuses)
+    found = cause(history, of_the_end(history), overtaking(swapped=False))
+    assert found.kind == told
+    assert words in found.words
+
+
+def test_an_overtaking_that_changed_nothing_of_this_is_not_told():
+    history = overtaking()
+    assert cause(history, of_the_end(history), overtaking()) is None
+    aside = overtaking(table="audit")
+    assert cause(aside, of_the_end(aside), overtaking(swapped=False, table="audit")) is None
+    other = overtaking(item=2)
+    finding = shown("it does not add up", [len(other) - 1])
+    assert cause(other, finding, overtaking(swapped=False, item=2)) is None
+
+
+def test_the_last_of_two_that_write_one_row_stands_and_of_two_rows_both_do():
+    def run(*topics, rows=("o1", "o1")):
+        tale = Tale()
+        sent = {topic: tale.publish(topic) for topic in ("paid", "shipped")}
+        for topic in topics:
+            got = tale.deliver(sent[topic])
+            row = rows[0] if topic == "paid" else rows[1]
+            tale.handled(tale.keep("orders", got, verb="update", params=(topic, row)))
+        return tale.end(orders=[{"id": "o1", "state": topics[-1]}])
+
+    history = run("shipped", "paid")
+    assert kind(history, of_the_end(history), run("paid", "shipped")) == "order"
+    apart = run("shipped", "paid", rows=("o1", "o2"))
+    calm = run("paid", "shipped", rows=("o1", "o2"))
+    assert cause(apart, of_the_end(apart), calm) is None
