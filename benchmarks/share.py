@@ -2,10 +2,11 @@
 
     python -m benchmarks share          # needs CPython 3.13
 
-A search of 200 runs for each system. Counted are the bytecodes of the runs that it makes, of
-judging them (with the clean runs that they are held against), of the planner, and of the rest:
-shrinking, coverage. Wanted: judging and planner at most a quarter. The last columns are those
-of one calm run, of one without any item, and of one more item.
+A search of 200 runs for each system, as `chaosharness run` makes it. Counted are the bytecodes
+of the runs that it makes, of judging them (with the clean runs that they are held against), of
+the planner (with what it wants to know of each run), and of the rest: shrinking, coverage.
+Wanted: judging and planner at most a quarter. The last columns are those of one calm run, of
+one without any item, and of one more item.
 """
 
 from __future__ import annotations
@@ -21,11 +22,22 @@ from benchmarks.measure import table
 from chaosharness import System
 from chaosharness.search.claims import Claim
 from chaosharness.search.explore import explore
-from chaosharness.search.small_first import SmallFirst
+from chaosharness.search.marks import Beside
+from chaosharness.search.portfolio import Portfolio
+from chaosharness.search.seen import Examiner
 
 RUNS: Final = 200
 SHARE_MAX: Final = 0.25
 SYSTEMS: Final = ("order: good", "saga: good", "hybrid: good", "small: cashier", "small: wallet")
+WATCHED: Final[tuple[tuple[str, type[Any], str], ...]] = (
+    ("judging", Examiner, "look"),
+    ("judging", Claim, "take"),
+    ("planning", Beside, "marks_of"),
+    ("planning", Portfolio, "propose"),
+    ("planning", Portfolio, "observe"),
+)
+"""What counts as what: functions that a search calls for each run."""
+
 _WARM: Final = 7
 
 
@@ -36,7 +48,7 @@ class Shares:
     Attributes:
         whole: All of it.
         judging: Claims, with the clean runs made for them.
-        planning: Proposing and observing.
+        planning: Proposing and observing, and what is read of a run for that.
     """
 
     whole: int
@@ -50,28 +62,30 @@ class Shares:
 
 
 class Meter:
-    """Counts all bytecodes, and those inside some functions."""
+    """Counts all bytecodes, and those inside some functions; those of an inner one are its own."""
 
     def __init__(self) -> None:
         self.counted = 0
         self.inside: dict[str, int] = {}
-        self._depth = 0
+        self._inner: list[int] = []
 
     def instruction(self, _: Any, __: int) -> None:
         self.counted += 1
 
     def within(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function whose bytecodes are counted under a name; inner ones only once."""
+        """Return a function whose bytecodes are counted under a name."""
 
         def watched(*arguments: Any, **keywords: Any) -> Any:
             before = self.counted
-            self._depth += 1
+            self._inner.append(0)
             try:
                 return function(*arguments, **keywords)
             finally:
-                self._depth -= 1
-                if not self._depth:
-                    self.inside[name] = self.inside.get(name, 0) + self.counted - before
+                whole = self.counted - before
+                own = whole - self._inner.pop()
+                self.inside[name] = self.inside.get(name, 0) + own
+                if self._inner:
+                    self._inner[-1] += whole
 
         return watched
 
@@ -80,23 +94,18 @@ def shares(system: System, runs: int = RUNS) -> Shares:
     """Return what a search of so many runs spends, and where."""
     for _ in range(_WARM):
         system.run()
-    explore(system, faults_max=2, runs_max=20, mode="small-first")
+    explore(system, faults_max=2, runs_max=20, thorough=True)
     meter = Meter()
-    watched: tuple[tuple[str, type[Any], str], ...] = (
-        ("judging", Claim, "judge"),
-        ("planning", SmallFirst, "propose"),
-        ("planning", SmallFirst, "observe"),
-    )
-    kept = [(kind, name, getattr(kind, name)) for _, kind, name in watched]
+    kept = [(kind, name, getattr(kind, name)) for _, kind, name in WATCHED]
     monitoring = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
     tool = monitoring.PROFILER_ID
     monitoring.use_tool_id(tool, "share")
     try:
-        for word, kind, name in watched:
+        for word, kind, name in WATCHED:
             setattr(kind, name, meter.within(word, getattr(kind, name)))
         monitoring.register_callback(tool, monitoring.events.INSTRUCTION, meter.instruction)
         monitoring.set_events(tool, monitoring.events.INSTRUCTION)
-        explore(system, faults_max=2, runs_max=runs, mode="small-first")
+        explore(system, faults_max=2, runs_max=runs, thorough=True)
         monitoring.set_events(tool, 0)
     finally:
         monitoring.free_tool_id(tool)

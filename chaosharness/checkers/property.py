@@ -124,9 +124,9 @@ class Property:
             if wrong is not None:
                 raise TypeError(f"{type(wrong).__name__} is no Finding; judge returns findings")
             return found
-        except (InvalidDefinition, Nondeterminism):
+        except (InvalidDefinition, Nondeterminism, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # GeneratorExit and pytest.skip too: they say nothing
             raise self._mistake(f"the property {self.name!r}", error) from error
         finally:
             IN_CHARGE.pop()
@@ -140,9 +140,9 @@ class Property:
         IN_CHARGE.append(_refuse_to_end)
         try:
             return bool(self.tested(evidence))
-        except InvalidDefinition:
+        except (InvalidDefinition, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             raise self._mistake(f"'tested' of the property {self.name!r}", error) from error
         finally:
             IN_CHARGE.pop()

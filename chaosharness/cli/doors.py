@@ -10,9 +10,10 @@ from typing import Any, NoReturn
 
 import click
 
-from chaosharness.cli.screen import say
+from chaosharness.cli.screen import Unprinted, say
 from chaosharness.errors import ChaosharnessError, InternalError, InvalidDefinition
 from chaosharness.handlers.exits import IN_CHARGE, stand_for
+from chaosharness.handlers.places import at_line, words_of
 from chaosharness.kernel.places import asked_at
 
 COMPLETING = "_CHAOSHARNESS_COMPLETE"
@@ -42,9 +43,8 @@ class Doors(click.Group):
             if COMPLETING in os.environ:
                 raise SystemExit(Leave(HOLDS)) from None  # a shell asked what may be typed
             fail(f"the code under test ended the process: SystemExit({error.code!r})")
-        except BrokenPipeError:
-            sys.stderr.close()
-            code = TROUBLE
+        except Unprinted as error:
+            fail(str(error))
         except Exception as error:
             if "CHAOSHARNESS_TRACEBACK" in os.environ:
                 raise
@@ -53,6 +53,8 @@ class Doors(click.Group):
                 "Set CHAOSHARNESS_TRACEBACK=1 to see where.",
                 code=BUG,
             )
+        except BaseException as error:  # GeneratorExit, pytest.skip: whatever ends tests
+            fail(f"the code under test raised {words_of(error)}{at_line(error)}")
         finally:
             IN_CHARGE.remove(_refuse_to_end)
         raise SystemExit(Leave(code if isinstance(code, int) else HOLDS))

@@ -6,15 +6,15 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from chaosharness.cli.claims import to_judge
 from chaosharness.cli.configured import target_argument
-from chaosharness.cli.doors import HOLDS, TROUBLE, UNKNOWN, VIOLATED, fail
-from chaosharness.cli.screen import Unheard, count, put, say, screen_width
+from chaosharness.cli.doors import HOLDS, TROUBLE, UNKNOWN, VIOLATED
+from chaosharness.cli.screen import Unheard, Unprinted, count, put, say, screen_width
 from chaosharness.cli.stopping import until_told_to_stop
 from chaosharness.cli.telling import Telling
 
@@ -96,45 +96,47 @@ def run(
 
     unheard = Unheard()
     told = Telling(report, redact, aloud=not as_json)
-    with redirect_stdout(unheard), progress_bar(quiet=as_json) as bar, until_told_to_stop() as look:
+    campaign = None
+    with (
+        suppress(KeyboardInterrupt, Unprinted),
+        redirect_stdout(unheard),
+        progress_bar(quiet=as_json) as bar,
+        until_told_to_stop() as look,
+    ):
         told.bar = bar
         target = full_target(target)
         system = load_target(target)
-        try:
-            campaign = explore(
-                system,
-                properties=to_judge(system, without),
-                faults_max=faults,
-                runs_max=budget,
-                seed=seed,
-                mode=mode,  # type: ignore[arg-type]
-                stop_at_first=first,
-                thorough=thorough,
-                seconds_max=seconds,
-                target=target,
-                workers=workers,
-                dask=dask or "",
-                on_progress=_after_each_run(bar, look),
-                on_found=told.tell,
-            )
-        except KeyboardInterrupt:
-            campaign = None
+        campaign = explore(
+            system,
+            properties=to_judge(system, without),
+            faults_max=faults,
+            runs_max=budget,
+            seed=seed,
+            mode=mode,  # type: ignore[arg-type]
+            stop_at_first=first,
+            thorough=thorough,
+            seconds_max=seconds,
+            target=target,
+            workers=workers,
+            dask=dask or "",
+            on_progress=_after_each_run(bar, look),
+            on_found=told.tell,
+        )
     if campaign is None:
         return _broken_off(told, as_json)
     told.conclude(campaign)
     told.for_ci(campaign, junit, sarif)
-    if as_json:
-        put(as_text(campaign.to_json()))
-    else:
-        from chaosharness.reporting import summary
+    with told.as_far_as_can_be():
+        if as_json:
+            put(as_text(campaign.to_json()))
+        else:
+            from chaosharness.reporting import summary
 
-        say(summary(campaign, width=screen_width(), table=coverage))
-        told.say_files()
-        if unheard.lines:
-            click.echo(f"Not shown: {unheard.lines:,} lines that your code printed; replay shows.")
-    if told.trouble:
-        fail(told.trouble)
-    return _EXIT[campaign.result]
+            say(summary(campaign, width=screen_width(), table=coverage))
+            told.say_files()
+            if unheard.lines:
+                say(f"Not shown: {unheard.lines:,} lines that your code printed; replay shows.")
+    return told.end(_EXIT[campaign.result])
 
 
 def _after_each_run(bar: Bar | Lines | None, look: Callable[[], None]) -> Callable[[Seen], None]:
@@ -155,16 +157,17 @@ def as_text(value: Any) -> str:
 
 def _broken_off(told: Telling, as_json: bool) -> int:
     """Say that the search was ended from outside; what it found has been told."""
-    if as_json:
-        found = [one.to_json() for one in told.found]
-        put(as_text({"broken_off": True, "counterexamples": found}))
-    else:
-        told.say_files()
+    if told.unprinted:
+        return told.end(VIOLATED)
+    with told.as_far_as_can_be():
+        if as_json:
+            found = [one.to_json() for one in told.found]
+            put(as_text({"broken_off": True, "counterexamples": found}))
+        else:
+            told.say_files()
     many = count(len(told.found), "finding")
     say(f"chaosharness: broken off; {many} so far", err=True)
-    if told.trouble:
-        fail(told.trouble)
-    return VIOLATED if told.found else TROUBLE
+    return told.end(VIOLATED if told.found else TROUBLE)
 
 
 class Lines:
@@ -182,7 +185,7 @@ class Lines:
         broken = f", {len(progress.broken)} broken" if progress.broken else ""
         words = f"{progress.runs:,} of {progress.runs_max:,} runs"
         faults = count(progress.faults, "fault")
-        print(f"chaosharness: {words}, {faults} in a schedule{broken}", file=sys.stderr, flush=True)
+        say(f"chaosharness: {words}, {faults} in a schedule{broken}", err=True)
 
     @contextmanager
     def aside(self) -> Iterator[None]:

@@ -4,22 +4,52 @@ from __future__ import annotations
 
 import io
 import sys
+from contextlib import suppress
 from shutil import get_terminal_size
 from typing import Final
 
 import click
 
 
+class Unprinted(Exception):
+    """What was to be printed could not be: its reader has gone, or there is no room for it."""
+
+
 def say(text: str, *, err: bool = False, nl: bool = True) -> None:
-    """Print text, with plainer signs where the stream cannot hold those of a report."""
-    encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
-    click.echo(writable(text, encoding), err=err, nl=nl)
+    """Print text, with plainer signs where the stream cannot hold those of a report.
+
+    Raises:
+        Unprinted: It could not be. Not for standard error: nobody is left to be told.
+    """
+    stream = sys.stderr if err else sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    if not err:
+        _print(writable(text, encoding), nl)
+        return
+    with suppress(OSError, ValueError):
+        click.echo(writable(text, encoding), err=True, nl=nl)
 
 
 def put(text: str, *, nl: bool = True) -> None:
-    """Print what becomes a file, letter for letter: in UTF-8 where the stream has less."""
-    plain = writable(text, sys.stdout.encoding or "utf-8") == text
-    click.echo(text if plain else text.encode(), nl=nl)
+    """Print what becomes a file, letter for letter: in UTF-8 where the stream has less.
+
+    Raises:
+        Unprinted: It could not be.
+    """
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    plain = writable(text, encoding) == text
+    _print(text if plain else text.encode(), nl)
+
+
+def _print(text: str | bytes, nl: bool) -> None:
+    """Print and flush; one error for all that may go wrong, which click takes for no other."""
+    try:
+        if sys.stdout is None:
+            raise OSError("standard output is closed")
+        click.echo(text, nl=nl)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise Unprinted(f"what is to be read here cannot be printed: {why}") from error
 
 
 def writable(text: str, encoding: str) -> str:
@@ -52,7 +82,12 @@ class Unheard(io.TextIOBase):
 
 def screen_width() -> int:
     """Return the columns of the terminal; where nobody watches, those that reports have."""
-    return get_terminal_size().columns if sys.stdout.isatty() else 80
+    return get_terminal_size().columns if is_watched() else 80
+
+
+def is_watched() -> bool:
+    """Say whether standard output is a terminal; it may be closed."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def count(number: int, thing: str) -> str:

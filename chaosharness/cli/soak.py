@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +72,9 @@ def soak(
     lasting_s = _lasting_s(hours, seconds)
     told = Telling(str(Path(folder) / "findings"), redact, aloud=not as_json)
     unheard = Unheard()
+    one: Soak | None = None
     with (
+        suppress(KeyboardInterrupt),
         redirect_stdout(unheard),
         progress_bar(quiet=as_json) as bar,
         until_told_to_stop() as look,
@@ -96,10 +97,10 @@ def soak(
             on_progress=_until(time.monotonic() + lasting_s, bar, look),
             on_slice=lambda total: told.write_again(),
         )
-        try:
-            one.run()
-        except KeyboardInterrupt:
-            one.ended = "it was told to stop"
+        one.run()
+    if one is None:
+        fail("broken off")
+    one.ended = one.ended or "it was told to stop"
     told.write_again()
     return _say(one, told, as_json)
 
@@ -156,12 +157,14 @@ def _say(one: Soak, told: Telling, as_json: bool) -> int:
             "untested": untested,
             "coverage": list(total.sentences()),
         }
-        put(as_text(value))
-    else:
-        _print(one, told, untested, total.sentences())
-    for trouble in filter(None, (told.trouble, one.trouble)):
-        fail(trouble)
-    return code
+    with told.as_far_as_can_be():
+        if as_json:
+            put(as_text(value))
+        else:
+            _print(one, told, untested, total.sentences())
+    if one.trouble:
+        fail(one.trouble)
+    return told.end(code)
 
 
 def _print(one: Soak, told: Telling, untested: list[str], sentences: tuple[str, ...]) -> None:
@@ -174,4 +177,3 @@ def _print(one: Soak, told: Telling, untested: list[str], sentences: tuple[str, 
         say(f"never put to the test: {name}")
     for line in sentences:
         say(f"  {line}")
-    sys.stdout.flush()

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers.places import at_line, words_of
+
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -20,6 +23,10 @@ def until_told_to_stop() -> Iterator[Callable[[], None]]:
 
     Yields:
         What raises it as well, to be called where runs are made in other processes.
+
+    Raises:
+        InvalidDefinition: KeyboardInterrupt was raised, and by no signal: the code under test
+            did that.
     """
     from chaosharness.system import OBSERVERS
 
@@ -42,6 +49,13 @@ def until_told_to_stop() -> Iterator[Callable[[], None]]:
     token = OBSERVERS.set((*OBSERVERS.get(), lambda run: look()))
     try:
         yield look
+    except KeyboardInterrupt as error:
+        if asked:
+            raise
+        raise InvalidDefinition(
+            f"the code under test raised {words_of(error)}{at_line(error)}, and nobody had "
+            "pressed Ctrl-C: leave that out"
+        ) from error
     finally:
         OBSERVERS.reset(token)
         for one, handler in zip(SIGNALS, before, strict=True):

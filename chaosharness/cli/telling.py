@@ -10,7 +10,8 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from chaosharness.cli.screen import say, screen_width
+from chaosharness.cli.doors import TROUBLE, fail
+from chaosharness.cli.screen import Unprinted, count, is_watched, say, screen_width
 from chaosharness.errors import ChaosharnessError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Telling:
     Attributes:
         found: What was told, in that order.
         trouble: Why a report could not be written; empty if all were.
+        unprinted: Why something could not be printed; empty if all was.
         bar: What else is on the screen meanwhile; None if nothing is.
     """
 
@@ -33,6 +35,7 @@ class Telling:
         self.aloud = aloud
         self.found: list[Counterexample] = []
         self.trouble = ""
+        self.unprinted = ""
         self.bar: Any = None
         self._files: list[Path] = []
         self._unwritten: list[Counterexample] = []
@@ -40,13 +43,22 @@ class Telling:
         self._screen = sys.stdout
 
     def tell(self, found: Counterexample) -> None:
-        """Write the files of a finding, and print it."""
+        """Write the files of a finding, and print it.
+
+        Raises:
+            Unprinted: Nobody reads it, and there is no file either: nothing can be told any more.
+        """
         self.found.append(found)
         file = self._write(found)
         if self.aloud:
-            with self._on_screen():
-                self._print(found, file)
-                sys.stdout.flush()
+            try:
+                with self._on_screen():
+                    self._print(found, file)
+            except Unprinted as error:
+                self.unprinted = str(error)
+                if file is None:
+                    raise
+                self.aloud = False  # the search goes on for the sake of the files
 
     @contextmanager
     def _on_screen(self) -> Iterator[None]:
@@ -103,8 +115,27 @@ class Telling:
             say(also(found, self.redact))
             return
         self._schedules.add(schedule)
-        color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        color = is_watched() and not os.environ.get("NO_COLOR")
         say(to_text(found, width=screen_width(), color=color, redact=self.redact, file=file))
+
+    @contextmanager
+    def as_far_as_can_be(self) -> Iterator[None]:
+        """Print, and remember why it could not be: the result stands whoever reads it."""
+        try:
+            yield
+        except Unprinted as error:
+            self.unprinted = str(error)
+
+    def end(self, code: int) -> int:
+        """Return the exit code, and say what could not be told."""
+        if self.trouble:
+            fail(self.trouble)
+        if not self.unprinted:
+            return code
+        files = f"; {self.folder} has the reports" if self._files else ""
+        many = f"; {count(len(self.found), 'finding')} so far{files}" if self.found else ""
+        say(f"chaosharness: {self.unprinted}{many}", err=True)
+        return code or TROUBLE
 
     def say_files(self) -> None:
         """Say which files were written."""

@@ -6,7 +6,8 @@ where the history has tens of thousands.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Final, Protocol
 
 import attrs
@@ -40,12 +41,15 @@ class Marks:
         touched: Operations (and actors, for events outside any) at which something happened more
             often, less often, or with another outcome than in the calm run.
         facts: Which events each operation led to, and how often, where calm did not show that.
-        ways: How its outcomes came about; of runs with many faults nobody asks for it.
     """
 
     touched: frozenset[str] = frozenset()
     facts: frozenset[Fact] = frozenset()
-    ways: Ways = NO_WAYS
+
+
+def ways_of_few(run: Run) -> Ways:
+    """Return how the outcomes of a run came about; of one with many faults nobody needs it."""
+    return ways_of(run) if len(run.schedule) <= WAYS_FAULTS_MAX else NO_WAYS
 
 
 def marks_of(run: Run, calm: Run) -> Marks:
@@ -59,23 +63,40 @@ class Beside:
 
     calm: Run
     _counts: dict[_Count, int] = attrs.field(init=False)
+    _totals: dict[tuple[str, str, str], int] = attrs.field(init=False)
     _facts: frozenset[Fact] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._counts = _counts(self.calm.history)
-        self._facts = _facts(self._counts)
+        self._totals = _totals(self._counts)
+        self._facts = _facts(self._totals)
 
     def marks_of(self, run: Run) -> Marks:
         """Return what a run was like; of the calm run itself, all its facts."""
         if run is self.calm:
-            return Marks(facts=self._facts, ways=ways_of(run))
+            return Marks(facts=self._facts)
         calm = self._counts
         ours = _counts(run.history)
         changed = [key for key, times in ours.items() if calm.get(key) != times]
         changed += [key for key in calm if key not in ours]
-        touched = frozenset(key[1] for key in changed if key[0] not in NOT_OURS)
-        ways = ways_of(run) if len(run.schedule) <= WAYS_FAULTS_MAX else NO_WAYS
-        return Marks(touched, _facts(ours) - self._facts, ways)
+        touched = frozenset([key[1] for key in changed if key[0] not in NOT_OURS])
+        return Marks(touched, self._news(ours, changed))
+
+    def _news(self, ours: Mapping[_Count, int], changed: Iterable[_Count]) -> frozenset[Fact]:
+        """Return the facts that calm does not have: of what happened more often than there."""
+        more: dict[tuple[str, str, str], int] = {}
+        for key in changed:
+            kind, place, _, outcome = key
+            what = (kind, place, outcome)
+            times = ours.get(key, 0) - self._counts.get(key, 0)
+            more[what] = more.get(what, 0) + times
+        found = []
+        for what, times in more.items():
+            if times > 0:
+                before = self._totals.get(what, 0)
+                sizes = range(before.bit_length(), (before + times).bit_length())
+                found += [(*what, 1 << size) for size in sizes]
+        return frozenset(found)
 
 
 class Shown(Protocol):
@@ -100,6 +121,10 @@ class Shown(Protocol):
     @property
     def marks(self) -> Marks:
         """What the run was like. Asked for only by planners that want marks."""
+
+    @property
+    def ways(self) -> Ways:
+        """How its outcomes came about, found when it is asked for; once, by such planners."""
 
     @property
     def run(self) -> Run | None:
@@ -138,6 +163,11 @@ class Sight:
         """What the run was like, beside the calm run; nothing while that is not known."""
         return Marks() if self._beside is None else self._beside.marks_of(self.run)
 
+    @property
+    def ways(self) -> Ways:
+        """How its outcomes came about."""
+        return ways_of_few(self.run)
+
 
 @attrs.define
 class Sights:
@@ -154,23 +184,32 @@ class Sights:
 
 def fingerprint(history: History) -> frozenset[Fact]:
     """Return what a run was like: which events each operation led to, and how often."""
-    return _facts(_counts(history))
+    return _facts(_totals(_counts(history)))
 
 
 def _counts(history: History) -> dict[_Count, int]:
-    found: dict[_Count, int] = {}
-    for _, kind, actor, operation, entity, _, _, data in history.raw:
-        outcome = data["outcome"] if kind == "reply" else ""
-        key = (kind, operation or actor.partition("#")[0], entity, outcome)
-        found[key] = found.get(key, 0) + 1
-    return found
+    return Counter(
+        [
+            (
+                kind,
+                operation or actor.partition("#")[0],
+                entity,
+                data["outcome"] if kind == "reply" else "",
+            )
+            for _, kind, actor, operation, entity, _, _, data in history.raw
+        ]
+    )
 
 
-def _facts(counts: Mapping[_Count, int]) -> frozenset[Fact]:
+def _totals(counts: Mapping[_Count, int]) -> dict[tuple[str, str, str], int]:
     totals: dict[tuple[str, str, str], int] = {}
     for (kind, place, _, outcome), times in counts.items():
         what = (kind, place, outcome)
         totals[what] = totals.get(what, 0) + times
+    return totals
+
+
+def _facts(totals: Mapping[tuple[str, str, str], int]) -> frozenset[Fact]:
     return frozenset(
         (*what, 1 << size) for what, times in totals.items() for size in range(times.bit_length())
     )

@@ -44,6 +44,11 @@ _RANK: Final = {what: at for at, what in enumerate(DOES)}
 Row = str
 """A kind of fault as words, its phase, and its option: `pause after, long`."""
 
+_Cell = tuple[Row, str]
+_Place = tuple[str, str]
+_Scored = tuple[float, int, Fault]
+"""A fault with its odds, negative so that a heap has the likely ones first, and its place."""
+
 
 def does(history: History) -> dict[str, str]:
     """Return what each operation of a run does: one of `DOES`."""
@@ -105,30 +110,43 @@ def likely_first(faults: Iterable[Fault], what: Mapping[str, str], odds: Odds) -
     Like it is a fault of the same row at an operation that does the same, less so one of the
     same kind at the same operation, and still less any at that operation. First attempts go
     before later ones, the first items before the others, words before lengths in ms. Scores
-    only fall: so a heap with stale scores is enough.
+    only fall: so a heap with stale scores is enough. Faults that are alike in all that keep
+    their order among themselves: only the first of each such group is in the heap.
     """
-    alike: dict[tuple[Row, str], int] = {}
-    here: dict[tuple[str, str], int] = {}
+    alike: dict[_Cell, int] = {}
+    here: dict[_Place, int] = {}
     around: dict[str, int] = {}
-    known = []
-    heap = []
+    groups = _groups(faults, what, odds)
+    heap = [(*group[-1][:2], which) for which, (*_, group) in enumerate(groups)]
+    heapify(heap)
+    while heap:
+        score, at, which = heappop(heap)
+        cell, place, group = groups[which]
+        now = group[-1][0] / (1 + 2 * alike.get(cell, 0)) / (1 + here.get(place, 0))
+        now /= 1 + around.get(place[1], 0) / 2
+        if now > score:
+            heappush(heap, (now, at, which))
+            continue
+        yield group.pop()[2]
+        if group:
+            heappush(heap, (*group[-1][:2], which))
+        alike[cell] = alike.get(cell, 0) + 1
+        here[place] = here.get(place, 0) + 1
+        around[place[1]] = around.get(place[1], 0) + 1
+
+
+def _groups(
+    faults: Iterable[Fault], what: Mapping[str, str], odds: Odds
+) -> list[tuple[_Cell, _Place, list[_Scored]]]:
+    """Return faults by what they are like, in each group the likely ones last."""
+    found: dict[tuple[_Cell, _Place], list[_Scored]] = {}
     for at, fault in enumerate(faults):
         site = fault.site
         doing = what.get(site.operation, "")
         late = 1 + (site.attempt - 1) / 2 + max(0, site.entity - 1) / 5
         likely = odds.of(fault, doing) / late / (3 if is_sized(fault) else 1)
-        known.append((fault, likely, (row_of(fault), doing), (fault.kind, site.operation)))
-        heap.append((-likely, at))
-    heapify(heap)
-    while heap:
-        score, at = heappop(heap)
-        fault, likely, cell, place = known[at]
-        now = -likely / (1 + 2 * alike.get(cell, 0)) / (1 + here.get(place, 0))
-        now /= 1 + around.get(place[1], 0) / 2
-        if now > score:
-            heappush(heap, (now, at))
-            continue
-        alike[cell] = alike.get(cell, 0) + 1
-        here[place] = here.get(place, 0) + 1
-        around[place[1]] = around.get(place[1], 0) + 1
-        yield fault
+        group = ((row_of(fault), doing), (fault.kind, site.operation))
+        found.setdefault(group, []).append((-likely, at, fault))
+    for some in found.values():
+        some.sort(key=lambda one: one[:2], reverse=True)
+    return [(cell, place, some) for (cell, place), some in found.items()]

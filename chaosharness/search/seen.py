@@ -21,7 +21,8 @@ from chaosharness.handlers.port import Surface
 from chaosharness.kernel.history import History
 from chaosharness.kernel.world import Ending
 from chaosharness.schedule import Schedule
-from chaosharness.search.marks import Beside, Marks
+from chaosharness.search.lineage.ways import Ways
+from chaosharness.search.marks import NO_WAYS, Beside, Marks, ways_of_few
 from chaosharness.system import Run, System
 
 NO_MARKS: Final = Marks()
@@ -67,6 +68,7 @@ class Seen:
         differs: What differed where judging made the calm run once more.
         digest: Of the history, where something broke and another process ran it; else empty.
         run: The run, where this process made it.
+        told_ways: How its outcomes came about, where another process made it.
     """
 
     schedule: Schedule
@@ -80,6 +82,14 @@ class Seen:
     differs: Nondeterminism | None = None
     digest: str = ""
     run: Run | None = attrs.field(default=None, repr=False)
+    told_ways: Ways = attrs.field(default=NO_WAYS, repr=False)
+
+    @property
+    def ways(self) -> Ways:
+        """How its outcomes came about: read from the run when it is asked for, or told."""
+        if self.run is None or self.marks is NO_MARKS:
+            return self.told_ways
+        return ways_of_few(self.run)
 
     @property
     def struck(self) -> tuple[Fault, ...]:

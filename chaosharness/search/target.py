@@ -101,7 +101,9 @@ def _module(target: str, name: str) -> ModuleType:
         raise  # says itself what is wrong
     except SystemExit as error:
         raise _ends(f"{target}: importing {name}", error) from error
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # pytest.skip of a module, too: there is no system then
         raise InvalidDefinition(f"{target}: {name} does not import: {_words(error)}") from error
 
 
@@ -183,7 +185,9 @@ def _system_from(found: Any, target: str) -> System:
         raise
     except SystemExit as error:
         raise _ends(f"{target}()", error) from error
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise InvalidDefinition(f"{target}() raised {_words(error)}") from error
     if inspect.iscoroutine(made):
         made.close()

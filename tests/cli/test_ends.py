@@ -109,3 +109,87 @@ if __name__ == "__main__":
     words = "a property called os._exit(0) (at" if "_exit" in call else "raised SystemExit: 0 at"
     assert words in done.stderr
     assert "shop.py:" in done.stderr
+
+
+RAISED = {
+    "GeneratorExit": "raise GeneratorExit",
+    "Skipped": "import pytest; pytest.skip('not today')",
+    "CancelledError": "import asyncio; raise asyncio.CancelledError",
+    "KeyboardInterrupt": "raise KeyboardInterrupt",
+}
+"""What ends tests and tasks, and derives from BaseException: by name, and code that raises it."""
+
+PLACES = {
+    "a property": """
+from chaosharness import always
+shop.claim(always("an end", holds=lambda event: end(), kinds=["effect"]))
+""",
+    "a factory": "shop.service('late')(lambda env: end())",
+    "an entry": """
+shop = System("other")
+shop.entry(examples=[1])(lambda env, item: end())
+""",
+    "a third party": """
+from chaosharness import External
+class Mailer:
+    def send(self):
+        end()
+mail = shop.add(External("mail", Mailer))
+@shop.service("mailer")
+def mailer(env):
+    client = env.client(mail)
+    env.consume(bus, "orders", lambda order: client.send(), group="mailer")
+""",
+    "the module": "end()",
+    "a target": """
+def made():
+    end()
+""",
+}
+
+
+def ended_by(tmp_path, raised, place):
+    code = f"\ndef end():\n    {RAISED[raised]}\n"
+    (tmp_path / "shop.py").write_text(SHOP + code + PLACES[place])
+    target = "shop:made" if place == "a target" else "shop:shop"
+    return subprocess.run(
+        [sys.executable, "-m", "chaosharness", "run", target, "--faults", "0"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+EVERYWHERE = [("GeneratorExit", place) for place in PLACES]
+EVERYTHING = [(raised, "a property") for raised in RAISED if raised != "GeneratorExit"]
+
+
+@pytest.mark.parametrize(("raised", "place"), EVERYWHERE + EVERYTHING)
+def test_what_ends_a_test_ends_in_3_wherever_it_is_raised(tmp_path, raised, place):
+    done = ended_by(tmp_path, raised, place)
+    assert done.returncode == 3, (done.stdout, done.stderr)
+    assert len(done.stderr.splitlines()) == 1
+    assert raised in done.stderr
+    assert "a bug in chaosharness" not in done.stderr
+
+
+def test_a_property_that_skips_skips_no_test(tmp_path):
+    (tmp_path / "shop.py").write_text(SHOP + f"\ndef end():\n    {RAISED['Skipped']}\n")
+    (tmp_path / "test_shop.py").write_text(
+        "from chaosharness import Property, check\n"
+        "from shop import end, shop\n"
+        "def test_shop():\n"
+        "    check(shop, properties=[Property('an end', lambda evidence: end())], faults_max=0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_shop.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout
+    assert "the property 'an end' raised Skipped: not today at shop.py:" in done.stdout

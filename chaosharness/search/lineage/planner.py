@@ -59,7 +59,7 @@ class _Aim:
     """One goal, the ways that are known to lead to it, and the cuts of them."""
 
     goal: Goal
-    supports: list[Support] = attrs.field(factory=list)
+    supports: dict[Support, None] = attrs.field(factory=dict)
     news: int = 0
     cuts: Iterator[tuple[int, int]] | None = None
     next: tuple[int, int] | None = None
@@ -98,6 +98,7 @@ class Lineage:
         self._ways_to: dict[Key, list[int]] = {}
         self._later: dict[int, int] = {}
         self._rows: set[int] = set()
+        self._columns: list[int] = []
         self._learned = 0
 
     @property
@@ -118,7 +119,7 @@ class Lineage:
             if not faults and seen.run is not None:
                 self._calm = seen.run
                 self._take_surfaces(seen)
-                self._learn(seen.marks.ways, 0)
+                self._learn(seen.ways, 0)
             return
         context = self.bits.mask(faults)
         if not context or len(faults) > self.faults_max:
@@ -127,7 +128,7 @@ class Lineage:
         if context in self._asked:
             self._asked.remove(context)
         self._take_surfaces(seen)
-        ways = seen.marks.ways
+        ways = seen.ways
         for key, _ in ways.outcomes:
             known = self._ways_to.get(key, ())
             self._redundant |= any(way & context for way in known)
@@ -147,9 +148,9 @@ class Lineage:
     def _study(self, ways: Ways, context: int) -> None:
         found, handled = self._translated(ways, context)
         self._learned += 1
-        self._rows.update(handled)
+        self._keep_rows(handled)
         for key, each in found.items():
-            self._rows.update(way.direct for way in each)
+            self._keep_rows(way.direct for way in each)
             known = self._ways_to.setdefault(key, [])
             fresh = [way.direct for way in each if way.direct not in known]
             known += dict.fromkeys(fresh)
@@ -179,14 +180,15 @@ class Lineage:
         """Return the ways of a run in the bits of this search, without what struck in it."""
         bits = self.bits.translate(ways.cuts, self._surfaces)
         self._note_order(ways.cuts, bits)
+        moves = _moves(bits)
         moved_to: dict[int, int] = {}
 
         def moved(mask: int) -> int:
             found = moved_to.get(mask, -1)
             if found < 0:
                 found = 0
-                for at in numbers(mask):
-                    found |= bits[at]
+                for those, up, down in moves:
+                    found |= (mask & those) << up >> down
                 found &= ~context
                 moved_to[mask] = found
             return found
@@ -206,9 +208,10 @@ class Lineage:
             if bit:
                 service = service_of(cut[0])
                 number = bit.bit_length() - 1
-                if isinstance(self.bits.faults[number], Crash):
-                    self._later[number] = self._later.get(number, 0) | later.get(service, 0)
-                later[service] = later.get(service, 0) | bit
+                so_far = later.get(service, 0)
+                if so_far and isinstance(self.bits.faults[number], Crash):
+                    self._later[number] = self._later.get(number, 0) | so_far
+                later[service] = so_far | bit
 
     def _teach(self, aim: _Aim, ways: Mapping[Key, list[Way]], context: int) -> None:
         """Add the ways by which a run came to a goal."""
@@ -223,7 +226,7 @@ class Lineage:
             new = [Support(way, certain, context)]
         fresh = [one for one in new if one.way and one not in aim.supports]
         if fresh and len(aim.supports) + len(fresh) <= SUPPORTS_MAX:
-            aim.supports += fresh
+            aim.supports.update(dict.fromkeys(fresh))
             aim.news = self._learned
             aim.cuts = aim.next = None
 
@@ -263,7 +266,7 @@ class Lineage:
             return
         if aim.cuts is None:
             price, deaths = self._prices(aim), self.bits.deaths
-            aim.cuts = cuts(aim.supports, price, self._reach, self.faults_max, deaths=deaths)
+            aim.cuts = cuts([*aim.supports], price, self._reach, self.faults_max, deaths=deaths)
         aim.next = next((one for one in aim.cuts if self._is_new(one[1])), None)
 
     def _is_new(self, chosen: int) -> bool:
@@ -293,12 +296,20 @@ class Lineage:
             twins=self._twins(),
         )
 
+    def _keep_rows(self, ways: Iterable[int]) -> None:
+        """Keep in which ways each fault is: a bit for each way that is new."""
+        columns = self._columns
+        columns += [0] * (len(self.bits.faults) - len(columns))
+        for way in ways:
+            if way not in self._rows:
+                row = 1 << len(self._rows)
+                self._rows.add(way)
+                for number in numbers(way):
+                    columns[number] |= row
+
     def _twins(self) -> int:
         """Return the faults that are, in all ways known, where a later one is as well."""
-        columns = [0] * len(self.bits.faults)
-        for row, way in enumerate(sorted(self._rows)):
-            for number in numbers(way):
-                columns[number] |= 1 << row
+        columns = self._columns
         seen: set[tuple[str, int]] = set()
         found = 0
         for number in range(len(columns) - 1, -1, -1):
@@ -335,6 +346,19 @@ class _Prices:
             price += TWIN
         more = sum(bool(rival & mask) for rival in self.rivals)
         return price - min(EACH_MORE * more, MORE_MAX)
+
+
+def _moves(bits: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Return how bits of one run get to their places: some of them, and how far up and down.
+
+    A run mostly comes to the same places in the same order, so a few moves take many bits each.
+    """
+    by_distance: dict[int, int] = {}
+    for at, bit in enumerate(bits):
+        if bit:
+            distance = bit.bit_length() - 1 - at
+            by_distance[distance] = by_distance.get(distance, 0) | 1 << at
+    return [(those, max(far, 0), max(-far, 0)) for far, those in by_distance.items()]
 
 
 def _same(ways: Mapping[Key, list[Way]], key: Key) -> list[Way]:

@@ -113,7 +113,8 @@ class _Reader:
         self.history = history
         self.raw = history.raw
         self.surfaces = surfaces
-        self.cuts: dict[Cut, int] = {}
+        self.cuts: list[Cut] = []
+        self.bits: dict[Sort, dict[Place, int]] = {sort: {} for sort in SORTS}
         self.calls: dict[Place, int] = {}
         self.origins: list[int] = []
         self.handles: dict[int, Place] = {}
@@ -189,10 +190,17 @@ class _Reader:
             self.answers[self.origins[index]] = index
 
     def _bit(self, place: Place, sort: Sort) -> int:
-        operation, entity, attempt = place
-        if operation not in self.surfaces or attempt < 1:
-            return 0
-        return 1 << self.cuts.setdefault((operation, entity, attempt, sort), len(self.cuts))
+        found = self.bits[sort].get(place)
+        return self._new_bit(place, sort) if found is None else found
+
+    def _new_bit(self, place: Place, sort: Sort) -> int:
+        """Give a cut the next bit, if something can cut there."""
+        found = 0
+        if place[0] in self.surfaces and place[2] > 0:
+            found = 1 << len(self.cuts)
+            self.cuts.append((*place, sort))
+        self.bits[sort][place] = found
+        return found
 
     def _crossing(self, cause: int) -> int:
         """Return what cuts between two actors, after an event of the first of them."""
@@ -217,11 +225,12 @@ class _Reader:
         """Return for each event how its actor may die afterwards, and whether it did."""
         found = [(0, False)] * len(self.raw)
         later: dict[str, int] = {}
+        services: dict[str, str] = {}
         dead: set[str] = set()
         for index in range(len(self.raw) - 1, -1, -1):
             _, kind, actor, operation, entity, attempt, _, _ = self.raw[index]
             if "#" in actor:
-                who = service_of(actor)
+                who = services.get(actor) or services.setdefault(actor, service_of(actor))
                 found[index] = (later.get(who, 0), who in dead)
                 if kind == "crash":
                     dead.add(who)

@@ -21,7 +21,7 @@ from chaosharness.kernel.rest import RanOn
 from chaosharness.kernel.world import Ending
 from chaosharness.schedule import Schedule
 from chaosharness.search.lineage.ways import Cut, Key, Way, Ways
-from chaosharness.search.marks import NO_WAYS, Marks
+from chaosharness.search.marks import Marks
 from chaosharness.search.seen import NO_MARKS, Attempts, Seen, Verdict
 from chaosharness.system import Run
 
@@ -101,7 +101,7 @@ class Wire:
 
     def pack(self, seen: Seen) -> bytes:
         """Spell what a run showed."""
-        known = self.calm.surfaces
+        known, ways = self.calm.surfaces, seen.ways
         broken = any(one.findings for one in seen.verdicts)
         return self._small(
             Spelled(
@@ -116,12 +116,10 @@ class Wire:
                 verdict=seen.ending.verdict,
                 reason=seen.ending.reason,
                 ran_on=[(one.place, one.why, one.after_ms) for one in seen.ending.ran_on],
-                marks=None if seen.marks is NO_MARKS else attrs.evolve(seen.marks, ways=NO_WAYS),
-                cuts=seen.marks.ways.cuts,
-                outcomes=[
-                    (key, [_hex(way) for way in each]) for key, each in seen.marks.ways.outcomes
-                ],
-                handled=[f"{bits:x}" for bits in seen.marks.ways.handled],
+                marks=None if seen.marks is NO_MARKS else seen.marks,
+                cuts=ways.cuts,
+                outcomes=[(key, [_hex(way) for way in each]) for key, each in ways.outcomes],
+                handled=[f"{bits:x}" for bits in ways.handled],
                 failed=list(seen.failed),
                 digest=seen.run.digest() if broken and seen.run is not None else "",
             )
@@ -195,7 +193,8 @@ class Wire:
             surfaces={name: _surface(kinds) for name, kinds in found.surfaces.items()},
             ending=Ending(found.verdict, found.reason, ran_on),  # type: ignore[arg-type]
             verdicts=tuple(Verdict(one.tested, _findings(one.causes)) for one in found.said),
-            marks=NO_MARKS if found.marks is None else attrs.evolve(found.marks, ways=_ways(found)),
+            marks=NO_MARKS if found.marks is None else found.marks,
+            told_ways=_ways(found),
             failed=tuple(found.failed),
             digest=found.digest,
         )

@@ -58,7 +58,9 @@ def do(examiner: Examiner, wire: Wire, batch: int, place: int, faults: Any) -> A
         seen = examiner.look(run)
         if seen.differs is not None:
             raise seen.differs
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         return Answer(batch, place, error=f"{type(error).__name__}: {error}")
     return Answer(batch, place, marks=wire.pack(seen), printed=printed.getvalue())
 
