@@ -87,6 +87,8 @@ class Coordination:
         session_ms, rebalance_ms = times.session_timeout_ms, times.max_poll_interval_ms
         member = Member(crew, incarnation, number, topics, session_ms, rebalance_ms, take)
         incarnation.on_death.append(partial(self._died, member))
+        incarnation.on_stall.append(partial(self._stalled, member))
+        incarnation.on_resume.append(partial(self.rejoin, member))
         self._enter(crew, member, "a member joined")
         return member
 
@@ -105,6 +107,21 @@ class Coordination:
         if member in member.crew.members:
             self.expel(member, "session timeout")
 
+    def _stalled(self, member: Member, until_ms: int) -> None:
+        """A process that stands still sends no heartbeats: it is missed as a crashed one is."""
+        world = self.world
+        since = member.incarnation.stalled_since
+        assert since is not None
+        due_ms = since + self.times.session_timeout_ms
+        if until_ms > due_ms >= world.now:
+            world.agenda.add(due_ms, self._unheard, (member, since), BACKGROUND)
+
+    def _unheard(self, missed: tuple[Member, int]) -> None:
+        member, since = missed
+        incarnation = member.incarnation
+        if incarnation.alive and incarnation.stalled_since == since:
+            self.expel(member, "session timeout")
+
     def expel(self, member: Member, why: str) -> None:
         """Take a member out of its group. It may not know: it is a zombie until it polls."""
         if member.expelled:
@@ -118,8 +135,11 @@ class Coordination:
 
     def rejoin(self, member: Member) -> None:
         """Join anew at the next poll: now if idle, else when the handler is done."""
-        if member.busy_since >= 0 or not member.incarnation.alive or not member.expelled:
+        incarnation = member.incarnation
+        if member.busy_since >= 0 or not incarnation.alive or not member.expelled:
             return
+        if incarnation.stalled_since is not None:
+            return  # it joins again when it goes on
         if self.cut(member):
             self.world.after(self.times.session_timeout_ms, self.rejoin, member)
             return

@@ -8,8 +8,7 @@ Source:
 
 Not modelled:
     What the machine can and services cannot ask for yet: transactions and isolation levels,
-    compaction and retention, failover, static membership. A process that stands still as a
-    whole: a `Pause` stops code, and heartbeats go on. Broker-side (KIP-848) rebalancing; share
+    compaction and retention, failover, static membership. Broker-side (KIP-848) rebalancing; share
     groups; the client's own choice for a record without a key (Java and librdkafka stay with
     one log partition for a batch, aiokafka takes any): records of one workload item are
     spread one by one, which any of them may do; several brokers, hence `acks` below `all`.
