@@ -8,12 +8,11 @@ Source:
 
 Not modelled:
     What the machine can and services cannot ask for yet: transactions and isolation levels,
-    compaction and retention, failover, static membership. Broker-side (KIP-848) rebalancing; share
+    compaction and retention, failover. Broker-side (KIP-848) rebalancing; share
     groups; the client's own choice for a record without a key (Java and librdkafka stay with
     one log partition for a batch, aiokafka takes any): records of one workload item are
     spread one by one, which any of them may do; several brokers, hence `acks` below `all`.
-    A consumer group is taken to be an old one, with offsets committed, so
-    `auto.offset.reset` never decides.
+    Offsets that a group has committed never expire.
 """
 
 from __future__ import annotations
@@ -27,8 +26,9 @@ import attrs
 
 from chaosharness.brokers.intake import Intake, check_options
 from chaosharness.brokers.kafka.cluster import Cluster, Draft
-from chaosharness.brokers.kafka.consumers import LOOP_OPTIONS, OPTIONS, Consumer, Subscription
+from chaosharness.brokers.kafka.consumers import OPTIONS, Subscription
 from chaosharness.brokers.kafka.faults import PUBLISH, PUBLISH_TWICE
+from chaosharness.brokers.kafka.loop import LOOP_OPTIONS, Consumer
 from chaosharness.brokers.lane import Lane, in_turn, is_disturbed
 from chaosharness.brokers.message import NO_HEADERS, POISON, Decode, encode, key_of
 from chaosharness.errors import InvalidDefinition
@@ -87,9 +87,16 @@ class Kafka:
       it at once; by default what `on_error` says.
 
     Options of `env.consumer(bus, *topics, ...)`, whose `poll(records_max=1, timeout_s=None)`
-    returns deliveries and whose `commit(upto=None)` commits:
+    returns deliveries and whose `commit(upto=None, offsets=None)` commits. It has `assignment`,
+    `position`, `committed`, `watermarks`, `seek`, `pause`, `resume`, `paused`, `assign` and `close`
+    beside; a log partition is a pair, `("orders", 0)`:
 
     - `group`: as above.
+    - `on_assign`, `on_revoke`, `on_lost`: called inside `poll` and `close` with the log partitions
+      that it is given, must give back, or has lost (by default as `on_revoke`).
+    - `instance`: its name for life (`group.instance.id`), one of its own for each replica.
+    - `reset`: where it begins where nothing is committed (`latest`, the default, `earliest` or
+      `error`); see `new_groups`.
     - `on_unreadable`: `raise`: `poll` raises what the decoder raised, and the next one goes on
       behind it (as confluent-kafka does; the default). `skip`: it is left out. `dead-letter`:
       it goes to `<topic>.DLT`.
@@ -107,6 +114,8 @@ class Kafka:
             its topics to the same member (Java and librdkafka, unless told otherwise).
             `round-robin`: one by one (aiokafka). `sticky`: everybody keeps what it had as far
             as is even. `cooperative-sticky`: and goes on reading it during a rebalance.
+        new_groups: Whether groups have committed nothing when a run begins, so that `reset`
+            says where they do. By default they are old ones, which read all from then on.
         latency_ms: From the log to a consumer.
     """
 
@@ -119,6 +128,7 @@ class Kafka:
         default="range", validator=allowed.one_of(*ASSIGNMENTS), kw_only=True
     )
     latency_ms: int = attrs.field(default=1, validator=allowed.whole(0), kw_only=True)
+    new_groups: bool = attrs.field(default=False, validator=allowed.flag(), kw_only=True)
     initial_delay_ms: ClassVar[int] = 0
     size_max: ClassVar[int] = SIZE_MAX
     timeout_ms: int = attrs.field(default=30_000, validator=_positive, kw_only=True)
