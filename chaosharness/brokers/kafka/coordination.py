@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 from chaosharness.brokers.kafka.members import Crew, Member, Slot, take_nothing
 from chaosharness.brokers.message import Message
@@ -13,6 +13,8 @@ from chaosharness.kernel.world import BACKGROUND, World
 from chaosharness.machines.kafka import KafkaMachine
 from chaosharness.machines.kafka.assignors import LogPartition
 from chaosharness.machines.kafka.group import Group
+
+TOO_SLOW: Final = "max.poll.interval.ms exceeded"
 
 
 class Times(Protocol):
@@ -201,6 +203,7 @@ class Coordination:
         crew = member.crew
         crew.members.remove(member)
         member.expelled = member.stale = True
+        member.why = why
         self.take_away(member)
         crew.group.leave(member.id, why, self.world.now)
         self.rebalance(crew, why)
@@ -430,7 +433,7 @@ class Coordination:
         if member.busy_since < 0 or member.expelled or not member.incarnation.alive:
             return
         if self.world.now - member.busy_since >= self.times.max_poll_interval_ms:
-            self.expel(member, "max.poll.interval.ms exceeded")
+            self.expel(member, TOO_SLOW)
         else:
             member.watched = True
             self.watch(member)

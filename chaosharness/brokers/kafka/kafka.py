@@ -35,6 +35,7 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Duplicate, Poison
 from chaosharness.handlers.later import LaterEffect
 from chaosharness.handlers.port import (
+    Surface,
     current_scope,
     on_behalf,
 )
@@ -148,9 +149,15 @@ class OpenKafka(Cluster):
 
     # ---- producing
 
-    def publisher(self) -> Callable[..., Any]:
-        """Return a producer: what publishes through a lane of its own. See `publish`."""
-        return partial(self.publish, lane=Lane())
+    def publisher(self, *, idempotent: bool | None = None) -> Callable[..., Any]:
+        """Return a producer: what publishes through a lane of its own. See `publish`.
+
+        Args:
+            idempotent: Whether the cluster recognises its retries; by default as the cluster's
+                definition says of all.
+        """
+        surface = self.surface if idempotent is None else PUBLISH if idempotent else PUBLISH_TWICE
+        return partial(self.publish, lane=Lane(), surface=surface)
 
     def publish(
         self,
@@ -160,6 +167,7 @@ class OpenKafka(Cluster):
         key: str | bytes | None = None,
         headers: Mapping[str, str] | None = None,
         lane: Lane,
+        surface: Surface,
     ) -> Any:
         """Append a message to the log partition of its key, and wait for the answer.
 
@@ -174,6 +182,7 @@ class OpenKafka(Cluster):
                 nothing keeps their order.
             headers: Handed on to the consumer.
             lane: Of its producer.
+            surface: What may go wrong for its producer.
 
         Raises:
             UnserialisablePayload: The value has no JSON form.
@@ -203,7 +212,7 @@ class OpenKafka(Cluster):
         place = (operation, entity, in_hand)
         world.counts[place] = attempt = world.counts.get(place, 0) + 1
         if operation not in world.surfaces:
-            world.meet(operation, self.surface)
+            world.meet(operation, surface)
         if not headers:
             headers = NO_HEADERS
         if self.disturbed or world.unreachable:

@@ -20,6 +20,7 @@ from typing import Any, Final, Literal, NoReturn, get_args
 from chaosharness.brokers.batch import Batch, Taken
 from chaosharness.brokers.kafka.cluster import Cluster
 from chaosharness.brokers.kafka.consumers import CommitFailed, InstanceFenced
+from chaosharness.brokers.kafka.coordination import TOO_SLOW
 from chaosharness.brokers.kafka.faults import LOOP_COMMIT
 from chaosharness.brokers.kafka.listeners import Call, Listener, Listeners, called
 from chaosharness.brokers.kafka.members import Member, Slot
@@ -387,6 +388,12 @@ class Consumer:
         return found
 
     # ---- where it is, and where it goes on
+
+    @property
+    def was_too_slow(self) -> bool:
+        """Whether it has lost its place because it had not polled for too long."""
+        member = self._member
+        return member is not None and member.expelled and member.why == TOO_SLOW
 
     def assignment(self) -> list[LogPartition]:
         """Return the log partitions that it has."""

@@ -59,10 +59,10 @@ class Member(Membership):
     """One consumer in a group, and what the coordinator knows of it.
 
     `take` is what it does with a message. While it is `stale` it has something to learn from the
-    coordinator: that it is `expelled`, or what a cooperative round has led to. `attend` has a
-    poll that waits return, where its code is to be told something. It is `solo` where it reads
-    what it chose itself, in no group, and `fenced` where another has come in its place. `unset`
-    is a log partition that nobody can say where to begin.
+    coordinator: that it is `expelled` (`why`), or what a cooperative round has led to. `attend`
+    has a poll that waits return, where its code is to be told something. It is `solo` where it
+    reads what it chose itself, in no group, and `fenced` where another has come in its place.
+    `unset` is a log partition that nobody can say where to begin.
     """
 
     __slots__ = (
@@ -84,6 +84,7 @@ class Member(Membership):
         "turn",
         "unset",
         "watched",
+        "why",
     )
 
     def __init__(
@@ -118,3 +119,4 @@ class Member(Membership):
         self.generation = self.turn = 0
         self.expelled = self.stale = self.fetching = self.watched = False
         self.fenced = self.solo = False
+        self.why = ""
