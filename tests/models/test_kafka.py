@@ -48,5 +48,5 @@ def test_a_broken_one_takes_so_many_faults(target, claims):
     if claims == "nothing claimed":
         system.properties.clear()
     faults = BROKEN[target]
-    found = explore(system, faults_max=faults, stop_at_first=True).counterexamples
+    found = explore(system, faults_max=faults, runs_max=10_000, stop_at_first=True).counterexamples
     assert [len(one.schedule) for one in found] == [faults]
