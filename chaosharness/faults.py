@@ -87,13 +87,24 @@ class PartitionDelay(Fault):
 
 @attrs.frozen
 class Pause(Fault):
-    """The code at this site stalls: garbage collection, slow I/O, a busy machine.
+    """The process stalls at this site: garbage collection, a frozen machine, no CPU to be had.
 
     `lasting` is `next`, `timeout`, `long` or whole milliseconds. A search tries the words, and
     up to five lengths between the durations that the system shows; so for all that lasts.
+
+    `heartbeats` is `stop` (whoever watches over the process hears nothing of it meanwhile) or
+    `go-on`: only the code at this site is slow (slow I/O), and the threads of its clients are
+    heard of all the time. A search tries the first; the second is a shorter list of the same
+    consequences.
+
+    *Not modelled:* other code of the process goes on meanwhile, as tasks and threads do where one
+    of them alone is slow.
     """
 
     lasting: Lasting = attrs.field(default="next", validator=_lasting, kw_only=True)
+    heartbeats: Literal["stop", "go-on"] = attrs.field(
+        default="stop", validator=attrs.validators.in_(("stop", "go-on")), kw_only=True
+    )
     options: ClassVar[tuple[object, ...]] = LASTINGS
     option_name: ClassVar[str] = "lasting"
     length_name: ClassVar[str] = "lasting"

@@ -384,7 +384,9 @@ def trouble(scope: Scope, fault: Fault, peer: Peer) -> Script[None]:
             if not peer.lose_writes(scope):
                 yield from crash(scope, "next")
         case Pause():
-            yield from stall(scope, scope.world.due(fault.lasting))
+            due_ms = scope.world.due(fault.lasting)
+            silent = fault.heartbeats == "stop"
+            yield from stall(scope, due_ms) if silent else wait_until(scope, due_ms)
         case Delay():
             yield from wait_until(scope, scope.world.due(fault.lasting))
         case NetworkPartition():
@@ -402,11 +404,20 @@ def crash(scope: Scope, down: Lasting) -> Script[None]:
 def stall(scope: Scope, due_ms: int) -> Script[None]:
     """Stand still; who watches over the process can see it, and learns when it goes on."""
     incarnation = scope.incarnation
-    incarnation.stalled_since = scope.world.now
-    yield from wait_until(scope, due_ms)
-    incarnation.stalled_since = None
-    for hook in incarnation.on_resume:
-        hook()
+    incarnation.stalls += 1
+    if incarnation.stalls == 1:
+        incarnation.stalled_since = scope.world.now
+    for notice in incarnation.on_stall:
+        notice(due_ms)
+    try:
+        yield from wait_until(scope, due_ms)
+    finally:  # a task that is cancelled stalls no more
+        incarnation.stalls -= 1
+        if not incarnation.stalls:
+            incarnation.stalled_since = None
+            if incarnation.alive and scope.world.ending is None:
+                for hook in incarnation.on_resume:
+                    hook()
 
 
 def wait_until(scope: Scope, due_ms: int) -> Script[None]:

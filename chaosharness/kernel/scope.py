@@ -20,8 +20,9 @@ class Incarnation:
     `unawaited` counts the calls of ports that nobody has awaited so far.
 
     A process of its own (`processes`) has it for a `host`, and dies with it. `stalled_since` is
-    when a fault had it stand still; `on_resume` is told when it goes on. It dies `unheard` where
-    its machine dies with it, and nobody closes its connections.
+    when a fault had it stand still, at so many places at once (`stalls`); `on_stall` is told until
+    when, and `on_resume` when it goes on. It dies `unheard` where its machine dies with it, and
+    nobody closes its connections.
     """
 
     __slots__ = (
@@ -35,12 +36,14 @@ class Incarnation:
         "number",
         "on_death",
         "on_resume",
+        "on_stall",
         "processes",
         "replica",
         "restart",
         "service",
         "skew_ms",
         "stalled_since",
+        "stalls",
         "unawaited",
         "unheard",
         "world",
@@ -58,6 +61,8 @@ class Incarnation:
         self.alive = True
         self.skew_ms = 0
         self.stalled_since: int | None = None
+        self.stalls = 0
+        self.on_stall: list[Callable[[int], None]] = []
         self.on_resume: list[Callable[[], None]] = []
         self.host: Incarnation | None = None
         self.processes: list[Incarnation] = []

@@ -188,13 +188,14 @@ def test_commits_by_hand():
 
 
 def test_a_commit_that_is_refused_or_not_answered():
-    codes = []
+    codes, words = [], []
 
     def take(consumer, message):
         try:
             consumer.commit(message, asynchronous=False)
         except KafkaException as error:
             codes.append(error.args[0].code())
+            words.append(error.args[0].str())
 
     for fault in (
         Rebalance(Site("reader.main/bus.commit")),
@@ -202,6 +203,10 @@ def test_a_commit_that_is_refused_or_not_answered():
     ):
         ran(reading(seen=[], take=take), fault)
     assert codes == [KafkaError.ILLEGAL_GENERATION, KafkaError._TIMED_OUT]
+    assert words == [
+        "Commit failed: Broker: Specified group generation id is not valid",
+        "Commit failed: Local: Timed out",
+    ]
 
 
 def test_a_commit_that_nobody_waits_for_is_told_at_the_next_poll():
@@ -260,8 +265,14 @@ def test_serializers_and_deserializers():
         ({**GROUP, "session.timeout.ms": 6000}, None, r"say Kafka\(..., session_timeout_ms=6000\)"),
         (
             GROUP,
-            lambda one: one.subscribe(["a"], on_assign=print),
-            r"subscribe\(on_assign=...\) is not modelled",
+            lambda one: one.offsets_for_times([]),
+            r"Consumer.offsets_for_times is not modelled.*test_conf",
+        ),
+        (GROUP, lambda one: one.poll(), r"poll\(\) before subscribe\(\) waits for ever.*test_conf"),
+        (
+            {**GROUP, "partition.assignment.strategy": "cooperative-sticky"},
+            None,
+            r"partition.assignment.strategy='cooperative-sticky' .*test_conf.* both must say",
         ),
     ],
 )

@@ -27,9 +27,10 @@ from chaosharness import (
 from chaosharness.brokers import BROKERS, lane
 from chaosharness.brokers.at_work import AtWork
 from chaosharness.brokers.facts import Journal
-from chaosharness.brokers.kafka.consumers import CommitFailed, Consumer, Subscription
+from chaosharness.brokers.kafka.consumers import CommitFailed, Subscription
 from chaosharness.brokers.kafka.coordination import Coordination
 from chaosharness.brokers.kafka.kafka import OpenKafka
+from chaosharness.brokers.kafka.loop import Consumer
 from chaosharness.brokers.lines import Lines
 from chaosharness.brokers.nats.desk import Desk as NatsDesk
 from chaosharness.brokers.rabbitmq.link import Link

@@ -40,6 +40,10 @@ class Settings(ClusterRules, Protocol):
         """A handler slower than this loses its log partitions."""
 
     @property
+    def new_groups(self) -> bool:
+        """Whether groups have committed nothing when a run begins."""
+
+    @property
     def latency_ms(self) -> int:
         """From the log to a consumer."""
 

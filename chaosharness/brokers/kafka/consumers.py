@@ -1,52 +1,36 @@
-"""How services consume from Kafka: a handler called per message, or their own poll loop."""
+"""A handler that Kafka calls per message; and what a commit raises, by whoever makes it."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final, Literal, get_args
 
-from chaosharness.brokers.batch import Batch, Taken
 from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.kafka.cluster import Cluster
-from chaosharness.brokers.kafka.faults import COMMIT, LOOP_COMMIT
+from chaosharness.brokers.kafka.faults import COMMIT
 from chaosharness.brokers.kafka.members import Member
-from chaosharness.brokers.message import Decode, Delivery, Message, delivery
+from chaosharness.brokers.message import Message
 from chaosharness.brokers.trouble import one_of, policy_of
-from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import LostRequest, Rebalance
-from chaosharness.handlers.fingerprint import of_stack
-from chaosharness.handlers.places import told
-from chaosharness.handlers.port import (
-    Nap,
-    current_scope,
-    operate,
-    refuse_stranger,
-    strikes,
-    trouble,
-    wait_of,
-)
-from chaosharness.handlers.script import Resume, Script, drive_in_kernel
-from chaosharness.kernel.agenda import Entry
-from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
-from chaosharness.kernel.world import BACKGROUND
-from chaosharness.machines.kafka.assignors import LogPartition
+from chaosharness.handlers.port import strikes, trouble
+from chaosharness.handlers.script import Script, drive_in_kernel
+from chaosharness.kernel.scope import Scope
 
 BACKOFF_MS: Final = 1_000
 BACKOFF_MS_MAX: Final = 60_000
 
 Acknowledge = Literal["after", "before"]
 OnError = Literal["retry", "skip", "dead-letter", "crash"]
-OnUnreadable = Literal["raise", "skip", "dead-letter"]
 ACKNOWLEDGE: Final = get_args(Acknowledge)
-ON_UNREADABLE: Final = get_args(OnUnreadable)
 OPTIONS: Final = ("group", "acknowledge", "on_error", "retries_max", "on_unreadable")
-LOOP_OPTIONS: Final = ("group", "on_unreadable")
 
 
 class CommitFailed(Exception):
     """The group has moved on: these log partitions belong to another member now."""
+
+
+class InstanceFenced(CommitFailed):
+    """Another consumer has come with the same `instance`: this one is out for good."""
 
 
 class Subscription:
@@ -222,228 +206,3 @@ class Subscription:
         scope.record("ack", operation, attempt, {"message": message.published})
         self.broker.world.effects += 1
         return True
-
-
-class Consumer:
-    """A consumer that a service's own main loop polls.
-
-    In plain code the methods block; in `async` code each is awaited.
-
-    Args:
-        on_unreadable: What a payload leads to that cannot be decoded. `raise`: `poll` raises
-            what the decoder raised, once; the next one goes on behind it (as the
-            DeserializingConsumer of confluent-kafka; Java and kafka-python stay there until
-            one seeks). `skip`: it is left out. `dead-letter`: it goes to `<topic>.DLT`.
-    """
-
-    def __init__(
-        self,
-        broker: Cluster,
-        incarnation: Incarnation,
-        topics: tuple[str, ...],
-        group: str,
-        decode: Decode,
-        *,
-        on_unreadable: OnUnreadable = "raise",
-    ) -> None:
-        one_of(ON_UNREADABLE, on_unreadable=on_unreadable)
-        self._on_unreadable = on_unreadable
-        self._broker = broker
-        self._decode = decode
-        self._buffer: list[tuple[Message, int]] = []
-        self._left: tuple[Message, int] | None = None  # cannot be read: the next poll says so
-        self._records_max = 1
-        self._waiting: Resume | None = None
-        self._join = partial(broker.groups.join, incarnation, topics, group, self._take)
-        self._member: Member | None = None  # it joins its group at the first poll
-
-    def poll(self, records_max: int = 1, timeout_s: float | None = None) -> Any:
-        """Return up to `records_max` deliveries; none if `timeout_s` passes first.
-
-        Iterate over what comes back: the harness then knows on whose behalf code runs.
-        """
-        if records_max < 1:
-            raise InvalidDefinition(f"records_max must be at least 1, not {records_max}")
-        scope = current_scope(f"{self._broker.name}.poll", self._broker.world)
-        nap: Nap = BACKGROUND
-        if timeout_s is not None:
-            frame, holds = sys._getframe(1), self._holds()
-            nap = wait_of(scope, round(timeout_s * 1000), of_stack, frame, holds=holds)
-        script = self._poll(scope, records_max, timeout_s, nap)
-        return scope.colour.drive(script, scope)
-
-    def _holds(self) -> bool:
-        """Say whether it was handed out what it has not committed."""
-        member = self._member
-        if member is None or member.expelled:
-            return False
-        committed, logs = member.group.committed, self._broker.machine.logs
-        return any(
-            slot.position > committed.get(place, logs[place[0]][place[1]].start)
-            for place, slot in member.slots.items()
-        )
-
-    def _poll(
-        self, scope: Scope, records_max: int, timeout_s: float | None, nap: Nap
-    ) -> Script[Batch]:
-        broker = self._broker
-        world = broker.world
-        self._records_max = records_max
-        scope.entity = 0
-        scope.message = ""
-        scope.hops = 0
-        world.in_flight.pop(scope, None)
-
-        if self._member is None:
-            self._member = self._join()
-        member = self._member
-        timer: Entry | None = None
-        due_ms = None
-        if timeout_s is not None:
-            timeout_ms = round(timeout_s * 1000)
-            world.know_duration(timeout_ms)
-            due_ms = world.now + timeout_ms
-
-        def give_up(_: Any) -> None:
-            nap.woke()
-            member.busy_since = world.now
-            self._wake()
-
-        def keep(resume: Resume) -> None:
-            nonlocal timer
-            self._waiting = resume
-            if due_ms is not None:
-                timer = world.timer(max(due_ms - world.now, 0), give_up, None, nap)
-            broker.free(member)
-
-        self._raise_left(scope)
-        while True:
-            if not self._buffer:
-                try:
-                    yield keep
-                except GeneratorExit:  # the task that polled was cancelled
-                    self._waiting = None
-                    member.busy_since = world.now
-                    raise
-                finally:
-                    if timer is not None:
-                        world.agenda.cancel(timer)
-            taken, self._buffer = self._buffer, []
-            found = self._decoded(scope, taken)
-            if found or not taken:
-                return Batch(scope, found)
-
-    def _raise_left(self, scope: Scope) -> None:
-        """Raise what the decoder says about a record behind which the last batch ended."""
-        left, self._left = self._left, None
-        if left is None:
-            return
-        message, cause = left
-        if self._is_mine(message):
-            scope.world.effects += 1
-            scope.entity, scope.hops, scope.cause = message.entity, message.hops, cause
-            scope.message = message.name
-            self._decode(message.body)
-
-    def _is_mine(self, message: Message) -> bool:
-        """Say whether a record is the last one that was fetched of a log partition of ours."""
-        member = self._member
-        slot = None if member is None else member.slots.get((message.topic, message.partition))
-        return slot is not None and slot.position == message.offset + 1
-
-    def _decoded(self, scope: Scope, taken: list[tuple[Message, int]]) -> list[Taken]:
-        """Return the messages that can be read; do with the others as is wished."""
-        found: list[Taken] = []
-        for message, cause in taken:
-            try:
-                found.append((delivery(self._decode, message), message, cause))
-            except Exception as error:
-                if self._on_unreadable != "raise":
-                    self._put_aside(scope, message, cause, error)
-                    continue
-                if found:
-                    self._left = message, cause  # it is raised by the next poll
-                    return found
-                scope.entity, scope.hops, scope.cause = message.entity, message.hops, cause
-                scope.message = message.name
-                raise
-        return found
-
-    def _put_aside(self, scope: Scope, message: Message, cause: int, error: Exception) -> None:
-        """Leave out a message that cannot be read, or put it among the dead letters."""
-        aside = Scope(
-            scope.world, scope.incarnation, scope.place, message.entity, cause, scope.colour
-        )
-        aside.message = message.name
-        aside.record("raised", f"{scope.place}/{self._broker.name}.poll", 0, told(error))
-        if self._on_unreadable == "dead-letter":
-            self._broker.dead_letter(message, aside, error)
-
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting(None)
-
-    def _take(self, member: Member, message: Message, cause: int) -> None:
-        first = not self._buffer
-        self._buffer.append((message, cause))
-        if not first:
-            return
-        while (
-            len(self._buffer) < self._records_max
-            and self._goes_on_behind(self._buffer[-1][0])
-            and self._broker.hand_over(member)
-        ):
-            pass
-        self._wake()
-
-    def _goes_on_behind(self, message: Message) -> bool:
-        """Say whether a batch may hold more after this message: it ends where `poll` raises."""
-        if self._on_unreadable != "raise":
-            return True
-        try:
-            self._decode(message.body)
-        except Exception:
-            return False
-        return True
-
-    def commit(self, upto: Delivery | None = None) -> Any:
-        """Commit the offset after `upto`; without it, after everything polled so far.
-
-        Raises:
-            CommitFailed: The group has moved on.
-            TimeoutError: No answer; it may have been committed.
-        """
-        action = f"{self._broker.name}.commit"
-        if (scope := SCOPE.get()) is not None and scope.world is not self._broker.world:
-            refuse_stranger(scope, f"{action} of a consumer", None)
-        return operate(action, self._commit, upto, self._broker, LOOP_COMMIT)
-
-    def _commit(self, scope: Scope, operation: str, attempt: int, upto: Any) -> None:
-        member = self._member
-        broker = self._broker
-        if member is None:
-            raise CommitFailed(f"{operation}: not a member yet; poll first")
-        group = member.group
-        broker.suffer_rebalance(member, scope)
-        if member.expelled or member.generation != group.generation:
-            error = "fenced: not a member any more"
-            scope.record("nack", operation, attempt, {"error": error})
-            raise CommitFailed(f"{operation}: {error}; poll again to rejoin")
-        before = dict(group.committed)
-        if upto is None:
-            group.committed.update(self._positions(member))
-        else:
-            group.committed[upto.topic, upto.partition] = upto.offset + 1
-        message = None if upto is None else upto.message.published
-        scope.record("ack", operation, attempt, {"message": message})
-        if group.committed != before:
-            broker.world.effects += 1
-
-    def _positions(self, member: Member) -> dict[LogPartition, int]:
-        """Return how far polls have come: up to a record that none could return yet."""
-        found = {place: one.position for place, one in member.slots.items()}
-        if self._left is not None and self._is_mine(self._left[0]):
-            left = self._left[0]
-            found[left.topic, left.partition] = left.offset
-        return found

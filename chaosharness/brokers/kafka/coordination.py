@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 from chaosharness.brokers.kafka.members import Crew, Member, Slot, take_nothing
 from chaosharness.brokers.message import Message
@@ -12,6 +12,9 @@ from chaosharness.kernel.scope import Incarnation
 from chaosharness.kernel.world import BACKGROUND, World
 from chaosharness.machines.kafka import KafkaMachine
 from chaosharness.machines.kafka.assignors import LogPartition
+from chaosharness.machines.kafka.group import Group
+
+TOO_SLOW: Final = "max.poll.interval.ms exceeded"
 
 
 class Times(Protocol):
@@ -24,6 +27,10 @@ class Times(Protocol):
     @property
     def max_poll_interval_ms(self) -> int:
         """A handler slower than this loses its log partitions."""
+
+    @property
+    def new_groups(self) -> bool:
+        """Whether groups have committed nothing when a run begins."""
 
 
 class Coordination:
@@ -68,6 +75,7 @@ class Coordination:
         """Return everybody, group by group."""
         for crew in self.crews.values():
             yield from crew.members
+            yield from crew.solos
 
     # ---- coming and going
 
@@ -77,25 +85,93 @@ class Coordination:
         topics: tuple[str, ...],
         group: str,
         take: Callable[[Member, Message, int], None],
+        instance: str | None = None,
+        reset: str = "latest",
     ) -> Member:
         """Add a consumer to a group. Called again for each incarnation."""
-        crew = self.crews.get(group)
-        if crew is None:
-            crew = self.crews[group] = Crew(self.machine.group(group))
+        crew = self._crew(group)
         times = self.times
         self._joined = number = self._joined + 1
         session_ms, rebalance_ms = times.session_timeout_ms, times.max_poll_interval_ms
-        member = Member(crew, incarnation, number, topics, session_ms, rebalance_ms, take)
+        member = Member(
+            crew, incarnation, number, topics, session_ms, rebalance_ms, take, instance, reset
+        )
         incarnation.on_death.append(partial(self._died, member))
+        incarnation.on_stall.append(partial(self._stalled, member))
+        incarnation.on_resume.append(partial(self.rejoin, member))
         self._enter(crew, member, "a member joined")
         return member
 
+    def _crew(self, group: str) -> Crew:
+        crew = self.crews.get(group)
+        if crew is None:
+            crew = self.crews[group] = Crew(self.machine.group(group))
+        return crew
+
+    def attach(
+        self,
+        incarnation: Incarnation,
+        group: str,
+        take: Callable[[Member, Message, int], None],
+        reset: str,
+        places: Iterable[LogPartition],
+        before: Member | None,
+    ) -> Member:
+        """Let a consumer read what it chose itself, under the name of a group that it is not in."""
+        crew = self._crew(group)
+        if before is None:
+            self._joined = number = self._joined + 1
+            topics = tuple(dict.fromkeys(topic for topic, _ in places))
+            before = Member(crew, incarnation, number, topics, 0, 0, take, None, reset)
+            before.solo = True
+            before.group = Group(group, crew.group.assignment)
+            before.group.committed = crew.group.committed
+            crew.solos.append(before)
+        self._give(before, places)
+        return before
+
     def _enter(self, crew: Crew, member: Member, why: str) -> None:
         now = self.world.now
-        crew.members.append(member)
+        before = None if member.instance is None else self._of_instance(crew, member)
         crew.group.join(member, now, why)
+        if before is not None:
+            self._replace(crew, before, member)
+            return
+        crew.members.append(member)
         if crew.tried_at != now:  # else it will be tried at this very moment anyway
             self._try_soon(crew, now)
+
+    def _of_instance(self, crew: Crew, member: Member) -> Member | None:
+        return next((one for one in crew.members if one.instance == member.instance), None)
+
+    def _replace(self, crew: Crew, before: Member, member: Member) -> None:
+        """Let a static member have what the one before it had; that one is out for good."""
+        crew.members[crew.members.index(before)] = member
+        before.expelled = before.stale = before.fenced = True
+        self.take_away(before)
+        self._tells(before)
+        group = crew.group
+        self.world.effects += 1
+        if not group.preparing:
+            member.generation = group.generation
+            self._give(member, member.given)
+            self._tells(member)
+            self.wake(member)
+        elif crew.tried_at != self.world.now:
+            self._try_soon(crew, self.world.now)
+
+    def depart(self, member: Member) -> None:
+        """Let a member leave because it is closed; a static one is missed when its time is over."""
+        crew = member.crew
+        member.busy_since = self.world.now  # it never polls again
+        if member.solo:
+            crew.solos.remove(member)
+            self.take_away(member)
+        elif member.instance is not None and not member.expelled:
+            self.take_away(member)
+            self._died(member)
+        else:
+            self.expel(member, "a member left")
 
     def _died(self, member: Member) -> None:
         """A hard crash is noticed when the session times out, and not before."""
@@ -105,21 +181,42 @@ class Coordination:
         if member in member.crew.members:
             self.expel(member, "session timeout")
 
+    def _stalled(self, member: Member, until_ms: int) -> None:
+        """A process that stands still sends no heartbeats: it is missed as a crashed one is."""
+        world = self.world
+        since = member.incarnation.stalled_since
+        assert since is not None
+        due_ms = since + self.times.session_timeout_ms
+        if until_ms > due_ms >= world.now:
+            world.agenda.add(due_ms, self._unheard, (member, since), BACKGROUND)
+
+    def _unheard(self, missed: tuple[Member, int]) -> None:
+        member, since = missed
+        incarnation = member.incarnation
+        if incarnation.alive and incarnation.stalled_since == since:
+            self.expel(member, "session timeout")
+
     def expel(self, member: Member, why: str) -> None:
         """Take a member out of its group. It may not know: it is a zombie until it polls."""
-        if member.expelled:
+        if member.expelled or member.solo:
             return
         crew = member.crew
         crew.members.remove(member)
         member.expelled = member.stale = True
+        member.why = why
         self.take_away(member)
         crew.group.leave(member.id, why, self.world.now)
         self.rebalance(crew, why)
 
     def rejoin(self, member: Member) -> None:
         """Join anew at the next poll: now if idle, else when the handler is done."""
-        if member.busy_since >= 0 or not member.incarnation.alive or not member.expelled:
+        incarnation = member.incarnation
+        if member.busy_since >= 0 or not incarnation.alive or not member.expelled:
             return
+        if incarnation.stalled_since is not None:
+            return  # it joins again when it goes on
+        if member.fenced or self._tells(member):
+            return  # it is out for good, or hears first that it was
         if self.cut(member):
             self.world.after(self.times.session_timeout_ms, self.rejoin, member)
             return
@@ -171,6 +268,8 @@ class Coordination:
         for member in crew.members if group.eager else ():
             if member.busy_since >= 0 or not member.incarnation.alive:
                 return
+        if crew.listens and any([self._tells(one) for one in crew.members]):
+            return  # it ends when they have given back what they have
         if group.sticky and not self._have_joined(crew):
             return
         world = self.world
@@ -192,6 +291,9 @@ class Coordination:
         if not group.eager:
             for member in tuple(members):
                 self._catch_up(member)
+        if crew.listens:
+            for member in members:
+                self._tells(member)
         for member in members:
             if member.slots:
                 self.wake(member)
@@ -221,6 +323,10 @@ class Coordination:
         if member.busy_since >= 0:
             member.stale = True
             return
+        if member.crew.listens:
+            member.stale = True
+            if self._tells(member):
+                return  # it gives up what changes hands when it has heard of it
         member.stale = False
         group = member.group
         member.generation = group.generation
@@ -229,7 +335,8 @@ class Coordination:
         new = tuple(place for place in given if place not in member.slots)
         for place in lost:
             slot = member.slots.pop(place)
-            member.order.remove(slot)
+            if slot in member.order:  # it may be paused
+                member.order.remove(slot)
             self.owners[place].remove(member)
         if lost:
             member.owned = tuple(member.slots)
@@ -246,10 +353,25 @@ class Coordination:
             topic, index = place
             log = logs[topic][index]
             operation = f"{self.name}.{topic}/deliver to {name}"
-            at = committed.get(place, log.start)
+            at = committed.get(place, -1)
+            if at < 0:
+                at = log.start if member.reset == "earliest" else self._begin(member, place)
             slots[place] = slot = Slot(place, operation, log.records, at)
             order.append(slot)
             owners.setdefault(place, []).append(member)
+
+    def _begin(self, member: Member, place: LogPartition) -> int:
+        """Return where to begin where nothing is committed: an old group has, at the beginning."""
+        log = self.machine.log(place)
+        if not self.times.new_groups:
+            return log.start
+        if member.reset == "error":
+            member.unset = place
+        return log.end
+
+    def _tells(self, member: Member) -> bool:
+        """Have the code of a member hear its news, if it polls; say whether it does now."""
+        return member.attend is not None and member.attend()
 
     def take_away(self, member: Member) -> None:
         """Let a member read nothing any more."""
@@ -311,7 +433,7 @@ class Coordination:
         if member.busy_since < 0 or member.expelled or not member.incarnation.alive:
             return
         if self.world.now - member.busy_since >= self.times.max_poll_interval_ms:
-            self.expel(member, "max.poll.interval.ms exceeded")
+            self.expel(member, TOO_SLOW)
         else:
             member.watched = True
             self.watch(member)

@@ -8,13 +8,11 @@ Source:
 
 Not modelled:
     What the machine can and services cannot ask for yet: transactions and isolation levels,
-    compaction and retention, failover, static membership. A process that stands still as a
-    whole: a `Pause` stops code, and heartbeats go on. Broker-side (KIP-848) rebalancing; share
+    compaction and retention, failover. Broker-side (KIP-848) rebalancing; share
     groups; the client's own choice for a record without a key (Java and librdkafka stay with
     one log partition for a batch, aiokafka takes any): records of one workload item are
     spread one by one, which any of them may do; several brokers, hence `acks` below `all`.
-    A consumer group is taken to be an old one, with offsets committed, so
-    `auto.offset.reset` never decides.
+    Offsets that a group has committed never expire.
 """
 
 from __future__ import annotations
@@ -28,14 +26,16 @@ import attrs
 
 from chaosharness.brokers.intake import Intake, check_options
 from chaosharness.brokers.kafka.cluster import Cluster, Draft
-from chaosharness.brokers.kafka.consumers import LOOP_OPTIONS, OPTIONS, Consumer, Subscription
+from chaosharness.brokers.kafka.consumers import OPTIONS, Subscription
 from chaosharness.brokers.kafka.faults import PUBLISH, PUBLISH_TWICE
+from chaosharness.brokers.kafka.loop import LOOP_OPTIONS, Consumer
 from chaosharness.brokers.lane import Lane, in_turn, is_disturbed
 from chaosharness.brokers.message import NO_HEADERS, POISON, Decode, encode, key_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Duplicate, Poison
 from chaosharness.handlers.later import LaterEffect
 from chaosharness.handlers.port import (
+    Surface,
     current_scope,
     on_behalf,
 )
@@ -88,9 +88,16 @@ class Kafka:
       it at once; by default what `on_error` says.
 
     Options of `env.consumer(bus, *topics, ...)`, whose `poll(records_max=1, timeout_s=None)`
-    returns deliveries and whose `commit(upto=None)` commits:
+    returns deliveries and whose `commit(upto=None, offsets=None)` commits. It has `assignment`,
+    `position`, `committed`, `watermarks`, `seek`, `pause`, `resume`, `paused`, `assign` and `close`
+    beside; a log partition is a pair, `("orders", 0)`:
 
     - `group`: as above.
+    - `on_assign`, `on_revoke`, `on_lost`: called inside `poll` and `close` with the log partitions
+      that it is given, must give back, or has lost (by default as `on_revoke`).
+    - `instance`: its name for life (`group.instance.id`), one of its own for each replica.
+    - `reset`: where it begins where nothing is committed (`latest`, the default, `earliest` or
+      `error`); see `new_groups`.
     - `on_unreadable`: `raise`: `poll` raises what the decoder raised, and the next one goes on
       behind it (as confluent-kafka does; the default). `skip`: it is left out. `dead-letter`:
       it goes to `<topic>.DLT`.
@@ -108,6 +115,8 @@ class Kafka:
             its topics to the same member (Java and librdkafka, unless told otherwise).
             `round-robin`: one by one (aiokafka). `sticky`: everybody keeps what it had as far
             as is even. `cooperative-sticky`: and goes on reading it during a rebalance.
+        new_groups: Whether groups have committed nothing when a run begins, so that `reset`
+            says where they do. By default they are old ones, which read all from then on.
         latency_ms: From the log to a consumer.
     """
 
@@ -120,6 +129,7 @@ class Kafka:
         default="range", validator=allowed.one_of(*ASSIGNMENTS), kw_only=True
     )
     latency_ms: int = attrs.field(default=1, validator=allowed.whole(0), kw_only=True)
+    new_groups: bool = attrs.field(default=False, validator=allowed.flag(), kw_only=True)
     initial_delay_ms: ClassVar[int] = 0
     size_max: ClassVar[int] = SIZE_MAX
     timeout_ms: int = attrs.field(default=30_000, validator=_positive, kw_only=True)
@@ -139,9 +149,15 @@ class OpenKafka(Cluster):
 
     # ---- producing
 
-    def publisher(self) -> Callable[..., Any]:
-        """Return a producer: what publishes through a lane of its own. See `publish`."""
-        return partial(self.publish, lane=Lane())
+    def publisher(self, *, idempotent: bool | None = None) -> Callable[..., Any]:
+        """Return a producer: what publishes through a lane of its own. See `publish`.
+
+        Args:
+            idempotent: Whether the cluster recognises its retries; by default as the cluster's
+                definition says of all.
+        """
+        surface = self.surface if idempotent is None else PUBLISH if idempotent else PUBLISH_TWICE
+        return partial(self.publish, lane=Lane(), surface=surface)
 
     def publish(
         self,
@@ -151,6 +167,7 @@ class OpenKafka(Cluster):
         key: str | bytes | None = None,
         headers: Mapping[str, str] | None = None,
         lane: Lane,
+        surface: Surface,
     ) -> Any:
         """Append a message to the log partition of its key, and wait for the answer.
 
@@ -165,6 +182,7 @@ class OpenKafka(Cluster):
                 nothing keeps their order.
             headers: Handed on to the consumer.
             lane: Of its producer.
+            surface: What may go wrong for its producer.
 
         Raises:
             UnserialisablePayload: The value has no JSON form.
@@ -194,7 +212,7 @@ class OpenKafka(Cluster):
         place = (operation, entity, in_hand)
         world.counts[place] = attempt = world.counts.get(place, 0) + 1
         if operation not in world.surfaces:
-            world.meet(operation, self.surface)
+            world.meet(operation, surface)
         if not headers:
             headers = NO_HEADERS
         if self.disturbed or world.unreachable:

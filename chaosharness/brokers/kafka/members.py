@@ -13,12 +13,16 @@ from chaosharness.machines.kafka.group import Group, Membership
 class Crew:
     """The consumers of one group. `group` is what the coordinator knows of them."""
 
-    __slots__ = ("again", "group", "high", "members", "name", "tried_at")
+    __slots__ = ("again", "group", "high", "listens", "members", "name", "solos", "tried_at")
 
     def __init__(self, group: Group) -> None:
         self.group = group
         self.name = group.name
         self.members: list[Member] = []
+        self.solos: list[Member] = []
+        """Who reads under its name and is no member."""
+        self.listens = False
+        """Whether a member wants to be told what it is given."""
         self.high: dict[LogPartition, int] = {}
         self.again: dict[tuple[LogPartition, int], int] = {}
         self.tried_at = -1
@@ -55,23 +59,32 @@ class Member(Membership):
     """One consumer in a group, and what the coordinator knows of it.
 
     `take` is what it does with a message. While it is `stale` it has something to learn from the
-    coordinator: that it is `expelled`, or what a cooperative round has led to.
+    coordinator: that it is `expelled` (`why`), or what a cooperative round has led to. `attend`
+    has a poll that waits return, where its code is to be told something. It is `solo` where it
+    reads what it chose itself, in no group, and `fenced` where another has come in its place.
+    `unset` is a log partition that nobody can say where to begin.
     """
 
     __slots__ = (
+        "attend",
         "busy_since",
         "crew",
         "expelled",
+        "fenced",
         "fetching",
         "generation",
         "group",
         "incarnation",
         "order",
+        "reset",
         "slots",
+        "solo",
         "stale",
         "take",
         "turn",
+        "unset",
         "watched",
+        "why",
     )
 
     def __init__(
@@ -83,6 +96,8 @@ class Member(Membership):
         session_ms: int,
         rebalance_ms: int,
         take: Callable[[Member, Message, int], None],
+        instance: str | None = None,
+        reset: str = "latest",
     ) -> None:
         self.crew = crew
         self.group = crew.group
@@ -92,10 +107,16 @@ class Member(Membership):
         self.session_ms = session_ms
         self.rebalance_ms = rebalance_ms
         self.take = take
-        self.instance = self.heard = None  # heartbeats go on, unless they are seen to stop
+        self.instance = instance
+        self.heard = None  # heartbeats go on, unless they are seen to stop
+        self.attend: Callable[[], bool] | None = None
+        self.reset = reset
+        self.unset: LogPartition | None = None
         self.owned = self.given = ()
         self.slots: dict[LogPartition, Slot] = {}
         self.order: list[Slot] = []
         self.busy_since = -1
         self.generation = self.turn = 0
         self.expelled = self.stale = self.fetching = self.watched = False
+        self.fenced = self.solo = False
+        self.why = ""

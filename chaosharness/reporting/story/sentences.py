@@ -180,7 +180,8 @@ def strike(fault: Fault, item: str, who: str) -> str:
         case Crash():
             return f"{who} crashes {when(site)}{whose}"
         case Pause():
-            return f"{who} stalls {when(site)}{whose}, {how_long(fault.lasting)}"
+            slow = "'s code is slow" if fault.heartbeats == "go-on" else " stalls"
+            return f"{who}{slow} {when(site)}{whose}, {how_long(fault.lasting)}"
         case HostDeath():
             return f"the machine of {who} dies {when(site)}{whose}: its connections stay open"
         case LostWrites():

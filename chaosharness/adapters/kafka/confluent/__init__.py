@@ -11,11 +11,11 @@ Source:
     its record is handed out, before any of it is done.
 
 Not modelled:
-    Transactions, listeners of a rebalance, `assign` and `seek`, `pause`, `committed`, `position`,
-    metadata and watermarks, `produce` to a log partition, batches (a record is sent alone, once it
-    has lingered), statistics and logs, the asyncio clients, `AdminClient`. What is asked for by
-    name and is not there, ends the run and says so. A consumer that is closed stays in its group
-    until it is missed.
+    Transactions, `offsets_for_times`, metadata, `produce` to a log partition, batches (a record is
+    sent alone, once it has lingered), statistics and logs, the asyncio clients, `AdminClient`. What
+    is asked for by name and is not there, ends the run and says so. Requests for a committed offset
+    or a watermark are always answered. Replicas share one configuration here, so a
+    `group.instance.id` is taken for one of each replica.
 """
 
 from __future__ import annotations

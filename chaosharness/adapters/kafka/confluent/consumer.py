@@ -1,21 +1,38 @@
-"""A consumer of confluent-kafka: it polls, and commits by itself unless told otherwise."""
+"""A consumer of confluent-kafka: it polls, and commits by itself unless told otherwise.
+
+Source:
+    confluent-kafka 2.16 and librdkafka, as observed on its mock cluster: what is raised, returned
+    or handed out as a record with an error; INTRODUCTION.md and `rdkafka_assignment.c`: stored
+    offsets are committed when log partitions are revoked, and not when they are lost.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import OFFSET_INVALID, KafkaError, TopicPartition
 
-from chaosharness.adapters.kafka.confluent.message import LIBRARY, Message, place_of, refusal
+from chaosharness.adapters.kafka.confluent.message import LIBRARY, Message, refusal
+from chaosharness.adapters.kafka.confluent.places import (
+    RESETS,
+    Place,
+    behind,
+    place_of,
+    places_of,
+    set_out,
+    shown,
+    words_of,
+)
 from chaosharness.adapters.kafka.confluent.settings import Settings
 from chaosharness.adapters.kafka.servers import cluster_at
 from chaosharness.adapters.kafka.unwaited import unwaited
 from chaosharness.adapters.spoken import note_spoken
 from chaosharness.adapters.unmodelled import not_modelled
-from chaosharness.brokers.kafka.consumers import CommitFailed
+from chaosharness.brokers.kafka.consumers import CommitFailed, InstanceFenced
 from chaosharness.brokers.message import Delivery
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.blocking import blocking
@@ -24,15 +41,22 @@ from chaosharness.handlers.port import call_off, current_scope
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.spans import EPOCH_MS
 
-Place = tuple[str, int]
-KEPT_MAX: Final = 1_000
-"""Deliveries of a log partition that a commit by offset can still mean."""
+Rebalanced = Callable[[Any, list[TopicPartition]], Any]
 
 _SAME: Final = {
     "session.timeout.ms": ("session_timeout_ms", 45_000),
     "max.poll.interval.ms": ("max_poll_interval_ms", 300_000),
 }
 """Properties that the cluster's definition has, for all members of its groups alike."""
+
+
+STRATEGIES: Final = {
+    "range": "range",
+    "round-robin": "roundrobin",
+    "sticky": "sticky",
+    "cooperative-sticky": "cooperative-sticky",
+}
+"""What librdkafka calls the ways in which a cluster's groups share out."""
 
 
 def _as_it_is(body: bytes | None) -> bytes | None:
@@ -55,11 +79,15 @@ class Consumer:
         self._stores = settings.flag("enable.auto.offset.store", True)
         self._interval_ms = round(settings.number("auto.commit.interval.ms", 5_000))
         self._heard = settings.get("on_commit")
+        self._reset = RESETS.get(settings.get("auto.offset.reset", "largest"))
+        if self._reset is None:
+            raise settings.wrong("auto.offset.reset", settings.get("auto.offset.reset"))
         self._check()
         self._consumer: Any = None
+        self._chosen = self._too_slow = False
         self._open = True
-        self._stored: dict[Place, Delivery] = {}
-        self._handed: dict[Place, dict[int, Delivery]] = {}
+        self._stored: dict[Place, int] = {}
+        self._positions: dict[Place, int] = {}
         self._settled: dict[Place, int] = {}
         self._told: list[tuple[Any, list[TopicPartition]]] = []
         self._timer: Any = None
@@ -79,6 +107,17 @@ class Consumer:
                     )
                 )
 
+        wanted = self._settings.get("partition.assignment.strategy")
+        theirs = self._cluster.definition.assignment
+        if wanted is not None and wanted.split(",")[0].strip() != STRATEGIES[theirs]:
+            words = f"and its cluster assignment={theirs!r}: both must say the same"
+            call_off(
+                InvalidDefinition(
+                    f"{LIBRARY}: this consumer has partition.assignment.strategy={wanted!r}"
+                    f"{asked_at()}, {words}"
+                )
+            )
+
     def __getattr__(self, name: str) -> Any:
         not_modelled(LIBRARY, "Consumer", name)
 
@@ -95,26 +134,157 @@ class Consumer:
     # ---- subscribing
 
     def subscribe(
-        self, topics: Any, on_assign: Any = None, on_revoke: Any = None, on_lost: Any = None
+        self,
+        topics: Any,
+        on_assign: Rebalanced | None = None,
+        on_revoke: Rebalanced | None = None,
+        on_lost: Rebalanced | None = None,
     ) -> None:
         """Read these topics from the next poll on."""
         self._alive()
         if isinstance(topics, str) or not all(isinstance(one, str) for one in topics):
             raise TypeError("expected list of topic unicode strings")
-        for name, given in (("on_assign", on_assign), ("on_revoke", on_revoke)):
-            if given is not None:
-                self._unheard(name)
-        if on_lost is not None:
-            self._unheard("on_lost")
-        if self._consumer is not None:
-            not_modelled(LIBRARY, "Consumer", "subscribe (a second time)")
-        self._consumer = self._cluster.consumer(
+        for listener in (on_assign, on_revoke, on_lost):
+            if listener is not None and not callable(listener):
+                raise TypeError("expected callable for listeners")
+        self.unsubscribe()
+        listeners: dict[str, Any] = {}
+        if on_assign is not None:
+            listeners["on_assign"] = partial(self._call, on_assign)
+        if on_revoke is not None or self._commits:
+            listeners["on_revoke"] = partial(self._revoked, on_revoke)
+            listeners["on_lost"] = partial(self._lost, on_lost or on_revoke)
+        elif on_lost is not None:
+            listeners["on_lost"] = partial(self._lost, on_lost)
+        self._consumer = self._made(tuple(self._named(topics)), **listeners)
+
+    def _made(self, topics: tuple[str, ...], **options: Any) -> Any:
+        instance = self._settings.get("group.instance.id")
+        if instance is not None:  # all replicas have one configuration: each is taken for its own
+            options["instance"] = f"{instance}#{self._incarnation.replica}"
+        return self._cluster.consumer(
             self._incarnation,
-            tuple(self._named(topics)),
+            topics,
             _as_it_is,
             service=self._incarnation.service,
             group=self._settings.get("group.id"),
+            reset=self._reset,
+            **options,
         )
+
+    def unsubscribe(self) -> None:
+        """Leave the group."""
+        self._alive()
+        consumer, self._consumer = self._consumer, None
+        self._chosen = False
+        self._stored.clear()
+        if consumer is not None:
+            blocking(consumer.close)()
+
+    def _call(self, listener: Rebalanced | None, places: tuple[Place, ...]) -> None:
+        if listener is not None:
+            listener(self, shown(places))
+
+    def _revoked(self, listener: Rebalanced | None, places: tuple[Place, ...]) -> None:
+        """Tell that log partitions go, and commit what is stored of them."""
+        self._call(listener, places)
+        mine = {place: self._stored.pop(place) for place in places if place in self._stored}
+        if mine and self._commits:
+            with suppress(CommitFailed, OSError):
+                blocking(self._consumer.commit)(offsets=mine)
+
+    def _lost(self, listener: Rebalanced | None, places: tuple[Place, ...]) -> None:
+        for place in places:
+            self._stored.pop(place, None)
+        self._call(listener, places)
+
+    # ---- what it has
+
+    def assign(self, partitions: Any) -> None:
+        """Read these log partitions; inside a listener, go on where they say."""
+        self._alive()
+        places = places_of(partitions)
+        if self._consumer is None or self._chosen:
+            topics = tuple(dict.fromkeys(topic for topic, _ in places))
+            self._cluster.check(topics)
+            if self._consumer is None:
+                self._consumer = self._made(topics)
+            self._consumer.assign(*places)
+            self._chosen = True
+        mine = set(self._consumer.assignment())
+        set_out(self._consumer, [one for one in partitions if place_of(one) in mine])
+
+    incremental_assign = assign
+
+    def unassign(self) -> None:
+        """Read nothing more of what was assigned by hand; inside a listener, say that it is so."""
+        self._alive()
+        if self._chosen:
+            self.unsubscribe()
+
+    def incremental_unassign(self, partitions: Any) -> None:
+        """Likewise of some log partitions."""
+        self._alive()
+        places = set(places_of(partitions))
+        if self._chosen:
+            self._consumer.assign(
+                *(one for one in self._consumer.assignment() if one not in places)
+            )
+
+    def assignment(self) -> list[TopicPartition]:
+        """Return the log partitions that it has."""
+        self._alive()
+        return [] if self._consumer is None else shown(self._consumer.assignment())
+
+    def position(self, partitions: Any) -> list[TopicPartition]:
+        """Return the offset behind the last record that was handed out, of each."""
+        self._alive()
+        at = {place: self._positions.get(place, OFFSET_INVALID) for place in places_of(partitions)}
+        return behind(at)
+
+    def committed(self, partitions: Any, timeout: float | None = None) -> list[TopicPartition]:
+        """Return where the group goes on, in each."""
+        self._alive()
+        group = self._cluster.machine.group(self._settings.get("group.id"))
+        places = places_of(partitions)
+        return behind({place: group.committed.get(place, OFFSET_INVALID) for place in places})
+
+    def get_watermark_offsets(
+        self, partition: Any, timeout: float | None = None, cached: bool = False
+    ) -> tuple[int, int]:
+        """Return the first offset of a log partition, and that of the next record."""
+        self._alive()
+        [(topic, index)] = places_of([partition])
+        logs = self._cluster.machine.logs.get(topic, ())
+        if not 0 <= index < len(logs):
+            code = KafkaError._UNKNOWN_PARTITION
+            raise refusal(code, f"Failed to get watermark offsets: {words_of(code)}")
+        return logs[index].start, logs[index].end
+
+    def seek(self, partition: Any) -> None:
+        """Go on at an offset."""
+        self._alive()
+        [place] = places_of([partition])
+        if self._consumer is None or place not in self._consumer.assignment():
+            code = KafkaError._STATE
+            raise refusal(code, f"Failed to seek to offset {partition.offset}: {words_of(code)}")
+        set_out(self._consumer, [partition])
+
+    def pause(self, partitions: Any) -> None:
+        """Hand out nothing of these until `resume`."""
+        self._consumer_of(partitions, "pause")
+
+    def resume(self, partitions: Any) -> None:
+        """Hand them out again."""
+        self._consumer_of(partitions, "resume")
+
+    def _consumer_of(self, partitions: Any, what: str) -> None:
+        """Have something done with those of the log partitions that it has."""
+        self._alive()
+        places = places_of(partitions)
+        mine = [] if self._consumer is None else self._consumer.assignment()
+        if mine:
+            getattr(self._consumer, what)(*(one for one in places if one in mine))
 
     def _named(self, topics: Any) -> list[str]:
         """Return topics by name; those that begin with ^ are patterns."""
@@ -126,46 +296,55 @@ class Consumer:
                 found.append(one)
         return list(dict.fromkeys(found))
 
-    def _unheard(self, name: str) -> None:
-        not_modelled(LIBRARY, "Consumer", f"subscribe({name}=...)")
-
     # ---- polling
 
     def poll(self, timeout: float | None = None) -> Message | None:
         """Return the next record, or None if there is none for so long."""
         found = self._polled(1, timeout)
-        return found[0] if found else None
+        if isinstance(found, Message):
+            return found
+        return self._message(found[0]) if found else None
 
     def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Message]:
         """Return up to so many records."""
         if not 0 <= num_messages <= 1_000_000:
             raise ValueError("num_messages must be between 0 and 1000000 (1M)")
-        return Records(self, self._deliveries(num_messages, timeout)) if num_messages else []
+        if not num_messages:
+            return []
+        found = self._polled(num_messages, timeout)
+        return [found] if isinstance(found, Message) else Records(self, found)
 
-    def _polled(self, most: int, timeout: float | None) -> list[Message]:
-        return [self._message(one) for one in self._deliveries(most, timeout)]
-
-    def _deliveries(self, most: int, timeout: float | None) -> Any:
+    def _polled(self, most: int, timeout: float | None) -> Any:
+        """Return deliveries, or what the client hands out as a record with an error."""
         self._alive()
         scope = current_scope("poll", self._world)
         note_spoken(scope, LIBRARY, f"{self._cluster.name}.poll")
         self._call_back()
-        if self._consumer is None:
-            words = "poll() before subscribe() waits for ever"
-            raise refusal(KafkaError._INVALID_ARG, words)
         seconds = None if timeout is None or timeout < 0 else max(timeout, 0.001)
-        batch = blocking(self._consumer.poll)(most, seconds)
+        if self._consumer is None:
+            if seconds is None:
+                words = f"{LIBRARY}: poll() before subscribe() waits for ever{asked_at()}"
+                call_off(InvalidDefinition(words))
+            self._consumer, self._chosen = self._made(()), True
+            self._consumer.assign()
+        if self._consumer.was_too_slow and not self._too_slow:
+            self._too_slow = True
+            return _error(KafkaError._MAX_POLL_EXCEEDED)
+        self._too_slow = False
+        try:
+            batch = blocking(self._consumer.poll)(most, seconds)
+        except InstanceFenced:
+            return _error(KafkaError.FENCED_INSTANCE_ID)
+        except LookupError:
+            return _error(KafkaError._AUTO_OFFSET_RESET)
         self._call_back()
         return batch
 
     def _message(self, one: Delivery) -> Message:
         place = one.topic, one.partition
-        kept = self._handed.setdefault(place, {})
-        kept[one.offset] = one
-        if len(kept) > KEPT_MAX:
-            del kept[next(iter(kept))]
+        self._positions[place] = one.offset + 1
         if self._stores:
-            self._store(one)
+            self._store({place: one.offset + 1})
         settings, headers = self._settings, one.headers or None
         key = one.key.encode() if isinstance(one.key, str) else one.key
         return Message(
@@ -180,9 +359,9 @@ class Consumer:
 
     # ---- committing
 
-    def _store(self, one: Delivery) -> None:
-        """Have an offset committed by and by."""
-        self._stored[one.topic, one.partition] = one
+    def _store(self, offsets: dict[Place, int]) -> None:
+        """Have offsets committed by and by."""
+        self._stored.update(offsets)
         if self._commits and self._timer is None:
             world = self._world
             due_ms = world.now + self._interval_ms
@@ -192,13 +371,9 @@ class Consumer:
 
     def _commit_stored(self, scope: Scope) -> None:
         self._timer = None
-        if self._open and self._incarnation.alive:
-            for one in self._take_stored():
-                unwaited(scope, partial(self._consumer.commit, one), self._unwatched)
-
-    def _take_stored(self) -> list[Delivery]:
-        stored, self._stored = self._stored, {}
-        return list(stored.values())
+        if self._open and self._incarnation.alive and self._stored:
+            stored, self._stored = self._stored, {}
+            unwaited(scope, partial(self._consumer.commit, offsets=stored), self._unwatched)
 
     def _unwatched(self, _: Any, error: BaseException | None) -> None:
         """An automatic commit that fails is tried again with the next one."""
@@ -206,11 +381,16 @@ class Consumer:
     def store_offsets(self, message: Message | None = None, offsets: Any = None) -> None:
         """Have offsets committed by and by, which were not stored when they were handed out."""
         self._alive()
+        meant = self._meant(message, offsets)
+        mine = [] if self._consumer is None else self._consumer.assignment()
+        code = None
         if self._stores:
-            words = "store_offsets() needs enable.auto.offset.store=False"
-            raise refusal(KafkaError._INVALID_ARG, words)
-        for one in self._meant(message, offsets):
-            self._store(one)
+            code = KafkaError._INVALID_ARG
+        elif any(place not in mine for place in meant):
+            code = KafkaError._STATE
+        if code is not None:
+            raise refusal(code, f"StoreOffsets failed: {words_of(code)}")
+        self._store(meant)
 
     def commit(
         self, message: Message | None = None, offsets: Any = None, asynchronous: bool = True
@@ -218,84 +398,82 @@ class Consumer:
         """Commit behind a record, at offsets, or all that was handed out."""
         self._alive()
         scope = current_scope("commit", self._world)
-        if self._consumer is None:
-            raise refusal(KafkaError._NO_OFFSET, "Commit failed: Local: No offset stored")
         note_spoken(scope, LIBRARY, f"{self._cluster.name}.commit")
         if message is None and offsets is None:
-            meant = list(self._stored.values()) if not self._stores else self._latest()
+            meant = dict(self._stored) if not self._stores else self._latest()
         else:
             meant = self._meant(message, offsets)
-        if not meant:
-            raise refusal(KafkaError._NO_OFFSET, "Commit failed: Local: No offset stored")
-        self._settled.update({(one.topic, one.partition): one.offset for one in meant})
-        if not asynchronous:
-            return [self._commit_now(one) for one in meant]
-        for one in meant:
-            unwaited(scope, partial(self._consumer.commit, one), partial(self._committed, one))
-        return None
-
-    def _latest(self) -> list[Delivery]:
-        """Return the last record of each log partition that was handed out since the last time."""
-        last = {place: kept[max(kept)] for place, kept in self._handed.items() if kept}
-        return [one for place, one in last.items() if one.offset > self._settled.get(place, -1)]
-
-    def _commit_now(self, one: Delivery) -> TopicPartition:
+        if not meant or self._consumer is None:
+            code = KafkaError._NO_OFFSET
+            raise refusal(code, f"Commit failed: {words_of(code)}")
+        self._settled.update(meant)
+        port = partial(self._consumer.commit, offsets=meant)
+        if asynchronous:
+            unwaited(scope, port, partial(self._committed_it, meant))
+            return None
         try:
-            blocking(self._consumer.commit)(one)
+            blocking(port)()
         except (CommitFailed, OSError) as error:
             raise refusal(*_words(error)) from None
-        return _behind(one)
+        return behind(meant)
 
-    def _committed(self, one: Delivery, _: Any, error: BaseException | None) -> None:
+    def _latest(self) -> dict[Place, int]:
+        """Return where each log partition is, where it has moved since the last time."""
+        settled = self._settled
+        found = self._positions.items()
+        return {place: offset for place, offset in found if offset != settled.get(place)}
+
+    def _committed_it(self, meant: dict[Place, int], _: Any, error: BaseException | None) -> None:
         """Remember what to tell of a commit that nobody waited for."""
         if self._heard is not None:
             told = None if error is None else KafkaError(*_words(error))
-            self._told.append((told, [_behind(one)]))
+            self._told.append((told, behind(meant)))
 
     def _call_back(self) -> None:
         while self._told:
             self._heard(*self._told.pop(0))
 
-    def _meant(self, message: Message | None, offsets: Any) -> list[Delivery]:
-        """Return the records behind which one commits."""
+    def _meant(self, message: Message | None, offsets: Any) -> dict[Place, int]:
+        """Return where one goes on."""
         if message is not None and offsets is not None:
             raise ValueError("message and offsets are mutually exclusive")
         if message is not None:
-            wanted = [((message.topic(), message.partition()), (message.offset() or 0) + 1)]
-        else:
-            wanted = [(place_of(one), one.offset) for one in offsets]
-        found: list[Delivery] = []
-        for place, offset in wanted:
-            one = self._handed.get(place, {}).get(offset - 1)
-            if one is None:
-                not_modelled(LIBRARY, "Consumer", "commit of an offset that it was not handed")
-            found.append(one)
-        return found
+            return {(message.topic(), message.partition()): (message.offset() or 0) + 1}
+        return dict(zip(places_of(offsets), [one.offset for one in offsets], strict=True))
 
     def close(self) -> None:
-        """Commit what is stored, and read no more."""
+        """Commit what is stored, leave the group, and read no more."""
         if not self._open:
             return
-        if self._commits and self._consumer is not None:
-            for one in self._take_stored():
-                with suppress(CommitFailed, OSError):
-                    blocking(self._consumer.commit)(one)
+        if self._consumer is not None:
+            if self._commits and self._stored and self._chosen:
+                self._revoked(None, tuple(self._stored))
+            blocking(self._consumer.close)()
         self._open = False
 
-    def memberid(self) -> str:
-        """Return its name in its group."""
-        return f"rdkafka-{self._incarnation.label}"
+    def memberid(self) -> str | None:
+        """Return its name in its group; None before it is in one."""
+        self._alive()
+        return f"rdkafka-{self._incarnation.label}" if self.assignment() else None
 
 
 class DeserializingConsumer(Consumer):
     """What stands for `confluent_kafka.DeserializingConsumer` inside a run."""
+
+    def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Message]:
+        """There is none, as the client has it.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError
 
 
 class Records(list[Message]):
     """The records of one `consume`. Going to one says on whose behalf code runs from then on."""
 
     def __init__(self, consumer: Consumer, batch: Any) -> None:
-        super().__init__([consumer._message(one) for one in batch])
+        super().__init__([consumer._message(one) for one in batch.unopened()])
         self._batch = batch
 
     def __iter__(self) -> Any:
@@ -308,14 +486,19 @@ class Records(list[Message]):
         return list.__getitem__(self, index)
 
 
-def _behind(one: Delivery) -> TopicPartition:
-    return TopicPartition(one.topic, one.partition, one.offset + 1)
+def _error(code: int) -> Message:
+    """Return what is handed out in place of a record where something is wrong."""
+    words = words_of(code)
+    return Message("", value=words.encode(), error=KafkaError(code, words))
 
 
 def _words(error: BaseException) -> tuple[int, str]:
     """Return what the client calls an error of a commit."""
-    if isinstance(error, CommitFailed):
-        return KafkaError.ILLEGAL_GENERATION, "Commit failed: Broker: Specified group generation id"
-    if isinstance(error, TimeoutError):
-        return KafkaError._TIMED_OUT, "Commit failed: Local: Timed out"
-    return KafkaError.COORDINATOR_NOT_AVAILABLE, "Commit failed: Broker: Coordinator not available"
+    code = KafkaError.COORDINATOR_NOT_AVAILABLE
+    if isinstance(error, InstanceFenced):
+        code = KafkaError.FENCED_INSTANCE_ID
+    elif isinstance(error, CommitFailed):
+        code = KafkaError.ILLEGAL_GENERATION
+    elif isinstance(error, TimeoutError):
+        code = KafkaError._TIMED_OUT
+    return code, f"Commit failed: {words_of(code)}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import confluent_kafka
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException
 
 from chaosharness.adapters.unmodelled import not_modelled
 
@@ -106,8 +106,3 @@ class Message:
     def set_headers(self, headers: Any) -> None:
         """Have other headers from here on."""
         self._headers = headers
-
-
-def place_of(one: TopicPartition) -> tuple[str, int]:
-    """Return which log partition is meant."""
-    return one.topic, one.partition

@@ -66,12 +66,12 @@ class Producer:
             settings.leave_out("transactional.id")
         self._settings = settings
         self._world = scope.world
-        self._publish = self._cluster.publisher()
+        self._idempotent = settings.flag("enable.idempotence", False)
+        self._publish = self._cluster.publisher(idempotent=self._idempotent)
         self._linger_ms = round(settings.number("linger.ms", 5))
         self._timeout_ms = round(settings.number("message.timeout.ms", 300_000))
         self._most = round(settings.number("queue.buffering.max.messages", 100_000))
         self._report: Report | None = settings.get("on_delivery")
-        self._idempotent = settings.flag("enable.idempotence", False)
         self._under_way = 0
         self._reports: deque[tuple[Report | None, KafkaError | None, Message]] = deque()
         self._waiting: Resume | None = None

@@ -48,7 +48,7 @@ class Settings:
         try:
             return float(value)
         except (TypeError, ValueError):
-            raise self._wrong(name, value) from None
+            raise self.wrong(name, value) from None
 
     def flag(self, name: str, default: bool) -> bool:
         """Return a property that is true or false.
@@ -61,10 +61,11 @@ class Settings:
             return value
         found = _WORDS.get(str(value).lower())
         if found is None:
-            raise self._wrong(name, value)
+            raise self.wrong(name, value)
         return found
 
-    def _wrong(self, name: str, value: Any) -> Exception:
+    def wrong(self, name: str, value: Any) -> Exception:
+        """Return what the client raises where a property cannot be that."""
         words = f'Invalid value "{value}" for configuration property "{name}"'
         return refusal(KafkaError._INVALID_ARG, words)
 

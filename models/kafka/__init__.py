@@ -1,0 +1,1 @@
+"""Systems on Kafka: right ones, and twins with one bug each."""

@@ -1,0 +1,52 @@
+"""The models on Kafka: right under every single fault, and broken with no claim at all."""
+
+from __future__ import annotations
+
+import pytest
+
+from chaosharness import explore
+from chaosharness.search.target import load_target
+
+RIGHT = [
+    "till:till",
+    "till:tasks",
+    "totals:totals",
+    "prices:prices",
+    "statuses:statuses",
+    "invoices:invoices",
+]
+BROKEN = {
+    "till:rebalance_in_mid_batch": 1,
+    "till:key_from_the_offset": 1,
+    "till:commits_past_a_failed_record": 1,
+    "till:commits_past_a_running_record": 1,
+    "prices:cache_kept_across_a_rebalance": 2,
+    "totals:zombie_writes_after_its_successor": 1,
+    "statuses:forgotten_key": 1,
+    "invoices:committed_before_the_work_ends": 1,
+}
+
+
+def loaded(target):
+    return load_target(f"models.kafka.{target}")
+
+
+@pytest.mark.parametrize("target", RIGHT)
+@pytest.mark.parametrize("claims", ["nothing claimed", "with its claims"])
+def test_the_right_one_holds_under_every_single_fault(target, claims):
+    system = loaded(target)
+    if claims == "nothing claimed":
+        system.properties.clear()
+    campaign = explore(system, faults_max=1, runs_max=10_000)
+    assert campaign.result == "holds", campaign.sentences()
+
+
+@pytest.mark.parametrize("target", BROKEN)
+@pytest.mark.parametrize("claims", ["nothing claimed", "with its claims"])
+def test_a_broken_one_takes_so_many_faults(target, claims):
+    system = loaded(target)
+    if claims == "nothing claimed":
+        system.properties.clear()
+    faults = BROKEN[target]
+    found = explore(system, faults_max=faults, runs_max=10_000, stop_at_first=True).counterexamples
+    assert [len(one.schedule) for one in found] == [faults]
