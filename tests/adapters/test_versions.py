@@ -15,8 +15,7 @@ def test_an_adapter_fits_its_library(package):
     library = import_module(ADAPTERS[package]).LIBRARY
     dispatch.install(library)  # refuses a library that is not as it is known
     for one in (*library.seams, *library.swaps):
-        takes = getattr(one, "takes", None)
-        _, _, real = dispatch._found(library, one.where, takes)
+        _, _, real = dispatch._found(library, one.where, *getattr(one, "fits", ()))
         assert callable(real)
     if package not in ("ssl", "sqlite3"):
         assert version(library.name)

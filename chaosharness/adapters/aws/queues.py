@@ -143,7 +143,7 @@ class Queues:
         if isinstance(asked, Refusal):
             yield line.latency_ms
             raise refusal(asked, QUERY_CODES.get(asked.code, ""))
-        wait_ms = max(wait_ms, desk.latency_ms)
+        wait_ms = max(wait_ms, desk.latency_ms + 1)  # what is there is found by a short poll too
         nap = wait_of(scope, wait_ms, of_stack, frame, holds=scope.incarnation in self._acting.held)
         poller, arrivals = self._poller(scope, queue)
         poller.most, poller.visibility_ms = asked.most, asked.visibility_ms
