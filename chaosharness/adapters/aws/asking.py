@@ -72,8 +72,8 @@ class Speaker(Protocol):
             Said: It is refused.
         """
 
-    def refused(self) -> Said:
-        """Return what it says where it does nothing for now."""
+    def refused(self, request: Request) -> Said:
+        """Return what it says to a request where it does nothing for now."""
 
 
 class Line:
@@ -109,7 +109,7 @@ class Line:
 
     def refused(self, operation: str) -> BaseException:
         """Return what the service says where it does nothing for now."""
-        return self._speaker.refused()
+        return self._speaker.refused(self._request)
 
     def lose_writes(self, scope: Scope) -> None:
         """Lose nothing: AWS keeps several copies before it answers."""

@@ -4,7 +4,7 @@ Source:
     Amazon SQS API Reference; answers recorded from AWS, which the machine is held against.
 
 Not modelled:
-    What the machine's `wire.py` names (permissions, tags, listing queues); a message that somebody
+    What the machine's `wire.py` names (permissions, encryption); a message that somebody
     else sends and nobody can read (`Poison`), at a send of the SDK; `ReceiveRequestAttemptId` of a
     receive that is repeated.
 """
@@ -23,7 +23,7 @@ from chaosharness.adapters.aws.received import Received
 from chaosharness.brokers.arrivals import Arrivals, begin_wait
 from chaosharness.brokers.message import Message, Text
 from chaosharness.brokers.sqs.desk import Desk, Held, Poller, poller_for
-from chaosharness.brokers.sqs.sqs import OpenSQS
+from chaosharness.brokers.sqs.sqs import FIFO, OpenSQS
 from chaosharness.faults import Crash, ErrorReply, Pause
 from chaosharness.handlers.attribution import adopt
 from chaosharness.handlers.fingerprint import of_stack
@@ -39,6 +39,7 @@ from chaosharness.handlers.port import (
 from chaosharness.handlers.script import Script
 from chaosharness.kernel.places import is_own
 from chaosharness.kernel.scope import Scope
+from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.machines.machine import Refusal
 from chaosharness.machines.sqs import operations as op
 from chaosharness.machines.sqs import refusals
@@ -66,7 +67,7 @@ class Queues:
         self.name = desk.name
         self.desk = desk
         self._acting = Acting(desk)
-        self._wire = SqsWire(self._acting)  # type: ignore[arg-type]
+        self._wire = SqsWire(self._acting, EPOCH_MS)  # type: ignore[arg-type]
         for queue in desk.profiles:
             self._wire.know(queue)
         self._pollers: dict[tuple[Scope, str], tuple[Poller, Arrivals[Held]]] = {}
@@ -83,8 +84,14 @@ class Queues:
                 return name_of(given[name])
         return ""
 
-    def refused(self) -> Said:
-        """Return what SQS says where it does nothing for now."""
+    def refused(self, request: Request) -> Said:
+        """Return what SQS says where it does nothing for now: of FIFO queues, that it is too much.
+
+        Those have a quota of requests a second, and standard ones have none.
+        """
+        if self.about(request).endswith(FIFO):
+            words = {"Code": "RequestThrottled", "Message": "Request is throttled."}
+            return Said(403, words | {"Type": "Sender"})
         words = {"Code": "ServiceUnavailable", "Message": "Service is temporarily unavailable."}
         return Said(503, words | {"Type": "Receiver"})
 
@@ -209,7 +216,9 @@ class Queues:
             acting.go_to(scope, held[index])
 
         go_to(0)
-        return {"Messages": Received([answer_of(_spelled(one), given) for one in held], go_to)}
+        return {
+            "Messages": Received([answer_of(_spelled(one), given, EPOCH_MS) for one in held], go_to)
+        }
 
 
 class Acting:
