@@ -165,6 +165,17 @@ def test_an_answer_takes_as_long_as_its_time_outs_let_it():
     assert said_by(timed(connect_timeout=3, read_timeout=20), cut)[0] == (ConnectTimeoutError, 3)
 
 
+def test_a_long_poll_outlives_a_short_read_time_out():
+    def main():
+        sqs = boto3.client("sqs", config=Config(read_timeout=5, retries={"max_attempts": 1}))
+        since = time.monotonic()
+        with pytest.raises(ReadTimeoutError):
+            sqs.receive_message(QueueUrl="u/paid", WaitTimeSeconds=20)
+        return 10 <= time.monotonic() - since <= 12
+
+    assert said_by(main)[0]
+
+
 # ---- queues at run time
 
 

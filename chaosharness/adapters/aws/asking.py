@@ -167,7 +167,7 @@ def not_known(request: Request, what: str = "") -> NoReturn:
         InvalidDefinition(
             f"boto3: {request.service}.{request.method}{beside} is not modelled{asked_at()}. Leave "
             "it out of the code under test, or pass a double for it; what is modelled, "
-            "docs/how-to/sqs.md says"
+            "docs/how-to/boto3.md says"
         )
     )
 

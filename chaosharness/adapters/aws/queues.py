@@ -6,7 +6,8 @@ Source:
 Not modelled:
     What the machine's `wire.py` names (permissions, encryption); a message that somebody
     else sends and nobody can read (`Poison`), at a send of the SDK; `ReceiveRequestAttemptId` of a
-    receive that is repeated.
+    receive that is repeated; messages that AWS still hands to a long poll after its client has
+    given up (`read_timeout` below `WaitTimeSeconds`).
 """
 
 from __future__ import annotations
@@ -151,14 +152,19 @@ class Queues:
             yield line.latency_ms
             raise refusal(asked, QUERY_CODES.get(asked.code, ""))
         wait_ms = max(wait_ms, desk.latency_ms + 1)  # what is there is found by a short poll too
-        nap = wait_of(scope, wait_ms, of_stack, frame, holds=scope.incarnation in self._acting.held)
+        lasts_ms = min(wait_ms, line.timeout_ms)
+        busy = scope.incarnation in self._acting.held or lasts_ms < wait_ms  # that ends in an error
+        nap = wait_of(scope, lasts_ms, of_stack, frame, holds=busy)
         poller, arrivals = self._poller(scope, queue)
         poller.most, poller.visibility_ms = asked.most, asked.visibility_ms
-        yield from self._wait(poller, arrivals, wait_ms, nap)
+        yield from self._wait(poller, arrivals, lasts_ms, nap)
         if poller.unheard:
             yield max(line.timeout_ms - wait_ms, 1)
             raise Unheard(f"{operation}: the answer is lost", connected=True)
-        return self._answer(scope, arrivals.all(), given)
+        held = arrivals.all()
+        if not held and lasts_ms < wait_ms:
+            raise Unheard(f"{operation}: no answer within {lasts_ms / 1000:g} s", connected=True)
+        return self._answer(scope, held, given)
 
     def _wait(
         self, poller: Poller, arrivals: Arrivals[Held], wait_ms: int, nap: Nap

@@ -56,9 +56,8 @@ class Topics:
                 not_known(request, name)
         if given.get("Protocol", "sqs") != "sqs":
             not_known(request, f"Protocol={given['Protocol']!r}")
-        name = given.get("AttributeName")
-        if request.action == "SetSubscriptionAttributes" and name not in SETTABLE:
-            not_known(request, f"AttributeName={name!r}")
+        if given.get("AttributeName", SETTABLE[0]) not in SETTABLE:
+            not_known(request, f"AttributeName={given['AttributeName']!r}")
         if "SubscriptionArn" in given:
             return _topic_and_queue(given["SubscriptionArn"])[0]
         return name_of(given.get("TopicArn") or given.get("TargetArn") or given.get("Name") or "")
