@@ -19,6 +19,7 @@ import attrs
 
 from chaosharness.adapters.aws.asking import Request, Speaker
 from chaosharness.adapters.aws.queues import Queues
+from chaosharness.adapters.aws.tables import Tables
 from chaosharness.adapters.aws.topics import Topics
 from chaosharness.adapters.libraries import speak
 from chaosharness.brokers.sns.sns import SNS, OpenSNS
@@ -28,11 +29,13 @@ from chaosharness.handlers.places import asked_at
 from chaosharness.handlers.port import call_off
 from chaosharness.kernel.scope import Incarnation
 from chaosharness.kernel.world import World
+from chaosharness.stores.dynamodb.dynamodb import DynamoDB, OpenDynamoDB
 
 MET: Final = ("boto3", "botocore")
 SPEAKERS: Final[dict[type, tuple[str, Callable[[Any], Speaker]]]] = {
     OpenSQS: ("sqs", Queues),
     OpenSNS: ("sns", Topics),
+    OpenDynamoDB: ("dynamodb", Tables),
 }
 """What is behind each service of AWS, and who speaks for it."""
 
@@ -42,7 +45,8 @@ class AWS:
     """What boto3 reaches: `system.add(AWS(bus, topics))`.
 
     Args:
-        parts: Parts of the same system, added before: `SQS`, `SNS`; one of each kind at most.
+        parts: Parts of the same system, added before: `SQS`, `SNS`, `DynamoDB`; one of each
+            kind at most.
         name: What the system knows it by; by default `aws`, or its region.
         region: Where it is, in a system with several: `us-east-1`. A client reaches that of its
             own region; by default one stands for every region that has none.
@@ -58,8 +62,10 @@ class AWS:
     def __init__(self, *parts: Any, name: str | None = None, region: str | None = None) -> None:
         kinds = [type(one) for one in parts]
         for one in parts:
-            if not isinstance(one, (SQS, SNS)):
-                raise InvalidDefinition(f"AWS takes an SQS or an SNS, not {one!r}{asked_at()}")
+            if not isinstance(one, (SQS, SNS, DynamoDB)):
+                raise InvalidDefinition(
+                    f"AWS takes an SQS, an SNS or a DynamoDB, not {one!r}{asked_at()}"
+                )
             if kinds.count(type(one)) > 1:
                 raise InvalidDefinition(
                     f"AWS takes one {type(one).__name__}: an account has one{asked_at()}. Declare "

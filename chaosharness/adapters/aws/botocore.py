@@ -216,7 +216,7 @@ _SIGN: Final = (
 
 LIBRARY: Final = Library(
     "botocore",
-    tested=">=1.34,<2",
+    tested=">=1.35,<2",
     seams=(
         Seam("botocore.client:BaseClient._convert_to_request_dict", _CONVERT, _convert),
         Seam(
