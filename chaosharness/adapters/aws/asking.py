@@ -121,7 +121,10 @@ class Line:
         try:
             answer = self._speaker.do(request, caller, operation, attempt)
         except Said as said:
-            reply(None, said, happened=False)
+            if said.is_answer:
+                reply(said, None)
+            else:
+                reply(None, said, happened=False)
         except InvalidDefinition as error:
             self.world.refuse(error)
         else:
@@ -130,6 +133,8 @@ class Line:
 
 def ask(speaker: Speaker, request: Request, library: str) -> Any:
     """Send a request; return its answer, in `async` code an awaitable of it.
+
+    An answer may be a `Said` too: that a condition does not hold is no trouble.
 
     Raises:
         Said: The service says no.

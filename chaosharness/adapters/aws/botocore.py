@@ -100,7 +100,7 @@ def _do_get_response(
         answer = blocking(ask)(aws.speaker(asked), asked, "botocore")
     except (Said, Unheard) as ended:
         return ended_in(ended, asked)
-    return answered(answer, asked)
+    return ended_in(answer, asked) if isinstance(answer, Said) else answered(answer, asked)
 
 
 def about_to_send(endpoint: Any, request: Any, operation_model: Any) -> None:

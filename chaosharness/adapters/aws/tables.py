@@ -24,6 +24,7 @@ OLD: Final = (
     *("Expected", "AttributeUpdates", "KeyConditions", "QueryFilter", "ScanFilter"),
     *("AttributesToGet", "ConditionalOperator", "Segment", "TotalSegments"),
 )
+ANSWERS: Final = ("ConditionalCheckFailedException", "TransactionCanceledException")
 THROTTLED: Final = {
     "Code": "ProvisionedThroughputExceededException",
     "Message": "The level of configured provisioned throughput for the table was exceeded. "
@@ -88,5 +89,7 @@ class Tables:
 
 
 def _said(answer: Refusal) -> Said:
-    said = refusal(answer)
-    return Said(said.status, said.error, **getattr(answer, "more", {}))
+    made = refusal(answer)
+    said = Said(made.status, made.error, **getattr(answer, "more", {}))
+    said.is_answer = answer.code in ANSWERS
+    return said

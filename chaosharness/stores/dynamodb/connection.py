@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from chaosharness.errors import UnserialisablePayload
 from chaosharness.faults import Crash, ErrorReply, LostReply, LostRequest, NetworkPartition, Pause
 from chaosharness.handlers.port import (
+    Peer,
     call_off,
     current_scope,
     operate,
@@ -17,9 +18,6 @@ from chaosharness.handlers.port import (
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.machines.machine import Refusal
 from chaosharness.stores.dynamodb.items import read, spelled
-
-if TYPE_CHECKING:
-    from chaosharness.stores.dynamodb.dynamodb import OpenDynamoDB
 
 READING: Final = surface(
     before=(ErrorReply, LostRequest),
@@ -32,6 +30,18 @@ WRITING: Final = surface(
     after=(LostReply, Pause, Crash),
     also_before=(Pause, Crash),
 )
+
+
+class Tables(Peer, Protocol):
+    """The tables of a run."""
+
+    def check(self, table: str, who: str) -> None:
+        """Refuse a table that there is not."""
+
+    def do(
+        self, action: str, given: Mapping[str, Any], scope: Scope, operation: str, attempt: int
+    ) -> Any:
+        """Have the machine do what is asked for; return its answer, or its `Refusal`."""
 
 
 class DynamoError(Exception):
@@ -62,7 +72,7 @@ class DynamoConnection:
 
     __slots__ = ("_owner", "_store")
 
-    def __init__(self, store: OpenDynamoDB, owner: Incarnation) -> None:
+    def __init__(self, store: Tables, owner: Incarnation) -> None:
         self._store = store
         self._owner = owner
 
