@@ -11,10 +11,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import boto3
-from botocore.exceptions import BotoCoreError, ClientError
+import boto3  # type: ignore[import-untyped]
+from botocore.exceptions import (  # type: ignore[import-untyped]
+    BotoCoreError,
+    ClientError,
+)
 
 from chaosharness import (
     AWS,
@@ -122,7 +126,7 @@ def charging(bank: Any, keep: Once) -> Callable[[dict[str, Any], Any], dict[str,
             try:
                 order = json.loads(record["body"])
                 name, cents = order["order"], order["cents"]
-                keep(name, context, lambda n=name, c=cents: bank.charge(n, c, key=n))
+                keep(name, context, partial(bank.charge, name, cents, key=name))
             except (OSError, ValueError, KeyError, BotoCoreError, ClientError, AlreadyInProgress):
                 failed.append({"itemIdentifier": record["messageId"]})
         return {"batchItemFailures": failed}

@@ -26,6 +26,7 @@ DEVIATIONS = {
     "error texts": "moto words some otherwise; codes are compared",
     "scan order": "moto scans in the order of arrival; sets are compared",
     "numbers": "moto keeps '1.0' as it was sent; numbers are compared by value",
+    "BOOL": "moto takes the number 1 for true, and 0 for false; it is left out",
     "NULL": "moto takes it for an attribute that is not there; it is left out",
     "LastEvaluatedKey": "moto leaves it out where nothing more is there; AWS does not look ahead",
 }
@@ -41,7 +42,6 @@ def value(chance):
         [
             {"N": chance.choice(NUMBERS)},
             {"S": chance.choice(TEXTS)},
-            {"BOOL": chance.random() < 0.5},
             {"L": [{"N": "1"}, {"S": "a"}][: chance.randrange(3)]},
             {"M": {"x": {"N": chance.choice(NUMBERS)}}},
             {"SS": ["a", "b"][: chance.randrange(1, 3)]},
@@ -111,7 +111,7 @@ class Words:
                 lambda: f"SET s = {self.value()}, l = {self.value()}",
                 lambda: f"SET l = list_append(l, {self.value({'L': [number]})})",
                 lambda: f"SET m.x = {self.value()}",
-                lambda: f"SET s = n REMOVE {self.chance.choice(['l', 'set', 'absent'])}",
+                lambda: f"SET s = n REMOVE {self.chance.choice(['l', 'tags', 'absent'])}",
                 lambda: f"ADD n {self.value(number)}",
                 lambda: f"ADD absent {self.value(number)}",
                 lambda: f"REMOVE n SET s = {self.value()}",

@@ -31,7 +31,7 @@ from chaosharness.kernel.scope import Incarnation
 from chaosharness.kernel.world import World
 from chaosharness.stores.dynamodb.dynamodb import DynamoDB, OpenDynamoDB
 
-MET: Final = ("boto3", "botocore")
+MET: Final = ("aiobotocore", "boto3", "botocore")
 SPEAKERS: Final[dict[type, tuple[str, Callable[[Any], Speaker]]]] = {
     OpenSQS: ("sqs", Queues),
     OpenSNS: ("sns", Topics),
