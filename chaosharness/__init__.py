@@ -148,6 +148,10 @@ if TYPE_CHECKING:
     )
     from chaosharness.search.live import Live as Live
     from chaosharness.search.replay import replay as replay
+    from chaosharness.stores.dynamodb import DynamoConnection as DynamoConnection
+    from chaosharness.stores.dynamodb import DynamoDB as DynamoDB
+    from chaosharness.stores.dynamodb import DynamoError as DynamoError
+    from chaosharness.stores.dynamodb import DynamoTable as DynamoTable
     from chaosharness.stores.keyvalue import KeyValue as KeyValue
     from chaosharness.stores.postgresql import PostgreSQL as PostgreSQL
     from chaosharness.stores.redis import RedisStore as RedisStore
@@ -291,6 +295,7 @@ _HOME = {
     "orchestrators.stepfunctions": ("StepFunctions",),
     "orchestrators.temporal": ("Temporal",),
     "schedule": ("Schedule",),
+    "stores.dynamodb": ("DynamoConnection", "DynamoDB", "DynamoError", "DynamoTable"),
     "stores.keyvalue": ("KeyValue",),
     "stores.postgresql": ("PostgreSQL",),
     "stores.redis": ("RedisStore",),

@@ -39,7 +39,13 @@ PAGES = {
             "orchestrators.temporal",
         ),
     ),
-    "stores": ("Stores", ("stores.sqlite", "stores.postgresql", "stores.redis", "stores.keyvalue")),
+    "stores": (
+        "Stores",
+        (
+            *("stores.sqlite", "stores.postgresql", "stores.redis", "stores.dynamodb"),
+            "stores.keyvalue",
+        ),
+    ),
     "faults": ("Faults, sites and schedules", ("faults", "kernel.site", "schedule")),
     "properties": ("Properties", ("checkers", "checkers.flow", "system.wiring")),
     "traces": ("Traces", ("traces",)),

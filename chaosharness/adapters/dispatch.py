@@ -31,11 +31,19 @@ class Seam:
         takes: The names of its parameters, as this adapter knows them. Where the first is `cls`,
             it is a class method, and gets the class that it was called on.
         ours: `ours(real, *arguments, **options)` stands for it inside a run.
+        lately: The last of these names, which older versions lack.
     """
 
     where: str
     takes: tuple[str, ...]
     ours: Callable[..., Any]
+    lately: tuple[str, ...] = ()
+
+    @property
+    def fits(self) -> tuple[tuple[str, ...], ...]:
+        """What it may take: now, and in older versions."""
+        older = (self.takes[: -nth or None] for nth in range(len(self.lately) + 1))
+        return tuple(older)
 
 
 @attrs.frozen
@@ -88,8 +96,8 @@ def install(library: Library) -> None:
     """
     if library.name in _INSTALLED:
         return
-    seams = [(one, *_found(library, one.where, one.takes)) for one in library.seams]
-    swaps = [(one, *_found(library, one.where, None)) for one in library.swaps]
+    seams = [(one, *_found(library, one.where, *one.fits)) for one in library.seams]
+    swaps = [(one, *_found(library, one.where)) for one in library.swaps]
     _INSTALLED.add(library.name)
     for seam, owner, name, real in seams:
         ours = by_scope(real, seam.ours)
@@ -105,8 +113,8 @@ def install(library: Library) -> None:
         library.warm()
 
 
-def _gets_class(takes: tuple[str, ...] | None) -> bool:
-    return takes is not None and takes[:1] == ("cls",)
+def _gets_class(takes: tuple[str, ...]) -> bool:
+    return takes[:1] == ("cls",)
 
 
 def by_scope(real: Any, ours: Callable[..., Any]) -> Callable[..., Any]:
@@ -132,7 +140,7 @@ def exchange(real: Any, ours: Any) -> None:
                 names[name] = ours
 
 
-def _found(library: Library, where: str, takes: tuple[str, ...] | None) -> tuple[Any, str, Any]:
+def _found(library: Library, where: str, *fits: tuple[str, ...]) -> tuple[Any, str, Any]:
     """Return what holds a thing of a library, its name there, and the thing.
 
     Raises:
@@ -140,16 +148,18 @@ def _found(library: Library, where: str, takes: tuple[str, ...] | None) -> tuple
     """
     module, _, path = where.partition(":")
     *way, name = path.split(".")
+    takes = fits[0] if fits else None
     try:
         owner = import_module(module)
         for step in way:
             owner = getattr(owner, step)
         real = getattr(owner, name)
-        asked = getattr_static(owner, name).__func__ if _gets_class(takes) else real
+        by_class = fits and _gets_class(fits[0])
+        asked = getattr_static(owner, name).__func__ if by_class else real
         there = None if takes is None else tuple(signature(asked).parameters)
     except (ImportError, AttributeError, ValueError, TypeError):
         raise _changed(library, path, takes, "is not there") from None
-    if there != takes:
+    if takes is not None and there not in fits:
         raise _changed(library, path, takes, f"takes ({', '.join(there or ())})")
     return owner, name, real
 

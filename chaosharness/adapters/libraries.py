@@ -19,6 +19,7 @@ from chaosharness.system.parts import MEETS
 
 ADAPTERS: Final = {
     "aio_pika": "chaosharness.adapters.amqp.aio_pika",
+    "aiobotocore": "chaosharness.adapters.aws.aiobotocore",
     "aiohttp": "chaosharness.adapters.http.aiohttp",
     "aiormq": "chaosharness.adapters.amqp.aiormq",
     "aiosqlite": "chaosharness.adapters.databases.aiosqlite",

@@ -1,7 +1,6 @@
 """One schedule, one history: in two processes, under two hash seeds, and when it is run again."""
 
-import subprocess
-import sys
+from tests.adapters.digests import printed_everywhere
 
 SYSTEM = """
 import asyncio, sys
@@ -58,20 +57,6 @@ for number in range(len(faults) + 1):
 """
 
 
-def digests(seed):
-    found = subprocess.run(
-        [sys.executable, "-c", SYSTEM],
-        env={"PYTHONHASHSEED": seed},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert not found.returncode, found.stderr
-    return found.stdout.splitlines()
-
-
 def test_a_history_is_the_same_everywhere():
-    first = digests("1")
-    assert first == digests("2")
+    first = printed_everywhere(SYSTEM)
     assert len(set(first)) == 5  # each schedule its own, and the same twice

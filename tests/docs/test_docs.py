@@ -23,6 +23,7 @@ PAGES = (
 
 INSTALLS = "installs something; .ci/run does, and test_new_user.py"
 CI = ".ci/run does, or is it"
+OLDEST = "installs old versions of libraries; takes a minute"
 LONG = "takes minutes; tests/benchmarks runs the scenario in each tool that is installed"
 PEER = "takes minutes; tests/machines/test_nats_conformance.py compares a part of it"
 CLUSTER = "needs a cluster that stays; tests/search/workers/test_dask.py runs one"
@@ -42,6 +43,7 @@ NOT_RUN = {
         "ruff check . && ruff format .": CI,
         "mypy": CI,
         "bash .ci/run": CI,
+        "bash .ci/oldest": OLDEST,
         "python -m benchmarks": LONG,
         "pip install -e '.[bench]'": LONG,
         "python -m benchmarks peers": LONG,
@@ -54,6 +56,7 @@ NOT_RUN = {
     },
     "docs/how-to/nats.md": {"python -m benchmarks nats": PEER},
     "docs/how-to/confluent-kafka.md": {"pip install '.[confluent-kafka]'": INSTALLS},
+    "docs/how-to/boto3.md": {"pip install '.[boto3,requests]'": INSTALLS},
     "docs/how-to/pika.md": {"pip install '.[pika,requests]'": INSTALLS},
     "docs/how-to/http.md": {"pip install '.[httpx,fastapi]'": INSTALLS},
     "docs/how-to/postgresql.md": {"pip install '.[postgresql]'": INSTALLS},

@@ -10,8 +10,7 @@ REQUESTS = {}
 """By the name of an entry, without the protocol that it was asked by."""
 
 OTHER = {
-    "test_tag_untag_queue": "tags",
-    "test_list_queues_pagination": "listing queues",
+    "test_list_queues_pagination": "addresses and a token of an emulator",
     "test_sqs_permission_lifecycle": "permissions",
     "test_send_message_via_queue_url_with_json_protocol": "an HTTP detail",
     "test_aws_trace_header_propagation": "a header that a client's hook adds",
@@ -96,6 +95,20 @@ def asked(*entries):
         return function
 
     return add
+
+
+# ---- tags
+
+
+@asked()
+def tag_untag_queue(aws):
+    queue = aws.queue()
+    aws("TagQueue", queue, Tags={"tag1": "value1", "tag2": "value2", "tag3": ""})
+    aws.see("get-tag-1", aws("ListQueueTags", queue))
+    aws("UntagQueue", queue, TagKeys=["tag1", "tag3"])
+    aws.see("get-tag-2", aws("ListQueueTags", queue))
+    aws("UntagQueue", queue, TagKeys=["tag2"])
+    aws.see("get-tag-after-untag", aws("ListQueueTags", queue))
 
 
 # ---- limits

@@ -7,11 +7,13 @@ import pytest
 from chaosharness import explore
 from chaosharness.search.target import load_target
 
-RIGHT = ["till:till", "desk:desk"]
+RIGHT = ["till:till", "desk:desk", "keeper:keeper"]
 BROKEN = {
     "till:partial_response_missing": 1,
     "desk:visibility_shorter_than_the_handler": 0,
     "desk:window_shorter_than_the_retry": 1,
+    "keeper:own_write_taken_for_another": 1,
+    "keeper:in_progress_for_ever": 1,
 }
 
 

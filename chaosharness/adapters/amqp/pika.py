@@ -343,14 +343,10 @@ def _consume(
     real: Any,
     self: Any,
     queue: str,
-    auto_ack: bool = False,
-    exclusive: bool = False,
-    arguments: Any = None,
-    inactivity_timeout: float | None = None,
-    consumer_tag: str | None = None,
+    *arguments: Any,
+    **options: Any,
 ) -> Iterator[Any]:
-    options = (queue, auto_ack, exclusive, arguments, inactivity_timeout, consumer_tag)
-    messages = real(self, *options)
+    messages = real(self, queue, *arguments, **options)
     while True:
         scope = current_scope("pika.consume")
         put_down(scope)
@@ -407,6 +403,7 @@ LIBRARY: Final = Library(
                 *("inactivity_timeout", "consumer_tag"),
             ),
             _consume,
+            lately=("consumer_tag",),
         ),
     ),
 )

@@ -19,7 +19,10 @@ class Said(Exception):
         status: Of HTTP.
         error: As in `ClientError.response["Error"]`.
         more: What the answer holds beside: `CancellationReasons` of a transaction.
+        is_answer: Whether it is what was asked for, and no trouble: a condition does not hold.
     """
+
+    is_answer = False
 
     def __init__(self, status: int, error: dict[str, Any], **more: Any) -> None:
         super().__init__(f"{error['Code']}: {error['Message']}")

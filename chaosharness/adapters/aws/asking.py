@@ -72,8 +72,8 @@ class Speaker(Protocol):
             Said: It is refused.
         """
 
-    def refused(self) -> Said:
-        """Return what it says where it does nothing for now."""
+    def refused(self, request: Request) -> Said:
+        """Return what it says to a request where it does nothing for now."""
 
 
 class Line:
@@ -109,7 +109,7 @@ class Line:
 
     def refused(self, operation: str) -> BaseException:
         """Return what the service says where it does nothing for now."""
-        return self._speaker.refused()
+        return self._speaker.refused(self._request)
 
     def lose_writes(self, scope: Scope) -> None:
         """Lose nothing: AWS keeps several copies before it answers."""
@@ -121,7 +121,10 @@ class Line:
         try:
             answer = self._speaker.do(request, caller, operation, attempt)
         except Said as said:
-            reply(None, said, happened=False)
+            if said.is_answer:
+                reply(said, None)
+            else:
+                reply(None, said, happened=False)
         except InvalidDefinition as error:
             self.world.refuse(error)
         else:
@@ -130,6 +133,8 @@ class Line:
 
 def ask(speaker: Speaker, request: Request, library: str) -> Any:
     """Send a request; return its answer, in `async` code an awaitable of it.
+
+    An answer may be a `Said` too: that a condition does not hold is no trouble.
 
     Raises:
         Said: The service says no.
@@ -167,7 +172,7 @@ def not_known(request: Request, what: str = "") -> NoReturn:
         InvalidDefinition(
             f"boto3: {request.service}.{request.method}{beside} is not modelled{asked_at()}. Leave "
             "it out of the code under test, or pass a double for it; what is modelled, "
-            "docs/how-to/sqs.md says"
+            "docs/how-to/boto3.md says"
         )
     )
 

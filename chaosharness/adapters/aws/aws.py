@@ -5,8 +5,9 @@ Source:
     API Reference.
 
 Not modelled:
-    Permissions, regions and accounts (all names are of one), signatures, endpoints, presigned
-    addresses. A service without a part here is refused by name.
+    Permissions, accounts (all names are of one), signatures, endpoints, presigned addresses; names
+    and addresses that tell regions apart (they all say eu-central-1). A service without a part
+    here is refused by name.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import attrs
 
 from chaosharness.adapters.aws.asking import Request, Speaker
 from chaosharness.adapters.aws.queues import Queues
+from chaosharness.adapters.aws.tables import Tables
 from chaosharness.adapters.aws.topics import Topics
 from chaosharness.adapters.libraries import speak
 from chaosharness.brokers.sns.sns import SNS, OpenSNS
@@ -27,11 +29,13 @@ from chaosharness.handlers.places import asked_at
 from chaosharness.handlers.port import call_off
 from chaosharness.kernel.scope import Incarnation
 from chaosharness.kernel.world import World
+from chaosharness.stores.dynamodb.dynamodb import DynamoDB, OpenDynamoDB
 
-MET: Final = ("boto3", "botocore")
+MET: Final = ("aiobotocore", "boto3", "botocore")
 SPEAKERS: Final[dict[type, tuple[str, Callable[[Any], Speaker]]]] = {
     OpenSQS: ("sqs", Queues),
     OpenSNS: ("sns", Topics),
+    OpenDynamoDB: ("dynamodb", Tables),
 }
 """What is behind each service of AWS, and who speaks for it."""
 
@@ -41,8 +45,11 @@ class AWS:
     """What boto3 reaches: `system.add(AWS(bus, topics))`.
 
     Args:
-        parts: Parts of the same system, added before: `SQS`, `SNS`; one of each kind at most.
-        name: What the system knows it by.
+        parts: Parts of the same system, added before: `SQS`, `SNS`, `DynamoDB`; one of each
+            kind at most.
+        name: What the system knows it by; by default `aws`, or its region.
+        region: Where it is, in a system with several: `us-east-1`. A client reaches that of its
+            own region; by default one stands for every region that has none.
 
     Raises:
         InvalidDefinition: A part is none that AWS has, or two are of one kind.
@@ -50,12 +57,15 @@ class AWS:
 
     parts: tuple[Any, ...]
     name: str = "aws"
+    region: str | None = None
 
-    def __init__(self, *parts: Any, name: str = "aws") -> None:
+    def __init__(self, *parts: Any, name: str | None = None, region: str | None = None) -> None:
         kinds = [type(one) for one in parts]
         for one in parts:
-            if not isinstance(one, (SQS, SNS)):
-                raise InvalidDefinition(f"AWS takes an SQS or an SNS, not {one!r}{asked_at()}")
+            if not isinstance(one, (SQS, SNS, DynamoDB)):
+                raise InvalidDefinition(
+                    f"AWS takes an SQS, an SNS or a DynamoDB, not {one!r}{asked_at()}"
+                )
             if kinds.count(type(one)) > 1:
                 raise InvalidDefinition(
                     f"AWS takes one {type(one).__name__}: an account has one{asked_at()}. Declare "
@@ -63,7 +73,7 @@ class AWS:
                 )
         if not parts:
             raise InvalidDefinition(f"AWS needs the parts that boto3 reaches: AWS(bus){asked_at()}")
-        self.__attrs_init__(parts, name)
+        self.__attrs_init__(parts, name or region or "aws", region)
         self.prepare()
 
     @property
@@ -96,12 +106,13 @@ class OpenAWS:
 
     def __init__(self, definition: AWS, world: World) -> None:
         self.name = definition.name
+        self.region = definition.region
         self._speakers: dict[str, Speaker] = {}
         for one in definition.parts:
             state = world.states[one.name]
             service, speaker = SPEAKERS[type(state)]
             self._speakers[service] = speaker(state)
-        self.quotas: dict[tuple[Incarnation, int], Any] = {}
+        self.memory: dict[tuple[Incarnation, int], Any] = {}
 
     def speaker(self, request: Request) -> Speaker:
         """Return who answers a request.
@@ -121,9 +132,22 @@ class OpenAWS:
         return found
 
 
-def aws_of(world: World) -> OpenAWS | None:
-    """Return the AWS of a run, if it has one."""
-    for one in world.states.values():
-        if isinstance(one, OpenAWS):
-            return one
-    return None
+def all_of(world: World) -> list[OpenAWS]:
+    """Return each AWS of a run."""
+    return [one for one in world.states.values() if isinstance(one, OpenAWS)]
+
+
+def aws_of(world: World, region: str) -> OpenAWS | None:
+    """Return the AWS of a run that a client of a region reaches, if there is one."""
+    found = {one.region: one for one in all_of(world)}
+    return found.get(region, found.get(None))
+
+
+def regions_of(world: World) -> list[str]:
+    """Return the regions in which a run has an AWS."""
+    return sorted(one.region for one in all_of(world) if one.region is not None)
+
+
+def memory_of(world: World) -> dict[tuple[Incarnation, int], Any] | None:
+    """Return what clients remember in a run; None where it has no AWS."""
+    return next((one.memory for one in all_of(world)), None)

@@ -26,7 +26,7 @@ def _made(real: Any, self: Any, parent: Any, params: Any, response: Any) -> Any:
 
 LIBRARY: Final = Library(
     "boto3",
-    tested=">=1.34,<2",
+    tested=">=1.35,<2",
     seams=(
         Seam(
             "boto3.resources.response:ResourceHandler.__call__",

@@ -5,24 +5,26 @@ needs neither a region nor credentials; one that is made at import needs a regio
 
 Source:
     botocore 1.44, `client.py` (`_make_api_call`), `endpoint.py` (`_send_request`), `retries/`;
-    AWS SDKs and Tools Reference Guide, "Retry behavior" (legacy, standard).
+    AWS SDKs and Tools Reference Guide, "Retry behavior" (legacy, standard, adaptive).
 
 Not modelled:
-    The mode `adaptive`; signatures; clocks that differ; presigned addresses; answers in pieces.
+    Signatures; clocks that differ; what becomes of presigned addresses; answers in pieces.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from botocore.awsrequest import AWSResponse  # type: ignore[import-untyped]
 from botocore.credentials import Credentials  # type: ignore[import-untyped]
 from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError  # type: ignore[import-untyped]
+from botocore.retries import adaptive, bucket, throttling  # type: ignore[import-untyped]
 from botocore.retries.quota import RetryQuota  # type: ignore[import-untyped]
 
 from chaosharness.adapters.aws.answers import Said, Unheard, parsed
-from chaosharness.adapters.aws.asking import Request, ask, not_known
-from chaosharness.adapters.aws.aws import OpenAWS, aws_of
+from chaosharness.adapters.aws.asking import Request, ask
+from chaosharness.adapters.aws.aws import OpenAWS, aws_of, memory_of, regions_of
 from chaosharness.adapters.dispatch import Library, Seam
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.blocking import blocking
@@ -74,28 +76,37 @@ def request_of(endpoint: Any, operation_model: Any, context: Any) -> tuple[OpenA
         config.read_timeout,
         endpoint.host,
     )
-    if (config.retries or {}).get("mode") == "adaptive":
-        not_known(request, "the retry mode 'adaptive'")
-    aws = aws_of(scope.world)
-    if aws is None:
-        call_off(
-            InvalidDefinition(
-                f"boto3: {service}.{request.method}{asked_at()} reaches nobody: this system has no "
-                "AWS. Add one, with the parts behind it: system.add(AWS(bus))"
-            )
+    aws = aws_of(scope.world, config.region_name)
+    if aws is not None:
+        return aws, request
+    regions = regions_of(scope.world)
+    there = f"AWS is in {', '.join(regions)} only" if regions else "this system has no AWS"
+    add = f', region="{config.region_name}"' if regions else ""
+    call_off(
+        InvalidDefinition(
+            f"boto3: {service}.{request.method}{asked_at()} reaches nobody in "
+            f"{config.region_name}: {there}. Add one, with the parts behind it: "
+            f"system.add(AWS(bus{add}))"
         )
-    return aws, request
+    )
 
 
 def _do_get_response(
     real: Any, self: Any, request: Any, operation_model: Any, context: Any
 ) -> Ended:
     aws, asked = request_of(self, operation_model, context)
+    about_to_send(self, request, operation_model)
     try:
         answer = blocking(ask)(aws.speaker(asked), asked, "botocore")
     except (Said, Unheard) as ended:
         return ended_in(ended, asked)
-    return answered(answer, asked)
+    return ended_in(answer, asked) if isinstance(answer, Said) else answered(answer, asked)
+
+
+def about_to_send(endpoint: Any, request: Any, operation_model: Any) -> None:
+    """Tell those who want to know: the mode `adaptive`, tracing. What they answer is not used."""
+    service = operation_model.service_model.service_id.hyphenize()
+    endpoint._event_emitter.emit(f"before-send.{service}.{operation_model.name}", request=request)
 
 
 def answered(answer: dict[str, Any], asked: Request, status: int = 200) -> Ended:
@@ -144,26 +155,54 @@ def _resolve_region_name(real: Any, self: Any, region_name: Any, config: Any) ->
 # ---- what a client remembers of failures belongs to one process of one run
 
 
-def _quota(quota: RetryQuota) -> RetryQuota | None:
-    """Return the retry quota of the running incarnation that stands for a client's own."""
+def _own(shared: Any, make: Callable[[], Any]) -> Any:
+    """Return what the running incarnation has in the place of what a client was made with."""
     scope = SCOPE.get()
     assert scope is not None
-    aws = aws_of(scope.world)
-    if aws is None:
-        return None
-    key = (scope.incarnation, id(quota))
-    if key not in aws.quotas:
-        aws.quotas[key] = RetryQuota(quota._max_capacity), quota  # kept: its id is its name
-    found: RetryQuota = aws.quotas[key][0]
-    return found
+    memory = memory_of(scope.world)
+    if memory is None:
+        return shared
+    key = (scope.incarnation, id(shared))
+    if key not in memory:
+        memory[key] = make(), shared  # kept: its id is its name
+    return memory[key][0]
+
+
+def _quota(quota: RetryQuota) -> RetryQuota:
+    made: RetryQuota = _own(quota, lambda: RetryQuota(quota._max_capacity))
+    return made
 
 
 def _acquire(real: Any, self: RetryQuota, capacity_amount: int) -> Any:
-    return real(_quota(self) or self, capacity_amount)
+    return real(_quota(self), capacity_amount)
 
 
 def _release(real: Any, self: RetryQuota, capacity_amount: int) -> Any:
-    return real(_quota(self) or self, capacity_amount)
+    return real(_quota(self), capacity_amount)
+
+
+def _limiter(limiter: Any) -> Any:
+    """Return the limiter of a client in the mode `adaptive`, with clocks and waits of this run."""
+
+    def make() -> Any:
+        clock = bucket.Clock()
+        return adaptive.ClientRateLimiter(
+            throttling.CubicCalculator(starting_max_rate=0, start_time=clock.current_time()),
+            adaptive.RateClocker(clock),
+            bucket.TokenBucket(max_rate=1, clock=clock),
+            limiter._throttling_detector,
+            clock,
+        )
+
+    return _own(limiter, make)
+
+
+def _on_sending_request(real: Any, self: Any, request: Any, **options: Any) -> None:
+    real(_limiter(self), request, **options)
+
+
+def _on_receiving_response(real: Any, self: Any, **options: Any) -> None:
+    real(_limiter(self), **options)
 
 
 _CONVERT: Final = (
@@ -177,7 +216,7 @@ _SIGN: Final = (
 
 LIBRARY: Final = Library(
     "botocore",
-    tested=">=1.34,<2",
+    tested=">=1.35,<2",
     seams=(
         Seam("botocore.client:BaseClient._convert_to_request_dict", _CONVERT, _convert),
         Seam(
@@ -195,5 +234,15 @@ LIBRARY: Final = Library(
         ),
         Seam("botocore.retries.quota:RetryQuota.acquire", ("self", "capacity_amount"), _acquire),
         Seam("botocore.retries.quota:RetryQuota.release", ("self", "capacity_amount"), _release),
+        Seam(
+            "botocore.retries.adaptive:ClientRateLimiter.on_sending_request",
+            ("self", "request", "kwargs"),
+            _on_sending_request,
+        ),
+        Seam(
+            "botocore.retries.adaptive:ClientRateLimiter.on_receiving_response",
+            ("self", "kwargs"),
+            _on_receiving_response,
+        ),
     ),
 )

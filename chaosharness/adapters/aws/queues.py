@@ -4,9 +4,10 @@ Source:
     Amazon SQS API Reference; answers recorded from AWS, which the machine is held against.
 
 Not modelled:
-    What the machine's `wire.py` names (permissions, tags, listing queues); a message that somebody
+    What the machine's `wire.py` names (permissions, encryption); a message that somebody
     else sends and nobody can read (`Poison`), at a send of the SDK; `ReceiveRequestAttemptId` of a
-    receive that is repeated.
+    receive that is repeated; messages that AWS still hands to a long poll after its client has
+    given up (`read_timeout` below `WaitTimeSeconds`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from chaosharness.adapters.aws.received import Received
 from chaosharness.brokers.arrivals import Arrivals, begin_wait
 from chaosharness.brokers.message import Message, Text
 from chaosharness.brokers.sqs.desk import Desk, Held, Poller, poller_for
-from chaosharness.brokers.sqs.sqs import OpenSQS
+from chaosharness.brokers.sqs.sqs import FIFO, OpenSQS
 from chaosharness.faults import Crash, ErrorReply, Pause
 from chaosharness.handlers.attribution import adopt
 from chaosharness.handlers.fingerprint import of_stack
@@ -39,6 +40,7 @@ from chaosharness.handlers.port import (
 from chaosharness.handlers.script import Script
 from chaosharness.kernel.places import is_own
 from chaosharness.kernel.scope import Scope
+from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.machines.machine import Refusal
 from chaosharness.machines.sqs import operations as op
 from chaosharness.machines.sqs import refusals
@@ -66,7 +68,7 @@ class Queues:
         self.name = desk.name
         self.desk = desk
         self._acting = Acting(desk)
-        self._wire = SqsWire(self._acting)  # type: ignore[arg-type]
+        self._wire = SqsWire(self._acting, EPOCH_MS)  # type: ignore[arg-type]
         for queue in desk.profiles:
             self._wire.know(queue)
         self._pollers: dict[tuple[Scope, str], tuple[Poller, Arrivals[Held]]] = {}
@@ -83,8 +85,14 @@ class Queues:
                 return name_of(given[name])
         return ""
 
-    def refused(self) -> Said:
-        """Return what SQS says where it does nothing for now."""
+    def refused(self, request: Request) -> Said:
+        """Return what SQS says where it does nothing for now: of FIFO queues, that it is too much.
+
+        Those have a quota of requests a second, and standard ones have none.
+        """
+        if self.about(request).endswith(FIFO):
+            words = {"Code": "RequestThrottled", "Message": "Request is throttled."}
+            return Said(403, words | {"Type": "Sender"})
         words = {"Code": "ServiceUnavailable", "Message": "Service is temporarily unavailable."}
         return Said(503, words | {"Type": "Receiver"})
 
@@ -143,15 +151,20 @@ class Queues:
         if isinstance(asked, Refusal):
             yield line.latency_ms
             raise refusal(asked, QUERY_CODES.get(asked.code, ""))
-        wait_ms = max(wait_ms, desk.latency_ms)
-        nap = wait_of(scope, wait_ms, of_stack, frame, holds=scope.incarnation in self._acting.held)
+        wait_ms = max(wait_ms, desk.latency_ms + 1)  # what is there is found by a short poll too
+        lasts_ms = min(wait_ms, line.timeout_ms)
+        busy = scope.incarnation in self._acting.held or lasts_ms < wait_ms  # that ends in an error
+        nap = wait_of(scope, lasts_ms, of_stack, frame, holds=busy)
         poller, arrivals = self._poller(scope, queue)
         poller.most, poller.visibility_ms = asked.most, asked.visibility_ms
-        yield from self._wait(poller, arrivals, wait_ms, nap)
+        yield from self._wait(poller, arrivals, lasts_ms, nap)
         if poller.unheard:
             yield max(line.timeout_ms - wait_ms, 1)
             raise Unheard(f"{operation}: the answer is lost", connected=True)
-        return self._answer(scope, arrivals.all(), given)
+        held = arrivals.all()
+        if not held and lasts_ms < wait_ms:
+            raise Unheard(f"{operation}: no answer within {lasts_ms / 1000:g} s", connected=True)
+        return self._answer(scope, held, given)
 
     def _wait(
         self, poller: Poller, arrivals: Arrivals[Held], wait_ms: int, nap: Nap
@@ -209,7 +222,9 @@ class Queues:
             acting.go_to(scope, held[index])
 
         go_to(0)
-        return {"Messages": Received([answer_of(_spelled(one), given) for one in held], go_to)}
+        return {
+            "Messages": Received([answer_of(_spelled(one), given, EPOCH_MS) for one in held], go_to)
+        }
 
 
 class Acting:

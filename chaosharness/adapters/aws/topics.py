@@ -1,12 +1,14 @@
 """SNS as the SDK speaks with it: its actions on the topics of a system.
 
 Source:
-    Amazon SNS API Reference: Publish, PublishBatch, CreateTopic, Subscribe; answers recorded from
-    AWS, which the machine is held against.
+    Amazon SNS API Reference: Publish, PublishBatch, CreateTopic, DeleteTopic, Subscribe,
+    Unsubscribe, SetSubscriptionAttributes, the lists and attributes of these; answers recorded
+    from AWS, which the machine is held against.
 
 Not modelled:
-    Endpoints other than queues; unsubscribing and attributes that change later; listing, tags,
-    permissions; a message that somebody else publishes and nobody can read (`Poison`).
+    Endpoints other than queues; attributes of topics that change later; tags, permissions; a
+    message that somebody else publishes and nobody can read (`Poison`); that a change of a filter
+    takes up to 15 minutes.
 """
 
 from __future__ import annotations
@@ -25,10 +27,14 @@ from chaosharness.machines.machine import Refusal
 from chaosharness.machines.sns import SubscriptionSettings, TopicSettings
 from chaosharness.machines.sns import machine as op
 from chaosharness.machines.sns.filters import BadPolicy, check
+from chaosharness.machines.sqs.attributes import ARN as QUEUE_ARN
 from chaosharness.machines.sqs.attributes import name_of
 
-ACTIONS: Final = frozenset(("CreateTopic", "Publish", "PublishBatch", "Subscribe"))
 BATCH_MAX: Final = 10
+PAGE_MAX: Final = 100
+ACCOUNT: Final = "000000000000"
+SETTABLE: Final = ("FilterPolicy", "FilterPolicyScope", "RawMessageDelivery", "RedrivePolicy")
+Answer = dict[str, Any] | Refusal
 
 
 class Topics:
@@ -40,7 +46,7 @@ class Topics:
 
     def knows(self, action: str) -> bool:
         """Say whether an action is modelled."""
-        return action in ACTIONS
+        return action in ACTIONS or action in READS
 
     def about(self, request: Request) -> str:
         """Return the topic that a request is about."""
@@ -48,13 +54,19 @@ class Topics:
         for name in ("PhoneNumber", "MessageStructure"):
             if name in given:
                 not_known(request, name)
+        if given.get("Protocol", "sqs") != "sqs":
+            not_known(request, f"Protocol={given['Protocol']!r}")
+        if given.get("AttributeName", SETTABLE[0]) not in SETTABLE:
+            not_known(request, f"AttributeName={given['AttributeName']!r}")
+        if "SubscriptionArn" in given:
+            return _topic_and_queue(given["SubscriptionArn"])[0]
         return name_of(given.get("TopicArn") or given.get("TargetArn") or given.get("Name") or "")
 
     def waits(self, request: Request) -> Callable[[Scope, Line], Any] | None:
         """Nothing waits."""
         return None
 
-    def refused(self) -> Said:
+    def refused(self, request: Request) -> Said:
         """Return what SNS says where it does nothing for now."""
         words = {"Code": "ServiceUnavailable", "Message": "Service is temporarily unavailable."}
         return Said(503, words | {"Type": "Receiver"})
@@ -65,25 +77,21 @@ class Topics:
         Raises:
             Said: SNS refuses.
         """
-        topic, given = self.about(request), request.given
-        site = (scope, operation, attempt)
-        answer: dict[str, Any] | Refusal
-        match request.action:
-            case "Publish":
-                answer = self._publish(topic, given, *site)
-            case "PublishBatch":
-                return self._publish_batch(topic, given["PublishBatchRequestEntries"], *site)
-            case "CreateTopic":
-                return self._create(topic, given.get("Attributes", {}), *site)
-            case _:
-                answer = self._subscribe(topic, request, *site)
+        topic, action = self.about(request), request.action
+        if action in READS:
+            answer = READS[action](self, topic, request.given)
+        else:
+            answer = ACTIONS[action](self, topic, request, scope, operation, attempt)
         if isinstance(answer, Refusal):
             raise refusal(answer)
         return answer
 
+    # ---- topics and subscriptions
+
     def _create(
-        self, topic: str, attributes: Mapping[str, str], scope: Scope, operation: str, attempt: int
-    ) -> dict[str, Any]:
+        self, topic: str, request: Request, scope: Scope, operation: str, attempt: int
+    ) -> Answer:
+        attributes = request.given.get("Attributes", {})
         if topic not in self.topics.machine.topics:
             by_content = attributes.get("ContentBasedDeduplication", "") == "true"
             settings = TopicSettings(fifo=topic.endswith(FIFO), by_content=by_content)
@@ -92,10 +100,8 @@ class Topics:
 
     def _subscribe(
         self, topic: str, request: Request, scope: Scope, operation: str, attempt: int
-    ) -> dict[str, Any] | Refusal:
+    ) -> Answer:
         given = request.given
-        if given["Protocol"] != "sqs":
-            not_known(request, f"Protocol={given['Protocol']!r}")
         attributes = given.get("Attributes", {})
         queue = name_of(given["Endpoint"])
         arn = {"SubscriptionArn": f"{op.ARN}{topic}:{queue}"}
@@ -109,9 +115,106 @@ class Topics:
         answer = self.topics.do(op.Subscribe(topic, settings), scope, operation, attempt)
         return answer if isinstance(answer, Refusal) else arn
 
+    def _delete(
+        self, topic: str, request: Request, scope: Scope, operation: str, attempt: int
+    ) -> Answer:
+        self.topics.do(op.DeleteTopic(topic), scope, operation, attempt)
+        return {}
+
+    def _unsubscribe(
+        self, topic: str, request: Request, scope: Scope, operation: str, attempt: int
+    ) -> Answer:
+        queue = _topic_and_queue(request.given["SubscriptionArn"])[1]
+        self.topics.do(op.Unsubscribe(topic, queue), scope, operation, attempt)
+        return {}
+
+    def _change(
+        self, topic: str, request: Request, scope: Scope, operation: str, attempt: int
+    ) -> Answer:
+        given = request.given
+        found = self._subscription(given["SubscriptionArn"])
+        if isinstance(found, Refusal):
+            return found
+        name = given["AttributeName"]
+        attributes = attributes_of(found) | {name: given.get("AttributeValue", "")}
+        try:
+            settings = _settings(found.queue, attributes)
+        except BadPolicy as error:
+            return Refusal("InvalidParameter", str(error))
+        answer = self.topics.do(op.Change(topic, settings), scope, operation, attempt)
+        return answer if isinstance(answer, Refusal) else {}
+
+    def _subscription(self, arn: str) -> SubscriptionSettings | Refusal:
+        topic, queue = _topic_and_queue(arn)
+        known = self.topics.machine.topics.get(topic)
+        for one in () if known is None else known.subscriptions:
+            if one.queue == queue:
+                return one
+        return op.NO_SUBSCRIPTION
+
+    # ---- what there is
+
+    def _list(self, topic: str, given: Mapping[str, Any]) -> Answer:
+        names = sorted(self.topics.machine.topics)
+        return _page("Topics", [{"TopicArn": f"{op.ARN}{name}"} for name in names], given)
+
+    def _list_subscriptions(self, topic: str, given: Mapping[str, Any]) -> Answer:
+        topics = self.topics.machine.topics
+        if topic and topic not in topics:
+            return op.NO_TOPIC
+        found = [
+            {
+                "SubscriptionArn": f"{op.ARN}{name}:{one.queue}",
+                "Owner": ACCOUNT,
+                "Protocol": "sqs",
+                "Endpoint": f"{QUEUE_ARN}{one.queue}",
+                "TopicArn": f"{op.ARN}{name}",
+            }
+            for name in ([topic] if topic else sorted(topics))
+            for one in topics[name].subscriptions
+        ]
+        return _page("Subscriptions", found, given)
+
+    def _get(self, topic: str, given: Mapping[str, Any]) -> Answer:
+        known = self.topics.machine.topics.get(topic)
+        if known is None:
+            return op.NO_TOPIC
+        attributes = {
+            "TopicArn": f"{op.ARN}{topic}",
+            "Owner": ACCOUNT,
+            "SubscriptionsConfirmed": str(len(known.subscriptions)),
+            "SubscriptionsPending": "0",
+            "SubscriptionsDeleted": "0",
+        }
+        if known.settings.fifo:
+            by_content = str(known.settings.by_content).lower()
+            attributes |= {"FifoTopic": "true", "ContentBasedDeduplication": by_content}
+        return {"Attributes": attributes}
+
+    def _get_subscription(self, topic: str, given: Mapping[str, Any]) -> Answer:
+        found = self._subscription(given["SubscriptionArn"])
+        if isinstance(found, Refusal):
+            return found
+        told = {
+            "SubscriptionArn": given["SubscriptionArn"],
+            "TopicArn": f"{op.ARN}{topic}",
+            "Protocol": "sqs",
+            "Endpoint": f"{QUEUE_ARN}{found.queue}",
+            "Owner": ACCOUNT,
+            "PendingConfirmation": "false",
+        }
+        return {"Attributes": told | attributes_of(found)}
+
+    # ---- publishing
+
     def _publish(
+        self, topic: str, request: Request, scope: Scope, operation: str, attempt: int
+    ) -> Answer:
+        return self._publish_one(topic, request.given, scope, operation, attempt)
+
+    def _publish_one(
         self, topic: str, given: Mapping[str, Any], scope: Scope, operation: str, attempt: int
-    ) -> dict[str, Any] | Refusal:
+    ) -> Answer:
         world = self.topics.world
         text = given["Message"]
         body = Text(text.encode("utf-8", "surrogatepass"))
@@ -131,8 +234,9 @@ class Topics:
         return answer if isinstance(answer, Refusal) else {"MessageId": answer}
 
     def _publish_batch(
-        self, topic: str, entries: list[dict[str, Any]], scope: Scope, operation: str, attempt: int
-    ) -> dict[str, Any]:
+        self, topic: str, request: Request, scope: Scope, operation: str, attempt: int
+    ) -> Answer:
+        entries = request.given["PublishBatchRequestEntries"]
         if len(entries) > BATCH_MAX:
             words = "The batch request contains more entries than permissible"
             raise refusal(Refusal("TooManyEntriesInBatchRequest", words))
@@ -141,13 +245,39 @@ class Topics:
             raise refusal(Refusal("BatchEntryIdsNotDistinct", words))
         done: dict[str, Any] = {"Successful": [], "Failed": []}
         for entry in entries:
-            answer = self._publish(topic, entry, scope, operation, attempt)
+            answer = self._publish_one(topic, entry, scope, operation, attempt)
             if isinstance(answer, Refusal):
                 told = {"Code": answer.code, "Message": answer.text, "SenderFault": True}
                 done["Failed"].append({"Id": entry["Id"], **told})
             else:
                 done["Successful"].append({"Id": entry["Id"], **answer})
         return done
+
+
+def _topic_and_queue(arn: str) -> tuple[str, str]:
+    """Return the topic and the queue of a subscription."""
+    *_, topic, queue = ("", "", *arn.split(":"))
+    return topic, queue
+
+
+def _page(name: str, found: list[dict[str, Any]], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a page of a list, and where the next one begins."""
+    begin = int(given.get("NextToken") or 0)
+    answer: dict[str, Any] = {name: found[begin : begin + PAGE_MAX]}
+    if begin + PAGE_MAX < len(found):
+        answer["NextToken"] = str(begin + PAGE_MAX)
+    return answer
+
+
+def attributes_of(one: SubscriptionSettings) -> dict[str, str]:
+    """Return what can be set of a subscription, as SNS spells it."""
+    found = {"RawMessageDelivery": str(one.raw).lower()}
+    if one.filter_policy is not None:
+        found["FilterPolicy"] = json.dumps(one.filter_policy)
+        found["FilterPolicyScope"] = one.filter_scope
+    if one.dead_letter is not None:
+        found["RedrivePolicy"] = json.dumps({"deadLetterTargetArn": QUEUE_ARN + one.dead_letter})
+    return found
 
 
 def _settings(queue: str, attributes: Mapping[str, str]) -> SubscriptionSettings:
@@ -178,3 +308,21 @@ def _value(attribute: Mapping[str, Any]) -> Any:
     if kind == "String.Array" or kind.startswith("Number"):
         return json.loads(attribute["StringValue"])
     return attribute["StringValue"]
+
+
+ACTIONS: Final[dict[str, Callable[[Topics, str, Request, Scope, str, int], Answer]]] = {
+    "CreateTopic": Topics._create,
+    "DeleteTopic": Topics._delete,
+    "Subscribe": Topics._subscribe,
+    "Unsubscribe": Topics._unsubscribe,
+    "SetSubscriptionAttributes": Topics._change,
+    "Publish": Topics._publish,
+    "PublishBatch": Topics._publish_batch,
+}
+READS: Final[dict[str, Callable[[Topics, str, Mapping[str, Any]], Answer]]] = {
+    "ListTopics": Topics._list,
+    "ListSubscriptions": Topics._list_subscriptions,
+    "ListSubscriptionsByTopic": Topics._list_subscriptions,
+    "GetTopicAttributes": Topics._get,
+    "GetSubscriptionAttributes": Topics._get_subscription,
+}

@@ -32,6 +32,7 @@ from chaosharness.kernel import allowed
 from chaosharness.kernel.message_names import poison_at
 from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Scope
+from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.kernel.world import World
 from chaosharness.machines.machine import Buried, HandedOut, Refusal, Settled
 from chaosharness.machines.sns import SnsMachine, SubscriptionSettings, TopicSettings
@@ -190,7 +191,7 @@ class OpenSNS:
         self.latency_ms = definition.latency_ms
         self.world = world
         self.desk = desk
-        self.machine = SnsMachine()
+        self.machine = SnsMachine(EPOCH_MS)
         self.journal = Journal(world, definition.name)
         self._lanes: dict[tuple[str, str, str], deque[op.Attempt]] = {}
         self._armed_ms: int | None = None

@@ -32,6 +32,7 @@ from chaosharness.handlers.places import told
 from chaosharness.handlers.port import HANDLE, NOBODY, strikes, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Scope
+from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.machines.sqs.settings import BATCH_MAX, within
 
 BATCH_MAX_STANDARD: Final = 10_000
@@ -347,9 +348,9 @@ def record_of(held: Held, queue: str) -> dict[str, Any]:
     body = held.message.body or b""
     attributes = {
         "ApproximateReceiveCount": str(received.receives),
-        "SentTimestamp": str(received.sent_ms),
+        "SentTimestamp": str(EPOCH_MS + received.sent_ms),
         "SenderId": "sender",
-        "ApproximateFirstReceiveTimestamp": str(received.first_received_ms),
+        "ApproximateFirstReceiveTimestamp": str(EPOCH_MS + received.first_received_ms),
     }
     if received.group is not None:
         attributes["MessageGroupId"] = received.group

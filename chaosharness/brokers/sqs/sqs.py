@@ -7,8 +7,8 @@ Source:
 Not modelled:
     Permissions, encryption, tags, rates, costs; the time until a change of settings is seen
     everywhere; SDKs that repeat a receive by themselves (`ReceiveRequestAttemptId`) after its
-    answer was lost. Purging, creating and deleting queues while a system runs: the machine can,
-    services cannot ask for it yet.
+    answer was lost. Queues are created, emptied and deleted while a system runs through `AWS` and
+    boto3; the ports here use those that were declared.
 """
 
 from __future__ import annotations

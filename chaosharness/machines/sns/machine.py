@@ -96,6 +96,29 @@ class Subscribe:
 
 
 @attrs.frozen
+class DeleteTopic:
+    """DeleteTopic: its subscriptions go with it. Deleting none succeeds."""
+
+    topic: str
+
+
+@attrs.frozen
+class Unsubscribe:
+    """Unsubscribe. What is on its way already is delivered."""
+
+    topic: str
+    queue: str
+
+
+@attrs.frozen
+class Change:
+    """SetSubscriptionAttributes: the subscription of this queue is another from now on."""
+
+    topic: str
+    settings: SubscriptionSettings
+
+
+@attrs.frozen
 class Publish:
     """Publish. `message` is kept and handed on with all facts."""
 
@@ -154,9 +177,14 @@ class Topic:
 
 
 class SnsMachine:
-    """All topics of one account and region."""
+    """All topics of one account and region.
 
-    def __init__(self) -> None:
+    Args:
+        epoch_ms: Of the moment 0, since 1970: for the time stamps of envelopes.
+    """
+
+    def __init__(self, epoch_ms: int = 0) -> None:
+        self._epoch_ms = epoch_ms
         self.topics: dict[str, Topic] = {}
         self._facts: list[Fact] = []
         self._numbers = 0
@@ -211,6 +239,23 @@ class SnsMachine:
             )
         topic.subscriptions.append(operation.settings)
         return None
+
+    def _delete(self, operation: DeleteTopic, now: int) -> None:
+        self.topics.pop(operation.topic, None)
+
+    def _unsubscribe(self, operation: Unsubscribe, now: int) -> None:
+        topic = self.topics.get(operation.topic)
+        if topic is not None:
+            left = [one for one in topic.subscriptions if one.queue != operation.queue]
+            topic.subscriptions[:] = left
+
+    def _change(self, operation: Change, now: int) -> Refusal | None:
+        topic = self.topics.get(operation.topic)
+        for nth, one in enumerate(() if topic is None else topic.subscriptions):
+            if topic is not None and one.queue == operation.settings.queue:
+                topic.subscriptions[nth] = operation.settings
+                return None
+        return NO_SUBSCRIPTION
 
     # ---- publishing
 
@@ -277,7 +322,7 @@ class SnsMachine:
             subscription,
             operation.message,
             1,
-            operation.body if raw else envelope(operation, topic.name, name, now),
+            operation.body if raw else envelope(operation, topic.name, name, self._epoch_ms + now),
             operation.attributes if raw else {},
             operation.group,
             key if subscription.queue.endswith(".fifo") else None,
@@ -314,12 +359,16 @@ Do = Callable[[SnsMachine, Any, int], Any]
 DO: Final[dict[type, Do]] = {
     CreateTopic: SnsMachine._create,
     Subscribe: SnsMachine._subscribe,
+    DeleteTopic: SnsMachine._delete,
+    Unsubscribe: SnsMachine._unsubscribe,
+    Change: SnsMachine._change,
     Publish: SnsMachine._publish,
     Delivered: SnsMachine._delivered,
     Failed: SnsMachine._failed,
 }
 
 NO_TOPIC: Final = Refusal("NotFound", "Topic does not exist")
+NO_SUBSCRIPTION: Final = Refusal("NotFound", "Subscription does not exist")
 
 
 def _invalid(text: str) -> Refusal:

@@ -7,7 +7,7 @@ Source:
     API Reference, each action; answers recorded from AWS.
 
 Not modelled:
-    Permissions, tags, listing queues; encryption has its attributes and no effect.
+    Permissions; tags are kept and have no effect, and so are the attributes of encryption.
 """
 
 from __future__ import annotations
@@ -38,15 +38,23 @@ from chaosharness.machines.sqs.settings import BATCH_MAX, SIZE_MAX, QueueSetting
 Answer = dict[str, Any] | Refusal
 URL: Final = "https://sqs.eu-central-1.amazonaws.com/000000000000/"
 BATCH_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,80}")
+LIST_MAX: Final = 1_000
 SENDER: Final = "000000000000"
 
 
 class SqsWire:
-    """A machine, as clients speak with it."""
+    """A machine, as clients speak with it.
 
-    def __init__(self, machine: SqsMachine) -> None:
+    Args:
+        machine: The queues.
+        epoch_ms: Of the moment 0, since 1970: for the time stamps of answers.
+    """
+
+    def __init__(self, machine: SqsMachine, epoch_ms: int = 0) -> None:
         self.machine = machine
+        self.epoch_ms = epoch_ms
         self._others: dict[str, dict[str, str]] = {}
+        self._tags: dict[str, dict[str, str]] = {}
 
     def call(self, action: str, parameters: Mapping[str, Any], now: int) -> Answer:
         """Do what a client asks for; return the answer without its metadata, or a `Refusal`.
@@ -60,7 +68,7 @@ class SqsWire:
 
     def know(self, queue: str, now: int = 0) -> None:
         """Take note of a queue that was made: when, and what it has beside its settings."""
-        stamp = str(now // 1000)
+        stamp = str((self.epoch_ms + now) // 1000)
         times = {"CreatedTimestamp": stamp, "LastModifiedTimestamp": stamp}
         self._others[queue] = {"SqsManagedSseEnabled": "true", **times}
 
@@ -88,6 +96,7 @@ class SqsWire:
             self.know(name, now)
             limit = attributes.get("FifoThroughputLimit")
             self._others[name].update({"FifoThroughputLimit": limit} if limit else {})
+            self._tags[name] = dict(given.get("tags", {}))
         return {"QueueUrl": f"{URL}{name}"}
 
     def _set(self, given: Mapping[str, Any], now: int) -> Answer:
@@ -103,7 +112,8 @@ class SqsWire:
             return others
         if "FifoThroughputLimit" in attributes:
             others["FifoThroughputLimit"] = attributes["FifoThroughputLimit"]
-        self._others[name] = {**others, "LastModifiedTimestamp": str(now // 1000)}
+        stamp = str((self.epoch_ms + now) // 1000)
+        self._others[name] = {**others, "LastModifiedTimestamp": stamp}
         self.machine.apply(op.Configure(name, settings), now)
         return {}
 
@@ -124,6 +134,36 @@ class SqsWire:
     def _url(self, given: Mapping[str, Any], now: int) -> Answer:
         name = given["QueueName"]
         return {"QueueUrl": f"{URL}{name}"} if name in self.machine.queues else refusals.NO_QUEUE
+
+    def _list(self, given: Mapping[str, Any], now: int) -> Answer:
+        prefix = given.get("QueueNamePrefix", "")
+        names = [name for name in sorted(self.machine.queues) if name.startswith(prefix)]
+        return _page("QueueUrls", names, given)
+
+    def _list_sources(self, given: Mapping[str, Any], now: int) -> Answer:
+        letters = name_of(given["QueueUrl"])
+        queues = self.machine.queues
+        if letters not in queues:
+            return refusals.NO_QUEUE
+        names = [name for name in sorted(queues) if queues[name].settings.dead_letter == letters]
+        return {"queueUrls": [], **_page("queueUrls", names, given)}
+
+    def _list_tags(self, given: Mapping[str, Any], now: int) -> Answer:
+        name = name_of(given["QueueUrl"])
+        if name not in self.machine.queues:
+            return refusals.NO_QUEUE
+        tags = self._tags.get(name)
+        return {"Tags": dict(tags)} if tags else {}
+
+    def _tag(self, given: Mapping[str, Any], now: int) -> Answer:
+        name = name_of(given["QueueUrl"])
+        if name not in self.machine.queues:
+            return refusals.NO_QUEUE
+        tags = self._tags.setdefault(name, {})
+        tags.update(given.get("Tags", {}))
+        for key in given.get("TagKeys", ()):
+            tags.pop(key, None)
+        return {}
 
     def _delete_queue(self, given: Mapping[str, Any], now: int) -> Answer:
         return self._plain(op.DeleteQueue(name_of(given["QueueUrl"])), now)
@@ -196,7 +236,8 @@ class SqsWire:
         )
         if isinstance(answer, Refusal):
             return answer
-        return {"Messages": [answer_of(one, given) for one in answer]} if answer else {}
+        found = [answer_of(one, given, self.epoch_ms) for one in answer]
+        return {"Messages": found} if found else {}
 
     def _delete(self, given: Mapping[str, Any], now: int) -> Answer:
         return self._delete_one(name_of(given["QueueUrl"]), given, now)
@@ -344,7 +385,20 @@ def _task(task: Any) -> dict[str, Any]:
     return found
 
 
-def answer_of(one: op.Received, given: Mapping[str, Any]) -> dict[str, Any]:
+def _page(name: str, queues: list[str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a page of addresses, and where the next one begins: where a page was asked for."""
+    begin = int(given.get("NextToken") or 0)
+    most = given.get("MaxResults")
+    end = begin + (most or LIST_MAX)
+    answer: dict[str, Any] = {}
+    if queues[begin:end]:
+        answer[name] = [f"{URL}{queue}" for queue in queues[begin:end]]
+    if most is not None and end < len(queues):
+        answer["NextToken"] = str(end)
+    return answer
+
+
+def answer_of(one: op.Received, given: Mapping[str, Any], epoch_ms: int = 0) -> dict[str, Any]:
     """Return a message as a receive answers it, with the attributes that were asked for."""
     found: dict[str, Any] = {
         "MessageId": one.id,
@@ -354,9 +408,9 @@ def answer_of(one: op.Received, given: Mapping[str, Any]) -> dict[str, Any]:
     }
     attributes = {
         "SenderId": SENDER,
-        "SentTimestamp": str(one.sent_ms),
+        "SentTimestamp": str(epoch_ms + one.sent_ms),
         "ApproximateReceiveCount": str(one.receives),
-        "ApproximateFirstReceiveTimestamp": str(one.first_received_ms),
+        "ApproximateFirstReceiveTimestamp": str(epoch_ms + one.first_received_ms),
         **{name: value["StringValue"] for name, value in one.system_attributes.items()},
     }
     if one.group is not None:
@@ -384,6 +438,11 @@ ACTIONS: Final[dict[str, Action]] = {
     "SetQueueAttributes": SqsWire._set,
     "GetQueueAttributes": SqsWire._get,
     "GetQueueUrl": SqsWire._url,
+    "ListQueues": SqsWire._list,
+    "ListDeadLetterSourceQueues": SqsWire._list_sources,
+    "ListQueueTags": SqsWire._list_tags,
+    "TagQueue": SqsWire._tag,
+    "UntagQueue": SqsWire._tag,
     "DeleteQueue": SqsWire._delete_queue,
     "PurgeQueue": SqsWire._purge,
     "SendMessage": SqsWire._send,

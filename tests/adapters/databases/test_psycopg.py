@@ -1,8 +1,5 @@
 """psycopg, sync and asyncio, on a real server, in virtual time."""
 
-import subprocess
-import sys
-
 import pytest
 
 pytest.importorskip("psycopg")
@@ -25,6 +22,7 @@ from chaosharness import (
 from chaosharness.errors import IllegalFault, InvalidDefinition
 from tests.adapters.databases.servers import SERVER, needs_postgresql
 from tests.adapters.databases.shops import rows, shop
+from tests.adapters.digests import printed_everywhere
 
 pytestmark = pytest.mark.real_broker
 
@@ -324,17 +322,5 @@ for handler in (right, right_async):
 
 
 def test_a_history_is_the_same_in_every_process(db):
-    found = [
-        subprocess.run(
-            [sys.executable, "-c", SAME],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": "."},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        for seed in ("1", "2")
-    ]
-    assert not found[0].returncode, found[0].stderr[-2000:]
-    assert found[0].stdout == found[1].stdout
-    assert len(set(found[0].stdout.split())) > 4  # each schedule its own
+    lines = printed_everywhere(SAME)
+    assert len(set(lines)) > 4  # each schedule its own
