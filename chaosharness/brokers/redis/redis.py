@@ -5,7 +5,7 @@ Source:
     machine, `chaosharness/machines/redis`, for the rules, and `rows.py` for what may strike where.
 
 Not modelled:
-    Lists, pub/sub and all else that is no stream; XREAD without a group; transactions and scripts;
+    Lists, pub/sub and all else that is no stream; by ports XREAD without a group; scripts;
     Redis Cluster; memory limits. A client that repeats a read by itself after a lost answer goes on
     with what is new, as here. A partial loss of writes: a failover loses all of the last moments.
 """

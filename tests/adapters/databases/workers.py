@@ -49,7 +49,7 @@ def counting():
     while True:
         answer = bus.xreadgroup("billing", "billing-1", {"orders": ">"}, count=10, block=5_000)
         for _, entries in answer.items() if isinstance(answer, dict) else answer:
-            for name, fields in entries:
+            for name, _ in entries:
                 bus.incr("billed")
                 bus.xack("orders", "billing", name)
 
