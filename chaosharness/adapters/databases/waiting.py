@@ -116,7 +116,8 @@ class Wait:
             if self._desk.lines.is_cut(reader):
                 self._lost = True
                 return
-            held = self._desk.found(reader)
+            again = reader.history is not None  # what is pending, and nothing else
+            held = self._desk.read_again(reader) if again else self._desk.found(reader)
             reader.missed = None
             if held:
                 self._found[reader] = held
