@@ -68,6 +68,15 @@ _SILENT: Final = frozenset(
 )
 """Modules that ask for the time, and whose users do not act on it."""
 
+MEASURING: Final = frozenset(
+    {
+        *("redis.client", "redis.connection", "redis.asyncio.client", "redis.asyncio.connection"),
+        "fakeredis._clients._async",
+    }
+)
+"""The same, where other modules of the library do act on it: redis-py times each command,
+and a reply of fakeredis is there when it is waited for."""
+
 _CLOSED: Final = frozenset({"chaosharness", "sqlite3", "builtins", *LIBRARIES})
 """Where no object holds a duration of the user's."""
 
@@ -109,8 +118,9 @@ def clock_read(frame: FrameType | None, unit: int) -> None:
 def pinned_clock_read(frame: FrameType) -> None:
     """Take note that a pinned clock was asked, by whatever code that is."""
     name = _name_of(frame)
-    if not name.startswith(OURS) and name.partition(".")[0] not in _SILENT:
-        clock_read(frame, SECONDS)
+    if name.startswith(OURS) or name in MEASURING or name.partition(".")[0] in _SILENT:
+        return
+    clock_read(frame, SECONDS)
 
 
 def _name_of(frame: FrameType) -> str:
@@ -291,6 +301,7 @@ def guess_from_text(scope: Scope, sql: str, parameters: Any) -> None:
 
 
 __all__ = [
+    "MEASURING",
     "MILLISECONDS",
     "SECONDS",
     "clock_read",

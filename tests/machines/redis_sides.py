@@ -76,7 +76,13 @@ def words(one):
         case op.Length():
             return ["XLEN", one.stream]
         case op.Range():
-            return ["XRANGE", one.stream, "-", "+"]
+            count = [] if one.count is None else ["COUNT", one.count]
+            if one.backwards:
+                return ["XREVRANGE", one.stream, one.end, one.start, *count]
+            return ["XRANGE", one.stream, one.start, one.end, *count]
+        case op.Read():
+            count = [] if one.count is None else ["COUNT", one.count]
+            return ["XREAD", *count, "STREAMS", one.stream, one.id]
         case op.CreateGroup():
             make = ["MKSTREAM"] if one.make else []
             return ["XGROUP", "CREATE", one.stream, one.group, one.id, *make]
@@ -108,7 +114,8 @@ def words(one):
         case op.PendingRange():
             idle = ["IDLE", one.min_idle_ms] if one.min_idle_ms else []
             who = [] if one.consumer is None else [one.consumer]
-            return ["XPENDING", one.stream, one.group, *idle, "-", "+", one.count, *who]
+            bounds = [one.start, one.end, one.count]
+            return ["XPENDING", one.stream, one.group, *idle, *bounds, *who]
         case op.Groups():
             return ["XINFO", "GROUPS", one.stream]
     raise TypeError(one)
@@ -133,7 +140,7 @@ def heard(one, answer):
     match one:
         case op.Add():
             return id_of(answer)
-        case op.ReadGroup():
+        case op.ReadGroup() | op.Read():
             return entries(answer[0][1]) if answer else []
         case op.Range():
             return entries(answer)

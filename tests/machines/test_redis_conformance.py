@@ -48,6 +48,9 @@ cuts = st.builds(
     st.booleans(),
     st.none() | st.integers(0, 6),
 ) | st.builds(op.Cut, st.just("MINID"), one_id, st.booleans(), st.none() | st.integers(0, 6))
+bound = some([*KNOWN, "1", "0", "(1-1", "(1-3", "(1", "(0", "x", "(x", "(+"])
+low = st.just("-") | st.just("+") | bound
+high = st.just("+") | st.just("-") | bound
 new_id = some(["1-*", "1-*", "1-*", "1-4", "2-*", "2-1", "0-0", "0", "3", "bad", "1-0"])
 
 ADD = st.builds(
@@ -110,7 +113,11 @@ RARE = (
         st.integers(1, 3),
         st.none() | consumer,
         min_idle_ms,
+        low,
+        high,
     )
+    | st.builds(op.Range, st.just(STREAM), low, high, count, st.booleans())
+    | st.builds(op.Read, st.just(STREAM), some([*KNOWN, "$", "0", "x"]), count)
     | st.just(op.Groups(STREAM))
 )
 OFTEN = (*[ADD] * 5, *[READ] * 5, *[READ_AGAIN] * 3, ACK, ACK, CLAIM, CLAIM, CLAIM)

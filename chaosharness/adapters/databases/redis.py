@@ -1,8 +1,11 @@
-"""redis-py, sync and asyncio, on a `RedisStore`.
+"""redis-py, sync and asyncio, on a `RedisStore`, and for its streams on the broker `Redis`.
 
 A pool makes connections to fakeredis, and has some of its own for each incarnation. What is sent on
 one passes a port; time-outs, retries and errors are redis-py's own. It sends a command again whose
 answer was lost, three times by default, and so counts twice with `INCR`.
+
+One address may serve both: commands of streams go to the broker that stands for it (`streams.py`),
+all others to the store.
 
 Source:
     redis-py 5 to 8, `connection.py`, `asyncio/connection.py`, `retry.py`, `backoff.py`; fakeredis
@@ -19,17 +22,22 @@ from typing import Any, Final
 import redis
 from fakeredis import FakeAsyncRedis, FakeRedis
 
+from chaosharness.adapters.databases.entries import told_whose
+from chaosharness.adapters.databases.streams import mentions_streams
+from chaosharness.adapters.databases.streams import script as streams_script
 from chaosharness.adapters.dispatch import Library, Seam
 from chaosharness.adapters.spoken import note_spoken
+from chaosharness.brokers.redis.desk import Held
+from chaosharness.brokers.redis.redis import OpenRedis as OpenStreams
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.places import asked_at
 from chaosharness.handlers.port import after, before, call_off, current_scope, have, lost
 from chaosharness.handlers.script import Script
 from chaosharness.kernel.scope import SCOPE, Scope
-from chaosharness.kernel.world import World
 from chaosharness.stores.address import one_of
+from chaosharness.stores.address import read as read_address
 from chaosharness.stores.redis.commands import NOT_MODELLED, Request, read
-from chaosharness.stores.redis.redis import READING, OpenRedis
+from chaosharness.stores.redis.redis import READING, OpenRedis, RedisStore
 
 GIVEN_UP_MS: Final = 924_600
 """When TCP gives up, where a client sets no time-out."""
@@ -65,16 +73,47 @@ class _Line:
         return self._store.lose_writes(scope)
 
 
+class _StreamLine(_Line):
+    """The broker as one connection sees it."""
+
+    def __init__(self, desk: OpenStreams, connection: Any) -> None:
+        super().__init__(connection.store, connection)
+        self._desk = desk
+        self.name = desk.name
+
+    def refused(self, operation: str) -> BaseException:
+        """Return that it is not ready: redis-py tries again by itself."""
+        return redis.BusyLoadingError(f"{self.name} is loading the dataset in memory")
+
+    def lose_writes(self, scope: Scope) -> bool:
+        """Fail over, and lose the last writes."""
+        return self._desk.lose_writes(scope)
+
+
 class _Ours:
     """What both kinds of connection have in common."""
 
     store: OpenRedis
+    streams: OpenStreams | None = None
+    handed: dict[str, Held] | None = None
     life: int
     _sock: Any
 
     def script(self, scope: Scope, request: Request, packed: list[bytes]) -> Script[None]:
         """Send commands, at a site where faults may strike."""
         store, world = self.store, scope.world
+        desk = self.streams
+        if desk is not None and not request.silent and mentions_streams(desk, request):
+            yield from streams_script(self, scope, request, _StreamLine(desk, self))
+            return
+        if store.name not in world.states and not request.silent:
+            verb = request.words[0][0].decode().upper()
+            call_off(
+                InvalidDefinition(
+                    f"redis: {verb}{asked_at()} is no command of streams, and no store of this "
+                    f'system stands for this server: add RedisStore("cache")'
+                )
+            )
         for words in request.words:
             why = NOT_MODELLED.get(words[0].decode().lower())
             if why is not None:
@@ -84,7 +123,7 @@ class _Ours:
                     )
                 )
         if request.silent:
-            self._usable()
+            self.usable()
             self._feed(packed)
             return
         action = f"{store.name}.{request.verb}"
@@ -105,7 +144,31 @@ class _Ours:
         if armed:
             yield from after(scope, operation, attempt, line)
 
-    def _usable(self) -> None:
+    # ---- for streams
+
+    @property
+    def protocol_version(self) -> int:
+        """Of the answers that the client reads: 2 or 3."""
+        return int(self._sock._client_info.protocol_version)
+
+    def answer(self, reply: Any) -> None:
+        """Have the client read an answer next."""
+        self._sock.put_response(reply)
+
+    def feed(self, words: tuple[bytes, ...]) -> None:
+        """Have the store do one command."""
+        parts = [b"*%d\r\n" % len(words)]
+        parts += [b"$%d\r\n%s\r\n" % (len(word), word) for word in words]
+        self._feed([b"".join(parts)])
+
+    def asked(self, commands: list[tuple[bytes, ...]]) -> list[Any]:
+        """Have the store do commands, and return its answers: the client does not read them."""
+        for words in commands:
+            self.feed(words)
+        return [self._sock.responses.get_nowait() for _ in commands]
+
+    def usable(self) -> None:
+        """Refuse, if the server has been away."""
         if self.store.down or self.life != self.store.lives or self._sock is None:
             raise redis.ConnectionError("Connection closed by server.")
 
@@ -114,7 +177,7 @@ class _Ours:
         store = self.store
         data = {"store": store.name, "verb": request.verb, "key": request.key}
         try:
-            self._usable()
+            self.usable()
         except redis.ConnectionError as error:
             kind = "read" if request.reads else "commit"
             scope.record(kind, operation, attempt, {**data, "error": f"ConnectionError: {error}"})
@@ -192,28 +255,41 @@ def _see(store: OpenRedis) -> None:
 # ---- pools
 
 
-def _store_at(scope: Scope, pool: Any) -> OpenRedis:
+def _server_at(scope: Scope, pool: Any) -> tuple[OpenRedis, OpenStreams | None]:
+    """Return the store and the broker that stand for the server of a pool."""
     host = str(pool.connection_kwargs.get("host") or "localhost")
-    stores = (one for one in _stores(scope.world) if one.stands_for(host))
-    found: OpenRedis | None = one_of(stores, f"redis's connection to {host}")
-    if found is None:
+    parts = list(scope.world.states.values())
+    what = f"redis's connection to {host}"
+    stores = (one for one in parts if isinstance(one, OpenRedis) and one.stands_for(host))
+    desks = (one for one in parts if isinstance(one, OpenStreams) and _stands_for(one, host))
+    store: OpenRedis | None = one_of(stores, what)
+    desk: OpenStreams | None = one_of(desks, what)
+    if store is None and desk is not None:
+        store = desk.clients.get("beside")
+        if store is None:  # for what a client says before it sends its first command
+            beside = RedisStore(desk.name, persistence="always")
+            store = desk.clients["beside"] = beside.open(scope.world)
+            store.name = f"{desk.name} beside its streams"
+    if store is None:
         call_off(
             InvalidDefinition(
                 f"{scope.place} connects to {host} by redis{asked_at()}, and no store of this "
-                f'system stands for it: add RedisStore("cache", url="redis://{host}")'
+                f'system stands for it: add RedisStore("cache", url="redis://{host}"), or for '
+                f'streams Redis("bus", ["orders"], url="redis://{host}")'
             )
         )
-    return found
+    return store, desk
 
 
-def _stores(world: World) -> list[OpenRedis]:
-    return [one for one in world.states.values() if isinstance(one, OpenRedis)]
+def _stands_for(desk: OpenStreams, host: str) -> bool:
+    address = read_address(desk.url)
+    return address is None or address.is_server(host, "")
 
 
 def _taken(pool: Any, kind: Any) -> Any:
     """Return a connection of a pool, of those that this incarnation has, or a new one."""
     scope = current_scope("redis")
-    store = _store_at(scope, pool)
+    store, desk = _server_at(scope, pool)
     store.own(scope.incarnation)
     idle = store.kept.setdefault((scope.incarnation, pool), [])
     if idle:
@@ -223,6 +299,7 @@ def _taken(pool: Any, kind: Any) -> Any:
         options.pop(name, None)
     made = kind(server=store.server, **options)
     made.store, made.life = store, store.lives
+    made.streams = desk
     return made
 
 
@@ -259,6 +336,27 @@ async def _release_async(real: Any, self: Any, connection: Any) -> None:
         await real(self, connection)
 
 
+def _told(real: Any, self: Any, connection: Any, command_name: Any, **options: Any) -> Any:
+    answer = real(self, connection, command_name, **options)
+    return _whose(connection, answer)
+
+
+async def _told_async(
+    real: Any, self: Any, connection: Any, command_name: Any, **options: Any
+) -> Any:
+    answer = await real(self, connection, command_name, **options)
+    return _whose(connection, answer)
+
+
+def _whose(connection: Any, answer: Any) -> Any:
+    held = getattr(connection, "handed", None)
+    if not held:
+        return answer
+    connection.handed = None
+    return told_whose(current_scope("redis"), answer, held)
+
+
+_READS: Final = ("self", "connection", "command_name", "options")
 _GETS: Final = ("self", "command_name", "keys", "options")
 _PUTS: Final = ("self", "connection")
 LIBRARY: Final = Library(
@@ -269,6 +367,8 @@ LIBRARY: Final = Library(
         Seam("redis.connection:ConnectionPool.release", _PUTS, _release),
         Seam("redis.connection:BlockingConnectionPool.get_connection", _GETS, _get),
         Seam("redis.connection:BlockingConnectionPool.release", _PUTS, _release),
+        Seam("redis.client:Redis.parse_response", _READS, _told),
+        Seam("redis.asyncio.client:Redis.parse_response", _READS, _told_async),
         Seam("redis.asyncio.connection:ConnectionPool.get_connection", _GETS, _get_async),
         Seam("redis.asyncio.connection:ConnectionPool.release", _PUTS, _release_async),
     ),

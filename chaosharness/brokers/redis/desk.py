@@ -19,6 +19,7 @@ from chaosharness.brokers.strikes import struck
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import LostReply, LostWrites, NetworkPartition
 from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.kernel.world import World
 from chaosharness.machines.machine import HandedOut
 from chaosharness.machines.redis import RedisMachine, StreamId, ids
@@ -54,7 +55,8 @@ class Reader:
     """One consumer of a group, under its name.
 
     It reads what is pending for its name first, if it is told to; then it claims, if it claims;
-    then it reads what is new.
+    then it reads what is new. `missed` is called when an answer to it is lost on its way. Who
+    reads without a group gets all that is `behind` an id, whoever else has it.
     """
 
     def __init__(
@@ -75,6 +77,8 @@ class Reader:
         self.no_ack = False
         self.claim_ms: int | None = None
         self.history: str | None = None
+        self.behind: StreamId | None = None
+        self.missed: Callable[[], None] | None = None
         self.waiting = False
 
 
@@ -114,7 +118,9 @@ class Desk:
         self.streams = streams
         lasting = definition.loses_ms is None
         self.profile = "lasting" if lasting else "replicated"
-        self.machine = RedisMachine(node_entries=definition.node_entries, remembers=not lasting)
+        self.machine = RedisMachine(
+            node_entries=definition.node_entries, remembers=not lasting, epoch_ms=EPOCH_MS
+        )
         self.journal = Journal(world, definition.name, self._readers)
         self.do = AtWork(self.machine, world, self.journal, self.settle).do
         self.lines: Lines[Place, Reader] = Lines(
@@ -188,6 +194,12 @@ class Desk:
         Returns:
             What it gets. Entries that were deleted meanwhile are left out.
         """
+        return self.handed(reader, operation, attempts, asked)[1]
+
+    def handed(
+        self, reader: Reader, operation: Any, attempts: dict[Any, int], asked: str = ""
+    ) -> tuple[Any, list[Held]]:
+        """Do as `hand`; return the machine's own answer too."""
         world = self.world
         site = reader.operation
         if site not in world.surfaces:
@@ -208,7 +220,7 @@ class Desk:
             attempts[message.published] = attempt
             cause = self.journal.write(fact, None, site, attempt)
             held.append(Held(copy(message), cause, fact.receipt, fact.times))
-        return held
+        return answer, held
 
     # ---- waiting
 
@@ -216,6 +228,10 @@ class Desk:
         """Make the group if it is not there (XGROUP CREATE ... MKSTREAM)."""
         stream, group = reader.place
         self.machine.apply(op.CreateGroup(stream, group, start, make=True), self.world.now)
+        self.enter(reader)
+
+    def enter(self, reader: Reader) -> None:
+        """Let somebody stand in the line of its place, until its incarnation dies."""
         self.lines.open(reader.place)
         reader.incarnation.on_death.append(partial(self.lines.leave, reader))
 
@@ -237,6 +253,8 @@ class Desk:
 
     def _due(self, reader: Reader) -> int | None:
         """Return when there is something for a reader."""
+        if reader.behind is not None:
+            return self.world.now if self._seen(reader) else None
         if reader.history is not None or self.machine.has_new(*reader.place):
             return self.world.now
         if reader.claim_ms is None:
@@ -245,9 +263,12 @@ class Desk:
 
     def _answer(self, reader: Reader) -> tuple[list[Held], int]:
         """Read, or claim, for somebody; return what arrives, and when: at once."""
-        return self._found(reader), self.world.now
+        return self.found(reader), self.world.now
 
-    def _found(self, reader: Reader) -> list[Held]:
+    def found(self, reader: Reader) -> list[Held]:
+        """Return what arrives for somebody who asks now: nothing, if its answer is lost."""
+        if reader.behind is not None:
+            return self._seen(reader)
         stream, group = reader.place
         count = reader.count
         if reader.history is not None:
@@ -275,6 +296,13 @@ class Desk:
         )
         return self._arrives(reader, new, attempts)
 
+    def _seen(self, reader: Reader) -> list[Held]:
+        """Return what there is for somebody who reads without a group (XREAD)."""
+        stream = self.machine.streams.get(reader.place[0])
+        assert reader.behind is not None
+        kept = [] if stream is None else stream.behind(reader.behind, reader.count or None)
+        return [Held(copy(one.message), one.message.published, one.id, 1) for one in kept]
+
     def read_again(self, reader: Reader) -> list[Held]:
         """Return what is pending for somebody's name, behind where it has come to."""
         stream, group = reader.place
@@ -293,9 +321,15 @@ class Desk:
                 lost |= self._spoilt(reader.operation, one, attempt)
         if not lost:
             return held
-        for one in held:  # it was handed out, and nobody has it
-            world.raw[one.cause][7]["lost"] = True
+        self.spill(held)
+        if reader.missed is not None:
+            reader.missed()
         return []
+
+    def spill(self, held: list[Held]) -> None:
+        """Take note that entries were handed out, and nobody has them."""
+        for one in held:
+            self.world.raw[one.cause][7]["lost"] = True
 
     # ---- trouble at a delivery
 

@@ -12,11 +12,13 @@ class RedisError(Exception):
 
     Attributes:
         code: The first word of its answer: `NOGROUP`, `BUSYGROUP`, `ERR`.
+        text: The rest of it.
     """
 
     def __init__(self, operation: str, refusal: Refusal) -> None:
         super().__init__(f"{operation}: {refusal.code} {refusal.text}")
         self.code = refusal.code
+        self.text = refusal.text
 
 
 def answered(operation: str, answer: Any) -> Any:

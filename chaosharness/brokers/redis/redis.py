@@ -5,7 +5,7 @@ Source:
     machine, `chaosharness/machines/redis`, for the rules, and `rows.py` for what may strike where.
 
 Not modelled:
-    Lists, pub/sub and all else that is no stream; XREAD without a group; transactions and scripts;
+    Lists, pub/sub and all else that is no stream; by ports XREAD without a group; scripts;
     Redis Cluster; memory limits. A client that repeats a read by itself after a lost answer goes on
     with what is new, as here. A partial loss of writes: a failover loses all of the last moments.
 """
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from collections.abc import Mapping as Names
 from copy import copy
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import attrs
@@ -40,7 +41,9 @@ from chaosharness.handlers.port import current_scope, operate_for
 from chaosharness.kernel import allowed
 from chaosharness.kernel.message_names import poison_at
 from chaosharness.kernel.scope import Incarnation, Scope
+from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.kernel.world import World
+from chaosharness.machines.redis import StreamId
 from chaosharness.machines.redis import operations as op
 from chaosharness.machines.redis.machine import NODE_ENTRIES
 
@@ -74,7 +77,8 @@ class RedisStream:
         if self.maxlen is not None:
             return op.Cut("MAXLEN", self.maxlen, self.about)
         if self.keep_ms is not None:
-            return op.Cut("MINID", f"{max(now - self.keep_ms, 0)}-0", self.about)
+            oldest_ms = max(EPOCH_MS + now - self.keep_ms, 0)
+            return op.Cut("MINID", f"{oldest_ms}-0", self.about)
         return None
 
 
@@ -118,6 +122,9 @@ class Redis:
             before it, acknowledged or not: replication and `appendfsync everysec` are
             asynchronous. None: nothing is ever lost.
         node_entries: `stream-node-max-entries`: what trimming about takes at a time.
+        url: What code under test that uses redis-py connects to, where a system has several
+            servers: `redis://cache.internal`. By default it stands for any. A `RedisStore` may
+            stand for the same: stream commands come here then, and all others go there.
     """
 
     name: str = attrs.field(validator=allowed.text())
@@ -126,14 +133,29 @@ class Redis:
     timeout_ms: int = attrs.field(default=5_000, validator=allowed.whole(1), kw_only=True)
     loses_ms: int | None = attrs.field(default=None, validator=_limit, kw_only=True)
     node_entries: int = attrs.field(default=NODE_ENTRIES, validator=allowed.whole(1), kw_only=True)
+    url: str | None = attrs.field(
+        default=None, validator=attrs.validators.optional(allowed.text()), kw_only=True
+    )
+
+    @property
+    def speaks(self) -> tuple[str, ...]:
+        """The libraries whose calls it is met by."""
+        return ("redis",) if self.url is not None or find_spec("fakeredis") else ()
+
+    def prepare(self) -> None:
+        """See that what redis-py is met with is there, before a run begins."""
+        if self.url is not None and find_spec("fakeredis") is None:
+            raise InvalidDefinition(
+                f"Redis({self.name!r}, url=...) needs fakeredis: pip install 'chaosharness[redis]'"
+            )
 
     def open(self, world: World) -> OpenRedis:
         """Return these streams, empty, for one run."""
         return OpenRedis(self, world)
 
 
-Draft = tuple[Message, op.Cut | None, str]
-"""An entry to be added: how it trims the stream, and the message in hand."""
+Draft = tuple[Message, op.Add, str]
+"""An entry to be added: how, and the message in hand."""
 
 
 class OpenRedis(Desk):
@@ -142,6 +164,8 @@ class OpenRedis(Desk):
     def __init__(self, definition: Redis, world: World) -> None:
         super().__init__(definition, tuple(definition.streams), world)
         self.declared = definition.streams
+        self.url = definition.url
+        self.clients: dict[Any, Any] = {}
 
     # ---- adding
 
@@ -190,19 +214,23 @@ class OpenRedis(Desk):
             cut = op.Cut("MAXLEN", maxlen, about)
         operation = f"{scope.place}/{self.name}.publish {topic}"
         message = Message(topic, name, headers or NO_HEADERS, body, entity, scope.hops + 1)
-        draft = (message, cut, scope.message)
+        draft = (message, op.Add(topic, body, cut=cut), scope.message)
         surface = SURFACES[self.profile, "publish"]
-        return operate_for(scope, entity, operation, self._store, draft, self, surface)
+        return operate_for(scope, entity, operation, self.store, draft, self, surface)
 
-    def _store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
-        """Add an entry at a site where a fault may have changed what is added."""
-        message, cut, in_hand = draft
+    def store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> StreamId | None:
+        """Add an entry at a site where a fault may have changed what is added; return its id.
+
+        Raises:
+            RedisError: Redis refuses.
+        """
+        message, add, in_hand = draft
         names = self.world.publications
         message.name = names.name(operation, message.entity, in_hand, message.body)
         copies = 1
         for fault in scope.struck:
             if isinstance(fault, Poison):
-                self._poison(scope, message, fault)
+                self._poison(scope, message, add, fault)
             elif isinstance(fault, Duplicate):
                 copies = 2
         for nth in range(copies):
@@ -210,16 +238,18 @@ class OpenRedis(Desk):
             if nth:
                 one = copy(message)
                 one.name = names.name(operation, message.entity, in_hand, message.body)
-            add = op.Add(message.topic, one.body, cut=cut, message=one)
-            answered(operation, self.do(add, scope, operation, attempt))
+            mine = attrs.evolve(add, message=one)
+            found: StreamId | None = answered(operation, self.do(mine, scope, operation, attempt))
+        return found
 
-    def _poison(self, scope: Scope, message: Message, fault: Poison) -> None:
+    def _poison(self, scope: Scope, message: Message, add: op.Add, fault: Poison) -> None:
         """Add what nobody can read just ahead of another."""
         body = POISON[fault.content]
         poison = Message(message.topic, None, NO_HEADERS, body, 0, message.hops)
         poison.name = poison_at(message.name)
         own, scope.entity = scope.entity, 0
-        self.do(op.Add(message.topic, body, message=poison), scope)
+        fields = body if isinstance(add.fields, bytes) else [(name, body) for name, _ in add.fields]
+        self.do(op.Add(message.topic, fields, message=poison), scope)
         scope.entity = own
 
     # ---- consuming

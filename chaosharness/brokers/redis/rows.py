@@ -96,10 +96,23 @@ ROWS: Final[tuple[Row, ...]] = (
     ),
     *_rows("claim", "before", *STALLS, searched=False),
     *_rows("claim", "after", (Pause, "", PROCESS), searched=False),
+    *_rows("manage", "before", (LostRequest, "nothing is done", TCP)),
+    *_rows(
+        "manage",
+        "after",
+        (LostReply, "done; a client that repeats it is told BUSYGROUP, or does it twice", RETRY),
+        (Crash, "the process dies", PROCESS),
+    ),
+    *_rows("manage", "before", *STALLS, searched=False),
+    *_rows("manage", "after", (Pause, "", PROCESS), searched=False),
+    *_rows("look", "before", (LostRequest, "the caller sees a timeout", TCP)),
+    *_rows("look", "after", (Pause, "the process stalls", PROCESS)),
+    *_rows("look", "before", *STALLS, searched=False),
+    *_rows("look", "after", (Crash, "", PROCESS), (LostReply, "", TCP), searched=False),
 )
 
 SURFACES: Final[dict[tuple[str, At], Surface]] = {
     (profile, at): surface_of(ROWS, profile, at)
     for profile in PROFILES
-    for at in ("publish", "deliver", "acknowledge", "loop acknowledge", "claim")
+    for at in ("publish", "deliver", "acknowledge", "loop acknowledge", "claim", "manage", "look")
 }

@@ -60,3 +60,25 @@ def next_id(words: str, last: StreamId, now: int) -> StreamId | None:
             return None
         return after(last) if time[0] == last[0] else (time[0], 0)
     return read(words)
+
+
+def bounds(start: str, end: str) -> tuple[StreamId, StreamId] | None:
+    """Return the lowest and the highest id of a range, or None if an end of it is no id.
+
+    Args:
+        start: `-`, an id, or `(` and an id, which is left out then.
+        end: `+`, an id, or `(` and an id.
+
+    Source:
+        redis.io, XRANGE: "Exclusive ranges", "Incomplete IDs".
+    """
+    low = ZERO if start == "-" else LAST if start == "+" else read(start.removeprefix("("))
+    high = LAST if end == "+" else ZERO if end == "-" else read(end.removeprefix("("), TOP)
+    if low is None or high is None:
+        return None
+    if start.startswith("("):
+        low = after(low)
+    if end.startswith("("):
+        time, number = high
+        high = (time, number - 1) if number else (time - 1, TOP)
+    return low, high

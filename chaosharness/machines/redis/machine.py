@@ -45,10 +45,14 @@ class RedisMachine:
     Args:
         node_entries: `stream-node-max-entries`: what trimming about takes at a time.
         remembers: Whether writes can be lost (`Lose`).
+        epoch_ms: What its clock shows at time 0: ids are made of that.
     """
 
-    def __init__(self, *, node_entries: int = NODE_ENTRIES, remembers: bool = False) -> None:
+    def __init__(
+        self, *, node_entries: int = NODE_ENTRIES, remembers: bool = False, epoch_ms: int = 0
+    ) -> None:
         self.streams: dict[str, Stream] = {}
+        self.epoch_ms = epoch_ms
         self.node_entries = node_entries
         self._facts: list[Fact] = []
         self._log: list[tuple[int, Any]] | None = [] if remembers else None
@@ -95,7 +99,7 @@ class RedisMachine:
     # ---- the log
 
     def _add(self, operation: op.Add, now: int) -> StreamId | Refusal | None:
-        is_id = ids.next_id(operation.id, ids.ZERO, now) is not None
+        is_id = ids.next_id(operation.id, ids.ZERO, now + self.epoch_ms) is not None
         refusal = _refuse_cut(operation.cut, is_id=is_id)
         if refusal is not None:
             return refusal
@@ -106,7 +110,7 @@ class RedisMachine:
             if operation.no_make:
                 return None
             stream = self._make(operation.stream)
-        one = ids.next_id(operation.id, stream.last, now)
+        one = ids.next_id(operation.id, stream.last, now + self.epoch_ms)
         if one is None or one <= stream.last:
             return refusals.OLD_ID
         message = one if operation.message is None else operation.message
@@ -183,9 +187,25 @@ class RedisMachine:
         stream = self.streams.get(operation.stream)
         return 0 if stream is None else len(stream)
 
-    def _range(self, operation: op.Range, now: int) -> list[op.Entry]:
+    def _range(self, operation: op.Range, now: int) -> list[op.Entry] | Refusal:
+        bounds = ids.bounds(operation.start, operation.end)
+        if bounds is None:
+            return refusals.BAD_ID
         stream = self.streams.get(operation.stream)
-        return [] if stream is None else [_entry(one) for one in stream]
+        if stream is None:
+            return []
+        found = [_entry(one) for one in stream if bounds[0] <= one.id <= bounds[1]]
+        if operation.backwards:
+            found.reverse()
+        return found if operation.count is None else found[: max(operation.count, 0)]
+
+    def _read(self, operation: op.Read, now: int) -> list[op.Entry] | Refusal:
+        stream = self.streams.get(operation.stream)
+        start = _position(operation.id, ids.ZERO if stream is None else stream.last)
+        if start is None:
+            return refusals.BAD_ID
+        found = [] if stream is None else stream.behind(start, operation.count or None)
+        return [_entry(one) for one in found]
 
     # ---- groups
 
@@ -433,13 +453,17 @@ class RedisMachine:
     def _pending_range(
         self, operation: op.PendingRange, now: int
     ) -> list[op.PendingEntry] | Refusal:
+        bounds = ids.bounds(operation.start, operation.end)
+        if bounds is None:
+            return refusals.BAD_ID
         group = self._group(operation.stream, operation.group)
         if group is None:
             return refusals.no_group(operation.stream, operation.group)
         found = [
             op.PendingEntry(one.id, one.consumer, now - one.since_ms, one.times)
-            for one in group.in_order()
-            if operation.consumer in (None, one.consumer)
+            for one in group.in_order(bounds[0])
+            if one.id <= bounds[1]
+            and operation.consumer in (None, one.consumer)
             and now - one.since_ms >= operation.min_idle_ms
         ]
         return found[: max(operation.count, 0)]
@@ -462,7 +486,7 @@ class RedisMachine:
             for at, one in self._log[:-1]
             if at < operation.since_ms or isinstance(one, op.CreateGroup)
         ]
-        again = RedisMachine(node_entries=self.node_entries)
+        again = RedisMachine(node_entries=self.node_entries, epoch_ms=self.epoch_ms)
         for at, one in kept:
             again.apply(one, at)
         before, self.streams = self.streams, again.streams
@@ -507,6 +531,7 @@ DO: Final[dict[type, Do]] = {
     op.DeleteStream: RedisMachine._delete_stream,
     op.Length: RedisMachine._length,
     op.Range: RedisMachine._range,
+    op.Read: RedisMachine._read,
     op.CreateGroup: RedisMachine._create_group,
     op.SetId: RedisMachine._set_id,
     op.DestroyGroup: RedisMachine._destroy_group,
@@ -522,4 +547,6 @@ DO: Final[dict[type, Do]] = {
     op.Lose: RedisMachine._lose,
 }
 
-LOOKS: Final = frozenset((op.Length, op.Range, op.PendingSummary, op.PendingRange, op.Groups))
+LOOKS: Final = frozenset(
+    (op.Length, op.Range, op.Read, op.PendingSummary, op.PendingRange, op.Groups)
+)

@@ -76,9 +76,34 @@ class Length:
 
 @attrs.frozen
 class Range:
-    """XRANGE from `-` to `+`. Answers entries."""
+    """XRANGE, or XREVRANGE. Answers entries, the oldest first unless `backwards`.
+
+    Attributes:
+        start: `-`, an id, or `(` and an id: behind it.
+        end: `+`, an id, or `(` and an id: before it.
+        count: At most so many; None: all.
+        backwards: From the end on: XREVRANGE.
+    """
 
     stream: str
+    start: str = "-"
+    end: str = "+"
+    count: int | None = None
+    backwards: bool = False
+
+
+@attrs.frozen
+class Read:
+    """XREAD of one stream. Answers entries; whoever asks again is answered again.
+
+    Attributes:
+        id: What is behind it.
+        count: At most so many; None: all.
+    """
+
+    stream: str
+    id: str
+    count: int | None = None
 
 
 @attrs.frozen
@@ -195,13 +220,15 @@ class PendingSummary:
 
 @attrs.frozen
 class PendingRange:
-    """XPENDING with a range, from `-` to `+`. Answers `PendingEntry`s."""
+    """XPENDING with a range, as that of `Range`. Answers `PendingEntry`s."""
 
     stream: str
     group: str
     count: int
     consumer: str | None = None
     min_idle_ms: int = 0
+    start: str = "-"
+    end: str = "+"
 
 
 @attrs.frozen

@@ -42,7 +42,7 @@ NOT_MODELLED: Final = {
             *("xadd", "xread", "xreadgroup", "xack", "xgroup", "xclaim", "xautoclaim", "xpending"),
             *("xlen", "xrange", "xrevrange", "xdel", "xtrim", "xinfo"),
         ),
-        "for streams take the broker: Redis(...), and env.consumer",
+        'for streams add the broker: Redis("bus", ["orders"])',
     ),
 }
 CALLED: Final = {"incrby": "incr", "decrby": "decr"}

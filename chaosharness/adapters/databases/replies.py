@@ -1,0 +1,83 @@
+"""Answers of the machine of Redis Streams, as they go over the wire.
+
+Source:
+    redis.io, "Redis serialization protocol specification", and the pages of the commands. XREAD and
+    XREADGROUP answer a map in RESP3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import redis
+
+from chaosharness.machines.machine import Refusal
+from chaosharness.machines.redis import StreamId, ids
+from chaosharness.machines.redis import operations as op
+
+
+def reply_of(asked: Any, answer: Any) -> Any:
+    """Return an answer of the machine as a client reads it."""
+    if isinstance(answer, Refusal):
+        words = answer.text if answer.code == "ERR" else f"{answer.code} {answer.text}"
+        return redis.ResponseError(words)
+    match asked:
+        case op.Add():
+            return None if answer is None else _id(answer)
+        case op.CreateGroup() | op.SetId():
+            return b"OK"
+        case op.Range():
+            return [_entry(one) for one in answer]
+        case op.Claim():
+            return _claimed(answer, asked.just_id)
+        case op.AutoClaim():
+            gone = [_id(one) for one in answer.deleted]
+            return [_id(answer.start), _claimed(answer.entries, asked.just_id), gone]
+        case op.PendingSummary():
+            consumers = [[_text(name), b"%d" % times] for name, times in answer.consumers.items()]
+            ends = [None if one is None else _id(one) for one in (answer.first, answer.last)]
+            return [answer.count, *ends, consumers or None]
+        case op.PendingRange():
+            return [[_id(one.id), _text(one.consumer), one.idle_ms, one.times] for one in answer]
+    return answer
+
+
+def as_entries(found: Iterable[tuple[str, list[op.Entry]]], connection: Any) -> Any:
+    """Return what a read answers: entries of each stream, or nothing."""
+    rows = [(_text(stream), [_entry(one) for one in entries]) for stream, entries in found]
+    if not rows:
+        return None
+    if connection.protocol_version == 2:
+        return [list(row) for row in rows]
+    return dict(rows)
+
+
+def _id(one: StreamId) -> bytes:
+    return ids.text(one).encode()
+
+
+def _text(words: str) -> bytes:
+    return words.encode("utf-8", "surrogateescape")
+
+
+def _claimed(entries: list[op.Entry], just_id: bool) -> list[Any]:
+    return [_id(one.id) if just_id else _entry(one) for one in entries]
+
+
+def _entry(one: op.Entry) -> list[Any]:
+    return [_id(one.id), None if one.fields is None else _fields(one)]
+
+
+def _fields(one: op.Entry) -> list[bytes]:
+    """Return the fields of an entry; one that came by a port has `value`, `key` and its headers."""
+    fields = one.fields
+    if isinstance(fields, list):
+        return [word for pair in fields for word in pair]
+    message = one.message
+    found = [b"value", bytes(fields or b"")]
+    named = {} if message is None else {"key": message.key, **message.headers}
+    for name, value in named.items():
+        if value is not None:
+            found += [_text(name), value if isinstance(value, bytes) else _text(str(value))]
+    return found

@@ -1,0 +1,74 @@
+"""Workers on Redis Streams as teams write them: redis-py, nothing of chaosharness."""
+
+import asyncio
+
+import redis
+import redis.asyncio as redis_async
+
+bus = redis.Redis("bus.shop.example", socket_timeout=10, decode_responses=True)
+bus_async = redis_async.Redis(host="bus.shop.example", socket_timeout=10)
+GROUP = {"groupname": "billing", "consumername": "billing-1"}
+
+
+def ensure(client):
+    try:
+        client.xgroup_create("orders", "billing", id="0", mkstream=True)
+    except redis.ResponseError as error:
+        if "BUSYGROUP" not in str(error):
+            raise
+
+
+def bill(client, name, fields):
+    if fields.get("order"):
+        client.sadd("billed", fields["order"])
+    client.xack("orders", "billing", name)
+
+
+def worker(consumer="billing-1", claims=True):
+    """Bill each order once, whatever comes again."""
+    ensure(bus)
+    while True:
+        if claims:
+            _, entries, _ = bus.xautoclaim("orders", "billing", consumer, 60_000)
+            for name, fields in entries:
+                bill(bus, name, fields)
+        answer = bus.xreadgroup("billing", consumer, {"orders": ">"}, count=10, block=5_000)
+        for _, entries in answer.items() if isinstance(answer, dict) else answer:
+            for name, fields in entries:
+                bill(bus, name, fields)
+
+
+def forgetful():
+    """The same, and what is pending for a worker that never saw it stays so."""
+    worker(claims=False)
+
+
+def counting():
+    """Count instead of remembering."""
+    ensure(bus)
+    while True:
+        answer = bus.xreadgroup("billing", "billing-1", {"orders": ">"}, count=10, block=5_000)
+        for _, entries in answer.items() if isinstance(answer, dict) else answer:
+            for name, _ in entries:
+                bus.incr("billed")
+                bus.xack("orders", "billing", name)
+
+
+async def worker_async():
+    try:
+        await bus_async.xgroup_create("orders", "billing", id="0", mkstream=True)
+    except redis.ResponseError as error:
+        if "BUSYGROUP" not in str(error):
+            raise
+    while True:
+        _, late, _ = await bus_async.xautoclaim("orders", "billing", "billing-1", 60_000)
+        found = await bus_async.xreadgroup(
+            "billing", "billing-1", {"orders": ">"}, count=10, block=5_000
+        )
+        lists = found.values() if isinstance(found, dict) else [one for _, one in found]
+        for entries in (late, *lists):
+            for name, fields in entries:
+                if fields.get(b"order"):
+                    await bus_async.sadd("billed", fields[b"order"])
+                await bus_async.xack("orders", "billing", name)
+        await asyncio.sleep(0)
