@@ -43,6 +43,8 @@ NOT_RUN = {
         "mypy": CI,
         "bash .ci/run": CI,
         "python -m benchmarks": LONG,
+        "pip install -e '.[docs]'": INSTALLS,
+        "mkdocs build": "test_site.py does, where it is installed",
         "pip install -e '.[bench]'": LONG,
         "python -m benchmarks peers": LONG,
     },
