@@ -48,7 +48,7 @@ def build(folder: Path) -> subprocess.CompletedProcess[str]:
     pytest.importorskip("mkdocs", reason="an extra: pip install -e '.[docs]'")
     pytest.importorskip("material", reason="an extra: pip install -e '.[docs]'")
     return subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(folder / "site")],
+        [sys.executable, "-m", "mkdocs", "build", "--site-dir", str(folder / "site")],
         cwd=folder,
         capture_output=True,
         text=True,
