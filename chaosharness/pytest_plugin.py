@@ -301,10 +301,7 @@ class Chaos:
                 counts.get("runs", 0),
                 counts.get("faults", 0),
                 len(counts.get("sites", ())),
-                tuple(
-                    (words, Path(file).relative_to(folder).with_suffix(".html").as_posix(), file)
-                    for words, file in failures
-                ),
+                tuple((words, *_found_at(file, folder)) for words, file in failures),
             )
             for name, outcome, counts, failures in self.results
         ]
@@ -343,6 +340,13 @@ def folder_of(nodeid: str) -> str:
 
 
 FOLDER_MAX: Final = 100
+
+
+def _found_at(file: str, folder: Path) -> tuple[str, str]:
+    """Return the page of a finding, from the page of all, and its file for others to replay."""
+    here = Path(file).relative_to(folder)
+    told = here if Path(file).is_absolute() else Path(file)  # no report names the machine
+    return here.with_suffix(".html").as_posix(), told.as_posix()
 
 
 def _count(number: int, thing: str) -> str:

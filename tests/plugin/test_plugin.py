@@ -1,7 +1,6 @@
 """The pytest plugin, in a pytest of its own."""
 
 import json
-import os
 from textwrap import dedent
 
 import pytest
@@ -265,19 +264,16 @@ def test_a_seed_of_the_command_line_decides_what_is_drawn(suite):
 def test_seconds_end_a_test_between_two_runs(suite):
     suite.makepyfile(
         test_long="""
-        from chaosharness import chaos_test, check
+        from chaosharness import check
         from plugin_shop import right
-
-        @chaos_test(right, runs=100_000)
-        def test_decorated(run): ...
 
         def test_called():
             check(right, faults_max=4, runs_max=1_000_000, thorough=True)
         """
     )
-    result = run(suite, "test_long.py", "--chaos-seconds", "0.5", "-k", "called")
+    result = run(suite, "test_long.py", "--chaos-seconds", "0.5")
     result.assert_outcomes(passed=1, warnings=1)
-    result.stdout.fnmatch_lines(["*the time was over*"])
+    result.stdout.fnmatch_lines(["*the time of 0.5 s was over*"])
 
 
 def test_seconds_end_a_decorated_test_and_say_so(suite):
@@ -331,7 +327,7 @@ def test_github_gets_a_summary(suite, monkeypatch):
     assert str(suite.path) not in text
 
 
-def test_no_report_names_the_machine_from_a_folder_below_or_elsewhere(suite, tmp_path_factory):
+def test_no_report_names_the_machine(suite, tmp_path_factory, monkeypatch):
     below = suite.mkdir("below")
     suite.makeini("[pytest]")
     elsewhere = tmp_path_factory.mktemp("elsewhere")
@@ -341,9 +337,9 @@ def test_no_report_names_the_machine_from_a_folder_below_or_elsewhere(suite, tmp
     assert len(written) > 5
     for path in written:
         assert str(elsewhere) not in path.read_text(), path.name
-    os.chdir(below)
+    monkeypatch.chdir(below)
     result = run(suite, "..")
     [line] = [line for line in result.outlines if "--chaos-replay" in line]
     assert line.endswith(" ../reports/latest/test_it.test_checkout/shop-never-charged-twice.json")
-    for path in (suite.path / "reports").rglob("*.*"):
-        assert str(suite.path) not in path.read_text(), path.name
+    for path in (suite.path / "reports").rglob("*"):
+        assert path.is_dir() or str(suite.path) not in path.read_text(), path.name
