@@ -12,11 +12,15 @@ class Options:
     Attributes:
         faults_max: Faults in one schedule, at most.
         runs: Runs of each test.
+        seed: Of what is chosen by chance.
+        seconds_max: Real time of each test, after which it ends between two of its runs.
     """
 
     faults_max: int | None = None
     runs: int | None = None
+    seed: int | None = None
+    seconds_max: float | None = None
 
 
 OPTIONS = Options()
-"""Set by the pytest plugin, read when a test draws its schedules."""
+"""Set by the pytest plugin, read when a test draws its schedules, or searches."""

@@ -8,6 +8,7 @@ replays it. Stored counterexamples are collected as tests, which pass once they 
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
@@ -15,11 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from _pytest._code.code import ReprFileLocation
 
 from chaosharness.options import OPTIONS
 
 if TYPE_CHECKING:
     from chaosharness.counterexample import Counterexample
+    from chaosharness.reporting.formats.tests_page import Tested
+    from chaosharness.search.sites import Catalogue
     from chaosharness.system import Run
 
 VERBOSITY = ("story", "short", "off")
@@ -36,6 +40,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--chaos-runs", type=_whole, metavar="N", help="N runs of each chaos test decorated as one"
+    )
+    group.addoption(
+        "--chaos-seed",
+        type=int,
+        metavar="S",
+        help="where chance begins, in each chaos test and in check(...)",
+    )
+    group.addoption(
+        "--chaos-seconds",
+        type=_seconds,
+        metavar="S",
+        help="seconds of real time for each chaos test and check(...): it ends between two runs",
+    )
+    group.addoption(
+        "--chaos-coverage",
+        action="store_true",
+        help="show, for each test, which faults struck at which operations and which never did",
     )
     group.addoption(
         "--chaos-replay",
@@ -66,10 +87,19 @@ def _whole(text: str) -> int:
     return number
 
 
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not number > 0:
+        raise ValueError(f"must be above 0: {text}")
+    return number
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Take the options over, and find the counterexamples that are to be replayed."""
     OPTIONS.faults_max = config.getoption("chaos_faults")
     OPTIONS.runs = config.getoption("chaos_runs")
+    OPTIONS.seed = config.getoption("chaos_seed")
+    OPTIONS.seconds_max = config.getoption("chaos_seconds")
     config.pluginmanager.register(Chaos(config), "chaosharness-session")
 
 
@@ -84,6 +114,7 @@ class Chaos:
         self.sites: set[str] = set()
         self.failures: list[tuple[str, str]] = []
         self.results: list[tuple[str, str, dict[str, Any], tuple[tuple[str, str], ...]]] = []
+        self.coverage: list[tuple[str, str]] = []
         self.trouble = ""
 
     # ---- replays
@@ -124,7 +155,7 @@ class Chaos:
         if "chaosharness.system" not in sys.modules:
             yield
             return
-        counts = Counts()
+        counts = Counts(covering=self.config.getoption("chaos_coverage"))
         with counts.counting():
             outcome = yield
         if hasattr(getattr(item, "obj", None), "hypothesis") and outcome.excinfo is None:
@@ -140,8 +171,9 @@ class Chaos:
         """Tell the story of a violation in a note, write reports, and carry the counts."""
         lines: list[tuple[str, str]] = []
         raised = _raised(item, call)
+        violations = [] if raised is None else _violations(raised)
         if raised is not None:
-            for error in _violations(raised):
+            for error in violations:
                 found = self._counterexample(item, error)
                 folder = self._folder() / folder_of(item.nodeid)
                 lines.append(self._tell(raised, error, found, folder))
@@ -152,6 +184,26 @@ class Chaos:
             report.chaos = counts.plain()
         if lines:
             report.chaos_failures = lines
+            self._point(item, report.longrepr, violations)
+
+    def _point(self, item: pytest.Item, shown: Any, violations: list[Any]) -> None:
+        """Have the last lines of a failure name the claim, the sentence and the test's line."""
+        crash = getattr(shown, "reprcrash", None)
+        if crash is None:
+            return
+        first = str(violations[0]).splitlines()[0]
+        others = len(violations) - 1
+        crash.message = first + (f" (and {others:,} more)" if others else "")
+        last = shown.reprtraceback.reprentries[-1]
+        if getattr(last, "reprfileloc", None) is not None:
+            return
+        path, line, _ = item.reportinfo()
+        crash.path, crash.lineno = str(path), (line or 0) + 1
+        place = self._called(Path(path))
+        shown.reprtraceback.extraline = None  # that our own entries are hidden is no news
+        last.reprfileloc = ReprFileLocation(
+            str(place), crash.lineno, f"{type(violations[0]).__name__} in {item.name}"
+        )
 
     def _counterexample(self, item: pytest.Item, error: Any) -> Counterexample:
         from chaosharness.search.write_up import counterexample_of
@@ -185,8 +237,8 @@ class Chaos:
 
     def _called(self, path: Path) -> Path:
         """Return a path as people write it where pytest was started: no report holds another."""
-        start = self.config.invocation_params.dir
-        return path.relative_to(start) if path.is_relative_to(start) else path
+        start, root = self.config.invocation_params.dir, self.config.rootpath
+        return Path(os.path.relpath(path, start)) if path.is_relative_to(root) else path
 
     # ---- the end
 
@@ -198,41 +250,61 @@ class Chaos:
             self.runs += counts["runs"]
             self.faults += counts["faults"]
             self.sites.update(counts["sites"])
+            if counts["coverage"]:
+                self.coverage.append((report.nodeid, counts["coverage"]))
         failures = getattr(report, "chaos_failures", ())
         self.failures += failures
         if counts is not None or failures:
             self.results.append((report.nodeid, report.outcome, counts or {}, tuple(failures)))
 
     def pytest_sessionfinish(self) -> None:
-        """Write a page of all chaos tests, where reports were asked for or are to be found."""
+        """Write a page of all chaos tests, where reports were asked for or are to be found.
+
+        On GitHub their summary is added to that of the job.
+        """
         asked = self.config.getoption("chaos_report") or self.config.getini("chaos_report")
+        summary = os.environ.get("GITHUB_STEP_SUMMARY", "")
         if hasattr(self.config, "workerinput") or not self.results:
             return
-        if not asked and not self.failures:
-            return
+        tests = self._tested() if asked or self.failures or summary else []
+        if tests and (asked or self.failures):
+            self._write_page(tests)
+        if tests and summary:
+            self._write_summary(tests, Path(summary))
+
+    def _write_page(self, tests: list[Tested]) -> None:
         from chaosharness.errors import ChaosharnessError
         from chaosharness.reporting import write_tests
+
+        try:
+            write_tests(tests, self._folder())
+        except ChaosharnessError as trouble:
+            self.trouble = str(trouble)
+
+    def _write_summary(self, tests: list[Tested], file: Path) -> None:
+        from chaosharness.reporting.formats.tests_page import tests_markdown
+
+        try:
+            with file.open("a", encoding="utf-8") as summary:
+                summary.write(tests_markdown(tests))
+        except OSError as trouble:
+            self.trouble = f"no summary was written for GitHub: {trouble}"
+
+    def _tested(self) -> list[Tested]:
         from chaosharness.reporting.formats.tests_page import Tested
 
         folder = self._called(self._folder())
-        tests = [
+        return [
             Tested(
                 name,
                 outcome,
                 counts.get("runs", 0),
                 counts.get("faults", 0),
                 len(counts.get("sites", ())),
-                tuple(
-                    (words, Path(file).relative_to(folder).with_suffix(".html").as_posix(), file)
-                    for words, file in failures
-                ),
+                tuple((words, *_found_at(file, folder)) for words, file in failures),
             )
             for name, outcome, counts, failures in self.results
         ]
-        try:
-            write_tests(tests, self._folder())
-        except ChaosharnessError as trouble:
-            self.trouble = str(trouble)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say in a few lines what was covered, and how to replay what failed."""
@@ -243,6 +315,9 @@ class Chaos:
             f"{_count(self.tests, 'test')}, {_count(self.runs, 'run')}, "
             f"{_count(self.faults, 'fault')} struck at {_count(len(self.sites), 'operation')}"
         )
+        for name, table in self.coverage:
+            terminalreporter.line(name)
+            terminalreporter.line(table)
         for words, file in self.failures:
             terminalreporter.line(words)
             terminalreporter.line(f"  replay: pytest --chaos-replay {file}")
@@ -265,6 +340,13 @@ def folder_of(nodeid: str) -> str:
 
 
 FOLDER_MAX: Final = 100
+
+
+def _found_at(file: str, folder: Path) -> tuple[str, str]:
+    """Return the page of a finding, from the page of all, and its file for others to replay."""
+    here = Path(file).relative_to(folder)
+    told = here if Path(file).is_absolute() else Path(file)  # no report names the machine
+    return here.with_suffix(".html").as_posix(), told.as_posix()
 
 
 def _count(number: int, thing: str) -> str:
@@ -290,11 +372,13 @@ def _violations(error: BaseException) -> list[Any]:
 class Counts:
     """What the runs of one test amounted to."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, covering: bool = False) -> None:
         self.runs = 0
         self.faults = 0
         self.sites: set[str] = set()
         self._calm: dict[Any, Run] = {}
+        self._covering = covering
+        self._catalogues: dict[str, Catalogue] = {}
 
     def see(self, run: Run) -> None:
         """Count a run."""
@@ -306,6 +390,28 @@ class Counts:
             if fault not in unused:
                 self.faults += 1
                 self.sites.add(fault.site.operation)
+        if self._covering:
+            self._cover(run)
+
+    def _cover(self, run: Run) -> None:
+        """Note which faults a run shows to be possible, and which of them struck."""
+        from chaosharness.search.marks import Sight
+        from chaosharness.search.sites import Catalogue
+
+        self._catalogues.setdefault(run.system.name, Catalogue()).learn(Sight(run))
+
+    def coverage(self) -> str:
+        """Return the tables of operations against faults, one a system; nothing if not asked."""
+        if not self._catalogues:
+            return ""
+        from chaosharness.campaign import Coverage
+        from chaosharness.reporting.formats.coverage import coverage_table
+
+        tables = []
+        for catalogue in self._catalogues.values():
+            cells, equivalent = catalogue.cells()
+            tables.append(coverage_table(Coverage(cells=cells, equivalent=equivalent)))
+        return "\n".join(tables)
 
     def watch(self, outcome: Any) -> None:
         """Have a Hypothesis test that passed fail, where its runs have left something behind.
@@ -336,7 +442,12 @@ class Counts:
 
     def plain(self) -> dict[str, Any]:
         """Return the counts as values that can cross from an xdist worker."""
-        return {"runs": self.runs, "faults": self.faults, "sites": sorted(self.sites)}
+        return {
+            "runs": self.runs,
+            "faults": self.faults,
+            "sites": sorted(self.sites),
+            "coverage": self.coverage(),
+        }
 
 
 COUNTS = pytest.StashKey[Counts]()

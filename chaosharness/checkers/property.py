@@ -207,7 +207,11 @@ def _class_of(name: str, kind: str, place: str) -> type[PropertyViolated]:
     else:
         base, words = PropertyViolated, name
     title = _title(f"{name} {kind} {place}") or "Nameless"
-    return type(title, (base,), {"__doc__": f"{words}: does not hold."})
+    said = {
+        "__doc__": f"{words}: does not hold.",
+        "__module__": "chaosharness",
+    }  # short, on screens
+    return type(title, (base,), said)
 
 
 def _title(name: str) -> str:

@@ -6,6 +6,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from time import perf_counter
 from types import TracebackType
 from typing import Any, Final
 
@@ -81,7 +82,7 @@ def chaos_test(
         faults_max: How many faults at most, from 1.
         kinds: The kinds of fault; by default all that the system's parts could suffer.
         runs: How many runs; by default what the Hypothesis profile says, which is 100.
-            `--chaos-runs` goes first.
+            `--chaos-runs` goes first, and `--chaos-seconds` ends a test by the clock.
         settings: Hypothesis settings to use, as they are; by default `chaos_settings()`, with what
             `@settings(...)` says.
 
@@ -186,6 +187,8 @@ class ChaosTest:
             *arguments: Any, workload: Sequence[Any], schedule: Schedule, **words: Any
         ) -> None:
             __tracebackhide__ = True
+            if campaign.is_over():
+                return
             run = campaign.run(workload, schedule)
             ours = {"run": run, "workload": workload, "schedule": schedule}
             words |= zip(names, arguments, strict=False)
@@ -210,6 +213,7 @@ class ChaosTest:
         def whole(*arguments: Any, **words: Any) -> None:
             __tracebackhide__ = True
             _keep_key(test, name)
+            _seed(test)
             above = vars(test).get(_SETTINGS)
             if above is not None and above is not campaign.settings:
                 if _APPLIED in vars(test):
@@ -234,6 +238,8 @@ _SETTINGS: Final = "_hypothesis_internal_use_settings"
 _APPLIED: Final = "_hypothesis_internal_settings_applied"
 """Where Hypothesis keeps settings, and that a test was decorated with some. Both are private to
 it: where they are not heeded, `settings=` is."""
+
+_SEED: Final = "_hypothesis_internal_use_seed"
 
 _NOT_OURS: Final = ("__wrapped__", "__signature__", "patchings")
 """Attributes of a body that say how to call it, and nothing of what it is marked with."""
@@ -302,6 +308,15 @@ def _keep_key(test: Any, name: str) -> None:
     test._hypothesis_internal_database_key = f"chaosharness:{name}:".encode() + parameters
 
 
+def _seed(test: Any) -> None:
+    """Have chance begin where the command line says, unless the test says it with `@seed`.
+
+    The attribute is private to Hypothesis, and its own `seed` would leave the database aside.
+    """
+    if OPTIONS.seed is not None and getattr(test, _SEED, None) is None:
+        setattr(test, _SEED, OPTIONS.seed)
+
+
 def _below(error: BaseException, function: Any) -> TracebackType | None:
     """Return the part of a traceback below a function: without Hypothesis and us."""
     entry = error.__traceback__
@@ -339,6 +354,8 @@ class Campaign:
         self._repeated = False
         self._memory = Memory()
         self._nondeterminism: Nondeterminism | None = None
+        self._begun_at = 0.0
+        self._cut_short = False
 
     @contextmanager
     def judged(self, *, by_body: bool) -> Iterator[None]:
@@ -369,6 +386,8 @@ class Campaign:
         self._repeated = False
         self._memory = Memory()
         self._nondeterminism = None
+        self._begun_at = perf_counter()
+        self._cut_short = False
         try:
             yield
         except BaseException:
@@ -378,6 +397,14 @@ class Campaign:
         watch.end()
         if Phase.generate in self.settings.phases:
             self._conclude()
+
+    def is_over(self) -> bool:
+        """Say whether the time of this test is over. What was found is still made small."""
+        most = OPTIONS.seconds_max
+        if most is None or self._repeated or perf_counter() - self._begun_at < most:
+            return False
+        self._cut_short = True
+        return True
 
     def run(self, workload: Sequence[Any], schedule: Schedule) -> Run:
         """Run the system once."""
@@ -445,6 +472,13 @@ class Campaign:
             raise violation
         if reason := self._nothing_proved():
             raise NothingProved(f"{self.test.system.name}: nothing was proved: {reason}")
+        if self._cut_short:
+            warnings.warn_explicit(
+                f"{self.test.system.name}: nothing broke in {runs_in_words(self._runs)}, after "
+                "which the time of --chaos-seconds was over",
+                UserWarning,
+                *self._place,
+            )
         for one in self._untested:
             if one.assumption:
                 continue  # nobody promised it

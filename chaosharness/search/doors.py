@@ -14,6 +14,7 @@ from chaosharness.counterexample import Counterexample
 from chaosharness.errors import Hopeless, NothingProved
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.handlers.colours import made_at
+from chaosharness.options import OPTIONS
 from chaosharness.search.claims import chosen
 from chaosharness.search.exploration import Progress
 from chaosharness.search.explore import Mode, explore
@@ -114,7 +115,8 @@ def check(
 ) -> None:
     """Test a system's claims in one call: return if they hold, raise if one does not.
 
-    Args: as for `explore`.
+    Args: as for `explore`. What the command line of pytest says goes first: `--chaos-faults`,
+    `--chaos-seed`, `--chaos-seconds`.
 
     Raises:
         PropertyViolated: A property does not hold, or was never put to the test; of a
@@ -134,14 +136,14 @@ def check(
         system,
         properties=claims,
         items=items,
-        faults_max=faults_max,
+        faults_max=_first(OPTIONS.faults_max, faults_max),
         runs_max=runs_max,
-        seed=seed,
+        seed=_first(OPTIONS.seed, seed),
         mode=mode,
         workers=workers,
         stop_at_first=True,
         thorough=thorough,
-        seconds_max=seconds_max,
+        seconds_max=_first(OPTIONS.seconds_max, seconds_max),
     )
     if campaign.counterexamples:
         found = campaign.counterexamples[0]
@@ -156,6 +158,11 @@ def check(
         )
     for one in campaign.questions:
         warnings.warn(f"{system.name}: {one}", stacklevel=2)
+
+
+def _first(said: Any, given: Any) -> Any:
+    """Return what the command line says; else what the test does."""
+    return given if said is None else said
 
 
 def _wired_at(system: System) -> str:

@@ -45,6 +45,8 @@ NOT_RUN = {
         "bash .ci/run": CI,
         "bash .ci/oldest": OLDEST,
         "python -m benchmarks": LONG,
+        "pip install -e '.[docs]'": INSTALLS,
+        "mkdocs build": "test_site.py does, where it is installed",
         "pip install -e '.[bench]'": LONG,
         "python -m benchmarks peers": LONG,
     },

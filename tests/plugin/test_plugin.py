@@ -188,3 +188,158 @@ def test_the_budget_of_faults_is_an_option(suite):
         """
     )
     run(suite, "--chaos-faults", "1").assert_outcomes(passed=2)
+
+
+def test_the_last_line_names_the_claim_and_the_sentence(suite, monkeypatch):
+    monkeypatch.delenv("CI", raising=False)
+    suite.makepyfile(
+        test_decorated="""
+        from chaosharness import Crash, chaos_test
+        from plugin_shop import broken
+
+        @chaos_test(broken, kinds=[Crash], runs=9)
+        def test_decorated(run): ...
+        """
+    )
+    monkeypatch.setenv("COLUMNS", "150")
+    result = run(suite, "-q")
+    result.assert_outcomes(failed=2)
+    said = "never charged twice: order o1 was charged 2 times"
+    result.stdout.fnmatch_lines(
+        [
+            f"FAILED test_decorated.py::test_decorated - {said}*",
+            f"FAILED test_it.py::test_checkout - {said}*",
+        ]
+    )
+    assert "checkers.property" not in result.stdout.str()
+
+
+def test_a_decorated_failure_ends_at_the_line_of_the_test(suite):
+    suite.makepyfile(
+        test_decorated="""
+        from chaosharness import Crash, chaos_test
+        from plugin_shop import broken
+
+        @chaos_test(broken, kinds=[Crash], runs=9)
+        def test_decorated(run): ...
+        """
+    )
+    result = run(suite, "test_decorated.py")
+    result.stdout.fnmatch_lines(["test_decorated.py:4: NeverChargedTwice in test_decorated"])
+    assert "traceback entries are hidden" not in result.stdout.str()
+
+
+SEEDED = """
+    from chaosharness import chaos_test, check
+    from plugin_shop import right
+
+    drawn = []
+
+    @chaos_test(right, runs=12)
+    def test_decorated(run, schedule):
+        drawn.append(repr(schedule))
+
+    def test_called():
+        check(right, faults_max=2, runs_max=60, thorough=True, mode="random")
+
+    def test_print():
+        print("DRAWN", "".join(drawn))
+    """
+
+
+def drawn(suite, *arguments):
+    result = run(suite, "test_seeded.py", "-s", "-q", *arguments)
+    [line] = [line for line in result.outlines if "DRAWN" in line]
+    return line.partition("DRAWN")[2]
+
+
+def test_a_seed_of_the_command_line_decides_what_is_drawn(suite):
+    suite.makepyfile(test_seeded=SEEDED)
+    first = drawn(suite, "--chaos-seed", "1")
+    assert first.count("Schedule") == 12
+    assert drawn(suite, "--chaos-seed", "1") == first
+    assert drawn(suite, "--chaos-seed", "2") != first
+
+
+def test_seconds_end_a_test_between_two_runs(suite):
+    suite.makepyfile(
+        test_long="""
+        from chaosharness import check
+        from plugin_shop import right
+
+        def test_called():
+            check(right, faults_max=4, runs_max=1_000_000, thorough=True)
+        """
+    )
+    result = run(suite, "test_long.py", "--chaos-seconds", "0.5")
+    result.assert_outcomes(passed=1, warnings=1)
+    result.stdout.fnmatch_lines(["*the time of 0.5 s was over*"])
+
+
+def test_seconds_end_a_decorated_test_and_say_so(suite):
+    suite.makepyfile(
+        test_long="""
+        from chaosharness import chaos_test
+        from plugin_shop import right
+
+        @chaos_test(right, runs=1_000)
+        def test_decorated(run): ...
+        """
+    )
+    result = run(suite, "test_long.py", "--chaos-seconds", "0.2")
+    result.assert_outcomes(passed=1, warnings=1)
+    result.stdout.fnmatch_lines(["*nothing broke in * runs, after which the time*was over*"])
+
+
+def test_coverage_shows_what_never_struck(suite):
+    suite.makepyfile(
+        test_covered="""
+        from chaosharness import Crash, chaos_test
+        from plugin_shop import right
+
+        @chaos_test(right, kinds=[Crash], faults_max=1, runs=9)
+        def test_right(run): ...
+        """
+    )
+    result = run(suite, "test_covered.py", "--chaos-coverage")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "test_covered.py::test_right",
+            "Operations and faults",
+            "*a delay*",
+            "  payments.on_order/bank.charge * after *",
+        ]
+    )
+    [row] = [one for one in result.outlines if "bank.charge " in one and " after " in one]
+    assert row.endswith("✓") and "○" in row, "crashes struck; pauses and lost replies never did"
+    assert "Operations and faults" not in run(suite, "test_covered.py").stdout.str()
+
+
+def test_github_gets_a_summary(suite, monkeypatch):
+    summary = suite.path / "summary-of-the-job.md"
+    summary.write_text("before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    run(suite).assert_outcomes(failed=1)
+    text = summary.read_text()
+    assert text.startswith("before\n## 1 chaos test, 1 failed\n")
+    assert "`pytest --chaos-replay reports/latest/test_it.test_checkout/" in text
+    assert str(suite.path) not in text
+
+
+def test_no_report_names_the_machine(suite, tmp_path_factory, monkeypatch):
+    below = suite.mkdir("below")
+    suite.makeini("[pytest]")
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    result = run(suite, f"--chaos-report={elsewhere}")
+    result.assert_outcomes(failed=1)
+    written = [path for path in elsewhere.rglob("*") if path.is_file()]
+    assert len(written) > 5
+    for path in written:
+        assert str(elsewhere) not in path.read_text(), path.name
+    monkeypatch.chdir(below)
+    result = run(suite, "..")
+    [line] = [line for line in result.outlines if "--chaos-replay" in line]
+    assert line.endswith(" ../reports/latest/test_it.test_checkout/shop-never-charged-twice.json")
+    for path in (suite.path / "reports").rglob("*"):
+        assert path.is_dir() or str(suite.path) not in path.read_text(), path.name

@@ -57,6 +57,8 @@ def write(
         formats: Any of `text`, `html`, `json`, `markdown`, `pytest`.
         redact: Fields to mask: see `masked`.
         called: How the commands in the report call the folder, where that is not `folder`.
+            An absolute path is written from where the process is, or else left out: no
+            report holds a path of somebody's machine.
 
     Raises:
         InvalidDefinition: A format is not known.
@@ -64,7 +66,7 @@ def write(
     """
     wanted = (formats,) if isinstance(formats, str) else tuple(formats)
     place = Path(folder)
-    contents = _contents(masked(found, redact), Path(called or folder), wanted)
+    contents = _contents(masked(found, redact), _told(Path(called or folder)), wanted)
     _write_all({place / name: content for name, content in contents.items()}, place)
     return tuple(place / name for name in contents)
 
@@ -135,6 +137,14 @@ def write_tests(tests: Sequence[Tested], folder: str | os.PathLike[str]) -> tupl
     }
     _write_all(contents, place)
     return tuple(contents)
+
+
+def _told(folder: Path) -> Path:
+    """Return a folder as others can make use of it: from here, or where the report is."""
+    here = Path.cwd()
+    if not folder.is_absolute():
+        return folder
+    return folder.relative_to(here) if folder.is_relative_to(here) else Path()
 
 
 def _contents(found: Counterexample, place: Path, wanted: tuple[str, ...]) -> dict[str, str]:
