@@ -20,7 +20,8 @@ from itertools import pairwise
 from types import CodeType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
-from chaosharness.handlers.fingerprint import LIBRARIES, OURS, attributes, is_own
+from chaosharness.handlers.fingerprint import LIBRARIES, OURS, is_own
+from chaosharness.handlers.shapes import attributes
 from chaosharness.kernel.scope import SCOPE, Scope
 from chaosharness.kernel.spans import DAY_MS, from_now
 

@@ -14,29 +14,31 @@ from __future__ import annotations
 
 import dis
 import sys
-from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from datetime import date, datetime, timedelta
-from datetime import time as time_of_day
-from decimal import Decimal
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import partial
 from operator import length_hint
 from types import (
-    BuiltinFunctionType,
     CellType,
     CodeType,
     CoroutineType,
     FrameType,
     FunctionType,
     GeneratorType,
-    MemberDescriptorType,
     MethodType,
     ModuleType,
 )
 from typing import Any, Final
-from uuid import UUID
 
-from chaosharness.handlers.insides import dict_of
+from chaosharness.handlers.shapes import (
+    ATOMS,
+    ITERATORS,
+    SHAPES,
+    STATELESS,
+    VALUES,
+    Shape,
+    attributes,
+    shape_of,
+)
 from chaosharness.kernel.rest import State
 
 NODES_MAX: Final = 400
@@ -55,40 +57,6 @@ LIBRARIES: Final = frozenset(
     }
 )
 """Whose frames are left out: their locals hold deadlines."""
-
-_ATOMS: Final = frozenset({int, float, str, bytes, bool, type(None), complex})
-_VALUES: Final = frozenset({date, datetime, time_of_day, timedelta, Decimal, UUID})
-_NOTHING: Final[dict[str, int]] = {}
-_ITERATORS: Final = frozenset(
-    {
-        *map(type, (iter([]), iter(()), iter(""), iter(range(1)), iter(range(1 << 70)))),
-        *map(type, (iter(_NOTHING), iter(_NOTHING.values()), iter(_NOTHING.items()))),
-    }
-)
-_STATELESS: Final = frozenset({ModuleType, BuiltinFunctionType, property, range, slice})
-_STATELESS_HOMES: Final = frozenset(
-    {
-        *("chaosharness", "sqlite3", "logging", "random", "typing", "re", "abc", "msgspec", "json"),
-        *("_asyncio", "_thread", "_contextvars", "contextvars", "greenlet", "weakref", "outcome"),
-        *("asyncio", "trio", "anyio", "types", "time", "operator", "datetime", "zoneinfo"),
-        # clients of databases: what a program knows lies there, and caches of theirs count uses
-        *("sqlalchemy", "aiosqlite", "psycopg", "psycopg_binary", "asyncpg", "redis", "fakeredis"),
-        *("boto3", "botocore", "aiobotocore", "aioboto3"),  # clients: what they know is on AWS
-    }
-)
-_CARRIERS: Final = frozenset(
-    {
-        *("Queue", "LifoQueue", "PriorityQueue", "Event", "Lock", "Condition", "Semaphore"),
-        *(
-            "BoundedSemaphore",
-            "SimpleNamespace",
-            "MemorySendChannel",
-            "MemoryReceiveChannel",
-            "MemoryChannelState",
-        ),
-    }
-)
-"""Classes of these homes whose objects do hold what the program knows."""
 
 
 class Look:
@@ -123,7 +91,7 @@ class Look:
             self.sure = False
         held = frame.f_locals
         for value in held.values():
-            found.append(value if type(value) in _ATOMS else self.value(value, DEPTH_MAX))
+            found.append(value if type(value) in ATOMS else self.value(value, DEPTH_MAX))
         self._code(code, frame.f_globals, held)
 
     def coroutine(self, coroutine: Any) -> None:
@@ -163,23 +131,23 @@ class Look:
         if known.attributes:
             for value in held.values():
                 kind = type(value)
-                if kind not in _ATOMS and (methods := _methods(kind, known.attributes)):
+                if kind not in ATOMS and (methods := _methods(kind, known.attributes)):
                     for method in methods:
                         self._code(method.__code__, method.__globals__, {})
 
     def _global(self, value: Any) -> None:
         kind = type(value)
-        if kind in _ATOMS:
+        if kind in ATOMS:
             self.found.append(value)
-        elif kind not in _STATELESS and not issubclass(kind, type):
+        elif kind not in STATELESS and not issubclass(kind, type):
             self.found.append(self.value(value, DEPTH_MAX))
 
     def value(self, value: Any, depth: int) -> Hashable:
         """Return what is comparable of a value."""
         kind = type(value)
-        if kind in _ATOMS:
+        if kind in ATOMS:
             return value  # type: ignore[no-any-return]
-        shape = _SHAPES.get(kind) or _shape(kind)
+        shape = SHAPES.get(kind) or shape_of(kind)
         if shape.stateless:
             return None
         met = self._met
@@ -190,12 +158,18 @@ class Look:
         if self._left < 0 or depth <= 0:
             self.sure = False
             return None
-        return shape.look(self, shape, value, depth - 1)
+        look = _LOOKS.get(kind)
+        if look is None:
+            look = Look._contents if shape.read is not None else Look._object
+            if shape.gathered is not None:
+                look = Look._gathered
+            _LOOKS[kind] = look
+        return look(self, shape, value, depth - 1)
 
-    def _moment(self, _: _Shape, value: Any, __: int) -> Hashable:
+    def _moment(self, _: Shape, value: Any, __: int) -> Hashable:
         return value if getattr(value, "tzinfo", None) is None else str(value)
 
-    def _contents(self, shape: _Shape, value: Any, depth: int) -> Hashable:
+    def _contents(self, shape: Shape, value: Any, depth: int) -> Hashable:
         assert shape.read is not None
         found: list[Hashable] = [shape.name]
         inside = tuple(shape.read(value))
@@ -204,7 +178,7 @@ class Look:
             self.sure = False
             found.append(len(inside))
         elif shape.unordered:
-            atoms = frozenset(one for one in inside if type(one) in _ATOMS)
+            atoms = frozenset(one for one in inside if type(one) in ATOMS)
             if len(atoms) < len(inside):
                 self.sure = False
             found.append(atoms)
@@ -217,34 +191,39 @@ class Look:
         found += self._attributes(shape, value, depth)
         return tuple(found)
 
-    def _object(self, shape: _Shape, value: Any, depth: int) -> Hashable:
+    def _object(self, shape: Shape, value: Any, depth: int) -> Hashable:
         """Return what is comparable of an object that is no plain data."""
         if shape.hidden:
             self.sure = False
         return (shape.name, *self._attributes(shape, value, depth))
 
-    def _cell(self, _: _Shape, value: CellType, depth: int) -> Hashable:
+    def _gathered(self, shape: Shape, value: Any, depth: int) -> Hashable:
+        """Return what an object of a library was given to keep."""
+        assert shape.gathered is not None
+        return shape.name, self.value(shape.gathered(value), depth + 1)
+
+    def _cell(self, _: Shape, value: CellType, depth: int) -> Hashable:
         try:
             return self.value(value.cell_contents, depth + 1)
         except ValueError:
             return None
 
-    def _method(self, _: _Shape, value: MethodType, depth: int) -> Hashable:
+    def _method(self, _: Shape, value: MethodType, depth: int) -> Hashable:
         function, owner = value.__func__, value.__self__
-        stateless = (_SHAPES.get(type(owner)) or _shape(type(owner))).stateless
+        stateless = shape_of(type(owner)).stateless
         if stateless and type(function) is FunctionType and not is_own(function.__module__):
             self._left -= 1
             return None  # a port
         return self.value(function, depth), self.value(owner, depth)
 
-    def _partial(self, _: _Shape, value: partial[Any], depth: int) -> Hashable:
+    def _partial(self, _: Shape, value: partial[Any], depth: int) -> Hashable:
         function = self.value(value.func, depth)
         return function, self.value(value.args, depth), self.value(value.keywords, depth)
 
-    def _iterator(self, _: _Shape, value: Any, __: int) -> Hashable:
+    def _iterator(self, _: Shape, value: Any, __: int) -> Hashable:
         return length_hint(value)
 
-    def _function(self, _: _Shape, function: FunctionType, depth: int) -> Hashable:
+    def _function(self, _: Shape, function: FunctionType, depth: int) -> Hashable:
         """Return the closure of a function; add the globals that it uses."""
         if not is_own(function.__module__):
             return None
@@ -253,7 +232,7 @@ class Look:
         self._code(function.__code__, function.__globals__, {})
         return tuple(cells)
 
-    def _suspended(self, _: _Shape, value: Any, depth: int) -> Hashable:
+    def _suspended(self, _: Shape, value: Any, depth: int) -> Hashable:
         frame, inner = _of_awaitable(value)
         if frame is None or _name_of(frame).startswith(OURS):
             return None
@@ -263,7 +242,7 @@ class Look:
         held = [self.value(one, depth) for one in frame.f_locals.values()]
         return frame.f_code, at, tuple(held), self.value(inner, depth)
 
-    def _attributes(self, shape: _Shape, value: Any, depth: int) -> list[Hashable]:
+    def _attributes(self, shape: Shape, value: Any, depth: int) -> list[Hashable]:
         found: list[Hashable] = []
         if not shape.attributes:
             return found
@@ -272,23 +251,23 @@ class Look:
             depth = 1
         for name, one in attributes(value):
             found.append(name)
-            found.append(one if type(one) in _ATOMS else self.value(one, depth))
+            found.append(one if type(one) in ATOMS else self.value(one, depth))
         if shape.foreign:
             self.sure = sure
         return found
 
 
-_LOOKS: Final[dict[type, Callable[[Look, _Shape, Any, int], Hashable]]] = {
+_LOOKS: Final[dict[type, Callable[[Look, Shape, Any, int], Hashable]]] = {
     CellType: Look._cell,
     FunctionType: Look._function,
     MethodType: Look._method,
     partial: Look._partial,
     GeneratorType: Look._suspended,
     CoroutineType: Look._suspended,
-    **dict.fromkeys(_ITERATORS, Look._iterator),
-    **dict.fromkeys(_VALUES, Look._moment),
+    **dict.fromkeys(ITERATORS, Look._iterator),
+    **dict.fromkeys(VALUES, Look._moment),
 }
-"""How to look at what is no plain object; before that, containers are read."""
+"""How to look at what is no plain object, and, once one was seen, at all others."""
 
 
 # ---- what is known of code and of classes, looked up once
@@ -356,102 +335,6 @@ def is_own(module: str | None) -> bool:
     return found
 
 
-_READERS: Final[tuple[tuple[type, Callable[[Any], Any]], ...]] = (
-    (tuple, tuple.__iter__),
-    (list, list.__iter__),
-    (deque, deque.__iter__),
-    (dict, dict.items),
-    (set, set.__iter__),
-    (frozenset, frozenset.__iter__),
-    (int, lambda one: (int.__int__(one),)),
-    (float, lambda one: (float.__float__(one),)),
-    (str, lambda one: (str.__str__(one),)),
-)
-"""How to read what a container, or a subclass of a plain value, holds: by no code of its class."""
-
-
-class _Shape:
-    """What matters of a class.
-
-    Attributes:
-        name: What its fingerprints begin with.
-        stateless: Whether its objects are nobody's state: the harness's, an event loop's.
-        foreign: Whether it comes from an installed package: only its own attributes are read.
-        hidden: Whether its objects hold what no attribute shows.
-        read: Reads what a container holds; None for what is none.
-        pairs, unordered: What kind of container it is.
-        slots: Descriptors of its slots, by name.
-        attributes: Whether its objects may have any: a tuple has none.
-        look: Takes what is comparable of an object.
-    """
-
-    __slots__ = (
-        *("attributes", "foreign", "hidden", "look", "name", "pairs"),
-        *("read", "slots", "stateless", "unordered"),
-    )
-
-    def __init__(self, kind: type) -> None:
-        self.name = kind.__qualname__
-        home = kind.__module__.partition(".")[0]
-        self.stateless = home in _STATELESS_HOMES and kind.__name__ not in _CARRIERS
-        self.stateless &= kind not in _VALUES
-        self.stateless |= kind in _STATELESS or issubclass(kind, type)
-        self.read = next((read for base, read in _READERS if issubclass(kind, base)), None)
-        self.pairs = issubclass(kind, dict)
-        self.unordered = issubclass(kind, (set, frozenset))
-        self.slots = {
-            name: one
-            for base in kind.__mro__
-            for name, one in vars(base).items()
-            if type(one) is MemberDescriptorType
-        }
-        file = getattr(sys.modules.get(kind.__module__), "__file__", None) or ""
-        self.foreign = "site-packages" in file or "dist-packages" in file
-        self.hidden = any(map(_hides, kind.__mro__))
-        has_dict = any("__dict__" in vars(base) for base in kind.__mro__)
-        self.attributes = bool(self.slots) or has_dict or kind.__dictoffset__ != 0
-        container = Look._contents if self.read is not None else Look._object
-        self.look = _LOOKS.get(kind, container)
-
-
-def _hides(kind: type) -> bool:
-    """Say whether a class is written in C, and none of those whose objects can be read."""
-    return (
-        kind.__dictoffset__ == 0
-        and "__slots__" not in vars(kind)
-        and kind is not object
-        and kind.__module__.partition(".")[0] not in _STATELESS_HOMES
-        and not any(kind is base for base, _ in _READERS)
-    )
-
-
-_SHAPES: Final[dict[type, _Shape]] = {}
-
-
-def _shape(kind: type) -> _Shape:
-    found = _SHAPES.get(kind)
-    if found is None:
-        found = _SHAPES[kind] = _Shape(kind)
-    return found
-
-
-def attributes(value: Any) -> Sequence[tuple[str, Any]]:
-    """Return the attributes that an object holds, without running any code of its class."""
-    held = dict_of(value)
-    found = tuple(held.items()) if type(held) is dict else ()
-    kind = type(value)
-    slots = (_SHAPES.get(kind) or _shape(kind)).slots
-    return (*found, *_in_slots(value, slots)) if slots else found
-
-
-def _in_slots(value: Any, slots: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, descriptor in slots.items():
-        try:
-            yield name, descriptor.__get__(value)
-        except AttributeError:
-            continue
-
-
 _METHODS: Final[dict[tuple[type, tuple[str, ...]], tuple[FunctionType, ...]]] = {}
 
 
@@ -460,7 +343,7 @@ def _methods(kind: type, names: tuple[str, ...]) -> tuple[FunctionType, ...]:
     key = (kind, names)
     found = _METHODS.get(key)
     if found is None:
-        shape = _shape(kind)
+        shape = shape_of(kind)
         one = () if shape.stateless or shape.foreign or not is_own(kind.__module__) else names
         each = [next((vars(b)[n] for b in kind.__mro__ if n in vars(b)), None) for n in one]
         found = _METHODS[key] = tuple(f for f in each if type(f) is FunctionType)
@@ -525,4 +408,4 @@ def of_function(function: Callable[..., Any]) -> State:
     return look.state()
 
 
-__all__ = ["attributes", "frames_of", "is_own", "of_coroutines", "of_function", "of_stack"]
+__all__ = ["frames_of", "is_own", "of_coroutines", "of_function", "of_stack"]

@@ -39,6 +39,8 @@ _execute: Final = sqlite3.Cursor.execute
 _executemany: Final = sqlite3.Cursor.executemany
 _plain_commit: Final = sqlite3.Connection.commit
 _plain_rollback: Final = sqlite3.Connection.rollback
+_plain_fetchone: Final = sqlite3.Cursor.fetchone
+_plain_fetchmany: Final = sqlite3.Cursor.fetchmany
 
 Finish = Callable[[Any], object]
 
@@ -46,14 +48,29 @@ Finish = Callable[[Any], object]
 class Cursor(sqlite3.Cursor):
     """An ordinary cursor. Its statements pass the ports of its connection."""
 
-    __slots__ = ("home",)
+    __slots__ = ("home", "taken")
 
     home: Connection
+    taken: int
+    """Rows that were fetched one by one: what code that sleeps in between knows."""
 
     @property
     def connection(self) -> Connection:
         """The connection this cursor was made by, wherever it reads just now."""
         return self.home
+
+    def fetchone(self) -> Any:
+        """Return the next row; None where there is none."""
+        row = _plain_fetchone(self)
+        if row is not None:
+            self.taken += 1
+        return row
+
+    def fetchmany(self, size: int | None = None) -> list[Any]:
+        """Return the next rows: `arraysize` of them, unless a number is given."""
+        rows = _plain_fetchmany(self, self.arraysize if size is None else size)
+        self.taken += len(rows)
+        return rows
 
     def execute(self, sql: str, parameters: Any = (), /) -> Cursor:
         """Run one statement."""
@@ -84,12 +101,14 @@ class Connection(LockingConnection):
         """Return a cursor; of this class, if one is given."""
         made = _make_cursor(self, Cursor if factory is None else with_ports(factory))
         made.home = self
+        made.taken = 0
         return made
 
     def execute(self, sql: str, parameters: Any = (), /) -> Cursor:
         """Run one statement with a new cursor; return it."""
         cursor = _make_cursor(self, Cursor)
         cursor.home = self
+        cursor.taken = 0
         self.pass_port(_execute, cursor, sql, parameters)
         return cursor
 

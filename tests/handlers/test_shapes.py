@@ -1,0 +1,92 @@
+"""What a library was given to keep is told apart, whichever object keeps it."""
+
+import contextvars
+import threading
+import weakref
+
+import pytest
+
+from chaosharness.handlers.fingerprint import of_function
+from tests.handlers.test_fingerprint import print_of
+
+
+class Kept:
+    """Something that is referred to."""
+
+
+def test_what_is_kept_for_a_thread_is_state():
+    desk = threading.local()
+    desk.batch = []
+    before = print_of(desk)
+    assert print_of(desk) == before
+    desk.batch.append(1)
+    assert print_of(desk) != before
+
+
+def test_what_a_context_variable_holds_is_state():
+    held = contextvars.ContextVar("held", default=0)
+    before = print_of(held)
+    token = held.set(1)
+    assert print_of(held) != before
+    held.reset(token)
+    assert print_of(held) == before
+
+
+def test_how_many_are_referred_to_is_state():
+    kept = [Kept(), Kept()]
+    referred = weakref.WeakValueDictionary({0: kept[0]})
+    before = print_of(referred)
+    referred[1] = kept[1]
+    assert print_of(referred) != before
+
+
+def test_a_session_is_what_it_will_write():
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    orm = pytest.importorskip("sqlalchemy.orm")
+    base = orm.declarative_base()
+
+    class Row(base):
+        __tablename__ = "rows"
+        id = sqlalchemy.Column(sqlalchemy.Integer, primary_key=True)
+        count = sqlalchemy.Column(sqlalchemy.Integer, default=0)
+
+    engine = sqlalchemy.create_engine("sqlite://")
+    base.metadata.create_all(engine)
+    session = orm.Session(engine)
+    seen = [print_of(session)]
+    session.add(Row(count=1))
+    seen.append(print_of(session))
+    session.commit()
+    row = session.query(Row).first()
+    for _ in range(2):
+        row.count += 1
+        seen.append(print_of(session))
+    session.delete(row)
+    seen.append(print_of(session))
+    assert len(set(seen)) == len(seen)
+    session.rollback()
+    assert print_of(session)[0] == seen[0][0]
+
+
+def test_a_pipeline_is_the_commands_that_it_gathers():
+    redis = pytest.importorskip("redis")
+    pipeline = redis.Redis().pipeline()
+    seen = [print_of(pipeline)]
+    for _ in range(2):
+        pipeline.incr("a")
+        seen.append(print_of(pipeline))
+    assert len(set(seen)) == 3
+    pipeline.reset()
+    assert print_of(pipeline) == seen[0]
+
+
+def test_a_function_that_adds_to_a_session_is_what_it_adds_to():
+    desk = threading.local()
+    desk.batch = []
+
+    def step():
+        desk.batch.append(1)
+
+    before = of_function(step)
+    step()
+    assert of_function(step) != before
