@@ -29,6 +29,7 @@ from typing import Any, Final, Literal
 
 import attrs
 
+from benchmarks.equal import on_seedloop
 from benchmarks.measure import table
 from chaosharness import (
     Crash,
@@ -218,6 +219,18 @@ def seedloop() -> Run:
     return run
 
 
+def equal() -> Run:
+    """Return what runs a seed on seedloop with our guarantees written by hand."""
+    return on_seedloop(
+        messages=MESSAGES,
+        workers=CONSUMERS,
+        work_s=WORK_S,
+        back_s=BACK_S,
+        attempts=DELIVERIES,
+        chances=CRASHES_IN_100,
+    )
+
+
 def simloop() -> Run:
     """Return what runs a seed in simloop."""
     from simloop import explore, sim
@@ -366,6 +379,15 @@ PEERS: Final = (
         "No broker: queue, crash and redelivery are written by hand in the program under test. Its "
         "own crash cuts a node off the network for good. Ready callbacks run in one order; the "
         "seed moves network and chance only. Nothing shrinks; no history but what is recorded.",
+        package="seedloop",
+        python=(3, 12),
+    ),
+    Peer(
+        "equal guarantees by hand, on seedloop",
+        equal,
+        "What ours does besides, written into the program under test (benchmarks/equal.py): a "
+        "worker dies and is built anew, faults are values, messages are encoded, a history has "
+        "causes. Without an auditor of what the code touches, and for this one scenario only.",
         package="seedloop",
         python=(3, 12),
     ),
