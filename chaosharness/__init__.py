@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from chaosharness.brokers import NATSError as NATSError
     from chaosharness.brokers import NATSStream as NATSStream
     from chaosharness.brokers import Pending as Pending
+    from chaosharness.brokers import ProducerFenced as ProducerFenced
     from chaosharness.brokers import Queue as Queue
     from chaosharness.brokers import RabbitMQ as RabbitMQ
     from chaosharness.brokers import Redis as Redis
@@ -192,6 +193,7 @@ _HOME = {
         "NATSError",
         "NATSStream",
         "Pending",
+        "ProducerFenced",
         "Queue",
         "RabbitMQ",
         "Redis",

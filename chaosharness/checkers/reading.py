@@ -34,6 +34,7 @@ READ: Final = {
     "rebalance": "_bind",
     "ack": "_ack",
     "dead": "_bury",
+    "rollback": "_withdraw",
 }
 """The method of `Reading` that reads each kind of event."""
 
@@ -226,6 +227,11 @@ class Reading:
             self.dead[message, group] = index
         else:
             self.dropped[message, group] = (index, str(data.get("reason", "")))
+
+    def _withdraw(self, index: int, root: int, raw: RawEvent) -> None:
+        """What a broker's transaction had stored was never said, where that was undone."""
+        for message in (raw[7] or {}).get("withdrawn", ()):
+            self.sent.pop(message, None)
 
     def _follow(self, handed: Handed, index: int, raw: RawEvent) -> None:
         """Take note of an event that a delivery led to."""

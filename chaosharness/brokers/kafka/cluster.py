@@ -68,6 +68,8 @@ class Cluster:
         """The records of the machine's own logs: what is most often done does it by hand."""
         self.groups = Coordination(self.name, definition, world, self.machine, self._wake)
         self.owners = self.groups.owners
+        self.transactional = False
+        """Whether a record may be hidden from some, or be none."""
         self.unkeyed: dict[tuple[str, int], int] = {}
         self.held: dict[tuple[str, LogPartition], int] = {}
         world.know_duration(definition.timeout_ms)
@@ -209,6 +211,8 @@ class Cluster:
             slot = order[(member.turn + step) % count]
             if slot.position >= len(slot.log):
                 continue
+            if self.transactional and not self._is_decided(member, slot):
+                continue
             if self.held and self._is_held(member, slot):
                 continue
             message = slot.log[slot.position]
@@ -224,6 +228,24 @@ class Cluster:
             self._deliver(member, slot, message, operation, attempt)
             return True
         return False
+
+    def _is_decided(self, member: Member, slot: Slot) -> bool:
+        """Go to the next record that a member may see; say whether there is one just now."""
+        if slot.unstable:
+            if any(slot.place in one for one in member.group.pending.values()):
+                return False  # KIP-447: nobody reads an offset that a transaction may move
+            slot.unstable = False
+            slot.position = member.group.committed.get(slot.place, slot.position)
+        log = self.machine.log(slot.place)
+        if log.plain:
+            return True
+        at = log.next(slot.position, committed_only=member.committed_only)
+        if at is None:
+            end = log.stable if member.committed_only else log.end
+            slot.position = max(slot.position, end)
+            return False
+        slot.position = at
+        return True
 
     def _deliver(
         self, member: Member, slot: Slot, message: Message, operation: str, attempt: int

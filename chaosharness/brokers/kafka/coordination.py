@@ -357,6 +357,8 @@ class Coordination:
             if at < 0:
                 at = log.start if member.reset == "earliest" else self._begin(member, place)
             slots[place] = slot = Slot(place, operation, log.records, at)
+            if member.group.pending:
+                slot.unstable = True
             order.append(slot)
             owners.setdefault(place, []).append(member)
 

@@ -7,9 +7,9 @@ Source:
     the machine, `chaosharness/machines/kafka`, each with its source.
 
 Not modelled:
-    What the machine can and services cannot ask for yet: transactions and isolation levels,
-    compaction and retention, failover. Broker-side (KIP-848) rebalancing; share
-    groups; the client's own choice for a record without a key (Java and librdkafka stay with
+    What the machine can and services cannot ask for yet: compaction and retention, failover.
+    Handlers of `env.consume` read what is not committed too. Broker-side (KIP-848) rebalancing;
+    share groups; the client's own choice for a record without a key (Java and librdkafka stay with
     one log partition for a batch, aiokafka takes any): records of one workload item are
     spread one by one, which any of them may do; several brokers, hence `acks` below `all`.
     Offsets that a group has committed never expire.
@@ -29,6 +29,7 @@ from chaosharness.brokers.kafka.cluster import Cluster, Draft
 from chaosharness.brokers.kafka.consumers import OPTIONS, Subscription
 from chaosharness.brokers.kafka.faults import PUBLISH, PUBLISH_TWICE
 from chaosharness.brokers.kafka.loop import LOOP_OPTIONS, Consumer
+from chaosharness.brokers.kafka.transactions import TransactionalProducer
 from chaosharness.brokers.lane import Lane, in_turn, is_disturbed
 from chaosharness.brokers.message import NO_HEADERS, POISON, Decode, encode, key_of
 from chaosharness.errors import InvalidDefinition
@@ -98,9 +99,14 @@ class Kafka:
     - `instance`: its name for life (`group.instance.id`), one of its own for each replica.
     - `reset`: where it begins where nothing is committed (`latest`, the default, `earliest` or
       `error`); see `new_groups`.
+    - `isolation`: `read_uncommitted` (the default) or `read_committed`.
     - `on_unreadable`: `raise`: `poll` raises what the decoder raised, and the next one goes on
       behind it (as confluent-kafka does; the default). `skip`: it is left out. `dead-letter`:
       it goes to `<topic>.DLT`.
+
+    Options of `env.publisher(bus, ...)`: `transactional_id` makes a producer with `begin`,
+    `send_offsets(consumer)`, `commit` and `abort`; see `ProducerFenced`. `idempotent` says for one
+    producer what `idempotent_producer` says for all.
 
     Args:
         name: What reports call it.
@@ -149,13 +155,18 @@ class OpenKafka(Cluster):
 
     # ---- producing
 
-    def publisher(self, *, idempotent: bool | None = None) -> Callable[..., Any]:
+    def publisher(
+        self, *, idempotent: bool | None = None, transactional_id: str | None = None
+    ) -> Callable[..., Any]:
         """Return a producer: what publishes through a lane of its own. See `publish`.
 
         Args:
             idempotent: Whether the cluster recognises its retries; by default as the cluster's
                 definition says of all.
+            transactional_id: Makes it a `TransactionalProducer`, one for each replica.
         """
+        if transactional_id is not None:
+            return TransactionalProducer(self, transactional_id)
         surface = self.surface if idempotent is None else PUBLISH if idempotent else PUBLISH_TWICE
         return partial(self.publish, lane=Lane(), surface=surface)
 

@@ -38,11 +38,13 @@ from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
 from chaosharness.kernel.world import BACKGROUND
 from chaosharness.machines.kafka.assignors import LogPartition
 from chaosharness.machines.kafka.machine import named
+from chaosharness.machines.kafka.operations import Isolation
 
 OnUnreadable = Literal["raise", "skip", "dead-letter"]
 ON_UNREADABLE: Final = get_args(OnUnreadable)
 Reset = Literal["earliest", "latest", "error"]
 RESETS: Final = get_args(Reset)
+ISOLATIONS: Final = get_args(Isolation)
 LOOP_OPTIONS: Final = (
     "group",
     "on_unreadable",
@@ -51,6 +53,7 @@ LOOP_OPTIONS: Final = (
     "on_lost",
     "instance",
     "reset",
+    "isolation",
 )
 
 
@@ -72,6 +75,8 @@ class Consumer:
             had, and no rebalance takes place (`group.instance.id`).
         reset: Where to go on where nothing is committed, or what was is gone: `earliest`,
             `latest` or `error` (`auto.offset.reset`).
+        isolation: `read_uncommitted` (Java, aiokafka) sees records of aborted transactions too,
+            and before they are decided; `read_committed` (librdkafka) does not.
     """
 
     def __init__(
@@ -88,9 +93,12 @@ class Consumer:
         on_lost: Listener | None = None,
         instance: str | None = None,
         reset: Reset = "latest",
+        isolation: Isolation = "read_uncommitted",
     ) -> None:
         one_of(ON_UNREADABLE, on_unreadable=on_unreadable)
         one_of(RESETS, reset=reset)
+        one_of(ISOLATIONS, isolation=isolation)
+        self._committed_only = isolation == "read_committed"
         self._on_unreadable = on_unreadable
         self._broker = broker
         self._reset = reset
@@ -181,11 +189,15 @@ class Consumer:
         member = self._member
         if member is None or member.expelled:
             return False
-        committed, logs = member.group.committed, self._broker.machine.logs
-        return any(
-            slot.position > committed.get(place, logs[place[0]][place[1]].start)
-            for place, slot in member.slots.items()
-        )
+        committed = member.group.committed
+        for place, slot in member.slots.items():
+            log = self._broker.machine.log(place)
+            at: int | None = committed.get(place, log.start)
+            if not log.plain:  # a mark at its end is nothing that it was handed
+                at = log.next(at or 0, committed_only=member.committed_only)
+            if at is not None and slot.position > at:
+                return True
+        return False
 
     def _poll(
         self, scope: Scope, records_max: int, timeout_s: float | None, nap: Nap
@@ -244,6 +256,7 @@ class Consumer:
         if member is None:
             self._member = member = self._join()
             member.attend = self._attend
+            member.committed_only = self._committed_only
             member.crew.listens = member.crew.listens or self._listeners.any
         elif member.fenced:
             self._fence()
@@ -379,6 +392,16 @@ class Consumer:
         if group.committed != before:
             broker.world.effects += 1
 
+    def standing(self) -> tuple[Member, dict[LogPartition, int]]:
+        """Return who it is in its group, and how far polls have come.
+
+        Raises:
+            CommitFailed: It has not polled yet.
+        """
+        if self._member is None:
+            raise CommitFailed(f"{self._broker.name}: not a member yet; poll first")
+        return self._member, self._positions(self._member)
+
     def _positions(self, member: Member) -> dict[LogPartition, int]:
         """Return how far polls have come: up to a record that none could return yet."""
         found = {place: one.position for place, one in member.slots.items()}
@@ -414,6 +437,7 @@ class Consumer:
         if self._member is not None:
             self._broker.groups.take_away(self._member)
         self._member = self._attach(places, self._member)
+        self._member.committed_only = self._committed_only
 
     def _slot(self, topic: str, partition: int) -> Slot:
         member = self._member

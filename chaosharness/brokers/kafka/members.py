@@ -38,9 +38,12 @@ class Crew:
 
 
 class Slot:
-    """One log partition, as it is assigned to a member: the log, and how far it has read."""
+    """One log partition, as it is assigned to a member: the log, and how far it has read.
 
-    __slots__ = ("log", "operation", "place", "position")
+    It is `unstable` while a transaction may still move where its group has committed.
+    """
+
+    __slots__ = ("log", "operation", "place", "position", "unstable")
 
     def __init__(
         self, place: LogPartition, operation: str, log: list[Message], position: int
@@ -49,6 +52,7 @@ class Slot:
         self.operation = operation
         self.log = log
         self.position = position
+        self.unstable = False
 
 
 def take_nothing(member: Member, message: Message, cause: int) -> None:
@@ -68,6 +72,7 @@ class Member(Membership):
     __slots__ = (
         "attend",
         "busy_since",
+        "committed_only",
         "crew",
         "expelled",
         "fenced",
@@ -118,5 +123,5 @@ class Member(Membership):
         self.busy_since = -1
         self.generation = self.turn = 0
         self.expelled = self.stale = self.fetching = self.watched = False
-        self.fenced = self.solo = False
+        self.fenced = self.solo = self.committed_only = False
         self.why = ""

@@ -33,9 +33,10 @@ def take_offsets(
     committed.update(what)
     if at_all:
         return [None]
-    return [_last_before(logs[topic][index], offset) for (topic, index), offset in what.items()]
+    return [last_before(logs[topic][index], offset) for (topic, index), offset in what.items()]
 
 
-def _last_before(log: Sequence[Message], offset: int) -> int:
+def last_before(log: Sequence[Message], offset: int) -> int:
+    """Return the message ahead of an offset, by its `publish` event; -1 where there is none."""
     record = log[offset - 1] if 0 < offset <= len(log) else None
     return -1 if record is None else record.published

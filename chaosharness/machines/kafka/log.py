@@ -118,10 +118,22 @@ class Log:
         if len(written.offsets) > REMEMBERED:
             del written.offsets[min(written.offsets)]
         if transactional:
-            self.plain = False
-            self.marks.writers[offset] = producer
-            self.marks.open.setdefault(producer, offset)
+            self.enlist(offset, producer)
         return offset
+
+    def enlist(self, offset: int, producer: int) -> None:
+        """Let a record that was stored be part of a producer's open transaction."""
+        self.plain = False
+        self.marks.writers[offset] = producer
+        self.marks.open.setdefault(producer, offset)
+
+    def undecided(self, producer: int) -> list[Any]:
+        """Return the records of a producer's open transaction."""
+        if self._marks is None or producer not in self._marks.open:
+            return []
+        first = self._marks.open[producer]
+        mine = [at for at, whose in self._marks.writers.items() if whose == producer]
+        return [self.records[at] for at in mine if at >= first]
 
     def mark(self, producer: int, *, commit: bool) -> None:
         """End a transaction here, with a mark that takes an offset of its own."""

@@ -12,7 +12,7 @@ Not modelled:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -65,6 +65,13 @@ class Transactions:
         found.epoch += 1
         found.timeout_ms = timeout_ms
         return found
+
+    def undecided(self, name: str | None) -> list[Any]:
+        """Return the records that who has a name has written, and not decided yet."""
+        found = None if name is None else self._by_name.get(name)
+        if found is None:
+            return []
+        return [one for place in found.places for one in self._log(place).undecided(found.number)]
 
     def check(self, number: int, epoch: int) -> Producer | Refusal:
         """Return a producer, if it is the latest of its name."""
