@@ -1,4 +1,4 @@
-"""aiobotocore as it is, on asyncio. It asks for a botocore of its own: `bash .ci/oldest aiobotocore`."""
+"""aiobotocore on asyncio. It asks for a botocore of its own: `bash .ci/oldest aiobotocore`."""
 
 import asyncio
 
@@ -21,9 +21,9 @@ from chaosharness.errors import InvalidDefinition
 from tests.adapters.digests import printed_everywhere
 
 pytest.importorskip("aiobotocore", reason="aiobotocore is not installed: nothing is shown of it")
-from aiobotocore.config import AioConfig  # noqa: E402
-from aiobotocore.session import get_session  # noqa: E402
-from botocore.exceptions import ClientError  # noqa: E402
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from botocore.exceptions import ClientError
 
 SEND = "worker.outer/bus.send_message paid"
 
