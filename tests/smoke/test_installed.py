@@ -33,7 +33,7 @@ NEEDED = {
     ("orchestrators", "temporal"): "google temporalio",
     ("adapters", "http"): "aiohttp blinker django flask httpx multidict urllib3",
     ("adapters", "amqp"): "aio_pika aiormq faststream pamqp pika",
-    ("adapters", "aws"): "boto3 botocore",
+    ("adapters", "aws"): "aiobotocore boto3 botocore",
     ("adapters", "databases"): "aiosqlite asyncpg django fakeredis psycopg redis sqlalchemy",
     ("adapters", "kafka"): "confluent_kafka",
     ("stores", "postgresql"): "psycopg",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from aiobotocore.awsrequest import AioAWSResponse  # type: ignore[import-not-found]
 from aiobotocore.credentials import AioCredentials  # type: ignore[import-not-found]
 
 from chaosharness.adapters.aws.answers import Said, Unheard
@@ -56,8 +57,20 @@ async def _do_get_response(
     try:
         answer = await ask(aws.speaker(asked), asked, "aiobotocore")
     except (Said, Unheard) as ended:
-        return ended_in(ended, asked)
-    return ended_in(answer, asked) if isinstance(answer, Said) else answered(answer, asked)
+        return _awaited(ended_in(ended, asked))
+    said = isinstance(answer, Said)
+    return _awaited(ended_in(answer, asked) if said else answered(answer, asked))
+
+
+def _awaited(ended: Ended) -> Ended:
+    """Return what a request ended in, with a response whose content is awaited."""
+    found, error = ended
+    if found is None:
+        return None, error
+    response, parsed = found
+    own = AioAWSResponse(response.url, response.status_code, {}, None)
+    own._content = b""
+    return (own, parsed), None
 
 
 async def _sign(real: Any, self: Any, *arguments: Any, **options: Any) -> None:

@@ -224,7 +224,7 @@ LIBRARY: Final = Library(
             ("self", "request", "operation_model", "context"),
             _do_get_response,
         ),
-        Seam("botocore.loaders:create_loader", ("search_path_string",), _create_loader),
+        Seam("botocore.session:create_loader", ("search_path_string",), _create_loader),
         Seam("botocore.signers:RequestSigner.sign", _SIGN, _sign),
         Seam("botocore.session:Session.get_credentials", ("self",), _get_credentials),
         Seam(
