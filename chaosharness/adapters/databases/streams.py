@@ -27,7 +27,8 @@ from chaosharness.adapters.databases.commands import (
     understood,
 )
 from chaosharness.adapters.databases.replies import as_entries, reply_of
-from chaosharness.adapters.databases.waiting import Wait, readers_of, users_frame
+from chaosharness.adapters.databases.waiting import Wait, readers_of
+from chaosharness.adapters.frames import users_frame
 from chaosharness.adapters.spoken import note_spoken
 from chaosharness.brokers.message import NO_HEADERS, Message, encode
 from chaosharness.brokers.redis.desk import Held
