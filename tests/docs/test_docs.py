@@ -53,6 +53,7 @@ NOT_RUN = {
         "chaosharness run kiosk:kiosk --dask tcp://127.0.0.1:8786": CLUSTER,
     },
     "docs/how-to/nats.md": {"python -m benchmarks nats": PEER},
+    "docs/how-to/nats-py.md": {"pip install '.[nats]'": INSTALLS},
     "docs/how-to/confluent-kafka.md": {"pip install '.[confluent-kafka]'": INSTALLS},
     "docs/how-to/pika.md": {"pip install '.[pika,requests]'": INSTALLS},
     "docs/how-to/http.md": {"pip install '.[httpx,fastapi]'": INSTALLS},
