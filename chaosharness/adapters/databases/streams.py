@@ -242,7 +242,7 @@ def _body_of(fields: list[tuple[bytes, bytes]]) -> bytes:
     text = {
         name.decode("utf-8", "replace"): value.decode("utf-8", "replace") for name, value in fields
     }
-    return cast(bytes, encode(text, ""))
+    return encode(text, "")
 
 
 def in_hand(desk: OpenRedis, scope: Scope) -> set[tuple[str, str, str]]:
