@@ -39,7 +39,7 @@ from chaosharness.brokers.nats.errors import NATSError, answered
 from chaosharness.brokers.nats.nats import OpenNATS
 from chaosharness.brokers.nats.rows import ACK_SYNC, GET
 from chaosharness.brokers.nats.settling import tell
-from chaosharness.handlers.attribution import adopt
+from chaosharness.handlers.attribution import adopt, takes_by_itself
 from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.port import current_scope, operate, wait_of
 from chaosharness.handlers.script import Script
@@ -232,7 +232,7 @@ async def _fetch(
         source = self._source = _Source(desk, scope, self._stream, self._consumer)
     note_spoken(scope, LIBRARY_NAME, f"{desk.name}.fetch")
     known: dict[str, Held] = desk.clients.setdefault(scope.incarnation, {})
-    if _takes_by_itself(scope):
+    if takes_by_itself(scope):
         begin_wait(scope)
         scope.poisoned = False
     in_hand = _in_hand(desk, scope)
@@ -263,13 +263,9 @@ def _message(client: Any, held: Held) -> Msg:
     )
 
 
-def _takes_by_itself(scope: Scope) -> bool:
-    return scope.run is None and (not scope.entity or bool(scope.message))
-
-
 def _go_to(scope: Scope, held: list[Held], index: int) -> None:
     """Act on behalf of a message from now on."""
-    if _takes_by_itself(scope):
+    if takes_by_itself(scope):
         one = held[index]
         message = one.message
         adopt(
