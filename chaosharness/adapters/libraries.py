@@ -34,6 +34,7 @@ ADAPTERS: Final = {
     "faststream": "chaosharness.adapters.amqp.faststream",
     "flask": "chaosharness.adapters.http.flask",
     "httpx": "chaosharness.adapters.http.httpx",
+    "nats": "chaosharness.adapters.nats.nats",
     "pika": "chaosharness.adapters.amqp.pika",
     "psycopg": "chaosharness.adapters.databases.psycopg",
     "redis": "chaosharness.adapters.databases.redis",

@@ -33,3 +33,8 @@ def rest(scope: Scope) -> None:
     scope.entity = 0
     scope.message = ""
     scope.hops = 0
+
+
+def takes_by_itself(scope: Scope) -> bool:
+    """Say whether code follows the messages that it takes, and works for nobody else."""
+    return scope.run is None and (not scope.entity or bool(scope.message))

@@ -57,6 +57,7 @@ NOT_RUN = {
         "chaosharness run kiosk:kiosk --dask tcp://127.0.0.1:8786": CLUSTER,
     },
     "docs/how-to/nats.md": {"python -m benchmarks nats": PEER},
+    "docs/how-to/nats-py.md": {"pip install '.[nats]'": INSTALLS},
     "docs/how-to/confluent-kafka.md": {"pip install '.[confluent-kafka]'": INSTALLS},
     "docs/how-to/boto3.md": {"pip install '.[boto3,requests]'": INSTALLS},
     "docs/how-to/pika.md": {"pip install '.[pika,requests]'": INSTALLS},

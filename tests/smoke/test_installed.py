@@ -35,6 +35,7 @@ NEEDED = {
     ("adapters", "amqp"): "aio_pika aiormq faststream pamqp pika",
     ("adapters", "aws"): "aiobotocore boto3 botocore",
     ("adapters", "databases"): "aiosqlite asyncpg django fakeredis psycopg redis sqlalchemy",
+    ("adapters", "nats"): "nats",
     ("adapters", "kafka"): "confluent_kafka",
     ("stores", "postgresql"): "psycopg",
 }

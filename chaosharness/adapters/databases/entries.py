@@ -8,13 +8,8 @@ from typing import Any
 from chaosharness.adapters.aws.received import Received
 from chaosharness.brokers.message import POISON_BODIES
 from chaosharness.brokers.redis.desk import Held
-from chaosharness.handlers.attribution import adopt
+from chaosharness.handlers.attribution import adopt, takes_by_itself
 from chaosharness.kernel.scope import Scope
-
-
-def takes_by_itself(scope: Scope) -> bool:
-    """Say whether code follows the messages that it takes, and works for nobody else."""
-    return scope.run is None and (not scope.entity or bool(scope.message))
 
 
 def told_whose(scope: Scope, answer: Any, held: dict[str, Held]) -> Any:

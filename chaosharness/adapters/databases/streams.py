@@ -27,7 +27,8 @@ from chaosharness.adapters.databases.commands import (
     understood,
 )
 from chaosharness.adapters.databases.replies import as_entries, reply_of
-from chaosharness.adapters.databases.waiting import Wait, readers_of, users_frame
+from chaosharness.adapters.databases.waiting import Wait, readers_of
+from chaosharness.adapters.frames import users_frame
 from chaosharness.adapters.spoken import note_spoken
 from chaosharness.brokers.message import NO_HEADERS, Message, encode
 from chaosharness.brokers.redis.desk import Held
@@ -241,8 +242,7 @@ def _body_of(fields: list[tuple[bytes, bytes]]) -> bytes:
     text = {
         name.decode("utf-8", "replace"): value.decode("utf-8", "replace") for name, value in fields
     }
-    written: bytes = encode(text, "")
-    return written
+    return encode(text, "")
 
 
 def in_hand(desk: OpenRedis, scope: Scope) -> set[tuple[str, str, str]]:

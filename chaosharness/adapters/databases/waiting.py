@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
-from types import FrameType
 from typing import Any
 
-from chaosharness.adapters.databases.entries import takes_by_itself
 from chaosharness.brokers.arrivals import begin_wait
 from chaosharness.brokers.redis.desk import Held, Reader
 from chaosharness.brokers.redis.redis import OpenRedis
+from chaosharness.handlers.attribution import takes_by_itself
 from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.port import wait_of
 from chaosharness.handlers.script import Resume, Script
-from chaosharness.kernel.places import is_installed, is_theirs
 from chaosharness.kernel.scope import Scope
 
 Found = dict[Reader, list[Held]]
@@ -48,14 +45,6 @@ def readers_of(
 
 def _drop(held: list[Held]) -> None:
     """Be handed entries when nobody reads."""
-
-
-def users_frame() -> Any:
-    """Return the frame of the user's code that asks, below the client's own: those count."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and (not is_theirs(frame) or is_installed(frame.f_code.co_filename)):
-        frame = frame.f_back
-    return frame or sys._getframe(1)
 
 
 class Wait:

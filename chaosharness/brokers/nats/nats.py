@@ -32,7 +32,7 @@ from chaosharness.brokers.trouble import one_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Poison
 from chaosharness.handlers.later import LaterEffect
-from chaosharness.handlers.port import current_scope, on_behalf
+from chaosharness.handlers.port import Peer, current_scope, on_behalf
 from chaosharness.kernel import allowed
 from chaosharness.kernel.message_names import poison_at
 from chaosharness.kernel.scope import Incarnation, Scope
@@ -186,6 +186,8 @@ class NATS:
             `NATSStream` for each name.
         latency_ms: From the server to a client that waits.
         timeout_ms: How long a caller waits for an answer.
+        url: What code under test that uses nats-py connects to, where a system has several
+            servers: `nats://nats.internal`. By default it stands for any.
 
     Raises:
         InvalidDefinition: The server would refuse a stream or a consumer; two consumers have one
@@ -196,6 +198,14 @@ class NATS:
     streams: Mapping[str, NATSStream] = attrs.field(converter=_streams)
     latency_ms: int = attrs.field(default=1, validator=allowed.whole(0), kw_only=True)
     timeout_ms: int = attrs.field(default=5_000, validator=allowed.whole(1), kw_only=True)
+    url: str | None = attrs.field(
+        default=None, validator=attrs.validators.optional(allowed.text()), kw_only=True
+    )
+
+    @property
+    def speaks(self) -> tuple[str, ...]:
+        """The libraries whose calls it is met by."""
+        return ("nats",)
 
     def __attrs_post_init__(self) -> None:
         machine = NatsMachine()
@@ -264,6 +274,8 @@ class OpenNATS(Desk):
     def __init__(self, definition: NATS, world: World) -> None:
         super().__init__(definition, world)
         self.streams = definition.streams
+        self.url = definition.url
+        self.clients: dict[Any, Any] = {}
         self.disturbed = is_disturbed(world, definition.name)
 
     # ---- publishing
@@ -317,17 +329,25 @@ class OpenNATS(Desk):
             entity = world.entity_for(name, entity)
         message = Message(topic, name, headers or NO_HEADERS, body, entity, scope.hops + 1)
         draft = (message, message_id, expected_sequence, scope.message)
-        return self._pass(lane, scope, entity, draft)
+        return self.send(lane, scope, entity, draft, self)
 
-    def _pass(self, lane: Lane, scope: Scope, entity: int, draft: Draft) -> Any:
-        """Pass the port of a publisher, on behalf of a workload item."""
+    def send(self, lane: Lane, scope: Scope, entity: int, draft: Draft, peer: Peer) -> Any:
+        """Pass the port of a publisher, on behalf of a workload item.
+
+        Args:
+            lane: Of its connection.
+            scope: Who publishes.
+            entity: The workload item.
+            draft: What.
+            peer: The server, with the errors that this client sees.
+        """
         world = self.world
         operation = f"{scope.place}/{self.name}.publish {draft[0].topic}"
         attempt = world.reach(operation, entity, scope.message)
         if operation not in world.surfaces:
             world.meet(operation, PUBLISH)
         if self.disturbed or world.unreachable:
-            script = in_turn(lane, scope, operation, attempt, self._store, draft, self)
+            script = in_turn(lane, scope, operation, attempt, self._store, draft, peer)
             return scope.colour.drive(on_behalf(scope, entity, scope.message, script), scope)
         if scope.colour.is_async:
             return LaterEffect(scope, entity, self._store, operation, attempt, draft)

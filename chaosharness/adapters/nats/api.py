@@ -1,0 +1,153 @@
+"""What code asks of JetStream at its start: is there this stream, this consumer; make it.
+
+Streams and consumers are those of the broker's definition. Code that makes one that is there is
+answered as a server answers it; another one is refused by name.
+
+Source:
+    nats-server 2.15, `server/jetstream_api.go`; nats-py 2.16, `js/manager.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from chaosharness.adapters.nats.server import left_out
+from chaosharness.brokers.nats.nats import OpenNATS
+from chaosharness.kernel.spans import EPOCH_MS
+from chaosharness.machines.nats import operations as op
+from chaosharness.machines.nats.subjects import matches
+
+PREFIX: Final = "$JS.API."
+NO_STREAM: Final = {"code": 404, "err_code": 10059, "description": "stream not found"}
+NO_CONSUMER: Final = {"code": 404, "err_code": 10014, "description": "consumer not found"}
+NS_A_MS: Final = 1_000_000
+CREATED: Final = "2030-01-01T00:00:00Z"
+
+
+def answer(desk: OpenNATS, subject: str, payload: bytes) -> dict[str, Any]:
+    """Return what JetStream answers a request of its API."""
+    words = subject.removeprefix(PREFIX).split(".")
+    asked: dict[str, Any] = json.loads(payload) if payload else {}
+    match words:
+        case ["STREAM", "NAMES"]:
+            return {"streams": _names(desk, asked.get("subject"))}
+        case ["STREAM", "INFO", name]:
+            return _stream(desk, name) if name in desk.streams else {"error": NO_STREAM}
+        case ["STREAM", "CREATE" | "UPDATE", name]:
+            return _made_stream(desk, name, asked)
+        case ["CONSUMER", "INFO", stream, name]:
+            return _consumer(desk, stream, name)
+        case ["CONSUMER", "CREATE" | "DURABLE", stream, *rest]:
+            if words[1] == "DURABLE":
+                stream, rest = rest[0], rest[1:]
+            return _made_consumer(desk, stream, rest[0] if rest else "", asked.get("config", {}))
+    left_out(f"{'.'.join(words[:2])} of JetStream's API")
+
+
+def _names(desk: OpenNATS, subject: str | None) -> list[str]:
+    return [
+        name
+        for name, one in desk.streams.items()
+        if subject is None
+        or any(
+            pattern == subject or matches(pattern, subject) or matches(subject, pattern)
+            for pattern in one.subjects or (name,)
+        )
+    ]
+
+
+def _stream(desk: OpenNATS, name: str) -> dict[str, Any]:
+    state = desk.machine.apply(op.InspectStream(name), desk.world.now)
+    one = desk.streams[name]
+    return {
+        "config": {"name": name, "subjects": [*(one.subjects or (name,))]},
+        "created": CREATED,
+        "state": {
+            "messages": state.messages,
+            "bytes": 0,
+            "first_seq": state.first,
+            "last_seq": state.last,
+            "consumer_count": len(one.consumers),
+        },
+    }
+
+
+def _made_stream(desk: OpenNATS, name: str, asked: dict[str, Any]) -> dict[str, Any]:
+    there = desk.streams.get(name)
+    subjects = tuple(asked.get("subjects") or (name,))
+    if there is None:
+        left_out(
+            f"a stream {name!r} that {desk.name} has not",
+            f": declare it: NATS({desk.name!r}, {{{name!r}: NATSStream(subjects={subjects!r})}})",
+        )
+    mine = there.subjects or (name,)
+    if set(subjects) != set(mine):
+        left_out(
+            f"a stream {name!r} of {', '.join(subjects)} where {desk.name} has it of "
+            f"{', '.join(mine)}",
+            ": declare it as the code makes it",
+        )
+    return _stream(desk, name)
+
+
+def _consumer(desk: OpenNATS, stream: str, name: str) -> dict[str, Any]:
+    if stream not in desk.streams:
+        return {"error": NO_STREAM}
+    if desk.consumers.get(name) != (stream, name):
+        return {"error": NO_CONSUMER}
+    state = desk.machine.apply(op.InspectConsumer(stream, name), desk.world.now)
+    one = desk.streams[stream].consumers[name]
+    return {
+        "name": name,
+        "stream_name": stream,
+        "created": CREATED,
+        "config": {
+            "durable_name": name,
+            "ack_policy": "explicit",
+            "ack_wait": one.ack_wait_ms * NS_A_MS,
+            "max_deliver": one.deliver_max,
+            "max_ack_pending": one.ack_pending_max,
+        },
+        "delivered": {"consumer_seq": state.delivered[0], "stream_seq": state.delivered[1]},
+        "ack_floor": {"consumer_seq": state.floor[0], "stream_seq": state.floor[1]},
+        "num_ack_pending": state.ack_pending,
+        "num_redelivered": state.redelivered,
+        "num_pending": state.pending,
+        "num_waiting": 0,
+    }
+
+
+def _made_consumer(
+    desk: OpenNATS, stream: str, name: str, config: dict[str, Any]
+) -> dict[str, Any]:
+    if config.get("deliver_subject"):
+        left_out("a push consumer", ": pull_subscribe, and fetch")
+    if stream not in desk.streams:
+        return {"error": NO_STREAM}
+    one = desk.streams[stream].consumers.get(name)
+    if one is None:
+        left_out(
+            f"a consumer {name!r} of {stream!r} that {desk.name} has not",
+            f": declare it: NATSStream(consumers={{{name!r}: NATSConsumer(...)}})",
+        )
+    for option, mine in (
+        ("ack_wait", one.ack_wait_ms * NS_A_MS),
+        ("max_deliver", one.deliver_max),
+        ("max_ack_pending", one.ack_pending_max),
+    ):
+        theirs = config.get(option)
+        if theirs is not None and theirs != mine:
+            left_out(
+                f"a consumer {name!r} with {option}={theirs} where {desk.name} has {mine}",
+                ": declare it as the code makes it",
+            )
+    return _consumer(desk, stream, name)
+
+
+def reply_to(held: Any) -> str:
+    """Return the reply subject of a delivery: what settling it takes."""
+    one = held.handle
+    stamp = (EPOCH_MS + held.stored_ms) * NS_A_MS
+    words = f"{one.stream}.{one.consumer}.{one.times}.{one.sequence}.{one.delivery}"
+    return f"$JS.ACK.{words}.{stamp}.{held.pending}"

@@ -1,0 +1,297 @@
+"""nats-py on the broker `NATS`: JetStream, as far as it is modelled.
+
+The client and its contexts are nats-py's own. What they send is met where it is published or
+requested, in the task of the code that asks: a publish, a fetch, a settlement and each request of
+JetStream's API is a site. Nothing is sent again by itself: a publish without an answer raises
+`nats.errors.TimeoutError`, and the message may be stored.
+
+Source:
+    nats-py 2.16, `aio/client.py`, `aio/msg.py`, `js/client.py`, `js/manager.py`; NATS
+    documentation, "JetStream".
+
+Not modelled:
+    Core NATS: publish, subscribe and request without a stream. Push consumers, consumers without a
+    name, ordered consumers. Making streams and consumers that the broker does not declare.
+    `publish_async`, key-value and object stores, reconnecting, slow consumers, heartbeats.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import Any, Final
+
+import nats
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from chaosharness.adapters.aws.received import Received
+from chaosharness.adapters.dispatch import Library, Seam
+from chaosharness.adapters.frames import users_frame
+from chaosharness.adapters.nats import api
+from chaosharness.adapters.nats.server import desk_at, error_of, left_out, line_to
+from chaosharness.adapters.spoken import note_spoken
+from chaosharness.brokers.arrivals import Arrivals, begin_wait
+from chaosharness.brokers.lane import Lane
+from chaosharness.brokers.message import NO_HEADERS, POISON_BODIES, Message
+from chaosharness.brokers.nats.desk import Held
+from chaosharness.brokers.nats.errors import NATSError, answered
+from chaosharness.brokers.nats.nats import OpenNATS
+from chaosharness.brokers.nats.rows import ACK_SYNC, GET
+from chaosharness.brokers.nats.settling import tell
+from chaosharness.handlers.attribution import adopt, takes_by_itself
+from chaosharness.handlers.fingerprint import of_stack
+from chaosharness.handlers.port import current_scope, operate, wait_of
+from chaosharness.handlers.script import Script
+from chaosharness.kernel.scope import Scope
+from chaosharness.machines.nats import operations as op
+from chaosharness.machines.nats.subjects import matches
+
+LIBRARY_NAME: Final = "nats"
+ACKS: Final = "$JS.ACK."
+VERSION: Final = "2.15.1"
+SECOND_MS: Final = 1_000
+NS_A_MS: Final = 1_000_000
+
+
+# ---- the connection
+
+
+async def _connect(real: Any, self: Any, s: Any) -> None:
+    self._desk = desk_at(current_scope("nats.connect"), s.uri)
+    self._lane = Lane()
+    s.server_version = VERSION
+
+
+async def _begin(real: Any, self: Any) -> None:
+    self._server_info = {"version": VERSION, "headers": True, "max_payload": 1 << 20}
+    self._max_payload = 1 << 20
+    self._status = Client.CONNECTED
+
+
+async def _nothing(real: Any, self: Any, *given: Any, **options: Any) -> None:
+    """Send nothing: what is asked for is met above."""
+
+
+async def _subscribe(real: Any, self: Any, sub: Any) -> None:
+    if not sub._subject.startswith(self._inbox_prefix.decode()):
+        left_out(
+            f"subscribe({sub._subject!r}) of core NATS",
+            ": take it from a stream: pull_subscribe, and fetch",
+        )
+
+
+def _desk(client: Any, scope: Scope) -> OpenNATS:
+    desk: OpenNATS | None = getattr(client, "_desk", None)
+    if desk is None or desk.world is not scope.world:
+        raise nats.errors.ConnectionClosedError
+    if client.is_closed:
+        raise nats.errors.ConnectionClosedError
+    return desk
+
+
+# ---- what is sent
+
+
+async def _publish(
+    real: Any, self: Any, subject: str, payload: bytes = b"", reply: str = "", headers: Any = None
+) -> None:
+    scope = current_scope("nats.publish")
+    desk = _desk(self, scope)
+    if not subject.startswith(ACKS):
+        left_out(f"publish({subject!r}) of core NATS", ": publish by nc.jetstream()")
+    held = _held(desk, scope, subject)
+    action, operation = _settlement(held, payload)
+    if action != "in_progress":
+        _in_hand(desk, scope).discard(subject)
+    note_spoken(scope, LIBRARY_NAME, f"{desk.name}.{action}")
+    await tell(desk, scope, action, operation, held)
+
+
+def _settlement(held: Held, payload: bytes) -> tuple[str, Any]:
+    """Return what is done to a delivery, and what sites call it."""
+    word, _, rest = payload.partition(b" ")
+    handle = held.handle
+    if word == Msg.Ack.Nak:
+        delay_ms = json.loads(rest)["delay"] // NS_A_MS if rest else None
+        return "nak", op.Nak(handle, delay_ms)
+    if word == Msg.Ack.Progress:
+        return "in_progress", op.InProgress(handle)
+    if word == Msg.Ack.Term:
+        return "term", op.Term(handle, rest.decode())
+    return "ack", op.Ack(handle)
+
+
+def _held(desk: OpenNATS, scope: Scope, reply: str) -> Held:
+    known: dict[str, Held] = desk.clients.setdefault(scope.incarnation, {})
+    found = known.get(reply)
+    if found is None:
+        left_out(f"settling {reply!r}, which this process was not handed")
+    return found
+
+
+async def _request(
+    real: Any,
+    self: Any,
+    subject: str,
+    payload: bytes = b"",
+    timeout: float = 0.5,
+    old_style: bool = False,
+    headers: Any = None,
+) -> Any:
+    scope = current_scope("nats.request")
+    desk = _desk(self, scope)
+    line = line_to(desk, timeout)
+    try:
+        if subject.startswith(api.PREFIX):
+            note_spoken(scope, LIBRARY_NAME, f"{desk.name}.api")
+            said = await operate(f"{desk.name}.api", _asked, (desk, subject, payload), line, GET)
+        elif subject.startswith(ACKS):
+            note_spoken(scope, LIBRARY_NAME, f"{desk.name}.ack_sync")
+            held = _held(desk, scope, subject)
+            _in_hand(desk, scope).discard(subject)
+            await operate(f"{desk.name}.ack_sync", _acked, (desk, held), line, ACK_SYNC)
+            said = None
+        else:
+            said = await _stored(self, desk, scope, subject, payload, headers, line)
+    except NATSError as error:
+        raise error_of(error) from None
+    data = b"" if said is None else json.dumps(said).encode()
+    return Msg(_client=self, subject=subject, data=data)
+
+
+def _asked(scope: Scope, operation: str, attempt: int, argument: Any) -> Any:
+    return api.answer(*argument)
+
+
+def _acked(scope: Scope, operation: str, attempt: int, argument: Any) -> None:
+    desk, held = argument
+    answered(operation, desk.do(op.Ack(held.handle), scope, operation, attempt))
+
+
+async def _stored(
+    client: Any, desk: OpenNATS, scope: Scope, subject: str, payload: bytes, headers: Any, line: Any
+) -> dict[str, Any]:
+    """Publish a message on a subject that a stream keeps; return the stream's answer."""
+    if not any(
+        matches(pattern, subject)
+        for name, one in desk.streams.items()
+        for pattern in one.subjects or (name,)
+    ):
+        raise nats.errors.NoRespondersError
+    note_spoken(scope, LIBRARY_NAME, f"{desk.name}.publish {subject}")
+    given = dict(headers or {})
+    expected = given.get("Nats-Expected-Last-Sequence")
+    message = Message(
+        subject, None, given or NO_HEADERS, bytes(payload), scope.entity, scope.hops + 1
+    )
+    sequence = None if expected is None else int(expected)
+    draft = (message, given.get("Nats-Msg-Id"), sequence, scope.message)
+    done = await desk.send(client._lane, scope, scope.entity, draft, line)
+    said = {"stream": done.stream, "seq": done.sequence}
+    return {**said, "duplicate": True} if done.duplicate else said
+
+
+# ---- fetching
+
+
+class _Source:
+    """What one pull subscription fetches from."""
+
+    def __init__(self, desk: OpenNATS, scope: Scope, stream: str, consumer: str) -> None:
+        if desk.consumers.get(consumer) != (stream, consumer):
+            left_out(f"fetching from {consumer!r} of {stream!r}, which {desk.name} has not")
+        self.desk = desk
+        service = scope.incarnation.service
+        self._arrivals: Arrivals[Held] = Arrivals(desk.world, desk.lines)
+        self._puller = desk.puller(scope.incarnation, consumer, service, self._arrivals.take)
+
+    def fetch(self, scope: Scope, most: int, wait_ms: int, nap: Any) -> Script[list[Held]]:
+        """Wait for up to so many messages, for so long."""
+        world, arrivals = self.desk.world, self._arrivals
+        world.know_duration(wait_ms)
+        self._puller.most = most
+        if not arrivals:
+            yield from arrivals.wait(self._puller, world.now + wait_ms, nap)
+        return arrivals.all()
+
+
+async def _fetch(
+    real: Any, self: Any, batch: int = 1, timeout: float | None = 5, heartbeat: Any = None
+) -> list[Msg]:
+    if batch < 1:
+        raise ValueError("nats: invalid batch size")
+    if timeout is None:
+        left_out("fetch(timeout=None)", ": give it a time to wait")
+    if timeout <= 0:
+        raise ValueError("nats: invalid fetch timeout")
+    scope = current_scope("nats.fetch")
+    desk = _desk(self._nc, scope)
+    source = getattr(self, "_source", None)
+    if source is None or source.desk is not desk:
+        source = self._source = _Source(desk, scope, self._stream, self._consumer)
+    note_spoken(scope, LIBRARY_NAME, f"{desk.name}.fetch")
+    known: dict[str, Held] = desk.clients.setdefault(scope.incarnation, {})
+    if takes_by_itself(scope):
+        begin_wait(scope)
+        scope.poisoned = False
+    in_hand = _in_hand(desk, scope)
+    wait_ms = max(round(timeout * SECOND_MS), desk.latency_ms)
+    nap = wait_of(scope, wait_ms, of_stack, users_frame(), holds=bool(in_hand))
+    held = await scope.colour.drive(source.fetch(scope, batch, wait_ms, nap), scope)
+    if not held:
+        raise nats.errors.TimeoutError
+    in_hand.update(map(api.reply_to, held))
+    known.update((api.reply_to(one), one) for one in held)
+    return Received([_message(self._nc, one) for one in held], partial(_go_to, scope, held))
+
+
+def _in_hand(desk: OpenNATS, scope: Scope) -> set[str]:
+    """Return what a process was handed and has not settled."""
+    found: set[str] = desk.clients.setdefault((scope.incarnation, "in hand"), set())
+    return found
+
+
+def _message(client: Any, held: Held) -> Msg:
+    message = held.message
+    return Msg(
+        _client=client,
+        subject=message.topic,
+        reply=api.reply_to(held),
+        data=message.body or b"",
+        headers={name: str(value) for name, value in message.headers.items()} or None,
+    )
+
+
+def _go_to(scope: Scope, held: list[Held], index: int) -> None:
+    """Act on behalf of a message from now on."""
+    if takes_by_itself(scope):
+        one = held[index]
+        message = one.message
+        adopt(
+            scope, entity=message.entity, message=message.name, cause=one.cause, hops=message.hops
+        )
+        scope.poisoned = message.body in POISON_BODIES
+
+
+_CLIENT: Final = "nats.aio.client:Client."
+_PULL: Final = "nats.js.client:JetStreamContext.PullSubscription."
+LIBRARY: Final = Library(
+    "nats-py",
+    tested=">=2.16,<3",
+    seams=(
+        Seam(f"{_CLIENT}_connect_to_server", ("self", "s"), _connect),
+        Seam(f"{_CLIENT}_process_connect_init", ("self",), _begin),
+        Seam(f"{_CLIENT}_send_subscribe", ("self", "sub"), _subscribe),
+        Seam(f"{_CLIENT}_send_unsubscribe", ("self", "sid", "limit"), _nothing),
+        Seam(f"{_CLIENT}_flush_pending", ("self", "force_flush"), _nothing),
+        Seam(f"{_CLIENT}flush", ("self", "timeout"), _nothing),
+        Seam(f"{_CLIENT}publish", ("self", "subject", "payload", "reply", "headers"), _publish),
+        Seam(
+            f"{_CLIENT}request",
+            ("self", "subject", "payload", "timeout", "old_style", "headers"),
+            _request,
+        ),
+        Seam(f"{_PULL}fetch", ("self", "batch", "timeout", "heartbeat"), _fetch),
+    ),
+)
