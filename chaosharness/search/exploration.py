@@ -490,9 +490,17 @@ class Exploration:
             reasons.append(f"{many} put to the test, in {runs_in_words(self.searched)}")
         return tuple(reasons)
 
-    def reasons(self, coverage: Coverage, runs_max: int) -> tuple[str, ...]:
-        """Say why it is not known whether the properties hold; nothing if it is."""
-        reasons = [*self.unproved(coverage), *self._left(coverage, runs_max)]
+    def reasons(self, coverage: Coverage, runs_max: int, enough: bool) -> tuple[str, ...]:
+        """Say why it is not known whether the properties hold; nothing if it is.
+
+        Args:
+            coverage: What was run.
+            runs_max: What might have been.
+            enough: Whether that is all that was to be sure of.
+        """
+        reasons = [*self.unproved(coverage)]
+        if not enough or self.found:
+            reasons += self._left(coverage, runs_max)
         for claim in self.claims:
             assumed_only = bool(claim.property.assumption)  # nobody promised it
             if not assumed_only and (doubt := claim.doubt()):
