@@ -488,6 +488,8 @@ class Exploration:
         if self.items and not any(one.tested or one.reached for one in self.claims):
             many = "the claim was never" if len(self.claims) == 1 else "no claim was ever"
             reasons.append(f"{many} put to the test, in {runs_in_words(self.searched)}")
+            if self._calm is not None and (why := self._calm.ending.reason):
+                reasons.append(f"without any fault, {why}")
         return tuple(reasons)
 
     def reasons(self, coverage: Coverage, runs_max: int, enough: bool) -> tuple[str, ...]:
