@@ -1,4 +1,4 @@
-"""What the pytest plugin costs a session that does not use it: whole processes, with and without."""
+"""What the pytest plugin costs a session that does not use it: as whole processes."""
 
 from __future__ import annotations
 
