@@ -81,7 +81,8 @@ def in_words(event: str) -> str:
     at_ms, kind, process, operation, entity, _, _, data = json.loads(event)
     item = f" for item {entity}" if entity else ""
     values = "".join(f" {name}={json.dumps(value)}" for name, value in data.items())
-    return f"{at_ms / 1000:.3f} s {process}: {kind} {operation}{item}:{values}"
+    what = f"{kind} {operation}".strip()
+    return f"{at_ms / 1000:.3f} s {process}: {what}{item}:{values}"
 
 
 class Watch:
