@@ -14,6 +14,7 @@ ORDER = (
     *("airflow", "airflow_requests"),
     *("workers", "mutated_files"),
     *("lineage", "triples"),
+    "plugin",
 )
 
 

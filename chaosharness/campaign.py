@@ -106,6 +106,11 @@ class Coverage:
             done = level
         return done
 
+    def is_done(self, faults: int | None) -> bool:
+        """Say whether every schedule of up to so many faults was run; for None it never is."""
+        done = self.done()
+        return faults is not None and done is not None and done.faults >= faults
+
     def left(self) -> Level | None:
         """Return the first level that was not run to its end; None if all were."""
         return next((level for level in self.levels if not level.complete), None)

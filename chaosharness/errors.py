@@ -135,7 +135,14 @@ class Nondeterminism(ChaosharnessError):
     """
 
     def __init__(
-        self, *, index: int, first: str, second: str, schedule: str, survived: Sequence[str] = ()
+        self,
+        *,
+        index: int,
+        first: str,
+        second: str,
+        schedule: str,
+        survived: Sequence[str] = (),
+        asked_at: str = "",
     ) -> None:
         why = (
             "Something read a global, an id() or the order of a set. Make the handler take it\n"
@@ -157,7 +164,9 @@ class Nondeterminism(ChaosharnessError):
         super().__init__(
             f"event {index} differs between two runs of {schedule}:\n"
             f"  first:  {first}\n"
-            f"  second: {second}\n{why}"
+            f"  second: {second}\n"
+            + (f"It was asked for at {asked_at}.\n" if asked_at else "")
+            + why
         )
         self.index = index
         self.survived = tuple(survived)

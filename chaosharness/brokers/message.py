@@ -118,7 +118,7 @@ def key_of(key: Any, topic: str) -> str | None:
         return key.decode("utf-8", "backslashreplace")
     raise InvalidDefinition(
         f"a message for {topic!r} cannot have the key {key!r}, of type {type(key).__qualname__}: "
-        "a key is text or bytes. Write key=str(...)."
+        f"a key is text or bytes. Write key=str(...){asked_at()}."
     )
 
 

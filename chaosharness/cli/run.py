@@ -24,12 +24,20 @@ if TYPE_CHECKING:
 LINE_EVERY_S: Final = 5.0
 """Seconds from one line about the progress to the next."""
 
+FAULTS: Final = 2
+"""In a schedule, where nobody says how many."""
+
 _EXIT: Final = {"holds": HOLDS, "violated": VIOLATED, "unknown": UNKNOWN}
 
 
 @click.command()
 @target_argument
-@click.option("--faults", default=2, show_default=True, metavar="K", help="Faults at most.")
+@click.option(
+    "--faults",
+    metavar="K",
+    type=int,
+    help="Faults at most, all to be run. By default all with one, and of two what is worth it.",
+)
 @click.option("--budget", default=2_000, show_default=True, metavar="N", help="Runs at most.")
 @click.option(
     "--seed", default=0, show_default=True, metavar="S", help="Of what is chosen by chance."
@@ -59,7 +67,7 @@ _EXIT: Final = {"holds": HOLDS, "violated": VIOLATED, "unknown": UNKNOWN}
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, the same for the same search.")
 def run(
     target: str,
-    faults: int,
+    faults: int | None,
     budget: int,
     seed: int,
     mode: str,
@@ -109,7 +117,8 @@ def run(
         campaign = explore(
             system,
             properties=to_judge(system, without),
-            faults_max=faults,
+            faults_max=FAULTS if faults is None else faults,
+            sure_of=1 if faults is None else None,
             runs_max=budget,
             seed=seed,
             mode=mode,  # type: ignore[arg-type]

@@ -488,11 +488,21 @@ class Exploration:
         if self.items and not any(one.tested or one.reached for one in self.claims):
             many = "the claim was never" if len(self.claims) == 1 else "no claim was ever"
             reasons.append(f"{many} put to the test, in {runs_in_words(self.searched)}")
+            if self._calm is not None and (why := self._calm.ending.reason):
+                reasons.append(f"without any fault, {why}")
         return tuple(reasons)
 
-    def reasons(self, coverage: Coverage, runs_max: int) -> tuple[str, ...]:
-        """Say why it is not known whether the properties hold; nothing if it is."""
-        reasons = [*self.unproved(coverage), *self._left(coverage, runs_max)]
+    def reasons(self, coverage: Coverage, runs_max: int, enough: bool) -> tuple[str, ...]:
+        """Say why it is not known whether the properties hold; nothing if it is.
+
+        Args:
+            coverage: What was run.
+            runs_max: What might have been.
+            enough: Whether that is all that was to be sure of.
+        """
+        reasons = [*self.unproved(coverage)]
+        if not enough or self.found:
+            reasons += self._left(coverage, runs_max)
         for claim in self.claims:
             assumed_only = bool(claim.property.assumption)  # nobody promised it
             if not assumed_only and (doubt := claim.doubt()):

@@ -37,6 +37,7 @@ def explore(
     properties: Iterable[Property] | None = None,
     items: Sequence[Any] | None = None,
     faults_max: int = 2,
+    sure_of: int | None = None,
     runs_max: int = 2_000,
     seed: int = 0,
     mode: Mode = "portfolio",
@@ -65,6 +66,9 @@ def explore(
             what can be assumed of any system (`checkers.assumed`).
         items: The workload; the examples of the entry by default.
         faults_max: Faults in one schedule, at most.
+        sure_of: Faults up to which every schedule must have been run for `holds`, from 1; by
+            default `faults_max`. What is run of schedules with more is looked at just as well,
+            and the result says how far that went.
         runs_max: Runs, without those that shrink. Where chance has taken a few that the last
             level then lacks, that level is finished all the same.
         seed: Of what is chosen by chance.
@@ -97,7 +101,7 @@ def explore(
         on_found: Called with each counterexample as soon as it is as small as can be.
 
     Returns:
-        What came of it. `holds` only if everything that was asked for was run, each
+        What came of it. `holds` only if everything that it was to be sure of was run, each
         property was put to the test, and each `sometimes` was reached: never where there
         was no workload or no fault, or nothing was consumed or handled. Questions make
         nothing `violated`.
@@ -115,7 +119,7 @@ def explore(
             f"no search mode {mode!r}; there are: {', '.join(MODES)}{asked_at()}"
         )
     at_least(0 if mode in ("portfolio", "small-first", "lineage") else 1, faults_max=faults_max)
-    at_least(1, runs_max=runs_max)
+    at_least(1, runs_max=runs_max, sure_of=1 if sure_of is None else sure_of)
     at_least(0, workers=workers)
     _check_seconds(seconds_max)
     if options not in ("mildest", "all"):
@@ -149,8 +153,9 @@ def explore(
         search.leave()
     coverage = search.coverage()
     unproved = search.unproved(coverage)
-    reasons = (*search.reasons(coverage, runs_max), *again)
-    complete = coverage.complete and not unproved
+    enough = coverage.is_done(sure_of)
+    reasons = (*search.reasons(coverage, runs_max, enough), *again)
+    complete = (coverage.complete or enough) and not unproved
     result: Result = "violated" if search.found else "unknown" if reasons else "holds"
     return Campaign(
         system=system.name,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from chaosharness.errors import Nondeterminism
 from chaosharness.kernel.history import History, RawEvent, encode
+from chaosharness.kernel.lines import Line, noting_lines
 from chaosharness.system.outside import changed, outside
 from chaosharness.system.run import OBSERVERS, Run
 from chaosharness.system.system import System
@@ -15,7 +18,12 @@ __all__ = ["Watch", "compare", "compare_texts", "text_of"]
 
 
 def compare(
-    first: History, second: History, *, schedule: str, survived: Sequence[str] = ()
+    first: History,
+    second: History,
+    *,
+    schedule: str,
+    survived: Sequence[str] = (),
+    lines: Mapping[int, Line] = MappingProxyType({}),
 ) -> None:
     """See that two histories of one schedule are the same.
 
@@ -24,6 +32,7 @@ def compare(
         second: The other.
         schedule: What both were runs of, in words.
         survived: What is known to have changed in between, outside of the services.
+        lines: The user's line for each event of another such run, by index.
 
     Raises:
         Nondeterminism: They are not.
@@ -31,7 +40,7 @@ def compare(
     if first.raw == second.raw:
         return
     mine, other = [[text_of(raw) for raw in history.raw] for history in (first, second)]
-    compare_texts(mine, other, schedule, survived)
+    compare_texts(mine, other, schedule, survived, lines)
 
 
 def text_of(raw: RawEvent) -> str:
@@ -40,7 +49,11 @@ def text_of(raw: RawEvent) -> str:
 
 
 def compare_texts(
-    first: list[str], second: list[str], schedule: str, survived: Sequence[str] = ()
+    first: list[str],
+    second: list[str],
+    schedule: str,
+    survived: Sequence[str] = (),
+    lines: Mapping[int, Line] = MappingProxyType({}),
 ) -> None:
     """See that two histories are the same, event by event.
 
@@ -51,10 +64,25 @@ def compare_texts(
     at = next((at for at in range(count) if first[at] != second[at]), count)
     if at == len(first) == len(second):
         return
-    sides = [side[at].strip() if at < len(side) else "(no event)" for side in (first, second)]
+    sides = [in_words(side[at]) if at < len(side) else "(no event)" for side in (first, second)]
+    line = lines.get(at)
     raise Nondeterminism(
-        index=at, first=sides[0], second=sides[1], schedule=schedule, survived=survived
+        index=at,
+        first=sides[0],
+        second=sides[1],
+        schedule=schedule,
+        survived=survived,
+        asked_at=f"{line.at} in {line.function}" if line is not None else "",
     )
+
+
+def in_words(event: str) -> str:
+    """Return an event for people, from its one spelling: who did what, and with which values."""
+    at_ms, kind, process, operation, entity, _, _, data = json.loads(event)
+    item = f" for item {entity}" if entity else ""
+    values = "".join(f" {name}={json.dumps(value)}" for name, value in data.items())
+    what = f"{kind} {operation}".strip()
+    return f"{at_ms / 1000:.3f} s {process}: {what}{item}:{values}"
 
 
 class Watch:
@@ -103,7 +131,10 @@ class Watch:
         after = outside(self.system.given())
         names = self.system.module_state.names
         survived = changed(self._before, after, names)
-        compare(self.calm.history, again.history, schedule=what, survived=survived)
+        with noting_lines() as noted:
+            self._run(self.calm.items)
+        lines = noted.lines()
+        compare(self.calm.history, again.history, schedule=what, survived=survived, lines=lines)
 
     def _run(self, items: Iterable[Any] | None) -> Run:
         token = OBSERVERS.set(())

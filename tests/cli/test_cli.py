@@ -109,6 +109,20 @@ def test_a_spent_budget_is_unknown(shop):
     assert "done:  the calm run: 1 of 1" in result.output
 
 
+def test_all_single_faults_are_enough_where_nobody_says_how_many(shop):
+    result = chaos("run", f"{shop}:right", "--budget", 300)
+    assert result.exit_code == 0, result.output
+    words = " ".join(result.output.split())
+    assert "HOLDS: system shop" in words
+    assert "for: all 1-fault schedules" in words
+    assert "beyond: 2-fault schedules" in words
+    assert "go on: --faults 2 --budget" in words
+    unknown = chaos("run", f"{shop}:right", "--budget", 5)
+    assert unknown.exit_code == 2, "not even these were run"
+    broken = chaos("run", f"{shop}:broken")
+    assert broken.exit_code == 1, broken.output
+
+
 def test_the_budget_that_is_advised_is_enough(shop):
     result = chaos("run", f"{shop}:right", "--faults", 2, "--budget", 300)
     assert result.exit_code == 2, result.output

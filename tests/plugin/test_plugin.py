@@ -343,3 +343,16 @@ def test_no_report_names_the_machine(suite, tmp_path_factory, monkeypatch):
     assert line.endswith(" ../reports/latest/test_it.test_checkout/shop-never-charged-twice.json")
     for path in (suite.path / "reports").rglob("*"):
         assert path.is_dir() or str(suite.path) not in path.read_text(), path.name
+
+
+def test_an_unused_plugin_loads_three_small_modules(pytester):
+    pytester.makepyfile(
+        """
+        import sys
+
+        def test_one():
+            ours = {name for name in sys.modules if name.partition(".")[0] == "chaosharness"}
+            assert ours == {"chaosharness", "chaosharness.options", "chaosharness.pytest_plugin"}
+        """
+    )
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)

@@ -1,6 +1,9 @@
 """What people get wrong at first: each ends in one sentence, with the place and the next step."""
 
 import re
+import threading
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,9 @@ from chaosharness.errors import ChaosharnessError
 HERE = Path(__file__).name
 
 
-def shop(handler=None, *, topic="orders", sent="orders", examples=("o1",), **options):
+def shop(
+    handler=None, *, main=None, topic="orders", sent="orders", key=None, examples=("o1",), **options
+):
     """Build a shop whose one handler is the mistake."""
     system = System("shop")
     bus = system.add(Kafka("bus", topics={"orders": 2, "orders2": 1, "parked": 1}))
@@ -20,6 +25,9 @@ def shop(handler=None, *, topic="orders", sent="orders", examples=("o1",), **opt
     @system.service("pay")
     def pay(env):
         client = env.client(bank)
+        if main is not None:
+            env.main(main(env.consumer(bus, topic)))
+            return
 
         def takes(order):
             client.charge(order["id"], 5, key=order["id"])
@@ -29,7 +37,7 @@ def shop(handler=None, *, topic="orders", sent="orders", examples=("o1",), **opt
             env.consume(bus, topic, made, **options)
 
     def place(env, item):
-        env.publisher(bus)(sent, {"id": 1j if item == "j1" else item}, key=item)
+        env.publisher(bus)(sent, {"id": 1j if item == "j1" else item}, key=key or item)
 
     system.entry(examples=list(examples))(place)
     return system
@@ -107,7 +115,79 @@ def calls_it(env, client):
     return on_order()
 
 
+def asks_over_http(env, client):
+    def on_order(order):
+        urllib.request.urlopen("http://psp.example/charge")
+
+    return on_order
+
+
+def starts_a_thread(env, client):
+    def on_order(order):
+        threading.Thread(target=print).start()
+
+    return on_order
+
+
+def counts_for_ever():
+    calls = []  # outside of the service: no crash and no new run empties it
+
+    def made(env, client):
+        def on_order(order):
+            calls.append(order["id"])
+            client.charge(order["id"], len(calls), key=order["id"])
+
+        return on_order
+
+    return made
+
+
+def expects_an_object(env, client):
+    def on_order(order):
+        client.charge(order.id, 5, key=order.id)
+
+    return on_order
+
+
+def loop_that_raises(consumer):
+    def loop():
+        while True:
+            for _ in consumer.poll(1):
+                raise KeyError("cents")
+
+    return loop
+
+
+def loop_that_never_begins(consumer):
+    def loop():
+        raise RuntimeError("no configuration")
+
+    return loop
+
+
 ROWS = {
+    "a real request": (
+        lambda: shop(asks_over_http),
+        r"would leave the simulated world.*External.*Web\(",
+    ),
+    "a thread": (lambda: shop(starts_a_thread), r"would leave the simulated world.*env\.main"),
+    "code that is not the same twice": (
+        lambda: shop(counts_for_ever()),
+        r"differs between two runs.*cents=\d+.*cents=\d+.*It was asked for at .*\.on_order",
+    ),
+    "a dict taken for an object": (
+        lambda: shop(expects_an_object),
+        "AttributeError: 'dict' object has no attribute 'id'.*mend it",
+    ),
+    "a loop that raises at each message": (
+        lambda: shop(main=loop_that_raises),
+        "without any fault, pay dies as often as it is started.*KeyError: 'cents'",
+    ),
+    "a loop that raises at once": (
+        lambda: shop(main=loop_that_never_begins),
+        "pay.loop raised RuntimeError: no configuration.*would die like this each time",
+    ),
+    "a number as a key": (lambda: shop(key=7), r"a key is text or bytes. Write key=str\("),
     "wrong topic, consumed": (
         lambda: shop(topic="order"),
         "no topic 'order'; it has: orders",
@@ -206,6 +286,36 @@ def test_a_property_that_raises_is_called_a_mistake_in_the_property():
     told = str(caught.value)
     assert "That is a mistake in the property, not a finding" in told
     assert re.search(rf"{re.escape(HERE)}:\d+", told), f"no place in: {told}"
+
+
+def test_a_batch_is_a_sequence_and_bytes_are_a_key():
+    """What people write by habit, and what just works."""
+
+    def first_of_a_batch(consumer):
+        def loop():
+            while True:
+                got = consumer.poll(1)
+                if got:
+                    seen.append(got[0])
+                    consumer.commit()
+
+        return loop
+
+    seen = []
+    assert shop(main=first_of_a_batch, key=b"o1").run().ending.verdict == "quiet"
+    assert len(seen) == 1
+
+
+def test_time_sleep_waits_in_virtual_time():
+    def sleeps(env, client):
+        def on_order(order):
+            time.sleep(3_600)
+            client.charge(order["id"], 5, key=order["id"])
+
+        return on_order
+
+    run = shop(sleeps).run()
+    assert next(iter(run.history.of("effect"))).at_ms >= 3_600_000
 
 
 def test_no_faults_prove_nothing():

@@ -68,6 +68,8 @@ def _result(campaign: Campaign, width: int) -> list[str]:
         lines += _item(clip(campaign.spoken, 400), width)
     if campaign.is_cut_short():
         lines += _cut_short(campaign, width)
+    elif campaign.result == "holds" and campaign.coverage.left() is not None:
+        lines += _held_so_far(campaign, width)
     lead = "left open:" if campaign.result == "violated" else "unknown, because"
     for reason in _doubts(campaign):
         lines += _item(f"{lead} {clip(reason, 400)}", width)
@@ -98,6 +100,17 @@ def _cut_short(campaign: Campaign, width: int) -> list[str]:
         words = f"--faults {done.faults}, for a result on what is done"
         lines += _item(words, width, "  or:    ")
     return lines
+
+
+def _held_so_far(campaign: Campaign, width: int) -> list[str]:
+    """Say for what it holds, where more was looked at than had to be run to its end."""
+    done, left = campaign.coverage.done(), campaign.coverage.left()
+    assert left is not None
+    lines = _item(str(done), width, "  for:    ") if done is not None else []
+    lines += _item(f"{left}; nothing is broken so far", width, "  beyond: ")
+    needed = campaign.budget_needed()
+    budget = f" --budget {needed}" if needed else ""
+    return lines + _item(f"--faults {left.faults}{budget} --all", width, "  go on:  ")
 
 
 def _doubts(campaign: Campaign) -> list[str]:
