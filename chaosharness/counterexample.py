@@ -121,7 +121,7 @@ class Counterexample:
         """
         raw = self.history.raw
         at = event
-        while at >= 0 and at not in self.lines:
+        while 0 <= at < len(raw) and at not in self.lines:  # a history may not be at hand
             cause = raw[at][6]
             at = cause if cause >= 0 and raw[cause][3] == raw[event][3] else -1
         return self.lines.get(at)
