@@ -21,6 +21,8 @@ __all__ = [
     "Timer",
     "Update",
     "WorkflowTask",
+    "execution_of",
+    "milliseconds",
     "seconds_text",
 ]
 
@@ -354,6 +356,11 @@ def _growth_ms(attempt: int) -> int:
     """
     late = attempt - PATIENT_ATTEMPTS
     return min(GROWTH_MS * 2 ** min(late - 1, 10), GROWTH_MAX_MS) if late > 0 else 0
+
+
+def execution_of(run: Run) -> dict[str, str]:
+    """A run's two ids, as events have them."""
+    return {"workflowId": run.workflow_id, "runId": run.run_id}
 
 
 @attrs.frozen

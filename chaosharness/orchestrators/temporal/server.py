@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import attrs
 
-from chaosharness.orchestrators.temporal import updates
+from chaosharness.orchestrators.temporal import activities, children, updates
 from chaosharness.orchestrators.temporal.commands import CLOSING, Command, check
 from chaosharness.orchestrators.temporal.deadlines import timed_out, times_of
 from chaosharness.orchestrators.temporal.elsewhere import ASKED_ELSEWHERE, ask
@@ -26,38 +26,23 @@ from chaosharness.orchestrators.temporal.refusals import (
     not_found,
 )
 from chaosharness.orchestrators.temporal.retries import (
-    next_attempt_in,
-    retry_policy,
     timeout_failure,
 )
 from chaosharness.orchestrators.temporal.run import (
     Activity,
     ActivityTask,
-    Child,
     Run,
     Timer,
     Update,
     WorkflowTask,
+    execution_of,
     milliseconds,
     seconds_text,
 )
 
 __all__ = ["Server"]
 
-NOT_STARTED: Final = {
-    "payloads": [
-        {
-            "data": "IkFDVElWSVRZX0lEX05PVF9TVEFSVEVEIg==",
-            "metadata": {"encoding": "anNvbi9wbGFpbg=="},
-        }
-    ]
-}
 CONTINUE_MS_MIN: Final = 1_000
-
-
-def execution_of(run: Run) -> dict[str, str]:
-    """A run's two ids, as events have them."""
-    return {"workflowId": run.workflow_id, "runId": run.run_id}
 
 
 @attrs.define(eq=False)
@@ -309,9 +294,9 @@ class Server:
                 run.write("TIMER_CANCELED", {"startedEventId": str(timer.started_id),
                                              "timerId": timer.id, **by})  # fmt: skip
             case "ScheduleActivityTask":
-                self._schedule_activity(run, attributes, by)
+                activities.schedule(run, attributes, by, now_ms=self.now_ms)
             case "RequestCancelActivityTask":
-                return self._cancel_activity(run, int(attributes["scheduledEventId"]), by)
+                return activities.cancel(run, int(attributes["scheduledEventId"]), by)
             case "RecordMarker":
                 run.write("MARKER_RECORDED", {**attributes, **by})
             case "UpsertWorkflowSearchAttributes":
@@ -320,7 +305,7 @@ class Server:
                 run.memo |= attributes["upsertedMemo"].get("fields", {})
                 run.write("WORKFLOW_PROPERTIES_MODIFIED", {**attributes, **by})
             case "StartChildWorkflowExecution":
-                self._start_child(run, attributes, by)
+                self.afterwards.append(children.start(self, run, attributes, by))
             case "AcceptUpdate" | "CompleteUpdate" | "RejectUpdate":
                 updates.apply(run, name, attributes)
             case _ if name in ASKED_ELSEWHERE:
@@ -330,47 +315,6 @@ class Server:
         return False
 
     # ---- activities
-
-    def _schedule_activity(self, run: Run, attributes: dict[str, Any], by: dict[str, str]) -> None:
-        told = {
-            "heartbeatTimeout": "0s",
-            "scheduleToCloseTimeout": "0s",
-            "scheduleToStartTimeout": "0s",
-            "startToCloseTimeout": "0s",
-            **attributes,
-        }
-        told["retryPolicy"] = retry_policy(attributes.get("retryPolicy", {}))
-        queue = dict(told.get("taskQueue") or {"name": run.queue})
-        told["taskQueue"] = {"kind": "TASK_QUEUE_KIND_NORMAL", **queue}
-        number = run.write("ACTIVITY_TASK_SCHEDULED", {**told, **by})
-        run.activities[number] = Activity(
-            told["activityId"],
-            number,
-            told["activityType"]["name"],
-            told["taskQueue"]["name"],
-            told,
-            self.now_ms,
-            self.now_ms,
-        )
-
-    def _cancel_activity(self, run: Run, scheduled: int, by: dict[str, str]) -> bool:
-        activity = run.activities[scheduled]
-        ids = {"scheduledEventId": str(scheduled)}
-        if activity.cancel_id:
-            return False
-        activity.cancel_id = run.write("ACTIVITY_TASK_CANCEL_REQUESTED", {**ids, **by})
-        if activity.started:
-            return False
-        run.write(
-            "ACTIVITY_TASK_CANCELED",
-            {
-                "details": NOT_STARTED,
-                "latestCancelRequestedEventId": str(activity.cancel_id),
-                **ids,
-            },
-        )
-        del run.activities[scheduled]
-        return True
 
     def ready_activities(self, queue: str | None = None) -> list[tuple[Run, Activity]]:
         """Activities that may be polled now, in the order in which they became ready."""
@@ -410,12 +354,12 @@ class Server:
         """The result of an activity. A late one is refused (T14)."""
         run, activity = self._held(token)
         told = {} if result is None else {"result": result}
-        self._end_activity(run, activity, "ACTIVITY_TASK_COMPLETED", told)
+        activities.end(run, activity, "ACTIVITY_TASK_COMPLETED", told)
 
     def fail_activity(self, token: str, failure: Mapping[str, Any]) -> None:
         """An attempt has failed: it is tried again, or the activity has failed (T12)."""
         run, activity = self._held(token)
-        self._failed(run, activity, dict(failure), "ACTIVITY_TASK_FAILED")
+        activities.failed(run, activity, dict(failure), "ACTIVITY_TASK_FAILED", now_ms=self.now_ms)
 
     def canceled_activity(self, token: str, details: Any = None) -> None:
         """An activity that was asked to stop has stopped."""
@@ -423,7 +367,7 @@ class Server:
         told: dict[str, Any] = {"latestCancelRequestedEventId": str(activity.cancel_id)}
         if details is not None:
             told["details"] = details
-        self._end_activity(run, activity, "ACTIVITY_TASK_CANCELED", told)
+        activities.end(run, activity, "ACTIVITY_TASK_CANCELED", told)
 
     def heartbeat(self, token: str, details: Any = None) -> bool:
         """Say that an activity goes on; return whether its cancellation was asked for."""
@@ -432,77 +376,7 @@ class Server:
         activity.details = details if details is not None else activity.details
         return bool(activity.cancel_id)
 
-    def _failed(self, run: Run, activity: Activity, failure: dict[str, Any], event: str) -> None:
-        wait_ms, state = next_attempt_in(activity, failure, self.now_ms)
-        if wait_ms is not None:
-            activity.attempt += 1
-            activity.ready_ms = self.now_ms + wait_ms
-            activity.started_ms, activity.token = None, ""
-            activity.last_failure = failure
-            return
-        told: dict[str, Any] = {"failure": failure, "retryState": f"RETRY_STATE_{state}"}
-        if event == "ACTIVITY_TASK_TIMED_OUT" and activity.last_failure is not None:
-            told["failure"] = {**failure, "cause": activity.last_failure}
-        self._end_activity(run, activity, event, told)
-
-    def _end_activity(self, run: Run, activity: Activity, event: str, told: dict[str, Any]) -> None:
-        """Write Started and the end together: attempts between leave no events (T11)."""
-        del run.activities[activity.scheduled_id]
-        scheduled = {"scheduledEventId": str(activity.scheduled_id)}
-
-        ids = dict(scheduled)
-
-        def started() -> None:
-            attributes: dict[str, Any] = {"attempt": activity.attempt, **scheduled}
-            if activity.last_failure is not None:
-                attributes["lastFailure"] = activity.last_failure
-            ids["startedEventId"] = str(run.write("ACTIVITY_TASK_STARTED", attributes))
-
-        run.tell(event, lambda: {**told, **ids}, first=started if activity.started else None)
-
-    # ---- children, and the end
-
-    def _start_child(self, run: Run, attributes: dict[str, Any], by: dict[str, str]) -> None:
-        told = {**attributes, **by}
-        number = run.write("START_CHILD_WORKFLOW_EXECUTION_INITIATED", told)
-        child = Child(number, attributes["workflowId"], attributes["workflowType"]["name"])
-        child.close_policy = attributes.get("parentClosePolicy", "")
-        run.children[number] = child
-        self.afterwards.append(lambda: self._begin_child(run, attributes, child))
-
-    def _begin_child(self, run: Run, attributes: dict[str, Any], child: Child) -> None:
-        number = child.initiated_id
-        ids = {"initiatedEventId": str(number), "workflowType": attributes["workflowType"],
-               "namespace": attributes.get("namespace", "default")}  # fmt: skip
-        try:
-            begun = self.start(
-                child.workflow_id,
-                child.type,
-                attributes.get("taskQueue", {}).get("name") or run.queue,
-                input=attributes.get("input"),
-                task_timeout_ms=run.task_timeout_ms,
-                parent=(run.workflow_id, number),
-                extra={"parentWorkflowExecution": {"workflowId": run.workflow_id,
-                                                   "runId": run.run_id},
-                       "parentInitiatedEventId": str(number),
-                       "parentWorkflowNamespace": "default"},
-            )  # fmt: skip
-        except Refused:
-            del run.children[number]
-            cause = "START_CHILD_WORKFLOW_EXECUTION_FAILED_CAUSE_WORKFLOW_ALREADY_EXISTS"
-            run.tell(
-                "START_CHILD_WORKFLOW_EXECUTION_FAILED",
-                lambda: {**ids, "cause": cause, "workflowId": child.workflow_id},
-            )
-            return
-        child.run_id = begun.run_id
-        execution = {"runId": begun.run_id, "workflowId": child.workflow_id}
-
-        def written(number: int) -> None:
-            child.started_id = number
-
-        told = {**ids, "workflowExecution": execution}
-        run.tell("CHILD_WORKFLOW_EXECUTION_STARTED", lambda: told, written=written)
+    # ---- the end
 
     def _close(self, run: Run, name: str, attributes: dict[str, Any], by: dict[str, str]) -> None:
         status = CLOSING[name]
@@ -544,40 +418,8 @@ class Server:
         run.buffer.clear()
         updates.end(run)
         if status != "CONTINUED_AS_NEW":
-            self._leave_children(run)
-        if run.parent is None or status == "CONTINUED_AS_NEW":
-            return
-        parent_id, initiated = run.parent
-        parent = self.find(parent_id)
-        child = parent.children.pop(initiated, None)
-        if child is None:
-            return
-
-        def attributes() -> dict[str, Any]:
-            found: dict[str, Any] = {
-                "initiatedEventId": str(initiated),
-                "startedEventId": str(child.started_id),
-                "namespace": "default",
-                "workflowExecution": {"runId": run.run_id, "workflowId": run.workflow_id},
-                "workflowType": {"name": run.type},
-                **{key: told[key] for key in ("result", "failure", "details") if key in told},
-            }
-            if status == "FAILED":
-                found["retryState"] = "RETRY_STATE_RETRY_POLICY_NOT_SET"
-            return found
-
-        parent.tell(f"CHILD_WORKFLOW_EXECUTION_{status}", attributes)
-
-    def _leave_children(self, run: Run) -> None:
-        """What becomes of children whose parent has ended (T32)."""
-        for child in [*run.children.values()]:
-            left = self.runs.get(child.workflow_id)
-            if not child.run_id or not left or left[-1].status != "RUNNING":
-                continue
-            if child.close_policy.endswith("TERMINATE"):
-                self.terminate(child.workflow_id, "by parent close policy")
-            elif child.close_policy.endswith("REQUEST_CANCEL"):
-                self.cancel(child.workflow_id, by=(run, 0))
+            children.leave(self, run)
+            children.tell_parent(self, run, status, told)
 
     # ---- time
 
@@ -613,7 +455,8 @@ class Server:
                 self._fire(run, timer)
         for activity in [*run.activities.values()]:
             if (kind := timed_out(activity, now)) is not None:
-                self._failed(run, activity, timeout_failure(kind), "ACTIVITY_TASK_TIMED_OUT")
+                late = timeout_failure(kind)
+                activities.failed(run, activity, late, "ACTIVITY_TASK_TIMED_OUT", now_ms=now)
             elif activity.ready_ms <= now:
                 activity.ready_ms = min(activity.ready_ms, now)
 

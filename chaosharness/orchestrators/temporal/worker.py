@@ -9,7 +9,6 @@ loses its cache; its activities go on nowhere, and the server notices by their t
 """
 
 import asyncio
-import dataclasses
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Final, Protocol
@@ -31,6 +30,11 @@ from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.orchestrators.temporal import jobs
 from chaosharness.orchestrators.temporal.asking import Question
+from chaosharness.orchestrators.temporal.calling import (
+    BY_SOMEBODY_ELSE,
+    environment_of,
+    runner_of,
+)
 from chaosharness.orchestrators.temporal.commands import shown
 from chaosharness.orchestrators.temporal.core import (
     CORE_FLAGS,
@@ -60,8 +64,6 @@ REPORT: Final = surface(before=(LostRequest,), also_after=(LostReply,))
 UNWRITTEN_EVENTS: Final = 2
 """Of a speculative task that did nothing: that it was scheduled, and started (T28)."""
 CANCELLED: Final = (temporalio.exceptions.CancelledError, asyncio.CancelledError)
-BY_SOMEBODY_ELSE: Final = object()
-"""What an activity returns that somebody else will complete (`raise_complete_async`)."""
 REPORT_MS: Final = 10_000
 """How long a worker tries to report a result, before it gives up (rule T17)."""
 
@@ -446,29 +448,6 @@ class Worker:
         return failure_json(failure)
 
 
-def runner_of(environment: ActivityEnvironment, function: Callable[..., Any]) -> Any:
-    """The activity in its own context, in the colour that it has."""
-    from chaosharness.handlers.colours import is_async
-
-    if is_async(function):
-
-        async def handle(*arguments: Any) -> Any:
-            try:
-                return await environment.run(function, *arguments)
-            except temporalio.activity._CompleteAsyncError:
-                return BY_SOMEBODY_ELSE
-
-        return handle
-
-    def handle_plain(*arguments: Any) -> Any:
-        try:
-            return environment.run(function, *arguments)
-        except temporalio.activity._CompleteAsyncError:
-            return BY_SOMEBODY_ELSE
-
-    return handle_plain
-
-
 def _lasting(milliseconds: int | None) -> timedelta | None:
     return None if milliseconds is None else timedelta(milliseconds=milliseconds)
 
@@ -486,16 +465,6 @@ def _task_failure(error: BaseException) -> tuple[dict[str, Any], str]:
 
 def _as_is(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     return arguments
-
-
-def environment_of(told_of: Mapping[str, Any]) -> ActivityEnvironment:
-    """An activity's context, of what this release of temporalio knows about itself."""
-    environment = ActivityEnvironment()
-    known = {field.name for field in dataclasses.fields(environment.info)}
-    environment.info = dataclasses.replace(
-        environment.info, **{name: v for name, v in told_of.items() if name in known}
-    )
-    return environment
 
 
 @attrs.frozen

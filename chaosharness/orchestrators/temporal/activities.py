@@ -1,0 +1,98 @@
+"""Activities as the server has them: scheduled, cancelled, tried again, ended.
+
+*Source*: temporalio/temporal, `service/history` (rules T11 to T16).
+"""
+
+from typing import Any, Final
+
+from chaosharness.orchestrators.temporal.retries import next_attempt_in, retry_policy
+from chaosharness.orchestrators.temporal.run import Activity, Run
+
+__all__ = ["cancel", "end", "failed", "schedule"]
+
+NOT_STARTED: Final = {
+    "payloads": [
+        {
+            "data": "IkFDVElWSVRZX0lEX05PVF9TVEFSVEVEIg==",
+            "metadata": {"encoding": "anNvbi9wbGFpbg=="},
+        }
+    ]
+}
+
+
+def schedule(run: Run, attributes: dict[str, Any], by: dict[str, str], *, now_ms: int) -> None:
+    """Have somebody asked to do something."""
+    told = {
+        "heartbeatTimeout": "0s",
+        "scheduleToCloseTimeout": "0s",
+        "scheduleToStartTimeout": "0s",
+        "startToCloseTimeout": "0s",
+        **attributes,
+    }
+    told["retryPolicy"] = retry_policy(attributes.get("retryPolicy", {}))
+    queue = dict(told.get("taskQueue") or {"name": run.queue})
+    told["taskQueue"] = {"kind": "TASK_QUEUE_KIND_NORMAL", **queue}
+    number = run.write("ACTIVITY_TASK_SCHEDULED", {**told, **by})
+    run.activities[number] = Activity(
+        told["activityId"],
+        number,
+        told["activityType"]["name"],
+        told["taskQueue"]["name"],
+        told,
+        now_ms,
+        now_ms,
+    )
+
+
+def cancel(run: Run, scheduled: int, by: dict[str, str]) -> bool:
+    """Ask an activity to stop; return whether it never began, and so has ended (T16)."""
+    activity = run.activities[scheduled]
+    ids = {"scheduledEventId": str(scheduled)}
+    if activity.cancel_id:
+        return False
+    activity.cancel_id = run.write("ACTIVITY_TASK_CANCEL_REQUESTED", {**ids, **by})
+    if activity.started:
+        return False
+    run.write(
+        "ACTIVITY_TASK_CANCELED",
+        {
+            "details": NOT_STARTED,
+            "latestCancelRequestedEventId": str(activity.cancel_id),
+            **ids,
+        },
+    )
+    del run.activities[scheduled]
+    return True
+
+
+def failed(
+    run: Run, activity: Activity, failure: dict[str, Any], event: str, *, now_ms: int
+) -> None:
+    """An attempt has failed: it is tried again, or the activity has failed (T12)."""
+    wait_ms, state = next_attempt_in(activity, failure, now_ms)
+    if wait_ms is not None:
+        activity.attempt += 1
+        activity.ready_ms = now_ms + wait_ms
+        activity.started_ms, activity.token = None, ""
+        activity.last_failure = failure
+        return
+    told: dict[str, Any] = {"failure": failure, "retryState": f"RETRY_STATE_{state}"}
+    if event == "ACTIVITY_TASK_TIMED_OUT" and activity.last_failure is not None:
+        told["failure"] = {**failure, "cause": activity.last_failure}
+    end(run, activity, event, told)
+
+
+def end(run: Run, activity: Activity, event: str, told: dict[str, Any]) -> None:
+    """Write Started and the end together: attempts between leave no events (T11)."""
+    del run.activities[activity.scheduled_id]
+    scheduled = {"scheduledEventId": str(activity.scheduled_id)}
+
+    ids = dict(scheduled)
+
+    def started() -> None:
+        attributes: dict[str, Any] = {"attempt": activity.attempt, **scheduled}
+        if activity.last_failure is not None:
+            attributes["lastFailure"] = activity.last_failure
+        ids["startedEventId"] = str(run.write("ACTIVITY_TASK_STARTED", attributes))
+
+    run.tell(event, lambda: {**told, **ids}, first=started if activity.started else None)

@@ -1,0 +1,131 @@
+"""Child workflows: begun by their parent, told of to it, and left behind by it.
+
+*Source*: temporalio/temporal, transfer queue of `service/history`; recorded scripts (rule T32).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from chaosharness.orchestrators.temporal.refusals import Refused
+from chaosharness.orchestrators.temporal.run import Child, Run, execution_of
+
+__all__ = ["leave", "start", "tell_parent"]
+
+
+class Family(Protocol):
+    """The server, as far as parents and children need it."""
+
+    runs: dict[str, list[Run]]
+
+    def find(self, workflow_id: str) -> Run:
+        """The latest run of a workflow id."""
+
+    def start(
+        self,
+        workflow_id: str,
+        type: str,
+        queue: str,
+        *,
+        input: Any = None,
+        task_timeout_ms: int = 10_000,
+        extra: Mapping[str, Any] | None = None,
+        parent: tuple[str, int] | None = None,
+        wait_ms: int = 0,
+    ) -> Run:
+        """Begin a run."""
+
+    def cancel(
+        self, workflow_id: str, reason: str = "", *, by: tuple[Run, int] | None = None
+    ) -> None:
+        """Ask a run to end."""
+
+    def terminate(self, workflow_id: str, reason: str = "", details: Any = None) -> None:
+        """End a run where it stands."""
+
+
+def start(
+    family: Family, run: Run, attributes: dict[str, Any], by: Mapping[str, str]
+) -> Callable[[], None]:
+    """Write that a child is wanted; return what begins it, once all is written."""
+    told = {**attributes, **by}
+    number = run.write("START_CHILD_WORKFLOW_EXECUTION_INITIATED", told)
+    child = Child(number, attributes["workflowId"], attributes["workflowType"]["name"])
+    child.close_policy = attributes.get("parentClosePolicy", "")
+    run.children[number] = child
+    return lambda: _begin(family, run, attributes, child)
+
+
+def _begin(family: Family, run: Run, attributes: dict[str, Any], child: Child) -> None:
+    number = child.initiated_id
+    ids = {
+        "initiatedEventId": str(number),
+        "workflowType": attributes["workflowType"],
+        "namespace": attributes.get("namespace", "default"),
+    }
+    try:
+        begun = family.start(
+            child.workflow_id,
+            child.type,
+            attributes.get("taskQueue", {}).get("name") or run.queue,
+            input=attributes.get("input"),
+            task_timeout_ms=run.task_timeout_ms,
+            parent=(run.workflow_id, number),
+            extra={
+                "parentWorkflowExecution": execution_of(run),
+                "parentInitiatedEventId": str(number),
+                "parentWorkflowNamespace": "default",
+            },
+        )
+    except Refused:
+        del run.children[number]
+        cause = "START_CHILD_WORKFLOW_EXECUTION_FAILED_CAUSE_WORKFLOW_ALREADY_EXISTS"
+        run.tell(
+            "START_CHILD_WORKFLOW_EXECUTION_FAILED",
+            lambda: {**ids, "cause": cause, "workflowId": child.workflow_id},
+        )
+        return
+    child.run_id = begun.run_id
+
+    def written(number: int) -> None:
+        child.started_id = number
+
+    told = {**ids, "workflowExecution": execution_of(begun)}
+    run.tell("CHILD_WORKFLOW_EXECUTION_STARTED", lambda: told, written=written)
+
+
+def leave(family: Family, run: Run) -> None:
+    """What becomes of children whose parent has ended (T32)."""
+    for child in [*run.children.values()]:
+        left = family.runs.get(child.workflow_id)
+        if not child.run_id or not left or left[-1].status != "RUNNING":
+            continue
+        if child.close_policy.endswith("TERMINATE"):
+            family.terminate(child.workflow_id, "by parent close policy")
+        elif child.close_policy.endswith("REQUEST_CANCEL"):
+            family.cancel(child.workflow_id, by=(run, 0))
+
+
+def tell_parent(family: Family, run: Run, status: str, told: Mapping[str, Any]) -> None:
+    """Tell the parent of a run, if it has one that waits, how it has ended."""
+    if run.parent is None:
+        return
+    parent_id, initiated = run.parent
+    parent = family.find(parent_id)
+    child = parent.children.pop(initiated, None)
+    if child is None:
+        return
+
+    def attributes() -> dict[str, Any]:
+        found: dict[str, Any] = {
+            "initiatedEventId": str(initiated),
+            "startedEventId": str(child.started_id),
+            "namespace": "default",
+            "workflowExecution": execution_of(run),
+            "workflowType": {"name": run.type},
+            **{key: told[key] for key in ("result", "failure", "details") if key in told},
+        }
+        if status == "FAILED":
+            found["retryState"] = "RETRY_STATE_RETRY_POLICY_NOT_SET"
+        return found
+
+    parent.tell(f"CHILD_WORKFLOW_EXECUTION_{status}", attributes)
