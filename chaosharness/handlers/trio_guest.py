@@ -72,13 +72,18 @@ class VirtualClock(trio.abc.Clock):
         """Return the virtual time as `time.monotonic()` does, in seconds."""
         guest = self.guest
         frame = sys._getframe(1)
+        if frame.f_code.co_name == "current_time" and guest.serving:  # not trio's own loop
+            self._note(frame)
+        return guest.time()
+
+    def _note(self, frame: Any) -> None:
+        """Take note of code that has asked trio itself for the time."""
         asked = ""
         while frame is not None and frame.f_globals.get("__name__", "").startswith("trio."):
             asked = frame.f_code.co_name
-            frame = frame.f_back  # type: ignore[assignment]
-        if asked == "current_time" and guest.serving:
+            frame = frame.f_back
+        if asked == "current_time":
             clock_read(frame, SECONDS)
-        return guest.time()
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
         """Note that trio is idle until `deadline`; 0, so that it never really sleeps."""

@@ -34,7 +34,7 @@ class Arms:
         struck = []
         for one in self.by_operation.get(operation, ()):
             site = one.site
-            if (site.phase, site.entity, site.attempt) != (phase, entity, attempt):
+            if site.entity != entity or site.attempt != attempt or site.phase != phase:
                 continue
             if self._is_meant(site, message):
                 one.struck = True

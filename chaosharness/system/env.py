@@ -42,6 +42,8 @@ class Surroundings(Protocol):
 
     world: World
     switchboard: Switchboard
+    opened: dict[tuple[int, str], Any]
+    """Parts, by what a system holds while it lasts, and what was asked of them."""
 
     @property
     def system(self) -> Declared:
@@ -64,9 +66,10 @@ class Env:
         self.incarnation = incarnation
         self._service = service
         self._runtime = runtime
-        self._opened: dict[tuple[int, str], Any] = {}  # by what a system holds while it lasts
         self.loops: list[Callable[[Any], None]] = []
-        self._wire("env", None, (), self)
+        self._wires = stage.system.wires
+        if self._wires is not None:
+            self._wire("env", None, (), self)
 
     def _mine(self, what: str) -> None:
         """See that who uses a port is the incarnation that it was made for."""
@@ -75,13 +78,14 @@ class Env:
             refuse_stranger(scope, f"env.{what} of an env", self.incarnation)
 
     def _open(self, resource: Any, method: str, what: str) -> Any:
-        key = (id(resource), method)
-        if key in self._opened:
-            scope = SCOPE.get()
-            if scope is None or scope.incarnation is self.incarnation:
-                return self._opened[key]
-        self._mine(_OPENED.get(method, method))
+        scope = SCOPE.get()
+        if scope is not None and scope.incarnation is not self.incarnation:
+            self._mine(_OPENED.get(method, method))
         stage = self._stage
+        key = (id(resource), method)
+        opened = stage.opened.get(key)
+        if opened is not None:
+            return opened
         name = getattr(resource, "name", "")
         found = stage.world.states.get(name)
         if found is None or stage.system.resources.get(name) is not resource:
@@ -90,14 +94,14 @@ class Env:
             )
         if not hasattr(found, method):
             raise InvalidDefinition(f"{name!r} is no {what}")
-        self._opened[key] = found
+        stage.opened[key] = found
         return found
 
     def _wire(
         self, kind: WireKind, part: Any, sources: tuple[str, ...], value: Any, place: str = ""
     ) -> None:
         """Have it known what the service was given, where somebody wants to read it."""
-        wires = self._stage.system.wires
+        wires = self._wires
         if wires is not None:
             name = part if isinstance(part, str) else getattr(part, "name", "")
             wires.append(Wire(kind, name, sources, place or self._service, value))
@@ -122,7 +126,8 @@ class Env:
         """
         publish = self._open(broker, "publisher", "broker").publisher(**options)
         made = block(publish) if blocking else publish
-        self._wire("publisher", broker, (), made)
+        if self._wires is not None:
+            self._wire("publisher", broker, (), made)
         return made
 
     def consume(
@@ -154,7 +159,8 @@ class Env:
         reader = reader_for(handler, read_as)
         intake = Intake(self.incarnation, place, handler, reader, colour)
         state.consume(intake, source, service=self._service, **options)
-        self._wire("consume", broker, (source,), handler, place)
+        if self._wires is not None:
+            self._wire("consume", broker, (source,), handler, place)
 
     def consumer(
         self,
@@ -235,7 +241,8 @@ class Env:
         world = self.incarnation.world
         place = f"{self._service}.{name_of(named)}"
         colour = colour_for(named, self._runtime, self.incarnation)
-        self._wire("main", None, (), named, place)
+        if self._wires is not None:
+            self._wire("main", None, (), named, place)
         kind = BackgroundScope if background else Scope
         scope = kind(world, self.incarnation, place, 0, -1, colour)
 
@@ -453,7 +460,8 @@ class Env:
         """
         made = self._open(external, "client", "third party").client()
         made = BlockingClient(made) if blocking else made
-        self._wire("client", external, (), made)
+        if self._wires is not None:
+            self._wire("client", external, (), made)
         return made
 
     # ---- time, and things worth knowing

@@ -56,6 +56,7 @@ class Stage:
         self.world = world
         world.on_armed = self._check_legal
         self.switchboard = Switchboard(world)
+        self.opened: dict[tuple[int, str], Any] = {}
         self.client: Env | None = None
         self.factories: dict[Incarnation, Factory] = {}
         for name, resource in system.resources.items():
@@ -136,6 +137,7 @@ class Stage:
         self.factories.clear()
         world.forget()  # break the circles, so that all this is freed here and now
         self.switchboard.endpoints.clear()
+        self.opened.clear()
         self.client = None
 
     def _check_legal(self, operation: str, surface: Surface) -> None:

@@ -84,6 +84,7 @@ class System:
         self.arrival_ms = arrival_ms
         self.resources: dict[str, Any] = {}
         self._met = (0, 0)
+        self._prepares: list[Callable[[], object]] = []
         self.services: dict[str, Service] = {}
         self.examples: tuple[Any, ...] = ()
         self.items: Any = None
@@ -371,10 +372,8 @@ class System:
         """Run once; say as well whether modules changed in a way that has it run once more."""
         if self._met != (len(self.resources), len(MEETS)):
             self._meet()
-        for resource in self.resources.values():
-            prepare = getattr(resource, "prepare", None)
-            if prepare is not None:  # what it does once, and belongs to no run
-                prepare()
+        for prepare in self._prepares:  # what a part does once, and belongs to no run
+            prepare()
         world = World(budget=budget, armed=schedule.armed())
         modules, again = self.module_state, False
         modules.begin(world)
@@ -417,6 +416,8 @@ class System:
         for resource in self.resources.values():
             for meet in MEETS:
                 meet(getattr(resource, "speaks", ()))
+        parts = self.resources.values()
+        self._prepares = [one.prepare for one in parts if hasattr(one, "prepare")]
         self._met = len(self.resources), len(MEETS)
 
     def _unspoken(self, world: World) -> tuple[str, ...]:

@@ -349,6 +349,7 @@ class Coordination:
         committed = member.group.committed
         logs, owners = self.machine.logs, self.owners
         slots, order = member.slots, member.order
+        pending = member.group.pending
         for place in places:
             topic, index = place
             log = logs[topic][index]
@@ -357,7 +358,7 @@ class Coordination:
             if at < 0:
                 at = log.start if member.reset == "earliest" else self._begin(member, place)
             slots[place] = slot = Slot(place, operation, log.records, at)
-            if member.group.pending:
+            if pending:
                 slot.unstable = True
             order.append(slot)
             owners.setdefault(place, []).append(member)
