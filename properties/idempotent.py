@@ -29,7 +29,7 @@ CAUGHT = [
     ),
     (
         broken.check_then_set_race,
-        Pause(Site("inventory.on_order/stock-db.select inbox", "after"), lasting="long"),
+        Pause(Site("inventory.on_order/stock-db.select inbox", "after"), lasting=270_000),
     ),
     (
         broken.committed_and_never_published,

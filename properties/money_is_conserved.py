@@ -18,9 +18,7 @@ def test_a_timeout_starts_the_compensation_and_the_late_success_arrives() -> Non
 
 
 def test_a_balance_that_is_counted_in_memory_is_written_over_another() -> None:
-    stalls = Pause(
-        Site("wallets.on_transfer/wallet-db.select transfers", "after"), lasting="timeout"
-    )
+    stalls = Pause(Site("wallets.on_transfer/wallet-db.select wallets", "after"), lasting=11)
     assert broken_by(wallet.counts_in_python(), wallet.money()) == Schedule([stalls])
 
 

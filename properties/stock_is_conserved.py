@@ -18,7 +18,7 @@ def test_the_key_is_stored_after_the_effect() -> None:
 
 def test_two_replicas_check_and_then_set() -> None:
     """The first stalls between the two for so long that the group takes its messages away."""
-    stalls = Pause(Site("inventory.on_order/stock-db.select inbox", "after"), lasting="long")
+    stalls = Pause(Site("inventory.on_order/stock-db.select inbox", "after"), lasting=270_000)
     assert broken_by(broken.check_then_set_race(), stock()) == Schedule([stalls])
 
 

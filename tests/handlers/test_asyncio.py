@@ -400,7 +400,7 @@ def test_a_blocking_port_blocks_no_other_incarnation():
         house.db.execute("SELECT * FROM seen").fetchall()
         house.env.note(f"{order['id']} read")
 
-    fault = only(Pause, "desk.on_order/db.select seen", "after", lasting=50_000)
+    fault = only(Pause, "desk.on_order/db.select seen", "after", lasting=44_000)
     told = notes(run(handle, fault, orders=4, replicas=4))
     assert [what for at, what in told if at > 40_000] == ["o1 read", "o3 read"]  # one replica
     assert [what for at, what in told if at < 1_000] == ["o2 read", "o4 read"]

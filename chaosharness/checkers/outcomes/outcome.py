@@ -139,6 +139,25 @@ class Outcome:
         calls = self.served.get(item, ())
         return [call for call in calls if f"{call[0]}.{call[1]}" == name]
 
+    def with_items_of(self, others: Mapping[int, Outcome]) -> Outcome:
+        """Return this outcome with some items as they came out in other runs, by item.
+
+        What no single item owns stays as it is here.
+        """
+        taken = attrs.evolve(self, nets={})
+        for name in ("own", "ledger", "said", "dead", "drawn", "noted", "writes", "served"):
+            mine = dict(getattr(self, name))
+            for item, other in others.items():
+                theirs = getattr(other, name)
+                if item in theirs:
+                    mine[item] = theirs[item]
+                else:
+                    mine.pop(item, None)
+            setattr(taken, name, mine)
+        parked = {item for item, other in others.items() if item in other.parked}
+        taken.parked = (self.parked - others.keys()) | parked
+        return taken
+
     def left_anything(self, item: int) -> bool:
         """Say whether there is anything of an item at all."""
         return bool(self.own.get(item) or self.ledger.get(item) or self.said.get(item))

@@ -153,7 +153,7 @@ class Verdict:
                 return found or aside
         if any(not self._unlike(out) for out in self.clean.other_latencies):
             return aside  # ends by timing: told of the calm run
-        if any(self._fits(out) for out in self.clean.slowed):
+        if self._slowed():
             return aside
         if not self.free:
             found = self._composed()
@@ -270,6 +270,24 @@ class Verdict:
             yield Difference(
                 "swallowed", sent.entity, place, group, events=(handed.index,), source=sent.broker
             )
+
+    def _slowed(self) -> bool:
+        """Ask the clean runs in which a consumer is slow: with all items, or with some.
+
+        One item that is retried keeps a consumer from those behind it, and from no others.
+        """
+        slowed = self.clean.slowed
+        if any(self._fits(out) for out in slowed):
+            return True
+        calm, seen = self.clean.calm, self.seen
+        others = {
+            item: out
+            for item in range(1, self.clean.count + 1)
+            if seen.says(item) != calm.says(item)
+            for out in slowed[::-1]
+            if out.says(item) == seen.says(item)
+        }
+        return bool(others) and self._fits(calm.with_items_of(others))
 
     # ---- refused for good
 

@@ -4,13 +4,18 @@
 sequences recorded from the server.
 """
 
+import base64
+import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from chaosharness.orchestrators.temporal.refusals import Refused, invalid
 from chaosharness.orchestrators.temporal.run import Run
 
-__all__ = ["CLOSING", "check", "shown"]
+__all__ = ["CLOSING", "LOCAL_MARKER", "check", "shown"]
+
+LOCAL_MARKER: Final = "core_local_activity"
+"""What the end of a local activity is called in a history."""
 
 #: Commands that end a run, and the status that it ends with.
 CLOSING = {
@@ -62,7 +67,11 @@ def shown(run: Run, commands: list[Command]) -> list[str]:
 
     Names of activities and workflows are the code's own; ids and arguments are not told.
     """
-    return [f"{name} {_about(run, name, told)}".rstrip() for name, told in commands]
+    return [f"{_named(name, told)} {_about(run, name, told)}".rstrip() for name, told in commands]
+
+
+def _named(name: str, told: Mapping[str, Any]) -> str:
+    return "RecordLocalActivity" if told.get("markerName") == LOCAL_MARKER else name
 
 
 def _about(run: Run, name: str, attributes: Mapping[str, Any]) -> str:
@@ -76,4 +85,11 @@ def _about(run: Run, name: str, attributes: Mapping[str, Any]) -> str:
         case "RequestCancelActivityTask":
             activity = run.activities.get(int(attributes["scheduledEventId"]))
             return activity.type if activity else ""
+        case "RecordMarker" if attributes.get("markerName") == LOCAL_MARKER:
+            payload = attributes["details"]["data"]["payloads"][0]
+            return str(json.loads(base64.b64decode(payload["data"]))["activity_type"])
+        case "AcceptUpdate" | "CompleteUpdate" | "RejectUpdate":
+            return str(run.updates[attributes["id"]].request["input"]["name"])
+        case "SignalExternalWorkflowExecution":
+            return str(attributes["signalName"])
     return ""

