@@ -366,7 +366,9 @@ def on_behalf(scope: Scope, entity: int, message: str, script: Script[Any]) -> S
 def strikes(scope: Scope, operation: str, phase: Phase, attempt: int) -> list[Any]:
     """Return the faults that strike at this site, and record them in this scope."""
     world = scope.world
-    struck = world.strikes(operation, phase, scope.entity, attempt, scope.message)
+    if not world.chaos:
+        return []
+    struck = world.arms.strike(operation, phase, scope.entity, attempt, scope.message)
     for fault in struck:
         scope.record("fault", operation, attempt, {"fault": str(fault)})
     return struck

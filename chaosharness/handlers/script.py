@@ -61,7 +61,8 @@ def drive_in_kernel(
         except StopIteration as stop:
             if finish is not None:
                 finish(stop.value)
-        else:
+            return
+        if wait is not None:
             arm(wait, step, world)
 
     step(None)

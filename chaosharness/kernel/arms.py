@@ -31,8 +31,11 @@ class Arms:
         self, operation: str, phase: Phase, entity: int, attempt: int, message: str
     ) -> list[Any]:
         """Return the faults that strike at a place now, in the schedule's order."""
-        struck = []
-        for one in self.by_operation.get(operation, ()):
+        struck: list[Any] = []
+        armed = self.by_operation.get(operation)
+        if armed is None:
+            return struck
+        for one in armed:
             site = one.site
             if site.entity != entity or site.attempt != attempt or site.phase != phase:
                 continue

@@ -63,6 +63,7 @@ class World:
         "_at_calm",
         "_calm_asked",
         "_deliveries_max",
+        "_events_to",
         "_fallen",
         "_lasting",
         "agenda",
@@ -112,6 +113,7 @@ class World:
         self.armed = self.arms.by_operation
         self._at_calm: list[Callable[[], None]] = []
         self._calm_asked = False
+        self._events_to = budget.events_max  # below 0 where the loop has to look up
         self._deliveries_max = budget.deliveries_max
         self._lasting: list[Entry] = []
         self._fallen: list[Entry] = []
@@ -382,6 +384,7 @@ class World:
             return False
         if self.chaos and (self.trouble_lasts() or self._is_just_over(operation)):
             self._calm_asked = True
+            self._events_to = -1
             self._deliveries_max = times + self.budget.deliveries_max
             return False
         why = f"{operation} handed out one message {times - 1:,} times"
@@ -396,6 +399,7 @@ class World:
         """Call the run off after the present step. The first reason given stands."""
         if self.ending is None:
             self.ending = Ending(verdict, reason, self.rest.ran_on if verdict == "quiet" else ())
+            self._events_to = -1
 
     def drive(self) -> None:
         """Do what is due, until the run is over or another loop has taken over.
@@ -435,7 +439,6 @@ class World:
         entries = self.agenda.entries
         raw = self.raw
         budget = self.budget
-        events_max = budget.events_max
         until_ms = budget.chaos_ms if self.chaos else self.calm_since + budget.calm_ms
         advance = self.on_advance
         while entries:
@@ -455,20 +458,29 @@ class World:
                 if advance is not None:
                     advance(due)
             entry[ACTION] = None  # from now on cancelling it is a no-op
-            if waiter is BACKGROUND:
+            if waiter is None or waiter is not BACKGROUND:
+                action(argument)
+            else:
                 effects = self.effects
                 action(argument)
                 self.rest.by_background += self.effects - effects
-            else:
-                action(argument)
-            if self.turn != turn or self.ending is not None:
+            if self.turn != turn:
                 return False
-            if self._calm_asked and self.chaos:
-                return False
-            if len(raw) > events_max:
-                self.end("budget", too_many_events(budget, raw))
+            if len(raw) > self._events_to and self._stops():
                 return False
         return True
+
+    def _stops(self) -> bool:
+        """Say whether the loop ends here: the run is called off, calm is asked for, or too much."""
+        if self.ending is not None:
+            return True
+        events_max = self._events_to = self.budget.events_max
+        if self._calm_asked and self.chaos:
+            return True
+        if len(self.raw) > events_max:
+            self.end("budget", too_many_events(self.budget, self.raw))
+            return True
+        return False
 
     def _idle(self, popped: Entry, until_ms: int, calm_ms: int = 0) -> bool:
         """Say whether nothing that is to come would change anything.

@@ -404,8 +404,11 @@ class Coordination:
 
     def cut(self, member: Member) -> bool:
         """Say whether a member and the cluster cannot talk."""
+        unreachable = self.world.unreachable
+        if not unreachable:
+            return False
         pair = (self.name, member.incarnation.service)
-        return pair in self.world.unreachable or pair[::-1] in self.world.unreachable
+        return pair in unreachable or pair[::-1] in unreachable
 
     def network_changed(self) -> None:
         """Members that are cut off miss their heartbeats; those that are back fetch again."""
