@@ -8,6 +8,7 @@ beyond the durations that the system has shown.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import ClassVar, Final, Literal
 
 import attrs
@@ -31,6 +32,7 @@ def _one_of(*choices: object) -> object:
     return attrs.validators.in_(choices)
 
 
+@cache
 def _named(cls: type) -> str:
     """Spell a class name as words: LostReply → lost reply."""
     return "".join(f" {c.lower()}" if c.isupper() else c for c in cls.__name__).strip()

@@ -107,13 +107,20 @@ _REPLACED: Final[tuple[tuple[dict[str, Any], str, Any], ...]] = (
     (time.__dict__, "ctime", _ctime),  # time-machine leaves these two alone
     (time.__dict__, "asctime", _asctime),
     (os.__dict__, "urandom", _urandom),  # uuid4 asks here
-    (os.__dict__, "getrandom", _getrandom),
+    *([(os.__dict__, "getrandom", _getrandom)] if hasattr(os, "getrandom") else ()),  # on Linux
     (random.__dict__, "_urandom", _urandom),  # SystemRandom and secrets ask here
     (random.__dict__, "random", MethodType(_Pinned.random, _GLOBAL)),
     (random.__dict__, "getrandbits", MethodType(_Pinned.getrandbits, _GLOBAL)),
     (uuid.__dict__, "_node", _NODE),
     (uuid.__dict__, "_last_timestamp", None),
 )
+
+_BY_MODULE: Final = tuple(
+    (module.__dict__, tuple(values), values)
+    for module in (time, os, random, uuid)
+    if (values := {name: value for names, name, value in _REPLACED if names is module.__dict__})
+)
+"""The same, a module at a time: its names, which of them, and what they become."""
 
 
 def _method(function: Any) -> int:
@@ -175,7 +182,7 @@ class _Saved:
     entropy: Entropy
     gauss: float | None
     kind: type[random.Random]
-    names: list[Any]
+    names: list[list[Any]]
     state: bytes
     travels: int
     zone: _Zone
@@ -240,7 +247,7 @@ class Pins:
         global _entropy  # noqa: PLW0603  (one word that the replaced functions read)
         saved = _Saved()
         saved.travels = len(_TRAVELS)
-        saved.names = [names[name] for names, name, _ in _REPLACED]
+        saved.names = [[*map(names.__getitem__, which)] for names, which, _ in _BY_MODULE]
         saved.zone = _enter_utc()
         traveller: Any = _TRAVEL.start()
         self._saved.append((saved, self._epoch_ms, self._traveller))
@@ -266,8 +273,8 @@ class Pins:
         _GLOBAL.gauss_next = None  # type: ignore[attr-defined]
         saved.kind = _GLOBAL.__class__
         _GLOBAL.__class__ = _Pinned
-        for names, name, value in _REPLACED:
-            names[name] = value
+        for names, _, values in _BY_MODULE:
+            names.update(values)
 
     def move(self, now_ms: int) -> None:
         """Set the clocks to a virtual time, in milliseconds since `start`; back is allowed."""
@@ -293,8 +300,8 @@ class Pins:
         _GLOBAL.__class__ = saved.kind
         _GLOBAL.gauss_next = saved.gauss  # type: ignore[attr-defined]
         _GLOBAL_STATE[:] = saved.state
-        for (names, name, _), value in zip(_REPLACED, saved.names, strict=True):
-            names[name] = value
+        for (names, which, _), found in zip(_BY_MODULE, saved.names, strict=True):
+            names.update(zip(which, found, strict=True))
 
 
 def _enter_utc() -> _Zone:

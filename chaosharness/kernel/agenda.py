@@ -50,4 +50,4 @@ class Agenda:
 
     def pending(self) -> list[Entry]:
         """Return what is still due, earliest first."""
-        return sorted(entry for entry in self.entries if entry[ACTION] is not None)
+        return sorted([entry for entry in self.entries if entry[ACTION] is not None])

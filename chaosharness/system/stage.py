@@ -91,13 +91,12 @@ class Stage:
             world.after(self.arrivals[0][0], self._send, 0)
         ending = current_crew().play(world)
         refuse_kept(world, (incarnation, *world.incarnations))
-        for state in world.states.values():
-            final = getattr(state, "final", None)
-            if final is not None and world.error is None:
-                world.record("state", state.name, data=final())
-            tables = getattr(state, "tables", None)
-            if tables is not None and world.error is None:
-                world.record("tables", state.name, data=tables())
+        if world.error is None:
+            for state in world.states.values():
+                if hasattr(state, "final"):
+                    world.record("state", state.name, data=state.final())
+                if hasattr(state, "tables"):
+                    world.record("tables", state.name, data=state.tables())
         if world.error is not None:
             raise world.error
         return ending
@@ -118,7 +117,9 @@ class Stage:
             world.end("stuck", "the run was broken off")
         incarnations = list(world.incarnations)
         if self.client is not None:
-            incarnations.append(self.client.incarnation)
+            client = self.client.incarnation
+            client.on_death.clear()  # of all others the world lets go
+            incarnations.append(client)
         for incarnation in incarnations:
             incarnation.alive = False
             if incarnation.kept:
@@ -129,7 +130,6 @@ class Stage:
                 for guest in incarnation.guests.values():  # after what was blocked inside them
                     guest.dispose()
                 incarnation.guests.clear()
-            incarnation.on_death.clear()
         for state in world.states.values():
             close = getattr(state, "close", None)
             if close is not None:

@@ -164,7 +164,7 @@ class Group:
             for one in self.members.values():
                 one.joined = False
         self.preparing = True
-        longest = max((one.rebalance_ms for one in self.members.values()), default=0)
+        longest = max([one.rebalance_ms for one in self.members.values()], default=0)
         self._deadline = now + longest
 
     def waits_for(self, now: int) -> bool:
