@@ -8,7 +8,6 @@ beyond the durations that the system has shown.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import ClassVar, Final, Literal
 
 import attrs
@@ -32,10 +31,16 @@ def _one_of(*choices: object) -> object:
     return attrs.validators.in_(choices)
 
 
-@cache
+_NAMES: Final[dict[type, str]] = {}
+
+
 def _named(cls: type) -> str:
     """Spell a class name as words: LostReply → lost reply."""
-    return "".join(f" {c.lower()}" if c.isupper() else c for c in cls.__name__).strip()
+    found = _NAMES.get(cls)
+    if found is None:
+        words = "".join(f" {c.lower()}" if c.isupper() else c for c in cls.__name__)
+        found = _NAMES[cls] = words.strip()
+    return found
 
 
 @attrs.frozen
