@@ -93,7 +93,7 @@ _ENDPOINT: Final = "aiobotocore.endpoint:AioEndpoint"
 
 LIBRARY: Final = Library(
     "aiobotocore",
-    tested=">=2.15,<4",
+    tested=">=3.10,<4",
     seams=(
         Seam("aiobotocore.client:AioBaseClient._convert_to_request_dict", _CONVERT, _convert),
         Seam(
