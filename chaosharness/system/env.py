@@ -100,11 +100,10 @@ class Env:
     def _wire(
         self, kind: WireKind, part: Any, sources: tuple[str, ...], value: Any, place: str = ""
     ) -> None:
-        """Have it known what the service was given, where somebody wants to read it."""
-        wires = self._wires
-        if wires is not None:
-            name = part if isinstance(part, str) else getattr(part, "name", "")
-            wires.append(Wire(kind, name, sources, place or self._service, value))
+        """Have it known what the service was given; for callers who see that somebody reads it."""
+        assert self._wires is not None
+        name = part if isinstance(part, str) else getattr(part, "name", "")
+        self._wires.append(Wire(kind, name, sources, place or self._service, value))
 
     def _alone(self, what: str) -> None:
         """See that a service whose work has processes of its own does nothing beside it."""
@@ -187,7 +186,8 @@ class Env:
             self.incarnation, sources, decoder_for(read_as), service=self._service, **options
         )
         made = BlockingClient(made) if blocking else made
-        self._wire("consumer", broker, sources, made)
+        if self._wires is not None:
+            self._wire("consumer", broker, sources, made)
         return made
 
     def main(self, function: Callable[[], Any], *, background: bool = False) -> None:
@@ -298,7 +298,8 @@ class Env:
         reader = reader_for(handler, read_as)
         endpoint = Endpoint(self.incarnation, place, handler, reader, colour)
         self._stage.switchboard.serve(self._service, name, endpoint)
-        self._wire("serve", self._service, (name,), handler, place)
+        if self._wires is not None:
+            self._wire("serve", self._service, (name,), handler, place)
 
     def call(
         self,
@@ -341,7 +342,8 @@ class Env:
         place = f"{self._service}.{name_of(handler)}"
         colour = colour_for(handler, self._runtime, self.incarnation)
         state.function(name, self.incarnation, place, handler, colour)
-        self._wire("task", engine, (name,), handler, place)
+        if self._wires is not None:
+            self._wire("task", engine, (name,), handler, place)
 
     def worker(
         self,

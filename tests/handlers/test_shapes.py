@@ -90,3 +90,33 @@ def test_a_function_that_adds_to_a_session_is_what_it_adds_to():
     before = of_function(step)
     step()
     assert of_function(step) != before
+
+
+def bare(home, name, **held):
+    """An object of a library, with nothing in it but what is given."""
+    kind = getattr(pytest.importorskip(home), name)
+    made = object.__new__(type(name, (kind,), {}))
+    for attribute, value in held.items():
+        object.__setattr__(made, attribute, value)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("home", "name", "attribute", "one", "other"),
+    [
+        ("psycopg", "Cursor", "_pos", 1, 2),
+        ("psycopg", "AsyncCursor", "_pos", 1, 2),
+        ("asyncpg.cursor", "Cursor", "_buffer", [1], [1, 2]),
+        ("aiosqlite", "Cursor", "_cursor", [1], [2]),
+        ("boto3.dynamodb.table", "BatchWriter", "_items_buffer", [1], [1, 2]),
+        ("sqlalchemy.engine", "ScalarResult", "_real_result", [1], [2]),
+    ],
+)
+def test_what_an_object_of_a_library_keeps_is_read(home, name, attribute, one, other):
+    before = bare(home, name, **{attribute: one})
+    assert print_of(before) == print_of(before)
+    assert print_of(before) != print_of(bare(home, name, **{attribute: other}))
+
+
+def test_a_release_that_keeps_it_elsewhere_is_never_sure():
+    assert not print_of(bare("boto3.dynamodb.table", "BatchWriter"))[1]

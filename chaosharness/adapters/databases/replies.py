@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import redis
-
 from chaosharness.machines.machine import Refusal
 from chaosharness.machines.redis import StreamId, ids
 from chaosharness.machines.redis import operations as op
@@ -21,6 +19,8 @@ def reply_of(asked: Any, answer: Any) -> Any:
     """Return an answer of the machine as a client reads it."""
     if isinstance(answer, Refusal):
         words = answer.text if answer.code == "ERR" else f"{answer.code} {answer.text}"
+        import redis  # not above: where it is met as it is imported, its adapter imports this
+
         return redis.ResponseError(words)
     match asked:
         case op.Add():

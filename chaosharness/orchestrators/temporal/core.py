@@ -75,7 +75,6 @@ class Cached:
     make: Callable[[], Instance]
     instance: Instance | None = None
     read: int = 0  # events that the workflow has been woken with
-    completed: int = 0  # the id of the last WorkflowTaskCompleted that was read
     pending: list[Commanded] = attrs.field(factory=list)
     timers: dict[str, int] = attrs.field(factory=dict)  # id of a TimerStarted event: its number
     activities: dict[str, int] = attrs.field(factory=dict)
@@ -121,7 +120,7 @@ class Cached:
             if told or self.instance is None:
                 self._activate(told, now, run_id, replaying=not last)
             self._resolve_kept(run_id, last=last)
-        return self._decision()
+        return self.so_far()
 
     def resolve(self, end: markers.End, *, run_id: str, now_ms: int) -> Decision:
         """Go on with how a local activity has ended."""
@@ -130,11 +129,7 @@ class Cached:
         told = markers.marker(asked, end, now_ms, self.wakings)
         self.pending.append(Marker(end.seq, told))
         self._activate([markers.job(end)], stamp(now_ms), run_id, replaying=False)
-        return self._decision()
-
-    def so_far(self) -> Decision:
-        """What is decided while local activities are still out."""
-        return self._decision()
+        return self.so_far()
 
     def query(self, job: WorkflowActivationJob, *, run_id: str, now_ms: int) -> Any:
         """Ask the workflow something, once its history is read; nothing changes by it."""
@@ -150,7 +145,8 @@ class Cached:
         """The last events never got into the history (T28)."""
         self.read -= events
 
-    def _decision(self) -> Decision:
+    def so_far(self) -> Decision:
+        """What is decided, with the local activities that are to begin and to stop."""
         begin = [one for seq, one in self.local.items() if seq not in self.begun]
         self.begun.update(self.local)
         stopped, self.stopped = sorted(self.stopped), set()

@@ -175,7 +175,6 @@ class Run:
     result: Any = None
     sticky: bool = False  # its next task goes to the worker that has it in its cache (T5)
     updates: dict[str, Update] = attrs.field(factory=dict)
-    memo: Attributes = attrs.field(factory=dict)
 
     @property
     def next_id(self) -> int:

@@ -302,7 +302,6 @@ class Server:
             case "UpsertWorkflowSearchAttributes":
                 run.write("UPSERT_WORKFLOW_SEARCH_ATTRIBUTES", {**attributes, **by})
             case "ModifyWorkflowProperties":
-                run.memo |= attributes["upsertedMemo"].get("fields", {})
                 run.write("WORKFLOW_PROPERTIES_MODIFIED", {**attributes, **by})
             case "StartChildWorkflowExecution":
                 self.afterwards.append(children.start(self, run, attributes, by))

@@ -40,11 +40,8 @@ def refusals(runs: list[Run]) -> list[str]:
         workflow_runner=UnsandboxedWorkflowRunner(),
         runtime=Runtime(telemetry=TelemetryConfig(logging=None)),
     )
-    histories = [
-        WorkflowHistory.from_json(name, json.loads(text))
-        for run in runs
-        for name, text in run.event_histories.items()
-    ]
+    texts = {text: name for run in runs for name, text in run.event_histories.items()}
+    histories = [WorkflowHistory.from_json(name, json.loads(text)) for text, name in texts.items()]
     assert histories
 
     async def each() -> AsyncIterator[WorkflowHistory]:
