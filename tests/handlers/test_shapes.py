@@ -95,7 +95,7 @@ def test_a_function_that_adds_to_a_session_is_what_it_adds_to():
 def bare(home, name, **held):
     """An object of a library, with nothing in it but what is given."""
     kind = getattr(pytest.importorskip(home), name)
-    made = object.__new__(type(name, (kind,), {}))
+    made = object.__new__(type(name, (kind,), {"__del__": lambda one: None}))
     for attribute, value in held.items():
         object.__setattr__(made, attribute, value)
     return made

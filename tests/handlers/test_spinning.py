@@ -109,10 +109,11 @@ def test_code_that_was_taken_away_keeps_no_file_open(colour):
             pass
 
     counts = []
-    for _ in range(4):
+    for _ in range(8):
         run(in_colour(colour, spin), runtime=colour, budget=Budget(reads_max=100))
         counts.append(len(os.listdir("/proc/self/fd")))
-    assert counts[-1] <= counts[0]
+    # one that each run kept would be seven by now; other threads of pytest open one now and then
+    assert counts[-1] - counts[0] < 7
 
 
 # ---- the clock
