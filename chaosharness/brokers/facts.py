@@ -7,7 +7,7 @@ stored it; one that is put aside, or moved, is stored anew and gets a new name.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from chaosharness.brokers.cycle import cycle
 from chaosharness.brokers.message import Message, key_of
@@ -61,29 +61,7 @@ class Journal:
     ) -> int:
         """Add what happened, by the code of a scope or by the broker; return the event's index."""
         self.world.effects += 1
-        match fact:
-            case Stored(message, place, places):
-                read_at = self.readers(place) if places is None else [*places]
-                return self._stored(message, read_at, scope, operation, attempt)
-            case Recognised(message, place, first):
-                data = {**self._words(message, []), "place": place, "same_as": first.published}
-                return self._by(scope, "publish", operation, attempt, message, -1, data)
-            case HandedOut():
-                return self._handed_out(fact, operation, attempt)
-            case Settled(message):
-                data = {"message": message.published}
-                return self._by(scope, "ack", operation, attempt, message, message.published, data)
-            case Ignored(message, _, why):
-                data = {"message": message.published, "error": f"void: {why}"}
-                return self._by(scope, "nack", operation, attempt, message, -1, data)
-            case CameBack(message, _, holder, why):
-                return self._came_back(message, holder, why, scope, operation, attempt)
-            case Buried():
-                return self._buried(fact)
-            case Moved(message, place, to):
-                return self._again(message, to, message.published)
-            case Extended():
-                return -1  # nobody reads of it: who extends says so by coming back in time
+        return WRITE[type(fact)](self, fact, scope, operation, attempt)
 
     def _by(
         self,
@@ -108,11 +86,11 @@ class Journal:
             "value": message.body,
         }
 
-    def _stored(
-        self, message: Message, places: list[str], scope: Scope | None, operation: str, attempt: int
-    ) -> int:
+    def _stored(self, fact: Stored, scope: Scope | None, operation: str, attempt: int) -> int:
         world = self.world
+        message = fact.message
         cause = message.published
+        places = self.readers(fact.place) if fact.places is None else [*fact.places]
         data = self._words(message, places)
         index = self._by(scope, "publish", operation, attempt, message, cause, data)
         message.published = index
@@ -120,7 +98,30 @@ class Journal:
             world.end("budget", cycle(world.history, index, message.hops))
         return index
 
-    def _handed_out(self, fact: HandedOut, operation: str, attempt: int) -> int:
+    def _recognised(
+        self, fact: Recognised, scope: Scope | None, operation: str, attempt: int
+    ) -> int:
+        message, first = fact.message, fact.first
+        data = {**self._words(message, []), "place": fact.place, "same_as": first.published}
+        return self._by(scope, "publish", operation, attempt, message, -1, data)
+
+    def _settled(self, fact: Settled, scope: Scope | None, operation: str, attempt: int) -> int:
+        message = fact.message
+        cause = message.published
+        return self._by(scope, "ack", operation, attempt, message, cause, {"message": cause})
+
+    def _ignored(self, fact: Ignored, scope: Scope | None, operation: str, attempt: int) -> int:
+        message = fact.message
+        data = {"message": message.published, "error": f"void: {fact.why}"}
+        return self._by(scope, "nack", operation, attempt, message, -1, data)
+
+    def _extended(self, fact: Extended, scope: Scope | None, operation: str, attempt: int) -> int:
+        """Write nothing: whoever extends says so by coming back in time."""
+        return -1
+
+    def _handed_out(
+        self, fact: HandedOut, scope: Scope | None, operation: str, attempt: int
+    ) -> int:
         world = self.world
         message = fact.message
         data = {
@@ -145,24 +146,18 @@ class Journal:
             world.too_often(fact.times, operation)
         return index
 
-    def _came_back(
-        self,
-        message: Message,
-        holder: Holder | None,
-        why: str,
-        scope: Scope | None,
-        operation: str,
-        attempt: int,
-    ) -> int:
+    def _came_back(self, fact: CameBack, scope: Scope | None, operation: str, attempt: int) -> int:
+        message: Message = fact.message
+        holder: Holder | None = fact.holder
         data: dict[str, Any] = {"message": message.published}
         if scope is not None:
             return scope.record("nack", operation, attempt, {**data, "requeue": True})
         if holder is not None:
             data["from"] = holder.label
-        data["why"] = why
+        data["why"] = fact.why
         return self._by(None, "nack", "", 0, message, message.published, data)
 
-    def _buried(self, fact: Buried) -> int:
+    def _buried(self, fact: Buried, scope: Scope | None, operation: str, attempt: int) -> int:
         message, to = fact.message, fact.to
         places = [] if to is None else [to]
         data = {
@@ -179,6 +174,9 @@ class Journal:
             return self._instead(fact.letter, message, read_at, index)
         return self._again(message, to, index)
 
+    def _moved(self, fact: Moved, scope: Scope | None, operation: str, attempt: int) -> int:
+        return self._again(fact.message, fact.to, fact.message.published)
+
     def _instead(self, letter: Message, message: Message, places: list[str], cause: int) -> int:
         """Store what stands for a message that was put aside: that one keeps its name."""
         data = {**self._words(letter, places), "instead_of": message.published}
@@ -192,3 +190,17 @@ class Journal:
         data = {**self._words(message, self.readers(place)), "instead_of": old}
         message.published = self._by(None, "publish", "", 0, message, cause, data)
         return message.published
+
+
+Write = Callable[[Journal, Any, Scope | None, str, int], int]
+WRITE: Final[dict[type[Fact], Write]] = {
+    Stored: Journal._stored,
+    Recognised: Journal._recognised,
+    HandedOut: Journal._handed_out,
+    Settled: Journal._settled,
+    Ignored: Journal._ignored,
+    CameBack: Journal._came_back,
+    Buried: Journal._buried,
+    Moved: Journal._moved,
+    Extended: Journal._extended,
+}

@@ -113,26 +113,37 @@ class Lines(Generic[P, W]):
         return pair in unreachable or pair[::-1] in unreachable
 
     def _look(self, place: P, latency_ms: int) -> None:
-        soonest: int | None = None
-        for waiter in self._lines[place]:
-            if self.is_cut(waiter):
-                continue
-            due_ms = self._due(waiter)
-            if due_ms is not None and (soonest is None or due_ms < soonest):
-                soonest = due_ms
-        if soonest is not None:
-            now = self._world.now
-            # A timer where time decides: trouble may be sized to last just longer than it.
-            self._arm(place, max(soonest, now + latency_ms), None if soonest <= now else False)
-
-    def _arm(self, place: P, due_ms: int, waits: Any = None) -> None:
+        now = self._world.now
         armed = self._armed.get(place)
+        if armed is not None and armed[0] <= now + latency_ms:
+            return  # nobody can be answered sooner
+        soonest = self._soonest(place, now)
+        if soonest is None:
+            return
+        due_ms = max(soonest, now + latency_ms)
         if armed is not None:
             if armed[0] <= due_ms:
                 return
             self._world.agenda.cancel(armed[1])
+        # A timer where time decides: trouble may be sized to last just longer than it.
+        waits = None if soonest <= now else False
         entry = self._world.agenda.add(due_ms, self._serve, place, waits)
         self._armed[place] = due_ms, entry
+
+    def _soonest(self, place: P, now: int) -> int | None:
+        """Return when there is something for one of a line; None for never."""
+        soonest: int | None = None
+        cut = self._world.unreachable
+        for waiter in self._lines[place]:
+            if cut and self.is_cut(waiter):
+                continue
+            due_ms = self._due(waiter)
+            if due_ms is not None:
+                if due_ms <= now:
+                    return due_ms
+                if soonest is None or due_ms < soonest:
+                    soonest = due_ms
+        return soonest
 
     def _serve(self, place: P) -> None:
         """Answer the one who has waited longest, if there is something; the next one comes next.

@@ -6,6 +6,7 @@ import inspect
 import typing
 from collections.abc import Callable, Mapping
 from functools import partial
+from operator import methodcaller
 from types import FunctionType, MethodType
 from typing import Any, Final
 
@@ -52,6 +53,11 @@ class Message(msgspec.Struct, eq=False, gc=False):
             counts = self.deliveries = {}
         counts[whom] = count = counts.get(whom, 0) + 1
         return count
+
+
+copied: Final[Callable[[Message], Message]] = methodcaller("__copy__")
+"""Return a copy of a message: what one consumer sees, or a duplicate. `copy.copy` takes thirty
+bytecodes to find the same method."""
 
 
 @attrs.frozen

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from copy import copy
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -12,7 +11,7 @@ import attrs
 from chaosharness.brokers.at_work import AtWork
 from chaosharness.brokers.facts import Journal
 from chaosharness.brokers.lines import Lines
-from chaosharness.brokers.message import NO_HEADERS, Message
+from chaosharness.brokers.message import NO_HEADERS, Message, copied
 from chaosharness.brokers.nats.rows import DELIVER, EXPLICIT, ORDERED
 from chaosharness.brokers.strikes import struck
 from chaosharness.faults import Delay, LostReply, NetworkPartition
@@ -216,7 +215,7 @@ class Desk:
             operation, message.entity, message.name
         )
         cause = self.journal.write(fact, None, operation, attempt)
-        seen = copy(message)
+        seen = copied(message)
         seen.redelivered = fact.again
         seen.offset = one.handle.sequence
         held = Held(seen, cause, one.handle, one.pending, one.stored_ms)

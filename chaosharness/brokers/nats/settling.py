@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
 from typing import Any, Final
 
+from chaosharness.brokers.message import copied
 from chaosharness.brokers.nats.desk import Desk, Held
 from chaosharness.brokers.nats.errors import answered
 from chaosharness.brokers.nats.rows import ACK, ACK_SYNC, CHANGE, GET
@@ -89,7 +89,7 @@ def put_aside(desk: Desk, held: Held, subject: str, scope: Scope, error: BaseExc
     message = held.message
     data = {"message": message.published, "to": subject, "error": type(error).__name__}
     scope.record("dead", "", 0, data)
-    letter = copy(message)
+    letter = copied(message)
     letter.topic = subject
     desk.do(op.Publish(subject, message.body or b"", letter), scope)
     desk.do(op.Ack(held.handle), scope)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -12,7 +11,7 @@ import attrs
 from chaosharness.brokers.at_work import AtWork
 from chaosharness.brokers.facts import Journal
 from chaosharness.brokers.lines import Lines
-from chaosharness.brokers.message import Message
+from chaosharness.brokers.message import Message, copied
 from chaosharness.brokers.redis.errors import answered
 from chaosharness.brokers.redis.rows import SURFACES
 from chaosharness.brokers.strikes import struck
@@ -219,7 +218,7 @@ class Desk:
             )
             attempts[message.published] = attempt
             cause = self.journal.write(fact, None, site, attempt)
-            held.append(Held(copy(message), cause, fact.receipt, fact.times))
+            held.append(Held(copied(message), cause, fact.receipt, fact.times))
         return answer, held
 
     # ---- waiting
@@ -301,7 +300,7 @@ class Desk:
         stream = self.machine.streams.get(reader.place[0])
         assert reader.behind is not None
         kept = [] if stream is None else stream.behind(reader.behind, reader.count or None)
-        return [Held(copy(one.message), one.message.published, one.id, 1) for one in kept]
+        return [Held(copied(one.message), one.message.published, one.id, 1) for one in kept]
 
     def read_again(self, reader: Reader) -> list[Held]:
         """Return what is pending for somebody's name, behind where it has come to."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping as Names
-from copy import copy
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
@@ -27,6 +26,7 @@ from chaosharness.brokers.message import (
     POISON,
     Decode,
     Message,
+    copied,
     encode,
     key_of,
 )
@@ -214,7 +214,7 @@ class OpenRedis(Desk):
             cut = op.Cut("MAXLEN", maxlen, about)
         operation = f"{scope.place}/{self.name}.publish {topic}"
         message = Message(topic, name, headers or NO_HEADERS, body, entity, scope.hops + 1)
-        draft = (message, op.Add(topic, body, cut=cut), scope.message)
+        draft = (message, op.Add(topic, body, cut=cut, message=message), scope.message)
         surface = SURFACES[self.profile, "publish"]
         return operate_for(scope, entity, operation, self.store, draft, self, surface)
 
@@ -236,9 +236,9 @@ class OpenRedis(Desk):
         for nth in range(copies):
             one = message
             if nth:
-                one = copy(message)
+                one = copied(message)
                 one.name = names.name(operation, message.entity, in_hand, message.body)
-            mine = attrs.evolve(add, message=one)
+            mine = add if add.message is one else attrs.evolve(add, message=one)
             found: StreamId | None = answered(operation, self.do(mine, scope, operation, attempt))
         return found
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
 from functools import partial
 from typing import Any, Final, Literal, get_args
 
 import attrs
 
 from chaosharness.brokers.intake import Intake
-from chaosharness.brokers.message import Message
+from chaosharness.brokers.message import Message, copied
 from chaosharness.brokers.redis.desk import Desk, Held
 from chaosharness.brokers.redis.reading import Start, ack, reader_for
 from chaosharness.brokers.redis.rows import SURFACES
@@ -177,7 +176,7 @@ class Subscription:
         message = held.message
         data = {"message": message.published, "to": to, "error": type(error).__name__}
         scope.record("dead", "", 0, data)
-        letter = copy(message)
+        letter = copied(message)
         letter.topic = to
         self.desk.do(op.Add(to, letter.body, message=letter), scope)
         self.desk.do(op.Ack(self.stream, self._reader.place[1], (held.words,)), scope)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from copy import copy
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -12,7 +11,7 @@ import attrs
 from chaosharness.brokers.at_work import AtWork
 from chaosharness.brokers.facts import Journal
 from chaosharness.brokers.lines import Lines
-from chaosharness.brokers.message import Message
+from chaosharness.brokers.message import Message, copied
 from chaosharness.brokers.sqs.rows import SURFACES
 from chaosharness.brokers.strikes import struck
 from chaosharness.errors import InvalidDefinition
@@ -197,7 +196,7 @@ class Desk:
                 operation, message.entity, message.name
             )
             cause = self.journal.write(fact, None, operation, attempt)
-            seen = copy(message)
+            seen = copied(message)
             seen.redelivered = fact.times > 1
             held.append(Held(seen, cause, received[fact.receipt]))
             if armed and self._spoilt(fact, operation, attempt):
@@ -274,7 +273,7 @@ class Desk:
         message = held.message
         data = {"message": message.published, "to": to, "error": type(error).__name__}
         scope.record("dead", "", 0, data)
-        letter = copy(message)
+        letter = copied(message)
         letter.topic = to
         received = held.received
         self.do(

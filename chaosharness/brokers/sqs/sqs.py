@@ -17,7 +17,6 @@ import inspect
 import re
 from collections.abc import Callable, Iterable
 from collections.abc import Mapping as Names
-from copy import copy
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -29,6 +28,7 @@ from chaosharness.brokers.message import (
     POISON,
     Decode,
     Message,
+    copied,
     encode,
     key_of,
 )
@@ -236,7 +236,7 @@ class OpenSQS(Desk):
         for nth in range(copies):
             one = message
             if nth:
-                one = copy(message)
+                one = copied(message)
                 one.name = names.name(operation, message.entity, in_hand, message.body)
             send = op.Send(
                 message.topic,

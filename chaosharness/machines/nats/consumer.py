@@ -8,6 +8,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from chaosharness.machines.lease import Leases, LeaseSettings
@@ -26,6 +27,8 @@ class Consumer:
         pending: What is in hands or on its way back: sequence, and its first delivery.
         times: How often a message was handed out again.
         back: What comes before anything new, in this order.
+        ahead: What it wants of the stream and has never handed out, by sequence, in order; without
+            the last ones of their subjects that it begins with.
     """
 
     def __init__(
@@ -41,8 +44,11 @@ class Consumer:
         self.back: list[int] = []
         self.leases = Leases(LeaseSettings(lasts_ms=settings.wait_ms))
         self._chosen: list[int] = []
+        self._wants: dict[str, bool] = {}
         self.next = self._start(now)
         self.floor = (0, self.next - 1)
+        first = self._chosen[-1] + 1 if self._chosen else self.next
+        self.ahead = {one.sequence: one for one in self._wanted(first)}
 
     # ---- where it begins
 
@@ -75,8 +81,17 @@ class Consumer:
 
     def wants(self, subject: str) -> bool:
         """Say whether messages of a subject are for it."""
-        filters = self.settings.filters
-        return not filters or any(matches(pattern, subject) for pattern in filters)
+        wants = self._wants.get(subject)
+        if wants is None:
+            filters = self.settings.filters
+            wants = not filters or any(matches(pattern, subject) for pattern in filters)
+            self._wants[subject] = wants
+        return wants
+
+    def offer(self, record: Record) -> None:
+        """Take note of a message that has come to the stream, and that it wants."""
+        if record.sequence >= self.next:
+            self.ahead[record.sequence] = record
 
     def _wanted(self, first: int) -> Iterator[Record]:
         for record in self.stream.records.values():
@@ -87,9 +102,9 @@ class Consumer:
 
     def new(self) -> int:
         """Count what it wants and has never handed out."""
-        chosen = sum(one in self.stream.records for one in self._chosen)
-        first = self._chosen[-1] + 1 if self._chosen else self.next
-        return chosen + sum(1 for _ in self._wanted(first))
+        if not self._chosen:
+            return len(self.ahead)
+        return sum(one in self.stream.records for one in self._chosen) + len(self.ahead)
 
     def is_full(self) -> bool:
         """Say whether so much is in hands that nothing new is handed out."""
@@ -98,7 +113,9 @@ class Consumer:
 
     def has_some(self) -> bool:
         """Say whether a fetch would find something, or see to it that something is given up."""
-        return bool(self.back) or (not self.is_full() and self.new() > 0)
+        if self.back:
+            return True
+        return (bool(self.ahead) or self.new() > 0) and not self.is_full()
 
     def peek(self, most: int) -> list[Record]:
         """Return what a fetch would find, without handing it out."""
@@ -116,11 +133,7 @@ class Consumer:
         if self._chosen:
             found += [records[one] for one in self._chosen[:room] if one in records]
             return found
-        for record in self._wanted(self.next):
-            if room <= 0:
-                break
-            found.append(record)
-            room -= 1
+        found += islice(self.ahead.values(), max(room, 0))
         return found
 
     def take_new(self) -> Record | None:
@@ -132,10 +145,11 @@ class Consumer:
             sequence = self._chosen.pop(0)
             self.next = sequence + 1
             return self.stream.records.get(sequence)
-        record = next(self._wanted(self.next), None)
-        if record is not None:
-            self.next = record.sequence + 1
-        return record
+        if not self.ahead:
+            return None
+        sequence = next(iter(self.ahead))
+        self.next = sequence + 1
+        return self.ahead.pop(sequence)
 
     # ---- handing out
 
@@ -167,6 +181,7 @@ class Consumer:
         """Take a message out of all hands, for good; say whether it was in any."""
         delivery = self.pending.pop(sequence, None)
         self.leases.forget(sequence)
+        self.ahead.pop(sequence, None)
         if delivery is not None:
             self._move_floor(delivery, sequence)
         if sequence in self.back:

@@ -64,6 +64,8 @@ class NatsMachine:
         self._of: dict[str, list[Consumer]] = {}
         self._facts: list[Fact] = []
         self._numbers = 0
+        self._due: int | None = None
+        self._knows_due = False
 
     # ---- the contract
 
@@ -73,18 +75,32 @@ class NatsMachine:
         do = DO.get(type(operation))
         if do is None:
             raise TypeError(f"{operation!r} is no operation of JetStream")
+        self._knows_due = False
         return do(self, operation, now)
 
     def due(self) -> int | None:
         """Return when a message comes back, or is too old; None for never."""
-        found = [one.leases.due() for one in self.consumers.values()]
-        found += [one.ages() for one in self.streams.values()]
-        times = [one for one in found if one is not None]
-        return min(times) if times else None
+        if not self._knows_due:
+            self._due = self._soonest()
+            self._knows_due = True
+        return self._due
+
+    def _soonest(self) -> int | None:
+        soonest: int | None = None
+        for one in self.consumers.values():
+            due = one.leases.due()
+            if due is not None and (soonest is None or due < soonest):
+                soonest = due
+        for stream in self.streams.values():
+            due = stream.ages()
+            if due is not None and (soonest is None or due < soonest):
+                soonest = due
+        return soonest
 
     def tick(self, now: int) -> None:
         """Let messages come back and go, up to now, in the order in which they are due."""
         while (due := self.due()) is not None and due <= now:
+            self._knows_due = False
             self._act(due)
 
     def _act(self, now: int) -> None:
@@ -195,7 +211,7 @@ class NatsMachine:
 
     def _publish(self, operation: op.Publish, now: int) -> op.Published | Refusal:
         subject = operation.subject
-        stream = next((one for one in self.streams.values() if one.keeps(subject)), None)
+        stream = self._keeper(subject)
         if stream is None:
             return refusals.NO_RESPONDERS
         known = stream.recognise(operation.id, now) if operation.id is not None else None
@@ -214,7 +230,10 @@ class NatsMachine:
         elif stream.is_full(subject):
             return refusals.FULL
         else:
-            sequence = stream.append(subject, operation.body, message, now).sequence
+            record = stream.append(subject, operation.body, message, now)
+            sequence = record.sequence
+            for one in wanted:
+                one.offer(record)
         stream.last_id = operation.id or ""
         if operation.id is not None:
             stream.remember(operation.id, sequence, message, now)
@@ -222,6 +241,13 @@ class NatsMachine:
         for record in stream.over_limits(subject):
             self._remove(stream, record, "limit reached", now)
         return op.Published(stream.name, sequence)
+
+    def _keeper(self, subject: str) -> Stream | None:
+        """Return the stream that keeps a subject: one at most does."""
+        for stream in self.streams.values():
+            if stream.keeps(subject):
+                return stream
+        return None
 
     def _name(self, message: Any) -> Any:
         self._numbers += 1
@@ -303,20 +329,22 @@ class NatsMachine:
         about = consumer.stream.records[sequence].message
         words = {"stream": consumer.stream.name, "consumer": consumer.name}
         subject = ".".join((DEATHS, *words.values()))
-        keeper = next((one for one in self.streams.values() if one.keeps(subject)), None)
+        keeper = self._keeper(subject)
         if keeper is None or keeper.is_full(subject):
             return None, None, ()
-        wanted = tuple(one.place for one in self._of[keeper.name] if one.wants(subject))
+        wanted = [one for one in self._of[keeper.name] if one.wants(subject)]
         if keeper.settings.retention == "interest" and not wanted:
             keeper.skip()
             return None, None, ()
         words |= {"type": NOTICE, "id": self._name(None)}
         body = json.dumps({**words, "stream_seq": sequence, "deliveries": times}).encode()
         message = self.notice(subject, body, about)
-        keeper.append(subject, body, message, now)
+        record = keeper.append(subject, body, message, now)
+        for one in wanted:
+            one.offer(record)
         for old in keeper.over_limits(subject):
             self._remove(keeper, old, "limit reached", now)
-        return message, keeper.name, wanted
+        return message, keeper.name, tuple(one.place for one in wanted)
 
     # ---- settling
 

@@ -9,7 +9,7 @@ import attrs
 from chaosharness.machines.nats.settings import ConsumerSettings, StreamSettings
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Handle:
     """What settling a message takes: the words of the reply subject that matter.
 
@@ -31,7 +31,7 @@ class Handle:
         return f"{self.stream}.{self.consumer}.{self.times}.{self.sequence}.{self.delivery}"
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class CreateStream:
     """STREAM.CREATE."""
 
@@ -39,7 +39,7 @@ class CreateStream:
     settings: StreamSettings
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class CreateConsumer:
     """CONSUMER.CREATE.
 
@@ -53,7 +53,7 @@ class CreateConsumer:
     place: str | None = None
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class DeleteConsumer:
     """CONSUMER.DELETE, or the end of an ephemeral consumer that nobody uses."""
 
@@ -61,7 +61,7 @@ class DeleteConsumer:
     consumer: str
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Publish:
     """A message on a subject that a stream keeps.
 
@@ -80,7 +80,7 @@ class Publish:
     expected_id: str | None = None
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Fetch:
     """CONSUMER.MSG.NEXT with `no_wait`. Waiting is up to whoever drives the machine."""
 
@@ -90,14 +90,14 @@ class Fetch:
     most: int = 1
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Ack:
     """`+ACK`: it is done."""
 
     handle: Handle
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Nak:
     """`-NAK`: hand it out again, at once or after a time."""
 
@@ -105,14 +105,14 @@ class Nak:
     delay_ms: int | None = None
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class InProgress:
     """`+WPI`: the time to hold it begins anew."""
 
     handle: Handle
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Term:
     """`+TERM`: never hand it out again."""
 
@@ -120,7 +120,7 @@ class Term:
     reason: str = ""
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Get:
     """STREAM.MSG.GET: read a message by its sequence."""
 
@@ -128,14 +128,14 @@ class Get:
     sequence: int
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class InspectStream:
     """STREAM.INFO."""
 
     stream: str
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class InspectConsumer:
     """CONSUMER.INFO."""
 
@@ -146,7 +146,7 @@ class InspectConsumer:
 # ---- answers
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Published:
     """The answer to `Publish`: the sequence of the message, or of the first one of its id."""
 
@@ -155,7 +155,7 @@ class Published:
     duplicate: bool = False
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Fetched:
     """One message of the answer to `Fetch`."""
 
@@ -167,7 +167,7 @@ class Fetched:
     stored_ms: int
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class StreamState:
     """The answer to `InspectStream`."""
 
@@ -176,7 +176,7 @@ class StreamState:
     last: int
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class ConsumerState:
     """The answer to `InspectConsumer`.
 

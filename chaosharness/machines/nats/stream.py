@@ -32,10 +32,15 @@ class Stream:
         self.last = 0
         self.last_id = ""
         self._known: dict[str, tuple[int, int, Any]] = {}
+        self._keeps: dict[str, bool] = {}
 
     def keeps(self, subject: str) -> bool:
         """Say whether a subject is one of the stream's."""
-        return any(matches(pattern, subject) for pattern in self.settings.subjects)
+        keeps = self._keeps.get(subject)
+        if keeps is None:
+            keeps = any(matches(pattern, subject) for pattern in self.settings.subjects)
+            self._keeps[subject] = keeps
+        return keeps
 
     @property
     def first(self) -> int:

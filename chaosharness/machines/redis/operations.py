@@ -15,7 +15,7 @@ Fields = Any
 """What an entry holds: the machine keeps it as it was given, and does not look."""
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Cut:
     """How a stream is trimmed: MAXLEN or MINID, exactly or about.
 
@@ -32,7 +32,7 @@ class Cut:
     limit: int | None = None
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Add:
     """XADD. Answers the id; None with `no_make` where there is no stream."""
 
@@ -44,7 +44,7 @@ class Add:
     message: Any = None
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Trim:
     """XTRIM. Answers how many went."""
 
@@ -52,7 +52,7 @@ class Trim:
     cut: Cut
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Delete:
     """XDEL. Answers how many there were."""
 
@@ -60,21 +60,21 @@ class Delete:
     ids: tuple[str, ...]
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class DeleteStream:
     """DEL: the stream and its groups are gone. Answers how many there were."""
 
     stream: str
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Length:
     """XLEN."""
 
     stream: str
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Range:
     """XRANGE, or XREVRANGE. Answers entries, the oldest first unless `backwards`.
 
@@ -92,7 +92,7 @@ class Range:
     backwards: bool = False
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Read:
     """XREAD of one stream. Answers entries; whoever asks again is answered again.
 
@@ -106,7 +106,7 @@ class Read:
     count: int | None = None
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class CreateGroup:
     """XGROUP CREATE."""
 
@@ -116,7 +116,7 @@ class CreateGroup:
     make: bool = False
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class SetId:
     """XGROUP SETID: what the group has been handed so far."""
 
@@ -125,7 +125,7 @@ class SetId:
     id: str
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class DestroyGroup:
     """XGROUP DESTROY. Answers whether there was one."""
 
@@ -133,7 +133,7 @@ class DestroyGroup:
     group: str
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class CreateConsumer:
     """XGROUP CREATECONSUMER. Answers whether it is new."""
 
@@ -142,7 +142,7 @@ class CreateConsumer:
     consumer: str
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class DeleteConsumer:
     """XGROUP DELCONSUMER. Answers how many pending entries went with it."""
 
@@ -151,7 +151,7 @@ class DeleteConsumer:
     consumer: str
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class ReadGroup:
     """XREADGROUP of one stream. Answers entries; one that was deleted has no fields.
 
@@ -171,7 +171,7 @@ class ReadGroup:
     holder: Any = None
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Ack:
     """XACK. Answers how many were pending, for whichever consumer."""
 
@@ -180,7 +180,7 @@ class Ack:
     ids: tuple[str, ...]
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Claim:
     """XCLAIM. Answers entries."""
 
@@ -196,7 +196,7 @@ class Claim:
     holder: Any = None
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class AutoClaim:
     """XAUTOCLAIM. Answers `Claimed`."""
 
@@ -210,7 +210,7 @@ class AutoClaim:
     holder: Any = None
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class PendingSummary:
     """XPENDING without a range. Answers `Summary`."""
 
@@ -218,7 +218,7 @@ class PendingSummary:
     group: str
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class PendingRange:
     """XPENDING with a range, as that of `Range`. Answers `PendingEntry`s."""
 
@@ -231,14 +231,14 @@ class PendingRange:
     end: str = "+"
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Groups:
     """XINFO GROUPS. Answers name, consumers, pending and last id of each."""
 
     stream: str
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Lose:
     """A failover, or a crash of the server: what was written from a moment on is gone.
 
@@ -248,7 +248,7 @@ class Lose:
     since_ms: int
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Entry:
     """An entry as it is answered.
 
@@ -270,7 +270,7 @@ class Entry:
         return text(self.id)
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Claimed:
     """What XAUTOCLAIM answers: where to go on, entries, and ids of those that were deleted."""
 
@@ -279,7 +279,7 @@ class Claimed:
     deleted: list[StreamId]
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Summary:
     """What XPENDING answers: how many, the first, the last, and how many for whom."""
 
@@ -289,7 +289,7 @@ class Summary:
     consumers: dict[str, int]
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class PendingEntry:
     """One pending entry: for whom, for how long, and how often it was handed out."""
 

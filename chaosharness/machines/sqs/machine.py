@@ -70,16 +70,19 @@ class SqsMachine:
         That a message has been kept for too long wakes nobody: it is gone the next time anybody
         looks.
         """
-        found = [self.moves.due()]
+        soonest = self.moves.due()
         for queue in self.queues.values():
-            found += (queue.leases.due(), queue.appears())
-        times = [one for one in found if one is not None]
-        return min(times) if times else None
+            for due in (queue.leases.due(), queue.appears()):
+                if due is not None and (soonest is None or due < soonest):
+                    soonest = due
+        return soonest
 
     def tick(self, now: int) -> None:
         """Let messages come back, appear, be moved and be forgotten, up to now."""
         self._now = now
         for queue in self.queues.values():
+            if not queue.is_due(now):
+                continue
             queue.appear(now)
             for number, lease in queue.leases.expired(now):
                 record = queue.records[number]

@@ -90,10 +90,14 @@ class Moves:
 
     def due(self) -> int | None:
         """Return when a task moves something next."""
+        if not self.tasks:
+            return None
         return min((task.next_ms for task in self._active()), default=None)
 
     def tick(self, now: int) -> None:
         """Move what is to be moved up to now."""
+        if not self.tasks:
+            return
         for task in self._active():
             while task.next_ms <= now and task.status in ("RUNNING", "CANCELLING"):
                 self._step(task, now)

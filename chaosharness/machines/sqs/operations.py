@@ -10,7 +10,7 @@ import attrs
 NOTHING: Final[Mapping[str, Any]] = {}
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Handle:
     """A receipt handle: which message, and the how-manieth time it was received."""
 
@@ -30,7 +30,7 @@ class Handle:
         return cls(parts[0], int(parts[1]), int(parts[2]))
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Send:
     """SendMessage.
 
@@ -51,7 +51,7 @@ class Send:
     system_attributes: Mapping[str, Any] = NOTHING
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Receive:
     """ReceiveMessage. Waiting for messages is up to whoever drives the machine.
 
@@ -70,7 +70,7 @@ class Receive:
     attempt: str | None = None
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Delete:
     """DeleteMessage."""
 
@@ -78,7 +78,7 @@ class Delete:
     handle: Handle
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class ChangeVisibility:
     """ChangeMessageVisibility."""
 
@@ -87,14 +87,14 @@ class ChangeVisibility:
     visibility_ms: int
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Purge:
     """PurgeQueue."""
 
     queue: str
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Configure:
     """CreateQueue, or SetQueueAttributes where there is one."""
 
@@ -102,14 +102,14 @@ class Configure:
     settings: Any
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class DeleteQueue:
     """DeleteQueue."""
 
     queue: str
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class StartMove:
     """StartMessageMoveTask. `to` None: each message to where it died."""
 
@@ -118,7 +118,7 @@ class StartMove:
     per_second_max: int | None = None
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class CancelMove:
     """CancelMessageMoveTask."""
 
@@ -128,14 +128,14 @@ class CancelMove:
 # ---- what servers of a standard queue may do by themselves: nobody asks for it
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Copy:
     """One server keeps a copy of a message that is in hand: it survives the delete."""
 
     handle: Handle
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Withhold:
     """The servers that are asked do not have a message, until a moment."""
 
@@ -144,7 +144,7 @@ class Withhold:
     until: int
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Surface:
     """A message that was withheld is there again."""
 
@@ -168,7 +168,7 @@ Operation = (
 )
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Sent:
     """The answer to `Send`."""
 
@@ -177,7 +177,7 @@ class Sent:
     duplicate: bool
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Received:
     """One message of the answer to `Receive`."""
 

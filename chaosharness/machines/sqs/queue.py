@@ -96,6 +96,15 @@ class Queue:
         """Say whether a message could be handed out."""
         return record.visible_ms <= now and self.leases.of(record.number) is None
 
+    def is_due(self, now: int) -> bool:
+        """Say whether time has anything to do here: something comes back, appears or is too old."""
+        hidden, ages = self._hidden, self._ages
+        return (
+            (bool(hidden) and hidden[0][0] <= now)
+            or (bool(ages) and now - ages[0][0] >= self.settings.retention_ms)
+            or ((due := self.leases.due()) is not None and due <= now)
+        )
+
     def appear(self, now: int) -> None:
         """Let messages appear whose time has come."""
         hidden = self._hidden
@@ -168,7 +177,13 @@ class Queue:
         if self.settings.fifo:
             heads = (next(iter(group.values())) for group in self._groups.values())
             return any(self.is_visible(head, now) for head in heads)
-        return next(self.next(now), None) is not None
+        ready, records = self._ready, self.records
+        while ready:
+            record = records.get(ready[0])
+            if record is not None and self.is_visible(record, now):
+                return True
+            heappop(ready)
+        return False
 
     def waiting(self, now: int) -> int:
         """Count the messages that are visible."""
