@@ -55,13 +55,19 @@ def surface_of(rows: Iterable[Row], profile: str, at: At) -> Surface:
     )
 
 
-def table(rows: Iterable[Row]) -> str:
-    """Return rows as a Markdown table: what a search tries, each fault of an operation once."""
+def table(rows: Iterable[Row], asked: tuple[type[Fault], ...] = ()) -> str:
+    """Return rows as a Markdown table: what a search tries, each fault of an operation once.
+
+    Args:
+        rows: Those of a product.
+        asked: Kinds that a search tries only where a broker says so: they are marked with °.
+    """
     lines = ["| at | on | fault | what it means | source |", "|---|---|---|---|---|"]
     seen: dict[tuple[str, str, str, str], list[str]] = {}
     for row in rows:
-        if row.searched:
-            words = (row.at, f"{row.phase}: {row.fault.__name__}", row.condition, row.source)
+        mark = " °" if row.fault in asked else ""
+        if row.searched or mark:
+            words = (row.at, f"{row.phase}: {row.fault.__name__}{mark}", row.condition, row.source)
             seen.setdefault(words, []).append(row.profile)
     for (at, fault, condition, source), profiles in seen.items():
         lines.append(f"| {at} | {', '.join(profiles)} | {fault} | {condition} | {source} |")

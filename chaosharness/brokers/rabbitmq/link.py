@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from chaosharness.brokers.rabbitmq.connection import Connection, Server
 from chaosharness.brokers.rabbitmq.copies import Copy
-from chaosharness.brokers.rabbitmq.faults import SETTLE, widened
+from chaosharness.brokers.rabbitmq.rows import SETTLE, widened
 from chaosharness.brokers.strikes import struck
 from chaosharness.faults import (
     BrokerRestart,

@@ -20,14 +20,14 @@ from chaosharness.brokers.lane import Lane, in_turn
 from chaosharness.brokers.message import NO_HEADERS, POISON, encode, key_of
 from chaosharness.brokers.rabbitmq.copies import NO_PROPERTIES, Copy
 from chaosharness.brokers.rabbitmq.errors import ChannelClosed, Unroutable
-from chaosharness.brokers.rabbitmq.faults import (
+from chaosharness.brokers.rabbitmq.link import Link
+from chaosharness.brokers.rabbitmq.rows import (
     PUBLISH,
     PUBLISH_AGAIN,
     PUBLISH_BLINDLY,
     SEND,
     widened,
 )
-from chaosharness.brokers.rabbitmq.link import Link
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import (
     BrokerRestart,

@@ -32,9 +32,9 @@ from chaosharness.brokers.rabbitmq.consumers import (
     Subscription,
 )
 from chaosharness.brokers.rabbitmq.copies import Copy
-from chaosharness.brokers.rabbitmq.faults import DELIVER, DELIVER_AUTO, SEARCHABLE, widened
 from chaosharness.brokers.rabbitmq.link import Link
 from chaosharness.brokers.rabbitmq.publishing import Publisher
+from chaosharness.brokers.rabbitmq.rows import DELIVER, DELIVER_AUTO, SEARCHABLE, widened
 from chaosharness.brokers.rabbitmq.topology import (
     Exchange,
     Queue,

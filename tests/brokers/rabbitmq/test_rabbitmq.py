@@ -1,5 +1,7 @@
 """RabbitMQ in runs: what a service sees of it, calm and under each of its faults."""
 
+from pathlib import Path
+
 import pytest
 
 from chaosharness import (
@@ -26,6 +28,8 @@ from chaosharness import (
     System,
     Unroutable,
 )
+from chaosharness.brokers.legality import table
+from chaosharness.brokers.rabbitmq.rows import ROWS, SEARCHABLE
 from chaosharness.errors import IllegalFault, InvalidDefinition
 from chaosharness.machines.rabbitmq.exchanges import topic_matches
 
@@ -122,6 +126,11 @@ def test_the_legal_faults_are_these(options, confirms, operation, before, after)
     assert (set(surface.before) - RARE, set(surface.after) - RARE) == (before, after)
     assert not RARE & {*surface.searched_before, *surface.searched_after}
     assert RARE & {*surface.before, *surface.after}
+
+
+def test_the_rows_are_those_of_the_page():
+    page = Path(__file__).parents[3].joinpath("docs/how-to/rabbitmq.md").read_text("utf-8")
+    assert table(ROWS, SEARCHABLE) in page
 
 
 def test_a_broker_may_be_searched_further():
