@@ -31,7 +31,8 @@ from chaosharness.brokers.rabbitmq.administration import MANAGE
 from chaosharness.brokers.rabbitmq.connection import Connection
 from chaosharness.brokers.rabbitmq.copies import Copy
 from chaosharness.brokers.rabbitmq.errors import Unroutable
-from chaosharness.brokers.rabbitmq.link import Link, Party, Settling
+from chaosharness.brokers.rabbitmq.link import Link, Settling
+from chaosharness.brokers.rabbitmq.party import Party
 from chaosharness.brokers.rabbitmq.publishing import Publisher
 from chaosharness.brokers.rabbitmq.rabbitmq import OpenRabbitMQ
 from chaosharness.handlers.port import current_scope, operate

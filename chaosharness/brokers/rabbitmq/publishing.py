@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from chaosharness.brokers.cycle import cycle
 from chaosharness.brokers.lane import Lane, in_turn
-from chaosharness.brokers.message import NO_HEADERS, POISON, encode, key_of
+from chaosharness.brokers.message import NO_HEADERS, encode, key_of
 from chaosharness.brokers.rabbitmq.copies import NO_PROPERTIES, Copy
-from chaosharness.brokers.rabbitmq.errors import ChannelClosed, Unroutable
+from chaosharness.brokers.rabbitmq.errors import ChannelClosed
 from chaosharness.brokers.rabbitmq.link import Link
+from chaosharness.brokers.rabbitmq.market import Market
 from chaosharness.brokers.rabbitmq.rows import (
     PUBLISH,
     PUBLISH_AGAIN,
@@ -28,110 +28,36 @@ from chaosharness.brokers.rabbitmq.rows import (
     SEND,
     widened,
 )
+from chaosharness.brokers.rabbitmq.storing import Draft, Storing
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import (
-    BrokerRestart,
     Delay,
-    Duplicate,
     ErrorReply,
-    Fault,
     LostReply,
     LostRequest,
-    Poison,
 )
 from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.later import LaterEffect
 from chaosharness.handlers.port import (
     Nap,
-    Peer,
     Surface,
     current_scope,
     cut,
     have,
     on_behalf,
-    refused,
     strikes,
     trouble,
     wait_of,
 )
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.history import UNASKED
-from chaosharness.kernel.message_names import poison_at
-from chaosharness.kernel.scope import Incarnation, Scope
-from chaosharness.kernel.world import BACKGROUND, Lasting, World
+from chaosharness.kernel.scope import Scope
+from chaosharness.kernel.world import BACKGROUND
 from chaosharness.machines.rabbitmq.confirms import Confirm, Confirms
 from chaosharness.machines.rabbitmq.deaths import deaths_in
-from chaosharness.machines.rabbitmq.node import Node
-from chaosharness.machines.rabbitmq.versions import Version, reads_deaths
-
-Draft = tuple[Copy, bool, str]
-"""A message to be published, whether it is mandatory, and the message in hand."""
+from chaosharness.machines.rabbitmq.versions import reads_deaths
 
 ALONE: Final = (None, None)
-
-
-class Settings(Protocol):
-    """What publishers go by, as the definition of the broker says it."""
-
-    @property
-    def version(self) -> Version:
-        """Whose rules."""
-
-    @property
-    def confirms(self) -> bool:
-        """Whether publishers wait for a confirm."""
-
-    @property
-    def resends(self) -> bool:
-        """Whether the client sends again by itself what nobody confirmed."""
-
-    @property
-    def searched(self) -> tuple[type[Fault], ...]:
-        """What a search tries beyond the usual."""
-
-    @property
-    def reconnect_ms(self) -> int:
-        """How long it takes to be back after a loss."""
-
-    @property
-    def latency_ms(self) -> int:
-        """From the broker to a client."""
-
-
-class Market(Peer, Protocol):
-    """A RabbitMQ broker during one run, as publishers need it."""
-
-    @property
-    def node(self) -> Node:
-        """Its queues and exchanges."""
-
-    @property
-    def world(self) -> World:
-        """The run."""
-
-    @property
-    def disturbed(self) -> bool:
-        """Whether a fault of this run may strike where something is published."""
-
-    @property
-    def is_down(self) -> bool:
-        """Whether the node is down."""
-
-    @property
-    def definition(self) -> Settings:
-        """What it goes by."""
-
-    def check_target(self, exchange: str, topic: str) -> str:
-        """Return why the channel is closed that publishes there; empty if nothing is wrong."""
-
-    def link(self, incarnation: Incarnation, connection: str | None, channel: str | None) -> Link:
-        """Return a channel: a new one, or the one that the incarnation has by this name."""
-
-    def restart(self, down: Lasting) -> None:
-        """Let the broker die and come back."""
-
-    def _words(self, copy: Copy, names: tuple[str, ...] | list[str]) -> dict[str, Any]:
-        """Return what a history says of a message that is stored."""
 
 
 class Publisher:
@@ -150,6 +76,7 @@ class Publisher:
         "_lost",
         "_resume",
         "_shares",
+        "_storing",
         "_where",
         "_world",
     )
@@ -159,6 +86,7 @@ class Publisher:
     ) -> None:
         self._broker = broker
         self._world = broker.world
+        self._storing = Storing(broker)
         self._lane = Lane()
         self._confirms: Confirms | None = None  # until something is sent without waiting
         self._frames: list[Confirm] = []
@@ -389,12 +317,12 @@ class Publisher:
         if self._broker.disturbed or world.unreachable:
             if confirms:
                 script = in_turn(
-                    self._lane, scope, operation, attempt, self._store, draft, self._broker
+                    self._lane, scope, operation, attempt, self._storing.store, draft, self._broker
                 )
             else:
                 script = self._blindly(scope, operation, attempt, draft)
             return scope.colour.drive(on_behalf(scope, entity, scope.message, script), scope)
-        store = self._store if confirms else self._try_to_store
+        store = self._storing.store if confirms else self._storing.try_to_store
         if scope.colour.is_async:
             return LaterEffect(scope, entity, store, operation, attempt, draft)
         own, scope.entity = scope.entity, entity
@@ -412,68 +340,6 @@ class Publisher:
             found = PUBLISH_AGAIN if definition.resends else PUBLISH
         return widened(found, definition.searched)
 
-    def _store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
-        copy, mandatory, in_hand = draft
-        copy.name = self._world.publications.name(operation, copy.entity, in_hand, copy.body)
-        struck = scope.struck
-        for fault in struck:
-            if isinstance(fault, Poison):
-                self._poison(scope, copy, POISON[fault.content])
-            elif isinstance(fault, BrokerRestart):
-                self._broker.restart(fault.down)
-        if self._broker.is_down:
-            raise refused(scope, operation, attempt, self._broker)
-        self._route(scope, operation, attempt, copy, mandatory)
-        if struck and any(isinstance(fault, Duplicate) for fault in struck):
-            again = copy.twin()
-            again.expiration_ms = copy.expiration_ms
-            again.name = self._world.publications.name(operation, copy.entity, in_hand, copy.body)
-            self._route(scope, operation, attempt, again, mandatory)
-
-    def _try_to_store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
-        """Publish without a confirm: a refusal is not heard, nor what is returned."""
-        try:
-            self._store(scope, operation, attempt, (draft[0], False, draft[2]))
-        except ConnectionError:
-            if self._broker.is_down:
-                raise
-
-    def _poison(self, scope: Scope, copy: Copy, body: bytes) -> None:
-        """Store a message nobody can read just ahead of another."""
-        node = self._broker.node
-        names = node.route(copy.exchange, copy.topic, copy.headers)
-        poison = Copy(copy.topic, None, NO_HEADERS, body, 0, copy.hops, exchange=copy.exchange)
-        poison.name = poison_at(copy.name)
-        own, scope.entity = scope.entity, 0
-        poison.published = scope.record("publish", "", 0, self._broker._words(poison, names))
-        scope.entity = own
-        self._world.effects += 1
-        node.store(poison, names)
-
-    def _route(
-        self, scope: Scope, operation: str, attempt: int, copy: Copy, mandatory: bool
-    ) -> None:
-        """Store a message in all queues it is bound for, or say why not."""
-        node, world = self._broker.node, self._world
-        names = node.route(copy.exchange, copy.topic, copy.headers)
-        refusing = node.refusing(names)
-        taking = tuple(name for name in names if name not in refusing) if refusing else names
-        if taking or not names:
-            data = self._broker._words(copy, taking)
-            copy.published = scope.record("publish", operation, attempt, data)
-            world.effects += 1
-        if copy.hops > world.budget.hops_max:
-            world.end("budget", cycle(world.history, copy.published, copy.hops))
-        node.store(copy, taking)
-        if not names:
-            data = {"message": copy.published, "reason": "unroutable", "to": []}
-            scope.record("dead", "", 0, data)
-            if mandatory:
-                raise Unroutable(f"{operation}: no queue is bound for it")
-        if refusing:
-            node.refuse(copy, refusing)
-            raise refused(scope, operation, attempt, self._broker)
-
     def _blindly(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> Script[None]:
         """Publish without a confirm: nobody learns whether the message was stored."""
         turn = self._lane.join(scope)
@@ -489,7 +355,7 @@ class Publisher:
                 data = {"outcome": UNASKED, "happened": False}
                 scope.record("reply", operation, attempt, data)
             else:
-                have(scope, operation, attempt, self._try_to_store, draft)
+                have(scope, operation, attempt, self._storing.try_to_store, draft)
         finally:
             scope.struck = ()
             turn.leave()
@@ -541,7 +407,7 @@ class Publisher:
 
     def _is_taken(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> bool:
         try:
-            have(scope, operation, attempt, self._store, draft)
+            have(scope, operation, attempt, self._storing.store, draft)
         except ConnectionError:
             return False
         return True

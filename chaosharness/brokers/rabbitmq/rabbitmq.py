@@ -25,16 +25,12 @@ from chaosharness.brokers.lane import is_disturbed
 from chaosharness.brokers.message import Decode
 from chaosharness.brokers.rabbitmq.administration import Administrator
 from chaosharness.brokers.rabbitmq.connection import MISSED, Connection
-from chaosharness.brokers.rabbitmq.consumers import (
-    LOOP_OPTIONS,
-    OPTIONS,
-    Consumer,
-    Subscription,
-)
+from chaosharness.brokers.rabbitmq.consumers import LOOP_OPTIONS, Consumer
 from chaosharness.brokers.rabbitmq.copies import Copy
 from chaosharness.brokers.rabbitmq.link import Link
 from chaosharness.brokers.rabbitmq.publishing import Publisher
 from chaosharness.brokers.rabbitmq.rows import DELIVER, DELIVER_AUTO, SEARCHABLE, widened
+from chaosharness.brokers.rabbitmq.subscription import OPTIONS, Subscription
 from chaosharness.brokers.rabbitmq.topology import (
     Exchange,
     Queue,

@@ -1,0 +1,94 @@
+"""Storing what is published in all the queues it is bound for, or saying why not."""
+
+from __future__ import annotations
+
+from chaosharness.brokers.cycle import cycle
+from chaosharness.brokers.message import NO_HEADERS, POISON
+from chaosharness.brokers.rabbitmq.copies import Copy
+from chaosharness.brokers.rabbitmq.errors import Unroutable
+from chaosharness.brokers.rabbitmq.market import Market
+from chaosharness.faults import (
+    BrokerRestart,
+    Duplicate,
+    Poison,
+)
+from chaosharness.handlers.port import (
+    refused,
+)
+from chaosharness.kernel.message_names import poison_at
+from chaosharness.kernel.scope import Scope
+
+Draft = tuple[Copy, bool, str]
+"""A message to be published, whether it is mandatory, and the message in hand."""
+
+
+class Storing:
+    """How a message enters the queues of a broker, with what a fault makes of it."""
+
+    __slots__ = ("_broker", "_world")
+
+    def __init__(self, broker: Market) -> None:
+        self._broker = broker
+        self._world = broker.world
+
+    def store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
+        copy, mandatory, in_hand = draft
+        copy.name = self._world.publications.name(operation, copy.entity, in_hand, copy.body)
+        struck = scope.struck
+        for fault in struck:
+            if isinstance(fault, Poison):
+                self._poison(scope, copy, POISON[fault.content])
+            elif isinstance(fault, BrokerRestart):
+                self._broker.restart(fault.down)
+        if self._broker.is_down:
+            raise refused(scope, operation, attempt, self._broker)
+        self._route(scope, operation, attempt, copy, mandatory)
+        if struck and any(isinstance(fault, Duplicate) for fault in struck):
+            again = copy.twin()
+            again.expiration_ms = copy.expiration_ms
+            again.name = self._world.publications.name(operation, copy.entity, in_hand, copy.body)
+            self._route(scope, operation, attempt, again, mandatory)
+
+    def try_to_store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
+        """Publish without a confirm: a refusal is not heard, nor what is returned."""
+        try:
+            self.store(scope, operation, attempt, (draft[0], False, draft[2]))
+        except ConnectionError:
+            if self._broker.is_down:
+                raise
+
+    def _poison(self, scope: Scope, copy: Copy, body: bytes) -> None:
+        """Store a message nobody can read just ahead of another."""
+        node = self._broker.node
+        names = node.route(copy.exchange, copy.topic, copy.headers)
+        poison = Copy(copy.topic, None, NO_HEADERS, body, 0, copy.hops, exchange=copy.exchange)
+        poison.name = poison_at(copy.name)
+        own, scope.entity = scope.entity, 0
+        poison.published = scope.record("publish", "", 0, self._broker._words(poison, names))
+        scope.entity = own
+        self._world.effects += 1
+        node.store(poison, names)
+
+    def _route(
+        self, scope: Scope, operation: str, attempt: int, copy: Copy, mandatory: bool
+    ) -> None:
+        """Store a message in all queues it is bound for, or say why not."""
+        node, world = self._broker.node, self._world
+        names = node.route(copy.exchange, copy.topic, copy.headers)
+        refusing = node.refusing(names)
+        taking = tuple(name for name in names if name not in refusing) if refusing else names
+        if taking or not names:
+            data = self._broker._words(copy, taking)
+            copy.published = scope.record("publish", operation, attempt, data)
+            world.effects += 1
+        if copy.hops > world.budget.hops_max:
+            world.end("budget", cycle(world.history, copy.published, copy.hops))
+        node.store(copy, taking)
+        if not names:
+            data = {"message": copy.published, "reason": "unroutable", "to": []}
+            scope.record("dead", "", 0, data)
+            if mandatory:
+                raise Unroutable(f"{operation}: no queue is bound for it")
+        if refusing:
+            node.refuse(copy, refusing)
+            raise refused(scope, operation, attempt, self._broker)
