@@ -9,7 +9,7 @@ from pathlib import Path
 ORDER = (
     *("eight_messages", "deliveries", "colours", "stores"),
     *("hypothesis_share", "peers", "shrink", "bytecodes", "products", "share"),
-    *("judging", "nothing_claimed", "recorded", "temporal", "temporal_scripts", "nats"),
+    *("judging", "quiet", "nothing_claimed", "recorded", "temporal", "temporal_scripts", "nats"),
     *("http", "databases", "amqp"),
     *("airflow", "airflow_requests"),
     *("workers", "mutated_files"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from chaosharness.brokers.message import POISON_BODIES, Message, Reader
+from chaosharness.brokers.message import Message, Reader
 from chaosharness.errors import ChaosharnessError
 from chaosharness.handlers.blame import has_handled, refuse_hopeless
 from chaosharness.handlers.places import told
@@ -76,7 +76,6 @@ class Intake:
             message.hops,
             message.name,
         )
-        scope.poisoned = message.body in POISON_BODIES
         world.in_flight[scope] = self.place
         operation = self.operation
         key = (operation, message.entity, message.name)
@@ -101,7 +100,7 @@ class Intake:
             scope.record("handled", self.operation, attempt, None)
         else:
             scope.record("raised", self.operation, attempt, told(error))
-            if isinstance(error, ChaosharnessError) and not scope.poisoned:
+            if isinstance(error, ChaosharnessError) and not scope.world.publications.poisoned:
                 scope.world.refuse(error)
                 return
             if isinstance(error, SystemExit):  # the process is gone, and settles nothing
@@ -119,7 +118,7 @@ class Intake:
         limit, no policy says where it goes. A handler that reads a clock may wait for a time.
         """
         world = scope.world
-        if tries < TRIES_MIN or scope.clock or scope.poisoned or world.struck():
+        if tries < TRIES_MIN or scope.clock or world.struck():
             return
         if tries >= world.budget.deliveries_max:
             return  # the budget of the run is spent first, and says so

@@ -42,7 +42,7 @@ def ended(scope: Scope, operation: str, attempt: int, error: BaseException | Non
         scope.record("handled", operation, attempt, None)
         return True
     scope.record("raised", operation, attempt, told(error))
-    if isinstance(error, ChaosharnessError) and not scope.poisoned:
+    if isinstance(error, ChaosharnessError) and not scope.world.publications.poisoned:
         world.refuse(error)
         return False
     if isinstance(error, SystemExit):

@@ -189,7 +189,7 @@ def call_off(error: InvalidDefinition) -> NoReturn:
         InvalidDefinition: Always.
     """
     scope = SCOPE.get()
-    if scope is not None and not scope.poisoned:
+    if scope is not None and not scope.world.publications.poisoned:
         scope.world.refuse(error)
     raise error from None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from chaosharness.kernel.message_names import copy_of, named
+from chaosharness.kernel.message_names import copy_of, named, poison_at
 
 
 class Publications:
@@ -12,11 +12,15 @@ class Publications:
 
     What has the content of an earlier one is a copy of that, and takes no number: a retry, or
     a handler that begins anew, moves no names.
+
+    Attributes:
+        poisoned: Whether a fault has published what nobody can read.
     """
 
-    __slots__ = ("_copies", "_numbers")
+    __slots__ = ("_copies", "_numbers", "poisoned")
 
     def __init__(self) -> None:
+        self.poisoned = False
         self._numbers: dict[tuple[str, int, str], dict[Hashable, int]] = {}
         self._copies: dict[Hashable, int] = {}
 
@@ -38,3 +42,8 @@ class Publications:
         """Return what a message would be called, leaving out which copy it is."""
         numbers = self._numbers.get((operation, entity, in_hand), {})
         return named(numbers.get(body, len(numbers) + 1), operation, in_hand)
+
+    def poison_at(self, name: str) -> str:
+        """Return what a message is called that nobody can read, just ahead of another."""
+        self.poisoned = True
+        return poison_at(name)

@@ -84,8 +84,7 @@ class Scope:
 
     `message` is the name of the message in hand. `cause` moves along: it is the last event of
     this scope, so that the history holds the order of the program as well as the edges between
-    services. While it is `poisoned` (at a message that a fault put there), what it asks of a
-    port amiss is no mistake in how the system is put together: it fails as the message does.
+    services.
     `clock` counts how often its code has asked what time it is, `reckons_ms` is the longest
     duration that this code names, and `loop` is what is known of it between two sleeps. `rests`
     counts its sleeps of no length at one moment, `rests_at`.
@@ -102,7 +101,6 @@ class Scope:
         "loop",
         "message",
         "place",
-        "poisoned",
         "reckons_ms",
         "rests",
         "rests_at",
@@ -135,7 +133,6 @@ class Scope:
         self.colour = colour
         self.hops = hops
         self.message = message
-        self.poisoned = False
         self.reckons_ms = 0
         self.run: Any = None
         self.steps = 0

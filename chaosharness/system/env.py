@@ -260,7 +260,7 @@ class Env:
             return
         at_once = scope.cause < 0
         scope.record("raised", scope.place, 1, told(error))
-        if isinstance(error, ChaosharnessError) and not scope.poisoned:
+        if isinstance(error, ChaosharnessError) and not scope.world.publications.poisoned:
             world.refuse(error)
         elif at_once and scope.incarnation.number == 1 and not world.struck():
             cure = "It has done nothing before that: it would die like this each time."

@@ -8,7 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from chaosharness import Budget, Crash, FailedCommit, Pause, Schedule, Site, StoreOutage, System
+from chaosharness import (
+    Budget,
+    Crash,
+    FailedCommit,
+    Pause,
+    Poison,
+    Schedule,
+    Site,
+    StoreOutage,
+    System,
+    explore,
+)
 from tests.system.periodic import SYSTEMS
 
 REPOSITORY = Path(__file__).parents[2]
@@ -80,3 +91,13 @@ def test_another_hash_seed_ends_no_run_elsewhere():
 def test_a_small_budget_of_events_is_no_reason_for_another_verdict():
     for system in SYSTEMS:
         assert system.run(budget=Budget(events_max=20_000)).ending.verdict == "quiet"
+
+
+@pytest.mark.parametrize("batch", ["batch_of_kafka", "batch_of_rabbitmq"])
+def test_what_a_loop_makes_of_poison_is_a_finding_and_no_mistake_of_the_wiring(batch):
+    """The payload is a key, which must be text: in a batch, long after it was taken."""
+    system = next(one for one in SYSTEMS if one.name == batch)
+    found = explore(system, faults_max=1, kinds=(Poison,)).counterexamples
+    words = {one.property: one.findings[0].summary for one in found}
+    assert set(words) == {"unhandled exceptions block nobody", "poison blocks nobody"}
+    assert "a key of 'kv' must be text" in words["unhandled exceptions block nobody"]

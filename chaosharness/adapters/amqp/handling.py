@@ -13,7 +13,6 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.adapters.amqp.channel import Line
-from chaosharness.brokers.message import POISON_BODIES
 from chaosharness.errors import ChaosharnessError
 from chaosharness.handlers.attribution import adopt, rest
 from chaosharness.handlers.colours import innermost
@@ -78,7 +77,7 @@ class Handling:
             scope.record("handled", self.operation, self.attempt, None)
             return
         scope.record("raised", self.operation, self.attempt, told(error))
-        if isinstance(error, ChaosharnessError) and not scope.poisoned:
+        if isinstance(error, ChaosharnessError) and not scope.world.publications.poisoned:
             scope.world.refuse(error)
 
 
@@ -91,7 +90,6 @@ def handling(own: Scope, callback: Callable[..., Any], line: Line, tag: int) -> 
     world, incarnation = own.world, own.incarnation
     place = f"{incarnation.service}.{name_of(callback)}"
     scope = Scope(world, incarnation, place, copy.entity, cause, own.colour, copy.hops, copy.name)
-    scope.poisoned = copy.body in POISON_BODIES
     scope.run = line
     world.in_flight[scope] = place
     operation = f"{place}/handle"
@@ -109,14 +107,12 @@ def take_in_hand(scope: Scope, line: Line, tag: int) -> None:
         return
     copy, cause = taken
     adopt(scope, entity=copy.entity, message=copy.name, cause=cause, hops=copy.hops)
-    scope.poisoned = copy.body in POISON_BODIES
 
 
 def put_down(scope: Scope) -> None:
     """Have nothing in hand: what is done next is done on nobody's behalf."""
     if _takes_by_itself(scope):
         rest(scope)
-        scope.poisoned = False
 
 
 def _takes_by_itself(scope: Scope) -> bool:

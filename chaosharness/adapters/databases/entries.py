@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from chaosharness.adapters.aws.received import Received
-from chaosharness.brokers.message import POISON_BODIES
 from chaosharness.brokers.redis.desk import Held
 from chaosharness.handlers.attribution import adopt, takes_by_itself
 from chaosharness.kernel.scope import Scope
@@ -49,6 +48,5 @@ def _follow(scope: Scope, entries: list[Any], held: dict[str, Held]) -> Callable
                 cause=one.cause,
                 hops=message.hops,
             )
-            scope.poisoned = message.body in POISON_BODIES
 
     return go_to

@@ -83,7 +83,6 @@ class Wait:
         began_ms = world.now
         if takes_by_itself(self._scope):
             begin_wait(self._scope)
-            self._scope.poisoned = False
         if block_ms is None:
             yield desk.latency_ms
             self._gather(self._readers)

@@ -33,7 +33,7 @@ from chaosharness.adapters.nats.server import desk_at, error_of, left_out, line_
 from chaosharness.adapters.spoken import note_spoken
 from chaosharness.brokers.arrivals import Arrivals, begin_wait
 from chaosharness.brokers.lane import Lane
-from chaosharness.brokers.message import NO_HEADERS, POISON_BODIES, Message
+from chaosharness.brokers.message import NO_HEADERS, Message
 from chaosharness.brokers.nats.desk import Held
 from chaosharness.brokers.nats.errors import NATSError, answered
 from chaosharness.brokers.nats.nats import OpenNATS
@@ -234,7 +234,6 @@ async def _fetch(
     known: dict[str, Held] = desk.clients.setdefault(scope.incarnation, {})
     if takes_by_itself(scope):
         begin_wait(scope)
-        scope.poisoned = False
     in_hand = _in_hand(desk, scope)
     wait_ms = max(round(timeout * SECOND_MS), desk.latency_ms)
     nap = wait_of(scope, wait_ms, of_stack, users_frame(), holds=bool(in_hand))
@@ -271,7 +270,6 @@ def _go_to(scope: Scope, held: list[Held], index: int) -> None:
         adopt(
             scope, entity=message.entity, message=message.name, cause=one.cause, hops=message.hops
         )
-        scope.poisoned = message.body in POISON_BODIES
 
 
 _CLIENT: Final = "nats.aio.client:Client."

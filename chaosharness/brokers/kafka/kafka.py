@@ -41,7 +41,6 @@ from chaosharness.handlers.port import (
     on_behalf,
 )
 from chaosharness.kernel import allowed
-from chaosharness.kernel.message_names import poison_at
 from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
@@ -244,7 +243,7 @@ class OpenKafka(Cluster):
         for fault in scope.struck:
             if isinstance(fault, Poison):
                 ahead_of = self.world.publications.name_to_be(operation, *draft[5:], draft[4])
-                name = poison_at(ahead_of)
+                name = self.world.publications.poison_at(ahead_of)
                 poison = (draft[0], draft[1], None, NO_HEADERS, POISON[fault.content], 0, name)
                 self._store(scope, "", 0, *poison)
             elif isinstance(fault, Duplicate):

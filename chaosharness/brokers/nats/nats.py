@@ -34,7 +34,6 @@ from chaosharness.faults import Poison
 from chaosharness.handlers.later import LaterEffect
 from chaosharness.handlers.port import Peer, current_scope, on_behalf
 from chaosharness.kernel import allowed
-from chaosharness.kernel.message_names import poison_at
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.machines.machine import Refusal
@@ -374,7 +373,7 @@ class OpenNATS(Desk):
         """Publish what nobody can read just ahead of another message."""
         body = POISON[fault.content]
         poison = Message(message.topic, None, NO_HEADERS, body, 0, message.hops)
-        poison.name = poison_at(message.name)
+        poison.name = self.world.publications.poison_at(message.name)
         own, scope.entity = scope.entity, 0
         self.do(op.Publish(message.topic, body, poison), scope)
         scope.entity = own

@@ -6,7 +6,7 @@ import sys
 from collections import deque
 from typing import Any, Final
 
-from chaosharness.brokers.message import POISON_BODIES, Decode, Delivery, delivery
+from chaosharness.brokers.message import Decode, Delivery, delivery
 from chaosharness.brokers.rabbitmq.connection import Server
 from chaosharness.brokers.rabbitmq.errors import ChannelClosed, ConsumerCancelled
 from chaosharness.brokers.rabbitmq.link import Link, Settling
@@ -256,7 +256,6 @@ class Consumer:
         scope.entity = 0
         scope.message = ""
         scope.hops = 0
-        scope.poisoned = False
         self._broker.world.in_flight.pop(scope, None)
 
     def _wait(self, resume: Resume) -> None:
@@ -294,7 +293,6 @@ class Consumer:
             scope.message = seen.name
             scope.hops = seen.hops
             scope.cause = cause
-            scope.poisoned = seen.body in POISON_BODIES
             scope.steps = 0
             try:
                 found = delivery(self._decode, seen, receipt=push)

@@ -15,7 +15,6 @@ from chaosharness.faults import (
 from chaosharness.handlers.port import (
     refused,
 )
-from chaosharness.kernel.message_names import poison_at
 from chaosharness.kernel.scope import Scope
 
 Draft = tuple[Copy, bool, str]
@@ -62,7 +61,7 @@ class Storing:
         node = self._broker.node
         names = node.route(copy.exchange, copy.topic, copy.headers)
         poison = Copy(copy.topic, None, NO_HEADERS, body, 0, copy.hops, exchange=copy.exchange)
-        poison.name = poison_at(copy.name)
+        poison.name = self._world.publications.poison_at(copy.name)
         own, scope.entity = scope.entity, 0
         poison.published = scope.record("publish", "", 0, self._broker._words(poison, names))
         scope.entity = own

@@ -39,7 +39,6 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Duplicate, Poison
 from chaosharness.handlers.port import current_scope, operate_for
 from chaosharness.kernel import allowed
-from chaosharness.kernel.message_names import poison_at
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.kernel.world import World
@@ -246,7 +245,7 @@ class OpenRedis(Desk):
         """Add what nobody can read just ahead of another."""
         body = POISON[fault.content]
         poison = Message(message.topic, None, NO_HEADERS, body, 0, message.hops)
-        poison.name = poison_at(message.name)
+        poison.name = self.world.publications.poison_at(message.name)
         own, scope.entity = scope.entity, 0
         fields = body if isinstance(add.fields, bytes) else [(name, body) for name, _ in add.fields]
         self.do(op.Add(message.topic, fields, message=poison), scope)

@@ -29,7 +29,6 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Delay, Duplicate, ErrorReply, Poison
 from chaosharness.handlers.port import current_scope, operate_for
 from chaosharness.kernel import allowed
-from chaosharness.kernel.message_names import poison_at
 from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.spans import EPOCH_MS
@@ -298,7 +297,7 @@ class OpenSNS:
             if isinstance(fault, Poison):
                 body = POISON[fault.content]
                 poison = Message(message.topic, None, NO_HEADERS, body, 0, message.hops)
-                poison.name = poison_at(message.name)
+                poison.name = self.world.publications.poison_at(message.name)
                 own, scope.entity = scope.entity, 0
                 text = body.decode("utf-8", "surrogateescape")
                 unique = f"poison-{len(self.world.raw)}" if asked.group is not None else None

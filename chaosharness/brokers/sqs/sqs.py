@@ -41,7 +41,6 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Duplicate, Poison
 from chaosharness.handlers.port import current_scope, operate_for
 from chaosharness.kernel import allowed
-from chaosharness.kernel.message_names import poison_at
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.machines.sqs import QueueSettings
@@ -253,7 +252,7 @@ class OpenSQS(Desk):
         """Send what nobody can read just ahead of another."""
         body = POISON[fault.content]
         poison = Message(message.topic, None, NO_HEADERS, body, 0, message.hops)
-        poison.name = poison_at(message.name)
+        poison.name = self.world.publications.poison_at(message.name)
         own, scope.entity = scope.entity, 0
         unique = f"poison-{len(self.world.raw)}"
         self.do(op.Send(message.topic, body, poison, len(body), group, unique), scope)
