@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", help="beginnings of names; all by default")
     options = parser.parse_args(arguments)
-    rows = [("system", "single faults", "not quiet", "CPU s")]
+    rows: list[tuple[str, ...]] = [("system", "single faults", "not quiet", "CPU s")]
     loud: list[str] = []
     runs = 0
     for name, system in systems():

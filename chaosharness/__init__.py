@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from chaosharness.adapters.http.web import Web as Web
     from chaosharness.adapters.http.webhooks import Webhooks as Webhooks
     from chaosharness.adapters.kafka.servers import KafkaServers as KafkaServers
+    from chaosharness.adapters.network.host import Host as Host
+    from chaosharness.adapters.network.wire import Wire as Wire
     from chaosharness.brokers import NATS as NATS
     from chaosharness.brokers import SNS as SNS
     from chaosharness.brokers import SQS as SQS
@@ -177,6 +179,8 @@ _HOME = {
     "adapters.aws.aws": ("AWS",),
     "adapters.http.web": ("Web",),
     "adapters.http.webhooks": ("Webhooks",),
+    "adapters.network.host": ("Host",),
+    "adapters.network.wire": ("Wire",),
     "adapters.kafka.servers": ("KafkaServers",),
     "brokers": (
         "NATS",

@@ -18,11 +18,13 @@ PAGES = {
     "brokers": ("Brokers", ("brokers",)),
     "third-parties": ("Third parties", ("externals.external", "externals.gateway")),
     "http": (
-        "HTTP",
+        "HTTP and other addresses",
         (
             "adapters.http.web",
             "adapters.http.webhooks",
             "adapters.http.message",
+            "adapters.network.host",
+            "adapters.network.wire",
         ),
     ),
     "clients": (

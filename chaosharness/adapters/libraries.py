@@ -40,6 +40,7 @@ ADAPTERS: Final = {
     "redis": "chaosharness.adapters.databases.redis",
     "sqlalchemy": "chaosharness.adapters.databases.sqlalchemy",
     "sqlite3": "chaosharness.adapters.databases.sqlite",
+    "socket": "chaosharness.adapters.network.sockets",
     "ssl": "chaosharness.adapters.tls",
     "stripe": "chaosharness.adapters.http.stripe",
     "urllib3": "chaosharness.adapters.http.urllib3",

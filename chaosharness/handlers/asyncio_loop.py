@@ -392,6 +392,10 @@ class VirtualLoop(Guest, RefusingLoop):
         else:
             scope.record("raised", "", 0, words)
 
+    def hosts(self) -> Iterable[Any]:
+        """Return the parts of this run: some listen at an address."""
+        return self.incarnation.world.states.values()
+
     def refuse(self, what: str) -> RealIO:
         """Call the run off: what was asked for would leave the simulated world."""
         scope = SCOPE.get()

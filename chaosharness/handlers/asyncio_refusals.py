@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, TypeVarTuple, Unpack
 
 from chaosharness.errors import RealIO
@@ -28,6 +28,20 @@ class RefusingLoop(asyncio.AbstractEventLoop):
     """Accepts what has no meaning here, refuses what would leave the simulated world."""
 
     slow_callback_duration = float("inf")
+
+    def hosts(self) -> Iterable[Any]:
+        """Return those who may listen at an address of the system."""
+        raise NotImplementedError
+
+    async def create_connection(
+        self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any
+    ) -> Any:
+        """Connect to an address of the system, where somebody listens; refuse any other."""
+        for one in self.hosts():
+            if getattr(one, "at", None) == (host, port) and hasattr(one, "connect_stream"):
+                protocol = protocol_factory()
+                return one.connect_stream(protocol, self), protocol
+        raise self.refuse(f"asyncio's loop.create_connection({host!r})")
 
     def refuse(self, what: str) -> RealIO:
         """Call the run off; return what to raise."""
@@ -87,7 +101,6 @@ class RefusingLoop(asyncio.AbstractEventLoop):
     connect_accepted_socket: Any = _refusing("connect_accepted_socket")
     connect_read_pipe: Any = _refusing("connect_read_pipe")
     connect_write_pipe: Any = _refusing("connect_write_pipe")
-    create_connection: Any = _refusing("create_connection")
     create_datagram_endpoint: Any = _refusing("create_datagram_endpoint")
     create_server: Any = _refusing("create_server")
     create_unix_connection: Any = _refusing("create_unix_connection")
