@@ -15,6 +15,7 @@ from chaosharness.checkers.books import tables_of
 from chaosharness.checkers.effects import business
 from chaosharness.checkers.excused import left_parked
 from chaosharness.checkers.masking import EVER, LOOKS, STAR, is_unix_time, words_in
+from chaosharness.checkers.outcomes.beside import Shapes, without
 from chaosharness.checkers.outcomes.owners import Owners
 from chaosharness.checkers.outcomes.values import Path, is_number, leaves, parse, texts
 from chaosharness.checkers.reading import is_poison, read
@@ -171,6 +172,7 @@ class Reader:
         options: What the user said.
         masked: Places and paths that differ between clean runs, and mean nothing.
         drawn: Those among them that chance decides.
+        partly: Places and paths of texts in which some numbers differ, and which.
         named: Those that were left out for their name only.
         business: Columns that hold numbers under the name of a counter, and are none.
         seeds: Rows that are there before any item came: `(place, its texts)`.
@@ -185,6 +187,7 @@ class Reader:
         self.by_name = by_name
         self.masked: set[tuple[Place, Path]] = set()
         self.drawn: set[tuple[Place, Path]] = set()
+        self.partly: dict[tuple[Place, Path], Shapes] = {}
         self.named: dict[tuple[Place, Path], None] = {}
         self.business: set[tuple[Place, Path]] = set()
         self.seeds: set[tuple[Place, frozenset[Any]]] = set()
@@ -260,6 +263,8 @@ class Reader:
             return value
         if (place, path) in self.masked or self._is_left_out(place, path, value):
             return STAR
+        if isinstance(value, str) and (place, path) in self.partly:
+            return without(value, self.partly[place, path])
         if is_number(value):
             return STAR if is_unix_time(value) else value
         return LOOKS.sub(STAR, value) if isinstance(value, str) else repr(value)
