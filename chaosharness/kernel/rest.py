@@ -45,6 +45,9 @@ WAKES_NAMED: Final = 1_000
 LONG_MS: Final = 1_200_000
 """After this time without a change, `WAKES_HOLDING` wakes of such a loop are enough."""
 
+COMMITS_MIN: Final = 8
+"""Commits in a row, with nothing else happening, after which contents are compared."""
+
 WAKES_GUESSED: Final = 2_000
 """Wakes at most for the sake of a duration that was only read off the code."""
 

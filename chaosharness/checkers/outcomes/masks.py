@@ -10,7 +10,7 @@ from typing import Any, Final
 from chaosharness.checkers.masking import words_in
 from chaosharness.checkers.outcomes.beside import shapes_of
 from chaosharness.checkers.outcomes.measured import by_latency, by_ticking
-from chaosharness.checkers.outcomes.outcome import Place, Reader, is_counter, texts_in
+from chaosharness.checkers.outcomes.outcome import Place, Reader, is_counter, is_error, texts_in
 from chaosharness.checkers.outcomes.plan import CleanRun, Family, Plan
 from chaosharness.checkers.outcomes.read_as_columns import (
     Columns,
@@ -46,6 +46,12 @@ def learn(reader: Reader, family: Family, count: int) -> None:
         reader.seeds = {(place, texts_in(row)) for place, row in reader.rows(base.history)}
     reader.outboxes = frozenset(_outboxes(reader, history))
     usual = columns(reader, history)
+    reader.errors = {
+        where
+        for where, column in usual.items()
+        for _, value in column
+        if value not in (None, "", 0) and where[1] and is_error(where[1][-1])
+    }
     absences = _Absences(reader, family, count)
     reader.business.update(_by_name(reader, history, base, absences))
     _by_clock_and_chance(reader, family, usual)

@@ -2,9 +2,11 @@
 
 import pytest
 
-from chaosharness import Crash, Duplicate, Pause, Rebalance, Schedule, Site
+from chaosharness import Crash, Duplicate, ErrorReply, Pause, Rebalance, Schedule, Site
 from chaosharness.checkers import idempotent
 from chaosharness.checkers.outcomes.beside import shapes_of, without
+from chaosharness.checkers.outcomes.judge import judge_of
+from chaosharness.checkers.outcomes.outcome import Options
 from tests.checkers.outcomes.field import numbers
 from tests.checkers.outcomes.sweep import sweep
 
@@ -13,6 +15,7 @@ NAMED = {
     "a text": (numbers.statements, ("row differs", "db.statement.line")),
     "drawn": (numbers.casino, ("row differs", "db.player.chips")),
     "a place in a log": (numbers.votes, ("row differs", "db.tally.total+")),
+    "a last error": (numbers.uploads, ("row differs", "db.job.state")),
     "under one key": (numbers.likes, ("lost update", "cache")),
 }
 
@@ -57,6 +60,16 @@ def test_a_value_that_two_set_from_their_own_reading_is_told_of_the_calm_run():
     assert first(numbers.likes(True)) == ""
     crash = Crash(Site("likes.on_like/cache.put", entity=1))
     assert first(numbers.likes(True), crash) == ""
+
+
+def test_an_error_that_is_said_without_faults_is_business():
+    system = numbers.uploads(True)
+    run = system.run(None, Schedule([ErrorReply(Site("uploads.step/party.send", entity=0))]))
+    assert idempotent().findings(run.evidence()) == []
+    reader = judge_of(run.evidence(), Options()).clean.reader
+    assert reader.mask(("row", "db", "job"), {"last_error": "x", "id": "j-1"}) == (("id", "j-1"),)
+    reader.errors.add((("row", "db", "job"), ("last_error",)))
+    assert ("last_error", "x") in reader.mask(("row", "db", "job"), {"last_error": "x"})
 
 
 # ---- numbers beside what may differ

@@ -8,8 +8,8 @@ import time
 import uuid
 from datetime import UTC, datetime
 
-from chaosharness import Kafka, KeyValue, RabbitMQ, SQLite, System
-from tests.checkers.outcomes.field.parties import AGAIN, queues
+from chaosharness import External, Kafka, KeyValue, RabbitMQ, SQLite, System
+from tests.checkers.outcomes.field.parties import AGAIN, NO_ANSWER, Mailer, queues
 
 LOG = {"on_unreadable": "dead-letter", "on_error": "dead-letter", "retries_max": 60}
 BEGIN = "BEGIN IMMEDIATE"
@@ -197,5 +197,50 @@ def likes(right):
     @system.entry(examples=[{"id": f"l-{n}", "post": "p"} for n in (1, 2, 3)])
     def like(env, one):
         env.publisher(bus)("likes", one)
+
+    return system
+
+
+def uploads(right):
+    """A job keeps how often it was tried, its last error and when it is due; or is given up."""
+    system = System("uploads")
+    bus = system.add(RabbitMQ("mq", queues=queues("jobs")))
+    party = system.add(External("party", Mailer))
+    tables = "CREATE TABLE job(id TEXT PRIMARY KEY, state TEXT, retry_count INT DEFAULT 0, "
+    tables += "last_error TEXT, next_retry_at TEXT, detail TEXT);"
+    store = system.add(SQLite("db", tables))
+
+    @system.service("uploads", replicas=2)
+    def serve(env):
+        db, own, client = env.connect(store), env.connect(store), env.client(party)
+
+        def on_job(job: dict):
+            row = (job["id"], json.dumps({"size": job["size"]}))
+            with db:
+                words = "INSERT OR IGNORE INTO job(id, state, detail) VALUES (?, 'queued', ?)"
+                db.execute(words, row)
+
+        def step():
+            words = "SELECT id, detail FROM job WHERE state = 'queued'"
+            for name, detail in own.execute(words).fetchall():
+                try:
+                    client.send("cloud", json.loads(detail)["size"], key=name)
+                except NO_ANSWER as error:
+                    words = "UPDATE job SET retry_count = retry_count + 1, last_error = ?, "
+                    words += "next_retry_at = ?, state = ?, detail = ? WHERE id = ?"
+                    state = "queued" if right else "failed"
+                    said = json.dumps({**json.loads(detail), "error": str(error)})
+                    row = (repr(error), datetime.now(UTC).isoformat(), state, said, name)
+                else:
+                    words, row = "UPDATE job SET state = 'done' WHERE id = ?", (name,)
+                with own:
+                    own.execute(words, row)
+
+        env.consume(bus, "jobs", on_job)
+        env.every(2, step)
+
+    @system.entry(examples=[{"id": "j-1", "size": 5}, {"id": "j-2", "size": 7}])
+    def put(env, job):
+        env.publisher(bus)("jobs", job)
 
     return system
