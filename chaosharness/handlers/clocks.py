@@ -94,6 +94,8 @@ def clock_read(frame: FrameType | None, unit: int) -> None:
         return
     rest = scope.world.rest
     scope.clock += 1
+    if rest.tick_ms:
+        scope.incarnation.skew_ms += rest.tick_ms
     rest.read_at.add(scope.world.now)
     if unit == MILLISECONDS:
         rest.asked_ms = True
@@ -116,12 +118,14 @@ def clock_read(frame: FrameType | None, unit: int) -> None:
         frame = frame.f_back
 
 
-def pinned_clock_read(frame: FrameType) -> None:
-    """Take note that a pinned clock was asked, by whatever code that is."""
+def pinned_clock_read(frame: FrameType) -> int:
+    """Take note that a pinned clock was asked; return by how many ms that has moved it."""
     name = _name_of(frame)
     if name.startswith(OURS) or name in MEASURING or name.partition(".")[0] in _SILENT:
-        return
+        return 0
     clock_read(frame, SECONDS)
+    scope = SCOPE.get()
+    return 0 if scope is None else scope.world.rest.tick_ms
 
 
 def _name_of(frame: FrameType) -> str:

@@ -166,7 +166,9 @@ class _Counting(time_machine.Traveller):
     spun: Callable[[int], None] | None
 
     def time_ns(self) -> int:
-        pinned_clock_read(sys._getframe(1))
+        tick_ms = pinned_clock_read(sys._getframe(1))
+        if tick_ms:
+            self._destination_timestamp_ns += tick_ms * 1_000_000
         self.reads += 1
         if self.reads > self.reads_max and self.spun is not None:
             self.spun(self.reads)

@@ -75,8 +75,11 @@ def too_many_events(budget: Budget, raw: Sequence[RawEvent]) -> str:
 def _busiest(raw: Sequence[RawEvent]) -> str:
     """Name the operation seen most often among the last events."""
     counts: dict[str, int] = {}
+    loops: set[str] = set()
     for event in raw[-1000:]:
         if name := event[3] or event[2]:
             counts[name] = counts.get(name, 0) + 1
+            if not event[4] and "/" in name:
+                loops.add(name)  # nobody's work: that of a loop
     name = max(counts, key=lambda name: (counts[name], name), default="nothing")
-    return name + (ON_PURPOSE if name.endswith("/sleep") else "")
+    return name + (ON_PURPOSE if name in loops else "")

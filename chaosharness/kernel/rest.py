@@ -45,6 +45,9 @@ WAKES_NAMED: Final = 1_000
 LONG_MS: Final = 1_200_000
 """After this time without a change, `WAKES_HOLDING` wakes of such a loop are enough."""
 
+COMMITS_MIN: Final = 8
+"""Commits in a row, with nothing else happening, after which contents are compared."""
+
 WAKES_GUESSED: Final = 2_000
 """Wakes at most for the sake of a duration that was only read off the code."""
 
@@ -305,6 +308,8 @@ class Rest:
         shown_ms: The longest duration that statements have shown: a lease, a time-out in SQL.
         behind_ms: By how much the slowest clock is behind.
         read_at: The instants at which somebody read a clock.
+        tick_ms: By how much each reading moves the clock of who asks; 0 but in a clean run
+            that is made to see what is measured.
         asked_ms: Whether somebody asked for the milliseconds since the start of the run: only
             then is a small number in memory a time.
         leaps: Whether a loop has gone round so often that idle rounds are skipped.
@@ -334,6 +339,7 @@ class Rest:
         "shown_ms",
         "since_ms",
         "spots",
+        "tick_ms",
     )
 
     def __init__(self, *, events_max: int) -> None:
@@ -349,6 +355,7 @@ class Rest:
         self.shown_ms = self.behind_ms = 0
         self.asked_ms = False
         self.read_at: set[int] = set()
+        self.tick_ms = 0
         self.looked: set[Hashable] = set()
         self.spots: dict[Hashable, tuple[int, int]] = {}
         self.ran_on: tuple[RanOn, ...] = ()

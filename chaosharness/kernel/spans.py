@@ -21,6 +21,12 @@ DAY_MS: Final = 86_400_000
 AHEAD_MS_MIN: Final = 1_000
 """Less is reached by any loop; and small numbers are amounts more often than times."""
 
+RENEWED_WITHIN_MS: Final = 50
+"""By how much the distance of a time to the clock may differ where it is the same once more."""
+
+_ASIDE_MS: Final = 977
+"""How far beside the clock a time is looked at: 0 is what is no time."""
+
 _UNIX_MS: Final = 10**12
 _UNIX_S: Final = 10**9
 _DATE: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?")
@@ -61,6 +67,29 @@ def from_now(value: Any, now_ms: int) -> int:
     else:
         return 0
     return int(far) if -DAY_MS <= far <= DAY_MS else 0
+
+
+def is_the_same_later(value: Any, now_ms: int, former: Any, then_ms: int) -> bool:
+    """Say whether a value is what it was, but for times, which keep their distance to the clock.
+
+    A lease that is renewed, for instance: `{"by": "w-1", "until": now + 30}`.
+    """
+    if value == former:
+        return True
+    if isinstance(value, Mapping) and isinstance(former, Mapping):
+        return value.keys() == former.keys() and all(
+            is_the_same_later(one, now_ms, former[name], then_ms) for name, one in value.items()
+        )
+    if isinstance(value, list | tuple) and isinstance(former, list | tuple):
+        return len(value) == len(former) and all(
+            is_the_same_later(one, now_ms, other, then_ms)
+            for one, other in zip(value, former, strict=True)
+        )
+    if type(value) is not type(former) or isinstance(value, bool):
+        return False
+    far_ms = from_now(value, now_ms - _ASIDE_MS)
+    before_ms = from_now(former, then_ms - _ASIDE_MS)
+    return bool(far_ms and before_ms) and abs(far_ms - before_ms) <= RENEWED_WITHIN_MS
 
 
 def look_through(

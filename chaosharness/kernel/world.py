@@ -27,7 +27,7 @@ from chaosharness.kernel.leap import leap
 from chaosharness.kernel.lines import new_events
 from chaosharness.kernel.mortal import Located, Mortal, Once
 from chaosharness.kernel.publications import Publications
-from chaosharness.kernel.rest import RanOn, Rest, Wait
+from chaosharness.kernel.rest import WAKES_CLOCK, RanOn, Rest, Wait
 from chaosharness.kernel.site import Armed, Phase
 
 Lasting = Literal["next", "timeout", "long"] | int
@@ -453,7 +453,13 @@ class World:
                 if due > until_ms:
                     heappush(entries, entry)
                     self.now = until_ms
-                    return not self.chaos and self._idle(entry, until_ms, budget.calm_ms)
+                    if self.chaos or self._idle(entry, until_ms, budget.calm_ms):
+                        return not self.chaos
+                    more_ms = self._more_calm(until_ms)
+                    if not more_ms:
+                        return False
+                    until_ms += more_ms
+                    continue
                 self.now = due
                 if advance is not None:
                     advance(due)
@@ -481,6 +487,17 @@ class World:
             self.end("budget", too_many_events(self.budget, self.raw))
             return True
         return False
+
+    def _more_calm(self, until_ms: int) -> int:
+        """Return how much longer the calm may last for the sake of a change just before its end.
+
+        Loops that slept since then have not shown yet that they have nothing more to do.
+        """
+        more_ms = self.budget.calm_ms // WAKES_CLOCK
+        is_over = until_ms > self.calm_since + self.budget.calm_ms
+        if is_over or self.in_flight or self.rest.since_ms < until_ms - more_ms:
+            return 0
+        return more_ms
 
     def _idle(self, popped: Entry, until_ms: int, calm_ms: int = 0) -> bool:
         """Say whether nothing that is to come would change anything.

@@ -408,6 +408,7 @@ class System:
             histories,
             {name: frozenset(passed) for name, passed in sorted(world.spoken.items()) if passed},
             self._unspoken(world),
+            bool(world.rest.read_at),
         )
         return run, again
 
@@ -470,7 +471,7 @@ class System:
             if plan.refused:  # a message may go round as often as it is refused
                 budget = attrs.evolve(budget, hops_max=max(budget.hops_max, FOR_GOOD * HOPS))
             run = self._made(self._entry, workload, Schedule(plan.faults()), budget, plan)
-        return CleanRun(run.history, run.surfaces, run.reached)
+        return CleanRun(run.history, run.surfaces, run.reached, run.reads_clock)
 
 
 def _contents(workload: tuple[Any, ...]) -> str:

@@ -289,6 +289,46 @@ def trio_tasks(env, db, kv, bus):
     env.main(loop)
 
 
+def leaders(env, db, kv, bus):
+    """A lease in the key-value store that is renewed for ever, by whoever works."""
+    me = env.incarnation.label
+
+    async def loop():
+        while True:
+            await asyncio.sleep(10)
+            held, now = await kv.get("leader"), datetime.datetime.now(datetime.UTC).timestamp()
+            if held and held["by"] != me and held["until"] > now:
+                continue
+            await kv.put("leader", {"by": me, "until": now + 30})
+            with db:
+                db.execute("UPDATE jobs SET state = 'done', owner = ? WHERE state = 'new'", (me,))
+
+    env.main(loop)
+
+
+def renewed(env, db, kv, bus):
+    """The same in a table, and each replica says all the time that it is alive."""
+    me = env.incarnation.label
+
+    def loop():
+        while True:
+            env.sleep(15)
+            now = datetime.datetime.now(datetime.UTC)
+            late = (now - datetime.timedelta(seconds=60)).isoformat()
+            with db:
+                row = (me, int(now.timestamp()), now.isoformat())
+                db.execute("INSERT OR REPLACE INTO beats VALUES (?, ?, ?)", row)
+                got = db.execute(
+                    "INSERT INTO outbox VALUES ('lease', ?) ON CONFLICT (id) DO UPDATE SET "
+                    "sent = excluded.sent WHERE (SELECT max(state) FROM beats) > ?",
+                    (int(now.timestamp()) + 45, late),
+                ).rowcount
+                if got:
+                    db.execute("UPDATE jobs SET state = 'done' WHERE state = 'new'")
+
+    env.main(loop)
+
+
 SYSTEMS = [
     driven(deadlines),
     driven(leases, replicas=2),
@@ -303,4 +343,6 @@ SYSTEMS = [
     driven(ports_tick, runtime="ports"),
     driven(asyncio_tasks, runtime="asyncio"),
     driven(trio_tasks, runtime="trio"),
+    driven(leaders, runtime="asyncio", replicas=2),
+    driven(renewed),
 ]

@@ -14,6 +14,7 @@ from chaosharness.checkers.outcomes.masks import FAR_APART_MS, OTHERWISE, learn
 from chaosharness.checkers.outcomes.outcome import Entry, Options, Outcome, Place, Reader
 from chaosharness.checkers.outcomes.owners import Owners, names_by, several, texts_of
 from chaosharness.checkers.outcomes.plan import AS_GIVEN, Family, Plan, Refusal
+from chaosharness.checkers.outcomes.sums import Sums
 from chaosharness.checkers.outcomes.values import leaves
 from chaosharness.faults import Delay, ErrorReply
 from chaosharness.kernel.history import History
@@ -41,6 +42,7 @@ class Clean:
         ledgers: What effects stand.
         comparison: Compares outcomes.
         dealt: The numbers that are dealt out.
+        sums: The sums of numbers that are drawn.
     """
 
     def __init__(self, family: Family, options: Options, *, alone: bool = False) -> None:
@@ -57,6 +59,7 @@ class Clean:
         self.reader = Reader(Owners(items, names), options, by_name=alone)
         learn(self.reader, family, self.count)
         self.dealt = Dealt(self.reader, family, self.count)
+        self.sums = Sums(self.reader, family, self.count)
         self.calm = self.reader.read(self.history)
         self.ledgers = Ledgers(self.calm)
         self.comparison = Comparison(self.ledgers, options, self.count)

@@ -155,7 +155,7 @@ class Composition:
                 times = [len(self._sayings(other).get(key, ())) for other in serial]
                 if len(together) > max(times) and key not in found:
                     (_, where, table), word = key[0], key[-1]
-                    place = f"{where}.{table}"
+                    place = f"{where}.{table}" if table else where
                     found[key] = Excess(place, word, len(together), max(times))
         return list(found.items())
 

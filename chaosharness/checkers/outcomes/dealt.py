@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from chaosharness.checkers.masking import words_in
 from chaosharness.checkers.outcomes.differences import Difference
-from chaosharness.checkers.outcomes.masks import FAR_APART_MS, Columns, columns, is_dealt
+from chaosharness.checkers.outcomes.masks import FAR_APART_MS, is_dealt
 from chaosharness.checkers.outcomes.outcome import UNMOVED, Place, Reader, spelled_place
 from chaosharness.checkers.outcomes.plan import Family, Plan
+from chaosharness.checkers.outcomes.read_as_columns import Columns, columns
 from chaosharness.checkers.outcomes.values import Path, leaves
 from chaosharness.checkers.reading import read
 from chaosharness.kernel.history import History

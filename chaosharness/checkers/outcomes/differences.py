@@ -103,6 +103,11 @@ class Ledgers:
         return -1
 
 
+def _done(out: Outcome, item: int, entry: Entry) -> int:
+    """Say how often something was done for an item, whatever became of it."""
+    return sum((place, what) == entry for place, what, _ in out.ledger.get(item, ()))
+
+
 def _is_sent_back(now: dict[str, Any], then: dict[str, Any]) -> bool:
     """Say whether this is the same as before with the opposite sign: a transfer back."""
     numbers = [name for name, value in now.items() if is_number(value) and value]
@@ -180,7 +185,13 @@ class Comparison:
             usual = theirs[place, what]
             if item in free and mine[place, what] <= max(usual, 1):
                 continue
-            yield self._surplus(item, seen, (place, what), mine, theirs, absent=item in absent)
+            done = 0 if usual or item in absent else _done(clean, item, (place, what))
+            if done and _done(seen, item, (place, what)) <= done:
+                yield self._not_undone(item, seen, (place, what))
+                continue
+            yield self._surplus(
+                item, seen, (place, what), mine, theirs, done, absent=item in absent
+            )
         if item in free:
             return
         for (place, what), less in (theirs - mine).items():
@@ -198,12 +209,19 @@ class Comparison:
         entry: Entry,
         mine: Counter[Entry],
         theirs: Counter[Entry],
+        done: int = 0,
         *,
         absent: bool,
     ) -> Difference:
-        """Say what sort of harm it is that something was done once more."""
+        """Say what sort of harm it is that something was done once more.
+
+        Args:
+            done: How often it is done in the clean run, where it is all undone, or undoes.
+        """
         place, what = entry
         count, usual = mine[entry], theirs[entry]
+        if done:
+            count, usual = _done(seen, item, entry), done
         kind = "effect left" if absent else "effect twice" if usual else "effect new"
         if kind == "effect new":  # the same, with other words: a number of its own
             here = sum(times for (where, _), times in mine.items() if where == place)
@@ -214,6 +232,15 @@ class Comparison:
         events = tuple(index for where, said, index in standing if (where, said) == entry)
         name = spelled_place(place)
         return Difference(kind, item, name, spelled(what), "", events, count, usual, place[1])
+
+    def _not_undone(self, item: int, seen: Outcome, entry: Entry) -> Difference:
+        """Say that something stands which is done in the clean run as well, and undone again."""
+        place, what = entry
+        standing = self.ledgers.standing(seen, item)
+        events = tuple(index for where, said, index in standing if (where, said) == entry)
+        name = spelled_place(place)
+        words = f"ends with {name}{spelled(what)} standing, which is taken back without faults"
+        return Difference("half done", item, name, words, "", events, source=place[1])
 
     def _messages(self, item: int, seen: Outcome, clean: Outcome) -> Iterator[Difference]:
         mine, theirs = seen.said.get(item, {}), clean.said.get(item, {})

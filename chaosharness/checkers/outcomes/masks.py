@@ -8,14 +8,20 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from chaosharness.checkers.masking import words_in
-from chaosharness.checkers.outcomes.outcome import Place, Reader, is_counter, texts_in
+from chaosharness.checkers.outcomes.beside import shapes_of
+from chaosharness.checkers.outcomes.measured import by_latency, by_ticking
+from chaosharness.checkers.outcomes.outcome import Place, Reader, is_counter, is_error, texts_in
 from chaosharness.checkers.outcomes.plan import CleanRun, Family, Plan
+from chaosharness.checkers.outcomes.read_as_columns import (
+    Columns,
+    columns,
+    compared,
+    counted,
+    values,
+)
 from chaosharness.checkers.outcomes.values import Path, is_number, leaves, parse
 from chaosharness.checkers.reading import read
 from chaosharness.kernel.history import History
-
-Columns = dict[tuple[Place, Path], list[tuple[int, Any]]]
-"""Every value of a run by place and path, with its owner."""
 
 FAR_APART_MS: Final = 600_000
 """A gap between items in which one is done with before the next one comes."""
@@ -24,11 +30,11 @@ OTHERWISE: Final = Plan(start_ms=3_011, clock_ms=-61_003, salt="other", restart=
 """Another clock and other chance: how times and drawn values are learned first."""
 NUMBER: Final = re.compile(r"(?<![\w.])[0-9]{1,9}(?![\w.])")
 
+AMOUNTS: Final = frozenset({"total", "sum", "balance", "amount", "cents", "price", "tally"})
+"""Words in the name of what adds up: how many messages a log had held is no measure of it."""
+
 FIRST_OFFSET: Final = 1_009
 """Where logs begin instead: at a number that is nothing else."""
-
-LEAST_STEP_MS: Final = 3
-"""What a number must grow by, at least, when calls take longer, to be a duration."""
 
 
 def learn(reader: Reader, family: Family, count: int) -> None:
@@ -40,49 +46,25 @@ def learn(reader: Reader, family: Family, count: int) -> None:
         reader.seeds = {(place, texts_in(row)) for place, row in reader.rows(base.history)}
     reader.outboxes = frozenset(_outboxes(reader, history))
     usual = columns(reader, history)
+    reader.errors = {
+        where
+        for where, column in usual.items()
+        for _, value in column
+        if value not in (None, "", 0) and where[1] and is_error(where[1][-1])
+    }
     absences = _Absences(reader, family, count)
     reader.business.update(_by_name(reader, history, base, absences))
     _by_clock_and_chance(reader, family, usual)
-    _by_latency(reader, family, usual)
+    by_latency(reader, family, usual)
+    by_ticking(reader, family, usual)
     _by_offset(reader, family, usual)
     if count > 1:
         _by_restart(reader, family, usual, absences)
         _by_order(reader, family, usual, count)
         _by_absence(reader, usual, absences)
-    if reader.masked or reader.drawn:
+    if reader.masked or reader.drawn or reader.partly:
         family.see_that_it_is_the_same(any_will_do=True)  # else chance would excuse all
     reader.forget()
-
-
-def columns(reader: Reader, history: History) -> Columns:
-    """Return every value that a run left."""
-    found: Columns = {}
-    for place, owner, value in reader.pieces(history):
-        for path, leaf in leaves(value):
-            found.setdefault((place, path), []).append((owner, leaf))
-    return found
-
-
-def _values(column: Sequence[tuple[int, Any]]) -> list[Any]:
-    return [value for _, value in column]
-
-
-def _counted(column: Sequence[tuple[int, Any]]) -> Counter[str]:
-    return Counter(repr(value) for _, value in column)
-
-
-def _compared(
-    reader: Reader, family: Family, usual: Columns, plan: Plan
-) -> Iterator[tuple[tuple[Place, Path], list[tuple[int, Any]], list[tuple[int, Any]]]]:
-    """Yield the columns that differ between the calm run and another, as long in both."""
-    run = family.run(plan)
-    if run is None:
-        return
-    other = columns(reader, run.history)
-    for where, mine in usual.items():
-        theirs = other.get(where, [])
-        if len(mine) == len(theirs) and mine != theirs:
-            yield where, mine, theirs
 
 
 def _by_clock_and_chance(reader: Reader, family: Family, usual: Columns) -> None:
@@ -92,46 +74,27 @@ def _by_clock_and_chance(reader: Reader, family: Family, usual: Columns) -> None
         Plan(start_ms=5, clock_ms=7_919, salt="more"),
     )
     for plan in plans:
-        if not reader.masked:  # the second only where the first has shown nothing
-            reader.masked.update(_moved(reader, family, usual, plan))
-    if reader.masked:
-        reader.drawn.update(_moved(reader, family, usual, Plan(salt="third")))
+        if not (reader.masked or reader.partly):  # the second where the first has shown nothing
+            reader.masked |= _moved(reader, family, usual, plan)
+    if reader.masked or reader.partly:
+        reader.drawn |= _moved(reader, family, usual, Plan(salt="third"))
         reader.masked |= reader.drawn
 
 
-def _moved(
-    reader: Reader, family: Family, usual: Columns, plan: Plan
-) -> Iterator[tuple[Place, Path]]:
-    """Yield the columns that hold other values in another run."""
-    for where, mine, theirs in _compared(reader, family, usual, plan):
-        if _counted(mine) != _counted(theirs):
-            yield where
-
-
-def _by_latency(reader: Reader, family: Family, usual: Columns) -> None:
-    """Durations: numbers that grow in step with how long calls take."""
-    if not any(is_number(value) for column in usual.values() for _, value in column):
-        return
-    if not any(raw[1] == "call" for raw in family.calm().history.raw):
-        return
-    slowest = _compared(reader, family, usual, Plan(latency=3))
-    if not any(is_number(value) for _, mine, _ in slowest for value in _values(mine)):
-        return
-    runs = [family.run(Plan(latency=factor)) for factor in (2, 3)]
-    if any(run is None for run in runs):
-        return
-    twice, thrice = (columns(reader, run.history) for run in runs if run is not None)
-    for where, column in usual.items():
-        first = _values(column)
-        second, third = _values(twice.get(where, [])), _values(thrice.get(where, []))
-        if not len(first) == len(second) == len(third) or first == second:
+def _moved(reader: Reader, family: Family, usual: Columns, plan: Plan) -> set[tuple[Place, Path]]:
+    """Return the columns that hold other values in another run, those aside that do in part."""
+    found = set()
+    for where, mine, theirs in compared(reader, family, usual, plan):
+        if counted(mine) == counted(theirs):
             continue
-        if not all(map(is_number, (*first, *second, *third))):
-            continue
-        steps = [(y - x, z - y) for x, y, z in zip(first, second, third, strict=True)]
-        in_step = all(one >= 0 and abs(one - next_) <= 2 for one, next_ in steps)
-        if in_step and max(one for one, _ in steps) >= LEAST_STEP_MS:
-            reader.masked.add(where)
+        shapes = None
+        if where not in reader.masked:
+            shapes = shapes_of(values(mine), values(theirs), reader.partly.pop(where, None))
+        if shapes is None:
+            found.add(where)
+        else:
+            reader.partly[where] = shapes
+    return found
 
 
 def _by_offset(reader: Reader, family: Family, usual: Columns) -> None:
@@ -141,7 +104,14 @@ def _by_offset(reader: Reader, family: Family, usual: Columns) -> None:
     offsets = [(raw[at][7] or {}).get("offset") for at in published]
     last = max((one for one in offsets if one is not None), default=-1)
     if any(_may_be_place(value, last) for column in usual.values() for _, value in column):
-        reader.masked.update(_moved(reader, family, usual, Plan(first_offset=FIRST_OFFSET)))
+        moved = _moved(reader, family, usual, Plan(first_offset=FIRST_OFFSET))
+        reader.masked.update(where for where in moved if not _is_amount(where))
+
+
+def _is_amount(where: tuple[Place, Path]) -> bool:
+    """Say whether a column is named as a sum is: a place in a log is none."""
+    _, path = where
+    return bool(path) and not words_in(path[-1]).isdisjoint(AMOUNTS)
 
 
 def _may_be_place(value: Any, last: int) -> bool:
@@ -178,13 +148,13 @@ class _Absences:
 def _by_restart(reader: Reader, family: Family, usual: Columns, absences: _Absences) -> None:
     """Epochs: numbers that a restart between items moves, and that no item's absence does."""
     if not any(
-        where[0][0] == "row" and all(type(one) is int for one in _values(column))
+        where[0][0] == "row" and all(type(one) is int for one in values(column))
         for where, column in usual.items()
     ):
         return
     plan = Plan(gap_ms=FAR_APART_MS, restart="between")
-    for where, mine, theirs in _compared(reader, family, usual, plan):
-        before, after = _values(mine), _values(theirs)
+    for where, mine, theirs in compared(reader, family, usual, plan):
+        before, after = values(mine), values(theirs)
         if where[0][0] != "row" or not all(type(one) is int for one in (*before, *after)):
             continue
         steps = [y - x for x, y in zip(sorted(before), sorted(after), strict=True)]
@@ -197,23 +167,23 @@ def _is_business(
     where: tuple[Place, Path], column: Sequence[tuple[int, Any]], absences: _Absences
 ) -> bool:
     """Say whether a number depends on which items came."""
-    mine = _counted(column)
-    others = [_counted(one.get(where, [])) for one in absences.all()]
+    mine = counted(column)
+    others = [counted(one.get(where, [])) for one in absences.all()]
     return any(mine - other and other - mine for other in others)
 
 
 def _by_order(reader: Reader, family: Family, usual: Columns, count: int) -> None:
     """Numbers that are dealt out in the order of arrival, each to one item."""
     if not any(
-        all(type(one) is int for one in _values(column)) and is_dealt(column)
+        all(type(one) is int for one in values(column)) and is_dealt(column)
         for column in usual.values()
     ):
         return
     plan = Plan(order=tuple(range(count, 0, -1)))
-    for where, mine, theirs in _compared(reader, family, usual, plan):
-        both = [*_values(mine), *_values(theirs)]
+    for where, mine, theirs in compared(reader, family, usual, plan):
+        both = [*values(mine), *values(theirs)]
         if len(mine) > 1 and all(type(one) is int for one in both):
-            same = sorted(_values(mine)) == sorted(_values(theirs))
+            same = sorted(values(mine)) == sorted(values(theirs))
             if same and sorted(mine) != sorted(theirs) and is_dealt(mine) and is_dealt(theirs):
                 reader.masked.add(where)
 

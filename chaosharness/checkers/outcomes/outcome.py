@@ -15,6 +15,7 @@ from chaosharness.checkers.books import tables_of
 from chaosharness.checkers.effects import business
 from chaosharness.checkers.excused import left_parked
 from chaosharness.checkers.masking import EVER, LOOKS, STAR, is_unix_time, words_in
+from chaosharness.checkers.outcomes.beside import Shapes, without
 from chaosharness.checkers.outcomes.owners import Owners
 from chaosharness.checkers.outcomes.values import Path, is_number, leaves, parse, texts
 from chaosharness.checkers.reading import is_poison, read
@@ -30,13 +31,17 @@ Entry = tuple[Place, Any]
 """Where something is, and what it is, without what may differ."""
 
 UNMOVED: Final = frozenset(
-    {"attempt", "attempts", "tries", "retries", "deliveries", "redelivered", "epoch", "fence"}
-    | {"version", "rev", "revision", "etag", "offset", "position", "generation"}
+    {"attempt", "attempts", "attempted", "tries", "tried", "retry", "retries", "retried"}
+    | {"deliveries", "redeliveries", "redelivered", "receives", "failures", "errors"}
+    | {"epoch", "fence", "version", "rev", "revision", "etag", "offset", "position", "generation"}
 )
 """Words in the name of what only a repeat moves: no clean run can show that it may differ."""
 
 FENCES: Final = frozenset({"token", "fencing", "lease"})
 """Likewise, of whole numbers: a text of that name may be business."""
+
+ERRORS: Final = frozenset({"error", "errors", "err", "exception", "traceback", "failure"})
+"""Words in the name of what says why something failed: nothing fails without faults."""
 
 CHARGED: Final = frozenset({"order", "cents", "key"})
 """What a gateway's ledger says; its idempotency key is no business."""
@@ -81,6 +86,11 @@ class Options:
 def is_counter(words: frozenset[str], value: Any = 0) -> bool:
     """Say whether a value has the name of what only a repeat moves."""
     return bool(words & UNMOVED) or (type(value) is int and bool(words & FENCES))
+
+
+def is_error(name: str) -> bool:
+    """Say whether a column or field has the name of what says why something failed."""
+    return not words_in(name).isdisjoint(ERRORS)
 
 
 def spelled_place(place: Place) -> str:
@@ -171,6 +181,8 @@ class Reader:
         options: What the user said.
         masked: Places and paths that differ between clean runs, and mean nothing.
         drawn: Those among them that chance decides.
+        errors: Where errors are said without faults: what those columns hold is business.
+        partly: Places and paths of texts in which some numbers differ, and which.
         named: Those that were left out for their name only.
         business: Columns that hold numbers under the name of a counter, and are none.
         seeds: Rows that are there before any item came: `(place, its texts)`.
@@ -185,6 +197,8 @@ class Reader:
         self.by_name = by_name
         self.masked: set[tuple[Place, Path]] = set()
         self.drawn: set[tuple[Place, Path]] = set()
+        self.errors: set[tuple[Place, Path]] = set()
+        self.partly: dict[tuple[Place, Path], Shapes] = {}
         self.named: dict[tuple[Place, Path], None] = {}
         self.business: set[tuple[Place, Path]] = set()
         self.seeds: set[tuple[Place, frozenset[Any]]] = set()
@@ -251,18 +265,34 @@ class Reader:
             pairs = [
                 (LOOKS.sub(STAR, str(name)), self.mask(place, one, (*path, str(name))))
                 for name, one in value.items()
+                if not self._is_an_error(place, (*path, str(name)))
             ]
             return tuple(sorted(pairs, key=repr))
         if isinstance(value, list | tuple):
             inner = (*path, "[]")
             return tuple(sorted((self.mask(place, one, inner) for one in value), key=repr))
-        if value is None or isinstance(value, bool):
+        if value is None:
+            return STAR if self._is_left_out(place, path, value) else None
+        if isinstance(value, bool):
             return value
         if (place, path) in self.masked or self._is_left_out(place, path, value):
             return STAR
+        if isinstance(value, str) and (place, path) in self.partly:
+            return without(value, self.partly[place, path])
         if is_number(value):
             return STAR if is_unix_time(value) else value
         return LOOKS.sub(STAR, value) if isinstance(value, str) else repr(value)
+
+    def _is_an_error(self, place: Place, path: Path) -> bool:
+        """Say whether a value is left out since it says, by its name, why something failed.
+
+        What is tried again and done in the end may keep its last error. Whether it was done is
+        told by all that stands beside it.
+        """
+        if not is_error(path[-1]) or (place, path) in self.errors or place[0] != "row":
+            return False
+        self.named[place, path] = None
+        return True
 
     def _is_left_out(self, place: Place, path: Path, value: Any) -> bool:
         """Say whether a value is left out for its name."""

@@ -70,6 +70,7 @@ class Plan:
         gap_ms: Between two items; the system's own by default.
         start_ms: When the first item enters.
         clock_ms: How much later than usual all clocks are; below 0 for earlier.
+        tick_ms: By how much each reading of a clock moves it.
         salt: What is mixed into chance.
         restart: When every service is restarted: never, `before` the first item, or
             `between` any two.
@@ -86,6 +87,7 @@ class Plan:
     gap_ms: int | None = None
     start_ms: int = 0
     clock_ms: int = 0
+    tick_ms: int = 0
     salt: str = ""
     restart: Literal["", "before", "between"] = ""
     latency: int = 1
@@ -135,6 +137,7 @@ class Plan:
             f"with item {' and '.join(map(str, sorted(self.late)))} late" if self.late else "",
             f"with items {self.gap_ms:,} ms apart" if self.gap_ms is not None else "",
             "with other clocks" if self.clock_ms else "",
+            f"with clocks that go on by {self.tick_ms} ms when asked" if self.tick_ms else "",
             "with other random numbers" if self.salt else "",
             f"with all services restarted {self.restart} the items" if self.restart else "",
             f"with calls that take {self.latency} times as long" if self.latency != 1 else "",
@@ -156,11 +159,13 @@ class CleanRun:
         history: What happened.
         surfaces: Which faults may strike at each operation that was reached.
         reached: How often each `(operation, entity)` was reached.
+        reads_clock: Whether the code asked what time it is.
     """
 
     history: History
     surfaces: Mapping[str, Surface] = attrs.field(factory=dict, repr=False)
     reached: Mapping[tuple[str, int], int] = attrs.field(factory=dict, repr=False)
+    reads_clock: bool = False
 
 
 @attrs.define(eq=False)

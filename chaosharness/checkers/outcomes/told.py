@@ -133,11 +133,15 @@ def _asked_for(clean: Clean, history: History, cause: int) -> frozenset[int]:
 
 
 def clients_told_no(history: History) -> frozenset[int]:
-    """Return the items whose client's last answer was no, or none."""
+    """Return the items whose client's last answer was no, or none: also that of a store."""
     last: dict[int, bool] = {}
     for _, kind, actor, operation, entity, _, _, data in history.raw:
-        if kind in ("reply", "raised") and (actor == "client" or operation.startswith(CLIENT)):
+        if not (actor == "client" or operation.startswith(CLIENT)):
+            continue
+        if kind in ("reply", "raised"):
             last[entity] = kind == "raised" or data.get("outcome") != "ok"
+        elif kind in ("read", "write", "commit") and data and "store" in data:
+            last[entity] = "error" in data
     return frozenset(item for item, bad in last.items() if bad)
 
 
@@ -284,6 +288,17 @@ def swallowed(
     for place, times in taken.items():
         if place in usual and not any(did for did, _ in times):
             yield place[0], times[-1][1]
+
+
+def is_noted_by_its_sender(history: History, sent: int) -> bool:
+    """Say whether a service published a message in the same work in which it stores something."""
+    roots = read(history).roots
+    if history.raw[sent][3].startswith(CLIENT) or roots[sent] < 0:
+        return False
+    return any(
+        roots[at] == roots[sent] and "error" not in (history.raw[at][7] or ())
+        for at in history.places_of(*STORED)
+    )
 
 
 def dropped(clean: Clean, history: History, item: int, nos: Iterable[No]) -> bool:

@@ -13,7 +13,7 @@ import attrs
 from chaosharness.checkers.outcomes.clean import CLIENT, Clean
 from chaosharness.checkers.outcomes.composition import Composition, Unit
 from chaosharness.checkers.outcomes.differences import Difference
-from chaosharness.checkers.outcomes.outcome import Outcome, Place, spelled_place
+from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.plan import Refusal
 from chaosharness.checkers.outcomes.sanity import OPTIONAL, forgotten, of_the_absent, of_the_refused
 from chaosharness.checkers.outcomes.told import (
@@ -22,6 +22,7 @@ from chaosharness.checkers.outcomes.told import (
     came_late,
     clients_told_no,
     dropped,
+    is_noted_by_its_sender,
     late_items,
     put_aside,
     swallowed,
@@ -140,7 +141,8 @@ class Verdict:
         """Return what is wrong; nothing if the run ends as a clean one may."""
         aside = [self._aside(one) for one in self.asides if not one.excused]
         if not self.first and not self.asides:
-            return [*self._torn_apart(), *self.clean.dealt.shared(self.history)]
+            dealt = self.clean.dealt.shared(self.history)
+            return [*self._torn_apart(), *dealt, *self.clean.sums.broken(self.history)]
         for search in (
             self._absent,
             self._late,
@@ -266,6 +268,9 @@ class Verdict:
         self.by_history = True
         for group, handed in swallowed(self.clean, self.history, items):
             sent = handed.sent
+            noted = is_noted_by_its_sender(self.history, sent.index)
+            if noted and not self._left_half(sent.entity):
+                continue  # it asked for something, and whoever asked has given it up since
             place = f"{sent.broker}.{sent.topic}"
             yield Difference(
                 "swallowed", sent.entity, place, group, events=(handed.index,), source=sent.broker
@@ -423,6 +428,11 @@ class Verdict:
     def _stands(self, item: int) -> bool:
         net = self.clean.ledgers.net
         return bool(net(self.seen, item) & net(self.clean.calm, item))
+
+    def _left_half(self, item: int) -> bool:
+        """Say whether a row of an item is as usual, although it ends otherwise."""
+        usual = self.clean.calm.own.get(item, Counter[Entry]())
+        return any(entry in usual for entry in self.seen.own.get(item, ()))
 
     def _was_late(self, items: set[int]) -> bool:
         """Say whether items came late, and something was done that the calm run does not."""

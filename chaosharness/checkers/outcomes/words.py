@@ -133,7 +133,7 @@ def _of_rows_and_effects(one: Difference, whose: str, nearest: str) -> Iterator[
             yield f"{one.place} lacks the row {one.what}{owner}, which is there {nearest}"
         case "row too many" if one.instead == AT_ONCE:
             yield f"when items come at once, {one.what} is in {one.place} {_times(one.count)}; "
-            yield f"one after another at most {_times(one.usual) if one.usual else 'never'}"
+            yield f"one after another {f'at most {_times(one.usual)}' if one.usual else 'never'}"
         case "row too many":
             yield f"{one.place} has the row {one.what}{owner}, which is not there {nearest}"
         case _:

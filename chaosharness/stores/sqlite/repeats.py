@@ -1,15 +1,18 @@
-"""Commits that leave a store as it was: rows set to the values that they had already."""
+"""Commits that leave a store as it was: rows set to the values that they had already.
+
+Or to the same but for times, which go on with the clock: a lease that is renewed for ever, a
+heartbeat in a table.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
+from chaosharness.kernel.rest import COMMITS_MIN
+from chaosharness.kernel.spans import is_the_same_later
 from chaosharness.kernel.world import World
-
-COMMITS_MIN: Final = 8
-"""Commits in a row, with nothing else happening, after which contents are compared."""
 
 
 class Repeats:
@@ -21,11 +24,12 @@ class Repeats:
     was changed, after each further one.
     """
 
-    __slots__ = ("_content", "_count", "_final", "_row")
+    __slots__ = ("_at_ms", "_content", "_count", "_final", "_row")
 
     def __init__(self, final: Callable[[], dict[str, Any]]) -> None:
         self._final = final
         self._content: Any = None
+        self._at_ms = 0
         self._count = 0
         self._row = -1
 
@@ -37,17 +41,19 @@ class Repeats:
             self._count = 0
             self._content = None
         self._count += 1
-        found = self._looks_the_same()
+        found = self._looks_the_same(world.now)
         world.rest.counted(world, effect=not found)
         return found
 
-    def _looks_the_same(self) -> bool:
+    def _looks_the_same(self, now_ms: int) -> bool:
         count = self._count
         begins = count >= COMMITS_MIN and count & (count - 1) == 0
         if self._content is None and not begins:
             return False
         before, self._content = self._content, self._look()
-        if self._content is not None and self._content == before:
+        then_ms, self._at_ms = self._at_ms, now_ms
+        known = self._content is not None and before is not None
+        if known and is_the_same_later(self._content, now_ms, before, then_ms):
             return True
         if not begins:
             self._content = None
@@ -58,4 +64,4 @@ class Repeats:
             tables = self._final()["tables"]
         except sqlite3.Error:  # another connection is writing
             return None
-        return {table: sorted(map(repr, rows)) for table, rows in tables.items()}
+        return {table: sorted(rows, key=repr) for table, rows in tables.items()}

@@ -54,7 +54,7 @@ SERVICES = {
     "jobs": (loops.dedupe_window, {"effect lost"}, "cards.pay"),
     "outbox": (relays.outbox_lease, {"effect lost", "half done"}, "mail.send"),
     "bridge": (relays.relay_two_brokers, LOST, ""),
-    "choreography": (sagas.choreography, {"effect new"}, "bank.refund"),
+    "choreography": (sagas.choreography, {"effect twice"}, "bank.refund"),
     "authorisation": (sagas.auth_capture, {"effect lost", "half done"}, "cards.void"),
     "quotes": (sagas.scatter, {"effect lost"}, "cards.pay"),
     "saga": (sagas.saga_of_own, {"effect twice"}, "hotel.book"),

@@ -1,0 +1,58 @@
+"""Values of a key-value store that two read, and then both set from their own reading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+
+from chaosharness.checkers.outcomes.clean import Clean
+from chaosharness.checkers.outcomes.differences import Difference
+from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place
+from chaosharness.checkers.reading import read
+
+Step = tuple[bool, object, int]
+"""What was done with a key: whether it was set, the value, and the event."""
+
+
+def lost_values(clean: Clean) -> Iterator[Difference]:
+    """Yield keys whose value in the calm run lacks what one of two wrote.
+
+    Both read it, and both set it, the second without a look at what the first had set; and
+    it ends as in no run in which they come one after another.
+    """
+    touched: dict[tuple[str, str], list[Step]] = {}
+    for index, (_, kind, _, _, _, _, _, data) in enumerate(clean.history.raw):
+        if kind in ("read", "commit") and data and "key" in data and "error" not in data:
+            where = (str(data.get("store")), str(data["key"]))
+            touched.setdefault(where, []).append((kind == "commit", data.get("value"), index))
+    for (store, key), steps in touched.items():
+        pair = next(_overwritten(clean, steps), None)
+        if pair is not None and not _ends_as_one_by_one(clean, store, key):
+            item = clean.history.raw[pair[1]][4]
+            yield Difference("lost update", item, store, key, "", pair, 2, 1, store)
+
+
+def _overwritten(clean: Clean, steps: list[Step]) -> Iterator[tuple[int, int]]:
+    roots = read(clean.history).roots
+    sets = [at for at, (is_set, _, _) in enumerate(steps) if is_set]
+    for one, other in combinations(sets, 2):
+        first, second = steps[one], steps[other]
+        root = roots[second[2]]
+        looked = [at for at, step in enumerate(steps[:other]) if not step[0]]
+        mine = [at for at in looked if roots[steps[at][2]] == root]
+        theirs = [at for at in looked if at < one and roots[steps[at][2]] == roots[first[2]]]
+        others = first[1] != second[1] and root != roots[first[2]]
+        if others and theirs and mine and mine[-1] < one:
+            yield first[2], second[2]
+
+
+def _ends_as_one_by_one(clean: Clean, store: str, key: str) -> bool:
+    """Say whether a key has the value that it has when items come one after another."""
+    place: Place = ("row", store, "")
+    mine = _of_key(clean.calm, place, key)
+    return any(_of_key(out, place, key) == mine for out in clean.serial())
+
+
+def _of_key(out: Outcome, place: Place, key: str) -> list[Entry]:
+    entries = [*out.shared.elements(), *(one for own in out.own.values() for one in own)]
+    return [one for one in entries if one[0] == place and ("key", key) in one[1]]

@@ -1,0 +1,86 @@
+"""A lease that is renewed for ever, and a heartbeat in a table, change nothing."""
+
+import pytest
+
+from chaosharness import KeyValue, SQLite, System
+from chaosharness.kernel.spans import EPOCH_MS, is_the_same_later
+
+NOW = 100_000
+
+
+def at(ms):
+    """Return a moment of the run in seconds of Unix time."""
+    return (EPOCH_MS + ms) / 1000
+
+
+@pytest.mark.parametrize(
+    ("former", "value", "same"),
+    [
+        ({"by": "a", "until": at(30_000)}, {"by": "a", "until": at(NOW + 30_000)}, True),
+        ({"by": "a", "until": at(30_000)}, {"by": "b", "until": at(NOW + 30_000)}, False),
+        ({"by": "a", "until": at(30_000)}, {"by": "a", "until": at(NOW + 40_000)}, False),
+        ({"until": at(30_000), "n": 1}, {"until": at(NOW + 30_000), "n": 2}, False),
+        ([500, 30_000], [500, NOW + 30_000], True),  # since the start of the run
+        ([500, 30_000], [600, NOW + 30_000], False),
+        ({"at": "2030-01-01T00:00:00"}, {"at": "2030-01-01T00:01:40"}, True),
+        ({"at": "2030-01-01T00:00:00"}, {"at": "2030-01-01T00:03:20"}, False),
+        ({"at": None}, {"at": at(NOW)}, False),
+        ([at(0)], [at(NOW), at(NOW)], False),
+    ],
+)
+def test_a_value_is_the_same_later_if_only_times_went_on(former, value, same):
+    assert is_the_same_later(value, NOW, former, 0) is same
+
+
+def beating(step):
+    """A service that does something each ten seconds, for ever."""
+    system = System("beats")
+    kv = system.add(KeyValue("kv"))
+    store = system.add(SQLite("db", "CREATE TABLE beats (worker TEXT PRIMARY KEY, at REAL, n INT)"))
+
+    @system.service("beats")
+    def beats(env):
+        items, db = env.connect(kv), env.connect(store)
+        env.every(10, lambda: step(env, items, db))
+
+    @system.entry(examples=["x"])
+    def begin(env, item):
+        env.connect(kv).put(item, "here")
+
+    return system
+
+
+def lease(env, kv, db):
+    kv.put("lease", {"by": env.incarnation.label, "until": env.now_ms() + 30_000})
+
+
+def beat(env, kv, db):
+    with db:
+        row = ("w", at(env.now_ms()))
+        db.execute("INSERT OR REPLACE INTO beats VALUES (?, ?, 1)", row)
+
+
+def count(env, kv, db):
+    kv.put("count", {"n": kv.get("count", {"n": 0})["n"] + 1, "at": env.now_ms()})
+
+
+def count_in_a_table(env, kv, db):
+    with db:
+        row = ("w", at(env.now_ms()))
+        db.execute(
+            "INSERT INTO beats VALUES (?, ?, 1) ON CONFLICT (worker) DO UPDATE SET n = n + 1", row
+        )
+
+
+@pytest.mark.parametrize("step", [lease, beat])
+def test_a_run_ends_although_it_is_renewed(step):
+    run = beating(step).run()
+    assert run.ending.verdict == "quiet"
+    assert sum(1 for _ in run.history.of("commit")) < 300
+
+
+@pytest.mark.parametrize("step", [count, count_in_a_table])
+def test_what_counts_on_is_a_change_each_time_and_the_cure_is_named(step):
+    ending = beating(step).run().ending
+    assert ending.verdict == "budget"
+    assert "background=True" in ending.reason
