@@ -14,7 +14,7 @@ from chaosharness.checkers.outcomes.passed import (
     told_no,
 )
 from chaosharness.checkers.property import Evidence, Finding, Property
-from chaosharness.checkers.reading import Handed, Reading, Sent, read
+from chaosharness.checkers.reading import Handed, Reading, Sent, has_poison, read
 from chaosharness.kernel.history import History
 
 RAISED_MIN = 3
@@ -205,10 +205,10 @@ def poison_blocks_nobody(*, ignore: Any = (), tries_max: int | None = None) -> P
     ignored = names_of(ignore)
 
     def judge(evidence: Evidence) -> list[Finding]:
+        if not has_poison(evidence.history):
+            return []
         reading = read(evidence.history)
         poison = [one for one in reading.sent.values() if one.poison and one.topic not in ignored]
-        if not poison:
-            return []
         calm = read(evidence.calm())
         return [
             finding
@@ -219,6 +219,8 @@ def poison_blocks_nobody(*, ignore: Any = (), tries_max: int | None = None) -> P
         ]
 
     def tested(evidence: Evidence) -> bool:
+        if not has_poison(evidence.history):
+            return False
         return any(handed.sent.poison for handed in read(evidence.history).handed.values())
 
     return Property("poison blocks nobody", judge, "eventually", tested=tested)
@@ -244,6 +246,8 @@ def unhandled_exceptions_block_nobody(
     ignored = names_of(ignore)
 
     def judge(evidence: Evidence) -> list[Finding]:
+        if len(evidence.history.places_of("raised")) < RAISED_MIN:
+            return []
         reading = read(evidence.history)
         return [
             finding
@@ -253,6 +257,8 @@ def unhandled_exceptions_block_nobody(
         ]
 
     def tested(evidence: Evidence) -> bool:
+        if not evidence.history.places_of("raised"):
+            return False
         reading = read(evidence.history)
         return any(one.raised >= 0 and not one.sent.poison for one in reading.handed.values())
 

@@ -295,6 +295,12 @@ def is_poison(value: Any) -> bool:
     return isinstance(value, bytes | str) and value in _POISON_BODIES
 
 
+def has_poison(history: History) -> bool:
+    """Say whether any message of a history is one that a `Poison` fault made."""
+    raw = history.raw
+    return any(is_poison(raw[at][7].get("value")) for at in history.places_of("publish"))
+
+
 def _sent(index: int, entity: int, data: Mapping[str, Any]) -> Sent:
     value = data.get("value")
     queues = data.get("queues")

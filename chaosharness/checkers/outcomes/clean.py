@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise, permutations
 from typing import Any, Final
@@ -11,7 +11,14 @@ from typing import Any, Final
 from chaosharness.checkers.outcomes.dealt import Dealt
 from chaosharness.checkers.outcomes.differences import Comparison, Ledgers
 from chaosharness.checkers.outcomes.masks import FAR_APART_MS, OTHERWISE, learn
-from chaosharness.checkers.outcomes.outcome import Entry, Options, Outcome, Place, Reader
+from chaosharness.checkers.outcomes.outcome import (
+    REMEMBERED,
+    Entry,
+    Options,
+    Outcome,
+    Place,
+    Reader,
+)
 from chaosharness.checkers.outcomes.owners import Owners, names_by, several, texts_of
 from chaosharness.checkers.outcomes.plan import AS_GIVEN, Family, Plan, Refusal
 from chaosharness.checkers.outcomes.sums import Sums
@@ -43,6 +50,7 @@ class Clean:
         comparison: Compares outcomes.
         dealt: The numbers that are dealt out.
         sums: The sums of numbers that are drawn.
+        sentences: What was said of differences.
     """
 
     def __init__(self, family: Family, options: Options, *, alone: bool = False) -> None:
@@ -64,6 +72,8 @@ class Clean:
         self.ledgers = Ledgers(self.calm)
         self.comparison = Comparison(self.ledgers, options, self.count)
         self._outcomes: dict[Plan, Outcome | None] = {AS_GIVEN: self.calm}
+        self.sentences: dict[Hashable, str] = {}
+        self._numbers: dict[Hashable, int] = {}
 
     @property
     def everyone(self) -> range:
@@ -76,6 +86,21 @@ class Clean:
             run = self.family.run(plan)
             self._outcomes[plan] = None if run is None else self.reader.read(run.history)
         return self._outcomes[plan]
+
+    def number_of(self, seen: Outcome) -> int:
+        """Return a number of what came out of a run: above 0, and its own, if it differs from calm.
+
+        0 is all that is no different, and -1 what there is no more room to remember.
+        """
+        contents = seen.contents()
+        number = self._numbers.get(contents)
+        if number is None:
+            differs = bool(self.comparison.differences(seen, self.calm))
+            room = len(self._numbers) < REMEMBERED
+            number = (len(self._numbers) + 1 if room else -1) if differs else 0
+            if room:
+                self._numbers[contents] = number
+        return number
 
     def without(self, items: Iterable[int], order: tuple[int, ...] = ()) -> Outcome | None:
         """Return what comes out where some items never entered."""

@@ -31,10 +31,10 @@ class Escapes:
     def _raised(self) -> dict[int, list[int]]:
         """Return where an error left the code, by the piece of work."""
         found: dict[int, list[int]] = {}
-        reading = read(self._history)
-        for index, raw in enumerate(self._raw):
-            root = reading.roots[index]
-            if raw[1] == "raised" and not raw[2].startswith(CLIENT) and self._left(raw, root):
+        roots = read(self._history).roots
+        for index in self._history.places_of("raised"):
+            raw, root = self._raw[index], roots[index]
+            if not raw[2].startswith(CLIENT) and self._left(raw, root):
                 found.setdefault(root, []).append(index)
         return found
 
@@ -60,7 +60,8 @@ class Escapes:
     @cached_property
     def _unsaid(self) -> frozenset[int]:
         """Return the publishes whose answer was not ok."""
-        return frozenset(raw[6] for raw in self._raw if raw[1] == "reply" and not _is_ok(raw))
+        replies = (self._raw[at] for at in self._history.places_of("reply"))
+        return frozenset(raw[6] for raw in replies if not _is_ok(raw))
 
     def escaped(self, index: int) -> bool:
         """Say whether an error that some code was told left it, with nothing done in between.

@@ -211,7 +211,12 @@ def _is_judged(evidence: Evidence) -> bool:
     """Say whether a run can be held against clean ones."""
     if any(isinstance(fault, NOT_JUDGED) for fault in evidence.faults):
         return False
-    calm = evidence.calm()
+    return _is_a_measure(evidence.calm())
+
+
+@lru_cache(maxsize=8)
+def _is_a_measure(calm: History) -> bool:
+    """Say whether a run without faults says how others may end."""
     return is_quiet(calm) and not kept_in_hand(calm)
 
 
@@ -220,7 +225,7 @@ def _is_over(history: History) -> bool:
     verdict, _ = verdict_of(history)
     if verdict == "quiet":
         return True
-    return verdict == "budget" and any(raw[1] == "phase" for raw in history.raw)
+    return verdict == "budget" and bool(history.places_of("phase"))
 
 
 def _is_the_same(one: History, other: History) -> bool:

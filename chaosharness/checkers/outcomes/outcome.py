@@ -6,7 +6,7 @@ Without what may rightly differ, so that two outcomes of one business are equal.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, Final, Literal
 
 import attrs
@@ -168,6 +168,28 @@ class Outcome:
         taken.parked = (self.parked - others.keys()) | parked
         return taken
 
+    def contents(self) -> Hashable:
+        """Return what is compared of it, and what else a verdict asks: not where it happened."""
+        return (
+            frozenset(self.shared.items()),
+            frozenset([(item, frozenset(own.items())) for item, own in self.own.items()]),
+            frozenset(
+                [
+                    (item, tuple([done[:2] for done in ledger]))
+                    for item, ledger in self.ledger.items()
+                ]
+            ),
+            frozenset([(item, frozenset(said)) for item, said in self.said.items()]),
+            frozenset([(item, frozenset(noted)) for item, noted in self.noted.items()]),
+            frozenset(
+                [
+                    (item, call, frozenset(places))
+                    for item, calls in self.served.items()
+                    for call, places in calls.items()
+                ]
+            ),
+        )
+
     def left_anything(self, item: int) -> bool:
         """Say whether there is anything of an item at all."""
         return bool(self.own.get(item) or self.ledger.get(item) or self.said.get(item))
@@ -213,19 +235,21 @@ class Reader:
 
     def rows(self, history: History) -> Iterator[tuple[Place, Mapping[str, Any]]]:
         """Yield the rows that stores held in the end."""
-        for _, kind, store, _, _, _, _, data in history.raw:
-            if kind == "state":
-                for table, rows in tables_of(data or {}):
-                    place: Place = ("row", store, table)
-                    if not self.options.ignores(place):
-                        yield from ((place, row) for row in rows)
+        for at in history.places_of("state"):
+            _, _, store, _, _, _, _, data = history.raw[at]
+            for table, rows in tables_of(data or {}):
+                place: Place = ("row", store, table)
+                if not self.options.ignores(place):
+                    yield from ((place, row) for row in rows)
 
     def done(self, history: History) -> Iterator[tuple[Place, Any, int, int]]:
         """Yield effects and messages: place, what was done or said, for which item, event.
 
         A dead letter is no service's word: that it is aside for good is found elsewhere.
         """
-        for index, (_, kind, actor, _, entity, _, _, data) in enumerate(history.raw):
+        raw = history.raw
+        for index in history.places_of("effect", "publish"):
+            _, kind, actor, _, entity, _, _, data = raw[index]
             if kind == "effect" and "method" in data:
                 method = str(data.get("method"))
                 place: Place = ("ledger", actor.partition("/")[0], method)
@@ -349,7 +373,9 @@ class Reader:
     def _work(self, out: Outcome, history: History) -> None:
         """Note what was written for whom, and by which calls of services."""
         calls: dict[int, tuple[int, Served]] = {}
-        for index, (_, kind, actor, operation, entity, _, cause, data) in enumerate(history.raw):
+        raw = history.raw
+        for index in history.places_of("call", "write"):
+            _, kind, actor, operation, entity, _, cause, data = raw[index]
             if kind == "call" and "endpoint" in data and not operation.startswith("client."):
                 service, method = str(data["service"]), str(data["endpoint"])
                 place: Place = ("ledger", service, method)

@@ -7,6 +7,7 @@ that ran makes it, under the same rules as the calm run.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Final, Literal
 
@@ -50,6 +51,7 @@ class Refusal:
     first: int
     kind: type[Fault]
 
+    @lru_cache(maxsize=64)  # noqa: B019 - a value, and most are asked for again in a pair
     def faults(self) -> tuple[Fault, ...]:
         """Return the faults by which it is refused."""
         phase: Literal["before", "after"] = "after" if self.kind is LostReply else "before"

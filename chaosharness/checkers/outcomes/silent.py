@@ -23,8 +23,10 @@ def given_up(history: History, calm: History) -> frozenset[int]:
         history: The run.
         calm: The calm run, which says how long answers take.
     """
+    open_calls = {*history.places_of("call")} - _answered(history).keys()
+    if not open_calls:
+        return frozenset()
     raw, roots = history.raw, read(history).roots
-    answered = _answered(history)
     waits = _waits(calm)
     open_: dict[tuple[str, int], list[int]] = {}
     found: set[int] = set()
@@ -35,7 +37,7 @@ def given_up(history: History, calm: History) -> frozenset[int]:
                 mine.remove(call)
                 if at_ms - raw[call][0] > waits.get(raw[call][3], 0):
                     found.add(call)
-        if kind == "call" and index not in answered:
+        if index in open_calls:
             open_.setdefault((actor, roots[index]), []).append(index)
     return frozenset(found)
 
@@ -44,16 +46,16 @@ def _answered(history: History) -> dict[int, int]:
     """Return the calls that were answered, each with the event of its answer."""
     raw = history.raw
     found: dict[int, int] = {}
-    for index, event in enumerate(raw):
-        if event[1] == "reply":
-            at = event[6]
-            while at >= 0 and not (raw[at][1] == "call" and raw[at][3] == event[3]):
-                at = raw[at][6]
-            if at >= 0:
-                found.setdefault(at, index)
+    for index in history.places_of("reply"):
+        operation, at = raw[index][3], raw[index][6]
+        while at >= 0 and not (raw[at][1] == "call" and raw[at][3] == operation):
+            at = raw[at][6]
+        if at >= 0:
+            found.setdefault(at, index)
     return found
 
 
+@lru_cache(maxsize=8)
 def _waits(calm: History) -> dict[str, int]:
     """Return how long each operation waits for its answer at most."""
     raw = calm.raw

@@ -38,7 +38,7 @@ LATER_MS: Final = 5_000
 Contents = tuple[str, ...]
 """What a message is, whichever copy: where it was sent, its key, its value."""
 
-REPLIES: Final = frozenset({"reply", "commit", "write", "read", "raised", "call"})
+REPLIES: Final = ("reply", "commit", "write", "read", "raised", "call")
 NO_ANSWER: Final = "no answer"
 
 
@@ -98,14 +98,13 @@ def _answer(kind: str, data: object) -> str:
 def _told(clean: Clean, history: History, *, only_caught: bool = False) -> Iterator[No]:
     everyone = frozenset(clean.everyone)
     left, silent = Escapes(history), given_up(history, clean.history)
-    for index, (_, kind, actor, operation, entity, attempt, cause, data) in enumerate(history.raw):
-        if kind not in REPLIES:
-            continue
-        answer = _answer(kind, data)
+    raw = history.raw
+    for index in history.places_of(*REPLIES):
+        _, kind, actor, operation, entity, attempt, cause, data = raw[index]
         if kind == "call":
             if index not in silent:
                 continue
-            answer, cause = NO_ANSWER, index
+            cause = index
         elif kind == "reply":
             if data.get("outcome") not in ("failed", "unknown"):
                 continue
@@ -121,6 +120,7 @@ def _told(clean: Clean, history: History, *, only_caught: bool = False) -> Itera
                 continue
         if only_caught and left.escaped(index):
             continue  # nobody decided: it comes again
+        answer = NO_ANSWER if kind == "call" else _answer(kind, data)
         items = frozenset({entity}) if entity else _asked_for(clean, history, cause) or everyone
         yield No(operation, entity, attempt, items, answer)
 
@@ -135,7 +135,9 @@ def _asked_for(clean: Clean, history: History, cause: int) -> frozenset[int]:
 def clients_told_no(history: History) -> frozenset[int]:
     """Return the items whose client's last answer was no, or none: also that of a store."""
     last: dict[int, bool] = {}
-    for _, kind, actor, operation, entity, _, _, data in history.raw:
+    raw = history.raw
+    for at in history.places_of("reply", "raised", "read", "write", "commit"):
+        _, kind, actor, operation, entity, _, _, data = raw[at]
         if not (actor == "client" or operation.startswith(CLIENT)):
             continue
         if kind in ("reply", "raised"):

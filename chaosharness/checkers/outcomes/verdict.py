@@ -78,12 +78,16 @@ class Verdict:
         self.history = history
         self.faults = faults
         self.seen = clean.reader.read(history)
-        self.best = clean.comparison.differences(self.seen, clean.calm)
-        self.first = self.best
+        self.best: list[Difference] = []
         self.nearest = "without faults"
         self.by_history = False
 
     # ---- what is asked of the run
+
+    @cached_property
+    def first(self) -> list[Difference]:
+        """The differences from the calm run."""
+        return self.clean.comparison.differences(self.seen, self.clean.calm)
 
     @cached_property
     def asides(self) -> list[Aside]:
@@ -114,22 +118,11 @@ class Verdict:
 
     def key(self) -> Hashable:
         """Return all that the verdict hangs on; None where that is more than can be told."""
-        if not self.first or self.free:
+        number = self.clean.number_of(self.seen)
+        if number <= 0 or self.free:
             return None
-        seen = self.seen
         return (
-            frozenset(seen.shared.items()),
-            frozenset((item, frozenset(own.items())) for item, own in seen.own.items()),
-            frozenset(
-                (item, tuple([done[:2] for done in ledger])) for item, ledger in seen.ledger.items()
-            ),
-            frozenset((item, frozenset(said)) for item, said in seen.said.items()),
-            frozenset((item, frozenset(noted)) for item, noted in seen.noted.items()),
-            frozenset(
-                (item, call, frozenset(places))
-                for item, calls in seen.served.items()
-                for call, places in calls.items()
-            ),
+            number,
             tuple(self.nos),
             self.client,
             late_items(self.clean, self.faults),
@@ -139,6 +132,7 @@ class Verdict:
 
     def wrong(self) -> list[Difference]:
         """Return what is wrong; nothing if the run ends as a clean one may."""
+        self.best = self.first
         aside = [self._aside(one) for one in self.asides if not one.excused]
         if not self.first and not self.asides:
             dealt = self.clean.dealt.shared(self.history)

@@ -9,6 +9,7 @@ from chaosharness.checkers.harm import rank
 from chaosharness.checkers.outcomes.calm import AT_ONCE, BY_TIMING
 from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.differences import Difference
+from chaosharness.checkers.outcomes.outcome import REMEMBERED
 from chaosharness.checkers.outcomes.verdict import QUESTIONS, TIMER
 from chaosharness.checkers.property import Finding
 from chaosharness.kernel.history import History
@@ -31,7 +32,7 @@ def findings(
         key = (one.kind, one.place)
         if key in found or _is_unwanted(clean, one):
             continue
-        sentence = " ".join(_said(clean, one, nearest).split())
+        sentence = _sentence(clean, one, nearest)
         if calm:
             sentence = f"{CALM_WORDS}: {sentence}"
         found[key] = Finding(
@@ -44,6 +45,17 @@ def findings(
             question=one.kind in QUESTIONS,
         )
     return sorted(found.values(), key=rank)
+
+
+def _sentence(clean: Clean, one: Difference, nearest: str) -> str:
+    """Return what is said of a difference, wherever in a history it is shown."""
+    key = (one.kind, one.item, one.place, one.what, one.instead, one.count, one.usual, nearest)
+    said = clean.sentences.get(key)
+    if said is None:
+        if len(clean.sentences) >= REMEMBERED:
+            clean.sentences.clear()
+        said = clean.sentences[key] = " ".join(_said(clean, one, nearest).split())
+    return said
 
 
 def _is_unwanted(clean: Clean, one: Difference) -> bool:
