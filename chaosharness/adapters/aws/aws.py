@@ -22,6 +22,7 @@ from chaosharness.adapters.aws.queues import Queues
 from chaosharness.adapters.aws.tables import Tables
 from chaosharness.adapters.aws.topics import Topics
 from chaosharness.adapters.libraries import speak
+from chaosharness.brokers.broker import declared
 from chaosharness.brokers.sns.sns import SNS, OpenSNS
 from chaosharness.brokers.sqs.sqs import SQS, OpenSQS
 from chaosharness.errors import InvalidDefinition
@@ -93,7 +94,7 @@ class AWS:
         """
         for one in self.parts:
             state = world.states.get(one.name)
-            if state is None or getattr(state, "definition", None) is not one:
+            if state is None or declared(state) is not one:
                 raise InvalidDefinition(
                     f"AWS speaks for {one.name!r}, which is no part of this system: add(...) that "
                     "first"

@@ -68,7 +68,8 @@ class Queues:
         self.name = desk.name
         self.desk = desk
         self._acting = Acting(desk)
-        self._wire = SqsWire(self._acting, EPOCH_MS)  # type: ignore[arg-type]
+        weak = not desk.definition.fifo
+        self._wire = SqsWire(self._acting, EPOCH_MS, as_standard=weak)  # type: ignore[arg-type]
         for queue in desk.profiles:
             self._wire.know(queue)
         self._pollers: dict[tuple[Scope, str], tuple[Poller, Arrivals[Held]]] = {}

@@ -94,7 +94,11 @@ class Topics:
         attributes = request.given.get("Attributes", {})
         if topic not in self.topics.machine.topics:
             by_content = attributes.get("ContentBasedDeduplication", "") == "true"
-            settings = TopicSettings(fifo=topic.endswith(FIFO), by_content=by_content)
+            settings = TopicSettings(
+                fifo=topic.endswith(FIFO),
+                by_content=by_content,
+                as_standard=not self.topics.definition.fifo,
+            )
             self.topics.do(op.CreateTopic(topic, settings), scope, operation, attempt)
         return {"TopicArn": f"{op.ARN}{topic}"}
 

@@ -93,6 +93,10 @@ class Settings(Protocol):
         """How long a caller waits for an answer."""
 
     @property
+    def fifo(self) -> bool:
+        """Whether FIFO queues keep what FIFO promises."""
+
+    @property
     def settings(self) -> Mapping[str, QueueSettings]:
         """Of each queue."""
 
@@ -128,7 +132,7 @@ class Desk:
     def opened(self, queue: str) -> None:
         """Have a line at a queue that the machine has."""
         settings = self.machine.queues[queue].settings
-        self.profiles[queue] = "fifo" if settings.fifo else "standard"
+        self.profiles[queue] = "fifo" if settings.keeps_order else "standard"
         self.lines.open(queue)
         self.world.know_timeout(settings.visibility_ms)
         self.world.know_duration(settings.delay_ms)
