@@ -13,6 +13,7 @@ from chaosharness.brokers.at_work import AtWork
 from chaosharness.brokers.facts import Journal
 from chaosharness.brokers.lines import Lines
 from chaosharness.brokers.message import Message
+from chaosharness.brokers.sqs.concurrency import Slots
 from chaosharness.brokers.sqs.rows import SURFACES
 from chaosharness.brokers.strikes import struck
 from chaosharness.errors import InvalidDefinition
@@ -113,6 +114,7 @@ class Desk:
         self.machine = SqsMachine()
         self.journal = Journal(world, definition.name)
         self.profiles: dict[str, str] = {}
+        self.slots: dict[tuple[str, str], Slots] = {}
         self._work = AtWork(self.machine, world, self.journal, self.settle)
         self.do = self._work.do
         self.lines: Lines[str, Poller] = Lines(
