@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from chaosharness.brokers.broker import Broker
+from chaosharness.brokers.eventbridge import EventBridge, EventRule, EventTarget
 from chaosharness.brokers.guarantees import Guarantee
 from chaosharness.brokers.kafka import CommitFailed, Kafka, ProducerFenced
 from chaosharness.brokers.kafka import guarantees as kafka
@@ -52,6 +53,9 @@ __all__ = [
     "CommitFailed",
     "ConsumerCancelled",
     "Delivery",
+    "EventBridge",
+    "EventRule",
+    "EventTarget",
     "Exchange",
     "Guarantee",
     "Kafka",

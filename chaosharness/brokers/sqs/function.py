@@ -235,7 +235,7 @@ class Mapping:
         leases = self.desk.machine.queues[self.queue].leases
         found = [leases.of(one.received.handle.number) for one in self._held]
         due_ms = world.now + pause_ms(self._throttled)
-        if all(lease is not None and due_ms < lease.until for lease in found):
+        if all(one is not None and due_ms < (one.until or 0) for one in found):
             world.agenda.add(due_ms, self._call, None)
             return
         self._held, self._throttled = [], 0

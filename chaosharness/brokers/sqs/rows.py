@@ -103,6 +103,16 @@ ROWS: Final[tuple[Row, ...]] = (
     ),
     *_rows(BOTH, "loop delete", "before", *STALLS, searched=False),
     *_rows(BOTH, "loop delete", "after", (Pause, "", PROCESS), searched=False),
+    *_rows(BOTH, "redrive", "before", (LostRequest, "nothing is moved", HTTP)),
+    *_rows(
+        BOTH,
+        "redrive",
+        "after",
+        (LostReply, "it is moved; who asks again is told that it is", HTTP),
+        (Crash, "the process dies", PROCESS),
+    ),
+    *_rows(BOTH, "redrive", "before", *STALLS, searched=False),
+    *_rows(BOTH, "redrive", "after", (Pause, "", PROCESS), searched=False),
     *_rows(BOTH, "change", "before", (LostRequest, "the old time stands", HTTP)),
     *_rows(BOTH, "change", "before", *STALLS, searched=False),
     *_rows(BOTH, "change", "after", (LostReply, "", HTTP), *STALLS, searched=False),
@@ -111,5 +121,5 @@ ROWS: Final[tuple[Row, ...]] = (
 SURFACES: Final[dict[tuple[str, At], Surface]] = {
     (profile, at): surface_of(ROWS, profile, at)
     for profile in BOTH
-    for at in ("publish", "deliver", "delete", "loop delete", "change")
+    for at in ("publish", "deliver", "delete", "loop delete", "redrive", "change")
 }

@@ -115,8 +115,8 @@ class SQS:
     `concurrency`. A `Lambda` as handler is called with batches, as its own options say.
 
     `env.consumer(sqs, queue, on_unreadable=...)` gives a loop `receive(most=1, wait_s=20,
-    visibility_s=None)`, `delete(delivery)`, `delete_batch(deliveries)` and
-    `change_visibility(delivery, seconds)`.
+    visibility_s=None)`, `delete(delivery)`, `delete_batch(deliveries)`,
+    `change_visibility(delivery, seconds)` and, of a queue of dead letters, `redrive(to=None)`.
 
     Args:
         name: What reports call it.
