@@ -7,7 +7,15 @@ import pytest
 from chaosharness import explore
 from chaosharness.search.target import load_target
 
-RIGHT = ["till:till", "desk:desk", "keeper:keeper", "board:board", "board:last_word_wins"]
+RIGHT = [
+    "till:till",
+    "desk:desk",
+    "keeper:keeper",
+    "board:board",
+    "board:last_word_wins",
+    "router:router",
+    "till:bounded",
+]
 BROKEN = {
     "till:partial_response_missing": 1,
     "desk:visibility_shorter_than_the_handler": 0,
@@ -15,6 +23,8 @@ BROKEN = {
     "keeper:own_write_taken_for_another": 1,
     "keeper:in_progress_for_ever": 1,
     "board:last_word_wins.weaker.standard": 1,
+    "router:failed_entries_unread": 1,
+    "router:key_from_the_event_id": 1,
 }
 
 

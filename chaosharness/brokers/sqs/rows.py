@@ -32,6 +32,7 @@ HTTP: Final = "HTTP, and the retries of AWS SDKs"
 PROCESS: Final = "any process"
 RETRY: Final = f'{GUIDE}, "At-least-once delivery"'
 ORDER: Final = f'{GUIDE}, "Standard queues": best-effort ordering, short polling'
+ENTRY: Final = "API Reference, SendMessageBatch: check for errors at a status of 200, too"
 RECEIVE: Final = f'{GUIDE}, "Visibility timeout"; API Reference, ReceiveRequestAttemptId'
 
 
@@ -70,6 +71,12 @@ ROWS: Final[tuple[Row, ...]] = (
     ),
     *_rows(BOTH, "publish", "after", (LostReply, "the caller sees a timeout", HTTP), *STALLS),
     *_rows(BOTH, "publish", "before", *STALLS, searched=False),
+    *_rows(
+        BOTH,
+        "entry of a batch",
+        "before",
+        (ErrorReply, "it fails alone, and the call succeeds: `Failed` says so", ENTRY),
+    ),
     *_rows(
         ("standard",),
         "deliver",
