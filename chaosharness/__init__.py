@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from chaosharness.brokers import ChannelClosed as ChannelClosed
     from chaosharness.brokers import CommitFailed as CommitFailed
     from chaosharness.brokers import Delivery as Delivery
+    from chaosharness.brokers import DynamoStream as DynamoStream
     from chaosharness.brokers import EventBridge as EventBridge
     from chaosharness.brokers import EventRule as EventRule
     from chaosharness.brokers import EventTarget as EventTarget
@@ -194,6 +195,7 @@ _HOME = {
         "ChannelClosed",
         "CommitFailed",
         "Delivery",
+        "DynamoStream",
         "EventBridge",
         "EventRule",
         "EventTarget",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from chaosharness.brokers.broker import Broker
+from chaosharness.brokers.dynamodb import DynamoStream
 from chaosharness.brokers.eventbridge import EventBridge, EventRule, EventTarget
 from chaosharness.brokers.guarantees import Guarantee
 from chaosharness.brokers.kafka import CommitFailed, Kafka, ProducerFenced
@@ -53,6 +54,7 @@ __all__ = [
     "CommitFailed",
     "ConsumerCancelled",
     "Delivery",
+    "DynamoStream",
     "EventBridge",
     "EventRule",
     "EventTarget",

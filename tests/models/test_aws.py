@@ -25,6 +25,8 @@ BROKEN = {
     "board:last_word_wins.weaker.standard": 1,
     "router:failed_entries_unread": 1,
     "router:key_from_the_event_id": 1,
+    "changes:key_from_the_call": 1,
+    "changes:given_up_after_two": 1,
 }
 
 
