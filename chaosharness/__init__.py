@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from chaosharness.brokers import ChannelClosed as ChannelClosed
     from chaosharness.brokers import CommitFailed as CommitFailed
     from chaosharness.brokers import Delivery as Delivery
+    from chaosharness.brokers import DynamoStream as DynamoStream
+    from chaosharness.brokers import EventBridge as EventBridge
+    from chaosharness.brokers import EventRule as EventRule
+    from chaosharness.brokers import EventTarget as EventTarget
     from chaosharness.brokers import Exchange as Exchange
     from chaosharness.brokers import Kafka as Kafka
     from chaosharness.brokers import Lambda as Lambda
@@ -56,6 +60,11 @@ if TYPE_CHECKING:
     from chaosharness.checkers import compensation_complete as compensation_complete
     from chaosharness.checkers import compensation_in_reverse as compensation_in_reverse
     from chaosharness.checkers import conserved as conserved
+    from chaosharness.checkers import dead_letters_at_most as dead_letters_at_most
+    from chaosharness.checkers import (
+        dead_letters_overwrite_nothing_newer as dead_letters_overwrite_nothing_newer,
+    )
+    from chaosharness.checkers import dead_letters_were_tried as dead_letters_were_tried
     from chaosharness.checkers import event_graph as event_graph
     from chaosharness.checkers import eventually as eventually
     from chaosharness.checkers import every_event_carries_an_id as every_event_carries_an_id
@@ -190,6 +199,10 @@ _HOME = {
         "ChannelClosed",
         "CommitFailed",
         "Delivery",
+        "DynamoStream",
+        "EventBridge",
+        "EventRule",
+        "EventTarget",
         "Exchange",
         "Kafka",
         "Lambda",
@@ -222,6 +235,9 @@ _HOME = {
         "compensation_complete",
         "compensation_in_reverse",
         "conserved",
+        "dead_letters_at_most",
+        "dead_letters_overwrite_nothing_newer",
+        "dead_letters_were_tried",
         "event_graph",
         "eventually",
         "every_event_carries_an_id",

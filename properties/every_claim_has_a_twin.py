@@ -34,12 +34,16 @@ NOT_READY_MADE = {"always", "eventually", "sometimes", "assumed", "event_graph"}
 """Properties are made with the first four; the last one draws what happened, and claims nothing."""
 
 ELSEWHERE = {
+    "dead_letters_at_most",
+    "dead_letters_overwrite_nothing_newer",
+    "dead_letters_were_tried",
     "every_event_carries_an_id",
     "every_event_is_heard",
     "no_call_chain",
     "side_effects_never_touch_critical_path",
 }
-"""Their twins are in `properties/order_hybrid.py` and among the eight questions."""
+"""Their twins are in `properties/order_hybrid.py`, in `dead_letters.py`, or among the eight
+questions."""
 
 
 @attrs.frozen

@@ -44,3 +44,8 @@ class Broker(Protocol):
 
     def open(self, world: World) -> OpenBroker:
         """Return it, empty, for one run."""
+
+
+def declared(state: Any) -> Any:
+    """Return what a part of a run was declared as: another promises less, and stands for it."""
+    return getattr(state, "stands_for", None) or getattr(state, "definition", None)

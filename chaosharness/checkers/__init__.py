@@ -6,6 +6,11 @@ from chaosharness.checkers.announcements import announced, joins_complete, no_gh
 from chaosharness.checkers.assumptions import assumed
 from chaosharness.checkers.books import Books, conserved
 from chaosharness.checkers.critical_path import side_effects_never_touch_critical_path
+from chaosharness.checkers.dead_letters import (
+    dead_letters_at_most,
+    dead_letters_overwrite_nothing_newer,
+    dead_letters_were_tried,
+)
 from chaosharness.checkers.effects import never_charged_twice, never_twice
 from chaosharness.checkers.flow_claims import (
     every_event_carries_an_id,
@@ -48,6 +53,9 @@ __all__ = [
     "compensation_complete",
     "compensation_in_reverse",
     "conserved",
+    "dead_letters_at_most",
+    "dead_letters_overwrite_nothing_newer",
+    "dead_letters_were_tried",
     "event_graph",
     "eventually",
     "every_event_carries_an_id",

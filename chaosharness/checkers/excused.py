@@ -87,6 +87,11 @@ def _deaths(history: History) -> tuple[dict[int, set[str]], dict[int, int]]:
     return died, letters
 
 
+def letters_of(history: History) -> Mapping[int, int]:
+    """Return, for each message that stands for one that died, the one that died first."""
+    return _deaths(history)[1]
+
+
 def _is_taken_up(
     reading: Reading, first: int, reasons: set[str], letters: Mapping[int, int]
 ) -> bool:

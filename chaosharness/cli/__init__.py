@@ -9,7 +9,18 @@ from __future__ import annotations
 import click
 
 from chaosharness import __version__
-from chaosharness.cli import capacity, compare, graph, replay, report, run, sites, soak, trace
+from chaosharness.cli import (
+    capacity,
+    compare,
+    graph,
+    guarantees,
+    replay,
+    report,
+    run,
+    sites,
+    soak,
+    trace,
+)
 from chaosharness.cli.configured import defaults
 from chaosharness.cli.doors import TROUBLE, Doors, leave
 
@@ -39,6 +50,7 @@ COMMANDS = (
     graph.graph,
     capacity.capacity,
     compare.compare,
+    guarantees.guarantees,
     trace.trace,
     trace.read_trace,
 )

@@ -39,6 +39,7 @@ HEARD: Final[dict[str, tuple[str, ...]]] = {
     "run": tuple(KINDS),
     "soak": ("target", "seed", "workers", "without", "redact"),
     "sites": ("target",),
+    "guarantees": ("target", "budget", "without"),
     "graph": ("target",),
     "report": ("redact",),
 }

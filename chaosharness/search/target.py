@@ -11,10 +11,14 @@ from importlib import import_module
 from pathlib import Path
 from traceback import extract_tb
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from chaosharness.errors import ChaosharnessError, InvalidDefinition
 from chaosharness.system import System
+from chaosharness.system.weaker import Weaker
+
+_TWINS: Final = ("settled", "weaker")
+"""What a system has of itself: of a function that makes one, of what it makes."""
 
 
 def load_target(target: str) -> System:
@@ -132,8 +136,12 @@ def _find(module: ModuleType, target: str, attribute: str) -> Any:
     found: Any = module
     for part in attribute.split("."):
         try:
+            if part in _TWINS and inspect.isfunction(found):
+                found = _system_from(found, target)
             found = getattr(found, part)
-        except AttributeError:
+        except AttributeError as error:
+            if isinstance(found, Weaker):
+                raise InvalidDefinition(f"{target}: {error}") from None
             names = sorted(_systems_in(module))
             near = get_close_matches(part, names or sorted(vars(module)), n=3, cutoff=0.7)
             if near:

@@ -153,8 +153,9 @@ def target_of(system: object) -> str:
     """
     origin = getattr(system, "origin", None)
     if origin is not None:
-        target = target_of(origin)
-        return target and f"{target}.settled"
+        first, by = origin
+        target = target_of(first)
+        return target and f"{target}.{by}"
     for name in sorted(sys.modules):
         if name.partition(".")[0] in _NOT_THEIRS:
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from chaosharness.calls import RemoteError, Switchboard
@@ -43,6 +43,7 @@ class Declared(Protocol):
     arrival_ms: int
     settles: bool
     resources: dict[str, Any]
+    instead: Mapping[str, Any]
     services: dict[str, Service]
     wires: list[Wire] | None
 
@@ -60,7 +61,10 @@ class Stage:
         self.client: Env | None = None
         self.factories: dict[Incarnation, Factory] = {}
         for name, resource in system.resources.items():
-            world.states[name] = resource.open(world)
+            instead = system.instead.get(name)
+            world.states[name] = state = (instead or resource).open(world)
+            if instead is not None:
+                state.stands_for = resource
         if plan.latency != 1:
             for state in world.states.values():
                 if hasattr(state, "latency_ms"):

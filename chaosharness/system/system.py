@@ -41,6 +41,7 @@ from chaosharness.system.given import check_budget, check_factory, check_takes, 
 from chaosharness.system.parts import CLIENT, MEETS, Factory, Resource, Service, describe, name_of
 from chaosharness.system.run import OBSERVERS, Run
 from chaosharness.system.stage import Stage
+from chaosharness.system.weaker import Way, Weaker, ways_of
 from chaosharness.system.wires import Wire
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -94,7 +95,8 @@ class System:
         self._calm: dict[str, Run] = {}
         self._families: dict[str, Family] = {}
         self._same: set[str] = set()
-        self.origin: System | None = None
+        self.origin: tuple[System, str] | None = None
+        self.instead: Mapping[str, Any] = {}
         self.settles = False
         self.wires: list[Wire] | None = None
         self.critical: frozenset[str] = frozenset()
@@ -256,9 +258,29 @@ class System:
         Half an hour after each item whatever went wrong is over, as when calm begins. It has a
         name by which files find it again: `chaos_shop:shop.settled`.
         """
-        twin = copy(self)
-        twin.origin = self
+        twin = self._twin("settled")
         twin.arrival_ms, twin.settles = SETTLES_MS, True
+        return twin
+
+    @property
+    def weaker(self) -> Weaker:
+        """The same system on brokers that promise less: `shop.weaker.standard`, for each name.
+
+        Iterate over it for the names. Each has one by which files find it again:
+        `chaos_shop:shop.weaker.standard`. `chaosharness guarantees` tries all of them.
+        """
+        return Weaker(self.name, ways_of({**self.resources, **self.instead}), self._on)
+
+    def _on(self, way: Way) -> System:
+        twin = self._twin(f"weaker.{way.name}")
+        twin.name = f"{self.name} on {way.words}"
+        twin.instead = {**self.instead, **way.instead}
+        return twin
+
+    def _twin(self, by: str) -> System:
+        """Return the same system, to be changed; `by` is the attribute that gives it."""
+        twin = copy(self)
+        twin.origin = self, by
         twin._calm, twin._families, twin._same = {}, {}, set()
         return twin
 

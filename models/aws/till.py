@@ -16,12 +16,17 @@ from chaosharness import (
     Lambda,
     SQSQueue,
     System,
+    dead_letters_were_tried,
     idempotent,
     never_charged_twice,
     nothing_acknowledged_lost,
 )
 
 ORDERS = [{"order": "o1", "cents": 500}, {"order": "o2", "cents": 900}]
+
+
+WORK_S = 9.0
+"""How long it takes to look at an order."""
 
 
 def till() -> System:
@@ -32,6 +37,57 @@ def till() -> System:
 def partial_response_missing() -> System:
     """It says which records failed, and nobody reads it: ReportBatchItemFailures is not set."""
     return _system("till-deaf", partial=False)
+
+
+def bounded() -> System:
+    """The right one for a bank that takes one request at a time: the mapping asks for no more."""
+    return _bounded("till-bounded", concurrency_max=2)
+
+
+def throttled() -> System:
+    """The function is held to one call at a time, and who polls the queue does not know of it.
+
+    What it is throttled with is received again and again, and put aside: nobody has seen it.
+    """
+    return _bounded("till-throttled", reserved=1)
+
+
+def _bounded(
+    name: str, *, concurrency_max: int | None = None, reserved: int | None = None
+) -> System:
+    system = System(name, arrival_ms=1)
+    queues = {
+        "orders": SQSQueue(dead_letter="dead", receives_max=2, visibility_ms=10_000),
+        "dead": SQSQueue(),
+    }
+    bus = system.add(SQS("bus", queues))
+    bank = system.add(Gateway("bank", timeout_ms=1_000))
+
+    @system.service("till", replicas=3)
+    def serve(env: Env) -> None:
+        client = env.client(bank)
+
+        def handler(event: dict[str, Any], context: Any) -> None:
+            for record in event["Records"]:
+                order = json.loads(record["body"])
+                env.sleep(WORK_S)
+                client.charge(order["order"], order["cents"], key=order["order"])
+
+        charge = Lambda(
+            handler,
+            batch=1,
+            timeout_ms=10_000,
+            concurrency_max=concurrency_max,
+            reserved=reserved,
+        )
+        env.consume(bus, "orders", charge)
+
+    @system.entry(examples=[{"order": f"o{number}", "cents": 500} for number in range(1, 5)])
+    def place(env: Env, order: dict[str, Any]) -> None:
+        env.publisher(bus)("orders", order, key=order["order"])
+
+    system.claim(dead_letters_were_tried())
+    return system
 
 
 def _system(name: str, *, partial: bool) -> System:

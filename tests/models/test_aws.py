@@ -7,13 +7,26 @@ import pytest
 from chaosharness import explore
 from chaosharness.search.target import load_target
 
-RIGHT = ["till:till", "desk:desk", "keeper:keeper"]
+RIGHT = [
+    "till:till",
+    "desk:desk",
+    "keeper:keeper",
+    "board:board",
+    "board:last_word_wins",
+    "router:router",
+    "till:bounded",
+]
 BROKEN = {
     "till:partial_response_missing": 1,
     "desk:visibility_shorter_than_the_handler": 0,
     "desk:window_shorter_than_the_retry": 1,
     "keeper:own_write_taken_for_another": 1,
     "keeper:in_progress_for_ever": 1,
+    "board:last_word_wins.weaker.standard": 1,
+    "router:failed_entries_unread": 1,
+    "router:key_from_the_event_id": 1,
+    "changes:key_from_the_call": 1,
+    "changes:given_up_after_two": 1,
 }
 
 
@@ -24,6 +37,11 @@ def loaded(target):
 @pytest.mark.parametrize("target", RIGHT)
 def test_the_right_one_holds_under_every_single_fault(target):
     campaign = explore(loaded(target), faults_max=1, runs_max=10_000)
+    assert campaign.result == "holds", campaign.sentences()
+
+
+def test_the_board_holds_on_the_weakest_queue():
+    campaign = explore(loaded("board:board.weaker.standard"), faults_max=1, runs_max=10_000)
     assert campaign.result == "holds", campaign.sentences()
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.adapters.libraries import speak
+from chaosharness.brokers.broker import declared
 from chaosharness.brokers.rabbitmq.rabbitmq import OpenRabbitMQ, RabbitMQ
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.places import asked_at
@@ -81,7 +82,7 @@ class AMQP:
             InvalidDefinition: The broker is no part of the system.
         """
         state = world.states.get(self.broker.name)
-        if not isinstance(state, OpenRabbitMQ) or state.definition is not self.broker:
+        if not isinstance(state, OpenRabbitMQ) or declared(state) is not self.broker:
             raise InvalidDefinition(
                 f"AMQP({self.host!r}) speaks for {self.broker.name!r}, which is no part of this "
                 "system: add(...) that RabbitMQ first"

@@ -18,10 +18,14 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.adapters.aws.asking import Request, Speaker
+from chaosharness.adapters.aws.events import Events
 from chaosharness.adapters.aws.queues import Queues
 from chaosharness.adapters.aws.tables import Tables
 from chaosharness.adapters.aws.topics import Topics
 from chaosharness.adapters.libraries import speak
+from chaosharness.brokers.broker import declared
+from chaosharness.brokers.eventbridge.eventbridge import EventBridge
+from chaosharness.brokers.eventbridge.router import OpenEventBridge
 from chaosharness.brokers.sns.sns import SNS, OpenSNS
 from chaosharness.brokers.sqs.sqs import SQS, OpenSQS
 from chaosharness.errors import InvalidDefinition
@@ -35,6 +39,7 @@ MET: Final = ("aiobotocore", "boto3", "botocore")
 SPEAKERS: Final[dict[type, tuple[str, Callable[[Any], Speaker]]]] = {
     OpenSQS: ("sqs", Queues),
     OpenSNS: ("sns", Topics),
+    OpenEventBridge: ("events", Events),
     OpenDynamoDB: ("dynamodb", Tables),
 }
 """What is behind each service of AWS, and who speaks for it."""
@@ -45,8 +50,8 @@ class AWS:
     """What boto3 reaches: `system.add(AWS(bus, topics))`.
 
     Args:
-        parts: Parts of the same system, added before: `SQS`, `SNS`, `DynamoDB`; one of each
-            kind at most.
+        parts: Parts of the same system, added before: `SQS`, `SNS`, `EventBridge`, `DynamoDB`;
+            one of each kind at most.
         name: What the system knows it by; by default `aws`, or its region.
         region: Where it is, in a system with several: `us-east-1`. A client reaches that of its
             own region; by default one stands for every region that has none.
@@ -62,9 +67,10 @@ class AWS:
     def __init__(self, *parts: Any, name: str | None = None, region: str | None = None) -> None:
         kinds = [type(one) for one in parts]
         for one in parts:
-            if not isinstance(one, (SQS, SNS, DynamoDB)):
+            if not isinstance(one, (SQS, SNS, EventBridge, DynamoDB)):
                 raise InvalidDefinition(
-                    f"AWS takes an SQS, an SNS or a DynamoDB, not {one!r}{asked_at()}"
+                    "AWS takes an SQS, an SNS, an EventBridge or a DynamoDB, not "
+                    f"{one!r}{asked_at()}"
                 )
             if kinds.count(type(one)) > 1:
                 raise InvalidDefinition(
@@ -93,7 +99,7 @@ class AWS:
         """
         for one in self.parts:
             state = world.states.get(one.name)
-            if state is None or getattr(state, "definition", None) is not one:
+            if state is None or declared(state) is not one:
                 raise InvalidDefinition(
                     f"AWS speaks for {one.name!r}, which is no part of this system: add(...) that "
                     "first"

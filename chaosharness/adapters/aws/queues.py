@@ -20,6 +20,7 @@ import attrs
 
 from chaosharness.adapters.aws.answers import Said, Unheard, refusal
 from chaosharness.adapters.aws.asking import Line, Request
+from chaosharness.adapters.aws.entries import failing, with_failed, without
 from chaosharness.adapters.aws.received import Received
 from chaosharness.brokers.arrivals import Arrivals, begin_wait
 from chaosharness.brokers.message import Message, Text
@@ -48,6 +49,7 @@ from chaosharness.machines.sqs.attributes import name_of
 from chaosharness.machines.sqs.settings import BATCH_MAX
 from chaosharness.machines.sqs.wire import ACTIONS, SqsWire, answer_of
 
+BATCHES: Final = ("SendMessageBatch", "DeleteMessageBatch", "ChangeMessageVisibilityBatch")
 RECEIVE: Final = surface(before=(ErrorReply,), also=(Crash, Pause))
 QUERY_CODES: Final = {
     "AWS.SimpleQueueService.NonExistentQueue": "QueueDoesNotExist",
@@ -68,7 +70,8 @@ class Queues:
         self.name = desk.name
         self.desk = desk
         self._acting = Acting(desk)
-        self._wire = SqsWire(self._acting, EPOCH_MS)  # type: ignore[arg-type]
+        weak = not desk.definition.fifo
+        self._wire = SqsWire(self._acting, EPOCH_MS, as_standard=weak)  # type: ignore[arg-type]
         for queue in desk.profiles:
             self._wire.know(queue)
         self._pollers: dict[tuple[Scope, str], tuple[Poller, Arrivals[Held]]] = {}
@@ -104,13 +107,19 @@ class Queues:
         """
         desk, acting = self.desk, self._acting
         acting.scope, acting.operation, acting.attempt = scope, operation, attempt
-        answer = self._wire.call(request.action, request.given, desk.world.now)
+        given, failed = request.given, set[int]()
+        if request.action in BATCHES:
+            failed = failing(self.name, self.about(request), request, scope, given["Entries"])
+            given = without(request, "Entries", failed) if failed else given
+        answer: dict[str, Any] | Refusal = {}
+        if not failed or given["Entries"]:
+            answer = self._wire.call(request.action, given, desk.world.now)
         if isinstance(answer, Refusal):
             raise refusal(answer, QUERY_CODES.get(answer.code, ""))
         for queue in desk.machine.queues.keys() - desk.profiles.keys():
             desk.opened(queue)
         desk.settle()
-        return answer
+        return with_failed(answer, request.given["Entries"], failed) if failed else answer
 
     # ---- receiving
 

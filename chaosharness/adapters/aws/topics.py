@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from chaosharness.adapters.aws.answers import Said, refusal
 from chaosharness.adapters.aws.asking import Line, Request, not_known
+from chaosharness.adapters.aws.entries import FAILED, failing
 from chaosharness.brokers.message import Message, Text
 from chaosharness.brokers.sns.sns import OpenSNS
 from chaosharness.brokers.sqs.sqs import FIFO
@@ -94,7 +95,11 @@ class Topics:
         attributes = request.given.get("Attributes", {})
         if topic not in self.topics.machine.topics:
             by_content = attributes.get("ContentBasedDeduplication", "") == "true"
-            settings = TopicSettings(fifo=topic.endswith(FIFO), by_content=by_content)
+            settings = TopicSettings(
+                fifo=topic.endswith(FIFO),
+                by_content=by_content,
+                as_standard=not self.topics.definition.fifo,
+            )
             self.topics.do(op.CreateTopic(topic, settings), scope, operation, attempt)
         return {"TopicArn": f"{op.ARN}{topic}"}
 
@@ -243,8 +248,12 @@ class Topics:
         if len({entry["Id"] for entry in entries}) < len(entries):
             words = "Two or more batch entries in the request have the same Id"
             raise refusal(Refusal("BatchEntryIdsNotDistinct", words))
+        failed = failing(self.name, topic, request, scope, entries)
         done: dict[str, Any] = {"Successful": [], "Failed": []}
-        for entry in entries:
+        for index, entry in enumerate(entries):
+            if index in failed:
+                done["Failed"].append({"Id": entry["Id"], **FAILED})
+                continue
             answer = self._publish_one(topic, entry, scope, operation, attempt)
             if isinstance(answer, Refusal):
                 told = {"Code": answer.code, "Message": answer.text, "SenderFault": True}

@@ -8,6 +8,7 @@ import attrs
 
 from chaosharness.adapters.kafka import MET
 from chaosharness.adapters.libraries import refuse_late, speak
+from chaosharness.brokers.broker import declared
 from chaosharness.brokers.kafka.kafka import Kafka, OpenKafka
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.places import asked_at
@@ -68,7 +69,7 @@ class KafkaServers:
             InvalidDefinition: The cluster is no part of the system.
         """
         state = world.states.get(self.cluster.name)
-        if not isinstance(state, OpenKafka) or state.definition is not self.cluster:
+        if not isinstance(state, OpenKafka) or declared(state) is not self.cluster:
             raise InvalidDefinition(
                 f"KafkaServers({self.address!r}) stands for {self.cluster.name!r}, which is no "
                 "part of this system: add(...) that first"

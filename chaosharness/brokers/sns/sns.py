@@ -127,6 +127,7 @@ class SNS:
             raw=True)]}`, or an `SNSTopic`.
         latency_ms: From a topic to a queue.
         timeout_ms: How long a caller waits for an answer.
+        fifo: Whether topics that are named `.fifo` keep what FIFO promises; as for `SQS`.
 
     Raises:
         InvalidDefinition: A queue is not there; or a FIFO queue subscribes to a standard topic.
@@ -137,6 +138,7 @@ class SNS:
     topics: Mapping[str, SNSTopic] = attrs.field(converter=_topics)
     latency_ms: int = attrs.field(default=1, validator=allowed.whole(0), kw_only=True)
     timeout_ms: int = attrs.field(default=30_000, validator=allowed.whole(1), kw_only=True)
+    fifo: bool = attrs.field(default=True, validator=allowed.flag(), kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if not isinstance(self.queues, SQS):
@@ -195,7 +197,11 @@ class OpenSNS:
         self._lanes: dict[tuple[str, str, str], deque[op.Attempt]] = {}
         self._armed_ms: int | None = None
         for name, topic in definition.topics.items():
-            settings = TopicSettings(fifo=name.endswith(FIFO), by_content=topic.by_content)
+            settings = TopicSettings(
+                fifo=name.endswith(FIFO),
+                by_content=topic.by_content,
+                as_standard=not definition.fifo,
+            )
             self.machine.apply(op.CreateTopic(name, settings), 0)
             for one in topic.subscriptions:
                 answered(name, self.machine.apply(op.Subscribe(name, one.settings()), 0))
@@ -285,7 +291,7 @@ class OpenSNS:
         text = body.decode("utf-8", "surrogateescape")
         asked = op.Publish(topic, text, message, subject, dict(headers or {}), group, deduplication)
         draft = (message, asked, scope.message)
-        surface = SURFACES["fifo" if fifo else "standard", "publish"]
+        surface = SURFACES[self._profile(topic), "publish"]
         return operate_for(scope, entity, operation, self._store, draft, self, surface)
 
     def _store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
@@ -349,7 +355,7 @@ class OpenSNS:
 
     def _set_out(self, attempt: op.Attempt) -> None:
         """Deliver after the way to the queue; in a group of a FIFO topic one after the other."""
-        if not attempt.topic.endswith(FIFO):
+        if self._profile(attempt.topic) != "fifo":
             self.world.after(self.latency_ms, self._deliver, attempt)
             return
         lane = self._lane(attempt)
@@ -359,6 +365,10 @@ class OpenSNS:
             lane.append(attempt)
         if lane[0] is attempt:
             self.world.after(self.latency_ms, self._deliver, attempt)
+
+    def _profile(self, topic: str) -> str:
+        """Return what may strike at a topic: which promises it keeps."""
+        return "fifo" if topic.endswith(FIFO) and self.definition.fifo else "standard"
 
     def _lane(self, attempt: op.Attempt) -> deque[op.Attempt]:
         place = (attempt.topic, attempt.subscription.queue, attempt.group or "")
@@ -372,8 +382,7 @@ class OpenSNS:
         entity = attempt.message.entity
         nth = world.reach(operation, entity, attempt.message.name)
         if operation not in world.surfaces:
-            profile = "fifo" if attempt.topic.endswith(FIFO) else "standard"
-            world.meet(operation, SURFACES[profile, "fan out"])
+            world.meet(operation, SURFACES[self._profile(attempt.topic), "fan out"])
         due_ms = world.now
         for fault in self._struck(operation, "before", attempt, nth):
             if isinstance(fault, Delay):
@@ -399,7 +408,7 @@ class OpenSNS:
     def _end(self, attempt: op.Attempt, how: op.Delivered | op.Failed) -> None:
         """Say how it went; in a group of a FIFO topic the next one follows what is done with."""
         again = self.machine.apply(how, self.world.now)
-        if attempt.topic.endswith(FIFO) and not again:
+        if self._profile(attempt.topic) == "fifo" and not again:
             lane = self._lane(attempt)
             lane.popleft()
             if lane:

@@ -377,6 +377,27 @@ class Consumer:
         argument = (held, round(seconds * SECOND_MS))
         return self._operate("change_visibility", self._change, argument, "change")
 
+    def redrive(self, to: str | None = None, *, per_second_max: int | None = None) -> Any:
+        """Have SQS move what lies in this queue of dead letters back: StartMessageMoveTask.
+
+        It goes on by itself, 500 messages a second at most. What is moved is as if it had been
+        sent now: with a new id, behind what is there, and received never.
+
+        Args:
+            to: The queue; by default each message goes to where it died.
+            per_second_max: How many a second.
+
+        Raises:
+            AWSError: It is no queue of dead letters, or is being moved already.
+            TimeoutError: No answer; it may be moved.
+        """
+        move = op.StartMove(self._queue, to, per_second_max)
+        return self._operate("redrive", self._redrive, move, "redrive")
+
+    def _redrive(self, scope: Scope, operation: str, attempt: int, move: op.StartMove) -> None:
+        answer = self._desk.do(move, scope, operation, attempt)
+        answered(operation, answer if isinstance(answer, Refusal) else None)
+
     def _held_by(self, delivery: Delivery) -> Held:
         held = getattr(delivery, "receipt", None)
         if not isinstance(held, Held):

@@ -12,6 +12,7 @@ from chaosharness.brokers.at_work import AtWork
 from chaosharness.brokers.facts import Journal
 from chaosharness.brokers.lines import Lines
 from chaosharness.brokers.message import Message, copied
+from chaosharness.brokers.sqs.concurrency import Slots
 from chaosharness.brokers.sqs.rows import SURFACES
 from chaosharness.brokers.strikes import struck
 from chaosharness.errors import InvalidDefinition
@@ -92,6 +93,10 @@ class Settings(Protocol):
         """How long a caller waits for an answer."""
 
     @property
+    def fifo(self) -> bool:
+        """Whether FIFO queues keep what FIFO promises."""
+
+    @property
     def settings(self) -> Mapping[str, QueueSettings]:
         """Of each queue."""
 
@@ -108,6 +113,7 @@ class Desk:
         self.machine = SqsMachine()
         self.journal = Journal(world, definition.name)
         self.profiles: dict[str, str] = {}
+        self.slots: dict[tuple[str, str], Slots] = {}
         self._work = AtWork(self.machine, world, self.journal, self.settle)
         self.do = self._work.do
         self.lines: Lines[str, Poller] = Lines(
@@ -127,7 +133,7 @@ class Desk:
     def opened(self, queue: str) -> None:
         """Have a line at a queue that the machine has."""
         settings = self.machine.queues[queue].settings
-        self.profiles[queue] = "fifo" if settings.fifo else "standard"
+        self.profiles[queue] = "fifo" if settings.keeps_order else "standard"
         self.lines.open(queue)
         self.world.know_timeout(settings.visibility_ms)
         self.world.know_duration(settings.delay_ms)

@@ -6,25 +6,26 @@ Source:
     after an error, partial responses, an invalid entry fails the batch, an empty object is success.
 
 Not modelled:
-    Scaling by itself (the replicas of a service are its execution environments, each with one
-    batch at a time); throttling; provisioned pollers; tenants. The time a cold start takes is
-    that of the code which builds the service.
+    Scaling by itself: the replicas of a service are its execution environments and its pollers,
+    each with one batch at a time, all there from the start. Provisioned pollers; tenants; that
+    other functions of the account use up what it may have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial as bound
-from hashlib import md5
 from typing import Any, Final
 
 import attrs
 
 from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.settling import carefully
+from chaosharness.brokers.sqs.concurrency import Slots, pause_ms
 from chaosharness.brokers.sqs.consumers import UNHEARD, delete
-from chaosharness.brokers.sqs.context import ACCOUNT, REGION, Context
+from chaosharness.brokers.sqs.context import Context
 from chaosharness.brokers.sqs.desk import Desk, Held, poller_for
+from chaosharness.brokers.sqs.event import Records, failures, record_of
 from chaosharness.brokers.sqs.rows import SURFACES
 from chaosharness.errors import ChaosharnessError, InvalidDefinition
 from chaosharness.handlers.colours import is_async
@@ -32,12 +33,15 @@ from chaosharness.handlers.places import told
 from chaosharness.handlers.port import HANDLE, NOBODY, strikes, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Scope
-from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.machines.sqs.settings import BATCH_MAX, within
 
 BATCH_MAX_STANDARD: Final = 10_000
 TIMEOUT_MS_MAX: Final = 900_000
 WINDOW_MS_MAX: Final = 300_000
+COLD_START_MS_MAX: Final = 10_000
+CONCURRENCY_MAX: Final = 1_000
+
+_optional: Final = attrs.validators.optional
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -57,6 +61,13 @@ class Lambda:
             returns is not read.
         timeout_ms: How long a call may take: 1 s to 15 minutes. AWS wants the visibility timeout
             of the queue to be at least as long.
+        cold_start_ms: How long the first call of an environment waits until that has begun, with
+            its messages received already: 0 to 10 s.
+        concurrency_max: How many of the replicas ask the queue, and so are called, at a time
+            (MaximumConcurrency of the mapping): 2 to 1,000; by default all.
+        reserved: How many calls go on at a time (reserved concurrency of the function). Who polls
+            the queue does not know of it: what is received beyond it is throttled, until its
+            visibility timeout is over; then it has been received once more, and handled by nobody.
 
     Raises:
         InvalidDefinition: The handler is no plain function.
@@ -69,6 +80,15 @@ class Lambda:
     partial: bool = attrs.field(default=False, kw_only=True)
     timeout_ms: int = attrs.field(
         default=3_000, validator=within(1_000, TIMEOUT_MS_MAX), kw_only=True
+    )
+    cold_start_ms: int = attrs.field(
+        default=0, validator=within(0, COLD_START_MS_MAX), kw_only=True
+    )
+    concurrency_max: int | None = attrs.field(
+        default=None, validator=_optional(within(2, CONCURRENCY_MAX)), kw_only=True
+    )
+    reserved: int | None = attrs.field(
+        default=None, validator=_optional(within(1, CONCURRENCY_MAX)), kw_only=True
     )
 
     def __attrs_post_init__(self) -> None:
@@ -84,26 +104,6 @@ class Lambda:
     def __call__(self, event: Any) -> Any:
         """Call the function outside of AWS, without a context."""
         return self.handler(event, None)
-
-
-class Records(list[dict[str, Any]]):
-    """The records of an event. Going to one says on whose behalf code runs from then on."""
-
-    __slots__ = ("_go_to",)
-
-    def __init__(self, records: list[dict[str, Any]], go_to: Callable[[int], None]) -> None:
-        super().__init__(records)
-        self._go_to = go_to
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        for index in range(len(self)):
-            self._go_to(index)
-            yield list.__getitem__(self, index)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, int):
-            self._go_to(range(len(self))[index])
-        return list.__getitem__(self, index)
 
 
 class Call:
@@ -142,15 +142,36 @@ class Mapping:
         self._held: list[Held] = []
         self._calls = 0
         self._window: Any = None
+        self._throttled = 0
+        self._call_now: Call | None = None
+        self._cold_ms: int | None = None
         desk.world.know_timeout(function.timeout_ms)
         desk.world.know_duration(function.window_ms)
+        desk.world.know_duration(function.cold_start_ms)
+        key = (intake.place, queue)
+        if key not in desk.slots:
+            desk.slots[key] = Slots(function.concurrency_max, function.reserved)
+        self._slots = desk.slots[key]
         self._poller = poller_for(desk, intake.incarnation, queue, service, self._take)
+        intake.incarnation.on_death.append(self._die)
 
     def begin(self) -> None:
         """Ask for a batch."""
-        if self.intake.incarnation.alive:
+        if self.intake.incarnation.alive and self._slots.may_ask(self, self.begin):
             self._poller.most = min(self.function.batch - len(self._held), BATCH_MAX)
             self.desk.lines.ask(self._poller)
+
+    def _die(self) -> None:
+        """Leave room for the others, with the incarnation."""
+        if self._call_now is not None:
+            self._over(self._call_now)
+        self._slots.leave(self)
+
+    def _over(self, call: Call) -> None:
+        if not call.over:
+            call.over = True
+            self._call_now = None
+            self._slots.give_back()
 
     def _take(self, held: list[Held]) -> None:
         self._held += held
@@ -171,10 +192,18 @@ class Mapping:
             world.agenda.cancel(self._window)
             self._window = None
         desk.lines.leave(self._poller)
-        held, self._held = self._held, []
         intake = self.intake
-        if not held or not intake.incarnation.alive:
+        if not self._held or not intake.incarnation.alive:
             return
+        if not self._calls and self._cold_ms is None and self.function.cold_start_ms:
+            self._cold_ms = self.function.cold_start_ms
+            world.agenda.add(world.now + self._cold_ms, self._call, None)
+            return
+        if not self._slots.take():
+            self._wait_for_room()
+            return
+        self._throttled = 0
+        held, self._held = self._held, []
         first = held[0]
         scope = Scope(
             world,
@@ -186,7 +215,7 @@ class Mapping:
             first.message.hops,
             first.message.name,
         )
-        call = Call(scope, held)
+        call = self._call_now = Call(scope, held)
         world.in_flight[scope] = intake.place
         operation = intake.operation
         if operation not in world.surfaces:
@@ -198,6 +227,19 @@ class Mapping:
             drive_in_kernel(self._carefully(call), world)
         else:
             self._begin(call)
+
+    def _wait_for_room(self) -> None:
+        """Try again later, as long as the messages are hidden from others; then let them go."""
+        world = self.desk.world
+        self._throttled += 1
+        leases = self.desk.machine.queues[self.queue].leases
+        found = [leases.of(one.received.handle.number) for one in self._held]
+        due_ms = world.now + pause_ms(self._throttled)
+        if all(one is not None and due_ms < (one.until or 0) for one in found):
+            world.agenda.add(due_ms, self._call, None)
+            return
+        self._held, self._throttled = [], 0
+        self.begin()
 
     def _carefully(self, call: Call) -> Script[None]:
         for index, attempt in enumerate(call.attempts):
@@ -241,7 +283,7 @@ class Mapping:
     def _done(
         self, call: Call, answers: list[Any], scope: Scope, _: Any, error: BaseException | None
     ) -> None:
-        call.over = True
+        self._over(call)
         world = scope.world
         world.in_flight.pop(scope, None)
         if error is not None:
@@ -316,63 +358,3 @@ def _check(function: Lambda, desk: Desk, queue: str) -> None:
         raise ValueError("a batch of more than 10 needs a window of at least 1 s")
     if settings.fifo and (function.batch > BATCH_MAX or function.window_ms):
         raise ValueError("a FIFO queue has batches of 10 at most, and no window")
-
-
-def failures(held: list[Held], answer: Any, *, partial: bool) -> set[int] | range:
-    """Return which messages of a batch failed, as Lambda reads what the function returned.
-
-    Without partial responses, none. An answer that is no such report, or names no message of
-    the batch, fails all.
-    """
-    everything = range(len(held))
-    if not partial or answer is None or answer == {}:
-        return set()
-    if not isinstance(answer, dict) or "batchItemFailures" not in answer:
-        return set() if isinstance(answer, dict) else everything
-    reported = answer["batchItemFailures"]
-    if reported is None:
-        return set()
-    ids = {one.received.id: index for index, one in enumerate(held)}
-    found: set[int] = set()
-    for item in reported if isinstance(reported, list) else (None,):
-        name = item.get("itemIdentifier") if isinstance(item, dict) else None
-        if not isinstance(name, str) or name not in ids:
-            return everything
-        found.add(ids[name])
-    return found
-
-
-def record_of(held: Held, queue: str) -> dict[str, Any]:
-    """Return a message as a function sees it."""
-    received = held.received
-    body = held.message.body or b""
-    attributes = {
-        "ApproximateReceiveCount": str(received.receives),
-        "SentTimestamp": str(EPOCH_MS + received.sent_ms),
-        "SenderId": "sender",
-        "ApproximateFirstReceiveTimestamp": str(EPOCH_MS + received.first_received_ms),
-    }
-    if received.group is not None:
-        attributes["MessageGroupId"] = received.group
-    if received.sequence:
-        attributes["SequenceNumber"] = f"{received.sequence:020d}"
-        attributes["MessageDeduplicationId"] = received.deduplication or ""
-    return {
-        "messageId": received.id,
-        "receiptHandle": str(received.handle),
-        "body": body.decode("utf-8", "replace"),
-        "attributes": attributes,
-        "messageAttributes": {
-            name: {
-                "stringValue": str(value),
-                "stringListValues": [],
-                "binaryListValues": [],
-                "dataType": "String",
-            }
-            for name, value in held.message.headers.items()
-        },
-        "md5OfBody": md5(body, usedforsecurity=False).hexdigest(),
-        "eventSource": "aws:sqs",
-        "eventSourceARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}",
-        "awsRegion": REGION,
-    }

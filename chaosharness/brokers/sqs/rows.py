@@ -32,6 +32,7 @@ HTTP: Final = "HTTP, and the retries of AWS SDKs"
 PROCESS: Final = "any process"
 RETRY: Final = f'{GUIDE}, "At-least-once delivery"'
 ORDER: Final = f'{GUIDE}, "Standard queues": best-effort ordering, short polling'
+ENTRY: Final = "API Reference, SendMessageBatch: check for errors at a status of 200, too"
 RECEIVE: Final = f'{GUIDE}, "Visibility timeout"; API Reference, ReceiveRequestAttemptId'
 
 
@@ -71,6 +72,12 @@ ROWS: Final[tuple[Row, ...]] = (
     *_rows(BOTH, "publish", "after", (LostReply, "the caller sees a timeout", HTTP), *STALLS),
     *_rows(BOTH, "publish", "before", *STALLS, searched=False),
     *_rows(
+        BOTH,
+        "entry of a batch",
+        "before",
+        (ErrorReply, "it fails alone, and the call succeeds: `Failed` says so", ENTRY),
+    ),
+    *_rows(
         ("standard",),
         "deliver",
         "before",
@@ -103,6 +110,16 @@ ROWS: Final[tuple[Row, ...]] = (
     ),
     *_rows(BOTH, "loop delete", "before", *STALLS, searched=False),
     *_rows(BOTH, "loop delete", "after", (Pause, "", PROCESS), searched=False),
+    *_rows(BOTH, "redrive", "before", (LostRequest, "nothing is moved", HTTP)),
+    *_rows(
+        BOTH,
+        "redrive",
+        "after",
+        (LostReply, "it is moved; who asks again is told that it is", HTTP),
+        (Crash, "the process dies", PROCESS),
+    ),
+    *_rows(BOTH, "redrive", "before", *STALLS, searched=False),
+    *_rows(BOTH, "redrive", "after", (Pause, "", PROCESS), searched=False),
     *_rows(BOTH, "change", "before", (LostRequest, "the old time stands", HTTP)),
     *_rows(BOTH, "change", "before", *STALLS, searched=False),
     *_rows(BOTH, "change", "after", (LostReply, "", HTTP), *STALLS, searched=False),
@@ -111,5 +128,5 @@ ROWS: Final[tuple[Row, ...]] = (
 SURFACES: Final[dict[tuple[str, At], Surface]] = {
     (profile, at): surface_of(ROWS, profile, at)
     for profile in BOTH
-    for at in ("publish", "deliver", "delete", "loop delete", "change")
+    for at in ("publish", "deliver", "delete", "loop delete", "redrive", "change")
 }

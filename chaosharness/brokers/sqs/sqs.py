@@ -83,9 +83,9 @@ class SQSQueue:
     def __attrs_post_init__(self) -> None:
         self.settings(fifo=True)  # checks them
 
-    def settings(self, *, fifo: bool) -> QueueSettings:
+    def settings(self, *, fifo: bool, as_standard: bool = False) -> QueueSettings:
         """Return what the machine goes by."""
-        return QueueSettings(fifo=fifo, **attrs.asdict(self))
+        return QueueSettings(fifo=fifo, as_standard=as_standard, **attrs.asdict(self))
 
 
 def _queues(given: Any) -> dict[str, SQSQueue]:
@@ -114,14 +114,16 @@ class SQS:
     `concurrency`. A `Lambda` as handler is called with batches, as its own options say.
 
     `env.consumer(sqs, queue, on_unreadable=...)` gives a loop `receive(most=1, wait_s=20,
-    visibility_s=None)`, `delete(delivery)`, `delete_batch(deliveries)` and
-    `change_visibility(delivery, seconds)`.
+    visibility_s=None)`, `delete(delivery)`, `delete_batch(deliveries)`,
+    `change_visibility(delivery, seconds)` and, of a queue of dead letters, `redrive(to=None)`.
 
     Args:
         name: What reports call it.
         queues: Names, or an `SQSQueue` for each name: `{"orders.fifo": SQSQueue(by_content=True)}`.
         latency_ms: From a queue to a consumer that waits.
         timeout_ms: How long a caller waits for an answer.
+        fifo: Whether queues that are named `.fifo` keep what FIFO promises. False: they take what
+            a FIFO queue takes, and promise what a standard one does; see `System.weaker`.
 
     Raises:
         InvalidDefinition: A dead-letter queue is not there, or is not of the same kind.
@@ -131,6 +133,7 @@ class SQS:
     queues: Names[str, SQSQueue] = attrs.field(converter=_queues)
     latency_ms: int = attrs.field(default=1, validator=allowed.whole(0), kw_only=True)
     timeout_ms: int = attrs.field(default=30_000, validator=allowed.whole(1), kw_only=True)
+    fifo: bool = attrs.field(default=True, validator=allowed.flag(), kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         for name, queue in self.queues.items():
@@ -152,7 +155,11 @@ class SQS:
     @property
     def settings(self) -> dict[str, QueueSettings]:
         """What the machine goes by, for each queue."""
-        return {name: one.settings(fifo=name.endswith(FIFO)) for name, one in self.queues.items()}
+        weak = not self.fifo
+        return {
+            name: one.settings(fifo=name.endswith(FIFO), as_standard=weak)
+            for name, one in self.queues.items()
+        }
 
     def open(self, world: World) -> OpenSQS:
         """Return these queues, empty, for one run."""
@@ -212,7 +219,7 @@ class OpenSQS(Desk):
         if name is not None:
             entity = world.entity_for(name, entity)
         profile = self.profiles[topic]
-        if group is None and profile == "fifo":
+        if group is None and topic.endswith(FIFO):
             group = name
         world.know_duration(delay_ms or 0)
         operation = f"{scope.place}/{self.name}.publish {topic}"

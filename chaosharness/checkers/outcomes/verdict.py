@@ -28,6 +28,7 @@ from chaosharness.checkers.outcomes.told import (
     swallowed,
     told,
 )
+from chaosharness.checkers.replays import stale
 from chaosharness.faults import ErrorReply, FailedCommit, Fault, LostReply, LostRequest
 from chaosharness.kernel.history import History
 
@@ -126,6 +127,7 @@ class Verdict:
             tuple(self.nos),
             self.client,
             late_items(self.clean, self.faults),
+            stale(self.history),
         )
 
     # ---- the verdict
@@ -137,6 +139,9 @@ class Verdict:
         if not self.first and not self.asides:
             dealt = self.clean.dealt.shared(self.history)
             return [*self._torn_apart(), *dealt, *self.clean.sums.broken(self.history)]
+        old = [*self._put_back()]
+        if old:
+            return old + aside
         for search in (
             self._absent,
             self._late,
@@ -360,6 +365,20 @@ class Verdict:
                 return of_the_refused(self.clean, out, [entity], [refusal], self.client)
         return None
 
+    # ---- put back
+
+    def _put_back(self) -> Iterator[Difference]:
+        """Yield rows whose last word is that of a dead letter, put back over a newer message.
+
+        No outcome of a clean run excuses that: whatever was decided when it died, what it says now
+        is what was so before.
+        """
+        places = stale(self.history)
+        for one in self.first if places else ():
+            store = one.place.partition(".")[0]
+            if one.kind == "row differs" and (one.item, store) in places:
+                yield one
+
     # ---- put together
 
     def _composed(self) -> list[Difference] | None:
@@ -491,12 +510,22 @@ def _refused_words(refusals: Iterable[Refusal]) -> str:
 
 
 def _effective(history: History) -> set[tuple[str, int]]:
-    """Return the operations that changed something, each with its item."""
+    """Return the operations of code that changed something, each with its item.
+
+    What a broker moves by itself is no decision of the code; nor is a message that is published
+    once more as it was: a dead letter that somebody puts back.
+    """
     found = set()
+    published: set[tuple[int, str, str]] = set()
     for event in history.of("write", "effect", "publish", "commit"):
         data = event.data
+        if event.kind == "publish":
+            message = (event.entity, str(data.get("topic")), repr(data.get("value")))
+            if message in published:
+                continue
+            published.add(message)
         changed = "error" not in data and (event.kind != "write" or data.get("rows", 1))
-        if changed and (event.kind != "commit" or data.get("verb")):
+        if event.operation and changed and (event.kind != "commit" or data.get("verb")):
             found.add((event.operation, event.entity))
     return found
 

@@ -10,7 +10,7 @@ Source:
 
 Not modelled:
     Capacity, and what is refused for it (a fault); parallel scans; local secondary indexes and
-    projections of indexes; PartiQL; backups, global tables, streams; reserved words; parameters
+    projections of indexes; PartiQL; backups, global tables; reserved words; parameters
     older than expressions (`Expected`, `AttributeUpdates`, `KeyConditions`); the 1 MB of a page.
 """
 

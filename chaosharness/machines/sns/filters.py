@@ -60,7 +60,7 @@ def of_body(body: str | bytes) -> list[Flat]:
         value = json.loads(body)
     except ValueError:
         return []
-    return list(_flat(value, "")) if isinstance(value, dict) else []
+    return list(flat(value, "")) if isinstance(value, dict) else []
 
 
 def of_attributes(attributes: Mapping[str, Any]) -> list[Flat]:
@@ -73,10 +73,10 @@ def of_attributes(attributes: Mapping[str, Any]) -> list[Flat]:
     return [found]
 
 
-def _flat(value: Any, path: str) -> Iterator[Flat]:
+def flat(value: Any, path: str = "") -> Iterator[Flat]:
     """Yield the objects of a payload, each with the values by path: one for each in a list."""
     if isinstance(value, dict):
-        parts = [list(_flat(item, f"{path}.{key}" if path else key)) for key, item in value.items()]
+        parts = [list(flat(item, f"{path}.{key}" if path else key)) for key, item in value.items()]
         for combined in product(*parts):
             yield {name: values for one in combined for name, values in one.items()}
     elif isinstance(value, list):
@@ -84,7 +84,7 @@ def _flat(value: Any, path: str) -> Iterator[Flat]:
         plain = [one for one in value if not isinstance(one, dict | list)]
         if objects:
             for one in objects:
-                yield from _flat(one, path)
+                yield from flat(one, path)
         elif plain:
             yield {path: plain}
         else:
@@ -104,11 +104,12 @@ def _matches(condition: Any, values: list[Any] | None) -> bool:
             return (values is not None) is wanted
         if values is None:
             return False
-        return any(_holds(operator, wanted, value) for value in values)
-    return values is not None and any(_same(condition, value) for value in values)
+        return any(holds(operator, wanted, value) for value in values)
+    return values is not None and any(same(condition, value) for value in values)
 
 
-def _same(wanted: Any, value: Any) -> bool:
+def same(wanted: Any, value: Any) -> bool:
+    """Say whether two plain values are the same: no number is a text, and True is not 1."""
     if isinstance(wanted, bool) or isinstance(value, bool) or wanted is None or value is None:
         return wanted is value
     if isinstance(wanted, str) or isinstance(value, str):
@@ -116,7 +117,8 @@ def _same(wanted: Any, value: Any) -> bool:
     return bool(wanted == value)
 
 
-def _holds(operator: str, wanted: Any, value: Any) -> bool:
+def holds(operator: str, wanted: Any, value: Any) -> bool:
+    """Say whether a value passes one condition with an operator."""
     match operator:
         case "prefix":
             return isinstance(value, str) and value.startswith(wanted)
@@ -135,8 +137,8 @@ def _holds(operator: str, wanted: Any, value: Any) -> bool:
 
 def _but(wanted: Any, value: Any) -> bool:
     if isinstance(wanted, Mapping):
-        return any(_holds(operator, one, value) for operator, one in wanted.items())
-    return any(_same(one, value) for one in (wanted if isinstance(wanted, list) else [wanted]))
+        return any(holds(operator, one, value) for operator, one in wanted.items())
+    return any(same(one, value) for one in (wanted if isinstance(wanted, list) else [wanted]))
 
 
 def _in_range(wanted: list[Any], value: Any) -> bool:
@@ -200,10 +202,15 @@ def _check_level(policy: Mapping[str, Any]) -> None:
             raise BadPolicy("Empty arrays are not allowed")
         else:
             for condition in value:
-                _check_condition(condition)
+                check_condition(condition)
 
 
-def _check_condition(condition: Any) -> None:
+def check_condition(condition: Any) -> None:
+    """Refuse a condition that is none.
+
+    Raises:
+        BadPolicy: It says why.
+    """
     if isinstance(condition, list):
         raise BadPolicy("Match value must be String, number, true, false, or null")
     if not isinstance(condition, Mapping):

@@ -73,10 +73,21 @@ class SubscriptionSettings:
 
 @attrs.frozen(kw_only=True)
 class TopicSettings:
-    """A topic. FIFO: order in a group, and messages are recognised when published again."""
+    """A topic. FIFO: order in a group, and messages are recognised when published again.
+
+    Attributes:
+        as_standard: FIFO: whether it takes what a FIFO topic takes, and promises only what a
+            standard topic does.
+    """
 
     fifo: bool = False
     by_content: bool = False
+    as_standard: bool = False
+
+    @property
+    def keeps_order(self) -> bool:
+        """Whether it keeps what FIFO promises."""
+        return self.fifo and not self.as_standard
 
 
 @attrs.frozen
@@ -267,14 +278,15 @@ class SnsMachine:
         if refusal is not None:
             return refusal
         key = self._key(operation, topic)
-        if key is not None:
+        recognises = key is not None and topic.settings.keeps_order
+        if key is not None and recognises:
             at_ms, first_id, first = topic.seen.get(key, (-DEDUPLICATION_MS, "", None))
             if now - at_ms < DEDUPLICATION_MS:
                 self._facts.append(Recognised(operation.message, topic.name, first))
                 return first_id
         self._numbers += 1
         name = f"00000000-0000-4000-9000-{self._numbers:012x}"
-        if key is not None:
+        if key is not None and recognises:
             topic.seen[key] = (now, name, operation.message)
         self._facts.append(Stored(operation.message, topic.name))
         for subscription in topic.subscriptions:

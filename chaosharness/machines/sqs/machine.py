@@ -212,7 +212,7 @@ class SqsMachine:
 
     def _key(self, operation: op.Send, settings: QueueSettings) -> str | None:
         """Return the id by which a message is recognised when it is sent again."""
-        if not settings.fifo:
+        if not settings.keeps_order:
             return None
         if operation.deduplication is not None:
             return operation.deduplication
@@ -235,7 +235,7 @@ class SqsMachine:
         if not 0 <= visibility_ms <= VISIBILITY_MS_MAX:
             reason = "Must be between 0 and 43200, if provided."
             return refusals.invalid_value(visibility_ms // 1000, "VisibilityTimeout", reason)
-        if settings.fifo and operation.attempt is not None:
+        if settings.keeps_order and operation.attempt is not None:
             again = self._same_attempt(queue, operation, now, visibility_ms)
             if again is not None:
                 return again
@@ -245,13 +245,13 @@ class SqsMachine:
                 self._bury(queue, record, settings.dead_letter, now)
                 continue
             if len(queue.leases) >= settings.in_flight_max:
-                if not settings.fifo and not operation.long_poll and not found:
+                if not settings.keeps_order and not operation.long_poll and not found:
                     return refusals.OVER_LIMIT
                 break
             found.append(self._hand_out(queue, record, operation, now, visibility_ms))
             if len(found) == operation.most:
                 break
-        if settings.fifo and operation.attempt is not None and found:
+        if settings.keeps_order and operation.attempt is not None and found:
             numbers = [one.handle.number for one in found]
             queue.attempts[operation.attempt] = (now, numbers)
         if visibility_ms == 0:
@@ -297,7 +297,7 @@ class SqsMachine:
         record.died_in = queue.name
         record.number = self.number()
         record.visible_ms = now
-        if target.settings.fifo:
+        if target.settings.keeps_order:
             record.sent_ms = now  # a standard queue keeps the age of what died
         target.add(record, now)
 
@@ -315,7 +315,7 @@ class SqsMachine:
             return None  # deleted already: deleting twice is no error
         lease = queue.leases.of(record.number)
         latest = queue.leases.fence(record.number) == handle.nth
-        if queue.settings.fifo and (lease is None or not latest):
+        if queue.settings.keeps_order and (lease is None or not latest):
             return refusals.handle_expired(handle)
         if not latest:
             self.emit(Ignored(record.message, queue.name, "an old receipt handle"))
@@ -337,7 +337,7 @@ class SqsMachine:
             return refusals.gone(handle)
         lease = queue.leases.of(record.number)
         latest = queue.leases.fence(record.number) == handle.nth
-        if queue.settings.fifo and (lease is None or not latest):
+        if queue.settings.keeps_order and (lease is None or not latest):
             return refusals.handle_expired(handle)
         if not latest:
             self.emit(Ignored(record.message, queue.name, "an old receipt handle"))
@@ -363,7 +363,7 @@ class SqsMachine:
 
     def _copy(self, operation: op.Copy, now: int) -> Refusal | None:
         queue = self.queues[operation.handle.queue]
-        if queue.settings.fifo:
+        if queue.settings.keeps_order:
             return refusals.NOT_LEGAL_ON_FIFO
         record = queue.records.get(operation.handle.number)
         if record is None:
@@ -390,7 +390,7 @@ class SqsMachine:
 
     def _withhold(self, operation: op.Withhold, now: int) -> Refusal | None:
         queue = self.queues[operation.queue]
-        if queue.settings.fifo:
+        if queue.settings.keeps_order:
             return refusals.NOT_LEGAL_ON_FIFO
         record = queue.records[operation.number]
         record.visible_ms = operation.until

@@ -71,7 +71,7 @@ class Queue:
         """Keep a message; it is hidden until its time."""
         self.records[record.number] = record
         heappush(self._ages, (record.sent_ms, record.number))
-        if self.settings.fifo:
+        if self.settings.keeps_order:
             self._groups.setdefault(record.group or "", {})[record.number] = record
         self.show(record, now)
 
@@ -79,14 +79,14 @@ class Queue:
         """Put a message where it can be handed out, now or at its time."""
         if record.visible_ms > now:
             heappush(self._hidden, (record.visible_ms, record.number))
-        elif not self.settings.fifo:
+        elif not self.settings.keeps_order:
             heappush(self._ready, record.number)
 
     def remove(self, record: Record) -> None:
         """Let go of a message."""
         self.leases.forget(record.number)
         del self.records[record.number]
-        if self.settings.fifo:
+        if self.settings.keeps_order:
             group = self._groups[record.group or ""]
             del group[record.number]
             if not group:
@@ -111,7 +111,7 @@ class Queue:
         while hidden and hidden[0][0] <= now:
             due, number = heappop(hidden)
             record = self.records.get(number)
-            if record is not None and record.visible_ms == due and not self.settings.fifo:
+            if record is not None and record.visible_ms == due and not self.settings.keeps_order:
                 heappush(self._ready, number)
 
     def appears(self) -> int | None:
@@ -139,7 +139,7 @@ class Queue:
 
     def look(self, most: int, now: int) -> list[Record]:
         """Return the first messages that can be handed out, without taking them."""
-        if self.settings.fifo:
+        if self.settings.keeps_order:
             return list(islice(self._next_of_groups(now), most))
         return nsmallest(
             most,
@@ -149,7 +149,7 @@ class Queue:
 
     def next(self, now: int) -> Iterator[Record]:
         """Yield what can be handed out, in order; whoever asks takes each before the next."""
-        if self.settings.fifo:
+        if self.settings.keeps_order:
             yield from self._next_of_groups(now)
             return
         ready = self._ready
@@ -174,7 +174,7 @@ class Queue:
 
     def has_some(self, now: int) -> bool:
         """Say whether there is anything that can be handed out."""
-        if self.settings.fifo:
+        if self.settings.keeps_order:
             heads = (next(iter(group.values())) for group in self._groups.values())
             return any(self.is_visible(head, now) for head in heads)
         ready, records = self._ready, self.records

@@ -41,6 +41,8 @@ class QueueSettings:
 
     Attributes:
         fifo: Whether messages of one group keep their order and are recognised when sent again.
+        as_standard: FIFO: whether it takes what a FIFO queue takes, and promises only what a
+            standard queue does.
         visibility_ms: How long a received message is hidden from others.
         delay_ms: How long a new message is hidden at first.
         wait_ms: How long a receive waits for a message, unless it says otherwise.
@@ -59,6 +61,7 @@ class QueueSettings:
     """
 
     fifo: bool = False
+    as_standard: bool = False
     visibility_ms: int = attrs.field(default=30_000, validator=within(0, VISIBILITY_MS_MAX))
     delay_ms: int = attrs.field(default=0, validator=within(0, DELAY_MS_MAX))
     wait_ms: int = attrs.field(default=0, validator=within(0, WAIT_MS_MAX))
@@ -73,3 +76,9 @@ class QueueSettings:
         default="queue", validator=attrs.validators.in_(("queue", "messageGroup"))
     )
     in_flight_max: int = attrs.field(default=IN_FLIGHT_MAX, validator=within(1, IN_FLIGHT_MAX))
+    keeps_order: bool = attrs.field(init=False)
+    """Whether it keeps what FIFO promises: order, no second copies, messages recognised."""
+
+    @keeps_order.default
+    def _by_kind(self) -> bool:
+        return self.fifo and not self.as_standard

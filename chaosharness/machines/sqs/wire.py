@@ -48,10 +48,14 @@ class SqsWire:
     Args:
         machine: The queues.
         epoch_ms: Of the moment 0, since 1970: for the time stamps of answers.
+        as_standard: Whether FIFO queues that are made promise only what standard ones do.
     """
 
-    def __init__(self, machine: SqsMachine, epoch_ms: int = 0) -> None:
+    def __init__(
+        self, machine: SqsMachine, epoch_ms: int = 0, *, as_standard: bool = False
+    ) -> None:
         self.machine = machine
+        self._as_standard = as_standard
         self.epoch_ms = epoch_ms
         self._others: dict[str, dict[str, str]] = {}
         self._tags: dict[str, dict[str, str]] = {}
@@ -76,7 +80,8 @@ class SqsWire:
         name, attributes = given["QueueName"], given.get("Attributes", {})
         fifo = name.endswith(".fifo")
         found = self.machine.queues.get(name)
-        before = QueueSettings(fifo=fifo) if found is None else found.settings
+        new = QueueSettings(fifo=fifo, as_standard=self._as_standard)
+        before = new if found is None else found.settings
         settings = settings_from(attributes, before, new=found is None)
         if isinstance(settings, Refusal):
             return settings

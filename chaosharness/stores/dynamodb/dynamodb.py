@@ -11,11 +11,12 @@ Modelled:
     `UnprocessedItems`). What is expired stays for 48 hours.
 
 Not modelled:
-    What the machine leaves out; streams; capacity, but for refusals.
+    What the machine leaves out; capacity, but for refusals. Streams: see `DynamoStream`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping as Names
 from typing import Any, Final
 
@@ -33,7 +34,7 @@ from chaosharness.machines.dynamodb import DynamoMachine, TableSettings
 from chaosharness.machines.dynamodb.machine import LATE_MS, Changed
 from chaosharness.machines.machine import Refusal
 from chaosharness.stores.dynamodb.connection import DynamoConnection
-from chaosharness.stores.dynamodb.items import name_of, shown
+from chaosharness.stores.dynamodb.items import images, name_of, shown
 
 READS: Final = frozenset(
     ("GetItem", "Query", "Scan", "BatchGetItem", "TransactGetItems", "DescribeTable", "ListTables")
@@ -111,6 +112,7 @@ class OpenDynamoDB:
         self.timeout_ms: Final = definition.timeout_ms
         self.world = world
         self.machine = DynamoMachine(EPOCH_MS)
+        self.on_change: list[Callable[[Changed, bytes, Scope, str, int], None]] = []
         for name, table in definition.tables.items():
             self.machine.create(name, table.settings())
         world.know_duration(definition.timeout_ms)
@@ -179,6 +181,9 @@ class OpenDynamoDB:
         world.effects += 1
         self._know_expiry(change)
         self._copy(change, scope)
+        for tell in self.on_change:
+            keys = self.machine.tables[change.table].settings
+            tell(change, images(change, (keys.key, keys.sort)), scope, operation, attempt)
 
     def _know_expiry(self, change: Changed) -> None:
         """Have trouble sized to last just longer than it takes an item to expire."""

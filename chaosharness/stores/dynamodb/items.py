@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from base64 import b64encode
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
 from chaosharness.errors import UnserialisablePayload
+from chaosharness.machines.dynamodb.machine import Changed
 from chaosharness.machines.dynamodb.tables import Key
 
 
@@ -97,3 +100,27 @@ def name_of(table: str, key: Key) -> str:
         for kind, held in key
     )
     return "/".join((table, *parts))
+
+
+def images(change: Changed, keys: tuple[str, str | None]) -> bytes:
+    """Return a change as a stream has it, in JSON: both images, and whether it is an expiry."""
+    before, after = change.before, change.after
+    some = after if after is not None else before or {}
+    made: dict[str, Any] = {
+        "eventName": "REMOVE" if after is None else "INSERT" if before is None else "MODIFY",
+        "Keys": {name: some[name] for name in keys if name is not None and name in some},
+    }
+    if after is not None:
+        made["NewImage"] = after
+    if before is not None:
+        made["OldImage"] = before
+    if change.why:
+        made["expired"] = True
+    return json.dumps(made, default=_binary, sort_keys=True).encode()
+
+
+def _binary(value: Any) -> Any:
+    """Return bytes and sets as an event of Lambda has them."""
+    if isinstance(value, bytes | bytearray):
+        return b64encode(value).decode()
+    return sorted(value)

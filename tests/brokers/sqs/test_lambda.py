@@ -22,7 +22,7 @@ from chaosharness import (
     System,
     check,
 )
-from chaosharness.brokers.sqs.function import failures
+from chaosharness.brokers.sqs.event import failures
 from chaosharness.errors import InvalidDefinition
 
 
@@ -264,3 +264,92 @@ def test_it_can_be_called_without_aws():
         {"Records": []},
         None,
     )
+
+
+# ---- how many calls at a time
+
+
+def overlap(run):
+    """Return how many calls went on at a time, at most."""
+    now, most = 0, 0
+    for event in run.history:
+        if event.kind == "note":
+            now += event.data["what"] == "called"
+            now -= event.data["what"] == "done"
+            most = max(most, now)
+    return most
+
+
+def slow(seconds):
+    def work(env, event):
+        env.sleep(seconds)
+        env.note("done", ids=[], left=0)
+
+    return work
+
+
+def handed_out(run):
+    return len([*run.history.of("deliver")])
+
+
+ONE_EACH = {"batch": 1, "window_ms": 0}
+
+
+def test_as_many_calls_at_a_time_as_there_are_environments():
+    run = shop(lambda event, nth: None, work=slow(2), replicas=4, **ONE_EACH).run()
+    assert overlap(run) == 4
+
+
+def test_a_mapping_with_a_maximum_asks_for_no_more_and_nothing_is_received_in_vain():
+    options = {**ONE_EACH, "concurrency_max": 2}
+    run = shop(lambda event, nth: None, work=slow(2), replicas=4, **options).run()
+    assert (overlap(run), handed_out(run), dead(run)) == (2, 4, [])
+
+
+def test_the_place_of_an_environment_that_died_is_taken_by_another():
+    options = {**ONE_EACH, "concurrency_max": 2}
+    system = shop(lambda event, nth: None, work=slow(2), replicas=3, **options)
+    dies = Crash(Site("worker.handler/bus.delete", "after"), down="next")
+    run = system.run(None, Schedule([dies]))
+    assert not run.unused
+    assert (run.ending.verdict, overlap(run)) == ("quiet", 2)
+
+
+def test_with_reserved_concurrency_messages_are_received_and_handled_by_nobody():
+    options = {**ONE_EACH, "reserved": 1, "timeout_ms": 30_000}
+    system = shop(lambda event, nth: None, items=3, work=slow(25), replicas=3, **options)
+    run = system.run()
+    assert overlap(run) == 1
+    called = {one for ids in calls(run) for one in ids}
+    assert handed_out(run) > len(calls(run))
+    assert {*dead(run)} == {0, 1, 2} - called
+    assert dead(run)  # received twice, handled never
+
+
+def test_what_is_throttled_is_tried_again_as_long_as_it_is_hidden():
+    options = {**ONE_EACH, "reserved": 1}
+    run = shop(lambda event, nth: None, items=3, work=slow(2), replicas=3, **options).run()
+    assert (overlap(run), handed_out(run), dead(run)) == (1, 3, [])
+
+
+def test_a_cold_start_runs_on_the_visibility_of_what_was_received():
+    run = shop(lambda event, nth: None, items=1, cold_start_ms=4_000, window_ms=0).run()
+    [delivered] = run.history.of("deliver")
+    [called] = run.history.of("note")
+    assert called.at_ms - delivered.at_ms == 4_000
+    twice = shop(lambda event, nth: None, items=2, cold_start_ms=4_000, **ONE_EACH).run()
+    assert [event.at_ms for event in twice.history.of("note")][1] < 4_100
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("concurrency_max", 1),
+        ("concurrency_max", 1_001),
+        ("reserved", 0),
+        ("cold_start_ms", 10_001),
+    ],
+)
+def test_what_aws_would_not_take_is_refused(option, value):
+    with pytest.raises(ValueError, match=option):
+        Lambda(lambda event, context: None, **{option: value})

@@ -1,0 +1,28 @@
+"""How little Kafka may promise: a producer whose own retries are not recognised."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+from chaosharness.brokers.guarantees import Guarantee
+from chaosharness.brokers.kafka.kafka import Kafka
+
+
+def _plain_producer(cluster: Kafka) -> Kafka:
+    return attrs.evolve(cluster, idempotent_producer=False)
+
+
+GUARANTEES: Final = (
+    Guarantee(
+        "Kafka",
+        "plain_producer",
+        "an idempotent producer",
+        "at least once",
+        "of a log partition",
+        "a record whose acknowledgement was lost is sent again by the client, and is there twice",
+        'Kafka documentation, "Design" 4.6; `enable.idempotence` is off in librdkafka, aiokafka',
+        _plain_producer,
+    ),
+)

@@ -1,0 +1,98 @@
+"""Which guarantees of its brokers a system needs: it is tried as declared, and on less of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Literal
+
+import attrs
+
+from chaosharness.campaign import Campaign
+from chaosharness.checkers import Property
+from chaosharness.search.explore import explore
+from chaosharness.system import System
+from chaosharness.system.weaker import Way
+
+DECLARED: Final = "as declared"
+Needed = Literal["needed", "not needed", "unknown"]
+
+
+@attrs.frozen(kw_only=True)
+class Tried:
+    """A system that was tried on one set of guarantees.
+
+    Attributes:
+        way: What is weaker; None as it is declared.
+        campaign: What came of it.
+    """
+
+    way: Way | None
+    campaign: Campaign
+
+    @property
+    def words(self) -> str:
+        """What it ran on: `SQS standard`."""
+        return DECLARED if self.way is None else self.way.words
+
+
+def guarantees(
+    system: System,
+    *,
+    properties: Iterable[Property] | None = None,
+    faults_max: int = 1,
+    runs_max: int = 2_000,
+    target: str = "",
+) -> list[Tried]:
+    """Try a system as it is declared, then on each way in which its brokers may promise less.
+
+    Args:
+        system: The system.
+        properties: What each is judged by; as `explore` does it by default.
+        faults_max: Faults in a schedule, at most.
+        runs_max: Runs for each.
+        target: Where the system is found, as `module:attribute`.
+
+    Returns:
+        As declared first; then each way, in the order of the brokers.
+    """
+    judged = None if properties is None else tuple(properties)
+    found = []
+    for name in (None, *system.weaker):
+        weaker = system if name is None else getattr(system.weaker, name)
+        campaign = explore(
+            weaker,
+            properties=judged,
+            faults_max=faults_max,
+            runs_max=runs_max,
+            target=target and (target if name is None else f"{target}.weaker.{name}"),
+            stop_at_first=True,
+        )
+        way = None if name is None else system.weaker.ways[name]
+        found.append(Tried(way=way, campaign=campaign))
+    return found
+
+
+def needed(tried: Tried, declared: Tried) -> Needed:
+    """Say whether the system needs what is given up, by how it came out with it and without."""
+    with_it, without = declared.campaign.result, tried.campaign.result
+    if (with_it, without) == ("holds", "violated"):
+        return "needed"
+    return "not needed" if (with_it, without) == ("holds", "holds") else "unknown"
+
+
+def sentence(tried: Tried, declared: Tried) -> str:
+    """Say what a system needs: `fails on SQS standard, holds on FIFO`."""
+    if tried.way is None:
+        words = {"holds": "holds", "violated": "fails", "unknown": "is not known to hold"}
+        return f"{words[tried.campaign.result]} as declared"
+    on, than = tried.way.words, tried.way.stronger
+    match needed(tried, declared):
+        case "needed":
+            return f"fails on {on}, holds on {than}"
+        case "not needed":
+            return f"holds on {on} as well: it does not need {than}"
+    if tried.campaign.result == "unknown":
+        return f"is not known to hold on {on}"
+    if tried.campaign.result == "holds":
+        return f"holds on {on}"
+    return f"fails on {on}, and is not known to hold on {than}"
