@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from chaosharness.brokers.broker import Broker
-from chaosharness.brokers.kafka import CommitFailed, Kafka, ProducerFenced
+from chaosharness.brokers.kafka import CommitFailed, Kafka, ProducerFenced, RecordTooLarge
 from chaosharness.brokers.message import Delivery
 from chaosharness.brokers.nats import NATS, NATSConsumer, NATSError, NATSStream
 from chaosharness.brokers.rabbitmq import (
@@ -44,6 +44,7 @@ __all__ = [
     "ProducerFenced",
     "Queue",
     "RabbitMQ",
+    "RecordTooLarge",
     "Redis",
     "RedisError",
     "RedisStream",

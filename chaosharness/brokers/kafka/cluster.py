@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from chaosharness.brokers.cycle import cycle
 from chaosharness.brokers.kafka.coordination import Coordination
@@ -19,9 +19,16 @@ from chaosharness.machines.kafka import KafkaMachine
 from chaosharness.machines.kafka.assignors import LogPartition
 from chaosharness.machines.kafka.settings import Settings as ClusterRules
 
+OVERHEAD: Final = 36
+"""Bytes of a record beside its key, value and headers, at most (librdkafka's `MAX_OVERHEAD`)."""
+
 Draft = tuple[str, int, str | bytes | None, Mapping[str, str], bytes | None, int, str]
 """A message to be stored: topic, log partition, key, headers, body, workload item; then the name
 of the message in hand, or what it is called itself where no operation stores it."""
+
+
+class RecordTooLarge(ValueError):
+    """A record is larger than its producer, or the cluster, takes."""
 
 
 class Settings(ClusterRules, Protocol):
@@ -70,6 +77,8 @@ class Cluster:
         self.owners = self.groups.owners
         self.transactional = False
         """Whether a record may be hidden from some, or be none."""
+        self.size_nearly = definition.size_max // 2
+        """What is no larger than that needs no second look."""
         self.unkeyed: dict[tuple[str, int], int] = {}
         self.held: dict[tuple[str, LogPartition], int] = {}
         world.know_duration(definition.timeout_ms)
@@ -121,6 +130,31 @@ class Cluster:
         nth = self.unkeyed.get(place, 0)
         self.unkeyed[place] = nth + 1
         return (entity + nth) % count
+
+    def check_size(
+        self, key: str | bytes | None, headers: Mapping[str, str] | None, body: bytes
+    ) -> None:
+        """Refuse a record that is too large.
+
+        Raises:
+            RecordTooLarge: Together they are too many bytes.
+        """
+        words = [key, *(headers or {}), *(headers or {}).values()]
+        rest = sum(len(one.encode() if isinstance(one, str) else one or b"") for one in words)
+        size, most = OVERHEAD + rest + len(body), self.definition.size_max
+        if size > most:
+            raise RecordTooLarge(f"{self.name}: a record of {size:,} bytes; it takes {most:,}")
+
+    def chosen(self, topic: str, partition: int) -> int:
+        """Return a log partition that a producer names itself.
+
+        Raises:
+            LookupError: There is none such.
+        """
+        count = len(self.logs[topic])
+        if not 0 <= partition < count:
+            raise LookupError(f"{self.name} has no log partition {topic}[{partition}]: {count} are")
+        return partition
 
     def _store(
         self,

@@ -15,6 +15,7 @@ from chaosharness.faults import LostRequest, Rebalance
 from chaosharness.handlers.port import strikes, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Scope
+from chaosharness.machines.kafka.operations import Isolation
 
 BACKOFF_MS: Final = 1_000
 BACKOFF_MS_MAX: Final = 60_000
@@ -22,7 +23,15 @@ BACKOFF_MS_MAX: Final = 60_000
 Acknowledge = Literal["after", "before"]
 OnError = Literal["retry", "skip", "dead-letter", "crash"]
 ACKNOWLEDGE: Final = get_args(Acknowledge)
-OPTIONS: Final = ("group", "acknowledge", "on_error", "retries_max", "on_unreadable")
+OPTIONS: Final = (
+    "group",
+    "acknowledge",
+    "on_error",
+    "retries_max",
+    "on_unreadable",
+    "isolation",
+)
+ISOLATIONS: Final = get_args(Isolation)
 
 
 class CommitFailed(Exception):
@@ -48,11 +57,14 @@ class Subscription:
         on_unreadable: What a payload leads to that cannot be decoded, as for `on_error`;
             the handler is not called with it. `dead-letter` does it at once: it will not
             get better. By default what `on_error` says.
+        isolation: `read_uncommitted` is called with records of aborted transactions too, and
+            before they are decided; `read_committed` is not.
     """
 
     __slots__ = (
         "acknowledge",
         "broker",
+        "committed_only",
         "intake",
         "member",
         "operation",
@@ -69,9 +81,13 @@ class Subscription:
         on_error: OnError = "retry",
         retries_max: int = 3,
         on_unreadable: OnError | None = None,
+        isolation: Isolation = "read_uncommitted",
     ) -> None:
         if acknowledge not in ACKNOWLEDGE:
             one_of(ACKNOWLEDGE, acknowledge=acknowledge)
+        if isolation not in ISOLATIONS:
+            one_of(ISOLATIONS, isolation=isolation)
+        self.committed_only = isolation == "read_committed"
         self.broker = broker
         self.intake = intake
         self.acknowledge = acknowledge

@@ -19,11 +19,11 @@ from typing import Any, Final, Literal, NoReturn, get_args
 
 from chaosharness.brokers.batch import Batch, Taken
 from chaosharness.brokers.kafka.cluster import Cluster
-from chaosharness.brokers.kafka.consumers import CommitFailed, InstanceFenced
+from chaosharness.brokers.kafka.consumers import ISOLATIONS, CommitFailed, InstanceFenced
 from chaosharness.brokers.kafka.coordination import TOO_SLOW
 from chaosharness.brokers.kafka.faults import LOOP_COMMIT
 from chaosharness.brokers.kafka.listeners import Call, Listener, Listeners, called
-from chaosharness.brokers.kafka.members import Member, Slot
+from chaosharness.brokers.kafka.members import Member, Slot, Standing
 from chaosharness.brokers.kafka.offsets import take_offsets
 from chaosharness.brokers.message import Decode, Delivery, Message, delivery
 from chaosharness.brokers.trouble import one_of
@@ -44,7 +44,6 @@ OnUnreadable = Literal["raise", "skip", "dead-letter"]
 ON_UNREADABLE: Final = get_args(OnUnreadable)
 Reset = Literal["earliest", "latest", "error"]
 RESETS: Final = get_args(Reset)
-ISOLATIONS: Final = get_args(Isolation)
 LOOP_OPTIONS: Final = (
     "group",
     "on_unreadable",
@@ -401,6 +400,10 @@ class Consumer:
         if self._member is None:
             raise CommitFailed(f"{self._broker.name}: not a member yet; poll first")
         return self._member, self._positions(self._member)
+
+    def standing_in_group(self) -> Standing | None:
+        """Return who it is in its group; None before it is in one."""
+        return None if self._member is None else self._member.standing()
 
     def _positions(self, member: Member) -> dict[LogPartition, int]:
         """Return how far polls have come: up to a record that none could return yet."""
