@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, Protocol
 
 from chaosharness.brokers.cycle import cycle
@@ -59,6 +60,12 @@ class Settings(ClusterRules, Protocol):
         """How long a producer waits for an answer."""
 
 
+@lru_cache(maxsize=256)
+def routes_of(name: str, topics: tuple[tuple[str, int], ...]) -> dict[str, tuple[int, str]]:
+    """Return, of each topic of a cluster, how many log partitions, and how to call a publish."""
+    return {topic: (count, f"/{name}.publish {topic}") for topic, count in topics}
+
+
 class Cluster:
     """The logs and the consumer groups of one run."""
 
@@ -73,6 +80,7 @@ class Cluster:
             topic: [log.records for log in logs] for topic, logs in self.machine.logs.items()
         }
         """The records of the machine's own logs: what is most often done does it by hand."""
+        self.routes = routes_of(definition.name, self.machine.topics).copy()
         self.groups = Coordination(self.name, definition, world, self.machine, self._wake)
         self.owners = self.groups.owners
         self.transactional = False
@@ -184,8 +192,8 @@ class Cluster:
         raw = world.raw  # as `scope.record` does it: every message comes by here
         cause = scope.cause
         scope.cause = published = len(raw)
-        label = scope.incarnation.label
-        raw.append((world.now, "publish", label, operation, scope.entity, attempt, cause, data))
+        label, whose = scope.incarnation.label, entity or scope.entity
+        raw.append((world.now, "publish", label, operation, whose, attempt, cause, data))
         hops = scope.hops + 1
         if operation:
             name = world.publications.name(operation, entity, name, body)
@@ -205,6 +213,7 @@ class Cluster:
         topic = f"{message.topic}.DLT"
         if topic not in self.logs:
             self.logs[topic] = [log.records for log in self.machine.add_topic(topic, 1)]
+            self.routes |= routes_of(self.name, ((topic, 1),))
         data = {"message": message.published, "to": topic, "error": type(error).__name__}
         scope.record("dead", "", 0, data)
         name = message.name  # it is the same message, elsewhere
@@ -301,11 +310,10 @@ class Cluster:
         }
         raw = world.raw
         cause = len(raw)
-        published = message.published
-        entity = message.entity
-        raw.append((world.now, "deliver", self.name, operation, entity, attempt, published, data))
+        whose, published = message.entity, message.published
+        raw.append((world.now, "deliver", self.name, operation, whose, attempt, published, data))
         world.effects += 1
-        if times > world.budget.deliveries_max and world.too_often(times, operation):
+        if times > 1 and times > world.budget.deliveries_max and world.too_often(times, operation):
             return
         member.busy_since = world.now
         if not member.watched:

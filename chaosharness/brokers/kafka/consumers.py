@@ -64,7 +64,6 @@ class Subscription:
     __slots__ = (
         "acknowledge",
         "broker",
-        "committed_only",
         "intake",
         "member",
         "operation",
@@ -85,9 +84,8 @@ class Subscription:
     ) -> None:
         if acknowledge not in ACKNOWLEDGE:
             one_of(ACKNOWLEDGE, acknowledge=acknowledge)
-        if isolation not in ISOLATIONS:
+        if isolation != "read_uncommitted":
             one_of(ISOLATIONS, isolation=isolation)
-        self.committed_only = isolation == "read_committed"
         self.broker = broker
         self.intake = intake
         self.acknowledge = acknowledge
@@ -140,8 +138,7 @@ class Subscription:
             raw = world.raw
             cause = scope.cause
             scope.cause = len(raw)
-            data = {"message": message.published}
-            label = scope.incarnation.label
+            label, data = scope.incarnation.label, {"message": message.published}
             raw.append((world.now, "ack", label, operation, scope.entity, attempt, cause, data))
             world.effects += 1
         else:

@@ -215,13 +215,15 @@ class OpenKafka(Cluster):
         scope = current_scope("publish", self.world)
         world = self.world
         try:
-            partitions = self.logs[topic]
+            count, action = self.routes[topic]
         except KeyError:
             raise self._no_topic(topic) from None
-        body = None if value is None else encode(value, topic)
-        if body and len(body) > self.size_nearly:
-            self.check_size(key, headers, body)
-        count = len(partitions)
+        if value is None:
+            body = None
+        else:
+            body = encode(value, topic)
+            if len(body) > self.size_nearly:
+                self.check_size(key, headers, body)
         entity = scope.entity
         if key is not None:
             name = key if type(key) is str else key_of(key, topic)
@@ -235,7 +237,7 @@ class OpenKafka(Cluster):
             index = self.spread(topic, entity, count) if count > 1 else 0
         if partition is not None:
             index = self.chosen(topic, partition)
-        operation = f"{scope.place}/{self.name}.publish {topic}"
+        operation = scope.place + action
         in_hand = scope.message
         place = (operation, entity, in_hand)
         world.counts[place] = attempt = world.counts.get(place, 0) + 1
@@ -250,13 +252,14 @@ class OpenKafka(Cluster):
         if scope.colour.is_async:
             draft = (topic, index, key, headers, body, entity, in_hand)
             return LaterEffect(scope, entity, self._append, operation, attempt, draft)
-        own, scope.entity = scope.entity, entity
         self._store(scope, operation, attempt, topic, index, key, headers, body, entity, in_hand)
-        scope.entity = own
         return None
 
     def _append(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
         """Store a message at a site where a fault may have changed what is stored."""
+        if not scope.struck:
+            self._store(scope, operation, attempt, *draft)
+            return
         copies = 1
         for fault in scope.struck:
             if isinstance(fault, Poison):
@@ -284,8 +287,8 @@ class OpenKafka(Cluster):
         after = subscription.acknowledge == "after"
         take = subscription.take if after else subscription.take_for_good
         member = self.groups.join(intake.incarnation, (topic,), group or service, take)
-        if subscription.committed_only:
-            member.committed_only = True
+        if "isolation" in options:
+            member.committed_only = options["isolation"] == "read_committed"
 
     def consumer(
         self,
