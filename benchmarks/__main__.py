@@ -9,7 +9,7 @@ from pathlib import Path
 ORDER = (
     *("eight_messages", "deliveries", "colours", "stores"),
     *("hypothesis_share", "peers", "shrink", "bytecodes", "share"),
-    *("judging", "nothing_claimed", "recorded", "temporal", "temporal_scripts", "nats"),
+    *("judging", "nothing_claimed", "recorded", "temporal", "temporal_scripts", "nats", "kafka"),
     *("http", "databases", "amqp"),
     *("airflow", "airflow_requests"),
     *("workers", "mutated_files"),
