@@ -8,8 +8,8 @@ from typing import Final, Protocol
 
 from chaosharness.brokers.cycle import cycle
 from chaosharness.brokers.kafka.coordination import Coordination
-from chaosharness.brokers.kafka.faults import DELIVER
 from chaosharness.brokers.kafka.members import Member, Slot
+from chaosharness.brokers.kafka.rows import DELIVER
 from chaosharness.brokers.message import Message, key_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Delay, NetworkPartition, PartitionDelay, Rebalance

@@ -7,8 +7,8 @@ from typing import Any, Final, Literal, get_args
 
 from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.kafka.cluster import Cluster
-from chaosharness.brokers.kafka.faults import COMMIT
 from chaosharness.brokers.kafka.members import Member
+from chaosharness.brokers.kafka.rows import COMMIT
 from chaosharness.brokers.message import Message
 from chaosharness.brokers.trouble import one_of, policy_of
 from chaosharness.faults import LostRequest, Rebalance

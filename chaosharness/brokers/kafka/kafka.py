@@ -27,8 +27,8 @@ import attrs
 from chaosharness.brokers.intake import Intake, check_options
 from chaosharness.brokers.kafka.cluster import Cluster, Draft
 from chaosharness.brokers.kafka.consumers import OPTIONS, Subscription
-from chaosharness.brokers.kafka.faults import PUBLISH, PUBLISH_TWICE
 from chaosharness.brokers.kafka.loop import LOOP_OPTIONS, Consumer
+from chaosharness.brokers.kafka.rows import PUBLISH, PUBLISH_TWICE
 from chaosharness.brokers.kafka.transactions import TransactionalProducer
 from chaosharness.brokers.lane import Lane, in_turn, is_disturbed
 from chaosharness.brokers.message import NO_HEADERS, POISON, Decode, encode, key_of

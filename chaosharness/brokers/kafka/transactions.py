@@ -17,9 +17,9 @@ from typing import Any
 
 from chaosharness.brokers.kafka.cluster import Draft
 from chaosharness.brokers.kafka.consumers import CommitFailed
-from chaosharness.brokers.kafka.faults import END, PUBLISH
 from chaosharness.brokers.kafka.members import Standing
 from chaosharness.brokers.kafka.offsets import last_before
+from chaosharness.brokers.kafka.rows import END, PUBLISH
 from chaosharness.brokers.lane import Lane, in_turn
 from chaosharness.brokers.message import NO_HEADERS, encode, key_of
 from chaosharness.handlers.port import current_scope, on_behalf, operate
