@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from chaosharness.brokers import ProducerFenced as ProducerFenced
     from chaosharness.brokers import Queue as Queue
     from chaosharness.brokers import RabbitMQ as RabbitMQ
+    from chaosharness.brokers import RecordTooLarge as RecordTooLarge
     from chaosharness.brokers import Redis as Redis
     from chaosharness.brokers import RedisError as RedisError
     from chaosharness.brokers import RedisStream as RedisStream
@@ -213,6 +214,7 @@ _HOME = {
         "ProducerFenced",
         "Queue",
         "RabbitMQ",
+        "RecordTooLarge",
         "Redis",
         "RedisError",
         "RedisStream",

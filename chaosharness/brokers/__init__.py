@@ -8,7 +8,7 @@ from chaosharness.brokers.broker import Broker
 from chaosharness.brokers.dynamodb import DynamoStream
 from chaosharness.brokers.eventbridge import EventBridge, EventRule, EventTarget
 from chaosharness.brokers.guarantees import Guarantee
-from chaosharness.brokers.kafka import CommitFailed, Kafka, ProducerFenced
+from chaosharness.brokers.kafka import CommitFailed, Kafka, ProducerFenced, RecordTooLarge
 from chaosharness.brokers.kafka import guarantees as kafka
 from chaosharness.brokers.message import Delivery
 from chaosharness.brokers.nats import NATS, NATSConsumer, NATSError, NATSStream
@@ -69,6 +69,7 @@ __all__ = [
     "ProducerFenced",
     "Queue",
     "RabbitMQ",
+    "RecordTooLarge",
     "Redis",
     "RedisError",
     "RedisStream",

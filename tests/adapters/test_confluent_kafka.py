@@ -302,6 +302,49 @@ def test_the_client_s_own_errors_stay_its_own():
     ran(main)
 
 
+@pytest.mark.parametrize(
+    ("more", "most"),
+    [
+        ({}, 999_964),
+        ({"key": b"abc"}, 999_961),
+        ({"headers": {"abc": b"defgh"}}, 999_954),
+        ({"headers": {"abc": b"defgh", "b": b"1"}}, 999_950),
+        ({"headers": {"abc": None}}, 999_959),
+    ],
+)
+def test_how_large_a_record_may_be(more, most):
+    """The figures are those of the real client, to the byte."""
+
+    def main():
+        producer = confluent_kafka.Producer(SERVERS)
+        producer.produce("paid", b"x" * most, **more)
+        with pytest.raises(KafkaException) as caught:
+            producer.produce("paid", b"x" * (most + 1), **more)
+        error = caught.value.args[0]
+        assert error.code() == KafkaError.MSG_SIZE_TOO_LARGE
+        assert error.str() == "Unable to produce message: Broker: Message size too large"
+        assert producer.flush() == 0
+
+    assert len(stored(ran(main), "paid")) == 1
+
+
+def test_a_record_goes_to_the_log_partition_that_is_named():
+    places = []
+
+    def main():
+        producer = confluent_kafka.Producer(SERVERS)
+        for index in (1, 0, 1):
+            report = lambda _, message: places.append((message.partition(), message.offset()))  # noqa: E731
+            producer.produce("orders", b"x", key=b"k", partition=index, on_delivery=report)
+            producer.flush()
+        for wrong in (2, -5):
+            with pytest.raises(KafkaException, match="Local: Unknown partition"):
+                producer.produce("orders", b"x", partition=wrong)
+
+    ran(main, items=())
+    assert places == [(1, 0), (0, 0), (1, 1)]
+
+
 def test_outside_a_run_it_is_the_real_library():
     real = confluent._REALS["Producer"]
     assert isinstance(early, confluent_kafka.Producer)

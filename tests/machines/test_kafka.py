@@ -145,6 +145,14 @@ def test_a_consumer_in_no_group_commits_while_the_group_is_empty():
     assert kafka.ask(op.Committed("g", A)) == 3
 
 
+def test_a_commit_of_a_member_of_no_group_there_ever_was():
+    """`OffsetMetadataManager.validateOffsetCommit`: no group, no generation."""
+    kafka = Client()
+    assert kafka.code(op.Commit("g", {A: 3}, "m1", 1)) == "ILLEGAL_GENERATION"
+    kafka.ask(op.Commit("g", {A: 3}))
+    assert kafka.code(op.Commit("g", {A: 3}, "m1", 1)) == "UNKNOWN_MEMBER_ID"
+
+
 def test_the_last_commit_stands_also_where_it_goes_back():
     kafka = Client()
     kafka.join("m1")
@@ -205,6 +213,19 @@ def test_offsets_of_a_transaction_count_once_it_is_committed():
     assert kafka.code(op.SendOffsets(me, "g", {A: 8}, "m1", 0)) == "ILLEGAL_GENERATION"
 
 
+def test_the_same_decision_again_is_the_same_one_and_another_is_refused():
+    """`TransactionCoordinator.endTransaction`: what was decided may be asked for again."""
+    kafka = Client()
+    me = kafka.ask(op.InitProducer("t"))
+    assert kafka.code(op.EndTransaction(me)) == "INVALID_TXN_STATE"
+    kafka.put("x", producer=me, sequence=0, transactional=True)
+    assert kafka.ask(op.EndTransaction(me)) is None
+    assert kafka.ask(op.EndTransaction(me)) is None
+    assert kafka.code(op.EndTransaction(me, commit=False)) == "INVALID_TXN_STATE"
+    me = kafka.ask(op.InitProducer("t"))
+    assert kafka.code(op.EndTransaction(me)) == "INVALID_TXN_STATE"
+
+
 def test_a_transaction_that_takes_too_long_is_aborted_and_its_producer_fenced():
     kafka = Client()
     me = kafka.ask(op.InitProducer("t", timeout_ms=60_000))
@@ -254,6 +275,7 @@ def test_a_new_leader_may_lack_the_last_records():
         (op.Produce(("a", 2), "r"), "UNKNOWN_TOPIC_OR_PARTITION"),
         (op.Produce(A, "r", size=2_000_000), "MESSAGE_TOO_LARGE"),
         (op.Fetch(A, 1), "OFFSET_OUT_OF_RANGE"),
+        (op.Commit("g", {("c", 0): 1}), "UNKNOWN_TOPIC_OR_PARTITION"),
         (op.Join(group="g", member="m", topics=("c",)), "UNKNOWN_TOPIC_OR_PARTITION"),
         (op.Heartbeat("g", "m", 1), "UNKNOWN_MEMBER_ID"),
     ],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from chaosharness.brokers.kafka.cluster import RecordTooLarge
 from chaosharness.brokers.kafka.consumers import CommitFailed
 from chaosharness.brokers.kafka.kafka import Kafka
 from chaosharness.brokers.kafka.transactions import ProducerFenced
 
-__all__ = ["CommitFailed", "Kafka", "ProducerFenced"]
+__all__ = ["CommitFailed", "Kafka", "ProducerFenced", "RecordTooLarge"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from functools import lru_cache
+from typing import Final, Protocol
 
 from chaosharness.brokers.cycle import cycle
 from chaosharness.brokers.kafka.coordination import Coordination
-from chaosharness.brokers.kafka.faults import DELIVER
 from chaosharness.brokers.kafka.members import Member, Slot
+from chaosharness.brokers.kafka.rows import DELIVER
 from chaosharness.brokers.message import Message, key_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Delay, NetworkPartition, PartitionDelay, Rebalance
@@ -19,9 +20,16 @@ from chaosharness.machines.kafka import KafkaMachine
 from chaosharness.machines.kafka.assignors import LogPartition
 from chaosharness.machines.kafka.settings import Settings as ClusterRules
 
+OVERHEAD: Final = 36
+"""Bytes of a record beside its key, value and headers, at most (librdkafka's `MAX_OVERHEAD`)."""
+
 Draft = tuple[str, int, str | bytes | None, Mapping[str, str], bytes | None, int, str]
 """A message to be stored: topic, log partition, key, headers, body, workload item; then the name
 of the message in hand, or what it is called itself where no operation stores it."""
+
+
+class RecordTooLarge(ValueError):
+    """A record is larger than its producer, or the cluster, takes."""
 
 
 class Settings(ClusterRules, Protocol):
@@ -52,6 +60,12 @@ class Settings(ClusterRules, Protocol):
         """How long a producer waits for an answer."""
 
 
+@lru_cache(maxsize=256)
+def routes_of(name: str, topics: tuple[tuple[str, int], ...]) -> dict[str, tuple[int, str]]:
+    """Return, of each topic of a cluster, how many log partitions, and how to call a publish."""
+    return {topic: (count, f"/{name}.publish {topic}") for topic, count in topics}
+
+
 class Cluster:
     """The logs and the consumer groups of one run."""
 
@@ -66,10 +80,13 @@ class Cluster:
             topic: [log.records for log in logs] for topic, logs in self.machine.logs.items()
         }
         """The records of the machine's own logs: what is most often done does it by hand."""
+        self.routes = routes_of(definition.name, self.machine.topics).copy()
         self.groups = Coordination(self.name, definition, world, self.machine, self._wake)
         self.owners = self.groups.owners
         self.transactional = False
         """Whether a record may be hidden from some, or be none."""
+        self.size_nearly = definition.size_max // 2
+        """What is no larger than that needs no second look."""
         self.unkeyed: dict[tuple[str, int], int] = {}
         self.held: dict[tuple[str, LogPartition], int] = {}
         world.know_duration(definition.timeout_ms)
@@ -122,6 +139,31 @@ class Cluster:
         self.unkeyed[place] = nth + 1
         return (entity + nth) % count
 
+    def check_size(
+        self, key: str | bytes | None, headers: Mapping[str, str] | None, body: bytes
+    ) -> None:
+        """Refuse a record that is too large.
+
+        Raises:
+            RecordTooLarge: Together they are too many bytes.
+        """
+        words = [key, *(headers or {}), *(headers or {}).values()]
+        rest = sum(len(one.encode() if isinstance(one, str) else one or b"") for one in words)
+        size, most = OVERHEAD + rest + len(body), self.definition.size_max
+        if size > most:
+            raise RecordTooLarge(f"{self.name}: a record of {size:,} bytes; it takes {most:,}")
+
+    def chosen(self, topic: str, partition: int) -> int:
+        """Return a log partition that a producer names itself.
+
+        Raises:
+            LookupError: There is none such.
+        """
+        count = len(self.logs[topic])
+        if not 0 <= partition < count:
+            raise LookupError(f"{self.name} has no log partition {topic}[{partition}]: {count} are")
+        return partition
+
     def _store(
         self,
         scope: Scope,
@@ -150,8 +192,8 @@ class Cluster:
         raw = world.raw  # as `scope.record` does it: every message comes by here
         cause = scope.cause
         scope.cause = published = len(raw)
-        label = scope.incarnation.label
-        raw.append((world.now, "publish", label, operation, scope.entity, attempt, cause, data))
+        label, whose = scope.incarnation.label, entity or scope.entity
+        raw.append((world.now, "publish", label, operation, whose, attempt, cause, data))
         hops = scope.hops + 1
         if operation:
             name = world.publications.name(operation, entity, name, body)
@@ -171,6 +213,7 @@ class Cluster:
         topic = f"{message.topic}.DLT"
         if topic not in self.logs:
             self.logs[topic] = [log.records for log in self.machine.add_topic(topic, 1)]
+            self.routes |= routes_of(self.name, ((topic, 1),))
         data = {"message": message.published, "to": topic, "error": type(error).__name__}
         scope.record("dead", "", 0, data)
         name = message.name  # it is the same message, elsewhere
@@ -267,11 +310,10 @@ class Cluster:
         }
         raw = world.raw
         cause = len(raw)
-        published = message.published
-        entity = message.entity
-        raw.append((world.now, "deliver", self.name, operation, entity, attempt, published, data))
+        whose, published = message.entity, message.published
+        raw.append((world.now, "deliver", self.name, operation, whose, attempt, published, data))
         world.effects += 1
-        if times > world.budget.deliveries_max and world.too_often(times, operation):
+        if times > 1 and times > world.budget.deliveries_max and world.too_often(times, operation):
             return
         member.busy_since = world.now
         if not member.watched:

@@ -7,14 +7,15 @@ from typing import Any, Final, Literal, get_args
 
 from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.kafka.cluster import Cluster
-from chaosharness.brokers.kafka.faults import COMMIT
 from chaosharness.brokers.kafka.members import Member
+from chaosharness.brokers.kafka.rows import COMMIT
 from chaosharness.brokers.message import Message
 from chaosharness.brokers.trouble import one_of, policy_of
 from chaosharness.faults import LostRequest, Rebalance
 from chaosharness.handlers.port import strikes, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Scope
+from chaosharness.machines.kafka.operations import Isolation
 
 BACKOFF_MS: Final = 1_000
 BACKOFF_MS_MAX: Final = 60_000
@@ -22,7 +23,15 @@ BACKOFF_MS_MAX: Final = 60_000
 Acknowledge = Literal["after", "before"]
 OnError = Literal["retry", "skip", "dead-letter", "crash"]
 ACKNOWLEDGE: Final = get_args(Acknowledge)
-OPTIONS: Final = ("group", "acknowledge", "on_error", "retries_max", "on_unreadable")
+OPTIONS: Final = (
+    "group",
+    "acknowledge",
+    "on_error",
+    "retries_max",
+    "on_unreadable",
+    "isolation",
+)
+ISOLATIONS: Final = get_args(Isolation)
 
 
 class CommitFailed(Exception):
@@ -48,6 +57,8 @@ class Subscription:
         on_unreadable: What a payload leads to that cannot be decoded, as for `on_error`;
             the handler is not called with it. `dead-letter` does it at once: it will not
             get better. By default what `on_error` says.
+        isolation: `read_uncommitted` is called with records of aborted transactions too, and
+            before they are decided; `read_committed` is not.
     """
 
     __slots__ = (
@@ -69,9 +80,12 @@ class Subscription:
         on_error: OnError = "retry",
         retries_max: int = 3,
         on_unreadable: OnError | None = None,
+        isolation: Isolation = "read_uncommitted",
     ) -> None:
         if acknowledge not in ACKNOWLEDGE:
             one_of(ACKNOWLEDGE, acknowledge=acknowledge)
+        if isolation != "read_uncommitted":
+            one_of(ISOLATIONS, isolation=isolation)
         self.broker = broker
         self.intake = intake
         self.acknowledge = acknowledge
@@ -124,8 +138,7 @@ class Subscription:
             raw = world.raw
             cause = scope.cause
             scope.cause = len(raw)
-            data = {"message": message.published}
-            label = scope.incarnation.label
+            label, data = scope.incarnation.label, {"message": message.published}
             raw.append((world.now, "ack", label, operation, scope.entity, attempt, cause, data))
             world.effects += 1
         else:

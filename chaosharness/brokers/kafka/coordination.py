@@ -126,6 +126,7 @@ class Coordination:
             before.solo = True
             before.group = Group(group, crew.group.assignment)
             before.group.committed = crew.group.committed
+            before.group.pending = crew.group.pending
             crew.solos.append(before)
         self._give(before, places)
         return before

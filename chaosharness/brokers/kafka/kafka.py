@@ -8,7 +8,7 @@ Source:
 
 Not modelled:
     What the machine can and services cannot ask for yet: compaction and retention, failover.
-    Handlers of `env.consume` read what is not committed too. Broker-side (KIP-848) rebalancing;
+    Broker-side (KIP-848) rebalancing;
     share groups; the client's own choice for a record without a key (Java and librdkafka stay with
     one log partition for a batch, aiokafka takes any): records of one workload item are
     spread one by one, which any of them may do; several brokers, hence `acks` below `all`.
@@ -27,8 +27,8 @@ import attrs
 from chaosharness.brokers.intake import Intake, check_options
 from chaosharness.brokers.kafka.cluster import Cluster, Draft
 from chaosharness.brokers.kafka.consumers import OPTIONS, Subscription
-from chaosharness.brokers.kafka.faults import PUBLISH, PUBLISH_TWICE
 from chaosharness.brokers.kafka.loop import LOOP_OPTIONS, Consumer
+from chaosharness.brokers.kafka.rows import PUBLISH, PUBLISH_TWICE
 from chaosharness.brokers.kafka.transactions import TransactionalProducer
 from chaosharness.brokers.lane import Lane, in_turn, is_disturbed
 from chaosharness.brokers.message import NO_HEADERS, POISON, Decode, encode, key_of
@@ -47,6 +47,7 @@ from chaosharness.kernel.world import World
 from chaosharness.machines.kafka.assignors import ASSIGNMENTS, Assignment
 from chaosharness.machines.kafka.partitioners import log_partition_for
 from chaosharness.machines.kafka.settings import SIZE_MAX
+from chaosharness.machines.kafka.transactions import TRANSACTION_TIMEOUT_MS
 
 _positive: Final = allowed.whole(1)
 
@@ -86,6 +87,8 @@ class Kafka:
       `retries_max` tries (3), publish to `<topic>.DLT` and go on. `crash`: the process dies.
     - `on_unreadable`: the same for a payload that cannot be decoded, where `dead-letter` does
       it at once; by default what `on_error` says.
+    - `isolation`: `read_uncommitted` (the default), or `read_committed`: the handler is called with
+      nothing of a transaction before it is committed.
 
     Options of `env.consumer(bus, *topics, ...)`, whose `poll(records_max=1, timeout_s=None)`
     returns deliveries and whose `commit(upto=None, offsets=None)` commits. It has `assignment`,
@@ -155,7 +158,11 @@ class OpenKafka(Cluster):
     # ---- producing
 
     def publisher(
-        self, *, idempotent: bool | None = None, transactional_id: str | None = None
+        self,
+        *,
+        idempotent: bool | None = None,
+        transactional_id: str | None = None,
+        transaction_timeout_ms: int = TRANSACTION_TIMEOUT_MS,
     ) -> Callable[..., Any]:
         """Return a producer: what publishes through a lane of its own. See `publish`.
 
@@ -163,9 +170,10 @@ class OpenKafka(Cluster):
             idempotent: Whether the cluster recognises its retries; by default as the cluster's
                 definition says of all.
             transactional_id: Makes it a `TransactionalProducer`, one for each replica.
+            transaction_timeout_ms: How long its transactions may take.
         """
         if transactional_id is not None:
-            return TransactionalProducer(self, transactional_id)
+            return TransactionalProducer(self, transactional_id, transaction_timeout_ms)
         surface = self.surface if idempotent is None else PUBLISH if idempotent else PUBLISH_TWICE
         return partial(self.publish, lane=Lane(), surface=surface)
 
@@ -176,6 +184,7 @@ class OpenKafka(Cluster):
         *,
         key: str | bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        partition: int | None = None,
         lane: Lane,
         surface: Surface,
     ) -> Any:
@@ -191,33 +200,43 @@ class OpenKafka(Cluster):
                 a key are spread: two of one workload item are in different log partitions, and
                 nothing keeps their order.
             headers: Handed on to the consumer.
+            partition: The number of a log partition, whatever the key.
             lane: Of its producer.
             surface: What may go wrong for its producer.
 
         Raises:
             UnserialisablePayload: The value has no JSON form.
+            RecordTooLarge: It was not stored, and never will be.
+            LookupError: There is no such log partition.
             TimeoutError: No answer: it may have been stored.
             ConnectionError: Refused for now: it was not stored.
         """
         scope = current_scope("publish", self.world)
         world = self.world
         try:
-            partitions = self.logs[topic]
+            count, action = self.routes[topic]
         except KeyError:
             raise self._no_topic(topic) from None
-        body = None if value is None else encode(value, topic)
-        name = key if type(key) is str else key_of(key, topic)
+        if value is None:
+            body = None
+        else:
+            body = encode(value, topic)
+            if len(body) > self.size_nearly:
+                self.check_size(key, headers, body)
         entity = scope.entity
         if key is not None:
+            name = key if type(key) is str else key_of(key, topic)
             if entity:
                 if name not in world.entities:
                     world.entities[name] = entity
             else:
                 entity = world.entities.get(name, 0)
-            index = log_partition_for(key, len(partitions)) if len(partitions) > 1 else 0
+            index = log_partition_for(key, count) if count > 1 else 0
         else:
-            index = self.spread(topic, entity, len(partitions)) if len(partitions) > 1 else 0
-        operation = f"{scope.place}/{self.name}.publish {topic}"
+            index = self.spread(topic, entity, count) if count > 1 else 0
+        if partition is not None:
+            index = self.chosen(topic, partition)
+        operation = scope.place + action
         in_hand = scope.message
         place = (operation, entity, in_hand)
         world.counts[place] = attempt = world.counts.get(place, 0) + 1
@@ -232,13 +251,14 @@ class OpenKafka(Cluster):
         if scope.colour.is_async:
             draft = (topic, index, key, headers, body, entity, in_hand)
             return LaterEffect(scope, entity, self._append, operation, attempt, draft)
-        own, scope.entity = scope.entity, entity
         self._store(scope, operation, attempt, topic, index, key, headers, body, entity, in_hand)
-        scope.entity = own
         return None
 
     def _append(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
         """Store a message at a site where a fault may have changed what is stored."""
+        if not scope.struck:
+            self._store(scope, operation, attempt, *draft)
+            return
         copies = 1
         for fault in scope.struck:
             if isinstance(fault, Poison):
@@ -265,7 +285,9 @@ class OpenKafka(Cluster):
         self.check((topic,))
         after = subscription.acknowledge == "after"
         take = subscription.take if after else subscription.take_for_good
-        self.groups.join(intake.incarnation, (topic,), group or service, take)
+        member = self.groups.join(intake.incarnation, (topic,), group or service, take)
+        if "isolation" in options:
+            member.committed_only = options["isolation"] == "read_committed"
 
     def consumer(
         self,

@@ -19,12 +19,12 @@ from typing import Any, Final, Literal, NoReturn, get_args
 
 from chaosharness.brokers.batch import Batch, Taken
 from chaosharness.brokers.kafka.cluster import Cluster
-from chaosharness.brokers.kafka.consumers import CommitFailed, InstanceFenced
+from chaosharness.brokers.kafka.consumers import ISOLATIONS, CommitFailed, InstanceFenced
 from chaosharness.brokers.kafka.coordination import TOO_SLOW
-from chaosharness.brokers.kafka.faults import LOOP_COMMIT
 from chaosharness.brokers.kafka.listeners import Call, Listener, Listeners, called
-from chaosharness.brokers.kafka.members import Member, Slot
+from chaosharness.brokers.kafka.members import Member, Slot, Standing
 from chaosharness.brokers.kafka.offsets import take_offsets
+from chaosharness.brokers.kafka.rows import LOOP_COMMIT
 from chaosharness.brokers.message import Decode, Delivery, Message, delivery
 from chaosharness.brokers.trouble import one_of
 from chaosharness.errors import InvalidDefinition
@@ -44,7 +44,6 @@ OnUnreadable = Literal["raise", "skip", "dead-letter"]
 ON_UNREADABLE: Final = get_args(OnUnreadable)
 Reset = Literal["earliest", "latest", "error"]
 RESETS: Final = get_args(Reset)
-ISOLATIONS: Final = get_args(Isolation)
 LOOP_OPTIONS: Final = (
     "group",
     "on_unreadable",
@@ -130,6 +129,7 @@ class Consumer:
         if scope.colour.is_async:
             return self._poll_and_tell(scope, records_max, timeout_s, frame)
         due_ms = None if timeout_s is None else scope.world.now + round(timeout_s * 1000)
+        self._ready()  # a static member may have something at once, and hears of it first
         while True:
             for listener, places in self._news(scope):
                 if listener is not None:
@@ -142,6 +142,7 @@ class Consumer:
         self, scope: Scope, records_max: int, timeout_s: float | None, frame: Any
     ) -> Any:
         due_ms = None if timeout_s is None else scope.world.now + round(timeout_s * 1000)
+        self._ready()
         while True:
             for listener, places in self._news(scope):
                 await called(listener, places)
@@ -401,6 +402,10 @@ class Consumer:
         if self._member is None:
             raise CommitFailed(f"{self._broker.name}: not a member yet; poll first")
         return self._member, self._positions(self._member)
+
+    def standing_in_group(self) -> Standing | None:
+        """Return who it is in its group; None before it is in one."""
+        return None if self._member is None else self._member.standing()
 
     def _positions(self, member: Member) -> dict[LogPartition, int]:
         """Return how far polls have come: up to a record that none could return yet."""

@@ -4,10 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import attrs
+
 from chaosharness.brokers.message import Message
 from chaosharness.kernel.scope import Incarnation
 from chaosharness.machines.kafka.assignors import LogPartition
 from chaosharness.machines.kafka.group import Group, Membership
+
+
+@attrs.frozen
+class Standing:
+    """Who commits offsets: a member of a generation; an empty id where it is in no group.
+
+    Attributes:
+        group: The group that they are of.
+        id: What the member is called there.
+        generation: As the member knows it.
+    """
+
+    group: Group
+    id: str | int = ""
+    generation: int = -1
 
 
 class Crew:
@@ -125,3 +142,9 @@ class Member(Membership):
         self.expelled = self.stale = self.fetching = self.watched = False
         self.fenced = self.solo = self.committed_only = False
         self.why = ""
+
+    def standing(self) -> Standing:
+        """Return who it is in its group, as it knows it."""
+        if self.solo:
+            return Standing(self.crew.group)
+        return Standing(self.group, self.id, self.generation)

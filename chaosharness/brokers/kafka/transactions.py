@@ -17,8 +17,9 @@ from typing import Any
 
 from chaosharness.brokers.kafka.cluster import Draft
 from chaosharness.brokers.kafka.consumers import CommitFailed
-from chaosharness.brokers.kafka.faults import END, PUBLISH
+from chaosharness.brokers.kafka.members import Standing
 from chaosharness.brokers.kafka.offsets import last_before
+from chaosharness.brokers.kafka.rows import END, PUBLISH
 from chaosharness.brokers.lane import Lane, in_turn
 from chaosharness.brokers.message import NO_HEADERS, encode, key_of
 from chaosharness.handlers.port import current_scope, on_behalf, operate
@@ -42,19 +43,20 @@ class TransactionalProducer:
     Args:
         cluster: Where to.
         name: The transactional id: who comes by it fences who had it before.
+        timeout_ms: How long a transaction may take, until the cluster aborts it.
     """
 
-    def __init__(self, cluster: Any, name: str) -> None:
+    def __init__(self, cluster: Any, name: str, timeout_ms: int = TRANSACTION_TIMEOUT_MS) -> None:
         self._cluster = cluster
         self._world = cluster.world
         self._lane = Lane()
         self._name = name
         withdrawn = self._undecided()
-        made: Producer = cluster.machine.transactions.begin(name, TRANSACTION_TIMEOUT_MS)
+        made: Producer = cluster.machine.transactions.begin(name, timeout_ms)
         self._number, self._epoch = made.number, made.epoch
         self._acks: list[int | None] = []
         self._ended = ""
-        self._open = False
+        self._open = self._touched = False
         self._timer: Entry | None = None
         cluster.transactional = True
         self._changed(withdrawn)
@@ -89,9 +91,14 @@ class TransactionalProducer:
     def begin(self) -> None:
         """Begin a transaction."""
         self._latest()
+        self.begin_unasked()
+
+    def begin_unasked(self) -> None:
+        """Begin a transaction, and let the cluster know by what is done in it."""
         if self._open:
             raise RuntimeError(f"{self._cluster.name}: a transaction is open already")
         self._open, self._ended = True, ""
+        self._touched = False
         self._acks = []
 
     def __call__(
@@ -101,11 +108,13 @@ class TransactionalProducer:
         *,
         key: str | bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        partition: int | None = None,
     ) -> Any:
         """Append a record, as a publisher does; readers of what is committed see it at the end.
 
         Raises:
             ProducerFenced: Another has its place.
+            RecordTooLarge: It was not stored, and never will be.
             TimeoutError: No answer: it may have been stored.
             ConnectionError: Refused for now: it was not stored.
         """
@@ -115,10 +124,14 @@ class TransactionalProducer:
         cluster.check((topic,))
         scope = current_scope("publish", self._world)
         body = None if value is None else encode(value, topic)
+        if body and len(body) > cluster.size_nearly:
+            cluster.check_size(key, headers, body)
         name = key if type(key) is str else key_of(key, topic)
         entity = scope.entity if key is None else self._world.entity_for(name, scope.entity)
         count = len(cluster.logs[topic])
-        if count == 1:
+        if partition is not None:
+            index = cluster.chosen(topic, partition)
+        elif count == 1:
             index = 0
         elif key is None:
             index = cluster.spread(topic, entity, count)
@@ -139,8 +152,9 @@ class TransactionalProducer:
         place = (draft[0], draft[1])
         log = self._cluster.machine.log(place)
         log.enlist(log.end - 1, self._number)
-        self._watch(producer)
+        began = producer.began
         self._cluster.machine.transactions.write(producer, place, self._world.now)
+        self._watch(producer, began)
 
     def send_offsets(self, consumer: Any, offsets: Mapping[LogPartition, int] | None = None) -> Any:
         """Commit what a consumer has polled, or offsets of its group, with the transaction.
@@ -152,21 +166,40 @@ class TransactionalProducer:
         """
         self._in_transaction("send_offsets")
         member, positions = consumer.standing()
-        what = (member, positions if offsets is None else dict(offsets), offsets is None)
+        at_all = offsets is None
+        return self.send(member.standing(), positions if offsets is None else offsets, at_all)
+
+    def send(
+        self, standing: Standing, offsets: Mapping[LogPartition, int], at_all: bool = False
+    ) -> Any:
+        """Commit offsets with the transaction, on behalf of whoever stood so in a group.
+
+        Args:
+            standing: Who has read up to there.
+            offsets: Where to go on.
+            at_all: Whether they speak for everything that was polled.
+
+        Raises:
+            CommitFailed: The group has moved on since.
+            ProducerFenced: Another has its place.
+            TimeoutError: No answer.
+        """
+        self._in_transaction("send_offsets")
+        what = (standing, dict(offsets), at_all)
         return operate(f"{self._cluster.name}.send_offsets", self._send, what, self._cluster, END)
 
     def _send(self, scope: Scope, operation: str, attempt: int, what: Any) -> None:
-        member, offsets, at_all = what
+        standing, offsets, at_all = what
         producer = self._latest()
-        group = member.group
-        if member.expelled or member.generation != group.generation:
+        began = producer.began
+        refusal = self._cluster.machine.transactions.send_offsets(
+            producer, standing.group, standing.id, standing.generation, offsets, self._world.now
+        )
+        if refusal is not None:
             error = "fenced: not a member any more"
             scope.record("nack", operation, attempt, {"error": error})
             raise CommitFailed(f"{operation}: {error}; poll again to rejoin")
-        self._watch(producer)
-        self._cluster.machine.transactions.send_offsets(
-            producer, group, member.id, member.generation, offsets, self._world.now
-        )
+        self._watch(producer, began)
         logs = self._cluster.logs
         found = [last_before(logs[topic][index], at) for (topic, index), at in offsets.items()]
         self._acks += [None] if at_all else found
@@ -196,12 +229,13 @@ class TransactionalProducer:
         return operate(action, self._decide, how, self._cluster, END)
 
     def _decide(self, scope: Scope, operation: str, attempt: int, how: str) -> None:
+        if self._ended != how and not self._touched:
+            self._open, self._ended = False, how
+            return  # nothing was done in it: nobody is asked
         producer = self._latest()
         if self._ended == how:
             return
         self._open, self._ended = False, how
-        if producer.began is None:
-            return  # nothing was done in it
         if self._timer is not None:
             self._world.agenda.cancel(self._timer)
         withdrawn = self._undecided() if how == "abort" else []
@@ -213,9 +247,10 @@ class TransactionalProducer:
 
     # ---- time
 
-    def _watch(self, producer: Producer) -> None:
-        """See to it that a transaction which takes too long is aborted."""
-        if producer.began is None:
+    def _watch(self, producer: Producer, began: int | None) -> None:
+        """See to it that a transaction which has just begun is aborted if it takes too long."""
+        self._touched = True
+        if began is None:
             world = self._world
             due_ms = world.now + producer.timeout_ms
             world.know_timeout(producer.timeout_ms)

@@ -247,9 +247,12 @@ class Group:
         """Take offsets of a member of this generation; the last writer wins.
 
         A consumer that is in no group (`assign`) commits with an empty id, which is taken
-        while the group has no members.
+        while the group has no members. Of a group that there has never been nobody is a member of
+        any generation.
         """
         if id or self.members:
+            if not (self.members or self.generation or self.committed or self.pending):
+                return refusals.OLD_GENERATION
             refusal = self._refuse(id, generation)
             if refusal is not None:
                 return refusal

@@ -260,6 +260,8 @@ class KafkaMachine:
         return refusal
 
     def _commit(self, operation: op.Commit, now: int) -> Refusal | None:
+        if any(self._find(place) is None for place in operation.offsets):
+            return refusals.NO_TOPIC
         group = self.group(operation.group)
         refusal = group.commit(operation.member, operation.generation, operation.offsets)
         if refusal is None:

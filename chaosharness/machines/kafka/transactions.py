@@ -34,6 +34,7 @@ class Producer:
     name: str | None = None
     timeout_ms: int = TRANSACTION_TIMEOUT_MS
     began: int | None = None
+    decided: bool | None = None
     places: dict[LogPartition, None] = attrs.field(factory=dict)
     groups: dict[str, None] = attrs.field(factory=dict)
 
@@ -62,6 +63,7 @@ class Transactions:
                 self._by_name[name] = found
             return found
         self._end(found, commit=False)
+        found.decided = None
         found.epoch += 1
         found.timeout_ms = timeout_ms
         return found
@@ -111,10 +113,11 @@ class Transactions:
         return None
 
     def end(self, producer: Producer, *, commit: bool) -> Refusal | None:
-        """Decide a transaction."""
+        """Decide a transaction; the same decision again is the same one."""
         if producer.began is None:
-            return refusals.NO_TRANSACTION
+            return None if producer.decided is commit else refusals.NO_TRANSACTION
         self._end(producer, commit=commit)
+        producer.decided = commit
         return None
 
     def _end(self, producer: Producer, *, commit: bool) -> None:

@@ -20,6 +20,7 @@ from chaosharness import (
     Pause,
     Poison,
     Rebalance,
+    RecordTooLarge,
     Schedule,
     Site,
     System,
@@ -733,3 +734,35 @@ def test_an_option_that_there_is_not_is_refused_with_those_there_are():
         loop(at_least_once, prefetch=1).run()
     with pytest.raises(InvalidDefinition, match=r"on_unreadable must be one of 'raise', .*'retry'"):
         loop(at_least_once, on_unreadable="retry").run()
+
+
+def test_a_record_that_is_too_large_is_refused_with_its_size():
+    def place(env, size):
+        publish = env.publisher(bus)
+        publish("orders", b"x" * size)
+        with pytest.raises(RecordTooLarge, match="1,048,589 bytes; it takes 1,048,588"):
+            publish("orders", b"x" * (size - 4), key="abc", headers={"d": "e"})
+
+    system = System("large")
+    bus = system.add(Kafka("bus", ["orders"]))
+    system.entry(examples=[1_048_588 - 36])(place)
+    assert len([*system.run().history.of("publish")]) == 1
+
+
+def test_a_publisher_may_name_a_log_partition():
+    def place(env, order):
+        publish = env.publisher(bus)
+        for partition in (2, 0, 2):
+            publish("orders", order, key="k", partition=partition)
+        with pytest.raises(LookupError, match=r"bus has no log partition orders\[3\]: 3 are"):
+            publish("orders", order, partition=3)
+
+    system = System("named")
+    bus = system.add(Kafka("bus", {"orders": 3}))
+    system.entry(examples=[1])(place)
+    found = system.run().history.of("publish")
+    assert [(one.data["partition"], one.data["offset"]) for one in found] == [
+        (2, 0),
+        (0, 0),
+        (2, 1),
+    ]

@@ -270,3 +270,63 @@ def test_what_happens_outside_the_transaction_is_not_undone_with_it():
     twin, bank = shop(replicas=2, outside=True)
     found = smallest(twin, never_charged_twice(bank), faults_max=1)
     assert found is not None and len(found.schedule) == 1
+
+
+# ---- handlers that are called per message, and consumers in no group
+
+
+def called(isolation):
+    """A handler that is called with what a transaction wrote which is aborted after a second."""
+    system = System("called", arrival_ms=1)
+    bus = system.add(Kafka("bus", {"orders": 1, "paid": 1}, idempotent_producer=True))
+
+    @system.service("relay")
+    def relay(env):
+        produce = env.publisher(bus, transactional_id="relay")
+
+        def on_order(order: dict):
+            produce.begin()
+            produce("paid", order)
+            env.sleep(1)
+            produce.abort()
+
+        env.consume(bus, "orders", on_order)
+
+    @system.service("reader")
+    def reader(env):
+        env.consume(bus, "paid", lambda order: env.note("read"), isolation=isolation)
+
+    system.entry(examples=[{}])(lambda env, order: env.publisher(bus)("orders", order))
+    return system.run()
+
+
+def test_a_handler_sees_aborted_records_unless_it_says_otherwise():
+    assert len([*called("read_uncommitted").history.of("note")]) == 1
+    assert not [*called("read_committed").history.of("note")]
+    with pytest.raises(InvalidDefinition, match="isolation"):
+        called("serializable")
+
+
+def test_a_consumer_in_no_group_commits_its_offsets_with_a_transaction():
+    system = System("assigned", arrival_ms=1)
+    bus = system.add(Kafka("bus", {"orders": 1, "paid": 1}, idempotent_producer=True))
+
+    @system.service("relay")
+    def relay(env):
+        consumer = env.consumer(bus, "orders")
+        produce = env.publisher(bus, transactional_id="relay")
+
+        def run():
+            consumer.assign(("orders", 0))
+            for order in consumer.poll(timeout_s=5):
+                produce.begin()
+                produce("paid", order.value)
+                produce.send_offsets(consumer)
+                assert consumer.committed("orders", 0) is None
+                produce.commit()
+                env.note("committed", at=consumer.committed("orders", 0))
+
+        env.main(run)
+
+    system.entry(examples=[{}])(lambda env, order: env.publisher(bus)("orders", order))
+    assert [one.data["at"] for one in system.run().history.of("note")] == [1]

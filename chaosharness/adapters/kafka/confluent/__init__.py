@@ -8,14 +8,15 @@ Source:
     INTRODUCTION.md ("Message reliability", "Consumer: auto offset commit") and CONFIGURATION.md:
     `linger.ms` 5, `message.timeout.ms` 300,000, `enable.idempotence` false, `enable.auto.commit`
     true, `auto.commit.interval.ms` 5,000, `enable.auto.offset.store` true: an offset is stored when
-    its record is handed out, before any of it is done.
+    its record is handed out, before any of it is done; `isolation.level` read_committed,
+    `message.max.bytes` 1,000,000, `transaction.timeout.ms` 60,000.
 
 Not modelled:
-    Transactions, `offsets_for_times`, metadata, `produce` to a log partition, batches (a record is
-    sent alone, once it has lingered), statistics and logs, the asyncio clients, `AdminClient`. What
-    is asked for by name and is not there, ends the run and says so. Requests for a committed offset
-    or a watermark are always answered. Replicas share one configuration here, so a
-    `group.instance.id` is taken for one of each replica.
+    `offsets_for_times`, metadata, batches (a record is sent alone, once it has lingered),
+    statistics and logs, the asyncio clients, `AdminClient`. What is asked for by name and is not
+    there, ends the run and says so. Requests for a committed offset or a watermark are always
+    answered. Replicas share one configuration here, so a `group.instance.id` and a
+    `transactional.id` are taken for one of each replica.
 """
 
 from __future__ import annotations

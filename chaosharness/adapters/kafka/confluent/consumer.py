@@ -28,11 +28,13 @@ from chaosharness.adapters.kafka.confluent.places import (
     words_of,
 )
 from chaosharness.adapters.kafka.confluent.settings import Settings
+from chaosharness.adapters.kafka.confluent.transactions import GroupMetadata, metadata_of
 from chaosharness.adapters.kafka.servers import cluster_at
 from chaosharness.adapters.kafka.unwaited import unwaited
 from chaosharness.adapters.spoken import note_spoken
 from chaosharness.adapters.unmodelled import not_modelled
-from chaosharness.brokers.kafka.consumers import CommitFailed, InstanceFenced
+from chaosharness.brokers.kafka.consumers import ISOLATIONS, CommitFailed, InstanceFenced
+from chaosharness.brokers.kafka.members import Standing
 from chaosharness.brokers.message import Delivery
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.blocking import blocking
@@ -82,6 +84,9 @@ class Consumer:
         self._reset = RESETS.get(settings.get("auto.offset.reset", "largest"))
         if self._reset is None:
             raise settings.wrong("auto.offset.reset", settings.get("auto.offset.reset"))
+        self._isolation = settings.get("isolation.level", "read_committed")
+        if self._isolation not in ISOLATIONS:
+            raise settings.wrong("isolation.level", self._isolation)
         self._check()
         self._consumer: Any = None
         self._chosen = self._too_slow = False
@@ -169,6 +174,7 @@ class Consumer:
             service=self._incarnation.service,
             group=self._settings.get("group.id"),
             reset=self._reset,
+            isolation=self._isolation,
             **options,
         )
 
@@ -259,7 +265,10 @@ class Consumer:
         if not 0 <= index < len(logs):
             code = KafkaError._UNKNOWN_PARTITION
             raise refusal(code, f"Failed to get watermark offsets: {words_of(code)}")
-        return logs[index].start, logs[index].end
+        log = logs[index]
+        if cached or self._isolation == "read_uncommitted":
+            return log.start, log.end
+        return log.start, log.stable
 
     def seek(self, partition: Any) -> None:
         """Go on at an offset."""
@@ -450,6 +459,14 @@ class Consumer:
                 self._revoked(None, tuple(self._stored))
             blocking(self._consumer.close)()
         self._open = False
+
+    def consumer_group_metadata(self) -> GroupMetadata:
+        """Return who it is in its group, for `send_offsets_to_transaction`."""
+        self._alive()
+        standing = None if self._consumer is None else self._consumer.standing_in_group()
+        if standing is None:
+            standing = Standing(self._cluster.machine.group(self._settings.get("group.id")))
+        return metadata_of(standing, self.memberid() if standing.id else None)
 
     def memberid(self) -> str | None:
         """Return its name in its group; None before it is in one."""

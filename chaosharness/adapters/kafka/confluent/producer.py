@@ -5,27 +5,33 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any, Final
 
 from confluent_kafka import KafkaError
 
 from chaosharness.adapters.kafka.confluent.message import LIBRARY, Message, refusal
+from chaosharness.adapters.kafka.confluent.places import words_of
 from chaosharness.adapters.kafka.confluent.settings import Settings
+from chaosharness.adapters.kafka.confluent.transactions import Transactions, not_configured
 from chaosharness.adapters.kafka.servers import cluster_at
 from chaosharness.adapters.kafka.unwaited import standing, unwaited
 from chaosharness.adapters.spoken import note_spoken
 from chaosharness.adapters.unmodelled import not_modelled
+from chaosharness.brokers.kafka.cluster import OVERHEAD
+from chaosharness.brokers.kafka.transactions import ProducerFenced
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.blocking import blocking
 from chaosharness.handlers.fingerprint import of_stack
-from chaosharness.handlers.places import asked_at
-from chaosharness.handlers.port import call_off, current_scope, wait_of
+from chaosharness.handlers.port import current_scope, wait_of
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.scope import Scope
 
 BACKOFF_MS: Final = 100
 SECOND_MS: Final = 1_000
+HEADER: Final = 2
+"""Bytes that a header is counted for, beside its name and value."""
 
 Report = Callable[[KafkaError | None, Message], Any]
 
@@ -33,7 +39,18 @@ Report = Callable[[KafkaError | None, Message], Any]
 class Draft:
     """One record on its way, and who wants to hear of it."""
 
-    __slots__ = ("due_ms", "frame", "headers", "key", "report", "scope", "since", "topic", "value")
+    __slots__ = (
+        "due_ms",
+        "headers",
+        "key",
+        "partition",
+        "report",
+        "scope",
+        "since",
+        "topic",
+        "transaction",
+        "value",
+    )
 
     def __init__(
         self,
@@ -42,17 +59,25 @@ class Draft:
         value: Any,
         key: Any,
         headers: Any,
+        partition: int | None,
         report: Report | None,
         due_ms: int,
+        transaction: int,
     ) -> None:
         self.scope = scope
         self.topic = topic
         self.value = value
         self.key = key
         self.headers = headers
+        self.partition = partition
         self.report = report
         self.due_ms = due_ms
+        self.transaction = transaction
         self.since = 0
+
+
+class Purged(Exception):
+    """The transaction of a record was aborted before it was sent."""
 
 
 class Producer:
@@ -62,20 +87,48 @@ class Producer:
         settings = Settings("Producer", given, options)
         scope = current_scope("confluent_kafka.Producer")
         self._cluster = cluster_at(scope, LIBRARY, settings.get("bootstrap.servers"))
-        if settings.get("transactional.id"):
-            settings.leave_out("transactional.id")
         self._settings = settings
         self._world = scope.world
-        self._idempotent = settings.flag("enable.idempotence", False)
-        self._publish = self._cluster.publisher(idempotent=self._idempotent)
+        name = settings.get("transactional.id")
+        self._transactions = None if not name else self._transactional(name, scope)
+        self._idempotent = settings.flag("enable.idempotence", bool(name))
+        self._publish: Any = None
+        if self._transactions is None:
+            self._publish = self._cluster.publisher(idempotent=self._idempotent)
         self._linger_ms = round(settings.number("linger.ms", 5))
-        self._timeout_ms = round(settings.number("message.timeout.ms", 300_000))
+        self._timeout_ms = self._patience_ms()
+        self._size_max = round(settings.number("message.max.bytes", 1_000_000))
+        self._purged = 0
         self._most = round(settings.number("queue.buffering.max.messages", 100_000))
         self._report: Report | None = settings.get("on_delivery")
         self._under_way = 0
         self._reports: deque[tuple[Report | None, KafkaError | None, Message]] = deque()
         self._waiting: Resume | None = None
         self._world.know_duration(self._linger_ms)
+
+    def _transactional(self, name: str, scope: Scope) -> Transactions:
+        """Return what its transactions go by: each replica is taken for a producer of its own."""
+        settings = self._settings
+        if not settings.flag("enable.idempotence", True):
+            words = "`transactional.id` requires `enable.idempotence=true`"
+            raise refusal(KafkaError._INVALID_ARG, f"Failed to create producer: {words}")
+        timeout_ms = round(settings.number("transaction.timeout.ms", 60_000))
+        own = f"{name}#{scope.incarnation.replica}"
+        publisher = self._cluster.publisher
+        make = partial(publisher, transactional_id=own, transaction_timeout_ms=timeout_ms)
+        return Transactions(make, self._delivered, self._purge)
+
+    def _patience_ms(self) -> int:
+        """Return how long a record is tried; no longer than its transaction may take."""
+        settings = self._settings
+        wanted = settings.get("message.timeout.ms")
+        most_ms = 300_000
+        if self._transactions is not None:
+            most_ms = round(settings.number("transaction.timeout.ms", 60_000))
+            if wanted is not None and settings.number("message.timeout.ms", 0) > most_ms:
+                words = "`message.timeout.ms` must be set <= `transaction.timeout.ms`"
+                raise refusal(KafkaError._INVALID_ARG, f"Failed to create producer: {words}")
+        return round(settings.number("message.timeout.ms", most_ms))
 
     def __getattr__(self, name: str) -> Any:
         not_modelled(LIBRARY, "Producer", name)
@@ -105,31 +158,54 @@ class Producer:
         for what, one in (("value", value), ("key", key)):
             if one is not None and not isinstance(one, str | bytes | bytearray):
                 raise TypeError(f"{what} must be str or bytes, not {type(one).__name__}")
-        if partition != -1:
-            call_off(
-                InvalidDefinition(
-                    f"{LIBRARY}: produce(partition={partition!r}) is not modelled{asked_at()}: "
-                    "give a key, which decides the log partition"
-                )
-            )
+        if self._transactions is not None:
+            self._transactions.check_produce()
+        self._check_size(value, key, headers)
         if len(self) >= self._most:
             raise BufferError("Local: Queue full")
         self._cluster.check((topic,))
+        if partition != -1 and not 0 <= partition < len(self._cluster.logs[topic]):
+            raise _unable(KafkaError._UNKNOWN_PARTITION)
         note_spoken(scope, LIBRARY, f"{self._cluster.name}.publish {topic}")
         due_ms = scope.world.now + self._timeout_ms
         report = callback or on_delivery or self._report
         draft = Draft(
-            standing(scope, scope.colour), topic, value, key, _by_name(headers), report, due_ms
+            standing(scope, scope.colour),
+            topic,
+            value,
+            key,
+            _by_name(headers),
+            None if partition == -1 else partition,
+            report,
+            due_ms,
+            0 if self._transactions is None else self._transactions.number,
         )
         self._under_way += 1
         self._send(draft, self._linger_ms)
+
+    def _check_size(self, value: Any, key: Any, headers: Any) -> None:
+        """Refuse a record that is larger than the client takes."""
+        size = OVERHEAD + sum(len(_bytes(one)) for one in (value, key) if one is not None)
+        for name, one in (_by_name(headers) or {}).items():
+            size += HEADER + len(name.encode()) + len(_bytes(one or b""))
+        if size > self._size_max:
+            raise _unable(KafkaError.MSG_SIZE_TOO_LARGE)
 
     def _send(self, draft: Draft, after_ms: int) -> None:
         draft.since = len(self._world.raw)
 
         def port() -> Any:
+            if draft.transaction and draft.transaction <= self._purged:
+                raise Purged
             value = bytes(draft.value) if isinstance(draft.value, bytearray) else draft.value
-            return self._publish(draft.topic, value, key=draft.key, headers=draft.headers)
+            publish = self._publish or self._transactions.producer  # type: ignore[union-attr]
+            return publish(
+                draft.topic,
+                value,
+                key=draft.key,
+                headers=draft.headers,
+                partition=draft.partition,
+            )
 
         def done(_: Any, error: BaseException | None) -> None:
             self._sent(draft, error)
@@ -147,16 +223,26 @@ class Producer:
                     return
             else:
                 error = None  # the broker recognises it when it comes again
-        elif error is not None:
+        elif error is not None and not isinstance(error, Purged | ProducerFenced):
             world.refuse(error if isinstance(error, InvalidDefinition) else _mistake(error))
             return
         message = self._message(draft, stored)
-        failed = None if error is None else KafkaError(KafkaError._MSG_TIMED_OUT)
+        failed = None if error is None else self._what_failed(error)
         self._under_way -= 1
         self._reports.append((draft.report, failed, message))
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             world.after(0, waiting)
+
+    def _what_failed(self, error: BaseException) -> KafkaError:
+        """Return what is reported of a record; where it fails, its transaction has."""
+        if isinstance(error, Purged):
+            return KafkaError(KafkaError._PURGE_QUEUE)
+        if self._transactions is not None:
+            self._transactions.fail(error)
+        if isinstance(error, ProducerFenced):
+            return KafkaError(KafkaError._PURGE_QUEUE)
+        return KafkaError(KafkaError._MSG_TIMED_OUT)
 
     def _stored(self, draft: Draft) -> dict[str, Any] | None:
         """Return what the history holds of a record that is stored."""
@@ -248,6 +334,45 @@ class Producer:
         """Wait until all is delivered."""
         self.flush()
 
+    # ---- transactions
+
+    def _begun(self) -> Transactions:
+        note_spoken(current_scope("transaction", self._world), LIBRARY, self._cluster.name)
+        return self._transactions or not_configured()
+
+    def init_transactions(self, timeout: float | None = None) -> None:
+        """Get a number, and fence who had the same `transactional.id`."""
+        self._begun().init()
+
+    def begin_transaction(self) -> None:
+        """Begin a transaction: what is produced from now on belongs to it."""
+        self._begun().begin()
+
+    def send_offsets_to_transaction(
+        self, positions: Any, group_metadata: Any, timeout: float | None = None
+    ) -> None:
+        """Commit offsets of a consumer with the transaction."""
+        self._begun().send_offsets(positions, group_metadata, timeout)
+
+    def commit_transaction(self, timeout: float | None = None) -> None:
+        """Wait until all is delivered, and decide that it counts."""
+        self._begun().end("commit", timeout)
+
+    def abort_transaction(self, timeout: float | None = None) -> None:
+        """Take back what is not sent yet, and decide that nothing counts."""
+        self._begun().end("abort", timeout)
+
+    def _purge(self) -> None:
+        assert self._transactions is not None
+        self._purged = self._transactions.number
+
+    def _delivered(self) -> None:
+        """Wait until nothing is under way any more."""
+        self._serve()
+        while self._under_way:
+            self._wait(None, sys._getframe(2))
+            self._serve()
+
 
 class SerializingProducer(Producer):
     """What stands for `confluent_kafka.SerializingProducer` inside a run."""
@@ -266,6 +391,14 @@ class SerializingProducer(Producer):
         key = self._settings.serialized("key", key, topic, headers)
         value = self._settings.serialized("value", value, topic, headers)
         super().produce(topic, value, key, partition, on_delivery, timestamp, headers)
+
+
+def _bytes(one: Any) -> bytes:
+    return one.encode() if isinstance(one, str) else bytes(one)
+
+
+def _unable(code: int) -> Exception:
+    return refusal(code, f"Unable to produce message: {words_of(code)}")
 
 
 def _by_name(headers: Any) -> dict[str, Any] | None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from confluent_kafka import KafkaError
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-from chaosharness.adapters.kafka.confluent.message import LIBRARY, refusal
-from chaosharness.errors import InvalidDefinition
-from chaosharness.handlers.places import asked_at
-from chaosharness.handlers.port import call_off
+from chaosharness.adapters.kafka.confluent.message import refusal
 
 _WORDS: Final = {"true": True, "false": False, "t": True, "f": False, "1": True, "0": False}
 _FIELDS: Final = {"key": MessageField.KEY, "value": MessageField.VALUE}
@@ -68,15 +65,6 @@ class Settings:
         """Return what the client raises where a property cannot be that."""
         words = f'Invalid value "{value}" for configuration property "{name}"'
         return refusal(KafkaError._INVALID_ARG, words)
-
-    def leave_out(self, name: str) -> NoReturn:
-        """Say that a property asks for something that is not modelled."""
-        call_off(
-            InvalidDefinition(
-                f"{LIBRARY}: {self._kind} with {name}={self._found.get(name)!r} is not modelled"
-                f"{asked_at()}"
-            )
-        )
 
     def serialized(self, which: str, value: Any, topic: str, headers: Any) -> Any:
         """Return a key or a value as a serializer or deserializer of the configuration makes it."""
