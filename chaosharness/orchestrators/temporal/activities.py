@@ -91,6 +91,8 @@ def end(run: Run, activity: Activity, event: str, told: dict[str, Any]) -> None:
 
     def started() -> None:
         attributes: dict[str, Any] = {"attempt": activity.attempt, **scheduled}
+        if activity.identity:
+            attributes["identity"] = activity.identity
         if activity.last_failure is not None:
             attributes["lastFailure"] = activity.last_failure
         ids["startedEventId"] = str(run.write("ACTIVITY_TASK_STARTED", attributes))
