@@ -10,6 +10,7 @@ ORDER = (
     *("eight_messages", "deliveries", "colours", "stores"),
     *("hypothesis_share", "peers", "shrink", "bytecodes", "share"),
     *("judging", "nothing_claimed", "recorded", "temporal", "temporal_scripts", "nats"),
+    "crash_points",
     *("http", "databases", "amqp"),
     *("airflow", "airflow_requests"),
     *("workers", "mutated_files"),
