@@ -10,7 +10,7 @@ ORDER = (
     *("eight_messages", "deliveries", "colours", "stores"),
     *("hypothesis_share", "peers", "shrink", "bytecodes", "products", "share"),
     *("judging", "quiet", "nothing_claimed", "recorded", "temporal", "temporal_scripts", "nats"),
-    "kafka",
+    *("kafka", "crash_points"),
     *("http", "databases", "amqp"),
     *("airflow", "airflow_requests"),
     *("workers", "mutated_files"),

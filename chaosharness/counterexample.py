@@ -78,6 +78,8 @@ class Counterexample:
         lines: The line of the user's code that each event was asked for at, by its index. Not
             in the file: replaying it brings them back.
         code: The decisive ones of them, as the file had them.
+        event_histories: What orchestrators recorded, as `Run.event_histories` has it. Not in the
+            file: replaying it brings it back.
         format: Of the file that it was read from.
     """
 
@@ -102,6 +104,7 @@ class Counterexample:
     types: tuple[str, ...] = ()
     lines: Mapping[int, Line] = attrs.field(factory=dict, repr=False)
     code: tuple[Any, ...] = attrs.field(default=(), repr=False)
+    event_histories: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     format: int = FORMAT
 
     @builtins.property

@@ -39,6 +39,7 @@ def report(file: Path, form: str, target: str | None, redact: tuple[str, ...]) -
             found,
             history=outcome.run.history,
             lines=outcome.run.system.lines(outcome.run),
+            event_histories=outcome.run.event_histories,
             findings=outcome.findings or found.findings,
             passing=passing,
             target=where,

@@ -437,6 +437,7 @@ def as_it_was(breach: Breach, run: Run, found_after: int, target: str) -> Counte
         digest=run.digest(),
         history=run.history,
         lines=run.system.lines(run),
+        event_histories=run.event_histories,
         found_after=found_after,
         assumption=breach.property.assumption,
     )
@@ -458,6 +459,7 @@ def _written_up(
         digest=run.digest(),
         history=run.history,
         lines=run.system.lines(run),
+        event_histories=run.event_histories,
         minimal=shrinker.minimal,
         exact=shrinker.minimal and lab.known.proves(len(shrinker.faults)),
         checked=shrinker.checked() if shrinker.minimal else "",

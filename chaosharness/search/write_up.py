@@ -98,6 +98,7 @@ def _as_written(run: Run, claim: Property, findings: Sequence[Finding]) -> Count
         digest=final.digest(),
         history=final.history,
         lines=final.system.lines(final),
+        event_histories=final.event_histories,
         minimal=True,
         exact=len(schedule) < 2,
         checked="no fault can be dropped" if len(schedule) > 1 else "",

@@ -261,7 +261,7 @@ class OpenAirflow:
 
     def _adopt(self, scheduler: Incarnation) -> None:
         if scheduler.alive:
-            self.machine.adopt()
+            self.machine.adopt(self.world.now)
             self._tell()
             self.go_on()
 

@@ -193,12 +193,12 @@ class Machine:
         """The executor has the task: another scheduler adopts it, and does not reset it (A5)."""
         self.by_id[id].sent = True
 
-    def adopt(self) -> list[TaskInstance]:
+    def adopt(self, now_ms: int = 0) -> list[TaskInstance]:
         """Reset what a dead scheduler has queued and no executor has; adopt all else (A5)."""
         orphans = [one for one in self._instances() if one.state == QUEUED and not one.sent]
         # What is reset is scheduled as another try, and may use up the last retry: so does Airflow.
         for instance in orphans:
-            self._renew(instance, QUEUED, "its scheduler died")
+            self._renew(instance, QUEUED, "its scheduler died", now_ms)
             self._move(instance, None, "scheduler", "its scheduler died")
         return orphans
 
@@ -264,7 +264,9 @@ class Machine:
                 "409", "TI was not in a state where it could be marked as running, but "
                 f"{instance.state}"
             )  # fmt: skip
-        instance.holder, instance.beat_ms = holder, now_ms
+        instance.holder, instance.host, instance.beat_ms = holder, holder, now_ms
+        if instance.start_ms is None:
+            instance.start_ms = now_ms
         self._clear_xcoms(instance)
         if instance.state != RUNNING:
             self._move(instance, RUNNING, "task")
@@ -305,6 +307,8 @@ class Machine:
                 instance.holder, instance.sent = "", False  # the same try, in another process
                 if instance.first_ms is None:
                     instance.first_ms = now_ms
+            else:
+                instance.end_ms = now_ms
             self._move(instance, state, "task", why)
         return None
 
@@ -337,8 +341,10 @@ class Machine:
             return Refusal("404", "Task Instance not found")
         return instance
 
-    def _renew(self, instance: TaskInstance, state: str | None = None, why: str = "") -> None:
-        instance.renew(state, why)
+    def _renew(
+        self, instance: TaskInstance, state: str | None = None, why: str = "", now_ms: int = 0
+    ) -> None:
+        instance.renew(state, why, now_ms)
         self.by_id[instance.id] = instance
 
     def _move(self, instance: TaskInstance, state: str | None, by: str, why: str = "") -> None:
@@ -349,12 +355,13 @@ class Machine:
         """A try has failed: there is another one, or the task has failed (A3, A4)."""
         task = self.dags[instance.dag_id].by_id[instance.task_id]
         if final or instance.try_number > instance.max_tries:
+            instance.end_ms = now_ms
             self._move(instance, FAILED, by, why)
             return
         logical = str(at(self.runs[instance.dag_id, instance.run_id].logical_ms))
         pause = delay_ms(task, instance.dag_id, logical, instance.try_number)
         instance.due_ms = now_ms + pause
-        self._renew(instance, FAILED, why)
+        self._renew(instance, FAILED, why, now_ms)
         self._move(instance, RETRY, by, why)
 
     def _clear_xcoms(self, instance: TaskInstance) -> None:

@@ -47,6 +47,8 @@ class TaskInstance:
         sent: Whether the executor has it.
         beat_ms: When its process was last heard of.
         holder: The process that runs it.
+        host: Which process ran this try, also when it is over.
+        start_ms, end_ms: When this try began and ended; None before.
         first_ms: When it was rescheduled first, in this try.
         stuck: How often it was queued anew since nobody began it.
         tries: What became of earlier ids: number, state, why.
@@ -65,17 +67,23 @@ class TaskInstance:
     sent: bool = False
     beat_ms: int = 0
     holder: str = ""
+    host: str = ""
+    start_ms: int | None = None
+    end_ms: int | None = None
     first_ms: int | None = None
     stuck: int = 0
     tries: list[dict[str, Any]] = attrs.field(factory=list)
 
-    def renew(self, state: str | None = None, why: str = "") -> None:
+    def renew(self, state: str | None = None, why: str = "", now_ms: int = 0) -> None:
         """Give the next try an id of its own; the old one is history."""
         if state is not None:
-            self.tries.append({"try_number": self.try_number, "state": state, "why": why})
+            said = {"try_number": self.try_number, "state": state, "why": why}
+            when = {"start_ms": self.start_ms, "end_ms": now_ms, "host": self.host}
+            self.tries.append({**said, **when})
         self.serial += 1
         self.id = f"{self.dag_id}/{self.run_id}/{self.task_id}/{self.serial}"
-        self.holder = ""
+        self.holder = self.host = ""
+        self.start_ms = self.end_ms = None
         self.sent = False
         self.first_ms = None
 

@@ -52,5 +52,19 @@ def shown_task(task: TaskInstance) -> dict[str, Any]:
         "state": task.state,
         "try_number": task.try_number,
         "max_tries": task.max_tries,
-        "tries": [dict(one) for one in task.tries],
+        **_when(task.start_ms, task.end_ms, task.host),
+        "tries": [_earlier(one) for one in task.tries],
+    }
+
+
+def _earlier(one: dict[str, Any]) -> dict[str, Any]:
+    words = {name: one[name] for name in ("try_number", "state", "why")}
+    return words | _when(one["start_ms"], one["end_ms"], one["host"])
+
+
+def _when(start_ms: int | None, end_ms: int | None, host: str) -> dict[str, Any]:
+    return {
+        "start_date": None if start_ms is None else at(start_ms).isoformat(),
+        "end_date": None if end_ms is None else at(end_ms).isoformat(),
+        "hostname": host,
     }

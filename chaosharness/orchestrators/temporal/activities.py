@@ -3,12 +3,20 @@
 *Source*: temporalio/temporal, `service/history` (rules T11 to T16).
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from chaosharness.orchestrators.temporal.retries import next_attempt_in, retry_policy
-from chaosharness.orchestrators.temporal.run import Activity, Run
+from chaosharness.orchestrators.temporal.run import Activity, Run, milliseconds, seconds_text
 
 __all__ = ["cancel", "end", "failed", "schedule"]
+
+TIMEOUTS: Final = (
+    "heartbeatTimeout",
+    "scheduleToCloseTimeout",
+    "scheduleToStartTimeout",
+    "startToCloseTimeout",
+)
 
 NOT_STARTED: Final = {
     "payloads": [
@@ -22,13 +30,7 @@ NOT_STARTED: Final = {
 
 def schedule(run: Run, attributes: dict[str, Any], by: dict[str, str], *, now_ms: int) -> None:
     """Have somebody asked to do something."""
-    told = {
-        "heartbeatTimeout": "0s",
-        "scheduleToCloseTimeout": "0s",
-        "scheduleToStartTimeout": "0s",
-        "startToCloseTimeout": "0s",
-        **attributes,
-    }
+    told = {**attributes, **_timeouts(attributes)}
     told["retryPolicy"] = retry_policy(attributes.get("retryPolicy", {}))
     queue = dict(told.get("taskQueue") or {"name": run.queue})
     told["taskQueue"] = {"kind": "TASK_QUEUE_KIND_NORMAL", **queue}
@@ -42,6 +44,24 @@ def schedule(run: Run, attributes: dict[str, Any], by: dict[str, str], *, now_ms
         now_ms,
         now_ms,
     )
+
+
+def _timeouts(attributes: Mapping[str, Any]) -> dict[str, str]:
+    """The four timeouts as the server keeps them: none is longer than the whole.
+
+    Source: temporalio/temporal, `service/history/api/command_attr_validator.go`
+    (`validateActivityScheduleAttributes`); recorded scripts.
+    """
+    given = {name: attributes.get(name, "0s") for name in TIMEOUTS}
+    whole = milliseconds(given["scheduleToCloseTimeout"])
+    if whole:
+        for name in ("scheduleToStartTimeout", "startToCloseTimeout"):
+            given[name] = seconds_text(min(milliseconds(given[name]) or whole, whole))
+    attempt = milliseconds(given["startToCloseTimeout"])
+    if attempt:
+        beat = min(milliseconds(given["heartbeatTimeout"]), attempt)
+        given["heartbeatTimeout"] = seconds_text(beat)
+    return given
 
 
 def cancel(run: Run, scheduled: int, by: dict[str, str]) -> bool:
@@ -91,6 +111,8 @@ def end(run: Run, activity: Activity, event: str, told: dict[str, Any]) -> None:
 
     def started() -> None:
         attributes: dict[str, Any] = {"attempt": activity.attempt, **scheduled}
+        if activity.identity:
+            attributes["identity"] = activity.identity
         if activity.last_failure is not None:
             attributes["lastFailure"] = activity.last_failure
         ids["startedEventId"] = str(run.write("ACTIVITY_TASK_STARTED", attributes))

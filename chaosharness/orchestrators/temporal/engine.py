@@ -196,7 +196,7 @@ class OpenTemporal:
             worker = self._worker_for(run, queue)
             if worker is None:
                 continue
-            task = self.server.poll_workflow(queue, run)
+            task = self.server.poll_workflow(queue, run, identity=worker.identity)
             if task is not None:
                 self.known[run.run_id] = worker
                 self.world.effects += 1
@@ -226,7 +226,7 @@ class OpenTemporal:
             if not able:
                 continue
             worker = able[self.scope_of(run).entity % len(able)]
-            task = self.server.poll_activity(queue, activity)
+            task = self.server.poll_activity(queue, activity, identity=worker.identity)
             if task is not None:
                 for name in ("startToCloseTimeout", "heartbeatTimeout"):
                     if limit := activity.limit(name):

@@ -15,9 +15,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.failure.v1 import Failure
 
+from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.orchestrators.temporal.run import seconds_text
 
 __all__ = [
+    "EPOCH_MS",
     "as_failure",
     "as_payloads",
     "duration_text",
@@ -29,8 +31,6 @@ __all__ = [
     "payloads_json",
     "stamp",
 ]
-
-EPOCH_MS = 1_700_000_000_000
 
 
 def moment(at_ms: int) -> datetime:

@@ -28,6 +28,7 @@ __all__ = [
 
 Attributes = dict[str, Any]
 
+
 PATIENT_ATTEMPTS: Final = 3
 """Attempts of a workflow task that all have the same time; each later one has longer."""
 GROWTH_MS: Final = 5_000
@@ -49,6 +50,7 @@ class Task:
     written: bool  # whether its Scheduled event is in the history: later attempts are transient
     started_id: int = 0
     token: str = ""
+    identity: str = ""  # of the worker that has it
     deadline_ms: int | None = None
     since_ms: int = 0
     speculative: bool = False
@@ -84,6 +86,7 @@ class Activity:
     ready_ms: int  # when this attempt may be polled
     attempt: int = 1
     token: str = ""
+    identity: str = ""  # of the worker that has this attempt
     started_ms: int | None = None
     beat_ms: int = 0
     details: Any = None
@@ -263,7 +266,7 @@ class Run:
         task.speculative, task.written = False, True
         self.write("WORKFLOW_TASK_SCHEDULED", self._scheduled(task.attempt))
         if task.token:
-            self.write("WORKFLOW_TASK_STARTED", {"scheduledEventId": str(task.scheduled_id)})
+            self.write("WORKFLOW_TASK_STARTED", _started(task))
 
     def drop_task(self) -> None:
         """A speculative task has done nothing: it never was (T28)."""
@@ -279,8 +282,8 @@ class Run:
             "taskQueue": queue,
         }
 
-    def start_task(self, token: str) -> Task:
-        """Hand the outstanding task to a worker."""
+    def start_task(self, token: str, identity: str = "") -> Task:
+        """Hand the outstanding task to a worker, which histories name by its identity."""
         task = self.task
         assert task is not None and not task.token
         if task.attempt > 1 and task.scheduled_id != self.next_id:
@@ -288,11 +291,10 @@ class Run:
             task.attempt = self.next_attempt = 1
             task.scheduled_id = self.write("WORKFLOW_TASK_SCHEDULED", self._scheduled(1))
             task.written = True
-        task.token = token
+        task.token, task.identity = token, identity
         task.deadline_ms = self.now() + self.task_timeout_ms + _growth_ms(task.attempt)
         if task.written:
-            started = {"scheduledEventId": str(task.scheduled_id)}
-            task.started_id = self.write("WORKFLOW_TASK_STARTED", started)
+            task.started_id = self.write("WORKFLOW_TASK_STARTED", _started(task))
         else:
             task.started_id = task.scheduled_id + 1
         return task
@@ -305,7 +307,7 @@ class Run:
         shown = attrs.evolve(self, events=[*self.events], buffer=[])
         shown.write("WORKFLOW_TASK_SCHEDULED", self._scheduled(task.attempt))
         if task.token:
-            shown.write("WORKFLOW_TASK_STARTED", {"scheduledEventId": str(task.scheduled_id)})
+            shown.write("WORKFLOW_TASK_STARTED", _started(task))
         return shown.events
 
     def complete_task(self, sdk: Any = None) -> int:
@@ -314,7 +316,7 @@ class Run:
         assert task is not None
         if not task.written:
             self.write("WORKFLOW_TASK_SCHEDULED", self._scheduled(task.attempt))
-            self.write("WORKFLOW_TASK_STARTED", {"scheduledEventId": str(task.scheduled_id)})
+            self.write("WORKFLOW_TASK_STARTED", _started(task))
         self.task, self.next_attempt = None, 1
         return self.write(
             "WORKFLOW_TASK_COMPLETED",
@@ -345,6 +347,11 @@ class Run:
         if self.flush() or cause.endswith("UNHANDLED_COMMAND"):
             self.next_attempt = 1
         self.schedule_task()
+
+
+def _started(task: Task) -> Attributes:
+    by = {"identity": task.identity} if task.identity else {}
+    return {"scheduledEventId": str(task.scheduled_id), **by}
 
 
 def _growth_ms(attempt: int) -> int:

@@ -198,7 +198,9 @@ class Server:
         ]
         return sorted(found, key=lambda run: run.task.since_ms if run.task else 0)
 
-    def poll_workflow(self, queue: str, run: Run | None = None) -> WorkflowTask | None:
+    def poll_workflow(
+        self, queue: str, run: Run | None = None, *, identity: str = ""
+    ) -> WorkflowTask | None:
         """Take a workflow task; None where there is none."""
         waiting = self.waiting_runs(queue)
         if run is not None:
@@ -207,7 +209,7 @@ class Server:
             return None
         chosen = waiting[0]
         token = self._token()
-        task = chosen.start_task(token)
+        task = chosen.start_task(token, identity)
         self.tasks[token] = chosen
         sent = updates.send(chosen)
         return WorkflowTask(token, chosen, task.attempt, [*chosen.shown_events()], sent)
@@ -329,11 +331,13 @@ class Server:
         ]
         return sorted(found, key=lambda one: (one[1].ready_ms, one[1].scheduled_id))
 
-    def poll_activity(self, queue: str, activity: Activity | None = None) -> ActivityTask | None:
+    def poll_activity(
+        self, queue: str, activity: Activity | None = None, *, identity: str = ""
+    ) -> ActivityTask | None:
         """Take an activity; None where none is ready. Any ready one may come first."""
         for run, ready in self.ready_activities(queue):
             if activity is None or ready is activity:
-                ready.token = self._token()
+                ready.token, ready.identity = self._token(), identity
                 ready.started_ms = ready.beat_ms = self.now_ms
                 self.holders[ready.token] = (run, ready)
                 return ActivityTask(ready.token, run, ready, ready.attempt)

@@ -104,6 +104,11 @@ class Worker:
     def alive(self) -> bool:
         return self.incarnation.alive
 
+    @property
+    def identity(self) -> str:
+        """What histories call it by: the replica, and which life of it."""
+        return self.incarnation.label
+
     # ---- deciding
 
     def decide(self, task: WorkflowTask) -> None:
@@ -213,7 +218,7 @@ class Worker:
                 if not written:
                     self._cached(run).forget(UNWRITTEN_EVENTS)
                 if again and run.status == "RUNNING":
-                    following = server.poll_workflow(self.queue, run)
+                    following = server.poll_workflow(self.queue, run, identity=self.identity)
         except Refused:
             self._forget(run)  # what it knows is not what the server has (T4)
         if following is not None:

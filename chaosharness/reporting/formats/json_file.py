@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from chaosharness.counterexample import Counterexample
 from chaosharness.errors import InvalidSchedule
@@ -20,11 +22,22 @@ def to_json(found: Counterexample, *, redact: Redact = ()) -> str:
     return masked(found, redact).encode()
 
 
-def history_to_json(history: History, *, system: str) -> str:
-    """Write a history: one event a line, so that two of them can be compared by eye."""
+def history_to_json(
+    history: History, *, system: str, event_histories: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """Write a history: one event a line, so that two of them can be compared by eye.
+
+    Args:
+        history: What happened.
+        system: Name of the system.
+        event_histories: What orchestrators recorded, as `Run.event_histories` has it: each as
+            it is, under its name, for their own tools.
+    """
     head = json.dumps({"chaosharness": FORMAT, "system": system, "digest": history.digest()})
     events = ",\n".join(json.dumps(event, ensure_ascii=False) for event in history.to_json())
-    return f'{head[:-1]}, "events": [\n{events}\n]}}\n'
+    more = ",\n".join(f"{json.dumps(name)}: {text}" for name, text in event_histories.items())
+    told = f', "event_histories": {{\n{more}\n}}' if more else ""
+    return f'{head[:-1]}, "events": [\n{events}\n]{told}}}\n'
 
 
 def history_from_json(text: str) -> History:

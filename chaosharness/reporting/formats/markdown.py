@@ -12,6 +12,7 @@ from chaosharness.reporting.formats.redact import Redact, masked
 from chaosharness.reporting.formats.snippets import replay_command, schedule_code, test_name
 from chaosharness.reporting.story.accounts import Ledger, State, unremarkable
 from chaosharness.reporting.story.code import steps_in_words
+from chaosharness.reporting.story.executions import Execution
 from chaosharness.reporting.story.legible import clip, columns, count, listed, seconds
 from chaosharness.reporting.story.step import Step
 from chaosharness.reporting.story.tell import Gap, Story, tell
@@ -40,6 +41,7 @@ def to_markdown(found: Counterexample, *, redact: Redact = (), file: str = "") -
         *(_ledger(ledger) for ledger in story.ledgers),
         *(_state(state) for state in story.states if state.values),
         _rest(story),
+        *(_execution(one) for one in story.executions),
         _parting(story),
         _again(found, file),
     ]
@@ -189,6 +191,18 @@ def _state(state: State) -> list[str]:
     else:
         lines = table(("what", "here"), [(value.name, value.here) for value in state.values])
     more = ["", f"… {state.left_out:,} more"] if state.left_out else []
+    return [title, "", *lines, *more]
+
+
+def _execution(one: Execution) -> list[str]:
+    """Return what an orchestrator wrote down."""
+    title = f"## {one.form.capitalize()} of {escape(one.name)}: {escape(one.what)}"
+    rows = [
+        ("" if row.at_ms is None else seconds(row.at_ms), *(row.cells[at] for at in one.columns))
+        for row in one.rows
+    ]
+    lines = table(("time", *(one.head[at] for at in one.columns)), rows)
+    more = ["", f"… {one.left_out:,} more"] if one.left_out else []
     return [title, "", *lines, *more]
 
 

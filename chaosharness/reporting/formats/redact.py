@@ -18,6 +18,7 @@ from chaosharness.counterexample import Counterexample
 from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel.history import History, RawEvent, plain
 from chaosharness.kernel.lines import Line
+from chaosharness.reporting.formats.wrapped import PAYLOAD, closed, opened
 
 Redact = str | Iterable[str] | Callable[[str, Any], Any]
 """Names of payload fields, or a function `(name, value) -> value to show instead`."""
@@ -80,6 +81,8 @@ def masked(found: Counterexample, redact: Redact = ()) -> Counterexample:
             mask.learn_event(raw)
     for finding in found.findings:
         mask.learn("", finding.data)
+    told = {name: opened(json.loads(text)) for name, text in found.event_histories.items()}
+    mask.learn("", told)
     items = tuple(mask.hide("", item) for item in found.items)
     findings = tuple(
         attrs.evolve(one, summary=mask.scrub(one.summary), data=mask.hide("", one.data))
@@ -94,6 +97,10 @@ def masked(found: Counterexample, redact: Redact = ()) -> Counterexample:
         passing=hidden[1] if found.passing is not None else None,
         code=(),
         lines={index: _scrubbed(line, mask) for index, line in found.lines.items()},
+        event_histories={
+            mask.scrub(name): json.dumps(closed(mask.hide("", value)))
+            for name, value in told.items()
+        },
         digest=found.digest if items == found.items else "",
     )
 
@@ -159,6 +166,8 @@ class Mask:
     def learn(self, name: str, value: Any) -> None:
         """Find the secrets in a value."""
         match value:
+            case Mapping() if PAYLOAD in value:
+                self.learn("", value[PAYLOAD])
             case Mapping():
                 for inside, item in value.items():
                     self._field(str(inside), item)
@@ -217,6 +226,11 @@ class Mask:
     def hide(self, name: str, value: Any) -> Any:
         """Return a value with its secrets masked."""
         match value:
+            case Mapping() if PAYLOAD in value:
+                inside = value[PAYLOAD]
+                named = isinstance(inside, (Mapping, list))
+                shown = self.hide("", inside) if named else self._positional(inside)
+                return {**value, PAYLOAD: shown}
             case Mapping():
                 return {
                     self.scrub(str(inside)): self._hidden(str(inside), item)

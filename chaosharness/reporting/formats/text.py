@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from chaosharness.counterexample import Counterexample
@@ -12,6 +12,7 @@ from chaosharness.reporting.formats.snippets import replay_command, schedule_cod
 from chaosharness.reporting.story.accounts import Entry, Ledger, State, Value, unremarkable
 from chaosharness.reporting.story.code import steps_in_words
 from chaosharness.reporting.story.compare import Comparison
+from chaosharness.reporting.story.executions import Execution
 from chaosharness.reporting.story.legible import columns, count, fit, listed, pad, seconds, wrap
 from chaosharness.reporting.story.step import Step
 from chaosharness.reporting.story.tell import Gap, Story, tell
@@ -24,6 +25,9 @@ GAP_MIN: Final = 3
 WHO_SHARE: Final = 0.3
 DETAIL_MAX: Final = 60
 DETAIL_MIN: Final = 12
+TEXT_ROWS_MAX: Final = 24
+TEXT_CELL_MAX: Final = 30
+LONG_CELL_INDENT: Final = 14
 
 _STYLES: Final = {
     "bold": "1",
@@ -71,6 +75,7 @@ def to_text(
         _code(story, width, paint),
         _timeline(story, width, paint),
         _books(story, width, paint),
+        *(_execution(one, width, paint) for one in story.executions),
         _parting(story, width, paint),
         _again(found, width, file),
     ]
@@ -247,6 +252,39 @@ def _value(value: Value) -> str:
     if not value.differs:
         return f"{value.name}: {value.here}"
     return f"{value.name}: {value.here or 'none'}   (passing run: {value.passing or 'none'})"
+
+
+# ---- what orchestrators wrote down
+
+
+def _execution(one: Execution, width: int, paint: Paint) -> list[str]:
+    title = fit(f"{one.form.capitalize()} of {one.name}: {one.what}", width)
+    shown = one.rows[:TEXT_ROWS_MAX]
+    clocks = ["" if row.at_ms is None else seconds(row.at_ms) for row in shown]
+    clock = max(map(columns, clocks), default=5)
+    lines = [paint(title, "bold")]
+    for at, cells, trouble in [
+        ("s", one.head, False),
+        *((at, row.cells, row.trouble) for at, row in zip(clocks, shown, strict=True)),
+    ]:
+        rows = _cells(cells, one, f"  {at:>{clock}}  ", width)
+        lines += [paint(row, "bad") if trouble else row for row in rows]
+    if left := len(one.rows) - len(shown) + one.left_out:
+        lines.append(f"       … {left:,} more")
+    return lines
+
+
+def _cells(cells: Sequence[str], one: Execution, head: str, width: int) -> list[str]:
+    """Return one line of the table; its last cell has lines of its own where it is long."""
+    *narrow, last = one.columns
+    for at in narrow:
+        words = [one.head[at], *(row.cells[at] for row in one.rows[:TEXT_ROWS_MAX])]
+        room = min(max(map(columns, words)), TEXT_CELL_MAX)
+        head += pad(fit(cells[at], room), room) + "  "
+    if columns(head) + columns(cells[last]) <= width:
+        return [f"{head}{cells[last]}".rstrip()]
+    indent = " " * LONG_CELL_INDENT
+    return [head.rstrip(), *(_indented(cells[last], width, indent) if cells[last] else ())]
 
 
 # ---- the passing run, and how to go on

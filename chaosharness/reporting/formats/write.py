@@ -164,7 +164,9 @@ def _contents(found: Counterexample, place: Path, wanted: tuple[str, ...]) -> di
             case "json":
                 contents[f"{slug}.json"] = to_json(found)
                 if len(found.history):
-                    history = history_to_json(found.history, system=found.system)
+                    history = history_to_json(
+                        found.history, system=found.system, event_histories=found.event_histories
+                    )
                     contents[f"{slug}.history.json"] = history
             case "markdown":
                 contents[f"{slug}.md"] = to_markdown(found, file=file)

@@ -17,6 +17,7 @@ from chaosharness.reporting.story.causes import CURES, Case, Cause, Cure, cause_
 from chaosharness.reporting.story.code import Place, places
 from chaosharness.reporting.story.compare import Comparison, compare
 from chaosharness.reporting.story.decisive import extra
+from chaosharness.reporting.story.executions import Execution, executions
 from chaosharness.reporting.story.lanes import Cast, Lane
 from chaosharness.reporting.story.legible import clip, count, listed, name_of_item
 from chaosharness.reporting.story.merge import merge
@@ -81,6 +82,7 @@ class Story:
         code: The user's own lines behind the decisive steps.
         ledgers: What third parties did.
         states: What was held at the end.
+        executions: What orchestrators wrote down, as their users know it.
         comparison: The nearest run that passes, beside this one.
         history: What happened.
         narrator: Tells any other event of it.
@@ -100,6 +102,7 @@ class Story:
     code: tuple[Place, ...]
     ledgers: tuple[Ledger, ...]
     states: tuple[State, ...]
+    executions: tuple[Execution, ...]
     comparison: Comparison | None
     history: History
     narrator: Narrator
@@ -168,7 +171,8 @@ def tell(found: Counterexample, *, steps_max: int = STEPS_MAX, rank_max: int = A
         )
         for step in steps
     ]
-    books = ledgers(found, focus(history, finding), steps)
+    about = focus(history, finding)
+    books = ledgers(found, about, steps)
     held = states(found)
     cause = cause_of(Case(history, finding, narrator, more, found.passing))
     told_why = why(
@@ -204,6 +208,7 @@ def tell(found: Counterexample, *, steps_max: int = STEPS_MAX, rank_max: int = A
         code=places(steps, found),
         ledgers=books,
         states=held,
+        executions=executions(found, about),
         comparison=compare(found, narrator),
         history=history,
         narrator=narrator,

@@ -8,13 +8,14 @@ from typing import Any, Final
 
 _WORDS: Final = """
 eventTime taskId identity requestId runId originalExecutionRunId firstExecutionRunId
-newExecutionRunId sdkMetadata meteringMetadata workerVersion historySizeBytes version links
+newExecutionRunId continuedExecutionRunId sdkMetadata
+meteringMetadata workerVersion historySizeBytes version links
 userMetadata priority parentWorkflowNamespaceId workflowExecutionExpirationTime stackTrace
 firstWorkflowTaskBackoff rootWorkflowExecution eventGroupMarkers header useWorkflowBuildId
 namespaceId initiatedEventNamespaceId workflowIdReusePolicy workflowTaskTimeout control
 workflowRunTimeout workflowExecutionTimeout source encodedAttributes namespace
 parentWorkflowNamespace workflowTaskCompletedMetadata lastHeartbeatTime
-complete_time original_schedule_time suggestContinueAsNewReasons inheritBuildId
+complete_time original_schedule_time suggestContinueAsNewReasons prevAutoResetPoints inheritBuildId
 """
 UNTOLD: Final = frozenset(_WORDS.split())
 """Left out: times, ids of the deployment, sizes, and what only the real server has."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from chaosharness import Env, System, Temporal
+from tests.orchestrators.temporal.scripts import generated
 from tests.orchestrators.temporal.scripts.normal import normal
 from tests.orchestrators.temporal.scripts.scripts import SCRIPTS
 from tests.orchestrators.temporal.scripts.workflows import ACTIVITIES, WORKFLOWS
@@ -12,6 +13,27 @@ from tests.orchestrators.temporal.scripts.workflows import ACTIVITIES, WORKFLOWS
 #: Scripts in which the real server does two things in either order: compared without the order.
 RACES: Final = frozenset({"child-is-cancelled-with-its-parent", "two-children-at-once"})
 RECORDED: Final = Path(__file__).with_name("recorded.json")
+RECORDED_GENERATED: Final = RECORDED.with_name("recorded_generated.json")
+
+
+def recordings() -> dict[str, Any]:
+    """What a real server told, by script."""
+    found: dict[str, Any] = {}
+    for path in (RECORDED, RECORDED_GENERATED):
+        found |= json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
+def keep(recorded: dict[str, Any]) -> None:
+    """Keep what a real server told: of generated scripts one a line."""
+    written = {name: one for name, one in recorded.items() if name not in generated.GENERATED}
+    RECORDED.write_text(json.dumps(written, indent=1, sort_keys=True) + "\n")
+    lines = [
+        f"{json.dumps(name)}: {json.dumps(one, separators=(',', ':'), sort_keys=True)}"
+        for name, one in sorted(recorded.items())
+        if name in generated.GENERATED
+    ]
+    RECORDED_GENERATED.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def system(name: str, answers: list[Any]) -> System:
