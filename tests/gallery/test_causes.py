@@ -8,6 +8,7 @@ import pytest
 from benchmarks.gallery import FOLDER, exhibits
 from chaosharness.reporting.story.causes import CURES
 from chaosharness.reporting.story.causes.cures import PAGE
+from tests.gallery.told import first_two_sentences
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -104,12 +105,6 @@ SAYS = {
     ),
     "canary": "asks for bank.charge 2 times in one and the same run of it",
 }
-
-
-def first_two_sentences(report: str) -> str:
-    """Return what stands beneath the finding, up to the end of the second sentence."""
-    words = " ".join(report.split("\n\n")[2].split())
-    return ". ".join(re.split(r"\. (?=[A-Z]|[a-z]+ )", words)[:2])
 
 
 @pytest.mark.parametrize("name", [one.name for one in exhibits()])

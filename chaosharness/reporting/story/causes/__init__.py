@@ -11,6 +11,23 @@ from typing import Final
 
 from chaosharness.reporting.story.causes.case import Case, Cause
 from chaosharness.reporting.story.causes.cures import CURES, Cure
+from chaosharness.reporting.story.causes.handed import (
+    given_back_for_ever,
+    ignored,
+    let_go,
+    never_again,
+    never_stored,
+    offset_passed,
+    passed_over,
+    stopped_half_way,
+    taken_back,
+)
+from chaosharness.reporting.story.causes.memory import (
+    halves_apart,
+    marked_first,
+    old_knowledge,
+    own_mark,
+)
 from chaosharness.reporting.story.causes.messages import (
     acknowledged_early,
     another_answer,
@@ -25,11 +42,29 @@ from chaosharness.reporting.story.causes.messages import (
 from chaosharness.reporting.story.causes.order import (
     lease_over,
     looked_early,
+    older_after_newer,
     overtaken,
     second_beside_first,
+    side_by_side,
 )
-from chaosharness.reporting.story.causes.repeated import asked_twice
-from chaosharness.reporting.story.causes.shapes import circle, undone_in_order
+from chaosharness.reporting.story.causes.repeated import asked_twice, done_each_time
+from chaosharness.reporting.story.causes.sagas import (
+    answered_too_late,
+    came_after_the_end,
+    failure_hidden,
+    nobody_undid,
+    took_it_for_undone,
+    undid_nothing,
+    undone_too_soon,
+    went_on_under_an_old_lease,
+)
+from chaosharness.reporting.story.causes.shapes import (
+    circle,
+    row_of_handlers,
+    undone_in_order,
+    waits_for_ever,
+    waits_for_what_is_aside,
+)
 from chaosharness.reporting.story.causes.silence import (
     gave_up_too_soon,
     led_to_another_decision,
@@ -41,27 +76,54 @@ from chaosharness.reporting.story.causes.silence import (
 
 PATTERNS: Final = (
     circle,
+    row_of_handlers,
+    waits_for_what_is_aside,
+    waits_for_ever,
     undone_in_order,
     in_the_way,
     asked_twice,
     published_early,
+    let_go,
+    taken_back,
+    given_back_for_ever,
     acknowledged_early,
+    offset_passed,
+    passed_over,
+    never_stored,
     loop_ended,
     relay_never_ran,
     never_announced,
     remembered_first,
+    own_mark,
     counted_twice,
     led_to_another_decision,
     took_silence_for_an_answer,
     minded_no_refusal,
     lease_over,
+    went_on_under_an_old_lease,
     half_committed,
     sent_twice,
     another_answer,
     looked_early,
     overtaken,
+    older_after_newer,
+    side_by_side,
     gave_up_too_soon,
     second_beside_first,
+    answered_too_late,
+    undone_too_soon,
+    undid_nothing,
+    came_after_the_end,
+    took_it_for_undone,
+    nobody_undid,
+    failure_hidden,
+    stopped_half_way,
+    halves_apart,
+    old_knowledge,
+    marked_first,
+    done_each_time,
+    ignored,
+    never_again,
 )
 """From the most telling to the most general."""
 

@@ -87,6 +87,10 @@ class Case:
         """The workload items that the finding is about."""
         return focus(self.history, self.finding)
 
+    def item_of(self, event: Event) -> int:
+        """Return the workload item that an event is of, or that it was done on behalf of."""
+        return next((one.entity for one in self.history.causes(event.index) if one.entity), 0)
+
     def concerns(self, item: int) -> bool:
         """Say whether the finding is about an item, or about none in particular."""
         return not self.items or item in self.items

@@ -71,6 +71,21 @@ CURES: Final = {
         "acknowledge last: after the work is done and committed.",
         "acknowledge-last",
     ),
+    "dropped": Cure(
+        "somewhere for a message to go when nobody could handle it (a dead letter queue), and "
+        "somebody who looks there.",
+        "a-message-that-nobody-has",
+    ),
+    "pending": Cure(
+        "somebody who looks, from time to time, for what was handed out and never acknowledged, "
+        "and takes it up.",
+        "a-message-that-nobody-has",
+    ),
+    "unconfirmed": Cure(
+        "publisher confirms (or a flush that is waited for), before what led to the message is "
+        "acknowledged.",
+        "a-message-that-nobody-has",
+    ),
     "in the way": Cure(
         "a limit to attempts, and a dead letter queue for what no retry can cure.",
         "what-no-retry-can-cure",
@@ -104,8 +119,18 @@ CURES: Final = {
         "compensations that are repeated until they succeed, or end with a person.",
         "undo-until-it-is-undone",
     ),
+    "undo nothing": Cure(
+        "what is undone is looked up first: only what is known to have happened, or may have "
+        "happened, under the same key.",
+        "undo-until-it-is-undone",
+    ),
     "reverse": Cure(
         "undo in the reverse order of doing: what was done last depends on what was done first.",
+        "undo-until-it-is-undone",
+    ),
+    "hidden": Cure(
+        "a saga that ends as it went: a step that failed for good makes it fail, whatever was "
+        "done after that.",
         "undo-until-it-is-undone",
     ),
     "side effect": Cure(
@@ -116,6 +141,20 @@ CURES: Final = {
         "an id in each question that its answer must carry, and an answer to anything else is "
         "ignored.",
         "one-answer-to-one-question",
+    ),
+    "memory": Cure(
+        "what two messages need of each other is written down; and what is kept in memory is "
+        "thrown away when somebody else may have gone on.",
+        "what-is-only-in-memory",
+    ),
+    "row": Cure(
+        "one event that all who need it hear, each in its own time; where one must wait for "
+        "another, somebody who sees the whole.",
+        "a-row-and-a-wait-without-end",
+    ),
+    "waits": Cure(
+        "a time limit for each join, after which it says that it has given up.",
+        "a-row-and-a-wait-without-end",
     ),
     "cycle": Cure(
         "an event that says what happened, and not what to do; and a condition under which "

@@ -7,8 +7,16 @@ from itertools import permutations
 from typing import Final
 
 from chaosharness.checkers.reading import Handed, read
-from chaosharness.kernel.history import Event
-from chaosharness.reporting.story.causes.case import Case, Cause, Work, about, table
+from chaosharness.kernel.history import Event, plain
+from chaosharness.reporting.story.causes.case import (
+    Case,
+    Cause,
+    Work,
+    about,
+    action,
+    names,
+    table,
+)
 from chaosharness.reporting.story.legible import clip, span
 
 WORKS_MAX: Final = 60
@@ -92,21 +100,23 @@ def _looked_again(held: Work, theirs: Event, late: Event) -> bool:
 
 def looked_early(case: Case) -> Cause | None:
     """Find a read that was out of date by the time somebody acted on it."""
-    for held, other, look, late in _crossed(case):
-        first, second = _whom(case, held, other)
-        what = table(look)
+    crossed = list(_crossed(case))
+    for held, other, look, late in crossed:
         if _overwrote(case, held, other, look, late):
+            first, second = _whom(case, held, other)
             words = (
-                f"{first} read {what}, {second} changed it, and then {first} wrote what it had "
-                f"worked out before that: the change of {second} is overwritten."
+                f"{first} read {table(look)}, {second} changed it, and then {first} wrote what it "
+                f"had worked out before that: the change of {second} is overwritten."
             )
             return Cause("lost update", words)
+    for held, other, look, late in crossed:
         then = [w for w in case.wrote(held, lasting=True) if w.index >= late.index]
         if not _looked(other, look, late) or not any(map(case.followed, then)):
             continue
+        first, second = _whom(case, held, other)
         words = (
-            f"{first} and {second} both looked into {what} before either of them had written "
-            f"there, so each did the work ({table(late)})."
+            f"{first} and {second} both looked into {table(look)} before either of them had "
+            f"written there, so each did the work ({table(late)})."
         )
         return Cause("race", words)
     return None
@@ -118,7 +128,8 @@ def _overwrote(case: Case, held: Work, other: Work, look: Event, late: Event) ->
     theirs = [w for w in case.wrote(other, lasting=True) if case.lasting[w.index] > look.index]
     return any(
         table(one) == table(two) == table(look)
-        and one.data.get("verb") == two.data.get("verb") == "update"
+        and one.data.get("verb") == two.data.get("verb")
+        and (one.data.get("verb") == "update" or _is_one_row(case, one, two))
         and about(one) & about(two)
         and (case.followed(one) or case.followed(two))
         for one in mine
@@ -127,11 +138,25 @@ def _overwrote(case: Case, held: Work, other: Work, look: Event, late: Event) ->
     )
 
 
+def _is_one_row(case: Case, one: Event, two: Event) -> bool:
+    """Say whether two different things were written into what is one row at the end."""
+    if plain(one.data.get("params")) == plain(two.data.get("params")):
+        return False
+    shared = about(one) & about(two)
+    store, _, name = table(one).partition(".")
+    for state in case.history.of("state"):
+        tables = state.data.get("tables") if state.actor == store else None
+        rows = dict(tables).get(name, ()) if tables else ()
+        if len([row for row in rows if shared & names(row)]) == 1:
+            return True
+    return False
+
+
 def _whom(case: Case, held: Work, other: Work) -> tuple[str, str]:
     """Name two incarnations; two tasks of one are told apart by what they do."""
     names = []
     for work in (held, other):
-        event = work.events[-1]
+        event = case.wrote(work, lasting=True)[-1]
         handed = case.reading.handed.get(work.root)
         names.append(case.narrator.name(handed.to if handed else event.actor))
     if names[0] == names[1]:
@@ -142,6 +167,7 @@ def _whom(case: Case, held: Work, other: Work) -> tuple[str, str]:
 def _crossed(case: Case) -> Iterator[tuple[Work, Work, Event, Event]]:
     """Yield two works that crossed: one read, the other wrote there, and the first wrote then."""
     works = [case.works[one.index] for one in case.reading.handed.values()]
+    works += [case.works[one.index] for one in case.history.of("arrive")]
     works = [work for work in works if case.wrote(work, lasting=True)][:WORKS_MAX]
     for held, other in permutations(works, 2):
         for look in held.of("read"):
@@ -160,10 +186,12 @@ def _wrote_then(case: Case, held: Work, other: Work, look: Event, since: int) ->
     for write in case.wrote(held, lasting=True):
         if write.index < since:
             continue
-        looked = any(
-            look.index < one.index < write.index and one.index > since and table(one) == table(look)
+        looks = [
+            one
             for one in held.of("read")
-        )
+            if max(look.index, since) < one.index < write.index and table(one) == table(look)
+        ]
+        looked = len(looks) >= int(write.data.get("rows", 1) if table(write) == table(look) else 1)
         alike = any(
             table(one) == table(write) and (about(one) & about(write))
             for one in case.wrote(other, lasting=True)
@@ -203,6 +231,116 @@ def _went_on(case: Case, early: Handed, late: Handed) -> bool:
     second = other.of(*deeds)
     pairs = [(a, b) for a in since for b in second if a.operation == b.operation]
     return any(case.followed(event) for pair in pairs for event in pair)
+
+
+def older_after_newer(case: Case) -> Cause | None:
+    """Find an older message that was handled after a newer one, and wrote over what that wrote."""
+    if case.passing is None or not case.of_the_end:
+        return None
+    done = [one for one in case.reading.handed.values() if one.handled >= 0]
+    for newer, older in permutations(done, 2):
+        if newer.group != older.group or not newer.handled < older.handled:
+            continue
+        if not _first_sent(case, older) < _first_sent(case, newer):
+            continue
+        if older.sent.entity != newer.sent.entity or not case.concerns(older.sent.entity):
+            continue
+        over = _put_over(case, newer, older)
+        if over is None:
+            continue
+        place = case.place(case.history[older.handled])
+        words = (
+            f"{place} handled a newer message of {newer.sent.topic} first and then an older one "
+            f"({_why_late(case, newer, older)}), and wrote {table(over)} from the older one: what "
+            f"the newer one had said is gone."
+        )
+        return Cause("order", words)
+    return None
+
+
+def _first_sent(case: Case, one: Handed) -> int:
+    """Return where a message was published first, before it was put aside and came back."""
+    at = one.sent.index
+    while True:
+        before = case.history[at].data.get("instead_of")
+        if before is None:
+            moved = case.handed(case.history[at])  # by who had it in hand, and put it back
+            before = moved.sent.index if moved and moved.sent.value == one.sent.value else None
+        if before is None or not 0 <= int(before) < at:
+            return at
+        at = int(before)
+
+
+def _put_over(case: Case, newer: Handed, older: Handed) -> Event | None:
+    """Return what an older message wrote where a newer one had written, and that came out so."""
+    for late in _stored(case, older):
+        for early in [*_stored(case, newer), *case.works[newer.index].of("write")]:
+            same = table(late) == table(early) and about(late) & about(early)
+            if same and early.index < late.index and case.came_out_otherwise(late):
+                return late
+    return None
+
+
+def _stored(case: Case, one: Handed) -> list[Event]:
+    work = case.works[one.index]
+    return [*case.wrote(work, lasting=True), *(e for e in work.of("commit") if "key" in e.data)]
+
+
+def _why_late(case: Case, newer: Handed, older: Handed) -> str:
+    if older.sent.key is None and older.sent.log_partition != newer.sent.log_partition:
+        return "they have no key, so they are in two log partitions, in no order"
+    if older.sent.index != _first_sent(case, older):
+        return "it had been put aside, and came back"
+    if case.reading.pairs[older.sent.index, older.group][0].index != older.index:
+        return "it was handed out a second time"
+    return "it was on its way for longer"
+
+
+def side_by_side(case: Case) -> Cause | None:
+    """Find two services that one message went to, and no order between what they do."""
+    if case.passing is None:
+        return None
+    deeds = [event for event in case.anchors if event.kind in ("effect", "publish")]
+    if case.of_the_end and not (case.excess or case.lacking or case.extra.writes):
+        deeds = list(case.history.of("effect"))  # all was done, and only the order is another
+    for deed in deeds:
+        mine = case.handed(deed)
+        if mine is None:
+            continue
+        for other in case.reading.handed.values():
+            if other.sent.index != mine.sent.index or other.group == mine.group:
+                continue
+            first = _came_first(case, other, deed)
+            if first is None:
+                continue
+            who = case.place(deed)
+            words = (
+                f"{case.narrator.message(mine.sent.index)} goes to {who} and to {first[0]} alike, "
+                f"and nothing makes the one wait for the other: here {action(deed)} came before "
+                f"{first[1]}, which is the first as a rule."
+            )
+            return Cause("order", words)
+    return None
+
+
+def _came_first(case: Case, other: Handed, deed: Event) -> tuple[str, str] | None:
+    """Return what the other service does before a deed in the run that passes, and not here."""
+    assert case.passing is not None
+    same = [e for e in case.passing.of(deed.kind) if _alike(e, deed)]
+    reading = read(case.passing)
+    for effect in case.passing.of("effect"):
+        handed = reading.handed.get(reading.roots[effect.index])
+        if handed is None or handed.group != other.group or effect.entity != deed.entity:
+            continue
+        if not same or effect.index > same[0].index:
+            continue
+        if not any(_alike(e, effect) and e.index < deed.index for e in case.history.of("effect")):
+            return case.place(effect), action(effect)
+    return None
+
+
+def _alike(one: Event, other: Event) -> bool:
+    return (one.operation, one.entity) == (other.operation, other.entity)
 
 
 def overtaken(case: Case) -> Cause | None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
+import attrs
+
 from chaosharness.checkers.masking import words_in
 from chaosharness.kernel.history import Event
-from chaosharness.reporting.story.causes.case import Case, Cause, action
+from chaosharness.reporting.story.causes.case import Case, Cause, action, table
 from chaosharness.reporting.story.legible import clip, count, inner, listed, span
 from chaosharness.reporting.story.repetition import alike
 
 
 def asked_twice(case: Case) -> Cause | None:
     """Find effects of one kind for one thing among what the finding points at."""
-    shown = [event for event in case.anchors if event.kind == "effect"]
+    shown = _shown(case)
     effects = _of_one_thing(case, shown)
     if len(effects) < 2:
         return None
@@ -22,12 +24,15 @@ def asked_twice(case: Case) -> Cause | None:
         return _of_two(case, effects) if len(effects) == len(shown) == 2 else None
     who = case.narrator.name(actors[0])
     asking = _asking(case, effects)
+    beside = _beside(case, effects)
     if any("key" not in event.data for event in effects):
-        return _another_field(who, asking, effects)
-    keys = list(dict.fromkeys(event.data["key"] for event in effects))
+        told = _another_field(who, asking, effects)
+        return told and attrs.evolve(told, words=f"{told.words}{beside}")
+    in_order = sorted(effects, key=lambda event: _asked_at(case, event))
+    keys = list(dict.fromkeys(event.data["key"] for event in in_order))
     if keys == [None]:
         words = f"{asking}, and no request carries an idempotency key: {who} takes each for new."
-        return Cause("key", words, True)
+        return Cause("key", f"{words}{beside}", True)
     if len(keys) == 1:
         later = span(effects[-1].at_ms - effects[0].at_ms)
         words = (
@@ -41,8 +46,27 @@ def asked_twice(case: Case) -> Cause | None:
             f"{asking}, with another idempotency key each time ({shown_keys}): {who} sees no "
             f"repetition."
         )
-        return Cause("key", words, True)
+        return Cause("key", f"{words}{beside}", True)
     return None
+
+
+def _shown(case: Case) -> list[Event]:
+    """Return the effects that the finding points at.
+
+    One that was done twice may be pointed at alone: then with those like it, of its item.
+    """
+    shown = [event for event in case.anchors if event.kind == "effect"]
+    if case.finding.kind != TWICE or len(shown) != 1:
+        return shown
+    whose = case.item_of(shown[0])
+    there = [
+        event
+        for event in case.history.of("effect")
+        if event.actor == shown[0].actor and case.item_of(event) == whose
+    ]
+    same = alike([*there, shown[0]])[:-1]
+    whole = [event for event in there if same[0].index <= event.index <= same[-1].index]
+    return same if len(whole) == len(same) else shown
 
 
 def _of_one_thing(case: Case, shown: list[Event]) -> list[Event]:
@@ -66,10 +90,40 @@ def _asking(case: Case, effects: list[Event]) -> str:
     places = list(dict.fromkeys(map(case.place, effects)))
     often = count(len(effects), "time")
     if len(places) == 1:
-        roots = {case.reading.roots[event.index] for event in effects}
-        where = " in one and the same run of it" if len(roots) == 1 else ""
+        where = " in one and the same run of it" if _in_one_run(case, effects) else ""
         return f"{places[0]} asks for {action(effects[-1])} {often}{where}"
     return f"{listed(places)} ask for {action(effects[-1])}, {often} in all"
+
+
+def _in_one_run(case: Case, effects: list[Event]) -> bool:
+    """Say whether no run of the code that asked ended between the first and the last time."""
+    if len({case.reading.roots[event.index] for event in effects}) > 1:
+        return False
+    first, last = (end([_asked_at(case, event) for event in effects]) for end in (min, max))
+    place = case.place(effects[0])
+    service = place.partition(".")[0]
+    ends = [e for e in case.history.of("raised", "handled") if case.place(e) == place]
+    crashes = [e for e in case.history.of("crash") if e.actor.partition("#")[0] == service]
+    return not any(first < end.index < last for end in [*ends, *crashes])
+
+
+def _asked_at(case: Case, effect: Event) -> int:
+    calls = [event.index for event in case.history.causes(effect.index) if event.kind == "call"]
+    return max(calls, default=effect.index)
+
+
+def _beside(case: Case, effects: list[Event]) -> str:
+    """Say that one message was at two consumers at once, if that is how it came to be twice."""
+    one, other = (case.handed(event) for event in (effects[0], effects[-1]))
+    if one is None or other is None or one.index == other.index:
+        return ""
+    early, late = sorted((one, other), key=lambda each: each.index)
+    if early.sent.index != late.sent.index or not late.index < early.handled:
+        return ""
+    broker, who = case.narrator.name(early.sent.broker), case.narrator.name(early.to)
+    since = span(case.history[late.index].at_ms - case.history[early.index].at_ms)
+    what = case.narrator.message(early.sent.index)
+    return f" {broker} handed {what} out again after {since}, while {who} was still at work on it."
 
 
 def _another_field(who: str, asking: str, effects: list[Event]) -> Cause | None:
@@ -87,6 +141,9 @@ def _another_field(who: str, asking: str, effects: list[Event]) -> Cause | None:
         return Cause("key", f"{asking}, and nothing in it tells {who} that it is the same.", True)
     return None
 
+
+TWICE: Final = "effect twice"
+"""The kind of a finding that points at the last of some effects, or at all of them."""
 
 _NAMES_A_REQUEST: Final = frozenset({"id", "key", "token", "nonce", "uuid", "guid", "reference"})
 """Words in the name of a field by which requests are told apart."""
@@ -123,3 +180,29 @@ def _knew_nothing(case: Case, first: Event, last: Event) -> bool:
     if replies and not heard:
         return False  # it asked both at once
     return not any(reply.data.get("outcome") == "ok" for reply in heard)
+
+
+def done_each_time(case: Case) -> Cause | None:
+    """Find a write that was made for one thing more often than in the run that passes."""
+    if case.passing is None:
+        return None
+    for write in case.history.of("write"):
+        if write.index not in case.lasting or not case.concerns(write.entity):
+            continue
+        if write.data.get("verb") != "update" or not case.came_out_otherwise(write):
+            continue
+        same = (write.operation, write.entity)
+        here = [w for w in case.history.of("write") if (w.operation, w.entity) == same]
+        here = [w for w in here if w.index in case.lasting]
+        usual = [w for w in case.passing.of("write") if (w.operation, w.entity) == same]
+        if not 0 < len(usual) < len(here) or case.work(here[0]).root == here[0].index:
+            continue
+        if here[-1].attempt == here[0].attempt:
+            continue
+        words = (
+            f"{case.place(write)} does {write.data.get('verb')} {table(write)} each time that it "
+            f"is asked, {count(len(here), 'time')} for one and the same thing: nothing kept it "
+            f"from doing so again."
+        )
+        return Cause("inbox", words)
+    return None

@@ -1,10 +1,12 @@
-"""What is wrong in the flow itself, without any fault: circles, and undoing in the wrong order."""
+"""What is wrong in the flow itself: circles, rows, waiting without end, undoing in wrong order."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from chaosharness.kernel.history import Event
 from chaosharness.reporting.story.causes.case import Case, Cause, action
-from chaosharness.reporting.story.legible import clip
+from chaosharness.reporting.story.legible import clip, listed
 
 
 def circle(case: Case) -> Cause | None:
@@ -53,3 +55,66 @@ def undone_in_order(case: Case) -> Cause | None:
         f"{action(other)}, which was done after {action(one)}, still stood."
     )
     return Cause("reverse", words)
+
+
+def row_of_handlers(case: Case) -> Cause | None:
+    """Find handlers of which each does its part and hands on to the next one alone."""
+    passed = [event for event in case.anchors if event.kind == "publish"]
+    if case.finding.kind != "chain" or len(passed) < 2:
+        return None
+    first, last = case.place(passed[0]), passed[-1]
+    words = (
+        f"Each handler from {first} on hands on to one other, and to nobody else, as far as "
+        f"{last.data.get('topic')}: it is a call chain made of messages, as slow as all of them "
+        f"together, and it stands still when any of them does."
+    )
+    return Cause("row", words)
+
+
+def waits_for_what_is_aside(case: Case) -> Cause | None:
+    """Find a call to what is aside that code waits for, and what had to wait with it."""
+    if case.finding.kind != "delay":
+        return None
+    for anchor in case.anchors:
+        for fault in case.history.of("fault"):
+            call = _waited_for(case, anchor, fault)
+            if call is None:
+                continue
+            words = (
+                f"{case.place(call)} waits for {action(call)} before it goes on: what is late "
+                f"there ({action(fault)}) is late for all that comes after it."
+            )
+            return Cause("side effect", words)
+    return None
+
+
+def _waited_for(case: Case, anchor: Event, fault: Event) -> Event | None:
+    """Return the call that a fault was in the midst of, and that led on to a deed."""
+    for reply in case.history.causes(anchor.index):
+        if reply.kind != "reply" or not fault.index < reply.index:
+            continue
+        for call in case.history.of("call"):
+            asked = case.history.same_attempt(call, reply) and call.index < fault.index
+            if asked and call.actor != fault.actor:
+                return call
+    return None
+
+
+def waits_for_ever(case: Case) -> Cause | None:
+    """Find a join whose other half never came, and that had nothing due when the run was over."""
+    halves, key = case.finding.data.get("halves"), case.finding.data.get("key")
+    if not isinstance(halves, Mapping) or not case.reading.quiet or max(halves.values()) > 1:
+        return None
+    came = listed([str(name) for name in halves])
+    for one in case.reading.handed.values():
+        if one.sent.topic not in halves or one.sent.key != key or one.handled < 0:
+            continue
+        if case.works[one.index].of("publish"):
+            continue
+        place = case.place(case.history[one.handled])
+        words = (
+            f"{place} was given {came} for {clip(str(key), 40)} and waits for the other half, "
+            f"which nobody sent: nothing tells it to give up, so it waits for ever."
+        )
+        return Cause("waits", words)
+    return None

@@ -259,12 +259,28 @@ def minded_no_refusal(case: Case) -> Cause | None:
                 continue
             if _asked_again(case, reply) or not _is_missed(case, reply):
                 continue
-            words = (
-                f"{case.place(reply)} was refused {action(reply)} for now, did not raise, and "
-                f"returned: the message is done with, and nobody asks again."
-            )
-            return Cause("undo" if case.finding.data.get("forward") else "refused", words)
+            kind = "undo" if case.finding.data.get("forward") else "refused"
+            return Cause(kind, _not_minded(case, reply))
     return None
+
+
+def _not_minded(case: Case, reply: Event) -> str:
+    who, what, handed = case.place(reply), action(reply), case.handed(reply)
+    if handed is None:
+        return (
+            f"{who} was refused {what} for now, did not raise, and answered as if it had been "
+            f"done: nobody asks again."
+        )
+    if 0 <= handed.acked < reply.index:
+        message = case.narrator.message(handed.sent.index)
+        return (
+            f"{message} was acknowledged before its work was done; then {who} was refused {what}, "
+            f"and the message does not come again."
+        )
+    return (
+        f"{who} was refused {what} for now, did not raise, and returned: the message is done "
+        f"with, and nobody asks again."
+    )
 
 
 def _asked_again(case: Case, reply: Event) -> bool:

@@ -1,0 +1,184 @@
+"""What code went by: halves in two memories, a look that was long ago, a mark before the deed."""
+
+from __future__ import annotations
+
+from chaosharness.checkers.reading import Handed, read
+from chaosharness.kernel.history import Event, plain
+from chaosharness.reporting.story.causes.case import (
+    Case,
+    Cause,
+    about,
+    action,
+    names,
+    table,
+)
+from chaosharness.reporting.story.legible import span
+from chaosharness.reporting.story.narrator import raised
+
+
+def halves_apart(case: Case) -> Cause | None:
+    """Find what belongs together at two incarnations, of which neither wrote down what it had."""
+    if case.passing is None or not case.finding.kind.startswith("message"):
+        return None
+    idle = [
+        one
+        for one in case.reading.handed.values()
+        if one.handled >= 0
+        and not one.work
+        and not case.works[one.index].of("read")
+        and case.concerns(one.sent.entity)
+    ]
+    for early in idle:
+        for late in idle:
+            if not _are_halves(early, late) or not _were_together(case, early, late):
+                continue
+            what, other = (case.narrator.message(one.sent.index) for one in (early, late))
+            one, two = case.narrator.name(early.to), case.narrator.name(late.to)
+            words = (
+                f"{what} went to {one} and {other} to {two}, and neither wrote down what it had: "
+                f"each knows of one half, and what was only in memory is of no use to the other."
+            )
+            return Cause("memory", words)
+    return None
+
+
+def _are_halves(early: Handed, late: Handed) -> bool:
+    return (
+        early.index < late.index
+        and early.to != late.to
+        and early.to.partition("#")[0] == late.to.partition("#")[0]
+        and early.sent.entity == late.sent.entity
+        and early.sent.topic != late.sent.topic
+    )
+
+
+def _were_together(case: Case, early: Handed, late: Handed) -> bool:
+    """Say whether the run that passes hands both to one incarnation, and something comes of it."""
+    assert case.passing is not None
+    whom = {
+        one.sent.topic: one
+        for one in read(case.passing).handed.values()
+        if one.sent.entity == early.sent.entity and one.to.startswith(early.to.partition("#")[0])
+    }
+    both = [whom.get(one.sent.topic) for one in (early, late)]
+    if both[0] is None or both[1] is None or both[0].to != both[1].to:
+        return False
+    return bool(both[0].work or both[1].work)
+
+
+def old_knowledge(case: Case) -> Cause | None:
+    """Find a write that its code looked something up for before, and not this time."""
+    for write in case.history.of("write"):
+        if write.index not in case.lasting or not case.came_out_otherwise(write):
+            continue
+        look = _look_before(case, write)
+        if look is None:
+            continue
+        changed = [
+            event
+            for event in case.history.of("write")
+            if look.index < event.index < write.index
+            and event.actor != write.actor
+            and event.index in case.lasting
+            and table(event) == table(look)
+        ]
+        reads = [e for e in case.history.of("read") if e.actor == write.actor]
+        if not changed or any(
+            changed[0].index < e.index < write.index and table(e) == table(look) for e in reads
+        ):
+            continue
+        who, other = case.narrator.name(write.actor), case.narrator.name(changed[-1].actor)
+        words = (
+            f"{who} looked into {table(look)} at {span(look.at_ms)} and not again: {other} changed "
+            f"it at {span(changed[-1].at_ms)}, and {who} wrote {table(write)} at "
+            f"{span(write.at_ms)} all the same, from what it knew."
+        )
+        return Cause("memory", words)
+    return None
+
+
+def _look_before(case: Case, write: Event) -> Event | None:
+    """Return the look that such a write came after, when the same incarnation made it before.
+
+    None if this one came after a look of its own.
+    """
+    mine = case.work(write)
+    if mine.of("read"):
+        return None
+    for other in case.history.of("write"):
+        if other.index >= write.index or other.operation != write.operation:
+            continue
+        if other.actor != write.actor or case.work(other).root == mine.root:
+            continue
+        looks = [e for e in case.work(other).of("read") if e.index < other.index]
+        looks = [e for e in looks if table(e) != table(write)]
+        if looks:
+            return looks[-1]
+    return None
+
+
+def own_mark(case: Case) -> Cause | None:
+    """Find a conditional write that is refused because of the first attempt's own write."""
+    for early, late in case.again():
+        end = max(early.raised, early.cut)
+        if end < 0 or early.handled >= 0 or case.works[late.index].of("effect", "publish"):
+            continue
+        refused = [e for e in case.works[late.index].of("read") if "refused" in e.data]
+        marks = [e for e in case.works[early.index].of("commit") if "key" in e.data]
+        marks = [e for e in marks if any(one.operation == e.operation for one in refused)]
+        if not marks or not _is_undone(case, early):
+            continue
+        what = case.narrator.message(early.sent.index)
+        how = f"it raised {raised(early.error)}" if early.raised == end else "it crashed"
+        then = "it took that for done" if late.handled >= 0 else "it gave up, each time"
+        words = (
+            f"{case.place(marks[0])} wrote {table(marks[0])} for {what}, and then {how}. When "
+            f"{what} came again, that write was refused, because its own first one was there: "
+            f"{then}."
+        )
+        return Cause("inbox", words)
+    return None
+
+
+def _is_undone(case: Case, one: Handed) -> bool:
+    """Say whether nothing ever came of a message, and the finding is about what it is for."""
+    deliveries = case.reading.pairs[one.sent.index, one.group]
+    if any(case.works[other.index].of("effect", "publish") for other in deliveries):
+        return False
+    return case.lacks_through(one.sent, one.group) or case.finding.kind == "put aside"
+
+
+def marked_first(case: Case) -> Cause | None:
+    """Find a row that a loop marked as done before what it stands for, which then failed."""
+    for reply in case.history.of("reply"):
+        if reply.data.get("outcome") not in ("failed", "unknown") or reply.data.get("happened"):
+            continue
+        if case.handed(reply) is not None or not case.lacks_after(reply):
+            continue
+        place = case.place(reply)
+        marks = [
+            event
+            for event in case.wrote(case.work(reply), lasting=True)
+            if case.lasting[event.index] < reply.index
+            and case.place(event) == place
+            and event.data.get("verb") in ("update", "delete")
+        ]
+        if not marks or _asked_for_later(case, reply, marks[-1]):
+            continue
+        how = "was refused" if reply.data["outcome"] == "failed" else "got no answer to"
+        words = (
+            f"{place} committed {table(marks[-1])} before it asked for {action(reply)}, and then "
+            f"{how} that: what is marked as done is not looked at again, so it is never done."
+        )
+        return Cause("inbox", words)
+    return None
+
+
+def _asked_for_later(case: Case, reply: Event, mark: Event) -> bool:
+    """Say whether the same was asked for again, for what was marked."""
+    return any(
+        call.index > reply.index
+        and action(call) == action(reply)
+        and names(plain(call.data)) & about(mark)
+        for call in case.history.of("call")
+    )

@@ -1,0 +1,100 @@
+"""Each broken twin of the models that the gallery does not show says what was planted in it.
+
+pytest tests/gallery/test_causes_of_models.py              # those of the applications are slow
+pytest tests/gallery/test_causes_of_models.py -m slow
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import walk_packages
+
+import pytest
+
+import models
+from benchmarks.gallery import exhibits
+from chaosharness import System
+from tests.gallery.told import first_two_sentences
+from tests.gallery.told_of_applications import TOLD as OF_APPLICATIONS
+from tests.gallery.told_of_brokers import TOLD as OF_BROKERS
+from tests.gallery.told_of_engines import TOLD as OF_ENGINES
+
+TOLD = {**OF_ENGINES, **OF_BROKERS, **OF_APPLICATIONS}
+RIGHT = {
+    "aws.desk:desk",
+    "aws.keeper:keeper",
+    "aws.till:till",
+    "kafka.invoices:invoices",
+    "kafka.prices:prices",
+    "kafka.relay:relay",
+    "kafka.statuses:statuses",
+    "kafka.till:tasks",
+    "kafka.till:till",
+    "kafka.totals:totals",
+    "nats.desk:deaths_are_taken_up",
+    "nats.desk:desk",
+    "nats.view:one_at_a_time",
+    "nats.view:ordered",
+    "protocols.broadcast:redundant_broadcast",
+    "protocols.commit:logged_two_phase",
+    "protocols.replication:replication_with_a_least_number",
+    "rabbit.dispatch:dispatch",
+    "rabbit.outbox:outbox",
+    "rabbit.prices:prices",
+    "rabbit.prices:replayed_prices",
+    "rabbit.reports:heartbeat_long_enough",
+    "rabbit.reports:reports",
+    "redis_streams.loop:loop",
+    "redis_streams.till:till",
+    "small.cashier:cashier",
+    "small.once:once",
+    "small.tickets:tickets",
+    "small.trip:trip",
+    "small.wallet:wallet",
+    "small.watchers:watchers",
+    "styles.business:claimed",
+}
+"""What returns a right one, and is not called `right` or `build`."""
+
+
+def marked() -> list[object]:
+    slow = pytest.mark.slow
+    return [pytest.param(name, marks=slow if one.slow else ()) for name, one in TOLD.items()]
+
+
+@pytest.mark.parametrize("target", marked())
+def test_the_first_two_sentences_name_what_was_planted(target):
+    if target.startswith("applications"):
+        for library in ("fastapi", "sqlalchemy", "pika", "faststream", "confluent_kafka"):
+            pytest.importorskip(library)
+    one = TOLD[target]
+    assert one.words in first_two_sentences(one.report(target))
+
+
+def twins() -> set[str]:
+    """Return every function of the models that builds a system, and is not called a right one."""
+    found = set()
+    for info in walk_packages(models.__path__, "models."):
+        name = info.name.removeprefix("models.")
+        last = name.rpartition(".")[2]
+        if last == "right" or (name.startswith("applications") and last != "system"):
+            continue  # what an application imports itself would reach for a real broker
+        module = import_module(info.name)
+        for word, value in vars(module).items():
+            own = getattr(value, "__module__", "") == info.name and not word.startswith("_")
+            builds = getattr(value, "__annotations__", {}).get("return") in (System, "System")
+            if own and builds and word not in ("right", "build"):
+                found.add(f"{name}:{word}")
+    return found
+
+
+def test_nothing_broken_is_left_out():
+    shown = {one.target for one in exhibits()}
+    right = RIGHT | {name for name in twins() if is_of_its_application(name)}
+    assert twins() - right - shown == set(TOLD)
+
+
+def is_of_its_application(target: str) -> bool:
+    """Say whether it is the right one of an application: `applications.billing.system:billing`."""
+    module, _, word = target.partition(":")
+    return module.startswith("applications.") and module.split(".")[1] == word

@@ -1,0 +1,200 @@
+"""What the reports of broken twins must say: whole applications, unmodified."""
+
+from chaosharness import (
+    Crash,
+    Delay,
+    ErrorReply,
+    FailedCommit,
+    LostReply,
+    NetworkPartition,
+    Pause,
+    Poison,
+    Site,
+)
+from tests.gallery.told import Told
+
+TOLD = {
+    "applications.invoices.system:no_key": Told(
+        "idempotent",
+        (
+            "charging.on_order asks for bank.charge 2 times, and no request carries"
+            " an idempotency key"
+        ),
+        [Delay(Site("charging.on_order/bank.charge"))],
+        items=(0,),
+    ),
+    "applications.invoices.system:auto_ack": Told(
+        "idempotent",
+        "acknowledged a message for o1 from order.placed before its work was done",
+        [Delay(Site("charging.on_order/bank.charge"), lasting="timeout")],
+        items=(0,),
+    ),
+    "applications.invoices.system:unconfirmed": Told(
+        "idempotent",
+        "sent order.charged and asked for no confirmation: it was lost on its way",
+        [NetworkPartition(Site("charging.on_order/bus.publish order.charged"))],
+        slow=True,
+    ),
+    "applications.invoices.system:slow": Told(
+        "unhandled exceptions block nobody",
+        ("was given a message for o1 from order.placed 201 times and raised StreamLostError"),
+        [],
+        items=(0,),
+        slow=True,
+    ),
+    "applications.invoices.system:requeued": Told(
+        "never stuck",
+        (
+            "gave an unreadable message from order.placed back 200 times, and each "
+            "time it came again"
+        ),
+        [Poison(Site("client.customer/bus.publish order.placed"))],
+        items=(0,),
+    ),
+    "applications.booking.system:retried_post": Told(
+        "idempotent",
+        "asks for hotel.add 2 times in one and the same run of it",
+        [Delay(Site("booking.create_booking/hotel.add"), lasting="timeout")],
+        items=(0,),
+        slow=True,
+    ),
+    "applications.booking.system:silence_is_no": Told(
+        "idempotent",
+        (
+            "gave up waiting for hotel.reserve and went on as if it had failed. hot"
+            "el did it after all"
+        ),
+        [Delay(Site("booking.create_booking/hotel.reserve"), lasting="timeout")],
+        items=(0,),
+        slow=True,
+    ),
+    "applications.booking.system:status_unchecked": Told(
+        "idempotent",
+        ("was refused hotel.reserve for now, did not raise, and answered as if it had been done"),
+        [ErrorReply(Site("booking.create_booking/hotel.reserve"))],
+        items=(0,),
+    ),
+    "applications.charges.system:rejected": Told(
+        "idempotent",
+        "bus let go of o1 from placed (rejected) after it had been handed out once",
+        [ErrorReply(Site("charging.on_order/bank.charge"))],
+        items=(0,),
+        slow=True,
+    ),
+    "applications.charges.system:no_key": Told(
+        "idempotent",
+        (
+            "charging.on_order asks for bank.charge 2 times, and no request carries"
+            " an idempotency key"
+        ),
+        [Delay(Site("charging.on_order/bank.charge"), lasting="timeout")],
+        items=(0,),
+        slow=True,
+    ),
+    "applications.charges.system:acknowledged_first": Told(
+        "idempotent",
+        "acknowledged o1 from placed before its work was done; then it crashed",
+        [Crash(Site("charging.on_order/handle"))],
+        items=(0,),
+        slow=True,
+    ),
+    "applications.wallet.system:each_time": Told(
+        "idempotent",
+        ("does update db.accounts each time that it is asked, 2 times for one and the same thing"),
+        [FailedCommit(Site("wallet.transfer_each_time/db.commit"), outcome="committed")],
+        items=(0,),
+        slow=True,
+    ),
+    "applications.wallet.system:unlocked": Told(
+        "idempotent",
+        (
+            "wallet#2 read db.accounts, wallet#1 changed it, and then wallet#2 wrot"
+            "e what it had worked out before that"
+        ),
+        [Pause(Site("wallet.transfer_unlocked/db.select accounts", "after"), lasting="timeout")],
+        slow=True,
+    ),
+    "applications.wallet.system:told_later": Told(
+        "idempotent",
+        "committed db.accounts and db.transfers before all of its work was done",
+        [Crash(Site("wallet.transfer_told_later/db.commit", "after"), down="timeout")],
+        items=(1,),
+        slow=True,
+    ),
+    "applications.wallet.system:marked_first": Told(
+        "idempotent",
+        "committed db.outbox before it asked for ledger.book, and then was refused that",
+        [ErrorReply(Site("relay.tell_marked_first/ledger.book", entity=0))],
+        slow=True,
+    ),
+    "applications.wallet.system:without_key": Told(
+        "idempotent",
+        (
+            "asks for ledger.book 2 times in one and the same run of it, and nothin"
+            "g in it tells ledger that it is the same"
+        ),
+        [Delay(Site("relay.tell_without_key/ledger.book", entity=0), lasting="timeout")],
+        items=(0,),
+        slow=True,
+    ),
+    "applications.billing.system:commits_by_itself": Told(
+        "idempotent",
+        "acknowledged o1 from orders before its work was done; then it crashed",
+        [Crash(Site("billing.commits_by_itself/bus.commit", "after"))],
+        items=(0,),
+    ),
+    "applications.billing.system:never_flushed": Told(
+        "idempotent",
+        "acknowledged o1 from orders before its work was done; then it crashed",
+        [Crash(Site("billing.never_flushed/bus.commit", "after"))],
+        items=(0,),
+    ),
+    "applications.billing.system:keyless": Told(
+        "idempotent",
+        ("billing.keyless asks for bank.charge 2 times, and no request carries an idempotency key"),
+        [Delay(Site("billing.keyless/bank.charge"), lasting="timeout")],
+        items=(0,),
+    ),
+    "applications.billing.system:skips_what_fails": Told(
+        "idempotent",
+        "was refused bank.charge for o1 from orders, and acknowledged it all the same",
+        [ErrorReply(Site("billing.skips_what_fails/bank.charge"))],
+        items=(0,),
+    ),
+    "applications.checkout.system:no_key": Told(
+        "idempotent",
+        (
+            "checkout.create_order asks for bank.charge 2 times, and no request car"
+            "ries an idempotency key"
+        ),
+        [LostReply(Site("checkout.create_order/bank.charge", "after"))],
+        slow=True,
+    ),
+    "applications.checkout.system:status_unchecked": Told(
+        "idempotent",
+        ("was refused bank.charge for now, did not raise, and answered as if it had been done"),
+        [ErrorReply(Site("checkout.create_order_unchecked/bank.charge"))],
+        items=(0,),
+        slow=True,
+    ),
+    "applications.checkout.system:order_after_charge": Told(
+        "idempotent",
+        "looked into db.orders, and did nothing: what it needs was not there yet",
+        [Crash(Site("checkout.create_order_late/bank.charge", "after"))],
+        slow=True,
+    ),
+    "applications.checkout.system:points_each_time": Told(
+        "idempotent",
+        ("does update db.customers each time that it is asked, 2 times for one and the same thing"),
+        [LostReply(Site("bank-events.webhook/deliver to checkout.on_bank_event_again", "after"))],
+        items=(0,),
+        slow=True,
+    ),
+    "applications.checkout.system:marked_first": Told(
+        "idempotent",
+        ("committed db.receipts for a message for o1 from webhook before all of its work was done"),
+        [FailedCommit(Site("checkout.on_bank_event_marked/db.commit", attempt=2))],
+        items=(0,),
+        slow=True,
+    ),
+}

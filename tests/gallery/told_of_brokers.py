@@ -1,0 +1,265 @@
+"""What the reports of broken twins must say: models on one broker or queue each."""
+
+from chaosharness import (
+    Crash,
+    Delay,
+    Duplicate,
+    ErrorReply,
+    FailedCommit,
+    LostReply,
+    LostRequest,
+    NetworkPartition,
+    Pause,
+    Rebalance,
+    Site,
+)
+from tests.gallery.told import Told
+
+TOLD = {
+    "rabbit.dispatch:requeue_that_starves": Told(
+        "never stuck",
+        ("was given a message for o1 from tasks 21 times and raised NotPaid: o1 at each of them"),
+        [LostRequest(Site("till.on_order/bus.publish tasks"))],
+    ),
+    "rabbit.prices:retry_queue_breaks_order": Told(
+        "idempotent",
+        (
+            "handled a newer message of prices first and then an older one (it had "
+            "been put aside, and came back)"
+        ),
+        [
+            FailedCommit(
+                Site(
+                    "shop.on_price/shop-db.commit",
+                    message="1 of client.announce/bus.publish prices",
+                )
+            )
+        ],
+    ),
+    "rabbit.prices:dead_letters_over_newer_state": Told(
+        "idempotent",
+        (
+            "handled a newer message of prices first and then an older one (it had "
+            "been put aside, and came back)"
+        ),
+        [
+            FailedCommit(
+                Site(
+                    "shop.on_price/shop-db.commit",
+                    message="1 of client.announce/bus.publish prices",
+                )
+            )
+        ],
+    ),
+    "rabbit.reports:blocked_heartbeats": Told(
+        "never stuck",
+        ("takes 150 s for r1 from reports, and after 120 s bus takes it back (missed heartbeats)"),
+        [],
+        items=(0,),
+    ),
+    "rabbit.outbox:lost_confirm_and_double_publish": Told(
+        "never charged twice",
+        "asks for bank.charge 2 times, with another idempotency key each time (6 and 17)",
+        [LostReply(Site("relay.on_batch/bus.publish orders", "after"))],
+    ),
+    "rabbit.outbox:range_read_as_one": Told(
+        "never charged twice",
+        "asks for bank.charge 2 times, with another idempotency key each time (6 and 22)",
+        [],
+    ),
+    "aws.desk:visibility_shorter_than_the_handler": Told(
+        "never stuck",
+        (
+            "takes 20 s for o1 from charges.fifo, and after 15 s bus takes it back "
+            "(visibility timeout)"
+        ),
+        [],
+    ),
+    "aws.desk:window_shorter_than_the_retry": Told(
+        "never charged twice",
+        ("asks for bank.charge 2 times, with another idempotency key each time (o1-1 and o1-2)"),
+        [LostReply(Site("front.on_order/bus.publish charges.fifo", "after"))],
+    ),
+    "aws.keeper:own_write_taken_for_another": Told(
+        "idempotent",
+        ("that write was refused, because its own first one was there: it took that for done"),
+        [Crash(Site("till.handler/db.put_item idempotency", "after"))],
+    ),
+    "aws.keeper:in_progress_for_ever": Told(
+        "idempotent",
+        ("that write was refused, because its own first one was there: it gave up, each time"),
+        [LostReply(Site("till.handler/db.put_item idempotency", "after"))],
+    ),
+    "aws.till:partial_response_missing": Told(
+        "idempotent",
+        "till.handler was refused bank.charge for now, did not raise, and returned",
+        [ErrorReply(Site("till.handler/bank.charge"))],
+        items=(0,),
+    ),
+    "nats.desk:ack_wait_shorter_than_the_handler": Told(
+        "never charged twice",
+        (
+            "bus handed o1 from charges.wanted out again after 15 s, while billing#"
+            "1 was still at work on it"
+        ),
+        [],
+    ),
+    "nats.desk:no_message_id": Told(
+        "never charged twice",
+        ("asks for bank.charge 2 times, with another idempotency key each time (o1-1 and o1-2)"),
+        [LostReply(Site("front.on_order/bus.publish charges.wanted", "after"))],
+    ),
+    "nats.desk:window_shorter_than_the_retry": Told(
+        "never charged twice",
+        ("asks for bank.charge 2 times, with another idempotency key each time (o1-1 and o1-2)"),
+        [LostReply(Site("front.on_order/bus.publish charges.wanted", "after"))],
+    ),
+    "nats.desk:acknowledged_before_the_work": Told(
+        "nothing acknowledged is lost",
+        "acknowledged o1 from charges.wanted before its work was done",
+        [ErrorReply(Site("billing.on_charge/bank.charge"))],
+    ),
+    "nats.desk:terminated_at_any_error": Told(
+        "nothing acknowledged is lost",
+        (
+            "bus let go of o1 from charges.wanted (terminated ConnectionError) afte"
+            "r it had been handed out once"
+        ),
+        [ErrorReply(Site("billing.on_charge/bank.charge"))],
+    ),
+    "nats.desk:no_dead_letters": Told(
+        "nothing acknowledged is lost",
+        (
+            "bus let go of o1 from charges.wanted (max deliveries) after it had bee"
+            "n handed out 3 times"
+        ),
+        [NetworkPartition(Site("billing.on_charge/bank.charge"), lasting=108000)],
+    ),
+    "nats.view:assumes_the_order_of_the_stream": Told(
+        "idempotent",
+        (
+            "handled a newer message of orders.o1 first and then an older one (it w"
+            "as handed out a second time)"
+        ),
+        [
+            LostReply(
+                Site(
+                    "bus.view/deliver to view",
+                    "after",
+                    message="1 of client.change/bus.publish orders.o1",
+                )
+            )
+        ],
+    ),
+    "redis_streams.loop:name_of_each_start": Told(
+        "idempotent",
+        (
+            "handed o2 from orders to billing, which crashed before its work was do"
+            "ne. Nobody acknowledged it, and nobody takes it up"
+        ),
+        [Crash(Site("billing.main/bus.ack", "after"))],
+    ),
+    "redis_streams.loop:dead_consumers_deleted": Told(
+        "nothing acknowledged is lost",
+        "bus let go of o1 from orders (consumer deleted)",
+        [Crash(Site("billing.main/bank.charge", "after"))],
+        items=(0,),
+    ),
+    "redis_streams.till:nobody_claims": Told(
+        "nothing acknowledged is lost",
+        "Nobody acknowledged it, and nobody takes it up: it stays pending",
+        [ErrorReply(Site("billing.on_order/bank.charge"))],
+        items=(0,),
+    ),
+    "redis_streams.till:acknowledged_before_the_work": Told(
+        "nothing acknowledged is lost",
+        "acknowledged o1 from orders before its work was done",
+        [ErrorReply(Site("billing.on_order/bank.charge"))],
+        items=(0,),
+    ),
+    "redis_streams.till:nothing_is_pending": Told(
+        "nothing acknowledged is lost",
+        "bus counted it as acknowledged when it handed it out, so it does not come again",
+        [ErrorReply(Site("billing.on_order/bank.charge"))],
+        items=(0,),
+    ),
+    "redis_streams.till:trimmed_before_it_is_claimed": Told(
+        "nothing acknowledged is lost",
+        "bus let go of o1 from orders (trimmed or deleted)",
+        [Delay(Site("billing.on_order/bank.charge"))],
+    ),
+    "redis_streams.till:claimed_while_it_works": Told(
+        "idempotent",
+        ("bus handed o1 from orders out again after 5 s, while billing#1 was still at work on it"),
+        [],
+        items=(0,),
+    ),
+    "kafka.statuses:forgotten_key": Told(
+        "no cancelled order is shown",
+        "they have no key, so they are in two log partitions, in no order",
+        [
+            FailedCommit(
+                Site(
+                    "screen.on_event/screen-db.commit",
+                    message="1 of client.order/bus.publish events",
+                )
+            )
+        ],
+    ),
+    "kafka.totals:zombie_writes_after_its_successor": Told(
+        "the total is what was paid",
+        (
+            "book#1 read totals-db.totals, book#2 changed it, and then book#1 wrote"
+            " what it had worked out before that"
+        ),
+        [Pause(Site("book.run/totals-db.select totals", "after"), lasting=49500)],
+    ),
+    "kafka.relay:effect_outside_the_transaction": Told(
+        "never charged twice",
+        ("relay.run asks for bank.charge 2 times, and no request carries an idempotency key"),
+        [Delay(Site("relay.run/bank.charge"), lasting="timeout")],
+        items=(0,),
+    ),
+    "kafka.invoices:committed_before_the_work_ends": Told(
+        "nothing acknowledged is lost",
+        "acknowledged o1 from orders before its work was done",
+        [Crash(Site("billing.run/bus.commit", "after"))],
+        items=(0,),
+    ),
+    "kafka.till:rebalance_in_mid_batch": Told(
+        "never charged twice",
+        ("billing.run asks for bank.charge 2 times, and no request carries an idempotency key"),
+        [Delay(Site("billing.run/bank.charge"), lasting="timeout")],
+        items=(0,),
+    ),
+    "kafka.till:key_from_the_offset": Told(
+        "never charged twice",
+        "with another idempotency key each time (orders/0/0 and orders/0/1)",
+        [Duplicate(Site("client.place/bus.publish orders"))],
+        items=(0,),
+    ),
+    "kafka.till:commits_past_a_failed_record": Told(
+        "nothing acknowledged is lost",
+        "was refused bank.charge for desk from orders, and acknowledged it all the same",
+        [ErrorReply(Site("billing.run/bank.charge"))],
+        items=(0,),
+    ),
+    "kafka.till:commits_past_a_running_record": Told(
+        "nothing acknowledged is lost",
+        "committed an offset beyond desk from orders (offset 0) before its work was done",
+        [LostRequest(Site("billing.run_together/bank.charge", entity=2))],
+        items=(0, 1),
+    ),
+    "kafka.prices:cache_kept_across_a_rebalance": Told(
+        "each order is at the price of its day",
+        ("till#1 looked into shop-db.prices at 101 ms and not again: till#2 changed it at 202 ms"),
+        [
+            Rebalance(
+                Site("bus.book/deliver to till", message="3 of client.happen/bus.publish book")
+            ),
+            Rebalance(
+                Site("bus.book/deliver to till", message="4 of client.happen/bus.publish book")
+            ),
+        ],
+    ),
+}
