@@ -4,8 +4,11 @@
 compatibility" (open, closed and partially open content models): a reader accepts a writer if
 each instance of the writer's schema is one of the reader's.
 
+A required field that is new may have a default, as Confluent lets it; other than there, one that
+`required` alone names is refused.
+
 *Not modelled*: what is not compared is refused, and named: `not`, `if`, `patternProperties`,
-`dependent...`, `contains`, `unevaluated...`, where the two differ in it; references to other
+`dependent...`, `contains`, `unevaluated...`, where the two differ in it, lists of items; references to other
 documents. `oneOf` of a reader is taken as one where no two branches have a type in common.
 """
 
@@ -20,7 +23,7 @@ NOT_COMPARED: Final = (
     *("not", "if", "then", "else", "patternProperties", "propertyNames", "dependentRequired"),
     *("dependentSchemas", "dependencies", "contains", "minContains", "maxContains"),
     *("unevaluatedItems", "unevaluatedProperties", "$dynamicRef", "pattern", "prefixItems"),
-    *("uniqueItems", "additionalItems", "multipleOf"),
+    *("uniqueItems", "additionalItems"),
 )
 """Keywords that a reader may have only as the writer has them."""
 
@@ -122,7 +125,12 @@ class Containment:
         yield from _bounds(reader, writer, path)
         if "object" in theirs:
             yield from self._object(reader, writer, path)
-        if "array" in theirs and "items" in reader:
+        if "array" in theirs and any(
+            isinstance(one.get("items"), list) for one in (reader, writer)
+        ):
+            if reader.get("items") != writer.get("items"):
+                yield f"{_at(path)} differs in a list of 'items', which is not compared"
+        elif "array" in theirs and "items" in reader:
             yield from self._compare(reader["items"], writer.get("items", True), f"{path}[]")
 
     def _object(self, reader: Any, writer: Any, path: str) -> Iterator[str]:
@@ -131,7 +139,7 @@ class Containment:
         others = reader.get("additionalProperties", True)
         written = set(writer.get("required", ()))
         for name in reader.get("required", ()):
-            if name not in written:
+            if name not in written and not _has_default(mine.get(name)):
                 yield f"{_at(_join(path, name))} is required, and is not always written"
         for name, schema in theirs.items():
             where = _join(path, name)
@@ -232,10 +240,19 @@ def _both(one: Any, other: Any) -> Any:
     return merged
 
 
+def _has_default(schema: Any) -> bool:
+    """Say whether a field has a default: Confluent lets it be required then (and its readers,
+    which validate, do not know of the default)."""
+    return isinstance(schema, Mapping) and "default" in schema
+
+
 def _bounds(reader: Any, writer: Any, path: str) -> Iterator[str]:
     for word in _LOWER:
         if word in reader and not _as_low(reader[word], writer, word):
             yield f"{_at(path)} has {word} {reader[word]}, and less may be written"
+    step, theirs = reader.get("multipleOf"), writer.get("multipleOf")
+    if step is not None and (theirs is None or theirs % step):
+        yield f"{_at(path)} is a multiple of {step}, and others may be written"
     for word in _UPPER:
         if word in reader and not _as_high(reader[word], writer, word):
             yield f"{_at(path)} has {word} {reader[word]}, and more may be written"

@@ -95,7 +95,7 @@ class JsonSchema:
     Handlers get dicts, or the class that their annotation names.
 
     Args:
-        definition: The schema, of draft 2020-12 where it does not say.
+        definition: The schema, of draft 7 where it does not say (`"$schema"`).
 
     >>> JsonSchema({"type": "object", "properties": {"id": {"type": "string"}}})
     """

@@ -25,7 +25,7 @@ NATIVE: Final = (
 """What Avro's logical types are made from: handed to fastavro as it is."""
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen
 class AvroSchema:
     """One version of an Avro schema. Values are dicts.
 
@@ -36,7 +36,7 @@ class AvroSchema:
     """
 
     definition: Any = attrs.field(repr=False)
-    parsed: Any = attrs.field(repr=False)
+    parsed: Any = attrs.field(repr=False, eq=False)
     format: str = "Avro"
     kind: type | None = None
 
@@ -90,7 +90,7 @@ def schema(given: Avro) -> AvroSchema:
     definition = loaded(given.definition, "an Avro schema")
     try:
         parsed = fastavro.parse_schema(definition)
-    except (fastavro.schema.SchemaParseException, KeyError, TypeError) as error:
+    except (fastavro.schema.SchemaParseException, fastavro.schema.UnknownType, KeyError) as error:
         raise InvalidDefinition(f"this is no Avro schema: {error}{asked_at()}") from None
     if definition.get("type") != "record":
         raise InvalidDefinition(

@@ -16,7 +16,7 @@ from chaosharness.schemas.schema import JsonSchema, UnreadableEvent, loaded
 from chaosharness.schemas.shape import defaults_of
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen
 class JsonSchemaVersion:
     """One version of a JSON Schema. Values are dicts, seen to be right when written and read.
 
@@ -24,7 +24,7 @@ class JsonSchemaVersion:
     """
 
     definition: Any = attrs.field(repr=False)
-    validator: Any = attrs.field(repr=False)
+    validator: Any = attrs.field(repr=False, eq=False)
     format: str = "JSON Schema"
     kind: type | None = None
 
@@ -87,7 +87,7 @@ def schema(given: JsonSchema) -> JsonSchemaVersion:
         InvalidDefinition: It is no JSON Schema.
     """
     definition = loaded(given.definition, "a JSON Schema")
-    kind = jsonschema.validators.validator_for(definition, default=jsonschema.Draft202012Validator)
+    kind = jsonschema.validators.validator_for(definition, default=jsonschema.Draft7Validator)
     try:
         kind.check_schema(definition)
     except jsonschema.SchemaError as error:
