@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from chaosharness.checkers import eventually as eventually
     from chaosharness.checkers import every_event_carries_an_id as every_event_carries_an_id
     from chaosharness.checkers import every_event_is_heard as every_event_is_heard
+    from chaosharness.checkers import every_event_is_readable as every_event_is_readable
     from chaosharness.checkers import every_saga_settles as every_saga_settles
     from chaosharness.checkers import idempotent as idempotent
     from chaosharness.checkers import joins_complete as joins_complete
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
     from chaosharness.checkers import no_call_chain as no_call_chain
     from chaosharness.checkers import no_event_cycle as no_event_cycle
     from chaosharness.checkers import no_ghost_event as no_ghost_event
+    from chaosharness.checkers import no_money_dropped as no_money_dropped
     from chaosharness.checkers import nothing_acknowledged_lost as nothing_acknowledged_lost
     from chaosharness.checkers import order_per_key as order_per_key
     from chaosharness.checkers import poison_blocks_nobody as poison_blocks_nobody
@@ -111,6 +113,8 @@ if TYPE_CHECKING:
     from chaosharness.faults import LostRequest as LostRequest
     from chaosharness.faults import LostWrites as LostWrites
     from chaosharness.faults import NetworkPartition as NetworkPartition
+    from chaosharness.faults import NewEvent as NewEvent
+    from chaosharness.faults import OldEvent as OldEvent
     from chaosharness.faults import PartitionDelay as PartitionDelay
     from chaosharness.faults import Pause as Pause
     from chaosharness.faults import Poison as Poison
@@ -150,6 +154,11 @@ if TYPE_CHECKING:
     from chaosharness.orchestrators.stepfunctions import StepFunctions as StepFunctions
     from chaosharness.orchestrators.temporal import Temporal as Temporal
     from chaosharness.schedule import Schedule as Schedule
+    from chaosharness.schemas import Avro as Avro
+    from chaosharness.schemas import IncompatibleSchema as IncompatibleSchema
+    from chaosharness.schemas import JsonSchema as JsonSchema
+    from chaosharness.schemas import Registry as Registry
+    from chaosharness.schemas import UnreadableEvent as UnreadableEvent
     from chaosharness.search.decorator import chaos_test as chaos_test
     from chaosharness.search.doors import certify as certify
     from chaosharness.search.doors import check as check
@@ -244,6 +253,7 @@ _HOME = {
         "eventually",
         "every_event_carries_an_id",
         "every_event_is_heard",
+        "every_event_is_readable",
         "every_saga_settles",
         "idempotent",
         "joins_complete",
@@ -254,6 +264,7 @@ _HOME = {
         "no_call_chain",
         "no_event_cycle",
         "no_ghost_event",
+        "no_money_dropped",
         "nothing_acknowledged_lost",
         "order_per_key",
         "poison_blocks_nobody",
@@ -278,6 +289,8 @@ _HOME = {
         "LostRequest",
         "LostWrites",
         "NetworkPartition",
+        "NewEvent",
+        "OldEvent",
         "PartitionDelay",
         "Pause",
         "Poison",
@@ -319,6 +332,7 @@ _HOME = {
     "orchestrators.stepfunctions": ("StepFunctions",),
     "orchestrators.temporal": ("Temporal",),
     "schedule": ("Schedule",),
+    "schemas": ("Avro", "IncompatibleSchema", "JsonSchema", "Registry", "UnreadableEvent"),
     "stores.dynamodb": ("DynamoConnection", "DynamoDB", "DynamoError", "DynamoTable"),
     "stores.keyvalue": ("KeyValue",),
     "stores.postgresql": ("PostgreSQL",),

@@ -214,7 +214,29 @@ class ClockSkew(Fault):
 
 @attrs.frozen
 class Redeploy(Fault):
-    """This replica is replaced by one that runs the other version of the service."""
+    """This replica is replaced by one that runs the other version of the service.
+
+    At its start it comes up as the other version at once. In front of a handler the replica is
+    stopped in mid-flight, and comes back as the other version: what it had in hand comes again.
+    """
+
+
+@attrs.frozen
+class OldEvent(Fault):
+    """The event is written with the version before: its producer is not upgraded yet.
+
+    Strikes where a `Registry` has an event written whose schema has such a version, and consumers
+    may be upgraded first.
+    """
+
+
+@attrs.frozen
+class NewEvent(Fault):
+    """The event is written with the version after: its producer was upgraded first.
+
+    Strikes where a `Registry` has an event written whose schema has such a version, and producers
+    may be upgraded first.
+    """
 
 
 @attrs.frozen
@@ -281,6 +303,8 @@ FAULTS: Final[tuple[type[Fault], ...]] = (
     FailedCommit,
     StoreOutage,
     NetworkPartition,
+    OldEvent,
+    NewEvent,
     Poison,
     ClockSkew,
     Redeploy,

@@ -50,6 +50,7 @@ PAGES = {
     ),
     "faults": ("Faults, sites and schedules", ("faults", "kernel.site", "schedule")),
     "properties": ("Properties", ("checkers", "checkers.flow", "system.wiring")),
+    "schemas": ("Schemas of events", ("schemas",)),
     "traces": ("Traces", ("traces",)),
     "search": (
         "Search and replay",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from chaosharness.brokers.cycle import cycle
-from chaosharness.brokers.message import Message, key_of
+from chaosharness.brokers.message import Message, key_of, shown
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
 from chaosharness.machines.machine import (
@@ -83,7 +83,7 @@ class Journal:
             "topic": message.topic,
             "queues": places,
             "key": key_of(message.key, message.topic),
-            "value": message.body,
+            "value": shown(message.body),
         }
 
     def _stored(self, fact: Stored, scope: Scope | None, operation: str, attempt: int) -> int:

@@ -14,7 +14,7 @@ from chaosharness.brokers.message import Message, Reader
 from chaosharness.errors import ChaosharnessError
 from chaosharness.handlers.blame import has_handled, refuse_hopeless
 from chaosharness.handlers.places import told
-from chaosharness.handlers.port import HANDLE, NOBODY, strikes, trouble
+from chaosharness.handlers.port import HANDLE, HANDLE_IN_EITHER, NOBODY, strikes, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Incarnation, Scope
@@ -81,7 +81,7 @@ class Intake:
         key = (operation, message.entity, message.name)
         world.counts[key] = attempt = world.counts.get(key, 0) + 1
         if operation not in world.surfaces:
-            world.meet(operation, HANDLE)
+            world.meet(operation, HANDLE if incarnation.redeploy is None else HANDLE_IN_EITHER)
         if operation in world.armed:
             script = self._careful(scope, message, attempt, settle)
             drive_in_kernel(script, world)

@@ -112,6 +112,28 @@ class Text(bytes):
     __slots__ = ()
 
 
+class Framed(bytes):
+    """The payload of an event that a schema wrote, with its frame in front.
+
+    Attributes:
+        told: What it says, as JSON: what histories show in its place.
+    """
+
+    told: bytes
+
+    @classmethod
+    def made(cls, body: bytes, told: bytes) -> Framed:
+        """Return a payload that says so."""
+        found = cls(body)
+        found.told = told
+        return found
+
+
+def shown(body: bytes | None) -> bytes | None:
+    """Return a payload as a history shows it."""
+    return body.told if type(body) is Framed else body
+
+
 def key_of(key: Any, topic: str) -> str | None:
     """Return a message key as text, for histories: bytes are the key as well.
 
@@ -305,6 +327,16 @@ _PIKA: Final = (
     ". If it is a callback of pika, (channel, method, properties, body): give a function of the "
     "body and its delivery that calls it, lambda body, delivery: on_message(channel, ...)"
 )
+
+
+def wanted_by(handler: Callable[..., Any]) -> Any:
+    """Return what a handler's first parameter is annotated with; None where that says nothing."""
+    try:
+        first = next(iter(inspect.signature(handler).parameters), None)
+    except (TypeError, ValueError):
+        return None
+    hint = None if first is None else _hint(handler, first)
+    return None if hint is Delivery else hint
 
 
 def _read_signature(handler: Callable[..., Any], wanted: Any) -> Reader:

@@ -24,6 +24,7 @@ from chaosharness.checkers.messages import (
     poison_blocks_nobody,
     unhandled_exceptions_block_nobody,
 )
+from chaosharness.checkers.money import no_money_dropped
 from chaosharness.checkers.outcomes.judge import idempotent
 from chaosharness.checkers.progress import never_stuck
 from chaosharness.checkers.property import (
@@ -41,6 +42,7 @@ from chaosharness.checkers.sagas import (
     every_saga_settles,
     never_compensates_what_did_not_happen,
 )
+from chaosharness.checkers.versions import every_event_is_readable
 
 __all__ = [
     "Books",
@@ -60,6 +62,7 @@ __all__ = [
     "eventually",
     "every_event_carries_an_id",
     "every_event_is_heard",
+    "every_event_is_readable",
     "every_saga_settles",
     "idempotent",
     "joins_complete",
@@ -70,6 +73,7 @@ __all__ = [
     "no_call_chain",
     "no_event_cycle",
     "no_ghost_event",
+    "no_money_dropped",
     "nothing_acknowledged_lost",
     "order_per_key",
     "poison_blocks_nobody",

@@ -12,11 +12,14 @@ from chaosharness.checkers.messages import (
     poison_blocks_nobody,
     unhandled_exceptions_block_nobody,
 )
+from chaosharness.checkers.money import no_money_dropped
 from chaosharness.checkers.outcomes.judge import NAME, outcomes_property
 from chaosharness.checkers.outcomes.outcome import Options
 from chaosharness.checkers.progress import never_stuck
 from chaosharness.checkers.property import Property
+from chaosharness.checkers.versions import every_event_is_readable
 from chaosharness.errors import InvalidDefinition
+from chaosharness.schemas.registry import Registry
 
 
 def assumed(system: Any, *, without: str | Iterable[str] = ()) -> tuple[Property, ...]:
@@ -52,6 +55,10 @@ def assumed(system: Any, *, without: str | Iterable[str] = ()) -> tuple[Property
             "never does is begun with env.main(loop, background=True))",
         ),
     ]
+    if any(isinstance(part, Registry) for part in getattr(system, "resources", {}).values()):
+        what = "where a version of an event lacks an amount, the business should not go on as if"
+        found.append(_assuming(no_money_dropped(), f"{what} there were none"))
+        found.append(_assuming(every_event_is_readable(), "an event is written to be read"))
     for name in unwanted:
         if name not in kinds and not any(one.name == name for one in found):
             known = ", ".join(one.name for one in found)

@@ -25,6 +25,7 @@ from chaosharness.faults import (
     LostWrites,
     NetworkPartition,
     Pause,
+    Redeploy,
     StoreOutage,
 )
 from chaosharness.handlers.amid import amid_calls
@@ -79,6 +80,8 @@ def surface(
 READ: Final = surface(after=(Pause,), also=(Crash,), also_before=(Pause, StoreOutage))
 WRITE: Final = surface(after=(Pause,), also=(Crash,), also_before=(Pause, StoreOutage))
 HANDLE: Final = surface(before=(Crash,), also=(Pause,), also_after=(Crash,))
+HANDLE_IN_EITHER: Final = surface(before=(Redeploy, Crash), also=(Pause,), also_after=(Crash,))
+"""In front of a handler of a service that has two versions."""
 SLEEP: Final = surface(after=(Crash,), also=(Pause,), also_before=(Crash,))
 NOTE: Final = surface(also=(Crash, Pause))
 
@@ -382,6 +385,9 @@ def trouble(scope: Scope, fault: Fault, peer: Peer) -> Script[None]:
         case HostDeath():
             scope.incarnation.unheard = True
             yield from crash(scope, fault.down)
+        case Redeploy():
+            scope.incarnation.restart = scope.incarnation.redeploy
+            yield from crash(scope, "next")
         case LostWrites():
             if not peer.lose_writes(scope):
                 yield from crash(scope, "next")

@@ -34,6 +34,7 @@ KINDS: Final = {
     "ack": "a consumer settled a message: acknowledged, or its offset committed",
     "nack": "a consumer gave a message back, or refused it",
     "decide": "a workflow of an orchestrator said what is to be done next: its commands",
+    "resolve": "an event was written or read with another version of its schema than it had",
     "dead": "a message was dead-lettered, or dropped by its broker",
     "poll": "a consumer asked for messages and got some",
     "call": "a request left its caller",

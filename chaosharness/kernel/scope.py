@@ -21,7 +21,8 @@ class Incarnation:
 
     A process of its own (`processes`) has it for a `host`, and dies with it. `stalled_since` is
     when a fault had it stand still, at so many places at once (`stalls`); `on_stall` is told until
-    when, and `on_resume` when it goes on. It dies `unheard` where its machine dies with it, and
+    when, and `on_resume` when it goes on. `redeploy` starts the other version of its service in its
+    place, where there is one. It dies `unheard` where its machine dies with it, and
     nobody closes its connections.
     """
 
@@ -38,6 +39,7 @@ class Incarnation:
         "on_resume",
         "on_stall",
         "processes",
+        "redeploy",
         "replica",
         "restart",
         "service",
@@ -68,6 +70,7 @@ class Incarnation:
         self.processes: list[Incarnation] = []
         self.on_death: list[Callable[[], None]] = []
         self.restart: Callable[[], None] | None = None
+        self.redeploy: Callable[[], None] | None = None
         self.kept: list[Any] = []
         self.guests: dict[str, Any] = {}
         self.locks: dict[Any, Any] = {}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from chaosharness.brokers.intake import Intake
-from chaosharness.brokers.message import decoder_for, reader_for
+from chaosharness.brokers.message import decoder_for, reader_for, wanted_by
 from chaosharness.calls import Endpoint, Switchboard
 from chaosharness.errors import ChaosharnessError, InvalidDefinition
 from chaosharness.handlers.blame import refuse_hopeless
@@ -115,19 +115,40 @@ class Env:
 
     # ---- messages
 
-    def publisher(self, broker: Any, *, blocking: bool = False, **options: Any) -> Any:
+    def publisher(
+        self, broker: Any, *, blocking: bool = False, schemas: Any = None, **options: Any
+    ) -> Any:
         """Return what publishes to a broker: `publish(topic, value, key=..., headers=...)`.
 
         It is one producer (RabbitMQ: one channel): what is sent with it stays in its order,
         whichever handlers and tasks send it. Call this again for another one. See the
         `publish` of the broker. In an `async` handler, await it; with `blocking` it is never
-        awaited (see `client`). Further options are the broker's own, as its class says.
+        awaited (see `client`). With `schemas`, a `Registry` or its `at(...)`, the events of its
+        subjects are written as their versions say. Further options are the broker's own, as its
+        class says.
         """
-        publish = self._open(broker, "publisher", "broker").publisher(**options)
+        opened = self._open(broker, "publisher", "broker")
+        publish = opened.publisher(**options)
+        if schemas is not None:
+            registry, pins = self._versions(schemas)
+            text = getattr(opened, "text_only", False)
+            publish = registry.publisher(publish, pins, text=text)
         made = block(publish) if blocking else publish
         if self._wires is not None:
             self._wire("publisher", broker, (), made)
         return made
+
+    def _versions(self, schemas: Any) -> tuple[Any, dict[str, int]]:
+        """Return a registry of this run, and the versions of subjects that are not the latest."""
+        registry = getattr(schemas, "registry", schemas)
+        return self._open(registry, "decoder", "registry"), dict(getattr(schemas, "pins", ()))
+
+    def _read_as(self, schemas: Any, wanted: Any) -> Any:
+        """Return what a consumer reads with: what is wanted, or what its schemas make of it."""
+        if schemas is None:
+            return wanted
+        registry, pins = self._versions(schemas)
+        return registry.decoder(pins, wanted)
 
     def consume(
         self,
@@ -136,6 +157,7 @@ class Env:
         handler: Callable[..., Any],
         *,
         read_as: Any = None,
+        schemas: Any = None,
         **options: Any,
     ) -> None:
         """Have a handler called with each message; it is acknowledged when that returns.
@@ -148,6 +170,7 @@ class Env:
                 `value` says what the payload is decoded into.
             read_as: The type to decode into, where there is no annotation; or a function
                 that decodes bytes.
+            schemas: A `Registry`, or its `at(...)`: events are read as its versions say.
             options: The broker's own, as its class says.
         """
         self._alone("env.consume")
@@ -155,6 +178,8 @@ class Env:
         check_handler(handler, f"service {self._service!r} consumes {source!r}")
         place = f"{self._service}.{name_of(handler)}"
         colour = colour_for(handler, self._runtime, self.incarnation)
+        if schemas is not None:
+            read_as = self._read_as(schemas, read_as or wanted_by(handler))
         reader = reader_for(handler, read_as)
         intake = Intake(self.incarnation, place, handler, reader, colour)
         state.consume(intake, source, service=self._service, **options)
@@ -167,6 +192,7 @@ class Env:
         *sources: str,
         read_as: Any = None,
         blocking: bool = False,
+        schemas: Any = None,
         **options: Any,
     ) -> Any:
         """Return a consumer for the service's own main loop.
@@ -176,6 +202,7 @@ class Env:
             sources: Likewise; several where the broker can read them together.
             read_as: The type to decode payloads into, or a function that decodes bytes.
             blocking: Whether its methods block in `async` code too (see `client`).
+            schemas: A `Registry`, or its `at(...)`: events are read as its versions say.
             options: The broker's own, as its class says.
         """
         self._alone("env.consumer")
@@ -183,7 +210,11 @@ class Env:
         if not sources:
             raise InvalidDefinition(f"service {self._service!r} has a consumer of nothing")
         made = state.consumer(
-            self.incarnation, sources, decoder_for(read_as), service=self._service, **options
+            self.incarnation,
+            sources,
+            decoder_for(self._read_as(schemas, read_as)),
+            service=self._service,
+            **options,
         )
         made = BlockingClient(made) if blocking else made
         if self._wires is not None:

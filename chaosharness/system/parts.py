@@ -26,7 +26,9 @@ START_OF_EITHER: Final = surface(before=(ClockSkew, Redeploy))
 """The start of a service that has a previous version to be replaced by."""
 
 OUTSIDE: Final = frozenset(
-    kind for kind in Fault.__subclasses__() if kind.__name__ in ("Delay", "Poison", "Duplicate")
+    kind
+    for kind in Fault.__subclasses__()
+    if kind.__name__ in ("Delay", "Poison", "Duplicate", "OldEvent", "NewEvent")
 )
 """What may strike a client of the system: it is outside, and its own crashes are not ours."""
 

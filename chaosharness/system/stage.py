@@ -214,8 +214,23 @@ class Stage:
         service, replica = argument
         self._start(service, replica, 1, -1)
 
-    def _start(self, service: Service, replica: int, number: int, cause: int) -> None:
-        """Build an incarnation of a service, from nothing but its durable stores."""
+    def _start(
+        self,
+        service: Service,
+        replica: int,
+        number: int,
+        cause: int,
+        factory: Factory | None = None,
+    ) -> None:
+        """Build an incarnation of a service, from nothing but its durable stores.
+
+        Args:
+            service: Whose.
+            replica: Which one, from 1.
+            number: The nth incarnation of it.
+            cause: The event that has it begun.
+            factory: Builds it, where a `Redeploy` has chosen the version.
+        """
         world = self.world
         incarnation = Incarnation(world, service.name, replica, number)
         incarnation.skew_ms = self.plan.clock_ms
@@ -225,9 +240,12 @@ class Stage:
         if operation not in world.surfaces:
             world.meet(operation, START if service.previous is None else START_OF_EITHER)
         scope = Scope(world, incarnation, service.place, 0, cause, PLAIN)
-        factory = service.factory
+        chosen = factory
+        factory = service.factory if chosen is None else chosen
         if operation in world.armed:
-            factory = self._suffer_at_start(scope, service, attempt)
+            factory = self._suffer_at_start(scope, service, attempt, factory)
+        if service.previous is not None:
+            self._may_change(incarnation, service, factory, on_its_own=chosen is None)
         scope.record("start", operation, attempt, None)
         incarnation.restart = lambda: self._start(service, replica, number + 1, len(world.raw) - 1)
         self.factories[incarnation] = factory
@@ -262,12 +280,29 @@ class Stage:
 
         PLAIN.start(scope, self.factories[host], _as_is, (env,), built)
 
-    def _suffer_at_start(self, scope: Scope, service: Service, attempt: int) -> Factory:
+    def _may_change(
+        self, incarnation: Incarnation, service: Service, factory: Factory, *, on_its_own: bool
+    ) -> None:
+        """Say what a `Redeploy` in mid-flight starts in an incarnation's place."""
+        world = self.world
+        previous = service.previous
+        other = service.factory if factory is previous else previous
+        next_one = (service, incarnation.replica, incarnation.number + 1)
+
+        def redeploy() -> None:
+            self._start(*next_one, len(world.raw) - 1, other if world.chaos else None)
+
+        incarnation.redeploy = redeploy
+        if factory is previous and not on_its_own:
+            world.at_calm(lambda: world.crash(incarnation, "next", cause=-1))
+
+    def _suffer_at_start(
+        self, scope: Scope, service: Service, attempt: int, factory: Factory
+    ) -> Factory:
         """Let the faults of this start strike; return what builds the service."""
         world = self.world
         incarnation = scope.incarnation
         operation = service.operation
-        factory = service.factory
         for fault in world.strikes(operation, "before", 0, attempt):
             scope.record("fault", operation, attempt, {"fault": str(fault)})
             if isinstance(fault, ClockSkew):

@@ -17,7 +17,7 @@ FLOORS = (  # from the ground up
     {"schedule"},
     {"handlers"},
     {"brokers", "externals", "stores"},
-    {"calls", "orchestrators"},
+    {"calls", "orchestrators", "schemas"},
     {"checkers"},
     {"system"},
     {"adapters", "counterexample"},

@@ -65,6 +65,7 @@ NOT_RUN = {
     "docs/how-to/postgresql.md": {"pip install '.[postgresql]'": INSTALLS},
     "docs/how-to/redis.md": {"pip install '.[redis]'": INSTALLS},
     "docs/how-to/redis-py-streams.md": {"pip install '.[redis]'": INSTALLS},
+    "docs/how-to/schemas.md": {"pip install '.[avro,jsonschema,protobuf,pydantic]'": INSTALLS},
     "docs/how-to/sqlalchemy.md": {"pip install '.[sqlalchemy]'": INSTALLS},
 }
 """Commands that a page shows and this test does not run, with who does."""

@@ -10,7 +10,7 @@ from chaosharness.brokers.cycle import cycle
 from chaosharness.brokers.kafka.coordination import Coordination
 from chaosharness.brokers.kafka.members import Member, Slot
 from chaosharness.brokers.kafka.rows import DELIVER
-from chaosharness.brokers.message import Message, key_of
+from chaosharness.brokers.message import Message, key_of, shown
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Delay, NetworkPartition, PartitionDelay, Rebalance
 from chaosharness.kernel.places import asked_at
@@ -187,7 +187,7 @@ class Cluster:
             "partition": index,
             "offset": offset,
             "key": key if type(key) is not bytes else key_of(key, topic),
-            "value": body,
+            "value": shown(body),
         }
         raw = world.raw  # as `scope.record` does it: every message comes by here
         cause = scope.cause

@@ -22,7 +22,7 @@ import attrs
 
 from chaosharness.brokers.intake import Intake, check_options
 from chaosharness.brokers.lane import is_disturbed
-from chaosharness.brokers.message import Decode
+from chaosharness.brokers.message import Decode, shown
 from chaosharness.brokers.rabbitmq.administration import Administrator
 from chaosharness.brokers.rabbitmq.connection import MISSED, Connection
 from chaosharness.brokers.rabbitmq.consumers import LOOP_OPTIONS, Consumer
@@ -301,7 +301,7 @@ class OpenRabbitMQ(Watcher):
             "exchange": copy.exchange,
             "queues": list(names),
             "key": copy.key,
-            "value": copy.body,
+            "value": shown(copy.body),
         }
 
     # ---- consuming

@@ -185,6 +185,9 @@ Draft = tuple[Message, op.Publish, str]
 class OpenSNS:
     """The topics during one run, as services use them."""
 
+    text_only = True
+    """A message is a text: what is no text is sent in base64."""
+
     def __init__(self, definition: SNS, world: World, desk: OpenSQS) -> None:
         self.definition = definition
         self.name: Final = definition.name

@@ -173,6 +173,9 @@ Draft = tuple[Message, str | None, str | None, int | None, str]
 class OpenSQS(Desk):
     """The queues during one run, as services use them."""
 
+    text_only = True
+    """A body is a text: what is no text is sent in base64."""
+
     # ---- sending
 
     def publisher(self) -> Callable[..., Any]:

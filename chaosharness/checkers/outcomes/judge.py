@@ -21,12 +21,12 @@ from chaosharness.checkers.proof import kept_in_hand
 from chaosharness.checkers.property import Evidence, Finding, Property
 from chaosharness.checkers.reading import is_poison, is_quiet, verdict_of
 from chaosharness.errors import InvalidDefinition
-from chaosharness.faults import ClockSkew, LostWrites, Poison, Redeploy
+from chaosharness.faults import ClockSkew, LostWrites, NewEvent, OldEvent, Poison, Redeploy
 from chaosharness.kernel.history import History
 
 NAME: Final = "idempotent"
 
-NOT_JUDGED: Final = (Poison, ClockSkew, Redeploy, LostWrites)
+NOT_JUDGED: Final = (Poison, ClockSkew, Redeploy, LostWrites, OldEvent, NewEvent)
 """Faults that feed a system something else than it was built for: judged by properties of
 their own."""
 
@@ -64,8 +64,8 @@ def idempotent(
     only where no clean run can move it (`attempts`, `version`), which a finding then says.
 
     The calm run is evidence, not truth: what is double, half or lost there is told of the
-    run without any fault. Not judged: runs in which `Poison`, `ClockSkew`, `Redeploy` or
-    `LostWrites` struck.
+    run without any fault. Not judged: runs in which `Poison`, `ClockSkew`, `Redeploy`,
+    `LostWrites`, `OldEvent` or `NewEvent` struck.
 
     Args:
         ignore: What is not to be compared: stores, tables, columns (`seen`, or

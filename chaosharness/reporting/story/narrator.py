@@ -211,6 +211,25 @@ def _deliver(narrator: Narrator, event: Event) -> Telling:
     return Telling(event.actor, words, lane_of(to), detail, "again" if again else "plain")
 
 
+def _resolve(narrator: Narrator, event: Event) -> Telling:
+    data = event.data
+    subject = clip(str(data.get("subject", "an event")), NAME_MAX)
+    dropped, filled = data.get("dropped") or {}, data.get("filled") or {}
+    if data.get("what") == "read":
+        words = f"reads {subject} of version {data.get('from')} as version {data.get('as')}"
+    else:
+        words = f"writes {subject} as version {data.get('as')}"
+    if data.get("error"):
+        words = f"cannot read {subject} of version {data.get('from')} as version {data.get('as')}"
+        detail = clip(str(data["error"]), CLIP)
+        return Telling(lane_of(event.actor), words, detail=detail, tone="trouble")
+    if dropped:
+        words += f", without {phrase(dropped, DETAIL_MAX)}"
+    detail = f"filled in: {phrase(filled, DETAIL_MAX)}" if filled else ""
+    tone: Tone = "trouble" if dropped else "plain"
+    return Telling(lane_of(event.actor), clip(words, 2 * CLIP), detail=detail, tone=tone)
+
+
 def _handled(narrator: Narrator, event: Event) -> Telling:
     words = f"{_handler(event)} returns"
     reading = read(narrator.history)
@@ -439,6 +458,7 @@ _TELLERS: Final[Mapping[str, Callable[[Narrator, Event], Telling]]] = {
     "deliver": _deliver,
     "handled": _handled,
     "raised": _raised,
+    "resolve": _resolve,
     "ack": _ack,
     "nack": _nack,
     "decide": _decide,

@@ -21,6 +21,8 @@ from chaosharness.faults import (
     LostRequest,
     LostWrites,
     NetworkPartition,
+    NewEvent,
+    OldEvent,
     PartitionDelay,
     Pause,
     Poison,
@@ -228,6 +230,10 @@ def _environment(fault: Fault, action: str, whose: str, who: str) -> str:
         case Poison(content=content):
             what = "garbage" if content == "garbage" else "a message of an unknown schema"
             return f"{what} is stored{_where(action)} just ahead of the message{whose}"
+        case OldEvent():
+            return f"{_written(fault.site)} is written with the version before{whose}"
+        case NewEvent():
+            return f"{_written(fault.site)} is written with the version after{whose}"
         case ClockSkew(skew_ms=skew_ms):
             return f"the clock of {who} is off by {skew_ms:+,} ms from its start"
         case Redeploy():
@@ -240,6 +246,11 @@ def _ends(site: Site) -> tuple[str, str]:
     """Return the topic that a message is handed out from, and to whom."""
     place, _, action = site.operation.partition("/")
     return place.partition(".")[2] or place, action.removeprefix("deliver to ")
+
+
+def _written(site: Site) -> str:
+    """Return which event is written at a site of a registry."""
+    return f"the event {site.operation.rpartition(' ')[2]}"
 
 
 def _where(action: str) -> str:

@@ -73,8 +73,10 @@ from chaosharness.reporting.story.causes.silence import (
     relay_never_ran,
     took_silence_for_an_answer,
 )
+from chaosharness.reporting.story.causes.versions import versions_met
 
 PATTERNS: Final = (
+    versions_met,
     circle,
     row_of_handlers,
     waits_for_what_is_aside,

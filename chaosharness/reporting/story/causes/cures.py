@@ -28,6 +28,12 @@ class Cure:
 
 
 CURES: Final = {
+    "versions": Cure(
+        "a new version that means the same to who does not know it: an amount keeps its name and "
+        "its meaning, and what is new may be overlooked; and the side that the registry's mode "
+        "names is upgraded first.",
+        "two-versions-of-an-event",
+    ),
     "key": Cure(
         "an idempotency key made from what the request is about (the order's id), the same at "
         "each attempt.",

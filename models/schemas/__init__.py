@@ -1,0 +1,1 @@
+"""Events with versions: services that are upgraded one after another."""
