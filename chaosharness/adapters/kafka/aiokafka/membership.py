@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from chaosharness.adapters.kafka.aiokafka.records import Place, partitions, raised_for
@@ -122,7 +123,7 @@ class Membership:
     async def _revoked(self, places: tuple[Place, ...]) -> None:
         if self._interval_ms is not None and not self.expelled:
             with suppress(CommitFailed, OSError):
-                await self.consumer.commit()
+                await self.consumer.commit(offsets=self._consumed())
         await self._call("on_partitions_revoked", places)
 
     async def _assigned(self, places: tuple[Place, ...]) -> None:
@@ -147,15 +148,22 @@ class Membership:
 
     # ---- committing
 
+    def _consumed(self) -> dict[Place, int]:
+        """Return how far records were handed out, where that is not committed."""
+        consumer = self.consumer
+        ends = {place: consumer.position(*place) for place in consumer.assignment()}
+        return {place: end for place, end in ends.items() if end != consumer.committed(*place)}
+
     async def commit(self, offsets: dict[Place, int] | None) -> None:
         """Commit, and ask again until it is answered.
 
         Raises:
             KafkaError: The group has moved on.
         """
+        meant = self._consumed() if offsets is None else offsets
         while True:
             try:
-                await self.consumer.commit(offsets=offsets)
+                await self.consumer.commit(offsets=meant)
             except CommitFailed as error:
                 self._return()
                 raise raised_for(error) from None
@@ -181,7 +189,8 @@ class Membership:
     def _commit_by_itself(self, _: Any) -> None:
         self._timer = None
         if self.open and self._scope.incarnation.alive and self._telling is None:
-            unwaited(self._scope, self.consumer.commit, self._committed)
+            port = partial(self.consumer.commit, offsets=self._consumed())
+            unwaited(self._scope, port, self._committed)
 
     def _committed(self, _: Any, error: BaseException | None) -> None:
         if isinstance(error, CommitFailed):
@@ -196,14 +205,7 @@ class Membership:
     async def leave(self) -> None:
         """Commit what was handed out, if it commits by itself, and leave the group."""
         self.open = False
-        if self._interval_ms is not None and not self.expelled and self._moved():
+        if self._interval_ms is not None and not self.expelled and self._consumed():
             with suppress(CommitFailed, OSError):
-                await self.consumer.commit()
+                await self.consumer.commit(offsets=self._consumed())
         await self.consumer.close()
-
-    def _moved(self) -> bool:
-        """Say whether anything was handed out that is not committed."""
-        return any(
-            self.consumer.position(*place) != self.consumer.committed(*place)
-            for place in self.consumer.assignment()
-        )
