@@ -21,6 +21,7 @@ ADAPTERS: Final = {
     "aio_pika": "chaosharness.adapters.amqp.aio_pika",
     "aiobotocore": "chaosharness.adapters.aws.aiobotocore",
     "aiohttp": "chaosharness.adapters.http.aiohttp",
+    "aiokafka": "chaosharness.adapters.kafka.aiokafka",
     "aiormq": "chaosharness.adapters.amqp.aiormq",
     "aiosqlite": "chaosharness.adapters.databases.aiosqlite",
     "anyio": "chaosharness.adapters.anyio",

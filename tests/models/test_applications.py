@@ -27,6 +27,7 @@ RIGHT = [
     "billing.system:billing",
     "invoices.system:invoices",
     "charges.system:charges",
+    "payouts.system:payouts",
 ]
 BROKEN = [
     "checkout.system:no_key",
@@ -48,6 +49,10 @@ BROKEN = [
     "charges.system:rejected",
     "charges.system:no_key",
     "charges.system:acknowledged_first",
+    "payouts.system:commits_by_itself",
+    "payouts.system:not_waited_for",
+    "payouts.system:keyless",
+    "payouts.system:passes_what_failed",
 ]
 DIGESTS = """
 from chaosharness.search.target import load_target
@@ -55,7 +60,8 @@ from chaosharness import LostReply, Schedule, Site
 for name, site in (("checkout", "checkout.create_order/bank.charge"),
                    ("booking", "booking.create_booking/hotel.reserve"),
                    ("invoices", "charging.on_order/bank.charge"),
-                   ("charges", "charging.on_order/bank.charge")):
+                   ("charges", "charging.on_order/bank.charge"),
+                   ("payouts", "payouts.run/bank.charge")):
     system = load_target(f"models.applications.{name}.system:{name}")
     for schedule in (Schedule(), Schedule([LostReply(Site(site, "after"))])):
         print(system.run(None, schedule).digest(), system.run(None, schedule).digest())

@@ -212,7 +212,9 @@ class Coordination:
     def rejoin(self, member: Member) -> None:
         """Join anew at the next poll: now if idle, else when the handler is done."""
         incarnation = member.incarnation
-        if member.busy_since >= 0 or not incarnation.alive or not member.expelled:
+        if not incarnation.alive or not member.expelled:
+            return
+        if member.busy_since >= 0 and not (member.aside and member.why != TOO_SLOW):
             return
         if incarnation.stalled_since is not None:
             return  # it joins again when it goes on
@@ -267,7 +269,7 @@ class Coordination:
         if not group.preparing:
             return
         for member in crew.members if group.eager else ():
-            if member.busy_since >= 0 or not member.incarnation.alive:
+            if (member.busy_since >= 0 and not member.aside) or not member.incarnation.alive:
                 return
         if crew.listens and any([self._tells(one) for one in crew.members]):
             return  # it ends when they have given back what they have

@@ -249,6 +249,12 @@ class Consumer:
             if found or not taken:
                 return Batch(scope, found)
 
+    def enter(self) -> Member:
+        """Join the group ahead of the first poll, as aiokafka does when it starts."""
+        member = self._ready()
+        member.busy_since = self._broker.world.now
+        return member
+
     def _ready(self) -> Member:
         """Return the member that this is: it joins its group at the first poll."""
         if self._closed:
@@ -538,6 +544,7 @@ class Consumer:
         self._closed = True
         if self._member is not None:
             self._broker.groups.depart(self._member)
+        self._wake()  # another task may be waiting in a poll
 
 
 def _left_s(scope: Scope, due_ms: int | None) -> float | None:

@@ -81,12 +81,14 @@ class Member(Membership):
 
     `take` is what it does with a message. While it is `stale` it has something to learn from the
     coordinator: that it is `expelled` (`why`), or what a cooperative round has led to. `attend`
-    has a poll that waits return, where its code is to be told something. It is `solo` where it
+    has a poll that waits return, where its code is to be told something. One that works `aside`
+    joins again while its code is busy, and no round waits for it. It is `solo` where it
     reads what it chose itself, in no group, and `fenced` where another has come in its place.
     `unset` is a log partition that nobody can say where to begin.
     """
 
     __slots__ = (
+        "aside",
         "attend",
         "busy_since",
         "committed_only",
@@ -140,7 +142,7 @@ class Member(Membership):
         self.busy_since = -1
         self.generation = self.turn = 0
         self.expelled = self.stale = self.fetching = self.watched = False
-        self.fenced = self.solo = self.committed_only = False
+        self.fenced = self.solo = self.committed_only = self.aside = False
         self.why = ""
 
     def standing(self) -> Standing:

@@ -1,0 +1,1 @@
+"""Payouts: aiokafka and httpx. Requests come by one topic, what was paid out goes to another."""
