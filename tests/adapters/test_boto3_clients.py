@@ -392,3 +392,20 @@ def test_a_schedule_has_one_history_in_one_process():
     assert said_by(main, *lost)[1].digest() == said_by(main, *lost)[1].digest()
     assert said_by(main)[1].digest() != said_by(main, *lost)[1].digest()
     assert Schedule(lost)
+
+
+def test_a_queue_that_was_just_deleted_and_a_batch_of_nothing_are_refused():
+    def main():
+        sqs = boto3.client("sqs")
+        url = sqs.create_queue(QueueName="short")["QueueUrl"]
+        sqs.delete_queue(QueueUrl=url)
+        with pytest.raises(sqs.exceptions.QueueDeletedRecently):
+            sqs.create_queue(QueueName="short")
+        time.sleep(61)
+        sqs.create_queue(QueueName="short")
+        with pytest.raises(sqs.exceptions.EmptyBatchRequest):
+            sqs.send_message_batch(QueueUrl=url, Entries=[])
+        with pytest.raises(ClientError, match="not valid for this queue type"):
+            sqs.send_message(QueueUrl=url, MessageBody="m", MessageDeduplicationId="d")
+
+    said_by(main)

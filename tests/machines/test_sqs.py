@@ -380,3 +380,28 @@ def test_a_queue_that_is_not_there():
         op.DeleteQueue("x"),
     ):
         assert side.do(operation).code == "AWS.SimpleQueueService.NonExistentQueue"
+
+
+# ---- what a client must not do
+
+
+def test_a_name_is_free_again_a_minute_after_its_queue_was_deleted():
+    machine = SqsMachine()
+    configure = op.Configure("x", QueueSettings())
+    assert machine.apply(configure, 0) is None
+    machine.apply(op.DeleteQueue("x"), 1_000)
+    refusal = machine.apply(configure, 60_999)
+    assert refusal.code == "AWS.SimpleQueueService.QueueDeletedRecently"
+    assert machine.apply(configure, 61_000) is None
+
+
+def test_a_standard_queue_takes_no_deduplication_id():
+    machine = SqsMachine()
+    machine.apply(op.Configure("x", QueueSettings()), 0)
+    refusal = machine.apply(op.Send("x", "m", deduplication="d"), 0)
+    assert refusal.code == "InvalidParameterValue"
+    assert "Value d for parameter MessageDeduplicationId is invalid" in refusal.text
+    weak = QueueSettings(fifo=True, as_standard=True)
+    machine.apply(op.Configure("x.fifo", weak), 0)
+    sent = [machine.apply(op.Send("x.fifo", "m", group="g", deduplication="d"), 0) for _ in "ab"]
+    assert [one.duplicate for one in sent] == [False, False]

@@ -54,6 +54,8 @@ RECEIVE: Final = surface(before=(ErrorReply,), also=(Crash, Pause))
 QUERY_CODES: Final = {
     "AWS.SimpleQueueService.NonExistentQueue": "QueueDoesNotExist",
     "QueueAlreadyExists": "QueueNameExists",
+    "AWS.SimpleQueueService.QueueDeletedRecently": "QueueDeletedRecently",
+    "AWS.SimpleQueueService.EmptyBatchRequest": "EmptyBatchRequest",
     "AWS.SimpleQueueService.PurgeQueueInProgress": "PurgeQueueInProgress",
     "AWS.SimpleQueueService.BatchRequestTooLong": "BatchRequestTooLong",
     "AWS.SimpleQueueService.TooManyEntriesInBatchRequest": "TooManyEntriesInBatchRequest",
@@ -108,7 +110,7 @@ class Queues:
         desk, acting = self.desk, self._acting
         acting.scope, acting.operation, acting.attempt = scope, operation, attempt
         given, failed = request.given, set[int]()
-        if request.action in BATCHES:
+        if request.action in BATCHES and given["Entries"]:
             failed = failing(self.name, self.about(request), request, scope, given["Entries"])
             given = without(request, "Entries", failed) if failed else given
         answer: dict[str, Any] | Refusal = {}

@@ -282,16 +282,10 @@ class Desk:
         letter = copied(message)
         letter.topic = to
         received = held.received
-        self.do(
-            op.Send(
-                to,
-                received.body,
-                letter,
-                group=received.group,
-                deduplication=received.deduplication or received.id,
-            ),
-            scope,
-        )
+        fifo = self.machine.queues[to].settings.fifo
+        unique = (received.deduplication or received.id) if fifo else None
+        send = op.Send(to, received.body, letter, group=received.group, deduplication=unique)
+        self.do(send, scope)
         self.do(op.Delete(queue, received.handle), scope)
 
 

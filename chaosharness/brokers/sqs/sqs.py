@@ -264,7 +264,7 @@ class OpenSQS(Desk):
         poison = Message(message.topic, None, NO_HEADERS, body, 0, message.hops)
         poison.name = self.world.publications.poison_at(message.name)
         own, scope.entity = scope.entity, 0
-        unique = f"poison-{len(self.world.raw)}"
+        unique = f"poison-{len(self.world.raw)}" if message.topic.endswith(FIFO) else None
         self.do(op.Send(message.topic, body, poison, len(body), group, unique), scope)
         scope.entity = own
 

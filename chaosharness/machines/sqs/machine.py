@@ -38,6 +38,7 @@ from chaosharness.machines.sqs.settings import (
     BATCH_MAX,
     DEDUPLICATION_MS,
     DELAY_MS_MAX,
+    DELETED_MS,
     PURGE_MS,
     VISIBILITY_MS_MAX,
     QueueSettings,
@@ -49,6 +50,7 @@ class SqsMachine:
 
     def __init__(self) -> None:
         self.queues: dict[str, Queue] = {}
+        self.deleted: dict[str, int] = {}
         self.moves = Moves(self)
         self._facts: list[Fact] = []
         self._numbers = 0
@@ -123,6 +125,9 @@ class SqsMachine:
         settings = operation.settings
         queue = self.queues.get(operation.queue)
         if queue is None:
+            gone_ms = self.deleted.get(operation.queue)
+            if gone_ms is not None and now - gone_ms < DELETED_MS:
+                return refusals.DELETED_RECENTLY
             self.queues[operation.queue] = Queue(operation.queue, settings)
         else:
             queue.settings = settings
@@ -132,6 +137,7 @@ class SqsMachine:
         if operation.queue not in self.queues:
             return refusals.NO_QUEUE
         queue = self.queues.pop(operation.queue)
+        self.deleted[operation.queue] = now
         for record in queue.records.values():
             self.emit(Buried(record.message, queue.name, None, "queue deleted", record.receives))
         return None
@@ -201,13 +207,16 @@ class SqsMachine:
             reason = "DelaySeconds must be >= 0 and <= 900."
             return refusals.invalid_value(delay_ms // 1000, "DelaySeconds", reason)
         if not settings.fifo:
-            return None
+            if operation.deduplication is None:
+                return None
+            wrong = operation.deduplication
+            return refusals.invalid_value(wrong, "MessageDeduplicationId", refusals.NOT_HERE)
         if operation.group is None:
             return refusals.missing("MessageGroupId")
         if operation.deduplication is None and not settings.by_content:
             return refusals.NO_DEDUPLICATION
         if delay_ms:
-            return refusals.invalid_value(delay_ms // 1000, "DelaySeconds", refusals.BAD_DELAY)
+            return refusals.invalid_value(delay_ms // 1000, "DelaySeconds", refusals.NOT_HERE)
         return None
 
     def _key(self, operation: op.Send, settings: QueueSettings) -> str | None:

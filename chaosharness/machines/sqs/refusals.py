@@ -12,6 +12,11 @@ from typing import Final
 from chaosharness.machines.machine import Refusal
 from chaosharness.machines.sqs.operations import Handle
 
+DELETED_RECENTLY: Final = Refusal(
+    "AWS.SimpleQueueService.QueueDeletedRecently",
+    "You must wait 60 seconds after deleting a queue before you can create another with the same "
+    "name.",
+)
 NO_QUEUE: Final = Refusal(
     "AWS.SimpleQueueService.NonExistentQueue", "The specified queue does not exist."
 )
@@ -38,6 +43,14 @@ def too_long(size_max: int, *, in_batch: bool = False) -> Refusal:
     verb = "cannot be validated" if in_batch else "are invalid"
     return invalid(
         f"One or more parameters {verb}. Reason: Message must be shorter than {size_max} bytes."
+    )
+
+
+def empty_batch(action: str) -> Refusal:
+    """Return the refusal of a batch without entries."""
+    return Refusal(
+        "AWS.SimpleQueueService.EmptyBatchRequest",
+        f"There should be at least one {action}RequestEntry in the request.",
     )
 
 
@@ -68,7 +81,7 @@ def purging(queue: str) -> Refusal:
     )
 
 
-BAD_DELAY: Final = "The request include parameter that is not valid for this queue type."
+NOT_HERE: Final = "The request include parameter that is not valid for this queue type."
 NO_DEDUPLICATION: Final = invalid(
     "The queue should either have ContentBasedDeduplication enabled or "
     "MessageDeduplicationId provided explicitly"

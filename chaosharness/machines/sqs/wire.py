@@ -97,7 +97,9 @@ class SqsWire:
                 f"{changed}",
             )
         if found is None:
-            self.machine.apply(op.Configure(name, settings), now)
+            refusal = self.machine.apply(op.Configure(name, settings), now)
+            if refusal is not None:
+                return refusal  # type: ignore[no-any-return]
             self.know(name, now)
             limit = attributes.get("FifoThroughputLimit")
             self._others[name].update({"FifoThroughputLimit": limit} if limit else {})
@@ -287,16 +289,19 @@ class SqsWire:
                 "MessageDeduplicationId" not in one for one in entries
             ):
                 return refusals.NO_DEDUPLICATION
-        return self._batch(given, now, self._send_one)
+        return self._batch(given, now, self._send_one, "SendMessageBatch")
 
     def _batch(
         self,
         given: Mapping[str, Any],
         now: int,
         one: Callable[[str, Mapping[str, Any], int], Answer],
+        action: str,
     ) -> Answer:
         """Do with each entry what is done with one: each may fail alone."""
         entries = given["Entries"]
+        if not entries:
+            return refusals.empty_batch(action)
         if len(entries) > BATCH_MAX:
             return Refusal(
                 "AWS.SimpleQueueService.TooManyEntriesInBatchRequest",
@@ -326,10 +331,10 @@ class SqsWire:
         return {name: value for name, value in found.items() if value}
 
     def _delete_batch(self, given: Mapping[str, Any], now: int) -> Answer:
-        return self._batch(given, now, self._delete_one)
+        return self._batch(given, now, self._delete_one, "DeleteMessageBatch")
 
     def _change_batch(self, given: Mapping[str, Any], now: int) -> Answer:
-        return self._batch(given, now, self._change_one)
+        return self._batch(given, now, self._change_one, "ChangeMessageVisibilityBatch")
 
     # ---- moving dead letters back
 

@@ -1,5 +1,7 @@
 """Streams of DynamoDB as Lambda functions get them: in order, at least once, a shard at a time."""
 
+from pathlib import Path
+
 import pytest
 
 from chaosharness import (
@@ -17,6 +19,8 @@ from chaosharness import (
     System,
 )
 from chaosharness.brokers.dynamodb.event import lowest_failed
+from chaosharness.brokers.dynamodb.rows import ROWS
+from chaosharness.brokers.legality import table
 from chaosharness.errors import IllegalFault, InvalidDefinition
 from chaosharness.faults import Duplicate
 
@@ -274,3 +278,9 @@ def test_a_stream_of_no_table_and_a_reader_that_is_no_function():
     system.entry(examples=[1])(lambda env, item: None)
     with pytest.raises(InvalidDefinition, match="give Lambda"):
         system.run()
+
+
+def test_the_page_has_each_row():
+    page = Path(__file__).parents[3] / "docs" / "how-to" / "dynamodb.md"
+    assert table(ROWS) in page.read_text("utf-8")
+    assert all(row.source and row.condition for row in ROWS if row.searched)

@@ -1,6 +1,7 @@
 """EventBridge in a run: rules that match, targets that are tried again, dead letters."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,8 @@ from chaosharness import (
     SQSQueue,
     System,
 )
+from chaosharness.brokers.eventbridge.rows import ROWS
+from chaosharness.brokers.legality import table
 from chaosharness.errors import IllegalFault, InvalidDefinition
 from chaosharness.kernel.message_names import EVERY
 
@@ -186,3 +189,9 @@ def test_where_a_type_may_go_is_known_without_a_run():
 def test_an_event_is_stored_once_and_named_by_its_message():
     every = Delay(site(message=EVERY), lasting=5)
     assert not shop({"placed": PLACED}).run(None, Schedule([every])).unused
+
+
+def test_the_page_has_each_row():
+    page = Path(__file__).parents[3] / "docs" / "how-to" / "eventbridge.md"
+    assert table(ROWS) in page.read_text("utf-8")
+    assert all(row.source and row.condition for row in ROWS if row.searched)

@@ -49,7 +49,9 @@ def shop(queue="orders", *, handle=None, items=4, replicas=1, consume=None, send
 
     @system.entry(examples=[{"id": number, "of": number % 2} for number in range(items)])
     def place(env, order):
-        words = {"key": f"k{order['of']}", "deduplication": f"d{order['id']}"}
+        words = {"key": f"k{order['of']}"}
+        if queue.endswith(".fifo"):
+            words["deduplication"] = f"d{order['id']}"
         env.publisher(bus)(queue, order, **{**words, **(send or {})})
 
     return system
