@@ -439,6 +439,7 @@ def as_it_was(breach: Breach, run: Run, found_after: int, target: str) -> Counte
         lines=run.system.lines(run),
         found_after=found_after,
         assumption=breach.property.assumption,
+        profiles=run.system.profiles(),
     )
 
 
@@ -465,6 +466,7 @@ def _written_up(
         shrunk_in=lab.runs,
         passing=_nearest(lab, shrinker, run.history),
         assumption=lab.property.assumption,
+        profiles=lab.system.profiles(),
     )
 
 
