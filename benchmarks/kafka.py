@@ -384,11 +384,9 @@ def compared(
     return result
 
 
-def main(
-    sequences: int = SEQUENCES, groups: int = OF_GROUPS, seed: int = 1, only: str = ""
-) -> None:
+def main(sequences: int = SEQUENCES, groups: int = OF_GROUPS, seed: int = 1) -> None:
     """Compare, and print what came of it."""
-    for peer in (only,) if only else PEERS:
+    for peer in PEERS:
         lacks = kafka_peers.missing(peer)
         if lacks is not None:
             print(f"{peer}: not compared: {lacks}")
