@@ -72,6 +72,7 @@ class Counterexample:
         lifelines: Parts of the system, in the order that pictures draw them from the left;
             those not named follow, in the order of the story.
         assumption: What the property took for granted, where nobody said so.
+        profiles: Whose defaults brokers went by, where a client is named, in words.
         hash_seed: The PYTHONHASHSEED that it was found with; empty if that was by chance.
         types: The name of each item's type, where the entry has examples of several; else
             empty.
@@ -100,6 +101,7 @@ class Counterexample:
     passing: History | None = attrs.field(default=None, repr=False)
     lifelines: tuple[str, ...] = ()
     assumption: str = ""
+    profiles: tuple[str, ...] = ()
     hash_seed: str = attrs.field(factory=_hash_seed)
     types: tuple[str, ...] = ()
     lines: Mapping[int, Line] = attrs.field(factory=dict, repr=False)
@@ -160,6 +162,7 @@ class Counterexample:
             "place": self.place,
             "assumption": self.assumption,
             "hash_seed": self.hash_seed,
+            "profiles": list(self.profiles),
             "types": list(self.types),
             "checked": self.checked,
             "exact": self.exact and len(self.schedule) > 1,
@@ -214,6 +217,7 @@ class Counterexample:
             versions=field("versions", dict, {}),
             assumption=field("assumption", str, ""),
             hash_seed=field("hash_seed", str, ""),
+            profiles=tuple(map(str, field("profiles", list, []))),
             types=tuple(map(str, field("types", list, []))),
             code=tuple(field("code", list, [])),
             format=value["chaosharness"],

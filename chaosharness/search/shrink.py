@@ -440,6 +440,7 @@ def as_it_was(breach: Breach, run: Run, found_after: int, target: str) -> Counte
         event_histories=run.event_histories,
         found_after=found_after,
         assumption=breach.property.assumption,
+        profiles=run.system.profiles(),
     )
 
 
@@ -467,6 +468,7 @@ def _written_up(
         shrunk_in=lab.runs,
         passing=_nearest(lab, shrinker, run.history),
         assumption=lab.property.assumption,
+        profiles=lab.system.profiles(),
     )
 
 

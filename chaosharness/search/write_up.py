@@ -105,6 +105,7 @@ def _as_written(run: Run, claim: Property, findings: Sequence[Finding]) -> Count
         passing=final.calm() if schedule.faults else None,
         assumption=claim.assumption,
         types=types_of(run.system, run.items),
+        profiles=run.system.profiles(),
     )
 
 
@@ -123,6 +124,7 @@ def called_off(system: System, items: Sequence[Any], history: History) -> Counte
         minimal=True,
         exact=True,
         types=types_of(system, items),
+        profiles=system.profiles(),
     )
 
 

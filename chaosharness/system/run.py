@@ -47,6 +47,9 @@ class Examined(Protocol):
     ) -> Run:
         """Run the workload under some faults."""
 
+    def profiles(self) -> tuple[str, ...]:
+        """Return whose defaults its brokers go by, where a client is named, in words."""
+
     def lines(self, run: Run) -> Mapping[int, Line]:
         """Return the line of the user's code that each event was asked for at."""
 

@@ -123,6 +123,11 @@ class System:
         self.resources[resource.name] = resource
         return resource
 
+    def profiles(self) -> tuple[str, ...]:
+        """Return whose defaults its brokers go by, where a client is named, in words."""
+        found = [(name, getattr(one, "profile", "")) for name, one in self.resources.items()]
+        return tuple(f"{name} as by {words}" for name, words in found if words)
+
     def service(
         self,
         name: str,

@@ -328,6 +328,28 @@ def test_how_large_a_record_may_be(more, most):
     assert len(stored(ran(main), "paid")) == 1
 
 
+@pytest.mark.parametrize(
+    ("partitioner", "places"),
+    [({}, [6, 6, 0]), ({"partitioner": "murmur2_random"}, [4, 1, 4])],
+)
+def test_a_key_decides_as_the_client_has_it(partitioner, places):
+    """The places are those of the real client beside a broker, of seven log partitions."""
+
+    def main():
+        producer = confluent_kafka.Producer({**SERVERS, **partitioner})
+        for key in (b"order-1", b"order-2", b"order-3"):
+            producer.produce("wide", b"x", key=key)
+        producer.flush()
+
+    system = System("shop")
+    bus = system.add(Kafka("bus", {"wide": 7}))
+    system.add(KafkaServers("one:9092", bus))
+    system.service("reader")(lambda env: env.main(main))
+    system.entry(examples=[1])(lambda env, item: None)
+    sent = system.run().history.of("publish")
+    assert [one.data["partition"] for one in sent] == places
+
+
 def test_a_record_goes_to_the_log_partition_that_is_named():
     places = []
 

@@ -26,6 +26,7 @@ CI = ".ci/run does, or is it"
 OLDEST = "installs old versions of libraries; takes a minute"
 LONG = "takes minutes; tests/benchmarks runs the scenario in each tool that is installed"
 PEER = "takes minutes; tests/machines/test_nats_conformance.py compares a part of it"
+CLUSTERS = "takes minutes; tests/machines/test_kafka_conformance.py compares a part of it"
 CLUSTER = "needs a cluster that stays; tests/search/workers/test_dask.py runs one"
 NOT_RUN = {
     "README.md": {
@@ -56,6 +57,7 @@ NOT_RUN = {
         "dask worker tcp://127.0.0.1:8786 --nworkers 4": CLUSTER,
         "chaosharness run kiosk:kiosk --dask tcp://127.0.0.1:8786": CLUSTER,
     },
+    "docs/how-to/kafka.md": {"python -m benchmarks kafka": CLUSTERS},
     "docs/how-to/nats.md": {"python -m benchmarks nats": PEER},
     "docs/how-to/nats-py.md": {"pip install '.[nats]'": INSTALLS},
     "docs/how-to/aiokafka.md": {"pip install '.[aiokafka]'": INSTALLS},

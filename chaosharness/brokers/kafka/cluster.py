@@ -18,6 +18,7 @@ from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
 from chaosharness.machines.kafka import KafkaMachine
 from chaosharness.machines.kafka.assignors import LogPartition
+from chaosharness.machines.kafka.operations import Isolation
 from chaosharness.machines.kafka.settings import Settings as ClusterRules
 
 OVERHEAD: Final = 36
@@ -50,6 +51,10 @@ class Settings(ClusterRules, Protocol):
     @property
     def new_groups(self) -> bool:
         """Whether groups have committed nothing when a run begins."""
+
+    @property
+    def isolation(self) -> Isolation:
+        """What consumers see that do not say."""
 
     @property
     def latency_ms(self) -> int:

@@ -26,8 +26,9 @@ import attrs
 
 from chaosharness.brokers.intake import Intake, check_options
 from chaosharness.brokers.kafka.cluster import Cluster, Draft
-from chaosharness.brokers.kafka.consumers import OPTIONS, Subscription
+from chaosharness.brokers.kafka.consumers import ISOLATIONS, OPTIONS, Subscription
 from chaosharness.brokers.kafka.loop import LOOP_OPTIONS, Consumer
+from chaosharness.brokers.kafka.profiles import CLIENTS, Client, Profile, profile_of
 from chaosharness.brokers.kafka.rows import PUBLISH, PUBLISH_TWICE
 from chaosharness.brokers.kafka.transactions import TransactionalProducer
 from chaosharness.brokers.lane import Lane, in_turn, is_disturbed
@@ -45,8 +46,8 @@ from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.machines.kafka.assignors import ASSIGNMENTS, Assignment
-from chaosharness.machines.kafka.partitioners import log_partition_for
-from chaosharness.machines.kafka.settings import SIZE_MAX
+from chaosharness.machines.kafka.operations import Isolation
+from chaosharness.machines.kafka.partitioners import PARTITIONER_BY_NAME, PARTITIONERS, Partitioner
 from chaosharness.machines.kafka.transactions import TRANSACTION_TIMEOUT_MS
 
 _positive: Final = allowed.whole(1)
@@ -73,6 +74,11 @@ def _topics(topics: Any) -> dict[str, int]:
 _TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
 
+def _by_client(name: str) -> Any:
+    """Return a default that the client has, of a cluster whose clients are named."""
+    return attrs.Factory(lambda self: getattr(profile_of(self.client), name), takes_self=True)
+
+
 @attrs.frozen
 class Kafka:
     """A Kafka cluster.
@@ -87,8 +93,8 @@ class Kafka:
       `retries_max` tries (3), publish to `<topic>.DLT` and go on. `crash`: the process dies.
     - `on_unreadable`: the same for a payload that cannot be decoded, where `dead-letter` does
       it at once; by default what `on_error` says.
-    - `isolation`: `read_uncommitted` (the default), or `read_committed`: the handler is called with
-      nothing of a transaction before it is committed.
+    - `isolation`: `read_uncommitted`, or `read_committed`: the handler is called with nothing of a
+      transaction before it is committed. By default what the cluster says.
 
     Options of `env.consumer(bus, *topics, ...)`, whose `poll(records_max=1, timeout_s=None)`
     returns deliveries and whose `commit(upto=None, offsets=None)` commits. It has `assignment`,
@@ -101,7 +107,7 @@ class Kafka:
     - `instance`: its name for life (`group.instance.id`), one of its own for each replica.
     - `reset`: where it begins where nothing is committed (`latest`, the default, `earliest` or
       `error`); see `new_groups`.
-    - `isolation`: `read_uncommitted` (the default) or `read_committed`.
+    - `isolation`: as above.
     - `on_unreadable`: `raise`: `poll` raises what the decoder raised, and the next one goes on
       behind it (as confluent-kafka does; the default). `skip`: it is left out. `dead-letter`:
       it goes to `<topic>.DLT`.
@@ -113,16 +119,24 @@ class Kafka:
     Args:
         name: What reports call it.
         topics: Log partitions of each topic: `{"orders": 8}`. A list of names: 1 each.
+        client: Whose defaults there are for all that is not said: `java`, `librdkafka`,
+            `confluent-kafka`, `aiokafka` or `kafka-python`; reports say so. Without one they are
+            those named here.
         session_timeout_ms: After this a crashed member is noticed. Java and librdkafka:
             45 s; aiokafka: 10 s.
         max_poll_interval_ms: A handler slower than this loses its log partitions while it
             still runs.
-        idempotent_producer: Whether a producer's own retry is recognised. Java: yes;
-            librdkafka and aiokafka, and so here: no. Where not, `Duplicate` is a legal fault.
+        idempotent_producer: Whether a producer's own retry is recognised. Java and kafka-python:
+            yes; librdkafka and aiokafka, and so here: no. Where not, `Duplicate` is a legal fault.
         assignment: How a group shares out its log partitions. `range`: equal numbers of all
             its topics to the same member (Java and librdkafka, unless told otherwise).
             `round-robin`: one by one (aiokafka). `sticky`: everybody keeps what it had as far
             as is even. `cooperative-sticky`: and goes on reading it during a rebalance.
+        partitioner: What decides the log partition of a key: `murmur2` (Java, aiokafka,
+            kafka-python) or `crc32` (librdkafka).
+        isolation: What consumers see that do not say: `read_uncommitted`; of librdkafka
+            `read_committed`.
+        size_max: Bytes of a record that is taken, at most: 1,048,588.
         new_groups: Whether groups have committed nothing when a run begins, so that `reset`
             says where they do. By default they are old ones, which read all from then on.
         latency_ms: From the log to a consumer.
@@ -130,17 +144,43 @@ class Kafka:
 
     name: str = attrs.field(validator=allowed.text())
     topics: Mapping[str, int] = attrs.field(converter=_topics)
-    session_timeout_ms: int = attrs.field(default=45_000, validator=_positive, kw_only=True)
-    max_poll_interval_ms: int = attrs.field(default=300_000, validator=_positive, kw_only=True)
-    idempotent_producer: bool = attrs.field(default=False, validator=allowed.flag(), kw_only=True)
-    assignment: Assignment = attrs.field(
-        default="range", validator=allowed.one_of(*ASSIGNMENTS), kw_only=True
+    client: Client | None = attrs.field(
+        default=None,
+        validator=attrs.validators.optional(allowed.one_of(*CLIENTS)),
+        kw_only=True,
     )
+    session_timeout_ms: int = attrs.field(
+        default=_by_client("session_timeout_ms"), validator=_positive, kw_only=True
+    )
+    max_poll_interval_ms: int = attrs.field(
+        default=_by_client("max_poll_interval_ms"), validator=_positive, kw_only=True
+    )
+    idempotent_producer: bool = attrs.field(
+        default=_by_client("idempotent_producer"), validator=allowed.flag(), kw_only=True
+    )
+    assignment: Assignment = attrs.field(
+        default=_by_client("assignment"), validator=allowed.one_of(*ASSIGNMENTS), kw_only=True
+    )
+    partitioner: Partitioner = attrs.field(
+        default=_by_client("partitioner"), validator=allowed.one_of(*PARTITIONERS), kw_only=True
+    )
+    isolation: Isolation = attrs.field(
+        default=_by_client("isolation"), validator=allowed.one_of(*ISOLATIONS), kw_only=True
+    )
+    size_max: int = attrs.field(default=_by_client("size_max"), validator=_positive, kw_only=True)
     latency_ms: int = attrs.field(default=1, validator=allowed.whole(0), kw_only=True)
     new_groups: bool = attrs.field(default=False, validator=allowed.flag(), kw_only=True)
     initial_delay_ms: ClassVar[int] = 0
-    size_max: ClassVar[int] = SIZE_MAX
     timeout_ms: int = attrs.field(default=30_000, validator=_positive, kw_only=True)
+
+    @property
+    def profile(self) -> str:
+        """Whose defaults it goes by, and what they are, as reports print it; else empty."""
+        if self.client is None:
+            return ""
+        known = profile_of(self.client)
+        names = [one.name for one in attrs.fields(Profile) if one.name not in ("name", "source")]
+        return str(attrs.evolve(known, **{name: getattr(self, name) for name in names}))
 
     def open(self, world: World) -> OpenKafka:
         """Return this cluster, empty, for one run."""
@@ -153,6 +193,8 @@ class OpenKafka(Cluster):
     def __init__(self, definition: Kafka, world: World) -> None:
         super().__init__(definition, world)
         self.disturbed = is_disturbed(world, definition.name)
+        self.place_of_key = PARTITIONER_BY_NAME[definition.partitioner]
+        self.committed_only = definition.isolation == "read_committed"
         self.surface = PUBLISH if definition.idempotent_producer else PUBLISH_TWICE
 
     # ---- producing
@@ -231,7 +273,7 @@ class OpenKafka(Cluster):
                     world.entities[name] = entity
             else:
                 entity = world.entities.get(name, 0)
-            index = log_partition_for(key, count) if count > 1 else 0
+            index = self.place_of_key(key, count) if count > 1 else 0
         else:
             index = self.spread(topic, entity, count) if count > 1 else 0
         if partition is not None:
@@ -288,6 +330,8 @@ class OpenKafka(Cluster):
         member = self.groups.join(intake.incarnation, (topic,), group or service, take)
         if "isolation" in options:
             member.committed_only = options["isolation"] == "read_committed"
+        elif self.committed_only:
+            member.committed_only = True
 
     def consumer(
         self,
@@ -303,6 +347,7 @@ class OpenKafka(Cluster):
         self.check(topics)
         try:
             check_options(options, LOOP_OPTIONS)
+            options.setdefault("isolation", self.definition.isolation)
             return Consumer(self, incarnation, topics, group or service, decode, **options)
         except (TypeError, ValueError) as error:
             raise InvalidDefinition(f"{service} polls {', '.join(topics)}: {error}") from None

@@ -26,7 +26,6 @@ from chaosharness.handlers.port import current_scope, on_behalf, operate
 from chaosharness.kernel.agenda import Entry
 from chaosharness.kernel.scope import Scope
 from chaosharness.machines.kafka.assignors import LogPartition
-from chaosharness.machines.kafka.partitioners import log_partition_for
 from chaosharness.machines.kafka.transactions import TRANSACTION_TIMEOUT_MS, Producer
 from chaosharness.machines.machine import Refusal
 
@@ -136,7 +135,7 @@ class TransactionalProducer:
         elif key is None:
             index = cluster.spread(topic, entity, count)
         else:
-            index = log_partition_for(key, count)
+            index = cluster.place_of_key(key, count)
         operation = f"{scope.place}/{cluster.name}.publish {topic}"
         place = (operation, entity, scope.message)
         self._world.counts[place] = attempt = self._world.counts.get(place, 0) + 1

@@ -75,6 +75,8 @@ def _headline(story: Story) -> list[str]:
     lines += ["", f"System: {escape(story.system)}"]
     if story.assumption:
         lines += ["", f"Taken for granted: {escape(story.assumption)}"]
+    for profile in story.profiles:
+        lines += ["", f"Profile: {escape(profile)}"]
     return lines
 
 

@@ -98,6 +98,8 @@ def _headline(story: Story, width: int, paint: Paint) -> list[str]:
         lines += ["", *_indented(" ".join(story.why), width)]
     if story.assumption:
         lines += ["", *_indented(f"Taken for granted: {story.assumption}", width)]
+    for profile in story.profiles:
+        lines += ["", *_indented(f"Profile: {profile}.", width)]
     if story.cure:
         lines += ["", *_indented(f"Usually prevents it: {story.cure.words}", width)]
         lines += _indented(f"({story.cure.link})", width)

@@ -76,6 +76,7 @@ class Story:
         why: How it came about, as sentences.
         why_steps: The step that each of them is about; 0 where it is about none.
         assumption: What the property took for granted, where nobody said so.
+        profiles: Whose defaults brokers went by, where a client is named.
         faults: The schedule, as sentences.
         lanes: Who takes part, from left to right.
         parts: Steps and gaps, oldest first; none if the history is not at hand.
@@ -96,6 +97,7 @@ class Story:
     why: tuple[str, ...]
     why_steps: tuple[int, ...]
     assumption: str
+    profiles: tuple[str, ...]
     faults: tuple[NeededFault, ...]
     lanes: tuple[Lane, ...]
     parts: tuple[Step | Gap, ...]
@@ -191,6 +193,7 @@ def tell(found: Counterexample, *, steps_max: int = STEPS_MAX, rank_max: int = A
         summary=clip(finding.summary, SUMMARY_MAX) or "It does not hold.",
         also=tuple(clip(one.summary, SUMMARY_MAX) for one in found.findings[1:4]),
         assumption=clip(found.assumption, SUMMARY_MAX),
+        profiles=tuple(clip(one, SUMMARY_MAX) for one in found.profiles),
         cause=cause,
         why=tuple(words for _, words in told_why),
         why_steps=tuple(step_of(steps, event) for event, _ in told_why),

@@ -27,11 +27,19 @@ from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.port import current_scope, wait_of
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.scope import Scope
+from chaosharness.machines.kafka.partitioners import log_partition_by_crc32, log_partition_for
 
 BACKOFF_MS: Final = 100
 SECOND_MS: Final = 1_000
 HEADER: Final = 2
 """Bytes that a header is counted for, beside its name and value."""
+
+PARTITIONERS: Final[dict[str, Callable[[Any, int], int] | None]] = {
+    **dict.fromkeys(("consistent_random", "consistent"), log_partition_by_crc32),
+    **dict.fromkeys(("murmur2_random", "murmur2"), log_partition_for),
+    "random": None,
+}
+"""librdkafka's `partitioner`; of its own, FNV-1a is not modelled."""
 
 Report = Callable[[KafkaError | None, Message], Any]
 
@@ -99,6 +107,7 @@ class Producer:
         self._timeout_ms = self._patience_ms()
         self._size_max = round(settings.number("message.max.bytes", 1_000_000))
         self._purged = 0
+        self._by_key = self._partitioner(settings.get("partitioner", "consistent_random"))
         self._most = round(settings.number("queue.buffering.max.messages", 100_000))
         self._report: Report | None = settings.get("on_delivery")
         self._under_way = 0
@@ -117,6 +126,12 @@ class Producer:
         publisher = self._cluster.publisher
         make = partial(publisher, transactional_id=own, transaction_timeout_ms=timeout_ms)
         return Transactions(make, self._delivered, self._purge)
+
+    def _partitioner(self, name: Any) -> Callable[[bytes, int], int] | None:
+        """Return what decides the log partition of a key; None where keys decide nothing."""
+        if name not in PARTITIONERS:
+            raise self._settings.wrong("partitioner", name)
+        return PARTITIONERS[name]
 
     def _patience_ms(self) -> int:
         """Return how long a record is tried; no longer than its transaction may take."""
@@ -167,6 +182,8 @@ class Producer:
         if partition != -1 and not 0 <= partition < len(self._cluster.logs[topic]):
             raise _unable(KafkaError._UNKNOWN_PARTITION)
         note_spoken(scope, LIBRARY, f"{self._cluster.name}.publish {topic}")
+        if partition == -1 and key is not None:
+            partition = self._place_of(topic, _bytes(key), scope)
         due_ms = scope.world.now + self._timeout_ms
         report = callback or on_delivery or self._report
         draft = Draft(
@@ -182,6 +199,13 @@ class Producer:
         )
         self._under_way += 1
         self._send(draft, self._linger_ms)
+
+    def _place_of(self, topic: str, key: bytes, scope: Scope) -> int:
+        """Return the log partition of a key; an empty one decides nothing."""
+        count = len(self._cluster.logs[topic])
+        if self._by_key is None or not key:
+            return self._cluster.spread(topic, scope.entity, count)
+        return self._by_key(key, count)
 
     def _check_size(self, value: Any, key: Any, headers: Any) -> None:
         """Refuse a record that is larger than the client takes."""

@@ -1,0 +1,113 @@
+"""What each client of Kafka does by default: named by client and version, as data.
+
+A cluster that is told `client="aiokafka"` takes that client's defaults for all that is not said;
+reports print whose they were. Without a client the defaults are the broker's own words and the
+weaker of what clients do: a producer that is not idempotent.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, get_args
+
+import attrs
+
+from chaosharness.machines.kafka.assignors import Assignment
+from chaosharness.machines.kafka.operations import Isolation
+from chaosharness.machines.kafka.partitioners import Partitioner
+from chaosharness.machines.kafka.settings import SIZE_MAX
+
+Client = Literal["java", "librdkafka", "confluent-kafka", "aiokafka", "kafka-python"]
+CLIENTS: Final = get_args(Client)
+
+
+@attrs.frozen(kw_only=True)
+class Profile:
+    """The defaults of one client.
+
+    Attributes:
+        name: Client and version; empty where nobody said which.
+        source: Where they were read.
+        session_timeout_ms: `session.timeout.ms`.
+        max_poll_interval_ms: `max.poll.interval.ms`.
+        idempotent_producer: `enable.idempotence`.
+        assignment: The first of `partition.assignment.strategy`.
+        partitioner: What decides the log partition of a key.
+        isolation: `isolation.level`.
+        size_max: Bytes of a record that its producer takes.
+    """
+
+    name: str
+    source: str
+    session_timeout_ms: int = 45_000
+    max_poll_interval_ms: int = 300_000
+    idempotent_producer: bool = False
+    assignment: Assignment = "range"
+    partitioner: Partitioner = "murmur2"
+    isolation: Isolation = "read_uncommitted"
+    size_max: int = 1_048_576
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name}: session {self.session_timeout_ms:,} ms, poll interval "
+            f"{self.max_poll_interval_ms:,} ms, "
+            f"{'' if self.idempotent_producer else 'no '}idempotent producer, {self.assignment}, "
+            f"{self.partitioner}, {self.isolation}"
+        )
+
+
+UNNAMED: Final = Profile(name="", source="`message.max.bytes` of a broker", size_max=SIZE_MAX)
+_RDKAFKA: Final = Profile(
+    name="librdkafka 2.16",
+    source="librdkafka 2.16, CONFIGURATION.md; seen with confluent-kafka 2.16.1",
+    partitioner="crc32",
+    isolation="read_committed",
+    size_max=1_000_000,
+)
+PROFILES: Final[dict[str, Profile]] = {
+    "java": Profile(
+        name="Java 3.9",
+        source="Apache Kafka 3.9, ProducerConfig and ConsumerConfig",
+        idempotent_producer=True,
+    ),
+    "librdkafka": _RDKAFKA,
+    "confluent-kafka": attrs.evolve(_RDKAFKA, name="confluent-kafka 2.16"),
+    "aiokafka": Profile(
+        name="aiokafka 0.14",
+        source="aiokafka 0.14.0, AIOKafkaProducer and AIOKafkaConsumer",
+        session_timeout_ms=10_000,
+        assignment="round-robin",
+    ),
+    "kafka-python": Profile(
+        name="kafka-python 3.0",
+        source="kafka-python 3.0.12, KafkaProducer and KafkaConsumer: DEFAULT_CONFIG",
+        idempotent_producer=True,
+    ),
+}
+
+
+def profile_of(client: str | None) -> Profile:
+    """Return the defaults of a client; None: of nobody in particular."""
+    return PROFILES.get(client or "", UNNAMED)
+
+
+def table() -> str:
+    """Return the profiles as a Markdown table."""
+    lines = [
+        "| `client=` | session | poll interval | idempotent producer | assignment | key by | "
+        "isolation | largest record | source |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for client, one in PROFILES.items():
+        words = (
+            f'`"{client}"`',
+            f"{one.session_timeout_ms:,} ms",
+            f"{one.max_poll_interval_ms:,} ms",
+            "yes" if one.idempotent_producer else "no",
+            one.assignment,
+            one.partitioner,
+            one.isolation,
+            f"{one.size_max:,} bytes",
+            one.source,
+        )
+        lines.append(f"| {' | '.join(words)} |")
+    return "\n".join(lines) + "\n"
