@@ -8,10 +8,12 @@ from chaosharness.checkers.books import Books, conserved
 from chaosharness.checkers.critical_path import side_effects_never_touch_critical_path
 from chaosharness.checkers.effects import never_charged_twice, never_twice
 from chaosharness.checkers.flow_claims import (
+    events_say_enough,
     every_event_carries_an_id,
     every_event_is_heard,
     no_call_chain,
 )
+from chaosharness.checkers.ids import ids_travel
 from chaosharness.checkers.messages import (
     no_event_cycle,
     nothing_acknowledged_lost,
@@ -51,12 +53,14 @@ __all__ = [
     "compensation_in_reverse",
     "conserved",
     "event_graph",
+    "events_say_enough",
     "eventually",
     "every_event_carries_an_id",
     "every_event_is_heard",
     "every_event_is_readable",
     "every_saga_settles",
     "idempotent",
+    "ids_travel",
     "joins_complete",
     "never_charged_twice",
     "never_compensates_what_did_not_happen",
