@@ -67,12 +67,14 @@ if TYPE_CHECKING:
     )
     from chaosharness.checkers import dead_letters_were_tried as dead_letters_were_tried
     from chaosharness.checkers import event_graph as event_graph
+    from chaosharness.checkers import events_say_enough as events_say_enough
     from chaosharness.checkers import eventually as eventually
     from chaosharness.checkers import every_event_carries_an_id as every_event_carries_an_id
     from chaosharness.checkers import every_event_is_heard as every_event_is_heard
     from chaosharness.checkers import every_event_is_readable as every_event_is_readable
     from chaosharness.checkers import every_saga_settles as every_saga_settles
     from chaosharness.checkers import idempotent as idempotent
+    from chaosharness.checkers import ids_travel as ids_travel
     from chaosharness.checkers import joins_complete as joins_complete
     from chaosharness.checkers import never_charged_twice as never_charged_twice
     from chaosharness.checkers import (
@@ -251,11 +253,13 @@ _HOME = {
         "dead_letters_were_tried",
         "event_graph",
         "eventually",
+        "events_say_enough",
         "every_event_carries_an_id",
         "every_event_is_heard",
         "every_event_is_readable",
         "every_saga_settles",
         "idempotent",
+        "ids_travel",
         "joins_complete",
         "never_charged_twice",
         "never_compensates_what_did_not_happen",

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 from chaosharness.brokers.cycle import cycle
 from chaosharness.brokers.message import Message, key_of, shown
+from chaosharness.kernel.history import plain
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
 from chaosharness.machines.machine import (
@@ -78,13 +79,16 @@ class Journal:
         return self.world.record(kind, self.broker, entity=message.entity, cause=cause, data=data)
 
     def _words(self, message: Message, places: list[str]) -> dict[str, Any]:
-        return {
+        words = {
             "broker": self.broker,
             "topic": message.topic,
             "queues": places,
             "key": key_of(message.key, message.topic),
             "value": shown(message.body),
         }
+        if message.headers:
+            words["headers"] = plain(message.headers)
+        return words
 
     def _stored(self, fact: Stored, scope: Scope | None, operation: str, attempt: int) -> int:
         world = self.world

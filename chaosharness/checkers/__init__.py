@@ -13,10 +13,12 @@ from chaosharness.checkers.dead_letters import (
 )
 from chaosharness.checkers.effects import never_charged_twice, never_twice
 from chaosharness.checkers.flow_claims import (
+    events_say_enough,
     every_event_carries_an_id,
     every_event_is_heard,
     no_call_chain,
 )
+from chaosharness.checkers.ids import ids_travel
 from chaosharness.checkers.messages import (
     no_event_cycle,
     nothing_acknowledged_lost,
@@ -59,12 +61,14 @@ __all__ = [
     "dead_letters_overwrite_nothing_newer",
     "dead_letters_were_tried",
     "event_graph",
+    "events_say_enough",
     "eventually",
     "every_event_carries_an_id",
     "every_event_is_heard",
     "every_event_is_readable",
     "every_saga_settles",
     "idempotent",
+    "ids_travel",
     "joins_complete",
     "never_charged_twice",
     "never_compensates_what_did_not_happen",

@@ -7,6 +7,7 @@ graph.chains()             # a chain of services that is a call chain in disguis
 graph.unheard()            # events that nobody consumes
 graph.unsent()             # events that somebody waits for, and nobody publishes
 graph.forgetful()          # events without any id of what they follow from
+graph.asks_back()          # handlers that call the sender back to understand an event
 graph.mermaid()            # for a README or a report
 
 *Not modelled*: a relay's publish is drawn from the relay, not from the handler that left the row.
@@ -14,7 +15,7 @@ graph.mermaid()            # for a README or a report
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Final, Literal
 
@@ -43,6 +44,10 @@ class Node:
         return self.name
 
 
+Callback = tuple[Node, Node, Node]
+"""A handler, the call by which it asks back, and the event that it asks about."""
+
+
 @attrs.frozen
 class EventGraph:
     """Who reacts to what.
@@ -53,6 +58,7 @@ class EventGraph:
         without_id: Events that carried no id of the message they followed from, and how often.
         unread: Handlers that do something whose name stands in no code, where code was read.
         static: Whether it was read from subscriptions and code, and not from runs.
+        callbacks: Who asked the service back that an event came from, and how often.
         critical: What the system declares to be its critical path: services, handlers, stores,
             third parties. Empty where nothing is declared.
     """
@@ -63,6 +69,7 @@ class EventGraph:
     unread: frozenset[str] = attrs.field(default=frozenset(), kw_only=True)
     static: bool = attrs.field(default=False, kw_only=True)
     critical: frozenset[str] = attrs.field(default=frozenset(), kw_only=True)
+    callbacks: dict[Callback, int] = attrs.field(factory=dict, kw_only=True)
 
     def __or__(self, other: EventGraph) -> EventGraph:
         """Return what either of two graphs has seen."""
@@ -71,6 +78,7 @@ class EventGraph:
             edges[edge] += times
         for node, times in other.without_id.items():
             without[node] += times
+        callbacks = Counter(self.callbacks) + Counter(other.callbacks)
         return EventGraph(
             dict(edges),
             self.circles | other.circles,
@@ -78,6 +86,7 @@ class EventGraph:
             unread=self.unread | other.unread,
             static=self.static and other.static,
             critical=self.critical | other.critical,
+            callbacks=dict(callbacks),
         )
 
     def after(self, node: Node) -> list[Node]:
@@ -175,6 +184,10 @@ class EventGraph:
         """Return the events that carried no id of the message they followed from."""
         return sorted(self.without_id, key=str)
 
+    def asks_back(self) -> list[Callback]:
+        """Return who had to call back to understand an event: handler, call, event, by name."""
+        return sorted(self.callbacks, key=lambda one: [str(node) for node in one])
+
     # ---- as text and as a picture
 
     def text(self) -> str:
@@ -216,6 +229,10 @@ class EventGraph:
             f"! {node} carries no id of the message it follows from: nobody can tell which one it "
             "belongs to"
             for node in self.forgetful()
+        ]
+        found += [
+            f"! {handler} asks {call} back to understand {event}: the event does not say enough"
+            for handler, call, event in self.asks_back()
         ]
         return found
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+import attrs
+
+from chaosharness.checkers.callbacks import calls_back, name_of_event
 from chaosharness.checkers.effects import names_of
 from chaosharness.checkers.flow import EventGraph, Node
 from chaosharness.checkers.property import Evidence, Finding, Property
-from chaosharness.checkers.reactions import event_graph, name_of_event
+from chaosharness.checkers.reactions import event_graph
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.places import asked_at
 from chaosharness.kernel.allowed import is_whole
@@ -77,6 +80,40 @@ def every_event_carries_an_id(*, ignore: Iterable[str] = ()) -> Property:
         return any(True for _ in _answers(evidence.history))
 
     return Property("every event carries an id", judge, "always", tested=tested)
+
+
+def events_say_enough(*, ignore: Iterable[str] = ()) -> Property:
+    """Claim that no handler calls the service back that its event came from, to understand it.
+
+    Such a call makes the two depend on each other again: the handler works only while the sender
+    does, and it is told how things are *now*, which may be later than the event. A call that
+    changes something there is a command, and fine. Judged without faults.
+
+    Args:
+        ignore: Handlers that may (`payments.on_placed`), events, or calls (`orders.get`).
+
+    >>> events_say_enough(ignore=["search.on_changed"])
+
+    Not modelled:
+        Calls by HTTP; a look into the sender's database.
+    """
+    fine = names_of(ignore)
+
+    def judge(evidence: Evidence) -> list[Finding]:
+        if evidence.faults:
+            return []
+        found: dict[tuple[Node, ...], Finding] = {}
+        for nodes, call in calls_back(evidence.history):
+            handler, asked, event = nodes
+            if fine & {*map(str, nodes), event.name.partition(":")[0]}:
+                continue
+            words = f"{handler} asks {asked} back to understand {event}: it does not say enough"
+            data = {"handler": str(handler), "call": str(asked), "event": str(event)}
+            finding = Finding(words, (call.index,), call.entity, data, kind="asks back")
+            found.setdefault(nodes, attrs.evolve(finding, place=str(handler)))
+        return [*found.values()]
+
+    return Property("events say enough", judge, "always", tested=_calm_with_events)
 
 
 def no_call_chain(*, services_max: int = 3) -> Property:

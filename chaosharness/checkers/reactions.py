@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
+from chaosharness.checkers.callbacks import asks_back, name_of_event
 from chaosharness.checkers.flow import TURNS, EventGraph, Kind, Node, in_the_round
 from chaosharness.checkers.reading import is_poison
 from chaosharness.kernel.history import Event, History
@@ -30,6 +31,7 @@ def _graph_of(history: History) -> EventGraph:
     seen: set[tuple[int, str]] = set()
     circles: set[tuple[Node, ...]] = set()
     ways: dict[int, tuple[Step, ...]] = {}  # how a message came to be, by its index
+    asked: dict[int, Node] = {}  # the endpoint that an event of the service behind it answers at
     for event in history:
         index = event.index
         if event.kind in ("start", "crash", "fault"):
@@ -40,7 +42,13 @@ def _graph_of(history: History) -> EventGraph:
             delivered[index] = delivered[event.cause]
         place = event.operation.partition("/")[0] if event.operation else ""
         root = delivered.get(index)
-        if root is not None and place and event.kind != "deliver" and (root, place) not in seen:
+        endpoint = _endpoint(history, event, asked)
+        if endpoint is not None:
+            asked[index] = endpoint
+            if history[event.cause].kind == "call" and place not in ("", endpoint.name):
+                edges[endpoint, Node("handler", place)] += 1
+        reacts = place and event.kind != "deliver" and endpoint is None
+        if root is not None and reacts and (root, place) not in seen:
             seen.add((root, place))
             message = history[root].data.get("message")
             if isinstance(message, int) and not is_poison(history[message].data.get("value")):
@@ -65,43 +73,29 @@ def _graph_of(history: History) -> EventGraph:
                 edges[Node("handler", place), Node(kind, other)] += 1
     known = {to.name for _, to in edges if to.kind == "effect"}
     kept = {e: n for e, n in edges.items() if not (e[1].kind == "call" and e[1].name in known)}
-    return EventGraph(kept, frozenset(circles), dict(without))
+    back = Counter(asks_back(history))
+    return EventGraph(kept, frozenset(circles), dict(without), callbacks=dict(back))
 
 
 Step = tuple[Node, str, Node]
+
+
+def _endpoint(history: History, event: Event, asked: dict[int, Node]) -> Node | None:
+    """Return the endpoint in whose answer an event happens: who is called reacts to the call."""
+    if event.cause < 0:
+        return None
+    cause = history[event.cause]
+    service = event.actor.partition("#")[0]
+    if cause.kind == "call" and cause.data.get("service") == service:
+        return Node("call", f"{service}.{cause.data.get('endpoint')}")
+    found = asked.get(event.cause)
+    return found if found is not None and found.name.partition(".")[0] == service else None
 
 
 def _has_effect(history: History, event: Event) -> bool:
     """Say whether a call is told by its effect already."""
     following = history[event.index + 1] if event.index + 1 < len(history) else None
     return following is not None and following.kind == "effect"
-
-
-def name_of_event(event: Event) -> Node:
-    """Return the sort of event that a published message is."""
-    data = event.data
-    topic = data.get("topic") or data.get("exchange") or data.get("queue") or "?"
-    key = data.get("key") if data.get("exchange") else None
-    name = f"{topic}/{key}" if key else str(topic)
-    kind = _type_of(data.get("value"))
-    return Node("event", f"{name}:{kind}" if kind else name)
-
-
-TYPES: Final = ("type", "event", "event_type", "eventType", "kind", "name")
-"""Fields of a payload that say which sort of event it is, where a topic carries several."""
-
-
-def _type_of(value: Any) -> str:
-    if isinstance(value, bytes):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return ""
-    if isinstance(value, dict):
-        for field in TYPES:
-            if isinstance(value.get(field), str):
-                return str(value[field])
-    return ""
 
 
 def _forgets(message: Event, event: Event) -> bool:
@@ -120,7 +114,7 @@ def _words(event: Event) -> set[str]:
             value = json.loads(value)
         except ValueError:
             value = value.decode(errors="replace")
-    for part in (value, data.get("key"), data.get("headers")):
+    for part in (value, data.get("key"), data.get("headers"), data.get("properties")):
         found.update(_leaves(part))
     return found
 

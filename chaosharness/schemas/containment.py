@@ -8,8 +8,9 @@ A required field that is new may have a default, as Confluent lets it; other tha
 `required` alone names is refused.
 
 *Not modelled*: what is not compared is refused, and named: `not`, `if`, `patternProperties`,
-`dependent...`, `contains`, `unevaluated...`, where the two differ in it, lists of items; references
-to other documents. `oneOf` of a reader is taken as one where no two branches have a type in common.
+`dependent...`, `contains`, `unevaluated...`, lists of `items`, where the two differ in it;
+references to other documents. `oneOf` of a reader is taken as one where no two branches have a
+type in common.
 """
 
 from __future__ import annotations

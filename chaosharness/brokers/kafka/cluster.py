@@ -13,6 +13,7 @@ from chaosharness.brokers.kafka.rows import DELIVER
 from chaosharness.brokers.message import Message, key_of, shown
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Delay, NetworkPartition, PartitionDelay, Rebalance
+from chaosharness.kernel.history import plain
 from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
@@ -194,6 +195,8 @@ class Cluster:
             "key": key if type(key) is not bytes else key_of(key, topic),
             "value": shown(body),
         }
+        if headers:
+            data["headers"] = plain(headers)
         raw = world.raw  # as `scope.record` does it: every message comes by here
         cause = scope.cause
         scope.cause = published = len(raw)

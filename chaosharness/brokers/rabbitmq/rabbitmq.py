@@ -42,6 +42,7 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Fault
 from chaosharness.handlers.port import Surface
 from chaosharness.kernel import allowed
+from chaosharness.kernel.history import plain
 from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import BACKGROUND, Lasting, World
@@ -295,7 +296,7 @@ class OpenRabbitMQ(Watcher):
         )
 
     def _words(self, copy: Copy, names: tuple[str, ...] | list[str]) -> dict[str, Any]:
-        return {
+        words = {
             "broker": self.name,
             "topic": copy.topic,
             "exchange": copy.exchange,
@@ -303,6 +304,11 @@ class OpenRabbitMQ(Watcher):
             "key": copy.key,
             "value": shown(copy.body),
         }
+        if copy.headers and not copy.deaths:  # a letter's tell of the broker, and of when it died
+            words["headers"] = plain(copy.headers)
+        if copy.properties:
+            words["properties"] = plain(copy.properties)
+        return words
 
     # ---- consuming
 

@@ -38,6 +38,7 @@ _OURS: Final = (
     dict.fromkeys(_TRAFFIC, _OURS_IN_TRAFFIC)
     | dict.fromkeys(("call", "effect"), frozenset({"method", "service", "endpoint"}))
     | {"decide": frozenset({"commands"})}
+    | {"resolve": frozenset({"registry", "subject", "what", "from", "as"})}
 )
 """Fields of events that we wrote ourselves, and that hold nothing of the user's."""
 

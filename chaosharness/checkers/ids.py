@@ -1,0 +1,150 @@
+"""Whether ids travel: which request an event belongs to, and which event it follows from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from chaosharness.checkers.callbacks import name_of_event
+from chaosharness.checkers.effects import names_of
+from chaosharness.checkers.payload import leaf_name, payload_of
+from chaosharness.checkers.property import Evidence, Finding, Property
+from chaosharness.checkers.reading import is_poison
+from chaosharness.kernel.history import Event, History
+
+CORRELATION: Final = ("correlationid", "xcorrelationid", "traceparent", "xrequestid", "requestid")
+CAUSATION: Final = ("causationid", "xcausationid", "causedby", "parentid")
+OWN: Final = ("messageid", "eventid", "xmessageid", "xeventid", "ceid")
+
+
+def ids_travel(
+    *,
+    correlation: str | None = None,
+    causation: str | None = None,
+    message_id: str | None = None,
+    ignore: Iterable[str] = (),
+) -> Property:
+    """Claim that each event carries the ids on that the message before it had.
+
+    The correlation id is the same from the first message of a request to the last. The causation
+    id, where a message has one, is the id of the message that it follows from. Both are looked for
+    in headers, in RabbitMQ's properties and in payloads, whatever the case and the hyphens of their
+    names. Of a `traceparent` the trace is compared.
+
+    Args:
+        correlation: What the correlation id is called; by default `correlation_id`,
+            `x-correlation-id`, `traceparent`, `request_id`, the first that a message has.
+        causation: What the causation id is called; by default `causation_id`, `caused_by`,
+            `parent_id`.
+        message_id: What a message's own id is called; by default `message_id`, `event_id`,
+            `ce-id`.
+        ignore: Events that begin something new, by topic.
+
+    >>> ids_travel(correlation="x-correlation-id")
+
+    Not modelled:
+        Events that a relay publishes, which follow from a row.
+    """
+    new = names_of(ignore)
+    known = [
+        (_plain(own),) if own is not None else usual
+        for own, usual in ((correlation, CORRELATION), (causation, CAUSATION), (message_id, OWN))
+    ]
+
+    def judge(evidence: Evidence) -> list[Finding]:
+        found: dict[tuple[str, str], Finding] = {}
+        for before, event in answers(evidence.history):
+            node = name_of_event(event)
+            if new & {node.name, node.name.partition("/")[0], node.name.partition(":")[0]}:
+                continue
+            for kind, words in _lost(before, event, *known):
+                place = event.operation.partition("/")[0]
+                one = Finding(
+                    f"{place} publishes {node} {words}",
+                    (before.index, event.index),
+                    event.entity,
+                    {"event": node.name, "before": name_of_event(before).name},
+                    kind=kind,
+                    place=node.name,
+                )
+                found.setdefault((kind, node.name), one)
+        return [*found.values()]
+
+    def tested(evidence: Evidence) -> bool:
+        ids = (ids_of(before) for before, _ in answers(evidence.history))
+        return any(_first(one, known[0]) or _first(one, known[2]) for one in ids)
+
+    return Property("ids travel", judge, "always", tested=tested)
+
+
+def answers(history: History) -> Iterator[tuple[Event, Event]]:
+    """Yield each message that a handler published, after the one that it had in hand."""
+    for event in history.of("publish"):
+        if not event.operation or "instead_of" in event.data or is_poison(event.data.get("value")):
+            continue
+        for cause in history.causes(event.index):
+            if cause.kind == "deliver":
+                message = cause.data.get("message")
+                if isinstance(message, int) and not is_poison(history[message].data.get("value")):
+                    yield history[message], event
+                break
+
+
+def ids_of(event: Event) -> dict[str, str]:
+    """Return what a message says about itself: headers, properties, payload, by plain names."""
+    found: dict[str, str] = {}
+    for path, value in payload_of(event):
+        if isinstance(value, str | int) and not isinstance(value, bool):
+            found.setdefault(_plain(leaf_name(path)), str(value))
+    for part in ("properties", "headers"):
+        named: dict[str, Any] = event.data.get(part) or {}
+        found.update({_plain(name): str(value) for name, value in named.items()})
+    return found
+
+
+def _lost(
+    before: Event,
+    event: Event,
+    correlation: tuple[str, ...],
+    causation: tuple[str, ...],
+    own: tuple[str, ...],
+) -> Iterator[tuple[str, str]]:
+    """Say what is wrong with the ids of a message that follows from another one."""
+    had, has = ids_of(before), ids_of(event)
+    name, value = _first(had, correlation) or ("", "")
+    source = name_of_event(before)
+    if value:
+        here = has.get(name) or (_first(has, correlation) or ("", ""))[1]
+        if not here:
+            yield "correlation lost", f"without the correlation id {value} of {source}"
+        elif _trace(name, here) != _trace(name, value):
+            yield (
+                "correlation changed",
+                f"with another correlation id than {source}: {here}, not {value}",
+            )
+    follows, its = _first(has, causation), _first(had, own)
+    if its is None:
+        return
+    if follows is None:
+        if _first(had, causation) is not None:
+            yield "causation lost", f"without saying that it follows from {source} {its[1]}"
+    elif follows[1] != its[1]:
+        yield (
+            "causation changed",
+            f"which says that it follows from {follows[1]}, and follows from {source} {its[1]}",
+        )
+
+
+def _first(ids: dict[str, str], names: tuple[str, ...]) -> tuple[str, str] | None:
+    return next(((name, ids[name]) for name in names if ids.get(name)), None)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _trace(name: str, value: str) -> str:
+    """Return what stays the same along a request: of a `traceparent`, its trace."""
+    parts = value.split("-")
+    return parts[1] if name == "traceparent" and len(parts) == 4 else value
