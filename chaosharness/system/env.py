@@ -383,6 +383,7 @@ class Env:
         task_queue: str,
         workflows: Sequence[type] = (),
         activities: Sequence[Callable[..., Any]] = (),
+        max_cached_workflows: int = 1_000,
     ) -> None:
         """Run a Temporal worker: polls a task queue as long as this incarnation lives.
 
@@ -391,6 +392,8 @@ class Env:
             task_queue: Its task queue.
             workflows: Classes with `@workflow.defn`.
             activities: Functions or methods with `@activity.defn`, plain or `async`.
+            max_cached_workflows: As of the library's `Worker`: those that were awake longest ago
+                are put out of its cache, and read again from their history. 0: after each task.
         """
         self._alone("env.worker")
         state = self._open(server, "worker", "Temporal server")
@@ -401,6 +404,7 @@ class Env:
             workflows,
             activities,
             lambda function: colour_for(function, self._runtime, self.incarnation),
+            max_cached_workflows,
         )
 
     def task_worker(

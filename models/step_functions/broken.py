@@ -3,7 +3,8 @@
 from typing import Any
 
 from chaosharness import System
-from models.step_functions.right import Parts, build, definition
+from models.step_functions.right import RETRY, Parts, build, definition
+from models.third_parties import PaysBack
 
 
 def _last_state_not_caught() -> dict[str, Any]:
@@ -25,6 +26,29 @@ def _timeout_not_retried() -> dict[str, Any]:
     return found
 
 
+def _side_by_side() -> dict[str, Any]:
+    """Charge and Ship in one Parallel state: the first that fails ends it, the other runs on."""
+    found = definition()
+    states = found["States"]
+    branches = [
+        {"StartAt": name, "States": {name: {"Type": "Task", "Resource": name.lower(),
+         "TimeoutSeconds": 30, "Retry": RETRY, "End": True}}}
+        for name in ("Charge", "Ship")
+    ]  # fmt: skip
+    catch = [{"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": "Recall"}]
+    both = {"Type": "Parallel", "Branches": branches, "Catch": catch, "ResultPath": "$.both",
+            "Next": "Done"}  # fmt: skip
+    rest = {name: states[name] for name in ("Recall", "Refund", "Cancelled", "Done")}
+    return {"StartAt": "Both", "States": {"Both": both, **rest}}
+
+
+def _undoes_the_unknown() -> dict[str, Any]:
+    """Charge is asked for once, and what is not known of it is given back."""
+    found = definition()
+    del found["States"]["Charge"]["Retry"]
+    return found
+
+
 def _key_of_attempt(event: Any, context: Any) -> str:
     """The id of the invocation: another one at each retry."""
     return str(context.aws_request_id)
@@ -42,4 +66,20 @@ def key_of_attempt() -> System:
     return build(Parts(key=_key_of_attempt), name="key of attempt")
 
 
-BROKEN = (last_state_not_caught, timeout_not_retried, key_of_attempt)
+def branch_succeeds_after_compensation() -> System:
+    parts = Parts(definition=_side_by_side)
+    return build(parts, name="branch succeeds after compensation")
+
+
+def undoes_the_unknown() -> System:
+    parts = Parts(definition=_undoes_the_unknown, bank=PaysBack)
+    return build(parts, name="undoes the unknown")
+
+
+BROKEN = (
+    last_state_not_caught,
+    timeout_not_retried,
+    key_of_attempt,
+    branch_succeeds_after_compensation,
+    undoes_the_unknown,
+)

@@ -67,19 +67,37 @@ def definition() -> dict[str, Any]:
     }
 
 
+def side_by_side() -> dict[str, Any]:
+    """Charge and Ship in one Parallel state: each branch ends, and says how it came out."""
+    states = definition()["States"]
+    branches = []
+    for name in ("Charge", "Ship"):
+        task = {"Type": "Task", "Resource": name.lower(), "TimeoutSeconds": 30, "Retry": RETRY,
+                "ResultPath": None, "Catch": [{"ErrorEquals": ["States.ALL"], "Next": "No"}],
+                "Next": "Yes"}  # fmt: skip
+        ends = {word: {"Type": "Pass", "Result": word, "End": True} for word in ("Yes", "No")}
+        branches.append({"StartAt": name, "States": {name: task, **ends}})
+    done = [{"Variable": f"$.both[{at}]", "StringEquals": "Yes"} for at in (0, 1)]
+    rest = {name: states[name] for name in ("Recall", "Refund", "Cancelled", "Done")}
+    both = {"Type": "Parallel", "Branches": branches, "ResultPath": "$.both", "Next": "How"}
+    how = {"Type": "Choice", "Choices": [{"And": done, "Next": "Done"}], "Default": "Recall"}
+    return {"StartAt": "Both", "States": {"Both": both, "How": how, **rest}}
+
+
 @attrs.frozen
 class Parts:
     """What a variant may replace."""
 
     definition: Callable[[], dict[str, Any]] = definition
     key: Callable[[Any, Any], str] = lambda event, context: str(event["id"])
+    bank: type[Bank] = Bank
 
 
 def build(parts: Parts = Parts(), *, name: str = "step functions") -> System:
     """Build the shop."""
     shop = System(name)
     engine = shop.add(StepFunctions("sfn", machines={"order": parts.definition()}))
-    bank = shop.add(External("bank", Bank))
+    bank = shop.add(External("bank", parts.bank))
     courier = shop.add(External("courier", Courier))
 
     @shop.service("payments")

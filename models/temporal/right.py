@@ -1,5 +1,6 @@
 """Charge, ship; what fails after the charge is undone. Activities know their keys."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -39,6 +40,32 @@ class OrderSaga:
         return "shipped"
 
 
+@workflow.defn(name="OrderSaga")
+class SideBySide:
+    """Charge and ship at once; knows how both came out before it undoes anything."""
+
+    @workflow.run
+    async def run(self, id: str, item: str, cents: int) -> str:
+        both = await asyncio.gather(
+            _step("charge", id, cents), _step("ship", id, item), return_exceptions=True
+        )
+        if any(both):  # charging is tried until it works
+            await _step("refund", id, cents)
+            return "cancelled"
+        return "shipped"
+
+
+@workflow.defn(name="OrderSaga")
+class ThinksFirst(OrderSaga):
+    """The next version of `OrderSaga`, which leaves alone what has begun before it."""
+
+    @workflow.run
+    async def run(self, id: str, item: str, cents: int) -> str:
+        if workflow.patched("thinks first"):
+            await asyncio.sleep(1)
+        return await super().run(id, item, cents)
+
+
 class Activities:
     """What the workflow has done, with the clients that it needs."""
 
@@ -50,6 +77,13 @@ class Activities:
     @activity.defn
     async def charge(self, id: str, cents: int) -> None:
         await self.bank.charge(self.key_of(id), cents)
+
+    @activity.defn
+    async def charge_unless_there(self, id: str, cents: int) -> None:
+        """Look first, and beat: who looks while an earlier attempt still works sees nothing."""
+        activity.heartbeat()
+        if not await self.bank.is_charged(id):
+            await self.bank.charge(self.key_of(id), cents)
 
     @activity.defn
     async def ship(self, id: str, item: str) -> None:
@@ -65,22 +99,32 @@ def build(
     name: str = "temporal",
     saga: type = OrderSaga,
     key_of: Callable[[str], str] = str,
+    bank: type[Bank] = Bank,
+    previous: type | None = None,
+    max_cached_workflows: int = 1_000,
 ) -> System:
-    """Build the shop."""
+    """Build the shop; `previous` is the workflow of the version before this one."""
     shop = System(name)
     temporal = shop.add(Temporal("temporal"))
-    bank = shop.add(External("bank", Bank))
+    house = shop.add(External("bank", bank))
     courier = shop.add(External("courier", Courier))
 
-    @shop.service("orders")
-    def orders(env: Env) -> None:
-        steps = Activities(env.client(bank), env.client(courier), key_of)
+    def worker(env: Env, runs: type) -> None:
+        steps = Activities(env.client(house), env.client(courier), key_of)
         env.worker(
             temporal,
             task_queue=QUEUE,
-            workflows=[saga],
-            activities=[steps.charge, steps.ship, steps.refund],
+            workflows=[runs],
+            activities=[steps.charge, steps.charge_unless_there, steps.ship, steps.refund],
+            max_cached_workflows=max_cached_workflows,
         )
+
+    def before(env: Env) -> None:
+        worker(env, previous or saga)
+
+    @shop.service("orders", previous=before if previous else None)
+    def orders(env: Env) -> None:
+        worker(env, saga)
 
     @shop.entry(examples=[Order("o1", "ann", "book", 500), Order("o2", "bob", "lamp", 700)])
     async def place(env: Env, order: Order) -> None:

@@ -127,13 +127,20 @@ class OpenTemporal:
         workflows: Iterable[type],
         activities: Iterable[Callable[..., Any]],
         colour_of: Callable[[Callable[..., Any]], Any],
+        cache_max: int,
     ) -> None:
         """Have an incarnation poll a task queue, as long as it lives."""
         from chaosharness.orchestrators.temporal.rpc import CONVERTER, names_of
         from chaosharness.orchestrators.temporal.worker import Worker
 
         by_name, functions = names_of(workflows, activities, service)
-        made = Worker(self, incarnation, service, queue, by_name, functions, CONVERTER, colour_of)
+        if not isinstance(cache_max, int) or cache_max < 0:
+            raise InvalidDefinition(
+                f"service {service!r}: max_cached_workflows must be 0 or more, not {cache_max!r}"
+            )
+        made = Worker(
+            self, incarnation, service, queue, by_name, functions, CONVERTER, colour_of, cache_max
+        )
         polling = self.workers.setdefault(queue, [])
         polling.append(made)
         incarnation.on_death.append(lambda: polling.remove(made))
@@ -198,7 +205,8 @@ class OpenTemporal:
                 continue
             task = self.server.poll_workflow(queue, run, identity=worker.identity)
             if task is not None:
-                self.known[run.run_id] = worker
+                if worker.cache_max:
+                    self.known[run.run_id] = worker
                 self.world.effects += 1
                 self.world.after(self.latency_ms // 2, _if_alive(worker, worker.decide, task))
 

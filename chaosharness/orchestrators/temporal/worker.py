@@ -94,6 +94,7 @@ class Worker:
     activities: Mapping[str, Callable[..., Any]]
     converter: Any
     colour_of: Callable[[Callable[..., Any]], Any]
+    cache_max: int = 1_000  # runs that stay in its cache
     cache: dict[str, Cached] = attrs.field(factory=dict)
     local: dict[str, LocalWork] = attrs.field(factory=dict)  # by the run that it is done for
     busy: dict[str, WorkflowTask | None] = attrs.field(factory=dict)
@@ -126,6 +127,14 @@ class Worker:
         waiting = self.busy.pop(run.run_id, None)
         if waiting is not None and self.alive:
             self.decide(waiting)
+        self._evict()
+
+    def _evict(self) -> None:
+        """Put runs out of the cache that are too many, those that were awake longest ago first."""
+        over = len(self.cache) - self.cache_max
+        if over > 0:
+            for run_id in [one for one in self.cache if one not in self.busy][:over]:
+                del self.cache[run_id]
 
     def _deciding(self, run: Run) -> Scope:
         owner = self.engine.scope_of(run)
@@ -163,11 +172,11 @@ class Worker:
         scope.colour.start(scope, decide, _as_is, (), done)
 
     def _cached(self, run: Run) -> Cached:
-        cached = self.cache.get(run.run_id)
+        cached = self.cache.pop(run.run_id, None)
         if cached is None:
             workflow = self.workflows[run.type]
             cached = Cached(lambda: Instance(workflow, run, self.converter))
-            self.cache[run.run_id] = cached
+        self.cache[run.run_id] = cached  # now it is the last one that was awake
         return cached
 
     def _decided(self, task: WorkflowTask) -> Decision:
@@ -213,7 +222,7 @@ class Worker:
                 sdk = {"coreUsedFlags": CORE_FLAGS, "sdkName": "temporal-python",
                        "langUsedFlags": decision.lang_flags}  # fmt: skip
                 written = server.finish_workflow(
-                    task.token, decision.commands, sdk=sdk, sticky=True, again=again
+                    task.token, decision.commands, sdk=sdk, sticky=self.cache_max > 0, again=again
                 )
                 if not written:
                     self._cached(run).forget(UNWRITTEN_EVENTS)
@@ -307,6 +316,7 @@ class Worker:
                 return
             if error is not None:
                 self._forget(run)
+            self._evict()
             question.answered(found, error)
 
         scope.colour.start(scope, asked, _as_is, (), done)

@@ -114,6 +114,33 @@ def test_a_workflow_that_fails_for_ever_is_tried_ever_more_seldom(
     assert caplog.text == ""
 
 
+# ---- the cache of a worker
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_what_is_put_out_of_the_cache_is_read_again_and_nothing_is_different(most: int) -> None:
+    shop = right.build(max_cached_workflows=most)
+    run, usual = shop.run(), right.build().run()
+    assert [e.data for e in run.history.of("effect")] == [
+        e.data for e in usual.history.of("effect")
+    ]
+    assert refused(histories_of(run)) == []
+    sticky = "TASK_QUEUE_KIND_STICKY" in run.event_histories["o1"]
+    assert sticky == (most > 0)  # without a cache there is no queue of the worker's own
+
+
+def test_without_a_cache_code_that_cannot_be_replayed_is_found_in_calm() -> None:
+    saga = broken._RemembersInItsModule
+    assert right.build(saga=saga).run().ending.verdict == "quiet"
+    run = right.build(saga=saga, max_cached_workflows=0).run()
+    assert "Nondeterminism" in next(run.history.of("raised")).data["error"]
+
+
+def test_a_cache_of_less_than_nothing_is_refused() -> None:
+    with pytest.raises(InvalidDefinition, match="max_cached_workflows must be 0 or more, not -1"):
+        right.build(max_cached_workflows=-1).run()
+
+
 def refused(histories: list[WorkflowHistory]) -> list[str]:
     """Return what the real sdk-core says against histories of ours."""
 

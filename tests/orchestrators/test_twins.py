@@ -1,0 +1,173 @@
+"""The mistakes that people make with orchestrators, by engine: each has a twin, or cannot be made.
+
+That twins are named at their least faults is in the tests of each engine, and here for those of
+Temporal and Step Functions; that right ones are silent likewise.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("temporalio", reason="the extra chaosharness[temporal] is not installed")
+
+from chaosharness import System, assumed, explore
+from chaosharness.faults import Crash, Delay, Fault, Pause, Redeploy
+from models.airflow import broken as airflow
+from models.conductor import broken as conductor
+from models.saga_engine import broken as saga
+from models.step_functions import broken as step_functions
+from models.step_functions import right as step_functions_right
+from models.temporal import broken as temporal
+from models.temporal import right as temporal_right
+
+Twin = Callable[[], System]
+BROKEN: dict[str, tuple[Twin, ...]] = {
+    "saga": saga.BROKEN,
+    "temporal": temporal.BROKEN,
+    "step functions": step_functions.BROKEN,
+    "conductor": conductor.BROKEN,
+    "airflow": airflow.BROKEN,
+}
+ENGINE_WRITES = "the engine writes before it hands out: rules T11, S1, C3, A2"
+ONE_SERVER = "the engine's server holds all leases itself: rules T4, S1, C5, A2"
+NO_CODE = "a definition is data, and no code is replayed: rules S1, C1, A7"
+
+#: By mistake and engine: the twins, or why it cannot be made there.
+MISTAKES: dict[str, dict[str, tuple[Twin, ...] | str]] = {
+    "an answer is not recorded": {
+        "saga": (saga.answer_not_recorded,),
+        **dict.fromkeys(("temporal", "step functions", "conductor", "airflow"), ENGINE_WRITES),
+    },
+    "two orchestrators resume one saga": {
+        "saga": (saga.two_orchestrators_resume,),
+        **dict.fromkeys(("temporal", "step functions", "conductor", "airflow"), ONE_SERVER),
+    },
+    "what is unknown is undone as if it were known": {
+        "saga": (saga.refunds_the_unknown,),
+        "temporal": (temporal.undoes_the_unknown,),
+        "step functions": (step_functions.undoes_the_unknown,),
+        "conductor": (conductor.undoes_what_did_not_happen,),
+        "airflow": (airflow.cleaned_up_by_xcom,),
+    },
+    "a branch succeeds after compensation": {
+        "saga": (saga.branch_succeeds_after_compensation,),
+        "temporal": (temporal.branch_succeeds_after_compensation,),
+        "step functions": (step_functions.branch_succeeds_after_compensation,),
+        "conductor": (conductor.response_timeout_too_short,),
+        "airflow": (airflow.undone_too_soon,),
+    },
+    "an attempt is given up, and still runs": {
+        "saga": (saga.two_orchestrators_resume,),
+        "temporal": (temporal.heartbeat_timeout_while_it_runs,),
+        "step functions": (step_functions.key_of_attempt,),
+        "conductor": (conductor.response_timeout_too_short,),
+        "airflow": (airflow.charge_once_by_xcom,),
+    },
+    "another key at each attempt": {
+        "saga": (saga.key_of_attempt,),
+        "temporal": (temporal.key_of_attempt,),
+        "step functions": (step_functions.key_of_attempt,),
+        "conductor": (conductor.key_of_attempt,),
+        "airflow": (airflow.key_of_try,),
+    },
+    "code that commands something else when it is replayed": {
+        "saga": "it is parked, and nothing is guessed: rule N11",
+        "temporal": (temporal.remembers_in_its_module, temporal.deployed_without_a_patch),
+        **dict.fromkeys(("step functions", "conductor", "airflow"), NO_CODE),
+    },
+    "nothing undoes what was done": {
+        "saga": "undoing is part of a step: rule N8",
+        "temporal": (temporal.never_refunds,),
+        "step functions": (step_functions.last_state_not_caught,),
+        "conductor": (conductor.failure_workflow_lost, conductor.failure_workflow_absent),
+        "airflow": (airflow.refund_in_callback, airflow.failure_hidden_by_last_task),
+    },
+    "a retry that does not see a timeout": {
+        "step functions": (step_functions.timeout_not_retried,),
+        **dict.fromkeys(("saga", "temporal", "conductor", "airflow"), "timeouts are attempts too"),
+    },
+}
+
+
+def test_each_mistake_has_a_twin_on_each_engine_or_cannot_be_made() -> None:
+    for mistake, by_engine in MISTAKES.items():
+        assert set(by_engine) == set(BROKEN), mistake
+        for engine, twins in by_engine.items():
+            for twin in () if isinstance(twins, str) else twins:
+                assert twin in BROKEN[engine], f"{mistake}, {engine}"
+
+
+def test_each_twin_is_of_some_mistake() -> None:
+    for engine, twins in BROKEN.items():
+        told = {one for row in MISTAKES.values() if not isinstance(row[engine], str)
+                for one in row[engine]}  # fmt: skip
+        assert told == set(twins), engine
+
+
+# ---- those of Temporal and Step Functions that their own tests do not have
+
+NAMED: list[tuple[Twin, int, tuple[type[Fault], ...], int, str, str]] = [
+    (temporal.undoes_the_unknown, 0, (Delay,), 1, "effect lost", "courier.ship"),
+    (temporal.branch_succeeds_after_compensation, 1, (Delay,), 1, "effect new", "bank.charge"),
+    (temporal.heartbeat_timeout_while_it_runs, 0, (Delay,), 1, "effect twice", "bank.charge"),
+    (temporal.remembers_in_its_module, 0, (Pause,), 1, "", ""),
+    (temporal.deployed_without_a_patch, 0, (Redeploy, Crash), 2, "", ""),
+    (step_functions.undoes_the_unknown, 0, (Delay,), 1, "effect lost", "courier.ship"),
+    (step_functions.branch_succeeds_after_compensation, 1, (Delay,), 1, "effect new",
+     "bank.charge"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("twin", "item", "kinds", "faults", "kind", "place"), NAMED)
+def test_each_is_named_at_its_least_faults_with_nothing_claimed(
+    twin: Twin, item: int, kinds: tuple[type[Fault], ...], faults: int, kind: str, place: str
+) -> None:
+    shop = twin()
+    campaign = explore(
+        shop, properties=assumed(shop), items=[shop.examples[item]], kinds=kinds,
+        faults_max=faults, runs_max=400, stop_at_first=True,
+    )  # fmt: skip
+    first = campaign.counterexamples[0]
+    assert (first.findings[0].kind, first.findings[0].place) == (kind, place)
+    assert len(first.schedule) == faults
+
+
+RIGHT: list[Any] = [
+    pytest.param(lambda: temporal_right.build(saga=temporal_right.SideBySide), (Delay, Crash), 1,
+                 id="temporal, side by side"),
+    pytest.param(lambda: temporal_right.build(saga=temporal._LooksFirst), (Delay, Pause), 1,
+                 id="temporal, looks first and knows its key"),
+    pytest.param(
+        lambda: temporal_right.build(
+            saga=temporal_right.ThinksFirst, previous=temporal_right.OrderSaga
+        ),
+        (Redeploy, Crash), 2, id="temporal, patched"),
+    pytest.param(
+        lambda: step_functions_right.build(
+            step_functions_right.Parts(definition=step_functions_right.side_by_side)
+        ),
+        (Delay, Crash), 1, id="step functions, side by side"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("build", "kinds", "faults"), RIGHT)
+def test_their_right_twins_are_silent(
+    build: Twin, kinds: tuple[type[Fault], ...], faults: int
+) -> None:
+    shop = build()
+    campaign = explore(shop, properties=assumed(shop), items=shop.examples, kinds=kinds,
+                       faults_max=faults, runs_max=200)  # fmt: skip
+    assert campaign.counterexamples == ()
+    assert campaign.coverage.levels[1].tried > 5
+
+
+def test_the_page_has_the_table() -> None:
+    page = Path(__file__).parents[2] / "docs" / "explanation" / "orchestrators.md"
+    text = page.read_text("utf-8")
+    for mistake, by_engine in MISTAKES.items():
+        row = next(line for line in text.splitlines() if line.startswith(f"| {mistake} |"))
+        for twins in by_engine.values():
+            for twin in () if isinstance(twins, str) else twins:
+                assert twin.__name__ in row
