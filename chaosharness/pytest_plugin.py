@@ -115,6 +115,7 @@ class Chaos:
         self.failures: list[tuple[str, str]] = []
         self.results: list[tuple[str, str, dict[str, Any], tuple[tuple[str, str], ...]]] = []
         self.coverage: list[tuple[str, str]] = []
+        self.at_random: list[tuple[int, int]] = []
         self.trouble = ""
 
     # ---- replays
@@ -252,6 +253,8 @@ class Chaos:
             self.sites.update(counts["sites"])
             if counts["coverage"]:
                 self.coverage.append((report.nodeid, counts["coverage"]))
+            if counts["at_random"]:
+                self.at_random.append(counts["at_random"])
         failures = getattr(report, "chaos_failures", ())
         self.failures += failures
         if counts is not None or failures:
@@ -315,6 +318,13 @@ class Chaos:
             f"{_count(self.tests, 'test')}, {_count(self.runs, 'run')}, "
             f"{_count(self.faults, 'fault')} struck at {_count(len(self.sites), 'operation')}"
         )
+        if self.at_random and self.config.getoption("chaos_verbosity") != "off":
+            struck, drawn = (sum(each) for each in zip(*self.at_random, strict=True))
+            terminalreporter.line(
+                f"{_count(len(self.at_random), 'test')} drew schedules at random, and "
+                f"{struck:,} of {_count(drawn, 'fault')} struck: planned ones, that strike, come "
+                "with @chaos_settings() above @given"
+            )
         for name, table in self.coverage:
             terminalreporter.line(name)
             terminalreporter.line(table)
@@ -376,6 +386,7 @@ class Counts:
         self.runs = 0
         self.faults = 0
         self.sites: set[str] = set()
+        self._at_random = [0, 0]
         self._calm: dict[Any, Run] = {}
         self._covering = covering
         self._catalogues: dict[str, Catalogue] = {}
@@ -390,6 +401,9 @@ class Counts:
             if fault not in unused:
                 self.faults += 1
                 self.sites.add(fault.site.operation)
+        if run.schedule.faults and _is_drawn_at_random(run):
+            self._at_random[0] += len(run.schedule) - len(unused)
+            self._at_random[1] += len(run.schedule)
         if self._covering:
             self._cover(run)
 
@@ -447,7 +461,21 @@ class Counts:
             "faults": self.faults,
             "sites": sorted(self.sites),
             "coverage": self.coverage(),
+            "at_random": tuple(self._at_random) if self._at_random[1] else (),
         }
+
+
+def _is_drawn_at_random(run: Run) -> bool:
+    """Say whether Hypothesis drew a schedule by itself: without our planner, most find no site."""
+    if "chaosharness.strategies.schedules" not in sys.modules:
+        return False
+    from hypothesis import currently_in_test_context, settings
+
+    from chaosharness.strategies.schedules import ASKED
+
+    if run.system not in ASKED or not currently_in_test_context():
+        return False
+    return settings.default is not None and settings.default.backend == "hypothesis"
 
 
 COUNTS = pytest.StashKey[Counts]()

@@ -10,6 +10,7 @@ import attrs
 
 from chaosharness.errors import InvalidSchedule
 from chaosharness.faults import FAULTS, KIND_BY_NAME, Fault
+from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.site import Site
 from chaosharness.kernel.world import Armed
 
@@ -30,6 +31,12 @@ def _faults(faults: Iterable[Fault]) -> tuple[Fault, ...]:
         if type(fault) not in _ORDER:
             known = ", ".join(kind.__name__ for kind in FAULTS)
             raise InvalidSchedule(f"{fault!r} is not a fault; faults are: {known}")
+        if type(fault.site) is not Site:
+            kind = type(fault).__name__
+            raise InvalidSchedule(
+                f"a {kind} strikes at a Site, and not at {fault.site!r}{asked_at()}: write "
+                f'{kind}(Site("service.handler/operation")); `chaosharness sites` lists them'
+            )
     unique = dict.fromkeys(found)
     return tuple(sorted(unique, key=_sort_key))
 

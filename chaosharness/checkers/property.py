@@ -178,8 +178,8 @@ def check_properties(given: Iterable[Any]) -> tuple[Property, ...]:
     """
     if isinstance(given, Property) or not isinstance(given, Iterable):
         raise InvalidDefinition(
-            f"properties must be several, such as [never_stuck()], not {type(given).__name__}: "
-            "put it in brackets"
+            f"properties must be several, such as [never_stuck()], not {type(given).__name__}"
+            f"{asked_at()}: put it in brackets"
         )
     found = tuple(given)
     for one in found:

@@ -26,7 +26,8 @@ from chaosharness.errors import (
 )
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.handlers.places import spell
-from chaosharness.kernel.allowed import is_whole, refused
+from chaosharness.kernel.allowed import is_whole, refused, spelled
+from chaosharness.kernel.places import asked_at
 from chaosharness.options import OPTIONS
 from chaosharness.schedule import Schedule
 from chaosharness.search.backend import BACKEND
@@ -95,7 +96,9 @@ def chaos_test(
             calm run is not what it was before all others.
     """
     if not isinstance(system, System):
-        raise InvalidDefinition(f"write @chaos_test(shop) with a System, not with {system!r}")
+        raise InvalidDefinition(
+            f"write @chaos_test(shop) with a System, not with {spelled(system)}{asked_at()}"
+        )
     kinds = None if kinds is None else checked_kinds(kinds)
     plan = ChaosTest(
         system=system,

@@ -44,6 +44,9 @@ def schedules(
     to 200 runs of its entry's examples. A drawn fault that finds no site does nothing.
     Shrinks to fewer and milder faults, earlier in the run; the empty schedule comes first.
 
+    With Hypothesis's own settings schedules are drawn at random, and about one fault in three
+    strikes; with `@chaos_settings()` above `@given` they are planned, and most do.
+
     Args:
         system: The system to run under these schedules. It must have an entry with examples.
         faults_max: How many faults at most, from 1; `--chaos-faults` goes first.

@@ -20,9 +20,10 @@ from chaosharness.handlers.fingerprint import of_function
 from chaosharness.handlers.places import at_line, told, words_of
 from chaosharness.handlers.port import current_scope, read_clock, refuse_stranger, sleep
 from chaosharness.kernel.history import plain
+from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import SCOPE, BackgroundScope, Incarnation, Scope
 from chaosharness.kernel.world import World
-from chaosharness.system.parts import die, name_of
+from chaosharness.system.parts import die, name_of, no_part
 from chaosharness.system.wires import Wire, WireKind
 
 _OPENED: Final = {"publish": "publisher"}
@@ -89,11 +90,12 @@ class Env:
         name = getattr(resource, "name", "")
         found = stage.world.states.get(name)
         if found is None or stage.system.resources.get(name) is not resource:
-            raise InvalidDefinition(
-                f"{resource!r} is no part of system {self._stage.system.name!r}"
-            )
+            raise InvalidDefinition(no_part(resource, stage.system.name, stage.system.resources))
         if not hasattr(found, method):
-            raise InvalidDefinition(f"{name!r} is no {what}")
+            raise InvalidDefinition(
+                f"{name!r} is no {what}, but a {type(resource).__name__}{asked_at()}: give it a "
+                f"{what}, as system.add(...) returned it"
+            )
         stage.opened[key] = found
         return found
 

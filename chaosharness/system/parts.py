@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -14,6 +14,7 @@ from chaosharness.faults import ClockSkew, Fault, Redeploy
 from chaosharness.handlers.port import surface
 from chaosharness.kernel.allowed import spelled
 from chaosharness.kernel.history import plain
+from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
 
@@ -102,3 +103,17 @@ def describe(item: Any) -> Any:
         return msgspec.to_builtins(item)
     except TypeError:
         return plain(vars(item)) if hasattr(item, "__dict__") else plain(item)
+
+
+def no_part(resource: Any, system: str, parts: Mapping[str, Any]) -> str:
+    """Say that something is no part of a system, and what to give in its place."""
+    kind, name = type(resource).__name__, getattr(resource, "name", "")
+    if isinstance(resource, str) and resource in parts:
+        said, then = repr(resource), "give the part itself, which system.add(...) returned"
+    elif isinstance(name, str) and name and not isinstance(resource, type):
+        said, then = f"the {kind} {name!r}", f"add it first, with system.add({kind}(...))"
+    else:
+        known = ", ".join(parts) or "none"
+        said = clipped(resource)
+        then = f"give what system.add(...) returned; its parts are: {known}"
+    return f"{said} is no part of system {system!r}{asked_at()}: {then}"

@@ -209,7 +209,7 @@ class System:
         """Return the examples of the entry as a tuple."""
         what = f"the examples of the entry of {self.name!r} must be a list of workload items"
         if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
-            raise InvalidDefinition(f"{what}: write examples=[{given!r}]")
+            raise InvalidDefinition(f"{what}{asked_at()}: write examples=[{given!r}]")
         try:
             return tuple(given)
         except Exception as error:

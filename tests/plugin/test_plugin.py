@@ -356,3 +356,31 @@ def test_an_unused_plugin_loads_three_small_modules(pytester):
         """
     )
     pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
+PLAIN = dedent("""
+    from chaosharness import schedules, workloads
+    from hypothesis import HealthCheck, given, settings
+    from plugin_shop import right
+
+
+    @settings(deadline=None, suppress_health_check=list(HealthCheck))
+    @given(items=workloads(right), schedule=schedules(right, faults_max=2))
+    def test_checkout(items, schedule):
+        right.run(items, schedule)
+""")
+
+
+def test_who_draws_schedules_at_random_is_told_how_they_are_planned(suite):
+    hint = "1 test drew schedules at random, and * of * faults struck: *@chaos_settings() above*"
+    (suite.path / "test_it.py").write_text(PLAIN)
+    result = run(suite)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines([hint])
+    assert "at random" not in run(suite, "--chaos-verbosity", "off").stdout.str()
+    planned = PLAIN.replace("import schedules", "import chaos_settings, schedules")
+    planned = planned.replace("@settings(deadline=None, ", "@chaos_settings(")
+    (suite.path / "test_it.py").write_text(planned)
+    result = run(suite)
+    result.assert_outcomes(passed=1)
+    assert "at random" not in result.stdout.str()

@@ -215,7 +215,7 @@ def _covered(campaign: Campaign, width: int) -> list[str]:
         lines += _item(f"never struck: {shown}{more}", width)
     for one in campaign.beyond:
         lines += _item(f"beyond what was asked: {clip(one, 400)}", width)
-    if campaign.result != "violated":
+    if campaign.result != "violated" and not campaign.unproved:
         lines += _item(f"That says: {coverage.rules_out(campaign.searched)}", width)
     return ["What was covered", *lines] if lines else []
 

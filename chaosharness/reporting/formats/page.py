@@ -115,7 +115,7 @@ def _remarks(campaign: Campaign, redact: Redact) -> list[tuple[str, list[str]]]:
     """Return what else there is to say, under its heading."""
     coverage = campaign.coverage
     covered = [*filter(None, [campaign.spoken]), *coverage.sentences()]
-    if campaign.result != "violated":
+    if campaign.result != "violated" and not campaign.unproved:
         covered.append(f"That says: {coverage.rules_out(campaign.searched)}")
     troubles = [
         f"{one.verdict} in {count(one.times, 'run')}: {one.reason} (first: {one.schedule})"
@@ -149,8 +149,8 @@ def _go_on(campaign: Campaign) -> list[str]:
     target = shlex.quote(campaign.target or "module:attribute")
     found = [f"chaosharness replay {one.slug()}.json" for one in campaign.counterexamples[:3]]
     needed = campaign.budget_needed()
-    if needed and not found:
+    if needed and not found and not campaign.unproved:
         found.append(f"chaosharness run {target} --faults {campaign.faults_max} --budget {needed}")
-    elif not found:
+    elif not found and not campaign.unproved:
         found.append(f"chaosharness run {target} --faults {campaign.faults_max + 1}")
     return [*found, f"chaosharness sites {target}"]

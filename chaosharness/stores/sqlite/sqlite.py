@@ -30,6 +30,7 @@ import attrs
 
 from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel import allowed
+from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Incarnation
 from chaosharness.kernel.world import World
 from chaosharness.stores.address import is_address, read
@@ -129,7 +130,7 @@ def pristine(name: str, schema: str) -> sqlite3.Connection:
         except (sqlite3.Error, sqlite3.Warning) as error:
             made.close()
             raise InvalidDefinition(
-                f"the schema of store {name!r} does not run: {error}, in\n  {statement}"
+                f"the schema of store {name!r} does not run{asked_at()}: {error}, in\n  {statement}"
             ) from None
     if made.in_transaction:
         made.close()
