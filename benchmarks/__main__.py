@@ -10,7 +10,7 @@ ORDER = (
     *("eight_messages", "deliveries", "colours", "stores"),
     *("hypothesis_share", "peers", "shrink", "bytecodes", "share"),
     *("judging", "nothing_claimed", "recorded", "temporal", "temporal_scripts", "nats"),
-    *("http", "databases", "amqp"),
+    *("http", "databases", "amqp", "kafka_clients"),
     *("airflow", "airflow_requests"),
     *("workers", "mutated_files"),
     *("lineage", "triples"),

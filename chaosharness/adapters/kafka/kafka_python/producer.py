@@ -303,6 +303,9 @@ class GroupMetadata(ConsumerGroupMetadata):  # type: ignore[misc]
 class Promise(FutureRecordMetadata):  # type: ignore[misc]
     """What comes of a record."""
 
+    _callbacks: Any
+    _errbacks: Any
+
     def __init__(self, latch: Latch, scope: Scope, written: list[bytes | None]) -> None:
         Future.__init__(self)
         self._latch = latch
