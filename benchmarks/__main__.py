@@ -11,7 +11,7 @@ ORDER = (
     *("hypothesis_share", "peers", "shrink", "bytecodes", "products", "share"),
     *("judging", "quiet", "nothing_claimed", "recorded", "temporal", "temporal_scripts", "nats"),
     *("kafka", "crash_points"),
-    *("http", "databases", "amqp"),
+    *("http", "databases", "amqp", "kafka_clients"),
     *("airflow", "airflow_requests"),
     *("workers", "mutated_files"),
     *("lineage", "triples"),

@@ -35,6 +35,7 @@ ADAPTERS: Final = {
     "faststream": "chaosharness.adapters.amqp.faststream",
     "flask": "chaosharness.adapters.http.flask",
     "httpx": "chaosharness.adapters.http.httpx",
+    "kafka": "chaosharness.adapters.kafka.kafka_python",
     "nats": "chaosharness.adapters.nats.nats",
     "pika": "chaosharness.adapters.amqp.pika",
     "psycopg": "chaosharness.adapters.databases.psycopg",

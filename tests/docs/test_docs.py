@@ -60,6 +60,7 @@ NOT_RUN = {
     "docs/how-to/kafka.md": {"python -m benchmarks kafka": CLUSTERS},
     "docs/how-to/nats.md": {"python -m benchmarks nats": PEER},
     "docs/how-to/nats-py.md": {"pip install '.[nats]'": INSTALLS},
+    "docs/how-to/kafka-python.md": {"pip install '.[kafka-python]'": INSTALLS},
     "docs/how-to/aiokafka.md": {"pip install '.[aiokafka]'": INSTALLS},
     "docs/how-to/confluent-kafka.md": {"pip install '.[confluent-kafka]'": INSTALLS},
     "docs/how-to/boto3.md": {"pip install '.[boto3,requests]'": INSTALLS},

@@ -28,6 +28,7 @@ RIGHT = [
     "invoices.system:invoices",
     "charges.system:charges",
     "payouts.system:payouts",
+    "refunds.system:refunds",
 ]
 BROKEN = [
     "checkout.system:no_key",
@@ -53,6 +54,10 @@ BROKEN = [
     "payouts.system:not_waited_for",
     "payouts.system:keyless",
     "payouts.system:passes_what_failed",
+    "refunds.system:closes_behind_an_error",
+    "refunds.system:commits_the_batch",
+    "refunds.system:not_waited_for",
+    "refunds.system:keyless",
 ]
 DIGESTS = """
 from chaosharness.search.target import load_target
@@ -61,7 +66,8 @@ for name, site in (("checkout", "checkout.create_order/bank.charge"),
                    ("booking", "booking.create_booking/hotel.reserve"),
                    ("invoices", "charging.on_order/bank.charge"),
                    ("charges", "charging.on_order/bank.charge"),
-                   ("payouts", "payouts.run/bank.charge")):
+                   ("payouts", "payouts.run/bank.charge"),
+                   ("refunds", "refunds.run/bank.charge")):
     system = load_target(f"models.applications.{name}.system:{name}")
     for schedule in (Schedule(), Schedule([LostReply(Site(site, "after"))])):
         print(system.run(None, schedule).digest(), system.run(None, schedule).digest())

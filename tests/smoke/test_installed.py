@@ -36,7 +36,7 @@ NEEDED = {
     ("adapters", "aws"): "aiobotocore boto3 botocore",
     ("adapters", "databases"): "aiosqlite asyncpg django fakeredis psycopg redis sqlalchemy",
     ("adapters", "nats"): "nats",
-    ("adapters", "kafka"): "aiokafka confluent_kafka",
+    ("adapters", "kafka"): "aiokafka confluent_kafka kafka",
     ("stores", "postgresql"): "psycopg",
 }
 """Parts of the house, and libraries of extras that only these may need when they are loaded."""

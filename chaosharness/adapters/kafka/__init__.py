@@ -1,4 +1,4 @@
-"""Kafka by the clients that user code imports: confluent-kafka, aiokafka.
+"""Kafka by the clients that user code imports: confluent-kafka, aiokafka, kafka-python.
 
 Its libraries are met from when this is loaded: a module that is imported later may make clients
 at its top.
@@ -10,7 +10,7 @@ from typing import Final
 
 from chaosharness.adapters.libraries import speak
 
-MET: Final = ("aiokafka", "confluent_kafka")
+MET: Final = ("aiokafka", "confluent_kafka", "kafka")
 """The packages that are met."""
 
 speak(MET)

@@ -28,8 +28,9 @@ def _address(servers: Any, attribute: Any, value: Any) -> None:
 class KafkaServers:
     """The address of a cluster, as its clients have it in `bootstrap.servers`.
 
-    Producers and consumers that user code makes with confluent-kafka or aiokafka for this address
-    talk to the cluster, in virtual time. Their operations are sites, with the faults of `Kafka`.
+    Producers and consumers that user code makes with confluent-kafka, aiokafka or kafka-python for
+    this address talk to the cluster, in virtual time. Their operations are sites, with the faults
+    of `Kafka`.
 
     Args:
         address: `kafka:9092`, or several with commas between; a client needs one of them.
@@ -56,7 +57,7 @@ class KafkaServers:
     @property
     def speaks(self) -> tuple[str, ...]:
         """The client libraries that it meets."""
-        return ("aiokafka", "confluent-kafka")
+        return ("aiokafka", "confluent-kafka", "kafka-python")
 
     def prepare(self) -> None:
         """Have client libraries met, before a run begins."""

@@ -32,6 +32,7 @@ from chaosharness.adapters.kafka.sending import (
     sender_of,
 )
 from chaosharness.adapters.kafka.servers import cluster_at
+from chaosharness.adapters.kafka.unnamed import Named, Reader
 from chaosharness.adapters.spoken import note_spoken
 from chaosharness.brokers.kafka.transactions import ProducerFenced
 from chaosharness.handlers.port import current_scope
@@ -258,7 +259,7 @@ class Producer:
             raise ValueError(group_id)
         found = commit_structure_validate(offsets)
         places = {(one.topic, one.partition): at.offset for one, at in found.items()}
-        whose = Nobody(self._cluster.machine.group(group_id))
+        whose = Reader(Named(self._cluster.machine.group(group_id)))
         await self._asked(lambda: self._transaction.send_offsets(whose, places))
 
     async def _asked(self, port: Callable[[], Any]) -> None:
@@ -278,34 +279,3 @@ class Producer:
                 await asyncio.sleep(BACKOFF_MS / SECOND_MS)
             else:
                 return
-
-
-class Nobody:
-    """Who commits offsets for a group and does not say which member it is."""
-
-    def __init__(self, group: Any) -> None:
-        self._member = Unnamed(group)
-
-    def standing(self) -> tuple[Unnamed, dict[Any, int]]:
-        """Pass for a consumer that has read nothing itself."""
-        return self._member, {}
-
-
-class Unnamed:
-    """A member without a name: always of the latest generation, because nobody asks."""
-
-    expelled = False
-    id = ""
-
-    def __init__(self, group: Any) -> None:
-        self.group = group
-
-    @property
-    def generation(self) -> int:
-        """The latest."""
-        found: int = self.group.generation
-        return found
-
-    def standing(self) -> Unnamed:
-        """Return who it is in its group."""
-        return self

@@ -1,0 +1,1 @@
+"""Refunds: kafka-python and requests. Claims come by a topic, what was refunded goes to another."""
