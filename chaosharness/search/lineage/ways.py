@@ -115,7 +115,6 @@ class _Reader:
         self.surfaces = surfaces
         self.cuts: list[Cut] = []
         self.bits: dict[Sort, dict[Place, int]] = {sort: {} for sort in SORTS}
-        self.around: dict[Place, tuple[int, int]] = {}
         self.calls: dict[Place, int] = {}
         self.origins: list[int] = []
         self.handles: dict[int, Place] = {}
@@ -174,15 +173,12 @@ class _Reader:
                 direct |= answered
                 memory |= remembered
             else:
+                own |= self._bit(place, "dies before")
                 if kind == "call":
-                    own |= self._bit(place, "dies before")
                     self.calls[place] = index  # the last one: each message has attempts of its own
                 else:
-                    around = self.around.get(place)
-                    if around is None:
-                        around = self._bits_around(place)
-                    own |= around[0]
-                    after = around[1]
+                    own |= self._bit(place, "is lost")
+                    after = self._bit(place, "dies after")
         direct |= own
         memory |= own
         if "#" in actor:
@@ -192,16 +188,6 @@ class _Reader:
         self.onward.append((direct | after, memory | after))
         if kind in ("handled", "raised", "effect") and self.origins[index] >= 0:
             self.answers[self.origins[index]] = index
-
-    def _bits_around(self, place: Place) -> tuple[int, int]:
-        """Return what cuts before something is done at a place, and after it."""
-        if place[0] in self.surfaces:
-            before = self._bit(place, "dies before") | self._bit(place, "is lost")
-            found = before, self._bit(place, "dies after")
-        else:
-            found = 0, 0
-        self.around[place] = found
-        return found
 
     def _bit(self, place: Place, sort: Sort) -> int:
         found = self.bits[sort].get(place)
