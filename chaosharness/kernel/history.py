@@ -171,7 +171,7 @@ class History(Sequence[Event]):
             if unknown:
                 words = f"no such kind of event: {sorted(unknown)}; known: {sorted(KINDS)}"
                 raise ValueError(words)
-            each = [self._by_kind[kind] for kind in wanted & self._by_kind.keys()]
+            each = [*map(self._by_kind.__getitem__, wanted & self._by_kind.keys())]
             found = each[0] if len(each) == 1 else sorted(chain.from_iterable(each))
             self._places[kinds] = found
         return found
