@@ -13,7 +13,7 @@ from chaosharness.checkers.books import Books
 from chaosharness.checkers.effects import name_of, times
 from chaosharness.checkers.excused import Aside, about, put_aside
 from chaosharness.checkers.masking import mask
-from chaosharness.checkers.property import Evidence, Finding, Property
+from chaosharness.checkers.property import Evidence, Finding, Property, once_a_run
 from chaosharness.checkers.reading import is_poison, is_quiet, read
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.places import asked_at
@@ -342,9 +342,10 @@ def joins_complete(
         )
     others = (or_else,) if isinstance(or_else, str) else tuple(or_else)
 
-    def joins(history: History) -> dict[str, Join]:
+    @once_a_run
+    def joins(evidence: Evidence) -> dict[str, Join]:
         found: dict[str, Join] = {}
-        for event in history.of("publish"):
+        for event in evidence.history.of("publish"):
             topic = event.data.get("topic")
             if is_poison(event.data.get("value")):
                 continue
@@ -357,14 +358,14 @@ def joins_complete(
         aside = put_aside(evidence.history) if quiet else Aside()
         return [
             finding
-            for key, join in joins(evidence.history).items()
+            for key, join in joins(evidence).items()
             for finding in _unjoined(
                 key, join, parts, into, others, quiet and not about(aside, key, join.messages())
             )
         ]
 
     def tested(evidence: Evidence) -> bool:
-        return any(join.halves for join in joins(evidence.history).values())
+        return any(join.halves for join in joins(evidence).values())
 
     return Property(f"joins into {into} are complete", judge, "eventually", tested=tested)
 

@@ -9,7 +9,7 @@ import attrs
 
 from chaosharness.checkers.effects import effects, name_of, names_of
 from chaosharness.checkers.excused import about, put_aside
-from chaosharness.checkers.property import Evidence, Finding, Property
+from chaosharness.checkers.property import Evidence, Finding, Property, once_a_run
 from chaosharness.checkers.reading import is_quiet
 from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel.history import History, plain
@@ -139,11 +139,15 @@ def conserved(what: str, *, unit: str = "", **sides: Side) -> Property:
     if len(sides) < 2:
         raise InvalidDefinition(f"conserved({what!r}) needs two sides or more to compare")
 
+    @once_a_run
+    def values_of_sides(evidence: Evidence) -> Values:
+        return _values(sides, evidence)
+
     def judge(evidence: Evidence) -> list[Finding]:
         if not is_quiet(evidence.history):
             return []
         aside = put_aside(evidence.history)
-        values = _values(sides, evidence)
+        values = values_of_sides(evidence)
         keys: dict[Any, None] = {}
         for value in values.values():
             keys |= dict.fromkeys(value if isinstance(value, Mapping) else ())
@@ -157,7 +161,7 @@ def conserved(what: str, *, unit: str = "", **sides: Side) -> Property:
         return found
 
     def tested(evidence: Evidence) -> bool:
-        values = _values(sides, evidence)
+        values = values_of_sides(evidence)
         return is_quiet(evidence.history) and any(values[name] for name in sides)
 
     verb = "are" if _is_plural(what) else "is"

@@ -45,6 +45,8 @@ class Aside:
 @lru_cache(maxsize=8)
 def put_aside(history: History) -> Aside:
     """Return what was put aside for a person in a run that is over."""
+    if not history.places_of("dead"):
+        return Aside()
     reading = read(history)
     died, letters = _deaths(history)
     messages = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
-from typing import Any, Literal, NoReturn, get_args
+from typing import Any, Literal, NoReturn, TypeVar, get_args
 
 import attrs
 
@@ -72,6 +72,21 @@ class Evidence:
     calm: Callable[[], History] = History
     faults: tuple[Any, ...] = ()
     family: Callable[[], Family] | None = None
+
+
+_T = TypeVar("_T")
+
+
+def once_a_run(function: Callable[[Evidence], _T]) -> Callable[[Evidence], _T]:
+    """Return a function that works out once what `judge` and `tested` of a claim both ask."""
+    last: list[tuple[Evidence, _T]] = []
+
+    def remembered(evidence: Evidence) -> _T:
+        if not last or last[0][0] is not evidence:
+            last[:] = [(evidence, function(evidence))]
+        return last[0][1]
+
+    return remembered
 
 
 @attrs.frozen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import GetSetDescriptorType
 from typing import Any
 
@@ -11,10 +12,24 @@ def dict_of(thing: Any) -> Any:
 
     Not `thing.__dict__`: a proxy (`flask.request`) answers for another object then, or raises.
     """
-    kinds = type(thing).__mro__
+    return reader_of(type(thing))(thing)
+
+
+def reader_of(kind: type) -> Callable[[Any], Any]:
+    """Return what reads the attributes that objects of a class keep in a dict."""
+    kinds = kind.__mro__
     own = next((vars(kind)["__dict__"] for kind in kinds if "__dict__" in vars(kind)), None)
     if isinstance(own, GetSetDescriptorType):
-        return own.__get__(thing)
+        return own.__get__
     if own is not None or any("__getattr__" in vars(kind) for kind in kinds):
-        return None
-    return getattr(thing, "__dict__", None)  # of a class in C: `threading.local`
+        return _nothing
+    return _as_it_says
+
+
+def _nothing(_: object) -> None:
+    return None
+
+
+def _as_it_says(thing: Any) -> Any:
+    """Return the attributes of an object of a class in C: `threading.local`."""
+    return getattr(thing, "__dict__", None)

@@ -21,7 +21,7 @@ from types import BuiltinFunctionType, MemberDescriptorType, ModuleType
 from typing import Any, Final
 from uuid import UUID
 
-from chaosharness.handlers.insides import dict_of
+from chaosharness.handlers.insides import dict_of, reader_of
 
 __all__ = ["ATOMS", "ITERATORS", "SHAPES", "STATELESS", "VALUES", "Shape", "attributes", "shape_of"]
 
@@ -125,18 +125,20 @@ class Shape:
         hidden: Whether its objects hold what no attribute shows.
         read: Reads what a container holds; None for what is none.
         pairs, unordered: What kind of container it is.
+        held: Reads the dict of its attributes.
         slots: Descriptors of its slots, by name.
         attributes: Whether its objects may have any: a tuple has none.
         gathered: Reads what an object of a library was given; None for one that gathers nothing.
     """
 
     __slots__ = (
-        *("attributes", "foreign", "gathered", "hidden", "name", "pairs"),
+        *("attributes", "foreign", "gathered", "held", "hidden", "name", "pairs"),
         *("read", "slots", "stateless", "unordered"),
     )
 
     def __init__(self, kind: type) -> None:
         self.name = kind.__qualname__
+        self.held = reader_of(kind)
         home = kind.__module__.partition(".")[0]
         self.gathered = _gathered(kind)
         self.stateless = home in _STATELESS_HOMES and kind.__name__ not in _CARRIERS
@@ -182,11 +184,11 @@ def shape_of(kind: type) -> Shape:
 
 def attributes(value: Any) -> Sequence[tuple[str, Any]]:
     """Return the attributes that an object holds, without running any code of its class."""
-    held = dict_of(value)
-    found = tuple(held.items()) if type(held) is dict else ()
     kind = type(value)
-    slots = (SHAPES.get(kind) or shape_of(kind)).slots
-    return (*found, *_in_slots(value, slots)) if slots else found
+    shape = SHAPES.get(kind) or shape_of(kind)
+    held = shape.held(value)
+    found = tuple(held.items()) if type(held) is dict else ()
+    return (*found, *_in_slots(value, shape.slots)) if shape.slots else found
 
 
 def _in_slots(value: Any, slots: dict[str, Any]) -> Iterator[tuple[str, Any]]:

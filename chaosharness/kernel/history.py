@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from itertools import compress
+from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import PurePath
 from typing import Any, Final, overload
@@ -108,11 +108,12 @@ class History(Sequence[Event]):
     them, and where the events of each kind are: many checkers read the same ones.
     """
 
-    __slots__ = ("_events", "_kinds", "_places", "raw")
+    __slots__ = ("_by_kind", "_counted", "_events", "_places", "raw")
 
     def __init__(self, raw: list[RawEvent] | None = None) -> None:
         self.raw: list[RawEvent] = [] if raw is None else raw
-        self._kinds: list[str] = []
+        self._counted = 0
+        self._by_kind: dict[str, list[int]] = {}
         self._places: dict[tuple[str, ...], list[int]] = {}
         self._events: dict[int, Event] = {}
 
@@ -162,18 +163,27 @@ class History(Sequence[Event]):
 
     def places_of(self, *kinds: str) -> Sequence[int]:
         """Return where in the history the events of these kinds are, in ascending order."""
-        if len(self._kinds) != len(self.raw):  # it goes on
-            self._kinds = list(map(_KIND_OF, self.raw))
-            self._places.clear()
+        if self._counted != len(self.raw):  # it goes on
+            self._sort()
         found = self._places.get(kinds)
         if found is None:
-            unknown = frozenset(kinds) - KINDS.keys()
+            wanted = frozenset(kinds)
+            unknown = wanted - KINDS.keys()
             if unknown:
                 words = f"no such kind of event: {sorted(unknown)}; known: {sorted(KINDS)}"
                 raise ValueError(words)
-            wanted = map(frozenset(kinds).__contains__, self._kinds)
-            found = self._places[kinds] = list(compress(range(len(self.raw)), wanted))
+            each = [*map(self._by_kind.__getitem__, wanted & self._by_kind.keys())]
+            found = each[0] if len(each) == 1 else sorted(chain.from_iterable(each))
+            self._places[kinds] = found
         return found
+
+    def _sort(self) -> None:
+        """Note where the events of each kind are."""
+        kinds = list(map(_KIND_OF, self.raw))
+        together = sorted(range(len(kinds)), key=kinds.__getitem__)  # of one kind in their order
+        self._by_kind = {kind: [*of] for kind, of in groupby(together, kinds.__getitem__)}
+        self._places.clear()
+        self._counted = len(kinds)
 
     def causes(self, index: int) -> Iterator[Event]:
         """Yield the event at `index` and what led to it, newest first, back to its root."""

@@ -5,6 +5,7 @@ import pytest
 from chaosharness.brokers.message import POISON
 from chaosharness.checkers import (
     Finding,
+    messages,
     never_stuck,
     no_event_cycle,
     nothing_acknowledged_lost,
@@ -12,6 +13,7 @@ from chaosharness.checkers import (
     poison_blocks_nobody,
     unhandled_exceptions_block_nobody,
 )
+from chaosharness.checkers.reading import Reading
 from chaosharness.faults import LostRequest, Poison
 from chaosharness.kernel.history import History
 from chaosharness.kernel.site import Site
@@ -555,3 +557,26 @@ def test_a_run_that_does_not_come_to_rest_is_found(verdict, words):
 
 def test_a_quiet_run_is_not_stuck():
     assert judge(never_stuck(), Tale().end()) == []
+
+
+def test_a_history_is_read_only_where_something_raised_or_is_poison(monkeypatch):
+    read = []
+    monkeypatch.setattr(messages, "read", lambda history: read.append(history) or Reading(history))
+    claims = (unhandled_exceptions_block_nobody(), poison_blocks_nobody())
+
+    def readings(tale: Tale) -> list[bool]:
+        history, found = tale.end(), []
+        for claim in claims:
+            read.clear()
+            tested = is_tested(claim, history)
+            assert tested == bool(read)
+            found.append(tested)
+        return found
+
+    calm, fails, poisoned = read_by("mail"), read_by("mail"), read_by("mail")
+    calm.handle(calm.publish("orders"), "mail")
+    assert readings(calm) == [False, False]
+    fails.fail(fails.deliver(fails.publish("orders"), "mail"), "ValueError: no")
+    assert readings(fails) == [True, False]
+    poisoned.deliver(poisoned.publish("orders", value=POISON["garbage"]), "mail")
+    assert readings(poisoned) == [False, True]

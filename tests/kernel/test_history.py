@@ -100,3 +100,17 @@ def test_records_are_plain_as_their_fields():
         "wall": shown,
         "id": "00000000-0000-0000-0000-000000000007",
     }
+
+
+def test_where_the_events_of_some_kinds_are_is_known_in_their_order_while_a_history_goes_on():
+    def event(kind):
+        return (0, kind, "a", "", 0, 0, -1, None)
+
+    history = History([event(kind) for kind in ("ack", "call", "ack", "reply", "call")])
+    assert history.places_of("ack") == [0, 2]
+    assert history.places_of("call", "ack") == [0, 1, 2, 4]
+    assert history.places_of("ack", "ack", "dead") == [0, 2]
+    assert history.places_of("dead") == history.places_of() == []
+    history.raw.append(event("dead"))
+    assert history.places_of("dead") == [5]
+    assert history.places_of("reply", "dead", "ack") == [0, 2, 3, 5]
