@@ -117,6 +117,41 @@ def kept_in_hand(history: History) -> str:
     )
 
 
+def did_nothing(history: History) -> str:
+    """Say that handlers came to their end and did nothing at all; nothing otherwise.
+
+    A handler that looks at the wrong field and returns, for instance. Only where nobody claims
+    anything: what is claimed may be about what code does by itself.
+    """
+    handlers: dict[str, None] = {}
+    for _, kind, actor, operation, _, _, _, data in history.raw:
+        of_service = bool(actor) and not actor.startswith("client")
+        if kind == "handled":
+            handlers[operation.partition("/")[0]] = None
+        elif kind == "call":
+            return ""  # also a client's: what it is answered counts
+        elif of_service and kind in _SIGNS - {"deliver", "poll"}:
+            if kind != "commit" or not data or data.get("store"):
+                return ""
+        elif kind in ("effect", "state") and data and _holds_something(data):
+            return ""
+    if not handlers:
+        return ""
+    first, *others = handlers
+    name = first + (f" and {len(others)} more" if others else "")
+    return (
+        f"{name} came to the end and did nothing, even without any fault: no service read, stored, "
+        "sent, called or noted anything, so there is nothing that a fault could change. Does the "
+        "handler take these messages for its own, and does its work pass a port?"
+    )
+
+
+def _holds_something(data: Any) -> bool:
+    tables = data.get("tables")
+    held = tables.values() if isinstance(tables, dict) else (data.get("items", data),)
+    return any(held)
+
+
 def _services_worked(history: History) -> bool:
     """Say whether a handler came to its end, or a service did something about an item.
 

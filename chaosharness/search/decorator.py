@@ -17,7 +17,7 @@ from hypothesis.strategies import SearchStrategy
 
 from chaosharness.campaign import runs_in_words
 from chaosharness.checkers import Finding, Property, assumed
-from chaosharness.checkers.proof import unproved
+from chaosharness.checkers.proof import did_nothing, unproved
 from chaosharness.errors import (
     InvalidDefinition,
     Nondeterminism,
@@ -359,6 +359,7 @@ class Campaign:
         self._nondeterminism: Nondeterminism | None = None
         self._begun_at = 0.0
         self._cut_short = False
+        self._by_body = False
 
     @contextmanager
     def judged(self, *, by_body: bool) -> Iterator[None]:
@@ -368,6 +369,7 @@ class Campaign:
             by_body: Whether the body of the test looks at the runs itself.
         """
         system = self.test.system
+        self._by_body = by_body
         more = self.test.properties
         self.claims = (*system.properties, *(more or ()))
         if not self.claims and more is None:
@@ -428,7 +430,10 @@ class Campaign:
         struck = len(run.schedule) > len(run.unused)
         self._struck = self._struck or struck
         if not self._proved:  # what a fault has cut short looks as if it had gone well
-            reason = unproved(run.calm() if struck else run.history, run.items)
+            calm = run.calm() if struck else run.history
+            reason = unproved(calm, run.items)
+            if not reason and not self._by_body and all(one.assumption for one in self.claims):
+                reason = did_nothing(calm)
             self._proved = not reason
             self._unproved = self._unproved or reason
         if self._unreached or self._untested:

@@ -14,7 +14,7 @@ from chaosharness.checkers import Finding
 from chaosharness.checkers.breach import Breach, breaches, split
 from chaosharness.checkers.breach import Group as Key
 from chaosharness.checkers.progress import upset
-from chaosharness.checkers.proof import unproved
+from chaosharness.checkers.proof import did_nothing, unproved
 from chaosharness.checkers.property import Property
 from chaosharness.counterexample import Counterexample, items_for
 from chaosharness.errors import ChaosharnessError, Nondeterminism
@@ -473,6 +473,8 @@ class Exploration:
             reasons.append(unproved(History(), ()))
         elif self._calm is not None and (reason := unproved(self._calm.history, self.items)):
             reasons.append(reason)
+        elif self._calm is not None and all(one.property.assumption for one in self.claims):
+            reasons += filter(None, [did_nothing(self._calm.history)])
         about_runs = [one for one in self.claims if one.property.when != "sometimes"]
         if about_runs and self.items and not self.struck:
             if self.planner.faults_max == 0:

@@ -24,6 +24,7 @@ from chaosharness import (
     chaos_settings,
     chaos_test,
     check,
+    eventually,
     explore,
     never_charged_twice,
     schedules,
@@ -380,3 +381,48 @@ def test_the_command_line_exits_with_2(tmp_path, monkeypatch):
     result = CliRunner().invoke(main, ["run", "empty_shop:shop", "--faults", "1"])
     assert result.exit_code == 2, result.output
     assert "unknown, because nothing was consumed" in result.output
+
+
+def filtering(*, word, claims=()):
+    """A service that takes orders of one kind only."""
+    system = System("filtering")
+    bus, bank = system.add(Kafka("bus", topics={"orders": 1})), system.add(Gateway("bank"))
+
+    @system.service("pay")
+    def pay(env):
+        client = env.client(bank)
+
+        def on_order(order: dict):
+            if order.get("kind") == word:
+                client.charge(order["id"], 500, key=order["id"])
+
+        env.consume(bus, "orders", on_order, on_error="dead-letter", retries_max=20)
+
+    @system.entry(examples=[{"id": "o1", "kind": "order"}])
+    def place(env, order):
+        env.publisher(bus)("orders", order, key=order["id"])
+
+    system.claim(*claims)
+    return system
+
+
+def test_handlers_that_do_nothing_prove_nothing_where_nothing_is_claimed():
+    words = "pay.on_order came to the end and did nothing, even without any fault"
+    idle = filtering(word="Order")
+    campaign = explore(idle, faults_max=1)
+    assert campaign.result == "unknown"
+    assert any(one.startswith(words) for one in campaign.unproved)
+    with pytest.raises(NothingProved, match=words):
+        check(idle, faults_max=1)
+
+    @chaos_test(idle, faults_max=1, runs=20)
+    def by_the_decorator(): ...
+
+    with pytest.raises(NothingProved, match=words):
+        by_the_decorator()
+    assert explore(filtering(word="order"), faults_max=1).result == "holds"
+
+
+def test_handlers_that_do_nothing_may_keep_what_is_claimed():
+    handled = eventually("it is handled", lambda history: any(history.of("handled")))
+    assert explore(filtering(word="Order", claims=[handled]), faults_max=1).result == "holds"
