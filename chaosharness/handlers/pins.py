@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from types import MethodType
 from typing import Any, Final
 
@@ -144,6 +145,9 @@ _CLOCKS: Final = (  # all four take no argument, as the two above: the same C si
     (_code(time.perf_counter_ns), _TIME_NS),
 )
 
+_POINTERS: Final = tuple(clock for clock, _ in _CLOCKS)
+_VALUE: Final = attrgetter("value")
+
 _seed: Final = random.Random.seed
 _TRAVELS: Final[list[Any]] = time_machine.traveller_stack
 _TRAVEL: Final = time_machine.travel(0, tick=False)
@@ -260,7 +264,7 @@ class Pins:
         traveller.reads_max = self.reads_max
         traveller.spun = self._spun
         traveller._destination_timestamp_ns = epoch_ms * 1_000_000
-        saved.clocks = [clock.value for clock, _ in _CLOCKS]
+        saved.clocks = [*map(_VALUE, _POINTERS)]
         for clock, source in _CLOCKS:
             clock.value = source.value
         saved.entropy = _entropy
@@ -294,7 +298,7 @@ class Pins:
         saved, self._epoch_ms, self._traveller = self._saved.pop()
         # A crashed handler may have left a time-machine of its own behind.
         del _TRAVELS[saved.travels + 1 :]
-        for (clock, _), value in zip(_CLOCKS, saved.clocks, strict=True):
+        for clock, value in zip(_POINTERS, saved.clocks, strict=True):
             clock.value = value
         _TRAVEL.stop()
         _leave_utc(saved.zone)

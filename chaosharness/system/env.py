@@ -34,6 +34,7 @@ class Declared(Protocol):
     """What ports ask about the system they belong to."""
 
     name: str
+    openable: dict[tuple[int, str], str]
     resources: dict[str, Any]
     wires: list[Wire] | None
 
@@ -87,6 +88,10 @@ class Env:
         opened = stage.opened.get(key)
         if opened is not None:
             return opened
+        known = stage.system.openable.get(key)
+        if known is not None:
+            found = stage.opened[key] = stage.world.states[known]
+            return found
         name = getattr(resource, "name", "")
         found = stage.world.states.get(name)
         if found is None or stage.system.resources.get(name) is not resource:
@@ -97,6 +102,7 @@ class Env:
                 f"{what}, as system.add(...) returned it"
             )
         stage.opened[key] = found
+        stage.system.openable[key] = name  # which stays so: a part is added once, and for good
         return found
 
     def _wire(

@@ -44,6 +44,7 @@ class Declared(Protocol):
     settles: bool
     resources: dict[str, Any]
     instead: Mapping[str, Any]
+    openable: dict[tuple[int, str], str]
     services: dict[str, Service]
     wires: list[Wire] | None
 
@@ -60,11 +61,12 @@ class Stage:
         self.opened: dict[tuple[int, str], Any] = {}
         self.client: Env | None = None
         self.factories: dict[Incarnation, Factory] = {}
-        for name, resource in system.resources.items():
-            instead = system.instead.get(name)
-            world.states[name] = state = (instead or resource).open(world)
-            if instead is not None:
-                state.stands_for = resource
+        instead = system.instead
+        parts = {**system.resources, **instead} if instead else system.resources
+        for name, resource in parts.items():
+            world.states[name] = resource.open(world)
+        for name in instead:
+            world.states[name].stands_for = system.resources[name]
         if plan.latency != 1:
             for state in world.states.values():
                 if hasattr(state, "latency_ms"):
@@ -233,19 +235,21 @@ class Stage:
         """
         world = self.world
         incarnation = Incarnation(world, service.name, replica, number)
-        incarnation.skew_ms = self.plan.clock_ms
+        if self.plan.clock_ms:
+            incarnation.skew_ms = self.plan.clock_ms
         world.incarnations.append(incarnation)
         operation = service.operation
         attempt = world.reach(operation, 0)
         if operation not in world.surfaces:
             world.meet(operation, START if service.previous is None else START_OF_EITHER)
         scope = Scope(world, incarnation, service.place, 0, cause, PLAIN)
-        chosen = factory
-        factory = service.factory if chosen is None else chosen
+        on_its_own = factory is None
+        if factory is None:
+            factory = service.factory
         if operation in world.armed:
             factory = self._suffer_at_start(scope, service, attempt, factory)
         if service.previous is not None:
-            self._may_change(incarnation, service, factory, on_its_own=chosen is None)
+            self._may_change(incarnation, service, factory, on_its_own=on_its_own)
         scope.record("start", operation, attempt, None)
         incarnation.restart = lambda: self._start(service, replica, number + 1, len(world.raw) - 1)
         self.factories[incarnation] = factory

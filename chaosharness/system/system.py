@@ -97,6 +97,7 @@ class System:
         self._same: set[str] = set()
         self.origin: tuple[System, str] | None = None
         self.instead: Mapping[str, Any] = {}
+        self.openable: dict[tuple[int, str], str] = {}
         self.settles = False
         self.wires: list[Wire] | None = None
         self.critical: frozenset[str] = frozenset()
@@ -286,7 +287,7 @@ class System:
         """Return the same system, to be changed; `by` is the attribute that gives it."""
         twin = copy(self)
         twin.origin = self, by
-        twin._calm, twin._families, twin._same = {}, {}, set()
+        twin._calm, twin._families, twin._same, twin.openable = {}, {}, set(), {}
         return twin
 
     def _take_name(self, name: str) -> None:

@@ -193,7 +193,7 @@ class Cluster:
             "partition": index,
             "offset": offset,
             "key": key if type(key) is not bytes else key_of(key, topic),
-            "value": shown(body),
+            "value": body if type(body) is bytes else shown(body),
         }
         if headers:
             data["headers"] = plain(headers)

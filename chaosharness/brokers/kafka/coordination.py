@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final, Protocol
 
 from chaosharness.brokers.kafka.members import Crew, Member, Slot, take_nothing
@@ -31,6 +31,13 @@ class Times(Protocol):
     @property
     def new_groups(self) -> bool:
         """Whether groups have committed nothing when a run begins."""
+
+
+@lru_cache(maxsize=4_096)
+def _spelled(place: LogPartition) -> str:
+    """Return a log partition as histories spell it."""
+    topic, index = place
+    return f"{topic}[{index}]"
 
 
 class Coordination:
@@ -389,7 +396,7 @@ class Coordination:
     def _record(self, crew: Crew) -> None:
         members: dict[str, list[str]] = {}
         for member in crew.members:
-            places = [f"{topic}[{index}]" for topic, index in member.given]
+            places = [*map(_spelled, member.given)]
             label = member.incarnation.label
             if label in members:
                 places = members[label] + places
