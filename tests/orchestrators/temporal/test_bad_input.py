@@ -1,6 +1,7 @@
 """What no server, or not this one, can carry out: one clear error or verdict, and nothing lost."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -46,6 +47,17 @@ class Asks:
 
 
 @workflow.defn
+class AsksHere:
+    """Has a local activity done, once."""
+
+    @workflow.run
+    async def run(self, name: str) -> Any:
+        return await workflow.execute_local_activity(
+            name, start_to_close_timeout=SOON, retry_policy=RetryPolicy(maximum_attempts=1)
+        )
+
+
+@workflow.defn
 class Sleeps:
     """Never ends."""
 
@@ -70,7 +82,7 @@ def played(client: Callable[[Client], Awaitable[Any]], *, queue: str = QUEUE) ->
 
     @system.service("worker")
     def worker(env: Env) -> None:
-        env.worker(temporal, task_queue=queue, workflows=[Asks, Sleeps, StartsAChild],
+        env.worker(temporal, task_queue=queue, workflows=[Asks, AsksHere, Sleeps, StartsAChild],
                    activities=[works, returns_what_is_no_json])  # fmt: skip
 
     @system.entry(examples=["x"])
@@ -92,7 +104,7 @@ def raised(run: Run) -> list[str]:
 
 def test_a_workflow_that_nobody_has_is_told_and_tried_again() -> None:
     run = played(starting("Nothing"))
-    words = "Workflow class Nothing is not registered on this worker, available workflows: Asks"
+    words = "Workflow class Nothing is not registered on this worker, available workflows: Asks, "
     assert words in raised(run)[0]
     assert run.ending.verdict == "budget"
 
@@ -109,6 +121,14 @@ def test_an_activity_that_nobody_has_is_told_and_tried_again() -> None:
 def test_a_result_without_a_json_form_fails_the_attempt_as_in_the_library() -> None:
     run = played(starting("Asks", "returns_what_is_no_json"))
     assert raised(run)[0] == "TypeError: Object of type object is not JSON serializable"
+
+
+def test_so_it_does_where_it_is_local() -> None:
+    run = played(starting("AsksHere", "returns_what_is_no_json"))
+    assert run.ending.verdict == "quiet"
+    failed = json.loads(run.event_histories["w"])["events"][-1]
+    failure = failed["workflowExecutionFailedEventAttributes"]["failure"]
+    assert failure["message"] == "Object of type object is not JSON serializable"
 
 
 def test_a_queue_that_nobody_polls_is_named() -> None:
