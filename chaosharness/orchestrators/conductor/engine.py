@@ -20,8 +20,9 @@ from chaosharness.kernel.world import World
 from chaosharness.orchestrators.conductor.client import ConductorClient
 from chaosharness.orchestrators.conductor.definition import Blueprint, TaskDef
 from chaosharness.orchestrators.conductor.functions import registered, takes_library_s
+from chaosharness.orchestrators.conductor.mapping import SYSTEM
 from chaosharness.orchestrators.conductor.outside import Endpoint, Outside
-from chaosharness.orchestrators.conductor.records import Task, Workflow
+from chaosharness.orchestrators.conductor.records import RUNNING, SCHEDULED, Task, Workflow
 from chaosharness.orchestrators.conductor.refusals import ConductorError
 from chaosharness.orchestrators.conductor.server import Result, Server
 from chaosharness.orchestrators.conductor.steps import (
@@ -70,6 +71,28 @@ class OpenConductor:
         self.incarnation = self._begin(1)
         self._know_timeouts()
         world.on_network.append(self.go_on)
+        world.at_calm(self._miss_workers)
+
+    def _miss_workers(self) -> None:
+        """Refuse a task that waits for a worker that there never was: a misspelt name, mostly.
+
+        With a real server it waits for ever, unless it has a poll timeout, and nobody is told.
+        """
+        store = self.server.store
+        for workflow in () if self.world.struck() else store.workflows.values():
+            for task in store.view(workflow.id).tasks if workflow.status == RUNNING else ():
+                found = task.step.task_def
+                if task.status != SCHEDULED or task.kind in SYSTEM or task.kind in self.workers:
+                    continue
+                if found is None or not found.poll_timeout_s:
+                    polled = ", ".join(map(repr, sorted(self.workers))) or "none"
+                    words = (
+                        f"task {task.ref!r} of {workflow.id} waits for a worker for {task.kind!r}"
+                    )
+                    self.world.refuse(
+                        InvalidDefinition(f"{words}, and there is none; polled are: {polled}")
+                    )
+                    return
 
     def _begin(self, number: int) -> Incarnation:
         """Return a process of the server; when it dies there is another one later."""

@@ -93,6 +93,12 @@ class Step:
     def __attrs_post_init__(self) -> None:
         if not self.action:
             object.__setattr__(self, "action", self.name)
+        for field, given in (("retry", self.retry), ("undo_retry", self.undo_retry)):
+            if not isinstance(given, Retry):
+                raise InvalidDefinition(
+                    f"step {self.name!r} says {field}={given!r}: give it a Retry, such as "
+                    f"Retry(times=3){asked_at()}"
+                )
         if self.unknown == "undo" and self.undo is None:
             raise InvalidDefinition(
                 f'step {self.name!r} says unknown="undo" and has no undo: name the action that '

@@ -21,6 +21,11 @@ from chaosharness.orchestrators.temporal.server import Server
 
 __all__ = ["Temporal"]
 
+NEW_RUNS_MAX: Final = 4
+"""Runs of one workflow id that may begin before anybody looks."""
+
+LIMITS_OF_WAITING: Final = ("scheduleToStartTimeout", "scheduleToCloseTimeout")
+
 STICKY_MS: Final = 10_000
 """How long a task waits for the worker that has the run in its cache (rule T5)."""
 
@@ -78,6 +83,7 @@ class OpenTemporal:
         self._going = False
         world.know_timeout(definition.timeout_ms)
         world.know_timeout(10_000)  # of a workflow task
+        world.at_calm(self._miss_workers)
 
     # ---- as a peer of its clients
 
@@ -146,6 +152,26 @@ class OpenTemporal:
         incarnation.on_death.append(lambda: polling.remove(made))
         self.world.after(0, lambda _: self.go_on())
 
+    def _miss_workers(self) -> None:
+        """Refuse what waits for a worker that there never was: a misspelt queue, mostly.
+
+        With a real server it waits for ever, and nobody is told.
+        """
+        if self.world.struck():
+            return
+        for run in self.server.latest():
+            if run.status != "RUNNING":
+                continue
+            waiting = {run.queue: f"workflow {run.type!r} ({run.workflow_id})"} if run.task else {}
+            for activity in run.activities.values():
+                if not (activity.started or any(map(activity.limit, LIMITS_OF_WAITING))):
+                    waiting[activity.queue] = f"activity {activity.type!r} of {run.workflow_id}"
+            for queue in sorted(waiting.keys() - self.workers.keys()):
+                polled = ", ".join(map(repr, sorted(self.workers))) or "none"
+                words = f"{waiting[queue]} waits on the task queue {queue!r}, which no worker polls"
+                self.world.refuse(InvalidDefinition(f"{words}; polled are: {polled}"))
+                return
+
     # ---- runs
 
     def begun(self, run: Run, caller: Scope) -> None:
@@ -168,7 +194,7 @@ class OpenTemporal:
         found = self.scopes.get(run.run_id)
         if found is None:  # a child, or the next run of a chain
             runs = self.server.runs[run.workflow_id]
-            place = runs.index(run)
+            place = len(runs) - 1 if runs[-1] is run else runs.index(run)
             if place:
                 source = self.scope_of(runs[place - 1])
             elif run.parent is not None:
@@ -213,7 +239,8 @@ class OpenTemporal:
     def _worker_for(self, run: Run, queue: str) -> Any:
         """The worker that has the run in its cache; any other once that one was waited for."""
         alive = [one for one in self.workers.get(queue, ()) if one.alive]
-        able = [one for one in alive if run.type in one.workflows]
+        polling = [one for one in alive if one.workflows]
+        able = [one for one in polling if run.type in one.workflows] or polling
         known = self.known.get(run.run_id)
         if known is not None and not known.alive:
             task = run.task
@@ -230,7 +257,8 @@ class OpenTemporal:
     def _hand_out_work(self, queue: str) -> None:
         for run, activity in self.server.ready_activities(queue):
             alive = [one for one in self.workers.get(queue, ()) if one.alive]
-            able = [one for one in alive if activity.type in one.activities]
+            polling = [one for one in alive if one.activities]
+            able = [one for one in polling if activity.type in one.activities] or polling
             if not able:
                 continue
             worker = able[self.scope_of(run).entity % len(able)]
@@ -300,12 +328,11 @@ class OpenTemporal:
         self.go_on()
 
     def _facts(self) -> tuple[int, int]:
-        runs = [run for runs in self.server.runs.values() for run in runs]
-        return len(runs), sum(len(run.events) for run in runs)
+        return self.server.made, sum(len(run.events) for run in self.server.latest())
 
     def _note(self) -> None:
         for runs in [*self.server.runs.values()]:
-            for run in runs:
+            for run in runs[-NEW_RUNS_MAX:]:
                 if run.run_id not in self.noted:
                     self.noted.add(run.run_id)
                     self._say(run, "workflow started")

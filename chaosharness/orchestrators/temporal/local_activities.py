@@ -138,12 +138,18 @@ class LocalWork:
         yield from suffer(scope, operation, "after", number)
         if not self._is_out(attempt):
             return  # it was given up: it ran on beside its successor
+        encoded: Any = None
+        if error is None:
+            try:
+                encoded = self.performer.result_json(result)
+            except Exception as unserialisable:  # the user's value has no JSON form: it has failed
+                error = unserialisable
         if attempt.stopped and isinstance(error, asyncio.CancelledError | CancelledError):
             failure = {"message": "Cancelled", "canceledFailureInfo": {}}
             self._tell(attempt, End(attempt.asked.seq, attempt.number, failure=failure))
         elif error is None:
             self._tell(attempt, End(attempt.asked.seq, attempt.number,
-                                    self.performer.result_json(result),
+                                    encoded,
                                     first_ms=attempt.first_ms))  # fmt: skip
         else:
             self._failed(scope, attempt, self.performer.failure_json(error))

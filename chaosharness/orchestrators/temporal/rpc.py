@@ -7,6 +7,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 import temporalio.activity
@@ -24,7 +25,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from chaosharness.errors import InvalidDefinition
 from chaosharness.externals.request import Server, call
 from chaosharness.kernel.scope import Scope
-from chaosharness.orchestrators.temporal import updates
+from chaosharness.orchestrators.temporal import starting, updates
 from chaosharness.orchestrators.temporal.asking import (
     QUERY_MS,
     Patient,
@@ -180,6 +181,9 @@ def answer(engine: Any, caller: Scope, request: Any, reply: Callable[..., None])
     except Refused as refused:
         reply(None, _error(refused, req), happened=False)
         return
+    except InvalidDefinition as error:
+        engine.world.refuse(error)
+        return
     if found is not None:
         reply(found, None)
 
@@ -194,14 +198,23 @@ def _error(refused: Refused, req: Any) -> RPCError:
 
 
 def _start(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
+    known = len(engine.server.runs.get(req.workflow_id, ()))
     run = _begin(engine, caller, req)
-    return resp_type(run_id=run.run_id, started=True)
+    started = len(engine.server.runs[req.workflow_id]) > known
+    return resp_type(run_id=run.run_id, started=started)
 
 
 def _begin(engine: Any, caller: Scope, req: Any) -> Run:
     asked = engine.asked.get(req.request_id)
     if asked is not None and req.request_id:
         return asked[1]  # type: ignore[no-any-return]  # the client repeats a request of its own (T21)
+    starting.refuse(req, f"the client starts workflow {req.workflow_type.name!r}")
+    server = engine.server
+    runs = server.runs.get(req.workflow_id, [])
+    ends = partial(server.terminate, req.workflow_id, "TerminateIfRunning WorkflowIdReusePolicy")
+    existing = starting.allowed(runs, req, ends)
+    if existing is not None:
+        return existing
     timeout = round(req.workflow_task_timeout.ToNanoseconds() / 1e6) or 10_000
     run: Run = engine.server.start(
         req.workflow_id,

@@ -105,6 +105,10 @@ class Server:
             run.schedule_task()
         return run
 
+    def latest(self) -> list[Run]:
+        """The latest run of each workflow id: no other one can be running."""
+        return [runs[-1] for runs in self.runs.values() if runs]
+
     def find(self, workflow_id: str) -> Run:
         """The latest run of a workflow id."""
         if not self.runs.get(workflow_id):
@@ -192,8 +196,7 @@ class Server:
         """Runs with a workflow task that nobody has taken, oldest first."""
         found = [
             run
-            for runs in self.runs.values()
-            for run in runs
+            for run in self.latest()
             if run.queue == queue and run.task is not None and not run.task.token
         ]
         return sorted(found, key=lambda run: run.task.since_ms if run.task else 0)
@@ -321,8 +324,7 @@ class Server:
         """Activities that may be polled now, in the order in which they became ready."""
         found = [
             (run, activity)
-            for runs in self.runs.values()
-            for run in runs
+            for run in self.latest()
             if run.status == "RUNNING"
             for activity in run.activities.values()
             if not activity.started
@@ -429,20 +431,18 @@ class Server:
     def due(self) -> int | None:
         """When time must act next, in milliseconds; None where nothing waits for a time."""
         times: list[int] = []
-        for runs in self.runs.values():
-            for run in runs:
-                if run.status == "RUNNING":
-                    times += times_of(run, self.now_ms)
+        for run in self.latest():
+            if run.status == "RUNNING":
+                times += times_of(run, self.now_ms)
         return min(times, default=None)
 
     def tick(self, now_ms: int) -> None:
         """Let time act, what was due first, first."""
         while (due := self.due()) is not None and due <= now_ms:
             self.now_ms = max(self.now_ms, due)
-            for runs in [*self.runs.values()]:
-                for run in [*runs]:
-                    if run.status == "RUNNING":
-                        self._tick_run(run)
+            for run in self.latest():
+                if run.status == "RUNNING":
+                    self._tick_run(run)
         self.now_ms = max(self.now_ms, now_ms)
 
     def _tick_run(self, run: Run) -> None:

@@ -9,8 +9,9 @@ loses its cache; its activities go on nowhere, and the server notices by their t
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
+from itertools import islice
 from typing import Any, Final, Protocol
 
 import attrs
@@ -133,7 +134,8 @@ class Worker:
         """Put runs out of the cache that are too many, those that were awake longest ago first."""
         over = len(self.cache) - self.cache_max
         if over > 0:
-            for run_id in [one for one in self.cache if one not in self.busy][:over]:
+            idle = (one for one in self.cache if one not in self.busy)
+            for run_id in [*islice(idle, over)]:
                 del self.cache[run_id]
 
     def _deciding(self, run: Run) -> Scope:
@@ -174,7 +176,9 @@ class Worker:
     def _cached(self, run: Run) -> Cached:
         cached = self.cache.pop(run.run_id, None)
         if cached is None:
-            workflow = self.workflows[run.type]
+            workflow = self.workflows.get(run.type)
+            if workflow is None:
+                raise TaskFailed(_unknown("Workflow class", run.type, "workflows", self.workflows))
             cached = Cached(lambda: Instance(workflow, run, self.converter))
         self.cache[run.run_id] = cached  # now it is the last one that was awake
         return cached
@@ -325,9 +329,22 @@ class Worker:
 
     def work(self, task: ActivityTask) -> None:
         """Work on an activity."""
-        function = self.activities[task.activity.type]
+        function = self.activities.get(task.activity.type)
+        if function is None:
+            self._refuse(task)
+            return
         scope = self.doing(task.run, task.activity.type)
         drive_in_kernel(self._work(scope, task, function), scope.world)
+
+    def _refuse(self, task: ActivityTask) -> None:
+        """Fail an attempt at what nobody here can do: the server has it tried again."""
+        what = f"{task.activity.type} for workflow {task.run.workflow_id}"
+        failure = _unknown("Activity function", what, "activities", self.activities)
+        scope = self._deciding(task.run)
+        operation = f"{self.service}.{task.activity.type}/handle"
+        scope.record("raised", operation, task.attempt, {"error": failure["message"]})
+        self.engine.server.fail_activity(task.token, failure)
+        self.engine.go_on()
 
     def doing(self, run: Run, name: str) -> Scope:
         """A scope in which an activity of a run runs."""
@@ -436,9 +453,16 @@ class Worker:
         if not self.alive:
             return
         server.now_ms = max(server.now_ms, world.now)
+        encoded: Any = None
+        if error is None:
+            try:
+                encoded = self.result_json(result)
+            except Exception as unserialisable:  # of the user's value, or converter: it has failed
+                error = unserialisable
+                scope.record("raised", report, number, told(error))
         try:
             if error is None:
-                server.complete_activity(task.token, self.result_json(result))
+                server.complete_activity(task.token, encoded)
             elif isinstance(error, CANCELLED) and task.activity.cancel_id:
                 server.canceled_activity(task.token)
             else:
@@ -465,6 +489,13 @@ class Worker:
 
 def _lasting(milliseconds: int | None) -> timedelta | None:
     return None if milliseconds is None else timedelta(milliseconds=milliseconds)
+
+
+def _unknown(kind: str, name: str, all: str, known: Iterable[str]) -> dict[str, Any]:
+    """What is asked for is not registered: in the words of the library, which is tried again."""
+    words = f"{kind} {name} is not registered on this worker, available {all}: "
+    info = {"type": "NotFoundError"}
+    return {"message": words + ", ".join(sorted(known)), "applicationFailureInfo": info}
 
 
 def _task_failure(error: BaseException) -> tuple[dict[str, Any], str]:

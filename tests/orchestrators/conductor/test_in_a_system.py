@@ -344,3 +344,8 @@ def test_a_task_that_asks_what_nobody_answers_is_told() -> None:
 
     with pytest.raises(InvalidDefinition, match="task 'h' asks 'http://nobody', which no service"):
         shop.run(["o1"])
+
+
+def test_a_task_that_nobody_polls_for_is_named_and_not_waited_for_in_silence() -> None:
+    with pytest.raises(InvalidDefinition, match="waits for a worker for 'ship', and there is none"):
+        shop_of(simple("ship")).run()

@@ -241,6 +241,7 @@ def test_a_person_answers_and_is_told_when_there_is_nothing_to_answer(house: Hou
         (lambda: Saga("order", "charge"), "'charge' is none of these"),
         (lambda: Saga("order", Step("a"), Step("a")), "saga 'order' has two steps named 'a'"),
         (lambda: Parallel(Step("a")), "Parallel takes two branches or more"),
+        (lambda: Step("a", retry=3), "step 'a' says retry=3: give it a Retry"),  # type: ignore[arg-type]
         (lambda: Step("a", unknown="undo"), "step 'a' says unknown=\"undo\" and has no undo"),
         (lambda: Retry(times=0), "Retry: times must be a whole number from 1, not 0"),
         (lambda: SagaStore("db", lease_ms=0), "SagaStore: lease_ms must be a whole number from 1"),

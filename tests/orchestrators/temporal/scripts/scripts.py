@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from temporalio.client import Client, WithStartWorkflowOperation, WorkflowUpdateStage
-from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
 from tests.orchestrators.temporal.scripts.workflows import (
     ByHand,
@@ -191,6 +191,56 @@ async def two_updates_one_after_the_other(client: Client, name: str) -> list[Any
         await handle.signal(Ledger.write, f"after {entry}")
     await handle.signal(Ledger.close)
     return [*found, await told(handle.result())]
+
+
+async def started_again(client: Client, name: str, *, over: bool, **policies: Any) -> list[Any]:
+    """Start one workflow id twice; tell whether the second is a run of its own."""
+    first = await ledger(client, name)
+    await asyncio.sleep(0.5)
+    if over:
+        await first.signal(Ledger.close)
+        await first.result()
+    second = await told(client.start_workflow(Ledger.run, id=name, task_queue=name, **policies))
+    if isinstance(second, str):
+        return [second.replace(name, "ID"), over or await told(first.terminate("enough"))]
+    await asyncio.sleep(0.5)
+    await second.signal(Ledger.close)
+    found = [second.result_run_id == first.result_run_id, await told(second.result())]
+    return [*found, str(await told(first.result())).replace(name, "ID")]
+
+
+@script
+async def start_again_while_it_runs(client: Client, name: str) -> list[Any]:
+    return await started_again(client, name, over=False)
+
+
+@script
+async def start_again_and_use_what_runs(client: Client, name: str) -> list[Any]:
+    use = WorkflowIDConflictPolicy.USE_EXISTING
+    return await started_again(client, name, over=False, id_conflict_policy=use)
+
+
+@script
+async def start_again_and_terminate_what_runs(client: Client, name: str) -> list[Any]:
+    end = WorkflowIDConflictPolicy.TERMINATE_EXISTING
+    return await started_again(client, name, over=False, id_conflict_policy=end)
+
+
+@script
+async def start_again_what_is_over(client: Client, name: str) -> list[Any]:
+    return await started_again(client, name, over=True)
+
+
+@script
+async def start_again_what_is_over_and_is_refused(client: Client, name: str) -> list[Any]:
+    reject = WorkflowIDReusePolicy.REJECT_DUPLICATE
+    return await started_again(client, name, over=True, id_reuse_policy=reject)
+
+
+@script
+async def start_again_only_what_has_failed(client: Client, name: str) -> list[Any]:
+    failed = WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
+    return await started_again(client, name, over=True, id_reuse_policy=failed)
 
 
 @script

@@ -1,0 +1,178 @@
+"""What no server, or not this one, can carry out: one clear error or verdict, and nothing lost."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+pytest.importorskip("temporalio", reason="the extra chaosharness[temporal] is not installed")
+
+from temporalio import activity, workflow
+from temporalio.client import Client
+from temporalio.common import (
+    RetryPolicy,
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+)
+
+from chaosharness import Env, System, Temporal, assumed
+from chaosharness.errors import InvalidDefinition, PropertyViolated
+from chaosharness.system.run import Run
+
+QUEUE = "q"
+SOON = timedelta(seconds=5)
+
+
+@activity.defn
+def works() -> str:
+    return "done"
+
+
+@activity.defn
+def returns_what_is_no_json() -> object:
+    return object()
+
+
+@workflow.defn
+class Asks:
+    """Has an activity done."""
+
+    @workflow.run
+    async def run(self, name: str) -> Any:
+        return await workflow.execute_activity(name, start_to_close_timeout=SOON)
+
+
+@workflow.defn
+class AsksHere:
+    """Has a local activity done, once."""
+
+    @workflow.run
+    async def run(self, name: str) -> Any:
+        return await workflow.execute_local_activity(
+            name, start_to_close_timeout=SOON, retry_policy=RetryPolicy(maximum_attempts=1)
+        )
+
+
+@workflow.defn
+class Sleeps:
+    """Never ends."""
+
+    @workflow.run
+    async def run(self, name: str) -> None:
+        while True:
+            await asyncio.sleep(3_600)
+
+
+@workflow.defn
+class StartsAChild:
+    """With an option that there is not."""
+
+    @workflow.run
+    async def run(self, name: str) -> None:
+        await workflow.execute_child_workflow("Asks", name, run_timeout=SOON)
+
+
+def played(client: Callable[[Client], Awaitable[Any]], *, queue: str = QUEUE) -> Run:
+    system = System("bad input")
+    temporal = system.add(Temporal("temporal"))
+
+    @system.service("worker")
+    def worker(env: Env) -> None:
+        env.worker(temporal, task_queue=queue, workflows=[Asks, AsksHere, Sleeps, StartsAChild],
+                   activities=[works, returns_what_is_no_json])  # fmt: skip
+
+    @system.entry(examples=["x"])
+    async def place(env: Env, item: str) -> None:
+        await client(env.client(temporal))
+
+    return system.run()
+
+
+def starting(name: str, argument: Any = "works", **options: Any) -> Callable[[Client], Any]:
+    return lambda client: client.start_workflow(
+        name, args=[argument], id="w", task_queue=QUEUE, **options
+    )
+
+
+def raised(run: Run) -> list[str]:
+    return [str(event.data["error"]) for event in run.history.of("raised")]
+
+
+def test_a_workflow_that_nobody_has_is_told_and_tried_again() -> None:
+    run = played(starting("Nothing"))
+    words = "Workflow class Nothing is not registered on this worker, available workflows: Asks, "
+    assert words in raised(run)[0]
+    assert run.ending.verdict == "budget"
+
+
+def test_an_activity_that_nobody_has_is_told_and_tried_again() -> None:
+    run = played(starting("Asks", "nothing"))
+    words = "Activity function nothing for workflow w is not registered on this worker"
+    assert words in raised(run)[0]
+    assert len(raised(run)) > 10
+    with pytest.raises(PropertyViolated):
+        run.check(*assumed(run.system))  # type: ignore[arg-type]
+
+
+def test_a_result_without_a_json_form_fails_the_attempt_as_in_the_library() -> None:
+    run = played(starting("Asks", "returns_what_is_no_json"))
+    assert raised(run)[0] == "TypeError: Object of type object is not JSON serializable"
+
+
+def test_so_it_does_where_it_is_local() -> None:
+    run = played(starting("AsksHere", "returns_what_is_no_json"))
+    assert run.ending.verdict == "quiet"
+    failed = json.loads(run.event_histories["w"])["events"][-1]
+    failure = failed["workflowExecutionFailedEventAttributes"]["failure"]
+    assert failure["message"] == "Object of type object is not JSON serializable"
+
+
+def test_a_queue_that_nobody_polls_is_named() -> None:
+    with pytest.raises(InvalidDefinition, match="waits on the task queue 'q', which no worker"):
+        played(starting("Asks"), queue="another")
+
+
+def test_a_workflow_that_never_ends_has_a_verdict() -> None:
+    run = played(starting("Sleeps"))
+    assert run.ending.verdict == "budget"
+    assert "Sleeps" in run.ending.reason
+
+
+NAMED = TypedSearchAttributes([SearchAttributePair(SearchAttributeKey.for_keyword("k"), "v")])
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("execution_timeout", SOON), ("run_timeout", SOON), ("retry_policy", RetryPolicy()),
+        ("cron_schedule", "* * * * *"), ("start_delay", SOON), ("search_attributes", NAMED),
+        ("memo", {"a": 1}),
+    ],
+)  # fmt: skip
+def test_what_is_not_modelled_of_a_start_is_named_and_not_left_out(option: str, value: Any) -> None:
+    with pytest.raises(InvalidDefinition, match=f"starts workflow 'Asks' with {option}: not mod"):
+        played(starting("Asks", **{option: value}))
+
+
+def test_so_it_is_of_a_child() -> None:
+    with pytest.raises(InvalidDefinition, match="the child 'Asks' with run_timeout: not modelled"):
+        played(starting("StartsAChild"))
+
+
+async def counts(client: Client) -> None:
+    await client.count_workflows()
+
+
+async def lists(client: Client) -> None:
+    async for _ in client.list_workflows():
+        pass
+
+
+@pytest.mark.parametrize("ask", [counts, lists])
+def test_what_is_not_modelled_of_the_server_is_named(ask: Callable[[Client], Any]) -> None:
+    with pytest.raises(InvalidDefinition, match=r"_workflow_executions': not modelled"):
+        played(ask)
