@@ -265,7 +265,7 @@ class Pins:
         traveller.spun = self._spun
         traveller._destination_timestamp_ns = epoch_ms * 1_000_000
         saved.clocks = [*map(_VALUE, _POINTERS)]
-        for clock, source in _CLOCKS:
+        for clock, source in _CLOCKS:  # where time-machine's are by now
             clock.value = source.value
         saved.entropy = _entropy
         _entropy = self._entropy

@@ -260,13 +260,16 @@ class Cluster:
         count = len(order)
         for step in range(count):
             slot = order[(member.turn + step) % count]
-            if slot.position >= len(slot.log):
+            log, position = slot.log, slot.position
+            if position >= len(log):
                 continue
-            if self.transactional and not self._is_decided(member, slot):
-                continue
+            if self.transactional:
+                if not self._is_decided(member, slot):
+                    continue
+                position = slot.position
             if self.held and self._is_held(member, slot):
                 continue
-            message = slot.log[slot.position]
+            message = log[position]
             operation = slot.operation
             key = (operation, message.entity, message.name)
             world.counts[key] = attempt = world.counts.get(key, 0) + 1
@@ -275,7 +278,7 @@ class Cluster:
             if operation in world.armed and self._disturbed(member, message, operation, attempt):
                 return False
             member.turn += step + 1
-            slot.position += 1
+            slot.position = position + 1
             self._deliver(member, slot, message, operation, attempt)
             return True
         return False

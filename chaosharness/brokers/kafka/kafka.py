@@ -328,7 +328,7 @@ class OpenKafka(Cluster):
         after = subscription.acknowledge == "after"
         take = subscription.take if after else subscription.take_for_good
         member = self.groups.join(intake.incarnation, (topic,), group or service, take)
-        if "isolation" in options:
+        if options and "isolation" in options:
             member.committed_only = options["isolation"] == "read_committed"
         elif self.committed_only:
             member.committed_only = True
