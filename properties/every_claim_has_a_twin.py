@@ -34,12 +34,17 @@ NOT_READY_MADE = {"always", "eventually", "sometimes", "assumed", "event_graph"}
 """Properties are made with the first four; the last one draws what happened, and claims nothing."""
 
 ELSEWHERE = {
+    "events_say_enough",
     "every_event_carries_an_id",
     "every_event_is_heard",
+    "every_event_is_readable",
+    "ids_travel",
     "no_call_chain",
+    "no_money_dropped",
     "side_effects_never_touch_critical_path",
 }
-"""Their twins are in `properties/order_hybrid.py` and among the eight questions."""
+"""Their twins are in `properties/order_hybrid.py`, `versions_of_events.py`, `ids_travel.py` and
+among the eight questions."""
 
 
 @attrs.frozen
