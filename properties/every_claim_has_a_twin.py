@@ -37,13 +37,17 @@ ELSEWHERE = {
     "dead_letters_at_most",
     "dead_letters_overwrite_nothing_newer",
     "dead_letters_were_tried",
+    "events_say_enough",
     "every_event_carries_an_id",
     "every_event_is_heard",
+    "every_event_is_readable",
+    "ids_travel",
     "no_call_chain",
+    "no_money_dropped",
     "side_effects_never_touch_critical_path",
 }
-"""Their twins are in `properties/order_hybrid.py`, in `dead_letters.py`, or among the eight
-questions."""
+"""Their twins are in `properties/order_hybrid.py`, `dead_letters.py`, `versions_of_events.py`,
+`ids_travel.py` and among the eight questions."""
 
 
 @attrs.frozen

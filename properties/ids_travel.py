@@ -16,7 +16,7 @@ from chaosharness import (
     ids_travel,
     smallest,
 )
-from models.small import parcels
+from models.rabbit import parcels
 from properties import broken_by, kept_by
 
 

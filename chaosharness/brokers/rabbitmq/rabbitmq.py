@@ -22,7 +22,7 @@ import attrs
 
 from chaosharness.brokers.intake import Intake, check_options
 from chaosharness.brokers.lane import is_disturbed
-from chaosharness.brokers.message import Decode, shown
+from chaosharness.brokers.message import Decode, Framed
 from chaosharness.brokers.rabbitmq.administration import Administrator
 from chaosharness.brokers.rabbitmq.connection import MISSED, Connection
 from chaosharness.brokers.rabbitmq.consumers import LOOP_OPTIONS, Consumer
@@ -296,13 +296,14 @@ class OpenRabbitMQ(Watcher):
         )
 
     def _words(self, copy: Copy, names: tuple[str, ...] | list[str]) -> dict[str, Any]:
+        body = copy.body
         words = {
             "broker": self.name,
             "topic": copy.topic,
             "exchange": copy.exchange,
             "queues": list(names),
             "key": copy.key,
-            "value": shown(copy.body),
+            "value": body if type(body) is not Framed else body.told,
         }
         if copy.headers and not copy.deaths:  # a letter's tell of the broker, and of when it died
             words["headers"] = plain(copy.headers)

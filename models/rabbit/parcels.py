@@ -1,6 +1,6 @@
 """A paid order becomes a parcel: ids that go with the events, and events that say enough.
 
-chaosharness run models.small.parcels:parcels
+chaosharness run models.rabbit.parcels:parcels
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A till that is asked with idempotency keys: what a key promises, and for how long.
 
-chaosharness run models.small.keys:keys
+chaosharness run models.rabbit.keys:keys
 """
 
 from __future__ import annotations
