@@ -29,16 +29,20 @@ from chaosharness.adapters.kafka.aiokafka.records import (
 )
 from chaosharness.adapters.kafka.sending import check_topic
 from chaosharness.adapters.kafka.servers import cluster_at
+from chaosharness.adapters.kafka.unwaited import standing
 from chaosharness.adapters.spoken import note_spoken
 from chaosharness.brokers.kafka.consumers import InstanceFenced
 from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers.attribution import rest
 from chaosharness.handlers.places import asked_at
 from chaosharness.handlers.port import call_off, current_scope
+from chaosharness.kernel.scope import SCOPE, Scope
 
 MANY: Final = 1_000_000
 _SAME: Final = ("session_timeout_ms", "max_poll_interval_ms")
 """Options that the cluster's definition has, for all members of its groups alike."""
 _RESETS: Final = {"earliest": "earliest", "latest": "latest", "none": "error"}
+_TASKS: Final = "aiokafka: which task has which scope"
 _ISOLATIONS: Final = ("read_uncommitted", "read_committed")
 
 
@@ -86,6 +90,7 @@ class Consumer:
         self._listener: Any = None
         self._in: Membership | None = None
         self._started = self.closed = False
+        self.label = f"aiokafka-{self._incarnation.label}"
         self._turn = asyncio.Lock()
         self._joining: asyncio.Task[None] | None = None
 
@@ -298,7 +303,7 @@ class Consumer:
         Raises:
             KafkaError: As the client has it.
         """
-        scope = current_scope("poll", self._world)
+        scope = self._scope_of_task()
         note_spoken(scope, LIBRARY, f"{self._cluster.name}.poll")
         consumer = mine.consumer
         wanted = {(one.topic, one.partition) for one in only}
@@ -318,6 +323,17 @@ class Consumer:
         if self.closed:
             raise errors.ConsumerStoppedError
         return batch
+
+    def _scope_of_task(self) -> Scope:
+        """Return the scope of the task that polls: of several, each follows its own record."""
+        scope, task = current_scope("poll", self._world), asyncio.current_task()
+        tasks = self._incarnation.clients.setdefault(_TASKS, {})
+        if tasks.setdefault(scope, task) is not task:
+            scope = standing(scope, scope.colour)
+            rest(scope)
+            tasks[scope] = task
+            SCOPE.set(scope)
+        return scope
 
     # ---- where it is
 
