@@ -114,7 +114,8 @@ def _seams(real: type, ours: type, init: Any) -> list[Seam]:
     takes = tuple(signature(real.__init__).parameters)  # type: ignore[misc]
     where = real.__module__
     found = [Seam(f"{where}:{kind}.__init__", takes, init)]
-    for name, method in vars(ours).items():
+    for name in dir(ours):
+        method = getattr(ours, name)
         if isfunction(method) and not name.startswith("_"):
             mine = tuple(signature(method).parameters)
             found.append(Seam(f"{where}:{kind}.{name}", mine, _met(name)))
