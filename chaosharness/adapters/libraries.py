@@ -49,6 +49,9 @@ ADAPTERS: Final = {
 }
 """The package that is imported, and the module that holds its `LIBRARY`."""
 
+COMMON: Final = {"kafka": "KafkaConsumer"}
+"""Packages that a project may have one of its own of, and what is only in the library."""
+
 _WANTED: Final[set[str]] = set()
 
 
@@ -77,7 +80,7 @@ def refuse_late(packages: Iterable[str]) -> None:
         InvalidDefinition: It names the first.
     """
     for package in packages:
-        if package in sys.modules:
+        if package in sys.modules and _is_library(package):
             library: Library = import_module(ADAPTERS[package]).LIBRARY
             if library.late is not None:
                 library.late()
@@ -91,7 +94,15 @@ def meet(packages: Iterable[str]) -> None:
 MEETS.append(meet)
 
 
+def _is_library(package: str) -> bool:
+    """Say whether an imported package is the library, and not one that only has its name."""
+    known = COMMON.get(package)
+    return known is None or hasattr(sys.modules[package], known)
+
+
 def _load(package: str) -> None:
+    if not _is_library(package):
+        return
     library: Library | None = getattr(import_module(ADAPTERS[package]), "LIBRARY", None)
     if library is not None:  # else it is being loaded just now, and is met when it is spoken next
         install(library)

@@ -282,6 +282,25 @@ def test_several_tasks_may_wait_for_one_consumer_and_one_may_give_up():
     assert seen == [[b"o1", b"o2"]]
 
 
+def test_tasks_that_share_a_consumer_follow_their_own_records():
+    async def work(consumer, producer):
+        while True:
+            message = await consumer.getone()
+            await asyncio.sleep(5)
+            await producer.send_and_wait("paid", message.value)
+
+    async def main():
+        async with (
+            AIOKafkaConsumer("orders", **BY_HAND) as consumer,
+            AIOKafkaProducer(**SERVERS) as producer,
+        ):
+            await asyncio.gather(*(work(consumer, producer) for _ in range(3)))
+
+    run = ran(main, items=("o1", "o2", "o3"))
+    sent = [one for one in run.history.of("publish") if one.data["topic"] == "paid"]
+    assert {one.entity: one.data["value"] for one in sent} == {1: b"o1", 2: b"o2", 3: b"o3"}
+
+
 def test_where_nothing_is_committed():
     async def main():
         async with AIOKafkaConsumer("orders", **BY_HAND, auto_offset_reset="none") as consumer:

@@ -1,6 +1,8 @@
 """kafka-python as it is: what its clients do by themselves, in virtual time and under faults."""
 
 import json
+import subprocess
+import sys
 import time
 
 import kafka
@@ -33,6 +35,8 @@ from chaosharness import (
     Site,
     System,
 )
+from chaosharness.adapters import dispatch
+from chaosharness.adapters.kafka.kafka_python import LIBRARY
 from chaosharness.errors import InvalidDefinition
 from tests.adapters import kafka_python_workers as workers
 from tests.adapters.digests import printed_everywhere
@@ -380,6 +384,36 @@ def test_outside_a_run_it_is_the_real_library():
     lost = KafkaProducer(bootstrap_servers="localhost:1", bootstrap_timeout_ms=100)
     with pytest.raises(KafkaError):
         lost.send("paid", b"x")
+
+
+def test_a_client_that_was_made_too_early_is_named(monkeypatch):
+    made = object.__new__(kafka.KafkaConsumer.real)
+    monkeypatch.setattr(sys.modules[__name__], "real", made, raising=False)
+    with pytest.raises(InvalidDefinition, match=r"test_kafka_python.real is a real KafkaConsumer"):
+        KafkaServers("one:9092", Kafka("bus", ["orders"]))
+    made._closed = True
+
+
+def test_a_version_before_3_is_refused_by_name(monkeypatch):
+    monkeypatch.delattr(kafka.KafkaConsumer.real, "bootstrap")
+    words = r"kafka-python [\d.]+ is not as its adapter knows it: KafkaConsumer.bootstrap\(self, "
+    seam = LIBRARY.seams[0]
+    with pytest.raises(InvalidDefinition, match=words):
+        dispatch._found(LIBRARY, seam.where, seam.takes)
+
+
+def test_a_package_of_the_project_that_is_called_kafka_is_left_alone(tmp_path):
+    (tmp_path / "kafka.py").write_text("TOPIC = 'orders'")
+    code = """
+from chaosharness import Kafka, KafkaServers
+import kafka
+KafkaServers("one:9092", Kafka("bus", [kafka.TOPIC]))
+import sys
+print(kafka.TOPIC, "chaosharness.adapters.kafka.kafka_python" in sys.modules)
+"""
+    command = [sys.executable, "-c", code]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.stdout == "orders False\n", ran.stderr
 
 
 # ---- beside the same on ports

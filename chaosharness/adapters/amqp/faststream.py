@@ -1,7 +1,8 @@
-"""FastStream: an application as it is, on aio-pika. What it holds in modules is each process's own.
+"""FastStream: an application as it is. What it holds in modules is each process's own.
 
 A broker, its routers and its handlers are made when a module is imported, and hold connections once
-they run. So each incarnation imports the modules that hold some of them anew, for itself.
+they run, through aio-pika or aiokafka. So each incarnation imports the modules that hold some of
+them anew, for itself.
 
 Source:
     FastStream 0.7, `app.py` (`FastStream.run`), `rabbit/subscriber/usecase.py`; its documentation,
@@ -16,9 +17,13 @@ Not modelled:
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Final
+from weakref import WeakKeyDictionary, WeakSet
+
+from faststream._internal.broker import registrator
 
 from chaosharness.adapters.amqp.handling import BEHIND
 from chaosharness.adapters.amqp.logs import silence_in_runs
@@ -111,9 +116,27 @@ def _handler_of(callback: Any) -> Any:
     return None
 
 
+class InOrder(WeakSet[Any]):
+    """Holds what it is given for as long as others do, in the order in which it was."""
+
+    def __init__(self, data: Any = None) -> None:
+        self._nth: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+        super().__init__(data)
+
+    def add(self, item: Any) -> None:
+        """Take one more."""
+        self._nth.setdefault(item, len(self._nth))
+        super().add(item)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(sorted(super().__iter__(), key=self._nth.__getitem__))
+
+
 def _learn() -> None:
+    if hasattr(registrator, "WeakSet"):  # subscribers start in its order, which is that of chance
+        registrator.WeakSet = InOrder
     BEHIND.append(_handler_of)
-    silence_in_runs(_PACKAGE, f"{_PACKAGE}.access.rabbit")
+    silence_in_runs(_PACKAGE, f"{_PACKAGE}.access.rabbit", f"{_PACKAGE}.access.kafka")
 
 
 LIBRARY: Final = Library(

@@ -10,7 +10,7 @@ from typing import Final
 
 from chaosharness.adapters.libraries import speak
 
-MET: Final = ("aiokafka", "confluent_kafka", "kafka")
+MET: Final = ("aiokafka", "confluent_kafka", "faststream", "kafka")
 """The packages that are met."""
 
 speak(MET)

@@ -5,15 +5,17 @@ Outside of any run they are the library's own, and inside each process has its o
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 
 from chaosharness.adapters.dispatch import inside
+from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel.scope import SCOPE
 
 _OWN: Final = ("__dict__", "__weakref__")
-REALS: Final[dict[str, type]] = {}
-"""The library's own classes, by name of the module that stands for them and their own."""
+_REALS: Final[dict[type, list[type]]] = {}
+"""The library's own classes, by what stands for them."""
 
 
 class Early:
@@ -74,6 +76,31 @@ class _Passes(type):
         return getattr(cls.real, name)
 
 
+def refuse_real(library: str, ours: tuple[type, ...]) -> None:
+    """Refuse clients that modules made before their library was met: they are real ones.
+
+    Args:
+        library: Its name.
+        ours: What stands for its classes.
+
+    Raises:
+        InvalidDefinition: It names the first.
+    """
+    reals = tuple(real for one in ours for real in _REALS.get(one, ()))
+    for module in list(sys.modules.values()):
+        names = getattr(module, "__dict__", None)
+        if type(names) is not dict:
+            continue
+        for name, value in list(names.items()):
+            if issubclass(type(value), reals):
+                where = f"{names.get('__name__')}.{name}"
+                raise InvalidDefinition(
+                    f"{where} is a real {type(value).__name__} of {library}: its module was "
+                    "imported before chaosharness could meet the library. Import KafkaServers "
+                    "first, then that module: from chaosharness import KafkaServers"
+                )
+
+
 def door(ours: type) -> Callable[[Any], Any]:
     """Return what makes a class of ours stand for the real one."""
 
@@ -89,7 +116,7 @@ def door(ours: type) -> Callable[[Any], Any]:
         words = {"__new__": new, "__module__": ours.__module__, "__doc__": real.__doc__}
         made = _Passes(real.__name__, (ours,), words)
         made.real = real
-        REALS[f"{ours.__module__}.{real.__name__}"] = real
+        _REALS.setdefault(ours, []).append(real)
         return made
 
     return stand

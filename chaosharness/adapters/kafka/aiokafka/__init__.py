@@ -10,8 +10,8 @@ Source:
 
 Not modelled:
     `acks=0`; that a record is lost with its leader (`acks=1`); partitioners, `send` to a log
-    partition or with a timestamp, batches made by hand, `offsets_for_times`, metadata, the admin
-    client. What is asked for by name and is not there, ends
+    partition or with a timestamp, batches made by hand, `offsets_for_times`, metadata, what
+    the admin client does beside `create_topics`. What is asked for by name and is not there, ends
     the run and says so. Starting is always answered, and so are requests for offsets. Replicas
     share one configuration here, so a `group_instance_id` or `transactional_id` is taken for one of
     each. `subscribe` a second time, after `start`.
@@ -24,8 +24,10 @@ from inspect import isfunction, signature
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin.client import AIOKafkaAdminClient
 
 from chaosharness.adapters.dispatch import Library, Seam
+from chaosharness.adapters.kafka.aiokafka.admin import Admin
 from chaosharness.adapters.kafka.aiokafka.consumer import Consumer
 from chaosharness.adapters.kafka.aiokafka.producer import Producer
 from chaosharness.adapters.kafka.aiokafka.records import LIBRARY as NAME
@@ -36,6 +38,23 @@ _OURS: Final = "_in_a_run"
 """What holds, in an object of the library's class, what stands for it."""
 _AS_IT_IS: Final = ("transaction",)
 """Methods that ask for nothing themselves."""
+
+
+class Inside:
+    """What FastStream reads of a consumer's insides, for what it logs."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+
+    @property
+    def member_id(self) -> str:
+        """What it is called in its group."""
+        return self._consumer.label
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """What it reads."""
+        return self._consumer.subscription()
 
 
 class Manager:
@@ -50,7 +69,9 @@ class Manager:
 
 
 def _init_consumer(real: Any, self: Any, *topics: Any, **options: Any) -> None:
-    setattr(self, _OURS, Consumer(*topics, **options))
+    ours = Consumer(*topics, **options)
+    setattr(self, _OURS, ours)
+    self._coordinator = self._subscription = Inside(ours)
     self._closed = 0  # neither closed, nor left open: its `__del__` would complain of a crash
     self._group_id = options.get("group_id")
 
@@ -60,6 +81,10 @@ def _init_producer(real: Any, self: Any, **options: Any) -> None:
     setattr(self, _OURS, ours)
     self._closed = 0  # neither closed, nor left open: its `__del__` would complain of a crash
     self._txn_manager = Manager(ours)
+
+
+def _init_admin(real: Any, self: Any, **options: Any) -> None:
+    setattr(self, _OURS, Admin(**options))
 
 
 def _met(name: str) -> Callable[..., Any]:
@@ -87,17 +112,19 @@ def _seams(real: type, ours: type, init: Any) -> list[Seam]:
     """Return where the methods of a class are met; what ours lacks is refused by name."""
     kind = real.__name__
     takes = tuple(signature(real.__init__).parameters)  # type: ignore[misc]
-    found = [Seam(f"aiokafka:{kind}.__init__", takes, init)]
-    for name, method in vars(ours).items():
+    where = real.__module__
+    found = [Seam(f"{where}:{kind}.__init__", takes, init)]
+    for name in dir(ours):
+        method = getattr(ours, name)
         if isfunction(method) and not name.startswith("_"):
             mine = tuple(signature(method).parameters)
-            found.append(Seam(f"aiokafka:{kind}.{name}", mine, _met(name)))
+            found.append(Seam(f"{where}:{kind}.{name}", mine, _met(name)))
     for name, method in vars(real).items():
         if name.startswith("_") or name in _AS_IT_IS or hasattr(ours, name):
             continue
         if isfunction(method):
             theirs = tuple(signature(method).parameters)
-            found.append(Seam(f"aiokafka:{kind}.{name}", theirs, _refused(kind, name)))
+            found.append(Seam(f"{where}:{kind}.{name}", theirs, _refused(kind, name)))
     return found
 
 
@@ -107,5 +134,6 @@ LIBRARY: Final = Library(
     seams=(
         *_seams(AIOKafkaConsumer, Consumer, _init_consumer),
         *_seams(AIOKafkaProducer, Producer, _init_producer),
+        *_seams(AIOKafkaAdminClient, Admin, _init_admin),
     ),
 )

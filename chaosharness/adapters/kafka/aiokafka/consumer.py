@@ -17,28 +17,31 @@ from aiokafka import ConsumerRecord, TopicPartition, errors
 from aiokafka.util import commit_structure_validate
 
 from chaosharness.adapters.kafka.aiokafka.membership import Membership
+from chaosharness.adapters.kafka.aiokafka.places import Places
 from chaosharness.adapters.kafka.aiokafka.records import (
     LIBRARY,
-    Partitions,
     Place,
     left_out,
-    partitions,
     raised_for,
     record_of,
     servers_of,
 )
 from chaosharness.adapters.kafka.sending import check_topic
 from chaosharness.adapters.kafka.servers import cluster_at
+from chaosharness.adapters.kafka.unwaited import standing
 from chaosharness.adapters.spoken import note_spoken
 from chaosharness.brokers.kafka.consumers import InstanceFenced
 from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers.attribution import rest
 from chaosharness.handlers.places import asked_at
 from chaosharness.handlers.port import call_off, current_scope
+from chaosharness.kernel.scope import SCOPE, Scope
 
 MANY: Final = 1_000_000
 _SAME: Final = ("session_timeout_ms", "max_poll_interval_ms")
 """Options that the cluster's definition has, for all members of its groups alike."""
 _RESETS: Final = {"earliest": "earliest", "latest": "latest", "none": "error"}
+_TASKS: Final = "aiokafka: which task has which scope"
 _ISOLATIONS: Final = ("read_uncommitted", "read_committed")
 
 
@@ -46,7 +49,7 @@ def _as_it_is(body: bytes | None) -> bytes | None:
     return body if body is None else bytes(body)
 
 
-class Consumer:
+class Consumer(Places):
     """What stands for an `aiokafka.AIOKafkaConsumer` inside a run."""
 
     def __init__(
@@ -86,6 +89,7 @@ class Consumer:
         self._listener: Any = None
         self._in: Membership | None = None
         self._started = self.closed = False
+        self.label = f"aiokafka-{self._incarnation.label}"
         self._turn = asyncio.Lock()
         self._joining: asyncio.Task[None] | None = None
 
@@ -211,10 +215,6 @@ class Consumer:
         """Return the topics that it reads."""
         return frozenset(self._topics)
 
-    def assignment(self) -> Partitions:
-        """Return the log partitions that it has."""
-        return partitions(() if self._in is None else self._in.consumer.assignment())
-
     async def topics(self) -> set[str]:
         """Return all topics."""
         return set(self._cluster.logs)
@@ -298,7 +298,7 @@ class Consumer:
         Raises:
             KafkaError: As the client has it.
         """
-        scope = current_scope("poll", self._world)
+        scope = self._scope_of_task()
         note_spoken(scope, LIBRARY, f"{self._cluster.name}.poll")
         consumer = mine.consumer
         wanted = {(one.topic, one.partition) for one in only}
@@ -319,94 +319,16 @@ class Consumer:
             raise errors.ConsumerStoppedError
         return batch
 
-    # ---- where it is
-
-    def _mine(self, places: tuple[TopicPartition, ...]) -> tuple[TopicPartition, ...]:
-        """Return log partitions that it has: these, or all.
-
-        Raises:
-            IllegalStateError: It has not.
-        """
-        if not all(isinstance(one, TopicPartition) for one in places):
-            raise TypeError("partitions must be TopicPartition namedtuples")
-        mine = self.assignment()
-        for one in places:
-            if one not in mine:
-                raise errors.IllegalStateError(f"No current assignment for partition {one}")
-        return places or tuple(mine)
-
-    def _consumer(self) -> Any:
-        if self._in is None:
-            raise errors.IllegalStateError("Not subscribed to any topics")
-        return self._in.consumer
-
-    async def position(self, partition: TopicPartition) -> int:
-        """Return the offset of the next record."""
-        if partition not in self.assignment():
-            raise errors.IllegalStateError(f"Partition {partition} is not assigned")
-        found: int = self._consumer().position(*partition)
-        return found
-
-    def highwater(self, partition: TopicPartition) -> int:
-        """Return the offset that the next record to be stored gets."""
-        assert partition in self.assignment(), "Partition is not assigned"
-        found: int = self._consumer().watermarks(*partition)[1]
-        return found
-
-    def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Go on at an offset."""
-        if not isinstance(offset, int) or offset < 0:
-            raise ValueError("Offset must be a positive integer")
-        self._mine((partition,))
-        self._consumer().seek(*partition, offset)
-
-    async def seek_to_beginning(self, *partitions: TopicPartition) -> bool:
-        """Go on at the first record of these log partitions, or of all."""
-        return self._seek_to(0, partitions)
-
-    async def seek_to_end(self, *partitions: TopicPartition) -> bool:
-        """Go on behind the last record of these log partitions, or of all."""
-        return self._seek_to(1, partitions)
-
-    def _seek_to(self, which: int, places: tuple[TopicPartition, ...]) -> bool:
-        consumer = self._consumer()
-        for one in self._mine(places):
-            consumer.seek(*one, consumer.watermarks(*one)[which])
-        return True
-
-    async def seek_to_committed(self, *partitions: TopicPartition) -> dict[TopicPartition, Any]:
-        """Go on where the group has committed, of these log partitions, or of all."""
-        found = {one: await self.committed(one) for one in self._mine(partitions)}
-        for one, offset in found.items():
-            if offset:
-                self._consumer().seek(*one, offset)
-        return found
-
-    async def beginning_offsets(self, partitions: Any) -> dict[TopicPartition, int]:
-        """Return the first offset of each log partition."""
-        return {one: self._log(one).start for one in partitions}
-
-    async def end_offsets(self, partitions: Any) -> dict[TopicPartition, int]:
-        """Return the offset of the next record of each log partition."""
-        return {one: self._log(one).end for one in partitions}
-
-    def _log(self, one: TopicPartition) -> Any:
-        check_topic(self._cluster, one.topic)
-        return self._cluster.machine.log((one.topic, one.partition))
-
-    def pause(self, *partitions: TopicPartition) -> None:
-        """Hand out nothing of these until `resume`."""
-        if partitions:
-            self._consumer().pause(*self._mine(partitions))
-
-    def resume(self, *partitions: TopicPartition) -> None:
-        """Hand them out again."""
-        if partitions:
-            self._consumer().resume(*self._mine(partitions))
-
-    def paused(self) -> Partitions:
-        """Return the log partitions that are paused."""
-        return partitions(() if self._in is None else self._in.consumer.paused())
+    def _scope_of_task(self) -> Scope:
+        """Return the scope of the task that polls: of several, each follows its own record."""
+        scope, task = current_scope("poll", self._world), asyncio.current_task()
+        tasks = self._incarnation.clients.setdefault(_TASKS, {})
+        if tasks.setdefault(scope, task) is not task:
+            scope = standing(scope, scope.colour)
+            rest(scope)
+            tasks[scope] = task
+            SCOPE.set(scope)
+        return scope
 
     # ---- committing
 
@@ -426,14 +348,6 @@ class Consumer:
                 if one not in self.assignment():
                     raise errors.IllegalStateError(f"Partition {one} is not assigned")
         await self._in.commit(meant)
-
-    async def committed(self, partition: TopicPartition) -> int | None:
-        """Return where the group goes on."""
-        if self._group is None:
-            raise errors.IllegalOperation("Requires group_id")
-        check_topic(self._cluster, partition.topic)
-        found: dict[Place, int] = self._cluster.machine.group(self._group).committed
-        return found.get((partition.topic, partition.partition))
 
 
 class Records(list[Any]):

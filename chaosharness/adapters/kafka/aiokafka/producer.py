@@ -14,6 +14,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from aiokafka import TopicPartition, errors
+from aiokafka.partitioner import DefaultPartitioner
+from aiokafka.producer.producer import _missing as UNSAID
 from aiokafka.structs import RecordMetadata
 from aiokafka.util import commit_structure_validate
 
@@ -50,7 +52,8 @@ class Producer:
         self,
         *,
         bootstrap_servers: Any = "localhost",
-        acks: Any = None,
+        acks: Any = UNSAID,
+        partitioner: Any = None,
         key_serializer: Any = None,
         value_serializer: Any = None,
         max_request_size: int = 1_048_576,
@@ -66,9 +69,9 @@ class Producer:
         self._cluster = cluster_at(scope, LIBRARY, servers_of(bootstrap_servers))
         if acks == 0:
             left_out("AIOKafkaProducer(acks=0)", ": a record that nobody answers for")
-        if "partitioner" in options:
+        if partitioner is not None and not isinstance(partitioner, DefaultPartitioner):
             left_out("AIOKafkaProducer(partitioner=...)", ": the key decides the log partition")
-        if acks not in (None, 1, -1, "all"):
+        if acks not in (UNSAID, 1, -1, "all"):
             raise ValueError("Invalid ACKS parameter")
         if (enable_idempotence or transactional_id) and acks == 1:
             raise ValueError(f"acks={acks} not supported if enable_idempotence=True")

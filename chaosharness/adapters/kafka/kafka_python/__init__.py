@@ -19,10 +19,11 @@ Not modelled:
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from chaosharness.adapters.dispatch import Library, Seam, Swap
-from chaosharness.adapters.kafka.early import door
+from chaosharness.adapters.kafka.early import door, refuse_real
 from chaosharness.adapters.kafka.kafka_python.consumer import Consumer
 from chaosharness.adapters.kafka.kafka_python.producer import Producer
 from chaosharness.adapters.kafka.kafka_python.records import LIBRARY as NAME
@@ -49,4 +50,5 @@ LIBRARY: Final = Library(
         Swap("kafka:KafkaConsumer", door(Consumer)),
         Swap("kafka:KafkaProducer", door(Producer)),
     ),
+    late=partial(refuse_real, NAME, (Consumer, Producer)),
 )
