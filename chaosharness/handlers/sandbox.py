@@ -106,8 +106,8 @@ if hasattr(os, "register_at_fork"):  # the watchdog's thread may hold a lock of 
     os.register_at_fork(after_in_child=_IDLE.sandboxes.clear)
 
 
-def put_around(world: World, *, salt: str = "") -> Sandbox:
-    """Put a sandbox of this thread around a run, until `take_away`; runs may be nested.
+def enter() -> None:
+    """Have this thread be the one that runs something, until `leave`; runs may be nested.
 
     Raises:
         InvalidDefinition: Another thread is inside a run.
@@ -118,22 +118,23 @@ def put_around(world: World, *, salt: str = "") -> Sandbox:
             "since clocks and chance are pinned for all of it. Run tests side by side in "
             "processes (pytest-xdist), not in threads."
         )
-    try:
-        idle = _IDLE.sandboxes
-        one = idle.pop() if idle else Sandbox()
-        one.open(world, salt=salt)
-    except BaseException:
-        locks.leave_process()
-        raise
+
+
+leave: Final = locks.leave_process
+"""Let another thread run something."""
+
+
+def put_around(world: World, *, salt: str = "") -> Sandbox:
+    """Put a sandbox of this thread around a run, until `take_away`."""
+    idle = _IDLE.sandboxes
+    one = idle.pop() if idle else Sandbox()
+    one.open(world, salt=salt)
     return one
 
 
 def take_away(one: Sandbox) -> None:
     """Take the sandbox of a run away again, and keep it for the next run."""
-    try:
-        one.close()
-    finally:
-        locks.leave_process()
+    one.close()
     _IDLE.sandboxes.append(one)
 
 

@@ -29,7 +29,7 @@ from chaosharness.errors import Hopeless, InvalidDefinition, NotAwaited
 from chaosharness.handlers.colours import check_runtime, made_at
 from chaosharness.handlers.module_state import AGAIN_MAX, ModuleState, named
 from chaosharness.handlers.places import asked_at, at_line, words_of
-from chaosharness.handlers.sandbox import put_around, take_away
+from chaosharness.handlers.sandbox import enter, leave, put_around, take_away
 from chaosharness.handlers.unawaited import keeping_origins
 from chaosharness.kernel import allowed
 from chaosharness.kernel.history import History
@@ -361,6 +361,7 @@ class System:
         budget: Budget,
         plan: Plan = AS_GIVEN,
     ) -> Run:
+        enter()  # before anything is touched: modules and the collector are those of all threads
         collecting = gc.isenabled()
         gc.disable()  # nothing of a run can be freed while it lasts: looking for it is waste
         try:
@@ -373,6 +374,7 @@ class System:
         finally:
             if collecting:
                 gc.enable()
+            leave()
 
     def _settled(
         self,
