@@ -11,7 +11,7 @@ import chaosharness.adapters
 ROOMS = Path(chaosharness.adapters.__file__).parent
 MODULES = [
     ".".join(("chaosharness", "adapters", *path.relative_to(ROOMS).with_suffix("").parts))
-    for path in sorted(ROOMS.glob("*/*.py"))
+    for path in sorted(ROOMS.glob("*/**/*.py"))
     if path.name != "__init__.py"
 ]
 QUICK = ("databases.replies", "databases.streams", "nats.api", "nats.server")

@@ -100,7 +100,7 @@ TOLD = {
     ),
     "applications.wallet.system:each_time": Told(
         "idempotent",
-        ("does update db.accounts each time that it is asked, 2 times for one and the same thing"),
+        "does update db.accounts again when it is asked again: 2 times for one and the same",
         [FailedCommit(Site("wallet.transfer_each_time/db.commit"), outcome="committed")],
         items=(0,),
         slow=True,
@@ -179,13 +179,13 @@ TOLD = {
     ),
     "applications.checkout.system:order_after_charge": Told(
         "idempotent",
-        "looked into db.orders, and did nothing: what it needs was not there yet",
+        "did nothing: only after that checkout.create_order_late committed what it wrote there",
         [Crash(Site("checkout.create_order_late/bank.charge", "after"))],
         slow=True,
     ),
     "applications.checkout.system:points_each_time": Told(
         "idempotent",
-        ("does update db.customers each time that it is asked, 2 times for one and the same thing"),
+        "does update db.customers again when it is asked again: 2 times for one and the same",
         [LostReply(Site("bank-events.webhook/deliver to checkout.on_bank_event_again", "after"))],
         items=(0,),
         slow=True,

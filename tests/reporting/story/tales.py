@@ -184,11 +184,16 @@ def _code(who: str) -> str:
     return f"{who.partition('#')[0]}.on"
 
 
-def cause(history: History, finding: Finding, passing: History | None = None) -> Cause | None:
-    """Return the cause that is told of a finding."""
+def case(history: History, finding: Finding, passing: History | None = None) -> Case:
+    """Return what the search for a cause looks at."""
     cast = Cast(history) if passing is None else Cast(history, passing)
     narrator = Narrator(history, cast, (), lambda entity: f"o{entity}" if entity else "")
-    return cause_of(Case(history, finding, narrator, extra(history, passing), passing))
+    return Case(history, finding, narrator, extra(history, passing), passing)
+
+
+def cause(history: History, finding: Finding, passing: History | None = None) -> Cause | None:
+    """Return the cause that is told of a finding."""
+    return cause_of(case(history, finding, passing))
 
 
 def kind(history: History, finding: Finding, passing: History | None = None) -> str:

@@ -68,6 +68,8 @@ def offset_passed(case: Case) -> Cause | None:
     for one in _last_deliveries(case):
         if one.by_handler or one.acked >= 0 or not case.points_at(one.sent.index, one.index):
             continue
+        if (one.sent.index, one.group) in case.reading.dead or _came_of(case, one):
+            continue
         passed = min(_commits_past(case, one), default=-1)
         if passed < 0:
             continue
@@ -79,6 +81,11 @@ def offset_passed(case: Case) -> Cause | None:
         )
         return Cause("ack", words)
     return None
+
+
+def _came_of(case: Case, one: Handed) -> list[Event]:
+    """Return what came of a delivery; a call that was only asked for is none of it."""
+    return case.works[one.index].of("write", "commit", "effect", "publish")
 
 
 def _commits_past(case: Case, one: Handed) -> Iterator[int]:
@@ -141,8 +148,11 @@ def _how_it_ended(case: Case, one: Handed) -> str:
         return f", which raised {raised(one.error)}"
     if case.history[one.index].data.get("lost"):
         return ", which never saw it"
+    undone = case.lacks_through(one.sent, one.group) or not _came_of(case, one)
     crashes = [e for e in case.history.of("crash") if e.actor == one.to and e.index > one.index]
-    return ", which crashed before its work was done" if crashes else ", which did not do its work"
+    if crashes:
+        return ", which crashed before its work was done" if undone else ", which crashed"
+    return ", which did not do its work" if undone else ""
 
 
 def _by_the_broker(case: Case, one: Handed) -> list[Event]:
@@ -214,10 +224,12 @@ def given_back_for_ever(case: Case) -> Cause | None:
         ]
         if len(back) < MANY or not _is_why(case, deliveries):
             continue
+        if any(one.acked >= 0 for one in deliveries):
+            continue  # it went through, some day
         what = case.narrator.message(deliveries[0].sent.index)
         words = (
             f"{case.place(back[0])} gave {what} back {len(back):,} times, and each time it came "
-            f"again: nothing counts the attempts, and nothing puts it aside."
+            f"again: nobody put it aside."
         )
         return Cause("in the way", words)
     return None
@@ -232,6 +244,9 @@ def never_stored(case: Case) -> Cause | None:
             continue
         over = [e for e in case.work(reply).events if e.index > reply.index]
         if any(e.kind in ("raised", "crash") and e.actor == reply.actor for e in over):
+            continue
+        again = (e for e in case.history.of("publish", "reply") if e.index > reply.index)
+        if any((e.operation, e.entity) == (reply.operation, reply.entity) for e in again):
             continue
         if not case.lacks_after(reply):
             continue
@@ -250,18 +265,34 @@ def ignored(case: Case) -> Cause | None:
         work = case.works[one.index]
         if one.handled < 0 or one.work or not case.concerns(one.sent.entity):
             continue
-        looked = list(dict.fromkeys(table(event) for event in work.of("read")))
-        if not looked or any(other.work for other in deliveries):
+        looks = work.of("read")
+        if not looks or any(other.work for other in deliveries):
             continue
-        if not case.lacks_through(one.sent, one.group):
+        late = _written_first_after(case, looks)
+        if late is None or not case.lacks_through(one.sent, one.group):
             continue
         what = case.narrator.message(one.sent.index)
         words = (
             f"{case.place(case.history[one.handled])} was handed {what}, looked into "
-            f"{listed(looked[:3])}, and did nothing: what it needs was not there yet. The message "
-            f"is done with, and does not come again."
+            f"{table(late)}, and did nothing: only after that {case.place(late)} committed what "
+            f"it wrote there. The message is done with, and does not come again."
         )
         return Cause("too early", words)
+    return None
+
+
+def _written_first_after(case: Case, looks: list[Event]) -> Event | None:
+    """Return what was written where code had looked, for the same item; the first there is."""
+    for look in looks:
+        there = [
+            write
+            for write in case.history.of("write", "commit")
+            if write.index in case.lasting
+            and (table(write), write.entity) == (table(look), look.entity)
+            and write.data.get("rows", 1)
+        ]
+        if there and all(case.lasting[write.index] > look.index for write in there):
+            return there[0]
     return None
 
 
@@ -289,8 +320,9 @@ def _taken_for_done(case: Case, first: Event, again: Event) -> Cause | None:
     if not kept or not bad or not any(e.kind == "handled" for e in late):
         return None
     looked = {table(event) for event in late if event.kind == "read"}
-    wrote = [e for e in late if e.kind == "write" and e.actor == kept[0].actor]
-    if wrote or not looked & {table(event) for event in kept} or not case.lacking:
+    deeds = [e for e in late if e.kind in ("write", "commit", "call", "publish", "effect")]
+    did = [e for e in deeds if case.place(e) == case.place(kept[0]) and e.data.get("rows", 1)]
+    if did or not looked & {table(event) for event in kept} or not case.lacks_after(first):
         return None
     how = (
         f"it raised {raised(str(bad[0].data['error']))}" if "error" in bad[0].data else "it crashed"

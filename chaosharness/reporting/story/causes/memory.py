@@ -32,6 +32,8 @@ def halves_apart(case: Case) -> Cause | None:
         for late in idle:
             if not _are_halves(early, late) or not _were_together(case, early, late):
                 continue
+            if _has_both(case, early, late):
+                continue
             what, other = (case.narrator.message(one.sent.index) for one in (early, late))
             one, two = case.narrator.name(early.to), case.narrator.name(late.to)
             words = (
@@ -50,6 +52,15 @@ def _are_halves(early: Handed, late: Handed) -> bool:
         and early.sent.entity == late.sent.entity
         and early.sent.topic != late.sent.topic
     )
+
+
+def _has_both(case: Case, early: Handed, late: Handed) -> bool:
+    """Say whether one incarnation was handed both, sooner or later."""
+    had, had_too = (
+        {one.to for one in case.reading.handed.values() if one.sent.index == half.sent.index}
+        for half in (early, late)
+    )
+    return bool(had & had_too)
 
 
 def _were_together(case: Case, early: Handed, late: Handed) -> bool:
@@ -74,6 +85,10 @@ def old_knowledge(case: Case) -> Cause | None:
         look = _look_before(case, write)
         if look is None:
             continue
+        looks = [e for e in case.history.of("read") if e.actor == write.actor]
+        look = [e for e in looks if e.index < write.index and table(e) == table(look)][-1]
+        handed = case.handed(write)
+        subject = about(write) | {handed.sent.key if handed and handed.sent.key else ""}
         changed = [
             event
             for event in case.history.of("write")
@@ -81,17 +96,15 @@ def old_knowledge(case: Case) -> Cause | None:
             and event.actor != write.actor
             and event.index in case.lasting
             and table(event) == table(look)
+            and about(event) & (subject - {""})
         ]
-        reads = [e for e in case.history.of("read") if e.actor == write.actor]
-        if not changed or any(
-            changed[0].index < e.index < write.index and table(e) == table(look) for e in reads
-        ):
+        if not changed:
             continue
         who, other = case.narrator.name(write.actor), case.narrator.name(changed[-1].actor)
         words = (
             f"{who} looked into {table(look)} at {span(look.at_ms)} and not again: {other} changed "
             f"it at {span(changed[-1].at_ms)}, and {who} wrote {table(write)} at "
-            f"{span(write.at_ms)} all the same, from what it knew."
+            f"{span(write.at_ms)} all the same."
         )
         return Cause("memory", words)
     return None
@@ -126,7 +139,7 @@ def own_mark(case: Case) -> Cause | None:
         refused = [e for e in case.works[late.index].of("read") if "refused" in e.data]
         marks = [e for e in case.works[early.index].of("commit") if "key" in e.data]
         marks = [e for e in marks if any(one.operation == e.operation for one in refused)]
-        if not marks or not _is_undone(case, early):
+        if not marks or not _is_undone(case, early) or _others(case, early, marks[0], refused[0]):
             continue
         what = case.narrator.message(early.sent.index)
         how = f"it raised {raised(early.error)}" if early.raised == end else "it crashed"
@@ -138,6 +151,16 @@ def own_mark(case: Case) -> Cause | None:
         )
         return Cause("inbox", words)
     return None
+
+
+def _others(case: Case, early: Handed, mark: Event, refused: Event) -> bool:
+    """Say whether somebody else wrote under that key, before the write was refused."""
+    return any(
+        (e.data.get("store"), e.data.get("key")) == (mark.data.get("store"), mark.data.get("key"))
+        and e.index < refused.index
+        and case.work(e).root != early.index
+        for e in case.history.of("commit")
+    )
 
 
 def _is_undone(case: Case, one: Handed) -> bool:
@@ -168,7 +191,7 @@ def marked_first(case: Case) -> Cause | None:
         how = "was refused" if reply.data["outcome"] == "failed" else "got no answer to"
         words = (
             f"{place} committed {table(marks[-1])} before it asked for {action(reply)}, and then "
-            f"{how} that: what is marked as done is not looked at again, so it is never done."
+            f"{how} that: nobody asked for it again."
         )
         return Cause("inbox", words)
     return None
@@ -179,6 +202,6 @@ def _asked_for_later(case: Case, reply: Event, mark: Event) -> bool:
     return any(
         call.index > reply.index
         and action(call) == action(reply)
-        and names(plain(call.data)) & about(mark)
-        for call in case.history.of("call")
+        and (names(plain(call.data)) & about(mark) or 0 < call.entity == reply.entity)
+        for call in case.history.of("call", "publish")
     )

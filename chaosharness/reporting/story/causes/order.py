@@ -327,14 +327,17 @@ def _came_first(case: Case, other: Handed, deed: Event) -> tuple[str, str] | Non
     """Return what the other service does before a deed in the run that passes, and not here."""
     assert case.passing is not None
     same = [e for e in case.passing.of(deed.kind) if _alike(e, deed)]
+    if not same:
+        return None
     reading = read(case.passing)
     for effect in case.passing.of("effect"):
         handed = reading.handed.get(reading.roots[effect.index])
         if handed is None or handed.group != other.group or effect.entity != deed.entity:
             continue
-        if not same or effect.index > same[0].index:
+        if effect.index > same[0].index:
             continue
-        if not any(_alike(e, effect) and e.index < deed.index for e in case.history.of("effect")):
+        here = [e.index for e in case.history.of("effect") if _alike(e, effect)]
+        if here and deed.index < here[0]:
             return case.place(effect), action(effect)
     return None
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import pairwise
 from typing import Final
 
 import attrs
 
 from chaosharness.checkers.masking import words_in
-from chaosharness.kernel.history import Event
+from chaosharness.kernel.history import Event, History, plain
 from chaosharness.reporting.story.causes.case import Case, Cause, action, table
 from chaosharness.reporting.story.legible import clip, count, inner, listed, span
 from chaosharness.reporting.story.repetition import alike
@@ -193,16 +195,54 @@ def done_each_time(case: Case) -> Cause | None:
             continue
         same = (write.operation, write.entity)
         here = [w for w in case.history.of("write") if (w.operation, w.entity) == same]
-        here = [w for w in here if w.index in case.lasting]
+        here = [w for w in here if w.index in case.lasting and w.data.get("rows", 1)]
         usual = [w for w in case.passing.of("write") if (w.operation, w.entity) == same]
-        if not 0 < len(usual) < len(here) or case.work(here[0]).root == here[0].index:
-            continue
-        if here[-1].attempt == here[0].attempt:
+        again, usually = _asks(case.history, here), _asks(case.passing, usual)
+        asked = next((n for what, n in again.items() if n > usually.get(what, n) > 0), 0)
+        if not asked or any(_is_of_before(case, one, two) for one, two in pairwise(here)):
             continue
         words = (
-            f"{case.place(write)} does {write.data.get('verb')} {table(write)} each time that it "
-            f"is asked, {count(len(here), 'time')} for one and the same thing: nothing kept it "
-            f"from doing so again."
+            f"{case.place(write)} does {write.data.get('verb')} {table(write)} again when it is "
+            f"asked again: {count(asked, 'time')} for one and the same thing, and less often in "
+            f"the run that passes."
         )
         return Cause("inbox", words)
     return None
+
+
+def _asks(history: History, writes: list[Event]) -> Counter[tuple[str, str]]:
+    """Count how often each thing was asked for, of some writes: what it was, and its contents."""
+    asked = (_asked_by(history, write) for write in writes)
+    once = {event.index: event for event in asked if event is not None}
+    return Counter(
+        (event.operation, str(plain(_contents(history, event)))) for event in once.values()
+    )
+
+
+def _asked_by(history: History, write: Event) -> Event | None:
+    """Return what a write was asked for by: a delivery, or a call of a service."""
+    asking = [
+        event
+        for event in history.causes(write.index)
+        if event.kind == "deliver" or "endpoint" in event.data
+    ]
+    return max(asking, key=lambda event: event.index, default=None)
+
+
+def _contents(history: History, asked: Event) -> object:
+    if asked.kind != "deliver":
+        return asked.data.get("value")
+    return history[asked.data["message"]].data.get("value")
+
+
+def _is_of_before(case: Case, early: Event, late: Event) -> bool:
+    """Say whether a write was worked out from a look at its table before the write before it.
+
+    That was overwritten, then, and not done again.
+    """
+    looks = [
+        event.index
+        for event in case.history.causes(late.index)
+        if event.kind == "read" and table(event) == table(late)
+    ]
+    return bool(looks) and max(looks) < early.index

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from chaosharness.checkers.effects import times
-from chaosharness.kernel.history import Event
+from chaosharness.kernel.history import Event, History
 from chaosharness.reporting.story.causes.case import Case, Cause, action
 from chaosharness.reporting.story.legible import clip, span
 
@@ -46,14 +46,28 @@ def came_after_the_end(case: Case) -> Cause | None:
         over = [note for note in _ends(case, effect.entity) if note.index < effect.index]
         if not over or not _was_asked_before(case, effect, over[-1]):
             continue
+        if _comes_late_as_a_rule(case, effect):
+            continue
         end = over[-1]
         words = (
             f"{_saga(end)} was over ({_word(end)}) at {span(end.at_ms)}, while {action(effect)} "
-            f"was still to come: that happened {span(effect.at_ms - end.at_ms)} later, when nobody "
-            f"waited for it any more."
+            f"was still to come: that happened {span(effect.at_ms - end.at_ms)} later."
         )
         return Cause("late", words)
     return None
+
+
+def _comes_late_as_a_rule(case: Case, effect: Event) -> bool:
+    """Say whether such a deed comes after the end of its saga in the run that passes, too."""
+    if case.passing is None:
+        return False
+    ends = [e.index for e in _ends_in(case.passing, effect.entity)]
+    same = [e for e in case.passing.of("effect") if (e.operation, e.entity) == _as(effect)]
+    return bool(ends) and any(e.index > ends[-1] for e in same)
+
+
+def _as(event: Event) -> tuple[str, int]:
+    return event.operation, event.entity
 
 
 def _was_asked_before(case: Case, effect: Event, end: Event) -> bool:
@@ -73,10 +87,11 @@ def answered_too_late(case: Case) -> Cause | None:
             late.setdefault(reply.operation, []).append(reply)
     for replies in late.values():
         place, first = case.place(replies[0]), replies[0]
-        began = [e for e in case.history if case.place(e) == place and e.entity == first.entity]
-        again = [e for e in began if e.index > first.index and e.kind in ("call", "effect")]
+        mine = [e for e in case.history if case.place(e) == place and e.entity == first.entity]
+        began = [e for e in mine if e.attempt == first.attempt and e.index < first.index]
+        again = [e for e in mine if e.index > first.index and e.kind in ("call", "effect")]
         deeds = [e for e in case.anchors if e.kind == "effect" and case.place(e) == place]
-        if not again or not deeds:
+        if not began or not again or not deeds:
             continue
         took = span(first.at_ms - began[0].at_ms)
         words = (
@@ -96,6 +111,8 @@ def undone_too_soon(case: Case) -> Cause | None:
                 continue
             if _did(case, asked) or not _undoes(case, asked, effect):
                 continue
+            if any(other.index < asked.index for other in _did_before(case, effect)):
+                continue  # there was something to undo, or it was undone before
             if any(call.index > effect.index for call in _calls_of(case, effect)):
                 continue
             words = (
@@ -110,7 +127,7 @@ def undone_too_soon(case: Case) -> Cause | None:
 def undid_nothing(case: Case) -> Cause | None:
     """Find an undoing of what had been refused: nothing had happened."""
     for effect in _found(case):
-        if _did_before(case, effect):
+        if _did_before(case, effect) or (case.passing is not None and effect not in case.excess):
             continue
         for asked in case.history.of("call"):
             if not _is_of_the_same(asked, effect) or asked.index > effect.index:
@@ -122,7 +139,7 @@ def undid_nothing(case: Case) -> Cause | None:
                 continue
             words = (
                 f"{case.place(asked)} was refused {action(asked)}, so nothing had happened; "
-                f"{case.place(effect)} asked for {action(effect)} all the same, as if it had."
+                f"{case.place(effect)} asked for {action(effect)} all the same."
             )
             return Cause("undo nothing", words)
     return None
@@ -203,19 +220,25 @@ def failure_hidden(case: Case) -> Cause | None:
             and event.index < end.index
             and _never_came_right(case, event)
         ]
-        if not bad or any(e.index > end.index for e in case.history.of("call")):
+        calls = (e for e in case.history.of("call") if e.entity == end.entity)
+        if not bad or any(e.index > end.index for e in calls) or _ended_badly(end):
             continue
         place = case.place(bad[-1])
         usual = [n for n in case.passing.of("note") if n.data.get("saga") == end.data["saga"]]
         ended_well = usual and usual[-1].data.get("what") == end.data.get("what")
         if not ended_well or any(case.place(e) == place for e in case.passing.of("raised")):
             continue
+        often = times(sum(case.place(event) == place for event in bad))
         words = (
-            f"{place} failed for good, and yet {_saga(end)} ended with {_word(end)!r}, as it does "
-            f"when all goes well: who looks at it is not told."
+            f"{place} raised ({often}) and was never done, and yet {_saga(end)} ended with "
+            f"{_word(end)!r}, as it does in the run that passes."
         )
         return Cause("hidden", words)
     return None
+
+
+def _ended_badly(end: Event) -> bool:
+    return str(end.data.get("what", "")).rpartition(" ")[2] in ENDED - {"completed"}
 
 
 def _never_came_right(case: Case, last: Event) -> bool:
@@ -238,6 +261,8 @@ def took_it_for_undone(case: Case) -> Cause | None:
                 continue
             if what == action(effect) or not _happened(case, what, effect):
                 continue
+            if _looked_into_it(case, asked, effect):
+                continue
             if case.passing is not None and effect not in case.excess:
                 continue
             words = (
@@ -246,6 +271,19 @@ def took_it_for_undone(case: Case) -> Cause | None:
             )
             return Cause("unknown", words)
     return None
+
+
+def _looked_into_it(case: Case, asked: Event, before: Event) -> bool:
+    """Say whether somebody asked the same third party something else, and was answered."""
+    for call in case.history.of("call"):
+        if not asked.index < call.index < before.index or not _is_of_the_same(call, asked):
+            continue
+        reply = _reply(case, call)
+        if action(call) == action(asked) or reply is None or reply.index > before.index:
+            continue
+        if action(call) != action(before) and reply.data.get("outcome") == "ok":
+            return True
+    return False
 
 
 def _happened(case: Case, what: str, before: Event) -> bool:
@@ -268,9 +306,13 @@ def _failed(event: Event, end: Event) -> bool:
 
 
 def _ends(case: Case, entity: int) -> list[Event]:
+    return _ends_in(case.history, entity)
+
+
+def _ends_in(history: History, entity: int) -> list[Event]:
     return [
         note
-        for note in case.history.of("note")
+        for note in history.of("note")
         if note.entity == entity
         and "saga" in note.data
         and "attempt" not in note.data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from chaosharness.checkers.reading import Handed, read
 from chaosharness.kernel.history import Event
 from chaosharness.reporting.story.causes.case import Case, Cause, action
 from chaosharness.reporting.story.legible import clip, listed
@@ -21,7 +22,7 @@ def circle(case: Case) -> Cause | None:
         return None
     words = (
         f"Each message of this circle brings forth the next one: {clip(way, 160)}. No handler on "
-        f"the way ever stops publishing."
+        f"the way stopped publishing before the run was cut off."
     )
     return Cause("cycle", words)
 
@@ -103,18 +104,38 @@ def _waited_for(case: Case, anchor: Event, fault: Event) -> Event | None:
 def waits_for_ever(case: Case) -> Cause | None:
     """Find a join whose other half never came, and that had nothing due when the run was over."""
     halves, key = case.finding.data.get("halves"), case.finding.data.get("key")
-    if not isinstance(halves, Mapping) or not case.reading.quiet or max(halves.values()) > 1:
+    if not isinstance(halves, Mapping) or not halves or not case.reading.quiet:
+        return None
+    if max(halves.values()) > 1 or "has only" not in case.finding.summary:
         return None
     came = listed([str(name) for name in halves])
     for one in case.reading.handed.values():
         if one.sent.topic not in halves or one.sent.key != key or one.handled < 0:
             continue
-        if case.works[one.index].of("publish"):
+        if case.works[one.index].of("publish") or _is_sent_as_a_rule(case, one):
             continue
         place = case.place(case.history[one.handled])
         words = (
-            f"{place} was given {came} for {clip(str(key), 40)} and waits for the other half, "
-            f"which nobody sent: nothing tells it to give up, so it waits for ever."
+            f"{place} was given {came} for {clip(str(key), 40)}, and nobody sent the other half. "
+            f"Nothing was due any more when the run was over that could have ended the wait."
         )
         return Cause("waits", words)
     return None
+
+
+def _is_sent_as_a_rule(case: Case, one: Handed) -> bool:
+    """Say whether such a group is handed more for this key in the run that passes.
+
+    Then the question is why the other half is not there, and not who waits for it.
+    """
+    if case.passing is None:
+        return False
+    usual, here = (
+        {
+            other.sent.topic
+            for other in reading.handed.values()
+            if (other.group, other.sent.key) == (one.group, one.sent.key)
+        }
+        for reading in (read(case.passing), case.reading)
+    )
+    return not usual <= here
