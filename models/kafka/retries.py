@@ -69,7 +69,7 @@ def _system(name: str, *, by_version: bool) -> System:
     def announce(env: Env, price: dict[str, Any]) -> None:
         env.publisher(bus)("prices", price, key=price["item"])
 
-    system.claim(AT_ITS_LATEST, idempotent(ignore=["prices-retry"]))
+    system.claim(AT_ITS_LATEST, idempotent())
     return system
 
 

@@ -15,6 +15,7 @@ from chaosharness.checkers.outcomes.composition import Composition, Unit
 from chaosharness.checkers.outcomes.differences import Difference
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.plan import Refusal
+from chaosharness.checkers.outcomes.put_off import put_off, without
 from chaosharness.checkers.outcomes.sanity import OPTIONAL, forgotten, of_the_absent, of_the_refused
 from chaosharness.checkers.outcomes.told import (
     Aside,
@@ -112,6 +113,11 @@ class Verdict:
         return sorted(items)
 
     @cached_property
+    def put_off(self) -> frozenset[int]:
+        """The messages that a service put off, to be tried again by itself."""
+        return put_off(self.history, self.clean.calm)
+
+    @cached_property
     def free(self) -> frozenset[int]:
         """The items that were put aside, or parked for a person: asked for repeats only."""
         parked = self.seen.parked - self.clean.calm.parked - {0}
@@ -128,6 +134,7 @@ class Verdict:
             self.client,
             late_items(self.clean, self.faults),
             stale(self.history),
+            self.put_off,
         )
 
     # ---- the verdict
@@ -142,6 +149,8 @@ class Verdict:
         old = [*self._put_back()]
         if old:
             return old + aside
+        if self.put_off and self._ends_as_usual_without(self.put_off):
+            return aside
         for search in (
             self._absent,
             self._late,
@@ -378,6 +387,14 @@ class Verdict:
             store = one.place.partition(".")[0]
             if one.kind == "row differs" and (one.item, store) in places:
                 yield one
+
+    def _ends_as_usual_without(self, messages: frozenset[int]) -> bool:
+        """Say whether a clean run ends so, in some order, but for messages that were put off."""
+        seen, differences = without(self.seen, messages), self.clean.comparison.differences
+        outs = (self.clean.without((), order) for order in self.clean.every_order)
+        return any(
+            out is not None and not differences(seen, out, frozenset(), self.free) for out in outs
+        )
 
     # ---- put together
 

@@ -1,0 +1,91 @@
+"""A message that a handler puts off, by a retry topic of its own, is nothing new."""
+
+import sqlite3
+
+import pytest
+
+from chaosharness import Kafka, SQLite, System, assumed, explore
+from models.kafka.retries import retries, retry_topic_breaks_order
+
+TABLE = "CREATE TABLE paid (id TEXT PRIMARY KEY, cents INTEGER)"
+
+
+def shop(*, passes_on=lambda order, tries: order, topic="later", heard=True):
+    """Return a system that writes payments, and puts one off that cannot be written now."""
+    system = System("shop")
+    bus = system.add(Kafka("bus", {"orders": 1, "later": 1, "failed": 1}, idempotent_producer=True))
+    store = system.add(SQLite("db", TABLE))
+
+    @system.service("desk")
+    def desk(env):
+        db, publish = env.connect(store), env.publisher(bus)
+
+        def put(order):
+            with db:
+                db.execute(
+                    "INSERT INTO paid VALUES (?, ?) ON CONFLICT DO NOTHING",
+                    (order["id"], order["cents"]),
+                )
+
+        def on_order(order: dict):
+            try:
+                put(order)
+            except sqlite3.Error:
+                publish(topic, passes_on(order, 1), key=order["id"])
+
+        def on_later(order: dict):
+            env.sleep(10)
+            put(order)
+
+        options = {"on_error": "dead-letter", "retries_max": 30, "on_unreadable": "skip"}
+        env.consume(bus, "orders", on_order, **options)
+        if heard:
+            env.consume(bus, topic, on_later, group="desk-later", **options)
+
+    @system.entry(examples=[{"id": "o1", "cents": 500}])
+    def place(env, order):
+        env.publisher(bus)("orders", order, key=order["id"])
+
+    return system
+
+
+def told(system):
+    found = explore(system, properties=assumed(system), faults_max=1)
+    return found.result, [one.findings[0].summary for one in found.counterexamples]
+
+
+@pytest.mark.parametrize(
+    "passes_on",
+    [
+        lambda order, tries: order,
+        lambda order, tries: {**order, "attempts": tries},
+    ],
+    ids=["as it is", "with a counter"],
+)
+def test_what_is_tried_again_later_is_nothing_new(passes_on):
+    assert told(shop(passes_on=passes_on)) == ("holds", [])
+
+
+def test_nor_is_it_where_prices_are_written_by_their_version():
+    assert told(retries())[0] == "holds"
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: shop(heard=False), "later"),
+        (lambda: shop(passes_on=lambda order, tries: {**order, "cents": 0}), "cents"),
+        (lambda: shop(passes_on=lambda order, tries: {"failed": order["id"]}), ""),
+    ],
+    ids=["nobody hears it", "another amount", "another word"],
+)
+def test_what_is_not_done_later_or_something_else_is_told(build, words):
+    result, found = told(build())
+    assert result == "violated"
+    assert any(words in one for one in found), found
+
+
+def test_a_price_that_waits_and_is_written_over_a_newer_one_is_told():
+    result, found = told(retry_topic_breaks_order())
+    assert result == "violated"
+    assert any("cents=500" in one for one in found)
