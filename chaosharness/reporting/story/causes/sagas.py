@@ -89,7 +89,8 @@ def answered_too_late(case: Case) -> Cause | None:
         place, first = case.place(replies[0]), replies[0]
         mine = [e for e in case.history if case.place(e) == place and e.entity == first.entity]
         began = [e for e in mine if e.attempt == first.attempt and e.index < first.index]
-        again = [e for e in mine if e.index > first.index and e.kind in ("call", "effect")]
+        later = [e for e in mine if e.index > first.index and e.kind in ("call", "effect")]
+        again = [e for e in later if e.attempt > first.attempt]
         deeds = [e for e in case.anchors if e.kind == "effect" and case.place(e) == place]
         if not began or not again or not deeds:
             continue
@@ -223,6 +224,8 @@ def failure_hidden(case: Case) -> Cause | None:
         calls = (e for e in case.history.of("call") if e.entity == end.entity)
         if not bad or any(e.index > end.index for e in calls) or _ended_badly(end):
             continue
+        if _was_minded(case, bad[-1]):
+            continue
         place = case.place(bad[-1])
         usual = [n for n in case.passing.of("note") if n.data.get("saga") == end.data["saga"]]
         ended_well = usual and usual[-1].data.get("what") == end.data.get("what")
@@ -235,6 +238,19 @@ def failure_hidden(case: Case) -> Cause | None:
         )
         return Cause("hidden", words)
     return None
+
+
+def _was_minded(case: Case, bad: Event) -> bool:
+    """Say whether something was asked for after a failure that is never asked for without it."""
+    assert case.passing is not None
+    usual = {call.operation for call in case.passing.of("call")}
+    return any(
+        call.index > bad.index
+        and call.entity == bad.entity
+        and call.operation not in usual
+        and case.place(call) != case.place(bad)
+        for call in case.history.of("call")
+    )
 
 
 def _ended_badly(end: Event) -> bool:
