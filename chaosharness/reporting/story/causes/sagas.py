@@ -209,7 +209,7 @@ def _lacking_undoings(case: Case, entity: int) -> list[Event]:
 
 def failure_hidden(case: Case) -> Cause | None:
     """Find a saga in which something failed for good, and that ended as if all were well."""
-    if case.passing is None or case.finding.kind not in ("forgotten", "half done"):
+    if case.passing is None or case.finding.kind != "forgotten":
         return None
     for end in case.history.of("note"):
         if not case.concerns(end.entity) or "saga" not in end.data or "attempt" in end.data:
@@ -224,8 +224,6 @@ def failure_hidden(case: Case) -> Cause | None:
         calls = (e for e in case.history.of("call") if e.entity == end.entity)
         if not bad or any(e.index > end.index for e in calls) or _ended_badly(end):
             continue
-        if _was_minded(case, bad[-1]):
-            continue
         place = case.place(bad[-1])
         usual = [n for n in case.passing.of("note") if n.data.get("saga") == end.data["saga"]]
         ended_well = usual and usual[-1].data.get("what") == end.data.get("what")
@@ -238,19 +236,6 @@ def failure_hidden(case: Case) -> Cause | None:
         )
         return Cause("hidden", words)
     return None
-
-
-def _was_minded(case: Case, bad: Event) -> bool:
-    """Say whether something was asked for after a failure that is never asked for without it."""
-    assert case.passing is not None
-    usual = {call.operation for call in case.passing.of("call")}
-    return any(
-        call.index > bad.index
-        and call.entity == bad.entity
-        and call.operation not in usual
-        and case.place(call) != case.place(bad)
-        for call in case.history.of("call")
-    )
 
 
 def _ended_badly(end: Event) -> bool:
