@@ -350,3 +350,21 @@ def test_another_message_or_an_update_that_changes_nothing_is_not_done_again(mes
     passing.handled(passing.keep("totals", given, verb="update", params=("o1", 5)))
     there = passing.end(totals=[{"id": "o1", "sum": 4}])
     assert done_each_time(case(history, differs(history), there)) is None
+
+
+def test_nothing_is_told_of_an_update_where_another_table_came_out_differently():
+    history = added("five", "five")
+    there = added("five")
+    elsewhere = Finding("differs", (len(history) - 1,), 0, kind="row differs", place="db2.other.n")
+    assert done_each_time(case(history, elsewhere, there)) is None
+
+
+def test_an_update_that_was_rolled_back_is_not_done_again():
+    tale = Tale()
+    message = tale.publish(value="five")
+    first = tale.write("totals", tale.deliver(message), "update", params=("o1", 5))
+    tale.raised(tale.rollback(first))
+    again = tale.write("totals", tale.deliver(message, times=2), "update", attempt=2)
+    tale.handled(tale.commit(again))
+    history = tale.end(totals=[{"id": "o1", "sum": 9}])
+    assert done_each_time(case(history, differs(history), added("five"))) is None
