@@ -210,3 +210,18 @@ def of_the_end(history: History) -> Finding:
 def shown(summary: str, events: Iterable[int], **data: Any) -> Finding:
     """Something is wrong with item 1, as some events show."""
     return Finding(summary, tuple(events), 1, data)
+
+
+def asked(
+    tale: Tale,
+    what: str,
+    cause: int,
+    outcome: str = "ok",
+    *,
+    happens: bool | None = None,
+    who: str = "pay#1",
+) -> tuple[int, int]:
+    """Call for something; return the places of what a third party did, and of its answer."""
+    call = tale.call(what, cause, who=who)
+    deed = tale.effect(call) if (outcome == "ok" if happens is None else happens) else -1
+    return deed, tale.reply(call, outcome)

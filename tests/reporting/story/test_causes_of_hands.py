@@ -194,6 +194,15 @@ def test_attempts_of_an_engine_are_not_one_run(ended):
     assert ("in one and the same run of it" in words) is not ended
 
 
+def test_a_second_run_beside_the_first_is_not_one_run():
+    tale = Tale()
+    at = tale.add("arrive", "client", "", item={"id": "o1"})
+    calls = [tale.call("bank.charge", at, who="pay#1", attempt=n) for n in (1, 2)]
+    first, second = (tale.effect(call, key=f"k{call}") for call in calls)
+    words = cause(tale.end(), shown("charged twice", [first, second])).words
+    assert "asks for bank.charge 2 times, with another idempotency key" in words
+
+
 def test_a_finding_that_points_at_the_last_of_two_is_told_with_both():
     history, _, second = charged()
     found = cause(history, one_item("charged twice", second, name="effect twice"))

@@ -72,7 +72,17 @@ def test_what_the_finding_is_not_about_was_not_passed():
 # ---- a message that stays pending
 
 
-def pending(*, acked=False, again=False, aside=False, log=False, raises=True, works=False):
+def pending(
+    *,
+    acked=False,
+    again=False,
+    aside=False,
+    log=False,
+    raises=True,
+    works=False,
+    to=("aside",),
+    cut="",
+):
     """A message of a queue is handed out once, and its handler raises."""
     tale = Tale()
     message = tale.publish(**({} if log else {"queues": ["pay"]}))
@@ -85,8 +95,8 @@ def pending(*, acked=False, again=False, aside=False, log=False, raises=True, wo
     if again:
         last = tale.handled(tale.deliver(message, times=2))
     if aside:
-        tale.add("dead", "bus", "", last, message=message, queue="pay", reason="bad", to=["aside"])
-    return tale.end(), given
+        tale.add("dead", "bus", "", last, message=message, queue="pay", reason="bad", to=list(to))
+    return tale.end(cut), given
 
 
 def test_a_message_that_nobody_takes_up_is_told():
@@ -100,6 +110,17 @@ def test_a_message_that_nobody_takes_up_is_told():
 def test_what_was_acknowledged_or_handed_out_again_or_put_aside_is_not_pending(near):
     history, given = pending(**near)
     assert never_again(case(history, shown("never handled", [given]))) is None
+
+
+@pytest.mark.parametrize("near", [{"aside": True, "to": ()}, {"cut": "too many messages"}])
+def test_what_was_let_go_of_or_was_cut_off_is_not_pending(near):
+    history, given = pending(**near)
+    assert never_again(case(history, shown("never handled", [given]))) is None
+
+
+def test_a_message_that_the_finding_is_not_about_is_not_told_as_pending():
+    history, _ = pending()
+    assert never_again(case(history, of_the_end(history))) is None
 
 
 def test_work_that_was_done_is_not_said_to_be_undone():
@@ -172,6 +193,11 @@ def test_a_message_that_is_given_back_each_time_is_told():
 def test_a_message_that_goes_through_or_is_not_put_back_is_not_given_back_for_ever(near):
     history = given_back(**near)
     assert given_back_for_ever(case(history, of_the_end(history))) is None
+
+
+def test_a_message_that_is_given_back_is_not_why_of_something_else():
+    history = given_back()
+    assert given_back_for_ever(case(history, shown("published", [0]))) is None
 
 
 # ---- a message that came too early
@@ -324,3 +350,21 @@ def test_another_message_or_an_update_that_changes_nothing_is_not_done_again(mes
     passing.handled(passing.keep("totals", given, verb="update", params=("o1", 5)))
     there = passing.end(totals=[{"id": "o1", "sum": 4}])
     assert done_each_time(case(history, differs(history), there)) is None
+
+
+def test_nothing_is_told_of_an_update_where_another_table_came_out_differently():
+    history = added("five", "five")
+    there = added("five")
+    elsewhere = Finding("differs", (len(history) - 1,), 0, kind="row differs", place="db2.other.n")
+    assert done_each_time(case(history, elsewhere, there)) is None
+
+
+def test_an_update_that_was_rolled_back_is_not_done_again():
+    tale = Tale()
+    message = tale.publish(value="five")
+    first = tale.write("totals", tale.deliver(message), "update", params=("o1", 5))
+    tale.raised(tale.rollback(first))
+    again = tale.write("totals", tale.deliver(message, times=2), "update", attempt=2)
+    tale.handled(tale.commit(again))
+    history = tale.end(totals=[{"id": "o1", "sum": 9}])
+    assert done_each_time(case(history, differs(history), added("five"))) is None

@@ -64,6 +64,11 @@ def test_halves_that_lie_apart_as_a_rule_are_not_the_cause():
     assert halves_apart(case(join(), UNTOLD, join())) is None
 
 
+def test_halves_are_not_why_of_a_row_that_differs():
+    finding = Finding("differs", (), 1, kind="row differs")
+    assert halves_apart(case(join(), finding, join(to="join#1"))) is None
+
+
 # ---- a mark of one's own
 
 
@@ -219,3 +224,8 @@ def test_a_look_that_was_long_ago_is_told_without_guessing_what_was_remembered()
 def test_a_look_after_the_change_or_at_another_row_is_not_out_of_date(near):
     history = believed(**near)
     assert old_knowledge(case(history, of_the_end(history), at_the_new_price())) is None
+
+
+def test_what_came_out_as_usual_is_not_told_as_out_of_date():
+    history = believed()
+    assert old_knowledge(case(history, of_the_end(history), believed(changed="pen"))) is None

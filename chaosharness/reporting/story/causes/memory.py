@@ -38,7 +38,7 @@ def halves_apart(case: Case) -> Cause | None:
             one, two = case.narrator.name(early.to), case.narrator.name(late.to)
             words = (
                 f"{what} went to {one} and {other} to {two}, and neither wrote down what it had: "
-                f"each knows of one half, and what was only in memory is of no use to the other."
+                f"no one of them was given both halves."
             )
             return Cause("memory", words)
     return None

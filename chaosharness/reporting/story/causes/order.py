@@ -157,8 +157,7 @@ def _whom(case: Case, held: Work, other: Work) -> tuple[str, str]:
     names = []
     for work in (held, other):
         event = case.wrote(work, lasting=True)[-1]
-        handed = case.reading.handed.get(work.root)
-        names.append(case.narrator.name(handed.to if handed else event.actor))
+        names.append(case.narrator.name(event.actor))
     if names[0] == names[1]:
         return f"one task of {names[0]}", "another"
     return names[0], names[1]

@@ -98,10 +98,12 @@ def _asking(case: Case, effects: list[Event]) -> str:
 
 
 def _in_one_run(case: Case, effects: list[Event]) -> bool:
-    """Say whether no run of the code that asked ended between the first and the last time."""
+    """Say whether the last time came of the first, and no run of the code ended in between."""
     if len({case.reading.roots[event.index] for event in effects}) > 1:
         return False
     first, last = (end([_asked_at(case, event) for event in effects]) for end in (min, max))
+    if not case.history.happened_before(first, last):
+        return False  # a second run of it, beside the first
     place = case.place(effects[0])
     service = place.partition(".")[0]
     ends = [e for e in case.history.of("raised", "handled") if case.place(e) == place]

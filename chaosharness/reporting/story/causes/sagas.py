@@ -89,7 +89,8 @@ def answered_too_late(case: Case) -> Cause | None:
         place, first = case.place(replies[0]), replies[0]
         mine = [e for e in case.history if case.place(e) == place and e.entity == first.entity]
         began = [e for e in mine if e.attempt == first.attempt and e.index < first.index]
-        again = [e for e in mine if e.index > first.index and e.kind in ("call", "effect")]
+        later = [e for e in mine if e.index > first.index and e.kind in ("call", "effect")]
+        again = [e for e in later if e.attempt > first.attempt]
         deeds = [e for e in case.anchors if e.kind == "effect" and case.place(e) == place]
         if not began or not again or not deeds:
             continue
@@ -208,7 +209,7 @@ def _lacking_undoings(case: Case, entity: int) -> list[Event]:
 
 def failure_hidden(case: Case) -> Cause | None:
     """Find a saga in which something failed for good, and that ended as if all were well."""
-    if case.passing is None or case.finding.kind not in ("forgotten", "half done"):
+    if case.passing is None or case.finding.kind != "forgotten":
         return None
     for end in case.history.of("note"):
         if not case.concerns(end.entity) or "saga" not in end.data or "attempt" in end.data:
