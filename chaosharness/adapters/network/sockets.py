@@ -7,6 +7,10 @@ Source:
     POSIX, `connect`, `send`, `recv`: errors and their numbers; Python documentation, "socket"
     (`settimeout`: an operation that takes too long raises TimeoutError); the `ssl` module's
     `wrap_socket`.
+
+Not modelled:
+    See `Host`: what a server sends unasked, faults of connecting, `select` and `poll`, UDP. Methods
+    that are not there end the run and say so.
 """
 
 from __future__ import annotations

@@ -70,9 +70,8 @@ def next_attempt_in(
     most = policy.get("maximumAttempts", 0)
     if most and activity.attempt >= most:
         return None, "MAXIMUM_ATTEMPTS_REACHED"
-    factor = policy["backoffCoefficient"] ** (activity.attempt - 1)
-    wait_ms = round(milliseconds(policy["initialInterval"]) * factor)
-    wait_ms = min(wait_ms, milliseconds(policy["maximumInterval"]))
+    first_ms, most_ms = (milliseconds(policy[it]) for it in ("initialInterval", "maximumInterval"))
+    wait_ms = _grown(first_ms, policy["backoffCoefficient"], activity.attempt, most_ms)
     if asked := info.get("nextRetryDelay"):
         wait_ms = milliseconds(asked)
     total = activity.limit("scheduleToCloseTimeout")
@@ -100,4 +99,12 @@ def next_pause_ms(policy: Any, attempt: int, failure: Mapping[str, Any]) -> int 
     first = round(policy.initial_interval.ToNanoseconds() / 1_000_000) or 1_000
     most = round(policy.maximum_interval.ToNanoseconds() / 1_000_000) or first * 100
     factor = policy.backoff_coefficient or 2.0
-    return int(min(round(first * factor ** (attempt - 1)), most))
+    return _grown(first, factor, attempt, most)
+
+
+def _grown(first_ms: float, factor: float, attempt: int, most_ms: float) -> int:
+    """Return how long to wait after an attempt, whose number may be too large for any number."""
+    try:
+        return round(min(first_ms * factor ** (attempt - 1), most_ms))
+    except OverflowError:
+        return round(most_ms)
