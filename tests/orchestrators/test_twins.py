@@ -110,12 +110,12 @@ def test_each_twin_is_of_some_mistake() -> None:
 
 NAMED: list[tuple[Twin, int, tuple[type[Fault], ...], int, str, str]] = [
     (temporal.undoes_the_unknown, 0, (Delay,), 1, "effect lost", "courier.ship"),
-    (temporal.branch_succeeds_after_compensation, 1, (Delay,), 1, "effect new", "bank.charge"),
+    (temporal.branch_succeeds_after_compensation, 1, (Delay,), 1, "half done", "bank.charge"),
     (temporal.heartbeat_timeout_while_it_runs, 0, (Delay,), 1, "effect twice", "bank.charge"),
     (temporal.remembers_in_its_module, 0, (Pause,), 1, "", ""),
     (temporal.deployed_without_a_patch, 0, (Redeploy, Crash), 2, "", ""),
     (step_functions.undoes_the_unknown, 0, (Delay,), 1, "effect lost", "courier.ship"),
-    (step_functions.branch_succeeds_after_compensation, 1, (Delay,), 1, "effect new",
+    (step_functions.branch_succeeds_after_compensation, 1, (Delay,), 1, "half done",
      "bank.charge"),
 ]  # fmt: skip
 

@@ -99,7 +99,7 @@ NAMED = [
     (broken.key_of_attempt, Crash, "effect twice", "bank.charge"),
     (broken.two_orchestrators_resume, Pause, "row differs", "saga-db.stock.pieces-"),
     (broken.refunds_the_unknown, LostRequest, "half done", "bank.refund"),
-    (broken.branch_succeeds_after_compensation, ErrorReply, "effect new", "bank.charge"),
+    (broken.branch_succeeds_after_compensation, ErrorReply, "half done", "bank.charge"),
 ]
 
 
