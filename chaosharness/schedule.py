@@ -57,6 +57,8 @@ class Schedule:
     """
 
     faults: tuple[Fault, ...] = attrs.field(default=(), converter=_faults)
+    drawn: bool = attrs.field(default=False, eq=False, repr=False, kw_only=True)
+    """Whether a search chose it: it may choose faults that find no site, and nobody is told."""
 
     def __iter__(self) -> Iterator[Fault]:
         return iter(self.faults)
@@ -82,11 +84,11 @@ class Schedule:
 
     def without(self, fault: Fault) -> Schedule:
         """Return the schedule with one fault less. The others stay where they are."""
-        return Schedule(one for one in self.faults if one != fault)
+        return Schedule((one for one in self.faults if one != fault), drawn=self.drawn)
 
     def with_(self, fault: Fault) -> Schedule:
         """Return the schedule with one fault more."""
-        return Schedule((*self.faults, fault))
+        return Schedule((*self.faults, fault), drawn=self.drawn)
 
     def armed(self) -> list[Armed]:
         """Return the faults as the kernel keeps them."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dis
 import sys
+from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import partial
 from operator import length_hint
@@ -82,8 +83,8 @@ class Look:
             self.sure = False
             return
         code = frame.f_code
-        at = frame.f_lasti
         known = _known(code)
+        at = known.place_of(frame.f_lasti)
         found = self.found
         found.append(code)
         found.append(at)
@@ -241,8 +242,9 @@ class Look:
         frame, inner = _of_awaitable(value)
         if frame is None or _name_of(frame).startswith(OURS):
             return None
-        at = frame.f_lasti
-        if any(first < at < last for first, last in _known(frame.f_code).iterating):
+        known = _known(frame.f_code)
+        at = known.place_of(frame.f_lasti)
+        if any(first < at < last for first, last in known.iterating):
             self.sure = False
         held = [self.value(one, depth) for one in frame.f_locals.values()]
         return frame.f_code, at, tuple(held), self.value(inner, depth)
@@ -287,13 +289,18 @@ class _Known:
         attributes: Names of attributes that it uses.
     """
 
-    __slots__ = ("attributes", "iterating", "names")
+    __slots__ = ("_starts", "attributes", "iterating", "names")
 
     def __init__(self, code: CodeType) -> None:
         iterating: list[tuple[int, int]] = []
         nexts: list[int] = []
+        calling = False
         names, attributes = [], []
+        starts = [-1]
         for one in dis.get_instructions(code):
+            if one.opname != "CALL" or not calling:
+                starts.append(one.offset)
+            calling = one.opname == "PRECALL"
             match one.opname:
                 case "FOR_ITER":
                     iterating.append((one.offset, one.argval))
@@ -308,6 +315,16 @@ class _Known:
         self.iterating = tuple(iterating)
         self.names = tuple(dict.fromkeys(names))
         self.attributes = tuple(dict.fromkeys(attributes))
+        self._starts = starts
+
+    def place_of(self, lasti: int) -> int:
+        """Return where code stands, the same however often it has run in this process.
+
+        The interpreter specialises what runs often, and then says another place for the same
+        call: its first instruction of two (Python 3.11), or what it caches behind one.
+        """
+        starts = self._starts
+        return starts[bisect_right(starts, lasti) - 1]
 
 
 _KNOWN: Final[dict[CodeType, _Known]] = {}

@@ -54,6 +54,7 @@ class Live:
         self.system = system
         self.items: list[Any] = []
         self.faults: list[Fault] = []
+        self._drawn = False
         self.run: Run | None = None
         self._settled: System | None = None
 
@@ -79,7 +80,9 @@ class Live:
         mine = [_at_item(fault, number) for fault in _each(faults)]
         self._settled = self._settled or self.system.settled
         self._see_settled(number)
-        run = self._settled.run([*self.items, item], Schedule([*self.faults, *mine]))
+        self._drawn |= any(isinstance(one, Schedule) and one.drawn for one in faults)
+        schedule = Schedule([*self.faults, *mine], drawn=self._drawn)
+        run = self._settled.run([*self.items, item], schedule)
         self.items.append(item)
         self.faults += mine
         self.run = run
@@ -110,7 +113,7 @@ class Live:
 
         Raises:
             PropertyViolated: With the counterexample: the steps, and the faults that it needs.
-            NothingProved: Nothing was put to the test.
+            NothingProved: Nothing was put to the test, or no fault found its site.
         """
         __tracebackhide__ = True
         run = self._ran("check")

@@ -103,7 +103,7 @@ class Deck:
         while (kind := pick(self.kind_top)) >= self.stops and len(faults) < self.faults_max:
             choices = (kind, pick(place), pick(item), pick(attempt), pick(option))
             faults.append(self._made.get(choices) or self.fault(choices))
-        return Schedule(faults)
+        return Schedule(faults, drawn=True)
 
     def fault(self, choices: Choices) -> Fault:
         """Return the fault that five numbers stand for. Several fives may mean the same."""

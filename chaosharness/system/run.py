@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import cached_property
@@ -22,6 +23,7 @@ from chaosharness.kernel.lines import Line
 from chaosharness.kernel.site import Site, attempts_at
 from chaosharness.kernel.world import Budget, Ending
 from chaosharness.schedule import Schedule
+from chaosharness.system.missed import missed
 
 
 class Examined(Protocol):
@@ -145,8 +147,10 @@ class Run:
             PropertyViolated: A subclass of its own for each property, and for each kind and
                 place of its findings. What somebody claimed goes before what is assumed,
                 and then the worst harm goes first.
-            NothingProved: No fault struck, and nothing was put to the test: not by this
-                workload, nor by the examples of the entry.
+            NothingProved: Nothing was put to the test, by this workload or by the examples of
+                the entry; or the schedule, written by hand, has faults, and none found its site.
+
+        Where some of its faults found their sites, a warning names the others.
         """
         __tracebackhide__ = True
         given = check_properties(properties)
@@ -158,6 +162,11 @@ class Run:
             raise violation
         if not evidence.faults and self.items and (reason := self._nothing_proved()):
             raise NothingProved(f"{self.system.name}: {reason}")
+        if self.unused and not self.schedule.drawn:
+            words = missed(self)
+            if not evidence.faults:
+                raise NothingProved(words)
+            warnings.warn(words, stacklevel=2)
 
     def _nothing_proved(self) -> str:
         """Say why this run put nothing to the test; nothing if it did.

@@ -4,8 +4,9 @@ import logging
 
 import pytest
 
-from chaosharness import Crash, LostRequest, Redeliver, Schedule, Site
+from chaosharness import Crash, LostReply, LostRequest, Redeliver, Schedule, Site
 from chaosharness.search.target import load_target
+from models.applications.charges.system import acknowledged_first
 
 SITES = "models.applications.charges.system"
 
@@ -40,3 +41,15 @@ def test_it_comes_back_and_books_every_order(fault):
     booked = {one.entity for one in run.history if one.operation == "booking.on_charged/handle"}
     assert booked == {1, 2}
     run.check()
+
+
+def test_who_waits_when_a_connection_is_lost_is_told_in_the_same_order_each_time():
+    system = acknowledged_first()
+    lost = Schedule([LostReply(Site("charging.on_order/bus.publish charged", "after"))])
+    first = system.run(None, lost)
+    assert not first.unused
+    assert sum(one.kind == "raised" for one in first.history) > 1
+    kept = []
+    for _ in range(8):
+        kept.append(bytearray(10_000))  # other addresses
+        assert system.run(None, lost).digest() == first.digest()

@@ -202,6 +202,32 @@ async def _connect(real: Any, self: Any, client_properties: Any = None) -> bool:
     return True
 
 
+class InOrder(dict[Any, None]):
+    """A set that gives the oldest first: the library's own goes by the addresses of its tasks.
+
+    What waits when a connection is lost is told in this order, the same in each run.
+    """
+
+    def add(self, one: Any) -> None:
+        """Add one, at the end."""
+        self[one] = None
+
+    def remove(self, one: Any) -> None:
+        """Take one away."""
+        del self[one]
+
+    def pop(self) -> Any:  # type: ignore[override]
+        """Take the oldest away and return it."""
+        one = next(iter(self))
+        del self[one]
+        return one
+
+
+def _store(real: Any, self: Any, loop: Any) -> None:
+    real(self, loop)
+    self.futures = InOrder.fromkeys(self.futures)
+
+
 async def _basic_consume(
     real: Any,
     self: Channel,
@@ -269,6 +295,7 @@ LIBRARY: Final = Library(
     tested=">=6.8,<8",
     seams=(
         Seam("aiormq.connection:Connection.connect", ("self", "client_properties"), _connect),
+        Seam("aiormq.base:FutureStore.__init__", ("self", "loop"), _store),
         Seam(
             "aiormq.channel:Channel.basic_consume",
             (
