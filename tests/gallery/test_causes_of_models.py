@@ -18,15 +18,29 @@ from tests.gallery.told import first_two_sentences
 from tests.gallery.told_of_applications import TOLD as OF_APPLICATIONS
 from tests.gallery.told_of_brokers import TOLD as OF_BROKERS
 from tests.gallery.told_of_engines import TOLD as OF_ENGINES
+from tests.gallery.told_of_schemas import TOLD as OF_SCHEMAS
 
-TOLD = {**OF_ENGINES, **OF_BROKERS, **OF_APPLICATIONS}
+TOLD = {**OF_ENGINES, **OF_BROKERS, **OF_SCHEMAS, **OF_APPLICATIONS}
 RIGHT = {
+    "aws.board:board",
+    "aws.board:last_word_wins",
+    "aws.changes:changes",
     "aws.desk:desk",
     "aws.keeper:keeper",
+    "aws.router:router",
+    "aws.till:bounded",
     "aws.till:till",
+    "dead_letters.board:numbered_on_kafka",
+    "dead_letters.board:numbered_on_nats",
+    "dead_letters.board:numbered_on_rabbitmq",
+    "dead_letters.board:numbered_on_redis",
+    "dead_letters.board:numbered_on_sqs",
+    "kafka.capture:outbox",
+    "kafka.capture:tables",
     "kafka.invoices:invoices",
     "kafka.prices:prices",
     "kafka.relay:relay",
+    "kafka.retries:retries",
     "kafka.statuses:statuses",
     "kafka.till:tasks",
     "kafka.till:till",
@@ -39,13 +53,21 @@ RIGHT = {
     "protocols.commit:logged_two_phase",
     "protocols.replication:replication_with_a_least_number",
     "rabbit.dispatch:dispatch",
+    "rabbit.keys:keys",
+    "rabbit.keys:keys_for_a_week",
     "rabbit.outbox:outbox",
+    "rabbit.parcels:parcels",
     "rabbit.prices:prices",
     "rabbit.prices:replayed_prices",
     "rabbit.reports:heartbeat_long_enough",
     "rabbit.reports:reports",
     "redis_streams.loop:loop",
     "redis_streams.till:till",
+    "schemas.currencies:euro_before",
+    "schemas.discounts:net",
+    "schemas.discounts:passes_on",
+    "schemas.renames:alias",
+    "schemas.renames:narrow",
     "small.cashier:cashier",
     "small.once:once",
     "small.tickets:tickets",
@@ -54,7 +76,30 @@ RIGHT = {
     "small.watchers:watchers",
     "styles.business:claimed",
 }
-"""What returns a right one, and is not called `right` or `build`."""
+"""What returns a right one, and is not called `right` or `build`.
+
+`aws.board:last_word_wins` is right as it stands; what it is told of is its weaker queue.
+"""
+UNTOLD = {
+    "aws.router:failed_entries_unread",
+    "aws.till:throttled",
+    "kafka.capture:tables_out_of_step",
+    "kafka.retries:retry_topic_breaks_order",
+    "rabbit.keys:after_its_window",
+    "rabbit.keys:with_other_arguments",
+    "rabbit.parcels:asks_back",
+    "rabbit.parcels:forgets_the_request",
+    "rabbit.parcels:remembers_one_request",
+    "step_functions.broken:undoes_the_unknown",
+    "temporal.broken:deployed_without_a_patch",
+}
+"""Broken twins whose report does not name their cause yet.
+
+Those of `dead_letters.board` are told of by what nobody claimed; with the claim that dead
+letters overwrite nothing newer, their reports do not name it yet either. Temporal's
+`undoes_the_unknown` is told of where the answer comes after the timeout, and not yet where
+a shorter delay or a refusal brings it out.
+"""
 
 
 def marked() -> list[object]:
@@ -91,7 +136,12 @@ def twins() -> set[str]:
 def test_nothing_broken_is_left_out():
     shown = {one.target for one in exhibits()}
     right = RIGHT | {name for name in twins() if is_of_its_application(name)}
-    assert twins() - right - shown == set(TOLD)
+    told = {target for target in TOLD if ".weaker." not in target}
+    assert twins() - right - shown == told | UNTOLD
+
+
+def test_what_is_not_told_yet_is_in_no_table():
+    assert UNTOLD.isdisjoint(TOLD)
 
 
 def is_of_its_application(target: str) -> bool:

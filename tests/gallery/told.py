@@ -6,7 +6,7 @@ import re
 
 import attrs
 
-from chaosharness import Schedule
+from chaosharness import Property, Schedule
 from chaosharness.counterexample import claimed
 from chaosharness.faults import Fault
 from chaosharness.reporting import to_text
@@ -19,7 +19,7 @@ class Told:
     """What is told of one twin.
 
     Attributes:
-        claim: What it breaks.
+        claim: What it breaks: by its name, or itself where the twin does not make it.
         words: What must stand in the first two sentences of the report.
         faults: With which it breaks it.
         items: The workload, by the places of the examples; all of them by default.
@@ -27,7 +27,7 @@ class Told:
         slow: Whether that takes more than a second.
     """
 
-    claim: str
+    claim: str | Property
     words: str
     faults: list[Fault]
     items: tuple[int, ...] = ()
@@ -40,7 +40,8 @@ class Told:
         if not self.claimed:
             system.properties.clear()
         items = [system.examples[at] for at in self.items or range(len(system.examples))]
-        found = shrink(system, claimed(system, self.claim), items, Schedule(self.faults))
+        claim = claimed(system, self.claim) if isinstance(self.claim, str) else self.claim
+        found = shrink(system, claim, items, Schedule(self.faults))
         assert found.minimal
         return to_text(found)
 

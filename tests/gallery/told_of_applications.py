@@ -197,4 +197,51 @@ TOLD = {
         items=(0,),
         slow=True,
     ),
+    "applications.payouts.system:commits_by_itself": Told(
+        "idempotent",
+        "acknowledged p1 from requests before its work was done; then it crashed",
+        [Crash(Site("payouts.commits_by_itself/bank.charge", "after"))],
+        items=(0,),
+    ),
+    "applications.payouts.system:keyless": Told(
+        "idempotent",
+        "payouts.keyless asks for bank.charge 2 times, and no request carries an idempotency key",
+        [Delay(Site("payouts.keyless/bank.charge"), lasting="timeout")],
+        items=(0,),
+    ),
+    "applications.payouts.system:not_waited_for": Told(
+        "idempotent",
+        "acknowledged p1 from requests before its work was done; then it crashed",
+        [Crash(Site("payouts.not_waited_for/bus.commit", "after"))],
+        items=(0,),
+    ),
+    "applications.payouts.system:passes_what_failed": Told(
+        "idempotent",
+        "was refused bank.charge for p1 from requests, and acknowledged it all the same",
+        [ErrorReply(Site("payouts.passes_what_failed/bank.charge"))],
+        items=(0,),
+    ),
+    "applications.refunds.system:closes_behind_an_error": Told(
+        "idempotent",
+        "acknowledged c1 from claims before its work was done; then it crashed",
+        [ErrorReply(Site("refunds.closes_behind_an_error/bank.charge"))],
+        items=(0,),
+    ),
+    "applications.refunds.system:commits_the_batch": Told(
+        "idempotent",
+        "acknowledged c2 from claims before its work was done; then it crashed",
+        [ErrorReply(Site("refunds.commits_the_batch/bank.charge", entity=2))],
+    ),
+    "applications.refunds.system:keyless": Told(
+        "idempotent",
+        "refunds.keyless asks for bank.charge 2 times, and no request carries an idempotency key",
+        [Delay(Site("refunds.keyless/bank.charge"), lasting="timeout")],
+        items=(0,),
+    ),
+    "applications.refunds.system:not_waited_for": Told(
+        "idempotent",
+        "acknowledged c1 from claims before its work was done; then it crashed",
+        [Crash(Site("refunds.not_waited_for/bus.commit", "after"))],
+        items=(0,),
+    ),
 }

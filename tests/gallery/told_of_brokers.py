@@ -262,4 +262,104 @@ TOLD = {
             ),
         ],
     ),
+    "aws.board:last_word_wins.weaker.standard": Told(
+        "idempotent",
+        (
+            "handled a newer message of words.fifo first and then an older one "
+            "(it was handed out a second time)"
+        ),
+        [
+            Crash(
+                Site(
+                    "board.on_word/shown.put",
+                    "after",
+                    message="1 of desk.on_order/bus.publish words.fifo",
+                )
+            )
+        ],
+        items=(0,),
+    ),
+    "aws.changes:given_up_after_two": Told(
+        "idempotent",
+        "from orders (retries are over) after it had been handed out 3 times",
+        [NetworkPartition(Site("till.handler/bank.charge"), lasting="timeout")],
+        items=(0,),
+    ),
+    "aws.changes:key_from_the_call": Told(
+        "never charged twice",
+        "with another idempotency key each time (handler-1 and handler-2)",
+        [Delay(Site("till.handler/bank.charge"), lasting="timeout")],
+        items=(0,),
+    ),
+    "aws.router:key_from_the_event_id": Told(
+        "never charged twice",
+        "till.on_placed asks for bank.charge 2 times, with another idempotency key each time",
+        [LostReply(Site("shop.on_order/bus.put_events OrderPlaced", "after"))],
+        items=(0,),
+    ),
+    "dead_letters.board:replayed_over_newer_on_kafka": Told(
+        "idempotent",
+        (
+            "handled a newer message of words first and then an older one "
+            "(it had been put aside, and came back)"
+        ),
+        [
+            FailedCommit(
+                Site("board.on_word/shown.put", message="1 of desk.on_order/bus.publish words")
+            )
+        ],
+        items=(0,),
+    ),
+    "dead_letters.board:replayed_over_newer_on_nats": Told(
+        "idempotent",
+        (
+            "handled a newer message of words first and then an older one "
+            "(it had been put aside, and came back)"
+        ),
+        [
+            FailedCommit(
+                Site("board.on_word/shown.put", message="1 of desk.on_order/bus.publish words")
+            )
+        ],
+        items=(0,),
+    ),
+    "dead_letters.board:replayed_over_newer_on_rabbitmq": Told(
+        "idempotent",
+        (
+            "handled a newer message of words first and then an older one "
+            "(it had been put aside, and came back)"
+        ),
+        [
+            Pause(
+                Site(
+                    "board.on_word/shown.get",
+                    "after",
+                    message="1 of desk.on_order/bus.publish words",
+                ),
+                lasting="timeout",
+            )
+        ],
+        items=(0,),
+    ),
+    "dead_letters.board:replayed_over_newer_on_sqs": Told(
+        "idempotent",
+        (
+            "handled a newer message of words.fifo first and then an older one "
+            "(it had been put aside, and came back)"
+        ),
+        [Crash(Site("board.on_word/handle", message="1 of desk.on_order/bus.publish words.fifo"))],
+        items=(0,),
+    ),
+    "kafka.capture:repeats_after_a_restart": Told(
+        "never charged twice",
+        "asks for bank.charge 2 times, with another idempotency key each time (0-0 and 0-1)",
+        [LostReply(Site("connector.capture/bus.publish outbox", "after", entity=0))],
+        items=(0,),
+    ),
+    "rabbit.keys:first_still_runs": Told(
+        "each order is paid once",
+        "both looked into till-db.keys before either of them had written there",
+        [Delay(Site("desk.on_order/till.pay"), lasting="timeout")],
+        items=(0,),
+    ),
 }

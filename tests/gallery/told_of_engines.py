@@ -299,4 +299,41 @@ TOLD = {
             Crash(Site("a.write/handle", "after", attempt=2)),
         ],
     ),
+    "step_functions.broken:branch_succeeds_after_compensation": Told(
+        "money is conserved",
+        "asked for bank.refund when there was nothing to undo yet; bank.charge came through",
+        [Delay(Site("payments.charge/bank.charge"), lasting="timeout")],
+        items=(1,),
+    ),
+    "temporal.broken:branch_succeeds_after_compensation": Told(
+        "money is conserved",
+        "asked for bank.refund when there was nothing to undo yet; bank.charge came through",
+        [Delay(Site("orders.charge/bank.charge"))],
+        items=(1,),
+    ),
+    "temporal.broken:heartbeat_timeout_while_it_runs": Told(
+        "idempotent",
+        "asks for bank.charge 2 times, with another idempotency key each time (o1-1 and o1-2)",
+        [Delay(Site("orders.charge_unless_there/bank.charge"), lasting="timeout")],
+        items=(0,),
+        claimed=False,
+        slow=True,
+    ),
+    "temporal.broken:remembers_in_its_module": Told(
+        "never stuck",
+        "raises Nondeterminism: the history has TIMER_STARTED (event 5), and the workflow commands",
+        [Pause(Site("orders.OrderSaga/store decision", attempt=2))],
+        items=(0,),
+        claimed=False,
+    ),
+    "temporal.broken:undoes_the_unknown": Told(
+        "idempotent",
+        (
+            "never got an answer to bank.charge, so nobody knew whether it had happened "
+            "(it had). orders.refund asked for bank.refund all the same"
+        ),
+        [Delay(Site("orders.charge/bank.charge"), lasting="timeout")],
+        items=(0,),
+        claimed=False,
+    ),
 }
