@@ -278,7 +278,7 @@ def test_a_registry_must_be_a_part_of_the_system():
     def place(env, order):
         env.publisher(bus)("orders", order)
 
-    with pytest.raises(InvalidDefinition, match="Registry\\('schemas'\\) is no part of system"):
+    with pytest.raises(InvalidDefinition, match="the Registry 'schemas' is no part of system"):
         system.run()
 
 
