@@ -31,7 +31,7 @@ def test_the_right_saga_keeps_its_claims_under_all_single_faults() -> None:
         (broken.key_of_try, "effect twice", "bank.charge"),
         (broken.charge_once_by_xcom, "effect twice", "bank.charge"),
         (broken.failure_hidden_by_last_task, "forgotten", ""),
-        (broken.undone_too_soon, "effect new", "bank.charge"),
+        (broken.undone_too_soon, "half done", "bank.charge"),
         (broken.refund_in_callback, "half done", "bank.charge"),
     ],
 )

@@ -59,7 +59,7 @@ def test_each_twin_breaks_the_conservation_of_money(twin: object, faults: int) -
 @pytest.mark.parametrize(
     ("twin", "kind", "place", "faults"),
     [
-        (broken.failure_workflow_lost, "effect new", "bank.charge", 1),
+        (broken.failure_workflow_lost, "half done", "bank.charge", 1),
         (broken.failure_workflow_absent, "half done", "bank.charge", 0),
         (broken.key_of_attempt, "half done", "bank.charge", 0),
         pytest.param(
