@@ -37,6 +37,7 @@ NEEDED = {
     ("adapters", "databases"): "aiosqlite asyncpg django fakeredis psycopg redis sqlalchemy",
     ("adapters", "nats"): "nats",
     ("adapters", "kafka"): "aiokafka confluent_kafka kafka",
+    ("schemas", "formats"): "fastavro google jsonschema pydantic",
     ("stores", "postgresql"): "psycopg",
 }
 """Parts of the house, and libraries of extras that only these may need when they are loaded."""
