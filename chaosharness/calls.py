@@ -134,7 +134,8 @@ def pick_up(
         endpoint: Who handles it.
         scope: On whose behalf.
         message: What its reader reads.
-        answer: Makes the answer. What it refuses calls the run off.
+        answer: Makes the answer. What it refuses calls the run off; a value under a fault
+            is an error of the handler.
         reply: Called with the answer.
     """
     drive_in_kernel(_pick_up(endpoint, scope, message, answer, reply), scope.world)
@@ -162,8 +163,10 @@ def _pick_up(
         try:
             made = answer(scope, operation, result, error)
         except InvalidDefinition as wrong:
-            world.refuse(wrong)
-            return
+            if world.is_mistake(wrong):
+                world.refuse(wrong)
+                return
+            made = answer(scope, operation, None, wrong)
         drive_in_kernel(_hang_up(scope, operation, attempt, made, reply), world)
 
     endpoint.colour.start(scope, endpoint.handler, endpoint.reader.read, message, done)

@@ -2,7 +2,8 @@
 
 ChaosharnessError
 ├── InvalidDefinition (TypeError)      the user put a system or a property together wrongly
-│   ├── UnserialisablePayload          a message that cannot be encoded
+│   ├── RefusedValue                   a value that no port takes
+│   │   └── UnserialisablePayload      a message that cannot be encoded
 │   ├── InvalidValue (ValueError)      an argument that is not what is allowed there
 │   ├── NotAwaited                     a call that was made and never awaited
 │   └── IllegalFault                   a fault which the product could never suffer
@@ -36,7 +37,15 @@ class InvalidValue(InvalidDefinition, ValueError):
     """An argument that is not what is allowed there: which, what it is, what it may be, where."""
 
 
-class UnserialisablePayload(InvalidDefinition):
+class RefusedValue(InvalidDefinition):
+    """A value that no real client would take either, made by the code while it ran.
+
+    Without faults it is a mistake to be mended first, and ends the run. After a fault it is an
+    error that this code raises because of the fault, as a client library's would be.
+    """
+
+
+class UnserialisablePayload(RefusedValue):
     """A message that cannot be written as bytes, or read as the declared type."""
 
 

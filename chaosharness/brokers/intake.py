@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from chaosharness.brokers.message import Message, Reader
-from chaosharness.errors import ChaosharnessError
 from chaosharness.handlers.blame import has_handled, refuse_hopeless
 from chaosharness.handlers.places import told
 from chaosharness.handlers.port import HANDLE, HANDLE_IN_EITHER, NOBODY, strikes, trouble
@@ -100,7 +99,7 @@ class Intake:
             scope.record("handled", self.operation, attempt, None)
         else:
             scope.record("raised", self.operation, attempt, told(error))
-            if isinstance(error, ChaosharnessError) and not scope.world.publications.poisoned:
+            if scope.world.is_mistake(error):
                 scope.world.refuse(error)
                 return
             if isinstance(error, SystemExit):  # the process is gone, and settles nothing

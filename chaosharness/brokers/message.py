@@ -13,7 +13,7 @@ from typing import Any, Final
 import attrs
 import msgspec
 
-from chaosharness.errors import InvalidDefinition, UnserialisablePayload
+from chaosharness.errors import InvalidDefinition, RefusedValue, UnserialisablePayload
 from chaosharness.handlers.colours import made_at
 from chaosharness.handlers.places import asked_at
 
@@ -133,13 +133,13 @@ def key_of(key: Any, topic: str) -> str | None:
     """Return a message key as text, for histories: bytes are the key as well.
 
     Raises:
-        InvalidDefinition: It is neither; the message names the topic.
+        RefusedValue: It is neither; the message names the topic.
     """
     if key is None or isinstance(key, str):
         return key
     if isinstance(key, bytes):
         return key.decode("utf-8", "backslashreplace")
-    raise InvalidDefinition(
+    raise RefusedValue(
         f"a message for {topic!r} cannot have the key {key!r}, of type {type(key).__qualname__}: "
         f"a key is text or bytes. Write key=str(...){asked_at()}."
     )

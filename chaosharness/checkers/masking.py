@@ -27,11 +27,19 @@ LOOKS: Final = re.compile(
     r"|\b(?=[0-9a-fA-F]*[0-9])[0-9a-fA-F]{16,}\b"  # token
     r"|\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?"  # ISO 8601
 )
-EVER: Final = frozenset(
+TIMES: Final = frozenset(
     {"at", "ts", "time", "timestamp", "date", "datetime", "created", "updated", "modified"}
     | {"deadline", "expires", "expiry", "duration", "elapsed", "ms", "seconds"}
+)
+"""Words for when something was, is to be, or how long it took."""
+
+TRIES: Final = frozenset({"attempt", "attempts", "tries", "retries", "deliveries", "redelivered"})
+"""Words for how often something was tried."""
+
+EVER: Final = (
+    TIMES
+    | TRIES
     | {"offset", "position", "version", "rev", "revision", "etag"}
-    | {"attempt", "attempts", "tries", "retries", "deliveries", "redelivered"}
     | {"token", "nonce", "uuid", "guid", "trace", "span"}
 )
 """Words in a column's name under which any value is masked."""

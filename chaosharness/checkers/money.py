@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from chaosharness.checkers.effects import names_of
+from chaosharness.checkers.masking import words_in
 from chaosharness.checkers.payload import leaf_name, payload_of
 from chaosharness.checkers.property import Evidence, Finding, Property
 from chaosharness.kernel.history import Event, History, plain
@@ -72,8 +73,7 @@ def no_money_dropped(*, fields: Iterable[str] = (), ignore: Iterable[str] = ()) 
 
 def carries_money(path: str) -> bool:
     """Say whether the name of a field has a word for money in it: `total_cents`, `unitPrice`."""
-    words = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", leaf_name(path)).lower()
-    return bool(MONEY & set(re.split(r"[^a-z]+", words)))
+    return bool(MONEY & words_in(leaf_name(path)))
 
 
 def _carries(path: str, value: Any, named: frozenset[str] | set[str]) -> bool:

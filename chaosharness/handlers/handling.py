@@ -5,7 +5,6 @@ For calls, functions and workers; a broker's intake does the same by hand, on it
 
 from __future__ import annotations
 
-from chaosharness.errors import ChaosharnessError
 from chaosharness.handlers.places import told
 from chaosharness.handlers.port import NOBODY, Surface, strikes, trouble
 from chaosharness.handlers.script import Script
@@ -42,7 +41,7 @@ def ended(scope: Scope, operation: str, attempt: int, error: BaseException | Non
         scope.record("handled", operation, attempt, None)
         return True
     scope.record("raised", operation, attempt, told(error))
-    if isinstance(error, ChaosharnessError) and not scope.world.publications.poisoned:
+    if world.is_mistake(error):
         world.refuse(error)
         return False
     if isinstance(error, SystemExit):

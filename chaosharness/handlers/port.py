@@ -192,7 +192,7 @@ def call_off(error: InvalidDefinition) -> NoReturn:
         InvalidDefinition: Always.
     """
     scope = SCOPE.get()
-    if scope is not None and not scope.world.publications.poisoned:
+    if scope is not None and scope.world.is_mistake(error):
         scope.world.refuse(error)
     raise error from None
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from contextvars import copy_context
 from heapq import heappop, heappush
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeGuard
 
+from chaosharness.errors import ChaosharnessError, RefusedValue
 from chaosharness.kernel.agenda import ACTION, ARGUMENT, DUE, WAITER, Agenda, Entry
 from chaosharness.kernel.arms import Arms
 from chaosharness.kernel.budget import (
@@ -228,6 +229,16 @@ class World:
         self.surfaces[operation] = surface
         if operation in self.armed and self.on_armed is not None:
             self.on_armed(operation, surface)
+
+    def is_mistake(self, error: BaseException | None) -> TypeGuard[ChaosharnessError]:
+        """Say whether an error is a mistake to be mended first, which calls the run off.
+
+        Poison may lead code to anything. A value that a port refuses is what a fault made of it,
+        where one has struck: what a lost reply left out, what a restart forgot.
+        """
+        if not isinstance(error, ChaosharnessError) or self.publications.poisoned:
+            return False
+        return not (isinstance(error, RefusedValue) and self.struck())
 
     def refuse(self, error: Exception) -> None:
         """Call the run off because its input is wrong: the caller of the run gets `error`."""

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.message import decoder_for, reader_for, wanted_by
 from chaosharness.calls import Endpoint, Switchboard
-from chaosharness.errors import ChaosharnessError, InvalidDefinition
+from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.blame import refuse_hopeless
 from chaosharness.handlers.blocking import BlockingClient
 from chaosharness.handlers.blocking import blocking as block
@@ -299,7 +299,7 @@ class Env:
             return
         at_once = scope.cause < 0
         scope.record("raised", scope.place, 1, told(error))
-        if isinstance(error, ChaosharnessError) and not scope.world.publications.poisoned:
+        if world.is_mistake(error):
             world.refuse(error)
         elif at_once and scope.incarnation.number == 1 and not world.struck():
             cure = "It has done nothing before that: it would die like this each time."

@@ -196,7 +196,7 @@ class Stage:
         scope.world.in_flight.pop(scope, None)
         if error is not None:
             scope.record("raised", scope.place, 1, told(error))
-            if isinstance(error, ChaosharnessError):
+            if scope.world.is_mistake(error):
                 scope.world.refuse(error)
             elif not isinstance(error, ANSWERS) and not scope.world.struck():
                 self._refuse_entry(scope, error)

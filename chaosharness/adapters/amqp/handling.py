@@ -13,7 +13,6 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.adapters.amqp.channel import Line
-from chaosharness.errors import ChaosharnessError
 from chaosharness.handlers.attribution import adopt, rest
 from chaosharness.handlers.colours import innermost
 from chaosharness.handlers.places import told
@@ -77,7 +76,7 @@ class Handling:
             scope.record("handled", self.operation, self.attempt, None)
             return
         scope.record("raised", self.operation, self.attempt, told(error))
-        if isinstance(error, ChaosharnessError) and not scope.world.publications.poisoned:
+        if scope.world.is_mistake(error):
             scope.world.refuse(error)
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from chaosharness.brokers.rabbitmq.copies import Copy
 from chaosharness.brokers.rabbitmq.topology import Queue
-from chaosharness.errors import InvalidDefinition
+from chaosharness.errors import InvalidDefinition, RefusedValue
 from chaosharness.handlers.places import asked_at
 from chaosharness.handlers.port import call_off
 from chaosharness.machines.rabbitmq.declared import ARGUMENTS
@@ -72,7 +72,7 @@ def expiration_of(given: Any) -> int | None:
         return None
     if not str(value).isdigit():
         call_off(
-            InvalidDefinition(
+            RefusedValue(
                 f"the expiration of a message is a whole number of milliseconds, as text, not "
                 f"{value!r}{asked_at()}: RabbitMQ closes the channel for it"
             )

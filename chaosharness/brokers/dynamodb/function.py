@@ -13,7 +13,6 @@ from chaosharness.brokers.settling import carefully
 from chaosharness.brokers.sqs.context import Context
 from chaosharness.brokers.sqs.event import Records
 from chaosharness.brokers.sqs.function import Call, Lambda
-from chaosharness.errors import ChaosharnessError
 from chaosharness.handlers.places import told
 from chaosharness.handlers.port import HANDLE, NOBODY, strikes, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
@@ -139,7 +138,7 @@ class Function:
         first = 0
         words: Any = {"error": "reported in batchItemFailures"}
         if error is not None:
-            if isinstance(error, ChaosharnessError):
+            if world.is_mistake(error):
                 world.refuse(error)
                 return
             words = told(error)

@@ -29,7 +29,7 @@ from chaosharness.brokers.rabbitmq.rows import (
     widened,
 )
 from chaosharness.brokers.rabbitmq.storing import Draft, Storing
-from chaosharness.errors import InvalidDefinition
+from chaosharness.errors import RefusedValue
 from chaosharness.faults import (
     Delay,
     ErrorReply,
@@ -242,7 +242,7 @@ class Publisher:
         world = self._world
         self._check(scope, exchange, topic)
         if expiration_ms is not None and expiration_ms < 0:
-            raise InvalidDefinition(f"expiration_ms must be at least 0, not {expiration_ms}")
+            raise RefusedValue(f"expiration_ms must be at least 0, not {expiration_ms}")
         world.know_duration(expiration_ms or 0)
         body = encode(value, topic)
         key = key_of(key, topic)

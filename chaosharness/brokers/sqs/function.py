@@ -27,7 +27,7 @@ from chaosharness.brokers.sqs.context import Context
 from chaosharness.brokers.sqs.desk import Desk, Held, poller_for
 from chaosharness.brokers.sqs.event import Records, failures, record_of
 from chaosharness.brokers.sqs.rows import SURFACES
-from chaosharness.errors import ChaosharnessError, InvalidDefinition
+from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.colours import is_async
 from chaosharness.handlers.places import told
 from chaosharness.handlers.port import HANDLE, NOBODY, strikes, trouble
@@ -287,7 +287,7 @@ class Mapping:
         world = scope.world
         world.in_flight.pop(scope, None)
         if error is not None:
-            if isinstance(error, ChaosharnessError):
+            if world.is_mistake(error):
                 world.refuse(error)
                 return
             failed: set[int] | range = range(len(call.held))

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
-from chaosharness.checkers.masking import EVER, words_in
+from chaosharness.checkers.masking import TIMES, TRIES, words_in
 from chaosharness.checkers.outcomes.outcome import Outcome, Place
 from chaosharness.checkers.outcomes.values import parse
 from chaosharness.checkers.reading import read
 from chaosharness.kernel.history import History
+
+OF_TRYING: Final = TIMES | TRIES | {"error", "exception"}
+"""Words of what a message may say about its tries: how many, when, and why the last one failed."""
 
 
 def put_off(history: History, usual: Outcome) -> frozenset[int]:
@@ -76,6 +79,7 @@ def _is_the_same(value: Any, source: Any) -> bool:
     if not isinstance(now, Mapping) or not isinstance(before, Mapping):
         return False
     return all(
-        (name in now and name in before and now[name] == before[name]) or words_in(str(name)) & EVER
+        (name in now and name in before and now[name] == before[name])
+        or words_in(str(name)) & OF_TRYING
         for name in {**now, **before}
     )

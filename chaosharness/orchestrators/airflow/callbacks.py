@@ -10,7 +10,6 @@ from typing import Any
 
 import attrs
 
-from chaosharness.errors import ChaosharnessError
 from chaosharness.handlers.handling import reach, suffer
 from chaosharness.handlers.places import told
 from chaosharness.handlers.port import HANDLE
@@ -64,7 +63,7 @@ def _call_back(teller: Teller, kind: str, code: Any, context: Mapping[str, Any])
             scope.record("handled", operation, attempt, None)
         else:
             scope.record("raised", operation, attempt, told(error))
-        if isinstance(error, ChaosharnessError):
+        if world.is_mistake(error):
             world.refuse(error)
         world.exit(teller.incarnation)
 

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from chaosharness.errors import ChaosharnessError, InvalidDefinition
+from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Crash, LostReply, LostRequest
 from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.handling import reach, suffer
@@ -204,7 +204,7 @@ class Process:
             scope.record("handled", operation, attempt, None)
         else:
             scope.record("raised", operation, attempt, told(error))
-        if isinstance(error, ChaosharnessError):
+        if world.is_mistake(error):
             world.refuse(error)
             return
         try:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from chaosharness.errors import InvalidDefinition
+from chaosharness.errors import InvalidDefinition, RefusedValue
 from chaosharness.externals.request import Server, call
 from chaosharness.handlers.port import call_off
 
@@ -132,7 +132,7 @@ def _json(given: Any, what: str) -> dict[str, Any]:
     try:
         found = json.loads(json.dumps(given))
     except (TypeError, ValueError) as error:
-        call_off(InvalidDefinition(f"{what} has no JSON form: {error}"))
+        call_off(RefusedValue(f"{what} has no JSON form: {error}"))
     if not isinstance(found, dict):
         call_off(InvalidDefinition(f"{what} must be an object, not {given!r}"))
     return found

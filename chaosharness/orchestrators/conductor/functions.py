@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import attrs
 
-from chaosharness.errors import InvalidDefinition
+from chaosharness.errors import RefusedValue
 from chaosharness.orchestrators.conductor.records import COMPLETED, FAILED, FATAL, IN_PROGRESS, Task
 from chaosharness.orchestrators.conductor.server import Result
 
@@ -155,7 +155,7 @@ def result_of(task: Task, value: Any, error: BaseException | None, where: str) -
     """Return what a worker reports: of what a function has returned, or raised.
 
     Raises:
-        InvalidDefinition: What it returns has no JSON form.
+        RefusedValue: What it returns has no JSON form.
     """
     if error is not None:
         fatal = any(kind.__name__ == "NonRetryableException" for kind in type(error).__mro__)
@@ -186,5 +186,5 @@ def _output(value: Any, where: str) -> dict[str, Any]:
     try:
         found = json.loads(json.dumps(value))
     except (TypeError, ValueError) as error:
-        raise InvalidDefinition(f"{where} returns what has no JSON form: {error}") from None
+        raise RefusedValue(f"{where} returns what has no JSON form: {error}") from None
     return found if isinstance(found, dict) else {"result": found}

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from chaosharness.errors import InvalidDefinition
+from chaosharness.errors import InvalidDefinition, RefusedValue
 from chaosharness.faults import Delay, Duplicate, ErrorReply, LostReply, LostRequest
 from chaosharness.handlers.handling import ended, reach, suffer
 from chaosharness.handlers.places import words_of
@@ -244,8 +244,11 @@ class Outside:
         try:
             found = json.loads(json.dumps(value))
         except (TypeError, ValueError) as wrong:
-            said = InvalidDefinition(f"{operation} returns what has no JSON form: {wrong}")
-            own.world.refuse(said)
+            said = RefusedValue(f"{operation} returns what has no JSON form: {wrong}")
+            if own.world.is_mistake(said):
+                own.world.refuse(said)
+            else:
+                answer(500, words_of(said), own.cause)
             return
         answer(200, found, own.cause)
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from chaosharness.errors import InvalidDefinition
+from chaosharness.errors import RefusedValue
 from chaosharness.faults import Crash, Delay, LostReply, LostRequest, NetworkPartition, Pause
 from chaosharness.handlers.handling import ended, reach, suffer
 from chaosharness.handlers.port import HANDLE, Peer, cut, strikes, surface, trouble
@@ -180,9 +180,11 @@ class Worker:
         world = scope.world
         try:
             result = result_of(task, value, error, operation)
-        except InvalidDefinition as wrong:
-            world.refuse(wrong)
-            return
+        except RefusedValue as wrong:
+            if world.is_mistake(wrong):
+                world.refuse(wrong)
+                return
+            result = result_of(task, None, wrong, operation)
         world.in_flight[scope] = self.place
         for wait_ms in WAITS_MS:
             yield wait_ms

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 
 import attrs
 
-from chaosharness.errors import ChaosharnessError, InvalidDefinition
+from chaosharness.errors import ChaosharnessError, InvalidDefinition, RefusedValue
 from chaosharness.kernel import allowed
 from chaosharness.kernel.places import asked_at
 from chaosharness.machines.machine import Refusal
@@ -299,6 +299,6 @@ def _check_json(value: Any, what: str) -> None:
     try:
         json.dumps(value)
     except (TypeError, ValueError) as error:
-        raise InvalidDefinition(
+        raise RefusedValue(
             f"{what} is kept as JSON, and cannot be: {error}. Give a dict of plain values"
         ) from None

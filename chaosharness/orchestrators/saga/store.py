@@ -14,7 +14,6 @@ from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
 from chaosharness.orchestrators.saga.journal import SCHEMA, TABLES
-from chaosharness.stores.sqlite.repeats import Repeats
 from chaosharness.stores.sqlite.sqlite import OpenSQLite, SQLite
 
 __all__ = ["SagaStore"]
@@ -66,7 +65,6 @@ class OpenSagaStore(OpenSQLite):
         super().__init__(definition.database, definition.database._shelf, world)
         self._told = 0
         self._items: dict[str, int] = {}
-        self.repeats = Repeats(super().final)  # the journal is what goes on, too
         world.know_timeout(definition.lease_ms)
 
     def committed(self, scope: Scope) -> None:
@@ -95,6 +93,10 @@ class OpenSagaStore(OpenSQLite):
         found = self.database.reader.execute("SELECT max(rowid) FROM saga_journal").fetchone()
         self._told = found[0] or 0
         return lost
+
+    def contents(self) -> dict[str, Any]:
+        """Return all that is committed: the journal is what goes on, too."""
+        return super().final()
 
     def final(self) -> dict[str, Any]:
         """Return what is committed: the user's own tables, and how the sagas stand."""

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 import attrs
 
 from chaosharness.brokers.sqs.context import Context
-from chaosharness.errors import InvalidDefinition
+from chaosharness.errors import RefusedValue
 from chaosharness.faults import Delay, ErrorReply, LostReply, LostRequest
 from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.handling import ended, reach, suffer
@@ -175,7 +175,12 @@ class Invocation:
         try:
             text = as_text(result)
         except (TypeError, ValueError) as wrong:
-            world.refuse(InvalidDefinition(f"{operation} returns what has no JSON form: {wrong}"))
+            said = RefusedValue(f"{operation} returns what has no JSON form: {wrong}")
+            if world.is_mistake(said):
+                world.refuse(said)
+                return
+            cause = as_text({"errorMessage": str(wrong), "errorType": "Runtime.MarshalError"})
+            self.fail("Runtime.MarshalError", cause, happened=None)
             return
         self.succeed(json.loads(text))
 

@@ -164,7 +164,7 @@ class Worker:
 
         def done(scope: Scope, decision: Any, error: BaseException | None) -> None:
             world.in_flight.pop(scope, None)
-            if error is not None and isinstance(error, ChaosharnessError):
+            if world.is_mistake(error):
                 world.refuse(error)
             elif error is None and decision.waits:
                 self._locally(scope, task, decision)
@@ -315,7 +315,7 @@ class Worker:
 
         def done(scope: Scope, found: Any, error: BaseException | None) -> None:
             world.in_flight.pop(scope, None)
-            if error is not None and isinstance(error, ChaosharnessError):
+            if world.is_mistake(error):
                 world.refuse(error)
                 return
             if error is not None:

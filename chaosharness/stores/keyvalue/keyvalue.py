@@ -13,7 +13,7 @@ from typing import Any, Final
 import attrs
 import msgspec
 
-from chaosharness.errors import InvalidDefinition, UnserialisablePayload
+from chaosharness.errors import RefusedValue, UnserialisablePayload
 from chaosharness.handlers.port import READ, call_off, operate, refuse_stranger
 from chaosharness.kernel import allowed
 from chaosharness.kernel.rest import COMMITS_MIN
@@ -264,7 +264,7 @@ def _actions(name: str) -> dict[str, str]:
 
 def _body(store: OpenKeyValue, key: object, value: Any) -> bytes:
     if not isinstance(key, str):
-        call_off(InvalidDefinition(f"a key of {store.name!r} must be text, not {key!r}"))
+        call_off(RefusedValue(f"a key of {store.name!r} must be text, not {key!r}"))
     try:
         return _encode(value)
     except (TypeError, ValueError, OverflowError) as error:

@@ -38,7 +38,7 @@ from chaosharness.stores.durable import OpenStore
 from chaosharness.stores.postgresql.server import Database
 from chaosharness.stores.postgresql.session import Session
 from chaosharness.stores.postgresql.statement import Statement
-from chaosharness.stores.sqlite.repeats import Repeats
+from chaosharness.stores.repeats import Repeats, in_one_order
 
 LIBRARIES: Final = ("psycopg", "asyncpg", "sqlalchemy", "django.db")
 STATEMENTS_MAX: Final = 4_096
@@ -133,7 +133,7 @@ class OpenPostgreSQL(OpenStore):
         self.waiting: list[Session] = []
         self.listening: list[Session] = []
         self.defined = False
-        self.repeats = Repeats(self.final)
+        self.repeats = Repeats(lambda: in_one_order(self.final()))
         self._statements = statements
         world.know_duration(DEADLOCK_MS)
 

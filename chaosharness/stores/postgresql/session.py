@@ -31,8 +31,8 @@ from chaosharness.stores.durable import quietly
 from chaosharness.stores.postgresql.pending import Pending
 from chaosharness.stores.postgresql.server import Backend, Database
 from chaosharness.stores.postgresql.statement import Statement
+from chaosharness.stores.repeats import Repeats
 from chaosharness.stores.sqlite.parameters import shown
-from chaosharness.stores.sqlite.repeats import Repeats
 
 PATIENCE_S: Final = 0.002
 """How long the server is waited for, in real time, before it is asked whether there is a lock."""

@@ -11,7 +11,7 @@ from chaosharness.kernel.agenda import Entry
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.stores.durable import OpenStore
-from chaosharness.stores.sqlite.repeats import Repeats
+from chaosharness.stores.repeats import Repeats, in_one_order
 from chaosharness.stores.sqlite.statement import Statement
 
 
@@ -53,7 +53,7 @@ class SharedStore(OpenStore):
         self.changed = False
         self.schema_touched = False
         self.copied = False
-        self.repeats = Repeats(self.final)
+        self.repeats = Repeats(self._committed)
 
     def wake(self) -> None:
         """Have those who wait for a lock try again, in the order in which they came."""
@@ -79,6 +79,16 @@ class SharedStore(OpenStore):
 
     def committed(self, scope: Scope) -> None:
         """Take note of what became durable; a store whose tables have a meaning tells it."""
+
+    def _committed(self) -> Any:
+        try:
+            return in_one_order(self.contents())
+        except sqlite3.Error:  # another connection is writing
+            return None
+
+    def contents(self) -> dict[str, Any]:
+        """Return all that is committed, also what `final` shows in other words."""
+        return self.final()
 
     def final(self) -> dict[str, Any]:
         """Return what is committed: `{"tables": {table: [row, ...]}}`."""

@@ -59,8 +59,9 @@ def told(system):
     [
         lambda order, tries: order,
         lambda order, tries: {**order, "attempts": tries},
+        lambda order, tries: {**order, "lastError": "locked", "firstFailedAt": "today"},
     ],
-    ids=["as it is", "with a counter"],
+    ids=["as it is", "with a counter", "with the last error"],
 )
 def test_what_is_tried_again_later_is_nothing_new(passes_on):
     assert told(shop(passes_on=passes_on)) == ("holds", [])

@@ -6,7 +6,6 @@ heartbeat in a table.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -18,16 +17,19 @@ from chaosharness.kernel.world import World
 class Repeats:
     """What a store held after one of its last commits.
 
-    SQLite counts rows that a statement touched, whether or not a value in them is another. To
+    Databases count rows that a statement touched, whether or not a value in them is another. To
     compare the contents after each commit would be dear, and matters only for a loop that does
     nothing else: so they are looked at after 8, 16, 32, ... such commits, and, where nothing
     was changed, after each further one.
+
+    Args:
+        look: Returns what is committed, in one order; None where it cannot be looked at now.
     """
 
-    __slots__ = ("_at_ms", "_content", "_count", "_final", "_row")
+    __slots__ = ("_at_ms", "_content", "_count", "_look", "_row")
 
-    def __init__(self, final: Callable[[], dict[str, Any]]) -> None:
-        self._final = final
+    def __init__(self, look: Callable[[], Any]) -> None:
+        self._look = look
         self._content: Any = None
         self._at_ms = 0
         self._count = 0
@@ -59,9 +61,7 @@ class Repeats:
             self._content = None
         return False
 
-    def _look(self) -> Any:
-        try:
-            tables = self._final()["tables"]
-        except sqlite3.Error:  # another connection is writing
-            return None
-        return {table: sorted(rows, key=repr) for table, rows in tables.items()}
+
+def in_one_order(final: dict[str, Any]) -> Any:
+    """Return the tables of a store with their rows in an order that no statement chose."""
+    return {table: sorted(rows, key=repr) for table, rows in final["tables"].items()}
