@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from chaosharness.reporting.story.causes.case import Case, Cause
+from chaosharness.reporting.story.causes.connection import one_connection
 from chaosharness.reporting.story.causes.cures import CURES, Cure
 from chaosharness.reporting.story.causes.handed import (
     given_back_for_ever,
@@ -83,6 +84,7 @@ PATTERNS: Final = (
     waits_for_ever,
     undone_in_order,
     in_the_way,
+    one_connection,
     asked_twice,
     published_early,
     let_go,

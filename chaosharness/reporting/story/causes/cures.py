@@ -59,6 +59,11 @@ CURES: Final = {
         "row that is read.",
         "both-looked-before-either-wrote",
     ),
+    "connection": Cure(
+        "a connection for each handler that runs beside others; or, where one thread runs both "
+        'handlers, one connection="..." to RabbitMQ for their consumers.',
+        "one-connection-for-two",
+    ),
     "inbox": Cure(
         "an inbox: remember the message in the same transaction as all that it leads to.",
         "remember-the-message-with-its-work",
