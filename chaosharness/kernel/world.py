@@ -378,12 +378,23 @@ class World:
         return bool(lasting or self.unreachable) or len(self._at_calm) > len(self._lasting)
 
     def _is_just_over(self, operation: str) -> bool:
-        """Say whether trouble has ended since a delivery that is the last or last but one."""
+        """Say whether trouble has ended since a delivery that is the last or last but one.
+
+        Or whether work that it held up was done since then.
+        """
         fallen = set(map(id, self._fallen))
         over = [one for one in self._lasting if one[ACTION] is None and id(one) not in fallen]
         ended = [one[DUE] for one in over]
-        before = [raw[0] for raw in self.raw if raw[1] == "deliver" and raw[3] == operation]
-        return bool(ended and before) and max(ended) >= before[-2:][0]
+        before = [
+            at for at, raw in enumerate(self.raw) if raw[1] == "deliver" and raw[3] == operation
+        ]
+        if not before:
+            return False
+        since = before[-2:][0]
+        if ended and max(ended) >= self.raw[since][0]:
+            return True
+        # what came of it may last longer: a message that waited for a lost connection
+        return self.struck() and any(raw[1] == "handled" for raw in self.raw[since:])
 
     def too_often(self, times: int, operation: str) -> bool:
         """Say whether a message that is handed out once more ends the run.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from chaosharness import explore
+from chaosharness import Delay, NetworkPartition, Schedule, Site, explore
 from chaosharness.search.target import load_target
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +31,9 @@ BROKEN = {
 }
 
 
+FIRST_TASK = "1 of packing.on_order/bus.publish tasks"
+
+
 def loaded(target):
     return load_target(f"models.rabbit.{target}")
 
@@ -49,6 +52,14 @@ def test_a_broken_one_takes_so_many_faults(target, claims):
         system.properties.clear()
     found = explore(system, faults_max=1, stop_at_first=True).counterexamples
     assert [len(one.schedule) for one in found] == [BROKEN[target]]
+
+
+def test_a_round_that_waits_for_what_an_outage_held_up_is_not_for_ever():
+    # the order is given back when the connection is found dead, long after the network has healed
+    site = Site("bus.tasks/deliver to gate", attempt=2, message=FIRST_TASK)
+    faults = [Delay(site), NetworkPartition(Site("till.on_order/bus.publish tasks"))]
+    run = loaded("dispatch:dispatch").run(schedule=Schedule(faults))
+    assert run.ending.verdict == "quiet"
 
 
 @pytest.mark.slow

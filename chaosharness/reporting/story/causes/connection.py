@@ -11,7 +11,7 @@ def one_connection(case: Case) -> Cause | None:
 
     The code that wrote goes on to its end, and has nothing left to commit.
     """
-    rollbacks = case.history.of("rollback")
+    rollbacks = list(case.history.of("rollback"))
     if not rollbacks:
         return None
     for work in case.works.values():
