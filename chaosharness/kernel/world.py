@@ -380,7 +380,7 @@ class World:
     def _is_just_over(self, operation: str) -> bool:
         """Say whether trouble has ended since a delivery that is the last or last but one.
 
-        Or whether work that it held up was done since then.
+        Or whether work of another service was done since then, which it may have held up.
         """
         fallen = set(map(id, self._fallen))
         over = [one for one in self._lasting if one[ACTION] is None and id(one) not in fallen]
@@ -393,8 +393,10 @@ class World:
         since = before[-2:][0]
         if ended and max(ended) >= self.raw[since][0]:
             return True
-        # what came of it may last longer: a message that waited for a lost connection
-        return self.struck() and any(raw[1] == "handled" for raw in self.raw[since:])
+        # what came of it may last longer: a message of another service, on a lost connection
+        mine = str(self.raw[since][7].get("to", "")).partition("#")[0]
+        ends = (raw for raw in self.raw[since:] if raw[1] == "handled")
+        return self.struck() and any(raw[2].partition("#")[0] != mine for raw in ends)
 
     def too_often(self, times: int, operation: str) -> bool:
         """Say whether a message that is handed out once more ends the run.
