@@ -19,6 +19,7 @@ from chaosharness.handlers.colours import check_handler, colour_for, is_async
 from chaosharness.handlers.fingerprint import of_function
 from chaosharness.handlers.places import at_line, told, words_of
 from chaosharness.handlers.port import current_scope, read_clock, refuse_stranger, sleep
+from chaosharness.kernel.allowed import spelled
 from chaosharness.kernel.history import plain
 from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import SCOPE, BackgroundScope, Incarnation, Scope
@@ -183,6 +184,7 @@ class Env:
         """
         self._alone("env.consume")
         state = self._open(broker, "consume", "broker")
+        self._check_sources("env.consume", (source,))
         check_handler(handler, f"service {self._service!r} consumes {source!r}")
         place = f"{self._service}.{name_of(handler)}"
         colour = colour_for(handler, self._runtime, self.incarnation)
@@ -217,6 +219,7 @@ class Env:
         state = self._open(broker, "consumer", "broker")
         if not sources:
             raise InvalidDefinition(f"service {self._service!r} has a consumer of nothing")
+        self._check_sources("env.consumer", sources)
         made = state.consumer(
             self.incarnation,
             sources,
@@ -228,6 +231,17 @@ class Env:
         if self._wires is not None:
             self._wire("consumer", broker, sources, made)
         return made
+
+    def _check_sources(self, what: str, sources: tuple[Any, ...]) -> None:
+        """Refuse what is no name: a list of topics, as client libraries take it."""
+        for one in sources:
+            if not isinstance(one, str):
+                each = f'one after the other, {what}(bus, "a", "b")'
+                advice = each if what == "env.consumer" else "one, with a handler"
+                raise InvalidDefinition(
+                    f"service {self._service!r}: {what} takes names as text, {advice}, not "
+                    f"{spelled(one)}{asked_at()}"
+                )
 
     def main(self, function: Callable[[], Any], *, background: bool = False) -> None:
         """Run a service's own main loop, from when it is built until it crashes.

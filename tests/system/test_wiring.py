@@ -295,3 +295,20 @@ def test_publishes_without_a_key_are_named_after_their_exchange():
     reached = system_of(build, bus).run().reached
     for name in ("mails", "audits"):
         assert reached[f"pay.on_order/bus.publish {name}", 1] == 1
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda env, bus: env.consumer(bus, ["orders"], group="g"), 'env.consumer(bus, "a", "b")'),
+        (lambda env, bus: env.consume(bus, ["orders"], lambda order: None), "one, with a handler"),
+    ],
+    ids=["consumer", "consume"],
+)
+def test_a_list_of_topics_is_told_how_they_are_given(build, words):
+    with pytest.raises(InvalidDefinition) as caught:
+        system_of(build).run()
+    said = str(caught.value)
+    assert words in said
+    assert "['orders']" in said
+    assert "test_wiring.py:" in said
