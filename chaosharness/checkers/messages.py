@@ -313,7 +313,8 @@ def _handled_in_a_loop(evidence: Evidence, sent: Sent, group: str) -> bool:
     """Say whether a main loop that polls has handled a message, acknowledged or not.
 
     The commit of its offset may have been lost: that keeps nobody waiting. It has if it did
-    something with it, where the calm run does, and was not broken off.
+    something with it, where the calm run does, and was not broken off; or if all ends as it does
+    in the calm run: it had done its work before, and knows that by a position of its own.
     """
     reading = read(evidence.history)
     given = reading.pairs.get((sent.index, group))
@@ -321,6 +322,8 @@ def _handled_in_a_loop(evidence: Evidence, sent: Sent, group: str) -> bool:
         return False
     if group in reading.handlers_of() or group in read(evidence.calm()).handlers_of():
         return False
+    if ends_as_calm(evidence):
+        return True
     last = given[-1]
     if last.waiting or _was_cut(evidence.history, last):
         return False
