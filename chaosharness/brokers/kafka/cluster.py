@@ -8,11 +8,23 @@ from typing import Final, Protocol
 
 from chaosharness.brokers.cycle import cycle
 from chaosharness.brokers.kafka.coordination import Coordination
+from chaosharness.brokers.kafka.errors import InvalidRecord, RecordTooLarge
+from chaosharness.brokers.kafka.forgetting import Forgetting, stored_by
 from chaosharness.brokers.kafka.members import Member, Slot
-from chaosharness.brokers.kafka.rows import DELIVER
+from chaosharness.brokers.kafka.profiles import Acks
+from chaosharness.brokers.kafka.rows import ANY, COMPACTED, DELIVERIES, RETAINED
+from chaosharness.brokers.kafka.topics import KafkaTopic
 from chaosharness.brokers.message import Framed, Message, key_of
 from chaosharness.errors import InvalidDefinition
-from chaosharness.faults import Delay, NetworkPartition, PartitionDelay, Rebalance
+from chaosharness.faults import (
+    Delay,
+    Fault,
+    LostWrites,
+    NetworkPartition,
+    PartitionDelay,
+    Rebalance,
+)
+from chaosharness.handlers.port import Surface
 from chaosharness.kernel.history import plain
 from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Scope
@@ -28,10 +40,6 @@ OVERHEAD: Final = 36
 Draft = tuple[str, int, str | bytes | None, Mapping[str, str], bytes | None, int, str]
 """A message to be stored: topic, log partition, key, headers, body, workload item; then the name
 of the message in hand, or what it is called itself where no operation stores it."""
-
-
-class RecordTooLarge(ValueError):
-    """A record is larger than its producer, or the cluster, takes."""
 
 
 class Settings(ClusterRules, Protocol):
@@ -56,6 +64,22 @@ class Settings(ClusterRules, Protocol):
     @property
     def isolation(self) -> Isolation:
         """What consumers see that do not say."""
+
+    @property
+    def idempotent_producer(self) -> bool:
+        """Whether a producer's own retry is recognised."""
+
+    @property
+    def acks(self) -> Acks:
+        """Whose acknowledgement a producer waits for."""
+
+    @property
+    def unclean_elections(self) -> bool:
+        """Whether a replica may lead that had fallen behind."""
+
+    @property
+    def finds_truncation(self) -> bool:
+        """Whether consumers find out that a log was cut off."""
 
     @property
     def latency_ms(self) -> int:
@@ -89,8 +113,12 @@ class Cluster:
         self.routes = routes_of(definition.name, self.machine.topics).copy()
         self.groups = Coordination(self.name, definition, world, self.machine, self._wake)
         self.owners = self.groups.owners
-        self.transactional = False
-        """Whether a record may be hidden from some, or be none."""
+        forgetful: Mapping[str, KafkaTopic] = getattr(definition.topics, "forgetful", {})
+        self.forgetful = forgetful
+        self.has_gaps = bool(forgetful)
+        """Whether a record may be hidden from some, or be gone, or be none."""
+        self.forgetting = Forgetting(definition, world, self.machine, self.groups.crews, forgetful)
+        self.groups.place_of = self.forgetting.place_of
         self.size_nearly = definition.size_max // 2
         """What is no larger than that needs no second look."""
         self.unkeyed: dict[tuple[str, int], int] = {}
@@ -119,8 +147,19 @@ class Cluster:
         """Return what a producer sees when the cluster refuses for now."""
         return ConnectionError(f"{operation}: {self.name} refused (NOT_ENOUGH_REPLICAS)")
 
-    def lose_writes(self, scope: Scope) -> None:
-        """Lose nothing: with acks=all a record is on every in-sync replica."""
+    def lose_writes(self, scope: Scope) -> bool:
+        """Let the leader fail that has just taken a record: the next one lacks it.
+
+        Whoever wrote it lives on, and knows nothing.
+        """
+        found = stored_by(scope)
+        if found is not None and self.forgetting.fail_over(*found):
+            self._go_on_without()
+        return True
+
+    def _go_on_without(self) -> None:
+        self.has_gaps = True
+        self.world.after(0, lambda _: self.wake_all())
 
     # ---- the logs
 
@@ -139,7 +178,12 @@ class Cluster:
 
         Those of one workload item go to one log partition after the other, wherever they
         come from: what other items do moves nothing.
+
+        Raises:
+            InvalidRecord: The topic is compacted.
         """
+        if topic in self.definition.compacted:
+            raise InvalidRecord(f"{self.name}: a record of {topic}, which is compacted, has no key")
         place = (topic, entity)
         nth = self.unkeyed.get(place, 0)
         self.unkeyed[place] = nth + 1
@@ -265,28 +309,37 @@ class Cluster:
             log, position = slot.log, slot.position
             if position >= len(log):
                 continue
-            if self.transactional:
+            if self.held and self._is_held(member, slot):
+                continue
+            if self.has_gaps:
                 if not self._is_decided(member, slot):
                     continue
                 position = slot.position
-            if self.held and self._is_held(member, slot):
-                continue
             message = log[position]
             operation = slot.operation
             key = (operation, message.entity, message.name)
             world.counts[key] = attempt = world.counts.get(key, 0) + 1
             if operation not in world.surfaces:
-                world.meet(operation, DELIVER)
-            if operation in world.armed and self._disturbed(member, message, operation, attempt):
+                world.meet(operation, self._delivery(message.topic))
+            armed = operation in world.armed
+            if armed and self._disturbed(member, message, operation, attempt):
                 return False
             member.turn += step + 1
             slot.position = position + 1
-            self._deliver(member, slot, message, operation, attempt)
+            self._deliver(member, slot, message, operation, attempt, armed)
             return True
         return False
 
+    def _delivery(self, topic: str) -> Surface:
+        """Return what may strike where a record of a topic is delivered."""
+        kept = self.forgetful.get(topic)
+        how = ANY if kept is None else COMPACTED if kept.compacted else RETAINED
+        return DELIVERIES[how, self.definition.unclean_elections]
+
     def _is_decided(self, member: Member, slot: Slot) -> bool:
         """Go to the next record that a member may see; say whether there is one just now."""
+        if self.forgetful:
+            self.forgetting.look(slot.place)
         if slot.unstable:
             if any(slot.place in one for one in member.group.pending.values()):
                 return False  # KIP-447: nobody reads an offset that a transaction may move
@@ -295,6 +348,11 @@ class Cluster:
         log = self.machine.log(slot.place)
         if log.plain:
             return True
+        if slot.position < log.start:
+            slot.position = self.forgetting.place_of(member, slot.place, slot.position)
+            if member.unset is not None:
+                self.groups.tell(member)
+                return False
         at = log.next(slot.position, committed_only=member.committed_only)
         if at is None:
             end = log.stable if member.committed_only else log.end
@@ -304,7 +362,13 @@ class Cluster:
         return True
 
     def _deliver(
-        self, member: Member, slot: Slot, message: Message, operation: str, attempt: int
+        self,
+        member: Member,
+        slot: Slot,
+        message: Message,
+        operation: str,
+        attempt: int,
+        armed: bool,
     ) -> None:
         world = self.world
         crew = member.crew
@@ -332,7 +396,21 @@ class Cluster:
         if not member.watched:
             member.watched = True
             self.groups.watch(member)
+        if armed:
+            self._cut_off_behind(message, operation, attempt, cause)
         member.take(member, message, cause)
+
+    def _cut_off_behind(self, message: Message, operation: str, attempt: int, cause: int) -> None:
+        """Let the leader fail that has just handed out a record."""
+        world = self.world
+        for fault in world.strikes(operation, "after", message.entity, attempt, message.name):
+            self._record(fault, message, operation, attempt, cause)
+            place = (message.topic, message.partition)
+            log = self.machine.log(place)
+            there = message.offset < log.end and log.records[message.offset] is message
+            if isinstance(fault, LostWrites) and there:
+                self.forgetting.fail_over(place, message.offset)
+                self._go_on_without()
 
     # ---- trouble at a delivery
 
@@ -343,15 +421,7 @@ class Cluster:
         group = member.group
         place = (message.topic, message.partition)
         for fault in world.strikes(operation, "before", message.entity, attempt, message.name):
-            world.record(
-                "fault",
-                self.name,
-                operation=operation,
-                entity=message.entity,
-                attempt=attempt,
-                cause=message.published,
-                data={"fault": str(fault)},
-            )
+            self._record(fault, message, operation, attempt, message.published)
             off = True
             match fault:
                 case Delay() | PartitionDelay():
@@ -366,6 +436,19 @@ class Cluster:
                     service = member.incarnation.service
                     world.part(service, self.name, fault.way, fault.lasting)
         return off
+
+    def _record(
+        self, fault: Fault, message: Message, operation: str, attempt: int, cause: int
+    ) -> None:
+        self.world.record(
+            "fault",
+            self.name,
+            operation=operation,
+            entity=message.entity,
+            attempt=attempt,
+            cause=cause,
+            data={"fault": str(fault)},
+        )
 
     def hold(self, group: str, place: LogPartition, due_ms: int) -> None:
         """Keep a log partition from one group, or (group '') from all."""

@@ -170,7 +170,8 @@ class Consumer:
         member = self._member
         if self._waiting is None or member is None:
             return False
-        if not (member.fenced or (self._listeners.any and self._listeners.due(member))):
+        news = self._listeners.any and self._listeners.due(member)
+        if not (news or member.fenced or member.unset_at >= 0):
             return False
         world = self._broker.world
         member.busy_since = world.now
@@ -268,9 +269,10 @@ class Consumer:
         elif member.fenced:
             self._fence()
         elif member.unset is not None:
-            raise LookupError(
-                f"no offset is committed for {named(member.unset)}, and reset='error'"
-            )
+            what = f"no offset is committed for {named(member.unset)}"
+            if member.unset_at >= 0:
+                what = f"offset {member.unset_at} of {named(member.unset)} is out of range"
+            raise LookupError(f"{what}, and reset='error'")
         return member
 
     def _fence(self) -> NoReturn:

@@ -20,17 +20,21 @@ from chaosharness.adapters.kafka.unwaited import standing, unwaited
 from chaosharness.adapters.spoken import note_spoken
 from chaosharness.adapters.unmodelled import not_modelled
 from chaosharness.brokers.kafka.cluster import OVERHEAD
+from chaosharness.brokers.kafka.errors import InvalidRecord
+from chaosharness.brokers.kafka.profiles import Acks
 from chaosharness.brokers.kafka.transactions import ProducerFenced
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.blocking import blocking
 from chaosharness.handlers.fingerprint import of_stack
-from chaosharness.handlers.port import current_scope, wait_of
+from chaosharness.handlers.places import asked_at
+from chaosharness.handlers.port import call_off, current_scope, wait_of
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.scope import Scope
 from chaosharness.machines.kafka.partitioners import log_partition_by_crc32, log_partition_for
 
 BACKOFF_MS: Final = 100
 SECOND_MS: Final = 1_000
+ACKS_MAX: Final = 1_000
 HEADER: Final = 2
 """Bytes that a header is counted for, beside its name and value."""
 
@@ -101,8 +105,9 @@ class Producer:
         self._transactions = None if not name else self._transactional(name, scope)
         self._idempotent = settings.flag("enable.idempotence", bool(name))
         self._publish: Any = None
+        acks = self._acks()
         if self._transactions is None:
-            self._publish = self._cluster.publisher(idempotent=self._idempotent)
+            self._publish = self._cluster.publisher(idempotent=self._idempotent, acks=acks)
         self._linger_ms = round(settings.number("linger.ms", 5))
         self._timeout_ms = self._patience_ms()
         self._size_max = round(settings.number("message.max.bytes", 1_000_000))
@@ -114,6 +119,22 @@ class Producer:
         self._reports: deque[tuple[Report | None, KafkaError | None, Message]] = deque()
         self._waiting: Resume | None = None
         self._world.know_duration(self._linger_ms)
+
+    def _acks(self) -> Acks:
+        """Return whose acknowledgement it waits for."""
+        given = self._settings.get("acks", self._settings.get("request.required.acks", -1))
+        words = str(given).lower()
+        if words in ("-1", "all"):
+            return "all"
+        if not words.isdecimal() or int(words) > ACKS_MAX:
+            raise self._settings.wrong("request.required.acks", given)
+        if words != "1":
+            what = f"Producer(acks={given}) is not modelled: 'all' and 1 are"
+            call_off(InvalidDefinition(f"{LIBRARY}: {what}{asked_at()}"))
+        if self._idempotent:
+            words = "`acks` must be set to `all` when `enable.idempotence` is true"
+            raise refusal(KafkaError._INVALID_ARG, f"Failed to create producer: {words}")
+        return 1
 
     def _transactional(self, name: str, scope: Scope) -> Transactions:
         """Return what its transactions go by: each replica is taken for a producer of its own."""
@@ -247,7 +268,7 @@ class Producer:
                     return
             else:
                 error = None  # the broker recognises it when it comes again
-        elif error is not None and not isinstance(error, Purged | ProducerFenced):
+        elif error is not None and not isinstance(error, Purged | ProducerFenced | InvalidRecord):
             world.refuse(error if isinstance(error, InvalidDefinition) else _mistake(error))
             return
         message = self._message(draft, stored)
@@ -262,6 +283,8 @@ class Producer:
         """Return what is reported of a record; where it fails, its transaction has."""
         if isinstance(error, Purged):
             return KafkaError(KafkaError._PURGE_QUEUE)
+        if isinstance(error, InvalidRecord):
+            return KafkaError(KafkaError.INVALID_RECORD)
         if self._transactions is not None:
             self._transactions.fail(error)
         if isinstance(error, ProducerFenced):
