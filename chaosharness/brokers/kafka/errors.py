@@ -1,6 +1,9 @@
-"""What a producer sees of a record that is never taken."""
+"""What a producer sees of a record that is never taken, and a consumer of one that is gone."""
 
 from __future__ import annotations
+
+from chaosharness.machines.kafka.assignors import LogPartition
+from chaosharness.machines.kafka.machine import named
 
 
 class RecordTooLarge(ValueError):
@@ -9,3 +12,11 @@ class RecordTooLarge(ValueError):
 
 class InvalidRecord(ValueError):
     """A record has no key, and its topic is compacted (INVALID_RECORD)."""
+
+
+class OffsetOutOfRange(LookupError):
+    """What a consumer would read next is gone, and `reset` is `error` (OFFSET_OUT_OF_RANGE)."""
+
+    def __init__(self, place: LogPartition, offset: int) -> None:
+        super().__init__(f"offset {offset} of {named(place)} is out of range, and reset='error'")
+        self.place, self.offset = place, offset

@@ -21,6 +21,7 @@ from chaosharness.brokers.batch import Batch, Taken
 from chaosharness.brokers.kafka.cluster import Cluster
 from chaosharness.brokers.kafka.consumers import ISOLATIONS, CommitFailed, InstanceFenced
 from chaosharness.brokers.kafka.coordination import TOO_SLOW
+from chaosharness.brokers.kafka.errors import OffsetOutOfRange
 from chaosharness.brokers.kafka.listeners import Call, Listener, Listeners, called
 from chaosharness.brokers.kafka.members import Member, Slot, Standing
 from chaosharness.brokers.kafka.offsets import take_offsets
@@ -165,7 +166,7 @@ class Consumer:
             scope.message = ""
             yield from self._listeners.calls(member)
 
-    def _attend(self) -> bool:
+    def attend(self) -> bool:
         """Have a poll that waits call the listeners, where there is news; say whether it does."""
         member = self._member
         if self._waiting is None or member is None:
@@ -263,16 +264,17 @@ class Consumer:
         member = self._member
         if member is None:
             self._member = member = self._join()
-            member.attend = self._attend
+            member.attend = self.attend
             member.committed_only = self._committed_only
             member.crew.listens = member.crew.listens or self._listeners.any
         elif member.fenced:
             self._fence()
         elif member.unset is not None:
-            what = f"no offset is committed for {named(member.unset)}"
             if member.unset_at >= 0:
-                what = f"offset {member.unset_at} of {named(member.unset)} is out of range"
-            raise LookupError(f"{what}, and reset='error'")
+                raise OffsetOutOfRange(member.unset, member.unset_at)
+            raise LookupError(
+                f"no offset is committed for {named(member.unset)}, and reset='error'"
+            )
         return member
 
     def _fence(self) -> NoReturn:
@@ -489,10 +491,13 @@ class Consumer:
         first, end = self.watermarks(topic, partition)
         if not first <= offset <= end:
             if self._reset == "error":
-                raise LookupError(f"offset {offset} of {topic}[{partition}] is out of range")
+                raise OffsetOutOfRange((topic, partition), offset)
             offset = first if self._reset == "earliest" else end
         slot.position = offset
         place = (topic, partition)
+        member = self._member
+        if member is not None and member.unset == place:
+            member.unset, member.unset_at = None, -1
         self._buffer = [one for one in self._buffer if (one[0].topic, one[0].partition) != place]
 
     def pause(self, *places: LogPartition) -> None:

@@ -27,6 +27,7 @@ from chaosharness.errors import IllegalFault, InvalidDefinition
 PUBLISH = "desk.store/bus.publish orders"
 DELIVER = "bus.orders/deliver to reader"
 MINUTE_MS = 60_000
+KEPT = KafkaTopic(retention_ms=MINUTE_MS)
 
 
 def reading(*values, topic=None, gap_ms=1_000, loop=False, reset="earliest", **options):
@@ -185,10 +186,35 @@ def test_where_nobody_says_where_to_go_on_a_loop_is_told():
     assert seen[:2] == [1, 2]
 
 
+def test_a_loop_that_is_told_may_seek_and_go_on():
+    system = System("seeks", arrival_ms=40_000)
+    bus = system.add(Kafka("bus", {"orders": KEPT}))
+    seen = []
+
+    @system.service("reader")
+    def reader(env):
+        consumer = env.consumer(bus, "orders", reset="error")
+
+        def run():
+            while True:
+                try:
+                    batch = consumer.poll(timeout_s=5)
+                except LookupError as error:
+                    seen.append(str(error))
+                    consumer.seek("orders", 0, consumer.watermarks("orders", 0)[0])
+                    continue
+                for delivery in batch:
+                    seen.append(delivery.value)
+                    consumer.commit(delivery)
+
+        env.main(run)
+
+    system.entry(examples=[1, 2, 3])(lambda env, value: env.publisher(bus)("orders", value))
+    struck(system, Delay(Site(DELIVER), lasting=90_000))
+    assert seen == ["offset 0 of orders[0] is out of range, and reset='error'", 2, 3]
+
+
 # ---- retention
-
-
-KEPT = KafkaTopic(retention_ms=MINUTE_MS)
 
 
 @pytest.mark.parametrize(("reset", "expected"), [("earliest", [1, 4, 5, 6]), ("latest", [1, 6])])

@@ -99,6 +99,8 @@ class Membership:
         joining, self._joining = self._joining, None
         if joining is not None:
             joining(None)
+        if self.member.unset_at >= 0:
+            return bool(self.consumer.attend())
         if self._telling is not None:
             return True
         if not (self._listeners.any and self.open and self.member.incarnation.alive):

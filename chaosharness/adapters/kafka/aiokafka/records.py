@@ -8,7 +8,7 @@ from typing import Any, Final, NoReturn
 from aiokafka import ConsumerRecord, TopicPartition, errors
 
 from chaosharness.brokers.kafka.consumers import CommitFailed, InstanceFenced
-from chaosharness.brokers.kafka.errors import InvalidRecord
+from chaosharness.brokers.kafka.errors import InvalidRecord, OffsetOutOfRange
 from chaosharness.brokers.kafka.transactions import ProducerFenced
 from chaosharness.brokers.message import Delivery
 from chaosharness.errors import InvalidDefinition
@@ -98,6 +98,8 @@ def raised_for(error: BaseException) -> BaseException:
         found = errors.RequestTimedOutError()
     elif isinstance(error, ConnectionError):
         found = errors.NotEnoughReplicasError()
+    elif isinstance(error, OffsetOutOfRange):
+        found = errors.OffsetOutOfRangeError({TopicPartition(*error.place): error.offset})
     elif isinstance(error, InvalidRecord):
         found = errors.for_code(INVALID)(str(error))
     elif isinstance(error, ValueError):

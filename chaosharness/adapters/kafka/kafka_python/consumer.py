@@ -35,6 +35,7 @@ from chaosharness.adapters.kafka.unwaited import unwaited
 from chaosharness.adapters.spoken import note_spoken
 from chaosharness.adapters.unmodelled import not_modelled
 from chaosharness.brokers.kafka.consumers import CommitFailed, InstanceFenced
+from chaosharness.brokers.kafka.errors import OffsetOutOfRange
 from chaosharness.handlers.blocking import blocking
 from chaosharness.handlers.port import current_scope
 
@@ -122,7 +123,7 @@ class Consumer(Standing):
         self._commit_when_due()
         try:
             batch = blocking(consumer.poll)(most, seconds)
-        except InstanceFenced as error:
+        except (InstanceFenced, OffsetOutOfRange) as error:
             raise raised_for(error) from None
         except LookupError:
             raise errors.NoOffsetForPartitionError from None
