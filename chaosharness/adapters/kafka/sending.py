@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import attrs
 
-from chaosharness.adapters.kafka.unwaited import standing, unwaited
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.port import call_off
+from chaosharness.handlers.unwaited import standing, unwaited
 from chaosharness.kernel.scope import Scope
 
 BACKOFF_MS: Final = 100

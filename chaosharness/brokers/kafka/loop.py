@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any, Final, Literal, NoReturn, get_args
 
 from chaosharness.brokers.batch import Batch, Taken
+from chaosharness.brokers.kafka.asking import AskedCommits, Then
 from chaosharness.brokers.kafka.cluster import Cluster
 from chaosharness.brokers.kafka.consumers import ISOLATIONS, CommitFailed, InstanceFenced
 from chaosharness.brokers.kafka.coordination import TOO_SLOW
@@ -55,6 +56,10 @@ LOOP_OPTIONS: Final = (
     "reset",
     "isolation",
 )
+
+
+class Polled(dict[LogPartition, int]):
+    """Where to go on behind everything that was polled."""
 
 
 class Consumer:
@@ -103,6 +108,7 @@ class Consumer:
         self._broker = broker
         self._reset = reset
         self._listeners = Listeners(on_assign, on_revoke, on_lost)
+        self._asked = AskedCommits(self.attend)
         self._attended = self._closed = False
         self._decode = decode
         self._buffer: list[tuple[Message, int]] = []
@@ -125,7 +131,7 @@ class Consumer:
             raise InvalidDefinition(f"records_max must be at least 1, not {records_max}")
         scope = current_scope(f"{self._broker.name}.poll", self._broker.world)
         frame = sys._getframe(1)
-        if not self._listeners.any:
+        if not (self._listeners.any or self._asked.any):
             return self._drive(scope, records_max, timeout_s, frame)
         if scope.colour.is_async:
             return self._poll_and_tell(scope, records_max, timeout_s, frame)
@@ -165,13 +171,17 @@ class Consumer:
             scope.entity = 0
             scope.message = ""
             yield from self._listeners.calls(member)
+        if self._asked.due:
+            scope.entity = 0
+            scope.message = ""
+            yield from self._asked.calls()
 
     def attend(self) -> bool:
         """Have a poll that waits call the listeners, where there is news; say whether it does."""
         member = self._member
         if self._waiting is None or member is None:
             return False
-        news = self._listeners.any and self._listeners.due(member)
+        news = self._asked.due or (self._listeners.any and self._listeners.due(member))
         if not (news or member.fenced or member.unset_at >= 0):
             return False
         world = self._broker.world
@@ -377,10 +387,37 @@ class Consumer:
             refuse_stranger(scope, f"{action} of a consumer", None)
         if upto is not None and offsets is not None:
             raise InvalidDefinition(f"commit takes upto or offsets, not both{asked_at()}")
-        what = upto if offsets is None else dict(offsets)
+        what = upto if offsets is None else offsets
         for place in offsets or ():
             self._broker.check((place[0],))
         return operate(action, self._commit, what, self._broker, LOOP_COMMIT)
+
+    def commit_async(
+        self,
+        upto: Delivery | None = None,
+        *,
+        offsets: Mapping[LogPartition, int] | None = None,
+        then: Then | None = None,
+    ) -> None:
+        """Ask for a commit, and wait for nothing: the same in plain and in `async` code.
+
+        Commits are taken in the order in which they are asked for; one that is lost, or not
+        answered, is not made again. `then(offsets, error)` is called in that order inside a later
+        `poll` or `close`, with what was committed and with None or what `commit` would raise; in
+        `async` code it may be `async`.
+
+        Args:
+            upto: As of `commit`.
+            offsets: As of `commit`.
+            then: Told what became of it.
+        """
+        scope = current_scope(f"{self._broker.name}.commit_async", self._broker.world)
+        if upto is None and offsets is None and self._member is not None:
+            offsets = Polled(self._positions(self._member))
+        elif offsets is not None:
+            offsets = dict(offsets)
+        told = offsets if upto is None else {(upto.topic, upto.partition): upto.offset + 1}
+        self._asked.ask(scope, partial(self.commit, upto, offsets=offsets), told, then)
 
     def _commit(self, scope: Scope, operation: str, attempt: int, what: Any) -> None:
         member = self._member
@@ -397,8 +434,9 @@ class Consumer:
             scope.record("nack", operation, attempt, {"error": error})
             raise CommitFailed(f"{operation}: {error}; poll again to rejoin")
         before = dict(group.committed)
-        found = self._positions(member) if what is None else what
-        for message in take_offsets(group.committed, broker.logs, found, at_all=what is None):
+        found = Polled(self._positions(member)) if what is None else what
+        at_all = isinstance(found, Polled)
+        for message in take_offsets(group.committed, broker.logs, found, at_all=at_all):
             scope.record("ack", operation, attempt, {"message": message})
         if group.committed != before:
             broker.world.effects += 1
@@ -545,7 +583,10 @@ class Consumer:
 
     def _last_news(self) -> Iterable[Call]:
         member = self._member
-        return () if self._closed or member is None else self._listeners.last(member)
+        if self._closed or member is None:
+            return
+        yield from self._asked.calls()
+        yield from self._listeners.last(member)
 
     def _leave(self) -> None:
         self._closed = True

@@ -28,7 +28,6 @@ from chaosharness.adapters.kafka.aiokafka.records import (
 )
 from chaosharness.adapters.kafka.sending import check_topic
 from chaosharness.adapters.kafka.servers import cluster_at
-from chaosharness.adapters.kafka.unwaited import standing
 from chaosharness.adapters.spoken import note_spoken
 from chaosharness.brokers.kafka.consumers import InstanceFenced
 from chaosharness.brokers.kafka.errors import OffsetOutOfRange
@@ -36,6 +35,7 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.attribution import rest
 from chaosharness.handlers.places import asked_at
 from chaosharness.handlers.port import call_off, current_scope
+from chaosharness.handlers.unwaited import standing
 from chaosharness.kernel.scope import SCOPE, Scope
 
 MANY: Final = 1_000_000

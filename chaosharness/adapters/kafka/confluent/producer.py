@@ -16,7 +16,6 @@ from chaosharness.adapters.kafka.confluent.places import words_of
 from chaosharness.adapters.kafka.confluent.settings import Settings
 from chaosharness.adapters.kafka.confluent.transactions import Transactions, not_configured
 from chaosharness.adapters.kafka.servers import cluster_at
-from chaosharness.adapters.kafka.unwaited import standing, unwaited
 from chaosharness.adapters.spoken import note_spoken
 from chaosharness.adapters.unmodelled import not_modelled
 from chaosharness.brokers.kafka.cluster import OVERHEAD
@@ -29,6 +28,7 @@ from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.places import asked_at
 from chaosharness.handlers.port import call_off, current_scope, wait_of
 from chaosharness.handlers.script import Resume, Script
+from chaosharness.handlers.unwaited import standing, unwaited
 from chaosharness.kernel.scope import Scope
 from chaosharness.machines.kafka.partitioners import log_partition_by_crc32, log_partition_for
 
