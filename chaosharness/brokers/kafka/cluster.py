@@ -9,10 +9,11 @@ from typing import Final, Protocol
 from chaosharness.brokers.cycle import cycle
 from chaosharness.brokers.kafka.coordination import Coordination
 from chaosharness.brokers.kafka.errors import InvalidRecord, RecordTooLarge
-from chaosharness.brokers.kafka.forgetting import Forgetting, stored_by
+from chaosharness.brokers.kafka.forgetting import Forgetting
 from chaosharness.brokers.kafka.members import Member, Slot
 from chaosharness.brokers.kafka.profiles import Acks
 from chaosharness.brokers.kafka.rows import ANY, COMPACTED, DELIVERIES, RETAINED
+from chaosharness.brokers.kafka.stored import stored_by
 from chaosharness.brokers.kafka.topics import KafkaTopic
 from chaosharness.brokers.message import Framed, Message, key_of
 from chaosharness.errors import InvalidDefinition
@@ -153,8 +154,10 @@ class Cluster:
         Whoever wrote it lives on, and knows nothing.
         """
         found = stored_by(scope)
-        if found is not None and self.forgetting.fail_over(*found):
-            self._go_on_without()
+        if found >= 0:
+            data = self.world.raw[found][7]
+            if self.forgetting.fail_over((data["topic"], data["partition"]), data["offset"]):
+                self._go_on_without()
         return True
 
     def _go_on_without(self) -> None:

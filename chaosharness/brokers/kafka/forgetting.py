@@ -19,7 +19,6 @@ from typing import Protocol
 from chaosharness.brokers.kafka.members import Crew, Member
 from chaosharness.brokers.kafka.topics import KafkaTopic
 from chaosharness.brokers.message import Message
-from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
 from chaosharness.machines.kafka import KafkaMachine
 from chaosharness.machines.kafka.assignors import LogPartition
@@ -174,16 +173,3 @@ class Forgetting:
             reads = place in crew.high or place in crew.group.committed or place[0] in topics
             if reads and crew.group.committed.get(place, 0) <= offset:
                 yield crew.name
-
-
-def stored_by(scope: Scope) -> tuple[LogPartition, int] | None:
-    """Return where the record is that a scope stored last, from the history; None for none."""
-    raw, at = scope.world.raw, scope.cause
-    while at >= 0:
-        _, kind, _, _, _, _, cause, data = raw[at]
-        if kind == "publish":
-            return (data["topic"], data["partition"]), data["offset"]
-        if kind != "fault":
-            return None
-        at = cause
-    return None

@@ -104,7 +104,7 @@ class Producer:
         else:  # all replicas have one configuration: each is taken for its own
             name = f"{self._transactional_id}#{scope.incarnation.replica}"
             publish = self._transaction = self._cluster.publisher(transactional_id=name)
-        self._sender = Sender(publish, self._idempotent, asks_on=False)
+        self._sender = Sender(publish, self._idempotent, asks_on=False, order="one in flight")
 
     async def stop(self) -> None:
         """Wait until all is sent, or given up, and send no more."""

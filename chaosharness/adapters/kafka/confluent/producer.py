@@ -15,6 +15,7 @@ from chaosharness.adapters.kafka.confluent.message import LIBRARY, Message, refu
 from chaosharness.adapters.kafka.confluent.places import words_of
 from chaosharness.adapters.kafka.confluent.settings import Settings
 from chaosharness.adapters.kafka.confluent.transactions import Transactions, not_configured
+from chaosharness.adapters.kafka.sending import Line, Order, Stored, stored_as
 from chaosharness.adapters.kafka.servers import cluster_at
 from chaosharness.adapters.spoken import note_spoken
 from chaosharness.adapters.unmodelled import not_modelled
@@ -28,13 +29,14 @@ from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.places import asked_at
 from chaosharness.handlers.port import call_off, current_scope, wait_of
 from chaosharness.handlers.script import Resume, Script
-from chaosharness.handlers.unwaited import standing, unwaited
+from chaosharness.handlers.unwaited import standing
 from chaosharness.kernel.scope import Scope
 from chaosharness.machines.kafka.partitioners import log_partition_by_crc32, log_partition_for
 
 BACKOFF_MS: Final = 100
 SECOND_MS: Final = 1_000
 ACKS_MAX: Final = 1_000
+IN_FLIGHT: Final = 1_000_000
 HEADER: Final = 2
 """Bytes that a header is counted for, beside its name and value."""
 
@@ -52,13 +54,13 @@ class Draft:
     """One record on its way, and who wants to hear of it."""
 
     __slots__ = (
+        "attempt",
         "due_ms",
         "headers",
         "key",
         "partition",
         "report",
         "scope",
-        "since",
         "topic",
         "transaction",
         "value",
@@ -85,7 +87,7 @@ class Draft:
         self.report = report
         self.due_ms = due_ms
         self.transaction = transaction
-        self.since = 0
+        self.attempt: tuple[Scope, int] | None = None
 
 
 class Purged(Exception):
@@ -108,6 +110,9 @@ class Producer:
         acks = self._acks()
         if self._transactions is None:
             self._publish = self._cluster.publisher(idempotent=self._idempotent, acks=acks)
+        single = settings.number("max.in.flight.requests.per.connection", IN_FLIGHT) == 1
+        kept: Order = "pipelined" if self._idempotent else "none"
+        self._line = Line("one in flight" if single else kept)
         self._linger_ms = round(settings.number("linger.ms", 5))
         self._timeout_ms = self._patience_ms()
         self._size_max = round(settings.number("message.max.bytes", 1_000_000))
@@ -237,8 +242,6 @@ class Producer:
             raise _unable(KafkaError.MSG_SIZE_TOO_LARGE)
 
     def _send(self, draft: Draft, after_ms: int) -> None:
-        draft.since = len(self._world.raw)
-
         def port() -> Any:
             if draft.transaction and draft.transaction <= self._purged:
                 raise Purged
@@ -255,12 +258,12 @@ class Producer:
         def done(_: Any, error: BaseException | None) -> None:
             self._sent(draft, error)
 
-        unwaited(draft.scope, port, done, after_ms=after_ms)
+        self._line.send(draft, port, done, after_ms)
 
     def _sent(self, draft: Draft, error: BaseException | None) -> None:
         """Take note that a record is stored; else send it again, as the client does."""
         world = self._world
-        stored = self._stored(draft)
+        stored = stored_as(draft)
         if error is not None and isinstance(error, OSError):  # refused, or not answered
             if not (stored and self._idempotent):
                 if world.now + BACKOFF_MS < draft.due_ms:
@@ -271,6 +274,7 @@ class Producer:
         elif error is not None and not isinstance(error, Purged | ProducerFenced | InvalidRecord):
             world.refuse(error if isinstance(error, InvalidDefinition) else _mistake(error))
             return
+        self._line.leave(draft)
         message = self._message(draft, stored)
         failed = None if error is None else self._what_failed(error)
         self._under_way -= 1
@@ -291,22 +295,11 @@ class Producer:
             return KafkaError(KafkaError._PURGE_QUEUE)
         return KafkaError(KafkaError._MSG_TIMED_OUT)
 
-    def _stored(self, draft: Draft) -> dict[str, Any] | None:
-        """Return what the history holds of a record that is stored."""
-        scope = draft.scope
-        for raw in self._world.raw[draft.since :]:
-            if raw[1] == "publish" and raw[2] == scope.incarnation.label:
-                data: dict[str, Any] = raw[7]
-                if data.get("topic") == draft.topic and raw[4] == scope.entity:
-                    return data
-        return None
-
-    def _message(self, draft: Draft, stored: dict[str, Any] | None) -> Message:
-        found = stored or {}
+    def _message(self, draft: Draft, stored: Stored | None) -> Message:
         return Message(
             draft.topic,
-            partition=found.get("partition", -1),
-            offset=found.get("offset"),
+            partition=-1 if stored is None else stored.partition,
+            offset=None if stored is None else stored.offset,
             key=draft.key.encode() if isinstance(draft.key, str) else draft.key,
             value=draft.value.encode() if isinstance(draft.value, str) else draft.value,
         )

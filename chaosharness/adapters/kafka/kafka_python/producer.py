@@ -103,7 +103,13 @@ class Producer:
         return "all" if self._idempotent or self.config["acks"] in (-1, "all") else 1
 
     def _sending(self, publish: Callable[..., Any]) -> Sender:
-        return Sender(publish, self._idempotent, asks_on=self.config["retries"] > 0)
+        single = self.config["max_in_flight_requests_per_connection"] == 1
+        return Sender(
+            publish,
+            self._idempotent,
+            asks_on=self.config["retries"] > 0,
+            order="one in flight" if single else "pipelined" if self._idempotent else "none",
+        )
 
     def __getattr__(self, name: str) -> Any:
         not_modelled(LIBRARY, "KafkaProducer", name)
