@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
-from typing import Final, Protocol
+from functools import cached_property, lru_cache
+from typing import Final
 
 from chaosharness.brokers.cycle import cycle
 from chaosharness.brokers.kafka.coordination import Coordination
 from chaosharness.brokers.kafka.errors import InvalidRecord, RecordTooLarge
 from chaosharness.brokers.kafka.forgetting import Forgetting
 from chaosharness.brokers.kafka.members import Member, Slot
-from chaosharness.brokers.kafka.profiles import Acks
 from chaosharness.brokers.kafka.rows import ANY, COMPACTED, DELIVERIES, RETAINED
+from chaosharness.brokers.kafka.rules import Settings
 from chaosharness.brokers.kafka.stored import stored_by
 from chaosharness.brokers.kafka.topics import KafkaTopic
 from chaosharness.brokers.message import Framed, Message, key_of
@@ -32,8 +32,6 @@ from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
 from chaosharness.machines.kafka import KafkaMachine
 from chaosharness.machines.kafka.assignors import LogPartition
-from chaosharness.machines.kafka.operations import Isolation
-from chaosharness.machines.kafka.settings import Settings as ClusterRules
 
 OVERHEAD: Final = 36
 """Bytes of a record beside its key, value and headers, at most (librdkafka's `MAX_OVERHEAD`)."""
@@ -41,54 +39,6 @@ OVERHEAD: Final = 36
 Draft = tuple[str, int, str | bytes | None, Mapping[str, str], bytes | None, int, str]
 """A message to be stored: topic, log partition, key, headers, body, workload item; then the name
 of the message in hand, or what it is called itself where no operation stores it."""
-
-
-class Settings(ClusterRules, Protocol):
-    """What a cluster and its clients go by, as its definition says it."""
-
-    @property
-    def name(self) -> str:
-        """What reports call it."""
-
-    @property
-    def session_timeout_ms(self) -> int:
-        """After this a crashed member is noticed."""
-
-    @property
-    def max_poll_interval_ms(self) -> int:
-        """A handler slower than this loses its log partitions."""
-
-    @property
-    def new_groups(self) -> bool:
-        """Whether groups have committed nothing when a run begins."""
-
-    @property
-    def isolation(self) -> Isolation:
-        """What consumers see that do not say."""
-
-    @property
-    def idempotent_producer(self) -> bool:
-        """Whether a producer's own retry is recognised."""
-
-    @property
-    def acks(self) -> Acks:
-        """Whose acknowledgement a producer waits for."""
-
-    @property
-    def unclean_elections(self) -> bool:
-        """Whether a replica may lead that had fallen behind."""
-
-    @property
-    def finds_truncation(self) -> bool:
-        """Whether consumers find out that a log was cut off."""
-
-    @property
-    def latency_ms(self) -> int:
-        """From the log to a consumer."""
-
-    @property
-    def timeout_ms(self) -> int:
-        """How long a producer waits for an answer."""
 
 
 @lru_cache(maxsize=256)
@@ -118,8 +68,8 @@ class Cluster:
         self.forgetful = forgetful
         self.has_gaps = bool(forgetful)
         """Whether a record may be hidden from some, or be gone, or be none."""
-        self.forgetting = Forgetting(definition, world, self.machine, self.groups.crews, forgetful)
-        self.groups.place_of = self.forgetting.place_of
+        if forgetful:
+            _ = self.forgetting  # it is known from the beginning how long records are kept
         self.size_nearly = definition.size_max // 2
         """What is no larger than that needs no second look."""
         self.unkeyed: dict[tuple[str, int], int] = {}
@@ -131,6 +81,15 @@ class Cluster:
         """Let go of the members, at the end of a run."""
         self.groups.close()
         self.logs.clear()
+
+    @cached_property
+    def forgetting(self) -> Forgetting:
+        """What lets go of records."""
+        made = Forgetting(
+            self.definition, self.world, self.machine, self.groups.crews, self.forgetful
+        )
+        self.groups.place_of = made.place_of
+        return made
 
     def begin_at(self, offset: int) -> None:
         """Let all logs begin at an offset: what was before it is gone, and was read."""
@@ -181,16 +140,20 @@ class Cluster:
 
         Those of one workload item go to one log partition after the other, wherever they
         come from: what other items do moves nothing.
-
-        Raises:
-            InvalidRecord: The topic is compacted.
         """
-        if topic in self.definition.compacted:
-            raise InvalidRecord(f"{self.name}: a record of {topic}, which is compacted, has no key")
         place = (topic, entity)
         nth = self.unkeyed.get(place, 0)
         self.unkeyed[place] = nth + 1
         return (entity + nth) % count
+
+    def check_key(self, topic: str, key: str | bytes | None) -> None:
+        """Refuse a record without a key, where its topic is compacted.
+
+        Raises:
+            InvalidRecord: It is.
+        """
+        if key is None and topic in self.definition.compacted:
+            raise InvalidRecord(f"{self.name}: a record of {topic}, which is compacted, has no key")
 
     def check_size(
         self, key: str | bytes | None, headers: Mapping[str, str] | None, body: bytes
@@ -324,12 +287,11 @@ class Cluster:
             world.counts[key] = attempt = world.counts.get(key, 0) + 1
             if operation not in world.surfaces:
                 world.meet(operation, self._delivery(message.topic))
-            armed = operation in world.armed
-            if armed and self._disturbed(member, message, operation, attempt):
+            if operation in world.armed and self._disturbed(member, message, operation, attempt):
                 return False
             member.turn += step + 1
             slot.position = position + 1
-            self._deliver(member, slot, message, operation, attempt, armed)
+            self._deliver(member, slot, message, operation, attempt)
             return True
         return False
 
@@ -365,13 +327,7 @@ class Cluster:
         return True
 
     def _deliver(
-        self,
-        member: Member,
-        slot: Slot,
-        message: Message,
-        operation: str,
-        attempt: int,
-        armed: bool,
+        self, member: Member, slot: Slot, message: Message, operation: str, attempt: int
     ) -> None:
         world = self.world
         crew = member.crew
@@ -399,21 +355,7 @@ class Cluster:
         if not member.watched:
             member.watched = True
             self.groups.watch(member)
-        if armed:
-            self._cut_off_behind(message, operation, attempt, cause)
         member.take(member, message, cause)
-
-    def _cut_off_behind(self, message: Message, operation: str, attempt: int, cause: int) -> None:
-        """Let the leader fail that has just handed out a record."""
-        world = self.world
-        for fault in world.strikes(operation, "after", message.entity, attempt, message.name):
-            self._record(fault, message, operation, attempt, cause)
-            place = (message.topic, message.partition)
-            log = self.machine.log(place)
-            there = message.offset < log.end and log.records[message.offset] is message
-            if isinstance(fault, LostWrites) and there:
-                self.forgetting.fail_over(place, message.offset)
-                self._go_on_without()
 
     # ---- trouble at a delivery
 
@@ -438,7 +380,27 @@ class Cluster:
                 case NetworkPartition():
                     service = member.incarnation.service
                     world.part(service, self.name, fault.way, fault.lasting)
+        if not off and self.definition.unclean_elections:
+            self._cut_off_behind(member, operation, attempt)
         return off
+
+    def _cut_off_behind(self, member: Member, operation: str, attempt: int) -> None:
+        """See to it that the leader may fail that hands out the next record."""
+        take = member.take
+
+        def then(member: Member, message: Message, cause: int) -> None:
+            member.take = take
+            world, place = self.world, (message.topic, message.partition)
+            for fault in world.strikes(operation, "after", message.entity, attempt, message.name):
+                self._record(fault, message, operation, attempt, cause)
+                log = self.machine.log(place)
+                there = message.offset < log.end and log.records[message.offset] is message
+                if isinstance(fault, LostWrites) and there:
+                    self.forgetting.fail_over(place, message.offset)
+                    self._go_on_without()
+            take(member, message, cause)
+
+        member.take = then
 
     def _record(
         self, fault: Fault, message: Message, operation: str, attempt: int, cause: int

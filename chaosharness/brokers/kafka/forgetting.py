@@ -14,9 +14,9 @@ Not modelled:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Protocol
 
 from chaosharness.brokers.kafka.members import Crew, Member
+from chaosharness.brokers.kafka.rules import Settings
 from chaosharness.brokers.kafka.topics import KafkaTopic
 from chaosharness.brokers.message import Message
 from chaosharness.kernel.world import World
@@ -25,22 +25,6 @@ from chaosharness.machines.kafka.assignors import LogPartition
 from chaosharness.machines.kafka.log import Log
 
 FAILOVER = "failover"
-
-
-class Rules(Protocol):
-    """What decides how much is let go of."""
-
-    @property
-    def name(self) -> str:
-        """What reports call the cluster."""
-
-    @property
-    def unclean_elections(self) -> bool:
-        """Whether a replica may lead that had fallen behind."""
-
-    @property
-    def finds_truncation(self) -> bool:
-        """Whether consumers find out that a log was cut off."""
 
 
 class Forgetting:
@@ -56,7 +40,7 @@ class Forgetting:
 
     def __init__(
         self,
-        rules: Rules,
+        rules: Settings,
         world: World,
         machine: KafkaMachine,
         crews: Mapping[str, Crew],

@@ -206,7 +206,9 @@ class OpenKafka(Cluster):
         self.disturbed = is_disturbed(world, definition.name)
         self.place_of_key = PARTITIONER_BY_NAME[definition.partitioner]
         self.committed_only = definition.isolation == "read_committed"
-        self.surface = self.surface_of(None, None)
+        answered = LEADER if definition.acks == 1 else PLAIN
+        kind = IDEMPOTENT if definition.idempotent_producer else answered
+        self.surface = SURFACES[kind, definition.unclean_elections]
 
     # ---- producing
 
@@ -232,7 +234,12 @@ class OpenKafka(Cluster):
         surface = self.surface
         if idempotent is not None or acks is not None:
             surface = self.surface_of(idempotent, acks)
-        return partial(self.publish, lane=Lane(), surface=surface)
+        publish = self._publish_with_key if self.definition.compacted else self.publish
+        return partial(publish, lane=Lane(), surface=surface)
+
+    def _publish_with_key(self, topic: str, value: Any, **words: Any) -> Any:
+        self.check_key(topic, words.get("key"))
+        return self.publish(topic, value, **words)
 
     def surface_of(self, idempotent: bool | None, acks: Acks | None) -> Surface:
         """Return what may strike where a producer publishes: None is as the definition says.
@@ -307,7 +314,7 @@ class OpenKafka(Cluster):
                 entity = world.entities.get(name, 0)
             index = self.place_of_key(key, count) if count > 1 else 0
         else:
-            index = self.spread(topic, entity, count) if count > 1 or self.forgetful else 0
+            index = self.spread(topic, entity, count) if count > 1 else 0
         if partition is not None:
             index = self.chosen(topic, partition)
         operation = scope.place + action

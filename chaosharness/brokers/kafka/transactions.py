@@ -121,6 +121,7 @@ class TransactionalProducer:
         self._in_transaction("publish")
         self._latest()
         cluster.check((topic,))
+        cluster.check_key(topic, key)
         scope = current_scope("publish", self._world)
         body = None if value is None else encode(value, topic)
         if body and len(body) > cluster.size_nearly:
