@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from chaosharness.brokers import EventRule as EventRule
     from chaosharness.brokers import EventTarget as EventTarget
     from chaosharness.brokers import Exchange as Exchange
+    from chaosharness.brokers import InvalidRecord as InvalidRecord
     from chaosharness.brokers import Kafka as Kafka
+    from chaosharness.brokers import KafkaTopic as KafkaTopic
     from chaosharness.brokers import Lambda as Lambda
     from chaosharness.brokers import NATSConsumer as NATSConsumer
     from chaosharness.brokers import NATSError as NATSError
@@ -216,7 +218,9 @@ _HOME = {
         "EventRule",
         "EventTarget",
         "Exchange",
+        "InvalidRecord",
         "Kafka",
+        "KafkaTopic",
         "Lambda",
         "NATSConsumer",
         "NATSError",

@@ -8,7 +8,14 @@ from chaosharness.brokers.broker import Broker
 from chaosharness.brokers.dynamodb import DynamoStream
 from chaosharness.brokers.eventbridge import EventBridge, EventRule, EventTarget
 from chaosharness.brokers.guarantees import Guarantee
-from chaosharness.brokers.kafka import CommitFailed, Kafka, ProducerFenced, RecordTooLarge
+from chaosharness.brokers.kafka import (
+    CommitFailed,
+    InvalidRecord,
+    Kafka,
+    KafkaTopic,
+    ProducerFenced,
+    RecordTooLarge,
+)
 from chaosharness.brokers.kafka import guarantees as kafka
 from chaosharness.brokers.message import Delivery
 from chaosharness.brokers.nats import NATS, NATSConsumer, NATSError, NATSStream
@@ -60,7 +67,9 @@ __all__ = [
     "EventTarget",
     "Exchange",
     "Guarantee",
+    "InvalidRecord",
     "Kafka",
+    "KafkaTopic",
     "Lambda",
     "NATSConsumer",
     "NATSError",

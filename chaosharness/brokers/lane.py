@@ -10,9 +10,10 @@ Source:
     processed in the order in which it was sent).
 
 Not modelled:
-    A Kafka producer that is not idempotent, retries by itself and has several requests under
-    way (`max.in.flight.requests.per.connection` above 1) may change the order of two records:
-    here such a retry is a `Duplicate`, right behind the first copy. Several connections of
+    By ports, a Kafka producer that is not idempotent, retries by itself and has several requests
+    under way (`max.in.flight.requests.per.connection` above 1) may change the order of two records:
+    here such a retry is a `Duplicate`, right behind the first copy. The clients themselves do it as
+    they are configured (`adapters/kafka/sending.py`). Several connections of
     one producer to several brokers, each with an order of its own.
 """
 

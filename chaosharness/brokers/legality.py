@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final, Protocol
 
 import attrs
 
-from chaosharness.faults import Fault
+from chaosharness.faults import Crash, Fault, Pause
 from chaosharness.handlers.port import Surface
 from chaosharness.kernel.site import Phase
 
 At = str
 """The kind of an operation, in a product's own words: `publish`, `deliver`, `delete`."""
+
+Kind = tuple[type[Fault], str, str]
+"""A fault, what it means there, and where that was read."""
+
+PROCESS: Final = "any process"
+STALL: Final[Kind] = (Pause, "the process stalls", PROCESS)
+DEATH: Final[Kind] = (Crash, "the process dies", PROCESS)
+STALLS: Final = (STALL, DEATH)
 
 
 @attrs.frozen
@@ -40,12 +49,53 @@ class Row:
     searched: bool = True
 
 
-def surface_of(rows: Iterable[Row], profile: str, at: At) -> Surface:
-    """Return which faults may strike at one kind of operation, by the rows of a product."""
-    mine = [row for row in rows if (row.profile, row.at) == (profile, at)]
+class MakeRows(Protocol):
+    """Makes rows of one product: one for each fault and each profile."""
+
+    def __call__(
+        self,
+        profiles: tuple[str, ...],
+        at: At,
+        phase: Phase,
+        *kinds: Kind,
+        searched: bool = True,
+    ) -> tuple[Row, ...]:
+        """Return them, fault by fault."""
+
+
+def rows_of(product: str) -> MakeRows:
+    """Return what makes the rows of a product."""
+
+    def make(
+        profiles: tuple[str, ...],
+        at: At,
+        phase: Phase,
+        *kinds: Kind,
+        searched: bool = True,
+    ) -> tuple[Row, ...]:
+        return tuple(
+            Row(product, profile, at, phase, fault, source, condition, searched)
+            for fault, condition, source in kinds
+            for profile in profiles
+        )
+
+    return make
+
+
+def surface_of(rows: Iterable[Row], profile: str, at: At, *also: str) -> Surface:
+    """Return which faults may strike at one kind of operation, by the rows of a product.
+
+    Args:
+        rows: Those of a product.
+        profile: Which of them count.
+        at: The kind of operation.
+        also: More profiles whose rows count there, as well as those of the first.
+    """
+    mine = [row for row in rows if row.profile in (profile, *also) and row.at == at]
 
     def kinds(phase: Phase, *, searched: bool) -> tuple[type[Fault], ...]:
-        return tuple(one.fault for one in mine if one.phase == phase and one.searched >= searched)
+        found = [one.fault for one in mine if one.phase == phase and one.searched >= searched]
+        return tuple(dict.fromkeys(found))
 
     return Surface(
         kinds("before", searched=False),

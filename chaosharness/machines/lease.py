@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from heapq import heappop, heappush
+from math import inf
 from typing import Any
 
 import attrs
@@ -41,13 +42,15 @@ class Lease:
 class Leases:
     """Things in hands, by key. A key that is released keeps its last fence."""
 
-    __slots__ = ("_by_key", "_fences", "_heap", "settings")
+    __slots__ = ("_by_key", "_fences", "_heap", "not_before", "settings")
 
     def __init__(self, settings: LeaseSettings) -> None:
         self.settings = settings
         self._by_key: dict[Hashable, Lease] = {}
         self._fences: dict[Hashable, int] = {}
         self._heap: list[tuple[int, Any]] = []
+        self.not_before: float = inf
+        """Nothing comes out of anybody's hands sooner, by itself."""
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -58,6 +61,8 @@ class Leases:
         lease = self._by_key[key] = Lease(holder, fence, now, until)
         if until is not None:
             heappush(self._heap, (until, key))
+            if until < self.not_before:
+                self.not_before = until
         return lease
 
     def of(self, key: Hashable) -> Lease | None:
@@ -75,6 +80,8 @@ class Leases:
             return False
         lease.until = until
         heappush(self._heap, (until, key))
+        if until < self.not_before:
+            self.not_before = until
         return True
 
     def release(self, key: Hashable) -> Lease | None:
@@ -96,6 +103,14 @@ class Leases:
                 return until
             heappop(heap)
         return None
+
+    def is_due(self, now: int) -> bool:
+        """Say whether something comes out of its holder's hands by itself, up to now."""
+        if self.not_before > now:
+            return False
+        due = self.due()
+        self.not_before = inf if due is None else due
+        return self.not_before <= now
 
     def expired(self, now: int) -> list[tuple[Any, Lease]]:
         """Take what has been held for too long out of all hands, the longest due first."""

@@ -14,6 +14,7 @@ from aiokafka.errors import (
     KafkaError,
     NoOffsetForPartitionError,
     NotEnoughReplicasError,
+    OffsetOutOfRangeError,
     ProducerFenced,
     RequestTimedOutError,
 )
@@ -23,8 +24,10 @@ from chaosharness import (
     ErrorReply,
     Kafka,
     KafkaServers,
+    KafkaTopic,
     LostReply,
     LostRequest,
+    LostWrites,
     NetworkPartition,
     Pause,
     Rebalance,
@@ -32,7 +35,7 @@ from chaosharness import (
     Site,
     System,
 )
-from chaosharness.errors import InvalidDefinition
+from chaosharness.errors import IllegalFault, InvalidDefinition
 from tests.adapters import aiokafka_workers as workers
 from tests.adapters.digests import printed_everywhere
 
@@ -369,6 +372,52 @@ def test_what_is_sent_again_by_itself(fault, idempotent, copies, raised):
 
     assert stored(ran(main, fault), "paid") == [b"x"] * copies
     assert told == [raised or 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "lost"),
+    [({}, True), ({"acks": "all"}, False), ({"enable_idempotence": True}, False)],
+)
+def test_what_it_sends_is_confirmed_by_the_leader_alone_unless_it_says_otherwise(options, lost):
+    told = []
+
+    async def main():
+        async with AIOKafkaProducer(**SERVERS, **options) as producer:
+            for body in (b"x", b"y"):
+                told.append((await producer.send_and_wait("paid", body)).offset)
+
+    fault = LostWrites(Site(PUBLISH, "after", entity=0))
+    if lost:
+        assert stored(ran(main, fault), "paid") == [b"x", b"y"]
+        assert told == [0, 0]  # the second one is where the first one was
+        return
+    with pytest.raises(IllegalFault, match="can never happen"):
+        ran(main, fault)
+
+
+def test_what_retention_took_is_out_of_range_and_a_compacted_topic_wants_keys():
+    told = []
+
+    async def main():
+        topics = {"auto_offset_reset": "none", "enable_auto_commit": False}
+        async with AIOKafkaProducer(**SERVERS) as producer:
+            try:
+                await producer.send_and_wait("states", b"x")
+            except KafkaError as error:
+                told.append(type(error))
+        async with AIOKafkaConsumer("orders", **SERVERS, group_id="g", **topics) as consumer:
+            await consumer.getone()
+            await asyncio.sleep(90)
+            try:
+                await consumer.getone()
+            except KafkaError as error:
+                told.append(error)
+
+    kept = {"orders": KafkaTopic(retention_ms=60_000), "states": KafkaTopic(compacted=True)}
+    ran(main, items=("o1", "o2"), topics=kept)
+    assert told[0].__name__ == "UnknownError"
+    assert isinstance(told[1], OffsetOutOfRangeError)
+    assert told[1].args == ({TopicPartition("orders", 0): 1},)
 
 
 def test_a_cluster_that_refuses_for_too_long():

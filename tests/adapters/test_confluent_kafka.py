@@ -13,15 +13,17 @@ from chaosharness import (
     ErrorReply,
     Kafka,
     KafkaServers,
+    KafkaTopic,
     LostReply,
     LostRequest,
+    LostWrites,
     Rebalance,
     Schedule,
     Site,
     System,
 )
 from chaosharness.adapters.kafka import confluent
-from chaosharness.errors import InvalidDefinition
+from chaosharness.errors import IllegalFault, InvalidDefinition
 from tests.adapters.digests import printed_everywhere
 
 SERVERS = {"bootstrap.servers": "one:9092,two:9092", "log_level": 0}
@@ -31,10 +33,10 @@ BY_HAND = {**GROUP, "enable.auto.commit": False}
 early = confluent_kafka.Producer(SERVERS)
 
 
-def ran(main, *faults, items=("o1",), replicas=1, **options):
+def ran(main, *faults, items=("o1",), replicas=1, topics=None, **options):
     """Run a service with this main loop; it reads what an entry publishes, one after another."""
     system = System("shop")
-    bus = system.add(Kafka("bus", {"orders": 2, "paid": 1}, **options))
+    bus = system.add(Kafka("bus", topics or {"orders": 2, "paid": 1}, **options))
     system.add(KafkaServers("one:9092", bus))
     system.service("reader", replicas=replicas)(lambda env: env.main(main))
 
@@ -284,6 +286,54 @@ def test_what_cannot_be_is_said_with_its_place(config, use, words):
 
     with pytest.raises(InvalidDefinition, match=words):
         ran(main)
+
+
+@pytest.mark.parametrize(
+    ("acks", "lost"), [({}, False), ({"acks": "all"}, False), ({"acks": 1}, True)]
+)
+def test_a_record_that_its_leader_alone_has_may_be_lost(acks, lost):
+    told = []
+
+    def main():
+        producer = confluent_kafka.Producer({**SERVERS, **acks})
+        producer.produce("paid", b"x", on_delivery=lambda error, _: told.append(error))
+        producer.flush()
+
+    fault = LostWrites(Site(PUBLISH, "after", entity=0))
+    if not lost:
+        with pytest.raises(IllegalFault, match="can never happen"):
+            ran(main, fault)
+        return
+    run = ran(main, fault)
+    assert told == [None]
+    assert stored(run, "paid") == [b"x"]
+
+
+def test_acks_that_contradict_are_refused_in_the_client_s_words():
+    def main():
+        told = r"`acks` must be set to `all` when `enable.idempotence` is true"
+        with pytest.raises(KafkaException, match=told):
+            confluent_kafka.Producer({**SERVERS, "acks": 1, "enable.idempotence": True})
+        for wrong in ("x", 1_001, -2):
+            with pytest.raises(KafkaException, match=r"request\.required\.acks"):
+                confluent_kafka.Producer({**SERVERS, "acks": wrong})
+
+    ran(main)
+
+
+def test_a_compacted_topic_reports_a_record_without_a_key():
+    told = []
+
+    def main():
+        producer = confluent_kafka.Producer(SERVERS)
+        report = lambda error, _: told.append(error and error.code())  # noqa: E731
+        producer.produce("states", b"x", on_delivery=report)
+        producer.produce("states", b"x", key=b"k", on_delivery=report)
+        producer.flush()
+
+    topics = {"orders": 1, "states": KafkaTopic(compacted=True)}
+    ran(main, topics=topics)
+    assert told == [KafkaError.INVALID_RECORD, None]
 
 
 def test_the_client_s_own_errors_stay_its_own():

@@ -16,9 +16,11 @@ from kafka import (
 )
 from kafka.errors import (
     CommitFailedError,
+    InvalidRecordError,
     KafkaError,
     KafkaTimeoutError,
     NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
     ProducerFencedError,
 )
 
@@ -27,8 +29,10 @@ from chaosharness import (
     ErrorReply,
     Kafka,
     KafkaServers,
+    KafkaTopic,
     LostReply,
     LostRequest,
+    LostWrites,
     Pause,
     Rebalance,
     Schedule,
@@ -37,7 +41,7 @@ from chaosharness import (
 )
 from chaosharness.adapters import dispatch
 from chaosharness.adapters.kafka.kafka_python import LIBRARY
-from chaosharness.errors import InvalidDefinition
+from chaosharness.errors import IllegalFault, InvalidDefinition
 from tests.adapters import kafka_python_workers as workers
 from tests.adapters.digests import printed_everywhere
 
@@ -226,7 +230,49 @@ def test_where_nothing_is_committed():
     ran(main, new_groups=True)
 
 
+def test_what_retention_took_is_out_of_range():
+    def main():
+        consumer = KafkaConsumer("orders", **BY_HAND, auto_offset_reset="none")
+        assert consumer.poll(timeout_ms=500, max_records=1)
+        time.sleep(90)
+        with pytest.raises(OffsetOutOfRangeError):
+            consumer.poll(timeout_ms=500)
+            consumer.poll(timeout_ms=500)
+
+    topics = {"orders": KafkaTopic(retention_ms=60_000), "paid": 1}
+    ran(main, items=("o1", "o2"), topics=topics)
+
+
 # ---- the producer
+
+
+@pytest.mark.parametrize(
+    ("acks", "lost"), [({}, False), ({"acks": "all"}, False), ({"acks": 1}, True)]
+)
+def test_a_record_that_its_leader_alone_has_may_be_lost(acks, lost):
+    told = []
+
+    def main():
+        producer = KafkaProducer(**SERVERS, **acks)
+        for body in (b"x", b"y"):
+            told.append(producer.send("paid", body).get(timeout=10).offset)
+
+    fault = LostWrites(Site(PUBLISH, "after", entity=0))
+    if lost:
+        ran(main, fault)
+        assert told == [0, 0]
+        return
+    with pytest.raises(IllegalFault, match="can never happen"):
+        ran(main, fault)
+
+
+def test_a_compacted_topic_takes_no_record_without_a_key():
+    def main():
+        producer = KafkaProducer(**SERVERS)
+        with pytest.raises(InvalidRecordError):
+            producer.send("states", b"x").get(timeout=10)
+
+    ran(main, topics={"orders": 1, "states": KafkaTopic(compacted=True)})
 
 
 def test_a_future_tells_what_comes_of_a_record():

@@ -273,6 +273,14 @@ def at_least_once_under_any_single_fault(broker):
             assert set(handled(run)) == {1, 2, 3, 4}, fault
 
 
+def nothing_is_invented(broker):
+    for fault, run in runs_with_one_fault(shop(broker, replicas=2)):
+        assert set(handled(run)) <= {1, 2, 3, 4}, fault
+        stored = {event.index for event in run.history.of("publish")}
+        given = {event.data["message"] for event in run.history.of("deliver")}
+        assert given <= stored, fault
+
+
 def nothing_goes_to_the_dead(broker):
     for fault, run in runs_with_one_fault(shop(broker, replicas=2)):
         dead = set()
@@ -419,6 +427,7 @@ LAWS = (
     acknowledged_stays_away,
     one_consumer_gets_messages_in_order_at_first,
     at_least_once_under_any_single_fault,
+    nothing_is_invented,
     nothing_goes_to_the_dead,
     a_consumer_has_no_more_at_a_time_than_it_may,
     illegal_faults_are_refused,

@@ -8,6 +8,7 @@ from chaosharness import (
     FailedCommit,
     LostReply,
     LostRequest,
+    LostWrites,
     NetworkPartition,
     Pause,
     Rebalance,
@@ -219,6 +220,21 @@ TOLD = {
         ("relay.run asks for bank.charge 2 times, and no request carries an idempotency key"),
         [Delay(Site("relay.run/bank.charge"), lasting="timeout")],
         items=(0,),
+    ),
+    "kafka.bills:kept_for_a_minute": Told(
+        "nothing acknowledged is lost",
+        "bus let go of o1 from orders (retention), and its work was not done",
+        [Delay(Site("bus.orders/deliver to billing"), lasting=61_000)],
+    ),
+    "kafka.confirmed:confirmed_by_its_leader": Told(
+        "nothing acknowledged is lost",
+        "only the server that failed had it, whatever it had confirmed",
+        [LostWrites(Site("relay.send/bus.publish orders", "after", entity=0))],
+    ),
+    "kafka.moves:moves_on_a_compacted_topic": Told(
+        "each account has its money",
+        "of each key a compacted log keeps the last record alone",
+        [Delay(Site("bus.moves/deliver to bank"), lasting=61_000)],
     ),
     "kafka.invoices:committed_before_the_work_ends": Told(
         "nothing acknowledged is lost",

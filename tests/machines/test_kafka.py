@@ -249,6 +249,37 @@ def test_compaction_keeps_the_last_of_each_key_and_no_order_changes():
     assert kafka.read() == [2]
 
 
+def test_the_cleaner_looks_no_further_than_an_offset():
+    kafka = Client()
+    for key, body in (("k", b"1"), ("k", b"2"), ("k", b"3"), ("l", None)):
+        kafka.put(Record(key, body))
+    kafka.ask(op.Compact(A, before=2))
+    assert kafka.read() == [1, 2, 3]
+    kafka.ask(op.Compact(A, tombstones=True, before=3))
+    assert kafka.read() == [2, 3]
+    assert kafka.code(op.Compact(("c", 0))) == "UNKNOWN_TOPIC_OR_PARTITION"
+
+
+def test_a_compacted_topic_takes_no_record_without_a_key():
+    kafka = Client(compacted=frozenset({"a"}))
+    assert kafka.code(op.Produce(A, Record(None, b"1"))) == "INVALID_RECORD"
+    assert kafka.put(Record("k", b"1")) == op.Appended(0)
+    assert kafka.put(Record(None, b"1"), ("b", 0)) == op.Appended(0)
+
+
+def test_what_a_new_leader_lacks_of_a_transaction_is_not_there_for_anybody():
+    kafka = Client()
+    me = kafka.ask(op.InitProducer("t"))
+    kafka.put(Record("k", b"1"))
+    kafka.put(Record("k", b"2"), producer=me, transactional=True)
+    assert kafka.read("read_committed") == [0]
+    kafka.ask(op.Failover(A, 1))
+    kafka.put(Record("k", b"3"))
+    assert kafka.read("read_committed") == kafka.read() == [0, 1]
+    assert kafka.ask(op.EndTransaction(me)) is None
+    assert kafka.ask(op.ListOffsets(A)) == 2
+
+
 def test_what_retention_took_is_out_of_range():
     kafka = Client()
     for _ in range(3):

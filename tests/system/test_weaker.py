@@ -143,6 +143,15 @@ def test_a_failover_of_a_replicated_redis_loses_what_it_acknowledged():
     assert not system.weaker.replicated.run(None, gone).unused
 
 
+def test_a_failover_loses_what_the_leader_alone_had():
+    system = shop(Kafka("bus", {"orders": 1}, idempotent_producer=True))
+    gone = publish(LostWrites)
+    with pytest.raises(IllegalFault):
+        system.run(None, gone)
+    run = system.weaker.leader_only.run(None, gone)
+    assert (stored(run), delivered(run)) == (1, 0)
+
+
 def test_with_several_pending_what_comes_back_comes_later():
     def read(system):
         run = system.run([{"n": 1}, {"n": 2}], None)

@@ -43,6 +43,7 @@ from chaosharness.kernel.places import is_own
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.machines.machine import Refusal
+from chaosharness.machines.sns.machine import text_of, type_of
 from chaosharness.machines.sqs import operations as op
 from chaosharness.machines.sqs import refusals
 from chaosharness.machines.sqs.attributes import name_of
@@ -327,6 +328,14 @@ def _plain(attribute: Mapping[str, Any]) -> Any:
     return attribute.get("StringValue", attribute.get("BinaryValue"))
 
 
+def _field_of(value: Any) -> str:
+    return "BinaryValue" if isinstance(value, bytes) else "StringValue"
+
+
+def _written(value: Any) -> Any:
+    return value if isinstance(value, bytes) else text_of(value)
+
+
 def _spelled(held: Held) -> op.Received:
     """Return a message as a receive answers it: with text, and with typed attributes."""
     received = held.received
@@ -335,7 +344,7 @@ def _spelled(held: Held) -> op.Received:
         body = body.decode("utf-8", "replace")
     if not attributes and held.message.headers:
         attributes = {
-            name: {"DataType": "String", "StringValue": str(value)}
+            name: {"DataType": type_of(value), _field_of(value): _written(value)}
             for name, value in held.message.headers.items()
         }
     return attrs.evolve(received, body=body, attributes=attributes)

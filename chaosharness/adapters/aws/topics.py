@@ -20,6 +20,7 @@ from typing import Any, Final
 from chaosharness.adapters.aws.answers import Said, refusal
 from chaosharness.adapters.aws.asking import Line, Request, not_known
 from chaosharness.adapters.aws.entries import FAILED, failing
+from chaosharness.adapters.aws.topic_checks import OF_SUBSCRIPTIONS, PROTOCOLS, invalid, refused
 from chaosharness.brokers.message import Message, Text
 from chaosharness.brokers.sns.sns import OpenSNS
 from chaosharness.brokers.sqs.sqs import FIFO
@@ -31,7 +32,6 @@ from chaosharness.machines.sns.filters import BadPolicy, check
 from chaosharness.machines.sqs.attributes import ARN as QUEUE_ARN
 from chaosharness.machines.sqs.attributes import name_of
 
-BATCH_MAX: Final = 10
 PAGE_MAX: Final = 100
 ACCOUNT: Final = "000000000000"
 SETTABLE: Final = ("FilterPolicy", "FilterPolicyScope", "RawMessageDelivery", "RedrivePolicy")
@@ -55,10 +55,11 @@ class Topics:
         for name in ("PhoneNumber", "MessageStructure"):
             if name in given:
                 not_known(request, name)
-        if given.get("Protocol", "sqs") != "sqs":
+        if given.get("Protocol", "sqs") in PROTOCOLS and given.get("Protocol", "sqs") != "sqs":
             not_known(request, f"Protocol={given['Protocol']!r}")
-        if given.get("AttributeName", SETTABLE[0]) not in SETTABLE:
-            not_known(request, f"AttributeName={given['AttributeName']!r}")
+        name = given.get("AttributeName", SETTABLE[0])
+        if name in OF_SUBSCRIPTIONS and name not in SETTABLE:
+            not_known(request, f"AttributeName={name!r}")
         if "SubscriptionArn" in given:
             return _topic_and_queue(given["SubscriptionArn"])[0]
         return name_of(given.get("TopicArn") or given.get("TargetArn") or given.get("Name") or "")
@@ -79,6 +80,9 @@ class Topics:
             Said: SNS refuses.
         """
         topic, action = self.about(request), request.action
+        wrong = refused(action, request.given)
+        if wrong is not None:
+            raise refusal(wrong)
         if action in READS:
             answer = READS[action](self, topic, request.given)
         else:
@@ -111,8 +115,14 @@ class Topics:
         queue = name_of(given["Endpoint"])
         arn = {"SubscriptionArn": f"{op.ARN}{topic}:{queue}"}
         known = self.topics.machine.topics.get(topic)
-        if known is not None and any(one.queue == queue for one in known.subscriptions):
-            return arn
+        for one in () if known is None else known.subscriptions:
+            if one.queue == queue:
+                told = attributes_of(one)
+                if all(told.get(name) == value for name, value in attributes.items()):
+                    return arn
+                return invalid(
+                    "Attributes Reason: Subscription already exists with different attributes"
+                )
         try:
             settings = _settings(queue, attributes)
         except BadPolicy as error:
@@ -142,6 +152,12 @@ class Topics:
             return found
         name = given["AttributeName"]
         attributes = attributes_of(found) | {name: given.get("AttributeValue", "")}
+        letters = json.loads(attributes.get("RedrivePolicy") or "{}").get("deadLetterTargetArn")
+        if letters and topic.endswith(FIFO) > letters.endswith(FIFO):
+            return invalid(
+                "RedrivePolicy: must use a FIFO queue as DLQ for a FIFO Subscription to a FIFO "
+                "Topic."
+            )
         try:
             settings = _settings(found.queue, attributes)
         except BadPolicy as error:
@@ -207,6 +223,8 @@ class Topics:
             "Endpoint": f"{QUEUE_ARN}{found.queue}",
             "Owner": ACCOUNT,
             "PendingConfirmation": "false",
+            "ConfirmationWasAuthenticated": "true",
+            "SubscriptionPrincipal": f"arn:aws:iam::{ACCOUNT}:user/shop",
         }
         return {"Attributes": told | attributes_of(found)}
 
@@ -217,16 +235,15 @@ class Topics:
     ) -> Answer:
         return self._publish_one(topic, request.given, scope, operation, attempt)
 
-    def _publish_one(
-        self, topic: str, given: Mapping[str, Any], scope: Scope, operation: str, attempt: int
-    ) -> Answer:
-        world = self.topics.world
+    def _asked(
+        self, topic: str, given: Mapping[str, Any], scope: Scope, operation: str
+    ) -> op.Publish:
+        """Return what the machine is asked for, for one message."""
         text = given["Message"]
         body = Text(text.encode("utf-8", "surrogatepass"))
         attributes = {name: _value(one) for name, one in given.get("MessageAttributes", {}).items()}
         message = Message(topic, None, attributes, body, scope.entity, scope.hops + 1)
-        message.name = world.publications.name(operation, scope.entity, scope.message, body)
-        asked = op.Publish(
+        return op.Publish(
             topic,
             text,
             message,
@@ -235,6 +252,13 @@ class Topics:
             given.get("MessageGroupId"),
             given.get("MessageDeduplicationId"),
         )
+
+    def _publish_one(
+        self, topic: str, given: Mapping[str, Any], scope: Scope, operation: str, attempt: int
+    ) -> Answer:
+        asked = self._asked(topic, given, scope, operation)
+        names, body = self.topics.world.publications, asked.message.body
+        asked.message.name = names.name(operation, scope.entity, scope.message, body)
         answer = self.topics.do(asked, scope, operation, attempt)
         return answer if isinstance(answer, Refusal) else {"MessageId": answer}
 
@@ -242,12 +266,11 @@ class Topics:
         self, topic: str, request: Request, scope: Scope, operation: str, attempt: int
     ) -> Answer:
         entries = request.given["PublishBatchRequestEntries"]
-        if len(entries) > BATCH_MAX:
-            words = "The batch request contains more entries than permissible"
-            raise refusal(Refusal("TooManyEntriesInBatchRequest", words))
-        if len({entry["Id"] for entry in entries}) < len(entries):
-            words = "Two or more batch entries in the request have the same Id"
-            raise refusal(Refusal("BatchEntryIdsNotDistinct", words))
+        for entry in [one for one in entries if one["Message"]]:
+            # a group that is missing is wrong with the whole call; an empty message fails alone
+            wrong = self.topics.machine.refused(self._asked(topic, entry, scope, operation))
+            if wrong is not None:
+                return wrong
         failed = failing(self.name, topic, request, scope, entries)
         done: dict[str, Any] = {"Successful": [], "Failed": []}
         for index, entry in enumerate(entries):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, Literal, Protocol
 
 import attrs
 
-from chaosharness.adapters.kafka.unwaited import standing, unwaited
+from chaosharness.brokers.kafka.stored import stored_by
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.port import call_off
+from chaosharness.handlers.unwaited import Done, standing, unwaited
 from chaosharness.kernel.scope import Scope
 
 BACKOFF_MS: Final = 100
+Order = Literal["none", "pipelined", "one in flight"]
 
 
 @attrs.frozen
@@ -36,7 +39,7 @@ class Record:
         scope: Who sends it; it keeps its item while that code goes on to others.
         due_ms: After this moment it is not sent again.
         sent: Told where it was stored, or why it was not.
-        since: Where the history is, when it is sent.
+        attempt: The scope in which it was sent last, and where the history was then.
     """
 
     scope: Scope
@@ -46,7 +49,75 @@ class Record:
     headers: dict[str, Any] | None
     due_ms: int
     sent: Sent
-    since: int = 0
+    attempt: tuple[Scope, int] | None = None
+
+
+class OnItsWay(Protocol):
+    """A record of a client that is on its way."""
+
+    scope: Scope
+    topic: str
+    attempt: tuple[Scope, int] | None
+
+
+def stored_as(record: OnItsWay) -> Stored | None:
+    """Return where the history has a record that was sent last; None if it was not stored."""
+    if record.attempt is None:
+        return None
+    at = stored_by(*record.attempt)
+    if at < 0:
+        return None
+    raw = record.scope.world.raw[at]
+    data = raw[7]
+    return Stored(record.topic, data["partition"], data["offset"], raw[0])
+
+
+class Line:
+    """The records of one producer that are on their way, in the order in which they were sent.
+
+    Where the client keeps the order, those behind a record that was sent and is not stored, of the
+    same topic, wait until it is, or is given up; with one request in flight, until it is answered.
+
+    Source:
+        KIP-98 (an idempotent producer keeps the order of a log partition, retries included);
+        aiokafka 0.14, `sender.py`: a log partition is muted while a batch of it is under way.
+
+    Not modelled:
+        Those of other log partitions of the topic need not wait.
+    """
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self._under_way: dict[OnItsWay, None] = {}
+        self._kept: list[Callable[[Any], None]] = []
+
+    def send(self, record: OnItsWay, port: Callable[[], Any], done: Done, after_ms: int) -> None:
+        """Send a record, a little later, when nothing ahead of it is missing."""
+        scope = record.scope
+        since = len(scope.world.raw)
+        waits = None
+        if self._order != "none":
+            self._under_way[record] = None
+            waits = partial(self._waits, record)
+        own = unwaited(scope, port, done, after_ms=after_ms, waits=waits)
+        record.attempt = (own, since)
+
+    def _waits(self, record: OnItsWay, begin: Callable[[Any], None]) -> bool:
+        for one in self._under_way:
+            if one is record:
+                break
+            over = self._order == "pipelined" and stored_as(one) is not None
+            if one.topic == record.topic and not over:
+                self._kept.append(begin)
+                return True
+        return False
+
+    def leave(self, record: OnItsWay) -> None:
+        """Take note that a record is stored, or given up; those that wait look again."""
+        self._under_way.pop(record, None)
+        kept, self._kept = self._kept, []
+        for begin in kept:
+            record.scope.world.after(0, begin)
 
 
 @attrs.define(eq=False)
@@ -58,15 +129,21 @@ class Sender:
         idempotent: Whether the broker recognises a record that comes again.
         asks_on: Whether a record that was not answered is sent again, where the broker would not
             recognise it.
+        order: Of what it sends: none, where several are in flight and have no numbers; kept by
+            numbers; or kept by having one in flight.
     """
 
     publish: Callable[..., Any]
     idempotent: bool
     asks_on: bool
+    order: Order
+    line: Line = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.line = Line(self.order)
 
     def send(self, record: Record, *, after_ms: int = 0) -> None:
         """Send a record, a little later; its `sent` is told."""
-        record.since = len(record.scope.world.raw)
 
         def port() -> Any:
             return self.publish(record.topic, record.value, key=record.key, headers=record.headers)
@@ -74,7 +151,7 @@ class Sender:
         def done(_: Any, error: BaseException | None) -> None:
             self._sent(record, error)
 
-        unwaited(record.scope, port, done, after_ms=after_ms)
+        self.line.send(record, port, done, after_ms)
 
     def _sent(self, record: Record, error: BaseException | None) -> None:
         stored = stored_as(record)
@@ -88,21 +165,11 @@ class Sender:
         if again and world.now + BACKOFF_MS < record.due_ms:
             self.send(record, after_ms=BACKOFF_MS)
             return
+        self.line.leave(record)
         record.sent(stored, error)
 
     def _goes_on(self, error: OSError) -> bool:
         return self.asks_on or self.idempotent or not isinstance(error, TimeoutError)
-
-
-def stored_as(record: Record) -> Stored | None:
-    """Return what the history holds of a record that was sent last; None if it was not stored."""
-    scope = record.scope
-    for raw in scope.world.raw[record.since :]:
-        if raw[1] == "publish" and raw[2] == scope.incarnation.label and raw[4] == scope.entity:
-            data = raw[7]
-            if data["topic"] == record.topic and data["value"] == record.value:
-                return Stored(record.topic, data["partition"], data["offset"], raw[0])
-    return None
 
 
 def sender_of(scope: Scope) -> Scope:

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from copy import copy
-from functools import partial
-from typing import Any, Final, Literal, Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import attrs
 
 from chaosharness.brokers.eventbridge.rows import FAN_OUT, PUBLISH
-from chaosharness.brokers.facts import Journal
 from chaosharness.brokers.message import NO_HEADERS, Message, encode, key_of
+from chaosharness.brokers.relay import Relay, twin_of
 from chaosharness.brokers.sqs.errors import answered
 from chaosharness.brokers.sqs.sqs import OpenSQS
-from chaosharness.brokers.strikes import struck
 from chaosharness.errors import InvalidDefinition
-from chaosharness.faults import Delay, Duplicate, ErrorReply
-from chaosharness.handlers.port import current_scope, operate_for
+from chaosharness.faults import Duplicate
+from chaosharness.handlers.port import Surface, current_scope, operate_for
 from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.kernel.world import World
 from chaosharness.machines.eventbridge import EventBridgeMachine
 from chaosharness.machines.eventbridge import machine as op
-from chaosharness.machines.machine import Buried, HandedOut, Refusal, Settled
+from chaosharness.machines.machine import Buried, Fact, HandedOut, Refusal, Settled
 from chaosharness.machines.sqs.operations import Send
 
 
@@ -60,19 +57,16 @@ Draft = tuple[Message, op.PutEvent, str]
 """A message to be published, what the machine is asked for it, and the message in hand."""
 
 
-class OpenEventBridge:
+class OpenEventBridge(Relay):
     """The bus during one run, as services use it."""
 
+    refusal = "ThrottlingException"
+    where = "the events of {} are in the queues that its rules lead to"
+    ended = (op.Delivered, op.Failed)
+    machine: EventBridgeMachine
+
     def __init__(self, definition: Declared, world: World, desk: OpenSQS) -> None:
-        self.definition = definition
-        self.name: Final = definition.name
-        self.timeout_ms: Final = definition.timeout_ms
-        self.latency_ms = definition.latency_ms
-        self.world = world
-        self.desk = desk
-        self.machine = EventBridgeMachine(definition.bus, EPOCH_MS)
-        self.journal = Journal(world, definition.name)
-        self._armed_ms: int | None = None
+        super().__init__(definition, world, desk, EventBridgeMachine(definition.bus, EPOCH_MS))
         world.know_duration(definition.timeout_ms)
         for name, rule in definition.rules.items():
             answered(name, _none(self.machine.apply(op.PutRule(name, rule.settings()), 0)))
@@ -83,38 +77,7 @@ class OpenEventBridge:
     def close(self) -> None:
         """Let go of nothing: what was to be handed on is on the agenda of the run."""
 
-    # ---- as a peer
-
-    def lost(self, operation: str) -> BaseException:
-        """Return what a caller sees when no answer comes."""
-        return TimeoutError(f"{operation}: no answer from {self.name}")
-
-    def refused(self, operation: str) -> BaseException:
-        """Return what a caller sees when EventBridge refuses for now."""
-        return ConnectionError(f"{operation}: {self.name} refused (ThrottlingException)")
-
-    def lose_writes(self, scope: Scope) -> None:
-        """Lose nothing: an event is kept on several servers before EventBridge answers."""
-
-    def consume(self, intake: Any, source: str, **_: Any) -> None:
-        """Refuse to consume from a bus: its events are in the queues that rules lead to."""
-        raise self._no_consumers(source)
-
-    def consumer(self, incarnation: Any, sources: tuple[str, ...], decode: Any, **_: Any) -> Any:
-        """Refuse to consume from a bus."""
-        raise self._no_consumers(sources[0])
-
-    def _no_consumers(self, source: str) -> InvalidDefinition:
-        return InvalidDefinition(
-            f"{self.name} has no consumers: the events of {source!r} are in the queues that its "
-            f"rules lead to; consume from one of {self.desk.name}{asked_at()}"
-        )
-
     # ---- publishing
-
-    def publisher(self) -> Callable[..., Any]:
-        """Return what publishes. Requests do not wait for each other. See `publish`."""
-        return partial(self.publish)
 
     def publish(
         self,
@@ -169,70 +132,26 @@ class OpenEventBridge:
         for nth in range(copies):
             one = asked
             if nth:
-                again = copy(message)
-                again.name = names.name(operation, message.entity, in_hand, message.body)
-                one = attrs.evolve(asked, message=again)
+                name = names.name(operation, message.entity, in_hand, message.body)
+                one = attrs.evolve(asked, message=twin_of(message, name))
             answered(operation, _none(self.do(one, scope, operation, attempt)))
 
-    def do(self, asked: Any, scope: Scope, operation: str, attempt: int) -> Any:
-        """Have the machine do what is asked for; return its answer, or its `Refusal`."""
-        answer = self.machine.apply(asked, self.world.now)
-        self._tell(scope, operation, attempt)
-        return answer
-
-    def _tell(self, scope: Scope | None = None, operation: str = "", attempt: int = 0) -> None:
-        """Write down what happened, and set out to deliver what is due."""
-        for fact in self.machine.take():
-            match fact:
-                case HandedOut():
-                    self.world.after(self.latency_ms, self._deliver, fact.receipt)
-                case Settled():
-                    pass  # the queue has it, and says so
-                case _:
-                    self.journal.write(fact, scope, operation, attempt)
-        due = self.machine.due()
-        if due is not None and due != self._armed_ms:
-            self._armed_ms = due
-            self.world.agenda.add(due, self._tick)
-
-    def _tick(self, _: Any) -> None:
-        self._armed_ms = None
-        self.machine.tick(self.world.now)
-        self._tell()
+    def _take_note(self, fact: Fact, scope: Scope | None, operation: str, attempt: int) -> None:
+        match fact:
+            case HandedOut():
+                self.world.after(self.latency_ms, self._deliver, fact.receipt)
+            case Settled():
+                pass  # the queue has it, and says so
+            case _:
+                self.journal.write(fact, scope, operation, attempt)
 
     # ---- delivering
 
-    def _deliver(self, attempt: op.Attempt) -> None:
-        """Deliver, at a site where faults may strike."""
-        world = self.world
-        operation = f"{self.name}.{attempt.rule}/deliver to {attempt.target.queue}"
-        message = attempt.message
-        nth = world.reach(operation, message.entity, message.name)
-        if operation not in world.surfaces:
-            world.meet(operation, FAN_OUT)
-        due_ms = world.now
-        for fault in self._struck(operation, "before", attempt, nth):
-            if isinstance(fault, Delay):
-                due_ms = max(due_ms, world.due(fault.lasting))
-            elif isinstance(fault, ErrorReply):
-                self._end(attempt, op.Failed(attempt))
-                return
-        arriving = (attempt, operation, nth)
-        if due_ms > world.now:
-            world.until(due_ms, self._arrive, arriving)
-        else:
-            self._arrive(arriving)
+    def site(self, attempt: op.Attempt) -> tuple[str, Surface]:
+        """Return the operation of an attempt, and what may strike there."""
+        return f"{self.name}.{attempt.rule}/deliver to {attempt.target.queue}", FAN_OUT
 
-    def _arrive(self, arriving: tuple[op.Attempt, str, int]) -> None:
-        attempt, operation, nth = arriving
-        answer = self._send(attempt)
-        for fault in self._struck(operation, "after", attempt, nth):
-            if isinstance(fault, Duplicate):
-                self._send(attempt)
-        gone = isinstance(answer, Refusal)
-        self._end(attempt, op.Failed(attempt, for_good=True) if gone else op.Delivered(attempt))
-
-    def _end(self, attempt: op.Attempt, how: op.Delivered | op.Failed) -> None:
+    def end(self, attempt: op.Attempt, how: op.Delivered | op.Failed) -> None:
         """Say how it went; what is given up is a dead letter, or dropped."""
         self.machine.apply(how, self.world.now)
         for fact in self.machine.take():
@@ -243,7 +162,7 @@ class OpenEventBridge:
                     self.world.after(self.latency_ms, self._deliver, fact.receipt)
         self._tell()
 
-    def _send(self, attempt: op.Attempt) -> Any:
+    def send(self, attempt: op.Attempt) -> Any:
         """Have the queue take it, as a message of its own."""
         target = attempt.target
         message = self._letter(attempt, target.queue, attempt.message.published)
@@ -258,16 +177,7 @@ class OpenEventBridge:
         return made
 
     def _bury(self, attempt: op.Attempt, fact: Buried) -> None:
-        message = attempt.message
-        data = {
-            "message": message.published,
-            "queue": attempt.target.queue,
-            "reason": fact.reason,
-            "to": [] if fact.to is None else [fact.to],
-        }
-        index = self.world.record(
-            "dead", self.name, entity=message.entity, cause=message.published, data=data
-        )
+        index = self.buried(attempt.message, attempt.target.queue, fact.to, fact.reason)
         if fact.to is None:
             return
         letter = self._letter(attempt, fact.to, index)
@@ -275,12 +185,6 @@ class OpenEventBridge:
         letter.headers = words
         body = letter.body or b""
         self.desk.do(Send(fact.to, body, letter, len(body)))
-
-    def _struck(
-        self, operation: str, phase: Literal["before", "after"], attempt: op.Attempt, nth: int
-    ) -> Iterator[Any]:
-        message = attempt.message
-        return struck(self.world, self.name, operation, phase, message, nth, message.published)
 
 
 def _none(answer: Any) -> Refusal | None:

@@ -7,43 +7,31 @@ from __future__ import annotations
 
 from typing import Final
 
-from chaosharness.brokers.legality import At, Row, surface_of
+from chaosharness.brokers.legality import STALLS, Row, rows_of, surface_of
 from chaosharness.faults import (
-    Crash,
     Delay,
     Duplicate,
     ErrorReply,
-    Fault,
     LostReply,
     LostRequest,
     NetworkPartition,
-    Pause,
 )
 from chaosharness.handlers.port import Surface
-from chaosharness.kernel.site import Phase
 
 ANY: Final = "any"
 GUIDE: Final = "EventBridge User Guide"
 HTTP: Final = "HTTP, and the retries of AWS SDKs"
-PROCESS: Final = "any process"
 PUT: Final = f'{GUIDE}, "Sending events with PutEvents": handling failures'
 RETRIES: Final = f'{GUIDE}, "How EventBridge retries delivering events"'
 TWICE: Final = f'{GUIDE}, "Troubleshooting": my rule ran more than once for one event'
 
 
-def _rows(
-    at: At, phase: Phase, *kinds: tuple[type[Fault], str, str], searched: bool = True
-) -> tuple[Row, ...]:
-    return tuple(
-        Row("EventBridge", ANY, at, phase, fault, source, condition, searched)
-        for fault, condition, source in kinds
-    )
+_rows: Final = rows_of("EventBridge")
 
-
-STALLS: Final = ((Pause, "the process stalls", PROCESS), (Crash, "the process dies", PROCESS))
 
 ROWS: Final[tuple[Row, ...]] = (
     *_rows(
+        (ANY,),
         "publish",
         "before",
         (Delay, "the request takes longer; requests do not wait for each other", HTTP),
@@ -52,20 +40,22 @@ ROWS: Final[tuple[Row, ...]] = (
         (LostRequest, "it never arrives", HTTP),
         (NetworkPartition, "EventBridge cannot be reached", HTTP),
     ),
-    *_rows("publish", "after", (LostReply, "the caller sees a timeout", HTTP), *STALLS),
-    *_rows("publish", "before", *STALLS, searched=False),
+    *_rows((ANY,), "publish", "after", (LostReply, "the caller sees a timeout", HTTP), *STALLS),
+    *_rows((ANY,), "publish", "before", *STALLS, searched=False),
     *_rows(
+        (ANY,),
         "entry",
         "before",
         (ErrorReply, "this entry fails, and the call succeeds: `FailedEntryCount` says so", PUT),
     ),
     *_rows(
+        (ANY,),
         "fan out",
         "before",
         (Delay, "this target gets it later: there is no order", RETRIES),
         (ErrorReply, "an attempt fails, and is repeated", RETRIES),
     ),
-    *_rows("fan out", "after", (Duplicate, "the target gets it twice", TWICE)),
+    *_rows((ANY,), "fan out", "after", (Duplicate, "the target gets it twice", TWICE)),
 )
 
 PUBLISH: Final[Surface] = surface_of(ROWS, ANY, "publish")

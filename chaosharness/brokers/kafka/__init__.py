@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from chaosharness.brokers.kafka.cluster import RecordTooLarge
 from chaosharness.brokers.kafka.consumers import CommitFailed
+from chaosharness.brokers.kafka.errors import InvalidRecord, RecordTooLarge
 from chaosharness.brokers.kafka.kafka import Kafka
+from chaosharness.brokers.kafka.topics import KafkaTopic
 from chaosharness.brokers.kafka.transactions import ProducerFenced
 
-__all__ = ["CommitFailed", "Kafka", "ProducerFenced", "RecordTooLarge"]
+__all__ = [
+    "CommitFailed",
+    "InvalidRecord",
+    "Kafka",
+    "KafkaTopic",
+    "ProducerFenced",
+    "RecordTooLarge",
+]

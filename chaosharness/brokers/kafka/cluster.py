@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
-from typing import Final, Protocol
+from functools import cached_property, lru_cache
+from typing import Final
 
 from chaosharness.brokers.cycle import cycle
 from chaosharness.brokers.kafka.coordination import Coordination
+from chaosharness.brokers.kafka.errors import InvalidRecord, RecordTooLarge
+from chaosharness.brokers.kafka.forgetting import Forgetting
 from chaosharness.brokers.kafka.members import Member, Slot
-from chaosharness.brokers.kafka.rows import DELIVER
+from chaosharness.brokers.kafka.rows import ANY, COMPACTED, DELIVERIES, RETAINED
+from chaosharness.brokers.kafka.rules import Settings
+from chaosharness.brokers.kafka.stored import stored_by
+from chaosharness.brokers.kafka.topics import KafkaTopic
 from chaosharness.brokers.message import Framed, Message, key_of
 from chaosharness.errors import InvalidDefinition
-from chaosharness.faults import Delay, NetworkPartition, PartitionDelay, Rebalance
+from chaosharness.faults import (
+    Delay,
+    Fault,
+    LostWrites,
+    NetworkPartition,
+    PartitionDelay,
+    Rebalance,
+)
+from chaosharness.handlers.port import Surface
 from chaosharness.kernel.history import plain
 from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
 from chaosharness.machines.kafka import KafkaMachine
 from chaosharness.machines.kafka.assignors import LogPartition
-from chaosharness.machines.kafka.operations import Isolation
-from chaosharness.machines.kafka.settings import Settings as ClusterRules
 
 OVERHEAD: Final = 36
 """Bytes of a record beside its key, value and headers, at most (librdkafka's `MAX_OVERHEAD`)."""
@@ -28,42 +39,6 @@ OVERHEAD: Final = 36
 Draft = tuple[str, int, str | bytes | None, Mapping[str, str], bytes | None, int, str]
 """A message to be stored: topic, log partition, key, headers, body, workload item; then the name
 of the message in hand, or what it is called itself where no operation stores it."""
-
-
-class RecordTooLarge(ValueError):
-    """A record is larger than its producer, or the cluster, takes."""
-
-
-class Settings(ClusterRules, Protocol):
-    """What a cluster and its clients go by, as its definition says it."""
-
-    @property
-    def name(self) -> str:
-        """What reports call it."""
-
-    @property
-    def session_timeout_ms(self) -> int:
-        """After this a crashed member is noticed."""
-
-    @property
-    def max_poll_interval_ms(self) -> int:
-        """A handler slower than this loses its log partitions."""
-
-    @property
-    def new_groups(self) -> bool:
-        """Whether groups have committed nothing when a run begins."""
-
-    @property
-    def isolation(self) -> Isolation:
-        """What consumers see that do not say."""
-
-    @property
-    def latency_ms(self) -> int:
-        """From the log to a consumer."""
-
-    @property
-    def timeout_ms(self) -> int:
-        """How long a producer waits for an answer."""
 
 
 @lru_cache(maxsize=256)
@@ -89,8 +64,12 @@ class Cluster:
         self.routes = routes_of(definition.name, self.machine.topics).copy()
         self.groups = Coordination(self.name, definition, world, self.machine, self._wake)
         self.owners = self.groups.owners
-        self.transactional = False
-        """Whether a record may be hidden from some, or be none."""
+        forgetful: Mapping[str, KafkaTopic] = getattr(definition.topics, "forgetful", {})
+        self.forgetful = forgetful
+        self.has_gaps = bool(forgetful)
+        """Whether a record may be hidden from some, or be gone, or be none."""
+        if forgetful:
+            _ = self.forgetting  # it is known from the beginning how long records are kept
         self.size_nearly = definition.size_max // 2
         """What is no larger than that needs no second look."""
         self.unkeyed: dict[tuple[str, int], int] = {}
@@ -102,6 +81,15 @@ class Cluster:
         """Let go of the members, at the end of a run."""
         self.groups.close()
         self.logs.clear()
+
+    @cached_property
+    def forgetting(self) -> Forgetting:
+        """What lets go of records."""
+        made = Forgetting(
+            self.definition, self.world, self.machine, self.groups.crews, self.forgetful
+        )
+        self.groups.place_of = made.place_of
+        return made
 
     def begin_at(self, offset: int) -> None:
         """Let all logs begin at an offset: what was before it is gone, and was read."""
@@ -119,8 +107,21 @@ class Cluster:
         """Return what a producer sees when the cluster refuses for now."""
         return ConnectionError(f"{operation}: {self.name} refused (NOT_ENOUGH_REPLICAS)")
 
-    def lose_writes(self, scope: Scope) -> None:
-        """Lose nothing: with acks=all a record is on every in-sync replica."""
+    def lose_writes(self, scope: Scope) -> bool:
+        """Let the leader fail that has just taken a record: the next one lacks it.
+
+        Whoever wrote it lives on, and knows nothing.
+        """
+        found = stored_by(scope)
+        if found >= 0:
+            data = self.world.raw[found][7]
+            if self.forgetting.fail_over((data["topic"], data["partition"]), data["offset"]):
+                self._go_on_without()
+        return True
+
+    def _go_on_without(self) -> None:
+        self.has_gaps = True
+        self.world.after(0, lambda _: self.wake_all())
 
     # ---- the logs
 
@@ -144,6 +145,15 @@ class Cluster:
         nth = self.unkeyed.get(place, 0)
         self.unkeyed[place] = nth + 1
         return (entity + nth) % count
+
+    def check_key(self, topic: str, key: str | bytes | None) -> None:
+        """Refuse a record without a key, where its topic is compacted.
+
+        Raises:
+            InvalidRecord: It is.
+        """
+        if key is None and topic in self.definition.compacted:
+            raise InvalidRecord(f"{self.name}: a record of {topic}, which is compacted, has no key")
 
     def check_size(
         self, key: str | bytes | None, headers: Mapping[str, str] | None, body: bytes
@@ -265,18 +275,18 @@ class Cluster:
             log, position = slot.log, slot.position
             if position >= len(log):
                 continue
-            if self.transactional:
+            if self.held and self._is_held(member, slot):
+                continue
+            if self.has_gaps:
                 if not self._is_decided(member, slot):
                     continue
                 position = slot.position
-            if self.held and self._is_held(member, slot):
-                continue
             message = log[position]
             operation = slot.operation
             key = (operation, message.entity, message.name)
             world.counts[key] = attempt = world.counts.get(key, 0) + 1
             if operation not in world.surfaces:
-                world.meet(operation, DELIVER)
+                world.meet(operation, self._delivery(message.topic))
             if operation in world.armed and self._disturbed(member, message, operation, attempt):
                 return False
             member.turn += step + 1
@@ -285,8 +295,16 @@ class Cluster:
             return True
         return False
 
+    def _delivery(self, topic: str) -> Surface:
+        """Return what may strike where a record of a topic is delivered."""
+        kept = self.forgetful.get(topic)
+        how = ANY if kept is None else COMPACTED if kept.compacted else RETAINED
+        return DELIVERIES[how, self.definition.unclean_elections]
+
     def _is_decided(self, member: Member, slot: Slot) -> bool:
         """Go to the next record that a member may see; say whether there is one just now."""
+        if self.forgetful:
+            self.forgetting.look(slot.place)
         if slot.unstable:
             if any(slot.place in one for one in member.group.pending.values()):
                 return False  # KIP-447: nobody reads an offset that a transaction may move
@@ -295,6 +313,11 @@ class Cluster:
         log = self.machine.log(slot.place)
         if log.plain:
             return True
+        if slot.position < log.start:
+            slot.position = self.forgetting.place_of(member, slot.place, slot.position)
+            if member.unset is not None:
+                self.groups.tell(member)
+                return False
         at = log.next(slot.position, committed_only=member.committed_only)
         if at is None:
             end = log.stable if member.committed_only else log.end
@@ -343,15 +366,7 @@ class Cluster:
         group = member.group
         place = (message.topic, message.partition)
         for fault in world.strikes(operation, "before", message.entity, attempt, message.name):
-            world.record(
-                "fault",
-                self.name,
-                operation=operation,
-                entity=message.entity,
-                attempt=attempt,
-                cause=message.published,
-                data={"fault": str(fault)},
-            )
+            self._record(fault, message, operation, attempt, message.published)
             off = True
             match fault:
                 case Delay() | PartitionDelay():
@@ -365,7 +380,40 @@ class Cluster:
                 case NetworkPartition():
                     service = member.incarnation.service
                     world.part(service, self.name, fault.way, fault.lasting)
+        if not off and self.definition.unclean_elections:
+            self._cut_off_behind(member, operation, attempt)
         return off
+
+    def _cut_off_behind(self, member: Member, operation: str, attempt: int) -> None:
+        """See to it that the leader may fail that hands out the next record."""
+        take = member.take
+
+        def then(member: Member, message: Message, cause: int) -> None:
+            member.take = take
+            world, place = self.world, (message.topic, message.partition)
+            for fault in world.strikes(operation, "after", message.entity, attempt, message.name):
+                self._record(fault, message, operation, attempt, cause)
+                log = self.machine.log(place)
+                there = message.offset < log.end and log.records[message.offset] is message
+                if isinstance(fault, LostWrites) and there:
+                    self.forgetting.fail_over(place, message.offset)
+                    self._go_on_without()
+            take(member, message, cause)
+
+        member.take = then
+
+    def _record(
+        self, fault: Fault, message: Message, operation: str, attempt: int, cause: int
+    ) -> None:
+        self.world.record(
+            "fault",
+            self.name,
+            operation=operation,
+            entity=message.entity,
+            attempt=attempt,
+            cause=cause,
+            data={"fault": str(fault)},
+        )
 
     def hold(self, group: str, place: LogPartition, due_ms: int) -> None:
         """Keep a log partition from one group, or (group '') from all."""

@@ -30,8 +30,11 @@ OPTIONS: Final = (
     "retries_max",
     "on_unreadable",
     "isolation",
+    "reset",
 )
 ISOLATIONS: Final = get_args(Isolation)
+CalledReset = Literal["latest", "earliest"]
+CALLED_RESETS: Final = get_args(CalledReset)
 
 
 class CommitFailed(Exception):
@@ -59,6 +62,7 @@ class Subscription:
             get better. By default what `on_error` says.
         isolation: `read_uncommitted` is called with records of aborted transactions too, and
             before they are decided; `read_committed` is not.
+        reset: Where it goes on where nothing is committed, or what comes next is gone.
     """
 
     __slots__ = (
@@ -68,6 +72,7 @@ class Subscription:
         "member",
         "operation",
         "policy",
+        "reset",
         "tries",
     )
 
@@ -81,11 +86,15 @@ class Subscription:
         retries_max: int = 3,
         on_unreadable: OnError | None = None,
         isolation: Isolation = "read_uncommitted",
+        reset: CalledReset = "latest",
     ) -> None:
         if acknowledge not in ACKNOWLEDGE:
             one_of(ACKNOWLEDGE, acknowledge=acknowledge)
         if isolation != "read_uncommitted":
             one_of(ISOLATIONS, isolation=isolation)
+        if reset != "latest":
+            one_of(CALLED_RESETS, reset=reset)
+        self.reset = reset
         self.broker = broker
         self.intake = intake
         self.acknowledge = acknowledge

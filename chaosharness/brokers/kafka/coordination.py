@@ -67,6 +67,8 @@ class Coordination:
         self.crews: dict[str, Crew] = {}
         self._joined = 0
         self.owners: dict[LogPartition, list[Member]] = {}
+        self.place_of: Callable[[Member, LogPartition, int], int] | None = None
+        """Where a consumer goes on that asks for an offset, where records may be gone."""
         self._leaves_some_behind = times.session_timeout_ms > times.max_poll_interval_ms
         world.know_timeout(times.max_poll_interval_ms)
         world.know_timeout(times.session_timeout_ms)
@@ -367,6 +369,8 @@ class Coordination:
             at = committed.get(place, -1)
             if at < 0:
                 at = log.start if member.reset == "earliest" else self._begin(member, place)
+            elif not log.plain and self.place_of is not None:
+                at = self.place_of(member, place, at)
             slots[place] = slot = Slot(place, operation, log.records, at)
             if pending:
                 slot.unstable = True
@@ -385,6 +389,10 @@ class Coordination:
     def _tells(self, member: Member) -> bool:
         """Have the code of a member hear its news, if it polls; say whether it does now."""
         return member.attend is not None and member.attend()
+
+    def tell(self, member: Member) -> None:
+        """Have the code of a member hear its news, if it polls."""
+        self._tells(member)
 
     def take_away(self, member: Member) -> None:
         """Let a member read nothing any more."""

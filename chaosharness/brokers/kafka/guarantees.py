@@ -1,4 +1,4 @@
-"""How little Kafka may promise: a producer whose own retries are not recognised."""
+"""How little Kafka may promise: a producer whose own retries are not recognised, and less."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ def _plain_producer(cluster: Kafka) -> Kafka:
     return attrs.evolve(cluster, idempotent_producer=False)
 
 
+def _leader_only(cluster: Kafka) -> Kafka:
+    return attrs.evolve(cluster, idempotent_producer=False, acks=1)
+
+
 GUARANTEES: Final = (
     Guarantee(
         "Kafka",
@@ -24,5 +28,15 @@ GUARANTEES: Final = (
         "a record whose acknowledgement was lost is sent again by the client, and is there twice",
         'Kafka documentation, "Design" 4.6; `enable.idempotence` is off in librdkafka, aiokafka',
         _plain_producer,
+    ),
+    Guarantee(
+        "Kafka",
+        "leader_only",
+        "acks=all",
+        "at most once",
+        "of a log partition",
+        "a record that was confirmed is gone when its leader fails before a follower has it",
+        'Kafka documentation, "Design" 4.7; `acks` is 1 in aiokafka',
+        _leader_only,
     ),
 )

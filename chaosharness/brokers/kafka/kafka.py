@@ -7,17 +7,16 @@ Source:
     the machine, `chaosharness/machines/kafka`, each with its source.
 
 Not modelled:
-    What the machine can and services cannot ask for yet: compaction and retention, failover.
     Broker-side (KIP-848) rebalancing;
     share groups; the client's own choice for a record without a key (Java and librdkafka stay with
     one log partition for a batch, aiokafka takes any): records of one workload item are
-    spread one by one, which any of them may do; several brokers, hence `acks` below `all`.
+    spread one by one, which any of them may do; several brokers: which replica has what is
+    decided by faults (`forgetting.py`); `acks=0`.
     Offsets that a group has committed never expire.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar, Final
@@ -28,8 +27,9 @@ from chaosharness.brokers.intake import Intake, check_options
 from chaosharness.brokers.kafka.cluster import Cluster, Draft
 from chaosharness.brokers.kafka.consumers import ISOLATIONS, OPTIONS, Subscription
 from chaosharness.brokers.kafka.loop import LOOP_OPTIONS, Consumer
-from chaosharness.brokers.kafka.profiles import CLIENTS, Client, Profile, profile_of
-from chaosharness.brokers.kafka.rows import PUBLISH, PUBLISH_TWICE
+from chaosharness.brokers.kafka.profiles import ACKS, CLIENTS, Acks, Client, Profile, profile_of
+from chaosharness.brokers.kafka.rows import IDEMPOTENT, LEADER, PLAIN, SURFACES
+from chaosharness.brokers.kafka.topics import Topics, topics_of
 from chaosharness.brokers.kafka.transactions import TransactionalProducer
 from chaosharness.brokers.lane import Lane, in_turn, is_disturbed
 from chaosharness.brokers.message import NO_HEADERS, POISON, Decode, encode, key_of
@@ -51,27 +51,7 @@ from chaosharness.machines.kafka.partitioners import PARTITIONER_BY_NAME, PARTIT
 from chaosharness.machines.kafka.transactions import TRANSACTION_TIMEOUT_MS
 
 _positive: Final = allowed.whole(1)
-
-
-def _topics(topics: Any) -> dict[str, int]:
-    """Read the topics of a cluster: names with their log partitions, or names alone (1 each)."""
-    if isinstance(topics, list | tuple | set | frozenset):
-        topics = dict.fromkeys(topics if isinstance(topics, list | tuple) else sorted(topics), 1)
-    if not isinstance(topics, Mapping):
-        right = '{"orders": 8}: names with their log partitions; or a list of names (1 each)'
-        raise allowed.refused("Kafka", "topics", right, topics)
-    for name, count in topics.items():
-        if not isinstance(name, str) or not _TOPIC.fullmatch(name):
-            right = "letters, digits, '.', '_' and '-', 249 at most (as Kafka has it)"
-            raise allowed.refused("Kafka", "the name of a topic", right, name)
-        if not allowed.is_whole(count, 1):
-            raise InvalidDefinition(
-                f"topic {name!r} must have at least 1 log partition: {count!r}{asked_at()}"
-            )
-    return dict(topics)
-
-
-_TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+NOT_BOTH: Final = "acks=1 and an idempotent producer contradict each other: it waits for all"
 
 
 def _by_client(name: str) -> Any:
@@ -95,6 +75,8 @@ class Kafka:
       it at once; by default what `on_error` says.
     - `isolation`: `read_uncommitted`, or `read_committed`: the handler is called with nothing of a
       transaction before it is committed. By default what the cluster says.
+    - `reset`: where it goes on where nothing is committed, or what comes next is gone: `latest`
+      (the default) or `earliest`.
 
     Options of `env.consumer(bus, *topics, ...)`, whose `poll(records_max=1, timeout_s=None)`
     returns deliveries and whose `commit(upto=None, offsets=None)` commits. It has `assignment`,
@@ -113,12 +95,13 @@ class Kafka:
       it goes to `<topic>.DLT`.
 
     Options of `env.publisher(bus, ...)`: `transactional_id` makes a producer with `begin`,
-    `send_offsets(consumer)`, `commit` and `abort`; see `ProducerFenced`. `idempotent` says for one
-    producer what `idempotent_producer` says for all.
+    `send_offsets(consumer)`, `commit` and `abort`; see `ProducerFenced`. `idempotent` and `acks`
+    say for one producer what `idempotent_producer` and `acks` say for all.
 
     Args:
         name: What reports call it.
-        topics: Log partitions of each topic: `{"orders": 8}`. A list of names: 1 each.
+        topics: Log partitions of each topic, `{"orders": 8}`, or a `KafkaTopic` that says how
+            long its records are kept. A list of names: 1 each.
         client: Whose defaults there are for all that is not said: `java`, `librdkafka`,
             `confluent-kafka`, `aiokafka` or `kafka-python`; reports say so. Without one they are
             those named here.
@@ -128,6 +111,9 @@ class Kafka:
             still runs.
         idempotent_producer: Whether a producer's own retry is recognised. Java and kafka-python:
             yes; librdkafka and aiokafka, and so here: no. Where not, `Duplicate` is a legal fault.
+        acks: Whose acknowledgement a producer waits for: `"all"` in-sync replicas (Java,
+            librdkafka, kafka-python), or 1: the leader alone (aiokafka). There `LostWrites` is a
+            legal fault: a record that was confirmed is gone with its leader.
         assignment: How a group shares out its log partitions. `range`: equal numbers of all
             its topics to the same member (Java and librdkafka, unless told otherwise).
             `round-robin`: one by one (aiokafka). `sticky`: everybody keeps what it had as far
@@ -137,13 +123,17 @@ class Kafka:
         isolation: What consumers see that do not say: `read_uncommitted`; of librdkafka
             `read_committed`.
         size_max: Bytes of a record that is taken, at most: 1,048,588.
+        finds_truncation: Whether consumers find out that a log was cut off, and go on where it
+            was (KIP-320: Java, librdkafka, kafka-python). Others (aiokafka) go by `reset`.
+        unclean_elections: `unclean.leader.election.enable`: a replica may lead that had fallen
+            behind. Then `LostWrites` is legal for any record, read or not.
         new_groups: Whether groups have committed nothing when a run begins, so that `reset`
             says where they do. By default they are old ones, which read all from then on.
         latency_ms: From the log to a consumer.
     """
 
     name: str = attrs.field(validator=allowed.text())
-    topics: Mapping[str, int] = attrs.field(converter=_topics)
+    topics: Topics = attrs.field(converter=topics_of)
     client: Client | None = attrs.field(
         default=None,
         validator=attrs.validators.optional(allowed.one_of(*CLIENTS)),
@@ -161,6 +151,14 @@ class Kafka:
     assignment: Assignment = attrs.field(
         default=_by_client("assignment"), validator=allowed.one_of(*ASSIGNMENTS), kw_only=True
     )
+    acks: Acks = attrs.field(
+        default=attrs.Factory(
+            lambda self: "all" if self.idempotent_producer else profile_of(self.client).acks,
+            takes_self=True,
+        ),
+        validator=allowed.one_of(*ACKS),
+        kw_only=True,
+    )
     partitioner: Partitioner = attrs.field(
         default=_by_client("partitioner"), validator=allowed.one_of(*PARTITIONERS), kw_only=True
     )
@@ -168,10 +166,23 @@ class Kafka:
         default=_by_client("isolation"), validator=allowed.one_of(*ISOLATIONS), kw_only=True
     )
     size_max: int = attrs.field(default=_by_client("size_max"), validator=_positive, kw_only=True)
+    finds_truncation: bool = attrs.field(
+        default=_by_client("finds_truncation"), validator=allowed.flag(), kw_only=True
+    )
+    unclean_elections: bool = attrs.field(default=False, validator=allowed.flag(), kw_only=True)
     latency_ms: int = attrs.field(default=1, validator=allowed.whole(0), kw_only=True)
     new_groups: bool = attrs.field(default=False, validator=allowed.flag(), kw_only=True)
     initial_delay_ms: ClassVar[int] = 0
     timeout_ms: int = attrs.field(default=30_000, validator=_positive, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        if self.idempotent_producer and self.acks != "all":
+            raise InvalidDefinition(f"{NOT_BOTH}, of Kafka({self.name!r}){asked_at()}")
+
+    @property
+    def compacted(self) -> frozenset[str]:
+        """The topics whose records must have keys."""
+        return self.topics.compacted
 
     @property
     def profile(self) -> str:
@@ -195,7 +206,9 @@ class OpenKafka(Cluster):
         self.disturbed = is_disturbed(world, definition.name)
         self.place_of_key = PARTITIONER_BY_NAME[definition.partitioner]
         self.committed_only = definition.isolation == "read_committed"
-        self.surface = PUBLISH if definition.idempotent_producer else PUBLISH_TWICE
+        answered = LEADER if definition.acks == 1 else PLAIN
+        kind = IDEMPOTENT if definition.idempotent_producer else answered
+        self.surface = SURFACES[kind, definition.unclean_elections]
 
     # ---- producing
 
@@ -203,6 +216,7 @@ class OpenKafka(Cluster):
         self,
         *,
         idempotent: bool | None = None,
+        acks: Acks | None = None,
         transactional_id: str | None = None,
         transaction_timeout_ms: int = TRANSACTION_TIMEOUT_MS,
     ) -> Callable[..., Any]:
@@ -211,13 +225,37 @@ class OpenKafka(Cluster):
         Args:
             idempotent: Whether the cluster recognises its retries; by default as the cluster's
                 definition says of all.
+            acks: Whose acknowledgement it waits for: `"all"`, or 1; by default likewise.
             transactional_id: Makes it a `TransactionalProducer`, one for each replica.
             transaction_timeout_ms: How long its transactions may take.
         """
         if transactional_id is not None:
             return TransactionalProducer(self, transactional_id, transaction_timeout_ms)
-        surface = self.surface if idempotent is None else PUBLISH if idempotent else PUBLISH_TWICE
-        return partial(self.publish, lane=Lane(), surface=surface)
+        surface = self.surface
+        if idempotent is not None or acks is not None:
+            surface = self.surface_of(idempotent, acks)
+        publish = self._publish_with_key if self.definition.compacted else self.publish
+        return partial(publish, lane=Lane(), surface=surface)
+
+    def _publish_with_key(self, topic: str, value: Any, **words: Any) -> Any:
+        self.check_key(topic, words.get("key"))
+        return self.publish(topic, value, **words)
+
+    def surface_of(self, idempotent: bool | None, acks: Acks | None) -> Surface:
+        """Return what may strike where a producer publishes: None is as the definition says.
+
+        Raises:
+            InvalidDefinition: There is no such producer.
+        """
+        definition = self.definition
+        if idempotent is None:
+            idempotent = definition.idempotent_producer and acks != 1
+        if acks not in (None, *ACKS) or (idempotent and acks == 1):
+            what = NOT_BOTH if acks == 1 else f"acks must be 'all' or 1, not {acks!r}"
+            raise InvalidDefinition(f"{what}, of a publisher of {self.name}{asked_at()}")
+        leader = acks == 1 or (acks is None and definition.acks == 1)
+        producer = IDEMPOTENT if idempotent else LEADER if leader else PLAIN
+        return SURFACES[producer, definition.unclean_elections]
 
     def publish(
         self,
@@ -249,6 +287,7 @@ class OpenKafka(Cluster):
         Raises:
             UnserialisablePayload: The value has no JSON form.
             RecordTooLarge: It was not stored, and never will be.
+            InvalidRecord: Likewise: its topic is compacted, and it has no key.
             LookupError: There is no such log partition.
             TimeoutError: No answer: it may have been stored.
             ConnectionError: Refused for now: it was not stored.
@@ -327,7 +366,9 @@ class OpenKafka(Cluster):
         self.check((topic,))
         after = subscription.acknowledge == "after"
         take = subscription.take if after else subscription.take_for_good
-        member = self.groups.join(intake.incarnation, (topic,), group or service, take)
+        reset = subscription.reset
+        name = group or service
+        member = self.groups.join(intake.incarnation, (topic,), name, take, reset=reset)
         if options and "isolation" in options:
             member.committed_only = options["isolation"] == "read_committed"
         elif self.committed_only:

@@ -18,13 +18,15 @@ from functools import partial
 from typing import Any, Final, Literal, NoReturn, get_args
 
 from chaosharness.brokers.batch import Batch, Taken
+from chaosharness.brokers.kafka.asking import AskedCommits, Then
 from chaosharness.brokers.kafka.cluster import Cluster
 from chaosharness.brokers.kafka.consumers import ISOLATIONS, CommitFailed, InstanceFenced
-from chaosharness.brokers.kafka.coordination import TOO_SLOW
+from chaosharness.brokers.kafka.errors import OffsetOutOfRange
 from chaosharness.brokers.kafka.listeners import Call, Listener, Listeners, called
-from chaosharness.brokers.kafka.members import Member, Slot, Standing
+from chaosharness.brokers.kafka.members import Member, Standing
 from chaosharness.brokers.kafka.offsets import take_offsets
 from chaosharness.brokers.kafka.rows import LOOP_COMMIT
+from chaosharness.brokers.kafka.whereabouts import RESETS, Reset, Whereabouts
 from chaosharness.brokers.message import Decode, Delivery, Message, delivery
 from chaosharness.brokers.trouble import one_of
 from chaosharness.errors import InvalidDefinition
@@ -42,8 +44,6 @@ from chaosharness.machines.kafka.operations import Isolation
 
 OnUnreadable = Literal["raise", "skip", "dead-letter"]
 ON_UNREADABLE: Final = get_args(OnUnreadable)
-Reset = Literal["earliest", "latest", "error"]
-RESETS: Final = get_args(Reset)
 LOOP_OPTIONS: Final = (
     "group",
     "on_unreadable",
@@ -56,7 +56,11 @@ LOOP_OPTIONS: Final = (
 )
 
 
-class Consumer:
+class Polled(dict[LogPartition, int]):
+    """Where to go on behind everything that was polled."""
+
+
+class Consumer(Whereabouts):
     """A consumer that a service's own main loop polls.
 
     In plain code the methods block; in `async` code `poll`, `commit` and `close` are awaited, and
@@ -100,8 +104,9 @@ class Consumer:
         self._committed_only = isolation == "read_committed"
         self._on_unreadable = on_unreadable
         self._broker = broker
-        self._reset = reset
+        self._reset: Reset = reset
         self._listeners = Listeners(on_assign, on_revoke, on_lost)
+        self._asked = AskedCommits(self.attend)
         self._attended = self._closed = False
         self._decode = decode
         self._buffer: list[tuple[Message, int]] = []
@@ -124,7 +129,7 @@ class Consumer:
             raise InvalidDefinition(f"records_max must be at least 1, not {records_max}")
         scope = current_scope(f"{self._broker.name}.poll", self._broker.world)
         frame = sys._getframe(1)
-        if not self._listeners.any:
+        if not (self._listeners.any or self._asked.any):
             return self._drive(scope, records_max, timeout_s, frame)
         if scope.colour.is_async:
             return self._poll_and_tell(scope, records_max, timeout_s, frame)
@@ -164,13 +169,18 @@ class Consumer:
             scope.entity = 0
             scope.message = ""
             yield from self._listeners.calls(member)
+        if self._asked.due:
+            scope.entity = 0
+            scope.message = ""
+            yield from self._asked.calls()
 
-    def _attend(self) -> bool:
+    def attend(self) -> bool:
         """Have a poll that waits call the listeners, where there is news; say whether it does."""
         member = self._member
         if self._waiting is None or member is None:
             return False
-        if not (member.fenced or (self._listeners.any and self._listeners.due(member))):
+        news = self._asked.due or (self._listeners.any and self._listeners.due(member))
+        if not (news or member.fenced or member.unset_at >= 0):
             return False
         world = self._broker.world
         member.busy_since = world.now
@@ -262,12 +272,14 @@ class Consumer:
         member = self._member
         if member is None:
             self._member = member = self._join()
-            member.attend = self._attend
+            member.attend = self.attend
             member.committed_only = self._committed_only
             member.crew.listens = member.crew.listens or self._listeners.any
         elif member.fenced:
             self._fence()
         elif member.unset is not None:
+            if member.unset_at >= 0:
+                raise OffsetOutOfRange(member.unset, member.unset_at)
             raise LookupError(
                 f"no offset is committed for {named(member.unset)}, and reset='error'"
             )
@@ -373,10 +385,37 @@ class Consumer:
             refuse_stranger(scope, f"{action} of a consumer", None)
         if upto is not None and offsets is not None:
             raise InvalidDefinition(f"commit takes upto or offsets, not both{asked_at()}")
-        what = upto if offsets is None else dict(offsets)
+        what = upto if offsets is None else offsets
         for place in offsets or ():
             self._broker.check((place[0],))
         return operate(action, self._commit, what, self._broker, LOOP_COMMIT)
+
+    def commit_async(
+        self,
+        upto: Delivery | None = None,
+        *,
+        offsets: Mapping[LogPartition, int] | None = None,
+        then: Then | None = None,
+    ) -> None:
+        """Ask for a commit, and wait for nothing: the same in plain and in `async` code.
+
+        Commits are taken in the order in which they are asked for; one that is lost, or not
+        answered, is not made again. `then(offsets, error)` is called in that order inside a later
+        `poll` or `close`, with what was committed and with None or what `commit` would raise; in
+        `async` code it may be `async`.
+
+        Args:
+            upto: As of `commit`.
+            offsets: As of `commit`.
+            then: Told what became of it.
+        """
+        scope = current_scope(f"{self._broker.name}.commit_async", self._broker.world)
+        if upto is None and offsets is None and self._member is not None:
+            offsets = Polled(self._positions(self._member))
+        elif offsets is not None:
+            offsets = dict(offsets)
+        told = offsets if upto is None else {(upto.topic, upto.partition): upto.offset + 1}
+        self._asked.ask(scope, partial(self.commit, upto, offsets=offsets), told, then)
 
     def _commit(self, scope: Scope, operation: str, attempt: int, what: Any) -> None:
         member = self._member
@@ -393,8 +432,9 @@ class Consumer:
             scope.record("nack", operation, attempt, {"error": error})
             raise CommitFailed(f"{operation}: {error}; poll again to rejoin")
         before = dict(group.committed)
-        found = self._positions(member) if what is None else what
-        for message in take_offsets(group.committed, broker.logs, found, at_all=what is None):
+        found = Polled(self._positions(member)) if what is None else what
+        at_all = isinstance(found, Polled)
+        for message in take_offsets(group.committed, broker.logs, found, at_all=at_all):
             scope.record("ack", operation, attempt, {"message": message})
         if group.committed != before:
             broker.world.effects += 1
@@ -421,101 +461,6 @@ class Consumer:
             found[left.topic, left.partition] = left.offset
         return found
 
-    # ---- where it is, and where it goes on
-
-    @property
-    def was_too_slow(self) -> bool:
-        """Whether it has lost its place because it had not polled for too long."""
-        member = self._member
-        return member is not None and member.expelled and member.why == TOO_SLOW
-
-    def assignment(self) -> list[LogPartition]:
-        """Return the log partitions that it has."""
-        return [] if self._member is None else list(self._member.slots)
-
-    def assign(self, *places: LogPartition) -> None:
-        """Read these log partitions, in no group: no rebalance, and no other is kept from them.
-
-        It goes on where its group id has committed. A commit is taken while that group has no
-        members.
-        """
-        if self._member is not None and not self._member.solo:
-            raise InvalidDefinition(f"a consumer that has polled cannot assign{asked_at()}")
-        for topic, index in places:
-            self._broker.check((topic,))
-            if not 0 <= index < len(self._broker.logs[topic]):
-                raise InvalidDefinition(f"there is no log partition {topic}[{index}]{asked_at()}")
-        if self._member is not None:
-            self._broker.groups.take_away(self._member)
-        self._member = self._attach(places, self._member)
-        self._member.committed_only = self._committed_only
-
-    def _slot(self, topic: str, partition: int) -> Slot:
-        member = self._member
-        slot = None if member is None else member.slots.get((topic, partition))
-        if slot is None:
-            raise LookupError(f"no current assignment for partition {topic}[{partition}]")
-        return slot
-
-    def position(self, topic: str, partition: int) -> int:
-        """Return the offset that is polled next.
-
-        Raises:
-            LookupError: It does not have that log partition.
-        """
-        return self._slot(topic, partition).position
-
-    def committed(self, topic: str, partition: int) -> int | None:
-        """Return where its group goes on; None where nothing is committed."""
-        self._broker.check((topic,))
-        group = self._broker.machine.group(self._group)
-        return group.committed.get((topic, partition))
-
-    def watermarks(self, topic: str, partition: int) -> tuple[int, int]:
-        """Return the first offset of a log partition, and the one that the next record gets."""
-        self._broker.check((topic,))
-        log = self._broker.machine.logs[topic][partition]
-        return log.start, log.end
-
-    def seek(self, topic: str, partition: int, offset: int) -> None:
-        """Go on at an offset; where there is none such, as `reset` says.
-
-        Raises:
-            LookupError: It does not have that log partition.
-        """
-        slot = self._slot(topic, partition)
-        first, end = self.watermarks(topic, partition)
-        if not first <= offset <= end:
-            if self._reset == "error":
-                raise LookupError(f"offset {offset} of {topic}[{partition}] is out of range")
-            offset = first if self._reset == "earliest" else end
-        slot.position = offset
-        place = (topic, partition)
-        self._buffer = [one for one in self._buffer if (one[0].topic, one[0].partition) != place]
-
-    def pause(self, *places: LogPartition) -> None:
-        """Poll nothing of these log partitions until `resume`; a rebalance forgets it."""
-        order = None if self._member is None else self._member.order
-        for slot in [self._slot(*place) for place in places]:
-            if order is not None and slot in order:
-                order.remove(slot)
-
-    def resume(self, *places: LogPartition) -> None:
-        """Poll these log partitions again."""
-        order = None if self._member is None else self._member.order
-        for slot in [self._slot(*place) for place in places]:
-            if order is not None and slot not in order:
-                order.append(slot)
-        if self._member is not None:
-            self._broker.groups.wake(self._member)
-
-    def paused(self) -> list[LogPartition]:
-        """Return the log partitions that are paused."""
-        member = self._member
-        if member is None:
-            return []
-        return [place for place, one in member.slots.items() if one not in member.order]
-
     # ---- the end
 
     def close(self) -> Any:
@@ -538,7 +483,10 @@ class Consumer:
 
     def _last_news(self) -> Iterable[Call]:
         member = self._member
-        return () if self._closed or member is None else self._listeners.last(member)
+        if self._closed or member is None:
+            return
+        yield from self._asked.calls()
+        yield from self._listeners.last(member)
 
     def _leave(self) -> None:
         self._closed = True

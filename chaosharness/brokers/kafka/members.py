@@ -84,7 +84,8 @@ class Member(Membership):
     has a poll that waits return, where its code is to be told something. One that works `aside`
     joins again while its code is busy, and no round waits for it. It is `solo` where it
     reads what it chose itself, in no group, and `fenced` where another has come in its place.
-    `unset` is a log partition that nobody can say where to begin.
+    `unset` is a log partition that nobody can say where to begin, or (`unset_at`) where that
+    offset is out of range.
     """
 
     __slots__ = (
@@ -107,6 +108,7 @@ class Member(Membership):
         "take",
         "turn",
         "unset",
+        "unset_at",
         "watched",
         "why",
     )
@@ -136,6 +138,7 @@ class Member(Membership):
         self.attend: Callable[[], bool] | None = None
         self.reset = reset
         self.unset: LogPartition | None = None
+        self.unset_at = -1
         self.owned = self.given = ()
         self.slots: dict[LogPartition, Slot] = {}
         self.order: list[Slot] = []

@@ -16,6 +16,8 @@ from chaosharness.machines.kafka.operations import Isolation
 from chaosharness.machines.kafka.partitioners import Partitioner
 from chaosharness.machines.kafka.settings import SIZE_MAX
 
+Acks = Literal["all", 1]
+ACKS: Final = get_args(Acks)
 Client = Literal["java", "librdkafka", "confluent-kafka", "aiokafka", "kafka-python"]
 CLIENTS: Final = get_args(Client)
 
@@ -34,6 +36,9 @@ class Profile:
         partitioner: What decides the log partition of a key.
         isolation: `isolation.level`.
         size_max: Bytes of a record that its producer takes.
+        acks: Whose acknowledgement its producer waits for: of all in-sync replicas, or of the
+            leader alone. One that is idempotent waits for all.
+        finds_truncation: Whether its consumer finds out that a log was cut off (KIP-320).
     """
 
     name: str
@@ -45,17 +50,24 @@ class Profile:
     partitioner: Partitioner = "murmur2"
     isolation: Isolation = "read_uncommitted"
     size_max: int = 1_048_576
+    acks: Acks = "all"
+    finds_truncation: bool = True
 
     def __str__(self) -> str:
         return (
             f"{self.name}: session {self.session_timeout_ms:,} ms, poll interval "
             f"{self.max_poll_interval_ms:,} ms, "
-            f"{'' if self.idempotent_producer else 'no '}idempotent producer, {self.assignment}, "
-            f"{self.partitioner}, {self.isolation}"
+            f"{'' if self.idempotent_producer else 'no '}idempotent producer, acks={self.acks}, "
+            f"{self.assignment}, {self.partitioner}, {self.isolation}"
         )
 
 
-UNNAMED: Final = Profile(name="", source="`message.max.bytes` of a broker", size_max=SIZE_MAX)
+UNNAMED: Final = Profile(
+    name="",
+    source="`message.max.bytes` of a broker",
+    size_max=SIZE_MAX,
+    finds_truncation=False,
+)
 _RDKAFKA: Final = Profile(
     name="librdkafka 2.16",
     source="librdkafka 2.16, CONFIGURATION.md; seen with confluent-kafka 2.16.1",
@@ -76,6 +88,8 @@ PROFILES: Final[dict[str, Profile]] = {
         source="aiokafka 0.14.0, AIOKafkaProducer and AIOKafkaConsumer",
         session_timeout_ms=10_000,
         assignment="round-robin",
+        acks=1,
+        finds_truncation=False,
     ),
     "kafka-python": Profile(
         name="kafka-python 3.0",
@@ -93,9 +107,9 @@ def profile_of(client: str | None) -> Profile:
 def table() -> str:
     """Return the profiles as a Markdown table."""
     lines = [
-        "| `client=` | session | poll interval | idempotent producer | assignment | key by | "
-        "isolation | largest record | source |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| `client=` | session | poll interval | idempotent producer | acks | assignment | key by "
+        "| isolation | largest record | a cut log | source |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for client, one in PROFILES.items():
         words = (
@@ -103,10 +117,12 @@ def table() -> str:
             f"{one.session_timeout_ms:,} ms",
             f"{one.max_poll_interval_ms:,} ms",
             "yes" if one.idempotent_producer else "no",
+            str(one.acks),
             one.assignment,
             one.partitioner,
             one.isolation,
             f"{one.size_max:,} bytes",
+            "is found out" if one.finds_truncation else "reset",
             one.source,
         )
         lines.append(f"| {' | '.join(words)} |")

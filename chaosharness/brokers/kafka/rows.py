@@ -1,69 +1,73 @@
 """What Kafka can legally do to those who use it, as rows.
 
 A producer is `plain` or `idempotent` (`enable.idempotence`, or a transactional id): of a plain one
-a record may be stored twice, which is the weaker guarantee. `called` is a handler that the harness
-calls per record, and commits for; `loop` is a loop that commits by itself.
+a record may be stored twice, which is the weaker guarantee. One with `acks=1` is a plain one that
+is answered by the leader alone. `called` is a handler that the harness calls per record, and
+commits for; `loop` is a loop that commits by itself.
+
+A topic that is `kept for a while` or `compacted` lets go of records by time, whoever has read them:
+what strikes there is what makes a consumer late. `unclean` is a cluster in which a replica may lead
+that had fallen behind (`unclean.leader.election.enable`).
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from chaosharness.brokers.legality import At, Row, surface_of
+from chaosharness.brokers.legality import DEATH, STALL, Kind, Row, rows_of, surface_of
 from chaosharness.faults import (
-    Crash,
     Delay,
     Duplicate,
     ErrorReply,
-    Fault,
     LostReply,
     LostRequest,
+    LostWrites,
     NetworkPartition,
     PartitionDelay,
-    Pause,
     Poison,
     Rebalance,
 )
-from chaosharness.kernel.site import Phase
+from chaosharness.handlers.port import Surface
 
 ANY: Final = "any consumer"
 PLAIN: Final = "plain"
 IDEMPOTENT: Final = "idempotent"
+LEADER: Final = "acks=1"
+UNCLEAN: Final = "unclean"
+RETAINED: Final = "kept for a while"
+COMPACTED: Final = "compacted"
 CALLED: Final = "called"
 LOOP: Final = "loop"
 TRANSACTIONAL: Final = "transactional"
 
+CLEANER: Final = "Apache Kafka documentation, Design 4.8: the last record of a key stays"
 COMMITS: Final = "javadoc of KafkaConsumer: a commit may have been taken when its caller is told no"
 CONNECTION: Final = "one TCP connection: what is sent on it keeps its order, or is lost with it"
 FETCHES: Final = "Apache Kafka documentation, Design 4.5: consumers fetch, when they can"
 GROUPS: Final = "KIP-62: who is not heard of in time is out, and its commits are refused"
 KEYS: Final = "any client may write to a topic"
 LAGS: Final = "Apache Kafka documentation, Design 4.7: a partition waits for its leader"
+LEADERS: Final = "Apache Kafka documentation, Design 4.7: acks=1 is an answer of the leader alone"
 NO_REPLICAS: Final = "protocol guide: NOT_ENOUGH_REPLICAS, NOT_LEADER_OR_FOLLOWER"
-PROCESS: Final = "any process"
+RETENTION: Final = "topic configuration: `retention.ms` goes by time, whoever has read it"
 RETRIES: Final = "Apache Kafka documentation, Design 4.6; KIP-98"
+UNCLEAN_ELECTION: Final = "`unclean.leader.election.enable`; KIP-320: consumers had read further"
 TRANSACTIONS: Final = "KIP-98: an end that was not answered may have been taken"
 
-Kind = tuple[type[Fault], str, str]
 
+_rows: Final = rows_of("Kafka")
 
-def _rows(
-    profiles: tuple[str, ...], at: At, phase: Phase, *kinds: Kind, searched: bool = True
-) -> tuple[Row, ...]:
-    return tuple(
-        Row("Kafka", profile, at, phase, fault, source, condition, searched)
-        for fault, condition, source in kinds
-        for profile in profiles
-    )
-
-
-STALL: Final[Kind] = (Pause, "the process stalls", PROCESS)
-DEATH: Final[Kind] = (Crash, "the process dies", PROCESS)
+PRODUCERS: Final = (PLAIN, LEADER, IDEMPOTENT)
+BEHIND: Final[Kind] = (
+    LostWrites,
+    "a new leader lacks it, and all behind it, read or not",
+    UNCLEAN_ELECTION,
+)
 REFUSED_COMMIT: Final[Kind] = (Rebalance, "a heartbeat was missed: the commit is refused", GROUPS)
 
 ROWS: Final[tuple[Row, ...]] = (
     *_rows(
-        (PLAIN, IDEMPOTENT),
+        PRODUCERS,
         "publish",
         "before",
         (Delay, "it lags: what the same producer sends later waits", CONNECTION),
@@ -73,20 +77,28 @@ ROWS: Final[tuple[Row, ...]] = (
         (NetworkPartition, "the cluster cannot be reached", CONNECTION),
     ),
     *_rows(
-        (PLAIN,),
+        (PLAIN, LEADER),
         "publish",
         "before",
         (Duplicate, "the producer sends again what was stored, and it is stored twice", RETRIES),
     ),
     *_rows(
-        (PLAIN, IDEMPOTENT),
+        PRODUCERS,
         "publish",
         "after",
         (LostReply, "it is stored, and the caller sees a timeout", RETRIES),
         STALL,
         DEATH,
     ),
-    *_rows((PLAIN, IDEMPOTENT), "publish", "before", STALL, DEATH, searched=False),
+    *_rows(PRODUCERS, "publish", "before", STALL, DEATH, searched=False),
+    *_rows(
+        (LEADER,),
+        "publish",
+        "after",
+        (LostWrites, "its leader fails before anybody else has it: it is gone", LEADERS),
+    ),
+    *_rows((UNCLEAN,), "publish", "after", BEHIND),
+    *_rows((UNCLEAN,), "deliver", "after", BEHIND),
     *_rows(
         (ANY,),
         "deliver",
@@ -95,6 +107,22 @@ ROWS: Final[tuple[Row, ...]] = (
         (PartitionDelay, "all groups see the log partition later", LAGS),
         (Rebalance, "a heartbeat was missed: what is not committed comes again", GROUPS),
         (NetworkPartition, "the cluster cannot be reached", CONNECTION),
+    ),
+    *_rows(
+        (RETAINED,),
+        "deliver",
+        "before",
+        (Delay, "longer than records are kept: this group never sees them", RETENTION),
+        (PartitionDelay, "longer than records are kept: nobody sees them", RETENTION),
+        (NetworkPartition, "longer than records are kept: they are gone", RETENTION),
+    ),
+    *_rows(
+        (COMPACTED,),
+        "deliver",
+        "before",
+        (Delay, "this group sees the last record of each key, and no more", CLEANER),
+        (PartitionDelay, "all see the last record of each key, and no more", CLEANER),
+        (NetworkPartition, "the last record of each key is left, and no more", CLEANER),
     ),
     *_rows(
         (CALLED, LOOP),
@@ -131,12 +159,21 @@ ROWS: Final[tuple[Row, ...]] = (
     *_rows((TRANSACTIONAL,), "end, send offsets", "after", STALL, searched=False),
 )
 
-DELIVER: Final = surface_of(ROWS, ANY, "deliver")
+SURFACES: Final[dict[tuple[str, bool], Surface]] = {
+    (producer, unclean): surface_of(ROWS, producer, "publish", *(UNCLEAN,) * unclean)
+    for producer in PRODUCERS
+    for unclean in (False, True)
+}
+"""Of a publish: by the kind of a producer, and whether the elections of its cluster are unclean."""
+DELIVERIES: Final[dict[tuple[str, bool], Surface]] = {
+    (topic, unclean): surface_of(ROWS, ANY, "deliver", topic, *(UNCLEAN,) * unclean)
+    for topic in (ANY, RETAINED, COMPACTED)
+    for unclean in (False, True)
+}
+"""Of a delivery: by how long its topic keeps records, and likewise."""
 COMMIT: Final = surface_of(ROWS, CALLED, "commit")
 """By whoever calls a handler per message: nobody waits for the answer."""
 LOOP_COMMIT: Final = surface_of(ROWS, LOOP, "commit")
 """By a main loop: it waits for the answer, and goes on without one."""
 END: Final = surface_of(ROWS, TRANSACTIONAL, "end, send offsets")
 """Of a transaction, and what is asked in it: whoever asks waits for the answer."""
-PUBLISH: Final = surface_of(ROWS, IDEMPOTENT, "publish")
-PUBLISH_TWICE: Final = surface_of(ROWS, PLAIN, "publish")

@@ -19,7 +19,7 @@ from chaosharness.brokers.kafka.cluster import Draft
 from chaosharness.brokers.kafka.consumers import CommitFailed
 from chaosharness.brokers.kafka.members import Standing
 from chaosharness.brokers.kafka.offsets import last_before
-from chaosharness.brokers.kafka.rows import END, PUBLISH
+from chaosharness.brokers.kafka.rows import END
 from chaosharness.brokers.lane import Lane, in_turn
 from chaosharness.brokers.message import NO_HEADERS, encode, key_of
 from chaosharness.handlers.port import current_scope, on_behalf, operate
@@ -57,7 +57,7 @@ class TransactionalProducer:
         self._ended = ""
         self._open = self._touched = False
         self._timer: Entry | None = None
-        cluster.transactional = True
+        cluster.has_gaps = True
         self._changed(withdrawn)
 
     def _undecided(self) -> list[int]:
@@ -121,6 +121,7 @@ class TransactionalProducer:
         self._in_transaction("publish")
         self._latest()
         cluster.check((topic,))
+        cluster.check_key(topic, key)
         scope = current_scope("publish", self._world)
         body = None if value is None else encode(value, topic)
         if body and len(body) > cluster.size_nearly:
@@ -130,17 +131,17 @@ class TransactionalProducer:
         count = len(cluster.logs[topic])
         if partition is not None:
             index = cluster.chosen(topic, partition)
-        elif count == 1:
-            index = 0
         elif key is None:
             index = cluster.spread(topic, entity, count)
+        elif count == 1:
+            index = 0
         else:
             index = cluster.place_of_key(key, count)
         operation = f"{scope.place}/{cluster.name}.publish {topic}"
         place = (operation, entity, scope.message)
         self._world.counts[place] = attempt = self._world.counts.get(place, 0) + 1
         if operation not in self._world.surfaces:
-            self._world.meet(operation, PUBLISH)
+            self._world.meet(operation, cluster.surface_of(True, None))
         draft = (topic, index, key, headers or NO_HEADERS, body, entity, scope.message)
         script = in_turn(self._lane, scope, operation, attempt, self._append, draft, cluster)
         return scope.colour.drive(on_behalf(scope, entity, scope.message, script), scope)

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from chaosharness.brokers.legality import At, Row, surface_of
+from chaosharness.brokers.legality import PROCESS, STALLS, Row, rows_of, surface_of
 from chaosharness.faults import (
     Crash,
     Delay,
     ErrorReply,
-    Fault,
     LostReply,
     LostRequest,
     NetworkPartition,
@@ -23,7 +22,6 @@ from chaosharness.faults import (
     Poison,
 )
 from chaosharness.handlers.port import Surface
-from chaosharness.kernel.site import Phase
 
 ANY: Final = "any stream"
 EXPLICIT: Final = "explicit"
@@ -34,25 +32,11 @@ DEDUPLICATION: Final = 'NATS documentation, "JetStream model deep dive": message
 CONNECTION: Final = "one TCP connection: what is sent on it keeps its order, or is lost with it"
 NO_LEADER: Final = "nats-server `errors.json`, 10008: while a leader is chosen"
 ORDERED_SOURCE: Final = 'NATS documentation, "Consumers": ordered consumers'
-PROCESS: Final = "any process"
 SUBJECTS: Final = 'NATS documentation, "Subject-Based Messaging": anybody may publish'
 
 
-def _rows(
-    profiles: tuple[str, ...],
-    at: At,
-    phase: Phase,
-    *kinds: tuple[type[Fault], str, str],
-    searched: bool = True,
-) -> tuple[Row, ...]:
-    return tuple(
-        Row("NATS JetStream", profile, at, phase, fault, source, condition, searched)
-        for fault, condition, source in kinds
-        for profile in profiles
-    )
+_rows: Final = rows_of("NATS JetStream")
 
-
-STALLS: Final = ((Pause, "the process stalls", PROCESS), (Crash, "the process dies", PROCESS))
 
 ROWS: Final[tuple[Row, ...]] = (
     *_rows(

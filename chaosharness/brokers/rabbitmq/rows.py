@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from chaosharness.brokers.legality import At, Row, surface_of
+from chaosharness.brokers.legality import DEATH, PROCESS, STALL, Row, rows_of, surface_of
 from chaosharness.faults import (
     BrokerRestart,
     ConsumerCancel,
@@ -22,12 +22,10 @@ from chaosharness.faults import (
     LostReply,
     LostRequest,
     NetworkPartition,
-    Pause,
     Poison,
     Redeliver,
 )
 from chaosharness.handlers.port import Surface
-from chaosharness.kernel.site import Phase
 
 SEARCHABLE: Final = (BrokerRestart, HostDeath, ConsumerCancel)
 """Legal where a row says so, but searched only if a broker is told to."""
@@ -51,26 +49,11 @@ HEARTBEATS: Final = (
 )
 KOMBU: Final = "kombu and Celery, `retry`"
 NETWORK: Final = "any network"
-PROCESS: Final = "any process"
 RESTARTED: Final = 'RabbitMQ documentation, "Queues", durability; observed'
 
 
-def _rows(
-    profiles: tuple[str, ...],
-    at: At,
-    phase: Phase,
-    *kinds: tuple[type[Fault], str, str],
-    searched: bool = True,
-) -> tuple[Row, ...]:
-    return tuple(
-        Row("RabbitMQ", profile, at, phase, fault, source, condition, searched)
-        for fault, condition, source in kinds
-        for profile in profiles
-    )
+_rows: Final = rows_of("RabbitMQ")
 
-
-STALL: Final = (Pause, "the process stalls", PROCESS)
-DIES: Final = (Crash, "the process dies", PROCESS)
 RESTARTS: Final = (
     BrokerRestart,
     "the node dies: connections are lost, and what is not durable is gone; all else comes as "
@@ -121,7 +104,7 @@ ROWS: Final[tuple[Row, ...]] = (
         "after",
         (Crash, "the operating system resets the connection: it comes again at once", ACKS),
     ),
-    *_rows((ACKNOWLEDGED,), "ack", "before", STALL, DIES, HOST_DIES, searched=False),
+    *_rows((ACKNOWLEDGED,), "ack", "before", STALL, DEATH, HOST_DIES, searched=False),
     *_rows((ACKNOWLEDGED,), "ack", "after", STALL, HOST_DIES, searched=False),
     *_rows(
         PUBLISHERS,
@@ -151,8 +134,8 @@ ROWS: Final[tuple[Row, ...]] = (
         "after",
         (LostReply, "the confirm is lost: it was stored, and nobody learns", CONFIRMS),
     ),
-    *_rows(PUBLISHERS, "publish", "after", STALL, DIES),
-    *_rows(PUBLISHERS, "publish", "before", STALL, DIES, RESTARTS, searched=False),
+    *_rows(PUBLISHERS, "publish", "after", STALL, DEATH),
+    *_rows(PUBLISHERS, "publish", "before", STALL, DEATH, RESTARTS, searched=False),
 )
 
 DELIVER: Final = surface_of(ROWS, ACKNOWLEDGED, "deliver")

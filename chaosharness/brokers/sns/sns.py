@@ -12,28 +12,24 @@ Not modelled:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from copy import copy
-from functools import partial
-from typing import Any, Final, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import attrs
 
-from chaosharness.brokers.facts import Journal
 from chaosharness.brokers.message import NO_HEADERS, POISON, Message, encode, key_of
+from chaosharness.brokers.relay import Relay, twin_of
 from chaosharness.brokers.sns.rows import SURFACES
 from chaosharness.brokers.sqs.errors import answered
 from chaosharness.brokers.sqs.sqs import FIFO, SQS, OpenSQS
-from chaosharness.brokers.strikes import struck
 from chaosharness.errors import InvalidDefinition
-from chaosharness.faults import Delay, Duplicate, ErrorReply, Poison
-from chaosharness.handlers.port import current_scope, operate_for
+from chaosharness.faults import Duplicate, Poison
+from chaosharness.handlers.port import Surface, current_scope, operate_for
 from chaosharness.kernel import allowed
-from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.kernel.world import World
-from chaosharness.machines.machine import Buried, HandedOut, Refusal, Settled
+from chaosharness.machines.machine import Buried, Fact, HandedOut, Settled
 from chaosharness.machines.sns import SnsMachine, SubscriptionSettings, TopicSettings
 from chaosharness.machines.sns import machine as op
 from chaosharness.machines.sns.filters import BadPolicy, check
@@ -182,23 +178,19 @@ Draft = tuple[Message, op.Publish, str]
 """A message to be published, what the machine is asked for it, and the message in hand."""
 
 
-class OpenSNS:
+class OpenSNS(Relay):
     """The topics during one run, as services use them."""
 
+    refusal = "ServiceUnavailable"
+    where = "the messages of {} are in the queues that subscribe to it"
+    ended = (op.Delivered, op.Failed)
+    machine: SnsMachine
     text_only = True
     """A message is a text: what is no text is sent in base64."""
 
     def __init__(self, definition: SNS, world: World, desk: OpenSQS) -> None:
-        self.definition = definition
-        self.name: Final = definition.name
-        self.timeout_ms: Final = definition.timeout_ms
-        self.latency_ms = definition.latency_ms
-        self.world = world
-        self.desk = desk
-        self.machine = SnsMachine(EPOCH_MS)
-        self.journal = Journal(world, definition.name)
+        super().__init__(definition, world, desk, SnsMachine(EPOCH_MS))
         self._lanes: dict[tuple[str, str, str], deque[op.Attempt]] = {}
-        self._armed_ms: int | None = None
         for name, topic in definition.topics.items():
             settings = TopicSettings(
                 fifo=name.endswith(FIFO),
@@ -213,38 +205,7 @@ class OpenSNS:
         """Let go of what was to be handed on, at the end of a run."""
         self._lanes.clear()
 
-    # ---- as a peer
-
-    def lost(self, operation: str) -> BaseException:
-        """Return what a caller sees when no answer comes."""
-        return TimeoutError(f"{operation}: no answer from {self.name}")
-
-    def refused(self, operation: str) -> BaseException:
-        """Return what a caller sees when SNS refuses for now."""
-        return ConnectionError(f"{operation}: {self.name} refused (ServiceUnavailable)")
-
-    def lose_writes(self, scope: Scope) -> None:
-        """Lose nothing: a message is kept on several servers before SNS answers."""
-
-    def consume(self, intake: Any, topic: str, **_: Any) -> None:
-        """Refuse to consume from a topic: its messages are in the queues that subscribe."""
-        raise self._no_consumers(topic)
-
-    def consumer(self, incarnation: Any, topics: tuple[str, ...], decode: Any, **_: Any) -> Any:
-        """Refuse to consume from a topic."""
-        raise self._no_consumers(topics[0])
-
-    def _no_consumers(self, topic: str) -> InvalidDefinition:
-        return InvalidDefinition(
-            f"{self.name} has no consumers: the messages of {topic!r} are in the queues that "
-            f"subscribe to it; consume from one of {self.desk.name}{asked_at()}"
-        )
-
     # ---- publishing
-
-    def publisher(self) -> Callable[..., Any]:
-        """Return what publishes. Requests do not wait for each other. See `publish`."""
-        return partial(self.publish)
 
     def publish(
         self,
@@ -318,41 +279,23 @@ class OpenSNS:
         for nth in range(copies):
             one = asked
             if nth:
-                again = copy(message)
-                again.name = names.name(operation, message.entity, in_hand, message.body)
-                one = attrs.evolve(asked, message=again)
+                name = names.name(operation, message.entity, in_hand, message.body)
+                one = attrs.evolve(asked, message=twin_of(message, name))
             self._take(one, scope, operation, attempt)
 
     def _take(self, asked: op.Publish, scope: Scope, operation: str, attempt: int) -> None:
         answered(operation or asked.topic, self.do(asked, scope, operation, attempt))
 
-    def do(self, asked: Any, scope: Scope, operation: str, attempt: int) -> Any:
-        """Have the machine do what is asked for; return its answer, or its `Refusal`."""
-        answer = self.machine.apply(asked, self.world.now)
-        self._tell(scope, operation, attempt)
-        return answer
-
-    def _tell(self, scope: Scope | None = None, operation: str = "", attempt: int = 0) -> None:
-        """Write down what happened, and set out to deliver what is due."""
-        for fact in self.machine.take():
-            match fact:
-                case HandedOut():
-                    self._set_out(fact.receipt)
-                case Buried(message, place, to, reason):
-                    self._bury(message, place, to, reason)
-                case Settled():
-                    pass  # the queue has it, and says so
-                case _:
-                    self.journal.write(fact, scope, operation, attempt)
-        due = self.machine.due()
-        if due is not None and due != self._armed_ms:
-            self._armed_ms = due
-            self.world.agenda.add(due, self._tick)
-
-    def _tick(self, _: Any) -> None:
-        self._armed_ms = None
-        self.machine.tick(self.world.now)
-        self._tell()
+    def _take_note(self, fact: Fact, scope: Scope | None, operation: str, attempt: int) -> None:
+        match fact:
+            case HandedOut():
+                self._set_out(fact.receipt)
+            case Buried(message, place, to, reason):
+                self._bury(message, place, to, reason)
+            case Settled():
+                pass  # the queue has it, and says so
+            case _:
+                self.journal.write(fact, scope, operation, attempt)
 
     # ---- delivering
 
@@ -377,38 +320,12 @@ class OpenSNS:
         place = (attempt.topic, attempt.subscription.queue, attempt.group or "")
         return self._lanes.setdefault(place, deque())
 
-    def _deliver(self, attempt: op.Attempt) -> None:
-        """Deliver, at a site where faults may strike."""
-        world = self.world
-        queue = attempt.subscription.queue
-        operation = f"{self.name}.{attempt.topic}/deliver to {queue}"
-        entity = attempt.message.entity
-        nth = world.reach(operation, entity, attempt.message.name)
-        if operation not in world.surfaces:
-            world.meet(operation, SURFACES[self._profile(attempt.topic), "fan out"])
-        due_ms = world.now
-        for fault in self._struck(operation, "before", attempt, nth):
-            if isinstance(fault, Delay):
-                due_ms = max(due_ms, world.due(fault.lasting))
-            elif isinstance(fault, ErrorReply):
-                self._end(attempt, op.Failed(attempt))
-                return
-        arriving = (attempt, operation, nth)
-        if due_ms > world.now:
-            world.until(due_ms, self._arrive, arriving)
-        else:
-            self._arrive(arriving)
+    def site(self, attempt: op.Attempt) -> tuple[str, Surface]:
+        """Return the operation of an attempt, and what may strike there."""
+        operation = f"{self.name}.{attempt.topic}/deliver to {attempt.subscription.queue}"
+        return operation, SURFACES[self._profile(attempt.topic), "fan out"]
 
-    def _arrive(self, arriving: tuple[op.Attempt, str, int]) -> None:
-        attempt, operation, nth = arriving
-        answer = self._send(attempt, attempt.subscription.queue, attempt.message.published)
-        for fault in self._struck(operation, "after", attempt, nth):
-            if isinstance(fault, Duplicate):
-                self._send(attempt, attempt.subscription.queue, attempt.message.published)
-        gone = isinstance(answer, Refusal)
-        self._end(attempt, op.Failed(attempt, for_good=True) if gone else op.Delivered(attempt))
-
-    def _end(self, attempt: op.Attempt, how: op.Delivered | op.Failed) -> None:
+    def end(self, attempt: op.Attempt, how: op.Delivered | op.Failed) -> None:
         """Say how it went; in a group of a FIFO topic the next one follows what is done with."""
         again = self.machine.apply(how, self.world.now)
         if self._profile(attempt.topic) == "fifo" and not again:
@@ -418,33 +335,25 @@ class OpenSNS:
                 self.world.after(self.latency_ms, self._deliver, lane[0])
         self._tell()
 
-    def _send(self, attempt: op.Attempt, queue: str, cause: int) -> Any:
+    def send(self, attempt: op.Attempt) -> Any:
         """Have the queue take it, as a message of its own."""
-        message = attempt.message
+        message, queue = attempt.message, attempt.subscription.queue
         body = attempt.body.encode("utf-8", "surrogateescape")
-        copied = Message(
+        sent = Message(
             queue,
             message.key,
             attempt.attributes or NO_HEADERS,
             body,
             message.entity,
             message.hops,
-            cause,
+            message.published,
             name=message.name,
         )
-        send = Send(queue, body, copied, len(body), attempt.group, attempt.deduplication, None)
+        send = Send(queue, body, sent, len(body), attempt.group, attempt.deduplication, None)
         return self.desk.do(send)
 
     def _bury(self, message: Message, topic: str, to: str | None, reason: str) -> None:
-        data = {
-            "message": message.published,
-            "queue": topic,
-            "reason": reason,
-            "to": [] if to is None else [to],
-        }
-        index = self.world.record(
-            "dead", self.name, entity=message.entity, cause=message.published, data=data
-        )
+        index = self.buried(message, topic, to, reason)
         if to is not None:
             body = message.body or b""
             letter = Message(
@@ -452,10 +361,3 @@ class OpenSNS:
             )
             letter.name = message.name
             self.desk.do(Send(to, body, letter, len(body)))
-
-    def _struck(
-        self, operation: str, phase: Literal["before", "after"], attempt: op.Attempt, nth: int
-    ) -> Iterator[Any]:
-        message = attempt.message
-        cause = message.published
-        return struck(self.world, self.name, operation, phase, message, nth, cause)

@@ -14,6 +14,7 @@ from typing import Any
 from chaosharness.brokers.sqs.context import ACCOUNT, REGION
 from chaosharness.brokers.sqs.desk import Held
 from chaosharness.kernel.spans import EPOCH_MS
+from chaosharness.machines.sns.machine import text_of, type_of
 
 
 class Records(list[dict[str, Any]]):
@@ -82,10 +83,10 @@ def record_of(held: Held, queue: str) -> dict[str, Any]:
         "attributes": attributes,
         "messageAttributes": {
             name: {
-                "stringValue": str(value),
+                "binaryValue" if isinstance(value, bytes) else "stringValue": text_of(value),
                 "stringListValues": [],
                 "binaryListValues": [],
-                "dataType": "String",
+                "dataType": type_of(value),
             }
             for name, value in held.message.headers.items()
         },

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from chaosharness.brokers.legality import At, Row, surface_of
+from chaosharness.brokers.legality import PROCESS, STALLS, At, Row, rows_of, surface_of
 from chaosharness.faults import (
     Crash,
     Delay,
     Duplicate,
     ErrorReply,
-    Fault,
     LostReply,
     LostRequest,
     NetworkPartition,
@@ -24,33 +23,18 @@ from chaosharness.faults import (
     Redeliver,
 )
 from chaosharness.handlers.port import Surface
-from chaosharness.kernel.site import Phase
 
 BOTH: Final = ("standard", "fifo")
 GUIDE: Final = "SQS Developer Guide"
 HTTP: Final = "HTTP, and the retries of AWS SDKs"
-PROCESS: Final = "any process"
 RETRY: Final = f'{GUIDE}, "At-least-once delivery"'
 ORDER: Final = f'{GUIDE}, "Standard queues": best-effort ordering, short polling'
 ENTRY: Final = "API Reference, SendMessageBatch: check for errors at a status of 200, too"
 RECEIVE: Final = f'{GUIDE}, "Visibility timeout"; API Reference, ReceiveRequestAttemptId'
 
 
-def _rows(
-    profiles: tuple[str, ...],
-    at: At,
-    phase: Phase,
-    *kinds: tuple[type[Fault], str, str],
-    searched: bool = True,
-) -> tuple[Row, ...]:
-    return tuple(
-        Row("SQS", profile, at, phase, fault, source, condition, searched)
-        for fault, condition, source in kinds
-        for profile in profiles
-    )
+_rows: Final = rows_of("SQS")
 
-
-STALLS: Final = ((Pause, "the process stalls", PROCESS), (Crash, "the process dies", PROCESS))
 
 ROWS: Final[tuple[Row, ...]] = (
     *_rows(

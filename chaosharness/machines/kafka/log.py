@@ -5,7 +5,7 @@ Source:
     markers, last stable offset); `ProducerStateManager` (the last five batches are remembered).
 
 Not modelled:
-    Segments: retention and compaction take any record, and compaction looks at all of them.
+    Segments: retention and compaction take any record.
     Batches: each record is one.
 """
 
@@ -175,13 +175,14 @@ class Log:
         self.plain = False
         return gone
 
-    def compact(self, *, tombstones: bool = False) -> list[Any]:
+    def compact(self, *, before: int | None = None, tombstones: bool = False) -> list[Any]:
         """Keep the last record of each key; return what went.
 
         Args:
+            before: The cleaner looks no further than this offset; None: at all of it.
             tombstones: Whether those without a value are old enough to go as well.
         """
-        stable = self.stable
+        stable = self.stable if before is None else min(self.stable, before)
         last: dict[Any, int] = {}
         for offset in range(self.start, stable):
             one = self.records[offset]
@@ -203,7 +204,12 @@ class Log:
         lost = [one for one in self.records[offset:] if one is not None]
         del self.records[offset:]
         self.plain = False  # a group may be further than its end
-        for written in self.marks.written.values():
+        self.start = min(self.start, offset)
+        marks = self.marks
+        marks.open = {whose: first for whose, first in marks.open.items() if first < offset}
+        marks.writers = {at: whose for at, whose in marks.writers.items() if at < offset}
+        marks.aborted = {at for at in marks.aborted if at < offset}
+        for written in marks.written.values():
             written.offsets = {n: at for n, at in written.offsets.items() if at < offset}
             written.last = max(written.offsets, default=-1)
         return lost

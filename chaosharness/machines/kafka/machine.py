@@ -118,6 +118,8 @@ class KafkaMachine:
             return refusals.NO_TOPIC
         if operation.size > self.settings.size_max:
             return refusals.TOO_LARGE
+        if place[0] in self.settings.compacted and record.key is None:
+            return refusals.NO_KEY
         if operation.producer is None:
             offset = log.append(record)
         else:
@@ -286,7 +288,9 @@ class KafkaMachine:
 
     def _compact(self, operation: op.Compact, now: int) -> Refusal | None:
         log = self._find(operation.place)
-        gone = None if log is None else log.compact(tombstones=operation.tombstones)
+        if log is None:
+            return refusals.NO_TOPIC
+        gone = log.compact(before=operation.before, tombstones=operation.tombstones)
         return self._bury(operation.place, gone, "compaction")
 
     def _failover(self, operation: op.Failover, now: int) -> Refusal | None:

@@ -188,10 +188,14 @@ class DeleteBefore:
 
 @attrs.frozen
 class Compact:
-    """The cleaner: the last record of each key stays."""
+    """The cleaner: the last record of each key stays, of those before an offset (None: of all).
+
+    Tombstones may go with the rest once `delete.retention.ms` is over.
+    """
 
     place: LogPartition
     tombstones: bool = False
+    before: int | None = None
 
 
 @attrs.frozen

@@ -26,6 +26,9 @@ OUT_OF_RANGE: Final = Refusal(
     "OFFSET_OUT_OF_RANGE",
     "The requested offset is not within the range of offsets maintained by the server.",
 )
+NO_KEY: Final = Refusal(
+    "INVALID_RECORD", "Compacted topic cannot accept message without key in topic partition."
+)
 OUT_OF_ORDER: Final = Refusal(
     "OUT_OF_ORDER_SEQUENCE_NUMBER", "The broker received an out of order sequence number."
 )

@@ -21,6 +21,10 @@ class Settings(Protocol):
         """Log partitions of each topic."""
 
     @property
+    def compacted(self) -> frozenset[str]:
+        """The topics whose records must have keys."""
+
+    @property
     def assignment(self) -> Assignment:
         """How the log partitions of a group are shared out."""
 
@@ -43,9 +47,11 @@ class ClusterSettings:
         initial_delay_ms: `group.initial.rebalance.delay.ms`: how long an empty group waits for
             more members. 3 s in a broker, none in most tests of brokers.
         size_max: `message.max.bytes`.
+        compacted: The topics whose `cleanup.policy` is `compact`: their records must have keys.
     """
 
     topics: Mapping[str, int]
     assignment: Assignment = "range"
     initial_delay_ms: int = 0
     size_max: int = SIZE_MAX
+    compacted: frozenset[str] = frozenset()

@@ -16,6 +16,7 @@ Not modelled:
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -271,12 +272,10 @@ class SnsMachine:
     # ---- publishing
 
     def _publish(self, operation: Publish, now: int) -> str | Refusal:
-        topic = self.topics.get(operation.topic)
-        if topic is None:
-            return NO_TOPIC
-        refusal = self._refuse(operation, topic)
+        refusal = self.refused(operation)
         if refusal is not None:
             return refusal
+        topic = self.topics[operation.topic]
         key = self._key(operation, topic)
         recognises = key is not None and topic.settings.keeps_order
         if key is not None and recognises:
@@ -294,7 +293,11 @@ class SnsMachine:
                 self._hand_on(topic, subscription, operation, key, name, now)
         return name
 
-    def _refuse(self, operation: Publish, topic: Topic) -> Refusal | None:
+    def refused(self, operation: Publish) -> Refusal | None:
+        """Return what is said of a message that is not taken; None of one that is."""
+        topic = self.topics.get(operation.topic)
+        if topic is None:
+            return NO_TOPIC
         if not operation.body:
             return _invalid("Empty message")
         if len(operation.body.encode()) > SIZE_MAX:
@@ -409,7 +412,7 @@ def envelope(operation: Publish, topic: str, name: str, now: int) -> str:
         words["Subject"] = operation.subject
     if operation.attributes:
         words["MessageAttributes"] = {
-            key: {"Type": _type_of(value), "Value": _text(value)}
+            key: {"Type": type_of(value), "Value": text_of(value)}
             for key, value in operation.attributes.items()
         }
     return json.dumps(words)
@@ -419,7 +422,8 @@ def _timestamp(now: int) -> str:
     return f"{datetime.fromtimestamp(now // 1000, UTC):%Y-%m-%dT%H:%M:%S}.{now % 1000:03}Z"
 
 
-def _type_of(value: Any) -> str:
+def type_of(value: Any) -> str:
+    """Return the data type of a message attribute."""
     if isinstance(value, bytes):
         return "Binary"
     if isinstance(value, list | tuple):
@@ -428,7 +432,8 @@ def _type_of(value: Any) -> str:
     return "Number" if numeric else "String"
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """Return a message attribute as text."""
     if isinstance(value, bytes):
-        return value.decode("latin-1")
+        return b64encode(value).decode()
     return json.dumps(list(value)) if isinstance(value, list | tuple) else str(value)

@@ -102,7 +102,7 @@ class Queue:
         return (
             (bool(hidden) and hidden[0][0] <= now)
             or (bool(ages) and now - ages[0][0] >= self.settings.retention_ms)
-            or ((due := self.leases.due()) is not None and due <= now)
+            or (self.leases.not_before <= now and self.leases.is_due(now))
         )
 
     def appear(self, now: int) -> None:

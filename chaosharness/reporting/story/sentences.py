@@ -186,6 +186,8 @@ def strike(fault: Fault, item: str, who: str) -> str:
             return f"{who}{slow} {when(site)}{whose}, {how_long(fault.lasting)}"
         case HostDeath():
             return f"the machine of {who} dies {when(site)}{whose}: its connections stay open"
+        case LostWrites() if _is_of_a_broker(site):
+            return f"a failover {when(site)}{whose}: what only the failed server had is gone"
         case LostWrites():
             return f"{who} loses power {when(site)}{whose}: what was not synced is gone"
         case LostRequest():
@@ -240,6 +242,11 @@ def _environment(fault: Fault, action: str, whose: str, who: str) -> str:
             return f"{who} is replaced by the other version of the service"
         case _:
             return f"{fault.kind} {when(fault.site)}{whose}"
+
+
+def _is_of_a_broker(site: Site) -> bool:
+    """Say whether a site is where something is published to a broker, or handed out by it."""
+    return ".publish " in site.operation or "/deliver to " in site.operation
 
 
 def _ends(site: Site) -> tuple[str, str]:

@@ -40,6 +40,8 @@ def test_a_cluster_without_a_client_is_as_it_was():
         "partitioner": "murmur2",
         "isolation": "read_uncommitted",
         "size_max": 1_048_588,
+        "acks": "all",
+        "finds_truncation": False,
     }
 
 
@@ -53,6 +55,7 @@ def test_aiokafka_s_are_those_of_the_library():
     assert reads["isolation_level"].default == mine.isolation
     assert reads["partition_assignment_strategy"].default[0].name == "roundrobin"
     assert sends["enable_idempotence"].default == mine.idempotent_producer
+    assert mine.acks == 1  # of a producer that says nothing of it: see `AIOKafkaProducer`
     assert sends["max_request_size"].default == mine.size_max
 
 
@@ -65,6 +68,7 @@ def test_kafka_python_s_are_those_of_the_library():
     assert reads["isolation_level"] == mine.isolation
     assert reads["partition_assignment_strategy"][0].name == mine.assignment
     assert sends["enable_idempotence"] == mine.idempotent_producer
+    assert {-1: "all"}[sends["acks"]] == mine.acks
     assert sends["max_request_size"] == mine.size_max
 
 

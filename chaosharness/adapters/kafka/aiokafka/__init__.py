@@ -9,7 +9,7 @@ Source:
     `request_timeout_ms` 40 s; `auto_offset_reset` latest; round robin.
 
 Not modelled:
-    `acks=0`; that a record is lost with its leader (`acks=1`); partitioners, `send` to a log
+    `acks=0`; partitioners, `send` to a log
     partition or with a timestamp, batches made by hand, `offsets_for_times`, metadata, what
     the admin client does beside `create_topics`. What is asked for by name and is not there, ends
     the run and says so. Starting is always answered, and so are requests for offsets. Replicas

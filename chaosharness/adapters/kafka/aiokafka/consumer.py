@@ -28,13 +28,14 @@ from chaosharness.adapters.kafka.aiokafka.records import (
 )
 from chaosharness.adapters.kafka.sending import check_topic
 from chaosharness.adapters.kafka.servers import cluster_at
-from chaosharness.adapters.kafka.unwaited import standing
 from chaosharness.adapters.spoken import note_spoken
 from chaosharness.brokers.kafka.consumers import InstanceFenced
+from chaosharness.brokers.kafka.errors import OffsetOutOfRange
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.attribution import rest
 from chaosharness.handlers.places import asked_at
 from chaosharness.handlers.port import call_off, current_scope
+from chaosharness.handlers.unwaited import standing
 from chaosharness.kernel.scope import SCOPE, Scope
 
 MANY: Final = 1_000_000
@@ -308,7 +309,7 @@ class Consumer(Places):
             consumer.pause(*held)
         try:
             batch = await consumer.poll(most, timeout_s)
-        except InstanceFenced as error:
+        except (InstanceFenced, OffsetOutOfRange) as error:
             raise raised_for(error) from None
         except LookupError:
             raise errors.NoOffsetForPartitionError from None

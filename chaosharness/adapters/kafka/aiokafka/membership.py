@@ -20,13 +20,13 @@ from functools import partial
 from typing import Any
 
 from chaosharness.adapters.kafka.aiokafka.records import Place, partitions, raised_for
-from chaosharness.adapters.kafka.unwaited import standing, unwaited
 from chaosharness.brokers.kafka.consumers import CommitFailed
 from chaosharness.brokers.kafka.listeners import Listeners
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.attribution import rest
 from chaosharness.handlers.places import told
 from chaosharness.handlers.script import Resume, Script
+from chaosharness.handlers.unwaited import standing, unwaited
 from chaosharness.kernel.scope import SCOPE, Scope
 
 BACKOFF_MS = 100
@@ -99,6 +99,8 @@ class Membership:
         joining, self._joining = self._joining, None
         if joining is not None:
             joining(None)
+        if self.member.unset_at >= 0:
+            return bool(self.consumer.attend())
         if self._telling is not None:
             return True
         if not (self._listeners.any and self.open and self.member.incarnation.alive):

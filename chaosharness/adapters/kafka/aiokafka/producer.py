@@ -36,6 +36,7 @@ from chaosharness.adapters.kafka.sending import (
 from chaosharness.adapters.kafka.servers import cluster_at
 from chaosharness.adapters.kafka.unnamed import Named, Reader
 from chaosharness.adapters.spoken import note_spoken
+from chaosharness.brokers.kafka.profiles import Acks
 from chaosharness.brokers.kafka.transactions import ProducerFenced
 from chaosharness.handlers.port import current_scope
 from chaosharness.kernel.spans import EPOCH_MS
@@ -80,6 +81,7 @@ class Producer:
         self._lasts_ms = request_timeout_ms
         self._linger_ms = linger_ms
         self._idempotent = enable_idempotence or transactional_id is not None
+        self._acks: Acks = "all" if self._idempotent or acks in (-1, "all") else 1
         self._transactional_id = transactional_id
         self._sender: Sender | None = None
         self._under_way: dict[asyncio.Future[Any], None] = {}
@@ -98,11 +100,11 @@ class Producer:
         """Connect; a transactional one fences who had its id before."""
         scope = current_scope("aiokafka.start", self._world)
         if self._transactional_id is None:
-            publish = self._cluster.publisher(idempotent=self._idempotent)
+            publish = self._cluster.publisher(idempotent=self._idempotent, acks=self._acks)
         else:  # all replicas have one configuration: each is taken for its own
             name = f"{self._transactional_id}#{scope.incarnation.replica}"
             publish = self._transaction = self._cluster.publisher(transactional_id=name)
-        self._sender = Sender(publish, self._idempotent, asks_on=False)
+        self._sender = Sender(publish, self._idempotent, asks_on=False, order="one in flight")
 
     async def stop(self) -> None:
         """Wait until all is sent, or given up, and send no more."""

@@ -8,6 +8,7 @@ from typing import Any, Final, NoReturn
 from aiokafka import ConsumerRecord, TopicPartition, errors
 
 from chaosharness.brokers.kafka.consumers import CommitFailed, InstanceFenced
+from chaosharness.brokers.kafka.errors import InvalidRecord, OffsetOutOfRange
 from chaosharness.brokers.kafka.transactions import ProducerFenced
 from chaosharness.brokers.message import Delivery
 from chaosharness.errors import InvalidDefinition
@@ -20,6 +21,8 @@ LIBRARY: Final = "aiokafka"
 DEFAULT_PORT: Final = "9092"
 FENCED: Final = 82
 """The code of `FENCED_INSTANCE_ID`."""
+INVALID: Final = 87
+"""The code of `INVALID_RECORD`, which has no class in aiokafka."""
 Place = tuple[str, int]
 
 
@@ -95,6 +98,10 @@ def raised_for(error: BaseException) -> BaseException:
         found = errors.RequestTimedOutError()
     elif isinstance(error, ConnectionError):
         found = errors.NotEnoughReplicasError()
+    elif isinstance(error, OffsetOutOfRange):
+        found = errors.OffsetOutOfRangeError({TopicPartition(*error.place): error.offset})
+    elif isinstance(error, InvalidRecord):
+        found = errors.for_code(INVALID)(str(error))
     elif isinstance(error, ValueError):
         found = errors.MessageSizeTooLargeError()
     return found

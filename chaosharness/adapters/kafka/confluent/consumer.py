@@ -30,9 +30,9 @@ from chaosharness.adapters.kafka.confluent.places import (
 from chaosharness.adapters.kafka.confluent.settings import Settings
 from chaosharness.adapters.kafka.confluent.transactions import GroupMetadata, metadata_of
 from chaosharness.adapters.kafka.servers import cluster_at
-from chaosharness.adapters.kafka.unwaited import unwaited
 from chaosharness.adapters.spoken import note_spoken
 from chaosharness.adapters.unmodelled import not_modelled
+from chaosharness.brokers.kafka.asking import AskedCommits
 from chaosharness.brokers.kafka.consumers import ISOLATIONS, CommitFailed, InstanceFenced
 from chaosharness.brokers.kafka.members import Standing
 from chaosharness.brokers.message import Delivery
@@ -40,6 +40,7 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.blocking import blocking
 from chaosharness.handlers.places import asked_at
 from chaosharness.handlers.port import call_off, current_scope
+from chaosharness.handlers.unwaited import unwaited
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.spans import EPOCH_MS
 
@@ -94,7 +95,7 @@ class Consumer:
         self._stored: dict[Place, int] = {}
         self._positions: dict[Place, int] = {}
         self._settled: dict[Place, int] = {}
-        self._told: list[tuple[Any, list[TopicPartition]]] = []
+        self._asked = AskedCommits()
         self._timer: Any = None
         if self._commits:
             self._world.know_timeout(self._interval_ms)
@@ -328,7 +329,7 @@ class Consumer:
         self._alive()
         scope = current_scope("poll", self._world)
         note_spoken(scope, LIBRARY, f"{self._cluster.name}.poll")
-        self._call_back()
+        self._asked.tell()
         seconds = None if timeout is None or timeout < 0 else max(timeout, 0.001)
         if self._consumer is None:
             if seconds is None:
@@ -346,7 +347,7 @@ class Consumer:
             return _error(KafkaError.FENCED_INSTANCE_ID)
         except LookupError:
             return _error(KafkaError._AUTO_OFFSET_RESET)
-        self._call_back()
+        self._asked.tell()
         return batch
 
     def _message(self, one: Delivery) -> Message:
@@ -418,7 +419,7 @@ class Consumer:
         self._settled.update(meant)
         port = partial(self._consumer.commit, offsets=meant)
         if asynchronous:
-            unwaited(scope, port, partial(self._committed_it, meant))
+            self._asked.ask(scope, port, behind(meant), self._heard and self._hear)
             return None
         try:
             blocking(port)()
@@ -432,15 +433,9 @@ class Consumer:
         found = self._positions.items()
         return {place: offset for place, offset in found if offset != settled.get(place)}
 
-    def _committed_it(self, meant: dict[Place, int], _: Any, error: BaseException | None) -> None:
-        """Remember what to tell of a commit that nobody waited for."""
-        if self._heard is not None:
-            told = None if error is None else KafkaError(*_words(error))
-            self._told.append((told, behind(meant)))
-
-    def _call_back(self) -> None:
-        while self._told:
-            self._heard(*self._told.pop(0))
+    def _hear(self, offsets: list[TopicPartition], error: BaseException | None) -> None:
+        """Tell what became of a commit that nobody waited for."""
+        self._heard(None if error is None else KafkaError(*_words(error)), offsets)
 
     def _meant(self, message: Message | None, offsets: Any) -> dict[Place, int]:
         """Return where one goes on."""

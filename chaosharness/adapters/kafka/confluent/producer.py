@@ -15,22 +15,28 @@ from chaosharness.adapters.kafka.confluent.message import LIBRARY, Message, refu
 from chaosharness.adapters.kafka.confluent.places import words_of
 from chaosharness.adapters.kafka.confluent.settings import Settings
 from chaosharness.adapters.kafka.confluent.transactions import Transactions, not_configured
+from chaosharness.adapters.kafka.sending import Line, Order, Stored, stored_as
 from chaosharness.adapters.kafka.servers import cluster_at
-from chaosharness.adapters.kafka.unwaited import standing, unwaited
 from chaosharness.adapters.spoken import note_spoken
 from chaosharness.adapters.unmodelled import not_modelled
 from chaosharness.brokers.kafka.cluster import OVERHEAD
+from chaosharness.brokers.kafka.errors import InvalidRecord
+from chaosharness.brokers.kafka.profiles import Acks
 from chaosharness.brokers.kafka.transactions import ProducerFenced
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.blocking import blocking
 from chaosharness.handlers.fingerprint import of_stack
-from chaosharness.handlers.port import current_scope, wait_of
+from chaosharness.handlers.places import asked_at
+from chaosharness.handlers.port import call_off, current_scope, wait_of
 from chaosharness.handlers.script import Resume, Script
+from chaosharness.handlers.unwaited import standing
 from chaosharness.kernel.scope import Scope
 from chaosharness.machines.kafka.partitioners import log_partition_by_crc32, log_partition_for
 
 BACKOFF_MS: Final = 100
 SECOND_MS: Final = 1_000
+ACKS_MAX: Final = 1_000
+IN_FLIGHT: Final = 1_000_000
 HEADER: Final = 2
 """Bytes that a header is counted for, beside its name and value."""
 
@@ -48,13 +54,13 @@ class Draft:
     """One record on its way, and who wants to hear of it."""
 
     __slots__ = (
+        "attempt",
         "due_ms",
         "headers",
         "key",
         "partition",
         "report",
         "scope",
-        "since",
         "topic",
         "transaction",
         "value",
@@ -81,7 +87,7 @@ class Draft:
         self.report = report
         self.due_ms = due_ms
         self.transaction = transaction
-        self.since = 0
+        self.attempt: tuple[Scope, int] | None = None
 
 
 class Purged(Exception):
@@ -101,8 +107,12 @@ class Producer:
         self._transactions = None if not name else self._transactional(name, scope)
         self._idempotent = settings.flag("enable.idempotence", bool(name))
         self._publish: Any = None
+        acks = self._acks()
         if self._transactions is None:
-            self._publish = self._cluster.publisher(idempotent=self._idempotent)
+            self._publish = self._cluster.publisher(idempotent=self._idempotent, acks=acks)
+        single = settings.number("max.in.flight.requests.per.connection", IN_FLIGHT) == 1
+        kept: Order = "pipelined" if self._idempotent else "none"
+        self._line = Line("one in flight" if single else kept)
         self._linger_ms = round(settings.number("linger.ms", 5))
         self._timeout_ms = self._patience_ms()
         self._size_max = round(settings.number("message.max.bytes", 1_000_000))
@@ -114,6 +124,22 @@ class Producer:
         self._reports: deque[tuple[Report | None, KafkaError | None, Message]] = deque()
         self._waiting: Resume | None = None
         self._world.know_duration(self._linger_ms)
+
+    def _acks(self) -> Acks:
+        """Return whose acknowledgement it waits for."""
+        given = self._settings.get("acks", self._settings.get("request.required.acks", -1))
+        words = str(given).lower()
+        if words in ("-1", "all"):
+            return "all"
+        if not words.isdecimal() or int(words) > ACKS_MAX:
+            raise self._settings.wrong("request.required.acks", given)
+        if words != "1":
+            what = f"Producer(acks={given}) is not modelled: 'all' and 1 are"
+            call_off(InvalidDefinition(f"{LIBRARY}: {what}{asked_at()}"))
+        if self._idempotent:
+            words = "`acks` must be set to `all` when `enable.idempotence` is true"
+            raise refusal(KafkaError._INVALID_ARG, f"Failed to create producer: {words}")
+        return 1
 
     def _transactional(self, name: str, scope: Scope) -> Transactions:
         """Return what its transactions go by: each replica is taken for a producer of its own."""
@@ -216,8 +242,6 @@ class Producer:
             raise _unable(KafkaError.MSG_SIZE_TOO_LARGE)
 
     def _send(self, draft: Draft, after_ms: int) -> None:
-        draft.since = len(self._world.raw)
-
         def port() -> Any:
             if draft.transaction and draft.transaction <= self._purged:
                 raise Purged
@@ -234,12 +258,12 @@ class Producer:
         def done(_: Any, error: BaseException | None) -> None:
             self._sent(draft, error)
 
-        unwaited(draft.scope, port, done, after_ms=after_ms)
+        self._line.send(draft, port, done, after_ms)
 
     def _sent(self, draft: Draft, error: BaseException | None) -> None:
         """Take note that a record is stored; else send it again, as the client does."""
         world = self._world
-        stored = self._stored(draft)
+        stored = stored_as(draft)
         if error is not None and isinstance(error, OSError):  # refused, or not answered
             if not (stored and self._idempotent):
                 if world.now + BACKOFF_MS < draft.due_ms:
@@ -247,9 +271,10 @@ class Producer:
                     return
             else:
                 error = None  # the broker recognises it when it comes again
-        elif error is not None and not isinstance(error, Purged | ProducerFenced):
+        elif error is not None and not isinstance(error, Purged | ProducerFenced | InvalidRecord):
             world.refuse(error if isinstance(error, InvalidDefinition) else _mistake(error))
             return
+        self._line.leave(draft)
         message = self._message(draft, stored)
         failed = None if error is None else self._what_failed(error)
         self._under_way -= 1
@@ -262,28 +287,19 @@ class Producer:
         """Return what is reported of a record; where it fails, its transaction has."""
         if isinstance(error, Purged):
             return KafkaError(KafkaError._PURGE_QUEUE)
+        if isinstance(error, InvalidRecord):
+            return KafkaError(KafkaError.INVALID_RECORD)
         if self._transactions is not None:
             self._transactions.fail(error)
         if isinstance(error, ProducerFenced):
             return KafkaError(KafkaError._PURGE_QUEUE)
         return KafkaError(KafkaError._MSG_TIMED_OUT)
 
-    def _stored(self, draft: Draft) -> dict[str, Any] | None:
-        """Return what the history holds of a record that is stored."""
-        scope = draft.scope
-        for raw in self._world.raw[draft.since :]:
-            if raw[1] == "publish" and raw[2] == scope.incarnation.label:
-                data: dict[str, Any] = raw[7]
-                if data.get("topic") == draft.topic and raw[4] == scope.entity:
-                    return data
-        return None
-
-    def _message(self, draft: Draft, stored: dict[str, Any] | None) -> Message:
-        found = stored or {}
+    def _message(self, draft: Draft, stored: Stored | None) -> Message:
         return Message(
             draft.topic,
-            partition=found.get("partition", -1),
-            offset=found.get("offset"),
+            partition=-1 if stored is None else stored.partition,
+            offset=None if stored is None else stored.offset,
             key=draft.key.encode() if isinstance(draft.key, str) else draft.key,
             value=draft.value.encode() if isinstance(draft.value, str) else draft.value,
         )

@@ -31,10 +31,10 @@ from chaosharness.adapters.kafka.kafka_python.standing import Standing
 from chaosharness.adapters.kafka.latch import SECOND_MS
 from chaosharness.adapters.kafka.sending import BACKOFF_MS, check_topic
 from chaosharness.adapters.kafka.unnamed import Named
-from chaosharness.adapters.kafka.unwaited import unwaited
 from chaosharness.adapters.spoken import note_spoken
 from chaosharness.adapters.unmodelled import not_modelled
 from chaosharness.brokers.kafka.consumers import CommitFailed, InstanceFenced
+from chaosharness.brokers.kafka.errors import OffsetOutOfRange
 from chaosharness.handlers.blocking import blocking
 from chaosharness.handlers.port import current_scope
 
@@ -105,7 +105,7 @@ class Consumer(Standing):
         """
         self._scope = scope = current_scope("poll", self._world)
         note_spoken(scope, LIBRARY, f"{self._cluster.name}.poll")
-        self._call_back()
+        self._asked.tell()
         if not self._topics and self._chosen is None:
             if timeout_ms == float("inf"):
                 left_out("reading before subscribe()", ": it waits for ever")
@@ -122,13 +122,13 @@ class Consumer(Standing):
         self._commit_when_due()
         try:
             batch = blocking(consumer.poll)(most, seconds)
-        except InstanceFenced as error:
+        except (InstanceFenced, OffsetOutOfRange) as error:
             raise raised_for(error) from None
         except LookupError:
             raise errors.NoOffsetForPartitionError from None
         finally:
             self._polling = False
-        self._call_back()
+        self._asked.tell()
         return batch
 
     def __iter__(self) -> Consumer:
@@ -175,7 +175,7 @@ class Consumer(Standing):
             KafkaTimeoutError: It was not answered for so long.
         """
         meant = self._meant(offsets)
-        self._call_back()
+        self._asked.tell()
         if not meant:
             return
         patience_ms = self.config["request_timeout_ms"] if timeout_ms is None else timeout_ms
@@ -202,24 +202,19 @@ class Consumer(Standing):
     def commit_async(self, offsets: Any = None, callback: Any = None) -> Any:
         """Commit without waiting; what became of it is told at the next poll or commit."""
         meant = self._meant(offsets)
-        self._call_back()
+        self._asked.tell()
         heard = self.config["default_offset_commit_callback"] if callback is None else callback
         future = Future()
         shown = {TopicPartition(*place): OffsetAndMetadata(at) for place, at in meant.items()}
 
-        def done(_: Any, error: BaseException | None) -> None:
-            told = None if error is None else raised_for(error)
-            future.exception, future.is_done = told, True
-            self._told.append((heard, shown, told))
+        def settled(error: BaseException | None) -> None:
+            future.exception = None if error is None else raised_for(error)
+            future.is_done = True
 
         scope = current_scope("commit", self._world)
-        unwaited(scope, partial(self._joined().commit, offsets=meant), done)
+        port = partial(self._joined().commit, offsets=meant)
+        self._asked.ask(scope, port, shown, lambda what, _: heard(what, future.exception), settled)
         return future
-
-    def _call_back(self) -> None:
-        while self._told:
-            heard, offsets, told = self._told.pop(0)
-            heard(offsets, told)
 
     # ---- by itself
 

@@ -38,6 +38,7 @@ from chaosharness.adapters.kafka.unnamed import Named, Reader
 from chaosharness.adapters.spoken import note_spoken
 from chaosharness.adapters.unmodelled import not_modelled
 from chaosharness.brokers.kafka.consumers import CommitFailed
+from chaosharness.brokers.kafka.profiles import Acks
 from chaosharness.brokers.kafka.transactions import ProducerFenced
 from chaosharness.handlers.blocking import blocking
 from chaosharness.handlers.guest import beside
@@ -72,7 +73,8 @@ class Producer:
         self._sender: Sender | None = None
         self._replica = scope.incarnation.replica
         if not self.config["transactional_id"]:
-            self._sender = self._sending(self._cluster.publisher(idempotent=self._idempotent))
+            publish = self._cluster.publisher(idempotent=self._idempotent, acks=self._acks())
+            self._sender = self._sending(publish)
         self._world.know_duration(self.config["linger_ms"])
 
     def _check(self, configs: dict[str, Any]) -> None:
@@ -97,8 +99,17 @@ class Producer:
         if self.config["transactional_id"]:
             self.config["enable_idempotence"] = True
 
+    def _acks(self) -> Acks:
+        return "all" if self._idempotent or self.config["acks"] in (-1, "all") else 1
+
     def _sending(self, publish: Callable[..., Any]) -> Sender:
-        return Sender(publish, self._idempotent, asks_on=self.config["retries"] > 0)
+        single = self.config["max_in_flight_requests_per_connection"] == 1
+        return Sender(
+            publish,
+            self._idempotent,
+            asks_on=self.config["retries"] > 0,
+            order="one in flight" if single else "pipelined" if self._idempotent else "none",
+        )
 
     def __getattr__(self, name: str) -> Any:
         not_modelled(LIBRARY, "KafkaProducer", name)

@@ -10,6 +10,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from chaosharness.brokers.kafka.consumers import CommitFailed, InstanceFenced
+from chaosharness.brokers.kafka.errors import InvalidRecord, OffsetOutOfRange
 from chaosharness.brokers.kafka.transactions import ProducerFenced
 from chaosharness.brokers.message import Delivery
 from chaosharness.errors import InvalidDefinition
@@ -116,6 +117,10 @@ def raised_for(error: BaseException) -> BaseException:
         found = errors.KafkaTimeoutError()
     elif isinstance(error, ConnectionError):
         found = errors.NotEnoughReplicasError()
+    elif isinstance(error, OffsetOutOfRange):
+        found = errors.OffsetOutOfRangeError({TopicPartition(*error.place): error.offset})
+    elif isinstance(error, InvalidRecord):
+        found = errors.InvalidRecordError(str(error))
     elif isinstance(error, ValueError):
         found = errors.MessageSizeTooLargeError()
     return found

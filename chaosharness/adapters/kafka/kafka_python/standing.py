@@ -28,12 +28,13 @@ from chaosharness.adapters.kafka.kafka_python.records import (
 from chaosharness.adapters.kafka.latch import Latch
 from chaosharness.adapters.kafka.sending import BACKOFF_MS, check_topic
 from chaosharness.adapters.kafka.servers import cluster_at
-from chaosharness.adapters.kafka.unwaited import unwaited
+from chaosharness.brokers.kafka.asking import AskedCommits
 from chaosharness.brokers.kafka.consumers import CommitFailed
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.blocking import blocking
 from chaosharness.handlers.places import asked_at
 from chaosharness.handlers.port import call_off, current_scope
+from chaosharness.handlers.unwaited import unwaited
 
 DEFAULTS: Final[dict[str, Any]] = dict(KafkaConsumer.DEFAULT_CONFIG)
 _SAME: Final = ("session_timeout_ms", "max_poll_interval_ms")
@@ -73,7 +74,7 @@ class Standing:
         self._consumer: Any = None
         self._positions: dict[Place, int] = {}
         self._rest: Iterator[Any] | None = None
-        self._told: list[tuple[Any, Any, Any]] = []
+        self._asked = AskedCommits()
         self._commits = bool(self.config["enable_auto_commit"]) and self._group is not None
         self._due_ms = self._world.now + self.config["auto_commit_interval_ms"]
         self._polling = False

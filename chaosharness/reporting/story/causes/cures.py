@@ -87,6 +87,21 @@ CURES: Final = {
         "somebody who looks there.",
         "a-message-that-nobody-has",
     ),
+    "aged": Cure(
+        "records kept for longer than anybody may be away or behind, an alert on lag, and a way to "
+        "read from the source what was missed.",
+        "what-a-log-does-not-keep",
+    ),
+    "compacted": Cure(
+        "records that say what there is now, and not what has changed; or a log that is not "
+        "compacted.",
+        "what-a-log-does-not-keep",
+    ),
+    "failed over": Cure(
+        "acknowledgements of all replicas in sync (acks=all, min.insync.replicas=2), or an outbox "
+        "that sends again until the other side has answered.",
+        "what-a-log-does-not-keep",
+    ),
     "pending": Cure(
         "somebody who looks, from time to time, for what was handed out and never acknowledged, "
         "and takes it up.",

@@ -20,6 +20,14 @@ MANY: Final = 10
 """Times that a message is given back, after which nobody believes that it will do some day."""
 
 
+LOGS: Final = {
+    "retention": ("aged", "a log keeps a record for so long and no longer, read or not."),
+    "compaction": ("compacted", "of each key a compacted log keeps the last record alone."),
+    "failover": ("failed over", "only the server that failed had it, whatever it had confirmed."),
+}
+"""What a log lets go of, by reason: nobody could have put it aside."""
+
+
 def let_go(case: Case) -> Cause | None:
     """Find a message that its broker dropped before its work was done."""
     for (index, group), (at, reason) in case.reading.dropped.items():
@@ -33,11 +41,11 @@ def let_go(case: Case) -> Cause | None:
             continue
         who, what = case.narrator.name(sent.broker), case.narrator.message(index)
         before = f" after it had been handed out {times(len(deliveries))}" if deliveries else ""
+        kind, why = LOGS.get(reason, ("dropped", "it was put nowhere, so nobody has it any more."))
         words = (
-            f"{who} let go of {what} ({clip(reason, 60)}){before}, and its work was not done: it "
-            f"was put nowhere, so nobody has it any more."
+            f"{who} let go of {what} ({clip(reason, 60)}){before}, and its work was not done: {why}"
         )
-        return Cause("dropped", words)
+        return Cause(kind, words)
     return None
 
 

@@ -52,7 +52,14 @@ def standing(scope: Scope, colour: Any) -> Scope:
     )
 
 
-def unwaited(scope: Scope, port: Callable[[], Any], done: Done, *, after_ms: int = 0) -> None:
+def unwaited(
+    scope: Scope,
+    port: Callable[[], Any],
+    done: Done,
+    *,
+    after_ms: int = 0,
+    waits: Callable[[Callable[[Any], None]], bool] | None = None,
+) -> Scope:
     """Pass a port on behalf of a scope, later and apart from its code.
 
     Args:
@@ -60,12 +67,18 @@ def unwaited(scope: Scope, port: Callable[[], Any], done: Done, *, after_ms: int
         port: Passes it.
         done: Called with the result, or with the error.
         after_ms: When it begins.
+        waits: Asked then whether it must wait for another; given what begins it, once it need not.
+
+    Returns:
+        The scope in which it is done.
     """
     colour = Unwaited(done)
     own = standing(scope, colour)
 
     def begin(_: Any) -> None:
         if not own.incarnation.alive:
+            return
+        if waits is not None and waits(begin):
             return
         token = SCOPE.set(own)
         try:
@@ -79,3 +92,4 @@ def unwaited(scope: Scope, port: Callable[[], Any], done: Done, *, after_ms: int
             done(found, None)
 
     scope.world.after(after_ms, begin)
+    return own
