@@ -45,17 +45,17 @@ def portfolio(claims: tuple[Property, ...], faults_max: int = 2, **words: Any) -
 def searches() -> Iterator[Search]:
     """Yield what is searched."""
     for one in subjects():
-        claims = one.system.properties
+        claims = tuple(one.system.properties)
         yield one.name, one.system, claims, portfolio(claims)
-        claims = assumed(one.system)
+        claims = tuple(assumed(one.system))
         yield f"{one.name}, nothing claimed", one.system, claims, portfolio(claims)
     for bug in of_models():
         yield f"broken: {bug.name}", bug.system, bug.claims, portfolio(bug.claims)
-        claims = assumed(bug.system)
+        claims = tuple(assumed(bug.system))
         yield f"broken: {bug.name}, nothing claimed", bug.system, claims, portfolio(claims, 3)
     for row in ROWS:
         system = row.build()
-        claims = system.properties
+        claims = tuple(system.properties)
         name = f"protocol: {system.name}"
         words: dict[str, Any] = {"faults_max": FAULTS_MAX, "kinds": KINDS}
         yield name, system, claims, portfolio(claims, **words)

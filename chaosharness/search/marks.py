@@ -16,7 +16,7 @@ from chaosharness.faults import Fault
 from chaosharness.handlers.port import Surface
 from chaosharness.kernel.history import History
 from chaosharness.schedule import Schedule
-from chaosharness.search.lineage.ways import Ways, ways_of
+from chaosharness.search.lineage.ways import Lesson, Numbering, Ways, lesson_of, ways_of
 from chaosharness.system import Run
 
 NO_WAYS: Final = Ways()
@@ -50,6 +50,11 @@ class Marks:
 def ways_of_few(run: Run) -> Ways:
     """Return how the outcomes of a run came about; of one with many faults nobody needs it."""
     return ways_of(run) if len(run.schedule) <= WAYS_FAULTS_MAX else NO_WAYS
+
+
+def lesson_of_few(run: Run, numbering: Numbering, without: int) -> Lesson:
+    """Return the same in bits that are given, less some of them."""
+    return lesson_of(run, numbering, without) if len(run.schedule) <= WAYS_FAULTS_MAX else Lesson()
 
 
 def marks_of(run: Run, calm: Run) -> Marks:
@@ -99,6 +104,13 @@ class Beside:
         return frozenset(found)
 
 
+class Bits(Numbering, Protocol):
+    """The bits of a search, as far as a run is told in them."""
+
+    def translated(self, ways: Ways, without: int = 0) -> Lesson:
+        """Return ways that were read elsewhere in these bits, less some of them."""
+
+
 class Shown(Protocol):
     """What a planner is told of one run: it need not have been made in this process."""
 
@@ -125,6 +137,9 @@ class Shown(Protocol):
     @property
     def ways(self) -> Ways:
         """How its outcomes came about, found when it is asked for; once, by such planners."""
+
+    def lesson(self, bits: Bits, without: int) -> Lesson:
+        """Return the same in the bits of a search, less some of them."""
 
     @property
     def run(self) -> Run | None:
@@ -167,6 +182,10 @@ class Sight:
     def ways(self) -> Ways:
         """How its outcomes came about."""
         return ways_of_few(self.run)
+
+    def lesson(self, bits: Bits, without: int) -> Lesson:
+        """Return the same in the bits of a search, less some of them."""
+        return lesson_of_few(self.run, bits, without)
 
 
 @attrs.define
