@@ -13,6 +13,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Final
 
 import attrs
@@ -98,6 +99,8 @@ class Lineage:
         self._later: dict[int, int] = {}
         self._rows: set[int] = set()
         self._columns: list[int] = []
+        self._twins_known = 0
+        self._twins_of = (0, 0)
         self._learned = 0
         self._learned_from = 0
 
@@ -264,7 +267,7 @@ class Lineage:
         if aim.next is not None and self._is_new(aim.next[1]):
             return
         if aim.cuts is None:
-            price, deaths = self._prices(aim), self.bits.deaths
+            price, deaths = cache(self._prices(aim)), self.bits.deaths
             aim.cuts = cuts([*aim.supports], price, self._reach, self.faults_max, deaths=deaths)
         aim.next = next((one for one in aim.cuts if self._is_new(one[1])), None)
 
@@ -296,30 +299,33 @@ class Lineage:
         )
 
     def _keep_rows(self, ways: Iterable[int]) -> None:
-        """Keep in which ways each fault is: a bit for each way that is new."""
-        columns = self._columns
+        """Keep in which ways each death is: a bit for each way that is new."""
+        columns, deaths = self._columns, self.bits.deaths
         columns += [0] * (len(self.bits.faults) - len(columns))
         for way in ways:
             if way not in self._rows:
                 row = 1 << len(self._rows)
                 self._rows.add(way)
-                for number in numbers(way):
+                for number in numbers(way & deaths):
                     columns[number] |= row
 
     def _twins(self) -> int:
-        """Return the faults that are, in all ways known, where a later one is as well."""
-        columns = self._columns
-        seen: set[tuple[str, int]] = set()
-        found = 0
-        for number in range(len(columns) - 1, -1, -1):
-            if self.bits.deaths >> number & 1:
-                column = (service_of(self.bits.faults[number].site.operation), columns[number])
-                found |= (column in seen) << number
+        """Return the deaths that are, in all ways known, where a later one is as well."""
+        known = (len(self._rows), len(self._columns))
+        if known != self._twins_of:
+            self._twins_of = known
+            self._twins_known = 0
+            services, columns = self.bits.services, self._columns
+            seen: set[tuple[str, int]] = set()
+            for number in reversed([*numbers(self.bits.deaths)]):
+                column = (services[1 << number], columns[number])
+                if column in seen:
+                    self._twins_known |= 1 << number
                 seen.add(column)
-        return found
+        return self._twins_known
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class _Prices:
     """What each fault costs, where one goal is to be cut."""
 
