@@ -32,51 +32,64 @@ class Work:
     """What one piece of code did in one go: a handler run, or the life of a main loop.
 
     Attributes:
+        raw: The events of its history.
         place: The handler or loop.
-        events: What it did.
+        events: What it did, as indexes.
         ends: Transactions that its whole incarnation ended: a connection may be shared.
     """
 
+    raw: list[RawEvent]
     place: str
-    events: list[Event]
-    ends: list[Event]
+    events: list[int]
+    ends: list[int]
 
-    def fate(self, publish: Event) -> tuple[Fate, int]:
+    def publishes(self) -> list[int]:
+        """Return where it published something."""
+        return [at for at in self.events if self.raw[at][1] == "publish"]
+
+    def commits(self) -> bool:
+        """Say whether it committed something."""
+        return any(self.raw[at][1] == "commit" for at in self.events)
+
+    def fate(self, publish: int) -> tuple[Fate, int]:
         """Return what became of the transaction that a publish belongs to, and where.
 
         That is the transaction open at that moment; else, where nothing was committed
         before, the next one. A publish after a commit announces what is already true.
         `cut` is a run that ended before it wrote anything.
         """
+        raw = self.raw
         open_in: set[str] = set()
         committed = False
-        for event in self.events:
-            if event.index > publish.index:
+        for at in self.events:
+            if at > publish:
                 break
-            if event.kind == "write":
-                open_in.add(_store(event))
-            elif event.kind in ("commit", "rollback"):
-                open_in.discard(_store(event))
-                committed = committed or event.kind == "commit"
+            kind = raw[at][1]
+            if kind == "write":
+                open_in.add(_store(raw[at]))
+            elif kind in ("commit", "rollback"):
+                open_in.discard(_store(raw[at]))
+                committed = committed or kind == "commit"
         if committed and not open_in:
             return "committed", -1
-        later = [event for event in self.events if event.index > publish.index]
-        for event in later:
-            if event.kind in ("commit", "rollback") and (not open_in or _store(event) in open_in):
-                return ("committed" if event.kind == "commit" else "undone"), event.index
-        end = next((one for one in later if one.kind in ("crash", "raised")), None)
-        writes = [event for event in self.events if event.kind == "write"]
-        if open_in or (writes and writes[-1].index > publish.index):
-            if end is None or end.kind == "raised":
-                for event in self.ends:
-                    if event.index > writes[-1].index and _store(event) == _store(writes[-1]):
-                        return ("committed" if event.kind == "commit" else "undone"), event.index
-            return "undone", -1 if end is None else end.index
-        return ("none", -1) if end is None else ("cut", end.index)
+        later = [at for at in self.events if at > publish]
+        for at in later:
+            kind = raw[at][1]
+            if kind in ("commit", "rollback") and (not open_in or _store(raw[at]) in open_in):
+                return ("committed" if kind == "commit" else "undone"), at
+        end = next((at for at in later if raw[at][1] in ("crash", "raised")), -1)
+        writes = [at for at in self.events if raw[at][1] == "write"]
+        if open_in or (writes and writes[-1] > publish):
+            if end < 0 or raw[end][1] == "raised":
+                for at in self.ends:
+                    if at > writes[-1] and _store(raw[at]) == _store(raw[writes[-1]]):
+                        return ("committed" if raw[at][1] == "commit" else "undone"), at
+            return "undone", end
+        return ("none" if end < 0 else "cut"), end
 
 
-def _store(event: Event) -> str:
-    return str(event.data.get("store", ""))
+def _store(raw: RawEvent) -> str:
+    return str((raw[7] or {}).get("store", ""))
 
 
 def no_ghost_event() -> Property:
@@ -95,30 +108,31 @@ def no_ghost_event() -> Property:
     def judge(evidence: Evidence) -> list[Finding]:
         if not is_quiet(evidence.history):
             return []
+        history = evidence.history
         undone: list[tuple[Event, int]] = []
-        done: list[tuple[Work, Event]] = []
+        done: list[tuple[Work, int]] = []
         usual = _with_commits(evidence.calm())
 
         def done_for(entity: int) -> set[str]:
-            committed = _commits(evidence.history)
-            return {place for place, whose in committed if whose in (entity, 0)}
+            return {place for place, whose in _commits(history) if whose in (entity, 0)}
 
-        for work in _works(evidence.history):
-            for event in work.events:
-                fate, where = work.fate(event) if event.kind == "publish" else ("none", -1)
-                if fate == "cut" and event.operation in usual:
-                    fate = "none" if work.place in done_for(event.entity) else "undone"
+        for work in _works(history):
+            for at in work.publishes():
+                fate, where = work.fate(at)
+                _, _, _, operation, entity, _, _, _ = history.raw[at]
+                if fate == "cut" and operation in usual:
+                    fate = "none" if work.place in done_for(entity) else "undone"
                 if fate == "committed":
-                    done.append((work, event))
+                    done.append((work, at))
                 elif fate == "undone":
-                    undone.append((event, where))
+                    undone.append((history[at], where))
         if not undone:
             return []
         true: set[Any] = set()
-        for work, event in done:
-            true |= {_same(work.place, event), _said(event)}
+        for work, at in done:
+            true |= {_same(work.place, history[at]), _said(history[at])}
         return [
-            _ghost(evidence.history, event, where)
+            _ghost(history, event, where)
             for event, where in undone
             if not true & {_same(event.operation.partition("/")[0], event), _said(event)}
         ]
@@ -163,14 +177,16 @@ def _works(history: History) -> list[Work]:
     """Return the pieces of work that published something."""
     raw = history.raw
     works: list[Work] = []
-    ends: dict[str, list[Event]] = {}
+    ends: dict[str, list[int]] = {}
     for found in _pieces(history):
+        kinds = [raw[at][1] for at in found]
         own = ends.setdefault(raw[found[0]][2], [])
-        own += [history[at] for at in found if raw[at][1] in ("commit", "rollback")]
-        if any(raw[at][1] == "publish" for at in found):
-            works.append(Work(_place(raw, found), [history[at] for at in found], own))
+        if "commit" in kinds or "rollback" in kinds:
+            own += [at for at in found if raw[at][1] in ("commit", "rollback")]
+        if "publish" in kinds:
+            works.append(Work(raw, _place(raw, found), found, own))
     for own in ends.values():
-        own.sort(key=lambda event: event.index)
+        own.sort()
     return works
 
 
@@ -193,11 +209,7 @@ def _commits(history: History) -> set[tuple[str, int]]:
 def _with_commits(history: History) -> frozenset[str]:
     """Return the operations that publish in a piece of work that commits something, too."""
     return frozenset(
-        event.operation
-        for work in _works(history)
-        if any(event.kind == "commit" for event in work.events)
-        for event in work.events
-        if event.kind == "publish"
+        history.raw[at][3] for work in _works(history) if work.commits() for at in work.publishes()
     )
 
 

@@ -13,7 +13,7 @@ from chaosharness.checkers.outcomes.passed import (
     never_done,
     told_no,
 )
-from chaosharness.checkers.property import Evidence, Finding, Property
+from chaosharness.checkers.property import Evidence, Finding, Property, once_a_run
 from chaosharness.checkers.reading import Handed, Reading, Sent, has_poison, read
 from chaosharness.kernel.history import History
 
@@ -379,10 +379,14 @@ def order_per_key(topic: str | Iterable[str] | None = None) -> Property:
     """
     wanted = names_of(topic)
 
+    @once_a_run
+    def handlings(evidence: Evidence) -> list[tuple[int, Sent, str]]:
+        return _first_handlings(read(evidence.history), wanted)
+
     def judge(evidence: Evidence) -> list[Finding]:
         found: list[Finding] = []
         newest: dict[tuple[str, str, str, str], tuple[int, Sent]] = {}
-        for done, sent, group in _first_handlings(read(evidence.history), wanted):
+        for done, sent, group in handlings(evidence):
             place = (sent.broker, "" if wanted else sent.topic, group, sent.key or "")
             before = newest.get(place)
             if before is not None and before[1].index > sent.index:
@@ -393,7 +397,7 @@ def order_per_key(topic: str | Iterable[str] | None = None) -> Property:
 
     def tested(evidence: Evidence) -> bool:
         counts: dict[tuple[str, str], int] = {}
-        for _, sent, group in _first_handlings(read(evidence.history), wanted):
+        for _, sent, group in handlings(evidence):
             place = (group, sent.key or "")
             counts[place] = counts.get(place, 0) + 1
         return any(count > 1 for count in counts.values())

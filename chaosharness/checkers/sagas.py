@@ -19,7 +19,7 @@ from chaosharness.checkers.excused import (
     refused,
     saga_of,
 )
-from chaosharness.checkers.property import Evidence, Finding, Property
+from chaosharness.checkers.property import Evidence, Finding, Property, once_a_run
 from chaosharness.checkers.reading import is_quiet
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.places import asked_at
@@ -344,11 +344,15 @@ def compensation_complete(
     """
     names, keys = _checked(pairs), _names(by)
 
+    @once_a_run
+    def failing(evidence: Evidence) -> tuple[Sagas, dict[str, Event]]:
+        sagas = _sagas(evidence.history, names, keys)
+        return sagas, _failed(evidence.history, sagas, keys, when)
+
     def judge(evidence: Evidence) -> list[Finding]:
         if not is_quiet(evidence.history):
             return []
-        sagas = _sagas(evidence.history, names, keys)
-        failed = _failed(evidence.history, sagas, keys, when)
+        sagas, failed = failing(evidence)
         return [
             _left_standing(saga, step, failed[saga])
             for saga, steps in sagas.items()
@@ -358,8 +362,7 @@ def compensation_complete(
         ]
 
     def tested(evidence: Evidence) -> bool:
-        sagas = _sagas(evidence.history, names, keys)
-        return bool(_failed(evidence.history, sagas, keys, when))
+        return bool(failing(evidence)[1])
 
     return Property("compensation is complete", judge, "eventually", tested=tested)
 

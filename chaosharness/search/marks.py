@@ -7,7 +7,8 @@ where the history has tens of thousands.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from operator import itemgetter
 from typing import Final, Protocol
 
 import attrs
@@ -16,7 +17,7 @@ from chaosharness.faults import Fault
 from chaosharness.handlers.port import Surface
 from chaosharness.kernel.history import History
 from chaosharness.schedule import Schedule
-from chaosharness.search.lineage.ways import Ways, ways_of
+from chaosharness.search.lineage.ways import Lesson, Numbering, Ways, lesson_of, ways_of
 from chaosharness.system import Run
 
 NO_WAYS: Final = Ways()
@@ -31,6 +32,11 @@ NOT_OURS: Final = frozenset({"fault", "phase", "end", "start", "crash", "poll", 
 
 _Count = tuple[str, str, int, str]
 """Kind of event, operation or actor, workload item, outcome."""
+
+_Raw = tuple[str, str, str, int]
+"""Kind of event, operation, actor, workload item."""
+
+_RAW: Final = itemgetter(1, 3, 2, 4)
 
 
 @attrs.frozen
@@ -52,6 +58,11 @@ def ways_of_few(run: Run) -> Ways:
     return ways_of(run) if len(run.schedule) <= WAYS_FAULTS_MAX else NO_WAYS
 
 
+def lesson_of_few(run: Run, numbering: Numbering, without: int) -> Lesson:
+    """Return the same in bits that are given, less some of them."""
+    return lesson_of(run, numbering, without) if len(run.schedule) <= WAYS_FAULTS_MAX else Lesson()
+
+
 def marks_of(run: Run, calm: Run) -> Marks:
     """Return what a run was like beside the calm run of the same workload."""
     return Beside(calm).marks_of(run)
@@ -62,33 +73,44 @@ class Beside:
     """Looks at runs beside one calm run, which is counted once."""
 
     calm: Run
-    _counts: dict[_Count, int] = attrs.field(init=False)
+    _counts: Counter[_Raw] = attrs.field(init=False)
+    _replies: Counter[_Count] = attrs.field(init=False)
     _totals: dict[tuple[str, str, str], int] = attrs.field(init=False)
     _facts: frozenset[Fact] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._counts = _counts(self.calm.history)
-        self._totals = _totals(self._counts)
+        self._counts = Counter(map(_RAW, self.calm.history.raw))
+        self._replies = _replies(self.calm.history)
+        self._totals = _totals(_counts(self.calm.history))
         self._facts = _facts(self._totals)
 
     def marks_of(self, run: Run) -> Marks:
         """Return what a run was like; of the calm run itself, all its facts."""
         if run is self.calm:
             return Marks(facts=self._facts)
-        calm = self._counts
-        ours = _counts(run.history)
-        changed = [key for key, times in ours.items() if calm.get(key) != times]
-        changed += [key for key in calm if key not in ours]
-        touched = frozenset([key[1] for key in changed if key[0] not in NOT_OURS])
-        return Marks(touched, self._news(ours, changed))
+        more = self._more(run.history)
+        touched = frozenset([key[1] for key in more if key[0] not in NOT_OURS])
+        return Marks(touched, self._news(more))
 
-    def _news(self, ours: Mapping[_Count, int], changed: Iterable[_Count]) -> frozenset[Fact]:
+    def _more(self, history: History) -> dict[_Count, int]:
+        """Return how much more often than in the calm run things happened, where it differs."""
+        ours, calm = Counter(map(_RAW, history.raw)), self._counts
+        more: dict[_Count, int] = {}
+        for raw in dict(ours.items() ^ calm.items()):
+            kind, operation, actor, entity = raw
+            if kind != "reply":
+                key = (kind, operation or actor.partition("#")[0], entity, "")
+                more[key] = more.get(key, 0) + ours[raw] - calm[raw]
+        replies, usual = _replies(history), self._replies
+        for key in dict(replies.items() ^ usual.items()):
+            more[key] = replies[key] - usual[key]
+        return {key: times for key, times in more.items() if times}
+
+    def _news(self, changed: Mapping[_Count, int]) -> frozenset[Fact]:
         """Return the facts that calm does not have: of what happened more often than there."""
         more: dict[tuple[str, str, str], int] = {}
-        for key in changed:
-            kind, place, _, outcome = key
+        for (kind, place, _, outcome), times in changed.items():
             what = (kind, place, outcome)
-            times = ours.get(key, 0) - self._counts.get(key, 0)
             more[what] = more.get(what, 0) + times
         found = []
         for what, times in more.items():
@@ -97,6 +119,13 @@ class Beside:
                 sizes = range(before.bit_length(), (before + times).bit_length())
                 found += [(*what, 1 << size) for size in sizes]
         return frozenset(found)
+
+
+class Bits(Numbering, Protocol):
+    """The bits of a search, as far as a run is told in them."""
+
+    def translated(self, ways: Ways, without: int = 0) -> Lesson:
+        """Return ways that were read elsewhere in these bits, less some of them."""
 
 
 class Shown(Protocol):
@@ -125,6 +154,9 @@ class Shown(Protocol):
     @property
     def ways(self) -> Ways:
         """How its outcomes came about, found when it is asked for; once, by such planners."""
+
+    def lesson(self, bits: Bits, without: int) -> Lesson:
+        """Return the same in the bits of a search, less some of them."""
 
     @property
     def run(self) -> Run | None:
@@ -168,6 +200,10 @@ class Sight:
         """How its outcomes came about."""
         return ways_of_few(self.run)
 
+    def lesson(self, bits: Bits, without: int) -> Lesson:
+        """Return the same in the bits of a search, less some of them."""
+        return lesson_of_few(self.run, bits, without)
+
 
 @attrs.define
 class Sights:
@@ -197,6 +233,16 @@ def _counts(history: History) -> dict[_Count, int]:
                 data["outcome"] if kind == "reply" else "",
             )
             for _, kind, actor, operation, entity, _, _, data in history.raw
+        ]
+    )
+
+
+def _replies(history: History) -> Counter[_Count]:
+    """Return how often each call was answered, and how."""
+    return Counter(
+        [
+            ("reply", raw[3] or raw[2].partition("#")[0], raw[4], raw[7]["outcome"])
+            for raw in map(history.raw.__getitem__, history.places_of("reply"))
         ]
     )
 

@@ -37,6 +37,9 @@ class Sites:
     def learn(self, run: Shown) -> None:
         """Take in sites that were not seen before."""
         known = self._attempts
+        others = run.attempts.items() - known.items()  # most runs reach what others reached
+        if not any(times > known.get(place, 0) for place, times in others):
+            return
         for place, times in run.attempts.items():
             before = known.get(place, 0)
             if times <= before or before >= ATTEMPTS_MAX:

@@ -21,8 +21,8 @@ from chaosharness.handlers.port import Surface
 from chaosharness.kernel.history import History
 from chaosharness.kernel.world import Ending
 from chaosharness.schedule import Schedule
-from chaosharness.search.lineage.ways import Ways
-from chaosharness.search.marks import NO_WAYS, Beside, Marks, ways_of_few
+from chaosharness.search.lineage.ways import Lesson, Ways
+from chaosharness.search.marks import NO_WAYS, Beside, Bits, Marks, lesson_of_few, ways_of_few
 from chaosharness.system import Run, System
 
 NO_MARKS: Final = Marks()
@@ -90,6 +90,12 @@ class Seen:
         if self.run is None or self.marks is NO_MARKS:
             return self.told_ways
         return ways_of_few(self.run)
+
+    def lesson(self, bits: Bits, without: int) -> Lesson:
+        """Return the same in the bits of a search, less some of them."""
+        if self.run is None or self.marks is NO_MARKS:
+            return bits.translated(self.told_ways, without)
+        return lesson_of_few(self.run, bits, without)
 
     @property
     def struck(self) -> tuple[Fault, ...]:

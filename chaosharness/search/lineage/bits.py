@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
 import attrs
@@ -21,7 +21,7 @@ from chaosharness.faults import (
 )
 from chaosharness.handlers.port import Surface
 from chaosharness.kernel.site import Phase, Site
-from chaosharness.search.lineage.ways import Cut, Sort
+from chaosharness.search.lineage.ways import Cut, Lesson, Place, Sort, Spot, Way, Ways, service_of
 from chaosharness.search.sites import ATTEMPTS_MAX, legal
 
 LOSSES: Final = (LostRequest, LostReply, NetworkPartition, FailedCommit, StoreOutage, ErrorReply)
@@ -43,12 +43,20 @@ class Bits:
     Attributes:
         kinds: Only these kinds.
         faults: The faults, by number.
+        services: The service at each fault's place, by its bit.
         deaths: Those by which a process dies, or stands still, as bits.
+        crashes: Those by which it dies.
+        surfaces: Which faults may strike at each operation: whoever learns writes it here.
+        spots: The places whose cuts have bits.
     """
 
     kinds: Collection[type[Fault]]
     faults: list[Fault] = attrs.field(factory=list, init=False)
+    services: dict[int, str] = attrs.field(factory=dict, init=False)
     deaths: int = attrs.field(default=0, init=False)
+    crashes: int = attrs.field(default=0, init=False)
+    surfaces: dict[str, Surface] = attrs.field(factory=dict, init=False)
+    spots: dict[Place, Spot] = attrs.field(factory=dict, init=False)
     _numbers: dict[Fault, int] = attrs.field(factory=dict, init=False)
     _at: dict[tuple[type[Fault], Site], int] = attrs.field(factory=dict, init=False)
     _of_cut: dict[Cut, int] = attrs.field(factory=dict, init=False)
@@ -67,20 +75,45 @@ class Bits:
             found |= bit
         return found
 
-    def translate(self, cuts: Collection[Cut], surfaces: Mapping[str, Surface]) -> list[int]:
-        """Return the bits that the cuts of one run have here: 0 for what nothing can cut."""
-        return [self._bit(cut, surfaces) for cut in cuts]
-
-    def _bit(self, cut: Cut, surfaces: Mapping[str, Surface]) -> int:
+    def number(self, cut: Cut) -> int:
+        """Return the bit of a cut: 0 for what nothing can cut."""
         found = self._of_cut.get(cut)
         if found is None:
-            found = self._of_cut[cut] = self._made(cut, surfaces)
+            found = self._of_cut[cut] = self._made(cut)
         return found
 
-    def _made(self, cut: Cut, surfaces: Mapping[str, Surface]) -> int:
+    def translated(self, ways: Ways, without: int = 0) -> Lesson:
+        """Return ways that were read elsewhere in the bits of this search, less some of them."""
+        bits = [*map(self.number, ways.cuts)]
+        moves = _moves(bits)
+        moved_to: dict[int, int] = {}
+
+        def moved(mask: int) -> int:
+            found = moved_to.get(mask, -1)
+            if found < 0:
+                found = 0
+                for those, up, down in moves:
+                    found |= (mask & those) << up >> down
+                found &= ~without
+                moved_to[mask] = found
+            return found
+
+        outcomes = tuple(
+            (
+                key,
+                tuple(
+                    Way(moved(way.direct), moved(way.memory), moved(way.end), way.gone)
+                    for way in each
+                ),
+            )
+            for key, each in ways.outcomes
+        )
+        return Lesson(outcomes, tuple(moved(way) for way in ways.handled), tuple(bits))
+
+    def _made(self, cut: Cut) -> int:
         operation, entity, attempt, sort = cut
         phase, wanted = _KINDS[sort]
-        kinds = legal(operation, surfaces[operation], phase)
+        kinds = legal(operation, self.surfaces[operation], phase)
         kind = next((one for one in wanted if one in kinds and one in self.kinds), None)
         if kind is None or attempt > ATTEMPTS_MAX:
             return 0
@@ -89,7 +122,9 @@ class Bits:
         if number == len(self.faults):
             self.faults.append(fault)
             self._at[kind, fault.site] = 1 << number
+            self.services[1 << number] = service_of(operation)
             self.deaths |= isinstance(fault, DEATHS) << number
+            self.crashes |= isinstance(fault, Crash) << number
         return 1 << number
 
 
@@ -99,6 +134,19 @@ def _hardest(kind: type[Fault], site: Site) -> Fault:
         return FailedCommit(site)  # rolled back: the other one is no cut
     given: dict[str, Any] = {kind.length_name: "long"} if kind.length_name else {}
     return kind(site, **given)
+
+
+def _moves(bits: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Return how bits of one run get to their places: some of them, and how far up and down.
+
+    A run mostly comes to the same places in the same order, so a few moves take many bits each.
+    """
+    by_distance: dict[int, int] = {}
+    for at, bit in enumerate(bits):
+        if bit:
+            distance = bit.bit_length() - 1 - at
+            by_distance[distance] = by_distance.get(distance, 0) | 1 << at
+    return [(those, max(far, 0), max(-far, 0)) for far, those in by_distance.items()]
 
 
 def numbers(mask: int) -> Iterator[int]:

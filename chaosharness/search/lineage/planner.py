@@ -13,18 +13,18 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Final
 
 import attrs
 
 from chaosharness.checkers import Property
-from chaosharness.faults import FAULTS, Crash, Fault
-from chaosharness.handlers.port import Surface
+from chaosharness.faults import FAULTS, Fault
 from chaosharness.schedule import Schedule
 from chaosharness.search.lineage.bits import DEATHS, Bits, numbers
 from chaosharness.search.lineage.cuts import Support, cuts
 from chaosharness.search.lineage.goals import Goal, goals
-from chaosharness.search.lineage.ways import Cut, Key, Way, Ways, service_of
+from chaosharness.search.lineage.ways import Key, Lesson, Way, Ways, service_of
 from chaosharness.search.planner import Shown
 from chaosharness.system import Run
 
@@ -88,10 +88,10 @@ class Lineage:
         self.claims = tuple(claims)
         self.faults_max = faults_max
         self.bits = Bits(frozenset(kinds))
-        self._surfaces: dict[str, Surface] = {}
         self._calm: Run | None = None
         self._aims: list[_Aim] | None = None
         self._lessons: list[tuple[Ways, int]] = []
+        self._orders: set[tuple[int, ...]] = set()
         self._redundant = False
         self._done: set[int] = {0}
         self._asked: list[int] = []
@@ -99,7 +99,10 @@ class Lineage:
         self._later: dict[int, int] = {}
         self._rows: set[int] = set()
         self._columns: list[int] = []
+        self._twins_known = 0
+        self._twins_of = (0, 0)
         self._learned = 0
+        self._learned_from = 0
 
     @property
     def wants_marks(self) -> bool:
@@ -128,29 +131,44 @@ class Lineage:
         if context in self._asked:
             self._asked.remove(context)
         self._take_surfaces(seen)
-        ways = seen.ways
-        for key, _ in ways.outcomes:
-            known = self._ways_to.get(key, ())
-            self._redundant |= any(way & context for way in known)
-        if len(self._lessons) < LESSONS_MAX:
-            self._learn(ways, context)
+        full = self._learned_from >= LESSONS_MAX
+        if full and self._redundant:
+            return
+        if self._aims is None:
+            ways = seen.ways
+            self._look_for_redundancy((key for key, _ in ways.outcomes), context)
+            if not full:
+                self._learn(ways, context)
+            return
+        lesson = seen.lesson(self.bits, context)
+        self._look_for_redundancy((key for key, _ in lesson.outcomes), context)
+        if not full:
+            self._learned_from += 1
+            self._study(lesson, context)
 
     def _take_surfaces(self, seen: Shown) -> None:
         for operation, surface in seen.surfaces.items():
-            self._surfaces.setdefault(operation, surface)
+            self.bits.surfaces.setdefault(operation, surface)
+
+    def _look_for_redundancy(self, outcomes: Iterable[Key], context: int) -> None:
+        """See whether an outcome came about although a way to it was cut."""
+        for key in () if self._redundant else outcomes:
+            self._redundant |= any(way & context for way in self._ways_to.get(key, ()))
 
     def _learn(self, ways: Ways, context: int) -> None:
-        """Learn the ways of a run: at once if there are goals, or else when there are."""
+        """Learn the ways of a run when there are goals; of the calm run, at once as well."""
         self._lessons.append((ways, context))
-        if self._aims is not None or not context:
-            self._study(ways, context)
+        self._learned_from += 1
+        if not context:
+            self._study(self.bits.translated(ways, context), context)
 
-    def _study(self, ways: Ways, context: int) -> None:
-        found, handled = self._translated(ways, context)
+    def _study(self, lesson: Lesson, context: int) -> None:
+        self._note_order(lesson.order)
         self._learned += 1
-        self._keep_rows(handled)
-        for key, each in found.items():
-            self._keep_rows(way.direct for way in each)
+        self._keep_rows(lesson.handled)
+        found = dict(lesson.outcomes)
+        for key, each in lesson.outcomes:
+            self._keep_rows([way.direct for way in each])
             known = self._ways_to.setdefault(key, [])
             fresh = [way.direct for way in each if way.direct not in known]
             known += dict.fromkeys(fresh)
@@ -167,7 +185,8 @@ class Lineage:
                 return []
             self._aims = [_Aim(goal) for goal in goals(self.claims, self._calm.evidence())]
             for ways, context in self._lessons:
-                self._study(ways, context)
+                self._study(self.bits.translated(ways, context), context)
+            self._lessons.clear()
         return self._aims
 
     def forget(self) -> None:
@@ -176,44 +195,27 @@ class Lineage:
         for aim in self._aims or ():
             aim.cuts = aim.next = None
 
-    def _translated(self, ways: Ways, context: int) -> tuple[dict[Key, list[Way]], list[int]]:
-        """Return the ways of a run in the bits of this search, without what struck in it."""
-        bits = self.bits.translate(ways.cuts, self._surfaces)
-        self._note_order(ways.cuts, bits)
-        moves = _moves(bits)
-        moved_to: dict[int, int] = {}
-
-        def moved(mask: int) -> int:
-            found = moved_to.get(mask, -1)
-            if found < 0:
-                found = 0
-                for those, up, down in moves:
-                    found |= (mask & those) << up >> down
-                found &= ~context
-                moved_to[mask] = found
-            return found
-
-        translated = {
-            key: [
-                Way(moved(way.direct), moved(way.memory), moved(way.end), way.gone) for way in each
-            ]
-            for key, each in ways.outcomes
-        }
-        return translated, [moved(way) for way in ways.handled]
-
-    def _note_order(self, cuts: Sequence[Cut], bits: Sequence[int]) -> None:
+    def _note_order(self, order: Iterable[int]) -> None:
         """Take note of what a service that dies does not come to any more."""
-        later: dict[str, int] = {}
-        for cut, bit in zip(reversed(cuts), reversed(bits), strict=True):
+        services = self.bits.services
+        of_each: dict[str, list[int]] = {}
+        for bit in order:
             if bit:
-                service = service_of(cut[0])
-                number = bit.bit_length() - 1
-                so_far = later.get(service, 0)
-                if so_far and isinstance(self.bits.faults[number], Crash):
-                    self._later[number] = self._later.get(number, 0) | so_far
-                later[service] = so_far | bit
+                of_each.setdefault(services[bit], []).append(bit)
+        for bits in map(tuple, of_each.values()):
+            if bits not in self._orders:
+                self._orders.add(bits)
+                self._note_later(bits)
 
-    def _teach(self, aim: _Aim, ways: Mapping[Key, list[Way]], context: int) -> None:
+    def _note_later(self, bits: Sequence[int]) -> None:
+        so_far = 0
+        for bit in reversed(bits):
+            if so_far and self.bits.crashes & bit:
+                number = bit.bit_length() - 1
+                self._later[number] = self._later.get(number, 0) | so_far
+            so_far |= bit
+
+    def _teach(self, aim: _Aim, ways: Mapping[Key, Sequence[Way]], context: int) -> None:
         """Add the ways by which a run came to a goal."""
         found = [way for key in aim.goal.keys for way in _same(ways, key)]
         if aim.goal.by_anyone:
@@ -265,7 +267,7 @@ class Lineage:
         if aim.next is not None and self._is_new(aim.next[1]):
             return
         if aim.cuts is None:
-            price, deaths = self._prices(aim), self.bits.deaths
+            price, deaths = cache(self._prices(aim)), self.bits.deaths
             aim.cuts = cuts([*aim.supports], price, self._reach, self.faults_max, deaths=deaths)
         aim.next = next((one for one in aim.cuts if self._is_new(one[1])), None)
 
@@ -297,30 +299,33 @@ class Lineage:
         )
 
     def _keep_rows(self, ways: Iterable[int]) -> None:
-        """Keep in which ways each fault is: a bit for each way that is new."""
-        columns = self._columns
+        """Keep in which ways each death is: a bit for each way that is new."""
+        columns, deaths = self._columns, self.bits.deaths
         columns += [0] * (len(self.bits.faults) - len(columns))
         for way in ways:
             if way not in self._rows:
                 row = 1 << len(self._rows)
                 self._rows.add(way)
-                for number in numbers(way):
+                for number in numbers(way & deaths):
                     columns[number] |= row
 
     def _twins(self) -> int:
-        """Return the faults that are, in all ways known, where a later one is as well."""
-        columns = self._columns
-        seen: set[tuple[str, int]] = set()
-        found = 0
-        for number in range(len(columns) - 1, -1, -1):
-            if self.bits.deaths >> number & 1:
-                column = (service_of(self.bits.faults[number].site.operation), columns[number])
-                found |= (column in seen) << number
+        """Return the deaths that are, in all ways known, where a later one is as well."""
+        known = (len(self._rows), len(self._columns))
+        if known != self._twins_of:
+            self._twins_of = known
+            self._twins_known = 0
+            services, columns = self.bits.services, self._columns
+            seen: set[tuple[str, int]] = set()
+            for number in reversed([*numbers(self.bits.deaths)]):
+                column = (services[1 << number], columns[number])
+                if column in seen:
+                    self._twins_known |= 1 << number
                 seen.add(column)
-        return found
+        return self._twins_known
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class _Prices:
     """What each fault costs, where one goal is to be cut."""
 
@@ -348,20 +353,7 @@ class _Prices:
         return price - min(EACH_MORE * more, MORE_MAX)
 
 
-def _moves(bits: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Return how bits of one run get to their places: some of them, and how far up and down.
-
-    A run mostly comes to the same places in the same order, so a few moves take many bits each.
-    """
-    by_distance: dict[int, int] = {}
-    for at, bit in enumerate(bits):
-        if bit:
-            distance = bit.bit_length() - 1 - at
-            by_distance[distance] = by_distance.get(distance, 0) | 1 << at
-    return [(those, max(far, 0), max(-far, 0)) for far, those in by_distance.items()]
-
-
-def _same(ways: Mapping[Key, list[Way]], key: Key) -> list[Way]:
+def _same(ways: Mapping[Key, Sequence[Way]], key: Key) -> Sequence[Way]:
     """Return the ways to an outcome; if it is not there, to the same with other words."""
     found = ways.get(key)
     if found is None:

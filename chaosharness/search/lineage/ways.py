@@ -16,7 +16,8 @@ chance (two calls at the same time), a way is too long: a cut there is a run in 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from operator import itemgetter
+from typing import Any, Final, Literal, Protocol
 
 import attrs
 
@@ -31,8 +32,6 @@ Sort = Literal["dies before", "is lost", "dies after", "answer is lost"]
 EVENTS_MAX: Final = 4_000
 """The cost of ways grows with the square of the events: a run that never rests has thousands."""
 
-SORTS: Final[tuple[Sort, ...]] = ("dies before", "is lost", "dies after", "answer is lost")
-
 Place = tuple[str, int, int]
 """Operation, entity, attempt."""
 
@@ -41,6 +40,12 @@ Cut = tuple[str, int, int, Sort]
 
 Key = tuple[str, str, str, int, str]
 """Kind of event, who, what, the workload item, and further words."""
+
+Outcomes = tuple[tuple[Key, tuple["Way", ...]], ...]
+"""The ways to each outcome, one for each of its events, the last outcome first."""
+
+_ACTOR: Final = itemgetter(2)
+_PLACE: Final = itemgetter(3, 4, 5)
 
 
 @attrs.frozen
@@ -66,20 +71,101 @@ class Ways:
 
     Attributes:
         cuts: The cuts, by bit, in the order in which the run came to their places.
-        outcomes: The ways to each outcome, one for each of its events, the last outcome first.
+        outcomes: The ways to each outcome.
         handled: What cuts each message off that was handled, all different.
     """
 
     cuts: tuple[Cut, ...] = ()
-    outcomes: tuple[tuple[Key, tuple[Way, ...]], ...] = ()
+    outcomes: Outcomes = ()
     handled: tuple[int, ...] = ()
+
+
+@attrs.frozen
+class Lesson:
+    """The same in the bits of a search, less those that struck in that run.
+
+    Attributes:
+        outcomes: The ways to each outcome.
+        handled: What cuts each message off that was handled, all different.
+        order: All bits, in the order in which the run came to their places; and some zeros.
+    """
+
+    outcomes: Outcomes = ()
+    handled: tuple[int, ...] = ()
+    order: tuple[int, ...] = ()
+
+
+@attrs.define(eq=False)
+class Spot:
+    """One place, and the bits of what cuts there, in the order in which a run asks for them.
+
+    None is what no run has asked for: a cut has its number from when it was first met.
+
+    Attributes:
+        called: Where the event is a call that goes out: dies before.
+        done: Where it is anything else: dies before, is lost, dies after.
+        left: Where something goes on to another actor from there: is lost.
+        answered: Where a call has its answer: dies after, answer is lost.
+        ended: Where its actor may die later: dies before, dies after.
+    """
+
+    place: Place
+    called: tuple[int, ...] | None = None
+    done: tuple[int, ...] | None = None
+    left: tuple[int, ...] | None = None
+    answered: tuple[int, ...] | None = None
+    ended: tuple[int, ...] | None = None
+    bits: dict[Sort, int] = attrs.field(factory=dict)
+
+
+ASKED: Final[Mapping[str, tuple[Sort, ...]]] = {
+    "called": ("dies before",),
+    "done": ("dies before", "is lost", "dies after"),
+    "left": ("is lost",),
+    "answered": ("dies after", "answer is lost"),
+    "ended": ("dies before", "dies after"),
+}
+
+NOWHERE: Final = Spot(("", 0, 0), (0,), (0, 0, 0), (0,), (0, 0), (0, 0))
+"""A place where nothing can cut."""
+
+
+class Numbering(Protocol):
+    """Gives cuts their bits."""
+
+    spots: dict[Place, Spot]
+    """The places that were met."""
+
+    def number(self, cut: Cut) -> int:
+        """Return the bit of a cut that is met; 0 if no fault does that."""
+
+
+@attrs.define
+class _OfOneRun:
+    """Numbers for one run by itself, whoever reads what comes of it."""
+
+    spots: dict[Place, Spot] = attrs.field(factory=dict)
+    cuts: list[Cut] = attrs.field(factory=list)
+
+    def number(self, cut: Cut) -> int:
+        self.cuts.append(cut)
+        return 1 << len(self.cuts) - 1
 
 
 def ways_of(run: Run) -> Ways:
     """Return how the outcomes of a run came about: of a very long history, nothing."""
     if len(run.history.raw) > EVENTS_MAX:
         return Ways()
-    return _Reader(run.history, run.surfaces).read()
+    numbering = _OfOneRun()
+    found = _Reader(run.history, run.surfaces, numbering).read()
+    return Ways(tuple(numbering.cuts), found.outcomes, found.handled)
+
+
+def lesson_of(run: Run, numbering: Numbering, without: int = 0) -> Lesson:
+    """Return the same, in bits that are given, less some of them."""
+    if len(run.history.raw) > EVENTS_MAX:
+        return Lesson()
+    return _Reader(run.history, run.surfaces, numbering, ~without).read()
 
 
 def outcomes_of(history: History) -> dict[Key, tuple[int, ...]]:
@@ -109,12 +195,20 @@ def service_of(actor: str) -> str:
 class _Reader:
     """Goes through one history, oldest event first."""
 
-    def __init__(self, history: History, surfaces: Mapping[str, Surface]) -> None:
+    def __init__(
+        self,
+        history: History,
+        surfaces: Mapping[str, Surface],
+        numbering: Numbering,
+        kept: int = -1,
+    ) -> None:
         self.history = history
         self.raw = history.raw
         self.surfaces = surfaces
-        self.cuts: list[Cut] = []
-        self.bits: dict[Sort, dict[Place, int]] = {sort: {} for sort in SORTS}
+        self.numbering = numbering
+        self.kept = kept
+        self.spots = [*map(numbering.spots.get, map(_PLACE, self.raw))]
+        self.asked: list[int] = []  # every bit that was asked for
         self.calls: dict[Place, int] = {}
         self.origins: list[int] = []
         self.handles: dict[int, Place] = {}
@@ -147,95 +241,125 @@ class _Reader:
             attempt = times[operation, entity] = times.get((operation, entity), 0) + 1
             self.handles.setdefault(call, (operation, entity, attempt))
 
-    def read(self) -> Ways:
-        told: dict[tuple[str, int], int] = {}
-        for index, event in enumerate(self.raw):
-            self._step(index, event, told)
-        ends = self._ends()
+    def read(self) -> Lesson:
+        """Return the ways."""
+        self._walk()
+        kept, ways = self.kept, self.ways
+        found = outcomes_of(self.history)
+        ends = self._ends({index for events in found.values() for index in events})
         outcomes = tuple(
-            (key, tuple(Way(*self.ways[index], *ends[index]) for index in events))
-            for key, events in outcomes_of(self.history).items()
+            (key, tuple([self._way(index, *ends[index]) for index in events]))
+            for key, events in found.items()
         )
-        handled = {
-            self.ways[at][0]: None for at, event in enumerate(self.raw) if event[1] == "handled"
-        }
-        return Ways(tuple(self.cuts), outcomes, tuple(handled))
+        handled = {ways[at][0] & kept: None for at in self.history.places_of("handled")}
+        return Lesson(outcomes, tuple(handled), tuple(dict.fromkeys(self.asked)))
 
-    def _step(self, index: int, event: RawEvent, told: dict[tuple[str, int], int]) -> None:
-        _, kind, actor, operation, entity, attempt, cause, data = event
-        direct, memory = self.onward[cause] if cause >= 0 else (0, 0)
-        own = self._crossing(cause) if cause >= 0 and self.raw[cause][2] != actor else 0
-        after = 0
-        if operation and attempt > 0 and kind != "fault":
-            place = (operation, entity, attempt)
-            if kind == "reply":
-                answered, remembered = self._answered(place, data)
-                direct |= answered
-                memory |= remembered
-            else:
-                own |= self._bit(place, "dies before")
-                if kind == "call":
-                    self.calls[place] = index  # the last one: each message has attempts of its own
+    def _way(self, index: int, end: int, gone: bool) -> Way:
+        direct, memory = self.ways[index]
+        return Way(direct & self.kept, memory & self.kept, end & self.kept, gone)
+
+    def _walk(self) -> None:
+        """Find the ways to each event: those of its cause, what lies between, and its own place."""
+        raw, ways, onward, origins = self.raw, self.ways, self.onward, self.origins
+        told: dict[tuple[str, int], int] = {}
+        for index, event in enumerate(raw):
+            _, kind, actor, operation, entity, attempt, cause, data = event
+            direct, memory = onward[cause] if cause >= 0 else (0, 0)
+            own = self._crossing(cause) if cause >= 0 and raw[cause][2] != actor else 0
+            after = 0
+            if attempt > 0 and operation and kind != "fault":
+                spot = self.spots[index] or self._spot(index)
+                if kind == "reply":
+                    answered, remembered = self._answered((operation, entity, attempt), spot, data)
+                    direct |= answered
+                    memory |= remembered
+                elif kind == "call":
+                    self.asked += (bits := spot.called or self._numbered(spot, "called"))
+                    own |= bits[0]
+                    # the last one: each message has attempts of its own
+                    self.calls[operation, entity, attempt] = index
                 else:
-                    own |= self._bit(place, "is lost")
-                    after = self._bit(place, "dies after")
-        direct |= own
-        memory |= own
-        if "#" in actor:
-            memory |= told.get((actor, entity), 0)
-            told[actor, entity] = memory
-        self.ways.append((direct, memory))
-        self.onward.append((direct | after, memory | after))
-        if kind in ("handled", "raised", "effect") and self.origins[index] >= 0:
-            self.answers[self.origins[index]] = index
+                    self.asked += (bits := spot.done or self._numbered(spot, "done"))
+                    own |= bits[0] | bits[1]
+                    after = bits[2]
+            direct |= own
+            memory |= own
+            if "#" in actor:
+                memory |= told.get((actor, entity), 0)
+                told[actor, entity] = memory
+            ways.append((direct, memory))
+            onward.append((direct | after, memory | after) if after else ways[-1])
+            if origins[index] >= 0 and kind in ("handled", "raised", "effect"):
+                self.answers[origins[index]] = index
 
-    def _bit(self, place: Place, sort: Sort) -> int:
-        found = self.bits[sort].get(place)
-        return self._new_bit(place, sort) if found is None else found
+    def _spot(self, index: int) -> Spot:
+        """Return the place of an event, from now on known as such."""
+        found = self.spots[index] = self._spot_at(_PLACE(self.raw[index]))
+        return found
 
-    def _new_bit(self, place: Place, sort: Sort) -> int:
-        """Give a cut the next bit, if something can cut there."""
-        found = 0
-        if place[0] in self.surfaces and place[2] > 0:
-            found = 1 << len(self.cuts)
-            self.cuts.append((*place, sort))
-        self.bits[sort][place] = found
+    def _spot_at(self, place: Place) -> Spot:
+        known = self.numbering.spots
+        if place not in known:
+            if place[0] not in self.surfaces or place[2] <= 0:
+                return NOWHERE
+            known[place] = Spot(place)
+        return known[place]
+
+    def _numbered(self, spot: Spot, name: str) -> tuple[int, ...]:
+        """Give the cuts that are asked for at a place their numbers, as far as they have none."""
+        bits = spot.bits
+        for sort in ASKED[name]:
+            if sort not in bits:
+                bits[sort] = self.numbering.number((*spot.place, sort))
+        found = tuple([bits[sort] for sort in ASKED[name]])
+        setattr(spot, name, found)
         return found
 
     def _crossing(self, cause: int) -> int:
         """Return what cuts between two actors, after an event of the first of them."""
-        _, kind, _, operation, entity, attempt, _, _ = self.raw[cause]
-        way = self._bit((operation, entity, attempt), "is lost") if operation else 0
+        _, kind, _, operation, _, _, _, _ = self.raw[cause]
+        way = 0
+        if operation:
+            spot = self.spots[cause] or self._spot(cause)
+            self.asked += (bits := spot.left or self._numbered(spot, "left"))
+            way = bits[0]
         if kind == "call" and (place := self.handles.get(cause)) is not None:
-            way |= self._bit(place, "dies before")
+            spot = self._spot_at(place)
+            self.asked += (bits := spot.called or self._numbered(spot, "called"))
+            way |= bits[0]
         return way
 
-    def _answered(self, place: Place, data: Any) -> tuple[int, int]:
+    def _answered(self, place: Place, spot: Spot, data: Any) -> tuple[int, int]:
         """Return what cuts between a call and its answer; nothing where none came."""
         call = self.calls.get(place, -1)
         if call < 0 or data["outcome"] == "unknown":
             return 0, 0
         answer = self.answers.get(call, -1)
         through = self.onward[answer] if answer >= 0 else (0, 0)
-        here = self._bit(place, "dies after") | self._bit(place, "answer is lost")
+        self.asked += (bits := spot.answered or self._numbered(spot, "answered"))
+        here = bits[0] | bits[1]
         asked = self.onward[call]
         return asked[0] | through[0] | here, asked[1] | through[1] | here
 
-    def _ends(self) -> list[tuple[int, bool]]:
-        """Return for each event how its actor may die afterwards, and whether it did."""
-        found = [(0, False)] * len(self.raw)
-        later: dict[str, int] = {}
-        services: dict[str, str] = {}
+    def _ends(self, wanted: set[int]) -> dict[int, tuple[int, bool]]:
+        """Return for some events how their actor may die afterwards, and whether it did."""
+        raw = self.raw
+        found = dict.fromkeys(wanted, (0, False))
+        actors = set(map(_ACTOR, raw))
+        services = {actor: service_of(actor) for actor in actors if "#" in actor}
+        later = dict.fromkeys(services.values(), 0)
         dead: set[str] = set()
-        for index in range(len(self.raw) - 1, -1, -1):
-            _, kind, actor, operation, entity, attempt, _, _ = self.raw[index]
-            if "#" in actor:
-                who = services.get(actor) or services.setdefault(actor, service_of(actor))
-                found[index] = (later.get(who, 0), who in dead)
-                if kind == "crash":
-                    dead.add(who)
-                if operation and attempt > 0:
-                    place = (operation, entity, attempt)
-                    dies = self._bit(place, "dies before") | self._bit(place, "dies after")
-                    later[who] = later.get(who, 0) | dies
+        for index in range(len(raw) - 1, -1, -1):
+            _, kind, actor, operation, _, attempt, _, _ = raw[index]
+            if actor not in services:
+                continue
+            who = services[actor]
+            if index in wanted:
+                found[index] = (later[who], who in dead)
+            if kind == "crash":
+                dead.add(who)
+            if attempt > 0 and operation:
+                spot = self.spots[index] or self._spot(index)
+                self.asked += (bits := spot.ended or self._numbered(spot, "ended"))
+                later[who] |= bits[0] | bits[1]
         return found
