@@ -232,7 +232,8 @@ class Case:
         runs = (self.history,) if self.passing is None else (self.history, self.passing)
         for run in runs:
             for event in run.of("effect", "write", "publish"):
-                if any(action(call) == what for call in _asked_for_by(run, event)):
+                calls = (one for one in run.causes(event.index) if one.kind == "call")
+                if any(action(one) == what for one in calls):
                     return True
         return False
 
@@ -308,16 +309,6 @@ class Case:
             and "error" not in event.data
             and (lasting is None or (event.index in self.lasting) == lasting)
         ]
-
-
-def _asked_for_by(run: History, event: Event) -> Iterator[Event]:
-    """Yield the calls in whose course something was done: not those that were answered before."""
-    answers: list[Event] = []
-    for one in run.causes(event.index):
-        if one.kind == "reply":
-            answers.append(one)
-        elif one.kind == "call" and not any(run.same_attempt(one, reply) for reply in answers):
-            yield one
 
 
 def action(event: Event) -> str:

@@ -296,7 +296,9 @@ def _whether_it_happened(case: Case, asked: Event, before: Event) -> str:
     same = [e.index for e in case.history.of("effect") if (action(e), e.entity) == mine]
     if any(index < before.index for index in same):
         return "it had"
-    if not _is_of_the_same(asked, before) or not case.counts(action(asked)):
+    usual = case.passing.of("effect") if case.passing is not None else ()
+    happens = same or any(action(e) == action(asked) for e in usual)
+    if not happens or not _is_of_the_same(asked, before):
         return ""
     return "it had not yet" if same else "it had not"
 
