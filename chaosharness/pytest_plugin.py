@@ -487,6 +487,7 @@ class ReplayItem(pytest.Item):
     def __init__(self, *, path_to: Path, **words: Any) -> None:
         super().__init__(**words)
         self.path_to = path_to
+        self.funcargs: dict[str, Any] = {}  # other plugins look there, as if each test had some
 
     def runtest(self) -> None:
         """Replay it."""

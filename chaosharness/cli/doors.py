@@ -64,14 +64,14 @@ class Doors(click.Group):
 
 def _missing(error: click.MissingParameter) -> str:
     """Say what is missing, how that is found out, and where a project may have said it."""
-    command = error.ctx.command_path if error.ctx is not None else "chaosharness"
+    command = error.ctx.command.name if error.ctx is not None else ""
     said = error.format_message().rstrip(".")
     if error.param is not None and error.param.name == "target":
         said += (
             ": name a module with one system, module:attribute, or a file; or write it down once, "
             "as target in [tool.chaosharness] of pyproject.toml"
         )
-    return f"{said}. See {command} --help."
+    return f"{said}. See chaosharness {command} --help."
 
 
 class Leave(int):
