@@ -11,8 +11,9 @@ from chaosharness.reporting.story.causes.order import (
     looked_early,
     older_after_newer,
     second_beside_first,
+    side_by_side,
 )
-from tests.reporting.story.tales import Tale, case, of_the_end
+from tests.reporting.story.tales import Tale, case, of_the_end, shown
 
 # ---- a lease that had run out
 
@@ -256,3 +257,76 @@ def test_a_finding_about_a_deed_is_not_about_the_end():
     assert older_after_newer(found) is None
     same = case(history, of_the_end(history), late())
     assert older_after_newer(same) is None, "it came out so as a rule"
+
+
+def reason(*, keys=("o1", "o1"), partitions=(0, 0), again=False):
+    """An older message is handled last; return what is said of why it was late."""
+    tale = Tale()
+    sent = [tale.publish(key=key) for key in keys]
+    for message, partition in zip(sent, partitions, strict=True):
+        tale.raw[message][7]["partition"] = partition
+    if again:
+        tale.raised(tale.deliver(sent[0]))
+    for times, message in ((1, sent[1]), (1 + again, sent[0])):
+        said = ("new" if message == sent[1] else "old", "o1")
+        given = tale.deliver(message, times=times)
+        tale.handled(tale.keep("stock", given, verb="update", params=said))
+    history = tale.end(stock=[{"sku": "o1", "is": "old"}])
+    found = older_after_newer(case(history, of_the_end(history), late(swapped=False)))
+    return found.words.partition("(")[2].partition(")")[0]
+
+
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        ({"again": True}, "it was handed out a second time"),
+        ({}, "it was on its way for longer"),
+        ({"partitions": (0, 1)}, "it was on its way for longer"),
+        ({"keys": (None, None)}, "it was on its way for longer"),
+        (
+            {"keys": (None, None), "partitions": (0, 1)},
+            "they have no key, so they are in two log partitions, in no order",
+        ),
+    ],
+)
+def test_why_an_older_message_was_late_is_said(made, why):
+    assert reason(**made) == why
+
+
+# ---- side by side
+
+
+def at_once(*, ships_first=True, group="customs", item=1, deed_kind="effect"):
+    """One message goes to two; one ships, the other clears."""
+    tale = Tale()
+    paid = tale.publish("paid")
+    deed = -1
+    for step in ("ship", "clear") if ships_first else ("clear", "ship"):
+        to, what = ("post#1", "courier.ship") if step == "ship" else ("customs#1", "office.clear")
+        given = tale.deliver(paid, to, group="post" if step == "ship" else group)
+        call = tale.call(what, given, who=to, entity=1 if step == "ship" else item)
+        done = tale.effect(call)
+        deed = done if step == "ship" else deed
+    return tale.end(), deed
+
+
+def told_at_once(here, usual):
+    history, deed = at_once(**here)
+    return side_by_side(case(history, shown("too early", [deed]), at_once(**usual)[0]))
+
+
+def test_two_in_an_order_that_nothing_makes_are_told():
+    found = told_at_once({}, {"ships_first": False})
+    assert "o1 from paid goes to post.on and to customs.on alike" in found.words
+
+
+@pytest.mark.parametrize(
+    ("here", "usual"),
+    [
+        pytest.param({"group": "post"}, {"ships_first": False, "group": "post"}, id="one group"),
+        pytest.param({}, {"ships_first": False, "group": "else"}, id="another does it as a rule"),
+        pytest.param({}, {"ships_first": False, "item": 2}, id="for another item"),
+    ],
+)
+def test_two_deliveries_to_one_or_deeds_for_another_item_have_no_order(here, usual):
+    assert told_at_once(here, usual) is None

@@ -97,6 +97,16 @@ def test_a_half_that_is_sent_as_a_rule_is_not_only_waited_for():
     assert waits_for_ever(case(history, unjoined(half), waiting(other=True)[0])) is None
 
 
+def test_a_half_that_is_never_sent_or_only_for_another_key_is_only_waited_for():
+    history, half = waiting()
+    alike = waiting()[0]
+    tale = Tale()
+    tale.handled(tale.deliver(tale.publish("paid"), "join#1", group="join"))
+    tale.handled(tale.deliver(tale.publish("reserved", "o7"), "join#1", group="join"))
+    for usual in (alike, tale.end()):
+        assert waits_for_ever(case(history, unjoined(half), usual)).kind == "waits"
+
+
 def row(**more):
     tale = Tale()
     first = tale.publish("placed", who="shop#1")
