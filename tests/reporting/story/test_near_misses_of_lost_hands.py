@@ -1,0 +1,172 @@
+"""Let go of, passed over, taken back: each condition has a history that lacks it alone."""
+
+import pytest
+
+from chaosharness.checkers import Finding
+from chaosharness.reporting.story.causes.handed import let_go, passed_over, taken_back
+from tests.reporting.story.tales import Tale, case, of_the_end, shown
+
+LOST = Finding("never charged", (), 1, kind="effect lost", place="bank.charge")
+
+
+def charged(*, item=1, group="pay"):
+    """The run that passes: the message is handled, and the bank charges."""
+    tale = Tale()
+    given = tale.deliver(tale.publish(entity=item), group=group)
+    call = tale.call("bank.charge", given)
+    tale.effect(call)
+    tale.ack(tale.handled(tale.reply(call)))
+    return tale.end()
+
+
+# ---- let go of
+
+
+def dropped(*, item=1, poison=False, early=False, twice=False):
+    tale = Tale()
+    message = tale.publish(entity=item, value=b"\x00poison" if poison else None)
+    given = tale.deliver(message)
+    words = {"message": message, "queue": "pay", "reason": "max deliveries", "to": []}
+    if early:
+        tale.handled(given)
+    else:
+        tale.raised(given)
+    tale.add("dead", "bus", "", message, **words)
+    deeds = [asked_for(tale, tale.deliver(tale.publish())) for _ in range(2)] if twice else []
+    return tale.end(), message, deeds
+
+
+def asked_for(tale, cause):
+    call = tale.call("bank.charge", cause)
+    return tale.effect(call)
+
+
+def test_a_message_that_was_let_go_of_is_told_by_what_the_run_that_passes_makes_of_it():
+    history, message, _ = dropped()
+    words = "bus let go of o1 from orders (max deliveries) after it had been handed out once"
+    assert words in let_go(case(history, LOST, charged())).words
+    assert words in let_go(case(history, shown("lost", [message]))).words
+
+
+def test_what_nothing_is_missing_of_was_not_let_go_of():
+    history, _, _ = dropped()
+    assert let_go(case(history, LOST, charged(group="else"))) is None
+    mail = Finding("never sent", (), 1, kind="effect lost", place="mail.send")
+    assert let_go(case(history, mail, charged())) is None
+
+
+def test_what_is_of_another_item_or_was_handled_before_was_not_let_go_of():
+    history, message, _ = dropped(item=2)
+    assert let_go(case(history, Finding("lost", (len(history) - 1,), 1), charged(item=2))) is None
+    history, message, _ = dropped(early=True)
+    assert let_go(case(history, shown("lost", [message]))) is None
+
+
+def test_what_was_done_too_often_was_not_let_go_of():
+    history, message, deeds = dropped(twice=True)
+    assert let_go(case(history, shown("twice", [message, *deeds]))) is None
+
+
+# ---- passed over
+
+
+def loop(*, handler=False, acks="after", raises=False, who="pay#1", again=False, out="failed"):
+    """A main loop is refused something, and commits."""
+    tale = Tale()
+    given = tale.deliver(tale.publish())
+    call = tale.call("bank.charge", given, who=who)
+    if acks == "before":
+        tale.ack(given)
+    last = tale.add("reply", who, f"{who.partition('#')[0]}.on/bank.charge", call, outcome=out)
+    if again:
+        tale.reply(tale.call("bank.charge", last, attempt=2), "ok")
+    if raises:
+        tale.raised(last)
+    if handler:
+        tale.handled(last)
+    if acks == "after":
+        tale.ack(last)
+    return tale.end()
+
+
+@pytest.mark.parametrize(("out", "how"), [("failed", "was refused"), ("unknown", "got no answer")])
+def test_a_loop_that_commits_past_what_failed_is_told(out, how):
+    found = passed_over(case(loop(out=out), LOST, charged()))
+    assert found.words.startswith(f"pay.on {how}")
+    assert "for o1 from orders, and acknowledged it all the same" in found.words
+
+
+@pytest.mark.parametrize(
+    "near",
+    [
+        pytest.param({"handler": True}, id="a handler was told"),
+        pytest.param({"acks": ""}, id="it was not acknowledged"),
+        pytest.param({"acks": "before"}, id="it was acknowledged before"),
+        pytest.param({"raises": True}, id="it raised"),
+        pytest.param({"who": "other#1"}, id="another service was refused"),
+        pytest.param({"again": True}, id="it asked again"),
+        pytest.param({"out": "ok"}, id="nothing failed"),
+    ],
+)
+def test_a_loop_that_stays_or_asks_again_is_not_told(near):
+    assert passed_over(case(loop(**near), LOST, charged())) is None
+
+
+def test_what_failed_and_is_not_missed_was_not_passed_over():
+    mail = Finding("never sent", (), 1, kind="effect lost", place="mail.send")
+    assert passed_over(case(loop(), mail, charged())) is None
+    assert passed_over(case(loop(), LOST)) is None
+
+
+# ---- taken back, each time
+
+
+def taken(*, broker="bus", who="pay#1", late=False, of=0, cut="handed out too often", done=True):
+    """A broker takes a message back while it is being handled, three times."""
+    tale = Tale()
+    first, other = tale.publish(), tale.publish(key="o2")
+    for attempt in (1, 2, 3):
+        given = tale.deliver(first, times=attempt)
+        words = {"message": (first, other)[of], "why": "lease over", "from": who}
+        if late and done:
+            tale.handled(given)
+        tale.add("nack", broker, "", first, **words)
+        if done and not late:
+            tale.handled(given)
+    return tale.end(cut), first
+
+
+@pytest.mark.parametrize("points", [True, False])
+def test_work_that_takes_longer_than_it_may_is_told(points):
+    history, _ = taken()
+    given = [event.index for event in history.of("deliver")]
+    finding = shown("stuck", given[:1]) if points else of_the_end(history)
+    assert taken_back(case(history, finding)).kind == "lease"
+
+
+@pytest.mark.parametrize(
+    "near",
+    [
+        pytest.param({"broker": "pay#1"}, id="it gave it back itself"),
+        pytest.param({"who": "pay#2"}, id="it was taken from another"),
+        pytest.param({"of": 1}, id="another message was taken back"),
+        pytest.param({"late": True}, id="it was done by then"),
+        pytest.param({"done": False}, id="it was never done"),
+        pytest.param({"cut": ""}, id="the run came to rest"),
+    ],
+)
+def test_work_that_was_in_time_or_that_ended_is_not_told(near):
+    history, _ = taken(**near)
+    assert taken_back(case(history, of_the_end(history))) is None
+
+
+def test_the_message_that_kept_a_run_going_is_the_one_that_came_most_often():
+    history, _ = taken()
+    raw = list(history.raw)
+    tale = Tale()
+    tale.raw = raw[:-2]
+    often = tale.publish(key="o9")
+    for attempt in range(1, 6):
+        tale.raised(tale.deliver(often, times=attempt))
+    history = tale.end("handed out too often")
+    assert taken_back(case(history, of_the_end(history))) is None
