@@ -3,7 +3,12 @@
 import pytest
 
 from chaosharness.checkers import Finding
-from chaosharness.reporting.story.causes.handed import let_go, passed_over, taken_back
+from chaosharness.reporting.story.causes.handed import (
+    let_go,
+    offset_passed,
+    passed_over,
+    taken_back,
+)
 from tests.reporting.story.tales import Tale, case, of_the_end, shown
 
 LOST = Finding("never charged", (), 1, kind="effect lost", place="bank.charge")
@@ -70,16 +75,29 @@ def test_what_was_done_too_often_was_not_let_go_of():
 # ---- passed over
 
 
-def loop(*, handler=False, acks="after", raises=False, who="pay#1", again=False, out="failed"):
+def loop(
+    *,
+    handler=False,
+    acks="after",
+    raises=False,
+    who="pay#1",
+    again="",
+    out="failed",
+    item=1,
+    before=False,
+):
     """A main loop is refused something, and commits."""
     tale = Tale()
-    given = tale.deliver(tale.publish())
+    message = tale.publish(entity=item)
+    if before:
+        tale.handled(tale.deliver(message))
+    given = tale.deliver(message, times=1 + before)
     call = tale.call("bank.charge", given, who=who)
     if acks == "before":
         tale.ack(given)
     last = tale.add("reply", who, f"{who.partition('#')[0]}.on/bank.charge", call, outcome=out)
     if again:
-        tale.reply(tale.call("bank.charge", last, attempt=2), "ok")
+        tale.reply(tale.call("bank.charge", last, attempt=2), again)
     if raises:
         tale.raised(last)
     if handler:
@@ -104,7 +122,8 @@ def test_a_loop_that_commits_past_what_failed_is_told(out, how):
         pytest.param({"acks": "before"}, id="it was acknowledged before"),
         pytest.param({"raises": True}, id="it raised"),
         pytest.param({"who": "other#1"}, id="another service was refused"),
-        pytest.param({"again": True}, id="it asked again"),
+        pytest.param({"again": "ok"}, id="it asked again"),
+        pytest.param({"before": True}, id="it had been handled before"),
         pytest.param({"out": "ok"}, id="nothing failed"),
     ],
 )
@@ -112,10 +131,59 @@ def test_a_loop_that_stays_or_asks_again_is_not_told(near):
     assert passed_over(case(loop(**near), LOST, charged())) is None
 
 
+def test_what_failed_again_did_not_come_right_and_another_item_is_not_told():
+    assert passed_over(case(loop(again="failed"), LOST, charged())).kind == "refused"
+    assert passed_over(case(loop(item=2), LOST, charged(item=2))) is None
+
+
 def test_what_failed_and_is_not_missed_was_not_passed_over():
     mail = Finding("never sent", (), 1, kind="effect lost", place="mail.send")
     assert passed_over(case(loop(), mail, charged())) is None
     assert passed_over(case(loop(), LOST)) is None
+
+
+def test_what_another_service_was_refused_for_a_message_was_not_passed_over_by_its_loop():
+    usual = Tale()
+    given = usual.deliver(usual.publish())
+    usual.effect(usual.call("bank.charge", given, who="other#1"))
+    usual.ack(given)
+    assert passed_over(case(loop(who="other#1"), LOST, usual.end())) is None
+
+
+# ---- an offset that speaks for what was not done
+
+
+def batch(*, swapped=False, before=False, queue=False):
+    """Two records are fetched, and one is acknowledged; the finding is about the other."""
+    tale = Tale()
+    one, two = tale.publish(), tale.publish(key="o2")
+    if queue:
+        for message in (one, two):
+            tale.raw[message][7]["queues"] = ["pay"]
+    mine, done = (two, one) if swapped else (one, two)
+    if before:  # the later one was acknowledged before the earlier one was handed out
+        tale.ack(tale.deliver(done))
+        given = tale.deliver(mine)
+    else:
+        given = tale.deliver(mine)
+        tale.ack(tale.deliver(done))
+    return case(tale.end(), shown("acknowledged, never done", [given]))
+
+
+def test_an_offset_beyond_a_message_is_told():
+    assert offset_passed(batch()).kind == "ack"
+
+
+@pytest.mark.parametrize(
+    "near",
+    [
+        pytest.param({"swapped": True}, id="the offset is an earlier one"),
+        pytest.param({"before": True}, id="it was committed before it was handed out"),
+        pytest.param({"queue": True}, id="a queue has no offsets"),
+    ],
+)
+def test_an_offset_before_a_message_or_an_acknowledgement_of_a_queue_is_not_told(near):
+    assert offset_passed(batch(**near)) is None
 
 
 # ---- taken back, each time
