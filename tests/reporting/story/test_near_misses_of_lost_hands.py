@@ -5,6 +5,7 @@ import pytest
 from chaosharness.checkers import Finding
 from chaosharness.reporting.story.causes.handed import (
     let_go,
+    never_again,
     offset_passed,
     passed_over,
     taken_back,
@@ -238,3 +239,47 @@ def test_the_message_that_kept_a_run_going_is_the_one_that_came_most_often():
         tale.raised(tale.deliver(often, times=attempt))
     history = tale.end("handed out too often")
     assert taken_back(case(history, of_the_end(history))) is None
+
+
+# ---- pending, and acknowledged by the broker
+
+
+def left(*, by_broker=False, before=False, twice=False, whose="bus", other=0):
+    """A message of a queue is handed out once; its handler raises, and it stays there."""
+    tale = Tale()
+    message = tale.publish(queues=["pay"])
+    if before:
+        tale.add("ack", "bus", "", message, message=message)
+    given = tale.deliver(message)
+    if by_broker:
+        tale.add("ack", whose, "", message, message=message + other)
+    tale.raised(given)
+    deeds = [asked_for(tale, tale.deliver(tale.publish())) for _ in range(2)] if twice else []
+    return tale.end(), given, deeds
+
+
+@pytest.mark.parametrize(
+    ("made", "kind", "words"),
+    [
+        ({}, "pending", "Nobody acknowledged it, and nobody takes it up: it stays pending."),
+        ({"before": True}, "pending", "it stays pending."),
+        ({"by_broker": True, "whose": "pay#2"}, "pending", "it stays pending."),
+        ({"by_broker": True, "other": -1}, "pending", "it stays pending."),
+        ({"by_broker": True}, "ack", "bus counted it as acknowledged when it handed it out"),
+    ],
+)
+def test_what_stays_pending_and_what_a_broker_counted_as_done_are_told_apart(made, kind, words):
+    history, given, _ = left(**made)
+    for found in (case(history, shown("lost", [given])), case(history, LOST, charged())):
+        assert never_again(found).kind == kind
+        assert words in never_again(found).words
+
+
+def test_what_was_done_too_often_is_not_pending():
+    history, given, deeds = left(twice=True)
+    assert never_again(case(history, shown("twice", [given, *deeds]))) is None
+
+
+def test_what_nothing_is_missing_of_is_not_pending():
+    history, _, _ = left()
+    assert never_again(case(history, LOST, charged(group="else"))) is None
