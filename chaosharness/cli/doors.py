@@ -31,6 +31,8 @@ class Doors(click.Group):
             code = super().main(*arguments, **words)
         except click.exceptions.Abort:
             fail("broken off")
+        except click.MissingParameter as error:
+            fail(_missing(error))
         except click.ClickException as error:
             fail(error.format_message())
         except InternalError as error:
@@ -58,6 +60,18 @@ class Doors(click.Group):
         finally:
             IN_CHARGE.remove(_refuse_to_end)
         raise SystemExit(Leave(code if isinstance(code, int) else HOLDS))
+
+
+def _missing(error: click.MissingParameter) -> str:
+    """Say what is missing, how that is found out, and where a project may have said it."""
+    command = error.ctx.command.name if error.ctx is not None else ""
+    said = error.format_message().rstrip(".")
+    if error.param is not None and error.param.name == "target":
+        said += (
+            ": name a module with one system, module:attribute, or a file; or write it down once, "
+            "as target in [tool.chaosharness] of pyproject.toml"
+        )
+    return f"{said}. See chaosharness {command} --help."
 
 
 class Leave(int):

@@ -14,7 +14,7 @@ import pytest
 import models
 from benchmarks.gallery import exhibits
 from chaosharness import System
-from tests.gallery.told import first_two_sentences
+from tests.gallery.told import first_of_the_finding, first_two_sentences
 from tests.gallery.told_of_applications import TOLD as OF_APPLICATIONS
 from tests.gallery.told_of_brokers import TOLD as OF_BROKERS
 from tests.gallery.told_of_engines import TOLD as OF_ENGINES
@@ -84,26 +84,6 @@ RIGHT = {
 
 `aws.board:last_word_wins` is right as it stands; what it is told of is its weaker queue.
 """
-UNTOLD = {
-    "aws.router:failed_entries_unread",
-    "aws.till:throttled",
-    "kafka.capture:tables_out_of_step",
-    "kafka.retries:retry_topic_breaks_order",
-    "rabbit.keys:after_its_window",
-    "rabbit.keys:with_other_arguments",
-    "rabbit.parcels:asks_back",
-    "rabbit.parcels:forgets_the_request",
-    "rabbit.parcels:remembers_one_request",
-    "step_functions.broken:undoes_the_unknown",
-    "temporal.broken:deployed_without_a_patch",
-}
-"""Broken twins whose report does not name their cause yet.
-
-Those of `dead_letters.board` are told of by what nobody claimed; with the claim that dead
-letters overwrite nothing newer, their reports do not name it yet either. Temporal's
-`undoes_the_unknown` is told of where the answer comes after the timeout, and not yet where
-a shorter delay or a refusal brings it out.
-"""
 
 
 def marked() -> list[object]:
@@ -117,7 +97,22 @@ def test_the_first_two_sentences_name_what_was_planted(target):
         for library in ("fastapi", "sqlalchemy", "pika", "faststream", "confluent_kafka"):
             pytest.importorskip(library)
     one = TOLD[target]
-    assert one.words in first_two_sentences(one.report(target))
+    assert one.words in one.where(one.report(target))
+
+
+SENTENCES = """BROKEN: it                                         system x
+
+  o1 was paid twice. So was o2
+
+  pay asks the bank twice, in 0.5 s. o1 came again. payments.on_order did not
+  look
+
+  Taken for granted: nothing."""
+
+
+def test_three_sentences_are_not_two():
+    assert first_two_sentences(SENTENCES) == "pay asks the bank twice, in 0.5 s. o1 came again."
+    assert first_of_the_finding(SENTENCES) == "o1 was paid twice."
 
 
 def twins() -> set[str]:
@@ -141,11 +136,7 @@ def test_nothing_broken_is_left_out():
     shown = {one.target for one in exhibits()}
     right = RIGHT | {name for name in twins() if is_of_its_application(name)}
     told = {target for target in TOLD if ".weaker." not in target}
-    assert twins() - right - shown == told | UNTOLD
-
-
-def test_what_is_not_told_yet_is_in_no_table():
-    assert UNTOLD.isdisjoint(TOLD)
+    assert twins() - right - shown == told
 
 
 def is_of_its_application(target: str) -> bool:

@@ -20,10 +20,11 @@ class Told:
 
     Attributes:
         claim: What it breaks: by its name, or itself where the twin does not make it.
-        words: What must stand in the first two sentences of the report.
+        words: What must stand in the first two sentences of the report, beneath the finding.
         faults: With which it breaks it.
         items: The workload, by the places of the examples; all of them by default.
         claimed: Whether with its own claims; else as those have it who claim nothing.
+        in_finding: Whether the finding itself is the cause: the words are its first sentence's.
         slow: Whether that takes more than a second.
     """
 
@@ -32,7 +33,12 @@ class Told:
     faults: list[Fault]
     items: tuple[int, ...] = ()
     claimed: bool = attrs.field(default=True, kw_only=True)
+    in_finding: bool = attrs.field(default=False, kw_only=True)
     slow: bool = attrs.field(default=False, kw_only=True)
+
+    def where(self, report: str) -> str:
+        """Return the sentences of a report that must say it."""
+        return first_of_the_finding(report) if self.in_finding else first_two_sentences(report)
 
     def report(self, target: str) -> str:
         """Run the schedule, see to it that all of it is needed, and return the report."""
@@ -48,5 +54,14 @@ class Told:
 
 def first_two_sentences(report: str) -> str:
     """Return what stands beneath the finding, up to the end of the second sentence."""
-    words = " ".join(report.split("\n\n")[2].split())
-    return ". ".join(re.split(r"\. (?=[A-Z]|[a-z]+ )", words)[:2])
+    return " ".join(_sentences(report, 2)[:2])
+
+
+def first_of_the_finding(report: str) -> str:
+    """Return the first sentence of the finding."""
+    return _sentences(report, 1)[0]
+
+
+def _sentences(report: str, paragraph: int) -> list[str]:
+    """Split a paragraph into sentences: each ends with a full stop, whatever comes after it."""
+    return re.split(r"(?<=[.?!]) ", " ".join(report.split("\n\n")[paragraph].split()))

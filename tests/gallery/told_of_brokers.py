@@ -378,4 +378,65 @@ TOLD = {
         [Delay(Site("desk.on_order/till.pay"), lasting="timeout")],
         items=(0,),
     ),
+    "aws.router:failed_entries_unread": Told(
+        "idempotent",
+        "bus.put_events OrderPlaced, which went well as a whole, while an entry of it was refused",
+        [ErrorReply(Site("shop.on_order/bus.entry of put_events OrderPlaced"))],
+        items=(0,),
+    ),
+    "aws.till:throttled": Told(
+        "dead letters were tried",
+        "till was still at work on o1 from orders and o2 from orders, and began with nothing else",
+        [],
+    ),
+    "kafka.capture:tables_out_of_step": Told(
+        "each paid parcel goes",
+        "parcels handled o1 from payments before o1 from orders, which was published first",
+        [
+            Delay(
+                Site(
+                    "bus.orders/deliver to orders",
+                    entity=0,
+                    message="1 of connector.capture/bus.publish orders",
+                ),
+                lasting="timeout",
+            )
+        ],
+    ),
+    "kafka.retries:retry_topic_breaks_order": Told(
+        "each item is at its latest price",
+        (
+            "shop.on_price handled a newer message of prices first and shop.on_retry after that an "
+            "older one (it had been put aside, and came back)"
+        ),
+        [FailedCommit(Site("shop.on_price/shop-db.commit"))],
+    ),
+    "rabbit.keys:after_its_window": Told(
+        "each order is paid once",
+        "in till-db.keys at 2 ms, and threw that away at 65 s, when it came again",
+        [LostReply(Site("desk.on_order/till.pay", "after"))],
+        items=(0,),
+    ),
+    "rabbit.keys:with_other_arguments": Told(
+        "each order is paid once",
+        "asked for till.pay for o2 under the key request-1, which had been that of o1 before",
+        [Crash(Site("desk.on_order/bus.ack", "after"))],
+    ),
+    "rabbit.parcels:asks_back": Told(
+        "events say enough",
+        "parcels.on_paid asks payments.street_of back to understand paid: it does not say enough",
+        [],
+        in_finding=True,
+    ),
+    "rabbit.parcels:forgets_the_request": Told(
+        "ids travel",
+        "payments.on_order publishes paid without the correlation id request-o1 of orders",
+        [],
+        in_finding=True,
+    ),
+    "rabbit.parcels:remembers_one_request": Told(
+        "ids travel",
+        "carries request-o2, which came with the second",
+        [Crash(Site("payments.on_order/handle"))],
+    ),
 }

@@ -8,6 +8,7 @@ from chaosharness import (
     NetworkPartition,
     Pause,
     Rebalance,
+    Redeploy,
     Site,
 )
 from tests.gallery.told import Told
@@ -333,6 +334,26 @@ TOLD = {
             "(it had). orders.refund asked for bank.refund all the same"
         ),
         [Delay(Site("orders.charge/bank.charge"), lasting="timeout")],
+        items=(0,),
+        claimed=False,
+    ),
+    "step_functions.broken:undoes_the_unknown": Told(
+        "idempotent",
+        (
+            "never got an answer to bank.charge, so nobody knew whether it had happened "
+            "(it had not yet). payments.refund asked for bank.refund all the same"
+        ),
+        [Delay(Site("payments.charge/bank.charge"), lasting=11000)],
+        items=(0,),
+        claimed=False,
+    ),
+    "temporal.broken:deployed_without_a_patch": Told(
+        "never stuck",
+        "One version of orders began with o1, and the other went on with it",
+        [
+            Redeploy(Site("orders/start", entity=0)),
+            Crash(Site("orders.OrderSaga/decide", attempt=2)),
+        ],
         items=(0,),
         claimed=False,
     ),

@@ -384,3 +384,21 @@ def test_who_draws_schedules_at_random_is_told_how_they_are_planned(suite):
     result = run(suite)
     result.assert_outcomes(passed=1)
     assert "at random" not in result.stdout.str()
+
+
+def test_another_plugin_may_look_for_the_fixtures_of_a_replay(suite):
+    """Several plugins take each item for a test function."""
+    suite.makeconftest(
+        """
+        import pytest
+
+
+        @pytest.hookimpl(wrapper=True)
+        def pytest_runtest_makereport(item, call):
+            assert "request" not in item.funcargs
+            return (yield)
+        """
+    )
+    result = run(suite, "--chaos-replay", "none.json")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*none.json cannot be read*"])

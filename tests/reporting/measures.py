@@ -19,7 +19,7 @@ class Page(HTMLParser):
         self.attributes: list[tuple[str, str, str]] = []
         self.ids: list[str] = []
         self.words: list[str] = []
-        self.feed(text)
+        self.feed(text.replace("<wbr>", ""))  # nothing that can be read
         self.close()
         assert self.open == [], f"never closed: {self.open}"
 

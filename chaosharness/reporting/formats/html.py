@@ -23,7 +23,14 @@ from chaosharness.reporting.formats.redact import Redact, masked
 from chaosharness.reporting.formats.snippets import replay_command, schedule_code, test_name
 from chaosharness.reporting.story.accounts import unremarkable
 from chaosharness.reporting.story.lanes import Lane, Span, spans, within
-from chaosharness.reporting.story.legible import breakable, clip, duration, listed, seconds
+from chaosharness.reporting.story.legible import (
+    breakable,
+    clip,
+    duration,
+    in_parts,
+    listed,
+    seconds,
+)
 from chaosharness.reporting.story.select import STEPS_MAX
 from chaosharness.reporting.story.step import Step
 from chaosharness.reporting.story.tell import Gap, Story, tell
@@ -231,6 +238,7 @@ def templates() -> jinja2.Environment:
     environment.filters["clip"] = clip
     environment.filters["listed"] = listed
     environment.filters["breakable"] = breakable
+    environment.filters["in_parts"] = in_parts
     script = (Path(__file__).with_name("templates") / "copy.js").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment.globals["copy_script"] = Markup(script)

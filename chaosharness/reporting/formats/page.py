@@ -15,6 +15,7 @@ from chaosharness.reporting.formats.markdown import escape, table
 from chaosharness.reporting.formats.redact import Redact, masked
 from chaosharness.reporting.formats.snippets import schedule_code
 from chaosharness.reporting.story.legible import clip, count
+from chaosharness.reporting.story.tell import tell
 
 WORD: Final = {"holds": "HOLDS", "violated": "BROKEN", "unknown": "UNKNOWN"}
 TEXT_MAX: Final = 400
@@ -27,6 +28,7 @@ class Entry:
     Attributes:
         property: What is broken.
         summary: How, in one sentence.
+        cause: What it came from, if the history shows that.
         schedule: By which faults, as code.
         more: What else is known of it.
         file: Its own report, without a suffix.
@@ -34,6 +36,7 @@ class Entry:
 
     property: str
     summary: str
+    cause: str
     schedule: str
     more: tuple[str, ...]
     file: str
@@ -80,6 +83,7 @@ def page_markdown(campaign: Campaign, *, redact: Redact = ()) -> str:
     lines += ["", *(f"- {escape(clip(one, TEXT_MAX))}" for one in campaign.reasons)]
     for one in _entries(campaign, redact):
         lines += ["", f"### {escape(clip(one.property, 80))}", "", escape(one.summary), ""]
+        lines += [escape(one.cause), ""] if one.cause else []
         lines += ["```python", *one.schedule.replace("```", "'''").split("\n"), "```"]
         lines += [f"- {escape(words)}" for words in one.more]
     rows = [(clip(one.name, 80), outcome(one)) for one in campaign.standings]
@@ -98,11 +102,13 @@ def _entries(campaign: Campaign, redact: Redact) -> list[Entry]:
     found = []
     for one, group in zip(campaign.counterexamples, groups, strict=True):
         shown = masked(one, redact)
+        cause = tell(shown).cause
         more = () if group is None or redact else group.sentences()
         found.append(
             Entry(
                 shown.property,
                 clip(shown.findings[0].summary, TEXT_MAX) if shown.findings else "",
+                "" if cause is None else clip(cause.words, TEXT_MAX),
                 schedule_code(shown.schedule, 76),
                 tuple(clip(words, TEXT_MAX) for words in more),
                 one.slug(),

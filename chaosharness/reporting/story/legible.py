@@ -21,7 +21,8 @@ _UNSEEN: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff"
     "\ufff9-\ufffb\ud800-\udfff]"
 )
-_LONG_WORD: Final = re.compile(r"[^\W\d_]{11,}")
+_PARTS: Final = re.compile(r"(?<=[/._-])")
+_LONG_WORD: Final = re.compile(r"[^\W\d_]{9,}")
 _SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _JSON_MAX: Final = 100_000
 """Characters up to which a payload is read as JSON for display; beyond, it is clipped."""
@@ -158,6 +159,11 @@ def quoted(value: Any) -> str:
 def breakable(name: str) -> str:
     """Let a name break in the middle of its long words, with a hyphen, where it must."""
     return _LONG_WORD.sub(lambda m: f"{m[0][: len(m[0]) // 2]}\u00ad{m[0][len(m[0]) // 2 :]}", name)
+
+
+def in_parts(command: str) -> list[str]:
+    """Split a command where its long paths may break: after a stroke, a dot, a dash, a bar."""
+    return [part for part in _PARTS.split(command) if part]
 
 
 def ordinal(number: int) -> str:

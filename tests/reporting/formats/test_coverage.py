@@ -5,8 +5,10 @@ from textwrap import dedent
 import attrs
 
 from chaosharness.campaign import Campaign, Coverage, Level, Standing, Trouble
+from chaosharness.checkers import Finding
 from chaosharness.reporting import coverage_markdown, coverage_table, summary
 from chaosharness.reporting.formats.coverage import sign
+from chaosharness.reporting.formats.page import page_html, page_markdown
 from chaosharness.reporting.story.legible import columns
 from tests.reporting.shops import double_charge
 
@@ -188,3 +190,13 @@ def test_nothing_covered_draws_nothing():
     assert coverage_markdown(Coverage()) == ""
     empty = attrs.evolve(CAMPAIGN, coverage=Coverage(), standings=(), counterexamples=())
     assert "Nothing was claimed." in summary(empty)
+
+
+def test_a_page_says_of_each_finding_what_it_came_from():
+    words = (
+        "payments.on_order asks for bank.charge 2 times, and no request carries an idempotency key"
+    )
+    assert words in page_html(CAMPAIGN)
+    assert words.replace("_", "\\_") in page_markdown(CAMPAIGN)
+    unknown = attrs.evolve(double_charge(), findings=(Finding("something else", ()),))
+    assert words not in page_html(attrs.evolve(CAMPAIGN, counterexamples=(unknown,)))

@@ -13,7 +13,7 @@ from chaosharness.reporting import to_html
 from chaosharness.reporting.formats import html as html_room
 from chaosharness.reporting.formats.html import _between_lanes
 from chaosharness.reporting.story.lanes import spans, within
-from chaosharness.reporting.story.legible import breakable
+from chaosharness.reporting.story.legible import breakable, in_parts
 from tests.reporting.measures import Page
 from tests.reporting.shops import double_charge, everything, second_mail
 
@@ -173,6 +173,13 @@ def test_long_names_break_with_a_hyphen_where_lanes_are_many():
     assert "\u00ad" not in to_html(one)
     assert breakable("notification#2") == "notifi\u00adcation#2"
     assert breakable("payment-db") == "payment-db"
+    assert breakable("inventory") == "inve\u00adntory"
+
+
+def test_a_long_command_breaks_between_its_words_and_is_copied_as_it_is():
+    html = to_html(double_charge(), file="reports/some_where/shop-never.json")
+    assert "chaosharness replay reports/<wbr>some_<wbr>where/<wbr>shop-<wbr>never.<wbr>js" in html
+    assert in_parts("a/b_c.d-e f") == ["a/", "b_", "c.", "d-", "e f"]
 
 
 @pytest.mark.parametrize(

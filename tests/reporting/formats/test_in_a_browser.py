@@ -67,7 +67,8 @@ for (const one of heads) {
 if (document.documentElement.scrollWidth > innerWidth) problems.push("the page scrolls sideways");
 const result = document.createElement("pre");
 result.id = "measured";
-result.textContent = JSON.stringify({wide: innerWidth, heads: heads.length, problems});
+const hidden = heads.filter(one => one.getBoundingClientRect().right > innerWidth).length;
+result.textContent = JSON.stringify({wide: innerWidth, heads: heads.length, hidden, problems});
 document.body.append(result);
 </script>
 """
@@ -166,6 +167,16 @@ def test_no_word_in_the_head_of_the_matrix_of_a_campaign_is_broken(width, tmp_pa
         "writing-mode: horizontal-tb !important;",
     )
     assert measured(broken, tmp_path, width, MATRIX)["problems"] != []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+def test_long_names_push_no_column_of_the_matrix_out_of_sight(tmp_path):
+    html = page_html(explore(small(), faults_max=1, runs_max=20))
+    long = html.replace("payments.on_order", "collection-and-reconciliation." + "on_order_" * 15)
+    assert long != html
+    assert measured(long, tmp_path, 1280, MATRIX)["hidden"] == 0
+    assert measured(long, tmp_path, 390, MATRIX)["problems"] == []
 
 
 @pytest.mark.slow

@@ -1,8 +1,10 @@
 """Causes that are an order in time, each beside its near misses."""
 
+import attrs
 import pytest
 
-from tests.reporting.story.tales import Tale, cause, kind, of_the_end, shown
+from chaosharness.reporting.story.causes.order import older_after_newer, overtaken
+from tests.reporting.story.tales import Tale, case, cause, kind, of_the_end, shown
 
 # ---- a second run beside the first
 
@@ -240,3 +242,115 @@ def test_the_last_of_two_that_write_one_row_stands_and_of_two_rows_both_do():
     apart = run("shipped", "paid", rows=("o1", "o2"))
     calm = run("paid", "shipped", rows=("o1", "o2"))
     assert cause(apart, of_the_end(apart), calm) is None
+
+
+# ---- too early: there was no row yet
+
+
+def no_row(*, rows=0, table="orders", row="o1", looked=True, item=1, key="o1", came_out=True):
+    """`paid` is handled before `placed`, and finds no row to update."""
+    tale = Tale()
+    tale.add("arrive", "client", item={"id": "o1"})
+    placed = tale.publish("placed", key=key, entity=item)
+    paid = tale.publish("paid", key=key, entity=item)
+    early = tale.deliver(paid)
+    if looked:
+        said = {"verb": "update", "params": (row,)}
+        write = tale.write(table, early, **said)
+        tale.raw[write][7]["rows"] = rows
+    tale.handled(early)
+    tale.handled(tale.keep("orders", tale.deliver(placed)))
+    return tale.end(orders=[{"id": "o1", "paid": int(not came_out)}])
+
+
+def in_order():
+    tale = Tale()
+    tale.add("arrive", "client", item={"id": "o1"})
+    placed, paid = tale.publish("placed"), tale.publish("paid")
+    tale.handled(tale.keep("orders", tale.deliver(placed)))
+    tale.handled(tale.keep("orders", tale.deliver(paid), verb="update"))
+    return tale.end(orders=[{"id": "o1", "paid": 1}])
+
+
+def of_item_one(history):
+    return shown("not paid", [len(history) - 1])
+
+
+@pytest.mark.parametrize("item", [1, 0])
+def test_what_came_too_early_and_found_no_row_is_told(item):
+    """A loop publishes what is of no item: its key tells whose it is."""
+    history = no_row(item=item)
+    found = overtaken(case(history, of_item_one(history), in_order()))
+    assert found.kind == "too early"
+    assert found.words.endswith(
+        "For o1 from paid there was no row in db.orders yet, and nobody came back to that."
+    )
+
+
+@pytest.mark.parametrize(
+    "near",
+    [
+        pytest.param({"table": "audit"}, id="another table"),
+        pytest.param({"row": "o7"}, id="another row"),
+        pytest.param({"looked": False}, id="it was not looked for"),
+        pytest.param({"came_out": False}, id="it came out as usual"),
+        pytest.param({"item": 0, "key": "o7"}, id="a key of another item"),
+        pytest.param({"item": 2}, id="another item"),
+    ],
+)
+def test_what_found_its_row_or_looked_elsewhere_did_not_come_too_early(near):
+    history = no_row(**near)
+    finding = attrs.evolve(of_item_one(history), kind="half done")
+    found = overtaken(case(history, finding, in_order()))
+    assert found is None or "there was no row" not in found.words
+
+
+# ---- an older one over a newer one
+
+
+def put_aside(
+    *, to="pay#1", group="retry", topic="orders", key="o1", over=True, items=(1, 2), moved=True
+):
+    """The first message is put into a retry topic, and handled after the second."""
+    tale = Tale()
+    first = tale.publish(topic, value="old", entity=items[0])
+    given = tale.deliver(first)
+    again = tale.publish("retry", value="old" if moved else "new", cause=given)
+    tale.handled(again)
+    second = tale.publish("orders", key=key, value="new", entity=items[1])
+    tale.handled(tale.keep("orders", tale.deliver(second), verb="update", params=("o1", "new")))
+    late = tale.deliver(again, to, group=group)
+    table = "orders" if over else "audit"
+    tale.handled(tale.keep(table, late, verb="update", params=("o1", "old")))
+    return tale.end(orders=[{"id": "o1", "is": "old"}])
+
+
+def usual():
+    tale = Tale()
+    tale.handled(tale.keep("orders", tale.deliver(tale.publish()), params=("o1", "new")))
+    return tale.end(orders=[{"id": "o1", "is": "new"}])
+
+
+def test_an_older_message_that_came_back_by_another_topic_is_told():
+    history = put_aside()
+    found = older_after_newer(case(history, of_the_end(history), usual()))
+    assert found.words.startswith(
+        "pay.on handled a newer message of orders first and then an older one (it had been put "
+        "aside, and came back)"
+    )
+
+
+@pytest.mark.parametrize(
+    "near",
+    [
+        pytest.param({"to": "mail#1"}, id="another service handles it"),
+        pytest.param({"topic": "prices"}, id="it came from elsewhere"),
+        pytest.param({"key": "o7"}, id="of another key and item"),
+        pytest.param({"over": False}, id="it writes elsewhere"),
+        pytest.param({"moved": False}, id="it is another message"),
+    ],
+)
+def test_what_did_not_come_back_or_wrote_over_nothing_is_not_told(near):
+    history = put_aside(**near)
+    assert older_after_newer(case(history, of_the_end(history), usual())) is None
+    assert older_after_newer(case(put_aside(), of_the_end(put_aside()))) is None

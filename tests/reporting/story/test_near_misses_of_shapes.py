@@ -5,7 +5,9 @@ import pytest
 from chaosharness.checkers import Finding
 from chaosharness.reporting.story.causes.order import side_by_side
 from chaosharness.reporting.story.causes.shapes import (
+    circle,
     row_of_handlers,
+    undone_in_order,
     waits_for_ever,
     waits_for_what_is_aside,
 )
@@ -95,6 +97,16 @@ def test_a_half_that_is_sent_as_a_rule_is_not_only_waited_for():
     assert waits_for_ever(case(history, unjoined(half), waiting(other=True)[0])) is None
 
 
+def test_a_half_that_is_never_sent_or_only_for_another_key_is_only_waited_for():
+    history, half = waiting()
+    alike = waiting()[0]
+    tale = Tale()
+    tale.handled(tale.deliver(tale.publish("paid"), "join#1", group="join"))
+    tale.handled(tale.deliver(tale.publish("reserved", "o7"), "join#1", group="join"))
+    for usual in (alike, tale.end()):
+        assert waits_for_ever(case(history, unjoined(half), usual)).kind == "waits"
+
+
 def row(**more):
     tale = Tale()
     first = tale.publish("placed", who="shop#1")
@@ -107,6 +119,13 @@ def test_a_row_of_handlers_is_told_of_a_chain_alone():
     assert "hands on to one other" in row_of_handlers(case(history, finding)).words
     for near in ({"f": {"kind": "delay"}}, {"f": {"kind": "chain"}, "long": 1}):
         assert row_of_handlers(case(*row(**near))) is None
+
+
+def test_two_events_of_which_one_is_no_message_are_no_row():
+    tale = Tale()
+    first = tale.publish("placed", who="shop#1")
+    history = [first, tale.deliver(first)]
+    assert row_of_handlers(case(tale.end(), Finding("a row", tuple(history), kind="chain"))) is None
 
 
 def aside(*, waits=True, before=True, strikes="mail"):
@@ -133,7 +152,165 @@ def test_who_goes_on_or_is_late_itself_does_not_wait_for_what_is_aside(near):
     assert waits_for_what_is_aside(case(*aside(**near))) is None
 
 
+def test_what_is_late_after_the_answer_was_waited_for_by_nobody():
+    tale = Tale()
+    at = tale.deliver(tale.publish())
+    call = tale.call("mail.placed", at)
+    last = tale.reply(call)
+    tale.add("fault", "mail", "mail.on/post.send", last, fault="delay")
+    deed = tale.publish("done", cause=last)
+    assert waits_for_what_is_aside(case(tale.end(), Finding("x", (deed,), 1, kind="delay"))) is None
+
+
+def test_who_waits_for_another_answer_does_not_wait_for_what_is_late():
+    tale = Tale()
+    at = tale.deliver(tale.publish())
+    late = tale.call("mail.placed", at)
+    tale.add("fault", "mail", "mail.on/post.send", late, fault="delay")
+    _, last = asked(tale, "bank.charge", at)
+    deed = tale.publish("done", cause=last)
+    assert waits_for_what_is_aside(case(tale.end(), Finding("x", (deed,), 1, kind="delay"))) is None
+
+
+@pytest.mark.parametrize(
+    ("topic", "key", "handled"),
+    [("mails", "o1", True), ("paid", "o7", True), ("paid", "o1", False)],
+)
+def test_who_was_given_something_else_or_did_not_handle_it_waits_for_no_half(topic, key, handled):
+    tale = Tale()
+    half = tale.publish(topic, key)
+    given = tale.deliver(half, "join#1", group="join")
+    if handled:
+        tale.handled(given)
+    assert waits_for_ever(case(tale.end(), unjoined(half))) is None
+
+
 def test_nothing_is_told_of_another_kind_of_finding():
     history, finding = aside()
     assert waits_for_what_is_aside(case(history, shown("late", finding.events))) is None
     assert waits_for_ever(case(history, of_the_end(history))) is None
+
+
+# ---- circles
+
+
+def going_round(*, reason="an event cycle: a → b → a, 100 messages in a row", times=2, other=""):
+    """`a` brings forth `b`, which brings forth `a`; each time something is charged."""
+    tale = Tale()
+    at, deeds = -1, []
+    for _ in range(times):
+        at = tale.deliver(tale.publish("a", cause=at))
+        deeds.append(asked(tale, "bank.charge", at)[0])
+        at = tale.deliver(tale.publish(other or "b", cause=at))
+    return tale.end(reason), deeds
+
+
+def test_a_circle_is_told_of_the_run_that_was_cut_off_and_of_what_came_of_the_second_round():
+    history, deeds = going_round()
+    ends = [event.index for event in history.of("end")]
+    for events in (ends, deeds[1:]):
+        found = circle(case(history, shown("too often", events)))
+        assert found.kind == "cycle"
+        assert "brings forth the next one: a → b → a. No handler" in found.words
+
+
+def test_a_circle_of_messages_that_lead_to_nothing_is_told_too():
+    tale = Tale()
+    at = tale.deliver(tale.publish("a"))
+    tale.deliver(tale.publish("b", cause=at))
+    history = tale.end("an event cycle: a → b → a, 100 messages in a row")
+    ends = [event.index for event in history.of("end")]
+    assert circle(case(history, shown("cut off", ends))).kind == "cycle"
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["", "not quiet after 60 s", "100,000 events: an event cycle: a → b → a, 100 messages"],
+)
+def test_a_run_that_ended_for_another_reason_went_in_no_circle(reason):
+    history, _ = going_round(reason=reason)
+    ends = [event.index for event in history.of("end")]
+    assert circle(case(history, shown("cut off", ends))) is None
+
+
+def test_what_came_of_the_first_round_is_not_the_fault_of_a_circle():
+    history, deeds = going_round()
+    assert circle(case(history, shown("charged", deeds[:1]))) is None
+
+
+def test_what_went_round_elsewhere_is_not_the_circle_that_was_cut_off():
+    reason = "an event cycle: x → y → x, 100 messages in a row"
+    history, deeds = going_round(reason=reason)
+    assert circle(case(history, shown("charged", deeds[1:]))) is None
+
+
+def test_a_history_without_an_end_went_in_no_circle():
+    tale = Tale()
+    deed, _ = asked(tale, "bank.charge", tale.deliver(tale.publish()))
+    tale.add("handled", "pay#1", "pay.on/handle", deed)
+    whole = tale.end("an event cycle: orders → a, 2 in a row")
+    history = type(whole)(list(whole.raw)[:deed])
+    assert circle(case(history, shown("charged", [0]))) is None
+
+
+def test_only_messages_go_round():
+    """An answer from a topic is no second message to it."""
+    tale = Tale()
+    given = tale.deliver(tale.publish("a"))
+    tale.add("ack", "pay#1", "pay.on/bus.ack", given, topic="a")
+    at = tale.add("resolve", "pay#1", "pay.on/read", given, topic="a")
+    deed, _ = asked(tale, "bank.charge", at)
+    history = tale.end("an event cycle: a → b → a, 100 messages in a row")
+    assert circle(case(history, shown("charged", [deed]))) is None
+
+
+# ---- undone in the order of doing
+
+DONE = ("hotel.book", "air.book", "hotel.cancel", "air.cancel")
+
+
+def undoing(*, calls=DONE, entities=(1, 1, 1, 1), swapped=False, extra="", words="not in reverse"):
+    tale = Tale()
+    at = tale.deliver(tale.publish())
+    deeds = []
+    for what, entity in zip(calls, entities, strict=True):
+        call = tale.call(what, at, entity=entity)
+        deeds.append(tale.effect(call))
+        at = tale.reply(call)
+    more = [tale.publish("x", cause=at)] if extra == "publish" else []
+    if extra == "effect":
+        more = [asked(tale, "air.cancel", at)[0]]
+    events = deeds[::-1] if swapped else deeds
+    return tale.end(), Finding(f"{words} order", (*more, *events), 1)
+
+
+@pytest.mark.parametrize("extra", ["", "publish"])
+def test_what_was_undone_in_the_order_of_doing_is_told(extra):
+    found = undone_in_order(case(*undoing(extra=extra)))
+    assert found.words == (
+        "pay.on undid in the order of doing: hotel.cancel came first, while air.book, which was "
+        "done after hotel.book, still stood."
+    )
+
+
+@pytest.mark.parametrize(
+    "near",
+    [
+        pytest.param({"words": "twice, in any"}, id="the finding is about something else"),
+        pytest.param({"extra": "effect"}, id="there are five deeds"),
+        pytest.param(
+            {"calls": ("hotel.book", "air.book", "air.cancel", "hotel.cancel")}, id="in reverse"
+        ),
+        pytest.param(
+            {"calls": ("hotel.book", "air.book", "hotel.cancel", "car.cancel")}, id="others undone"
+        ),
+        pytest.param({"calls": ("air.a", "air.b", "air.c", "air.d")}, id="one third party"),
+        pytest.param(
+            {"calls": ("hotel.book", "air.book", "hotel.book", "air.cancel")}, id="done twice"
+        ),
+        pytest.param({"entities": (1, 1, 2, 2)}, id="two items"),
+        pytest.param({"swapped": True}, id="in no order"),
+    ],
+)
+def test_what_was_undone_in_reverse_or_not_at_all_is_not_told(near):
+    assert undone_in_order(case(*undoing(**near))) is None

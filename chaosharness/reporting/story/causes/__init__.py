@@ -18,6 +18,7 @@ from chaosharness.reporting.story.causes.handed import (
     let_go,
     never_again,
     never_stored,
+    nobody_began,
     offset_passed,
     passed_over,
     stopped_half_way,
@@ -26,6 +27,7 @@ from chaosharness.reporting.story.causes.handed import (
 from chaosharness.reporting.story.causes.memory import (
     halves_apart,
     marked_first,
+    mixed_up,
     old_knowledge,
     own_mark,
 )
@@ -48,7 +50,12 @@ from chaosharness.reporting.story.causes.order import (
     second_beside_first,
     side_by_side,
 )
-from chaosharness.reporting.story.causes.repeated import asked_twice, done_each_time
+from chaosharness.reporting.story.causes.repeated import (
+    asked_twice,
+    done_each_time,
+    forgot_its_key,
+    key_of_another,
+)
 from chaosharness.reporting.story.causes.sagas import (
     answered_too_late,
     came_after_the_end,
@@ -67,6 +74,7 @@ from chaosharness.reporting.story.causes.shapes import (
     waits_for_what_is_aside,
 )
 from chaosharness.reporting.story.causes.silence import (
+    entry_unread,
     gave_up_too_soon,
     led_to_another_decision,
     loop_ended,
@@ -74,10 +82,11 @@ from chaosharness.reporting.story.causes.silence import (
     relay_never_ran,
     took_silence_for_an_answer,
 )
-from chaosharness.reporting.story.causes.versions import versions_met
+from chaosharness.reporting.story.causes.versions import begun_by_another_version, versions_met
 
 PATTERNS: Final = (
     versions_met,
+    begun_by_another_version,
     circle,
     row_of_handlers,
     waits_for_what_is_aside,
@@ -89,6 +98,7 @@ PATTERNS: Final = (
     published_early,
     let_go,
     taken_back,
+    nobody_began,
     given_back_for_ever,
     acknowledged_early,
     offset_passed,
@@ -103,9 +113,12 @@ PATTERNS: Final = (
     led_to_another_decision,
     took_silence_for_an_answer,
     minded_no_refusal,
+    entry_unread,
     lease_over,
     went_on_under_an_old_lease,
     half_committed,
+    forgot_its_key,
+    key_of_another,
     sent_twice,
     another_answer,
     looked_early,
@@ -123,6 +136,7 @@ PATTERNS: Final = (
     failure_hidden,
     stopped_half_way,
     halves_apart,
+    mixed_up,
     old_knowledge,
     marked_first,
     done_each_time,

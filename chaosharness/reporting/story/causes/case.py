@@ -95,6 +95,21 @@ class Case:
         """Say whether the finding is about an item, or about none in particular."""
         return not self.items or item in self.items
 
+    def is_about(self, sent: Sent) -> bool:
+        """Say whether the finding is about a message, by its item or else by its key.
+
+        What a loop publishes from a table is of no item; its key may be a word of one.
+        """
+        if sent.entity or not self.items:
+            return self.concerns(sent.entity)
+        return sent.key is not None and sent.key in self._words
+
+    @cached_property
+    def _words(self) -> frozenset[str]:
+        """The texts in the workload items that the finding is about."""
+        mine = (event for event in self.history.of("arrive") if event.entity in self.items)
+        return frozenset[str]().union(*(names(event.data.get("item")) for event in mine))
+
     @cached_property
     def works(self) -> dict[int, Work]:
         """What was done, by the event it began with."""
@@ -158,13 +173,22 @@ class Case:
     def _named(self) -> frozenset[str]:
         """The stores, and third parties, that the finding names or points at; none stands for all.
 
-        What an item lacks that was done by half may be anywhere.
+        What an item lacks that was done by half may be anywhere; and a claim of the user's about
+        the end points at the last event there is, whatever that tells of.
         """
         if self.finding.kind in _ANYWHERE:
             return frozenset()
+        if self._is_of_the_whole_end:
+            return frozenset(event.actor for event in self.history.of("state"))
         place = self.finding.place.partition(".")[0]
         states = (event.actor for event in self.anchors if event.kind == "state")
         return frozenset({place} if place else states)
+
+    @property
+    def _is_of_the_whole_end(self) -> bool:
+        """Whether the finding says nothing but that the end is not as it should be."""
+        said = self.finding.kind or self.finding.place or self.finding.data
+        return not said and self.finding.events == (len(self.history) - 1,)
 
     def _is_there(self, event: Event) -> bool:
         if event.kind == "effect" and not self.finding.place:

@@ -34,6 +34,11 @@ CURES: Final = {
         "names is upgraded first.",
         "two-versions-of-an-event",
     ),
+    "deployed": Cure(
+        "a version that still does what it did for all that was begun before it (a patch marker), "
+        "or workers of the old version until it is over.",
+        "two-versions-of-the-code",
+    ),
     "key": Cure(
         "an idempotency key made from what the request is about (the order's id), the same at "
         "each attempt.",
@@ -43,6 +48,11 @@ CURES: Final = {
         "a key that is remembered for longer than any retry may take, or a look at what was done "
         "before it is done again.",
         "keys-leases-and-locks-run-out",
+    ),
+    "key taken": Cure(
+        "a key that is never given twice (not a count in memory), and an answer that is given "
+        "again only to a request that is the same in all its fields.",
+        "one-key-for-one-request",
     ),
     "lease": Cure(
         "a fencing number that is checked in the same transaction as the write: a lease alone "
@@ -116,6 +126,11 @@ CURES: Final = {
         "a limit to attempts, and a dead letter queue for what no retry can cure.",
         "what-no-retry-can-cure",
     ),
+    "busy": Cure(
+        "no more in hand than there is room for (a prefetch, a limit where the queue is read), and "
+        "enough attempts before a message is put aside.",
+        "more-in-hand-than-there-is-room-for",
+    ),
     "order": Cure(
         "a guard on state (remember the cancellation, and refuse what comes after it), or one "
         "log partition or queue for all that concerns one key.",
@@ -171,6 +186,11 @@ CURES: Final = {
     "memory": Cure(
         "what two messages need of each other is written down; and what is kept in memory is "
         "thrown away when somebody else may have gone on.",
+        "what-is-only-in-memory",
+    ),
+    "mixed": Cure(
+        "what belongs to one message stays in a variable of its own run, or in a context variable: "
+        "never in the service, which has several in hand.",
         "what-is-only-in-memory",
     ),
     "row": Cure(

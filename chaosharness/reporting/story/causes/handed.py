@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Final
 
@@ -197,6 +197,68 @@ def taken_back(case: Case) -> Cause | None:
     return None
 
 
+def nobody_began(case: Case) -> Cause | None:
+    """Find a message that was handed out and taken back each time, before anybody began with it."""
+    for deliveries in case.reading.pairs.values():
+        sent, group = deliveries[0].sent, deliveries[0].group
+        if (sent.index, group) not in case.reading.dead or sent.poison:
+            continue
+        if not case.points_at(sent.index) or any(map(_began(case), deliveries)):
+            continue
+        beside = [_in_hand_beside(case, one) for one in deliveries]
+        back = [_taken_back_after(case, one) for one in deliveries]
+        if not all(beside) or not all(back):
+            continue
+        broker, what = case.narrator.name(sent.broker), case.narrator.message(sent.index)
+        busy = list(dict.fromkeys(case.narrator.message(one.sent.index) for one in beside if one))
+        last = back[-1]
+        service = case.narrator.name(deliveries[0].to.partition("#")[0])
+        words = (
+            f"{broker} handed {what} out {times(len(deliveries))} and took it back each time "
+            f"({last.data.get('why') if last else ''}): {service} was still at work on "
+            f"{listed(busy[:3])}, and began with nothing else."
+        )
+        return Cause("busy", words)
+    return None
+
+
+def _began(case: Case) -> Callable[[Handed], bool]:
+    """Return what says whether anything was done with a delivery, or it never arrived."""
+    return lambda one: (
+        len(case.works[one.index].events) > 1 or bool(case.history[one.index].data.get("lost"))
+    )
+
+
+def _in_hand_beside(case: Case, one: Handed) -> Handed | None:
+    """Return what the service had begun with before a delivery, and ended after it."""
+    service = one.to.partition("#")[0]
+    return next(
+        (
+            other
+            for other in case.reading.handed.values()
+            if other.to.partition("#")[0] == service
+            and other.index < one.index < other.handled
+            and _began(case)(other)
+        ),
+        None,
+    )
+
+
+def _taken_back_after(case: Case, one: Handed) -> Event | None:
+    """Return where the broker took back what it had handed to an incarnation."""
+    return next(
+        (
+            event
+            for event in case.history.of("nack")
+            if event.actor == one.sent.broker
+            and event.data.get("message") == one.sent.index
+            and event.data.get("from") == one.to
+            and one.index < event.index
+        ),
+        None,
+    )
+
+
 def _is_why(case: Case, deliveries: list[Handed]) -> bool:
     """Say whether the finding is about a message, or about a run that no other one kept going."""
     if case.points_at(*(one.index for one in deliveries)):
@@ -207,17 +269,8 @@ def _is_why(case: Case, deliveries: list[Handed]) -> bool:
 
 def _back_before_the_end(case: Case, one: Handed) -> Event | None:
     """Return where the broker took a message back while it was being handled."""
-    return next(
-        (
-            event
-            for event in case.history.of("nack")
-            if event.actor == one.sent.broker
-            and event.data.get("message") == one.sent.index
-            and event.data.get("from") == one.to
-            and one.index < event.index < one.handled
-        ),
-        None,
-    )
+    back = _taken_back_after(case, one)
+    return back if back is not None and back.index < one.handled else None
 
 
 def given_back_for_ever(case: Case) -> Cause | None:

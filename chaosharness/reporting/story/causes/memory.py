@@ -12,7 +12,7 @@ from chaosharness.reporting.story.causes.case import (
     names,
     table,
 )
-from chaosharness.reporting.story.legible import span
+from chaosharness.reporting.story.legible import clip, read_payload, span
 from chaosharness.reporting.story.narrator import raised
 
 
@@ -205,3 +205,34 @@ def _asked_for_later(case: Case, reply: Event, mark: Event) -> bool:
         and (names(plain(call.data)) & about(mark) or 0 < call.entity == reply.entity)
         for call in case.history.of("call", "publish")
     )
+
+
+def mixed_up(case: Case) -> Cause | None:
+    """Find a message that carries what came with another one, which was in hand as well."""
+    for out in (event for event in case.anchors if event.kind == "publish"):
+        mine = case.handed(out)
+        if mine is None:
+            continue
+        for other in case.reading.handed.values():
+            if other.to != mine.to or other.sent.index == mine.sent.index:
+                continue
+            if not mine.index < other.index < out.index:
+                continue  # what came first may have been kept on purpose
+            ended = [end for end in (other.handled, other.raised) if end >= 0]
+            strange = _said(case, out) & _said(case, case.history[other.sent.index])
+            strange -= _said(case, case.history[mine.sent.index])
+            if not strange or (ended and min(ended) < out.index):
+                continue
+            what, with_it = (case.narrator.message(one.sent.index) for one in (mine, other))
+            words = (
+                f"{case.place(out)} had {what} in hand, and {with_it} as well: what it published "
+                f"for the first to {out.data.get('topic')} carries {clip(min(strange), 40)}, which "
+                f"came with the second."
+            )
+            return Cause("mixed", words)
+    return None
+
+
+def _said(case: Case, message: Event) -> frozenset[str]:
+    """Return the texts in a message, and in its headers."""
+    return names(read_payload(message.data.get("value"))) | names(message.data.get("headers"))

@@ -238,23 +238,42 @@ def older_after_newer(case: Case) -> Cause | None:
         return None
     done = [one for one in case.reading.handed.values() if one.handled >= 0]
     for newer, older in permutations(done, 2):
-        if newer.group != older.group or not newer.handled < older.handled:
+        if not _of_one_line(case, newer, older) or not newer.handled < older.handled:
             continue
         if not _first_sent(case, older) < _first_sent(case, newer):
             continue
-        if older.sent.entity != newer.sent.entity or not case.concerns(older.sent.entity):
+        if not _of_one_thing(older, newer) or not case.concerns(older.sent.entity):
             continue
         over = _put_over(case, newer, older)
         if over is None:
             continue
-        place = case.place(case.history[older.handled])
+        first, then = (case.place(case.history[one.handled]) for one in (newer, older))
+        who = "then" if first == then else f"{then} after that"
         words = (
-            f"{place} handled a newer message of {newer.sent.topic} first and then an older one "
+            f"{first} handled a newer message of {newer.sent.topic} first and {who} an older one "
             f"({_why_late(case, newer, older)}), and wrote {table(over)} from the older one: what "
             f"the newer one had said is gone."
         )
         return Cause("order", words)
     return None
+
+
+def _of_one_line(case: Case, newer: Handed, older: Handed) -> bool:
+    """Say whether two messages came one after the other: even if one was moved elsewhere since."""
+    if newer.group == older.group:
+        return True
+    if newer.to.partition("#")[0] != older.to.partition("#")[0]:
+        return False
+    origins = [case.reading.sent.get(_first_sent(case, one)) for one in (newer, older)]
+    places = {(one.broker, one.topic) for one in origins if one is not None}
+    return None not in origins and len(places) == 1
+
+
+def _of_one_thing(older: Handed, newer: Handed) -> bool:
+    """Say whether two messages are of one item, or of one key."""
+    if older.sent.entity == newer.sent.entity:
+        return True
+    return older.sent.key is not None and older.sent.key == newer.sent.key
 
 
 def _first_sent(case: Case, one: Handed) -> int:
@@ -373,7 +392,20 @@ def _bears(case: Case, one: Handed, other: Handed) -> bool:
         return True
     if any(case.lacks_through(two.sent, two.group) for two in (one, other)):
         return True
+    if _found_no_row(case, one, other):
+        return True
     return not case.excess and not case.lacking and _wrote_over(case, one, other)
+
+
+def _found_no_row(case: Case, one: Handed, other: Handed) -> str:
+    """Return the table in which what came too early found no row yet; nothing if it did."""
+    missed = [w for w in case.works[other.index].of("write") if w.data.get("rows", 1) == 0]
+    for late in case.wrote(case.works[one.index], lasting=True):
+        for early in missed:
+            same = table(late) == table(early) and about(late) & about(early)
+            if same and early.index < late.index and case.came_out_otherwise(late):
+                return table(late)
+    return ""
 
 
 def _wrote_over(case: Case, one: Handed, other: Handed) -> bool:
@@ -395,6 +427,10 @@ def _overtaking(case: Case, who: str, one: Handed, other: Handed) -> Cause:
         f"{who} handled {early} before {late}, which was published first and was overtaken: "
         f"{_late_because(case, one)}."
     )
+    row = _found_no_row(case, one, other)
+    if row:
+        words += f" For {early} there was no row in {row} yet, and nobody came back to that."
+        return Cause("too early", words)
     if not other.work and case.lacks_through(other.sent, other.group):
         words += (
             f" It did nothing with {early}, which came too early, and nobody came back to that "
@@ -408,7 +444,7 @@ def _first_ends(case: Case) -> dict[tuple[str, str, str], tuple[int, Handed]]:
     """Return when each service was first done with the messages of a key, by topic."""
     found: dict[tuple[str, str, str], tuple[int, Handed]] = {}
     for one in case.reading.handed.values():
-        if one.handled < 0 or one.sent.key is None or not case.concerns(one.sent.entity):
+        if one.handled < 0 or one.sent.key is None or not case.is_about(one.sent):
             continue
         place = (one.to.partition("#")[0], one.sent.key, one.sent.topic)
         if place not in found:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import pairwise
-from typing import Final
+from collections.abc import Mapping
+from itertools import combinations, pairwise
+from typing import Any, Final
 
 import attrs
 
 from chaosharness.checkers.masking import words_in
 from chaosharness.kernel.history import Event, History, plain
-from chaosharness.reporting.story.causes.case import Case, Cause, action, table
-from chaosharness.reporting.story.legible import clip, count, inner, listed, span
+from chaosharness.reporting.story.causes.case import Case, Cause, Work, about, action, table
+from chaosharness.reporting.story.legible import clip, count, inner, listed, read_payload, span
 from chaosharness.reporting.story.repetition import alike
 
 
@@ -210,6 +211,121 @@ def done_each_time(case: Case) -> Cause | None:
         )
         return Cause("inbox", words)
     return None
+
+
+def forgot_its_key(case: Case) -> Cause | None:
+    """Find a key that was thrown away as too old, before what it stands for came again."""
+    for early, late in case.again():
+        first, second = case.works[early.index], case.works[late.index]
+        for gone in case.wrote(second, lasting=True):
+            if gone.data.get("verb") != "delete":
+                continue
+            kept = _all_that_stood(case, first, gone)
+            if kept is None:
+                continue
+            since = [w for w in case.wrote(second, lasting=True) if w.index > gone.index]
+            anew = [w for w in since if table(w) == table(gone) and about(w) & about(kept)]
+            again = [
+                w
+                for w in since
+                if table(w) != table(gone)
+                and case.followed(w)
+                and any(_is_the_same(w, one) for one in case.wrote(first, lasting=True))
+            ]
+            if not anew or not again:
+                continue
+            what = case.narrator.message(early.sent.index)
+            words = (
+                f"{case.place(kept)} remembered {what} in {table(kept)} at {span(kept.at_ms)}, and "
+                f"threw that away at {span(gone.at_ms)}, when it came again: it was kept for too "
+                f"short a time, so {table(again[0])} was written a second time."
+            )
+            return Cause("key over", words)
+    return None
+
+
+def _all_that_stood(case: Case, first: Work, gone: Event) -> Event | None:
+    """Return what a piece of work wrote to a table, if a deletion took all rows that stood there.
+
+    A history says how many rows were deleted, and not which.
+    """
+    stood: dict[str, Event] = {}
+    for write in case.history.of("write"):
+        if write.index >= gone.index or table(write) != table(gone):
+            continue
+        if write.index not in case.lasting or not write.data.get("rows", 1):
+            continue
+        if write.data.get("verb") == "delete":
+            return None
+        if write.data.get("verb") == "insert":
+            stood[str(plain(write.data.get("params")))] = write
+    mine = [write for write in stood.values() if write in first.events]
+    return mine[0] if mine and len(stood) == gone.data.get("rows") else None
+
+
+def _is_the_same(write: Event, other: Event) -> bool:
+    """Say whether one and the same was written, at one place of the code."""
+    return (write.operation, plain(write.data.get("params"))) == (
+        other.operation,
+        plain(other.data.get("params")),
+    )
+
+
+def key_of_another(case: Case) -> Cause | None:
+    """Find a request under a key that had been another's, and that was taken for that one."""
+    calls: dict[str, list[Event]] = {}
+    for call in case.history.of("call"):
+        calls.setdefault(action(call), []).append(call)
+    for what, asked in calls.items():
+        for early, late in combinations(asked, 2):
+            key = _shared_key(case, early, late)
+            if not key or not case.concerns(late.entity) or not case.lacks_after(late):
+                continue
+            if _did_something(case, late):
+                continue
+            whose, other = (case.narrator.called(one.entity) for one in (late, early))
+            words = (
+                f"{case.place(late)} asked for {what} for {whose} under the key {clip(key, 40)}, "
+                f"which had been that of {other} before: it was taken for that one come again, and "
+                f"nothing was done."
+            )
+            return Cause("key taken", words)
+    return None
+
+
+def _shared_key(case: Case, early: Event, late: Event) -> str:
+    """Return the key under which two different things were asked for; nothing if there is none."""
+    if early.entity == late.entity or not early.entity or not late.entity:
+        return ""
+    one, other = (_fields(event) for event in (early, late))
+    for name, value in one.items():
+        if not isinstance(value, str) or other.get(name) != value:
+            continue
+        if not words_in(name) & _NAMES_A_REQUEST:
+            continue
+        rest = {key: what for key, what in one.items() if key != name}
+        if rest and any(other.get(key) != what for key, what in rest.items()):
+            return value
+    return ""
+
+
+def _fields(call: Event) -> Mapping[str, Any]:
+    """Return what is asked for, by name."""
+    said = read_payload(call.data["value"]) if "value" in call.data else call.data
+    return said if isinstance(said, Mapping) else {}
+
+
+def _did_something(case: Case, call: Event) -> bool:
+    """Say whether anything came of a call, up to its answer."""
+    replies = [r for r in case.history.of("reply") if case.history.same_attempt(r, call)]
+    if not any(reply.data.get("outcome") == "ok" for reply in replies):
+        return True  # it was refused, or nobody knows
+    before = case.history.happened_before
+    return any(
+        before(call.index, event.index)
+        for event in case.history.of("write", "commit", "publish", "effect", "call")
+        if call.index < event.index < replies[0].index and event.data.get("rows", 1)
+    )
 
 
 def _asks(history: History, writes: list[Event]) -> Counter[tuple[str, str]]:

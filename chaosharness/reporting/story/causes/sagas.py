@@ -127,19 +127,18 @@ def undone_too_soon(case: Case) -> Cause | None:
 
 def undid_nothing(case: Case) -> Cause | None:
     """Find an undoing of what had been refused: nothing had happened."""
-    for effect in _found(case):
-        if _did_before(case, effect) or (case.passing is not None and effect not in case.excess):
+    for effect in _found(case) or _instead(case):
+        if _did_before(case, effect) or _is_usual(case, effect):
             continue
-        for asked in case.history.of("call"):
-            if not _is_of_the_same(asked, effect) or asked.index > effect.index:
+        for reply in case.history.of("reply"):
+            if not _is_of_the_same(reply, effect) or reply.index > effect.index:
                 continue
-            reply = _reply(case, asked)
-            if reply is None or reply.data.get("outcome") != "failed" or _did(case, asked):
+            if reply.data.get("outcome") != "failed" or _did(case, reply):
                 continue
-            if action(asked) == action(effect) or reply.index > effect.index:
+            if action(reply) == action(effect):
                 continue
             words = (
-                f"{case.place(asked)} was refused {action(asked)}, so nothing had happened; "
+                f"{case.place(reply)} was refused {action(reply)}, so nothing had happened; "
                 f"{case.place(effect)} asked for {action(effect)} all the same."
             )
             return Cause("undo nothing", words)
@@ -250,8 +249,8 @@ def _never_came_right(case: Case, last: Event) -> bool:
 
 
 def took_it_for_undone(case: Case) -> Cause | None:
-    """Find what happened unseen, and what was then done as if it had not."""
-    for effect in _found(case):
+    """Find what nobody knew of, and what was then done as if it were known."""
+    for effect in _found(case) or _instead(case):
         for asked in case.history.of("call"):
             if asked.entity != effect.entity or asked.index > effect.index:
                 continue
@@ -260,15 +259,16 @@ def took_it_for_undone(case: Case) -> Cause | None:
             replies = [r for r in replies if r.entity == asked.entity and r.index < effect.index]
             if not replies or any(r.data.get("outcome") != "unknown" for r in replies):
                 continue
-            if what == action(effect) or not _happened(case, what, effect):
+            truth = _whether_it_happened(case, asked, effect)
+            if what == action(effect) or not truth:
                 continue
             if _looked_into_it(case, asked, effect):
                 continue
-            if case.passing is not None and effect not in case.excess:
+            if _is_usual(case, effect):
                 continue
             words = (
                 f"{case.place(asked)} never got an answer to {what}, so nobody knew whether it had "
-                f"happened (it had). {case.place(effect)} asked for {action(effect)} all the same."
+                f"happened ({truth}). {case.place(effect)} asked for {action(effect)} all the same."
             )
             return Cause("unknown", words)
     return None
@@ -287,17 +287,42 @@ def _looked_into_it(case: Case, asked: Event, before: Event) -> bool:
     return False
 
 
-def _happened(case: Case, what: str, before: Event) -> bool:
-    return any(
-        (action(e), e.entity) == (what, before.entity) and e.index < before.index
-        for e in case.history.of("effect")
-    )
+def _whether_it_happened(case: Case, asked: Event, before: Event) -> str:
+    """Say whether what was asked for had happened; nothing where that is of no concern here.
+
+    What had not is of the same third party's, and leaves something behind when it happens.
+    """
+    mine = (action(asked), asked.entity)
+    same = [e.index for e in case.history.of("effect") if (action(e), e.entity) == mine]
+    if any(index < before.index for index in same):
+        return "it had"
+    usual = case.passing.of("effect") if case.passing is not None else ()
+    happens = same or any(action(e) == action(asked) for e in usual)
+    if not happens or not _is_of_the_same(asked, before):
+        return ""
+    return "it had not yet" if same else "it had not"
 
 
 def _found(case: Case) -> list[Event]:
     """Return the effects that the finding points at, or those that no run without faults has."""
     anchors = [event for event in case.anchors if event.kind == "effect"]
     return anchors or [event for event in case.excess if event.kind == "effect"]
+
+
+def _is_usual(case: Case, effect: Event) -> bool:
+    """Say whether the run that passes has such a deed as well."""
+    return case.passing is not None and effect not in [*case.excess, *_instead(case)]
+
+
+def _instead(case: Case) -> list[Event]:
+    """Return what was done for the item of the finding in place of an effect that it lacks.
+
+    The run that passes does none of that.
+    """
+    if case.finding.kind != "effect lost":
+        return []
+    more = [case.history[at] for at in case.extra.effects]
+    return [event for event in more if event.entity == case.finding.entity]
 
 
 def _failed(event: Event, end: Event) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from chaosharness.checkers.masking import mask
 from chaosharness.kernel.history import Event, plain
@@ -301,6 +302,41 @@ def _is_missed(case: Case, reply: Event) -> bool:
     parties = {event.actor for event in case.anchors if event.kind == "effect"}
     lacking = {event.actor for event in case.lacking}
     return case.lacks_after(reply) and (not parties or not parties.isdisjoint(lacking))
+
+
+def entry_unread(case: Case) -> Cause | None:
+    """Find a request that went well, although one of its entries had failed, and was left at that.
+
+    An entry fails at a site of its own: `entry of` what was asked for.
+    """
+    for fault in case.history.of("fault"):
+        before, found, rest = fault.operation.partition(ENTRY_OF)
+        if not found or not case.concerns(fault.entity):
+            continue
+        whole = before + rest
+        for reply in case.history.of("reply"):
+            mine = (reply.operation, reply.entity, reply.data.get("outcome"))
+            if mine != (whole, fault.entity, "ok") or reply.index < fault.index:
+                continue
+            if not case.history.happened_before(fault.index, reply.index):
+                continue
+            over = [e for e in case.work(reply).events if e.index > reply.index]
+            kinds = {e.kind for e in over if e.actor == reply.actor}
+            if kinds & {"raised", "crash"} or "handled" not in kinds:
+                continue
+            if _asked_again(case, reply) or not _is_missed(case, reply):
+                continue
+            words = (
+                f"{case.place(reply)} asked for {action(reply)}, which went well as a whole, "
+                f"while an entry of it was refused: it did not look at each entry, returned, and "
+                f"nobody asks for that one again."
+            )
+            return Cause("refused", words)
+    return None
+
+
+ENTRY_OF: Final = "entry of "
+"""What the operation of one entry has, and that of the whole request has not."""
 
 
 def gave_up_too_soon(case: Case) -> Cause | None:
