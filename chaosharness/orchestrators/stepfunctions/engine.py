@@ -274,8 +274,9 @@ class OpenStepFunctions:
         while queue:
             asked = queue.popleft()
             if self.service.is_waited_for(asked.work.token):
-                branch = asked.execution.pending[asked.work.token].branch
-                asked.execution.write(branch, "ActivityStarted")
+                asked.execution.taken(asked.work.token)
+                if asked.execution.status != "RUNNING":
+                    continue
                 owner = self.scopes[id(asked.execution)]
                 caller.entity, caller.cause = owner.entity, owner.cause
                 return {"taskToken": asked.work.token, "input": as_text(asked.work.arguments)}
