@@ -81,6 +81,7 @@ class Execution:
     asked: list[Work] = attrs.field(factory=list)  # work that the outside has not been told of
     dropped: list[str] = attrs.field(factory=list)  # tokens that nobody waits for any more
     drawn: int = 0
+    life: int = 1  # of an Express execution that is run more than once (S1)
 
     # ---------------------------------------------------------------- its life
 
@@ -355,6 +356,8 @@ class Execution:
         if seed is None:
             self.drawn += 1
         text = f"{self.machine}/{self.name}/{self.drawn if seed is None else seed}"
+        if self.life > 1:
+            text = f"{text}#{self.life}"
         return hashlib.sha256(text.encode()).digest()
 
     def uuid(self) -> str:
