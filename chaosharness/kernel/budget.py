@@ -29,6 +29,8 @@ class Budget:
         hops_max: Messages in a row, each caused by the one before (an event cycle).
         steps_max: Ports that one handler run may pass without virtual time moving.
         reads_max: How often clocks may be read without virtual time moving.
+        decisions_max: Decisions of an orchestrator for one workload item: those of a workflow, of
+            its children, and of the runs that follow it.
     """
 
     events_max: int = attrs.field(default=100_000, validator=allowed.whole(1))
@@ -38,6 +40,7 @@ class Budget:
     hops_max: int = attrs.field(default=100, validator=allowed.whole(1))
     steps_max: int = attrs.field(default=5_000, validator=allowed.whole(1))
     reads_max: int = attrs.field(default=200_000, validator=allowed.whole(1))
+    decisions_max: int = attrs.field(default=1_000, validator=allowed.whole(1))
 
 
 @attrs.frozen

@@ -2,8 +2,11 @@
 
 from typing import Any
 
-from chaosharness import System
-from models.step_functions.right import RETRY, Parts, build, definition
+import attrs
+
+from chaosharness import Order, System
+from chaosharness.orchestrators.stepfunctions.refusals import ExecutionDoesNotExist
+from models.step_functions.right import RETRY, Parts, build, definition, start
 from models.third_parties import PaysBack
 
 
@@ -54,6 +57,37 @@ def _key_of_attempt(event: Any, context: Any) -> str:
     return str(context.aws_request_id)
 
 
+def _id_in_the_definition() -> dict[str, Any]:
+    """The key is drawn in the first state: States.UUID() is another one in each run."""
+    found = definition()
+    drawn = {"key.$": "States.UUID()"}
+    found["StartAt"] = "Key"
+    found["States"]["Key"] = {"Type": "Pass", "Parameters": drawn, "ResultPath": "$.drawn",
+                              "Next": "Charge"}  # fmt: skip
+    return found
+
+
+def key_drawn_in_an_express_workflow() -> System:
+    """A Standard workflow may draw its key once; Express may be carried out twice."""
+    key = lambda event, context: str(event["drawn"]["key"])  # noqa: E731
+    parts = Parts(definition=_id_in_the_definition, key=key, express=True)
+    return build(parts, name="key drawn in an express workflow")
+
+
+def _starts_what_it_does_not_see(client: Any, order: Order) -> None:
+    """Look for the execution, and start it under another name where it is not there."""
+    start(client, order)
+    try:
+        client.describe_execution(executionArn=f"order:{order.id}")
+    except ExecutionDoesNotExist:
+        start(client, attrs.evolve(order, id=f"{order.id}-again"))
+
+
+def starts_what_it_does_not_see() -> System:
+    parts = Parts(start=_starts_what_it_does_not_see)
+    return build(parts, name="starts what it does not see")
+
+
 def last_state_not_caught() -> System:
     return build(Parts(definition=_last_state_not_caught), name="last state not caught")
 
@@ -82,4 +116,6 @@ BROKEN = (
     key_of_attempt,
     branch_succeeds_after_compensation,
     undoes_the_unknown,
+    key_drawn_in_an_express_workflow,
+    starts_what_it_does_not_see,
 )

@@ -84,6 +84,12 @@ def side_by_side() -> dict[str, Any]:
     return {"StartAt": "Both", "States": {"Both": both, "How": how, **rest}}
 
 
+def start(client: Any, order: Order) -> None:
+    """Start an order's execution: under its id, however often it is asked for."""
+    given = {"id": order.id, "item": order.item, "cents": order.cents}
+    client.start_execution(stateMachineArn="order", name=order.id, input=json.dumps(given))
+
+
 @attrs.frozen
 class Parts:
     """What a variant may replace."""
@@ -91,12 +97,15 @@ class Parts:
     definition: Callable[[], dict[str, Any]] = definition
     key: Callable[[Any, Any], str] = lambda event, context: str(event["id"])
     bank: type[Bank] = Bank
+    express: bool = False
+    start: Callable[[Any, Order], None] = start
 
 
 def build(parts: Parts = Parts(), *, name: str = "step functions") -> System:
     """Build the shop."""
     shop = System(name)
-    engine = shop.add(StepFunctions("sfn", machines={"order": parts.definition()}))
+    engine = shop.add(StepFunctions("sfn", machines={"order": parts.definition()},
+                                    express=("order",) if parts.express else ()))  # fmt: skip
     bank = shop.add(External("bank", parts.bank))
     courier = shop.add(External("courier", Courier))
 
@@ -128,11 +137,7 @@ def build(parts: Parts = Parts(), *, name: str = "step functions") -> System:
 
     @shop.entry(examples=[Order("o1", "ann", "book", 500), Order("o2", "bob", "lamp", 700)])
     def place(env: Env, order: Order) -> None:
-        env.client(engine).start_execution(
-            stateMachineArn="order",
-            name=order.id,
-            input=json.dumps({"id": order.id, "item": order.item, "cents": order.cents}),
-        )
+        parts.start(env.client(engine), order)
 
     shop.claim(
         every_saga_settles(
@@ -146,3 +151,4 @@ def build(parts: Parts = Parts(), *, name: str = "step functions") -> System:
 
 
 shop = build()
+express = build(Parts(express=True), name="express")

@@ -3,6 +3,7 @@
 from chaosharness import (
     Crash,
     Delay,
+    Duplicate,
     ErrorReply,
     LostRequest,
     NetworkPartition,
@@ -142,6 +143,20 @@ TOLD = {
         "idempotent",
         "asks for bank.charge 2 times, with another idempotency key each time",
         [Delay(Site("payments.charge/bank.charge"), lasting="timeout")],
+        items=(0,),
+        claimed=False,
+    ),
+    "step_functions.broken:key_drawn_in_an_express_workflow": Told(
+        "idempotent",
+        "asks for bank.charge 2 times, with another idempotency key each time",
+        [Duplicate(Site("order/run"))],
+        items=(0,),
+        claimed=False,
+    ),
+    "step_functions.broken:starts_what_it_does_not_see": Told(
+        "idempotent",
+        "asks for bank.charge 2 times, with another idempotency key each time (o1 and o1-again)",
+        [Delay(Site("order/describe"), lasting="timeout")],
         items=(0,),
         claimed=False,
     ),

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("temporalio", reason="the extra chaosharness[temporal] is not installed")
 
 from chaosharness import System, assumed, explore
-from chaosharness.faults import Crash, Delay, Fault, Pause, Redeploy
+from chaosharness.faults import Crash, Delay, Duplicate, Fault, Pause, Redeploy
 from models.airflow import broken as airflow
 from models.conductor import broken as conductor
 from models.saga_engine import broken as saga
@@ -68,9 +68,17 @@ MISTAKES: dict[str, dict[str, tuple[Twin, ...] | str]] = {
     "another key at each attempt": {
         "saga": (saga.key_of_attempt,),
         "temporal": (temporal.key_of_attempt,),
-        "step functions": (step_functions.key_of_attempt,),
+        "step functions": (
+            step_functions.key_of_attempt,
+            step_functions.key_drawn_in_an_express_workflow,
+        ),
         "conductor": (conductor.key_of_attempt,),
         "airflow": (airflow.key_of_try,),
+    },
+    "a copy that is read is old": {
+        **dict.fromkeys(("saga", "conductor", "airflow"), "what is read is the store itself"),
+        "temporal": "list and count are not modelled",
+        "step functions": (step_functions.starts_what_it_does_not_see,),
     },
     "code that commands something else when it is replayed": {
         "saga": "it is parked, and nothing is guessed: rule N11",
@@ -115,6 +123,9 @@ NAMED: list[tuple[Twin, int, tuple[type[Fault], ...], int, str, str]] = [
     (temporal.remembers_in_its_module, 0, (Pause,), 1, "", ""),
     (temporal.deployed_without_a_patch, 0, (Redeploy, Crash), 2, "", ""),
     (step_functions.undoes_the_unknown, 0, (Delay,), 1, "effect lost", "courier.ship"),
+    (step_functions.starts_what_it_does_not_see, 0, (Delay,), 1, "effect twice", "bank.charge"),
+    (step_functions.key_drawn_in_an_express_workflow, 0, (Duplicate,), 1, "effect twice",
+     "bank.charge"),
     (step_functions.branch_succeeds_after_compensation, 1, (Delay,), 1, "half done",
      "bank.charge"),
 ]  # fmt: skip
@@ -144,6 +155,8 @@ RIGHT: list[Any] = [
             saga=temporal_right.ThinksFirst, previous=temporal_right.OrderSaga
         ),
         (Redeploy, Crash), 2, id="temporal, patched"),
+    pytest.param(lambda: step_functions_right.express, (Duplicate, Delay), 1,
+                 id="step functions, express, the order's own key"),
     pytest.param(
         lambda: step_functions_right.build(
             step_functions_right.Parts(definition=step_functions_right.side_by_side)

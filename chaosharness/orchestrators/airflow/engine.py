@@ -41,6 +41,7 @@ from chaosharness.orchestrators.airflow.records import (
     TaskInstance,
 )
 from chaosharness.orchestrators.airflow.story import shown_run, shown_task, told_of
+from chaosharness.orchestrators.endless import Decisions
 
 __all__ = ["Airflow", "OpenAirflow"]
 
@@ -115,6 +116,7 @@ class OpenAirflow:
         self.processes: list[Process] = []
         self.waiting: deque[Callable[[Any], None]] = deque()  # messages that no worker has taken
         self.scopes: dict[tuple[str, str], Scope] = {}
+        self.decisions = Decisions(world)
         self._timer: Any = None
         self._lives = self._begun = 0
         self.scheduler = self._new_scheduler()
@@ -319,6 +321,7 @@ class OpenAirflow:
         for run, commands in said.items():
             self.world.effects += 1
             self.scope_of(run).record("decide", "", 0, {"commands": commands})
+            self.decisions.count(self.scope_of(run), run.run_id)
         for run in ended:
             self._note(run, f"dag run {run.state}")
             self._call_back_run(run)

@@ -59,9 +59,10 @@ def _sweep_at(store: Store, workflow_id: str, visible: int) -> int | None:
     useful = deadline(workflow)
     if useful is None:
         return None
+    open_tasks = [task for task in workflow.tasks if not task.terminal]
     at = visible  # looks that find nothing are skipped, and keep their places
     while at < useful:
-        at += max(postpone_ms(workflow, at), 1000)
+        at += max(_postpone_ms(workflow, open_tasks, at), 1000)
     return at
 
 
@@ -69,22 +70,23 @@ def _left_undone(store: Store, workflow: Workflow) -> bool:
     """Whether a look finds something to do that needs no time to pass."""
     if workflow.terminal or not workflow.tasks:
         return True
-    if all(task.terminal for task in workflow.tasks):
+    open_tasks = sum(not task.terminal for task in workflow.tasks)
+    if not open_tasks:
         return True
     for task in workflow.tasks:
-        if task.terminal and not task.executed and not task.retried:
-            return True
+        if task.terminal:
+            if not task.executed and not task.retried:
+                return True
+            continue
         if belongs_in_queue(task) and task.id not in store.queue(task.kind).visible:
             return True
         if task.kind == "SUB_WORKFLOW" and task.status == IN_PROGRESS:
             child = store.workflows.get(str(task.child))
             if child is None or child.terminal:
                 return True
-        if task.kind in SYSTEM - QUEUED - {"HUMAN", "DO_WHILE"} and not task.terminal:
+        if task.kind in SYSTEM - QUEUED - {"HUMAN", "DO_WHILE"}:
             return not (task.kind == "EVENT" and bool(task.input.get("asyncComplete")))
-        if task.kind == "DO_WHILE" and not task.terminal and not any(
-            one is not task and not one.terminal for one in workflow.tasks
-        ):  # fmt: skip
+        if task.kind == "DO_WHILE" and open_tasks == 1:
             return True
     return False
 
@@ -100,7 +102,11 @@ def belongs_in_queue(task: Task) -> bool:
 
 def postpone_ms(workflow: Workflow, now: int) -> int:
     """Return how long a workflow is left alone, if nothing happens to it (C13)."""
-    found = [_candidate_s(workflow, task, now) for task in workflow.tasks if not task.terminal]
+    return _postpone_ms(workflow, [task for task in workflow.tasks if not task.terminal], now)
+
+
+def _postpone_ms(workflow: Workflow, open_tasks: list[Task], now: int) -> int:
+    found = [_candidate_s(workflow, task, now) for task in open_tasks]
     seconds = min((min(max(one, 0), POSTPONE_S_MAX) for one in found), default=OFFSET_S)
     return seconds * 1000
 

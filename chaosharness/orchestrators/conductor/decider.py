@@ -295,7 +295,8 @@ def _check_timeouts(task: Task, now: int) -> None:
 def deadline(workflow: Workflow) -> int | None:
     """Return when the next timeout of a workflow, or of one of its tasks, has passed."""
     blueprint: Blueprint = workflow.blueprint
-    found = [at for task in workflow.tasks if not task.retried for at, _ in limits(task)]
+    waiting = [task for task in workflow.tasks if not (task.terminal or task.retried)]
+    found = [at for task in waiting for at, _ in limits(task)]
     if blueprint.timeout_s and blueprint.policy != "ALERT_ONLY":
         found.append(workflow.created_ms + blueprint.timeout_s * 1000)
     return min(found, default=None)

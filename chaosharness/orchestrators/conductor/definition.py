@@ -49,6 +49,11 @@ class Step:
     cases: tuple[str, ...] = ()
     script: Script | None = None
 
+    _refs: frozenset[str] = attrs.field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "_refs", frozenset(one.ref for one in self.everything()))
+
     @property
     def parameters(self) -> Mapping[str, Any]:
         found: Mapping[str, Any] = self.fields.get("inputParameters") or {}
@@ -72,7 +77,7 @@ class Step:
 
     def has(self, ref: str) -> bool:
         """Whether it is this step, or one inside it."""
-        return self.ref == ref or any(one.has(ref) for steps in self.lists for one in steps)
+        return ref in self._refs
 
     def everything(self) -> Iterator["Step"]:
         yield self

@@ -36,6 +36,7 @@ from chaosharness.orchestrators.conductor.steps import (
 )
 from chaosharness.orchestrators.conductor.store import Store
 from chaosharness.orchestrators.conductor.worker import Worker
+from chaosharness.orchestrators.endless import Decisions
 
 __all__ = ["OpenConductor"]
 
@@ -66,6 +67,7 @@ class OpenConductor:
         self.outside = Outside(self)
         self.scopes: dict[str, Scope] = {}
         self.watched: dict[str, Scope] = {}
+        self.decisions = Decisions(world)
         self._timer: Any = None
         self._going = False
         self.incarnation = self._begin(1)
@@ -286,6 +288,8 @@ class OpenConductor:
                 refuse(None, error, happened=False)
                 return
             self._hear(caller)
+            if self.world.ending is not None:
+                return
             self.world.effects += 1
             yield from self._struck(write)
 
@@ -314,6 +318,7 @@ class OpenConductor:
                     self._note(workflow, f"workflow {status.lower().replace('_', ' ')}", ends=True)
                 case Scheduled(workflow, refs):
                     scope = self.scopes[workflow]
+                    self.decisions.count(scope, workflow)
                     data = {"commands": [f"schedules task {ref}" for ref in refs]}
                     scope.record("decide", f"{scope.place}/create tasks", 1, data)
                 case Published():
@@ -328,6 +333,7 @@ class OpenConductor:
             self.world, self.incarnation, place, source.entity, source.cause, PLAIN,
             source.hops + 1, source.message,
         )  # fmt: skip
+        self.decisions.nest(self.scopes[workflow_id], workflow_id)
 
     def _note(self, workflow_id: str, what: str, *, ends: bool = False) -> None:
         workflow = self.server.store.view(workflow_id)
@@ -360,7 +366,7 @@ class OpenConductor:
     def _work(self) -> None:
         """What the server does by itself: one thing after the other, as each may make others."""
         server = self.server
-        while self.up:
+        while self.up and self.world.ending is None:
             works = list(server.works(self.world.now))
             if not works:
                 return

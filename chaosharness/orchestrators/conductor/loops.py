@@ -78,10 +78,10 @@ class Loop:
         """The last attempt of each task of this iteration."""
         found: dict[str, Task] = {}
         for one in self.workflow.tasks:
+            if one.iteration != self.task.iteration or one.iteration == 0:
+                continue
             inside = one is not self.task and one.ref != self.task.ref
-            if inside and self.task.step.has(plain_ref(one.ref)) and (
-                one.iteration == self.task.iteration > 0
-            ):  # fmt: skip
+            if inside and self.task.step.has(plain_ref(one.ref)):
                 known = found.get(one.ref)
                 if known is None or one.retry_count > known.retry_count:
                     found[one.ref] = one

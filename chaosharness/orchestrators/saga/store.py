@@ -13,6 +13,7 @@ import attrs
 from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
+from chaosharness.orchestrators.endless import Decisions
 from chaosharness.orchestrators.saga.journal import SCHEMA, TABLES
 from chaosharness.stores.sqlite.sqlite import OpenSQLite, SQLite
 
@@ -64,6 +65,7 @@ class OpenSagaStore(OpenSQLite):
     def __init__(self, definition: SagaStore, world: World) -> None:
         super().__init__(definition.database, definition.database._shelf, world)
         self._told = 0
+        self._decisions = Decisions(world)
         self._items: dict[str, int] = {}
         world.know_timeout(definition.lease_ms)
 
@@ -78,13 +80,15 @@ class OpenSagaStore(OpenSQLite):
             words = {name: record[name] for name in TOLD if name in record}
             if record.get("step", what) not in what:
                 words = {"step": record["step"], **words}
-            self._tell(scope, saga, {"what": what, "saga": saga, **words})
+            self._tell(scope, saga, kind, {"what": what, "saga": saga, **words})
 
-    def _tell(self, scope: Scope, saga: str, data: dict[str, Any]) -> None:
+    def _tell(self, scope: Scope, saga: str, kind: str, data: dict[str, Any]) -> None:
         """Add a note; whoever goes on with a saga goes on with the item that started it."""
         entity = scope.entity
         scope.entity = self._items.setdefault(saga, entity)
         scope.record("note", "", 0, data)
+        if kind == "asked":
+            self._decisions.count(scope, saga)
         scope.entity = entity
 
     def forget(self, since_ms: int) -> int:

@@ -18,7 +18,10 @@ from typing import Any, Final, Literal
 import attrs
 
 from chaosharness.errors import InvalidDefinition
+from chaosharness.faults import Delay, Duplicate
 from chaosharness.handlers.carrier import PLAIN
+from chaosharness.handlers.handling import reach
+from chaosharness.handlers.port import strikes, surface
 from chaosharness.kernel.mortal import Once
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
@@ -29,7 +32,10 @@ from chaosharness.orchestrators.stepfunctions.execution import Execution
 from chaosharness.orchestrators.stepfunctions.history import as_text
 from chaosharness.orchestrators.stepfunctions.invocation import Function, Invocation
 from chaosharness.orchestrators.stepfunctions.machine import Asked, Service, arn_of
-from chaosharness.orchestrators.stepfunctions.refusals import StepFunctionsError
+from chaosharness.orchestrators.stepfunctions.refusals import (
+    ExecutionDoesNotExist,
+    StepFunctionsError,
+)
 from chaosharness.orchestrators.stepfunctions.tasks import parse_resource
 
 __all__ = ["OpenStepFunctions", "StepFunctions"]
@@ -81,6 +87,12 @@ class StepFunctions:
         """Return the service, with no executions, for one run."""
         return OpenStepFunctions(self, world)
 
+
+EXPRESS: Final = surface(before=(Duplicate,))
+"""AWS may run an Express execution again from its beginning, beside the first (S1)."""
+
+DESCRIBE: Final = surface(before=(Delay,))
+"""What is read is a copy, as old as the delay (S12)."""
 
 COLD_START_MS: Final = 200
 """How long a new sandbox takes: the service of a function is never away for longer."""
@@ -219,17 +231,33 @@ class OpenStepFunctions:
         given = name or f"{caller.entity}-{len(self.service.executions) + 1}"
         execution = self.service.start(machine, given, text, world.now)
         if id(execution) not in known:
-            world.effects += 1
-            self.scopes[id(execution)] = Scope(
-                world, self.incarnation, execution.machine, caller.entity, caller.cause, PLAIN,
-                caller.hops + 1, caller.message,
-            )  # fmt: skip
-            self._note(execution, "execution started")
+            self._own(execution, caller)
+            if not wait and self.service.kinds[execution.machine] == "EXPRESS":
+                self._perhaps_twice(execution, caller)
         if not wait:
             return _started(execution)
         watchers = self.watchers.setdefault(id(execution), [])
         watchers.append(lambda ended: reply(_described(ended), None))
         return None
+
+    def _own(self, execution: Execution, caller: Scope) -> None:
+        """Remember whose work an execution is."""
+        self.world.effects += 1
+        self.scopes[id(execution)] = Scope(
+            self.world, self.incarnation, execution.machine, caller.entity, caller.cause, PLAIN,
+            caller.hops + 1, caller.message,
+        )  # fmt: skip
+        self._note(execution, "execution started")
+
+    def _perhaps_twice(self, execution: Execution, caller: Scope) -> None:
+        """An asynchronous Express execution is carried out at least once: here, also twice (S1)."""
+        scope = self.scopes[id(execution)]
+        operation = f"{scope.place}/run"
+        attempt = reach(scope, operation, EXPRESS)
+        if operation in self.world.armed:
+            for _ in strikes(scope, operation, "before", attempt):
+                twin = self.service.again(execution, self.world.now)
+                self._own(twin, caller)
 
     def _do_stop(
         self, caller: Scope, operation: str, attempt: int, reply: Any, arn: str,
@@ -241,7 +269,23 @@ class OpenStepFunctions:
     def _do_describe(
         self, caller: Scope, operation: str, attempt: int, reply: Any, arn: str
     ) -> Any:
-        return _described(self.service.find(arn))
+        """Answer from a copy, which may not know yet what happened last (S12)."""
+        execution = self.service.find(arn)
+        owner = self.scopes[id(execution)]
+        scope = Scope(
+            self.world, self.incarnation, owner.place, caller.entity, caller.cause, PLAIN,
+            caller.hops, caller.message,
+        )  # fmt: skip
+        read = f"{owner.place}/describe"
+        number = reach(scope, read, DESCRIBE)
+        as_of = self.world.now
+        if read in self.world.armed:
+            for fault in strikes(scope, read, "before", number):
+                assert isinstance(fault, Delay)
+                as_of -= self.world.due(fault.lasting) - self.world.now
+        if execution.started_ms > as_of:
+            raise ExecutionDoesNotExist(f"Execution Does Not Exist: '{arn}'")
+        return _described(execution, as_of)
 
     def _do_history(self, caller: Scope, operation: str, attempt: int, reply: Any, arn: str) -> Any:
         return {"events": [event.as_json() for event in self.service.find(arn).events]}
@@ -274,8 +318,9 @@ class OpenStepFunctions:
         while queue:
             asked = queue.popleft()
             if self.service.is_waited_for(asked.work.token):
-                branch = asked.execution.pending[asked.work.token].branch
-                asked.execution.write(branch, "ActivityStarted")
+                asked.execution.taken(asked.work.token)
+                if asked.execution.status != "RUNNING":
+                    continue
                 owner = self.scopes[id(asked.execution)]
                 caller.entity, caller.cause = owner.entity, owner.cause
                 return {"taskToken": asked.work.token, "input": as_text(asked.work.arguments)}
@@ -364,7 +409,9 @@ def _started(execution: Execution) -> dict[str, Any]:
             "startDate": execution.started_ms}  # fmt: skip
 
 
-def _described(execution: Execution) -> dict[str, Any]:
+def _described(execution: Execution, as_of_ms: int | None = None) -> dict[str, Any]:
+    if as_of_ms is not None and execution.events[-1].at_ms > as_of_ms:
+        execution = attrs.evolve(execution, status="RUNNING", error=None)
     answer = _started(execution) | {
         "stateMachineArn": arn_of(execution.machine),
         "name": execution.name,

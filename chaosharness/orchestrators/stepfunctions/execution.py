@@ -3,7 +3,8 @@
 import hashlib
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec
 
 import attrs
 
@@ -23,6 +24,28 @@ from chaosharness.orchestrators.stepfunctions.errors import RUNTIME, TIMEOUT, St
 from chaosharness.orchestrators.stepfunctions.history import EVENTS_MAX, Event, as_text, java_key
 
 __all__ = ["Execution", "Pending"]
+
+P = ParamSpec("P")
+
+
+class _HistoryFull(Exception):
+    """An event would be one too many: the execution fails where it stands, and nothing catches."""
+
+
+def _within_its_history(step: Callable[P, None]) -> Callable[P, None]:
+    """Have an execution fail whose history is full, whatever it was about to do."""
+
+    @wraps(step)
+    def stepped(*given: P.args, **named: P.kwargs) -> None:
+        execution = given[0]
+        assert isinstance(execution, Execution)
+        try:
+            step(*given, **named)
+        except _HistoryFull:
+            most = f"The execution reached the maximum number of history events ({EVENTS_MAX})."
+            execution.finish("FAILED", None, StateError(RUNTIME, most))
+
+    return stepped
 
 
 @attrs.define(eq=False)
@@ -58,9 +81,11 @@ class Execution:
     asked: list[Work] = attrs.field(factory=list)  # work that the outside has not been told of
     dropped: list[str] = attrs.field(factory=list)  # tokens that nobody waits for any more
     drawn: int = 0
+    life: int = 1  # of an Express execution that is run more than once (S1)
 
     # ---------------------------------------------------------------- its life
 
+    @_within_its_history
     def begin(self) -> None:
         """Write ExecutionStarted and walk until everything waits."""
         self.now_ms = self.started_ms
@@ -87,12 +112,13 @@ class Execution:
             times.append(self.started_ms + int(self.graph.timeout_seconds * 1000))
         return min(times, default=None)
 
+    @_within_its_history
     def tick(self, now_ms: int) -> None:
         """Let time act: waits end, deadlines pass."""
         self.now_ms = now_ms
         limit = self.graph.timeout_seconds
         if limit is not None and now_ms >= self.started_ms + int(limit * 1000):
-            self._finish("TIMED_OUT", None, StateError(TIMEOUT))
+            self.finish("TIMED_OUT", None, StateError(TIMEOUT))
             return
         for branch in [b for b, at in self.sleeping.items() if at <= now_ms]:
             del self.sleeping[branch]
@@ -106,10 +132,16 @@ class Execution:
 
     def stop(self, error: str | None, cause: str | None) -> None:
         """StopExecution: no Catch runs, and so nothing that was drawn as compensation."""
-        self._finish("ABORTED", None, StateError(error, cause))
+        self.finish("ABORTED", None, StateError(error, cause))
 
     # ---------------------------------------------------------------- its work
 
+    @_within_its_history
+    def taken(self, token: str) -> None:
+        """A worker of an activity has the work."""
+        self.write(self.pending[token].branch, "ActivityStarted")
+
+    @_within_its_history
     def submitted(self, token: str, output: Any) -> None:
         """The call of a callback task was accepted: its own answer comes by the token."""
         pending = self.pending[token]
@@ -130,6 +162,7 @@ class Execution:
         if pending.work.heartbeat_ms is not None:
             pending.heartbeat_ms = self.now_ms + pending.work.heartbeat_ms
 
+    @_within_its_history
     def _answer(self, token: str, value: Any) -> None:
         pending = self.pending.pop(token)
         if isinstance(value, StateError):
@@ -230,7 +263,7 @@ class Execution:
         parent = branch.parent
         if parent is None:
             status = "FAILED" if error else "SUCCEEDED"
-            self._finish(status, output, error)
+            self.finish(status, output, error)
             return
         running = parent.fork
         if running is None:  # the state that began this branch is over
@@ -273,7 +306,8 @@ class Execution:
 
     # ---------------------------------------------------------------- its end and its history
 
-    def _finish(self, status: str, output: Any, error: StateError | None) -> None:
+    def finish(self, status: str, output: Any, error: StateError | None) -> None:
+        """End, and write how."""
         self.status, self.output, self.error = status, output, error
         root = self.root
         assert root is not None
@@ -299,11 +333,8 @@ class Execution:
         """Append an event; `chain` is whether later events of the branch point back to it."""
         if branch.quiet:
             return branch.last_event
-        if len(self.events) >= EVENTS_MAX - 1 and type != "ExecutionFailed":
-            raise StateError(
-                RUNTIME, f"The execution reached the maximum number of history events "
-                f"({EVENTS_MAX})."
-            )  # fmt: skip
+        if len(self.events) >= EVENTS_MAX - 1 and not type.startswith("Execution"):
+            raise _HistoryFull
         number = len(self.events) + 1
         self.events.append(
             Event(
@@ -325,6 +356,8 @@ class Execution:
         if seed is None:
             self.drawn += 1
         text = f"{self.machine}/{self.name}/{self.drawn if seed is None else seed}"
+        if self.life > 1:
+            text = f"{text}#{self.life}"
         return hashlib.sha256(text.encode()).digest()
 
     def uuid(self) -> str:

@@ -9,6 +9,7 @@ S3, S8 and S11.
 throttling of StartExecution.
 """
 
+import copy
 import json
 from collections.abc import Mapping
 from typing import Any, Final, Literal
@@ -85,6 +86,17 @@ class Service:
         self.executions[machine, name] = execution
         execution.begin()
         return execution
+
+    def again(self, execution: Execution, now_ms: int) -> Execution:
+        """Run an Express execution again, from its beginning: the same one, by its name (S1)."""
+        lives = sum(one.name == execution.name for one in self.executions.values())
+        twin = Execution(
+            execution.name, execution.machine, execution.graph, copy.deepcopy(execution.data),
+            now_ms, walk_states, life=lives + 1,
+        )  # fmt: skip
+        self.executions[twin.machine, f"{twin.name}#{len(self.executions) + 1}"] = twin
+        twin.begin()
+        return twin
 
     def _machine(self, machine: str) -> str:
         name = machine.rsplit(":", 1)[-1]

@@ -461,7 +461,7 @@ def _parts(events: list[dict[str, Any]], read: int) -> Iterator[list[dict[str, A
     """Cut what has not been read yet behind each task start that was completed, and the last."""
     completed = {
         _attributes(event)["startedEventId"]
-        for event in events
+        for event in events[read:]
         if event["eventType"] == "EVENT_TYPE_WORKFLOW_TASK_COMPLETED"
     }
     part: list[dict[str, Any]] = []

@@ -16,6 +16,7 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.carrier import PLAIN
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
+from chaosharness.orchestrators.endless import Decisions
 from chaosharness.orchestrators.temporal.run import Run
 from chaosharness.orchestrators.temporal.server import Server
 
@@ -74,6 +75,7 @@ class OpenTemporal:
         self.workers: dict[str, list[Any]] = {}
         self.known: dict[str, Any] = {}  # workers by the run that they have in their cache
         self.scopes: dict[str, Scope] = {}
+        self.decisions = Decisions(world)
         self.noted: set[str] = set()
         self.watchers: dict[str, list[Callable[[Run], None]]] = {}
         self.asked: dict[str, tuple[str, Run]] = {}

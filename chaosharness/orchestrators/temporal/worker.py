@@ -29,6 +29,7 @@ from chaosharness.handlers.port import HANDLE, strikes, surface
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
+from chaosharness.orchestrators.endless import Decisions
 from chaosharness.orchestrators.temporal import jobs
 from chaosharness.orchestrators.temporal.asking import Question
 from chaosharness.orchestrators.temporal.calling import (
@@ -75,6 +76,7 @@ class Engine(Protocol):
     world: World
     server: Server
     latency_ms: int
+    decisions: Decisions
 
     def scope_of(self, run: Run) -> Scope:
         """Whose work a run is, and what it was caused by last."""
@@ -220,6 +222,7 @@ class Worker:
                     failure, cause = _task_failure(error)
                     server.fail_workflow(task.token, cause, failure)
             else:
+                self.engine.decisions.count(scope, run.workflow_id)
                 told_of = {"commands": shown(run, decision.commands)}
                 scope.record("decide", operation, attempt, told_of)
                 self.engine.scope_of(run).cause = scope.cause
@@ -257,6 +260,8 @@ class Worker:
             if cached is None or not self.alive or not self._holds(task):
                 self._forget(run)
                 self._free(run)
+                return
+            if not self.engine.decisions.count(scope, run.workflow_id):
                 return
             self._wake(
                 scope, task, lambda: cached.resolve(end, run_id=run.run_id, now_ms=world.now)

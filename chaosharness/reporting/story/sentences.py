@@ -152,6 +152,8 @@ def sufferings(fault: Fault) -> Suffering:
             return Suffering(f"the store refuses everything {how_long(fault.lasting)}", "back")
         case Delay() | PartitionDelay():
             return Suffering(f"late: {action}, {how_long(fault.lasting)}")
+        case Duplicate() if action == "run":
+            return Suffering("it is run twice, side by side")
         case Duplicate():
             _, _, topic = action.partition(" to ")
             what = f"what is published to {topic}" if topic else action
@@ -218,6 +220,8 @@ def _environment(fault: Fault, action: str, whose: str, who: str) -> str:
             return f"{who} cancels the consumer of {topic}{whose}, which is {consumer}"
         case BrokerRestart():
             return f"the broker dies {when(fault.site)}{whose}, and all connections with it"
+        case Duplicate() if action == "run":
+            return f"{who} is run twice{whose}, from its beginning each time"
         case Duplicate():
             return f"a second copy of the message is stored{_where(action)}{whose}"
         case Rebalance():
