@@ -12,7 +12,7 @@ says who answers (`integrations`).
 
 import json
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal
 
 import attrs
@@ -41,6 +41,10 @@ from chaosharness.orchestrators.stepfunctions.tasks import parse_resource
 __all__ = ["OpenStepFunctions", "StepFunctions"]
 
 
+def _names(given: Iterable[str]) -> tuple[str, ...]:
+    return tuple(given)
+
+
 @attrs.frozen
 class StepFunctions:
     """AWS Step Functions: runs definitions in Amazon States Language as they are.
@@ -61,7 +65,7 @@ class StepFunctions:
 
     name: str = attrs.field(validator=attrs.validators.instance_of(str))
     machines: Mapping[str, Any] = attrs.field(kw_only=True)
-    express: tuple[str, ...] = attrs.field(default=(), converter=tuple, kw_only=True)
+    express: tuple[str, ...] = attrs.field(default=(), converter=_names, kw_only=True)
     latency_ms: int = attrs.field(default=20, validator=attrs.validators.ge(0), kw_only=True)
     timeout_ms: int = attrs.field(default=10_000, validator=attrs.validators.ge(1), kw_only=True)
     graphs: Mapping[str, Graph] = attrs.field(init=False)
