@@ -163,6 +163,9 @@ class ModuleState:
             return
         if self._learning:
             self._notice()
+        if not self.live:  # so it is where services keep nothing in their modules
+            self._process = process
+            return
         self._contents[self._process] = left = self._stop()
         self._process = process
         own = self._contents.get(process, {})

@@ -184,7 +184,8 @@ class Env:
         """
         self._alone("env.consume")
         state = self._open(broker, "consume", "broker")
-        self._check_sources("env.consume", (source,))
+        if not isinstance(source, str):
+            raise self._no_name("env.consume", source)
         check_handler(handler, f"service {self._service!r} consumes {source!r}")
         place = f"{self._service}.{name_of(handler)}"
         colour = colour_for(handler, self._runtime, self.incarnation)
@@ -219,7 +220,9 @@ class Env:
         state = self._open(broker, "consumer", "broker")
         if not sources:
             raise InvalidDefinition(f"service {self._service!r} has a consumer of nothing")
-        self._check_sources("env.consumer", sources)
+        for one in sources:
+            if not isinstance(one, str):
+                raise self._no_name("env.consumer", one)
         made = state.consumer(
             self.incarnation,
             sources,
@@ -232,16 +235,14 @@ class Env:
             self._wire("consumer", broker, sources, made)
         return made
 
-    def _check_sources(self, what: str, sources: tuple[Any, ...]) -> None:
-        """Refuse what is no name: a list of topics, as client libraries take it."""
-        for one in sources:
-            if not isinstance(one, str):
-                each = f'one after the other, {what}(bus, "a", "b")'
-                advice = each if what == "env.consumer" else "one, with a handler"
-                raise InvalidDefinition(
-                    f"service {self._service!r}: {what} takes names as text, {advice}, not "
-                    f"{spelled(one)}{asked_at()}"
-                )
+    def _no_name(self, what: str, source: Any) -> InvalidDefinition:
+        """Say how sources are named: not by a list of topics, as client libraries take it."""
+        each = f'one after the other, {what}(bus, "a", "b")'
+        advice = each if what == "env.consumer" else "one, with a handler"
+        return InvalidDefinition(
+            f"service {self._service!r}: {what} takes names as text, {advice}, not "
+            f"{spelled(source)}{asked_at()}"
+        )
 
     def main(self, function: Callable[[], Any], *, background: bool = False) -> None:
         """Run a service's own main loop, from when it is built until it crashes.

@@ -66,6 +66,7 @@ class Cluster:
         self.owners = self.groups.owners
         forgetful: Mapping[str, KafkaTopic] = getattr(definition.topics, "forgetful", {})
         self.forgetful = forgetful
+        self._deliveries = DELIVERIES[ANY, definition.unclean_elections]
         self.has_gaps = bool(forgetful)
         """Whether a record may be hidden from some, or be gone, or be none."""
         if forgetful:
@@ -286,7 +287,8 @@ class Cluster:
             key = (operation, message.entity, message.name)
             world.counts[key] = attempt = world.counts.get(key, 0) + 1
             if operation not in world.surfaces:
-                world.meet(operation, self._delivery(message.topic))
+                found = self._delivery(message.topic) if self.forgetful else self._deliveries
+                world.meet(operation, found)
             if operation in world.armed and self._disturbed(member, message, operation, attempt):
                 return False
             member.turn += step + 1
@@ -298,7 +300,9 @@ class Cluster:
     def _delivery(self, topic: str) -> Surface:
         """Return what may strike where a record of a topic is delivered."""
         kept = self.forgetful.get(topic)
-        how = ANY if kept is None else COMPACTED if kept.compacted else RETAINED
+        if kept is None:
+            return self._deliveries
+        how = COMPACTED if kept.compacted else RETAINED
         return DELIVERIES[how, self.definition.unclean_elections]
 
     def _is_decided(self, member: Member, slot: Slot) -> bool:
@@ -329,16 +333,16 @@ class Cluster:
     def _deliver(
         self, member: Member, slot: Slot, message: Message, operation: str, attempt: int
     ) -> None:
-        world = self.world
-        crew = member.crew
-        offset = message.offset
-        if offset >= crew.high.get(slot.place, 0):
-            crew.high[slot.place] = offset + 1
+        world, crew, place = self.world, member.crew, slot.place
+        offset, high = message.offset, crew.high
+        if offset >= high.get(place, 0):
+            high[place] = offset + 1
             times = 1
         else:
-            times = crew.count(slot.place, offset)
+            times = crew.count(place, offset)
+        whose, published = message.entity, message.published
         data = {
-            "message": message.published,
+            "message": published,
             "to": member.incarnation.label,
             "group": crew.name,
             "times": times,
@@ -346,7 +350,6 @@ class Cluster:
         }
         raw = world.raw
         cause = len(raw)
-        whose, published = message.entity, message.published
         raw.append((world.now, "deliver", self.name, operation, whose, attempt, published, data))
         world.effects += 1
         if times > 1 and times > world.budget.deliveries_max and world.too_often(times, operation):

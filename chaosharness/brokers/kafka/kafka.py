@@ -175,6 +175,14 @@ class Kafka:
     initial_delay_ms: ClassVar[int] = 0
     timeout_ms: int = attrs.field(default=30_000, validator=_positive, kw_only=True)
 
+    producer: str = attrs.field(init=False, repr=False, eq=False)
+    """The kind of its producers, as its rows have it."""
+
+    @producer.default
+    def _kind(self) -> str:
+        answered = LEADER if self.acks == 1 else PLAIN
+        return IDEMPOTENT if self.idempotent_producer else answered
+
     def __attrs_post_init__(self) -> None:
         if self.idempotent_producer and self.acks != "all":
             raise InvalidDefinition(f"{NOT_BOTH}, of Kafka({self.name!r}){asked_at()}")
@@ -206,9 +214,8 @@ class OpenKafka(Cluster):
         self.disturbed = is_disturbed(world, definition.name)
         self.place_of_key = PARTITIONER_BY_NAME[definition.partitioner]
         self.committed_only = definition.isolation == "read_committed"
-        answered = LEADER if definition.acks == 1 else PLAIN
-        kind = IDEMPOTENT if definition.idempotent_producer else answered
-        self.surface = SURFACES[kind, definition.unclean_elections]
+        self.surface = SURFACES[definition.producer, definition.unclean_elections]
+        self._keyed_topics = definition.topics.compacted
 
     # ---- producing
 
@@ -234,7 +241,7 @@ class OpenKafka(Cluster):
         surface = self.surface
         if idempotent is not None or acks is not None:
             surface = self.surface_of(idempotent, acks)
-        publish = self._publish_with_key if self.definition.compacted else self.publish
+        publish = self._publish_with_key if self._keyed_topics else self.publish
         return partial(publish, lane=Lane(), surface=surface)
 
     def _publish_with_key(self, topic: str, value: Any, **words: Any) -> Any:
