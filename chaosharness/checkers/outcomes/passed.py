@@ -38,9 +38,10 @@ def _clean(evidence: Evidence) -> Clean:
 
 def ends_as_calm(evidence: Evidence) -> bool:
     """Say whether a run left what the calm run leaves, so that nothing was lost."""
-    kinds = {raw[1] for raw in evidence.history.raw}
-    if kinds & STORED and "state" not in kinds:
-        return False  # an excerpt: nobody knows what the stores held
+    for history in (evidence.history, evidence.calm()):
+        kinds = {raw[1] for raw in history.raw}
+        if kinds & STORED and "state" not in kinds:
+            return False  # an excerpt: nobody knows what the stores held
     return _leaves_something(evidence.calm()) and not unlike_calm(evidence)
 
 
