@@ -16,7 +16,7 @@ from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
 
-MET: Final = ("ssl", "anyio", "pika", "aiormq", "aio_pika", "faststream")
+MET: Final = ("ssl", "anyio", "pika", "aiormq", "aio_pika", "faststream", "amqp", "celery")
 """The packages that are met."""
 
 PORTS: Final = (5671, 5672)
@@ -69,7 +69,7 @@ class AMQP:
     @property
     def speaks(self) -> tuple[str, ...]:
         """The client libraries that it meets."""
-        return ("aio_pika", "aiormq", "faststream", "pika")
+        return ("aio_pika", "aiormq", "amqp", "celery", "faststream", "pika")
 
     def prepare(self) -> None:
         """Have client libraries met, before a run begins."""

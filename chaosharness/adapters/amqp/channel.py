@@ -5,8 +5,7 @@ Source:
     "Consumer Acknowledgements and Publisher Confirms".
 
 Not modelled:
-    Direct reply-to (requests by FastStream and others); `basic.qos` with `global`,
-    `basic.recover`, `tx`, `channel.flow`; two consumers of one queue on one channel; `no_local`.
+    Direct reply-to (requests by FastStream and others); `basic.recover`, `tx`, `channel.flow`; two consumers of one queue on one channel; `no_local`.
     Answers take no time, and confirms come one by one.
 """
 
@@ -286,9 +285,12 @@ class Line:
     # ---- consuming
 
     def _basic_qos(self, method: Any) -> None:
+        count = method.prefetch_count or 0
         if getattr(method, "global_qos", getattr(method, "global_", False)):
-            not_modelled(self.session.library, "basic_qos", "global")
-        self._prefetch = method.prefetch_count or 0
+            self.broker.node.limit(self._link.channel, count)
+            self.broker.changed()
+        else:
+            self._prefetch = count
         self._answer("Basic.QosOk")
 
     def _basic_consume(self, method: Any) -> Any:
