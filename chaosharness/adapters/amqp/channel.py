@@ -89,6 +89,11 @@ class Line:
         """Whether its client has messages that it has not settled."""
         return bool(self._link.channel.unacked)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the broker has heard of it."""
+        return self._link.is_open
+
     def shut(self) -> None:
         """Close it because its client says so."""
         self._link.shut("closed by its client")
@@ -99,6 +104,9 @@ class Line:
             return
         self._link.shut("closed")
         code, _, text = self._link.channel.closed_because.partition(" ")
+        if not code.isdigit():  # it was opened while the network was cut, and nobody heard of it
+            self.session.lose("connection lost")
+            return
         fields = {"reply_code": int(code), "reply_text": text, "class_id": 0, "method_id": 0}
         self.session.send(self.number, "Channel.Close", fields)
 

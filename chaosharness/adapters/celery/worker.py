@@ -27,7 +27,7 @@ from kombu.asynchronous.timer import Timer, scheduled
 
 from chaosharness.adapters.celery.command import SLOTS, options_of
 from chaosharness.adapters.celery.own import put
-from chaosharness.adapters.celery.pool import Inline, Slots
+from chaosharness.adapters.celery.pool import Inline, Prefork, Slots
 from chaosharness.handlers.port import current_scope
 
 _QUIET: Final = {"without_gossip": True, "without_mingle": True, "without_heartbeat": True}
@@ -127,10 +127,11 @@ def run_worker(real: Any, self: Any, argv: Any = None) -> None:
     slots = options.pop("concurrency", None) or conf.worker_concurrency
     pool = options.pop("pool", None) or conf.worker_pool
     solo = pool == "solo"
+    kind = Inline if solo else Prefork if pool in ("prefork", "processes") else Slots
     worker = Worker(
         self,
         concurrency=1 if solo else int(slots or SLOTS),
-        pool=Inline if solo else Slots,
+        pool=kind,
         hostname=f"celery@{incarnation.service}-{incarnation.replica}",
         **_QUIET,
         **options,
