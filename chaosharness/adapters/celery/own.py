@@ -21,6 +21,7 @@ from queue import LifoQueue
 from typing import Any, Final
 from weakref import WeakSet
 
+from celery import _state
 from celery.app.amqp import Queues
 from celery.app.base import Celery
 from celery.utils.collections import LimitedSet
@@ -232,8 +233,27 @@ def keep_apart() -> None:
     for names in (state.revoked, state.successful_requests):
         names.__class__ = OwnLimitedSet
     Queues._consume_from = _optional("_consume_from")
+    type(_state._tls).current_app = _current(_state._tls.current_app)
     Celery.thread_oid = _oid(vars(Celery)["thread_oid"])
     Celery._backend = _backend(vars(Celery)["_backend"])
+
+
+def _current(first: Any) -> Any:
+    """Return what the application of a process is: that of its worker, else the one made last."""
+    last = [first]
+
+    def get(self: Any) -> Any:
+        if SCOPE.get() is None:
+            return last[0]
+        return mine("current app", _state, lambda: None) or last[0]
+
+    def set_(self: Any, app: Any) -> None:
+        if SCOPE.get() is None:
+            last[0] = app
+        else:
+            put("current app", _state, app)
+
+    return property(get, set_)
 
 
 def _backend(real: Any) -> Any:

@@ -75,6 +75,7 @@ class Job:
         """Run the task, with what Celery does around it; return what became of it."""
         task, world = self.request.task, self.own.world
         task.__trace__ = mine("tracer", task, lambda: build_tracer(task.name, task, app=self.app))
+        self.app.set_current()
         began_ms = world.now
         result = self.trace(*self.arguments)
         took_ms = world.now - began_ms

@@ -104,6 +104,7 @@ class Worker(WorkController):  # type: ignore[misc]
         self.semaphore = LaxBoundedSemaphore(concurrency)
         self._slots = self.semaphore
         put("slots", app, self.semaphore)
+        app.set_current()
         super().__init__(
             app=app, concurrency=concurrency, consumer_cls=Consumer, timer_cls=Due, **options
         )
