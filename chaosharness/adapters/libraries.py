@@ -38,7 +38,6 @@ ADAPTERS: Final = {
     "flask": "chaosharness.adapters.http.flask",
     "httpx": "chaosharness.adapters.http.httpx",
     "kafka": "chaosharness.adapters.kafka.kafka_python",
-    "kombu.transport.redis": "chaosharness.adapters.celery.redis",
     "nats": "chaosharness.adapters.nats.nats",
     "pika": "chaosharness.adapters.amqp.pika",
     "psycopg": "chaosharness.adapters.databases.psycopg",

@@ -73,11 +73,6 @@ class _Line:
         return self._store.lose_writes(scope)
 
 
-def line_to(connection: Any) -> Any:
-    """Return the server as a connection sees it."""
-    return _Line(connection.store, connection)
-
-
 class _StreamLine(_Line):
     """The broker as one connection sees it."""
 
@@ -200,9 +195,6 @@ class _Ours:
         if changed:
             scope.world.effects += 1
         scope.record("commit" if changed else "read", operation, attempt, data)
-        if changed:
-            for hear in store.heard:
-                hear(scope, operation, attempt, request)
 
     def _feed(self, packed: list[bytes]) -> None:
         for part in packed:
@@ -294,7 +286,7 @@ def _stands_for(desk: OpenStreams, host: str) -> bool:
     return address is None or address.is_server(host, "")
 
 
-def taken(pool: Any, kind: Any) -> Any:
+def _taken(pool: Any, kind: Any) -> Any:
     """Return a connection of a pool, of those that this incarnation has, or a new one."""
     scope = current_scope("redis")
     store, desk = _server_at(scope, pool)
@@ -312,7 +304,7 @@ def taken(pool: Any, kind: Any) -> Any:
 
 
 def _get(real: Any, self: Any, command_name: Any = None, *keys: Any, **options: Any) -> Any:
-    made = taken(self, Connection)
+    made = _taken(self, Connection)
     made.connect()
     return made
 
@@ -320,7 +312,7 @@ def _get(real: Any, self: Any, command_name: Any = None, *keys: Any, **options: 
 async def _get_async(
     real: Any, self: Any, command_name: Any = None, *keys: Any, **options: Any
 ) -> Any:
-    made = taken(self, AsyncConnection)
+    made = _taken(self, AsyncConnection)
     await made.connect()
     return made
 
