@@ -47,9 +47,9 @@ def lost_with_its_process(parcel: str, cents: int) -> None:
     charge_and_tell(parcel, cents)
 
 
-@app.task(autoretry_for=TROUBLE, retry_backoff=5, retry_jitter=False, max_retries=None)
-def retried_by_publishing(parcel: str, cents: int) -> None:
-    """Retry where the broker cannot be reached: a retry is a message, and the task is dropped."""
+@app.task(autoretry_for=TROUBLE, default_retry_delay=1, max_retries=1)
+def gives_up(parcel: str, cents: int) -> None:
+    """Try twice in all: the last error is acknowledged, late or not, and nobody hears of it."""
     post(BANK, {"order": parcel, "cents": cents}, parcel)
     notify.apply_async((parcel,), countdown=30)
 

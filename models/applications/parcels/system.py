@@ -51,9 +51,9 @@ def lost_with_its_process() -> System:
     return _system("lost-with-its-process", slips.lost_with_its_process)
 
 
-def retried_by_publishing() -> System:
-    """Loses a task that fails while the broker cannot be reached."""
-    return _system("retried-by-publishing", slips.retried_by_publishing)
+def gives_up() -> System:
+    """Loses a task that has failed as often as it is retried."""
+    return _system("gives-up", slips.gives_up)
 
 
 def _system(name: str, charge: Any) -> System:
