@@ -13,6 +13,7 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.adapters.amqp.channel import Line
+from chaosharness.brokers.rabbitmq.copies import Copy
 from chaosharness.handlers.attribution import adopt, rest
 from chaosharness.handlers.colours import innermost
 from chaosharness.handlers.places import told

@@ -35,7 +35,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from greenlet import GreenletExit
 from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 
-from chaosharness.adapters.amqp.handling import Handling, handling
+from chaosharness.adapters.amqp.handling import Handling, handling_of
 from chaosharness.adapters.celery.own import mine
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.carrier import PLAIN
@@ -62,14 +62,25 @@ class Job:
     done: Callable[[Any], None]
     failed: Callable[[Any], None]
     limit_s: float | None
+    line: Any = attrs.field(init=False)
+    taken: Any = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Learn which message it came by, before that is acknowledged."""
+        message = self.request.message
+        self.line = message.channel.line
+        self.taken = self.line.take_up(message.delivery_tag)
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The user's own."""
+        task = self.request.task
+        found: Callable[..., Any] = getattr(task, "_orig_run", task.run)
+        return found
 
     def handling(self, own: Scope) -> Handling | None:
         """Return the scope of the message that it came by, in a process."""
-        message, task = self.request.message, self.request.task
-        line = getattr(message.channel, "line", None)
-        if line is None:
-            return None
-        return handling(own, getattr(task, "_orig_run", task.run), line, message.delivery_tag)
+        return self.taken and handling_of(own, self.function, self.line, self.taken)
 
     def run(self) -> Any:
         """Run the task, with what Celery does around it; return what became of it."""
@@ -275,17 +286,13 @@ class Prefork(Slots):
         own = job.own
         if not own.incarnation.alive:
             return
-        line = getattr(job.request.message.channel, "line", None)
-        taken = None if line is None else line.take_up(job.request.message.delivery_tag)
         scope = _nobodys(own, own.incarnation)
-        if taken is not None:
-            copy, cause = taken
-            task = job.request.task
-            function = getattr(task, "_orig_run", task.run)
-            scope.place = f"{own.incarnation.service}.{function.__name__}"
+        if job.taken is not None:
+            copy, cause = job.taken
+            scope.place = f"{own.incarnation.service}.{job.function.__name__}"
             scope.entity, scope.message, scope.hops = copy.entity, copy.name, copy.hops
             scope.cause = cause
-            scope.run = line
+            scope.run = job.line
         own.world.in_flight[scope] = scope.place
         slots = own.incarnation.clients["celery", "slots", id(self.app)][0]
 
