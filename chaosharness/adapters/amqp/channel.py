@@ -5,7 +5,8 @@ Source:
     "Consumer Acknowledgements and Publisher Confirms".
 
 Not modelled:
-    Direct reply-to (requests by FastStream and others); `basic.recover`, `tx`, `channel.flow`; two consumers of one queue on one channel; `no_local`.
+    Direct reply-to (requests by FastStream and others); `basic.recover`, `tx`, `channel.flow`; two
+    consumers of one queue on one channel; `no_local`.
     Answers take no time, and confirms come one by one.
 """
 

@@ -36,9 +36,7 @@ class Inbox:
         while self._arrived:
             yield self._arrived.popleft()
 
-    def waiting(
-        self, scope: Scope, due_ms: int | None, *, holds: bool = False
-    ) -> Script[None]:
+    def waiting(self, scope: Scope, due_ms: int | None, *, holds: bool = False) -> Script[None]:
         """Wait until something is there, or until a moment.
 
         Args:

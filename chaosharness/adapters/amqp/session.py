@@ -111,11 +111,11 @@ class Session:
             Lost: The connection is lost meanwhile, and its client learns it now.
         """
         if name == "Channel.Open":
-            line = self.lines[number] = Line(self, number)
-            if line.is_open:
+            opened = self.lines[number] = Line(self, number)
+            if opened.is_open:
                 self.send(number, "Channel.OpenOk", {})
             else:  # the network is cut: nobody answers, and the client learns it in the end
-                self.world.after(self.broker.timeout_ms, lambda _: self._unanswered(line))
+                self.world.after(self.broker.timeout_ms, lambda _: self._unanswered(opened))
             return None
         line = self.lines.get(number)
         if line is None or not self._base.is_open:

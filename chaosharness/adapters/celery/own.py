@@ -9,8 +9,8 @@ Source:
     `utils/nodenames.py`; kombu 5.7, `pools.py`, `resource.py`, `common.py`.
 
 Not modelled:
-    What user code sets on an application or a task while it runs (`app.conf`, `app.add_task`): it is
-    seen by all processes.
+    What user code sets on an application or a task while it runs (`app.conf`, `app.add_task`): it
+    is seen by all processes.
 """
 
 from __future__ import annotations

@@ -22,7 +22,6 @@ Not modelled:
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -161,7 +160,7 @@ class Slots(BasePool):  # type: ignore[misc]
 
     def _all(self, job: Job, held: Handling | None) -> None:
         """Accept a task, run it, and tell what became of it."""
-        job.accepted(self.pid, time.monotonic())
+        job.accepted(self.pid, job.own.world.now / 1000)
         result = job.run()
         job.done(result)
         if held is not None:
@@ -249,7 +248,7 @@ class Prefork(Slots):
         child.job = job
 
         def accept() -> None:
-            job.accepted(child.number, time.monotonic())
+            job.accepted(child.number, own.world.now / 1000)
             own.world.after(0, lambda _: self._run(job, child))
 
         self._in_worker(job, accept)

@@ -23,7 +23,7 @@ from celery import bootsteps
 from celery.worker import WorkController, state
 from celery.worker.consumer import consumer as consuming
 from kombu.asynchronous.semaphore import LaxBoundedSemaphore
-from kombu.asynchronous.timer import Timer, scheduled
+from kombu.asynchronous.timer import Timer
 
 from chaosharness.adapters.celery.command import SLOTS, options_of
 from chaosharness.adapters.celery.own import put
@@ -48,7 +48,7 @@ class Due(Timer):  # type: ignore[misc]
         self.max_interval = float("inf")
         for seconds, entry in self:
             if entry is None:
-                return seconds
+                return None if seconds is None else float(seconds)
             self.apply_entry(entry)
         return None
 

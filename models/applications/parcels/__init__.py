@@ -1,1 +1,1 @@
-"""Parcels: Celery on RabbitMQ, and requests. A task charges, and has another one tell the customer."""
+"""Parcels: Celery on RabbitMQ, and requests. A task charges, another tells the customer."""

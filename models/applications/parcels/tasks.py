@@ -1,4 +1,4 @@
-"""The tasks: a charge, then a mail some time later. What fails stays the broker's, and comes again."""
+"""The tasks: a charge, then a mail. What fails stays the broker's, and comes again."""
 
 from __future__ import annotations
 
