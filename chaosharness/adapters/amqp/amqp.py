@@ -40,9 +40,10 @@ class AMQP:
     >>> bus = system.add(RabbitMQ("bus"))
     >>> system.add(AMQP("rabbit.example", bus))
 
-    Code that connects there with pika, aio-pika or FastStream runs as it is, in virtual time. Each
-    of its operations is a site, with the names and the faults that the ports of the broker have.
-    What the code declares is declared; queues that it expects to be there stand in the `RabbitMQ`.
+    Code that connects there with pika, aio-pika, FastStream or Celery runs as it is, in virtual
+    time. Each of its operations is a site, with the names and the faults that the ports of the
+    broker have. What the code declares is declared; queues that it expects to be there stand in
+    the `RabbitMQ`.
 
     Args:
         host: The name that URLs and connection parameters have: `localhost`, `rabbit:5673`.
