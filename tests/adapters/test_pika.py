@@ -375,7 +375,6 @@ def test_an_address_where_nobody_listens_is_told():
     [
         (lambda: pika.SelectConnection(RABBIT), "SelectConnection is not modelled"),
         (lambda: channel_of().tx_select(), "Tx.Select is not modelled"),
-        (lambda: channel_of().basic_qos(prefetch_count=1, global_qos=True), "global is not mod"),
         (
             lambda: channel_of().queue_declare("q", arguments={"x-strange": 1}),
             "'x-strange' of a queue is not modelled",
@@ -398,3 +397,22 @@ def test_a_host_name_needs_its_broker():
 def test_outside_a_run_it_is_the_real_library():
     with pytest.raises(exceptions.AMQPConnectionError):
         BlockingConnection(ConnectionParameters("127.0.0.1", 1))
+
+
+@pytest.mark.parametrize(("shared", "handed"), [(True, 1), (False, 2)])
+def test_a_global_prefetch_is_shared_by_the_consumers_of_a_channel(shared, handed):
+    def code(found):
+        channel = pika.BlockingConnection(RABBIT).channel()
+        channel.basic_qos(prefetch_count=1, global_qos=shared)
+        for queue in ("a", "b"):
+            channel.queue_declare(queue)
+            channel.basic_publish("", queue, b"x")
+            channel.basic_consume(queue, lambda _, method, *__: found.append(method))
+        channel.connection.process_data_events(5)
+        channel.connection.process_data_events(5)
+        first = len(found)
+        channel.basic_ack(found[0].delivery_tag)
+        channel.connection.process_data_events(5)
+        found[:] = [first, len(found)]
+
+    assert played(code)[0] == [handed, 2]

@@ -15,6 +15,7 @@ from chaosharness import (
     LostReply,
     LostRequest,
     NetworkPartition,
+    RabbitMQ,
     Schedule,
     Site,
     System,
@@ -177,3 +178,20 @@ def test_stripe_asks_again_by_itself_with_the_same_key():
     assert paid_with_stripe(lost[0]) == (paid, 1)
     assert paid_with_stripe(*lost) == (["APIConnectionError"], 1)
     assert paid_with_stripe(ErrorReply(Site(call, entity=0)), refused="connection") == (paid, 1)
+
+
+def test_what_nobody_catches_is_told_without_an_address_in_memory():
+    def pay(order):
+        requests.post(ADDRESS, json=order, timeout=5)
+
+    system = System("shop")
+    bank = system.add(External("bank", Bank))
+    system.add(Web("api.bank.example", bank, routes={"POST /charges": "charge"}))
+    bus = system.add(RabbitMQ("bus", queues=["orders"]))
+    system.service("payments")(lambda env: env.consume(bus, "orders", pay))
+    system.entry(examples=[ORDER])(lambda env, order: env.publisher(bus)("orders", order))
+    cut = Schedule([NetworkPartition(Site(CALL))])
+    first, second = system.run(None, cut), system.run(None, cut)
+    raised = [event.data["error"] for event in first.history if event.kind == "raised"]
+    assert raised and all("0x" not in words for words in raised)
+    assert first.digest() == second.digest()

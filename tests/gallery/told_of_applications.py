@@ -244,4 +244,34 @@ TOLD = {
         [Crash(Site("refunds.not_waited_for/bus.commit", "after"))],
         items=(0,),
     ),
+    "applications.parcels.system:keyless": Told(
+        "idempotent",
+        "workers.keyless asks for bank.charge 2 times, and no request carries an idempotency key",
+        [Delay(Site("workers.keyless/bank.charge"), lasting="timeout")],
+        slow=True,
+    ),
+    "applications.parcels.system:new_key": Told(
+        "idempotent",
+        "asks for bank.charge 2 times, with another idempotency key each time",
+        [Delay(Site("workers.new_key/bank.charge"), lasting="timeout")],
+        slow=True,
+    ),
+    "applications.parcels.system:acknowledged_first": Told(
+        "idempotent",
+        "workers#1 crashes before acknowledged_first begins for item 1 (p1)",
+        [Crash(Site("workers.acknowledged_first/handle"))],
+        slow=True,
+    ),
+    "applications.parcels.system:lost_with_its_process": Told(
+        "idempotent",
+        "crashes after bank.charge for item 1 (p1), before it has acknowledged a message",
+        [Crash(Site("workers.lost_with_its_process/bank.charge", "after"))],
+        slow=True,
+    ),
+    "applications.parcels.system:gives_up": Told(
+        "idempotent",
+        "workers.gives_up got no answer to bank.charge",
+        [NetworkPartition(Site("workers.gives_up/bank.charge"))],
+        slow=True,
+    ),
 }

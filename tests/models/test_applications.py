@@ -29,6 +29,7 @@ RIGHT = [
     "charges.system:charges",
     "payouts.system:payouts",
     "refunds.system:refunds",
+    "parcels.system:parcels",
 ]
 BROKEN = [
     "checkout.system:no_key",
@@ -58,6 +59,11 @@ BROKEN = [
     "refunds.system:commits_the_batch",
     "refunds.system:not_waited_for",
     "refunds.system:keyless",
+    "parcels.system:keyless",
+    "parcels.system:new_key",
+    "parcels.system:acknowledged_first",
+    "parcels.system:lost_with_its_process",
+    "parcels.system:gives_up",
 ]
 DIGESTS = """
 from chaosharness.search.target import load_target
@@ -67,7 +73,8 @@ for name, site in (("checkout", "checkout.create_order/bank.charge"),
                    ("invoices", "charging.on_order/bank.charge"),
                    ("charges", "charging.on_order/bank.charge"),
                    ("payouts", "payouts.run/bank.charge"),
-                   ("refunds", "refunds.run/bank.charge")):
+                   ("refunds", "refunds.run/bank.charge"),
+                   ("parcels", "workers.charge/bank.charge")):
     system = load_target(f"models.applications.{name}.system:{name}")
     for schedule in (Schedule(), Schedule([LostReply(Site(site, "after"))])):
         print(system.run(None, schedule).digest(), system.run(None, schedule).digest())
@@ -85,6 +92,10 @@ SLOW = {
     "charges.system:acknowledged_first",
     "invoices.system:invoices",
     "invoices.system:requeued",
+    "parcels.system:parcels",
+    "parcels.system:keyless",
+    "parcels.system:lost_with_its_process",
+    "parcels.system:gives_up",
     "checkout.system:checkout",
     "checkout.system:marked_first",
     "checkout.system:no_key",

@@ -32,7 +32,8 @@ def run(folder, *words, fixed=False):
 NEEDED = {
     ("orchestrators", "temporal"): "google temporalio",
     ("adapters", "http"): "aiohttp blinker django flask httpx multidict urllib3",
-    ("adapters", "amqp"): "aio_pika aiormq faststream pamqp pika",
+    ("adapters", "amqp"): "aio_pika aiormq amqp faststream pamqp pika vine",
+    ("adapters", "celery"): "amqp billiard celery click kombu vine",
     ("adapters", "aws"): "aiobotocore boto3 botocore",
     ("adapters", "databases"): "aiosqlite asyncpg django fakeredis psycopg redis sqlalchemy",
     ("adapters", "nats"): "nats",

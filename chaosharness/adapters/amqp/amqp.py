@@ -16,7 +16,7 @@ from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
 
-MET: Final = ("ssl", "anyio", "pika", "aiormq", "aio_pika", "faststream")
+MET: Final = ("ssl", "anyio", "pika", "aiormq", "aio_pika", "faststream", "amqp", "celery")
 """The packages that are met."""
 
 PORTS: Final = (5671, 5672)
@@ -40,9 +40,10 @@ class AMQP:
     >>> bus = system.add(RabbitMQ("bus"))
     >>> system.add(AMQP("rabbit.example", bus))
 
-    Code that connects there with pika, aio-pika or FastStream runs as it is, in virtual time. Each
-    of its operations is a site, with the names and the faults that the ports of the broker have.
-    What the code declares is declared; queues that it expects to be there stand in the `RabbitMQ`.
+    Code that connects there with pika, aio-pika, FastStream or Celery runs as it is, in virtual
+    time. Each of its operations is a site, with the names and the faults that the ports of the
+    broker have. What the code declares is declared; queues that it expects to be there stand in
+    the `RabbitMQ`.
 
     Args:
         host: The name that URLs and connection parameters have: `localhost`, `rabbit:5673`.
@@ -69,7 +70,7 @@ class AMQP:
     @property
     def speaks(self) -> tuple[str, ...]:
         """The client libraries that it meets."""
-        return ("aio_pika", "aiormq", "faststream", "pika")
+        return ("aio_pika", "aiormq", "amqp", "celery", "faststream", "pika")
 
     def prepare(self) -> None:
         """Have client libraries met, before a run begins."""

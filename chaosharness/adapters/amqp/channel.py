@@ -5,8 +5,8 @@ Source:
     "Consumer Acknowledgements and Publisher Confirms".
 
 Not modelled:
-    Direct reply-to (requests by FastStream and others); `basic.qos` with `global`,
-    `basic.recover`, `tx`, `channel.flow`; two consumers of one queue on one channel; `no_local`.
+    Direct reply-to (requests by FastStream and others); `basic.recover`, `tx`, `channel.flow`; two
+    consumers of one queue on one channel; `no_local`.
     Answers take no time, and confirms come one by one.
 """
 
@@ -90,6 +90,11 @@ class Line:
         """Whether its client has messages that it has not settled."""
         return bool(self._link.channel.unacked)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the broker has heard of it."""
+        return self._link.is_open
+
     def shut(self) -> None:
         """Close it because its client says so."""
         self._link.shut("closed by its client")
@@ -100,6 +105,9 @@ class Line:
             return
         self._link.shut("closed")
         code, _, text = self._link.channel.closed_because.partition(" ")
+        if not code.isdigit():  # it was opened while the network was cut, and nobody heard of it
+            self.session.lose("connection lost")
+            return
         fields = {"reply_code": int(code), "reply_text": text, "class_id": 0, "method_id": 0}
         self.session.send(self.number, "Channel.Close", fields)
 
@@ -286,9 +294,12 @@ class Line:
     # ---- consuming
 
     def _basic_qos(self, method: Any) -> None:
+        count = method.prefetch_count or 0
         if getattr(method, "global_qos", getattr(method, "global_", False)):
-            not_modelled(self.session.library, "basic_qos", "global")
-        self._prefetch = method.prefetch_count or 0
+            self.broker.node.limit(self._link.channel, count)
+            self.broker.changed()
+        else:
+            self._prefetch = count
         self._answer("Basic.QosOk")
 
     def _basic_consume(self, method: Any) -> Any:

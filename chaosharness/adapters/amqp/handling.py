@@ -13,6 +13,7 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.adapters.amqp.channel import Line
+from chaosharness.brokers.rabbitmq.copies import Copy
 from chaosharness.handlers.attribution import adopt, rest
 from chaosharness.handlers.colours import innermost
 from chaosharness.handlers.places import told
@@ -83,8 +84,13 @@ class Handling:
 def handling(own: Scope, callback: Callable[..., Any], line: Line, tag: int) -> Handling | None:
     """Return the scope of a callback for a message that it begins with now."""
     taken = line.take_up(tag)
-    if taken is None:
-        return None
+    return None if taken is None else handling_of(own, callback, line, taken)
+
+
+def handling_of(
+    own: Scope, callback: Callable[..., Any], line: Line, taken: tuple[Copy, int]
+) -> Handling:
+    """Return the scope of a callback for a message that was taken up before."""
     copy, cause = taken
     world, incarnation = own.world, own.incarnation
     place = f"{incarnation.service}.{name_of(callback)}"

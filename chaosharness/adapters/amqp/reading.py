@@ -36,8 +36,14 @@ class Inbox:
         while self._arrived:
             yield self._arrived.popleft()
 
-    def waiting(self, scope: Scope, due_ms: int | None) -> Script[None]:
-        """Wait until something is there, or until a moment."""
+    def waiting(self, scope: Scope, due_ms: int | None, *, holds: bool = False) -> Script[None]:
+        """Wait until something is there, or until a moment.
+
+        Args:
+            scope: Who waits.
+            due_ms: Until when.
+            holds: Whether it has something in hand that no message of its scope says.
+        """
         world = scope.world
         over: list[None] = []
         timer: Any = None
@@ -53,7 +59,7 @@ class Inbox:
             if delay_ms <= 0:
                 return
             world.know_duration(delay_ms)
-            holds = scope in world.in_flight
+            holds = holds or scope in world.in_flight
             nap = wait_of(scope, delay_ms, of_stack, _frame_of_user(), holds=holds)
             timer = world.timer(delay_ms, expire, None, nap)
         while not self._arrived and not over:

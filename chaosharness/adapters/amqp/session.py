@@ -111,8 +111,11 @@ class Session:
             Lost: The connection is lost meanwhile, and its client learns it now.
         """
         if name == "Channel.Open":
-            self.lines[number] = Line(self, number)
-            self.send(number, "Channel.OpenOk", {})
+            opened = self.lines[number] = Line(self, number)
+            if opened.is_open:
+                self.send(number, "Channel.OpenOk", {})
+            else:  # the network is cut: nobody answers, and the client learns it in the end
+                self.world.after(self.broker.timeout_ms, lambda _: self._unanswered(opened))
             return None
         line = self.lines.get(number)
         if line is None or not self._base.is_open:
@@ -136,6 +139,10 @@ class Session:
         self._base.shut("closed by its client")
         self.connection.end(self)
         self.broker.node.disconnect(self.connection)
+
+    def _unanswered(self, line: Line) -> None:
+        if not line.is_open and self.incarnation.alive:
+            self.lose("connection lost")
 
     def lose(self, why: str) -> None:
         """Lose the connection, because a client has found out that nobody answers."""

@@ -89,14 +89,31 @@ def _error(
     match error.ended:
         case "connect timeout":
             words = f"Connection to {pool.host} timed out. (connect timeout={connect_s})"
-            return ConnectTimeoutError(conn, words)
+            return _without_address(ConnectTimeoutError(conn, words), _Spelled(_of(conn)), words)
         case "refused":
             words = "Failed to establish a new connection: [Errno 111] Connection refused"
-            return NewConnectionError(conn, words)
+            return _without_address(NewConnectionError(conn, words), f"{_of(conn)}: {words}")
         case "disconnected":
             return RemoteDisconnected("Remote end closed connection without response")
         case _:
             return ReadTimeoutError(pool, url, f"Read timed out. (read timeout={read_s})")
+
+
+class _Spelled(str):
+    """What stands for a connection in an error: its words, without quotes."""
+
+    def __repr__(self) -> str:
+        return f"<{self}>"
+
+
+def _of(conn: Any) -> str:
+    return f"{type(conn).__name__}(host={conn.host!r}, port={conn.port})"
+
+
+def _without_address(error: Exception, *told: str) -> Exception:
+    """Have an error say which connection it is of, and not where that lies in memory."""
+    error.args = told
+    return error
 
 
 class _Original:

@@ -159,6 +159,9 @@ class Node:
             return queue
         if (why := self._refuses_consumer(queue, prefetch, auto_ack, exclusive)) is not None:
             return why
+        if channel.limit and queue.definition.kind != "classic":
+            text = f"queue '{name}' in vhost '/' does not support global qos"
+            return Refusal("540", f"NOT_IMPLEMENTED - {text}")
         taker = Taker(channel, queue, prefetch, auto_ack, priority, exclusive)
         if isinstance(queue.order, StreamOrder):
             taker.position = queue.order.position_of(start)
@@ -351,9 +354,31 @@ class Node:
                 push.taker.unacked -= 1
                 push.queue.takers.settled(push.taker)
         queues = {push.queue: None for push in pushes}
+        for channel in {push.channel: None for push in pushes if push.channel.limit}:
+            queues.update(self._rejoined(channel))
         for queue in queues:
             if len(queue.order):
                 self.hand_out(queue)
+
+    def limit(self, channel: Channel, count: int) -> None:
+        """Limit what all consumers of a channel have unacknowledged together, from now on.
+
+        Source: RabbitMQ documentation, "Consumer Prefetch": `basic.qos` with `global` is "shared
+        across all consumers on the channel". It holds for consumers that are there already.
+
+        Not modelled: which of several queues goes on first where the limit has held them up
+        (RabbitMQ takes them in a random order; here the consumer that came first).
+        """
+        channel.limit = count
+        for queue in self._rejoined(channel):
+            self.hand_out(queue)
+
+    def _rejoined(self, channel: Channel) -> dict[OpenQueue, None]:
+        """Have consumers of a channel rejoin that its limit had held up; return their queues."""
+        takers = [*channel.takers]
+        for taker in takers:
+            taker.queue.takers.settled(taker)
+        return {taker.queue: None for taker in takers}
 
     def _give_back(self, pushes: list[Push], how: Return) -> None:
         """Put messages back into their queues, or bury those that came back too often."""
@@ -365,6 +390,8 @@ class Node:
                 if push.taker is not None:
                     push.taker.unacked -= 1
                     queue.takers.settled(push.taker)
+                    if push.channel.limit:
+                        self._rejoined(push.channel)
                 copy = push.copy
                 copy.redelivered = True
                 if queue.definition.kind == "quorum" and counts(how, self.version):

@@ -21,14 +21,16 @@ class Channel:
     """A channel: what was handed out on it and is not settled yet.
 
     `connection` tells those apart that are of different connections: an exclusive queue is
-    of one of them.
+    of one of them. `limit` is how much its consumers may have unacknowledged together
+    (`basic.qos` with `global`), 0 for any number.
     """
 
-    __slots__ = ("closed_because", "connection", "owner", "tag", "takers", "unacked")
+    __slots__ = ("closed_because", "connection", "limit", "owner", "tag", "takers", "unacked")
 
     def __init__(self, owner: object = None, connection: object = None) -> None:
         self.closed_because = ""
         self.connection = self if connection is None else connection
+        self.limit = 0
         self.owner = owner
         self.tag = 0
         self.takers: list[Taker] = []
@@ -38,6 +40,10 @@ class Channel:
     def is_open(self) -> bool:
         """Whether it can still be used."""
         return not self.closed_because
+
+    def has_room(self) -> bool:
+        """Say whether its consumers together may be handed one more message."""
+        return not self.limit or len(self.unacked) < self.limit
 
     def forget(self) -> None:
         """Let go of everything, at the end of a run."""
@@ -80,7 +86,9 @@ class Taker:
 
     def has_room(self) -> bool:
         """Say whether it may be handed one more message."""
-        return not self.prefetch or self.auto_ack or self.unacked < self.prefetch
+        if self.auto_ack:
+            return True
+        return (not self.prefetch or self.unacked < self.prefetch) and self.channel.has_room()
 
 
 class Push:
@@ -153,7 +161,7 @@ class Rotation:
 
     def settled(self, taker: Taker) -> None:
         """Let a consumer that has room again rejoin."""
-        if not taker.prefetch:
+        if not taker.prefetch and not taker.channel.limit:
             return  # it never left
         if taker in self._all and taker not in self._turn and taker.has_room():
             self._turn.append(taker)

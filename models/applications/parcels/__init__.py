@@ -1,0 +1,1 @@
+"""Parcels: Celery on RabbitMQ, and requests. A task charges, another tells the customer."""
