@@ -284,7 +284,7 @@ class World:
             one.alive = False
         self.effects += 1
         self.record("crash", incarnation.label, cause=cause, data={"down": down})
-        self._clear_away(dying)
+        self.clear_away(dying)
         if incarnation.restart is None:
             return
         once = Once(incarnation.restart)
@@ -302,9 +302,10 @@ class World:
         if process.alive and process.host is not None:
             process.alive = False
             process.host.processes.remove(process)
-            self._clear_away((process,))
+            self.clear_away((process,))
 
-    def _clear_away(self, dying: tuple[Mortal, ...]) -> None:
+    def clear_away(self, dying: tuple[Mortal, ...]) -> None:
+        """Let go of what processes had in hand that are dead, and tell whoever waits for that."""
         for scope in [one for one in self.in_flight if one.incarnation in dying]:
             del self.in_flight[scope]
         for one in dying:

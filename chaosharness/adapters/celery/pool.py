@@ -214,7 +214,7 @@ class Child:
         if one.alive:
             self.job = None
             one.alive = False
-            one.world._clear_away((one,))
+            one.world.clear_away((one,))
 
     def _died(self) -> None:
         """Have the worker learn that the process is gone."""
