@@ -103,11 +103,21 @@ def _is_library(package: str) -> bool:
 
 
 def _load(package: str) -> None:
-    if not _is_library(package):
+    """Meet a library; where its room is being loaded just now, when it is spoken next."""
+    if not _is_library(package) or _is_loading(ADAPTERS[package]):
         return
     library: Library | None = getattr(import_module(ADAPTERS[package]), "LIBRARY", None)
-    if library is not None:  # else it is being loaded just now, and is met when it is spoken next
+    if library is not None:
         install(library)
+
+
+def _is_loading(adapter: str) -> bool:
+    """Say whether a module beside an adapter is being loaded, and has imported the library."""
+    if adapter in sys.modules:
+        return False
+    room = f"{adapter.rpartition('.')[0]}."
+    beside = (module for name, module in [*sys.modules.items()] if name.startswith(room))
+    return any(getattr(module.__spec__, "_initializing", False) for module in beside)
 
 
 class _Watch(MetaPathFinder):

@@ -25,12 +25,13 @@ class Budget:
         events_max: Events in the history.
         chaos_ms: Virtual time after which faults stop and calm begins, quiet or not.
         calm_ms: Virtual time the system then has to become quiet.
-        deliveries_max: Deliveries of one message to one consumer group or queue.
+        deliveries_max: Deliveries of one message to one consumer group or queue. Once a fault has
+            struck, so many end the chaos, and as many more the run.
         hops_max: Messages in a row, each caused by the one before (an event cycle).
         steps_max: Ports that one handler run may pass without virtual time moving.
         reads_max: How often clocks may be read without virtual time moving.
-        decisions_max: Decisions of an orchestrator for one workload item: those of a workflow, of
-            its children, and of the runs that follow it.
+        decisions_max: Decisions of an orchestrator for one workload item within an hour of virtual
+            time: those of a workflow, of its children, and of the runs that follow it.
     """
 
     events_max: int = attrs.field(default=100_000, validator=allowed.whole(1))

@@ -281,13 +281,14 @@ class Wait:
 
         Args:
             calm_ms: The length of the calm, once that is over: a loop that woke from its last
-                change and changed nothing, or sleeps too long for that, has gone far enough.
+                change and has changed nothing for a good part of the calm, or sleeps too long
+                for that, has gone far enough.
         """
         world = self._world
         loop = self.loop
         why = world.rest.spent(world, loop, self._scope.reckons_ms)
         if why is None and calm_ms:
-            if world.rest.has_stood_still(loop):
+            if world.rest.has_stood_still(loop, world.now - calm_ms // WAKES_CLOCK):
                 why = loop.why
             elif self.delay_ms * WAKES_CLOCK > calm_ms:
                 why = "sleeps past the calm"
@@ -413,9 +414,9 @@ class Rest:
         enough = wakes >= WAKES_COUNTING or (wakes >= WAKES_HOLDING and still_ms >= LONG_MS)
         return loop.why if enough else None
 
-    def has_stood_still(self, loop: Loop) -> bool:
-        """Say whether a loop was woken since the last change, and changed nothing."""
-        return loop.real == self._real
+    def has_stood_still(self, loop: Loop, since_ms: int) -> bool:
+        """Say whether a loop was woken since the last change, which lies so far back."""
+        return loop.real == self._real and self.since_ms <= since_ms
 
     def _is_past(
         self, world: Clockwork, loop: Loop, reckons_ms: int, *, soon: bool = False

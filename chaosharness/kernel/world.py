@@ -65,8 +65,6 @@ class World:
         "_calm_asked",
         "_deliveries_max",
         "_events_to",
-        "_fallen",
-        "_lasting",
         "agenda",
         "armed",
         "arms",
@@ -116,8 +114,6 @@ class World:
         self._calm_asked = False
         self._events_to = budget.events_max  # below 0 where the loop has to look up
         self._deliveries_max = budget.deliveries_max
-        self._lasting: list[Entry] = []
-        self._fallen: list[Entry] = []
         self.chaos = True
         self.context = copy_context()
         self.crew: Any = None
@@ -294,8 +290,6 @@ class World:
             self.at_calm(once)
         else:
             self.until(max(self.due(down), self.now + 1), once)
-            if cause < 0 or self.raw[cause][1] != "fault":
-                self._fallen.append(self._lasting[-1])  # it died by itself: nobody troubled it
 
     def exit(self, process: Mortal) -> None:
         """End a process of a host, however far its code is: the host lives on."""
@@ -338,7 +332,6 @@ class World:
     def until(self, due_ms: int, action: Callable[[Any], None], argument: Any = None) -> None:
         """End trouble at a moment, or with the calm, which no trouble outlasts."""
         entry = self.agenda.add(due_ms, action, argument)
-        self._lasting.append(entry)
 
         def end() -> None:
             if entry[ACTION] is not None:
@@ -368,46 +361,19 @@ class World:
         actions, self._at_calm = self._at_calm, []
         for action in actions:
             action()
-        self._lasting.clear()
-        self._fallen.clear()
         if before != (self.effects, self.agenda.tickets, len(self.raw)):
             self.effects += 1  # something was healed, restarted or let go
-
-    def trouble_lasts(self) -> bool:
-        """Say whether calm would heal, restart or let go anything."""
-        lasting = [entry for entry in self._lasting if entry[ACTION] is not None]
-        return bool(lasting or self.unreachable) or len(self._at_calm) > len(self._lasting)
-
-    def _is_just_over(self, operation: str) -> bool:
-        """Say whether trouble has ended since a delivery that is the last or last but one.
-
-        Or whether work of another service was done since then, which it may have held up.
-        """
-        fallen = set(map(id, self._fallen))
-        over = [one for one in self._lasting if one[ACTION] is None and id(one) not in fallen]
-        ended = [one[DUE] for one in over]
-        before = [
-            at for at, raw in enumerate(self.raw) if raw[1] == "deliver" and raw[3] == operation
-        ]
-        if not before:
-            return False
-        since = before[-2:][0]
-        if ended and max(ended) >= self.raw[since][0]:
-            return True
-        # what came of it may last longer: a message of another service, on a lost connection
-        mine = str(self.raw[since][7].get("to", "")).partition("#")[0]
-        ends = (raw for raw in self.raw[since:] if raw[1] == "handled")
-        return self.struck() and any(raw[2].partition("#")[0] != mine for raw in ends)
 
     def too_often(self, times: int, operation: str) -> bool:
         """Say whether a message that is handed out once more ends the run.
 
-        While trouble lasts it ends the chaos only: as many deliveries are left for the calm. So
-        it does where trouble ended since the last time: this delivery may well succeed.
+        Once a fault has struck, it ends the chaos only: as many deliveries are left for the calm.
+        What an outage leaves behind may last longer than itself (a lease of who is dead, a
+        connection that nobody has missed yet), and this message may wait for another one.
         """
         if times <= self._deliveries_max:
             return False
-        if self.chaos and (self.trouble_lasts() or self._is_just_over(operation)):
+        if self.chaos and self.struck():
             self._calm_asked = True
             self._events_to = -1
             self._deliveries_max = times + self.budget.deliveries_max

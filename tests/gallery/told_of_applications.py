@@ -45,7 +45,7 @@ TOLD = {
     "applications.invoices.system:requeued": Told(
         "never stuck",
         (
-            "gave an unreadable message from order.placed back 200 times, and each "
+            "gave an unreadable message from order.placed back 401 times, and each "
             "time it came again"
         ),
         [Poison(Site("client.customer/bus.publish order.placed"))],

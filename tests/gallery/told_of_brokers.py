@@ -19,7 +19,7 @@ from tests.gallery.told import Told
 TOLD = {
     "rabbit.dispatch:requeue_that_starves": Told(
         "never stuck",
-        ("was given a message for o1 from tasks 21 times and raised NotPaid: o1 at each of them"),
+        ("was given a message for o1 from tasks 42 times and raised NotPaid: o1 at each of them"),
         [LostRequest(Site("till.on_order/bus.publish tasks"))],
     ),
     "rabbit.prices:retry_queue_breaks_order": Told(

@@ -16,8 +16,10 @@ from chaosharness import (
     Budget,
     Conductor,
     Orchestrator,
+    Retry,
     Saga,
     SagaStore,
+    Step,
     StepFunctions,
     System,
     Temporal,
@@ -116,6 +118,62 @@ def test_temporal(how: str) -> None:
         await client.start_workflow(ForEver.run, how, id="w1", task_queue="q")
 
     ended(shop.run(budget=FEW), "ForEver")
+
+
+@workflow.defn
+class Patient:
+    """Asks each minute, as often as it is told, and ends."""
+
+    @workflow.run
+    async def run(self, times: int) -> None:
+        for _ in range(times):
+            await workflow.sleep(60)
+
+
+def test_who_asks_each_minute_for_a_day_has_an_end() -> None:
+    shop = System("shop")
+    temporal = shop.add(Temporal("temporal"))
+
+    @shop.service("worker")
+    def worker(env: Any) -> None:
+        env.worker(temporal, task_queue="q", workflows=[Patient])
+
+    @shop.entry(examples=[{}])
+    async def begin(env: Any, item: Any) -> None:
+        client = env.client(temporal)
+        await client.start_workflow(Patient.run, 23 * 60, id="w1", task_queue="q")
+
+    assert shop.run().ending.verdict == "quiet"
+
+
+def test_a_saga_that_is_tried_again_to_the_end_of_the_calm_is_not_quiet() -> None:
+    # its last try lies one period before the end, so that a loop has just looked in vain
+    shop = System("shop")
+    store = shop.add(SagaStore("sagas"))
+    saga = Saga("order", Step("a", retry=Retry(times=10**9)))
+
+    def fails(_: Any) -> None:
+        raise ConnectionError("no")
+
+    @shop.service("orders")
+    def orders(env: Any) -> None:
+        def driver() -> Orchestrator:
+            return Orchestrator(
+                saga,
+                env.connect(store),
+                now_ms=env.now_ms,
+                sleep=env.sleep,
+                calls={"a": fails},
+                not_happened=(ConnectionError,),
+            )
+
+        other = driver()
+        env.main(driver().run)
+        env.main(lambda: other.start("x", {}))
+
+    shop.entry(examples=[{}])(lambda env, item: None)
+    short = Budget(chaos_ms=600_000, calm_ms=7_200_000)
+    assert shop.run(budget=short).ending.verdict == "budget"
 
 
 # ---- the others

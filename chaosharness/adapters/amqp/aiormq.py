@@ -39,23 +39,17 @@ from chaosharness.adapters.amqp.handling import (
 from chaosharness.adapters.amqp.logs import quiet_in_runs
 from chaosharness.adapters.amqp.market import TOLD, Lost
 from chaosharness.adapters.amqp.session import Cause, Session, connect
-from chaosharness.adapters.amqp.wire import as_time, carried_by
+from chaosharness.adapters.amqp.wire import (
+    CHANNELS_MAX,
+    FRAME_MAX,
+    SERVER,
+    as_time,
+    carried_by,
+)
 from chaosharness.adapters.dispatch import Library, Seam
 from chaosharness.handlers.port import current_scope
 from chaosharness.kernel.scope import SCOPE
 
-_SERVER: Final = {
-    "product": "RabbitMQ",
-    "version": "4.0",
-    "capabilities": {
-        "publisher_confirms": True,
-        "exchange_exchange_bindings": True,
-        "basic.nack": True,
-        "consumer_cancel_notify": True,
-        "connection.blocked": True,
-    },
-}
-_CHANNELS_MAX, _FRAME_MAX = 2047, 131_072
 _FREED: Final = ("Channel.CloseOk", "Channel.Close")
 """After these the number of a channel is free."""
 
@@ -190,10 +184,8 @@ async def _connect(real: Any, self: Any, client_properties: Any = None) -> bool:
     wire.session = session
     session.agree(self.heartbeat_timeout)
     self.write_queue = wire
-    self.connection_tune = commands.Connection.Tune(
-        _CHANNELS_MAX, _FRAME_MAX, self.heartbeat_timeout
-    )
-    self.server_properties = dict(_SERVER)
+    self.connection_tune = commands.Connection.Tune(CHANNELS_MAX, FRAME_MAX, self.heartbeat_timeout)
+    self.server_properties = {**SERVER, "version": "4.0"}
     self._reader_task = self.create_task(wire.reader(self))
     self._reader_task.add_done_callback(self._on_reader_done)
     self._writer_task = self.create_task(wire.writer())

@@ -33,28 +33,13 @@ from chaosharness.adapters.amqp.handling import handling, put_down, take_in_hand
 from chaosharness.adapters.amqp.market import TOLD, Lost
 from chaosharness.adapters.amqp.reading import Inbox
 from chaosharness.adapters.amqp.session import Cause, Session, connect
-from chaosharness.adapters.amqp.wire import carried_by
+from chaosharness.adapters.amqp.wire import CHANNELS_MAX, FRAME_MAX, SERVER, carried_by
 from chaosharness.adapters.dispatch import Library, Seam
 from chaosharness.adapters.unmodelled import not_modelled
 from chaosharness.handlers.blocking import blocking
 from chaosharness.handlers.port import current_scope, sleep
 from chaosharness.kernel.scope import SCOPE
 
-_SERVER: Final = {
-    "product": "RabbitMQ",
-    "capabilities": {
-        "publisher_confirms": True,
-        "exchange_exchange_bindings": True,
-        "basic.nack": True,
-        "consumer_cancel_notify": True,
-        "connection.blocked": True,
-        "consumer_priorities": True,
-        "authentication_failure_close": True,
-        "per_consumer_qos": True,
-        "direct_reply_to": False,
-    },
-}
-_CHANNELS_MAX, _FRAME_MAX = 2047, 131_072
 _METHODS: Final[dict[str, Any]] = {
     f"{group.__name__}.{name}": method
     for group in (spec.Channel, spec.Queue, spec.Exchange, spec.Basic, spec.Confirm)
@@ -86,8 +71,8 @@ class Impl(Connection):  # type: ignore[misc]
     def _shake_hands(self) -> None:
         heartbeat_s = self._session.broker.definition.heartbeat_ms // 1000
         for method in (
-            spec.Connection.Start(0, 9, dict(_SERVER), b"PLAIN EXTERNAL", b"en_US"),
-            spec.Connection.Tune(_CHANNELS_MAX, _FRAME_MAX, heartbeat_s),
+            spec.Connection.Start(0, 9, dict(SERVER), b"PLAIN EXTERNAL", b"en_US"),
+            spec.Connection.Tune(CHANNELS_MAX, FRAME_MAX, heartbeat_s),
             spec.Connection.OpenOk(""),
         ):
             self._process_frame(frame.Method(0, method))

@@ -32,28 +32,12 @@ from chaosharness.adapters.amqp.logs import quiet_in_runs
 from chaosharness.adapters.amqp.market import TOLD, Lost
 from chaosharness.adapters.amqp.reading import Inbox
 from chaosharness.adapters.amqp.session import Cause, Session, connect
-from chaosharness.adapters.amqp.wire import carried_by
+from chaosharness.adapters.amqp.wire import CHANNELS_MAX, FRAME_MAX, SERVER, carried_by
 from chaosharness.adapters.dispatch import Library, Seam
 from chaosharness.adapters.unmodelled import not_modelled
 from chaosharness.handlers.blocking import blocking
 from chaosharness.handlers.port import current_scope
 from chaosharness.kernel.scope import Scope
-
-_SERVER: Final = {
-    "product": "RabbitMQ",
-    "capabilities": {
-        "publisher_confirms": True,
-        "exchange_exchange_bindings": True,
-        "basic.nack": True,
-        "consumer_cancel_notify": True,
-        "connection.blocked": True,
-        "consumer_priorities": True,
-        "authentication_failure_close": True,
-        "per_consumer_qos": True,
-        "direct_reply_to": False,
-    },
-}
-_CHANNELS_MAX, _FRAME_MAX = 2047, 131_072
 
 _CALLED: Final = {
     signature: f"{group.__name__}.{name}"
@@ -141,9 +125,9 @@ class Wire:
     def shake_hands(self) -> None:
         """Agree with the client on what both can do."""
         connection = self._connection
-        connection._on_start(0, 9, dict(_SERVER), b"PLAIN AMQPLAIN", "en_US")
+        connection._on_start(0, 9, dict(SERVER), b"PLAIN AMQPLAIN", "en_US")
         seconds = self.session.broker.definition.heartbeat_ms // 1000
-        connection._on_tune(_CHANNELS_MAX, _FRAME_MAX, seconds)
+        connection._on_tune(CHANNELS_MAX, FRAME_MAX, seconds)
         connection._on_open_ok()
         self.session.agree(connection.heartbeat or 0)
         self.session.turn_away()

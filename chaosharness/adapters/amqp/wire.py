@@ -30,6 +30,26 @@ PROPERTIES: Final = (
 
 PERSISTENT: Final = 2
 
+SERVER: Final[dict[str, Any]] = {
+    "product": "RabbitMQ",
+    "capabilities": {
+        "publisher_confirms": True,
+        "exchange_exchange_bindings": True,
+        "basic.nack": True,
+        "consumer_cancel_notify": True,
+        "connection.blocked": True,
+        "consumer_priorities": True,
+        "authentication_failure_close": True,
+        "per_consumer_qos": True,
+        "direct_reply_to": False,
+    },
+}
+"""What a broker says of itself when a client connects (`connection.start`)."""
+
+CHANNELS_MAX: Final = 2047
+FRAME_MAX: Final = 131_072
+"""What it proposes then (`connection.tune`): RabbitMQ's defaults."""
+
 _OF_WIRE: Final = {wire: name for name, wire in ARGUMENTS.items()}
 _NO_MATTER: Final = frozenset(
     {
