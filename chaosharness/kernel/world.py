@@ -330,13 +330,21 @@ class World:
     # ---- chaos, then calm
 
     def until(self, due_ms: int, action: Callable[[Any], None], argument: Any = None) -> None:
-        """End trouble at a moment, or with the calm, which no trouble outlasts."""
-        entry = self.agenda.add(due_ms, action, argument)
+        """End trouble at a moment, or with the calm, which no trouble outlasts.
+
+        Its end changes something: who went round in vain meanwhile may find it mended next time.
+        """
+
+        def over(_: object) -> None:
+            self.effects += 1
+            action(argument)
+
+        entry = self.agenda.add(due_ms, over)
 
         def end() -> None:
             if entry[ACTION] is not None:
                 self.agenda.cancel(entry)
-                action(argument)
+                over(None)
 
         self.at_calm(end)
 
@@ -357,6 +365,7 @@ class World:
         before = (self.effects, self.agenda.tickets, len(self.raw))
         if self.unreachable:
             self.unreachable.clear()
+            self.effects += 1
             self.network_changed()
         actions, self._at_calm = self._at_calm, []
         for action in actions:

@@ -251,6 +251,7 @@ class Stage:
         if service.previous is not None:
             self._may_change(incarnation, service, factory, on_its_own=on_its_own)
         scope.record("start", operation, attempt, None)
+        world.effects += 1  # whom it could not answer before may ask it again
         incarnation.restart = lambda: self._start(service, replica, number + 1, len(world.raw) - 1)
         self.factories[incarnation] = factory
         env = Env(self, incarnation, service.name, service.runtime)
