@@ -373,6 +373,7 @@ def strikes(scope: Scope, operation: str, phase: Phase, attempt: int) -> list[An
         return []
     struck = world.arms.strike(operation, phase, scope.entity, attempt, scope.message)
     for fault in struck:
+        world.effects += 1  # a round in which a fault strikes says nothing about the next one
         scope.record("fault", operation, attempt, {"fault": str(fault)})
     return struck
 

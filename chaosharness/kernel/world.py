@@ -246,7 +246,11 @@ class World:
         self, operation: str, phase: Phase, entity: int, attempt: int, message: str = ""
     ) -> list[Any]:
         """Return the faults that strike at this site, in the schedule's order."""
-        return self.arms.strike(operation, phase, entity, attempt, message) if self.chaos else []
+        if not self.chaos:
+            return []
+        struck = self.arms.strike(operation, phase, entity, attempt, message)
+        self.effects += len(struck)
+        return struck
 
     def struck(self) -> bool:
         """Say whether any fault has struck so far."""

@@ -5,6 +5,7 @@ import pytest
 from chaosharness import (
     Books,
     Crash,
+    LostReply,
     NetworkPartition,
     RemoteError,
     Schedule,
@@ -67,3 +68,12 @@ def test_a_job_that_was_refused_meanwhile_goes_round_again(fault: Crash | Networ
     assert not run.unused
     rows = Books(run.history).rows("mine", "transfers")
     assert [row["state"] for row in rows] == ["done", "done"]
+
+
+def test_a_round_in_which_a_fault_strikes_is_not_the_last():
+    call = "transfers.work/accounts.book"
+    faults = [LostReply(Site(call, "after", 0, attempt)) for attempt in (1, 3)]
+    run = transfers().run(None, Schedule(faults))
+    rows = Books(run.history).rows("mine", "transfers")
+    assert [row["state"] for row in rows] == ["done", "done"]
+    assert not run.unused
