@@ -72,11 +72,11 @@ _SILENT: Final = frozenset(
 MEASURING: Final = frozenset(
     {
         *("redis.client", "redis.connection", "redis.asyncio.client", "redis.asyncio.connection"),
-        "fakeredis._clients._async",
+        *("fakeredis._clients._async", "aiormq.tools", "aiormq.connection"),
     }
 )
-"""The same, where other modules of the library do act on it: redis-py times each command,
-and a reply of fakeredis is there when it is waited for."""
+"""The same, where other modules of the library do act on it: redis-py times each command, a
+reply of fakeredis is there when it is waited for, and aiormq counts down what it waits for."""
 
 _CLOSED: Final = frozenset({"chaosharness", "sqlite3", "builtins", *LIBRARIES})
 """Where no object holds a duration of the user's."""

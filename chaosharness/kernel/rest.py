@@ -254,8 +254,13 @@ class Wait:
             loop.seen.add(self._state)
 
     @property
+    def scope(self) -> Looper:
+        """On whose behalf it sleeps."""
+        return self._scope
+
+    @property
     def incarnation(self) -> Any:
-        """Whose sleep it is."""
+        """Which process sleeps."""
         return self._scope.incarnation
 
     def may_leap(self) -> bool:

@@ -471,9 +471,9 @@ class World:
             if waiter is None or waiter is not BACKGROUND:
                 action(argument)
             else:
-                effects = self.effects
+                real = self.effects - self.rest.by_background
                 action(argument)
-                self.rest.by_background += self.effects - effects
+                self.rest.by_background = self.effects - real
             if self.turn != turn:
                 return False
             if len(raw) > self._events_to and self._stops():
@@ -556,12 +556,31 @@ class World:
     # ---- verdicts
 
     def _settled(self) -> tuple[Verdict, str]:
-        if self.in_flight:
-            scope, place = next(iter(self.in_flight.items()))
+        for scope, place in self.in_flight.items():
+            if self._is_done_and_goes_round(scope):
+                continue
             if self.on_stuck is not None and "(at " not in place:
                 place += self.on_stuck(scope)
             return "stuck", f"{place} {FOR_EVER}"
         return "quiet", ""
+
+    def _is_done_and_goes_round(self, scope: Located) -> bool:
+        """Say whether code sleeps that has settled what it took last, and has not asked for more.
+
+        A loop that looks into a queue first asks for nothing more once it is empty.
+        """
+        waiters = [entry[WAITER] for entry in self.agenda.pending()]
+        if not any(
+            waiter and waiter is not BACKGROUND and waiter.scope is scope for waiter in waiters
+        ):
+            return False
+        label = scope.incarnation.label
+        for _, kind, whose, _, _, _, _, data in reversed(self.raw):
+            if kind == "deliver" and data["to"] == label:
+                return False
+            if kind == "ack" and whose == label:
+                return True
+        return False
 
 
 __all__ = [

@@ -134,6 +134,7 @@ class Line:
         def have(scope: Scope, operation: str, attempt: int, _: Any) -> None:
             if not self._link.is_open:
                 return
+            before = broker.node.declared.changes
             answer = do()
             outcome = "failed" if isinstance(answer, Refusal) else "ok"
             data = {"outcome": outcome, "happened": outcome == "ok"}
@@ -141,7 +142,7 @@ class Line:
             if isinstance(answer, Refusal):
                 self._link.punish(answer)
                 return
-            broker.world.effects += 1
+            broker.world.effects += broker.node.declared.changes - before
             broker.changed()
             answered(answer)
 

@@ -188,7 +188,6 @@ def connect(
             raise Lost(operation)
         for name, kind in PREDECLARED:
             broker.node.declared.exchange(name, kind)  # type: ignore[arg-type]
-        broker.world.effects += 1
         return session
 
     return operate(f"{broker.name}.connect", have, None, Silent(broker), CONNECT)

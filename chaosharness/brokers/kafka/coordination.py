@@ -252,12 +252,21 @@ class Coordination:
     def _try_soon(self, crew: Crew, now: int) -> None:
         """See to it that a round ends as soon as all have joined it, or without who does not."""
         crew.tried_at = now
-        self.world.effects += 1  # a member that is not polling just now has to come round to it
+        self._stir()  # a member that is not polling just now has to come round to it
         agenda = self.world.agenda
         agenda.add(now, self.try_complete, crew)
         if self._leaves_some_behind:
             late_ms = now + self.times.max_poll_interval_ms
             agenda.add(late_ms, self._leave_behind, crew, BACKGROUND)
+
+    def _stir(self) -> None:
+        """Have all who sleep look once more.
+
+        By itself it is no news: one that joins and leaves each time round, and finds nothing,
+        would go on for ever.
+        """
+        self.world.effects += 1
+        self.world.rest.by_background += 1
 
     def _leave_behind(self, crew: Crew) -> None:
         """End a round without those who are dead, and not yet known to be."""
@@ -286,7 +295,7 @@ class Coordination:
             return
         world = self.world
         group.complete(self.machine.topics, world.now)
-        world.effects += 1
+        self._stir()
         members = crew.members
         if not members:
             return

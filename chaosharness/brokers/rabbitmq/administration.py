@@ -193,13 +193,14 @@ class Administrator:
             link = self._link = self._broker.link(scope.incarnation, None, None)
         if not link.reopen():
             raise self._broker.refused(operation)
+        before = self._broker.node.declared.changes
         answer = do(link)
         if isinstance(answer, Refusal):
             why = f"{answer.code} {answer.text}"
             link.punish(answer)
             scope.record("reply", operation, attempt, {"outcome": "failed", "happened": False})
             raise ChannelClosed(operation, why)
-        self._broker.world.effects += 1
+        self._broker.world.effects += self._broker.node.declared.changes - before
         scope.record("reply", operation, attempt, {"outcome": "ok", "happened": True})
         self._broker.changed()
         return answer

@@ -129,7 +129,6 @@ class Link:
         if party not in self._consuming:
             return
         self._consuming.remove(party)
-        self.world.effects += 1
         for taker in [*self.channel.takers]:
             if taker.queue.name == queue:
                 self.broker.node.cancel(taker)
@@ -162,6 +161,7 @@ class Link:
         """Lose the connection, or the channel: what is unacknowledged is requeued."""
         if not self.is_open:
             return
+        self.world.effects += 1
         self._close(why, how)
         self.world.after(0, self.come_back)
 
@@ -180,9 +180,8 @@ class Link:
     def _close(self, why: str, how: Return = "closed") -> None:
         self._transit.clear()
         self._unsent.clear()
-        world = self.world
-        world.effects += 1
         for push in self.channel.unacked.values():
+            self.world.effects += 1
             self._returned(push, why)
         self.broker.node.close(self.channel, why, how)
         self.broker.changed()

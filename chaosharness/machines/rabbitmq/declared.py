@@ -69,15 +69,20 @@ class Holder(Protocol):
 
 
 class Declared:
-    """The queues and exchanges of a node: declare, bind, purge, delete. All may be refused."""
+    """The queues and exchanges of a node: declare, bind, purge, delete. All may be refused.
 
-    __slots__ = ("_blueprint", "_blueprint_bindings", "_node", "routes")
+    Attributes:
+        changes: How often something was made or taken away; asking for what is there is none.
+    """
+
+    __slots__ = ("_blueprint", "_blueprint_bindings", "_node", "changes", "routes")
 
     def __init__(
         self, node: Holder, queues: Mapping[str, Arguments], exchanges: Iterable[OpenExchange]
     ) -> None:
         self._node = node
         self._blueprint = queues
+        self.changes = 0
         self.routes = Routes()
         for exchange in exchanges:
             self.routes.exchanges[exchange.name] = exchange
@@ -136,6 +141,7 @@ class Declared:
         if arguments.exclusive and channel is not None:
             queue.owner = channel.connection
         self._node.queues[name] = queue
+        self.changes += 1
         self.used(queue)
         return queue
 
@@ -174,6 +180,7 @@ class Declared:
     def remove(self, queue: OpenQueue, why: Gone = "deleted") -> int:
         """Take a queue away: its consumers are cancelled, and its messages are dead for nobody."""
         node = self._node
+        self.changes += 1
         queue.gone = True
         queue.owner = None
         node.queues.pop(queue.name, None)
@@ -206,6 +213,7 @@ class Declared:
                 return no_exchange(name)
             found = OpenExchange(name, kind, alternate=alternate, durable=durable)
             self.routes.exchanges[name] = found
+            self.changes += 1
             self.routes.changed()
         elif kind is not None:
             why = other_exchange(found, kind, alternate, durable)
@@ -222,6 +230,7 @@ class Declared:
         if if_unused and found.bindings:
             return Refusal("406", f"PRECONDITION_FAILED - exchange '{name}' in vhost '/' in use")
         del self.routes.exchanges[name]
+        self.changes += 1
         self.routes.forget("exchange", name)
         return None
 
@@ -233,7 +242,7 @@ class Declared:
             return no_exchange(exchange)
         if (why := self._missing(channel, binding)) is not None:
             return why
-        self.routes.exchanges[exchange].bind(binding)
+        self.changes += self.routes.exchanges[exchange].bind(binding)
         self.routes.changed()
         return None
 
@@ -242,7 +251,7 @@ class Declared:
         if not exchange:
             return DEFAULT_EXCHANGE
         if exchange in self.routes.exchanges:
-            self.routes.exchanges[exchange].unbind(binding)
+            self.changes += self.routes.exchanges[exchange].unbind(binding)
             self.routes.changed()
         return None
 

@@ -60,15 +60,19 @@ class OpenExchange:
         self.alternate = alternate
         self.durable = durable
 
-    def bind(self, binding: Binding) -> None:
-        """Add a binding; twice is as once."""
-        if binding not in self.bindings:
-            self.bindings.append(binding)
-
-    def unbind(self, binding: Binding) -> None:
-        """Take a binding away, if it is there."""
+    def bind(self, binding: Binding) -> bool:
+        """Add a binding; twice is as once. Say whether it was not there."""
         if binding in self.bindings:
-            self.bindings.remove(binding)
+            return False
+        self.bindings.append(binding)
+        return True
+
+    def unbind(self, binding: Binding) -> bool:
+        """Take a binding away, if it is there; say whether it was."""
+        if binding not in self.bindings:
+            return False
+        self.bindings.remove(binding)
+        return True
 
     def matching(self, key: str, headers: Mapping[str, Any]) -> Iterator[Binding]:
         """Return the bindings that a message takes."""

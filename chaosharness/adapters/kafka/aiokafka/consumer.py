@@ -321,14 +321,19 @@ class Consumer(Places):
         return batch
 
     def _scope_of_task(self) -> Scope:
-        """Return the scope of the task that polls: of several, each follows its own record."""
+        """Return the scope of the task that polls: of several, each follows its own record.
+
+        A task that polls once, as in `asyncio.wait_for(consumer.getone(), 5)`, leaves its record
+        to whoever waited for it, and its place to the next.
+        """
         scope, task = current_scope("poll", self._world), asyncio.current_task()
         tasks = self._incarnation.clients.setdefault(_TASKS, {})
-        if tasks.setdefault(scope, task) is not task:
+        polling = tasks.get(scope)
+        if polling is not None and polling is not task and not polling.done():
             scope = standing(scope, scope.colour)
             rest(scope)
-            tasks[scope] = task
             SCOPE.set(scope)
+        tasks[scope] = task
         return scope
 
     # ---- committing
