@@ -87,6 +87,7 @@ class Arrivals(Generic[H]):
         try:
             yield keep
         except GeneratorExit:  # the task that waited was cancelled
+            nap.woke()  # its loop goes on
             self._waiting = None
             lines.leave(waiter)
             raise

@@ -157,6 +157,7 @@ class Wait:
         try:
             yield keep
         except GeneratorExit:  # the task that waited was cancelled
+            nap.woke()  # its loop goes on
             self._resume = None
             self._leave()
             raise

@@ -248,6 +248,7 @@ class Consumer(Whereabouts):
                 try:
                     yield keep
                 except GeneratorExit:  # the task that polled was cancelled
+                    nap.woke()  # its loop goes on
                     self._waiting = None
                     member.busy_since = world.now
                     raise
