@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from chaosharness.handlers.port import Peer, after, before, have, lost
@@ -51,6 +52,16 @@ class Lane:
         """Let a turn be over: it was taken, given up or refused."""
         if turn in self._turns:
             self._turns.remove(turn)
+
+
+class Publish(partial[Any]):
+    """A method that publishes, bound to what is one producer's: a port, and no state of who has it.
+
+    Code that sleeps is looked at by what it holds. A plain `partial` would be looked through each
+    time, and all that is bound here is the harness's own.
+    """
+
+    __slots__ = ()
 
 
 class Turn:

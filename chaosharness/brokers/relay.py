@@ -7,10 +7,10 @@ and what becomes of one that ended; the rest is here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, ClassVar, Final, Literal
 
 from chaosharness.brokers.facts import Journal
+from chaosharness.brokers.lane import Publish
 from chaosharness.brokers.message import Message, copied
 from chaosharness.brokers.sqs.sqs import OpenSQS
 from chaosharness.brokers.strikes import struck
@@ -84,7 +84,7 @@ class Relay:
 
     def publisher(self) -> Callable[..., Any]:
         """Return what publishes. Requests do not wait for each other. See `publish`."""
-        return partial(self.publish)
+        return Publish(self.publish)
 
     publish: Callable[..., Any]
 

@@ -158,9 +158,37 @@ class External:
 def _state(server: Any) -> Any:
     """Return a copy of an object's attributes; where they cannot be copied, what equals nothing."""
     try:
-        return deepcopy(vars(server))
+        held = vars(server)
+        try:
+            return _copied(held)
+        except _NotPlainError:
+            return deepcopy(held)
     except Exception:
         return object()
+
+
+class _NotPlainError(Exception):
+    """Something is held that only `deepcopy` can copy, and what shares it, as a whole."""
+
+
+_PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes})
+
+
+def _copied(value: Any) -> Any:
+    """Return a copy of plain containers of plain values, all that most third parties hold."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    are_plain = _PLAIN.issuperset
+    if kind is dict and are_plain(map(type, value)):
+        if are_plain(map(type, value.values())):
+            return value.copy()
+        return {name: _copied(one) for name, one in value.items()}
+    if kind is list or kind is tuple:
+        return value[:] if are_plain(map(type, value)) else kind(map(_copied, value))
+    if (kind is set or kind is frozenset) and are_plain(map(type, value)):
+        return value.copy()
+    raise _NotPlainError
 
 
 class OpenExternal:
@@ -246,7 +274,7 @@ class OpenExternal:
 
         It is as it was before; and the first time, it was not: it is no mere stub.
         """
-        changed = before != _state(self.server)
+        changed = before != getattr(self.server, "__dict__", None)
         first = self._changed.setdefault(repr(plain(request)), changed)
         return first and not changed
 
@@ -272,6 +300,9 @@ class OpenExternal:
     def _named(self, method: str, arguments: Any, keywords: Any) -> dict[str, Any]:
         function = getattr(self.server, method)
         if type(function) is MethodType and type(function.__func__) is FunctionType:
+            words = None if keywords else _words_of(function.__func__)
+            if words is not None:  # the call went well: so all that was given has a name
+                return {word: plain(one) for word, one in zip(words, arguments, strict=False)}
             signature = _signature_of(function.__func__)
             arguments = (function.__self__, *arguments)
             named = list(signature.bind(*arguments, **keywords).arguments.items())[1:]
@@ -285,6 +316,15 @@ class OpenExternal:
 def _signature_of(function: FunctionType) -> inspect.Signature:
     """Return the signature of a function, which takes its object first."""
     return inspect.signature(function)
+
+
+@lru_cache(maxsize=1_024)
+def _words_of(function: FunctionType) -> tuple[str, ...] | None:
+    """Return what a ledger calls the arguments of a method; None where not all are just named."""
+    parameters = _signature_of(function).parameters.values()
+    if any(one.kind is not one.POSITIONAL_OR_KEYWORD for one in parameters):
+        return None
+    return tuple(_word(one.name) for one in parameters)[1:]
 
 
 def _word(argument: str) -> str:

@@ -33,7 +33,6 @@ from typing import Any, Final
 from chaosharness.handlers.shapes import (
     ATOMS,
     ITERATORS,
-    SHAPES,
     STATELESS,
     VALUES,
     Shape,
@@ -148,8 +147,8 @@ class Look:
         kind = type(value)
         if kind in ATOMS:
             return value  # type: ignore[no-any-return]
-        shape = SHAPES.get(kind) or shape_of(kind)
-        if shape.stateless:
+        look, shape = _LOOKS.get(kind) or _look_at(kind)
+        if look is None:
             return None
         met = self._met
         if (known := id(value)) in met:
@@ -159,12 +158,6 @@ class Look:
         if self._left < 0 or depth <= 0:
             self.sure = False
             return None
-        look = _LOOKS.get(kind)
-        if look is None:
-            look = Look._contents if shape.read is not None else Look._object
-            if shape.gathered is not None:
-                look = Look._gathered
-            _LOOKS[kind] = look
         return look(self, shape, value, depth - 1)
 
     def _moment(self, _: Shape, value: Any, __: int) -> Hashable:
@@ -192,6 +185,17 @@ class Look:
         found += self._attributes(shape, value, depth)
         return tuple(found)
 
+    def _plain(self, shape: Shape, value: Any, depth: int) -> Hashable:
+        """Return what is comparable of an object that keeps all it knows in one dict."""
+        found: list[Hashable] = [shape.name]
+        held = shape.held(value)
+        if type(held) is dict:
+            look = self.value
+            for name, one in [*held.items()]:
+                found.append(name)
+                found.append(one if type(one) in ATOMS else look(one, depth))
+        return tuple(found)
+
     def _object(self, shape: Shape, value: Any, depth: int) -> Hashable:
         """Return what is comparable of an object that is no plain data."""
         if shape.hidden:
@@ -216,10 +220,14 @@ class Look:
 
     def _method(self, _: Shape, value: MethodType, depth: int) -> Hashable:
         function, owner = value.__func__, value.__self__
-        stateless = shape_of(type(owner)).stateless
-        if stateless and type(function) is FunctionType and not is_own(function.__module__):
+        key = (function, type(owner))
+        port = _PORTS.get(key)
+        if port is None:
+            stateless = shape_of(key[1]).stateless and type(function) is FunctionType
+            port = _PORTS[key] = stateless and not is_own(function.__module__)
+        if port:
             self._left -= 1
-            return None  # a port
+            return None
         return self.value(function, depth), self.value(owner, depth)
 
     def _partial(self, _: Shape, value: partial[Any], depth: int) -> Hashable:
@@ -264,7 +272,9 @@ class Look:
         return found
 
 
-_LOOKS: Final[dict[type, Callable[[Look, Shape, Any, int], Hashable]]] = {
+Way = Callable[[Look, Shape, Any, int], Hashable]
+
+_WAYS: Final[dict[type, Way]] = {
     CellType: Look._cell,
     FunctionType: Look._function,
     MethodType: Look._method,
@@ -274,7 +284,32 @@ _LOOKS: Final[dict[type, Callable[[Look, Shape, Any, int], Hashable]]] = {
     **dict.fromkeys(ITERATORS, Look._iterator),
     **dict.fromkeys(VALUES, Look._moment),
 }
-"""How to look at what is no plain object, and, once one was seen, at all others."""
+"""How to look at what is no plain object."""
+
+_PORTS: Final[dict[tuple[Any, type], bool]] = {}
+"""Functions of methods, and the classes of their owners: whether they are ports."""
+
+_LOOKS: Final[dict[type, tuple[Way | None, Shape]]] = {}
+"""How to look at objects of a class of which one was seen; None for what is nobody's state."""
+
+
+def _look_at(kind: type) -> tuple[Way | None, Shape]:
+    shape = shape_of(kind)
+    way: Way | None
+    if shape.stateless:
+        way = None
+    elif kind in _WAYS:
+        way = _WAYS[kind]
+    elif shape.gathered is not None:
+        way = Look._gathered
+    elif shape.read is not None:
+        way = Look._contents
+    elif shape.hidden or shape.foreign or shape.slots or not shape.attributes:
+        way = Look._object
+    else:
+        way = Look._plain
+    found = _LOOKS[kind] = (way, shape)
+    return found
 
 
 # ---- what is known of code and of classes, looked up once
@@ -383,12 +418,16 @@ def of_stack(frame: FrameType | None, beside: Iterable[Any] = ()) -> State:
         beside: Coroutines that wait in the same event loop: what the code does may wake them,
             and then it matters what they know.
     """
-    while frame is not None and _name_of(frame).startswith(OURS):
-        frame = frame.f_back
     look = Look()
-    while frame is not None and not (name := _name_of(frame)).startswith(OURS):
-        if name.partition(".")[0] not in LIBRARIES:
-            look.frame(frame)
+    inside = False
+    while frame is not None:
+        name = frame.f_globals.get("__name__") or ""
+        if not name.startswith(OURS):
+            inside = True
+            if name.partition(".")[0] not in LIBRARIES:
+                look.frame(frame)
+        elif inside:
+            break
         frame = frame.f_back
     for coroutine in beside:
         look.coroutine(coroutine)

@@ -250,8 +250,15 @@ _AS_IT_IS: Final = frozenset({type(None), bool, int, float, str})
 
 def plain(value: Any) -> Any:
     """Return a value that JSON can hold: bytes are text, records fields, the unknown its type."""
-    if type(value) in _AS_IT_IS:
+    kind = type(value)
+    if kind in _AS_IT_IS:
         return value
+    if kind is bytes:
+        return value.decode("utf-8", "backslashreplace")
+    if kind is tuple or kind is list:
+        return [one if type(one) in _AS_IT_IS else plain(one) for one in value]
+    if kind is dict:
+        return {str(name): plain(item) for name, item in value.items()}
     match value:
         case None | bool() | int() | float() | str():
             return value

@@ -18,7 +18,6 @@ Not modelled:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, ClassVar, Final
 
 import attrs
@@ -31,7 +30,7 @@ from chaosharness.brokers.kafka.profiles import ACKS, CLIENTS, Acks, Client, Pro
 from chaosharness.brokers.kafka.rows import IDEMPOTENT, LEADER, PLAIN, SURFACES
 from chaosharness.brokers.kafka.topics import Topics, topics_of
 from chaosharness.brokers.kafka.transactions import TransactionalProducer
-from chaosharness.brokers.lane import Lane, in_turn, is_disturbed
+from chaosharness.brokers.lane import Lane, Publish, in_turn, is_disturbed
 from chaosharness.brokers.message import NO_HEADERS, POISON, Decode, encode, key_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Duplicate, Poison
@@ -242,7 +241,7 @@ class OpenKafka(Cluster):
         if idempotent is not None or acks is not None:
             surface = self.surface_of(idempotent, acks)
         publish = self._publish_with_key if self._keyed_topics else self.publish
-        return partial(publish, lane=Lane(), surface=surface)
+        return Publish(publish, lane=Lane(), surface=surface)
 
     def _publish_with_key(self, topic: str, value: Any, **words: Any) -> Any:
         self.check_key(topic, words.get("key"))

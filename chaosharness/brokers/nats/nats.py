@@ -15,13 +15,12 @@ Not modelled:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Final, Literal
 
 import attrs
 
 from chaosharness.brokers.intake import Intake, check_options
-from chaosharness.brokers.lane import Lane, in_turn, is_disturbed
+from chaosharness.brokers.lane import Lane, Publish, in_turn, is_disturbed
 from chaosharness.brokers.message import NO_HEADERS, POISON, Decode, Message, encode, key_of
 from chaosharness.brokers.nats.desk import Desk
 from chaosharness.brokers.nats.errors import answered
@@ -281,7 +280,7 @@ class OpenNATS(Desk):
 
     def publisher(self) -> Callable[..., Any]:
         """Return a publisher with a connection of its own. See `publish`."""
-        return partial(self.publish, lane=Lane())
+        return Publish(self.publish, lane=Lane())
 
     def publish(
         self,

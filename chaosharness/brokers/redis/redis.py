@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping as Names
-from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
 import attrs
 
 from chaosharness.brokers.intake import Intake, check_options
+from chaosharness.brokers.lane import Publish
 from chaosharness.brokers.message import (
     NO_HEADERS,
     POISON,
@@ -170,7 +170,7 @@ class OpenRedis(Desk):
 
     def publisher(self) -> Callable[..., Any]:
         """Return what adds entries. Commands of a pool do not wait for each other."""
-        return partial(self.publish)
+        return Publish(self.publish)
 
     def publish(
         self,

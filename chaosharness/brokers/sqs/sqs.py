@@ -17,12 +17,12 @@ import inspect
 import re
 from collections.abc import Callable, Iterable
 from collections.abc import Mapping as Names
-from functools import partial
 from typing import Any, Final, Literal
 
 import attrs
 
 from chaosharness.brokers.intake import Intake, check_options
+from chaosharness.brokers.lane import Publish
 from chaosharness.brokers.message import (
     NO_HEADERS,
     POISON,
@@ -180,7 +180,7 @@ class OpenSQS(Desk):
 
     def publisher(self) -> Callable[..., Any]:
         """Return what sends messages. Requests do not wait for each other. See `publish`."""
-        return partial(self.publish)
+        return Publish(self.publish)
 
     def publish(
         self,
