@@ -9,7 +9,16 @@ from pathlib import Path
 ORDER = (
     *("eight_messages", "deliveries", "colours", "stores"),
     *("hypothesis_share", "peers", "shrink", "bytecodes", "products", "share"),
-    *("judging", "quiet", "nothing_claimed", "recorded", "temporal", "temporal_scripts", "nats"),
+    *(
+        "judging",
+        "quiet",
+        "nothing_claimed",
+        "recorded",
+        "aws",
+        "temporal",
+        "temporal_scripts",
+        "nats",
+    ),
     *("kafka", "crash_points"),
     *("http", "databases", "amqp", "kafka_clients"),
     *("airflow", "airflow_requests"),

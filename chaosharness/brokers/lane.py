@@ -24,19 +24,35 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from chaosharness.handlers.port import Peer, after, before, have, lost
+from chaosharness.faults import LostRequest
+from chaosharness.handlers.port import (
+    Peer,
+    after,
+    before,
+    cut,
+    have,
+    lost,
+    strikes,
+    trouble,
+)
 from chaosharness.handlers.script import Resume, Script
+from chaosharness.kernel.history import UNASKED
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
 
 
 class Lane:
-    """The order of one producer, or one channel: its turns, first come first served."""
+    """The order of one producer, or one channel: its turns, first come first served.
 
-    __slots__ = ("_turns",)
+    Args:
+        asks: Whether its producer asks for an answer to what it sends.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_turns", "asks")
+
+    def __init__(self, *, asks: bool = True) -> None:
         self._turns: deque[Turn] = deque()
+        self.asks = asks
 
     def join(self, scope: Scope) -> Turn:
         """Queue up behind all that was sent before."""
@@ -119,6 +135,44 @@ def in_turn(
         raise (yield from lost(scope, operation, attempt, peer, happened=False))
     yield from after(scope, operation, attempt, peer)
     return result
+
+
+def blindly(
+    lane: Lane,
+    scope: Scope,
+    operation: str,
+    attempt: int,
+    effect: Callable[[Scope, str, int, Any], Any],
+    argument: Any,
+    peer: Peer,
+) -> Script[None]:
+    """Send through a lane, at a site where faults may strike, and ask for no answer.
+
+    What is lost is lost: whoever sent it goes on at once, and nobody is told.
+    """
+    turn = lane.join(scope)
+    lost_on_its_way = False
+    try:
+        yield from turn.come()
+        for fault in strikes(scope, operation, "before", attempt):
+            if isinstance(fault, LostRequest):
+                lost_on_its_way = True
+            else:
+                yield from trouble(scope, fault, peer)
+        if lost_on_its_way or cut(scope, peer, "out"):
+            never_arrives(scope, operation, attempt)
+        else:
+            have(scope, operation, attempt, effect, argument)
+    finally:
+        scope.struck = ()
+        turn.leave()
+    for fault in strikes(scope, operation, "after", attempt):
+        yield from trouble(scope, fault, peer)
+
+
+def never_arrives(scope: Scope, operation: str, attempt: int, _: Any = None) -> None:
+    """Write down that a message was not stored, and that nobody asked."""
+    scope.record("reply", operation, attempt, {"outcome": UNASKED, "happened": False})
 
 
 def is_disturbed(world: World, broker: str) -> bool:

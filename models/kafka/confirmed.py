@@ -1,4 +1,4 @@
-"""An outbox whose relay deletes what the cluster has confirmed: by its leader, or by all replicas.
+"""An outbox whose relay marks as sent what the cluster has confirmed: all replicas, one, or none.
 
 chaosharness run models.kafka.confirmed:confirmed
 """
@@ -45,7 +45,12 @@ def confirmed_by_its_leader() -> System:
     return _system("confirmed-by-its-leader", acks=1)
 
 
-def _system(name: str, *, acks: Literal["all", 1]) -> System:
+def confirmed_by_nobody() -> System:
+    """Nobody is asked: a record is lost on its way, and the row is marked sent."""
+    return _system("confirmed-by-nobody", acks=0)
+
+
+def _system(name: str, *, acks: Literal["all", 1, 0]) -> System:
     system = System(name, arrival_ms=1)
     bus = system.add(Kafka("bus", {"orders": 1}))
     store = system.add(SQLite("shop-db", schema=SCHEMA))

@@ -7,6 +7,8 @@ import json
 
 from botocore.exceptions import ClientError
 
+from tests.adapters.sns_deliveries import REQUESTS as DELIVERIES
+
 ARN = "arn:aws:sns:eu-central-1:000000000000:"
 QUEUES = "arn:aws:sqs:eu-central-1:000000000000:"
 LONG = "x" * 300_000
@@ -67,6 +69,9 @@ def batch_exceptions(on):
     on.ask("same-msg-id", publish, TopicArn=on.topic(), PublishBatchRequestEntries=same)
     grouped = batch({"MessageGroupId": "g"})
     on.ask("no-dedup-id", publish, TopicArn=on.fifo, PublishBatchRequestEntries=grouped)
+    texts = batch({"Message": json.dumps({"sqs": "only"}), "MessageStructure": "json"})
+    words = {"TopicArn": on.topic(), "PublishBatchRequestEntries": texts}
+    on.ask("no-default-key-json", publish, **words)
 
 
 def entry_ids(on):
@@ -462,4 +467,5 @@ REQUESTS = {
     "test_message_attributes_not_missing": attributes_arrive,
     "test_getting_subscriptions_by_topic": listed,
     "test_set_subscription_attributes": set_raw,
+    **DELIVERIES,
 }

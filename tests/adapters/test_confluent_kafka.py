@@ -266,9 +266,9 @@ def test_serializers_and_deserializers():
         (GROUP, lambda one: one.subscribe(["nothing"]), r"bus has no topic 'nothing'"),
         ({**GROUP, "session.timeout.ms": 6000}, None, r"say Kafka\(..., session_timeout_ms=6000\)"),
         (
-            GROUP,
-            lambda one: one.offsets_for_times([]),
-            r"Consumer.offsets_for_times is not modelled.*test_conf",
+            {**GROUP, "group.protocol": "consumer"},
+            None,
+            r"group.protocol=consumer \(at tests/adapters/test_conf.*KIP-848\) are not modelled",
         ),
         (GROUP, lambda one: one.poll(), r"poll\(\) before subscribe\(\) waits for ever.*test_conf"),
         (

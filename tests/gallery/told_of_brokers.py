@@ -231,6 +231,11 @@ TOLD = {
         "only the server that failed had it, whatever it had confirmed",
         [LostWrites(Site("relay.send/bus.publish orders", "after", entity=0))],
     ),
+    "kafka.confirmed:confirmed_by_nobody": Told(
+        "idempotent",
+        "sent orders and asked for no confirmation: it was lost on its way, nobody noticed",
+        [LostRequest(Site("relay.send/bus.publish orders", entity=0))],
+    ),
     "kafka.moves:moves_on_a_compacted_topic": Told(
         "each account has its money",
         "of each key a compacted log keeps the last record alone",

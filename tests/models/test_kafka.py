@@ -31,6 +31,7 @@ BROKEN = {
     "invoices:committed_before_the_work_ends": 1,
     "bills:kept_for_a_minute": 1,
     "moves:moves_on_a_compacted_topic": 1,
+    "confirmed:confirmed_by_nobody": 1,
 }
 
 

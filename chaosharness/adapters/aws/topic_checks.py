@@ -109,6 +109,9 @@ def _setting(name: str, value: str) -> Refusal | None:
     """Return what is wrong with an attribute of a subscription."""
     if name == "RawMessageDelivery" and value.lower() not in ("true", "false"):
         return Refusal("", f"{name}: Invalid value [{value}]. Must be true or false.")
+    if name == "FilterPolicyScope" and value not in ("MessageBody", "MessageAttributes"):
+        words = "Please use either MessageBody or MessageAttributes"
+        return Refusal("", f"{name}: Invalid value [{value}]. {words}")
     if name == "RedrivePolicy" and value:
         arn = json.loads(value).get("deadLetterTargetArn", "")
         if _arn("", arn) is not None:
@@ -124,7 +127,28 @@ def _publish(given: Given) -> Refusal | None:
         return invalid("Subject")
     if size_of(given) > SIZE_MAX:
         return invalid("Message too long")
-    return _topic(given) or _attributes(given)
+    return _topic(given) or _attributes(given) or _structure(given)
+
+
+def _structure(given: Given) -> Refusal | None:
+    """Return what is wrong with a message that has a text for each protocol."""
+    if given.get("MessageStructure") != "json":
+        return None
+    try:
+        texts = json.loads(given["Message"])
+    except ValueError:
+        return invalid("Message Structure - JSON message body failed to parse")
+    if not isinstance(texts, dict) or not isinstance(texts.get("default"), str):
+        return invalid("Message Structure - No default entry in JSON message body")
+    return None
+
+
+def text_for_queues(message: str) -> str:
+    """Return what SQS is to get of a message that has a text for each protocol."""
+    texts = json.loads(message)
+    own = texts.get("sqs")
+    found: str = own if isinstance(own, str) else texts["default"]
+    return found
 
 
 def _publish_batch(given: Given) -> Refusal | None:
@@ -139,7 +163,8 @@ def _publish_batch(given: Given) -> Refusal | None:
         words = "The length of all the messages put together is more than the limit."
         return Refusal("BatchRequestTooLong", words)
     found = _first(_entry_id(entry["Id"]) for entry in entries)
-    return found or _topic(given) or _first(map(_attributes, entries))
+    found = found or _topic(given) or _first(map(_attributes, entries))
+    return found or _first(map(_structure, entries))
 
 
 def _entry_id(id: str) -> Refusal | None:

@@ -20,7 +20,13 @@ from typing import Any, Final
 from chaosharness.adapters.aws.answers import Said, refusal
 from chaosharness.adapters.aws.asking import Line, Request, not_known
 from chaosharness.adapters.aws.entries import FAILED, failing
-from chaosharness.adapters.aws.topic_checks import OF_SUBSCRIPTIONS, PROTOCOLS, invalid, refused
+from chaosharness.adapters.aws.topic_checks import (
+    OF_SUBSCRIPTIONS,
+    PROTOCOLS,
+    invalid,
+    refused,
+    text_for_queues,
+)
 from chaosharness.brokers.message import Message, Text
 from chaosharness.brokers.sns.sns import OpenSNS
 from chaosharness.brokers.sqs.sqs import FIFO
@@ -28,7 +34,7 @@ from chaosharness.kernel.scope import Scope
 from chaosharness.machines.machine import Refusal
 from chaosharness.machines.sns import SubscriptionSettings, TopicSettings
 from chaosharness.machines.sns import machine as op
-from chaosharness.machines.sns.filters import BadPolicy, check
+from chaosharness.machines.sns.filters import NESTED, BadPolicy, check
 from chaosharness.machines.sqs.attributes import ARN as QUEUE_ARN
 from chaosharness.machines.sqs.attributes import name_of
 
@@ -52,9 +58,8 @@ class Topics:
     def about(self, request: Request) -> str:
         """Return the topic that a request is about."""
         given = request.given
-        for name in ("PhoneNumber", "MessageStructure"):
-            if name in given:
-                not_known(request, name)
+        if "PhoneNumber" in given:
+            not_known(request, "PhoneNumber")
         if given.get("Protocol", "sqs") in PROTOCOLS and given.get("Protocol", "sqs") != "sqs":
             not_known(request, f"Protocol={given['Protocol']!r}")
         name = given.get("AttributeName", SETTABLE[0])
@@ -126,7 +131,7 @@ class Topics:
         try:
             settings = _settings(queue, attributes)
         except BadPolicy as error:
-            return Refusal("InvalidParameter", str(error))
+            return _bad("Attributes Reason: ", error)
         answer = self.topics.do(op.Subscribe(topic, settings), scope, operation, attempt)
         return answer if isinstance(answer, Refusal) else arn
 
@@ -151,7 +156,8 @@ class Topics:
         if isinstance(found, Refusal):
             return found
         name = given["AttributeName"]
-        attributes = attributes_of(found) | {name: given.get("AttributeValue", "")}
+        attributes = {"FilterPolicyScope": found.filter_scope, **attributes_of(found)}
+        attributes[name] = given.get("AttributeValue", "")
         letters = json.loads(attributes.get("RedrivePolicy") or "{}").get("deadLetterTargetArn")
         if letters and topic.endswith(FIFO) > letters.endswith(FIFO):
             return invalid(
@@ -161,7 +167,7 @@ class Topics:
         try:
             settings = _settings(found.queue, attributes)
         except BadPolicy as error:
-            return Refusal("InvalidParameter", str(error))
+            return _bad("", error)
         answer = self.topics.do(op.Change(topic, settings), scope, operation, attempt)
         return answer if isinstance(answer, Refusal) else {}
 
@@ -240,6 +246,8 @@ class Topics:
     ) -> op.Publish:
         """Return what the machine is asked for, for one message."""
         text = given["Message"]
+        if given.get("MessageStructure") == "json":
+            text = text_for_queues(text)
         body = Text(text.encode("utf-8", "surrogatepass"))
         attributes = {name: _value(one) for name, one in given.get("MessageAttributes", {}).items()}
         message = Message(topic, None, attributes, body, scope.entity, scope.hops + 1)
@@ -260,7 +268,12 @@ class Topics:
         names, body = self.topics.world.publications, asked.message.body
         asked.message.name = names.name(operation, scope.entity, scope.message, body)
         answer = self.topics.do(asked, scope, operation, attempt)
-        return answer if isinstance(answer, Refusal) else {"MessageId": answer}
+        if isinstance(answer, Refusal):
+            return answer
+        told = {"MessageId": answer}
+        if topic.endswith(FIFO):
+            told["SequenceNumber"] = op.sequence_of(answer)
+        return told
 
     def _publish_batch(
         self, topic: str, request: Request, scope: Scope, operation: str, attempt: int
@@ -330,6 +343,12 @@ def _settings(queue: str, attributes: Mapping[str, str]) -> SubscriptionSettings
         raw=attributes.get("RawMessageDelivery", "").lower() == "true",
         dead_letter=None if letters is None else name_of(letters),
     )
+
+
+def _bad(where: str, error: BadPolicy) -> Refusal:
+    """Return what SNS says of a filter that it refuses."""
+    words = str(error)
+    return invalid(f"{where}{words if words == NESTED else f'FilterPolicy: {words}'}")
 
 
 def _value(attribute: Mapping[str, Any]) -> Any:

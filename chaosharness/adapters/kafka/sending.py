@@ -39,6 +39,7 @@ class Record:
         scope: Who sends it; it keeps its item while that code goes on to others.
         due_ms: After this moment it is not sent again.
         sent: Told where it was stored, or why it was not.
+        partition: Its log partition, where that is not left to the cluster.
         attempt: The scope in which it was sent last, and where the history was then.
     """
 
@@ -49,6 +50,7 @@ class Record:
     headers: dict[str, Any] | None
     due_ms: int
     sent: Sent
+    partition: int | None = None
     attempt: tuple[Scope, int] | None = None
 
 
@@ -146,7 +148,13 @@ class Sender:
         """Send a record, a little later; its `sent` is told."""
 
         def port() -> Any:
-            return self.publish(record.topic, record.value, key=record.key, headers=record.headers)
+            return self.publish(
+                record.topic,
+                record.value,
+                key=record.key,
+                headers=record.headers,
+                partition=record.partition,
+            )
 
         def done(_: Any, error: BaseException | None) -> None:
             self._sent(record, error)

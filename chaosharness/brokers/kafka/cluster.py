@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
-from typing import Final
 
 from chaosharness.brokers.cycle import cycle
+from chaosharness.brokers.kafka.batches import Batches
 from chaosharness.brokers.kafka.coordination import Coordination
 from chaosharness.brokers.kafka.errors import InvalidRecord, RecordTooLarge
 from chaosharness.brokers.kafka.forgetting import Forgetting
 from chaosharness.brokers.kafka.members import Member, Slot
-from chaosharness.brokers.kafka.rows import ANY, COMPACTED, DELIVERIES, RETAINED
+from chaosharness.brokers.kafka.rows import ANY, DELIVERIES
 from chaosharness.brokers.kafka.rules import Settings
+from chaosharness.brokers.kafka.sizes import size_of
 from chaosharness.brokers.kafka.stored import stored_by
 from chaosharness.brokers.kafka.topics import KafkaTopic
 from chaosharness.brokers.message import Framed, Message, key_of
@@ -32,9 +33,6 @@ from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
 from chaosharness.machines.kafka import KafkaMachine
 from chaosharness.machines.kafka.assignors import LogPartition
-
-OVERHEAD: Final = 36
-"""Bytes of a record beside its key, value and headers, at most (librdkafka's `MAX_OVERHEAD`)."""
 
 Draft = tuple[str, int, str | bytes | None, Mapping[str, str], bytes | None, int, str]
 """A message to be stored: topic, log partition, key, headers, body, workload item; then the name
@@ -73,6 +71,8 @@ class Cluster:
             _ = self.forgetting  # it is known from the beginning how long records are kept
         self.size_nearly = definition.size_max // 2
         """What is no larger than that needs no second look."""
+        sticky = definition.unkeyed == "sticky"
+        self._batches = Batches(definition.linger_ms) if sticky else None
         self.unkeyed: dict[tuple[str, int], int] = {}
         self.held: dict[tuple[str, LogPartition], int] = {}
         world.know_duration(definition.timeout_ms)
@@ -136,12 +136,15 @@ class Cluster:
         known = ", ".join(sorted(self.logs))
         return InvalidDefinition(f"{self.name} has no topic {topic!r}; it has: {known}{asked_at()}")
 
-    def spread(self, topic: str, entity: int, count: int) -> int:
+    def spread(self, topic: str, entity: int, count: int, producer: object) -> int:
         """Return the log partition of the next record without a key, of `count`.
 
         Those of one workload item go to one log partition after the other, wherever they
-        come from: what other items do moves nothing.
+        come from: what other items do moves nothing. Where producers are sticky, those of one
+        producer stay together for a while.
         """
+        if self._batches is not None:
+            return self._batches.place(producer, topic, count, self.world.now)
         place = (topic, entity)
         nth = self.unkeyed.get(place, 0)
         self.unkeyed[place] = nth + 1
@@ -164,9 +167,7 @@ class Cluster:
         Raises:
             RecordTooLarge: Together they are too many bytes.
         """
-        words = [key, *(headers or {}), *(headers or {}).values()]
-        rest = sum(len(one.encode() if isinstance(one, str) else one or b"") for one in words)
-        size, most = OVERHEAD + rest + len(body), self.definition.size_max
+        size, most = size_of(key, headers, body), self.definition.size_max
         if size > most:
             raise RecordTooLarge(f"{self.name}: a record of {size:,} bytes; it takes {most:,}")
 
@@ -241,6 +242,17 @@ class Cluster:
         draft = (topic, 0, message.key, message.headers, message.body, message.entity, name)
         self._store(scope, "", 0, *draft)
 
+    def since(self, place: LogPartition, at_ms: int, *, committed_only: bool) -> int | None:
+        """Return where the first record is that is no older than a moment; None for nowhere."""
+        if self.forgetful:
+            self.forgetting.look(place)
+        log, raw = self.machine.log(place), self.world.raw
+        for offset in range(log.start, log.stable if committed_only else log.end):
+            one = log.records[offset]
+            if one is not None and raw[one.published][0] >= at_ms:
+                return offset
+        return None
+
     # ---- handing out
 
     def _wake(self, member: Member) -> None:
@@ -302,8 +314,7 @@ class Cluster:
         kept = self.forgetful.get(topic)
         if kept is None:
             return self._deliveries
-        how = COMPACTED if kept.compacted else RETAINED
-        return DELIVERIES[how, self.definition.unclean_elections]
+        return DELIVERIES[kept.kept, self.definition.unclean_elections]
 
     def _is_decided(self, member: Member, slot: Slot) -> bool:
         """Go to the next record that a member may see; say whether there is one just now."""

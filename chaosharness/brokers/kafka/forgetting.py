@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from chaosharness.brokers.kafka.members import Crew, Member
 from chaosharness.brokers.kafka.rules import Settings
+from chaosharness.brokers.kafka.sizes import size_of_stored
 from chaosharness.brokers.kafka.topics import KafkaTopic
 from chaosharness.brokers.message import Message
 from chaosharness.kernel.world import World
@@ -55,14 +56,14 @@ class Forgetting:
         for topic in forgetful.values():
             if topic.retention_ms is not None:
                 world.know_timeout(topic.retention_ms)
-            else:
+            if topic.compacted:
                 world.know_timeout(topic.compacted_after_ms)
                 world.know_duration(topic.tombstones_ms)
 
     # ---- by time
 
     def look(self, place: LogPartition) -> None:
-        """Let go of what is too old by now."""
+        """Let go of what is too old by now, or too much."""
         topic = self._forgetful.get(place[0])
         if topic is None:
             return
@@ -71,6 +72,11 @@ class Forgetting:
             first = self._younger(log, topic.retention_ms)
             if first > log.start:
                 self._tell(place, log.delete_before(first), "retention")
+        if topic.retention_bytes is not None:
+            first = self._within(log, topic.retention_bytes)
+            if first > log.start:
+                self._tell(place, log.delete_before(first), "size")
+        if not topic.compacted:
             return
         before = self._younger(log, topic.compacted_after_ms)
         self._tell(place, log.compact(before=before), "compaction")
@@ -84,6 +90,23 @@ class Forgetting:
             one = log.records[offset]
             if one is not None and raw[one.published][0] > since_ms:
                 return offset
+        return log.end
+
+    def _within(self, log: Log, most: int) -> int:
+        """Return where records begin that are no fewer bytes than that, and would be with less.
+
+        What is deleted leaves as much as is to be kept: a log is as a rule a little larger.
+        """
+        sizes = {
+            offset: size_of_stored(one)
+            for offset in range(log.start, log.end)
+            if (one := log.records[offset]) is not None
+        }
+        over = sum(sizes.values()) - most
+        for offset, size in sizes.items():
+            if over < size:
+                return offset
+            over -= size
         return log.end
 
     # ---- with a leader

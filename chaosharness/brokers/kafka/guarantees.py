@@ -18,6 +18,10 @@ def _leader_only(cluster: Kafka) -> Kafka:
     return attrs.evolve(cluster, idempotent_producer=False, acks=1)
 
 
+def _unanswered(cluster: Kafka) -> Kafka:
+    return attrs.evolve(cluster, idempotent_producer=False, acks=0)
+
+
 GUARANTEES: Final = (
     Guarantee(
         "Kafka",
@@ -38,5 +42,15 @@ GUARANTEES: Final = (
         "a record that was confirmed is gone when its leader fails before a follower has it",
         'Kafka documentation, "Design" 4.7; `acks` is 1 in aiokafka',
         _leader_only,
+    ),
+    Guarantee(
+        "Kafka",
+        "unanswered",
+        "an acknowledgement",
+        "at most once",
+        "of a log partition",
+        "a record that is lost on its way is lost, and its producer goes on",
+        'Kafka documentation, "Producer configs": `acks=0`',
+        _unanswered,
     ),
 )

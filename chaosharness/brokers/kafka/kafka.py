@@ -8,10 +8,9 @@ Source:
 
 Not modelled:
     Broker-side (KIP-848) rebalancing;
-    share groups; the client's own choice for a record without a key (Java and librdkafka stay with
-    one log partition for a batch, aiokafka takes any): records of one workload item are
-    spread one by one, which any of them may do; several brokers: which replica has what is
-    decided by faults (`forgetting.py`); `acks=0`.
+    share groups; several brokers: which replica has what is decided by faults (`forgetting.py`). A
+    producer with `acks=0` that has noticed that the cluster is out of reach, and keeps what it has
+    until it is back.
     Offsets that a group has committed never expire.
 """
 
@@ -23,14 +22,22 @@ from typing import Any, ClassVar, Final
 import attrs
 
 from chaosharness.brokers.intake import Intake, check_options
+from chaosharness.brokers.kafka.batches import UNKEYED, Unkeyed
 from chaosharness.brokers.kafka.cluster import Cluster, Draft
 from chaosharness.brokers.kafka.consumers import ISOLATIONS, OPTIONS, Subscription
 from chaosharness.brokers.kafka.loop import LOOP_OPTIONS, Consumer
 from chaosharness.brokers.kafka.profiles import ACKS, CLIENTS, Acks, Client, Profile, profile_of
-from chaosharness.brokers.kafka.rows import IDEMPOTENT, LEADER, PLAIN, SURFACES
+from chaosharness.brokers.kafka.rows import IDEMPOTENT, LEADER, NOBODY, PLAIN, SURFACES
 from chaosharness.brokers.kafka.topics import Topics, topics_of
 from chaosharness.brokers.kafka.transactions import TransactionalProducer
-from chaosharness.brokers.lane import Lane, Publish, in_turn, is_disturbed
+from chaosharness.brokers.lane import (
+    Lane,
+    Publish,
+    blindly,
+    in_turn,
+    is_disturbed,
+    never_arrives,
+)
 from chaosharness.brokers.message import NO_HEADERS, POISON, Decode, encode, key_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Duplicate, Poison
@@ -50,7 +57,7 @@ from chaosharness.machines.kafka.partitioners import PARTITIONER_BY_NAME, PARTIT
 from chaosharness.machines.kafka.transactions import TRANSACTION_TIMEOUT_MS
 
 _positive: Final = allowed.whole(1)
-NOT_BOTH: Final = "acks=1 and an idempotent producer contradict each other: it waits for all"
+NOT_BOTH: Final = "acks={} and an idempotent producer contradict each other: it waits for all"
 
 
 def _by_client(name: str) -> Any:
@@ -79,8 +86,8 @@ class Kafka:
 
     Options of `env.consumer(bus, *topics, ...)`, whose `poll(records_max=1, timeout_s=None)`
     returns deliveries and whose `commit(upto=None, offsets=None)` commits. It has `assignment`,
-    `position`, `committed`, `watermarks`, `seek`, `pause`, `resume`, `paused`, `assign` and `close`
-    beside; a log partition is a pair, `("orders", 0)`:
+    `position`, `committed`, `watermarks`, `offsets_for_times`, `seek`, `pause`, `resume`, `paused`,
+    `assign` and `close` beside; a log partition is a pair, `("orders", 0)`:
 
     - `group`: as above.
     - `on_assign`, `on_revoke`, `on_lost`: called inside `poll` and `close` with the log partitions
@@ -112,13 +119,19 @@ class Kafka:
             yes; librdkafka and aiokafka, and so here: no. Where not, `Duplicate` is a legal fault.
         acks: Whose acknowledgement a producer waits for: `"all"` in-sync replicas (Java,
             librdkafka, kafka-python), or 1: the leader alone (aiokafka). There `LostWrites` is a
-            legal fault: a record that was confirmed is gone with its leader.
+            legal fault: a record that was confirmed is gone with its leader. Or 0: of nobody. What
+            is lost on its way, or refused, is lost, and the producer goes on as if it were stored.
         assignment: How a group shares out its log partitions. `range`: equal numbers of all
             its topics to the same member (Java and librdkafka, unless told otherwise).
             `round-robin`: one by one (aiokafka). `sticky`: everybody keeps what it had as far
             as is even. `cooperative-sticky`: and goes on reading it during a rebalance.
         partitioner: What decides the log partition of a key: `murmur2` (Java, aiokafka,
             kafka-python) or `crc32` (librdkafka).
+        unkeyed: Where records without a key go. `spread`: those of one workload item to one log
+            partition after the other (which any client may do: aiokafka draws one, and a batch of
+            the others may be over). `sticky`: those of one producer to the same one for
+            `linger_ms`, and then to the next (Java, librdkafka, kafka-python).
+        linger_ms: How long a batch of a sticky producer is open.
         isolation: What consumers see that do not say: `read_uncommitted`; of librdkafka
             `read_committed`.
         size_max: Bytes of a record that is taken, at most: 1,048,588.
@@ -161,6 +174,10 @@ class Kafka:
     partitioner: Partitioner = attrs.field(
         default=_by_client("partitioner"), validator=allowed.one_of(*PARTITIONERS), kw_only=True
     )
+    unkeyed: Unkeyed = attrs.field(
+        default="spread", validator=allowed.one_of(*UNKEYED), kw_only=True
+    )
+    linger_ms: int = attrs.field(default=5, validator=allowed.whole(0), kw_only=True)
     isolation: Isolation = attrs.field(
         default=_by_client("isolation"), validator=allowed.one_of(*ISOLATIONS), kw_only=True
     )
@@ -179,12 +196,13 @@ class Kafka:
 
     @producer.default
     def _kind(self) -> str:
-        answered = LEADER if self.acks == 1 else PLAIN
-        return IDEMPOTENT if self.idempotent_producer else answered
+        return kind_of(self.idempotent_producer, self.acks)
 
     def __attrs_post_init__(self) -> None:
         if self.idempotent_producer and self.acks != "all":
-            raise InvalidDefinition(f"{NOT_BOTH}, of Kafka({self.name!r}){asked_at()}")
+            raise InvalidDefinition(
+                f"{NOT_BOTH.format(self.acks)}, of Kafka({self.name!r}){asked_at()}"
+            )
 
     @property
     def compacted(self) -> frozenset[str]:
@@ -203,6 +221,13 @@ class Kafka:
     def open(self, world: World) -> OpenKafka:
         """Return this cluster, empty, for one run."""
         return OpenKafka(self, world)
+
+
+def kind_of(idempotent: bool, acks: Acks) -> str:
+    """Return the kind of a producer, as the rows of what may strike have it."""
+    if idempotent:
+        return IDEMPOTENT
+    return PLAIN if acks == "all" else LEADER if acks else NOBODY
 
 
 class OpenKafka(Cluster):
@@ -231,7 +256,7 @@ class OpenKafka(Cluster):
         Args:
             idempotent: Whether the cluster recognises its retries; by default as the cluster's
                 definition says of all.
-            acks: Whose acknowledgement it waits for: `"all"`, or 1; by default likewise.
+            acks: Whose acknowledgement it waits for: `"all"`, 1 or 0; by default likewise.
             transactional_id: Makes it a `TransactionalProducer`, one for each replica.
             transaction_timeout_ms: How long its transactions may take.
         """
@@ -240,12 +265,26 @@ class OpenKafka(Cluster):
         surface = self.surface
         if idempotent is not None or acks is not None:
             surface = self.surface_of(idempotent, acks)
+        asks = (self.definition.acks if acks is None else acks) != 0 or bool(idempotent)
         publish = self._publish_with_key if self._keyed_topics else self.publish
-        return Publish(publish, lane=Lane(), surface=surface)
+        return Publish(publish, lane=Lane(asks=asks), surface=surface)
 
-    def _publish_with_key(self, topic: str, value: Any, **words: Any) -> Any:
-        self.check_key(topic, words.get("key"))
-        return self.publish(topic, value, **words)
+    def _publish_with_key(
+        self, topic: str, value: Any, *, lane: Lane, surface: Surface, **words: Any
+    ) -> Any:
+        """Publish where a record must have a key; whoever asks for no answer is not told so."""
+        key = words.get("key")
+        if lane.asks or key is not None or topic not in self._keyed_topics:
+            self.check_key(topic, key)
+            return self.publish(topic, value, lane=lane, surface=surface, **words)
+        scope = current_scope("publish", self.world)
+        operation = scope.place + self.routes[topic][1]
+        attempt = self.world.reach(operation, scope.entity, scope.message)
+        if operation not in self.world.surfaces:
+            self.world.meet(operation, surface)
+        script = blindly(lane, scope, operation, attempt, never_arrives, None, self)
+        script = on_behalf(scope, scope.entity, scope.message, script)
+        return scope.colour.drive(script, scope)
 
     def surface_of(self, idempotent: bool | None, acks: Acks | None) -> Surface:
         """Return what may strike where a producer publishes: None is as the definition says.
@@ -255,12 +294,13 @@ class OpenKafka(Cluster):
         """
         definition = self.definition
         if idempotent is None:
-            idempotent = definition.idempotent_producer and acks != 1
-        if acks not in (None, *ACKS) or (idempotent and acks == 1):
-            what = NOT_BOTH if acks == 1 else f"acks must be 'all' or 1, not {acks!r}"
+            idempotent = definition.idempotent_producer and acks in (None, "all")
+        if acks not in (None, *ACKS) or (idempotent and acks in (0, 1)):
+            what = f"acks must be 'all', 1 or 0, not {acks!r}"
+            if acks in ACKS:
+                what = NOT_BOTH.format(acks)
             raise InvalidDefinition(f"{what}, of a publisher of {self.name}{asked_at()}")
-        leader = acks == 1 or (acks is None and definition.acks == 1)
-        producer = IDEMPOTENT if idempotent else LEADER if leader else PLAIN
+        producer = kind_of(idempotent, definition.acks if acks is None else acks)
         return SURFACES[producer, definition.unclean_elections]
 
     def publish(
@@ -284,7 +324,7 @@ class OpenKafka(Cluster):
                 as they are. None: a record without a value, a tombstone.
             key: Text or bytes. Decides the log partition: one key, one order. Records without
                 a key are spread: two of one workload item are in different log partitions, and
-                nothing keeps their order.
+                nothing keeps their order (see `unkeyed`).
             headers: Handed on to the consumer.
             partition: The number of a log partition, whatever the key.
             lane: Of its producer.
@@ -320,7 +360,7 @@ class OpenKafka(Cluster):
                 entity = world.entities.get(name, 0)
             index = self.place_of_key(key, count) if count > 1 else 0
         else:
-            index = self.spread(topic, entity, count) if count > 1 else 0
+            index = self.spread(topic, entity, count, lane) if count > 1 else 0
         if partition is not None:
             index = self.chosen(topic, partition)
         operation = scope.place + action
@@ -333,7 +373,8 @@ class OpenKafka(Cluster):
             headers = NO_HEADERS
         if self.disturbed or world.unreachable:
             draft = (topic, index, key, headers, body, entity, in_hand)
-            script = in_turn(lane, scope, operation, attempt, self._append, draft, self)
+            send = in_turn if lane.asks else blindly
+            script = send(lane, scope, operation, attempt, self._append, draft, self)
             return scope.colour.drive(on_behalf(scope, entity, in_hand, script), scope)
         if scope.colour.is_async:
             draft = (topic, index, key, headers, body, entity, in_hand)

@@ -5,8 +5,8 @@ Source:
     `assign` beside `subscribe`, `close`; KIP-345 (`group.instance.id`).
 
 Not modelled:
-    `offsetsForTimes`; requests for a committed offset or for the ends of a log partition are always
-    answered, and so is the one to leave a group. A static member that should have polled leaves at
+    Requests for a committed offset, or for the ends of a log partition, are always answered, and so
+    is the one to leave a group. A static member that should have polled leaves at
     once, and not when its session is over.
 """
 

@@ -16,7 +16,7 @@ from chaosharness.machines.kafka.operations import Isolation
 from chaosharness.machines.kafka.partitioners import Partitioner
 from chaosharness.machines.kafka.settings import SIZE_MAX
 
-Acks = Literal["all", 1]
+Acks = Literal["all", 1, 0]
 ACKS: Final = get_args(Acks)
 Client = Literal["java", "librdkafka", "confluent-kafka", "aiokafka", "kafka-python"]
 CLIENTS: Final = get_args(Client)

@@ -2,12 +2,13 @@
 
 A producer is `plain` or `idempotent` (`enable.idempotence`, or a transactional id): of a plain one
 a record may be stored twice, which is the weaker guarantee. One with `acks=1` is a plain one that
-is answered by the leader alone. `called` is a handler that the harness calls per record, and
-commits for; `loop` is a loop that commits by itself.
+is answered by the leader alone; one with `acks=0` is answered by nobody, and sends nothing again.
+`called` is a handler that the harness calls per record, and commits for; `loop` is a loop that
+commits by itself.
 
-A topic that is `kept for a while` or `compacted` lets go of records by time, whoever has read them:
-what strikes there is what makes a consumer late. `unclean` is a cluster in which a replica may lead
-that had fallen behind (`unclean.leader.election.enable`).
+A topic that is `kept for a while`, `compacted`, or both, lets go of records by time or size,
+whoever has read them: what strikes there is what makes a consumer late. `unclean` is a cluster in
+which a replica may lead that had fallen behind (`unclean.leader.election.enable`).
 """
 
 from __future__ import annotations
@@ -33,9 +34,11 @@ ANY: Final = "any consumer"
 PLAIN: Final = "plain"
 IDEMPOTENT: Final = "idempotent"
 LEADER: Final = "acks=1"
+NOBODY: Final = "acks=0"
 UNCLEAN: Final = "unclean"
 RETAINED: Final = "kept for a while"
 COMPACTED: Final = "compacted"
+BOTH: Final = "both"
 CALLED: Final = "called"
 LOOP: Final = "loop"
 TRANSACTIONAL: Final = "transactional"
@@ -48,8 +51,11 @@ GROUPS: Final = "KIP-62: who is not heard of in time is out, and its commits are
 KEYS: Final = "any client may write to a topic"
 LAGS: Final = "Apache Kafka documentation, Design 4.7: a partition waits for its leader"
 LEADERS: Final = "Apache Kafka documentation, Design 4.7: acks=1 is an answer of the leader alone"
+NO_ANSWER: Final = "ProducerConfig: with `acks=0` no answer is waited for, and nothing sent again"
 NO_REPLICAS: Final = "protocol guide: NOT_ENOUGH_REPLICAS, NOT_LEADER_OR_FOLLOWER"
-RETENTION: Final = "topic configuration: `retention.ms` goes by time, whoever has read it"
+RETENTION: Final = (
+    "topic configuration: `retention.ms` goes by time, `retention.bytes` by size, read or not"
+)
 RETRIES: Final = "Apache Kafka documentation, Design 4.6; KIP-98"
 UNCLEAN_ELECTION: Final = "`unclean.leader.election.enable`; KIP-320: consumers had read further"
 TRANSACTIONS: Final = "KIP-98: an end that was not answered may have been taken"
@@ -57,7 +63,8 @@ TRANSACTIONS: Final = "KIP-98: an end that was not answered may have been taken"
 
 _rows: Final = rows_of("Kafka")
 
-PRODUCERS: Final = (PLAIN, LEADER, IDEMPOTENT)
+ANSWERED: Final = (PLAIN, LEADER, IDEMPOTENT)
+PRODUCERS: Final = (*ANSWERED, NOBODY)
 BEHIND: Final[Kind] = (
     LostWrites,
     "a new leader lacks it, and all behind it, read or not",
@@ -71,10 +78,22 @@ ROWS: Final[tuple[Row, ...]] = (
         "publish",
         "before",
         (Delay, "it lags: what the same producer sends later waits", CONNECTION),
+        (Poison, "somebody writes what nobody can read", KEYS),
+    ),
+    *_rows(
+        ANSWERED,
+        "publish",
+        "before",
         (ErrorReply, "too few replicas, or no leader, just now: it was not stored", NO_REPLICAS),
         (LostRequest, "it never arrives: the caller sees a timeout", CONNECTION),
-        (Poison, "somebody writes what nobody can read", KEYS),
         (NetworkPartition, "the cluster cannot be reached", CONNECTION),
+    ),
+    *_rows(
+        (NOBODY,),
+        "publish",
+        "before",
+        (LostRequest, "it is lost or refused, and nobody is told", NO_ANSWER),
+        (NetworkPartition, "what is sent meanwhile is lost, and nobody is told", NO_ANSWER),
     ),
     *_rows(
         (PLAIN, LEADER),
@@ -83,16 +102,15 @@ ROWS: Final[tuple[Row, ...]] = (
         (Duplicate, "the producer sends again what was stored, and it is stored twice", RETRIES),
     ),
     *_rows(
-        PRODUCERS,
+        ANSWERED,
         "publish",
         "after",
         (LostReply, "it is stored, and the caller sees a timeout", RETRIES),
-        STALL,
-        DEATH,
     ),
+    *_rows(PRODUCERS, "publish", "after", STALL, DEATH),
     *_rows(PRODUCERS, "publish", "before", STALL, DEATH, searched=False),
     *_rows(
-        (LEADER,),
+        (LEADER, NOBODY),
         "publish",
         "after",
         (LostWrites, "its leader fails before anybody else has it: it is gone", LEADERS),
@@ -109,7 +127,7 @@ ROWS: Final[tuple[Row, ...]] = (
         (NetworkPartition, "the cluster cannot be reached", CONNECTION),
     ),
     *_rows(
-        (RETAINED,),
+        (RETAINED, BOTH),
         "deliver",
         "before",
         (Delay, "longer than records are kept: this group never sees them", RETENTION),
@@ -117,7 +135,7 @@ ROWS: Final[tuple[Row, ...]] = (
         (NetworkPartition, "longer than records are kept: they are gone", RETENTION),
     ),
     *_rows(
-        (COMPACTED,),
+        (COMPACTED, BOTH),
         "deliver",
         "before",
         (Delay, "this group sees the last record of each key, and no more", CLEANER),
@@ -167,7 +185,7 @@ SURFACES: Final[dict[tuple[str, bool], Surface]] = {
 """Of a publish: by the kind of a producer, and whether the elections of its cluster are unclean."""
 DELIVERIES: Final[dict[tuple[str, bool], Surface]] = {
     (topic, unclean): surface_of(ROWS, ANY, "deliver", topic, *(UNCLEAN,) * unclean)
-    for topic in (ANY, RETAINED, COMPACTED)
+    for topic in (ANY, RETAINED, COMPACTED, BOTH)
     for unclean in (False, True)
 }
 """Of a delivery: by how long its topic keeps records, and likewise."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from chaosharness.brokers.kafka.batches import Unkeyed
 from chaosharness.brokers.kafka.profiles import Acks
 from chaosharness.machines.kafka.operations import Isolation
 from chaosharness.machines.kafka.settings import Settings as ClusterRules
@@ -39,6 +40,14 @@ class Settings(ClusterRules, Protocol):
     @property
     def acks(self) -> Acks:
         """Whose acknowledgement a producer waits for."""
+
+    @property
+    def unkeyed(self) -> Unkeyed:
+        """Where records without a key go."""
+
+    @property
+    def linger_ms(self) -> int:
+        """How long a batch of a sticky producer is open."""
 
     @property
     def unclean_elections(self) -> bool:

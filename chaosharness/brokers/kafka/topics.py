@@ -2,13 +2,14 @@
 
 Source:
     Apache Kafka 3.9, topic configuration: `cleanup.policy`, `retention.ms` (7 days),
+    `retention.bytes` (`UnifiedLog.deleteRetentionSizeBreachedSegments`: no less than that is left),
     `min.compaction.lag.ms` (0), `delete.retention.ms` (24 hours); broker configuration:
     `log.cleaner.backoff.ms` (15 s); Design 4.8 (compaction).
 
 Not modelled:
     Segments, and how often a broker looks: retention and the cleaner act as soon as they may. A
-    record lives as long as is said, and in a real log often longer. `retention.bytes`, and
-    both policies for one topic.
+    record lives as long as is said, and in a real log often longer. Batches and compression: a
+    record counts with all its bytes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, Final
 
 import attrs
 
+from chaosharness.brokers.kafka.rows import BOTH, COMPACTED, RETAINED
 from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel import allowed
 from chaosharness.kernel.places import asked_at
@@ -37,35 +39,48 @@ class KafkaTopic:
         partitions: Log partitions.
         retention_ms: `retention.ms`: what is older is gone, read or not; None: nothing is ever
             gone. Whoever had not come so far goes on where `auto.offset.reset` says.
+        retention_bytes: `retention.bytes`: the oldest records of a log partition go, as long as
+            so many bytes are left without them; None: there is no such limit. A record counts
+            with its key, value, headers and 36 bytes.
         compacted: `cleanup.policy=compact`: of each key the last record stays, and a record
-            without a value (a tombstone) for a while. Records must have keys.
+            without a value (a tombstone) for a while. Records must have keys. With
+            `retention_ms` or `retention_bytes` it is `compact,delete`: the last record of a key
+            goes too, when it is too old, or too much is behind it.
         compacted_after_ms: How long records are safe from the cleaner: the larger one of
             `min.compaction.lag.ms` (0) and the 15 s after which it looks again.
         tombstones_ms: `delete.retention.ms`: how long a tombstone stays.
 
     Raises:
-        InvalidDefinition: A value is out of range, or a topic is kept in both ways.
+        InvalidDefinition: A value is out of range.
     """
 
     partitions: int = attrs.field(default=1, validator=allowed.whole(1))
     retention_ms: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(allowed.whole(1))
     )
+    retention_bytes: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(allowed.whole(1))
+    )
     compacted: bool = attrs.field(default=False, validator=allowed.flag())
     compacted_after_ms: int = attrs.field(default=CLEANER_BACKOFF_MS, validator=allowed.whole(0))
     tombstones_ms: int = attrs.field(default=DAY_MS, validator=allowed.whole(0))
 
-    def __attrs_post_init__(self) -> None:
-        if self.compacted and self.retention_ms is not None:
-            raise InvalidDefinition(
-                "a KafkaTopic is compacted or has retention_ms, not both "
-                f"(cleanup.policy=compact,delete is not modelled){asked_at()}"
-            )
+    @property
+    def retained(self) -> bool:
+        """Whether it lets go of records by their age, or by how many there are."""
+        return self.retention_ms is not None or self.retention_bytes is not None
 
     @property
     def forgets(self) -> bool:
         """Whether it lets go of records."""
-        return self.compacted or self.retention_ms is not None
+        return self.compacted or self.retained
+
+    @property
+    def kept(self) -> str:
+        """How long its records are kept, as the rows of what may strike have it."""
+        if self.compacted:
+            return BOTH if self.retained else COMPACTED
+        return RETAINED
 
 
 class Topics(dict[str, int]):

@@ -132,7 +132,7 @@ class TransactionalProducer:
         if partition is not None:
             index = cluster.chosen(topic, partition)
         elif key is None:
-            index = cluster.spread(topic, entity, count)
+            index = cluster.spread(topic, entity, count, self)
         elif count == 1:
             index = 0
         else:

@@ -2,12 +2,16 @@
 
 Source:
     Apache Kafka 3.9, javadoc of KafkaConsumer: position and committed offset, `seek`, `pause`,
-    `assign` beside `subscribe`.
+    `assign` beside `subscribe`, `offsetsForTimes`; `UnifiedLog.fetchOffsetByTimestamp`.
+
+Not modelled:
+    `message.timestamp.type=LogAppendTime`, and times that producers set: a record is as old as its
+    `publish` in the history.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Literal, get_args
 
 from chaosharness.brokers.kafka.cluster import Cluster
@@ -87,6 +91,27 @@ class Whereabouts:
         self._broker.check((topic,))
         log = self._broker.machine.logs[topic][partition]
         return log.start, log.end
+
+    def offsets_for_times(
+        self, times: Mapping[LogPartition, int]
+    ) -> dict[LogPartition, int | None]:
+        """Return, of each log partition, the first record that is no older than a moment.
+
+        Args:
+            times: A moment of each, in milliseconds since the run began, as `env.now_ms` has it.
+
+        Returns:
+            Its offset; None where all there are are older. One that reads what is committed
+            alone is told of nothing behind an open transaction.
+        """
+        found = {}
+        for (topic, partition), at_ms in times.items():
+            self._broker.check((topic,))
+            committed_only = self._committed_only
+            found[topic, partition] = self._broker.since(
+                (topic, partition), at_ms, committed_only=committed_only
+            )
+        return found
 
     def seek(self, topic: str, partition: int, offset: int) -> None:
         """Go on at an offset; where there is none such, as `reset` says.

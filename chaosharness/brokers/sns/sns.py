@@ -191,6 +191,8 @@ class OpenSNS(Relay):
     def __init__(self, definition: SNS, world: World, desk: OpenSQS) -> None:
         super().__init__(definition, world, desk, SnsMachine(EPOCH_MS))
         self._lanes: dict[tuple[str, str, str], deque[op.Attempt]] = {}
+        self._over: op.Attempt | None = None
+        """The attempt that has just gone well, or failed."""
         for name, topic in definition.topics.items():
             settings = TopicSettings(
                 fifo=name.endswith(FIFO),
@@ -327,6 +329,7 @@ class OpenSNS(Relay):
 
     def end(self, attempt: op.Attempt, how: op.Delivered | op.Failed) -> None:
         """Say how it went; in a group of a FIFO topic the next one follows what is done with."""
+        self._over = attempt
         again = self.machine.apply(how, self.world.now)
         if self._profile(attempt.topic) == "fifo" and not again:
             lane = self._lane(attempt)
@@ -349,15 +352,23 @@ class OpenSNS(Relay):
             message.published,
             name=message.name,
         )
-        send = Send(queue, body, sent, len(body), attempt.group, attempt.deduplication, None)
-        return self.desk.do(send)
+        return self.desk.do(_as_sent(attempt, queue, sent))
 
     def _bury(self, message: Message, topic: str, to: str | None, reason: str) -> None:
         index = self.buried(message, topic, to, reason)
-        if to is not None:
-            body = message.body or b""
-            letter = Message(
-                to, message.key, message.headers, body, message.entity, message.hops, index
-            )
+        attempt = self._over
+        if to is not None and attempt is not None:
+            body = attempt.body.encode("utf-8", "surrogateescape")
+            headers = attempt.attributes or NO_HEADERS
+            letter = Message(to, message.key, headers, body, message.entity, message.hops, index)
             letter.name = message.name
-            self.desk.do(Send(to, body, letter, len(body)))
+            self.desk.do(_as_sent(attempt, to, letter))
+
+
+def _as_sent(attempt: op.Attempt, queue: str, message: Message) -> Send:
+    """Return what a queue is asked to take: the message of an attempt, as it would be delivered."""
+    group, key = attempt.group, attempt.deduplication
+    if not queue.endswith(FIFO):
+        group, key = (group if key is None else None), None
+    body = message.body or b""
+    return Send(queue, body, message, len(body), group, key, None)

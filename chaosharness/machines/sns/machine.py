@@ -42,6 +42,11 @@ ATTEMPTS_MAX: Final = 100_015
 ARN: Final = "arn:aws:sns:eu-central-1:000000000000:"
 
 
+def sequence_of(name: str) -> str:
+    """Return the sequence number of a message of a FIFO topic, by its id: 20 digits, growing."""
+    return f"1{int(name[-12:], 16):019d}"
+
+
 def retry_ms(attempt: int) -> int | None:
     """Return how long after an attempt that failed the next one comes; None for never."""
     if attempt <= 3:
@@ -166,6 +171,8 @@ class Attempt:
         number: From 1.
         body: What the queue gets.
         attributes: What it gets beside, where the delivery is raw.
+        group: MessageGroupId; a standard queue is told that of a standard topic alone.
+        deduplication: What a FIFO queue recognises it by, if its topic is FIFO.
     """
 
     topic: str
@@ -337,10 +344,10 @@ class SnsMachine:
             subscription,
             operation.message,
             1,
-            operation.body if raw else envelope(operation, topic.name, name, self._epoch_ms + now),
+            operation.body if raw else envelope(operation, topic, name, self._epoch_ms + now),
             operation.attributes if raw else {},
             operation.group,
-            key if subscription.queue.endswith(".fifo") else None,
+            key,
         )
         self._push(now, attempt)
         self.tick(now)
@@ -399,15 +406,17 @@ def _passes(subscription: SubscriptionSettings, operation: Publish) -> bool:
     return matches(policy, of_attributes(operation.attributes))
 
 
-def envelope(operation: Publish, topic: str, name: str, now: int) -> str:
+def envelope(operation: Publish, topic: Topic, name: str, now: int) -> str:
     """Return a body as SNS wraps it, unless the delivery is raw."""
     words: dict[str, Any] = {
         "Type": "Notification",
         "MessageId": name,
-        "TopicArn": f"{ARN}{topic}",
+        "TopicArn": f"{ARN}{topic.name}",
         "Message": operation.body,
         "Timestamp": _timestamp(now),
     }
+    if topic.settings.fifo:
+        words["SequenceNumber"] = sequence_of(name)
     if operation.subject is not None:
         words["Subject"] = operation.subject
     if operation.attributes:

@@ -298,6 +298,122 @@ def test_a_record_without_a_key_is_refused_by_a_compacted_topic():
     assert [one.data["topic"] for one in run.history.of("publish")] == ["orders"]
 
 
+# ---- both
+
+
+BOTH = KafkaTopic(compacted=True, retention_ms=3 * MINUTE_MS, tombstones_ms=10 * MINUTE_MS)
+
+
+@pytest.mark.parametrize(
+    ("late_ms", "expected", "reasons"),
+    [
+        (10_000, [1, 1, 2, None, 3, 1], []),
+        (70_000, [None, 3, 1], ["compaction"] * 3),
+        (183_500, [3, 1], ["retention"] * 4),
+        (300_000, [], ["retention"] * 6),
+    ],
+)
+def test_the_last_record_of_a_key_goes_too_when_it_is_old(late_ms, expected, reasons):
+    system, seen = reading(*CHANGES, topic=BOTH, gap_ms=1_000)
+    run = struck(system, PartitionDelay(Site(DELIVER), lasting=late_ms))
+    assert seen == expected
+    assert [one.data["reason"] for one in run.history.of("dead")] == reasons
+
+
+# ---- so many bytes
+
+
+SIZE = 36 + len("1") + len(b"1")  # of a record with a key and a value of one byte each
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [
+        (SIZE, [6]),
+        (SIZE + 1, [5, 6]),
+        (3 * SIZE, [4, 5, 6]),
+        (6 * SIZE, [1, 2, 3, 4, 5, 6]),
+        (1, [6]),
+    ],
+)
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_log_keeps_no_fewer_bytes_than_it_is_told_to(most, expected, loop):
+    topic = KafkaTopic(retention_bytes=most)
+    system, seen = reading(*range(1, 7), topic=topic, loop=loop)
+    run = struck(system, Delay(Site(DELIVER), lasting=60_000))
+    assert seen == expected
+    assert {one.data["reason"] for one in run.history.of("dead")} == {"size"} - {
+        "size" if len(expected) == 6 else ""
+    }
+
+
+def test_whoever_keeps_up_misses_nothing_however_small_a_log_is():
+    system, seen = reading(*range(1, 7), topic=KafkaTopic(retention_bytes=1))
+    assert not [*struck(system).history.of("dead")]
+    assert seen == [1, 2, 3, 4, 5, 6]
+
+
+# ---- since when
+
+
+def test_a_loop_asks_which_record_is_the_first_since_a_moment():
+    found = {}
+    system = System("since", arrival_ms=1_000)
+    bus = system.add(Kafka("bus", {"orders": 2}))
+
+    @system.service("reader")
+    def reader(env):
+        consumer = env.consumer(bus, "orders", reset="earliest")
+
+        def run():
+            env.sleep(10)
+            place, other = ("orders", 0), ("orders", 1)
+            for at_ms in (0, 1_000, 1_001, 2_000, 3_000, 3_001):
+                found[at_ms] = consumer.offsets_for_times({place: at_ms, other: 0})[place]
+            found["empty"] = consumer.offsets_for_times({other: 0})[other]
+            consumer.poll()
+            consumer.seek("orders", 0, consumer.offsets_for_times({place: 2_500})[place])
+            [found["then"]] = [one.value for one in consumer.poll()]
+
+        env.main(run)
+
+    @system.entry(examples=[1, 2, 3, 4])
+    def place(env, value):
+        env.publisher(bus)("orders", value, partition=0)
+
+    system.run()
+    at = {0: 0, 1_000: 1, 1_001: 2, 2_000: 2, 3_000: 3, 3_001: None}
+    assert found == {**at, "empty": None, "then": 4}
+
+
+@pytest.mark.parametrize(("isolation", "expected"), [("read_committed", None), (None, 1)])
+def test_what_is_committed_alone_ends_where_a_transaction_is_open(isolation, expected):
+    found = []
+    system = System("open", arrival_ms=1_000)
+    bus = system.add(Kafka("bus", {"orders": 1}))
+
+    @system.service("reader")
+    def reader(env):
+        words = {"isolation": isolation} if isolation else {}
+        consumer = env.consumer(bus, "orders", reset="earliest", **words)
+
+        def run():
+            produce = env.publisher(bus, transactional_id="t")
+            env.publisher(bus)("orders", 0)
+            env.sleep(1)
+            produce.begin()
+            produce("orders", 1)
+            found.append(consumer.offsets_for_times({("orders", 0): 500})["orders", 0])
+            produce.commit()
+            found.append(consumer.offsets_for_times({("orders", 0): 500})["orders", 0])
+
+        env.main(run)
+
+    system.entry(examples=[1])(lambda env, value: None)
+    system.run()
+    assert found == [expected, 1]
+
+
 @pytest.mark.parametrize(
     ("topic", "words"),
     [
@@ -322,7 +438,8 @@ def test_a_topic_is_a_number_or_says_how_long_it_keeps(topic, words):
         {"compacted": 1},
         {"tombstones_ms": -1},
         {"compacted_after_ms": "1 s"},
-        {"compacted": True, "retention_ms": 5},
+        {"retention_bytes": 0},
+        {"retention_bytes": True},
     ],
 )
 def test_how_long_a_topic_keeps_is_checked(wrong):

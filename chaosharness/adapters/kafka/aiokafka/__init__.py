@@ -9,9 +9,8 @@ Source:
     `request_timeout_ms` 40 s; `auto_offset_reset` latest; round robin.
 
 Not modelled:
-    `acks=0`; partitioners, `send` to a log
-    partition or with a timestamp, batches made by hand, `offsets_for_times`, metadata, what
-    the admin client does beside `create_topics`. What is asked for by name and is not there, ends
+    Partitioners, `send` with a timestamp, batches made by hand, metadata, what the admin client
+    does beside `create_topics`. What is asked for by name and is not there, ends
     the run and says so. Starting is always answered, and so are requests for offsets. Replicas
     share one configuration here, so a `group_instance_id` or `transactional_id` is taken for one of
     each. `subscribe` a second time, after `start`.

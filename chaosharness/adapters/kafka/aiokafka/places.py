@@ -6,9 +6,10 @@ Source:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from aiokafka import TopicPartition, errors
+from aiokafka import OffsetAndTimestamp, TopicPartition, errors
 
 from chaosharness.adapters.kafka.aiokafka.membership import Membership
 from chaosharness.adapters.kafka.aiokafka.records import (
@@ -16,6 +17,7 @@ from chaosharness.adapters.kafka.aiokafka.records import (
     Place,
     partitions,
 )
+from chaosharness.adapters.kafka.moments import first_since, times_of
 from chaosharness.adapters.kafka.sending import check_topic
 
 
@@ -23,6 +25,7 @@ class Places:
     """What a consumer has, log partition by log partition."""
 
     _cluster: Any
+    _how: dict[str, Any]
     _group: str | None
     _in: Membership | None
 
@@ -100,6 +103,19 @@ class Places:
     async def end_offsets(self, partitions: Any) -> dict[TopicPartition, int]:
         """Return the offset of the next record of each log partition."""
         return {one: self._log(one).end for one in partitions}
+
+    async def offsets_for_times(
+        self, timestamps: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, OffsetAndTimestamp | None]:
+        """Return the first record of each that is no older than a moment; None where none is."""
+        committed_only = self._how["isolation"] == "read_committed"
+        found: dict[TopicPartition, OffsetAndTimestamp | None] = {}
+        for one, at_ms in times_of(timestamps).items():
+            first = first_since(
+                self._cluster, one.topic, one.partition, at_ms, committed_only=committed_only
+            )
+            found[one] = None if first is None else OffsetAndTimestamp(*first)
+        return found
 
     def _log(self, one: TopicPartition) -> Any:
         check_topic(self._cluster, one.topic)

@@ -68,13 +68,11 @@ class Producer:
         self._world = scope.world
         self._loop = asyncio.get_running_loop()
         self._cluster = cluster_at(scope, LIBRARY, servers_of(bootstrap_servers))
-        if acks == 0:
-            left_out("AIOKafkaProducer(acks=0)", ": a record that nobody answers for")
         if partitioner is not None and not isinstance(partitioner, DefaultPartitioner):
             left_out("AIOKafkaProducer(partitioner=...)", ": the key decides the log partition")
-        if acks not in (UNSAID, 1, -1, "all"):
+        if acks not in (UNSAID, 0, 1, -1, "all"):
             raise ValueError("Invalid ACKS parameter")
-        if (enable_idempotence or transactional_id) and acks == 1:
+        if (enable_idempotence or transactional_id) and acks in (0, 1):
             raise ValueError(f"acks={acks} not supported if enable_idempotence=True")
         self._writers = key_serializer, value_serializer
         self._most = max_request_size
@@ -82,6 +80,8 @@ class Producer:
         self._linger_ms = linger_ms
         self._idempotent = enable_idempotence or transactional_id is not None
         self._acks: Acks = "all" if self._idempotent or acks in (-1, "all") else 1
+        if acks == 0:
+            self._acks = 0
         self._transactional_id = transactional_id
         self._sender: Sender | None = None
         self._under_way: dict[asyncio.Future[Any], None] = {}
@@ -141,10 +141,12 @@ class Producer:
             left_out("send() before start()", ": it waits for ever")
         if self.closed:
             raise errors.ProducerClosed
-        for name, one in (("partition", partition), ("timestamp_ms", timestamp_ms)):
-            if one is not None:
-                left_out(f"send({name}={one!r})")
+        if timestamp_ms is not None:
+            left_out(f"send(timestamp_ms={timestamp_ms!r})")
         check_topic(self._cluster, topic)
+        if partition is not None:
+            assert partition >= 0
+            assert partition < len(self._cluster.logs[topic]), "Unrecognized partition"
         if self._transactional_id is not None and self._state != "inside":
             raise errors.IllegalOperation("Can't send messages while not in transaction")
         note_spoken(scope, LIBRARY, f"{self._cluster.name}.publish {topic}")
@@ -159,6 +161,7 @@ class Producer:
             dict(headers) if headers else None,
             self._world.now + self._lasts_ms if not self._idempotent else 1 << 62,
             lambda stored, error: self._sent(future, stored, error),
+            partition,
         )
         sender.send(record, after_ms=self._linger_ms)
         return future
@@ -209,6 +212,9 @@ class Producer:
         if error is not None:
             future.set_exception(raised_for(error))
             future.exception()  # whether anybody asks is the business of that code
+            return
+        if self._acks == 0:
+            future.set_result(None)
             return
         assert stored is not None
         place = TopicPartition(stored.topic, stored.partition)

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from confluent_kafka import OFFSET_INVALID, KafkaError, TopicPartition
 
+from chaosharness.adapters.kafka.confluent.handed import Records, error_of, words_for
 from chaosharness.adapters.kafka.confluent.message import LIBRARY, Message, refusal
 from chaosharness.adapters.kafka.confluent.places import (
     RESETS,
@@ -25,6 +26,7 @@ from chaosharness.adapters.kafka.confluent.places import (
     places_of,
     set_out,
     shown,
+    since,
     words_of,
 )
 from chaosharness.adapters.kafka.confluent.settings import Settings
@@ -60,6 +62,11 @@ STRATEGIES: Final = {
     "cooperative-sticky": "cooperative-sticky",
 }
 """What librdkafka calls the ways in which a cluster's groups share out."""
+NO_848: Final = (
+    LIBRARY + ": this consumer has group.protocol=consumer{}: groups whose cluster shares out by "
+    "itself (KIP-848) are not modelled. Leave it at classic for the test: "
+    "assignment='cooperative-sticky' is nearest to it"
+)
 
 
 def _as_it_is(body: bytes | None) -> bytes | None:
@@ -102,6 +109,9 @@ class Consumer:
 
     def _check(self) -> None:
         """Refuse what contradicts the cluster, which has it for all members alike."""
+        protocol = self._settings.get("group.protocol", "classic")
+        if str(protocol).lower() != "classic":
+            call_off(InvalidDefinition(NO_848.format(asked_at())))
         for name, (option, default) in _SAME.items():
             mine = round(self._settings.number(name, default))
             theirs = getattr(self._cluster.definition, option)
@@ -271,6 +281,12 @@ class Consumer:
             return log.start, log.end
         return log.start, log.stable
 
+    def offsets_for_times(self, partitions: Any, timeout: float | None = None) -> list[Any]:
+        """Return the first record of each that is no older than its `offset` says."""
+        self._alive()
+        committed_only = self._isolation == "read_committed"
+        return since(self._cluster, partitions, committed_only=committed_only)
+
     def seek(self, partition: Any) -> None:
         """Go on at an offset."""
         self._alive()
@@ -339,14 +355,14 @@ class Consumer:
             self._consumer.assign()
         if self._consumer.was_too_slow and not self._too_slow:
             self._too_slow = True
-            return _error(KafkaError._MAX_POLL_EXCEEDED)
+            return error_of(KafkaError._MAX_POLL_EXCEEDED)
         self._too_slow = False
         try:
             batch = blocking(self._consumer.poll)(most, seconds)
         except InstanceFenced:
-            return _error(KafkaError.FENCED_INSTANCE_ID)
+            return error_of(KafkaError.FENCED_INSTANCE_ID)
         except LookupError:
-            return _error(KafkaError._AUTO_OFFSET_RESET)
+            return error_of(KafkaError._AUTO_OFFSET_RESET)
         self._asked.tell()
         return batch
 
@@ -424,7 +440,7 @@ class Consumer:
         try:
             blocking(port)()
         except (CommitFailed, OSError) as error:
-            raise refusal(*_words(error)) from None
+            raise refusal(*words_for(error)) from None
         return behind(meant)
 
     def _latest(self) -> dict[Place, int]:
@@ -435,7 +451,7 @@ class Consumer:
 
     def _hear(self, offsets: list[TopicPartition], error: BaseException | None) -> None:
         """Tell what became of a commit that nobody waited for."""
-        self._heard(None if error is None else KafkaError(*_words(error)), offsets)
+        self._heard(None if error is None else KafkaError(*words_for(error)), offsets)
 
     def _meant(self, message: Message | None, offsets: Any) -> dict[Place, int]:
         """Return where one goes on."""
@@ -479,38 +495,3 @@ class DeserializingConsumer(Consumer):
             NotImplementedError: Always.
         """
         raise NotImplementedError
-
-
-class Records(list[Message]):
-    """The records of one `consume`. Going to one says on whose behalf code runs from then on."""
-
-    def __init__(self, consumer: Consumer, batch: Any) -> None:
-        super().__init__([consumer._message(one) for one in batch.unopened()])
-        self._batch = batch
-
-    def __iter__(self) -> Any:
-        for index in range(len(self)):
-            yield self[index]
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, int):
-            self._batch[index]
-        return list.__getitem__(self, index)
-
-
-def _error(code: int) -> Message:
-    """Return what is handed out in place of a record where something is wrong."""
-    words = words_of(code)
-    return Message("", value=words.encode(), error=KafkaError(code, words))
-
-
-def _words(error: BaseException) -> tuple[int, str]:
-    """Return what the client calls an error of a commit."""
-    code = KafkaError.COORDINATOR_NOT_AVAILABLE
-    if isinstance(error, InstanceFenced):
-        code = KafkaError.FENCED_INSTANCE_ID
-    elif isinstance(error, CommitFailed):
-        code = KafkaError.ILLEGAL_GENERATION
-    elif isinstance(error, TimeoutError):
-        code = KafkaError._TIMED_OUT
-    return code, f"Commit failed: {words_of(code)}"

@@ -15,6 +15,8 @@ from confluent_kafka import (
 )
 
 from chaosharness.adapters.kafka.confluent.message import refusal
+from chaosharness.adapters.kafka.moments import first_since
+from chaosharness.adapters.kafka.sending import check_topic
 
 Place = tuple[str, int]
 
@@ -56,6 +58,38 @@ def shown(places: Iterable[Place]) -> list[TopicPartition]:
 def behind(places: dict[Place, int]) -> list[TopicPartition]:
     """Return offsets as a commit shows them."""
     return [TopicPartition(topic, index, offset) for (topic, index), offset in places.items()]
+
+
+def since(cluster: Any, partitions: Iterable[Any], *, committed_only: bool) -> list[Any]:
+    """Return the first record of each log partition that is no older than its `offset` says.
+
+    That is in milliseconds since 1970, or one of the client's names for an end; where all records
+    are older, it is the end.
+
+    Raises:
+        KafkaException: There is no such log partition, or none is named.
+        TypeError: They are no TopicPartitions.
+    """
+    if not isinstance(partitions, list):
+        raise TypeError("expected list of topic partition")
+    found = {}
+    for (topic, index), one in zip(places_of(partitions), partitions, strict=True):
+        check_topic(cluster, topic)
+        if not 0 <= index < len(cluster.machine.logs[topic]):
+            code = KafkaError._UNKNOWN_PARTITION
+            raise refusal(code, f"Failed to get offsets: {words_of(code)}")
+        log = cluster.machine.log((topic, index))
+        if one.offset == OFFSET_BEGINNING:
+            found[topic, index] = log.start
+        elif one.offset == OFFSET_END:
+            found[topic, index] = log.stable if committed_only else log.end
+        else:
+            first = first_since(cluster, topic, index, one.offset, committed_only=committed_only)
+            found[topic, index] = OFFSET_END if first is None else first[0]
+    if not found:
+        code = KafkaError._INVALID_ARG
+        raise refusal(code, f"Failed to get offsets: {words_of(code)}")
+    return behind(found)
 
 
 def set_out(consumer: Any, partitions: Iterable[Any]) -> None:

@@ -19,9 +19,9 @@ from chaosharness.adapters.kafka.sending import Line, Order, Stored, stored_as
 from chaosharness.adapters.kafka.servers import cluster_at
 from chaosharness.adapters.spoken import note_spoken
 from chaosharness.adapters.unmodelled import not_modelled
-from chaosharness.brokers.kafka.cluster import OVERHEAD
 from chaosharness.brokers.kafka.errors import InvalidRecord
 from chaosharness.brokers.kafka.profiles import Acks
+from chaosharness.brokers.kafka.sizes import OVERHEAD
 from chaosharness.brokers.kafka.transactions import ProducerFenced
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.blocking import blocking
@@ -108,6 +108,7 @@ class Producer:
         self._idempotent = settings.flag("enable.idempotence", bool(name))
         self._publish: Any = None
         acks = self._acks()
+        self._answered = acks != 0
         if self._transactions is None:
             self._publish = self._cluster.publisher(idempotent=self._idempotent, acks=acks)
         single = settings.number("max.in.flight.requests.per.connection", IN_FLIGHT) == 1
@@ -133,13 +134,13 @@ class Producer:
             return "all"
         if not words.isdecimal() or int(words) > ACKS_MAX:
             raise self._settings.wrong("request.required.acks", given)
-        if words != "1":
-            what = f"Producer(acks={given}) is not modelled: 'all' and 1 are"
+        if words not in ("0", "1"):
+            what = f"Producer(acks={given}) is not modelled: 'all', 1 and 0 are"
             call_off(InvalidDefinition(f"{LIBRARY}: {what}{asked_at()}"))
         if self._idempotent:
             words = "`acks` must be set to `all` when `enable.idempotence` is true"
             raise refusal(KafkaError._INVALID_ARG, f"Failed to create producer: {words}")
-        return 1
+        return 1 if words == "1" else 0
 
     def _transactional(self, name: str, scope: Scope) -> Transactions:
         """Return what its transactions go by: each replica is taken for a producer of its own."""
@@ -208,8 +209,8 @@ class Producer:
         if partition != -1 and not 0 <= partition < len(self._cluster.logs[topic]):
             raise _unable(KafkaError._UNKNOWN_PARTITION)
         note_spoken(scope, LIBRARY, f"{self._cluster.name}.publish {topic}")
-        if partition == -1 and key is not None:
-            partition = self._place_of(topic, _bytes(key), scope)
+        if partition == -1 and (key is not None or not self._answered):
+            partition = self._place_of(topic, _bytes(key or b""), scope)
         due_ms = scope.world.now + self._timeout_ms
         report = callback or on_delivery or self._report
         draft = Draft(
@@ -230,7 +231,7 @@ class Producer:
         """Return the log partition of a key; an empty one decides nothing."""
         count = len(self._cluster.logs[topic])
         if self._by_key is None or not key:
-            return self._cluster.spread(topic, scope.entity, count)
+            return self._cluster.spread(topic, scope.entity, count, self)
         return self._by_key(key, count)
 
     def _check_size(self, value: Any, key: Any, headers: Any) -> None:
@@ -298,8 +299,8 @@ class Producer:
     def _message(self, draft: Draft, stored: Stored | None) -> Message:
         return Message(
             draft.topic,
-            partition=-1 if stored is None else stored.partition,
-            offset=None if stored is None else stored.offset,
+            partition=_partition_of(draft, stored, self._answered),
+            offset=stored.offset if stored is not None and self._answered else None,
             key=draft.key.encode() if isinstance(draft.key, str) else draft.key,
             value=draft.value.encode() if isinstance(draft.value, str) else draft.value,
         )
@@ -435,6 +436,13 @@ class SerializingProducer(Producer):
 
 def _bytes(one: Any) -> bytes:
     return one.encode() if isinstance(one, str) else bytes(one)
+
+
+def _partition_of(draft: Draft, stored: Stored | None, answered: bool) -> int:
+    """Return the log partition that is reported; -1 where it is not known."""
+    if not answered and draft.partition is not None:
+        return draft.partition
+    return -1 if stored is None else stored.partition
 
 
 def _unable(code: int) -> Exception:

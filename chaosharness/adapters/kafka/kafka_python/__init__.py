@@ -10,9 +10,9 @@ Source:
     latest.
 
 Not modelled:
-    Versions before 3.0. `acks=0`; partitioners, `send` to a log partition or with a timestamp,
-    `offsets_for_times`, metadata and metrics, the admin client, listeners that are async. What is
-    asked for by name and is not there, ends the run and says so. Connecting is always answered, and
+    Versions before 3.0. Partitioners, `send` with a timestamp, metadata and metrics, the admin
+    client, listeners that are async. What is asked for by name and is not there, ends the run and
+    says so. Connecting is always answered, and
     so are requests for offsets. Replicas share one configuration here, so a `group_instance_id` or
     `transactional_id` is taken for one of each.
 """

@@ -45,6 +45,7 @@ from chaosharness.handlers.guest import beside
 from chaosharness.handlers.port import current_scope
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.spans import EPOCH_MS
+from chaosharness.machines.kafka.partitioners import log_partition_for
 
 DEFAULTS: Final[dict[str, Any]] = dict(KafkaProducer.DEFAULT_CONFIG)
 OVERHEAD: Final = 70
@@ -64,6 +65,7 @@ class Producer:
         self._cluster = cluster_at(scope, LIBRARY, servers_of(self.config["bootstrap_servers"]))
         self._check(configs)
         self._idempotent = bool(self.config["enable_idempotence"])
+        self._unanswered = self._acks() == 0
         self._latch = Latch(self._world)
         self._under_way: dict[Promise, None] = {}
         self._transaction: Any = None
@@ -79,8 +81,6 @@ class Producer:
 
     def _check(self, configs: dict[str, Any]) -> None:
         """Refuse what contradicts itself, as the client does, and what is not modelled."""
-        if self.config["acks"] == 0:
-            left_out("KafkaProducer(acks=0)", ": a record that nobody answers for")
         if "partitioner" in configs:
             left_out("KafkaProducer(partitioner=...)", ": the key decides the log partition")
         asked = self.config["transactional_id"] or configs.get("enable_idempotence")
@@ -100,7 +100,9 @@ class Producer:
             self.config["enable_idempotence"] = True
 
     def _acks(self) -> Acks:
-        return "all" if self._idempotent or self.config["acks"] in (-1, "all") else 1
+        if self._idempotent or self.config["acks"] in (-1, "all"):
+            return "all"
+        return 1 if self.config["acks"] else 0
 
     def _sending(self, publish: Callable[..., Any]) -> Sender:
         single = self.config["max_in_flight_requests_per_connection"] == 1
@@ -147,9 +149,8 @@ class Producer:
         if value is None and key is None:
             raise ValueError("Need at least one: key or value")
         written = self._written(topic, key, value, headers)
-        for name, one in (("partition", partition), ("timestamp_ms", timestamp_ms)):
-            if one is not None:
-                left_out(f"send({name}={one!r})")
+        if timestamp_ms is not None:
+            left_out(f"send(timestamp_ms={timestamp_ms!r})")
         check_topic(self._cluster, topic)
         sender = self._sender
         if sender is None:
@@ -157,7 +158,10 @@ class Producer:
         if self._transaction is not None and not self._begun:
             raise errors.IllegalStateError("Cannot call send when no transaction is begun")
         note_spoken(scope, LIBRARY, f"{self._cluster.name}.publish {topic}")
+        partition = self._place_of(topic, partition, written[0], scope)
         promise = Promise(self._latch, scope, written)
+        if self._unanswered:
+            promise.place = topic, partition
         self._under_way[promise] = None
         record = Record(
             sender_of(scope),
@@ -167,9 +171,31 @@ class Producer:
             dict(headers) if headers else None,
             self._world.now + self.config["delivery_timeout_ms"],
             partial(self._sent, promise),
+            partition,
         )
         sender.send(record, after_ms=self.config["linger_ms"])
         return promise
+
+    def _place_of(
+        self, topic: str, partition: int | None, key: bytes | None, scope: Scope
+    ) -> int | None:
+        """Return a log partition that is named, or that nobody will name; None for any.
+
+        Raises:
+            ValueError: There is none such.
+        """
+        count = len(self._cluster.logs[topic])
+        if partition is None:
+            if not self._unanswered:
+                return None
+            if key is None:
+                return self._cluster.spread(topic, scope.entity, count, self)
+            return log_partition_for(key, count)
+        if partition < 0:
+            raise ValueError("partition must be >= 0")
+        if partition >= count:
+            raise ValueError(f"Unrecognized partition {partition} for topic {topic}")
+        return partition
 
     def _written(self, topic: str, key: Any, value: Any, headers: Any) -> list[bytes | None]:
         """Return a key and a value as bytes.
@@ -321,11 +347,17 @@ class Promise(FutureRecordMetadata):  # type: ignore[misc]
         Future.__init__(self)
         self._latch = latch
         self._scope = scope
+        self.place: tuple[str, int | None] | None = None
+        """Where it was sent, if nobody answers for it: the client makes up offset 0."""
+        self._at_ms = EPOCH_MS + scope.world.now
         self._sizes = [-1 if part is None else len(part) for part in written]
 
     def settle(self, stored: Stored | None, error: BaseException | None) -> None:
         """Take note of what came of it, and have whoever waits told."""
-        if stored is not None and error is None:
+        if self.place is not None and error is None:
+            words = (*self.place, TopicPartition(*self.place), 0, self._at_ms)
+            self.value = RecordMetadata(*words, None, *self._sizes, -1)
+        elif stored is not None and error is None:
             place = TopicPartition(stored.topic, stored.partition)
             at_ms = EPOCH_MS + stored.at_ms
             words = (*place, place, stored.offset, at_ms, None, *self._sizes, -1)

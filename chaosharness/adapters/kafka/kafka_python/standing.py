@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Final
 
 from kafka import KafkaConsumer, errors
-from kafka.structs import TopicPartition
+from kafka.structs import OffsetAndTimestamp, TopicPartition
 
 from chaosharness.adapters.kafka.kafka_python.records import (
     LIBRARY,
@@ -26,6 +26,7 @@ from chaosharness.adapters.kafka.kafka_python.records import (
     servers_of,
 )
 from chaosharness.adapters.kafka.latch import Latch
+from chaosharness.adapters.kafka.moments import first_since, times_of
 from chaosharness.adapters.kafka.sending import BACKOFF_MS, check_topic
 from chaosharness.adapters.kafka.servers import cluster_at
 from chaosharness.brokers.kafka.asking import AskedCommits
@@ -311,6 +312,19 @@ class Standing:
     def end_offsets(self, partitions: Any) -> dict[Any, int]:
         """Return the offset of the next record of each log partition."""
         return {one: self._log(one).end for one in partitions}
+
+    def offsets_for_times(
+        self, timestamps: dict[Any, Any], timeout_ms: float | None = None
+    ) -> dict[Any, Any]:
+        """Return the first record of each that is no older than a moment; None where none is."""
+        committed_only = self.config["isolation_level"] == "read_committed"
+        found: dict[Any, Any] = {}
+        for one, at_ms in times_of(timestamps).items():
+            first = first_since(
+                self._cluster, one.topic, one.partition, at_ms, committed_only=committed_only
+            )
+            found[one] = None if first is None else OffsetAndTimestamp(*first, -1)
+        return found
 
     def _log(self, one: Any) -> Any:
         check_topic(self._cluster, one.topic)

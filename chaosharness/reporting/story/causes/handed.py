@@ -22,6 +22,7 @@ MANY: Final = 10
 
 LOGS: Final = {
     "retention": ("aged", "a log keeps a record for so long and no longer, read or not."),
+    "size": ("aged", "a log keeps so many bytes and no more, read or not."),
     "compaction": ("compacted", "of each key a compacted log keeps the last record alone."),
     "failover": ("failed over", "only the server that failed had it, whatever it had confirmed."),
 }
@@ -301,13 +302,15 @@ def never_stored(case: Case) -> Cause | None:
     for reply in case.history.of("reply"):
         if reply.data.get("outcome") != "unasked" or ".publish " not in action(reply):
             continue
-        if reply.data.get("happened") or not case.concerns(reply.entity):
+        if reply.data.get("happened") or (reply.entity and not case.concerns(reply.entity)):
             continue
         over = [e for e in case.work(reply).events if e.index > reply.index]
         if any(e.kind in ("raised", "crash") and e.actor == reply.actor for e in over):
             continue
         again = (e for e in case.history.of("publish", "reply") if e.index > reply.index)
-        if any((e.operation, e.entity) == (reply.operation, reply.entity) for e in again):
+        if reply.entity and any(
+            (e.operation, e.entity) == (reply.operation, reply.entity) for e in again
+        ):  # of no item there are many, and each may be another one
             continue
         if not case.lacks_after(reply):
             continue
