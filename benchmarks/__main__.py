@@ -12,7 +12,7 @@ ORDER = (
     *("judging", "quiet", "nothing_claimed", "recorded", "temporal", "temporal_scripts", "nats"),
     *("kafka", "crash_points"),
     *("http", "databases", "amqp", "kafka_clients"),
-    *("airflow", "airflow_requests"),
+    *("airflow", "airflow_requests", "engines"),
     *("workers", "mutated_files"),
     *("lineage", "triples"),
     "plugin",
