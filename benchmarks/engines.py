@@ -194,11 +194,11 @@ def rows() -> list[tuple[str, ...]]:
     yardstick = eight()
     unit = best(yardstick.run, runs=100)
     bytecodes = count(yardstick.run) if counted else 0
-    found: list[tuple[str, ...]] = [("", "us a run", "runs a second", "aim", "times eight messages", "aim", "bytecodes",
-              "times")]  # fmt: skip
-    found.append(("eight messages", f"{unit * 1e6:.0f}", f"{1 / unit:,.0f}", f"{EIGHT_AIM:,}",
-                  "1.0", "1.0", f"{bytecodes:,}" if counted else "-",
-                  "1.0" if counted else "-"))  # fmt: skip
+    head = "us a run, runs a second, aim, times eight messages, aim, bytecodes, times"
+    found: list[tuple[str, ...]] = [("", *head.split(", "))]
+    first = [f"{unit * 1e6:.0f}", f"{1 / unit:,.0f}", f"{EIGHT_AIM:,}", "1.0", "1.0"]
+    counts = [f"{bytecodes:,}", "1.0"] if counted else ["-", "-"]
+    found.append(("eight messages", *first, *counts))
     for row in ROWS:
         if row.system is temporal and find_spec("temporalio") is None:
             continue
