@@ -21,7 +21,7 @@ ORDER = (
     ),
     *("kafka", "crash_points"),
     *("http", "databases", "amqp", "kafka_clients"),
-    *("airflow", "airflow_requests"),
+    *("airflow", "airflow_requests", "engines"),
     *("workers", "mutated_files"),
     *("lineage", "triples"),
     "plugin",

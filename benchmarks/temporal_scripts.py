@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import json
 import logging
+import re
 import shutil
 import socket
 import subprocess
@@ -40,7 +41,17 @@ from tests.orchestrators.temporal.test_scripts import refusals, under_every_faul
 WAIT_S = 20
 AT_ONCE = 6
 AGAIN = 3
-SUFFIXES = ("", "-teller", "-child", "-child-0.2", "-child-0.4", "-child-1", "-child-2", "-child-3")
+SUFFIXES = (
+    "",
+    *(f"-{number}" for number in range(1, 4)),
+    "-teller",
+    "-child",
+    "-child-0.2",
+    "-child-0.4",
+    "-child-1",
+    "-child-2",
+    "-child-3",
+)
 
 
 @contextmanager
@@ -112,7 +123,9 @@ async def played(address: str, names: Sequence[str], at_once: int) -> dict[str, 
                     for which, history in (await histories_of(client, queue + suffix)).items():
                         histories[name + suffix + which] = normal(history, name)
             print(f"  played {name}", file=sys.stderr)
-            return name, json.loads(json.dumps({"answers": answers, "histories": histories}))
+            told = re.sub(rf"{re.escape(queue)}\b", name, json.dumps(answers))
+            found = {"answers": json.loads(told), "histories": histories}
+            return name, json.loads(json.dumps(found))
 
     return dict(await asyncio.gather(*map(play, names)))
 

@@ -407,6 +407,8 @@ class Env:
         workflows: Sequence[type] = (),
         activities: Sequence[Callable[..., Any]] = (),
         max_cached_workflows: int = 1_000,
+        interceptors: Sequence[Any] = (),
+        workflow_failure_exception_types: Sequence[type[BaseException]] = (),
     ) -> None:
         """Run a Temporal worker: polls a task queue as long as this incarnation lives.
 
@@ -417,6 +419,9 @@ class Env:
             activities: Functions or methods with `@activity.defn`, plain or `async`.
             max_cached_workflows: As of the library's `Worker`: those that were awake longest ago
                 are put out of its cache, and read again from their history. 0: after each task.
+            interceptors: Of the library's: `temporalio.worker.Interceptor`; those of the
+                `Temporal` come before them.
+            workflow_failure_exception_types: As of the library's `Worker`.
         """
         self._alone("env.worker")
         state = self._open(server, "worker", "Temporal server")
@@ -428,6 +433,8 @@ class Env:
             activities,
             lambda function: colour_for(function, self._runtime, self.incarnation),
             max_cached_workflows,
+            interceptors,
+            workflow_failure_exception_types,
         )
 
     def task_worker(

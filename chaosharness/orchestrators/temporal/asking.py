@@ -83,6 +83,7 @@ class Question:
     run: Run
     name: str
     arguments: list[Any]
+    headers: dict[str, Any]
     answered: Callable[..., None]
     since_ms: int
 

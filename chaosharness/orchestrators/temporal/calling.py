@@ -7,15 +7,18 @@ from typing import Any, Final
 import temporalio.activity
 from temporalio.testing import ActivityEnvironment
 
+from chaosharness.orchestrators.temporal.interception import Interception
+
 __all__ = ["BY_SOMEBODY_ELSE", "environment_of", "runner_of"]
 
 BY_SOMEBODY_ELSE: Final = object()
 """What an activity returns that somebody else will complete (`raise_complete_async`)."""
 
 
-def environment_of(told_of: Mapping[str, Any]) -> ActivityEnvironment:
+def environment_of(told_of: Mapping[str, Any], converter: Any) -> ActivityEnvironment:
     """An activity's context, of what this release of temporalio knows about itself."""
     environment = ActivityEnvironment()
+    environment.payload_converter = converter.payload_converter
     known = {field.name for field in dataclasses.fields(environment.info)}
     environment.info = dataclasses.replace(
         environment.info, **{name: v for name, v in told_of.items() if name in known}
@@ -23,11 +26,18 @@ def environment_of(told_of: Mapping[str, Any]) -> ActivityEnvironment:
     return environment
 
 
-def runner_of(environment: ActivityEnvironment, function: Callable[..., Any]) -> Any:
-    """The activity in its own context, in the colour that it has."""
+def runner_of(
+    environment: ActivityEnvironment,
+    function: Callable[..., Any],
+    interception: Interception,
+    headers: Mapping[str, Any],
+) -> Any:
+    """The activity in its own context, in the colour that it has, with what is put around it."""
     from chaosharness.handlers.colours import is_async
 
-    if is_async(function):
+    asynchronous = is_async(function)
+    function = interception.around(environment, function, headers, asynchronous=asynchronous)
+    if asynchronous:
 
         async def handle(*arguments: Any) -> Any:
             try:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from chaosharness.orchestrators.temporal.refusals import Refused
-from chaosharness.orchestrators.temporal.run import Child, Run, execution_of
+from chaosharness.orchestrators.temporal.run import Child, Run, execution_of, given_at_start
 
 __all__ = ["leave", "start", "tell_parent"]
 
@@ -74,6 +74,10 @@ def _begin(family: Family, run: Run, attributes: dict[str, Any], child: Child) -
                 "parentWorkflowExecution": execution_of(run),
                 "parentInitiatedEventId": str(number),
                 "parentWorkflowNamespace": "default",
+                "rootWorkflowExecution": run.begun_with.get(
+                    "rootWorkflowExecution", execution_of(run)
+                ),
+                **given_at_start(attributes),
             },
         )
     except Refused:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from chaosharness.orchestrators.temporal.refusals import Refused, invalid
 from chaosharness.orchestrators.temporal.run import Run
+from chaosharness.orchestrators.temporal.visibility import unsearchable
 
 __all__ = ["CLOSING", "LOCAL_MARKER", "check", "shown"]
 
@@ -28,8 +29,12 @@ CLOSING = {
 Command = tuple[str, Mapping[str, Any]]
 
 
-def check(run: Run, commands: list[Command]) -> tuple[str, Refused] | None:
+def check(
+    run: Run, commands: list[Command], searchable: Mapping[str, str]
+) -> tuple[str, Refused] | None:
     """Return the cause and the refusal of a list that cannot be applied; None where it can.
+
+    `searchable` has the types of the namespace's search attributes, by name.
 
     Without a cause the task stays with its worker: the request was never let in.
     """
@@ -59,6 +64,10 @@ def check(run: Run, commands: list[Command]) -> tuple[str, Refused] | None:
                     f"add-activitytask-cancel-requested-event, ScheduledEventID: {scheduled}"
                 )
             activities.discard(scheduled)  # a second request for it finds nothing to cancel
+        named = attributes.get("searchAttributes", {}).get("indexedFields", {})
+        if (refused := unsearchable(named, searchable)) is not None:
+            cause = "BAD_SEARCH_ATTRIBUTES"
+            return cause, invalid(f"BadSearchAttributes: {refused.message}")
     return None
 
 

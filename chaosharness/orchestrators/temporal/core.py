@@ -9,8 +9,7 @@ T10, T16); every history made here is held against `temporalio.worker.Replayer` 
 Local activities are carried out by the worker while it decides: `Decision.local` asks for them, and
 `Cached.resolve` goes on with how one has ended (T29).
 
-*Not modelled*: Nexus, search attributes of a workflow's own: a workflow that commands one of these
-ends the run with an error that names it.
+*Not modelled*: Nexus: a workflow that commands it ends the run with an error that names it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +32,14 @@ from chaosharness.orchestrators.temporal.forms import (
     kind_of,
 )
 from chaosharness.orchestrators.temporal.instances import Instance
+from chaosharness.orchestrators.temporal.parts import (
+    attributes_of,
+    local_markers,
+    of_a_patch,
+    parts_of,
+    patches,
+    shown,
+)
 from chaosharness.orchestrators.temporal.protos import EPOCH_MS, failure_json, stamp
 from chaosharness.orchestrators.temporal.run import Update
 from chaosharness.orchestrators.temporal.starting import refuse
@@ -44,6 +51,13 @@ CORE_FLAGS: Final = [1, 2, 3, 4]
 TRY, WAIT, ABANDON = 0, 1, 2
 CHILD_ABANDON, CHILD_TRY, CHILD_WAIT, CHILD_WAIT_REQUESTED = 0, 1, 2, 3
 """How an activity, and a child workflow, is cancelled: numbers of sdk-core."""
+
+
+SUGGESTED_EVENTS: Final = 4_096
+"""From how many events on a workflow is told that it should continue as new.
+
+*Source*: temporalio/temporal, `limit.historyCount.suggestContinueAsNew`.
+"""
 
 
 class Nondeterminism(Exception):
@@ -108,7 +122,7 @@ class Cached:
             InvalidDefinition: The workflow commands what is not modelled.
         """
         self.run_id = run_id
-        parts = [*_parts(events, self.read)]
+        parts = [*parts_of(events, self.read)]
         for number, part in enumerate(parts):
             last = number == len(parts) - 1
             self._commands_of(part)
@@ -116,7 +130,7 @@ class Cached:
             following = parts[number + 1] if not last else []
             told = [*self._jobs(part, following, () if following else updates)]
             self.read += len(part)
-            self.kept += [markers.kept(one) for one in _local_markers(following)]
+            self.kept += [markers.kept(one) for one in local_markers(following)]
             now = stamp(part[-1]["eventTime"])
             if told or self.instance is None:
                 self._activate(told, now, run_id, replaying=not last)
@@ -187,6 +201,7 @@ class Cached:
                 is_replaying=replaying,
                 history_length=self.read,
                 jobs=told,
+                continue_as_new_suggested=self.read >= SUGGESTED_EVENTS,
             )
             completion = self.instance.activate(activation)
             self.wakings += 1
@@ -311,10 +326,10 @@ class Cached:
         self.pending = []
         for event in part:
             kind = event["eventType"].removeprefix("EVENT_TYPE_")
-            if kind not in COMMAND_OF:
+            if kind not in COMMAND_OF or of_a_patch(kind, event):
                 continue
             if not waiting:
-                raise Nondeterminism(f"the history has {kind} ({_shown(event)}), and the workflow "
+                raise Nondeterminism(f"the history has {kind} ({shown(event)}), and the workflow "
                                      "commands nothing more")  # fmt: skip
             command = waiting.pop(0)
             self._match(kind, event, command)
@@ -330,14 +345,14 @@ class Cached:
 
     def _match(self, kind: str, event: dict[str, Any], command: Commanded) -> None:
         which = kind_of(command)
-        attributes, number = _attributes(event), event["eventId"]
+        attributes, number = attributes_of(event), event["eventId"]
         wanted = COMMAND_OF[kind]
         if attributes.get("markerName") == markers.NAME:
             wanted = "record_local_activity"
         elif attributes.get("childWorkflowOnly") and wanted.startswith("request_cancel"):
             wanted = "cancel_child_workflow_execution"
         if which != wanted:
-            raise Nondeterminism(f"the history has {kind} ({_shown(event)}), and the workflow "
+            raise Nondeterminism(f"the history has {kind} ({shown(event)}), and the workflow "
                                  f"commands {which}")  # fmt: skip
         if isinstance(command, Marker):
             return
@@ -374,7 +389,7 @@ class Cached:
         rest: list[WorkflowActivationJob] = []
         for event in part:
             kind = event["eventType"].removeprefix("EVENT_TYPE_")
-            attributes = _attributes(event)
+            attributes = attributes_of(event)
             if kind == "WORKFLOW_EXECUTION_STARTED":
                 first.append(jobs.initialize(attributes, event))
             elif kind == "WORKFLOW_EXECUTION_SIGNALED":
@@ -388,15 +403,15 @@ class Cached:
             told.append((update.sequencing_id, job))
         for event in following:
             if event["eventType"].endswith("UPDATE_ACCEPTED"):
-                seen = _attributes(event)
+                seen = attributes_of(event)
                 job = jobs.update(
                     seen["protocolInstanceId"], seen["acceptedRequest"], validate=False
                 )
                 told.append((int(seen["acceptedRequestSequencingEventId"]), job))
-        patches = [jobs.patch(name) for name in _patches(following)]
-        self.patches.update(_patches(following))
+        patched = [jobs.patch(name) for name in patches(following)]
+        self.patches.update(patches(following))
         ordered = [job for _, job in sorted(told, key=lambda one: one[0])]
-        yield from (*first, *patches, *ordered, *rest)
+        yield from (*first, *patched, *ordered, *rest)
 
     def _resolutions(
         self, kind: str, attributes: dict[str, Any]
@@ -447,46 +462,3 @@ _UNSENT: Final = frozenset(
     {"schedule_local_activity", "request_cancel_local_activity", "cancel_signal_workflow"}
 )
 """Commands that are for the worker, and that no server sees."""
-
-
-def _attributes(event: dict[str, Any]) -> dict[str, Any]:
-    return next((v for k, v in event.items() if k.endswith("EventAttributes")), {})
-
-
-def _shown(event: dict[str, Any]) -> str:
-    return f"event {event['eventId']}"
-
-
-def _parts(events: list[dict[str, Any]], read: int) -> Iterator[list[dict[str, Any]]]:
-    """Cut what has not been read yet behind each task start that was completed, and the last."""
-    completed = {
-        _attributes(event)["startedEventId"]
-        for event in events[read:]
-        if event["eventType"] == "EVENT_TYPE_WORKFLOW_TASK_COMPLETED"
-    }
-    part: list[dict[str, Any]] = []
-    for event in events[read:]:
-        part.append(event)
-        started = event["eventType"] == "EVENT_TYPE_WORKFLOW_TASK_STARTED"
-        if started and event["eventId"] in completed:
-            yield part
-            part = []
-    if part:
-        yield part
-
-
-def _named_markers(part: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    return [
-        _attributes(event)
-        for event in part
-        if event["eventType"] == "EVENT_TYPE_MARKER_RECORDED"
-        and _attributes(event).get("markerName") == name
-    ]
-
-
-def _patches(part: list[dict[str, Any]]) -> list[str]:
-    return [jobs.patch_id(one) for one in _named_markers(part, "core_patch")]
-
-
-def _local_markers(part: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return _named_markers(part, markers.NAME)

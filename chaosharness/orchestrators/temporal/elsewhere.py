@@ -26,7 +26,13 @@ class Others(Protocol):
         """The latest run of a workflow id."""
 
     def signal(
-        self, workflow_id: str, name: str, input: Any = None, *, by: tuple[Run, int] | None = None
+        self,
+        workflow_id: str,
+        name: str,
+        input: Any = None,
+        *,
+        by: tuple[Run, int] | None = None,
+        header: Any = None,
     ) -> None:
         """Tell a run something."""
 
@@ -54,9 +60,8 @@ def ask(
             if others.find(target).status != "RUNNING":
                 raise Refused("NOT_FOUND", "ended")
             if worked == "SIGNALED":
-                others.signal(
-                    target, attributes["signalName"], attributes.get("input"), by=(run, number)
-                )
+                others.signal(target, attributes["signalName"], attributes.get("input"),
+                              by=(run, number), header=attributes.get("header"))  # fmt: skip
             else:
                 others.cancel(target, attributes.get("reason", ""), by=(run, number))
         except Refused:

@@ -7,7 +7,7 @@ is unavailable), schedules, Nexus.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -44,17 +44,29 @@ class Temporal:
         name: What reports call it.
         latency_ms: There and back, of a call to the server.
         timeout_ms: How long a client waits for the server.
+        search_attributes: Those that the namespace has, as `temporal operator search-attribute
+            create` makes them: types by name, such as `{"CustomerId": "Keyword"}`.
+        data_converter: As given to `Client.connect`, for clients and workers; without a codec.
+        interceptors: As given to `Client.connect`. Those that are a worker's, too, are round each
+            worker, as in the library.
+
+    Raises:
+        InvalidDefinition: temporalio is not installed, or one of these is something else.
     """
 
     name: str = attrs.field(validator=attrs.validators.instance_of(str))
     latency_ms: int = attrs.field(default=20, validator=attrs.validators.ge(0), kw_only=True)
     timeout_ms: int = attrs.field(default=10_000, validator=attrs.validators.ge(1), kw_only=True)
+    search_attributes: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
+    data_converter: Any = attrs.field(default=None, kw_only=True)
+    interceptors: Sequence[Any] = attrs.field(default=(), kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         try:
-            import temporalio  # noqa: F401
+            from chaosharness.orchestrators.temporal.given import check
         except ImportError:
             raise InvalidDefinition(EXTRA) from None
+        check(self.name, self.search_attributes, self.data_converter, self.interceptors)
 
     def open(self, world: World) -> "OpenTemporal":
         """Return the server, with no runs, for one run of the system."""
@@ -71,6 +83,7 @@ class OpenTemporal:
         self.timeout_ms = definition.timeout_ms
         self.world = world
         self.server = Server()
+        self.server.searchable = dict(definition.search_attributes)
         self.incarnation = Incarnation(world, self.name, 0, 1, self.name)
         self.workers: dict[str, list[Any]] = {}
         self.known: dict[str, Any] = {}  # workers by the run that they have in their cache
@@ -104,6 +117,13 @@ class OpenTemporal:
     def lose_writes(self, scope: Scope) -> None:
         """Lose nothing: what the server has answered is durable (T26)."""
 
+    @property
+    def converter(self) -> Any:
+        """How values become payloads."""
+        from chaosharness.orchestrators.temporal.given import converter_of
+
+        return converter_of(self.definition.data_converter)
+
     def client(self) -> Any:
         """Return a `temporalio.client.Client` of this server."""
         from chaosharness.orchestrators.temporal.rpc import client_of
@@ -136,9 +156,13 @@ class OpenTemporal:
         activities: Iterable[Callable[..., Any]],
         colour_of: Callable[[Callable[..., Any]], Any],
         cache_max: int,
+        interceptors: Sequence[Any] = (),
+        failures: Sequence[type[BaseException]] = (),
     ) -> None:
         """Have an incarnation poll a task queue, as long as it lives."""
-        from chaosharness.orchestrators.temporal.rpc import CONVERTER, names_of
+        from chaosharness.orchestrators.temporal.given import check_failures, of_workers
+        from chaosharness.orchestrators.temporal.interception import interception_of
+        from chaosharness.orchestrators.temporal.rpc import names_of
         from chaosharness.orchestrators.temporal.worker import Worker
 
         by_name, functions = names_of(workflows, activities, service)
@@ -146,9 +170,11 @@ class OpenTemporal:
             raise InvalidDefinition(
                 f"service {service!r}: max_cached_workflows must be 0 or more, not {cache_max!r}"
             )
+        given = [*of_workers(self.definition.interceptors), *interceptors]
         made = Worker(
-            self, incarnation, service, queue, by_name, functions, CONVERTER, colour_of, cache_max
-        )
+            self, incarnation, service, queue, by_name, functions, self.converter, colour_of,
+            cache_max, interception_of(given, service), check_failures(failures, service),
+        )  # fmt: skip
         polling = self.workers.setdefault(queue, [])
         polling.append(made)
         incarnation.on_death.append(lambda: polling.remove(made))
@@ -242,7 +268,7 @@ class OpenTemporal:
         """The worker that has the run in its cache; any other once that one was waited for."""
         alive = [one for one in self.workers.get(queue, ()) if one.alive]
         polling = [one for one in alive if one.workflows]
-        able = [one for one in polling if run.type in one.workflows] or polling
+        able = [one for one in polling if one.runs(run.type)] or polling
         known = self.known.get(run.run_id)
         if known is not None and not known.alive:
             task = run.task
@@ -260,7 +286,7 @@ class OpenTemporal:
         for run, activity in self.server.ready_activities(queue):
             alive = [one for one in self.workers.get(queue, ()) if one.alive]
             polling = [one for one in alive if one.activities]
-            able = [one for one in polling if activity.type in one.activities] or polling
+            able = [one for one in polling if one.activity(activity.type)] or polling
             if not able:
                 continue
             worker = able[self.scope_of(run).entity % len(able)]
@@ -290,7 +316,7 @@ class OpenTemporal:
         if known is not None and self.world.now < question.since_ms + STICKY_MS:
             return None
         alive = [one for one in self.workers.get(run.queue, ()) if one.alive]
-        able = [one for one in alive if run.type in one.workflows]
+        able = [one for one in alive if one.runs(run.type)]
         return able[self.scope_of(run).entity % len(able)] if able else None
 
     def _tell_of_updates(self) -> None:

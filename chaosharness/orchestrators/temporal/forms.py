@@ -13,7 +13,7 @@ from chaosharness.orchestrators.temporal import jobs
 from chaosharness.orchestrators.temporal.protos import (
     duration_text,
     failure_json,
-    payload_json,
+    fields_json,
     payloads_json,
 )
 
@@ -75,6 +75,7 @@ COMMAND_OF: Final = {
     "WORKFLOW_EXECUTION_UPDATE_ACCEPTED": "update_response",
     "WORKFLOW_EXECUTION_UPDATE_COMPLETED": "update_response",
     "WORKFLOW_PROPERTIES_MODIFIED": "modify_workflow_properties",
+    "UPSERT_WORKFLOW_SEARCH_ATTRIBUTES": "upsert_workflow_search_attributes",
     "SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED": "signal_external_workflow_execution",
     "REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED": (
         "request_cancel_external_workflow_execution"
@@ -94,6 +95,26 @@ _CLOSE_POLICY: Final = {
 
 def _with(told: dict[str, Any], **more: Any) -> dict[str, Any]:
     return told | {key: value for key, value in more.items() if value is not None}
+
+
+def _headed(headers: Any) -> dict[str, Any] | None:
+    """The headers that interceptors add; None for none."""
+    return {"fields": fields_json(headers)} if headers else None
+
+
+def _named(asked: Any) -> dict[str, Any]:
+    """The memo and the search attributes that go with a start, where there are any."""
+    found: dict[str, Any] = {}
+    if asked.memo:
+        found["memo"] = {"fields": fields_json(asked.memo)}
+    if (indexed := _indexed(asked.search_attributes))["indexedFields"]:
+        found["searchAttributes"] = indexed
+    return found
+
+
+def _indexed(attributes: Any) -> dict[str, Any]:
+    """Search attributes; before temporalio 1.22 commands had them without a message around."""
+    return {"indexedFields": fields_json(getattr(attributes, "indexed_fields", attributes))}
 
 
 def _start_timer(known: Known, asked: Any) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -117,7 +138,8 @@ def _schedule(known: Known, asked: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     }
     if asked.task_queue:
         told["taskQueue"] = {"name": asked.task_queue}
-    yield "ScheduleActivityTask", _with(told, input=payloads_json(asked.arguments))
+    arguments = payloads_json(asked.arguments)
+    yield "ScheduleActivityTask", _with(told, input=arguments, header=_headed(asked.headers))
 
 
 def _request_cancel(known: Known, asked: Any) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -141,7 +163,8 @@ def _start_child(known: Known, asked: Any) -> Iterator[tuple[str, dict[str, Any]
     }
     if asked.task_queue:
         told["taskQueue"] = {"kind": "TASK_QUEUE_KIND_NORMAL", "name": asked.task_queue}
-    yield "StartChildWorkflowExecution", _with(told, input=payloads_json(asked.input))
+    given = {**_named(asked), "input": payloads_json(asked.input)}
+    yield "StartChildWorkflowExecution", _with(told, **given, header=_headed(asked.headers))
 
 
 def _cancel_child(known: Known, asked: Any) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -162,7 +185,9 @@ def _signal_external(known: Known, asked: Any) -> Iterator[tuple[str, dict[str, 
     }
     if child:
         told["childWorkflowOnly"] = True
-    yield "SignalExternalWorkflowExecution", _with(told, input=payloads_json(asked.args))
+    arguments = payloads_json(asked.args)
+    given = {"input": arguments, "header": _headed(asked.headers)}
+    yield "SignalExternalWorkflowExecution", _with(told, **given)
 
 
 def _cancel_external(known: Known, asked: Any) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -173,8 +198,13 @@ def _cancel_external(known: Known, asked: Any) -> Iterator[tuple[str, dict[str, 
 
 
 def _memo(known: Known, asked: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    fields = {name: payload_json(one) for name, one in asked.upserted_memo.fields.items()}
+    fields = fields_json(asked.upserted_memo.fields)
     yield "ModifyWorkflowProperties", {"upsertedMemo": {"fields": fields}}
+
+
+def _search(known: Known, asked: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    told = {"searchAttributes": _indexed(asked.search_attributes)}
+    yield "UpsertWorkflowSearchAttributes", told
 
 
 def _update(known: Known, asked: Any) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -214,7 +244,8 @@ def _continue(known: Known, asked: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         told["workflowType"] = {"name": asked.workflow_type}
     if asked.task_queue:
         told["taskQueue"] = {"kind": "TASK_QUEUE_KIND_NORMAL", "name": asked.task_queue}
-    yield "ContinueAsNewWorkflowExecution", _with(told, input=payloads_json(asked.arguments))
+    given = {**_named(asked), "input": payloads_json(asked.arguments)}
+    yield "ContinueAsNewWorkflowExecution", _with(told, **given, header=_headed(asked.headers))
 
 
 SERVER_FORM: Final = {
@@ -228,6 +259,7 @@ SERVER_FORM: Final = {
     "signal_external_workflow_execution": _signal_external,
     "request_cancel_external_workflow_execution": _cancel_external,
     "modify_workflow_properties": _memo,
+    "upsert_workflow_search_attributes": _search,
     "update_response": _update,
     "record_local_activity": _local,
     "complete_workflow_execution": _complete,
@@ -239,6 +271,6 @@ SERVER_FORM: Final = {
 NOT_MODELLED: Final = (
     "the workflow commands {!r}, which the Temporal of chaosharness does not model. Modelled are "
     "activities, local ones too, timers, child workflows, signals and cancellation of other "
-    "workflows, memos, patches and continue-as-new; do this in an activity, or test this workflow "
-    "without it."
+    "workflows, memos, search attributes, patches and continue-as-new; do this in an activity, or "
+    "test this workflow without it."
 )

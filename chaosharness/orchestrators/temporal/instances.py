@@ -9,7 +9,7 @@ import asyncio
 import dataclasses
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -18,9 +18,13 @@ import temporalio.common
 import temporalio.converter
 import temporalio.worker
 import temporalio.workflow
+from google.protobuf.json_format import ParseDict
+from temporalio.api.common.v1 import SearchAttributes
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 
+from chaosharness.orchestrators.temporal.interception import Interception
+from chaosharness.orchestrators.temporal.protos import given_fields, moment
 from chaosharness.orchestrators.temporal.run import Run
 
 __all__ = ["Instance", "definition_of"]
@@ -36,8 +40,16 @@ def definition_of(workflow: type) -> Any:
 class Instance:
     """One workflow object in a worker's cache."""
 
-    def __init__(self, workflow: type, run: Run, converter: Any, interceptors: Any = ()) -> None:
+    def __init__(
+        self,
+        workflow: type,
+        run: Run,
+        converter: Any,
+        interception: Interception | None = None,
+        failures: Sequence[type[BaseException]] = (),
+    ) -> None:
         runner = temporalio.worker.UnsandboxedWorkflowRunner()
+        around = interception or Interception()
         seed = int.from_bytes(hashlib.sha256(run.run_id.encode()).digest()[:8], "big")
         details = _only(
             temporalio.worker.WorkflowInstanceDetails,
@@ -45,16 +57,17 @@ class Instance:
                 "payload_converter_factory": lambda: converter.payload_converter,
                 "payload_converter_class": converter.payload_converter_class,
                 "failure_converter_class": converter.failure_converter_class,
-                "interceptor_classes": list(interceptors),
+                "interceptor_classes": list(around.workflow_classes),
                 "defn": definition_of(workflow),
                 "info": _info(run),
                 "randomness_seed": seed,
                 "extern_functions": {
+                    **around.extern_functions,
                     "__temporal_get_metric_meter": lambda: temporalio.common.MetricMeter.noop,
                     "__temporal_assert_local_activity_valid": lambda activity: None,
                 },
                 "disable_eager_activity_execution": True,
-                "worker_level_failure_exception_types": [],
+                "worker_level_failure_exception_types": list(failures),
                 "patch_activation_callback": None,
                 "last_completion_result": temporalio.api.common.v1.Payloads(),
                 "last_failure": None,
@@ -109,32 +122,37 @@ def _only(cls: Any, values: Mapping[str, Any]) -> Any:
 
 
 def _info(run: Run) -> Any:
-    from chaosharness.orchestrators.temporal.protos import moment
-
-    started = moment(run.started_ms)
+    begun, started = run.begun_with, moment(run.started_ms)
+    indexed = ParseDict(begun.get("searchAttributes", {}), SearchAttributes())
+    parent = begun.get("parentWorkflowExecution")
+    root = begun.get("rootWorkflowExecution")
     return _only(
         temporalio.workflow.Info,
         {
             "attempt": 1,
-            "continued_run_id": None,
+            "continued_run_id": begun.get("continuedExecutionRunId"),
             "cron_schedule": None,
             "execution_timeout": None,
-            "first_execution_run_id": run.run_id,
-            "headers": {},
+            "first_execution_run_id": begun["firstExecutionRunId"],
+            "headers": given_fields(begun.get("header")),
             "namespace": "default",
             "original_execution_run_id": run.run_id,
-            "parent": None,
-            "root": None,
+            "parent": parent
+            and temporalio.workflow.ParentInfo(
+                namespace="default", run_id=parent["runId"], workflow_id=parent["workflowId"]
+            ),
+            "root": root
+            and temporalio.workflow.RootInfo(run_id=root["runId"], workflow_id=root["workflowId"]),
             "priority": temporalio.common.Priority.default,
-            "raw_memo": {},
+            "raw_memo": given_fields(begun.get("memo")),
             "retry_policy": None,
             "run_id": run.run_id,
             "run_timeout": None,
-            "search_attributes": {},
+            "search_attributes": temporalio.converter.decode_search_attributes(indexed),
             "start_time": started,
             "task_queue": run.queue,
             "task_timeout": timedelta(milliseconds=run.task_timeout_ms),
-            "typed_search_attributes": temporalio.common.TypedSearchAttributes.empty,
+            "typed_search_attributes": temporalio.converter.decode_typed_search_attributes(indexed),
             "workflow_id": run.workflow_id,
             "workflow_start_time": started,
             "workflow_type": run.type,

@@ -49,6 +49,7 @@ from chaosharness.orchestrators.temporal.protos import (
     as_payloads,
     duration_text,
     encoded,
+    given_fields,
     stamp,
 )
 from chaosharness.orchestrators.temporal.run import milliseconds
@@ -69,6 +70,7 @@ def initialize(attributes: Attributes, event: Attributes) -> WorkflowActivationJ
     """The first job of a run."""
     timeout = Duration()
     timeout.FromMilliseconds(milliseconds(attributes.get("workflowTaskTimeout", "10s")))
+    parent = attributes.get("parentWorkflowExecution")
     started = InitializeWorkflow(
         workflow_type=attributes["workflowType"]["name"],
         workflow_id=attributes.get("workflowId", ""),
@@ -77,15 +79,24 @@ def initialize(attributes: Attributes, event: Attributes) -> WorkflowActivationJ
         attempt=1,
         workflow_task_timeout=timeout,
         first_execution_run_id=attributes.get("firstExecutionRunId", ""),
+        continued_from_execution_run_id=attributes.get("continuedExecutionRunId", ""),
+        headers=given_fields(attributes.get("header")),
         start_time=stamp(event["eventTime"]),
     )
+    ParseDict(attributes.get("memo", {}), started.memo)
+    ParseDict(attributes.get("searchAttributes", {}), started.search_attributes)
+    if parent:
+        told = {"namespace": "default", **parent}
+        ParseDict(told, started.parent_workflow_info)
     return WorkflowActivationJob(initialize_workflow=started)
 
 
 def signal(attributes: Attributes, event_id: int) -> WorkflowActivationJob:
     """A signal."""
     told = SignalWorkflow(
-        signal_name=attributes["signalName"], input=as_payloads(attributes.get("input"))
+        signal_name=attributes["signalName"],
+        input=as_payloads(attributes.get("input")),
+        headers=given_fields(attributes.get("header")),
     )
     if hasattr(told, "originating_event_id"):  # from temporalio 1.33 on
         told.originating_event_id = event_id
@@ -100,15 +111,18 @@ def update(id: str, request: Attributes, *, validate: bool) -> WorkflowActivatio
         protocol_instance_id=id,
         name=asked["name"],
         input=as_payloads(asked.get("args")),
+        headers=given_fields(asked.get("header")),
         meta=ParseDict(dict(request["meta"]), Meta()),
         run_validator=validate,
     )
     return WorkflowActivationJob(do_update=told)
 
 
-def query(name: str, arguments: Any) -> WorkflowActivationJob:
+def query(name: str, arguments: Any, headers: Any) -> WorkflowActivationJob:
     """A question."""
-    told = QueryWorkflow(query_id="legacy_query", query_type=name, arguments=arguments)
+    told = QueryWorkflow(
+        query_id="legacy_query", query_type=name, arguments=arguments, headers=headers
+    )
     return WorkflowActivationJob(query_workflow=told)
 
 

@@ -41,7 +41,7 @@ class Performer(Protocol):
     def environment(self, asked: Any, attempt: int, first_ms: int) -> ActivityEnvironment:
         """What an activity may ask about itself."""
 
-    def call(self, environment: ActivityEnvironment, name: str) -> Callable[..., Any]:
+    def call(self, environment: ActivityEnvironment, asked: Any) -> Callable[..., Any]:
         """The activity, in its context."""
 
     def arguments(self, asked: Any) -> tuple[Any, ...]:
@@ -123,7 +123,7 @@ class LocalWork:
                     self._ended(scope, operation, number, attempt, result, error), world
                 )
 
-        call = self.performer.call(attempt.environment, asked.activity_type)
+        call = self.performer.call(attempt.environment, asked)
         scope.colour.start(scope, call, _as_is, self.performer.arguments(asked), done)
 
     def _ended(

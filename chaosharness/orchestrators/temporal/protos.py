@@ -26,6 +26,8 @@ __all__ = [
     "encoded",
     "event_json",
     "failure_json",
+    "fields_json",
+    "given_fields",
     "moment",
     "payload_json",
     "payloads_json",
@@ -61,6 +63,17 @@ def as_payloads(value: Mapping[str, Any] | None) -> list[Payload]:
     if not value:
         return []
     return list(ParseDict(dict(value), Payloads()).payloads)
+
+
+def fields_json(fields: Mapping[str, Payload]) -> dict[str, Any]:
+    """Named payloads, of headers and memos, as the server keeps them, in the order of names."""
+    return {name: payload_json(fields[name]) for name in sorted(fields)}
+
+
+def given_fields(value: Mapping[str, Any] | None) -> dict[str, Payload]:
+    """The named payloads of a JSON object: of a `header` or a `memo`, which may be absent."""
+    fields = (value or {}).get("fields", {})
+    return {name: ParseDict(dict(one), Payload()) for name, one in fields.items()}
 
 
 def failure_json(failure: Failure) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 *Source*: temporalio 1.35.0, `temporalio/service.py` (`ServiceClient._rpc_call`); Temporal API,
 `workflowservice/v1`.
-*Not modelled*: list, count, schedules, batch operations, reset.
+*Not modelled*: schedules, batch operations, reset, worker versions.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -12,12 +12,11 @@ from typing import Any, Final
 
 import temporalio.activity
 import temporalio.client
-import temporalio.converter
 import temporalio.service
 import temporalio.workflow
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.json_format import MessageToDict, ParseDict
-from temporalio.api.common.v1 import GrpcStatus, WorkflowExecution
+from temporalio.api.common.v1 import GrpcStatus
 from temporalio.api.errordetails.v1 import WorkflowExecutionAlreadyStartedFailure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.service import RPCError, RPCStatusCode
@@ -33,17 +32,23 @@ from chaosharness.orchestrators.temporal.asking import (
     UpdateWaiter,
     in_time,
 )
-from chaosharness.orchestrators.temporal.protos import event_json, failure_json, payloads_json
+from chaosharness.orchestrators.temporal.by_hand import BY_HAND, run_of
+from chaosharness.orchestrators.temporal.listing import LISTINGS, told_of
+from chaosharness.orchestrators.temporal.protos import (
+    event_json,
+    fields_json,
+    payloads_json,
+)
 from chaosharness.orchestrators.temporal.refusals import (
     RUN_ENDED,
     Refused,
     not_found,
 )
 from chaosharness.orchestrators.temporal.run import Run, Update
+from chaosharness.orchestrators.temporal.visibility import STATUSES, records, typed, unsearchable
 
-__all__ = ["CONVERTER", "answer", "client_of", "names_of", "unavailable"]
+__all__ = ["answer", "client_of", "names_of", "unavailable"]
 
-CONVERTER: Final = temporalio.converter.DataConverter.default
 _STATUS: Final = {
     "NOT_FOUND": RPCStatusCode.NOT_FOUND,
     "INVALID_ARGUMENT": RPCStatusCode.INVALID_ARGUMENT,
@@ -53,15 +58,7 @@ NOT_OPEN, NOT_COMPLETED_CLEANLY = 2, 3
 COMPLETED_STAGE: Final = 3
 USE_EXISTING: Final = 2
 """Numbers of the API: `QueryRejectCondition`, stages of an update, `WorkflowIdConflictPolicy`."""
-_RUN_STATUS: Final = {
-    "RUNNING": 1,
-    "COMPLETED": 2,
-    "FAILED": 3,
-    "CANCELED": 4,
-    "TERMINATED": 5,
-    "CONTINUED_AS_NEW": 6,
-    "TIMED_OUT": 7,
-}
+_RUN_STATUS: Final = {status: number for number, status in enumerate(STATUSES, 1)}
 
 
 def unavailable(words: str, how: str) -> RPCError:
@@ -87,7 +84,7 @@ def names_of(
                 f"service {service!r} has a worker with the workflow {workflow!r}, which is no "
                 "class with @workflow.defn"
             ) from None
-        by_name[str(definition.name or workflow.__name__)] = workflow
+        _add(by_name, definition.name or "", workflow, f"service {service!r}", "workflow")
     functions: dict[str, Callable[..., Any]] = {}
     for activity in activities:
         try:
@@ -97,8 +94,16 @@ def names_of(
                 f"service {service!r} has a worker with the activity {activity!r}, which is no "
                 "function with @activity.defn"
             ) from None
-        functions[str(found.name or getattr(activity, "__name__", "activity"))] = activity
+        _add(functions, found.name or "", activity, f"service {service!r}", "activity")
     return by_name, functions
+
+
+def _add(known: dict[str, Any], name: str, one: Any, who: str, what: str) -> None:
+    """Keep a workflow or an activity under its name; without one it takes any."""
+    if name in known:
+        words = f"more than one {what} named {name!r}" if name else f"more than one dynamic {what}"
+        raise InvalidDefinition(f"{who} has a worker with {words}: give each another name")
+    known[name] = one
 
 
 class _Service(temporalio.service.ServiceClient):
@@ -149,9 +154,16 @@ def _waits(rpc: str, req: Any) -> bool:
     return "update" in rpc or rpc == "execute_multi_operation"
 
 
-def client_of(engine: Server) -> temporalio.client.Client:
-    """Return the client that users' code knows."""
-    return temporalio.client.Client(_Service(engine))
+def client_of(engine: Any) -> temporalio.client.Client:
+    """Return the client that users' code knows, with the converter and interceptors it is given."""
+    definition = engine.definition
+    return temporalio.client.Client(
+        _Service(engine),
+        data_converter=engine.converter,
+        interceptors=[
+            one for one in definition.interceptors if isinstance(one, temporalio.client.Interceptor)
+        ],
+    )
 
 
 def _shown(rpc: str, req: Any) -> dict[str, Any]:
@@ -172,9 +184,7 @@ def answer(engine: Any, caller: Scope, request: Any, reply: Callable[..., None])
     rpc, req, resp_type = request
     handler = _HANDLERS.get(rpc)
     if handler is None:
-        engine.world.refuse(
-            InvalidDefinition(f"the client asks the Temporal server for {rpc!r}: not modelled")
-        )
+        engine.world.refuse(InvalidDefinition(_not_modelled(rpc)))
         return
     try:
         found = handler(engine, caller, req, resp_type, reply)
@@ -186,6 +196,15 @@ def answer(engine: Any, caller: Scope, request: Any, reply: Callable[..., None])
         return
     if found is not None:
         reply(found, None)
+
+
+def _not_modelled(rpc: str) -> str:
+    what = f"the client asks the Temporal server for {rpc!r}: not modelled"
+    if "schedule" in rpc:
+        return (
+            f"{what}. Schedules are not; start the workflow where the schedule would, from an entry"
+        )
+    return f"{what}. Leave it out of what is tested, or put it behind a port of your own"
 
 
 def _error(refused: Refused, req: Any) -> RPCError:
@@ -210,6 +229,12 @@ def _begin(engine: Any, caller: Scope, req: Any) -> Run:
         return asked[1]  # type: ignore[no-any-return]  # the client repeats a request of its own (T21)
     starting.refuse(req, f"the client starts workflow {req.workflow_type.name!r}")
     server = engine.server
+    more = _given(req)
+    named = more.get("searchAttributes", {}).get("indexedFields", {})
+    if named:
+        more["searchAttributes"] = {"indexedFields": typed(named, server.searchable)}
+    if (refused := unsearchable(named, server.searchable)) is not None:
+        raise refused
     runs = server.runs.get(req.workflow_id, [])
     ends = partial(server.terminate, req.workflow_id, "TerminateIfRunning WorkflowIdReusePolicy")
     existing = starting.allowed(runs, req, ends)
@@ -222,10 +247,27 @@ def _begin(engine: Any, caller: Scope, req: Any) -> Run:
         req.task_queue.name,
         input=payloads_json(req.input.payloads),
         task_timeout_ms=timeout,
+        extra=more,
     )
     engine.asked[req.request_id] = (req.workflow_id, run)
     engine.begun(run, caller)
     return run
+
+
+def _given(req: Any) -> dict[str, Any]:
+    """The memo, the search attributes and the headers of a start, where there are any."""
+    found = {}
+    if req.memo.fields:
+        found["memo"] = {"fields": fields_json(req.memo.fields)}
+    if req.search_attributes.indexed_fields:
+        named = fields_json(req.search_attributes.indexed_fields)
+        found["searchAttributes"] = {"indexedFields": named}
+    return {**found, **_header(req)}
+
+
+def _header(req: Any) -> dict[str, Any]:
+    fields = fields_json(req.header.fields)
+    return {"header": {"fields": fields}} if fields else {}
 
 
 def _caused(engine: Any, caller: Scope, workflow_id: str) -> None:
@@ -237,7 +279,8 @@ def _signal(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) ->
     workflow_id = req.workflow_execution.workflow_id
     if req.request_id and req.request_id in engine.asked:
         return resp_type()
-    engine.server.signal(workflow_id, req.signal_name, payloads_json(req.input.payloads))
+    told = payloads_json(req.input.payloads)
+    engine.server.signal(workflow_id, req.signal_name, told, **_header(req))
     engine.asked[req.request_id] = (workflow_id, engine.server.find(workflow_id))
     _caused(engine, caller, workflow_id)
     return resp_type()
@@ -247,7 +290,8 @@ def _signal_with_start(engine: Any, caller: Scope, req: Any, resp_type: Any, rep
     runs = engine.server.runs.get(req.workflow_id)
     running = bool(runs) and runs[-1].status == "RUNNING"
     run = runs[-1] if running else _begin(engine, caller, req)
-    engine.server.signal(req.workflow_id, req.signal_name, payloads_json(req.signal_input.payloads))
+    told = payloads_json(req.signal_input.payloads)
+    engine.server.signal(req.workflow_id, req.signal_name, told, **_header(req))
     return resp_type(run_id=run.run_id)
 
 
@@ -264,16 +308,8 @@ def _terminate(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any)
     return resp_type()
 
 
-def _run_of(engine: Any, execution: WorkflowExecution) -> Run:
-    runs = engine.server.runs.get(execution.workflow_id, [])
-    for run in runs:
-        if execution.run_id in ("", run.run_id) and (execution.run_id or run is runs[-1]):
-            return run  # type: ignore[no-any-return]
-    return engine.server.find(execution.workflow_id)  # type: ignore[no-any-return]
-
-
 def _query(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
-    run = _run_of(engine, req.execution)
+    run = run_of(engine, req.execution)
     condition = req.query_reject_condition
     closed = run.status != "RUNNING"
     if closed and (condition == NOT_OPEN or (condition == NOT_COMPLETED_CLEANLY
@@ -294,13 +330,22 @@ def _query(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> 
             found.query_result.payloads.append(result.succeeded.response)
             reply(found, None)
 
-    engine.asks.append(Question(run, req.query.query_type, [*req.query.query_args.payloads],
-                                answered, engine.world.now))  # fmt: skip
+    asked = req.query
+    engine.asks.append(
+        Question(
+            run,
+            asked.query_type,
+            [*asked.query_args.payloads],
+            dict(asked.header.fields),
+            answered,
+            engine.world.now,
+        )
+    )
     return None
 
 
 def _update(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
-    run = _run_of(engine, req.workflow_execution)
+    run = run_of(engine, req.workflow_execution)
     request = MessageToDict(req.request)
     update = engine.server.update(run.workflow_id, req.request.meta.update_id, request)
     _caused(engine, caller, run.workflow_id)
@@ -309,7 +354,7 @@ def _update(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) ->
 
 
 def _poll_update(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
-    run = _run_of(engine, req.update_ref.workflow_execution)
+    run = run_of(engine, req.update_ref.workflow_execution)
     update = run.updates.get(req.update_ref.update_id)
     if update is None:
         raise not_found(f"update {req.update_ref.update_id!r} not found")
@@ -383,55 +428,8 @@ def _start_and_update(engine: Any, caller: Scope, req: Any, resp_type: Any, repl
     return None if found is None else both(found)
 
 
-# ---- activities that somebody else completes
-
-
-def _activity_token(engine: Any, req: Any) -> str:
-    if hasattr(req, "task_token"):
-        return str(req.task_token.decode())
-    run = _run_of(engine, WorkflowExecution(workflow_id=req.workflow_id, run_id=req.run_id))
-    for activity in run.activities.values():
-        if activity.id == req.activity_id and activity.started:
-            return str(activity.token)
-    raise not_found(
-        f"cannot find pending activity with ActivityID {req.activity_id}, check workflow execution "
-        "history for more details"
-    )
-
-
-def _activity_done(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
-    token = _activity_token(engine, req)
-    _activity_caused(engine, caller, token)
-    engine.server.complete_activity(token, payloads_json(req.result.payloads))
-    return resp_type()
-
-
-def _activity_failed(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
-    token = _activity_token(engine, req)
-    _activity_caused(engine, caller, token)
-    engine.server.fail_activity(token, failure_json(req.failure))
-    return resp_type()
-
-
-def _activity_cancelled(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
-    token = _activity_token(engine, req)
-    engine.server.canceled_activity(token, payloads_json(req.details.payloads))
-    return resp_type()
-
-
-def _activity_beats(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
-    token = _activity_token(engine, req)
-    asked = engine.server.heartbeat(token, payloads_json(req.details.payloads))
-    return resp_type(cancel_requested=asked)
-
-
-def _activity_caused(engine: Any, caller: Scope, token: str) -> None:
-    if (held := engine.server.holders.get(token)) is not None:
-        engine.scope_of(held[0]).cause = caller.cause
-
-
 def _history(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
-    run = _run_of(engine, req.execution)
+    run = run_of(engine, req.execution)
     closing = req.history_event_filter_type == 2
 
     def events(run: Run) -> Any:
@@ -457,14 +455,11 @@ def _history(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -
 
 
 def _describe(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
-    run = _run_of(engine, req.execution)
+    run = run_of(engine, req.execution)
     found = resp_type()
-    info = found.workflow_execution_info
-    info.execution.workflow_id, info.execution.run_id = run.workflow_id, run.run_id
-    info.type.name = run.type
-    info.task_queue = run.queue
-    info.status = _RUN_STATUS[run.status]
-    info.history_length = len(run.events)
+    [record] = records([run], engine.world.now)  # of the store itself: it is never old
+    found.workflow_execution_info.CopyFrom(told_of(record))
+    found.workflow_execution_info.history_length = len(run.events)
     return found
 
 
@@ -482,15 +477,9 @@ _HANDLERS: Final[dict[str, Callable[..., Any]]] = {
     "update_workflow_execution": _update,
     "poll_workflow_execution_update": _poll_update,
     "execute_multi_operation": _start_and_update,
-    "respond_activity_task_completed": _activity_done,
-    "respond_activity_task_completed_by_id": _activity_done,
-    "respond_activity_task_failed": _activity_failed,
-    "respond_activity_task_failed_by_id": _activity_failed,
-    "respond_activity_task_canceled": _activity_cancelled,
-    "respond_activity_task_canceled_by_id": _activity_cancelled,
-    "record_activity_task_heartbeat": _activity_beats,
-    "record_activity_task_heartbeat_by_id": _activity_beats,
     "get_workflow_execution_history": _history,
     "describe_workflow_execution": _describe,
     "get_system_info": _system_info,
+    **BY_HAND,
+    **LISTINGS,
 }

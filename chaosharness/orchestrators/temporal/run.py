@@ -7,12 +7,13 @@ worked on, into a buffer (rule T1).
 recorded from Temporal Server 1.32.0.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
 import attrs
 
 __all__ = [
+    "NOTHING",
     "Activity",
     "ActivityTask",
     "Child",
@@ -22,8 +23,10 @@ __all__ = [
     "Update",
     "WorkflowTask",
     "execution_of",
+    "given_at_start",
     "milliseconds",
     "seconds_text",
+    "upserted",
 ]
 
 Attributes = dict[str, Any]
@@ -178,6 +181,14 @@ class Run:
     result: Any = None
     sticky: bool = False  # its next task goes to the worker that has it in its cache (T5)
     updates: dict[str, Update] = attrs.field(factory=dict)
+    memo: Attributes = attrs.field(factory=dict)  # payloads by name, as they are now
+    search_attributes: Attributes = attrs.field(factory=dict)
+
+    @property
+    def begun_with(self) -> Attributes:
+        """What its first event says."""
+        found: Attributes = self.events[0]["workflowExecutionStartedEventAttributes"]
+        return found
 
     @property
     def next_id(self) -> int:
@@ -362,6 +373,21 @@ def _growth_ms(attempt: int) -> int:
     """
     late = attempt - PATIENT_ATTEMPTS
     return min(GROWTH_MS * 2 ** min(late - 1, 10), GROWTH_MAX_MS) if late > 0 else 0
+
+
+NOTHING: Final = "YmluYXJ5L251bGw="
+"""The encoding of a payload that takes a name away: `binary/null`."""
+
+
+def upserted(known: Attributes, more: Mapping[str, Any]) -> Attributes:
+    """Named payloads after an upsert: some are new, some are gone."""
+    found = {**known, **more}
+    return {k: v for k, v in found.items() if v.get("metadata", {}).get("encoding") != NOTHING}
+
+
+def given_at_start(asked: Mapping[str, Any]) -> Attributes:
+    """The memo, the search attributes and the headers of a command or a request."""
+    return {name: asked[name] for name in ("memo", "searchAttributes", "header") if name in asked}
 
 
 def execution_of(run: Run) -> dict[str, str]:

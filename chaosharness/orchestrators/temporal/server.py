@@ -5,8 +5,7 @@ No SDK, no world, no fault inside. Requests are methods; `due()` says when time 
 
 *Source*: temporalio/temporal, `docs/architecture` and `service/history`; compared with sequences
 recorded from Temporal Server 1.32.0.
-*Not modelled*: Nexus, worker versioning, schedules, search attributes (they are stored and not
-searched), workflow retry and cron, reset.
+*Not modelled*: Nexus, worker versioning, schedules, workflow retry and cron, reset.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.orchestrators.temporal import activities, children, updates
+from chaosharness.orchestrators.temporal.chains import family_of, handed_on
 from chaosharness.orchestrators.temporal.commands import CLOSING, Command, check
 from chaosharness.orchestrators.temporal.deadlines import timed_out, times_of
 from chaosharness.orchestrators.temporal.elsewhere import ASKED_ELSEWHERE, ask
@@ -36,9 +36,12 @@ from chaosharness.orchestrators.temporal.run import (
     Update,
     WorkflowTask,
     execution_of,
+    given_at_start,
     milliseconds,
     seconds_text,
+    upserted,
 )
+from chaosharness.orchestrators.temporal.visibility import typed
 
 __all__ = ["Server"]
 
@@ -55,6 +58,7 @@ class Server:
     holders: dict[str, tuple[Run, Activity]] = attrs.field(factory=dict)  # by an activity's token
     tokens: int = 0
     made: int = 0
+    searchable: dict[str, str] = attrs.field(factory=dict)  # types of search attributes, by name
     afterwards: list[Callable[[], None]] = attrs.field(factory=list)  # when a task is written
 
     def _now(self) -> int:
@@ -98,6 +102,10 @@ class Server:
         }
         if input is not None:
             attributes["input"] = input
+        run.memo = dict(attributes.get("memo", {}).get("fields", {}))
+        run.search_attributes = dict(
+            attributes.get("searchAttributes", {}).get("indexedFields", {})
+        )
         run.write("WORKFLOW_EXECUTION_STARTED", attributes)
         if wait_ms:
             run.not_before_ms = self.now_ms + wait_ms
@@ -122,7 +130,13 @@ class Server:
         return run
 
     def signal(
-        self, workflow_id: str, name: str, input: Any = None, *, by: tuple[Run, int] | None = None
+        self,
+        workflow_id: str,
+        name: str,
+        input: Any = None,
+        *,
+        by: tuple[Run, int] | None = None,
+        header: Any = None,
     ) -> None:
         """Tell a run something; once this returns it is durable (T19).
 
@@ -133,6 +147,8 @@ class Server:
             attributes["externalWorkflowExecution"] = execution_of(by[0])
         if input is not None:
             attributes["input"] = input
+        if header:
+            attributes["header"] = header
         self._open(workflow_id).tell("WORKFLOW_EXECUTION_SIGNALED", lambda: attributes)
 
     def cancel(
@@ -245,7 +261,7 @@ class Server:
             Whether the task is in the history: one that only rejected updates is not (T28).
         """
         run = self._holder(token)
-        wrong = check(run, commands)
+        wrong = check(run, commands, self.searchable)
         if wrong is not None:
             cause, refusal = wrong
             if not cause or run.task is None or run.task.attempt > 1:
@@ -305,8 +321,12 @@ class Server:
             case "RecordMarker":
                 run.write("MARKER_RECORDED", {**attributes, **by})
             case "UpsertWorkflowSearchAttributes":
+                fields = typed(attributes["searchAttributes"]["indexedFields"], self.searchable)
+                attributes["searchAttributes"] = {"indexedFields": fields}
+                run.search_attributes = upserted(run.search_attributes, fields)
                 run.write("UPSERT_WORKFLOW_SEARCH_ATTRIBUTES", {**attributes, **by})
             case "ModifyWorkflowProperties":
+                run.memo = upserted(run.memo, attributes["upsertedMemo"]["fields"])
                 run.write("WORKFLOW_PROPERTIES_MODIFIED", {**attributes, **by})
             case "StartChildWorkflowExecution":
                 self.afterwards.append(children.start(self, run, attributes, by))
@@ -387,7 +407,8 @@ class Server:
         status = CLOSING[name]
         if status == "CONTINUED_AS_NEW":
             queue = {"kind": "TASK_QUEUE_KIND_NORMAL", "name": run.queue}
-            attributes = {"workflowType": {"name": run.type}, "taskQueue": queue, **attributes}
+            attributes = {"workflowType": {"name": run.type}, "taskQueue": queue,
+                          **handed_on(run), **attributes}  # fmt: skip
         told = {**attributes, **by}
         if status == "FAILED":
             told["retryState"] = "RETRY_STATE_RETRY_POLICY_NOT_SET"
@@ -410,7 +431,9 @@ class Server:
             input=attributes.get("input"),
             task_timeout_ms=run.task_timeout_ms,
             extra={"continuedExecutionRunId": run.run_id,
-                   "initiator": "CONTINUE_AS_NEW_INITIATOR_WORKFLOW"},
+                   "firstExecutionRunId": run.begun_with["firstExecutionRunId"],
+                   "initiator": "CONTINUE_AS_NEW_INITIATOR_WORKFLOW",
+                   **given_at_start(attributes), **family_of(run)},
             parent=run.parent,
             wait_ms=wait_ms,
         )  # fmt: skip

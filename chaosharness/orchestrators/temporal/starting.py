@@ -23,8 +23,6 @@ _NOT_MODELLED: Final = {
     "retry_policy": "retry_policy",
     "cron_schedule": "cron_schedule",
     "workflow_start_delay": "start_delay",
-    "search_attributes": "search_attributes",
-    "memo": "memo",
 }
 """Fields of requests and commands, and what users call them."""
 

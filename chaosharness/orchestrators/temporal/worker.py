@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 
 import attrs
 import temporalio.activity
+import temporalio.common
 import temporalio.exceptions
 from temporalio.api.failure.v1 import Failure
 from temporalio.testing import ActivityEnvironment
@@ -46,11 +47,14 @@ from chaosharness.orchestrators.temporal.core import (
     TaskFailed,
 )
 from chaosharness.orchestrators.temporal.instances import Instance
+from chaosharness.orchestrators.temporal.interception import Interception
 from chaosharness.orchestrators.temporal.local_activities import BEAT_SHARE, LocalWork
 from chaosharness.orchestrators.temporal.markers import End
+from chaosharness.orchestrators.temporal.performing import Performing
 from chaosharness.orchestrators.temporal.protos import (
     as_payloads,
     failure_json,
+    given_fields,
     moment,
     payloads_json,
 )
@@ -66,6 +70,8 @@ REPORT: Final = surface(before=(LostRequest,), also_after=(LostReply,))
 UNWRITTEN_EVENTS: Final = 2
 """Of a speculative task that did nothing: that it was scheduled, and started (T28)."""
 CANCELLED: Final = (temporalio.exceptions.CancelledError, asyncio.CancelledError)
+DYNAMIC: Final = ""
+"""The name under which a worker has the workflow, and the activity, that takes any name."""
 REPORT_MS: Final = 10_000
 """How long a worker tries to report a result, before it gives up (rule T17)."""
 
@@ -98,6 +104,8 @@ class Worker:
     converter: Any
     colour_of: Callable[[Callable[..., Any]], Any]
     cache_max: int = 1_000  # runs that stay in its cache
+    interception: Interception = attrs.field(factory=Interception)
+    failures: tuple[type[BaseException], ...] = ()  # that fail a workflow, and not its task
     cache: dict[str, Cached] = attrs.field(factory=dict)
     local: dict[str, LocalWork] = attrs.field(factory=dict)  # by the run that it is done for
     busy: dict[str, WorkflowTask | None] = attrs.field(factory=dict)
@@ -178,10 +186,12 @@ class Worker:
     def _cached(self, run: Run) -> Cached:
         cached = self.cache.pop(run.run_id, None)
         if cached is None:
-            workflow = self.workflows.get(run.type)
+            workflow = self.workflows.get(run.type) or self.workflows.get(DYNAMIC)
             if workflow is None:
                 raise TaskFailed(_unknown("Workflow class", run.type, "workflows", self.workflows))
-            cached = Cached(lambda: Instance(workflow, run, self.converter))
+            cached = Cached(
+                lambda: Instance(workflow, run, self.converter, self.interception, self.failures)
+            )
         self.cache[run.run_id] = cached  # now it is the last one that was awake
         return cached
 
@@ -252,7 +262,7 @@ class Worker:
         world, run = scope.world, task.run
         local = self.local.get(run.run_id)
         if local is None:
-            local = LocalWork(_Performer(self, run), lambda end: None)
+            local = LocalWork(Performing(self, run), lambda end: None)
             self.local[run.run_id] = local
 
         def told(end: End) -> None:
@@ -315,7 +325,7 @@ class Worker:
         def asked() -> Any:
             if cached.read < len(run.events):
                 cached.decide(run.events, run_id=run.run_id)
-            job = jobs.query(question.name, question.arguments)
+            job = jobs.query(question.name, question.arguments, question.headers)
             return cached.query(job, run_id=run.run_id, now_ms=world.now)
 
         def done(scope: Scope, found: Any, error: BaseException | None) -> None:
@@ -334,12 +344,20 @@ class Worker:
 
     def work(self, task: ActivityTask) -> None:
         """Work on an activity."""
-        function = self.activities.get(task.activity.type)
+        function = self.activity(task.activity.type)
         if function is None:
             self._refuse(task)
             return
         scope = self.doing(task.run, task.activity.type)
         drive_in_kernel(self._work(scope, task, function), scope.world)
+
+    def runs(self, name: str) -> bool:
+        """Whether it has this workflow, or one that takes any name."""
+        return name in self.workflows or DYNAMIC in self.workflows
+
+    def activity(self, name: str) -> Callable[..., Any] | None:
+        """The activity of this name, or the one that takes any name, if there is one."""
+        return self.activities.get(name) or self.activities.get(DYNAMIC)
 
     def _refuse(self, task: ActivityTask) -> None:
         """Fail an attempt at what nobody here can do: the server has it tried again."""
@@ -360,7 +378,7 @@ class Worker:
             f"{self.service}.{name}",
             owner.entity,
             owner.cause,
-            self.colour_of(self.activities[name]),
+            self.colour_of(self.activity(name)),  # type: ignore[arg-type]
             owner.hops + 1,
             owner.message,
         )
@@ -379,7 +397,8 @@ class Worker:
                 script = self._report(scope, task, operation, attempt, result, error)
                 drive_in_kernel(script, world)
 
-        runner = runner_of(environment, function)
+        headers = given_fields(task.activity.attributes.get("header"))
+        runner = runner_of(environment, function, self.interception, headers)
         scope.colour.start(scope, runner, _as_is, arguments, done)
 
     def _environment(self, task: ActivityTask) -> ActivityEnvironment:
@@ -400,7 +419,7 @@ class Worker:
             "workflow_run_id": run.run_id,
             "workflow_type": run.type,
         }
-        environment = environment_of(told_of)
+        environment = environment_of(told_of, self.converter)
 
         def beat(*details: Any) -> None:
             server = self.engine.server
@@ -427,6 +446,8 @@ class Worker:
     def arguments_of(self, function: Any, payloads: list[Any]) -> tuple[Any, ...]:
         """What an activity is called with."""
         definition = temporalio.activity._Definition.must_from_callable(function)
+        if definition.name is None:  # a dynamic one takes what was given as it is
+            return ([temporalio.common.RawValue(payload) for payload in payloads],)
         types = definition.arg_types if definition.arg_types else None
         if types is not None and len(types) != len(payloads):
             types = None
@@ -500,7 +521,10 @@ def _unknown(kind: str, name: str, all: str, known: Iterable[str]) -> dict[str, 
     """What is asked for is not registered: in the words of the library, which is tried again."""
     words = f"{kind} {name} is not registered on this worker, available {all}: "
     info = {"type": "NotFoundError"}
-    return {"message": words + ", ".join(sorted(known)), "applicationFailureInfo": info}
+    return {
+        "message": words + ", ".join(sorted(one for one in known if one)),
+        "applicationFailureInfo": info,
+    }
 
 
 def _task_failure(error: BaseException) -> tuple[dict[str, Any], str]:
@@ -516,51 +540,3 @@ def _task_failure(error: BaseException) -> tuple[dict[str, Any], str]:
 
 def _as_is(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     return arguments
-
-
-@attrs.frozen
-class _Performer:
-    """A worker, as the local activities of one run see it."""
-
-    worker: Worker
-    run: Run
-
-    def alive(self) -> bool:
-        return self.worker.alive
-
-    def knows(self, name: str) -> bool:
-        return name in self.worker.activities
-
-    def scope_for(self, name: str) -> Scope:
-        return self.worker.doing(self.run, name)
-
-    def environment(self, asked: Any, attempt: int, first_ms: int) -> ActivityEnvironment:
-        run = self.run
-        return environment_of(
-            {
-                "activity_id": asked.activity_id,
-                "activity_type": asked.activity_type,
-                "attempt": attempt,
-                "is_local": True,
-                "scheduled_time": moment(first_ms),
-                "started_time": moment(self.worker.engine.world.now),
-                "task_queue": run.queue,
-                "workflow_id": run.workflow_id,
-                "workflow_run_id": run.run_id,
-                "workflow_type": run.type,
-            }
-        )
-
-    def call(self, environment: ActivityEnvironment, name: str) -> Callable[..., Any]:
-        function: Callable[..., Any] = runner_of(environment, self.worker.activities[name])
-        return function
-
-    def arguments(self, asked: Any) -> tuple[Any, ...]:
-        function = self.worker.activities[asked.activity_type]
-        return self.worker.arguments_of(function, [*asked.arguments])
-
-    def result_json(self, result: Any) -> Any:
-        return self.worker.result_json(result)
-
-    def failure_json(self, error: BaseException) -> Mapping[str, Any]:
-        return self.worker.failure_json(error)
