@@ -70,6 +70,7 @@ class Library:
         swaps: What is exchanged.
         warm: Called once, outside of any run, for what the library does once in a process.
         late: Refuses what modules hold of the library that was made before it was met.
+        part: Which part of it, where several adapters share a library.
     """
 
     name: str
@@ -78,6 +79,12 @@ class Library:
     swaps: tuple[Swap, ...] = ()
     warm: Callable[[], object] | None = None
     late: Callable[[], object] | None = None
+    part: str = ""
+
+    @property
+    def key(self) -> str:
+        """What tells it from all others."""
+        return f"{self.name} {self.part}".rstrip()
 
 
 _INSTALLED: Final[set[str]] = set()
@@ -94,11 +101,11 @@ def install(library: Library) -> None:
     Raises:
         InvalidDefinition: It is not as its adapter knows it: nothing of it was touched.
     """
-    if library.name in _INSTALLED:
+    if library.key in _INSTALLED:
         return
     seams = [(one, *_found(library, one.where, *one.fits)) for one in library.seams]
     swaps = [(one, *_found(library, one.where)) for one in library.swaps]
-    _INSTALLED.add(library.name)
+    _INSTALLED.add(library.key)
     for seam, owner, name, real in seams:
         ours = by_scope(real, seam.ours)
         kind = getattr_static(owner, name)

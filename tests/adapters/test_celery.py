@@ -257,8 +257,8 @@ def test_runs_are_the_same_in_every_process():
         ({"argv": ["worker", "--beat"]}, "worker.--beat is not modelled"),
         ({"argv": ["worker", "--autoscale=3,1"]}, "worker.--autoscale is not modelled"),
         ({"argv": ["worker", "--nonsense"]}, "No such option '--nonsense'"),
-        ({"backend": "redis://results"}, "RedisBackend .*a result backend is not modelled"),
-        ({"backend": "rpc://"}, "RPCBackend .*a result backend is not modelled"),
+        ({"backend": "redis://results"}, "RedisBackend .* this system has none: add RedisStore"),
+        ({"backend": "rpc://"}, "RPCBackend .*Redis alone is modelled"),
     ],
 )
 def test_what_is_not_modelled_is_refused_in_a_sentence(options, words):

@@ -1,8 +1,8 @@
 """Celery: what of it is met.
 
 Not modelled:
-    What `worker.py`, `pool.py` and `own.py` leave out. Result backends, and so `get()`, chords and
-    stored states: a run that needs one ends, in words.
+    What `worker.py`, `pool.py` and `own.py` leave out. Result backends but Redis (`results.py`): a
+    run that needs one ends, in words. Transports but AMQP and Redis (`redis.py`).
 
 Source:
     Celery 5.7, `app/base.py` (`worker_main`, `_get_backend`), `worker/worker.py`; kombu 5.7,
@@ -11,6 +11,7 @@ Source:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import celery
@@ -24,7 +25,8 @@ from chaosharness.adapters.dispatch import Library, Seam
 from chaosharness.adapters.unmodelled import not_modelled
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.places import asked_at
-from chaosharness.handlers.port import call_off
+from chaosharness.handlers.port import call_off, current_scope
+from chaosharness.stores.redis.redis import OpenRedis
 
 
 def _start(real: Any, self: Any) -> Any:
@@ -34,17 +36,28 @@ def _start(real: Any, self: Any) -> Any:
 
 
 def _get_backend(real: Any, self: Any) -> Any:
-    """Have results stored nowhere, as where no backend is named; refuse one that is."""
+    """Have results stored in Redis, or nowhere, as where no backend is named; refuse others."""
     found = real(self)
+    called = type(found).__name__
     if isinstance(found, DisabledBackend):
         return found
-    called = type(found).__name__
-    return call_off(
-        InvalidDefinition(
-            f"celery: {called}{asked_at()}: a result backend is not modelled, and neither are what "
-            "needs one, get() and chords. Leave `backend` and `result_backend` out under test"
+    if called != "RedisBackend":
+        words = (
+            "of result backends Redis alone is modelled. Under test have `result_backend` be "
+            "redis://..., and add a RedisStore; or leave it out, where nobody reads results"
         )
-    )
+    elif not any(isinstance(one, OpenRedis) for one in _states()):
+        words = (
+            'results are kept in Redis, and this system has none: add RedisStore("results"), or '
+            "leave `result_backend` out under test, where nobody reads results"
+        )
+    else:
+        return found
+    return call_off(InvalidDefinition(f"celery: {called}{asked_at()}: {words}"))
+
+
+def _states() -> Iterable[Any]:
+    return current_scope("celery.backend").world.states.values()
 
 
 def _learn() -> None:

@@ -73,6 +73,11 @@ class _Line:
         return self._store.lose_writes(scope)
 
 
+def line_to(connection: Any) -> Any:
+    """Return the server as a connection sees it."""
+    return _Line(connection.store, connection)
+
+
 class _StreamLine(_Line):
     """The broker as one connection sees it."""
 
@@ -195,6 +200,9 @@ class _Ours:
         if changed:
             scope.world.effects += 1
         scope.record("commit" if changed else "read", operation, attempt, data)
+        if changed:
+            for hear in store.heard:
+                hear(scope, operation, attempt, request)
 
     def _feed(self, packed: list[bytes]) -> None:
         for part in packed:
@@ -286,7 +294,7 @@ def _stands_for(desk: OpenStreams, host: str) -> bool:
     return address is None or address.is_server(host, "")
 
 
-def _taken(pool: Any, kind: Any) -> Any:
+def taken(pool: Any, kind: Any) -> Any:
     """Return a connection of a pool, of those that this incarnation has, or a new one."""
     scope = current_scope("redis")
     store, desk = _server_at(scope, pool)
@@ -304,7 +312,7 @@ def _taken(pool: Any, kind: Any) -> Any:
 
 
 def _get(real: Any, self: Any, command_name: Any = None, *keys: Any, **options: Any) -> Any:
-    made = _taken(self, Connection)
+    made = taken(self, Connection)
     made.connect()
     return made
 
@@ -312,7 +320,7 @@ def _get(real: Any, self: Any, command_name: Any = None, *keys: Any, **options: 
 async def _get_async(
     real: Any, self: Any, command_name: Any = None, *keys: Any, **options: Any
 ) -> Any:
-    made = _taken(self, AsyncConnection)
+    made = taken(self, AsyncConnection)
     await made.connect()
     return made
 

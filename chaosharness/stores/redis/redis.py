@@ -19,6 +19,7 @@ Not modelled:
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import attrs
@@ -91,12 +92,13 @@ class RedisStore:
     @property
     def speaks(self) -> tuple[str, ...]:
         """The libraries whose calls it is met by."""
-        return ("redis",)
+        return ("redis", "kombu.transport.redis", "celery", "celery.backends.redis")
 
     def prepare(self) -> None:
         """See that fakeredis is there, before a run begins."""
         try:
-            import fakeredis  # noqa: F401
+            import redis  # noqa: F401  # before the other: its adapter builds on both
+            import fakeredis  # noqa: F401  # isort: skip
         except ImportError:
             raise InvalidDefinition(
                 f"RedisStore({self.name!r}) needs fakeredis: pip install 'chaosharness[redis]'"
@@ -124,6 +126,7 @@ class OpenRedis(OpenStore):
         self.writing: Surface = CHANGING if definition.persistence == "always" else UNSAVED
         self.server = FakeServer(version=(7, 4))
         self.lives = 1
+        self.heard: list[Callable[[Scope, str, int, Any], None]] = []
         self._images: list[tuple[int, dict[int, Any]]] = []
 
     def stands_for(self, host: str) -> bool:
