@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -26,19 +27,19 @@ class Holder:
         ([Holder(["o1"])], lambda held: held[0].held.append("o2")),
     ],
 )
-def test_a_change_deep_inside_is_seen(held, change):
+def test_a_change_deep_inside_is_seen(held: Any, change: Callable[[Any], object]) -> None:
     holder = Holder(held)
     before = _state(holder)
     change(held)
     assert before != vars(holder)
 
 
-def test_what_stays_is_as_it_was():
+def test_what_stays_is_as_it_was() -> None:
     holder = Holder({"o1": ({"a", "b"}, [1, 2.5, None, b"x"]), "o2": {}})
     assert _state(holder) == vars(holder)
 
 
-def test_what_cannot_be_copied_is_never_as_it_was():
+def test_what_cannot_be_copied_is_never_as_it_was() -> None:
     holder = Holder(None)
     holder.held = (one for one in "ab")
     assert _state(holder) != vars(holder)
