@@ -290,7 +290,9 @@ def reader_for(handler: Callable[..., Any], wanted: Any = None) -> Reader:
     gets the whole delivery; a second required parameter gets the delivery beside it. `*args`
     alone, the mark of a decorator without `functools.wraps`, gets the payload as it is.
     """
-    function = _plain_function(handler)
+    function: Any = handler
+    if type(handler) is not FunctionType or hasattr(handler, "__wrapped__"):
+        function = _plain_function(handler)
     if function is None:  # a partial, a callable object: read anew each time
         return _read_signature(handler, wanted)
     key = (id(function.__code__), type(handler) is FunctionType)

@@ -175,9 +175,10 @@ def park(script: Script[T], scope: Scope, loop: Turns | None = None) -> T:
     The event loop that the caller runs in, if any, stands still meanwhile.
     """
     here = getcurrent()
-    crew = scope.world.crew
-    carrier = _carrier_of(here, crew, scope)
-    kept = scope.incarnation.kept
+    world, incarnation = scope.world, scope.incarnation
+    crew = world.crew
+    carrier = here if type(here) is Carrier and crew else _carrier_of(here, crew, scope)
+    kept = incarnation.kept
     value: Any = None
     while True:
         try:
@@ -185,9 +186,9 @@ def park(script: Script[T], scope: Scope, loop: Turns | None = None) -> T:
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
         kept.append(here)
-        arm(wait, Parked(here, scope), scope.world)
-        if scope.incarnation.skew_ms:
-            set_clock(scope.world)
+        arm(wait, Parked(here, scope), world)
+        if incarnation.skew_ms:
+            set_clock(world)
         if loop is not None:
             loop.leave()
         try:
@@ -196,10 +197,10 @@ def park(script: Script[T], scope: Scope, loop: Turns | None = None) -> T:
             kept.remove(here)
             if loop is not None:
                 loop.enter()
-        if scope.incarnation.skew_ms:
-            set_clock(scope.world, scope.incarnation.skew_ms)
-        if scope.world.on_turn is not None:
-            scope.world.on_turn(scope.incarnation)
+        if incarnation.skew_ms:
+            set_clock(world, incarnation.skew_ms)
+        if world.on_turn is not None:
+            world.on_turn(incarnation)
         scope.steps = 0
 
 
@@ -314,11 +315,12 @@ def _run_plain(
     scope: Scope, function: Callable[..., Any], read: Read | None, message: Any, done: Done
 ) -> None:
     SCOPE.set(scope)
-    skew_ms = scope.incarnation.skew_ms
+    world, incarnation = scope.world, scope.incarnation
+    skew_ms = incarnation.skew_ms
     if skew_ms:
-        set_clock(scope.world, skew_ms)
-    if scope.world.on_turn is not None:
-        scope.world.on_turn(scope.incarnation)
+        set_clock(world, skew_ms)
+    if world.on_turn is not None:
+        world.on_turn(incarnation)
     result: Any = None
     error: BaseException | None = None
     try:
@@ -330,11 +332,11 @@ def _run_plain(
     except BaseException as raised:
         error = raised
     if skew_ms:
-        set_clock(scope.world)
-    if not scope.incarnation.alive or scope.world.ending is not None:
+        set_clock(world)
+    if not incarnation.alive or world.ending is not None:
         return
     if type(result) in _NOT_RUN:
-        scope.world.refuse(_hidden_code(scope, result))
+        world.refuse(_hidden_code(scope, result))
     done(scope, result, error)
 
 

@@ -6,7 +6,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from functools import partial
-from types import FunctionType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
 from chaosharness.errors import InvalidDefinition
@@ -16,6 +16,8 @@ from chaosharness.handlers.places import asked_at, spell
 from chaosharness.kernel.scope import Incarnation
 
 RUNTIMES: Final = ("asyncio", "trio", "ports")
+
+_ASYNC_FLAGS: Final = inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
 
 
 def colour_for(function: Callable[..., Any], runtime: str | None, incarnation: Incarnation) -> Any:
@@ -29,8 +31,12 @@ def colour_for(function: Callable[..., Any], runtime: str | None, incarnation: I
     """
     if runtime is not None:
         check_runtime(runtime, incarnation.service)
-    inner = innermost(function)
-    if not _is_async(inner):
+    inner = function.__func__ if type(function) is MethodType else function
+    if type(inner) is not FunctionType or hasattr(inner, "__wrapped__"):
+        inner = innermost(function)
+        if not _is_async(inner):
+            return PLAIN
+    elif not inner.__code__.co_flags & _ASYNC_FLAGS:
         return PLAIN
     if runtime is None:
         runtime = "trio" if _holds_trio(inner) else "asyncio"
@@ -59,6 +65,8 @@ def check_handler(handler: Any, what: str) -> None:
             each time, and never do anything.
     """
     inner = handler
+    if type(handler) is FunctionType or type(handler) is MethodType:
+        return
     while isinstance(inner, partial):
         inner = inner.func
     if isinstance(inner, type):
@@ -126,7 +134,7 @@ def _is_async(inner: Any) -> bool:
     code = getattr(inner, "__code__", None)
     if code is None:
         return inspect.iscoroutinefunction(inner)
-    return bool(code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE))
+    return bool(code.co_flags & _ASYNC_FLAGS)
 
 
 _HOLDS_TRIO: Final[dict[int, tuple[Any, bool]]] = {}

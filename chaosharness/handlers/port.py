@@ -369,7 +369,7 @@ def on_behalf(scope: Scope, entity: int, message: str, script: Script[Any]) -> S
 def strikes(scope: Scope, operation: str, phase: Phase, attempt: int) -> list[Any]:
     """Return the faults that strike at this site, and record them in this scope."""
     world = scope.world
-    if not world.chaos:
+    if operation not in world.armed or not world.chaos:
         return []
     struck = world.arms.strike(operation, phase, scope.entity, attempt, scope.message)
     for fault in struck:
@@ -543,13 +543,16 @@ def _sleep(scope: Scope, operation: str, attempt: int, delay_ms: int, nap: Nap) 
         nap.woke()
         resume(None)
 
-    for fault in strikes(scope, operation, "before", attempt):
-        yield from trouble(scope, fault, NOBODY)
+    armed = operation in world.armed
+    if armed:
+        for fault in strikes(scope, operation, "before", attempt):
+            yield from trouble(scope, fault, NOBODY)
     scope.record("sleep", operation, attempt, {"ms": delay_ms})
     yield keep
     scope.record("wake", operation, attempt, None)
-    for fault in strikes(scope, operation, "after", attempt):
-        yield from trouble(scope, fault, NOBODY)
+    if armed:
+        for fault in strikes(scope, operation, "after", attempt):
+            yield from trouble(scope, fault, NOBODY)
 
 
 @attrs.frozen

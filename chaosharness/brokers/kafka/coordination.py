@@ -98,7 +98,7 @@ class Coordination:
         reset: str = "latest",
     ) -> Member:
         """Add a consumer to a group. Called again for each incarnation."""
-        crew = self._crew(group)
+        crew = self.crews.get(group) or self._crew(group)
         times = self.times
         self._joined = number = self._joined + 1
         session_ms, rebalance_ms = times.session_timeout_ms, times.max_poll_interval_ms
@@ -371,29 +371,30 @@ class Coordination:
         logs, owners = self.machine.logs, self.owners
         slots, order = member.slots, member.order
         pending = member.group.pending
+        from_start = member.reset == "earliest" or not self.times.new_groups
         for place in places:
             topic, index = place
             log = logs[topic][index]
             operation = f"{self.name}.{topic}/deliver to {name}"
             at = committed.get(place, -1)
             if at < 0:
-                at = log.start if member.reset == "earliest" else self._begin(member, place)
+                at = log.start if from_start else self._begin(member, place)
             elif not log.plain and self.place_of is not None:
                 at = self.place_of(member, place, at)
             slots[place] = slot = Slot(place, operation, log.records, at)
             if pending:
                 slot.unstable = True
             order.append(slot)
-            owners.setdefault(place, []).append(member)
+            if place in owners:
+                owners[place].append(member)
+            else:
+                owners[place] = [member]
 
     def _begin(self, member: Member, place: LogPartition) -> int:
-        """Return where to begin where nothing is committed: an old group has, at the beginning."""
-        log = self.machine.log(place)
-        if not self.times.new_groups:
-            return log.start
+        """Return where a new group begins that does not want what is there already."""
         if member.reset == "error":
             member.unset = place
-        return log.end
+        return self.machine.log(place).end
 
     def _tells(self, member: Member) -> bool:
         """Have the code of a member hear its news, if it polls; say whether it does now."""
@@ -413,11 +414,8 @@ class Coordination:
     def _record(self, crew: Crew) -> None:
         members: dict[str, list[str]] = {}
         for member in crew.members:
-            places = [*map(_spelled, member.given)]
             label = member.incarnation.label
-            if label in members:
-                places = members[label] + places
-            members[label] = places
+            members[label] = [*members.get(label, ()), *map(_spelled, member.given)]
         group = crew.group
         data = {
             "group": crew.name,

@@ -12,7 +12,7 @@ from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.message import Message
 from chaosharness.brokers.nats.desk import Desk, Held
 from chaosharness.brokers.nats.settling import put_aside, settle
-from chaosharness.brokers.trouble import ON_ERROR, Policy, one_of
+from chaosharness.brokers.trouble import ON_ERROR, Policy, one_of, policy_of
 from chaosharness.brokers.turns import Turns, slots_of
 from chaosharness.kernel.scope import Scope
 from chaosharness.machines.nats import ConsumerSettings
@@ -92,7 +92,7 @@ class Subscription:
 
     def __attrs_post_init__(self) -> None:
         one_of(get_args(Acknowledge), acknowledge=self.acknowledge)
-        self._policy = Policy(self.on_error, self.retries_max, self.on_unreadable, CHOICES)
+        self._policy = policy_of(self.on_error, self.retries_max, self.on_unreadable, CHOICES)
         subject = self.dead_subject
         check_dead_letters(subject, on_error=self.on_error, on_unreadable=self.on_unreadable)
         self._turns = Turns(

@@ -411,18 +411,14 @@ class OpenRabbitMQ(Watcher):
             "tag": push.tag,
             "redelivered": push.redelivered,
         }
-        cause = world.record(
-            "deliver",
-            self.name,
-            operation=operation,
-            entity=copy.entity,
-            attempt=attempt,
-            cause=copy.published,
-            data=data,
+        raw, published = world.raw, copy.published  # as `world.record` does it
+        cause = len(raw)
+        raw.append(
+            (world.now, "deliver", self.name, operation, copy.entity, attempt, published, data)
         )
         world.effects += 1
         # a queue with a limit of its own puts the message aside by itself, once that is over
-        if times > max(world.budget.deliveries_max, (push.queue.limit or 0) + 1):
+        if times > 1 and times > max(world.budget.deliveries_max, (push.queue.limit or 0) + 1):
             world.too_often(times, operation)
         if party.auto_ack:
             data = {"message": copy.published, "automatic": True}

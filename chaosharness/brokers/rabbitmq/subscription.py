@@ -14,7 +14,7 @@ from chaosharness.brokers.message import Message
 from chaosharness.brokers.rabbitmq.connection import Server
 from chaosharness.brokers.rabbitmq.link import Link, Settling
 from chaosharness.brokers.rabbitmq.party import Party
-from chaosharness.brokers.trouble import Policy
+from chaosharness.brokers.trouble import Policy, policy_of
 from chaosharness.kernel.scope import Scope
 from chaosharness.machines.rabbitmq.node import Start
 from chaosharness.machines.rabbitmq.takers import Push
@@ -150,7 +150,7 @@ class Subscription:
     _tries: dict[int, int] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._policy = Policy(self.on_error, self.retries_max, self.on_unreadable, ON_ERROR)
+        self._policy = policy_of(self.on_error, self.retries_max, self.on_unreadable, ON_ERROR)
         check_dead_letters(self.broker, self.queue, on_error=self.on_error)
         check_dead_letters(self.broker, self.queue, on_unreadable=self.on_unreadable)
         if self.intake.colour.is_async:
@@ -187,19 +187,20 @@ class Subscription:
         A handler that ends at once frees its slot before `take` returns: the next message
         is then left to the loop here, or a long queue would be as deep a recursion.
         """
-        if self._taking:
+        if self._taking or not self._buffer:
             return
         self._taking = True
-        connection = self._link.connection
+        link, buffer, blocks = self._link, self._buffer, self._blocks
+        connection = link.connection
         try:
-            while self._buffer and self._running < self._slots:
-                if self._blocks and not connection.take_thread(self._next):
+            while buffer and self._running < self._slots:
+                if blocks and not connection.take_thread(self._next):
                     return
-                push, cause = self._buffer.popleft()
-                seen = self._link.begin(push)
+                push, cause = buffer.popleft()
+                seen = link.begin(push)
                 if seen is not None:
                     self._running += 1
-                    if self._blocks:
+                    if blocks:
                         connection.begin(self)
                     self.intake.take(seen, cause, partial(self._ended, push))
         finally:

@@ -14,7 +14,7 @@ from chaosharness.brokers.redis.desk import Desk, Held
 from chaosharness.brokers.redis.reading import Start, ack, reader_for
 from chaosharness.brokers.redis.rows import SURFACES
 from chaosharness.brokers.settling import carefully
-from chaosharness.brokers.trouble import Policy, one_of
+from chaosharness.brokers.trouble import Policy, one_of, policy_of
 from chaosharness.brokers.turns import Turns
 from chaosharness.handlers.script import drive_in_kernel
 from chaosharness.kernel.scope import Scope
@@ -94,7 +94,7 @@ class Subscription:
 
     def __attrs_post_init__(self) -> None:
         one_of(get_args(Acknowledge), acknowledge=self.acknowledge)
-        self._policy = Policy(self.on_error, self.retries_max, self.on_unreadable)
+        self._policy = policy_of(self.on_error, self.retries_max, self.on_unreadable)
         aside = "dead-letter" in (self.on_error, self.on_unreadable)
         if aside and self.dead_letter is None:
             raise ValueError(

@@ -17,7 +17,7 @@ from chaosharness.brokers.settling import carefully
 from chaosharness.brokers.sqs.desk import Desk, Held, poller_for
 from chaosharness.brokers.sqs.errors import answered
 from chaosharness.brokers.sqs.rows import SURFACES
-from chaosharness.brokers.trouble import Policy, one_of
+from chaosharness.brokers.trouble import Policy, one_of, policy_of
 from chaosharness.brokers.turns import Turns, slots_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.fingerprint import of_stack
@@ -110,7 +110,7 @@ class Subscription:
 
     def __attrs_post_init__(self) -> None:
         one_of(get_args(Acknowledge), acknowledge=self.acknowledge)
-        self._policy = Policy(self.on_error, self.retries_max, self.on_unreadable)
+        self._policy = policy_of(self.on_error, self.retries_max, self.on_unreadable)
         check_dead_letters(self.desk, self.queue, on_error=self.on_error)
         check_dead_letters(self.desk, self.queue, on_unreadable=self.on_unreadable)
         self._turns = Turns(

@@ -88,7 +88,9 @@ class Taker:
         """Say whether it may be handed one more message."""
         if self.auto_ack:
             return True
-        return (not self.prefetch or self.unacked < self.prefetch) and self.channel.has_room()
+        if self.prefetch and self.unacked >= self.prefetch:
+            return False
+        return not self.channel.limit or self.channel.has_room()
 
 
 class Push:

@@ -167,7 +167,7 @@ class Database:
 
     def connect(self, detect_types: int) -> Connection:
         """Return a connection that nobody uses."""
-        idle = self.idle.setdefault(detect_types, [])
+        idle = self.idle.get(detect_types)
         while idle:
             connection = idle.pop()
             if connection.is_open_for(None):  # code that outlived its run may have closed it
