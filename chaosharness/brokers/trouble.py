@@ -21,16 +21,18 @@ ON_ERROR: Final = ("retry", "skip", "dead-letter", "crash")
 """
 
 
-def policy_of(on_error: Any, retries_max: Any, on_unreadable: Any) -> Policy:
+def policy_of(
+    on_error: Any, retries_max: Any, on_unreadable: Any, choices: tuple[str, ...] = ON_ERROR
+) -> Policy:
     """Return the policy of these words, which is the same for every handler that has them.
 
     Raises:
         ValueError: A word is unknown, or there are no tries.
     """
     try:
-        return _policy_of(on_error, retries_max, on_unreadable)
+        return _policy_of(on_error, retries_max, on_unreadable, choices)
     except TypeError:  # a word that cannot be looked up is none either
-        return Policy(on_error, retries_max, on_unreadable)
+        return Policy(on_error, retries_max, on_unreadable, choices)
 
 
 def one_of(choices: tuple[Any, ...], **given: Any) -> None:
@@ -83,5 +85,7 @@ class Policy:
 
 
 @lru_cache(maxsize=256, typed=True)
-def _policy_of(on_error: Any, retries_max: Any, on_unreadable: Any) -> Policy:
-    return Policy(on_error, retries_max, on_unreadable)
+def _policy_of(
+    on_error: Any, retries_max: Any, on_unreadable: Any, choices: tuple[str, ...]
+) -> Policy:
+    return Policy(on_error, retries_max, on_unreadable, choices)

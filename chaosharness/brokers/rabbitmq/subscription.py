@@ -14,7 +14,7 @@ from chaosharness.brokers.message import Message
 from chaosharness.brokers.rabbitmq.connection import Server
 from chaosharness.brokers.rabbitmq.link import Link, Settling
 from chaosharness.brokers.rabbitmq.party import Party
-from chaosharness.brokers.trouble import Policy
+from chaosharness.brokers.trouble import Policy, policy_of
 from chaosharness.kernel.scope import Scope
 from chaosharness.machines.rabbitmq.node import Start
 from chaosharness.machines.rabbitmq.takers import Push
@@ -150,7 +150,7 @@ class Subscription:
     _tries: dict[int, int] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._policy = Policy(self.on_error, self.retries_max, self.on_unreadable, ON_ERROR)
+        self._policy = policy_of(self.on_error, self.retries_max, self.on_unreadable, ON_ERROR)
         check_dead_letters(self.broker, self.queue, on_error=self.on_error)
         check_dead_letters(self.broker, self.queue, on_unreadable=self.on_unreadable)
         if self.intake.colour.is_async:
@@ -179,7 +179,8 @@ class Subscription:
 
     def _take(self, push: Push, cause: int) -> None:
         self._buffer.append((push, cause))
-        self._next()
+        if not self._taking:
+            self._next()
 
     def _next(self) -> None:
         """Begin to handle what has arrived, as far as there is a free slot.
@@ -190,16 +191,18 @@ class Subscription:
         if self._taking:
             return
         self._taking = True
-        connection = self._link.connection
+        link, buffer, blocks, slots = self._link, self._buffer, self._blocks, self._slots
+        connection = link.connection
         try:
-            while self._buffer and self._running < self._slots:
-                if self._blocks and not connection.take_thread(self._next):
+            while buffer and self._running < slots:
+                if blocks and connection.busy is not None:
+                    connection.wait_for_thread(self._next)
                     return
-                push, cause = self._buffer.popleft()
-                seen = self._link.begin(push)
+                push, cause = buffer.popleft()
+                seen = link.begin(push)
                 if seen is not None:
                     self._running += 1
-                    if self._blocks:
+                    if blocks:
                         connection.begin(self)
                     self.intake.take(seen, cause, partial(self._ended, push))
         finally:
@@ -228,18 +231,21 @@ class Subscription:
         self, push: Push, message: Message, scope: Scope, error: BaseException | None
     ) -> None:
         """Do what the end of a handler leads to."""
-        word, tries_max = "", 0
         if self._blocks:
             self._link.connection.end(self)
-        if error is not None:
-            word, tries_max = self._policy.at(self.intake, message)
+        if error is None:
+            if self.acknowledge == "before":
+                self._free(True)
+                return
+            if self._tries:
+                self._tries.pop(push.copy.published, None)
+            self._link.settle(push, scope, "ack", self._free, requeue=False)
+            return
+        word, tries_max = self._policy.at(self.intake, message)
         if word == "crash":
             self.broker.world.crash(scope.incarnation, "next", cause=scope.cause)
         elif self.acknowledge == "before":
             self._free(True)
-        elif error is None:
-            self._tries.pop(push.copy.published, None)
-            self._settle(push, scope, "ack")
         else:
             self._failed(push, scope, error, word, tries_max)
 
@@ -275,6 +281,7 @@ class Subscription:
 
     def _free(self, _: bool) -> None:
         self._running -= 1
-        if not self._link.is_open:
+        if self._link.channel.closed_because:
             self._lost()
-        self._next()
+        if not self._taking:
+            self._next()

@@ -64,6 +64,7 @@ class Holder(Protocol):
 
     version: Version
     queues: dict[str, OpenQueue]
+    may_refuse: bool
     clock: Any
     watcher: Any
 
@@ -136,6 +137,7 @@ class Declared:
         if arguments.exclusive and channel is not None:
             queue.owner = channel.connection
         self._node.queues[name] = queue
+        self._node.may_refuse |= arguments.length_max is not None
         self.used(queue)
         return queue
 
