@@ -497,5 +497,4 @@ def _properties(
     if message_id is None and correlation_id is None and reply_to is None:
         return NO_PROPERTIES
     found = {"message_id": message_id, "correlation_id": correlation_id, "reply_to": reply_to}
-    said = {name: value for name, value in found.items() if value is not None}
-    return said
+    return {name: value for name, value in found.items() if value is not None}
