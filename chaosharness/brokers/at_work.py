@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from chaosharness.brokers.facts import Journal
+from chaosharness.brokers.facts import WRITE, Journal
 from chaosharness.kernel.agenda import Entry
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
+from chaosharness.machines.lease import Alarm
 from chaosharness.machines.machine import Machine
 
 
@@ -20,17 +21,38 @@ class AtWork:
         world: The run.
         journal: What writes down what happened.
         look: Called when others may have something to do: after each operation, and when time
-            has acted.
+            has acted. By then it is known when this wants to be woken.
+        alarm: Of the machine, where time changes anything in it.
     """
 
-    __slots__ = ("_entry", "_look", "_machine", "_wake_ms", "_world", "_write")
+    __slots__ = (
+        "_alarm",
+        "_apply",
+        "_entry",
+        "_journal",
+        "_look",
+        "_machine",
+        "_moves",
+        "_take",
+        "_wake_ms",
+        "_world",
+    )
 
     def __init__(
-        self, machine: Machine, world: World, journal: Journal, look: Callable[[], None]
+        self,
+        machine: Machine,
+        world: World,
+        journal: Journal,
+        look: Callable[[], None],
+        alarm: Alarm | None = None,
     ) -> None:
+        self._alarm = Alarm() if alarm is None else alarm
+        self._moves = self._alarm.moves
         self._machine = machine
+        self._apply = machine.apply
+        self._take = machine.take
         self._world = world
-        self._write = journal.write
+        self._journal = journal
         self._look = look
         self._entry: Entry | None = None
         self._wake_ms: int | None = None
@@ -39,14 +61,21 @@ class AtWork:
         self, operation: Any, scope: Scope | None = None, site: str = "", attempt: int = 0
     ) -> Any:
         """Have the machine do something; write down what happened; let others look."""
-        answer = self._machine.apply(operation, self._world.now)
-        for fact in self._machine.take():
-            self._write(fact, scope, site, attempt)
+        world = self._world
+        answer = self._apply(operation, world.now)
+        for fact in self._take():
+            WRITE[type(fact)](self._journal, fact, scope, site, attempt)
+        if self._alarm.moves != self._moves:
+            self.be_woken()
         self._look()
         return answer
 
     def be_woken(self) -> None:
         """Be woken when time changes something."""
+        moves = self._alarm.moves
+        if moves == self._moves:
+            return
+        self._moves = moves
         due_ms = self._machine.due()
         if due_ms == self._wake_ms:
             return
@@ -60,7 +89,9 @@ class AtWork:
 
     def _tick(self, _: Any) -> None:
         self._entry = self._wake_ms = None
+        self._moves = -1  # whatever is due next, nobody is woken for it yet
         self._machine.tick(self._world.now)
-        for fact in self._machine.take():
-            self._write(fact)
+        for fact in self._take():
+            self._journal.write(fact)
+        self.be_woken()
         self._look()

@@ -61,7 +61,6 @@ class Journal:
         self, fact: Fact, scope: Scope | None = None, operation: str = "", attempt: int = 0
     ) -> int:
         """Add what happened, by the code of a scope or by the broker; return the event's index."""
-        self.world.effects += 1
         return WRITE[type(fact)](self, fact, scope, operation, attempt)
 
     def _by(
@@ -79,12 +78,12 @@ class Journal:
         return self.world.record(kind, self.broker, entity=message.entity, cause=cause, data=data)
 
     def _words(self, message: Message, places: list[str]) -> dict[str, Any]:
-        body = message.body
+        body, key = message.body, message.key
         words = {
             "broker": self.broker,
             "topic": message.topic,
             "queues": places,
-            "key": key_of(message.key, message.topic),
+            "key": key if key is None else key_of(key, message.topic),
             "value": body if type(body) is not Framed else body.told,
         }
         if message.headers:
@@ -93,11 +92,26 @@ class Journal:
 
     def _stored(self, fact: Stored, scope: Scope | None, operation: str, attempt: int) -> int:
         world = self.world
-        message = fact.message
-        cause = message.published
-        places = self.readers(fact.place) if fact.places is None else [*fact.places]
-        data = self._words(message, places)
-        index = self._by(scope, "publish", operation, attempt, message, cause, data)
+        world.effects += 1
+        message, places = fact.message, fact.places
+        body, key, topic = message.body, message.key, message.topic
+        data = {
+            "broker": self.broker,
+            "topic": topic,
+            "queues": self.readers(fact.place) if places is None else [*places],
+            "key": key if key is None else key_of(key, topic),
+            "value": body if type(body) is not Framed else body.told,
+        }
+        if message.headers:
+            data["headers"] = plain(message.headers)
+        if scope is not None:  # as `scope.record` does it: every message comes by here
+            raw = world.raw
+            cause, label = scope.cause, scope.incarnation.label
+            scope.cause = index = len(raw)
+            raw.append((world.now, "publish", label, operation, scope.entity, attempt, cause, data))
+        else:
+            cause = message.published
+            index = self._by(None, "publish", operation, attempt, message, cause, data)
         message.published = index
         if message.hops > world.budget.hops_max:
             world.end("budget", cycle(world.history, index, message.hops))
@@ -106,52 +120,66 @@ class Journal:
     def _recognised(
         self, fact: Recognised, scope: Scope | None, operation: str, attempt: int
     ) -> int:
+        self.world.effects += 1
         message, first = fact.message, fact.first
         data = {**self._words(message, []), "place": fact.place, "same_as": first.published}
         return self._by(scope, "publish", operation, attempt, message, -1, data)
 
     def _settled(self, fact: Settled, scope: Scope | None, operation: str, attempt: int) -> int:
+        world = self.world
+        world.effects += 1
         message = fact.message
-        cause = message.published
-        return self._by(scope, "ack", operation, attempt, message, cause, {"message": cause})
+        published = message.published
+        data = {"message": published}
+        if scope is None:
+            return self._by(None, "ack", operation, attempt, message, published, data)
+        raw = world.raw  # as `scope.record` does it
+        cause, label = scope.cause, scope.incarnation.label
+        scope.cause = index = len(raw)
+        raw.append((world.now, "ack", label, operation, scope.entity, attempt, cause, data))
+        return index
 
     def _ignored(self, fact: Ignored, scope: Scope | None, operation: str, attempt: int) -> int:
+        self.world.effects += 1
         message = fact.message
         data = {"message": message.published, "error": f"void: {fact.why}"}
         return self._by(scope, "nack", operation, attempt, message, -1, data)
 
     def _extended(self, fact: Extended, scope: Scope | None, operation: str, attempt: int) -> int:
         """Write nothing: whoever extends says so by coming back in time."""
+        self.world.effects += 1
         return -1
 
     def _handed_out(
         self, fact: HandedOut, scope: Scope | None, operation: str, attempt: int
     ) -> int:
+        return self.handed_out(fact, operation, attempt)
+
+    def handed_out(self, fact: HandedOut, operation: str, attempt: int) -> int:
+        """Add a delivery at a site; return the event's index."""
         world = self.world
-        message = fact.message
+        world.effects += 1
+        message, times = fact.message, fact.times
+        published = message.published
         data = {
-            "message": message.published,
+            "message": published,
             "to": fact.holder.label,
             "group": fact.place,
-            "times": fact.times,
+            "times": times,
             "topic": message.topic,
         }
         if fact.again:
             data["redelivered"] = True
-        index = world.record(
-            "deliver",
-            self.broker,
-            operation=operation,
-            entity=message.entity,
-            attempt=attempt,
-            cause=message.published,
-            data=data,
-        )
-        if fact.times > world.budget.deliveries_max:
-            world.too_often(fact.times, operation)
+        raw = world.raw  # as `world.record` does it: every delivery comes by here
+        index = len(raw)
+        whose, broker = message.entity, self.broker
+        raw.append((world.now, "deliver", broker, operation, whose, attempt, published, data))
+        if times > world.budget.deliveries_max:
+            world.too_often(times, operation)
         return index
 
     def _came_back(self, fact: CameBack, scope: Scope | None, operation: str, attempt: int) -> int:
+        self.world.effects += 1
         message: Message = fact.message
         holder: Holder | None = fact.holder
         data: dict[str, Any] = {"message": message.published}
@@ -163,6 +191,7 @@ class Journal:
         return self._by(None, "nack", "", 0, message, message.published, data)
 
     def _buried(self, fact: Buried, scope: Scope | None, operation: str, attempt: int) -> int:
+        self.world.effects += 1
         message, to = fact.message, fact.to
         places = [] if to is None else [to]
         data = {
@@ -180,6 +209,7 @@ class Journal:
         return self._again(message, to, index)
 
     def _moved(self, fact: Moved, scope: Scope | None, operation: str, attempt: int) -> int:
+        self.world.effects += 1
         return self._again(fact.message, fact.to, fact.message.published)
 
     def _instead(self, letter: Message, message: Message, places: list[str], cause: int) -> int:

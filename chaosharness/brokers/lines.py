@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from math import inf
 from typing import Any, Generic, Protocol, TypeVar
 
 from chaosharness.kernel.agenda import Entry
@@ -51,6 +52,7 @@ class Lines(Generic[P, W]):
         answer: Hands out what there is to somebody; returns what arrives, and when.
         rest: Called when somebody was answered, before he goes on, and when nobody could be.
         pace_ms: From one who is answered to the next at the same place.
+        alike: Whether all who wait at one place are due at the same moment: then one is asked.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Lines(Generic[P, W]):
         answer: Callable[[W], tuple[list[Any], int]],
         rest: Callable[[], None],
         pace_ms: int = 0,
+        alike: bool = False,
     ) -> None:
         self._world = world
         self._broker = broker
@@ -71,7 +74,10 @@ class Lines(Generic[P, W]):
         self._answer = answer
         self._rest = rest
         self._pace_ms = pace_ms
+        self._alike = alike
         self._lines: dict[P, list[W]] = {}
+        self._asking = 0
+        self._ready = False  # whether all who wait are answered as soon as can be
         self._armed: dict[P, tuple[int, Entry]] = {}
 
     def open(self, place: P) -> None:
@@ -84,11 +90,14 @@ class Lines(Generic[P, W]):
             for waiter in line:
                 waiter.take = _take_nothing
             line.clear()
+        self._asking = 0
 
     def ask(self, waiter: W) -> None:
         """Wait for messages; they come by `take`."""
         if not waiter.waiting:
             waiter.waiting = True
+            self._asking += 1
+            self._ready = False
             self._lines[waiter.place].append(waiter)
             self._look(waiter.place, self._latency_ms)
 
@@ -96,13 +105,19 @@ class Lines(Generic[P, W]):
         """Wait no longer."""
         if waiter.waiting:
             waiter.waiting = False
+            self._asking -= 1
             self._lines[waiter.place].remove(waiter)
 
     def look(self) -> None:
         """See to it that those who wait get what is there, or what will be."""
+        if self._ready or not self._asking:
+            return
+        latency_ms = self._latency_ms
+        soonest_ms = self._world.now + latency_ms
+        self._ready = True
         for place, line in self._lines.items():
-            if line:
-                self._look(place, self._latency_ms)
+            if line and self._look(place, latency_ms) > soonest_ms:
+                self._ready = False
 
     def is_cut(self, waiter: W) -> bool:
         """Say whether somebody gets no answers now: a connection takes both ways."""
@@ -112,23 +127,25 @@ class Lines(Generic[P, W]):
         pair = (waiter.incarnation.service, self._broker)
         return pair in unreachable or pair[::-1] in unreachable
 
-    def _look(self, place: P, latency_ms: int) -> None:
+    def _look(self, place: P, latency_ms: int) -> float:
+        """See to it that one of a line is answered; return when that is."""
         now = self._world.now
         armed = self._armed.get(place)
         if armed is not None and armed[0] <= now + latency_ms:
-            return  # nobody can be answered sooner
+            return armed[0]  # nobody can be answered sooner
         soonest = self._soonest(place, now)
         if soonest is None:
-            return
+            return inf if armed is None else armed[0]
         due_ms = max(soonest, now + latency_ms)
         if armed is not None:
             if armed[0] <= due_ms:
-                return
+                return armed[0]
             self._world.agenda.cancel(armed[1])
         # A timer where time decides: trouble may be sized to last just longer than it.
         waits = None if soonest <= now else False
         entry = self._world.agenda.add(due_ms, self._serve, place, waits)
         self._armed[place] = due_ms, entry
+        return due_ms
 
     def _soonest(self, place: P, now: int) -> int | None:
         """Return when there is something for one of a line; None for never."""
@@ -138,6 +155,8 @@ class Lines(Generic[P, W]):
             if cut and self.is_cut(waiter):
                 continue
             due_ms = self._due(waiter)
+            if self._alike:
+                return due_ms
             if due_ms is not None:
                 if due_ms <= now:
                     return due_ms
@@ -151,6 +170,7 @@ class Lines(Generic[P, W]):
         Whoever is answered goes on right inside of this, so it is the last thing that happens here.
         """
         self._armed.pop(place, None)
+        self._ready = False
         world = self._world
         line = self._lines[place]
         for waiter in tuple(line):

@@ -153,7 +153,7 @@ def encode(value: Any, topic: str) -> bytes:
     """
     if isinstance(value, str):
         return Text(value.encode("utf-8", "surrogatepass"))
-    return value if isinstance(value, bytes) else encode_json(value, topic)
+    return encode_json(value, topic)
 
 
 def encode_json(value: Any, topic: str) -> bytes:

@@ -1,10 +1,12 @@
-"""Settling a message by a request that may be lost on its way."""
+"""Settling a message: by a request that may be lost on its way, or ahead of its handler."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from chaosharness.brokers.arrivals import Holding
+from chaosharness.brokers.intake import Intake, Settle
 from chaosharness.brokers.message import Message
 from chaosharness.faults import LostRequest
 from chaosharness.handlers.port import Peer, cut, strikes, trouble
@@ -45,3 +47,24 @@ def carefully(
     for fault in strikes(scope, site, "after", attempt):
         yield from trouble(scope, fault, peer)
     return done
+
+
+def ahead(intake: Intake, held: Holding, settle: Settle) -> tuple[Scope, Callable[[Any], None]]:
+    """Return the scope in which a message is settled before its handler, and what begins that.
+
+    Args:
+        intake: The handler.
+        held: The message.
+        settle: Called when the handler has ended: see `Intake.take`.
+    """
+    message, incarnation = held.message, intake.incarnation
+    scope = Scope(
+        incarnation.world, incarnation, intake.place, message.entity, held.cause, intake.colour
+    )
+    scope.message = message.name
+
+    def begin(_: Any) -> None:
+        if incarnation.alive:
+            intake.take(message, scope.cause, settle)
+
+    return scope, begin

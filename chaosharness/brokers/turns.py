@@ -59,7 +59,8 @@ class Turns(Generic[H]):
     def free(self, _: Any = None) -> None:
         """Be done with one."""
         self._running -= 1
-        self._next()
+        if not self._looping:
+            self._next()
 
     def _next(self) -> None:
         """Go on with what is there; then ask for more.
@@ -70,12 +71,14 @@ class Turns(Generic[H]):
         if self._looping:
             return
         self._looping = True
+        buffer, handle, slots = self._buffer, self._handle, self._slots
+        incarnation = self._incarnation
         try:
-            while self._buffer and self._running < self._slots:
-                if not self._incarnation.alive:
+            while buffer and self._running < slots:
+                if not incarnation.alive:
                     return  # it died at the message before
                 self._running += 1
-                self._handle(self._buffer.popleft())
+                handle(buffer.popleft())
         finally:
             self._looping = False
         if not self._running and self._incarnation.alive:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 import attrs
+import msgspec
 
 from chaosharness.brokers.at_work import AtWork
 from chaosharness.brokers.facts import Journal
@@ -29,8 +30,7 @@ Key = tuple[str, str]
 """A stream, and a consumer of it."""
 
 
-@attrs.frozen(eq=False)
-class Held:
+class Held(msgspec.Struct, frozen=True, eq=False, gc=False):
     """One message in the hands of a consumer.
 
     Attributes:
@@ -105,8 +105,6 @@ class Desk:
         self.machine = NatsMachine(_notice)
         self.journal = Journal(world, definition.name)
         self.consumers: dict[str, Key] = {}
-        self._work = AtWork(self.machine, world, self.journal, self.settle)
-        self.do = self._work.do
         self.lines: Lines[Key, Puller] = Lines(
             world,
             self.name,
@@ -114,7 +112,10 @@ class Desk:
             due=self._due,
             answer=self._answer,
             rest=self.settle,
+            alike=True,
         )
+        self._work = AtWork(self.machine, world, self.journal, self.lines.look, self.machine.alarm)
+        self.do = self._work.do
         self._ordered = 0
         self._missing: dict[Key, int] = {}
         for stream, (settings, consumers) in definition.settings.items():
@@ -180,21 +181,24 @@ class Desk:
         fetch = op.Fetch(*puller.place, puller, puller.most)
         answer = self.machine.apply(fetch, world.now)
         assert not isinstance(answer, Refusal), answer
-        fetched = {one.handle: one for one in answer}
+        fetched = iter(answer)  # in the order of the facts
         held: list[Held] = []
         lost = False
         for fact in self.machine.take():
-            if isinstance(fact, Settled):  # by the server, once it is sent
+            if isinstance(fact, HandedOut):
+                one = self._handed_out(fact, next(fetched), operation, attempts)
+                held.append(one)
+                if armed:
+                    attempt = world.raw[one.cause][5]
+                    if self._spoilt(fact.message, operation, attempt, one.cause):
+                        lost = True
+            elif isinstance(fact, Settled):  # by the server, once it is sent
                 data = {"message": fact.message.published}
                 cause = held[-1].cause
                 world.record("ack", self.name, entity=fact.message.entity, cause=cause, data=data)
-            elif not isinstance(fact, HandedOut):
+            else:
                 self.journal.write(fact)
                 world.after(0, self._settle_later)  # a notice of it may be for others
-            else:
-                one, spoilt = self._handed_out(fact, puller, fetched, attempts, armed)
-                held.append(one)
-                lost = lost or spoilt
         if lost:
             self._lose(puller, held)
             return [], 0
@@ -203,23 +207,24 @@ class Desk:
     def _handed_out(
         self,
         fact: HandedOut,
-        puller: Puller,
-        fetched: Mapping[op.Handle, op.Fetched],
-        attempts: Mapping[int, int],
-        armed: bool,
-    ) -> tuple[Held, bool]:
-        """Write a delivery down; return it, and whether it never arrives."""
-        operation, message = puller.operation, fact.message
-        one = fetched[fact.receipt]
-        attempt = attempts.get(one.handle.sequence) or self.world.reach(
-            operation, message.entity, message.name
-        )
-        cause = self.journal.write(fact, None, operation, attempt)
+        one: op.Fetched,
+        operation: str,
+        attempts: dict[int, int],
+    ) -> Held:
+        """Write a delivery down; return it."""
+        message, handle = fact.message, fact.receipt
+        sequence = handle.sequence
+        attempt = attempts.get(sequence) if attempts else None
+        if attempt is None:
+            counts = self.world.counts
+            key = (operation, message.entity, message.name)
+            counts[key] = attempt = counts.get(key, 0) + 1
+        cause = self.journal.handed_out(fact, operation, attempt)
         seen = copied(message)
-        seen.redelivered = fact.again
-        seen.offset = one.handle.sequence
-        held = Held(seen, cause, one.handle, one.pending, one.stored_ms)
-        return held, armed and self._spoilt(message, operation, attempt, cause)
+        seen.offset = sequence
+        if fact.again:
+            seen.redelivered = True
+        return Held(seen, cause, handle, one.pending, one.stored_ms)
 
     def _lose(self, puller: Puller, held: list[Held]) -> None:
         """Let an answer never arrive. The client of an ordered consumer will notice that."""

@@ -15,6 +15,7 @@ Not modelled:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, Final, Literal
 
 import attrs
@@ -85,7 +86,7 @@ class NATSConsumer:
     def __attrs_post_init__(self) -> None:
         _ = self.settings  # checks them
 
-    @property
+    @cached_property
     def settings(self) -> ConsumerSettings:
         """What the machine goes by."""
         words = attrs.asdict(self, recurse=False)
@@ -234,7 +235,7 @@ class NATS:
                 f"they keep: {', '.join(kept)}"
             )
 
-    @property
+    @cached_property
     def settings(self) -> dict[str, tuple[StreamSettings, dict[str, ConsumerSettings]]]:
         """What the machine goes by: of each stream, and of its consumers."""
         return {
@@ -321,9 +322,9 @@ class OpenNATS(Desk):
                 "wildcards and spaces"
             )
         body = encode(value, topic)
-        name = key_of(key, topic)
-        entity = scope.entity
-        if name is not None:
+        name, entity = None, scope.entity
+        if key is not None:
+            name = key_of(key, topic)
             entity = world.entity_for(name, entity)
         message = Message(topic, name, headers or NO_HEADERS, body, entity, scope.hops + 1)
         draft = (message, message_id, expected_sequence, scope.message)
@@ -341,7 +342,8 @@ class OpenNATS(Desk):
         """
         world = self.world
         operation = f"{scope.place}/{self.name}.publish {draft[0].topic}"
-        attempt = world.reach(operation, entity, scope.message)
+        place = (operation, entity, scope.message)
+        world.counts[place] = attempt = world.counts.get(place, 0) + 1
         if operation not in world.surfaces:
             world.meet(operation, PUBLISH)
         if self.disturbed or world.unreachable:
@@ -349,7 +351,10 @@ class OpenNATS(Desk):
             return scope.colour.drive(on_behalf(scope, entity, scope.message, script), scope)
         if scope.colour.is_async:
             return LaterEffect(scope, entity, self._store, operation, attempt, draft)
-        own, scope.entity = scope.entity, entity
+        own = scope.entity
+        if entity == own:
+            return self._store(scope, operation, attempt, draft)
+        scope.entity = entity
         try:
             return self._store(scope, operation, attempt, draft)
         finally:
@@ -358,13 +363,14 @@ class OpenNATS(Desk):
     def _store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> op.Published:
         """Publish a message at a site where a fault may have changed what is published."""
         message, message_id, expected_sequence, in_hand = draft
-        body = message.body or b""
-        names = self.world.publications
-        message.name = names.name(operation, message.entity, in_hand, message.body)
+        body = message.body
+        name = self.world.publications.name
+        message.name = name(operation, message.entity, in_hand, body)
         for fault in scope.struck:
             if isinstance(fault, Poison):
                 self._poison(scope, message, fault)
-        publish = op.Publish(message.topic, body, message, message_id, expected_sequence)
+        topic = message.topic
+        publish = op.Publish(topic, body or b"", message, message_id, expected_sequence)
         answer: op.Published = answered(operation, self.do(publish, scope, operation, attempt))
         return answer
 

@@ -21,19 +21,17 @@ UNHEARD: Final = "it never arrived"
 def settle(
     desk: Desk,
     scope: Scope,
-    place: str,
-    action: str,
+    site: str,
     operation: Any,
     held: Held,
     then: Callable[[Any], None],
 ) -> None:
-    """Settle a delivery for a handler that has ended; then go on."""
+    """Settle a delivery at a site, for a handler that has ended; then go on."""
     world = desk.world
-    site = f"{place}/{desk.name}.{action}"
     key = (site, scope.entity, scope.message)
     world.counts[key] = attempt = world.counts.get(key, 0) + 1
     if site not in world.surfaces:
-        world.meet(site, ACK if action == "ack" else CHANGE)
+        world.meet(site, ACK if type(operation) is op.Ack else CHANGE)
     if site in world.armed or world.unreachable:
         drive_in_kernel(send(desk, scope, site, attempt, operation, held), world, then)
     else:

@@ -12,6 +12,7 @@ from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.message import Message
 from chaosharness.brokers.nats.desk import Desk, Held
 from chaosharness.brokers.nats.settling import put_aside, settle
+from chaosharness.brokers.settling import ahead
 from chaosharness.brokers.trouble import ON_ERROR, Policy, one_of, policy_of
 from chaosharness.brokers.turns import Turns, slots_of
 from chaosharness.kernel.scope import Scope
@@ -20,6 +21,7 @@ from chaosharness.machines.nats import operations as op
 from chaosharness.machines.nats.settings import UNLIMITED, at_least
 
 Acknowledge = Literal["after", "before"]
+ACKNOWLEDGE: Final = get_args(Acknowledge)
 OnError = Literal["retry", "nak", "skip", "term", "dead-letter", "crash"]
 CHOICES: Final = (*ON_ERROR, "nak", "term")
 OPTIONS: Final = (
@@ -89,12 +91,18 @@ class Subscription:
     _policy: Policy = attrs.field(init=False)
     _puller: Any = attrs.field(init=False)
     _turns: Turns[Held] = attrs.field(init=False)
+    _acks: bool = attrs.field(init=False)
+    _site: str = attrs.field(init=False)
+    _ack_site: str = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        one_of(get_args(Acknowledge), acknowledge=self.acknowledge)
+        one_of(ACKNOWLEDGE, acknowledge=self.acknowledge)
         self._policy = policy_of(self.on_error, self.retries_max, self.on_unreadable, CHOICES)
         subject = self.dead_subject
         check_dead_letters(subject, on_error=self.on_error, on_unreadable=self.on_unreadable)
+        self._acks = self.made is None and self.acknowledge == "after"
+        self._site = f"{self.intake.place}/{self.desk.name}."
+        self._ack_site = f"{self._site}ack"
         self._turns = Turns(
             self.intake.incarnation,
             slots_of(self.intake, self.concurrency, self.batch),
@@ -120,34 +128,29 @@ class Subscription:
 
     def _handle(self, held: Held) -> None:
         intake = self.intake
-        if self.acknowledge == "after" or self.made is not None:
+        if self._acks or self.made is not None:
             intake.take(held.message, held.cause, partial(self._ended, held))
             return
-        message = held.message
-        world = self.desk.world
-        scope = Scope(
-            world, intake.incarnation, intake.place, message.entity, held.cause, intake.colour
-        )
-        scope.message = message.name
-
-        def begin(_: Any) -> None:
-            if intake.incarnation.alive:
-                intake.take(message, scope.cause, partial(self._ended, held))
-
-        self._settle("ack", op.Ack(held.handle), held, scope, begin)
+        scope, begin = ahead(intake, held, partial(self._ended, held))
+        settle(self.desk, scope, self._ack_site, op.Ack(held.handle), held, begin)
 
     def _ended(
         self, held: Held, message: Message, scope: Scope, error: BaseException | None
     ) -> None:
         """Do what the end of a handler leads to."""
-        word, tries_max = "", 0
-        if error is not None:
-            word, tries_max = self._policy.at(self.intake, message)
+        if error is None:
+            if self._acks:
+                ack = op.Ack(held.handle)
+                settle(self.desk, scope, self._ack_site, ack, held, self._turns.free)
+            else:
+                self._turns.free()
+            return
+        word, tries_max = self._policy.at(self.intake, message)
         if word == "crash":
             self.desk.world.crash(scope.incarnation, "next", cause=scope.cause)
-        elif self.made is not None or self.acknowledge == "before":
+        elif not self._acks:
             self._turns.free()
-        elif error is None or word == "skip":
+        elif word == "skip":
             self._settle("ack", op.Ack(held.handle), held, scope, self._turns.free)
         elif word == "term":
             term = op.Term(held.handle, type(error).__name__)
@@ -175,4 +178,4 @@ class Subscription:
     def _settle(
         self, action: str, operation: Any, held: Held, scope: Scope, then: Callable[[Any], None]
     ) -> None:
-        settle(self.desk, scope, self.intake.place, action, operation, held, then)
+        settle(self.desk, scope, f"{self._site}{action}", operation, held, then)

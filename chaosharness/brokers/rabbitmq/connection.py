@@ -23,7 +23,7 @@ from typing import Any, Final, Protocol
 
 from chaosharness.faults import Fault
 from chaosharness.handlers.port import Peer
-from chaosharness.kernel.agenda import Entry
+from chaosharness.kernel.agenda import ACTION, DUE, WAITER, Entry
 from chaosharness.kernel.scope import Incarnation
 from chaosharness.kernel.world import BACKGROUND, Lasting, World
 from chaosharness.machines.rabbitmq.node import Node
@@ -109,26 +109,26 @@ class Connection:
 
     While plain code that consumes on it is at work, nobody answers its heartbeats: client
     libraries that block do so in the one thread that the code has.
+
+    Attributes:
+        busy: Who does other work in that thread; None where it is free.
     """
 
-    __slots__ = ("_broker", "_busy", "_entry", "_waiting", "_world", "links", "lost_ms")
+    __slots__ = ("_broker", "_entry", "_waiting", "_world", "busy", "links", "lost_ms")
 
     def __init__(self, broker: Server) -> None:
         self._broker = broker
         self._world = broker.world
-        self._busy: object = None
+        self.busy: object = None
         self._entry: Entry | None = None
         self._waiting: deque[Callable[[], None]] = deque()
         self.links: list[Any] = []
         self.lost_ms = MISSED * broker.definition.heartbeat_ms
         """How long the server hears nothing until it gives the client up; 0 for ever."""
 
-    def take_thread(self, then: Callable[[], None]) -> bool:
-        """Say whether its one thread is free; if not, `then` is called once it is."""
-        if self._busy is None:
-            return True
+    def wait_for_thread(self, then: Callable[[], None]) -> None:
+        """Have `then` called once its one thread is free."""
         self._waiting.append(then)
-        return False
 
     def begin(self, who: object, *, holds: bool = False) -> None:
         """Let somebody do other work: nobody answers heartbeats until `end`.
@@ -138,28 +138,31 @@ class Connection:
             holds: Whether a run waits for what becomes of it: what is in hand comes back when the
                 connection is lost, and whoever has it may have forgotten it.
         """
-        if self._busy is who:
+        if self.busy is who:
             self.end(who)
-        self._busy = who
+        self.busy = who
         if self.lost_ms:
             world = self._world
             due_ms = world.now + self.lost_ms
             waiter = None if holds else BACKGROUND
-            self._entry = world.agenda.add(due_ms, self._missed, None, waiter)
+            entry = self._entry
+            if entry is not None and entry[DUE] == due_ms:  # of other work, at this very moment
+                entry[ACTION], entry[WAITER] = self._missed, waiter
+            else:
+                self._entry = world.agenda.add(due_ms, self._missed, None, waiter)
 
     def end(self, who: object) -> None:
         """Answer heartbeats again, if it is not too late."""
-        if self._busy is not who:
+        if self.busy is not who:
             return
-        self._busy = None
+        self.busy = None
         if self._entry is not None:
-            self._world.agenda.cancel(self._entry)
-            self._entry = None
+            self._entry[ACTION] = None
         if self._waiting:
             self._world.after(0, self._next)
 
     def _next(self, _: Any) -> None:
-        if self._waiting and self._busy is None:
+        if self._waiting and self.busy is None:
             self._waiting.popleft()()
 
     def _missed(self, _: Any) -> None:
@@ -176,4 +179,4 @@ class Connection:
         """Let go of everything, at the end of a run."""
         self.links.clear()
         self._waiting.clear()
-        self._busy = self._entry = None
+        self.busy = self._entry = None

@@ -47,6 +47,7 @@ class Link:
         self.world = broker.world
         self.incarnation = incarnation
         self.connection = connection
+        self._latency_ms = broker.definition.latency_ms
         self.parties: dict[str, Party] = {}
         self.channel = Channel(self, connection)
         self._consuming: list[Party] = []
@@ -226,21 +227,21 @@ class Link:
 
     def send(self, push: Push, cause: int) -> None:
         """Send a message to the consumer."""
-        world = self.world
-        due_ms = world.now + self.broker.definition.latency_ms
-        self._transit.append((due_ms, push, cause))
+        world, transit = self.world, self._transit
+        due_ms = world.now + self._latency_ms
         world.agenda.add(due_ms, self._arrive)
+        transit.append((due_ms, push, cause))
         if not (self._watched or self.party_of(push).auto_ack):
             self._watch(push)
 
     def _arrive(self, _: Any) -> None:
-        transit = self._transit
-        while transit and not self._holds and transit[0][0] <= self.world.now:
-            if self._cut("back") or not self.incarnation.alive:
+        transit, world, incarnation = self._transit, self.world, self.incarnation
+        while transit and not self._holds and transit[0][0] <= world.now:
+            if (world.unreachable and self._cut("back")) or not incarnation.alive:
                 return
             _, push, cause = transit.popleft()
-            self.world.effects += 1  # however late it comes, its consumer has all its time from now
-            self.party_of(push).take(push, cause)
+            world.effects += 1  # however late it comes, its consumer has all its time from now
+            self.parties[push.queue.name].take(push, cause)
 
     def begin(self, push: Push) -> Copy | None:
         """Return what the consumer sees of a message that it begins to handle now.
@@ -369,12 +370,30 @@ class Link:
         requeue: bool,
     ) -> None:
         """Acknowledge or give back after a handler; then call `then(whether it counted)`."""
-        one = Settlement(self, push, scope, what, requeue, False)
-        world = self.world
-        if one.operation in world.armed or world.unreachable:
-            drive_in_kernel(self._careful(one), world, then)
-        else:
+        world, channel = self.world, push.channel
+        operation, attempt = self._reach(scope, what)
+        calm = operation not in world.armed and not world.unreachable
+        if calm and what == "ack" and not channel.closed_because and push.tag in channel.unacked:
+            world.effects += 1  # as `_arrived` does it: nearly all come by here
+            scope.record("ack", operation, attempt, {"message": push.copy.published})
+            self.broker.node.ack(channel, push.tag)
+            then(True)
+            return
+        one = Settlement(push, scope, operation, attempt, what, requeue)
+        if calm:
             then(self._arrived(one))
+        else:
+            drive_in_kernel(self._careful(one), world, then)
+
+    def _reach(self, scope: Scope, what: Settling) -> tuple[str, int]:
+        """Come to the site of a settlement; return its operation, and which time it is."""
+        world = self.world
+        operation = f"{scope.place}/{self.broker.name}.{what}"
+        place = (operation, scope.entity, scope.message)
+        world.counts[place] = attempt = world.counts.get(place, 0) + 1
+        if operation not in world.surfaces:
+            world.meet(operation, widened(SETTLE, self.broker.definition.searched))
+        return operation, attempt
 
     def settling(
         self, push: Push, scope: Scope, what: Settling, *, requeue: bool, multiple: bool
@@ -384,7 +403,7 @@ class Link:
         False if it was void from the beginning, because the channel was closed by then:
         nobody answers an acknowledgement, so one that gets lost now is not noticed.
         """
-        one = Settlement(self, push, scope, what, requeue, multiple)
+        one = Settlement(push, scope, *self._reach(scope, what), what, requeue, multiple)
         return (yield from self._careful(one))
 
     def _careful(self, one: Settlement) -> Script[bool]:
@@ -445,19 +464,22 @@ class Settlement:
     __slots__ = ("attempt", "multiple", "operation", "push", "requeue", "scope", "what")
 
     def __init__(
-        self, link: Link, push: Push, scope: Scope, what: Settling, requeue: bool, multiple: bool
+        self,
+        push: Push,
+        scope: Scope,
+        operation: str,
+        attempt: int,
+        what: Settling,
+        requeue: bool,
+        multiple: bool = False,
     ) -> None:
-        world = link.world
         self.push = push
         self.scope = scope
         self.what = what
         self.requeue = requeue
         self.multiple = multiple
-        self.operation = operation = f"{scope.place}/{link.broker.name}.{what}"
-        place = (operation, scope.entity, scope.message)
-        world.counts[place] = self.attempt = world.counts.get(place, 0) + 1
-        if operation not in world.surfaces:
-            world.meet(operation, widened(SETTLE, link.broker.definition.searched))
+        self.operation = operation
+        self.attempt = attempt
 
     def record(self, kind: str, push: Push, **words: Any) -> None:
         """Record what became of one of the messages that are settled."""

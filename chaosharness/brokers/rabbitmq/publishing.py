@@ -71,9 +71,11 @@ class Publisher:
         "_broker",
         "_confirms",
         "_frames",
+        "_is_confirmed",
         "_lane",
         "_link",
         "_lost",
+        "_reads_deaths",
         "_resume",
         "_shares",
         "_storing",
@@ -88,6 +90,8 @@ class Publisher:
         self._world = broker.world
         self._storing = Storing(broker)
         self._lane = Lane()
+        self._is_confirmed = broker.definition.confirms
+        self._reads_deaths = reads_deaths(broker.definition.version)
         self._confirms: Confirms | None = None  # until something is sent without waiting
         self._frames: list[Confirm] = []
         self._lost = ""
@@ -140,7 +144,9 @@ class Publisher:
             TimeoutError: No confirm; it may have been stored.
             InvalidDefinition: Nobody declares such an exchange or queue; or a time is negative.
         """
-        properties = _properties(message_id, correlation_id, reply_to)
+        properties = NO_PROPERTIES
+        if message_id is not None or correlation_id is not None or reply_to is not None:
+            properties = _properties(message_id, correlation_id, reply_to)
         scope = current_scope("publish", self._world)
         copy = self._draft(
             scope,
@@ -240,10 +246,12 @@ class Publisher:
         properties: Mapping[str, Any],
     ) -> Copy:
         world = self._world
-        self._check(scope, exchange, topic)
-        if expiration_ms is not None and expiration_ms < 0:
-            raise RefusedValue(f"expiration_ms must be at least 0, not {expiration_ms}")
-        world.know_duration(expiration_ms or 0)
+        if exchange or self._shares or topic not in self._broker.node.queues:
+            self._check(scope, exchange, topic)
+        if expiration_ms is not None:
+            if expiration_ms < 0:
+                raise RefusedValue(f"expiration_ms must be at least 0, not {expiration_ms}")
+            world.know_duration(expiration_ms)
         body = encode(value, topic)
         key = key_of(key, topic)
         entity = scope.entity
@@ -266,7 +274,7 @@ class Publisher:
             persistent=persistent,
             properties=properties,
         )
-        if reads_deaths(self._broker.definition.version):
+        if self._reads_deaths:
             copy.deaths = deaths_in(copy.headers)
         return copy
 
@@ -307,11 +315,10 @@ class Publisher:
 
     def _pass(self, scope: Scope, copy: Copy, mandatory: bool) -> Any:
         """Pass the port of a publisher, on behalf of a workload item."""
-        world = self._world
+        world, in_hand, entity = self._world, scope.message, copy.entity
         operation, attempt = self._reach(scope, copy)
-        draft = (copy, mandatory, scope.message)
-        entity = copy.entity
-        confirms = self._broker.definition.confirms
+        draft = (copy, mandatory, in_hand)
+        confirms = self._is_confirmed
         if operation not in world.surfaces:
             world.meet(operation, self._surface())
         if self._broker.disturbed or world.unreachable:
@@ -321,7 +328,7 @@ class Publisher:
                 )
             else:
                 script = self._blindly(scope, operation, attempt, draft)
-            return scope.colour.drive(on_behalf(scope, entity, scope.message, script), scope)
+            return scope.colour.drive(on_behalf(scope, entity, in_hand, script), scope)
         store = self._storing.store if confirms else self._storing.try_to_store
         if scope.colour.is_async:
             return LaterEffect(scope, entity, store, operation, attempt, draft)
@@ -490,5 +497,4 @@ def _properties(
     if message_id is None and correlation_id is None and reply_to is None:
         return NO_PROPERTIES
     found = {"message_id": message_id, "correlation_id": correlation_id, "reply_to": reply_to}
-    said = {name: value for name, value in found.items() if value is not None}
-    return said
+    return {name: value for name, value in found.items() if value is not None}

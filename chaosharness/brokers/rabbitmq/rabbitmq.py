@@ -391,8 +391,9 @@ class OpenRabbitMQ(Watcher):
         world = self.world
         link = push.channel.owner
         assert isinstance(link, Link)
-        copy = push.copy
-        party = link.party_of(push)
+        copy, queue = push.copy, push.queue
+        name = queue.name
+        party = link.parties[name]
         operation = party.operation
         place = (operation, copy.entity, copy.name)
         world.counts[place] = attempt = world.counts.get(place, 0) + 1
@@ -401,27 +402,27 @@ class OpenRabbitMQ(Watcher):
         armed = operation in world.armed
         if armed:
             link.suffer(push, operation, attempt, "before")
-        times = copy.delivered_to(push.queue.name)
+        times = copy.delivered_to(name)
+        published = copy.published
         data = {
-            "message": copy.published,
+            "message": published,
             "to": link.incarnation.label,
-            "group": push.queue.name,
+            "group": name,
             "times": times,
             "topic": copy.topic,
             "tag": push.tag,
             "redelivered": push.redelivered,
         }
-        raw, published = world.raw, copy.published  # as `world.record` does it
+        raw = world.raw  # as `world.record` does it: every delivery comes by here
         cause = len(raw)
-        raw.append(
-            (world.now, "deliver", self.name, operation, copy.entity, attempt, published, data)
-        )
+        event = (world.now, "deliver", self.name, operation, copy.entity, attempt, published, data)
+        raw.append(event)
         world.effects += 1
         # a queue with a limit of its own puts the message aside by itself, once that is over
-        if times > 1 and times > max(world.budget.deliveries_max, (push.queue.limit or 0) + 1):
+        if times > world.budget.deliveries_max and times > (queue.limit or 0) + 1:
             world.too_often(times, operation)
         if party.auto_ack:
-            data = {"message": copy.published, "automatic": True}
+            data = {"message": published, "automatic": True}
             world.record("ack", self.name, entity=copy.entity, cause=cause, data=data)
         if armed:
             link.suffer(push, operation, attempt, "after")

@@ -78,7 +78,10 @@ class Storing:
         taking = tuple(name for name in names if name not in refusing) if refusing else names
         if taking or not names:
             data = self._broker._words(copy, taking)
-            copy.published = scope.record("publish", operation, attempt, data)
+            raw = world.raw  # as `scope.record` does it: every message comes by here
+            cause, label = scope.cause, scope.incarnation.label
+            scope.cause = copy.published = len(raw)
+            raw.append((world.now, "publish", label, operation, scope.entity, attempt, cause, data))
             world.effects += 1
         if copy.hops > world.budget.hops_max:
             world.end("budget", cycle(world.history, copy.published, copy.hops))

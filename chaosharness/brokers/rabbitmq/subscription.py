@@ -179,7 +179,8 @@ class Subscription:
 
     def _take(self, push: Push, cause: int) -> None:
         self._buffer.append((push, cause))
-        self._next()
+        if not self._taking:
+            self._next()
 
     def _next(self) -> None:
         """Begin to handle what has arrived, as far as there is a free slot.
@@ -190,11 +191,12 @@ class Subscription:
         if self._taking or not self._buffer:
             return
         self._taking = True
-        link, buffer, blocks = self._link, self._buffer, self._blocks
+        link, buffer, blocks, slots = self._link, self._buffer, self._blocks, self._slots
         connection = link.connection
         try:
-            while buffer and self._running < self._slots:
-                if blocks and not connection.take_thread(self._next):
+            while buffer and self._running < slots:
+                if blocks and connection.busy is not None:
+                    connection.wait_for_thread(self._next)
                     return
                 push, cause = buffer.popleft()
                 seen = link.begin(push)
@@ -229,18 +231,21 @@ class Subscription:
         self, push: Push, message: Message, scope: Scope, error: BaseException | None
     ) -> None:
         """Do what the end of a handler leads to."""
-        word, tries_max = "", 0
         if self._blocks:
             self._link.connection.end(self)
-        if error is not None:
-            word, tries_max = self._policy.at(self.intake, message)
+        if error is None:
+            if self.acknowledge == "before":
+                self._free(True)
+                return
+            if self._tries:
+                self._tries.pop(push.copy.published, None)
+            self._link.settle(push, scope, "ack", self._free, requeue=False)
+            return
+        word, tries_max = self._policy.at(self.intake, message)
         if word == "crash":
             self.broker.world.crash(scope.incarnation, "next", cause=scope.cause)
         elif self.acknowledge == "before":
             self._free(True)
-        elif error is None:
-            self._tries.pop(push.copy.published, None)
-            self._settle(push, scope, "ack")
         else:
             self._failed(push, scope, error, word, tries_max)
 
@@ -276,6 +281,7 @@ class Subscription:
 
     def _free(self, _: bool) -> None:
         self._running -= 1
-        if not self._link.is_open:
+        if self._link.channel.closed_because:
             self._lost()
-        self._next()
+        if not self._taking:
+            self._next()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol
 
-import attrs
+import msgspec
 
 from chaosharness.brokers.at_work import AtWork
 from chaosharness.brokers.facts import Journal
@@ -28,8 +28,7 @@ Place = tuple[str, str]
 """A stream, and a group that reads it."""
 
 
-@attrs.frozen(eq=False)
-class Held:
+class Held(msgspec.Struct, frozen=True, eq=False, gc=False):
     """One entry in the hands of a consumer.
 
     Attributes:
@@ -121,7 +120,6 @@ class Desk:
             node_entries=definition.node_entries, remembers=not lasting, epoch_ms=EPOCH_MS
         )
         self.journal = Journal(world, definition.name, self._readers)
-        self.do = AtWork(self.machine, world, self.journal, self.settle).do
         self.lines: Lines[Place, Reader] = Lines(
             world,
             self.name,
@@ -131,6 +129,7 @@ class Desk:
             rest=self.settle,
             pace_ms=self.latency_ms,
         )
+        self.do = AtWork(self.machine, world, self.journal, self.lines.look).do
         self._foreseen: set[tuple[Place, int]] = set()
         world.know_duration(definition.timeout_ms)
         world.on_network.append(self._network_changed)
@@ -142,7 +141,7 @@ class Desk:
     def _readers(self, stream: str) -> list[str]:
         """Return who reads a stream: each group is a place of its own."""
         found = self.machine.streams.get(stream)
-        return [] if found is None else found.places
+        return [] if found is None else [*found.places]
 
     # ---- as a peer
 
@@ -213,11 +212,13 @@ class Desk:
                 self.journal.write(fact)
                 continue
             message = fact.message
-            attempt = attempts.get(message.published) or world.reach(
-                site, message.entity, message.name
-            )
-            attempts[message.published] = attempt
-            cause = self.journal.write(fact, None, site, attempt)
+            published = message.published
+            attempt = attempts.get(published)
+            if attempt is None:
+                key = (site, message.entity, message.name)
+                world.counts[key] = attempt = world.counts.get(key, 0) + 1
+                attempts[published] = attempt
+            cause = self.journal.handed_out(fact, site, attempt)
             held.append(Held(copied(message), cause, fact.receipt, fact.times))
         return answer, held
 

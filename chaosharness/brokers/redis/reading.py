@@ -53,5 +53,4 @@ def reader_for(
 def ack(desk: Desk, reader: Reader, held: Held, scope: Scope, operation: str, attempt: int) -> bool:
     """Have Redis acknowledge an entry; say whether it was pending."""
     stream, group = reader.place
-    answer = desk.do(op.Ack(stream, group, (held.words,)), scope, operation, attempt)
-    return bool(answer)
+    return bool(desk.do(op.Ack(stream, group, (held.id,)), scope, operation, attempt))

@@ -202,18 +202,19 @@ class OpenRedis(Desk):
         """
         world = self.world
         scope = current_scope("publish", world)
-        self.check((topic,), scope.place)
+        if topic not in self.declared:
+            self.check((topic,), scope.place)
         body = encode(value, topic)
-        name = key_of(key, topic)
-        entity = scope.entity
-        if name is not None:
+        name, entity = None, scope.entity
+        if key is not None:
+            name = key_of(key, topic)
             entity = world.entity_for(name, entity)
         cut = self.declared[topic].cut(world.now)
         if maxlen is not None:
             cut = op.Cut("MAXLEN", maxlen, about)
         operation = f"{scope.place}/{self.name}.publish {topic}"
         message = Message(topic, name, headers or NO_HEADERS, body, entity, scope.hops + 1)
-        draft = (message, op.Add(topic, body, cut=cut, message=message), scope.message)
+        draft = (message, op.Add(topic, body, "*", cut, False, message), scope.message)
         surface = SURFACES[self.profile, "publish"]
         return operate_for(scope, entity, operation, self.store, draft, self, surface)
 
@@ -224,21 +225,22 @@ class OpenRedis(Desk):
             RedisError: Redis refuses.
         """
         message, add, in_hand = draft
-        names = self.world.publications
-        message.name = names.name(operation, message.entity, in_hand, message.body)
-        copies = 1
+        entity, body = message.entity, message.body
+        name = self.world.publications.name
+        message.name = name(operation, entity, in_hand, body)
+        again = False
         for fault in scope.struck:
             if isinstance(fault, Poison):
                 self._poison(scope, message, add, fault)
             elif isinstance(fault, Duplicate):
-                copies = 2
-        for nth in range(copies):
-            one = message
-            if nth:
-                one = copied(message)
-                one.name = names.name(operation, message.entity, in_hand, message.body)
-            mine = add if add.message is one else attrs.evolve(add, message=one)
-            found: StreamId | None = answered(operation, self.do(mine, scope, operation, attempt))
+                again = True
+        mine = add if add.message is message else attrs.evolve(add, message=message)
+        found: StreamId | None = answered(operation, self.do(mine, scope, operation, attempt))
+        if again:
+            one = copied(message)
+            one.name = name(operation, entity, in_hand, body)
+            mine = attrs.evolve(add, message=one)
+            found = answered(operation, self.do(mine, scope, operation, attempt))
         return found
 
     def _poison(self, scope: Scope, message: Message, add: op.Add, fault: Poison) -> None:

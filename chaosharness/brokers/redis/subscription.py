@@ -13,7 +13,7 @@ from chaosharness.brokers.message import Message, copied
 from chaosharness.brokers.redis.desk import Desk, Held
 from chaosharness.brokers.redis.reading import Start, ack, reader_for
 from chaosharness.brokers.redis.rows import SURFACES
-from chaosharness.brokers.settling import carefully
+from chaosharness.brokers.settling import ahead, carefully
 from chaosharness.brokers.trouble import Policy, one_of, policy_of
 from chaosharness.brokers.turns import Turns
 from chaosharness.handlers.script import drive_in_kernel
@@ -21,7 +21,9 @@ from chaosharness.kernel.scope import Scope
 from chaosharness.machines.redis import operations as op
 
 Acknowledge = Literal["after", "before"]
+ACKNOWLEDGE: Final = get_args(Acknowledge)
 OnError = Literal["retry", "skip", "dead-letter", "crash"]
+UNHEARD: Final = "no answer to XACK"
 OPTIONS: Final = (
     "acknowledge",
     "claim_ms",
@@ -91,9 +93,10 @@ class Subscription:
     _reader: Any = attrs.field(init=False)
     _turns: Turns[Held] = attrs.field(init=False)
     _operation: str = attrs.field(init=False)
+    _after: bool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        one_of(get_args(Acknowledge), acknowledge=self.acknowledge)
+        one_of(ACKNOWLEDGE, acknowledge=self.acknowledge)
         self._policy = policy_of(self.on_error, self.retries_max, self.on_unreadable)
         aside = "dead-letter" in (self.on_error, self.on_unreadable)
         if aside and self.dead_letter is None:
@@ -101,6 +104,7 @@ class Subscription:
                 "'dead-letter' needs dead_letter='a stream': Redis has no dead letters of its own"
             )
         self._turns = Turns(self.intake.incarnation, 1, handle=self._handle, more=self._ask)
+        self._after = self.acknowledge == "after"
         self._operation = f"{self.intake.place}/{self.desk.name}.ack"
         self._reader = reader_for(
             self.desk,
@@ -128,38 +132,28 @@ class Subscription:
 
     def _handle(self, held: Held) -> None:
         intake = self.intake
-        if self.acknowledge == "after":
+        if self._after:
             intake.take(held.message, held.cause, partial(self._ended, held))
             return
-        message = held.message
-        scope = Scope(
-            self.desk.world,
-            intake.incarnation,
-            intake.place,
-            message.entity,
-            held.cause,
-            intake.colour,
-        )
-        scope.message = message.name
-
-        def begin(_: bool) -> None:
-            if intake.incarnation.alive:
-                intake.take(message, scope.cause, partial(self._ended, held))
-
+        scope, begin = ahead(intake, held, partial(self._ended, held))
         self._ack(held, scope, begin)
 
     def _ended(
         self, held: Held, message: Message, scope: Scope, error: BaseException | None
     ) -> None:
         """Do what the end of a handler leads to."""
-        word, tries_max = "", 0
-        if error is not None:
-            word, tries_max = self._policy.at(self.intake, message)
+        if error is None:
+            if self._after and not self.no_ack:
+                self._ack(held, scope, self._turns.free)
+            else:
+                self._turns.free()
+            return
+        word, tries_max = self._policy.at(self.intake, message)
         if word == "crash":
             self.desk.world.crash(scope.incarnation, "next", cause=scope.cause)
         elif self.acknowledge == "before" or self.no_ack:
             self._turns.free()
-        elif error is None or word == "skip":
+        elif word == "skip":
             self._ack(held, scope, self._turns.free)
         elif word == "dead-letter" and held.times >= tries_max:
             self._put_aside(held, scope, error)
@@ -179,7 +173,7 @@ class Subscription:
         letter = copied(message)
         letter.topic = to
         self.desk.do(op.Add(to, letter.body, message=letter), scope)
-        self.desk.do(op.Ack(self.stream, self._reader.place[1], (held.words,)), scope)
+        self.desk.do(op.Ack(self.stream, self._reader.place[1], (held.id,)), scope)
 
     # ---- acknowledging
 
@@ -188,20 +182,16 @@ class Subscription:
         if self.no_ack:
             then(True)
             return
-        world = self.desk.world
-        operation = self._operation
+        desk, operation = self.desk, self._operation
+        world = desk.world
         key = (operation, scope.entity, scope.message)
         world.counts[key] = attempt = world.counts.get(key, 0) + 1
         if operation not in world.surfaces:
-            world.meet(operation, SURFACES[self.desk.profile, "acknowledge"])
-
-        def do() -> bool:
-            return ack(self.desk, self._reader, held, scope, operation, attempt)
-
+            world.meet(operation, SURFACES[desk.profile, "acknowledge"])
         if operation in world.armed or world.unreachable:
-            script = carefully(
-                self.desk, scope, operation, attempt, held.message, "no answer to XACK", do
-            )
+            do = partial(ack, desk, self._reader, held, scope, operation, attempt)
+            message = held.message
+            script = carefully(desk, scope, operation, attempt, message, UNHEARD, do)
             drive_in_kernel(script, world, then)
         else:
-            then(do())
+            then(ack(desk, self._reader, held, scope, operation, attempt))

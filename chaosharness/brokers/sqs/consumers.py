@@ -13,7 +13,7 @@ from chaosharness.brokers.arrivals import Arrivals, begin_wait, on_behalf_of, un
 from chaosharness.brokers.batch import Batch
 from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.message import Decode, Delivery, Message
-from chaosharness.brokers.settling import carefully
+from chaosharness.brokers.settling import ahead, carefully
 from chaosharness.brokers.sqs.desk import Desk, Held, poller_for
 from chaosharness.brokers.sqs.errors import answered
 from chaosharness.brokers.sqs.rows import SURFACES
@@ -29,6 +29,7 @@ from chaosharness.machines.sqs import operations as op
 from chaosharness.machines.sqs.settings import BATCH_MAX, VISIBILITY_MS_MAX, WAIT_MS_MAX, within
 
 Acknowledge = Literal["after", "before"]
+ACKNOWLEDGE: Final = get_args(Acknowledge)
 OnError = Literal["retry", "skip", "dead-letter", "crash"]
 OnUnreadable = Literal["raise", "skip", "dead-letter"]
 ON_UNREADABLE: Final = get_args(OnUnreadable)
@@ -107,9 +108,10 @@ class Subscription:
     _poller: Any = attrs.field(init=False)
     _turns: Turns[Held] = attrs.field(init=False)
     _operation: str = attrs.field(init=False)
+    _after: bool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        one_of(get_args(Acknowledge), acknowledge=self.acknowledge)
+        one_of(ACKNOWLEDGE, acknowledge=self.acknowledge)
         self._policy = policy_of(self.on_error, self.retries_max, self.on_unreadable)
         check_dead_letters(self.desk, self.queue, on_error=self.on_error)
         check_dead_letters(self.desk, self.queue, on_unreadable=self.on_unreadable)
@@ -119,6 +121,7 @@ class Subscription:
             handle=self._handle,
             more=self._ask,
         )
+        self._after = self.acknowledge == "after"
         self._operation = f"{self.intake.place}/{self.desk.name}.delete"
 
     def begin(self) -> None:
@@ -142,34 +145,28 @@ class Subscription:
 
     def _handle(self, held: Held) -> None:
         intake = self.intake
-        if self.acknowledge == "after":
+        if self._after:
             intake.take(held.message, held.cause, partial(self._ended, held))
             return
-        message = held.message
-        world = self.desk.world
-        scope = Scope(
-            world, intake.incarnation, intake.place, message.entity, held.cause, intake.colour
-        )
-        scope.message = message.name
-
-        def begin(_: bool) -> None:
-            if intake.incarnation.alive:
-                intake.take(message, scope.cause, partial(self._ended, held))
-
+        scope, begin = ahead(intake, held, partial(self._ended, held))
         self._delete(held, scope, begin)
 
     def _ended(
         self, held: Held, message: Message, scope: Scope, error: BaseException | None
     ) -> None:
         """Do what the end of a handler leads to."""
-        word, tries_max = "", 0
-        if error is not None:
-            word, tries_max = self._policy.at(self.intake, message)
+        if error is None:
+            if self._after:
+                self._delete(held, scope, self._turns.free)
+            else:
+                self._turns.free()
+            return
+        word, tries_max = self._policy.at(self.intake, message)
         if word == "crash":
             self.desk.world.crash(scope.incarnation, "next", cause=scope.cause)
         elif self.acknowledge == "before":
             self._turns.free()
-        elif error is None or word == "skip":
+        elif word == "skip":
             self._delete(held, scope, self._turns.free)
         else:
             self._failed(held, scope, error, word, tries_max)
@@ -193,21 +190,18 @@ class Subscription:
 
     def _delete(self, held: Held, scope: Scope, then: Callable[[bool], None]) -> None:
         """Delete a message; then call `then(whether SQS did it)`."""
-        world = self.desk.world
-        operation = self._operation
+        desk, queue, operation = self.desk, self.queue, self._operation
+        world = desk.world
         key = (operation, scope.entity, scope.message)
         world.counts[key] = attempt = world.counts.get(key, 0) + 1
         if operation not in world.surfaces:
-            world.meet(operation, SURFACES[self.desk.profiles[self.queue], "delete"])
-
-        def do() -> bool:
-            return delete(self.desk, held, self.queue, scope, operation, attempt) is None
-
+            world.meet(operation, SURFACES[desk.profiles[queue], "delete"])
         if operation in world.armed or world.unreachable:
-            script = carefully(self.desk, scope, operation, attempt, held.message, UNHEARD, do)
+            do = partial(_delete, desk, held, queue, scope, operation, attempt)
+            script = carefully(desk, scope, operation, attempt, held.message, UNHEARD, do)
             drive_in_kernel(script, world, then)
         else:
-            then(do())
+            then(delete(desk, held, queue, scope, operation, attempt) is None)
 
 
 def delete(
@@ -221,6 +215,10 @@ def delete(
         data = {"message": held.message.published, "error": str(answer)}
         scope.record("nack", operation, attempt, data)
     return answer
+
+
+def _delete(desk: Desk, held: Held, queue: str, scope: Scope, operation: str, attempt: int) -> bool:
+    return delete(desk, held, queue, scope, operation, attempt) is None
 
 
 class Consumer:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, Protocol
 
-import attrs
+import msgspec
 
 from chaosharness.brokers.at_work import AtWork
 from chaosharness.brokers.facts import Journal
@@ -17,6 +17,7 @@ from chaosharness.brokers.sqs.rows import SURFACES
 from chaosharness.brokers.strikes import struck
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Delay, LostReply, NetworkPartition, Redeliver
+from chaosharness.handlers.port import Surface
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.machines.machine import HandedOut, Refusal
@@ -24,8 +25,7 @@ from chaosharness.machines.sqs import QueueSettings, SqsMachine
 from chaosharness.machines.sqs import operations as op
 
 
-@attrs.frozen(eq=False)
-class Held:
+class Held(msgspec.Struct, frozen=True, eq=False, gc=False):
     """One message in the hands of a consumer.
 
     Attributes:
@@ -113,9 +113,8 @@ class Desk:
         self.machine = SqsMachine()
         self.journal = Journal(world, definition.name)
         self.profiles: dict[str, str] = {}
+        self.surfaces: dict[str, Surface] = {}
         self.slots: dict[tuple[str, str], Slots] = {}
-        self._work = AtWork(self.machine, world, self.journal, self.settle)
-        self.do = self._work.do
         self.lines: Lines[str, Poller] = Lines(
             world,
             self.name,
@@ -123,7 +122,10 @@ class Desk:
             due=self._due,
             answer=self._answer,
             rest=self.settle,
+            alike=True,
         )
+        self._work = AtWork(self.machine, world, self.journal, self.lines.look, self.machine.alarm)
+        self.do = self._work.do
         for queue, settings in definition.settings.items():
             self.machine.apply(op.Configure(queue, settings), 0)
             self.opened(queue)
@@ -133,7 +135,8 @@ class Desk:
     def opened(self, queue: str) -> None:
         """Have a line at a queue that the machine has."""
         settings = self.machine.queues[queue].settings
-        self.profiles[queue] = "fifo" if settings.keeps_order else "standard"
+        profile = self.profiles[queue] = "fifo" if settings.keeps_order else "standard"
+        self.surfaces[queue] = SURFACES[profile, "publish"]
         self.lines.open(queue)
         self.world.know_timeout(settings.visibility_ms)
         self.world.know_duration(settings.delay_ms)
@@ -191,26 +194,29 @@ class Desk:
             op.Receive(poller.place, poller, poller.most, poller.visibility_ms), world.now
         )
         assert not isinstance(answer, Refusal), answer
-        received = {one.handle: one for one in answer}
+        received = iter(answer)  # in the order of the facts
         held: list[Held] = []
         for fact in self.machine.take():
             if not isinstance(fact, HandedOut):
                 self.journal.write(fact)
                 continue
             message = fact.message
-            attempt = attempts.get(fact.receipt.number) or world.reach(
-                operation, message.entity, message.name
-            )
-            cause = self.journal.write(fact, None, operation, attempt)
+            one = next(received)
+            attempt = attempts.get(fact.receipt.number) if attempts else None
+            if attempt is None:
+                key = (operation, message.entity, message.name)
+                world.counts[key] = attempt = world.counts.get(key, 0) + 1
+            cause = self.journal.handed_out(fact, operation, attempt)
             seen = copied(message)
-            seen.redelivered = fact.times > 1
-            held.append(Held(seen, cause, received[fact.receipt]))
+            if fact.times > 1:
+                seen.redelivered = True
+            held.append(Held(seen, cause, one))
             if armed and self._spoilt(fact, operation, attempt):
                 lost = True
         if not lost:
             return held, world.now
-        for one in held:  # it was handed out, and nobody has it
-            world.raw[one.cause][7]["lost"] = True
+        for spilt in held:  # it was handed out, and nobody has it
+            world.raw[spilt.cause][7]["lost"] = True
         poller.unheard = True
         if poller.lost is not None:
             poller.lost(poller)

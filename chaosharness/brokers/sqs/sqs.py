@@ -17,6 +17,9 @@ import inspect
 import re
 from collections.abc import Callable, Iterable
 from collections.abc import Mapping as Names
+from functools import cached_property
+from inspect import CO_VARARGS, CO_VARKEYWORDS
+from types import FunctionType
 from typing import Any, Final, Literal
 
 import attrs
@@ -36,7 +39,6 @@ from chaosharness.brokers.sqs.consumers import LOOP_OPTIONS, OPTIONS, Consumer, 
 from chaosharness.brokers.sqs.desk import Desk
 from chaosharness.brokers.sqs.errors import answered
 from chaosharness.brokers.sqs.function import Lambda, Mapping
-from chaosharness.brokers.sqs.rows import SURFACES
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Duplicate, Poison
 from chaosharness.handlers.port import current_scope, operate_for
@@ -152,7 +154,7 @@ class SQS:
                     "to a FIFO queue, those of a standard queue to a standard one"
                 )
 
-    @property
+    @cached_property
     def settings(self) -> dict[str, QueueSettings]:
         """What the machine goes by, for each queue."""
         weak = not self.fifo
@@ -215,47 +217,44 @@ class OpenSQS(Desk):
         """
         world = self.world
         scope = current_scope("publish", world)
-        self.check((topic,), scope.place)
+        surface = self.surfaces.get(topic)
+        if surface is None:
+            self.check((topic,), scope.place)
         body = encode(value, topic)
-        name = key_of(key, topic)
-        entity = scope.entity
-        if name is not None:
+        name, entity = None, scope.entity
+        if key is not None:
+            name = key_of(key, topic)
             entity = world.entity_for(name, entity)
-        profile = self.profiles[topic]
         if group is None and topic.endswith(FIFO):
             group = name
-        world.know_duration(delay_ms or 0)
+        if delay_ms:
+            world.know_duration(delay_ms)
         operation = f"{scope.place}/{self.name}.publish {topic}"
         message = Message(topic, name, headers or NO_HEADERS, body, entity, scope.hops + 1)
         draft = (message, group, deduplication, delay_ms, scope.message)
-        surface = SURFACES[profile, "publish"]
+        assert surface is not None
         return operate_for(scope, entity, operation, self._store, draft, self, surface)
 
     def _store(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> None:
         """Send a message at a site where a fault may have changed what is sent."""
         message, group, deduplication, delay_ms, in_hand = draft
-        names = self.world.publications
-        message.name = names.name(operation, message.entity, in_hand, message.body)
-        copies = 1
+        body, headers = message.body, message.headers
+        name = self.world.publications.name
+        message.name = name(operation, message.entity, in_hand, body)
+        again = False
         for fault in scope.struck:
             if isinstance(fault, Poison):
                 self._poison(scope, message, group, fault)
             elif isinstance(fault, Duplicate):
-                copies = 2
-        for nth in range(copies):
-            one = message
-            if nth:
-                one = copied(message)
-                one.name = names.name(operation, message.entity, in_hand, message.body)
-            send = op.Send(
-                message.topic,
-                message.body or b"",
-                one,
-                len(message.body or b"") + _size(message.headers),
-                group,
-                deduplication,
-                delay_ms,
-            )
+                again = True
+        topic, text = message.topic, body or b""
+        size = len(text) + (_size(headers) if headers else 0)
+        send = op.Send(topic, text, message, size, group, deduplication, delay_ms)
+        answered(operation, self.do(send, scope, operation, attempt))
+        if again:
+            one = copied(message)
+            one.name = name(operation, message.entity, in_hand, body)
+            send = op.Send(topic, text, one, size, group, deduplication, delay_ms)
             answered(operation, self.do(send, scope, operation, attempt))
 
     def _poison(self, scope: Scope, message: Message, group: str | None, fault: Poison) -> None:
@@ -316,6 +315,11 @@ class OpenSQS(Desk):
 
 def _takes_an_event(handler: Callable[..., Any]) -> bool:
     """Say whether a handler is written for Lambda, by the names that everybody gives there."""
+    if type(handler) is FunctionType and not handler.__dict__:  # nothing wraps it
+        code = handler.__code__
+        count = code.co_argcount + code.co_kwonlyargcount
+        starred = code.co_flags & (CO_VARARGS | CO_VARKEYWORDS)
+        return not starred and code.co_varnames[:count] == ("event", "context")
     try:
         return [*inspect.signature(handler).parameters] == ["event", "context"]
     except (TypeError, ValueError):

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from math import inf
 from typing import Any
 
-from chaosharness.machines.lease import Leases, LeaseSettings
+from chaosharness.machines.lease import Alarm, Leases, LeaseSettings
 from chaosharness.machines.nats.settings import ConsumerSettings
 from chaosharness.machines.nats.stream import Record, Stream
 from chaosharness.machines.nats.subjects import matches
@@ -23,8 +24,10 @@ class Consumer:
     Attributes:
         next: The sequence that is looked at next.
         deliveries: Deliveries so far, of all messages.
+        acks: Whether what it hands out is to be acknowledged.
         floor: Up to which delivery, and which sequence, all is settled.
-        pending: What is in hands or on its way back: sequence, and its first delivery.
+        pending: What is in hands or on its way back: sequence, and its first delivery. They are in
+            their order, for that is how they are handed out first.
         times: How often a message was handed out again.
         back: What comes before anything new, in this order.
         ahead: What it wants of the stream and has never handed out, by sequence, in order; without
@@ -32,7 +35,13 @@ class Consumer:
     """
 
     def __init__(
-        self, name: str, settings: ConsumerSettings, stream: Stream, place: str, now: int
+        self,
+        name: str,
+        settings: ConsumerSettings,
+        stream: Stream,
+        place: str,
+        now: int,
+        alarm: Alarm,
     ) -> None:
         self.name = name
         self.settings = settings
@@ -42,7 +51,11 @@ class Consumer:
         self.pending: dict[int, int] = {}
         self.times: dict[int, int] = {}
         self.back: list[int] = []
-        self.leases = Leases(LeaseSettings(lasts_ms=settings.wait_ms))
+        self.leases = Leases(LeaseSettings(lasts_ms=settings.wait_ms), alarm)
+        self.acks = settings.ack != "none"
+        self._wait_ms = 0 if settings.backoff_ms else settings.ack_wait_ms
+        limited = self.acks and settings.ack_pending_max > 0
+        self._pending_max: float = settings.ack_pending_max if limited else inf
         self._chosen: list[int] = []
         self._wants: dict[str, bool] = {}
         self.next = self._start(now)
@@ -108,8 +121,7 @@ class Consumer:
 
     def is_full(self) -> bool:
         """Say whether so much is in hands that nothing new is handed out."""
-        most = self.settings.ack_pending_max
-        return self.settings.ack != "none" and 0 < most <= len(self.pending)
+        return len(self.pending) >= self._pending_max
 
     def has_some(self) -> bool:
         """Say whether a fetch would find something, or see to it that something is given up."""
@@ -127,9 +139,7 @@ class Consumer:
         ]
         found = [records[seq] for seq in again[:most]]
         room = most - len(found)
-        if self.settings.ack != "none" and self.settings.ack_pending_max > 0:
-            free = self.settings.ack_pending_max - len(self.pending)
-            room = min(room, max(free, 0))
+        room = int(min(room, max(self._pending_max - len(self.pending), 0)))
         if self._chosen:
             found += [records[one] for one in self._chosen[:room] if one in records]
             return found
@@ -145,11 +155,10 @@ class Consumer:
             sequence = self._chosen.pop(0)
             self.next = sequence + 1
             return self.stream.records.get(sequence)
-        if not self.ahead:
-            return None
-        sequence = next(iter(self.ahead))
-        self.next = sequence + 1
-        return self.ahead.pop(sequence)
+        for sequence in self.ahead:
+            self.next = sequence + 1
+            return self.ahead.pop(sequence)
+        return None
 
     # ---- handing out
 
@@ -162,13 +171,15 @@ class Consumer:
 
     def hold(self, sequence: int, holder: Any, now: int) -> int:
         """Put a message into somebody's hands; return the number of the delivery."""
-        self.deliveries += 1
-        if self.settings.ack == "none":
-            self.floor = (self.deliveries, sequence)
+        self.deliveries = delivery = self.deliveries + 1
+        if self.acks:
+            if sequence not in self.pending:
+                self.pending[sequence] = delivery
+            until = now + (self._wait_ms or self.wait_ms(sequence))
+            self.leases.hold(sequence, holder, now, until, delivery)
         else:
-            self.pending.setdefault(sequence, self.deliveries)
-            self.leases.hold(sequence, holder, now, now + self.wait_ms(sequence))
-        return self.deliveries
+            self.floor = (delivery, sequence)
+        return delivery
 
     def is_exceeded(self, sequence: int) -> bool:
         """Say whether a message whose time is over was handed out as often as it may be."""
@@ -179,14 +190,15 @@ class Consumer:
 
     def release(self, sequence: int) -> bool:
         """Take a message out of all hands, for good; say whether it was in any."""
-        delivery = self.pending.pop(sequence, None)
-        self.leases.forget(sequence)
-        self.ahead.pop(sequence, None)
-        if delivery is not None:
-            self._move_floor(delivery, sequence)
+        self.leases.release(sequence)
         if sequence in self.back:
             self.back.remove(sequence)
-        return delivery is not None
+        delivery = self.pending.pop(sequence, None)
+        if delivery is None:
+            self.ahead.pop(sequence, None)
+            return False
+        self._move_floor(delivery, sequence)
+        return True
 
     def give_up(self, sequence: int) -> None:
         """Take a message out of all hands that was handed out as often as it may be.
@@ -194,17 +206,18 @@ class Consumer:
         Seen of 2.15.1: the floor stays where it is, until the next one is settled.
         """
         self.pending.pop(sequence, None)
-        self.leases.forget(sequence)
+        self.leases.release(sequence)
 
     def _move_floor(self, delivery: int, sequence: int) -> None:
-        if not self.pending:
+        pending = self.pending
+        if not pending:
             self.floor = (self.deliveries, self.next - 1)
         elif delivery == self.floor[0] + 1:
+            for later in pending:
+                if later > sequence:
+                    self.floor = (pending[later] - 1, later - 1)
+                    return
             self.floor = (delivery, sequence)
-            later = [one for one in self.pending if one > sequence]
-            if later:
-                first = min(later)
-                self.floor = (self.pending[first] - 1, first - 1)
 
     def needs(self, record: Record) -> bool:
         """Say whether a stream that keeps messages for its consumers keeps one for this one."""

@@ -20,6 +20,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
+from chaosharness.machines.lease import Alarm
 from chaosharness.machines.machine import (
     Buried,
     CameBack,
@@ -61,28 +62,31 @@ class NatsMachine:
         self.notice = notice
         self.streams: dict[str, Stream] = {}
         self.consumers: dict[tuple[str, str], Consumer] = {}
+        self.alarm = Alarm()
         self._of: dict[str, list[Consumer]] = {}
+        self._keepers: dict[str, Stream] = {}
         self._facts: list[Fact] = []
         self._numbers = 0
         self._due: int | None = None
-        self._knows_due = False
+        self._moves = 0
 
     # ---- the contract
 
     def apply(self, operation: Any, now: int) -> Any:
         """Do what is asked for; return an answer, or a `Refusal`."""
-        self.tick(now)
+        if self.alarm.not_before <= now:
+            self.tick(now)
         do = DO.get(type(operation))
         if do is None:
             raise TypeError(f"{operation!r} is no operation of JetStream")
-        self._knows_due = False
         return do(self, operation, now)
 
     def due(self) -> int | None:
         """Return when a message comes back, or is too old; None for never."""
-        if not self._knows_due:
+        moves = self.alarm.moves
+        if moves != self._moves:
             self._due = self._soonest()
-            self._knows_due = True
+            self._moves = moves
         return self._due
 
     def _soonest(self) -> int | None:
@@ -100,8 +104,8 @@ class NatsMachine:
     def tick(self, now: int) -> None:
         """Let messages come back and go, up to now, in the order in which they are due."""
         while (due := self.due()) is not None and due <= now:
-            self._knows_due = False
             self._act(due)
+        self.alarm.settled(due)
 
     def _act(self, now: int) -> None:
         for stream in self.streams.values():
@@ -142,7 +146,7 @@ class NatsMachine:
             for mine in settings.subjects:
                 if any(overlap(mine, theirs) for theirs in other.settings.subjects):
                     return refusals.SUBJECTS_OVERLAP
-        self.streams[name] = Stream(name, settings)
+        self.streams[name] = Stream(name, settings, self.alarm)
         self._of[name] = []
         return None
 
@@ -159,9 +163,10 @@ class NatsMachine:
         if refusal is not None:
             return refusal
         place = operation.place or operation.consumer
-        consumer = Consumer(operation.consumer, settings, stream, place, now)
+        consumer = Consumer(operation.consumer, settings, stream, place, now, self.alarm)
         self.consumers[key] = consumer
         self._of[stream.name].append(consumer)
+        stream.readers.clear()
         return None
 
     def _refuse(self, stream: Stream, settings: ConsumerSettings) -> Refusal | None:
@@ -202,6 +207,8 @@ class NatsMachine:
             return refusals.NO_CONSUMER
         stream = consumer.stream
         self._of[stream.name].remove(consumer)
+        stream.readers.clear()
+        self.alarm.moves += 1
         if stream.settings.retention == "interest":
             for record in [*stream.records.values()]:
                 self._drop_if_done(stream, record)
@@ -210,52 +217,61 @@ class NatsMachine:
     # ---- publishing
 
     def _publish(self, operation: op.Publish, now: int) -> op.Published | Refusal:
-        subject = operation.subject
-        stream = self._keeper(subject)
+        subject, id = operation.subject, operation.id
+        stream = self._keepers.get(subject) or self._keeper(subject)
         if stream is None:
             return refusals.NO_RESPONDERS
-        known = stream.recognise(operation.id, now) if operation.id is not None else None
-        message = self._name(operation.message)
-        if known is not None:
+        message = operation.message
+        self._numbers += 1
+        if message is None:
+            message = f"m{self._numbers}"
+        if id is not None and (known := stream.recognise(id, now)) is not None:
             sequence, first = known
             self.emit(Recognised(message, stream.name, first))
             return op.Published(stream.name, sequence, True)
         if operation.expected_id is not None and operation.expected_id != stream.last_id:
             return refusals.wrong_id(stream.last_id)
-        if operation.expected_sequence not in (None, stream.last):
+        expected = operation.expected_sequence
+        if expected is not None and expected != stream.last:
             return refusals.wrong_sequence(stream.last)
-        wanted = [one for one in self._of[stream.name] if one.wants(subject)]
-        if stream.settings.retention == "interest" and not wanted:
+        wanted, places = stream.readers.get(subject) or self._readers(stream, subject)
+        if not wanted and stream.settings.retention == "interest":
             sequence = stream.skip()
-        elif stream.is_full(subject):
+        elif stream.is_limited and stream.is_full(subject):
             return refusals.FULL
         else:
             record = stream.append(subject, operation.body, message, now)
             sequence = record.sequence
             for one in wanted:
                 one.offer(record)
-        stream.last_id = operation.id or ""
-        if operation.id is not None:
-            stream.remember(operation.id, sequence, message, now)
-        self.emit(Stored(message, stream.name, tuple(one.place for one in wanted)))
-        for record in stream.over_limits(subject):
-            self._remove(stream, record, "limit reached", now)
+        stream.last_id = id or ""
+        if id is not None:
+            stream.remember(id, sequence, message, now)
+        self._facts.append(Stored(message, stream.name, places))
+        if stream.is_limited:
+            for record in stream.over_limits(subject):
+                self._remove(stream, record, "limit reached", now)
         return op.Published(stream.name, sequence)
 
     def _keeper(self, subject: str) -> Stream | None:
-        """Return the stream that keeps a subject: one at most does."""
+        """Return the stream that keeps a subject: one at most does, and it stays."""
         for stream in self.streams.values():
             if stream.keeps(subject):
+                self._keepers[subject] = stream
                 return stream
         return None
 
-    def _name(self, message: Any) -> Any:
-        self._numbers += 1
-        return message if message is not None else f"m{self._numbers}"
+    def _readers(
+        self, stream: Stream, subject: str
+    ) -> tuple[tuple[Consumer, ...], tuple[str, ...]]:
+        """Return which consumers of a stream want a subject, and what facts call them."""
+        wanted = tuple(one for one in self._of[stream.name] if one.wants(subject))
+        found = stream.readers[subject] = wanted, tuple(one.place for one in wanted)
+        return found
 
     def _remove(self, stream: Stream, record: Record, reason: str, now: int) -> None:
         """Let a message go, whoever wants it still."""
-        del stream.records[record.sequence]
+        stream.remove(record.sequence)
         for consumer in self._of[stream.name]:
             sequence = record.sequence
             held = consumer.release(sequence)
@@ -272,25 +288,25 @@ class NatsMachine:
         if not consumer.back and not consumer.new():
             return []
         found: list[op.Fetched] = []
-        while len(found) < operation.most:
+        most, holder = operation.most, operation.holder
+        while len(found) < most:
             one = self._next(consumer, now)
             if one is None:
                 break
             record, times = one
-            found.append(self._hand_out(consumer, record, times, operation.holder, now))
+            found.append(self._hand_out(consumer, record, times, holder, now))
         return found
 
     def _next(self, consumer: Consumer, now: int) -> tuple[Record, int] | None:
         """Return the next message, and how often it will have been handed out."""
-        most = consumer.settings.deliver_max
         while consumer.back:
+            most = consumer.settings.deliver_max
             sequence = consumer.back.pop(0)
             consumer.times[sequence] = consumer.times.get(sequence, 0) + 1
             times = consumer.times[sequence] + 1
-            if 0 < most < times:
-                self._exceed(consumer, sequence, times - 1, now)
-                continue
-            return consumer.stream.records[sequence], times
+            if not 0 < most < times:
+                return consumer.stream.records[sequence], times
+            self._exceed(consumer, sequence, times - 1, now)
         if consumer.is_full():
             return None
         record = consumer.take_new()
@@ -299,18 +315,16 @@ class NatsMachine:
     def _hand_out(
         self, consumer: Consumer, record: Record, times: int, holder: Any, now: int
     ) -> op.Fetched:
-        delivery = consumer.hold(record.sequence, holder, now)
+        sequence, message = record.sequence, record.message
+        delivery = consumer.hold(sequence, holder, now)
         stream = consumer.stream
-        handle = op.Handle(stream.name, consumer.name, record.sequence, delivery, times)
-        again = times > 1
-        self.emit(HandedOut(record.message, consumer.place, holder, times, again, handle))
+        handle = op.Handle(stream.name, consumer.name, sequence, delivery, times)
+        self._facts.append(HandedOut(message, consumer.place, holder, times, times > 1, handle))
         pending = consumer.new()
-        if consumer.settings.ack == "none":
-            self.emit(Settled(record.message, consumer.place, holder))
+        if not consumer.acks:
+            self.emit(Settled(message, consumer.place, holder))
             self._drop_if_done(stream, record)
-        return op.Fetched(
-            record.subject, record.body, handle, record.message, pending, record.stored_ms
-        )
+        return op.Fetched(record.subject, record.body, handle, message, pending, record.stored_ms)
 
     def _exceed(self, consumer: Consumer, sequence: int, times: int, now: int) -> None:
         """Never hand a message out again: it stays in the stream, and a notice says so."""
@@ -332,11 +346,12 @@ class NatsMachine:
         keeper = self._keeper(subject)
         if keeper is None or keeper.is_full(subject):
             return None, None, ()
-        wanted = [one for one in self._of[keeper.name] if one.wants(subject)]
+        wanted, places = self._readers(keeper, subject)
         if keeper.settings.retention == "interest" and not wanted:
             keeper.skip()
             return None, None, ()
-        words |= {"type": NOTICE, "id": self._name(None)}
+        self._numbers += 1
+        words |= {"type": NOTICE, "id": f"m{self._numbers}"}
         body = json.dumps({**words, "stream_seq": sequence, "deliveries": times}).encode()
         message = self.notice(subject, body, about)
         record = keeper.append(subject, body, message, now)
@@ -344,7 +359,7 @@ class NatsMachine:
             one.offer(record)
         for old in keeper.over_limits(subject):
             self._remove(keeper, old, "limit reached", now)
-        return message, keeper.name, tuple(one.place for one in wanted)
+        return message, keeper.name, places
 
     # ---- settling
 
@@ -360,36 +375,28 @@ class NatsMachine:
 
     def _settle(self, handle: op.Handle, now: int, reason: str = "") -> Refusal | None:
         """Be done with a message: acknowledged, or terminated for a reason."""
-        consumer = self._holder(handle)
-        if isinstance(consumer, Refusal):
-            return consumer
+        consumer = self.consumers.get((handle.stream, handle.consumer))
+        if consumer is None:
+            return refusals.NO_CONSUMER
         stream, sequence = consumer.stream, handle.sequence
-        if sequence >= consumer.next:
+        if sequence >= consumer.next or not consumer.acks:
             return None
-        if consumer.settings.ack == "none":
-            return None
-        lease = consumer.leases.of(sequence)
+        lease = consumer.leases.held.get(sequence)
         held = consumer.release(sequence)
-        known = consumer.times.pop(sequence, None) is not None
-        self._say_settled(consumer, sequence, lease, held or known, reason)
+        again = consumer.times.pop(sequence, None)
         record = stream.records.get(sequence)
-        if record is not None:
+        if record is None:
+            return None  # it is gone from the stream
+        if not held and again is None:
+            self.emit(Ignored(record.message, consumer.place, "it is settled"))
+        elif reason:
+            self.emit(Buried(record.message, consumer.place, None, reason))
+        else:
+            holder = lease.holder if lease is not None else None
+            self._facts.append(Settled(record.message, consumer.place, holder))
+        if stream.is_emptied:
             self._drop_if_done(stream, record)
         return None
-
-    def _say_settled(
-        self, consumer: Consumer, sequence: int, lease: Any, known: bool, reason: str
-    ) -> None:
-        record = consumer.stream.records.get(sequence)
-        if record is None:
-            return  # it is gone from the stream
-        message, place = record.message, consumer.place
-        if not known:
-            self.emit(Ignored(message, place, "it is settled"))
-        elif reason:
-            self.emit(Buried(message, place, None, reason))
-        else:
-            self.emit(Settled(message, place, lease.holder if lease is not None else None))
 
     def _drop_if_done(self, stream: Stream, record: Record) -> None:
         """Let a message go that a stream keeps for its consumers, once nobody needs it."""
@@ -397,7 +404,7 @@ class NatsMachine:
             return
         others = self._of[stream.name]
         if record.sequence in stream.records and not any(one.needs(record) for one in others):
-            del stream.records[record.sequence]
+            stream.remove(record.sequence)
             for one in others:
                 one.release(record.sequence)
                 one.times.pop(record.sequence, None)
@@ -421,7 +428,7 @@ class NatsMachine:
                 consumer.back.remove(sequence)
             wait_ms = consumer.wait_ms(sequence) - consumer.settings.wait_ms
             until = now + operation.delay_ms + wait_ms  # the server counts from its AckWait
-            consumer.leases.hold(sequence, None, now, max(until, now))
+            consumer.leases.hold(sequence, None, now, max(until, now), consumer.deliveries)
             self.emit(Extended(record.message, consumer.place, until))
             return None
         if sequence not in consumer.back:

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from chaosharness.machines.lease import Alarm
 from chaosharness.machines.nats.settings import StreamSettings
 from chaosharness.machines.nats.subjects import matches
 
@@ -23,11 +24,27 @@ class Record:
 
 
 class Stream:
-    """The messages of a stream. Sequences grow by one, and never come again."""
+    """The messages of a stream. Sequences grow by one, and never come again.
 
-    def __init__(self, name: str, settings: StreamSettings) -> None:
+    Args:
+        name: Its name.
+        settings: What it goes by.
+        alarm: Of its machine.
+
+    Attributes:
+        readers: The consumers that want a subject, and what facts call them, as far as asked.
+        is_emptied: Whether a message goes once its consumers are done with it.
+        is_limited: Whether it may be full, or let messages go because others came.
+    """
+
+    def __init__(self, name: str, settings: StreamSettings, alarm: Alarm) -> None:
         self.name = name
         self.settings = settings
+        self.readers: dict[str, tuple[tuple[Any, ...], tuple[str, ...]]] = {}
+        self.is_emptied = settings.retention != "limits"
+        self.is_limited = settings.msgs_max > 0 or settings.msgs_per_subject_max > 0
+        self._alarm = alarm
+        self._age_ms_max = settings.age_ms_max
         self.records: dict[int, Record] = {}
         self.last = 0
         self.last_id = ""
@@ -89,10 +106,17 @@ class Stream:
 
     def append(self, subject: str, body: bytes, message: Any, now: int) -> Record:
         """Keep a message."""
-        self.last += 1
-        record = Record(self.last, subject, body, message, now)
-        self.records[self.last] = record
+        self.last = last = self.last + 1
+        record = self.records[last] = Record(last, subject, body, message, now)
+        if self._age_ms_max:
+            self._alarm.at(now + self._age_ms_max)
         return record
+
+    def remove(self, sequence: int) -> None:
+        """Keep a message no longer."""
+        del self.records[sequence]
+        if self._age_ms_max:
+            self._alarm.moves += 1
 
     def over_limits(self, subject: str) -> Iterator[Record]:
         """Yield what has to go, now that a message has come; whoever asks takes each away."""

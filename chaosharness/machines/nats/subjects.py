@@ -21,6 +21,7 @@ def is_valid(subject: str) -> bool:
     return REST not in words[:-1]
 
 
+@lru_cache(maxsize=4_096)
 def is_literal(subject: str) -> bool:
     """Say whether a message can be published to a subject: it is valid, and has no wildcard."""
     return is_valid(subject) and not {ONE, REST} & {*subject.split(".")}

@@ -64,6 +64,7 @@ class Holder(Protocol):
 
     version: Version
     queues: dict[str, OpenQueue]
+    may_refuse: bool
     clock: Any
     watcher: Any
 
@@ -142,6 +143,7 @@ class Declared:
             queue.owner = channel.connection
         self._node.queues[name] = queue
         self.changes += 1
+        self._node.may_refuse |= arguments.length_max is not None
         self.used(queue)
         return queue
 

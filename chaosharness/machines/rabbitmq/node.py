@@ -71,6 +71,7 @@ class Node:
         self.version: Version = version
         self.queues: dict[str, OpenQueue] = {}
         self.stopped = False
+        self.may_refuse = False  # whether there has been a queue that can be full
         self.clock = clock
         self.watcher = watcher
         self.declared = Declared(self, queues, exchanges)
@@ -92,6 +93,8 @@ class Node:
 
     def refusing(self, names: Iterable[str]) -> list[str]:
         """Return those of the queues that are full and refuse new messages."""
+        if not self.may_refuse:
+            return []
         return [name for name in names if self._refuses(self.queues[name])]
 
     def _refuses(self, queue: OpenQueue) -> bool:
@@ -247,7 +250,8 @@ class Node:
             if not taker.auto_ack:
                 taker.unacked += 1
                 channel.unacked[push.tag] = push
-                takers.handed(taker)
+                if takers.is_eager and (channel.limit or taker.unacked >= taker.prefetch):
+                    takers.handed(taker)
             self.watcher.handed_out(push)
 
     def _stream(self, queue: OpenQueue, order: StreamOrder) -> None:
@@ -268,7 +272,7 @@ class Node:
         """Forget a message, or (`multiple`) all up to it; tag 0 then means all there are."""
         push = None if multiple else channel.unacked.pop(tag, None)
         if push is not None:
-            self._free((push,))
+            self._free_one(push)
             return
         self._free(self._settle(channel, tag, multiple))
 
@@ -346,6 +350,19 @@ class Node:
             return []
         tags = [one for one in unacked if one <= tag] if multiple else [tag]
         return [unacked.pop(one) for one in tags]
+
+    def _free_one(self, push: Push) -> None:
+        """Let the consumer of a settled message have more."""
+        if push.channel.limit:
+            self._free((push,))
+            return
+        queue, taker = push.queue, push.taker
+        if taker is not None:
+            taker.unacked -= 1
+            if taker.prefetch:
+                queue.takers.settled(taker)
+        if len(queue.order):
+            self.hand_out(queue)
 
     def _free(self, pushes: Sequence[Push]) -> None:
         """Let the consumers of settled messages have more."""

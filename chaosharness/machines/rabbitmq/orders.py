@@ -133,10 +133,11 @@ class Weighted:
     Source: `rabbit_fifo_q.erl`; RabbitMQ 4.0 documentation, "Quorum Queues", "Priorities".
     """
 
-    __slots__ = ("_counter", "_high", "_low", "_places", "_returned", "_to_tail")
+    __slots__ = ("_counter", "_high", "_low", "_places", "_returned", "_size", "_to_tail")
 
     def __init__(self, definition: Arguments, version: Version) -> None:
         self._counter = 0
+        self._size = 0
         self._high: deque[Kept] = deque()
         self._low: deque[Kept] = deque()
         self._places = 0
@@ -144,9 +145,10 @@ class Weighted:
         self._to_tail = limit_of(definition, version) is None
 
     def __len__(self) -> int:
-        return len(self._high) + len(self._low) + len(self._returned)
+        return self._size
 
     def append(self, copy: Kept) -> None:
+        self._size += 1
         self._places = copy.place = self._places + 1
         (self._high if copy.priority >= HIGH_FROM else self._low).append(copy)
 
@@ -155,6 +157,7 @@ class Weighted:
             for copy in copies:
                 self.append(copy)
             return
+        self._size += len(copies)
         self._returned.extend(copies)
 
     def _next(self) -> deque[Kept]:
@@ -169,6 +172,7 @@ class Weighted:
         return self._next()[0]
 
     def pop(self) -> Kept:
+        self._size -= 1
         found = self._next()
         if found is not self._returned:
             self._counter = 0 if self._counter == HIGH_FOR_EACH_LOW else self._counter + 1
@@ -178,6 +182,7 @@ class Weighted:
         found = [*self._returned, *self._high, *self._low]
         for one in (self._returned, self._high, self._low):
             one.clear()
+        self._size = 0
         return found
 
 

@@ -41,10 +41,6 @@ class Channel:
         """Whether it can still be used."""
         return not self.closed_because
 
-    def has_room(self) -> bool:
-        """Say whether its consumers together may be handed one more message."""
-        return not self.limit or len(self.unacked) < self.limit
-
     def forget(self) -> None:
         """Let go of everything, at the end of a run."""
         self.connection = self.owner = None
@@ -88,9 +84,10 @@ class Taker:
         """Say whether it may be handed one more message."""
         if self.auto_ack:
             return True
-        if self.prefetch and self.unacked >= self.prefetch:
+        prefetch, channel = self.prefetch, self.channel
+        if prefetch and self.unacked >= prefetch:
             return False
-        return not self.channel.limit or self.channel.has_room()
+        return not channel.limit or len(channel.unacked) < channel.limit
 
 
 class Push:
@@ -101,8 +98,7 @@ class Push:
     def __init__(
         self, channel: Channel, queue: OpenQueue, copy: Any, taker: Taker | None, at_ms: int
     ) -> None:
-        channel.tag += 1
-        self.tag = channel.tag
+        self.tag = channel.tag = channel.tag + 1
         self.channel = channel
         self.queue = queue
         self.copy: Any = copy
@@ -126,14 +122,14 @@ class Rotation:
     priority takes over.
     """
 
-    __slots__ = ("_all", "_eager", "_ranked", "_turn", "had", "single")
+    __slots__ = ("_all", "_ranked", "_turn", "had", "is_eager", "single")
 
     def __init__(self, definition: Arguments) -> None:
         self._all: list[Taker] = []
         self.had = False
         self._ranked = False
         self._turn: deque[Taker] = deque()
-        self._eager = definition.kind == "quorum"
+        self.is_eager = definition.kind == "quorum"
         self.single = definition.single_active_consumer
 
     def __len__(self) -> int:
@@ -187,7 +183,7 @@ class Rotation:
 
     def handed(self, taker: Taker) -> None:
         """Note that a consumer was handed a message."""
-        if self._eager and not taker.has_room() and taker in self._turn:
+        if self.is_eager and not taker.has_room() and taker in self._turn:
             self._turn.remove(taker)
 
 

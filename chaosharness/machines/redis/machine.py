@@ -89,8 +89,9 @@ class RedisMachine:
 
     def has_new(self, stream: str, group: str) -> bool:
         """Say whether there is anything that the group was not handed yet."""
-        found = self._group(stream, group)
-        return found is not None and bool(self.streams[stream].behind(found.last, 1))
+        there = self.streams.get(stream)
+        found = None if there is None else there.groups.get(group)
+        return found is not None and there is not None and there.has_some_behind(found.last)
 
     def _group(self, stream: str, group: str) -> Group | None:
         found = self.streams.get(stream)
@@ -99,25 +100,27 @@ class RedisMachine:
     # ---- the log
 
     def _add(self, operation: op.Add, now: int) -> StreamId | Refusal | None:
-        is_id = ids.next_id(operation.id, ids.ZERO, now + self.epoch_ms) is not None
-        refusal = _refuse_cut(operation.cut, is_id=is_id)
-        if refusal is not None:
-            return refusal
-        if operation.id in ("0", "0-0"):
-            return refusals.ZERO_ID
+        wanted, cut, at_ms = operation.id, operation.cut, now + self.epoch_ms
+        if wanted != "*" or cut is not None:
+            is_id = ids.next_id(wanted, ids.ZERO, at_ms) is not None
+            refusal = _refuse_cut(cut, is_id=is_id)
+            if refusal is not None:
+                return refusal
+            if wanted in ("0", "0-0"):
+                return refusals.ZERO_ID
         stream = self.streams.get(operation.stream)
         if stream is None:
             if operation.no_make:
                 return None
             stream = self._make(operation.stream)
-        one = ids.next_id(operation.id, stream.last, now + self.epoch_ms)
+        one = ids.next_id(wanted, stream.last, at_ms)
         if one is None or one <= stream.last:
             return refusals.OLD_ID
         message = one if operation.message is None else operation.message
         stream.add(Kept(one, operation.fields, message))
-        self._facts.append(Stored(message, stream.name))
-        if operation.cut is not None:
-            self._cut(stream, operation.cut)
+        self._facts.append(Stored(message, stream.name, stream.places))
+        if cut is not None:
+            self._cut(stream, cut)
         return one
 
     def _make(self, name: str) -> Stream:
@@ -222,6 +225,7 @@ class RedisMachine:
             return refusals.GROUP_EXISTS
         place = f"{operation.stream}:{operation.group}"
         stream.groups[operation.group] = Group(place, last)
+        stream.places = (*stream.places, place)
         return "OK"
 
     def _managed(self, stream: str, group: str) -> Group | Refusal:
@@ -246,6 +250,7 @@ class RedisMachine:
         group = stream.groups.pop(operation.group, None)
         if group is None:
             return 0
+        stream.places = tuple(one.place for one in stream.groups.values())
         for one in group.in_order():
             self._facts.append(Buried(one.message, group.place, None, "group deleted", one.times))
         return 1
@@ -286,26 +291,25 @@ class RedisMachine:
         if operation.id != ">":
             group.seen(operation.consumer, now)
             return self._read_again(operation, group, start, now)
-        stream = self.streams[operation.stream]
+        entries = self.streams[operation.stream].behind(group.last, operation.count or None)
         found: list[op.Entry] = []
-        for kept in stream.behind(group.last, operation.count or None):
+        if entries:
             group.seen(operation.consumer, now)  # who finds nothing is no consumer yet
-            group.last = kept.id
+            group.last = entries[-1].id
+        for kept in entries:
             self._hand_out(operation, group, kept, now)
-            found.append(_entry(kept, 1))
+            found.append(op.Entry(kept.id, kept.fields, kept.message, 1))
         return found
 
     def _hand_out(self, operation: op.ReadGroup, group: Group, kept: Kept, now: int) -> None:
         """Hand out an entry for the first time, or again as if it were: SETID went back."""
-        holder = operation.holder or operation.consumer
-        if not operation.no_ack:
-            group.pending[kept.id] = Pending(
-                kept.id, kept.message, operation.consumer, holder, now, 1
-            )
-        receipt = kept.id
-        self._facts.append(HandedOut(kept.message, group.place, holder, 1, False, receipt))
+        consumer, id, message = operation.consumer, kept.id, kept.message
+        holder = operation.holder or consumer
+        self._facts.append(HandedOut(message, group.place, holder, 1, False, id))
         if operation.no_ack:
-            self._facts.append(Settled(kept.message, group.place, holder))
+            self._facts.append(Settled(message, group.place, holder))
+        else:
+            group.pending[id] = Pending(id, message, consumer, holder, now, 1)
 
     def _read_again(
         self, operation: op.ReadGroup, group: Group, start: StreamId, now: int
@@ -334,12 +338,14 @@ class RedisMachine:
         group = self._group(operation.stream, operation.group)
         if group is None:
             return 0
-        wanted = [ids.read(one) for one in operation.ids]
-        if None in wanted:
-            return refusals.BAD_ID
+        wanted: list[StreamId] = []
+        for id in operation.ids:
+            read = ids.read(id) if isinstance(id, str) else id
+            if read is None:
+                return refusals.BAD_ID
+            wanted.append(read)
         done = 0
         for one in wanted:
-            assert one is not None
             pending = group.pending.pop(one, None)
             if pending is not None:
                 done += 1

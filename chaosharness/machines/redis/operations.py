@@ -173,11 +173,15 @@ class ReadGroup:
 
 @attrs.define(unsafe_hash=True)
 class Ack:
-    """XACK. Answers how many were pending, for whichever consumer."""
+    """XACK. Answers how many were pending, for whichever consumer.
+
+    Attributes:
+        ids: As texts, or as they were handed out.
+    """
 
     stream: str
     group: str
-    ids: tuple[str, ...]
+    ids: tuple[str | StreamId, ...]
 
 
 @attrs.define(unsafe_hash=True)

@@ -9,7 +9,9 @@ Not modelled:
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import attrs
@@ -82,14 +84,20 @@ class Group:
 
 
 class Stream:
-    """Entries in the order of their ids, and the groups that read them."""
+    """Entries in the order of their ids, and the groups that read them.
+
+    Attributes:
+        places: The groups that read it, each a place of its own for facts.
+    """
 
     def __init__(self, name: str, node_entries: int) -> None:
         self.name = name
         self.last = ids.ZERO
         self.groups: dict[str, Group] = {}
+        self.places: tuple[str, ...] = ()
         self._kept: dict[StreamId, Kept] = {}
         self._nodes: list[Node] = []
+        self._lasts: list[StreamId] = []  # of each node
         self._node_entries = node_entries
 
     def __len__(self) -> int:
@@ -98,37 +106,43 @@ class Stream:
     def __iter__(self) -> Iterator[Kept]:
         return iter(self._kept.values())
 
-    @property
-    def places(self) -> list[str]:
-        """The groups that read it, each a place of its own for facts."""
-        return [one.place for one in self.groups.values()]
-
     def get(self, one: StreamId) -> Kept | None:
         """Return an entry, unless it is not there."""
         return self._kept.get(one)
 
     def behind(self, last: StreamId, count: int | None) -> list[Kept]:
-        """Return the first entries behind an id."""
+        """Return the first entries behind an id: so many, or all where that is below 0."""
+        if count is not None and count < 0:
+            count = None
         found: list[Kept] = []
-        for node in self._nodes:
-            if node.last <= last:
-                continue
-            for one in node.kept.values():
-                if one.id > last:
-                    if count is not None and len(found) == count:
-                        return found
-                    found.append(one)
+        first = bisect_right(self._lasts, last)
+        for node in self._nodes[first:]:
+            kept = node.kept
+            begin = bisect_right([*kept], last) if node is self._nodes[first] else 0
+            room = None if count is None else begin + count - len(found)
+            found += islice(kept.values(), begin, room)
+            if count is not None and len(found) == count:
+                break
         return found
+
+    def has_some_behind(self, last: StreamId) -> bool:
+        """Say whether there is an entry behind an id."""
+        if last >= self.last:
+            return False
+        for one in reversed(self._kept):
+            return one > last
+        return False
 
     def add(self, one: Kept) -> None:
         """Append an entry, whose id is higher than all before."""
-        assert one.id > self.last
-        self.last = one.id
-        if not self._nodes or self._nodes[-1].taken >= self._node_entries:
-            self._nodes.append(Node(one.id))
-        node = self._nodes[-1]
-        node.kept[one.id] = self._kept[one.id] = one
-        node.last = one.id
+        id, nodes = one.id, self._nodes
+        assert id > self.last
+        if not nodes or nodes[-1].taken >= self._node_entries:
+            nodes.append(Node(id))
+            self._lasts.append(id)
+        node = nodes[-1]
+        node.kept[id] = self._kept[id] = one
+        self.last = node.last = self._lasts[-1] = id
         node.taken += 1
 
     def delete(self, one: StreamId) -> Kept | None:
@@ -142,7 +156,8 @@ class Stream:
         found = node.kept.pop(one)
         del self._kept[one]
         if not node.kept:
-            self._nodes.remove(node)
+            at = self._nodes.index(node)
+            del self._nodes[at], self._lasts[at]
         return found
 
     def trim(

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, Final
 
+from chaosharness.machines.lease import Alarm
 from chaosharness.machines.machine import (
     Buried,
     CameBack,
@@ -33,7 +34,7 @@ from chaosharness.machines.machine import (
 from chaosharness.machines.sqs import operations as op
 from chaosharness.machines.sqs import refusals
 from chaosharness.machines.sqs.moves import Move, Moves
-from chaosharness.machines.sqs.queue import Queue, Record
+from chaosharness.machines.sqs.queue import ID, Queue, Record
 from chaosharness.machines.sqs.settings import (
     BATCH_MAX,
     DEDUPLICATION_MS,
@@ -52,15 +53,18 @@ class SqsMachine:
         self.queues: dict[str, Queue] = {}
         self.deleted: dict[str, int] = {}
         self.moves = Moves(self)
+        self.alarm = Alarm()
         self._facts: list[Fact] = []
         self._numbers = 0
-        self._now = 0
+        self._due: int | None = None
+        self._moves = 0
 
     # ---- the contract
 
     def apply(self, operation: Any, now: int) -> Any:
         """Do what is asked for; return an answer, or a `Refusal`."""
-        self.tick(now)
+        if self.alarm.not_before <= now:
+            self.tick(now)
         do = DO.get(type(operation))
         if do is None:
             raise TypeError(f"{operation!r} is no operation of SQS")
@@ -72,19 +76,28 @@ class SqsMachine:
         That a message has been kept for too long wakes nobody: it is gone the next time anybody
         looks.
         """
-        soonest = self.moves.due()
+        moves = self.alarm.moves
+        if moves != self._moves:
+            self._due = self._soonest()
+            self._moves = moves
+        return self._due
+
+    def _soonest(self) -> int | None:
+        dues = [self.moves.due()]
         for queue in self.queues.values():
-            for due in (queue.leases.due(), queue.appears()):
-                if due is not None and (soonest is None or due < soonest):
-                    soonest = due
-        return soonest
+            dues += queue.leases.due(), queue.appears()
+        return min((due for due in dues if due is not None), default=None)
 
     def tick(self, now: int) -> None:
         """Let messages come back, appear, be moved and be forgotten, up to now."""
-        self._now = now
+        self._act(now)
+        self.alarm.moves += 1
+        ages = [queue.ages() for queue in self.queues.values()]
+        dues = [due for due in (self.due(), *ages) if due is not None]
+        self.alarm.settled(min(dues, default=None))
+
+    def _act(self, now: int) -> None:
         for queue in self.queues.values():
-            if not queue.is_due(now):
-                continue
             queue.appear(now)
             for number, lease in queue.leases.expired(now):
                 record = queue.records[number]
@@ -128,15 +141,17 @@ class SqsMachine:
             gone_ms = self.deleted.get(operation.queue)
             if gone_ms is not None and now - gone_ms < DELETED_MS:
                 return refusals.DELETED_RECENTLY
-            self.queues[operation.queue] = Queue(operation.queue, settings)
+            self.queues[operation.queue] = Queue(operation.queue, settings, self.alarm)
         else:
             queue.settings = settings
+        self.alarm.at(now)  # what it keeps may be too old from now on
         return None
 
     def _delete_queue(self, operation: op.DeleteQueue, now: int) -> Refusal | None:
         if operation.queue not in self.queues:
             return refusals.NO_QUEUE
         queue = self.queues.pop(operation.queue)
+        self.alarm.moves += 1
         self.deleted[operation.queue] = now
         for record in queue.records.values():
             self.emit(Buried(record.message, queue.name, None, "queue deleted", record.receives))
@@ -162,47 +177,54 @@ class SqsMachine:
         if queue is None:
             return refusals.NO_QUEUE
         settings = queue.settings
-        refusal = self._refuse(operation, settings)
-        if refusal is not None:
-            return refusal
-        key = self._key(operation, settings)
-        if key is not None:
+        delay_ms, size = operation.delay_ms, operation.size
+        fifo, key, sequence = settings.fifo, None, 0
+        told = fifo or delay_ms is not None or operation.deduplication is not None
+        if told or not 0 <= size <= settings.size_max:
+            refusal = self._refuse(operation, settings)
+            if refusal is not None:
+                return refusal
+        if settings.keeps_order:
+            key = self._key(operation, settings)
             seen = queue.recognise(key, operation.group, now)
             if seen is not None:
                 first = seen.record
                 self.emit(Recognised(operation.message, queue.name, first.message))
                 return op.Sent(first.id, first.sequence, True)
-        number = self.number()
-        delay_ms = operation.delay_ms or settings.delay_ms
-        if operation.delay_ms is not None and not settings.fifo:
-            delay_ms = operation.delay_ms
+        self._numbers = number = self._numbers + 1
+        if delay_ms is None or (fifo and not delay_ms):
+            delay_ms = settings.delay_ms
+        id, message = f"{ID}{number:012x}", operation.message
+        if message is None:
+            message = id
+        if fifo:
+            sequence = number
         record = Record(
             number,
-            _id(number),
+            id,
             operation.body,
-            operation.message,
+            message,
             operation.group,
             key,
-            number if settings.fifo else 0,
+            sequence,
             now,
             operation.attributes,
             operation.system_attributes,
             now + delay_ms,
         )
-        if record.message is None:
-            record.message = record.id
         if key is not None:
             queue.remember(key, operation.group, record, now)
         queue.add(record, now)
-        self.emit(Stored(record.message, queue.name))
-        return op.Sent(record.id, record.sequence, False)
+        self._facts.append(Stored(message, queue.name))
+        return op.Sent(id, sequence, False)
 
     def _refuse(self, operation: op.Send, settings: QueueSettings) -> Refusal | None:
         """Return why a message is not taken."""
-        size = operation.size if operation.size >= 0 else _size(operation.body)
+        size, delay_ms = operation.size, operation.delay_ms
+        if size < 0:
+            size = _size(operation.body)
         if size > settings.size_max:
             return refusals.too_long(settings.size_max)
-        delay_ms = operation.delay_ms
         if delay_ms is not None and not 0 <= delay_ms <= DELAY_MS_MAX:
             reason = "DelaySeconds must be >= 0 and <= 900."
             return refusals.invalid_value(delay_ms // 1000, "DelaySeconds", reason)
@@ -219,10 +241,8 @@ class SqsMachine:
             return refusals.invalid_value(delay_ms // 1000, "DelaySeconds", refusals.NOT_HERE)
         return None
 
-    def _key(self, operation: op.Send, settings: QueueSettings) -> str | None:
-        """Return the id by which a message is recognised when it is sent again."""
-        if not settings.keeps_order:
-            return None
+    def _key(self, operation: op.Send, settings: QueueSettings) -> str:
+        """Return the id by which a message is recognised when it is sent again, in a FIFO queue."""
         if operation.deduplication is not None:
             return operation.deduplication
         body = operation.body
@@ -249,17 +269,17 @@ class SqsMachine:
             if again is not None:
                 return again
         found: list[op.Received] = []
-        for record in queue.next(now):
+        most, next_one = operation.most, queue.next(now)
+        while len(found) < most and (record := next_one()) is not None:
             if settings.dead_letter is not None and record.receives >= settings.receives_max:
                 self._bury(queue, record, settings.dead_letter, now)
                 continue
-            if len(queue.leases) >= settings.in_flight_max:
+            if len(queue.leases.held) >= settings.in_flight_max:
+                queue.show(record, now)
                 if not settings.keeps_order and not operation.long_poll and not found:
                     return refusals.OVER_LIMIT
                 break
             found.append(self._hand_out(queue, record, operation, now, visibility_ms))
-            if len(found) == operation.most:
-                break
         if settings.keeps_order and operation.attempt is not None and found:
             numbers = [one.handle.number for one in found]
             queue.attempts[operation.attempt] = (now, numbers)
@@ -270,14 +290,14 @@ class SqsMachine:
     def _hand_out(
         self, queue: Queue, record: Record, operation: op.Receive, now: int, visibility_ms: int
     ) -> op.Received:
-        record.receives += 1
-        if record.receives == 1:
+        number, holder, name = record.number, operation.holder, queue.name
+        record.receives = receives = record.receives + 1
+        if receives == 1:
             record.first_received_ms = now
-        queue.leases.hold(record.number, operation.holder, now, now + visibility_ms)
-        handle = queue.handle(record)
-        self.emit(
-            HandedOut(record.message, queue.name, operation.holder, record.receives, False, handle)
+        handle = op.Handle(
+            name, number, queue.leases.hold(number, holder, now, now + visibility_ms)
         )
+        self._facts.append(HandedOut(record.message, name, holder, receives, False, handle))
         return received(record, handle)
 
     def _same_attempt(
@@ -317,20 +337,22 @@ class SqsMachine:
         if queue is None:
             return refusals.NO_QUEUE
         handle = operation.handle
-        record = queue.records.get(handle.number)
+        number, leases = handle.number, queue.leases
+        record = queue.records.get(number)
         if handle.queue != queue.name:
             return refusals.handle_invalid(str(handle))
         if record is None:
             return None  # deleted already: deleting twice is no error
-        lease = queue.leases.of(record.number)
-        latest = queue.leases.fence(record.number) == handle.nth
+        lease = leases.held.get(number)
+        latest = (leases.fence(number) if lease is None else lease.fence) == handle.nth
         if queue.settings.keeps_order and (lease is None or not latest):
             return refusals.handle_expired(handle)
         if not latest:
             self.emit(Ignored(record.message, queue.name, "an old receipt handle"))
             return None
         queue.remove(record)
-        self.emit(Settled(record.message, queue.name, None if lease is None else lease.holder))
+        holder = None if lease is None else lease.holder
+        self._facts.append(Settled(record.message, queue.name, holder))
         return None
 
     def _change_visibility(self, operation: op.ChangeVisibility, now: int) -> Refusal | None:
@@ -417,9 +439,11 @@ class SqsMachine:
     # ---- moving dead letters back
 
     def _start_move(self, operation: op.StartMove, now: int) -> Move | Refusal:
+        self.alarm.at(now)
         return self.moves.start(operation, now)
 
     def _cancel_move(self, operation: op.CancelMove, now: int) -> Move | Refusal:
+        self.alarm.at(now)
         return self.moves.cancel(operation, now)
 
 
@@ -457,10 +481,6 @@ def received(record: Record, handle: op.Handle) -> op.Received:
         record.system_attributes,
         record.died_in,
     )
-
-
-def _id(number: int) -> str:
-    return f"00000000-0000-4000-8000-{number:012x}"
 
 
 def _size(body: str | bytes) -> int:

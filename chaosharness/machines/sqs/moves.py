@@ -9,7 +9,7 @@ import attrs
 from chaosharness.machines.machine import Fact, Moved, Refusal
 from chaosharness.machines.sqs import refusals
 from chaosharness.machines.sqs.operations import CancelMove, StartMove
-from chaosharness.machines.sqs.queue import Queue, Record
+from chaosharness.machines.sqs.queue import ID, Queue, Record
 from chaosharness.machines.sqs.settings import MOVES_PER_SECOND
 
 Status = Literal["RUNNING", "COMPLETED", "CANCELLING", "CANCELLED", "FAILED"]
@@ -127,7 +127,7 @@ class Moves:
         """Give a message to another queue, as if it had been sent there now."""
         source.remove(record)
         record.number = self.account.number()
-        record.id = f"00000000-0000-4000-8000-{record.number:012x}"
+        record.id = f"{ID}{record.number:012x}"
         record.sent_ms = record.visible_ms = now
         record.receives = record.first_received_ms = 0
         record.died_in = None

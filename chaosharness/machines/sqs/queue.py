@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from heapq import heappop, heappush, nsmallest
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
-from chaosharness.machines.lease import Leases, LeaseSettings
+from chaosharness.machines.lease import Alarm, Leases, LeaseSettings
 from chaosharness.machines.sqs.operations import Handle
 from chaosharness.machines.sqs.settings import (
     DEDUPLICATION_MS,
     VISIBILITY_MS_MAX,
     QueueSettings,
 )
+
+ID: Final = "00000000-0000-4000-8000-"
+"""How the id of a message begins; the rest is its number."""
 
 
 @attrs.define(eq=False)
@@ -47,15 +51,22 @@ class Seen:
 
 
 class Queue:
-    """One queue and its messages. FIFO: a message waits for all earlier ones of its group."""
+    """One queue and its messages. FIFO: a message waits for all earlier ones of its group.
 
-    def __init__(self, name: str, settings: QueueSettings) -> None:
+    Args:
+        name: Its name.
+        settings: What it goes by.
+        alarm: Of its machine.
+    """
+
+    def __init__(self, name: str, settings: QueueSettings, alarm: Alarm) -> None:
         self.name = name
+        self._alarm = alarm
         self.settings = settings
         self.scope = settings.scope  # as created: recorded from AWS, a later change has no effect
         self.records: dict[int, Record] = {}
         self.leases = Leases(
-            LeaseSettings(lasts_ms=settings.visibility_ms, total_ms_max=VISIBILITY_MS_MAX)
+            LeaseSettings(lasts_ms=settings.visibility_ms, total_ms_max=VISIBILITY_MS_MAX), alarm
         )
         self.seen: dict[tuple[str, str | None], Seen] = {}
         self.attempts: dict[str, tuple[int, list[int]]] = {}
@@ -69,23 +80,37 @@ class Queue:
 
     def add(self, record: Record, now: int) -> None:
         """Keep a message; it is hidden until its time."""
-        self.records[record.number] = record
-        heappush(self._ages, (record.sent_ms, record.number))
-        if self.settings.keeps_order:
-            self._groups.setdefault(record.group or "", {})[record.number] = record
-        self.show(record, now)
+        number, ages = record.number, self._ages
+        self.records[number] = record
+        heappush(ages, (record.sent_ms, number))
+        if ages[0][1] == number:
+            gone_ms = record.sent_ms + self.settings.retention_ms
+            self._alarm.not_before = min(self._alarm.not_before, gone_ms)
+        in_order = self.settings.keeps_order
+        if in_order:
+            self._groups.setdefault(record.group or "", {})[number] = record
+        if record.visible_ms > now or self._hidden:
+            self.show(record, now)
+        elif not in_order:
+            heappush(self._ready, number)
 
     def show(self, record: Record, now: int) -> None:
         """Put a message where it can be handed out, now or at its time."""
         if record.visible_ms > now:
             heappush(self._hidden, (record.visible_ms, record.number))
-        elif not self.settings.keeps_order:
+            self._alarm.at(record.visible_ms)
+            return
+        if self._hidden:
+            self._alarm.moves += 1  # it may have been hidden until a later moment
+        if not self.settings.keeps_order:
             heappush(self._ready, record.number)
 
     def remove(self, record: Record) -> None:
         """Let go of a message."""
         self.leases.forget(record.number)
         del self.records[record.number]
+        if self._hidden:
+            self._alarm.moves += 1
         if self.settings.keeps_order:
             group = self._groups[record.group or ""]
             del group[record.number]
@@ -96,14 +121,9 @@ class Queue:
         """Say whether a message could be handed out."""
         return record.visible_ms <= now and self.leases.of(record.number) is None
 
-    def is_due(self, now: int) -> bool:
-        """Say whether time has anything to do here: something comes back, appears or is too old."""
-        hidden, ages = self._hidden, self._ages
-        return (
-            (bool(hidden) and hidden[0][0] <= now)
-            or (bool(ages) and now - ages[0][0] >= self.settings.retention_ms)
-            or (self.leases.not_before <= now and self.leases.is_due(now))
-        )
+    def ages(self) -> int | None:
+        """Return when the oldest message may be too old: it may be gone by then."""
+        return self._ages[0][0] + self.settings.retention_ms if self._ages else None
 
     def appear(self, now: int) -> None:
         """Let messages appear whose time has come."""
@@ -147,19 +167,36 @@ class Queue:
             key=lambda one: one.number,
         )
 
-    def next(self, now: int) -> Iterator[Record]:
-        """Yield what can be handed out, in order; whoever asks takes each before the next."""
-        if self.settings.keeps_order:
-            yield from self._next_of_groups(now)
-            return
-        ready = self._ready
+    def next(self, now: int) -> Callable[[], Record | None]:
+        """Return what gives the next message that can be handed out, in order, and None at the end.
+
+        Whoever asks takes each before the next, or shows it again.
+        """
+        if not self.settings.keeps_order:
+            return partial(self._take, now)
+        groups = self._next_of_groups(now)
+        return lambda: next(groups, None)
+
+    def _take(self, now: int) -> Record | None:
+        """Take the first message out that can be handed out, and all before that cannot."""
+        ready, records, held = self._ready, self.records, self.leases.held
+        while ready:
+            number = heappop(ready)
+            record = records.get(number)
+            if record is not None and number not in held and record.visible_ms <= now:
+                return record
+        return None
+
+    def _first(self, now: int) -> Record | None:
+        """Return the first message that can be handed out; leave out what cannot be any more."""
+        ready, records, held = self._ready, self.records, self.leases.held
         while ready:
             number = ready[0]
-            record = self.records.get(number)
-            if record is None or not self.is_visible(record, now):
-                heappop(ready)
-                continue
-            yield record
+            record = records.get(number)
+            if record is not None and number not in held and record.visible_ms <= now:
+                return record
+            heappop(ready)
+        return None
 
     def _next_of_groups(self, now: int) -> Iterator[Record]:
         """Yield the first messages of each group, up to one that is hidden: the oldest group first.
@@ -177,13 +214,7 @@ class Queue:
         if self.settings.keeps_order:
             heads = (next(iter(group.values())) for group in self._groups.values())
             return any(self.is_visible(head, now) for head in heads)
-        ready, records = self._ready, self.records
-        while ready:
-            record = records.get(ready[0])
-            if record is not None and self.is_visible(record, now):
-                return True
-            heappop(ready)
-        return False
+        return self._first(now) is not None
 
     def waiting(self, now: int) -> int:
         """Count the messages that are visible."""
