@@ -50,6 +50,7 @@ class LikelyFirst(SmallFirst):
         """Single faults at the sites of the calm run."""
         self.mild_singles = 0
         """Those of them that sets of two or more consist of."""
+        self._what: dict[str, str] = {}
         self._places: dict[int, int] = {}
         self._touched: dict[Key, int] = {}
         self._bits: dict[str, int] = {}
@@ -62,14 +63,17 @@ class LikelyFirst(SmallFirst):
     # ---- what the runs have shown
 
     def _begin(self, run: Run) -> None:
+        self._what = does(run.history)
         super()._begin(run)
-        faults = [self._faults[number] for number in self._calm_numbers]
-        faults.sort(key=self.catalogue.mildness)
-        ordered = likely_first(faults, does(run.history), self.odds)
-        self._calm_numbers = [self._numbers[fault] for fault in ordered]
         self.singles = len(self._calm_numbers)
         self.mild_singles = sum(self._in_sets(number) for number in self._calm_numbers)
         self._places = {number: at for at, number in enumerate(self._calm_numbers)}
+
+    def _ordered(self, numbers: list[int]) -> list[int]:
+        """Return single faults of the calm run, likely ones first."""
+        faults = [self._faults[number] for number in numbers]
+        faults.sort(key=self.catalogue.mildness)
+        return [self._numbers[fault] for fault in likely_first(faults, self._what, self.odds)]
 
     def observe(self, seen: Shown) -> None:
         """Learn from a run, whoever proposed it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Collection
 from random import Random
 from typing import Final
@@ -23,15 +24,31 @@ _MUTATE_IN_TEN: Final = 8
 
 
 @attrs.define
+class _Spot:
+    """Where one kind of fault may strike before or after an operation, for one item and message.
+
+    Attributes:
+        place: The operation, the item, the whole name of the message, and the phase.
+        ends: How many faults there are up to each attempt, the first one first.
+    """
+
+    place: tuple[str, int, str, Phase]
+    ends: list[int] = attrs.field(factory=list)
+
+
+@attrs.define
 class Sites:
-    """The faults that were seen to be possible, by kind and by operation."""
+    """The faults that were seen to be possible, by kind and by operation.
+
+    They are counted here, and made when one is drawn: most never are.
+    """
 
     catalogue: Catalogue
     kinds: list[type[Fault]] = attrs.field(factory=list, init=False)
-    _faults: dict[type[Fault], dict[tuple[str, int, Phase, str], list[Fault]]] = attrs.field(
+    _spots: dict[type[Fault], list[_Spot]] = attrs.field(factory=dict, init=False)
+    _known: dict[tuple[type[Fault], tuple[str, int, str, Phase]], _Spot] = attrs.field(
         factory=dict, init=False
     )
-    _places: dict[type[Fault], list[list[Fault]]] = attrs.field(factory=dict, init=False)
     _attempts: dict[tuple[str, int, str], int] = attrs.field(factory=dict, init=False)
 
     def learn(self, run: Shown) -> None:
@@ -46,29 +63,31 @@ class Sites:
                 continue
             known[place] = times
             for attempt in range(before + 1, min(times, ATTEMPTS_MAX) + 1):
-                for fault in self.catalogue.at(*place, attempt):
-                    self._add(fault)
+                for kind, phase, count in self.catalogue.counts_at(*place[:2], attempt):
+                    self._add(kind, (*place, phase), count)
 
-    def _add(self, fault: Fault) -> None:
-        kind = type(fault)
-        site = fault.site
-        if kind not in self._faults:
-            self._faults[kind] = {}
-            self._places[kind] = []
-            self.kinds = sorted(self._faults, key=MILDNESS.__getitem__)
-        place = (site.operation, site.entity, site.phase, site.message)
-        found = self._faults[kind].get(place)
+    def _add(self, kind: type[Fault], place: tuple[str, int, str, Phase], count: int) -> None:
+        found = self._known.get((kind, place))
         if found is None:
-            found = self._faults[kind][place] = []
-            self._places[kind].append(found)
-        found.append(fault)
+            if kind not in self._spots:
+                self._spots[kind] = []
+                self.kinds = sorted(self._spots, key=MILDNESS.__getitem__)
+            found = self._known[kind, place] = _Spot(place)
+            self._spots[kind].append(found)
+        ends = found.ends
+        ends.append(ends[-1] + count if ends else count)
 
     def draw(self, chance: Random, kinds: list[type[Fault]]) -> Fault:
         """Draw a fault: first its kind, then the place, then the attempt, early ones more often."""
-        places = self._places[kinds[_below(chance, len(kinds))]]
-        faults = places[_below(chance, len(places))]
-        count = len(faults)
-        return faults[min(_below(chance, count), _below(chance, count))]
+        kind = kinds[_below(chance, len(kinds))]
+        spots = self._spots[kind]
+        spot = spots[_below(chance, len(spots))]
+        ends = spot.ends
+        at = min(_below(chance, ends[-1]), _below(chance, ends[-1]))
+        attempt = bisect_right(ends, at)
+        operation, entity, message, phase = spot.place
+        some = self.catalogue.of_kind(kind, phase, operation, entity, message, attempt + 1)
+        return some[at - (ends[attempt - 1] if attempt else 0)]
 
 
 def _below(chance: Random, count: int) -> int:

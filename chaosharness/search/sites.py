@@ -13,7 +13,15 @@ from chaosharness.handlers.port import Kinds, Surface
 from chaosharness.kernel.history import History
 from chaosharness.kernel.site import PHASES, Phase, Site
 from chaosharness.search.marks import Shown, Sight
-from chaosharness.strategies.sizes import NONE, Sizes, in_words, rank, sizes_for, variants
+from chaosharness.strategies.sizes import (
+    NONE,
+    Sizes,
+    count_of,
+    in_words,
+    rank,
+    sizes_for,
+    variants,
+)
 from chaosharness.strategies.spelling import Place, Spelling
 from chaosharness.system import CLIENT, OUTSIDE, Run
 
@@ -28,6 +36,9 @@ SIZED_MAX: Final = 500
 first attempt of each operation only, for the first item to get there."""
 
 Reached = Mapping[Place, int]
+
+Count = tuple[type[Fault], Phase, int]
+"""A kind of fault, when it strikes, and how many of it there are at one attempt."""
 
 
 def candidates(
@@ -77,6 +88,7 @@ class Catalogue:
     spelling: Spelling = attrs.field(factory=Spelling, init=False)
     _positions: dict[Place, int] = attrs.field(factory=dict, init=False)
     _at: dict[tuple[str, int, str, int], tuple[Fault, ...]] = attrs.field(factory=dict, init=False)
+    _counts: dict[tuple[str, bool], tuple[Count, ...]] = attrs.field(factory=dict, init=False)
     _first: dict[str, int] = attrs.field(factory=dict, init=False)
     _calm_known: bool = attrs.field(default=False, init=False)
 
@@ -114,6 +126,7 @@ class Catalogue:
             stalls += lasting * min(times, ATTEMPTS_MAX)
         self.thinned = stalls * len(self.sizes.ms) > SIZED_MAX
         self._at.clear()
+        self._counts.clear()
 
     def leaves_sizes_out(self) -> bool:
         """Say whether a length that the system shows is not tried, or not everywhere."""
@@ -158,6 +171,37 @@ class Catalogue:
         if found is None:
             found = self._at[place] = tuple(self._make(operation, entity, message, attempt))
         return found
+
+    def counts_at(self, operation: str, entity: int, attempt: int) -> tuple[Count, ...]:
+        """Return how many faults of each kind `at` would make, unmade."""
+        surface = self.surfaces.get(operation)
+        if surface is None:
+            return ()
+        sizes = self._sizes_at(operation, entity, attempt)
+        key = (operation, sizes is NONE)
+        found = self._counts.get(key)
+        if found is None:
+            found = self._counts[key] = tuple(
+                (kind, phase, count_of(kind, sizes))
+                for phase in PHASES
+                for kind in searched(operation, surface, phase)
+                if kind in self.kinds
+            )
+        return found
+
+    def of_kind(
+        self,
+        kind: type[Fault],
+        phase: Phase,
+        operation: str,
+        entity: int,
+        message: str,
+        attempt: int,
+    ) -> tuple[Fault, ...]:
+        """Return the faults of one kind before or after one attempt of an operation."""
+        words = self.spelling.words((operation, entity, message))
+        site = Site(operation, phase, entity, attempt, message=words)
+        return variants(kind, site, self._sizes_at(operation, entity, attempt))
 
     def _make(self, operation: str, entity: int, message: str, attempt: int) -> Iterator[Fault]:
         surface = self.surfaces.get(operation)

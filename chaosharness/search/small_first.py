@@ -166,16 +166,18 @@ class SmallFirst:
         self._changed[()] = {}
         self._run.add(())
         self._struck[0].append(())
-        self._calm_numbers = self._ordered(self._calm)
+        self._calm_numbers = self._ordered(
+            [
+                number
+                for place, times in self._calm.items()
+                for attempt in range(1, times + 1)
+                for number in self._numbers_at(*place, attempt)
+            ]
+        )
 
-    def _ordered(self, reached: Reached) -> list[int]:
-        found = [
-            number
-            for place, times in reached.items()
-            for attempt in range(1, times + 1)
-            for number in self._numbers_at(*place, attempt)
-        ]
-        return sorted(found, key=self._order)
+    def _ordered(self, numbers: list[int]) -> list[int]:
+        """Return single faults of the calm run in the order in which they are tried."""
+        return sorted(numbers, key=self._order)
 
     def _numbers_at(self, operation: str, entity: int, message: str, attempt: int) -> list[int]:
         """Return the numbers of the faults at one attempt of an operation."""

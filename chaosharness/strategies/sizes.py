@@ -163,12 +163,21 @@ def ways(kind: type[Fault], sizes: Sizes = NONE) -> tuple[dict[str, Any], ...]:
 
 def variants(kind: type[Fault], site: Site, sizes: Sizes = NONE) -> tuple[Fault, ...]:
     """Return this kind of fault at a site in each way that a search tries, mildest first."""
+    return tuple(kind(site, **words) for words in _ways(kind, sizes))
+
+
+def count_of(kind: type[Fault], sizes: Sizes = NONE) -> int:
+    """Return in how many ways a search tries this kind of fault at a site."""
+    return len(_ways(kind, sizes))
+
+
+def _ways(kind: type[Fault], sizes: Sizes) -> tuple[dict[str, Any], ...]:
     found = _WAYS.get((kind, sizes))
     if found is None:
         if len(_WAYS) >= REMEMBERED_MAX:
             _WAYS.clear()
         found = _WAYS[kind, sizes] = ways(kind, sizes)
-    return tuple(kind(site, **words) for words in found)
+    return found
 
 
 _WAYS: Final[dict[tuple[type[Fault], Sizes], tuple[dict[str, Any], ...]]] = {}

@@ -4,9 +4,9 @@ import pytest
 
 from chaosharness import Crash, Delay, ErrorReply, Schedule, System
 from chaosharness.errors import InvalidDefinition
-from chaosharness.search.marks import fingerprint
-from chaosharness.search.random_search import GuidedSearch, RandomSearch
-from chaosharness.search.sites import candidates
+from chaosharness.search.marks import Sight, fingerprint
+from chaosharness.search.random_search import GuidedSearch, RandomSearch, Sites
+from chaosharness.search.sites import Catalogue, candidates
 from tests.search.boxes import boxes, drive
 from tests.search.planted import never_charged_twice, one, two
 
@@ -99,3 +99,35 @@ def test_a_fingerprint_tells_runs_apart_by_what_happened():
     assert fingerprint(calm.history) < fingerprint(other.history) | fingerprint(calm.history)
     assert ("crash", "worker", "", 1) in fingerprint(other.history)
     assert fingerprint(calm.history) == fingerprint(system.run().history)
+
+
+class Loaded:
+    """Chance that gives what it is told to, over and over: numbers from 0 to below 1."""
+
+    def __init__(self, *numbers):
+        self.numbers = numbers
+        self.asked = 0
+
+    def random(self):
+        self.asked += 1
+        return self.numbers[(self.asked - 1) % len(self.numbers)]
+
+
+def test_what_is_drawn_is_what_stands_there_when_all_of_it_is_made():
+    run = one().run()
+    sites = Sites(Catalogue())
+    sites.catalogue.learn(Sight(run))
+    sites.learn(Sight(run))
+    made = {}
+    for (operation, entity, message), times in run.attempts.items():
+        for attempt in range(1, times + 1):
+            for fault in sites.catalogue.at(operation, entity, message, attempt):
+                place = (operation, entity, message, fault.site.phase)
+                made.setdefault(type(fault), {}).setdefault(place, []).append(fault)
+    for at, kind in enumerate(sites.kinds):
+        for which, faults in enumerate(made[kind].values()):
+            for number, fault in enumerate(faults):
+                there = (number + 0.5) / len(faults)
+                of_kind, of_place = (at + 0.5) / len(made), (which + 0.5) / len(made[kind])
+                assert sites.draw(Loaded(of_kind, of_place, there, there), sites.kinds) == fault
+    assert {*made} == {*sites.kinds}

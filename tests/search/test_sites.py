@@ -166,3 +166,18 @@ def test_the_past_of_an_outcome_is_what_led_to_it():
 
 def test_candidates_are_the_same_each_time():
     assert candidates(one().run(EXAMPLES)) == candidates(one().run(EXAMPLES))
+
+
+def test_faults_are_counted_as_they_would_be_made():
+    run = one().run()
+    catalogue = Catalogue(kinds=(Crash, Delay, ErrorReply, Pause))
+    catalogue.learn(Sight(run))
+    for operation, entity, message in run.attempts:
+        for attempt in (1, 2, ATTEMPTS_MAX):
+            made = catalogue.at(operation, entity, message, attempt)
+            counted = catalogue.counts_at(operation, entity, attempt)
+            assert sum(count for *_, count in counted) == len(made)
+            for kind, phase, count in counted:
+                some = catalogue.of_kind(kind, phase, operation, entity, message, attempt)
+                assert len(some) == count
+                assert set(some) <= set(made)
