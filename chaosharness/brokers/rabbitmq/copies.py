@@ -43,7 +43,9 @@ class Copy(Message, kw_only=True, eq=False, gc=False):
             deaths=self.deaths,
         )
 
-    def letter(self, queue: str, reason: Reason, exchange: str, key: str | None) -> Copy:
+    def letter(
+        self, queue: str, reason: Reason, exchange: str, key: str | None, *, turns: bool
+    ) -> Copy:
         """Return the message that is published instead of this one, which died in a queue.
 
         Its own time to live is gone, or it would expire again at once.
@@ -55,6 +57,7 @@ class Copy(Message, kw_only=True, eq=False, gc=False):
             reason=reason,
             exchange=self.exchange,
             routing_key=self.topic,
+            turns=turns,
         )
         return Copy(
             self.topic if key is None else key,

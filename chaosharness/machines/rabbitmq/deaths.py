@@ -31,6 +31,7 @@ def after_death(
     reason: Reason,
     exchange: str,
     routing_key: str,
+    turns: bool = False,
 ) -> tuple[tuple[Death, ...], dict[str, Any]]:
     """Return the deaths and headers of a dead letter.
 
@@ -41,13 +42,15 @@ def after_death(
         reason: Of what.
         exchange: Where it had been published.
         routing_key: By which key.
+        turns: Whether two earlier deaths and more are turned round each time, as up to 3.12.
 
-    Source: RabbitMQ 4.3 documentation, "Dead Letter Exchanges", "Effects on Messages".
+    Source: RabbitMQ 4.3 documentation, "Dead Letter Exchanges", "Effects on Messages"; of
+        `turns`: `group_by_queue_and_reason` of the server, and observed on 3.10.8.
     Not modelled: the `time` and `original-expiration` of `x-death`.
     """
     count = 1
     others = []
-    for death in deaths:
+    for death in reversed(deaths) if turns else deaths:
         if (death.queue, death.reason) == (queue, reason):
             count = death.count + 1
         else:

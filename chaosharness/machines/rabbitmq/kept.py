@@ -42,7 +42,9 @@ class Kept(Protocol):
     def twin(self) -> Kept:
         """Return the same message once more, for another queue."""
 
-    def letter(self, queue: str, reason: Reason, exchange: str, key: str | None) -> Kept:
+    def letter(
+        self, queue: str, reason: Reason, exchange: str, key: str | None, *, turns: bool
+    ) -> Kept:
         """Return the message that is published instead of this one, which died in a queue."""
 
 

@@ -17,7 +17,7 @@ from chaosharness.machines.rabbitmq.exchanges import OpenExchange
 from chaosharness.machines.rabbitmq.kept import Arguments, Kept
 from chaosharness.machines.rabbitmq.orders import StreamOrder
 from chaosharness.machines.rabbitmq.takers import Channel, OpenQueue, Push, Taker
-from chaosharness.machines.rabbitmq.versions import Return, Version, counts
+from chaosharness.machines.rabbitmq.versions import Return, Version, counts, turns_deaths
 
 Start = Literal["first", "last", "next"] | int
 """Where in a stream a consumer begins: `x-stream-offset`."""
@@ -471,7 +471,8 @@ class Node:
             self.watcher.died(copy, queue, reason, None, [])
             return
         exchange, key = target
-        letter = copy.letter(queue.name, reason, exchange, key)
+        turns = turns_deaths(self.version)
+        letter = copy.letter(queue.name, reason, exchange, key, turns=turns)
         names = [
             name
             for name in self.route(exchange, letter.topic, letter.headers)

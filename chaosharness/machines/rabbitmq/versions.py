@@ -4,7 +4,8 @@
 from   what
 =====  ==========================================================================================
 3.10   a dead letter of a delivery limit is given credit for twice; `basic.get`s of one channel
-       come back to a quorum queue in the order of their tags as texts (both observed on 3.10.8)
+       come back to a quorum queue in the order of their tags as texts; the deaths before the last
+       one are turned round in `x-death` at each death (all observed on 3.10.8)
 3.13   none of these
 4.0    quorum queues: 20 deliveries at most, unless told otherwise; two priorities (above 4 and the
        rest), two of the one for each of the other. `x-death` of a client is not read any more
@@ -47,6 +48,11 @@ def default_limit(version: Version) -> int | None:
 def reads_deaths(version: Version) -> bool:
     """Say whether the broker reads an `x-death` that a client publishes."""
     return is_3(version)
+
+
+def turns_deaths(version: Version) -> bool:
+    """Say whether the deaths before the last one are turned round at each death."""
+    return version == "3.10"
 
 
 def counts(how: Return, version: Version) -> bool:
