@@ -49,6 +49,7 @@ ADAPTERS: Final = {
     "socket": "chaosharness.adapters.network.sockets",
     "ssl": "chaosharness.adapters.tls",
     "stripe": "chaosharness.adapters.http.stripe",
+    "taskiq": "chaosharness.adapters.amqp.taskiq",
     "urllib3": "chaosharness.adapters.http.urllib3",
 }
 """The package that is imported, and the module that holds its `LIBRARY`."""

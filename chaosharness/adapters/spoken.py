@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from pathlib import PurePath
 from types import FrameType
 from typing import Final
@@ -35,9 +36,15 @@ def led_through(library: str) -> list[str]:
         if is_theirs(frame):
             if not is_installed(file):
                 break
-            if not _LIBRARIES.isdisjoint(PurePath(file).parts):
+            if _is_packaged(file):
                 package = str(frame.f_globals.get("__name__", library)).partition(".")[0]
                 if package != found[-1]:
                     found.append(package)
         frame = frame.f_back
     return found
+
+
+@lru_cache(maxsize=4_096)
+def _is_packaged(file: str) -> bool:
+    """Say whether a file is of a library that was installed, and not of Python's own."""
+    return not _LIBRARIES.isdisjoint(PurePath(file).parts)

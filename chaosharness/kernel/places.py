@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from pathlib import PurePath
 from types import FrameType
 from typing import Final
@@ -62,6 +63,7 @@ def is_own(frame: FrameType) -> bool:
     return is_theirs(frame) and not is_installed(frame.f_code.co_filename)
 
 
+@lru_cache(maxsize=4_096)
 def is_installed(file: str) -> bool:
     """Say whether a file is of a library, installed or standard, and not of the user."""
     return any(part in _LIBRARIES for part in PurePath(file).parts) or file.startswith(

@@ -65,6 +65,7 @@ NOT_RUN = {
     "docs/how-to/confluent-kafka.md": {"pip install '.[confluent-kafka]'": INSTALLS},
     "docs/how-to/boto3.md": {"pip install '.[boto3,requests]'": INSTALLS},
     "docs/how-to/celery.md": {"pip install '.[celery,requests]'": INSTALLS},
+    "docs/how-to/taskiq.md": {"pip install '.[taskiq,httpx]'": INSTALLS},
     "docs/how-to/pika.md": {"pip install '.[pika,requests]'": INSTALLS},
     "docs/how-to/http.md": {"pip install '.[httpx,fastapi]'": INSTALLS},
     "docs/how-to/postgresql.md": {"pip install '.[postgresql]'": INSTALLS},

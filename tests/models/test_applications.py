@@ -30,6 +30,7 @@ RIGHT = [
     "payouts.system:payouts",
     "refunds.system:refunds",
     "parcels.system:parcels",
+    "shipments.system:shipments",
 ]
 BROKEN = [
     "checkout.system:no_key",
@@ -64,6 +65,11 @@ BROKEN = [
     "parcels.system:acknowledged_first",
     "parcels.system:lost_with_its_process",
     "parcels.system:gives_up",
+    "shipments.system:patient",
+    "shipments.system:in_an_hour",
+    "shipments.system:acknowledged_first",
+    "shipments.system:told_without_a_key",
+    "shipments.system:in_a_pool",
 ]
 DIGESTS = """
 from chaosharness.search.target import load_target
@@ -74,7 +80,8 @@ for name, site in (("checkout", "checkout.create_order/bank.charge"),
                    ("charges", "charging.on_order/bank.charge"),
                    ("payouts", "payouts.run/bank.charge"),
                    ("refunds", "refunds.run/bank.charge"),
-                   ("parcels", "workers.charge/bank.charge")):
+                   ("parcels", "workers.charge/bank.charge"),
+                   ("shipments", "workers.charge/bank.charge")):
     system = load_target(f"models.applications.{name}.system:{name}")
     for schedule in (Schedule(), Schedule([LostReply(Site(site, "after"))])):
         print(system.run(None, schedule).digest(), system.run(None, schedule).digest())
@@ -96,6 +103,9 @@ SLOW = {
     "parcels.system:keyless",
     "parcels.system:lost_with_its_process",
     "parcels.system:gives_up",
+    "shipments.system:shipments",
+    "shipments.system:in_an_hour",
+    "shipments.system:in_a_pool",
     "checkout.system:checkout",
     "checkout.system:marked_first",
     "checkout.system:no_key",

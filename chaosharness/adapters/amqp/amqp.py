@@ -16,7 +16,17 @@ from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
 
-MET: Final = ("ssl", "anyio", "pika", "aiormq", "aio_pika", "faststream", "amqp", "celery")
+MET: Final = (
+    "ssl",
+    "anyio",
+    "pika",
+    "aiormq",
+    "aio_pika",
+    "faststream",
+    "amqp",
+    "celery",
+    "taskiq",
+)
 """The packages that are met."""
 
 PORTS: Final = (5671, 5672)
@@ -70,7 +80,7 @@ class AMQP:
     @property
     def speaks(self) -> tuple[str, ...]:
         """The client libraries that it meets."""
-        return ("aio_pika", "aiormq", "amqp", "celery", "faststream", "pika")
+        return ("aio_pika", "aiormq", "amqp", "celery", "faststream", "pika", "taskiq")
 
     def prepare(self) -> None:
         """Have client libraries met, before a run begins."""

@@ -282,7 +282,7 @@ def _append(real: Any, self: Any, message: Any, delivery_tag: str) -> None:
 
 
 def _due_ms(channel: Any) -> int | None:
-    """Return when the first message is to be given back."""
+    """Return when to look for what is to be given back: when the first is due."""
     connection = _connected(channel)
     key = _key(channel, channel.unacked_index_key).encode()
     first = connection.asked([(b"ZRANGE", key, b"0", b"0", b"WITHSCORES")])[0]
@@ -290,17 +290,25 @@ def _due_ms(channel: Any) -> int | None:
         return None
     score = first[0][1] if isinstance(first[0], list | tuple) else first[1]
     due_ms: int = round((float(score) + channel.visibility_timeout) * 1000) - EPOCH_MS
-    return due_ms
+    looks_ms: int = getattr(channel, "looks_again_ms", 0)
+    return max(due_ms, looks_ms)
 
 
 def _gave_back(cycle: Any) -> bool:
+    """Look for what is to be given back, if it is time.
+
+    Another worker may hold the mutex: then this one looks again when kombu would.
+    """
     for channel in [*cycle._channels]:
         if channel.active_queues:
+            now = current_scope("redis.restore").world.now
             due_ms = _due_ms(channel)
-            if due_ms is not None and due_ms <= current_scope("redis.restore").world.now:
-                channel.qos.restore_visible(num=channel.unacked_restore_limit, interval=1)
-                return True
-            return False
+            if due_ms is None or due_ms > now:
+                return False
+            seconds = channel.unacked_restore_interval * channel.unacked_restore_throttle
+            channel.looks_again_ms = now + round((seconds or 1) * 1000)
+            channel.qos.restore_visible(num=channel.unacked_restore_limit, interval=1)
+            return True
     return False
 
 

@@ -8,6 +8,9 @@ Source:
     Celery 5.7, `backends/redis.py` (`ResultConsumer`, `on_chord_part_return`),
     `backends/asynchronous.py` (`Drainer.drain_events_until`), `result.py`.
 
+What is stored of results is no part of what a run leaves behind: it is Celery's own book, with an
+entry for each task that was sent, however often.
+
 Not modelled:
     Subscriptions that are lost and made anew: a result that was told meanwhile is not missed.
     `on_interval` of `get()` is called when something is told, and not each second. Sentinel.
@@ -59,6 +62,9 @@ def _subscriber(consumer: Any) -> Subscriber:
         channels = store.kept.get("celery results")
         if channels is None:
             channels = store.kept["celery results"] = Channels(store)
+            backend = consumer.backend
+            keys = (backend.task_keyprefix, backend.group_keyprefix)
+            store.aside |= {one.decode() if isinstance(one, bytes) else one for one in keys}
         channels.subscribers.append(found)
         consumer._chaosharness = found
     return found  # type: ignore[no-any-return]

@@ -126,6 +126,7 @@ class OpenRedis(OpenStore):
         self.writing: Surface = CHANGING if definition.persistence == "always" else UNSAVED
         self.server = FakeServer(version=(7, 4))
         self.lives = 1
+        self.aside: set[str] = set()
         self.heard: list[Callable[[Scope, str, int, Any], None]] = []
         self._images: list[tuple[int, dict[int, Any]]] = []
 
@@ -184,8 +185,16 @@ class OpenRedis(OpenStore):
         return (EPOCH_MS + self.world.now) / 1000
 
     def final(self) -> dict[str, Any]:
-        """Return what is stored: `{"items": {key: value}}`, by key."""
-        return {"items": self.contents()}
+        """Return what is stored: `{"items": {key: value}}`, by key; no books of a library's."""
+        found = self.contents()
+        if self.aside:
+            aside = tuple(self.aside)
+            found = {
+                key: value
+                for key, value in found.items()
+                if not key.partition("/")[2 if key[:1].isdigit() else 0].startswith(aside)
+            }
+        return {"items": found}
 
 
 def _plain(value: Any) -> Any:

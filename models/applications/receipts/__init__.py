@@ -1,0 +1,1 @@
+"""Receipts: taskiq on RabbitMQ, and httpx. A task charges, and sends what it is paid for."""
