@@ -1,5 +1,6 @@
 """RabbitMQ in runs: what a service sees of it, calm and under each of its faults."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -839,10 +840,7 @@ def deaths_on_the_way(version):
     """Where a message has died that expires in four queues, one after the other."""
     system = System("expires")
     names = [f"q{number}" for number in range(5)]
-    queues = {
-        one: Queue(ttl_ms=50, dead_letter=next_one)
-        for one, next_one in zip(names, names[1:], strict=False)
-    }
+    queues = {one: Queue(ttl_ms=50, dead_letter=after) for one, after in pairwise(names)}
     bus = system.add(RabbitMQ("bus", queues=queues | {"q4": Queue()}, version=version))
     found = []
 
