@@ -84,6 +84,11 @@ class Lines(Generic[P, W]):
         """Let there be a line at a place."""
         self._lines.setdefault(place, [])
 
+    def slow_down(self, factor: int) -> None:
+        """Have every way from a place to who waits there take so many times as long."""
+        self._latency_ms *= factor
+        self._pace_ms *= factor
+
     def close(self) -> None:
         """Let go of all who wait, at the end of a run."""
         for line in self._lines.values():

@@ -71,6 +71,8 @@ class Stage:
             for state in world.states.values():
                 if hasattr(state, "latency_ms"):
                     state.latency_ms *= plan.latency
+                if hasattr(state, "lines"):
+                    state.lines.slow_down(plan.latency)
         world.rest.tick_ms = plan.tick_ms
         if plan.first_offset:
             for state in world.states.values():

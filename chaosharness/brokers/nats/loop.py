@@ -110,7 +110,7 @@ class Consumer:
             )
         desk = self._desk
         scope = current_scope(f"{desk.name}.fetch", desk.world)
-        wait_ms = max(round(wait_s * SECOND_MS), desk.latency_ms)
+        wait_ms = max(round(wait_s * SECOND_MS), desk.latency_ms + 1)  # what is there is found
         nap = wait_of(scope, wait_ms, of_stack, sys._getframe(1), holds=bool(self._held))
         return scope.colour.drive(self._fetch(scope, most, wait_ms, nap), scope)
 

@@ -119,9 +119,10 @@ class Consumer:
             )
         desk = self._desk
         scope = current_scope(f"{desk.name}.read", desk.world)
-        wait_ms = max(round(block_s * SECOND_MS), desk.latency_ms) if start == ">" else None
-        nap = None
-        if wait_ms is not None:
+        wait_ms: int | None = None
+        nap: Nap | None = None
+        if start == ">":  # what is there is found, however short it waits
+            wait_ms = max(round(block_s * SECOND_MS), desk.latency_ms + 1)
             nap = wait_of(scope, wait_ms, of_stack, sys._getframe(1), holds=bool(self._held))
         reader = self._reader
         reader.count, reader.no_ack = count, no_ack
