@@ -258,7 +258,7 @@ class Chaos:
         failures = getattr(report, "chaos_failures", ())
         self.failures += failures
         if counts is not None or failures:
-            self.results.append((report.nodeid, report.outcome, counts or {}, tuple(failures)))
+            self.results.append((report.nodeid, _outcome(report), counts or {}, tuple(failures)))
 
     def pytest_sessionfinish(self) -> None:
         """Write a page of all chaos tests, where reports were asked for or are to be found.
@@ -361,6 +361,13 @@ def _found_at(file: str, folder: Path) -> tuple[str, str]:
 
 def _count(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def _outcome(report: pytest.TestReport) -> str:
+    """Say how a test came out in the words of pytest's last line: xfailed is not skipped."""
+    if hasattr(report, "wasxfail"):
+        return {"skipped": "xfailed", "passed": "xpassed"}.get(report.outcome, report.outcome)
+    return report.outcome
 
 
 def _raised(item: pytest.Item, call: pytest.CallInfo[Any]) -> BaseException | None:

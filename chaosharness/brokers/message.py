@@ -349,10 +349,12 @@ def _read_signature(handler: Callable[..., Any], wanted: Any) -> Reader:
         one for one in parameters if one.default is one.empty and one.kind is not one.VAR_POSITIONAL
     ]
     if not parameters or len(required) > 2:
+        given = f"{len(required)} arguments" if parameters else "none"
+        name = getattr(handler, "__name__", "on_message")
+        write = _PIKA if len(required) == 4 else f". Write def {name}(message): ..."
         raise InvalidDefinition(
             f"handler {getattr(handler, '__qualname__', handler)!r} must take the message, or "
-            f"the message and its delivery; it takes {len(required)} arguments"
-            f"{made_at(handler)}{_PIKA if len(required) == 4 else ''}"
+            f"the message and its delivery; it takes {given}{made_at(handler)}{write}"
         )
     hint = _hint(handler, parameters[0].name)
     whole = hint is Delivery

@@ -22,6 +22,7 @@ _DONE: Final = _WORK | {"handled", "raised", "ack", "nack", "note", "dead", "dec
 """Kinds of event which show that a message was more than handed out."""
 
 _CLIENT: Final = "client."
+_LOOP: Final = ".loop"
 
 
 def unproved(history: History, items: Sequence[Any]) -> str:
@@ -38,7 +39,15 @@ def unproved(history: History, items: Sequence[Any]) -> str:
         )
     if error := nothing_handled(history):
         return f"no handler came to its end, even without any fault: {error}"
-    return unread(history) or put_aside(history) or led_nowhere(history) or kept_in_hand(history)
+    for reason in (unread, put_aside, only_died, led_nowhere, kept_in_hand):
+        if found := reason(history):
+            return found
+    return ""
+
+
+def works(history: History) -> bool:
+    """Say whether anything was done in a run, on behalf of an item or not."""
+    return any(history.of(*_WORK))
 
 
 def unread(history: History) -> str:
@@ -70,6 +79,20 @@ def put_aside(history: History) -> str:
         f"everything was put aside, even without any fault{why}: no message was handled. Can "
         "the handlers read what the entry publishes?"
     )
+
+
+def only_died(history: History) -> str:
+    """Say that a main loop died of its own errors and nobody did anything; nothing otherwise."""
+    error = ""
+    for _, kind, actor, operation, _, _, _, data in history.raw:
+        if kind == "raised" and operation.endswith(_LOOP):
+            line = f" (at {data['line']})" if data and data.get("line") else ""
+            error = error or f"{operation} raised {data['error'] if data else 'an error'}{line}"
+        elif kind in _DONE and actor and not actor.startswith("client"):
+            return ""
+    if not error:
+        return ""
+    return f"no loop did anything with a message, even without any fault: {error}. Mend that first"
 
 
 def led_nowhere(history: History) -> str:

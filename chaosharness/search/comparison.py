@@ -19,6 +19,7 @@ from chaosharness.kernel.history import History
 from chaosharness.search.claims import chosen
 from chaosharness.search.explore import explore
 from chaosharness.system import System
+from chaosharness.system.given import wired_at
 
 Outcome = Literal["survives", "broken", "unknown", "nowhere"]
 
@@ -183,12 +184,17 @@ def compared(
         system=system.name,
         claims=len(claims),
         untested=tuple(one.name for one in claims if one.name not in tested),
-        unproved=unproved(history, system.examples),
+        unproved=_unproved(system, history),
         survival=survival,
         costs=costs_of(history),
         flow=flow_of(event_graph(history)),
         new_step=new_step_of(event_graph(history), *between) if between else None,
     )
+
+
+def _unproved(system: System, history: History) -> str:
+    reason = unproved(history, system.examples)
+    return reason and f"{reason}{wired_at(system.given())}"
 
 
 def _struck(system: System, kind: type[Fault], runs_max: int) -> Campaign:

@@ -39,6 +39,7 @@ from chaosharness.strategies.places import places
 from chaosharness.strategies.schedules import checked_kinds, schedules
 from chaosharness.strategies.workloads import workloads
 from chaosharness.system import OBSERVERS, Run, System
+from chaosharness.system.given import wired_at
 from chaosharness.system.twice import Watch, compare
 
 OURS: Final = ("run", "workload", "schedule")
@@ -479,7 +480,8 @@ class Campaign:
             violation.findings, violation.property = (finding,), one
             raise violation
         if reason := self._nothing_proved():
-            raise NothingProved(f"{self.test.system.name}: nothing was proved: {reason}")
+            where = wired_at(self.test.system.given())
+            raise NothingProved(f"{self.test.system.name}: nothing was proved: {reason}{where}")
         if self._cut_short:
             warnings.warn_explicit(
                 f"{self.test.system.name}: nothing broke in {runs_in_words(self._runs)}, after "

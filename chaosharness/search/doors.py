@@ -13,7 +13,6 @@ from chaosharness.checkers.property import violation_class
 from chaosharness.counterexample import Counterexample
 from chaosharness.errors import Hopeless, NothingProved
 from chaosharness.faults import FAULTS, Fault
-from chaosharness.handlers.colours import made_at
 from chaosharness.options import OPTIONS
 from chaosharness.search.claims import chosen
 from chaosharness.search.exploration import Progress
@@ -149,7 +148,7 @@ def check(
         found = campaign.counterexamples[0]
         property = next(one for one in claims if one.name == found.property)
         raise violation_of(system, property, found)
-    _refuse_what_is_empty(system, campaign)
+    _refuse_what_is_empty(campaign)
     if campaign.reasons:
         warnings.warn(
             f"{system.name}: nothing broke, but {'; '.join(campaign.reasons)}. "
@@ -165,13 +164,6 @@ def _first(said: Any, given: Any) -> Any:
     return given if said is None else said
 
 
-def _wired_at(system: System) -> str:
-    """Say where the user wired the system: at its services, and at the entry."""
-    places = [made_at(one) for one in system.given()]
-    known = [place.strip(" ()") for place in places if place]
-    return f" It is wired at {', '.join(known[:4])}." if known else ""
-
-
 def _how_to_go_on(campaign: Campaign) -> str:
     if campaign.ended == "quiet":
         return "Say thorough=True to go on for the whole of runs_max, or lower faults_max."
@@ -180,13 +172,13 @@ def _how_to_go_on(campaign: Campaign) -> str:
     return "Raise runs_max, or lower faults_max."
 
 
-def _refuse_what_is_empty(system: System, campaign: Campaign) -> None:
+def _refuse_what_is_empty(campaign: Campaign) -> None:
     """Raise where nothing broke because nothing was tested."""
     __tracebackhide__ = True
     if campaign.unproved:
         raise NothingProved(
             f"{campaign.system}: nothing broke, and nothing was proved: "
-            f"{'; '.join(campaign.unproved)}.{_wired_at(system)}"
+            f"{'; '.join(campaign.unproved)}"
         )
     for one in campaign.standings:
         vacuous = not (one.reached if one.when == "sometimes" else one.tested)

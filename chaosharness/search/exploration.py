@@ -34,6 +34,7 @@ from chaosharness.search.shrink import as_it_was, shrink
 from chaosharness.search.small_first import SmallFirst
 from chaosharness.search.workers.pool import Pool
 from chaosharness.system import Run, System
+from chaosharness.system.given import wired_at
 from chaosharness.system.twice import Watch
 
 TROUBLES_MAX: Final = 20
@@ -492,6 +493,8 @@ class Exploration:
             reasons.append(f"{many} put to the test, in {runs_in_words(self.searched)}")
             if self._calm is not None and (why := self._calm.ending.reason):
                 reasons.append(f"without any fault, {why}")
+        if reasons:
+            reasons[0] += wired_at(self.system.given())
         return tuple(reasons)
 
     def reasons(self, coverage: Coverage, runs_max: int, enough: bool) -> tuple[str, ...]:

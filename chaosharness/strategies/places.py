@@ -31,6 +31,7 @@ from chaosharness.schedule import Schedule
 from chaosharness.strategies.sizes import NONE, Sizes, sizes_for
 from chaosharness.strategies.spelling import Spelling
 from chaosharness.system import CLIENT, OBSERVERS, OUTSIDE, Run, System
+from chaosharness.system.given import wired_at
 from chaosharness.system.twice import Watch
 
 RUNS_MAX: Final = 200
@@ -98,8 +99,9 @@ def places(system: System) -> tuple[Place, ...]:
     if found is None:
         if not system.examples:
             raise InvalidDefinition(
-                f"system {system.name!r} has no examples to learn its sites from: say with "
-                f"@{system.name}.entry(examples=[...]) how a workload item enters"
+                f"there is no workload: system {system.name!r} has no examples to learn its sites "
+                f"from. Give @{system.name}.entry(examples=[...]) at least one item"
+                f"{wired_at(system.given())}"
             )
         token = OBSERVERS.set(())
         try:
@@ -112,7 +114,7 @@ def places(system: System) -> tuple[Place, ...]:
             raise InvalidDefinition(
                 f"nothing in system {system.name!r} can be struck by a fault: the run of its "
                 "examples reached no port of a service. Is a service missing, or does nobody "
-                "consume what the entry sends?"
+                f"consume what the entry sends?{wired_at(system.given())}"
             )
     return found
 

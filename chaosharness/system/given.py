@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
 
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.colours import is_async, made_at
@@ -12,6 +12,9 @@ from chaosharness.handlers.places import asked_at, at_line, words_of
 from chaosharness.kernel import allowed
 from chaosharness.kernel.world import Budget
 from chaosharness.system.parts import name_of
+
+_PLACES_MAX: Final = 3
+"""How many services are named besides the entry."""
 
 
 def check_budget(owner: str, given: Any) -> Budget:
@@ -28,6 +31,17 @@ def check_budget(owner: str, given: Any) -> Budget:
         return given
     right = "a Budget, such as Budget(chaos_ms=600_000), or None"
     raise allowed.refused(owner, "budget", right, given)
+
+
+def wired_at(given: Iterable[Callable[..., Any]]) -> str:
+    """Return ` (wired at shop.py:7, shop.py:15)`: where to look when nothing happens; or nothing.
+
+    Args:
+        given: What the user gave the system, its entry last: see `System.given`.
+    """
+    known = dict.fromkeys(place.strip(" ()") for one in given if (place := made_at(one)))
+    *services, entry = known or ("",)
+    return f" (wired at {', '.join([*services[:_PLACES_MAX], entry])})" if entry else ""
 
 
 def check_factory(service: str, factory: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from functools import cached_property
 from typing import Any, Final, Protocol
@@ -13,7 +13,7 @@ import attrs
 from chaosharness.checkers import Evidence, Property, assumed
 from chaosharness.checkers.breach import breaches
 from chaosharness.checkers.outcomes.plan import Family
-from chaosharness.checkers.proof import unproved
+from chaosharness.checkers.proof import unproved, works
 from chaosharness.checkers.property import check_properties
 from chaosharness.errors import NothingProved
 from chaosharness.faults import Fault
@@ -23,6 +23,7 @@ from chaosharness.kernel.lines import Line
 from chaosharness.kernel.site import Site, attempts_at
 from chaosharness.kernel.world import Budget, Ending
 from chaosharness.schedule import Schedule
+from chaosharness.system.given import wired_at
 from chaosharness.system.missed import missed
 
 
@@ -33,6 +34,9 @@ class Examined(Protocol):
     budget: Budget
     examples: tuple[Any, ...]
     properties: list[Any]
+
+    def given(self) -> Iterator[Callable[..., Any]]:
+        """Yield the functions that the user gave it."""
 
     def calm(self, items: Sequence[Any] | None = None) -> Run:
         """Run the workload without any fault, or remember that it was."""
@@ -160,8 +164,8 @@ class Run:
             violation = one.violation()
             violation.run = self
             raise violation
-        if not evidence.faults and self.items and (reason := self._nothing_proved()):
-            raise NothingProved(f"{self.system.name}: {reason}")
+        if not evidence.faults and (reason := self._nothing_proved()):
+            raise NothingProved(f"{self.system.name}: {reason}{wired_at(self.system.given())}")
         if self.unused and not self.schedule.drawn:
             words = missed(self)
             if not evidence.faults:
@@ -172,7 +176,10 @@ class Run:
         """Say why this run put nothing to the test; nothing if it did.
 
         One item may be meant to be refused. Where the examples of the entry get further, it is.
+        No item at all may be what Hypothesis drew; a system without any works of itself, or not.
         """
+        if not self.items and (self.system.examples or works(self.history)):
+            return ""
         reason = unproved(self.history, self.items)
         if not reason or not self.system.examples:
             return reason

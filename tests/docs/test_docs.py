@@ -52,7 +52,7 @@ NOT_RUN = {
         "python -m benchmarks peers": LONG,
     },
     "docs/how-to/cores.md": {
-        "pip install 'chaosharness[dask]'": INSTALLS,
+        "pip install '.[dask]'": INSTALLS,
         "dask scheduler": CLUSTER,
         "dask worker tcp://127.0.0.1:8786 --nworkers 4": CLUSTER,
         "chaosharness run kiosk:kiosk --dask tcp://127.0.0.1:8786": CLUSTER,

@@ -4,6 +4,7 @@ from textwrap import dedent
 
 import pytest
 
+pytest_plugins = ["pytester"]
 SHOP = """
 from chaosharness import Crash, Gateway, Kafka, System, never_charged_twice
 
@@ -206,3 +207,26 @@ def test_a_green_session_leaves_a_page_where_reports_were_asked_for(suite):
         "| test\\_marked.py::test\\_right | passed |"
         in (suite.path / "pages/summary.md").read_text()
     )
+
+
+def test_a_failure_that_was_expected_is_called_so_on_the_page(suite):
+    result = run(
+        suite,
+        """
+        import pytest
+        from chaosharness import chaos_test
+        from marked_shop import broken, right
+
+        @chaos_test(broken, runs=40)
+        @pytest.mark.xfail(reason="known")
+        def test_known(run): ...
+
+        @chaos_test(right, runs=3)
+        @pytest.mark.xfail(reason="mended meanwhile")
+        def test_mended(run): ...
+        """,
+    )
+    result.assert_outcomes(xfailed=1, xpassed=1)
+    page = (suite.path / "reports" / "latest" / "index.html").read_text("utf-8")
+    assert "<td>xfailed</td><td>test_marked.py::test_known" in page
+    assert "<td>xpassed</td><td>test_marked.py::test_mended" in page

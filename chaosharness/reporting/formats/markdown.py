@@ -71,7 +71,8 @@ def _headline(story: Story) -> list[str]:
     if story.why:
         lines += ["", escape(" ".join(story.why))]
     if story.cure:
-        lines += ["", f"Usually prevents it: {escape(story.cure.words)} (`{story.cure.link}`)"]
+        page = f"[{story.cure.link}]({story.cure.address})"
+        lines += ["", f"Usually prevents it: {escape(story.cure.words)} ({page})"]
     lines += ["", f"System: {escape(story.system)}"]
     if story.assumption:
         lines += ["", f"Taken for granted: {escape(story.assumption)}"]

@@ -19,7 +19,7 @@ class Tested:
 
     Attributes:
         name: As pytest calls it.
-        outcome: `passed`, `failed` or `skipped`.
+        outcome: `passed`, `failed`, `skipped`, `xfailed` or `xpassed`.
         runs: Of its systems.
         faults: That struck.
         operations: At how many operations.

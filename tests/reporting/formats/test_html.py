@@ -3,20 +3,24 @@
 import base64
 import hashlib
 import re
+import tomllib
 from pathlib import Path
 
 import attrs
 import pytest
 
 from chaosharness.counterexample import Counterexample
-from chaosharness.reporting import to_html
+from chaosharness.reporting import to_html, to_markdown
 from chaosharness.reporting.formats import html as html_room
 from chaosharness.reporting.formats.html import _between_lanes
+from chaosharness.reporting.story.causes.cures import CURES
 from chaosharness.reporting.story.lanes import spans, within
 from chaosharness.reporting.story.legible import breakable, in_parts
 from tests.reporting.measures import Page
 from tests.reporting.shops import double_charge, everything, second_mail
 
+PROJECT = Path(__file__).parents[3] / "pyproject.toml"
+PAGES = {one.address for one in CURES.values()}
 TEMPLATES = Path(html_room.__file__).with_name("templates")
 
 
@@ -27,7 +31,7 @@ def test_the_page_is_well_formed_and_fetches_nothing(make):
     assert len(set(page.ids)) == len(page.ids)
     for tag, name, value in page.attributes:
         assert name not in ("src", "action", "srcset", "onclick", "onload"), (tag, name)
-        if name == "href":
+        if name == "href" and value not in PAGES:  # which a click opens, and nothing fetches
             assert value.startswith("#"), value
             assert value[1:] in page.ids, f"{value} leads nowhere"
     assert "default-src 'none'" in html, "the browser refuses whatever slipped through"
@@ -36,8 +40,21 @@ def test_the_page_is_well_formed_and_fetches_nothing(make):
     digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in html, "the browser runs no other"
     html = html.replace("<script>" + scripts[0], "")
+    for address in PAGES:
+        html = html.replace(f'href="{address}"', "")
     for word in ("<script", "@import", "url(", "http:", "https:", "//", "<link", "<iframe"):
         assert word not in html.replace("<!doctype html>", ""), word
+
+
+@pytest.mark.parametrize("write", [to_html, to_markdown])
+def test_what_usually_prevents_it_is_a_link_to_the_page_on_the_site(write):
+    site = tomllib.loads(PROJECT.read_text("utf-8"))["project"]["urls"]["Documentation"]
+    address = f"{site}explanation/causes/#one-key-for-one-request"
+    link = {
+        to_html: f'<a href="{address}">docs/explanation/causes.md#one-key-for-one-request</a>',
+        to_markdown: f"[docs/explanation/causes.md#one-key-for-one-request]({address})",
+    }
+    assert link[write] in write(double_charge())
 
 
 def test_the_page_tells_the_whole_story():

@@ -7,6 +7,8 @@ from typing import Final
 import attrs
 
 PAGE: Final = "docs/explanation/causes.md"
+SITE: Final = "https://chaosharness.github.io/chaosharness/explanation/causes/"
+"""The same page on the site: who has a report in hand need not have the repository."""
 
 
 @attrs.frozen
@@ -25,6 +27,11 @@ class Cure:
     def link(self) -> str:
         """Where to read on, within the repository."""
         return f"{PAGE}#{self.section}"
+
+    @property
+    def address(self) -> str:
+        """Where to read on, for a page that may be opened anywhere."""
+        return f"{SITE}#{self.section}"
 
 
 CURES: Final = {

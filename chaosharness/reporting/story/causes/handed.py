@@ -327,7 +327,7 @@ def ignored(case: Case) -> Cause | None:
     for deliveries in case.reading.pairs.values():
         one = deliveries[-1]
         work = case.works[one.index]
-        if one.handled < 0 or one.work or not case.concerns(one.sent.entity):
+        if one.handled < 0 or not case.concerns(one.sent.entity):
             continue
         looks = work.of("read")
         if not looks or any(other.work for other in deliveries):
