@@ -198,7 +198,7 @@ class Guards:
     """Refuse the real world to one thread, between `on` and `off`.
 
     Refused: `time.sleep` (in a run it waits in virtual time), sockets that connect, bind,
-    send to an address or look up a name, child processes, new threads, signals, `os._exit` and
+    send to an address or look up a name, child processes, real threads, signals, `os._exit` and
     whatever else ends the process, asyncio loops that the code starts itself. Free: whatever a
     module does while it is imported, sockets in pairs (event loops make them), files, SQLite,
     other threads.

@@ -4,7 +4,10 @@ The interpreter keeps these values in a dict of the real thread. They are exchan
 thread of a run goes on, and when it stops.
 
 Source:
-    CPython 3.11 to 3.13, `Modules/_threadmodule.c`: the keys of `threading.local`.
+    CPython 3.11 and 3.12, `Modules/_threadmodule.c`: the keys of `threading.local`.
+
+Not modelled:
+    Python 3.13 keeps them where no code gets at them: the threads of a run share them there.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class Threaded(Plain):
 
     @staticmethod
     def running_loop() -> Any:
-        """Return the thread that goes on now: it is left like a loop when its code is taken away."""
+        """Return the thread that goes on now: it is left when its code is taken away."""
         return _inside
 
 
@@ -260,7 +260,7 @@ def _loop_of(parent: Scope, thread: threading.Thread, one: VirtualThread) -> Loo
 
 
 def _is_users(hook: Any) -> bool:
-    """Say whether a hook is there for the user: Python's prints, and pytest's warns, in each run."""
+    """Say whether a hook is the user's: Python's prints, and pytest's warns, in each run."""
     while isinstance(hook, functools.partial):
         hook = hook.func
     module = getattr(hook, "__module__", "") or ""

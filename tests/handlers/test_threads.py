@@ -15,7 +15,6 @@ from chaosharness import Crash, Kafka, KeyValue, Schedule, Site, System, explore
 from tests.handlers.houses import run, said, system_of
 
 
-
 def main(function, **options):
     """Run one main loop, `function(house)`."""
 
@@ -43,18 +42,17 @@ def billing(*, early):
 
         def bill(order):
             time.sleep(0.1)
-            store.put(order["id"], "billed")
+            store.put(order.value["id"], "billed")
 
         def poll():
-            with env.consumer(bus, "orders") as consumer:
-                while True:
-                    batch = consumer.poll(timeout_s=1)
-                    done = pool.map(bill, [one.value if hasattr(one, "value") else one for one in batch])
-                    if early:
-                        consumer.commit()
-                    list(done)
-                    if batch and not early:
-                        consumer.commit()
+            consumer = env.consumer(bus, "orders")
+            while True:
+                done = pool.map(bill, consumer.poll(timeout_s=1))
+                if early:
+                    consumer.commit()
+                list(done)
+                if not early:
+                    consumer.commit()
 
         env.main(poll)
 
@@ -72,12 +70,39 @@ def items_of(over):
 def test_a_pool_handles_a_batch_and_the_commit_waits_for_it():
     over = billing(early=False).run()
     assert over.ending.verdict == "quiet"
+    assert not over.ending.ran_on
     assert items_of(over) == {f"o{number}": "billed" for number in (1, 2, 3)}
-    assert explore(billing(early=False), faults_max=1).result == "holds"
+    assert explore(billing(early=False), kinds=[Crash], faults_max=1).result == "holds"
 
 
 def test_a_commit_before_the_pool_is_done_is_found_with_nothing_claimed():
-    assert explore(billing(early=True), faults_max=1).result == "violated"
+    assert explore(billing(early=True), kinds=[Crash], faults_max=1).result == "violated"
+
+
+POOL = ThreadPoolExecutor(2)
+
+
+def test_a_pool_at_module_level_is_another_in_each_process_and_run():
+    def loop(house):
+        house.env.note(str(POOL.submit(lambda: threading.current_thread().name).result()))
+        time.sleep(5)
+        POOL.submit(time.sleep, 1).result()
+
+    def build(house):
+        def poll():
+            loop(house)
+
+        house.env.main(poll)
+
+    system = system_of(build)
+    crash = Schedule([Crash(Site("desk.poll/sleep", "after", 0, 1))])
+    for _ in range(2):
+        assert len(set(said(system.run()))) == 1
+        over = system.run(schedule=crash)
+        assert len(said(over)) == 2
+        assert len(set(said(over))) == 1
+        assert over.ending.verdict == "quiet"
+    assert not POOL._threads
 
 
 # ---- threads beside a loop
@@ -97,11 +122,11 @@ def test_a_flusher_writes_everything_and_the_run_ends_quiet():
 
         def poll():
             threading.Thread(target=flush, daemon=True).start()
-            with house.consumer() as consumer:
-                while True:
-                    for order in consumer.poll(timeout_s=1):
-                        with lock:
-                            kept.append(order["id"])
+            consumer = house.consumer()
+            while True:
+                for order in consumer.poll(timeout_s=1):
+                    with lock:
+                        kept.append(order.value["id"])
 
         house.env.main(poll)
 
@@ -109,7 +134,7 @@ def test_a_flusher_writes_everything_and_the_run_ends_quiet():
     assert over.ending.verdict == "quiet"
     states = [event.data["items"] for event in over.history.of("state") if "items" in event.data]
     assert {"o1", "o2", "o3"} <= set(states[0])
-    assert over.history.events[-1].at_ms < 120_000
+    assert {one.place for one in over.ending.ran_on} <= {"desk.poll"}  # which commits nothing
 
 
 def test_a_timer_fires_once_and_one_that_is_cancelled_does_not():
@@ -187,7 +212,8 @@ def test_two_workers_share_a_queue(kind):
 # ---- what a thread is
 
 
-def test_threads_have_names_numbers_and_values_of_their_own():
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="not modelled: see thread_locals")
+def test_threads_have_values_of_their_own():
     def loop(house):
         local, seen = threading.local(), []
         local.value = "main"
@@ -196,18 +222,38 @@ def test_threads_have_names_numbers_and_values_of_their_own():
             assert not hasattr(local, "value")
             local.value = number
             time.sleep(1)
-            seen.append((local.value, threading.get_ident(), threading.active_count()))
+            seen.append(local.value)
 
         threads = [threading.Thread(target=work, args=(number,)) for number in (1, 2)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+        assert local.value == "main"
+        house.env.note(str(seen))
+
+    assert said(main(loop)) == ["[1, 2]"]
+
+
+def test_threads_have_names_and_numbers_of_their_own():
+    def loop(house):
+        seen = []
+
+        def work():
+            time.sleep(1)
+            one = threading.current_thread()
+            seen.append((one.name, threading.get_ident() == one.ident, threading.active_count()))
+
+        threads = [threading.Thread(target=work) for _ in range(2)]
         for one in threads:
             one.start()
         assert threading.enumerate() == [threading.main_thread(), *threads]
         for one in threads:
             one.join()
-        assert local.value == "main"
         house.env.note(str([*seen, threading.active_count()]))
 
-    assert said(main(loop)) == [str([(1, 2, 3), (2, 3, 2), 1])]
+    one, two = ("Thread-1 (work)", True, 3), ("Thread-2 (work)", True, 2)
+    assert said(main(loop)) == [str([one, two, 1])]
 
 
 def test_a_join_with_a_timeout_gives_up_in_virtual_time():
@@ -279,7 +325,7 @@ def test_an_exception_in_a_thread_is_recorded_and_the_process_lives_on(capfd):
     assert raised.data["error"] == "KeyError: 'gone'"
     assert raised.data["thread"] == "flusher"
     assert said(over) == ["alive"]
-    assert not over.history.of("crash")
+    assert not list(over.history.of("crash"))
     assert capfd.readouterr().err == ""
 
 
@@ -311,9 +357,9 @@ def test_a_crash_ends_threads_and_nothing_of_them_goes_on():
     assert said(system.run()) == ["cleaned up", "worked"]
     crash = Schedule([Crash(Site("desk.poll/sleep", "after", 0, 2))])
     over = system.run(schedule=crash)
-    if not over.history.of("crash"):  # which of the sleeps of that name comes second
+    if not list(over.history.of("crash")):  # which of the sleeps of that name comes second
         over = system.run(schedule=Schedule([Crash(Site("desk.poll/sleep", "after", 0, 1))]))
-    assert over.history.of("crash")
+    assert list(over.history.of("crash"))
     assert said(over) == ["cleaned up", "worked"]  # of the second life alone
 
 
