@@ -123,8 +123,8 @@ _INSTEAD = (
     ),
     (
         ("threading.",),
-        "A timer is env.every(seconds, function), a loop of its own is env.main(loop), work beside "
-        "a handler is a task of its async code.",
+        "Threads that services start run in virtual time; this code belongs to none. A timer is "
+        "env.every(seconds, function), a loop of its own is env.main(loop).",
     ),
     (
         ("os.fork", "os.posix_spawn", "os.spawn", "os.system", "os.exec", "subprocess.", "pty."),

@@ -32,6 +32,7 @@ from chaosharness.handlers.coroutine import CLOSE_MAX, close
 from chaosharness.handlers.fingerprint import OURS, of_stack
 from chaosharness.handlers.guest import AGES_S, ROUNDING_MS, Guest, beside
 from chaosharness.handlers.places import asked_at, told
+from chaosharness.handlers.unwaited import standing
 from chaosharness.kernel.agenda import TICKET, Entry
 from chaosharness.kernel.rest import Loop, Wait
 from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
@@ -237,7 +238,19 @@ class VirtualLoop(Guest, RefusingLoop):
             self.ask()
         return handle
 
-    call_soon_threadsafe = call_soon
+    def call_soon_threadsafe(
+        self,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.Handle:
+        """The same, for code of another thread: what it starts is code of this loop."""
+        scope = SCOPE.get()
+        if scope is not None and scope.thread is not None:
+            context = copy_context() if context is None else context
+            colour = self.incarnation.guests.get("asyncio", scope.colour)
+            context.run(SCOPE.set, standing(scope, colour))
+        return self.call_soon(callback, *args, context=context)
 
     def call_later(
         self,

@@ -15,12 +15,12 @@ import socket
 import sys
 import threading
 import time  # noqa: TID251  (to stand in for time.sleep)
+from _thread import get_ident
 from collections.abc import Callable
-from threading import get_ident
 from typing import Any, Final, NoReturn
 
 from chaosharness.errors import RealIO
-from chaosharness.handlers import locks, unawaited
+from chaosharness.handlers import locks, pools, threads, unawaited
 from chaosharness.handlers.exits import IN_CHARGE, IN_RUN, stand_for
 from chaosharness.handlers.places import asked_at
 
@@ -187,6 +187,8 @@ def _install() -> None:
     asyncio.runners.Runner.__enter__ = _enter_runner  # type: ignore[method-assign]
     asyncio.base_events.BaseEventLoop.run_forever = _run_forever  # type: ignore[method-assign]
     locks.install()
+    threads.install()
+    pools.install()
     unawaited.install()
     # The function object will refer to our list from time to time: count that reference.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(_SLEEPERS))
@@ -196,7 +198,7 @@ class Guards:
     """Refuse the real world to one thread, between `on` and `off`.
 
     Refused: `time.sleep` (in a run it waits in virtual time), sockets that connect, bind,
-    send to an address or look up a name, child processes, new threads, signals, `os._exit` and
+    send to an address or look up a name, child processes, real threads, signals, `os._exit` and
     whatever else ends the process, asyncio loops that the code starts itself. Free: whatever a
     module does while it is imported, sockets in pairs (event loops make them), files, SQLite,
     other threads.

@@ -11,6 +11,7 @@ import ast
 import random
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import _lru_cache_wrapper, lru_cache
 from itertools import count
 from operator import is_
@@ -18,6 +19,7 @@ from types import CellType, MemberDescriptorType, MethodWrapperType
 from typing import Any, Final
 
 from chaosharness.handlers.insides import dict_of
+from chaosharness.handlers.pools import Pool
 
 MISSING: Final = object()
 
@@ -111,6 +113,24 @@ class Mapping(Held):
             if key not in before or before[key] is not value:
                 together[key] = value
         return list(together), list(together.values())
+
+
+class PoolOfThreads(Held):
+    """A pool of threads: each process has its own."""
+
+    __slots__ = ()
+
+    def take(self) -> Any:
+        return Pool(self.thing)
+
+    def put(self, held: Any) -> None:
+        held.put(self.thing)
+
+    def is_as(self, held: Any) -> bool:
+        return bool(held.is_as(self.thing))
+
+    def seen(self, outside: Any, was: Any, now: Any) -> Any:
+        return outside  # no thread of a run is left once it is over
 
 
 class Sequence(Held):
@@ -327,6 +347,8 @@ def held(name: str, value: Any) -> Held | None:
     Objects of the user's classes are not decided here. Locks need no moving: each incarnation
     has a state of them already (see `locks`).
     """
+    if type(value) is ThreadPoolExecutor:
+        return PoolOfThreads(name, value)
     if isinstance(value, dict):
         return Mapping(name, value)
     if isinstance(value, list | deque):

@@ -55,7 +55,8 @@ class State:
     """What a lock is like in one incarnation.
 
     Attributes:
-        owner: Who holds it: `None`, a scope (plain code), an incarnation (its event loop).
+        owner: Who holds it: `None`, a scope (plain code), a thread that code has started, an
+            incarnation (its event loop).
         by: The scope that took it, to be named.
         depth: How often its owner has taken it.
         waiters: Who waits, longest first.
@@ -82,7 +83,9 @@ class Waiter:
 
 def _owner(scope: Scope) -> Any:
     """Return who holds what this scope takes: the handlers of an event loop are one thread."""
-    return scope.incarnation if scope.colour.is_async else scope
+    if scope.colour.is_async:
+        return scope.incarnation
+    return scope if scope.thread is None else scope.thread
 
 
 def _state(scope: Scope, lock: Any) -> State:
@@ -182,7 +185,7 @@ def wait(state: State, timeout_s: float | None) -> bool:
             world.in_flight[scope] = words
         elif flying is not None:
             world.in_flight[scope] = f"{flying} (at {where(frame)})"
-    nap = _nap(scope, timeout_s, None if flying is not None else frame)
+    nap = _nap(scope, timeout_s, frame, flying is not None)
     got = scope.colour.block(_wait(scope, state, timeout_s, nap), scope)
     if flying is not None:
         world.in_flight[scope] = flying
@@ -191,11 +194,14 @@ def wait(state: State, timeout_s: float | None) -> bool:
     return bool(got)
 
 
-def _nap(scope: Scope, timeout_s: float | None, frame: FrameType | None) -> Nap:
+def _nap(scope: Scope, timeout_s: float | None, frame: FrameType | None, flying: bool) -> Nap:
     """Return what a wait that ends by itself is told to wait for."""
     if timeout_s is None:
         return BACKGROUND
-    return wait_of(scope, ceil(timeout_s * 1000), of_stack, frame)
+    delay_ms = ceil(timeout_s * 1000)
+    if frame is None and scope.thread is not None and not flying:  # a timer
+        return wait_of(scope, delay_ms, type(scope.thread).look, scope.thread)
+    return wait_of(scope, delay_ms, of_stack, None if flying else frame)
 
 
 def _wait(scope: Scope, state: State, timeout_s: float | None, nap: Nap) -> Script[bool]:
@@ -379,7 +385,7 @@ def _wait_for_item(state: State, timeout_s: float | None) -> bool:
     flying = in_flight.get(scope)
     if flying is not None and timeout_s is None:
         in_flight[scope] = f"{flying} (at {where(frame)})"
-    nap = _nap(scope, timeout_s, frame if flying is None else None)
+    nap = _nap(scope, timeout_s, frame, flying is not None)
     got = scope.colour.block(_wait(scope, state, timeout_s, nap), scope)
     if flying is not None:
         in_flight[scope] = flying

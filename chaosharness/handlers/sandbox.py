@@ -10,7 +10,7 @@ from hashlib import blake2b, shake_128
 from typing import Any, Final, NoReturn
 
 from chaosharness.errors import InvalidDefinition, RealIO, Spinning
-from chaosharness.handlers import locks
+from chaosharness.handlers import locks, threads
 from chaosharness.handlers.blame import waits_at
 from chaosharness.handlers.carrier import REFUSALS_MAX, can_vanish, vanish
 from chaosharness.handlers.guards import Guards
@@ -64,6 +64,7 @@ class Sandbox:
 
     def close(self) -> None:
         """Take it away again."""
+        threads.come_home()
         self._guards.off()
         self._guards.refused.clear()
         self._pins.stop()

@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
 from decimal import Decimal
@@ -34,7 +35,9 @@ ITERATORS: Final = frozenset(
         *map(type, (iter(_NOTHING), iter(_NOTHING.values()), iter(_NOTHING.items()))),
     }
 )
-STATELESS: Final = frozenset({ModuleType, BuiltinFunctionType, property, range, slice})
+STATELESS: Final = frozenset(
+    {ModuleType, BuiltinFunctionType, property, range, slice, ThreadPoolExecutor}
+)
 _STATELESS_HOMES: Final = frozenset(
     {
         *("chaosharness", "sqlite3", "logging", "random", "typing", "re", "abc", "msgspec", "json"),

@@ -10,7 +10,10 @@ from typing import Final
 
 _OURS: Final = __name__.partition(".")[0]
 _NOT_THEIRS: Final = frozenset(
-    {_OURS, "asyncio", "contextlib", "functools", "outcome", "queue", "threading", "trio"}
+    {
+        *(_OURS, "asyncio", "concurrent", "contextlib", "functools", "outcome", "queue"),
+        *("threading", "trio"),
+    }
 )
 """Packages that stand between a user's line and what happened there."""
 

@@ -16,7 +16,8 @@ class Incarnation:
     When it dies its ports refuse, its connections drop (`on_death`), and whatever code
     it was running is kept, unfinished, until the end of the run (`kept`), and so are its
     event loops (`guests`, by the name of their colour). Its locks (`locks`) are its own,
-    and so is what a client that some module made stands for in it (`clients`).
+    and so is what a client that some module made stands for in it (`clients`), and the threads
+    that its code has started (`threads`).
     `unawaited` counts the calls of ports that nobody has awaited so far.
 
     A process of its own (`processes`) has it for a `host`, and dies with it. `stalled_since` is
@@ -46,6 +47,7 @@ class Incarnation:
         "skew_ms",
         "stalled_since",
         "stalls",
+        "threads",
         "unawaited",
         "unheard",
         "world",
@@ -75,6 +77,7 @@ class Incarnation:
         self.guests: dict[str, Any] = {}
         self.locks: dict[Any, Any] = {}
         self.clients: dict[Any, Any] = {}
+        self.threads: Any = None
         self.unawaited = 0
         self.unheard = False
 
@@ -116,6 +119,9 @@ class Scope:
 
     background = False
     """Whether its sleeps keep no run going: what it does for ever, it does by design."""
+
+    thread: Any = None
+    """The thread that its code runs in, where code of the run has started one."""
 
     def __init__(
         self,

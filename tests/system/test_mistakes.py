@@ -1,8 +1,8 @@
 """The natural mistakes of new users: each ends in one sentence with the line and the next step."""
 
+import multiprocessing
 import signal
 import subprocess
-import threading
 
 import pytest
 
@@ -184,10 +184,10 @@ def test_methods_that_are_misspelt():
         (lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL), r"signal\.signal\(", "by Crash"),
         (lambda: signal.alarm(1), r"signal\.alarm\(1\)", r"env\.every"),
         (lambda: signal.setitimer(signal.ITIMER_REAL, 1), r"signal\.setitimer\(", r"env\.every"),
-        (lambda: threading.Timer(1, print).start(), r"threading\.Thread\.start", r"env\.every"),
+        (lambda: multiprocessing.Process(target=print).start(), r"os\.fork", "as an External"),
         (lambda: subprocess.run(["true"], check=False), r"subprocess\.Popen", "as an External"),
     ],
-    ids=["signal", "alarm", "setitimer", "Timer", "subprocess"],
+    ids=["signal", "alarm", "setitimer", "Process", "subprocess"],
 )
 @pytest.mark.parametrize("where", ["handler", "factory"])
 def test_what_would_leave_the_simulated_world(call, name, cure, where):

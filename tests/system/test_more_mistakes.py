@@ -1,7 +1,6 @@
 """Ten more kinds of mistakes at the door: a sentence each, with the place and what to write."""
 
 import re
-import threading
 from pathlib import Path
 
 import pytest
@@ -52,10 +51,6 @@ def yields(env, bus):
     env.consume(bus, "orders", on_order)
 
 
-def starts_a_timer(env, bus):
-    env.consume(bus, "orders", lambda order: threading.Timer(1, print).start())
-
-
 def builder_without_env():
     system = System("shop")
     system.service("pay")(lambda: None)
@@ -98,7 +93,6 @@ ROWS = {
         r"a Crash strikes at a Site.*write Crash\(Site\(.*chaosharness sites",
     ),
     "a handler with a yield": (lambda: check(shop(yields)), "a generator.*'yield' in it"),
-    "a timer's thread": (lambda: check(shop(starts_a_timer)), "Thread.start.*env.every"),
     "a builder without env": (
         lambda: check(builder_without_env()),
         r"is called with \(env\), and takes \(\)",

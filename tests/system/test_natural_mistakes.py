@@ -1,7 +1,7 @@
 """What people get wrong at first: each ends in one sentence, with the place and the next step."""
 
+import multiprocessing
 import re
-import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -122,9 +122,9 @@ def asks_over_http(env, client):
     return on_order
 
 
-def starts_a_thread(env, client):
+def starts_a_process(env, client):
     def on_order(order):
-        threading.Thread(target=print).start()
+        multiprocessing.Process(target=print).start()
 
     return on_order
 
@@ -170,7 +170,7 @@ ROWS = {
         lambda: shop(asks_over_http),
         r"would leave the simulated world.*External.*Web\(",
     ),
-    "a thread": (lambda: shop(starts_a_thread), r"would leave the simulated world.*env\.main"),
+    "a process": (lambda: shop(starts_a_process), r"would leave the simulated world.*an External"),
     "code that is not the same twice": (
         lambda: shop(counts_for_ever()),
         r"differs between two runs.*cents=\d+.*cents=\d+.*It was asked for at .*\.on_order",
