@@ -71,7 +71,6 @@ class Publisher:
         "_broker",
         "_confirms",
         "_frames",
-        "_is_confirmed",
         "_lane",
         "_link",
         "_lost",
@@ -90,7 +89,6 @@ class Publisher:
         self._world = broker.world
         self._storing = Storing(broker)
         self._lane = Lane()
-        self._is_confirmed = broker.definition.confirms
         self._reads_deaths = reads_deaths(broker.definition.version)
         self._confirms: Confirms | None = None  # until something is sent without waiting
         self._frames: list[Confirm] = []
@@ -318,7 +316,7 @@ class Publisher:
         world, in_hand, entity = self._world, scope.message, copy.entity
         operation, attempt = self._reach(scope, copy)
         draft = (copy, mandatory, in_hand)
-        confirms = self._is_confirmed
+        confirms = self._broker.definition.confirms  # a client may ask for them later
         if operation not in world.surfaces:
             world.meet(operation, self._surface())
         if self._broker.disturbed or world.unreachable:
