@@ -143,7 +143,7 @@ class Pool:
 
     def is_as(self, pool: Any) -> bool:
         """Say whether a pool is like this."""
-        return self.threads == pool._threads and self.shut == pool._shutdown
+        return bool(self.threads == pool._threads and self.shut == pool._shutdown)
 
 
 def install() -> None:

@@ -150,7 +150,7 @@ class VirtualThread:
             return
         what = (type(error), error, error.__traceback__, self.thread)
         try:
-            hook(threading.ExceptHookArgs(what))  # type: ignore[arg-type]
+            hook(threading.ExceptHookArgs(what))
         except Exception as worse:
             scope.record("raised", "", 0, {**told(worse), "thread": self.thread.name})
 
@@ -369,7 +369,7 @@ def _enumerate() -> list[threading.Thread]:
     """Return the threads that live: of this process, in a run."""
     scope = SCOPE.get()
     if scope is None:
-        return _ENUMERATE()
+        return list(_ENUMERATE())
     threads = scope.incarnation.threads
     return [threading.main_thread(), *([] if threads is None else threads.living())]
 
@@ -377,13 +377,13 @@ def _enumerate() -> list[threading.Thread]:
 def _get_ident() -> int:
     """Return a number that no other living thread of this process has."""
     scope = SCOPE.get()
-    return _GET_IDENT() if scope is None or scope.thread is None else scope.thread.ident  # type: ignore[no-any-return]
+    return _GET_IDENT() if scope is None or scope.thread is None else scope.thread.ident
 
 
 def _counter() -> int:
     """Return the number in the next thread's name: each process counts for itself."""
     scope = SCOPE.get()
-    return _COUNTER() if scope is None else threads_of(scope.incarnation).number("names")  # type: ignore[no-any-return]
+    return _COUNTER() if scope is None else threads_of(scope.incarnation).number("names")
 
 
 def install() -> None:
