@@ -22,7 +22,7 @@ ORDER = (
     *("kafka", "crash_points"),
     *("http", "databases", "amqp", "kafka_clients"),
     *("airflow", "airflow_requests", "engines"),
-    *("workers", "mutated_files"),
+    *("workers", "mutated_files", "mutated_definitions"),
     *("lineage", "triples"),
     "plugin",
 )

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
 from chaosharness.errors import InvalidValue
 from chaosharness.kernel.places import asked_at
+
+NAME_MAX: Final = 60
+NAMES_MAX: Final = 20
+LINE_MAX: Final = 400
+"""How much of a name, of a list of names, and of a line about a mistake a sentence has room for."""
 
 Validator = Callable[[Any, Any, Any], None]
 """As attrs calls it: with the definition, its attribute and the value."""
@@ -31,6 +36,24 @@ def spelled(value: Any) -> str:
     except Exception as error:
         return f"a {type(value).__name__} (its repr raised {type(error).__name__})"
     return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def listed(names: Iterable[Any]) -> str:
+    """Return names as a list in a sentence: long ones are cut, and of many the first are told."""
+    found = [_cut(str(name), NAME_MAX) for name in names]
+    rest = len(found) - NAMES_MAX
+    return ", ".join(found[:NAMES_MAX]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def mistakes(lines: list[str]) -> str:
+    """Return what is wrong with a definition, a line each: of many the first are told."""
+    rest = len(lines) - NAMES_MAX
+    told = [_cut(line, LINE_MAX) for line in lines[:NAMES_MAX]]
+    return "\n  ".join([*told, f"and {rest} more"] if rest > 0 else told)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def _validator(is_allowed: Callable[[Any], bool], allowed: str) -> Validator:

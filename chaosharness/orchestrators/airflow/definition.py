@@ -6,6 +6,7 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.errors import InvalidDefinition
+from chaosharness.kernel.allowed import is_whole, listed, spelled
 from chaosharness.orchestrators.airflow.trigger_rules import RULES
 
 __all__ = ["AirflowDAG", "AirflowTask"]
@@ -15,7 +16,11 @@ SENSOR_TIMEOUT_S: Final = 7 * 86_400.0
 
 
 def _ids(given: str | Iterable[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
+    """Ids of tasks; what is none is refused where the task is known."""
+    if isinstance(given, str):
+        return (given,)
+    several: Any = given
+    return tuple(several) if isinstance(several, Iterable) else (several,)
 
 
 @attrs.frozen
@@ -79,27 +84,38 @@ class AirflowTask:
     on_retry_callback: Callable[[Any], Any] | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        place = f"AirflowTask({self.task_id!r})"
+        place = f"AirflowTask({spelled(self.task_id)})"
         if not isinstance(self.task_id, str) or not self.task_id:
-            raise InvalidDefinition(f"an AirflowTask needs a task_id, not {self.task_id!r}")
+            raise InvalidDefinition(f"an AirflowTask needs a task_id, not {spelled(self.task_id)}")
+        for name in self.upstream:
+            if not isinstance(name, str):
+                raise InvalidDefinition(
+                    f"{place}: upstream is the ids of the tasks before it, not {spelled(name)}"
+                )
         _one_of(place, "trigger_rule", self.trigger_rule, RULES)
         _one_of(place, "kind", self.kind, KINDS)
         _one_of(place, "mode", self.mode, ("poke", "reschedule"))
-        if not isinstance(self.retries, int) or self.retries < 0:
+        if not is_whole(self.retries, 0):
             raise InvalidDefinition(
-                f"{place}: retries is a whole number from 0, not {self.retries!r}"
+                f"{place}: retries is a whole number from 0, not {spelled(self.retries)}"
             )
         for name in ("retry_delay_s", "max_retry_delay_s", "execution_timeout_s",
                      "poke_interval_s", "timeout_s"):  # fmt: skip
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, int | float) and value >= 0):
-                raise InvalidDefinition(f"{place}: {name} is a number of seconds, not {value!r}")
+            if value is not None and not _is_seconds(value):
+                raise InvalidDefinition(
+                    f"{place}: {name} is a number of seconds, not {spelled(value)}"
+                )
         if self.teardown and self.trigger_rule == "all_success":
             object.__setattr__(self, "trigger_rule", "all_done_setup_success")
 
 
 def _tasks(given: "Iterable[AirflowTask]") -> "tuple[AirflowTask, ...]":
-    return tuple(given)
+    """Tasks; what is none is refused where the DAG is known."""
+    several: Any = given
+    if isinstance(several, Iterable) and not isinstance(several, str):
+        return tuple(several)
+    return (several,)
 
 
 @attrs.frozen
@@ -132,18 +148,18 @@ class AirflowDAG:
     downstream: Mapping[str, tuple[str, ...]] = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        place = f"AirflowDAG({self.dag_id!r})"
+        place = f"AirflowDAG({spelled(self.dag_id)})"
         if not isinstance(self.dag_id, str) or not self.dag_id:
-            raise InvalidDefinition(f"an AirflowDAG needs a dag_id, not {self.dag_id!r}")
+            raise InvalidDefinition(f"an AirflowDAG needs a dag_id, not {spelled(self.dag_id)}")
         by_id = _by_id(place, self.tasks)
         downstream: dict[str, list[str]] = {name: [] for name in by_id}
         for task in self.tasks:
             for name in task.upstream:
                 if name not in by_id:
-                    known = ", ".join(by_id)
+                    known = listed(by_id)
                     raise InvalidDefinition(
-                        f"{place}: task {task.task_id!r} comes after {name!r}, which is no task of "
-                        f"it; they are: {known}"
+                        f"{place}: task {spelled(task.task_id)} comes after {spelled(name)}, which "
+                        f"is no task of it; they are: {known}"
                     )
                 downstream[name].append(task.task_id)
         object.__setattr__(self, "by_id", by_id)
@@ -152,13 +168,17 @@ class AirflowDAG:
         for name in ("max_active_runs", "max_active_tasks"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
-                raise InvalidDefinition(f"{place}: {name} is a whole number from 1, not {value!r}")
+                raise InvalidDefinition(
+                    f"{place}: {name} is a whole number from 1, not {spelled(value)}"
+                )
         if (self.dag_schedule_s is None) != (self.dag_end_s is None):
             raise InvalidDefinition(
                 f"{place}: a DAG schedule needs dag_schedule_s and dag_end_s, when it ends: a run "
                 "of the system ends, too"
             )
-        if self.dag_schedule_s is not None and not self.dag_schedule_s > 0:
+        if self.dag_schedule_s is not None and not (
+            _is_seconds(self.dag_schedule_s) and self.dag_schedule_s > 0
+        ):
             raise InvalidDefinition(f"{place}: dag_schedule_s is more than 0 seconds")
 
     def after(self, task_id: str) -> tuple[str, ...]:
@@ -205,9 +225,9 @@ def _by_id(place: str, tasks: tuple[AirflowTask, ...]) -> dict[str, AirflowTask]
     by_id: dict[str, AirflowTask] = {}
     for task in tasks:
         if not isinstance(task, AirflowTask):
-            raise InvalidDefinition(f"{place}: its tasks are AirflowTask(...), not {task!r}")
+            raise InvalidDefinition(f"{place}: its tasks are AirflowTask(...), not {spelled(task)}")
         if task.task_id in by_id:
-            raise InvalidDefinition(f"{place}: two tasks are called {task.task_id!r}")
+            raise InvalidDefinition(f"{place}: two tasks are called {spelled(task.task_id)}")
         by_id[task.task_id] = task
     if not by_id:
         raise InvalidDefinition(f"{place} has no tasks")
@@ -219,11 +239,15 @@ def _refuse_cycle(place: str, by_id: Mapping[str, AirflowTask]) -> None:
     while len(done) < len(by_id):
         free = [n for n, task in by_id.items() if n not in done and done.issuperset(task.upstream)]
         if not free:
-            left = ", ".join(name for name in by_id if name not in done)
+            left = listed(name for name in by_id if name not in done)
             raise InvalidDefinition(f"{place}: a cycle goes through {left}")
         done.update(free)
 
 
+def _is_seconds(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e12
+
+
 def _one_of(place: str, name: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise InvalidDefinition(f"{place}: {name} is {', '.join(allowed)}; not {value!r}")
+    if not isinstance(value, str) or value not in allowed:
+        raise InvalidDefinition(f"{place}: {name} is {listed(allowed)}; not {spelled(value)}")

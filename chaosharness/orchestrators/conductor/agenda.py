@@ -53,7 +53,7 @@ def _work_at(store: Store, now: int, task: Task, visible: int) -> int | None:
 
 def _sweep_at(store: Store, workflow_id: str, visible: int) -> int | None:
     """When looking at a workflow will change something: on the grid of its looks."""
-    workflow = store.view(workflow_id)
+    workflow = store.open_view(workflow_id)  # what is over and done has no part in it
     if _left_undone(store, workflow):
         return visible
     useful = deadline(workflow)
@@ -68,7 +68,7 @@ def _sweep_at(store: Store, workflow_id: str, visible: int) -> int | None:
 
 def _left_undone(store: Store, workflow: Workflow) -> bool:
     """Whether a look finds something to do that needs no time to pass."""
-    if workflow.terminal or not workflow.tasks:
+    if workflow.terminal or not store.tasks_of[workflow.id]:
         return True
     open_tasks = sum(not task.terminal for task in workflow.tasks)
     if not open_tasks:

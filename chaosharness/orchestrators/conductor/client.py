@@ -11,6 +11,7 @@ from typing import Any
 from chaosharness.errors import InvalidDefinition, RefusedValue
 from chaosharness.externals.request import Server, call
 from chaosharness.handlers.port import call_off
+from chaosharness.kernel.allowed import spelled
 
 __all__ = ["ConductorClient"]
 
@@ -134,5 +135,5 @@ def _json(given: Any, what: str) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         call_off(RefusedValue(f"{what} has no JSON form: {error}"))
     if not isinstance(found, dict):
-        call_off(InvalidDefinition(f"{what} must be an object, not {given!r}"))
+        call_off(InvalidDefinition(f"{what} must be an object, not {spelled(given)}"))
     return found

@@ -6,6 +6,7 @@ from typing import Any
 import attrs
 
 from chaosharness.errors import InvalidDefinition
+from chaosharness.kernel.allowed import listed, spelled
 from chaosharness.kernel.world import World
 from chaosharness.orchestrators.conductor.definition import Blueprint, TaskDef
 from chaosharness.orchestrators.conductor.engine import OpenConductor
@@ -53,11 +54,16 @@ class Conductor:
             given = getattr(self, field)
             if isinstance(given, str | bytes) or not isinstance(given, Sequence):
                 raise InvalidDefinition(
-                    f"Conductor({self.name!r}) needs {field}=[definition, ...], not {given!r}"
+                    f"Conductor({self.name!r}) needs {field}=[definition, ...], not "
+                    f"{spelled(given)}"
                 )
         task_defs: dict[str, TaskDef] = {}
         for index, source in enumerate(self.tasks):
             found = read_task_def(source, where=f"Conductor({self.name!r}), task {index + 1}")
+            if found.name in task_defs:
+                raise InvalidDefinition(
+                    f"Conductor({self.name!r}): two definitions of the task {spelled(found.name)}"
+                )
             task_defs[found.name] = found
         blueprints: dict[str, Blueprint] = {}
         for index, source in enumerate(self.workflows):
@@ -65,6 +71,11 @@ class Conductor:
             name = as_mapping(source, where).get("name")
             if not isinstance(name, str) or not name:
                 raise InvalidDefinition(f"{where}: it has no name")
+            if name in blueprints:
+                raise InvalidDefinition(
+                    f"Conductor({self.name!r}): two workflows are called {spelled(name)}; versions "
+                    "of one workflow are not modelled, so give each another name"
+                )
             blueprints[name] = read_blueprint(
                 source, name=name, task_defs=task_defs.get, scripts=self.scripts
             )
@@ -88,19 +99,19 @@ class Conductor:
 
 def _check_references(conductor: str, blueprints: Mapping[str, Blueprint]) -> None:
     """Each workflow that another one starts is there."""
-    known = ", ".join(blueprints)
+    known = listed(blueprints)
     for blueprint in blueprints.values():
         failure = blueprint.failure_workflow
         if failure is not None and not failure.startswith("$") and failure not in blueprints:
             raise InvalidDefinition(
-                f"workflow {blueprint.name!r}: its failureWorkflow {failure!r} is none of those "
-                f"of Conductor({conductor!r}): {known}. Nothing would be undone"
+                f"workflow {spelled(blueprint.name)}: its failureWorkflow {spelled(failure)} is "
+                f"none of those of Conductor({conductor!r}): {known}. Nothing would be undone"
             )
         for step in blueprint.everything():
             if step.kind == "SUB_WORKFLOW":
                 name = (step.fields.get("subWorkflowParam") or {}).get("name")
                 if not isinstance(name, str) or ("$" not in name and name not in blueprints):
                     raise InvalidDefinition(
-                        f"workflow {blueprint.name!r}: {step.ref!r} starts {name!r}, which is "
-                        f"none of Conductor({conductor!r}): {known}"
+                        f"workflow {spelled(blueprint.name)}: {spelled(step.ref)} starts "
+                        f"{spelled(name)}, which is none of Conductor({conductor!r}): {known}"
                     )

@@ -10,7 +10,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import attrs
+
 from chaosharness.errors import InvalidDefinition
+from chaosharness.kernel.allowed import listed, mistakes, spelled
 from chaosharness.orchestrators.conductor.definition import Blueprint, Step, TaskDef
 from chaosharness.orchestrators.conductor.expressions import roots
 from chaosharness.orchestrators.conductor.script import BadScript, Script, compile_script
@@ -49,6 +52,7 @@ def read_task_def(source: Any, *, where: str, registered: bool = True) -> TaskDe
     """
     given = as_mapping(source, where)
     reader = _Reader(where)
+    given = reader.shaped(given, {"inputTemplate": _OBJECT, "name": _TEXT})
     name = reader.text(given, "name", "")
     found = TaskDef(
         name=name,
@@ -87,11 +91,12 @@ def read_blueprint(
     Raises:
         InvalidDefinition: Every mistake with its place.
     """
-    where = f"workflow {name!r}"
+    where = f"workflow {spelled(name)}"
     given = as_mapping(source, where)
     reader = _Reader(where, scripts)
+    given = reader.shaped(given, _SHAPES_OF_WORKFLOWS)
     if given.get("name", name) != name:
-        reader.say(f"it calls itself {given['name']!r}: register it under that name")
+        reader.say(f"it calls itself {spelled(given['name'])}: register it under that name")
     if not isinstance(given.get("tasks"), list) or not given["tasks"]:
         reader.say("it has no tasks: give it a list of tasks, the first one first")
         reader.end("workflow")
@@ -139,7 +144,8 @@ def as_mapping(source: Any, where: str) -> Mapping[str, Any]:
         source = _from_swagger(source)
     if not isinstance(source, Mapping):
         raise InvalidDefinition(
-            f"{where} must be JSON text, a mapping or an object of conductor-python, not {source!r}"
+            f"{where} must be JSON text, a mapping or an object of conductor-python, not "
+            f"{spelled(source)}"
         )
     return source
 
@@ -167,6 +173,47 @@ _WANTED: Final = {
 }
 
 
+@attrs.frozen
+class _Shape:
+    """What a field must be."""
+
+    kinds: tuple[type, ...]
+    told: str
+    of: type | None = None  # what is in a list
+
+    def fits(self, value: Any) -> bool:
+        if int in self.kinds:
+            return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        if not isinstance(value, self.kinds):
+            return False
+        inside: Any = value
+        return self.of is None or all(isinstance(one, self.of) for one in inside)
+
+
+_OBJECT: Final = _Shape((Mapping,), "an object")
+_TEXT: Final = _Shape((str,), "a text")
+_LIST: Final = _Shape((list,), "a list")
+_BOOL: Final = _Shape((bool,), "true or false")
+_NUMBER: Final = _Shape((int,), "a whole number from 0")
+_SHAPES: Final[Mapping[str, _Shape]] = {
+    **dict.fromkeys(("name", "taskReferenceName", "type", "sink", "dynamicTaskNameParam",
+                     "loopCondition", "evaluatorType", "expression", "dynamicForkTasksParam",
+                     "dynamicForkTasksInputParamName", "caseExpression", "caseValueParam"), _TEXT),
+    **dict.fromkeys(("decisionCases", "taskDefinition"), _OBJECT),
+    "inputParameters": _Shape((Mapping,), "an object: names, and what they are"),
+    "subWorkflowParam": _Shape((Mapping,), "an object with the name of a workflow"),
+    "forkTasks": _Shape((list,), "a list of lists of tasks"),
+    "joinOn": _Shape((list,), "a list of reference names", str),
+    **dict.fromkeys(("loopOver", "defaultCase"), _LIST),
+    **dict.fromkeys(("optional", "asyncComplete", "permissive"), _BOOL),
+    **dict.fromkeys(("retryCount", "startDelay"), _NUMBER),
+}  # fmt: skip
+_SHAPES_OF_WORKFLOWS: Final = {
+    **dict.fromkeys(("outputParameters", "inputTemplate", "variables"), _OBJECT),
+    "failureWorkflow": _TEXT,
+}
+
+
 class _Reader:
     """Collects what is wrong, each with its place."""
 
@@ -183,7 +230,7 @@ class _Reader:
         if self.wrong:
             count = len(self.wrong)
             more = f"{count} mistakes in a {what}:\n  " if count > 1 else ""
-            raise InvalidDefinition(more + "\n  ".join(self.wrong))
+            raise InvalidDefinition(more + mistakes(self.wrong))
 
     def text(self, given: Mapping[str, Any], field: str, place: str) -> str:
         value = given.get(field)
@@ -192,6 +239,19 @@ class _Reader:
             return ""
         return value
 
+    def shaped(
+        self, given: Mapping[str, Any], shapes: Mapping[str, "_Shape"], place: str = ""
+    ) -> Mapping[str, Any]:
+        """Say which fields are of another shape, and return the others."""
+        found = {}
+        for field, value in given.items():
+            shape = shapes.get(field)
+            if value is None or shape is None or shape.fits(value):
+                found[field] = value
+            else:
+                self.say(f"{field} must be {shape.told}, not {spelled(value)}", place)
+        return found
+
     def number(
         self, given: Mapping[str, Any], field: str, default: int, *, least: int = 0
     ) -> int:  # fmt: skip
@@ -199,7 +259,7 @@ class _Reader:
         if value is None:
             return default
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            self.say(f"{field} must be a whole number of at least {least}, not {value!r}")
+            self.say(f"{field} must be a whole number of at least {least}, not {spelled(value)}")
             return default
         return value
 
@@ -208,13 +268,13 @@ class _Reader:
     ) -> str:
         value = given.get(field) or default
         if value not in allowed:
-            self.say(f"{field} must be one of {', '.join(allowed)}, not {value!r}")
+            self.say(f"{field} must be one of {listed(allowed)}, not {spelled(value)}")
             return default
         return str(value)
 
     def steps(self, given: Any, place: str, task_defs: Find) -> tuple[Step, ...]:
         if not isinstance(given, list):
-            self.say(f"must be a list of tasks, not {given!r}", place)
+            self.say(f"must be a list of tasks, not {spelled(given)}", place)
             return ()
         read = [self.step(one, f"{place}/{index}", task_defs) for index, one in enumerate(given)]
         return tuple(one for one in read if one is not None)
@@ -223,9 +283,9 @@ class _Reader:
         self, source: Any, place: str, task_defs: Find, *, dynamic: bool = False
     ) -> Step | None:
         if not isinstance(source, Mapping):
-            self.say(f"a task must be an object, not {source!r}", place)
+            self.say(f"a task must be an object, not {spelled(source)}", place)
             return None
-        source = _modern(source)
+        source = _modern(self.shaped(source, _SHAPES, place))
         kind = source.get("type") or "SIMPLE"
         ref = self.text(source, "taskReferenceName", place)
         name = source.get("name") or (kind if kind != "SIMPLE" else "")
@@ -234,9 +294,12 @@ class _Reader:
         if kind not in KINDS:
             self.unknown(kind, ref, place)
             return None
+        if kind == "SIMPLE" and name in KINDS:
+            words = f"a SIMPLE task is called {name}, which the server takes for that type"
+            self.say(f"{words}: say type, or give it another name", f"{place} ({ref})")
         if ref and ref in self.seen and not dynamic:
-            self.say(f"taskReferenceName {ref!r} is used at {self.seen[ref]} as well: it must be "
-                     "unique in a workflow", place)  # fmt: skip
+            words = f"taskReferenceName {spelled(ref)} is used at {self.seen[ref]} as well"
+            self.say(f"{words}: it must be unique in a workflow", place)
         self.seen[ref] = place
         for field in _WANTED.get(kind, ()):
             if not source.get(field):
@@ -263,7 +326,7 @@ class _Reader:
         if kind in NOT_MODELLED:
             self.say(f"type {kind} is not modelled: {NOT_MODELLED[kind]}", at)
         else:
-            self.say(f"unknown type {kind!r}; there are {', '.join(sorted(KINDS))}", at)
+            self.say(f"unknown type {spelled(kind)}; there are {listed(sorted(KINDS))}", at)
 
     def task_def(
         self, name: str, kind: str, find: Find, source: Mapping[str, Any], dynamic: bool
@@ -271,7 +334,7 @@ class _Reader:
         own = source.get("taskDefinition")
         if own:
             whole = {"name": name, **as_mapping(own, name)}
-            return read_task_def(whole, where=f"task {name!r}", registered=False)
+            return read_task_def(whole, where=f"task {spelled(name)}", registered=False)
         found = find(name)
         if found is not None or dynamic:
             return found  # what a dynamic fork makes has no default: it is not retried
@@ -311,13 +374,13 @@ class _Reader:
         if text is None:
             return None
         if not isinstance(text, str):
-            self.say(f"{field} must be a text, not {text!r}", place)
+            self.say(f"{field} must be a text, not {spelled(text)}", place)
             return None
         if text in self.scripts:
             return self.scripts[text]
         if kind == "JSON_JQ_TRANSFORM":
             self.say(
-                f"{field} {text!r} is jq, which is not run here. Say what it computes: "
+                f"{field} {spelled(text)} is jq, which is not run here. Say what it computes: "
                 "scripts={that text: a function of the task's input}",
                 place,
             )
@@ -326,7 +389,7 @@ class _Reader:
             return compile_script(text)
         except BadScript as error:
             self.say(
-                f"{field} {text!r} is not understood: {error}. Say what it computes: "
+                f"{field} {spelled(text)} is not understood: {error}. Say what it computes: "
                 "scripts={that text: a function of what is `$` in it}",
                 place,
             )
@@ -350,8 +413,8 @@ class _Reader:
         for ref in join.fields.get("joinOn") or []:
             if not any(one.has(ref) for steps in fork.lists for one in steps):
                 inside = [one.ref for steps in fork.lists for one in steps]
-                self.say(f"its JOIN {join.ref!r} waits for {ref!r}, which is no task of its "
-                         f"branches ({', '.join(inside)}): it would wait for ever", at)  # fmt: skip
+                words = f"its JOIN {spelled(join.ref)} waits for {spelled(ref)}, which is no task"
+                self.say(f"{words} of its branches ({listed(inside)}): it would wait for ever", at)
 
     def expressions(self, blueprint: Blueprint) -> None:
         """What `${...}` reads is a task of the workflow, or the workflow itself."""
@@ -362,8 +425,10 @@ class _Reader:
         for step in blueprint.everything():
             for root, text in roots(step.parameters):
                 if root not in known and not dynamic and not _outside(root):
-                    self.say(f"{text!r} reads {root!r}, which is no task of this workflow",
-                             f"({step.ref})")  # fmt: skip
+                    words = (
+                        f"{spelled(text)} reads {spelled(root)}, which is no task of this workflow"
+                    )
+                    self.say(words, f"({step.ref})")
 
 
 def _outside(root: str) -> bool:

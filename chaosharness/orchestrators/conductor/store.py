@@ -58,6 +58,8 @@ class Store:
     tasks_of: dict[str, list[str]] = attrs.field(factory=dict)
     queues: dict[str, Queue] = attrs.field(factory=dict)
     decider: Queue = attrs.field(factory=Queue)
+    going: dict[str, dict[str, None]] = attrs.field(factory=dict)
+    """Of each workflow those of its tasks of which something may still come, in order."""
 
     def load(self, workflow_id: str) -> Workflow:
         """Return a copy of a workflow with copies of its tasks."""
@@ -71,8 +73,27 @@ class Store:
         found.tasks = [self.tasks[one] for one in self.tasks_of[workflow_id]]
         return found
 
+    def open_view(self, workflow_id: str) -> Workflow:
+        """Return a workflow with those tasks alone of which something may still come."""
+        found = copy.copy(self.workflows[workflow_id])
+        found.tasks = [self.tasks[one] for one in self.going[workflow_id]]
+        return found
+
+    def _keep(self, task: Task) -> None:
+        self.tasks[task.id] = task.loaded()
+        if task.terminal and (task.executed or task.retried):
+            self.going[task.workflow].pop(task.id, None)
+        elif task.id not in self.going[task.workflow]:
+            known = self.going[task.workflow]
+            known[task.id] = None
+            last = next(reversed(self.tasks_of[task.workflow]))
+            if task.id != last:  # it is open again: back to its place
+                order = {one: at for at, one in enumerate(self.tasks_of[task.workflow])}
+                self.going[task.workflow] = dict.fromkeys(sorted(known, key=order.__getitem__))
+
     def create_workflow(self, workflow: Workflow, now: int) -> None:
         self.tasks_of[workflow.id] = []
+        self.going[workflow.id] = {}
         self.write_workflow(workflow, now)
         self.decider.push(workflow.id, now + OFFSET_MS)
 
@@ -90,14 +111,14 @@ class Store:
             if task.id not in self.tasks:
                 self.tasks_of[task.workflow].append(task.id)
             task.scheduled_ms = now
-            self.tasks[task.id] = task.loaded()
+            self._keep(task)
 
     def write_task(self, task: Task, now: int) -> None:
         if not task.terminal or task.updated_ms is None:
             task.updated_ms = now
         if task.terminal and task.ended_ms is None:
             task.ended_ms = now
-        self.tasks[task.id] = task.loaded()
+        self._keep(task)
 
     def queue(self, name: str) -> Queue:
         found = self.queues.get(name)

@@ -16,6 +16,7 @@ import attrs
 
 from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel import allowed
+from chaosharness.kernel.allowed import spelled
 from chaosharness.kernel.places import asked_at
 
 __all__ = ["Approval", "Fallback", "Parallel", "Retry", "Saga", "Step"]
@@ -57,7 +58,8 @@ class Fallback:
 
 
 def _fallbacks(given: Any) -> Any:
-    return (given,) if isinstance(given, Fallback) else tuple(given)
+    """Fallbacks; what is none is refused where the step is known."""
+    return tuple(given) if isinstance(given, list | tuple) else (given,)
 
 
 @attrs.frozen
@@ -96,13 +98,24 @@ class Step:
         for field, given in (("retry", self.retry), ("undo_retry", self.undo_retry)):
             if not isinstance(given, Retry):
                 raise InvalidDefinition(
-                    f"step {self.name!r} says {field}={given!r}: give it a Retry, such as "
-                    f"Retry(times=3){asked_at()}"
+                    f"step {spelled(self.name)} says {field}={spelled(given)}: give it a Retry, "
+                    f"such as Retry(times=3){asked_at()}"
                 )
+        for one in self.fallback:
+            if not isinstance(one, Fallback):
+                raise InvalidDefinition(
+                    f"step {spelled(self.name)} says fallback={spelled(one)}: give "
+                    f'it a Fallback, such as Fallback("send"){asked_at()}'
+                )
+        if not isinstance(self.action, str):
+            raise InvalidDefinition(
+                f"step {spelled(self.name)} says action={spelled(self.action)}: it "
+                f"is the name of what is asked for, a text{asked_at()}"
+            )
         if self.unknown == "undo" and self.undo is None:
             raise InvalidDefinition(
-                f'step {self.name!r} says unknown="undo" and has no undo: name the action that '
-                f'undoes it, or leave it to a person with unknown="park"{asked_at()}'
+                f'step {spelled(self.name)} says unknown="undo" and has no undo: name the action '
+                f'that undoes it, or leave it to a person with unknown="park"{asked_at()}'
             )
 
     def actions(self) -> Iterator[str]:
@@ -151,14 +164,13 @@ class Parallel:
 
     def __init__(self, *branches: Any) -> None:
         self.branches: tuple[Branch, ...] = tuple(
-            (branch,) if isinstance(branch, Step | Approval) else tuple(branch)
-            for branch in branches
+            tuple(branch) if isinstance(branch, list | tuple) else (branch,) for branch in branches
         )
         wrong = [one for branch in self.branches for one in branch if not _is_ask(one)]
         if len(self.branches) < 2 or wrong or not all(self.branches):
             raise InvalidDefinition(
                 f"Parallel takes two branches or more, each a Step or a list of steps, not "
-                f"{wrong[0] if wrong else list(branches)!r}{asked_at()}"
+                f"{spelled(wrong[0] if wrong else list(branches))}{asked_at()}"
             )
 
     def __repr__(self) -> str:
@@ -185,7 +197,7 @@ class Saga:
 
     def __init__(self, name: str, *parts: Any) -> None:
         if not isinstance(name, str) or not name:
-            raise InvalidDefinition(f'a saga needs a name, not {name!r}: Saga("order", ...)')
+            raise InvalidDefinition(f'a saga needs a name, not {spelled(name)}: Saga("order", ...)')
         self.name = name
         self.code: Callable[..., Any] | None = None
         self.stages: tuple[tuple[Branch, ...], ...] = ()
@@ -198,11 +210,14 @@ class Saga:
             for branch in stage:
                 for one in branch:
                     if one.name in self.known:
-                        raise InvalidDefinition(f"saga {name!r} has two steps named {one.name!r}")
+                        raise InvalidDefinition(
+                            f"saga {spelled(name)} has two steps named {spelled(one.name)}"
+                        )
                     self.known[one.name] = one
         if not self.known:
             raise InvalidDefinition(
-                f"saga {name!r} has no steps: give it steps, or one async function{asked_at()}"
+                f"saga {spelled(name)} has no steps: give it steps, or one async function"
+                f"{asked_at()}"
             )
 
     def __repr__(self) -> str:
@@ -214,8 +229,8 @@ class Saga:
         if _is_ask(part):
             return ((part,),)
         raise InvalidDefinition(
-            f"saga {self.name!r} is made of Step, Approval and Parallel, or of one async function; "
-            f"{allowed.spelled(part)} is none of these{asked_at()}"
+            f"saga {spelled(self.name)} is made of Step, Approval and Parallel, or of one async "
+            f"function; {spelled(part)} is none of these{asked_at()}"
         )
 
     def actions(self) -> frozenset[str]:

@@ -86,6 +86,7 @@ class SagaMachine:
         self.lease = 0
         self._new: list[Record] = []
         self._known: dict[str, Ask] = dict(saga.known)
+        self._wanted: tuple[int, Wanted] | None = None  # at which version of the journal
 
     # ---- as every machine
 
@@ -216,9 +217,13 @@ class SagaMachine:
                 return
 
     def _look(self, now: int) -> Wanted:
-        found = wanted(self.saga, self.execution.of("do"), self.execution.input)
-        self._known = dict(found.known)
-        return found
+        """What is wanted follows from the journal alone: worked out once for each version of it."""
+        version = self.execution.version
+        if self._wanted is None or self._wanted[0] != version:
+            found = wanted(self.saga, self.execution.of("do"), self.execution.input)
+            self._known = dict(found.known)
+            self._wanted = (version, found)
+        return self._wanted[1]
 
     def _let_time_act(self, now: int) -> None:
         for task in list(self.execution.tasks.values()):

@@ -8,6 +8,7 @@ no longer asks for, it is stuck and not guessed at (N11).
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
+from functools import lru_cache
 from typing import Any, Final, Protocol
 
 import attrs
@@ -89,6 +90,21 @@ def _of_data(saga: Saga, tasks: Mapping[str, Known]) -> Wanted:
     return Wanted(known=saga.known, ended=True)
 
 
+@lru_cache(maxsize=4_096, typed=True)
+def _same_step(name: str, **options: Any) -> Step:
+    """A step is a value: code that is run again asks for the ones that it asked for before."""
+    return Step(name, **options)
+
+
+def _step(name: str, options: dict[str, Any]) -> Step:
+    if "value" in options:  # any value of the user's: of two that are equal each stays what it is
+        return Step(name, **options)
+    try:
+        return _same_step(name, **options)
+    except TypeError:  # one of them has no hash, or there is no such option: it says so itself
+        return Step(name, **options)
+
+
 class Asked:
     """What a coroutine awaits: one step, or several at once."""
 
@@ -118,7 +134,7 @@ class Flow:
         Raises:
             Refused: When awaited: it did not happen. If this leaves the code, all is undone.
         """
-        return Asked((Step(self._named(name), **{"action": name, **options}),), one=True)
+        return Asked((_step(self._named(name), {"action": name, **options}),), one=True)
 
     def approval(self, name: str, *, within_ms: int | None = None) -> Asked:
         """Wait for a person; raises as `do` does."""
