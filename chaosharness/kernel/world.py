@@ -570,9 +570,7 @@ class World:
         A loop that looks into a queue first asks for nothing more once it is empty.
         """
         waiters = [entry[WAITER] for entry in self.agenda.pending()]
-        if not any(
-            waiter and waiter is not BACKGROUND and waiter.scope is scope for waiter in waiters
-        ):
+        if not any(getattr(waiter, "scope", None) is scope for waiter in waiters):
             return False
         label = scope.incarnation.label
         for _, kind, whose, _, _, _, _, data in reversed(self.raw):
