@@ -94,7 +94,8 @@ def marked() -> list[object]:
 @pytest.mark.parametrize("target", marked())
 def test_the_first_two_sentences_name_what_was_planted(target):
     if target.startswith("applications"):
-        for library in ("fastapi", "sqlalchemy", "pika", "faststream", "confluent_kafka"):
+        libraries = "fastapi", "sqlalchemy", "pika", "faststream", "confluent_kafka", "celery"
+        for library in (*libraries, "taskiq_aio_pika"):
             pytest.importorskip(library)
     one = TOLD[target]
     assert one.words in one.where(one.report(target))

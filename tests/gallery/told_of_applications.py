@@ -274,4 +274,53 @@ TOLD = {
         [NetworkPartition(Site("workers.gives_up/bank.charge"))],
         slow=True,
     ),
+    "applications.receipts.system:keyless": Told(
+        "idempotent",
+        "workers.keyless asks for bank.charge 2 times in one and the same run of it",
+        [Delay(Site("workers.keyless/bank.charge"), lasting="timeout")],
+        slow=True,
+    ),
+    "applications.receipts.system:acknowledged_first": Told(
+        "idempotent",
+        "workers#1 acknowledged a message for r1 from taskiq before its work was done",
+        [Crash(Site("workers.acknowledged_first/bus.ack", "after"))],
+        slow=True,
+    ),
+    "applications.receipts.system:once": Told(
+        "idempotent",
+        "workers.once was refused bank.charge for now, did not raise, and returned",
+        [ErrorReply(Site("workers.once/bank.charge"))],
+        slow=True,
+    ),
+    "applications.shipments.system:in_a_pool": Told(
+        "idempotent",
+        "crashes after redis.evalsha for item 1 (s1), before it has acknowledged a message",
+        [Crash(Site("workers.label/redis.evalsha", "after"))],
+        slow=True,
+    ),
+    "applications.shipments.system:patient": Told(
+        "idempotent",
+        "redis handed a message for s1 from celery out again after 10 min, while workers#1 was",
+        [Delay(Site("workers.patient/bank.charge"), lasting="timeout")],
+        slow=True,
+    ),
+    "applications.shipments.system:in_an_hour": Told(
+        "idempotent",
+        "bank did charge(cents=500, order=s1), which stands at bank as well twice for item 1 (s1)",
+        [ErrorReply(Site("workers.in_an_hour/bank.charge"))],
+        in_finding=True,
+        slow=True,
+    ),
+    "applications.shipments.system:acknowledged_first": Told(
+        "idempotent",
+        "workers#1 acknowledged a message for s1 from celery before its work was done",
+        [Crash(Site("workers.acknowledged_first/printer.print", "after"))],
+        slow=True,
+    ),
+    "applications.shipments.system:told_without_a_key": Told(
+        "idempotent",
+        "asks for mail.send_new 2 times, and nothing in it tells mail that it is the same",
+        [Delay(Site("workers.told_without_a_key/mail.send_new"), lasting="timeout")],
+        slow=True,
+    ),
 }
