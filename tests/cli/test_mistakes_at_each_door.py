@@ -18,7 +18,7 @@ from chaosharness.cli import main
 from chaosharness.errors import ChaosharnessError
 
 SHOP = """\
-import threading, time, urllib.request
+import multiprocessing, time, urllib.request
 from chaosharness import Gateway, Kafka, System, always, never_charged_twice
 
 shop = System("shop")
@@ -205,14 +205,14 @@ ROWS = {
         },
         r"would leave the simulated world.*External.*Web\(",
     ),
-    "a thread": (
+    "a process": (
         {
             "handler": """
             def on_order(order):
-                threading.Thread(target=print).start()  # here
+                multiprocessing.get_context("fork").Process(target=print).start()  # here
             """,
         },
-        r"would leave the simulated world.*env\.main",
+        r"would leave the simulated world.*External",
     ),
     "code that is not the same twice": (
         {
