@@ -184,7 +184,11 @@ def test_methods_that_are_misspelt():
         (lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL), r"signal\.signal\(", "by Crash"),
         (lambda: signal.alarm(1), r"signal\.alarm\(1\)", r"env\.every"),
         (lambda: signal.setitimer(signal.ITIMER_REAL, 1), r"signal\.setitimer\(", r"env\.every"),
-        (lambda: multiprocessing.Process(target=print).start(), r"os\.fork", "as an External"),
+        (
+            lambda: multiprocessing.get_context("fork").Process(target=print).start(),
+            r"os\.fork",
+            "as an External",
+        ),
         (lambda: subprocess.run(["true"], check=False), r"subprocess\.Popen", "as an External"),
     ],
     ids=["signal", "alarm", "setitimer", "Process", "subprocess"],

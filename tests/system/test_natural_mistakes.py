@@ -124,7 +124,7 @@ def asks_over_http(env, client):
 
 def starts_a_process(env, client):
     def on_order(order):
-        multiprocessing.Process(target=print).start()
+        multiprocessing.get_context("fork").Process(target=print).start()
 
     return on_order
 
