@@ -127,7 +127,10 @@ _INSTEAD = (
         "env.every(seconds, function), a loop of its own is env.main(loop).",
     ),
     (
-        ("os.fork", "os.posix_spawn", "os.spawn", "os.system", "os.exec", "subprocess.", "pty."),
+        (
+            *("os.fork", "os.posix_spawn", "os.spawn", "os.system", "os.exec"),
+            *("multiprocessing.", "subprocess.", "pty."),
+        ),
         "Another program is a third party: model what it does as an External, or pass a double "
         "into the handler.",
     ),

@@ -24,6 +24,11 @@ from chaosharness.handlers import locks, pools, threads, unawaited
 from chaosharness.handlers.exits import IN_CHARGE, IN_RUN, stand_for
 from chaosharness.handlers.places import asked_at
 
+try:
+    import _posixsubprocess
+except ImportError:  # Windows has none
+    _posixsubprocess = None  # type: ignore[assignment]
+
 # Audit events, and which of their arguments says what was asked for.
 _REFUSED: Final[dict[str, int | None]] = {
     "_thread.start_joinable_thread": None,  # Python 3.13
@@ -150,6 +155,14 @@ def _start_thread(*arguments: Any, **keywords: Any) -> Any:
     return _START_THREAD(*arguments, **keywords)
 
 
+def _spawn(*arguments: Any) -> Any:
+    """Stand for what `multiprocessing` spawns processes by: it has no event."""
+    if _guard is not None and _guard.thread == get_ident() and not _importing():
+        _guard.refuse("multiprocessing.Process.start")
+    return _SPAWN(*arguments)
+
+
+_SPAWN: Final[Any] = getattr(_posixsubprocess, "fork_exec", None)
 _START_THREAD: Final[Any] = getattr(threading, "_start_new_thread", None)
 _ENTER: Final = asyncio.runners.Runner.__enter__
 
@@ -182,6 +195,8 @@ def _install() -> None:
     stand_for()
     IN_CHARGE.append(_ending)
     IN_RUN.append(_ending)
+    if _posixsubprocess is not None:
+        _posixsubprocess.fork_exec = _spawn
     if sys.version_info < (3, 12):
         threading._start_new_thread = _start_thread  # type: ignore[attr-defined]
     asyncio.runners.Runner.__enter__ = _enter_runner  # type: ignore[method-assign]

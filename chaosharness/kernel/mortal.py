@@ -25,6 +25,9 @@ class Mortal(Protocol):
 class Located(Protocol):
     """Whoever is at work, and dies with its incarnation: a scope."""
 
+    run: Any
+    """What a handler works on; None for code that takes its messages by itself."""
+
     @property
     def incarnation(self) -> Mortal:
         """The life it is part of."""

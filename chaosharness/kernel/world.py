@@ -567,8 +567,11 @@ class World:
     def _is_done_and_goes_round(self, scope: Located) -> bool:
         """Say whether code sleeps that has settled what it took last, and has not asked for more.
 
-        A loop that looks into a queue first asks for nothing more once it is empty.
+        A loop that looks into a queue first asks for nothing more once it is empty. A handler is
+        over when it returns, whatever was settled.
         """
+        if scope.run is not None:
+            return False
         waiters = [entry[WAITER] for entry in self.agenda.pending()]
         if not any(getattr(waiter, "scope", None) is scope for waiter in waiters):
             return False

@@ -5,6 +5,7 @@ import pytest
 from chaosharness import (
     Books,
     Crash,
+    Kafka,
     LostReply,
     NetworkPartition,
     RemoteError,
@@ -77,3 +78,29 @@ def test_a_round_in_which_a_fault_strikes_is_not_the_last():
     rows = Books(run.history).rows("mine", "transfers")
     assert [row["state"] for row in rows] == ["done", "done"]
     assert not run.unused
+
+
+def test_a_handler_that_never_returns_is_stuck_whatever_its_process_settles():
+    """It goes round for ever beside another, whose messages are acknowledged all the time."""
+    system = System("waits")
+    bus = system.add(Kafka("bus", topics={"slow": 1, "fast": 1}))
+
+    @system.service("worker")
+    def worker(env):
+        def on_slow(_: dict) -> None:
+            while True:
+                env.sleep(60)
+
+        env.consume(bus, "slow", on_slow)
+        env.consume(bus, "fast", lambda message: None)
+
+    @system.entry(examples=[{"id": "a"}])
+    def send(env, one):
+        publish = env.publisher(bus)
+        publish("slow", one)
+        env.sleep(5)
+        publish("fast", one)
+
+    ending = system.run().ending
+    assert ending.verdict == "stuck"
+    assert ending.reason.startswith("worker.on_slow")

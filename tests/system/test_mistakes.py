@@ -189,9 +189,14 @@ def test_methods_that_are_misspelt():
             r"os\.fork",
             "as an External",
         ),
+        (
+            lambda: multiprocessing.get_context("spawn").Process(target=print).start(),
+            r"multiprocessing\.Process\.start",
+            "as an External",
+        ),
         (lambda: subprocess.run(["true"], check=False), r"subprocess\.Popen", "as an External"),
     ],
-    ids=["signal", "alarm", "setitimer", "Process", "subprocess"],
+    ids=["signal", "alarm", "setitimer", "Process", "spawn", "subprocess"],
 )
 @pytest.mark.parametrize("where", ["handler", "factory"])
 def test_what_would_leave_the_simulated_world(call, name, cure, where):

@@ -31,6 +31,7 @@ from chaosharness.adapters.amqp.handling import (
     BEHIND,
     HELD_BACK,
     callback_of,
+    carried,
     handling,
     line_of,
     put_down,
@@ -48,7 +49,6 @@ from chaosharness.adapters.amqp.wire import (
 )
 from chaosharness.adapters.dispatch import Library, Seam
 from chaosharness.handlers.port import current_scope
-from chaosharness.kernel.scope import SCOPE
 
 _FREED: Final = ("Channel.CloseOk", "Channel.Close")
 """After these the number of a channel is free."""
@@ -251,19 +251,7 @@ async def _handle(consumer: Any, named: Any, message: Any) -> Any:
     held = None if line is None else handling(own, named, line, message.delivery_tag)
     if held is None:
         return await _awaited(consumer(message))
-    armed = held.operation in own.world.armed
-    SCOPE.set(held.scope)  # of this task: each message has its own
-    if armed:
-        await own.colour.drive(held.strike("before"), held.scope)
-    try:
-        result = await _awaited(consumer(message))
-    except BaseException as error:
-        held.ended(error)
-        raise
-    held.ended(None)
-    if armed:
-        await own.colour.drive(held.strike("after"), held.scope)
-    return result
+    return await carried(own, held, lambda: _awaited(consumer(message)))
 
 
 async def _awaited(result: Any) -> Any:

@@ -6,7 +6,7 @@ it. Code that takes messages by itself has one scope, which follows the message 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
@@ -14,12 +14,12 @@ import attrs
 
 from chaosharness.adapters.amqp.channel import Line
 from chaosharness.brokers.rabbitmq.copies import Copy
-from chaosharness.handlers.attribution import adopt, rest
+from chaosharness.handlers.attribution import adopt, rest, takes_by_itself
 from chaosharness.handlers.colours import innermost
 from chaosharness.handlers.places import told
 from chaosharness.handlers.port import HANDLE, NOBODY, strikes, trouble
 from chaosharness.handlers.script import Script
-from chaosharness.kernel.scope import Scope
+from chaosharness.kernel.scope import SCOPE, Scope
 from chaosharness.kernel.site import Phase
 
 
@@ -81,6 +81,29 @@ class Handling:
             scope.world.refuse(error)
 
 
+async def carried(own: Scope, held: Handling, work: Callable[[], Awaitable[Any]]) -> Any:
+    """Have async code handle a message, with what strikes before it and after it.
+
+    Args:
+        own: The scope of who calls it; its task is the message's from now on.
+        held: The message.
+        work: Handles it.
+    """
+    armed = held.operation in own.world.armed
+    SCOPE.set(held.scope)
+    if armed:
+        await own.colour.drive(held.strike("before"), held.scope)
+    try:
+        result = await work()
+    except BaseException as error:
+        held.ended(error)
+        raise
+    held.ended(None)
+    if armed:
+        await own.colour.drive(held.strike("after"), held.scope)
+    return result
+
+
 def handling(own: Scope, callback: Callable[..., Any], line: Line, tag: int) -> Handling | None:
     """Return the scope of a callback for a message that it begins with now."""
     taken = line.take_up(tag)
@@ -108,7 +131,7 @@ def handling_of(
 def take_in_hand(scope: Scope, line: Line, tag: int) -> None:
     """Act on behalf of a message from now on, in code that takes messages by itself."""
     taken = line.take_up(tag)
-    if taken is None or not _takes_by_itself(scope):
+    if taken is None or not takes_by_itself(scope):
         return
     copy, cause = taken
     adopt(scope, entity=copy.entity, message=copy.name, cause=cause, hops=copy.hops)
@@ -116,10 +139,5 @@ def take_in_hand(scope: Scope, line: Line, tag: int) -> None:
 
 def put_down(scope: Scope) -> None:
     """Have nothing in hand: what is done next is done on nobody's behalf."""
-    if _takes_by_itself(scope):
+    if takes_by_itself(scope):
         rest(scope)
-
-
-def _takes_by_itself(scope: Scope) -> bool:
-    """Say whether code follows the messages that it takes, and works for nobody else."""
-    return scope.run is None and (not scope.entity or bool(scope.message))

@@ -19,11 +19,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
-from chaosharness.adapters.amqp.handling import Handling, handling, line_of
+from chaosharness.adapters.amqp.handling import Handling, carried, handling, line_of
 from chaosharness.adapters.amqp.logs import quiet_in_runs
 from chaosharness.adapters.dispatch import Library, Seam
 from chaosharness.handlers.port import current_scope
-from chaosharness.kernel.scope import SCOPE
 
 
 async def _callback(real: Any, self: Any, message: Any, raise_err: bool = False) -> None:
@@ -32,19 +31,8 @@ async def _callback(real: Any, self: Any, message: Any, raise_err: bool = False)
     held = _handling(self, message)
     if held is None:
         await real(self, message, raise_err)
-        return
-    armed = held.operation in own.world.armed
-    SCOPE.set(held.scope)  # of this asyncio task: each message has its own
-    if armed:
-        await own.colour.drive(held.strike("before"), held.scope)
-    try:
-        await real(self, message, raise_err)
-    except BaseException as error:
-        held.ended(error)
-        raise
-    held.ended(None)
-    if armed:
-        await own.colour.drive(held.strike("after"), held.scope)
+    else:  # each message has an asyncio task of its own
+        await carried(own, held, lambda: real(self, message, raise_err))
 
 
 def _handling(receiver: Any, message: Any) -> Handling | None:

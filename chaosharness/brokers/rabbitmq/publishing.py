@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from chaosharness.brokers.lane import Lane, in_turn
+from chaosharness.brokers.lane import Lane, blindly, in_turn
 from chaosharness.brokers.message import NO_HEADERS, encode, key_of
 from chaosharness.brokers.rabbitmq.copies import NO_PROPERTIES, Copy
 from chaosharness.brokers.rabbitmq.errors import ChannelClosed
@@ -317,17 +317,13 @@ class Publisher:
         operation, attempt = self._reach(scope, copy)
         draft = (copy, mandatory, in_hand)
         confirms = self._broker.definition.confirms  # a client may ask for them later
+        store = self._storing.store if confirms else self._storing.try_to_store
         if operation not in world.surfaces:
             world.meet(operation, self._surface())
         if self._broker.disturbed or world.unreachable:
-            if confirms:
-                script = in_turn(
-                    self._lane, scope, operation, attempt, self._storing.store, draft, self._broker
-                )
-            else:
-                script = self._blindly(scope, operation, attempt, draft)
+            send = in_turn if confirms else blindly
+            script = send(self._lane, scope, operation, attempt, store, draft, self._broker)
             return scope.colour.drive(on_behalf(scope, entity, in_hand, script), scope)
-        store = self._storing.store if confirms else self._storing.try_to_store
         if scope.colour.is_async:
             return LaterEffect(scope, entity, store, operation, attempt, draft)
         own, scope.entity = scope.entity, entity
@@ -344,28 +340,6 @@ class Publisher:
         else:
             found = PUBLISH_AGAIN if definition.resends else PUBLISH
         return widened(found, definition.searched)
-
-    def _blindly(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> Script[None]:
-        """Publish without a confirm: nobody learns whether the message was stored."""
-        turn = self._lane.join(scope)
-        lost = False
-        try:
-            yield from turn.come()
-            for fault in strikes(scope, operation, "before", attempt):
-                if isinstance(fault, LostRequest):
-                    lost = True
-                else:
-                    yield from trouble(scope, fault, self._broker)
-            if lost or cut(scope, self._broker, "out"):
-                data = {"outcome": UNASKED, "happened": False}
-                scope.record("reply", operation, attempt, data)
-            else:
-                have(scope, operation, attempt, self._storing.try_to_store, draft)
-        finally:
-            scope.struck = ()
-            turn.leave()
-        for fault in strikes(scope, operation, "after", attempt):
-            yield from trouble(scope, fault, self._broker)
 
     # ---- without waiting
 
