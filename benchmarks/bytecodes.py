@@ -20,7 +20,7 @@ import attrs
 from benchmarks.certify import subjects
 from benchmarks.colours import COLOURS, build
 from benchmarks.eight_messages import eight
-from benchmarks.measure import table
+from benchmarks.measure import table, watch
 from chaosharness import Crash, Schedule, Site, System
 
 FACTOR_MAX: Final = 1.3
@@ -63,22 +63,13 @@ class Cost:
 
 def count(action: Callable[[], object]) -> int:
     """Return how many bytecodes an action takes."""
-    monitoring = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
-    tool = monitoring.PROFILER_ID
     counted = 0
 
     def instruction(_: Any, __: int) -> None:
         nonlocal counted
         counted += 1
 
-    monitoring.use_tool_id(tool, "bytecodes")
-    try:
-        monitoring.register_callback(tool, monitoring.events.INSTRUCTION, instruction)
-        monitoring.set_events(tool, monitoring.events.INSTRUCTION)
-        action()
-        monitoring.set_events(tool, 0)
-    finally:
-        monitoring.free_tool_id(tool)
+    watch(action, instruction)
     return counted
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from collections.abc import Callable
+from types import CodeType
 
 
 def best(function: Callable[[], object], *, runs: int, samples: int = 15) -> float:
@@ -21,6 +23,20 @@ def best(function: Callable[[], object], *, runs: int, samples: int = 15) -> flo
             function()
         figures.append((time.process_time() - begun) / runs)
     return min(figures)
+
+
+def watch(action: Callable[[], object], instruction: Callable[[CodeType, int], object]) -> None:
+    """Do something, and call `instruction` at each bytecode of it (CPython 3.13)."""
+    monitoring = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
+    tool = monitoring.PROFILER_ID
+    monitoring.use_tool_id(tool, "chaosharness")
+    try:
+        monitoring.register_callback(tool, monitoring.events.INSTRUCTION, instruction)
+        monitoring.set_events(tool, monitoring.events.INSTRUCTION)
+        action()
+        monitoring.set_events(tool, 0)
+    finally:
+        monitoring.free_tool_id(tool)
 
 
 def simpy_event() -> float:

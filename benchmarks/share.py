@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import attrs
 
 from benchmarks.bytecodes import count, systems
-from benchmarks.measure import table
+from benchmarks.measure import table, watch
 from chaosharness import System
 from chaosharness.search.claims import Claim
 from chaosharness.search.explore import explore
@@ -97,18 +98,12 @@ def shares(system: System, runs: int = RUNS) -> Shares:
     explore(system, faults_max=2, runs_max=20, thorough=True)
     meter = Meter()
     kept = [(kind, name, getattr(kind, name)) for _, kind, name in WATCHED]
-    monitoring = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
-    tool = monitoring.PROFILER_ID
-    monitoring.use_tool_id(tool, "share")
     try:
         for word, kind, name in WATCHED:
             setattr(kind, name, meter.within(word, getattr(kind, name)))
-        monitoring.register_callback(tool, monitoring.events.INSTRUCTION, meter.instruction)
-        monitoring.set_events(tool, monitoring.events.INSTRUCTION)
-        explore(system, faults_max=2, runs_max=runs, thorough=True)
-        monitoring.set_events(tool, 0)
+        search = partial(explore, system, faults_max=2, runs_max=runs, thorough=True)
+        watch(search, meter.instruction)
     finally:
-        monitoring.free_tool_id(tool)
         for kind, name, function in kept:
             setattr(kind, name, function)
     return Shares(meter.counted, meter.inside.get("judging", 0), meter.inside.get("planning", 0))

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any, Final
 
-from benchmarks.measure import table
+from benchmarks.measure import table, watch
 from benchmarks.products import FEW, MANY, PRODUCTS, WARM, eight
 from benchmarks.where import place
 
@@ -95,8 +95,6 @@ def step_of(code: CodeType) -> str | None:
 
 def by_step(action: Callable[[], object]) -> Counter[tuple[str, CodeType]]:
     """Return how many bytecodes each function took, itself only, by the step that it was in."""
-    monitoring = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
-    tool = monitoring.PROFILER_ID
     steps: dict[CodeType, str | None] = {}
     found: Counter[tuple[str, CodeType]] = Counter()
 
@@ -110,14 +108,7 @@ def by_step(action: Callable[[], object]) -> Counter[tuple[str, CodeType]]:
             step, frame = steps[one], frame.f_back
         found[step or OTHER, code] += 1
 
-    monitoring.use_tool_id(tool, "steps")
-    try:
-        monitoring.register_callback(tool, monitoring.events.INSTRUCTION, instruction)
-        monitoring.set_events(tool, monitoring.events.INSTRUCTION)
-        action()
-        monitoring.set_events(tool, 0)
-    finally:
-        monitoring.free_tool_id(tool)
+    watch(action, instruction)
     return found
 
 

@@ -16,7 +16,7 @@ from types import CodeType
 from typing import Any
 
 from benchmarks.bytecodes import systems
-from benchmarks.measure import table
+from benchmarks.measure import table, watch
 from chaosharness import System
 from chaosharness.search.explore import explore
 
@@ -27,21 +27,12 @@ _WARM = 10
 
 def by_code(action: Callable[[], object]) -> Counter[CodeType]:
     """Return how many bytecodes each function took, itself only."""
-    monitoring = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
-    tool = monitoring.PROFILER_ID
     found: Counter[CodeType] = Counter()
 
     def instruction(code: CodeType, _: int) -> None:
         found[code] += 1
 
-    monitoring.use_tool_id(tool, "where")
-    try:
-        monitoring.register_callback(tool, monitoring.events.INSTRUCTION, instruction)
-        monitoring.set_events(tool, monitoring.events.INSTRUCTION)
-        action()
-        monitoring.set_events(tool, 0)
-    finally:
-        monitoring.free_tool_id(tool)
+    watch(action, instruction)
     return found
 
 
