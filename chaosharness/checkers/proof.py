@@ -22,7 +22,6 @@ _DONE: Final = _WORK | {"handled", "raised", "ack", "nack", "note", "dead", "dec
 """Kinds of event which show that a message was more than handed out."""
 
 _CLIENT: Final = "client."
-_LOOP: Final = ".loop"
 
 
 def unproved(history: History, items: Sequence[Any]) -> str:
@@ -82,13 +81,18 @@ def put_aside(history: History) -> str:
 
 
 def only_died(history: History) -> str:
-    """Say that a main loop died of its own errors and nobody did anything; nothing otherwise."""
+    """Say that a main loop died of its own errors and nobody did anything; nothing otherwise.
+
+    What a main loop raises stands at its place; what a handler raises, at an operation of it.
+    """
     error = ""
     for _, kind, actor, operation, _, _, _, data in history.raw:
-        if kind == "raised" and operation.endswith(_LOOP):
+        if actor.startswith("client"):
+            continue
+        if kind == "raised" and operation and "/" not in operation:
             line = f" (at {data['line']})" if data and data.get("line") else ""
             error = error or f"{operation} raised {data['error'] if data else 'an error'}{line}"
-        elif kind in _DONE and actor and not actor.startswith("client"):
+        elif kind in _DONE and actor:
             return ""
     if not error:
         return ""

@@ -274,15 +274,15 @@ ROWS = {
             "consume": """
             consumer = env.consumer(bus, "orders")
 
-            def loop():
+            def work():
                 while True:
                     for order in consumer.poll(1):
                         raise KeyError("cents")  # here
 
-            env.main(loop)
+            env.main(work)
             """
         },
-        "no loop did anything with a message, even without any fault: pay.loop raised KeyError: "
+        "no loop did anything with a message, even without any fault: pay.work raised KeyError: "
         "'cents'.*Mend that first",
     ),
 }

@@ -63,7 +63,7 @@ def test_a_key_per_attempt_is_named_at_one_fault_with_nothing_claimed() -> None:
 
 def one_workflow(workflow_class: type) -> System:
     system = System("one workflow")
-    temporal = system.add(Temporal("temporal"))
+    temporal = system.add(Temporal("temporal", search_attributes={"name": "Keyword"}))
 
     @system.service("orders")
     def orders(env: Env) -> None:
