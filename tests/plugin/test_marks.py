@@ -214,14 +214,14 @@ def test_a_failure_that_was_expected_is_called_so_on_the_page(suite):
         suite,
         """
         import pytest
-        from chaosharness import chaos_test
+        from chaosharness import Crash, chaos_test
         from marked_shop import broken, right
 
-        @chaos_test(broken, runs=40)
+        @chaos_test(broken, runs=60)
         @pytest.mark.xfail(reason="known")
         def test_known(run): ...
 
-        @chaos_test(right, runs=3)
+        @chaos_test(right, runs=60, kinds=[Crash])
         @pytest.mark.xfail(reason="mended meanwhile")
         def test_mended(run): ...
         """,
