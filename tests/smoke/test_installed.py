@@ -33,7 +33,7 @@ NEEDED = {
     ("orchestrators", "temporal"): "google temporalio",
     ("adapters", "http"): "aiohttp blinker django flask httpx multidict urllib3",
     ("adapters", "amqp"): "aio_pika aiormq amqp faststream pamqp pika vine",
-    ("adapters", "celery"): "amqp billiard celery click kombu vine",
+    ("adapters", "celery"): "amqp billiard celery click fakeredis kombu redis vine",
     ("adapters", "aws"): "aiobotocore boto3 botocore",
     ("adapters", "databases"): "aiosqlite asyncpg django fakeredis psycopg redis sqlalchemy",
     ("adapters", "nats"): "nats",
