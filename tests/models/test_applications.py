@@ -110,6 +110,8 @@ SLOW = {
     "checkout.system:marked_first",
     "checkout.system:no_key",
     "checkout.system:order_after_charge",
+    "shipments.system:acknowledged_first",
+    "shipments.system:told_without_a_key",
 }
 
 

@@ -50,7 +50,9 @@ def test_the_right_one_holds_under_every_single_fault(target, claims):
 
 
 @pytest.mark.parametrize("target", BROKEN)
-@pytest.mark.parametrize("claims", ["nothing claimed", "with its claims"])
+@pytest.mark.parametrize(
+    "claims", ["nothing claimed", pytest.param("with its claims", marks=pytest.mark.slow)]
+)
 def test_a_broken_one_takes_so_many_faults(target, claims):
     system = loaded(target)
     if claims == "nothing claimed":
