@@ -172,7 +172,9 @@ def _print(one: Soak, told: Telling, untested: list[str], sentences: tuple[str, 
     say(f"{one.system.name}: soak {one.folder.number} in {one.place}, ended since {one.ended}")
     found = f"{count(len(one.found), 'new finding')}"
     again = f", {len(one.again)} met again that the folder has" if one.again else ""
-    say(f"{found}{again}; {one.place / 'findings'} has all of them")
+    kept = "has none of them" if told.unwritten == len(one.found) else "lacks some of them"
+    kept = kept if told.unwritten else "has all of them"
+    say(f"{found}{again}; {one.place / 'findings'} {kept}")
     for name in untested:
         say(f"never put to the test: {name}")
     for line in sentences:

@@ -80,6 +80,11 @@ class Telling:
         self._files += files
         return next((str(one) for one in files if one.name == f"{found.slug()}.json"), None)
 
+    @property
+    def unwritten(self) -> int:
+        """How many of those that were told stand in no file."""
+        return len(self._unwritten)
+
     def write_again(self) -> None:
         """Write what could not be written: the disk may have room by now."""
         unwritten, self._unwritten = self._unwritten, []

@@ -6,6 +6,7 @@ import selectors
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
@@ -177,12 +178,13 @@ def test_numbers_that_make_no_sense_are_refused(tmp_path):
 # ---- the command line
 
 
-def command(tmp_path, target, *options):
+def command(tmp_path, target, *options, **process):
     return subprocess.Popen(
         [sys.executable, "-m", "chaosharness", "soak", target, "--folder", str(tmp_path), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        **process,
     )
 
 
@@ -216,6 +218,17 @@ def test_two_side_by_side_and_one_of_them_killed_at_its_first_finding(tmp_path):
     again = command(tmp_path, *words, "--json")
     told = json.loads(again.communicate(timeout=120)[0])
     assert (told["soak"], told["again"], told["found"]) == (3, ["shop-never-charged-twice"], [])
+
+
+def test_what_stands_in_no_file_is_not_said_to_be_there(tmp_path):
+    """A page is larger than what this disk takes, as far as the process can tell."""
+    resource = pytest.importorskip("resource")
+    small = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (8_000, 8_000))
+    words = ("tests.search.planted:one", "--seconds", "60", "--exact", "1")
+    out, error = command(tmp_path, *words, preexec_fn=small).communicate(timeout=120)
+    assert out.startswith("BROKEN: never charged twice")
+    assert f"1 new finding; {tmp_path / 'findings'} has none of them" in out
+    assert "cannot be written" in error
 
 
 def test_a_soak_that_is_told_to_stop_says_what_it_ran(tmp_path):
