@@ -72,11 +72,13 @@ _SILENT: Final = frozenset(
 MEASURING: Final = frozenset(
     {
         *("redis.client", "redis.connection", "redis.asyncio.client", "redis.asyncio.connection"),
-        *("fakeredis._clients._async", "aiormq.tools", "aiormq.connection"),
+        *("fakeredis._clients._async", "fakeredis._socket._base", "fakeredis._core._server"),
+        *("fakeredis.model._client_info", "aiormq.tools", "aiormq.connection"),
     }
 )
 """The same, where other modules of the library do act on it: redis-py times each command, a
-reply of fakeredis is there when it is waited for, and aiormq counts down what it waits for."""
+reply of fakeredis is there when it is waited for, and aiormq counts down what it waits for. What
+expires in a server of fakeredis's is told by the store."""
 
 _CLOSED: Final = frozenset({"chaosharness", "sqlite3", "builtins", *LIBRARIES})
 """Where no object holds a duration of the user's."""

@@ -30,6 +30,11 @@ _ASIDE_MS: Final = 977
 _UNIX_MS: Final = 10**12
 _UNIX_S: Final = 10**9
 _DATE: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?")
+_TOKEN: Final = re.compile(
+    r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|(?=[0-9a-fA-F]*[0-9])[0-9a-fA-F]{16,}"
+)
+"""What nobody counts on with: a UUID, or some 64 bits and more in hexadecimal."""
+
 _OTHERS: Final = frozenset({type(None), bool, bytes, CodeType})
 _IN_JSON: Final = re.compile(
     rb"20\d\d-\d\d-\d\d[T ]\d\d:\d\d[^\"\s]*|(?<![\w.-])\d{4,16}(?:\.\d+)?(?![\w.])"
@@ -72,7 +77,8 @@ def from_now(value: Any, now_ms: int) -> int:
 def is_the_same_later(value: Any, now_ms: int, former: Any, then_ms: int) -> bool:
     """Say whether a value is what it was, but for times, which keep their distance to the clock.
 
-    A lease that is renewed, for instance: `{"by": "w-1", "until": now + 30}`.
+    A lease that is renewed, for instance: `{"by": "w-1", "until": now + 30}`. And but for tokens
+    that are drawn anew each time, such as that of a lock.
     """
     if value == former:
         return True
@@ -87,6 +93,8 @@ def is_the_same_later(value: Any, now_ms: int, former: Any, then_ms: int) -> boo
         )
     if type(value) is not type(former) or isinstance(value, bool):
         return False
+    if isinstance(value, str) and _TOKEN.fullmatch(value) and _TOKEN.fullmatch(former):
+        return True
     far_ms = from_now(value, now_ms - _ASIDE_MS)
     before_ms = from_now(former, then_ms - _ASIDE_MS)
     return bool(far_ms and before_ms) and abs(far_ms - before_ms) <= RENEWED_WITHIN_MS

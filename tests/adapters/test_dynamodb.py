@@ -280,3 +280,20 @@ for _ in range(2):
 
 def test_the_tokens_that_botocore_makes_are_those_of_the_run():
     assert len(set(printed_everywhere(TOKENS))) == 1
+
+
+def test_a_lock_that_is_taken_and_given_back_for_ever_changes_nothing():
+    def main():
+        table = boto3.resource("dynamodb").Table("orders")
+        while True:
+            try:
+                lock = {"id": "lock", "until": int(time.time()) + 30}
+                table.put_item(Item=lock, ConditionExpression=Attr("id").not_exists())
+                table.delete_item(Key={"id": "lock"})
+            except ClientError:
+                pass
+            time.sleep(10)
+
+    run = system_of(main).run([])
+    assert run.ending.verdict == "quiet", run.ending
+    assert len(run.history) < 2_000

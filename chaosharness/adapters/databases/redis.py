@@ -30,6 +30,7 @@ from chaosharness.adapters.spoken import note_spoken
 from chaosharness.brokers.redis.desk import Held
 from chaosharness.brokers.redis.redis import OpenRedis as OpenStreams
 from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers.clocks import SECONDS, clock_read
 from chaosharness.handlers.places import asked_at
 from chaosharness.handlers.port import after, before, call_off, current_scope, have, lost
 from chaosharness.handlers.script import Script
@@ -189,6 +190,9 @@ class _Ours:
             raise
         for duration_ms in request.durations_ms():
             scope.world.know_duration(duration_ms)
+            scope.world.rest.show(duration_ms)
+        if store.expires:
+            clock_read(None, SECONDS)  # an answer may be another when something has expired
         if request.reads:
             self._feed(packed)
             scope.record("read", operation, attempt, data)
@@ -197,7 +201,7 @@ class _Ours:
         store.saved()
         self._feed(packed)
         changed = store.contents() != was
-        if changed:
+        if changed and not store.repeats.unchanged(scope.world):
             scope.world.effects += 1
         scope.record("commit" if changed else "read", operation, attempt, data)
         if changed:

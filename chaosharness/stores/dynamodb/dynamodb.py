@@ -35,6 +35,7 @@ from chaosharness.machines.dynamodb.machine import LATE_MS, Changed
 from chaosharness.machines.machine import Refusal
 from chaosharness.stores.dynamodb.connection import DynamoConnection
 from chaosharness.stores.dynamodb.items import images, name_of, shown
+from chaosharness.stores.repeats import Repeats
 
 READS: Final = frozenset(
     ("GetItem", "Query", "Scan", "BatchGetItem", "TransactGetItems", "DescribeTable", "ListTables")
@@ -112,6 +113,7 @@ class OpenDynamoDB:
         self.timeout_ms: Final = definition.timeout_ms
         self.world = world
         self.machine = DynamoMachine(EPOCH_MS)
+        self._repeats = Repeats(self.final)
         self.on_change: list[Callable[[Changed, bytes, Scope, str, int], None]] = []
         for name, table in definition.tables.items():
             self.machine.create(name, table.settings())
@@ -178,7 +180,8 @@ class OpenDynamoDB:
         if change.why:
             data["why"] = change.why
         scope.record("commit", operation, attempt, data)
-        world.effects += 1
+        if not self._repeats.unchanged(world):
+            world.effects += 1
         self._know_expiry(change)
         self._copy(change, scope)
         for tell in self.on_change:

@@ -16,11 +16,10 @@ import msgspec
 from chaosharness.errors import RefusedValue, UnserialisablePayload
 from chaosharness.handlers.port import READ, call_off, operate, refuse_stranger
 from chaosharness.kernel import allowed
-from chaosharness.kernel.rest import COMMITS_MIN
 from chaosharness.kernel.scope import Incarnation, Scope
-from chaosharness.kernel.spans import is_the_same_later
 from chaosharness.kernel.world import World
 from chaosharness.stores.durable import OpenStore
+from chaosharness.stores.repeats import Repeats
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
@@ -70,9 +69,7 @@ class OpenKeyValue(OpenStore):
         )
         self.data: dict[str, bytes] = {}
         self._log: list[tuple[int, str, bytes | None]] = []
-        self._set_at: dict[str, int] = {}
-        self._again = 0
-        self._row = -1
+        self._repeats = Repeats(self._decoded)
         self.actions = _actions(definition.name)
 
     def connect(self, incarnation: Incarnation) -> KeyValueConnection:
@@ -129,10 +126,8 @@ class OpenKeyValue(OpenStore):
             del values[key]
         else:
             values[key] = body
-        if body != old:
-            if old is None or body is None or not self._renews(key, old, body):
-                self.world.effects += 1
-            self._set_at[key] = self.world.now
+        if body != old and not self._repeats.unchanged(self.world):
+            self.world.effects += 1
         data = {"store": self.name, "verb": verb, "key": key, "value": body}
         if outcome is not None:
             data["outcome"] = "unknown"
@@ -141,23 +136,8 @@ class OpenKeyValue(OpenStore):
             raise TimeoutError(f"{self.name}.{verb} {key}: no answer; it may have happened")
         return None if verb is PUT else True
 
-    def _renews(self, key: str, old: bytes, body: bytes) -> bool:
-        """Say whether a key was set to what it was, but for times that go on with the clock.
-
-        Looked at after `COMMITS_MIN` such writes with nothing else in between: a lease that is
-        renewed for ever changes nothing.
-        """
-        world = self.world
-        row = world.rest.goes_on_alike(world)
-        if self._row != row:
-            self._row = row
-            self._again = 0
-        self._again += 1
-        found = self._again >= COMMITS_MIN and is_the_same_later(
-            _decode(body), world.now, _decode(old), self._set_at.get(key, 0)
-        )
-        world.rest.counted(world, effect=not found)
-        return found
+    def _decoded(self) -> dict[str, Any]:
+        return {key: _decode(body) for key, body in self.data.items()}
 
     def _refuse(
         self,

@@ -41,6 +41,7 @@ from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.kernel.world import World
 from chaosharness.stores.address import is_address, read
 from chaosharness.stores.durable import OpenStore
+from chaosharness.stores.repeats import Repeats
 
 Persistence = Literal["always", "everysec", "none"]
 _PERSISTENCE: Final = ("always", "everysec", "none")
@@ -128,6 +129,7 @@ class OpenRedis(OpenStore):
         self.lives = 1
         self.aside: set[str] = set()
         self.heard: list[Callable[[Scope, str, int, Any], None]] = []
+        self.repeats = Repeats(self._with_numbers)
         self._images: list[tuple[int, dict[int, Any]]] = []
 
     def stands_for(self, host: str) -> bool:
@@ -180,6 +182,20 @@ class OpenRedis(OpenStore):
                     found[f"{number}/{name}" if number else name] = _plain(item.value)
         return found
 
+    def _with_numbers(self) -> Any:
+        """Return what is stored, with numbers for the texts that Redis keeps of them."""
+        return _numbers_in(self.contents())
+
+    @property
+    def expires(self) -> bool:
+        """Whether there is something that will be gone by itself."""
+        now = self.world_time()
+        return any(
+            item.expireat is not None and item.expireat > now
+            for db in self.server.dbs.values()
+            for item in db._dict.values()
+        )
+
     def world_time(self) -> float:
         """Return the time of the run in seconds since 1970."""
         return (EPOCH_MS + self.world.now) / 1000
@@ -212,3 +228,16 @@ def _plain(value: Any) -> Any:
         return sorted(map(_plain, value))
     except TypeError:
         return type(value).__name__
+
+
+def _numbers_in(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _numbers_in(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_numbers_in(one) for one in value]
+    if isinstance(value, str) and value[:1].isdigit():
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value

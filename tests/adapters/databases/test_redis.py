@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from chaosharness import (
+    Budget,
     Crash,
     LostReply,
     LostRequest,
@@ -22,6 +23,7 @@ from chaosharness import (
     Schedule,
     Site,
     StoreOutage,
+    System,
     check,
     idempotent,
     smallest,
@@ -116,6 +118,45 @@ def test_keys_expire_and_locks_are_waited_for_in_virtual_time():
         assert not cache.exists("token")
 
     assert shop(wait, RedisStore("cache"), replicas=1).run().ending.verdict == "quiet"
+
+
+def poll(cache):
+    cache.hvals("sold")
+
+
+def beat(cache):
+    cache.set("beat", time.time(), ex=30)
+
+
+def lock(cache):
+    with cache.lock("report", timeout=20, blocking=False):
+        cache.hvals("sold")
+
+
+def lock_and_count(cache):
+    lock(cache)
+    cache.incr("rounds")
+
+
+@pytest.mark.parametrize(
+    ("step", "verdict"),
+    [(poll, "quiet"), (beat, "quiet"), (lock, "quiet"), (lock_and_count, "budget")],
+)
+def test_a_loop_that_changes_nothing_for_good_is_at_rest(step, verdict):
+    system = System("rounds")
+    system.add(RedisStore("cache", persistence="always"))
+    cache = redis.Redis("cache.shop.example", decode_responses=True)
+
+    def main():
+        while True:
+            step(cache)
+            time.sleep(10)
+
+    system.service("rounds", replicas=2)(lambda env: env.main(main))
+    system.entry(examples=[1])(lambda env, item: None)
+    run = system.run([], budget=Budget(calm_ms=7_200_000))
+    assert run.ending.verdict == verdict, run.ending
+    assert (len(run.history) < 200) is (verdict == "quiet")
 
 
 def test_an_outage_refuses_and_what_is_stored_survives_crashes_of_the_service():
