@@ -201,7 +201,7 @@ def _durations_of(code: CodeType, names: Mapping[str, Any], unit: int, depth: in
     for one in code.co_consts:
         if type(one) is CodeType:
             yield from _durations_of(one, names, unit, depth)
-        else:
+        elif one not in _FACTORS or not _converts(code):
             yield _as_duration(one, max(units, default=unit))
     words = _words(code)
     for name in code.co_names:

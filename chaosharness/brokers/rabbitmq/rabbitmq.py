@@ -218,7 +218,7 @@ class OpenRabbitMQ(Watcher):
         self._channels: dict[tuple[Incarnation, str], Link] = {}
         self._expiries: dict[OpenQueue, int] = {}
         self._changes = False
-        self._named = 0
+        self._made_up: set[str] = set()
         self._refused: list[Link] = []
         self.is_down = False
         world.know_timeout(definition.consumer_timeout_ms)
@@ -271,8 +271,9 @@ class OpenRabbitMQ(Watcher):
 
     def new_name(self) -> str:
         """Return a name for a queue that is declared without one."""
-        self._named += 1
-        return f"amq.gen-{self._named}"
+        name = f"amq.gen-{len(self._made_up) + 1}"
+        self._made_up.add(name)
+        return name
 
     def check_target(self, exchange: str, topic: str) -> str:
         """Return why the channel is closed that publishes there; empty if nothing is wrong.
@@ -305,6 +306,8 @@ class OpenRabbitMQ(Watcher):
             "key": copy.key,
             "value": body if type(body) is not Framed else body.told,
         }
+        if copy.topic in self._made_up:
+            words["made_up"] = True
         if copy.headers and not copy.deaths:  # a letter's tell of the broker, and of when it died
             words["headers"] = plain(copy.headers)
         if copy.properties:

@@ -260,7 +260,9 @@ class Reader:
                     yield place, what, entity, index
             elif kind == "publish" and "instead_of" not in data:
                 value = data.get("value")
-                place = ("topic", str(data.get("broker")), str(data.get("topic")))
+                # a queue for the answers of one connection has another name in each run
+                name = STAR if data.get("made_up") else LOOKS.sub(STAR, str(data.get("topic")))
+                place = ("topic", str(data.get("broker")), name)
                 if not is_poison(value) and not self.options.ignores(place):
                     mentioned = self.owners.of((value, data.get("key")))
                     mine = next(iter(mentioned)) if len(mentioned) == 1 else entity
