@@ -45,6 +45,7 @@ class ConductorClient:
         return self.start_workflow_by_name(
             given.get("name"),
             given.get("input") or {},
+            version=given.get("version"),
             correlationId=given.get("correlation_id"),
             idempotency_key=given.get("idempotency_key"),
             idempotency_strategy=given.get("idempotency_strategy") or "FAIL",
@@ -55,11 +56,15 @@ class ConductorClient:
         name: Any,
         input: Mapping[str, Any],
         *,
+        version: int | None = None,
         correlationId: str | None = None,
         idempotency_key: str | None = None,
         idempotency_strategy: Any = "FAIL",
     ) -> Any:
-        """Start a workflow; return its id. Without a key each call starts another one (C16)."""
+        """Start a workflow; return its id. Without a key each call starts another one (C16).
+
+        Without a version it is the latest; it keeps that to its end, whatever is deployed (C1).
+        """
         strategy = str(getattr(idempotency_strategy, "name", idempotency_strategy))
         if strategy not in ("FAIL", "RETURN_EXISTING"):
             call_off(
@@ -71,7 +76,7 @@ class ConductorClient:
         given = _json(input, f"the input of workflow {name!r}")
         return self._ask(
             "start", "start_workflow", {"workflow": name, "input": given}, name=name, given=given,
-            correlation=correlationId, key=idempotency_key,
+            version=version, correlation=correlationId, key=idempotency_key,
             existing=strategy == "RETURN_EXISTING",
         )  # fmt: skip
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from chaosharness.errors import InvalidDefinition
-from chaosharness.faults import Crash
+from chaosharness.faults import Crash, Redeploy
 from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.handling import reach, suffer
-from chaosharness.handlers.port import surface
+from chaosharness.handlers.port import strikes, surface
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.mortal import Once
 from chaosharness.kernel.scope import Incarnation, Scope
@@ -42,6 +42,9 @@ __all__ = ["OpenConductor"]
 
 WRITE: Final = surface(after=(Crash,))
 
+BEGIN: Final = surface(before=(Redeploy,))
+"""A workflow begins before its definition is registered anew, and keeps what it began with (C1)."""
+
 
 class OpenConductor:
     """The server during one run."""
@@ -52,17 +55,20 @@ class OpenConductor:
         *,
         name: str,
         blueprints: Mapping[str, Blueprint],
+        versions: Mapping[tuple[str, int], Blueprint],
+        before: Mapping[str, Blueprint],
         task_defs: Mapping[str, TaskDef],
         latency_ms: int,
         timeout_ms: int,
     ) -> None:
         self.world = world
         self.name = name
-        self.blueprints = blueprints
+        self.before = before
+        self.every = (*versions.values(), *before.values())
         self.task_defs = task_defs
         self.latency_ms = latency_ms
         self.timeout_ms = timeout_ms
-        self.server = Server(Store(), dict(blueprints), task_defs.get)
+        self.server = Server(Store(), dict(blueprints), task_defs.get, versions=dict(versions))
         self.workers: dict[str, list[Worker]] = {}
         self.outside = Outside(self)
         self.scopes: dict[str, Scope] = {}
@@ -116,7 +122,7 @@ class OpenConductor:
 
     def _know_timeouts(self) -> None:
         self.world.know_timeout(self.timeout_ms)
-        for blueprint in self.blueprints.values():
+        for blueprint in self.every:
             limits = [blueprint.timeout_s]
             for step in blueprint.everything():
                 found = step.task_def
@@ -189,7 +195,7 @@ class OpenConductor:
         self.world.after(0, lambda _: self.go_on())
 
     def _check_name(self, name: str, service: str) -> None:
-        every = [step for one in self.blueprints.values() for step in one.everything()]
+        every = [step for one in self.every for step in one.everything()]
         named = {step.name for step in every if step.kind == "SIMPLE"}
         known = sorted(named | self.task_defs.keys())
         made = any(step.kind in ("DYNAMIC", "FORK_JOIN_DYNAMIC") for step in every)
@@ -222,6 +228,8 @@ class OpenConductor:
         what, words = request
         self._tell_time()
         try:
+            if what == "start":
+                words = {**words, "choose": lambda found: self._begins_under(found, caller)}
             steps = getattr(self, f"_do_{what}")(**words)
         except ConductorError as error:
             reply(None, error, happened=False)
@@ -230,6 +238,21 @@ class OpenConductor:
 
     def _do_start(self, **words: Any) -> Steps[str]:
         return self.server.start(words.pop("name"), words.pop("given"), **words)
+
+    def _begins_under(self, found: Blueprint, caller: Scope) -> Blueprint:
+        """The definition that was registered before, where a workflow begins before the deploy."""
+        before = self.before.get(found.name)
+        if before is None:
+            return found
+        place = f"{self.name}.{found.name}"
+        scope = Scope(
+            self.world, self.incarnation, place, caller.entity, caller.cause, PLAIN, caller.hops,
+            caller.message,
+        )  # fmt: skip
+        operation = f"{place}/begin"
+        attempt = reach(scope, operation, BEGIN)
+        struck = operation in self.world.armed and strikes(scope, operation, "before", attempt)
+        return before if struck else found
 
     def _do_get(self, workflow_id: str, tasks: bool) -> Steps[dict[str, Any]]:
         found = self.server.store.load(self.server.known(workflow_id)).as_json()

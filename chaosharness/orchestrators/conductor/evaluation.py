@@ -60,6 +60,8 @@ class Evaluation:
     task_defs: TaskDefs
     now: int = 0
     told: list[Any] = attrs.field(factory=list)
+    versions: dict[tuple[str, int], Blueprint] = attrs.field(factory=dict)
+    """Definitions by name and version; those of `blueprints` are the latest."""
 
     # ---- beginning
 
@@ -69,13 +71,20 @@ class Evaluation:
         self.told.append(Started(workflow.id, workflow.parent or workflow.triggered_by))
         yield Write(workflow.id, "create workflow")
 
+    def definition(self, name: Any, version: Any = None) -> Blueprint | None:
+        """Return a definition as it is now: without a version the latest (C18)."""
+        latest = self.blueprints.get(name)
+        version = int(version) if str(version).isdecimal() else version
+        if version is None or (latest is not None and latest.version == version):
+            return latest
+        return self.versions.get((name, version))
+
     def new_workflow(
-        self, name: str, given: dict[str, Any], workflow_id: str = "", **words: Any
+        self, blueprint: Blueprint, given: dict[str, Any], workflow_id: str = "", **words: Any
     ) -> Workflow:
-        """Return a workflow that is not written yet."""
-        blueprint = self.blueprints[name]
+        """Return a workflow that is not written yet: it keeps its definition (C1)."""
         return Workflow(
-            id=workflow_id or self.next_id(name),
+            id=workflow_id or self.next_id(blueprint.name),
             blueprint=blueprint,
             input={**blueprint.input_template, **given},
             created_ms=self.now,
@@ -318,12 +327,13 @@ class Evaluation:
         }
         if workflow.failed_task is not None:
             given["failureTaskId"] = workflow.failed_task
-        if name not in self.blueprints:
+        found = self.definition(name)
+        if found is None:
             said = f"Error workflow {name} failed to start.  reason: No such workflow found by name"
             workflow.output = {**workflow.output, "conductor.failure_workflow": said}
         else:
             failure = self.new_workflow(
-                str(name), given, correlation=workflow.correlation, triggered_by=workflow.id
+                found, given, correlation=workflow.correlation, triggered_by=workflow.id
             )
             yield from self.create(failure)
             yield from self.decide(failure.id)

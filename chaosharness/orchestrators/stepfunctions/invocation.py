@@ -31,6 +31,7 @@ INVOKE: Final = surface(before=(Delay, ErrorReply, LostRequest), after=(LostRepl
 NOT_RUN: Final = "Lambda.ServiceException"
 UNKNOWN: Final = "Lambda.Unknown"
 NO_ANSWER: Final = "Lambda.SdkClientException"
+NOT_FOUND: Final = "Lambda.ResourceNotFoundException"
 
 
 LAMBDA_MS_MAX: Final = 900_000
@@ -90,6 +91,14 @@ class Invocation:
         world = self.engine.world
         self.attempt = reach(self.scope, self.operation, INVOKE)
         drive_in_kernel(self._go(), world)
+
+    def find_nothing(self) -> None:
+        """There is no such function any more, or not yet: the task fails."""
+        self.attempt = reach(self.scope, self.operation, INVOKE)
+        self.engine.world.after(
+            self.engine.latency_ms,
+            lambda _: self.fail(NOT_FOUND, f"Function not found: {self.name}", happened=False),
+        )
 
     def _go(self) -> Script[None]:
         scope, engine = self.scope, self.engine

@@ -9,6 +9,7 @@ __all__ = [
     "ActivityDoesNotExist",
     "ExecutionAlreadyExists",
     "ExecutionDoesNotExist",
+    "InvalidDefinition",
     "InvalidExecutionInput",
     "InvalidToken",
     "StateMachineDoesNotExist",
@@ -37,6 +38,10 @@ class ExecutionAlreadyExists(StepFunctionsError):
 
 class ExecutionDoesNotExist(StepFunctionsError):
     """There is no such execution."""
+
+
+class InvalidDefinition(StepFunctionsError):
+    """The definition that a state machine is to have is wrong."""
 
 
 class InvalidExecutionInput(StepFunctionsError):
