@@ -94,17 +94,10 @@ def branch_succeeds_after_compensation() -> System:
     return commands.build(parts, name="branch succeeds after compensation")
 
 
-def deployed_with_another_list() -> System:
-    """Another list of steps under the same name, while sagas go on that began with the old one."""
-    parts = right.Parts(saga=right.with_a_stamp("order"), previous=ORDER, examples=(GOOD,))
-    return right.build(parts, name="deployed with another list")
-
-
 BROKEN = (
     answer_not_recorded,
     key_of_attempt,
     two_orchestrators_resume,
     refunds_the_unknown,
     branch_succeeds_after_compensation,
-    deployed_with_another_list,
 )
