@@ -353,7 +353,7 @@ class OpenStepFunctions:
     def _do_success(
         self, caller: Scope, operation: str, attempt: int, reply: Any, token: str, text: str
     ) -> Any:
-        self.service.succeed(token, json.loads(text), self.world.now)
+        self.service.send_success(token, text, self.world.now)
         self._follow(token, caller)
         return {}
 

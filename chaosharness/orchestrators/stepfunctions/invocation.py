@@ -20,8 +20,8 @@ from chaosharness.handlers.port import HANDLE, NOBODY, strikes, surface, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
-from chaosharness.orchestrators.stepfunctions.errors import StateError
-from chaosharness.orchestrators.stepfunctions.history import as_text
+from chaosharness.orchestrators.stepfunctions.errors import DATA_LIMIT, StateError
+from chaosharness.orchestrators.stepfunctions.history import PAYLOAD_MAX, as_text
 from chaosharness.orchestrators.stepfunctions.machine import Asked, Service
 
 __all__ = ["Engine", "Function", "Invocation"]
@@ -190,6 +190,11 @@ class Invocation:
                 return
             cause = as_text({"errorMessage": str(wrong), "errorType": "Runtime.MarshalError"})
             self.fail("Runtime.MarshalError", cause, happened=None)
+            return
+        if len(text) > PAYLOAD_MAX // 4 and len(text.encode()) > PAYLOAD_MAX:
+            what = "lambda" if self.asked.work.kind == "service" else self.name
+            cause = f"The state/task '{what}' returned a result with a size exceeding the "
+            self.fail(DATA_LIMIT, cause + "maximum number of bytes service limit.", happened=None)
             return
         self.succeed(json.loads(text))
 

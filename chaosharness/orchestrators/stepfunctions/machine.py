@@ -17,19 +17,23 @@ from typing import Any, Final, Literal
 import attrs
 
 from chaosharness.errors import InvalidDefinition as Wrong
+from chaosharness.kernel.allowed import spelled
 from chaosharness.orchestrators.stepfunctions.branch import Work
 from chaosharness.orchestrators.stepfunctions.definition import Graph, read_definition
 from chaosharness.orchestrators.stepfunctions.errors import TIMEOUT, StateError
 from chaosharness.orchestrators.stepfunctions.execution import Execution
+from chaosharness.orchestrators.stepfunctions.history import PAYLOAD_MAX
 from chaosharness.orchestrators.stepfunctions.refusals import (
     ExecutionAlreadyExists,
     ExecutionDoesNotExist,
     InvalidDefinition,
     InvalidExecutionInput,
+    InvalidOutput,
     InvalidToken,
     StateMachineDoesNotExist,
     TaskDoesNotExist,
     TaskTimedOut,
+    ValidationException,
 )
 from chaosharness.orchestrators.stepfunctions.states import walk_states
 
@@ -43,6 +47,19 @@ def arn_of(machine: str, execution: str = "") -> str:
     if execution:
         return f"{_PREFIX}:execution:{machine}:{execution}"
     return f"{_PREFIX}:stateMachine:{machine}"
+
+
+def check_length(field: str, text: str) -> None:
+    """Refuse a text that is longer than the API takes, whatever is in it.
+
+    Raises:
+        ValidationException: It is.
+    """
+    if len(text) > PAYLOAD_MAX:
+        raise ValidationException(
+            f"1 validation error detected: Value at '{field}' failed to satisfy constraint: Member "
+            f"must have length less than or equal to {PAYLOAD_MAX}"
+        )
 
 
 @attrs.frozen
@@ -83,9 +100,15 @@ class Service:
         that it began with; `choose` may give it another one than the last (S13).
         """
         machine = self._machine(machine)
+        if not isinstance(text, str):
+            raise InvalidExecutionInput(
+                f"Invalid State Machine Execution Input: it is a JSON text, not {spelled(text)}: "
+                "give json.dumps(...)"
+            )
+        check_length("input", text)
         try:
             data = json.loads(text)
-        except (TypeError, ValueError) as error:
+        except ValueError as error:
             raise InvalidExecutionInput(f"Invalid State Machine Execution Input: {error}") from None
         known = self.executions.get((machine, name))
         if known is not None and self.kinds[machine] == "EXPRESS":
@@ -153,8 +176,25 @@ class Service:
             execution.now_ms = now_ms
             execution.stop(error, cause)
 
+    def send_success(self, token: str, text: str, now_ms: int) -> None:
+        """SendTaskSuccess.
+
+        Raises:
+            InvalidOutput, ValidationException: It is no JSON text, or a longer one than is taken.
+        """
+        if not isinstance(text, str):
+            raise InvalidOutput(
+                f"Invalid Output: it is a JSON text, not {spelled(text)}: give json.dumps(...)"
+            )
+        check_length("output", text)
+        try:
+            output = json.loads(text)
+        except ValueError as error:
+            raise InvalidOutput(f"Invalid Output: {error}") from None
+        self.succeed(token, output, now_ms)
+
     def succeed(self, token: str, output: Any, now_ms: int) -> None:
-        """SendTaskSuccess, or the answer of a function."""
+        """The answer of a task, or of a function."""
         self._waiting(token, now_ms).succeed(token, output)
         self.ended[token] = None
 

@@ -11,11 +11,13 @@ __all__ = [
     "ExecutionDoesNotExist",
     "InvalidDefinition",
     "InvalidExecutionInput",
+    "InvalidOutput",
     "InvalidToken",
     "StateMachineDoesNotExist",
     "StepFunctionsError",
     "TaskDoesNotExist",
     "TaskTimedOut",
+    "ValidationException",
 ]
 
 
@@ -48,6 +50,10 @@ class InvalidExecutionInput(StepFunctionsError):
     """The input is no JSON text."""
 
 
+class InvalidOutput(StepFunctionsError):
+    """The output is no JSON text."""
+
+
 class InvalidToken(StepFunctionsError):
     """The token was never given out."""
 
@@ -62,3 +68,7 @@ class TaskDoesNotExist(StepFunctionsError):
 
 class TaskTimedOut(StepFunctionsError):
     """The state that gave the token out has timed out: what comes now is dropped."""
+
+
+class ValidationException(StepFunctionsError):
+    """A value is longer than the service takes."""
