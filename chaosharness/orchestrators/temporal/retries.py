@@ -65,7 +65,8 @@ def next_attempt_in(
     if kind in NEVER_RETRIED:
         return None, "TIMEOUT"
     refused = policy.get("nonRetryableErrorTypes", ())
-    if info.get("nonRetryable") or (info.get("type") and info["type"] in refused):
+    never = info.get("nonRetryable") or failure.get("serverFailureInfo", {}).get("nonRetryable")
+    if never or (info.get("type") and info["type"] in refused):
         return None, "NON_RETRYABLE_FAILURE"
     most = policy.get("maximumAttempts", 0)
     if most and activity.attempt >= most:

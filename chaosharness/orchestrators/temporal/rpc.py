@@ -45,6 +45,7 @@ from chaosharness.orchestrators.temporal.refusals import (
     not_found,
 )
 from chaosharness.orchestrators.temporal.run import Run, Update
+from chaosharness.orchestrators.temporal.sizes import check_request
 from chaosharness.orchestrators.temporal.visibility import STATUSES, records, typed, unsearchable
 
 __all__ = ["answer", "client_of", "names_of", "unavailable"]
@@ -53,6 +54,7 @@ _STATUS: Final = {
     "NOT_FOUND": RPCStatusCode.NOT_FOUND,
     "INVALID_ARGUMENT": RPCStatusCode.INVALID_ARGUMENT,
     "ALREADY_EXISTS": RPCStatusCode.ALREADY_EXISTS,
+    "RESOURCE_EXHAUSTED": RPCStatusCode.RESOURCE_EXHAUSTED,
 }
 NOT_OPEN, NOT_COMPLETED_CLEANLY = 2, 3
 COMPLETED_STAGE: Final = 3
@@ -187,6 +189,7 @@ def answer(engine: Any, caller: Scope, request: Any, reply: Callable[..., None])
         engine.world.refuse(InvalidDefinition(_not_modelled(rpc)))
         return
     try:
+        check_request(req)
         found = handler(engine, caller, req, resp_type, reply)
     except Refused as refused:
         reply(None, _error(refused, req), happened=False)
