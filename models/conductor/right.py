@@ -72,6 +72,13 @@ def renamed() -> list[dict[str, Any]]:
     return [{**order, "tasks": [{**first, "name": "take_money"}, *rest]}]
 
 
+def with_failure_workflow() -> list[dict[str, Any]]:
+    """Return workflows of which one is also undone if the server ends it: its store has failed."""
+    [order] = workflows()
+    undone = {"name": "undo", "tasks": undo("recall", "refund", "cancel", after="failure")}
+    return [{**order, "failureWorkflow": "undo"}, undone]
+
+
 def definition(name: str, **more: Any) -> dict[str, Any]:
     """A task's definition: tried again later and later, and lost workers are noticed soon."""
     return {"name": name, "retryCount": 6, "retryLogic": "EXPONENTIAL_BACKOFF",
@@ -93,6 +100,7 @@ class Parts:
     tasks: Callable[[], list[dict[str, Any]]] = tasks
     previous: Callable[[], list[dict[str, Any]]] = list
     charges: tuple[str, ...] = ("charge",)  # the tasks that are polled for by who charges
+    store_may_fail: bool = False
     work_s: float = 0.0
     bank: type = Bank
 
@@ -106,6 +114,7 @@ def build(parts: Parts = Parts(), *, name: str = "conductor") -> System:
             workflows=parts.workflows(),
             tasks=parts.tasks(),
             previous=parts.previous(),
+            store_may_fail=parts.store_may_fail,
         )
     )
     bank = shop.add(External("bank", parts.bank))
@@ -168,6 +177,9 @@ def build(parts: Parts = Parts(), *, name: str = "conductor") -> System:
 
 
 shop = build()
+undone_twice = build(
+    Parts(workflows=with_failure_workflow, store_may_fail=True), name="undone twice"
+)
 deployed = build(
     Parts(workflows=renamed, previous=workflows, charges=("take_money", "charge")), name="deployed"
 )

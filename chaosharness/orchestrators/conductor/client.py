@@ -1,7 +1,7 @@
 """What services call Conductor by: the methods of conductor-python's clients, under their names.
 
 *Source*: conductor-python 2.0, `orkes/orkes_workflow_client.py`, `orkes/orkes_task_client.py`.
-*Not modelled*: searching, bulk operations, metadata (definitions are given to `Conductor`).
+*Not modelled*: bulk operations, metadata (definitions are given to `Conductor`).
 """
 
 import json
@@ -12,6 +12,7 @@ from chaosharness.errors import InvalidDefinition, RefusedValue
 from chaosharness.externals.request import Server, call
 from chaosharness.handlers.port import call_off
 from chaosharness.kernel.allowed import spelled
+from chaosharness.orchestrators.conductor.searching import read_query
 
 __all__ = ["ConductorClient"]
 
@@ -84,6 +85,26 @@ class ConductorClient:
         """Return a workflow as it stands, with its tasks."""
         return self._ask("get", "get_workflow", {"workflow": workflow_id},
                          workflow_id=workflow_id, tasks=include_tasks)  # fmt: skip
+
+    def search(
+        self, start: int = 0, size: int = 100, free_text: str = "*", query: str | None = None
+    ) -> Any:
+        """Search the index, which may not know yet what happened last (C19).
+
+        Args:
+            start: How many to leave out.
+            size: How many to return at most.
+            free_text: `*`.
+            query: `workflowType = 'order' AND status IN (RUNNING)`; all workflows by default.
+
+        Returns:
+            `{"totalHits": ..., "results": [...]}`, the newest first.
+        """
+        try:
+            asked = read_query(query, free_text)
+        except InvalidDefinition as error:
+            call_off(error)
+        return self._ask("search", "search", {"query": query}, query=asked, start=start, size=size)
 
     def terminate_workflow(self, workflow_id: str, reason: str = "") -> Any:
         """End a workflow; its failureWorkflow is not started.

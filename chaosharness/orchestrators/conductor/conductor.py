@@ -35,6 +35,8 @@ class Conductor:
         tasks: Definitions of tasks, likewise; a task that has none has the server's defaults.
         scripts: What stands in for JavaScript that is not understood, by its text: a function of
             what is `$` in it.
+        store_may_fail: Whether the server's store may fail while tasks are made (`FailedCommit` at
+            `conductor.order/create tasks`): Conductor ends the workflow for that (C11).
         latency_ms: There and back, of a call to the server.
         timeout_ms: How long a client waits for the server.
 
@@ -47,6 +49,9 @@ class Conductor:
     tasks: Sequence[Any] = attrs.field(default=(), kw_only=True)
     previous: Sequence[Any] = attrs.field(default=(), kw_only=True)
     scripts: Mapping[str, Callable[[Any], Any]] = attrs.field(factory=dict, kw_only=True)
+    store_may_fail: bool = attrs.field(
+        default=False, validator=attrs.validators.instance_of(bool), kw_only=True
+    )
     latency_ms: int = attrs.field(default=20, validator=attrs.validators.ge(0), kw_only=True)
     timeout_ms: int = attrs.field(default=10_000, validator=attrs.validators.ge(1), kw_only=True)
     blueprints: Mapping[str, Blueprint] = attrs.field(init=False)
@@ -117,6 +122,7 @@ class Conductor:
             blueprints=self.blueprints,
             versions=self.versions,
             before=self.before,
+            store_may_fail=self.store_may_fail,
             task_defs=self.task_defs,
             latency_ms=self.latency_ms,
             timeout_ms=self.timeout_ms,

@@ -3,7 +3,7 @@
 *Source*: conductor-oss/conductor, `core/execution/WorkflowExecutorOps.java`: `decide`,
 `scheduleTask`, `endExecution`, `terminateWorkflow` (rules C1, C9, C11, C15).
 *Not modelled*: several servers, so locks and their leases; a decision that takes time; a store
-that fails while tasks are made.
+that fails anywhere but where tasks are made.
 """
 
 from typing import Any, Final
@@ -40,6 +40,7 @@ from chaosharness.orchestrators.conductor.steps import (
     Scheduled,
     Started,
     Steps,
+    Trial,
     Write,
 )
 from chaosharness.orchestrators.conductor.store import Store
@@ -62,6 +63,8 @@ class Evaluation:
     told: list[Any] = attrs.field(factory=list)
     versions: dict[tuple[str, int], Blueprint] = attrs.field(factory=dict)
     """Definitions by name and version; those of `blueprints` are the latest."""
+    store_may_fail: bool = False
+    """Whether it is asked before tasks are made if that fails (C11)."""
 
     # ---- beginning
 
@@ -154,6 +157,10 @@ class Evaluation:
                 task.seq = count
             if task.first_scheduled_ms is None:
                 task.first_scheduled_ms = self.now
+        if self.store_may_fail:
+            failed = yield Trial(workflow.id, "create tasks")
+            if failed is not None:
+                raise self._not_made(workflow, tasks, written=failed == "committed")
         self.store.create_tasks(tasks, self.now)
         shown = tuple(task.ref for task in tasks)
         self.told.append(Scheduled(workflow.id, shown))
@@ -174,6 +181,16 @@ class Evaluation:
         if queued:
             yield Write(workflow.id, "queue tasks")
         return started
+
+    def _not_made(self, workflow: Workflow, tasks: list[Task], *, written: bool) -> Terminate:
+        """The store has failed while tasks were made: that ends their workflow (C11)."""
+        if written:
+            self.store.create_tasks(tasks, self.now)
+        else:
+            workflow.tasks = [task for task in workflow.tasks if task not in tasks]
+        ids = ", ".join(task.id for task in tasks)
+        reason = f"Error scheduling tasks: [{ids}], for workflow: {workflow.id}"
+        return Terminate(reason, FAILED)
 
     def push(self, task: Task) -> None:
         """Put a task into the queue that its worker, or the server, takes it from."""
