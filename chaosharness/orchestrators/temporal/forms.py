@@ -244,6 +244,10 @@ def _continue(known: Known, asked: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         told["workflowType"] = {"name": asked.workflow_type}
     if asked.task_queue:
         told["taskQueue"] = {"kind": "TASK_QUEUE_KIND_NORMAL", "name": asked.task_queue}
+    if asked.HasField("workflow_run_timeout"):
+        told["workflowRunTimeout"] = duration_text(asked.workflow_run_timeout)
+    if asked.HasField("retry_policy"):
+        told["retryPolicy"] = jobs.policy_json(asked.retry_policy)
     given = {**_named(asked), "input": payloads_json(asked.arguments)}
     yield "ContinueAsNewWorkflowExecution", _with(told, **given, header=_headed(asked.headers))
 

@@ -76,13 +76,15 @@ def initialize(attributes: Attributes, event: Attributes) -> WorkflowActivationJ
         workflow_id=attributes.get("workflowId", ""),
         arguments=as_payloads(attributes.get("input")),
         randomness_seed=1,
-        attempt=1,
+        attempt=attributes.get("attempt", 1),
         workflow_task_timeout=timeout,
         first_execution_run_id=attributes.get("firstExecutionRunId", ""),
         continued_from_execution_run_id=attributes.get("continuedExecutionRunId", ""),
         headers=given_fields(attributes.get("header")),
         start_time=stamp(event["eventTime"]),
     )
+    if "continuedFailure" in attributes:
+        started.continued_failure.CopyFrom(as_failure(attributes["continuedFailure"]))
     ParseDict(attributes.get("memo", {}), started.memo)
     ParseDict(attributes.get("searchAttributes", {}), started.search_attributes)
     if parent:

@@ -251,7 +251,11 @@ def _begin(engine: Any, caller: Scope, req: Any) -> Run:
         input=payloads_json(req.input.payloads),
         task_timeout_ms=timeout,
         extra=more,
+        wait_ms=starting.delay_ms(req),
+        limits=(limits := starting.limits_of(req, server.now_ms)),
     )
+    for lasting in filter(None, (limits.run_ms, limits.execution_ms)):
+        engine.world.know_timeout(lasting)
     engine.asked[req.request_id] = (req.workflow_id, run)
     engine.begun(run, caller)
     return run
@@ -293,6 +297,8 @@ def _signal_with_start(engine: Any, caller: Scope, req: Any, resp_type: Any, rep
     runs = engine.server.runs.get(req.workflow_id)
     running = bool(runs) and runs[-1].status == "RUNNING"
     run = runs[-1] if running else _begin(engine, caller, req)
+    if running and "initiator" not in run.begun_with:
+        run.not_before_ms = 0  # the rest of a delay is left out (T34)
     told = payloads_json(req.signal_input.payloads)
     engine.server.signal(req.workflow_id, req.signal_name, told, **_header(req))
     return resp_type(run_id=run.run_id)
