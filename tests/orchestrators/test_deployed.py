@@ -179,6 +179,24 @@ def test_conductor_a_child_is_of_the_version_that_is_said() -> None:
         assert done(run, id) == ends
 
 
+@pytest.mark.parametrize("name", [{"a": 1}, ["flow"], None])
+def test_conductor_what_is_no_version_is_not_there(name: Any) -> None:
+    param = {"name": "flow", "version": "${workflow.input.version}"}
+    child = {"name": "child", "taskReferenceName": "child", "type": "SUB_WORKFLOW",
+             "subWorkflowParam": param}  # fmt: skip
+    shop = System("versions")
+    parent = {"name": "parent", "tasks": [child]}
+    server = shop.add(Conductor("conductor", workflows=[flow(1, "a"), parent]))
+    shop.service("workers")(lambda env: env.task_worker(server, lambda task: {}, name="a"))
+
+    @shop.entry(examples=[{}])
+    def start(env: Any, item: Any) -> None:
+        env.client(server).start_workflow_by_name("parent", {"version": name})
+
+    told = json.loads(shop.run().event_histories["parent-1"])
+    assert (told["status"] == "COMPLETED") == (name is None)
+
+
 def test_conductor_wrong_versions_are_refused() -> None:
     with pytest.raises(InvalidDefinition, match="called 'flow', of version 1 each"):
         Conductor("c", workflows=[flow(1, "a"), flow(1, "b")])

@@ -15,6 +15,7 @@ from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.handling import reach, suffer
 from chaosharness.handlers.port import strikes, surface
 from chaosharness.handlers.script import Script, drive_in_kernel
+from chaosharness.kernel.allowed import spelled
 from chaosharness.kernel.mortal import Once
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
@@ -110,7 +111,8 @@ class OpenConductor:
                 if found is None or not found.poll_timeout_s:
                     polled = ", ".join(map(repr, sorted(self.workers))) or "none"
                     words = (
-                        f"task {task.ref!r} of {workflow.id} waits for a worker for {task.kind!r}"
+                        f"task {spelled(task.ref)} of {workflow.id} waits for a worker for "
+                        f"{spelled(task.kind)}"
                     )
                     self.world.refuse(
                         InvalidDefinition(f"{words}, and there is none; polled are: {polled}")

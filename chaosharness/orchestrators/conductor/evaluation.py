@@ -76,8 +76,11 @@ class Evaluation:
 
     def definition(self, name: Any, version: Any = None) -> Blueprint | None:
         """Return a definition as it is now: without a version the latest (C18)."""
+        if not isinstance(name, str) or not isinstance(version, int | str | None):
+            return None
         latest = self.blueprints.get(name)
-        version = int(version) if str(version).isdecimal() else version
+        if isinstance(version, str) and version.isdecimal():
+            version = int(version)
         if version is None or (latest is not None and latest.version == version):
             return latest
         return self.versions.get((name, version))
