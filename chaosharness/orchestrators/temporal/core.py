@@ -258,7 +258,7 @@ class Cached:
                 self.kinds[asked.seq] = asked.cancellation_type
             case "start_child_workflow_execution":
                 child = command.start_child_workflow_execution
-                refuse(child, f"a workflow starts the child {child.workflow_type!r}", child=True)
+                refuse(child, f"a workflow starts the child {child.workflow_type!r}")
                 self.child_ids[child.seq] = child.workflow_id
                 self.child_kinds[child.seq] = child.cancellation_type
             case "set_patch_marker":

@@ -147,7 +147,7 @@ def _info(run: Run) -> Any:
             "raw_memo": given_fields(begun.get("memo")),
             "retry_policy": _policy(begun.get("retryPolicy")),
             "run_id": run.run_id,
-            "run_timeout": _lasting(run.limits.run_ms),
+            "run_timeout": _lasting(run.limits.run_ms or (0 if parent else None)),
             "search_attributes": temporalio.converter.decode_search_attributes(indexed),
             "start_time": started,
             "task_queue": run.queue,

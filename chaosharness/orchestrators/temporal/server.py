@@ -5,7 +5,7 @@ No SDK, no world, no fault inside. Requests are methods; `due()` says when time 
 
 *Source*: temporalio/temporal, `docs/architecture` and `service/history`; compared with sequences
 recorded from Temporal Server 1.32.0.
-*Not modelled*: Nexus, worker versioning, schedules, cron, reset; limits of children.
+*Not modelled*: Nexus, worker versioning, schedules, cron, reset.
 """
 
 from collections.abc import Callable, Mapping

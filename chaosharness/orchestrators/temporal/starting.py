@@ -19,13 +19,7 @@ USE_EXISTING, TERMINATE_EXISTING = 2, 3
 ONLY_FAILED, REJECT = 2, 3
 """Numbers of WorkflowIdConflictPolicy, and of WorkflowIdReusePolicy."""
 
-_OF_NOBODY: Final = {"cron_schedule": "cron_schedule"}
-_OF_NO_CHILD: Final = {
-    "workflow_execution_timeout": "execution_timeout",
-    "workflow_run_timeout": "run_timeout",
-    "retry_policy": "retry_policy",
-    **_OF_NOBODY,
-}
+_NOT_MODELLED: Final = {"cron_schedule": "cron_schedule"}
 """Fields of requests and commands that are not modelled, and what users call them."""
 
 
@@ -46,14 +40,14 @@ def delay_ms(req: Any) -> int:
     return _ms(req.workflow_start_delay) if hasattr(req, "workflow_start_delay") else 0
 
 
-def refuse(asked: Any, what: str, *, child: bool = False) -> None:
+def refuse(asked: Any, what: str) -> None:
     """Refuse what is not modelled, by its name, so that nothing is silently left out.
 
     Raises:
         InvalidDefinition: It asks for such a thing.
     """
     given = {field.name for field, _ in asked.ListFields()}
-    for field, name in (_OF_NO_CHILD if child else _OF_NOBODY).items():
+    for field, name in _NOT_MODELLED.items():
         if field in given:
             raise InvalidDefinition(f"{what} with {name}: not modelled; start it without")
 

@@ -92,7 +92,7 @@ class StartsAChild:
 
     @workflow.run
     async def run(self, name: str) -> None:
-        await workflow.execute_child_workflow("Asks", name, run_timeout=SOON)
+        await workflow.execute_child_workflow("Asks", name, cron_schedule="* * * * *")
 
 
 def played(
@@ -202,7 +202,9 @@ def test_what_is_not_modelled_of_a_start_is_named_and_not_left_out() -> None:
 
 
 def test_so_it_is_of_a_child() -> None:
-    with pytest.raises(InvalidDefinition, match="the child 'Asks' with run_timeout: not modelled"):
+    with pytest.raises(
+        InvalidDefinition, match="the child 'Asks' with cron_schedule: not modelled"
+    ):
         played(starting("StartsAChild"))
 
 

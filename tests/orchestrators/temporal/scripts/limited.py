@@ -7,7 +7,7 @@ from typing import Any
 from temporalio import workflow
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ChildWorkflowError
 
 from tests.orchestrators.temporal.scripts.scripts import SCRIPTS, script, told
 from tests.orchestrators.temporal.scripts.workflows import WORKFLOWS, seconds
@@ -198,3 +198,88 @@ async def start_delay_and_a_timeout(client: Client, name: str) -> list[Any]:
     return await ended(
         client, name, "sleep", 5, start_delay=seconds(1), execution_timeout=seconds(1)
     )
+
+
+@workflow.defn
+class LimitedParent:
+    """Has a child with limits of its own."""
+
+    @workflow.run
+    async def run(self, how: str, number: float, limits: dict[str, float]) -> Any:
+        options: dict[str, Any] = {
+            name: seconds(value) for name, value in limits.items() if name.endswith("timeout")
+        }
+        if "tries" in limits:
+            options["retry_policy"] = tried(int(limits["tries"]))
+        try:
+            return await workflow.execute_child_workflow(
+                Limited.run,
+                args=[how, number],
+                id=f"{workflow.info().workflow_id}-child",
+                **options,
+            )
+        except ChildWorkflowError as error:
+            cause = error.__cause__
+            return [str(error), str(error.retry_state), type(cause).__name__, str(cause)]
+
+
+WORKFLOWS.append(LimitedParent)
+
+
+async def with_child(client: Client, name: str, *arguments: Any, **options: Any) -> list[Any]:
+    asked = client.execute_workflow(
+        LimitedParent.run, args=list(arguments), id=name, task_queue=name, **options
+    )
+    return [await told(asked)]
+
+
+@script
+async def child_with_a_run_timeout(client: Client, name: str) -> list[Any]:
+    return await with_child(client, name, "sleep", 5, {"run_timeout": 1})
+
+
+@script
+async def child_with_an_execution_timeout(client: Client, name: str) -> list[Any]:
+    return await with_child(client, name, "sleep", 5, {"execution_timeout": 1})
+
+
+@script
+async def child_is_tried_again(client: Client, name: str) -> list[Any]:
+    return await with_child(client, name, "flaky", 2, {"tries": 3})
+
+
+@script
+async def child_is_tried_often_enough(client: Client, name: str) -> list[Any]:
+    return await with_child(client, name, "flaky", 9, {"tries": 2})
+
+
+@script
+async def child_that_timed_out_is_tried_again(client: Client, name: str) -> list[Any]:
+    return await with_child(client, name, "sleep", 5, {"run_timeout": 1, "tries": 2})
+
+
+@script
+async def child_knows_its_limits(client: Client, name: str) -> list[Any]:
+    limits = {"run_timeout": 50, "execution_timeout": 40, "tries": 3}
+    return await with_child(client, name, "", 0, limits)
+
+
+@script
+async def child_has_no_limits_of_its_parent(client: Client, name: str) -> list[Any]:
+    return await with_child(
+        client, name, "", 0, {}, run_timeout=seconds(30), execution_timeout=seconds(60),
+        retry_policy=tried(3),
+    )  # fmt: skip
+
+
+@script
+async def child_outlasts_a_timeout_of_its_parent(client: Client, name: str) -> list[Any]:
+    return await with_child(client, name, "sleep", 5, {"run_timeout": 50}, run_timeout=seconds(1))
+
+
+@script
+async def child_is_terminated(client: Client, name: str) -> list[Any]:
+    asked = asyncio.ensure_future(with_child(client, name, "signal", 0, {}))
+    await asyncio.sleep(0.5)
+    await client.get_workflow_handle(f"{name}-child").terminate("enough")
+    return await asked
