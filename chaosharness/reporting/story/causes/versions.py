@@ -78,7 +78,7 @@ def begun_under_another_definition(case: Case) -> Cause | None:
     """Find a workflow that began under one definition, where what went on with it is of another."""
     for fault in case.history.of("fault"):
         place, _, action = fault.operation.partition("/")
-        struck = str(fault.data["fault"]).startswith(REDEPLOY) and action in ("begin", "queue")
+        struck = str(fault.data.get("fault")).startswith(REDEPLOY) and action in ("begin", "queue")
         if not struck or not case.concerns(fault.entity):
             continue
         whose = case.narrator.called(fault.entity) or "what was in hand"
@@ -94,17 +94,17 @@ def _how_it_ended(case: Case, fault: Event) -> str:
     mine = [e for e in case.history if e.entity == fault.entity and e.index > fault.index]
     calm = () if case.passing is None else case.passing.of("raised")
     known = {str(event.data.get("error")) for event in calm}
-    raised_here = [e for e in mine if e.kind == "raised" and str(e.data["error"]) not in known]
+    raised_here = [e for e in mine if e.kind == "raised" and str(e.data.get("error")) not in known]
     if raised_here:
         last = raised_here[-1]
-        same = [event for event in raised_here if event.data["error"] == last.data["error"]]
+        same = [event for event in raised_here if event.data.get("error") == last.data.get("error")]
         return (
             f"and the code that went on with it is made for this one: {case.place(last)} raises "
             f"{raised(str(last.data['error']))} ({times(len(same))})."
         )
     deeds = [e for e in mine if e.kind in ("decide", "call", "effect", "handled", "note")]
     if deeds and deeds[-1].kind == "decide":
-        asked = ", ".join(map(str, deeds[-1].data["commands"]))
+        asked = ", ".join(map(str, deeds[-1].data.get("commands", ())))
         return f"and nobody does what that one asks for: it {asked}, and nothing comes of it."
     return "and the code that went on with it is made for this one."
 
