@@ -3,7 +3,7 @@
 from typing import Any
 
 from chaosharness import AirflowDAG, AirflowTask, System
-from models.airflow.right import LONG_PATIENCE, PATIENCE, Parts, build, dag
+from models.airflow.right import LONG_PATIENCE, PATIENCE, Parts, build, dag, renamed
 
 
 def _key_of_try(ti: Any) -> str:
@@ -72,6 +72,24 @@ def refund_in_callback() -> System:
     return build(parts, name="refund in callback")
 
 
+def _mark_and_charge(money: Any, ti: Any, cents: int, key: str) -> None:
+    """Say that there may be something to undo, and then do it."""
+    ti.xcom_push(key="begun", value=True)
+    money.charge(ti.run_id, cents)
+
+
+def _key_if_it_was_begun(ti: Any) -> str:
+    """What nobody has begun is not given back: there is no such key."""
+    begun = ti.xcom_pull("take_money", key="begun")
+    return str(ti.run_id) if begun else f"nothing of {ti.run_id}"
+
+
+def task_renamed_amid_a_run() -> System:
+    """The refund looks for the XCom of a task by its new name; older runs have the old one."""
+    parts = Parts(dag=renamed, previous=dag, charge=_mark_and_charge, key=_key_if_it_was_begun)
+    return build(parts, name="task renamed amid a run")
+
+
 BROKEN = (
     key_of_try,
     charge_once_by_xcom,
@@ -79,4 +97,5 @@ BROKEN = (
     undone_too_soon,
     cleaned_up_by_xcom,
     refund_in_callback,
+    task_renamed_amid_a_run,
 )

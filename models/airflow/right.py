@@ -25,21 +25,26 @@ LONG_PATIENCE: dict[str, Any] = {
 """Of what undoes: it is tried for longer than anything is away."""
 
 
-def dag() -> AirflowDAG:
+def dag(first: str = "charge") -> AirflowDAG:
     """Return the DAG, as its file has it."""
     return AirflowDAG(
         "order",
         tasks=[
-            AirflowTask("charge", **PATIENCE),
-            AirflowTask("ship", upstream=["charge"], **PATIENCE),
+            AirflowTask(first, **PATIENCE),
+            AirflowTask("ship", upstream=[first], **PATIENCE),
             # A request without an answer may have been carried out: the parcel is stopped first.
-            AirflowTask("recall", upstream=["charge", "ship"], trigger_rule="one_failed",
+            AirflowTask("recall", upstream=[first, "ship"], trigger_rule="one_failed",
                         **LONG_PATIENCE),
             AirflowTask("refund", upstream=["recall"], **LONG_PATIENCE),
             # A run ends as its leaves do: without this one, a cancelled order is a success.
             AirflowTask("cancelled", upstream=["refund"]),
         ],
     )  # fmt: skip
+
+
+def renamed() -> AirflowDAG:
+    """Return the next version, in which the first task has another name."""
+    return dag("take_money")
 
 
 def key_of_order(ti: Any) -> str:
@@ -57,6 +62,7 @@ class Parts:
     """What a variant may replace: its DAG, its keys, how it charges, which callbacks undo."""
 
     dag: Callable[[], AirflowDAG] = dag
+    previous: Callable[[], AirflowDAG] | None = None
     key: Callable[[Any], str] = key_of_order
     charge: Callable[[Any, Any, int, str], None] = charge_by_key
     callbacks: tuple[str, ...] = ()
@@ -65,7 +71,8 @@ class Parts:
 def build(parts: Parts = Parts(), *, name: str = "airflow") -> System:
     """Build the shop."""
     shop = System(name)
-    airflow = shop.add(Airflow("airflow", dags=[parts.dag()]))
+    before = [] if parts.previous is None else [parts.previous()]
+    airflow = shop.add(Airflow("airflow", dags=[parts.dag()], previous=before))
     bank = shop.add(External("bank", Bank))
     courier = shop.add(External("courier", Courier))
 
@@ -99,9 +106,11 @@ def build(parts: Parts = Parts(), *, name: str = "airflow") -> System:
         def undo(context: Any) -> None:
             refund(context["ti"], context["params"])
 
-        known = {"charge": charge, "ship": ship, "recall": recall, "refund": refund,
-                 "cancelled": cancelled, "clean_up": refund_unless_shipped}  # fmt: skip
-        ran = {name: code for name, code in known.items() if name in parts.dag().by_id}
+        known = {"charge": charge, "take_money": charge, "ship": ship, "recall": recall,
+                 "refund": refund, "cancelled": cancelled,
+                 "clean_up": refund_unless_shipped}  # fmt: skip
+        named = {name for one in (parts.dag(), *before) for name in one.by_id}
+        ran = {name: code for name, code in known.items() if name in named}
         env.tasks(airflow, ran | dict.fromkeys(parts.callbacks, undo))
 
     @shop.entry(examples=[Order("o1", "ann", "book", 500), Order("o2", "bob", "lamp", 700)])
@@ -120,3 +129,4 @@ def build(parts: Parts = Parts(), *, name: str = "airflow") -> System:
 
 
 shop = build()
+deployed = build(Parts(dag=renamed, previous=dag), name="deployed")

@@ -3,7 +3,17 @@
 from typing import Any
 
 from chaosharness import External, System
-from models.conductor.right import Parts, build, charge, definition, task, tasks, undo, workflows
+from models.conductor.right import (
+    Parts,
+    build,
+    charge,
+    definition,
+    renamed,
+    task,
+    tasks,
+    undo,
+    workflows,
+)
 from models.third_parties import Bank
 
 
@@ -82,10 +92,17 @@ def response_timeout_too_short() -> System:
     return build(parts, name="response timeout too short")
 
 
+def worker_gone_with_its_task() -> System:
+    """A task has another name now, and nobody polls for the old one, which old workflows have."""
+    parts = Parts(workflows=renamed, previous=workflows, charges=("take_money",))
+    return build(parts, name="worker gone with its task")
+
+
 BROKEN = (
     failure_workflow_lost,
     failure_workflow_absent,
     key_of_attempt,
     undoes_what_did_not_happen,
     response_timeout_too_short,
+    worker_gone_with_its_task,
 )

@@ -65,6 +65,20 @@ def workflows() -> list[dict[str, Any]]:
     ]
 
 
+def renamed() -> list[dict[str, Any]]:
+    """Return the next version: who charges is called otherwise, and polled for as that."""
+    [order] = workflows()
+    first, *rest = order["tasks"]
+    return [{**order, "tasks": [{**first, "name": "take_money"}, *rest]}]
+
+
+def with_failure_workflow() -> list[dict[str, Any]]:
+    """Return workflows of which one is also undone if the server ends it: its store has failed."""
+    [order] = workflows()
+    undone = {"name": "undo", "tasks": undo("recall", "refund", "cancel", after="failure")}
+    return [{**order, "failureWorkflow": "undo"}, undone]
+
+
 def definition(name: str, **more: Any) -> dict[str, Any]:
     """A task's definition: tried again later and later, and lost workers are noticed soon."""
     return {"name": name, "retryCount": 6, "retryLogic": "EXPONENTIAL_BACKOFF",
@@ -74,7 +88,7 @@ def definition(name: str, **more: Any) -> dict[str, Any]:
 
 def tasks() -> list[dict[str, Any]]:
     """Return the definitions of the tasks, as their JSON is: what undoes is tried for hours."""
-    doing = [definition(name) for name in ("charge", "ship")]
+    doing = [definition(name) for name in ("charge", "take_money", "ship")]
     return [*doing, *(definition(name, retryCount=20) for name in ("recall", "refund", "cancel"))]
 
 
@@ -84,6 +98,9 @@ class Parts:
 
     workflows: Callable[[], list[dict[str, Any]]] = workflows
     tasks: Callable[[], list[dict[str, Any]]] = tasks
+    previous: Callable[[], list[dict[str, Any]]] = list
+    charges: tuple[str, ...] = ("charge",)  # the tasks that are polled for by who charges
+    store_may_fail: bool = False
     work_s: float = 0.0
     bank: type = Bank
 
@@ -91,7 +108,15 @@ class Parts:
 def build(parts: Parts = Parts(), *, name: str = "conductor") -> System:
     """Build the shop."""
     shop = System(name)
-    server = shop.add(Conductor("conductor", workflows=parts.workflows(), tasks=parts.tasks()))
+    server = shop.add(
+        Conductor(
+            "conductor",
+            workflows=parts.workflows(),
+            tasks=parts.tasks(),
+            previous=parts.previous(),
+            store_may_fail=parts.store_may_fail,
+        )
+    )
     bank = shop.add(External("bank", parts.bank))
     courier = shop.add(External("courier", Courier))
 
@@ -107,7 +132,8 @@ def build(parts: Parts = Parts(), *, name: str = "conductor") -> System:
         def refund(order: str, cents: int) -> Any:
             return {"refunded": client.refund(order, cents)}
 
-        env.task_worker(server, charge)
+        for polled in parts.charges:
+            env.task_worker(server, charge, name=polled)
         env.task_worker(server, refund)
 
     @shop.service("shipping")
@@ -151,3 +177,9 @@ def build(parts: Parts = Parts(), *, name: str = "conductor") -> System:
 
 
 shop = build()
+undone_twice = build(
+    Parts(workflows=with_failure_workflow, store_may_fail=True), name="undone twice"
+)
+deployed = build(
+    Parts(workflows=renamed, previous=workflows, charges=("take_money", "charge")), name="deployed"
+)

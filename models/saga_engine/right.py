@@ -56,6 +56,13 @@ ORDER = Saga(
     Step("credit"),
 )
 
+
+def with_a_stamp(name: str) -> Saga:
+    """The next version: a stamp is put on each order before it is shipped."""
+    charge, reserve, *rest = ORDER.known.values()
+    return Saga(name, charge, reserve, Step("stamp"), *rest)
+
+
 SHOP_SCHEMA = """
 CREATE TABLE stock (item TEXT PRIMARY KEY, pieces INTEGER NOT NULL CHECK (pieces >= 0));
 INSERT INTO stock VALUES ('book', 10), ('lamp', 10);
@@ -92,11 +99,18 @@ def credit(db: sqlite3.Connection, command: Command) -> None:
     db.execute(statement, (command.input["customer"], command.input["cents"] // 100))
 
 
+def stamp(db: sqlite3.Connection, command: Command) -> str:
+    """Say which stamp an order has."""
+    return f"stamp of {command.saga}"
+
+
 @attrs.frozen
 class Parts:
     """What a variant may replace."""
 
     saga: Saga = ORDER
+    older: tuple[Saga, ...] = ()  # sagas of earlier versions, which are still looked after
+    previous: Saga | None = None
     key: Callable[[Command], str] = lambda command: command.saga
     journal: Callable[[sqlite3.Connection], Journal] = Journal
     bank: Callable[[], Any] = Bank
@@ -120,7 +134,7 @@ def orchestrator(env: Env, parts: Parts, store: Any, bank: Any, courier: Any) ->
             "ship": lambda c: parcels.ship(c.saga, c.input["item"]),
             "recall": lambda c: parcels.recall(c.saga),
         },
-        local={"reserve": reserve, "release": release, "credit": credit},
+        local={"reserve": reserve, "release": release, "credit": credit, "stamp": stamp},
         refusals=(CannotDeliver,),
         not_happened=(ConnectionError,),
     )
@@ -134,15 +148,24 @@ def build(parts: Parts = Parts(), *, name: str = "saga by calls") -> System:
     courier = shop.add(External("courier", Courier))
     store = shop.add(SagaStore("saga-db", SHOP_SCHEMA, synced=parts.synced))
 
-    @shop.service("orchestrator", replicas=2)
-    def orchestrate(env: Env) -> None:
-        sagas = orchestrator(env, parts, store, bank, courier)
+    def version(saga: Saga, older: tuple[Saga, ...]) -> Callable[[Env], None]:
+        def orchestrate(env: Env) -> None:
+            def runner(one: Saga) -> Orchestrator:
+                return orchestrator(env, attrs.evolve(parts, saga=one), store, bank, courier)
 
-        def on_order(order: dict[str, Any]) -> None:
-            sagas.start(order["id"], order)
+            sagas = runner(saga)
 
-        env.consume(rabbit, "orders", on_order)
-        env.main(orchestrator(env, parts, store, bank, courier).run)
+            def on_order(order: dict[str, Any]) -> None:
+                sagas.start(order["id"], order)
+
+            env.consume(rabbit, "orders", on_order)
+            for one in (saga, *older):
+                env.main(runner(one).run)
+
+        return orchestrate
+
+    previous = None if parts.previous is None else version(parts.previous, ())
+    shop.service("orchestrator", replicas=2, previous=previous)(version(parts.saga, parts.older))
 
     @shop.entry(examples=parts.examples)
     def place(env: Env, order: Order) -> None:
@@ -189,3 +212,6 @@ def points_are_given_once() -> Any:
 
 
 shop = build()
+deployed = build(
+    Parts(saga=with_a_stamp("order 2"), older=(ORDER,), previous=ORDER), name="deployed"
+)

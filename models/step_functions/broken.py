@@ -6,7 +6,15 @@ import attrs
 
 from chaosharness import Order, System
 from chaosharness.orchestrators.stepfunctions.refusals import ExecutionDoesNotExist
-from models.step_functions.right import RETRY, Parts, build, definition, start
+from models.step_functions.right import (
+    RETRY,
+    Parts,
+    build,
+    definition,
+    start,
+    with_receipt,
+    without_receipt,
+)
 from models.third_parties import PaysBack
 
 
@@ -110,6 +118,16 @@ def undoes_the_unknown() -> System:
     return build(parts, name="undoes the unknown")
 
 
+def function_changed_with_its_definition() -> System:
+    """The new refund reads what only the new definition passes; old executions still run."""
+    parts = Parts(
+        definition=with_receipt,
+        previous=without_receipt,
+        refund_key=lambda event, context: str(event["receipt"]),
+    )
+    return build(parts, name="function changed with its definition")
+
+
 BROKEN = (
     last_state_not_caught,
     timeout_not_retried,
@@ -118,4 +136,5 @@ BROKEN = (
     undoes_the_unknown,
     key_drawn_in_an_express_workflow,
     starts_what_it_does_not_see,
+    function_changed_with_its_definition,
 )

@@ -84,6 +84,24 @@ def side_by_side() -> dict[str, Any]:
     return {"StartAt": "Both", "States": {"Both": both, "How": how, **rest}}
 
 
+def without_receipt() -> dict[str, Any]:
+    """The version before `with_receipt`: a refund is given up within the hour."""
+    found = definition()
+    found["States"]["Refund"]["Retry"][0]["MaxDelaySeconds"] = 60
+    return found
+
+
+def with_receipt() -> dict[str, Any]:
+    """The next version: a refund is told the receipt of the charge that it is for."""
+    found = without_receipt()
+    found["States"]["Refund"]["Parameters"] = {
+        "id.$": "$.id",
+        "cents.$": "$.cents",
+        "receipt.$": "$.id",
+    }
+    return found
+
+
 def start(client: Any, order: Order) -> None:
     """Start an order's execution: under its id, however often it is asked for."""
     given = {"id": order.id, "item": order.item, "cents": order.cents}
@@ -98,14 +116,22 @@ class Parts:
     key: Callable[[Any, Any], str] = lambda event, context: str(event["id"])
     bank: type[Bank] = Bank
     express: bool = False
+    previous: Callable[[], dict[str, Any]] | None = None
+    refund_key: Callable[[Any, Any], str] | None = None
     start: Callable[[Any, Order], None] = start
 
 
 def build(parts: Parts = Parts(), *, name: str = "step functions") -> System:
     """Build the shop."""
     shop = System(name)
-    engine = shop.add(StepFunctions("sfn", machines={"order": parts.definition()},
-                                    express=("order",) if parts.express else ()))  # fmt: skip
+    engine = shop.add(
+        StepFunctions(
+            "sfn",
+            machines={"order": parts.definition()},
+            express=("order",) if parts.express else (),
+            previous={} if parts.previous is None else {"order": parts.previous()},
+        )
+    )
     bank = shop.add(External("bank", parts.bank))
     courier = shop.add(External("courier", Courier))
 
@@ -117,7 +143,8 @@ def build(parts: Parts = Parts(), *, name: str = "step functions") -> System:
             return client.charge(parts.key(event, context), event["cents"])
 
         def refund(event: Any, context: Any) -> Any:
-            return client.refund(parts.key(event, context), event["cents"])
+            key = (parts.refund_key or parts.key)(event, context)
+            return client.refund(key, event["cents"])
 
         env.function(engine, "charge", charge)
         env.function(engine, "refund", refund)
@@ -152,3 +179,11 @@ def build(parts: Parts = Parts(), *, name: str = "step functions") -> System:
 
 shop = build()
 express = build(Parts(express=True), name="express")
+deployed = build(
+    Parts(
+        definition=with_receipt,
+        previous=without_receipt,
+        refund_key=lambda event, context: str(event.get("receipt", event["id"])),
+    ),
+    name="deployed",
+)

@@ -372,4 +372,25 @@ TOLD = {
         items=(0,),
         claimed=False,
     ),
+    "step_functions.broken:function_changed_with_its_definition": Told(
+        "money is conserved",
+        "o2 began under the other definition of order, and the code that went on with it is made "
+        "for this one: payments.refund raises KeyError: 'receipt' (21 times)",
+        [Redeploy(Site("order/begin"))],
+        items=(1,),
+    ),
+    "conductor.broken:worker_gone_with_its_task": Told(
+        "every saga settles",
+        "o1 began under the other definition of order, and nobody does what that one asks for: "
+        "it schedules task charge, and nothing comes of it",
+        [Redeploy(Site("conductor.order/begin"))],
+        items=(0,),
+    ),
+    "airflow.broken:task_renamed_amid_a_run": Told(
+        "money is conserved",
+        "o2 began under the other definition of order, and the code that went on with it is made "
+        "for this one",
+        [Redeploy(Site("order/begin"))],
+        items=(1,),
+    ),
 }

@@ -85,6 +85,13 @@ MISTAKES: dict[str, dict[str, tuple[Twin, ...] | str]] = {
         "temporal": (temporal.remembers_in_its_module, temporal.deployed_without_a_patch),
         **dict.fromkeys(("step functions", "conductor", "airflow"), NO_CODE),
     },
+    "what began under one version meets another": {
+        "saga": "it is parked, and nothing is guessed: rule N11",
+        "temporal": (temporal.deployed_without_a_patch,),
+        "step functions": (step_functions.function_changed_with_its_definition,),
+        "conductor": (conductor.worker_gone_with_its_task,),
+        "airflow": (airflow.task_renamed_amid_a_run,),
+    },
     "nothing undoes what was done": {
         "saga": "undoing is part of a step: rule N8",
         "temporal": (temporal.never_refunds,),

@@ -1,8 +1,11 @@
 """What services call Airflow by: the REST API, under the names of its Python client."""
 
+import json
 from typing import Any
 
+from chaosharness.errors import RefusedValue
 from chaosharness.externals.request import Server, call
+from chaosharness.handlers.port import call_off
 
 __all__ = ["AirflowClient"]
 
@@ -25,9 +28,12 @@ class AirflowClient:
         Raises:
             AirflowApiException: 404, there is no such DAG; 409, there is such a run.
         """
-        return self._ask(
-            "trigger", "trigger_dag_run", dag_id=dag_id, run_id=dag_run_id, conf=conf or {}
-        )
+        try:
+            given = json.loads(json.dumps(conf or {}))  # as it is on the other side of a network
+        except (TypeError, ValueError) as error:
+            words = f"the conf of a run of DAG {dag_id!r} has no JSON form"
+            call_off(RefusedValue(f"{words}: {error}. Give a dict of plain values"))
+        return self._ask("trigger", "trigger_dag_run", dag_id=dag_id, run_id=dag_run_id, conf=given)
 
     def get_dag_run(self, dag_id: str, dag_run_id: str) -> Any:
         """Return a DAG run: its state and conf.

@@ -13,10 +13,13 @@ from typing import Any
 
 import attrs
 
+from chaosharness.errors import RefusedValue
+from chaosharness.handlers.port import call_off
 from chaosharness.orchestrators.airflow.definition import AirflowDAG
 from chaosharness.orchestrators.airflow.machine import Machine
 from chaosharness.orchestrators.airflow.moments import at
 from chaosharness.orchestrators.airflow.records import DagRun, TaskInstance
+from chaosharness.orchestrators.airflow.xcoms import strange_in
 
 __all__ = ["RuntimeRun", "RuntimeTask", "arguments_for", "context_of"]
 
@@ -56,6 +59,13 @@ class RuntimeTask:
 
     def xcom_push(self, key: str, value: Any, **_: Any) -> None:
         """Set an XCom of this task: it is there at once, whatever becomes of this try (A6)."""
+        if (strange := strange_in(value)) is not None:
+            call_off(
+                RefusedValue(
+                    f"the XCom {key!r} of task {self.task_id!r} of DAG {self.dag_id!r} cannot be "
+                    f"kept: cannot serialize object of type {strange}. Push plain values"
+                )
+            )
         own = copy.deepcopy(value)
         self._machine.push(self.dag_id, self.run_id, self.task_id, key, own)
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.errors import InvalidDefinition
-from chaosharness.faults import Crash, Delay, LostRequest
+from chaosharness.faults import Crash, Delay, LostRequest, Redeploy
 from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.handling import reach, suffer
 from chaosharness.handlers.port import NOBODY, strikes, surface, trouble
@@ -41,6 +41,7 @@ from chaosharness.orchestrators.airflow.records import (
     TaskInstance,
 )
 from chaosharness.orchestrators.airflow.story import shown_run, shown_task, told_of
+from chaosharness.orchestrators.airflow.versions import Versions
 from chaosharness.orchestrators.endless import Decisions
 
 __all__ = ["Airflow", "OpenAirflow"]
@@ -48,6 +49,9 @@ __all__ = ["Airflow", "OpenAirflow"]
 QUEUE: Final = surface(before=(Crash, Delay, LostRequest), after=(Crash,))
 """Between the database's `queued` and a worker: the scheduler dies, or the executor's message is
 late or lost."""
+
+QUEUE_OF_EITHER: Final = surface(before=(Redeploy, Crash, Delay, LostRequest), after=(Crash,))
+"""Of a DAG that has another version: its file is changed amid a run (A10)."""
 
 
 @attrs.frozen
@@ -57,6 +61,9 @@ class Airflow:
     Args:
         name: What reports call it.
         dags: Its DAGs: `AirflowDAG`, or DAG objects of Airflow (`chaosharness[airflow]`).
+        previous: Of some of them the version before. A `Redeploy` at `order/begin`, or at
+            `order.ship/queue` amid a run, has the DAG file changed to the other version, until
+            the calm.
         latency_ms: There and back, of a call to its API.
         timeout_ms: How long a client waits for the API.
 
@@ -66,27 +73,46 @@ class Airflow:
 
     name: str = attrs.field(validator=attrs.validators.instance_of(str))
     dags: Any = attrs.field(kw_only=True)
+    previous: Any = attrs.field(default=(), kw_only=True)
     latency_ms: int = attrs.field(default=20, validator=attrs.validators.ge(0), kw_only=True)
     timeout_ms: int = attrs.field(default=10_000, validator=attrs.validators.ge(1), kw_only=True)
     by_id: Mapping[str, AirflowDAG] = attrs.field(init=False, repr=False)
+    before: Mapping[str, AirflowDAG] = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        dags = [self.dags] if hasattr(self.dags, "dag_id") else self.dags
-        if not isinstance(dags, list | tuple) or not dags:
+        by_id = _dags(self.name, "dags", self.dags)
+        if not by_id:
             raise InvalidDefinition(f"Airflow({self.name!r}) needs dags=[...], not {self.dags!r}")
-        by_id: dict[str, AirflowDAG] = {}
-        for one in dags:
-            dag = read_dag(one)
-            if dag.dag_id in by_id:
-                raise InvalidDefinition(
-                    f"Airflow({self.name!r}): two DAGs are called {dag.dag_id!r}"
-                )
-            by_id[dag.dag_id] = dag
+        before = _dags(self.name, "previous", self.previous)
+        strange = [dag_id for dag_id in before if dag_id not in by_id]
+        if strange:
+            raise InvalidDefinition(
+                f"Airflow({self.name!r}): previous has {strange[0]!r}, which is none of its DAGs: "
+                f"{', '.join(by_id)}"
+            )
         object.__setattr__(self, "by_id", by_id)
+        object.__setattr__(self, "before", before)
+
+    def every_dag(self) -> tuple[AirflowDAG, ...]:
+        """Return its DAGs, in each version."""
+        return (*self.by_id.values(), *self.before.values())
 
     def open(self, world: World) -> "OpenAirflow":
         """Return it, with no DAG runs, for one run of the system."""
         return OpenAirflow(self, world)
+
+
+def _dags(name: str, option: str, given: Any) -> dict[str, AirflowDAG]:
+    dags = [given] if hasattr(given, "dag_id") else given
+    if not isinstance(dags, list | tuple):
+        raise InvalidDefinition(f"Airflow({name!r}) needs {option}=[...], not {given!r}")
+    by_id: dict[str, AirflowDAG] = {}
+    for one in dags:
+        dag = read_dag(one)
+        if dag.dag_id in by_id:
+            raise InvalidDefinition(f"Airflow({name!r}): two DAGs are called {dag.dag_id!r}")
+        by_id[dag.dag_id] = dag
+    return by_id
 
 
 Fork = Callable[[Incarnation, int, Callable[[Incarnation], None]], None]
@@ -110,7 +136,8 @@ class OpenAirflow:
         self.latency_ms = definition.latency_ms
         self.timeout_ms = definition.timeout_ms
         self.world = world
-        self.machine = Machine(definition.by_id)
+        self.machine = Machine(dict(definition.by_id))
+        self.versions = Versions(self.machine, definition.by_id, definition.before, self._changed)
         self.hosts: list[Host] = []
         self.loaded: dict[Incarnation, Loaded] = {}  # what a process has read
         self.processes: list[Process] = []
@@ -123,7 +150,8 @@ class OpenAirflow:
         settings = self.machine.settings
         world.know_timeout(definition.timeout_ms)
         world.know_timeout(settings.heartbeat_timeout_ms + 2 * settings.detection_ms)
-        for dag in definition.by_id.values():
+        world.at_calm(self.versions.settle)
+        for dag in definition.every_dag():
             for task in dag.tasks:
                 if task.retries:
                     world.know_duration(round(task.retry_delay_s * 1000))
@@ -169,6 +197,8 @@ class OpenAirflow:
         """Do what a client asks, and answer."""
         what, words = request
         if what == "trigger":
+            scope = self._scope(words["dag_id"], caller)
+            self.versions.perhaps_begin(scope, words["dag_id"], words["run_id"])
             found = self.machine.trigger(**words, now_ms=self.world.now)
         else:
             found = self.machine.find(**words)
@@ -177,13 +207,22 @@ class OpenAirflow:
             return
         if what == "trigger":
             self.world.effects += 1
-            self.scopes[found.dag_id, found.run_id] = Scope(
-                self.world, self.scheduler, found.dag_id, caller.entity, caller.cause, PLAIN,
-                caller.hops + 1, caller.message,
-            )  # fmt: skip
+            self.scopes[found.dag_id, found.run_id] = self._scope(found.dag_id, caller)
             self.go_on()
         shown = [shown_task(one) for one in found.tasks.values()]
         reply(shown if what == "tasks" else shown_run(found), None)
+
+    def _scope(self, dag_id: str, caller: Scope) -> Scope:
+        """The scheduler's own work, for a caller."""
+        return Scope(
+            self.world, self.scheduler, dag_id, caller.entity, caller.cause, PLAIN,
+            caller.hops + 1, caller.message,
+        )  # fmt: skip
+
+    def _changed(self) -> None:
+        """A DAG file has changed: tell what became of its tasks, and look again."""
+        self._tell()
+        self.go_on()
 
     def scope_of(self, run: DagRun) -> Scope:
         """Whose work a run is, and what it was caused by last."""
@@ -224,7 +263,7 @@ class OpenAirflow:
             )
         known = {
             name
-            for dag in self.machine.dags.values()
+            for dag in self.definition.every_dag()
             for task_id in dag.by_id
             for name in (task_id, f"{dag.dag_id}.{task_id}")
         }
@@ -346,13 +385,16 @@ class OpenAirflow:
             owner.hops, owner.message,
         )  # fmt: skip
         operation = f"{scope.place}/queue"
-        attempt = reach(scope, operation, QUEUE)
+        either = run.dag_id in self.versions.before
+        attempt = reach(scope, operation, QUEUE_OF_EITHER if either else QUEUE)
         lost, delay_ms = False, 0
         if operation in world.armed:
             for fault in strikes(scope, operation, "before", attempt):
                 match fault:
                     case LostRequest():
                         lost = True
+                    case Redeploy():
+                        self.versions.change(run.dag_id)
                     case Delay():
                         delay_ms = world.due(fault.lasting) - world.now
                     case _:
@@ -374,6 +416,8 @@ class OpenAirflow:
             return
         host = self.hosts[scope.entity % len(self.hosts)]
         dag = self.machine.dags[run.dag_id]
+        if instance.task_id not in dag.by_id:  # its process finds no such task in the DAG file
+            return
 
         def begin(process: Incarnation) -> None:
             loaded = self.loaded.pop(process, None)
@@ -409,7 +453,7 @@ class OpenAirflow:
     def _call_back_run(self, run: DagRun) -> None:
         dag = self.machine.dags[run.dag_id]
         kind = "on_success_callback" if run.state == SUCCESS else "on_failure_callback"
-        last = [*run.tasks.values()][-1]
+        last = [one for one in run.tasks.values() if one.task_id in dag.by_id][-1]
         context = context_of(self.machine, dag, run, last, dag.by_id[last.task_id])
         self._call_back(run, kind, "", getattr(dag, kind), context)
 

@@ -5,12 +5,11 @@ tasks ask of the API. `due()` says when time changes something, `tick(now)` lets
 what happened. Who runs the tasks, and whether the scheduler lives, is the caller's.
 
 *Source*: apache-airflow-core 3.3.2: `jobs/scheduler_job_runner.py`, `models/dagrun.py`,
-`api_fastapi/execution_api/routes/task_instances.py` (rules A1 to A8).
+`api_fastapi/execution_api/routes/task_instances.py` (rules A1 to A8, A10).
 *Not modelled*: pools and priorities, mapped tasks, deferral and triggerers, assets, clearing and
 backfills, pausing a DAG, fail_fast, a database that is away.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -21,6 +20,7 @@ from chaosharness.orchestrators.airflow.moments import at, run_id_of
 from chaosharness.orchestrators.airflow.records import (
     FAILED,
     QUEUED,
+    REMOVED,
     RESCHEDULE,
     RETRY,
     RUNNING,
@@ -46,7 +46,7 @@ Fact = RunStarted | RunEnded | Moved
 class Machine:
     """One deployment of Airflow: `dags` by their ids."""
 
-    dags: Mapping[str, AirflowDAG]
+    dags: dict[str, AirflowDAG]
     settings: Settings = DEFAULTS
     runs: dict[tuple[str, str], DagRun] = attrs.field(factory=dict)
     by_id: dict[str, TaskInstance] = attrs.field(factory=dict)  # of every try there was
@@ -74,12 +74,32 @@ class Machine:
                 "409", f"A DagRun with dag_id:'{dag_id}' and run_id:'{run_id}' already exists"
             )
         run = DagRun(dag_id, run_id, conf, now_ms, run_type, now_ms)
-        for task in dag.tasks:
-            instance = TaskInstance(dag_id, run_id, task.task_id, task.retries)
-            self._renew(instance)
-            run.tasks[task.task_id] = instance
+        self._give_tasks(run, dag)
         self.runs[dag_id, run_id] = run
         return run
+
+    def _give_tasks(self, run: DagRun, dag: AirflowDAG) -> None:
+        for task in dag.tasks:
+            if task.task_id not in run.tasks:
+                instance = TaskInstance(dag.dag_id, run.run_id, task.task_id, task.retries)
+                self._renew(instance)
+                run.tasks[task.task_id] = instance
+
+    def deploy(self, dag: AirflowDAG) -> None:
+        """Read a DAG file that has changed: runs that go on have the new tasks, too (A10).
+
+        What the DAG no longer has is removed, whatever its state; what is back is begun anew.
+        """
+        self.dags[dag.dag_id] = dag
+        going = [run for run in self.runs.values()
+                 if run.dag_id == dag.dag_id and run.state in (QUEUED, RUNNING)]  # fmt: skip
+        for run in going:
+            for name, instance in run.tasks.items():
+                if name not in dag.by_id and instance.state != REMOVED:
+                    self._move(instance, REMOVED, "scheduler", "its DAG no longer has it")
+                elif name in dag.by_id and instance.state == REMOVED:
+                    self._move(instance, None, "scheduler", "its DAG has it again")
+            self._give_tasks(run, dag)
 
     def find(self, dag_id: str, run_id: str) -> DagRun | Refusal:
         """Return a DAG run."""

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from chaosharness.errors import InvalidDefinition
+from chaosharness.errors import InvalidDefinition, RefusedValue
 from chaosharness.faults import Crash, LostReply, LostRequest
 from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.handling import reach, suffer
@@ -34,6 +34,7 @@ from chaosharness.orchestrators.airflow.exceptions import named
 from chaosharness.orchestrators.airflow.machine import Machine
 from chaosharness.orchestrators.airflow.outcomes import Outcome, outcome_of, runner_of
 from chaosharness.orchestrators.airflow.records import FAILED, RETRY, SUCCESS, DagRun, TaskInstance
+from chaosharness.orchestrators.airflow.xcoms import strange_in
 
 __all__ = ["Engine", "Process"]
 
@@ -200,6 +201,12 @@ class Process:
         if self.context.get("over"):
             return
         self.context["over"] = True
+        if error is None and (strange := strange_in(result)) is not None:
+            error = RefusedValue(
+                f"what task {self.task.task_id!r} of DAG {self.dag.dag_id!r} returns is kept as an "
+                f"XCom, and cannot be: cannot serialize object of type {strange}. Return plain "
+                "values"
+            )
         if error is None or named(error, *ENDINGS):
             scope.record("handled", operation, attempt, None)
         else:

@@ -8,6 +8,7 @@ __all__ = [
     "FAILED",
     "FINISHED",
     "QUEUED",
+    "REMOVED",
     "RESCHEDULE",
     "RETRY",
     "RUNNING",
@@ -31,7 +32,8 @@ SKIPPED: Final = "skipped"
 UPSTREAM_FAILED: Final = "upstream_failed"
 RETRY: Final = "up_for_retry"
 RESCHEDULE: Final = "up_for_reschedule"
-FINISHED: Final = frozenset((SUCCESS, FAILED, SKIPPED, UPSTREAM_FAILED))
+REMOVED: Final = "removed"
+FINISHED: Final = frozenset((SUCCESS, FAILED, SKIPPED, UPSTREAM_FAILED, REMOVED))
 
 
 @attrs.define(eq=False)

@@ -74,7 +74,8 @@ def past_is_met(before: DagRun | None, dag: AirflowDAG, task_id: str) -> bool:
     names = [task_id]
     if task.wait_for_downstream:
         names += dag.downstream[task_id]
-    return all(before.tasks[name].state in (SUCCESS, SKIPPED) for name in names)
+    known = [before.tasks[name] for name in names if name in before.tasks]  # its DAG may have grown
+    return all(one.state in (SUCCESS, SKIPPED) for one in known)
 
 
 def run_state(dag: AirflowDAG, run: DagRun) -> str | None:

@@ -1,7 +1,7 @@
 """What services call Conductor by: the methods of conductor-python's clients, under their names.
 
 *Source*: conductor-python 2.0, `orkes/orkes_workflow_client.py`, `orkes/orkes_task_client.py`.
-*Not modelled*: searching, bulk operations, metadata (definitions are given to `Conductor`).
+*Not modelled*: bulk operations, metadata (definitions are given to `Conductor`).
 """
 
 import json
@@ -12,6 +12,7 @@ from chaosharness.errors import InvalidDefinition, RefusedValue
 from chaosharness.externals.request import Server, call
 from chaosharness.handlers.port import call_off
 from chaosharness.kernel.allowed import spelled
+from chaosharness.orchestrators.conductor.searching import read_query
 
 __all__ = ["ConductorClient"]
 
@@ -45,6 +46,7 @@ class ConductorClient:
         return self.start_workflow_by_name(
             given.get("name"),
             given.get("input") or {},
+            version=given.get("version"),
             correlationId=given.get("correlation_id"),
             idempotency_key=given.get("idempotency_key"),
             idempotency_strategy=given.get("idempotency_strategy") or "FAIL",
@@ -55,11 +57,15 @@ class ConductorClient:
         name: Any,
         input: Mapping[str, Any],
         *,
+        version: int | None = None,
         correlationId: str | None = None,
         idempotency_key: str | None = None,
         idempotency_strategy: Any = "FAIL",
     ) -> Any:
-        """Start a workflow; return its id. Without a key each call starts another one (C16)."""
+        """Start a workflow; return its id. Without a key each call starts another one (C16).
+
+        Without a version it is the latest; it keeps that to its end, whatever is deployed (C1).
+        """
         strategy = str(getattr(idempotency_strategy, "name", idempotency_strategy))
         if strategy not in ("FAIL", "RETURN_EXISTING"):
             call_off(
@@ -71,7 +77,7 @@ class ConductorClient:
         given = _json(input, f"the input of workflow {name!r}")
         return self._ask(
             "start", "start_workflow", {"workflow": name, "input": given}, name=name, given=given,
-            correlation=correlationId, key=idempotency_key,
+            version=version, correlation=correlationId, key=idempotency_key,
             existing=strategy == "RETURN_EXISTING",
         )  # fmt: skip
 
@@ -79,6 +85,26 @@ class ConductorClient:
         """Return a workflow as it stands, with its tasks."""
         return self._ask("get", "get_workflow", {"workflow": workflow_id},
                          workflow_id=workflow_id, tasks=include_tasks)  # fmt: skip
+
+    def search(
+        self, start: int = 0, size: int = 100, free_text: str = "*", query: str | None = None
+    ) -> Any:
+        """Search the index, which may not know yet what happened last (C19).
+
+        Args:
+            start: How many to leave out.
+            size: How many to return at most.
+            free_text: `*`.
+            query: `workflowType = 'order' AND status IN (RUNNING)`; all workflows by default.
+
+        Returns:
+            `{"totalHits": ..., "results": [...]}`, the newest first.
+        """
+        try:
+            asked = read_query(query, free_text)
+        except InvalidDefinition as error:
+            call_off(error)
+        return self._ask("search", "search", {"query": query}, query=asked, start=start, size=size)
 
     def terminate_workflow(self, workflow_id: str, reason: str = "") -> Any:
         """End a workflow; its failureWorkflow is not started.

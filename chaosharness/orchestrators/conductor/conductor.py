@@ -29,10 +29,14 @@ class Conductor:
     Args:
         name: What reports call it.
         workflows: Definitions: JSON texts, mappings, or `WorkflowDef` of conductor-python. The
-            failureWorkflow and sub-workflows are among them.
+            failureWorkflow and sub-workflows are among them, and several versions of one name.
+        previous: Of some of them the definition that was registered before: a `Redeploy` at
+            `conductor.order/begin` has a workflow begin under it, and keep it to its end.
         tasks: Definitions of tasks, likewise; a task that has none has the server's defaults.
         scripts: What stands in for JavaScript that is not understood, by its text: a function of
             what is `$` in it.
+        store_may_fail: Whether the server's store may fail while tasks are made (`FailedCommit` at
+            `conductor.order/create tasks`): Conductor ends the workflow for that (C11).
         latency_ms: There and back, of a call to the server.
         timeout_ms: How long a client waits for the server.
 
@@ -43,14 +47,20 @@ class Conductor:
     name: str = attrs.field(validator=attrs.validators.instance_of(str))
     workflows: Sequence[Any] = attrs.field(kw_only=True)
     tasks: Sequence[Any] = attrs.field(default=(), kw_only=True)
+    previous: Sequence[Any] = attrs.field(default=(), kw_only=True)
     scripts: Mapping[str, Callable[[Any], Any]] = attrs.field(factory=dict, kw_only=True)
+    store_may_fail: bool = attrs.field(
+        default=False, validator=attrs.validators.instance_of(bool), kw_only=True
+    )
     latency_ms: int = attrs.field(default=20, validator=attrs.validators.ge(0), kw_only=True)
     timeout_ms: int = attrs.field(default=10_000, validator=attrs.validators.ge(1), kw_only=True)
     blueprints: Mapping[str, Blueprint] = attrs.field(init=False)
+    versions: Mapping[tuple[str, int], Blueprint] = attrs.field(init=False)
+    before: Mapping[str, Blueprint] = attrs.field(init=False)
     task_defs: Mapping[str, TaskDef] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        for field in ("workflows", "tasks"):
+        for field in ("workflows", "tasks", "previous"):
             given = getattr(self, field)
             if isinstance(given, str | bytes) or not isinstance(given, Sequence):
                 raise InvalidDefinition(
@@ -65,25 +75,44 @@ class Conductor:
                     f"Conductor({self.name!r}): two definitions of the task {spelled(found.name)}"
                 )
             task_defs[found.name] = found
+        versions = self._read("workflow", self.workflows, task_defs)
         blueprints: dict[str, Blueprint] = {}
-        for index, source in enumerate(self.workflows):
-            where = f"Conductor({self.name!r}), workflow {index + 1}"
+        for (name, number), one in versions.items():
+            if name not in blueprints or blueprints[name].version < number:
+                blueprints[name] = one
+        if not blueprints:
+            raise InvalidDefinition(f"Conductor({self.name!r}) needs workflows=[definition, ...]")
+        before = self._read("previous workflow", self.previous, task_defs)
+        for name, number in before:
+            if name not in blueprints:
+                raise InvalidDefinition(
+                    f"Conductor({self.name!r}): previous has version {number} of {spelled(name)}, "
+                    f"which is none of its workflows: {listed(blueprints)}"
+                )
+        _check_references(self.name, [*versions.values(), *before.values()], blueprints, versions)
+        object.__setattr__(self, "blueprints", blueprints)
+        object.__setattr__(self, "versions", versions)
+        object.__setattr__(self, "before", {name: one for (name, _), one in before.items()})
+        object.__setattr__(self, "task_defs", task_defs)
+
+    def _read(
+        self, what: str, sources: Sequence[Any], task_defs: Mapping[str, TaskDef]
+    ) -> dict[tuple[str, int], Blueprint]:
+        """Read definitions: each of another name, or version."""
+        found: dict[tuple[str, int], Blueprint] = {}
+        for index, source in enumerate(sources):
+            where = f"Conductor({self.name!r}), {what} {index + 1}"
             name = as_mapping(source, where).get("name")
             if not isinstance(name, str) or not name:
                 raise InvalidDefinition(f"{where}: it has no name")
-            if name in blueprints:
+            one = read_blueprint(source, name=name, task_defs=task_defs.get, scripts=self.scripts)
+            if (name, one.version) in found:
                 raise InvalidDefinition(
-                    f"Conductor({self.name!r}): two workflows are called {spelled(name)}; versions "
-                    "of one workflow are not modelled, so give each another name"
+                    f"Conductor({self.name!r}): two {what}s are called {spelled(name)}, of version "
+                    f"{one.version} each: give one of them another name or version"
                 )
-            blueprints[name] = read_blueprint(
-                source, name=name, task_defs=task_defs.get, scripts=self.scripts
-            )
-        if not blueprints:
-            raise InvalidDefinition(f"Conductor({self.name!r}) needs workflows=[definition, ...]")
-        _check_references(self.name, blueprints)
-        object.__setattr__(self, "blueprints", blueprints)
-        object.__setattr__(self, "task_defs", task_defs)
+            found[name, one.version] = one
+        return found
 
     def open(self, world: World) -> "OpenConductor":
         """Return the server, with no workflows, for one run."""
@@ -91,16 +120,24 @@ class Conductor:
             world,
             name=self.name,
             blueprints=self.blueprints,
+            versions=self.versions,
+            before=self.before,
+            store_may_fail=self.store_may_fail,
             task_defs=self.task_defs,
             latency_ms=self.latency_ms,
             timeout_ms=self.timeout_ms,
         )
 
 
-def _check_references(conductor: str, blueprints: Mapping[str, Blueprint]) -> None:
+def _check_references(
+    conductor: str,
+    every: Sequence[Blueprint],
+    blueprints: Mapping[str, Blueprint],
+    versions: Mapping[tuple[str, int], Blueprint],
+) -> None:
     """Each workflow that another one starts is there."""
     known = listed(blueprints)
-    for blueprint in blueprints.values():
+    for blueprint in every:
         failure = blueprint.failure_workflow
         if failure is not None and not failure.startswith("$") and failure not in blueprints:
             raise InvalidDefinition(
@@ -109,9 +146,16 @@ def _check_references(conductor: str, blueprints: Mapping[str, Blueprint]) -> No
             )
         for step in blueprint.everything():
             if step.kind == "SUB_WORKFLOW":
-                name = (step.fields.get("subWorkflowParam") or {}).get("name")
+                given = step.fields.get("subWorkflowParam") or {}
+                name, version = given.get("name"), given.get("version")
                 if not isinstance(name, str) or ("$" not in name and name not in blueprints):
                     raise InvalidDefinition(
                         f"workflow {spelled(blueprint.name)}: {spelled(step.ref)} starts "
                         f"{spelled(name)}, which is none of Conductor({conductor!r}): {known}"
+                    )
+                if isinstance(version, int) and (name, version) not in versions:
+                    there = listed(number for one, number in versions if one == name)
+                    raise InvalidDefinition(
+                        f"workflow {spelled(blueprint.name)}: {spelled(step.ref)} starts version "
+                        f"{version} of {spelled(name)}; there are: {there}"
                     )

@@ -1,7 +1,8 @@
 """Conductor in a system: its server, which can die between two of its writes, and its workers.
 
 *Source*: `server.py` and `worker.py` name theirs; rules C3, C5, C9, C11, C13.
-*Not modelled*: more than one server, so its locks; a server that stalls; a store that fails.
+*Not modelled*: more than one server, so its locks; a server that stalls; a store that fails
+anywhere but where tasks are made.
 """
 
 import json
@@ -9,11 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from chaosharness.errors import InvalidDefinition
-from chaosharness.faults import Crash
+from chaosharness.faults import Crash, Delay, FailedCommit, Redeploy
 from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.handling import reach, suffer
-from chaosharness.handlers.port import surface
+from chaosharness.handlers.port import strikes, surface
 from chaosharness.handlers.script import Script, drive_in_kernel
+from chaosharness.kernel.allowed import spelled
 from chaosharness.kernel.mortal import Once
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
@@ -24,14 +26,17 @@ from chaosharness.orchestrators.conductor.mapping import SYSTEM
 from chaosharness.orchestrators.conductor.outside import Endpoint, Outside
 from chaosharness.orchestrators.conductor.records import RUNNING, SCHEDULED, Task, Workflow
 from chaosharness.orchestrators.conductor.refusals import ConductorError
+from chaosharness.orchestrators.conductor.searching import Query, found
 from chaosharness.orchestrators.conductor.server import Result, Server
 from chaosharness.orchestrators.conductor.steps import (
     Called,
     Ended,
+    Failed,
     Published,
     Scheduled,
     Started,
     Steps,
+    Trial,
     Write,
 )
 from chaosharness.orchestrators.conductor.store import Store
@@ -41,6 +46,15 @@ from chaosharness.orchestrators.endless import Decisions
 __all__ = ["OpenConductor"]
 
 WRITE: Final = surface(after=(Crash,))
+
+MAKE: Final = surface(before=(FailedCommit,), after=(Crash,))
+"""Where tasks are made, in a store that may fail (C11)."""
+
+SEARCH: Final = surface(before=(Delay,))
+"""What is searched is an index, as old as the delay (C19)."""
+
+BEGIN: Final = surface(before=(Redeploy,))
+"""A workflow begins before its definition is registered anew, and keeps what it began with (C1)."""
 
 
 class OpenConductor:
@@ -52,22 +66,30 @@ class OpenConductor:
         *,
         name: str,
         blueprints: Mapping[str, Blueprint],
+        versions: Mapping[tuple[str, int], Blueprint],
+        before: Mapping[str, Blueprint],
+        store_may_fail: bool,
         task_defs: Mapping[str, TaskDef],
         latency_ms: int,
         timeout_ms: int,
     ) -> None:
         self.world = world
         self.name = name
-        self.blueprints = blueprints
+        self.before = before
+        self.every = (*versions.values(), *before.values())
         self.task_defs = task_defs
         self.latency_ms = latency_ms
         self.timeout_ms = timeout_ms
-        self.server = Server(Store(), dict(blueprints), task_defs.get)
+        self.server = Server(
+            Store(), dict(blueprints), task_defs.get, versions=dict(versions),
+            store_may_fail=store_may_fail,
+        )  # fmt: skip
         self.workers: dict[str, list[Worker]] = {}
         self.outside = Outside(self)
         self.scopes: dict[str, Scope] = {}
         self.watched: dict[str, Scope] = {}
         self.decisions = Decisions(world)
+        self._tried: dict[str, int] = {}  # attempts at writes that might have failed
         self._timer: Any = None
         self._going = False
         self.incarnation = self._begin(1)
@@ -89,7 +111,8 @@ class OpenConductor:
                 if found is None or not found.poll_timeout_s:
                     polled = ", ".join(map(repr, sorted(self.workers))) or "none"
                     words = (
-                        f"task {task.ref!r} of {workflow.id} waits for a worker for {task.kind!r}"
+                        f"task {spelled(task.ref)} of {workflow.id} waits for a worker for "
+                        f"{spelled(task.kind)}"
                     )
                     self.world.refuse(
                         InvalidDefinition(f"{words}, and there is none; polled are: {polled}")
@@ -116,7 +139,7 @@ class OpenConductor:
 
     def _know_timeouts(self) -> None:
         self.world.know_timeout(self.timeout_ms)
-        for blueprint in self.blueprints.values():
+        for blueprint in self.every:
             limits = [blueprint.timeout_s]
             for step in blueprint.everything():
                 found = step.task_def
@@ -156,7 +179,7 @@ class OpenConductor:
         """Return the tasks of every workflow, as a table: the last attempt of each."""
         store = self.server.store
         return {
-            f"{name} {one.status}": [_row(task) for task in _last(store.view(name))]
+            f"{name} {one.status}": [task.as_row() for task in _last(store.view(name))]
             for name, one in store.workflows.items()
         }
 
@@ -189,7 +212,7 @@ class OpenConductor:
         self.world.after(0, lambda _: self.go_on())
 
     def _check_name(self, name: str, service: str) -> None:
-        every = [step for one in self.blueprints.values() for step in one.everything()]
+        every = [step for one in self.every for step in one.everything()]
         named = {step.name for step in every if step.kind == "SIMPLE"}
         known = sorted(named | self.task_defs.keys())
         made = any(step.kind in ("DYNAMIC", "FORK_JOIN_DYNAMIC") for step in every)
@@ -222,7 +245,12 @@ class OpenConductor:
         what, words = request
         self._tell_time()
         try:
-            steps = getattr(self, f"_do_{what}")(**words)
+            if what == "start":
+                words = {**words, "choose": lambda asked: self._begins_under(asked, caller)}
+            if what == "search":
+                steps = self._search(caller, **words)
+            else:
+                steps = getattr(self, f"_do_{what}")(**words)
         except ConductorError as error:
             reply(None, error, happened=False)
             return
@@ -231,11 +259,39 @@ class OpenConductor:
     def _do_start(self, **words: Any) -> Steps[str]:
         return self.server.start(words.pop("name"), words.pop("given"), **words)
 
+    def _begins_under(self, asked: Blueprint, caller: Scope) -> Blueprint:
+        """The definition that was registered before, where a workflow begins before the deploy."""
+        before = self.before.get(asked.name)
+        if before is None:
+            return asked
+        place = f"{self.name}.{asked.name}"
+        scope, operation = self._scope(place, caller), f"{place}/begin"
+        attempt = reach(scope, operation, BEGIN)
+        struck = operation in self.world.armed and strikes(scope, operation, "before", attempt)
+        return before if struck else asked
+
     def _do_get(self, workflow_id: str, tasks: bool) -> Steps[dict[str, Any]]:
         found = self.server.store.load(self.server.known(workflow_id)).as_json()
         if not tasks:
             found.pop("tasks")
         return _answer(found)
+
+    def _search(self, caller: Scope, query: Query, start: int, size: int) -> Steps[dict[str, Any]]:
+        """Answer from the index, which may not know yet what happened last (C19)."""
+        scope, operation = self._scope(self.name, caller), f"{self.name}/search"
+        attempt = reach(scope, operation, SEARCH)
+        as_of = self.world.now
+        for fault in strikes(scope, operation, "before", attempt):
+            as_of -= self.world.due(fault.lasting) - self.world.now
+        results = found(self.server.store.workflows.values(), query, as_of)
+        return _answer({"totalHits": len(results), "results": results[start : start + size]})
+
+    def _scope(self, place: str, caller: Scope) -> Scope:
+        """The server's own work, for a caller."""
+        return Scope(
+            self.world, self.incarnation, place, caller.entity, caller.cause, PLAIN, caller.hops,
+            caller.message,
+        )  # fmt: skip
 
     def _do_end(self, workflow_id: str, reason: str) -> Steps[None]:
         return self.server.end(workflow_id, reason)
@@ -274,9 +330,11 @@ class OpenConductor:
         finish: Callable[[Any], None],
         refuse: Callable[..., None] | None,
     ) -> Script[None]:
+        failed: Failed = None
         while True:
             try:
-                write = next(steps)
+                write = steps.send(failed)
+                failed = None
             except StopIteration as stop:
                 self._hear(caller)
                 finish(stop.value)
@@ -290,14 +348,27 @@ class OpenConductor:
             self._hear(caller)
             if self.world.ending is not None:
                 return
+            if isinstance(write, Trial):
+                failed = self._fails(write)
+                continue
             self.world.effects += 1
             yield from self._struck(write)
+
+    def _fails(self, trial: Trial) -> Failed:
+        """How the store fails at a write; None where it does not."""
+        scope = self.scope_of(trial.workflow)
+        operation = f"{scope.place}/{trial.what}"
+        attempt = self._tried[operation] = reach(scope, operation, MAKE)
+        struck = strikes(scope, operation, "before", attempt)
+        if struck:
+            del self._tried[operation]
+        return struck[0].outcome if struck else None
 
     def _struck(self, write: Write) -> Script[None]:
         """The server may die after each of its writes."""
         scope = self.scope_of(write.workflow)
         operation = f"{scope.place}/{write.what}"
-        attempt = reach(scope, operation, WRITE)
+        attempt = self._tried.pop(operation, 0) or reach(scope, operation, WRITE)
         yield from suffer(scope, operation, "after", attempt)
 
     # ---- what has happened
@@ -410,16 +481,6 @@ def _label(name: str, number: int) -> str:
 
 def _last(workflow: Workflow) -> Iterable[Task]:
     return {task.ref: task for task in workflow.tasks}.values()
-
-
-def _row(task: Task) -> dict[str, Any]:
-    """A task as the server's own screen shows it."""
-    return {
-        "task": task.ref,
-        "type": task.step.kind,
-        "status": task.status,
-        "retryCount": task.retry_count,
-    }
 
 
 def _answer(value: Any) -> Steps[Any]:

@@ -3,7 +3,7 @@
 *Source*: conductor-oss/conductor, `core/execution/WorkflowExecutorOps.java`: `decide`,
 `scheduleTask`, `endExecution`, `terminateWorkflow` (rules C1, C9, C11, C15).
 *Not modelled*: several servers, so locks and their leases; a decision that takes time; a store
-that fails while tasks are made.
+that fails anywhere but where tasks are made.
 """
 
 from typing import Any, Final
@@ -40,6 +40,7 @@ from chaosharness.orchestrators.conductor.steps import (
     Scheduled,
     Started,
     Steps,
+    Trial,
     Write,
 )
 from chaosharness.orchestrators.conductor.store import Store
@@ -60,6 +61,10 @@ class Evaluation:
     task_defs: TaskDefs
     now: int = 0
     told: list[Any] = attrs.field(factory=list)
+    versions: dict[tuple[str, int], Blueprint] = attrs.field(factory=dict)
+    """Definitions by name and version; those of `blueprints` are the latest."""
+    store_may_fail: bool = False
+    """Whether it is asked before tasks are made if that fails (C11)."""
 
     # ---- beginning
 
@@ -69,13 +74,23 @@ class Evaluation:
         self.told.append(Started(workflow.id, workflow.parent or workflow.triggered_by))
         yield Write(workflow.id, "create workflow")
 
+    def definition(self, name: Any, version: Any = None) -> Blueprint | None:
+        """Return a definition as it is now: without a version the latest (C18)."""
+        if not isinstance(name, str) or not isinstance(version, int | str | None):
+            return None
+        latest = self.blueprints.get(name)
+        if isinstance(version, str) and version.isdecimal():
+            version = int(version)
+        if version is None or (latest is not None and latest.version == version):
+            return latest
+        return self.versions.get((name, version))
+
     def new_workflow(
-        self, name: str, given: dict[str, Any], workflow_id: str = "", **words: Any
+        self, blueprint: Blueprint, given: dict[str, Any], workflow_id: str = "", **words: Any
     ) -> Workflow:
-        """Return a workflow that is not written yet."""
-        blueprint = self.blueprints[name]
+        """Return a workflow that is not written yet: it keeps its definition (C1)."""
         return Workflow(
-            id=workflow_id or self.next_id(name),
+            id=workflow_id or self.next_id(blueprint.name),
             blueprint=blueprint,
             input={**blueprint.input_template, **given},
             created_ms=self.now,
@@ -145,6 +160,10 @@ class Evaluation:
                 task.seq = count
             if task.first_scheduled_ms is None:
                 task.first_scheduled_ms = self.now
+        if self.store_may_fail:
+            failed = yield Trial(workflow.id, "create tasks")
+            if failed is not None:
+                raise self._not_made(workflow, tasks, written=failed == "committed")
         self.store.create_tasks(tasks, self.now)
         shown = tuple(task.ref for task in tasks)
         self.told.append(Scheduled(workflow.id, shown))
@@ -165,6 +184,16 @@ class Evaluation:
         if queued:
             yield Write(workflow.id, "queue tasks")
         return started
+
+    def _not_made(self, workflow: Workflow, tasks: list[Task], *, written: bool) -> Terminate:
+        """The store has failed while tasks were made: that ends their workflow (C11)."""
+        if written:
+            self.store.create_tasks(tasks, self.now)
+        else:
+            workflow.tasks = [task for task in workflow.tasks if task not in tasks]
+        ids = ", ".join(task.id for task in tasks)
+        reason = f"Error scheduling tasks: [{ids}], for workflow: {workflow.id}"
+        return Terminate(reason, FAILED)
 
     def push(self, task: Task) -> None:
         """Put a task into the queue that its worker, or the server, takes it from."""
@@ -318,12 +347,13 @@ class Evaluation:
         }
         if workflow.failed_task is not None:
             given["failureTaskId"] = workflow.failed_task
-        if name not in self.blueprints:
+        found = self.definition(name)
+        if found is None:
             said = f"Error workflow {name} failed to start.  reason: No such workflow found by name"
             workflow.output = {**workflow.output, "conductor.failure_workflow": said}
         else:
             failure = self.new_workflow(
-                str(name), given, correlation=workflow.correlation, triggered_by=workflow.id
+                found, given, correlation=workflow.correlation, triggered_by=workflow.id
             )
             yield from self.create(failure)
             yield from self.decide(failure.id)

@@ -243,7 +243,7 @@ def _child(making: _Making, step: Step) -> list[Task]:
     task = making.task(step, "SUB_WORKFLOW", SCHEDULED, {
         **given,
         "subWorkflowName": params.get("name"),
-        "subWorkflowVersion": params.get("version", 1),
+        "subWorkflowVersion": params.get("version"),
         "workflowInput": given,
     })  # fmt: skip
     return [task]

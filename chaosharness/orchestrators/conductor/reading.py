@@ -3,7 +3,7 @@
 *Source*: conductor-oss/conductor, `common/.../WorkflowDef.java`, `WorkflowTask.java`,
 `TaskDef.java`, `MetadataMapperService.java` (rules C2, C14, C15).
 *Not modelled*: KAFKA_PUBLISH, EXCLUSIVE_JOIN, HTTP_POLL, the tasks of language models; schemas of
-inputs, rate limits, concurrency limits, schema version 1; definitions are of one version each.
+inputs, rate limits, concurrency limits, schema version 1.
 """
 
 import json

@@ -90,6 +90,15 @@ class Task:
         made.__dict__.update(self.__dict__)  # a fifth of what copy.copy costs
         return made
 
+    def as_row(self) -> dict[str, Any]:
+        """The task as the server's own screen shows it."""
+        return {
+            "task": self.ref,
+            "type": self.step.kind,
+            "status": self.status,
+            "retryCount": self.retry_count,
+        }
+
     def as_json(self) -> dict[str, Any]:
         """The task as `GET /workflow/{id}` shows it."""
         return {

@@ -10,12 +10,13 @@ time will change something, `works(now)` what is to be done then; `take()` what 
 hand, bulk operations; the sweeper finds what it looks for (no batches).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import attrs
 
 from chaosharness.orchestrators.conductor.agenda import agenda, belongs_in_queue
+from chaosharness.orchestrators.conductor.definition import Blueprint
 from chaosharness.orchestrators.conductor.evaluation import (
     CHILD_STATUS,
     Evaluation,
@@ -73,16 +74,23 @@ class Server(Evaluation):
         correlation: str | None = None,
         key: str | None = None,
         existing: bool = False,
+        version: int | None = None,
+        choose: Callable[[Blueprint], Blueprint] = lambda latest: latest,
     ) -> Steps[str]:
-        """Start a workflow: each call another one, unless a key says otherwise (C16)."""
-        if name not in self.blueprints:
-            known = ", ".join(self.blueprints)
-            raise NotFound(f"No such workflow found by name: {name} (there are: {known})")
+        """Start a workflow: each call another one, unless a key says otherwise (C16).
+
+        `choose` may give it another definition than the one that is asked for.
+        """
+        found = self.definition(name, version)
+        if found is None:
+            known = ", ".join(_with_versions([*self.blueprints.values(), *self.versions.values()]))
+            asked = name if version is None else f"{name}, version: {version}"
+            raise NotFound(f"No such workflow found by name: {asked} (there are: {known})")
         if key is not None and (name, key) in self.keys:
             if existing:
                 return self.keys[name, key]
             raise Conflict(f"Workflow with idempotency key {key} exists: {self.keys[name, key]}")
-        workflow = self.new_workflow(name, given, correlation=correlation, key=key)
+        workflow = self.new_workflow(choose(found), given, correlation=correlation, key=key)
         if key is not None:
             self.keys[name, key] = workflow.id
         yield from self.create(workflow)
@@ -244,13 +252,14 @@ class Server(Evaluation):
         if task.status != SCHEDULED:
             return
         name = str(task.input["subWorkflowName"])
-        if name not in self.blueprints:
+        found = self.definition(name, task.input["subWorkflowVersion"])
+        if found is None:
             task.status, task.reason = FAILED, f"No such workflow found by name: {name}"
             return
         child_id = f"{task.id}:{name}"
         if child_id not in self.store.workflows:
             child = self.new_workflow(
-                name, task.input["workflowInput"], child_id, correlation=workflow.correlation,
+                found, task.input["workflowInput"], child_id, correlation=workflow.correlation,
                 parent=workflow.id, parent_task=task.id,
             )  # fmt: skip
             yield from self.create(child)
@@ -265,10 +274,11 @@ class Server(Evaluation):
     def _start_other(self, task: Task) -> Steps[None]:
         request = task.input.get("startWorkflow") or {}
         name = request.get("name")
-        if name not in self.blueprints:
+        found = self.definition(name, request.get("version"))
+        if found is None:
             task.status, task.reason = FAILED, f"No such workflow found by name: {name}"
             return
-        other = self.new_workflow(str(name), request.get("input") or {},
+        other = self.new_workflow(found, request.get("input") or {},
                                   triggered_by=task.workflow)  # fmt: skip
         yield from self.create(other)
         yield from self.decide(other.id)
@@ -334,6 +344,15 @@ class Server(Evaluation):
         """Return what has happened since this was asked last."""
         told, self.told = self.told, []
         return told
+
+
+def _with_versions(blueprints: Iterable[Blueprint]) -> list[str]:
+    """Return the names of definitions; with the version where there are several."""
+    found = sorted({(one.name, one.version) for one in blueprints})
+    names = [name for name, _ in found]
+    return [
+        name if names.count(name) == 1 else f"{name} version {number}" for name, number in found
+    ]
 
 
 def _standing(workflow: Workflow) -> list[tuple[str, str]]:

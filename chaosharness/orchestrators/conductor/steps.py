@@ -1,15 +1,27 @@
 """What an operation of the server is made of: writes, one after the other, and what they tell.
 
 An operation is a generator that yields after each of its writes. Who drives it may stop there:
-then the server has died between two writes, and what it had not written is lost.
+then the server has died between two writes, and what it had not written is lost. Before a write
+that may fail it asks whether it does.
 """
 
 from collections.abc import Generator
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import attrs
 
-__all__ = ["Called", "Ended", "Published", "Scheduled", "Started", "Steps", "Write", "run"]
+__all__ = [
+    "Called",
+    "Ended",
+    "Failed",
+    "Published",
+    "Scheduled",
+    "Started",
+    "Steps",
+    "Trial",
+    "Write",
+    "run",
+]
 
 T = TypeVar("T")
 
@@ -22,7 +34,18 @@ class Write:
     what: str
 
 
-Steps = Generator[Write, None, T]
+@attrs.frozen
+class Trial:
+    """A write is about to be made that may fail: who drives it answers how, or not at all."""
+
+    workflow: str
+    what: str
+
+
+Failed = Literal["rolled-back", "committed"] | None
+"""How a write failed: it was not made, or it was and nobody was told."""
+
+Steps = Generator[Write | Trial, Failed, T]
 
 
 def run(steps: Steps[T]) -> T:

@@ -2,7 +2,7 @@
 
 Both are pure: the same tasks, the same answer. Code is run from its beginning each time, and
 what it asks for is answered from the journal (N10); where the journal has a step that the code
-no longer asks for, it is stuck and not guessed at (N11).
+no longer asks for, or a list has another step before it, it is stuck and not guessed at (N11).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Wanted:
 def wanted(saga: Saga, tasks: Mapping[str, Known], input: Any) -> Wanted:
     """Return what a saga wants, given what is known of its steps."""
     if saga.code is None:
-        return _if_it_fits(_of_data(saga, tasks), tasks)
+        return _if_it_fits(_in_order(saga, tasks, _of_data(saga, tasks)), tasks)
     return _of_code(saga.code, tasks, input)
 
 
@@ -88,6 +88,27 @@ def _of_data(saga: Saga, tasks: Mapping[str, Known]) -> Wanted:
         if rest:
             return Wanted(tuple(rest), saga.known)
     return Wanted(known=saga.known, ended=True)
+
+
+def _in_order(saga: Saga, tasks: Mapping[str, Known], wanted: Wanted) -> Wanted:
+    """Say that a saga is stuck where its journal has a step, and not all that now comes before it.
+
+    Its list was changed while it went on: what came in between would be done too late, or never.
+    """
+    before: tuple[str, ...] = ()
+    for stage in saga.stages:
+        missing: tuple[str, ...] = ()
+        for branch in stage:
+            gap = before
+            for one in branch:
+                if one.name in tasks and gap:
+                    words = f"{gap[0]!r} comes before {one.name!r} now, which its journal has"
+                    return attrs.evolve(wanted, steps=(), failed=None, ended=False, stuck=words)
+                if one.name not in tasks:
+                    gap = (*gap, one.name)
+            missing = (*missing, *gap)
+        before = missing
+    return wanted
 
 
 @lru_cache(maxsize=4_096, typed=True)

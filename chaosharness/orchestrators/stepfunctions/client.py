@@ -39,6 +39,15 @@ class StepFunctionsClient:
         return self._ask("start", "start_sync_execution", shown, machine=stateMachineArn,
                          name=name, text=input, wait=True)  # fmt: skip
 
+    def update_state_machine(self, *, stateMachineArn: str, definition: str) -> Any:
+        """Give a state machine another definition: executions that run keep theirs (S13).
+
+        Raises:
+            InvalidDefinition, StateMachineDoesNotExist.
+        """
+        return self._ask("update", "update_state_machine", {"machine": stateMachineArn},
+                         machine=stateMachineArn, definition=definition)  # fmt: skip
+
     def stop_execution(
         self, *, executionArn: str, error: str | None = None, cause: str | None = None
     ) -> Any:

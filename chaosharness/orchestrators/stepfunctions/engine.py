@@ -12,13 +12,13 @@ says who answers (`integrations`).
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, Literal
 
 import attrs
 
 from chaosharness.errors import InvalidDefinition
-from chaosharness.faults import Delay, Duplicate
+from chaosharness.faults import Delay, Duplicate, Redeploy
 from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.handling import reach
 from chaosharness.handlers.port import strikes, surface
@@ -36,7 +36,7 @@ from chaosharness.orchestrators.stepfunctions.refusals import (
     ExecutionDoesNotExist,
     StepFunctionsError,
 )
-from chaosharness.orchestrators.stepfunctions.tasks import parse_resource
+from chaosharness.orchestrators.stepfunctions.tasks import function_name, functions_of
 
 __all__ = ["OpenStepFunctions", "StepFunctions"]
 
@@ -56,6 +56,8 @@ class StepFunctions:
             with a FunctionName, or an activity.
         express: Which of them are Express workflows: their executions begin anew each time
             they are started, and may run twice.
+        previous: Of some of them the definition before this one: a `Redeploy` at `order/begin` has
+            an execution begin under it, and keep it to its end.
         latency_ms: There and back, of a call to the service.
         timeout_ms: How long a client waits for the service.
 
@@ -66,9 +68,11 @@ class StepFunctions:
     name: str = attrs.field(validator=attrs.validators.instance_of(str))
     machines: Mapping[str, Any] = attrs.field(kw_only=True)
     express: tuple[str, ...] = attrs.field(default=(), converter=_names, kw_only=True)
+    previous: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True)
     latency_ms: int = attrs.field(default=20, validator=attrs.validators.ge(0), kw_only=True)
     timeout_ms: int = attrs.field(default=10_000, validator=attrs.validators.ge(1), kw_only=True)
     graphs: Mapping[str, Graph] = attrs.field(init=False)
+    before: Mapping[str, Graph] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         if not isinstance(self.machines, Mapping) or not self.machines:
@@ -76,16 +80,32 @@ class StepFunctions:
                 f"StepFunctions({self.name!r}) needs machines={{name: definition}}, not "
                 f"{self.machines!r}"
             )
-        unknown = [name for name in self.express if name not in self.machines]
-        if unknown:
+        if not isinstance(self.previous, Mapping):
             raise InvalidDefinition(
-                f"StepFunctions({self.name!r}): express names {unknown[0]!r}, which is none of its "
-                f"machines: {', '.join(self.machines)}"
+                f"StepFunctions({self.name!r}) takes previous={{name: definition}}, not "
+                f"{self.previous!r}"
             )
+        for option, named in (("express", self.express), ("previous", self.previous)):
+            unknown = [name for name in named if name not in self.machines]
+            if unknown:
+                raise InvalidDefinition(
+                    f"StepFunctions({self.name!r}): {option} names {unknown[0]!r}, which is none "
+                    f"of its machines: {', '.join(self.machines)}"
+                )
         graphs = {
             name: read_definition(source, name=name) for name, source in self.machines.items()
         }
+        before = {
+            name: read_definition(source, name=f"{name}, the one before")
+            for name, source in self.previous.items()
+        }
         object.__setattr__(self, "graphs", graphs)
+        object.__setattr__(self, "before", before)
+
+    def every_graph(self) -> Iterator[Graph]:
+        """Yield all definitions that executions may have from the beginning."""
+        yield from self.graphs.values()
+        yield from self.before.values()
 
     def open(self, world: World) -> "OpenStepFunctions":
         """Return the service, with no executions, for one run."""
@@ -97,6 +117,15 @@ EXPRESS: Final = surface(before=(Duplicate,))
 
 DESCRIBE: Final = surface(before=(Delay,))
 """What is read is a copy, as old as the delay (S12)."""
+
+BEGIN: Final = surface(before=(Redeploy,))
+"""An execution begins before its state machine has the definition that it has later (S13)."""
+
+UPDATE: Final = surface(before=(Delay,))
+"""For a moment executions may still begin under the definition before (S13)."""
+
+SEEN_MS_MAX: Final = 5_000
+"""How long that moment is at most: `within a few seconds`."""
 
 COLD_START_MS: Final = 200
 """How long a new sandbox takes: the service of a function is never away for longer."""
@@ -115,16 +144,19 @@ class OpenStepFunctions:
             name: "EXPRESS" if name in definition.express else "STANDARD"
             for name in definition.graphs
         }
-        self.service = Service(definition.graphs, kinds)
+        self.service = Service(dict(definition.graphs), kinds)
         self.incarnation = Incarnation(world, self.name, 0, 1, self.name)
         self.functions: dict[str, list[Function]] = {}
         self.waiting: dict[str, deque[Callable[[], None]]] = {}
         self.activities: dict[str, deque[Asked]] = {}
         self.scopes: dict[int, Scope] = {}  # who an execution belongs to: its item and cause
         self.watchers: dict[int, list[Callable[[Execution], None]]] = {}
+        self.named = functions_of(definition.every_graph())
+        self.unnamed: list[str] = []
         self._timer: Any = None
+        world.at_calm(self._miss_machines)
         world.know_timeout(definition.timeout_ms)
-        for graph in definition.graphs.values():
+        for graph in definition.every_graph():
             for state in graph.every_state():
                 for field in ("TimeoutSeconds", "HeartbeatSeconds"):
                     if isinstance(seconds := state.get(field), int | float):
@@ -171,12 +203,8 @@ class OpenStepFunctions:
     ) -> None:
         """Have an incarnation run a function for tasks, as long as it lives."""
         function = Function(incarnation, place, handler, colour)
-        known = sorted(self._names())
-        if known and name not in known and not self._named_in_data():
-            raise InvalidDefinition(
-                f"no state machine of {self.name!r} runs a function {name!r}; they run: "
-                f"{', '.join(known)}"
-            )
+        if name not in self.named and "" not in self.named:
+            self.unnamed.append(name)
         replicas = self.functions.setdefault(name, [])
         replicas.append(function)
         incarnation.on_death.append(lambda: self._gone(replicas, function))
@@ -193,22 +221,17 @@ class OpenStepFunctions:
             incarnation.restart = once = Once(restart)
             self.world.after(COLD_START_MS, once)
 
-    def _names(self) -> set[str]:
-        names: set[str] = set()
-        for graph in self.definition.graphs.values():
-            for state in graph.every_state():
-                if state.kind == "Task":
-                    kind, service, name = parse_resource(state["Resource"])
-                    if kind == "function":
-                        names.add(name)
-                    elif service == "lambda":
-                        given = state.get("Parameters", state.get("Arguments", {}))
-                        found = given.get("FunctionName") if isinstance(given, Mapping) else None
-                        names.add(_function_name(found) if isinstance(found, str) else "")
-        return names
-
-    def _named_in_data(self) -> bool:
-        return "" in self._names()
+    def _miss_machines(self) -> None:
+        """Refuse a function that no state machine runs, nor any that came by an update."""
+        known = self.named | functions_of(self.service.graphs.values())
+        strange = [name for name in self.unnamed if name not in known]
+        if strange and known and "" not in known:
+            self.world.refuse(
+                InvalidDefinition(
+                    f"no state machine of {self.name!r} runs a function {strange[0]!r}; they run: "
+                    f"{', '.join(sorted(known))}"
+                )
+            )
 
     # ---- operations
 
@@ -233,7 +256,9 @@ class OpenStepFunctions:
         world = self.world
         known = set(map(id, self.service.executions.values()))
         given = name or f"{caller.entity}-{len(self.service.executions) + 1}"
-        execution = self.service.start(machine, given, text, world.now)
+        execution = self.service.start(
+            machine, given, text, world.now, lambda name: self._begins_under(name, caller)
+        )
         if id(execution) not in known:
             self._own(execution, caller)
             if not wait and self.service.kinds[execution.machine] == "EXPRESS":
@@ -243,6 +268,41 @@ class OpenStepFunctions:
         watchers = self.watchers.setdefault(id(execution), [])
         watchers.append(lambda ended: reply(_described(ended), None))
         return None
+
+    def _begins_under(self, machine: str, caller: Scope) -> Graph | None:
+        """The definition before, where an execution begins before the deploy (S13)."""
+        before = self.definition.before.get(machine)
+        if before is None:
+            return None
+        operation = f"{machine}/begin"
+        scope = self._scope(machine, caller)
+        attempt = reach(scope, operation, BEGIN)
+        struck = operation in self.world.armed and strikes(scope, operation, "before", attempt)
+        return before if struck else None
+
+    def _do_update(
+        self, caller: Scope, operation: str, attempt: int, reply: Any, machine: str,
+        definition: str,
+    ) -> Any:  # fmt: skip
+        """Give a state machine another definition; it may be a moment until each start sees it."""
+        world, place = self.world, machine.rsplit(":", 1)[-1]
+        scope, seen_ms, update = self._scope(place, caller), world.now, f"{place}/update"
+        number = reach(scope, update, UPDATE)
+        if update in world.armed:
+            for fault in strikes(scope, update, "before", number):
+                assert isinstance(fault, Delay)
+                seen_ms = min(world.due(fault.lasting), world.now + SEEN_MS_MAX)
+        self.service.update(machine, definition, world.now, seen_ms)
+        world.effects += 1
+        scope.record("note", "", 0, {"what": "state machine updated", "machine": place})
+        return {"updateDate": world.now}
+
+    def _scope(self, machine: str, caller: Scope) -> Scope:
+        """The service's own work, for a caller."""
+        return Scope(
+            self.world, self.incarnation, machine, caller.entity, caller.cause, PLAIN,
+            caller.hops, caller.message,
+        )  # fmt: skip
 
     def _own(self, execution: Execution, caller: Scope) -> None:
         """Remember whose work an execution is."""
@@ -275,12 +335,8 @@ class OpenStepFunctions:
     ) -> Any:
         """Answer from a copy, which may not know yet what happened last (S12)."""
         execution = self.service.find(arn)
-        owner = self.scopes[id(execution)]
-        scope = Scope(
-            self.world, self.incarnation, owner.place, caller.entity, caller.cause, PLAIN,
-            caller.hops, caller.message,
-        )  # fmt: skip
-        read = f"{owner.place}/describe"
+        place = self.scopes[id(execution)].place
+        scope, read = self._scope(place, caller), f"{place}/describe"
         number = reach(scope, read, DESCRIBE)
         as_of = self.world.now
         if read in self.world.armed:
@@ -297,7 +353,7 @@ class OpenStepFunctions:
     def _do_success(
         self, caller: Scope, operation: str, attempt: int, reply: Any, token: str, text: str
     ) -> Any:
-        self.service.succeed(token, json.loads(text), self.world.now)
+        self.service.send_success(token, text, self.world.now)
         self._follow(token, caller)
         return {}
 
@@ -377,7 +433,7 @@ class OpenStepFunctions:
             self.activities.setdefault(work.resource, deque()).append(asked)
         elif work.service == "lambda" and work.resource.startswith("invoke"):
             given = work.arguments if isinstance(work.arguments, Mapping) else {}
-            name = _function_name(str(given.get("FunctionName", "")))
+            name = function_name(str(given.get("FunctionName", "")))
             self._invoke(asked, name, given.get("Payload", {}))
         else:
             self.world.refuse(
@@ -389,6 +445,9 @@ class OpenStepFunctions:
 
     def _invoke(self, asked: Asked, name: str, event: Any) -> None:
         if name not in self.functions and not self.waiting.get(name):
+            if self.world.struck() or self.service.before:  # deployed, and this one is gone
+                Invocation(self, asked, name, event).find_nothing()
+                return
             known = ", ".join(sorted(self.functions)) or "none"
             self.world.refuse(
                 InvalidDefinition(
@@ -399,13 +458,6 @@ class OpenStepFunctions:
             )
             return
         Invocation(self, asked, name, event).begin()
-
-
-def _function_name(resource: str) -> str:
-    """A FunctionName, which may be an ARN and end in a version, as a plain name."""
-    if ":function:" in resource:
-        resource = resource.split(":function:", 1)[1]
-    return resource.split(":", 1)[0]
 
 
 def _started(execution: Execution) -> dict[str, Any]:

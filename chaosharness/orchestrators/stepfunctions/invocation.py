@@ -20,8 +20,8 @@ from chaosharness.handlers.port import HANDLE, NOBODY, strikes, surface, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
-from chaosharness.orchestrators.stepfunctions.errors import StateError
-from chaosharness.orchestrators.stepfunctions.history import as_text
+from chaosharness.orchestrators.stepfunctions.errors import DATA_LIMIT, StateError
+from chaosharness.orchestrators.stepfunctions.history import PAYLOAD_MAX, as_text
 from chaosharness.orchestrators.stepfunctions.machine import Asked, Service
 
 __all__ = ["Engine", "Function", "Invocation"]
@@ -31,6 +31,7 @@ INVOKE: Final = surface(before=(Delay, ErrorReply, LostRequest), after=(LostRepl
 NOT_RUN: Final = "Lambda.ServiceException"
 UNKNOWN: Final = "Lambda.Unknown"
 NO_ANSWER: Final = "Lambda.SdkClientException"
+NOT_FOUND: Final = "Lambda.ResourceNotFoundException"
 
 
 LAMBDA_MS_MAX: Final = 900_000
@@ -90,6 +91,14 @@ class Invocation:
         world = self.engine.world
         self.attempt = reach(self.scope, self.operation, INVOKE)
         drive_in_kernel(self._go(), world)
+
+    def find_nothing(self) -> None:
+        """There is no such function any more, or not yet: the task fails."""
+        self.attempt = reach(self.scope, self.operation, INVOKE)
+        self.engine.world.after(
+            self.engine.latency_ms,
+            lambda _: self.fail(NOT_FOUND, f"Function not found: {self.name}", happened=False),
+        )
 
     def _go(self) -> Script[None]:
         scope, engine = self.scope, self.engine
@@ -181,6 +190,11 @@ class Invocation:
                 return
             cause = as_text({"errorMessage": str(wrong), "errorType": "Runtime.MarshalError"})
             self.fail("Runtime.MarshalError", cause, happened=None)
+            return
+        if len(text) > PAYLOAD_MAX // 4 and len(text.encode()) > PAYLOAD_MAX:
+            what = "lambda" if self.asked.work.kind == "service" else self.name
+            cause = f"The state/task '{what}' returned a result with a size exceeding the "
+            self.fail(DATA_LIMIT, cause + "maximum number of bytes service limit.", happened=None)
             return
         self.succeed(json.loads(text))
 

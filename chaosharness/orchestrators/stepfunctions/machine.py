@@ -4,30 +4,36 @@
 What the outside has to do comes out of `take_work()`; what has ended out of `take_ended()`.
 
 *Source*: Step Functions API reference; developer guide, "Execution guarantees" (rule S1), rules
-S3, S8 and S11.
+S3, S8, S11 and S13.
 *Not modelled*: redrive, versions and aliases, map runs as resources of their own, quotas and
 throttling of StartExecution.
 """
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
 import attrs
 
+from chaosharness.errors import InvalidDefinition as Wrong
+from chaosharness.kernel.allowed import spelled
 from chaosharness.orchestrators.stepfunctions.branch import Work
-from chaosharness.orchestrators.stepfunctions.definition import Graph
+from chaosharness.orchestrators.stepfunctions.definition import Graph, read_definition
 from chaosharness.orchestrators.stepfunctions.errors import TIMEOUT, StateError
 from chaosharness.orchestrators.stepfunctions.execution import Execution
+from chaosharness.orchestrators.stepfunctions.history import PAYLOAD_MAX
 from chaosharness.orchestrators.stepfunctions.refusals import (
     ExecutionAlreadyExists,
     ExecutionDoesNotExist,
+    InvalidDefinition,
     InvalidExecutionInput,
+    InvalidOutput,
     InvalidToken,
     StateMachineDoesNotExist,
     TaskDoesNotExist,
     TaskTimedOut,
+    ValidationException,
 )
 from chaosharness.orchestrators.stepfunctions.states import walk_states
 
@@ -43,6 +49,19 @@ def arn_of(machine: str, execution: str = "") -> str:
     return f"{_PREFIX}:stateMachine:{machine}"
 
 
+def check_length(field: str, text: str) -> None:
+    """Refuse a text that is longer than the API takes, whatever is in it.
+
+    Raises:
+        ValidationException: It is.
+    """
+    if len(text) > PAYLOAD_MAX:
+        raise ValidationException(
+            f"1 validation error detected: Value at '{field}' failed to satisfy constraint: Member "
+            f"must have length less than or equal to {PAYLOAD_MAX}"
+        )
+
+
 @attrs.frozen
 class Asked:
     """Work that an execution waits for."""
@@ -56,24 +75,40 @@ class Asked:
 class Service:
     """Step Functions of one account: `graphs` are its state machines by name."""
 
-    graphs: Mapping[str, Graph]
+    graphs: dict[str, Graph]
     kinds: Mapping[str, Literal["STANDARD", "EXPRESS"]]
     executions: dict[tuple[str, str], Execution] = attrs.field(factory=dict)
     owners: dict[str, Execution] = attrs.field(factory=dict)  # who a token belongs to
     ended: dict[str, str | None] = attrs.field(factory=dict)  # tokens whose task is over: why
     told: set[int] = attrs.field(factory=set)
+    before: dict[str, tuple[Graph, int]] = attrs.field(factory=dict)
+    """Definitions that were updated, and until when executions may still begin under them."""
 
     # ---- the operations of callers
 
-    def start(self, machine: str, name: str, text: str, now_ms: int) -> Execution:
+    def start(
+        self,
+        machine: str,
+        name: str,
+        text: str,
+        now_ms: int,
+        choose: Callable[[str], Graph | None] = lambda machine: None,
+    ) -> Execution:
         """StartExecution: the same name with the same input, while it runs, is the same execution.
 
-        An Express state machine begins another one each time.
+        An Express state machine begins another one each time. An execution keeps the definition
+        that it began with; `choose` may give it another one than the last (S13).
         """
         machine = self._machine(machine)
+        if not isinstance(text, str):
+            raise InvalidExecutionInput(
+                f"Invalid State Machine Execution Input: it is a JSON text, not {spelled(text)}: "
+                "give json.dumps(...)"
+            )
+        check_length("input", text)
         try:
             data = json.loads(text)
-        except (TypeError, ValueError) as error:
+        except ValueError as error:
             raise InvalidExecutionInput(f"Invalid State Machine Execution Input: {error}") from None
         known = self.executions.get((machine, name))
         if known is not None and self.kinds[machine] == "EXPRESS":
@@ -82,10 +117,30 @@ class Service:
             if known.status == "RUNNING" and known.data == data:
                 return known
             raise ExecutionAlreadyExists(f"Execution Already Exists: '{arn_of(machine, name)}'")
-        execution = Execution(name, machine, self.graphs[machine], data, now_ms, walk_states)
+        graph = choose(machine) or self._graph(machine, now_ms)
+        execution = Execution(name, machine, graph, data, now_ms, walk_states)
         self.executions[machine, name] = execution
         execution.begin()
         return execution
+
+    def _graph(self, machine: str, now_ms: int) -> Graph:
+        """The definition that an execution begins with: for a moment that may be an old one."""
+        before, until_ms = self.before.get(machine, (None, 0))
+        return before if before is not None and now_ms < until_ms else self.graphs[machine]
+
+    def update(self, machine: str, definition: str, now_ms: int, seen_ms: int) -> None:
+        """UpdateStateMachine: executions that run keep what they have (S13).
+
+        Raises:
+            InvalidDefinition: AWS's refusal: the definition is wrong, and the old one stays.
+        """
+        machine = self._machine(machine)
+        try:
+            graph = read_definition(definition, name=machine)
+        except Wrong as error:
+            raise InvalidDefinition(f"Invalid State Machine Definition: {error}") from None
+        self.before[machine] = (self.graphs[machine], seen_ms)
+        self.graphs[machine] = graph
 
     def again(self, execution: Execution, now_ms: int) -> Execution:
         """Run an Express execution again, from its beginning: the same one, by its name (S1)."""
@@ -121,8 +176,25 @@ class Service:
             execution.now_ms = now_ms
             execution.stop(error, cause)
 
+    def send_success(self, token: str, text: str, now_ms: int) -> None:
+        """SendTaskSuccess.
+
+        Raises:
+            InvalidOutput, ValidationException: It is no JSON text, or a longer one than is taken.
+        """
+        if not isinstance(text, str):
+            raise InvalidOutput(
+                f"Invalid Output: it is a JSON text, not {spelled(text)}: give json.dumps(...)"
+            )
+        check_length("output", text)
+        try:
+            output = json.loads(text)
+        except ValueError as error:
+            raise InvalidOutput(f"Invalid Output: {error}") from None
+        self.succeed(token, output, now_ms)
+
     def succeed(self, token: str, output: Any, now_ms: int) -> None:
-        """SendTaskSuccess, or the answer of a function."""
+        """The answer of a task, or of a function."""
         self._waiting(token, now_ms).succeed(token, output)
         self.ended[token] = None
 

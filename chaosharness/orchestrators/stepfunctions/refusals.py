@@ -9,12 +9,15 @@ __all__ = [
     "ActivityDoesNotExist",
     "ExecutionAlreadyExists",
     "ExecutionDoesNotExist",
+    "InvalidDefinition",
     "InvalidExecutionInput",
+    "InvalidOutput",
     "InvalidToken",
     "StateMachineDoesNotExist",
     "StepFunctionsError",
     "TaskDoesNotExist",
     "TaskTimedOut",
+    "ValidationException",
 ]
 
 
@@ -39,8 +42,16 @@ class ExecutionDoesNotExist(StepFunctionsError):
     """There is no such execution."""
 
 
+class InvalidDefinition(StepFunctionsError):
+    """The definition that a state machine is to have is wrong."""
+
+
 class InvalidExecutionInput(StepFunctionsError):
     """The input is no JSON text."""
+
+
+class InvalidOutput(StepFunctionsError):
+    """The output is no JSON text."""
 
 
 class InvalidToken(StepFunctionsError):
@@ -57,3 +68,7 @@ class TaskDoesNotExist(StepFunctionsError):
 
 class TaskTimedOut(StepFunctionsError):
     """The state that gave the token out has timed out: what comes now is dropped."""
+
+
+class ValidationException(StepFunctionsError):
+    """A value is longer than the service takes."""

@@ -4,16 +4,16 @@
 """
 
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Mapping
 from typing import Any
 
 from chaosharness.orchestrators.stepfunctions.branch import Branch, Request, Work
 from chaosharness.orchestrators.stepfunctions.data import Data
-from chaosharness.orchestrators.stepfunctions.definition import State
+from chaosharness.orchestrators.stepfunctions.definition import Graph, State
 from chaosharness.orchestrators.stepfunctions.execution import Execution
 from chaosharness.orchestrators.stepfunctions.history import as_text
 
-__all__ = ["parse_resource", "run"]
+__all__ = ["function_name", "functions_of", "parse_resource", "run"]
 
 _SERVICE = re.compile(r"arn:[^:]*:states:::(?P<service>(aws-sdk:)?[^:.]+):(?P<action>.+)")
 _FUNCTION = re.compile(r"arn:[^:]*:lambda:[^:]*:[^:]*:function:(?P<name>[^:]+)(:[^:]+)?")
@@ -29,6 +29,28 @@ def parse_resource(resource: str) -> tuple[str, str, str]:
     if found := _ACTIVITY.fullmatch(resource):
         return "activity", "activity", found["name"]
     return "function", "lambda", resource  # a plain name: a function that the harness is given
+
+
+def function_name(resource: str) -> str:
+    """A FunctionName, which may be an ARN and end in a version, as a plain name."""
+    if ":function:" in resource:
+        resource = resource.split(":function:", 1)[1]
+    return resource.split(":", 1)[0]
+
+
+def functions_of(graphs: Iterable[Graph]) -> set[str]:
+    """Return the names of the functions that tasks run; "" where data says which."""
+    names: set[str] = set()
+    tasks = (one for graph in graphs for one in graph.every_state() if one.kind == "Task")
+    for state in tasks:
+        kind, service, name = parse_resource(state["Resource"])
+        if kind == "function":
+            names.add(name)
+        elif service == "lambda":
+            given = state.get("Parameters", state.get("Arguments", {}))
+            found = given.get("FunctionName") if isinstance(given, Mapping) else None
+            names.add(function_name(found) if isinstance(found, str) else "")
+    return names
 
 
 def run(

@@ -30,7 +30,7 @@ NOT_STARTED: Final = {
 
 def schedule(run: Run, attributes: dict[str, Any], by: dict[str, str], *, now_ms: int) -> None:
     """Have somebody asked to do something."""
-    told = {**attributes, **_timeouts(attributes)}
+    told = {**attributes, **_timeouts(attributes, run.limits.run_ms)}
     told["retryPolicy"] = retry_policy(attributes.get("retryPolicy", {}))
     queue = dict(told.get("taskQueue") or {"name": run.queue})
     told["taskQueue"] = {"kind": "TASK_QUEUE_KIND_NORMAL", **queue}
@@ -46,8 +46,8 @@ def schedule(run: Run, attributes: dict[str, Any], by: dict[str, str], *, now_ms
     )
 
 
-def _timeouts(attributes: Mapping[str, Any]) -> dict[str, str]:
-    """The four timeouts as the server keeps them: none is longer than the whole.
+def _timeouts(attributes: Mapping[str, Any], run_ms: int | None) -> dict[str, str]:
+    """The four timeouts as the server keeps them: none is longer than the whole, or the run.
 
     Source: temporalio/temporal, `service/history/api/command_attr_validator.go`
     (`validateActivityScheduleAttributes`); recorded scripts.
@@ -57,6 +57,9 @@ def _timeouts(attributes: Mapping[str, Any]) -> dict[str, str]:
     if whole:
         for name in ("scheduleToStartTimeout", "startToCloseTimeout"):
             given[name] = seconds_text(min(milliseconds(given[name]) or whole, whole))
+    if run_ms is not None:
+        for name in ("scheduleToCloseTimeout", "scheduleToStartTimeout", "startToCloseTimeout"):
+            given[name] = seconds_text(min(milliseconds(given[name]) or run_ms, run_ms))
     attempt = milliseconds(given["startToCloseTimeout"])
     if attempt:
         beat = min(milliseconds(given["heartbeatTimeout"]), attempt)

@@ -6,8 +6,15 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from chaosharness.orchestrators.temporal.limits import NONE, Limits
 from chaosharness.orchestrators.temporal.refusals import Refused
-from chaosharness.orchestrators.temporal.run import Child, Run, execution_of, given_at_start
+from chaosharness.orchestrators.temporal.run import (
+    Child,
+    Run,
+    execution_of,
+    given_at_start,
+    milliseconds,
+)
 
 __all__ = ["leave", "start", "tell_parent"]
 
@@ -16,6 +23,7 @@ class Family(Protocol):
     """The server, as far as parents and children need it."""
 
     runs: dict[str, list[Run]]
+    now_ms: int
 
     def find(self, workflow_id: str) -> Run:
         """The latest run of a workflow id."""
@@ -31,6 +39,7 @@ class Family(Protocol):
         extra: Mapping[str, Any] | None = None,
         parent: tuple[str, int] | None = None,
         wait_ms: int = 0,
+        limits: Limits = NONE,
     ) -> Run:
         """Begin a run."""
 
@@ -68,8 +77,9 @@ def _begin(family: Family, run: Run, attributes: dict[str, Any], child: Child) -
             child.type,
             attributes.get("taskQueue", {}).get("name") or run.queue,
             input=attributes.get("input"),
-            task_timeout_ms=run.task_timeout_ms,
+            task_timeout_ms=milliseconds(attributes.get("workflowTaskTimeout", "10s")),
             parent=(run.workflow_id, number),
+            limits=_limits_of(attributes, family.now_ms),
             extra={
                 "parentWorkflowExecution": execution_of(run),
                 "parentInitiatedEventId": str(number),
@@ -97,6 +107,15 @@ def _begin(family: Family, run: Run, attributes: dict[str, Any], child: Child) -
     run.tell("CHILD_WORKFLOW_EXECUTION_STARTED", lambda: told, written=written)
 
 
+def _limits_of(attributes: Mapping[str, Any], now_ms: int) -> Limits:
+    """The limits that a parent gives its child; its own are not the child's."""
+    run_ms, execution_ms = (
+        milliseconds(attributes.get(name, "0s"))
+        for name in ("workflowRunTimeout", "workflowExecutionTimeout")
+    )
+    return Limits.of(run_ms, execution_ms, attributes.get("retryPolicy"), now_ms)
+
+
 def leave(family: Family, run: Run) -> None:
     """What becomes of children whose parent has ended (T32)."""
     for child in [*run.children.values()]:
@@ -119,6 +138,8 @@ def tell_parent(family: Family, run: Run, status: str, told: Mapping[str, Any]) 
     if child is None:
         return
 
+    said = ("result", "failure") if status == "TERMINATED" else ("result", "failure", "details")
+
     def attributes() -> dict[str, Any]:
         found: dict[str, Any] = {
             "initiatedEventId": str(initiated),
@@ -126,10 +147,10 @@ def tell_parent(family: Family, run: Run, status: str, told: Mapping[str, Any]) 
             "namespace": "default",
             "workflowExecution": execution_of(run),
             "workflowType": {"name": run.type},
-            **{key: told[key] for key in ("result", "failure", "details") if key in told},
+            **{key: told[key] for key in said if key in told},
         }
-        if status == "FAILED":
-            found["retryState"] = "RETRY_STATE_RETRY_POLICY_NOT_SET"
+        if "retryState" in told:
+            found["retryState"] = told["retryState"]
         return found
 
     parent.tell(f"CHILD_WORKFLOW_EXECUTION_{status}", attributes)

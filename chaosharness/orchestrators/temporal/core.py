@@ -12,7 +12,7 @@ Local activities are carried out by the worker while it decides: `Decision.local
 *Not modelled*: Nexus: a workflow that commands it ends the run with an error that names it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -42,6 +42,7 @@ from chaosharness.orchestrators.temporal.parts import (
 )
 from chaosharness.orchestrators.temporal.protos import EPOCH_MS, failure_json, stamp
 from chaosharness.orchestrators.temporal.run import Update
+from chaosharness.orchestrators.temporal.sizes import TOO_LARGE, is_too_large
 from chaosharness.orchestrators.temporal.starting import refuse
 
 __all__ = ["Cached", "Decision", "Nondeterminism", "TaskFailed"]
@@ -60,6 +61,9 @@ SUGGESTED_EVENTS: Final = 4_096
 """
 
 
+UNHANDLED: Final = "WORKFLOW_WORKER_UNHANDLED_FAILURE"
+
+
 class Nondeterminism(Exception):
     """The workflow commands something else than it did when its history was written (T7)."""
 
@@ -67,9 +71,10 @@ class Nondeterminism(Exception):
 class TaskFailed(Exception):
     """The workflow raised what is no failure: the task fails, and the workflow does not (T6)."""
 
-    def __init__(self, failure: dict[str, Any]) -> None:
+    def __init__(self, failure: Mapping[str, Any], cause: str = UNHANDLED) -> None:
         super().__init__(failure.get("message", ""))
-        self.failure = failure
+        self.failure = dict(failure)
+        self.cause = cause
 
 
 @attrs.frozen
@@ -208,6 +213,8 @@ class Cached:
             if completion.HasField("failed"):
                 raised = self.instance.raised
                 raise TaskFailed(failure_json(completion.failed.failure)) from raised
+            if not replaying and is_too_large(completion.successful.commands):
+                raise TaskFailed(TOO_LARGE, "PAYLOADS_TOO_LARGE")
             if hasattr(completion.successful, "used_internal_flags"):
                 self.lang_flags.update(completion.successful.used_internal_flags)
             now_ms = now.ToMilliseconds() - EPOCH_MS

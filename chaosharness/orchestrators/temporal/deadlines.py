@@ -8,6 +8,8 @@ __all__ = ["timed_out", "times_of"]
 def times_of(run: Run, now_ms: int) -> list[int]:
     """When time must act on a run, in milliseconds."""
     times = [timer.due_ms for timer in run.timers.values()]
+    if run.due_ms is not None:
+        times.append(run.due_ms)
     if run.not_before_ms:
         times.append(run.not_before_ms)
     if run.task is not None and run.task.deadline_ms is not None:

@@ -221,6 +221,8 @@ class OpenTemporal:
         """Whose work a run is, and what it was caused by last."""
         found = self.scopes.get(run.run_id)
         if found is None:  # a child, or the next run of a chain
+            for lasting in filter(None, (run.limits.run_ms, run.limits.execution_ms)):
+                self.world.know_timeout(lasting)
             runs = self.server.runs[run.workflow_id]
             place = len(runs) - 1 if runs[-1] is run else runs.index(run)
             if place:

@@ -10,6 +10,7 @@ import attrs
 from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 
 from chaosharness.orchestrators.temporal import jobs
+from chaosharness.orchestrators.temporal.limits import retry_policy
 from chaosharness.orchestrators.temporal.protos import (
     duration_text,
     failure_json,
@@ -163,6 +164,12 @@ def _start_child(known: Known, asked: Any) -> Iterator[tuple[str, dict[str, Any]
     }
     if asked.task_queue:
         told["taskQueue"] = {"kind": "TASK_QUEUE_KIND_NORMAL", "name": asked.task_queue}
+    for which in ("execution", "run", "task"):
+        if asked.HasField(f"workflow_{which}_timeout"):
+            lasting = getattr(asked, f"workflow_{which}_timeout")
+            told[f"workflow{which.capitalize()}Timeout"] = duration_text(lasting)
+    if asked.HasField("retry_policy"):
+        told["retryPolicy"] = retry_policy(jobs.policy_json(asked.retry_policy))
     given = {**_named(asked), "input": payloads_json(asked.input)}
     yield "StartChildWorkflowExecution", _with(told, **given, header=_headed(asked.headers))
 
@@ -244,6 +251,10 @@ def _continue(known: Known, asked: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         told["workflowType"] = {"name": asked.workflow_type}
     if asked.task_queue:
         told["taskQueue"] = {"kind": "TASK_QUEUE_KIND_NORMAL", "name": asked.task_queue}
+    if asked.HasField("workflow_run_timeout"):
+        told["workflowRunTimeout"] = duration_text(asked.workflow_run_timeout)
+    if asked.HasField("retry_policy"):
+        told["retryPolicy"] = jobs.policy_json(asked.retry_policy)
     given = {**_named(asked), "input": payloads_json(asked.arguments)}
     yield "ContinueAsNewWorkflowExecution", _with(told, **given, header=_headed(asked.headers))
 

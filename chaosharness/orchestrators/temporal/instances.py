@@ -24,7 +24,7 @@ from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 
 from chaosharness.orchestrators.temporal.interception import Interception
-from chaosharness.orchestrators.temporal.protos import given_fields, moment
+from chaosharness.orchestrators.temporal.protos import as_failure, given_fields, moment
 from chaosharness.orchestrators.temporal.run import Run
 
 __all__ = ["Instance", "definition_of"]
@@ -70,7 +70,7 @@ class Instance:
                 "worker_level_failure_exception_types": list(failures),
                 "patch_activation_callback": None,
                 "last_completion_result": temporalio.api.common.v1.Payloads(),
-                "last_failure": None,
+                "last_failure": _failure(run.begun_with.get("continuedFailure")),
             },
         )
         self._inner = _within_a_loop(lambda: runner.create_instance(details))
@@ -129,10 +129,10 @@ def _info(run: Run) -> Any:
     return _only(
         temporalio.workflow.Info,
         {
-            "attempt": 1,
+            "attempt": run.limits.attempt,
             "continued_run_id": begun.get("continuedExecutionRunId"),
             "cron_schedule": None,
-            "execution_timeout": None,
+            "execution_timeout": _lasting(run.limits.execution_ms),
             "first_execution_run_id": begun["firstExecutionRunId"],
             "headers": given_fields(begun.get("header")),
             "namespace": "default",
@@ -145,9 +145,9 @@ def _info(run: Run) -> Any:
             and temporalio.workflow.RootInfo(run_id=root["runId"], workflow_id=root["workflowId"]),
             "priority": temporalio.common.Priority.default,
             "raw_memo": given_fields(begun.get("memo")),
-            "retry_policy": None,
+            "retry_policy": _policy(begun.get("retryPolicy")),
             "run_id": run.run_id,
-            "run_timeout": None,
+            "run_timeout": _lasting(run.limits.run_ms or (0 if parent else None)),
             "search_attributes": temporalio.converter.decode_search_attributes(indexed),
             "start_time": started,
             "task_queue": run.queue,
@@ -158,3 +158,18 @@ def _info(run: Run) -> Any:
             "workflow_type": run.type,
         },
     )
+
+
+def _failure(told: Mapping[str, Any] | None) -> Any:
+    return None if told is None else as_failure(told)
+
+
+def _lasting(milliseconds: int | None) -> timedelta | None:
+    return None if milliseconds is None else timedelta(milliseconds=milliseconds)
+
+
+def _policy(told: Mapping[str, Any] | None) -> Any:
+    if told is None:
+        return None
+    message = ParseDict(dict(told), temporalio.api.common.v1.RetryPolicy())
+    return temporalio.common.RetryPolicy.from_proto(message)

@@ -11,6 +11,7 @@ from typing import Any, Final
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import ParseDict
 from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import RetryState, TimeoutType
 from temporalio.api.failure.v1 import (
     ActivityFailureInfo,
     ApplicationFailureInfo,
@@ -60,6 +61,11 @@ ACTIVITY_ENDS: Final = frozenset(
     f"ACTIVITY_TASK_{how}" for how in ("COMPLETED", "FAILED", "CANCELED", "TIMED_OUT")
 )
 _OF_AN_ACTIVITY: Final = ("scheduledEventId", "startedEventId", "retryState")
+START_TO_CLOSE: Final = TimeoutType.Value("TIMEOUT_TYPE_START_TO_CLOSE")
+_HOW_CHILDREN_END: Final = {
+    "TIMED_OUT": ("timed out", "Timed out"),
+    "TERMINATED": ("terminated", "Terminated"),
+}
 CHILD_ENDS: Final = frozenset(
     f"CHILD_WORKFLOW_EXECUTION_{how}"
     for how in ("COMPLETED", "FAILED", "CANCELED", "TIMED_OUT", "TERMINATED")
@@ -76,13 +82,15 @@ def initialize(attributes: Attributes, event: Attributes) -> WorkflowActivationJ
         workflow_id=attributes.get("workflowId", ""),
         arguments=as_payloads(attributes.get("input")),
         randomness_seed=1,
-        attempt=1,
+        attempt=attributes.get("attempt", 1),
         workflow_task_timeout=timeout,
         first_execution_run_id=attributes.get("firstExecutionRunId", ""),
         continued_from_execution_run_id=attributes.get("continuedExecutionRunId", ""),
         headers=given_fields(attributes.get("header")),
         start_time=stamp(event["eventTime"]),
     )
+    if "continuedFailure" in attributes:
+        started.continued_failure.CopyFrom(as_failure(attributes["continuedFailure"]))
     ParseDict(attributes.get("memo", {}), started.memo)
     ParseDict(attributes.get("searchAttributes", {}), started.search_attributes)
     if parent:
@@ -217,10 +225,22 @@ def child(seq: int, kind: str, attributes: Attributes) -> WorkflowActivationJob:
             ),
         )
         info.workflow_type.name = attributes["workflowType"]["name"]
+        ended = kind.removeprefix("CHILD_WORKFLOW_EXECUTION_")
+        how, why = _HOW_CHILDREN_END.get(ended, ("failed", ""))
+        if how == "terminated":
+            info.retry_state = RetryState.Value("RETRY_STATE_NON_RETRYABLE_FAILURE")
+        elif "retryState" in attributes:
+            info.retry_state = RetryState.Value(attributes["retryState"])
         failure = Failure(
-            message="Child Workflow execution failed",
+            message=f"Child Workflow execution {how}",
             child_workflow_execution_failure_info=info,
         )
+        if why:
+            failure.cause.message = why
+        if how == "timed out":
+            failure.cause.timeout_failure_info.timeout_type = START_TO_CLOSE
+        elif how == "terminated":
+            failure.cause.terminated_failure_info.SetInParent()
         if "failure" in attributes:
             failure.cause.CopyFrom(as_failure(attributes["failure"]))
         if kind.endswith("CANCELED"):

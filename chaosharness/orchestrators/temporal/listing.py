@@ -59,7 +59,7 @@ def told_of(record: Record) -> WorkflowExecutionInfo:
         history_length=record.history_length,
         task_queue=run.queue,
         start_time=stamp(run.started_ms),
-        execution_time=stamp(run.started_ms),
+        execution_time=stamp(run.begins_ms),
     )
     found.execution.workflow_id, found.execution.run_id = run.workflow_id, run.run_id
     found.type.name = run.type

@@ -7,7 +7,8 @@
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from chaosharness.orchestrators.temporal.run import Activity, milliseconds, seconds_text
+from chaosharness.orchestrators.temporal.limits import retry_policy
+from chaosharness.orchestrators.temporal.run import Activity, milliseconds
 
 __all__ = ["RetryState", "next_attempt_in", "next_pause_ms", "retry_policy", "timeout_failure"]
 
@@ -28,20 +29,6 @@ _WORDS: Final = {
     "SCHEDULE_TO_CLOSE": "ScheduleToClose",
     "HEARTBEAT": "Heartbeat",
 }
-
-
-def retry_policy(given: Mapping[str, Any]) -> dict[str, Any]:
-    """A policy with the server's defaults: 1 s, times 2, at most 100 times the first, for ever."""
-    first = milliseconds(given.get("initialInterval", "1s")) or 1_000
-    policy = {
-        "backoffCoefficient": 2.0,
-        "initialInterval": seconds_text(first),
-        "maximumInterval": seconds_text(first * 100),
-        **{key: value for key, value in given.items() if value},
-    }
-    if not policy.get("maximumAttempts"):
-        policy.pop("maximumAttempts", None)
-    return policy
 
 
 def timeout_failure(kind: str) -> dict[str, Any]:
@@ -65,7 +52,8 @@ def next_attempt_in(
     if kind in NEVER_RETRIED:
         return None, "TIMEOUT"
     refused = policy.get("nonRetryableErrorTypes", ())
-    if info.get("nonRetryable") or (info.get("type") and info["type"] in refused):
+    never = info.get("nonRetryable") or failure.get("serverFailureInfo", {}).get("nonRetryable")
+    if never or (info.get("type") and info["type"] in refused):
         return None, "NON_RETRYABLE_FAILURE"
     most = policy.get("maximumAttempts", 0)
     if most and activity.attempt >= most:

@@ -45,6 +45,7 @@ from chaosharness.orchestrators.temporal.refusals import (
     not_found,
 )
 from chaosharness.orchestrators.temporal.run import Run, Update
+from chaosharness.orchestrators.temporal.sizes import check_request
 from chaosharness.orchestrators.temporal.visibility import STATUSES, records, typed, unsearchable
 
 __all__ = ["answer", "client_of", "names_of", "unavailable"]
@@ -53,6 +54,7 @@ _STATUS: Final = {
     "NOT_FOUND": RPCStatusCode.NOT_FOUND,
     "INVALID_ARGUMENT": RPCStatusCode.INVALID_ARGUMENT,
     "ALREADY_EXISTS": RPCStatusCode.ALREADY_EXISTS,
+    "RESOURCE_EXHAUSTED": RPCStatusCode.RESOURCE_EXHAUSTED,
 }
 NOT_OPEN, NOT_COMPLETED_CLEANLY = 2, 3
 COMPLETED_STAGE: Final = 3
@@ -187,6 +189,7 @@ def answer(engine: Any, caller: Scope, request: Any, reply: Callable[..., None])
         engine.world.refuse(InvalidDefinition(_not_modelled(rpc)))
         return
     try:
+        check_request(req)
         found = handler(engine, caller, req, resp_type, reply)
     except Refused as refused:
         reply(None, _error(refused, req), happened=False)
@@ -248,7 +251,11 @@ def _begin(engine: Any, caller: Scope, req: Any) -> Run:
         input=payloads_json(req.input.payloads),
         task_timeout_ms=timeout,
         extra=more,
+        wait_ms=starting.delay_ms(req),
+        limits=(limits := starting.limits_of(req, server.now_ms)),
     )
+    for lasting in filter(None, (limits.run_ms, limits.execution_ms)):
+        engine.world.know_timeout(lasting)
     engine.asked[req.request_id] = (req.workflow_id, run)
     engine.begun(run, caller)
     return run
@@ -290,6 +297,8 @@ def _signal_with_start(engine: Any, caller: Scope, req: Any, resp_type: Any, rep
     runs = engine.server.runs.get(req.workflow_id)
     running = bool(runs) and runs[-1].status == "RUNNING"
     run = runs[-1] if running else _begin(engine, caller, req)
+    if running and "initiator" not in run.begun_with:
+        run.not_before_ms = 0  # the rest of a delay is left out (T34)
     told = payloads_json(req.signal_input.payloads)
     engine.server.signal(req.workflow_id, req.signal_name, told, **_header(req))
     return resp_type(run_id=run.run_id)

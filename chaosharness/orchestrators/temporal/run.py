@@ -12,6 +12,8 @@ from typing import Any, Final, Literal
 
 import attrs
 
+from chaosharness.orchestrators.temporal.limits import NONE, Limits
+
 __all__ = [
     "NOTHING",
     "Activity",
@@ -176,7 +178,10 @@ class Run:
     timers: dict[str, Timer] = attrs.field(factory=dict)
     children: dict[int, Child] = attrs.field(factory=dict)
     cancel_requested: bool = False
-    not_before_ms: int = 0  # a continued run starts its first task no earlier (rule T23)
+    begins_ms: int = 0  # when its first task may come
+    not_before_ms: int = 0  # the same, until it has come (rules T23, T34)
+    limits: Limits = NONE
+    due_ms: int | None = None  # when it has taken too long
     parent: tuple[str, int] | None = None
     result: Any = None
     sticky: bool = False  # its next task goes to the worker that has it in its cache (T5)
@@ -257,7 +262,7 @@ class Run:
 
         A speculative one is written when it turns out to have done something (T28).
         """
-        if self.task is not None or self.status != "RUNNING":
+        if self.task is not None or self.status != "RUNNING" or self.not_before_ms > self.now():
             return
         attempt = self.next_attempt
         if attempt > 1:  # transient: written only once one of these attempts completes (T3)

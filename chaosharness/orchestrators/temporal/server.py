@@ -5,19 +5,20 @@ No SDK, no world, no fault inside. Requests are methods; `due()` says when time 
 
 *Source*: temporalio/temporal, `docs/architecture` and `service/history`; compared with sequences
 recorded from Temporal Server 1.32.0.
-*Not modelled*: Nexus, worker versioning, schedules, workflow retry and cron, reset.
+*Not modelled*: Nexus, worker versioning, schedules, cron, reset.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
 from chaosharness.orchestrators.temporal import activities, children, updates
-from chaosharness.orchestrators.temporal.chains import family_of, handed_on
+from chaosharness.orchestrators.temporal.chains import continue_as, handed_on, try_again
 from chaosharness.orchestrators.temporal.commands import CLOSING, Command, check
 from chaosharness.orchestrators.temporal.deadlines import timed_out, times_of
 from chaosharness.orchestrators.temporal.elsewhere import ASKED_ELSEWHERE, ask
+from chaosharness.orchestrators.temporal.limits import NONE, TIMED_OUT, Limits, next_run_in
 from chaosharness.orchestrators.temporal.refusals import (
     ACTIVITY_GONE,
     RUN_ENDED,
@@ -36,7 +37,6 @@ from chaosharness.orchestrators.temporal.run import (
     Update,
     WorkflowTask,
     execution_of,
-    given_at_start,
     milliseconds,
     seconds_text,
     upserted,
@@ -44,8 +44,6 @@ from chaosharness.orchestrators.temporal.run import (
 from chaosharness.orchestrators.temporal.visibility import typed
 
 __all__ = ["Server"]
-
-CONTINUE_MS_MIN: Final = 1_000
 
 
 @attrs.define(eq=False)
@@ -77,6 +75,7 @@ class Server:
         extra: Mapping[str, Any] | None = None,
         parent: tuple[str, int] | None = None,
         wait_ms: int = 0,
+        limits: Limits = NONE,
     ) -> Run:
         """Begin a run; of a workflow id that runs already it is refused (T21)."""
         known = self.runs.setdefault(workflow_id, [])
@@ -87,10 +86,12 @@ class Server:
         run = Run(
             workflow_id, f"run-{self.made}", type, queue, task_timeout_ms, self.now_ms, self._now
         )
-        run.parent = parent
+        run.parent, run.limits = parent, limits
+        run.begins_ms = self.now_ms + wait_ms
+        run.due_ms = limits.due_ms(run.begins_ms)
+        run.task_timeout_ms = task_timeout_ms = limits.task_ms(task_timeout_ms)
         known.append(run)
         attributes: dict[str, Any] = {
-            "attempt": 1,
             "taskQueue": {"kind": "TASK_QUEUE_KIND_NORMAL", "name": queue},
             "workflowType": {"name": type},
             "workflowId": workflow_id,
@@ -99,6 +100,7 @@ class Server:
             "workflowTaskTimeout": seconds_text(task_timeout_ms),
             "firstWorkflowTaskBackoff": seconds_text(wait_ms),
             **(extra or {}),
+            **limits.told(),
         }
         if input is not None:
             attributes["input"] = input
@@ -107,10 +109,8 @@ class Server:
             attributes.get("searchAttributes", {}).get("indexedFields", {})
         )
         run.write("WORKFLOW_EXECUTION_STARTED", attributes)
-        if wait_ms:
-            run.not_before_ms = self.now_ms + wait_ms
-        else:
-            run.schedule_task()
+        run.not_before_ms = run.begins_ms if wait_ms else 0
+        run.schedule_task()
         return run
 
     def latest(self) -> list[Run]:
@@ -166,17 +166,13 @@ class Server:
                 if by[1]:
                     told["externalInitiatedEventId"] = str(by[1])
                 told["externalWorkflowExecution"] = execution_of(by[0])
+            run.not_before_ms = 0  # its first task comes now
             run.tell("WORKFLOW_EXECUTION_CANCEL_REQUESTED", lambda: told)
 
     def terminate(self, workflow_id: str, reason: str = "", details: Any = None) -> None:
         """End a run where it stands: no code of it runs any more."""
         run = self._open(workflow_id)
-        if run.task is not None and run.task.speculative:
-            run.drop_task()
-        if run.task is not None and run.task.token:
-            run.fail_task("WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND")
-            run.task = None
-        run.task = None
+        _take_task(run)
         told: dict[str, Any] = {"reason": reason} if reason else {}
         if details is not None:
             told["details"] = details
@@ -411,41 +407,38 @@ class Server:
                           **handed_on(run), **attributes}  # fmt: skip
         told = {**attributes, **by}
         if status == "FAILED":
-            told["retryState"] = "RETRY_STATE_RETRY_POLICY_NOT_SET"
-        follower = None
+            self._end_or_try(run, "FAILED", told, attributes["failure"])
+            return
         if status == "CONTINUED_AS_NEW":
-            follower = f"run-{self.made + 1}"
-            told["newExecutionRunId"] = follower
+            told["newExecutionRunId"] = f"run-{self.made + 1}"
         run.write(f"WORKFLOW_EXECUTION_{status}", told)
         self._closed(run, status, attributes)
-        if follower is not None:
-            self._continue(run, attributes)
+        if status == "CONTINUED_AS_NEW":
+            continue_as(self, run, attributes)
 
-    def _continue(self, run: Run, attributes: dict[str, Any]) -> None:
-        """Begin the next run: its first task comes 1 s after the last start, at least (T23)."""
-        wait_ms = max(0, run.started_ms + CONTINUE_MS_MIN - self.now_ms)
-        self.start(
-            run.workflow_id,
-            attributes["workflowType"]["name"],
-            attributes.get("taskQueue", {}).get("name") or run.queue,
-            input=attributes.get("input"),
-            task_timeout_ms=run.task_timeout_ms,
-            extra={"continuedExecutionRunId": run.run_id,
-                   "firstExecutionRunId": run.begun_with["firstExecutionRunId"],
-                   "initiator": "CONTINUE_AS_NEW_INITIATOR_WORKFLOW",
-                   **given_at_start(attributes), **family_of(run)},
-            parent=run.parent,
-            wait_ms=wait_ms,
-        )  # fmt: skip
+    def _end_or_try(
+        self, run: Run, status: Any, told: dict[str, Any], failure: Mapping[str, Any]
+    ) -> None:
+        """A run has failed, or its time is over: there is another one, if its policy says so."""
+        wait_ms, state = next_run_in(run.limits, failure, self.now_ms)
+        told["retryState"] = f"RETRY_STATE_{state}"
+        if wait_ms is not None:
+            told["newExecutionRunId"] = f"run-{self.made + 1}"
+        run.write(f"WORKFLOW_EXECUTION_{status}", told)
+        self._closed(run, status, told, followed=wait_ms is not None)
+        if wait_ms is not None:
+            try_again(self, run, wait_ms, failure)
 
-    def _closed(self, run: Run, status: Any, told: dict[str, Any]) -> None:
+    def _closed(
+        self, run: Run, status: Any, told: dict[str, Any], *, followed: bool = False
+    ) -> None:
         run.status = status
         run.result = told
         run.task = None
         run.timers.clear()
         run.buffer.clear()
         updates.end(run)
-        if status != "CONTINUED_AS_NEW":
+        if status != "CONTINUED_AS_NEW" and not followed:
             children.leave(self, run)
             children.tell_parent(self, run, status, told)
 
@@ -470,6 +463,10 @@ class Server:
 
     def _tick_run(self, run: Run) -> None:
         now = self.now_ms
+        if run.due_ms is not None and run.due_ms <= now:
+            _take_task(run)
+            self._end_or_try(run, "TIMED_OUT", {}, TIMED_OUT)
+            return
         if run.not_before_ms and run.not_before_ms <= now:
             run.not_before_ms = 0
             run.schedule_task()
@@ -490,3 +487,12 @@ class Server:
         del run.timers[timer.id]
         told = {"startedEventId": str(timer.started_id), "timerId": timer.id}
         run.tell("TIMER_FIRED", lambda: told)
+
+
+def _take_task(run: Run) -> None:
+    """A run is ended where it stands: whoever has its task is too late."""
+    if run.task is not None and run.task.speculative:
+        run.drop_task()
+    if run.task is not None and run.task.token:
+        run.fail_task("WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND")
+    run.task = None

@@ -8,23 +8,36 @@
 from typing import Any, Final
 
 from chaosharness.errors import InvalidDefinition
+from chaosharness.orchestrators.temporal.jobs import policy_json
+from chaosharness.orchestrators.temporal.limits import Limits
 from chaosharness.orchestrators.temporal.refusals import Refused
 from chaosharness.orchestrators.temporal.run import Run
 
-__all__ = ["allowed", "refuse"]
+__all__ = ["allowed", "delay_ms", "limits_of", "refuse"]
 
 USE_EXISTING, TERMINATE_EXISTING = 2, 3
 ONLY_FAILED, REJECT = 2, 3
 """Numbers of WorkflowIdConflictPolicy, and of WorkflowIdReusePolicy."""
 
-_NOT_MODELLED: Final = {
-    "workflow_execution_timeout": "execution_timeout",
-    "workflow_run_timeout": "run_timeout",
-    "retry_policy": "retry_policy",
-    "cron_schedule": "cron_schedule",
-    "workflow_start_delay": "start_delay",
-}
-"""Fields of requests and commands, and what users call them."""
+_NOT_MODELLED: Final = {"cron_schedule": "cron_schedule"}
+"""Fields of requests and commands that are not modelled, and what users call them."""
+
+
+def limits_of(req: Any, now_ms: int) -> Limits:
+    """How long a run that a client starts may take, and how often it is tried."""
+    run_ms, execution_ms = map(_ms, (req.workflow_run_timeout, req.workflow_execution_timeout))
+    retry = policy_json(req.retry_policy) if req.HasField("retry_policy") else None
+    return Limits.of(run_ms, execution_ms, retry, now_ms)
+
+
+def _ms(duration: Any) -> int:
+    milliseconds: int = round(duration.ToNanoseconds() / 1_000_000)
+    return milliseconds
+
+
+def delay_ms(req: Any) -> int:
+    """How long the first task of a run is put off (T34)."""
+    return _ms(req.workflow_start_delay) if hasattr(req, "workflow_start_delay") else 0
 
 
 def refuse(asked: Any, what: str) -> None:

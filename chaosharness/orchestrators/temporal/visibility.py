@@ -113,7 +113,7 @@ def _record(run: Run, as_of_ms: int) -> Record:
         "RootRunId": root.get("runId", run.run_id),
         "ExecutionStatus": STATUSES[status],
         "StartTime": run.started_ms,
-        "ExecutionTime": run.started_ms,
+        "ExecutionTime": run.begins_ms,
         "CloseTime": close_ms,
         "HistoryLength": len(events) if closed else None,
         **{name: value_of(one) for name, one in searchable.items()},

@@ -61,6 +61,7 @@ from chaosharness.orchestrators.temporal.protos import (
 from chaosharness.orchestrators.temporal.refusals import Refused
 from chaosharness.orchestrators.temporal.run import ActivityTask, Run, WorkflowTask
 from chaosharness.orchestrators.temporal.server import Server
+from chaosharness.orchestrators.temporal.sizes import RESULT_TOO_LARGE, is_too_large
 
 __all__ = ["Engine", "Worker"]
 
@@ -487,7 +488,9 @@ class Worker:
                 error = unserialisable
                 scope.record("raised", report, number, told(error))
         try:
-            if error is None:
+            if error is None and is_too_large(as_payloads(encoded)):
+                server.fail_activity(task.token, RESULT_TOO_LARGE)
+            elif error is None:
                 server.complete_activity(task.token, encoded)
             elif isinstance(error, CANCELLED) and task.activity.cancel_id:
                 server.canceled_activity(task.token)
@@ -530,7 +533,7 @@ def _unknown(kind: str, name: str, all: str, known: Iterable[str]) -> dict[str, 
 def _task_failure(error: BaseException) -> tuple[dict[str, Any], str]:
     prefix = "WORKFLOW_TASK_FAILED_CAUSE_"
     if isinstance(error, TaskFailed):
-        return error.failure, f"{prefix}WORKFLOW_WORKER_UNHANDLED_FAILURE"
+        return error.failure, f"{prefix}{error.cause}"
     if isinstance(error, Nondeterminism):
         return {"message": f"[TMPRL1100] Nondeterminism error: {error}"}, (
             f"{prefix}NON_DETERMINISTIC_ERROR"

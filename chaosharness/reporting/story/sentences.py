@@ -160,6 +160,8 @@ def sufferings(fault: Fault) -> Suffering:
             return Suffering(f"{what} is stored twice")
         case Crash():
             return Suffering(f"crashes {when(fault.site)}")
+        case Redeploy() if action == "begin":
+            return Suffering("it begins under the other definition")
         case ClockSkew(skew_ms=skew_ms):
             return Suffering(f"its clock is off by {skew_ms:+,} ms")
         case _:
@@ -198,6 +200,9 @@ def strike(fault: Fault, item: str, who: str) -> str:
             return f"{who} gets no answer to {action}{whose}: the reply is lost, it did happen"
         case ErrorReply():
             return f"{who} is refused at {action}{whose}: it does not happen"
+        case Redeploy() if action == "begin":
+            place = site.operation.partition("/")[0].rpartition(".")[2]
+            return f"{item or 'what comes in'} begins under the other definition of {place}"
         case FailedCommit(outcome=outcome):
             really = outcome.replace("-", " ")
             return f"{who} is told that {action} failed{whose}; in truth it was {really}"
@@ -242,6 +247,9 @@ def _environment(fault: Fault, action: str, whose: str, who: str) -> str:
             return f"{_written(fault.site)} is written with the version after{whose}"
         case ClockSkew(skew_ms=skew_ms):
             return f"the clock of {who} is off by {skew_ms:+,} ms from its start"
+        case Redeploy() if action == "queue":
+            place = fault.site.operation.partition(".")[0]
+            return f"the definition of {place} is changed {when(fault.site)}{whose}"
         case Redeploy():
             return f"{who} is replaced by the other version of the service"
         case _:

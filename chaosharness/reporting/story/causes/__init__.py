@@ -82,11 +82,16 @@ from chaosharness.reporting.story.causes.silence import (
     relay_never_ran,
     took_silence_for_an_answer,
 )
-from chaosharness.reporting.story.causes.versions import begun_by_another_version, versions_met
+from chaosharness.reporting.story.causes.versions import (
+    begun_by_another_version,
+    begun_under_another_definition,
+    versions_met,
+)
 
 PATTERNS: Final = (
     versions_met,
     begun_by_another_version,
+    begun_under_another_definition,
     circle,
     row_of_handlers,
     waits_for_what_is_aside,

@@ -74,6 +74,41 @@ def begun_by_another_version(case: Case) -> Cause | None:
     return None
 
 
+def begun_under_another_definition(case: Case) -> Cause | None:
+    """Find a workflow that began under one definition, where what went on with it is of another."""
+    for fault in case.history.of("fault"):
+        place, _, action = fault.operation.partition("/")
+        struck = str(fault.data.get("fault")).startswith(REDEPLOY) and action in ("begin", "queue")
+        if not struck or not case.concerns(fault.entity):
+            continue
+        whose = case.narrator.called(fault.entity) or "what was in hand"
+        when = "began under" if action == "begin" else "went on under"
+        name = place.rpartition(".")[2] if action == "begin" else place.partition(".")[0]
+        words = f"{whose} {when} the other definition of {name}, "
+        return Cause("deployed", words + _how_it_ended(case, fault))
+    return None
+
+
+def _how_it_ended(case: Case, fault: Event) -> str:
+    """Say what came of a workflow whose definition was changed under it."""
+    mine = [e for e in case.history if e.entity == fault.entity and e.index > fault.index]
+    calm = () if case.passing is None else case.passing.of("raised")
+    known = {str(event.data.get("error")) for event in calm}
+    raised_here = [e for e in mine if e.kind == "raised" and str(e.data.get("error")) not in known]
+    if raised_here:
+        last = raised_here[-1]
+        same = [event for event in raised_here if event.data.get("error") == last.data.get("error")]
+        return (
+            f"and the code that went on with it is made for this one: {case.place(last)} raises "
+            f"{raised(str(last.data['error']))} ({times(len(same))})."
+        )
+    deeds = [e for e in mine if e.kind in ("decide", "call", "effect", "handled", "note")]
+    if deeds and deeds[-1].kind == "decide":
+        asked = ", ".join(map(str, deeds[-1].data.get("commands", ())))
+        return f"and nobody does what that one asks for: it {asked}, and nothing comes of it."
+    return "and the code that went on with it is made for this one."
+
+
 def _version_of(case: Case, event: Event) -> bool:
     """Say whether an incarnation is of the other version than the one that is started as a rule."""
     redeployed = [e for e in case.history.of("fault") if str(e.data["fault"]).startswith(REDEPLOY)]
