@@ -112,6 +112,7 @@ if TYPE_CHECKING:
     from chaosharness.faults import Duplicate as Duplicate
     from chaosharness.faults import ErrorReply as ErrorReply
     from chaosharness.faults import FailedCommit as FailedCommit
+    from chaosharness.faults import GracefulStop as GracefulStop
     from chaosharness.faults import HostDeath as HostDeath
     from chaosharness.faults import LostReply as LostReply
     from chaosharness.faults import LostRequest as LostRequest
@@ -292,6 +293,7 @@ _HOME = {
         "Duplicate",
         "ErrorReply",
         "FailedCommit",
+        "GracefulStop",
         "HostDeath",
         "LostReply",
         "LostRequest",

@@ -6,6 +6,7 @@ from chaosharness import (
     Duplicate,
     ErrorReply,
     FailedCommit,
+    GracefulStop,
     LostReply,
     LostRequest,
     LostWrites,
@@ -270,6 +271,16 @@ TOLD = {
         "committed an offset beyond desk from orders (offset 0) before its work was done",
         [LostRequest(Site("billing.run_together/bank.charge", entity=2))],
         items=(0, 1),
+    ),
+    "kafka.stops:commits_what_it_has_not_done": Told(
+        "nothing acknowledged is lost",
+        "books is told to stop after books-db.commit for item 1 (s1)",
+        [GracefulStop(Site("books.run/books-db.commit", "after"))],
+    ),
+    "rabbit.stops:closes_before_it_has_sent": Told(
+        "every sale is told",
+        "relay is told to stop after publishing to sales",
+        [GracefulStop(Site("relay.run/bus.publish sales", "after", entity=0))],
     ),
     "kafka.prices:cache_kept_across_a_rebalance": Told(
         "each order is at the price of its day",

@@ -333,7 +333,11 @@ class Coordination:
 
     def catch_up(self, member: Member) -> None:
         """Learn, at a poll, what has become of the group since the last one."""
-        if member.expelled:
+        if member.leaves:
+            member.leaves = False
+            self.depart(member)
+            member.incarnation.stopping.look()
+        elif member.expelled:
             self.rejoin(member)
         else:
             self._catch_up(member)

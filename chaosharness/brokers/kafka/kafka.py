@@ -25,6 +25,7 @@ from chaosharness.brokers.intake import Intake, check_options
 from chaosharness.brokers.kafka.batches import UNKEYED, Unkeyed
 from chaosharness.brokers.kafka.cluster import Cluster, Draft
 from chaosharness.brokers.kafka.consumers import ISOLATIONS, OPTIONS, Subscription
+from chaosharness.brokers.kafka.leaving import Leaving
 from chaosharness.brokers.kafka.loop import LOOP_OPTIONS, Consumer
 from chaosharness.brokers.kafka.profiles import ACKS, CLIENTS, Acks, Client, Profile, profile_of
 from chaosharness.brokers.kafka.rows import IDEMPOTENT, LEADER, NOBODY, PLAIN, SURFACES
@@ -416,6 +417,7 @@ class OpenKafka(Cluster):
         reset = subscription.reset
         name = group or service
         member = self.groups.join(intake.incarnation, (topic,), name, take, reset=reset)
+        intake.incarnation.takers.append(Leaving(self.groups, member))
         if options and "isolation" in options:
             member.committed_only = options["isolation"] == "read_committed"
         elif self.committed_only:

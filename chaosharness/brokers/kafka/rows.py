@@ -15,7 +15,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from chaosharness.brokers.legality import DEATH, STALL, Kind, Row, rows_of, surface_of
+from chaosharness.brokers.legality import (
+    ANYWHERE,
+    DEATH,
+    STALL,
+    Kind,
+    Row,
+    rows_of,
+    stop_of,
+    surface_of,
+)
 from chaosharness.faults import (
     Delay,
     Duplicate,
@@ -175,6 +184,17 @@ ROWS: Final[tuple[Row, ...]] = (
     ),
     *_rows((TRANSACTIONAL,), "end, send offsets", "before", STALL, DEATH, searched=False),
     *_rows((TRANSACTIONAL,), "end, send offsets", "after", STALL, searched=False),
+    *_rows(
+        (ANY,),
+        ANYWHERE,
+        "after",
+        stop_of(
+            "handlers end, commit and leave their group at once; "
+            "a loop that does not close its consumer is missed when its session is over",
+            "javadoc of KafkaConsumer, `close`",
+        ),
+        searched=False,
+    ),
 )
 
 SURFACES: Final[dict[tuple[str, bool], Surface]] = {

@@ -446,6 +446,14 @@ class OpenRabbitMQ(Watcher):
                 "publish", self.name, entity=letter.entity, cause=index, data=data
             )
 
+    def goes_round(self, queue: OpenQueue) -> None:
+        """Call the run off: in the real broker this never ends."""
+        self.world.end(
+            "budget",
+            f"dead letters go round through {self.name}.{queue.name} for ever: full queues push "
+            "them out in each other's favour, and a message that was rejected once is in no cycle",
+        )
+
     def expires(self, queue: OpenQueue, at_ms: int) -> None:
         """See to it that the head of a queue is looked at when it expires."""
         if self._expiries.get(queue, at_ms + 1) > at_ms:

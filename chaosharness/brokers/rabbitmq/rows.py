@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from chaosharness.brokers.legality import DEATH, PROCESS, STALL, Row, rows_of, surface_of
+from chaosharness.brokers.legality import (
+    ANYWHERE,
+    DEATH,
+    PROCESS,
+    STALL,
+    Row,
+    rows_of,
+    stop_of,
+    surface_of,
+)
 from chaosharness.faults import (
     BrokerRestart,
     ConsumerCancel,
@@ -136,6 +145,17 @@ ROWS: Final[tuple[Row, ...]] = (
     ),
     *_rows(PUBLISHERS, "publish", "after", STALL, DEATH),
     *_rows(PUBLISHERS, "publish", "before", STALL, DEATH, RESTARTS, searched=False),
+    *_rows(
+        CONSUMERS,
+        ANYWHERE,
+        "after",
+        stop_of(
+            "its consumer is cancelled and what is in hand settled; "
+            "what was prefetched comes back at once, with the channel",
+            "AMQP 0-9-1, `basic.cancel` and `channel.close`",
+        ),
+        searched=False,
+    ),
 )
 
 DELIVER: Final = surface_of(ROWS, ACKNOWLEDGED, "deliver")

@@ -14,6 +14,7 @@ from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.handling import reach, suffer
 from chaosharness.handlers.port import surface
 from chaosharness.handlers.script import Script, drive_in_kernel
+from chaosharness.handlers.stopping import Unknown
 from chaosharness.kernel.mortal import Once
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
@@ -186,6 +187,7 @@ class OpenConductor:
         polling = self.workers.setdefault(named, [])
         polling.append(worker)
         incarnation.on_death.append(lambda: polling.remove(worker))
+        incarnation.takers.append(Unknown("a Conductor worker"))
         self.world.after(0, lambda _: self.go_on())
 
     def _check_name(self, name: str, service: str) -> None:

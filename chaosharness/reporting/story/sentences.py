@@ -16,6 +16,7 @@ from chaosharness.faults import (
     ErrorReply,
     FailedCommit,
     Fault,
+    GracefulStop,
     HostDeath,
     LostReply,
     LostRequest,
@@ -50,6 +51,10 @@ class Suffering:
     words: str
     arrow: Literal["out", "back", ""] = ""
     lost: bool = False
+
+
+PROCESSES: Final = (Crash, Pause, GracefulStop, HostDeath, LostWrites, Rebalance)
+"""What befalls a process, and is told by where its code stands."""
 
 
 def action_in_words(operation: str) -> str:
@@ -178,7 +183,7 @@ def strike(fault: Fault, item: str, who: str) -> str:
     action = action_in_words(site.operation)
     whose = f" for {item}" if item else ""
     whose += which_message(site)
-    if site.attempt > 1 and not isinstance(fault, (Crash, Pause, HostDeath, LostWrites, Rebalance)):
+    if site.attempt > 1 and not isinstance(fault, PROCESSES):
         whose += f", the {ordinal(site.attempt)} time"
     match fault:
         case Crash():
@@ -186,6 +191,8 @@ def strike(fault: Fault, item: str, who: str) -> str:
         case Pause():
             slow = "'s code is slow" if fault.heartbeats == "go-on" else " stalls"
             return f"{who}{slow} {when(site)}{whose}, {how_long(fault.lasting)}"
+        case GracefulStop():
+            return f"{who} is told to stop {when(site)}{whose}"
         case HostDeath():
             return f"the machine of {who} dies {when(site)}{whose}: its connections stay open"
         case LostWrites() if _is_of_a_broker(site):
