@@ -104,6 +104,7 @@ if TYPE_CHECKING:
     from chaosharness.externals.gateway import Declined as Declined
     from chaosharness.externals.gateway import Gateway as Gateway
     from chaosharness.externals.gateway import Receipt as Receipt
+    from chaosharness.faults import BrokerAlarm as BrokerAlarm
     from chaosharness.faults import BrokerRestart as BrokerRestart
     from chaosharness.faults import ClockSkew as ClockSkew
     from chaosharness.faults import ConsumerCancel as ConsumerCancel
@@ -285,6 +286,7 @@ _HOME = {
     "externals.external": ("External",),
     "externals.gateway": ("Declined", "Gateway", "Receipt"),
     "faults": (
+        "BrokerAlarm",
         "BrokerRestart",
         "ClockSkew",
         "ConsumerCancel",

@@ -286,6 +286,20 @@ class Crash(Fault):
 
 
 @attrs.frozen
+class BrokerAlarm(Fault):
+    """The broker runs out of memory or disk: for a while it reads nothing from who publishes.
+
+    What is published meanwhile is stored when the alarm is over, whether or not its publisher still
+    waits. Consumers go on, unless they share a connection with a publisher.
+    """
+
+    lasting: Lasting = attrs.field(default="timeout", validator=_lasting, kw_only=True)
+    options: ClassVar[tuple[object, ...]] = LASTINGS
+    option_name: ClassVar[str] = "lasting"
+    length_name: ClassVar[str] = "lasting"
+
+
+@attrs.frozen
 class ConsumerCancel(Fault):
     """The broker cancels a consumer: the node that held its queue is gone, or the queue is."""
 
@@ -340,6 +354,7 @@ FAULTS: Final[tuple[type[Fault], ...]] = (
     Poison,
     ClockSkew,
     Redeploy,
+    BrokerAlarm,
     ConsumerCancel,
     Crash,
     HostDeath,

@@ -14,6 +14,7 @@ from typing import Final
 import attrs
 
 from chaosharness.faults import (
+    BrokerAlarm,
     BrokerRestart,
     ClockSkew,
     ConsumerCancel,
@@ -67,6 +68,7 @@ _STRENGTH: Final = (
     ErrorReply,
     Redeploy,
     GracefulStop,
+    BrokerAlarm,
     BrokerRestart,
     HostDeath,
     ConsumerCancel,

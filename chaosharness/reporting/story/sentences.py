@@ -7,6 +7,7 @@ from typing import Final, Literal
 import attrs
 
 from chaosharness.faults import (
+    BrokerAlarm,
     BrokerRestart,
     ClockSkew,
     ConsumerCancel,
@@ -225,6 +226,8 @@ def _environment(fault: Fault, action: str, whose: str, who: str) -> str:
         case ConsumerCancel():
             topic, consumer = _ends(fault.site)
             return f"{who} cancels the consumer of {topic}{whose}, which is {consumer}"
+        case BrokerAlarm():
+            return f"the broker reads nothing from {action} on{whose}, {how_long(fault.lasting)}"
         case BrokerRestart():
             return f"the broker dies {when(fault.site)}{whose}, and all connections with it"
         case Duplicate() if action == "run":
