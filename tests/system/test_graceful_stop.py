@@ -6,12 +6,15 @@ import signal
 import pytest
 
 from chaosharness import (
+    NATS,
+    SQS,
     Crash,
     GracefulStop,
     Kafka,
     KeyValue,
     Queue,
     RabbitMQ,
+    Redis,
     Schedule,
     Site,
     System,
@@ -119,6 +122,35 @@ def test_a_second_stop_changes_nothing():
     both = [GracefulStop(Site(HANDLE, "before", 1)), GracefulStop(Site(HANDLE, "after", 1))]
     run = shop(called).run(None, Schedule(both))
     assert ends(run) == [(1_001, "stopped")]
+
+
+BATCHES = {
+    "sqs": (lambda: SQS("bus", ["orders"]), {"batch": 10}, 30_000),
+    "nats": (lambda: NATS("bus", ["orders"]), {"batch": 10}, 30_000),
+    "redis": (lambda: Redis("bus", ["orders"]), {"claim_ms": 20_000}, 0),
+}
+
+
+@pytest.mark.parametrize("broker", BATCHES)
+def test_of_a_batch_what_is_in_hand_is_done_and_the_rest_comes_again(broker):
+    """Nobody gives it back: it is for others when its time is over, or for who has its name."""
+    make, options, after_ms = BATCHES[broker]
+
+    def build(env, bus, store):
+        def on_order(order: dict):
+            env.sleep(1)
+            store.put(order["id"], "done")
+
+        env.sleep(1)  # all three are there by then
+        env.consume(bus, "orders", on_order, **options)
+
+    run = told(shop(build, make()), HANDLE, "before")
+    [(at_ms, how)] = ends(run)
+    assert (at_ms - 2_000) < 50
+    assert how == "stopped"
+    done = list(run.history.of("handled"))
+    assert sorted(event.entity for event in done) == [1, 2, 3], "each once"
+    assert [event.at_ms for event in done][1] >= after_ms
 
 
 # ---- main loops
