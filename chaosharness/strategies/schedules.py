@@ -50,7 +50,8 @@ def schedules(
     Args:
         system: The system to run under these schedules. It must have an entry with examples.
         faults_max: How many faults at most, from 1; `--chaos-faults` goes first.
-        kinds: The kinds of fault; by default all that the system's parts could suffer.
+        kinds: The kinds of fault; by default all that the system's parts could suffer, but
+            `GracefulStop`.
         items_max: The most items in a workload: faults strike items 1 to this one.
 
     Raises:
