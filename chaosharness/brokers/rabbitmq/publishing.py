@@ -18,7 +18,7 @@ from typing import Any, Final
 from chaosharness.brokers.lane import Lane, blindly, in_turn
 from chaosharness.brokers.message import NO_HEADERS, encode, key_of
 from chaosharness.brokers.rabbitmq.alarms import Held, Store
-from chaosharness.brokers.rabbitmq.copies import NO_PROPERTIES, Copy
+from chaosharness.brokers.rabbitmq.copies import NO_PROPERTIES, Copy, properties_of
 from chaosharness.brokers.rabbitmq.errors import ChannelClosed
 from chaosharness.brokers.rabbitmq.link import Link
 from chaosharness.brokers.rabbitmq.market import Market
@@ -145,7 +145,7 @@ class Publisher:
         """
         properties = NO_PROPERTIES
         if message_id is not None or correlation_id is not None or reply_to is not None:
-            properties = _properties(message_id, correlation_id, reply_to)
+            properties = properties_of(message_id, correlation_id, reply_to)
         scope = current_scope("publish", self._world)
         copy = self._draft(
             scope,
@@ -201,7 +201,7 @@ class Publisher:
         Raises:
             ChannelClosed: The channel is closed already. The next message is 1 on a new one.
         """
-        properties = _properties(message_id, correlation_id, reply_to)
+        properties = properties_of(message_id, correlation_id, reply_to)
         args = (topic, value, key, headers, exchange, expiration_ms, priority, persistent)
         scope = current_scope("send", self._world)
         copy = self._draft(scope, *args, properties)
@@ -492,12 +492,3 @@ class Publisher:
             self._raise_loss(f"{scope.place}/{self._broker.name}.confirms")
         frames, self._frames = self._frames, []
         return frames
-
-
-def _properties(
-    message_id: str | None, correlation_id: str | None, reply_to: str | None
-) -> Mapping[str, str]:
-    if message_id is None and correlation_id is None and reply_to is None:
-        return NO_PROPERTIES
-    found = {"message_id": message_id, "correlation_id": correlation_id, "reply_to": reply_to}
-    return {name: value for name, value in found.items() if value is not None}
