@@ -104,6 +104,7 @@ if TYPE_CHECKING:
     from chaosharness.externals.gateway import Declined as Declined
     from chaosharness.externals.gateway import Gateway as Gateway
     from chaosharness.externals.gateway import Receipt as Receipt
+    from chaosharness.faults import BrokerAlarm as BrokerAlarm
     from chaosharness.faults import BrokerRestart as BrokerRestart
     from chaosharness.faults import ClockSkew as ClockSkew
     from chaosharness.faults import ConsumerCancel as ConsumerCancel
@@ -112,6 +113,7 @@ if TYPE_CHECKING:
     from chaosharness.faults import Duplicate as Duplicate
     from chaosharness.faults import ErrorReply as ErrorReply
     from chaosharness.faults import FailedCommit as FailedCommit
+    from chaosharness.faults import GracefulStop as GracefulStop
     from chaosharness.faults import HostDeath as HostDeath
     from chaosharness.faults import LostReply as LostReply
     from chaosharness.faults import LostRequest as LostRequest
@@ -284,6 +286,7 @@ _HOME = {
     "externals.external": ("External",),
     "externals.gateway": ("Declined", "Gateway", "Receipt"),
     "faults": (
+        "BrokerAlarm",
         "BrokerRestart",
         "ClockSkew",
         "ConsumerCancel",
@@ -292,6 +295,7 @@ _HOME = {
         "Duplicate",
         "ErrorReply",
         "FailedCommit",
+        "GracefulStop",
         "HostDeath",
         "LostReply",
         "LostRequest",

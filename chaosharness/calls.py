@@ -22,15 +22,35 @@ class RemoteError(Exception):
     """The called service raised. What it did before that, it did."""
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Endpoint:
-    """One handler of one incarnation that answers calls."""
+    """One handler of one incarnation that answers calls; `in_hand` so many of them now."""
 
     incarnation: Incarnation
     place: str
     handler: Callable[..., Any]
     reader: Reader
     colour: Any
+    in_hand: int = 0
+
+
+class Listening:
+    """One endpoint, as long as callers find it."""
+
+    __slots__ = ("_endpoint", "_endpoints")
+
+    def __init__(self, endpoint: Endpoint, endpoints: list[Endpoint]) -> None:
+        self._endpoint = endpoint
+        self._endpoints = endpoints
+
+    def cease(self) -> None:
+        """Let nobody find it any more."""
+        if self._endpoint in self._endpoints:
+            self._endpoints.remove(self._endpoint)
+
+    def is_busy(self) -> bool:
+        """Say whether a request is in hand."""
+        return self._endpoint.in_hand > 0
 
 
 class Switchboard:
@@ -44,7 +64,9 @@ class Switchboard:
         """Have an incarnation answer calls, as long as it lives."""
         endpoints = self.endpoints.setdefault((service, name), [])
         endpoints.append(endpoint)
-        endpoint.incarnation.on_death.append(lambda: endpoints.remove(endpoint))
+        taker = Listening(endpoint, endpoints)
+        endpoint.incarnation.on_death.append(taker.cease)
+        endpoint.incarnation.takers.append(taker)
 
     def call(self, service: str, name: str, value: Any, timeout_ms: int, read_as: Any) -> Any:
         """Call an endpoint of a service: its answer, or an awaitable of it."""
@@ -138,7 +160,15 @@ def pick_up(
             is an error of the handler.
         reply: Called with the answer.
     """
-    drive_in_kernel(_pick_up(endpoint, scope, message, answer, reply), scope.world)
+    endpoint.in_hand += 1
+
+    def replied(*answer: Any, **words: Any) -> None:
+        endpoint.in_hand -= 1
+        reply(*answer, **words)
+        if endpoint.incarnation.stopping is not None:
+            endpoint.incarnation.stopping.look()
+
+    drive_in_kernel(_pick_up(endpoint, scope, message, answer, replied), scope.world)
 
 
 def _pick_up(

@@ -115,7 +115,8 @@ _INSTEAD = (
     (
         ("signal.signal", "signal.alarm", "signal.setitimer"),
         "Leave signals to the code that starts the process (below if __name__ == '__main__'): here "
-        "a service is stopped by Crash. A timeout or a timer is env.sleep or env.every.",
+        "a service is stopped by GracefulStop, which sends SIGTERM, or by Crash. A timeout or a "
+        "timer is env.sleep or env.every.",
     ),
     (
         ("os._exit", "os.abort", "os.kill", "signal."),

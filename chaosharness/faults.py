@@ -240,6 +240,38 @@ class NewEvent(Fault):
 
 
 @attrs.frozen
+class GracefulStop(Fault):
+    """The process is told to stop at this site: SIGTERM, as a deployment sends it. It comes back.
+
+    What was registered for it runs in the process: by `signal.signal`, by asyncio's
+    `loop.add_signal_handler`, by `trio.open_signal_receiver`. Handlers that a broker calls come to
+    their end, settle what they have in hand, and take nothing more: their consumer leaves its
+    group, or closes its channel, at once. Main loops without a handler of the signal are cut off
+    where they stand, as Python does it: no `finally` runs.
+
+    `grace_ms` is how long it is given before it is killed, as by a `Crash`; `down` how long until
+    it runs again: a new version, say. Tried only by a search that is told so by its `kinds`.
+
+    *Source:* POSIX, SIGTERM; Python's `signal`, `asyncio` and `trio`; Kubernetes, Pod lifecycle,
+    "Termination of Pods": 30 s, then SIGKILL.
+
+    *Not modelled:* SIGINT and all other signals (what is registered for them is never called);
+    `preStop` hooks; a process that is the first of its container, which no signal ends that it has
+    no handler of.
+    """
+
+    down: Lasting = attrs.field(default="next", validator=_lasting, kw_only=True)
+    grace_ms: int = attrs.field(
+        default=30_000,
+        validator=[attrs.validators.instance_of(int), attrs.validators.ge(0)],
+        kw_only=True,
+    )
+    options: ClassVar[tuple[object, ...]] = LASTINGS
+    option_name: ClassVar[str] = "down"
+    length_name: ClassVar[str] = "down"
+
+
+@attrs.frozen
 class Crash(Fault):
     """The incarnation dies here; its memory is lost, and it restarts after a while.
 
@@ -251,6 +283,20 @@ class Crash(Fault):
     options: ClassVar[tuple[object, ...]] = LASTINGS
     option_name: ClassVar[str] = "down"
     length_name: ClassVar[str] = "down"
+
+
+@attrs.frozen
+class BrokerAlarm(Fault):
+    """The broker runs out of memory or disk: for a while it reads nothing from who publishes.
+
+    What is published meanwhile is stored when the alarm is over, whether or not its publisher still
+    waits. Consumers go on, unless they share a connection with a publisher.
+    """
+
+    lasting: Lasting = attrs.field(default="timeout", validator=_lasting, kw_only=True)
+    options: ClassVar[tuple[object, ...]] = LASTINGS
+    option_name: ClassVar[str] = "lasting"
+    length_name: ClassVar[str] = "lasting"
 
 
 @attrs.frozen
@@ -308,12 +354,20 @@ FAULTS: Final[tuple[type[Fault], ...]] = (
     Poison,
     ClockSkew,
     Redeploy,
+    BrokerAlarm,
     ConsumerCancel,
     Crash,
     HostDeath,
     BrokerRestart,
     LostWrites,
 )
-"""Every kind of fault, mildest first: shrinking prefers the earlier ones."""
+"""The kinds that a search tries by itself, mildest first: shrinking prefers the earlier ones."""
 
-KIND_BY_NAME: Final = {_named(kind): kind for kind in FAULTS}
+ON_REQUEST: Final[tuple[type[Fault], ...]] = (GracefulStop,)
+"""The kinds that a search tries only where its `kinds` names them."""
+
+_BY_CRASH: Final = FAULTS.index(Crash)
+EVERY_KIND: Final[tuple[type[Fault], ...]] = (*FAULTS[:_BY_CRASH], *ON_REQUEST, *FAULTS[_BY_CRASH:])
+"""All kinds, mildest first: those too that are tried only where `kinds` names them."""
+
+KIND_BY_NAME: Final = {_named(kind): kind for kind in EVERY_KIND}

@@ -9,7 +9,7 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.errors import InvalidSchedule
-from chaosharness.faults import FAULTS, KIND_BY_NAME, Fault
+from chaosharness.faults import EVERY_KIND, KIND_BY_NAME, Fault
 from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.site import Site
 from chaosharness.kernel.world import Armed
@@ -21,7 +21,7 @@ message was in hand; from 2 on it counts for each message. Where one message get
 for an item, as is usual, both mean the same."""
 DEPTH_MAX: Final = 100
 """How deep a file may be nested: Python's own limit is met at about a thousand."""
-_ORDER: Final = {kind: order for order, kind in enumerate(FAULTS)}
+_ORDER: Final = {kind: order for order, kind in enumerate(EVERY_KIND)}
 
 
 def _faults(faults: Iterable[Fault]) -> tuple[Fault, ...]:
@@ -29,7 +29,7 @@ def _faults(faults: Iterable[Fault]) -> tuple[Fault, ...]:
     found = tuple(faults)
     for fault in found:
         if type(fault) not in _ORDER:
-            known = ", ".join(kind.__name__ for kind in FAULTS)
+            known = ", ".join(kind.__name__ for kind in EVERY_KIND)
             raise InvalidSchedule(f"{fault!r} is not a fault; faults are: {known}")
         if type(fault.site) is not Site:
             kind = type(fault).__name__

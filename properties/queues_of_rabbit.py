@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from chaosharness import (
+    BrokerAlarm,
     FailedCommit,
     LostReply,
     LostRequest,
@@ -51,6 +52,16 @@ def test_a_lost_confirm_alone_is_enough() -> None:
     with pytest.raises(AssertionError, match="charged twice"):
         run.check(never_charged_twice("bank"))
     outbox.outbox().run(None, lost).check(never_charged_twice("bank"))
+
+
+def test_an_alarm_that_outlasts_a_publisher_s_patience_is_enough() -> None:
+    """What it wrote is read when the alarm is over, and it has published again by then."""
+    site = Site("relay.on_batch/bus.publish orders")
+    alarm = Schedule([BrokerAlarm(site, lasting=60_000)])
+    run = outbox.lost_confirm_and_double_publish().run(None, alarm)
+    with pytest.raises(AssertionError, match="charged twice"):
+        run.check(never_charged_twice("bank"))
+    outbox.outbox().run(None, alarm).check(never_charged_twice("bank"))
 
 
 @pytest.mark.parametrize("right", [reports.reports, dispatch.dispatch, prices.prices])

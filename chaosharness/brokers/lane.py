@@ -145,13 +145,15 @@ def blindly(
     effect: Callable[[Scope, str, int, Any], Any],
     argument: Any,
     peer: Peer,
-) -> Script[None]:
+) -> Script[Any]:
     """Send through a lane, at a site where faults may strike, and ask for no answer.
 
-    What is lost is lost: whoever sent it goes on at once, and nobody is told.
+    What is lost is lost: whoever sent it goes on at once, and nobody is told. Return what the
+    effect returns.
     """
     turn = lane.join(scope)
     lost_on_its_way = False
+    result = None
     try:
         yield from turn.come()
         for fault in strikes(scope, operation, "before", attempt):
@@ -162,12 +164,13 @@ def blindly(
         if lost_on_its_way or cut(scope, peer, "out"):
             never_arrives(scope, operation, attempt)
         else:
-            have(scope, operation, attempt, effect, argument)
+            result = have(scope, operation, attempt, effect, argument)
     finally:
         scope.struck = ()
         turn.leave()
     for fault in strikes(scope, operation, "after", attempt):
         yield from trouble(scope, fault, peer)
+    return result
 
 
 def never_arrives(scope: Scope, operation: str, attempt: int, _: Any = None) -> None:

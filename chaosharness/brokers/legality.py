@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 import attrs
 
-from chaosharness.faults import Crash, Fault, Pause
+from chaosharness.faults import ON_REQUEST, Crash, Fault, GracefulStop, Pause
 from chaosharness.handlers.port import Surface
 from chaosharness.kernel.site import Phase
 
@@ -21,6 +21,13 @@ PROCESS: Final = "any process"
 STALL: Final[Kind] = (Pause, "the process stalls", PROCESS)
 DEATH: Final[Kind] = (Crash, "the process dies", PROCESS)
 STALLS: Final = (STALL, DEATH)
+ANYWHERE: Final = "wherever a process can die"
+"""Where a process can be told to stop: no place has a row of its own for that."""
+
+
+def stop_of(condition: str, source: str) -> Kind:
+    """Return what a product makes of a process that is told to stop."""
+    return (GracefulStop, condition, f"POSIX, SIGTERM; {source}")
 
 
 @attrs.frozen
@@ -110,12 +117,13 @@ def table(rows: Iterable[Row], asked: tuple[type[Fault], ...] = ()) -> str:
 
     Args:
         rows: Those of a product.
-        asked: Kinds that a search tries only where a broker says so: they are marked with °.
+        asked: Kinds that a search tries only where a broker says so: they are marked with °. Those
+            that it tries only where `kinds` names them are marked with †.
     """
     lines = ["| at | on | fault | what it means | source |", "|---|---|---|---|---|"]
     seen: dict[tuple[str, str, str, str], list[str]] = {}
     for row in rows:
-        mark = " °" if row.fault in asked else ""
+        mark = " °" if row.fault in asked else " †" if row.fault in ON_REQUEST else ""
         if row.searched or mark:
             words = (row.at, f"{row.phase}: {row.fault.__name__}{mark}", row.condition, row.source)
             seen.setdefault(words, []).append(row.profile)

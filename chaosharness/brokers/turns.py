@@ -33,6 +33,8 @@ class Turns(Generic[H]):
         slots: How many are handled at a time.
         handle: Begins with one; `free` is called when it is done.
         more: Asks for more, once nothing is in hand.
+        leave: Asks for nothing any more: its process is told to stop. What has arrived and is not
+            in hand yet is left as it is, for somebody else.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Turns(Generic[H]):
         *,
         handle: Callable[[H], None],
         more: Callable[[], None],
+        leave: Callable[[], None],
     ) -> None:
         self._incarnation = incarnation
         self._slots = slots
@@ -50,9 +53,22 @@ class Turns(Generic[H]):
         self._buffer: deque[H] = deque()
         self._running = 0
         self._looping = False
+        self._leave = leave
+        incarnation.takers.append(self)
+
+    def cease(self) -> None:
+        """Take nothing more: what has arrived comes again, to whomever it is for then."""
+        self._leave()
+        self._buffer.clear()
+
+    def is_busy(self) -> bool:
+        """Say whether something is in hand."""
+        return self._running > 0
 
     def take(self, held: list[H]) -> None:
         """Handle what has arrived, each in its turn."""
+        if self._incarnation.stopping is not None:
+            return
         self._buffer.extend(held)
         self._next()
 
@@ -81,5 +97,8 @@ class Turns(Generic[H]):
                 handle(buffer.popleft())
         finally:
             self._looping = False
-        if not self._running and self._incarnation.alive:
-            self._more()
+        if not self._running and incarnation.alive:
+            if incarnation.stopping is None:
+                self._more()
+            else:
+                incarnation.stopping.look()

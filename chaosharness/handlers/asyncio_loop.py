@@ -8,9 +8,9 @@ Source:
     CPython 3.11 to 3.13, `asyncio/base_events.py` and `asyncio/events.py`.
 
 Not modelled:
-    Sockets, pipes, child processes and name look-ups (refused); signals (never come);
-    debug mode. `run_in_executor` and `to_thread` run their function beside the loop as
-    plain code on virtual time, in no thread: it stops at ports, and nowhere else.
+    Sockets, pipes, child processes and name look-ups (refused); signals but SIGTERM
+    (never come); debug mode. `run_in_executor` and `to_thread` run their function beside the
+    loop as plain code on virtual time, in no thread: it stops at ports, and nowhere else.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from types import FrameType
 from typing import Any, Final, TypeVar, TypeVarTuple, Unpack
 
 from chaosharness.errors import InternalError, RealIO
-from chaosharness.handlers.asyncio_refusals import RefusingLoop
+from chaosharness.handlers.asyncio_signals import SignalLoop
 from chaosharness.handlers.clocks import MEASURING, SECONDS, clock_read
 from chaosharness.handlers.coroutine import CLOSE_MAX, close
 from chaosharness.handlers.fingerprint import OURS, of_stack
@@ -91,7 +91,7 @@ class Timer(asyncio.TimerHandle):
     wait: Wait | Background
 
 
-class VirtualLoop(Guest, RefusingLoop):
+class VirtualLoop(Guest, SignalLoop):
     """The event loop of one incarnation."""
 
     def is_closed(self) -> bool:

@@ -1,14 +1,12 @@
-"""What an asyncio loop on virtual time does not do: real I/O, signals, being run by others."""
+"""What an asyncio loop on virtual time does not do: real I/O, being run by others."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Any, NoReturn, TypeVarTuple, Unpack
+from typing import Any, NoReturn
 
 from chaosharness.errors import RealIO
-
-Ts = TypeVarTuple("Ts")
 
 RUNNING = "cannot be called from a running event loop"
 
@@ -57,15 +55,6 @@ class RefusingLoop(asyncio.AbstractEventLoop):
 
     def set_debug(self, enabled: bool) -> None:
         """Accept it, without effect."""
-
-    def add_signal_handler(
-        self, sig: int, callback: Callable[[Unpack[Ts]], object], *args: *Ts
-    ) -> None:
-        """Accept it, and never call it: a crash gives no warning here."""
-
-    def remove_signal_handler(self, sig: int) -> bool:
-        """Accept it, without effect."""
-        return True
 
     def set_default_executor(self, executor: Any) -> None:
         """Accept it, and never use it: functions run beside the loop."""

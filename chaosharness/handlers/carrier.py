@@ -136,12 +136,16 @@ def current_crew() -> Crew:
 class Parked:
     """A carrier that waits, and the scope it waits for. Calling it resumes the carrier."""
 
-    __slots__ = ("carrier", "done", "scope")
+    __slots__ = ("amid", "carrier", "done", "late", "scope")
 
     def __init__(self, carrier: greenlet, scope: Scope) -> None:
         self.carrier = carrier
         self.scope = scope
         self.done = False
+        self.amid = False
+        """Whether what interrupts the wait is at work."""
+        self.late: tuple[Any] | None = None
+        """What the wait has ended with meanwhile."""
 
     def __call__(self, value: Any) -> None:
         if self.done:
@@ -149,14 +153,44 @@ class Parked:
         self.done = True
         self._resume(value)
 
+    def interrupt(self, call: Callable[[], object]) -> None:
+        """Have the code that waits run something, and then wait on."""
+        self.amid = True
+        self.scope.world.after(0, self._break, call)
+
+    def _break(self, call: Callable[[], object]) -> None:
+        world = self.scope.world
+        if not self.scope.incarnation.alive or world.ending is not None:
+            return
+        if world.crew.driver is getcurrent():
+            self.carrier.switch(Interruption(call))
+        else:
+            world.after(0, self._break, call)
+
+    def dispose(self) -> None:
+        """End the code at the end of the run."""
+        dispose(self.carrier)
+
     def _resume(self, value: Any) -> None:
         world = self.scope.world
         if not self.scope.incarnation.alive or world.ending is not None:
+            return
+        if self.amid:
+            self.late = (value,)
             return
         if world.crew.driver is getcurrent():
             self.carrier.switch(value)
         else:  # code that was resumed itself: it would be taken for parked
             world.after(0, self._resume, value)
+
+
+class Interruption:
+    """What code that waits is resumed with, where it is to run something and wait on."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self.call = call
 
 
 class Turns(Protocol):
@@ -185,23 +219,52 @@ def park(script: Script[T], scope: Scope, loop: Turns | None = None) -> T:
             wait = script.send(value)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
-        kept.append(here)
-        arm(wait, Parked(here, scope), world)
-        if incarnation.skew_ms:
-            set_clock(world)
-        if loop is not None:
-            loop.leave()
-        try:
-            value = crew.leave(carrier)
-        finally:
-            kept.remove(here)
+        parked = Parked(here, scope)
+        kept.append(parked)
+        arm(wait, parked, world)
+        while True:
+            if incarnation.skew_ms:
+                set_clock(world)
             if loop is not None:
-                loop.enter()
-        if incarnation.skew_ms:
-            set_clock(world, incarnation.skew_ms)
-        if world.on_turn is not None:
-            world.on_turn(incarnation)
-        scope.steps = 0
+                loop.leave()
+            try:
+                value = crew.leave(carrier)
+            except BaseException:
+                kept.remove(parked)
+                raise
+            finally:
+                if loop is not None:
+                    loop.enter()
+            if incarnation.skew_ms:
+                set_clock(world, incarnation.skew_ms)
+            if world.on_turn is not None:
+                world.on_turn(incarnation)
+            scope.steps = 0
+            if type(value) is not Interruption:
+                break
+            ended = _amid(parked, value, script, kept)
+            if ended is not None:
+                value = ended[0]
+                break
+        kept.remove(parked)
+
+
+def _amid(
+    parked: Parked, what: Interruption, script: Script[Any], kept: list[Any]
+) -> tuple[Any] | None:
+    """Run what interrupts a wait; return what the wait has ended with meanwhile, if it has.
+
+    What it raises is raised where the code waits, which waits no longer.
+    """
+    try:
+        what.call()
+    except BaseException:
+        parked.done = True
+        kept.remove(parked)
+        script.close()
+        raise
+    parked.amid = False
+    return parked.late
 
 
 def _carrier_of(here: greenlet, crew: Any, scope: Scope | None) -> greenlet:
@@ -327,8 +390,10 @@ def _run_plain(
         result = function() if read is None else function(*read(message))
     except GreenletExit:
         return
-    except KeyboardInterrupt:
-        raise
+    except KeyboardInterrupt as raised:
+        if incarnation.stopping is None:
+            raise
+        error = raised  # by its own handler of a signal
     except BaseException as raised:
         error = raised
     if skew_ms:

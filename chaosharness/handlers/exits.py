@@ -21,6 +21,9 @@ IN_CHARGE: Final[list[Callable[[str], None]]] = []
 IN_RUN: Final[list[Callable[[str], None]]] = []
 """The same for what only code under test must not do, while it runs."""
 
+TAKES: Final[list[Callable[[Any, Any], Any]]] = []
+"""Asked first when somebody wants a handler for a signal: keeps it, or says `NotImplemented`."""
+
 _ENDS: Final = {
     "_exit": "os",
     "abort": "os",
@@ -42,6 +45,10 @@ def _standing_for(real: Callable[..., Any], name: str, known: str) -> Callable[.
         words = [*map(_spelled, arguments)]
         words += [f"{key}={_spelled(one)}" for key, one in keywords.items()]
         call = f"{known}.{name}({', '.join(words)})"
+        if name == "signal":
+            taken = _take(*arguments, **keywords)
+            if taken is not NotImplemented:
+                return taken
         if name not in _SIGNALS:
             for refuse in reversed(IN_CHARGE):
                 refuse(call)
@@ -53,6 +60,16 @@ def _standing_for(real: Callable[..., Any], name: str, known: str) -> Callable[.
     ask.__name__ = name
     ask.stands_for = real  # type: ignore[attr-defined]
     return ask
+
+
+def _take(*arguments: Any, **keywords: Any) -> Any:
+    """Have a handler of a signal kept for a run, where it is code of one that asks."""
+    number = arguments[0] if arguments else keywords.get("signalnum")
+    handler = arguments[1] if len(arguments) > 1 else keywords.get("handler")
+    for take in TAKES:
+        if (taken := take(number, handler)) is not NotImplemented:
+            return taken
+    return NotImplemented
 
 
 def _spelled(value: Any) -> str:

@@ -21,8 +21,9 @@ from typing import Any, Final, NoReturn
 
 from chaosharness.errors import RealIO
 from chaosharness.handlers import locks, pools, threads, unawaited
-from chaosharness.handlers.exits import IN_CHARGE, IN_RUN, stand_for
+from chaosharness.handlers.exits import IN_CHARGE, IN_RUN, TAKES, stand_for
 from chaosharness.handlers.places import asked_at
+from chaosharness.handlers.stopping import take_signal
 
 try:
     import _posixsubprocess
@@ -148,6 +149,13 @@ def _ending(call: str) -> None:
         _guard.refuse(call)
 
 
+def _signal(number: Any, handler: Any) -> Any:
+    """Keep a handler of a signal for the process of a run that asks, in this thread."""
+    if _guard is None or _guard.thread != get_ident():
+        return NotImplemented
+    return take_signal(number, handler)
+
+
 def _start_thread(*arguments: Any, **keywords: Any) -> Any:
     """Stand for `threading._start_new_thread` in Python 3.11, where it has no event."""
     if _guard is not None and _guard.thread == get_ident():
@@ -195,6 +203,7 @@ def _install() -> None:
     stand_for()
     IN_CHARGE.append(_ending)
     IN_RUN.append(_ending)
+    TAKES.append(_signal)
     if _posixsubprocess is not None:
         _posixsubprocess.fork_exec = _spawn
     if sys.version_info < (3, 12):
@@ -213,8 +222,9 @@ class Guards:
     """Refuse the real world to one thread, between `on` and `off`.
 
     Refused: `time.sleep` (in a run it waits in virtual time), sockets that connect, bind,
-    send to an address or look up a name, child processes, real threads, signals, `os._exit` and
-    whatever else ends the process, asyncio loops that the code starts itself. Free: whatever a
+    send to an address or look up a name, child processes, real threads, alarms, `os._exit` and
+    whatever else ends the process, asyncio loops that the code starts itself. A handler of a signal
+    is kept for the process of the run (`handlers.stopping`). Free: whatever a
     module does while it is imported, sockets in pairs (event loops make them), files, SQLite,
     other threads.
     Guards may be nested.

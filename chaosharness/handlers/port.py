@@ -19,6 +19,7 @@ from chaosharness.faults import (
     Delay,
     ErrorReply,
     Fault,
+    GracefulStop,
     HostDeath,
     LostReply,
     LostRequest,
@@ -33,6 +34,7 @@ from chaosharness.handlers.carrier import REFUSALS_MAX, vanish
 from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.later import LaterEffect
 from chaosharness.handlers.script import NEVER, Resume, Script
+from chaosharness.handlers.stopping import stop
 from chaosharness.kernel.rest import Loop, State, Wait
 from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
 from chaosharness.kernel.site import Phase
@@ -75,6 +77,11 @@ def surface(
     wherever code of the user stands, `Crash` and `Pause` are legal on both sides.
     """
     return Surface((*before, *also, *also_before), (*after, *also, *also_after), before, after)
+
+
+def with_stops(kinds: Kinds) -> Kinds:
+    """Return kinds with `GracefulStop` where a process can die: it can be told to stop there."""
+    return (*kinds, GracefulStop) if Crash in kinds else kinds
 
 
 READ: Final = surface(after=(Pause,), also=(Crash,), also_before=(Pause, StoreOutage))
@@ -383,6 +390,8 @@ def trouble(scope: Scope, fault: Fault, peer: Peer) -> Script[None]:
     match fault:
         case Crash():
             yield from crash(scope, fault.down)
+        case GracefulStop():
+            yield from stop(scope, fault)
         case HostDeath():
             scope.incarnation.unheard = True
             yield from crash(scope, fault.down)

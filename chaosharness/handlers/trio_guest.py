@@ -13,7 +13,7 @@ Source:
     manager (there is none), run-local variables (forgotten after a run).
 
 Not modelled:
-    Sockets, processes and other real I/O (refused); signals (never come);
+    Sockets, processes and other real I/O (refused); signals but SIGTERM (never come);
     `trio.from_thread`; `trio.testing.wait_all_tasks_blocked`.
     `trio.to_thread.run_sync` runs its function beside trio as plain code on virtual time, in
     no thread. Tasks that become runnable together run in the order in which they were made,

@@ -25,6 +25,10 @@ class Incarnation:
     when, and `on_resume` when it goes on. `redeploy` starts the other version of its service in its
     place, where there is one. It dies `unheard` where its machine dies with it, and
     nobody closes its connections.
+
+    `signals` is what its code wants to run at a signal, by number; `takers` what takes messages
+    and requests for it; `mains` the scopes of its main loops that have not ended; `stopping` what
+    goes on once it was told to stop.
     """
 
     __slots__ = (
@@ -35,6 +39,7 @@ class Incarnation:
         "kept",
         "label",
         "locks",
+        "mains",
         "number",
         "on_death",
         "on_resume",
@@ -44,9 +49,12 @@ class Incarnation:
         "replica",
         "restart",
         "service",
+        "signals",
         "skew_ms",
         "stalled_since",
         "stalls",
+        "stopping",
+        "takers",
         "threads",
         "unawaited",
         "unheard",
@@ -78,6 +86,10 @@ class Incarnation:
         self.locks: dict[Any, Any] = {}
         self.clients: dict[Any, Any] = {}
         self.threads: Any = None
+        self.signals: dict[int, Any] | None = None
+        self.takers: list[Any] = []
+        self.mains: list[Scope] = []
+        self.stopping: Any = None
         self.unawaited = 0
         self.unheard = False
 

@@ -271,10 +271,11 @@ class World:
 
     # ---- crashes and cuts
 
-    def crash(self, incarnation: Mortal, down: Lasting, *, cause: int) -> None:
+    def crash(self, incarnation: Mortal, down: Lasting, *, cause: int, how: str = "") -> None:
         """Kill an incarnation: its ports refuse from now on; then its connections drop.
 
-        A process dies with the incarnation that is its host, and so do the others there.
+        A process dies with the incarnation that is its host, and so do the others there. `how` is
+        how it came to its end, where it was told to stop.
         """
         if not incarnation.alive:
             return
@@ -283,7 +284,8 @@ class World:
         for one in dying:
             one.alive = False
         self.effects += 1
-        self.record("crash", incarnation.label, cause=cause, data={"down": down})
+        words = {"down": down, "how": how} if how else {"down": down}
+        self.record("crash", incarnation.label, cause=cause, data=words)
         self.clear_away(dying)
         if incarnation.restart is None:
             return

@@ -82,7 +82,8 @@ def chaos_test(
         workload: A Hypothesis strategy for workloads, or one workload; by default one to
             three items, from what the system's entry says.
         faults_max: How many faults at most, from 1.
-        kinds: The kinds of fault; by default all that the system's parts could suffer.
+        kinds: The kinds of fault; by default all that the system's parts could suffer, but
+            `GracefulStop`.
         runs: How many runs; by default what the Hypothesis profile says, which is 100.
             `--chaos-runs` goes first, and `--chaos-seconds` ends a test by the clock.
         settings: Hypothesis settings to use, as they are; by default `chaos_settings()`, with what

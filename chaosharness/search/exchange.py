@@ -14,6 +14,7 @@ from typing import Final
 import attrs
 
 from chaosharness.faults import (
+    BrokerAlarm,
     BrokerRestart,
     ClockSkew,
     ConsumerCancel,
@@ -23,6 +24,7 @@ from chaosharness.faults import (
     ErrorReply,
     FailedCommit,
     Fault,
+    GracefulStop,
     HostDeath,
     LostReply,
     LostRequest,
@@ -65,6 +67,8 @@ _STRENGTH: Final = (
     StoreOutage,
     ErrorReply,
     Redeploy,
+    GracefulStop,
+    BrokerAlarm,
     BrokerRestart,
     HostDeath,
     ConsumerCancel,

@@ -82,7 +82,7 @@ def explore(
         options: Which values of a fault's option are tried where there are two faults or
             more (not by chance): the mildest of each, or `all`. Single faults have all, and lengths
             in ms taken from the durations that the calm run shows (`coverage.stalls`).
-        kinds: Only these kinds of fault.
+        kinds: Only these kinds of fault; by default all but `GracefulStop`.
         stop_at_first: Stop when something is found.
         thorough: Go on for the whole budget. By default `portfolio` ends when it has seen
             nothing new for long enough: no other cause, once it has found one; nothing that

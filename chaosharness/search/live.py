@@ -13,7 +13,7 @@ import attrs
 
 from chaosharness.checkers import Books, Property
 from chaosharness.errors import InvalidDefinition, PropertyViolated
-from chaosharness.faults import FAULTS, Fault
+from chaosharness.faults import EVERY_KIND, Fault
 from chaosharness.handlers.places import asked_at
 from chaosharness.kernel.history import Event
 from chaosharness.schedule import Schedule
@@ -145,7 +145,7 @@ def _each(faults: Iterable[Fault | Schedule]) -> Iterable[Fault]:
     for one in faults:
         if isinstance(one, Schedule):
             yield from one
-        elif isinstance(one, FAULTS):
+        elif isinstance(one, EVERY_KIND):
             yield one
         else:
             raise InvalidDefinition(f"{one!r} is neither a fault nor a Schedule{asked_at()}")

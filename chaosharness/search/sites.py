@@ -8,8 +8,8 @@ from typing import Final
 import attrs
 
 from chaosharness.campaign import Cell
-from chaosharness.faults import FAULTS, Fault
-from chaosharness.handlers.port import Kinds, Surface
+from chaosharness.faults import EVERY_KIND, FAULTS, Fault, GracefulStop
+from chaosharness.handlers.port import Kinds, Surface, with_stops
 from chaosharness.kernel.history import History
 from chaosharness.kernel.site import PHASES, Phase, Site
 from chaosharness.search.marks import Shown, Sight
@@ -229,7 +229,8 @@ class Catalogue:
         for operation, surface in self.surfaces.items():
             for phase in PHASES:
                 tried = searched(operation, surface, phase)
-                for kind in legal(operation, surface, phase):
+                lawful = legal(operation, surface, phase)
+                for kind in with_stops(lawful) if GracefulStop in self.kinds else lawful:
                     cell = (phase, operation, name_of(kind))
                     if kind not in tried:
                         equivalent.add(cell)
@@ -241,7 +242,7 @@ class Catalogue:
 def searched(operation: str, surface: Surface, phase: Phase) -> Kinds:
     """Return the kinds that a search tries at an operation."""
     kinds = surface.searched_before if phase == "before" else surface.searched_after
-    return _outside(operation, kinds)
+    return _outside(operation, with_stops(kinds))
 
 
 def legal(operation: str, surface: Surface, phase: Phase) -> Kinds:
@@ -265,7 +266,7 @@ def _name(kind: type[Fault]) -> str:
     return kind(Site("any")).kind
 
 
-_NAMES: Final = {kind: _name(kind) for kind in FAULTS}
+_NAMES: Final = {kind: _name(kind) for kind in EVERY_KIND}
 
 
 def cell_of(fault: Fault) -> Cell:

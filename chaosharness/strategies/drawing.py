@@ -19,7 +19,7 @@ from typing import Final
 import attrs
 
 from chaosharness.errors import InvalidDefinition
-from chaosharness.faults import FAULTS, Fault
+from chaosharness.faults import EVERY_KIND, FAULTS, Fault
 from chaosharness.handlers.port import Kinds
 from chaosharness.kernel.site import Site
 from chaosharness.schedule import Schedule
@@ -73,7 +73,7 @@ class Deck:
         self.sizes = sizes
         self.places = places
         self.faults_max = faults_max
-        self.kinds: Kinds = tuple(kind for kind in FAULTS if kind in wanted & somewhere)
+        self.kinds: Kinds = tuple(kind for kind in EVERY_KIND if kind in wanted & somewhere)
         assert self.kinds, "a deck needs a kind of fault that strikes somewhere"
         self.stops = max(1, round(len(self.kinds) / STOPS_SHARE))
         self.items = _mostly_early(items_max)
@@ -197,7 +197,7 @@ def deck_for(
     somewhere = {kind for place in known for kind in place.kinds}
     if not somewhere & set(wanted):
         names = ", ".join(kind.__name__ for kind in wanted) or "none"
-        legal = ", ".join(kind.__name__ for kind in FAULTS if kind in somewhere)
+        legal = ", ".join(kind.__name__ for kind in EVERY_KIND if kind in somewhere)
         raise InvalidDefinition(
             f"no fault of the kinds asked for ({names}) can strike system {system.name!r}; "
             f"these can: {legal}"

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from chaosharness.errors import InvalidDefinition
-from chaosharness.faults import FAULTS, Fault
+from chaosharness.faults import EVERY_KIND, FAULTS, Fault
 from chaosharness.options import OPTIONS
 from chaosharness.schedule import Schedule
 from chaosharness.strategies.drawing import ITEMS_MAX, SKETCH, Deck, Sketch, deck_for
@@ -50,7 +50,8 @@ def schedules(
     Args:
         system: The system to run under these schedules. It must have an entry with examples.
         faults_max: How many faults at most, from 1; `--chaos-faults` goes first.
-        kinds: The kinds of fault; by default all that the system's parts could suffer.
+        kinds: The kinds of fault; by default all that the system's parts could suffer, but
+            `GracefulStop`.
         items_max: The most items in a workload: faults strike items 1 to this one.
 
     Raises:
@@ -77,12 +78,12 @@ def checked_kinds(kinds: Iterable[type[Fault]]) -> tuple[type[Fault], ...]:
     Raises:
         InvalidDefinition: One of them is no kind of fault.
     """
-    known = ", ".join(kind.__name__ for kind in FAULTS)
+    known = ", ".join(kind.__name__ for kind in EVERY_KIND)
     if isinstance(kinds, type) or not isinstance(kinds, Iterable):
         raise InvalidDefinition(f"kinds must be several, such as [Crash], not {kinds!r}")
     found = tuple(kinds)
     for kind in found:
-        if kind not in FAULTS:
+        if kind not in EVERY_KIND:
             raise InvalidDefinition(f"{kind!r} is no kind of fault; kinds are: {known}")
     return found
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import attrs
 
-from chaosharness.faults import FAULTS, LASTINGS, Fault
+from chaosharness.faults import EVERY_KIND, LASTINGS, Fault
 from chaosharness.kernel.site import Site
 from chaosharness.system import Run
 
@@ -31,7 +31,7 @@ STEP_MAX: Final = 10
 STEP_MIN: Final = 2
 """A size within this factor of another one is only tried where a duration is between them."""
 
-MILDNESS: Final = {kind: order for order, kind in enumerate(FAULTS)}
+MILDNESS: Final = {kind: order for order, kind in enumerate(EVERY_KIND)}
 REMEMBERED_MAX: Final = 10_000
 _LONGER_THAN_ALL: Final = 1 << 62
 

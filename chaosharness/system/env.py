@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,9 @@ from chaosharness.kernel.scope import SCOPE, BackgroundScope, Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.system.parts import die, name_of, no_part
 from chaosharness.system.wires import Wire, WireKind
+
+LEAVES: Final = (SystemExit, KeyboardInterrupt, asyncio.CancelledError)
+"""What a main loop may end with that was told to stop."""
 
 _OPENED: Final = {"publish": "publisher"}
 """What a method of a part is called in `Env`, where it has another name there."""
@@ -254,7 +258,7 @@ class Env:
                 (`env.sleep`, or asyncio's); without this it would never become quiet.
         """
         check_handler(function, f"service {self._service!r} has a main loop")
-        self._run(function, function, background)
+        self._run(function, function, background, own=not background)
 
     def every(
         self, seconds: float, function: Callable[[], Any], *, background: bool = False
@@ -289,8 +293,18 @@ class Env:
 
         self._run(function, loop_async if is_async(function) else loop, background)
 
-    def _run(self, named: Callable[[], Any], loop: Callable[[], Any], background: bool) -> None:
-        """Have a loop run in this incarnation, under the name and in the colour of a function."""
+    def _run(
+        self,
+        named: Callable[[], Any],
+        loop: Callable[[], Any],
+        background: bool,
+        *,
+        own: bool = False,
+    ) -> None:
+        """Have a loop run in this incarnation, under the name and in the colour of a function.
+
+        It is its `own` where the process lives as long as it does.
+        """
         self._alone("its main loop or timer")
         world = self.incarnation.world
         place = f"{self._service}.{name_of(named)}"
@@ -302,6 +316,8 @@ class Env:
 
         def begin(_: Any) -> None:
             if self.incarnation.alive:
+                if own:
+                    self.incarnation.mains.append(scope)
                 colour.start(scope, loop, None, None, self._ended)
 
         self.loops.append(begin)
@@ -310,6 +326,12 @@ class Env:
         """A main loop has ended: the process dies if it raised, and is started again later."""
         world = scope.world
         world.in_flight.pop(scope, None)
+        incarnation = scope.incarnation
+        if scope in incarnation.mains:
+            incarnation.mains.remove(scope)
+        if incarnation.stopping is not None and (error is None or isinstance(error, LEAVES)):
+            incarnation.stopping.look()
+            return
         if error is None:
             return
         at_once = scope.cause < 0

@@ -14,7 +14,7 @@ from chaosharness.handlers.carrier import PLAIN, current_crew, dispose
 from chaosharness.handlers.colours import colour_for
 from chaosharness.handlers.later import refuse_kept
 from chaosharness.handlers.places import at_line, told, words_of
-from chaosharness.handlers.port import Surface
+from chaosharness.handlers.port import Surface, with_stops
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import Ending, World
 from chaosharness.system.env import Env
@@ -152,7 +152,7 @@ class Stage:
     def _check_legal(self, operation: str, surface: Surface) -> None:
         """Refuse a fault that could not happen at this operation."""
         for one in self.world.armed[operation]:
-            kinds = surface.before if one.site.phase == "before" else surface.after
+            kinds = with_stops(surface.before if one.site.phase == "before" else surface.after)
             if operation.startswith(f"{CLIENT}."):
                 kinds = tuple(kind for kind in kinds if kind in OUTSIDE)
             if type(one.fault) not in kinds:

@@ -7,10 +7,12 @@ import time
 import aiokafka
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.errors import (
     CommitFailedError,
     ConsumerStoppedError,
     IllegalStateError,
+    InvalidPartitionsError,
     KafkaError,
     NoOffsetForPartitionError,
     NotEnoughReplicasError,
@@ -624,3 +626,33 @@ for name, faults in FAULTS.items():
 def test_a_history_is_the_same_everywhere():
     first = printed_everywhere(DIGESTS)
     assert len(set(first)) == len(FAULTS)
+
+
+def growing(found):
+    async def main():
+        admin = AIOKafkaAdminClient(**SERVERS)
+        await admin.start()
+        for total in (4, 2):
+            try:
+                answer = await admin.create_partitions({"paid": NewPartitions(total)})
+                found.append(answer.topic_errors)
+            except KafkaError as error:
+                found.append(type(error))
+        await admin.close()
+        async with AIOKafkaProducer(**SERVERS) as producer:
+            record = await producer.send_and_wait("paid", b"1", key=b"o2")
+            found.append(record.partition)
+
+    return main
+
+
+def test_the_admin_client_has_a_topic_grow():
+    found = []
+    ran(growing(found))
+    assert found == [[("paid", 0, None)], InvalidPartitionsError, 2]
+
+
+def test_who_hears_nothing_of_it_may_have_done_it():
+    found = []
+    ran(growing(found), LostReply(Site("reader.main/bus.create_partitions paid", "after", 0)))
+    assert found == [RequestTimedOutError, InvalidPartitionsError, 2]

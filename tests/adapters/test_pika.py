@@ -10,6 +10,7 @@ from pika import BlockingConnection, ConnectionParameters, exceptions
 
 from chaosharness import (
     AMQP,
+    BrokerAlarm,
     BrokerRestart,
     ConsumerCancel,
     Crash,
@@ -416,3 +417,39 @@ def test_a_global_prefetch_is_shared_by_the_consumers_of_a_channel(shared, hande
         found[:] = [first, len(found)]
 
     assert played(code)[0] == [handed, 2]
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "end", "after_s"),
+    [(None, None, 5), (2, ("ConnectionBlockedTimeout", None), 2)],
+)
+@pytest.mark.parametrize("confirms", [True, False])
+def test_a_blocked_connection_is_told_of_and_may_be_given_up(timeout_s, end, after_s, confirms):
+    """Without confirms nobody waits, and it is told once it reads.
+
+    With them pika gives up inside of `basic_publish`, which calls no callbacks of the user's.
+    """
+    heard = []
+
+    def code(found):
+        parameters = ConnectionParameters("rabbit", blocked_connection_timeout=timeout_s)
+        connection = BlockingConnection(parameters)
+        connection.add_on_connection_blocked_callback(lambda *_: heard.append("blocked"))
+        connection.add_on_connection_unblocked_callback(lambda *_: heard.append("unblocked"))
+        channel = connection.channel()
+        if confirms:
+            channel.confirm_delivery()
+        began = time.monotonic()
+        found.append(told(lambda: channel.basic_publish("", "orders", b"1")))
+        if not confirms:
+            found[-1] = told(lambda: connection.sleep(10))
+        found.append(time.monotonic() - began)
+
+    alarm = BrokerAlarm(Site(PUBLISH, entity=0), lasting=5_000)
+    found, run = played(code, alarm)
+    assert found[0] == end
+    assert after_s <= found[1] < (after_s + 1 if confirms or timeout_s else 11)
+    told_of = ["blocked", "unblocked"][: 2 if timeout_s is None else 1]
+    assert heard == ([] if confirms else told_of)
+    [stored] = run.history.of("publish")
+    assert stored.at_ms >= 5_000, "the bytes were written, whoever waits"

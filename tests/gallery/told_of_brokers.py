@@ -6,6 +6,7 @@ from chaosharness import (
     Duplicate,
     ErrorReply,
     FailedCommit,
+    GracefulStop,
     LostReply,
     LostRequest,
     LostWrites,
@@ -13,6 +14,7 @@ from chaosharness import (
     Pause,
     Rebalance,
     Site,
+    StoreOutage,
 )
 from tests.gallery.told import Told
 
@@ -270,6 +272,34 @@ TOLD = {
         "committed an offset beyond desk from orders (offset 0) before its work was done",
         [LostRequest(Site("billing.run_together/bank.charge", entity=2))],
         items=(0, 1),
+    ),
+    "kafka.stops:commits_what_it_has_not_done": Told(
+        "nothing acknowledged is lost",
+        "books is told to stop after books-db.commit for item 1 (s1)",
+        [GracefulStop(Site("books.run/books-db.commit", "after"))],
+    ),
+    "rabbit.stops:closes_before_it_has_sent": Told(
+        "every sale is told",
+        "relay is told to stop after publishing to sales",
+        [GracefulStop(Site("relay.run/bus.publish sales", "after", entity=0))],
+    ),
+    "kafka.growing:key_moved_to_a_new_log_partition": Told(
+        "no cancelled order is shown as created",
+        "handled a newer message of events first and then an older one",
+        [
+            StoreOutage(
+                Site(
+                    "screen.on_event/screen-db.commit",
+                    message="1 of client.order/bus.publish events",
+                ),
+                lasting=270_000,
+            )
+        ],
+    ),
+    "kafka.rests:skips_what_came_while_it_was_down": Told(
+        "every sale is in the ledger",
+        "network partition begins at the delivery of sales to ledger for item 2 (s2)",
+        [NetworkPartition(Site("bus.sales/deliver to ledger", entity=2))],
     ),
     "kafka.prices:cache_kept_across_a_rebalance": Told(
         "each order is at the price of its day",

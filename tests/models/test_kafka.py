@@ -18,6 +18,8 @@ RIGHT = [
     "moves:moves",
     "moves:balances",
     "confirmed:confirmed",
+    "growing:numbered",
+    "rests:reads_again",
 ]
 BROKEN = {
     "till:rebalance_in_mid_batch": 1,
@@ -32,6 +34,7 @@ BROKEN = {
     "bills:kept_for_a_minute": 1,
     "moves:moves_on_a_compacted_topic": 1,
     "confirmed:confirmed_by_nobody": 1,
+    "rests:skips_what_came_while_it_was_down": 1,
 }
 
 
@@ -68,3 +71,10 @@ def test_what_a_failover_takes_is_named_by_a_claim():
     [found] = explore(system, faults_max=1, runs_max=10_000, stop_at_first=True).counterexamples
     [fault] = found.schedule
     assert str(fault).startswith("lost writes after relay.send/bus.publish orders")
+
+
+def test_what_a_key_that_moved_does_to_its_order_is_named_by_a_claim():
+    """With nothing claimed it is one of the orders in which two log partitions may be read."""
+    system = loaded("growing:key_moved_to_a_new_log_partition")
+    found = explore(system, faults_max=1, runs_max=10_000, stop_at_first=True).counterexamples
+    assert [len(one.schedule) for one in found] == [1]

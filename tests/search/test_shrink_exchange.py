@@ -16,7 +16,7 @@ from chaosharness import (
     Site,
 )
 from chaosharness.counterexample import Counterexample
-from chaosharness.faults import FAULTS
+from chaosharness.faults import EVERY_KIND
 from chaosharness.reporting.formats.text import to_text
 from chaosharness.search import exchange
 from chaosharness.search.explore import explore
@@ -157,4 +157,4 @@ def test_what_the_search_ran_already_is_not_run_again():
 
 
 def test_every_kind_of_fault_has_its_place():
-    assert set(exchange._STRENGTH) == set(FAULTS)
+    assert set(exchange._STRENGTH) == set(EVERY_KIND)

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from chaosharness.errors import InvalidDefinition
-from chaosharness.faults import FAULTS, Crash, Delay, ErrorReply, LostReply
+from chaosharness.faults import EVERY_KIND, Crash, Delay, ErrorReply, LostReply
 from chaosharness.strategies import places as survey
 from chaosharness.strategies.places import places
 from chaosharness.system import OBSERVERS, System
@@ -28,7 +28,7 @@ def test_a_place_has_the_kinds_a_search_tries_there_mildest_first():
     assert {Crash, LostReply} < set(kinds["after"])
     assert Crash not in kinds["before"]
     for found in kinds.values():
-        assert list(found) == [kind for kind in FAULTS if kind in found]
+        assert list(found) == [kind for kind in EVERY_KIND if kind in found]
 
 
 def test_a_client_is_outside_and_never_crashes():

@@ -181,7 +181,11 @@ def test_methods_that_are_misspelt():
 @pytest.mark.parametrize(
     ("call", "name", "cure"),
     [
-        (lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL), r"signal\.signal\(", "by Crash"),
+        (
+            lambda: signal.signal(signal.SIGALRM, signal.SIG_DFL),
+            r"signal\.signal\(",
+            "GracefulStop",
+        ),
         (lambda: signal.alarm(1), r"signal\.alarm\(1\)", r"env\.every"),
         (lambda: signal.setitimer(signal.ITIMER_REAL, 1), r"signal\.setitimer\(", r"env\.every"),
         (

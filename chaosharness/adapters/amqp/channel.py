@@ -28,6 +28,7 @@ from chaosharness.adapters.amqp.wire import (
 from chaosharness.adapters.spoken import note_spoken
 from chaosharness.adapters.unmodelled import not_modelled
 from chaosharness.brokers.rabbitmq.administration import MANAGE
+from chaosharness.brokers.rabbitmq.alarms import Held
 from chaosharness.brokers.rabbitmq.connection import Connection
 from chaosharness.brokers.rabbitmq.copies import Copy
 from chaosharness.brokers.rabbitmq.errors import Unroutable
@@ -75,7 +76,7 @@ class Line:
         self.broker = session.broker
         self.number = number
         self.confirming = False
-        self._market = Market(session.broker, self)
+        self._market = Market(session.broker, self, session.connection)
         self._publisher = Publisher(self._market)
         self._published = 0
         self._prefetch = 0
@@ -268,13 +269,28 @@ class Line:
             mandatory=bool(method.mandatory),
         )
 
-    def published(self, method: Any, content: Any, error: BaseException | None) -> None:
-        """Tell the client what became of a message that it has published.
+    def write(self) -> None:
+        """Leave it to the client to wait for what it has written, from now on."""
+        self._market.writes = True
+
+    def held(self) -> Held | None:
+        """Return what was just written and is not read: there is an alarm."""
+        found, self._market.held = self._market.held, None
+        return found
+
+    def last_number(self) -> int:
+        """Return the number of the message that was published last."""
+        return self._published
+
+    def published(
+        self, method: Any, content: Any, error: BaseException | None, number: int | None = None
+    ) -> None:
+        """Tell the client what became of a message that it has published: the last, or by number.
 
         Raises:
             BaseException: It is not the broker's answer.
         """
-        tag = self._published
+        tag = self._published if number is None else number
         if isinstance(error, Lost):
             self.session.lose("connection lost")
             return

@@ -15,12 +15,15 @@ from typing import Any, Final, Protocol
 
 import attrs
 
+from chaosharness.brokers.rabbitmq.alarms import Held
+from chaosharness.brokers.rabbitmq.connection import Connection
 from chaosharness.brokers.rabbitmq.copies import Copy
 from chaosharness.brokers.rabbitmq.errors import Unroutable
 from chaosharness.brokers.rabbitmq.link import Link
 from chaosharness.brokers.rabbitmq.rabbitmq import OpenRabbitMQ
 from chaosharness.errors import InternalError
 from chaosharness.faults import Fault
+from chaosharness.handlers.script import Script
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import Lasting, World
 from chaosharness.machines.rabbitmq.node import Node
@@ -60,9 +63,14 @@ class Terms:
 class Market:
     """The broker, as the publisher of one channel needs it."""
 
-    def __init__(self, broker: OpenRabbitMQ, channel: Confirming) -> None:
+    def __init__(self, broker: OpenRabbitMQ, channel: Confirming, connection: Connection) -> None:
         self._broker = broker
         self._channel = channel
+        self.connection = connection
+        self.alarms = broker.alarms
+        self.writes = False
+        """Whether its client learns by itself what becomes of what it has written."""
+        self.held: Held | None = None
         definition = broker.definition
         self._terms = {
             confirms: Terms(
@@ -109,6 +117,13 @@ class Market:
     def definition(self) -> Terms:
         """What the channel goes by now."""
         return self._terms[self._channel.confirming]
+
+    def wait_for(self, held: Held, *, asks: bool) -> Script[None]:
+        """Wait for ever, as clients do; or leave that to the client."""
+        if self.writes:
+            self.held = held
+        elif asks:
+            yield from held.wait(self, None)
 
     def check_target(self, exchange: str, topic: str) -> str:
         """Return why the channel is closed that publishes there; empty if nothing is wrong."""

@@ -11,7 +11,7 @@ Source:
     "Heartbeats and blocked connections", "Exceptions", "Using the Blocking Connection".
 
 Not modelled:
-    `SelectConnection` and the other asynchronous connections; blocked connections;
+    `SelectConnection` and the other asynchronous connections; full buffers of blocked connections;
     `socket_timeout` and `stack_timeout` (10 s for a connection that nobody answers). A server that
     stops answering is noticed once the broker's `timeout_ms` is over, or by heartbeats.
 """
@@ -36,6 +36,7 @@ from chaosharness.adapters.amqp.session import Cause, Session, connect
 from chaosharness.adapters.amqp.wire import CHANNELS_MAX, FRAME_MAX, SERVER, carried_by
 from chaosharness.adapters.dispatch import Library, Seam
 from chaosharness.adapters.unmodelled import not_modelled
+from chaosharness.brokers.rabbitmq.alarms import Held
 from chaosharness.handlers.blocking import blocking
 from chaosharness.handlers.port import current_scope, sleep
 from chaosharness.kernel.scope import SCOPE
@@ -45,6 +46,9 @@ _METHODS: Final[dict[str, Any]] = {
     for group in (spec.Channel, spec.Queue, spec.Exchange, spec.Basic, spec.Confirm)
     for name, method in vars(group).items()
     if isinstance(method, type)
+} | {
+    "Connection.Blocked": spec.Connection.Blocked,
+    "Connection.Unblocked": spec.Connection.Unblocked,
 }
 
 
@@ -135,10 +139,28 @@ class Impl(Connection):  # type: ignore[misc]
         except (Lost, *TOLD) as found:
             error = found
         line = self._session.lines.get(number)
+        if name == "Channel.Open" and line is not None:
+            line.write()
         if name == "Basic.Publish" and line is not None:
+            if (held := line.held()) is not None:
+                self._wait_for(held, line, method, content)
+                return
             line.published(method, content, error)
         elif error is not None:
             self._session.lose("connection lost")
+
+    def _wait_for(self, held: Held, line: Line, method: Any, content: Any) -> None:
+        """Be told that the connection is blocked; and what became of a message, once it is read."""
+        number = line.last_number()
+        self._sent(0, "Connection.Blocked", {"reason": "low on memory"})
+
+        def read(_: bool) -> None:
+            if self.is_closed:
+                return
+            self._sent(0, "Connection.Unblocked", {})
+            line.published(method, content, held.error, number)
+
+        held.then = read
 
     # ---- what it reads
 

@@ -29,6 +29,7 @@ from chaosharness.adapters.celery.command import SLOTS, options_of
 from chaosharness.adapters.celery.own import put
 from chaosharness.adapters.celery.pool import Inline, Prefork, Slots
 from chaosharness.handlers.port import current_scope
+from chaosharness.handlers.stopping import Unknown
 
 _QUIET: Final = {"without_gossip": True, "without_mingle": True, "without_heartbeat": True}
 
@@ -137,4 +138,5 @@ def run_worker(real: Any, self: Any, argv: Any = None) -> None:
         **_QUIET,
         **options,
     )
+    incarnation.takers.append(Unknown("a worker of Celery"))
     worker.start()

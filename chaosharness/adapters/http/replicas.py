@@ -22,6 +22,7 @@ from chaosharness.adapters.http.errors import NoAnswer
 from chaosharness.adapters.http.message import Answer, Request
 from chaosharness.brokers.message import Message, Reader
 from chaosharness.calls import Endpoint, pick_up
+from chaosharness.handlers.stopping import Unknown
 from chaosharness.kernel.scope import Incarnation, Scope
 
 FAILED: Final = Answer(500, "Internal Server Error")
@@ -115,6 +116,7 @@ class Front:
             replica.die()
 
         replica.incarnation.on_death.append(gone)
+        replica.incarnation.takers.append(Unknown("a web server"))
 
     def choose(self, entity: int) -> Replica | None:
         """Return the replica that a request for a workload item goes to now, if there is one."""

@@ -182,6 +182,14 @@ class Cluster:
             raise LookupError(f"{self.name} has no log partition {topic}[{partition}]: {count} are")
         return partition
 
+    def grow(self, topic: str, count: int) -> None:
+        """Give a topic more log partitions."""
+        before = len(self.logs[topic])
+        self.logs[topic] = [log.records for log in self.machine.add_topic(topic, count)]
+        self.routes |= routes_of(self.name, ((topic, count),))
+        self.groups.beginnings.grown(topic, before, count)
+        self.world.effects += 1
+
     def _store(
         self,
         scope: Scope,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
 from typing import Final, Protocol
 
+from chaosharness.brokers.kafka.beginnings import Beginnings, Patience
 from chaosharness.brokers.kafka.members import Crew, Member, Slot, take_nothing
 from chaosharness.brokers.message import Message
 from chaosharness.kernel.scope import Incarnation
@@ -17,20 +18,12 @@ from chaosharness.machines.kafka.group import Group
 TOO_SLOW: Final = "max.poll.interval.ms exceeded"
 
 
-class Times(Protocol):
+class Times(Patience, Protocol):
     """How patient a cluster and its clients are."""
-
-    @property
-    def session_timeout_ms(self) -> int:
-        """After this a crashed member is noticed."""
 
     @property
     def max_poll_interval_ms(self) -> int:
         """A handler slower than this loses its log partitions."""
-
-    @property
-    def new_groups(self) -> bool:
-        """Whether groups have committed nothing when a run begins."""
 
 
 @lru_cache(maxsize=4_096)
@@ -69,6 +62,7 @@ class Coordination:
         self.owners: dict[LogPartition, list[Member]] = {}
         self.place_of: Callable[[Member, LogPartition, int], int] | None = None
         """Where a consumer goes on that asks for an offset, where records may be gone."""
+        self.beginnings = Beginnings(times, world, self.crews, self.rebalance, self._record)
         self._leaves_some_behind = times.session_timeout_ms > times.max_poll_interval_ms
         world.know_timeout(times.max_poll_interval_ms)
         world.know_timeout(times.session_timeout_ms)
@@ -216,6 +210,7 @@ class Coordination:
         member.why = why
         self.take_away(member)
         crew.group.leave(member.id, why, self.world.now)
+        self.beginnings.left(crew)
         self.rebalance(crew, why)
 
     def rejoin(self, member: Member) -> None:
@@ -278,6 +273,7 @@ class Coordination:
             member.expelled = member.stale = True
             self.take_away(member)
         if gone:
+            self.beginnings.left(crew)
             self.try_complete(crew)
 
     def try_complete(self, crew: Crew) -> None:
@@ -333,7 +329,11 @@ class Coordination:
 
     def catch_up(self, member: Member) -> None:
         """Learn, at a poll, what has become of the group since the last one."""
-        if member.expelled:
+        if member.leaves:
+            member.leaves = False
+            self.depart(member)
+            member.incarnation.stopping.look()
+        elif member.expelled:
             self.rejoin(member)
         else:
             self._catch_up(member)
@@ -371,14 +371,15 @@ class Coordination:
         logs, owners = self.machine.logs, self.owners
         slots, order = member.slots, member.order
         pending = member.group.pending
-        from_start = member.reset == "earliest" or not self.times.new_groups
+        by_reset = self.beginnings.by_reset
         for place in places:
             topic, index = place
             log = logs[topic][index]
             operation = f"{self.name}.{topic}/deliver to {name}"
             at = committed.get(place, -1)
             if at < 0:
-                at = log.start if from_start else self._begin(member, place)
+                skips = by_reset(member.crew, place, member.reset)
+                at = self._begin(member, place) if skips else log.start
             elif not log.plain and self.place_of is not None:
                 at = self.place_of(member, place, at)
             slots[place] = slot = Slot(place, operation, log.records, at)

@@ -14,6 +14,10 @@ class InvalidRecord(ValueError):
     """A record has no key, and its topic is compacted (INVALID_RECORD)."""
 
 
+class InvalidPartitions(ValueError):
+    """A topic would not have more log partitions than before (INVALID_PARTITIONS)."""
+
+
 class OffsetOutOfRange(LookupError):
     """What a consumer would read next is gone, and `reset` is `error` (OFFSET_OUT_OF_RANGE)."""
 

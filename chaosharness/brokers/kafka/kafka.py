@@ -11,7 +11,6 @@ Not modelled:
     share groups; several brokers: which replica has what is decided by faults (`forgetting.py`). A
     producer with `acks=0` that has noticed that the cluster is out of reach, and keeps what it has
     until it is back.
-    Offsets that a group has committed never expire.
 """
 
 from __future__ import annotations
@@ -22,9 +21,11 @@ from typing import Any, ClassVar, Final
 import attrs
 
 from chaosharness.brokers.intake import Intake, check_options
+from chaosharness.brokers.kafka.administration import KafkaAdmin
 from chaosharness.brokers.kafka.batches import UNKEYED, Unkeyed
 from chaosharness.brokers.kafka.cluster import Cluster, Draft
 from chaosharness.brokers.kafka.consumers import ISOLATIONS, OPTIONS, Subscription
+from chaosharness.brokers.kafka.leaving import Leaving
 from chaosharness.brokers.kafka.loop import LOOP_OPTIONS, Consumer
 from chaosharness.brokers.kafka.profiles import ACKS, CLIENTS, Acks, Client, Profile, profile_of
 from chaosharness.brokers.kafka.rows import IDEMPOTENT, LEADER, NOBODY, PLAIN, SURFACES
@@ -141,6 +142,10 @@ class Kafka:
             behind. Then `LostWrites` is legal for any record, read or not.
         new_groups: Whether groups have committed nothing when a run begins, so that `reset`
             says where they do. By default they are old ones, which read all from then on.
+        metadata_max_age_ms: When clients learn that a topic has more log partitions, at the latest:
+            see `KafkaAdmin`, which `env.client(bus)` gives.
+        offsets_retention_ms: `offsets.retention.minutes`: how long what a group has committed is
+            kept once it has no members; then it begins where `reset` says. None: for ever.
         latency_ms: From the log to a consumer.
     """
 
@@ -188,6 +193,10 @@ class Kafka:
     unclean_elections: bool = attrs.field(default=False, validator=allowed.flag(), kw_only=True)
     latency_ms: int = attrs.field(default=1, validator=allowed.whole(0), kw_only=True)
     new_groups: bool = attrs.field(default=False, validator=allowed.flag(), kw_only=True)
+    metadata_max_age_ms: int = attrs.field(default=300_000, validator=_positive, kw_only=True)
+    offsets_retention_ms: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_positive), kw_only=True
+    )
     initial_delay_ms: ClassVar[int] = 0
     timeout_ms: int = attrs.field(default=30_000, validator=_positive, kw_only=True)
 
@@ -240,6 +249,10 @@ class OpenKafka(Cluster):
         self.committed_only = definition.isolation == "read_committed"
         self.surface = SURFACES[definition.producer, definition.unclean_elections]
         self._keyed_topics = definition.topics.compacted
+
+    def client(self) -> KafkaAdmin:
+        """Return what changes the cluster while it runs."""
+        return KafkaAdmin(self)
 
     # ---- producing
 
@@ -416,6 +429,7 @@ class OpenKafka(Cluster):
         reset = subscription.reset
         name = group or service
         member = self.groups.join(intake.incarnation, (topic,), name, take, reset=reset)
+        intake.incarnation.takers.append(Leaving(self.groups, member))
         if options and "isolation" in options:
             member.committed_only = options["isolation"] == "read_committed"
         elif self.committed_only:

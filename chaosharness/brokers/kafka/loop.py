@@ -427,7 +427,8 @@ class Consumer(Whereabouts):
         broker.suffer_rebalance(member, scope)
         if member.fenced:
             self._fence()
-        moved_on = member.expelled or member.generation != group.generation
+        has_nothing = what is None and not (member.slots or member.expelled)  # it asks for nothing
+        moved_on = not has_nothing and (member.expelled or member.generation != group.generation)
         if moved_on or (member.solo and member.crew.group.members):
             error = "fenced: not a member any more"
             scope.record("nack", operation, attempt, {"error": error})

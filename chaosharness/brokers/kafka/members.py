@@ -84,6 +84,7 @@ class Member(Membership):
     has a poll that waits return, where its code is to be told something. One that works `aside`
     joins again while its code is busy, and no round waits for it. It is `solo` where it
     reads what it chose itself, in no group, and `fenced` where another has come in its place.
+    It `leaves` where it was told to stop, once nothing is in hand.
     `unset` is a log partition that nobody can say where to begin, or (`unset_at`) where that
     offset is out of range.
     """
@@ -100,6 +101,7 @@ class Member(Membership):
         "generation",
         "group",
         "incarnation",
+        "leaves",
         "order",
         "reset",
         "slots",
@@ -145,7 +147,7 @@ class Member(Membership):
         self.busy_since = -1
         self.generation = self.turn = 0
         self.expelled = self.stale = self.fetching = self.watched = False
-        self.fenced = self.solo = self.committed_only = self.aside = False
+        self.fenced = self.solo = self.committed_only = self.aside = self.leaves = False
         self.why = ""
 
     def standing(self) -> Standing:

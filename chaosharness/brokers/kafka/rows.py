@@ -15,7 +15,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from chaosharness.brokers.legality import DEATH, STALL, Kind, Row, rows_of, surface_of
+from chaosharness.brokers.legality import (
+    ANYWHERE,
+    DEATH,
+    STALL,
+    Kind,
+    Row,
+    rows_of,
+    stop_of,
+    surface_of,
+)
 from chaosharness.faults import (
     Delay,
     Duplicate,
@@ -43,6 +52,9 @@ CALLED: Final = "called"
 LOOP: Final = "loop"
 TRANSACTIONAL: Final = "transactional"
 
+ADMIN: Final = "administrator"
+
+ADMINS: Final = "javadoc of Admin, `createPartitions`: a call that timed out may have been done"
 CLEANER: Final = "Apache Kafka documentation, Design 4.8: the last record of a key stays"
 COMMITS: Final = "javadoc of KafkaConsumer: a commit may have been taken when its caller is told no"
 CONNECTION: Final = "one TCP connection: what is sent on it keeps its order, or is lost with it"
@@ -175,6 +187,32 @@ ROWS: Final[tuple[Row, ...]] = (
     ),
     *_rows((TRANSACTIONAL,), "end, send offsets", "before", STALL, DEATH, searched=False),
     *_rows((TRANSACTIONAL,), "end, send offsets", "after", STALL, searched=False),
+    *_rows(
+        (ADMIN,),
+        "create partitions",
+        "before",
+        (LostRequest, "it never arrives: the caller sees a timeout", ADMINS),
+    ),
+    *_rows(
+        (ADMIN,),
+        "create partitions",
+        "after",
+        (LostReply, "they are there, and the caller sees a timeout", ADMINS),
+        DEATH,
+    ),
+    *_rows((ADMIN,), "create partitions", "before", STALL, DEATH, searched=False),
+    *_rows((ADMIN,), "create partitions", "after", STALL, searched=False),
+    *_rows(
+        (ANY,),
+        ANYWHERE,
+        "after",
+        stop_of(
+            "handlers end, commit and leave their group at once; "
+            "a loop that does not close its consumer is missed when its session is over",
+            "javadoc of KafkaConsumer, `close`",
+        ),
+        searched=False,
+    ),
 )
 
 SURFACES: Final[dict[tuple[str, bool], Surface]] = {
@@ -195,3 +233,5 @@ LOOP_COMMIT: Final = surface_of(ROWS, LOOP, "commit")
 """By a main loop: it waits for the answer, and goes on without one."""
 END: Final = surface_of(ROWS, TRANSACTIONAL, "end, send offsets")
 """Of a transaction, and what is asked in it: whoever asks waits for the answer."""
+CHANGE: Final = surface_of(ROWS, ADMIN, "create partitions")
+"""Of a call that changes a topic: whoever asks waits for the answer."""

@@ -30,6 +30,14 @@ class Settings(ClusterRules, Protocol):
         """Whether groups have committed nothing when a run begins."""
 
     @property
+    def metadata_max_age_ms(self) -> int:
+        """When clients learn of more log partitions, at the latest."""
+
+    @property
+    def offsets_retention_ms(self) -> int | None:
+        """How long the offsets of a group without members are kept; None for ever."""
+
+    @property
     def isolation(self) -> Isolation:
         """What consumers see that do not say."""
 

@@ -10,7 +10,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from chaosharness.brokers.legality import PROCESS, STALLS, Row, rows_of, surface_of
+from chaosharness.brokers.legality import (
+    ANYWHERE,
+    PROCESS,
+    STALLS,
+    Row,
+    rows_of,
+    stop_of,
+    surface_of,
+)
 from chaosharness.faults import (
     Crash,
     Delay,
@@ -100,6 +108,17 @@ ROWS: Final[tuple[Row, ...]] = (
     *_rows((EXPLICIT,), "change", "before", (LostRequest, "nobody is told: AckWait runs", ACKS)),
     *_rows((EXPLICIT,), "change", "before", *STALLS, searched=False),
     *_rows((EXPLICIT,), "change", "after", *STALLS, searched=False),
+    *_rows(
+        (EXPLICIT,),
+        ANYWHERE,
+        "after",
+        stop_of(
+            "nothing more is pulled, and what is in hand acknowledged; "
+            "what was pulled and not begun comes again after AckWait",
+            'NATS documentation, "Consumers", AckWait',
+        ),
+        searched=False,
+    ),
 )
 
 PUBLISH: Final = surface_of(ROWS, ANY, "publish")

@@ -108,6 +108,7 @@ class Subscription:
             slots_of(self.intake, self.concurrency, self.batch),
             handle=self._handle,
             more=self._ask,
+            leave=self._leave,
         )
 
     def begin(self) -> None:
@@ -125,6 +126,9 @@ class Subscription:
 
     def _ask(self) -> None:
         self.desk.lines.ask(self._puller)
+
+    def _leave(self) -> None:
+        self.desk.lines.leave(self._puller)
 
     def _handle(self, held: Held) -> None:
         intake = self.intake

@@ -112,14 +112,16 @@ class Connection:
 
     Attributes:
         busy: Who does other work in that thread; None where it is free.
+        blocked: Whether the broker reads nothing of it, because somebody publishes there.
     """
 
-    __slots__ = ("_broker", "_entry", "_waiting", "_world", "busy", "links", "lost_ms")
+    __slots__ = ("_broker", "_entry", "_waiting", "_world", "blocked", "busy", "links", "lost_ms")
 
     def __init__(self, broker: Server) -> None:
         self._broker = broker
         self._world = broker.world
         self.busy: object = None
+        self.blocked = False
         self._entry: Entry | None = None
         self._waiting: deque[Callable[[], None]] = deque()
         self.links: list[Any] = []

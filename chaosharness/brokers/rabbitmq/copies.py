@@ -73,3 +73,13 @@ class Copy(Message, kw_only=True, eq=False, gc=False):
             name=self.name,
             deaths=deaths,
         )
+
+
+def properties_of(
+    message_id: str | None, correlation_id: str | None, reply_to: str | None
+) -> Mapping[str, str]:
+    """Return the properties of a message that its publisher has named."""
+    if message_id is None and correlation_id is None and reply_to is None:
+        return NO_PROPERTIES
+    found = {"message_id": message_id, "correlation_id": correlation_id, "reply_to": reply_to}
+    return {name: value for name, value in found.items() if value is not None}

@@ -332,10 +332,14 @@ class Link:
         if not self.is_open:
             self.come_back(None)
             return
+        self.read_again()
+        self._arrive(None)
+
+    def read_again(self) -> None:
+        """Have the broker read what could not get to it."""
         unsent, self._unsent = self._unsent, []
         for one in unsent:
             self._arrived(one)
-        self._arrive(None)
 
     # ---- the consumer timeout
 
@@ -373,6 +377,7 @@ class Link:
         world, channel = self.world, push.channel
         operation, attempt = self._reach(scope, what)
         calm = operation not in world.armed and not world.unreachable
+        calm = calm and not self.connection.blocked
         if calm and what == "ack" and not channel.closed_because and push.tag in channel.unacked:
             world.effects += 1  # as `_arrived` does it: nearly all come by here
             scope.record("ack", operation, attempt, {"message": push.copy.published})
@@ -416,7 +421,7 @@ class Link:
                 self.connection.drop("connection lost")
             else:
                 yield from trouble(scope, fault, self.broker)
-        if self._cut("out") and self.is_open:
+        if (self.connection.blocked or self._cut("out")) and self.is_open:
             self._unsent.append(one)
             return True
         done = self._arrived(one) or lost

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from chaosharness.brokers.rabbitmq.alarms import Alarms, Held
+from chaosharness.brokers.rabbitmq.connection import Connection
 from chaosharness.brokers.rabbitmq.copies import Copy
 from chaosharness.brokers.rabbitmq.link import Link
 from chaosharness.faults import (
@@ -12,6 +14,7 @@ from chaosharness.faults import (
 from chaosharness.handlers.port import (
     Peer,
 )
+from chaosharness.handlers.script import Script
 from chaosharness.kernel.scope import Incarnation
 from chaosharness.kernel.world import Lasting, World
 from chaosharness.machines.rabbitmq.node import Node
@@ -60,6 +63,17 @@ class Market(Peer, Protocol):
     @property
     def disturbed(self) -> bool:
         """Whether a fault of this run may strike where something is published."""
+
+    @property
+    def alarms(self) -> Alarms:
+        """Whether it reads what is published."""
+
+    @property
+    def connection(self) -> Connection | None:
+        """Whose channel a publisher uses that has none of its own."""
+
+    def wait_for(self, held: Held, *, asks: bool) -> Script[None]:
+        """Wait until the broker reads what was written while it had an alarm, if that is asked."""
 
     @property
     def is_down(self) -> bool:

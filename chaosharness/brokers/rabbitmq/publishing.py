@@ -5,19 +5,20 @@ Source:
     AMQP 0-9-1 (`basic.publish`, and that what is sent on one channel keeps its order).
 
 Not modelled:
-    `basic.return` without confirms; `user-id` and `timestamp`; a connection that the broker
-    blocks because of an alarm.
+    `basic.return` without confirms; `user-id` and `timestamp`.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from chaosharness.brokers.lane import Lane, blindly, in_turn
 from chaosharness.brokers.message import NO_HEADERS, encode, key_of
-from chaosharness.brokers.rabbitmq.copies import NO_PROPERTIES, Copy
+from chaosharness.brokers.rabbitmq.alarms import Held, Store
+from chaosharness.brokers.rabbitmq.copies import NO_PROPERTIES, Copy, properties_of
 from chaosharness.brokers.rabbitmq.errors import ChannelClosed
 from chaosharness.brokers.rabbitmq.link import Link
 from chaosharness.brokers.rabbitmq.market import Market
@@ -144,7 +145,7 @@ class Publisher:
         """
         properties = NO_PROPERTIES
         if message_id is not None or correlation_id is not None or reply_to is not None:
-            properties = _properties(message_id, correlation_id, reply_to)
+            properties = properties_of(message_id, correlation_id, reply_to)
         scope = current_scope("publish", self._world)
         copy = self._draft(
             scope,
@@ -200,7 +201,7 @@ class Publisher:
         Raises:
             ChannelClosed: The channel is closed already. The next message is 1 on a new one.
         """
-        properties = _properties(message_id, correlation_id, reply_to)
+        properties = properties_of(message_id, correlation_id, reply_to)
         args = (topic, value, key, headers, exchange, expiration_ms, priority, persistent)
         scope = current_scope("send", self._world)
         copy = self._draft(scope, *args, properties)
@@ -321,8 +322,7 @@ class Publisher:
         if operation not in world.surfaces:
             world.meet(operation, self._surface())
         if self._broker.disturbed or world.unreachable:
-            send = in_turn if confirms else blindly
-            script = send(self._lane, scope, operation, attempt, store, draft, self._broker)
+            script = self._careful(scope, operation, attempt, store, draft, asks=confirms)
             return scope.colour.drive(on_behalf(scope, entity, in_hand, script), scope)
         if scope.colour.is_async:
             return LaterEffect(scope, entity, store, operation, attempt, draft)
@@ -332,6 +332,25 @@ class Publisher:
         finally:
             scope.entity = own
         return None
+
+    def _careful(
+        self, scope: Scope, operation: str, attempt: int, store: Store, draft: Draft, *, asks: bool
+    ) -> Script[None]:
+        """Publish where a fault may strike; wait for the confirm, where there are any."""
+        send = in_turn if asks else blindly
+        effect = partial(self._store, store)
+        held = yield from send(self._lane, scope, operation, attempt, effect, draft, self._broker)
+        if held is not None:
+            yield from self._broker.wait_for(held, asks=asks)
+
+    def _store(
+        self, store: Store, scope: Scope, operation: str, attempt: int, draft: Draft
+    ) -> Held | None:
+        connection = self._broker.connection
+        if self._link is not None:
+            connection = self._link.connection
+        alarms = self._broker.alarms
+        return alarms.store(scope, operation, attempt, store, draft, connection)
 
     def _surface(self) -> Surface:
         definition = self._broker.definition
@@ -366,7 +385,12 @@ class Publisher:
             if cut(scope, broker, "out") or confirms is not self._confirms:
                 self._unheard(scope, operation, attempt, happened=False)
                 return tag
-            acked = acked and self._is_taken(scope, operation, attempt, draft)
+            held = None
+            if acked:
+                acked, held = self._is_taken(scope, operation, attempt, draft)
+            if held is not None:
+                held.then = partial(self._answer_late, confirms, tag)
+                return tag
         finally:
             scope.struck = ()
             turn.leave()
@@ -384,12 +408,19 @@ class Publisher:
         world.after(late_ms + broker.definition.latency_ms, self._answer, (confirms, tag, acked))
         return tag
 
-    def _is_taken(self, scope: Scope, operation: str, attempt: int, draft: Draft) -> bool:
+    def _is_taken(
+        self, scope: Scope, operation: str, attempt: int, draft: Draft
+    ) -> tuple[bool, Held | None]:
+        effect = partial(self._store, self._storing.store)
         try:
-            have(scope, operation, attempt, self._storing.store, draft)
+            return True, have(scope, operation, attempt, effect, draft)
         except ConnectionError:
-            return False
-        return True
+            return False, None
+
+    def _answer_late(self, confirms: Confirms, tag: int, acked: bool) -> None:
+        """Confirm what was not read while there was an alarm."""
+        late_ms = self._broker.definition.latency_ms
+        self._world.after(late_ms, self._answer, (confirms, tag, acked))
 
     def _unheard(self, scope: Scope, operation: str, attempt: int, *, happened: bool) -> None:
         """Lose the connection: no confirm comes for this message, nor for any that is open."""
@@ -461,12 +492,3 @@ class Publisher:
             self._raise_loss(f"{scope.place}/{self._broker.name}.confirms")
         frames, self._frames = self._frames, []
         return frames
-
-
-def _properties(
-    message_id: str | None, correlation_id: str | None, reply_to: str | None
-) -> Mapping[str, str]:
-    if message_id is None and correlation_id is None and reply_to is None:
-        return NO_PROPERTIES
-    found = {"message_id": message_id, "correlation_id": correlation_id, "reply_to": reply_to}
-    return {name: value for name, value in found.items() if value is not None}

@@ -24,6 +24,7 @@ from chaosharness.brokers.intake import Intake, check_options
 from chaosharness.brokers.lane import is_disturbed
 from chaosharness.brokers.message import Decode, Framed
 from chaosharness.brokers.rabbitmq.administration import Administrator
+from chaosharness.brokers.rabbitmq.alarms import Alarms, Held
 from chaosharness.brokers.rabbitmq.connection import MISSED, Connection
 from chaosharness.brokers.rabbitmq.consumers import LOOP_OPTIONS, Consumer
 from chaosharness.brokers.rabbitmq.copies import Copy
@@ -41,6 +42,7 @@ from chaosharness.brokers.rabbitmq.topology import (
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Fault
 from chaosharness.handlers.port import Surface
+from chaosharness.handlers.script import Script
 from chaosharness.kernel import allowed
 from chaosharness.kernel.history import plain
 from chaosharness.kernel.places import asked_at
@@ -142,9 +144,9 @@ class RabbitMQ:
         reconnect_ms: How long a consumer that lost its connection takes to be back.
         latency_ms: From the broker to a consumer.
         timeout_ms: How long a publisher waits for a confirm.
-        searched: What a search tries beyond the usual: `BrokerRestart` (at each publish and
-            delivery), `HostDeath` (at each acknowledgement) and `ConsumerCancel` (at each
-            delivery). All of them strike where they are written by hand.
+        searched: What a search tries beyond the usual: `BrokerAlarm` (at each publish),
+            `BrokerRestart` (there and at each delivery), `HostDeath` (at each acknowledgement)
+            and `ConsumerCancel` (at each delivery). All strike where they are written by hand.
     """
 
     name: str = attrs.field(validator=allowed.text())
@@ -221,6 +223,7 @@ class OpenRabbitMQ(Watcher):
         self._made_up: set[str] = set()
         self._refused: list[Link] = []
         self.is_down = False
+        self.alarms = Alarms(world)
         world.know_timeout(definition.consumer_timeout_ms)
         world.know_timeout(MISSED * definition.heartbeat_ms)
         world.know_duration(definition.timeout_ms)
@@ -253,6 +256,14 @@ class OpenRabbitMQ(Watcher):
 
     def lose_writes(self, scope: Scope) -> None:
         """Lose nothing: a confirmed message is on disk."""
+
+    connection = None
+    """A publisher has a connection of its own, unless it shares one."""
+
+    def wait_for(self, held: Held, *, asks: bool) -> Script[None]:
+        """Wait as long as a publisher waits for a confirm."""
+        if asks:
+            yield from held.wait(self, self.timeout_ms)
 
     # ---- publishing
 
@@ -448,6 +459,14 @@ class OpenRabbitMQ(Watcher):
             letter.published = world.record(
                 "publish", self.name, entity=letter.entity, cause=index, data=data
             )
+
+    def goes_round(self, queue: OpenQueue) -> None:
+        """Call the run off: in the real broker this never ends."""
+        self.world.end(
+            "budget",
+            f"dead letters go round through {self.name}.{queue.name} for ever: full queues push "
+            "them out in each other's favour, and a message that was rejected once is in no cycle",
+        )
 
     def expires(self, queue: OpenQueue, at_ms: int) -> None:
         """See to it that the head of a queue is looked at when it expires."""

@@ -9,8 +9,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from chaosharness.brokers.legality import DEATH, PROCESS, STALL, Row, rows_of, surface_of
+from chaosharness.brokers.legality import (
+    ANYWHERE,
+    DEATH,
+    PROCESS,
+    STALL,
+    Row,
+    rows_of,
+    stop_of,
+    surface_of,
+)
 from chaosharness.faults import (
+    BrokerAlarm,
     BrokerRestart,
     ConsumerCancel,
     Crash,
@@ -27,7 +37,7 @@ from chaosharness.faults import (
 )
 from chaosharness.handlers.port import Surface
 
-SEARCHABLE: Final = (BrokerRestart, HostDeath, ConsumerCancel)
+SEARCHABLE: Final = (BrokerAlarm, BrokerRestart, HostDeath, ConsumerCancel)
 """Legal where a row says so, but searched only if a broker is told to."""
 
 ACKNOWLEDGED: Final = "acknowledged"
@@ -59,6 +69,11 @@ RESTARTS: Final = (
     "the node dies: connections are lost, and what is not durable is gone; all else comes as "
     "`redelivered`, also what was never handed out",
     RESTARTED,
+)
+ALARM: Final = (
+    BrokerAlarm,
+    "memory or disk: who publishes is not read; it is stored later, and its confirm comes then",
+    'RabbitMQ documentation, "Memory and Disk Alarms"',
 )
 HOST_DIES: Final = (
     HostDeath,
@@ -135,7 +150,18 @@ ROWS: Final[tuple[Row, ...]] = (
         (LostReply, "the confirm is lost: it was stored, and nobody learns", CONFIRMS),
     ),
     *_rows(PUBLISHERS, "publish", "after", STALL, DEATH),
-    *_rows(PUBLISHERS, "publish", "before", STALL, DEATH, RESTARTS, searched=False),
+    *_rows(PUBLISHERS, "publish", "before", STALL, DEATH, RESTARTS, ALARM, searched=False),
+    *_rows(
+        CONSUMERS,
+        ANYWHERE,
+        "after",
+        stop_of(
+            "its consumer is cancelled and what is in hand settled; "
+            "what was prefetched comes back at once, with the channel",
+            "AMQP 0-9-1, `basic.cancel` and `channel.close`",
+        ),
+        searched=False,
+    ),
 )
 
 DELIVER: Final = surface_of(ROWS, ACKNOWLEDGED, "deliver")

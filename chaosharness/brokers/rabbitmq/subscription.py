@@ -176,8 +176,20 @@ class Subscription:
         )
         self._link.attend((party,), self._lost)
         self._link.consume(self.queue)
+        self.intake.incarnation.takers.append(self)
+
+    def cease(self) -> None:
+        """Cancel the consumer: what is in hand is settled, the rest goes back with the channel."""
+        self._link.cease(self.queue)
+        self._buffer.clear()
+
+    def is_busy(self) -> bool:
+        """Say whether something is in hand."""
+        return self._running > 0
 
     def _take(self, push: Push, cause: int) -> None:
+        if self.intake.incarnation.stopping is not None:
+            return
         self._buffer.append((push, cause))
         if not self._taking:
             self._next()
@@ -215,7 +227,8 @@ class Subscription:
             world.after(self.broker.definition.reconnect_ms, self._reconnect)
 
     def _reconnect(self, _: Any) -> None:
-        if self.intake.incarnation.alive:
+        incarnation = self.intake.incarnation
+        if incarnation.alive and incarnation.stopping is None:
             self._link.reopen()
 
     def _cancelled(self) -> None:
@@ -281,6 +294,10 @@ class Subscription:
 
     def _free(self, _: bool) -> None:
         self._running -= 1
+        stopping = self.intake.incarnation.stopping
+        if stopping is not None:
+            stopping.look()
+            return
         if self._link.channel.closed_because:
             self._lost()
         if not self._taking:

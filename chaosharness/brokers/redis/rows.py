@@ -12,7 +12,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from chaosharness.brokers.legality import PROCESS, STALLS, At, Row, rows_of, surface_of
+from chaosharness.brokers.legality import (
+    ANYWHERE,
+    PROCESS,
+    STALLS,
+    At,
+    Row,
+    rows_of,
+    stop_of,
+    surface_of,
+)
 from chaosharness.faults import (
     Crash,
     Delay,
@@ -101,6 +110,17 @@ ROWS: Final[tuple[Row, ...]] = (
     *_rows(PROFILES, "look", "after", (Pause, "the process stalls", PROCESS)),
     *_rows(PROFILES, "look", "before", *STALLS, searched=False),
     *_rows(PROFILES, "look", "after", (Crash, "", PROCESS), (LostReply, "", TCP), searched=False),
+    *_rows(
+        PROFILES,
+        ANYWHERE,
+        "after",
+        stop_of(
+            "nothing more is read, and what is in hand acknowledged; "
+            "what was read and not begun stays pending",
+            'Redis documentation, "Streams", pending entries',
+        ),
+        searched=False,
+    ),
 )
 
 SURFACES: Final[dict[tuple[str, At], Surface]] = {

@@ -103,7 +103,9 @@ class Subscription:
             raise ValueError(
                 "'dead-letter' needs dead_letter='a stream': Redis has no dead letters of its own"
             )
-        self._turns = Turns(self.intake.incarnation, 1, handle=self._handle, more=self._ask)
+        self._turns = Turns(
+            self.intake.incarnation, 1, handle=self._handle, more=self._ask, leave=self._leave
+        )
         self._after = self.acknowledge == "after"
         self._operation = f"{self.intake.place}/{self.desk.name}.ack"
         self._reader = reader_for(
@@ -129,6 +131,9 @@ class Subscription:
 
     def _ask(self) -> None:
         self.desk.lines.ask(self._reader)
+
+    def _leave(self) -> None:
+        self.desk.lines.leave(self._reader)
 
     def _handle(self, held: Held) -> None:
         intake = self.intake

@@ -120,6 +120,7 @@ class Subscription:
             slots_of(self.intake, self.concurrency, self.batch),
             handle=self._handle,
             more=self._ask,
+            leave=self._leave,
         )
         self._after = self.acknowledge == "after"
         self._operation = f"{self.intake.place}/{self.desk.name}.delete"
@@ -142,6 +143,9 @@ class Subscription:
 
     def _ask(self) -> None:
         self.desk.lines.ask(self._poller)
+
+    def _leave(self) -> None:
+        self.desk.lines.leave(self._poller)
 
     def _handle(self, held: Held) -> None:
         intake = self.intake

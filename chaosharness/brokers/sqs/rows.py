@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from chaosharness.brokers.legality import PROCESS, STALLS, At, Row, rows_of, surface_of
+from chaosharness.brokers.legality import (
+    ANYWHERE,
+    PROCESS,
+    STALLS,
+    At,
+    Row,
+    rows_of,
+    stop_of,
+    surface_of,
+)
 from chaosharness.faults import (
     Crash,
     Delay,
@@ -107,6 +116,17 @@ ROWS: Final[tuple[Row, ...]] = (
     *_rows(BOTH, "change", "before", (LostRequest, "the old time stands", HTTP)),
     *_rows(BOTH, "change", "before", *STALLS, searched=False),
     *_rows(BOTH, "change", "after", (LostReply, "", HTTP), *STALLS, searched=False),
+    *_rows(
+        BOTH,
+        ANYWHERE,
+        "after",
+        stop_of(
+            "nothing more is received, and what is in hand is deleted; "
+            "what was received and not begun comes again when its visibility is over",
+            'SQS Developer Guide, "Visibility timeout"',
+        ),
+        searched=False,
+    ),
 )
 
 SURFACES: Final[dict[tuple[str, At], Surface]] = {

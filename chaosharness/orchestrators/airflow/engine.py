@@ -19,6 +19,7 @@ from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.handling import reach, suffer
 from chaosharness.handlers.port import NOBODY, strikes, surface, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
+from chaosharness.handlers.stopping import Unknown
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.machines.machine import Refusal
@@ -252,6 +253,7 @@ class OpenAirflow:
         host = Host(incarnation, loaded, fork)
         self.hosts.append(host)
         incarnation.on_death.append(lambda: self.hosts.remove(host))
+        incarnation.takers.append(Unknown("an Airflow worker"))
         waiting, self.waiting = self.waiting, deque()
         for message in waiting:
             self.world.after(0, message)

@@ -20,6 +20,7 @@ from chaosharness.handlers.handling import ended, reach, suffer
 from chaosharness.handlers.places import words_of
 from chaosharness.handlers.port import HANDLE, NOBODY, strikes, surface, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
+from chaosharness.handlers.stopping import Unknown
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.orchestrators.conductor.server import Server
@@ -76,6 +77,7 @@ class Outside:
         replicas = self.endpoints.setdefault(target, [])
         replicas.append(endpoint)
         endpoint.incarnation.on_death.append(lambda: replicas.remove(endpoint))
+        endpoint.incarnation.takers.append(Unknown("what answers a workflow of Conductor"))
         waiting = self.waiting.get(target)
         while waiting:
             deliver = waiting.popleft()

@@ -14,6 +14,7 @@ import attrs
 
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.carrier import PLAIN
+from chaosharness.handlers.stopping import Unknown
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.orchestrators.endless import Decisions
@@ -178,6 +179,7 @@ class OpenTemporal:
         polling = self.workers.setdefault(queue, [])
         polling.append(made)
         incarnation.on_death.append(lambda: polling.remove(made))
+        incarnation.takers.append(Unknown("a Temporal worker"))
         self.world.after(0, lambda _: self.go_on())
 
     def _miss_workers(self) -> None:

@@ -42,6 +42,8 @@ def _repeated(before: Step, step: Step) -> Step | None:
 def _joined(before: Step, step: Step, history: History) -> Step | None:
     if step.kind == "crash" and before.kind == "fault":
         words = before.words.replace("crashes", "CRASHES", 1)
+        if history[step.events[0]].data.get("how"):
+            words = f"{before.words}: {step.words}"
         return attrs.evolve(
             before, events=before.events + step.events, words=words, tone="crash", kind="crash"
         )

@@ -417,8 +417,16 @@ def _fault(narrator: Narrator, event: Event) -> Telling:
     return Telling(lane, told.words, peer, tone=tone, fault=number)
 
 
+_ENDED: Final = {
+    "": "CRASHES",
+    "stopped": "STOPS, as it was told",
+    "killed": "IS KILLED: its time to stop is over",
+    "untold": "ENDS AT ONCE: it has no handler of SIGTERM",
+}
+
+
 def _crash(narrator: Narrator, event: Event) -> Telling:
-    words = f"CRASHES{narrator.life(event.actor)}"
+    words = f"{_ENDED[event.data.get('how', '')]}{narrator.life(event.actor)}"
     if event.cause >= 0 and (cause := narrator.history[event.cause]).kind == "raised":
         words += f": {_handler(cause)} raised {raised(cause.data.get('error', ''))}"
     return Telling(lane_of(event.actor), words, tone="crash")

@@ -7,6 +7,7 @@ from typing import Final, Literal
 import attrs
 
 from chaosharness.faults import (
+    BrokerAlarm,
     BrokerRestart,
     ClockSkew,
     ConsumerCancel,
@@ -16,6 +17,7 @@ from chaosharness.faults import (
     ErrorReply,
     FailedCommit,
     Fault,
+    GracefulStop,
     HostDeath,
     LostReply,
     LostRequest,
@@ -50,6 +52,10 @@ class Suffering:
     words: str
     arrow: Literal["out", "back", ""] = ""
     lost: bool = False
+
+
+PROCESSES: Final = (Crash, Pause, GracefulStop, HostDeath, LostWrites, Rebalance)
+"""What befalls a process, and is told by where its code stands."""
 
 
 def action_in_words(operation: str) -> str:
@@ -180,7 +186,7 @@ def strike(fault: Fault, item: str, who: str) -> str:
     action = action_in_words(site.operation)
     whose = f" for {item}" if item else ""
     whose += which_message(site)
-    if site.attempt > 1 and not isinstance(fault, (Crash, Pause, HostDeath, LostWrites, Rebalance)):
+    if site.attempt > 1 and not isinstance(fault, PROCESSES):
         whose += f", the {ordinal(site.attempt)} time"
     match fault:
         case Crash():
@@ -188,6 +194,8 @@ def strike(fault: Fault, item: str, who: str) -> str:
         case Pause():
             slow = "'s code is slow" if fault.heartbeats == "go-on" else " stalls"
             return f"{who}{slow} {when(site)}{whose}, {how_long(fault.lasting)}"
+        case GracefulStop():
+            return f"{who} is told to stop {when(site)}{whose}"
         case HostDeath():
             return f"the machine of {who} dies {when(site)}{whose}: its connections stay open"
         case LostWrites() if _is_of_a_broker(site):
@@ -223,6 +231,8 @@ def _environment(fault: Fault, action: str, whose: str, who: str) -> str:
         case ConsumerCancel():
             topic, consumer = _ends(fault.site)
             return f"{who} cancels the consumer of {topic}{whose}, which is {consumer}"
+        case BrokerAlarm():
+            return f"the broker reads nothing from {action} on{whose}, {how_long(fault.lasting)}"
         case BrokerRestart():
             return f"the broker dies {when(fault.site)}{whose}, and all connections with it"
         case Duplicate() if action == "run":

@@ -52,7 +52,7 @@ class Soak:
         exact_max: Up to so many faults all schedules are run.
         seed: Of chance; every soak of a folder adds its own number.
         workers: Processes that make the runs.
-        kinds: Only these kinds of fault.
+        kinds: Only these kinds of fault; by default all but `GracefulStop`.
         slice_runs: Runs of a slice.
         on_found: Told of each counterexample that the folder does not have yet. By default
             it is written into the folder.
@@ -266,7 +266,7 @@ def soak(
         seed: Of chance.
         workers: Processes that make the runs; 0 for this one alone.
         dask: The address of a Dask scheduler whose workers make the runs instead.
-        kinds: Only these kinds of fault.
+        kinds: Only these kinds of fault; by default all but `GracefulStop`.
         target: Where the system is found, as `module:attribute`; for the report.
         on_progress: Called after each run.
         on_found: Called with each counterexample that is new to the folder. By default it is

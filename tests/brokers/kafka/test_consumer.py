@@ -404,3 +404,22 @@ def test_a_lost_answer_to_a_commit_by_offset_has_taken_effect():
 
     lost = LostReply(Site("worker.<lambda>/bus.commit", "after", entity=0))
     assert got(ran(main, lost)[0]) == [1]
+
+
+def test_a_commit_before_anything_is_assigned_asks_for_nothing():
+    """After a crash a loop that commits each time round waits for the session of its last life.
+
+    Source: `ConsumerCoordinator.commitOffsetsSync` of Java's client: without offsets nothing is
+    asked, so nothing is refused.
+    """
+
+    def each_time_round(env, consumer, told):
+        while True:
+            for delivery in consumer.poll(10, timeout_s=1):
+                env.note("got", order=delivery.value)
+            consumer.commit()
+
+    crash = Crash(Site("worker.<lambda>/bus.commit", "after", entity=3))
+    run, _ = ran(each_time_round, crash)
+    assert len(list(run.history.of("crash"))) == 1, "and not once more for each commit of nothing"
+    assert not list(run.history.of("nack"))

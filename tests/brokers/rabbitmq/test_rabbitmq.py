@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from chaosharness import (
+    BrokerAlarm,
     BrokerRestart,
     Budget,
     ConsumerCancel,
@@ -95,7 +96,7 @@ def dead(run):
 
 # ---- what can happen at all
 
-RARE = {BrokerRestart, ConsumerCancel, HostDeath}
+RARE = {BrokerAlarm, BrokerRestart, ConsumerCancel, HostDeath}
 PUBLISHED = (Delay, ErrorReply, LostRequest, Poison, NetworkPartition, Pause, Crash)
 
 
@@ -143,8 +144,10 @@ def test_a_broker_may_be_searched_further():
     }
     assert searched[DELIVER] == {BrokerRestart, ConsumerCancel}
     assert searched[ACK] == {HostDeath}
-    assert searched["client.place/bus.publish orders"] == {BrokerRestart}
-    with pytest.raises(ValueError, match="searched must be some of BrokerRestart, HostDeath, Con"):
+    assert searched["client.place/bus.publish orders"] == {BrokerAlarm, BrokerRestart}
+    with pytest.raises(
+        ValueError, match="searched must be some of BrokerAlarm, BrokerRestart, Hos"
+    ):
         RabbitMQ("bus", queues=[], searched=(Delay,))
 
 

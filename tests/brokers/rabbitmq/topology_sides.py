@@ -25,7 +25,7 @@ from chaosharness.machines.rabbitmq.deaths import deaths_in
 from chaosharness.machines.rabbitmq.declared import no_exchange
 from chaosharness.machines.rabbitmq.exchanges import Binding
 from chaosharness.machines.rabbitmq.node import Node, Watcher
-from chaosharness.machines.rabbitmq.takers import Channel, Push, Taker
+from chaosharness.machines.rabbitmq.takers import Channel, OpenQueue, Push, Taker
 from chaosharness.machines.rabbitmq.versions import Version, reads_deaths
 from tests.brokers.rabbitmq.sides import ADDRESS, LEFT_MS, NAMES, PREFIX, connect
 
@@ -54,6 +54,7 @@ class Machine(Watcher):
         self.channels = [self._open(at) for at in range(len(CONNECTIONS))]
         self.inbox: dict[tuple[int, str], list[Any]] = {}
         self.cancels: dict[tuple[int, str], int] = {}
+        self.rounds: list[str] = []
 
     def _open(self, at: int) -> Channel:
         return Channel(at, self.connections[CONNECTIONS[at]])
@@ -62,6 +63,9 @@ class Machine(Watcher):
 
     def handed_out(self, push: Push) -> None:
         self.inbox.setdefault((push.channel.owner, push.queue.name), []).append(seen(push))
+
+    def goes_round(self, queue: OpenQueue) -> None:
+        self.rounds.append(queue.name)
 
     def cancelled(self, taker: Taker) -> None:
         self.cancels[taker.channel.owner, taker.queue.name] = 1

@@ -1,0 +1,70 @@
+"""Changing a cluster while it runs: a topic gets more log partitions.
+
+Source:
+    Apache Kafka 3.9, Operations, "Modifying topics": keys are not moved with their records, so a
+    key whose log partition is another one now has no order across the change. Producer and
+    consumer configuration, `metadata.max.age.ms` (5 minutes): when clients learn of it.
+    ConsumerConfig, `auto.offset.reset`: where a group begins in a log partition that is new.
+
+Not modelled:
+    A producer that has not learned of it yet: each does at once, which is legal. A topic never has
+    fewer. Other calls of an administrator.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol
+
+from chaosharness.brokers.kafka.errors import InvalidPartitions
+from chaosharness.brokers.kafka.rows import CHANGE
+from chaosharness.handlers.port import Peer, operate
+from chaosharness.kernel import allowed
+from chaosharness.kernel.scope import Scope
+from chaosharness.machines.kafka import KafkaMachine
+
+VERB: Final = "create_partitions"
+
+
+class Changed(Peer, Protocol):
+    """A cluster during one run, as who changes it needs it."""
+
+    machine: KafkaMachine
+
+    def check(self, topics: tuple[str, ...]) -> None:
+        """Refuse topics that there are not."""
+
+    def grow(self, topic: str, count: int) -> None:
+        """Give a topic more log partitions."""
+
+
+class KafkaAdmin:
+    """Changes a cluster while it runs: `env.client(bus)`. In `async` code it is awaited."""
+
+    def __init__(self, cluster: Changed) -> None:
+        self._cluster = cluster
+
+    def create_partitions(self, topic: str, total: int) -> Any:
+        """Have a topic have so many log partitions, more than before.
+
+        Producers go by it at once: a key may be in another log partition from then on. Groups
+        learn of it at their next rebalance, after `metadata_max_age_ms` at the latest, and begin
+        there where `reset` says: with `latest` they skip what came before.
+
+        Raises:
+            InvalidPartitions: It has as many already, or more.
+        """
+        self._cluster.check((topic,))
+        if not allowed.is_whole(total, 1):
+            raise allowed.refused("create_partitions", "total", "a whole number from 1", total)
+        action = f"{self._cluster.name}.{VERB} {topic}"
+        return operate(action, self._grow, (topic, total), self._cluster, CHANGE)
+
+    def _grow(self, scope: Scope, operation: str, attempt: int, asked: tuple[str, int]) -> None:
+        topic, total = asked
+        before = len(self._cluster.machine.logs[topic])
+        if total <= before:
+            error = f"{operation}: {topic} has {before} log partitions, and never fewer or as many"
+            scope.record("reply", operation, attempt, {"outcome": "failed", "error": error})
+            raise InvalidPartitions(error)
+        scope.record("note", operation, attempt, {"what": f"{topic} has {total} log partitions"})
+        self._cluster.grow(topic, total)
