@@ -39,7 +39,7 @@ def why(
     finding: Finding,
     narrator: Narrator,
     items: Callable[[int], str],
-    differences: Sequence[str] = (),
+    differences: Sequence[Told] = (),
     *,
     needed: bool = False,
     repeats_told: bool = False,
@@ -53,7 +53,7 @@ def why(
         finding: What was found in it.
         narrator: Tells its events.
         items: Names workload items.
-        differences: What came out differently from the run that passes, as sentences.
+        differences: What came out differently from the run that passes.
         needed: Whether every fault is known to be needed. Otherwise those that struck after
             all that was found are not spoken of.
         repeats_told: Whether the cause says already what was asked for twice.
@@ -76,7 +76,7 @@ def why(
     outcome = [(last, words) for words in again]
     outcome += [(-1, words) for words in _over_and_over(history)]
     if not (again or repeats_told):
-        outcome += [(-1, words) for words in differences[:DIFFERENCES_MAX]]
+        outcome += differences[:DIFFERENCES_MAX]
     outcome += [(-1, words) for words in _verdict(history, finding)]
     course.sort(key=lambda told: told[0])
     before = _once(course)
@@ -264,7 +264,7 @@ def _given_back(history: History, narrator: Narrator, handed: Handed, index: int
     return ""
 
 
-def written_again(narrator: Narrator, finding: Finding, extra: Extra) -> list[str]:
+def written_again(narrator: Narrator, finding: Finding, extra: Extra) -> list[Told]:
     """Say what was written more often than in the run that passes, where only the end is found."""
     size = len(narrator.history)
     kinds = {narrator.history[at].kind for at in finding.events if 0 <= at < size}
@@ -277,7 +277,8 @@ def written_again(narrator: Narrator, finding: Finding, extra: Extra) -> list[st
             told = narrator.tell(event)
             what = f"{told.words}: {told.detail}" if told.detail else told.words
             store = str(event.data.get("store", ""))
-            return [f"{store} is told to {what}, {times(here)}; in the passing run {times(usual)}."]
+            words = f"{store} is told to {what}, {times(here)}; in the passing run {times(usual)}."
+            return [(index, words)]
     return []
 
 
