@@ -66,6 +66,11 @@ CURES: Final = {
         "says nothing about later.",
         "keys-leases-and-locks-run-out",
     ),
+    "kept": Cure(
+        "nothing kept in hand for longer than its broker waits for it (a shorter countdown, a "
+        "longer visibility timeout, a table of what is due), and one key for one request.",
+        "keys-leases-and-locks-run-out",
+    ),
     "race": Cure(
         "a unique constraint, written first, or a lock on the row: let the database decide who "
         "was first.",

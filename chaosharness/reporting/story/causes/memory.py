@@ -77,6 +77,77 @@ def _were_together(case: Case, early: Handed, late: Handed) -> bool:
     return bool(both[0].work or both[1].work)
 
 
+def forgotten(case: Case) -> Cause | None:
+    """Find a handler that asks nobody and does nothing, since a crash took what it went by."""
+    if case.passing is None:
+        return None
+    for late in case.reading.handed.values():
+        if late.handled < 0 or late.work or case.works[late.index].of("read", "call"):
+            continue
+        if not case.lacks_through(late.sent, late.group) or not _asks_nobody(case, late):
+            continue
+        early = _handled_before_a_crash(case, late)
+        if early is None or not _by_one_life(case, early, late):
+            continue
+        who, place = case.narrator.name(early.to), case.place(case.history[late.handled])
+        what, other = (case.narrator.message(one.sent.index) for one in (early, late))
+        words = (
+            f"{place} handled {other}, asked nobody and did nothing: {who} had handled {what} "
+            f"before, and crashed since, and what it had only in memory was gone."
+        )
+        return Cause("memory", words)
+    return None
+
+
+def _asks_nobody(case: Case, late: Handed) -> bool:
+    """Say whether in the run that passes, too, the same is done without looking anything up."""
+    assert case.passing is not None
+    roots = read(case.passing).roots
+    mine = {
+        one.index
+        for one in read(case.passing).handed.values()
+        if (one.sent.entity, one.sent.topic, one.group)
+        == (late.sent.entity, late.sent.topic, late.group)
+    }
+    return not any(roots[event.index] in mine for event in case.passing.of("read"))
+
+
+def _handled_before_a_crash(case: Case, late: Handed) -> Handed | None:
+    """Return the last message for the same key that an earlier life of the same replica handled."""
+    for crash in reversed([*case.history.of("crash")]):
+        if crash.index > late.index or _replica(crash.actor) != _replica(late.to):
+            continue
+        for early in reversed(list(case.reading.handed.values())):
+            same = early.to == crash.actor != late.to and 0 <= early.handled < crash.index
+            if same and early.sent.index != late.sent.index and _are_of_one(early, late):
+                return early
+    return None
+
+
+def _are_of_one(early: Handed, late: Handed) -> bool:
+    """Say whether two messages are of one item, or of one key."""
+    key = early.sent.key
+    return early.sent.entity == late.sent.entity or (key is not None and key == late.sent.key)
+
+
+def _by_one_life(case: Case, early: Handed, late: Handed) -> bool:
+    """Say whether the run that passes hands both messages to one incarnation."""
+    assert case.passing is not None
+    whom = {
+        (one.sent.topic, one.sent.entity, one.group): one.to
+        for one in read(case.passing).handed.values()
+    }
+    lives = {
+        whom.get((one.sent.topic, one.sent.entity, one.group), one.to + "?")
+        for one in (early, late)
+    }
+    return len(lives) == 1
+
+
+def _replica(incarnation: str) -> str:
+    return incarnation.partition("/")[0]
+
+
 def old_knowledge(case: Case) -> Cause | None:
     """Find a write that its code looked something up for before, and not this time."""
     for write in case.history.of("write"):
