@@ -8,7 +8,15 @@ from typing import Final
 from chaosharness.checkers.effects import times
 from chaosharness.checkers.property import Finding
 from chaosharness.checkers.reading import Handed, read
-from chaosharness.faults import ErrorReply, FailedCommit, Fault, LostReply, LostRequest, Pause
+from chaosharness.faults import (
+    ErrorReply,
+    FailedCommit,
+    Fault,
+    LostReply,
+    LostRequest,
+    NetworkPartition,
+    Pause,
+)
 from chaosharness.kernel.history import Event, History
 from chaosharness.reporting.story.decisive import Extra
 from chaosharness.reporting.story.legible import clip, listed, span
@@ -108,7 +116,15 @@ def _faults(
 
 
 def _came_out(history: History, event: Event, fault: Fault) -> str:
-    """Say how long a stall became in virtual time: until what stood still did the next thing."""
+    """Say how long it became in virtual time.
+
+    A stall: until what stood still did the next thing. A network partition: until the last call
+    that found it there, if it was not the first.
+    """
+    if isinstance(fault, NetworkPartition):
+        vain = [one for one in history.of("reply") if _is_cut_off(one, event)]
+        lasted = vain[-1].at_ms - event.at_ms if len(vain) > 1 else 0
+        return f" (still so {span(lasted)} later)" if lasted else ""
     if not isinstance(fault, Pause):
         return ""
     following = (one for one in history if one.index > event.index and one.cause == event.index)
@@ -159,6 +175,12 @@ def _too_late(history: History, narrator: Narrator, fault: Event) -> list[Told]:
 
 _SAID_TO_THE_CODE: Final = frozenset({LostRequest, LostReply, ErrorReply, FailedCommit})
 """Faults that the code is told of, by an exception: it may raise in turn, or go on."""
+
+
+def _is_cut_off(reply: Event, fault: Event) -> bool:
+    """Say whether a call that a network partition struck was in vain, then or later."""
+    asked = (reply.operation, reply.data.get("outcome"))
+    return asked == (fault.operation, "unknown") and reply.index > fault.index
 
 
 def _undone(history: History, narrator: Narrator, event: Event) -> str:
