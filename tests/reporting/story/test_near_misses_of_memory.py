@@ -112,12 +112,20 @@ def test_what_a_crash_took_from_memory_is_told():
         {"reads": True},  # it asked, and was told otherwise
         {"acts": True},
         {"key": "o9"},  # of another order
-        {"to": "pay#2"},  # another replica never had it
+        {"to": "post#1"},  # another service
         {"first": False},  # what it had in hand comes again
     ],
 )
 def test_who_asked_or_lost_nothing_has_not_forgotten(near):
     assert forgotten(case(refund(**near), no_refund(), refund(**REFUNDED))) is None
+
+
+def test_what_another_replica_has_in_memory_is_told():
+    found = forgotten(case(refund(placed="pay#3", to="pay#2"), no_refund(), refund(**REFUNDED)))
+    assert "pay#3 had handled o1 from placed" in found.words
+    history = refund(crashes=False, placed="pay#2")
+    found = forgotten(case(history, no_refund(), refund(**REFUNDED)))
+    assert "and what it had only in memory, pay#1 never had" in found.words
 
 
 def test_what_is_looked_up_as_a_rule_was_not_in_memory():

@@ -78,7 +78,10 @@ def _were_together(case: Case, early: Handed, late: Handed) -> bool:
 
 
 def forgotten(case: Case) -> Cause | None:
-    """Find a handler that asks nobody and does nothing, since a crash took what it went by."""
+    """Find a handler that asks nobody and does nothing: what it went by is in another memory.
+
+    That is of a replica beside it, or of one that crashed.
+    """
     if case.passing is None:
         return None
     for late in case.reading.handed.values():
@@ -86,15 +89,19 @@ def forgotten(case: Case) -> Cause | None:
             continue
         if not case.lacks_through(late.sent, late.group) or not _asks_nobody(case, late):
             continue
-        early = _handled_before_a_crash(case, late)
+        early = _handled_by_another_life(case, late)
         if early is None or not _by_one_life(case, early, late):
             continue
         who, place = case.narrator.name(early.to), case.place(case.history[late.handled])
         what, other = (case.narrator.message(one.sent.index) for one in (early, late))
-        words = (
-            f"{place} handled {other}, asked nobody and did nothing: {who} had handled {what} "
-            f"before, and crashed since, and what it had only in memory was gone."
-        )
+        crashed = [e for e in case.history.of("crash") if e.actor == early.to]
+        if crashed and crashed[0].index < late.index:
+            told = f"{who} had handled {what} before, and crashed since, and what it had only in "
+            told += "memory was gone"
+        else:
+            told = f"{who} had handled {what}, and what it had only in memory, "
+            told += f"{case.narrator.name(late.to)} never had"
+        words = f"{place} handled {other}, asked nobody and did nothing: {told}."
         return Cause("memory", words)
     return None
 
@@ -112,16 +119,14 @@ def _asks_nobody(case: Case, late: Handed) -> bool:
     return not any(roots[event.index] in mine for event in case.passing.of("read"))
 
 
-def _handled_before_a_crash(case: Case, late: Handed) -> Handed | None:
-    """Return the last message for the same key that an earlier life of the same replica handled."""
-    for crash in reversed([*case.history.of("crash")]):
-        if crash.index > late.index or _replica(crash.actor) != _replica(late.to):
-            continue
-        for early in reversed(list(case.reading.handed.values())):
-            same = early.to == crash.actor != late.to and 0 <= early.handled < crash.index
-            if same and early.sent.index != late.sent.index and _are_of_one(early, late):
-                return early
-    return None
+def _handled_by_another_life(case: Case, late: Handed) -> Handed | None:
+    """Return the last message for the same key that another incarnation handled, and never this."""
+    mine = [one for one in case.reading.handed.values() if _are_of_one(one, late)]
+    mine = [one for one in mine if one.sent.index != late.sent.index and one.index < late.index]
+    mine = [one for one in mine if _service(one.to) == _service(late.to)]
+    if any(one.to == late.to for one in mine):
+        return None
+    return next((one for one in reversed(mine) if 0 <= one.handled < late.index), None)
 
 
 def _are_of_one(early: Handed, late: Handed) -> bool:
@@ -144,8 +149,8 @@ def _by_one_life(case: Case, early: Handed, late: Handed) -> bool:
     return len(lives) == 1
 
 
-def _replica(incarnation: str) -> str:
-    return incarnation.partition("/")[0]
+def _service(incarnation: str) -> str:
+    return incarnation.partition("#")[0]
 
 
 def old_knowledge(case: Case) -> Cause | None:
