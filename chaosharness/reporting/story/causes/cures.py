@@ -134,6 +134,11 @@ CURES: Final = {
         "acknowledged.",
         "a-message-that-nobody-has",
     ),
+    "marked": Cure(
+        "the mark set after what it stands for, once that has succeeded: done twice can be told by "
+        "a key, never done cannot.",
+        "acknowledge-last",
+    ),
     "in the way": Cure(
         "a limit to attempts, and a dead letter queue for what no retry can cure.",
         "what-no-retry-can-cure",

@@ -269,7 +269,7 @@ def marked_first(case: Case) -> Cause | None:
             f"{place} committed {table(marks[-1])} before it asked for {action(reply)}, and then "
             f"{how} that: nobody asked for it again."
         )
-        return Cause("inbox", words)
+        return Cause("marked", words)
     return None
 
 
