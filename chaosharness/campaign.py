@@ -253,7 +253,7 @@ class Trouble:
         verdict: `stuck`, `budget` or `spinning`.
         reason: The culprit, in one sentence.
         times: How many runs ended so.
-        schedule: The faults of the first one, as code.
+        schedule: The faults of one with the fewest, as code.
     """
 
     verdict: str

@@ -12,6 +12,8 @@ import attrs
 
 from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.message import Message
+from chaosharness.errors import InvalidDefinition
+from chaosharness.kernel.places import asked_at
 
 ON_ERROR: Final = ("retry", "skip", "dead-letter", "crash")
 """What every broker knows.
@@ -45,6 +47,13 @@ def one_of(choices: tuple[Any, ...], **given: Any) -> None:
         if value not in choices:
             known = ", ".join(repr(one) for one in choices)
             raise ValueError(f"{name} must be one of {known}, not {value!r}")
+
+
+def wired_wrongly(
+    who: str, what: str, error: Exception, *, verb: str = "consumes"
+) -> InvalidDefinition:
+    """Return what to raise where somebody consumes something with wrong options: with the line."""
+    return InvalidDefinition(f"{who} {verb} {what}{asked_at()}: {error}")
 
 
 @attrs.frozen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from chaosharness.kernel.history import Event
@@ -31,3 +31,19 @@ def payload_of(event: Event) -> Iterator[tuple[str, Any]]:
         except ValueError:
             return
     yield from leaves(value)
+
+
+_IDS: Final = ("id", "order_id", "order", "orderId", "key", "name", "number", "uuid", "sku")
+"""Fields that name what holds them, the best first."""
+
+
+def ids_in(item: Any) -> tuple[str, ...]:
+    """Return what a workload item may be called by, the best first: what its fields of ids hold."""
+    if not isinstance(item, Mapping):
+        return ()
+    named = [name for name in _IDS if name in item]
+    named += [name for name in item if name not in named and str(name).lower().endswith("id")]
+    values = (item[name] for name in named)
+    return tuple(
+        str(one) for one in values if isinstance(one, str | int) and not isinstance(one, bool)
+    )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from chaosharness.cli.claims import to_judge
-from chaosharness.cli.configured import target_argument
+from chaosharness.cli.configured import FROM_0, FROM_1, MODES, Seconds, target_argument
 from chaosharness.cli.doors import HOLDS, TROUBLE, UNKNOWN, VIOLATED
 from chaosharness.cli.screen import Unheard, Unprinted, count, put, say, screen_width
 from chaosharness.cli.stopping import until_told_to_stop
@@ -35,22 +35,29 @@ _EXIT: Final = {"holds": HOLDS, "violated": VIOLATED, "unknown": UNKNOWN}
 @click.option(
     "--faults",
     metavar="K",
-    type=int,
+    type=FROM_0,
     help="Faults at most, all to be run. By default all with one, and of two what is worth it.",
 )
-@click.option("--budget", default=2_000, show_default=True, metavar="N", help="Runs at most.")
+@click.option(
+    "--budget", type=FROM_1, default=2_000, show_default=True, metavar="N", help="Runs at most."
+)
 @click.option(
     "--seed", default=0, show_default=True, metavar="S", help="Of what is chosen by chance."
 )
 @click.option(
     "--mode",
-    type=click.Choice(["portfolio", "small-first", "lineage", "random", "guided"]),
+    type=click.Choice(MODES),
     default="portfolio",
     show_default=True,
     help="In which order schedules are tried.",
 )
 @click.option(
-    "--workers", default=0, show_default=True, metavar="N", help="Processes that make the runs."
+    "--workers",
+    type=FROM_0,
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Processes that make the runs.",
 )
 @click.option("--dask", metavar="ADDRESS", help="A Dask scheduler whose workers make the runs.")
 @click.option(
@@ -63,7 +70,7 @@ _EXIT: Final = {"holds": HOLDS, "violated": VIOLATED, "unknown": UNKNOWN}
 @click.option("--coverage", is_flag=True, help="Show the table of operations and faults.")
 @click.option("--first", is_flag=True, help="Stop at the first finding.")
 @click.option("--all", "thorough", is_flag=True, help="Spend the budget, though nothing is new.")
-@click.option("--seconds", type=float, metavar="S", help="Real time at most.")
+@click.option("--seconds", type=Seconds(), metavar="S", help="Real time at most.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, the same for the same search.")
 def run(
     target: str,

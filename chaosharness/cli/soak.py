@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chaosharness.cli.claims import to_judge
-from chaosharness.cli.configured import target_argument
+from chaosharness.cli.configured import FROM_0, Seconds, target_argument
 from chaosharness.cli.doors import HOLDS, UNKNOWN, VIOLATED, fail
 from chaosharness.cli.run import as_text, progress_bar
 from chaosharness.cli.screen import Unheard, count, put, say
@@ -26,14 +26,33 @@ HOUR_S = 3_600.0
 @click.command()
 @target_argument
 @click.option("--folder", default="soak", show_default=True, metavar="DIR", help="What is kept.")
-@click.option("--hours", type=float, metavar="H", help="How long; 1 by default.")
-@click.option("--seconds", type=float, metavar="S", help="How long, instead of hours.")
+@click.option("--hours", type=Seconds(), metavar="H", help="How long; 1 by default.")
+@click.option("--seconds", type=Seconds(), metavar="S", help="How long, instead of hours.")
 @click.option(
-    "--workers", default=0, show_default=True, metavar="N", help="Processes for the runs."
+    "--workers",
+    type=FROM_0,
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Processes for the runs.",
 )
 @click.option("--dask", default="", metavar="ADDRESS", help="A Dask scheduler for the runs.")
-@click.option("--faults", default=6, show_default=True, metavar="K", help="By chance, at most.")
-@click.option("--exact", default=2, show_default=True, metavar="K", help="All schedules up to K.")
+@click.option(
+    "--faults",
+    type=FROM_0,
+    default=6,
+    show_default=True,
+    metavar="K",
+    help="By chance, at most.",
+)
+@click.option(
+    "--exact",
+    type=FROM_0,
+    default=2,
+    show_default=True,
+    metavar="K",
+    help="All schedules up to K.",
+)
 @click.option("--seed", default=0, show_default=True, metavar="S", help="Of chance.")
 @click.option("--without", multiple=True, metavar="NAME", help="Leave out an assumed property.")
 @click.option("--redact", multiple=True, metavar="FIELD", help="Mask this field in reports.")

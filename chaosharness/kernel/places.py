@@ -20,6 +20,9 @@ _NOT_THEIRS: Final = frozenset(
 _LIBRARIES: Final = ("site-packages", "dist-packages")
 _STANDARD: Final = str(PurePath(sys.modules["contextlib"].__file__ or "").parent)
 _HOME: Final = str(PurePath(__file__).parent.parent)
+_COMMANDS: Final = f"{_OURS}.cli"
+"""Where a command was typed, and no line of the user's has led here."""
+
 _GENERATED: Final = "<"
 """How the file of code begins that has none: what attrs writes, `<frozen importlib>`."""
 
@@ -80,9 +83,12 @@ def is_generated(frame: FrameType) -> bool:
 
 
 def asked_at() -> str:
-    """Return ` (at shop/payments.py:24)`: the user's line that led here; or nothing."""
+    """Return ` (at shop/payments.py:24)`: the user's line that led here; or nothing.
+
+    Nothing either where a command led here: beneath it is the script that began it.
+    """
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
+    while frame is not None and not str(frame.f_globals.get("__name__")).startswith(_COMMANDS):
         if not is_generated(frame) and is_own(frame):
             return f" (at {where(frame)})"
         frame = frame.f_back

@@ -118,7 +118,7 @@ class Exploration:
     _calm: Run | None = attrs.field(default=None, init=False)
     _watch: Watch = attrs.field(init=False)
     _differs: bool = attrs.field(init=False, default=False)
-    _troubles: dict[tuple[str, str], tuple[int, str]] = attrs.field(factory=dict, init=False)
+    _troubles: dict[tuple[str, str], tuple[int, Schedule]] = attrs.field(factory=dict, init=False)
     _ran_on: dict[str, RanOn] = attrs.field(factory=dict, init=False)
     _failed: dict[str, None] = attrs.field(factory=dict, init=False)
     _helping: Pool | None = attrs.field(default=None, init=False)
@@ -384,16 +384,16 @@ class Exploration:
         key = (seen.ending.verdict, seen.ending.reason)
         if key not in self._troubles and len(self._troubles) >= TROUBLES_MAX:
             key = (seen.ending.verdict, "for other reasons")
-        times, first = self._troubles.get(key, (0, repr(seen.schedule)))
-        self._troubles[key] = (times + 1, first)
+        times, least = self._troubles.get(key, (0, seen.schedule))
+        self._troubles[key] = (times + 1, min(least, seen.schedule, key=len))
 
     # ---- what came of it
 
     def troubles(self) -> tuple[Trouble, ...]:
         """Return the runs that did not become quiet."""
         return tuple(
-            Trouble(verdict=verdict, reason=reason, times=times, schedule=first)
-            for (verdict, reason), (times, first) in self._troubles.items()
+            Trouble(verdict=verdict, reason=reason, times=times, schedule=repr(least))
+            for (verdict, reason), (times, least) in self._troubles.items()
         )
 
     def knows(self, known: Counterexample) -> None:

@@ -135,9 +135,12 @@ class Live:
             return
         over_ms = before.history.raw[-1][0]
         if over_ms >= (number - 1) * SETTLES_MS:
+            reason = before.ending.reason.rstrip(".") or f"it went on for {over_ms / 1000:,.0f} s"
             raise InvalidDefinition(
-                f"{self.system.name!r} had not settled an hour after step {number - 1}: it was "
-                f"{before.ending.verdict} after {over_ms / 1000:,.0f} s{asked_at()}"
+                f"step {number} of {self.system.name!r} cannot begin{asked_at()}: step "
+                f"{number - 1} had not settled an hour after it came, since {reason}. If that is a "
+                f"mistake, claim it (never_stuck()), and check() finds it after step {number - 1}; "
+                "if not, leave out the fault that does it: kinds=[...] of schedules(...)"
             )
 
 

@@ -87,11 +87,51 @@ def test_what_the_project_says_counts_and_the_command_line_wins(here):
     assert "bank.charge" in chaos("sites").output
 
 
-def test_the_nearest_file_above_counts(here, monkeypatch):
-    says(f'target = "{here}"\nfaults = 1')
-    Path("deep").mkdir()
-    monkeypatch.chdir("deep")
-    assert chaos("sites").exit_code == 0
+@pytest.mark.parametrize("spelled", ["{}", "./{}.py:shop"])
+def test_the_nearest_file_above_counts_and_its_paths_are_from_there(
+    tmp_path, monkeypatch, request, spelled
+):
+    name = f"above_{abs(hash(request.node.name))}"
+    (tmp_path / f"{name}.py").write_text(SHOP)
+    deep = tmp_path / "deep" / "er"
+    deep.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    says(f'target = "{spelled.format(name)}"\nbudget = 3\nreport = "out"')
+    monkeypatch.chdir(deep)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    result = chaos("run")
+    assert result.exit_code == 1, result.output
+    assert "  ../../out/index.html" in result.output
+    assert (tmp_path / "out" / "index.html").is_file()
+    chaos("run", "--report", "mine")
+    assert (deep / "mine" / "index.html").is_file()
+
+
+def test_each_key_counts_and_its_option_wins(here):
+    says(f'target = "{here}"\nfaults = 1\nbudget = 3\nseed = 7\nmode = "small-first"')
+    told = json.loads(chaos("run", "--json").output)
+    assert [told[key] for key in ("faults_max", "seed", "mode")] == [1, 7, "small-first"]
+    typed = ("--faults", 2, "--budget", 1, "--seed", 8, "--mode", "random")
+    other = json.loads(chaos("run", "--json", *typed).output)
+    assert [other[key] for key in ("faults_max", "seed", "mode")] == [2, 8, "random"]
+    assert other["runs"] < told["runs"] < 9
+
+
+def test_the_other_keys_count_and_their_options_win(here):
+    """Those that show in no number."""
+    says('target = "nowhere"\nseconds = 0.000001\nredact = ["id"]\nreport = "out"')
+    assert json.loads(chaos("run", here, "--json", "--mode", "random").output)["runs"] < 5
+    assert Path("out/index.html").is_file()
+    chaos("run", here, "--seconds", 60, "--budget", 3, "--redact", "cents", "--report", "mine")
+    text = next(Path("mine").glob("*.md")).read_text()
+    assert "o1" in text and "500" not in text
+
+
+def test_what_is_left_out_is_left_out_and_the_option_wins(here):
+    Path(f"{here}.py").write_text(SHOP.replace("shop.claim(", "print("))
+    says('without = ["never this"]')
+    for option, name in ((), "never this"), (("--without", "nor that"), "nor that"):
+        assert f"{name!r}" in chaos("run", here, *option).output
 
 
 @pytest.mark.parametrize(
@@ -103,7 +143,16 @@ def test_the_nearest_file_above_counts(here, monkeypatch):
         ("seconds = []", "seconds must be a number"),
         ('redact = "card"', "redact must be a list of texts, not 'card'"),
         ("redact = [1]", "redact must be a list of texts"),
+        ('redact = [""]', "redact must be a list of texts"),
         ("faults = ", "cannot be read"),
+        ("faults = -1", "faults must be a whole number from 0, not -1"),
+        ("budget = 0", "budget must be a whole number from 1, not 0"),
+        ("workers = -1", "workers must be a whole number from 0, not -1"),
+        ("seconds = 0", "seconds must be a number above 0, not 0"),
+        ("seconds = nan", "seconds must be a number above 0, not nan"),
+        ('mode = "guidedd"', "mode must be one of portfolio, small-first, lineage"),
+        ('report = ""', "report must be a text that is not empty"),
+        ("target = 3", "target must be a text, not 3"),
     ],
 )
 def test_what_the_project_says_wrongly_is_one_clear_line(here, text, words):
@@ -112,6 +161,23 @@ def test_what_the_project_says_wrongly_is_one_clear_line(here, text, words):
     assert result.exit_code == 3
     assert "pyproject.toml" in result.output and words in result.output
     assert result.output.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        (("run", "--faults", -1), "Invalid value for '--faults': -1 is not in the range x>=0."),
+        (("run", "--budget", 0), "Invalid value for '--budget': 0 is not in the range x>=1."),
+        (("run", "--workers", -1), "Invalid value for '--workers': -1 is not in the range x>=0."),
+        (("run", "--seconds", 0), "Invalid value for '--seconds': 0.0 is not in the range x>0."),
+        (("run", "--seconds", "nan"), "Invalid value for '--seconds': 'nan' is no number."),
+        (("soak", "--hours", -1), "Invalid value for '--hours': -1.0 is not in the range x>0."),
+    ],
+)
+def test_a_wrong_number_is_told_by_the_option_that_was_typed(here, typed, words):
+    command, *options = typed
+    result = chaos(command, here, *options)
+    assert (result.exit_code, result.output) == (3, f"chaosharness: {words}\n")
 
 
 def test_sites_can_be_narrowed_down(here):

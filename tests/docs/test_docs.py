@@ -123,6 +123,18 @@ def test_links_lead_somewhere(page):
             assert (ROOT / page).parent.joinpath(link).exists(), f"{page} links to {link}"
 
 
+def test_the_example_of_steps_is_shown_to_the_last_line():
+    """What is shrunk to two steps and one fault is shown whole, with no `...` to hide a third."""
+    text = (ROOT / "docs/how-to/stateful.md").read_text("utf-8")
+    shown = text[text.index("E       state = Shop()") : text.index("E       state.teardown()")]
+    assert [line.partition("(")[0] for line in shown.splitlines()] == [
+        "E       state = Shop",
+        "E       placed_0 = state.place",
+        "E       state.cancel",
+    ]
+    assert shown.count("Site(") == 1 and "..." not in shown
+
+
 def block(language: str, text: str) -> Block:
     return Block("page.md", 1, language, text)
 

@@ -16,8 +16,8 @@ SAYS = {
     "order.charge_without_key": "no request carries an idempotency key",
     "order.key_per_attempt": "with another idempotency key each time",
     "order.key_stored_after_the_effect": (
-        "committed stock-db.stock for o1 from orders, and stock-db.inbox in a transaction of its "
-        "own, which failed"
+        "committed stock-db.stock for o1 from bus.orders, and stock-db.inbox in a transaction of "
+        "its own, which failed"
     ),
     "order.check_then_set_race": (
         "inventory#2 and inventory#1 both looked into stock-db.inbox before either of them had "
@@ -39,7 +39,7 @@ SAYS = {
         "bus.publish paid, and nobody started it again"
     ),
     "order.offset_committed_before_processing": (
-        "acknowledged o1 from orders before its work was done"
+        "acknowledged o1 from bus.orders before its work was done"
     ),
     "order.poison_blocks_a_log_partition": (
         "was given an unreadable message from checkout 201 times"
@@ -52,7 +52,8 @@ SAYS = {
         "asks for bank.refund 2 times, and no request carries an idempotency key"
     ),
     "order.compensation_overtakes_forward_step": (
-        "inventory handled o3 from cancellations before o3 from orders, which was published first"
+        "inventory handled o3 from cancellations before o3 from bus.orders, which was published "
+        "first"
     ),
     "order.timeout_compensates_and_late_success_arrives": (
         "gave up waiting for bank.charge and went on as if it had failed. bank did it after all"
@@ -65,7 +66,7 @@ SAYS = {
         "went on all the same: it asks for bank.refund"
     ),
     "saga.answer_not_recorded": (
-        "published s1 to stock and did not get to commit that it had (saga-db.sagas)"
+        "published s1 to rabbit.stock and did not get to commit that it had (saga-db.sagas)"
     ),
     "saga.two_orchestrators_resume": (
         "orchestrator#1 took s1 in saga-db.leases and stood still for 27 min; orchestrator#2 took "

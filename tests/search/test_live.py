@@ -18,10 +18,12 @@ from chaosharness import (
     Kafka,
     Live,
     LostReply,
+    Poison,
     Schedule,
     Site,
     System,
     eventually,
+    never_stuck,
     replay,
     schedules,
 )
@@ -191,6 +193,21 @@ def test_a_state_machine_finds_two_steps_and_a_fault_between_them():
 
 def test_the_right_one_is_left_alone_by_a_state_machine():
     run_state_machine_as_test(machine_of(knows), settings=SETTINGS)
+
+
+def test_a_step_after_one_that_never_settled_says_why_and_what_to_do():
+    live = Live(knows)
+    live.send(Place("o1"), Poison(Site("client.come_in/bus.publish placed")))
+    live.check()  # nothing was claimed about that
+    with pytest.raises(InvalidDefinition) as told:
+        live.send(Cancel("o1"))
+    words = str(told.value)
+    assert words.startswith("step 2 of 'knows' cannot begin (at tests/search/test_live.py:")
+    assert "step 1 had not settled an hour after it came, since bus.placed/deliver to" in words
+    assert "handed out one message 200 times. If that is a mistake, claim it" in words
+    with pytest.raises(PropertyViolated, match="200 times"):
+        live.check(never_stuck())  # as it says
+    assert [one.id for one in live.items] == ["o1"]
 
 
 def test_mistakes_are_said():

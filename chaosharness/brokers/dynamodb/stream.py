@@ -24,6 +24,7 @@ from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.message import NO_HEADERS, Message
 from chaosharness.brokers.sqs.function import Lambda
 from chaosharness.brokers.sqs.sqs import SQS, OpenSQS
+from chaosharness.brokers.trouble import wired_wrongly
 from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel import allowed
 from chaosharness.kernel.places import asked_at
@@ -168,7 +169,7 @@ class OpenDynamoStream:
                 raise ValueError("a stream is read by functions of Lambda: give Lambda(handler)")
             given = Options.of(options, self.desk)
         except (TypeError, ValueError) as error:
-            raise InvalidDefinition(f"{intake.place} consumes {table!r}: {error}") from None
+            raise wired_wrongly(intake.place, repr(table), error) from None
         reader = self.readers.get(intake.place)
         if reader is None:
             self.machine.apply(Subscribe(intake.place), self.world.now)

@@ -40,6 +40,7 @@ from chaosharness.brokers.lane import (
     never_arrives,
 )
 from chaosharness.brokers.message import NO_HEADERS, POISON, Decode, encode, key_of
+from chaosharness.brokers.trouble import wired_wrongly
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Duplicate, Poison
 from chaosharness.handlers.later import LaterEffect
@@ -422,7 +423,7 @@ class OpenKafka(Cluster):
             check_options(options, OPTIONS)
             subscription = Subscription(self, intake, **options)
         except (TypeError, ValueError) as error:
-            raise InvalidDefinition(f"{intake.place} consumes {topic!r}: {error}") from None
+            raise wired_wrongly(intake.place, repr(topic), error) from None
         self.check((topic,))
         after = subscription.acknowledge == "after"
         take = subscription.take if after else subscription.take_for_good
@@ -452,4 +453,4 @@ class OpenKafka(Cluster):
             options.setdefault("isolation", self.definition.isolation)
             return Consumer(self, incarnation, topics, group or service, decode, **options)
         except (TypeError, ValueError) as error:
-            raise InvalidDefinition(f"{service} polls {', '.join(topics)}: {error}") from None
+            raise wired_wrongly(service, ", ".join(topics), error, verb="polls") from None

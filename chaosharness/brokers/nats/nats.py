@@ -28,7 +28,7 @@ from chaosharness.brokers.nats.errors import answered
 from chaosharness.brokers.nats.loop import LOOP_OPTIONS, Consumer
 from chaosharness.brokers.nats.rows import PUBLISH
 from chaosharness.brokers.nats.subscription import OPTIONS, Subscription
-from chaosharness.brokers.trouble import one_of
+from chaosharness.brokers.trouble import one_of, wired_wrongly
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Poison
 from chaosharness.handlers.later import LaterEffect
@@ -401,7 +401,7 @@ class OpenNATS(Desk):
                 **options,
             )
         except (TypeError, ValueError) as error:
-            raise InvalidDefinition(f"{intake.place} consumes {source!r}: {error}") from None
+            raise wired_wrongly(intake.place, repr(source), error) from None
         subscription.begin()
 
     def consumer(
@@ -425,7 +425,7 @@ class OpenNATS(Desk):
             given = self._given(source, service, options, ORDERED_LOOP)
             return Consumer(self, incarnation, source, decode, service=service, **given, **options)
         except (TypeError, ValueError) as error:
-            raise InvalidDefinition(f"{service} consumes {source!r}: {error}") from None
+            raise wired_wrongly(service, repr(source), error) from None
 
     def _consumer(self, source: str) -> NATSConsumer:
         return self.streams[self.consumers[source][0]].consumers[source]

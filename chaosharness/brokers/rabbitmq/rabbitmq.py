@@ -39,6 +39,7 @@ from chaosharness.brokers.rabbitmq.topology import (
     exchanges_of,
     queues_of,
 )
+from chaosharness.brokers.trouble import wired_wrongly
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Fault
 from chaosharness.handlers.port import Surface
@@ -336,7 +337,7 @@ class OpenRabbitMQ(Watcher):
                 broker=self, intake=intake, queue=queue, service=service, **options
             )
         except (TypeError, ValueError) as error:
-            raise InvalidDefinition(f"{intake.place} consumes {queue!r}: {error}") from None
+            raise wired_wrongly(intake.place, repr(queue), error) from None
         subscription.begin()
 
     def consumer(
@@ -354,7 +355,7 @@ class OpenRabbitMQ(Watcher):
             check_options(options, LOOP_OPTIONS)
             return Consumer(self, incarnation, queues, decode, service=service, **options)
         except (TypeError, ValueError) as error:
-            raise InvalidDefinition(f"{service} consumes {', '.join(queues)}: {error}") from None
+            raise wired_wrongly(service, ", ".join(queues), error) from None
 
     def _check_queues(self, queues: tuple[str, ...], who: str) -> None:
         for queue in queues:

@@ -35,6 +35,7 @@ from chaosharness.brokers.redis.desk import Desk
 from chaosharness.brokers.redis.errors import answered
 from chaosharness.brokers.redis.rows import SURFACES
 from chaosharness.brokers.redis.subscription import OPTIONS, Subscription
+from chaosharness.brokers.trouble import wired_wrongly
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Duplicate, Poison
 from chaosharness.handlers.port import current_scope, operate_for
@@ -264,7 +265,7 @@ class OpenRedis(Desk):
                 desk=self, intake=intake, stream=stream, service=service, **options
             )
         except (TypeError, ValueError) as error:
-            raise InvalidDefinition(f"{intake.place} consumes {stream!r}: {error}") from None
+            raise wired_wrongly(intake.place, repr(stream), error) from None
         if subscription.dead_letter is not None:
             self.check((subscription.dead_letter,), intake.place)
         subscription.begin()
@@ -289,4 +290,4 @@ class OpenRedis(Desk):
             check_options(options, LOOP_OPTIONS)
             return Consumer(self, incarnation, streams[0], decode, service=service, **options)
         except (TypeError, ValueError) as error:
-            raise InvalidDefinition(f"{service} consumes {streams[0]!r}: {error}") from None
+            raise wired_wrongly(service, repr(streams[0]), error) from None

@@ -39,6 +39,7 @@ from chaosharness.brokers.sqs.consumers import LOOP_OPTIONS, OPTIONS, Consumer, 
 from chaosharness.brokers.sqs.desk import Desk
 from chaosharness.brokers.sqs.errors import answered
 from chaosharness.brokers.sqs.function import Lambda, Mapping
+from chaosharness.brokers.trouble import wired_wrongly
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Duplicate, Poison
 from chaosharness.handlers.port import current_scope, operate_for
@@ -287,7 +288,7 @@ class OpenSQS(Desk):
                 desk=self, intake=intake, queue=queue, service=service, **options
             )
         except (TypeError, ValueError) as error:
-            raise InvalidDefinition(f"{intake.place} consumes {queue!r}: {error}") from None
+            raise wired_wrongly(intake.place, repr(queue), error) from None
         subscription.begin()
 
     def consumer(
@@ -310,7 +311,7 @@ class OpenSQS(Desk):
             check_options(options, LOOP_OPTIONS)
             return Consumer(self, incarnation, queues[0], decode, service=service, **options)
         except (TypeError, ValueError) as error:
-            raise InvalidDefinition(f"{service} consumes {queues[0]!r}: {error}") from None
+            raise wired_wrongly(service, repr(queues[0]), error) from None
 
 
 def _takes_an_event(handler: Callable[..., Any]) -> bool:

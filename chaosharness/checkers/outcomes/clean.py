@@ -45,6 +45,7 @@ class Clean:
         options: What the user said.
         count: How many items there are.
         history: The calm run.
+        entered: The items, as they came in.
         calm: What came out of it.
         ledgers: What effects stand.
         comparison: Compares outcomes.
@@ -57,7 +58,7 @@ class Clean:
         self.family = family
         self.options = options
         self.history = family.calm().history
-        items = _entered(self.history)
+        self.entered = items = _entered(self.history)
         names: Sequence[Iterable[str]] | None = None
         if options.item_id is not None and len(family.items) == len(items):
             names = names_by(options.item_id, family.items)

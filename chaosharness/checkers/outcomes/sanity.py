@@ -146,10 +146,10 @@ class _Refused:
         for (place, what), _ in self.more.items():
             for other, same in self.net & self.full:
                 if other[2] == place[2] and same == what:
+                    there = f", which stands at {other[1]} as well," if other[1] != place[1] else ""
                     yield Difference(
                         "effect twice", self.item, spelled_place(place),
-                        f"{spelled(what)}, which stands at {other[1]} as well", source=place[1],
-                        count=2, usual=1,
+                        f"{spelled(what)}{there}", source=place[1], count=2, usual=1,
                     )  # fmt: skip
 
     def _is_forgotten(self) -> bool:

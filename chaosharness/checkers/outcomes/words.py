@@ -11,6 +11,7 @@ from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.differences import Difference
 from chaosharness.checkers.outcomes.outcome import REMEMBERED
 from chaosharness.checkers.outcomes.verdict import QUESTIONS, TIMER
+from chaosharness.checkers.payload import ids_in
 from chaosharness.checkers.property import Finding
 from chaosharness.kernel.history import History
 
@@ -86,7 +87,7 @@ def _shown_by(history: History, one: Difference) -> tuple[int, ...]:
 
 
 def name_of_item(clean: Clean, item: int) -> str:
-    """Return what an item is called: a text that only it has, else its number."""
+    """Return what an item is called: a text that only it has, best an id of it; or its number."""
     if not item:
         return "nobody's"
     texts = clean.reader.owners.texts
@@ -95,6 +96,8 @@ def name_of_item(clean: Clean, item: int) -> str:
         for text in (texts[item - 1] if item <= len(texts) else ())
         if clean.reader.owners.unique.get(text) == item
     ]
+    ids = ids_in(clean.entered[item - 1]) if item <= len(clean.entered) else ()
+    own.sort(key=lambda text: text not in ids)
     return f"item {item} ({own[0]})" if own else f"item {item}"
 
 

@@ -187,7 +187,7 @@ def _troubles(campaign: Campaign, width: int) -> list[str]:
     for one in campaign.troubles:
         words = f"{one.verdict} in {count(one.times, 'run')}: {clip(one.reason, 300)}"
         lines += _item(words, width)
-        lines += _item(f"first: {clip(one.schedule, 300)}", width, "    ")
+        lines += _item(f"such as {clip(one.schedule, 300)}", width, "    ")
     return ["Runs that did not become quiet", *lines] if lines else []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import attrs
@@ -42,13 +43,14 @@ class Entry:
     file: str
 
 
-def page_html(campaign: Campaign, *, redact: Redact = ()) -> str:
+def page_html(campaign: Campaign, *, redact: Redact = (), called: str = "") -> str:
     """Render a campaign as one self-contained HTML page; its findings are linked.
 
     Args:
         campaign: The campaign.
         redact: Fields to mask in findings: see `masked`. Sentences that were made of a run
             and not of a finding cannot be masked, and are counted instead.
+        called: How commands call the folder of the findings' files.
     """
     kinds = campaign.coverage.kinds()
     matrix = [
@@ -68,12 +70,12 @@ def page_html(campaign: Campaign, *, redact: Redact = ()) -> str:
             kinds=kinds,
             matrix=matrix,
             never=len(campaign.coverage.never_struck()),
-            go_on=_go_on(campaign),
+            go_on=_go_on(campaign, called),
         )
     )
 
 
-def page_markdown(campaign: Campaign, *, redact: Redact = ()) -> str:
+def page_markdown(campaign: Campaign, *, redact: Redact = (), called: str = "") -> str:
     """Render a campaign as Markdown, for the summary of a CI job.
 
     Args: as for `page_html`.
@@ -93,7 +95,7 @@ def page_markdown(campaign: Campaign, *, redact: Redact = ()) -> str:
         lines += ["", f"### {head}", "", *(f"- {escape(one)}" for one in sentences)]
     if matrix := coverage_markdown(campaign.coverage):
         lines += ["", "<details><summary>Operations and faults</summary>", "", matrix, "</details>"]
-    lines += ["", "### How to go on", "", *(f"- `{one}`" for one in _go_on(campaign))]
+    lines += ["", "### How to go on", "", *(f"- `{one}`" for one in _go_on(campaign, called))]
     return "\n".join(lines) + "\n"
 
 
@@ -124,7 +126,7 @@ def _remarks(campaign: Campaign, redact: Redact) -> list[tuple[str, list[str]]]:
     if campaign.result != "violated" and not campaign.unproved:
         covered.append(f"That says: {coverage.rules_out(campaign.searched)}")
     troubles = [
-        f"{one.verdict} in {count(one.times, 'run')}: {one.reason} (first: {one.schedule})"
+        f"{one.verdict} in {count(one.times, 'run')}: {one.reason}, such as {one.schedule}"
         for one in campaign.troubles
     ]
     sections: list[tuple[str, Sequence[str]]] = [
@@ -150,10 +152,11 @@ def _cell(campaign: Campaign, phase: str, operation: str, kind: str) -> tuple[st
     return (f"{times:,}", "struck") if times else (mark, named[mark])
 
 
-def _go_on(campaign: Campaign) -> list[str]:
+def _go_on(campaign: Campaign, called: str) -> list[str]:
     """Return the commands that lead on from here."""
     target = shlex.quote(campaign.target or "module:attribute")
-    found = [f"chaosharness replay {one.slug()}.json" for one in campaign.counterexamples[:3]]
+    files = [str(Path(called) / f"{one.slug()}.json") for one in campaign.counterexamples[:3]]
+    found = [f"chaosharness replay {shlex.quote(file)}" for file in files]
     needed = campaign.budget_needed()
     if needed and not found and not campaign.unproved:
         found.append(f"chaosharness run {target} --faults {campaign.faults_max} --budget {needed}")

@@ -87,10 +87,10 @@ def write_campaign(
     Raises:
         CannotWrite: The folder cannot be written to. Nothing is left half-written.
     """
-    place = Path(folder)
+    place, called = Path(folder), str(_told(Path(folder)))
     contents = {
-        place / "index.html": page_html(campaign, redact=redact),
-        place / "summary.md": page_markdown(campaign, redact=redact),
+        place / "index.html": page_html(campaign, redact=redact, called=called),
+        place / "summary.md": page_markdown(campaign, redact=redact, called=called),
     }
     _write_all(contents, place)
     return tuple(contents)

@@ -290,25 +290,29 @@ def unremarkable(states: Iterable[State]) -> Iterator[tuple[str, list[str]]]:
     yield from names.items()
 
 
-def differences(ledgers: Iterable[Ledger], states: Iterable[State]) -> list[str]:
-    """Say what came out differently from the run that passes.
+def differences(ledgers: Iterable[Ledger], states: Iterable[State]) -> list[tuple[int, str]]:
+    """Say what came out differently from the run that passes, each with its step; 0 for none.
 
     First comes one thing of each sort: what was done here only, what was not done, and what
     is held at the end.
     """
-    more: list[str] = []
-    less: list[str] = []
+    more: list[tuple[int, str]] = []
+    less: list[tuple[int, str]] = []
     for ledger in sorted(ledgers, key=lambda one: not any(entry.found for entry in one.entries)):
-        extra = next((entry.words for entry in ledger.entries if not entry.expected), "")
-        if extra:
-            more.append(f"Here, and not in the passing run, {ledger.name} does: {extra}.")
+        extra = next((entry for entry in ledger.entries if not entry.expected), None)
+        if extra is not None:
+            words = f"Here, and not in the passing run, {ledger.name} does: {extra.words}."
+            more.append((extra.step, words))
         if ledger.missing:
             words = ledger.missing[0]
-            less.append(f"In the passing run, and not here, {ledger.name} does: {words}.")
+            less.append((0, f"In the passing run, and not here, {ledger.name} does: {words}."))
     held = [
-        f"At the end {state.name} has {value.name}: {value.here or 'nothing'}; "
-        f"in the passing run: {value.passing or 'nothing'}."
+        (
+            0,
+            f"At the end {state.name} has {value.name}: {value.here or 'nothing'}; "
+            f"in the passing run: {value.passing or 'nothing'}.",
+        )
         for state in sorted(states, key=lambda one: not one.found)
         for value in [one for one in state.values if one.differs][:1]
     ]
-    return [words for sort in zip_longest(more, less, held) for words in sort if words]
+    return [told for sort in zip_longest(more, less, held) for told in sort if told is not None]

@@ -34,10 +34,16 @@ class Place:
 
 
 def places(steps: Sequence[Step], found: Counterexample) -> tuple[Place, ...]:
-    """Return the lines behind the decisive steps, in the order of the story."""
+    """Return the lines behind the decisive steps, in the order of the story.
+
+    Where what was found is how it all ended, nothing was asked for at a line: then what was done
+    otherwise than in the run that passes is decisive, too.
+    """
+    of_a_deed = any(step.found and _line_of(step, found) is not None for step in steps)
     asked: dict[Line, list[Step]] = {}
     for step in steps:
-        if step.found or step.fault or step.tone in ("crash", "lost"):
+        decisive = step.found or step.fault or step.tone in ("crash", "lost")
+        if decisive or (step.extra and not of_a_deed):
             line = _line_of(step, found)
             if line is not None:
                 asked.setdefault(line, []).append(step)

@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from chaosharness.checkers.payload import ids_in
 from chaosharness.kernel.history import plain
 
 CLIP: Final = 120
@@ -197,19 +198,13 @@ def duration(ms: int) -> str:
     return f"{ms} ms"
 
 
-_NAMES: Final = ("id", "order_id", "order", "orderId", "key", "name", "number", "uuid", "sku")
-
-
 def name_of_item(item: Any) -> str:
     """Return what a workload item is best called by, or nothing."""
     match item:
         case Mapping():
-            for name in _NAMES:
-                if isinstance(found := item.get(name), (str, int)) and not isinstance(found, bool):
-                    return clip(str(found), 32)
-            ids = [v for n, v in item.items() if str(n).lower().endswith("id")]
-            texts = ids or [one for one in item.values() if isinstance(one, str)]
-            return clip(str(texts[0]), 32) if texts and isinstance(texts[0], (str, int)) else ""
+            ids = ids_in(item)
+            texts = [*ids, *(one for one in item.values() if isinstance(one, str))]
+            return clip(texts[0], 32) if texts else ""
         case str():
             return clip(item, 32)
         case _:

@@ -80,13 +80,21 @@ class Narrator:
         if not isinstance(index, int) or not 0 <= index < len(self.history):
             return "a message"
         event = self.history[index]
-        topic = event.data.get("topic") or event.data.get("exchange")
-        where = f" {preposition} {clip(str(topic), NAME_MAX)}" if topic else ""
+        place = self.place_of(event)
+        where = f" {preposition} {place}" if place else ""
         if is_poison(event.data.get("value")):
             return f"an unreadable message{where}"
         what = f"{self._whose(event)}{where}"
         copy = self.copy(event)
         return f"{what} ({ordinal(copy)} copy)" if copy > 1 else what
+
+    def place_of(self, message: Event) -> str:
+        """Name where a message is stored: `orders`; `bus.orders` if a service is called so."""
+        topic = message.data.get("topic") or message.data.get("exchange")
+        if not topic:
+            return ""
+        of = f"{message.data.get('broker')}." if topic in self.cast.replicas else ""
+        return clip(f"{of}{topic}", NAME_MAX)
 
     def _whose(self, event: Event) -> str:
         if event.data.get("key") is not None:
@@ -191,7 +199,7 @@ def _publish(narrator: Narrator, event: Event) -> Telling:
     if event.cause >= 0 and narrator.history[event.cause].kind == "fault":
         _, fault = narrator.fault_of(narrator.history[event.cause])
         if fault is not None and fault.kind == "poison" and not event.operation:
-            words = f"an unreadable message lands in {data.get('topic', 'the log')}"
+            words = f"an unreadable message lands in {narrator.place_of(event) or 'the log'}"
             return Telling(broker, words, detail=phrase(value), tone="trouble")
     detail = "" if value is None else phrase(read_payload(value), DETAIL_MAX)
     tone: Tone = "again" if narrator.copy(event) > 1 else "plain"

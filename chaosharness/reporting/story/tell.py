@@ -177,12 +177,17 @@ def tell(found: Counterexample, *, steps_max: int = STEPS_MAX, rank_max: int = A
     books = ledgers(found, about, steps)
     held = states(found)
     cause = cause_of(Case(history, finding, narrator, more, found.passing))
+    at = {0: -1} | {step.number: step.event for step in steps}
+    told_otherwise = [
+        *written_again(narrator, finding, more),
+        *((at[number], words) for number, words in differences(books, held)),
+    ]
     told_why = why(
         history,
         finding,
         narrator,
         items,
-        [*written_again(narrator, finding, more), *differences(books, held)],
+        told_otherwise,
         needed=found.minimal,
         repeats_told=cause is not None and cause.repeats,
     )

@@ -8,7 +8,15 @@ from typing import Final
 from chaosharness.checkers.effects import times
 from chaosharness.checkers.property import Finding
 from chaosharness.checkers.reading import Handed, read
-from chaosharness.faults import ErrorReply, FailedCommit, Fault, LostReply, LostRequest, Pause
+from chaosharness.faults import (
+    ErrorReply,
+    FailedCommit,
+    Fault,
+    LostReply,
+    LostRequest,
+    NetworkPartition,
+    Pause,
+)
 from chaosharness.kernel.history import Event, History
 from chaosharness.reporting.story.decisive import Extra
 from chaosharness.reporting.story.legible import clip, listed, span
@@ -39,7 +47,7 @@ def why(
     finding: Finding,
     narrator: Narrator,
     items: Callable[[int], str],
-    differences: Sequence[str] = (),
+    differences: Sequence[Told] = (),
     *,
     needed: bool = False,
     repeats_told: bool = False,
@@ -53,7 +61,7 @@ def why(
         finding: What was found in it.
         narrator: Tells its events.
         items: Names workload items.
-        differences: What came out differently from the run that passes, as sentences.
+        differences: What came out differently from the run that passes.
         needed: Whether every fault is known to be needed. Otherwise those that struck after
             all that was found are not spoken of.
         repeats_told: Whether the cause says already what was asked for twice.
@@ -76,7 +84,7 @@ def why(
     outcome = [(last, words) for words in again]
     outcome += [(-1, words) for words in _over_and_over(history)]
     if not (again or repeats_told):
-        outcome += [(-1, words) for words in differences[:DIFFERENCES_MAX]]
+        outcome += differences[:DIFFERENCES_MAX]
     outcome += [(-1, words) for words in _verdict(history, finding)]
     course.sort(key=lambda told: told[0])
     before = _once(course)
@@ -108,7 +116,15 @@ def _faults(
 
 
 def _came_out(history: History, event: Event, fault: Fault) -> str:
-    """Say how long a stall became in virtual time: until what stood still did the next thing."""
+    """Say how long it became in virtual time.
+
+    A stall: until what stood still did the next thing. A network partition: until the last call
+    that found it there, if it was not the first.
+    """
+    if isinstance(fault, NetworkPartition):
+        vain = [one for one in history.of("reply") if _is_cut_off(one, event)]
+        lasted = vain[-1].at_ms - event.at_ms if len(vain) > 1 else 0
+        return f" (still so {span(lasted)} later)" if lasted else ""
     if not isinstance(fault, Pause):
         return ""
     following = (one for one in history if one.index > event.index and one.cause == event.index)
@@ -159,6 +175,12 @@ def _too_late(history: History, narrator: Narrator, fault: Event) -> list[Told]:
 
 _SAID_TO_THE_CODE: Final = frozenset({LostRequest, LostReply, ErrorReply, FailedCommit})
 """Faults that the code is told of, by an exception: it may raise in turn, or go on."""
+
+
+def _is_cut_off(reply: Event, fault: Event) -> bool:
+    """Say whether a call that a network partition struck was in vain, then or later."""
+    asked = (reply.operation, reply.data.get("outcome"))
+    return asked == (fault.operation, "unknown") and reply.index > fault.index
 
 
 def _undone(history: History, narrator: Narrator, event: Event) -> str:
@@ -264,7 +286,7 @@ def _given_back(history: History, narrator: Narrator, handed: Handed, index: int
     return ""
 
 
-def written_again(narrator: Narrator, finding: Finding, extra: Extra) -> list[str]:
+def written_again(narrator: Narrator, finding: Finding, extra: Extra) -> list[Told]:
     """Say what was written more often than in the run that passes, where only the end is found."""
     size = len(narrator.history)
     kinds = {narrator.history[at].kind for at in finding.events if 0 <= at < size}
@@ -277,7 +299,8 @@ def written_again(narrator: Narrator, finding: Finding, extra: Extra) -> list[st
             told = narrator.tell(event)
             what = f"{told.words}: {told.detail}" if told.detail else told.words
             store = str(event.data.get("store", ""))
-            return [f"{store} is told to {what}, {times(here)}; in the passing run {times(usual)}."]
+            words = f"{store} is told to {what}, {times(here)}; in the passing run {times(usual)}."
+            return [(index, words)]
     return []
 
 

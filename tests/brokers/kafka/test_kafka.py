@@ -726,10 +726,14 @@ def test_an_option_that_there_is_not_is_refused_with_those_there_are():
     known = (
         r"there is no option 'on_eror'; there are: group, acknowledge, on_error, .*on_unreadable"
     )
-    with pytest.raises(InvalidDefinition, match=f"worker.on_order consumes 'orders': {known}"):
+    with pytest.raises(
+        InvalidDefinition,
+        match=rf"worker.on_order consumes 'orders' \(at .*test_kafka.py:\d+\): {known}",
+    ):
         Shop(on_eror="skip").run()
     with pytest.raises(
-        InvalidDefinition, match="worker polls orders: there is no option 'prefetch'"
+        InvalidDefinition,
+        match=r"worker polls orders \(at .*test_kafka.py:\d+\): there is no option 'prefetch'",
     ):
         loop(at_least_once, prefetch=1).run()
     with pytest.raises(InvalidDefinition, match=r"on_unreadable must be one of 'raise', .*'retry'"):

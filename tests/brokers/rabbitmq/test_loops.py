@@ -239,7 +239,10 @@ def test_a_consumer_used_wrongly_says_so(main, words):
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused(options, words):
-    with pytest.raises(InvalidDefinition, match=f"worker consumes orders: .*{words}"):
+    with pytest.raises(
+        InvalidDefinition,
+        match=rf"worker consumes orders \(at .*test_loops.py:\d+\): .*{words}",
+    ):
         run(loop(iterate, **options))
 
 

@@ -685,7 +685,10 @@ def test_a_value_out_of_range_is_refused(make, words):
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused(options, words):
-    with pytest.raises(InvalidDefinition, match=f"worker.on_order consumes 'orders': .*{words}"):
+    with pytest.raises(
+        InvalidDefinition,
+        match=rf"worker.on_order consumes 'orders' \(at .*test_rabbitmq.py:\d+\): .*{words}",
+    ):
         Shop(**options).run()
 
 

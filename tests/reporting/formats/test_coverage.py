@@ -1,12 +1,13 @@
 """What stands behind a campaign's result, word for word."""
 
+from pathlib import Path
 from textwrap import dedent
 
 import attrs
 
 from chaosharness.campaign import Campaign, Coverage, Level, Standing, Trouble
 from chaosharness.checkers import Finding
-from chaosharness.reporting import coverage_markdown, coverage_table, summary
+from chaosharness.reporting import coverage_markdown, coverage_table, summary, write_campaign
 from chaosharness.reporting.formats.coverage import sign
 from chaosharness.reporting.formats.page import page_html, page_markdown
 from chaosharness.reporting.story.legible import columns
@@ -74,7 +75,7 @@ def test_a_campaign_reads_like_this():
 
         Runs that did not become quiet
           stuck in 2 runs: relay waits
-            first: Schedule()
+            such as Schedule()
 
         What was covered
           all 1-fault schedules: 4 of 4
@@ -200,3 +201,21 @@ def test_a_page_says_of_each_finding_what_it_came_from():
     assert words.replace("_", "\\_") in page_markdown(CAMPAIGN)
     unknown = attrs.evolve(double_charge(), findings=(Finding("something else", ()),))
     assert words not in page_html(attrs.evolve(CAMPAIGN, counterexamples=(unknown,)))
+
+
+def test_a_page_replays_from_where_the_search_was_made(tmp_path, monkeypatch):
+    name = f"{double_charge().slug()}.json"
+    monkeypatch.chdir(tmp_path)
+    for folder in ("out/deep", tmp_path / "out" / "deep"):
+        write_campaign(CAMPAIGN, folder)
+        assert f"chaosharness replay out/deep/{name}" in Path("out/deep/summary.md").read_text()
+        page = Path("out/deep/index.html").read_text().replace("<wbr>", "")
+        assert f"chaosharness replay out/deep/{name}" in page
+    monkeypatch.chdir(tmp_path / "out")
+    write_campaign(CAMPAIGN, tmp_path)
+    page = (tmp_path / "index.html").read_text().replace("<wbr>", "")
+    assert f"chaosharness replay {name}" in page and str(tmp_path) not in page
+
+
+def test_long_names_of_operations_break_where_they_have_parts():
+    assert "payments.<wbr>on_<wbr>order/<wbr>bank.<wbr>charge</td>" in page_html(CAMPAIGN)

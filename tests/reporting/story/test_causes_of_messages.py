@@ -7,7 +7,7 @@ from tests.reporting.story.tales import Tale, cause, kind, of_the_end, shown
 # ---- in the way
 
 
-def in_the_way(*, topic="orders", entity=1, put_aside=False, times=12):
+def in_the_way(*, topic="orders", entity=1, put_aside=False, dropped=False, times=12):
     """A message that raises each time; what was to come of item 1 is missing."""
     tale = Tale()
     mine = tale.publish()
@@ -17,6 +17,9 @@ def in_the_way(*, topic="orders", entity=1, put_aside=False, times=12):
         ends.append(tale.raised(tale.deliver(bad, times=nth)))
     if put_aside:
         tale.add("dead", "bus", "", tale.raw[ends[-1]][6], message=bad, to="dlq")
+    if dropped:
+        cause = tale.raw[ends[-1]][6]
+        tale.add("dead", "bus", "", cause, message=bad, queue="pay", reason="delivery_limit", to=[])
     return tale.end(rows=[]), bad, ends
 
 
@@ -31,6 +34,15 @@ def test_a_message_that_is_tried_for_ever_is_told_of_what_it_should_have_done():
     history, bad, ends = in_the_way()
     assert kind(history, of_the_end(history), passing()) == "in the way"
     assert kind(history, shown("blocked", [bad, ends[0], ends[-1]])) == "in the way"
+
+
+def test_a_message_that_was_let_go_of_in_the_end_is_in_nobodys_way():
+    history, _, _ = in_the_way(dropped=True)
+    found = cause(history, of_the_end(history), passing())
+    assert found.kind == "dropped"
+    assert "bus let go of o1 from orders (delivery_limit) after it had been handed out" in (
+        found.words
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,16 +6,20 @@ import pytest
 import trio
 
 from chaosharness import (
+    Crash,
     Gateway,
     Kafka,
     LostReply,
     Schedule,
     Site,
+    SQLite,
     System,
+    eventually,
     explore,
     never_charged_twice,
 )
 from chaosharness.reporting import to_html, to_json, to_markdown, to_text
+from chaosharness.search.shrink import shrink
 
 CHARGE = "payments.on_order/bank.charge"
 
@@ -137,3 +141,30 @@ def test_where_the_file_cannot_be_read_the_line_is_still_named():
     (line,) = found.decisive()
     assert (line.source, line.text) == ((), "")
     assert "handlers.py:2 in of.<lambda> (" in to_text(found)
+
+
+def test_where_the_end_is_wrong_the_line_is_shown_that_did_it_again():
+    """The finding points at rows, which nobody asked for; the second update is a line."""
+    system = System("points")
+    bus = system.add(Kafka("bus", topics={"bought": 1}))
+    schema = "CREATE TABLE accounts (id TEXT, points INT); INSERT INTO accounts VALUES ('ann', 0)"
+    db = system.add(SQLite("db", schema=schema))
+
+    @system.service("loyalty")
+    def loyalty(env):
+        def on_bought(order):
+            with env.connect(db) as rows:
+                rows.execute("UPDATE accounts SET points = points + 10")  # earned
+
+        env.consume(bus, "bought", on_bought)
+
+    @system.entry(examples=[{"id": "o1"}])
+    def place(env, order):
+        env.publisher(bus)("bought", order, key=order["id"])
+
+    kept = eventually("ten points", lambda h: not any("20" in str(e.data) for e in h.of("state")))
+    dies = Crash(Site("loyalty.on_bought/db.commit", "after"))
+    found = shrink(system, kept, list(system.examples), Schedule([dies]))
+    text = to_text(found)
+    code = text[text.index("In your code") : text.index("What happened")]
+    assert "# earned" in code

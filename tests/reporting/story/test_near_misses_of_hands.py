@@ -9,6 +9,7 @@ from chaosharness.checkers import Finding
 from chaosharness.reporting.story.causes.handed import (
     given_back_for_ever,
     ignored,
+    kept_too_long,
     never_again,
     never_stored,
     offset_passed,
@@ -368,3 +369,52 @@ def test_an_update_that_was_rolled_back_is_not_done_again():
     tale.handled(tale.commit(again))
     history = tale.end(totals=[{"id": "o1", "sum": 9}])
     assert done_each_time(case(history, differs(history), added("five"))) is None
+
+
+# ---- what is kept in hand until it is taken back
+
+
+def countdown(*, again=True, back=True, early=False, deeds=2, by_delivery=False):
+    """A worker keeps a message for an hour; its broker takes it back before that."""
+    tale = Tale()
+    message = tale.publish(queues=["pay"])
+    one = tale.deliver(message)
+
+    def charge(cause):
+        tale.effect(tale.call("bank.charge", cause, who="pay#1"))
+
+    if early:
+        charge(message)
+    if back:
+        data = {"message": message, "from": "pay#1", "why": "visibility timeout"}
+        tale.add("nack", "bus", "", one, **data)
+    two = tale.deliver(message, times=2) if again else one
+    for _ in range(deeds - early):
+        charge(two if by_delivery else message)
+    tale.handled(two)
+    return tale.end()
+
+
+def once():
+    return countdown(again=False, back=False, deeds=1)
+
+
+def test_what_was_kept_until_it_was_taken_back_is_told():
+    found = kept_too_long(case(countdown(), of_the_end(countdown()), once()))
+    assert "kept o1 from orders in hand for" in found.words
+    assert "bus handed it out again (visibility timeout)" in found.words
+
+
+@pytest.mark.parametrize(
+    "near",
+    [
+        {"back": False},
+        {"again": False},
+        {"early": True},  # it had begun when it was taken back
+        {"deeds": 1},
+        {"by_delivery": True},  # one attempt after the other
+    ],
+)
+def test_what_was_not_kept_is_not_told_as_kept(near):
+    history = countdown(**near)
+    assert kept_too_long(case(history, of_the_end(history), once())) is None

@@ -8,7 +8,11 @@ import pytest
 from chaosharness.checkers import Finding
 from chaosharness.reporting.story.causes.handed import nobody_began
 from chaosharness.reporting.story.causes.memory import mixed_up
-from chaosharness.reporting.story.causes.repeated import forgot_its_key, key_of_another
+from chaosharness.reporting.story.causes.repeated import (
+    asked_twice,
+    forgot_its_key,
+    key_of_another,
+)
 from chaosharness.reporting.story.causes.sagas import took_it_for_undone, undid_nothing
 from chaosharness.reporting.story.causes.silence import entry_unread
 from chaosharness.reporting.story.causes.versions import begun_by_another_version
@@ -417,3 +421,33 @@ def test_what_was_undone_before_anybody_knew_is_told_of_what_never_came(late, tr
 )
 def test_what_was_a_question_or_anothers_was_not_undone(near):
     assert took_it_for_undone(unknown(**near)) is None
+
+
+# ---- twice under two keys, where the finding points at the end
+
+
+def two_keys(*, keys=("r1", "r1-retry"), second=True):
+    tale = Tale()
+    given = tale.deliver(tale.publish())
+    for key in keys[: 1 + second]:
+        tale.effect(tale.call("bank.charge", given), order="o1", key=key)
+    tale.handled(given)
+    return tale.end()
+
+
+def at_the_end(history):
+    end = len(history) - 1
+    return Finding("stands twice", (end,), 1, kind="effect twice", place="bank.charge")
+
+
+def test_two_keys_are_told_where_a_finding_points_at_the_end():
+    history = two_keys()
+    found = asked_twice(case(history, at_the_end(history), two_keys(second=False)))
+    assert "with another idempotency key each time (r1 and r1-retry)" in found.words
+
+
+@pytest.mark.parametrize("near", [{"keys": (None, None)}, {"second": False}])
+def test_without_a_second_key_nothing_is_told_of_the_end(near):
+    history = two_keys(**near)
+    usual = two_keys(keys=near.get("keys", ("r1",)), second=False)
+    assert asked_twice(case(history, at_the_end(history), usual)) is None

@@ -4,6 +4,7 @@ import pytest
 
 from chaosharness.checkers import Finding
 from chaosharness.reporting.story.causes.memory import (
+    forgotten,
     halves_apart,
     marked_first,
     old_knowledge,
@@ -67,6 +68,74 @@ def test_halves_that_lie_apart_as_a_rule_are_not_the_cause():
 def test_halves_are_not_why_of_a_row_that_differs():
     finding = Finding("differs", (), 1, kind="row differs")
     assert halves_apart(case(join(), finding, join(to="join#1"))) is None
+
+
+# ---- what a crash took
+
+
+def refund(
+    *, crashes=True, reads=False, acts=False, key="o1", to="pay#1/2", first=True, placed="pay#1"
+):
+    """An order is placed, its consumer crashes, and the order is cancelled."""
+    tale = Tale()
+    one = tale.deliver(tale.publish("placed"), placed)
+    end = tale.handled(one) if first else one
+    if crashes:
+        tale.crash(end)
+    gone = tale.publish("cancelled", key=key, entity=2)
+    two = tale.deliver(gone, to if crashes else "pay#1")
+    if reads:
+        tale.read("orders", two)
+    if acts:
+        tale.effect(tale.call("bank.refund", two))
+    tale.handled(two)
+    return tale.end()
+
+
+def no_refund():
+    return Finding("never refunded", (), 2, kind="effect lost", place="bank.refund")
+
+
+REFUNDED = {"crashes": False, "acts": True}
+
+
+def test_what_a_crash_took_from_memory_is_told():
+    found = forgotten(case(refund(), no_refund(), refund(**REFUNDED)))
+    assert "handled o1 from cancelled, asked nobody and did nothing: pay" in found.words
+    assert "had handled o1 from placed before, and crashed since" in found.words
+
+
+@pytest.mark.parametrize(
+    "near",
+    [
+        {"crashes": False},
+        {"reads": True},  # it asked, and was told otherwise
+        {"acts": True},
+        {"key": "o9"},  # of another order
+        {"to": "post#1"},  # another service
+        {"first": False},  # what it had in hand comes again
+    ],
+)
+def test_who_asked_or_lost_nothing_has_not_forgotten(near):
+    assert forgotten(case(refund(**near), no_refund(), refund(**REFUNDED))) is None
+
+
+def test_what_another_replica_has_in_memory_is_told():
+    found = forgotten(case(refund(placed="pay#3", to="pay#2"), no_refund(), refund(**REFUNDED)))
+    assert "pay#3 had handled o1 from placed" in found.words
+    history = refund(crashes=False, placed="pay#2")
+    found = forgotten(case(history, no_refund(), refund(**REFUNDED)))
+    assert "and what it had only in memory, pay#1 never had" in found.words
+
+
+def test_what_is_looked_up_as_a_rule_was_not_in_memory():
+    looked = refund(**REFUNDED, reads=True)
+    assert forgotten(case(refund(), no_refund(), looked)) is None
+
+
+@pytest.mark.parametrize("usual", [{"acts": True}, {**REFUNDED, "placed": "pay#2"}])
+def test_what_two_lives_do_as_a_rule_was_not_in_memory(usual):
+    assert forgotten(case(refund(), no_refund(), refund(**usual))) is None
 
 
 # ---- a mark of one's own

@@ -37,6 +37,7 @@ from chaosharness.reporting.story.tell import Gap, tell
 from chaosharness.schedule import Schedule
 from chaosharness.system import System
 from tests.reporting.shops import CRASH, Order, double_charge, everything, found, second_mail, small
+from tests.reporting.story.tales import Tale
 
 
 def handwritten(*raw, faults=(), events=(), passing=None, **words):
@@ -619,3 +620,18 @@ def test_arguments_without_a_name_are_called_as_the_ledger_calls_them():
     assert asked(["a", "a"], of="a", to="a") == ("of", "to")
     assert asked(["t1", "k"], trip="t1", cents=5) == ("trip", "")
     assert asked(["[argument]"], trip="***") == ("",)
+
+
+def test_a_queue_and_a_service_of_one_name_are_told_apart():
+    tale = Tale()
+    for topic in ("pay", "orders"):
+        tale.handled(tale.deliver(tale.publish(topic)))
+    history = tale.end()
+    narrator = Narrator(history, Cast(history), (), lambda entity: f"o{entity}")
+    told = [narrator.tell(event).words for event in history.of("publish", "deliver")]
+    assert told == [
+        "publishes o1 to bus.pay",
+        "delivers o1 from bus.pay",
+        "publishes o1 to orders",
+        "delivers o1 from orders",
+    ]

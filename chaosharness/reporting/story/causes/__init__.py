@@ -15,6 +15,7 @@ from chaosharness.reporting.story.causes.cures import CURES, Cure
 from chaosharness.reporting.story.causes.handed import (
     given_back_for_ever,
     ignored,
+    kept_too_long,
     let_go,
     never_again,
     never_stored,
@@ -25,6 +26,7 @@ from chaosharness.reporting.story.causes.handed import (
     taken_back,
 )
 from chaosharness.reporting.story.causes.memory import (
+    forgotten,
     halves_apart,
     marked_first,
     mixed_up,
@@ -132,6 +134,7 @@ PATTERNS: Final = (
     side_by_side,
     gave_up_too_soon,
     second_beside_first,
+    kept_too_long,
     answered_too_late,
     undone_too_soon,
     undid_nothing,
@@ -141,6 +144,7 @@ PATTERNS: Final = (
     failure_hidden,
     stopped_half_way,
     halves_apart,
+    forgotten,
     mixed_up,
     old_knowledge,
     marked_first,

@@ -66,6 +66,11 @@ CURES: Final = {
         "says nothing about later.",
         "keys-leases-and-locks-run-out",
     ),
+    "kept": Cure(
+        "nothing kept in hand for longer than its broker waits for it (a shorter countdown, a "
+        "longer visibility timeout, a table of what is due), and one key for one request.",
+        "keys-leases-and-locks-run-out",
+    ),
     "race": Cure(
         "a unique constraint, written first, or a lock on the row: let the database decide who "
         "was first.",
@@ -128,6 +133,11 @@ CURES: Final = {
         "publisher confirms (or a flush that is waited for), before what led to the message is "
         "acknowledged.",
         "a-message-that-nobody-has",
+    ),
+    "marked": Cure(
+        "the mark set after what it stands for, once that has succeeded: done twice can be told by "
+        "a key, never done cannot.",
+        "acknowledge-last",
     ),
     "in the way": Cure(
         "a limit to attempts, and a dead letter queue for what no retry can cure.",

@@ -198,6 +198,49 @@ def taken_back(case: Case) -> Cause | None:
     return None
 
 
+def kept_too_long(case: Case) -> Cause | None:
+    """Find a message that was handed out anew while somebody kept it, and done each time."""
+    for deliveries in case.reading.pairs.values():
+        sent, kept = deliveries[0].sent, deliveries[0]
+        back = _taken_back_after(case, kept)
+        if back is None or not back.data.get("why") or len(deliveries) < 2:
+            continue
+        done = _done_of(case, sent.index)
+        if len(done) < 2 or not back.index < done[0].index:
+            continue
+        began = [case.handed(event) for event in done]
+        if any(one is not None and one.sent.index == sent.index for one in began):
+            continue  # done by the deliveries themselves: one attempt after the other
+        what, broker = case.narrator.message(sent.index), case.narrator.name(sent.broker)
+        since = case.history[kept.index].at_ms
+        words = (
+            f"{case.narrator.name(kept.to)} kept {what} in hand for "
+            f"{span(done[0].at_ms - since)} before it began, and after {span(back.at_ms - since)} "
+            f"{broker} handed it out again ({back.data['why']}): each time it was handed out, "
+            f"{action(done[0])} is asked for."
+        )
+        return Cause("kept", words)
+    return None
+
+
+def _done_of(case: Case, message: int) -> list[Event]:
+    """Return the deeds of one kind that came of a message, the finding being about the last."""
+    before = case.history.happened_before
+    for last in reversed(case.shown):
+        if last.kind in ("effect", "publish") and last.index != message:
+            same = (last.kind, last.operation, last.entity)
+            alike = [
+                event
+                for event in case.history.of(last.kind)
+                if (event.kind, event.operation, event.entity) == same
+                and event.index <= last.index
+                and before(message, event.index)
+            ]
+            if len(alike) > 1:
+                return alike
+    return []
+
+
 def nobody_began(case: Case) -> Cause | None:
     """Find a message that was handed out and taken back each time, before anybody began with it."""
     for deliveries in case.reading.pairs.values():

@@ -77,6 +77,82 @@ def _were_together(case: Case, early: Handed, late: Handed) -> bool:
     return bool(both[0].work or both[1].work)
 
 
+def forgotten(case: Case) -> Cause | None:
+    """Find a handler that asks nobody and does nothing: what it went by is in another memory.
+
+    That is of a replica beside it, or of one that crashed.
+    """
+    if case.passing is None:
+        return None
+    for late in case.reading.handed.values():
+        if late.handled < 0 or late.work or case.works[late.index].of("read", "call"):
+            continue
+        if not case.lacks_through(late.sent, late.group) or not _asks_nobody(case, late):
+            continue
+        early = _handled_by_another_life(case, late)
+        if early is None or not _by_one_life(case, early, late):
+            continue
+        who, place = case.narrator.name(early.to), case.place(case.history[late.handled])
+        what, other = (case.narrator.message(one.sent.index) for one in (early, late))
+        crashed = [e for e in case.history.of("crash") if e.actor == early.to]
+        if crashed and crashed[0].index < late.index:
+            told = f"{who} had handled {what} before, and crashed since, and what it had only in "
+            told += "memory was gone"
+        else:
+            told = f"{who} had handled {what}, and what it had only in memory, "
+            told += f"{case.narrator.name(late.to)} never had"
+        words = f"{place} handled {other}, asked nobody and did nothing: {told}."
+        return Cause("memory", words)
+    return None
+
+
+def _asks_nobody(case: Case, late: Handed) -> bool:
+    """Say whether in the run that passes, too, the same is done without looking anything up."""
+    assert case.passing is not None
+    roots = read(case.passing).roots
+    mine = {
+        one.index
+        for one in read(case.passing).handed.values()
+        if (one.sent.entity, one.sent.topic, one.group)
+        == (late.sent.entity, late.sent.topic, late.group)
+    }
+    return not any(roots[event.index] in mine for event in case.passing.of("read"))
+
+
+def _handled_by_another_life(case: Case, late: Handed) -> Handed | None:
+    """Return the last message for the same key that another incarnation handled, and never this."""
+    mine = [one for one in case.reading.handed.values() if _are_of_one(one, late)]
+    mine = [one for one in mine if one.sent.index != late.sent.index and one.index < late.index]
+    mine = [one for one in mine if _service(one.to) == _service(late.to)]
+    if any(one.to == late.to for one in mine):
+        return None
+    return next((one for one in reversed(mine) if 0 <= one.handled < late.index), None)
+
+
+def _are_of_one(early: Handed, late: Handed) -> bool:
+    """Say whether two messages are of one item, or of one key."""
+    key = early.sent.key
+    return early.sent.entity == late.sent.entity or (key is not None and key == late.sent.key)
+
+
+def _by_one_life(case: Case, early: Handed, late: Handed) -> bool:
+    """Say whether the run that passes hands both messages to one incarnation."""
+    assert case.passing is not None
+    whom = {
+        (one.sent.topic, one.sent.entity, one.group): one.to
+        for one in read(case.passing).handed.values()
+    }
+    lives = {
+        whom.get((one.sent.topic, one.sent.entity, one.group), one.to + "?")
+        for one in (early, late)
+    }
+    return len(lives) == 1
+
+
+def _service(incarnation: str) -> str:
+    return incarnation.partition("#")[0]
+
+
 def old_knowledge(case: Case) -> Cause | None:
     """Find a write that its code looked something up for before, and not this time."""
     for write in case.history.of("write"):
@@ -193,7 +269,7 @@ def marked_first(case: Case) -> Cause | None:
             f"{place} committed {table(marks[-1])} before it asked for {action(reply)}, and then "
             f"{how} that: nobody asked for it again."
         )
-        return Cause("inbox", words)
+        return Cause("marked", words)
     return None
 
 

@@ -22,7 +22,9 @@ def in_the_way(case: Case) -> Cause | None:
         if len(bad) < OFTEN or any(one.handled >= 0 for one in deliveries):
             continue
         sent, group = bad[0].sent, bad[0].group
-        if (sent.index, group) in case.reading.dead or not _waits(case, deliveries):
+        if (sent.index, group) in case.reading.dead or (sent.index, group) in case.reading.dropped:
+            continue  # it is in nobody's way any more
+        if not _waits(case, deliveries):
             continue
         last = bad[-1]
         who = case.narrator.name(last.to)

@@ -56,9 +56,13 @@ def asked_twice(case: Case) -> Cause | None:
 def _shown(case: Case) -> list[Event]:
     """Return the effects that the finding points at.
 
-    One that was done twice may be pointed at alone: then with those like it, of its item.
+    One that was done twice may be pointed at alone: then with those like it, of its item. So is
+    what was done under a key, and not in the run that passes, where the end is pointed at.
     """
     shown = [event for event in case.anchors if event.kind == "effect"]
+    if case.finding.kind == TWICE and not shown:
+        more = [event for event in case.excess if event.kind == "effect"]
+        shown = [event for event in more if event.data.get("key") is not None][-1:]
     if case.finding.kind != TWICE or len(shown) != 1:
         return shown
     whose = case.item_of(shown[0])
