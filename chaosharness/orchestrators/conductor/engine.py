@@ -15,8 +15,8 @@ from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.handling import reach, suffer
 from chaosharness.handlers.port import strikes, surface
 from chaosharness.handlers.script import Script, drive_in_kernel
-from chaosharness.kernel.allowed import spelled
 from chaosharness.handlers.stopping import Unknown
+from chaosharness.kernel.allowed import spelled
 from chaosharness.kernel.mortal import Once
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
