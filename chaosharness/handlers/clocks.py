@@ -72,11 +72,15 @@ _SILENT: Final = frozenset(
 MEASURING: Final = frozenset(
     {
         *("redis.client", "redis.connection", "redis.asyncio.client", "redis.asyncio.connection"),
-        *("fakeredis._clients._async", "aiormq.tools", "aiormq.connection"),
+        *("fakeredis._clients._async", "fakeredis.model._client_info"),
+        *("aiormq.tools", "aiormq.connection"),
     }
 )
 """The same, where other modules of the library do act on it: redis-py times each command, a
 reply of fakeredis is there when it is waited for, and aiormq counts down what it waits for."""
+
+_NOBODYS: Final = frozenset({"fakeredis", *LIBRARIES})
+"""Whose numbers are no durations: those of an in-memory server are codes and sizes."""
 
 _CLOSED: Final = frozenset({"chaosharness", "sqlite3", "builtins", *LIBRARIES})
 """Where no object holds a duration of the user's."""
@@ -109,7 +113,7 @@ def clock_read(frame: FrameType | None, unit: int) -> None:
     for _ in range(CALLERS_MAX):
         if frame is None or is_ours(frame):
             break
-        if _name_of(frame).partition(".")[0] not in LIBRARIES:
+        if _name_of(frame).partition(".")[0] not in _NOBODYS:
             if unit == SECONDS and _converts(frame.f_code):
                 unit = MIXED
             if not _DAYS.isdisjoint(frame.f_code.co_names):

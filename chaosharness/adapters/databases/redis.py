@@ -191,11 +191,14 @@ class _Ours:
             scope.world.know_duration(duration_ms)
         if request.reads:
             self._feed(packed)
+            store.reckon(scope)
             scope.record("read", operation, attempt, data)
             return
         was = store.contents()
         store.saved()
         self._feed(packed)
+        store.see_lives()
+        store.reckon(scope)
         changed = store.contents() != was
         if changed:
             scope.world.effects += 1
