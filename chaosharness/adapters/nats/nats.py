@@ -36,7 +36,7 @@ from chaosharness.adapters.nats.listening import (
     next_in_turn,
     next_msg,
 )
-from chaosharness.adapters.nats.server import desk_at, error_of, left_out, line_to
+from chaosharness.adapters.nats.server import desk_of, error_of, left_out, line_to
 from chaosharness.adapters.spoken import note_spoken
 from chaosharness.brokers.arrivals import Arrivals, begin_wait
 from chaosharness.brokers.lane import Lane
@@ -64,7 +64,9 @@ NS_A_MS: Final = 1_000_000
 
 
 async def _connect(real: Any, self: Any, s: Any) -> None:
-    self._desk = desk_at(current_scope("nats.connect"), s.uri)
+    scope = current_scope("nats.connect")
+    others = [one.uri for one in self._server_pool]
+    self._desk = desk_of(scope, [s.uri, *others])
     self._lane = Lane()
     s.server_version = VERSION
 
