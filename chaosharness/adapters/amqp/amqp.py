@@ -125,7 +125,7 @@ def listening_at(scope: Scope, library: str, host: str, port: int | None) -> Ope
     call_off(
         InvalidDefinition(
             f"{scope.place} connects to {address!r} with {library}"
-            f"{asked_or_awaited_at()}, and nobody listens there in this system, only at: {hosts}. Add the broker that does: "
-            f'AMQP("{address}", bus)'
+            f"{asked_or_awaited_at()}, and nobody listens there in this system, only at: {hosts}. "
+            f'Add the broker that does: AMQP("{address}", bus)'
         )
     )
