@@ -405,24 +405,3 @@ def test_a_guard_that_a_crash_loses_is_reported(at_module_level):
 
     system.claim(never_charged_twice(bank))
     assert explore(system, kinds=[Crash], faults_max=1).result == "violated"
-
-
-class Unready:
-    """Stands for settings that nobody has configured, as `django.conf.settings` may."""
-
-    @property
-    def __class__(self):
-        raise RuntimeError("settings are not configured")
-
-
-NOT_THERE = Unready()
-
-
-def test_what_stands_for_something_that_is_not_there_yet_is_left_alone():
-    def service(env):
-        env.main(lambda: NOT_THERE is not None)
-
-    system = System("shop")
-    system.service("shop")(service)
-    system.entry(examples=[1])(lambda env, item: None)
-    assert system.run().ending.verdict == "quiet"
