@@ -20,7 +20,7 @@ ORDER = (
         "nats",
     ),
     *("kafka", "crash_points"),
-    *("http", "databases", "amqp", "kafka_clients"),
+    *("http", "databases", "amqp", "kafka_clients", "stacks"),
     *("airflow", "airflow_requests", "engines"),
     *("workers", "mutated_files", "mutated_definitions"),
     *("lineage", "triples"),

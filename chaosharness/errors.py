@@ -83,14 +83,33 @@ class InvalidSchedule(ChaosharnessError, ValueError):
 class RealIO(ChaosharnessError):
     """User code connected, or started a process or a thread for real, inside virtual time."""
 
-    def __init__(self, what: str, *, where: str, at: str = "") -> None:
+    def __init__(self, what: str, *, where: str, at: str = "", by: str = "") -> None:
         advice = next((words for names, words in _INSTEAD if what.startswith(names)), _FROM_ENV)
+        called = what
+        if by in STANDS_FOR:
+            called = f"{by}, and so {what}"
+            advice = f"What {by} connects to is no part of this system: {STANDS_FOR[by]}."
         super().__init__(
-            f"{where} called {what}{at}, which would leave the simulated world.\n{advice}"
+            f"{where} called {called}{at}, which would leave the simulated world.\n{advice}"
         )
         self.what = what
         self.where = where
 
+
+_RABBITMQ = 'add bus = RabbitMQ("bus") and AMQP(HOST, bus), with the host name of its address'
+_AWS = "add the queues, topics or tables that it asks for, and AWS(...) of them"
+_POSTGRESQL = 'add PostgreSQL("db", schema), which stands for it where a server is at hand'
+STANDS_FOR = {
+    **dict.fromkeys(("pika", "aio_pika", "aiormq", "amqp"), _RABBITMQ),
+    **dict.fromkeys(("boto3", "botocore", "aiobotocore"), _AWS),
+    **dict.fromkeys(("psycopg", "psycopg2", "asyncpg"), _POSTGRESQL),
+    "celery": f"{_RABBITMQ}; or, where its broker is Redis, a RedisStore. Others are not modelled",
+    "kombu": f"{_RABBITMQ}; or, where its broker is Redis, a RedisStore. Others are not modelled",
+    "nats": 'add NATS("bus", streams), which stands for any server, or with url= for one',
+    "redis": 'add RedisStore("cache"), or for streams Redis("bus", streams); url= says for which',
+    "stripe": 'add Web("api.stripe.com", part, routes=...)',
+}
+"""Libraries that connect, by their package, and what stands for that which they connect to."""
 
 _ADDRESS = re.compile(r"<[^<>]{1,200} at 0x[0-9a-fA-F]{6,}>")
 
@@ -130,10 +149,10 @@ _INSTEAD = (
     (
         (
             *("os.fork", "os.posix_spawn", "os.spawn", "os.system", "os.exec"),
-            *("multiprocessing.", "subprocess.", "pty."),
+            *("multiprocessing.", "subprocess.", "pty.", "ProcessPoolExecutor."),
         ),
         "Another program is a third party: model what it does as an External, or pass a double "
-        "into the handler.",
+        "into the handler. A pool of threads runs in virtual time (ThreadPoolExecutor).",
     ),
 )
 """What a call begins with, and what to do in its place: the first that fits."""

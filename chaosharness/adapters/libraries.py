@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from chaosharness.adapters.dispatch import Library, install
+from chaosharness.errors import InvalidDefinition
 from chaosharness.system.parts import MEETS
 
 ADAPTERS: Final = {
@@ -50,6 +51,7 @@ ADAPTERS: Final = {
     "ssl": "chaosharness.adapters.tls",
     "stripe": "chaosharness.adapters.http.stripe",
     "taskiq": "chaosharness.adapters.amqp.taskiq",
+    "temporalio": "chaosharness.adapters.temporal",
     "urllib3": "chaosharness.adapters.http.urllib3",
 }
 """The package that is imported, and the module that holds its `LIBRARY`."""
@@ -57,7 +59,13 @@ ADAPTERS: Final = {
 COMMON: Final = {"kafka": "KafkaConsumer"}
 """Packages that a project may have one of its own of, and what is only in the library."""
 
+BY_THEMSELVES: Final = ("confluent_kafka", "psycopg", "temporalio")
+"""Libraries that open sockets in C, where no guard sees it: met in every system, to refuse what
+nothing of it stands for."""
+
 _WANTED: Final[set[str]] = set()
+_UNASKED: Final[set[str]] = set()
+"""Of those that are wanted: what no part has asked for, and what may be another version."""
 
 
 def speak(packages: Iterable[str]) -> None:
@@ -74,6 +82,7 @@ def speak(packages: Iterable[str]) -> None:
             sys.meta_path.insert(0, _Watch())
         assert package in ADAPTERS
         _WANTED.add(package)
+        _UNASKED.discard(package)
         if package in sys.modules:
             _load(package)
 
@@ -94,6 +103,14 @@ def refuse_late(packages: Iterable[str]) -> None:
 def meet(packages: Iterable[str]) -> None:
     """Have those met that have an adapter: others pass through one of these."""
     speak(package for package in packages if package in ADAPTERS)
+    unasked = [package for package in BY_THEMSELVES if package not in _WANTED]
+    if unasked and not _WANTED:
+        sys.meta_path.insert(0, _Watch())
+    _WANTED.update(unasked)
+    _UNASKED.update(unasked)
+    for package in unasked:
+        if package in sys.modules:
+            _load(package)
 
 
 MEETS.append(meet)
@@ -110,8 +127,13 @@ def _load(package: str) -> None:
     if not _is_library(package) or _is_loading(ADAPTERS[package]):
         return
     library: Library | None = getattr(import_module(ADAPTERS[package]), "LIBRARY", None)
-    if library is not None:
+    if library is None:
+        return
+    try:
         install(library)
+    except InvalidDefinition:
+        if package not in _UNASKED:
+            raise
 
 
 def _is_loading(adapter: str) -> bool:

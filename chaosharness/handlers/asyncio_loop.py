@@ -25,13 +25,13 @@ from math import ceil
 from types import FrameType
 from typing import Any, Final, TypeVar, TypeVarTuple, Unpack
 
-from chaosharness.errors import InternalError, RealIO
+from chaosharness.errors import STANDS_FOR, InternalError, RealIO
 from chaosharness.handlers.asyncio_signals import SignalLoop
 from chaosharness.handlers.clocks import MEASURING, SECONDS, clock_read
 from chaosharness.handlers.coroutine import CLOSE_MAX, close
 from chaosharness.handlers.fingerprint import OURS, of_stack
 from chaosharness.handlers.guest import AGES_S, ROUNDING_MS, Guest, beside
-from chaosharness.handlers.places import asked_at, told
+from chaosharness.handlers.places import asked_at, asked_by, awaited_at, told
 from chaosharness.handlers.unwaited import standing
 from chaosharness.kernel.agenda import TICKET, Entry
 from chaosharness.kernel.rest import Loop, Wait
@@ -336,10 +336,16 @@ class VirtualLoop(Guest, SignalLoop):
     def run_in_executor(
         self, executor: Any, func: Callable[[Unpack[Ts]], T], *args: *Ts
     ) -> asyncio.Future[T]:
-        """Run a function beside the loop, as plain code that stops at ports. No thread starts."""
+        """Run a function beside the loop, as plain code that stops at ports. No thread starts.
+
+        Raises:
+            RealIO: It is to be run in another process.
+        """
         scope = SCOPE.get()
         if scope is None:
             raise InternalError("run_in_executor outside a handler")
+        if executor is not None and type(executor).__module__ == "concurrent.futures.process":
+            raise self.refuse("ProcessPoolExecutor.submit by loop.run_in_executor")
         future = self.create_future()
 
         def done(_: Scope, result: Any, error: BaseException | None) -> None:
@@ -413,7 +419,12 @@ class VirtualLoop(Guest, SignalLoop):
         """Call the run off: what was asked for would leave the simulated world."""
         scope = SCOPE.get()
         place = self.incarnation.label if scope is None else scope.place
-        error = RealIO(what, where=place, at=asked_at())
+        at, by = asked_at(), asked_by(STANDS_FOR)
+        if not at or not by:  # a task of a library's: whoever waits for it has asked
+            tasks = (task.get_coro() for task in self.tasks if not task.done())
+            their_at, their_by = awaited_at(tasks, STANDS_FOR)
+            at, by = at or their_at, by or their_by
+        error = RealIO(what, where=place, at=at, by=by)
         self.world.refuse(error)
         return error
 

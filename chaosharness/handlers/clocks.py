@@ -80,6 +80,9 @@ MEASURING: Final = frozenset(
 reply of fakeredis is there when it is waited for, and aiormq counts down what it waits for. What
 expires in a server of fakeredis's is told by the store."""
 
+_NOBODYS: Final = frozenset({"fakeredis", *LIBRARIES})
+"""Whose numbers are no durations: those of an in-memory server are codes and sizes."""
+
 _CLOSED: Final = frozenset({"chaosharness", "sqlite3", "builtins", *LIBRARIES})
 """Where no object holds a duration of the user's."""
 
@@ -111,7 +114,7 @@ def clock_read(frame: FrameType | None, unit: int) -> None:
     for _ in range(CALLERS_MAX):
         if frame is None or is_ours(frame):
             break
-        if _name_of(frame).partition(".")[0] not in LIBRARIES:
+        if _name_of(frame).partition(".")[0] not in _NOBODYS:
             if unit == SECONDS and _converts(frame.f_code):
                 unit = MIXED
             if not _DAYS.isdisjoint(frame.f_code.co_names):

@@ -19,10 +19,10 @@ from _thread import get_ident
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
-from chaosharness.errors import RealIO
+from chaosharness.errors import STANDS_FOR, RealIO
 from chaosharness.handlers import locks, pools, threads, unawaited
 from chaosharness.handlers.exits import IN_CHARGE, IN_RUN, TAKES, stand_for
-from chaosharness.handlers.places import asked_at
+from chaosharness.handlers.places import asked_at, asked_by
 from chaosharness.handlers.stopping import take_signal
 
 try:
@@ -279,6 +279,6 @@ class Guards:
 
     def refuse(self, what: str) -> NoReturn:
         """Raise for a call that would leave the simulated world, and remember it."""
-        error = RealIO(what, where=self._where(), at=asked_at())
+        error = RealIO(what, where=self._where(), at=asked_at(), by=asked_by(STANDS_FOR))
         self.refused.append(error)
         raise error

@@ -228,9 +228,10 @@ class ModuleState:
 
 def package_of(value: Any) -> str:
     """Return the package that a module, a class, a function or an object's class comes from."""
-    if isinstance(value, ModuleType):
-        return value.__name__.partition(".")[0]
-    kind = value if isinstance(value, type | FunctionType) else type(value)
+    kind = type(value)  # not as a proxy says: what that stands for may not be there yet
+    if issubclass(kind, ModuleType):
+        return str(value.__name__).partition(".")[0]
+    kind = value if issubclass(kind, type | FunctionType) else kind
     return str(getattr(kind, "__module__", "")).partition(".")[0]
 
 

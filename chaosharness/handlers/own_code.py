@@ -219,7 +219,7 @@ class Survey:
     def _enter(self, value: Any, name: str, where: Any = None, key: str = "") -> None:
         """Note a value, and what it holds; `where` it is found by which name, if by one."""
         kind = type(value)
-        if kind in _PLAIN or self._is_shared(name):
+        if kind in _PLAIN or self._is_shared(name) or is_unready(value):
             return
         if where is not None and (one := self._stand(value, name)) is not None:
             one.places.append((where, key))
@@ -420,3 +420,12 @@ _BY_NAME: Final = frozenset(("setattr", "delattr", "__setattr__", "__dict__", "v
 _WRAPPED: Final = frozenset((FunctionType, dict, list, set, deque))
 _BUILT_IN: Final = ("builtins", "collections")
 _PLAIN: Final = frozenset((type(None), bool, int, float, complex, str, bytes))
+
+
+def is_unready(value: Any) -> bool:
+    """Say whether a value stands for another that is not there yet, as Django's settings may."""
+    try:
+        value.__class__  # noqa: B018  (a proxy asks the other)
+    except Exception:
+        return True
+    return False

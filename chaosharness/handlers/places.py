@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from types import FrameType, TracebackType
 from typing import Any
 
 from chaosharness.kernel.places import asked_at as asked_at
+from chaosharness.kernel.places import asked_by as asked_by
+from chaosharness.kernel.places import awaited_at as awaited_at
 from chaosharness.kernel.places import is_installed
 from chaosharness.kernel.places import is_own as is_own
 from chaosharness.kernel.places import is_theirs as is_theirs
 from chaosharness.kernel.places import spell as spell
 from chaosharness.kernel.places import user_frame as user_frame
 from chaosharness.kernel.places import where as where
+
+
+def asked_or_awaited_at() -> str:
+    """Return the user's line that led here, as `asked_at`; in a library's task, where it waits."""
+    at = asked_at()
+    if at:
+        return at
+    try:
+        tasks = getattr(asyncio.get_running_loop(), "tasks", ())
+    except RuntimeError:
+        return ""
+    return awaited_at((task.get_coro() for task in tasks if not task.done()), ())[0]
 
 
 def place_of(error: BaseException) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Container, Iterable
 from functools import lru_cache
 from pathlib import PurePath
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 _OURS: Final = __name__.partition(".")[0]
 _NOT_THEIRS: Final = frozenset(
@@ -80,6 +81,41 @@ def is_installed(file: str) -> bool:
 def is_generated(frame: FrameType) -> bool:
     """Say whether a frame is of code that has no file of the user's: generated, or ours."""
     return frame.f_code.co_filename.startswith((_GENERATED, _HOME))
+
+
+def asked_by(known: Container[str]) -> str:
+    """Return the library that the user called, of those that are known; or nothing."""
+    found = ""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if package in known:
+            found = package
+        elif found and not is_generated(frame) and is_own(frame):
+            break
+        frame = frame.f_back
+    return found
+
+
+def awaited_at(coroutines: Iterable[Any], known: Container[str]) -> tuple[str, str]:
+    """Return where the user's code waits in these, as `asked_at`, and for which library.
+
+    Both are nothing where it waits in several places.
+    """
+    found: set[tuple[str, str]] = set()
+    for one in coroutines:
+        inner, at, by = one, "", ""
+        while inner is not None:
+            frame = getattr(inner, "cr_frame", None)
+            if frame is not None:
+                package = str(frame.f_globals.get("__name__")).partition(".")[0]
+                if not is_generated(frame) and is_own(frame):
+                    at, by = f" (at {where(frame)})", ""
+                elif package in known:
+                    by = by or package
+            inner = getattr(inner, "cr_await", None)
+        found |= {(at, by)} if at else set()
+    return found.pop() if len(found) == 1 else ("", "")
 
 
 def asked_at() -> str:

@@ -18,7 +18,7 @@ from types import FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
 from chaosharness.handlers.insides import dict_of
-from chaosharness.handlers.own_code import Survey, is_own
+from chaosharness.handlers.own_code import Survey, is_own, is_unready
 from chaosharness.kernel.allowed import spelled
 
 DEPTH_MAX: Final = 4
@@ -44,7 +44,7 @@ def outside(functions: Iterable[Callable[..., Any]]) -> dict[str, Print]:
     for names in survey.modules:
         module = str(names.get("__name__", ""))
         for name, value in list(names.items()):
-            if not name.startswith("__") and not isinstance(value, _CODE):
+            if not (name.startswith("__") or is_unready(value) or isinstance(value, _CODE)):
                 roots.append((f"{module}.{name}", value))
     _look(roots, found)
     for one in (sys, builtins):
@@ -102,6 +102,8 @@ def _look(roots: Iterable[tuple[str, Any]], found: dict[str, Print]) -> None:
     seen: dict[int, Any] = {}
     while ahead and len(found) <= LOOKED_AT_MAX:
         name, value, depth = ahead.popleft()
+        if is_unready(value):
+            continue
         if isinstance(value, _PLAIN):
             found.setdefault(name, (value, _short(value)))
             continue
@@ -112,7 +114,7 @@ def _look(roots: Iterable[tuple[str, Any]], found: dict[str, Print]) -> None:
         seen[id(value)] = value
         parts = list(islice(_parts(value), PARTS_MAX))
         size = _size(value)
-        inside = [one if isinstance(one, _PLAIN) else id(one) for _, one in parts]
+        inside = [one if type(one) in _PLAIN else id(one) for _, one in parts]
         words = kind.__name__ if size is None else f"a {kind.__name__} of {size}"
         found.setdefault(name, ((kind, size, *inside), words))
         if depth < DEPTH_MAX:

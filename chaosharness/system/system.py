@@ -444,9 +444,10 @@ class System:
 
     def _meet(self) -> None:
         """Have client libraries met: once for the parts that there are, and whoever meets them."""
-        for resource in self.resources.values():
-            for meet in MEETS:
+        for meet in MEETS:
+            for resource in self.resources.values():
                 meet(getattr(resource, "speaks", ()))
+            meet(())  # what has to be met in every system
         parts = self.resources.values()
         self._prepares = [one.prepare for one in parts if hasattr(one, "prepare")]
         self._met = len(self.resources), len(MEETS)

@@ -59,3 +59,58 @@ async def nak(message):
     else:
         await message.in_progress()
         await message.ack()
+
+
+# ---- push consumers, and core NATS
+
+
+def on_order(once):
+    async def handle(message):
+        try:
+            order = json.loads(message.data)["id"]
+        except (ValueError, KeyError):
+            await message.term()
+            return
+        await once(order, message)
+        await message.ack()
+
+    return handle
+
+
+async def push(once, **options):
+    """Have the server hand out orders, and bill each."""
+    connection, stream = await begin()
+    handle = on_order(once)
+    await stream.subscribe("orders.placed", cb=handle, manual_ack=True, **options)
+    return connection
+
+
+async def push_next(once):
+    """The same, one after another, in a loop."""
+    _, stream = await begin()
+    handle = on_order(once)
+    orders = await stream.subscribe("orders.placed", durable="billing")
+    while True:
+        try:
+            message = await orders.next_msg(timeout=5)
+        except nats.errors.TimeoutError:
+            continue
+        await handle(message)
+
+
+async def say(order):
+    """Tell whoever listens."""
+    connection = await nats.connect(SERVER)
+    await connection.publish("prices.changed", json.dumps(order).encode())
+    await connection.drain()
+
+
+async def ask(price):
+    """Ask for a price, three times at most."""
+    connection = await nats.connect(SERVER)
+    for _ in range(3):
+        try:
+            return await connection.request("prices.get", price, timeout=1)
+        except (nats.errors.TimeoutError, nats.errors.NoRespondersError):
+            continue
+    return None

@@ -298,3 +298,20 @@ def test_runs_are_the_same_in_every_process():
     lines = printed_everywhere(DIGESTS)
     assert lines[::2] == lines[1::2]
     assert len(set(lines)) == 4
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_worker_that_takes_one_at_a_time_goes_on_when_it_has_acknowledged(pool):
+    """With a prefetch of 1 the next message is wanted once the last is settled, and not before."""
+
+    def body(tasks, seconds):
+        tasks.note(seconds)
+
+    def send(tasks):
+        for number in range(3):
+            tasks.work.delay(number)
+
+    tasks = Tasks(REDIS, body, conf={"worker_prefetch_multiplier": 1})
+    argv = ["worker", f"--pool={pool}", "--concurrency=1"]
+    seen, run = played(tasks, send, replicas=1, argv=argv)
+    assert (seen, len(acks(run))) == ([(0, 0), (0, 1), (0, 2)], 3)

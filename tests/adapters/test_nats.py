@@ -158,11 +158,17 @@ def test_what_is_answered():
     ("ask", "words"),
     [
         (
-            lambda nc, js: nc.publish("a", b""),
-            r"publish\('a'\) of core NATS is not modelled \(at te",
+            lambda nc, js: js.subscribe("orders.placed"),
+            r"without durable= or queue= is not.* \(at te",
         ),
-        (lambda nc, js: nc.subscribe("a"), "subscribe.* of core NATS is not modelled"),
-        (lambda nc, js: js.subscribe("orders.placed"), "a push consumer is not modelled"),
+        (
+            lambda nc, js: js.subscribe("orders.placed", durable="billing", ordered_consumer=True),
+            r"js.subscribe\(ordered_consumer=True\) is not modelled",
+        ),
+        (
+            lambda nc, js: js.subscribe("orders.placed", "billing", idle_heartbeat=5),
+            "idle_heartbeat=5",
+        ),
         (lambda nc, js: js.add_stream(name="NEW", subjects=["n"]), "a stream 'NEW' that bus has"),
         (lambda nc, js: js.add_stream(name="ORDERS", subjects=["n"]), "where bus has it of ord"),
         (lambda nc, js: js.pull_subscribe("orders.placed", "new"), "a consumer 'new' of 'ORDERS'"),

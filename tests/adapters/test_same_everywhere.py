@@ -1,6 +1,11 @@
 """One schedule, one history: in two processes, under two hash seeds, and when it is run again."""
 
-from tests.adapters.digests import printed_everywhere
+from pathlib import Path
+
+from chaosharness.adapters.libraries import ADAPTERS
+from tests.adapters.digests import ROOT, printed_everywhere
+
+HERE = str(Path(__file__).relative_to(ROOT))
 
 SYSTEM = """
 import asyncio, sys
@@ -60,3 +65,118 @@ for number in range(len(faults) + 1):
 def test_a_history_is_the_same_everywhere():
     first = printed_everywhere(SYSTEM)
     assert len(set(first)) == 5  # each schedule its own, and the same twice
+
+
+OTHERS = """
+import sys
+from types import ModuleType
+import httpx
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+from django.http import JsonResponse
+from django.urls import path
+from chaosharness import *
+from models.temporal import right
+from tests.adapters.databases import shops
+from tests.adapters.databases.shops import SCHEMA
+from tests.adapters.databases.test_sqlite import HANDLERS
+from tests.adapters.test_aio_pika import on_aio_pika
+from tests.brokers.sqs.test_lambda import shop as called
+
+def show(name, system, *faults):
+    for schedule in (Schedule(), Schedule(faults)):
+        for _ in range(2):
+            run = system.run(None, schedule)
+            assert run.ending.verdict == "quiet" and not run.unused, (name, run.ending, run.unused)
+            print(name, run.digest())
+
+queue = System("queue")
+bus = queue.add(RabbitMQ("bus", queues=["orders", "paid"]))
+queue.add(AMQP("rabbit", bus))
+queue.service("payments", replicas=2)(lambda env: on_aio_pika(env, bus))
+
+@queue.entry(examples=[{"order": "o1"}, {"order": "o2"}])
+def place(env, order):
+    env.publisher(bus)("orders", order, key=order["order"])
+
+show("aio_pika", queue, Crash(Site("payments.on_order/bus.publish paid", "after")))
+
+class Bank:
+    def charge(self, order: str): return order
+
+def create(request, order):
+    answer = httpx.post("https://bank.example/charges", json={"order": order})
+    return JsonResponse({"order": answer.json()}, status=201)
+
+urls = sys.modules["urls_of_all"] = ModuleType("urls_of_all")
+urls.urlpatterns = [path("orders/<str:order>", create)]
+settings.configure(ROOT_URLCONF="urls_of_all", ALLOWED_HOSTS=["*"], LOGGING_CONFIG=None)
+application = get_wsgi_application()
+site = System("site")
+bank = site.add(External("bank", Bank))
+site.add(Web("bank.example", bank, routes={"POST /charges": "charge"}))
+door = site.add(Web("shop.example"))
+site.service("orders")(lambda env: env.app(door, application))
+site.entry(examples=["o1"])(lambda env, order: httpx.post(f"https://shop.example/orders/{order}"))
+show("django", site, Pause(Site("orders.create/bank.charge", "after"), lasting=5))
+
+show("lambda", called(lambda event, nth: None), Crash(Site("worker.handler/handle", entity=1)))
+
+for name, (handler, url, _) in HANDLERS.items():
+    crash = Crash(Site("orders.on_order/db.commit", "after"))
+    show(name, shops.shop(handler, SQLite("db", SCHEMA, url=url)), crash)
+
+for _ in range(2):
+    print("temporalio", right.build().run().digest())
+"""
+
+
+def test_so_is_that_of_the_rest():
+    lines = printed_everywhere(OTHERS)
+    assert lines[::2] == lines[1::2]
+    assert len({line.rpartition(" ")[0] for line in lines}) == 10 and len(lines) == 38
+
+
+ELSEWHERE = "tests/models/test_applications.py"
+SHOWN = {
+    "aio_pika": HERE,
+    "aiobotocore": "tests/adapters/test_aiobotocore.py",
+    "aiohttp": HERE,
+    "aiokafka": "tests/adapters/test_aiokafka.py",
+    "aiormq": HERE,
+    "aiosqlite": HERE,
+    "amqp": "tests/adapters/test_celery.py",
+    "asyncpg": "tests/adapters/databases/test_asyncpg.py",
+    "boto3": "tests/adapters/test_boto3_clients.py",
+    "botocore": "tests/adapters/test_boto3_clients.py",
+    "celery": "tests/adapters/test_celery.py",
+    "celery.backends.redis": "tests/adapters/test_celery_redis.py",
+    "confluent_kafka": "tests/adapters/test_confluent_kafka.py",
+    "django": HERE,
+    "django.db": "tests/adapters/databases/test_sqlite.py",
+    "faststream": ELSEWHERE,
+    "flask": ELSEWHERE,
+    "httpx": HERE,
+    "kafka": "tests/adapters/test_kafka_python.py",
+    "kombu.transport.redis": "tests/adapters/test_celery_redis.py",
+    "nats": "tests/adapters/test_nats.py",
+    "pika": ELSEWHERE,
+    "psycopg": "tests/adapters/databases/test_psycopg.py",
+    "redis": "tests/adapters/databases/test_redis.py",
+    "socket": "tests/adapters/test_network.py",
+    "sqlalchemy": HERE,
+    "sqlite3": HERE,
+    "stripe": HERE,
+    "taskiq": "tests/adapters/test_taskiq.py",
+    "temporalio": HERE,
+    "urllib3": HERE,
+}
+"""Where each adapter's histories are compared between processes. Three have no operations of their
+own: `anyio`, `asgiref` and `ssl` see to what the others stand on."""
+
+
+def test_no_adapter_is_left_out():
+    assert {*SHOWN} == {*ADAPTERS} - {"anyio", "asgiref", "ssl"}
+    for file in {*SHOWN.values()}:
+        text = (ROOT / file).read_text("utf-8")
+        assert "printed_everywhere(" in text or '"PYTHONHASHSEED": seed' in text, file

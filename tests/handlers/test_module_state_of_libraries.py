@@ -359,3 +359,24 @@ def test_what_outlives_a_run_is_named_with_the_cure(guard, words, monkeypatch):
     assert "LOGGER.told" not in str(caught.value)
     LOGGER.filters.clear()
     monkeypatch.delattr(sys, "tests_of_libraries", raising=False)
+
+
+class Unready:
+    """Stands for settings that nobody has configured, as `django.conf.settings` may."""
+
+    @property
+    def __class__(self):
+        raise RuntimeError("settings are not configured")
+
+
+NOT_THERE = Unready()
+
+
+def test_what_stands_for_something_that_is_not_there_yet_is_left_alone():
+    def service(env):
+        env.main(lambda: NOT_THERE is not None)
+
+    system = System("shop")
+    system.service("shop")(service)
+    system.entry(examples=[1])(lambda env, item: None)
+    assert system.run().ending.verdict == "quiet"

@@ -85,9 +85,9 @@ def words(one):
             return ["XREAD", *count, "STREAMS", one.stream, one.id]
         case op.CreateGroup():
             make = ["MKSTREAM"] if one.make else []
-            return ["XGROUP", "CREATE", one.stream, one.group, one.id, *make]
+            return ["XGROUP", "CREATE", one.stream, one.group, one.id, *make, *_read(one)]
         case op.SetId():
-            return ["XGROUP", "SETID", one.stream, one.group, one.id]
+            return ["XGROUP", "SETID", one.stream, one.group, one.id, *_read(one)]
         case op.DestroyGroup():
             return ["XGROUP", "DESTROY", one.stream, one.group]
         case op.CreateConsumer():
@@ -104,6 +104,7 @@ def words(one):
         case op.Claim():
             more = [] if one.idle_ms is None else ["IDLE", one.idle_ms]
             more += [] if one.times is None else ["RETRYCOUNT", one.times]
+            more += [] if one.last is None else ["LASTID", one.last]
             more += [*["FORCE"] * one.force, *["JUSTID"] * one.just_id]
             return ["XCLAIM", *_claimer(one), *one.ids, *more]
         case op.AutoClaim():
@@ -118,7 +119,16 @@ def words(one):
             return ["XPENDING", one.stream, one.group, *idle, *bounds, *who]
         case op.Groups():
             return ["XINFO", "GROUPS", one.stream]
+        case op.Streams():
+            full = ["FULL", "COUNT", one.count] if one.full else []
+            return ["XINFO", "STREAM", one.stream, *full]
+        case op.Consumers():
+            return ["XINFO", "CONSUMERS", one.stream, one.group]
     raise TypeError(one)
+
+
+def _read(one):
+    return [] if one.read is None else ["ENTRIESREAD", one.read]
 
 
 def _claimer(one):
@@ -160,12 +170,52 @@ def heard(one, answer):
                 op.PendingEntry(id_of(row[0]), row[1], _rough(row[2]), row[3]) for row in answer
             ]
         case op.Groups():
-            rows = [dict(zip(row[::2], row[1::2], strict=True)) for row in answer]
-            return [
-                (one["name"], one["consumers"], one["pending"], id_of(one["last-delivered-id"]))
-                for one in rows
-            ]
+            return [group_of(dict_of(row)) for row in answer]
+        case op.Consumers():
+            return [consumer_of(dict_of(row)) for row in answer]
+        case op.Streams():
+            return stream_of(dict_of(answer), one.full)
     return answer
+
+
+def dict_of(row):
+    return dict(zip(row[::2], row[1::2], strict=True))
+
+
+def stream_of(said, full):
+    names = "length radix-tree-keys radix-tree-nodes last-generated-id max-deleted-entry-id"
+    found = [said[name] for name in [*names.split(), "entries-added", "recorded-first-entry-id"]]
+    for at in (3, 4, 6):
+        found[at] = id_of(found[at])
+    if full:
+        groups = [group_of(dict_of(one)) for one in said["groups"]]
+        return op.StreamInfo(*found, entries(said["entries"]), groups)
+    ends = [said[name] for name in ("first-entry", "last-entry") if said[name]]
+    return op.StreamInfo(*found, entries(ends), said["groups"])
+
+
+def group_of(said):
+    last, read, lag = id_of(said["last-delivered-id"]), said["entries-read"], said["lag"]
+    if "pel-count" not in said:
+        number, pending = said["consumers"], said["pending"]
+        return op.GroupInfo(said["name"], number, pending, last, read, lag)
+    consumers = [consumer_of(dict_of(one)) for one in said["consumers"]]
+    held = [(id_of(row[0]), row[1], _moment(row[2]), row[3]) for row in said["pending"]]
+    return op.GroupInfo(said["name"], consumers, said["pel-count"], last, read, lag, held)
+
+
+def consumer_of(said):
+    if "idle" in said:
+        idle_ms = _rough(said["idle"])
+        return op.ConsumerInfo(said["name"], said["pending"], NOW - idle_ms, idle_ms)
+    held = [(id_of(row[0]), _moment(row[1]), row[2]) for row in said["pending"]]
+    seen_ms = _moment(said["seen-time"])
+    return op.ConsumerInfo(said["name"], said["pel-count"], seen_ms, NOW - seen_ms, held)
+
+
+def _moment(at_ms):
+    """Return a time of the server by the clock of the machine, which stands still."""
+    return NOW - _rough(max(round(time.time() * 1_000) - at_ms, 0))
 
 
 def _rough(idle_ms):

@@ -10,7 +10,7 @@ from chaosharness.adapters.libraries import speak
 from chaosharness.brokers.broker import declared
 from chaosharness.brokers.rabbitmq.rabbitmq import OpenRabbitMQ, RabbitMQ
 from chaosharness.errors import InvalidDefinition
-from chaosharness.handlers.places import asked_at
+from chaosharness.handlers.places import asked_or_awaited_at
 from chaosharness.handlers.port import call_off
 from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Scope
@@ -124,8 +124,8 @@ def listening_at(scope: Scope, library: str, host: str, port: int | None) -> Ope
     hosts = ", ".join(one.name for one in known) or "nobody"
     call_off(
         InvalidDefinition(
-            f"{scope.place} connects to {address!r} with {library}{asked_at()}, and nobody listens "
-            f"there in this system, only at: {hosts}. Add the broker that does: "
-            f'AMQP("{address}", bus)'
+            f"{scope.place} connects to {address!r} with {library}"
+            f"{asked_or_awaited_at()}, and nobody listens there in this system, only at: {hosts}. "
+            f'Add the broker that does: AMQP("{address}", bus)'
         )
     )

@@ -350,6 +350,14 @@ def _qos(real: Any, self: Any, channel: Any, prefetch_count: int = 0) -> None:
     self._on_collect.cancel()
 
 
+def _ack(real: Any, self: Any, delivery_tag: str) -> None:
+    """Settle, and have those look who could not take more before: it counts only now."""
+    real(self, delivery_tag)
+    connection = getattr(self.channel, "_ours", None)
+    if connection is not None:
+        _book(connection.store).wake()
+
+
 _REDIS: Final = "kombu.transport.redis"
 
 LIBRARY: Final = Library(
@@ -359,6 +367,7 @@ LIBRARY: Final = Library(
         Seam(f"{_REDIS}:MultiChannelPoller.__init__", ("self",), _poller),
         Seam(f"{_REDIS}:MultiChannelPoller.get", ("self", "callback", "timeout"), _get),
         Seam(f"{_REDIS}:Channel._put", ("self", "queue", "message", "kwargs"), _put),
+        Seam("kombu.transport.virtual.base:QoS.ack", ("self", "delivery_tag"), _ack),
         Seam(f"{_REDIS}:QoS.append", ("self", "message", "delivery_tag"), _append),
         Seam(
             "kombu.transport.virtual.base:QoS.__init__",

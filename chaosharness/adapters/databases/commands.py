@@ -4,13 +4,13 @@ Source:
     redis.io, the pages of the commands: their syntax.
 
 Not modelled:
-    XINFO, XSETID; TIME and LASTID of XCLAIM, ENTRIESREAD of XGROUP; XACKDEL, XDELEX, KEEPREF and
-    DELREF (Redis 8.2); XREADGROUP ... CLAIM (8.4); XREAD from `+`.
+    XSETID; XACKDEL, XDELEX, KEEPREF and DELREF (Redis 8.2); XREADGROUP ... CLAIM (8.4); XREAD
+    from `+` (7.4).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 import attrs
@@ -60,6 +60,8 @@ class Command:
         """Which streams it names."""
         if isinstance(self.asked, Reading):
             return tuple(name for name, _ in self.asked.streams)
+        if isinstance(self.asked, op.Exists):
+            return self.asked.names
         return (self.asked.stream,)
 
 
@@ -140,11 +142,12 @@ def _group(words: _Words) -> Command:
     verb, stream, group = words.next().upper(), words.next(), words.next()
     if verb == "CREATE":
         start, make = words.next(), bool(words.takes("MKSTREAM"))
-        if words.takes("ENTRIESREAD"):
-            raise Unknown("with ENTRIESREAD")
-        return Command("create_group", "manage", op.CreateGroup(stream, group, start, make))
+        read = words.number() if words.takes("ENTRIESREAD") else None
+        return Command("create_group", "manage", op.CreateGroup(stream, group, start, make, read))
     if verb == "SETID":
-        return Command("set_id", "manage", op.SetId(stream, group, words.next()))
+        start = words.next()
+        read = words.number() if words.takes("ENTRIESREAD") else None
+        return Command("set_id", "manage", op.SetId(stream, group, start, read))
     if verb == "DESTROY":
         return Command("destroy_group", "manage", op.DestroyGroup(stream, group))
     if verb == "CREATECONSUMER":
@@ -160,16 +163,18 @@ def _claim(words: _Words) -> Command:
     ids: list[str] = []
     found: dict[str, Any] = {}
     while len(words):
-        if words.takes("IDLE"):
-            found["idle_ms"] = words.number()
+        if words.takes("IDLE"):  # or TIME: the last of them counts
+            found |= {"idle_ms": words.number(), "time_ms": None}
+        elif words.takes("TIME"):
+            found |= {"time_ms": words.number(), "idle_ms": None}
+        elif words.takes("LASTID"):
+            found["last"] = words.next()
         elif words.takes("RETRYCOUNT"):
             found["times"] = words.number()
         elif words.takes("FORCE"):
             found["force"] = True
         elif words.takes("JUSTID"):
             found["just_id"] = True
-        elif name := words.takes("TIME", "LASTID"):
-            raise Unknown(f"with {name}")
         else:
             ids.append(words.next())
     claim = op.Claim(stream, group, consumer, idle_ms, tuple(ids), **found)
@@ -197,6 +202,19 @@ def _pending(words: _Words) -> Command:
     return Command("pending", "look", asked)
 
 
+def _info(words: _Words) -> Command:
+    verb, stream = words.next().upper(), words.next()
+    if verb == "STREAM":
+        full = bool(words.takes("FULL"))
+        count = words.number() if full and words.takes("COUNT") else 10
+        return Command("info", "look", op.Streams(stream, full, count))
+    if verb == "GROUPS":
+        return Command("info", "look", op.Groups(stream))
+    if verb == "CONSUMERS":
+        return Command("info", "look", op.Consumers(stream, words.next()))
+    raise Unknown(f"with {verb}")
+
+
 def _read(words: _Words, *, grouped: bool = False) -> Command:
     group = None
     if grouped:
@@ -222,6 +240,8 @@ def _read(words: _Words, *, grouped: bool = False) -> Command:
 
 
 _READ: Final[dict[str, Callable[[_Words], Command]]] = {
+    "exists": lambda it: Command("exists", "look", op.Exists(it.rest())),
+    "type": lambda it: Command("type", "look", op.Type(it.next())),
     "xadd": _add,
     "xtrim": _trim,
     "xdel": lambda it: Command("delete", "manage", op.Delete(it.next(), it.rest())),
@@ -233,13 +253,21 @@ _READ: Final[dict[str, Callable[[_Words], Command]]] = {
     "xclaim": _claim,
     "xautoclaim": _auto_claim,
     "xpending": _pending,
+    "xinfo": _info,
     "xread": _read,
     "xreadgroup": lambda it: _read(it, grouped=True),
 }
 
 
-def is_of_streams(words: tuple[bytes, ...]) -> bool:
-    """Say whether a command is one of Redis Streams."""
+def is_of_streams(words: tuple[bytes, ...], streams: Collection[str] = ()) -> bool:
+    """Say whether a command is one of Redis Streams.
+
+    Args:
+        words: The command.
+        streams: Which streams there are: some commands of keys are theirs too.
+    """
+    if words[0].lower() in (b"exists", b"type"):
+        return any(_text(one) in streams for one in words[1:])
     return words[0][:1].lower() == b"x"
 
 

@@ -190,16 +190,18 @@ class _Ours:
             raise
         for duration_ms in request.durations_ms():
             scope.world.know_duration(duration_ms)
-            scope.world.rest.show(duration_ms)
         if store.expires:
             clock_read(None, SECONDS)  # an answer may be another when something has expired
         if request.reads:
             self._feed(packed)
+            store.reckon(scope)
             scope.record("read", operation, attempt, data)
             return
         was = store.contents()
         store.saved()
         self._feed(packed)
+        store.see_lives()
+        store.reckon(scope)
         changed = store.contents() != was
         if changed and not store.repeats.unchanged(scope.world):
             scope.world.effects += 1

@@ -37,7 +37,7 @@ from chaosharness.brokers.redis.redis import OpenRedis
 from chaosharness.brokers.redis.rows import SURFACES
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Duplicate
-from chaosharness.handlers.clocks import SECONDS, clock_read
+from chaosharness.handlers.clocks import MILLISECONDS, clock_read
 from chaosharness.handlers.places import asked_at
 from chaosharness.handlers.port import Surface, call_off, careful
 from chaosharness.handlers.script import Script
@@ -68,7 +68,7 @@ def mentions_streams(desk: OpenRedis, request: Request) -> bool:
     """
     found = False
     for words in request.words:
-        if is_of_streams(words):
+        if is_of_streams(words, desk.streams):
             found = True
         elif len(words) > 1 and words[1].decode("utf-8", "replace") in desk.streams:
             verb = words[0].decode().upper()
@@ -92,7 +92,9 @@ def script(connection: Any, scope: Scope, request: Request, line: Any) -> Script
         line: The server as this connection sees it.
     """
     desk: OpenRedis = connection.streams
-    commands = [_read(words) if is_of_streams(words) else None for words in request.words]
+    commands = [
+        _read(words) if is_of_streams(words, desk.streams) else None for words in request.words
+    ]
     for one in commands:
         if one is not None:
             _check(desk, scope, one)
@@ -211,8 +213,10 @@ class _Work:
             if asked.min_idle_ms:
                 desk.foresee((asked.stream, asked.group), asked.min_idle_ms)
             else:
-                clock_read(users_frame(), SECONDS)  # who looks at idle times waits for one
-        return reply_of(asked, answer)
+                clock_read(users_frame(), MILLISECONDS)  # who looks at idle times waits for one
+        elif isinstance(asked, op.Consumers):
+            clock_read(users_frame(), MILLISECONDS)
+        return reply_of(asked, answer, self.connection)
 
     def _added(self, scope: Scope, operation: str, attempt: int, add: op.Add) -> Any:
         body = _body_of(add.fields)

@@ -97,9 +97,17 @@ def cluster_at(scope: Scope, library: str, servers: Any) -> OpenKafka:
     """
     asked = set(str(servers or "").replace(" ", "").split(","))
     found = [one for one in scope.world.states.values() if isinstance(one, OpenServers)]
-    for one in found:
-        if one.addresses & asked:
-            return one.cluster
+    meant = [one for one in found if one.addresses & asked]
+    if len({one.cluster.name for one in meant}) > 1:
+        names = " and ".join(repr(one.cluster.name) for one in meant)
+        call_off(
+            InvalidDefinition(
+                f"{library}: {scope.place} makes a client of bootstrap.servers={servers!r}"
+                f"{asked_at()}, which are two clusters, {names}: make a client for each"
+            )
+        )
+    if meant:
+        return meant[0].cluster
     known = ", ".join(sorted(",".join(sorted(one.addresses)) for one in found)) or "none"
     call_off(
         InvalidDefinition(

@@ -12,15 +12,39 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+import attrs
+
 from chaosharness.adapters.nats.server import left_out
 from chaosharness.brokers.nats.nats import OpenNATS
 from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.machines.nats import operations as op
+from chaosharness.machines.nats.settings import ACK_PENDING_MAX, ACK_WAIT_MS, UNLIMITED
 from chaosharness.machines.nats.subjects import matches
+
+
+@attrs.define
+class Push:
+    """A consumer that hands out by itself, to whoever listens where it delivers.
+
+    Attributes:
+        consumer: Its name.
+        group: One of each such queue group is handed a message.
+        ears: Who listens there.
+    """
+
+    consumer: str
+    group: str
+    ears: list[Any] = attrs.field(factory=list)
+
+    def is_bound(self) -> bool:
+        """Say whether somebody listens there now."""
+        return any(one.listens() for one in self.ears)
+
 
 PREFIX: Final = "$JS.API."
 NO_STREAM: Final = {"code": 404, "err_code": 10059, "description": "stream not found"}
 NO_CONSUMER: Final = {"code": 404, "err_code": 10014, "description": "consumer not found"}
+IN_USE: Final = {"code": 400, "err_code": 10013, "description": "consumer name already in use"}
 NS_A_MS: Final = 1_000_000
 CREATED: Final = "2030-01-01T00:00:00Z"
 
@@ -43,6 +67,17 @@ def answer(desk: OpenNATS, subject: str, payload: bytes) -> dict[str, Any]:
                 stream, rest = rest[0], rest[1:]
             return _made_consumer(desk, stream, rest[0] if rest else "", asked.get("config", {}))
     left_out(f"{'.'.join(words[:2])} of JetStream's API")
+
+
+def pushes(desk: OpenNATS) -> dict[str, Push]:
+    """Return the push consumers that code has made, by where they deliver."""
+    found: dict[str, Push] = desk.clients.setdefault("pushes", {})
+    return found
+
+
+def pushed(desk: OpenNATS, name: str) -> tuple[str, Push] | None:
+    """Return where a consumer delivers, if it is one that does."""
+    return next((one for one in pushes(desk).items() if one[1].consumer == name), None)
 
 
 def _names(desk: OpenNATS, subject: str | None) -> list[str]:
@@ -96,6 +131,9 @@ def _consumer(desk: OpenNATS, stream: str, name: str) -> dict[str, Any]:
         return {"error": NO_STREAM}
     if desk.consumers.get(name) != (stream, name):
         return {"error": NO_CONSUMER}
+    push = pushed(desk, name)
+    if push is None and name in desk.clients.get("to be pushed", ()):
+        return {"error": NO_CONSUMER}  # declared, and made by whoever listens first
     state = desk.machine.apply(op.InspectConsumer(stream, name), desk.world.now)
     one = desk.streams[stream].consumers[name]
     return {
@@ -108,7 +146,10 @@ def _consumer(desk: OpenNATS, stream: str, name: str) -> dict[str, Any]:
             "ack_wait": one.ack_wait_ms * NS_A_MS,
             "max_deliver": one.deliver_max,
             "max_ack_pending": one.ack_pending_max,
+            **({} if push is None else {"deliver_subject": push[0]}),
+            **({"deliver_group": push[1].group} if push is not None and push[1].group else {}),
         },
+        "push_bound": push is not None and push[1].is_bound(),
         "delivered": {"consumer_seq": state.delivered[0], "stream_seq": state.delivered[1]},
         "ack_floor": {"consumer_seq": state.floor[0], "stream_seq": state.floor[1]},
         "num_ack_pending": state.ack_pending,
@@ -121,27 +162,39 @@ def _consumer(desk: OpenNATS, stream: str, name: str) -> dict[str, Any]:
 def _made_consumer(
     desk: OpenNATS, stream: str, name: str, config: dict[str, Any]
 ) -> dict[str, Any]:
-    if config.get("deliver_subject"):
-        left_out("a push consumer", ": pull_subscribe, and fetch")
+    name = name or config.get("durable_name") or config.get("name") or ""
+    if config.get("idle_heartbeat") or config.get("flow_control"):
+        left_out("a consumer with heartbeats or flow control", ": leave them out")
     if stream not in desk.streams:
         return {"error": NO_STREAM}
     one = desk.streams[stream].consumers.get(name)
+    if not name:
+        left_out("a consumer without a name", ": durable=, and declare it")
     if one is None:
         left_out(
             f"a consumer {name!r} of {stream!r} that {desk.name} has not",
             f": declare it: NATSStream(consumers={{{name!r}: NATSConsumer(...)}})",
         )
-    for option, mine in (
-        ("ack_wait", one.ack_wait_ms * NS_A_MS),
-        ("max_deliver", one.deliver_max),
-        ("max_ack_pending", one.ack_pending_max),
+    for option, mine, default in (
+        ("ack_wait", one.ack_wait_ms * NS_A_MS, ACK_WAIT_MS * NS_A_MS),
+        ("max_deliver", one.deliver_max, UNLIMITED),
+        ("max_ack_pending", one.ack_pending_max, ACK_PENDING_MAX),
     ):
         theirs = config.get(option)
+        theirs = default if theirs == 0 else theirs  # nobody said anything
         if theirs is not None and theirs != mine:
             left_out(
                 f"a consumer {name!r} with {option}={theirs} where {desk.name} has {mine}",
                 ": declare it as the code makes it",
             )
+    subject = config.get("deliver_subject")
+    if subject:
+        before = pushed(desk, name)
+        if before is not None and before[0] != subject:
+            if before[1].is_bound():
+                return {"error": IN_USE}
+            del pushes(desk)[before[0]]
+        pushes(desk).setdefault(subject, Push(name, config.get("deliver_group") or ""))
     return _consumer(desk, stream, name)
 
 

@@ -10,9 +10,9 @@ Source:
     documentation, "JetStream".
 
 Not modelled:
-    Core NATS: publish, subscribe and request without a stream. Push consumers, consumers without a
-    name, ordered consumers. Making streams and consumers that the broker does not declare.
-    `publish_async`, key-value and object stores, reconnecting, slow consumers, heartbeats.
+    Consumers without a name, ordered consumers. Making streams and consumers that the broker does
+    not declare. `publish_async`, key-value and object stores, reconnecting, slow consumers,
+    heartbeats.
 """
 
 from __future__ import annotations
@@ -29,7 +29,14 @@ from chaosharness.adapters.aws.received import Received
 from chaosharness.adapters.dispatch import Library, Seam
 from chaosharness.adapters.frames import users_frame
 from chaosharness.adapters.nats import api
-from chaosharness.adapters.nats.server import desk_at, error_of, left_out, line_to
+from chaosharness.adapters.nats.listening import (
+    ears_of,
+    in_hand,
+    listen,
+    next_in_turn,
+    next_msg,
+)
+from chaosharness.adapters.nats.server import desk_of, error_of, left_out, line_to
 from chaosharness.adapters.spoken import note_spoken
 from chaosharness.brokers.arrivals import Arrivals, begin_wait
 from chaosharness.brokers.lane import Lane
@@ -43,9 +50,8 @@ from chaosharness.handlers.attribution import adopt, takes_by_itself
 from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.port import current_scope, operate, wait_of
 from chaosharness.handlers.script import Script
-from chaosharness.kernel.scope import Scope
+from chaosharness.kernel.scope import SCOPE, Scope
 from chaosharness.machines.nats import operations as op
-from chaosharness.machines.nats.subjects import matches
 
 LIBRARY_NAME: Final = "nats"
 ACKS: Final = "$JS.ACK."
@@ -58,7 +64,9 @@ NS_A_MS: Final = 1_000_000
 
 
 async def _connect(real: Any, self: Any, s: Any) -> None:
-    self._desk = desk_at(current_scope("nats.connect"), s.uri)
+    scope = current_scope("nats.connect")
+    others = [one.uri for one in self._server_pool]
+    self._desk = desk_of(scope, [s.uri, *others])
     self._lane = Lane()
     s.server_version = VERSION
 
@@ -74,11 +82,45 @@ async def _nothing(real: Any, self: Any, *given: Any, **options: Any) -> None:
 
 
 async def _subscribe(real: Any, self: Any, sub: Any) -> None:
-    if not sub._subject.startswith(self._inbox_prefix.decode()):
+    scope = current_scope("nats.subscribe")
+    desk = _desk(self, scope)
+    note_spoken(scope, LIBRARY_NAME, f"{desk.name}.subscribe")
+    listen(self, sub, desk, scope)
+
+
+async def _unsubscribe(real: Any, self: Any, sid: int, limit: int = 0) -> None:
+    scope = current_scope("nats.unsubscribe")
+    for ear in ears_of(_desk(self, scope), scope, self):
+        if ear.sub._id == sid and not limit:
+            ear.leave()
+
+
+async def _close(real: Any, self: Any, status: int, do_cbs: bool = True) -> None:
+    scope = SCOPE.get()
+    desk: OpenNATS | None = getattr(self, "_desk", None)
+    await real(self, status, do_cbs)
+    if scope is not None and desk is not None and desk.world is scope.world:
+        for ear in ears_of(desk, scope, self):
+            ear.leave()
+
+
+async def _push_subscribe(real: Any, self: Any, subject: str, *given: Any, **options: Any) -> Any:
+    """Have the consumer be made by whoever listens first, as nats-py would."""
+    scope = current_scope("nats.subscribe")
+    desk = _desk(self._nc, scope)
+    asked = dict(zip(_PUSHES[2:], given, strict=False)) | options
+    for word in ("ordered_consumer", "idle_heartbeat", "flow_control"):
+        if asked.get(word):
+            left_out(f"js.subscribe({word}={asked[word]!r})", f": leave {word} out")
+    name = asked.get("queue") or asked.get("durable")
+    if not name:
         left_out(
-            f"subscribe({sub._subject!r}) of core NATS",
-            ": take it from a stream: pull_subscribe, and fetch",
+            "js.subscribe without durable= or queue=",
+            ": name the consumer, and declare it: "
+            'NATSStream(consumers={"billing": NATSConsumer(filters="orders.placed")})',
         )
+    desk.clients.setdefault("to be pushed", set()).add(name)
+    return await real(self, subject, *given, **options)
 
 
 def _desk(client: Any, scope: Scope) -> OpenNATS:
@@ -99,13 +141,44 @@ async def _publish(
     scope = current_scope("nats.publish")
     desk = _desk(self, scope)
     if not subject.startswith(ACKS):
-        left_out(f"publish({subject!r}) of core NATS", ": publish by nc.jetstream()")
+        await _say(self, desk, scope, subject, payload, reply, headers)
+        return
     held = _held(desk, scope, subject)
     action, operation = _settlement(held, payload)
     if action != "in_progress":
-        _in_hand(desk, scope).discard(subject)
+        in_hand(desk, scope).discard(subject)
     note_spoken(scope, LIBRARY_NAME, f"{desk.name}.{action}")
     await tell(desk, scope, action, operation, held)
+
+
+async def _say(
+    client: Any,
+    desk: OpenNATS,
+    scope: Scope,
+    subject: str,
+    payload: bytes,
+    reply: str,
+    headers: Any,
+) -> None:
+    """Say something to those who listen now, and to the streams that keep it."""
+    if client.is_draining_pubs:
+        raise nats.errors.ConnectionDrainingError
+    if len(payload) > client._max_payload:
+        raise nats.errors.MaxPayloadError
+    inbox = subject.startswith(client._inbox_prefix.decode())
+    said = "respond" if inbox else f"publish_core {subject}"
+    note_spoken(scope, LIBRARY_NAME, f"{desk.name}.{said}")
+    message = Message(
+        subject,
+        None,
+        dict(headers or {}) or NO_HEADERS,
+        bytes(payload),
+        scope.entity,
+        scope.hops + 1,
+    )
+    await desk.core.publish(
+        client._lane, scope, f"{desk.name}.{said}", message, reply, line_to(desk, None)
+    )
 
 
 def _settlement(held: Held, payload: bytes) -> tuple[str, Any]:
@@ -149,11 +222,15 @@ async def _request(
         elif subject.startswith(ACKS):
             note_spoken(scope, LIBRARY_NAME, f"{desk.name}.ack_sync")
             held = _held(desk, scope, subject)
-            _in_hand(desk, scope).discard(subject)
+            in_hand(desk, scope).discard(subject)
             await operate(f"{desk.name}.ack_sync", _acked, (desk, held), line, ACK_SYNC)
             said = None
-        else:
+        elif desk.core.keeps(subject):
             said = await _stored(self, desk, scope, subject, payload, headers, line)
+        else:
+            if not await scope.colour.drive(desk.core.ask(subject), scope):
+                raise nats.errors.NoRespondersError
+            return await real(self, subject, payload, timeout, old_style, headers)
     except NATSError as error:
         raise error_of(error) from None
     data = b"" if said is None else json.dumps(said).encode()
@@ -173,12 +250,6 @@ async def _stored(
     client: Any, desk: OpenNATS, scope: Scope, subject: str, payload: bytes, headers: Any, line: Any
 ) -> dict[str, Any]:
     """Publish a message on a subject that a stream keeps; return the stream's answer."""
-    if not any(
-        matches(pattern, subject)
-        for name, one in desk.streams.items()
-        for pattern in one.subjects or (name,)
-    ):
-        raise nats.errors.NoRespondersError
     note_spoken(scope, LIBRARY_NAME, f"{desk.name}.publish {subject}")
     given = dict(headers or {})
     expected = given.get("Nats-Expected-Last-Sequence")
@@ -234,21 +305,15 @@ async def _fetch(
     known: dict[str, Held] = desk.clients.setdefault(scope.incarnation, {})
     if takes_by_itself(scope):
         begin_wait(scope)
-    in_hand = _in_hand(desk, scope)
+    hand = in_hand(desk, scope)
     wait_ms = max(round(timeout * SECOND_MS), desk.latency_ms)
-    nap = wait_of(scope, wait_ms, of_stack, users_frame(), holds=bool(in_hand))
+    nap = wait_of(scope, wait_ms, of_stack, users_frame(), holds=bool(hand))
     held = await scope.colour.drive(source.fetch(scope, batch, wait_ms, nap), scope)
     if not held:
         raise nats.errors.TimeoutError
-    in_hand.update(map(api.reply_to, held))
+    hand.update(map(api.reply_to, held))
     known.update((api.reply_to(one), one) for one in held)
     return Received([_message(self._nc, one) for one in held], partial(_go_to, scope, held))
-
-
-def _in_hand(desk: OpenNATS, scope: Scope) -> set[str]:
-    """Return what a process was handed and has not settled."""
-    found: set[str] = desk.clients.setdefault((scope.incarnation, "in hand"), set())
-    return found
 
 
 def _message(client: Any, held: Held) -> Msg:
@@ -272,7 +337,13 @@ def _go_to(scope: Scope, held: list[Held], index: int) -> None:
         )
 
 
+_PUSHES: Final = (
+    *("self", "subject", "queue", "cb", "durable", "stream", "config", "manual_ack"),
+    *("ordered_consumer", "idle_heartbeat", "flow_control", "pending_msgs_limit"),
+    *("pending_bytes_limit", "deliver_policy", "headers_only", "inactive_threshold"),
+)
 _CLIENT: Final = "nats.aio.client:Client."
+_ITERATOR: Final = "nats.aio.subscription:_SubscriptionMessageIterator."
 _PULL: Final = "nats.js.client:JetStreamContext.PullSubscription."
 LIBRARY: Final = Library(
     "nats-py",
@@ -281,7 +352,11 @@ LIBRARY: Final = Library(
         Seam(f"{_CLIENT}_connect_to_server", ("self", "s"), _connect),
         Seam(f"{_CLIENT}_process_connect_init", ("self",), _begin),
         Seam(f"{_CLIENT}_send_subscribe", ("self", "sub"), _subscribe),
-        Seam(f"{_CLIENT}_send_unsubscribe", ("self", "sid", "limit"), _nothing),
+        Seam(f"{_CLIENT}_send_unsubscribe", ("self", "sid", "limit"), _unsubscribe),
+        Seam(f"{_CLIENT}_close", ("self", "status", "do_cbs"), _close),
+        Seam("nats.aio.subscription:Subscription.next_msg", ("self", "timeout"), next_msg),
+        Seam(f"{_ITERATOR}__anext__", ("self",), next_in_turn),
+        Seam("nats.js.client:JetStreamContext.subscribe", _PUSHES, _push_subscribe),
         Seam(f"{_CLIENT}_flush_pending", ("self", "force_flush"), _nothing),
         Seam(f"{_CLIENT}flush", ("self", "timeout"), _nothing),
         Seam(f"{_CLIENT}publish", ("self", "subject", "payload", "reply", "headers"), _publish),

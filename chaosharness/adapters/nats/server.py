@@ -58,6 +58,26 @@ def error_of(error: NATSError) -> BaseException:
     raise AssertionError(said)
 
 
+def desk_of(scope: Scope, uris: list[Any]) -> OpenNATS:
+    """Return the broker that stands for all the addresses of a client.
+
+    Raises:
+        InvalidDefinition: They are of several, which calls the run off.
+    """
+    first = desk_at(scope, uris[0])
+    for uri in uris[1:]:
+        other = desk_at(scope, uri)
+        if other is not first:
+            names = " and ".join(sorted((repr(first.name), repr(other.name))))
+            call_off(
+                InvalidDefinition(
+                    f"nats: {scope.place} connects to servers of {names}{asked_at()}: a client has "
+                    "one. Connect to each by itself, or have one NATS stand for all its servers"
+                )
+            )
+    return first
+
+
 def desk_at(scope: Scope, uri: Any) -> OpenNATS:
     """Return the broker that stands for an address.
 

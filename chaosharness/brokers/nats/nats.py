@@ -23,6 +23,7 @@ import attrs
 from chaosharness.brokers.intake import Intake, check_options
 from chaosharness.brokers.lane import Lane, Publish, in_turn, is_disturbed
 from chaosharness.brokers.message import NO_HEADERS, POISON, Decode, Message, encode, key_of
+from chaosharness.brokers.nats.core import Core
 from chaosharness.brokers.nats.desk import Desk
 from chaosharness.brokers.nats.errors import answered
 from chaosharness.brokers.nats.loop import LOOP_OPTIONS, Consumer
@@ -275,6 +276,7 @@ class OpenNATS(Desk):
         self.streams = definition.streams
         self.url = definition.url
         self.clients: dict[Any, Any] = {}
+        self.core = Core(self)
         self.disturbed = is_disturbed(world, definition.name)
 
     # ---- publishing
@@ -372,6 +374,8 @@ class OpenNATS(Desk):
         topic = message.topic
         publish = op.Publish(topic, body or b"", message, message_id, expected_sequence)
         answer: op.Published = answered(operation, self.do(publish, scope, operation, attempt))
+        if not answer.duplicate:
+            self.core.spread(message)
         return answer
 
     def _poison(self, scope: Scope, message: Message, fault: Poison) -> None:

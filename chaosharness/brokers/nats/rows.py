@@ -34,12 +34,14 @@ from chaosharness.handlers.port import Surface
 ANY: Final = "any stream"
 EXPLICIT: Final = "explicit"
 ORDERED: Final = "ordered"
+CORE: Final = "core"
 
 ACKS: Final = 'NATS documentation, "Consumers": AckPolicy, AckWait'
 DEDUPLICATION: Final = 'NATS documentation, "JetStream model deep dive": message deduplication'
 CONNECTION: Final = "one TCP connection: what is sent on it keeps its order, or is lost with it"
 NO_LEADER: Final = "nats-server `errors.json`, 10008: while a leader is chosen"
 ORDERED_SOURCE: Final = 'NATS documentation, "Consumers": ordered consumers'
+AT_MOST_ONCE: Final = 'NATS documentation, "Core NATS": at most once'
 SUBJECTS: Final = 'NATS documentation, "Subject-Based Messaging": anybody may publish'
 
 
@@ -119,12 +121,37 @@ ROWS: Final[tuple[Row, ...]] = (
         ),
         searched=False,
     ),
+    *_rows(
+        (CORE,),
+        "publish",
+        "before",
+        (Delay, "the connection lags: what the same client sends later waits", CONNECTION),
+        (LostRequest, "it is lost with its connection, and nobody is told", AT_MOST_ONCE),
+        (Poison, "somebody publishes what nobody can read", SUBJECTS),
+        (NetworkPartition, "the server cannot be reached", CONNECTION),
+    ),
+    *_rows((CORE,), "publish", "after", *STALLS),
+    *_rows((CORE,), "publish", "before", *STALLS, searched=False),
+    *_rows(
+        (CORE,),
+        "deliver",
+        "before",
+        (NetworkPartition, "who is cut off misses what is said meanwhile", AT_MOST_ONCE),
+        (Delay, "it is under way for so long", CONNECTION),
+    ),
+    *_rows(
+        (CORE,),
+        "deliver",
+        "after",
+        (LostReply, "it is lost with its connection: nobody keeps it", AT_MOST_ONCE),
+    ),
 )
 
 PUBLISH: Final = surface_of(ROWS, ANY, "publish")
 DELIVER: Final[dict[str, Surface]] = {
-    profile: surface_of(ROWS, profile, "deliver") for profile in (EXPLICIT, ORDERED)
+    profile: surface_of(ROWS, profile, "deliver") for profile in (EXPLICIT, ORDERED, CORE)
 }
+CORE_PUBLISH: Final = surface_of(ROWS, CORE, "publish")
 ACK: Final = surface_of(ROWS, EXPLICIT, "ack")
 ACK_SYNC: Final = surface_of(ROWS, EXPLICIT, "ack sync")
 GET: Final = surface_of(ROWS, ANY, "get")

@@ -8,8 +8,8 @@ Source:
     a running Redis 7.0.15, which the tests compare with where it is found.
 
 Not modelled:
-    Several streams in one XREADGROUP; XINFO STREAM, `entries-read` and `lag`; XSETID; the options
-    TIME and LASTID of XCLAIM; replies over 64 bits; memory limits and eviction. Since Redis 8.2,
+    Several streams in one XREADGROUP; XSETID; replies over 64 bits; memory limits and eviction;
+    `inactive` of consumers (7.2). Since Redis 8.2,
     XACKDEL, XDELEX and references of XADD/XTRIM; XREADGROUP ... CLAIM (8.4). A failover that loses
     a group: it is taken to have been made long before.
 """
@@ -29,7 +29,7 @@ from chaosharness.machines.machine import (
     Settled,
     Stored,
 )
-from chaosharness.machines.redis import ids, refusals
+from chaosharness.machines.redis import ids, looking, refusals
 from chaosharness.machines.redis import operations as op
 from chaosharness.machines.redis.ids import StreamId
 from chaosharness.machines.redis.stream import Group, Kept, Pending, Stream
@@ -214,6 +214,8 @@ class RedisMachine:
 
     def _create_group(self, operation: op.CreateGroup, now: int) -> str | Refusal:
         stream = self.streams.get(operation.stream)
+        if operation.read is not None and operation.read < -1:
+            return refusals.READ_WRONGLY
         if stream is None and not operation.make:
             return refusals.NO_KEY
         last = _position(operation.id, ids.ZERO if stream is None else stream.last)
@@ -224,7 +226,7 @@ class RedisMachine:
         if operation.group in stream.groups:
             return refusals.GROUP_EXISTS
         place = f"{operation.stream}:{operation.group}"
-        stream.groups[operation.group] = Group(place, last)
+        stream.groups[operation.group] = Group(place, last, _known(operation.read))
         stream.places = (*stream.places, place)
         return "OK"
 
@@ -234,13 +236,15 @@ class RedisMachine:
         return self._group(stream, group) or refusals.no_group_of_key(stream, group)
 
     def _set_id(self, operation: op.SetId, now: int) -> str | Refusal:
+        if operation.read is not None and operation.read < -1:
+            return refusals.READ_WRONGLY
         group = self._managed(operation.stream, operation.group)
         if isinstance(group, Refusal):
             return group
         last = _position(operation.id, self.streams[operation.stream].last)
         if last is None:
             return refusals.BAD_ID
-        group.last = last
+        group.last, group.read = last, _known(operation.read)
         return "OK"
 
     def _destroy_group(self, operation: op.DestroyGroup, now: int) -> int | Refusal:
@@ -291,12 +295,13 @@ class RedisMachine:
         if operation.id != ">":
             group.seen(operation.consumer, now)
             return self._read_again(operation, group, start, now)
-        entries = self.streams[operation.stream].behind(group.last, operation.count or None)
+        stream = self.streams[operation.stream]
+        entries = stream.behind(group.last, operation.count or None)
         found: list[op.Entry] = []
         if entries:
             group.seen(operation.consumer, now)  # who finds nothing is no consumer yet
-            group.last = entries[-1].id
         for kept in entries:
+            stream.advance(group, kept.id)
             self._hand_out(operation, group, kept, now)
             found.append(op.Entry(kept.id, kept.fields, kept.message, 1))
         return found
@@ -363,10 +368,14 @@ class RedisMachine:
         if group is None:
             return refusals.no_group(operation.stream, operation.group)
         wanted = [ids.read(one) for one in operation.ids]
-        if None in wanted:
+        last = ids.ZERO if operation.last is None else ids.read(operation.last)
+        if None in wanted or last is None:
             return refusals.BAD_ID
+        group.last = max(group.last, last)
         stream = self.streams[operation.stream]
         since_ms = now - max(operation.idle_ms or 0, 0)
+        if operation.time_ms is not None:
+            since_ms = min(operation.time_ms - self.epoch_ms, now)
         found: list[op.Entry] = []
         for one in wanted:
             assert one is not None
@@ -425,8 +434,7 @@ class RedisMachine:
         since_ms: int,
     ) -> op.Entry:
         """Give a pending entry to whoever claims it."""
-        if operation.consumer not in group.consumers:
-            group.seen(operation.consumer, now)
+        group.seen(operation.consumer, now)
         before = pending.holder
         pending.consumer = operation.consumer
         pending.holder = operation.holder or operation.consumer
@@ -441,46 +449,6 @@ class RedisMachine:
         if before is not None:
             self._facts.append(CameBack(kept.message, group.place, before, "claimed"))
         return self._again(group, kept, pending)
-
-    # ---- looking
-
-    def _pending_summary(self, operation: op.PendingSummary, now: int) -> op.Summary | Refusal:
-        group = self._group(operation.stream, operation.group)
-        if group is None:
-            return refusals.no_group(operation.stream, operation.group)
-        found = group.in_order()
-        if not found:
-            return op.Summary(0, None, None, {})
-        counts: dict[str, int] = {}
-        for one in found:
-            counts[one.consumer] = counts.get(one.consumer, 0) + 1
-        return op.Summary(len(found), found[0].id, found[-1].id, dict(sorted(counts.items())))
-
-    def _pending_range(
-        self, operation: op.PendingRange, now: int
-    ) -> list[op.PendingEntry] | Refusal:
-        bounds = ids.bounds(operation.start, operation.end)
-        if bounds is None:
-            return refusals.BAD_ID
-        group = self._group(operation.stream, operation.group)
-        if group is None:
-            return refusals.no_group(operation.stream, operation.group)
-        found = [
-            op.PendingEntry(one.id, one.consumer, now - one.since_ms, one.times)
-            for one in group.in_order(bounds[0])
-            if one.id <= bounds[1]
-            and operation.consumer in (None, one.consumer)
-            and now - one.since_ms >= operation.min_idle_ms
-        ]
-        return found[: max(operation.count, 0)]
-
-    def _groups(self, operation: op.Groups, now: int) -> list[tuple[str, int, int, StreamId]]:
-        stream = self.streams.get(operation.stream)
-        groups = {} if stream is None else stream.groups
-        return [
-            (name, len(one.consumers), len(one.pending), one.last)
-            for name, one in sorted(groups.items())
-        ]
 
     # ---- losing
 
@@ -525,6 +493,10 @@ def _position(words: str, last: StreamId) -> StreamId | None:
     return last if words == "$" else ids.read(words)
 
 
+def _known(read: int | None) -> int | None:
+    return None if read == -1 else read
+
+
 def _entry(kept: Kept, times: int = 0) -> op.Entry:
     return op.Entry(kept.id, kept.fields, kept.message, times)
 
@@ -547,12 +519,19 @@ DO: Final[dict[type, Do]] = {
     op.Ack: RedisMachine._ack,
     op.Claim: RedisMachine._claim,
     op.AutoClaim: RedisMachine._auto_claim,
-    op.PendingSummary: RedisMachine._pending_summary,
-    op.PendingRange: RedisMachine._pending_range,
-    op.Groups: RedisMachine._groups,
+    op.Exists: looking.exists,
+    op.Type: looking.kind,
+    op.PendingSummary: looking.pending_summary,
+    op.PendingRange: looking.pending_range,
+    op.Streams: looking.stream,
+    op.Groups: looking.groups,
+    op.Consumers: looking.consumers,
     op.Lose: RedisMachine._lose,
 }
 
 LOOKS: Final = frozenset(
-    (op.Length, op.Range, op.Read, op.PendingSummary, op.PendingRange, op.Groups)
+    (
+        *(op.Length, op.Range, op.Read, op.PendingSummary, op.PendingRange),
+        *(op.Streams, op.Groups, op.Consumers, op.Exists, op.Type),
+    )
 )

@@ -68,6 +68,20 @@ class DeleteStream:
 
 
 @attrs.define(unsafe_hash=True)
+class Exists:
+    """EXISTS. Answers how many of these there are."""
+
+    names: tuple[str, ...]
+
+
+@attrs.define(unsafe_hash=True)
+class Type:
+    """TYPE. Answers `stream` or `none`."""
+
+    stream: str
+
+
+@attrs.define(unsafe_hash=True)
 class Length:
     """XLEN."""
 
@@ -108,21 +122,27 @@ class Read:
 
 @attrs.define(unsafe_hash=True)
 class CreateGroup:
-    """XGROUP CREATE."""
+    """XGROUP CREATE.
+
+    Attributes:
+        read: ENTRIESREAD: how many entries it counts as handed out; -1 and None: nobody knows.
+    """
 
     stream: str
     group: str
     id: str = "$"
     make: bool = False
+    read: int | None = None
 
 
 @attrs.define(unsafe_hash=True)
 class SetId:
-    """XGROUP SETID: what the group has been handed so far."""
+    """XGROUP SETID: what the group has been handed so far; `read` as for `CreateGroup`."""
 
     stream: str
     group: str
     id: str
+    read: int | None = None
 
 
 @attrs.define(unsafe_hash=True)
@@ -186,7 +206,16 @@ class Ack:
 
 @attrs.define(unsafe_hash=True)
 class Claim:
-    """XCLAIM. Answers entries."""
+    """XCLAIM. Answers entries.
+
+    Attributes:
+        idle_ms: For how long they count as idle; by default they were handed out now.
+        time_ms: TIME, instead of that: when they count as handed out, by the server's clock.
+        times: RETRYCOUNT: how often they count as handed out.
+        force: FORCE: what is not pending becomes so.
+        just_id: JUSTID: without fields, and without counting.
+        last: LASTID: the group has been handed all up to this id at least.
+    """
 
     stream: str
     group: str
@@ -198,6 +227,8 @@ class Claim:
     force: bool = False
     just_id: bool = False
     holder: Any = None
+    time_ms: int | None = None
+    last: str | None = None
 
 
 @attrs.define(unsafe_hash=True)
@@ -236,10 +267,32 @@ class PendingRange:
 
 
 @attrs.define(unsafe_hash=True)
-class Groups:
-    """XINFO GROUPS. Answers name, consumers, pending and last id of each."""
+class Streams:
+    """XINFO STREAM. Answers `StreamInfo`.
+
+    Attributes:
+        full: FULL: with entries, and with what is pending in each group.
+        count: With `full`, at most so many entries and pending entries of each; 0: all.
+    """
 
     stream: str
+    full: bool = False
+    count: int = 10
+
+
+@attrs.define(unsafe_hash=True)
+class Groups:
+    """XINFO GROUPS. Answers `GroupInfo` of each."""
+
+    stream: str
+
+
+@attrs.define(unsafe_hash=True)
+class Consumers:
+    """XINFO CONSUMERS. Answers `ConsumerInfo` of each."""
+
+    stream: str
+    group: str
 
 
 @attrs.define(unsafe_hash=True)
@@ -301,3 +354,64 @@ class PendingEntry:
     consumer: str
     idle_ms: int
     times: int
+
+
+@attrs.define(unsafe_hash=True)
+class StreamInfo:
+    """What XINFO STREAM answers.
+
+    Attributes:
+        length: How many entries there are.
+        keys: In how many nodes.
+        nodes: Of the tree that finds those: what it takes in memory goes by it.
+        last: The highest id there ever was.
+        deleted: The highest that XDEL took.
+        added: How many entries there ever were.
+        first: The lowest id that is there.
+        entries: The first and the last one; with FULL the first ones.
+        groups: How many; with FULL each.
+    """
+
+    length: int
+    keys: int
+    nodes: int
+    last: StreamId
+    deleted: StreamId
+    added: int
+    first: StreamId
+    entries: list[Entry]
+    groups: int | list[GroupInfo]
+
+
+@attrs.define(unsafe_hash=True)
+class GroupInfo:
+    """What XINFO says of a group.
+
+    Attributes:
+        name: Of the group.
+        consumers: How many; with FULL each.
+        pending: How many entries.
+        last: The id that was handed out last.
+        read: How many entries were handed out since the stream began, if that is known.
+        lag: How many were not handed out yet, if that is known.
+        held: With FULL, the first that are pending: what, for whom, since when, how often.
+    """
+
+    name: str
+    consumers: int | list[ConsumerInfo]
+    pending: int
+    last: StreamId
+    read: int | None
+    lag: int | None
+    held: list[tuple[StreamId, str, int, int]] = attrs.field(factory=list)
+
+
+@attrs.define(unsafe_hash=True)
+class ConsumerInfo:
+    """What XINFO says of a consumer: how many entries it has, and when it was seen last."""
+
+    name: str
+    pending: int
+    seen_ms: int
+    idle_ms: int
+    held: list[tuple[StreamId, int, int]] = attrs.field(factory=list)

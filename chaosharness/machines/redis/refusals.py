@@ -26,6 +26,8 @@ NO_KEY: Final = Refusal(
     "The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use "
     "the MKSTREAM option to create an empty stream automatically.",
 )
+NOT_THERE: Final = Refusal("ERR", "no such key")
+READ_WRONGLY: Final = Refusal("ERR", "value for ENTRIESREAD must be positive or -1")
 DOLLAR: Final = Refusal(
     "ERR",
     "The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this "

@@ -34,6 +34,7 @@ class Node:
     """So many entries in one piece of memory. One that is deleted keeps its room."""
 
     last: StreamId
+    first: StreamId = ids.ZERO
     taken: int = 0
     kept: dict[StreamId, Kept] = attrs.field(factory=dict)
 
@@ -60,13 +61,18 @@ class Pending:
 
 
 class Group:
-    """A consumer group: how far it has read, who is in it, and what is pending."""
+    """A consumer group: how far it has read, who is in it, and what is pending.
 
-    __slots__ = ("consumers", "last", "pending", "place")
+    Attributes:
+        read: How many entries it has been handed since the stream began; None: nobody knows.
+    """
 
-    def __init__(self, place: str, last: StreamId) -> None:
+    __slots__ = ("consumers", "last", "pending", "place", "read")
+
+    def __init__(self, place: str, last: StreamId, read: int | None = None) -> None:
         self.place = place
         self.last = last
+        self.read = read
         self.consumers: dict[str, int] = {}
         self.pending: dict[StreamId, Pending] = {}
 
@@ -88,11 +94,15 @@ class Stream:
 
     Attributes:
         places: The groups that read it, each a place of its own for facts.
+        added: How many entries it has ever had.
+        deleted: The highest id that XDEL took; what is trimmed leaves no hole.
+        first: The lowest id that is there.
     """
 
     def __init__(self, name: str, node_entries: int) -> None:
         self.name = name
-        self.last = ids.ZERO
+        self.last = self.first = self.deleted = ids.ZERO
+        self.added = 0
         self.groups: dict[str, Group] = {}
         self.places: tuple[str, ...] = ()
         self._kept: dict[StreamId, Kept] = {}
@@ -138,17 +148,21 @@ class Stream:
         id, nodes = one.id, self._nodes
         assert id > self.last
         if not nodes or nodes[-1].taken >= self._node_entries:
-            nodes.append(Node(id))
+            nodes.append(Node(id, id))
             self._lasts.append(id)
         node = nodes[-1]
         node.kept[id] = self._kept[id] = one
         self.last = node.last = self._lasts[-1] = id
         node.taken += 1
+        self.added += 1
+        if len(self._kept) == 1:
+            self.first = id
 
     def delete(self, one: StreamId) -> Kept | None:
         """Delete an entry; what is pending stays so."""
         for node in self._nodes:
             if one in node.kept:
+                self.deleted = max(self.deleted, one)
                 return self._drop(node, one)
         return None
 
@@ -158,6 +172,8 @@ class Stream:
         if not node.kept:
             at = self._nodes.index(node)
             del self._nodes[at], self._lasts[at]
+        if one == self.first:
+            self.first = next(iter(self._kept), ids.ZERO)
         return found
 
     def trim(
@@ -193,3 +209,47 @@ class Stream:
             if not whole:
                 break
         return gone
+
+    # ---- how far somebody is
+
+    @property
+    def node_keys(self) -> list[StreamId]:
+        """The id that each node began with."""
+        return [one.first for one in self._nodes]
+
+    def has_hole_behind(self, one: StreamId) -> bool:
+        """Say whether XDEL may have taken something between an id and what is there."""
+        return bool(self._kept) and self.deleted >= max(self.first, one)
+
+    def counted(self, one: StreamId) -> int | None:
+        """Return how many entries there were up to an id since the stream began, if it is known."""
+        if not self.added:
+            return 0
+        if one == self.last or (not self._kept and one < self.last):
+            return self.added
+        if one > self.last:
+            return None
+        if self.deleted == ids.ZERO or self.deleted < self.first:
+            before = self.added - len(self._kept)
+            if one < self.first:
+                return before
+            if one == self.first:
+                return before + 1
+        return None
+
+    def advance(self, group: Group, one: StreamId) -> None:
+        """Have a group be handed an entry for the first time."""
+        if group.read is not None and not self.has_hole_behind(one):
+            group.read += 1
+        elif self.added:
+            group.read = self.counted(one)
+        group.last = one
+
+    def lag(self, group: Group) -> int | None:
+        """Return how many entries a group was not handed yet, if it is known."""
+        if not self.added:
+            return 0
+        read = group.read
+        if read is None or self.has_hole_behind(group.last):
+            read = self.counted(group.last)
+        return None if read is None else self.added - read

@@ -37,7 +37,7 @@ from chaosharness.faults import (
 from chaosharness.handlers.port import Surface, surface
 from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Incarnation, Scope
-from chaosharness.kernel.spans import EPOCH_MS
+from chaosharness.kernel.spans import DAY_MS, EPOCH_MS
 from chaosharness.kernel.world import World
 from chaosharness.stores.address import is_address, read
 from chaosharness.stores.durable import OpenStore
@@ -128,6 +128,7 @@ class OpenRedis(OpenStore):
         self.server = FakeServer(version=(7, 4))
         self.lives = 1
         self.aside: set[str] = set()
+        self.lasting_ms = 0  # the longest time that a key was given to live
         self.heard: list[Callable[[Scope, str, int, Any], None]] = []
         self.repeats = Repeats(self._with_numbers)
         self._images: list[tuple[int, dict[int, Any]]] = []
@@ -195,6 +196,19 @@ class OpenRedis(OpenStore):
             for db in self.server.dbs.values()
             for item in db._dict.values()
         )
+
+    def see_lives(self) -> None:
+        """Take note for how long keys will be there: who asks for them may wait for their end."""
+        now = self.world_time()
+        for db in self.server.dbs.values():
+            for item in db._dict.values():
+                if item.expireat is not None:
+                    left_ms = round((item.expireat - now) * 1_000)
+                    self.lasting_ms = max(self.lasting_ms, left_ms)
+
+    def reckon(self, scope: Scope) -> None:
+        """Take note that somebody looks at what may be gone in time."""
+        scope.reckons_ms = max(scope.reckons_ms, min(self.lasting_ms, DAY_MS))
 
     def world_time(self) -> float:
         """Return the time of the run in seconds since 1970."""

@@ -1,6 +1,7 @@
 """Workers on Redis Streams as teams write them: redis-py, nothing of chaosharness."""
 
 import asyncio
+import time
 
 import redis
 import redis.asyncio as redis_async
@@ -72,3 +73,24 @@ async def worker_async():
                     await bus_async.sadd("billed", fields[b"order"])
                 await bus_async.xack("orders", "billing", name)
         await asyncio.sleep(0)
+
+
+def reaper(careful):
+    """Look every half minute for consumers of pods that are no more."""
+    ensure(bus)
+    while True:
+        time.sleep(30)
+        reap(careful)
+
+
+def reap(careful):
+    """Delete consumers that have been idle for a minute."""
+    for one in bus.xinfo_consumers("orders", "billing"):
+        if one["idle"] < 60_000 or one["name"] == "reaper":
+            continue
+        if careful and one["pending"]:
+            rows = bus.xpending_range("orders", "billing", "-", "+", 10, consumername=one["name"])
+            names = [row["message_id"] for row in rows]
+            for name, fields in bus.xclaim("orders", "billing", "reaper", 60_000, names):
+                bill(bus, name, fields)
+        bus.xgroup_delconsumer("orders", "billing", one["name"])

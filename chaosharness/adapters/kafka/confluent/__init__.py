@@ -27,6 +27,7 @@ from typing import Any, Final
 from chaosharness.adapters.dispatch import Library, Swap, inside
 from chaosharness.adapters.kafka.confluent.consumer import Consumer, DeserializingConsumer
 from chaosharness.adapters.kafka.confluent.producer import Producer, SerializingProducer
+from chaosharness.adapters.unmodelled import not_modelled
 from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel.scope import SCOPE
 
@@ -97,6 +98,18 @@ def _door(ours: type) -> Any:
     return door
 
 
+def _no_admin(real: Any) -> Any:
+    """Return what refuses to be made inside a run."""
+
+    def begin(self: Any, *given: Any, **options: Any) -> None:
+        if inside():
+            not_modelled("confluent-kafka", "AdminClient", "create_topics and the rest of it")
+        real.__init__(self, *given, **options)
+
+    words = {"__init__": begin, "__module__": real.__module__, "__doc__": real.__doc__}
+    return type(real.__name__, (real,), words)
+
+
 _OWN: Final = ("__dict__", "__weakref__")
 
 
@@ -136,6 +149,9 @@ _REALS: Final[dict[str, type]] = {}
 LIBRARY: Final = Library(
     "confluent-kafka",
     tested=">=2.4,<3",
-    swaps=tuple(Swap(f"confluent_kafka:{name}", _door(ours)) for name, ours in OURS.items()),
+    swaps=(
+        *(Swap(f"confluent_kafka:{name}", _door(ours)) for name, ours in OURS.items()),
+        Swap("confluent_kafka.admin:AdminClient", _no_admin),
+    ),
     late=made_too_early,
 )

@@ -1,0 +1,190 @@
+"""What a run costs on each stack, how many times that of ports, and how soon a slip is found.
+
+python -m benchmarks stacks
+
+Each is an application as its users write it (`models/applications/`, or a worker of the tests where
+there is none), in its right form and in one with a slip. A run differs in length from stack to
+stack, so what is compared with ports is the cost of an event of its history. `to find it` is CPU
+time from nothing to the counterexample, made as small as can be.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+import attrs
+
+from benchmarks.amqp import system as amqp_system
+from benchmarks.amqp import with_ports
+from chaosharness import AWS, SQS, Env, Gateway, Schedule, System, Web, smallest
+
+RUNS = 10
+LIMIT_S = 10.0
+
+
+@attrs.frozen
+class Stack:
+    """A stack, a system on it, and the same with a slip: each a module and a function of it."""
+
+    name: str
+    right: str
+    slip: str
+
+
+def _application(libraries: str, name: str, slip: str) -> Stack:
+    where = f"models.applications.{name}.system"
+    return Stack(libraries, f"{where}:{name}", f"{where}:{slip}")
+
+
+STACKS = (
+    _application("confluent-kafka, requests", "billing", "keyless"),
+    _application("aiokafka, httpx", "payouts", "keyless"),
+    _application("kafka-python, requests", "refunds", "keyless"),
+    _application("pika, SQLAlchemy, requests", "invoices", "no_key"),
+    _application("FastStream on RabbitMQ", "charges", "no_key"),
+    _application("Celery on RabbitMQ", "parcels", "keyless"),
+    _application("Celery on Redis", "shipments", "told_without_a_key"),
+    _application("taskiq on RabbitMQ", "receipts", "keyless"),
+    _application("FastAPI, SQLAlchemy, httpx", "checkout", "no_key"),
+    _application("Flask, requests", "booking", "retried_post"),
+    _application("FastAPI, SQLite, httpx", "wallet", "each_time"),
+    Stack("nats-py, fetched", f"{__name__}:nats", f"{__name__}:nats_that_counts"),
+    Stack("nats-py, pushed", f"{__name__}:nats_pushed", f"{__name__}:nats_pushed_that_counts"),
+    Stack("boto3 (SQS), requests", f"{__name__}:sqs", f"{__name__}:sqs_keyless"),
+    Stack("redis-py, streams", f"{__name__}:streams", f"{__name__}:streams_that_forget"),
+)
+
+
+def nats(*, counts: bool = False) -> System:
+    """Return orders that are fetched from JetStream."""
+    from tests.adapters import nats_workers, test_nats
+
+    found: System = test_nats.shop(nats_workers.ack, counts=counts)
+    return found
+
+
+def nats_that_counts() -> System:
+    """Return the same, where an acknowledgement that is lost counts twice."""
+    return nats(counts=True)
+
+
+def nats_pushed(*, counts: bool = False) -> System:
+    """Return orders that JetStream hands out."""
+    from tests.adapters import test_nats_listening as pushed
+
+    found: System = pushed.shop(pushed.durable, counts=counts)
+    return found
+
+
+def nats_pushed_that_counts() -> System:
+    """Return the same, where an acknowledgement that is lost counts twice."""
+    return nats_pushed(counts=True)
+
+
+def sqs(*, keyed: bool = True) -> System:
+    """Return orders that are received from a queue of SQS, and charged by HTTP."""
+    import boto3
+    import requests
+
+    url = "https://sqs.eu-central-1.amazonaws.com/000000000000/orders"
+    client = boto3.client("sqs", region_name="eu-central-1")
+
+    def charge(order: dict[str, Any]) -> None:
+        headers = {"Idempotency-Key": order["order"]} if keyed else {}
+        where = "https://bank.example/charges"
+        requests.post(where, json=order, headers=headers, timeout=10).raise_for_status()
+
+    def work() -> None:
+        while True:
+            answer = client.receive_message(QueueUrl=url, WaitTimeSeconds=20)
+            for message in answer.get("Messages", []):
+                try:
+                    charge(json.loads(message["Body"]))
+                except (OSError, ValueError):
+                    continue
+                client.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+
+    system = System("shop")
+    bus = system.add(SQS("bus", ["orders"]))
+    bank = system.add(Gateway("bank"))
+    system.add(AWS(bus))
+    system.add(Web("bank.example", bank, routes={"POST /charges": "charge"}))
+    system.service("billing")(lambda env: env.main(work))
+
+    @system.entry(examples=[{"order": "o1", "cents": 500}])
+    def place(env: Env, order: dict[str, Any]) -> None:
+        env.publisher(bus)("orders", order, key=order["order"])
+
+    return system
+
+
+def sqs_keyless() -> System:
+    """Return the same, where the bank is given no key."""
+    return sqs(keyed=False)
+
+
+def streams(worker: str = "worker") -> System:
+    """Return orders that are read from a stream of Redis."""
+    from tests.adapters.databases import test_redis_streams, workers
+
+    found: System = test_redis_streams.shop(getattr(workers, worker))
+    return found
+
+
+def streams_that_forget() -> System:
+    """Return the same, where nobody claims what is pending."""
+    return streams("forgetful")
+
+
+def made(where: str) -> System:
+    """Return a system by where it is written."""
+    module, _, name = where.partition(":")
+    make: Callable[[], System] = getattr(import_module(module), name)
+    return make()
+
+
+def us_per_event(system: System) -> tuple[float, float]:
+    """Return what a run costs in milliseconds, and each of its events in microseconds."""
+    events = len(system.run().history)
+    best = float("inf")
+    for _ in range(3):
+        began = time.process_time()
+        for _ in range(RUNS):
+            system.run(None, Schedule())
+        best = min(best, (time.process_time() - began) / RUNS)
+    return best * 1e3, best * 1e6 / events
+
+
+def found_in_s(system: System) -> tuple[float, str]:
+    """Return how long it takes to the smallest counterexample, and its schedule."""
+    began = time.process_time()
+    found = smallest(system, faults_max=1)
+    took_s = time.process_time() - began
+    return took_s, "nothing" if found is None else "; ".join(map(str, found.schedule)) or "no fault"
+
+
+def main(stacks: Sequence[Stack] = STACKS) -> None:
+    """Print the table."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
+    _, ports_us = us_per_event(amqp_system(with_ports))
+    print(f"{'stack':28} {'ms a run':>8} {'ratio':>6} {'to find it':>11}  the fault")
+    for one in stacks:
+        try:
+            ms, event_us = us_per_event(made(one.right))
+            took_s, fault = found_in_s(made(one.slip))
+        except ImportError as error:
+            print(f"{one.name:28} left out: {error}")
+            continue
+        late = "" if took_s <= LIMIT_S else f"  (over {LIMIT_S:g} s)"
+        print(f"{one.name:28} {ms:8.2f} {event_us / ports_us:5.1f}x {took_s:9.2f} s  {fault}{late}")
+
+
+if __name__ == "__main__":
+    main()

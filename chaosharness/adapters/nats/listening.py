@@ -1,0 +1,281 @@
+"""What a client of nats-py listens to: core subjects, and push consumers of JetStream.
+
+A callback is a handler: it has a scope of its own for each message, and its place is called after
+it; one subscription calls it with one message at a time. Code that asks for the next message has
+one scope, which follows the message in hand.
+
+A push consumer is one that the broker declares; whoever makes it says where it delivers. The server
+hands out at once all it may (`ack_pending_max`) to whoever listens there, and AckWait runs for what
+waits in the client. Members of a queue group are handed one message a millisecond, in turns.
+
+Source:
+    nats-py 2.16, `aio/subscription.py`, `js/client.py`; NATS documentation, "Consumers": push.
+
+Not modelled:
+    Heartbeats, flow control, ordered consumers of the client, slow consumers.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Final
+
+import attrs
+import nats
+from nats.aio.msg import Msg
+
+from chaosharness.adapters.amqp.handling import Handling, carried, name_of
+from chaosharness.adapters.frames import users_frame
+from chaosharness.adapters.nats import api
+from chaosharness.brokers.arrivals import begin_wait
+from chaosharness.brokers.message import Message
+from chaosharness.brokers.nats.core import Listener
+from chaosharness.brokers.nats.desk import Held, Puller
+from chaosharness.brokers.nats.nats import OpenNATS
+from chaosharness.handlers.attribution import adopt, takes_by_itself
+from chaosharness.handlers.fingerprint import of_stack
+from chaosharness.handlers.port import HANDLE, current_scope, wait_of
+from chaosharness.handlers.script import Resume, Script
+from chaosharness.kernel.scope import SCOPE, Scope
+
+SECOND_MS: Final = 1_000
+
+
+@attrs.define(eq=False)
+class Ear:
+    """One subscription of a client, and what stands for it at the server."""
+
+    client: Any
+    sub: Any
+    desk: OpenNATS
+    scope: Scope
+    listener: Listener | None = None
+    puller: Puller | None = None
+    resume: Resume | None = None
+
+    def listens(self) -> bool:
+        """Say whether it still does."""
+        client, sub = self.client, self.sub
+        return (
+            self.scope.incarnation.alive
+            and not client.is_closed
+            and client._subs.get(sub._id) is sub
+        )
+
+    def leave(self) -> None:
+        """Listen no more."""
+        if self.listener is not None:
+            self.desk.core.leave(self.listener)
+        if self.puller is not None:
+            self.desk.lines.leave(self.puller)
+        self.wake()
+
+    def wake(self) -> None:
+        """Wake who waits for the next message."""
+        resume, self.resume = self.resume, None
+        if resume is not None:
+            resume(None)
+
+    def hear(self, message: Message, reply: str, cause: int) -> None:
+        """Take what has arrived."""
+        self._keep(_msg(self.client, message, reply, self.sub), (message, cause))
+
+    def pushed(self, held: list[Held]) -> None:
+        """Take what a consumer has handed out, and be handed more."""
+        known: dict[str, Held] = self.desk.clients.setdefault(self.scope.incarnation, {})
+        for one in held:
+            reply = api.reply_to(one)
+            known[reply] = one
+            in_hand(self.desk, self.scope).add(reply)
+            self._keep(_msg(self.client, one.message, reply, self.sub), (one.message, one.cause))
+        if self.listens():
+            assert self.puller is not None
+            self.desk.lines.ask(self.puller)
+
+    def _keep(self, msg: Msg, whose: tuple[Message, int]) -> None:
+        sub, client = self.sub, self.client
+        msg._whose = whose  # type: ignore[attr-defined]
+        sub._received += 1
+        if sub._max_msgs > 0 and sub._received >= sub._max_msgs:
+            client._subs.pop(sub._id, None)
+        if sub._future:
+            if not sub._future.cancelled():
+                sub._future.set_result(msg)
+            return
+        sub._pending_size += len(msg.data)
+        sub._pending_queue.put_nowait(msg)
+        self.wake()
+
+    def wait(self, wait_ms: int | None, nap: Any) -> Script[None]:
+        """Wait until something has arrived, for so long at most."""
+        world = self.desk.world
+        timer: Any = None
+
+        def over(_: Any) -> None:
+            nap.woke()
+            self.wake()
+
+        def keep(resume: Resume) -> None:
+            nonlocal timer
+            self.resume = resume
+            if wait_ms is not None:
+                timer = world.timer(wait_ms, over, None, nap)
+
+        try:
+            yield keep
+        except GeneratorExit:  # the task that waited was cancelled
+            self.resume = None
+            if nap is not None:
+                nap.woke()
+            raise
+        finally:
+            if timer is not None:
+                world.agenda.cancel(timer)
+
+
+def in_hand(desk: OpenNATS, scope: Scope) -> set[str]:
+    """Return what a process was handed and has not settled."""
+    found: set[str] = desk.clients.setdefault((scope.incarnation, "in hand"), set())
+    return found
+
+
+def _msg(client: Any, message: Message, reply: str, sub: Any) -> Msg:
+    return Msg(
+        _client=client,
+        subject=message.topic,
+        reply=reply,
+        data=message.body or b"",
+        headers={name: str(value) for name, value in message.headers.items()} or None,
+        _sid=sub._id,
+    )
+
+
+# ---- beginning and ending
+
+
+def listen(client: Any, sub: Any, desk: OpenNATS, scope: Scope) -> None:
+    """Have a subscription hear what it asks for."""
+    ear = Ear(client, sub, desk, scope)
+    service, incarnation = scope.incarnation.service, scope.incarnation
+    ears: dict[Any, Ear] = desk.clients.setdefault((incarnation, "ears"), {})
+    ears[client, sub._id] = ear
+    sub._ear = ear
+    own = sub._subject.startswith(client._inbox_prefix.decode())
+    if sub._cb is not None and not (own and sub._cb == client._request_sub_callback):
+        sub._cb = partial(_called, sub._cb)
+    push = api.pushes(desk).get(sub._subject)
+    if push is not None:
+        push.ears.append(ear)
+        ear.puller = desk.puller(incarnation, push.consumer, service, ear.pushed)
+        if not push.group:
+            stream, name = ear.puller.place
+            ear.puller.most = desk.streams[stream].consumers[name].ack_pending_max
+        desk.lines.ask(ear.puller)
+        return
+    site = "" if own else f"{desk.name}.{sub._subject}/deliver to {service}"
+    ear.listener = Listener(
+        incarnation, sub._subject, sub._queue or "", site, ear.hear, ear.listens
+    )
+    desk.core.join(ear.listener)
+    incarnation.on_death.append(ear.leave)
+
+
+def ears_of(desk: OpenNATS, scope: Scope, client: Any) -> list[Ear]:
+    """Return the subscriptions of a client."""
+    ears: dict[Any, Ear] = desk.clients.get((scope.incarnation, "ears"), {})
+    return [one for (whose, _), one in ears.items() if whose is client]
+
+
+# ---- callbacks
+
+
+async def _called(callback: Any, msg: Msg) -> None:
+    """Have a callback handle a message, in a scope of its own."""
+    whose = getattr(msg, "_whose", None)
+    own = SCOPE.get()
+    if whose is None or own is None:
+        await callback(msg)
+        return
+    try:
+        await carried(own, _handling(own, callback, *whose), partial(callback, msg))
+    finally:
+        SCOPE.set(own)
+
+
+def _handling(own: Scope, callback: Any, message: Message, cause: int) -> Handling:
+    world, incarnation = own.world, own.incarnation
+    place = f"{incarnation.service}.{name_of(_users(callback))}"
+    scope = Scope(
+        world, incarnation, place, message.entity, cause, own.colour, message.hops, message.name
+    )
+    scope.run = callback
+    world.in_flight[scope] = place
+    operation = f"{place}/handle"
+    key = (operation, message.entity, message.name)
+    world.counts[key] = attempt = world.counts.get(key, 0) + 1
+    if operation not in world.surfaces:
+        world.meet(operation, HANDLE)
+    return Handling(scope, operation, attempt)
+
+
+def _users(callback: Any) -> Any:
+    """Return the user's function inside of one that acknowledges by itself."""
+    code = getattr(callback, "__code__", None)
+    if code is None or code.co_name != "new_callback" or "callback" not in code.co_freevars:
+        return callback
+    return callback.__closure__[code.co_freevars.index("callback")].cell_contents
+
+
+# ---- the next message
+
+
+async def next_of(sub: Any, timeout: float | None) -> Msg | None:
+    """Return the next message of a subscription; None if none comes, or it has ended."""
+    ear: Ear = sub._ear
+    scope = current_scope("nats.next_msg")
+    if takes_by_itself(scope):
+        begin_wait(scope)
+    if sub._pending_queue.empty() and ear.listens():
+        wait_ms = None if timeout is None else max(round(timeout * SECOND_MS), 1)
+        nap: Any = None
+        if wait_ms is not None:
+            scope.world.know_duration(wait_ms)
+            holds = ear.puller is not None and bool(in_hand(ear.desk, scope))
+            nap = wait_of(scope, wait_ms, of_stack, users_frame(), holds=holds)
+        await scope.colour.drive(ear.wait(wait_ms, nap), scope)
+    if sub._pending_queue.empty():
+        return None
+    msg: Msg = sub._pending_queue.get_nowait()
+    sub._pending_size -= len(msg.data)
+    sub._pending_queue.task_done()
+    whose = getattr(msg, "_whose", None)
+    if whose is not None and takes_by_itself(scope):
+        message, cause = whose
+        adopt(scope, entity=message.entity, message=message.name, cause=cause, hops=message.hops)
+    return msg
+
+
+async def next_msg(real: Any, self: Any, timeout: float | None = 1.0) -> Msg:
+    """Stand for `Subscription.next_msg`."""
+    if not hasattr(self, "_ear"):
+        return await real(self, timeout)  # type: ignore[no-any-return]
+    if self._conn.is_closed:
+        raise nats.errors.ConnectionClosedError
+    if self._cb:
+        raise nats.errors.Error("nats: next_msg cannot be used in async subscriptions")
+    found = await next_of(self, timeout)
+    if found is not None:
+        return found
+    if self._conn.is_closed:
+        raise nats.errors.ConnectionClosedError
+    raise nats.errors.TimeoutError
+
+
+async def next_in_turn(real: Any, self: Any) -> Msg:
+    """Stand for one step of `async for message in subscription.messages`."""
+    if not hasattr(self._sub, "_ear"):
+        return await real(self)  # type: ignore[no-any-return]
+    found = await next_of(self._sub, None)
+    if found is None:
+        raise StopAsyncIteration
+    return found

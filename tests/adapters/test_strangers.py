@@ -1,0 +1,298 @@
+"""What no part of a system stands for: one sentence with the call, the user's line, and what to do.
+
+Real hosts, two brokers at once, C extensions with sockets of their own, forks, pools. It
+is said in other words where another test has met the library: nothing here depends on that.
+"""
+
+import asyncio
+import multiprocessing
+import os
+import re
+import socket
+import subprocess
+import sys
+import urllib.request
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from importlib import import_module
+
+import pytest
+
+from chaosharness import NATS, Kafka, KafkaServers, RedisStore, System
+from chaosharness.errors import InvalidDefinition, RealIO
+
+HERE = r" \(at (?:tests/adapters/)?test_strangers.py:\d+\)"
+AT_HOME = sys.platform == "linux"
+
+
+def refused(ask, *parts):
+    """Return what a service is told whose main loop asks for something."""
+    system = System("shop")
+    for part in parts:
+        system.add(part)
+
+    async def later():
+        await ask()
+
+    is_async = asyncio.iscoroutinefunction(getattr(ask, "func", ask))
+    system.service("worker")(lambda env: env.main(later if is_async else partial(ask)))
+    system.entry(examples=[1])(lambda env, item: None)
+    with pytest.raises((InvalidDefinition, RealIO)) as told:
+        system.run()
+    return str(told.value)
+
+
+# ---- real hosts
+
+CONFLUENT = {"bootstrap.servers": "kafka.real:9092", "group.id": "g"}
+PG = "postgresql://pg.real/db"
+
+
+def confluent(kind):
+    getattr(import_module("confluent_kafka"), kind)(CONFLUENT).poll(1)
+
+
+def confluent_admin():
+    import_module("confluent_kafka.admin").AdminClient(CONFLUENT).list_topics(timeout=1)
+
+
+async def aiokafka_producer():
+    await import_module("aiokafka").AIOKafkaProducer(bootstrap_servers="kafka.real:9092").start()
+
+
+def kafka_producer():
+    import_module("kafka").KafkaProducer(bootstrap_servers="kafka.real:9092")
+
+
+def pika_connection():
+    pika = import_module("pika")
+    pika.BlockingConnection(pika.ConnectionParameters("rabbit.real"))
+
+
+async def aio_pika_connection():
+    await import_module("aio_pika").connect_robust("amqp://rabbit.real")
+
+
+def boto3_client():
+    import_module("boto3").client("sqs", region_name="eu-west-1").list_queues()
+
+
+async def nats_connection():
+    await import_module("nats").connect("nats://nats.real")
+
+
+def redis_client():
+    import_module("redis").Redis("redis.real").get("a")
+
+
+async def redis_async_client():
+    await import_module("redis.asyncio").Redis(host="redis.real").get("a")
+
+
+def psycopg_connection(conninfo):
+    import_module("psycopg").connect(conninfo)
+
+
+async def psycopg_async_connection():
+    await import_module("psycopg").AsyncConnection.connect(PG)
+
+
+async def asyncpg_connection():
+    await import_module("asyncpg").connect(PG)
+
+
+def sqlalchemy_connection():
+    import_module("sqlalchemy").create_engine("postgresql+psycopg://pg.real/db").connect()
+
+
+def celery_worker(broker):
+    celery = import_module("celery")
+    celery.Celery("x", broker=broker, set_as_current=False).worker_main(["worker"])
+
+
+async def temporal_client():
+    await import_module("temporalio.client").Client.connect("temporal.real:7233")
+
+
+def httpx_get():
+    import_module("httpx").get("https://api.real/")
+
+
+def requests_get():
+    import_module("requests").get("https://api.real/")
+
+
+async def aiohttp_get():
+    async with import_module("aiohttp").ClientSession() as session:
+        await session.get("https://api.real/")
+
+
+def stripe_charge():
+    import_module("stripe").Charge.create(api_key="x", amount=1)
+
+
+def urllib_get():
+    urllib.request.urlopen("https://api.real/")
+
+
+def plain_socket():
+    socket.create_connection(("db.real", 5432))
+
+
+async def plain_streams():
+    await asyncio.open_connection("db.real", 5432)
+
+
+KAFKA = ("kafka.real:9092", 'KafkaServers("')
+POSTGRESQL = ("psycopg", 'PostgreSQL("db"')
+WEB = ("api.real", "Web(")
+HOSTS = [
+    ("confluent_kafka", partial(confluent, "Producer"), *KAFKA),
+    ("confluent_kafka", partial(confluent, "Consumer"), *KAFKA),
+    ("confluent_kafka", confluent_admin, "AdminClient", "Leave it out of the code under test"),
+    ("aiokafka", aiokafka_producer, *KAFKA),
+    ("kafka", kafka_producer, *KAFKA),
+    ("pika", pika_connection, "pika", "AMQP("),
+    ("aio_pika", aio_pika_connection, "aiormq", "AMQP("),
+    ("boto3", boto3_client, "boto", "AWS("),
+    ("nats", nats_connection, "nats", 'NATS("bus"'),
+    ("redis", redis_client, "redis.real", "RedisStore("),
+    ("redis", redis_async_client, "redis.real", "RedisStore("),
+    ("psycopg", partial(psycopg_connection, PG), *POSTGRESQL),
+    ("psycopg", partial(psycopg_connection, "host=127.0.0.1 port=9"), *POSTGRESQL),
+    ("psycopg", partial(psycopg_connection, "host=/nowhere"), *POSTGRESQL),
+    ("psycopg", psycopg_async_connection, *POSTGRESQL),
+    ("sqlalchemy", sqlalchemy_connection, *POSTGRESQL),
+    ("asyncpg", asyncpg_connection, "asyncpg", 'PostgreSQL("db"'),
+    ("temporalio", temporal_client, "temporal.real:7233", "env.client("),
+    ("httpx", httpx_get, *WEB),
+    ("requests", requests_get, *WEB),
+    ("aiohttp", aiohttp_get, *WEB),
+    ("stripe", stripe_charge, "stripe", "Web("),
+    ("urllib", urllib_get, *WEB),
+    ("socket", plain_socket, "db.real", "Web("),
+    ("asyncio", plain_streams, "db.real", "Web("),
+]
+
+
+@pytest.mark.parametrize(("package", "ask", "what", "instead"), HOSTS)
+def test_a_host_that_nobody_stands_for_is_said(package, ask, what, instead):
+    pytest.importorskip(package)
+    if package == "sqlalchemy":
+        pytest.importorskip("psycopg")
+    found = refused(ask)
+    assert what in found and instead in found and re.search(HERE, found), found
+
+
+@pytest.mark.parametrize("broker", ["amqp://rabbit.real//", "sqs://"])
+def test_a_broker_of_celery_that_nobody_stands_for_is_said(broker):
+    pytest.importorskip("celery")
+    found = refused(partial(celery_worker, broker))
+    assert re.search(HERE, found), found
+    assert "AMQP(" in found or (broker == "sqs://" and "AWS(" in found), found
+
+
+# ---- two brokers at once
+
+
+def clusters(client):
+    return [
+        part
+        for name in ("a", "b")
+        for cluster in [Kafka(name, ["t"], client=client)]
+        for part in (cluster, KafkaServers(f"{name}:9092", cluster))
+    ]
+
+
+def two_confluent():
+    import_module("confluent_kafka").Producer({"bootstrap.servers": "a:9092,b:9092"})
+
+
+async def two_aiokafka():
+    await import_module("aiokafka").AIOKafkaProducer(bootstrap_servers="a:9092,b:9092").start()
+
+
+def two_kafka():
+    import_module("kafka").KafkaProducer(bootstrap_servers=["a:9092", "b:9092"])
+
+
+@pytest.mark.parametrize(
+    ("package", "ask", "client"),
+    [
+        ("confluent_kafka", two_confluent, "confluent-kafka"),
+        ("aiokafka", two_aiokafka, "aiokafka"),
+        ("kafka", two_kafka, "kafka-python"),
+    ],
+)
+def test_a_client_of_two_clusters_is_said(package, ask, client):
+    pytest.importorskip(package)
+    found = refused(ask, *clusters(client))
+    assert "which are two clusters, 'a' and 'b': make a client for each" in found
+    assert "test_strangers.py:" in found
+
+
+def test_a_client_of_two_servers_is_said():
+    nats = pytest.importorskip("nats")
+    pytest.importorskip("redis")
+
+    async def both():
+        await nats.connect(["nats://a:4222", "nats://b:4222"])
+
+    parts = [NATS(name, [f"of {name}".replace(" ", "-")], url=f"nats://{name}") for name in "ab"]
+    assert "connects to servers of 'a' and 'b' (at " in refused(both, *parts)
+    found = refused(redis_client, RedisStore("one"), RedisStore("two"))
+    assert "may mean 'one' and 'two': say with url=" in found
+
+
+# ---- other processes
+
+
+def a_process(how):
+    process = multiprocessing.get_context(how).Process(target=print)
+    process.start()
+
+
+def a_pool():
+    multiprocessing.get_context("fork").Pool(1)
+
+
+def an_executor():
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        pool.submit(print).result()
+
+
+async def an_executor_of_a_loop():
+    with ProcessPoolExecutor(1) as pool:
+        await asyncio.get_running_loop().run_in_executor(pool, print)
+
+
+def a_fork():
+    os.fork()
+
+
+def a_shell():
+    os.system("true")
+
+
+def a_command():
+    subprocess.run(["true"], check=True)
+
+
+@pytest.mark.skipif(not AT_HOME, reason="forks are those of Linux")
+@pytest.mark.parametrize(
+    ("ask", "call"),
+    [
+        (a_fork, "os.fork"),
+        (partial(a_process, "fork"), "os.fork"),
+        (partial(a_process, "spawn"), "multiprocessing.Process.start"),
+        (a_pool, "os.fork"),
+        (an_executor, "os.fork"),
+        (an_executor_of_a_loop, "ProcessPoolExecutor.submit by loop.run_in_executor"),
+        (a_command, r"subprocess.Popen"),
+        (a_shell, "os.system"),
+    ],
+)
+def test_another_process_is_said(ask, call):
+    found = refused(ask)
+    assert f"called {call}" in found and "ThreadPoolExecutor" in found
+    assert "test_strangers.py:" in found
