@@ -12,7 +12,7 @@ Not modelled:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import attrs
 
@@ -30,6 +30,9 @@ from chaosharness.machines.nats import operations as op
 from chaosharness.machines.nats.subjects import matches
 
 UNHEARD = "at most once: whoever was to hear it is gone"
+
+INBOX: Final = "_INBOX."
+"""How subjects begin that clients make up for answers: another one in each run."""
 
 
 class Streams(Protocol):
@@ -193,6 +196,8 @@ class Core:
         hearers = self._hearers(message.topic)
         places = tuple(one.place for one in hearers if one.operation)
         desk.journal.write(Stored(message, message.topic, places), scope, operation, attempt)
+        if message.topic.startswith(INBOX):
+            desk.world.raw[message.published][-1]["made_up"] = True
         self._hand_on(hearers, message, reply)
 
     def spread(self, message: Message, reply: str = "") -> None:

@@ -310,7 +310,7 @@ class OpenRabbitMQ(Watcher):
 
     def _words(self, copy: Copy, names: tuple[str, ...] | list[str]) -> dict[str, Any]:
         body = copy.body
-        words = {
+        words: dict[str, Any] = {
             "broker": self.name,
             "topic": copy.topic,
             "exchange": copy.exchange,

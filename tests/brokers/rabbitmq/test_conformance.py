@@ -373,8 +373,8 @@ def never_full(node, queue):
 
 
 def counted_once(letter):
-    def wrong(copy, *rest):
-        made = letter(copy, *rest)
+    def wrong(copy, *rest, **version):
+        made = letter(copy, *rest, **version)
         made.headers["x-death"] = made.headers["x-death"][:1]
         made.headers["x-death"][0]["reason"] = "rejected"
         return made

@@ -516,7 +516,7 @@ WRONG = {
         "matching",
         to_queues_only(OpenExchange.matching),
     ),
-    "nothing is unbound": ("routes", OpenExchange, "unbind", nothing),
+    "nothing is unbound": ("routes", OpenExchange, "unbind", lambda *_: False),
     "an exclusive queue is everybody's": ("lives", Declared, "found", of_everybody),
     "it outlives its connection": ("lives", Node, "disconnect", nothing),
     "nothing is deleted with its consumer": (
@@ -551,7 +551,7 @@ WRONG = {
         "dead letters",
         Copy,
         "letter",
-        lambda copy, queue, reason, exchange, key: Copy(
+        lambda copy, queue, reason, exchange, key, **_: Copy(
             copy.topic if key is None else key, None, {}, copy.body, exchange=exchange
         ),
     ),
