@@ -118,13 +118,19 @@ def awaited_at(coroutines: Iterable[Any], known: Container[str]) -> tuple[str, s
     return found.pop() if len(found) == 1 else ("", "")
 
 
+def _is_a_command(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).startswith(_COMMANDS)
+
+
 def asked_at() -> str:
     """Return ` (at shop/payments.py:24)`: the user's line that led here; or nothing.
 
     Nothing either where a command led here: beneath it is the script that began it.
     """
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and not str(frame.f_globals.get("__name__")).startswith(_COMMANDS):
+    while frame is not None and _is_a_command(frame):
+        frame = frame.f_back  # that is who asks here
+    while frame is not None and not _is_a_command(frame):
         if not is_generated(frame) and is_own(frame):
             return f" (at {where(frame)})"
         frame = frame.f_back

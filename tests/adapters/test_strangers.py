@@ -287,12 +287,15 @@ def a_command():
         (partial(a_process, "spawn"), "multiprocessing.Process.start"),
         (a_pool, "os.fork"),
         (an_executor, "os.fork"),
-        (an_executor_of_a_loop, "ProcessPoolExecutor.submit by loop.run_in_executor"),
+        (  # the pool has a process beside it, unless there is one from before
+            an_executor_of_a_loop,
+            "(ProcessPoolExecutor.submit by loop.run_in_executor|multiprocessing.Process.start)",
+        ),
         (a_command, r"subprocess.Popen"),
         (a_shell, "os.system"),
     ],
 )
 def test_another_process_is_said(ask, call):
     found = refused(ask)
-    assert f"called {call}" in found and "ThreadPoolExecutor" in found
+    assert re.search(f"called {call}", found) and "ThreadPoolExecutor" in found
     assert "test_strangers.py:" in found

@@ -57,7 +57,7 @@ def test_removing_a_fault_leaves_the_others():
 
 def test_every_kind_has_words_of_its_own():
     names = {kind(Site("a/b")).kind for kind in FAULTS}
-    assert len(names) == len(FAULTS) == 22
+    assert len(names) == len(FAULTS) == 23
     assert "lost reply" in names
 
 

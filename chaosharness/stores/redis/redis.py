@@ -47,6 +47,10 @@ Persistence = Literal["always", "everysec", "none"]
 _PERSISTENCE: Final = ("always", "everysec", "none")
 
 _CUTS: Final = (NetworkPartition,)
+WAITED_FOR_MS: Final = 7_200_000
+"""How long a key may live for code to be run on until it is gone; longer ones are not waited for
+that long, such as those that remember messages for a day."""
+
 READING: Final = surface(
     before=(LostRequest, StoreOutage), after=(Pause,), also=(Crash,), also_before=(Pause, *_CUTS)
 )
@@ -192,7 +196,7 @@ class OpenRedis(OpenStore):
         """Whether there is something that will be gone by itself."""
         now = self.world_time()
         return any(
-            item.expireat is not None and item.expireat > now
+            item.expireat is not None and item.expireat >= now
             for db in self.server.dbs.values()
             for item in db._dict.values()
         )
@@ -205,6 +209,8 @@ class OpenRedis(OpenStore):
                 if item.expireat is not None:
                     left_ms = round((item.expireat - now) * 1_000)
                     self.lasting_ms = max(self.lasting_ms, left_ms)
+                    if left_ms <= WAITED_FOR_MS:
+                        self.world.rest.show(left_ms)
 
     def reckon(self, scope: Scope) -> None:
         """Take note that somebody looks at what may be gone in time."""

@@ -245,10 +245,10 @@ def test_a_soak_that_is_told_to_stop_says_what_it_ran(tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--seconds", "0"], "more than 0 seconds"),
-        (["--seconds", "nan"], "more than 0 seconds"),
+        (["--seconds", "0"], "'--seconds': 0.0 is not in the range x>0"),
+        (["--seconds", "nan"], "'--seconds': 'nan' is no number"),
         (["--seconds", "1", "--hours", "1"], "not both"),
-        (["--workers", "-1"], "--workers must be 0 or more"),
+        (["--workers", "-1"], "'--workers': -1 is not in the range x>=0"),
         (["--folder", os.devnull], "choose another folder"),
     ],
 )

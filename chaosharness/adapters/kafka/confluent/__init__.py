@@ -22,9 +22,9 @@ Not modelled:
 from __future__ import annotations
 
 import sys
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
-from chaosharness.adapters.dispatch import Library, Swap, inside
+from chaosharness.adapters.dispatch import Library, Seam, Swap, inside
 from chaosharness.adapters.kafka.confluent.consumer import Consumer, DeserializingConsumer
 from chaosharness.adapters.kafka.confluent.producer import Producer, SerializingProducer
 from chaosharness.adapters.unmodelled import not_modelled
@@ -98,16 +98,9 @@ def _door(ours: type) -> Any:
     return door
 
 
-def _no_admin(real: Any) -> Any:
-    """Return what refuses to be made inside a run."""
-
-    def begin(self: Any, *given: Any, **options: Any) -> None:
-        if inside():
-            not_modelled("confluent-kafka", "AdminClient", "create_topics and the rest of it")
-        real.__init__(self, *given, **options)
-
-    words = {"__init__": begin, "__module__": real.__module__, "__doc__": real.__doc__}
-    return type(real.__name__, (real,), words)
+def _no_admin(real: Any, *_: Any, **__: Any) -> NoReturn:
+    """Refuse an admin client inside a run."""
+    not_modelled("confluent-kafka", "AdminClient", "create_topics and the rest of it")
 
 
 _OWN: Final = ("__dict__", "__weakref__")
@@ -149,9 +142,9 @@ _REALS: Final[dict[str, type]] = {}
 LIBRARY: Final = Library(
     "confluent-kafka",
     tested=">=2.4,<3",
-    swaps=(
-        *(Swap(f"confluent_kafka:{name}", _door(ours)) for name, ours in OURS.items()),
-        Swap("confluent_kafka.admin:AdminClient", _no_admin),
+    seams=(
+        Seam("confluent_kafka.admin:AdminClient.__init__", ("self", "conf", "kwargs"), _no_admin),
     ),
+    swaps=tuple(Swap(f"confluent_kafka:{name}", _door(ours)) for name, ours in OURS.items()),
     late=made_too_early,
 )
