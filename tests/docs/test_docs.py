@@ -50,6 +50,7 @@ NOT_RUN = {
         "mkdocs build": "test_site.py does, where it is installed",
         "pip install -e '.[bench]'": LONG,
         "python -m benchmarks peers": LONG,
+        "python -m benchmarks stacks": LONG,
         "python -m benchmarks.same": "takes minutes; the line above it runs one system's",
     },
     "docs/how-to/cores.md": {
