@@ -60,14 +60,24 @@ def _users(task: Any) -> Callable[[], None]:
     return named
 
 
+ROUND_S = 0.05
+"""How long a round of taskiq's loop takes that begins with an error."""
+
+
 async def _listen(real: Any, self: Any, finish_event: Any) -> None:
-    """Listen; a process that is gone does not begin again, as its loop otherwise would."""
+    """Listen; a process that is gone does not begin again, as its loop otherwise would.
+
+    While the connection is lost, listening ends at once, and taskiq's loop begins it again at once,
+    with a line in the log: that takes time, in which aio-pika connects again.
+    """
     scope = current_scope("taskiq.listen")
     try:
         await real(self, finish_event)
-    except BaseException:
+    except BaseException as error:
         if not scope.incarnation.alive or scope.world.ending is not None:
             raise asyncio.CancelledError from None
+        if isinstance(error, Exception):
+            await asyncio.sleep(ROUND_S)
         raise
 
 
