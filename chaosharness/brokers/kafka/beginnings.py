@@ -74,10 +74,8 @@ class Beginnings:
             world.know_timeout(retention_ms)
             world.know_duration(times.session_timeout_ms + retention_ms)
 
-    def by_reset(self, crew: Crew, place: LogPartition, reset: str) -> bool:
-        """Say whether a group without an offset skips what a log partition holds, or refuses."""
-        if reset == "earliest":
-            return False
+    def by_reset(self, crew: Crew, place: LogPartition) -> bool:
+        """Say whether a group without an offset begins where its reset says, or is refused."""
         return self._times.new_groups or place in self._added or crew.name in self._expired
 
     # ---- more log partitions

@@ -16,6 +16,7 @@ import msgspec
 from chaosharness.errors import RefusedValue, UnserialisablePayload
 from chaosharness.handlers.port import READ, call_off, operate, refuse_stranger
 from chaosharness.kernel import allowed
+from chaosharness.kernel.rest import COMMITS_MIN
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.stores.durable import OpenStore
@@ -70,6 +71,7 @@ class OpenKeyValue(OpenStore):
         self.data: dict[str, bytes] = {}
         self._log: list[tuple[int, str, bytes | None]] = []
         self._repeats = Repeats(self._decoded)
+        self._changes = 0
         self.actions = _actions(definition.name)
 
     def connect(self, incarnation: Incarnation) -> KeyValueConnection:
@@ -126,8 +128,10 @@ class OpenKeyValue(OpenStore):
             del values[key]
         else:
             values[key] = body
-        if body != old and not self._repeats.unchanged(self.world):
-            self.world.effects += 1
+        if body != old:
+            self._changes += 1
+            if self._changes < COMMITS_MIN or not self._repeats.unchanged(self.world):
+                self.world.effects += 1
         data = {"store": self.name, "verb": verb, "key": key, "value": body}
         if outcome is not None:
             data["outcome"] = "unknown"
