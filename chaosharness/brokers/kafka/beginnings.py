@@ -51,6 +51,9 @@ class Beginnings:
         crews: Its groups.
         rebalance: Begins a round of a group, and says why.
         tell: Writes down what has become of a group.
+
+    Attributes:
+        usual: Whether no group begins anywhere but at the start of what a log partition holds.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Beginnings:
         self._added: set[LogPartition] = set()
         self._expired: set[str] = set()
         self._emptied: dict[str, int] = {}
+        self.usual = not times.new_groups
         retention_ms = times.offsets_retention_ms
         if retention_ms is not None:
             world.know_timeout(retention_ms)
@@ -82,6 +86,7 @@ class Beginnings:
 
     def grown(self, topic: str, before: int, count: int) -> None:
         """Learn that a topic has more log partitions: its groups learn of it later."""
+        self.usual = False
         self._added.update((topic, index) for index in range(before, count))
         age_ms = self._times.metadata_max_age_ms
         self._world.know_timeout(age_ms)
@@ -114,5 +119,6 @@ class Beginnings:
         crew.group.committed.clear()
         crew.group.why = "its offsets have expired"
         self._expired.add(crew.name)
+        self.usual = False
         self._world.effects += 1
         self._tell(crew)

@@ -371,7 +371,7 @@ class Coordination:
         logs, owners = self.machine.logs, self.owners
         slots, order = member.slots, member.order
         pending = member.group.pending
-        from_start = member.reset == "earliest"
+        from_start = member.reset == "earliest" or self.beginnings.usual
         by_reset = self.beginnings.by_reset
         for place in places:
             topic, index = place
@@ -379,8 +379,10 @@ class Coordination:
             operation = f"{self.name}.{topic}/deliver to {name}"
             at = committed.get(place, -1)
             if at < 0:
-                skips = not from_start and by_reset(member.crew, place)
-                at = self._begin(member, place) if skips else log.start
+                if from_start or not by_reset(member.crew, place):
+                    at = log.start
+                else:
+                    at = self._begin(member, place)
             elif not log.plain and self.place_of is not None:
                 at = self.place_of(member, place, at)
             slots[place] = slot = Slot(place, operation, log.records, at)
