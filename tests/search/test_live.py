@@ -184,8 +184,10 @@ SETTINGS = settings(
 
 
 def test_a_state_machine_finds_two_steps_and_a_fault_between_them():
+    # what is drawn depends on which modules are loaded, and one in eight finds nothing in 250
+    enough = settings(SETTINGS, max_examples=2_500)
     with pytest.raises(PropertyViolated) as told:
-        run_state_machine_as_test(machine_of(forgets), settings=SETTINGS)
+        run_state_machine_as_test(machine_of(forgets), settings=enough)
     found = told.value.counterexample
     assert found.items == ({"id": "o1"}, {"id": "o1"})
     assert found.schedule == Schedule([Crash(Site(HANDLED, "after"))])
