@@ -31,7 +31,8 @@ _UNIX_MS: Final = 10**12
 _UNIX_S: Final = 10**9
 _DATE: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?")
 _TOKEN: Final = re.compile(
-    r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|(?=[0-9a-fA-F]*[0-9])[0-9a-fA-F]{16,}"
+    r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+    r"|(?=[0-9]*[a-fA-F])(?=[a-fA-F]*[0-9])[0-9a-fA-F]{16,}"
 )
 """What nobody counts on with: a UUID, or some 64 bits and more in hexadecimal."""
 
@@ -74,21 +75,25 @@ def from_now(value: Any, now_ms: int) -> int:
     return int(far) if -DAY_MS <= far <= DAY_MS else 0
 
 
-def is_the_same_later(value: Any, now_ms: int, former: Any, then_ms: int) -> bool:
+def is_the_same_later(
+    value: Any, now_ms: int, former: Any, then_ms: int, *, goes_on: bool = False
+) -> bool:
     """Say whether a value is what it was, but for times, which keep their distance to the clock.
 
     A lease that is renewed, for instance: `{"by": "w-1", "until": now + 30}`. And but for tokens
-    that are drawn anew each time, such as that of a lock.
+    that are drawn anew each time, such as that of a lock. Where it `goes_on`, times may
+    have gone on by any length, and not back.
     """
     if value == former:
         return True
     if isinstance(value, Mapping) and isinstance(former, Mapping):
         return value.keys() == former.keys() and all(
-            is_the_same_later(one, now_ms, former[name], then_ms) for name, one in value.items()
+            is_the_same_later(one, now_ms, former[name], then_ms, goes_on=goes_on)
+            for name, one in value.items()
         )
     if isinstance(value, list | tuple) and isinstance(former, list | tuple):
         return len(value) == len(former) and all(
-            is_the_same_later(one, now_ms, other, then_ms)
+            is_the_same_later(one, now_ms, other, then_ms, goes_on=goes_on)
             for one, other in zip(value, former, strict=True)
         )
     if type(value) is not type(former) or isinstance(value, bool):
@@ -97,7 +102,9 @@ def is_the_same_later(value: Any, now_ms: int, former: Any, then_ms: int) -> boo
         return True
     far_ms = from_now(value, now_ms - _ASIDE_MS)
     before_ms = from_now(former, then_ms - _ASIDE_MS)
-    return bool(far_ms and before_ms) and abs(far_ms - before_ms) <= RENEWED_WITHIN_MS
+    if not (far_ms and before_ms):
+        return False
+    return bool(value > former) if goes_on else abs(far_ms - before_ms) <= RENEWED_WITHIN_MS
 
 
 def look_through(

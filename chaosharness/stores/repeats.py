@@ -10,11 +10,32 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from chaosharness.kernel.rest import COMMITS_MIN
+from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.spans import is_the_same_later
-from chaosharness.kernel.world import World
+
+SEVERAL: Final = "several"
 
 STATES_MAX: Final = 8
 """How many contents a loop may lead a store through, until one of them is there once more."""
+
+
+class _State:
+    """What a store held, and who has changed that since.
+
+    Attributes:
+        content: What was committed.
+        at_ms: When it was so last.
+        by: Who alone has committed since; `None` nobody, `SEVERAL` more than one.
+        home: Whether one piece of code has left it and come back to it by itself.
+    """
+
+    __slots__ = ("at_ms", "by", "content", "home")
+
+    def __init__(self, content: Any, at_ms: int) -> None:
+        self.content = content
+        self.at_ms = at_ms
+        self.by: Any = None
+        self.home = False
 
 
 class Repeats:
@@ -26,52 +47,75 @@ class Repeats:
     looked at after some commits from the 8th, the 16th, the 32nd, ... of such a row on, and, as
     long as contents come back, after each further one.
 
+    What one undoes of what another did is a change each time, for ever if need be: two who fight
+    over a row never come to rest.
+
     Args:
         look: Returns what is committed, in one order; None where it cannot be looked at now.
     """
 
-    __slots__ = ("_count", "_known", "_look", "_misses", "_row")
+    __slots__ = ("_count", "_known", "_last", "_look", "_misses", "_row")
 
     def __init__(self, look: Callable[[], Any]) -> None:
         self._look = look
-        self._known: list[tuple[Any, int]] = []
+        self._known: list[_State] = []
+        self._last: _State | None = None
         self._misses = STATES_MAX
         self._count = 0
         self._row = -1
 
-    def unchanged(self, world: World) -> bool:
+    def unchanged(self, scope: Scope) -> bool:
         """Say whether a commit has changed nothing; asked once after each that touched rows.
 
-        Or nothing for good: what is held now it held before, and nothing else came in between.
+        Or nothing for good: what is held now it held before, nothing else came in between, and
+        whoever made it another has made it the same again.
         """
+        world = scope.world
         row = world.rest.goes_on_alike(world)
         if self._row != row:
             self._row = row
             self._count = 0
             self._misses = STATES_MAX
         self._count += 1
-        found = self._was_there(world.now)
+        found = self._was_there(world.now, (scope.incarnation, scope.place))
         world.rest.counted(world, effect=not found)
         return found
 
-    def _was_there(self, now_ms: int) -> bool:
+    def _was_there(self, now_ms: int, who: Any) -> bool:
         count = self._count
         if count >= COMMITS_MIN and count & (count - 1) == 0 and self._misses >= STATES_MAX:
             self._misses = 0
             self._known.clear()
+            self._last = None
         if self._misses >= STATES_MAX:
             return False
         content = self._look()
+        left, self._last = self._last, None
+        for one in self._known:
+            one.by = who if one.by is None or one.by == who else SEVERAL
         if content is not None:
-            for at, (former, then_ms) in enumerate(self._known):
-                if is_the_same_later(content, now_ms, former, then_ms):
-                    self._known[at] = content, now_ms
-                    self._misses = 0
-                    return True
-            self._known.append((content, now_ms))
+            for one in self._known:
+                if is_the_same_later(content, now_ms, one.content, one.at_ms):
+                    return self._is_back(one, left, content, now_ms)
+            self._last = _State(content, now_ms)
+            self._known.append(self._last)
             del self._known[:-STATES_MAX]
         self._misses += 1
         return False
+
+    def _is_back(self, one: _State, left: _State | None, content: Any, now_ms: int) -> bool:
+        """Say whether it changes nothing that a store holds what it held before."""
+        renewed = left is not None and is_the_same_later(
+            content, now_ms, left.content, left.at_ms, goes_on=True
+        )
+        back = one.by is not SEVERAL
+        if back and not renewed:
+            one.home = True
+        found = back or renewed or (left is not None and left.home)
+        one.content, one.at_ms, one.by = content, now_ms, None
+        self._last = one
+        self._misses = 0 if found else self._misses + 1
+        return found
 
 
 def in_one_order(final: dict[str, Any]) -> Any:

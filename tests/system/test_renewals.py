@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from chaosharness import KeyValue, SQLite, System
+from chaosharness import Budget, KeyValue, SQLite, System
 from chaosharness.kernel.spans import EPOCH_MS, is_the_same_later
 
 NOW = 100_000
@@ -28,6 +28,10 @@ def at(ms):
         ({"at": "2030-01-01T00:00:00"}, {"at": "2030-01-01T00:03:20"}, False),
         ({"at": None}, {"at": at(NOW)}, False),
         ([at(0)], [at(NOW), at(NOW)], False),
+        (["0123456789abcdef0123456789abcdef"], ["fedcba9876543210fedcba9876543210"], True),
+        ([str(uuid.UUID(int=1))], [str(uuid.UUID(int=2))], True),
+        (["0000000000000041"], ["0000000000000042"], False),  # somebody counts
+        (["cafe"], ["babe"], False),
     ],
 )
 def test_a_value_is_the_same_later_if_only_times_went_on(former, value, same):
@@ -103,3 +107,33 @@ def test_what_counts_on_is_a_change_each_time_and_the_cure_is_named(step):
     ending = beating(step).run().ending
     assert ending.verdict == "budget"
     assert "background=True" in ending.reason
+
+
+def fight(env, kv, db, wants):
+    if kv.get("x") != wants:
+        kv.put("x", wants)
+
+
+def fight_over_a_row(env, kv, db, wants):
+    with db:
+        db.execute("INSERT OR IGNORE INTO beats VALUES ('x', 0, 0)")
+        db.execute("UPDATE beats SET n = ? WHERE worker = 'x' AND n <> ?", (wants, wants))
+
+
+@pytest.mark.parametrize("step", [fight, fight_over_a_row])
+@pytest.mark.parametrize("others_s", [10, 20])
+def test_what_others_undo_each_time_is_a_change_each_time(step, others_s):
+    """Two that want different things of a row: it is as it was again and again, and no rest."""
+    system = System("fight")
+    kv = system.add(KeyValue("kv"))
+    store = system.add(SQLite("db", "CREATE TABLE beats (worker TEXT PRIMARY KEY, at REAL, n INT)"))
+    for name, wants, every_s in (("one", 1, 10), ("other", 2, others_s)):
+
+        @system.service(name)
+        def serve(env, wants=wants, every_s=every_s):
+            items, db = env.connect(kv), env.connect(store)
+            env.every(every_s, lambda: step(env, items, db, wants))
+
+    system.entry(examples=["x"])(lambda env, item: None)
+    ending = system.run(budget=Budget(calm_ms=7_200_000)).ending
+    assert ending.verdict == "budget"

@@ -203,7 +203,7 @@ class _Ours:
         store.see_lives()
         store.reckon(scope)
         changed = store.contents() != was
-        if changed and not store.repeats.unchanged(scope.world):
+        if changed and not store.repeats.unchanged(scope):
             scope.world.effects += 1
         scope.record("commit" if changed else "read", operation, attempt, data)
         if changed:

@@ -180,7 +180,7 @@ class OpenDynamoDB:
         if change.why:
             data["why"] = change.why
         scope.record("commit", operation, attempt, data)
-        if not self._repeats.unchanged(world):
+        if not self._repeats.unchanged(scope):
             world.effects += 1
         self._know_expiry(change)
         self._copy(change, scope)

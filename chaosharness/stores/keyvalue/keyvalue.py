@@ -130,7 +130,7 @@ class OpenKeyValue(OpenStore):
             values[key] = body
         if body != old:
             self._changes += 1
-            if self._changes < COMMITS_MIN or not self._repeats.unchanged(self.world):
+            if self._changes < COMMITS_MIN or not self._repeats.unchanged(scope):
                 self.world.effects += 1
         data = {"store": self.name, "verb": verb, "key": key, "value": body}
         if outcome is not None:

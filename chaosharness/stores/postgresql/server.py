@@ -35,6 +35,9 @@ _TYPED: Final = {
 }
 _NUMBERS: Final = count(1)
 
+IDLE_MAX: Final = 20
+"""How many connections are kept for clients to come: a server has a hundred, for all processes."""
+
 
 def functions() -> str:
     """Return the SQL that makes what stands for the server's clock and chance."""
@@ -301,7 +304,7 @@ class Database:
 
     def give_back(self, backend: Backend) -> None:
         """Keep a connection for another client, or close it."""
-        if backend.renew():
+        if len(self.idle) < IDLE_MAX and backend.renew():
             self.idle.append(backend)
         else:
             backend.pgconn.finish()

@@ -294,7 +294,7 @@ class Session:
                 data["outcome"] = "unknown"
             scope.record("commit", visit.operation, visit.attempt, data)
             pending = self._pending
-            changes = pending.rows and not store.repeats.unchanged(scope.world)
+            changes = pending.rows and not store.repeats.unchanged(scope)
             if pending.defined or changes or (pending.touched and pending.notifies):
                 scope.world.effects += 1
         notifies = self._pending.notifies

@@ -257,7 +257,7 @@ def _numbers_in(value: Any) -> Any:
         return [_numbers_in(one) for one in value]
     if isinstance(value, str) and value[:1].isdigit():
         try:
-            return float(value)
+            return int(value) if value.isdecimal() else float(value)
         except ValueError:
             return value
     return value

@@ -447,7 +447,7 @@ class Connection(LockingConnection):
         if outcome is not None:
             data["outcome"] = "unknown"
         scope.record("commit", operation, attempt, data)
-        if self._defined or (data["rows"] and not store.repeats.unchanged(scope.world)):
+        if self._defined or (data["rows"] and not store.repeats.unchanged(scope)):
             scope.world.effects += 1
         self._defined = False
         store.version += 1
