@@ -13,7 +13,7 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.adapters.amqp.channel import Line
-from chaosharness.brokers.rabbitmq.copies import Copy
+from chaosharness.brokers.message import Message
 from chaosharness.handlers.attribution import adopt, rest, takes_by_itself
 from chaosharness.handlers.colours import innermost
 from chaosharness.handlers.places import told
@@ -111,14 +111,21 @@ def handling(own: Scope, callback: Callable[..., Any], line: Line, tag: int) -> 
 
 
 def handling_of(
-    own: Scope, callback: Callable[..., Any], line: Line, taken: tuple[Copy, int]
+    own: Scope, callback: Callable[..., Any], run: object, taken: tuple[Message, int]
 ) -> Handling:
-    """Return the scope of a callback for a message that was taken up before."""
+    """Return the scope of a callback for a message that was taken up before.
+
+    Args:
+        own: The scope of who calls it.
+        callback: The user's function.
+        run: What the scope is for.
+        taken: The message, and the event by which it was handed out.
+    """
     copy, cause = taken
     world, incarnation = own.world, own.incarnation
     place = f"{incarnation.service}.{name_of(callback)}"
     scope = Scope(world, incarnation, place, copy.entity, cause, own.colour, copy.hops, copy.name)
-    scope.run = line
+    scope.run = run
     world.in_flight[scope] = place
     operation = f"{place}/handle"
     key = (operation, copy.entity, copy.name)

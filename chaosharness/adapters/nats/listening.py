@@ -24,7 +24,7 @@ import attrs
 import nats
 from nats.aio.msg import Msg
 
-from chaosharness.adapters.amqp.handling import Handling, carried, name_of
+from chaosharness.adapters.amqp.handling import carried, handling_of
 from chaosharness.adapters.frames import users_frame
 from chaosharness.adapters.nats import api
 from chaosharness.brokers.arrivals import begin_wait
@@ -34,7 +34,7 @@ from chaosharness.brokers.nats.desk import Held, Puller
 from chaosharness.brokers.nats.nats import OpenNATS
 from chaosharness.handlers.attribution import adopt, takes_by_itself
 from chaosharness.handlers.fingerprint import of_stack
-from chaosharness.handlers.port import HANDLE, current_scope, wait_of
+from chaosharness.handlers.port import current_scope, wait_of
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.scope import SCOPE, Scope
 
@@ -197,25 +197,10 @@ async def _called(callback: Any, msg: Msg) -> None:
         await callback(msg)
         return
     try:
-        await carried(own, _handling(own, callback, *whose), partial(callback, msg))
+        held = handling_of(own, _users(callback), callback, whose)
+        await carried(own, held, partial(callback, msg))
     finally:
         SCOPE.set(own)
-
-
-def _handling(own: Scope, callback: Any, message: Message, cause: int) -> Handling:
-    world, incarnation = own.world, own.incarnation
-    place = f"{incarnation.service}.{name_of(_users(callback))}"
-    scope = Scope(
-        world, incarnation, place, message.entity, cause, own.colour, message.hops, message.name
-    )
-    scope.run = callback
-    world.in_flight[scope] = place
-    operation = f"{place}/handle"
-    key = (operation, message.entity, message.name)
-    world.counts[key] = attempt = world.counts.get(key, 0) + 1
-    if operation not in world.surfaces:
-        world.meet(operation, HANDLE)
-    return Handling(scope, operation, attempt)
 
 
 def _users(callback: Any) -> Any:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Protocol
 
 from chaosharness.brokers.kafka.batches import Unkeyed
+from chaosharness.brokers.kafka.beginnings import Patience
 from chaosharness.brokers.kafka.profiles import Acks
 from chaosharness.machines.kafka.operations import Isolation
 from chaosharness.machines.kafka.settings import Settings as ClusterRules
 
 
-class Settings(ClusterRules, Protocol):
+class Settings(ClusterRules, Patience, Protocol):
     """What a cluster and its clients go by, as its definition says it."""
 
     @property
@@ -18,24 +19,8 @@ class Settings(ClusterRules, Protocol):
         """What reports call it."""
 
     @property
-    def session_timeout_ms(self) -> int:
-        """After this a crashed member is noticed."""
-
-    @property
     def max_poll_interval_ms(self) -> int:
         """A handler slower than this loses its log partitions."""
-
-    @property
-    def new_groups(self) -> bool:
-        """Whether groups have committed nothing when a run begins."""
-
-    @property
-    def metadata_max_age_ms(self) -> int:
-        """When clients learn of more log partitions, at the latest."""
-
-    @property
-    def offsets_retention_ms(self) -> int | None:
-        """How long the offsets of a group without members are kept; None for ever."""
 
     @property
     def isolation(self) -> Isolation:

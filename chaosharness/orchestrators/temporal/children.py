@@ -6,7 +6,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from chaosharness.orchestrators.temporal.limits import NONE, Limits
+from chaosharness.orchestrators.temporal.chains import Chains
+from chaosharness.orchestrators.temporal.limits import Limits
 from chaosharness.orchestrators.temporal.refusals import Refused
 from chaosharness.orchestrators.temporal.run import (
     Child,
@@ -19,29 +20,13 @@ from chaosharness.orchestrators.temporal.run import (
 __all__ = ["leave", "start", "tell_parent"]
 
 
-class Family(Protocol):
+class Family(Chains, Protocol):
     """The server, as far as parents and children need it."""
 
     runs: dict[str, list[Run]]
-    now_ms: int
 
     def find(self, workflow_id: str) -> Run:
         """The latest run of a workflow id."""
-
-    def start(
-        self,
-        workflow_id: str,
-        type: str,
-        queue: str,
-        *,
-        input: Any = None,
-        task_timeout_ms: int = 10_000,
-        extra: Mapping[str, Any] | None = None,
-        parent: tuple[str, int] | None = None,
-        wait_ms: int = 0,
-        limits: Limits = NONE,
-    ) -> Run:
-        """Begin a run."""
 
     def cancel(
         self, workflow_id: str, reason: str = "", *, by: tuple[Run, int] | None = None
