@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chaosharness.cli.claims import to_judge
-from chaosharness.cli.configured import FROM_0, Seconds, target_argument
+from chaosharness.cli.configured import FROM_0, FROM_1, Seconds, target_argument
 from chaosharness.cli.doors import HOLDS, UNKNOWN, VIOLATED, fail
 from chaosharness.cli.run import as_text, progress_bar
 from chaosharness.cli.screen import Unheard, count, put, say
@@ -39,7 +39,7 @@ HOUR_S = 3_600.0
 @click.option("--dask", default="", metavar="ADDRESS", help="A Dask scheduler for the runs.")
 @click.option(
     "--faults",
-    type=FROM_0,
+    type=FROM_1,
     default=6,
     show_default=True,
     metavar="K",
@@ -107,10 +107,10 @@ def soak(
             target=target,
             properties=chosen(system, to_judge(system, without)),
             items=system.examples,
-            faults_max=at_least(faults, 1, "--faults"),
-            exact_max=at_least(exact, 0, "--exact"),
+            faults_max=faults,
+            exact_max=exact,
             seed=seed,
-            workers=at_least(workers, 0, "--workers"),
+            workers=workers,
             dask=dask,
             on_found=told.tell,
             on_progress=_until(time.monotonic() + lasting_s, bar, look),
@@ -122,17 +122,6 @@ def soak(
     one.ended = one.ended or "it was told to stop"
     told.write_again()
     return _say(one, told, as_json)
-
-
-def at_least(number: int, least: int, option: str) -> int:
-    """Return a number of the command line.
-
-    Raises:
-        click.UsageError: It is too small.
-    """
-    if number < least:
-        raise click.UsageError(f"{option} must be {least} or more, not {number}")
-    return number
 
 
 def _lasting_s(hours: float | None, seconds: float | None) -> float:

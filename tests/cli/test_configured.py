@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from chaosharness.cli import main
+from chaosharness.cli import configured, main
+from chaosharness.search.explore import MODES
 
 SHOP = """
 from chaosharness import Gateway, Kafka, System, never_charged_twice
@@ -201,3 +202,8 @@ def test_a_shell_learns_what_may_be_typed(tmp_path):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "complete" in done.stdout
+
+
+def test_the_modes_of_the_command_line_are_those_of_a_search():
+    """They stand twice, since nothing of a search is imported before it is needed."""
+    assert configured.MODES == MODES
