@@ -44,6 +44,11 @@ def unproved(history: History, items: Sequence[Any]) -> str:
     return ""
 
 
+def failed(history: History) -> bool:
+    """Say whether each handler of a run raised, or each loop died, and nothing else was done."""
+    return bool(nothing_handled(history) or only_died(history))
+
+
 def works(history: History) -> bool:
     """Say whether anything was done in a run, on behalf of an item or not."""
     return any(history.of(*_WORK))

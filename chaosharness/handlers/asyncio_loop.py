@@ -91,6 +91,18 @@ class Timer(asyncio.TimerHandle):
     wait: Wait | Background
 
 
+class Soon(asyncio.Handle):
+    """A callback that a chain has put off until the next round: the chain goes on in it.
+
+    Attributes:
+        setter: The chain.
+    """
+
+    __slots__ = ("setter",)
+
+    setter: Chain
+
+
 class VirtualLoop(Guest, SignalLoop):
     """The event loop of one incarnation."""
 
@@ -144,7 +156,7 @@ class VirtualLoop(Guest, SignalLoop):
             handle = ready.popleft()
             if handle._cancelled:
                 continue
-            self._chain = handle.setter if type(handle) is Timer else None
+            self._chain = handle.setter if type(handle) in (Timer, Soon) else None
             try:
                 handle._run()
             except SystemExit:  # a task has ended the process
@@ -194,7 +206,7 @@ class VirtualLoop(Guest, SignalLoop):
             task.set_name(name)
         else:
             task = Task(coro, self._numbers, loop=self, name=name, context=context, **options)
-            task.parent = asyncio.current_task(self)
+            task.parent = asyncio.current_task(self) or self._chain
         self._keep(task)
         task.add_done_callback(self._has_ended)
         return task
@@ -232,7 +244,12 @@ class VirtualLoop(Guest, SignalLoop):
         context: Context | None = None,
     ) -> asyncio.Handle:
         """Run a callback after what is ready already."""
-        handle = asyncio.Handle(callback, args, self, context)
+        chain = self._chain
+        if type(chain) is Chain and asyncio.current_task(self) is None:
+            handle: asyncio.Handle = Soon(callback, args, self, context)
+            handle.setter = chain
+        else:
+            handle = asyncio.Handle(callback, args, self, context)
         self.ready.append(handle)
         if not self.running and not self.asked:
             self.ask()

@@ -80,8 +80,9 @@ MEASURING: Final = frozenset(
 reply of fakeredis is there when it is waited for, and aiormq counts down what it waits for. What
 expires in a server of fakeredis's is told by the store."""
 
-_NOBODYS: Final = frozenset({"fakeredis", *LIBRARIES})
-"""Whose numbers are no durations: those of an in-memory server are codes and sizes."""
+_NOBODYS: Final = frozenset({"fakeredis", "apscheduler", *LIBRARIES})
+"""Whose numbers are no durations: those of an in-memory server are codes and sizes, those of a
+scheduler kinds of event. When its jobs are due, it holds as dates."""
 
 _CLOSED: Final = frozenset({"chaosharness", "sqlite3", "builtins", *LIBRARIES})
 """Where no object holds a duration of the user's."""

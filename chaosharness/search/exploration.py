@@ -14,7 +14,7 @@ from chaosharness.checkers import Finding
 from chaosharness.checkers.breach import Breach, breaches, split
 from chaosharness.checkers.breach import Group as Key
 from chaosharness.checkers.progress import upset
-from chaosharness.checkers.proof import did_nothing, unproved
+from chaosharness.checkers.proof import did_nothing, failed, unproved
 from chaosharness.checkers.property import Property
 from chaosharness.counterexample import Counterexample, items_for
 from chaosharness.errors import ChaosharnessError, Nondeterminism
@@ -206,7 +206,7 @@ class Exploration:
         """Say whether nothing is left to learn: every property is settled, or nothing counts."""
         if self._differs or (self.found and (self.stop_at_first or self.is_restless())):
             return True
-        if self.spins() or not self.items:
+        if self.spins() or not self.items or self.all_fails():
             return True
         return bool(self.claims) and all(one.settled for one in self.claims)
 
@@ -223,6 +223,15 @@ class Exploration:
         Each of them would take the watchdog's whole patience, which is real time.
         """
         return self._calm is not None and self._calm.ending.verdict == "spinning"
+
+    def all_fails(self) -> bool:
+        """Say whether no handler came to its end in calm, and nobody claimed anything for that.
+
+        A slip in the wiring, as a rule. Faults prove nothing then, and each run is long with the
+        repeats of every message: who made the slip is to hear of it now.
+        """
+        nobody_claims = all(one.assumption for one in self.properties)
+        return self._calm is not None and nobody_claims and failed(self._calm.history)
 
     def _take(self, seen: Seen, *, tentative: bool = False) -> None:
         """Take in what a run showed: how each property stands after it.
@@ -521,6 +530,8 @@ class Exploration:
             return
         if self.spins():
             yield f"the search stopped at the calm run, which spins; {level}"
+        elif self.all_fails():
+            yield f"the search stopped at the calm run, in which everything fails; {level}"
         elif self.ended == "time":
             yield f"the time of {self.seconds_max:g} s was over; {level}"
         elif self.ended == "quiet":

@@ -138,6 +138,17 @@ def test_a_campaign_does_not_know(make, words):
     assert all(one.result != "holds" for one in campaign.standings)
 
 
+def test_where_every_handler_fails_without_a_fault_the_search_ends_there():
+    def campaign(**options):
+        return explore(shop(handler=typo, on_error="dead-letter"), faults_max=1, **options)
+
+    found = campaign()
+    assert (found.result, found.searched) == ("unknown", 1)
+    assert any("calm run, in which everything fails" in one for one in found.reasons)
+    mine = campaign(properties=[eventually("it is put aside", lambda h: any(h.of("dead")))])
+    assert mine.searched > 1  # who claims something for that is answered
+
+
 @pytest.mark.parametrize(("make", "words"), EMPTY.values(), ids=EMPTY)
 def test_check_fails(make, words):
     with pytest.raises(AssertionError) as caught:

@@ -1,4 +1,4 @@
-"""A dozen right systems that are driven by time: ticks, leases, heartbeats, batches, schedules."""
+"""Right systems that are driven by time: ticks, leases, heartbeats, batches, schedules."""
 
 import asyncio
 import datetime
@@ -329,6 +329,30 @@ def renewed(env, db, kv, bus):
     env.main(loop)
 
 
+def callbacks(env, db, kv, bus):
+    """A scheduler of callbacks: each puts the next off to the loop, as from another thread."""
+
+    def work():
+        for (job,) in db.execute("SELECT id FROM jobs WHERE state = 'new'").fetchall():
+            with db:
+                db.execute("UPDATE jobs SET state = 'done' WHERE id = ?", (job,))
+
+    async def main():
+        loop = asyncio.get_running_loop()
+
+        def wake():
+            loop.call_soon_threadsafe(turn)
+
+        def turn():
+            loop.run_in_executor(None, work)
+            loop.call_later(30, wake)
+
+        turn()
+        await asyncio.Event().wait()
+
+    env.main(main)
+
+
 SYSTEMS = [
     driven(deadlines),
     driven(leases, replicas=2),
@@ -342,6 +366,7 @@ SYSTEMS = [
     driven(batch_of_rabbitmq, broker=RabbitMQ("bus", queues=["jobs"])),
     driven(ports_tick, runtime="ports"),
     driven(asyncio_tasks, runtime="asyncio"),
+    driven(callbacks, runtime="asyncio"),
     driven(trio_tasks, runtime="trio"),
     driven(leaders, runtime="asyncio", replicas=2),
     driven(renewed),
