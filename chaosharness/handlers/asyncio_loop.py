@@ -156,7 +156,7 @@ class VirtualLoop(Guest, SignalLoop):
             handle = ready.popleft()
             if handle._cancelled:
                 continue
-            self._chain = handle.setter if type(handle) in (Timer, Soon) else None
+            self._chain = handle.setter if isinstance(handle, (Timer, Soon)) else None
             try:
                 handle._run()
             except SystemExit:  # a task has ended the process
@@ -246,8 +246,9 @@ class VirtualLoop(Guest, SignalLoop):
         """Run a callback after what is ready already."""
         chain = self._chain
         if type(chain) is Chain and asyncio.current_task(self) is None:
-            handle: asyncio.Handle = Soon(callback, args, self, context)
-            handle.setter = chain
+            soon = Soon(callback, args, self, context)
+            soon.setter = chain
+            handle: asyncio.Handle = soon
         else:
             handle = asyncio.Handle(callback, args, self, context)
         self.ready.append(handle)

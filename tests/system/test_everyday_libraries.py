@@ -90,8 +90,10 @@ def scheduled(run_jobs):
         async def on_the_loop():
             await run_jobs(collect)
 
-        asynchronous = asyncio.iscoroutinefunction(run_jobs)
-        env.main(on_the_loop if asynchronous else lambda: run_jobs(collect))
+        def main():
+            run_jobs(collect)
+
+        env.main(on_the_loop if asyncio.iscoroutinefunction(run_jobs) else main)
 
     @system.entry(examples=["o1"])
     def owe(env, order):
