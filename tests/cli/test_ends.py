@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tests.inner_pytest import LEAN
+
 SHOP = """
 import atexit, os, posix, signal, sys, threading
 from chaosharness import Gateway, Kafka, System
@@ -184,7 +186,7 @@ def test_a_property_that_skips_skips_no_test(tmp_path):
         "    check(shop, properties=[Property('an end', lambda evidence: end())], faults_max=0)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_shop.py"],
+        [sys.executable, "-m", "pytest", "-q", *LEAN, "test_shop.py"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import attrs
 
+from tests.inner_pytest import LEAN
+
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# file: (\S+)\n")
 TROUBLE = 3
@@ -150,7 +152,7 @@ class Walk:
         first, *rest = shlex.split(command.line)
         assert first in ("chaosharness", "pytest", "python"), f"{where}: not known to this test"
         module = [] if first == "python" else ["-m", first]
-        extra = ["-p", "no:cacheprovider"] if first == "pytest" else []
+        extra = [*LEAN] if first == "pytest" else []
         done = subprocess.run(
             [self.python, *module, *extra, *rest],
             cwd=self.folder,

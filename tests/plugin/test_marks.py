@@ -4,6 +4,8 @@ from textwrap import dedent
 
 import pytest
 
+from tests.inner_pytest import LEAN
+
 pytest_plugins = ["pytester"]
 SHOP = """
 from chaosharness import Crash, Gateway, Kafka, System, never_charged_twice
@@ -39,7 +41,7 @@ def suite(pytester, monkeypatch):
 
 def run(suite, code, *arguments):
     suite.makepyfile(test_marked=dedent(code))
-    return suite.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:randomly", *arguments)
+    return suite.runpytest_subprocess(*LEAN, "-p", "no:randomly", *arguments)
 
 
 def test_marks_below_count_as_those_above(suite):

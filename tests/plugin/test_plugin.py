@@ -5,6 +5,8 @@ from textwrap import dedent
 
 import pytest
 
+from tests.inner_pytest import LEAN
+
 pytest_plugins = ["pytester"]
 
 SHOP = dedent("""
@@ -58,7 +60,7 @@ def suite(pytester, monkeypatch):
 
 
 def run(suite, *arguments):
-    return suite.runpytest_subprocess("-p", "no:cacheprovider", *arguments)
+    return suite.runpytest_subprocess(*LEAN, *arguments)
 
 
 def test_a_failure_tells_its_story_and_leaves_reports(suite):
@@ -355,7 +357,7 @@ def test_an_unused_plugin_loads_three_small_modules(pytester):
             assert ours == {"chaosharness", "chaosharness.options", "chaosharness.pytest_plugin"}
         """
     )
-    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+    pytester.runpytest_subprocess(*LEAN).assert_outcomes(passed=1)
 
 
 PLAIN = dedent("""

@@ -23,6 +23,7 @@ from chaosharness.reporting import (
 )
 from chaosharness.reporting.formats.snippets import schedule_code
 from chaosharness.schedule import Schedule
+from tests.inner_pytest import LEAN
 from tests.reporting.shops import CRASH, NO_RECEIPT, double_charge, small
 
 ROOT = Path(__file__).parents[3]
@@ -64,7 +65,7 @@ def run_pytest(folder: Path, source: str, system: str) -> subprocess.CompletedPr
     )
     (folder / "test_it.py").write_text(source, "utf-8")
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py"],
+        [sys.executable, "-m", "pytest", "-q", *LEAN, "test_it.py"],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"},
         capture_output=True,
