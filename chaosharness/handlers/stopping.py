@@ -108,7 +108,7 @@ class Stopping:
         cause: The event that has it told.
     """
 
-    __slots__ = ("_cause", "_down", "_entry", "_grace_ms", "_incarnation", "_working")
+    __slots__ = ("_cause", "_down", "_entry", "_grace_ms", "_incarnation", "_leaving", "_working")
 
     def __init__(self, incarnation: Incarnation, down: Lasting, grace_ms: int, cause: int) -> None:
         self._incarnation = incarnation
@@ -117,6 +117,7 @@ class Stopping:
         self._cause = cause
         self._entry: Entry | None = None
         self._working = False
+        self._leaving = False
 
     def begin(self, scope: Scope) -> None:
         """Have the process learn of it."""
@@ -167,14 +168,24 @@ class Stopping:
         self.look()
 
     def look(self) -> None:
-        """End the process, if it has nothing to do any more."""
+        """End the process, if it has nothing to do any more.
+
+        Tasks of asyncio that are left are cancelled first, and waited for, as `asyncio.run` does.
+        """
         incarnation = self._incarnation
-        if not incarnation.alive or self._working:
+        if not incarnation.alive or self._working or self._leaving:
             return
         if any(one.is_busy() for one in incarnation.takers):
             return
         if incarnation.mains and incarnation.signals and SIGNAL in incarnation.signals:
             return  # its own loops were told too, and end by themselves
+        loop = incarnation.guests.get("asyncio")
+        if loop is not None:
+            self._leaving = loop.loop.cancel_all(self._left)
+        if not self._leaving:
+            self.end(STOPPED)
+
+    def _left(self, _: Any) -> None:
         self.end(STOPPED)
 
     def end(self, how: str) -> None:
