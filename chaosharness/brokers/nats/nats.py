@@ -40,6 +40,7 @@ from chaosharness.kernel.world import World
 from chaosharness.machines.machine import Refusal
 from chaosharness.machines.nats import ConsumerSettings, NatsMachine, StreamSettings
 from chaosharness.machines.nats import operations as op
+from chaosharness.machines.nats.settings import numbers
 from chaosharness.machines.nats.subjects import is_literal, matches
 
 SKIP_OR_CRASH: Final = ("skip", "crash")
@@ -79,7 +80,7 @@ class NATSConsumer:
     ack_wait_ms: int = 30_000
     deliver_max: int = -1
     ack_pending_max: int = 1_000
-    backoff_ms: tuple[int, ...] = attrs.field(default=(), converter=tuple)
+    backoff_ms: tuple[int, ...] = attrs.field(default=(), converter=numbers)
     deliver: Deliver = "all"
     start: int | None = None
     dead_subject: str | None = None
