@@ -42,7 +42,7 @@ from chaosharness.brokers.rabbitmq.topology import (
 from chaosharness.brokers.trouble import wired_wrongly
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Fault
-from chaosharness.handlers.port import Surface
+from chaosharness.handlers.port import Surface, call_off
 from chaosharness.handlers.script import Script
 from chaosharness.kernel import allowed
 from chaosharness.kernel.history import plain
@@ -308,9 +308,8 @@ class OpenRabbitMQ(Watcher):
                 return ""
             what, known = f"queue {topic!r}", self.definition.queues.keys()
         names = ", ".join(sorted(known)) or "none"
-        raise InvalidDefinition(
-            f"{self.name} has no {what} to publish to; it has: {names}{asked_at()}"
-        )
+        words = f"{self.name} has no {what} to publish to; it has: {names}{asked_at()}"
+        call_off(InvalidDefinition(words))
 
     def _words(self, copy: Copy, names: tuple[str, ...] | list[str]) -> dict[str, Any]:
         body = copy.body

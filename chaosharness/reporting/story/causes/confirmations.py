@@ -23,9 +23,7 @@ def took_no_confirmation_for_a_no(case: Case) -> Cause | None:
             continue
         asked = {event.operation for event in over if event.kind in ("publish", "reply")}
         then = [
-            event
-            for event in over
-            if event.kind in DEEDS and event.operation != reply.operation
+            event for event in over if event.kind in DEEDS and event.operation != reply.operation
         ]
         then = [event for event in then if is_new(case, event) and case.followed(event)]
         if then and (reply.operation not in asked or _stored(case, reply)):
