@@ -1,6 +1,6 @@
 """The machine of Kafka beside running clusters: same operations, same observations.
 
-python -m benchmarks kafka             2,000 sequences on logs, 2,000 on groups, for each peer: 40 minutes
+python -m benchmarks kafka             2,000 sequences on logs and on groups, for each peer: 40 min
 python -m benchmarks.kafka 200 40 7    so many of each, from another seed
 
 On logs: producers with and without a number, repeats and gaps, transactions, fencing, offsets of
