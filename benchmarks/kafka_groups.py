@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import attrs
 
+from benchmarks.kafka_connection import Connection
 from benchmarks.kafka_peers import (
     SESSION_MS,
-    Connection,
     Real,
     code_of,
     left_out,
@@ -113,6 +113,7 @@ class Members:
             0,
         )
         one.connection.send(self._request(one))
+        one.connection.wait_until_read()  # who comes first, leads
         one.waits = True
         return None
 
@@ -167,8 +168,6 @@ class Members:
         request = SyncGroupRequest[1]
         given = {one.id: packed(self._given(one)) for one in waiting}
         for one in sorted(waiting, key=lambda one: one in leaders):
-            if one in leaders and len(waiting) > 1:
-                time.sleep(STILL_S)  # the mock refuses who comes after the leader
             shares = [
                 request.SyncGroupRequestAssignment(member_id=id, assignment=share)
                 for id, share in given.items()
@@ -182,6 +181,8 @@ class Members:
                     assignments=shares,
                 )
             )
+            if len(waiting) > 1:
+                one.connection.wait_until_read()  # the mock refuses who comes after the leader
         for one in waiting:
             answer = one.connection.receive(ENDS_S)
             compare(f"sync of {one.name}", "", code_of(answer.error_code))

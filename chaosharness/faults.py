@@ -246,8 +246,9 @@ class GracefulStop(Fault):
     What was registered for it runs in the process: by `signal.signal`, by asyncio's
     `loop.add_signal_handler`, by `trio.open_signal_receiver`. Handlers that a broker calls come to
     their end, settle what they have in hand, and take nothing more: their consumer leaves its
-    group, or closes its channel, at once. Main loops without a handler of the signal are cut off
-    where they stand, as Python does it: no `finally` runs.
+    group, or closes its channel, at once. Web servers and workers of orchestrators do as their
+    products do; a Lambda function cannot be told. Main loops without a handler of the signal are
+    cut off where they stand, as Python does it: no `finally` runs.
 
     `grace_ms` is how long it is given before it is killed, as by a `Crash`; `down` how long until
     it runs again: a new version, say. Tried only by a search that is told so by its `kinds`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 
@@ -20,7 +21,7 @@ from chaosharness import (
 )
 from chaosharness.checkers import Property
 from chaosharness.faults import Fault
-from models.rabbit import dispatch, outbox, prices, reports
+from models.rabbit import alarms, dispatch, outbox, prices, reports
 from properties import broken_by, kept_by
 
 PAYMENT_LATE = LostRequest(Site("till.on_order/bus.publish tasks"))
@@ -36,6 +37,11 @@ CAUGHT: list[tuple[Callable[[], System], Property, list[Fault]]] = [
         [LostRequest(Site("relay.on_batch/bus.publish orders", attempt=2))],
     ),
     (outbox.range_read_as_one, never_charged_twice("bank"), []),
+    (
+        alarms.takes_silence_for_a_no,
+        alarms.who_is_paid_back_has_no_ticket(),
+        [LostReply(Site("till.on_order/bus.publish prints", "after"))],
+    ),
 ]
 
 
@@ -72,3 +78,17 @@ def test_the_right_ones_keep_each_claim(right: Callable[[], System], claim: Prop
 
 def test_the_right_relay_charges_once() -> None:
     assert kept_by(outbox.outbox(), never_charged_twice("bank"))
+
+
+@pytest.mark.parametrize("lasting", [60_000, "long"])
+def test_an_alarm_is_enough_to_take_silence_for_a_no(lasting: int | Literal["long"]) -> None:
+    claim = alarms.who_is_paid_back_has_no_ticket()
+    site = Site("till.on_order/bus.publish prints")
+    alarm = Schedule([BrokerAlarm(site, lasting=lasting)])
+    with pytest.raises(AssertionError, match="who is paid back has no ticket"):
+        alarms.takes_silence_for_a_no().run(None, alarm).check(claim)
+    alarms.tickets().run(None, alarm).check(claim)
+
+
+def test_who_publishes_again_keeps_the_claim() -> None:
+    assert kept_by(alarms.tickets(), alarms.who_is_paid_back_has_no_ticket())

@@ -57,3 +57,14 @@ class SignalLoop(RefusingLoop):
             stopping.worked()
 
         self.call_soon(run, context=context)
+
+    def cancel_all(self, then: Callable[[Any], object]) -> bool:
+        """Cancel the tasks that are left; say if there are any, of whose end `then` is told."""
+        left = [task for task in self.tasks if not task.done()]
+        if not left:
+            return False
+        for task in left:
+            task.cancel()
+        context = self.incarnation.world.context.copy()
+        context.run(asyncio.gather, *left, return_exceptions=True).add_done_callback(then)
+        return True

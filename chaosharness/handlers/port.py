@@ -55,12 +55,18 @@ class Surface:
             a crash before an operation equals one after the previous effect, unless a call
             is on its way then (`amid_calls`).
         searched_after: Likewise, of `after`.
+        told: Whether the process that does it can be told to stop: a Lambda function cannot.
     """
 
     before: Kinds = ()
     after: Kinds = ()
     searched_before: Kinds = ()
     searched_after: Kinds = ()
+    told: bool = True
+
+    def stops(self, kinds: Kinds) -> Kinds:
+        """Return some of these kinds, with `GracefulStop` where that can be."""
+        return with_stops(kinds) if self.told else kinds
 
 
 def surface(

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol
 
+import attrs
+
 from chaosharness.errors import IllegalFault
 from chaosharness.faults import GracefulStop
 from chaosharness.handlers.carrier import PLAIN, Parked
@@ -26,13 +28,21 @@ from chaosharness.handlers.places import told
 from chaosharness.handlers.script import NEVER, Script
 from chaosharness.kernel.agenda import Entry
 from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
-from chaosharness.kernel.world import Lasting
+from chaosharness.kernel.world import Lasting, World
 
 SIGNAL: Final = int(signal.SIGTERM)
 
 STOPPED: Final = "stopped"
 KILLED: Final = "killed"
 UNTOLD: Final = "untold"
+LAMBDA: Final = (
+    "AWS Lambda ends an environment between two invocations, without SIGTERM where no extension is "
+    "registered, and a function that runs too long is cut off"
+)
+"""Why a Lambda function cannot be told to stop.
+
+*Source*: AWS Lambda Developer Guide, "Understanding the Lambda execution environment lifecycle",
+Shutdown phase: 0 ms without extensions, 500 ms or 2 s with them."""
 """How a process has ended that was told to stop: by itself, when its time was over, or at once,
 because nobody in it had a handler for the signal."""
 
@@ -51,10 +61,17 @@ class Taker(Protocol):
 
 
 class Unknown:
-    """A taker that is not modelled where its process is told to stop."""
+    """A taker of a process that cannot be told to stop.
 
-    def __init__(self, what: str) -> None:
-        self.what = what
+    Args:
+        incarnation: Whose process it is. No search tries it there.
+        why: Said of whoever tells it all the same.
+    """
+
+    def __init__(self, incarnation: Incarnation, why: str) -> None:
+        self.why = why
+        incarnation.world.untold.add(incarnation.service)
+        incarnation.takers.append(self)
 
     def cease(self) -> None:
         """Do nothing: its process is refused to be told."""
@@ -62,6 +79,19 @@ class Unknown:
     def is_busy(self) -> bool:
         """Say no."""
         return False
+
+
+def with_untold(world: World) -> dict[str, Any]:
+    """Return what may strike at each operation of a run: nobody tells an `Unknown` to stop."""
+    untold = world.untold
+    if not untold:
+        return world.surfaces
+    return {
+        operation: attrs.evolve(surface, told=False)
+        if operation.partition(".")[0] in untold or operation.rpartition(" to ")[2] in untold
+        else surface
+        for operation, surface in world.surfaces.items()
+    }
 
 
 class Registered(Protocol):
@@ -108,7 +138,7 @@ class Stopping:
         cause: The event that has it told.
     """
 
-    __slots__ = ("_cause", "_down", "_entry", "_grace_ms", "_incarnation", "_working")
+    __slots__ = ("_cause", "_down", "_entry", "_grace_ms", "_incarnation", "_leaving", "_working")
 
     def __init__(self, incarnation: Incarnation, down: Lasting, grace_ms: int, cause: int) -> None:
         self._incarnation = incarnation
@@ -117,6 +147,7 @@ class Stopping:
         self._cause = cause
         self._entry: Entry | None = None
         self._working = False
+        self._leaving = False
 
     def begin(self, scope: Scope) -> None:
         """Have the process learn of it."""
@@ -125,7 +156,7 @@ class Stopping:
         takers = incarnation.takers
         unknown = next((one for one in takers if isinstance(one, Unknown)), None)
         if unknown is not None:
-            world.refuse(_not_modelled(incarnation, unknown.what))
+            world.refuse(_illegal(incarnation, unknown.why))
             return
         handler = (incarnation.signals or {}).get(SIGNAL)
         if handler is None and not takers:
@@ -167,14 +198,24 @@ class Stopping:
         self.look()
 
     def look(self) -> None:
-        """End the process, if it has nothing to do any more."""
+        """End the process, if it has nothing to do any more.
+
+        Tasks of asyncio that are left are cancelled first, and waited for, as `asyncio.run` does.
+        """
         incarnation = self._incarnation
-        if not incarnation.alive or self._working:
+        if not incarnation.alive or self._working or self._leaving:
             return
         if any(one.is_busy() for one in incarnation.takers):
             return
         if incarnation.mains and incarnation.signals and SIGNAL in incarnation.signals:
             return  # its own loops were told too, and end by themselves
+        loop = incarnation.guests.get("asyncio")
+        if loop is not None:
+            self._leaving = loop.loop.cancel_all(self._left)
+        if not self._leaving:
+            self.end(STOPPED)
+
+    def _left(self, _: Any) -> None:
         self.end(STOPPED)
 
     def end(self, how: str) -> None:
@@ -191,11 +232,9 @@ class Stopping:
             self.end(KILLED)
 
 
-def _not_modelled(incarnation: Incarnation, what: str) -> IllegalFault:
-    return IllegalFault(
-        f"GracefulStop at {incarnation.label}: what {what} does when it is told to stop is not "
-        "modelled. Use Crash there, or give kinds= without GracefulStop."
-    )
+def _illegal(incarnation: Incarnation, why: str) -> IllegalFault:
+    words = f"GracefulStop at {incarnation.label}, which cannot be told to stop: {why}"
+    return IllegalFault(f"{words}. Use Crash there.")
 
 
 class OfPython:

@@ -99,6 +99,7 @@ class World:
         "surfaces",
         "turn",
         "unreachable",
+        "untold",
     )
 
     def __init__(self, *, budget: Budget, armed: Sequence[Armed] = ()) -> None:
@@ -139,6 +140,7 @@ class World:
         self.spoken: dict[str, set[str]] = {}  # client libraries, and operations they passed
         self.states: dict[str, Any] = {}
         self.surfaces: dict[str, Any] = {}
+        self.untold: set[str] = set()  # services whose processes cannot be told to stop
         self.unreachable: set[tuple[str, str]] = set()
 
     # ---- history

@@ -189,7 +189,9 @@ class OpenRegistry:
                 body = b""
         number = int.from_bytes(body[1:5], "big") if body[:1] == MAGIC and len(body) >= 5 else 0
         if not 0 < number <= len(self.definition.by_id):
-            raise UnreadableEvent(f"the payload was not written with a schema of {self.name}")
+            known = ", ".join(sorted(self.definition.subjects)) or "none"
+            words = f"the payload was not written with a schema of {self.name}"
+            raise UnreadableEvent(f"{words}, which has those of: {known}")
         version = self.definition.by_id[number - 1]
         start = 6 if version.schema.format == "Protobuf" else 5
         return version, body[start:]

@@ -9,7 +9,7 @@ import attrs
 
 from chaosharness.campaign import Cell
 from chaosharness.faults import EVERY_KIND, FAULTS, Fault, GracefulStop
-from chaosharness.handlers.port import Kinds, Surface, with_stops
+from chaosharness.handlers.port import Kinds, Surface
 from chaosharness.kernel.history import History
 from chaosharness.kernel.site import PHASES, Phase, Site
 from chaosharness.search.marks import Shown, Sight
@@ -230,7 +230,7 @@ class Catalogue:
             for phase in PHASES:
                 tried = searched(operation, surface, phase)
                 lawful = legal(operation, surface, phase)
-                for kind in with_stops(lawful) if GracefulStop in self.kinds else lawful:
+                for kind in surface.stops(lawful) if GracefulStop in self.kinds else lawful:
                     cell = (phase, operation, name_of(kind))
                     if kind not in tried:
                         equivalent.add(cell)
@@ -242,7 +242,7 @@ class Catalogue:
 def searched(operation: str, surface: Surface, phase: Phase) -> Kinds:
     """Return the kinds that a search tries at an operation."""
     kinds = surface.searched_before if phase == "before" else surface.searched_after
-    return _outside(operation, with_stops(kinds))
+    return _outside(operation, surface.stops(kinds))
 
 
 def legal(operation: str, surface: Surface, phase: Phase) -> Kinds:

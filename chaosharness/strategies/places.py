@@ -25,7 +25,7 @@ from chaosharness.faults import (
     Poison,
     Redeliver,
 )
-from chaosharness.handlers.port import Kinds, Surface, with_stops
+from chaosharness.handlers.port import Kinds, Surface
 from chaosharness.kernel.site import PHASES, Phase, Site
 from chaosharness.schedule import Schedule
 from chaosharness.strategies.sizes import NONE, Sizes, sizes_for
@@ -75,7 +75,7 @@ class Place:
 def searched(operation: str, surface: Surface, phase: Phase) -> Kinds:
     """Return the kinds of fault that a search tries at this operation, mildest first."""
     kinds = surface.searched_before if phase == "before" else surface.searched_after
-    kinds = with_stops(kinds)
+    kinds = surface.stops(kinds)
     if operation.startswith(f"{CLIENT}."):
         kinds = tuple(kind for kind in kinds if kind in OUTSIDE)
     return tuple(sorted(kinds, key=_KINDS.__getitem__))

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Final, Protocol
 
 from chaosharness.brokers.intake import Intake
@@ -431,6 +432,7 @@ class Env:
         max_cached_workflows: int = 1_000,
         interceptors: Sequence[Any] = (),
         workflow_failure_exception_types: Sequence[type[BaseException]] = (),
+        graceful_shutdown_timeout: timedelta = timedelta(),
     ) -> None:
         """Run a Temporal worker: polls a task queue as long as this incarnation lives.
 
@@ -444,6 +446,8 @@ class Env:
             interceptors: Of the library's: `temporalio.worker.Interceptor`; those of the
                 `Temporal` come before them.
             workflow_failure_exception_types: As of the library's `Worker`.
+            graceful_shutdown_timeout: As of the library's `Worker`: how long activities go on, once
+                the process is told to stop (`GracefulStop`), before they are cancelled.
         """
         self._alone("env.worker")
         state = self._open(server, "worker", "Temporal server")
@@ -457,6 +461,7 @@ class Env:
             max_cached_workflows,
             interceptors,
             workflow_failure_exception_types,
+            graceful_shutdown_timeout,
         )
 
     def task_worker(

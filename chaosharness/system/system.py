@@ -30,6 +30,7 @@ from chaosharness.handlers.colours import check_runtime, made_at
 from chaosharness.handlers.module_state import AGAIN_MAX, ModuleState, named
 from chaosharness.handlers.places import asked_at, at_line, words_of
 from chaosharness.handlers.sandbox import enter, leave, put_around, take_away
+from chaosharness.handlers.stopping import with_untold
 from chaosharness.handlers.unawaited import keeping_origins
 from chaosharness.kernel import allowed
 from chaosharness.kernel.history import History
@@ -431,7 +432,7 @@ class System:
             history,
             ending,
             tuple(world.arms.unused()),
-            world.surfaces,
+            with_untold(world),
             world.counts_in_chaos,
             tuple(sorted(world.durations)),
             world.long_ms(),

@@ -415,6 +415,10 @@ def sent(**options):
         ),
         (lambda: sent(topic="none"), "bus has no topic 'none'"),
         (lambda: early.metrics(raw=True), r"KafkaProducer.metrics is not modelled"),
+        (
+            lambda: kafka.KafkaAdminClient(bootstrap_servers="bus:9092"),
+            r"KafkaAdminClient.create_topics and the rest of it is not modelled \(at tests/",
+        ),
     ],
 )
 def test_what_is_not_modelled_ends_the_run_with_its_place(main, words):

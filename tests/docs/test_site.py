@@ -87,3 +87,21 @@ def test_a_dead_link_ends_the_build(link, tmp_path):
     done = build(tmp_path)
     assert done.returncode != 0
     assert "nowhere" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "broker", ["dynamodb", "eventbridge", "kafka", "nats", "rabbitmq", "redis-streams", "sqs"]
+)
+def test_the_page_of_a_broker_says_what_it_is_trusted_for(broker):
+    """What is modelled and what is not, by which rules, how that is known, what is overlooked."""
+    text = (DOCS / "how-to" / f"{broker}.md").read_text("utf-8")
+    heads = re.findall(r"^## (.+)$", FENCE.sub("", text), re.MULTILINE)
+    wanted = (
+        "underestimated",
+        "How to choose a profile",
+        "What may strike where",
+        "Rules, and where they",
+        "How it is",
+        "What is not modelled",
+    )
+    assert [one for one in wanted if not any(one in head for head in heads)] == []

@@ -59,6 +59,7 @@ RIGHT = {
     "protocols.broadcast:redundant_broadcast",
     "protocols.commit:logged_two_phase",
     "protocols.replication:replication_with_a_least_number",
+    "rabbit.alarms:tickets",
     "rabbit.dispatch:dispatch",
     "rabbit.keys:keys",
     "rabbit.keys:keys_for_a_week",

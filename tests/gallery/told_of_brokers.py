@@ -1,6 +1,7 @@
 """What the reports of broken twins must say: models on one broker or queue each."""
 
 from chaosharness import (
+    BrokerAlarm,
     Crash,
     Delay,
     Duplicate,
@@ -282,6 +283,12 @@ TOLD = {
         "every sale is told",
         "relay is told to stop after publishing to sales",
         [GracefulStop(Site("relay.run/bus.publish sales", "after", entity=0))],
+    ),
+    "rabbit.alarms:takes_silence_for_a_no": Told(
+        "who is paid back has no ticket",
+        "got no confirmation of bus.publish prints and went on as if it had failed",
+        [BrokerAlarm(Site("till.on_order/bus.publish prints"), lasting=60_000)],
+        items=(0,),
     ),
     "kafka.growing:key_moved_to_a_new_log_partition": Told(
         "no cancelled order is shown as created",

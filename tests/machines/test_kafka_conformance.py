@@ -12,7 +12,8 @@ import pytest
 
 from benchmarks import kafka as comparison
 from benchmarks import kafka_peers
-from benchmarks.kafka_peers import Peer
+from benchmarks.kafka_connection import Connection
+from benchmarks.kafka_peers import Peer, packed, subscription
 from chaosharness.machines.kafka import KafkaMachine, refusals
 from chaosharness.machines.kafka import machine as machine_room
 from chaosharness.machines.kafka import operations as op
@@ -224,3 +225,40 @@ def test_a_wrong_machine_is_told_apart(
         shrinking=False,
     )
     assert result.differences
+
+
+def test_the_mock_refuses_a_member_that_comes_after_its_leader(mock: int) -> None:
+    """What differed once on a busy machine: with the requests in this order it always does."""
+    from kafka.protocol.consumer import JoinGroupRequest, SyncGroupRequest
+
+    join, sync = JoinGroupRequest[3], SyncGroupRequest[1]
+    wish = join.JoinGroupRequestProtocol(name="range", metadata=subscription(("late",)))
+    asked = {
+        "group_id": "late",
+        "session_timeout_ms": 6_000,
+        "rebalance_timeout_ms": 20_000,
+        "protocol_type": "consumer",
+        "protocols": [wish],
+    }
+    leader, follower = (Connection(mock) for _ in range(2))
+    first = leader.ask(join(member_id="", **asked))
+    follower.send(join(member_id="", **asked))
+    follower.wait_until_read()
+    leads = leader.ask(join(member_id=first.member_id, **asked))
+    follows = follower.receive()
+    assert leads.leader == first.member_id != follows.member_id
+    shares = [
+        sync.SyncGroupRequestAssignment(member_id=one.member_id, assignment=packed(()))
+        for one in (leads, follows)
+    ]
+    codes = []
+    for connection, member, given in ((leader, leads, shares), (follower, follows, [])):
+        request = sync(
+            group_id="late",
+            generation_id=member.generation_id,
+            member_id=member.member_id,
+            assignments=given,
+        )
+        codes.append(kafka_peers.code_of(connection.ask(request).error_code))
+        connection.close()
+    assert codes == ["", "INVALID_REQUEST"]

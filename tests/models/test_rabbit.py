@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from chaosharness import Delay, NetworkPartition, Schedule, Site, explore
+from chaosharness import BrokerAlarm, Delay, NetworkPartition, Schedule, Site, explore
 from chaosharness.search.target import load_target
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +20,7 @@ RIGHT = [
     "prices:prices",
     "prices:replayed_prices",
     "outbox:outbox",
+    "alarms:tickets",
 ]
 BROKEN = {
     "reports:blocked_heartbeats": 0,
@@ -28,6 +29,7 @@ BROKEN = {
     "prices:dead_letters_over_newer_state": 1,
     "outbox:lost_confirm_and_double_publish": 1,
     "outbox:range_read_as_one": 0,
+    "alarms:takes_silence_for_a_no": 1,
 }
 
 
@@ -52,6 +54,15 @@ def test_a_broken_one_takes_so_many_faults(target, claims):
         system.properties.clear()
     found = explore(system, faults_max=1, stop_at_first=True).counterexamples
     assert [len(one.schedule) for one in found] == [BROKEN[target]]
+
+
+@pytest.mark.parametrize("claims", ["nothing claimed", "with its claims"])
+def test_an_alarm_alone_is_enough(claims):
+    system = loaded("alarms:takes_silence_for_a_no")
+    if claims == "nothing claimed":
+        system.properties.clear()
+    [found] = explore(system, faults_max=1, kinds=[BrokerAlarm], stop_at_first=True).counterexamples
+    assert found.schedule == Schedule([BrokerAlarm(Site("till.on_order/bus.publish prints"))])
 
 
 def test_a_round_that_waits_for_what_an_outage_held_up_is_not_for_ever():

@@ -152,6 +152,10 @@ def test_a_subject_can_have_a_mode_of_its_own():
         (lambda: Registry("s", {"events": [Avro("{")]}), "no JSON"),
         (lambda: Registry("s", {"events": [Avro({"type": "recrd"})]}), "no Avro schema"),
         (lambda: Registry("s", {"events": [Avro({"type": "long"})]}), "is a record"),
+        (
+            lambda: Registry("s", {"events": [Avro({"type": "record", "name": "E"})]}),
+            "a record has fields",
+        ),
         (lambda: Registry("s", {"events": [JsonSchema({"type": "strng"})]}), "no JSON Schema"),
         (lambda: Registry("s", {"events": [avro([])]}).at(events=2), "no version 2 .* it has 1"),
         (lambda: Registry("s").at({"other": 1}), "no version 1 of 'other'"),

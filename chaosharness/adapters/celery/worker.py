@@ -138,5 +138,5 @@ def run_worker(real: Any, self: Any, argv: Any = None) -> None:
         **_QUIET,
         **options,
     )
-    incarnation.takers.append(Unknown("a worker of Celery"))
+    Unknown(incarnation, "the warm shutdown of a worker of Celery is not modelled")
     worker.start()

@@ -3,12 +3,13 @@
 Source:
     ASGI specification 3.0, "HTTP & WebSocket" 2.3 and "Lifespan" 2.0; uvicorn's documentation,
     "Server Behavior": an application that raises before it answers is answered for with 500, one
-    that knows no lifespan goes without.
+    that knows no lifespan goes without. The end: uvicorn 0.54, `lifespan/on.py`: it is told once no
+    request is in hand, and a shutdown that fails ends the process all the same.
 
 Not modelled:
     WebSockets, HTTP/2, pushes, trailers, answers in pieces (they arrive when they are complete), a
-    client that goes away. Lifespan's shutdown: a crash gives no warning, and nothing else ends a
-    service here.
+    client that goes away. Lifespan's shutdown comes where the process is told to stop: a crash
+    gives no warning.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from chaosharness.adapters.http.message import Answer, Request
+from chaosharness.handlers.places import told
+from chaosharness.kernel.scope import SCOPE
 
 _PORTS: Final = {"http": 80, "https": 443}
 _CLIENT: Final = ("192.0.2.1", 50_000)
@@ -37,6 +40,16 @@ class Asgi:
     def __init__(self, application: Any) -> None:
         self.application = application
         self.state: dict[str, Any] = {}
+        self._stop: asyncio.Future[None] | None = None
+        self._stopped: Callable[[], None] = _nobody
+
+    def close(self, stopped: Callable[[], None]) -> None:
+        """Tell the application that it is shut down; `stopped` is called when it has."""
+        if self._stop is None or self._stop.done():
+            stopped()
+        else:
+            self._stopped = stopped
+            self._stop.set_result(None)
 
     async def lifespan(self, ready: Callable[[], None]) -> None:
         """Start the application, say when it is ready, and stay.
@@ -44,30 +57,41 @@ class Asgi:
         Raises:
             Unstarted: Its startup failed.
         """
-        never = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        stop = self._stop = loop.create_future()
         asked = iter(("lifespan.startup",))
 
         async def receive() -> dict[str, Any]:
             for kind in asked:
                 return {"type": kind}
-            return await never  # type: ignore[no-any-return]
+            await asyncio.shield(stop)
+            return {"type": "lifespan.shutdown"}
 
         failed: list[str] = []
 
         async def send(message: dict[str, Any]) -> None:
-            if message["type"] == "lifespan.startup.failed":
+            kind = message["type"]
+            if kind == "lifespan.startup.failed":
                 failed.append(message.get("message", ""))
-            if message["type"] == "lifespan.startup.complete":
+            elif kind == "lifespan.startup.complete":
                 ready()
+            elif kind in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+                loop.call_soon(self._stopped)
 
         spoken = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}}
         try:
             await self.application({**spoken, "state": self.state}, receive, send)
-        except Exception:
+        except Exception as error:
             if failed:
                 raise
+            if stop.done():
+                note_failure(error)
         if failed:
             raise Unstarted(failed[0])
+        if stop.done():
+            self._stopped()
+            return
+        self._stop = None
         ready()  # it knows no lifespan, which is its right
 
     async def answer(self, request: Request, answered: Callable[[Answer], None]) -> None:
@@ -114,6 +138,17 @@ class Asgi:
             "server": (url.hostname, url.port or _PORTS.get(url.scheme, 80)),
             "state": dict(self.state),
         }
+
+
+def _nobody() -> None:
+    """Be told of an end that nobody waits for."""
+
+
+def note_failure(error: Exception) -> None:
+    """Record what a shutdown has raised: the process ends all the same."""
+    scope = SCOPE.get()
+    if scope is not None:
+        scope.record("raised", scope.place, 1, told(error))
 
 
 def _answer(began: dict[str, Any], body: bytes) -> Answer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import attrs
@@ -34,6 +34,10 @@ def _address(hooks: Any, attribute: Any, value: Any) -> None:
     if not isinstance(value, str) or not value.startswith(("http://", "https://")):
         right = 'an address: "https://shop.example/webhooks"'
         raise allowed.refused("Webhooks", attribute.name, right, value)
+
+
+def _several(value: Iterable[float]) -> tuple[float, ...]:
+    return tuple(value)
 
 
 def _seconds(hooks: Any, attribute: Any, value: Any) -> None:
@@ -86,7 +90,7 @@ class Webhooks:
     delay_ms: int = attrs.field(default=50, validator=allowed.whole(0), kw_only=True)
     timeout_s: float = attrs.field(default=10.0, kw_only=True)
     retries_s: tuple[float, ...] = attrs.field(
-        default=RETRIES_S, converter=tuple, validator=_seconds, kw_only=True
+        default=RETRIES_S, converter=_several, validator=_seconds, kw_only=True
     )
 
     def open(self, world: World) -> OpenWebhooks:

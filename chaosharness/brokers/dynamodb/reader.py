@@ -17,7 +17,7 @@ from chaosharness.brokers.sqs.function import Lambda
 from chaosharness.brokers.sqs.sqs import OpenSQS
 from chaosharness.brokers.strikes import struck
 from chaosharness.faults import Delay
-from chaosharness.handlers.stopping import Unknown
+from chaosharness.handlers.stopping import LAMBDA, Unknown
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
 from chaosharness.machines.dynamodb.stream import (
@@ -139,7 +139,7 @@ class Reader:
         """Have one more environment."""
         self.idle.append(function)
         function.intake.incarnation.on_death.append(partial(self.leave, function))
-        function.intake.incarnation.takers.append(Unknown("a Lambda function"))
+        Unknown(function.intake.incarnation, LAMBDA)
         self.look()
 
     def leave(self, function: Environment) -> None:

@@ -46,6 +46,7 @@ from chaosharness.faults import Duplicate, Poison
 from chaosharness.handlers.later import LaterEffect
 from chaosharness.handlers.port import (
     Surface,
+    call_off,
     current_scope,
     on_behalf,
 )
@@ -357,7 +358,7 @@ class OpenKafka(Cluster):
         try:
             count, action = self.routes[topic]
         except KeyError:
-            raise self._no_topic(topic) from None
+            call_off(self._no_topic(topic))
         if value is None:
             body = None
         else:

@@ -12,7 +12,7 @@ class NATSError(Exception):
 
     Attributes:
         err_code: JetStream's number of the error, as in `nats.js.errors.APIError`: 10077. 503
-            where no stream keeps the subject: nobody answers.
+            where no stream keeps the subject: nobody answers. 0 where the client refuses it.
         description: Its words.
     """
 

@@ -25,7 +25,7 @@ from chaosharness.brokers.lane import Lane, Publish, in_turn, is_disturbed
 from chaosharness.brokers.message import NO_HEADERS, POISON, Decode, Message, encode, key_of
 from chaosharness.brokers.nats.core import Core
 from chaosharness.brokers.nats.desk import Desk
-from chaosharness.brokers.nats.errors import answered
+from chaosharness.brokers.nats.errors import NATSError, answered
 from chaosharness.brokers.nats.loop import LOOP_OPTIONS, Consumer
 from chaosharness.brokers.nats.rows import PUBLISH
 from chaosharness.brokers.nats.subscription import OPTIONS, Subscription
@@ -40,12 +40,19 @@ from chaosharness.kernel.world import World
 from chaosharness.machines.machine import Refusal
 from chaosharness.machines.nats import ConsumerSettings, NatsMachine, StreamSettings
 from chaosharness.machines.nats import operations as op
+from chaosharness.machines.nats.settings import numbers
 from chaosharness.machines.nats.subjects import is_literal, matches
 
 SKIP_OR_CRASH: Final = ("skip", "crash")
 ORDERED_HANDLER: Final = {"on_error": SKIP_OR_CRASH, "on_unreadable": SKIP_OR_CRASH}
 ORDERED_LOOP: Final = {"on_unreadable": ("raise", "skip")}
 """What an ordered consumer can do, which gives nothing back; the first is its default."""
+
+PAYLOAD_MAX: Final = 1 << 20
+TOO_LARGE: Final = Refusal("0", "nats: maximum payload exceeded")
+"""How many bytes a payload may have, and what a client says of a larger one.
+
+*Source*: nats-server 2.15, `max_payload`, by default; nats-py, `MaxPayloadError`."""
 
 FORBIDDEN: Final = frozenset(" .*>/\\")
 Deliver = Literal["all", "last", "new", "by_start_sequence", "by_start_time", "last_per_subject"]
@@ -79,7 +86,7 @@ class NATSConsumer:
     ack_wait_ms: int = 30_000
     deliver_max: int = -1
     ack_pending_max: int = 1_000
-    backoff_ms: tuple[int, ...] = attrs.field(default=(), converter=tuple)
+    backoff_ms: tuple[int, ...] = attrs.field(default=(), converter=numbers)
     deliver: Deliver = "all"
     start: int | None = None
     dead_subject: str | None = None
@@ -311,7 +318,8 @@ class OpenNATS(Desk):
             lane: Of its connection.
 
         Raises:
-            NATSError: JetStream refuses: no stream keeps the subject, a stream is full.
+            NATSError: JetStream refuses: no stream keeps the subject, a stream is full. Or (0) the
+                client does: the payload has more than 1 MiB, which is `max_payload`.
             UnserialisablePayload: The value has no JSON form.
             TimeoutError: No answer: it may have been stored.
             ConnectionError: Refused for now: it was not stored.
@@ -324,6 +332,8 @@ class OpenNATS(Desk):
                 "wildcards and spaces"
             )
         body = encode(value, topic)
+        if len(body) > PAYLOAD_MAX:
+            raise NATSError(f"{scope.place}/{self.name}.publish {topic}", TOO_LARGE)
         name, entity = None, scope.entity
         if key is not None:
             name = key_of(key, topic)

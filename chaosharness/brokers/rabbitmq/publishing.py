@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from chaosharness.brokers.lane import Lane, blindly, in_turn
 from chaosharness.brokers.message import NO_HEADERS, encode, key_of
@@ -56,7 +56,7 @@ from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import BACKGROUND
 from chaosharness.machines.rabbitmq.confirms import Confirm, Confirms
 from chaosharness.machines.rabbitmq.deaths import deaths_in
-from chaosharness.machines.rabbitmq.versions import reads_deaths
+from chaosharness.machines.rabbitmq.versions import MESSAGE_MAX, reads_deaths, too_large
 
 ALONE: Final = (None, None)
 
@@ -139,7 +139,8 @@ class Publisher:
             Unroutable: It was mandatory, and no queue is bound for it.
             ConnectionError: Negative confirm: at least one queue did not take it. Or the broker
                 is down.
-            ChannelClosed: There is no such exchange (404), or its channel is closed already.
+            ChannelClosed: There is no such exchange (404), the message is larger than the broker
+                takes (406: 16 MiB, of 3.x 128 MiB), or its channel is closed already.
             TimeoutError: No confirm; it may have been stored.
             InvalidDefinition: Nobody declares such an exchange or queue; or a time is negative.
         """
@@ -244,7 +245,7 @@ class Publisher:
         persistent: bool,
         properties: Mapping[str, Any],
     ) -> Copy:
-        world = self._world
+        world, version = self._world, self._broker.definition.version
         if exchange or self._shares or topic not in self._broker.node.queues:
             self._check(scope, exchange, topic)
         if expiration_ms is not None:
@@ -252,6 +253,8 @@ class Publisher:
                 raise RefusedValue(f"expiration_ms must be at least 0, not {expiration_ms}")
             world.know_duration(expiration_ms)
         body = encode(value, topic)
+        if len(body) > MESSAGE_MAX and (why := too_large(len(body), version)):
+            self._refuse(scope, exchange, topic, why)
         key = key_of(key, topic)
         entity = scope.entity
         if key is not None:
@@ -287,9 +290,13 @@ class Publisher:
             raise ChannelClosed(self._place(scope, exchange, topic), link.channel.closed_because)
         why = self._broker.check_target(exchange, topic)
         if why:
-            if link is not None:
-                link.drop(why)
-            raise ChannelClosed(self._place(scope, exchange, topic), why)
+            self._refuse(scope, exchange, topic, why)
+
+    def _refuse(self, scope: Scope, exchange: str, topic: str, why: str) -> NoReturn:
+        """Have the channel closed by the broker."""
+        if self._link is not None:
+            self._link.drop(why)
+        raise ChannelClosed(self._place(scope, exchange, topic), why)
 
     def _place(self, scope: Scope, exchange: str, topic: str) -> str:
         return f"{scope.place}/{self._broker.name}.publish {topic or exchange}"

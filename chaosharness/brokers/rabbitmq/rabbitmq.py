@@ -15,7 +15,7 @@ Not modelled:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import attrs
@@ -42,7 +42,7 @@ from chaosharness.brokers.rabbitmq.topology import (
 from chaosharness.brokers.trouble import wired_wrongly
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Fault
-from chaosharness.handlers.port import Surface
+from chaosharness.handlers.port import Surface, call_off
 from chaosharness.handlers.script import Script
 from chaosharness.kernel import allowed
 from chaosharness.kernel.history import plain
@@ -55,6 +55,10 @@ from chaosharness.machines.rabbitmq.takers import OpenQueue, Push, Taker
 from chaosharness.machines.rabbitmq.versions import VERSIONS, Version
 
 _positive: Final = allowed.whole(1)
+
+
+def _kinds(value: Iterable[type[Fault]] | type[Fault]) -> tuple[type[Fault], ...]:
+    return (value,) if isinstance(value, type) else tuple(value)
 
 
 def _searchable(_: Any, attribute: Any, value: tuple[Any, ...]) -> None:
@@ -164,7 +168,7 @@ class RabbitMQ:
     latency_ms: int = attrs.field(default=1, validator=allowed.whole(0), kw_only=True)
     timeout_ms: int = attrs.field(default=30_000, validator=_positive, kw_only=True)
     searched: tuple[type[Fault], ...] = attrs.field(
-        default=(), converter=tuple, validator=_searchable, kw_only=True
+        default=(), converter=_kinds, validator=_searchable, kw_only=True
     )
 
     def __attrs_post_init__(self) -> None:
@@ -304,9 +308,8 @@ class OpenRabbitMQ(Watcher):
                 return ""
             what, known = f"queue {topic!r}", self.definition.queues.keys()
         names = ", ".join(sorted(known)) or "none"
-        raise InvalidDefinition(
-            f"{self.name} has no {what} to publish to; it has: {names}{asked_at()}"
-        )
+        words = f"{self.name} has no {what} to publish to; it has: {names}{asked_at()}"
+        call_off(InvalidDefinition(words))
 
     def _words(self, copy: Copy, names: tuple[str, ...] | list[str]) -> dict[str, Any]:
         body = copy.body

@@ -17,6 +17,8 @@ from chaosharness.brokers.redis.rows import SURFACES
 from chaosharness.brokers.strikes import struck
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import LostReply, LostWrites, NetworkPartition
+from chaosharness.handlers.port import call_off
+from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.kernel.world import World
@@ -168,9 +170,8 @@ class Desk:
         for stream in streams:
             if stream not in self.streams:
                 known = ", ".join(sorted(self.streams)) or "none"
-                raise InvalidDefinition(
-                    f"{who}: {self.name} has no stream {stream!r}; it has: {known}"
-                )
+                words = f"{who}: {self.name} has no stream {stream!r}; it has: {known}"
+                call_off(InvalidDefinition(f"{words}{asked_at()}"))
 
     # ---- the machine
 

@@ -66,7 +66,7 @@ class Subscription:
         on_error: What an exception of the handler leads to. `retry`: it stays pending, until it is
             claimed, or read by this name after a restart. `skip`: it is acknowledged.
             `dead-letter`: once it was handed out `retries_max` times it is added to `dead_letter`,
-            and acknowledged. `crash`: the process dies.
+            and acknowledged; it needs `claim_ms`, or `retries_max=1`. `crash`: the process dies.
         retries_max: See `dead-letter`. Redis counts, so a restart forgets nothing.
         on_unreadable: The same for a payload that cannot be decoded, where `dead-letter` does it
             at once; by default what `on_error` says.
@@ -102,6 +102,11 @@ class Subscription:
         if aside and self.dead_letter is None:
             raise ValueError(
                 "'dead-letter' needs dead_letter='a stream': Redis has no dead letters of its own"
+            )
+        if self.on_error == "dead-letter" and self.retries_max > 1 and self.claim_ms is None:
+            raise ValueError(
+                "on_error='dead-letter' waits for an entry to be handed out again, and a stream "
+                "hands out nothing again by itself: say claim_ms=30_000, or retries_max=1"
             )
         self._turns = Turns(
             self.intake.incarnation, 1, handle=self._handle, more=self._ask, leave=self._leave

@@ -17,7 +17,8 @@ from chaosharness.brokers.sqs.rows import SURFACES
 from chaosharness.brokers.strikes import struck
 from chaosharness.errors import InvalidDefinition
 from chaosharness.faults import Delay, LostReply, NetworkPartition, Redeliver
-from chaosharness.handlers.port import Surface
+from chaosharness.handlers.port import Surface, call_off
+from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.machines.machine import HandedOut, Refusal
@@ -163,9 +164,8 @@ class Desk:
         for queue in queues:
             if queue not in self.profiles:
                 known = ", ".join(sorted(self.profiles)) or "none"
-                raise InvalidDefinition(
-                    f"{who}: {self.name} has no queue {queue!r}; it has: {known}"
-                )
+                words = f"{who}: {self.name} has no queue {queue!r}; it has: {known}"
+                call_off(InvalidDefinition(f"{words}{asked_at()}"))
 
     # ---- the machine
 

@@ -32,7 +32,7 @@ from chaosharness.handlers.colours import is_async
 from chaosharness.handlers.places import told
 from chaosharness.handlers.port import HANDLE, NOBODY, strikes, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
-from chaosharness.handlers.stopping import Unknown
+from chaosharness.handlers.stopping import LAMBDA, Unknown
 from chaosharness.kernel.scope import Scope
 from chaosharness.machines.sqs.settings import BATCH_MAX, within
 
@@ -155,7 +155,7 @@ class Mapping:
         self._slots = desk.slots[key]
         self._poller = poller_for(desk, intake.incarnation, queue, service, self._take)
         intake.incarnation.on_death.append(self._die)
-        intake.incarnation.takers.append(Unknown("a Lambda function"))
+        Unknown(intake.incarnation, LAMBDA)
 
     def begin(self) -> None:
         """Ask for a batch."""

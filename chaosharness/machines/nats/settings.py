@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final, Literal, get_args
 
 import attrs
@@ -36,6 +37,15 @@ def at_least(low: int, *, or_unlimited: bool = False, or_none: bool = False) -> 
             raise ValueError(f"{attribute.name} must be {words}, not {value!r}")
 
     return check
+
+
+def numbers(value: Iterable[int]) -> tuple[int, ...]:
+    """Return numbers that were given in a list, say."""
+    return tuple(value)
+
+
+def _texts(value: Iterable[str]) -> tuple[str, ...]:
+    return tuple(value)
 
 
 def _word(kind: Any) -> Any:
@@ -75,7 +85,7 @@ class StreamSettings:
         nats-server 2.15, `server/stream.go` (`checkStreamCfg`); NATS documentation, "Streams".
     """
 
-    subjects: tuple[str, ...] = attrs.field(converter=tuple, validator=_subjects)
+    subjects: tuple[str, ...] = attrs.field(converter=_texts, validator=_subjects)
     retention: Retention = attrs.field(default="limits", validator=_word(Retention))
     msgs_max: int = attrs.field(default=UNLIMITED, validator=at_least(1, or_unlimited=True))
     msgs_per_subject_max: int = attrs.field(
@@ -121,14 +131,14 @@ class ConsumerSettings:
         NATS documentation, "Consumers".
     """
 
-    filters: tuple[str, ...] = attrs.field(default=(), converter=tuple, validator=_subjects)
+    filters: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_subjects)
     ack: AckPolicy = attrs.field(default="explicit", validator=_word(AckPolicy))
     ack_wait_ms: int = attrs.field(default=ACK_WAIT_MS, validator=at_least(1))
     deliver_max: int = attrs.field(default=UNLIMITED, validator=at_least(1, or_unlimited=True))
     ack_pending_max: int = attrs.field(
         default=ACK_PENDING_MAX, validator=at_least(1, or_unlimited=True)
     )
-    backoff_ms: tuple[int, ...] = attrs.field(default=(), converter=tuple)
+    backoff_ms: tuple[int, ...] = attrs.field(default=(), converter=numbers)
     deliver: DeliverPolicy = attrs.field(default="all", validator=_word(DeliverPolicy))
     start: int | None = attrs.field(default=None, validator=at_least(0, or_none=True))
 

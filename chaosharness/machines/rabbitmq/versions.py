@@ -35,6 +35,22 @@ DELIVERY_LIMIT: Final = 20
 NO_LIMIT: Final = -1
 
 
+MESSAGE_MAX_3: Final = 134_217_728
+MESSAGE_MAX: Final = 16_777_216
+"""How many bytes a message may have, by default: `max_message_size`.
+
+*Source*: RabbitMQ 4.0.1, release notes; `rabbit_channel.erl`, `check_msg_size`; heard of 3.10.8."""
+
+
+def too_large(size: int, version: Version) -> str:
+    """Return why a channel is closed that publishes so many bytes; empty if they are taken."""
+    size_max = MESSAGE_MAX_3 if is_3(version) else MESSAGE_MAX
+    if size <= size_max:
+        return ""
+    words = f"message size {size} is larger than configured max size {size_max}"
+    return f"406 PRECONDITION_FAILED - {words}"
+
+
 def is_3(version: Version) -> bool:
     """Say whether a version is one of 3.x."""
     return version.startswith("3.")

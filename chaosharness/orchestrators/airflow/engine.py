@@ -19,7 +19,6 @@ from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.handling import reach, suffer
 from chaosharness.handlers.port import NOBODY, strikes, surface, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
-from chaosharness.handlers.stopping import Unknown
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.machines.machine import Refusal
@@ -28,6 +27,7 @@ from chaosharness.orchestrators.airflow.client import AirflowClient
 from chaosharness.orchestrators.airflow.context import context_of
 from chaosharness.orchestrators.airflow.definition import AirflowDAG
 from chaosharness.orchestrators.airflow.exceptions import AirflowApiException
+from chaosharness.orchestrators.airflow.hosts import Fork, Host
 from chaosharness.orchestrators.airflow.machine import Machine
 from chaosharness.orchestrators.airflow.process import Process
 from chaosharness.orchestrators.airflow.reader import read_dag
@@ -114,18 +114,6 @@ def _dags(name: str, option: str, given: Any) -> dict[str, AirflowDAG]:
             raise InvalidDefinition(f"Airflow({name!r}): two DAGs are called {dag.dag_id!r}")
         by_id[dag.dag_id] = dag
     return by_id
-
-
-Fork = Callable[[Incarnation, int, Callable[[Incarnation], None]], None]
-
-
-@attrs.frozen
-class Host:
-    """A worker: a living incarnation of a service, which processes are begun on."""
-
-    incarnation: Incarnation
-    loaded: Loaded
-    fork: Fork
 
 
 class OpenAirflow:
@@ -250,10 +238,10 @@ class OpenAirflow:
         if incarnation.host is not None:
             self.loaded[incarnation] = loaded
             return
-        host = Host(incarnation, loaded, fork)
+        host = Host(incarnation, loaded, fork, self.hosts)
         self.hosts.append(host)
-        incarnation.on_death.append(lambda: self.hosts.remove(host))
-        incarnation.takers.append(Unknown("an Airflow worker"))
+        incarnation.on_death.append(host.cease)
+        incarnation.takers.append(host)
         waiting, self.waiting = self.waiting, deque()
         for message in waiting:
             self.world.after(0, message)
@@ -437,7 +425,7 @@ class OpenAirflow:
             self.processes.append(one)
             one.begin()
 
-        host.fork(host.incarnation, scope.cause, begin)
+        host.run(scope.cause, begin)
 
     # ---- callbacks of what the scheduler decides
 
@@ -481,7 +469,7 @@ class OpenAirflow:
             teller = Teller(self.world, process, loaded, scope)
             call_back(teller, name.rpartition(".")[2], code, context)
 
-        host.fork(host.incarnation, owner.cause, begin)
+        host.run(owner.cause, begin)
 
 
 @attrs.frozen

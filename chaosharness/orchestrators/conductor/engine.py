@@ -15,7 +15,6 @@ from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.handling import reach, suffer
 from chaosharness.handlers.port import strikes, surface
 from chaosharness.handlers.script import Script, drive_in_kernel
-from chaosharness.handlers.stopping import Unknown
 from chaosharness.kernel.allowed import spelled
 from chaosharness.kernel.mortal import Once
 from chaosharness.kernel.scope import Incarnation, Scope
@@ -210,7 +209,6 @@ class OpenConductor:
         polling = self.workers.setdefault(named, [])
         polling.append(worker)
         incarnation.on_death.append(lambda: polling.remove(worker))
-        incarnation.takers.append(Unknown("a Conductor worker"))
         self.world.after(0, lambda _: self.go_on())
 
     def _check_name(self, name: str, service: str) -> None:

@@ -20,7 +20,6 @@ from chaosharness.handlers.handling import ended, reach, suffer
 from chaosharness.handlers.places import words_of
 from chaosharness.handlers.port import HANDLE, NOBODY, strikes, surface, trouble
 from chaosharness.handlers.script import Script, drive_in_kernel
-from chaosharness.handlers.stopping import Unknown
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.orchestrators.conductor.server import Server
@@ -34,14 +33,34 @@ COPY_MS: Final = 1000
 """How much later the copy of a message comes."""
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Endpoint:
-    """A function of one incarnation that answers: `handler(body)`."""
+    """A function of one incarnation that answers: `handler(body)`; `in_hand` so many now.
+
+    Where its process is told to stop it answers what it has in hand, and nothing else.
+    """
 
     incarnation: Incarnation
     place: str
     handler: Callable[..., Any]
     colour: Any
+    in_hand: int = 0
+    replicas: list["Endpoint"] = attrs.field(factory=list)
+
+    def cease(self) -> None:
+        """Be found by nobody any more."""
+        if self in self.replicas:
+            self.replicas.remove(self)
+
+    def is_busy(self) -> bool:
+        """Say whether it is at work."""
+        return self.in_hand > 0
+
+    def free(self) -> None:
+        """Be done with one."""
+        self.in_hand -= 1
+        if self.incarnation.stopping is not None:
+            self.incarnation.stopping.look()
 
 
 class Engine(Protocol):
@@ -76,8 +95,9 @@ class Outside:
         """Have an incarnation answer for a URI or a sink, as long as it lives."""
         replicas = self.endpoints.setdefault(target, [])
         replicas.append(endpoint)
-        endpoint.incarnation.on_death.append(lambda: replicas.remove(endpoint))
-        endpoint.incarnation.takers.append(Unknown("what answers a workflow of Conductor"))
+        endpoint.replicas = replicas
+        endpoint.incarnation.on_death.append(endpoint.cease)
+        endpoint.incarnation.takers.append(endpoint)
         waiting = self.waiting.get(target)
         while waiting:
             deliver = waiting.popleft()
@@ -224,6 +244,7 @@ class Outside:
         own.hops += 1
         world = scope.world
         world.in_flight[own] = endpoint.place
+        endpoint.in_hand += 1
         operation = f"{endpoint.place}/handle"
         attempt = reach(own, operation, HANDLE)
         yield from suffer(own, operation, "before", attempt)
@@ -231,7 +252,8 @@ class Outside:
 
         def done(own: Scope, value: Any, error: BaseException | None) -> None:
             if ended(own, operation, attempt, error):
-                drive_in_kernel(self._done(own, operation, attempt, value, error, answer), world)
+                script = self._done(own, operation, attempt, value, error, answer)
+                drive_in_kernel(script, world, lambda _: endpoint.free())
 
         own.colour.start(own, endpoint.handler, _one, given, done)
 

@@ -6,6 +6,10 @@ or it cannot reach the server for so long that it gives up, and the result is lo
 
 *Source*: conductor-python 2.0, `automator/task_runner.py`: reports are sent four times, after 10,
 20 and 30 s; the lease is extended at 80 % of the response timeout, where that is asked for.
+Where its process is told to stop (`GracefulStop`), what it has in hand is cut off, as by a crash:
+the processes of `TaskHandler` have no handler of SIGTERM (`automator/task_handler.py`,
+`stop_processes`: terminate, and kill after 5 s). The server notices by the response timeout.
+
 *Not modelled*: the interval between two polls (a worker that is free gets a task at once), polling
 that slows down, `update_task_v2` and the task that it brings back.
 """

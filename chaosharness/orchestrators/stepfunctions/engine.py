@@ -22,7 +22,7 @@ from chaosharness.faults import Delay, Duplicate, Redeploy
 from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.handling import reach
 from chaosharness.handlers.port import strikes, surface
-from chaosharness.handlers.stopping import Unknown
+from chaosharness.handlers.stopping import LAMBDA, Unknown
 from chaosharness.kernel.mortal import Once
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
@@ -209,7 +209,7 @@ class OpenStepFunctions:
         replicas = self.functions.setdefault(name, [])
         replicas.append(function)
         incarnation.on_death.append(lambda: self._gone(replicas, function))
-        incarnation.takers.append(Unknown("a Lambda function"))
+        Unknown(incarnation, LAMBDA)
         waiting = self.waiting.get(name)
         while waiting:
             self.world.after(0, Once(waiting.popleft()))

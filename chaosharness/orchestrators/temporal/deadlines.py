@@ -1,8 +1,13 @@
 """When time must act on a run: timers, retries, and the four timeouts of an activity (T12, T13)."""
 
+from typing import Final
+
 from chaosharness.orchestrators.temporal.run import Activity, Run
 
-__all__ = ["timed_out", "times_of"]
+__all__ = ["STICKY_MS", "timed_out", "times_of"]
+
+STICKY_MS: Final = 10_000
+"""How long a task waits for the worker that has the run in its cache (rule T5)."""
 
 
 def times_of(run: Run, now_ms: int) -> list[int]:

@@ -8,16 +8,17 @@ is unavailable), schedules, Nexus.
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Final
 
 import attrs
 
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.carrier import PLAIN
-from chaosharness.handlers.stopping import Unknown
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.orchestrators.endless import Decisions
+from chaosharness.orchestrators.temporal.deadlines import STICKY_MS
 from chaosharness.orchestrators.temporal.run import Run
 from chaosharness.orchestrators.temporal.server import Server
 
@@ -27,9 +28,6 @@ NEW_RUNS_MAX: Final = 4
 """Runs of one workflow id that may begin before anybody looks."""
 
 LIMITS_OF_WAITING: Final = ("scheduleToStartTimeout", "scheduleToCloseTimeout")
-
-STICKY_MS: Final = 10_000
-"""How long a task waits for the worker that has the run in its cache (rule T5)."""
 
 EXTRA: Final = "Temporal needs the library temporalio: pip install 'chaosharness[temporal]'"
 
@@ -159,6 +157,7 @@ class OpenTemporal:
         cache_max: int,
         interceptors: Sequence[Any] = (),
         failures: Sequence[type[BaseException]] = (),
+        grace: Any = timedelta(),
     ) -> None:
         """Have an incarnation poll a task queue, as long as it lives."""
         from chaosharness.orchestrators.temporal.given import check_failures, of_workers
@@ -171,15 +170,20 @@ class OpenTemporal:
             raise InvalidDefinition(
                 f"service {service!r}: max_cached_workflows must be 0 or more, not {cache_max!r}"
             )
+        if not isinstance(grace, timedelta) or grace < timedelta():
+            raise InvalidDefinition(
+                f"service {service!r}: graceful_shutdown_timeout must be a timedelta of 0 or more, "
+                f"not {grace!r}"
+            )
         given = [*of_workers(self.definition.interceptors), *interceptors]
         made = Worker(
             self, incarnation, service, queue, by_name, functions, self.converter, colour_of,
             cache_max, interception_of(given, service), check_failures(failures, service),
+            grace // timedelta(milliseconds=1),
         )  # fmt: skip
         polling = self.workers.setdefault(queue, [])
         polling.append(made)
         incarnation.on_death.append(lambda: polling.remove(made))
-        incarnation.takers.append(Unknown("a Temporal worker"))
         self.world.after(0, lambda _: self.go_on())
 
     def _miss_workers(self) -> None:
@@ -270,14 +274,18 @@ class OpenTemporal:
 
     def _worker_for(self, run: Run, queue: str) -> Any:
         """The worker that has the run in its cache; any other once that one was waited for."""
-        alive = [one for one in self.workers.get(queue, ()) if one.alive]
+        alive = [one for one in self.workers.get(queue, ()) if one.shutdown.polls]
         polling = [one for one in alive if one.workflows]
         able = [one for one in polling if one.runs(run.type)] or polling
         known = self.known.get(run.run_id)
-        if known is not None and not known.alive:
+        if known is not None and not known.shutdown.polls:
             task = run.task
             in_its_queue = task is not None and (task.written or task.speculative)
-            if task and in_its_queue and self.world.now < task.since_ms + STICKY_MS:
+            if (
+                task
+                and in_its_queue
+                and self.world.now < known.shutdown.waits_until_ms(task.since_ms)
+            ):
                 return None
             self.known.pop(run.run_id)
             self.server.expire_sticky(run)
@@ -288,7 +296,7 @@ class OpenTemporal:
 
     def _hand_out_work(self, queue: str) -> None:
         for run, activity in self.server.ready_activities(queue):
-            alive = [one for one in self.workers.get(queue, ()) if one.alive]
+            alive = [one for one in self.workers.get(queue, ()) if one.shutdown.polls]
             polling = [one for one in alive if one.activities]
             able = [one for one in polling if one.activity(activity.type)] or polling
             if not able:
@@ -315,11 +323,12 @@ class OpenTemporal:
         if not question.ready:
             return None
         known = self.known.get(run.run_id)
-        if known is not None and known.alive:
+        if known is not None and known.shutdown.polls:
             return known
-        if known is not None and self.world.now < question.since_ms + STICKY_MS:
+        since_ms = question.since_ms
+        if known is not None and self.world.now < known.shutdown.waits_until_ms(since_ms):
             return None
-        alive = [one for one in self.workers.get(run.queue, ()) if one.alive]
+        alive = [one for one in self.workers.get(run.queue, ()) if one.shutdown.polls]
         able = [one for one in alive if one.runs(run.type)]
         return able[self.scope_of(run).entity % len(able)] if able else None
 
@@ -334,8 +343,8 @@ class OpenTemporal:
         for queue in self.workers:
             for run in self.server.waiting_runs(queue):
                 known = self.known.get(run.run_id)
-                if known is not None and not known.alive and run.task is not None:
-                    times.append(run.task.since_ms + STICKY_MS)
+                if known is not None and not known.shutdown.polls and run.task is not None:
+                    times.append(known.shutdown.waits_until_ms(run.task.since_ms))
         times += [
             one.since_ms + STICKY_MS
             for one in self.asks
@@ -398,7 +407,10 @@ class OpenTemporal:
 
 
 def _if_alive(worker: Any, function: Callable[[Any], None], task: Any) -> Callable[[Any], None]:
+    worker.shutdown.expect()
+
     def go(_: Any) -> None:
+        worker.shutdown.came()
         if worker.alive:
             function(task)
 

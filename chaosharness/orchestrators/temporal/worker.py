@@ -61,6 +61,7 @@ from chaosharness.orchestrators.temporal.protos import (
 from chaosharness.orchestrators.temporal.refusals import Refused
 from chaosharness.orchestrators.temporal.run import ActivityTask, Run, WorkflowTask
 from chaosharness.orchestrators.temporal.server import Server
+from chaosharness.orchestrators.temporal.shutdown import Interruptible, Shutdown
 from chaosharness.orchestrators.temporal.sizes import RESULT_TOO_LARGE, is_too_large
 
 __all__ = ["Engine", "Worker"]
@@ -107,11 +108,17 @@ class Worker:
     cache_max: int = 1_000  # runs that stay in its cache
     interception: Interception = attrs.field(factory=Interception)
     failures: tuple[type[BaseException], ...] = ()  # that fail a workflow, and not its task
+    grace_ms: int = 0  # of activities, once it is shut down
     cache: dict[str, Cached] = attrs.field(factory=dict)
     local: dict[str, LocalWork] = attrs.field(factory=dict)  # by the run that it is done for
     busy: dict[str, WorkflowTask | None] = attrs.field(factory=dict)
     """Runs of which a task is in hand, and the task that has come for them meanwhile."""
     beats: set[str] = attrs.field(factory=set)  # tasks that end in another one
+
+    shutdown: Shutdown = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.shutdown = Shutdown(self.incarnation, self.grace_ms, lambda: bool(self.busy))
 
     @property
     def alive(self) -> bool:
@@ -140,6 +147,7 @@ class Worker:
         if waiting is not None and self.alive:
             self.decide(waiting)
         self._evict()
+        self.shutdown.look()
 
     def _evict(self) -> None:
         """Put runs out of the cache that are too many, those that were awake longest ago first."""
@@ -373,13 +381,14 @@ class Worker:
     def doing(self, run: Run, name: str) -> Scope:
         """A scope in which an activity of a run runs."""
         owner = self.engine.scope_of(run)
+        colour = self.colour_of(self.activity(name))  # type: ignore[arg-type]
         return Scope(
             self.engine.world,
             self.incarnation,
             f"{self.service}.{name}",
             owner.entity,
             owner.cause,
-            self.colour_of(self.activity(name)),  # type: ignore[arg-type]
+            Interruptible() if colour is PLAIN else colour,
             owner.hops + 1,
             owner.message,
         )
@@ -392,11 +401,12 @@ class Worker:
         yield from suffer(scope, operation, "before", attempt)
         environment = self._environment(task)
         arguments = self._arguments(task, function)
+        self.shutdown.begin(task.token, environment, scope.colour)
 
         def done(scope: Scope, result: Any, error: BaseException | None) -> None:
             if ended(scope, operation, attempt, error):
                 script = self._report(scope, task, operation, attempt, result, error)
-                drive_in_kernel(script, world)
+                drive_in_kernel(self.shutdown.reporting(task.token, script), world)
 
         headers = given_fields(task.activity.attributes.get("header"))
         runner = runner_of(environment, function, self.interception, headers)
@@ -492,6 +502,8 @@ class Worker:
                 server.fail_activity(task.token, RESULT_TOO_LARGE)
             elif error is None:
                 server.complete_activity(task.token, encoded)
+            elif (failure := self.shutdown.failure(task.token, error)) is not None:
+                server.fail_activity(task.token, failure)
             elif isinstance(error, CANCELLED) and task.activity.cancel_id:
                 server.canceled_activity(task.token)
             else:

@@ -96,4 +96,6 @@ def schema(given: Avro) -> AvroSchema:
         raise InvalidDefinition(
             f"the Avro schema of an event is a record, not {definition.get('type')!r}{asked_at()}"
         )
+    if not isinstance(definition.get("fields"), list):
+        raise InvalidDefinition(f"this is no Avro schema: a record has fields{asked_at()}")
     return AvroSchema(definition, parsed)

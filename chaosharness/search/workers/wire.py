@@ -230,12 +230,15 @@ def _findings(causes: Sequence[_Cause]) -> tuple[Finding, ...]:
 
 
 def _numbered(surface: Surface) -> list[list[int]]:
-    return [[_NUMBERS[kind] for kind in kinds] for kinds in attrs.astuple(surface, recurse=False)]
+    *places, told = attrs.astuple(surface, recurse=False)
+    numbers = [[_NUMBERS[kind] for kind in kinds] for kinds in places]
+    return numbers if told else [*numbers, []]
 
 
 def _surface(numbers: Sequence[Sequence[int]]) -> Surface:
     kinds: list[Kinds] = [tuple(_KINDS[number] for number in some) for some in numbers]
-    return Surface(*kinds)
+    before, after, searched_before, searched_after, *untold = kinds
+    return Surface(before, after, searched_before, searched_after, not untold)
 
 
 def _words_of(calm: History) -> bytes:

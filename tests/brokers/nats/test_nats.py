@@ -276,14 +276,19 @@ def test_what_no_stream_keeps_is_refused_as_the_product_does():
     def place(env, order):
         publish = env.publisher(bus)
         publish("orders.a", order)
-        for subject in ("parcels.a", "orders.b"):
+        large = "x" * ((1 << 20) + 1)
+        for subject, value in (("parcels.a", order), ("orders.b", order), ("orders.b", large)):
             try:
-                publish(subject, order)
+                publish(subject, value)
             except NATSError as error:
                 heard.append((error.err_code, error.description))
 
     system.run()
-    assert heard == [(503, "no response from stream"), (10077, "maximum messages exceeded")]
+    assert heard == [
+        (503, "no response from stream"),
+        (10077, "maximum messages exceeded"),
+        (0, "nats: maximum payload exceeded"),
+    ]
 
 
 def test_poison_is_of_no_workload_item():

@@ -252,6 +252,7 @@ def test_a_lost_acknowledgement_brings_an_entry_back_after_a_failover():
         ({"group": 3}, "group must be a text, not 3"),
         ({"visibility_ms": 3}, "there is no option 'visibility_ms'"),
         ({"on_error": "dead-letter"}, "needs dead_letter='a stream'"),
+        ({"on_error": "dead-letter", "dead_letter": "aside"}, "say claim_ms=30_000"),
         ({"dead_letter": "nowhere"}, "bus has no stream 'nowhere'; it has: aside, orders"),
     ],
 )

@@ -325,3 +325,56 @@ def test_a_decision_that_came_before_the_answer_is_told():
 )
 def test_a_row_that_is_no_decision_about_this_is_not_told(near):
     assert cause(*gave_up(**near), gave_up(word="")[0]) is None
+
+
+# ---- a confirmation that never came
+
+
+def unconfirmed(*, outcome="unknown", stored="later", raises=False, also_calm=False, again=False):
+    """A publisher hears nothing of a message to `prints`, and gives the money back."""
+    tale = Tale()
+    got = tale.deliver(tale.publish())
+    where = "pay.on/bus.publish prints"
+    if stored == "before":
+        tale.publish("prints", cause=got, who="pay#1")
+    heard = tale.add("reply", "pay#1", where, got, outcome=outcome)
+    if again:
+        tale.add("reply", "pay#1", where, heard, attempt=2, outcome="ok")
+    call = tale.call("bank.refund", heard)
+    back = tale.effect(call)
+    tale.reply(call)
+    (tale.raised if raises else tale.handled)(heard)
+    if stored == "later":
+        tale.add("publish", "pay#1", where, heard, topic="prints", value="o1", at=9_002)
+    calm = Tale()
+    mine = calm.deliver(calm.publish())
+    if also_calm:
+        call = calm.call("bank.refund", mine)
+        calm.effect(call)
+        calm.reply(call)
+    calm.handled(mine)
+    return tale.end(), shown("paid back, and printed", [back]), calm.end()
+
+
+def test_no_confirmation_that_was_taken_for_a_no_is_told_with_the_truth():
+    found = cause(*unconfirmed())
+    assert found.kind == "unknown"
+    assert found.words == (
+        "pay.on got no confirmation of bus.publish prints and went on as if it had failed: it "
+        "asks for bank.refund. It was stored all the same, 9 s later."
+    )
+    assert cause(*unconfirmed(stored="before")).words.endswith("It had been stored.")
+    assert cause(*unconfirmed(stored="never")).words.endswith("It was not stored.")
+
+
+@pytest.mark.parametrize(
+    "near",
+    [
+        pytest.param({"outcome": "ok"}, id="it was confirmed"),
+        pytest.param({"raises": True}, id="it raises, and the order comes again"),
+        pytest.param({"also_calm": True}, id="it does so without faults too"),
+        pytest.param({"again": True, "stored": "never"}, id="it published again, and was heard"),
+    ],
+)
+def test_what_is_no_answer_to_silence_is_not_told(near):
+    assert kind(*unconfirmed(**near)) != "unknown"

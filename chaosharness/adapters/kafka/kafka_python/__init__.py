@@ -20,17 +20,23 @@ Not modelled:
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from chaosharness.adapters.dispatch import Library, Seam, Swap
 from chaosharness.adapters.kafka.early import door, refuse_real
 from chaosharness.adapters.kafka.kafka_python.consumer import Consumer
 from chaosharness.adapters.kafka.kafka_python.producer import Producer
 from chaosharness.adapters.kafka.kafka_python.records import LIBRARY as NAME
+from chaosharness.adapters.unmodelled import not_modelled
 
 
 def _as_it_is(real: Any, *given: Any, **options: Any) -> Any:
     return real(*given, **options)
+
+
+def _no_admin(real: Any, *_: Any, **__: Any) -> NoReturn:
+    """Refuse an admin client inside a run."""
+    not_modelled("kafka-python", "KafkaAdminClient", "create_topics and the rest of it")
 
 
 _SHAPE: Final = {
@@ -45,7 +51,10 @@ _SHAPE: Final = {
 LIBRARY: Final = Library(
     NAME,
     tested=">=3.0,<4",
-    seams=tuple(Seam(f"kafka:{name}", takes, _as_it_is) for name, takes in _SHAPE.items()),
+    seams=(
+        *(Seam(f"kafka:{name}", takes, _as_it_is) for name, takes in _SHAPE.items()),
+        Seam("kafka.admin:KafkaAdminClient.__init__", ("self", "configs"), _no_admin),
+    ),
     swaps=(
         Swap("kafka:KafkaConsumer", door(Consumer)),
         Swap("kafka:KafkaProducer", door(Producer)),

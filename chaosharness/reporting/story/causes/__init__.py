@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from chaosharness.reporting.story.causes.case import Case, Cause
+from chaosharness.reporting.story.causes.confirmations import took_no_confirmation_for_a_no
 from chaosharness.reporting.story.causes.connection import one_connection
 from chaosharness.reporting.story.causes.cures import CURES, Cure
 from chaosharness.reporting.story.causes.handed import (
@@ -119,6 +120,7 @@ PATTERNS: Final = (
     counted_twice,
     led_to_another_decision,
     took_silence_for_an_answer,
+    took_no_confirmation_for_a_no,
     minded_no_refusal,
     entry_unread,
     lease_over,

@@ -204,10 +204,10 @@ def _matters(case: Case, asked: Event, since: int) -> bool:
         for event in case.work(asked).events
         if event.index > since and event.kind in ("call", "publish", "write", "commit")
     ]
-    return any(_is_new(case, event) and case.followed(event) for event in then)
+    return any(is_new(case, event) and case.followed(event) for event in then)
 
 
-def _is_new(case: Case, event: Event) -> bool:
+def is_new(case: Case, event: Event) -> bool:
     """Say whether the run that passes has nothing like a deed at its place, for that item."""
     if case.passing is None:
         return True

@@ -1,0 +1,58 @@
+"""What is published where nothing is, and what is too large: told, whatever the code catches."""
+
+import pytest
+
+from chaosharness import SQS, Kafka, RabbitMQ, Redis, System
+from chaosharness.brokers.rabbitmq import ChannelClosed
+from chaosharness.errors import InvalidDefinition
+
+PRODUCTS = {
+    "kafka": (lambda: Kafka("bus", topics={"orders": 1}), "topic"),
+    "rabbitmq": (lambda: RabbitMQ("bus", ["orders"]), "queue"),
+    "redis": (lambda: Redis("bus", ["orders"]), "stream"),
+    "sqs": (lambda: SQS("bus", ["orders"]), "queue"),
+}
+
+
+def said(broker, publish):
+    """Return what an entry hears that catches everything."""
+    heard = []
+    system = System("shop")
+    bus = system.add(broker)
+
+    @system.entry(examples=[{"id": "o1"}])
+    def place(env, order):
+        try:
+            heard.append(publish(env.publisher(bus), order))
+        except Exception as error:
+            heard.append(error)
+
+    system.run()
+    return heard[0]
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_a_misspelt_name_ends_the_run_also_where_the_code_catches_everything(product):
+    make, what = PRODUCTS[product]
+    words = rf"no {what} 'ordres'.*it has: orders.*test_bad_input\.py:\d+"
+    with pytest.raises(InvalidDefinition, match=words):
+        said(make(), lambda publish, order: publish("ordres", order))
+
+
+@pytest.mark.parametrize(
+    ("version", "sends"), [("4.0", False), ("4.0", True), ("3.13", False), ("4.3", False)]
+)
+def test_rabbitmq_closes_the_channel_of_a_message_that_is_too_large(version, sends):
+    size = 16_777_217
+
+    def publish(publisher, order):
+        (publisher.send if sends else publisher)("orders", b"x" * size)
+
+    found = said(RabbitMQ("bus", ["orders"], version=version), publish)
+    if version == "3.13":
+        assert found is None, "128 MiB there"
+        return
+    assert isinstance(found, ChannelClosed)
+    assert found.reply_code == 406
+    words = f"message size {size} is larger than configured max size 16777216"
+    assert found.reply_text == f"PRECONDITION_FAILED - {words}"
