@@ -18,11 +18,11 @@ from chaosharness.handlers.clocks import guess_from_text, show_parameters
 from chaosharness.handlers.port import NOTE, READ, WRITE, Surface, careful, current_scope
 from chaosharness.kernel.scope import SCOPE, Scope
 from chaosharness.stores.durable import QUIET, quietly
+from chaosharness.stores.sqlite.calmly import CalmConnection
 from chaosharness.stores.sqlite.locks import (
     RESETTABLE,
     Effect,
     How,
-    LockingConnection,
     an_error,
     count_changes,
     get_isolation,
@@ -74,7 +74,9 @@ class Cursor(sqlite3.Cursor):
 
     def execute(self, sql: str, parameters: Any = (), /) -> Cursor:
         """Run one statement."""
-        self.home.pass_port(_execute, self, sql, parameters)
+        home = self.home
+        if not (home._calm and home.run_calmly(self, sql, parameters)):
+            home.pass_port(_execute, self, sql, parameters)
         return self
 
     def executemany(self, sql: str, parameters: Any, /) -> Cursor:
@@ -88,7 +90,7 @@ class Cursor(sqlite3.Cursor):
         return self
 
 
-class Connection(LockingConnection):
+class Connection(CalmConnection):
     """An ordinary `sqlite3.Connection` to a store of the system under test.
 
     Not modelled: `sqlite3.Cursor(connection)` built by hand, `blobopen`, and `backup` onto
@@ -109,7 +111,8 @@ class Connection(LockingConnection):
         cursor = _make_cursor(self, Cursor)
         cursor.home = self
         cursor.taken = 0
-        self.pass_port(_execute, cursor, sql, parameters)
+        if not (self._calm and self.run_calmly(cursor, sql, parameters)):
+            self.pass_port(_execute, cursor, sql, parameters)
         return cursor
 
     def executemany(self, sql: str, parameters: Any, /) -> Cursor:
@@ -126,6 +129,8 @@ class Connection(LockingConnection):
         """Commit the open transaction, if there is one."""
         if self.in_transaction:
             if self._touched or count_changes(self) != self._committed:
+                if self._calm and self.commit_calmly():
+                    return
                 store = self._store
                 self._pass(store.committing, self._commit, _plain_commit, store.surface)
             else:
@@ -175,6 +180,7 @@ class Connection(LockingConnection):
         if level is None:
             self.commit()
         set_isolation(self, level)
+        self._calm = False
         self._implicit = level is not None
         self._exclusive = isinstance(level, str) and level.upper() == "EXCLUSIVE"
 
@@ -190,6 +196,7 @@ class Connection(LockingConnection):
             if value is True:
                 self.commit()
             vars(sqlite3.Connection)["autocommit"].__set__(self, value)
+            self._calm = False
             legacy = value == sqlite3.LEGACY_TRANSACTION_CONTROL
             self._implicit = legacy and self.isolation_level is not None
             self._private = self._private or not legacy
@@ -350,11 +357,7 @@ class Connection(LockingConnection):
             else:
                 how(cursor, sql, parameters)
         except Exception as error:
-            if self.can_read_past(error):
-                self.read_past(effect)
-            else:
-                retry = partial(how, cursor, sql, parameters)
-                self.face(error, scope, "read", operation, attempt, retry)
+            self.face_statement(error, scope, "read", operation, attempt, effect)
         if scope.clock != clock:
             guess_from_text(scope, sql, parameters)
         if self.in_transaction:
@@ -377,8 +380,7 @@ class Connection(LockingConnection):
         try:
             how(cursor, sql, parameters)
         except Exception as error:
-            retry = partial(how, cursor, sql, parameters)
-            self.face(error, scope, "write", operation, attempt, retry)
+            self.face_statement(error, scope, "write", operation, attempt, effect)
         if scope.clock != clock:
             guess_from_text(scope, sql, parameters)
         self._writer = scope
@@ -438,29 +440,6 @@ class Connection(LockingConnection):
         self.undo(scope, operation, attempt, "commit failed")
         self.record_error(scope, "commit", operation, attempt, error)
         raise error
-
-    def _durable(self, scope: Scope, operation: str, attempt: int, outcome: str | None) -> None:
-        """Record that changes are durable, and let others go on."""
-        store = self._store
-        now = count_changes(self)
-        data: dict[str, Any] = {"store": store.name, "rows": now - self._committed}
-        if outcome is not None:
-            data["outcome"] = "unknown"
-        scope.record("commit", operation, attempt, data)
-        if self._defined or (data["rows"] and not store.repeats.unchanged(scope)):
-            scope.world.effects += 1
-        self._defined = False
-        store.version += 1
-        self._committed = now
-        self._touched = self._reading = False
-        if store.keeps:
-            store.keep_image()
-        store.committed(scope)
-        if store.waiting or store.pending or self._snapshot is not None or self._outermost:
-            self.ended()
-        if outcome is not None:
-            words = "disk I/O error: outcome of the commit unknown"
-            raise an_error(words, "SQLITE_IOERR", sqlite3.SQLITE_IOERR)
 
     def _undo(self, scope: Scope, operation: str, attempt: int, finish: Finish) -> None:
         if scope.incarnation is not self._owner:

@@ -14,6 +14,7 @@ import gc
 import sqlite3
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from chaosharness.handlers.port import refuse_stranger
@@ -48,6 +49,7 @@ class LockingConnection(sqlite3.Connection):
 
     __slots__ = (
         "__weakref__",
+        "_calm",
         "_committed",
         "_copy",
         "_defined",
@@ -80,6 +82,7 @@ class LockingConnection(sqlite3.Connection):
         self._store = store
         self._owner = owner
         self._writer: Scope | None = None  # who wrote last
+        self._calm = True  # nothing is known of it that a statement has to look at
         self._timeout_ms = store.timeout_ms
         self._implicit = True  # sqlite3 opens transactions by itself
         self._exclusive = False  # its transactions keep even readers out
@@ -103,6 +106,7 @@ class LockingConnection(sqlite3.Connection):
     def release(self) -> bool:
         """Let go of a run; return whether the connection is as good as new."""
         self._owner = None
+        self._calm = False
         self._store = Retired(self._store.name)  # type: ignore[assignment]
         self._snapshot = self._copy = self._writer = None
         if self._shut or self._private or self._extras:
@@ -156,6 +160,23 @@ class LockingConnection(sqlite3.Connection):
         except Exception as failure:
             self.record_error(scope, kind, operation, attempt, failure)
             raise
+
+    def face_statement(
+        self,
+        error: Exception,
+        scope: Scope,
+        kind: str,
+        operation: str,
+        attempt: int,
+        effect: Effect,
+    ) -> None:
+        """Face what a statement was told: one that reads may do it past a writer."""
+        if kind == "read" and self.can_read_past(error):
+            self.read_past(effect)
+        else:
+            how, cursor, _, sql, parameters = effect
+            retry = partial(how, cursor, sql, parameters)
+            self.face(error, scope, kind, operation, attempt, retry)
 
     def _insist(
         self,
@@ -250,6 +271,7 @@ class LockingConnection(sqlite3.Connection):
         copy.text_factory = self.text_factory
         _move(cursor, copy)
         self._store.copied = True
+        self._calm = False
         how(cursor, sql, parameters)
 
     def go_home(self, cursor: Any) -> None:
@@ -290,6 +312,7 @@ class LockingConnection(sqlite3.Connection):
     def abandon(self, why: str) -> None:
         """Undo what is not committed, without passing a port: the other side is gone."""
         store = self._store
+        self._calm = False
         store.pending.pop(self, None)
         if not self.in_transaction:
             return
