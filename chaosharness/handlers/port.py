@@ -31,8 +31,8 @@ from chaosharness.faults import (
 )
 from chaosharness.handlers.amid import amid_calls
 from chaosharness.handlers.carrier import REFUSALS_MAX, vanish
-from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.later import LaterEffect
+from chaosharness.handlers.recall import of_stack
 from chaosharness.handlers.script import NEVER, Resume, Script
 from chaosharness.handlers.stopping import stop
 from chaosharness.kernel.rest import Loop, State, Wait
