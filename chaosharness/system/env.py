@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from types import FunctionType, MethodType
 from typing import Any, Final, Protocol
 
 from chaosharness.brokers.intake import Intake
@@ -74,6 +75,7 @@ class Env:
         self._service = service
         self._runtime = runtime
         self.loops: list[Callable[[Any], None]] = []
+        self._opened = stage.opened
         self._wires = stage.system.wires
         if self._wires is not None:
             self._wire("env", None, (), self)
@@ -88,11 +90,12 @@ class Env:
         scope = SCOPE.get()
         if scope is not None and scope.incarnation is not self.incarnation:
             self._mine(_OPENED.get(method, method))
+        return self._opened.get((id(resource), method)) or self._first(resource, method, what)
+
+    def _first(self, resource: Any, method: str, what: str) -> Any:
+        """Return what a part is in this run, asked for a method for the first time."""
         stage = self._stage
         key = (id(resource), method)
-        opened = stage.opened.get(key)
-        if opened is not None:
-            return opened
         known = stage.system.openable.get(key)
         if known is not None:
             found = stage.opened[key] = stage.world.states[known]
@@ -141,7 +144,7 @@ class Env:
         class says.
         """
         opened = self._open(broker, "publisher", "broker")
-        publish = opened.publisher(**options)
+        publish = opened.publisher(**options) if options else opened.publisher()
         if schemas is not None:
             registry, pins = self._versions(schemas)
             text = getattr(opened, "text_only", False)
@@ -186,11 +189,13 @@ class Env:
             schemas: A `Registry`, or its `at(...)`: events are read as its versions say.
             options: The broker's own, as its class says.
         """
-        self._alone("env.consume")
+        if self.incarnation.host is not None:
+            self._alone("env.consume")
         state = self._open(broker, "consume", "broker")
         if not isinstance(source, str):
             raise self._no_name("env.consume", source)
-        check_handler(handler, f"service {self._service!r} consumes {source!r}")
+        if type(handler) is not FunctionType and type(handler) is not MethodType:
+            check_handler(handler, f"service {self._service!r} consumes {source!r}")
         place = f"{self._service}.{name_of(handler)}"
         colour = colour_for(handler, self._runtime, self.incarnation)
         if schemas is not None:
