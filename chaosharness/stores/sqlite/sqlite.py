@@ -184,6 +184,7 @@ class Database:
         # what is not committed stays with its connection, or `reader` would see it
         sqlite3.Connection.execute(made, "PRAGMA cache_spill = 0")
         made.detects = detect_types
+        made._spoilt = True
         return made
 
     def keep(self, connection: Connection) -> bool:
