@@ -189,7 +189,9 @@ class Database:
 
     def keep(self, connection: Connection) -> bool:
         """Keep a connection for the next run, if there are not too many; say whether it is."""
-        idle = self.idle.setdefault(connection.detects, [])
+        idle = self.idle.get(connection.detects)
+        if idle is None:
+            idle = self.idle[connection.detects] = []
         if len(idle) >= IDLE_MAX:
             return False
         idle.append(connection)
@@ -408,8 +410,9 @@ class OpenSQLite(SharedStore):
         if database is None:
             return
         reuse = self._shelf.reuse
+        keep = database.keep
         for connection in self._connections:
-            if not (connection.release() and reuse and database.keep(connection)):
+            if not (connection.release() and reuse and keep(connection)):
                 connection.shut()
         for copy in self._copies:
             copy.close()
