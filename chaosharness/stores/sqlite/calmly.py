@@ -1,7 +1,7 @@
 """Statements and commits at sites where nothing is the matter, in one step.
 
-What they do is what `connection` does, where no fault is armed, nobody has read a clock and no lock
-was ever in the way: nearly all of them, and the dearest part of a run.
+What they do is what `connection` does, where no fault is armed and no lock was
+ever in the way: nearly all of them, and the dearest part of a run.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sqlite3
 from functools import partial
 from typing import Any, Final
 
-from chaosharness.handlers.clocks import guess_from_text
+from chaosharness.handlers.clocks import guess_from_text, show_parameters
 from chaosharness.handlers.port import READ, WRITE
 from chaosharness.kernel.scope import SCOPE, Scope
 from chaosharness.stores.durable import QUIET
@@ -41,7 +41,6 @@ class CalmConnection(LockingConnection):
         if (
             operation in world.armed
             or scope.struck
-            or scope.clock
             or store.down
             or world.unreachable
             or world.ending is not None
@@ -54,13 +53,16 @@ class CalmConnection(LockingConnection):
         world.counts[key] = attempt = world.counts.get(key, 0) + 1
         if operation not in world.surfaces:
             world.surfaces[operation] = READ if statement.reads else WRITE
+        clock = scope.clock
+        if clock:
+            show_parameters(scope, sql, parameters)
         try:
             _execute(cursor, sql, parameters)
         except Exception as error:
             kind = "read" if statement.reads else "write"
             effect: Effect = (_execute, cursor, statement, sql, parameters)
             self.face_statement(error, scope, kind, operation, attempt, effect)
-        if scope.clock:
+        if scope.clock != clock:
             guess_from_text(scope, sql, parameters)
         if statement.reads:
             if self.in_transaction:
