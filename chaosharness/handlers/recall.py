@@ -58,10 +58,13 @@ class _Step:
     """One step on the way through what code knows: what lies equally deep.
 
     Attributes:
+        before: The step before this one.
         depth: How far it is from the beginning.
         unfit: Whether what is here has to be looked at anew each time.
         plain: Picks plain values, and what is compared by identity.
-        met: Picks objects that are looked into; of each there must be one.
+        kinds: Classes of the objects that are looked into, up to here.
+        met: Picks objects that are looked into, where two of them are of one class: they must not
+            be the same one. `met_of` picks them in any case.
         objects: Places of objects, and what reads their dicts.
         methods: Places of ports.
         globals: Names that methods of the objects take from their modules.
@@ -71,15 +74,18 @@ class _Step:
     """
 
     __slots__ = (
-        *("depth", "globals", "met", "methods", "next", "objects", "own", "plain", "states"),
-        "unfit",
+        *("before", "depth", "globals", "kinds", "met", "met_of", "methods", "next", "objects"),
+        *("own", "plain", "states", "unfit"),
     )
 
     def __init__(self) -> None:
+        self.before: _Step | None = None
         self.depth = 0
         self.unfit = False
-        self.plain: Pick = _none
-        self.met: Pick = _none
+        self.plain: Pick | None = None
+        self.kinds: tuple[type, ...] = ()
+        self.met: Pick | None = None
+        self.met_of: Pick | None = None
         self.objects: list[tuple[int, Callable[[Any], Any]]] = []
         self.methods: list[int] = []
         self.globals: list[tuple[dict[str, Any], tuple[str, ...], tuple[_Missing, ...]]] = []
@@ -105,13 +111,9 @@ class _Step:
         return found
 
 
-def _none(_: list[Any]) -> tuple[()]:
-    return ()
-
-
-def _picker(places: list[int]) -> Pick:
+def _picker(places: list[int]) -> Pick | None:
     if not places:
-        return _none
+        return None
     first = places[0]
     return itemgetter(*places) if places[1:] else itemgetter(slice(first, first + 1))
 
@@ -179,11 +181,13 @@ def _recalled(frame: FrameType) -> State:
             break
         if step.unfit:
             return _looked([frame])
-        plain += step.plain(values)
-        met += map(id, step.met(values))
+        if step.plain is not None:
+            plain += step.plain(values)
+        if step.met is not None:
+            met += map(id, step.met(values))
         if step.states is not None:
             state = step.states.get(tuple(plain))
-            if state is None or len(set(met)) < len(met):
+            if state is None or (met and len(set(met)) < len(met)):
                 break
             return state
         values = step.inner(values, names)
@@ -212,8 +216,8 @@ def _learned(frame: FrameType) -> State:
                 return state
             after = step.next[kinds] = _step(frame.f_code, values, before)
         before, step = step, after
-        plain += step.plain(values)
-        met += map(id, step.met(values))
+        plain += step.plain(values) if step.plain is not None else ()
+        met += map(id, step.met_of(values) if step.met_of is not None else ())
         if step.unfit or not _is_fit(values):
             return state
         if step.states is not None:
@@ -252,7 +256,14 @@ def _step(code: CodeType, values: list[Any], before: _Step | None) -> _Step:
                 made.methods.append(place)
             else:
                 made.unfit = True
-    made.plain, made.met = _picker(plain), _picker(met)
+    made.plain, made.met_of = _picker(plain), _picker(met)
+    made.before = before
+    made.kinds = (*(before.kinds if before is not None else ()), *(type(values[at]) for at in met))
+    if len(set(made.kinds)) < len(made.kinds):
+        one: _Step | None = made
+        while one is not None:
+            one.met = one.met_of
+            one = one.before
     if before is None:
         _name_globals(made, code, values)
     made.depth = 0 if before is None else before.depth + 1

@@ -21,6 +21,7 @@ from chaosharness.handlers.colours import check_handler, colour_for, is_async
 from chaosharness.handlers.fingerprint import of_function
 from chaosharness.handlers.places import at_line, told, words_of
 from chaosharness.handlers.port import current_scope, read_clock, refuse_stranger, sleep
+from chaosharness.handlers.recall import of_stack
 from chaosharness.kernel.allowed import spelled
 from chaosharness.kernel.history import plain
 from chaosharness.kernel.places import asked_at
@@ -563,7 +564,7 @@ class Env:
     def sleep(self, seconds: float) -> Any:
         """Let virtual time pass. In an `async` handler, await it."""
         self._mine("sleep")
-        return sleep(seconds)
+        return sleep(seconds, of_stack, sys._getframe(1))
 
     def now_ms(self) -> int:
         """Return the virtual time as this replica's clock has it, in whole milliseconds."""

@@ -64,21 +64,14 @@ class CalmConnection(LockingConnection):
             self.face_statement(error, scope, kind, operation, attempt, effect)
         if scope.clock != clock:
             guess_from_text(scope, sql, parameters)
-        if statement.reads:
-            if self.in_transaction:
-                self._reading = True
-            kind, data = "read", statement.data
-        else:
+        kind, data = "read", statement.data
+        if not statement.reads:
             self._writer = scope
             store.changed = True
-            kind = "write"
-            data = {
-                "store": store.name,
-                "verb": statement.verb,
-                "table": statement.table,
-                "rows": cursor.rowcount,
-                "params": shown(parameters),
-            }
+            kind, rows = "write", cursor.rowcount
+            data = {**data, "rows": rows, "params": shown(parameters)}
+        elif self.in_transaction:
+            self._reading = True
         raw = world.raw
         cause, scope.cause = scope.cause, len(raw)
         label = scope.incarnation.label
