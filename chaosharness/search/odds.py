@@ -153,6 +153,8 @@ def _groups(
     groups = []
     for (cell, place), some in found.items():
         some.sort(key=lambda one: one[:2], reverse=True)
-        counts = [taken.setdefault(one, [0]) for one in (("cell", cell), place, place[1])]
-        groups.append((*counts, some))
+        like, here, around = (
+            taken.setdefault(one, [0]) for one in (("cell", cell), place, place[1])
+        )
+        groups.append((like, here, around, some))
     return groups
