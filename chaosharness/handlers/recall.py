@@ -38,6 +38,11 @@ STATES_MAX: Final = 64
 KINDS_MAX: Final = 64
 """Combinations of classes at one place; likewise."""
 
+TEXT_MAX: Final = 1_000
+"""Characters or bytes of a plain value that is kept."""
+
+_TEXTS: Final = frozenset({str, bytes})
+
 
 class _End:
     """Stands behind what one object knows."""
@@ -301,8 +306,11 @@ def _name_globals(step: _Step, code: CodeType, values: list[Any]) -> None:
 
 
 def _is_fit(values: list[Any]) -> bool:
-    """Say whether nothing is there that knows something: modules and functions of the user's."""
+    """Say whether nothing is there that knows something, modules and functions of the user's, and
+    nothing that is too large to be kept."""
     for value in values:
+        if type(value) in _TEXTS and len(value) > TEXT_MAX:
+            return False
         if type(value) is ModuleType and is_own(value.__name__):
             return False
         if type(value) is FunctionType and is_own(value.__module__):

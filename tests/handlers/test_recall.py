@@ -75,6 +75,7 @@ HELD = [
     lambda: Desk(a=Desk(), c=Desk(b="x")),
     lambda: Desk(inner=Desk(n=None)),
     lambda: Desk(inner=Desk(n=1.5), also=Desk(n=1.5)),
+    lambda: Desk(text="long" * recall.TEXT_MAX),
     lambda: Desk(waiting=[1, 2]),
     lambda: Desk(waiting=[2, 1]),
     lambda: Desk(slotted=Slotted(5)),
