@@ -157,20 +157,16 @@ def _pieces(history: History) -> list[list[int]]:
     found: dict[tuple[int, str], list[int]] = {}
     events = history.raw
     for index in history.places_of(*_OF_A_RUN):
-        raw = events[index]
-        if _counts(raw):
-            found.setdefault((roots[index], raw[2]), []).append(index)
+        _, kind, actor, operation, _, _, _, data = events[index]
+        if kind == "publish":
+            counts = operation != ""  # else a broker put a dead letter aside
+        elif kind == "raised" or not data:
+            counts = True
+        else:  # a row changed, and the store took it
+            counts = "error" not in data and (kind != "write" or data.get("rows") != 0)
+        if counts:
+            found.setdefault((roots[index], actor), []).append(index)
     return [*found.values()]
-
-
-def _counts(raw: RawEvent) -> bool:
-    """Say whether an event did something: the store took it, a row changed, code published."""
-    kind, operation, data = raw[1], raw[3], raw[7] or {}
-    if kind == "raised":
-        return True
-    if kind == "publish":
-        return operation != ""  # else a broker put a dead letter aside
-    return "error" not in data and (kind != "write" or data.get("rows") != 0)
 
 
 def _works(history: History) -> list[Work]:

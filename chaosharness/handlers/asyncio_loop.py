@@ -29,9 +29,10 @@ from chaosharness.errors import STANDS_FOR, InternalError, RealIO
 from chaosharness.handlers.asyncio_signals import SignalLoop
 from chaosharness.handlers.clocks import MEASURING, SECONDS, clock_read
 from chaosharness.handlers.coroutine import CLOSE_MAX, close
-from chaosharness.handlers.fingerprint import OURS, of_stack
+from chaosharness.handlers.fingerprint import OURS
 from chaosharness.handlers.guest import AGES_S, ROUNDING_MS, Guest, beside
 from chaosharness.handlers.places import asked_at, asked_by, awaited_at, told
+from chaosharness.handlers.recall import of_stack
 from chaosharness.handlers.unwaited import standing
 from chaosharness.kernel.agenda import TICKET, Entry
 from chaosharness.kernel.rest import Loop, Wait

@@ -249,8 +249,37 @@ def park(script: Script[T], scope: Scope, loop: Turns | None = None) -> T:
         kept.remove(parked)
 
 
+def park_once(scope: Scope, keep: Callable[[Parked], None]) -> bool:
+    """Stop plain code for one wait; say whether it has: not where it runs in a greenlet of its own.
+
+    What `park` does for a script that waits once, and has nothing else to do.
+    """
+    here = getcurrent()
+    world, incarnation = scope.world, scope.incarnation
+    crew = world.crew
+    if type(here) is not Carrier or crew is None or incarnation.skew_ms:
+        return False
+    kept = incarnation.kept
+    parked = Parked(here, scope)
+    kept.append(parked)
+    keep(parked)
+    while True:
+        try:
+            value = crew.leave(here)
+        except BaseException:
+            kept.remove(parked)
+            raise
+        if world.on_turn is not None:
+            world.on_turn(incarnation)
+        scope.steps = 0
+        if type(value) is not Interruption or _amid(parked, value, None, kept) is not None:
+            break
+    kept.remove(parked)
+    return True
+
+
 def _amid(
-    parked: Parked, what: Interruption, script: Script[Any], kept: list[Any]
+    parked: Parked, what: Interruption, script: Script[Any] | None, kept: list[Any]
 ) -> tuple[Any] | None:
     """Run what interrupts a wait; return what the wait has ended with meanwhile, if it has.
 
@@ -261,7 +290,8 @@ def _amid(
     except BaseException:
         parked.done = True
         kept.remove(parked)
-        script.close()
+        if script is not None:
+            script.close()
         raise
     parked.amid = False
     return parked.late

@@ -82,7 +82,7 @@ class Look:
             self.sure = False
             return
         code = frame.f_code
-        known = _known(code)
+        known = known_of(code)
         at = known.place_of(frame.f_lasti)
         found = self.found
         found.append(code)
@@ -115,7 +115,7 @@ class Look:
         if code in self._read or self._left < 0:
             return
         self._read.add(code)
-        known = _known(code)
+        known = known_of(code)
         for name in known.names:
             if name not in names:
                 continue
@@ -131,7 +131,7 @@ class Look:
         if known.attributes:
             for value in held.values():
                 kind = type(value)
-                if kind not in ATOMS and (methods := _methods(kind, known.attributes)):
+                if kind not in ATOMS and (methods := methods_of(kind, known.attributes)):
                     for method in methods:
                         self._code(method.__code__, method.__globals__, {})
 
@@ -147,7 +147,7 @@ class Look:
         kind = type(value)
         if kind in ATOMS:
             return value  # type: ignore[no-any-return]
-        look, shape = _LOOKS.get(kind) or _look_at(kind)
+        look, shape = _LOOKS.get(kind) or way_of(kind)
         if look is None:
             return None
         met = self._met
@@ -220,12 +220,7 @@ class Look:
 
     def _method(self, _: Shape, value: MethodType, depth: int) -> Hashable:
         function, owner = value.__func__, value.__self__
-        key = (function, type(owner))
-        port = _PORTS.get(key)
-        if port is None:
-            stateless = shape_of(key[1]).stateless and type(function) is FunctionType
-            port = _PORTS[key] = stateless and not is_own(function.__module__)
-        if port:
+        if is_port(function, type(owner)):
             self._left -= 1
             return None
         return self.value(function, depth), self.value(owner, depth)
@@ -250,7 +245,7 @@ class Look:
         frame, inner = _of_awaitable(value)
         if frame is None or _name_of(frame).startswith(OURS):
             return None
-        known = _known(frame.f_code)
+        known = known_of(frame.f_code)
         at = known.place_of(frame.f_lasti)
         if any(first < at < last for first, last in known.iterating):
             self.sure = False
@@ -289,11 +284,26 @@ _WAYS: Final[dict[type, Way]] = {
 _PORTS: Final[dict[tuple[Any, type], bool]] = {}
 """Functions of methods, and the classes of their owners: whether they are ports."""
 
+
+def is_port(function: Any, kind: type) -> bool:
+    """Say whether a method of objects of a class is a port: nobody's state."""
+    key = (function, kind)
+    port = _PORTS.get(key)
+    if port is None:
+        stateless = shape_of(kind).stateless and type(function) is FunctionType
+        port = _PORTS[key] = stateless and not is_own(function.__module__)
+    return port
+
+
 _LOOKS: Final[dict[type, tuple[Way | None, Shape]]] = {}
 """How to look at objects of a class of which one was seen; None for what is nobody's state."""
 
 
-def _look_at(kind: type) -> tuple[Way | None, Shape]:
+def way_of(kind: type) -> tuple[Way | None, Shape]:
+    """Return how to look at objects of a class; None for what is nobody's state."""
+    known = _LOOKS.get(kind)
+    if known is not None:
+        return known
     shape = shape_of(kind)
     way: Way | None
     if shape.stateless:
@@ -365,7 +375,8 @@ class _Known:
 _KNOWN: Final[dict[CodeType, _Known]] = {}
 
 
-def _known(code: CodeType) -> _Known:
+def known_of(code: CodeType) -> _Known:
+    """Return what matters of a piece of code."""
     found = _KNOWN.get(code)
     if found is None:
         found = _KNOWN[code] = _Known(code)
@@ -395,7 +406,7 @@ def is_own(module: str | None) -> bool:
 _METHODS: Final[dict[tuple[type, tuple[str, ...]], tuple[FunctionType, ...]]] = {}
 
 
-def _methods(kind: type, names: tuple[str, ...]) -> tuple[FunctionType, ...]:
+def methods_of(kind: type, names: tuple[str, ...]) -> tuple[FunctionType, ...]:
     """Return the methods of a class among the attributes that a piece of code uses."""
     key = (kind, names)
     found = _METHODS.get(key)
@@ -408,30 +419,6 @@ def _methods(kind: type, names: tuple[str, ...]) -> tuple[FunctionType, ...]:
 
 
 # ---- looks
-
-
-def of_stack(frame: FrameType | None, beside: Iterable[Any] = ()) -> State:
-    """Return the fingerprint of running code: from the port it called, out to the kernel.
-
-    Args:
-        frame: Of the port, or of the code that called it.
-        beside: Coroutines that wait in the same event loop: what the code does may wake them,
-            and then it matters what they know.
-    """
-    look = Look()
-    inside = False
-    while frame is not None:
-        name = frame.f_globals.get("__name__") or ""
-        if not name.startswith(OURS):
-            inside = True
-            if name.partition(".")[0] not in LIBRARIES:
-                look.frame(frame)
-        elif inside:
-            break
-        frame = frame.f_back
-    for coroutine in beside:
-        look.coroutine(coroutine)
-    return look.state()
 
 
 def of_coroutines(coroutines: Iterable[Any]) -> State:
@@ -469,4 +456,4 @@ def of_function(function: Callable[..., Any]) -> State:
     return look.state()
 
 
-__all__ = ["frames_of", "is_own", "of_coroutines", "of_function", "of_stack"]
+__all__ = ["Look", "frames_of", "is_own", "of_coroutines", "of_function"]

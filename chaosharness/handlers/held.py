@@ -13,7 +13,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import _lru_cache_wrapper, lru_cache
-from itertools import count
+from itertools import count, repeat
 from operator import is_
 from types import CellType, MemberDescriptorType, MethodWrapperType
 from typing import Any, Final
@@ -238,7 +238,7 @@ class Slots(Held):
         self.names = tuple(names)
 
     def take(self) -> Any:
-        return [getattr(self.thing, name, MISSING) for name in self.names]
+        return list(map(getattr, repeat(self.thing), self.names, repeat(MISSING)))
 
     def put(self, held: Any) -> None:
         for name, value in zip(self.names, held, strict=True):

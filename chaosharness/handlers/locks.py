@@ -33,9 +33,9 @@ from math import ceil
 from types import BuiltinMethodType, FrameType
 from typing import Any, Final
 
-from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.places import user_frame, where
 from chaosharness.handlers.port import Nap, current_scope, wait_of
+from chaosharness.handlers.recall import of_stack
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.scope import SCOPE, Scope
 from chaosharness.kernel.world import BACKGROUND

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from operator import is_
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
@@ -66,7 +67,7 @@ class ModuleState:
         self.things: list[Held] = []
         self._look = Look(())
         self.live: dict[int, Held] = {}
-        self._bound: list[tuple[dict[str, Any], str, Any]] = []
+        self._bound: tuple[list[dict[str, Any]], list[str], list[Any]] = [], [], []
         self._imported = -1
         self._modules: list[dict[str, Any]] = []
         self._packages: set[str] | None = None
@@ -200,14 +201,15 @@ class ModuleState:
 
     def _refresh(self) -> bool:
         """Look for things anew if modules were imported, or names of them bound anew."""
-        if self._imported == len(sys.modules) and all(
-            names.get(name) is thing for names, name, thing in self._bound
-        ):
+        homes, names, things = self._bound
+        same = self._imported == len(sys.modules)
+        if same and all(map(is_, map(dict.get, homes, names), things)):
             return False
         self._imported = len(sys.modules)
         survey = Survey(self.shared)
         survey.look(self._functions())
-        self._bound = survey.bound
+        bound = survey.bound
+        self._bound = [at[0] for at in bound], [at[1] for at in bound], [at[2] for at in bound]
         self._modules, self._packages = survey.modules, None
         for one in survey.found.values():
             known = _KNOWN.setdefault(_key(one), one)

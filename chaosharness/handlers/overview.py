@@ -7,11 +7,11 @@ another in C, all at once; only where something differs are they compared one by
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from itertools import chain, repeat
 from operator import is_, methodcaller
 from typing import Any, Final
 
-from chaosharness.handlers.held import Held, Mapping
+from chaosharness.handlers.held import MISSING, Held, Mapping, Variable
 from chaosharness.handlers.namespaces import Names
 
 _VALUES: Final = methodcaller("values")
@@ -28,12 +28,19 @@ class Look:
         self._things = things
         self._together: list[int] = []
         self._apart: list[int] = []
+        self._variables: list[int] = []
         for number, one in enumerate(things):
             together = type(one) is Mapping and type(one.thing) is dict
             together |= type(one) is Names and (
                 type(one.thing) is dict or isinstance(one.thing, type)
             )
-            (self._together if together else self._apart).append(number)
+            if type(one) is Variable and type(one.thing) is dict:
+                self._variables.append(number)
+            else:
+                (self._together if together else self._apart).append(number)
+        variables = [one for one in things if type(one) is Variable and type(one.thing) is dict]
+        self._homes = [one.thing for one in variables]
+        self._names = [one.attribute for one in variables]
         self._plain = [
             things[number].thing for number in self._together if type(things[number].thing) is dict
         ]
@@ -45,17 +52,23 @@ class Look:
         self._flat: list[Any] = []
         self._counts: list[int] = []
         self._first: list[Any] = []
+        self._values: list[Any] = []
 
     def take(self) -> list[Any]:
         """Return a copy of what each thing holds now."""
         flat, counts = self._now()
+        values = self._assigned()
+        same = _alike(values, self._values)
+        self._values = values
         if not (counts == self._counts and _alike(flat, self._flat)):
             self._flat, self._counts = flat, counts
             self._first = [one.take() for one in self._things]
-        elif self._apart:
+        elif self._apart or not same:
             first = list(self._first)
             for number in self._apart:
                 first[number] = self._things[number].take()
+            for number, value in () if same else zip(self._variables, values, strict=True):
+                first[number] = value
             self._first = first
         return self._first
 
@@ -63,11 +76,18 @@ class Look:
         """Return the numbers of the things that do not hold any more what `take` returned."""
         things = self._things
         found = [number for number in self._apart if not things[number].is_as(first[number])]
+        if first is not self._first or not _alike(self._assigned(), self._values):
+            variables = self._variables
+            found += [number for number in variables if not things[number].is_as(first[number])]
         flat, counts = self._now()
         if first is self._first and counts == self._counts and _alike(flat, self._flat):
-            return found
+            return sorted(found)
         found += [number for number in self._together if not things[number].is_as(first[number])]
         return sorted(found)
+
+    def _assigned(self) -> list[Any]:
+        """Return the values of the names that code of the user's assigns to, in modules."""
+        return [*map(dict.get, self._homes, self._names, repeat(MISSING))]
 
     def _now(self) -> tuple[list[Any], list[int]]:
         """Return the keys and values of all dicts and classes, and how many each has."""

@@ -30,9 +30,9 @@ from chaosharness.faults import (
     StoreOutage,
 )
 from chaosharness.handlers.amid import amid_calls
-from chaosharness.handlers.carrier import REFUSALS_MAX, vanish
-from chaosharness.handlers.fingerprint import of_stack
+from chaosharness.handlers.carrier import PLAIN, REFUSALS_MAX, park_once, vanish
 from chaosharness.handlers.later import LaterEffect
+from chaosharness.handlers.recall import of_stack
 from chaosharness.handlers.script import NEVER, Resume, Script
 from chaosharness.handlers.stopping import stop
 from chaosharness.kernel.rest import Loop, State, Wait
@@ -518,6 +518,16 @@ def sleep(
     elif at is None:
         at = sys._getframe(1)
     nap = wait_of(scope, delay_ms, look, at)
+    if scope.colour is PLAIN and operation not in world.armed:
+
+        def keep(parked: Resume) -> None:
+            scope.record("sleep", operation, attempt, {"ms": delay_ms})
+            world.know_duration(delay_ms)
+            world.agenda.add(world.now + delay_ms, _wake, (nap, parked), nap)
+
+        if park_once(scope, keep):
+            scope.record("wake", operation, attempt, None)
+            return None
     script = _sleep(scope, operation, attempt, delay_ms, nap)
     if blocking:
         return scope.colour.block(script, scope)
@@ -547,16 +557,18 @@ def wait_of(scope: Scope, delay_ms: int, look: Look, at: Any, *, holds: bool = F
     return Wait(scope.world, loop, scope, delay_ms, look, at, holds=holds)
 
 
+def _wake(sleeper: tuple[Nap, Resume]) -> None:
+    nap, resume = sleeper
+    nap.woke()
+    resume(None)
+
+
 def _sleep(scope: Scope, operation: str, attempt: int, delay_ms: int, nap: Nap) -> Script[None]:
     world = scope.world
 
     def keep(resume: Resume) -> None:
         world.know_duration(delay_ms)
-        world.agenda.add(world.now + delay_ms, wake, resume, nap)
-
-    def wake(resume: Resume) -> None:
-        nap.woke()
-        resume(None)
+        world.agenda.add(world.now + delay_ms, _wake, (nap, resume), nap)
 
     armed = operation in world.armed
     if armed:

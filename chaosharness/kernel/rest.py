@@ -323,17 +323,18 @@ class Rest:
         looked: Code whose constants have been read, and on whose behalf.
         spots: For each parameter of a statement: how far behind the clock it was, and when.
         ran_on: The loops that were not at rest at the end.
+        row: Which row of commits it is that follow each other with nothing else in between.
+        alike_at: The effects at which that row goes on.
     """
 
     __slots__ = (
-        "_alike_at",
         "_due_ms",
         "_events_max",
         "_guessed_due_ms",
         "_mark",
         "_real",
-        "_row",
         "_scanned",
+        "alike_at",
         "asked_ms",
         "behind_ms",
         "by_background",
@@ -342,6 +343,7 @@ class Rest:
         "looked",
         "ran_on",
         "read_at",
+        "row",
         "shown_ms",
         "since_ms",
         "spots",
@@ -351,8 +353,8 @@ class Rest:
     def __init__(self, *, events_max: int) -> None:
         self._events_max = events_max
         self._real = -1
-        self._mark = self._scanned = self._row = 0
-        self._alike_at = -1
+        self._mark = self._scanned = self.row = 0
+        self.alike_at = -1
         self._due_ms = self._guessed_due_ms = 0
         self.by_background = 0
         self.leaps = False
@@ -370,19 +372,6 @@ class Rest:
         """Learn of a duration that the system reckons with."""
         if self.shown_ms < duration_ms <= DAY_MS:
             self.shown_ms = duration_ms
-
-    def goes_on_alike(self, world: Clockwork) -> int:
-        """Count commits that follow each other with nothing else in between; return which row.
-
-        The number of the row is another whenever something else has happened.
-        """
-        if self._alike_at != world.effects:
-            self._row += 1
-        return self._row
-
-    def counted(self, world: Clockwork, *, effect: bool) -> None:
-        """Take note whether the commit just asked about counts as an effect."""
-        self._alike_at = world.effects + effect
 
     def notice(self, world: Clockwork) -> None:
         """Take note of the last effect, whenever it is asked whether the run is over."""

@@ -31,35 +31,18 @@ class Incarnation:
     goes on once it was told to stop.
     """
 
-    __slots__ = (
-        "alive",
-        "clients",
-        "guests",
-        "host",
-        "kept",
-        "label",
-        "locks",
-        "mains",
-        "number",
-        "on_death",
-        "on_resume",
-        "on_stall",
-        "processes",
-        "redeploy",
-        "replica",
-        "restart",
-        "service",
-        "signals",
-        "skew_ms",
-        "stalled_since",
-        "stalls",
-        "stopping",
-        "takers",
-        "threads",
-        "unawaited",
-        "unheard",
-        "world",
-    )
+    alive = True
+    skew_ms = 0
+    stalled_since: int | None = None
+    stalls = 0
+    host: Incarnation | None = None
+    restart: Callable[[], None] | None = None
+    redeploy: Callable[[], None] | None = None
+    threads: Any = None
+    signals: dict[int, Any] | None = None
+    stopping: Any = None
+    unawaited = 0
+    unheard = False
 
     def __init__(
         self, world: World, service: str, replica: int, number: int, label: str = ""
@@ -70,28 +53,16 @@ class Incarnation:
         self.number = number
         own = f"{service}#{replica}"
         self.label = label or (own if number == 1 else f"{own}/{number}")
-        self.alive = True
-        self.skew_ms = 0
-        self.stalled_since: int | None = None
-        self.stalls = 0
         self.on_stall: list[Callable[[int], None]] = []
         self.on_resume: list[Callable[[], None]] = []
-        self.host: Incarnation | None = None
         self.processes: list[Incarnation] = []
         self.on_death: list[Callable[[], None]] = []
-        self.restart: Callable[[], None] | None = None
-        self.redeploy: Callable[[], None] | None = None
         self.kept: list[Any] = []
         self.guests: dict[str, Any] = {}
         self.locks: dict[Any, Any] = {}
         self.clients: dict[Any, Any] = {}
-        self.threads: Any = None
-        self.signals: dict[int, Any] | None = None
         self.takers: list[Any] = []
         self.mains: list[Scope] = []
-        self.stopping: Any = None
-        self.unawaited = 0
-        self.unheard = False
 
     def __repr__(self) -> str:
         return f"<incarnation {self.label}{'' if self.alive else ', dead'}>"

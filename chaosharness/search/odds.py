@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from heapq import heapify, heappop, heappush
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -47,6 +47,7 @@ Row = str
 _Cell = tuple[Row, str]
 _Place = tuple[str, str]
 _Scored = tuple[float, int, Fault]
+_Count = list[int]
 """A fault with its odds, negative so that a heap has the likely ones first, and its place."""
 
 
@@ -113,32 +114,33 @@ def likely_first(faults: Iterable[Fault], what: Mapping[str, str], odds: Odds) -
     only fall: so a heap with stale scores is enough. Faults that are alike in all that keep
     their order among themselves: only the first of each such group is in the heap.
     """
-    alike: dict[_Cell, int] = {}
-    here: dict[_Place, int] = {}
-    around: dict[str, int] = {}
     groups = _groups(faults, what, odds)
     heap = [(*group[-1][:2], which) for which, (*_, group) in enumerate(groups)]
     heapify(heap)
     while heap:
         score, at, which = heappop(heap)
-        cell, place, group = groups[which]
-        now = group[-1][0] / (1 + 2 * alike.get(cell, 0)) / (1 + here.get(place, 0))
-        now /= 1 + around.get(place[1], 0) / 2
+        alike, here, around, group = groups[which]
+        now = group[-1][0] / (1 + 2 * alike[0]) / (1 + here[0])
+        now /= 1 + around[0] / 2
         if now > score:
             heappush(heap, (now, at, which))
             continue
         yield group.pop()[2]
         if group:
             heappush(heap, (*group[-1][:2], which))
-        alike[cell] = alike.get(cell, 0) + 1
-        here[place] = here.get(place, 0) + 1
-        around[place[1]] = around.get(place[1], 0) + 1
+        alike[0] += 1
+        here[0] += 1
+        around[0] += 1
 
 
 def _groups(
     faults: Iterable[Fault], what: Mapping[str, str], odds: Odds
-) -> list[tuple[_Cell, _Place, list[_Scored]]]:
-    """Return faults by what they are like, in each group the likely ones last."""
+) -> list[tuple[_Count, _Count, _Count, list[_Scored]]]:
+    """Return faults by what they are like, in each group the likely ones last.
+
+    With each group stand how many were taken that are like it: those of its cell, those of its
+    kind at its operation, and any at its operation.
+    """
     found: dict[tuple[_Cell, _Place], list[_Scored]] = {}
     for at, fault in enumerate(faults):
         site = fault.site
@@ -147,6 +149,12 @@ def _groups(
         likely = odds.of(fault, doing) / late / (3 if is_sized(fault) else 1)
         group = ((row_of(fault), doing), (fault.kind, site.operation))
         found.setdefault(group, []).append((-likely, at, fault))
-    for some in found.values():
+    taken: dict[Any, _Count] = {}
+    groups = []
+    for (cell, place), some in found.items():
         some.sort(key=lambda one: one[:2], reverse=True)
-    return [(cell, place, some) for (cell, place), some in found.items()]
+        like, here, around = (
+            taken.setdefault(one, [0]) for one in (("cell", cell), place, place[1])
+        )
+        groups.append((like, here, around, some))
+    return groups

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
+from functools import cached_property
 from typing import Any, Final, Literal, NoReturn
 
 from chaosharness.faults import Crash, FailedCommit, LostWrites, Pause, StoreOutage
@@ -78,6 +79,11 @@ class OpenStore:
         self.keeps = not synced and any(
             type(one.fault) is LostWrites for armed in world.armed.values() for one in armed
         )
+
+    @cached_property
+    def retired(self) -> Retired:
+        """What stands in its place once the run is over."""
+        return Retired(self.name)
 
     # ---- as a peer
 

@@ -71,14 +71,18 @@ class Repeats:
         whoever made it another has made it the same again.
         """
         world = scope.world
-        row = world.rest.goes_on_alike(world)
-        if self._row != row:
-            self._row = row
-            self._count = 0
+        rest = world.rest
+        if rest.alike_at != world.effects:
+            rest.row += 1
+        if self._row != rest.row:
+            self._row = rest.row
+            self._count = 1
             self._misses = STATES_MAX
+            rest.alike_at = world.effects + 1
+            return False
         self._count += 1
         found = self._was_there(world.now, (scope.incarnation, scope.place))
-        world.rest.counted(world, effect=not found)
+        rest.alike_at = world.effects + (not found)
         return found
 
     def _was_there(self, now_ms: int, who: Any) -> bool:

@@ -7,6 +7,7 @@ import sqlite3
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from types import FunctionType, MethodType
 from typing import Any, Final, Protocol
 
 from chaosharness.brokers.intake import Intake
@@ -21,6 +22,7 @@ from chaosharness.handlers.colours import check_handler, colour_for, is_async
 from chaosharness.handlers.fingerprint import of_function
 from chaosharness.handlers.places import at_line, told, words_of
 from chaosharness.handlers.port import current_scope, read_clock, refuse_stranger, sleep
+from chaosharness.handlers.recall import of_stack
 from chaosharness.kernel.allowed import spelled
 from chaosharness.kernel.history import plain
 from chaosharness.kernel.places import asked_at
@@ -75,6 +77,7 @@ class Env:
         self._service = service
         self._runtime = runtime
         self.loops: list[Callable[[Any], None]] = []
+        self._opened = stage.opened
         self._wires = stage.system.wires
         if self._wires is not None:
             self._wire("env", None, (), self)
@@ -89,11 +92,12 @@ class Env:
         scope = SCOPE.get()
         if scope is not None and scope.incarnation is not self.incarnation:
             self._mine(_OPENED.get(method, method))
+        return self._opened.get((id(resource), method)) or self._first(resource, method, what)
+
+    def _first(self, resource: Any, method: str, what: str) -> Any:
+        """Return what a part is in this run, asked for a method for the first time."""
         stage = self._stage
         key = (id(resource), method)
-        opened = stage.opened.get(key)
-        if opened is not None:
-            return opened
         known = stage.system.openable.get(key)
         if known is not None:
             found = stage.opened[key] = stage.world.states[known]
@@ -142,7 +146,7 @@ class Env:
         class says.
         """
         opened = self._open(broker, "publisher", "broker")
-        publish = opened.publisher(**options)
+        publish = opened.publisher(**options) if options else opened.publisher()
         if schemas is not None:
             registry, pins = self._versions(schemas)
             text = getattr(opened, "text_only", False)
@@ -187,11 +191,13 @@ class Env:
             schemas: A `Registry`, or its `at(...)`: events are read as its versions say.
             options: The broker's own, as its class says.
         """
-        self._alone("env.consume")
+        if self.incarnation.host is not None:
+            self._alone("env.consume")
         state = self._open(broker, "consume", "broker")
         if not isinstance(source, str):
             raise self._no_name("env.consume", source)
-        check_handler(handler, f"service {self._service!r} consumes {source!r}")
+        if type(handler) is not FunctionType and type(handler) is not MethodType:
+            check_handler(handler, f"service {self._service!r} consumes {source!r}")
         place = f"{self._service}.{name_of(handler)}"
         colour = colour_for(handler, self._runtime, self.incarnation)
         if schemas is not None:
@@ -563,7 +569,7 @@ class Env:
     def sleep(self, seconds: float) -> Any:
         """Let virtual time pass. In an `async` handler, await it."""
         self._mine("sleep")
-        return sleep(seconds)
+        return sleep(seconds, of_stack, sys._getframe(1))
 
     def now_ms(self) -> int:
         """Return the virtual time as this replica's clock has it, in whole milliseconds."""

@@ -6,7 +6,7 @@ import textwrap
 import pytest
 
 from chaosharness import System
-from chaosharness.handlers.fingerprint import of_stack
+from chaosharness.handlers.recall import of_stack
 
 ROUNDS = 100
 

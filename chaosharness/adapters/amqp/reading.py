@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.port import Nap, wait_of
+from chaosharness.handlers.recall import of_stack
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.places import is_installed, is_theirs
 from chaosharness.kernel.scope import Scope

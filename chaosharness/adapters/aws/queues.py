@@ -28,7 +28,6 @@ from chaosharness.brokers.sqs.desk import Desk, Held, Poller, poller_for
 from chaosharness.brokers.sqs.sqs import FIFO, OpenSQS
 from chaosharness.faults import Crash, ErrorReply, Pause
 from chaosharness.handlers.attribution import adopt
-from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.port import (
     Nap,
     cut,
@@ -38,6 +37,7 @@ from chaosharness.handlers.port import (
     trouble,
     wait_of,
 )
+from chaosharness.handlers.recall import of_stack
 from chaosharness.handlers.script import Script
 from chaosharness.kernel.places import is_own
 from chaosharness.kernel.scope import Scope

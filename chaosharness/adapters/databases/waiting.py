@@ -9,8 +9,8 @@ from chaosharness.brokers.arrivals import begin_wait
 from chaosharness.brokers.redis.desk import Held, Reader
 from chaosharness.brokers.redis.redis import OpenRedis
 from chaosharness.handlers.attribution import takes_by_itself
-from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.port import wait_of
+from chaosharness.handlers.recall import of_stack
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.scope import Scope
 

@@ -24,8 +24,8 @@ from chaosharness.adapters.dispatch import Library, Seam
 from chaosharness.adapters.http.asking import Patience, ask, ask_later
 from chaosharness.adapters.http.errors import Errors, NoAnswer
 from chaosharness.adapters.http.message import Answer, Request
-from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.port import sleep
+from chaosharness.handlers.recall import of_stack
 from chaosharness.kernel.rest import State
 
 _ERRORS: Final[Errors] = {

@@ -7,8 +7,8 @@ from types import FrameType
 from typing import Any, Final
 
 from chaosharness.handlers.blocking import blocking
-from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.port import current_scope, wait_of
+from chaosharness.handlers.recall import of_stack
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World

@@ -33,8 +33,8 @@ from chaosharness.brokers.nats.core import Listener
 from chaosharness.brokers.nats.desk import Held, Puller
 from chaosharness.brokers.nats.nats import OpenNATS
 from chaosharness.handlers.attribution import adopt, takes_by_itself
-from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.port import current_scope, wait_of
+from chaosharness.handlers.recall import of_stack
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.scope import SCOPE, Scope
 

@@ -47,8 +47,8 @@ from chaosharness.brokers.nats.nats import OpenNATS
 from chaosharness.brokers.nats.rows import ACK_SYNC, GET
 from chaosharness.brokers.nats.settling import tell
 from chaosharness.handlers.attribution import adopt, takes_by_itself
-from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.port import current_scope, operate, wait_of
+from chaosharness.handlers.recall import of_stack
 from chaosharness.handlers.script import Script
 from chaosharness.kernel.scope import SCOPE, Scope
 from chaosharness.machines.nats import operations as op

@@ -29,9 +29,9 @@ from chaosharness.adapters.network.asking import Broken, Ended, Told, ask
 from chaosharness.adapters.network.host import OpenHost, host_at, is_host
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.blocking import blocking
-from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.places import asked_at
 from chaosharness.handlers.port import call_off, current_scope, sleep
+from chaosharness.handlers.recall import of_stack
 from chaosharness.kernel.scope import SCOPE
 
 

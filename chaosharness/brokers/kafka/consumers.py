@@ -130,15 +130,12 @@ class Subscription:
         member = self.member
         world = broker.world
         operation = self.operation
-        if (
-            operation in world.armed
-            or operation not in world.surfaces
-            or world.unreachable
-            or member.stale
-        ):
+        if operation in world.armed or world.unreachable or member.stale:
             self._commit(message, scope, self._free)
             return
         # What follows is `_commit` where nothing is the matter: every message comes by here.
+        if operation not in world.surfaces:
+            world.surfaces[operation] = COMMIT
         key = (operation, scope.entity, scope.message)
         world.counts[key] = attempt = world.counts.get(key, 0) + 1
         group = member.group

@@ -14,6 +14,7 @@ from chaosharness.kernel.world import BACKGROUND, World
 from chaosharness.machines.kafka import KafkaMachine
 from chaosharness.machines.kafka.assignors import LogPartition
 from chaosharness.machines.kafka.group import Group
+from chaosharness.machines.kafka.log import Log
 
 TOO_SLOW: Final = "max.poll.interval.ms exceeded"
 
@@ -27,10 +28,9 @@ class Times(Patience, Protocol):
 
 
 @lru_cache(maxsize=4_096)
-def _spelled(place: LogPartition) -> str:
-    """Return a log partition as histories spell it."""
-    topic, index = place
-    return f"{topic}[{index}]"
+def _spelled(places: tuple[LogPartition, ...]) -> tuple[str, ...]:
+    """Return log partitions as histories spell them."""
+    return tuple([f"{topic}[{index}]" for topic, index in places])
 
 
 class Coordination:
@@ -366,33 +366,36 @@ class Coordination:
 
     def _give(self, member: Member, places: Iterable[LogPartition]) -> None:
         """Let a member read log partitions."""
-        name = member.crew.name
+        crew = member.crew
         committed = member.group.committed
         logs, owners = self.machine.logs, self.owners
         slots, order = member.slots, member.order
         pending = member.group.pending
         from_start = member.reset == "earliest" or self.beginnings.usual
-        by_reset = self.beginnings.by_reset
         for place in places:
             topic, index = place
             log = logs[topic][index]
-            operation = f"{self.name}.{topic}/deliver to {name}"
-            at = committed.get(place, -1)
-            if at < 0:
-                if from_start or not by_reset(member.crew, place):
-                    at = log.start
-                else:
-                    at = self._begin(member, place)
-            elif not log.plain and self.place_of is not None:
-                at = self.place_of(member, place, at)
+            if committed or not from_start:
+                at = self._place(member, place, log, from_start=from_start)
+            else:
+                at = log.start
+            operation = crew.operations.get(topic) or crew.operation(self.name, topic)
             slots[place] = slot = Slot(place, operation, log.records, at)
             if pending:
                 slot.unstable = True
             order.append(slot)
-            if place in owners:
-                owners[place].append(member)
-            else:
-                owners[place] = [member]
+            owners.setdefault(place, []).append(member)
+
+    def _place(self, member: Member, place: LogPartition, log: Log, *, from_start: bool) -> int:
+        """Return where a member goes on in a log partition."""
+        at = member.group.committed.get(place, -1)
+        if at < 0:
+            if from_start or not self.beginnings.by_reset(member.crew, place):
+                return log.start
+            return self._begin(member, place)
+        if not log.plain and self.place_of is not None:
+            return self.place_of(member, place, at)
+        return at
 
     def _begin(self, member: Member, place: LogPartition) -> int:
         """Return where a new group begins that does not want what is there already."""
@@ -418,8 +421,7 @@ class Coordination:
     def _record(self, crew: Crew) -> None:
         members: dict[str, list[str]] = {}
         for member in crew.members:
-            label = member.incarnation.label
-            members[label] = [*members.get(label, ()), *map(_spelled, member.given)]
+            members.setdefault(member.incarnation.label, []).extend(_spelled(member.given))
         group = crew.group
         data = {
             "group": crew.name,

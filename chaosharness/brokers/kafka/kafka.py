@@ -251,6 +251,7 @@ class OpenKafka(Cluster):
         self.committed_only = definition.isolation == "read_committed"
         self.surface = SURFACES[definition.producer, definition.unclean_elections]
         self._keyed_topics = definition.topics.compacted
+        self._asks = definition.acks != 0
 
     def client(self) -> KafkaAdmin:
         """Return what changes the cluster while it runs."""
@@ -275,6 +276,9 @@ class OpenKafka(Cluster):
             transactional_id: Makes it a `TransactionalProducer`, one for each replica.
             transaction_timeout_ms: How long its transactions may take.
         """
+        if idempotent is None and acks is None and transactional_id is None:
+            publish = self._publish_with_key if self._keyed_topics else self.publish
+            return Publish(publish, lane=Lane(asks=self._asks), surface=self.surface)
         if transactional_id is not None:
             return TransactionalProducer(self, transactional_id, transaction_timeout_ms)
         surface = self.surface
@@ -421,11 +425,15 @@ class OpenKafka(Cluster):
     ) -> None:
         """Have a handler called per message: see `Subscription` for the options."""
         try:
-            check_options(options, OPTIONS)
-            subscription = Subscription(self, intake, **options)
+            if options:
+                check_options(options, OPTIONS)
+                subscription = Subscription(self, intake, **options)
+            else:
+                subscription = Subscription(self, intake)
         except (TypeError, ValueError) as error:
             raise wired_wrongly(intake.place, repr(topic), error) from None
-        self.check((topic,))
+        if topic not in self.logs:
+            self.check((topic,))
         after = subscription.acknowledge == "after"
         take = subscription.take if after else subscription.take_for_good
         reset = subscription.reset

@@ -30,9 +30,9 @@ from chaosharness.brokers.kafka.whereabouts import RESETS, Reset, Whereabouts
 from chaosharness.brokers.message import Decode, Delivery, Message, delivery
 from chaosharness.brokers.trouble import one_of
 from chaosharness.errors import InvalidDefinition
-from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.places import told
 from chaosharness.handlers.port import Nap, current_scope, operate, refuse_stranger, wait_of
+from chaosharness.handlers.recall import of_stack
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.agenda import Entry
 from chaosharness.kernel.places import asked_at

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import attrs
+import msgspec
 
 from chaosharness.brokers.message import Message
 from chaosharness.kernel.scope import Incarnation
@@ -30,10 +32,15 @@ class Standing:
 class Crew:
     """The consumers of one group. `group` is what the coordinator knows of them."""
 
-    __slots__ = ("again", "group", "high", "listens", "members", "name", "solos", "tried_at")
+    __slots__ = (
+        *("again", "group", "high", "listens", "members", "name", "operations", "solos"),
+        "tried_at",
+    )
 
     def __init__(self, group: Group) -> None:
         self.group = group
+        self.operations: dict[str, str] = {}
+        """What it is called that a record of a topic is delivered to it."""
         self.name = group.name
         self.members: list[Member] = []
         self.solos: list[Member] = []
@@ -43,6 +50,11 @@ class Crew:
         self.high: dict[LogPartition, int] = {}
         self.again: dict[tuple[LogPartition, int], int] = {}
         self.tried_at = -1
+
+    def operation(self, cluster: str, topic: str) -> str:
+        """Return what it is called that a record of a topic is delivered to it, spelled once."""
+        made = self.operations[topic] = f"{cluster}.{topic}/deliver to {self.name}"
+        return made
 
     def count(self, place: LogPartition, offset: int) -> int:
         """Count a repeated delivery of the record at an offset; return the how-manieth it is.
@@ -54,22 +66,17 @@ class Crew:
         return times
 
 
-class Slot:
+class Slot(msgspec.Struct, eq=False, gc=False):
     """One log partition, as it is assigned to a member: the log, and how far it has read.
 
     It is `unstable` while a transaction may still move where its group has committed.
     """
 
-    __slots__ = ("log", "operation", "place", "position", "unstable")
-
-    def __init__(
-        self, place: LogPartition, operation: str, log: list[Message], position: int
-    ) -> None:
-        self.place = place
-        self.operation = operation
-        self.log = log
-        self.position = position
-        self.unstable = False
+    place: LogPartition
+    operation: str
+    log: list[Any]
+    position: int
+    unstable: bool = False
 
 
 def take_nothing(member: Member, message: Message, cause: int) -> None:
@@ -89,31 +96,14 @@ class Member(Membership):
     offset is out of range.
     """
 
-    __slots__ = (
-        "aside",
-        "attend",
-        "busy_since",
-        "committed_only",
-        "crew",
-        "expelled",
-        "fenced",
-        "fetching",
-        "generation",
-        "group",
-        "incarnation",
-        "leaves",
-        "order",
-        "reset",
-        "slots",
-        "solo",
-        "stale",
-        "take",
-        "turn",
-        "unset",
-        "unset_at",
-        "watched",
-        "why",
-    )
+    attend: Callable[[], bool] | None = None
+    unset: LogPartition | None = None
+    unset_at = -1
+    busy_since = -1
+    generation = turn = 0
+    expelled = stale = fetching = watched = False
+    fenced = solo = committed_only = aside = leaves = False
+    why = ""
 
     def __init__(
         self,
@@ -137,18 +127,10 @@ class Member(Membership):
         self.take = take
         self.instance = instance
         self.heard = None  # heartbeats go on, unless they are seen to stop
-        self.attend: Callable[[], bool] | None = None
         self.reset = reset
-        self.unset: LogPartition | None = None
-        self.unset_at = -1
         self.owned = self.given = ()
         self.slots: dict[LogPartition, Slot] = {}
         self.order: list[Slot] = []
-        self.busy_since = -1
-        self.generation = self.turn = 0
-        self.expelled = self.stale = self.fetching = self.watched = False
-        self.fenced = self.solo = self.committed_only = self.aside = self.leaves = False
-        self.why = ""
 
     def standing(self) -> Standing:
         """Return who it is in its group, as it knows it."""

@@ -16,8 +16,8 @@ from chaosharness.brokers.nats.settling import acknowledge, get, put_aside, tell
 from chaosharness.brokers.nats.subscription import check_dead_letters
 from chaosharness.brokers.trouble import one_of
 from chaosharness.errors import InvalidDefinition
-from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.port import Nap, current_scope, wait_of
+from chaosharness.handlers.recall import of_stack
 from chaosharness.handlers.script import Script
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.machines.nats import ConsumerSettings

@@ -19,8 +19,8 @@ from chaosharness.brokers.rabbitmq.subscription import (
 )
 from chaosharness.brokers.trouble import one_of
 from chaosharness.errors import InvalidDefinition
-from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.port import Nap, current_scope, wait_of
+from chaosharness.handlers.recall import of_stack
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import BACKGROUND

@@ -37,7 +37,6 @@ from chaosharness.faults import (
     LostReply,
     LostRequest,
 )
-from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.later import LaterEffect
 from chaosharness.handlers.port import (
     Nap,
@@ -50,6 +49,7 @@ from chaosharness.handlers.port import (
     trouble,
     wait_of,
 )
+from chaosharness.handlers.recall import of_stack
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.history import UNASKED
 from chaosharness.kernel.scope import Scope

@@ -19,7 +19,6 @@ from chaosharness.brokers.redis.rows import SURFACES
 from chaosharness.brokers.trouble import one_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.clocks import SECONDS, clock_read
-from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.port import (
     Nap,
     current_scope,
@@ -27,6 +26,7 @@ from chaosharness.handlers.port import (
     refuse_stranger,
     wait_of,
 )
+from chaosharness.handlers.recall import of_stack
 from chaosharness.handlers.script import Script
 from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
 from chaosharness.machines.redis import StreamId, ids

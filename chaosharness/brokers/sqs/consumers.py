@@ -20,8 +20,8 @@ from chaosharness.brokers.sqs.rows import SURFACES
 from chaosharness.brokers.trouble import Policy, one_of, policy_of
 from chaosharness.brokers.turns import Turns, slots_of
 from chaosharness.errors import InvalidDefinition
-from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.port import Nap, current_scope, operate, refuse_stranger, wait_of
+from chaosharness.handlers.recall import of_stack
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
 from chaosharness.machines.machine import Refusal

@@ -54,13 +54,12 @@ class Log:
     It is `plain` while every offset has a record that every reader may see, as most are for ever.
     """
 
-    __slots__ = ("_marks", "plain", "records", "start")
+    start = 0
+    plain = True
+    _marks: Marks | None = None
 
     def __init__(self) -> None:
         self.records: list[Any] = []
-        self.start = 0
-        self.plain = True
-        self._marks: Marks | None = None
 
     @property
     def marks(self) -> Marks:

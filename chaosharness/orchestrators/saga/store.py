@@ -62,6 +62,8 @@ class SagaStore:
 class OpenSagaStore(OpenSQLite):
     """A database of sagas during one run."""
 
+    tells = True
+
     def __init__(self, definition: SagaStore, world: World) -> None:
         super().__init__(definition.database, definition.database._shelf, world)
         self._told = 0

@@ -21,7 +21,17 @@ from chaosharness.faults import (
 )
 from chaosharness.handlers.port import Surface
 from chaosharness.kernel.site import Phase, Site
-from chaosharness.search.lineage.ways import Cut, Lesson, Place, Sort, Spot, Way, Ways, service_of
+from chaosharness.search.lineage.ways import (
+    Cut,
+    First,
+    Lesson,
+    Place,
+    Sort,
+    Spot,
+    Way,
+    Ways,
+    service_of,
+)
 from chaosharness.search.sites import ATTEMPTS_MAX, legal
 
 LOSSES: Final = (LostRequest, LostReply, NetworkPartition, FailedCommit, StoreOutage, ErrorReply)
@@ -48,6 +58,7 @@ class Bits:
         crashes: Those by which it dies.
         surfaces: Which faults may strike at each operation: whoever learns writes it here.
         spots: The places whose cuts have bits.
+        first: The reading of the calm run in these bits, once there is one.
     """
 
     kinds: Collection[type[Fault]]
@@ -57,6 +68,7 @@ class Bits:
     crashes: int = attrs.field(default=0, init=False)
     surfaces: dict[str, Surface] = attrs.field(factory=dict, init=False)
     spots: dict[Place, Spot] = attrs.field(factory=dict, init=False)
+    first: First | None = attrs.field(default=None, init=False)
     _numbers: dict[Fault, int] = attrs.field(factory=dict, init=False)
     _at: dict[tuple[type[Fault], Site], int] = attrs.field(factory=dict, init=False)
     _of_cut: dict[Cut, int] = attrs.field(factory=dict, init=False)

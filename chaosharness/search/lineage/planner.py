@@ -24,7 +24,7 @@ from chaosharness.schedule import Schedule
 from chaosharness.search.lineage.bits import DEATHS, Bits, numbers
 from chaosharness.search.lineage.cuts import Support, cuts
 from chaosharness.search.lineage.goals import Goal, goals
-from chaosharness.search.lineage.ways import Key, Lesson, Way, Ways, service_of
+from chaosharness.search.lineage.ways import Key, Lesson, Way, Ways, first_of, service_of
 from chaosharness.search.planner import Shown
 from chaosharness.system import Run
 
@@ -140,6 +140,8 @@ class Lineage:
             if not full:
                 self._learn(ways, context)
             return
+        if self.bits.first is None and seen.run is not None:
+            self.bits.first = first_of(self._calm, self.bits)
         lesson = seen.lesson(self.bits, context)
         self._look_for_redundancy((key for key, _ in lesson.outcomes), context)
         if not full:

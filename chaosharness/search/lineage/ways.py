@@ -16,7 +16,7 @@ chance (two calls at the same time), a way is too long: a cut there is a run in 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from operator import itemgetter
+from operator import eq, itemgetter
 from typing import Any, Final, Literal, Protocol
 
 import attrs
@@ -45,6 +45,7 @@ Outcomes = tuple[tuple[Key, tuple["Way", ...]], ...]
 """The ways to each outcome, one for each of its events, the last outcome first."""
 
 _ACTOR: Final = itemgetter(2)
+_MEMORY: Final = itemgetter(1)
 _PLACE: Final = itemgetter(3, 4, 5)
 
 
@@ -136,6 +137,9 @@ class Numbering(Protocol):
     spots: dict[Place, Spot]
     """The places that were met."""
 
+    first: First | None
+    """The reading that others are read beside, if there is one: they mostly begin as it does."""
+
     def number(self, cut: Cut) -> int:
         """Return the bit of a cut that is met; 0 if no fault does that."""
 
@@ -146,6 +150,7 @@ class _OfOneRun:
 
     spots: dict[Place, Spot] = attrs.field(factory=dict)
     cuts: list[Cut] = attrs.field(factory=list)
+    first: First | None = None
 
     def number(self, cut: Cut) -> int:
         self.cuts.append(cut)
@@ -168,12 +173,20 @@ def lesson_of(run: Run, numbering: Numbering, without: int = 0) -> Lesson:
     return _Reader(run.history, run.surfaces, numbering, ~without).read()
 
 
+def first_of(run: Run, numbering: Numbering) -> First | None:
+    """Return the reading of a run that others begin like, in bits that all its cuts have."""
+    if len(run.history.raw) > EVENTS_MAX:
+        return None
+    return First(run.history, run.surfaces, numbering)
+
+
 def outcomes_of(history: History) -> dict[Key, tuple[int, ...]]:
     """Return the outcomes of a run and the indexes of their events, the last outcome first."""
     found: dict[Key, list[int]] = {}
-    for index, event in enumerate(history.raw):
-        if event[1] in OUTCOMES:
-            found.setdefault(key_of(event), []).append(index)
+    raw = history.raw
+    for kind in OUTCOMES:
+        for index in history.places_of(kind):
+            found.setdefault(key_of(raw[index]), []).append(index)
     ordered = sorted(found, key=lambda key: -found[key][-1])
     return {key: tuple(found[key]) for key in ordered}
 
@@ -215,13 +228,25 @@ class _Reader:
         self.answers: dict[int, int] = {}
         self.ways: list[tuple[int, int]] = []
         self.onward: list[tuple[int, int]] = []  # what cuts off whatever an event led to
+        self.first = numbering.first
+        self.asked_at: list[int] | None = None
+        self.alike = 0 if self.first is None else _alike(self.raw, self.first.raw)
         self._find_calls()
 
     def _find_calls(self) -> None:
         """Find which call each event was done for, and where that was picked up."""
-        raw, origins = self.raw, self.origins
+        raw, origins, handles = self.raw, self.origins, self.handles
         begun: dict[int, str] = {}
-        for _, kind, actor, operation, entity, attempt, cause, _ in raw:
+        if self.first is not None:
+            origins += self.first.origins[: self.alike]
+            for index, origin, operation, handle in self.first.doing:
+                if index >= self.alike:
+                    break
+                begun.setdefault(origin, operation)
+                if handle is not None:
+                    handles[origin] = handle
+        for index in range(self.alike, len(raw)):
+            _, kind, actor, operation, entity, attempt, cause, _ = raw[index]
             origin = -1
             if cause >= 0:
                 crosses = raw[cause][1] == "call" and raw[cause][2] != actor
@@ -229,9 +254,11 @@ class _Reader:
             origins.append(origin)
             if origin >= 0 and operation and "#" in actor:
                 if kind in ("handled", "raised"):
-                    self.handles[origin] = (operation, entity, attempt)
+                    handles[origin] = (operation, entity, attempt)
                 begun.setdefault(origin, f"{operation.partition('/')[0]}/handle")
         self._guess_handles(begun)
+        if self.first is not None:
+            self.alike = self.first.until(self.alike, handles)
 
     def _guess_handles(self, begun: Mapping[int, str]) -> None:
         """Find where calls were picked up whose handler never came to its end."""
@@ -261,8 +288,14 @@ class _Reader:
     def _walk(self) -> None:
         """Find the ways to each event: those of its cause, what lies between, and its own place."""
         raw, ways, onward, origins = self.raw, self.ways, self.onward, self.origins
-        told: dict[tuple[str, int], int] = {}
-        for index, event in enumerate(raw):
+        told: dict[Any, int] = {}
+        if self.first is not None:
+            told = self.first.lead(self)
+        asked_at = self.asked_at
+        for index in range(self.alike, len(raw)):
+            event = raw[index]
+            if asked_at is not None:
+                asked_at.append(len(self.asked))
             _, kind, actor, operation, entity, attempt, cause, data = event
             direct, memory = onward[cause] if cause >= 0 else (0, 0)
             own = self._crossing(cause) if cause >= 0 and raw[cause][2] != actor else 0
@@ -363,3 +396,56 @@ class _Reader:
                 self.asked += (bits := spot.ended or self._numbered(spot, "ended"))
                 later[who] |= bits[0] | bits[1]
         return found
+
+
+class First(_Reader):
+    """The reading of the run that others begin like: what it was up to each event."""
+
+    def __init__(
+        self, history: History, surfaces: Mapping[str, Surface], numbering: Numbering
+    ) -> None:
+        super().__init__(history, surfaces, numbering)
+        self.asked_at = []
+        self._walk()
+        self.doing: list[tuple[int, int, str, Place | None]] = []
+        self._tellers: list[tuple[str, int] | None] = []
+        self._calling: list[tuple[int, Place]] = []
+        self._answering: list[tuple[int, int]] = []
+        for index, event in enumerate(self.raw):
+            _, kind, actor, operation, entity, attempt, _, _ = event
+            acts, origin, place = "#" in actor, self.origins[index], (operation, entity, attempt)
+            self._tellers.append((actor, entity) if acts else None)
+            if origin >= 0 and operation and acts:
+                handle = place if kind in ("handled", "raised") else None
+                where = f"{operation.partition('/')[0]}/handle"
+                self.doing.append((index, origin, where, handle))
+            if kind == "call" and attempt > 0 and operation:
+                self._calling.append((index, place))
+            if origin >= 0 and kind in ("handled", "raised", "effect"):
+                self._answering.append((index, origin))
+
+    def until(self, alike: int, handles: Mapping[int, Place]) -> int:
+        """Return up to where a run was like this one: not past a call picked up elsewhere."""
+        mine = self.handles
+        for call in {*mine, *handles}:
+            if call < alike and mine.get(call) != handles.get(call):
+                alike = call + 1
+        return alike
+
+    def lead(self, other: _Reader) -> dict[Any, int]:
+        """Have another reading begin as this one; return what each actor had been told by then."""
+        alike = other.alike
+        assert self.asked_at is not None
+        other.asked += self.asked[: self.asked_at[alike]] if alike < len(self.raw) else self.asked
+        other.spots[:alike] = self.spots[:alike]
+        other.ways += self.ways[:alike]
+        other.onward += self.onward[:alike]
+        other.calls.update({place: index for index, place in self._calling if index < alike})
+        other.answers.update({call: index for index, call in self._answering if index < alike})
+        return dict(zip(self._tellers[:alike], map(_MEMORY, other.ways), strict=True))
+
+
+def _alike(raw: list[RawEvent], other: list[RawEvent]) -> int:
+    """Return how many events two histories begin with alike."""
+    same = [*map(eq, raw, other)]
+    return same.index(False) if False in same else len(same)

@@ -8,7 +8,6 @@ waited for in virtual time (see `locks`).
 from __future__ import annotations
 
 import sqlite3
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -18,14 +17,13 @@ from chaosharness.handlers.clocks import guess_from_text, show_parameters
 from chaosharness.handlers.port import NOTE, READ, WRITE, Surface, careful, current_scope
 from chaosharness.kernel.scope import SCOPE, Scope
 from chaosharness.stores.durable import QUIET, quietly
+from chaosharness.stores.sqlite.configured import ConfiguredConnection
 from chaosharness.stores.sqlite.locks import (
     RESETTABLE,
     Effect,
     How,
-    LockingConnection,
     an_error,
     count_changes,
-    get_isolation,
     set_isolation,
 )
 from chaosharness.stores.sqlite.parameters import shown
@@ -74,7 +72,9 @@ class Cursor(sqlite3.Cursor):
 
     def execute(self, sql: str, parameters: Any = (), /) -> Cursor:
         """Run one statement."""
-        self.home.pass_port(_execute, self, sql, parameters)
+        home = self.home
+        if not (home._calm and home.run_calmly(self, sql, parameters)):
+            home.pass_port(_execute, self, sql, parameters)
         return self
 
     def executemany(self, sql: str, parameters: Any, /) -> Cursor:
@@ -88,7 +88,7 @@ class Cursor(sqlite3.Cursor):
         return self
 
 
-class Connection(LockingConnection):
+class Connection(ConfiguredConnection):
     """An ordinary `sqlite3.Connection` to a store of the system under test.
 
     Not modelled: `sqlite3.Cursor(connection)` built by hand, `blobopen`, and `backup` onto
@@ -109,7 +109,8 @@ class Connection(LockingConnection):
         cursor = _make_cursor(self, Cursor)
         cursor.home = self
         cursor.taken = 0
-        self.pass_port(_execute, cursor, sql, parameters)
+        if not (self._calm and self.run_calmly(cursor, sql, parameters)):
+            self.pass_port(_execute, cursor, sql, parameters)
         return cursor
 
     def executemany(self, sql: str, parameters: Any, /) -> Cursor:
@@ -126,6 +127,8 @@ class Connection(LockingConnection):
         """Commit the open transaction, if there is one."""
         if self.in_transaction:
             if self._touched or count_changes(self) != self._committed:
+                if self._calm and self.commit_calmly():
+                    return
                 store = self._store
                 self._pass(store.committing, self._commit, _plain_commit, store.surface)
             else:
@@ -157,85 +160,6 @@ class Connection(LockingConnection):
             self.rollback()
             raise
         return False
-
-    # ---- what is configured
-
-    @property
-    def total_changes(self) -> int:
-        """Rows changed through this connection since it was made."""
-        return count_changes(self) - self._zero
-
-    @property
-    def isolation_level(self) -> Any:
-        """How sqlite3 opens transactions by itself; None: it does not."""
-        return get_isolation(self)
-
-    @isolation_level.setter
-    def isolation_level(self, level: Any) -> None:
-        if level is None:
-            self.commit()
-        set_isolation(self, level)
-        self._implicit = level is not None
-        self._exclusive = isinstance(level, str) and level.upper() == "EXCLUSIVE"
-
-    if sys.version_info >= (3, 12):
-
-        @property
-        def autocommit(self) -> int:
-            """How transactions are controlled, as PEP 249 has it."""
-            return int(vars(sqlite3.Connection)["autocommit"].__get__(self))
-
-        @autocommit.setter
-        def autocommit(self, value: int) -> None:
-            if value is True:
-                self.commit()
-            vars(sqlite3.Connection)["autocommit"].__set__(self, value)
-            legacy = value == sqlite3.LEGACY_TRANSACTION_CONTROL
-            self._implicit = legacy and self.isolation_level is not None
-            self._private = self._private or not legacy
-
-    def deserialize(self, *_: Any, **__: Any) -> None:
-        """Refuse: it would cut the connection off from its store."""
-        raise sqlite3.NotSupportedError("deserialize would replace the store under test")
-
-    def setlimit(self, *arguments: Any, **keywords: Any) -> Any:
-        """Set a limit of this connection; return what it was."""
-        self._private = True
-        return super().setlimit(*arguments, **keywords)
-
-    def _extend(self, method: str, arguments: Any, keywords: Any) -> None:
-        """Remember what the user adds to a connection: its copies need it too."""
-        self._extras.append((method, arguments, keywords))
-        self._copy = None
-        getattr(super(), method)(*arguments, **keywords)
-
-    def create_function(self, *arguments: Any, **keywords: Any) -> None:
-        """Add an SQL function."""
-        self._extend("create_function", arguments, keywords)
-
-    def create_aggregate(self, *arguments: Any, **keywords: Any) -> None:
-        """Add an aggregate function."""
-        self._extend("create_aggregate", arguments, keywords)
-
-    def create_window_function(self, *arguments: Any, **keywords: Any) -> None:
-        """Add a window function."""
-        self._extend("create_window_function", arguments, keywords)
-
-    def create_collation(self, *arguments: Any, **keywords: Any) -> None:
-        """Add a collation."""
-        self._extend("create_collation", arguments, keywords)
-
-    def set_authorizer(self, *arguments: Any, **keywords: Any) -> None:
-        """Have each access to a column authorized."""
-        self._extend("set_authorizer", arguments, keywords)
-
-    def set_trace_callback(self, *arguments: Any, **keywords: Any) -> None:
-        """Be told of each statement that SQLite runs."""
-        self._extend("set_trace_callback", arguments, keywords)
-
-    def set_progress_handler(self, *arguments: Any, **keywords: Any) -> None:
-        """Be called while SQLite works."""
-        self._extend("set_progress_handler", arguments, keywords)
 
     # ---- from a statement to its site
 
@@ -319,6 +243,7 @@ class Connection(LockingConnection):
                 self.pass_port(_run_through, cursor, part, ())
             return
         self.commit()
+        self._spoilt = True
         level = self.isolation_level
         set_isolation(self, None)
         self._implicit = False
@@ -350,11 +275,7 @@ class Connection(LockingConnection):
             else:
                 how(cursor, sql, parameters)
         except Exception as error:
-            if self.can_read_past(error):
-                self.read_past(effect)
-            else:
-                retry = partial(how, cursor, sql, parameters)
-                self.face(error, scope, "read", operation, attempt, retry)
+            self.face_statement(error, scope, "read", operation, attempt, effect)
         if scope.clock != clock:
             guess_from_text(scope, sql, parameters)
         if self.in_transaction:
@@ -377,8 +298,7 @@ class Connection(LockingConnection):
         try:
             how(cursor, sql, parameters)
         except Exception as error:
-            retry = partial(how, cursor, sql, parameters)
-            self.face(error, scope, "write", operation, attempt, retry)
+            self.face_statement(error, scope, "write", operation, attempt, effect)
         if scope.clock != clock:
             guess_from_text(scope, sql, parameters)
         self._writer = scope
@@ -439,29 +359,6 @@ class Connection(LockingConnection):
         self.record_error(scope, "commit", operation, attempt, error)
         raise error
 
-    def _durable(self, scope: Scope, operation: str, attempt: int, outcome: str | None) -> None:
-        """Record that changes are durable, and let others go on."""
-        store = self._store
-        now = count_changes(self)
-        data: dict[str, Any] = {"store": store.name, "rows": now - self._committed}
-        if outcome is not None:
-            data["outcome"] = "unknown"
-        scope.record("commit", operation, attempt, data)
-        if self._defined or (data["rows"] and not store.repeats.unchanged(scope)):
-            scope.world.effects += 1
-        self._defined = False
-        store.version += 1
-        self._committed = now
-        self._touched = self._reading = False
-        if store.keeps:
-            store.keep_image()
-        store.committed(scope)
-        if store.waiting or store.pending or self._snapshot is not None or self._outermost:
-            self.ended()
-        if outcome is not None:
-            words = "disk I/O error: outcome of the commit unknown"
-            raise an_error(words, "SQLITE_IOERR", sqlite3.SQLITE_IOERR)
-
     def _undo(self, scope: Scope, operation: str, attempt: int, finish: Finish) -> None:
         if scope.incarnation is not self._owner:
             self.check(scope, "rollback", operation, attempt)
@@ -485,6 +382,7 @@ class Connection(LockingConnection):
         if statement.exclusive:
             store.pending[self] = None
         if opens and statement.kind == "savepoint":
+            self._spoilt = True
             self._outermost = statement.table.lower()
 
     def _pragma(self, scope: Scope, operation: str, attempt: int, effect: Effect) -> None:
@@ -493,6 +391,7 @@ class Connection(LockingConnection):
         name = statement.table.lower()
         if statement.value is None or name.endswith(("_info", "_list", "_check")):
             return
+        self._spoilt = True
         if name == "busy_timeout":
             if statement.value.isdigit():
                 self._timeout_ms = int(statement.value)
@@ -509,7 +408,7 @@ class Connection(LockingConnection):
 
     def _touch(self, statement: Statement) -> None:
         """Take note of a change that no count of rows shows."""
-        self._touched = True
+        self._touched = self._spoilt = True
         self._defined |= statement.defines
         self._store.schema_touched |= statement.defines
         self._private = self._private or statement.private

@@ -14,12 +14,12 @@ import gc
 import sqlite3
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from chaosharness.handlers.port import refuse_stranger
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.scope import Incarnation, Scope
-from chaosharness.stores.durable import Retired
 from chaosharness.stores.sqlite.sharing import SharedStore
 from chaosharness.stores.sqlite.statement import Statement
 
@@ -48,6 +48,7 @@ class LockingConnection(sqlite3.Connection):
 
     __slots__ = (
         "__weakref__",
+        "_calm",
         "_committed",
         "_copy",
         "_defined",
@@ -61,6 +62,7 @@ class LockingConnection(sqlite3.Connection):
         "_reading",
         "_shut",
         "_snapshot",
+        "_spoilt",
         "_store",
         "_timeout_ms",
         "_touched",
@@ -79,11 +81,18 @@ class LockingConnection(sqlite3.Connection):
         """Become a connection of an incarnation, as new as a connection can be."""
         self._store = store
         self._owner = owner
-        self._writer: Scope | None = None  # who wrote last
+        self._calm = True  # nothing is known of it that a statement has to look at
         self._timeout_ms = store.timeout_ms
+        self._zero = self._committed = count_changes(self)
+        if self._spoilt:
+            self._renew()
+
+    def _renew(self) -> None:
+        """Know nothing of what an earlier owner did with it."""
+        self._spoilt = False  # whether anything of this is not as it is here
+        self._writer: Scope | None = None  # who wrote last
         self._implicit = True  # sqlite3 opens transactions by itself
         self._exclusive = False  # its transactions keep even readers out
-        self._zero = self._committed = count_changes(self)
         self._touched = False  # changed something that no count of rows shows
         self._defined = False  # changed the schema, or what lies beside the rows
         self._reading = False  # read inside the transaction: holds a shared lock
@@ -103,20 +112,26 @@ class LockingConnection(sqlite3.Connection):
     def release(self) -> bool:
         """Let go of a run; return whether the connection is as good as new."""
         self._owner = None
-        self._store = Retired(self._store.name)  # type: ignore[assignment]
-        self._snapshot = self._copy = self._writer = None
-        if self._shut or self._private or self._extras:
-            return False
+        self._calm = self._reading = False
+        self._store = self._store.retired  # type: ignore[assignment]
+        self._writer = None
         try:
             if self.in_transaction:
                 sqlite3.Connection.rollback(self)
             self.row_factory = None
             self.text_factory = str
-            set_isolation(self, "")
-            for pragma in sorted(self._pragmas):
-                sqlite3.Connection.execute(self, f"PRAGMA {pragma} = {RESETTABLE[pragma]}")
+            return not self._spoilt or self._clean_up()
         except sqlite3.Error:
             return False
+
+    def _clean_up(self) -> bool:
+        """Put back what was configured; return whether all of it can be."""
+        self._snapshot = self._copy = None
+        if self._shut or self._private or self._extras:
+            return False
+        set_isolation(self, "")
+        for pragma in sorted(self._pragmas):
+            sqlite3.Connection.execute(self, f"PRAGMA {pragma} = {RESETTABLE[pragma]}")
         return True
 
     def is_open_for(self, owner: Incarnation | None) -> bool:
@@ -125,7 +140,7 @@ class LockingConnection(sqlite3.Connection):
 
     def shut(self) -> None:
         """Close for good, and tell nobody."""
-        self._shut = True
+        self._shut = self._spoilt = True
         sqlite3.Connection.close(self)
 
     def __del__(
@@ -156,6 +171,23 @@ class LockingConnection(sqlite3.Connection):
         except Exception as failure:
             self.record_error(scope, kind, operation, attempt, failure)
             raise
+
+    def face_statement(
+        self,
+        error: Exception,
+        scope: Scope,
+        kind: str,
+        operation: str,
+        attempt: int,
+        effect: Effect,
+    ) -> None:
+        """Face what a statement was told: one that reads may do it past a writer."""
+        if kind == "read" and self.can_read_past(error):
+            self.read_past(effect)
+        else:
+            how, cursor, _, sql, parameters = effect
+            retry = partial(how, cursor, sql, parameters)
+            self.face(error, scope, kind, operation, attempt, retry)
 
     def _insist(
         self,
@@ -250,6 +282,8 @@ class LockingConnection(sqlite3.Connection):
         copy.text_factory = self.text_factory
         _move(cursor, copy)
         self._store.copied = True
+        self._calm = False
+        self._spoilt = True
         how(cursor, sql, parameters)
 
     def go_home(self, cursor: Any) -> None:
@@ -290,6 +324,8 @@ class LockingConnection(sqlite3.Connection):
     def abandon(self, why: str) -> None:
         """Undo what is not committed, without passing a port: the other side is gone."""
         store = self._store
+        self._calm = False
+        self._spoilt = True
         store.pending.pop(self, None)
         if not self.in_transaction:
             return

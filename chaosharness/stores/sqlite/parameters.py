@@ -9,11 +9,14 @@ from chaosharness.kernel.history import plain
 TEXT_MAX: Final = 80
 ROWS_MAX: Final = 5
 _SHORT: Final = frozenset({int, float, bool, type(None)})
+_PLAIN: Final = frozenset({*_SHORT, str})
 
 
 def shown(parameters: Any) -> Any:
     """Return the parameters of a statement for the history: plain, long texts cut."""
     if type(parameters) is tuple:
+        if _PLAIN.issuperset(map(type, parameters)) and len(str(parameters)) <= TEXT_MAX:
+            return parameters  # as nearly all are
         for value in parameters:
             if value.__class__ is str:
                 if len(value) > TEXT_MAX:

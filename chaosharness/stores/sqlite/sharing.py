@@ -27,8 +27,11 @@ class SharedStore(OpenStore):
         changed: Whether anything was written at all.
         schema_touched: Whether a statement was run that may have changed the schema.
         copied: Whether any cursor was ever sent to a copy.
+        tells: Whether `committed` has something to do.
         repeats: Tells commits that leave everything as it was.
     """
+
+    tells = False
 
     def __init__(
         self,

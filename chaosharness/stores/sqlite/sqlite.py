@@ -184,11 +184,14 @@ class Database:
         # what is not committed stays with its connection, or `reader` would see it
         sqlite3.Connection.execute(made, "PRAGMA cache_spill = 0")
         made.detects = detect_types
+        made._spoilt = True
         return made
 
     def keep(self, connection: Connection) -> bool:
         """Keep a connection for the next run, if there are not too many; say whether it is."""
-        idle = self.idle.setdefault(connection.detects, [])
+        idle = self.idle.get(connection.detects)
+        if idle is None:
+            idle = self.idle[connection.detects] = []
         if len(idle) >= IDLE_MAX:
             return False
         idle.append(connection)
@@ -407,8 +410,9 @@ class OpenSQLite(SharedStore):
         if database is None:
             return
         reuse = self._shelf.reuse
+        keep = database.keep
         for connection in self._connections:
-            if not (connection.release() and reuse and database.keep(connection)):
+            if not (connection.release() and reuse and keep(connection)):
                 connection.shut()
         for copy in self._copies:
             copy.close()

@@ -85,6 +85,8 @@ class Statement:
 
     Attributes:
         action: The end of its site's operation: `db.insert charges`.
+        calm: Whether it only reads, or changes rows in a transaction that sqlite3 opens.
+        reads: Whether it only reads.
         asks: Whether it asks for a setting of its connection, and touches no data: drivers do so
             when they start, once in a process. It is no site, and no part of the history.
         kind: What it does to data or transaction.
@@ -103,6 +105,7 @@ class Statement:
     __slots__ = (
         "action",
         "asks",
+        "calm",
         "data",
         "defines",
         "exclusive",
@@ -110,6 +113,7 @@ class Statement:
         "kind",
         "operations",
         "private",
+        "reads",
         "table",
         "touches",
         "value",
@@ -136,6 +140,8 @@ class Statement:
         self.touches = self.kind == "write" and (
             not self.implicit or _RETURNING.search(sql) is not None
         )
+        self.reads = self.kind == "read"
+        self.calm = self.reads or (self.implicit and self.kind == "write" and not self.touches)
         self.private = verb in ("attach", "detach") or (
             verb == "create" and re.match(r"\s+temp", sql[found.end() :], re.I) is not None  # type: ignore[union-attr]
         )

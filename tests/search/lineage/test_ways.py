@@ -6,7 +6,16 @@ import attrs
 import pytest
 
 from chaosharness import Crash, Kafka, LostReply, LostRequest, Schedule, Site, System
-from chaosharness.search.lineage.ways import Ways, outcomes_of, ways_of
+from chaosharness.faults import FAULTS
+from chaosharness.search.lineage.bits import Bits
+from chaosharness.search.lineage.ways import (
+    Ways,
+    _Reader,
+    first_of,
+    lesson_of,
+    outcomes_of,
+    ways_of,
+)
 from models.protocols.broadcast import classic_broadcast, retry_broadcast
 from models.protocols.commit import two_phase
 
@@ -104,3 +113,23 @@ def test_a_reply_that_was_lost_is_not_gone_on_from():
     cuts = way(ways_of(two_phase().run(None, Schedule([lost]))), "d", "decided")
     assert ("coordinator.begin/a.prepare", 1, 1, "answer is lost") not in cuts
     assert ("coordinator.begin/a.prepare", 1, 2, "answer is lost") in cuts
+
+
+@pytest.mark.parametrize("build", [two_phase, retry_broadcast, shop])
+def test_a_run_is_read_the_same_beside_the_one_that_it_begins_like(build):
+    system = build()
+    bits, calm = Bits(FAULTS), system.run()
+    bits.surfaces.update(calm.surfaces)
+    bits.translated(ways_of(calm))
+    first = first_of(calm, bits)
+    alike = set()
+    for fault in tuple(bits.faults):
+        run = system.run(None, Schedule([fault]))
+        bits.surfaces.update({**run.surfaces, **bits.surfaces})
+        bits.first = None
+        alone = lesson_of(run, bits)
+        bits.first = first
+        assert lesson_of(run, bits) == alone
+        alike.add(_Reader(run.history, run.surfaces, bits).alike)
+    assert len(alike) > 3
+    assert max(alike) > len(calm.history.raw) // 3

@@ -25,9 +25,9 @@ from chaosharness.brokers.kafka.sizes import OVERHEAD
 from chaosharness.brokers.kafka.transactions import ProducerFenced
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.blocking import blocking
-from chaosharness.handlers.fingerprint import of_stack
 from chaosharness.handlers.places import asked_at
 from chaosharness.handlers.port import call_off, current_scope, wait_of
+from chaosharness.handlers.recall import of_stack
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.handlers.unwaited import standing
 from chaosharness.kernel.scope import Scope
