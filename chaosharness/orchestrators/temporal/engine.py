@@ -50,6 +50,10 @@ class Temporal:
         data_converter: As given to `Client.connect`, for clients and workers; without a codec.
         interceptors: As given to `Client.connect`. Those that are a worker's, too, are round each
             worker, as in the library.
+        address: What programs that connect by themselves give `Client.connect`, such as
+            `"temporal:7233"`. Without one it stands for every address.
+
+    These two are for `env.client` and `env.worker`; a client that a program connects has its own.
 
     Raises:
         InvalidDefinition: temporalio is not installed, or one of these is something else.
@@ -61,6 +65,7 @@ class Temporal:
     search_attributes: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
     data_converter: Any = attrs.field(default=None, kw_only=True)
     interceptors: Sequence[Any] = attrs.field(default=(), kw_only=True)
+    address: str | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         try:
@@ -68,6 +73,11 @@ class Temporal:
         except ImportError:
             raise InvalidDefinition(EXTRA) from None
         check(self.name, self.search_attributes, self.data_converter, self.interceptors)
+        if not (self.address is None or (isinstance(self.address, str) and self.address)):
+            raise InvalidDefinition(
+                f"Temporal {self.name!r}: address is what clients connect to, such as "
+                f'"temporal:7233", not {self.address!r}'
+            )
 
     def open(self, world: World) -> "OpenTemporal":
         """Return the server, with no runs, for one run of the system."""
@@ -159,8 +169,13 @@ class OpenTemporal:
         cache_max: int,
         interceptors: Sequence[Any] = (),
         failures: Sequence[type[BaseException]] = (),
-    ) -> None:
-        """Have an incarnation poll a task queue, as long as it lives."""
+        client: Any = None,
+    ) -> Any:
+        """Have an incarnation poll a task queue, as long as it lives.
+
+        With a `client` of its own it is a worker that user code runs: it has that client's
+        converter and interceptors, and stops when that code says so.
+        """
         from chaosharness.orchestrators.temporal.given import check_failures, of_workers
         from chaosharness.orchestrators.temporal.interception import interception_of
         from chaosharness.orchestrators.temporal.rpc import names_of
@@ -171,15 +186,42 @@ class OpenTemporal:
             raise InvalidDefinition(
                 f"service {service!r}: max_cached_workflows must be 0 or more, not {cache_max!r}"
             )
-        given = [*of_workers(self.definition.interceptors), *interceptors]
+        known = self.definition.interceptors if client is None else client.config()["interceptors"]
+        converter = self.converter if client is None else client.data_converter
         made = Worker(
-            self, incarnation, service, queue, by_name, functions, self.converter, colour_of,
-            cache_max, interception_of(given, service), check_failures(failures, service),
+            self, incarnation, service, queue, by_name, functions, converter, colour_of,
+            cache_max, interception_of([*of_workers(known), *interceptors], service),
+            check_failures(failures, service), client=client or self.client(),
         )  # fmt: skip
-        polling = self.workers.setdefault(queue, [])
-        polling.append(made)
-        incarnation.on_death.append(lambda: polling.remove(made))
-        incarnation.takers.append(Unknown("a Temporal worker"))
+        self.workers.setdefault(queue, []).append(made)
+        incarnation.on_death.append(lambda: self._without(made))
+        if client is None:
+            incarnation.takers.append(Unknown("a Temporal worker"))
+        self.world.after(0, lambda _: self.go_on())
+        return made
+
+    def check_worker(self, client: Any, service: str, config: Mapping[str, Any]) -> None:
+        """Refuse a worker's workflows, activities and options where it is made.
+
+        Raises:
+            InvalidDefinition: One of them is wrong, or not modelled.
+        """
+        from chaosharness.orchestrators.temporal.given import check_codec
+        from chaosharness.orchestrators.temporal.rpc import names_of
+
+        names_of(config["workflows"], config["activities"], service)
+        check_codec(client.data_converter, f"the client of a worker of service {service!r}")
+
+    def _without(self, worker: Any) -> None:
+        polling = self.workers[worker.queue]
+        if worker in polling:
+            polling.remove(worker)
+
+    def retire(self, worker: Any) -> None:
+        """Hand nothing more to a worker that shuts down: its own queue is given up at once."""
+        self._without(worker)
+        for run_id in [one for one, known in self.known.items() if known is worker]:
+            del self.known[run_id]
         self.world.after(0, lambda _: self.go_on())
 
     def _miss_workers(self) -> None:
@@ -266,6 +308,7 @@ class OpenTemporal:
                 if worker.cache_max:
                     self.known[run.run_id] = worker
                 self.world.effects += 1
+                worker.coming += 1
                 self.world.after(self.latency_ms // 2, _if_alive(worker, worker.decide, task))
 
     def _worker_for(self, run: Run, queue: str) -> Any:
@@ -300,6 +343,7 @@ class OpenTemporal:
                     if limit := activity.limit(name):
                         self.world.know_timeout(limit)
                 self.world.effects += 1
+                worker.coming += 1
                 self.world.after(self.latency_ms // 2, _if_alive(worker, worker.work, task))
 
     def _hand_out_questions(self) -> None:
@@ -308,6 +352,7 @@ class OpenTemporal:
             worker = self._worker_to_ask(question)
             if worker is not None:
                 self.asks.remove(question)
+                worker.coming += 1
                 self.world.after(self.latency_ms // 2, _if_alive(worker, worker.ask, question))
 
     def _worker_to_ask(self, question: Any) -> Any:
@@ -399,6 +444,7 @@ class OpenTemporal:
 
 def _if_alive(worker: Any, function: Callable[[Any], None], task: Any) -> Callable[[Any], None]:
     def go(_: Any) -> None:
+        worker.coming -= 1
         if worker.alive:
             function(task)
 

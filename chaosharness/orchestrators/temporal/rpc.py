@@ -48,7 +48,7 @@ from chaosharness.orchestrators.temporal.run import Run, Update
 from chaosharness.orchestrators.temporal.sizes import check_request
 from chaosharness.orchestrators.temporal.visibility import STATUSES, records, typed, unsearchable
 
-__all__ = ["answer", "client_of", "names_of", "unavailable"]
+__all__ = ["answer", "client_of", "names_of", "service_of", "unavailable"]
 
 _STATUS: Final = {
     "NOT_FOUND": RPCStatusCode.NOT_FOUND,
@@ -111,15 +111,15 @@ def _add(known: dict[str, Any], name: str, one: Any, who: str, what: str) -> Non
 class _Service(temporalio.service.ServiceClient):
     """Temporal's service client, with the harness's server behind it."""
 
-    def __init__(self, engine: Server) -> None:
-        config = temporalio.service.ConnectConfig(target_host="chaosharness", identity="client")
+    def __init__(self, engine: Server, config: temporalio.service.ConnectConfig) -> None:
         super().__init__(config)
-        self._engine = engine
+        self.engine = engine
 
     @property
     def worker_service_client(self) -> Any:
         raise InvalidDefinition(
-            "temporalio.worker.Worker needs a real server: run the worker with env.worker(...)"
+            "temporalio: another client for a worker that is there is not modelled: make another "
+            "Worker, with that client"
         )
 
     def update_rpc_metadata(self, metadata: Mapping[str, str | bytes]) -> None:
@@ -139,7 +139,7 @@ class _Service(temporalio.service.ServiceClient):
         metadata: Mapping[str, str | bytes],
         timeout: timedelta | None,
     ) -> Any:
-        engine = self._engine
+        engine = self.engine
         words = {"method": rpc, **_shown(rpc, req)}
         asked: Server = engine
         if _waits(rpc, req):
@@ -147,6 +147,15 @@ class _Service(temporalio.service.ServiceClient):
         elif rpc == "query_workflow":
             asked = Patient(engine, QUERY_MS)
         return await call(f"{engine.name}.{rpc}", asked, (rpc, req, resp_type), words)
+
+
+def service_of(
+    engine: Server, config: temporalio.service.ConnectConfig | None = None
+) -> temporalio.service.ServiceClient:
+    """Return what a client of the library speaks with; `config` is what it was connected with."""
+    if config is None:
+        config = temporalio.service.ConnectConfig(target_host="chaosharness", identity="client")
+    return _Service(engine, config)
 
 
 def _waits(rpc: str, req: Any) -> bool:
@@ -160,7 +169,7 @@ def client_of(engine: Any) -> temporalio.client.Client:
     """Return the client that users' code knows, with the converter and interceptors it is given."""
     definition = engine.definition
     return temporalio.client.Client(
-        _Service(engine),
+        service_of(engine),
         data_converter=engine.converter,
         interceptors=[
             one for one in definition.interceptors if isinstance(one, temporalio.client.Interceptor)

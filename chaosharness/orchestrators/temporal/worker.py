@@ -48,6 +48,7 @@ from chaosharness.orchestrators.temporal.core import (
 )
 from chaosharness.orchestrators.temporal.instances import Instance
 from chaosharness.orchestrators.temporal.interception import Interception
+from chaosharness.orchestrators.temporal.leaving import SHUT_DOWN, Leaving
 from chaosharness.orchestrators.temporal.local_activities import BEAT_SHARE, LocalWork
 from chaosharness.orchestrators.temporal.markers import End
 from chaosharness.orchestrators.temporal.performing import Performing
@@ -112,6 +113,10 @@ class Worker:
     busy: dict[str, WorkflowTask | None] = attrs.field(factory=dict)
     """Runs of which a task is in hand, and the task that has come for them meanwhile."""
     beats: set[str] = attrs.field(factory=set)  # tasks that end in another one
+    coming: int = 0  # tasks that were handed out to it, and have not arrived
+    working: dict[str, ActivityEnvironment] = attrs.field(factory=dict)  # attempts, by their token
+    client: Any = None  # what `activity.client()` gives
+    leaving: Leaving | None = None  # where it was told to shut down
 
     @property
     def alive(self) -> bool:
@@ -140,6 +145,12 @@ class Worker:
         if waiting is not None and self.alive:
             self.decide(waiting)
         self._evict()
+        self.look()
+
+    def look(self) -> None:
+        """Say that nothing is in hand any more, to whoever waits for that."""
+        if self.leaving is not None:
+            self.leaving.look()
 
     def _evict(self) -> None:
         """Put runs out of the cache that are too many, those that were awake longest ago first."""
@@ -392,15 +403,21 @@ class Worker:
         yield from suffer(scope, operation, "before", attempt)
         environment = self._environment(task)
         arguments = self._arguments(task, function)
+        self.working[task.token] = environment
 
         def done(scope: Scope, result: Any, error: BaseException | None) -> None:
             if ended(scope, operation, attempt, error):
                 script = self._report(scope, task, operation, attempt, result, error)
-                drive_in_kernel(script, world)
+                drive_in_kernel(self._until_told(script, task), world)
 
         headers = given_fields(task.activity.attributes.get("header"))
         runner = runner_of(environment, function, self.interception, headers)
         scope.colour.start(scope, runner, _as_is, arguments, done)
+
+    def _until_told(self, script: Script[None], task: ActivityTask) -> Script[None]:
+        yield from script
+        self.working.pop(task.token, None)
+        self.look()
 
     def _environment(self, task: ActivityTask) -> ActivityEnvironment:
         run, activity = task.run, task.activity
@@ -420,7 +437,7 @@ class Worker:
             "workflow_run_id": run.run_id,
             "workflow_type": run.type,
         }
-        environment = environment_of(told_of, self.converter)
+        environment = environment_of(told_of, self.converter, self.client)
 
         def beat(*details: Any) -> None:
             server = self.engine.server
@@ -494,6 +511,8 @@ class Worker:
                 server.complete_activity(task.token, encoded)
             elif isinstance(error, CANCELLED) and task.activity.cancel_id:
                 server.canceled_activity(task.token)
+            elif isinstance(error, CANCELLED) and self.leaving is not None:
+                server.fail_activity(task.token, SHUT_DOWN)
             else:
                 server.fail_activity(task.token, self.failure_json(error))
         except Refused as refused:
