@@ -7,6 +7,8 @@ __all__ = ["timed_out", "times_of"]
 
 def times_of(run: Run, now_ms: int) -> list[int]:
     """When time must act on a run, in milliseconds."""
+    if run.beyond:
+        return []
     times = [timer.due_ms for timer in run.timers.values()]
     if run.due_ms is not None:
         times.append(run.due_ms)

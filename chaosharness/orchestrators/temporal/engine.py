@@ -3,7 +3,7 @@
 *Source*: temporalio/temporal; what is compared with the real server and the real sdk-core stands in
 `docs/how-to/temporal.md`.
 *Not modelled*: several servers, namespaces, persistence that fails (the store answers or the server
-is unavailable), schedules, Nexus.
+is unavailable), Nexus.
 """
 
 import json
@@ -15,6 +15,7 @@ import attrs
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.stopping import Unknown
+from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.orchestrators.endless import Decisions
@@ -50,6 +51,8 @@ class Temporal:
         data_converter: As given to `Client.connect`, for clients and workers; without a codec.
         interceptors: As given to `Client.connect`. Those that are a worker's, too, are round each
             worker, as in the library.
+        timetable_runs: How often a cron, and a schedule by itself, has a workflow begin in one run
+            of the system, which would never be quiet otherwise.
         address: What programs that connect by themselves give `Client.connect`, such as
             `"temporal:7233"`. Without one it stands for every address.
 
@@ -65,6 +68,7 @@ class Temporal:
     search_attributes: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
     data_converter: Any = attrs.field(default=None, kw_only=True)
     interceptors: Sequence[Any] = attrs.field(default=(), kw_only=True)
+    timetable_runs: int = attrs.field(default=2, validator=allowed.whole(0), kw_only=True)
     address: str | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
@@ -93,7 +97,8 @@ class OpenTemporal:
         self.latency_ms = definition.latency_ms
         self.timeout_ms = definition.timeout_ms
         self.world = world
-        self.server = Server()
+        self.server = Server(timetable_runs=definition.timetable_runs)
+        self.owners: dict[str, Scope] = {}  # who has made a schedule
         self.server.searchable = dict(definition.search_attributes)
         self.incarnation = Incarnation(world, self.name, 0, 1, self.name)
         self.workers: dict[str, list[Any]] = {}
@@ -273,6 +278,8 @@ class OpenTemporal:
                 source = self.scope_of(runs[place - 1])
             elif run.parent is not None:
                 source = self.scope_of(self.server.find(run.parent[0]))
+            elif run.timetable in self.owners:
+                source = self.owners[run.timetable]
             else:
                 source = Scope(self.world, self.incarnation, run.type, 0, -1, PLAIN)
             self.begun(run, source)
@@ -392,6 +399,8 @@ class OpenTemporal:
         if self._timer is not None:
             self.world.agenda.cancel(self._timer)
             self._timer = None
+        for at in self.server.promised(made_up=not self.world.chaos):
+            self.world.promise(at + self.world.budget.chaos_ms)
         due = self._due()
         if due is not None:
             self._timer = self.world.agenda.add(max(due, self.world.now), self._tick)
@@ -410,6 +419,8 @@ class OpenTemporal:
     def _note(self) -> None:
         for runs in [*self.server.runs.values()]:
             for run in runs[-NEW_RUNS_MAX:]:
+                if run.limits.cron and run.not_before_ms:
+                    continue  # it has not begun
                 if run.run_id not in self.noted:
                     self.noted.add(run.run_id)
                     self._say(run, "workflow started")

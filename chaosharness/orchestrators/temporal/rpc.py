@@ -2,7 +2,7 @@
 
 *Source*: temporalio 1.35.0, `temporalio/service.py` (`ServiceClient._rpc_call`); Temporal API,
 `workflowservice/v1`.
-*Not modelled*: schedules, batch operations, reset, worker versions.
+*Not modelled*: batch operations, reset, worker versions.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -33,6 +33,7 @@ from chaosharness.orchestrators.temporal.asking import (
     in_time,
 )
 from chaosharness.orchestrators.temporal.by_hand import BY_HAND, run_of
+from chaosharness.orchestrators.temporal.chains import first_of_cron
 from chaosharness.orchestrators.temporal.listing import LISTINGS, told_of
 from chaosharness.orchestrators.temporal.protos import (
     event_json,
@@ -42,9 +43,11 @@ from chaosharness.orchestrators.temporal.protos import (
 from chaosharness.orchestrators.temporal.refusals import (
     RUN_ENDED,
     Refused,
+    invalid,
     not_found,
 )
 from chaosharness.orchestrators.temporal.run import Run, Update
+from chaosharness.orchestrators.temporal.schedules import SCHEDULES
 from chaosharness.orchestrators.temporal.sizes import check_request
 from chaosharness.orchestrators.temporal.visibility import STATUSES, records, typed, unsearchable
 
@@ -212,10 +215,6 @@ def answer(engine: Any, caller: Scope, request: Any, reply: Callable[..., None])
 
 def _not_modelled(rpc: str) -> str:
     what = f"the client asks the Temporal server for {rpc!r}: not modelled"
-    if "schedule" in rpc:
-        return (
-            f"{what}. Schedules are not; start the workflow where the schedule would, from an entry"
-        )
     return f"{what}. Leave it out of what is tested, or put it behind a port of your own"
 
 
@@ -239,8 +238,12 @@ def _begin(engine: Any, caller: Scope, req: Any) -> Run:
     asked = engine.asked.get(req.request_id)
     if asked is not None and req.request_id:
         return asked[1]  # type: ignore[no-any-return]  # the client repeats a request of its own (T21)
-    starting.refuse(req, f"the client starts workflow {req.workflow_type.name!r}")
     server = engine.server
+    limits = starting.limits_of(req, server.now_ms)
+    delay_ms = starting.delay_ms(req)
+    if limits.cron and delay_ms:
+        raise invalid("CronSchedule and WorkflowStartDelay may not be used together.")
+    cron_ms, of_cron = first_of_cron(limits, server.now_ms)
     more = _given(req)
     named = more.get("searchAttributes", {}).get("indexedFields", {})
     if named:
@@ -259,9 +262,9 @@ def _begin(engine: Any, caller: Scope, req: Any) -> Run:
         req.task_queue.name,
         input=payloads_json(req.input.payloads),
         task_timeout_ms=timeout,
-        extra=more,
-        wait_ms=starting.delay_ms(req),
-        limits=(limits := starting.limits_of(req, server.now_ms)),
+        extra={**of_cron, **more},
+        wait_ms=delay_ms or cron_ms,
+        limits=limits,
     )
     for lasting in filter(None, (limits.run_ms, limits.execution_ms)):
         engine.world.know_timeout(lasting)
@@ -306,7 +309,7 @@ def _signal_with_start(engine: Any, caller: Scope, req: Any, resp_type: Any, rep
     runs = engine.server.runs.get(req.workflow_id)
     running = bool(runs) and runs[-1].status == "RUNNING"
     run = runs[-1] if running else _begin(engine, caller, req)
-    if running and "initiator" not in run.begun_with:
+    if running and "initiator" not in run.begun_with and not run.limits.cron:
         run.not_before_ms = 0  # the rest of a delay is left out (T34)
     told = payloads_json(req.signal_input.payloads)
     engine.server.signal(req.workflow_id, req.signal_name, told, **_header(req))
@@ -452,7 +455,7 @@ def _history(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -
 
     def events(run: Run) -> Any:
         found = resp_type()
-        kept = run.events[-1:] if closing else run.events
+        kept = [_last_of(run)] if closing else run.events
         for event in kept:
             found.history.events.append(ParseDict(event_json(event), HistoryEvent()))
         return found
@@ -470,6 +473,20 @@ def _history(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -
     waiting = in_time(engine.world, lambda ended: reply(events(ended), None), late)
     watchers.append(waiting)
     return None
+
+
+def _last_of(run: Run) -> dict[str, Any]:
+    """The end of a run, as clients that cannot follow it are told: where another one follows it
+    says so, and nothing else (`makeFakeContinuedAsNewEvent` of the frontend)."""
+    last = run.events[-1]
+    [attributes] = [value for key, value in last.items() if key.endswith("EventAttributes")]
+    following = attributes.get("newExecutionRunId")
+    if following is None:
+        return last
+    key = "workflowExecutionContinuedAsNewEventAttributes"
+    kind = "EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW"
+    kept = {name: last[name] for name in ("eventId", "eventTime")}
+    return {**kept, "eventType": kind, key: {"newExecutionRunId": following}}
 
 
 def _describe(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
@@ -500,4 +517,5 @@ _HANDLERS: Final[dict[str, Callable[..., Any]]] = {
     "get_system_info": _system_info,
     **BY_HAND,
     **LISTINGS,
+    **SCHEDULES,
 }

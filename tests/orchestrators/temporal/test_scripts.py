@@ -81,8 +81,8 @@ WRITTEN = sorted(
 QUICK = ("local-activity-backs-off", "signal-while-a-local-activity-runs", "update-with-start")
 
 ENDLESS = ("search-attribute-misnamed", "child-is-terminated")
-"""Where nobody terminates it: it is tried for ever, or the client comes before the child is there."""
-WITHOUT_A_WORKFLOW = ("query-of-nothing", "searched-by-what-there-is-not")
+"""Where nobody terminates it: it is tried for ever, or the client comes before the child."""
+WITHOUT_A_WORKFLOW = ("query-of-nothing", "searched-by-what-there-is-not", "cron-that-is-none")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ WITHOUT_A_WORKFLOW = ("query-of-nothing", "searched-by-what-there-is-not")
 )
 def test_the_real_core_accepts_what_every_single_fault_leads_to(name: str) -> None:
     runs = under_every_fault(name)
-    if name not in ENDLESS:
+    if name not in ENDLESS and not name.startswith("cron"):  # a late client waits for more runs
         assert {run.ending.verdict for run in runs} == {"quiet"}
     if name not in WITHOUT_A_WORKFLOW:
         assert refusals(runs) == []
