@@ -85,15 +85,6 @@ class Sleeps:
             await asyncio.sleep(3_600)
 
 
-@workflow.defn
-class StartsAChild:
-    """With an option that there is not."""
-
-    @workflow.run
-    async def run(self, name: str) -> None:
-        await workflow.execute_child_workflow("Asks", name, cron_schedule="* * * * *")
-
-
 def played(
     client: Callable[[Client], Awaitable[Any]], *, queue: str = QUEUE, budget: Budget | None = None
 ) -> Run:
@@ -102,7 +93,7 @@ def played(
 
     @system.service("worker")
     def worker(env: Env) -> None:
-        workflows = [Asks, AsksHere, PassesOn, Sleeps, StartsAChild]
+        workflows = [Asks, AsksHere, PassesOn, Sleeps]
         activities = [works, returns_what_is_no_json, returns_three_megabytes]
         env.worker(temporal, task_queue=queue, workflows=workflows, activities=activities)
 
@@ -195,7 +186,7 @@ def test_a_workflow_that_never_ends_has_a_verdict() -> None:
 
 
 def test_a_cron_that_is_none_is_refused_in_the_servers_words() -> None:
-    with pytest.raises(InvalidDefinition, match=r"RPCError: Invalid CronSchedule\. expected exactly"):
+    with pytest.raises(InvalidDefinition, match="RPCError: Invalid CronSchedule"):
         played(starting("Asks", cron_schedule="each day"))
 
 
