@@ -27,6 +27,7 @@ from chaosharness import (
 )
 from chaosharness.errors import InvalidDefinition
 from tests.adapters import temporal_program as program
+from tests.adapters.digests import printed_everywhere
 
 AT = program.TEMPORAL
 
@@ -151,3 +152,19 @@ def test_an_address_means_one_server(servers, words):
 def test_an_address_is_text():
     with pytest.raises(InvalidDefinition, match="address is what clients connect to"):
         Temporal("temporal", address=7233)
+
+
+LATE = """
+from chaosharness import KeyValue, System
+system = System("shop")
+system.add(KeyValue("rows"))
+system.service("orders")(lambda env: None)
+system.entry(examples=[1])(lambda env, item: None)
+system.run()
+import temporalio.worker
+print(temporalio.worker.Worker.__init__.__wrapped__.__name__)
+"""
+
+
+def test_the_library_may_be_imported_after_a_run():
+    assert printed_everywhere(LATE) == ["__init__"]

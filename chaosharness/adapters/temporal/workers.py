@@ -30,7 +30,6 @@ from chaosharness.handlers.places import asked_at
 from chaosharness.handlers.port import call_off, current_scope
 from chaosharness.kernel.scope import Incarnation
 from chaosharness.orchestrators.temporal.engine import OpenTemporal
-from chaosharness.orchestrators.temporal.leaving import Leaving
 
 REFUSED: Final = {
     "nexus_service_handlers": "Nexus",
@@ -119,6 +118,8 @@ def _begin(self: Any, incarnation: Incarnation) -> Any:
 
 async def _leave(worker: Any, grace: timedelta) -> None:
     """Have it poll no more, and wait until it has nothing in hand."""
+    from chaosharness.orchestrators.temporal.leaving import Leaving  # not while temporalio loads
+
     idle = asyncio.Event()
     worker.leaving = leaving = Leaving(worker, idle.set)
     worker.engine.retire(worker)
