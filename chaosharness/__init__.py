@@ -144,6 +144,7 @@ if TYPE_CHECKING:
     from chaosharness.orchestrators.airflow import AirflowTask as AirflowTask
     from chaosharness.orchestrators.conductor import Conductor as Conductor
     from chaosharness.orchestrators.saga import Approval as Approval
+    from chaosharness.orchestrators.saga import AsyncOrchestrator as AsyncOrchestrator
     from chaosharness.orchestrators.saga import Command as Command
     from chaosharness.orchestrators.saga import Fallback as Fallback
     from chaosharness.orchestrators.saga import Flow as Flow
@@ -320,6 +321,7 @@ _HOME = {
         "Fallback",
         "Flow",
         "Journal",
+        "AsyncOrchestrator",
         "Orchestrator",
         "Parallel",
         "Refused",

@@ -32,12 +32,14 @@ class Seam:
             it is a class method, and gets the class that it was called on.
         ours: `ours(real, *arguments, **options)` stands for it inside a run.
         lately: The last of these names, which older versions lack.
+        more: Whether it takes more than these, which the adapter looks at by itself.
     """
 
     where: str
     takes: tuple[str, ...]
     ours: Callable[..., Any]
     lately: tuple[str, ...] = ()
+    more: bool = False
 
     @property
     def fits(self) -> tuple[tuple[str, ...], ...]:
@@ -103,7 +105,7 @@ def install(library: Library) -> None:
     """
     if library.key in _INSTALLED:
         return
-    seams = [(one, *_found(library, one.where, *one.fits)) for one in library.seams]
+    seams = [(one, *_found(library, one.where, *one.fits, more=one.more)) for one in library.seams]
     swaps = [(one, *_found(library, one.where)) for one in library.swaps]
     _INSTALLED.add(library.key)
     for seam, owner, name, real in seams:
@@ -147,7 +149,9 @@ def exchange(real: Any, ours: Any) -> None:
                 names[name] = ours
 
 
-def _found(library: Library, where: str, *fits: tuple[str, ...]) -> tuple[Any, str, Any]:
+def _found(
+    library: Library, where: str, *fits: tuple[str, ...], more: bool = False
+) -> tuple[Any, str, Any]:
     """Return what holds a thing of a library, its name there, and the thing.
 
     Raises:
@@ -164,6 +168,8 @@ def _found(library: Library, where: str, *fits: tuple[str, ...]) -> tuple[Any, s
         by_class = fits and _gets_class(fits[0])
         asked = getattr_static(owner, name).__func__ if by_class else real
         there = None if takes is None else tuple(signature(asked).parameters)
+        if more and there is not None:
+            there = there[: len(fits[0])]
     except (ImportError, AttributeError, ValueError, TypeError):
         raise _changed(library, path, takes, "is not there") from None
     if takes is not None and there not in fits:

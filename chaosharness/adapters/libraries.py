@@ -51,7 +51,8 @@ ADAPTERS: Final = {
     "ssl": "chaosharness.adapters.tls",
     "stripe": "chaosharness.adapters.http.stripe",
     "taskiq": "chaosharness.adapters.amqp.taskiq",
-    "temporalio": "chaosharness.adapters.temporal",
+    "temporalio": "chaosharness.adapters.temporal.clients",
+    "temporalio.worker": "chaosharness.adapters.temporal.workers",
     "urllib3": "chaosharness.adapters.http.urllib3",
 }
 """The package that is imported, and the module that holds its `LIBRARY`."""
@@ -59,7 +60,7 @@ ADAPTERS: Final = {
 COMMON: Final = {"kafka": "KafkaConsumer"}
 """Packages that a project may have one of its own of, and what is only in the library."""
 
-BY_THEMSELVES: Final = ("confluent_kafka", "psycopg", "temporalio")
+BY_THEMSELVES: Final = ("confluent_kafka", "psycopg", "temporalio", "temporalio.worker")
 """Libraries that open sockets in C, where no guard sees it: met in every system, to refuse what
 nothing of it stands for."""
 

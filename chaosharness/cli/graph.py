@@ -11,7 +11,10 @@ from chaosharness.cli.configured import target_argument
 from chaosharness.cli.screen import count, put, say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from chaosharness.checkers.flow import EventGraph
+    from chaosharness.orchestrators.shape import StepGraph
     from chaosharness.system import Run, System
 
 RUNS_MAX = 400
@@ -39,7 +42,7 @@ RUNS_MAX = 400
     help="Write it as a page of HTML to this file as well.",
 )
 def graph(target: str, faults: int, static: bool, mermaid: bool, page: Path | None) -> None:
-    """Print who reacts to what in TARGET, read from its runs.
+    """Print who reacts to what in TARGET, read from its runs, and the steps of its workflows.
 
     Circles, chains that are call chains in disguise, events that nobody consumes and events
     without an id are named below. Exits with 0, or with 1 where a run went in a circle.
@@ -60,19 +63,29 @@ def graph(target: str, faults: int, static: bool, mermaid: bool, page: Path | No
     else:
         found, runs = _graph_of(system, faults)
         source = f"seen in {count(runs, 'run')}"
+    from chaosharness.system.wiring.shapes import step_graphs
+
+    steps = [] if static else step_graphs(system)
     if page is not None:
-        _write(page, system.name, found, source)
+        _write(page, system.name, found, source, steps)
     if mermaid:
-        put(found.mermaid())
+        inner = (line for n, one in enumerate(steps, 1) for line in one.mermaid(f"w{n}_"))
+        put("\n".join([found.mermaid(), *inner]))
         return
     say(found.text() or "no event was published, and no handler reacted to any")
+    for one in steps:
+        say(f"\n{one.text()}")
+    if steps:
+        say("")
     handlers, events = count(len(found.nodes("handler")), "handler"), len(found.nodes("event"))
     say(f"{handlers}, {count(events, 'event')}, {source} of {system.name!r}")
     if found.cycles():
         click.get_current_context().exit(1)
 
 
-def _write(page: Path, name: str, found: EventGraph, source: str) -> None:
+def _write(
+    page: Path, name: str, found: EventGraph, source: str, steps: Sequence[StepGraph]
+) -> None:
     """Write the page.
 
     Raises:
@@ -81,7 +94,7 @@ def _write(page: Path, name: str, found: EventGraph, source: str) -> None:
     from chaosharness.reporting.formats.graph_page import graph_html
 
     try:
-        page.write_text(graph_html(found, system=name, source=source), "utf-8")
+        page.write_text(graph_html(found, system=name, source=source, steps=steps), "utf-8")
     except OSError as error:
         raise click.ClickException(f"cannot write {page}: {error.strerror}") from None
 

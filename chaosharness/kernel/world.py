@@ -91,6 +91,7 @@ class World:
         "on_read",
         "on_stuck",
         "on_turn",
+        "promised_ms",
         "publications",
         "raw",
         "rest",
@@ -121,6 +122,7 @@ class World:
         self.durations: set[int] = set()
         self.turn = 0
         self.calm_since = 0
+        self.promised_ms = 0
         self.effects = 0
         self.ending: Ending | None = None
         self.entities: dict[Hashable, int] = {}
@@ -356,6 +358,10 @@ class World:
 
         self.at_calm(end)
 
+    def promise(self, until_ms: int) -> None:
+        """Let this phase last until then at least: a timetable has something begin."""
+        self.promised_ms = max(self.promised_ms, until_ms)
+
     def at_calm(self, action: Callable[[], None]) -> None:
         """Do this when the faults stop: heal, restart, let go. Called once, in order."""
         self._at_calm.append(action)
@@ -460,6 +466,9 @@ class World:
                 due = entry[DUE]  # idle rounds may have been skipped
                 if due > until_ms:
                     heappush(entries, entry)
+                    if self.promised_ms > until_ms:
+                        until_ms = self.promised_ms
+                        continue
                     self.now = until_ms
                     if self.chaos or self._idle(entry, until_ms, budget.calm_ms):
                         return not self.chaos

@@ -139,7 +139,7 @@ def test_lambda_handlers_with_boto3_inside():
 def test_an_aws_that_cannot_be():
     for make, words in [
         (AWS, "needs the parts"),
-        (lambda: AWS(Gateway("bank")), "takes an SQS, an SNS, an EventBridge or a DynamoDB"),
+        (lambda: AWS(Gateway("bank")), "takes an SQS, an SNS, an EventBridge, a DynamoDB or a"),
         (lambda: AWS(SQS("a", ["q"]), SQS("b", ["q"])), "one SQS"),
     ]:
         with pytest.raises(InvalidDefinition, match=words):

@@ -80,6 +80,7 @@ from models.temporal import right
 from tests.adapters.databases import shops
 from tests.adapters.databases.shops import SCHEMA
 from tests.adapters.databases.test_sqlite import HANDLERS
+from tests.adapters import test_temporal
 from tests.adapters.test_aio_pika import on_aio_pika
 from tests.brokers.sqs.test_lambda import shop as called
 
@@ -128,13 +129,16 @@ for name, (handler, url, _) in HANDLERS.items():
 
 for _ in range(2):
     print("temporalio", right.build().run().digest())
+
+workers = test_temporal.shop(test_temporal.program.run)
+show("temporalio.worker", workers, Crash(Site("orders.charge/bank.charge", "after")))
 """
 
 
 def test_so_is_that_of_the_rest():
     lines = printed_everywhere(OTHERS)
     assert lines[::2] == lines[1::2]
-    assert len({line.rpartition(" ")[0] for line in lines}) == 10 and len(lines) == 38
+    assert len({line.rpartition(" ")[0] for line in lines}) == 11 and len(lines) == 42
 
 
 ELSEWHERE = "tests/models/test_applications.py"
@@ -169,6 +173,7 @@ SHOWN = {
     "stripe": HERE,
     "taskiq": "tests/adapters/test_taskiq.py",
     "temporalio": HERE,
+    "temporalio.worker": HERE,
     "urllib3": HERE,
 }
 """Where each adapter's histories are compared between processes. Three have no operations of their

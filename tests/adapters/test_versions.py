@@ -15,7 +15,9 @@ def test_an_adapter_fits_its_library(package):
     library = import_module(ADAPTERS[package]).LIBRARY
     dispatch.install(library)  # refuses a library that is not as it is known
     for one in (*library.seams, *library.swaps):
-        _, _, real = dispatch._found(library, one.where, *getattr(one, "fits", ()))
+        _, _, real = dispatch._found(
+            library, one.where, *getattr(one, "fits", ()), more=getattr(one, "more", False)
+        )
         assert callable(real)
     if package not in ("socket", "ssl", "sqlite3"):  # of the standard library
         assert version(library.name)

@@ -1,4 +1,4 @@
-"""AWS as a part of a system: which queues, topics, tables and buses the SDK reaches.
+"""AWS as a part of a system: the queues, topics, tables, buses, state machines the SDK reaches.
 
 Source:
     AWS SDK for Python: boto3 and botocore 1.44, "Retries", "Config reference"; of each service, its
@@ -19,6 +19,7 @@ import attrs
 
 from chaosharness.adapters.aws.asking import Request, Speaker
 from chaosharness.adapters.aws.events import Events
+from chaosharness.adapters.aws.executions import Executions
 from chaosharness.adapters.aws.queues import Queues
 from chaosharness.adapters.aws.tables import Tables
 from chaosharness.adapters.aws.topics import Topics
@@ -33,6 +34,8 @@ from chaosharness.handlers.places import asked_at
 from chaosharness.handlers.port import call_off
 from chaosharness.kernel.scope import Incarnation
 from chaosharness.kernel.world import World
+from chaosharness.orchestrators.stepfunctions import StepFunctions
+from chaosharness.orchestrators.stepfunctions.engine import OpenStepFunctions
 from chaosharness.stores.dynamodb.dynamodb import DynamoDB, OpenDynamoDB
 
 MET: Final = ("aiobotocore", "boto3", "botocore")
@@ -41,6 +44,7 @@ SPEAKERS: Final[dict[type, tuple[str, Callable[[Any], Speaker]]]] = {
     OpenSNS: ("sns", Topics),
     OpenEventBridge: ("events", Events),
     OpenDynamoDB: ("dynamodb", Tables),
+    OpenStepFunctions: ("stepfunctions", Executions),
 }
 """What is behind each service of AWS, and who speaks for it."""
 
@@ -50,8 +54,8 @@ class AWS:
     """What boto3 reaches: `system.add(AWS(bus, topics))`.
 
     Args:
-        parts: Parts of the same system, added before: `SQS`, `SNS`, `EventBridge`, `DynamoDB`;
-            one of each kind at most.
+        parts: Parts of the same system, added before: `SQS`, `SNS`, `EventBridge`, `DynamoDB`,
+            `StepFunctions`; one of each kind at most.
         name: What the system knows it by; by default `aws`, or its region.
         region: Where it is, in a system with several: `us-east-1`. A client reaches that of its
             own region; by default one stands for every region that has none.
@@ -67,9 +71,9 @@ class AWS:
     def __init__(self, *parts: Any, name: str | None = None, region: str | None = None) -> None:
         kinds = [type(one) for one in parts]
         for one in parts:
-            if not isinstance(one, (SQS, SNS, EventBridge, DynamoDB)):
+            if not isinstance(one, (SQS, SNS, EventBridge, DynamoDB, StepFunctions)):
                 raise InvalidDefinition(
-                    "AWS takes an SQS, an SNS, an EventBridge or a DynamoDB, not "
+                    "AWS takes an SQS, an SNS, an EventBridge, a DynamoDB or a StepFunctions, not "
                     f"{one!r}{asked_at()}"
                 )
             if kinds.count(type(one)) > 1:

@@ -7,18 +7,27 @@ is read is found by its attributes, so a DAG of Airflow 2 with the same ones is 
 
 *Source*: apache-airflow-task-sdk 1.3.2: `bases/operator.py`, `definitions/dag.py`,
 `execution_time/task_runner.py` (`_execute_task`); providers-standard 1.21.0.
-*Not modelled*: mapped tasks, `fail_fast`, `start_from_trigger`, cron expressions and other
-timetables than an interval, assets: refused by name where they change what runs.
+*Not modelled*: mapped tasks, pools and limits of one task, `fail_fast`, `start_from_trigger`, cron
+expressions and other timetables than an interval, assets: refused by name where they change what
+runs.
 """
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from chaosharness.errors import InvalidDefinition
 from chaosharness.orchestrators.airflow.definition import AirflowDAG, AirflowTask
 
 __all__ = ["is_operator", "read_dag", "run_operator"]
+
+LIMITS: Final[dict[str, Any]] = {
+    "pool": "default_pool",
+    "pool_slots": 1,
+    "max_active_tis_per_dag": None,
+    "max_active_tis_per_dagrun": None,
+}
+"""What limits how many go on at once, of one task, and what it is where nobody says so."""
 
 
 def is_operator(thing: Any) -> bool:
@@ -55,9 +64,20 @@ def read_dag(dag: Any) -> AirflowDAG:
 def _read_task(dag_id: str, task: Any) -> AirflowTask:
     place = f"task {task.task_id!r} of DAG {dag_id!r}"
     if not is_operator(task):
-        raise InvalidDefinition(f"{place} is mapped (expand), which is not modelled")
+        raise InvalidDefinition(
+            f"{place} is mapped (expand), which is not modelled: give the DAG under test a task "
+            "for each item, or one task that goes over them"
+        )
     if getattr(task, "start_from_trigger", False):
-        raise InvalidDefinition(f"{place} starts from a trigger: deferral is not modelled")
+        raise InvalidDefinition(
+            f"{place} starts from a trigger: deferral is not modelled; let it wait in the worker"
+        )
+    for option, usual in LIMITS.items():
+        if (value := getattr(task, option, None)) not in (None, usual):
+            raise InvalidDefinition(
+                f"{place} has {option}={value!r}: such limits are not modelled; leave it out of "
+                "the DAG under test, or limit the whole DAG with max_active_tasks"
+            )
     upstream = [name for name in task.dag.task_dict if name in task.upstream_task_ids]
     return AirflowTask(
         task.task_id,

@@ -3,6 +3,7 @@
 N1 to N14 are the rules of `docs/explanation/orchestrators.md`, which has their sources.
 """
 
+from chaosharness.orchestrators.saga.asynchronous import AsyncOrchestrator as AsyncOrchestrator
 from chaosharness.orchestrators.saga.definition import Approval as Approval
 from chaosharness.orchestrators.saga.definition import Fallback as Fallback
 from chaosharness.orchestrators.saga.definition import Parallel as Parallel
@@ -27,6 +28,7 @@ from chaosharness.orchestrators.saga.store import SagaStore as SagaStore
 __all__ = [
     "SCHEMA",
     "Approval",
+    "AsyncOrchestrator",
     "Begin",
     "Command",
     "Fallback",

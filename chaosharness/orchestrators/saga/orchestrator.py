@@ -5,14 +5,16 @@ call others, a function that sends. So every crash, lost reply, failed commit an
 service strikes it where it would in production, where it runs as it is.
 
 *Source*: rules N1 to N14; Kleppmann, "How to do distributed locking" (2016), on fencing tokens.
-*Not modelled*: `async` code (give it a thread of its own, as with any blocking driver).
+*Not modelled*: a database that is awaited; `asynchronous.py` has actions that are.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from functools import partial
+from inspect import isawaitable, iscoroutinefunction
 from typing import Any, Final, Literal
 
 import attrs
@@ -31,6 +33,10 @@ __all__ = ["Orchestrator"]
 
 PASSING: Final = (ConnectionError, TimeoutError, sqlite3.OperationalError, Fenced)
 """What the loop sees past: next time round it is tried again."""
+
+ASYNC: Final = (
+    "an action of saga {!r}, or its send=, is async: take AsyncOrchestrator, which awaits them"
+)
 
 Action = Callable[[Command], Any]
 Local = Callable[[sqlite3.Connection, Command], Any]
@@ -100,6 +106,12 @@ class Orchestrator:
         self.not_happened: Errors = tuple(not_happened)
         if not allowed.is_whole(lease_ms, 1):
             raise allowed.refused("Orchestrator", "lease_ms", "a whole number from 1", lease_ms)
+        for name, action in self.local.items():
+            if iscoroutinefunction(action):
+                raise InvalidDefinition(
+                    f"the local action {name!r} of saga {saga.name!r} is async, and runs inside a "
+                    f"transaction: make it plain, or give it as one of calls={asked_at()}"
+                )
         self.lease_ms = lease_ms
         self.poll_s = poll_s
         undone = sorted(saga.actions() - self.calls.keys() - self.local.keys())
@@ -118,20 +130,11 @@ class Orchestrator:
             id: Its name, the client's: a second start under it changes nothing.
             value: Its input: anything that JSON can say.
         """
-        _check_json(value, f"the input of saga {id}")
-        with self.journal.transaction():
-            new = self.journal.begin(id, self.saga.name)
-            held = self._take(id, Begin(value)) if new else None
-        self._work(held)
+        self._work(self.begin(id, value))
 
     def on_reply(self, reply: Reply) -> None:
         """Take the reply to a command: the handler of a queue or topic of replies."""
-        with self.journal.transaction():
-            held = None
-            if self.journal.row(reply.saga) is not None:
-                self.journal.hear(reply)
-                held = self._take(reply.saga)
-        self._work(held)
+        self._work(self.hear(reply))
 
     def resolve(
         self,
@@ -153,16 +156,7 @@ class Orchestrator:
             why: For the journal.
             phase: `undo` for a compensation.
         """
-        said = Resolve(step, outcome, value, why, phase)
-        with self.journal.transaction():
-            row = self.journal.row(id)
-            if row is None:
-                return Refusal("Unknown", f"there is no saga {id!r}")
-            if row.is_held(self.now_ms()):
-                return Refusal("Busy", f"somebody is working on {id!r}: say it again later")
-            machine = self._machine(id)
-            refusal = machine.apply(said, self.now_ms())
-            held = None if refusal else self._take(id, said)
+        held, refusal = self.settle(id, Resolve(step, outcome, value, why, phase))
         self._work(held)
         return refusal
 
@@ -174,17 +168,51 @@ class Orchestrator:
 
     def look_after(self) -> None:
         """Look after what is due now, and what others left behind."""
-        try:
-            found = self.journal.due(self.saga.name, self.now_ms())
-        except PASSING:
-            return
-        for id in found:
+        for id in self.due():
             try:
-                with self.journal.transaction():
-                    held = self._take(id)
-                self._work(held)
+                self._work(self.take_over(id))
             except PASSING:
                 continue
+
+    # ---- what comes first of each, in one transaction: who is in our hands then
+
+    def begin(self, id: str, value: Any) -> Held | None:
+        """Write that a saga has begun, if it is new."""
+        _check_json(value, f"the input of saga {id}")
+        with self.journal.transaction():
+            new = self.journal.begin(id, self.saga.name)
+            return self._take(id, Begin(value)) if new else None
+
+    def hear(self, reply: Reply) -> Held | None:
+        """Write what was answered."""
+        with self.journal.transaction():
+            if self.journal.row(reply.saga) is None:
+                return None
+            self.journal.hear(reply)
+            return self._take(reply.saga)
+
+    def settle(self, id: str, said: Resolve) -> tuple[Held | None, Refusal | None]:
+        """Write what a person has said; return why it is ignored, where it is."""
+        with self.journal.transaction():
+            row = self.journal.row(id)
+            if row is None:
+                return None, Refusal("Unknown", f"there is no saga {id!r}")
+            if row.is_held(self.now_ms()):
+                return None, Refusal("Busy", f"somebody is working on {id!r}: say it again later")
+            refusal = self._machine(id).apply(said, self.now_ms())
+            return (None, refusal) if refusal else (self._take(id, said), None)
+
+    def due(self) -> list[str]:
+        """Return the sagas that are due, or left behind; none where the database is away."""
+        try:
+            return [*self.journal.due(self.saga.name, self.now_ms())]
+        except PASSING:
+            return []
+
+    def take_over(self, id: str) -> Held | None:
+        """Take a saga that is due."""
+        with self.journal.transaction():
+            return self._take(id)
 
     # ---- transactions
 
@@ -262,12 +290,30 @@ class Orchestrator:
     # ---- between transactions
 
     def _work(self, held: Held | None) -> None:
-        """Send and call, and write what came of it, until nothing is left to do."""
+        """Do what is to be done, here and now."""
+        doing = self.doing(held)
+        ask = next(doing, None)
+        while ask is not None:
+            try:
+                value = ask()
+            except Exception as error:
+                ask = _next(doing.throw, error)
+            else:
+                if isawaitable(value):
+                    getattr(value, "close", lambda: None)()
+                    raise InvalidDefinition(ASYNC.format(self.saga.name))
+                ask = _next(doing.send, value)
+
+    def doing(self, held: Held | None) -> Generator[Callable[[], Any], Any, None]:
+        """Send and call, and write what came of it, until nothing is left to do.
+
+        Yields what is to be called outside of transactions, and is sent its result.
+        """
         while held is not None:
             for _, command in held.outbox:
                 assert self.send is not None
-                self.send(command)
-            reply = None if held.call is None else self._call(held.call)
+                yield partial(self.send, command)
+            reply = None if held.call is None else (yield from self._call(held.call))
             sent = tuple(number for number, _ in held.outbox)
             version, now = held.machine.execution.version, self.now_ms()
             with self.journal.transaction():
@@ -275,10 +321,10 @@ class Orchestrator:
                     held.machine.apply(reply, now)
                 held = self._write(held, version, now, sent)
 
-    def _call(self, command: Command) -> Reply:
+    def _call(self, command: Command) -> Generator[Callable[[], Any], Any, Reply]:
         """Do an action; return how it came out, as far as that is known."""
         try:
-            value = self.calls[command.action](command)
+            value = yield partial(self.calls[command.action], command)
         except self.refusals as error:
             return command.reply("refused", why=_words(error))
         except self.not_happened as error:
@@ -289,6 +335,13 @@ class Orchestrator:
             return command.reply("unknown", why=_words(error))
         _check_json(value, f"what {command.action!r} returned")
         return command.reply("done", value)
+
+
+def _next(go_on: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return go_on(value)
+    except StopIteration:
+        return None
 
 
 def _words(error: BaseException) -> str:

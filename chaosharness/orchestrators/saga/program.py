@@ -16,6 +16,7 @@ import attrs
 from chaosharness.errors import InvalidDefinition
 from chaosharness.orchestrators.saga.definition import Approval, Ask, Saga, Step
 from chaosharness.orchestrators.saga.errors import Refused
+from chaosharness.orchestrators.saga.shape import see
 
 __all__ = ["Flow", "Known", "Wanted", "wanted"]
 
@@ -67,8 +68,12 @@ class Wanted:
 def wanted(saga: Saga, tasks: Mapping[str, Known], input: Any) -> Wanted:
     """Return what a saga wants, given what is known of its steps."""
     if saga.code is None:
+        see(saga, [])
         return _if_it_fits(_in_order(saga, tasks, _of_data(saga, tasks)), tasks)
-    return _of_code(saga.code, tasks, input)
+    groups: list[tuple[Ask, ...]] = []
+    found = _of_code(saga.code, tasks, input, groups)
+    see(saga, groups)
+    return found
 
 
 def _of_data(saga: Saga, tasks: Mapping[str, Known]) -> Wanted:
@@ -166,7 +171,13 @@ class Flow:
         return Asked(tuple(step for one in asked for step in one.steps), one=False)
 
 
-def _of_code(code: Callable[..., Any], tasks: Mapping[str, Known], input: Any) -> Wanted:
+def _of_code(
+    code: Callable[..., Any],
+    tasks: Mapping[str, Known],
+    input: Any,
+    groups: list[tuple[Ask, ...]],
+) -> Wanted:
+    """Run the code of a saga over what is known; `groups` takes what it asks for, in order."""
     known: dict[str, Ask] = {}
     coroutine = code(Flow(), input)
     answer: Any = None
@@ -175,7 +186,8 @@ def _of_code(code: Callable[..., Any], tasks: Mapping[str, Known], input: Any) -
         while True:
             asked = coroutine.send(answer) if error is None else coroutine.throw(error)
             answer, error = None, None
-            for one in _checked(asked):
+            groups.append(_checked(asked))
+            for one in groups[-1]:
                 known[one.name] = one
             found = [tasks.get(one.name) for one in asked]
             pairs = list(zip(asked, found, strict=True))

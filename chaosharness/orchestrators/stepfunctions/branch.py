@@ -82,6 +82,9 @@ class Branch:
     quiet: bool = False
     last_event: int = 0
     state: str = ""
+    raw: Any = None  # the input of that state
+    resumes: str = ""  # the state that it begins at, where that is not its graph's first
+    last: "Running | None" = None  # the fork that it had last: a redrive takes its results over
     kind: str = ""
     entered_ms: int = 0
     walk: Walk | None = None
@@ -99,4 +102,5 @@ class Running:
     branches: dict[int, Branch] = attrs.field(factory=dict)
     outputs: dict[int, Any] = attrs.field(factory=dict)
     failures: dict[int, StateError] = attrs.field(factory=dict)
+    before: dict[int, Branch] = attrs.field(factory=dict)  # those that a redrive goes on from
     mark: int = 0  # the event that what follows the fork points back to

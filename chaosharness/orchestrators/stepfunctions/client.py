@@ -56,6 +56,16 @@ class StepFunctionsClient:
         return self._ask("stop", "stop_execution", shown, arn=executionArn, error=error,
                          cause=cause)  # fmt: skip
 
+    def redrive_execution(self, *, executionArn: str, clientToken: str = "") -> Any:
+        """Have an execution that did not succeed go on at the state where it ended.
+
+        Raises:
+            ExecutionNotRedrivable, ExecutionDoesNotExist.
+        """
+        shown = {"execution": executionArn}
+        return self._ask("redrive", "redrive_execution", shown, arn=executionArn,
+                         token=clientToken)  # fmt: skip
+
     def describe_execution(self, *, executionArn: str) -> Any:
         """Return status, input and output."""
         return self._ask("describe", "describe_execution", {"execution": executionArn},

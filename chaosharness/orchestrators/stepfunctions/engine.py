@@ -35,6 +35,7 @@ from chaosharness.orchestrators.stepfunctions.invocation import Function, Invoca
 from chaosharness.orchestrators.stepfunctions.machine import Asked, Service, arn_of
 from chaosharness.orchestrators.stepfunctions.refusals import (
     ExecutionDoesNotExist,
+    StateMachineTypeNotSupported,
     StepFunctionsError,
 )
 from chaosharness.orchestrators.stepfunctions.tasks import function_name, functions_of
@@ -154,6 +155,7 @@ class OpenStepFunctions:
         self.watchers: dict[int, list[Callable[[Execution], None]]] = {}
         self.named = functions_of(definition.every_graph())
         self.unnamed: list[str] = []
+        self.redrives: dict[tuple[str, str], int] = {}  # those that were asked for, by their token
         self._timer: Any = None
         world.at_calm(self._miss_machines)
         world.know_timeout(definition.timeout_ms)
@@ -256,6 +258,10 @@ class OpenStepFunctions:
         text: str, wait: bool,
     ) -> Any:  # fmt: skip
         world = self.world
+        if wait and self.service.kinds.get(machine.rsplit(":", 1)[-1]) == "STANDARD":
+            raise StateMachineTypeNotSupported(
+                "This operation is not supported by this type of state machine"
+            )
         known = set(map(id, self.service.executions.values()))
         given = name or f"{caller.entity}-{len(self.service.executions) + 1}"
         execution = self.service.start(
@@ -331,6 +337,19 @@ class OpenStepFunctions:
     ) -> Any:  # fmt: skip
         self.service.stop(arn, error, cause, self.world.now)
         return {"stopDate": self.world.now}
+
+    def _do_redrive(
+        self, caller: Scope, operation: str, attempt: int, reply: Any, arn: str, token: str
+    ) -> Any:
+        key = (arn, token)
+        if token and key in self.redrives:
+            return {"redriveDate": self.redrives[key]}
+        execution = self.service.redrive(arn, self.world.now)
+        self.redrives[key] = self.world.now
+        self.world.effects += 1
+        self.scopes[id(execution)].cause = caller.cause
+        self._note(execution, "execution redriven")
+        return {"redriveDate": self.world.now}
 
     def _do_describe(
         self, caller: Scope, operation: str, attempt: int, reply: Any, arn: str
@@ -480,4 +499,7 @@ def _described(execution: Execution, as_of_ms: int | None = None) -> dict[str, A
         answer["output"] = as_text(execution.output)
     if execution.error is not None:
         answer |= {"error": execution.error.error, "cause": execution.error.cause}
+    if execution.status != "RUNNING":
+        answer["stopDate"] = execution.events[-1].at_ms
+    answer["redriveCount"] = execution.redriven
     return answer

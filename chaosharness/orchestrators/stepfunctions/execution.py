@@ -81,6 +81,8 @@ class Execution:
     asked: list[Work] = attrs.field(factory=list)  # work that the outside has not been told of
     dropped: list[str] = attrs.field(factory=list)  # tokens that nobody waits for any more
     drawn: int = 0
+    since_ms: int = -1  # when it was started, or redriven last
+    redriven: int = 0
     life: int = 1  # of an Express execution that is run more than once (S1)
 
     # ---------------------------------------------------------------- its life
@@ -88,7 +90,7 @@ class Execution:
     @_within_its_history
     def begin(self) -> None:
         """Write ExecutionStarted and walk until everything waits."""
-        self.now_ms = self.started_ms
+        self.now_ms = self.since_ms = self.started_ms
         root = self.root = Branch(self.graph, self.data, {})
         self.write(root, "ExecutionStarted", {"input": as_text(self.data)}, chain=False)
         self._start(root)
@@ -109,7 +111,7 @@ class Execution:
         for pending in self.pending.values():
             times += [at for at in (pending.deadline_ms, pending.heartbeat_ms) if at is not None]
         if self.graph.timeout_seconds is not None:
-            times.append(self.started_ms + int(self.graph.timeout_seconds * 1000))
+            times.append(self.since_ms + int(self.graph.timeout_seconds * 1000))
         return min(times, default=None)
 
     @_within_its_history
@@ -117,7 +119,7 @@ class Execution:
         """Let time act: waits end, deadlines pass."""
         self.now_ms = now_ms
         limit = self.graph.timeout_seconds
-        if limit is not None and now_ms >= self.started_ms + int(limit * 1000):
+        if limit is not None and now_ms >= self.since_ms + int(limit * 1000):
             self.finish("TIMED_OUT", None, StateError(TIMEOUT))
             return
         for branch in [b for b, at in self.sleeping.items() if at <= now_ms]:
@@ -133,6 +135,20 @@ class Execution:
     def stop(self, error: str | None, cause: str | None) -> None:
         """StopExecution: no Catch runs, and so nothing that was drawn as compensation."""
         self.finish("ABORTED", None, StateError(error, cause))
+
+    @_within_its_history
+    def redrive(self, now_ms: int) -> None:
+        """RedriveExecution: go on at the state that did not succeed; what did is kept (S14)."""
+        before = self.root
+        assert before is not None
+        self.status, self.output, self.error = "RUNNING", None, None
+        self.now_ms = self.since_ms = now_ms
+        self.redriven += 1
+        root = self.root = _resumed(before, Branch(self.graph, self.data, {}))
+        root.last_event = len(self.events)
+        self.write(root, "ExecutionRedriven", {"redriveCount": self.redriven})
+        self._start(root)
+        self.go_on()
 
     # ---------------------------------------------------------------- its work
 
@@ -217,7 +233,12 @@ class Execution:
                 self._ask(branch, request)
             case Fork():
                 running = Running(request, list(range(len(request.children))))
-                branch.fork = running
+                before = branch.last
+                if before is not None and len(before.request.children) == len(request.children):
+                    running.outputs = dict(before.outputs)
+                    running.before = before.branches
+                    running.left = [n for n in running.left if n not in before.outputs]
+                branch.fork = branch.last = running
                 self._more(branch, running)
 
     def _ask(self, branch: Branch, work: Work) -> None:
@@ -246,6 +267,8 @@ class Execution:
                 quiet=child.quiet or parent.quiet,
                 last_event=parent.last_event,
             )
+            if (earlier := running.before.get(index)) is not None:
+                _resumed(earlier, branch)
             if request.started:
                 request.started(branch, index)
             self._start(branch)
@@ -368,3 +391,12 @@ class Execution:
     def fraction(self, seed: Any = None) -> float:
         """A number from 0 up to 1, the same in every run."""
         return int.from_bytes(self._draw(seed)[:6], "big") / 2**48
+
+
+def _resumed(before: Branch, branch: Branch) -> Branch:
+    """Have a branch begin at the state in which another one stood when that ended."""
+    if before.state:
+        branch.resumes, branch.data = before.state, before.raw
+        branch.variables, branch.last = dict(before.variables), before.last
+        branch.state = before.state
+    return branch

@@ -5,7 +5,7 @@ What the outside has to do comes out of `take_work()`; what has ended out of `ta
 
 *Source*: Step Functions API reference; developer guide, "Execution guarantees" (rule S1), rules
 S3, S8, S11 and S13.
-*Not modelled*: redrive, versions and aliases, map runs as resources of their own, quotas and
+*Not modelled*: versions and aliases, map runs as resources of their own, quotas and
 throttling of StartExecution.
 """
 
@@ -22,10 +22,11 @@ from chaosharness.orchestrators.stepfunctions.branch import Work
 from chaosharness.orchestrators.stepfunctions.definition import Graph, read_definition
 from chaosharness.orchestrators.stepfunctions.errors import TIMEOUT, StateError
 from chaosharness.orchestrators.stepfunctions.execution import Execution
-from chaosharness.orchestrators.stepfunctions.history import PAYLOAD_MAX
+from chaosharness.orchestrators.stepfunctions.history import EVENTS_MAX, PAYLOAD_MAX
 from chaosharness.orchestrators.stepfunctions.refusals import (
     ExecutionAlreadyExists,
     ExecutionDoesNotExist,
+    ExecutionNotRedrivable,
     InvalidDefinition,
     InvalidExecutionInput,
     InvalidOutput,
@@ -38,6 +39,9 @@ from chaosharness.orchestrators.stepfunctions.refusals import (
 from chaosharness.orchestrators.stepfunctions.states import walk_states
 
 __all__ = ["Asked", "Service", "arn_of"]
+
+REDRIVABLE_MS: Final = 14 * 86_400_000
+"""How long after its end an execution can be redriven."""
 
 _PREFIX: Final = "arn:aws:states:us-east-1:123456789012"
 
@@ -175,6 +179,32 @@ class Service:
         if execution.status == "RUNNING":
             execution.now_ms = now_ms
             execution.stop(error, cause)
+
+    def redrive(self, arn: str, now_ms: int) -> Execution:
+        """RedriveExecution: one that has failed, was stopped or timed out goes on where it was.
+
+        Raises:
+            ExecutionNotRedrivable: It is none of these, or too old.
+        """
+        execution = self.find(arn)
+        why = self.not_redrivable(execution, now_ms)
+        if why:
+            raise ExecutionNotRedrivable(f"Execution is not redrivable: {why}")
+        self.told.discard(id(execution))
+        execution.redrive(now_ms)
+        return execution
+
+    def not_redrivable(self, execution: Execution, now_ms: int) -> str:
+        """Why an execution cannot be redriven; empty where it can."""
+        if self.kinds[execution.machine] == "EXPRESS":
+            return "it is of an Express workflow"
+        if execution.status not in ("FAILED", "ABORTED", "TIMED_OUT"):
+            return f"Execution is {execution.status} and cannot be redriven"
+        if now_ms - execution.events[-1].at_ms > REDRIVABLE_MS:
+            return "its time to be redriven, 14 days, is over"
+        if len(execution.events) >= EVENTS_MAX - 1:
+            return "its history is full"
+        return ""
 
     def send_success(self, token: str, text: str, now_ms: int) -> None:
         """SendTaskSuccess.

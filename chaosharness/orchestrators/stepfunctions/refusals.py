@@ -9,11 +9,13 @@ __all__ = [
     "ActivityDoesNotExist",
     "ExecutionAlreadyExists",
     "ExecutionDoesNotExist",
+    "ExecutionNotRedrivable",
     "InvalidDefinition",
     "InvalidExecutionInput",
     "InvalidOutput",
     "InvalidToken",
     "StateMachineDoesNotExist",
+    "StateMachineTypeNotSupported",
     "StepFunctionsError",
     "TaskDoesNotExist",
     "TaskTimedOut",
@@ -40,6 +42,14 @@ class ExecutionAlreadyExists(StepFunctionsError):
 
 class ExecutionDoesNotExist(StepFunctionsError):
     """There is no such execution."""
+
+
+class ExecutionNotRedrivable(StepFunctionsError):
+    """It runs still, has succeeded, ended two weeks ago, or is of an Express workflow."""
+
+
+class StateMachineTypeNotSupported(StepFunctionsError):
+    """Executions of this type of state machine cannot be asked that."""
 
 
 class InvalidDefinition(StepFunctionsError):

@@ -27,7 +27,7 @@ __all__ = ["walk_states"]
 
 def walk_states(execution: Execution, branch: Branch) -> Walk:
     """Walk from the start to an end: return the output, or raise the StateError it ends by."""
-    data, name = branch.data, branch.graph.start
+    data, name = branch.data, branch.resumes or branch.graph.start
     while True:
         state = branch.graph.states[name]
         data, target = yield from _visit(execution, branch, state, data)
@@ -39,7 +39,10 @@ def walk_states(execution: Execution, branch: Branch) -> Walk:
 def _visit(
     execution: Execution, branch: Branch, state: State, raw: Any
 ) -> Generator[Request, Any, tuple[Any, str | None]]:
+    if branch.state != state.name:
+        branch.last = None
     branch.state, branch.kind, branch.entered_ms = state.name, state.kind, execution.now_ms
+    branch.raw = raw
     before = branch.last_event
     entered = execution.write(
         branch, f"{state.kind}StateEntered", {"name": state.name, "input": as_text(raw)},

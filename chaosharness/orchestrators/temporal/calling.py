@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import Any, Final
 
 import temporalio.activity
@@ -15,9 +16,14 @@ BY_SOMEBODY_ELSE: Final = object()
 """What an activity returns that somebody else will complete (`raise_complete_async`)."""
 
 
-def environment_of(told_of: Mapping[str, Any], converter: Any) -> ActivityEnvironment:
+TAKES_CLIENT: Final = "client" in signature(ActivityEnvironment).parameters
+
+
+def environment_of(
+    told_of: Mapping[str, Any], converter: Any, client: Any = None
+) -> ActivityEnvironment:
     """An activity's context, of what this release of temporalio knows about itself."""
-    environment = ActivityEnvironment()
+    environment = ActivityEnvironment(client) if TAKES_CLIENT else ActivityEnvironment()
     environment.payload_converter = converter.payload_converter
     known = {field.name for field in dataclasses.fields(environment.info)}
     environment.info = dataclasses.replace(

@@ -6,7 +6,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from chaosharness.orchestrators.temporal.chains import Chains
+from chaosharness.orchestrators.temporal.chains import Chains, first_of_cron
 from chaosharness.orchestrators.temporal.limits import Limits
 from chaosharness.orchestrators.temporal.refusals import Refused
 from chaosharness.orchestrators.temporal.run import (
@@ -56,6 +56,8 @@ def _begin(family: Family, run: Run, attributes: dict[str, Any], child: Child) -
         "workflowType": attributes["workflowType"],
         "namespace": attributes.get("namespace", "default"),
     }
+    limits = _limits_of(attributes, family.now_ms)
+    wait_ms, of_cron = first_of_cron(limits, family.now_ms)
     try:
         begun = family.start(
             child.workflow_id,
@@ -64,8 +66,10 @@ def _begin(family: Family, run: Run, attributes: dict[str, Any], child: Child) -
             input=attributes.get("input"),
             task_timeout_ms=milliseconds(attributes.get("workflowTaskTimeout", "10s")),
             parent=(run.workflow_id, number),
-            limits=_limits_of(attributes, family.now_ms),
+            limits=limits,
+            wait_ms=wait_ms,
             extra={
+                **of_cron,
                 "parentWorkflowExecution": execution_of(run),
                 "parentInitiatedEventId": str(number),
                 "parentWorkflowNamespace": "default",
@@ -98,7 +102,8 @@ def _limits_of(attributes: Mapping[str, Any], now_ms: int) -> Limits:
         milliseconds(attributes.get(name, "0s"))
         for name in ("workflowRunTimeout", "workflowExecutionTimeout")
     )
-    return Limits.of(run_ms, execution_ms, attributes.get("retryPolicy"), now_ms)
+    return Limits.of(run_ms, execution_ms, attributes.get("retryPolicy"), now_ms,
+                     attributes.get("cronSchedule", ""))  # fmt: skip
 
 
 def leave(family: Family, run: Run) -> None:

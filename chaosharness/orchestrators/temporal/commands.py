@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from chaosharness.orchestrators.temporal.calendars import NotACalendar, cron_of
 from chaosharness.orchestrators.temporal.refusals import Refused, invalid
 from chaosharness.orchestrators.temporal.run import Run
 from chaosharness.orchestrators.temporal.visibility import unsearchable
@@ -64,6 +65,13 @@ def check(
                     f"add-activitytask-cancel-requested-event, ScheduledEventID: {scheduled}"
                 )
             activities.discard(scheduled)  # a second request for it finds nothing to cancel
+        elif name == "StartChildWorkflowExecution" and "cronSchedule" in attributes:
+            try:
+                cron_of(attributes["cronSchedule"])
+            except NotACalendar as error:
+                return "BAD_START_CHILD_EXECUTION_ATTRIBUTES", invalid(
+                    f"BadStartChildExecutionAttributes: Invalid CronSchedule. {error}"
+                )
         named = attributes.get("searchAttributes", {}).get("indexedFields", {})
         if (refused := unsearchable(named, searchable)) is not None:
             cause = "BAD_SEARCH_ATTRIBUTES"

@@ -43,7 +43,6 @@ from chaosharness.orchestrators.temporal.parts import (
 from chaosharness.orchestrators.temporal.protos import EPOCH_MS, failure_json, stamp
 from chaosharness.orchestrators.temporal.run import Update
 from chaosharness.orchestrators.temporal.sizes import TOO_LARGE, is_too_large
-from chaosharness.orchestrators.temporal.starting import refuse
 
 __all__ = ["Cached", "Decision", "Nondeterminism", "TaskFailed"]
 
@@ -258,7 +257,6 @@ class Cached:
                 self.kinds[asked.seq] = asked.cancellation_type
             case "start_child_workflow_execution":
                 child = command.start_child_workflow_execution
-                refuse(child, f"a workflow starts the child {child.workflow_type!r}")
                 self.child_ids[child.seq] = child.workflow_id
                 self.child_kinds[child.seq] = child.cancellation_type
             case "set_patch_marker":

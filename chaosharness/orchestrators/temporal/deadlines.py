@@ -12,6 +12,8 @@ STICKY_MS: Final = 10_000
 
 def times_of(run: Run, now_ms: int) -> list[int]:
     """When time must act on a run, in milliseconds."""
+    if run.beyond:
+        return []
     times = [timer.due_ms for timer in run.timers.values()]
     if run.due_ms is not None:
         times.append(run.due_ms)

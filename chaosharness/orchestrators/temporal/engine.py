@@ -3,7 +3,7 @@
 *Source*: temporalio/temporal; what is compared with the real server and the real sdk-core stands in
 `docs/how-to/temporal.md`.
 *Not modelled*: several servers, namespaces, persistence that fails (the store answers or the server
-is unavailable), schedules, Nexus.
+is unavailable), Nexus.
 """
 
 import json
@@ -15,6 +15,7 @@ import attrs
 
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.carrier import PLAIN
+from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.orchestrators.endless import Decisions
@@ -48,6 +49,12 @@ class Temporal:
         data_converter: As given to `Client.connect`, for clients and workers; without a codec.
         interceptors: As given to `Client.connect`. Those that are a worker's, too, are round each
             worker, as in the library.
+        timetable_runs: How often a cron, and a schedule by itself, has a workflow begin in one run
+            of the system, which would never be quiet otherwise.
+        address: What programs that connect by themselves give `Client.connect`, such as
+            `"temporal:7233"`. Without one it stands for every address.
+
+    These two are for `env.client` and `env.worker`; a client that a program connects has its own.
 
     Raises:
         InvalidDefinition: temporalio is not installed, or one of these is something else.
@@ -59,6 +66,8 @@ class Temporal:
     search_attributes: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
     data_converter: Any = attrs.field(default=None, kw_only=True)
     interceptors: Sequence[Any] = attrs.field(default=(), kw_only=True)
+    timetable_runs: int = attrs.field(default=2, validator=allowed.whole(0), kw_only=True)
+    address: str | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         try:
@@ -66,6 +75,11 @@ class Temporal:
         except ImportError:
             raise InvalidDefinition(EXTRA) from None
         check(self.name, self.search_attributes, self.data_converter, self.interceptors)
+        if not (self.address is None or (isinstance(self.address, str) and self.address)):
+            raise InvalidDefinition(
+                f"Temporal {self.name!r}: address is what clients connect to, such as "
+                f'"temporal:7233", not {self.address!r}'
+            )
 
     def open(self, world: World) -> "OpenTemporal":
         """Return the server, with no runs, for one run of the system."""
@@ -81,7 +95,8 @@ class OpenTemporal:
         self.latency_ms = definition.latency_ms
         self.timeout_ms = definition.timeout_ms
         self.world = world
-        self.server = Server()
+        self.server = Server(timetable_runs=definition.timetable_runs)
+        self.owners: dict[str, Scope] = {}  # who has made a schedule
         self.server.searchable = dict(definition.search_attributes)
         self.incarnation = Incarnation(world, self.name, 0, 1, self.name)
         self.workers: dict[str, list[Any]] = {}
@@ -158,8 +173,13 @@ class OpenTemporal:
         interceptors: Sequence[Any] = (),
         failures: Sequence[type[BaseException]] = (),
         grace: Any = timedelta(),
-    ) -> None:
-        """Have an incarnation poll a task queue, as long as it lives."""
+        client: Any = None,
+    ) -> Any:
+        """Have an incarnation poll a task queue, as long as it lives.
+
+        With a `client` of its own it is a worker that user code runs: it has that client's
+        converter and interceptors, and stops when that code says so.
+        """
         from chaosharness.orchestrators.temporal.given import check_failures, of_workers
         from chaosharness.orchestrators.temporal.interception import interception_of
         from chaosharness.orchestrators.temporal.rpc import names_of
@@ -175,16 +195,30 @@ class OpenTemporal:
                 f"service {service!r}: graceful_shutdown_timeout must be a timedelta of 0 or more, "
                 f"not {grace!r}"
             )
-        given = [*of_workers(self.definition.interceptors), *interceptors]
+        known = self.definition.interceptors if client is None else client.config()["interceptors"]
+        converter = self.converter if client is None else client.data_converter
         made = Worker(
-            self, incarnation, service, queue, by_name, functions, self.converter, colour_of,
-            cache_max, interception_of(given, service), check_failures(failures, service),
-            grace // timedelta(milliseconds=1),
+            self, incarnation, service, queue, by_name, functions, converter, colour_of,
+            cache_max, interception_of([*of_workers(known), *interceptors], service),
+            check_failures(failures, service), grace // timedelta(milliseconds=1),
+            client=client or self.client(), is_own=client is not None,
         )  # fmt: skip
-        polling = self.workers.setdefault(queue, [])
-        polling.append(made)
-        incarnation.on_death.append(lambda: polling.remove(made))
+        self.workers.setdefault(queue, []).append(made)
+        incarnation.on_death.append(lambda: self.workers[queue].remove(made))
         self.world.after(0, lambda _: self.go_on())
+        return made
+
+    def check_worker(self, client: Any, service: str, config: Mapping[str, Any]) -> None:
+        """Refuse a worker's workflows, activities and options where it is made.
+
+        Raises:
+            InvalidDefinition: One of them is wrong, or not modelled.
+        """
+        from chaosharness.orchestrators.temporal.given import check_codec
+        from chaosharness.orchestrators.temporal.rpc import names_of
+
+        names_of(config["workflows"], config["activities"], service)
+        check_codec(client.data_converter, f"the client of a worker of service {service!r}")
 
     def _miss_workers(self) -> None:
         """Refuse what waits for a worker that there never was: a misspelt queue, mostly.
@@ -235,6 +269,8 @@ class OpenTemporal:
                 source = self.scope_of(runs[place - 1])
             elif run.parent is not None:
                 source = self.scope_of(self.server.find(run.parent[0]))
+            elif run.timetable in self.owners:
+                source = self.owners[run.timetable]
             else:
                 source = Scope(self.world, self.incarnation, run.type, 0, -1, PLAIN)
             self.begun(run, source)
@@ -270,6 +306,7 @@ class OpenTemporal:
                 if worker.cache_max:
                     self.known[run.run_id] = worker
                 self.world.effects += 1
+                worker.coming += 1
                 self.world.after(self.latency_ms // 2, _if_alive(worker, worker.decide, task))
 
     def _worker_for(self, run: Run, queue: str) -> Any:
@@ -308,6 +345,7 @@ class OpenTemporal:
                     if limit := activity.limit(name):
                         self.world.know_timeout(limit)
                 self.world.effects += 1
+                worker.coming += 1
                 self.world.after(self.latency_ms // 2, _if_alive(worker, worker.work, task))
 
     def _hand_out_questions(self) -> None:
@@ -316,6 +354,7 @@ class OpenTemporal:
             worker = self._worker_to_ask(question)
             if worker is not None:
                 self.asks.remove(question)
+                worker.coming += 1
                 self.world.after(self.latency_ms // 2, _if_alive(worker, worker.ask, question))
 
     def _worker_to_ask(self, question: Any) -> Any:
@@ -356,6 +395,8 @@ class OpenTemporal:
         if self._timer is not None:
             self.world.agenda.cancel(self._timer)
             self._timer = None
+        for at in self.server.promised(made_up=not self.world.chaos):
+            self.world.promise(at + self.world.budget.chaos_ms)
         due = self._due()
         if due is not None:
             self._timer = self.world.agenda.add(max(due, self.world.now), self._tick)
@@ -374,6 +415,8 @@ class OpenTemporal:
     def _note(self) -> None:
         for runs in [*self.server.runs.values()]:
             for run in runs[-NEW_RUNS_MAX:]:
+                if run.limits.cron and run.not_before_ms:
+                    continue  # it has not begun
                 if run.run_id not in self.noted:
                     self.noted.add(run.run_id)
                     self._say(run, "workflow started")

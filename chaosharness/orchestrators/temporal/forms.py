@@ -170,6 +170,8 @@ def _start_child(known: Known, asked: Any) -> Iterator[tuple[str, dict[str, Any]
             told[f"workflow{which.capitalize()}Timeout"] = duration_text(lasting)
     if asked.HasField("retry_policy"):
         told["retryPolicy"] = retry_policy(jobs.policy_json(asked.retry_policy))
+    if asked.cron_schedule:
+        told["cronSchedule"] = asked.cron_schedule
     given = {**_named(asked), "input": payloads_json(asked.input)}
     yield "StartChildWorkflowExecution", _with(told, **given, header=_headed(asked.headers))
 

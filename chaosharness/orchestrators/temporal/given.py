@@ -14,7 +14,7 @@ import temporalio.worker
 from chaosharness.errors import InvalidDefinition
 from chaosharness.orchestrators.temporal.visibility import OWN, TYPES
 
-__all__ = ["check", "check_failures", "converter_of", "of_workers"]
+__all__ = ["check", "check_codec", "check_failures", "converter_of", "of_workers"]
 
 
 def check(name: str, searchable: Any, converter: Any, interceptors: Any) -> None:
@@ -55,6 +55,15 @@ def check(name: str, searchable: Any, converter: Any, interceptors: Any) -> None
         raise InvalidDefinition(
             f"{who}: data_converter is a temporalio.converter.DataConverter, not {converter!r}"
         )
+    check_codec(converter, who)
+
+
+def check_codec(converter: Any, who: str) -> None:
+    """Refuse a converter that encodes payloads once more.
+
+    Raises:
+        InvalidDefinition: It has a codec.
+    """
     if converter.payload_codec is not None:
         raise InvalidDefinition(
             f"{who}: a payload codec is not modelled; give the data converter without it: "

@@ -69,7 +69,10 @@ class Instance:
                 "disable_eager_activity_execution": True,
                 "worker_level_failure_exception_types": list(failures),
                 "patch_activation_callback": None,
-                "last_completion_result": temporalio.api.common.v1.Payloads(),
+                "last_completion_result": ParseDict(
+                    run.begun_with.get("lastCompletionResult", {}),
+                    temporalio.api.common.v1.Payloads(),
+                ),
                 "last_failure": _failure(run.begun_with.get("continuedFailure")),
             },
         )
@@ -131,7 +134,7 @@ def _info(run: Run) -> Any:
         {
             "attempt": run.limits.attempt,
             "continued_run_id": begun.get("continuedExecutionRunId"),
-            "cron_schedule": None,
+            "cron_schedule": run.limits.cron or None,
             "execution_timeout": _lasting(run.limits.execution_ms),
             "first_execution_run_id": begun["firstExecutionRunId"],
             "headers": given_fields(begun.get("header")),

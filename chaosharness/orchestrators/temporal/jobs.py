@@ -89,6 +89,8 @@ def initialize(attributes: Attributes, event: Attributes) -> WorkflowActivationJ
         headers=given_fields(attributes.get("header")),
         start_time=stamp(event["eventTime"]),
     )
+    started.cron_schedule = attributes.get("cronSchedule", "")
+    ParseDict(attributes.get("lastCompletionResult", {}), started.last_completion_result)
     if "continuedFailure" in attributes:
         started.continued_failure.CopyFrom(as_failure(attributes["continuedFailure"]))
     ParseDict(attributes.get("memo", {}), started.memo)

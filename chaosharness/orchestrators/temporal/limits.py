@@ -52,6 +52,7 @@ class Limits:
         ends_ms: When that time is over.
         retry: Its retry policy, with the server's defaults; None where it is not tried again.
         attempt: The how manieth try it is.
+        cron: When it is to run again; empty where it is not.
     """
 
     run_ms: int | None = None
@@ -59,20 +60,26 @@ class Limits:
     ends_ms: int | None = None
     retry: Mapping[str, Any] | None = None
     attempt: int = 1
+    cron: str = ""
 
     @classmethod
     def of(
-        cls, run_ms: int, execution_ms: int, retry: Mapping[str, Any] | None, now_ms: int
+        cls,
+        run_ms: int,
+        execution_ms: int,
+        retry: Mapping[str, Any] | None,
+        now_ms: int,
+        cron: str = "",
     ) -> "Limits":
         """Limits as a client asks for them: 0 is none; a run has no longer than its chain."""
         run = min((one for one in (run_ms, execution_ms) if one), default=None)
         ends = now_ms + execution_ms if execution_ms else None
         policy = None if retry is None else retry_policy(retry)
-        return cls(run, execution_ms or None, ends, policy)
+        return cls(run, execution_ms or None, ends, policy, cron=cron)
 
     def continued(self, attributes: Mapping[str, Any]) -> "Limits":
-        """Those of a run that a workflow continues as: what it does not say stays."""
-        changed: dict[str, Any] = {"attempt": 1}
+        """Those of a run that a workflow continues as: what it does not say stays, but a cron."""
+        changed: dict[str, Any] = {"attempt": 1, "cron": ""}
         if "workflowRunTimeout" in attributes:
             changed["run_ms"] = _milliseconds(attributes["workflowRunTimeout"])
         if "retryPolicy" in attributes:
@@ -97,6 +104,8 @@ class Limits:
             told["workflowExecutionTimeout"] = _text(self.execution_ms)
         if self.retry is not None:
             told["retryPolicy"] = dict(self.retry)
+        if self.cron:
+            told["cronSchedule"] = self.cron
         return told
 
 

@@ -47,6 +47,7 @@ class Performing:
                 "workflow_type": run.type,
             },
             self.worker.converter,
+            self.worker.client,
         )
 
     def call(self, environment: ActivityEnvironment, asked: Any) -> Callable[..., Any]:

@@ -2,7 +2,7 @@
 
 *Source*: temporalio 1.35.0, `temporalio/service.py` (`ServiceClient._rpc_call`); Temporal API,
 `workflowservice/v1`.
-*Not modelled*: schedules, batch operations, reset, worker versions.
+*Not modelled*: batch operations, reset, worker versions.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -33,6 +33,7 @@ from chaosharness.orchestrators.temporal.asking import (
     in_time,
 )
 from chaosharness.orchestrators.temporal.by_hand import BY_HAND, run_of
+from chaosharness.orchestrators.temporal.chains import first_of_cron
 from chaosharness.orchestrators.temporal.listing import LISTINGS, told_of
 from chaosharness.orchestrators.temporal.protos import (
     event_json,
@@ -42,13 +43,15 @@ from chaosharness.orchestrators.temporal.protos import (
 from chaosharness.orchestrators.temporal.refusals import (
     RUN_ENDED,
     Refused,
+    invalid,
     not_found,
 )
 from chaosharness.orchestrators.temporal.run import Run, Update
+from chaosharness.orchestrators.temporal.schedules import SCHEDULES
 from chaosharness.orchestrators.temporal.sizes import check_request
 from chaosharness.orchestrators.temporal.visibility import STATUSES, records, typed, unsearchable
 
-__all__ = ["answer", "client_of", "names_of", "unavailable"]
+__all__ = ["answer", "client_of", "names_of", "service_of", "unavailable"]
 
 _STATUS: Final = {
     "NOT_FOUND": RPCStatusCode.NOT_FOUND,
@@ -111,15 +114,15 @@ def _add(known: dict[str, Any], name: str, one: Any, who: str, what: str) -> Non
 class _Service(temporalio.service.ServiceClient):
     """Temporal's service client, with the harness's server behind it."""
 
-    def __init__(self, engine: Server) -> None:
-        config = temporalio.service.ConnectConfig(target_host="chaosharness", identity="client")
+    def __init__(self, engine: Server, config: temporalio.service.ConnectConfig) -> None:
         super().__init__(config)
-        self._engine = engine
+        self.engine = engine
 
     @property
     def worker_service_client(self) -> Any:
         raise InvalidDefinition(
-            "temporalio.worker.Worker needs a real server: run the worker with env.worker(...)"
+            "temporalio: another client for a worker that is there is not modelled: make another "
+            "Worker, with that client"
         )
 
     def update_rpc_metadata(self, metadata: Mapping[str, str | bytes]) -> None:
@@ -139,7 +142,7 @@ class _Service(temporalio.service.ServiceClient):
         metadata: Mapping[str, str | bytes],
         timeout: timedelta | None,
     ) -> Any:
-        engine = self._engine
+        engine = self.engine
         words = {"method": rpc, **_shown(rpc, req)}
         asked: Server = engine
         if _waits(rpc, req):
@@ -147,6 +150,15 @@ class _Service(temporalio.service.ServiceClient):
         elif rpc == "query_workflow":
             asked = Patient(engine, QUERY_MS)
         return await call(f"{engine.name}.{rpc}", asked, (rpc, req, resp_type), words)
+
+
+def service_of(
+    engine: Server, config: temporalio.service.ConnectConfig | None = None
+) -> temporalio.service.ServiceClient:
+    """Return what a client of the library speaks with; `config` is what it was connected with."""
+    if config is None:
+        config = temporalio.service.ConnectConfig(target_host="chaosharness", identity="client")
+    return _Service(engine, config)
 
 
 def _waits(rpc: str, req: Any) -> bool:
@@ -160,7 +172,7 @@ def client_of(engine: Any) -> temporalio.client.Client:
     """Return the client that users' code knows, with the converter and interceptors it is given."""
     definition = engine.definition
     return temporalio.client.Client(
-        _Service(engine),
+        service_of(engine),
         data_converter=engine.converter,
         interceptors=[
             one for one in definition.interceptors if isinstance(one, temporalio.client.Interceptor)
@@ -203,10 +215,6 @@ def answer(engine: Any, caller: Scope, request: Any, reply: Callable[..., None])
 
 def _not_modelled(rpc: str) -> str:
     what = f"the client asks the Temporal server for {rpc!r}: not modelled"
-    if "schedule" in rpc:
-        return (
-            f"{what}. Schedules are not; start the workflow where the schedule would, from an entry"
-        )
     return f"{what}. Leave it out of what is tested, or put it behind a port of your own"
 
 
@@ -230,8 +238,12 @@ def _begin(engine: Any, caller: Scope, req: Any) -> Run:
     asked = engine.asked.get(req.request_id)
     if asked is not None and req.request_id:
         return asked[1]  # type: ignore[no-any-return]  # the client repeats a request of its own (T21)
-    starting.refuse(req, f"the client starts workflow {req.workflow_type.name!r}")
     server = engine.server
+    limits = starting.limits_of(req, server.now_ms)
+    delay_ms = starting.delay_ms(req)
+    if limits.cron and delay_ms:
+        raise invalid("CronSchedule and WorkflowStartDelay may not be used together.")
+    cron_ms, of_cron = first_of_cron(limits, server.now_ms)
     more = _given(req)
     named = more.get("searchAttributes", {}).get("indexedFields", {})
     if named:
@@ -250,9 +262,9 @@ def _begin(engine: Any, caller: Scope, req: Any) -> Run:
         req.task_queue.name,
         input=payloads_json(req.input.payloads),
         task_timeout_ms=timeout,
-        extra=more,
-        wait_ms=starting.delay_ms(req),
-        limits=(limits := starting.limits_of(req, server.now_ms)),
+        extra={**of_cron, **more},
+        wait_ms=delay_ms or cron_ms,
+        limits=limits,
     )
     for lasting in filter(None, (limits.run_ms, limits.execution_ms)):
         engine.world.know_timeout(lasting)
@@ -297,7 +309,7 @@ def _signal_with_start(engine: Any, caller: Scope, req: Any, resp_type: Any, rep
     runs = engine.server.runs.get(req.workflow_id)
     running = bool(runs) and runs[-1].status == "RUNNING"
     run = runs[-1] if running else _begin(engine, caller, req)
-    if running and "initiator" not in run.begun_with:
+    if running and "initiator" not in run.begun_with and not run.limits.cron:
         run.not_before_ms = 0  # the rest of a delay is left out (T34)
     told = payloads_json(req.signal_input.payloads)
     engine.server.signal(req.workflow_id, req.signal_name, told, **_header(req))
@@ -443,7 +455,7 @@ def _history(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -
 
     def events(run: Run) -> Any:
         found = resp_type()
-        kept = run.events[-1:] if closing else run.events
+        kept = [_last_of(run)] if closing else run.events
         for event in kept:
             found.history.events.append(ParseDict(event_json(event), HistoryEvent()))
         return found
@@ -461,6 +473,20 @@ def _history(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -
     waiting = in_time(engine.world, lambda ended: reply(events(ended), None), late)
     watchers.append(waiting)
     return None
+
+
+def _last_of(run: Run) -> dict[str, Any]:
+    """The end of a run, as clients that cannot follow it are told: where another one follows it
+    says so, and nothing else (`makeFakeContinuedAsNewEvent` of the frontend)."""
+    last = run.events[-1]
+    [attributes] = [value for key, value in last.items() if key.endswith("EventAttributes")]
+    following = attributes.get("newExecutionRunId")
+    if following is None:
+        return last
+    key = "workflowExecutionContinuedAsNewEventAttributes"
+    kind = "EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW"
+    kept = {name: last[name] for name in ("eventId", "eventTime")}
+    return {**kept, "eventType": kind, key: {"newExecutionRunId": following}}
 
 
 def _describe(engine: Any, caller: Scope, req: Any, resp_type: Any, reply: Any) -> Any:
@@ -491,4 +517,5 @@ _HANDLERS: Final[dict[str, Callable[..., Any]]] = {
     "get_system_info": _system_info,
     **BY_HAND,
     **LISTINGS,
+    **SCHEDULES,
 }

@@ -178,6 +178,8 @@ class Run:
     timers: dict[str, Timer] = attrs.field(factory=dict)
     children: dict[int, Child] = attrs.field(factory=dict)
     cancel_requested: bool = False
+    timetable: str = ""  # the schedule that has started it
+    beyond: bool = False  # its first task is past what a run of the system looks at
     begins_ms: int = 0  # when its first task may come
     not_before_ms: int = 0  # the same, until it has come (rules T23, T34)
     limits: Limits = NONE

@@ -5,7 +5,7 @@ No SDK, no world, no fault inside. Requests are methods; `due()` says when time 
 
 *Source*: temporalio/temporal, `docs/architecture` and `service/history`; compared with sequences
 recorded from Temporal Server 1.32.0.
-*Not modelled*: Nexus, worker versioning, schedules, cron, reset.
+*Not modelled*: Nexus, worker versioning, reset.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,8 +13,14 @@ from typing import Any
 
 import attrs
 
-from chaosharness.orchestrators.temporal import activities, children, updates
-from chaosharness.orchestrators.temporal.chains import continue_as, handed_on, try_again
+from chaosharness.orchestrators.temporal import activities, children, timetables, updates
+from chaosharness.orchestrators.temporal.chains import (
+    continue_as,
+    handed_on,
+    next_of_cron_in,
+    run_again,
+    try_again,
+)
 from chaosharness.orchestrators.temporal.commands import CLOSING, Command, check
 from chaosharness.orchestrators.temporal.deadlines import timed_out, times_of
 from chaosharness.orchestrators.temporal.elsewhere import ASKED_ELSEWHERE, ask
@@ -41,6 +47,7 @@ from chaosharness.orchestrators.temporal.run import (
     seconds_text,
     upserted,
 )
+from chaosharness.orchestrators.temporal.timetables import Timetable
 from chaosharness.orchestrators.temporal.visibility import typed
 
 __all__ = ["Server"]
@@ -56,6 +63,8 @@ class Server:
     holders: dict[str, tuple[Run, Activity]] = attrs.field(factory=dict)  # by an activity's token
     tokens: int = 0
     made: int = 0
+    timetable_runs: int | None = None  # how often a cron, and a schedule, has something begin
+    timetables: dict[str, Timetable] = attrs.field(factory=dict)  # schedules, by their id
     searchable: dict[str, str] = attrs.field(factory=dict)  # types of search attributes, by name
     afterwards: list[Callable[[], None]] = attrs.field(factory=list)  # when a task is written
 
@@ -91,6 +100,9 @@ class Server:
         run.due_ms = limits.due_ms(run.begins_ms)
         run.task_timeout_ms = task_timeout_ms = limits.task_ms(task_timeout_ms)
         known.append(run)
+        begun = sum(bool(one.limits.cron) and one.limits.attempt == 1 for one in known)
+        most = self.timetable_runs
+        run.beyond = bool(limits.cron and wait_ms) and most is not None and begun > most
         attributes: dict[str, Any] = {
             "taskQueue": {"kind": "TASK_QUEUE_KIND_NORMAL", "name": queue},
             "workflowType": {"name": type},
@@ -166,7 +178,8 @@ class Server:
                 if by[1]:
                     told["externalInitiatedEventId"] = str(by[1])
                 told["externalWorkflowExecution"] = execution_of(by[0])
-            run.not_before_ms = 0  # its first task comes now
+            if not run.limits.cron:
+                run.not_before_ms = 0  # its first task comes now
             run.tell("WORKFLOW_EXECUTION_CANCEL_REQUESTED", lambda: told)
 
     def terminate(self, workflow_id: str, reason: str = "", details: Any = None) -> None:
@@ -409,12 +422,15 @@ class Server:
         if status == "FAILED":
             self._end_or_try(run, "FAILED", told, attributes["failure"])
             return
-        if status == "CONTINUED_AS_NEW":
+        again_ms = next_of_cron_in(run, self.now_ms) if status == "COMPLETED" else None
+        if status == "CONTINUED_AS_NEW" or again_ms is not None:
             told["newExecutionRunId"] = f"run-{self.made + 1}"
         run.write(f"WORKFLOW_EXECUTION_{status}", told)
-        self._closed(run, status, attributes)
+        self._closed(run, status, attributes, followed=again_ms is not None)
         if status == "CONTINUED_AS_NEW":
             continue_as(self, run, attributes)
+        elif again_ms is not None:
+            run_again(self, run, again_ms, None)
 
     def _end_or_try(
         self, run: Run, status: Any, told: dict[str, Any], failure: Mapping[str, Any]
@@ -422,12 +438,16 @@ class Server:
         """A run has failed, or its time is over: there is another one, if its policy says so."""
         wait_ms, state = next_run_in(run.limits, failure, self.now_ms)
         told["retryState"] = f"RETRY_STATE_{state}"
-        if wait_ms is not None:
+        again_ms = next_of_cron_in(run, self.now_ms) if wait_ms is None else None
+        followed = wait_ms is not None or again_ms is not None
+        if followed:
             told["newExecutionRunId"] = f"run-{self.made + 1}"
         run.write(f"WORKFLOW_EXECUTION_{status}", told)
-        self._closed(run, status, told, followed=wait_ms is not None)
+        self._closed(run, status, told, followed=followed)
         if wait_ms is not None:
             try_again(self, run, wait_ms, failure)
+        elif again_ms is not None:
+            run_again(self, run, again_ms, failure)
 
     def _closed(
         self, run: Run, status: Any, told: dict[str, Any], *, followed: bool = False
@@ -441,6 +461,7 @@ class Server:
         if status != "CONTINUED_AS_NEW" and not followed:
             children.leave(self, run)
             children.tell_parent(self, run, status, told)
+            timetables.ended(self, run)
 
     # ---- time
 
@@ -450,15 +471,30 @@ class Server:
         for run in self.latest():
             if run.status == "RUNNING":
                 times += times_of(run, self.now_ms)
+        times += [one.next_ms for one in self.timetables.values() if one.next_ms is not None]
         return min(times, default=None)
+
+    def promised(self, *, made_up: bool) -> list[int]:
+        """When crons and schedules have something begin next; for what they have skipped, too."""
+        found = [
+            one.next_ms
+            for one in self.timetables.values()
+            if one.next_ms is not None and (made_up or not one.made_up)
+        ]
+        for run in self.latest():
+            if run.limits.cron and run.not_before_ms and not run.beyond:
+                found.append(run.not_before_ms)
+        return found
 
     def tick(self, now_ms: int) -> None:
         """Let time act, what was due first, first."""
         while (due := self.due()) is not None and due <= now_ms:
             self.now_ms = max(self.now_ms, due)
             for run in self.latest():
-                if run.status == "RUNNING":
+                if run.status == "RUNNING" and not run.beyond:
                     self._tick_run(run)
+            for timetable in [*self.timetables.values()]:
+                timetables.tick(self, timetable)
         self.now_ms = max(self.now_ms, now_ms)
 
     def _tick_run(self, run: Run) -> None:

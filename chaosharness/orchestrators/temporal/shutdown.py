@@ -98,10 +98,16 @@ class Shutdown:
         incarnation: Whose worker it is.
         grace_ms: How long its activities may go on.
         is_deciding: Says whether a workflow task is in hand.
+        is_own: Whether user code runs the worker, and says when it is shut down.
     """
 
     def __init__(
-        self, incarnation: Incarnation, grace_ms: int, is_deciding: Callable[[], bool]
+        self,
+        incarnation: Incarnation,
+        grace_ms: int,
+        is_deciding: Callable[[], bool],
+        *,
+        is_own: bool = False,
     ) -> None:
         self.incarnation = incarnation
         self.grace_ms = grace_ms
@@ -112,7 +118,9 @@ class Shutdown:
         self._coming = 0
         self._is_closed = False
         self._cancels = False
-        incarnation.takers.append(self)
+        self._done: Callable[[], None] | None = None
+        if not is_own:
+            incarnation.takers.append(self)
         incarnation.on_death.append(self._ended)
 
     @property
@@ -126,9 +134,14 @@ class Shutdown:
             return since_ms
         return since_ms + STICKY_MS
 
-    def cease(self) -> None:
-        """Poll no more; cancel activities when their time is over."""
+    def cease(self, done: Callable[[], None] | None = None) -> None:
+        """Poll no more; cancel activities when their time is over.
+
+        Args:
+            done: Called once, when nothing is in hand any more.
+        """
         self._is_closed = True
+        self._done = done
         for one in self._in_hand.values():
             one.told()
         world = self.incarnation.world
@@ -137,6 +150,7 @@ class Shutdown:
             world.after(self.grace_ms, self._cancel)
         else:
             self._cancel(None)
+        self.look()
 
     def is_busy(self) -> bool:
         """Say whether something is in hand."""
@@ -172,7 +186,11 @@ class Shutdown:
         self.look()
 
     def look(self) -> None:
-        """Have the process end, if it was told to and has nothing to do any more."""
+        """Have the process end, or whoever waits go on, if there is nothing to do any more."""
+        if self._done is not None and not self.is_busy():
+            done, self._done = self._done, None
+            self._ended()
+            done()
         if self.incarnation.stopping is not None:
             self.incarnation.stopping.look()
 
@@ -183,5 +201,5 @@ class Shutdown:
                 one.cancel()
 
     def _ended(self) -> None:
-        if self._is_closed and not self.is_busy():
+        if self._is_closed and self.told_ms is None and not self.is_busy():
             self.told_ms = self.incarnation.world.now

@@ -114,11 +114,14 @@ class Worker:
     busy: dict[str, WorkflowTask | None] = attrs.field(factory=dict)
     """Runs of which a task is in hand, and the task that has come for them meanwhile."""
     beats: set[str] = attrs.field(factory=set)  # tasks that end in another one
-
+    client: Any = None  # what `activity.client()` gives
+    is_own: bool = False  # user code runs it, and tells it to shut down
     shutdown: Shutdown = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.shutdown = Shutdown(self.incarnation, self.grace_ms, lambda: bool(self.busy))
+        self.shutdown = Shutdown(
+            self.incarnation, self.grace_ms, lambda: bool(self.busy), is_own=self.is_own
+        )
 
     @property
     def alive(self) -> bool:
@@ -430,7 +433,7 @@ class Worker:
             "workflow_run_id": run.run_id,
             "workflow_type": run.type,
         }
-        environment = environment_of(told_of, self.converter)
+        environment = environment_of(told_of, self.converter, self.client)
 
         def beat(*details: Any) -> None:
             server = self.engine.server

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final
 
 from chaosharness.checkers.flow import EventGraph, Node
+from chaosharness.orchestrators.shape import BEGIN, END, StepGraph
 from chaosharness.reporting.formats.graph_layout import HEIGHT, Layout, laid_out
 from chaosharness.reporting.formats.html import templates
 from chaosharness.reporting.story.legible import count
@@ -18,13 +20,16 @@ SORTS: Final = {
 }
 
 
-def graph_html(graph: EventGraph, *, system: str, source: str) -> str:
+def graph_html(
+    graph: EventGraph, *, system: str, source: str, steps: Sequence[StepGraph] = ()
+) -> str:
     """Render an event graph as one self-contained HTML page, dark and light.
 
     Args:
         graph: The graph.
         system: Whose it is.
         source: Where it was read: `seen in 12 runs`.
+        steps: The steps of its workflows.
     """
     remarks = [one.removeprefix("! ") for one in graph.remarks()]
     handlers, events = len(graph.nodes("handler")), len(graph.nodes("event"))
@@ -42,8 +47,22 @@ def graph_html(graph: EventGraph, *, system: str, source: str) -> str:
             words=SORTS,
             critical=bool(graph.critical),
             height=HEIGHT,
+            workflows=[
+                (one.name, one.text().partition("\n")[2], picture_of(_as_graph(one)))
+                for one in steps
+            ],
         )
     )
+
+
+def _as_graph(steps: StepGraph) -> EventGraph:
+    """The steps of a workflow, as the picture of an event graph is drawn."""
+    edges = {}
+    for move in steps.moves:
+        ends = (move.source, move.to)
+        pair = tuple(Node("event" if one in (BEGIN, END) else "handler", one) for one in ends)
+        edges[pair[0], pair[1]] = 1
+    return EventGraph(edges, frozenset(), {})
 
 
 def picture_of(graph: EventGraph) -> dict[str, Any]:

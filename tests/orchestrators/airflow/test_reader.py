@@ -64,6 +64,9 @@ def test_what_the_scheduler_keeps_is_read() -> None:
     ("made", "words"),
     [
         (dag(operator("a"), fail_fast=True), "has fail_fast, which is not modelled"),
+        (dag(operator("a", pool="slow")), "task 'a' of DAG 'd' has pool='slow': such limits"),
+        (dag(operator("a", max_active_tis_per_dag=1)), "has max_active_tis_per_dag=1: such limits"),
+        (dag(operator("a", start_from_trigger=True)), "deferral is not modelled; let it wait in"),
         (dag(SimpleNamespace(task_id="a")), "task 'a' of DAG 'd' is mapped (expand)"),
         (dag(operator("a", start_from_trigger=True)), "starts from a trigger"),
         (3, "3 is no DAG"),

@@ -15,7 +15,6 @@ from temporalio.client import (
     Client,
     Schedule,
     ScheduleActionStartWorkflow,
-    ScheduleIntervalSpec,
     ScheduleSpec,
 )
 from temporalio.common import (
@@ -86,15 +85,6 @@ class Sleeps:
             await asyncio.sleep(3_600)
 
 
-@workflow.defn
-class StartsAChild:
-    """With an option that there is not."""
-
-    @workflow.run
-    async def run(self, name: str) -> None:
-        await workflow.execute_child_workflow("Asks", name, cron_schedule="* * * * *")
-
-
 def played(
     client: Callable[[Client], Awaitable[Any]], *, queue: str = QUEUE, budget: Budget | None = None
 ) -> Run:
@@ -103,7 +93,7 @@ def played(
 
     @system.service("worker")
     def worker(env: Env) -> None:
-        workflows = [Asks, AsksHere, PassesOn, Sleeps, StartsAChild]
+        workflows = [Asks, AsksHere, PassesOn, Sleeps]
         activities = [works, returns_what_is_no_json, returns_three_megabytes]
         env.worker(temporal, task_queue=queue, workflows=workflows, activities=activities)
 
@@ -195,32 +185,26 @@ def test_a_workflow_that_never_ends_has_a_verdict() -> None:
     assert "Sleeps" in run.ending.reason
 
 
-def test_what_is_not_modelled_of_a_start_is_named_and_not_left_out() -> None:
-    words = "starts workflow 'Asks' with cron_schedule: not mod"
-    with pytest.raises(InvalidDefinition, match=words):
-        played(starting("Asks", cron_schedule="* * * * *"))
-
-
-def test_so_it_is_of_a_child() -> None:
-    with pytest.raises(
-        InvalidDefinition, match="the child 'Asks' with cron_schedule: not modelled"
-    ):
-        played(starting("StartsAChild"))
+def test_a_cron_that_is_none_is_refused_in_the_servers_words() -> None:
+    with pytest.raises(InvalidDefinition, match="RPCError: Invalid CronSchedule"):
+        played(starting("Asks", cron_schedule="each day"))
 
 
 async def schedules(client: Client) -> None:
-    spec = ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(hours=1))])
+    spec = ScheduleSpec(cron_expressions=["each day"])
     action = ScheduleActionStartWorkflow("Asks", "works", id="w", task_queue=QUEUE)
     await client.create_schedule("s", Schedule(action=action, spec=spec))
 
 
-async def lists_schedules(client: Client) -> None:
-    async for _ in await client.list_schedules():
+async def asks_for_schedules(client: Client) -> None:
+    async for _ in await client.list_schedules("TemporalSchedulePaused = true"):
         pass
 
 
-@pytest.mark.parametrize("ask", [schedules, lists_schedules])
-def test_schedules_are_refused_in_one_sentence(ask: Callable[[Client], Any]) -> None:
-    words = "_schedules?': not modelled. Schedules are not; start the workflow where the schedule w"
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [(schedules, "invalid schedule spec"), (asks_for_schedules, "a query of schedules is not")],
+)
+def test_a_wrong_schedule_is_said(ask: Callable[[Client], Any], words: str) -> None:
     with pytest.raises(InvalidDefinition, match=words):
         played(ask)

@@ -80,6 +80,10 @@ WRITTEN = sorted(
 )  # all of them: `benchmarks.temporal_scripts --faults`
 QUICK = ("local-activity-backs-off", "signal-while-a-local-activity-runs", "update-with-start")
 
+ENDLESS = ("search-attribute-misnamed", "child-is-terminated")
+"""Where nobody terminates it: it is tried for ever, or the client comes before the child."""
+WITHOUT_A_WORKFLOW = ("query-of-nothing", "searched-by-what-there-is-not", "cron-that-is-none")
+
 
 @pytest.mark.parametrize(
     "name",
@@ -87,9 +91,9 @@ QUICK = ("local-activity-backs-off", "signal-while-a-local-activity-runs", "upda
 )
 def test_the_real_core_accepts_what_every_single_fault_leads_to(name: str) -> None:
     runs = under_every_fault(name)
-    if name != "search-attribute-misnamed":  # tried again for ever, where nobody terminates it
+    if name not in ENDLESS and not name.startswith("cron"):  # a late client waits for more runs
         assert {run.ending.verdict for run in runs} == {"quiet"}
-    if name != "query-of-nothing":  # it has no workflow
+    if name not in WITHOUT_A_WORKFLOW:
         assert refusals(runs) == []
 
 

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from chaosharness import Env, System, Temporal
-from tests.orchestrators.temporal.scripts import generated, limited, searched
+from tests.orchestrators.temporal.scripts import generated, limited, searched, timetabled
 from tests.orchestrators.temporal.scripts.normal import normal
 from tests.orchestrators.temporal.scripts.scripts import SCRIPTS
 from tests.orchestrators.temporal.scripts.workflows import ACTIVITIES, WORKFLOWS
 
-assert limited.SCRIPTS is searched.SCRIPTS is SCRIPTS  # their scripts are among them
+assert (
+    limited.SCRIPTS is searched.SCRIPTS is timetabled.SCRIPTS is SCRIPTS
+)  # their scripts are among them
 #: Scripts in which the real server does two things in either order: compared without the order.
 RACES: Final = frozenset({"child-is-cancelled-with-its-parent", "two-children-at-once"})
 RECORDED: Final = Path(__file__).with_name("recorded.json")
@@ -40,7 +42,7 @@ def keep(recorded: dict[str, Any]) -> None:
 def system(name: str, answers: list[Any]) -> System:
     """One worker, and a client that plays the script."""
     made = System("script")
-    temporal = made.add(Temporal("temporal"))
+    temporal = made.add(Temporal("temporal", timetable_runs=5))
 
     @made.service("worker")
     def worker(env: Env) -> None:

@@ -1,0 +1,1 @@
+"""Temporal's own clients and workers, as programs make them, on the server `Temporal`."""
