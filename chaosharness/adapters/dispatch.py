@@ -32,18 +32,20 @@ class Seam:
             it is a class method, and gets the class that it was called on.
         ours: `ours(real, *arguments, **options)` stands for it inside a run.
         lately: The last of these names, which older versions lack.
+        once: What older versions take besides, after these.
     """
 
     where: str
     takes: tuple[str, ...]
     ours: Callable[..., Any]
     lately: tuple[str, ...] = ()
+    once: tuple[str, ...] = ()
 
     @property
     def fits(self) -> tuple[tuple[str, ...], ...]:
         """What it may take: now, and in older versions."""
         older = (self.takes[: -nth or None] for nth in range(len(self.lately) + 1))
-        return tuple(older)
+        return (*older, self.takes + self.once)
 
 
 @attrs.frozen

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from importlib.metadata import packages_distributions
 from types import ModuleType
 from typing import Any, Final
 
-from chaosharness.adapters.dispatch import Library, install
+from chaosharness.adapters.dispatch import Library, install, version_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.system.parts import MEETS
 
@@ -126,14 +127,32 @@ def _load(package: str) -> None:
     """Meet a library; where its room is being loaded just now, when it is spoken next."""
     if not _is_library(package) or _is_loading(ADAPTERS[package]):
         return
-    library: Library | None = getattr(import_module(ADAPTERS[package]), "LIBRARY", None)
-    if library is None:
-        return
     try:
-        install(library)
+        library: Library | None = getattr(_adapter_of(package), "LIBRARY", None)
+        if library is not None:
+            install(library)
     except InvalidDefinition:
         if package not in _UNASKED:
             raise
+
+
+def _adapter_of(package: str) -> ModuleType:
+    """Return the module that meets a library.
+
+    Raises:
+        InvalidDefinition: Something that it takes from the library is not there.
+    """
+    try:
+        return import_module(ADAPTERS[package])
+    except ImportError as error:
+        top = package.partition(".")[0]
+        if (error.name or "").partition(".")[0] != top:
+            raise
+        name = next(iter(packages_distributions().get(top, ())), top)
+        raise InvalidDefinition(
+            f"{name} {version_of(name)} is not as its adapter knows it: {error.msg}. Install a "
+            "version that the extra of chaosharness for it asks for, or report this one"
+        ) from None
 
 
 def _is_loading(adapter: str) -> bool:
