@@ -6,6 +6,7 @@ by a handler, is met as soon as it is there. What nobody imports is never loaded
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
@@ -41,6 +42,7 @@ ADAPTERS: Final = {
     "flask": "chaosharness.adapters.http.flask",
     "httpx": "chaosharness.adapters.http.httpx",
     "kafka": "chaosharness.adapters.kafka.kafka_python",
+    "kombu.connection": "chaosharness.adapters.amqp.kombu",
     "kombu.transport.redis": "chaosharness.adapters.celery.redis",
     "nats": "chaosharness.adapters.nats.nats",
     "pika": "chaosharness.adapters.amqp.pika",
@@ -60,9 +62,9 @@ ADAPTERS: Final = {
 COMMON: Final = {"kafka": "KafkaConsumer"}
 """Packages that a project may have one of its own of, and what is only in the library."""
 
-BY_THEMSELVES: Final = ("confluent_kafka", "psycopg", "temporalio")
-"""Libraries that open sockets in C, where no guard sees it: met in every system, to refuse what
-nothing of it stands for."""
+BY_THEMSELVES: Final = ("aiosqlite", "confluent_kafka", "psycopg", "temporalio")
+"""Libraries that open sockets in C, or files in a thread, where no guard sees it: met in every
+system, to refuse what nothing of it stands for."""
 
 _WANTED: Final[set[str]] = set()
 _UNASKED: Final[set[str]] = set()
@@ -142,6 +144,8 @@ def _adapter_of(package: str) -> ModuleType:
     Raises:
         InvalidDefinition: Something that it takes from the library is not there.
     """
+    collects = gc.isenabled()
+    gc.disable()  # a greenlet that is freed while a module is parsed confuses Python's parser
     try:
         return import_module(ADAPTERS[package])
     except ImportError as error:
@@ -153,6 +157,9 @@ def _adapter_of(package: str) -> ModuleType:
             f"{name} {version_of(name)} is not as its adapter knows it: {error.msg}. Install a "
             "version that the extra of chaosharness for it asks for, or report this one"
         ) from None
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _is_loading(adapter: str) -> bool:
