@@ -12,10 +12,10 @@ Source:
 
 Not modelled:
     Threads change at these places only: data races between two of them, in lines that reach none,
-    are not found. An error in a thread of `_thread.start_new_thread` goes to `threading.excepthook`,
-    as that of any thread, and not to `sys.unraisablehook`. `threading.get_ident` differs where it is
-    called by this name (`from threading import get_ident` has the real one). `sqlite3` takes all
-    threads for one (`check_same_thread`).
+    are not found. An error in a thread of `_thread.start_new_thread` goes to
+    `threading.excepthook`, as that of any thread, and not to `sys.unraisablehook`.
+    `threading.get_ident` differs where it is called by this name (`from threading import
+    get_ident` has the real one). `sqlite3` takes all threads for one (`check_same_thread`).
 """
 
 from __future__ import annotations
@@ -336,7 +336,8 @@ def _start_new_thread(
     """Stand for `_thread.start_new_thread`: a thread that nobody joins."""
     given = () if kwargs is None else (kwargs,)
     if SCOPE.get() is None or not callable(function) or not isinstance(args, tuple):
-        return _NEW(function, args, *given)  # which says what is wrong
+        ident: int = _NEW(function, args, *given)  # which says what is wrong
+        return ident
     thread = threading.Thread(target=function, args=args, kwargs=kwargs, daemon=True)
     thread.start()
     assert thread.ident is not None
@@ -413,7 +414,7 @@ def install() -> None:
     kind.__hash__ = hash_in_run
     module._counter, module.get_ident = _counter, _get_ident
     module._in_run_current, module._in_run_all = _current_thread, _enumerate
-    _thread.start_new_thread = _start_new_thread  # type: ignore[assignment]
+    _thread.start_new_thread = _start_new_thread
     for one in list(sys.modules.values()):
         names = getattr(one, "__dict__", None)
         if type(names) is dict and one not in (threading, sys.modules[__name__], _thread):
