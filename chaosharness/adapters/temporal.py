@@ -31,6 +31,6 @@ async def _connect(real: Any, config: Any) -> Any:
 
 LIBRARY: Final = Library(
     "temporalio",
-    tested=">=1.18,<2",
+    tested=">=1.24,<2",
     seams=(Seam("temporalio.service:ServiceClient.connect", ("config",), _connect),),
 )
