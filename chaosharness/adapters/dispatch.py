@@ -33,6 +33,7 @@ class Seam:
         ours: `ours(real, *arguments, **options)` stands for it inside a run.
         lately: The last of these names, which older versions lack.
         more: Whether it takes more than these, which the adapter looks at by itself.
+        once: What older versions take besides, after these.
     """
 
     where: str
@@ -40,12 +41,13 @@ class Seam:
     ours: Callable[..., Any]
     lately: tuple[str, ...] = ()
     more: bool = False
+    once: tuple[str, ...] = ()
 
     @property
     def fits(self) -> tuple[tuple[str, ...], ...]:
         """What it may take: now, and in older versions."""
         older = (self.takes[: -nth or None] for nth in range(len(self.lately) + 1))
-        return tuple(older)
+        return (*older, self.takes + self.once)
 
 
 @attrs.frozen

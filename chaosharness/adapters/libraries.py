@@ -6,15 +6,17 @@ by a handler, is met as soon as it is there. What nobody imports is never loaded
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from importlib.metadata import packages_distributions
 from types import ModuleType
 from typing import Any, Final
 
-from chaosharness.adapters.dispatch import Library, install
+from chaosharness.adapters.dispatch import Library, install, version_of
 from chaosharness.errors import InvalidDefinition
 from chaosharness.system.parts import MEETS
 
@@ -40,6 +42,7 @@ ADAPTERS: Final = {
     "flask": "chaosharness.adapters.http.flask",
     "httpx": "chaosharness.adapters.http.httpx",
     "kafka": "chaosharness.adapters.kafka.kafka_python",
+    "kombu.connection": "chaosharness.adapters.amqp.kombu",
     "kombu.transport.redis": "chaosharness.adapters.celery.redis",
     "nats": "chaosharness.adapters.nats.nats",
     "pika": "chaosharness.adapters.amqp.pika",
@@ -60,9 +63,15 @@ ADAPTERS: Final = {
 COMMON: Final = {"kafka": "KafkaConsumer"}
 """Packages that a project may have one of its own of, and what is only in the library."""
 
-BY_THEMSELVES: Final = ("confluent_kafka", "psycopg", "temporalio", "temporalio.worker")
-"""Libraries that open sockets in C, where no guard sees it: met in every system, to refuse what
-nothing of it stands for."""
+BY_THEMSELVES: Final = (
+    "aiosqlite",
+    "confluent_kafka",
+    "psycopg",
+    "temporalio",
+    "temporalio.worker",
+)
+"""Libraries that open sockets in C, or files in a thread, where no guard sees it: met in every
+system, to refuse what nothing of it stands for."""
 
 _WANTED: Final[set[str]] = set()
 _UNASKED: Final[set[str]] = set()
@@ -127,14 +136,37 @@ def _load(package: str) -> None:
     """Meet a library; where its room is being loaded just now, when it is spoken next."""
     if not _is_library(package) or _is_loading(ADAPTERS[package]):
         return
-    library: Library | None = getattr(import_module(ADAPTERS[package]), "LIBRARY", None)
-    if library is None:
-        return
     try:
-        install(library)
+        library: Library | None = getattr(_adapter_of(package), "LIBRARY", None)
+        if library is not None:
+            install(library)
     except InvalidDefinition:
         if package not in _UNASKED:
             raise
+
+
+def _adapter_of(package: str) -> ModuleType:
+    """Return the module that meets a library.
+
+    Raises:
+        InvalidDefinition: Something that it takes from the library is not there.
+    """
+    collects = gc.isenabled()
+    gc.disable()  # a greenlet that is freed while a module is parsed confuses Python's parser
+    try:
+        return import_module(ADAPTERS[package])
+    except ImportError as error:
+        top = package.partition(".")[0]
+        if (error.name or "").partition(".")[0] != top:
+            raise
+        name = next(iter(packages_distributions().get(top, ())), top)
+        raise InvalidDefinition(
+            f"{name} {version_of(name)} is not as its adapter knows it: {error.msg}. Install a "
+            "version that the extra of chaosharness for it asks for, or report this one"
+        ) from None
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _is_loading(adapter: str) -> bool:

@@ -245,8 +245,7 @@ class Guards:
         Waiting in `select`, with or without a timeout, and trio or asyncio loops that the
         handler starts otherwise than by `asyncio.run`: they raise no event, and end at the
         watchdog. (Locks, events and queues wait in virtual time: `handlers.locks`.) Sockets
-        that were connected before the run. Files. `_thread.start_new_thread` called directly
-        on Python 3.11.
+        that were connected before the run. Files.
     """
 
     __slots__ = ("_outer", "_where", "refused", "thread")

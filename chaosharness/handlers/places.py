@@ -7,6 +7,8 @@ import sys
 from types import FrameType, TracebackType
 from typing import Any
 
+from greenlet import getcurrent
+
 from chaosharness.kernel.places import asked_at as asked_at
 from chaosharness.kernel.places import asked_by as asked_by
 from chaosharness.kernel.places import awaited_at as awaited_at
@@ -20,7 +22,7 @@ from chaosharness.kernel.places import where as where
 
 def asked_or_awaited_at() -> str:
     """Return the user's line that led here, as `asked_at`; in a library's task, where it waits."""
-    at = asked_at()
+    at = asked_at() or _asked_behind()
     if at:
         return at
     try:
@@ -28,6 +30,19 @@ def asked_or_awaited_at() -> str:
     except RuntimeError:
         return ""
     return awaited_at((task.get_coro() for task in tasks if not task.done()), ())[0]
+
+
+def _asked_behind() -> str:
+    """Return the user's line behind sync code of a library that stands inside a coroutine."""
+    one = getcurrent()
+    while getattr(one, "__sqlalchemy_greenlet_provider__", False) and one.parent is not None:
+        one = one.parent
+        frame = one.gr_frame
+        while frame is not None:
+            if is_own(frame):
+                return f" (at {where(frame)})"
+            frame = frame.f_back
+    return ""
 
 
 def place_of(error: BaseException) -> str:

@@ -12,14 +12,17 @@ Source:
 
 Not modelled:
     Threads change at these places only: data races between two of them, in lines that reach none,
-    are not found. `_thread.start_new_thread` is refused. `threading.get_ident` differs where it is
-    called by this name (`from threading import get_ident` has the real one). `sqlite3` takes all
-    threads for one (`check_same_thread`).
+    are not found. An error in a thread of `_thread.start_new_thread` goes to
+    `threading.excepthook`, as that of any thread, and not to `sys.unraisablehook`.
+    `threading.get_ident` differs where it is called by this name (`from threading import
+    get_ident` has the real one). `sqlite3` takes all threads for one (`check_same_thread`).
 """
 
 from __future__ import annotations
 
+import _thread
 import functools
+import sys
 import threading
 from collections.abc import Callable
 from contextvars import Context
@@ -327,6 +330,23 @@ def _start(self: threading.Thread) -> None:
     parent.world.after(0, lambda _: THREADED.start(scope, one.run, None, None, _ended))
 
 
+def _start_new_thread(
+    function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
+) -> int:
+    """Stand for `_thread.start_new_thread`: a thread that nobody joins."""
+    given = () if kwargs is None else (kwargs,)
+    if SCOPE.get() is None or not callable(function) or not isinstance(args, tuple):
+        ident: int = _NEW(function, args, *given)  # which says what is wrong
+        return ident
+    thread = threading.Thread(target=function, args=args, kwargs=kwargs, daemon=True)
+    thread.start()
+    assert thread.ident is not None
+    return thread.ident
+
+
+_NEW: Final[Any] = _thread.start_new_thread
+
+
 def _ended(*_: object) -> None:
     """There is nobody to be told: who waits for a thread has joined it."""
 
@@ -394,6 +414,12 @@ def install() -> None:
     kind.__hash__ = hash_in_run
     module._counter, module.get_ident = _counter, _get_ident
     module._in_run_current, module._in_run_all = _current_thread, _enumerate
+    _thread.start_new_thread = _start_new_thread
+    for one in list(sys.modules.values()):
+        names = getattr(one, "__dict__", None)
+        if type(names) is dict and one not in (threading, sys.modules[__name__], _thread):
+            for name in [name for name, value in names.items() if value is _NEW]:
+                names[name] = _start_new_thread
     for name, stands in _STAND_FOR.items():  # also for those who imported it by name
         getattr(module, name).__code__ = stands.__code__
 

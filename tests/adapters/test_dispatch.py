@@ -119,3 +119,15 @@ def test_what_a_duck_type_lacks_ends_the_run_in_words():
     words = r"confluent-kafka: Consumer.offsets_for_times is not modelled \(at .*test_dispatch.py:"
     with pytest.raises(InvalidDefinition, match=words):
         shop.run()
+
+
+def test_a_version_that_lacks_what_an_adapter_takes_from_it_is_told():
+    code = (
+        "import psycopg.errors as e; del e.lookup\n"
+        "from chaosharness.adapters.libraries import speak\n"
+        "try: speak(['psycopg'])\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    output = subprocess.check_output([sys.executable, "-c", code], text=True, timeout=60)
+    assert output.startswith("InvalidDefinition psycopg 3.") and "'lookup'" in output
+    assert "is not as its adapter knows it" in output

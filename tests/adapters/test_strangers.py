@@ -18,7 +18,7 @@ from importlib import import_module
 
 import pytest
 
-from chaosharness import NATS, Kafka, KafkaServers, RedisStore, System
+from chaosharness import AMQP, NATS, Kafka, KafkaServers, RabbitMQ, RedisStore, System
 from chaosharness.errors import InvalidDefinition, RealIO
 
 HERE = r" \(at (?:tests/adapters/)?test_strangers.py:\d+\)"
@@ -110,6 +110,16 @@ def celery_worker(broker):
     celery.Celery("x", broker=broker, set_as_current=False).worker_main(["worker"])
 
 
+async def aiosqlite_file():
+    await import_module("aiosqlite").connect("real.db")
+
+
+async def aiosqlite_engine():
+    asyncio_ = import_module("sqlalchemy.ext.asyncio")
+    async with asyncio_.create_async_engine("sqlite+aiosqlite:///real.db").begin():
+        pass
+
+
 async def temporal_client():
     await import_module("temporalio.client").Client.connect("temporal.real:7233")
 
@@ -164,6 +174,8 @@ HOSTS = [
     ("psycopg", psycopg_async_connection, *POSTGRESQL),
     ("sqlalchemy", sqlalchemy_connection, *POSTGRESQL),
     ("asyncpg", asyncpg_connection, "asyncpg", 'PostgreSQL("db"'),
+    ("aiosqlite", aiosqlite_file, "'real.db'", 'SQLite("db", schema, url="sqlite:///real.db")'),
+    ("aiosqlite", aiosqlite_engine, "'real.db'", 'SQLite("db", schema, url="sqlite:///real.db")'),
     ("temporalio", temporal_client, "temporal.real:7233", "env.client("),
     ("httpx", httpx_get, *WEB),
     ("requests", requests_get, *WEB),
@@ -178,8 +190,9 @@ HOSTS = [
 @pytest.mark.parametrize(("package", "ask", "what", "instead"), HOSTS)
 def test_a_host_that_nobody_stands_for_is_said(package, ask, what, instead):
     pytest.importorskip(package)
-    if package == "sqlalchemy":
+    if package in ("sqlalchemy", "aiosqlite"):
         pytest.importorskip("psycopg")
+        pytest.importorskip("sqlalchemy")
     found = refused(ask)
     assert what in found and instead in found and re.search(HERE, found), found
 
@@ -229,6 +242,33 @@ def test_a_client_of_two_clusters_is_said(package, ask, client):
     found = refused(ask, *clusters(client))
     assert "which are two clusters, 'a' and 'b': make a client for each" in found
     assert "test_strangers.py:" in found
+
+
+def two_pika():
+    pika = import_module("pika")
+    pika.BlockingConnection([pika.ConnectionParameters(host) for host in ("a", "b")])
+
+
+@pytest.mark.parametrize("nodes_of", ["two", "one"])
+@pytest.mark.parametrize(
+    ("package", "ask"),
+    [("pika", two_pika), ("celery", partial(celery_worker, "amqp://a//;amqp://b//"))],
+)
+def test_a_client_of_two_rabbitmqs_is_said_and_nodes_of_one_are_not(package, ask, nodes_of):
+    pytest.importorskip(package)
+    one, two = RabbitMQ("one"), RabbitMQ("two")
+    parts = [one, two, AMQP("a", one), AMQP("b", one if nodes_of == "one" else two)]
+    if nodes_of == "one":
+        system = System("shop")
+        for part in parts:
+            system.add(part)
+        system.service("worker")(lambda env: env.main(partial(ask)))
+        system.entry(examples=[1])(lambda env, item: None)
+        assert system.run().ending.verdict == "quiet"
+        return
+    found = refused(ask, *parts)
+    assert "where two brokers listen, 'one' and 'two': make a connection for each" in found
+    assert re.search(HERE, found), found
 
 
 def test_a_client_of_two_servers_is_said():

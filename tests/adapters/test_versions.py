@@ -1,12 +1,39 @@
 """Every adapter fits the version of its library that is installed here."""
 
+import re
+import tomllib
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
 from chaosharness.adapters import dispatch
 from chaosharness.adapters.libraries import ADAPTERS
+
+PROJECT = Path(__file__, "../../../pyproject.toml").resolve()
+BENEATH = ("ssl", "socket", "sqlite3", "aiormq", "amqp", "asgiref", "botocore", "kombu")
+"""Of the standard library, or brought by another one."""
+
+
+def asked_for():
+    """Return what pyproject.toml asks for of each library, by its name in small letters."""
+    extras = tomllib.loads(PROJECT.read_text("utf-8"))["project"]["optional-dependencies"]
+    found = {}
+    for extra, requirements in extras.items():
+        if extra not in ("bench", "test", "docs"):
+            for one in requirements:
+                name, bounds = re.fullmatch(r"([\w-]+)(?:\[\w+\])?([^;]*).*", one).groups()
+                found.setdefault(name.lower(), set()).add(bounds)
+    return found
+
+
+@pytest.mark.parametrize("package", ADAPTERS)
+def test_what_an_adapter_is_tested_with_is_what_its_extra_asks_for(package):
+    pytest.importorskip(package)
+    library = import_module(ADAPTERS[package]).LIBRARY
+    if library.name not in BENEATH:
+        assert asked_for()[library.name.lower()] == {library.tested}
 
 
 @pytest.mark.parametrize("package", ADAPTERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import attrs
@@ -24,6 +25,7 @@ MET: Final = (
     "aio_pika",
     "faststream",
     "amqp",
+    "kombu.connection",
     "celery",
     "taskiq",
 )
@@ -108,6 +110,34 @@ class OpenAMQP:
 
     name: str
     broker: OpenRabbitMQ
+
+
+def refuse_two(scope: Scope, library: str, addresses: Iterable[tuple[str, int | None]]) -> None:
+    """Refuse a client that is given several addresses, if two brokers listen there.
+
+    Several nodes of one broker are several `AMQP` for it.
+
+    Raises:
+        InvalidDefinition: It calls the run off.
+    """
+    known = {
+        one.name: one.broker for one in scope.world.states.values() if isinstance(one, OpenAMQP)
+    }
+    found: dict[str, str] = {}
+    for host, port in addresses:
+        broker = known.get(host if port is None or port in PORTS else f"{host}:{port}")
+        if broker is not None:
+            found.setdefault(broker.name, host)
+    if len(found) > 1:
+        (one, first), (other, second), *_ = found.items()
+        call_off(
+            InvalidDefinition(
+                f"{scope.place} gives one connection of {library} the addresses {first!r} and "
+                f"{second!r}{asked_or_awaited_at()}, where two brokers listen, {one!r} and "
+                f"{other!r}: make a connection for each, or, if they are nodes of one, add an "
+                f'AMQP("{second}", {one}) for the same RabbitMQ'
+            )
+        )
 
 
 def listening_at(scope: Scope, library: str, host: str, port: int | None) -> OpenRabbitMQ:

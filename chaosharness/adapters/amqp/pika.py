@@ -27,7 +27,7 @@ from pika import exceptions, frame, spec
 from pika.adapters.utils.connection_workflow import AMQPConnectorSocketConnectError
 from pika.connection import Connection, Parameters
 
-from chaosharness.adapters.amqp.amqp import listening_at
+from chaosharness.adapters.amqp.amqp import listening_at, refuse_two
 from chaosharness.adapters.amqp.channel import Line
 from chaosharness.adapters.amqp.handling import handling, put_down, take_in_hand
 from chaosharness.adapters.amqp.market import TOLD, Lost
@@ -258,6 +258,8 @@ def _create_connection(real: Any, self: Any, configs: Any = None, impl_class: An
         configs = (configs,)
     if not configs:
         raise ValueError(f"Expected a non-empty sequence of connection parameters, not {configs!r}")
+    addresses = [(one.host, one.port) for one in configs]
+    refuse_two(current_scope("pika.connect"), "pika", addresses)
     last: BaseException = TimeoutError("timed out")
     for number in range(configs[-1].connection_attempts):
         if number:

@@ -8,20 +8,25 @@ Source:
     aiosqlite 0.22, `core.py`: a queue of functions, and a thread that calls them.
 
 Not modelled:
-    `interrupt` of a statement that waits for a lock.
+    A file that no store stands for: said so. `interrupt` of a statement that waits for a lock.
 """
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
 from typing import Any, Final
 
+from chaosharness.adapters.databases.sqlite import store_at
 from chaosharness.adapters.dispatch import Library, Seam
 from chaosharness.adapters.spoken import note_spoken
+from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.guest import beside
+from chaosharness.handlers.places import asked_or_awaited_at
+from chaosharness.handlers.port import call_off, current_scope
 from chaosharness.kernel.scope import SCOPE, Scope
 
 Item = tuple[Any, Callable[[], Any], Scope]
@@ -68,13 +73,29 @@ class _Work:
 
 
 def _made(real: Any, self: Any, connector: Any, iter_chunk_size: int, loop: Any = None) -> None:
+    scope = current_scope("aiosqlite.connect")
+    _see_store(scope, connector)
     real(self, connector, iter_chunk_size, loop)
     self._thread = _Thread()
     self._tx = _Work()
-    scope = SCOPE.get()
-    if scope is not None:
-        note_spoken(scope, "aiosqlite", "connect")
-        scope.incarnation.kept.append(_Left(self))
+    note_spoken(scope, "aiosqlite", "connect")
+    scope.incarnation.kept.append(_Left(self))
+
+
+def _see_store(scope: Scope, connector: Any) -> None:
+    """Refuse a file that no store stands for: a real one is read in a thread of its own."""
+    cells = zip(connector.__code__.co_freevars, connector.__closure__ or (), strict=True)
+    database = {name: cell.cell_contents for name, cell in cells}.get("database", "")
+    path = os.fsdecode(database)
+    if store_at(scope, path) is None:
+        path = path.removeprefix(os.path.join(os.getcwd(), ""))  # SQLAlchemy makes it absolute
+        call_off(
+            InvalidDefinition(
+                f"{scope.place} opens {path!r} with aiosqlite{asked_or_awaited_at()}, and no "
+                f'store of this system stands for it: add SQLite("db", schema, '
+                f'url="sqlite:///{path}")'
+            )
+        )
 
 
 class _Left:

@@ -15,13 +15,15 @@ Not modelled:
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator, Mapping
+from types import FrameType
 from typing import Any, Final
 
 import psycopg
-from psycopg import pq
+from psycopg import errors, pq
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.errors import _WaitTimeout, lookup
+from psycopg.errors import lookup
 from psycopg.waiting import Wait
 
 from chaosharness.adapters.dispatch import Library, Seam
@@ -32,6 +34,7 @@ from chaosharness.handlers.places import asked_at
 from chaosharness.handlers.port import call_off, current_scope
 from chaosharness.handlers.script import Script
 from chaosharness.kernel.scope import Scope
+from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.stores.address import one_of
 from chaosharness.stores.durable import QUIET
 from chaosharness.stores.postgresql.postgresql import OpenPostgreSQL
@@ -39,6 +42,15 @@ from chaosharness.stores.postgresql.session import ServerError, Session, Visit
 from chaosharness.stores.postgresql.statement import Statement
 
 Steps = Generator[Any, Any, Any]
+
+
+class _Late(psycopg.OperationalError):
+    """Stands for `_WaitTimeout` before psycopg 3.3.7, which waits by intervals."""
+
+
+_BY_INTERVALS: Final = not hasattr(errors, "_WaitTimeout")
+_WaitTimeout: Final[type[psycopg.Error]] = getattr(errors, "_WaitTimeout", _Late)
+
 _SESSION: Final = "_chaosharness"
 _LOST: Final = (
     "consuming input failed: {}\n\tThis probably means the server terminated abnormally\n\tbefore "
@@ -67,7 +79,7 @@ def store_at(scope: Scope, host: str, database: str, library: str) -> OpenPostgr
     return found
 
 
-def _connect_gen(real: Any, cls: Any, conninfo: str = "") -> Steps:
+def _connect_gen(real: Any, cls: Any, conninfo: str = "", **_: Any) -> Steps:
     """Connect: no time passes, and no port."""
     scope = current_scope("psycopg.connect")
     known = conninfo_to_dict(conninfo)
@@ -209,23 +221,52 @@ async def _many_async(
 # ---- who drives
 
 
-def _wait(real: Any, self: Any, gen: Steps, interval: Any = 0.1, timeout: Any = None) -> Any:
+def _wait(real: Any, self: Any, gen: Steps, interval: Any = 0.1, *timeout: Any, **late: Any) -> Any:
     session = getattr(self, _SESSION, None)
     if session is None:
-        return real(self, gen, interval, timeout)
+        return real(self, gen, interval, *timeout, **late)
     scope = current_scope("a connection of psycopg's")
-    return scope.colour.block(_drive(session, scope, gen, timeout, QUIET.get()), scope)
+    script = _driven(session, scope, gen, _given(timeout, late), sys._getframe(2))
+    return scope.colour.block(script, scope)
 
 
 async def _wait_async(
-    real: Any, self: Any, gen: Steps, interval: Any = 0.1, timeout: Any = None
+    real: Any, self: Any, gen: Steps, interval: Any = 0.1, *timeout: Any, **late: Any
 ) -> Any:
     session = getattr(self, _SESSION, None)
     if session is None:
-        return await real(self, gen, interval, timeout)
+        return await real(self, gen, interval, *timeout, **late)
     scope = current_scope("a connection of psycopg's")
-    script = _drive(session, scope, gen, timeout, QUIET.get())
+    script = _driven(session, scope, gen, _given(timeout, late), sys._getframe(1))
     return await scope.colour.drive(script, scope)
+
+
+def _given(timeout: tuple[Any, ...], late: Mapping[str, Any]) -> float | None:
+    """Return the time-out of a wait, which older versions do not have."""
+    found: float | None = timeout[0] if timeout else late.get("timeout")
+    return found
+
+
+def _driven(
+    session: Session, scope: Scope, gen: Steps, timeout_s: float | None, asker: FrameType | None
+) -> Script[Any]:
+    """Drive a generator of psycopg's to its end.
+
+    Where it waits by intervals, `notifies()` asks again each tenth of a second, up to a deadline of
+    its own. It is answered when that is past, with nothing, and not before.
+    """
+    quiet = QUIET.get()
+    if not _BY_INTERVALS or asker is None or asker.f_code.co_name != "notifies":
+        return (yield from _drive(session, scope, gen, timeout_s, quiet))
+    deadline_s = asker.f_locals.get("deadline")
+    if deadline_s is None:
+        return (yield from _drive(session, scope, gen, None, quiet))
+    now_ms = EPOCH_MS + scope.world.now + scope.incarnation.skew_ms
+    left_s = max(deadline_s - now_ms / 1000, 0.0) + 0.001
+    try:
+        return (yield from _drive(session, scope, gen, left_s, quiet))
+    except _Late:
+        return []
 
 
 def _drive(
@@ -322,14 +363,16 @@ def _absent(kind: str, name: str) -> Callable[..., Any]:
 _STREAM: Final = ("self", "query", "params", "binary", "size")
 _MANY: Final = ("self", "query", "params_seq", "returning")
 _WAITS: Final = ("self", "gen", "interval", "timeout")
+_LATELY: Final = ("timeout",)
 LIBRARY: Final = Library(
     "psycopg",
-    tested=">=3.2,<4",
+    tested=">=3.2.1,<4",
     seams=(
         Seam(
             "psycopg._connection_base:BaseConnection._connect_gen",
             ("cls", "conninfo"),
             _connect_gen,
+            once=("timeout",),
         ),
         Seam(
             "psycopg._connection_base:BaseConnection._exec_command",
@@ -353,8 +396,8 @@ LIBRARY: Final = Library(
         ),
         Seam("psycopg._conninfo_attempts:_resolve_hostnames", ("params",), _unresolved),
         Seam("psycopg._conninfo_attempts_async:_resolve_hostnames", ("params",), _unresolved_async),
-        Seam("psycopg:Connection.wait", _WAITS, _wait),
-        Seam("psycopg:AsyncConnection.wait", _WAITS, _wait_async),
+        Seam("psycopg:Connection.wait", _WAITS, _wait, _LATELY),
+        Seam("psycopg:AsyncConnection.wait", _WAITS, _wait_async, _LATELY),
         Seam("psycopg:Connection.close", ("self",), _close),
         Seam("psycopg:AsyncConnection.close", ("self",), _close_async),
         Seam("psycopg:Cursor.executemany", _MANY, _many),

@@ -2,14 +2,14 @@
 
 A pool makes connections to fakeredis, and has some of its own for each incarnation. What is sent on
 one passes a port; time-outs, retries and errors are redis-py's own. It sends a command again whose
-answer was lost, three times by default, and so counts twice with `INCR`.
+answer was lost, three times by default from redis-py 6 on, and so counts twice with `INCR`.
 
 One address may serve both: commands of streams go to the broker that stands for it (`streams.py`),
 all others to the store.
 
 Source:
     redis-py 5 to 8, `connection.py`, `asyncio/connection.py`, `retry.py`, `backoff.py`; fakeredis
-    2.30 to 2.41.
+    2.39 to 2.41.
 
 Not modelled:
     What the store leaves out; `max_connections`; client-side caching; hiredis.

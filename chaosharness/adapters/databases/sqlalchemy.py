@@ -6,7 +6,7 @@ Where a `SQLite` store stands for the address of another server (`url="postgresq
 engine for that address is one for SQLite inside a run.
 
 Source:
-    SQLAlchemy 2.0 and 2.1: `engine/base.py` (`Engine.connect`, `Engine.raw_connection`),
+    SQLAlchemy 2.0.31 to 2.1: `engine/base.py` (`Engine.connect`, `Engine.raw_connection`),
     `engine/create.py` (a dialect asks the first connection of a process what the server can),
     `pool/base.py`. Documentation, "Using Connection Pools with Multiprocessing": a process has a
     pool of its own.
@@ -199,7 +199,7 @@ def _spawning(real: Any) -> Callable[..., Any]:
 
 LIBRARY: Final = Library(
     "SQLAlchemy",
-    tested=">=2.0,<2.2",
+    tested=">=2.0.31,<2.2",
     seams=(
         Seam("sqlalchemy.engine:Engine.connect", ("self",), _connect),
         Seam("sqlalchemy.engine:Engine.raw_connection", ("self",), _raw_connection),

@@ -15,4 +15,4 @@ from typing import Final
 
 from chaosharness.adapters.dispatch import Library
 
-LIBRARY: Final = Library("stripe", tested=">=16,<17", warm=platform.platform)
+LIBRARY: Final = Library("stripe", tested=">=11,<17", warm=platform.platform)

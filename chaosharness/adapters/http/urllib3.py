@@ -159,7 +159,7 @@ def _prepare_proxy(real: Any, self: Any, conn: Any) -> None:
 
 LIBRARY: Final = Library(
     "urllib3",
-    tested=">=2.0,<3",
+    tested=">=2,<3",
     seams=(
         Seam("urllib3:HTTPConnectionPool._make_request", _TAKES, _make_request),
         Seam("urllib3:HTTPSConnectionPool._prepare_proxy", ("self", "conn"), _prepare_proxy),

@@ -15,6 +15,7 @@ from chaosharness import (
     Schedule,
     Site,
     StoreOutage,
+    System,
     check,
     idempotent,
     smallest,
@@ -324,3 +325,20 @@ for handler in (right, right_async):
 def test_a_history_is_the_same_in_every_process(db):
     lines = printed_everywhere(SAME)
     assert len(set(lines)) > 4  # each schedule its own
+
+
+def test_who_waits_for_notifications_so_long_gets_none(db):
+    """Before psycopg 3.3.7 the wait is one of many short ones, up to a deadline."""
+    heard = []
+
+    def listen(order: dict, at_ms) -> None:
+        with psycopg.connect(DSN, autocommit=True) as db:
+            db.execute("LISTEN orders")
+            began_ms = at_ms()
+            heard.append(([*db.notifies(timeout=30)], round(at_ms() - began_ms, -2)))
+
+    system = System("shop", arrival_ms=0)
+    system.add(db)
+    system.entry(examples=[{"id": "o1"}])(lambda env, order: listen(order, env.now_ms))
+    system.run()
+    assert heard == [([], 30_000)]

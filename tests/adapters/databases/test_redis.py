@@ -30,11 +30,12 @@ from chaosharness import (
 )
 from chaosharness.errors import IllegalFault, InvalidDefinition
 from tests.adapters.databases.shops import shop
+from tests.adapters.databases.workers import AGAIN, AGAIN_ASYNC
 from tests.adapters.digests import printed_everywhere
 
-cache = redis.Redis("cache.shop.example", socket_timeout=5, decode_responses=True)
+cache = redis.Redis("cache.shop.example", socket_timeout=5, decode_responses=True, **AGAIN)
 once = redis.Redis("cache.shop.example", socket_timeout=5, retry=Retry(NoBackoff(), 0))
-cache_async = redis_async.Redis(host="cache.shop.example", socket_timeout=5)
+cache_async = redis_async.Redis(host="cache.shop.example", socket_timeout=5, **AGAIN_ASYNC)
 from_url = redis.from_url("redis://cache.shop.example", socket_timeout=5)
 INCR = Site("orders.on_order/cache.incr", "after")
 

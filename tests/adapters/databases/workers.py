@@ -5,9 +5,18 @@ import time
 
 import redis
 import redis.asyncio as redis_async
+from redis.asyncio.retry import Retry as RetryAsync
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
 
-bus = redis.Redis("bus.shop.example", socket_timeout=10, decode_responses=True)
-bus_async = redis_async.Redis(host="bus.shop.example", socket_timeout=10)
+AGAIN, AGAIN_ASYNC = {}, {}
+if redis.__version__.startswith("5."):  # which asks once, unless it is told otherwise
+    told = {"retry_on_error": [redis.TimeoutError, redis.ConnectionError]}
+    AGAIN = {**told, "retry": Retry(ExponentialBackoff(cap=1), 3)}
+    AGAIN_ASYNC = {**told, "retry": RetryAsync(ExponentialBackoff(cap=1), 3)}
+
+bus = redis.Redis("bus.shop.example", socket_timeout=10, decode_responses=True, **AGAIN)
+bus_async = redis_async.Redis(host="bus.shop.example", socket_timeout=10, **AGAIN_ASYNC)
 GROUP = {"groupname": "billing", "consumername": "billing-1"}
 
 

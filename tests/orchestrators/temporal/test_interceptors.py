@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ pytest.importorskip("temporalio", reason="the extra chaosharness[temporal] is no
 import temporalio.client
 import temporalio.worker
 from temporalio import activity, workflow
+from temporalio.activity import Sequence  # of typing in 1.18, of collections.abc later
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 from temporalio.converter import (

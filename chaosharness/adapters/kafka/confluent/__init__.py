@@ -143,7 +143,12 @@ LIBRARY: Final = Library(
     "confluent-kafka",
     tested=">=2.4,<3",
     seams=(
-        Seam("confluent_kafka.admin:AdminClient.__init__", ("self", "conf", "kwargs"), _no_admin),
+        Seam(
+            "confluent_kafka.admin:AdminClient.__init__",
+            ("self", "conf", "kwargs"),
+            _no_admin,
+            lately=("kwargs",),
+        ),
     ),
     swaps=tuple(Swap(f"confluent_kafka:{name}", _door(ours)) for name, ours in OURS.items()),
     late=made_too_early,
