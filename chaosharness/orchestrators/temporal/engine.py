@@ -306,7 +306,6 @@ class OpenTemporal:
                 if worker.cache_max:
                     self.known[run.run_id] = worker
                 self.world.effects += 1
-                worker.coming += 1
                 self.world.after(self.latency_ms // 2, _if_alive(worker, worker.decide, task))
 
     def _worker_for(self, run: Run, queue: str) -> Any:
@@ -345,7 +344,6 @@ class OpenTemporal:
                     if limit := activity.limit(name):
                         self.world.know_timeout(limit)
                 self.world.effects += 1
-                worker.coming += 1
                 self.world.after(self.latency_ms // 2, _if_alive(worker, worker.work, task))
 
     def _hand_out_questions(self) -> None:
@@ -354,7 +352,6 @@ class OpenTemporal:
             worker = self._worker_to_ask(question)
             if worker is not None:
                 self.asks.remove(question)
-                worker.coming += 1
                 self.world.after(self.latency_ms // 2, _if_alive(worker, worker.ask, question))
 
     def _worker_to_ask(self, question: Any) -> Any:
