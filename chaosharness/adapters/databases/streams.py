@@ -57,7 +57,13 @@ def _once(surface: Surface) -> Surface:
     def left(kinds: Any) -> Any:
         return tuple(one for one in kinds if one is not Duplicate)
 
-    return Surface(*(left(getattr(surface, one.name)) for one in attrs.fields(Surface)))
+    return attrs.evolve(
+        surface,
+        before=left(surface.before),
+        after=left(surface.after),
+        searched_before=left(surface.searched_before),
+        searched_after=left(surface.searched_after),
+    )
 
 
 def mentions_streams(desk: OpenRedis, request: Request) -> bool:
