@@ -6,7 +6,6 @@ by a handler, is met as soon as it is there. What nobody imports is never loaded
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
@@ -151,8 +150,6 @@ def _adapter_of(package: str) -> ModuleType:
     Raises:
         InvalidDefinition: Something that it takes from the library is not there.
     """
-    collects = gc.isenabled()
-    gc.disable()  # a greenlet that is freed while a module is parsed confuses Python's parser
     try:
         return import_module(ADAPTERS[package])
     except ImportError as error:
@@ -164,9 +161,6 @@ def _adapter_of(package: str) -> ModuleType:
             f"{name} {version_of(name)} is not as its adapter knows it: {error.msg}. Install a "
             "version that the extra of chaosharness for it asks for, or report this one"
         ) from None
-    finally:
-        if collects:
-            gc.enable()
 
 
 def _is_loading(adapter: str) -> bool:
