@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, Final
 
 import attrs
 
@@ -18,6 +20,9 @@ SWEEPS: Final = 6
 LEVEL: Final = 76
 BESIDE: Final = 18
 LOOP: Final = 40
+PASSES: Final[Any] = "passes"
+"""What stands in a column for a line that goes through it: no kind of node."""
+
 PAGE: Final = 1_130
 """How wide a picture may be before it goes downwards."""
 
@@ -62,18 +67,48 @@ def laid_out(graph: EventGraph) -> Layout:
     edges = sorted(graph.edges, key=lambda edge: (str(edge[0]), str(edge[1])))
     nodes = sorted({node for edge in edges for node in edge}, key=_rank)
     back = _backwards(nodes, edges)
-    columns = _ordered(_columns(nodes, [edge for edge in edges if edge not in back]), edges)
-    across = _across(columns, edges, back)
+    columns = _columns(nodes, [edge for edge in edges if edge not in back])
+    ways = _ways(columns, [edge for edge in edges if edge not in back])
+    steps = [step for edge in edges for step in pairwise((edge[0], *ways.get(edge, ()), edge[1]))]
+    columns = _ordered(columns, steps)
+    across = _across(columns, edges, back, ways)
     if across.width <= PAGE:
         return across
-    down = _down(columns, edges, back)
+    down = _down(columns, edges, back, ways)
     return min(across, down, key=lambda one: one.width)
 
 
 Edge = tuple[Node, Node]
+Path = Callable[[list[Box], bool], str]
+Ways = dict[Edge, tuple[Node, ...]]
+"""Where a line that passes columns goes through each: a place of its own, behind nobody's box."""
 
 
-def _across(columns: list[list[Node]], edges: list[Edge], back: set[Edge]) -> Layout:
+def _ways(columns: list[list[Node]], edges: list[Edge]) -> Ways:
+    """Give each line that passes columns a place in each of them."""
+    column = {node: at for at, nodes in enumerate(columns) for node in nodes}
+    ways: Ways = {}
+    for source, to in edges:
+        passed = range(column[source] + 1, column[to])
+        ways[source, to] = tuple(Node(PASSES, f"{source}/{to}/{at}") for at in passed)
+        for at, place in zip(passed, ways[source, to], strict=True):
+            columns[at].append(place)
+    return ways
+
+
+def _picture(
+    boxes: dict[Node, Box], edges: list[Edge], back: set[Edge], ways: Ways, path: Path
+) -> tuple[tuple[Box, ...], tuple[Line, ...]]:
+    """Return the boxes that are seen, and the lines between them."""
+    lines = []
+    for edge in edges:
+        stops = [boxes[one] for one in (edge[0], *ways.get(edge, ()), edge[1])]
+        lines.append(Line(*edge, path(stops, edge in back), edge in back))
+    seen = (box for node, box in boxes.items() if node.kind != PASSES)
+    return tuple(seen), tuple(lines)
+
+
+def _across(columns: list[list[Node]], edges: list[Edge], back: set[Edge], ways: Ways) -> Layout:
     boxes: dict[Node, Box] = {}
     tallest = max((len(column) for column in columns), default=0)
     x = float(MARGIN)
@@ -83,16 +118,12 @@ def _across(columns: list[list[Node]], edges: list[Edge], back: set[Edge]) -> La
         for at, node in enumerate(column):
             boxes[node] = Box(node, _label(node), x, top + at * ROW, width)
         x += width + GAP
-    lines = [
-        Line(source, to, _path_across(boxes[source], boxes[to], edge in back), edge in back)
-        for edge in edges
-        for source, to in [edge]
-    ]
     height = tallest * ROW + 2 * MARGIN - (ROW - HEIGHT) + (LOOP if back else 0)
-    return Layout(tuple(boxes.values()), tuple(lines), x - GAP + MARGIN, max(height, 0))
+    picture = _picture(boxes, edges, back, ways, _path_across)
+    return Layout(*picture, x - GAP + MARGIN, max(height, 0))
 
 
-def _down(rows: list[list[Node]], edges: list[Edge], back: set[Edge]) -> Layout:
+def _down(rows: list[list[Node]], edges: list[Edge], back: set[Edge], ways: Ways) -> Layout:
     boxes: dict[Node, Box] = {}
     widths = [sum(_width(node) + BESIDE for node in row) - BESIDE for row in rows]
     widest = max(widths, default=0)
@@ -101,14 +132,9 @@ def _down(rows: list[list[Node]], edges: list[Edge], back: set[Edge]) -> Layout:
         for node in row:
             boxes[node] = Box(node, _label(node), x, MARGIN + at * LEVEL, _width(node))
             x += _width(node) + BESIDE
-    lines = [
-        Line(source, to, _path_down(boxes[source], boxes[to], edge in back), edge in back)
-        for edge in edges
-        for source, to in [edge]
-    ]
     height = len(rows) * LEVEL - (LEVEL - HEIGHT) + 2 * MARGIN
     width = widest + 2 * MARGIN + (2 * LOOP if back else 0)
-    return Layout(tuple(boxes.values()), tuple(lines), width, height)
+    return Layout(*_picture(boxes, edges, back, ways, _path_down), width, height)
 
 
 def _rank(node: Node) -> tuple[bool, str, str]:
@@ -122,7 +148,7 @@ def _label(node: Node) -> str:
 
 
 def _width(node: Node) -> float:
-    return len(_label(node)) * LETTER + 24
+    return BESIDE if node.kind == PASSES else len(_label(node)) * LETTER + 24
 
 
 def _backwards(nodes: list[Node], edges: list[tuple[Node, Node]]) -> set[tuple[Node, Node]]:
@@ -184,34 +210,59 @@ def _ordered(columns: list[list[Node]], edges: list[tuple[Node, Node]]) -> list[
     return columns
 
 
-def _path_across(source: Box, to: Box, back: bool) -> str:
+def _path_across(stops: list[Box], back: bool) -> str:
     """Return a curve from one box to another; one that leads back goes below."""
-    start_x, start_y = source.x + source.width, source.y + HEIGHT / 2
-    end_x, end_y = to.x, to.y + HEIGHT / 2
+    source, to = stops[0], stops[-1]
     if not back:
-        bend = max((end_x - start_x) / 2, 24)
-        return _curve(
-            (start_x, start_y), (start_x + bend, start_y), (end_x - bend, end_y), (end_x - 6, end_y)
-        )
+        ends = [(box.x, box.y + HEIGHT / 2) for box in stops[1:]]
+        begins = [(box.x + box.width, box.y + HEIGHT / 2) for box in stops[:-1]]
+        ends[-1] = (to.x - 6, ends[-1][1])
+        points = []
+        for (start_x, start_y), (end_x, end_y) in zip(begins, ends, strict=True):
+            bend = max((end_x - start_x) / 2, 24)
+            points.append(
+                _curve(
+                    (start_x, start_y),
+                    (start_x + bend, start_y),
+                    (end_x - bend, end_y),
+                    (end_x, end_y),
+                )
+            )
+        return _joined(points)
     low = max(source.y, to.y) + HEIGHT + LOOP - 6
     start_x, end_x = source.x + source.width / 2, to.x + to.width / 2
     begin, end = source.y + HEIGHT, to.y + HEIGHT + 6
     return _curve((start_x, begin), (start_x, low), (end_x, low), (end_x, end))
 
 
-def _path_down(source: Box, to: Box, back: bool) -> str:
+def _path_down(stops: list[Box], back: bool) -> str:
     """Return a curve from one box to another below; one that leads back goes round the right."""
-    start_x, end_x = source.x + source.width / 2, to.x + to.width / 2
+    source, to = stops[0], stops[-1]
     if not back:
-        start_y, end_y = source.y + HEIGHT, to.y - 6
-        bend = max((end_y - start_y) / 2, 16)
-        return _curve(
-            (start_x, start_y), (start_x, start_y + bend), (end_x, end_y - bend), (end_x, end_y)
-        )
+        points = []
+        for above, below in pairwise(stops):
+            start_x, end_x = above.x + above.width / 2, below.x + below.width / 2
+            start_y, end_y = above.y + HEIGHT, below.y - (6 if below is to else 0)
+            bend = max((end_y - start_y) / 2, 16)
+            points.append(
+                _curve(
+                    (start_x, start_y),
+                    (start_x, start_y + bend),
+                    (end_x, end_y - bend),
+                    (end_x, end_y),
+                )
+            )
+        return _joined(points)
     right = max(source.x + source.width, to.x + to.width) + 2 * LOOP - 6
     begin, end = source.x + source.width, to.x + to.width + 6
     start_y, end_y = source.y + HEIGHT / 2, to.y + HEIGHT / 2
     return _curve((begin, start_y), (right, start_y), (right, end_y), (end, end_y))
+
+
+def _joined(curves: list[str]) -> str:
+    """Return one path of several curves, with straight lines between them."""
+    first, *rest = curves
+    return first + "".join(f" L{curve[1:]}" for curve in rest)
 
 
 def _curve(*points: tuple[float, float]) -> str:

@@ -56,3 +56,18 @@ def test_names_are_escaped():
     assert "<script" not in text
     assert "<b>" not in text
     assert "&lt;i&gt;" in text
+
+
+def test_no_line_goes_on_behind_a_box():
+    first, second, third = (Node("handler", name) for name in "abc")
+    short_cut = EventGraph(
+        dict.fromkeys([(first, second), (second, third), (first, third)], 1), frozenset(), {}
+    )
+    for graph in (short_cut, *GRAPHS):
+        picture = laid_out(graph)
+        for line in picture.lines:
+            points = [(int(x), int(y)) for x, y in re.findall(r"(-?\d+) (-?\d+)", line.path)]
+            for box in picture.boxes:
+                if not line.back and box.node not in (line.source, line.to):
+                    right, low = box.x + box.width, box.y + HEIGHT
+                    assert not any(box.x < x < right and box.y < y < low for x, y in points)
