@@ -15,6 +15,7 @@ from chaosharness import (
     GracefulStop,
     RabbitMQ,
     RedisStore,
+    Schedule,
     Site,
     System,
     Web,
@@ -66,8 +67,7 @@ def test_solo_on_rabbitmq_runs_what_has_arrived_when_it_cancels_its_consumer():
 
 
 @BROKERS
-def test_an_idle_worker_ends_at_once(broker):
-    """It is struck where it takes the next message, which it begins with all the same."""
+def test_a_worker_whose_task_has_just_ended_acknowledges_and_ends(broker):
     place = Site("workers.work/handle", "after")
     seen, end, run = told(broker, lambda tasks: tasks.work.delay(2), fault=place)
     assert (end, len(seen), len(acks(run))) == ((2, "stopped"), 1, 1)
@@ -131,6 +131,13 @@ def test_a_handler_of_one_s_own_takes_the_place_of_the_library_s():
     assert seen[:4] == [(0, 3), (0, signal.SIGTERM), (3, 4), (7, 5)]
 
 
+def test_the_library_s_takes_the_place_of_one_that_was_there_before():
+    before = lambda: signal.signal(signal.SIGTERM, lambda *_: None)  # noqa: E731
+    system = billing(REDIS, late=True, seconds=5, before=before)
+    run = system.run(None, Schedule([GracefulStop(Site("workers.bill/handle"))]))
+    assert [event.data["how"] for event in run.history.of("crash")] == ["stopped"]
+
+
 def test_a_cold_shutdown_is_refused(monkeypatch):
     monkeypatch.setattr(shutdown, "REMAP_SIGTERM", "SIGQUIT")
     with pytest.raises(IllegalFault, match="cold shutdown, which is not modelled"):
@@ -140,7 +147,7 @@ def test_a_cold_shutdown_is_refused(monkeypatch):
 # ---- searches
 
 
-def billing(broker, *, late, seconds):
+def billing(broker, *, late, seconds, before=lambda: None):
     """A bill that is charged with a key, by a task that takes so long."""
     app = Celery("billing", broker=broker, set_as_current=False)
     app.conf.task_acks_late = late
@@ -159,7 +166,11 @@ def billing(broker, *, late, seconds):
     system.add(RedisStore("redis", persistence="always"))
     bank = system.add(Gateway("bank"))
     system.add(Web("api.bank.example", bank, routes={"POST /charges": "charge"}))
-    main = lambda: app.worker_main(["worker", "--concurrency=1"])  # noqa: E731
+
+    def main():
+        before()
+        app.worker_main(["worker", "--concurrency=1"])
+
     system.service("workers")(lambda env: env.main(main))
 
     @system.entry(examples=[{"id": "b1"}])

@@ -12,9 +12,10 @@ Source:
 
 Not modelled:
     The cold shutdown (SIGQUIT, a second SIGINT), and with it `worker_soft_shutdown_timeout`, which
-    SIGTERM does not begin; `REMAP_SIGTERM=SIGQUIT` has it begin it, and is refused. An idle worker
-    ends at once, and not up to 2 s later. `worker_shutting_down` is sent when the worker's own loop
-    learns of the signal: in `solo` once the task in hand has ended.
+    SIGTERM does not begin; `REMAP_SIGTERM=SIGQUIT` has it begin it, and is refused. A worker
+    learns of the signal at once, and not when its loop next wakes, up to 2 s later: a slot that is
+    free by then begins with one more task. `worker_shutting_down` is sent when the worker's own
+    loop learns of the signal: in `solo` once the task in hand has ended.
 """
 
 from __future__ import annotations
