@@ -109,12 +109,20 @@ class Consumer(consuming.Consumer):  # type: ignore[misc]
                 warm.rouse = None
 
 
+class Places(LaxBoundedSemaphore):  # type: ignore[misc]
+    """What counts the slots that are free, also where the connection was lost."""
+
+    def clear(self) -> None:
+        """Forget who waits. Tasks that run keep their slots, as they keep their processes."""
+        self._waiting.clear()
+
+
 class Worker(WorkController):  # type: ignore[misc]
     """Celery's worker, whose pool is one of slots."""
 
     def __init__(self, app: Any, *, concurrency: int, hostname: str, **options: Any) -> None:
         self.warm = listen(current_scope("celery.worker"), hostname)
-        self.semaphore = LaxBoundedSemaphore(concurrency)
+        self.semaphore = Places(concurrency)
         self._slots = self.semaphore
         put("slots", app, self.semaphore)
         app.set_current()
