@@ -118,7 +118,8 @@ def forget(incarnation: Incarnation, number: int) -> bool:
 
 def stop(scope: Scope, fault: GracefulStop) -> Script[None]:
     """Tell the process of a scope to stop, and go on if it does not end at once."""
-    incarnation = scope.incarnation.host or scope.incarnation
+    own = scope.incarnation
+    incarnation = own.host or own.parent or own
     if incarnation.stopping is None:
         stopping = incarnation.stopping = Stopping(
             incarnation, fault.down, fault.grace_ms, scope.cause

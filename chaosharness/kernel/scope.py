@@ -20,7 +20,8 @@ class Incarnation:
     that its code has started (`threads`).
     `unawaited` counts the calls of ports that nobody has awaited so far.
 
-    A process of its own (`processes`) has it for a `host`, and dies with it. `stalled_since` is
+    A process of its own (`processes`) has it for a `host`, and dies with it. One that another has
+    started, its `parent`, dies by itself, and is told to stop as its parent is. `stalled_since` is
     when a fault had it stand still, at so many places at once (`stalls`); `on_stall` is told until
     when, and `on_resume` when it goes on. `redeploy` starts the other version of its service in its
     place, where there is one. It dies `unheard` where its machine dies with it, and
@@ -36,6 +37,7 @@ class Incarnation:
     stalled_since: int | None = None
     stalls = 0
     host: Incarnation | None = None
+    parent: Incarnation | None = None
     restart: Callable[[], None] | None = None
     redeploy: Callable[[], None] | None = None
     threads: Any = None

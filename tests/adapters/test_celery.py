@@ -111,6 +111,23 @@ def test_what_runs_when_the_connection_is_lost_comes_again():
     assert (sum(event.kind == "deliver" for event in run.history), len(acks(run))) == (2, 1)
 
 
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_what_runs_when_the_connection_is_lost_keeps_its_slot(pool):
+    def work(self, seen):
+        seen.append(time.time())
+        time.sleep(10)
+
+    def send(one):
+        for _ in range(3):
+            one.delay()
+
+    lost = Redeliver(Site("bus.celery/deliver to workers", "after"))
+    argv = ["worker", f"--pool={pool}", "--concurrency=1"]
+    seen, run = played(work, lost, send=send, argv=argv, acks_late=True)
+    assert began(seen) == [0, 10, 20, 30], "one at a time, and the first one twice"
+    assert len(acks(run)) == 3
+
+
 @pytest.mark.parametrize("pool", POOLS)
 def test_a_retry_is_a_message_of_its_own(pool):
     def work(self, seen):

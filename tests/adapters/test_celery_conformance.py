@@ -1,6 +1,7 @@
 """A small Celery application on a real worker with a real Redis, and on both of the harness."""
 
 import ast
+import json
 import os
 import signal
 import socket
@@ -14,7 +15,7 @@ import pytest
 pytest.importorskip("celery")
 pytest.importorskip("redis")
 
-from chaosharness import Crash, RedisStore, Schedule, Site, System
+from chaosharness import Crash, GracefulStop, RedisStore, Schedule, Site, System
 from tests.adapters.celery_errands import errands, run_all
 from tests.machines.redis_sides import ABSENT, SERVER, redis
 
@@ -118,3 +119,39 @@ def test_what_a_killed_worker_held_comes_again(url, tmp_path):
         ("tedious", "begins", 0, False),
         ("tedious", "begins", 0, True),
     ]
+
+
+def left(client):
+    """Return what waits in the queue, from its head on, and how much nobody has acknowledged."""
+    waits = [json.loads(one)["headers"]["argsrepr"] for one in client.lrange("celery", 0, -1)]
+    return waits, client.hlen("unacked"), client.zcard("unacked_index")
+
+
+@pytest.mark.parametrize(("pool", "held"), [("prefork", 3), ("threads", 3), ("solo", 1)])
+def test_what_a_worker_leaves_that_is_told_to_stop(url, tmp_path, pool, held):
+    path = tmp_path / "notes"
+    path.touch()
+    options = [f"--pool={pool}", "--prefetch-multiplier=3"]
+    client = redis.from_url(url)
+    client.flushdb()
+    for seconds in (1, 2, 3, 4):
+        errands(url, print).errands[4].delay(seconds)
+    with working(url, path, *options) as worker:
+        while not path.stat().st_size or left(client)[1] < held:
+            time.sleep(0.01)
+        os.kill(worker.pid, signal.SIGTERM)
+        assert worker.wait(20) == 0
+    theirs = left(client)
+    client.flushdb()
+
+    def asks(app):
+        for seconds in (1, 2, 3, 4):
+            app.errands[4].delay(seconds)
+        time.sleep(30)
+        return [left(redis.Redis(host="redis"))]
+
+    told = GracefulStop(Site("workers.tedious/sleep", "before"), down=60_000)
+    noted, seen = simulated(asks, told, options=options)
+    assert seen == [theirs]
+    assert noted[:3] == notes(path, 3)
+    assert (theirs[1:], sorted(theirs[0])) == ((0, 0), ["(2,)", "(3,)", "(4,)"])

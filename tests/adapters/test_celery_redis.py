@@ -282,14 +282,15 @@ def test_results_elsewhere_are_refused():
 
 DIGESTS = """
 from celery import chord
-from chaosharness import Crash, Schedule, Site
+from chaosharness import Crash, GracefulStop, Schedule, Site
 from tests.adapters.test_celery_redis import RABBIT, REDIS, RESULTS, Tasks, played
 
 def send(tasks):
     chord([tasks.work.s(1), tasks.work.s(70)])(tasks.total.s()).get()
 
 for broker in (REDIS, RABBIT):
-    for faults in ((), (Crash(Site("workers.work/handle")),)):
+    site = Site("workers.work/handle")
+    for faults in ((), (Crash(site),), (GracefulStop(site),)):
         for _ in range(2):
             tasks = Tasks(broker, backend=RESULTS, reject_on_worker_lost=True)
             print(played(tasks, send, *faults)[1].digest())
@@ -299,7 +300,7 @@ for broker in (REDIS, RABBIT):
 def test_runs_are_the_same_in_every_process():
     lines = printed_everywhere(DIGESTS)
     assert lines[::2] == lines[1::2]
-    assert len(set(lines)) == 4
+    assert len(set(lines)) == 6
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])

@@ -137,6 +137,10 @@ class Wire:
         self.is_attended = True
         self.session.listen()
 
+    def rouse(self) -> None:
+        """Have whoever waits here look up, as if the wait were over."""
+        self._inbox.rouse()
+
     def close(self) -> None:
         """Close the socket."""
         if self.connected:

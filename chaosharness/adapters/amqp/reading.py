@@ -31,6 +31,11 @@ class Inbox:
         self._arrived.extend(items)
         self._wake()
 
+    def rouse(self) -> None:
+        """Wake who waits, if somebody does: what has arrived is None."""
+        if self._resume is not None:
+            self.put(None)
+
     def take(self) -> Iterator[Any]:
         """Yield what is there, and what comes meanwhile."""
         while self._arrived:

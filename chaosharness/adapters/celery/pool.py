@@ -32,9 +32,9 @@ from celery.app.trace import build_tracer
 from celery.concurrency.base import BasePool
 from celery.exceptions import Ignore, Reject, Retry
 from greenlet import GreenletExit
-from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 
 from chaosharness.adapters.amqp.handling import Handling, handling_of
+from chaosharness.adapters.amqp.reading import Inbox
 from chaosharness.adapters.celery.own import mine
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.carrier import PLAIN
@@ -108,11 +108,10 @@ class Slots(BasePool):  # type: ignore[misc]
 
     pid: ClassVar[int] = 1
 
-    @property
-    def slots(self) -> LaxBoundedSemaphore:
-        """What counts those that are free."""
-        found: LaxBoundedSemaphore = mine("slots", self.app, lambda: None)
-        return found
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._busy = 0
+        self._left = Inbox()
 
     def on_apply(
         self,
@@ -127,6 +126,7 @@ class Slots(BasePool):  # type: ignore[misc]
         **_: Any,
     ) -> None:
         """Run a task in a slot: there is one free."""
+        self._busy += 1
         limit_s = min([one for one in (timeout, soft_timeout) if one], default=None)
         own = current_scope("celery.pool")
         self.begin(
@@ -148,15 +148,29 @@ class Slots(BasePool):  # type: ignore[misc]
         own = job.own
         held = job.handling(own)
         scope = _nobodys(own, own.incarnation) if held is None else held.scope
-        slots = self.slots
         call = _struck(held, lambda: self._all(job, held))
 
         def over(scope: Scope, _: Any, error: BaseException | None) -> None:
             if error is not None and held is not None:
                 held.ended(error)
-            slots.release()
+            self.free(scope.incarnation)
 
         own.world.after(0, lambda _: PLAIN.start(scope, call, None, None, over))
+
+    def free(self, worker: Incarnation) -> None:
+        """Have a slot free again, in the process of the worker."""
+        self._busy -= 1
+        slots = worker.clients["celery", "slots", id(self.app)][0]
+        slots.release()
+        self._left.rouse()
+
+    def on_stop(self) -> None:
+        """Wait until no task runs."""
+        scope = current_scope("celery.pool")
+        while self._busy:
+            scope.colour.block(self._left.waiting(scope, None), scope)
+            for _ in self._left.take():
+                continue
 
     def _all(self, job: Job, held: Handling | None) -> None:
         """Accept a task, run it, and tell what became of it."""
@@ -176,7 +190,10 @@ class Inline(Slots):
         """Run a task in the worker's place."""
         own = job.own
         held = job.handling(own)
-        token = SCOPE.set(own if held is None else held.scope)
+        scope = own if held is None else held.scope
+        mains = own.incarnation.mains
+        mains.insert(0, scope)  # where the main thread stands, for handlers of signals
+        token = SCOPE.set(scope)
         try:
             _struck(held, lambda: self._all(job, held))()
         except GreenletExit:
@@ -187,7 +204,8 @@ class Inline(Slots):
             raise
         finally:
             SCOPE.reset(token)
-        self.slots.release()
+            mains.remove(scope)
+        self.free(own.incarnation)
 
 
 class Child:
@@ -203,6 +221,7 @@ class Child:
         self.incarnation = Incarnation(
             own.world, worker.service, worker.replica, worker.number, label
         )
+        self.incarnation.parent = worker
         self.incarnation.skew_ms = worker.skew_ms
         own.world.incarnations.append(self.incarnation)
         self.incarnation.on_death.append(self._died)
@@ -244,6 +263,9 @@ class Prefork(Slots):
     def begin(self, job: Job) -> None:
         """Accept a task in the worker, and run it in a process of its own."""
         own = job.own
+        if not self.active:
+            self.free(own.incarnation)  # a pool that is closed takes nothing
+            return
         child = self._child(own)
         child.job = job
 
@@ -293,14 +315,13 @@ class Prefork(Slots):
             scope.cause = cause
             scope.run = job.line
         own.world.in_flight[scope] = scope.place
-        slots = own.incarnation.clients["celery", "slots", id(self.app)][0]
 
         def over(scope: Scope, _: Any, error: BaseException | None) -> None:
             scope.world.in_flight.pop(scope, None)
             if error is not None and scope.world.is_mistake(error):
                 scope.world.refuse(error)
             if free:
-                slots.release()
+                self.free(own.incarnation)
 
         own.world.after(0, lambda _: PLAIN.start(scope, call, None, None, over))
 

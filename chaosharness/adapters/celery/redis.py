@@ -47,6 +47,9 @@ TAKE: Final = surface(before=(StoreOutage,), also=(Crash, Pause), also_after=(Lo
 
 _PUSH: Final = (b"LPUSH", b"RPUSH")
 
+ROUSED: Final = "roused"
+"""What has whoever waits look up, though nothing has come."""
+
 
 class _Holder:
     """Who was handed a message."""
@@ -58,6 +61,9 @@ class _Holder:
 
 class Book:
     """What is known of the messages in one store: whose they are, and what they are called."""
+
+    scanned = False
+    """Whether a worker looks just now for what was held for too long."""
 
     def __init__(self, store: OpenRedis) -> None:
         self.store = store
@@ -113,7 +119,8 @@ class Book:
         message.redelivered = True
         holder, _ = self._held.pop(tag, (None, 0))
         by = scope if scope.message == message.name else None
-        fact = CameBack(message, message.topic, holder, "visibility timeout")
+        why = "visibility timeout" if self.scanned else "given back"
+        fact = CameBack(message, message.topic, holder, why)
         self.journal.write(fact, by, operation, attempt)
 
     def handed_out(self, tag: str, scope: Scope) -> None:
@@ -196,7 +203,8 @@ def _get(real: Any, self: Any, callback: Any, timeout: float | None = None) -> N
                 return
             if until_ms is not None and world.now >= until_ms:
                 raise Empty
-            _wait(self, scope, until_ms)
+            if _wait(self, scope, until_ms):
+                return
     finally:
         self._in_protected_read = False
         while self.after_read:
@@ -307,13 +315,27 @@ def _gave_back(cycle: Any) -> bool:
                 return False
             seconds = channel.unacked_restore_interval * channel.unacked_restore_throttle
             channel.looks_again_ms = now + round((seconds or 1) * 1000)
-            channel.qos.restore_visible(num=channel.unacked_restore_limit, interval=1)
+            book = _book(_connected(channel).store)
+            book.scanned = True
+            try:
+                channel.qos.restore_visible(num=channel.unacked_restore_limit, interval=1)
+            finally:
+                book.scanned = False
             return True
     return False
 
 
-def _wait(cycle: Any, scope: Scope, until_ms: int | None) -> None:
-    """Wait until something is done at the server, or something is due."""
+def rouse(incarnation: Incarnation) -> None:
+    """Have a worker look up that waits."""
+    for store in incarnation.world.states.values():
+        book = store.kept.get("celery") if isinstance(store, OpenRedis) else None
+        for one, inbox in [] if book is None else book.waiting:
+            if one is incarnation:
+                inbox.put(ROUSED)
+
+
+def _wait(cycle: Any, scope: Scope, until_ms: int | None) -> bool:
+    """Wait until something is done at the server, or something is due; say whether roused."""
     times = [] if until_ms is None else [until_ms]
     holds = False
     inbox = Inbox()
@@ -337,6 +359,7 @@ def _wait(cycle: Any, scope: Scope, until_ms: int | None) -> None:
     finally:
         for book in books:
             book.waiting.remove(entry)
+    return ROUSED in inbox.take()
 
 
 def _put(real: Any, self: Any, queue: str, message: Any, **options: Any) -> Any:

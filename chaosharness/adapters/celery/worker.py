@@ -11,11 +11,12 @@ Source:
 
 Not modelled:
     Remote control, events, gossip and mingle: nothing of these is sent. Signals of the operating
-    system, and so a warm shutdown. Beat, autoscaling, `--purge`, `--statedb`.
+    system but SIGTERM (`shutdown.py`). Beat, autoscaling, `--purge`, `--statedb`.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import count
 from typing import Any, ClassVar, Final
 
@@ -28,8 +29,9 @@ from kombu.asynchronous.timer import Timer
 from chaosharness.adapters.celery.command import SLOTS, options_of
 from chaosharness.adapters.celery.own import put
 from chaosharness.adapters.celery.pool import Inline, Prefork, Slots
+from chaosharness.adapters.celery.redis import rouse
+from chaosharness.adapters.celery.shutdown import listen
 from chaosharness.handlers.port import current_scope
-from chaosharness.handlers.stopping import Unknown
 
 _QUIET: Final = {"without_gossip": True, "without_mingle": True, "without_heartbeat": True}
 
@@ -82,8 +84,12 @@ class Consumer(consuming.Consumer):  # type: ignore[misc]
         consumer.consume()
         obj.on_ready()
         wire = getattr(connection.connection, "_transport", None)
-        if wire is not None and getattr(obj.pool, "is_green", False):
-            wire.attend()
+        warm = obj.controller.warm
+        up = partial(rouse, current_scope("celery.loop").incarnation)
+        if wire is not None:
+            up = wire.rouse
+            if getattr(obj.pool, "is_green", False):
+                wire.attend()
         while blueprint.state == bootsteps.RUN and obj.connection:
             state.maybe_shutdown()
             wait_s = obj.timer.wait_s()
@@ -92,22 +98,41 @@ class Consumer(consuming.Consumer):  # type: ignore[misc]
             obj.perform_pending_operations()
             if wire is not None:
                 wire.holds = bool(len(state.scheduled_requests))
+            if warm.told:
+                continue  # since it was looked at, while something else was waited for
+            warm.rouse = up
             try:
                 connection.drain_events(timeout=wait_s)
             except TimeoutError:
                 continue
+            finally:
+                warm.rouse = None
+
+
+class Places(LaxBoundedSemaphore):  # type: ignore[misc]
+    """What counts the slots that are free, also where the connection was lost."""
+
+    def clear(self) -> None:
+        """Forget who waits. Tasks that run keep their slots, as they keep their processes."""
+        self._waiting.clear()
 
 
 class Worker(WorkController):  # type: ignore[misc]
     """Celery's worker, whose pool is one of slots."""
 
-    def __init__(self, app: Any, *, concurrency: int, **options: Any) -> None:
-        self.semaphore = LaxBoundedSemaphore(concurrency)
+    def __init__(self, app: Any, *, concurrency: int, hostname: str, **options: Any) -> None:
+        self.warm = listen(current_scope("celery.worker"), hostname)
+        self.semaphore = Places(concurrency)
         self._slots = self.semaphore
         put("slots", app, self.semaphore)
         app.set_current()
         super().__init__(
-            app=app, concurrency=concurrency, consumer_cls=Consumer, timer_cls=Due, **options
+            app=app,
+            concurrency=concurrency,
+            hostname=hostname,
+            consumer_cls=Consumer,
+            timer_cls=Due,
+            **options,
         )
 
     def should_use_eventloop(self) -> bool:
@@ -138,5 +163,4 @@ def run_worker(real: Any, self: Any, argv: Any = None) -> None:
         **_QUIET,
         **options,
     )
-    Unknown(incarnation, "the warm shutdown of a worker of Celery is not modelled")
     worker.start()
