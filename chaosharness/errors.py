@@ -138,6 +138,12 @@ _INSTEAD = (
         "timer is env.sleep or env.every.",
     ),
     (
+        ("asyncio.run", "an asyncio event loop"),
+        "The loop is here already: give env.main, env.serve or env.consume the async function "
+        "itself (env.main(main) in place of asyncio.run(main())); what it awaits takes virtual "
+        "time.",
+    ),
+    (
         ("os._exit", "os.abort", "os.kill", "signal."),
         "Leave that call out; sys.exit(...) ends a service as a crash does.",
     ),

@@ -117,6 +117,13 @@ ENGINES: Final = (
         told="state transitions: the store is AWS's",
         source="Step Functions developer guide, quotas: a transition for each state entered",
     ),
+    Engine(
+        name="saga", begin=1, before=0, after=1, end=0, more_writes=Linear(2, 4),
+        told="`Orchestrator` with calls: journal and lease; --timeout-s is its lease",
+        retry_s=(1.0,), gives_up_s=0.0, again_s=30.0,
+        source="chaosharness/orchestrators/saga, counted on its own store; a write that fails is "
+               "not repeated, and who looks after sagas comes each poll_s = 30 s",
+    ),
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from chaosharness.cli.screen import put, say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from chaosharness.kernel.history import History
     from chaosharness.search.comparison import Compared, Survival
 
 COSTS = ("items", "published", "delivered", "commits", "calls", "latency_ms")
@@ -63,7 +64,10 @@ def compare(
     from chaosharness.search.target import full_target, load_target
 
     systems = [load_target(full_target(target)) for target in targets]
-    between = between or ends_of(system.calm().history for system in systems)
+    calm = [system.calm().history for system in systems]
+    if between is not None:
+        _check_effects(between, calm)
+    between = between or ends_of(calm)
     found = [compared(system, runs_max=budget, between=between) for system in systems]
     if page is not None:
         _write(page, targets, found)
@@ -77,6 +81,24 @@ def compare(
         say("\n".join([*_table(found), *_remarks(targets, found)]))
     ends = {ENDS[one.outcome] for one in found}
     click.get_current_context().exit(1 if 1 in ends else max(ends))
+
+
+def _check_effects(between: tuple[str, str], calm: Sequence[History]) -> None:
+    """Refuse an effect that no calm run has: with a slip in its name nothing would be found.
+
+    Raises:
+        click.BadParameter: Names it, and those that there are.
+    """
+    from chaosharness.search.comparison import effects_of
+
+    known = {name: None for history in calm for name in effects_of(history)}
+    for name in between:
+        if name not in known:
+            there = f"there are: {', '.join(known)}" if known else "they have no effects"
+            raise click.BadParameter(
+                f"no calm run of these systems has an effect {name!r}; {there}",
+                param_hint="'--between'",
+            )
 
 
 def _write(page: Path, targets: Sequence[str], found: Sequence[Compared]) -> None:

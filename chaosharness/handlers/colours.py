@@ -77,7 +77,8 @@ def check_handler(handler: Any, what: str) -> None:
             f"{asked_at()}"
         )
     if not callable(handler):
-        made = ": give it the function, without calling it" if handler is None else ""
+        called = handler is None or hasattr(handler, "cr_await")
+        made = ": give it the function, without calling it" if called else ""
         raise InvalidDefinition(f"{what} with {handler!r}, which is no function{made}{asked_at()}")
 
 

@@ -292,12 +292,14 @@ def new_step_of(graph: EventGraph, after: str, before: str) -> NewStep:
 
 def ends_of(histories: Iterable[History]) -> tuple[str, str] | None:
     """Return the first and the last effect that all calm runs have in common."""
-    orders = []
-    for history in histories:
-        effects = (event.operation.partition("/")[2] for event in history.of("effect"))
-        orders.append([*dict.fromkeys(effects)])
+    orders = [effects_of(history) for history in histories]
     common = [one for one in (orders[0] if orders else ()) if all(one in each for each in orders)]
     return (common[0], common[-1]) if len(common) > 1 else None
+
+
+def effects_of(history: History) -> list[str]:
+    """Return the effects of a run, each once, in their order: `bank.charge`."""
+    return [*dict.fromkeys(one.operation.partition("/")[2] for one in history.of("effect"))]
 
 
 def _service(handler: str) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chaosharness import AirflowDAG, AirflowTask
+from chaosharness import AirflowDAG, AirflowTask, Orchestrator, Saga, SagaStore, Step, System
 from chaosharness.capacity.costs import ENGINES, Linear, engine_of
 from chaosharness.capacity.load import Load, Outage
 from chaosharness.errors import InvalidDefinition
@@ -30,7 +30,8 @@ def test_ten_thousand_workflows_a_second_of_five_steps() -> None:
 @pytest.mark.parametrize(
     ("engine", "counts"),
     [("temporal", (7, 23, 43)), ("conductor", (7, 27, 52)), ("airflow", (8, 28, 53)),
-     ("dbos", (3, 7, 12)), ("lambda-durable", (2, 6, 11)), ("step-functions", (2, 6, 11))],
+     ("dbos", (3, 7, 12)), ("lambda-durable", (2, 6, 11)), ("step-functions", (2, 6, 11)),
+     ("saga", (2, 6, 11))],
 )  # fmt: skip
 def test_transactions_of_one_five_and_ten_steps(engine: str, counts: tuple[int, ...]) -> None:
     assert tuple(engine_of(engine).transactions.of(n) for n in (1, 5, 10)) == counts
@@ -41,7 +42,7 @@ def test_temporal_is_counted_on_its_server() -> None:
     pytest.importorskip("temporalio", reason="the extra chaosharness[temporal] is not installed")
     import json
 
-    from chaosharness import Gateway, System, Temporal
+    from chaosharness import Gateway, Temporal
     from chaosharness.orchestrators.temporal.server import Server
     from tests.capacity.workflows import Steps, step
 
@@ -99,6 +100,32 @@ def test_airflow_is_counted_on_its_machine() -> None:
     assert sum(isinstance(fact, Moved) for fact in facts) == 20
     assert run.state == "success"
     assert counted == engine_of("airflow").transactions.of(5)
+
+
+def test_the_saga_of_ones_own_is_counted_on_its_store() -> None:
+    """Each commit is a transaction, and the rows that it writes are the writes."""
+    steps = 5
+    system = System("steps")
+    store = system.add(SagaStore("sagas"))
+    names = [f"step {number}" for number in range(steps)]
+
+    @system.service("orders")
+    def orders(env):
+        sagas = Orchestrator(
+            Saga("all", *map(Step, names)), env.connect(store), now_ms=env.now_ms,
+            sleep=env.sleep, calls={name: lambda command: "done" for name in names},
+        )  # fmt: skip
+        env.serve("begin", sagas.start)
+
+    @system.entry(examples=["o1"])
+    def place(env, id):
+        env.call("orders", "begin", id)
+
+    rows = [event.data["rows"] for event in system.run().history.of("commit")]
+    saga = engine_of("saga")
+    assert len(rows) == saga.transactions.of(steps)
+    assert saga.writes is not None
+    assert sum(rows) == saga.writes.of(steps)
 
 
 def test_formulas_are_written_as_they_are() -> None:

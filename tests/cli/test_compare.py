@@ -92,3 +92,10 @@ def test_who_changes_for_a_new_step() -> None:
     _, text = shown(right, both, "--budget", "2", *between)
     row = next(line for line in text.splitlines() if line.startswith("a new step"))
     assert row.split()[3:] == ["clearance", "shipping"]
+
+
+def test_an_effect_that_no_system_has_is_refused() -> None:
+    right = "models.questions.step_between:right"
+    code, text = shown(right, "--budget", "2", "--between", "bank.charg", "courier.book")
+    assert code != 0
+    assert "no calm run of these systems has an effect 'bank.charg'; there are: bank.cha" in text

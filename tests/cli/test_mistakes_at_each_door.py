@@ -106,6 +106,13 @@ ROWS = {
         },
         "consumes 'orders' with None, which is no function: give it the function",
     ),
+    "called the main loop": (
+        {
+            "handler": "async def main(order): ...",
+            "consume": "env.main(main(1))  # here",
+        },
+        "a main loop with <coroutine object .*main.*which is no function: give it the function",
+    ),
     "forgot env.consume": (
         {"service": SERVICE.replace('"pay")  # service', '"pay")  # here'), "consume": "..."},
         "nothing was consumed: .*Does each service call env.consume",

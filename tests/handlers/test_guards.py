@@ -70,6 +70,22 @@ def test_leaving_the_simulated_world_is_refused(guards, what):
     assert guards.refused == [caught.value]
 
 
+def run_a_loop():
+    loop, coroutine = asyncio.new_event_loop(), nothing()
+    try:
+        loop.run_until_complete(coroutine)
+    finally:
+        coroutine.close()
+        loop.close()
+
+
+@pytest.mark.parametrize("starts", [run_asyncio, run_a_loop])
+@pytest.mark.filterwarnings("ignore:coroutine 'nothing' was never awaited")
+def test_a_loop_of_its_own_is_told_to_give_the_async_function(guards, starts):
+    with pytest.raises(RealIO, match=r"give env.main.* the async function itself \(env.main\(main"):
+        starts()
+
+
 def test_a_refusal_that_is_swallowed_is_remembered(guards):
     for _ in range(3):
         try:
