@@ -44,6 +44,7 @@ _ITEM: Final[Any] = pools._WorkItem.__init__
 _RUN: Final[Any] = pools._WorkItem.run
 _FUTURE: Final[Any] = Future.__init__
 _RESULT: Final[Any] = Future.result
+_FAILED: Final[Any] = Future.set_exception
 
 
 @functools.wraps(_POOL)
@@ -110,6 +111,13 @@ def _result(self: Any, timeout: float | None = None) -> Any:
         del self, scope
 
 
+@functools.wraps(_FAILED)
+def _failed(self: Any, exception: BaseException | None) -> None:
+    if isinstance(exception, (GreenletExit, Abandoned)):
+        self._done_callbacks.clear()  # whoever waits for it is no more, and must not go on
+    _FAILED(self, exception)
+
+
 def _is_news(record: logging.LogRecord) -> bool:
     """Say whether a pool has something to complain of: not that its run is over."""
     error = record.exc_info[0] if record.exc_info else None
@@ -154,5 +162,6 @@ def install() -> None:
     item.__init__, item.run = _item, _run
     future: Any = Future
     future.__init__, future.result, future.__hash__ = _future, _result, hash_in_run
+    future.set_exception = _failed
     logging.getLogger("concurrent.futures").addFilter(_is_news)
     ON_END.append(_forget)

@@ -359,7 +359,8 @@ class Env:
 
         Args:
             web: The host name, a `Web`.
-            application: An ASGI application (FastAPI, Starlette) or a WSGI one (Flask, Django).
+            application: An ASGI application (FastAPI, Starlette) or a WSGI one (Flask, Django), or
+                one of aiohttp that was made for this process alone.
         """
         state = self._open(web, "app", "host name")
 

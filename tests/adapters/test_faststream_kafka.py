@@ -1,10 +1,12 @@
 """FastStream on Kafka: an application as it is, through aiokafka."""
 
 import pytest
+from fast_depends import dependency_provider
 
 from chaosharness import Gateway, Kafka, KafkaServers, System, Web, check, smallest
 from chaosharness.errors import InvalidDefinition
 from tests.adapters import faststream_kafka_app as module
+from tests.adapters import faststream_parcels as parcels
 from tests.adapters.digests import printed_everywhere
 
 TOPICS = {"orders": 2, "paid": 2, "returns": 1}
@@ -59,6 +61,24 @@ def test_what_it_cannot_read_it_gives_back_for_ever():
 def test_one_that_gives_back_what_failed_is_silent_over_all_single_faults():
     system = shop(module.app)
     check(system, items=system.examples[:1], faults_max=1)
+
+
+def test_dependencies_of_processes_that_are_over_are_forgotten():
+    """Each process imports the application anew, and all share one provider of dependencies."""
+    depot = System("depot")
+    options = {"assignment": "round-robin", "session_timeout_ms": 10_000}
+    bus = depot.add(Kafka("bus", {"packed": 2, "sent": 2}, **options))
+    depot.add(KafkaServers("kafka:9092", bus))
+    depot.service("parcels", replicas=2)(lambda env: env.main(parcels.app.run))
+    depot.entry(examples=[{"id": "p1"}])(
+        lambda env, parcel: env.publisher(bus)("packed", parcel, key=parcel["id"])
+    )
+    once = depot.run()
+    known = len(dependency_provider.dependencies)
+    assert [one.data["topic"] for one in once.history.of("publish")] == ["packed", "sent"]
+    for _ in range(3):
+        assert depot.run().digest() == once.digest()
+    assert len(dependency_provider.dependencies) == known
 
 
 def test_a_topic_that_nobody_declares_is_named():

@@ -363,6 +363,25 @@ def test_a_crash_ends_threads_and_nothing_of_them_goes_on():
     assert said(over) == ["cleaned up", "worked"]  # of the second life alone
 
 
+def test_a_crash_ends_what_was_to_be_called_behind_it(caplog):
+    called = []
+
+    def build(house):
+        def poll():
+            future = ThreadPoolExecutor(1).submit(time.sleep, 3)
+            future.add_done_callback(lambda future: called.append("done"))
+            time.sleep(5)
+
+        house.env.main(poll)
+
+    system = system_of(build)
+    assert system.run().ending.verdict == "quiet"
+    assert called == ["done"]
+    over = system.run(schedule=Schedule([Crash(Site("desk.poll/sleep", "before", 0, 1))]))
+    assert list(over.history.of("crash"))
+    assert (called, caplog.records) == (["done", "done"], [])  # of the second life alone
+
+
 # ---- the rest of the world
 
 

@@ -23,12 +23,14 @@ from types import ModuleType
 from typing import Any, Final
 from weakref import WeakKeyDictionary, WeakSet
 
+from fast_depends import dependency_provider
 from faststream._internal.broker import registrator
 
 from chaosharness.adapters.amqp.handling import BEHIND
 from chaosharness.adapters.amqp.logs import silence_in_runs
 from chaosharness.adapters.dispatch import Library, Seam
 from chaosharness.kernel.places import is_installed
+from chaosharness.kernel.scope import SCOPE
 
 _PACKAGE: Final = "faststream"
 
@@ -97,13 +99,41 @@ def _is_its(value: Any) -> bool:
 
 def _anew(module: ModuleType, holders: list[ModuleType]) -> ModuleType:
     """Import a module anew, with all that hold a part of its application; leave the old ones."""
+    _forget_earlier_runs()
     kept = {one.__name__: sys.modules.pop(one.__name__) for one in holders}
     try:
         return import_module(module.__name__)
     finally:
         for name in kept:
-            sys.modules.pop(name, None)
+            made = sys.modules.pop(name, None)
+            if made is not None:
+                _MADE.append(vars(made))
         sys.modules.update(kept)
+
+
+_MADE: Final[list[dict[str, Any]]] = []
+"""What modules hold that were imported anew in the run that goes on, or in the last one."""
+
+_RUN: Final[list[list[Any]]] = []
+"""What the run that goes on has told so far, by which it is known, or the last one."""
+
+
+def _forget_earlier_runs() -> None:
+    """Take the dependencies of earlier runs out of the one provider that all brokers share.
+
+    It would grow with each process, and a look at what sleeping code knows would differ by it.
+    """
+    scope = SCOPE.get()
+    if scope is None or (_RUN and _RUN[0] is scope.world.raw):
+        return
+    _RUN[:] = [scope.world.raw]
+    left = {id(names) for names in _MADE}
+    classes = {id(one) for names in _MADE for one in names.values() if isinstance(one, type)}
+    _MADE.clear()
+    known = dependency_provider.dependencies
+    for key in list(known):
+        if id(getattr(key, "__globals__", None)) in left or id(key) in classes:
+            del known[key]
 
 
 def _handler_of(callback: Any) -> Any:

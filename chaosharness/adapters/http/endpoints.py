@@ -36,6 +36,8 @@ def _routed(application: Any, method: str, path: str) -> str | None:
     for _ in range(_WRAPPERS_MAX):
         if hasattr(application, "routes"):
             return _in_starlette(application, method, path)
+        if hasattr(application, "router"):
+            return _in_aiohttp(application, method, path)
         if hasattr(application, "url_map"):
             return _in_flask(application, method, path)
         if type(application).__module__.startswith("django."):
@@ -61,6 +63,16 @@ def _in_starlette(application: Any, method: str, path: str) -> str | None:
         if hasattr(endpoint, "routes"):
             return _in_starlette(endpoint, method, path.removeprefix(below))
         return _name(endpoint)
+    return None
+
+
+def _in_aiohttp(application: Any, method: str, path: str) -> str | None:
+    for route in application.router.routes():
+        told = {} if route.resource is None else route.resource.get_info()
+        pattern = told.get("pattern")
+        is_here = path == told.get("path") if pattern is None else pattern.fullmatch(path)
+        if is_here and route.method in (method, "*"):
+            return _name(route.handler)
     return None
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 import attrs
 import msgspec
 
+from chaosharness.adapters.http.aiohttp_web import AiohttpWeb, is_aiohttp
 from chaosharness.adapters.http.asgi import Asgi
 from chaosharness.adapters.http.endpoints import endpoint_of
 from chaosharness.adapters.http.message import Answer, Request
@@ -213,10 +214,10 @@ class OpenWeb:
                 f"service {service!r} answers for {self.name!r} with {application!r}, which is no "
                 f"application: give it the ASGI or WSGI application{asked_at()}"
             )
-        runner = Asgi(application) if is_asgi(application) else Wsgi(application)
+        runner = _runner(application)
         replica = Replica(incarnation, service, runner, colour_of(runner.answer))
         self._front.add(replica, application)
-        if not isinstance(runner, Asgi):
+        if isinstance(runner, Wsgi):
             return None
 
         async def lifespan() -> None:
@@ -313,6 +314,13 @@ class OpenWeb:
             )
         )
         return 0
+
+
+def _runner(application: Any) -> Asgi | AiohttpWeb | Wsgi:
+    """Return what calls an application as its server would."""
+    if is_aiohttp(application):
+        return AiohttpWeb(application)
+    return Asgi(application) if is_asgi(application) else Wsgi(application)
 
 
 def is_asgi(application: Any) -> bool:
