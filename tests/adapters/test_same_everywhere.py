@@ -177,7 +177,7 @@ SHOWN = {
     "urllib3": HERE,
 }
 """Where each adapter's histories are compared between processes. Four have no operations of their
-own: `anyio`, `asgiref` and `ssl` see to what the others stand on, and `kombu.connection` refuses."""
+own: `anyio`, `asgiref` and `ssl` see to what the others stand on; `kombu.connection` refuses."""
 
 
 def test_no_adapter_is_left_out():
