@@ -15,7 +15,9 @@ from typing import Any, Final
 
 import attrs
 
-from chaosharness.errors import RefusedValue
+from chaosharness.errors import InvalidDefinition, RefusedValue
+from chaosharness.kernel.allowed import spelled
+from chaosharness.kernel.places import asked_at
 from chaosharness.orchestrators.conductor.records import COMPLETED, FAILED, FATAL, IN_PROGRESS, Task
 from chaosharness.orchestrators.conductor.server import Result
 
@@ -42,13 +44,23 @@ class Registered:
 
 
 def registered(function: Callable[..., Any]) -> Registered | None:
-    """Return what a decorated function says of itself; None for a function that is not."""
+    """Return what a decorated function says of itself; None for a function that is not.
+
+    Raises:
+        InvalidDefinition: It polls in a domain, which is not modelled.
+    """
     handler = sys.modules.get("conductor.client.automator.task_handler")
     if handler is None:
         return None
     bare = inspect.unwrap(function)
-    for (name, _), record in reversed(handler._decorated_functions.items()):
+    for (name, domain), record in reversed(handler._decorated_functions.items()):
         if record["func"] is bare:
+            if domain:
+                raise InvalidDefinition(
+                    f"@worker_task of {spelled(name)} says domain={spelled(domain)}, and domains "
+                    f"are not modelled: a worker there would be given tasks of no domain. Leave "
+                    f"it out, or give the function to env.task_worker undecorated{asked_at()}"
+                )
             return Registered(
                 name, record.get("thread_count", 1), record.get("lease_extend_enabled", False)
             )

@@ -68,6 +68,11 @@ def read_task_def(source: Any, *, where: str, registered: bool = True) -> TaskDe
         total_timeout_s=reader.number(given, "totalTimeoutSeconds", 0),
         input_template=given.get("inputTemplate") or {},
     )
+    if isinstance(given.get("concurrentExecLimit"), int) and given["concurrentExecLimit"] > 0:
+        reader.wrong.append(
+            f"{where}: concurrentExecLimit is not modelled, and would limit nothing: leave it out, "
+            f"or set it to 0"
+        )
     if registered and 0 < found.timeout_s < found.response_timeout_s:
         reader.wrong.append(
             f"{where}: responseTimeoutSeconds {found.response_timeout_s} must not be more than "

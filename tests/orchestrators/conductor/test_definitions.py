@@ -68,6 +68,7 @@ def test_a_mistake_in_a_workflow_is_told_with_its_place(workflow: Any, said: str
         ({"name": "a", "retryLogic": "SOMETIMES"}, "retryLogic must be one of FIXED, LINEAR"),
         ({"name": "a", "timeoutPolicy": "X"}, "timeoutPolicy must be one of RETRY, "),
         ({"retryCount": 3}, "name is missing"),
+        ({"name": "a", "concurrentExecLimit": 1}, "concurrentExecLimit is not modelled"),
         ({"name": "a", "timeoutSeconds": 60},
          "responseTimeoutSeconds 3600 must not be more than timeoutSeconds 60"),
     ],
