@@ -302,8 +302,17 @@ _TAKES: Final = (
     *("params", "retry", "addr", "loop", "config"),
     *("connection_class", "record_class", "params_input"),
 )
+
+
+def _keep(real: Any, holder: Any) -> None:
+    """Let a pool keep what is idle: a timer set anew each round has a loop never come to rest."""
+
+
 LIBRARY: Final = Library(
     "asyncpg",
     tested=">=0.30,<0.33",
-    seams=(Seam("asyncpg.connect_utils:__connect_addr", _TAKES, _connect),),
+    seams=(
+        Seam("asyncpg.connect_utils:__connect_addr", _TAKES, _connect),
+        Seam("asyncpg.pool:PoolConnectionHolder._setup_inactive_callback", ("self",), _keep),
+    ),
 )
