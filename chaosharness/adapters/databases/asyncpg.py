@@ -9,8 +9,9 @@ Source:
     0.32, `connect_utils.py`, `protocol/coreproto.pyx`.
 
 Not modelled:
-    `copy_*` methods. `timeout=` of a query ends it by another connection, which finds no server;
-    `SET statement_timeout` works. TLS, passwords.
+    `copy_*` methods, TLS, passwords. The request to cancel, which asyncpg sends when `timeout=` or
+    `command_timeout=` is over, comes too late each time, as it may: what was executed stays so,
+    and a statement that waits for a lock goes on waiting (`SET statement_timeout` ends it).
 """
 
 from __future__ import annotations
@@ -308,11 +309,19 @@ def _keep(real: Any, holder: Any) -> None:
     """Let a pool keep what is idle: a timer set anew each round has a loop never come to rest."""
 
 
+async def _cancel(real: Any, **given: Any) -> None:
+    """Ask the server to cancel a statement: it comes too late."""
+    note_spoken(current_scope("asyncpg.cancel"), "asyncpg", "cancel")
+
+
+_CANCELS: Final = ("loop", "addr", "params", "backend_pid", "backend_secret")
+
 LIBRARY: Final = Library(
     "asyncpg",
     tested=">=0.30,<0.33",
     seams=(
         Seam("asyncpg.connect_utils:__connect_addr", _TAKES, _connect),
+        Seam("asyncpg.connect_utils:_cancel", _CANCELS, _cancel),
         Seam("asyncpg.pool:PoolConnectionHolder._setup_inactive_callback", ("self",), _keep),
     ),
 )
