@@ -32,7 +32,7 @@ def run(folder, *words, fixed=False):
 NEEDED = {
     ("orchestrators", "temporal"): "google temporalio",
     ("adapters", "http"): "aiohttp blinker django flask httpx multidict urllib3",
-    ("adapters", "amqp"): "aio_pika aiormq amqp faststream kombu pamqp pika vine",
+    ("adapters", "amqp"): "aio_pika aiormq amqp fast_depends faststream kombu pamqp pika vine",
     ("adapters", "celery"): "amqp billiard celery click fakeredis kombu redis vine",
     ("adapters", "aws"): "aiobotocore boto3 botocore",
     ("adapters", "temporal"): "google temporalio",
