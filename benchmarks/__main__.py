@@ -35,10 +35,11 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"no benchmark named {', '.join(unknown)}; there are: {', '.join(known)}")
         return 3
+    wrong = 0
     for name in names or known:
         print(f"\n== {name}")
-        import_module(f"benchmarks.{name}").main()
-    return 0
+        wrong = import_module(f"benchmarks.{name}").main() or wrong
+    return wrong
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ is printed with its schedule. Ends with 1 if there is one.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from importlib import import_module
@@ -36,7 +37,7 @@ def systems() -> Iterator[tuple[str, System]]:
         yield f"periodic: {system.name}", system
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] = ()) -> int:
     """Run all single faults, print a table, and say what did not become quiet."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", help="beginnings of names; all by default")
@@ -59,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runs += len(schedules)
         seconds = time.process_time() - begun
         rows.append((name, f"{len(schedules) - 1:,}", str(len(loud) - before), f"{seconds:,.0f}"))
+    if not runs:
+        parser.error(f"no system's name begins with {' or '.join(options.names)}")
     rows.append(("all", f"{runs:,} runs", str(len(loud)), ""))
     table("Not quiet, of right systems", rows)
     print("\n".join(loud))
@@ -66,4 +69,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))
