@@ -8,7 +8,6 @@ such as a class written in C. Both ask `SCOPE` at each call or construction, and
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
@@ -19,6 +18,7 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers.exchange import exchange
 from chaosharness.kernel.scope import SCOPE
 
 
@@ -138,17 +138,6 @@ def by_scope(real: Any, ours: Callable[..., Any]) -> Callable[..., Any]:
         return ours(real, *arguments, **options)
 
     return call
-
-
-def exchange(real: Any, ours: Any) -> None:
-    """Put ours in the place of the real thing, in every module that has it by some name."""
-    for module in list(sys.modules.values()):
-        names = getattr(module, "__dict__", None)
-        if type(names) is not dict or names.get("__name__", "").startswith("chaosharness"):
-            continue
-        for name, value in list(names.items()):
-            if value is real:
-                names[name] = ours
 
 
 def _found(

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import _thread
 import functools
-import sys
 import threading
 from collections.abc import Callable
 from contextvars import Context
@@ -30,12 +29,13 @@ from typing import Any, Final
 
 from greenlet import GreenletExit
 
+from chaosharness.handlers import thread_locals
 from chaosharness.handlers.carrier import Plain, park
+from chaosharness.handlers.exchange import exchange
 from chaosharness.handlers.fingerprint import of_function
 from chaosharness.handlers.places import told
 from chaosharness.handlers.port import current_scope
 from chaosharness.handlers.script import Script, T
-from chaosharness.handlers.thread_locals import exchange
 from chaosharness.kernel.rest import Loop, State
 from chaosharness.kernel.scope import SCOPE, Incarnation, Scope
 
@@ -104,7 +104,7 @@ class VirtualThread:
         """Go on: `threading.local` has the values of this thread."""
         global _inside  # noqa: PLW0603
         assert _inside is None
-        self._locals = exchange(self._locals)
+        self._locals = thread_locals.exchange(self._locals)
         _inside = self
 
     def leave(self) -> None:
@@ -112,7 +112,7 @@ class VirtualThread:
         global _inside  # noqa: PLW0603
         if _inside is self:
             _inside = None
-            self._locals = exchange(self._locals)
+            self._locals = thread_locals.exchange(self._locals)
 
     def look(self) -> State:
         """Return what its function knows, where it waits in no line of the user's (a timer)."""
@@ -414,12 +414,8 @@ def install() -> None:
     kind.__hash__ = hash_in_run
     module._counter, module.get_ident = _counter, _get_ident
     module._in_run_current, module._in_run_all = _current_thread, _enumerate
-    _thread.start_new_thread = _start_new_thread
-    for one in list(sys.modules.values()):
-        names = getattr(one, "__dict__", None)
-        if type(names) is dict and one not in (threading, sys.modules[__name__], _thread):
-            for name in [name for name, value in names.items() if value is _NEW]:
-                names[name] = _start_new_thread
+    for real in (_NEW, _thread.start_new):  # its old name, a function of its own
+        exchange(real, _start_new_thread, spared=("threading",))
     for name, stands in _STAND_FOR.items():  # also for those who imported it by name
         getattr(module, name).__code__ = stands.__code__
 

@@ -116,6 +116,12 @@ class Exploration:
     claims: list[Claim] = attrs.field(init=False)
     examiner: Examiner = attrs.field(init=False)
     _calm: Run | None = attrs.field(default=None, init=False)
+    _fails: bool = attrs.field(default=False, init=False)
+    """Whether everything fails in calm already, and nobody claims anything for that.
+
+    A slip in the wiring, as a rule. Faults prove nothing then, and each run is long with the
+    repeats of every message: who made the slip is to hear of it at once.
+    """
     _watch: Watch = attrs.field(init=False)
     _differs: bool = attrs.field(init=False, default=False)
     _troubles: dict[tuple[str, str], tuple[int, Schedule]] = attrs.field(factory=dict, init=False)
@@ -206,7 +212,7 @@ class Exploration:
         """Say whether nothing is left to learn: every property is settled, or nothing counts."""
         if self._differs or (self.found and (self.stop_at_first or self.is_restless())):
             return True
-        if self.spins() or not self.items or self.all_fails():
+        if self.spins() or not self.items or self._fails:
             return True
         return bool(self.claims) and all(one.settled for one in self.claims)
 
@@ -224,15 +230,6 @@ class Exploration:
         """
         return self._calm is not None and self._calm.ending.verdict == "spinning"
 
-    def all_fails(self) -> bool:
-        """Say whether no handler came to its end in calm, and nobody claimed anything for that.
-
-        A slip in the wiring, as a rule. Faults prove nothing then, and each run is long with the
-        repeats of every message: who made the slip is to hear of it now.
-        """
-        nobody_claims = all(one.assumption for one in self.properties)
-        return self._calm is not None and nobody_claims and failed(self._calm.history)
-
     def _take(self, seen: Seen, *, tentative: bool = False) -> None:
         """Take in what a run showed: how each property stands after it.
 
@@ -249,6 +246,8 @@ class Exploration:
         if self._calm is None and not seen.schedule.faults and seen.run is not None:
             self._calm = seen.run
             self.runs += 1
+            nobody_claims = all(one.assumption for one in self.properties)
+            self._fails = nobody_claims and failed(seen.run.history)
             self._watch.begin(calm=seen.run)
         struck = seen.struck
         self.struck += bool(struck)
@@ -530,7 +529,7 @@ class Exploration:
             return
         if self.spins():
             yield f"the search stopped at the calm run, which spins; {level}"
-        elif self.all_fails():
+        elif self._fails:
             yield f"the search stopped at the calm run, in which everything fails; {level}"
         elif self.ended == "time":
             yield f"the time of {self.seconds_max:g} s was over; {level}"

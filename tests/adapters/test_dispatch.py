@@ -9,9 +9,10 @@ from types import ModuleType
 import pytest
 
 from chaosharness import System
-from chaosharness.adapters.dispatch import Library, Seam, Swap, exchange, inside, install
+from chaosharness.adapters.dispatch import Library, Seam, Swap, inside, install
 from chaosharness.adapters.unmodelled import not_modelled
 from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers.exchange import exchange
 from chaosharness.kernel.scope import SCOPE
 
 

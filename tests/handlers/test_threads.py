@@ -424,7 +424,8 @@ def test_two_processes_with_two_hash_seeds_have_one_digest():
     assert len(digests) == 1
 
 
-def test_a_thread_by_its_lowest_door_is_one_of_the_run():
+@pytest.mark.parametrize("door", ["start_new_thread", "start_new"])
+def test_a_thread_by_its_lowest_door_is_one_of_the_run(door):
     def handler(house, order):
         def work(number, *, at):
             time.sleep(1)
@@ -432,9 +433,9 @@ def test_a_thread_by_its_lowest_door_is_one_of_the_run():
             house.env.note(number)
 
         at = []
-        at.append(_thread.start_new_thread(work, (order["id"],), {"at": at}))
+        at.append(getattr(_thread, door)(work, (order["id"],), {"at": at}))
 
     over = run(handler, orders=2)
     assert over.ending.verdict == "quiet"
     assert [(e.entity, e.data["what"]) for e in over.history.of("note")] == [(1, "o1"), (2, "o2")]
-    assert _thread.start_new_thread(int, ()) > 0  # outside of a run Python's own
+    assert getattr(_thread, door)(int, ()) > 0  # outside of a run Python's own

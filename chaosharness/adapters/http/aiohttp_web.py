@@ -22,6 +22,7 @@ from http.client import HTTPResponse
 from typing import Any, Final
 
 from chaosharness.adapters.http.asgi import note_failure
+from chaosharness.adapters.http.closing import Closing
 from chaosharness.adapters.http.message import Answer, Request
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.port import call_off
@@ -47,16 +48,11 @@ class AiohttpWeb:
     def __init__(self, application: Any) -> None:
         web = sys.modules["aiohttp.web"]
         self.runner = web.AppRunner(application, access_log=None, logger=_Log())
-        self._stop: asyncio.Future[None] | None = None
-        self._stopped: Callable[[], None] | None = None
+        self._closing = Closing()
 
     def close(self, stopped: Callable[[], None]) -> None:
         """Tell the application that it is shut down; `stopped` is called when it has."""
-        if self._stop is None or self._stop.done():
-            stopped()
-        else:
-            self._stopped = stopped
-            self._stop.set_result(None)
+        self._closing.ask(stopped)
 
     async def lifespan(self, ready: Callable[[], None]) -> None:
         """Start the application, say when it is ready, and stay.
@@ -64,7 +60,7 @@ class AiohttpWeb:
         Raises:
             InvalidDefinition: Another process has it, and aiohttp lets nobody share one.
         """
-        stop = self._stop = asyncio.get_running_loop().create_future()
+        stop = self._closing.expect()
         try:
             await self.runner.setup()
         except RuntimeError as error:
@@ -77,8 +73,7 @@ class AiohttpWeb:
             await self.runner.cleanup()
         except Exception as error:
             note_failure(error)
-        if self._stopped is not None:
-            self._stopped()
+        self._closing.has_ended()
 
     async def answer(self, request: Request, answered: Callable[[Answer], None]) -> None:
         """Answer a request; `answered` is called when the answer is complete.

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+from chaosharness.adapters.http.closing import Closing
 from chaosharness.adapters.http.message import Answer, Request
 from chaosharness.handlers.places import told
 from chaosharness.kernel.scope import SCOPE
@@ -40,16 +41,11 @@ class Asgi:
     def __init__(self, application: Any) -> None:
         self.application = application
         self.state: dict[str, Any] = {}
-        self._stop: asyncio.Future[None] | None = None
-        self._stopped: Callable[[], None] = _nobody
+        self._closing = Closing()
 
     def close(self, stopped: Callable[[], None]) -> None:
         """Tell the application that it is shut down; `stopped` is called when it has."""
-        if self._stop is None or self._stop.done():
-            stopped()
-        else:
-            self._stopped = stopped
-            self._stop.set_result(None)
+        self._closing.ask(stopped)
 
     async def lifespan(self, ready: Callable[[], None]) -> None:
         """Start the application, say when it is ready, and stay.
@@ -58,7 +54,7 @@ class Asgi:
             Unstarted: Its startup failed.
         """
         loop = asyncio.get_running_loop()
-        stop = self._stop = loop.create_future()
+        stop = self._closing.expect()
         asked = iter(("lifespan.startup",))
 
         async def receive() -> dict[str, Any]:
@@ -76,7 +72,7 @@ class Asgi:
             elif kind == "lifespan.startup.complete":
                 ready()
             elif kind in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
-                loop.call_soon(self._stopped)
+                loop.call_soon(self._closing.has_ended)
 
         spoken = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}}
         try:
@@ -89,9 +85,9 @@ class Asgi:
         if failed:
             raise Unstarted(failed[0])
         if stop.done():
-            self._stopped()
+            self._closing.has_ended()
             return
-        self._stop = None
+        self._closing.never()
         ready()  # it knows no lifespan, which is its right
 
     async def answer(self, request: Request, answered: Callable[[Answer], None]) -> None:
@@ -138,10 +134,6 @@ class Asgi:
             "server": (url.hostname, url.port or _PORTS.get(url.scheme, 80)),
             "state": dict(self.state),
         }
-
-
-def _nobody() -> None:
-    """Be told of an end that nobody waits for."""
 
 
 def note_failure(error: Exception) -> None:

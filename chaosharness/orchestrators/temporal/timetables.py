@@ -24,6 +24,7 @@ from chaosharness.orchestrators.temporal.calendars import (
     Spec,
     cron_of,
 )
+from chaosharness.orchestrators.temporal.chains import Chains
 from chaosharness.orchestrators.temporal.limits import Limits
 from chaosharness.orchestrators.temporal.refusals import Refused, invalid
 from chaosharness.orchestrators.temporal.run import Run, milliseconds
@@ -51,28 +52,12 @@ FIELDS: Final = {
 }
 
 
-class Starts(Protocol):
+class Starts(Chains, Protocol):
     """The server, as far as schedules need it."""
 
-    now_ms: int
     timetable_runs: int | None
     timetables: dict[str, "Timetable"]
     runs: dict[str, list[Run]]
-
-    def start(
-        self,
-        workflow_id: str,
-        type: str,
-        queue: str,
-        *,
-        input: Any = None,
-        task_timeout_ms: int = 10_000,
-        extra: Mapping[str, Any] | None = None,
-        parent: tuple[str, int] | None = None,
-        wait_ms: int = 0,
-        limits: Limits = ...,
-    ) -> Run:
-        """Begin a run."""
 
     def cancel(
         self, workflow_id: str, reason: str = "", *, by: tuple[Run, int] | None = None
