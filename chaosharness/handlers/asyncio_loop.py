@@ -346,9 +346,15 @@ class VirtualLoop(Guest, SignalLoop):
             self.pump()
 
     def _timer_handle_cancelled(self, timer: Timer) -> None:
-        """Called by a timer that is cancelled."""
+        """Called by a timer that is cancelled.
+
+        One that a task has left behind (a pool's, for what is idle) is no sleep of that task. Where
+        it is set anew in each round it never goes off: who cancels it has come round.
+        """
         if timer.entry is not None and self._timers.pop(timer.entry[TICKET], None) is not None:
             self.world.agenda.cancel(timer.entry)
+            if isinstance(timer.setter, asyncio.Task) and timer.setter.done():
+                timer.wait.woke()
 
     # ---- functions that block
 

@@ -353,6 +353,37 @@ def callbacks(env, db, kv, bus):
     env.main(main)
 
 
+def idle(env, db, kv, bus):
+    """A pool that closes what nobody has used for five minutes: its timer is set anew each round,
+    by a task that has ended when it is cancelled."""
+
+    class Pool:
+        timer = None
+
+        async def release(self):
+            self.timer = asyncio.get_running_loop().call_later(300, self.close)
+
+        def close(self):
+            self.timer = None
+
+        def acquire(self):
+            if self.timer is not None:
+                self.timer.cancel()
+
+    async def main():
+        pool = Pool()
+        while True:
+            pool.acquire()
+            jobs = db.execute("SELECT id FROM jobs WHERE state = 'new'").fetchall()
+            for (job,) in jobs:
+                with db:
+                    db.execute("UPDATE jobs SET state = 'done' WHERE id = ?", (job,))
+            await asyncio.shield(pool.release())
+            await asyncio.sleep(5)
+
+    env.main(main)
+
+
 SYSTEMS = [
     driven(deadlines),
     driven(leases, replicas=2),
@@ -367,6 +398,7 @@ SYSTEMS = [
     driven(ports_tick, runtime="ports"),
     driven(asyncio_tasks, runtime="asyncio"),
     driven(callbacks, runtime="asyncio"),
+    driven(idle, runtime="asyncio"),
     driven(trio_tasks, runtime="trio"),
     driven(leaders, runtime="asyncio", replicas=2),
     driven(renewed),

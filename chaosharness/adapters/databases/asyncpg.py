@@ -305,10 +305,6 @@ _TAKES: Final = (
 )
 
 
-def _keep(real: Any, holder: Any) -> None:
-    """Let a pool keep what is idle: a timer set anew each round has a loop never come to rest."""
-
-
 async def _cancel(real: Any, **given: Any) -> None:
     """Ask the server to cancel a statement: it comes too late."""
     note_spoken(current_scope("asyncpg.cancel"), "asyncpg", "cancel")
@@ -322,6 +318,5 @@ LIBRARY: Final = Library(
     seams=(
         Seam("asyncpg.connect_utils:__connect_addr", _TAKES, _connect),
         Seam("asyncpg.connect_utils:_cancel", _CANCELS, _cancel),
-        Seam("asyncpg.pool:PoolConnectionHolder._setup_inactive_callback", ("self",), _keep),
     ),
 )
