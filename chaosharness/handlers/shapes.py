@@ -101,6 +101,14 @@ _GATHERING: Final[dict[tuple[str, str], Callable[[Any], Any]]] = {
     ("sqlalchemy", "BufferedRowCursorFetchStrategy"): lambda one: len(one._rowbuffer),
     ("sqlalchemy", "FullyBufferedCursorFetchStrategy"): lambda one: len(one._rowbuffer),
     ("sqlalchemy", "FilterResult"): lambda one: one._real_result,
+    # of a client of HTTP what goes with each request: its pool of connections is no state
+    ("requests", "Session"): lambda one: (one.headers._store, one.cookies._cookies),
+    ("httpx", "BaseClient"): lambda one: (one._headers._list, one._cookies.jar._cookies),
+    ("aiohttp", "ClientSession"): lambda one: (
+        list(one._default_headers.items()),
+        one._cookie_jar._cookies,
+    ),
+    ("cimpl", "TopicPartition"): lambda one: (one.topic, one.partition, one.offset),
     ("redis", "Pipeline"): lambda one: one.command_stack,
     ("boto3", "BatchWriter"): lambda one: one._items_buffer,
 }

@@ -1,12 +1,13 @@
 """What a library was given to keep is told apart, whichever object keeps it."""
 
+import asyncio
 import contextvars
 import threading
 import weakref
 
 import pytest
 
-from chaosharness.handlers.fingerprint import of_function
+from chaosharness.handlers.fingerprint import DEPTH_MAX, Look, of_function
 from tests.handlers.test_fingerprint import print_of
 
 
@@ -120,3 +121,53 @@ def test_what_an_object_of_a_library_keeps_is_read(home, name, attribute, one, o
 
 def test_a_release_that_keeps_it_elsewhere_is_never_sure():
     assert not print_of(bare("boto3.dynamodb.table", "BatchWriter"))[1]
+
+
+def sessions():
+    requests = pytest.importorskip("requests")
+    httpx = pytest.importorskip("httpx")
+    return {"requests": requests.Session(), "httpx": httpx.Client()}
+
+
+@pytest.mark.parametrize("library", ["requests", "httpx"])
+def test_a_session_is_what_goes_with_each_of_its_requests(library):
+    session = sessions()[library]
+    before = print_of(session)
+    assert print_of(session) == before
+    session.headers["x-attempt"] = "1"
+    with_header = print_of(session)
+    assert with_header != before
+    session.cookies.set("cart", "c1")
+    assert print_of(session) != with_header
+
+
+def test_a_session_of_aiohttp_is_too():
+    aiohttp = pytest.importorskip("aiohttp")
+
+    async def looks():
+        async with aiohttp.ClientSession() as session:
+            yield print_of(session)
+            session.headers["x-attempt"] = "1"
+            yield print_of(session)
+            session.cookie_jar.update_cookies({"cart": "c1"})
+            yield print_of(session)
+
+    async def all_of_them():
+        return [one async for one in looks()]
+
+    found = asyncio.run(all_of_them())
+    assert len({repr(one) for one in found}) == 3
+
+
+def test_where_a_client_of_kafka_stands_is_state():
+    kafka = pytest.importorskip("confluent_kafka")
+    at = kafka.TopicPartition("orders", 0, 1)
+    assert print_of(at) == print_of(kafka.TopicPartition("orders", 0, 1))
+    assert print_of(at) != print_of(kafka.TopicPartition("orders", 0, 2))
+
+
+def test_where_a_client_of_kafka_stands_is_all_that_it_is():
+    kafka = pytest.importorskip("confluent_kafka")
+    look = Look()
+    look.value(kafka.TopicPartition("orders", 0, 1), DEPTH_MAX)
+    assert look.sure
