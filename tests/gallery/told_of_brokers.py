@@ -345,7 +345,7 @@ TOLD = {
     ),
     "aws.changes:key_from_the_call": Told(
         "never charged twice",
-        "with another idempotency key each time (handler-1 and handler-2)",
+        "with another idempotency key each time",
         [Delay(Site("till.handler/bank.charge"), lasting="timeout")],
         items=(0,),
     ),

@@ -10,7 +10,7 @@ from chaosharness.brokers.dynamodb.reader import Reader, Shard
 from chaosharness.brokers.dynamodb.rows import CHECKPOINT
 from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.settling import carefully
-from chaosharness.brokers.sqs.context import Context
+from chaosharness.brokers.sqs.context import Context, request_id
 from chaosharness.brokers.sqs.event import Records
 from chaosharness.brokers.sqs.function import Call, Lambda
 from chaosharness.handlers.places import told
@@ -100,7 +100,7 @@ class Function:
         world.agenda.add(due_ms, self._time_out, call, False)
         self._calls += 1
         name = function.__name__
-        context = Context(call.scope, name, f"{name}-{self._calls}", due_ms)
+        context = Context(call.scope, name, request_id(call.scope, name, self._calls), due_ms)
         records = [event_of(one, self.reader.stream.table) for one in call.held]  # type: ignore[arg-type]
         event = {"Records": Records(records, call.go_to)}
         answers: list[Any] = []

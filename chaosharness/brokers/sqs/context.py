@@ -8,12 +8,26 @@ Source:
 from __future__ import annotations
 
 from typing import Final
+from uuid import NAMESPACE_OID, uuid5
 
 from chaosharness.handlers.port import read_clock
 from chaosharness.kernel.scope import Scope
 
 REGION: Final = "eu-central-1"
 ACCOUNT: Final = "000000000000"
+
+
+def request_id(scope: Scope, name: str, number: int) -> str:
+    """Return the id of an invocation: no other one has it, in whichever environment.
+
+    Batches of a queue or a stream that are handed out again are invocations of their own.
+
+    Args:
+        scope: Whose environment runs it.
+        name: That of the function.
+        number: How many the environment has had of them.
+    """
+    return str(uuid5(NAMESPACE_OID, f"{scope.incarnation.label}/{name}/{number}"))
 
 
 class Context:

@@ -23,7 +23,7 @@ from chaosharness.brokers.intake import Intake
 from chaosharness.brokers.settling import carefully
 from chaosharness.brokers.sqs.concurrency import Slots, pause_ms
 from chaosharness.brokers.sqs.consumers import UNHEARD, delete
-from chaosharness.brokers.sqs.context import Context
+from chaosharness.brokers.sqs.context import Context, request_id
 from chaosharness.brokers.sqs.desk import Desk, Held, poller_for
 from chaosharness.brokers.sqs.event import Records, failures, record_of
 from chaosharness.brokers.sqs.rows import SURFACES
@@ -259,7 +259,7 @@ class Mapping:
         self._calls += 1
         scope = call.scope
         name = function.__name__
-        context = Context(scope, name, f"{name}-{self._calls}", due_ms)
+        context = Context(scope, name, request_id(scope, name, self._calls), due_ms)
         records = [record_of(one, self.queue) for one in call.held]
         event = {"Records": Records(records, call.go_to)}
         answers: list[Any] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Final
 
 import attrs
@@ -179,6 +180,9 @@ def _ended(history: History, item: int) -> dict[str, int]:
 
 # ---- put aside
 
+TRIES_MIN: Final = 2
+"""Tries that have failed by a fault, at least, where an outage is to have used them up."""
+
 
 @attrs.frozen
 class Aside:
@@ -235,16 +239,31 @@ def _contents(history: History, message: int) -> Contents:
 
 
 def in_trouble(clean: Clean, history: History, index: int, message: int) -> bool:
-    """Say whether something was failing by a fault when a message was handled last."""
+    """Say whether something was failing by a fault when a message was handled last.
+
+    Or an outage has used its tries up: at least half of them failed by a fault, several, and one of
+    the last two. The one after such a failure may fail by what that has left behind, a lease say.
+    """
     raw = history.raw
-    last = index - 1
-    while last >= 0 and not (raw[last][1] == "deliver" and raw[last][7].get("message") == message):
-        last -= 1
-    if last < 0:
+    handed = [
+        at
+        for at in range(index)
+        if raw[at][1] == "deliver" and raw[at][7].get("message") == message
+    ]
+    if not handed or _fails(clean, history, handed[-1], index):
         return True
+    if len(handed) < TRIES_MIN or not _fails(clean, history, *handed[-2:]):
+        return False
+    failed = sum(_fails(clean, history, at, end) for at, end in pairwise(handed))
+    return failed >= TRIES_MIN and 2 * failed >= len(handed)
+
+
+def _fails(clean: Clean, history: History, begin: int, end: int) -> bool:
+    """Say whether something fails by a fault between two events, and not in calm too."""
+    raw = history.raw
     usual = _usual(clean)
     silent = given_up(history, clean.history)
-    for at in range(last, index):
+    for at in range(begin, end):
         _, kind, _, operation, entity, _, _, data = raw[at]
         if kind in ("fault", "crash"):
             return True

@@ -7,6 +7,7 @@ visibility timeout.
 
 import json
 from types import SimpleNamespace
+from uuid import UUID
 
 import pytest
 
@@ -353,3 +354,31 @@ def test_a_cold_start_runs_on_the_visibility_of_what_was_received():
 def test_what_aws_would_not_take_is_refused(option, value):
     with pytest.raises(ValueError, match=option):
         Lambda(lambda event, context: None, **{option: value})
+
+
+def test_no_two_invocations_have_one_id():
+    system = System("shop")
+    queues = {"orders": SQSQueue(dead_letter="dead", receives_max=6), "dead": SQSQueue()}
+    bus = system.add(SQS("bus", queues))
+
+    @system.service("worker", replicas=2)
+    def worker(env):
+        def handler(event, context):
+            env.note("called", id=context.aws_request_id)
+            if env.now_ms() < 100_000:
+                raise ValueError("again")
+
+        env.consume(bus, "orders", Lambda(handler, batch=1))
+
+    @system.entry(examples=["o1", "o2"])
+    def place(env, order):
+        env.publisher(bus)("orders", {"id": order})
+
+    crash = Crash(Site("worker.handler/handle", "before", 1, 3), down="next")
+    run = system.run(None, Schedule([crash]))
+    ids = [UUID(event.data["id"]) for event in run.history.of("note")]
+    environments = {event.actor for event in run.history.of("note")}
+    assert len(environments) > 2  # two, and the one after the crash
+    assert len({*ids}) == len(ids) > 6
+    again = system.run(None, Schedule([crash]))
+    assert again.digest() == run.digest()
