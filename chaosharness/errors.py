@@ -158,7 +158,8 @@ _INSTEAD = (
             *("multiprocessing.", "subprocess.", "pty.", "ProcessPoolExecutor."),
         ),
         "Another program is a third party: model what it does as an External, or pass a double "
-        "into the handler. A pool of threads runs in virtual time (ThreadPoolExecutor).",
+        "into the handler. What a module does while it is imported is its own affair. A pool of "
+        "threads runs in virtual time (ThreadPoolExecutor).",
     ),
 )
 """What a call begins with, and what to do in its place: the first that fits."""

@@ -43,10 +43,12 @@ ADAPTERS: Final = {
     "kafka": "chaosharness.adapters.kafka.kafka_python",
     "kombu.connection": "chaosharness.adapters.amqp.kombu",
     "kombu.transport.redis": "chaosharness.adapters.celery.redis",
+    "multiprocessing": "chaosharness.adapters.multiprocessing",
     "nats": "chaosharness.adapters.nats.nats",
     "pika": "chaosharness.adapters.amqp.pika",
     "psycopg": "chaosharness.adapters.databases.psycopg",
     "redis": "chaosharness.adapters.databases.redis",
+    "socketserver": "chaosharness.adapters.socketserver",
     "sqlalchemy": "chaosharness.adapters.databases.sqlalchemy",
     "sqlite3": "chaosharness.adapters.databases.sqlite",
     "socket": "chaosharness.adapters.network.sockets",
@@ -56,6 +58,7 @@ ADAPTERS: Final = {
     "temporalio": "chaosharness.adapters.temporal.clients",
     "temporalio.worker": "chaosharness.adapters.temporal.workers",
     "urllib3": "chaosharness.adapters.http.urllib3",
+    "uuid_utils": "chaosharness.adapters.uuid_utils",
 }
 """The package that is imported, and the module that holds its `LIBRARY`."""
 
@@ -65,12 +68,15 @@ COMMON: Final = {"kafka": "KafkaConsumer"}
 BY_THEMSELVES: Final = (
     "aiosqlite",
     "confluent_kafka",
+    "multiprocessing",
     "psycopg",
+    "socketserver",
     "temporalio",
     "temporalio.worker",
+    "uuid_utils",
 )
-"""Libraries that open sockets in C, or files in a thread, where no guard sees it: met in every
-system, to refuse what nothing of it stands for."""
+"""Libraries that open sockets in C, or files in a thread, or wait in C, where no guard sees it: met
+in every system, to stand for them or to refuse what nothing stands for."""
 
 _WANTED: Final[set[str]] = set()
 _UNASKED: Final[set[str]] = set()

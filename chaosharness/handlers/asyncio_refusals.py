@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from chaosharness.errors import RealIO
+from chaosharness.handlers.asyncio_unvisited import UnvisitedLoop
 
 RUNNING = "cannot be called from a running event loop"
 
@@ -22,7 +23,7 @@ def _refusing(name: str) -> Callable[..., NoReturn]:
     return refuse
 
 
-class RefusingLoop(asyncio.AbstractEventLoop):
+class RefusingLoop(UnvisitedLoop):
     """Accepts what has no meaning here, refuses what would leave the simulated world."""
 
     slow_callback_duration = float("inf")
@@ -90,10 +91,7 @@ class RefusingLoop(asyncio.AbstractEventLoop):
     connect_accepted_socket: Any = _refusing("connect_accepted_socket")
     connect_read_pipe: Any = _refusing("connect_read_pipe")
     connect_write_pipe: Any = _refusing("connect_write_pipe")
-    create_datagram_endpoint: Any = _refusing("create_datagram_endpoint")
-    create_server: Any = _refusing("create_server")
     create_unix_connection: Any = _refusing("create_unix_connection")
-    create_unix_server: Any = _refusing("create_unix_server")
     getaddrinfo: Any = _refusing("getaddrinfo")
     getnameinfo: Any = _refusing("getnameinfo")
     remove_reader: Any = _refusing("remove_reader")

@@ -53,7 +53,8 @@ OURS: Final = "chaosharness."
 LIBRARIES: Final = frozenset(
     {
         *("asyncio", "trio", "anyio", "outcome", "threading", "concurrent", "contextlib"),
-        *("greenlet", "queue", "selectors", "select", "socket", "subprocess"),
+        *("greenlet", "queue", "selectors", "select", "socket", "socketserver"),
+        "subprocess",
     }
 )
 """Whose frames are left out: their locals hold deadlines."""

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 from chaosharness.errors import STANDS_FOR, RealIO
-from chaosharness.handlers import locks, pools, threads, unawaited
+from chaosharness.handlers import locks, pools, threads, unawaited, unvisited
 from chaosharness.handlers.exits import IN_CHARGE, IN_RUN, TAKES, stand_for
 from chaosharness.handlers.places import asked_at, asked_by
 from chaosharness.handlers.stopping import take_signal
@@ -144,7 +144,7 @@ _SLEEP_VIRTUAL: Final = tuple(_words(_SLEEPERS.remove))
 
 
 def _ending(call: str) -> None:
-    """Refuse to have the process ended by code under test."""
+    """Refuse what code under test asks for: that the process ends, say."""
     if _guard is not None and _guard.thread == get_ident():
         _guard.refuse(call)
 
@@ -204,6 +204,7 @@ def _install() -> None:
     IN_CHARGE.append(_ending)
     IN_RUN.append(_ending)
     TAKES.append(_signal)
+    unvisited.REFUSES.append(_ending)
     if _posixsubprocess is not None:
         _posixsubprocess.fork_exec = _spawn
     if sys.version_info < (3, 12):
@@ -214,6 +215,7 @@ def _install() -> None:
     threads.install()
     pools.install()
     unawaited.install()
+    unvisited.install()
     # The function object will refer to our list from time to time: count that reference.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(_SLEEPERS))
 
@@ -221,12 +223,12 @@ def _install() -> None:
 class Guards:
     """Refuse the real world to one thread, between `on` and `off`.
 
-    Refused: `time.sleep` (in a run it waits in virtual time), sockets that connect, bind,
-    send to an address or look up a name, child processes, real threads, alarms, `os._exit` and
-    whatever else ends the process, asyncio loops that the code starts itself. A handler of a signal
-    is kept for the process of the run (`handlers.stopping`). Free: whatever a
-    module does while it is imported, sockets in pairs (event loops make them), files, SQLite,
-    other threads.
+    Refused: `time.sleep` (in a run it waits in virtual time), sockets that connect or look up
+    a name (those that wait for calls, and datagrams: `handlers.unvisited`), child processes,
+    real threads, alarms, `os._exit` and whatever else ends the process, asyncio loops that the
+    code starts itself. A handler of a signal is kept for the process of the run
+    (`handlers.stopping`). Free: whatever a module does while it is imported, sockets in pairs
+    (event loops make them), files, SQLite, other threads.
     Guards may be nested.
 
     Args:

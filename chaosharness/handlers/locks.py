@@ -14,8 +14,8 @@ Source:
 
 Not modelled:
     Fairness: who waits longest gets the lock. `threading._PyRLock`. Locks of
-    `multiprocessing`. What stands in a queue is no state of ours: a queue at module level
-    is shared by all incarnations, and outlives them.
+    `multiprocessing` that were made before the run. What stands in a queue is no state of ours:
+    a queue at module level is shared by all incarnations, and outlives them.
 """
 
 from __future__ import annotations

@@ -237,22 +237,26 @@ def package_of(value: Any) -> str:
     return str(getattr(kind, "__module__", "")).partition(".")[0]
 
 
-def named(shared: Any) -> tuple[str, ...]:
-    """Return the names of shared state, seen to be names.
+def named(given: Any, argument: str = "shared", example: str = "shop.settings") -> tuple[str, ...]:
+    """Return names of modules, or of what is in them, seen to be names.
+
+    Args:
+        given: What stands for `argument` of a system.
+        argument: Its name, and in `example` one of its values.
 
     Raises:
         InvalidDefinition: They are not.
     """
-    if isinstance(shared, str):
-        shared = (shared,)
-    elif not isinstance(shared, list | tuple | set | frozenset):
-        raise refused("System", "shared", "a list of names: ['shop.settings']", shared)
-    names = tuple(shared)
+    if isinstance(given, str):
+        given = (given,)
+    elif not isinstance(given, list | tuple | set | frozenset):
+        raise refused("System", argument, f"a list of names: ['{example}']", given)
+    names = tuple(given)
     for name in names:
         if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
             raise InvalidDefinition(
-                f"shared={shared!r}: {name!r} is no name; write the module, and what is in it: "
-                "'shop.settings' or 'shop.settings.load'"
+                f"{argument}={given!r}: {name!r} is no name; write the module, and what is in it: "
+                f"'{example}' or '{example}.load'"
             )
     return names
 

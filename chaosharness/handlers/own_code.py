@@ -1,7 +1,8 @@
 """Which state lives in the modules of the user's code, outside of any service.
 
 Found from the functions that a system was given: their modules, what these name, and so on, as far
-as the code is the user's own (no installed package, nothing of Python's, nothing of ours).
+as the code is the user's own (no installed package but those of `OWN`, nothing of Python's, nothing
+of ours).
 """
 
 from __future__ import annotations
@@ -68,6 +69,20 @@ _ATTRIBUTE: Final = frozenset({opmap["STORE_ATTR"], opmap["DELETE_ATTR"]})
 _EXTENDED: Final = opmap["EXTENDED_ARG"]
 
 
+OWN: Final = {
+    *("cuid", "cuid2", "flake", "ksuid", "snowflake", "ulid", "uuid6", "uuid_extensions"),
+}
+"""Installed packages whose modules hold state as the user's own do: those that make names remember
+the last one, so that the next is above it. What a system calls its own is added."""
+
+
+def take_for_own(packages: Iterable[str]) -> None:
+    """Look through these installed packages as through the user's own modules, from here on."""
+    if not OWN.issuperset(packages):
+        OWN.update(packages)
+        _is_own.cache_clear()
+
+
 def is_own(names: dict[str, Any]) -> bool:
     """Say whether a module, given as its dict, is the user's own."""
     return _is_own(str(names.get("__name__", "")), names.get("__file__"))
@@ -78,6 +93,8 @@ def _is_own(name: str, file: str | None) -> bool:
     package = name.partition(".")[0]
     if package in ("chaosharness", "", "builtins"):
         return False
+    if package in OWN:
+        return True
     if file is None:
         return package not in sys.stdlib_module_names or name == "__main__"
     if _INSTALLED & set(PurePath(file).parts):

@@ -10,6 +10,7 @@ generator behind the functions of `random`, and the operating system's bytes.
 from __future__ import annotations
 
 import ctypes
+import operator
 import os
 import random
 import sys
@@ -42,8 +43,19 @@ def _no_entropy(size: int) -> bytes:
 _entropy: Entropy = _no_entropy
 
 
-def _urandom(size: int, /) -> bytes:
-    return _entropy(size)
+class _Bytes(dict[Any, bytes]):
+    """What `os.urandom` meets during a run.
+
+    Assigning `os.urandom` would miss `from os import urandom`. So the built-in function object
+    itself is made to be `_Bytes().__getitem__`, for a while: that takes one argument too, and asks
+    this.
+    """
+
+    def __missing__(self, size: Any) -> bytes:
+        size = operator.index(size)
+        if size < 0:
+            raise ValueError("negative argument not allowed")
+        return _entropy(size)
 
 
 def _getrandom(size: int, flags: int = 0) -> bytes:
@@ -107,9 +119,7 @@ _FIRST_STATE: Final = _first_state()
 _REPLACED: Final[tuple[tuple[dict[str, Any], str, Any], ...]] = (
     (time.__dict__, "ctime", _ctime),  # time-machine leaves these two alone
     (time.__dict__, "asctime", _asctime),
-    (os.__dict__, "urandom", _urandom),  # uuid4 asks here
     *([(os.__dict__, "getrandom", _getrandom)] if hasattr(os, "getrandom") else ()),  # on Linux
-    (random.__dict__, "_urandom", _urandom),  # SystemRandom and secrets ask here
     (random.__dict__, "random", MethodType(_Pinned.random, _GLOBAL)),
     (random.__dict__, "getrandbits", MethodType(_Pinned.getrandbits, _GLOBAL)),
     (uuid.__dict__, "_node", _NODE),
@@ -135,6 +145,15 @@ def _code(function: Any) -> ctypes.c_void_p:
     """Return the cell that holds the C function of a built-in; writing it replaces it."""
     return ctypes.c_void_p.from_address(_method(function) + ctypes.sizeof(ctypes.c_void_p))
 
+
+def _words(function: Any) -> Any:
+    """Return the two words of a built-in function: its C definition, and its `self`."""
+    return (ctypes.c_void_p * 2).from_address(id(function) + _HEADER)
+
+
+_BYTES: Final[Any] = _Bytes().__getitem__
+_URANDOM: Final = _words(os.urandom)  # uuid4 asks here, random.SystemRandom and secrets do
+_URANDOM_PINNED: Final = tuple(_words(_BYTES))
 
 _TIME: Final = _code(time.time)
 _TIME_NS: Final = _code(time.time_ns)
@@ -182,9 +201,10 @@ class _Counting(time_machine.Traveller):
 class _Saved:
     """What one `start` found, to be put back by its `stop`."""
 
-    __slots__ = ("clocks", "entropy", "gauss", "kind", "names", "state", "travels", "zone")
+    __slots__ = ("clocks", "drawn", "entropy", "gauss", "kind", "names", "state", "travels", "zone")
 
     clocks: list[int | None]
+    drawn: tuple[int | None, ...]
     entropy: Entropy
     gauss: float | None
     kind: type[random.Random]
@@ -201,8 +221,8 @@ class Pins:
     `perf_counter`, their `_ns` twins, `gmtime`, `localtime`, `strftime`,
     `datetime.now`, `utcnow`, `today`, `date.today`; `random.randint`, `choice` and the
     other functions of `random`, `random.SystemRandom`, `random.Random()` without a seed;
-    `uuid.uuid1`, `uuid4`; all of `secrets`. The monotonic clocks show Unix time, which their
-    contract allows. The local time zone is UTC.
+    `os.urandom`, `uuid.uuid1`, `uuid4`; all of `secrets`. The monotonic clocks show Unix time,
+    which their contract allows. The local time zone is UTC.
 
     Calls may be nested: an inner `stop` puts back what its `start` found.
 
@@ -221,10 +241,9 @@ class Pins:
         `Modules/_randommodule.c`, `Lib/random.py`, `Lib/uuid.py`.
 
     Not modelled:
-        `from os import urandom`, `from time import ctime` or `asctime` (`os.urandom`,
-        `time.ctime`, `time.asctime` are pinned). `from random import random` or
-        `getrandbits` draws from a stream that is the same in every run, but shared by all
-        handlers of the run. `random.seed` moves that stream only. Generators that were made
+        `from time import ctime` or `asctime` (`time.ctime`, `time.asctime` are pinned).
+        `from random import random` or `getrandbits` draws from a stream that is the same in
+        every run, but shared by all handlers of the run. `random.seed` moves that stream only. Generators that were made
         before the run (Faker's, numpy's) and `numpy.random`: seed them in the function that
         builds the service. `time.clock_gettime` of clocks other than CLOCK_REALTIME,
         `process_time`, `thread_time`. Date functions called from C. Other threads see
@@ -267,6 +286,8 @@ class Pins:
         saved.clocks = [*map(_VALUE, _POINTERS)]
         for clock, source in _CLOCKS:  # where time-machine's are by now
             clock.value = source.value
+        saved.drawn = tuple(_URANDOM)
+        _URANDOM[:] = _URANDOM_PINNED
         saved.entropy = _entropy
         _entropy = self._entropy
         if random.Random.seed is not _pinned_seed:
@@ -302,6 +323,7 @@ class Pins:
             clock.value = value
         _TRAVEL.stop()
         _leave_utc(saved.zone)
+        _URANDOM[:] = saved.drawn
         _entropy = saved.entropy
         _GLOBAL.__class__ = saved.kind
         _GLOBAL.gauss_next = saved.gauss  # type: ignore[attr-defined]

@@ -352,15 +352,13 @@ def _ended(*_: object) -> None:
 
 
 def _join(self: threading.Thread, timeout: float | None = None) -> None:
-    """Wait until the thread has ended."""
+    """Wait until the thread has ended: at once, where another process has begun it."""
     scope = SCOPE.get()
-    if scope is None:
+    threads = None if scope is None else scope.incarnation.threads
+    one = None if threads is None else threads.of.get(self)
+    if scope is None or one is None:
         if not getattr(self, "_in_run", False):
             _JOIN(self, timeout)
-        return
-    one = None if scope.incarnation.threads is None else scope.incarnation.threads.of.get(self)
-    if one is None:
-        _JOIN(self, timeout)
         return
     if scope.thread is one:
         raise RuntimeError("cannot join current thread")

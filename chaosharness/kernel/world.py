@@ -91,6 +91,7 @@ class World:
         "on_read",
         "on_stuck",
         "on_turn",
+        "past",
         "promised_ms",
         "publications",
         "raw",
@@ -139,6 +140,7 @@ class World:
         self.publications = Publications()
         self.rest = Rest(events_max=budget.events_max // IDLE_SHARE)
         self.on_turn: Callable[[Hashable], None] | None = None
+        self.past: set[str] = set()  # what went past this world: where to
         self.spoken: dict[str, set[str]] = {}  # client libraries, and operations they passed
         self.states: dict[str, Any] = {}
         self.surfaces: dict[str, Any] = {}

@@ -28,6 +28,7 @@ from chaosharness.checkers.property import check_properties
 from chaosharness.errors import Hopeless, InvalidDefinition, NotAwaited
 from chaosharness.handlers.colours import check_runtime, made_at
 from chaosharness.handlers.module_state import AGAIN_MAX, ModuleState, named
+from chaosharness.handlers.own_code import take_for_own
 from chaosharness.handlers.places import asked_at, at_line, words_of
 from chaosharness.handlers.sandbox import enter, leave, put_around, take_away
 from chaosharness.handlers.stopping import with_untold
@@ -65,6 +66,8 @@ class System:
         shared: State of modules that all incarnations and all runs share, by name: a module
             (`shop.settings`) or something in it (`shop.settings.load`). All other state of
             your modules begins anew with each incarnation, as in a process of its own.
+        own: Installed packages whose modules are taken for yours, by name (`acme_common`): what
+            they hold begins anew in the same way.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class System:
         budget: Budget | None = None,
         arrival_ms: int = 10,
         shared: Iterable[str] = (),
+        own: Iterable[str] = (),
     ) -> None:
         if not isinstance(name, str) or not name:
             raise InvalidDefinition(
@@ -92,6 +96,7 @@ class System:
         self.items: Any = None
         self.properties: list[Any] = []
         self._entry: Callable[..., Any] | None = None
+        take_for_own(named(own, "own", "acme_common"))
         self.module_state = ModuleState(self.given, named(shared))
         self._calm: dict[str, Run] = {}
         self._families: dict[str, Family] = {}
@@ -454,10 +459,11 @@ class System:
         self._met = len(self.resources), len(MEETS)
 
     def _unspoken(self, world: World) -> tuple[str, ...]:
-        """Return the client libraries that the user's code has, and that did not speak in a run."""
+        """Return the libraries of the user's code that did not speak, and what went past."""
         met = {one for part in self.resources.values() for one in getattr(part, "speaks", ())}
         silent = met - world.spoken.keys()
-        return tuple(sorted(self.module_state.holds(silent))) if silent else ()
+        held = sorted(self.module_state.holds(silent)) if silent else ()
+        return (*held, *sorted(world.past))
 
     def given(self) -> Iterator[Callable[..., Any]]:
         """Yield the functions that the user gave: they lead to the modules of the user's code."""

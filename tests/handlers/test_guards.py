@@ -40,16 +40,10 @@ def connect():
         client.connect(("127.0.0.1", 9))
 
 
-def send():
-    with socket.socket(type=socket.SOCK_DGRAM) as client:
-        client.sendto(b"paid:1|c", ("127.0.0.1", 8125))
-
-
 ESCAPES = {
     "time.sleep(30)": lambda: time.sleep(30),
     "time.sleep(0.25)": lambda: sleep(0.25),
     "socket.connect(('127.0.0.1', 9))": connect,
-    "socket.sendto(('127.0.0.1', 8125))": send,
     "socket.getaddrinfo('localhost')": lambda: socket.getaddrinfo("localhost", 80),
     "subprocess.Popen(['true'])": lambda: subprocess.run(["true"], check=True),
     "os.system(b'true')": lambda: os.system("true"),

@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from datetime import UTC, date, datetime
+from os import urandom as urandom_by_name
 from random import choice, gauss, randint
 from random import random as random_by_name
 from textwrap import dedent
@@ -186,6 +187,21 @@ def test_everything_is_put_back():
     with pytest.raises(ZeroDivisionError):
         pinned(lambda: 1 // 0)
     assert surroundings() == before
+
+
+def test_bytes_by_another_name_are_refused_as_they_are():
+    """What stands for `os.urandom` says what that says."""
+
+    def code():
+        for wrong, error in ((-1, ValueError), (1.0, TypeError), ("1", TypeError)):
+            with pytest.raises(error):
+                urandom_by_name(wrong)
+        return urandom_by_name(0), len(urandom_by_name(True))
+
+    assert pinned(code) == (b"", 1)
+    assert pinned(lambda: urandom_by_name(8)) == pinned(lambda: os.urandom(8))
+    assert urandom_by_name(16) != urandom_by_name(16)
+    assert os.urandom.__name__ == "urandom"
 
 
 def test_runs_nest():

@@ -4,10 +4,14 @@ import asyncio
 import sqlite3
 import time
 import uuid
+from importlib import import_module
 
 import cachetools
 import pytest
 import tenacity
+import ulid
+import uuid_utils
+import uuid_utils.compat
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.schedulers.blocking import BlockingScheduler
@@ -198,3 +202,90 @@ def test_a_retry_waits_in_virtual_time():
     assert len(calls) == 2
     assert calls[1] - calls[0] > 10_000
     run.check(idempotent())
+
+
+# ---- names that are made in order
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ulid.ULID,
+        uuid_utils.uuid1,
+        uuid_utils.uuid4,
+        uuid_utils.uuid6,
+        uuid_utils.uuid7,
+        uuid_utils.compat.uuid4,
+        uuid_utils.compat.uuid7,
+    ],
+    ids=["ulid", "uuid1", "uuid4", "uuid6", "uuid7", "compat.uuid4", "compat.uuid7"],
+)
+def test_names_of_things_are_the_same_in_each_run(name):
+    """ulid remembers the last one in its module; uuid_utils is compiled, and asks the machine."""
+    system = System("names")
+    bus = system.add(RabbitMQ("bus", ["orders"]))
+
+    @system.service("till", replicas=2)
+    def till(env):
+        env.consume(bus, "orders", lambda order: env.note("paid", ref=str(name())), read_as=dict)
+
+    @system.entry(examples=[{"id": "o1"}, {"id": "o2"}])
+    def place(env, order):
+        env.publisher(bus)("orders", order)
+
+    first, second = system.run(), system.run()
+    assert first.digest() == second.digest()
+    refs = [event.data["ref"] for event in first.history.of("note")]
+    assert len({*refs}) == 2
+
+
+def test_what_is_compiled_makes_what_its_standard_says():
+    system = System("names")
+    found = []
+
+    @system.service("till")
+    def till(env):
+        env.every(1, lambda: None)
+        for kind in (uuid_utils.uuid1, uuid_utils.uuid4, uuid_utils.uuid6, uuid_utils.uuid7):
+            found.append(kind())
+
+    system.entry(examples=[1])(lambda env, item: None)
+    system.run()
+    assert [one.version for one in found] == [1, 4, 6, 7]
+    assert {one.variant for one in found} == {uuid_utils.RFC_4122}
+    assert found[3].timestamp == 1_893_456_000_000  # the beginning of a run
+
+
+def test_a_package_that_is_installed_may_be_called_ones_own(tmp_path, monkeypatch):
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    (folder / "acme_names.py").write_text(
+        "LAST = 0\n\ndef name():\n    global LAST\n    LAST += 1\n    return LAST\n"
+    )
+    (tmp_path / "acme_till.py").write_text(
+        "import acme_names\n\ndef paid(order):\n    return acme_names.name()\n"
+    )
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    paid = import_module("acme_till").paid
+
+    def names(**options):
+        system = System("names", **options)
+        bus = system.add(RabbitMQ("bus", ["orders"]))
+
+        @system.service("till")
+        def till(env):
+            handler = lambda order: env.note("paid", ref=paid(order))  # noqa: E731
+            env.consume(bus, "orders", handler, read_as=dict)
+
+        @system.entry(examples=[{"id": "o1"}])
+        def place(env, order):
+            env.publisher(bus)("orders", order)
+
+        return system
+
+    assert names().run().digest() != names().run().digest()
+    system = names(own=["acme_names"])
+    assert system.run().digest() == system.run().digest()
+    with pytest.raises(TypeError, match="'acme names' is no name"):
+        System("names", own="acme names")
