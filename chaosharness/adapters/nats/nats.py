@@ -231,6 +231,8 @@ async def _request(
     scope = current_scope("nats.request")
     desk = _desk(self, scope)
     line = line_to(desk, timeout)
+    if len(payload) > self._max_payload:
+        raise nats.errors.MaxPayloadError
     try:
         if subject.startswith(api.PREFIX):
             note_spoken(scope, LIBRARY_NAME, f"{desk.name}.api")
