@@ -11,6 +11,7 @@ import boto3
 import botocore
 import pytest
 
+from benchmarks.nats_server import running
 from chaosharness import (
     AMQP,
     AWS,
@@ -34,10 +35,7 @@ kafka = pytest.importorskip("kafka")
 nats = pytest.importorskip("nats")
 pika = pytest.importorskip("pika")
 redis = pytest.importorskip("redis")
-
-from redis import asyncio as async_redis
-
-from benchmarks.nats_server import running
+async_redis = pytest.importorskip("redis.asyncio")
 
 QUEUE = "chaosharness-bad-input-table"
 REAL_RABBIT = "3.10"

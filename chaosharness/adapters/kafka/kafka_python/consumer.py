@@ -298,6 +298,6 @@ def _moment() -> Any:
     scope = current_scope("commit")
 
     def script() -> Script[None]:
-        yield partial(scope.world.after, BACKOFF_MS)
+        yield BACKOFF_MS
 
     return scope.colour.drive(script(), scope)
