@@ -263,7 +263,7 @@ class NatsMachine:
         consumer = self.consumers.get((operation.stream, operation.consumer))
         if consumer is None:
             return refusals.NO_CONSUMER
-        if not consumer.back and not consumer.new():
+        if not (consumer.back or consumer.ahead or consumer.new()):
             return []
         found: list[op.Fetched] = []
         most, holder = operation.most, operation.holder
