@@ -25,6 +25,7 @@ from chaosharness import (
     smallest,
 )
 from chaosharness.errors import InvalidDefinition
+from tests.adapters.digests import printed_everywhere
 
 DELIVER = "bus.billing/deliver to billing"
 SERVER = "nats://bus.shop.example"
@@ -289,3 +290,18 @@ def test_a_consumer_that_code_makes_otherwise_than_declared_is_said(config, word
 
     with pytest.raises(InvalidDefinition, match=words):
         shop(main, NATSConsumer(filters="orders.placed")).run()
+
+
+SAME = """
+from tests.adapters.test_nats_acks import *
+lost = Schedule([LostReply(Site(DELIVER, "after"))])
+for main, ack in ((the_last_of_a_batch, "all"), (newest_first, "all"), (without, "none")):
+    for schedule in (None, lost):
+        for _ in range(2):
+            print(shop(main, NATSConsumer(ack=ack)).run(None, schedule).digest())
+"""
+
+
+def test_a_history_is_the_same_in_every_process():
+    printed = printed_everywhere(SAME)
+    assert len(printed) == 12 and printed[::2] == printed[1::2]
