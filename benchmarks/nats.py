@@ -139,14 +139,15 @@ def consumer_of(
     if stream.msgs_max > 0 or stream.msgs_per_subject_max > 1:
         begins.pop()  # what goes by a limit before it was handed out, 2.15.1 counts wrongly there
     filters: Any = chance.choice(((), ("b.*",), ("a",), ("a", "b.x")))
-    ack: Any = chance.choice(("explicit", "explicit", "explicit", "none")) if free else "explicit"
+    acks = ("explicit", "explicit", "all", "all", "none") if free else ("explicit",)
+    ack: Any = chance.choice(acks)
     return ConsumerSettings(
         filters=filters if several > 1 or chance.random() < 0.3 else (),
         ack=ack,
         ack_wait_ms=chance.choice(WAITS_MS) if timed else 30_000,
         deliver_max=deliver_max,
         ack_pending_max=chance.choice((1, 2, -1, 1_000)),
-        backoff_ms=backoff if ack == "explicit" else (),
+        backoff_ms=backoff if ack != "none" else (),
         deliver=chance.choice(begins) if free else "all",
     )
 

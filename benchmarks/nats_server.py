@@ -232,7 +232,7 @@ class Real:
         self._replies[handle] = message.reply
         return op.Fetched(message.subject, message.data, handle, None, int(pending), 0)
 
-    async def _settle(self, operation: Any) -> None:
+    async def _settle(self, operation: Any) -> Any:
         match operation:
             case op.Ack():
                 payload = b"+ACK"
@@ -247,8 +247,12 @@ class Real:
         from nats.errors import NoRespondersError
 
         reply = self._replies[operation.handle]
-        with suppress(TimeoutError, NoRespondersError):  # there are some it takes no note of
-            await self.connection.request(reply, payload, timeout=UNHEARD_S)
+        with suppress(TimeoutError):  # there are some it takes no note of
+            try:
+                await self.connection.request(reply, payload, timeout=UNHEARD_S)
+            except NoRespondersError:
+                return ("503", "no responders available for request")
+        return None
 
 
 def refused(answer: dict[str, Any]) -> tuple[str, str] | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 from chaosharness.checkers.callbacks import name_of_event
@@ -12,9 +14,12 @@ from chaosharness.checkers.payload import leaf_name, payload_of
 from chaosharness.checkers.property import Evidence, Finding, Property
 from chaosharness.checkers.reading import is_poison
 from chaosharness.kernel.history import Event, History
+from chaosharness.schemas.shape import leaves
 
 CORRELATION: Final = ("correlationid", "xcorrelationid", "traceparent", "xrequestid", "requestid")
 CAUSATION: Final = ("causationid", "xcausationid", "causedby", "parentid")
+TASK: Final = "celery: root id"
+"""The id of the task that a task of Celery goes back to: no field can be called so."""
 OWN: Final = ("messageid", "eventid", "xmessageid", "xeventid", "ceid")
 
 
@@ -30,7 +35,9 @@ def ids_travel(
     The correlation id is the same from the first message of a request to the last. The causation
     id, where a message has one, is the id of the message that it follows from. Both are looked for
     in headers, in RabbitMQ's properties and in payloads, whatever the case and the hyphens of their
-    names. Of a `traceparent` the trace is compared.
+    names; in the envelope, too, that SNS puts into a queue. Of a `traceparent` the trace is
+    compared. A task of Celery without one of these belongs to the task that it goes back to, its
+    `root_id`: Celery's own `correlation_id` is another one for each task.
 
     Args:
         correlation: What the correlation id is called; by default `correlation_id`,
@@ -73,7 +80,7 @@ def ids_travel(
 
     def tested(evidence: Evidence) -> bool:
         ids = (ids_of(before) for before, _ in answers(evidence.history))
-        return any(_first(one, known[0]) or _first(one, known[2]) for one in ids)
+        return any(TASK in one or _first(one, known[0]) or _first(one, known[2]) for one in ids)
 
     return Property("ids travel", judge, "always", tested=tested)
 
@@ -94,13 +101,31 @@ def answers(history: History) -> Iterator[tuple[Event, Event]]:
 def ids_of(event: Event) -> dict[str, str]:
     """Return what a message says about itself: headers, properties, payload, by plain names."""
     found: dict[str, str] = {}
-    for path, value in payload_of(event):
+    said = [*payload_of(event)]
+    for path, value in (*said, *_in_envelope(dict(said))):
         if isinstance(value, str | int) and not isinstance(value, bool):
             found.setdefault(_plain(leaf_name(path)), str(value))
-    for part in ("properties", "headers"):
-        named: dict[str, Any] = event.data.get(part) or {}
-        found.update({_plain(name): str(value) for name, value in named.items()})
+    properties: dict[str, Any] = event.data.get("properties") or {}
+    headers: dict[str, Any] = event.data.get("headers") or {}
+    if {"task", "root_id", "id"} <= headers.keys():  # Celery: each task has an id of its own
+        properties = {name: one for name, one in properties.items() if one != headers["id"]}
+        headers = {**headers, "parent_id": None}
+        found[TASK] = str(headers["root_id"])
+    for named in (properties, headers):
+        found |= {_plain(name): str(one) for name, one in named.items() if one is not None}
     return found
+
+
+def _in_envelope(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what is inside of the envelope that SNS puts into a queue where it is not raw."""
+    if said.get("Type") != "Notification" or "TopicArn" not in said:
+        return
+    for path, value in said.items():
+        words = path.split(".")
+        if words[0] == "MessageAttributes" and words[-1] == "Value":
+            yield ".".join(words[1:-1]).replace(".", "-"), value
+    with suppress(ValueError):
+        yield from leaves(json.loads(said.get("Message", "")))
 
 
 def _lost(
@@ -113,6 +138,8 @@ def _lost(
     """Say what is wrong with the ids of a message that follows from another one."""
     had, has = ids_of(before), ids_of(event)
     name, value = _first(had, correlation) or ("", "")
+    if not value and TASK in had and TASK in has:
+        name, value = TASK, had[TASK]  # nobody chose it: it is compared among tasks alone
     source = name_of_event(before)
     if value:
         here = has.get(name) or (_first(has, correlation) or ("", ""))[1]

@@ -236,6 +236,67 @@ def test_n9_what_is_too_old_is_gone():
     assert server.seen() == []
 
 
+def test_n11_one_acknowledgement_of_all_before():
+    server = Server(ack="all", deliver_max=3)
+    server.publish("a", "b", "c", "d")
+    found = server.fetch()
+    server.machine.take()
+    server(op.Ack(found[1].handle))
+    assert [one.message for one in server.facts(Settled)] == ["a", "b"]
+    assert server.state() == op.ConsumerState((4, 4), (2, 2), 2, 0, 0)
+    server(op.Ack(found[0].handle))
+    [void] = server.machine.take()
+    assert (void.message, void.why) == ("a", "it is settled")
+    server(op.Nak(found[2].handle))
+    assert server.seen() == [("c", 2)]
+    server(op.Ack(op.Handle("S", "c", 3, 5, 2)))
+    assert server.state().floor == (5, 3)
+    server.machine.take()
+    server(op.Ack(found[3].handle))  # its delivery, the fourth, is behind the floor
+    assert server.state() == op.ConsumerState((5, 4), (5, 3), 1, 0, 0)
+    server.now = WAIT_MS
+    [late] = server.fetch()
+    server(op.Term(late.handle, "nonsense"))
+    assert [one.message for one in server.facts(Buried)] == ["d"]
+    assert server.state() == op.ConsumerState((6, 4), (6, 4), 0, 0, 0)
+
+
+def test_n11_a_limit_acknowledges_what_is_before():
+    server = Server(stream={"msgs_per_subject_max": 1}, ack="all")
+    server.publish("a", subject="orders.a")
+    server.publish("b", subject="orders.b")
+    server.fetch()
+    server.machine.take()
+    server.publish("c", subject="orders.b")
+    _, settled, void = server.machine.take()
+    assert (settled, void.reason) == (Settled("a", "c", "me"), "limit reached")
+    assert server.state() == op.ConsumerState((2, 2), (2, 2), 0, 0, 1)
+
+
+def test_n11_what_is_gone_behind_the_floor_is_counted_until_it_is_old():
+    server = Server(stream={"msgs_per_subject_max": 1}, ack="all")
+    server.publish("a", subject="orders.a")
+    server.publish("b", subject="orders.b")
+    first, _ = server.fetch()
+    server(op.Nak(first.handle))
+    [again] = server.fetch()
+    server(op.Ack(again.handle))
+    server.publish("c", subject="orders.b")
+    assert server.state() == op.ConsumerState((3, 2), (3, 1), 1, 0, 1)
+    server.publish("d", subject="orders.a")
+    server.now = WAIT_MS
+    assert server.state() == op.ConsumerState((3, 2), (3, 2), 0, 0, 2)
+
+
+def test_n12_nobody_hears_an_acknowledgement_that_is_not_wanted():
+    server = Server(ack="none")
+    server.publish("a")
+    [one] = server.fetch()
+    for settle in (op.Ack, op.Nak, op.Term, op.InProgress):
+        answer = server(settle(one.handle))
+        assert isinstance(answer, Refusal) and answer.code == "503"
+
+
 def test_time_acts_in_order_however_far_the_clock_is_turned():
     server = Server(stream={"age_ms_max": 2_000}, ack_wait_ms=400, deliver_max=1)
     server.publish("a")

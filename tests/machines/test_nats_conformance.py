@@ -71,6 +71,7 @@ def test_both_show_the_same_while_time_passes(port: int) -> None:
 
 next_of = NatsMachine._next
 nak = NatsMachine._nak
+give_up = Consumer.give_up
 
 
 def new_ones_first(machine: NatsMachine, consumer: Consumer, now: int) -> Any:
@@ -97,6 +98,20 @@ def given_back(machine: NatsMachine, operation: Any, now: int) -> Any:
 
 def still_in_hands(consumer: Consumer, sequence: int) -> None:
     """Do not count what is given up for good as given up."""
+
+
+def settled_alone(consumer: Consumer, sequence: int, delivery: int) -> Any:
+    """Settle one message where all before it are settled too."""
+    if not consumer.release(sequence):
+        return None
+    return [(sequence, None)]
+
+
+def floor_of_all(consumer: Consumer, sequence: int) -> None:
+    """Move the floor that is told of over what is given up."""
+    give_up(consumer, sequence)
+    if consumer.acks_all:
+        consumer.told = consumer.floor
 
 
 OPERATIONS = ("_nak", "_term", "_in_progress")
@@ -132,6 +147,8 @@ WRONG: dict[str, tuple[str, type, str, Callable[..., Any]]] = {
         lambda consumer, sequence: consumer.settings.wait_ms,
     ),
     "in progress is nothing": ("timed", NatsMachine, "_in_progress", lambda *_: None),
+    "all is one": ("untimed", Consumer, "settle_up_to", settled_alone),
+    "what is given up is told of": ("untimed", Consumer, "give_up", floor_of_all),
     "term is nak": ("untimed", NatsMachine, "_term", given_back),
     "a full stream takes all": ("untimed", Stream, "is_full", lambda stream, subject: False),
 }

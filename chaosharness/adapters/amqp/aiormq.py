@@ -51,6 +51,8 @@ from chaosharness.adapters.dispatch import Library, Seam
 from chaosharness.handlers.port import current_scope
 
 _FREED: Final = ("Channel.CloseOk", "Channel.Close")
+AROUND: Final = 8
+"""Bytes of a frame around what it carries: type, channel and length ahead, an end mark behind."""
 """After these the number of a channel is free."""
 
 
@@ -142,11 +144,12 @@ class Wire:
 
 def _read(payload: bytes) -> tuple[int, list[Any]]:
     """Return the channel of some frames, and the frames."""
-    frames, number = [], 0
-    while payload:
-        length, number, frame = pamqp.frame.unmarshal(payload)
+    frames, number, at = [], 0, 0
+    while at < len(payload):
+        size = int.from_bytes(payload[at + 3 : at + 7]) + AROUND
+        _, number, frame = pamqp.frame.unmarshal(payload[at : at + size])
         frames.append(frame)
-        payload = payload[length:]
+        at += size
     return number, frames
 
 

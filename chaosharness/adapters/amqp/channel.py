@@ -42,6 +42,7 @@ from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.machines.machine import Refusal
 from chaosharness.machines.rabbitmq.exchanges import Binding
 from chaosharness.machines.rabbitmq.takers import Push
+from chaosharness.machines.rabbitmq.versions import too_large
 
 NO_ROUTE: Final = (312, "NO_ROUTE")
 REPLIES: Final = "amq.rabbitmq.reply-to"
@@ -249,11 +250,12 @@ class Line:
         note_spoken(scope, self.session.library, f"{broker.name}.publish {method.routing_key}")
         if self.confirming:
             self._published += 1
-        why = broker.check_target(method.exchange, method.routing_key)
+        properties, body, kind = content
+        why = too_large(len(body), broker.definition.version)
+        why = why or broker.check_target(method.exchange, method.routing_key)
         if why:
             self._link.drop(why)
             return None
-        properties, body, kind = content
         if REPLIES in (getattr(properties, "reply_to", None), method.routing_key):
             not_modelled(self.session.library, "basic_publish", f"reply_to {REPLIES}")
         carried = properties_of(properties, kind=kind)

@@ -15,10 +15,10 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.adapters.nats.server import left_out
-from chaosharness.brokers.nats.nats import OpenNATS
+from chaosharness.brokers.nats.nats import NATSConsumer, OpenNATS
 from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.machines.nats import operations as op
-from chaosharness.machines.nats.settings import ACK_PENDING_MAX, ACK_WAIT_MS, UNLIMITED
+from chaosharness.machines.nats.settings import UNLIMITED
 from chaosharness.machines.nats.subjects import matches
 
 
@@ -46,6 +46,15 @@ NO_STREAM: Final = {"code": 404, "err_code": 10059, "description": "stream not f
 NO_CONSUMER: Final = {"code": 404, "err_code": 10014, "description": "consumer not found"}
 IN_USE: Final = {"code": 400, "err_code": 10013, "description": "consumer name already in use"}
 NS_A_MS: Final = 1_000_000
+DEFAULTS: Final = {
+    "ack_policy": "explicit",
+    "deliver_policy": "all",
+    "max_deliver": UNLIMITED,
+    "backoff": None,
+    "opt_start_seq": None,
+}
+"""What a consumer goes by where nothing else is declared; nothing: it has none."""
+LEFT_OUT: Final = ("headers_only", "inactive_threshold", "pause_until", "rate_limit_bps")
 CREATED: Final = "2030-01-01T00:00:00Z"
 
 
@@ -142,10 +151,7 @@ def _consumer(desk: OpenNATS, stream: str, name: str) -> dict[str, Any]:
         "created": CREATED,
         "config": {
             "durable_name": name,
-            "ack_policy": "explicit",
-            "ack_wait": one.ack_wait_ms * NS_A_MS,
-            "max_deliver": one.deliver_max,
-            "max_ack_pending": one.ack_pending_max,
+            **_config(one),
             **({} if push is None else {"deliver_subject": push[0]}),
             **({"deliver_group": push[1].group} if push is not None and push[1].group else {}),
         },
@@ -175,18 +181,7 @@ def _made_consumer(
             f"a consumer {name!r} of {stream!r} that {desk.name} has not",
             f": declare it: NATSStream(consumers={{{name!r}: NATSConsumer(...)}})",
         )
-    for option, mine, default in (
-        ("ack_wait", one.ack_wait_ms * NS_A_MS, ACK_WAIT_MS * NS_A_MS),
-        ("max_deliver", one.deliver_max, UNLIMITED),
-        ("max_ack_pending", one.ack_pending_max, ACK_PENDING_MAX),
-    ):
-        theirs = config.get(option)
-        theirs = default if theirs == 0 else theirs  # nobody said anything
-        if theirs is not None and theirs != mine:
-            left_out(
-                f"a consumer {name!r} with {option}={theirs} where {desk.name} has {mine}",
-                ": declare it as the code makes it",
-            )
+    check_consumer(desk, stream, name, config)
     subject = config.get("deliver_subject")
     if subject:
         before = pushed(desk, name)
@@ -196,6 +191,63 @@ def _made_consumer(
             del pushes(desk)[before[0]]
         pushes(desk).setdefault(subject, Push(name, config.get("deliver_group") or ""))
     return _consumer(desk, stream, name)
+
+
+def _config(one: NATSConsumer) -> dict[str, Any]:
+    """Return the options of a consumer that is declared, as a server says them."""
+    words: dict[str, Any] = {
+        "ack_policy": one.ack,
+        "deliver_policy": one.deliver,
+        "max_deliver": one.deliver_max,
+    }
+    if one.ack != "none":
+        words["ack_wait"] = (one.backoff_ms or (one.ack_wait_ms,))[0] * NS_A_MS
+        words["max_ack_pending"] = one.ack_pending_max
+    if one.backoff_ms:
+        words["backoff"] = [wait_ms * NS_A_MS for wait_ms in one.backoff_ms]
+    if one.deliver == "by_start_sequence":
+        words["opt_start_seq"] = one.start
+    if len(one.filters) == 1:
+        words["filter_subject"] = one.filters[0]
+    elif one.filters:
+        words["filter_subjects"] = [*one.filters]
+    return words
+
+
+def check_consumer(desk: OpenNATS, stream: str, name: str, config: dict[str, Any]) -> None:
+    """Call the run off where code makes a consumer other than the declared one."""
+    one = desk.streams[stream].consumers[name]
+    mine = {**DEFAULTS, **_config(one)}
+    for option in (*DEFAULTS, "ack_wait", "max_ack_pending"):
+        theirs = config.get(option)
+        if theirs in (None, 0) or (one.backoff_ms and option == "ack_wait"):
+            continue  # nobody said anything, or BackOff takes its place
+        if theirs != mine.get(option, theirs):
+            left_out(
+                f"a consumer {name!r} with {option}={theirs} where {desk.name} has {mine[option]}",
+                ": declare it as the code makes it",
+            )
+    for option in LEFT_OUT:
+        if config.get(option):
+            left_out(f"a consumer with {option}={config[option]!r}", f": leave {option} out")
+    _check_filters(desk, stream, name, config)
+
+
+def _check_filters(desk: OpenNATS, stream: str, name: str, config: dict[str, Any]) -> None:
+    """Call the run off where code makes a consumer that wants other subjects."""
+    one = desk.streams[stream]
+    kept = one.subjects or (stream,)
+    asked = config.get("filter_subjects") or [config.get("filter_subject")]
+    theirs = {word for word in asked if word}
+    mine = {*(one.consumers[name].filters or kept)}
+    if not theirs or all(any(matches(word, subject) for word in theirs) for subject in kept):
+        theirs = {*kept}
+    if theirs != mine and not (theirs <= mine <= {*kept}):
+        left_out(
+            f"a consumer {name!r} of {', '.join(sorted(theirs))} where {desk.name} has it of "
+            f"{', '.join(sorted(mine))}",
+            ": declare it as the code makes it",
+        )
 
 
 def reply_to(held: Any) -> str:

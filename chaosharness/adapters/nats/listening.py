@@ -32,13 +32,16 @@ from chaosharness.brokers.message import Message
 from chaosharness.brokers.nats.core import Listener
 from chaosharness.brokers.nats.desk import Held, Puller
 from chaosharness.brokers.nats.nats import OpenNATS
+from chaosharness.brokers.nats.settling import settled_with
 from chaosharness.handlers.attribution import adopt, takes_by_itself
 from chaosharness.handlers.port import current_scope, wait_of
 from chaosharness.handlers.recall import of_stack
 from chaosharness.handlers.script import Resume, Script
 from chaosharness.kernel.scope import SCOPE, Scope
+from chaosharness.machines.nats import operations as op
 
 SECOND_MS: Final = 1_000
+ALL_THERE_IS: Final = 1 << 30
 
 
 @attrs.define(eq=False)
@@ -83,10 +86,10 @@ class Ear:
     def pushed(self, held: list[Held]) -> None:
         """Take what a consumer has handed out, and be handed more."""
         known: dict[str, Held] = self.desk.clients.setdefault(self.scope.incarnation, {})
+        take_in_hand(self.desk, self.scope, held)
         for one in held:
             reply = api.reply_to(one)
             known[reply] = one
-            in_hand(self.desk, self.scope).add(reply)
             self._keep(_msg(self.client, one.message, reply, self.sub), (one.message, one.cause))
         if self.listens():
             assert self.puller is not None
@@ -133,10 +136,25 @@ class Ear:
                 world.agenda.cancel(timer)
 
 
-def in_hand(desk: OpenNATS, scope: Scope) -> set[str]:
+def in_hand(desk: OpenNATS, scope: Scope) -> set[op.Handle]:
     """Return what a process was handed and has not settled."""
-    found: set[str] = desk.clients.setdefault((scope.incarnation, "in hand"), set())
+    found: set[op.Handle] = desk.clients.setdefault((scope.incarnation, "in hand"), set())
     return found
+
+
+def take_in_hand(desk: OpenNATS, scope: Scope, held: list[Held]) -> None:
+    """Know what a process was handed, where that is to be acknowledged."""
+    if held and desk.takes_acks(held[0].handle.consumer):
+        in_hand(desk, scope).update(one.handle for one in held)
+
+
+def let_go(desk: OpenNATS, scope: Scope, held: Held, action: str) -> None:
+    """Know that a process has settled a delivery, and all that is settled with it."""
+    hands = in_hand(desk, scope)
+    if action == "nak":
+        hands.discard(held.handle)
+    elif action != "in_progress":
+        hands -= settled_with(desk, held.handle, hands)
 
 
 def _msg(client: Any, message: Message, reply: str, sub: Any) -> Msg:
@@ -169,7 +187,9 @@ def listen(client: Any, sub: Any, desk: OpenNATS, scope: Scope) -> None:
         ear.puller = desk.puller(incarnation, push.consumer, service, ear.pushed)
         if not push.group:
             stream, name = ear.puller.place
-            ear.puller.most = desk.streams[stream].consumers[name].ack_pending_max
+            one = desk.streams[stream].consumers[name]
+            limited = one.ack != "none" and one.ack_pending_max > 0
+            ear.puller.most = one.ack_pending_max if limited else ALL_THERE_IS
         desk.lines.ask(ear.puller)
         return
     site = "" if own else f"{desk.name}.{sub._subject}/deliver to {service}"

@@ -32,9 +32,11 @@ from chaosharness.adapters.nats import api
 from chaosharness.adapters.nats.listening import (
     ears_of,
     in_hand,
+    let_go,
     listen,
     next_in_turn,
     next_msg,
+    take_in_hand,
 )
 from chaosharness.adapters.nats.server import desk_of, error_of, left_out, line_to
 from chaosharness.adapters.spoken import note_spoken
@@ -123,6 +125,19 @@ async def _push_subscribe(real: Any, self: Any, subject: str, *given: Any, **opt
     return await real(self, subject, *given, **options)
 
 
+async def _pull_subscribe(real: Any, self: Any, subject: str, *given: Any, **options: Any) -> Any:
+    """Hold what the code would make against what is declared: nats-py asks first, and finds it."""
+    asked = dict(zip(_PULLS[2:], given, strict=False)) | options
+    name, config = asked.get("durable"), asked.get("config")
+    if name and config is not None:
+        desk = _desk(self._nc, current_scope("nats.pull_subscribe"))
+        found = desk.consumers.get(name)
+        if found is not None:
+            wanted = {"filter_subject": subject, **json.loads(json.dumps(config.as_dict()))}
+            api.check_consumer(desk, *found, wanted)
+    return await real(self, subject, *given, **options)
+
+
 def _desk(client: Any, scope: Scope) -> OpenNATS:
     desk: OpenNATS | None = getattr(client, "_desk", None)
     if desk is None or desk.world is not scope.world:
@@ -145,9 +160,10 @@ async def _publish(
         return
     held = _held(desk, scope, subject)
     action, operation = _settlement(held, payload)
-    if action != "in_progress":
-        in_hand(desk, scope).discard(subject)
+    let_go(desk, scope, held, action)
     note_spoken(scope, LIBRARY_NAME, f"{desk.name}.{action}")
+    if not desk.takes_acks(held.handle.consumer):
+        return  # nobody listens
     await tell(desk, scope, action, operation, held)
 
 
@@ -215,6 +231,8 @@ async def _request(
     scope = current_scope("nats.request")
     desk = _desk(self, scope)
     line = line_to(desk, timeout)
+    if len(payload) > self._max_payload:
+        raise nats.errors.MaxPayloadError
     try:
         if subject.startswith(api.PREFIX):
             note_spoken(scope, LIBRARY_NAME, f"{desk.name}.api")
@@ -222,8 +240,9 @@ async def _request(
         elif subject.startswith(ACKS):
             note_spoken(scope, LIBRARY_NAME, f"{desk.name}.ack_sync")
             held = _held(desk, scope, subject)
-            in_hand(desk, scope).discard(subject)
-            await operate(f"{desk.name}.ack_sync", _acked, (desk, held), line, ACK_SYNC)
+            let_go(desk, scope, held, "ack")
+            surface = ACK_SYNC if desk.takes_acks(held.handle.consumer) else GET
+            await operate(f"{desk.name}.ack_sync", _acked, (desk, held), line, surface)
             said = None
         elif desk.core.keeps(subject):
             said = await _stored(self, desk, scope, subject, payload, headers, line)
@@ -311,7 +330,7 @@ async def _fetch(
     held = await scope.colour.drive(source.fetch(scope, batch, wait_ms, nap), scope)
     if not held:
         raise nats.errors.TimeoutError
-    hand.update(map(api.reply_to, held))
+    take_in_hand(desk, scope, held)
     known.update((api.reply_to(one), one) for one in held)
     return Received([_message(self._nc, one) for one in held], partial(_go_to, scope, held))
 
@@ -342,6 +361,10 @@ _PUSHES: Final = (
     *("ordered_consumer", "idle_heartbeat", "flow_control", "pending_msgs_limit"),
     *("pending_bytes_limit", "deliver_policy", "headers_only", "inactive_threshold"),
 )
+_PULLS: Final = (
+    *("self", "subject", "durable", "stream", "config"),
+    *("pending_msgs_limit", "pending_bytes_limit", "inbox_prefix"),
+)
 _CLIENT: Final = "nats.aio.client:Client."
 _ITERATOR: Final = "nats.aio.subscription:_SubscriptionMessageIterator."
 _PULL: Final = "nats.js.client:JetStreamContext.PullSubscription."
@@ -357,6 +380,7 @@ LIBRARY: Final = Library(
         Seam("nats.aio.subscription:Subscription.next_msg", ("self", "timeout"), next_msg),
         Seam(f"{_ITERATOR}__anext__", ("self",), next_in_turn),
         Seam("nats.js.client:JetStreamContext.subscribe", _PUSHES, _push_subscribe),
+        Seam("nats.js.client:JetStreamContext.pull_subscribe", _PULLS, _pull_subscribe),
         Seam(f"{_CLIENT}_flush_pending", ("self", "force_flush"), _nothing),
         Seam(f"{_CLIENT}flush", ("self", "timeout"), _nothing),
         Seam(f"{_CLIENT}publish", ("self", "subject", "payload", "reply", "headers"), _publish),

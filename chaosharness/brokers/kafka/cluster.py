@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property, lru_cache
 
 from chaosharness.brokers.cycle import cycle
@@ -149,6 +149,11 @@ class Cluster:
         nth = self.unkeyed.get(place, 0)
         self.unkeyed[place] = nth + 1
         return (entity + nth) % count
+
+    def absent(self, places: Iterable[LogPartition]) -> tuple[LogPartition, ...]:
+        """Return those log partitions that there are not."""
+        logs = self.logs
+        return tuple(one for one in places if not 0 <= one[1] < len(logs[one[0]]))
 
     def check_key(self, topic: str, key: str | bytes | None) -> None:
         """Refuse a record without a key, where its topic is compacted.

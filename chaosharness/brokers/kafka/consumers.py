@@ -41,6 +41,10 @@ class CommitFailed(Exception):
     """The group has moved on: these log partitions belong to another member now."""
 
 
+class UnknownLogPartition(CommitFailed):
+    """There is no such log partition (UNKNOWN_TOPIC_OR_PARTITION); the others were committed."""
+
+
 class InstanceFenced(CommitFailed):
     """Another consumer has come with the same `instance`: this one is out for good."""
 

@@ -20,7 +20,12 @@ from typing import Any, Final, Literal, NoReturn, get_args
 from chaosharness.brokers.batch import Batch, Taken
 from chaosharness.brokers.kafka.asking import AskedCommits, Then
 from chaosharness.brokers.kafka.cluster import Cluster
-from chaosharness.brokers.kafka.consumers import ISOLATIONS, CommitFailed, InstanceFenced
+from chaosharness.brokers.kafka.consumers import (
+    ISOLATIONS,
+    CommitFailed,
+    InstanceFenced,
+    UnknownLogPartition,
+)
 from chaosharness.brokers.kafka.errors import OffsetOutOfRange
 from chaosharness.brokers.kafka.listeners import Call, Listener, Listeners, called
 from chaosharness.brokers.kafka.members import Member, Standing
@@ -378,7 +383,7 @@ class Consumer(Whereabouts):
             offsets: Where to go on, for each log partition: `{("orders", 0): 7}`.
 
         Raises:
-            CommitFailed: The group has moved on.
+            CommitFailed: The group has moved on, or there is no such log partition.
             TimeoutError: No answer; it may have been committed.
         """
         action = f"{self._broker.name}.commit"
@@ -436,10 +441,17 @@ class Consumer(Whereabouts):
         before = dict(group.committed)
         found = Polled(self._positions(member)) if what is None else what
         at_all = isinstance(found, Polled)
+        absent = () if at_all or not isinstance(found, Mapping) else broker.absent(found)
+        if absent:
+            found = {place: offset for place, offset in found.items() if place not in absent}
         for message in take_offsets(group.committed, broker.logs, found, at_all=at_all):
             scope.record("ack", operation, attempt, {"message": message})
         if group.committed != before:
             broker.world.effects += 1
+        if absent:
+            error = f"there is no {', '.join(map(named, absent))}"
+            scope.record("nack", operation, attempt, {"error": error})
+            raise UnknownLogPartition(f"{operation}: {error}")
 
     def standing(self) -> tuple[Member, dict[LogPartition, int]]:
         """Return who it is in its group, and how far polls have come.

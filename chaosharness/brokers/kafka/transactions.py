@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chaosharness.brokers.kafka.cluster import Draft
-from chaosharness.brokers.kafka.consumers import CommitFailed
+from chaosharness.brokers.kafka.consumers import CommitFailed, UnknownLogPartition
 from chaosharness.brokers.kafka.members import Standing
 from chaosharness.brokers.kafka.offsets import last_before
 from chaosharness.brokers.kafka.rows import END
@@ -26,6 +26,7 @@ from chaosharness.handlers.port import current_scope, on_behalf, operate
 from chaosharness.kernel.agenda import Entry
 from chaosharness.kernel.scope import Scope
 from chaosharness.machines.kafka.assignors import LogPartition
+from chaosharness.machines.kafka.machine import named
 from chaosharness.machines.kafka.transactions import TRANSACTION_TIMEOUT_MS, Producer
 from chaosharness.machines.machine import Refusal
 
@@ -190,6 +191,10 @@ class TransactionalProducer:
 
     def _send(self, scope: Scope, operation: str, attempt: int, what: Any) -> None:
         standing, offsets, at_all = what
+        if absent := self._cluster.absent(offsets):
+            error = f"there is no {', '.join(map(named, absent))}"
+            scope.record("nack", operation, attempt, {"error": error})
+            raise UnknownLogPartition(f"{operation}: {error}")
         producer = self._latest()
         began = producer.began
         refusal = self._cluster.machine.transactions.send_offsets(

@@ -13,7 +13,7 @@ from chaosharness.brokers.at_work import AtWork
 from chaosharness.brokers.facts import Journal
 from chaosharness.brokers.lines import Lines
 from chaosharness.brokers.message import NO_HEADERS, Message, copied
-from chaosharness.brokers.nats.rows import DELIVER, EXPLICIT, ORDERED
+from chaosharness.brokers.nats.rows import DELIVER, ORDERED
 from chaosharness.brokers.strikes import struck
 from chaosharness.faults import Delay, LostReply, NetworkPartition
 from chaosharness.kernel.message_names import named
@@ -284,6 +284,10 @@ class Desk:
 
     # ---- who pulls
 
+    def takes_acks(self, source: str) -> bool:
+        """Say whether a consumer's messages are acknowledged."""
+        return self.machine.consumers[self.consumers[source]].acks
+
     def puller(
         self,
         incarnation: Incarnation,
@@ -306,7 +310,9 @@ class Desk:
         """
         operation = f"{self.name}.{source}/deliver to {service}"
         if ordered is None:
-            puller = Puller(incarnation, self.consumers[source], operation, EXPLICIT, take)
+            key = self.consumers[source]
+            profile = self.machine.consumers[key].settings.ack
+            puller = Puller(incarnation, key, operation, profile, take)
             incarnation.on_death.append(partial(self.lines.leave, puller))
         else:
             self._ordered += 1

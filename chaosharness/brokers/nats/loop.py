@@ -12,7 +12,7 @@ from chaosharness.brokers.arrivals import Arrivals, begin_wait, unread
 from chaosharness.brokers.batch import Batch
 from chaosharness.brokers.message import Decode, Delivery
 from chaosharness.brokers.nats.desk import Desk, Held
-from chaosharness.brokers.nats.settling import acknowledge, get, put_aside, tell
+from chaosharness.brokers.nats.settling import acknowledge, get, put_aside, settled_with, tell
 from chaosharness.brokers.nats.subscription import check_dead_letters
 from chaosharness.brokers.trouble import one_of
 from chaosharness.errors import InvalidDefinition
@@ -84,6 +84,7 @@ class Consumer:
         self._dead_subject = dead_subject
         self._on_unreadable = on_unreadable
         self._ordered = made is not None
+        self._acks = made is None and desk.takes_acks(source)
         self._puller = desk.puller(incarnation, source, service, self._take, ordered=made)
         self._arrivals: Arrivals[Held] = Arrivals(desk.world, desk.lines)
         self._held: set[op.Handle] = set()
@@ -131,7 +132,7 @@ class Consumer:
                 return Batch(scope, found)
 
     def _take(self, held: list[Held]) -> None:
-        if not self._ordered:
+        if self._acks:
             self._held.update(one.handle for one in held)
         self._arrivals.take(held)
 
@@ -145,15 +146,18 @@ class Consumer:
             put_aside(desk, held, self._dead_subject, aside, error)
         elif self._on_unreadable == "term":
             desk.do(op.Term(held.handle, type(error).__name__), aside)
-        elif not self._ordered:
+        elif self._acks:
             desk.do(op.Ack(held.handle), aside)
 
     # ---- settling
 
     def ack(self, delivery: Delivery) -> Any:
-        """Acknowledge a message: it is done. Nobody answers; it may be lost, and comes again."""
+        """Acknowledge a message: it is done. Nobody answers; it may be lost, and comes again.
+
+        Of a consumer with `ack="all"` it acknowledges all messages before it too.
+        """
         held = self._held_by(delivery)
-        self._held.discard(held.handle)
+        self._held -= settled_with(self._desk, held.handle, self._held)
         return self._tell("ack", op.Ack(held.handle), held)
 
     def ack_sync(self, delivery: Delivery) -> Any:
@@ -163,7 +167,7 @@ class Consumer:
             TimeoutError: No answer; it may have been acknowledged.
         """
         held = self._held_by(delivery)
-        self._held.discard(held.handle)
+        self._held -= settled_with(self._desk, held.handle, self._held)
         self._check_acknowledges("ack_sync")
         return acknowledge(self._desk, held)
 
@@ -178,7 +182,7 @@ class Consumer:
     def term(self, delivery: Delivery, reason: str = "") -> Any:
         """Never have a message handed out again, done or not. Nobody answers."""
         held = self._held_by(delivery)
-        self._held.discard(held.handle)
+        self._held -= settled_with(self._desk, held.handle, self._held)
         return self._tell("term", op.Term(held.handle, reason), held)
 
     def in_progress(self, delivery: Delivery) -> Any:
@@ -216,10 +220,11 @@ class Consumer:
         return tell(desk, scope, action, operation, held)
 
     def _check_acknowledges(self, action: str) -> None:
-        if self._ordered:
+        if not self._acks:
+            which = "an ordered consumer" if self._ordered else "a consumer with ack='none'"
             raise InvalidDefinition(
-                f"{self._source}: an ordered consumer has no acknowledgements, so there is no "
-                f"{action}(); use a consumer of the stream for that"
+                f"{self._source}: {which} has no acknowledgements, so there is no "
+                f"{action}(); use another consumer of the stream for that"
             )
 
     def _held_by(self, delivery: Delivery) -> Held:

@@ -44,9 +44,9 @@ from chaosharness.machines.nats.settings import numbers
 from chaosharness.machines.nats.subjects import is_literal, matches
 
 SKIP_OR_CRASH: Final = ("skip", "crash")
-ORDERED_HANDLER: Final = {"on_error": SKIP_OR_CRASH, "on_unreadable": SKIP_OR_CRASH}
-ORDERED_LOOP: Final = {"on_unreadable": ("raise", "skip")}
-"""What an ordered consumer can do, which gives nothing back; the first is its default."""
+HANDLER_WITHOUT_ACKS: Final = {"on_error": SKIP_OR_CRASH, "on_unreadable": SKIP_OR_CRASH}
+LOOP_WITHOUT_ACKS: Final = {"on_unreadable": ("raise", "skip")}
+"""What a consumer can do that gives nothing back, an ordered one too; the first is its default."""
 
 PAYLOAD_MAX: Final = 1 << 20
 TOO_LARGE: Final = Refusal("0", "nats: maximum payload exceeded")
@@ -64,10 +64,13 @@ def _patterns(given: Any) -> Any:
 
 @attrs.frozen(kw_only=True)
 class NATSConsumer:
-    """A durable pull consumer of a stream, which acknowledges each message.
+    """A durable consumer of a stream.
 
     Args:
         filters: The subject it wants, or several; none: all of its stream.
+        ack: AckPolicy. `explicit`: each message is acknowledged. `all`: an acknowledgement is one
+            of all messages before it too, handled or not. `none`: a message is done once it is
+            sent, so that it is lost with whoever was to handle it.
         ack_wait_ms: How long a message may be held before it is handed out again: AckWait.
         deliver_max: How often a message is handed out; then it never is again: MaxDeliver. -1: no
             limit.
@@ -83,6 +86,7 @@ class NATSConsumer:
     """
 
     filters: tuple[str, ...] = attrs.field(default=(), converter=_patterns)
+    ack: Literal["explicit", "all", "none"] = "explicit"
     ack_wait_ms: int = 30_000
     deliver_max: int = -1
     ack_pending_max: int = 1_000
@@ -403,7 +407,7 @@ class OpenNATS(Desk):
         """Have a handler called per message: see `Subscription` for the options."""
         try:
             check_options(options, OPTIONS)
-            given = self._given(source, intake.place, options, ORDERED_HANDLER)
+            given = self._given(source, intake.place, options, HANDLER_WITHOUT_ACKS)
             limit = -1 if given["made"] else self._consumer(source).deliver_max
             subscription = Subscription(
                 desk=self,
@@ -436,7 +440,7 @@ class OpenNATS(Desk):
         source = sources[0]
         try:
             check_options(options, LOOP_OPTIONS)
-            given = self._given(source, service, options, ORDERED_LOOP)
+            given = self._given(source, service, options, LOOP_WITHOUT_ACKS)
             return Consumer(self, incarnation, source, decode, service=service, **given, **options)
         except (TypeError, ValueError) as error:
             raise wired_wrongly(service, repr(source), error) from None
@@ -454,13 +458,14 @@ class OpenNATS(Desk):
         """Return what a source brings along: where to put aside, how to make an ordered one."""
         ordered = options.pop("ordered", False)
         deliver = options.pop("deliver", None)
-        if ordered:
-            self._check(source, who, self.streams, "stream")
+        known: Mapping[str, Any] = self.streams if ordered else self.consumers
+        self._check(source, who, known, "stream" if ordered else "consumer")
+        if ordered or not self.takes_acks(source):
             for option, words in choices.items():
                 one_of(words, **{option: options.setdefault(option, words[0])})
+        if ordered:
             made = ConsumerSettings(ack="none", deliver=deliver or "all")
             return {"dead_subject": None, "made": made}
-        self._check(source, who, self.consumers, "consumer")
         if deliver is not None:
             raise ValueError("deliver=... is for ordered=True; a NATSConsumer has its own")
         return {"dead_subject": self._consumer(source).dead_subject, "made": None}

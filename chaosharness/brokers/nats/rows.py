@@ -1,7 +1,9 @@
 """What JetStream can legally do to those who use it, as rows.
 
-`explicit` is a pull consumer whose messages are acknowledged: at least once, and what comes back
-comes back late, so it is the weaker one where order matters. `ordered` is the client's ordered
+`explicit` is a consumer whose messages are acknowledged: at least once, and what comes back
+comes back late, so it is the weaker one where order matters. `all` is one whose acknowledgements
+settle all before them too, done or not. `none` is one without acknowledgements: what is sent is
+done, so at most once. `ordered` is the client's ordered
 consumer: no acknowledgements, one reader, made anew where something is missing; it gives each
 message in order, and none twice as long as its process lives.
 """
@@ -33,6 +35,8 @@ from chaosharness.handlers.port import Surface
 
 ANY: Final = "any stream"
 EXPLICIT: Final = "explicit"
+ALL: Final = "all"
+NONE: Final = "none"
 ORDERED: Final = "ordered"
 CORE: Final = "core"
 
@@ -44,6 +48,8 @@ ORDERED_SOURCE: Final = 'NATS documentation, "Consumers": ordered consumers'
 AT_MOST_ONCE: Final = 'NATS documentation, "Core NATS": at most once'
 SUBJECTS: Final = 'NATS documentation, "Subject-Based Messaging": anybody may publish'
 
+
+ACKNOWLEDGED: Final = (EXPLICIT, ALL)
 
 _rows: Final = rows_of("NATS JetStream")
 
@@ -72,17 +78,23 @@ ROWS: Final[tuple[Row, ...]] = (
     ),
     *_rows((ANY,), "publish", "before", *STALLS, searched=False),
     *_rows(
-        (EXPLICIT, ORDERED),
+        (EXPLICIT, ALL, NONE, ORDERED),
         "deliver",
         "before",
         (NetworkPartition, "the server cannot be reached", CONNECTION),
         (Delay, "it is under way for so long, and AckWait runs meanwhile", CONNECTION),
     ),
     *_rows(
-        (EXPLICIT,),
+        ACKNOWLEDGED,
         "deliver",
         "after",
         (LostReply, "it goes to a request whose client is gone: back after AckWait", ACKS),
+    ),
+    *_rows(
+        (NONE,),
+        "deliver",
+        "after",
+        (LostReply, "it goes to a request whose client is gone: done, and seen by nobody", ACKS),
     ),
     *_rows(
         (ORDERED,),
@@ -90,28 +102,28 @@ ROWS: Final[tuple[Row, ...]] = (
         "after",
         (LostReply, "it is missing: the consumer is made anew behind the last one", ORDERED_SOURCE),
     ),
-    *_rows((EXPLICIT,), "ack", "before", (LostRequest, "nobody is told: it comes again", ACKS)),
-    *_rows((EXPLICIT,), "ack", "after", (Crash, "the process dies", PROCESS)),
-    *_rows((EXPLICIT,), "ack", "before", *STALLS, searched=False),
-    *_rows((EXPLICIT,), "ack", "after", (Pause, "", PROCESS), searched=False),
-    *_rows((EXPLICIT,), "ack sync", "before", (LostRequest, "the caller sees a timeout", ACKS)),
+    *_rows(ACKNOWLEDGED, "ack", "before", (LostRequest, "nobody is told: it comes again", ACKS)),
+    *_rows(ACKNOWLEDGED, "ack", "after", (Crash, "the process dies", PROCESS)),
+    *_rows(ACKNOWLEDGED, "ack", "before", *STALLS, searched=False),
+    *_rows(ACKNOWLEDGED, "ack", "after", (Pause, "", PROCESS), searched=False),
+    *_rows(ACKNOWLEDGED, "ack sync", "before", (LostRequest, "the caller sees a timeout", ACKS)),
     *_rows(
-        (EXPLICIT,),
+        ACKNOWLEDGED,
         "ack sync",
         "after",
         (LostReply, "it is acknowledged, and the caller sees a timeout", ACKS),
         (Crash, "the process dies", PROCESS),
     ),
-    *_rows((EXPLICIT,), "ack sync", "before", *STALLS, searched=False),
-    *_rows((EXPLICIT,), "ack sync", "after", (Pause, "", PROCESS), searched=False),
+    *_rows(ACKNOWLEDGED, "ack sync", "before", *STALLS, searched=False),
+    *_rows(ACKNOWLEDGED, "ack sync", "after", (Pause, "", PROCESS), searched=False),
     *_rows((ANY,), "get", "before", (LostRequest, "the caller sees a timeout", CONNECTION)),
     *_rows((ANY,), "get", "before", *STALLS, searched=False),
     *_rows((ANY,), "get", "after", *STALLS, searched=False),
-    *_rows((EXPLICIT,), "change", "before", (LostRequest, "nobody is told: AckWait runs", ACKS)),
-    *_rows((EXPLICIT,), "change", "before", *STALLS, searched=False),
-    *_rows((EXPLICIT,), "change", "after", *STALLS, searched=False),
+    *_rows(ACKNOWLEDGED, "change", "before", (LostRequest, "nobody is told: AckWait runs", ACKS)),
+    *_rows(ACKNOWLEDGED, "change", "before", *STALLS, searched=False),
+    *_rows(ACKNOWLEDGED, "change", "after", *STALLS, searched=False),
     *_rows(
-        (EXPLICIT,),
+        ACKNOWLEDGED,
         ANYWHERE,
         "after",
         stop_of(
@@ -149,7 +161,8 @@ ROWS: Final[tuple[Row, ...]] = (
 
 PUBLISH: Final = surface_of(ROWS, ANY, "publish")
 DELIVER: Final[dict[str, Surface]] = {
-    profile: surface_of(ROWS, profile, "deliver") for profile in (EXPLICIT, ORDERED, CORE)
+    profile: surface_of(ROWS, profile, "deliver")
+    for profile in (EXPLICIT, ALL, NONE, ORDERED, CORE)
 }
 CORE_PUBLISH: Final = surface_of(ROWS, CORE, "publish")
 ACK: Final = surface_of(ROWS, EXPLICIT, "ack")

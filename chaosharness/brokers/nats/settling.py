@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from chaosharness.brokers.message import copied
@@ -16,6 +16,19 @@ from chaosharness.kernel.scope import Scope
 from chaosharness.machines.nats import operations as op
 
 UNHEARD: Final = "it never arrived"
+
+
+def settled_with(desk: Desk, handle: op.Handle, hands: Iterable[op.Handle]) -> set[op.Handle]:
+    """Return what one acknowledgement settles: a delivery, or all up to it."""
+    consumer = desk.machine.consumers.get((handle.stream, handle.consumer))
+    if consumer is None or not consumer.acks_all:
+        return {handle}
+    return {
+        one
+        for one in hands
+        if (one.stream, one.consumer) == (handle.stream, handle.consumer)
+        and one.sequence <= handle.sequence
+    }
 
 
 def settle(

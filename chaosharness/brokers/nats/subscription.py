@@ -59,7 +59,9 @@ class Subscription:
         batch: Messages per pull. AckWait runs for all of them from when they are handed out, also
             for those that wait for their turn here.
         acknowledge: `after`: a message is acknowledged when the handler has returned (at least
-            once). `before`: before it is called (at most once).
+            once). `before`: before it is called (at most once). Where the consumer has
+            `ack="none"` it is at most once, whatever this says; where it has `ack="all"` all
+            messages before it are acknowledged with it, those that are still handled too.
         on_error: What an exception of the handler leads to. `retry`: it is left alone, and comes
             again after AckWait, until `deliver_max`. `nak`: it is given back, at once or after
             `backoff_ms`. `skip`: it is acknowledged. `term`: it is never handed out again.
@@ -91,6 +93,7 @@ class Subscription:
     _policy: Policy = attrs.field(init=False)
     _puller: Any = attrs.field(init=False)
     _turns: Turns[Held] = attrs.field(init=False)
+    _none: bool = attrs.field(init=False)
     _acks: bool = attrs.field(init=False)
     _site: str = attrs.field(init=False)
     _ack_site: str = attrs.field(init=False)
@@ -100,7 +103,8 @@ class Subscription:
         self._policy = policy_of(self.on_error, self.retries_max, self.on_unreadable, CHOICES)
         subject = self.dead_subject
         check_dead_letters(subject, on_error=self.on_error, on_unreadable=self.on_unreadable)
-        self._acks = self.made is None and self.acknowledge == "after"
+        self._none = self.made is not None or not self.desk.takes_acks(self.source)
+        self._acks = not self._none and self.acknowledge == "after"
         self._site = f"{self.intake.place}/{self.desk.name}."
         self._ack_site = f"{self._site}ack"
         self._turns = Turns(
@@ -132,7 +136,7 @@ class Subscription:
 
     def _handle(self, held: Held) -> None:
         intake = self.intake
-        if self._acks or self.made is not None:
+        if self._acks or self._none:
             intake.take(held.message, held.cause, partial(self._ended, held))
             return
         scope, begin = ahead(intake, held, partial(self._ended, held))

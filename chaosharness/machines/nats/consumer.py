@@ -25,7 +25,10 @@ class Consumer:
         next: The sequence that is looked at next.
         deliveries: Deliveries so far, of all messages.
         acks: Whether what it hands out is to be acknowledged.
+        acks_all: Whether an acknowledgement settles all before it too.
         floor: Up to which delivery, and which sequence, all is settled.
+        told: The floor as the consumer's store has it, where an acknowledgement is one of all: it
+            takes no note of what was given up.
         pending: What is in hands or on its way back: sequence, and its first delivery. They are in
             their order, for that is how they are handed out first.
         times: How often a message was handed out again.
@@ -53,13 +56,14 @@ class Consumer:
         self.back: list[int] = []
         self.leases = Leases(LeaseSettings(lasts_ms=settings.wait_ms), alarm)
         self.acks = settings.ack != "none"
+        self.acks_all = settings.ack == "all"
         self._wait_ms = 0 if settings.backoff_ms else settings.ack_wait_ms
         limited = self.acks and settings.ack_pending_max > 0
         self._pending_max: float = settings.ack_pending_max if limited else inf
         self._chosen: list[int] = []
         self._wants: dict[str, bool] = {}
         self.next = self._start(now)
-        self.floor = (0, self.next - 1)
+        self.floor = self.told = (0, self.next - 1)
         first = self._chosen[-1] + 1 if self._chosen else self.next
         self.ahead = {one.sequence: one for one in self._wanted(first)}
 
@@ -200,13 +204,65 @@ class Consumer:
         self._move_floor(delivery, sequence)
         return True
 
+    def settle_up_to(self, sequence: int, delivery: int) -> list[tuple[int, Any]] | None:
+        """Be done with a message and all before it; return what was in hands, and in whose.
+
+        None where it is behind the floor already. The floor is one of deliveries too: once what
+        came back is settled, the first deliveries of what comes after it are behind the floor.
+        """
+        if delivery <= self.floor[0] or sequence <= self.floor[1]:
+            return None
+        gap, pending = sequence - self.floor[1], self.pending
+        if sequence in pending and delivery > self.told[0]:
+            self.told = (delivery, sequence)  # of what it gave up, its store takes no note
+        self.floor = (delivery, sequence)
+        held = [one for one in pending if one <= sequence]
+        if gap <= len(pending):  # the server walks the shorter way: here it meets what it gave up
+            last = held[0] if len(held) == len(pending) else sequence - gap + 1
+            for one in range(sequence, last - 1, -1):
+                self.times.pop(one, None)
+        found = []
+        for one in held:
+            lease = self.leases.release(one)
+            found.append((one, lease.holder if lease is not None else None))
+            if one in self.back:
+                self.back.remove(one)
+            del pending[one]
+            self.times.pop(one, None)
+        return found
+
+    def haunt(self, sequence: int, now: int) -> None:
+        """Count a message still that is gone from its stream, and that cannot be settled.
+
+        Its first delivery is behind the floor: what came back before it was settled. AckWait is
+        over again and again, until all that the stream has is newer.
+        """
+        if sequence in self.back:
+            self.back.remove(sequence)
+        lease = self.leases.release(sequence)
+        until = now + self.settings.wait_ms
+        if lease is not None and lease.until is not None and lease.until > now:
+            until = lease.until
+        self.leases.hold(sequence, None, now, until, self.pending[sequence])
+
+    def lay(self, sequence: int) -> None:
+        """Count a message no longer that is gone, and older than all that the stream has."""
+        delivery = self.pending.pop(sequence)
+        self.times.pop(sequence, None)
+        self.floor = (max(self.floor[0], delivery), max(self.floor[1], sequence))
+        if not self.pending:
+            self.floor = (self.deliveries, self.next - 1)
+        self.told = self.floor
+
     def give_up(self, sequence: int) -> None:
         """Take a message out of all hands that was handed out as often as it may be.
 
         Seen of 2.15.1: the floor stays where it is, until the next one is settled.
         """
-        self.pending.pop(sequence, None)
+        delivery = self.pending.pop(sequence, None)
         self.leases.release(sequence)
+        if self.acks_all and delivery is not None:
+            self._move_floor(delivery, sequence)
 
     def _move_floor(self, delivery: int, sequence: int) -> None:
         pending = self.pending
@@ -224,6 +280,8 @@ class Consumer:
         if not self.wants(record.subject):
             return False
         sequence = record.sequence
+        if self.acks_all:
+            return sequence > self.floor[1] or sequence in self.times
         if sequence > self.floor[1] and (sequence >= self.next or sequence in self.pending):
             return True
         return sequence in self.times

@@ -5,8 +5,7 @@ Source:
     `python -m benchmarks nats`. NATS documentation, "JetStream model deep dive".
 
 Not modelled:
-    Acknowledging all messages up to one (the policy `all`); push consumers and flow control,
-    priority groups, pausing; limits in bytes and of message
+    Push consumers and flow control, priority groups, pausing; limits in bytes and of message
     sizes; purging and deleting messages; mirrors, sources, rollups, schedules, time to live of
     one message; accounts. A pull request that waits, and which of several that wait is answered:
     whoever drives the machine keeps them. Clusters: leaders that change, replicas that lag. A
@@ -36,7 +35,7 @@ from chaosharness.machines.machine import (
 from chaosharness.machines.nats import operations as op
 from chaosharness.machines.nats import refusals
 from chaosharness.machines.nats.consumer import Consumer
-from chaosharness.machines.nats.settings import ConsumerSettings
+from chaosharness.machines.nats.creation import refusal_of
 from chaosharness.machines.nats.stream import Record, Stream
 from chaosharness.machines.nats.subjects import overlap
 
@@ -113,6 +112,10 @@ class NatsMachine:
                 self._remove(stream, record, "expired", now)
         for consumer in [*self.consumers.values()]:
             for sequence, lease in consumer.leases.expired(now):
+                if sequence not in consumer.stream.records:
+                    gone = sequence < consumer.stream.first
+                    consumer.lay(sequence) if gone else consumer.haunt(sequence, now)
+                    continue
                 if consumer.is_exceeded(sequence):
                     self._exceed(consumer, sequence, max(consumer.times.get(sequence, 0), 1), now)
                     continue
@@ -159,7 +162,9 @@ class NatsMachine:
         if key in self.consumers:
             same = self.consumers[key].settings == settings
             return None if same else refusals.CONSUMER_TAKEN
-        refusal = self._refuse(stream, settings)
+        refusal = refusal_of(
+            settings, stream.settings, (one.settings for one in self._of[stream.name])
+        )
         if refusal is not None:
             return refusal
         place = operation.place or operation.consumer
@@ -167,38 +172,6 @@ class NatsMachine:
         self.consumers[key] = consumer
         self._of[stream.name].append(consumer)
         stream.readers.clear()
-        return None
-
-    def _refuse(self, stream: Stream, settings: ConsumerSettings) -> Refusal | None:
-        """Return why a consumer cannot be."""
-        if 0 < settings.deliver_max < len(settings.backoff_ms):
-            return refusals.BACKOFF_TOO_LONG
-        filters = settings.filters
-        queue = stream.settings.retention == "workqueue"
-        if queue and settings.ack == "none":
-            return refusals.NEEDS_ACK
-        if settings.deliver == "last_per_subject" and not filters:
-            return refusals.NEEDS_FILTER
-        for index, one in enumerate(filters):
-            if any(overlap(one, other) for other in filters[index + 1 :]):
-                return refusals.FILTERS_OVERLAP
-            if not any(overlap(one, subject) for subject in stream.settings.subjects):
-                return refusals.FILTER_OUTSIDE
-        if not queue:
-            return None
-        if settings.deliver != "all":
-            return refusals.NOT_DELIVER_ALL
-        return self._refuse_second(stream, filters)
-
-    def _refuse_second(self, stream: Stream, filters: tuple[str, ...]) -> Refusal | None:
-        """Return why a work queue cannot have one more consumer: each message has one."""
-        others = self._of[stream.name]
-        if others and not filters:
-            return refusals.NOT_FILTERED
-        for other in others:
-            theirs = other.settings.filters
-            if not theirs or any(overlap(one, two) for one in filters for two in theirs):
-                return refusals.NOT_UNIQUE
         return None
 
     def _delete_consumer(self, operation: op.DeleteConsumer, now: int) -> Refusal | None:
@@ -274,8 +247,13 @@ class NatsMachine:
         stream.remove(record.sequence)
         for consumer in self._of[stream.name]:
             sequence = record.sequence
-            held = consumer.release(sequence)
-            times = consumer.times.pop(sequence, 0)
+            held = sequence in consumer.pending
+            times = consumer.times.get(sequence, 0)
+            if not (held and consumer.acks_all):
+                consumer.release(sequence)
+                consumer.times.pop(sequence, None)
+            elif not self._settle_with(consumer, sequence, consumer.pending[sequence]):
+                consumer.haunt(sequence, now)
             if held or (sequence >= consumer.next and consumer.wants(record.subject)):
                 self.emit(Buried(record.message, consumer.place, None, reason, times))
 
@@ -285,7 +263,7 @@ class NatsMachine:
         consumer = self.consumers.get((operation.stream, operation.consumer))
         if consumer is None:
             return refusals.NO_CONSUMER
-        if not consumer.back and not consumer.new():
+        if not (consumer.back or consumer.ahead or consumer.new()):
             return []
         found: list[op.Fetched] = []
         most, holder = operation.most, operation.holder
@@ -365,7 +343,7 @@ class NatsMachine:
 
     def _holder(self, handle: op.Handle) -> Consumer | Refusal:
         consumer = self.consumers.get((handle.stream, handle.consumer))
-        return refusals.NO_CONSUMER if consumer is None else consumer
+        return consumer if consumer is not None and consumer.acks else refusals.UNHEARD
 
     def _ack(self, operation: op.Ack, now: int) -> Refusal | None:
         return self._settle(operation.handle, now)
@@ -376,10 +354,13 @@ class NatsMachine:
     def _settle(self, handle: op.Handle, now: int, reason: str = "") -> Refusal | None:
         """Be done with a message: acknowledged, or terminated for a reason."""
         consumer = self.consumers.get((handle.stream, handle.consumer))
-        if consumer is None:
-            return refusals.NO_CONSUMER
+        if consumer is None or not consumer.acks:
+            return refusals.UNHEARD
         stream, sequence = consumer.stream, handle.sequence
-        if sequence >= consumer.next or not consumer.acks:
+        if sequence >= consumer.next:
+            return None
+        if consumer.acks_all:
+            self._settle_all(consumer, handle, reason)
             return None
         lease = consumer.leases.held.get(sequence)
         held = consumer.release(sequence)
@@ -397,6 +378,32 @@ class NatsMachine:
         if stream.is_emptied:
             self._drop_if_done(stream, record)
         return None
+
+    def _settle_all(self, consumer: Consumer, handle: op.Handle, reason: str) -> None:
+        """Be done with a message and all before it, which were acknowledged with it."""
+        stream, last = consumer.stream, handle.sequence
+        record = stream.records.get(last)
+        if not self._settle_with(consumer, last, handle.delivery, reason) and record is not None:
+            self.emit(Ignored(record.message, consumer.place, "it is settled"))
+
+    def _settle_with(self, consumer: Consumer, last: int, delivery: int, reason: str = "") -> bool:
+        """Settle all up to a message; say whether there was any."""
+        stream = consumer.stream
+        found = consumer.settle_up_to(last, delivery)
+        if found is None:
+            return False
+        for sequence, holder in found:
+            one = stream.records.get(sequence)
+            if one is None:
+                continue  # it is gone from the stream
+            if reason and sequence == last:
+                self.emit(Buried(one.message, consumer.place, None, reason))
+            else:
+                self._facts.append(Settled(one.message, consumer.place, holder))
+            self._drop_if_done(stream, one)
+        if last in stream.records:
+            self._drop_if_done(stream, stream.records[last])
+        return True
 
     def _drop_if_done(self, stream: Stream, record: Record) -> None:
         """Let a message go that a stream keeps for its consumers, once nobody needs it."""
@@ -470,7 +477,7 @@ class NatsMachine:
         redelivered = len(consumer.times) if consumer.settings.deliver_max != 1 else 0
         return op.ConsumerState(
             (consumer.deliveries, consumer.next - 1),
-            consumer.floor,
+            consumer.told if consumer.acks_all else consumer.floor,
             len(consumer.pending),
             redelivered,
             consumer.new(),

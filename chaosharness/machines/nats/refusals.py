@@ -11,6 +11,8 @@ from typing import Final
 from chaosharness.machines.machine import Refusal
 
 NO_RESPONDERS: Final = Refusal("503", "no response from stream")
+UNHEARD: Final = Refusal("503", "no responders available for request")
+"""What an acknowledgement is told that nobody waits for: its consumer takes none, or is gone."""
 NO_STREAM: Final = Refusal("10059", "stream not found")
 NO_CONSUMER: Final = Refusal("10014", "consumer not found")
 NO_MESSAGE: Final = Refusal("10037", "no message found")
@@ -28,6 +30,7 @@ NEEDS_FILTER: Final = Refusal(
 NEEDS_ACK: Final = Refusal(
     "10084", "consumer in pull mode requires explicit ack policy on workqueue stream"
 )
+NEEDS_EXPLICIT: Final = Refusal("10098", "workqueue stream requires explicit ack")
 NOT_DELIVER_ALL: Final = Refusal("10101", "consumer must be deliver all on workqueue stream")
 NOT_FILTERED: Final = Refusal(
     "10099", "multiple non-filtered consumers not allowed on workqueue stream"

@@ -11,7 +11,7 @@ from chaosharness.machines.nats.subjects import is_valid
 
 Retention = Literal["limits", "interest", "workqueue"]
 Discard = Literal["old", "new"]
-AckPolicy = Literal["explicit", "none"]
+AckPolicy = Literal["explicit", "all", "none"]
 DeliverPolicy = Literal[
     "all", "last", "new", "by_start_sequence", "by_start_time", "last_per_subject"
 ]
@@ -117,7 +117,8 @@ class ConsumerSettings:
 
     Attributes:
         filters: The subjects it wants; none: all of its stream.
-        ack: `explicit`: each message is acknowledged. `none`: it is done once it is sent.
+        ack: `explicit`: each message is acknowledged. `all`: an acknowledgement is one of all
+            messages before it too. `none`: a message is done once it is sent.
         ack_wait_ms: How long a message may be held before it is handed out again.
         deliver_max: How often a message is handed out; then it never is again. -1: no limit.
         ack_pending_max: Messages in hands, or on their way back, at a time; -1: no limit.

@@ -361,6 +361,52 @@ def test_an_ordered_consumer_has_no_acknowledgements():
         system.run()
 
 
+def test_a_consumer_of_none_has_no_acknowledgements_either():
+    system = loop(lambda env, consumer, one: consumer.ack(one), consumer={"ack": "none"})
+    with pytest.raises(InvalidDefinition, match=r"ack='none' has no acknowledgements.*no ack\(\)"):
+        system.run()
+    with pytest.raises(InvalidDefinition, match=r"on_error must be one of 'skip', 'crash'"):
+        shop(consumer={"ack": "none"}, on_error="nak").run()
+
+
+def test_without_acknowledgements_a_message_dies_with_its_handler():
+    run = run_with(shop(consumer={"ack": "none"}), Crash(Site("worker.on_order/handle")))
+    assert notes(run, "done") == [2]
+    assert len([*run.history.of("ack")]) == 2  # by the server, as it sends them
+    lost = run_with(shop(consumer={"ack": "none"}), LostReply(Site(DELIVER, "after")))
+    assert notes(lost, "done") == [2]
+    unheard = Schedule([LostRequest(Site("worker.on_order/bus.ack"))])
+    assert shop(consumer={"ack": "none"}).run(None, unheard).unused  # there is none to be lost
+
+
+def test_one_acknowledgement_of_all_is_one_of_what_another_still_handles():
+    one = {"ack": "all", "ack_wait_ms": 5_000}
+    crash = Crash(Site("worker.on_order/handle", entity=1))
+    items = [*ORDERS, {"id": 3}]
+    assert sorted(notes(run_with(shop(consumer=one, items=items)), "done")) == [1, 2, 3]
+    slow = run_with(shop(consumer=one, items=items, replicas=2), crash)
+    assert sorted(notes(slow, "done")) == [2, 3]  # the second was acknowledged, and the first
+    limited = shop(consumer={**one, "ack_pending_max": 1}, items=items, replicas=2)
+    assert sorted(notes(run_with(limited, crash), "done")) == [1, 2, 3]
+
+
+def test_a_loop_holds_nothing_that_an_acknowledgement_of_all_has_settled():
+    fetched = []
+
+    def body(env, consumer, delivery):
+        fetched.append(delivery)
+        env.note("seen", order=delivery.value["id"])
+        if len(fetched) == 2:
+            consumer.ack_sync(fetched[1])
+            assert not consumer._held
+
+    run = loop(body, consumer={"ack": "all"}).run()
+    assert notes(run, "seen") == [1, 2]
+    assert [one.data["message"] for one in run.history.of("ack")] == [
+        one.data["message"] for one in run.history.of("deliver")
+    ]
+
+
 def test_a_loop_reads_a_message_by_its_sequence():
     heard = []
 

@@ -7,7 +7,7 @@ from typing import Any, Final, NoReturn
 
 from aiokafka import ConsumerRecord, TopicPartition, errors
 
-from chaosharness.brokers.kafka.consumers import CommitFailed, InstanceFenced
+from chaosharness.brokers.kafka.consumers import CommitFailed, InstanceFenced, UnknownLogPartition
 from chaosharness.brokers.kafka.errors import InvalidRecord, OffsetOutOfRange
 from chaosharness.brokers.kafka.transactions import ProducerFenced
 from chaosharness.brokers.message import Delivery
@@ -90,6 +90,8 @@ def raised_for(error: BaseException) -> BaseException:
     found: BaseException = error
     if isinstance(error, InstanceFenced):
         found = errors.for_code(FENCED)("another consumer has the same group_instance_id")
+    elif isinstance(error, UnknownLogPartition):
+        found = errors.UnknownTopicOrPartitionError()
     elif isinstance(error, CommitFailed):
         found = errors.CommitFailedError()
     elif isinstance(error, ProducerFenced):

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError
 
 from chaosharness.adapters.kafka.confluent.message import Message
 from chaosharness.adapters.kafka.confluent.places import words_of
-from chaosharness.brokers.kafka.consumers import CommitFailed, InstanceFenced
+from chaosharness.brokers.kafka.consumers import CommitFailed, InstanceFenced, UnknownLogPartition
 
 
 class Records(list[Message]):
@@ -43,6 +43,8 @@ def words_for(error: BaseException) -> tuple[int, str]:
     code = KafkaError.COORDINATOR_NOT_AVAILABLE
     if isinstance(error, InstanceFenced):
         code = KafkaError.FENCED_INSTANCE_ID
+    elif isinstance(error, UnknownLogPartition):
+        code = KafkaError.UNKNOWN_TOPIC_OR_PART
     elif isinstance(error, CommitFailed):
         code = KafkaError.ILLEGAL_GENERATION
     elif isinstance(error, TimeoutError):

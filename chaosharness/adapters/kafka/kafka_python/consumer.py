@@ -33,10 +33,11 @@ from chaosharness.adapters.kafka.sending import BACKOFF_MS, check_topic
 from chaosharness.adapters.kafka.unnamed import Named
 from chaosharness.adapters.spoken import note_spoken
 from chaosharness.adapters.unmodelled import not_modelled
-from chaosharness.brokers.kafka.consumers import CommitFailed, InstanceFenced
+from chaosharness.brokers.kafka.consumers import CommitFailed, InstanceFenced, UnknownLogPartition
 from chaosharness.brokers.kafka.errors import OffsetOutOfRange
 from chaosharness.handlers.blocking import blocking
 from chaosharness.handlers.port import current_scope
+from chaosharness.handlers.script import Script
 
 
 class Consumer(Standing):
@@ -183,12 +184,15 @@ class Consumer(Standing):
         while True:
             try:
                 self._commit_now(meant)
-            except CommitFailed as error:
-                raise raised_for(error) from None
-            except OSError:
+            except (UnknownLogPartition, OSError) as error:  # it asks again, in either case
                 if self._world.now + BACKOFF_MS >= due_ms:
                     raise errors.KafkaTimeoutError from None
-                self._latch.wait(BACKOFF_MS / SECOND_MS)
+                if isinstance(error, OSError):
+                    self._latch.wait(BACKOFF_MS / SECOND_MS)
+                else:
+                    blocking(_moment)()  # not idle: it gives up at a time that is near
+            except CommitFailed as error:
+                raise raised_for(error) from None
             else:
                 return
 
@@ -287,3 +291,13 @@ class Records(list[Any]):
         if isinstance(index, int):
             self._batch[self._indices[index]]
         return list.__getitem__(self, index)
+
+
+def _moment() -> Any:
+    """Wait a moment before a request is sent again."""
+    scope = current_scope("commit")
+
+    def script() -> Script[None]:
+        yield BACKOFF_MS
+
+    return scope.colour.drive(script(), scope)

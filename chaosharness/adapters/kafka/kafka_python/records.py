@@ -9,7 +9,7 @@ from kafka import errors
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
-from chaosharness.brokers.kafka.consumers import CommitFailed, InstanceFenced
+from chaosharness.brokers.kafka.consumers import CommitFailed, InstanceFenced, UnknownLogPartition
 from chaosharness.brokers.kafka.errors import InvalidRecord, OffsetOutOfRange
 from chaosharness.brokers.kafka.transactions import ProducerFenced
 from chaosharness.brokers.message import Delivery
@@ -109,6 +109,8 @@ def raised_for(error: BaseException) -> BaseException:
     found: BaseException = error
     if isinstance(error, InstanceFenced):
         found = errors.FencedInstanceIdError()
+    elif isinstance(error, UnknownLogPartition):
+        found = errors.UnknownTopicOrPartitionError()
     elif isinstance(error, CommitFailed):
         found = errors.CommitFailedError()
     elif isinstance(error, ProducerFenced):

@@ -1,0 +1,482 @@
+"""What code hears of bad input, product by client: one table, which the docs show.
+
+Where a real server answers, the same program is asked of it, and must hear the same words.
+"""
+
+import asyncio
+from functools import partial
+from pathlib import Path
+
+import boto3
+import botocore
+import pytest
+
+from benchmarks.nats_server import running
+from chaosharness import (
+    AMQP,
+    AWS,
+    NATS,
+    SNS,
+    SQS,
+    Kafka,
+    KafkaServers,
+    NATSConsumer,
+    NATSStream,
+    RabbitMQ,
+    Redis,
+    RedisStore,
+)
+from tests.adapters.test_bad_input import channel_at, said, spelled, told_in
+
+aio_pika = pytest.importorskip("aio_pika")
+aiokafka = pytest.importorskip("aiokafka")
+confluent_kafka = pytest.importorskip("confluent_kafka")
+kafka = pytest.importorskip("kafka")
+nats = pytest.importorskip("nats")
+pika = pytest.importorskip("pika")
+redis = pytest.importorskip("redis")
+async_redis = pytest.importorskip("redis.asyncio")
+
+QUEUE = "chaosharness-bad-input-table"
+REAL_RABBIT = "3.10"
+"""The version that CI's machine runs."""
+PAGE = Path(__file__).parents[2] / "docs/how-to/troubleshooting.md"
+
+
+# ---- RabbitMQ
+
+
+def too_large_by_pika(channel, size):
+    channel.basic_publish("", QUEUE, b"x" * size)
+    channel.queue_declare(QUEUE, passive=True)
+
+
+def too_large_and_confirmed_by_pika(channel, size):
+    channel.confirm_delivery()
+    channel.basic_publish("", QUEUE, b"x" * size)
+
+
+async def too_large(channel, queue, size):
+    await channel.default_exchange.publish(aio_pika.Message(b"x" * size), QUEUE)
+
+
+async def reaches_nobody(channel, queue):
+    answer = await channel.default_exchange.publish(aio_pika.Message(b"x"), "absent")
+    return type(answer).__name__  # it raises only where `on_return_raises` is said
+
+
+async def to_an_absent_exchange(channel, queue):
+    exchange = await channel.get_exchange("absent", ensure=False)
+    await exchange.publish(aio_pika.Message(b"x"), "k")
+
+
+async def an_absent_queue(channel, queue):
+    await channel.get_queue("absent")
+
+
+async def an_absent_exchange(channel, queue):
+    await channel.get_exchange("absent")
+
+
+async def a_queue_declared_otherwise(channel, queue):
+    await channel.declare_queue(QUEUE, durable=False)
+
+
+async def acknowledged_twice(channel, queue):
+    await channel.default_exchange.publish(aio_pika.Message(b"x"), QUEUE)
+    await asyncio.sleep(0.1)
+    message = await queue.get()
+    await message.ack()
+    await message.ack()
+
+
+async def acknowledged_on_hand_over(channel, queue):
+    await channel.default_exchange.publish(aio_pika.Message(b"x"), QUEUE)
+    await asyncio.sleep(0.1)
+    message = await queue.get(no_ack=True)
+    await message.ack()
+
+
+async def an_unknown_tag(channel, queue):
+    underlay = await channel.get_underlay_channel()
+    await underlay.basic_ack(99)
+    await asyncio.sleep(0.2)
+    await queue.get(fail=False)
+
+
+async def nothing_there(channel, queue):
+    await queue.get()
+
+
+BY_AIO_PIKA = {
+    too_large: "ChannelPreconditionFailed: PRECONDITION_FAILED - message size",
+    reaches_nobody: "DeliveredMessage",
+    to_an_absent_exchange: "ChannelNotFoundEntity: NOT_FOUND - no exchange 'absent'",
+    an_absent_queue: "ChannelNotFoundEntity: NOT_FOUND - no queue 'absent'",
+    an_absent_exchange: "ChannelNotFoundEntity: NOT_FOUND - no exchange 'absent'",
+    a_queue_declared_otherwise: "ChannelPreconditionFailed: PRECONDITION_FAILED - inequivalent arg",
+    acknowledged_twice: "MessageProcessError: ('Message already processed'",
+    acknowledged_on_hand_over: 'TypeError: Can\'t ack message with "no_ack" flag',
+    an_unknown_tag: "ChannelInvalidStateError: <Channel",
+    nothing_there: "QueueEmpty: ",
+}
+BY_PIKA = {
+    too_large_by_pika: "ChannelClosedByBroker: (406, 'PRECONDITION_FAILED - message size",
+    too_large_and_confirmed_by_pika: (
+        "ChannelClosedByBroker: (406, 'PRECONDITION_FAILED - message size"
+    ),
+}
+SIZES = {"3.10": 134_217_728, "4.0": 16_777_216}
+
+
+def words_of(told):
+    """Return what was told, without what differs from object to object."""
+    return str(told).partition(" at 0x")[0].partition(", IncomingMessage")[0]
+
+
+async def by_aio_pika(ask, url, version):
+    connection = await aio_pika.connect(url)
+    try:
+        channel = await connection.channel()
+        queue = await channel.declare_queue(QUEUE, durable=True)
+        more = (SIZES[version] + 1,) if ask is too_large else ()
+        return words_of(await ask(channel, queue, *more))
+    except Exception as error:
+        return words_of(spelled(error))
+    finally:
+        await connection.close()
+
+
+def of_rabbit(ask, version):
+    bus = RabbitMQ("bus", queues=[QUEUE], version=version)
+    if ask in BY_AIO_PIKA:
+        call = partial(by_aio_pika, ask, "amqp://rabbit/", version)
+    else:
+
+        def call():
+            channel = channel_at("rabbit")
+            return said(lambda: ask(channel, SIZES[version] + 1))
+
+    return told_in(bus, call, AMQP("rabbit", bus))
+
+
+# ---- Redis Streams
+
+
+def reads_for_an_absent_group(bus):
+    return bus.xreadgroup("g", "c", {"s": ">"})
+
+
+def makes_a_group_of_an_absent_stream(bus):
+    return bus.xgroup_create("s", "g")
+
+
+def claims_for_an_absent_group(bus):
+    return bus.xautoclaim("s", "g", "c", 0)
+
+
+def adds_behind_the_last(bus):
+    return bus.xadd("s", {"a": 1}, id="0-0")
+
+
+def acknowledges_for_an_absent_group(bus):
+    return bus.xack("s", "g", "1-1")
+
+
+def adds_nothing(bus):
+    return bus.xadd("s", {})
+
+
+def adds_none(bus):
+    return bus.xadd("s", {"a": None})
+
+
+def looks_at_an_absent_stream(bus):
+    return bus.xinfo_stream("s")
+
+
+BY_REDIS = {
+    reads_for_an_absent_group: "ResponseError: NOGROUP No such key 's' or consumer group 'g'",
+    makes_a_group_of_an_absent_stream: (
+        "ResponseError: The XGROUP subcommand requires the key to exist"
+    ),
+    claims_for_an_absent_group: "ResponseError: NOGROUP No such key 's' or consumer group 'g'",
+    adds_behind_the_last: "ResponseError: The ID specified in XADD must be greater than 0-0",
+    acknowledges_for_an_absent_group: "0",
+    adds_nothing: "DataError: XADD fields must be a non-empty dict",
+    adds_none: "DataError: Invalid input of type: 'NoneType'",
+    looks_at_an_absent_stream: "ResponseError: no such key",
+}
+
+
+def by_redis(ask, clientele):
+    store = RedisStore("cache", url="redis://one")
+    if clientele == "redis-py":
+
+        def call():
+            return str(said(lambda: ask(redis.Redis("one"))))
+    else:
+
+        async def call():
+            try:
+                return str(await ask(async_redis.Redis(host="one")))
+            except Exception as error:
+                return spelled(error)
+
+    return told_in(Redis("bus", ["s"], url="redis://one"), call, store)
+
+
+# ---- Kafka
+
+SERVERS = {"bootstrap_servers": "one:9092"}
+
+
+def of_confluent(ask):
+    def call():
+        words = {"bootstrap.servers": "one:9092", "group.id": "g"}
+        consumer = confluent_kafka.Consumer(words)
+        consumer.subscribe(["orders"])
+        consumer.poll(3)
+        try:
+            return ask(consumer)
+        except confluent_kafka.KafkaException as error:
+            return f"KafkaException: {error.args[0].name()}"
+
+    return call
+
+
+def commits_an_absent_one_by_confluent(consumer):
+    place = confluent_kafka.TopicPartition("orders", 7, 1)
+    consumer.commit(offsets=[place], asynchronous=False)
+
+
+def seeks_an_absent_one_by_confluent(consumer):
+    consumer.seek(confluent_kafka.TopicPartition("orders", 7, 1))
+
+
+def commits_nothing_by_confluent(consumer):
+    consumer.commit(asynchronous=False)
+
+
+def commits_an_absent_one_by_kafka_python():
+    consumer = kafka.KafkaConsumer("orders", group_id="g", **SERVERS)
+    consumer.poll(100)
+    place = kafka.TopicPartition("orders", 7)
+    consumer.commit({place: kafka.OffsetAndMetadata(1, "", -1)})
+
+
+def seeks_an_absent_one_by_kafka_python():
+    consumer = kafka.KafkaConsumer("orders", group_id="g", **SERVERS)
+    consumer.poll(100)
+    consumer.seek(kafka.TopicPartition("orders", 7), 1)
+
+
+def commits_for_no_group_by_kafka_python():
+    kafka.KafkaConsumer("orders", **SERVERS).commit()
+
+
+async def commits_an_absent_one_by_aiokafka():
+    async with aiokafka.AIOKafkaConsumer("orders", group_id="g", **SERVERS) as consumer:
+        await consumer.commit({aiokafka.TopicPartition("orders", 7): 1})
+
+
+async def commits_for_no_group_by_aiokafka():
+    async with aiokafka.AIOKafkaConsumer("orders", **SERVERS) as consumer:
+        await consumer.commit()
+
+
+BY_KAFKA = {
+    commits_an_absent_one_by_confluent: "KafkaException: UNKNOWN_TOPIC_OR_PART",
+    seeks_an_absent_one_by_confluent: "KafkaException: _STATE",
+    commits_nothing_by_confluent: "KafkaException: _NO_OFFSET",
+    commits_an_absent_one_by_kafka_python: "KafkaTimeoutError: ",
+    seeks_an_absent_one_by_kafka_python: "ValueError: Unassigned partition",
+    commits_for_no_group_by_kafka_python: "IllegalStateError: ",
+    commits_an_absent_one_by_aiokafka: "IllegalStateError: ",
+    commits_for_no_group_by_aiokafka: "IllegalOperation: Requires group_id",
+}
+
+
+def of_kafka(ask):
+    bus = Kafka("bus", {"orders": 2})
+    call = of_confluent(ask) if ask.__name__.endswith("confluent") else ask
+    return told_in(bus, call, KafkaServers("one:9092", bus))
+
+
+# ---- NATS
+
+
+async def more_than_a_payload(connection):
+    await connection.jetstream().publish("bad.input", b"x" * ((1 << 20) + 1))
+
+
+async def more_than_a_payload_to_nobody(connection):
+    await connection.publish("nobody", b"x" * ((1 << 20) + 1))
+
+
+async def asks_nobody(connection):
+    await connection.request("nobody", b"", timeout=1)
+
+
+async def waits_for_an_answer_of_none(connection):
+    stream = connection.jetstream()
+    await stream.publish("bad.input", b"x")
+    [message] = await (await stream.pull_subscribe_bind("sent", "BAD")).fetch(1)
+    await message.ack_sync()
+
+
+async def expects_another_last_one(connection):
+    headers = {"Nats-Expected-Last-Sequence": "99"}
+    await connection.jetstream().publish("bad.input", b"x", headers=headers)
+
+
+BY_NATS = {
+    more_than_a_payload: "MaxPayloadError: nats: maximum payload exceeded",
+    more_than_a_payload_to_nobody: "MaxPayloadError: nats: maximum payload exceeded",
+    asks_nobody: "NoRespondersError: ",
+    waits_for_an_answer_of_none: "NoRespondersError: ",
+    expects_another_last_one: "BadRequestError: ",
+}
+
+
+async def by_nats(ask, url):
+    connection = await nats.connect(url)
+    try:
+        await ask(connection)
+    except Exception as error:
+        return spelled(error)
+    finally:
+        await connection.close()
+
+
+def of_nats(ask):
+    stream = NATSStream(subjects="bad.*", consumers={"sent": NATSConsumer(ack="none")})
+    return told_in(
+        NATS("bus", {"BAD": stream}, url="nats://one"), partial(by_nats, ask, "nats://one")
+    )
+
+
+# ---- SNS
+
+NEWS = "arn:aws:sns:eu-central-1:000000000000:news"
+
+
+def tells_too_much(sns):
+    sns.publish(TopicArn=NEWS, Message="x" * 262_145)
+
+
+def tells_an_absent_topic(sns):
+    sns.publish(TopicArn=NEWS.replace("news", "absent"), Message="x")
+
+
+def tells_nothing(sns):
+    sns.publish(TopicArn=NEWS, Message="")
+
+
+BY_SNS = {
+    tells_too_much: "InvalidParameterException: InvalidParameter",
+    tells_an_absent_topic: "NotFoundException: NotFound",
+    tells_nothing: "InvalidParameterException: InvalidParameter",
+}
+
+
+def of_sns(ask):
+    def call():
+        sns = boto3.client("sns", region_name="eu-central-1")
+        try:
+            ask(sns)
+        except botocore.exceptions.ClientError as error:
+            return f"{type(error).__name__}: {error.response['Error']['Code']}"
+
+    queues = SQS("queues", ["orders"])
+    topics = SNS("topics", queues, {"news": ["orders"]})
+    return told_in(queues, call, topics, AWS(queues, topics))
+
+
+# ---- the table
+
+
+TABLE = {
+    "RabbitMQ, by aio-pika": (BY_AIO_PIKA, lambda ask: of_rabbit(ask, REAL_RABBIT)),
+    "RabbitMQ, by pika": (BY_PIKA, lambda ask: of_rabbit(ask, REAL_RABBIT)),
+    "Redis Streams, by redis-py": (BY_REDIS, lambda ask: by_redis(ask, "redis-py")),
+    "Redis Streams, by redis.asyncio": (BY_REDIS, lambda ask: by_redis(ask, "redis.asyncio")),
+    "Kafka": (BY_KAFKA, of_kafka),
+    "NATS, by nats-py": (BY_NATS, of_nats),
+    "SNS, by boto3": (BY_SNS, of_sns),
+}
+CELLS = [(where, ask) for where, (asked, _) in TABLE.items() for ask in asked]
+
+
+@pytest.mark.parametrize(("where", "ask"), CELLS)
+def test_code_hears_what_its_client_says(where, ask):
+    words, of = TABLE[where]
+    assert of(ask).startswith(words[ask])
+
+
+@pytest.mark.parametrize("ask", [too_large, *BY_PIKA])
+def test_a_message_of_4_may_be_smaller(ask):
+    assert f"max size {SIZES['4.0']}" in of_rabbit(ask, "4.0")
+
+
+@pytest.mark.real_broker
+@pytest.mark.parametrize("ask", [*BY_AIO_PIKA, *BY_PIKA])
+def test_a_running_rabbitmq_says_the_same(ask):
+    try:
+        channel = channel_at("127.0.0.1")
+    except pika.exceptions.AMQPError:
+        pytest.skip("no RabbitMQ answers at 127.0.0.1:5672 (guest/guest)")
+    try:
+        channel.queue_declare(QUEUE, durable=True)
+        if ask in BY_AIO_PIKA:
+            url = "amqp://guest:guest@127.0.0.1/"
+            theirs = asyncio.run(by_aio_pika(ask, url, REAL_RABBIT))
+        else:
+            theirs = said(lambda: ask(channel, SIZES[REAL_RABBIT] + 1))
+        assert theirs == of_rabbit(ask, REAL_RABBIT)
+    finally:
+        channel.connection.channel().queue_delete(QUEUE)
+        channel.connection.close()
+
+
+@pytest.mark.real_broker
+@pytest.mark.parametrize("ask", BY_REDIS)
+def test_a_running_redis_says_the_same(ask):
+    real = redis.Redis(db=9)
+    try:
+        real.delete("s")
+    except redis.ConnectionError:
+        pytest.skip("no Redis answers at 127.0.0.1:6379")
+    assert str(said(lambda: ask(real))) == by_redis(ask, "redis-py")
+
+
+@pytest.mark.real_broker
+@pytest.mark.parametrize("ask", BY_NATS)
+def test_a_running_nats_says_the_same(ask):
+    async def main(url):
+        connection = await nats.connect(url)
+        stream = connection.jetstream()
+        await stream.add_stream(name="BAD", subjects=["bad.*"])
+        await stream.add_consumer("BAD", durable_name="sent", ack_policy="none")
+        await connection.close()
+        return await by_nats(ask, url)
+
+    with running() as port:
+        assert asyncio.run(main(f"nats://127.0.0.1:{port}")) == of_nats(ask)
+
+
+def shown():
+    """Return the table, as the docs show it."""
+    lines = ["| at | bad input | what code hears |", "|---|---|---|"]
+    for where, ask in CELLS:
+        if where == "Redis Streams, by redis.asyncio":
+            continue  # the same, awaited
+        words = ask.__name__.replace("_", " ")
+        name, _, rest = TABLE[where][0][ask].partition(": ")
+        told = f"`{name}`" + (f": {rest}" if rest else "")
+        lines.append(f"| {where} | {words} | {told} |")
+    return "\n".join(lines)
+
+
+def test_the_docs_show_the_table():
+    assert shown() in PAGE.read_text("utf-8")
