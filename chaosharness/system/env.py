@@ -478,6 +478,7 @@ class Env:
         *,
         name: str | None = None,
         threads: int | None = None,
+        domain: str | None = None,
     ) -> None:
         """Have a function polled for: tasks of a Conductor workflow, as long as this lives.
 
@@ -487,6 +488,8 @@ class Env:
                 with the task, or with the task's input by the names of its parameters.
             name: The name of the tasks; by default what `@worker_task` says, else the function's.
             threads: How many tasks at once; by default what `@worker_task` says, else one.
+            domain: Whose tasks: those of workflows that were started with a `taskToDomain` which
+                says so; by default what `@worker_task` says, else those of no domain.
         """
         state = self._open(engine, "task_worker", "Conductor server")
         check_handler(handler, f"service {self._service!r} has a worker for tasks")
@@ -496,6 +499,7 @@ class Env:
             handler,
             name,
             threads,
+            domain,
             lambda function: colour_for(function, self._runtime, self.incarnation),
         )
 
