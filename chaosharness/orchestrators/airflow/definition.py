@@ -7,7 +7,7 @@ import attrs
 
 from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel.allowed import is_whole, listed, spelled
-from chaosharness.orchestrators.airflow import mapping
+from chaosharness.orchestrators.airflow.mapping import check_mapping, sources_of
 from chaosharness.orchestrators.airflow.trigger_rules import RULES
 
 __all__ = ["AirflowDAG", "AirflowTask"]
@@ -129,7 +129,7 @@ class AirflowTask:
                     f"{place}: {name} is a number of seconds, not {spelled(value)}"
                 )
         self._check_limits(place)
-        mapping.check(place, self.expand, self.expand_kwargs, self.partial)
+        check_mapping(place, self.expand, self.expand_kwargs, self.partial)
         more = [name for name in self.mapped_over if name not in self.upstream]
         object.__setattr__(self, "upstream", (*self.upstream, *more))
         if self.teardown and self.trigger_rule == "all_success":
@@ -160,7 +160,7 @@ class AirflowTask:
     @property
     def mapped_over(self) -> tuple[str, ...]:
         """Return the tasks whose results it is mapped over."""
-        return mapping.sources_of(self.expand, self.expand_kwargs)
+        return sources_of(self.expand, self.expand_kwargs)
 
 
 def _tasks(given: "Iterable[AirflowTask]") -> "tuple[AirflowTask, ...]":

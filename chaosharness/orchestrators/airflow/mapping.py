@@ -14,7 +14,7 @@ import attrs
 from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel.allowed import spelled
 
-__all__ = ["Joined", "Known", "Zipped", "arguments_of", "check", "sources_of", "total_of"]
+__all__ = ["Joined", "Known", "Zipped", "arguments_of", "check_mapping", "sources_of", "total_of"]
 
 Known = Callable[[str], int | None]
 """How many items a task has returned; None while nobody knows."""
@@ -35,7 +35,7 @@ class Joined:
     sources: tuple[Any, ...]
 
 
-def check(place: str, expand: Any, expand_kwargs: Any, partial: Any) -> None:
+def check_mapping(place: str, expand: Any, expand_kwargs: Any, partial: Any) -> None:
     """Refuse what no task can be mapped over.
 
     Raises:

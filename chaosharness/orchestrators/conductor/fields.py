@@ -4,8 +4,8 @@ So it is told as a warning, with the field that was meant, where one is near: a 
 `retyCount` has a task tried again as often as the default says.
 
 *Source*: conductor-oss/conductor, `common/.../WorkflowDef.java`, `WorkflowTask.java`,
-`TaskDef.java`, `SubWorkflowParams.java`, `ObjectMapperProvider.java` (`FAIL_ON_UNKNOWN_PROPERTIES` is off);
-conductor-python 2.0, `client/http/models`.
+`TaskDef.java`, `SubWorkflowParams.java`, `ObjectMapperProvider.java` (it is configured not to fail
+on unknown properties); conductor-python 2.0, `client/http/models`.
 """
 
 import warnings
@@ -22,7 +22,7 @@ __all__ = [
     "OF_TASK_DEFS",
     "OF_WORKFLOWS",
     "near",
-    "told",
+    "tell_unknown",
 ]
 
 AUDITED: Final = ("createTime", "createdBy", "ownerApp", "updateTime", "updatedBy")
@@ -80,7 +80,7 @@ def near(field: str, known: frozenset[str]) -> str:
     return f": is {plain[found[0]]!r} meant?" if found else ""
 
 
-def told(where: str, given: Mapping[str, Any], known: frozenset[str]) -> None:
+def tell_unknown(where: str, given: Mapping[str, Any], known: frozenset[str]) -> None:
     """Warn of each field that the server leaves out in silence."""
     for field in given:
         if field not in known:

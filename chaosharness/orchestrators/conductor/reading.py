@@ -14,9 +14,15 @@ import attrs
 
 from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel.allowed import listed, mistakes, spelled
-from chaosharness.orchestrators.conductor import fields
 from chaosharness.orchestrators.conductor.definition import Blueprint, Step, TaskDef
 from chaosharness.orchestrators.conductor.expressions import roots
+from chaosharness.orchestrators.conductor.fields import (
+    OF_STEPS,
+    OF_SUB_WORKFLOWS,
+    OF_TASK_DEFS,
+    OF_WORKFLOWS,
+    tell_unknown,
+)
 from chaosharness.orchestrators.conductor.script import BadScript, Script, compile_script
 
 __all__ = ["as_mapping", "read_blueprint", "read_step", "read_task_def"]
@@ -72,7 +78,7 @@ def read_task_def(source: Any, *, where: str, registered: bool = True) -> TaskDe
         in_window=reader.number(given, "rateLimitPerFrequency", 0),
         window_s=reader.number(given, "rateLimitFrequencyInSeconds", 1),
     )
-    fields.told(where, given, fields.OF_TASK_DEFS)
+    tell_unknown(where, given, OF_TASK_DEFS)
     if registered and 0 < found.timeout_s < found.response_timeout_s:
         reader.wrong.append(
             f"{where}: responseTimeoutSeconds {found.response_timeout_s} must not be more than "
@@ -99,7 +105,7 @@ def read_blueprint(
     where = f"workflow {spelled(name)}"
     given = as_mapping(source, where)
     reader = _Reader(where, scripts)
-    fields.told(where, given, fields.OF_WORKFLOWS)
+    tell_unknown(where, given, OF_WORKFLOWS)
     given = reader.shaped(given, _SHAPES_OF_WORKFLOWS)
     if given.get("name", name) != name:
         reader.say(f"it calls itself {spelled(given['name'])}: register it under that name")
@@ -291,11 +297,11 @@ class _Reader:
         if not isinstance(source, Mapping):
             self.say(f"a task must be an object, not {spelled(source)}", place)
             return None
-        fields.told(f"{self.where} {place}".rstrip(), source, fields.OF_STEPS)
+        tell_unknown(f"{self.where} {place}".rstrip(), source, OF_STEPS)
         param = source.get("subWorkflowParam")
         if isinstance(param, Mapping):
             at = f"{self.where} {place}/subWorkflowParam"
-            fields.told(at, param, fields.OF_SUB_WORKFLOWS)
+            tell_unknown(at, param, OF_SUB_WORKFLOWS)
         source = _modern(self.shaped(source, _SHAPES, place))
         kind = source.get("type") or "SIMPLE"
         ref = self.text(source, "taskReferenceName", place)
