@@ -10,7 +10,7 @@ Source:
 
 Not modelled:
     Plugins, Nexus, worker versioning, another client for a running worker: each is refused by its
-    name. Limits (`max_concurrent_*`, tuners, pollers, rates) and executors are accepted, and limit
+    name. Pollers, rates, executors and suppliers of slots of one's own are accepted, and limit
     nothing; `build_id` and `identity` stand in no history. Workflows run without a sandbox.
 """
 
@@ -29,6 +29,7 @@ from chaosharness.handlers.places import asked_at
 from chaosharness.handlers.port import call_off, current_scope
 from chaosharness.kernel.scope import Incarnation
 from chaosharness.orchestrators.temporal.engine import OpenTemporal
+from chaosharness.orchestrators.temporal.slots import LIMITS
 
 REFUSED: Final = {
     "nexus_service_handlers": "Nexus",
@@ -113,6 +114,7 @@ def _begin(self: Any, incarnation: Incarnation) -> Any:
         config["workflow_failure_exception_types"],
         config["graceful_shutdown_timeout"],
         config["client"],
+        limits={name: config.get(name) for name in (*LIMITS, "tuner")},
     )
 
 
