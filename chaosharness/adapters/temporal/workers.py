@@ -34,7 +34,6 @@ from chaosharness.orchestrators.temporal.slots import LIMITS
 REFUSED: Final = {
     "nexus_service_handlers": "Nexus",
     "use_worker_versioning": "worker versioning",
-    "deployment_config": "worker versioning",
     "plugins": "a plugin",
 }
 """Options that would change what happens, and what is not modelled of them."""
@@ -68,6 +67,13 @@ def _make(real: Any, self: Any, client: Any, *given: Any, **options: Any) -> Non
     for name, what in REFUSED.items():
         if config.get(name):
             _refuse(f"{what} is not modelled: leave out {name}= of this Worker")
+    deployment = config.get("deployment_config")
+    if getattr(deployment, "use_worker_versioning", False):
+        _refuse(
+            "worker versioning, pinned and auto-upgrade, is not modelled: give this Worker "
+            "deployment_config=None, or one with use_worker_versioning=False. What a deploy does "
+            "to workflows that run is tried with service(..., previous=...) and a Redeploy"
+        )
     if client.service_client.config.lazy:
         raise RuntimeError("Lazy clients cannot be used for workers")
     if not (config["workflows"] or config["activities"]):

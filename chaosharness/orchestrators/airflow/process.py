@@ -258,18 +258,21 @@ class Process:
                 error = XComForMappingNotPushed()
             elif not isinstance(result, Sequence | dict) or isinstance(result, str | bytes):
                 error = UnmappableXComTypePushed(result)
-        if error is None or named(error, *ENDINGS):
-            scope.record("handled", operation, attempt, None)
-        else:
-            scope.record("raised", operation, attempt, told(error))
-        if world.is_mistake(error):
-            world.refuse(error)
-            return
+        outcome = None
         try:
             outcome = outcome_of(self.dag, self.task, result, error)
         except InvalidDefinition as wrong:
-            world.refuse(wrong)
+            error = wrong
+        if error is None and outcome is not None and outcome.state == FAILED:
+            scope.record("raised", operation, attempt, {"error": outcome.why})  # a wrong branch
+        elif error is None or named(error, *ENDINGS):
+            scope.record("handled", operation, attempt, None)
+        else:
+            scope.record("raised", operation, attempt, told(error))
+        if isinstance(error, Exception) and (outcome is None or world.is_mistake(error)):
+            world.refuse(error)
             return
+        assert outcome is not None
         if outcome.deferred is not None:
             try:
                 self.kept = keep(outcome.deferred.trigger, world.now)
