@@ -3,9 +3,10 @@
 python -m benchmarks airflow
 
 Needs apache-airflow-core (in an environment of its own: it brings 134 packages). A DAG of two to
-seven tasks with random trigger rules, retries, setups and teardowns is written to a fresh SQLite
-database, and `DagRun.update_state` of the real Airflow decides what may run; our machine decides
-the same. One task after the other ends as chance has it, in both, and the states of all tasks,
+seven tasks with random trigger rules, retries, setups and teardowns, some of them mapped over
+lists or over what others return, is written to a fresh SQLite database, and
+`DagRun.update_state` of the real Airflow decides what may run; our machine decides the same. One
+task instance after the other ends as chance has it, in both, and the states of all of them,
 their tries and the state of the run are compared after each step. The yardstick is Airflow itself:
 none may differ.
 """
@@ -30,6 +31,11 @@ from chaosharness.orchestrators.airflow.trigger_rules import RULES
 
 SEQUENCES = 300
 STEPS_MAX = 60
+EITHER = frozenset(
+    ("all_failed", "all_done_min_one_success", "one_done", "none_skipped", "all_skipped")
+)
+"""Rules that may skip a task while what it is mapped over fails it: Airflow keeps the word of that
+dependency which a set of them has last, and it is another one in another process."""
 ENDS = ("success", "success", "failed", "failed", "skipped")
 States = dict[str, tuple[str | None, int]]
 
@@ -48,26 +54,40 @@ def prepare() -> None:
         session.add(DagBundleModel(name="bundle"))
 
 
-def random_dag(chance: random.Random, name: str) -> Any:
-    """Return a DAG of two to seven tasks: trigger rules, retries, setups, teardowns by chance."""
+def random_dag(chance: random.Random, name: str, *, mapped: float = 0.3) -> Any:
+    """Return a DAG of two to seven tasks: trigger rules, retries, setups, teardowns by chance.
+
+    Args:
+        chance: What it is drawn from.
+        name: Its id.
+        mapped: How likely a task is mapped, over a list or over what one before it returns.
+    """
     from airflow.providers.standard.operators.python import PythonOperator
     from airflow.sdk import DAG
 
     with DAG(name, schedule=None) as dag:
         made: list[Any] = []
         for number in range(chance.randint(2, 7)):
-            task = PythonOperator(
-                task_id=f"t{number}",
-                python_callable=print,
-                trigger_rule=chance.choice(RULES) if chance.random() < 0.7 else "all_success",
-                retries=chance.choice((0, 0, 1, 2)),
-                retry_delay=timedelta(0),
-            )
+            options = {
+                "task_id": f"t{number}",
+                "python_callable": print,
+                "trigger_rule": chance.choice(RULES) if chance.random() < 0.7 else "all_success",
+                "retries": chance.choice((0, 0, 1, 2)),
+                "retry_delay": timedelta(0),
+            }
+            is_mapped = mapped and chance.random() < mapped
+            if is_mapped:
+                over: Any = [[str(one)] for one in range(chance.choice((0, 1, 2, 2, 3)))]
+                if made and chance.random() < 0.6 and options["trigger_rule"] not in EITHER:
+                    over = chance.choice(made).output
+                task = PythonOperator.partial(**options).expand(op_args=over)
+            else:
+                task = PythonOperator(**options)
             for earlier in made:
                 if chance.random() < 0.4:
                     task.set_upstream(earlier)
             made.append(task)
-            kind = chance.random()
+            kind = 1.0 if is_mapped else chance.random()
             if kind < 0.2:
                 task.as_setup()
             elif kind < 0.4:
@@ -119,13 +139,15 @@ class Real:
                 one.state = TaskInstanceState.SCHEDULED
             self.session.commit()
 
-    def end(self, task_id: str, state: str) -> None:
-        """Have a scheduled task run and end."""
+    def end(self, task_id: str, state: str, map_index: int = -1, items: int = 0) -> None:
+        """Have a scheduled task run and end; if well, it returns a list of some items."""
         from airflow.utils import timezone
         from airflow.utils.state import TaskInstanceState
 
-        one = self.run.get_task_instance(task_id, session=self.session)
+        one = self.run.get_task_instance(task_id, session=self.session, map_index=map_index)
         one.task = self.dag.get_task(task_id)
+        if state == "success":
+            self._push(one, [str(number) for number in range(items)])
         one.state, one.start_date = TaskInstanceState.RUNNING, timezone.utcnow()
         self.session.commit()
         if state == "failed":
@@ -134,6 +156,17 @@ class Real:
             one.set_state(TaskInstanceState(state), session=self.session)
         self.session.commit()
         time.sleep(0.002)  # a retry is due after its moment, and not at it
+
+    def _push(self, one: Any, value: list[str]) -> None:
+        from airflow.models.taskmap import TaskMap
+        from airflow.models.xcom import XComModel
+
+        XComModel.set(
+            key="return_value", value=value, task_id=one.task_id, dag_id=one.dag_id,
+            run_id=one.run_id, map_index=one.map_index, session=self.session,
+        )  # fmt: skip
+        if one.map_index < 0:
+            self.session.merge(TaskMap.from_task_instance_xcom(one, value))
 
     def queue(self) -> None:
         """Have the executor take what is scheduled."""
@@ -148,7 +181,7 @@ class Real:
         """Return the id of each task's present try."""
         self.session.expire_all()
         return {
-            one.task_id: str(one.id) for one in self.run.get_task_instances(session=self.session)
+            key_of(one): str(one.id) for one in self.run.get_task_instances(session=self.session)
         }
 
     @property
@@ -158,9 +191,14 @@ class Real:
     def states(self) -> States:
         self.session.expire_all()
         return {
-            one.task_id: (getattr(one.state, "value", one.state), one.try_number)
+            key_of(one): (getattr(one.state, "value", one.state), one.try_number)
             for one in self.run.get_task_instances(session=self.session)
         }
+
+
+def key_of(one: Any) -> str:
+    """Return what tells a task instance of Airflow from the others of its run."""
+    return str(one.task_id) if one.map_index < 0 else f"{one.task_id}[{one.map_index}]"
 
 
 def difference(seed: int) -> str:
@@ -187,9 +225,13 @@ def difference(seed: int) -> str:
                 return ""
             ready = sorted(name for name, (state, _) in theirs.items() if state == "scheduled")
             task, end = run.tasks[chance.choice(ready)], chance.choice(ENDS)
+            items, index = chance.choice((0, 1, 2, 3)), task.map_index
             machine.start(task.id, "process", step * 1_000)
+            if end == "success":
+                value = [str(number) for number in range(items)]
+                machine.push(ours.dag_id, "r", task.task_id, "return_value", value, index)
             machine.finish(task.id, end, step * 1_000)
-            real.end(task.task_id, end)
+            real.end(task.task_id, end, index, items)
     return f"seed {seed}: did not end"
 
 

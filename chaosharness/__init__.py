@@ -136,12 +136,15 @@ if TYPE_CHECKING:
     from chaosharness.orchestrators.airflow import AirflowApiException as AirflowApiException
     from chaosharness.orchestrators.airflow import AirflowDAG as AirflowDAG
     from chaosharness.orchestrators.airflow import AirflowFailException as AirflowFailException
+    from chaosharness.orchestrators.airflow import AirflowPool as AirflowPool
     from chaosharness.orchestrators.airflow import (
         AirflowRescheduleException as AirflowRescheduleException,
     )
     from chaosharness.orchestrators.airflow import AirflowSensorTimeout as AirflowSensorTimeout
     from chaosharness.orchestrators.airflow import AirflowSkipException as AirflowSkipException
     from chaosharness.orchestrators.airflow import AirflowTask as AirflowTask
+    from chaosharness.orchestrators.airflow import TaskDeferred as TaskDeferred
+    from chaosharness.orchestrators.airflow import TriggerEvent as TriggerEvent
     from chaosharness.orchestrators.conductor import Conductor as Conductor
     from chaosharness.orchestrators.saga import Approval as Approval
     from chaosharness.orchestrators.saga import AsyncOrchestrator as AsyncOrchestrator
@@ -338,10 +341,13 @@ _HOME = {
         "AirflowApiException",
         "AirflowDAG",
         "AirflowFailException",
+        "AirflowPool",
         "AirflowRescheduleException",
         "AirflowSensorTimeout",
         "AirflowSkipException",
         "AirflowTask",
+        "TaskDeferred",
+        "TriggerEvent",
     ),
     "orchestrators.stepfunctions": ("StepFunctions",),
     "orchestrators.temporal": ("Temporal",),

@@ -440,6 +440,9 @@ class Env:
         interceptors: Sequence[Any] = (),
         workflow_failure_exception_types: Sequence[type[BaseException]] = (),
         graceful_shutdown_timeout: timedelta = timedelta(),
+        max_concurrent_workflow_tasks: int | None = None,
+        max_concurrent_activities: int | None = None,
+        max_concurrent_local_activities: int | None = None,
     ) -> None:
         """Run a Temporal worker: polls a task queue as long as this incarnation lives.
 
@@ -455,6 +458,10 @@ class Env:
             workflow_failure_exception_types: As of the library's `Worker`.
             graceful_shutdown_timeout: As of the library's `Worker`: how long activities go on, once
                 the process is told to stop (`GracefulStop`), before they are cancelled.
+            max_concurrent_workflow_tasks: As of the library's `Worker`: how many it has in hand at
+                once; 100 by default.
+            max_concurrent_activities: Likewise, of activities.
+            max_concurrent_local_activities: Likewise, of local ones.
         """
         self._alone("env.worker")
         state = self._open(server, "worker", "Temporal server")
@@ -469,6 +476,11 @@ class Env:
             interceptors,
             workflow_failure_exception_types,
             graceful_shutdown_timeout,
+            limits={
+                "max_concurrent_workflow_tasks": max_concurrent_workflow_tasks,
+                "max_concurrent_activities": max_concurrent_activities,
+                "max_concurrent_local_activities": max_concurrent_local_activities,
+            },
         )
 
     def task_worker(
@@ -478,6 +490,7 @@ class Env:
         *,
         name: str | None = None,
         threads: int | None = None,
+        domain: str | None = None,
     ) -> None:
         """Have a function polled for: tasks of a Conductor workflow, as long as this lives.
 
@@ -487,6 +500,8 @@ class Env:
                 with the task, or with the task's input by the names of its parameters.
             name: The name of the tasks; by default what `@worker_task` says, else the function's.
             threads: How many tasks at once; by default what `@worker_task` says, else one.
+            domain: Whose tasks: those of workflows that were started with a `taskToDomain` which
+                says so; by default what `@worker_task` says, else those of no domain.
         """
         state = self._open(engine, "task_worker", "Conductor server")
         check_handler(handler, f"service {self._service!r} has a worker for tasks")
@@ -496,6 +511,7 @@ class Env:
             handler,
             name,
             threads,
+            domain,
             lambda function: colour_for(function, self._runtime, self.incarnation),
         )
 

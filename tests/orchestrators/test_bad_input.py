@@ -26,6 +26,7 @@ from chaosharness import (
     Step,
     StepFunctions,
     System,
+    explore,
 )
 from chaosharness.errors import InvalidDefinition
 from chaosharness.system.run import Run
@@ -232,3 +233,64 @@ def test_airflow_after_a_fault_a_strange_result_fails_its_try() -> None:
     run = shop.run(None, Schedule([crash]))
     assert run.unused == ()
     assert '"state": "failed"' in run.event_histories["d:r1"]
+
+
+# ---- mistyped definitions: what the real service refuses, or leaves out, is no silence here
+
+
+A_TASK = {"Type": "Task", "Resource": "arn:aws:lambda:eu-west-1:1:function:a", "End": True}
+
+
+@pytest.mark.parametrize(
+    ("task", "machine", "words"),
+    [
+        ({"Retyr": []}, {}, "/States/A: a Task state has no field 'Retyr': is Retry meant?"),
+        (
+            {"Retry": [{"ErrorEquals": ["E"], "MaxAttemps": 3}]}, {},
+            "/States/A/Retry: a retrier has no field 'MaxAttemps': is MaxAttempts meant?",
+        ),
+        (
+            {"Catch": [{"ErrorEquals": ["E"], "Next": "A", "ResultsPath": "$.e"}]}, {},
+            "/States/A/Catch: a catcher has no field 'ResultsPath': is ResultPath meant?",
+        ),
+        (
+            {"Retry": [{"ErrorEquals": ["States.TaskFaild"]}]}, {},
+            "Step Functions has no error 'States.TaskFaild': is States.TaskFailed meant?",
+        ),
+        ({}, {"Timeout": 3}, "/: a state machine has no field 'Timeout': is TimeoutSeconds meant?"),
+    ],
+)  # fmt: skip
+def test_mistyped_fields_of_a_state_machine_are_refused(
+    task: Any, machine: Any, words: str
+) -> None:
+    with pytest.raises(InvalidDefinition) as caught:
+        StepFunctions(
+            "sfn", machines={"m": {"StartAt": "A", "States": {"A": A_TASK | task}} | machine}
+        )
+    assert words in str(caught.value)
+
+
+def test_errors_and_comments_of_one_s_own_are_let_through() -> None:
+    errors = ["States.Http.StatusCode.429", "States.SomethingNew", "Mine", "Lambda.Unknown"]
+    retrier = {"ErrorEquals": errors, "Comment": "patience", "JitterStrategy": "FULL"}
+    states = {"A": A_TASK | {"Retry": [retrier]}}
+    whole = {"StartAt": "A", "States": states, "Comment": "x", "Version": "1.0"}
+    StepFunctions("sfn", machines={"m": whole})
+
+
+def test_a_branch_to_a_task_that_there_is_not_is_told_where_nothing_is_claimed() -> None:
+    system = System("branch")
+    tasks = [AirflowTask("a", lambda: "bb", kind="branch"), AirflowTask("b", print, upstream="a")]
+    airflow = system.add(Airflow("airflow", dags=[AirflowDAG("d", tasks=tasks)]))
+
+    @system.service("workers")
+    def workers(env: Any) -> None:
+        env.tasks(airflow)
+
+    @system.entry(examples=["r"])
+    def begin(env: Any, name: str) -> None:
+        env.client(airflow).trigger_dag_run("d", dag_run_id=name)
+
+    campaign = explore(system, faults_max=1)
+    assert campaign.result == "unknown"
+    assert "Invalid tasks found: bb" in str(campaign.reasons)

@@ -10,7 +10,7 @@ Source:
 
 Not modelled:
     Plugins, Nexus, worker versioning, another client for a running worker: each is refused by its
-    name. Limits (`max_concurrent_*`, tuners, pollers, rates) and executors are accepted, and limit
+    name. Pollers, rates, executors and suppliers of slots of one's own are accepted, and limit
     nothing; `build_id` and `identity` stand in no history. Workflows run without a sandbox.
 """
 
@@ -29,11 +29,11 @@ from chaosharness.handlers.places import asked_at
 from chaosharness.handlers.port import call_off, current_scope
 from chaosharness.kernel.scope import Incarnation
 from chaosharness.orchestrators.temporal.engine import OpenTemporal
+from chaosharness.orchestrators.temporal.slots import LIMITS
 
 REFUSED: Final = {
     "nexus_service_handlers": "Nexus",
     "use_worker_versioning": "worker versioning",
-    "deployment_config": "worker versioning",
     "plugins": "a plugin",
 }
 """Options that would change what happens, and what is not modelled of them."""
@@ -67,6 +67,13 @@ def _make(real: Any, self: Any, client: Any, *given: Any, **options: Any) -> Non
     for name, what in REFUSED.items():
         if config.get(name):
             _refuse(f"{what} is not modelled: leave out {name}= of this Worker")
+    deployment = config.get("deployment_config")
+    if getattr(deployment, "use_worker_versioning", False):
+        _refuse(
+            "worker versioning, pinned and auto-upgrade, is not modelled: give this Worker "
+            "deployment_config=None, or one with use_worker_versioning=False. What a deploy does "
+            "to workflows that run is tried with service(..., previous=...) and a Redeploy"
+        )
     if client.service_client.config.lazy:
         raise RuntimeError("Lazy clients cannot be used for workers")
     if not (config["workflows"] or config["activities"]):
@@ -113,6 +120,7 @@ def _begin(self: Any, incarnation: Incarnation) -> Any:
         config["workflow_failure_exception_types"],
         config["graceful_shutdown_timeout"],
         config["client"],
+        limits={name: config.get(name) for name in (*LIMITS, "tuner")},
     )
 
 

@@ -1,6 +1,6 @@
 """Airflow 3: DAG runs, trigger rules, retries and zombies, as a pure machine and in a system.
 
-A1 to A9 are the rules of `docs/explanation/orchestrators.md`, which has their sources.
+A1 to A13 are the rules of `docs/explanation/orchestrators.md`, which has their sources.
 """
 
 from chaosharness.orchestrators.airflow.definition import AirflowDAG as AirflowDAG
@@ -21,14 +21,20 @@ from chaosharness.orchestrators.airflow.exceptions import (
 from chaosharness.orchestrators.airflow.exceptions import (
     AirflowSkipException as AirflowSkipException,
 )
+from chaosharness.orchestrators.airflow.exceptions import TaskDeferred as TaskDeferred
+from chaosharness.orchestrators.airflow.exceptions import TriggerEvent as TriggerEvent
+from chaosharness.orchestrators.airflow.limits import AirflowPool as AirflowPool
 
 __all__ = [
     "Airflow",
     "AirflowApiException",
     "AirflowDAG",
     "AirflowFailException",
+    "AirflowPool",
     "AirflowRescheduleException",
     "AirflowSensorTimeout",
     "AirflowSkipException",
     "AirflowTask",
+    "TaskDeferred",
+    "TriggerEvent",
 ]

@@ -2,13 +2,14 @@
 
 *Source*: Airflow documentation, "Templates reference", "XComs"; `PythonOperator`'s way of passing
 the context by the names of parameters (`determine_kwargs`).
-*Not modelled*: connections, variables, templates of own tasks, `outlet_events`, XComs of mapped
-tasks.
+*Not modelled*: connections, variables, templates of own tasks, `outlet_events`,
+`map_index_template`.
 """
 
 import copy
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from types import EllipsisType
 from typing import Any
 
 import attrs
@@ -16,14 +17,14 @@ import attrs
 from chaosharness.errors import RefusedValue
 from chaosharness.handlers.port import call_off
 from chaosharness.orchestrators.airflow.definition import AirflowDAG
+from chaosharness.orchestrators.airflow.exceptions import XComRefused
+from chaosharness.orchestrators.airflow.instances import RETURNED
 from chaosharness.orchestrators.airflow.machine import Machine
 from chaosharness.orchestrators.airflow.moments import at
 from chaosharness.orchestrators.airflow.records import DagRun, TaskInstance
 from chaosharness.orchestrators.airflow.xcoms import strange_in
 
 __all__ = ["RuntimeRun", "RuntimeTask", "arguments_for", "context_of"]
-
-RETURNED = "return_value"
 
 
 @attrs.frozen
@@ -36,12 +37,13 @@ class RuntimeRun:
     logical_date: Any
     run_type: str
     state: str
+    data_interval_start: Any
+    data_interval_end: Any
+    run_after: Any
 
 
 class RuntimeTask:
     """`ti`: the task instance as its own code sees it, with its XComs."""
-
-    map_index = -1
 
     def __init__(
         self, machine: Machine, instance: TaskInstance, run: RuntimeRun, task: Any
@@ -50,6 +52,7 @@ class RuntimeTask:
         self.dag_id = instance.dag_id
         self.run_id = instance.run_id
         self.task_id = instance.task_id
+        self.map_index = instance.map_index
         self.id = instance.id
         self.try_number = instance.try_number
         self.max_tries = instance.max_tries
@@ -67,7 +70,11 @@ class RuntimeTask:
                 )
             )
         own = copy.deepcopy(value)
-        self._machine.push(self.dag_id, self.run_id, self.task_id, key, own)
+        refused = self._machine.push(
+            self.dag_id, self.run_id, self.task_id, key, own, self.map_index
+        )
+        if refused is not None:
+            raise XComRefused(str(refused))
 
     def xcom_pull(
         self,
@@ -77,16 +84,38 @@ class RuntimeTask:
         *,
         default: Any = None,
         run_id: str | None = None,
+        map_indexes: int | Iterable[int] | EllipsisType | None = ...,
         **_: Any,
     ) -> Any:
-        """Get what a task has pushed: by default this one, what it returned."""
-        if task_ids is None or isinstance(task_ids, str):
-            name = task_ids or self.task_id
-            found = self._machine.pull(dag_id or self.dag_id, run_id or self.run_id, name, key)
-            return default if found is None else copy.deepcopy(found)
-        return [
-            self.xcom_pull(name, dag_id, key, default=default, run_id=run_id) for name in task_ids
-        ]
+        """Get what a task has pushed: by default this one, what it returned.
+
+        Of a mapped task, without `map_indexes`, a list of what all its instances have: or the
+        one thing, where it is one.
+        """
+        single = task_ids is None or isinstance(task_ids, str)
+        names = [self.task_id] if task_ids is None else _each(task_ids)
+        dag, run = dag_id or self.dag_id, run_id or self.run_id
+        found: list[Any] = []
+        if isinstance(map_indexes, EllipsisType):
+            for name in names:
+                found += self._machine.pull_all(dag, run, name, key) or [default]
+            return copy.deepcopy(found[0] if single and len(found) == 1 else found)
+        one = map_indexes is None or isinstance(map_indexes, int)
+        for name in names:
+            for index in _each(-1 if map_indexes is None else map_indexes):
+                value = self._machine.pull(dag, run, name, key, index)
+                found.append(default if value is None else copy.deepcopy(value))
+        return found[0] if single and one else found
+
+    def pull_all(self, dag_id: str, run_id: str, task_id: str, key: str) -> list[Any]:
+        """Return what all instances of a mapped task have set, in their order."""
+        return copy.deepcopy(self._machine.pull_all(dag_id, run_id, task_id, key))
+
+    def all_of(self, task_id: str) -> Any:
+        """Return what one task has returned, or each instance of a mapped one."""
+        dag = self._machine.dags[self.dag_id]
+        pull = self._machine.pull_all if dag.by_id[task_id].is_mapped else self._machine.pull
+        return copy.deepcopy(pull(self.dag_id, self.run_id, task_id, RETURNED))
 
     def get_first_reschedule_date(self, context: Any) -> Any:
         """Return when this try was rescheduled first; None where it was not."""
@@ -97,22 +126,32 @@ class RuntimeTask:
         return self.dag_run
 
 
-def run_of(run: DagRun) -> RuntimeRun:
-    """Return what a task knows of its run."""
-    logical = at(run.logical_ms)
-    conf = copy.deepcopy(run.conf)
-    return RuntimeRun(run.dag_id, run.run_id, conf, logical, run.run_type, run.state)
+def _each(given: Any) -> list[Any]:
+    return [given] if isinstance(given, str | int) else [*given]
+
+
+def run_of(dag: AirflowDAG, run: DagRun) -> RuntimeRun:
+    """Return what a task knows of its run; a run that nobody scheduled has no interval."""
+    logical, end_ms = at(run.logical_ms), run.logical_ms
+    if run.run_type == "scheduled" and dag.dag_schedule_s is not None:
+        end_ms += round(dag.dag_schedule_s * 1000)
+    conf, end = copy.deepcopy(run.conf), at(end_ms)
+    return RuntimeRun(
+        run.dag_id, run.run_id, conf, logical, run.run_type, run.state, logical, end, end
+    )
 
 
 def context_of(
     machine: Machine, dag: AirflowDAG, run: DagRun, instance: TaskInstance, task: Any
 ) -> dict[str, Any]:
     """Return the context of a task."""
-    known = run_of(run)
+    known = run_of(dag, run)
     ti = RuntimeTask(machine, instance, known, task)
     return {
         "dag": getattr(task, "dag", dag),
         "dag_run": known,
+        "data_interval_end": known.data_interval_end,
+        "data_interval_start": known.data_interval_start,
         "ds": known.logical_date.date().isoformat(),
         "logical_date": known.logical_date,
         "params": dict(known.conf) if isinstance(known.conf, Mapping) else {},

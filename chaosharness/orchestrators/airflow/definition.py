@@ -7,11 +7,13 @@ import attrs
 
 from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel.allowed import is_whole, listed, spelled
+from chaosharness.orchestrators.airflow.mapping import check_mapping, sources_of
 from chaosharness.orchestrators.airflow.trigger_rules import RULES
 
 __all__ = ["AirflowDAG", "AirflowTask"]
 
 KINDS: Final = ("python", "branch", "short_circuit", "sensor", "empty", "operator")
+WEIGHT_RULES: Final = ("downstream", "upstream", "absolute")
 SENSOR_TIMEOUT_S: Final = 7 * 86_400.0
 
 
@@ -51,6 +53,17 @@ class AirflowTask:
         setup: Whether it is a setup task.
         teardown: Whether it is a teardown task: it says nothing about how the run ended.
         on_failure_fail_dagrun: Of a teardown task: whether it does say so.
+        expand: Of a mapped task: what each parameter is mapped over, a list or a dict, or the id
+            of a task that returns one. Of several each is combined with each.
+        expand_kwargs: Or what all are mapped over together: a list of dicts, or the id of a task.
+        partial: The parameters that are the same for all instances.
+        pool: The pool whose slots it takes while it is queued or runs.
+        pool_slots: How many.
+        priority_weight: Where not all may go on, the heaviest do.
+        weight_rule: What else its weight has: that of all `downstream` of it, of all `upstream`,
+            or none (`absolute`).
+        max_active_tis_per_dag: How many instances go on at once, over all runs.
+        max_active_tis_per_dagrun: How many in one run.
         on_success_callback: Told the context once it has succeeded.
         on_failure_callback: Once it has failed for good.
         on_retry_callback: Once a try has failed which is not the last.
@@ -79,6 +92,15 @@ class AirflowTask:
     setup: bool = attrs.field(default=False, kw_only=True)
     teardown: bool = attrs.field(default=False, kw_only=True)
     on_failure_fail_dagrun: bool = attrs.field(default=False, kw_only=True)
+    expand: Mapping[str, Any] | None = attrs.field(default=None, kw_only=True)
+    expand_kwargs: Any = attrs.field(default=None, kw_only=True)
+    partial: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True)
+    pool: str = attrs.field(default="default_pool", kw_only=True)
+    pool_slots: int = attrs.field(default=1, kw_only=True)
+    priority_weight: int = attrs.field(default=1, kw_only=True)
+    weight_rule: str = attrs.field(default="downstream", kw_only=True)
+    max_active_tis_per_dag: int | None = attrs.field(default=None, kw_only=True)
+    max_active_tis_per_dagrun: int | None = attrs.field(default=None, kw_only=True)
     on_success_callback: Callable[[Any], Any] | None = attrs.field(default=None, kw_only=True)
     on_failure_callback: Callable[[Any], Any] | None = attrs.field(default=None, kw_only=True)
     on_retry_callback: Callable[[Any], Any] | None = attrs.field(default=None, kw_only=True)
@@ -106,8 +128,39 @@ class AirflowTask:
                 raise InvalidDefinition(
                     f"{place}: {name} is a number of seconds, not {spelled(value)}"
                 )
+        self._check_limits(place)
+        check_mapping(place, self.expand, self.expand_kwargs, self.partial)
+        more = [name for name in self.mapped_over if name not in self.upstream]
+        object.__setattr__(self, "upstream", (*self.upstream, *more))
         if self.teardown and self.trigger_rule == "all_success":
             object.__setattr__(self, "trigger_rule", "all_done_setup_success")
+
+    def _check_limits(self, place: str) -> None:
+        _one_of(place, "weight_rule", self.weight_rule, WEIGHT_RULES)
+        if not isinstance(self.pool, str) or not self.pool:
+            raise InvalidDefinition(
+                f"{place}: pool is the name of a pool, not {spelled(self.pool)}"
+            )
+        if not isinstance(self.priority_weight, int):
+            raise InvalidDefinition(
+                f"{place}: priority_weight is a whole number, not {spelled(self.priority_weight)}"
+            )
+        for name in ("pool_slots", "max_active_tis_per_dag", "max_active_tis_per_dagrun"):
+            value = getattr(self, name)
+            if not is_whole(value, 1) and (value is not None or name == "pool_slots"):
+                raise InvalidDefinition(
+                    f"{place}: {name} is a whole number from 1, not {spelled(value)}"
+                )
+
+    @property
+    def is_mapped(self) -> bool:
+        """Say whether it has an instance for each item of something."""
+        return self.expand is not None or self.expand_kwargs is not None
+
+    @property
+    def mapped_over(self) -> tuple[str, ...]:
+        """Return the tasks whose results it is mapped over."""
+        return sources_of(self.expand, self.expand_kwargs)
 
 
 def _tasks(given: "Iterable[AirflowTask]") -> "tuple[AirflowTask, ...]":
@@ -126,7 +179,7 @@ class AirflowDAG:
         dag_id: Its name.
         tasks: Its tasks, in any order.
         max_active_runs: How many of its runs go on at once; the others wait.
-        max_active_tasks: How many of its tasks are queued or running at once, over all runs.
+        max_active_tasks: How many of its tasks are queued or running at once, in one run.
         dag_schedule_s: Its DAG schedule: a run each so many seconds, at the end of its interval.
         dag_end_s: When the last interval of the DAG schedule ends: its `end_date`.
         on_success_callback: Told the context once a run has succeeded.
@@ -146,6 +199,7 @@ class AirflowDAG:
     on_failure_callback: Callable[[Any], Any] | None = attrs.field(default=None, kw_only=True)
     by_id: Mapping[str, AirflowTask] = attrs.field(init=False, repr=False)
     downstream: Mapping[str, tuple[str, ...]] = attrs.field(init=False, repr=False)
+    mapped_over: frozenset[str] = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         place = f"AirflowDAG({spelled(self.dag_id)})"
@@ -163,6 +217,8 @@ class AirflowDAG:
                     )
                 downstream[name].append(task.task_id)
         object.__setattr__(self, "by_id", by_id)
+        over = frozenset(name for task in self.tasks for name in task.mapped_over)
+        object.__setattr__(self, "mapped_over", over)
         object.__setattr__(self, "downstream", {k: tuple(v) for k, v in downstream.items()})
         _refuse_cycle(place, by_id)
         for name in ("max_active_runs", "max_active_tasks"):

@@ -22,12 +22,14 @@ from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.machines.machine import Refusal
+from chaosharness.orchestrators.airflow.callables import check_callables
 from chaosharness.orchestrators.airflow.callbacks import Loaded, Teller, call_back
 from chaosharness.orchestrators.airflow.client import AirflowClient
 from chaosharness.orchestrators.airflow.context import context_of
 from chaosharness.orchestrators.airflow.definition import AirflowDAG
 from chaosharness.orchestrators.airflow.exceptions import AirflowApiException
 from chaosharness.orchestrators.airflow.hosts import Fork, Host
+from chaosharness.orchestrators.airflow.limits import check_pools, pools_of
 from chaosharness.orchestrators.airflow.machine import Machine
 from chaosharness.orchestrators.airflow.process import Process
 from chaosharness.orchestrators.airflow.reader import read_dag
@@ -41,7 +43,9 @@ from chaosharness.orchestrators.airflow.records import (
     RunStarted,
     TaskInstance,
 )
+from chaosharness.orchestrators.airflow.settings import Settings
 from chaosharness.orchestrators.airflow.story import shown_run, shown_task, told_of
+from chaosharness.orchestrators.airflow.triggerer import Triggerer
 from chaosharness.orchestrators.airflow.versions import Versions
 from chaosharness.orchestrators.endless import Decisions
 
@@ -65,6 +69,8 @@ class Airflow:
         previous: Of some of them the version before. A `Redeploy` at `order/begin`, or at
             `order.ship/queue` amid a run, has the DAG file changed to the other version, until
             the calm.
+        pools: Its pools, by name: how many slots, or an `AirflowPool`. `default_pool` has 128.
+        max_map_length: How many items a task may return for those that are mapped over it.
         latency_ms: There and back, of a call to its API.
         timeout_ms: How long a client waits for the API.
 
@@ -75,6 +81,8 @@ class Airflow:
     name: str = attrs.field(validator=attrs.validators.instance_of(str))
     dags: Any = attrs.field(kw_only=True)
     previous: Any = attrs.field(default=(), kw_only=True)
+    pools: Any = attrs.field(factory=dict, kw_only=True)
+    max_map_length: int = attrs.field(default=1024, validator=attrs.validators.ge(1), kw_only=True)
     latency_ms: int = attrs.field(default=20, validator=attrs.validators.ge(0), kw_only=True)
     timeout_ms: int = attrs.field(default=10_000, validator=attrs.validators.ge(1), kw_only=True)
     by_id: Mapping[str, AirflowDAG] = attrs.field(init=False, repr=False)
@@ -93,6 +101,9 @@ class Airflow:
             )
         object.__setattr__(self, "by_id", by_id)
         object.__setattr__(self, "before", before)
+        object.__setattr__(self, "pools", pools_of(self.name, self.pools))
+        for dag in self.every_dag():
+            check_pools(dag, self.pools)
 
     def every_dag(self) -> tuple[AirflowDAG, ...]:
         """Return its DAGs, in each version."""
@@ -125,7 +136,9 @@ class OpenAirflow:
         self.latency_ms = definition.latency_ms
         self.timeout_ms = definition.timeout_ms
         self.world = world
-        self.machine = Machine(dict(definition.by_id))
+        settings = Settings(max_map_length=definition.max_map_length)
+        self.machine = Machine(dict(definition.by_id), settings, definition.pools)
+        self.triggerer = Triggerer(self)
         self.versions = Versions(self.machine, definition.by_id, definition.before, self._changed)
         self.hosts: list[Host] = []
         self.loaded: dict[Incarnation, Loaded] = {}  # what a process has read
@@ -136,7 +149,6 @@ class OpenAirflow:
         self._timer: Any = None
         self._lives = self._begun = 0
         self.scheduler = self._new_scheduler()
-        settings = self.machine.settings
         world.know_timeout(definition.timeout_ms)
         world.know_timeout(settings.heartbeat_timeout_ms + 2 * settings.detection_ms)
         world.at_calm(self.versions.settle)
@@ -233,7 +245,7 @@ class OpenAirflow:
         fork: Fork,
     ) -> None:
         """Have an incarnation be a worker; or take note of what one of its processes has read."""
-        self._check(service, callables)
+        check_callables(service, callables, self.name, self.definition.every_dag())
         loaded = Loaded(service, callables, colour_of)
         if incarnation.host is not None:
             self.loaded[incarnation] = loaded
@@ -245,26 +257,6 @@ class OpenAirflow:
         waiting, self.waiting = self.waiting, deque()
         for message in waiting:
             self.world.after(0, message)
-
-    def _check(self, service: str, callables: Mapping[str, Any]) -> None:
-        if not isinstance(callables, Mapping):
-            raise InvalidDefinition(
-                f"service {service!r}: env.tasks takes {{task_id: function}}, not {callables!r}"
-            )
-        known = {
-            name
-            for dag in self.definition.every_dag()
-            for task_id in dag.by_id
-            for name in (task_id, f"{dag.dag_id}.{task_id}")
-        }
-        for name in callables:
-            plain, _, kind = name.rpartition(".")
-            callback = kind.startswith("on_") and plain in known | set(self.machine.dags)
-            if name not in known and not callback:
-                raise InvalidDefinition(
-                    f"service {service!r} runs a task {name!r}, which no DAG of {self.name!r} has; "
-                    f"there are: {', '.join(sorted(known))}"
-                )
 
     def place_of(self, loaded: Loaded, dag_id: str, task_id: str) -> str:
         """What sites call a task: by its DAG too, where another DAG has one of that name."""
@@ -299,6 +291,10 @@ class OpenAirflow:
     def go_on(self) -> None:
         """Have the scheduler look, in its next round."""
         self._wake_at(self.world.now + self.machine.settings.loop_ms, None)
+
+    def defer(self, run: DagRun, instance: TaskInstance) -> None:
+        """Have a triggerer run the trigger of a task."""
+        self.triggerer.take(run, instance)
 
     def wake_in_time(self) -> None:
         """Have the scheduler look when time will change something."""

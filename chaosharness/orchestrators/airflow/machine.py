@@ -5,22 +5,25 @@ tasks ask of the API. `due()` says when time changes something, `tick(now)` lets
 what happened. Who runs the tasks, and whether the scheduler lives, is the caller's.
 
 *Source*: apache-airflow-core 3.3.2: `jobs/scheduler_job_runner.py`, `models/dagrun.py`,
-`api_fastapi/execution_api/routes/task_instances.py` (rules A1 to A8, A10).
-*Not modelled*: pools and priorities, mapped tasks, deferral and triggerers, assets, clearing and
-backfills, pausing a DAG, fail_fast, a database that is away.
+`api_fastapi/execution_api/routes/task_instances.py`, `xcoms.py` (rules A1 to A8, A10 to A13).
+*Not modelled*: assets, clearing and backfills, pausing a DAG, fail_fast, a database that is away.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 import attrs
 
 from chaosharness.machines.machine import Refusal
+from chaosharness.orchestrators.airflow.deferral import Resumption, handed_back, timed_out
 from chaosharness.orchestrators.airflow.definition import AirflowDAG
+from chaosharness.orchestrators.airflow.instances import RETURNED, Instances
+from chaosharness.orchestrators.airflow.limits import DEFAULT_POOLS, AirflowPool, to_queue
 from chaosharness.orchestrators.airflow.moments import at, run_id_of
 from chaosharness.orchestrators.airflow.records import (
+    DEFERRED,
     FAILED,
     QUEUED,
-    REMOVED,
     RESCHEDULE,
     RETRY,
     RUNNING,
@@ -40,6 +43,11 @@ from chaosharness.orchestrators.airflow.settings import DEFAULTS, Settings
 __all__ = ["Fact", "Machine"]
 
 Fact = RunStarted | RunEnded | Moved
+XComKey = tuple[str, str, str, int, str]
+"""The DAG, the run, the task, its map index, and the key."""
+
+SKIPS: Final = "skipmixin_key"
+"""The XCom by which an operator says which tasks a choice of it skips."""
 
 
 @attrs.define
@@ -48,11 +56,16 @@ class Machine:
 
     dags: dict[str, AirflowDAG]
     settings: Settings = DEFAULTS
+    pools: Mapping[str, AirflowPool] = attrs.field(factory=lambda: dict(DEFAULT_POOLS))
     runs: dict[tuple[str, str], DagRun] = attrs.field(factory=dict)
     by_id: dict[str, TaskInstance] = attrs.field(factory=dict)  # of every try there was
-    xcoms: dict[tuple[str, str, str, str], Any] = attrs.field(factory=dict)
+    xcoms: dict[XComKey, Any] = attrs.field(factory=dict)
     facts: list[Fact] = attrs.field(factory=list)
     scheduled_to_ms: dict[str, int] = attrs.field(factory=dict)
+    instances: Instances = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.instances = Instances(self)
 
     def take(self) -> list[Fact]:
         """Return what happened since this was asked last, in order."""
@@ -74,16 +87,9 @@ class Machine:
                 "409", f"A DagRun with dag_id:'{dag_id}' and run_id:'{run_id}' already exists"
             )
         run = DagRun(dag_id, run_id, conf, now_ms, run_type, now_ms)
-        self._give_tasks(run, dag)
+        self.instances.give(run, dag)
         self.runs[dag_id, run_id] = run
         return run
-
-    def _give_tasks(self, run: DagRun, dag: AirflowDAG) -> None:
-        for task in dag.tasks:
-            if task.task_id not in run.tasks:
-                instance = TaskInstance(dag.dag_id, run.run_id, task.task_id, task.retries)
-                self._renew(instance)
-                run.tasks[task.task_id] = instance
 
     def deploy(self, dag: AirflowDAG) -> None:
         """Read a DAG file that has changed: runs that go on have the new tasks, too (A10).
@@ -94,12 +100,9 @@ class Machine:
         going = [run for run in self.runs.values()
                  if run.dag_id == dag.dag_id and run.state in (QUEUED, RUNNING)]  # fmt: skip
         for run in going:
-            for name, instance in run.tasks.items():
-                if name not in dag.by_id and instance.state != REMOVED:
-                    self._move(instance, REMOVED, "scheduler", "its DAG no longer has it")
-                elif name in dag.by_id and instance.state == REMOVED:
-                    self._move(instance, None, "scheduler", "its DAG has it again")
-            self._give_tasks(run, dag)
+            for instance in [*run.tasks.values()]:
+                self.instances.read_anew(run, dag, instance)
+            self.instances.give(run, dag)
 
     def find(self, dag_id: str, run_id: str) -> DagRun | Refusal:
         """Return a DAG run."""
@@ -152,24 +155,35 @@ class Machine:
         """Look at every task that could start, once; say whether any came to its end."""
         dag = self.dags[run.dag_id]
         before = {name: one.state for name, one in run.tasks.items()}
-        moved = False
-        for name, instance in run.tasks.items():
+        moved, revised = False, set[str]()
+        looked_at = [*run.tasks.values()]
+        for instance in looked_at:  # those that are made meanwhile, too
             waits = instance.state in (RETRY, RESCHEDULE) and instance.due_ms > now_ms
             if instance.state not in (None, RETRY, RESCHEDULE) or waits:
                 continue
-            verdict = start_of(dag, run, name, before)
+            verdict = start_of(dag, run, instance, before)
             if verdict.becomes is not None:
-                self._move(instance, verdict.becomes, "scheduler", f"by {verdict.why}")
+                self.move(instance, verdict.becomes, "scheduler", f"by {verdict.why}")
                 moved = True
-            elif verdict.ready and past_is_met(self._before(run), dag, name):
-                moved = self._schedule(dag, instance) or moved
+            elif verdict.ready and past_is_met(self._before(run), dag, instance.task_id):
+                task = dag.by_id[instance.task_id]
+                if task.is_mapped and instance.map_index < 0:
+                    looked_at += self.instances.expand(run, task, instance)
+                    moved = True
+                    continue
+                if task.is_mapped and task.task_id not in revised:
+                    revised.add(task.task_id)
+                    for one in self.instances.revise(run, task):
+                        moved = self._schedule(dag, one) or moved
+                if instance.state in (None, RETRY, RESCHEDULE):
+                    moved = self._schedule(dag, instance) or moved
         return moved
 
     def _schedule(self, dag: AirflowDAG, instance: TaskInstance) -> bool:
         if instance.state != RESCHEDULE:
             instance.try_number += 1
         empty = dag.by_id[instance.task_id].kind == "empty"
-        self._move(instance, SUCCESS if empty else SCHEDULED, "scheduler")
+        self.move(instance, SUCCESS if empty else SCHEDULED, "scheduler")
         return empty
 
     def _before(self, run: DagRun) -> DagRun | None:
@@ -192,21 +206,10 @@ class Machine:
             self.facts.append(RunEnded(run))
 
     def _queue(self, now_ms: int) -> list[TaskInstance]:
-        queued: list[TaskInstance] = []
-        for dag in self.dags.values():
-            own = [
-                one
-                for run in self.runs.values()
-                if run.dag_id == dag.dag_id and run.state == RUNNING
-                for one in run.tasks.values()
-            ]
-            active = sum(one.state in (QUEUED, RUNNING) for one in own)
-            for instance in own:
-                if instance.state == SCHEDULED and active < dag.max_active_tasks:
-                    active += 1
-                    instance.queued_ms = now_ms
-                    self._move(instance, QUEUED, "scheduler")
-                    queued.append(instance)
+        queued = to_queue(self.dags, self.pools, self.runs.values())
+        for instance in queued:
+            instance.queued_ms = now_ms
+            self.move(instance, QUEUED, "scheduler")
         return queued
 
     def sent(self, id: str) -> None:
@@ -218,8 +221,8 @@ class Machine:
         orphans = [one for one in self._instances() if one.state == QUEUED and not one.sent]
         # What is reset is scheduled as another try, and may use up the last retry: so does Airflow.
         for instance in orphans:
-            self._renew(instance, QUEUED, "its scheduler died", now_ms)
-            self._move(instance, None, "scheduler", "its scheduler died")
+            self.renew(instance, QUEUED, "its scheduler died", now_ms)
+            self.move(instance, None, "scheduler", "its scheduler died")
         return orphans
 
     def _instances(self) -> list[TaskInstance]:
@@ -238,6 +241,8 @@ class Machine:
                     times.append(self._stuck_ms(instance))
                 case "up_for_retry" | "up_for_reschedule":
                     times.append(instance.due_ms)
+                case "deferred" if instance.trigger_timeout_ms is not None:
+                    times.append(self._given_up_ms(instance.trigger_timeout_ms))
         for dag in self.dags.values():
             if dag.dag_schedule_s is not None and dag.dag_end_s is not None:
                 every = round(dag.dag_schedule_s * 1000)
@@ -255,6 +260,13 @@ class Machine:
         return _next(instance.queued_ms + self.settings.queued_timeout_ms + 1,
                      self.settings.queued_check_ms)  # fmt: skip
 
+    def _is_too_late(self, instance: TaskInstance, now_ms: int) -> bool:
+        timeout_ms = instance.trigger_timeout_ms
+        return timeout_ms is not None and self._given_up_ms(timeout_ms) <= now_ms
+
+    def _given_up_ms(self, timeout_ms: int) -> int:
+        return _next(timeout_ms + 1, self.settings.trigger_check_ms)
+
     def tick(self, now_ms: int) -> None:
         """Let time act: processes that nobody hears of, tasks that nobody begins."""
         for instance in self._instances():
@@ -262,6 +274,9 @@ class Machine:
                 self._fail(instance, now_ms, "scheduler", "no heartbeat", final=False)
             elif instance.state == QUEUED and self._stuck_ms(instance) <= now_ms:
                 self._requeue(instance, now_ms)
+            elif instance.state == DEFERRED and self._is_too_late(instance, now_ms):
+                timed_out(instance)
+                self.move(instance, SCHEDULED, "scheduler", "its trigger has not fired in time")
 
     def _requeue(self, instance: TaskInstance, now_ms: int) -> None:
         """Nobody has begun a task that is queued: schedule it anew, at most twice (A5)."""
@@ -270,7 +285,7 @@ class Machine:
             return
         instance.stuck += 1
         instance.sent = False
-        self._move(instance, SCHEDULED, "scheduler", "stuck in queued")
+        self.move(instance, SCHEDULED, "scheduler", "stuck in queued")
 
     # ---- the execution API: what the process of a task asks
 
@@ -287,9 +302,10 @@ class Machine:
         instance.holder, instance.host, instance.beat_ms = holder, holder, now_ms
         if instance.start_ms is None:
             instance.start_ms = now_ms
-        self._clear_xcoms(instance)
+        if not instance.next_method:
+            self._clear_xcoms(instance)
         if instance.state != RUNNING:
-            self._move(instance, RUNNING, "task")
+            self.move(instance, RUNNING, "task")
         return instance
 
     def heartbeat(self, id: str, now_ms: int) -> Refusal | None:
@@ -322,6 +338,7 @@ class Machine:
         if state == FAILED:
             self._fail(instance, now_ms, "task", why, final=final)
         else:
+            instance.resumed()
             if state == RESCHEDULE:
                 instance.due_ms = due_ms
                 instance.holder, instance.sent = "", False  # the same try, in another process
@@ -329,28 +346,97 @@ class Machine:
                     instance.first_ms = now_ms
             else:
                 instance.end_ms = now_ms
-            self._move(instance, state, "task", why)
+            self.move(instance, state, "task", why)
         return None
 
+    def defer(
+        self, id: str, trigger: Any, resumption: Resumption, timeout_ms: int | None
+    ) -> Refusal | None:
+        """End a process, whose try goes on once a trigger has fired (A13)."""
+        instance = self._current(id)
+        if isinstance(instance, Refusal):
+            return instance
+        if instance.state == DEFERRED:
+            return None
+        if instance.state != RUNNING:
+            return Refusal("409", "TI was not in the running state so it cannot be updated")
+        instance.trigger, instance.trigger_timeout_ms = trigger, timeout_ms
+        instance.next_method, instance.next_kwargs = resumption.method, dict(resumption.kwargs)
+        instance.holder, instance.sent = "", False
+        self.move(instance, DEFERRED, "task")
+        return None
+
+    def fire(self, instance: TaskInstance, trigger: Any, event: Any, error: str = "") -> bool:
+        """A trigger has fired, or failed: its task goes on. Only the first time counts (A13)."""
+        if instance.state != DEFERRED or instance.trigger is not trigger:
+            return False
+        handed_back(instance, event, error)
+        self.move(
+            instance, SCHEDULED, "scheduler", "its trigger has " + ("failed" if error else "fired")
+        )
+        return True
+
+    def end_deferred(self, instance: TaskInstance, trigger: Any, state: str, now_ms: int) -> bool:
+        """A trigger has ended its task itself: no process of it runs any more (A13)."""
+        if instance.state != DEFERRED or instance.trigger is not trigger:
+            return False
+        instance.resumed()
+        if state == FAILED:
+            self._fail(instance, now_ms, "scheduler", "its trigger said so", final=False)
+        else:
+            instance.end_ms = now_ms
+            self.move(instance, state, "scheduler", "its trigger said so")
+        return True
+
     def skip(self, id: str, task_ids: tuple[str, ...]) -> Refusal | None:
-        """Skip other tasks of the run, unless they run or have run (A7)."""
+        """Skip other tasks of the run, unless they run or have run (A7).
+
+        Of a mapped instance the choice is only kept: there may be no such others yet.
+        """
         instance = self._current(id)
         if isinstance(instance, Refusal):
             return instance
         run = self.runs[instance.dag_id, instance.run_id]
-        run.skips[instance.task_id] = frozenset(task_ids)
-        for name in task_ids:
-            if run.tasks[name].state not in (RUNNING, SUCCESS, FAILED):
-                self._move(run.tasks[name], SKIPPED, "task", f"skipped by {instance.task_id}")
+        run.skips[instance.key] = frozenset(task_ids)
+        for name in task_ids if instance.map_index < 0 else ():
+            one = run.tasks.get(name)  # what is mapped and known has no instance of this name
+            if one is not None and one.state not in (RUNNING, SUCCESS, FAILED):
+                self.move(one, SKIPPED, "task", f"skipped by {instance.task_id}")
         return None
 
-    def push(self, dag_id: str, run_id: str, task_id: str, key: str, value: Any) -> None:
-        """Set an XCom; the last write is the one that is there (A6)."""
-        self.xcoms[dag_id, run_id, task_id, key] = value
+    def push(
+        self, dag_id: str, run_id: str, task_id: str, key: str, value: Any, map_index: int = -1
+    ) -> Refusal | None:
+        """Set an XCom; the last write is the one that is there (A6).
 
-    def pull(self, dag_id: str, run_id: str, task_id: str, key: str) -> Any:
+        What others are mapped over has a limit: its length is kept beside it (A11).
+        """
+        dag, run = self.dags.get(dag_id), self.runs.get((dag_id, run_id))
+        if dag is not None and run is not None and map_index < 0:
+            if key == RETURNED and task_id in dag.mapped_over:
+                if len(value) > self.settings.max_map_length:
+                    return Refusal(
+                        "400", "pushed value is too large to map as a downstream's dependency"
+                    )
+                run.lengths[task_id] = len(value)
+        elif dag is not None and run is not None and key == SKIPS:
+            followed = value.get("followed", dag.downstream[task_id])
+            skipped = {*dag.downstream[task_id]} - {*followed} | {*value.get("skipped", ())}
+            run.skips[f"{task_id}[{map_index}]"] = frozenset(skipped)
+        self.xcoms[dag_id, run_id, task_id, map_index, key] = value
+        return None
+
+    def pull(self, dag_id: str, run_id: str, task_id: str, key: str, map_index: int = -1) -> Any:
         """Get an XCom; None where there is none."""
-        return self.xcoms.get((dag_id, run_id, task_id, key))
+        return self.xcoms.get((dag_id, run_id, task_id, map_index, key))
+
+    def pull_all(self, dag_id: str, run_id: str, task_id: str, key: str) -> list[Any]:
+        """Get what all instances of a task have set, in their order."""
+        own = (dag_id, run_id, task_id)
+        found = [
+            (of[3], value) for of, value in self.xcoms.items() if (*of[:3], of[4]) == (*own, key)
+        ]
+        return [value for _, value in sorted(found, key=lambda one: one[0])]
 
     # ---- within
 
@@ -361,13 +447,15 @@ class Machine:
             return Refusal("404", "Task Instance not found")
         return instance
 
-    def _renew(
+    def renew(
         self, instance: TaskInstance, state: str | None = None, why: str = "", now_ms: int = 0
     ) -> None:
+        """Give a task instance an id of its own, for its next try."""
         instance.renew(state, why, now_ms)
         self.by_id[instance.id] = instance
 
-    def _move(self, instance: TaskInstance, state: str | None, by: str, why: str = "") -> None:
+    def move(self, instance: TaskInstance, state: str | None, by: str, why: str = "") -> None:
+        """Have a task instance come into a state."""
         instance.state = state
         self.facts.append(Moved(instance, state, by, why))
 
@@ -376,17 +464,17 @@ class Machine:
         task = self.dags[instance.dag_id].by_id[instance.task_id]
         if final or instance.try_number > instance.max_tries:
             instance.end_ms = now_ms
-            self._move(instance, FAILED, by, why)
+            self.move(instance, FAILED, by, why)
             return
         logical = str(at(self.runs[instance.dag_id, instance.run_id].logical_ms))
         pause = delay_ms(task, instance.dag_id, logical, instance.try_number)
         instance.due_ms = now_ms + pause
-        self._renew(instance, FAILED, why, now_ms)
-        self._move(instance, RETRY, by, why)
+        self.renew(instance, FAILED, why, now_ms)
+        self.move(instance, RETRY, by, why)
 
     def _clear_xcoms(self, instance: TaskInstance) -> None:
-        own = (instance.dag_id, instance.run_id, instance.task_id)
-        for key in [key for key in self.xcoms if key[:3] == own]:
+        own = (instance.dag_id, instance.run_id, instance.task_id, instance.map_index)
+        for key in [key for key in self.xcoms if key[:4] == own]:
             del self.xcoms[key]
 
 

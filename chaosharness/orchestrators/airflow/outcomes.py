@@ -3,12 +3,12 @@
 *Source*: apache-airflow-task-sdk 1.3.2, `execution_time/task_runner.py`
 (`_run_task_and_map_outcome`), `bases/sensor.py`; providers-standard 1.21.0, `utils/skipmixin.py`,
 `operators/python.py` (rule A7).
-*Not modelled*: deferral, `TriggerDagRunOperator`, retry policies.
+*Not modelled*: `TriggerDagRunOperator`, tasks that wait for a person, retry policies.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import attrs
 
@@ -16,16 +16,26 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.colours import is_async
 from chaosharness.handlers.port import sleep
 from chaosharness.orchestrators.airflow.context import arguments_for
+from chaosharness.orchestrators.airflow.deferral import FAIL, TRIGGER_TIMED_OUT, Resumption
 from chaosharness.orchestrators.airflow.definition import AirflowDAG, AirflowTask
 from chaosharness.orchestrators.airflow.exceptions import (
     AirflowRescheduleException,
     AirflowSensorTimeout,
     AirflowSkipException,
+    TaskDeferralError,
+    TaskDeferralTimeout,
     named,
 )
+from chaosharness.orchestrators.airflow.mapping import arguments_of
 from chaosharness.orchestrators.airflow.moments import at, ms_of
 from chaosharness.orchestrators.airflow.reader import is_operator, run_operator
-from chaosharness.orchestrators.airflow.records import FAILED, RESCHEDULE, SKIPPED, SUCCESS
+from chaosharness.orchestrators.airflow.records import (
+    DEFERRED,
+    FAILED,
+    RESCHEDULE,
+    SKIPPED,
+    SUCCESS,
+)
 
 __all__ = ["Outcome", "outcome_of", "runner_of"]
 
@@ -35,9 +45,10 @@ class Outcome:
     """What is reported of a try.
 
     Attributes:
-        state: success, skipped, failed or up_for_reschedule.
+        state: success, skipped, failed, up_for_reschedule or deferred.
         skips: The tasks that it skips before it reports.
         returned: What it returned: an XCom.
+        deferred: What it waits for, and goes on with (`TaskDeferred`).
         due_ms: When it begins anew, where it is rescheduled.
         final: Whether a failure is not tried again.
         why: A failure, in words.
@@ -49,6 +60,7 @@ class Outcome:
     due_ms: int = 0
     final: bool = False
     why: str = ""
+    deferred: Any = None
 
 
 def outcome_of(dag: AirflowDAG, task: AirflowTask, result: Any, error: Any) -> Outcome:
@@ -66,11 +78,13 @@ def outcome_of(dag: AirflowDAG, task: AirflowTask, result: Any, error: Any) -> O
         return Outcome(SKIPPED)
     if named(error, "AirflowRescheduleException"):
         return Outcome(RESCHEDULE, due_ms=ms_of(error.reschedule_date))
-    for name in ("TaskDeferred", "TaskAwaitingInput", "DagRunTriggerException"):
+    if named(error, "TaskDeferred"):
+        return Outcome(DEFERRED, deferred=error)
+    for name in ("TaskAwaitingInput", "DagRunTriggerException"):
         if named(error, name):
             raise InvalidDefinition(
                 f"task {task.task_id!r} of DAG {dag.dag_id!r} ends in {name}, which is not "
-                "modelled: let it do its work in the worker (deferrable=False), or in another task"
+                "modelled: let it do its work in the worker, or in another task"
             )
     final = named(error, "AirflowFailException", "AirflowSensorTimeout", "AirflowTaskTerminated")
     return Outcome(FAILED, final=final, why=f"{type(error).__name__}: {error}")
@@ -120,25 +134,59 @@ def _not_followed(dag: AirflowDAG, task: AirflowTask, choice: Any) -> tuple[str,
 
 
 def runner_of(
-    task: AirflowTask, code: Any, context: dict[str, Any], now_ms: Callable[[], int]
-) -> Callable[[], Any]:
-    """Return what runs the code of a task, plain or async as it is."""
+    task: AirflowTask, code: Any, context: dict[str, Any], now_ms: Callable[[], int],
+    resumption: Resumption | None = None,
+) -> Callable[[], Any]:  # fmt: skip
+    """Return what runs the code of a task, plain or async as it is.
+
+    Args:
+        task: The task.
+        code: Its function or operator; of a deferred task what it goes on with.
+        context: What it is told.
+        now_ms: Virtual time.
+        resumption: Of a deferred task, whose trigger has fired, or has failed.
+    """
     if is_operator(code):
-        return lambda: run_operator(code, context)
-    words = arguments_for(code, context)
-    if task.kind == "sensor":
+        return lambda: run_operator(code, context, resumption)
+    if resumption is not None and resumption.method == FAIL:
+        return lambda: _failed_trigger(task, resumption)
+    more = {} if resumption is None else dict(resumption.kwargs)
+
+    def words() -> dict[str, Any]:
+        return arguments_for(code, {**context, **more}) | _mapped(task, context)
+
+    if task.kind == "sensor" and resumption is None:
         return _sensor(task, code, words, context, now_ms)
     if is_async(code):
 
         async def run_async() -> Any:
-            return await code(**words)
+            return await code(**words())
 
         return run_async
-    return lambda: code(**words)
+    return lambda: code(**words())
+
+
+def _mapped(task: AirflowTask, context: Mapping[str, Any]) -> dict[str, Any]:
+    """The item of a mapped instance, as arguments."""
+    ti = context["ti"]
+    if not task.is_mapped:
+        return {}
+    return arguments_of(task.expand, task.expand_kwargs, task.partial, ti.map_index, ti.all_of)
+
+
+def _failed_trigger(task: AirflowTask, resumption: Resumption) -> NoReturn:
+    """End a try whose trigger has failed, or has not fired in time."""
+    reason = resumption.kwargs["error"]
+    words = "\n".join([reason, *resumption.kwargs.get("traceback", ())])
+    if task.kind == "sensor" and task.soft_fail:
+        raise AirflowSkipException("Skipping due to soft_fail is set to True.")
+    if reason != TRIGGER_TIMED_OUT:
+        raise TaskDeferralError(words)
+    raise (AirflowSensorTimeout if task.kind == "sensor" else TaskDeferralTimeout)(words)
 
 
 def _sensor(
-    task: AirflowTask, code: Any, words: dict[str, Any], context: dict[str, Any],
+    task: AirflowTask, code: Any, words: Callable[[], dict[str, Any]], context: dict[str, Any],
     now_ms: Callable[[], int],
 ) -> Callable[[], Any]:  # fmt: skip
     """Look again and again, with sleep in between or in another process each time."""
@@ -155,18 +203,43 @@ def _sensor(
             due = at(now_ms()) + timedelta(seconds=task.poke_interval_s)
             raise AirflowRescheduleException(due)
 
+    def given_up(error: BaseException) -> None:
+        """Where its time is over, or it will never be: a soft sensor is skipped."""
+        if task.soft_fail and named(error, "AirflowSensorTimeout", "AirflowFailException"):
+            raise AirflowSkipException("Skipping due to soft_fail is set to True.") from error
+
     if is_async(code):
 
         async def look_async() -> None:
-            while not await code(**words):
+            given = words()
+            while not await _looked_at_async(code, given, given_up):
                 wait()
                 await sleep(task.poke_interval_s)
 
         return look_async
 
     def look() -> None:
-        while not code(**words):
+        given = words()
+        while not _looked_at(code, given, given_up):
             wait()
             sleep(task.poke_interval_s)
 
     return look
+
+
+def _looked_at(code: Any, words: dict[str, Any], given_up: Callable[[BaseException], None]) -> Any:
+    try:
+        return code(**words)
+    except Exception as error:
+        given_up(error)
+        raise
+
+
+async def _looked_at_async(
+    code: Any, words: dict[str, Any], given_up: Callable[[BaseException], None]
+) -> Any:
+    try:
+        return await code(**words)
+    except Exception as error:
+        given_up(error)
+        raise

@@ -13,6 +13,8 @@ runs past its `execution_timeout` is killed, and its try fails); a network that 
 worker and the API (its supervisor kills the task after three heartbeats: a crash, too).
 """
 
+import copy
+from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 import attrs
@@ -29,11 +31,26 @@ from chaosharness.kernel.world import World
 from chaosharness.machines.machine import Refusal
 from chaosharness.orchestrators.airflow.callbacks import Loaded, Teller, call_back
 from chaosharness.orchestrators.airflow.context import context_of
+from chaosharness.orchestrators.airflow.deferral import FAIL, Resumption
 from chaosharness.orchestrators.airflow.definition import AirflowDAG, AirflowTask
-from chaosharness.orchestrators.airflow.exceptions import named
+from chaosharness.orchestrators.airflow.exceptions import (
+    UnmappableXComTypePushed,
+    XComForMappingNotPushed,
+    XComRefused,
+    named,
+)
 from chaosharness.orchestrators.airflow.machine import Machine
 from chaosharness.orchestrators.airflow.outcomes import Outcome, outcome_of, runner_of
-from chaosharness.orchestrators.airflow.records import FAILED, RETRY, SUCCESS, DagRun, TaskInstance
+from chaosharness.orchestrators.airflow.reader import is_operator
+from chaosharness.orchestrators.airflow.records import (
+    DEFERRED,
+    FAILED,
+    RETRY,
+    SUCCESS,
+    DagRun,
+    TaskInstance,
+)
+from chaosharness.orchestrators.airflow.triggerer import Kept, keep, seconds_of
 from chaosharness.orchestrators.airflow.xcoms import strange_in
 
 __all__ = ["Engine", "Process"]
@@ -45,7 +62,7 @@ REPORT_MS: Final = 31_000
 as long each time between."""
 
 ENDINGS: Final = (
-    "AirflowSkipException", "AirflowRescheduleException", "DownstreamTasksSkipped",
+    "AirflowSkipException", "AirflowRescheduleException", "DownstreamTasksSkipped", "TaskDeferred",
 )  # fmt: skip
 """What is raised to say how a task ends, and is no error."""
 
@@ -66,6 +83,9 @@ class Engine(Protocol):
     def go_on(self) -> None:
         """Have the scheduler look, soon."""
 
+    def defer(self, run: DagRun, instance: TaskInstance) -> None:
+        """Have a triggerer run the trigger of a task."""
+
     def wake_in_time(self) -> None:
         """Have the scheduler look when time will change something."""
 
@@ -84,6 +104,7 @@ class Process:
     holder: str
     scope: Scope = attrs.field(init=False)
     context: dict[str, Any] = attrs.field(factory=dict)
+    kept: Kept | None = None
 
     def begin(self) -> None:
         """Ask whether the try may begin, and run it."""
@@ -173,25 +194,50 @@ class Process:
         if not self.alive:
             return
         task = self.task
-        code = self.loaded.find(self.dag.dag_id, task.task_id, task.run)
+        resumption = self._resumption()
+        code = self._code(resumption)
         if code is None:
-            world.refuse(
-                InvalidDefinition(
-                    f"task {task.task_id!r} of DAG {self.dag.dag_id!r} has nothing to run: give it "
-                    f"run=..., or env.tasks(..., {{{task.task_id!r}: function}})"
-                )
-            )
             return
         self.context.update(
             context_of(self.engine.machine, self.dag, self.run, self.instance, _shown(task, code))
         )
         scope.colour = self.loaded.colour_of(code)
-        runner = runner_of(task, code, self.context, lambda: world.now)
+        runner = runner_of(task, code, self.context, lambda: world.now, resumption)
 
         def done(scope: Scope, result: Any, error: BaseException | None) -> None:
             self._ended(operation, attempt, result, error)
 
         scope.colour.start(scope, runner, None, None, done)
+
+    def _resumption(self) -> Resumption | None:
+        """What a deferred task goes on with, now that its trigger has fired."""
+        one = self.instance
+        return Resumption(one.next_method, one.next_kwargs) if one.next_method else None
+
+    def _code(self, resumption: Resumption | None) -> Any:
+        """What this try runs; None where there is nothing, and the run is called off."""
+        task, dag_id = self.task, self.dag.dag_id
+        code = self.loaded.find(dag_id, task.task_id, task.run)
+        if code is None:
+            self.engine.world.refuse(
+                InvalidDefinition(
+                    f"task {task.task_id!r} of DAG {dag_id!r} has nothing to run: give it "
+                    f"run=..., or env.tasks(..., {{{task.task_id!r}: function}})"
+                )
+            )
+        if code is None or resumption is None or is_operator(code) or resumption.method == FAIL:
+            return code
+        name = f"{task.task_id}.{resumption.method}"
+        code = self.loaded.find(dag_id, name, None)
+        if code is None:
+            self.engine.world.refuse(
+                InvalidDefinition(
+                    f"task {task.task_id!r} of DAG {dag_id!r} is deferred to "
+                    f"{resumption.method!r}, which service {self.loaded.service!r} does not have: "
+                    f"give env.tasks(..., {{{name!r}: function}})"
+                )
+            )
+        return code
 
     def _ended(
         self, operation: str, attempt: int, result: Any, error: BaseException | None
@@ -207,18 +253,32 @@ class Process:
                 f"XCom, and cannot be: cannot serialize object of type {strange}. Return plain "
                 "values"
             )
-        if error is None or named(error, *ENDINGS):
-            scope.record("handled", operation, attempt, None)
-        else:
-            scope.record("raised", operation, attempt, told(error))
-        if world.is_mistake(error):
-            world.refuse(error)
-            return
+        if error is None and self.task.task_id in self.dag.mapped_over and not self.task.is_mapped:
+            if result is None:
+                error = XComForMappingNotPushed()
+            elif not isinstance(result, Sequence | dict) or isinstance(result, str | bytes):
+                error = UnmappableXComTypePushed(result)
+        outcome = None
         try:
             outcome = outcome_of(self.dag, self.task, result, error)
         except InvalidDefinition as wrong:
-            world.refuse(wrong)
+            error = wrong
+        if error is None and outcome is not None and outcome.state == FAILED:
+            scope.record("raised", operation, attempt, {"error": outcome.why})  # a wrong branch
+        elif error is None or named(error, *ENDINGS):
+            scope.record("handled", operation, attempt, None)
+        else:
+            scope.record("raised", operation, attempt, told(error))
+        if isinstance(error, Exception) and (outcome is None or world.is_mistake(error)):
+            world.refuse(error)
             return
+        assert outcome is not None
+        if outcome.deferred is not None:
+            try:
+                self.kept = keep(outcome.deferred.trigger, world.now)
+            except Exception as wrong:  # of the trigger's own `serialize`
+                scope.record("raised", operation, attempt, told(wrong))
+                outcome = Outcome(FAILED, why=f"{type(wrong).__name__}: {wrong}")
         drive_in_kernel(self._finish(operation, attempt, outcome), world)
 
     def _finish(self, operation: str, attempt: int, outcome: Outcome) -> Script[None]:
@@ -230,8 +290,12 @@ class Process:
             yield from suffer(scope, push, "before", number)
             if not self.alive:
                 return
-            if outcome.returned is not None:
-                self.context["ti"].xcom_push("return_value", outcome.returned)
+            try:
+                if outcome.returned is not None:
+                    self.context["ti"].xcom_push("return_value", outcome.returned)
+            except XComRefused as refused:
+                yield from self._report(Outcome(FAILED, why=f"AirflowRuntimeError: {refused}"))
+                return
             if outcome.skips is not None:
                 machine.skip(self.id, outcome.skips)
                 self.engine.go_on()
@@ -252,10 +316,13 @@ class Process:
             scope.record("reply", report, number, {"outcome": "failed", "happened": False})
             world.exit(self.incarnation)
             return
-        refused = machine.finish(
-            self.id, outcome.state, world.now, due_ms=outcome.due_ms, final=outcome.final,
-            why=outcome.why,
-        )  # fmt: skip
+        if outcome.deferred is not None:
+            refused = self._defer(outcome.deferred)
+        else:
+            refused = machine.finish(
+                self.id, outcome.state, world.now, due_ms=outcome.due_ms, final=outcome.final,
+                why=outcome.why,
+            )  # fmt: skip
         if refused is not None:
             self._told_no("report", refused)
             world.exit(self.incarnation)
@@ -266,6 +333,18 @@ class Process:
         self.engine.scope_of(self.run).cause = scope.cause
         self.engine.go_on()
         self._call_back(_CALLBACKS.get(self.instance.state or "", ""))
+
+    def _defer(self, asked: Any) -> Refusal | None:
+        """Leave the try to a trigger, until that has fired (A13)."""
+        seconds = seconds_of(asked.timeout)
+        now_ms = self.engine.world.now
+        due_ms = None if seconds is None else now_ms + round(seconds * 1000)
+        resumption = Resumption(asked.method_name, copy.deepcopy(asked.kwargs or {}))
+        waits = self.instance.state == DEFERRED
+        refused = self.engine.machine.defer(self.id, self.kept, resumption, due_ms)
+        if refused is None and not waits:
+            self.engine.defer(self.run, self.instance)
+        return refused
 
     # ---- callbacks
 

@@ -7,32 +7,33 @@ is read is found by its attributes, so a DAG of Airflow 2 with the same ones is 
 
 *Source*: apache-airflow-task-sdk 1.3.2: `bases/operator.py`, `definitions/dag.py`,
 `execution_time/task_runner.py` (`_execute_task`); providers-standard 1.21.0.
-*Not modelled*: mapped tasks, pools and limits of one task, `fail_fast`, `start_from_trigger`, cron
-expressions and other timetables than an interval, assets: refused by name where they change what
-runs.
+*Not modelled*: mapped task groups, `fail_fast`, `start_from_trigger`, priority strategies of one's
+own, cron expressions and other timetables than an interval, assets: refused by name where they
+change what runs.
 """
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 from chaosharness.errors import InvalidDefinition
-from chaosharness.orchestrators.airflow.definition import AirflowDAG, AirflowTask
+from chaosharness.kernel.allowed import listed
+from chaosharness.orchestrators.airflow.deferral import Resumption
+from chaosharness.orchestrators.airflow.definition import WEIGHT_RULES, AirflowDAG, AirflowTask
+from chaosharness.orchestrators.airflow.expansions import (
+    answer_for,
+    expansion_of,
+    is_mapped_operator,
+)
 
 __all__ = ["is_operator", "read_dag", "run_operator"]
-
-LIMITS: Final[dict[str, Any]] = {
-    "pool": "default_pool",
-    "pool_slots": 1,
-    "max_active_tis_per_dag": None,
-    "max_active_tis_per_dagrun": None,
-}
-"""What limits how many go on at once, of one task, and what it is where nobody says so."""
 
 
 def is_operator(thing: Any) -> bool:
     """Say whether something is an operator of Airflow: it has an id, and can be executed."""
-    return hasattr(thing, "task_id") and callable(getattr(thing, "execute", None))
+    return hasattr(thing, "task_id") and (
+        callable(getattr(thing, "execute", None)) or is_mapped_operator(thing)
+    )
 
 
 def read_dag(dag: Any) -> AirflowDAG:
@@ -64,26 +65,31 @@ def read_dag(dag: Any) -> AirflowDAG:
 def _read_task(dag_id: str, task: Any) -> AirflowTask:
     place = f"task {task.task_id!r} of DAG {dag_id!r}"
     if not is_operator(task):
-        raise InvalidDefinition(
-            f"{place} is mapped (expand), which is not modelled: give the DAG under test a task "
-            "for each item, or one task that goes over them"
-        )
+        raise InvalidDefinition(f"{place} is no operator: {task!r}")
     if getattr(task, "start_from_trigger", False):
         raise InvalidDefinition(
-            f"{place} starts from a trigger: deferral is not modelled; let it wait in the worker"
+            f"{place} starts from a trigger, which is not modelled: let it begin in the worker "
+            "and defer there (start_from_trigger=False)"
         )
-    for option, usual in LIMITS.items():
-        if (value := getattr(task, option, None)) not in (None, usual):
-            raise InvalidDefinition(
-                f"{place} has {option}={value!r}: such limits are not modelled; leave it out of "
-                "the DAG under test, or limit the whole DAG with max_active_tasks"
-            )
+    group = getattr(task, "get_closest_mapped_task_group", lambda: None)()
+    if group is not None:
+        raise InvalidDefinition(
+            f"{place} is in the mapped task group {group.group_id!r}, which is not modelled: map "
+            "the tasks of the DAG under test, each by itself"
+        )
     upstream = [name for name in task.dag.task_dict if name in task.upstream_task_ids]
     return AirflowTask(
         task.task_id,
         task,
         upstream=upstream,
         kind="empty" if _runs_nothing(task) else "operator",
+        **expansion_of(place, task),
+        pool=getattr(task, "pool", None) or "default_pool",
+        pool_slots=getattr(task, "pool_slots", 1),
+        priority_weight=getattr(task, "priority_weight", 1),
+        weight_rule=_weight_rule(place, getattr(task, "weight_rule", "downstream")),
+        max_active_tis_per_dag=getattr(task, "max_active_tis_per_dag", None),
+        max_active_tis_per_dagrun=getattr(task, "max_active_tis_per_dagrun", None),
         trigger_rule=getattr(task.trigger_rule, "value", task.trigger_rule),
         retries=task.retries or 0,
         retry_delay_s=_seconds(task.retry_delay, 300.0),
@@ -103,8 +109,21 @@ def _read_task(dag_id: str, task: Any) -> AirflowTask:
 
 def _runs_nothing(task: Any) -> bool:
     """Whether the scheduler itself marks it a success: an EmptyOperator without callbacks."""
-    empty = any(one.__name__ == "EmptyOperator" for one in type(task).__mro__)
+    kind = getattr(task, "operator_class", None) or type(task)
+    empty = any(one.__name__ == "EmptyOperator" for one in kind.__mro__)
     return empty and not (task.on_execute_callback or task.on_success_callback)
+
+
+def _weight_rule(place: str, rule: Any) -> str:
+    """The name of a priority rule, which may be a string, an enum or one of Airflow's classes."""
+    name = str(getattr(rule, "value", rule if isinstance(rule, str) else type(rule).__name__))
+    known = {f"_{one.title()}PriorityWeightStrategy": one for one in WEIGHT_RULES}
+    if name not in WEIGHT_RULES and name not in known:
+        raise InvalidDefinition(
+            f"{place} has weight_rule={rule!r}, which is not modelled: give the DAG under test "
+            f"one of {listed(WEIGHT_RULES)}"
+        )
+    return known.get(name, name)
 
 
 def _seconds(value: Any, default: Any) -> Any:
@@ -129,31 +148,45 @@ def _all_of(callbacks: Any) -> Callable[[Any], None] | None:
     return call_each
 
 
-def run_operator(task: Any, context: dict[str, Any]) -> Any:
-    """Run an operator as a worker does: a copy, its templates rendered, then `execute`."""
+def run_operator(task: Any, context: dict[str, Any], resumption: Resumption | None = None) -> Any:
+    """Run an operator as a worker does: a copy, its templates rendered, then `execute`.
+
+    Of a mapped one the operator is made first, for its item; of a deferred one `execute` is not
+    called again, but what it goes on with.
+    """
     one = task.prepare_for_execution() if hasattr(task, "prepare_for_execution") else task
     context["ti"].task = context["task"] = one
+    if any(is_mapped_operator(of) for of in (one, *getattr(one, "upstream_list", ()))):
+        answer_for(context["ti"])
     if hasattr(one, "render_template_fields"):
         one.render_template_fields(context)
+        one = context["ti"].task  # what was made for its item
     if hasattr(one, "pre_execute"):
         one.pre_execute(context)
-    result = _guarded(one)(context)
+    execute = _guarded(one, resumption)
+    result = execute(context)
     if hasattr(one, "post_execute"):
         one.post_execute(context, result)
     return result
 
 
-def _guarded(task: Any) -> Callable[[Any], Any]:
+def _guarded(task: Any, resumption: Resumption | None) -> Callable[[Any], Any]:
     """Its `execute`, past the guard that lets nobody but a worker call it."""
     guard = _guard_of(type(task))
+
+    def execute(context: Any) -> Any:
+        if resumption is None:
+            return task.execute(context)
+        kwargs = dict(resumption.kwargs)
+        return task.resume_execution(resumption.method, kwargs, context)
+
     if guard is None:
-        execute: Callable[[Any], Any] = task.execute
         return execute
 
     def run(context: Any) -> Any:
         token = guard.tracker.set(task)
         try:
-            return task.execute(context)
+            return execute(context)
         finally:
             guard.tracker.reset(token)
 

@@ -1,7 +1,8 @@
 """What a round of the scheduler finds: which tasks may start, which never will, how a run ended.
 
 *Source*: apache-airflow-core 3.3.2: `models/dagrun.py` (`update_state`, rule A1),
-`ti_deps/deps/trigger_rule_dep.py`, `not_previously_skipped_dep.py`, `prev_dagrun_dep.py` (A7, A8).
+`ti_deps/deps/trigger_rule_dep.py`, `not_previously_skipped_dep.py`, `prev_dagrun_dep.py`,
+`mapped_task_upstream_dep.py` (A7, A8, A11).
 *Not modelled*: the deadlock of a run: no rule here can wait for ever once all upstream has ended.
 """
 
@@ -17,6 +18,7 @@ from chaosharness.orchestrators.airflow.records import (
     SUCCESS,
     UPSTREAM_FAILED,
     DagRun,
+    TaskInstance,
 )
 from chaosharness.orchestrators.airflow.trigger_rules import Upstream, judge
 
@@ -32,30 +34,59 @@ class Start:
     why: str = ""
 
 
-def start_of(dag: AirflowDAG, run: DagRun, task_id: str, states: Mapping[str, str | None]) -> Start:
-    """Say what becomes of a task, by the states that this round began with."""
-    task = dag.by_id[task_id]
+def start_of(
+    dag: AirflowDAG, run: DagRun, instance: TaskInstance, states: Mapping[str, str | None]
+) -> Start:
+    """Say what becomes of a task instance, by the states that this round began with."""
+    task = dag.by_id[instance.task_id]
     for name in task.upstream:
-        if states[name] in FINISHED and task_id in run.skips.get(name, ()):
-            return Start(becomes=SKIPPED, why=f"a choice of {name}")
+        parent = f"{name}[{instance.map_index}]" if dag.by_id[name].is_mapped else name
+        if task.task_id in run.skips.get(parent, ()) and states.get(parent) in FINISHED:
+            return Start(becomes=SKIPPED, why=f"a choice of {parent}")
+    rule = _by_rule(dag, run, instance, states)
+    if rule.becomes in (FAILED, UPSTREAM_FAILED) or not task.is_mapped:
+        return rule
+    # What it is mapped over has to be there, whatever its trigger rule says (rule A11). Where the
+    # rule would skip it and this fails it, Airflow has either: it goes by the order of a set.
+    ends = {states.get(name) for name in task.mapped_over if name in run.tasks} & FINISHED
+    if ends & {FAILED, UPSTREAM_FAILED}:
+        return Start(becomes=UPSTREAM_FAILED, why="what it is mapped over")
+    if SKIPPED in ends:
+        return Start(becomes=SKIPPED, why="what it is mapped over")
+    return rule if ends <= {SUCCESS} else attrs.evolve(rule, ready=False)
+
+
+def _by_rule(
+    dag: AirflowDAG, run: DagRun, instance: TaskInstance, states: Mapping[str, str | None]
+) -> Start:
+    task, task_id = dag.by_id[instance.task_id], instance.task_id
     upstream = [
-        Upstream(states[name] if states[name] in FINISHED else None, dag.by_id[name].setup)
+        Upstream(state if state in FINISHED else None, dag.by_id[name].setup)
         for name in task.upstream
+        for state in _states(run, name, states)
     ]
-    verdict = judge(task.trigger_rule, upstream)
+    verdict = judge(task.trigger_rule, upstream, instance.map_index)
     why = f"its trigger rule {task.trigger_rule}"
     if task.trigger_rule == "always":
         return Start(ready=True)
     if task.teardown:
-        waits = any(states[name] not in FINISHED for name in _torn_down(dag, task_id))
+        between = [
+            state for name in _torn_down(dag, task_id) for state in _states(run, name, states)
+        ]
+        waits = any(state not in FINISHED for state in between)
         return Start(verdict.ready and not waits, verdict.becomes, why)
-    setups = [states[name] for name in dag.setups_of(task_id)]
+    setups = [state for name in dag.setups_of(task_id) for state in _states(run, name, states)]
     if FAILED in setups or UPSTREAM_FAILED in setups:
         return Start(becomes=UPSTREAM_FAILED, why="a setup")
     if SKIPPED in setups:
         return Start(becomes=SKIPPED, why="a setup")
     ready = verdict.ready and all(state == SUCCESS for state in setups)
     return Start(ready, verdict.becomes, why)
+
+
+def _states(run: DagRun, task_id: str, states: Mapping[str, str | None]) -> list[str | None]:
+    """The states of all instances of a task. What was made in this round has none yet."""
+    return [states.get(one.key) for one in run.of(task_id)]
 
 
 def _torn_down(dag: AirflowDAG, task_id: str) -> list[str]:
@@ -74,7 +105,7 @@ def past_is_met(before: DagRun | None, dag: AirflowDAG, task_id: str) -> bool:
     names = [task_id]
     if task.wait_for_downstream:
         names += dag.downstream[task_id]
-    known = [before.tasks[name] for name in names if name in before.tasks]  # its DAG may have grown
+    known = [one for name in names for one in before.of(name)]  # its DAG may have grown
     return all(one.state in (SUCCESS, SKIPPED) for one in known)
 
 
@@ -82,5 +113,5 @@ def run_state(dag: AirflowDAG, run: DagRun) -> str | None:
     """Say how a run has ended: by its leaves alone; None while any task has not."""
     if any(one.state not in FINISHED for one in run.tasks.values()):
         return None
-    ends = {run.tasks[name].state for name in dag.leaves()}
+    ends = {one.state for name in dag.leaves() for one in run.of(name)}
     return FAILED if ends & {FAILED, UPSTREAM_FAILED} else SUCCESS

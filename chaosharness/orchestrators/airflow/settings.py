@@ -30,6 +30,14 @@ class Settings:
     """`[scheduler] scheduler_health_check_threshold`"""
     beat_ms: int = 5_000
     """`[workers] min_heartbeat_interval`"""
+    max_map_length: int = 1024
+    """`[core] max_map_length`"""
+    trigger_check_ms: int = 15_000
+    """`[scheduler] trigger_timeout_check_interval`"""
+    triggerer_ms: int = 1_000
+    """How often a triggerer looks for triggers: once a round of its loop."""
+    triggerer_health_ms: int = 30_000
+    """`[triggerer] triggerer_health_check_threshold`"""
     loop_ms: int = 1_000
     """`[scheduler] scheduler_idle_sleep_time`"""
 

@@ -15,7 +15,7 @@ __all__ = ["shown_run", "shown_task", "told_of"]
 
 def told_of(fact: Moved, now_ms: int) -> str:
     """Say what the scheduler decided of a task; nothing where a task itself, or time, did."""
-    name = fact.task.task_id
+    name = fact.task.key
     if fact.by != "scheduler" or (fact.state == SCHEDULED and not fact.why):
         return ""
     because = f": {fact.why}" if fact.why else ""
@@ -49,6 +49,7 @@ def shown_task(task: TaskInstance) -> dict[str, Any]:
         "dag_id": task.dag_id,
         "dag_run_id": task.run_id,
         "task_id": task.task_id,
+        **({} if task.map_index < 0 else {"map_index": task.map_index}),
         "state": task.state,
         "try_number": task.try_number,
         "max_tries": task.max_tries,

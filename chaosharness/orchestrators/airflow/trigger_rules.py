@@ -2,7 +2,8 @@
 
 *Source*: apache-airflow-core 3.3.2, `airflow/ti_deps/deps/trigger_rule_dep.py` (rule A7), which
 `tests/orchestrators/airflow/test_trigger_rules.py` asks itself, where it is installed.
-*Not modelled*: mapped tasks, and so the state `removed`. Setups farther up: `rounds.py`.
+Setups farther up, and what a mapped task is mapped over: `rounds.py`.
+*Not modelled*: mapped task groups, whose tasks are upstream by their index.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,11 +31,12 @@ RULES: Final = (
 
 SKIPPED: Final = "skipped"
 UPSTREAM_FAILED: Final = "upstream_failed"
+REMOVED: Final = "removed"
 
 
 @attrs.frozen
 class Upstream:
-    """A task directly upstream: its state, or None while it is not finished."""
+    """An instance of a task directly upstream: its state, or None while it is not finished."""
 
     state: str | None
     setup: bool = False
@@ -63,12 +65,19 @@ class _Count:
     skipped: int
     failed: int
     upstream_failed: int
+    removed: int
     setups_success: int
     setups_skipped: int
+    index: int
 
     @property
     def finished(self) -> int:
-        return self.success + self.skipped + self.failed + self.upstream_failed
+        return self.success + self.skipped + self.failed + self.upstream_failed + self.removed
+
+    @property
+    def left(self) -> int:
+        """How many there are still: those that were removed count for nothing."""
+        return self.all - self.removed
 
     @property
     def done(self) -> bool:
@@ -79,8 +88,8 @@ class _Count:
         return self.failed + self.upstream_failed
 
 
-def judge(rule: str, upstream: Sequence[Upstream]) -> Verdict:
-    """Say what a trigger rule makes of the states upstream."""
+def judge(rule: str, upstream: Sequence[Upstream], index: int = -1) -> Verdict:
+    """Say what a trigger rule makes of the states upstream, for an instance of a task."""
     if not upstream or rule == "always":
         return Verdict(ready=True)
     states = [one.state for one in upstream]
@@ -92,8 +101,10 @@ def judge(rule: str, upstream: Sequence[Upstream]) -> Verdict:
         states.count(SKIPPED),
         states.count("failed"),
         states.count(UPSTREAM_FAILED),
+        states.count(REMOVED),
         setups.count("success"),
         setups.count(SKIPPED),
+        index,
     )
     becomes = _BECOMES.get(rule, _nothing)(count)
     if becomes is not None:
@@ -108,7 +119,10 @@ def _nothing(count: _Count) -> str | None:
 def _all_success(count: _Count) -> str | None:
     if count.broken:
         return UPSTREAM_FAILED
-    return SKIPPED if count.skipped else None
+    if count.skipped:
+        return SKIPPED
+    fewer = count.removed and count.success and count.index >= count.success
+    return REMOVED if fewer else None
 
 
 def _one_success(count: _Count) -> str | None:
@@ -157,8 +171,8 @@ _BECOMES: Final[Mapping[str, Callable[[_Count], str | None]]] = {
 """By rule: what a task becomes where it can never start any more; the others wait."""
 
 _READY: Final[Mapping[str, Callable[[_Count], bool]]] = {
-    "all_success": lambda count: count.success == count.all,
-    "all_failed": lambda count: count.broken == count.all,
+    "all_success": lambda count: count.success >= count.left,
+    "all_failed": lambda count: count.broken >= count.left,
     "all_done": lambda count: count.done,
     "all_done_min_one_success": lambda count: count.done and count.success > 0,
     "all_done_setup_success": lambda count: (
@@ -167,9 +181,9 @@ _READY: Final[Mapping[str, Callable[[_Count], bool]]] = {
     "one_success": lambda count: count.success > 0,
     "one_failed": lambda count: count.broken > 0,
     "one_done": lambda count: count.success + count.failed > 0,
-    "none_failed": lambda count: count.success + count.skipped == count.all,
+    "none_failed": lambda count: count.success + count.skipped >= count.left,
     "none_failed_min_one_success": lambda count: (
-        count.success + count.skipped == count.all and count.success > 0
+        count.success + count.skipped >= count.left and count.success > 0
     ),
     "none_skipped": lambda count: count.done,
     "all_skipped": lambda count: count.skipped == count.all,

@@ -78,7 +78,7 @@ def _left_undone(store: Store, workflow: Workflow) -> bool:
             if not task.executed and not task.retried:
                 return True
             continue
-        if belongs_in_queue(task) and task.id not in store.queue(task.kind).visible:
+        if belongs_in_queue(task) and task.id not in store.queue(task.queue_name).visible:
             return True
         if task.kind == "SUB_WORKFLOW" and task.status == IN_PROGRESS:
             child = store.workflows.get(str(task.child))

@@ -12,6 +12,7 @@ from chaosharness.errors import InvalidDefinition, RefusedValue
 from chaosharness.externals.request import Server, call
 from chaosharness.handlers.port import call_off
 from chaosharness.kernel.allowed import spelled
+from chaosharness.orchestrators.conductor.fields import OF_STARTS, near
 from chaosharness.orchestrators.conductor.searching import read_query
 
 __all__ = ["ConductorClient"]
@@ -42,14 +43,15 @@ class ConductorClient:
             NotFound: There is no such definition.
             Conflict: The idempotency key was used, and the strategy is FAIL.
         """
-        given = _fields(start_workflow_request)
+        given = _start(start_workflow_request)
         return self.start_workflow_by_name(
             given.get("name"),
             given.get("input") or {},
             version=given.get("version"),
-            correlationId=given.get("correlation_id"),
-            idempotency_key=given.get("idempotency_key"),
-            idempotency_strategy=given.get("idempotency_strategy") or "FAIL",
+            correlationId=given.get("correlationId"),
+            idempotency_key=given.get("idempotencyKey"),
+            idempotency_strategy=given.get("idempotencyStrategy") or "FAIL",
+            task_to_domain=given.get("taskToDomain"),
         )
 
     def start_workflow_by_name(
@@ -61,10 +63,13 @@ class ConductorClient:
         correlationId: str | None = None,
         idempotency_key: str | None = None,
         idempotency_strategy: Any = "FAIL",
+        task_to_domain: Mapping[str, str] | None = None,
     ) -> Any:
         """Start a workflow; return its id. Without a key each call starts another one (C16).
 
         Without a version it is the latest; it keeps that to its end, whatever is deployed (C1).
+        `task_to_domain` says whose workers get which of its tasks, or all (`*`): domains in the
+        order in which they are asked for, with commas between (C20).
         """
         strategy = str(getattr(idempotency_strategy, "name", idempotency_strategy))
         if strategy not in ("FAIL", "RETURN_EXISTING"):
@@ -75,9 +80,10 @@ class ConductorClient:
                 )
             )
         given = _json(input, f"the input of workflow {name!r}")
+        domains = {} if task_to_domain is None else _json(task_to_domain, "task_to_domain")
         return self._ask(
             "start", "start_workflow", {"workflow": name, "input": given}, name=name, given=given,
-            version=version, correlation=correlationId, key=idempotency_key,
+            version=version, domains=domains, correlation=correlationId, key=idempotency_key,
             existing=strategy == "RETURN_EXISTING",
         )  # fmt: skip
 
@@ -139,6 +145,26 @@ class ConductorClient:
                                          "status": status},
             workflow_id=workflow_id, ref=task_ref_name, status=status, output=given,
         )  # fmt: skip
+
+
+def _start(given: Any) -> dict[str, Any]:
+    """A request to start a workflow, in the names of its JSON; as mappings either may stand there.
+
+    What the request has no field for is refused: a mistyped `corelationId` changes what runs.
+    """
+    names = {name.lower(): name for name in OF_STARTS}
+    found = {}
+    for field, value in _fields(given).items():
+        name = names.get(str(field).replace("_", "").lower())
+        if name is None:
+            call_off(
+                InvalidDefinition(
+                    f"a request to start a workflow has no field {spelled(field)}"
+                    f"{near(str(field), OF_STARTS)}"
+                )
+            )
+        found[name] = value
+    return found
 
 
 def _fields(given: Any) -> dict[str, Any]:

@@ -30,6 +30,12 @@ class TaskDef:
     poll_timeout_s: int = 0
     total_timeout_s: int = 0
     input_template: Mapping[str, Any] = attrs.field(factory=dict)
+    at_once: int = 0
+    """concurrentExecLimit; 0 is no limit."""
+    in_window: int = 0
+    """rateLimitPerFrequency; 0 is no limit."""
+    window_s: int = 1
+    """rateLimitFrequencyInSeconds"""
 
 
 @attrs.frozen(eq=False, kw_only=True)

@@ -22,6 +22,7 @@ from chaosharness.kernel.world import World
 from chaosharness.orchestrators.conductor.client import ConductorClient
 from chaosharness.orchestrators.conductor.definition import Blueprint, TaskDef
 from chaosharness.orchestrators.conductor.functions import registered, takes_library_s
+from chaosharness.orchestrators.conductor.limits import ACTIVE_MS, POSTPONED_MS
 from chaosharness.orchestrators.conductor.mapping import SYSTEM
 from chaosharness.orchestrators.conductor.outside import Endpoint, Outside
 from chaosharness.orchestrators.conductor.records import RUNNING, SCHEDULED, Task, Workflow
@@ -82,8 +83,9 @@ class OpenConductor:
         self.timeout_ms = timeout_ms
         self.server = Server(
             Store(), dict(blueprints), task_defs.get, versions=dict(versions),
-            store_may_fail=store_may_fail,
+            store_may_fail=store_may_fail, polled=self._is_polled,
         )  # fmt: skip
+        self.polled_ms: dict[str, int] = {}  # of queues whose worker is busy, or gone
         self.workers: dict[str, list[Worker]] = {}
         self.outside = Outside(self)
         self.scopes: dict[str, Scope] = {}
@@ -106,13 +108,15 @@ class OpenConductor:
         for workflow in () if self.world.struck() else store.workflows.values():
             for task in store.view(workflow.id).tasks if workflow.status == RUNNING else ():
                 found = task.step.task_def
-                if task.status != SCHEDULED or task.kind in SYSTEM or task.kind in self.workers:
+                there = task.queue_name in self.workers
+                if task.status != SCHEDULED or task.kind in SYSTEM or there:
                     continue
                 if found is None or not found.poll_timeout_s:
                     polled = ", ".join(map(repr, sorted(self.workers))) or "none"
                     words = (
                         f"task {spelled(task.ref)} of {workflow.id} waits for a worker for "
                         f"{spelled(task.kind)}"
+                        + ("" if task.domain is None else f" in domain {spelled(task.domain)}")
                     )
                     self.world.refuse(
                         InvalidDefinition(f"{words}, and there is none; polled are: {polled}")
@@ -143,6 +147,8 @@ class OpenConductor:
             limits = [blueprint.timeout_s]
             for step in blueprint.everything():
                 found = step.task_def
+                if found is not None and (found.at_once or found.in_window):
+                    self.world.know_duration(POSTPONED_MS)
                 if found is not None and step.kind in ("SIMPLE", "DYNAMIC"):
                     limits += [found.response_timeout_s, found.timeout_s, found.poll_timeout_s]
             for seconds in filter(None, limits):
@@ -192,6 +198,7 @@ class OpenConductor:
         handler: Callable[..., Any],
         name: str | None,
         threads: int | None,
+        domain: str | None,
         colour_of: Callable[[Callable[..., Any]], Any],
     ) -> None:
         """Have an incarnation poll for tasks of a name, as long as it lives."""
@@ -201,15 +208,28 @@ class OpenConductor:
         named = name or (said.name if said is not None else handler.__name__)
         self._check_name(named, service)
         bare = inspect.unwrap(handler)
+        domain = domain or (said.domain if said is not None else None)
+        queue = f"{domain}:{named}" if domain else named
         worker = Worker(
-            self, incarnation, service, f"{service}.{handler.__name__}", named, bare,
+            self, incarnation, service, f"{service}.{handler.__name__}", queue, bare,
             colour_of(bare), threads or (said.threads if said is not None else 1),
             said is not None and said.extends_lease, takes_library_s(bare),
         )  # fmt: skip
-        polling = self.workers.setdefault(named, [])
+        polling = self.workers.setdefault(queue, [])
         polling.append(worker)
-        incarnation.on_death.append(lambda: polling.remove(worker))
+
+        def gone() -> None:
+            self.polled_ms[queue] = self.world.now
+            polling.remove(worker)
+
+        incarnation.on_death.append(gone)
         self.world.after(0, lambda _: self.go_on())
+
+    def _is_polled(self, queue: str) -> bool:
+        """Whether a worker has polled a queue within the last seconds (C20)."""
+        polled_ms = self.polled_ms.get(queue)
+        lately = polled_ms is not None and self.world.now - polled_ms < ACTIVE_MS
+        return lately or any(worker.free for worker in self.workers.get(queue, ()))
 
     def _check_name(self, name: str, service: str) -> None:
         every = [step for one in self.every for step in one.everything()]
@@ -456,6 +476,7 @@ class OpenConductor:
             worker = self._next_worker(name)
             if worker is None or not waiting:
                 return
+            self.polled_ms[name] = self.world.now
             worker.poll(store.tasks[min(waiting)[1]].workflow)
 
     def _next_worker(self, name: str) -> Worker | None:

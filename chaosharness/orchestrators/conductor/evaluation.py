@@ -6,6 +6,7 @@
 that fails anywhere but where tasks are made.
 """
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import attrs
@@ -14,6 +15,7 @@ from chaosharness.orchestrators.conductor.agenda import postpone_ms
 from chaosharness.orchestrators.conductor.context import input_of
 from chaosharness.orchestrators.conductor.decider import decide, in_iteration
 from chaosharness.orchestrators.conductor.definition import Blueprint
+from chaosharness.orchestrators.conductor.limits import domain_of
 from chaosharness.orchestrators.conductor.loops import Loop
 from chaosharness.orchestrators.conductor.mapping import (
     QUEUED,
@@ -65,6 +67,8 @@ class Evaluation:
     """Definitions by name and version; those of `blueprints` are the latest."""
     store_may_fail: bool = False
     """Whether it is asked before tasks are made if that fails (C11)."""
+    polled: Callable[[str], bool] = attrs.field(default=lambda queue: False)
+    """Whether anybody has polled a queue lately."""
 
     # ---- beginning
 
@@ -160,6 +164,8 @@ class Evaluation:
                 task.seq = count
             if task.first_scheduled_ms is None:
                 task.first_scheduled_ms = self.now
+            if workflow.domains and task.kind not in SYSTEM:
+                task.domain = domain_of(task.kind, workflow.domains, self.polled)
         if self.store_may_fail:
             failed = yield Trial(workflow.id, "create tasks")
             if failed is not None:
@@ -198,7 +204,7 @@ class Evaluation:
     def push(self, task: Task) -> None:
         """Put a task into the queue that its worker, or the server, takes it from."""
         at = self.now + task.callback_ms
-        self.store.queue(task.kind).push(task.id, at)
+        self.store.queue(task.queue_name).push(task.id, at)
 
     def _execute(self, workflow: Workflow, task: Task) -> Steps[bool]:
         """Carry a system task out while deciding; say whether that changed anything."""
@@ -353,7 +359,11 @@ class Evaluation:
             workflow.output = {**workflow.output, "conductor.failure_workflow": said}
         else:
             failure = self.new_workflow(
-                found, given, correlation=workflow.correlation, triggered_by=workflow.id
+                found,
+                given,
+                correlation=workflow.correlation,
+                triggered_by=workflow.id,
+                domains=workflow.domains,
             )
             yield from self.create(failure)
             yield from self.decide(failure.id)

@@ -15,9 +15,7 @@ from typing import Any, Final
 
 import attrs
 
-from chaosharness.errors import InvalidDefinition, RefusedValue
-from chaosharness.kernel.allowed import spelled
-from chaosharness.kernel.places import asked_at
+from chaosharness.errors import RefusedValue
 from chaosharness.orchestrators.conductor.records import COMPLETED, FAILED, FATAL, IN_PROGRESS, Task
 from chaosharness.orchestrators.conductor.server import Result
 
@@ -41,29 +39,21 @@ class Registered:
     name: str
     threads: int = 1
     extends_lease: bool = False
+    domain: str | None = None
 
 
 def registered(function: Callable[..., Any]) -> Registered | None:
-    """Return what a decorated function says of itself; None for a function that is not.
-
-    Raises:
-        InvalidDefinition: It polls in a domain, which is not modelled.
-    """
+    """Return what a decorated function says of itself; None for a function that is not."""
     handler = sys.modules.get("conductor.client.automator.task_handler")
     if handler is None:
         return None
     bare = inspect.unwrap(function)
     for (name, domain), record in reversed(handler._decorated_functions.items()):
         if record["func"] is bare:
-            if domain:
-                raise InvalidDefinition(
-                    f"@worker_task of {spelled(name)} says domain={spelled(domain)}, and domains "
-                    f"are not modelled: a worker there would be given tasks of no domain. Leave "
-                    f"it out, or give the function to env.task_worker undecorated{asked_at()}"
-                )
             return Registered(
-                name, record.get("thread_count", 1), record.get("lease_extend_enabled", False)
-            )
+                name, record.get("thread_count", 1), record.get("lease_extend_enabled", False),
+                domain,
+            )  # fmt: skip
     return None
 
 

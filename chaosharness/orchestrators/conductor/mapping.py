@@ -240,10 +240,12 @@ def _same_task(step: Step, given: dict[str, Any], one: Any, index: int) -> dict[
 def _child(making: _Making, step: Step) -> list[Task]:
     params = making.input(step, step.fields.get("subWorkflowParam") or {})
     given = making.input(step)
+    domains = params.get("taskToDomain") or making.workflow.domains
     task = making.task(step, "SUB_WORKFLOW", SCHEDULED, {
         **given,
         "subWorkflowName": params.get("name"),
         "subWorkflowVersion": params.get("version"),
+        **({"subWorkflowTaskToDomain": dict(domains)} if domains else {}),
         "workflowInput": given,
     })  # fmt: skip
     return [task]

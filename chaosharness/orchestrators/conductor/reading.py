@@ -3,7 +3,7 @@
 *Source*: conductor-oss/conductor, `common/.../WorkflowDef.java`, `WorkflowTask.java`,
 `TaskDef.java`, `MetadataMapperService.java` (rules C2, C14, C15).
 *Not modelled*: KAFKA_PUBLISH, EXCLUSIVE_JOIN, HTTP_POLL, the tasks of language models; schemas of
-inputs, rate limits, concurrency limits, schema version 1.
+inputs, rate limits of workflows, schema version 1.
 """
 
 import json
@@ -16,6 +16,13 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel.allowed import listed, mistakes, spelled
 from chaosharness.orchestrators.conductor.definition import Blueprint, Step, TaskDef
 from chaosharness.orchestrators.conductor.expressions import roots
+from chaosharness.orchestrators.conductor.fields import (
+    OF_STEPS,
+    OF_SUB_WORKFLOWS,
+    OF_TASK_DEFS,
+    OF_WORKFLOWS,
+    tell_unknown,
+)
 from chaosharness.orchestrators.conductor.script import BadScript, Script, compile_script
 
 __all__ = ["as_mapping", "read_blueprint", "read_step", "read_task_def"]
@@ -67,12 +74,11 @@ def read_task_def(source: Any, *, where: str, registered: bool = True) -> TaskDe
         poll_timeout_s=reader.number(given, "pollTimeoutSeconds", 0),
         total_timeout_s=reader.number(given, "totalTimeoutSeconds", 0),
         input_template=given.get("inputTemplate") or {},
+        at_once=reader.number(given, "concurrentExecLimit", 0),
+        in_window=reader.number(given, "rateLimitPerFrequency", 0),
+        window_s=reader.number(given, "rateLimitFrequencyInSeconds", 1),
     )
-    if isinstance(given.get("concurrentExecLimit"), int) and given["concurrentExecLimit"] > 0:
-        reader.wrong.append(
-            f"{where}: concurrentExecLimit is not modelled, and would limit nothing: leave it out, "
-            f"or set it to 0"
-        )
+    tell_unknown(where, given, OF_TASK_DEFS)
     if registered and 0 < found.timeout_s < found.response_timeout_s:
         reader.wrong.append(
             f"{where}: responseTimeoutSeconds {found.response_timeout_s} must not be more than "
@@ -99,6 +105,7 @@ def read_blueprint(
     where = f"workflow {spelled(name)}"
     given = as_mapping(source, where)
     reader = _Reader(where, scripts)
+    tell_unknown(where, given, OF_WORKFLOWS)
     given = reader.shaped(given, _SHAPES_OF_WORKFLOWS)
     if given.get("name", name) != name:
         reader.say(f"it calls itself {spelled(given['name'])}: register it under that name")
@@ -290,6 +297,11 @@ class _Reader:
         if not isinstance(source, Mapping):
             self.say(f"a task must be an object, not {spelled(source)}", place)
             return None
+        tell_unknown(f"{self.where} {place}".rstrip(), source, OF_STEPS)
+        param = source.get("subWorkflowParam")
+        if isinstance(param, Mapping):
+            at = f"{self.where} {place}/subWorkflowParam"
+            tell_unknown(at, param, OF_SUB_WORKFLOWS)
         source = _modern(self.shaped(source, _SHAPES, place))
         kind = source.get("type") or "SIMPLE"
         ref = self.text(source, "taskReferenceName", place)

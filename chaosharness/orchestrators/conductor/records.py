@@ -2,9 +2,10 @@
 
 *Source*: conductor-oss/conductor, `model/TaskModel.java`, `model/WorkflowModel.java`,
 `common/.../Task.java` (rule C7).
-*Not modelled*: priorities, domains, payloads kept outside of the store, execution logs.
+*Not modelled*: priorities, payloads kept outside of the store, execution logs.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import attrs
@@ -70,6 +71,12 @@ class Task:
     worker: str | None = None
     reason: str | None = None
     child: str | None = None
+    domain: str | None = None
+
+    @property
+    def queue_name(self) -> str:
+        """The queue that it is taken from: that of its domain, if it has one (C20)."""
+        return self.kind if self.domain is None else f"{self.domain}:{self.kind}"
 
     @property
     def terminal(self) -> bool:
@@ -133,6 +140,7 @@ class Task:
                     ("workerId", self.worker),
                     ("reasonForIncompletion", self.reason),
                     ("subWorkflowId", self.child),
+                    ("domain", self.domain),
                 )
                 if value is not None
             },
@@ -161,6 +169,8 @@ class Workflow:
     updated_ms: int = 0
     ended_ms: int | None = None
     tasks: list[Task] = attrs.field(factory=list)
+    domains: Mapping[str, str] = attrs.field(factory=dict)
+    """taskToDomain"""
 
     @property
     def terminal(self) -> bool:
@@ -195,6 +205,7 @@ class Workflow:
                     ("parentWorkflowId", self.parent),
                     ("parentWorkflowTaskId", self.parent_task),
                     ("failedTaskId", self.failed_task),
+                    ("taskToDomain", dict(self.domains) or None),
                 )
                 if value is not None
             },

@@ -6,11 +6,11 @@ time will change something, `works(now)` what is to be done then; `take()` what 
 *Source*: conductor-oss/conductor, `service/ExecutionService.java` (poll),
 `WorkflowExecutorOps.java` (`updateTask`, `startWorkflow`), `AsyncSystemTaskExecutor.java`,
 `WorkflowSweeper.java` of `org.conductoross` (rules C3, C5, C6, C13, C15, C16).
-*Not modelled*: domains, rate limits, concurrency limits, pausing, restarts, reruns and retries by
+*Not modelled*: pausing, restarts, reruns and retries by
 hand, bulk operations; the sweeper finds what it looks for (no batches).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import attrs
@@ -23,6 +23,7 @@ from chaosharness.orchestrators.conductor.evaluation import (
     finish_child,
 )
 from chaosharness.orchestrators.conductor.joins import join
+from chaosharness.orchestrators.conductor.limits import POSTPONED_MS, Limits
 from chaosharness.orchestrators.conductor.mapping import QUEUED, SYSTEM, Terminate
 from chaosharness.orchestrators.conductor.records import (
     CANCELED,
@@ -63,6 +64,7 @@ class Server(Evaluation):
     """A Conductor server, and its store."""
 
     keys: dict[tuple[str, str], str] = attrs.field(factory=dict)
+    limits: Limits = attrs.field(factory=Limits)
 
     # ---- operations of clients
 
@@ -75,6 +77,7 @@ class Server(Evaluation):
         key: str | None = None,
         existing: bool = False,
         version: int | None = None,
+        domains: Mapping[str, str] | None = None,
         choose: Callable[[Blueprint], Blueprint] = lambda latest: latest,
     ) -> Steps[str]:
         """Start a workflow: each call another one, unless a key says otherwise (C16).
@@ -90,7 +93,9 @@ class Server(Evaluation):
             if existing:
                 return self.keys[name, key]
             raise Conflict(f"Workflow with idempotency key {key} exists: {self.keys[name, key]}")
-        workflow = self.new_workflow(choose(found), given, correlation=correlation, key=key)
+        workflow = self.new_workflow(
+            choose(found), given, correlation=correlation, key=key, domains=domains or {}
+        )
         if key is not None:
             self.keys[name, key] = workflow.id
         yield from self.create(workflow)
@@ -98,12 +103,15 @@ class Server(Evaluation):
         return workflow.id
 
     def poll(self, name: str, worker: str) -> Steps[Task | None]:
-        """Hand the next task of a name to a worker; tasks that are over are dropped (C3)."""
+        """Hand the next task of a queue to a worker; tasks that are over are dropped (C3)."""
         queue = self.store.queue(name)
         while (message := queue.pop(self.now)) is not None:
             found = self.store.tasks.get(message)
             if found is None or found.terminal:
                 queue.remove(message)
+                continue
+            if self.limits.exceeded(self.store, found, self.now):
+                queue.push(message, self.now + POSTPONED_MS)
                 continue
             task = found.loaded()
             task.status = IN_PROGRESS
@@ -154,7 +162,7 @@ class Server(Evaluation):
             task.ended_ms = self.now
             self.store.unqueue(task)
         else:
-            self.store.queue(task.kind).push(task.id, self.now + task.callback_ms)
+            self.store.queue(task.queue_name).push(task.id, self.now + task.callback_ms)
         self.store.write_task(task, self.now)
         yield Write(task.workflow, "save result")
         if task.in_loop or not task.successful or (
@@ -204,7 +212,7 @@ class Server(Evaluation):
         """Queue again what is in no queue, and end tasks whose workflow has ended (C11, C15)."""
         ended = False
         for task in workflow.tasks:
-            if belongs_in_queue(task) and task.id not in self.store.queue(task.kind).visible:
+            if belongs_in_queue(task) and task.id not in self.store.queue(task.queue_name).visible:
                 self.push(task)
             elif task.kind == "SUB_WORKFLOW" and task.status == IN_PROGRESS:
                 child = self.store.workflows.get(str(task.child))
@@ -225,6 +233,9 @@ class Server(Evaluation):
                 task.status = CANCELED
                 self.store.write_task(task, self.now)
             queue.remove(task_id)
+            return
+        if task.status == SCHEDULED and self.limits.exceeded(self.store, task, self.now):
+            queue.push(task_id, self.now + POSTPONED_MS)
             return
         match task.kind:
             case "JOIN":
@@ -261,6 +272,7 @@ class Server(Evaluation):
             child = self.new_workflow(
                 found, task.input["workflowInput"], child_id, correlation=workflow.correlation,
                 parent=workflow.id, parent_task=task.id,
+                domains=task.input.get("subWorkflowTaskToDomain") or {},
             )  # fmt: skip
             yield from self.create(child)
             self.store.decider.push(child_id, self.now)
@@ -278,8 +290,8 @@ class Server(Evaluation):
         if found is None:
             task.status, task.reason = FAILED, f"No such workflow found by name: {name}"
             return
-        other = self.new_workflow(found, request.get("input") or {},
-                                  triggered_by=task.workflow)  # fmt: skip
+        other = self.new_workflow(found, request.get("input") or {}, triggered_by=task.workflow,
+                                  domains=request.get("taskToDomain") or {})  # fmt: skip
         yield from self.create(other)
         yield from self.decide(other.id)
         task.output = {"workflowId": other.id}

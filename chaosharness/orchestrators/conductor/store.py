@@ -127,4 +127,4 @@ class Store:
         return found
 
     def unqueue(self, task: Task) -> None:
-        self.queue(task.kind).remove(task.id)
+        self.queue(task.queue_name).remove(task.id)

@@ -64,7 +64,7 @@ class Engine(Peer, Protocol):
 
 @attrs.define(eq=False)
 class Worker:
-    """Polls tasks of one name, as many at once as it has threads.
+    """Polls one queue, of a task's name or of a domain's, as many at once as it has threads.
 
     `library` says whether the function is given a `Task` of conductor-python.
     """

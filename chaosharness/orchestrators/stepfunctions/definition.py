@@ -5,7 +5,8 @@
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 import attrs
@@ -13,6 +14,7 @@ import attrs
 from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel.allowed import listed, mistakes, spelled
 from chaosharness.orchestrators.stepfunctions.choices import OPERATORS
+from chaosharness.orchestrators.stepfunctions.errors import ERRORS
 from chaosharness.orchestrators.stepfunctions.intrinsics import BadCall, compile_call, is_call
 from chaosharness.orchestrators.stepfunctions.paths import BadPath, compile_path
 
@@ -41,6 +43,11 @@ _FIELDS = {
        "ToleratedFailurePercentage", "ToleratedFailurePercentagePath", "ToleratedFailureCount",
        "ToleratedFailureCountPath"},
 }  # fmt: skip
+_OF_GRAPHS = {"StartAt", "States", "Comment", "Version", "TimeoutSeconds", "QueryLanguage",
+              "ProcessorConfig"}  # fmt: skip
+_OF_RETRIERS = {"ErrorEquals", "IntervalSeconds", "MaxAttempts", "BackoffRate", "MaxDelaySeconds",
+                "JitterStrategy", "Comment"}  # fmt: skip
+_OF_CATCHERS = {"ErrorEquals", "Next", "ResultPath", "Assign", "Output", "Comment"}
 _ONLY_PATHS = {"InputPath", "OutputPath", "Parameters", "ResultPath", "ResultSelector",
                "ItemsPath", "SecondsPath", "TimestampPath", "ErrorPath", "CausePath",
                "TimeoutSecondsPath", "HeartbeatSecondsPath", "MaxConcurrencyPath"}  # fmt: skip
@@ -115,6 +122,7 @@ def _graph(source: Any, place: str, jsonata: bool, problems: list[str]) -> Graph
             f"{here}: an object with StartAt and States is wanted, not {spelled(source)}"
         )
         return None
+    _unknown(source, "a state machine", _OF_GRAPHS, here, problems)
     jsonata = _language(source, here, jsonata, problems)
     states = source.get("States")
     if not isinstance(states, Mapping) or not states:
@@ -176,7 +184,10 @@ def _state(
     jsonata = _language(fields, place, jsonata, problems)
     for field in fields:
         if field not in _FIELDS[kind] | _EVERYWHERE:
-            problems.append(f"{place}: a {kind} state has no field {spelled(field)}")
+            known = _FIELDS[kind] | _EVERYWHERE
+            problems.append(
+                f"{place}: a {kind} state has no field {spelled(field)}{_near(field, known)}"
+            )
         elif field in (_ONLY_PATHS if jsonata else _ONLY_QUERIES):
             language = "JSONata" if jsonata else "JSONPath"
             problems.append(f"{place}: {field} does not exist in {language}")
@@ -194,11 +205,28 @@ def _state(
     for field in ("Seconds", "TimeoutSeconds", "HeartbeatSeconds"):
         _number(fields.get(field, 1), f"{place}/{field}", jsonata, problems)
     for retrier in _objects(fields, "Retry", place, problems):
+        _unknown(retrier, "a retrier", _OF_RETRIERS, f"{place}/Retry", problems)
         _retrier(retrier, f"{place}/Retry", problems)
     for catcher in _objects(fields, "Catch", place, problems):
+        _unknown(catcher, "a catcher", _OF_CATCHERS, f"{place}/Catch", problems)
         _names(catcher, f"{place}/Catch", problems)
         _target(catcher.get("Next"), f"{place}/Catch", states, problems)
     return State(name, kind, fields, jsonata, _inner(kind, fields, place, jsonata, problems))
+
+
+def _unknown(
+    entry: Mapping[str, Any], what: str, known: Collection[str], place: str, problems: list[str]
+) -> None:
+    """Say which fields AWS refuses: `Field ... is not supported`."""
+    for field in entry:
+        if field not in known:
+            problems.append(f"{place}: {what} has no field {spelled(field)}{_near(field, known)}")
+
+
+def _near(name: Any, known: Collection[str], *, least: float = 0.65) -> str:
+    """What was meant by a name, where one is near."""
+    found = get_close_matches(str(name), sorted(known), n=1, cutoff=least)
+    return f": is {found[0]} meant?" if found else ""
 
 
 def _objects(
@@ -282,6 +310,11 @@ def _names(entry: Mapping[str, Any], place: str, problems: list[str]) -> None:
         problems.append(f"{place}: ErrorEquals is a list of texts, not {spelled(names)}")
     elif "States.ALL" in names and len(names) > 1:
         problems.append(f"{place}: States.ALL must stand alone, not in {names}")
+    else:
+        for name in names:
+            meant = "" if name in ERRORS else _near(name, ERRORS, least=0.9)
+            if meant and name.startswith("States."):
+                problems.append(f"{place}: Step Functions has no error {spelled(name)}{meant}")
 
 
 def _retrier(entry: Mapping[str, Any], place: str, problems: list[str]) -> None:

@@ -17,6 +17,14 @@ INTRINSIC = "States.IntrinsicFailure"
 TOLERANCE = "States.ExceedToleratedFailureThreshold"
 NO_CHOICE = "States.NoChoiceMatched"
 
+#: All that an `ErrorEquals` may mean, beside what tasks call their errors.
+ERRORS = frozenset({
+    ALL, TASK_FAILED, TIMEOUT, RUNTIME, DATA_LIMIT, QUERY, INTRINSIC, TOLERANCE, NO_CHOICE,
+    "States.BranchFailed", "States.HeartbeatTimeout", "States.Http.Socket",
+    "States.ItemReaderFailed", "States.ParameterPathFailure", "States.Permissions",
+    "States.ResultPathMatchFailure", "States.ResultWriterFailed",
+})  # fmt: skip
+
 #: What `States.ALL` does not catch: an execution in such a state cannot go on.
 TERMINAL = frozenset({RUNTIME, DATA_LIMIT})
 

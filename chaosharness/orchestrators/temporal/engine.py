@@ -174,6 +174,7 @@ class OpenTemporal:
         failures: Sequence[type[BaseException]] = (),
         grace: Any = timedelta(),
         client: Any = None,
+        limits: Mapping[str, Any] | None = None,
     ) -> Any:
         """Have an incarnation poll a task queue, as long as it lives.
 
@@ -183,6 +184,7 @@ class OpenTemporal:
         from chaosharness.orchestrators.temporal.given import check_failures, of_workers
         from chaosharness.orchestrators.temporal.interception import interception_of
         from chaosharness.orchestrators.temporal.rpc import names_of
+        from chaosharness.orchestrators.temporal.slots import slots_of
         from chaosharness.orchestrators.temporal.worker import Worker
 
         by_name, functions = names_of(workflows, activities, service)
@@ -202,6 +204,7 @@ class OpenTemporal:
             cache_max, interception_of([*of_workers(known), *interceptors], service),
             check_failures(failures, service), grace // timedelta(milliseconds=1),
             client=client or self.client(), is_own=client is not None,
+            slots=slots_of(limits or {}, cache_max, f"service {service!r}"),
         )  # fmt: skip
         self.workers.setdefault(queue, []).append(made)
         incarnation.on_death.append(lambda: self.workers[queue].remove(made))
@@ -303,6 +306,7 @@ class OpenTemporal:
                 continue
             task = self.server.poll_workflow(queue, run, identity=worker.identity)
             if task is not None:
+                worker.slots.deciding.add(run.run_id)
                 if worker.cache_max:
                     self.known[run.run_id] = worker
                 self.world.effects += 1
@@ -313,8 +317,9 @@ class OpenTemporal:
         alive = [one for one in self.workers.get(queue, ()) if one.shutdown.polls]
         polling = [one for one in alive if one.workflows]
         able = [one for one in polling if one.runs(run.type)] or polling
+        able = [one for one in able if one.slots.may_decide]
         known = self.known.get(run.run_id)
-        if known is not None and not known.shutdown.polls:
+        if known is not None and not (known.shutdown.polls and known.slots.may_decide):
             task = run.task
             in_its_queue = task is not None and (task.written or task.speculative)
             if (
@@ -335,6 +340,7 @@ class OpenTemporal:
             alive = [one for one in self.workers.get(queue, ()) if one.shutdown.polls]
             polling = [one for one in alive if one.activities]
             able = [one for one in polling if one.activity(activity.type)] or polling
+            able = [one for one in able if one.slots.may_work]
             if not able:
                 continue
             worker = able[self.scope_of(run).entity % len(able)]
@@ -343,6 +349,7 @@ class OpenTemporal:
                 for name in ("startToCloseTimeout", "heartbeatTimeout"):
                     if limit := activity.limit(name):
                         self.world.know_timeout(limit)
+                worker.slots.working.add(task.token)
                 self.world.effects += 1
                 self.world.after(self.latency_ms // 2, _if_alive(worker, worker.work, task))
 
@@ -379,7 +386,9 @@ class OpenTemporal:
         for queue in self.workers:
             for run in self.server.waiting_runs(queue):
                 known = self.known.get(run.run_id)
-                if known is not None and not known.shutdown.polls and run.task is not None:
+                if known is None or run.task is None:
+                    continue
+                if not (known.shutdown.polls and known.slots.may_decide):
                     times.append(known.shutdown.waits_until_ms(run.task.since_ms))
         times += [
             one.since_ms + STICKY_MS

@@ -5,7 +5,9 @@ task that fails because something was told meanwhile, does them all again.
 
 *Source*: sdk-core, `core/src/worker/activities/local_activities.rs` (rule T29); histories
 recorded with temporalio 1.35.0.
-*Not modelled*: a limit of how many run at once (100 by default), schedule-to-start timeouts.
+How many run at once: `slots.py`.
+*Not modelled*: schedule-to-start timeouts; one that waits for a slot is not cancelled before it has
+begun.
 """
 
 import asyncio
@@ -59,6 +61,12 @@ class Performer(Protocol):
     def knows(self, name: str) -> bool:
         """Whether the worker has this activity."""
 
+    def take(self, go: Callable[[], None]) -> bool:
+        """Take a slot; where none is free, `go` is called once one is."""
+
+    def give_back(self) -> None:
+        """Have the slot be another one's."""
+
 
 @attrs.define(eq=False)
 class Attempt:
@@ -102,6 +110,17 @@ class LocalWork:
                 "give it to env.worker(..., activities=[...])"
             )
         self.out[seq] = attempt
+        if not self.performer.take(lambda: self._go_on(attempt)):
+            return  # until a slot is free
+        self._begin(attempt)
+
+    def _go_on(self, attempt: Attempt) -> None:
+        """A slot is free for one that has waited, if it still wants it."""
+        if self._is_out(attempt):
+            self._try(attempt)
+
+    def _begin(self, attempt: Attempt) -> None:
+        name = attempt.asked.activity_type
         scope = self.performer.scope_for(name)
         drive_in_kernel(self._work(scope, attempt), scope.world)
 
@@ -118,6 +137,7 @@ class LocalWork:
             world.after(limit, lambda _: self._timed_out(scope, attempt))
 
         def done(scope: Scope, result: Any, error: BaseException | None) -> None:
+            self.performer.give_back()
             if ended(scope, operation, number, error):
                 drive_in_kernel(
                     self._ended(scope, operation, number, attempt, result, error), world

@@ -24,6 +24,14 @@ class Performing:
     def alive(self) -> bool:
         return bool(self.worker.alive)
 
+    def take(self, go: Callable[[], None]) -> bool:
+        """Take a slot; where none is free, `go` is called once one is."""
+        return bool(self.worker.slots.take_local(go))
+
+    def give_back(self) -> None:
+        """Have the slot be another one's."""
+        self.worker.slots.give_local()
+
     def knows(self, name: str) -> bool:
         return self.worker.activity(name) is not None
 

@@ -63,6 +63,7 @@ from chaosharness.orchestrators.temporal.run import ActivityTask, Run, WorkflowT
 from chaosharness.orchestrators.temporal.server import Server
 from chaosharness.orchestrators.temporal.shutdown import Interruptible, Shutdown
 from chaosharness.orchestrators.temporal.sizes import RESULT_TOO_LARGE, is_too_large
+from chaosharness.orchestrators.temporal.slots import Slots
 
 __all__ = ["Engine", "Worker"]
 
@@ -116,6 +117,7 @@ class Worker:
     beats: set[str] = attrs.field(factory=set)  # tasks that end in another one
     client: Any = None  # what `activity.client()` gives
     is_own: bool = False  # user code runs it, and tells it to shut down
+    slots: Slots = attrs.field(factory=Slots)
     shutdown: Shutdown = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -149,6 +151,11 @@ class Worker:
         waiting = self.busy.pop(run.run_id, None)
         if waiting is not None and self.alive:
             self.decide(waiting)
+        else:
+            was_full = not self.slots.may_decide
+            self.slots.deciding.discard(run.run_id)
+            if was_full:
+                self.engine.go_on()
         self._evict()
         self.shutdown.look()
 
@@ -379,6 +386,7 @@ class Worker:
         operation = f"{self.service}.{task.activity.type}/handle"
         scope.record("raised", operation, task.attempt, {"error": failure["message"]})
         self.engine.server.fail_activity(task.token, failure)
+        self.slots.working.discard(task.token)
         self.engine.go_on()
 
     def doing(self, run: Run, name: str) -> Scope:
@@ -409,11 +417,19 @@ class Worker:
         def done(scope: Scope, result: Any, error: BaseException | None) -> None:
             if ended(scope, operation, attempt, error):
                 script = self._report(scope, task, operation, attempt, result, error)
-                drive_in_kernel(self.shutdown.reporting(task.token, script), world)
+                drive_in_kernel(self._reported(task, script), world)
 
         headers = given_fields(task.activity.attributes.get("header"))
         runner = runner_of(environment, function, self.interception, headers)
         scope.colour.start(scope, runner, _as_is, arguments, done)
+
+    def _reported(self, task: ActivityTask, script: Script[None]) -> Script[None]:
+        """Report on an activity, and have room for another one."""
+        yield from self.shutdown.reporting(task.token, script)
+        was_full = not self.slots.may_work
+        self.slots.working.discard(task.token)
+        if was_full and self.alive:
+            self.engine.go_on()
 
     def _environment(self, task: ActivityTask) -> ActivityEnvironment:
         run, activity = task.run, task.activity

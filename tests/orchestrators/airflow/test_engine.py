@@ -398,14 +398,15 @@ def test_a_mistake_is_told_with_its_place(call: Callable[[], object], words: str
     assert words in refusal(call)
 
 
-def test_deferral_is_not_modelled_and_says_so() -> None:
-    class TaskDeferred(BaseException):
+def test_waiting_for_a_person_is_not_modelled_and_says_so() -> None:
+    class TaskAwaitingInput(BaseException):
         pass
 
-    def defers() -> None:
-        raise TaskDeferred
+    def asks() -> None:
+        raise TaskAwaitingInput
 
-    assert "TaskDeferred, which is not modelled" in refusal(one_dag(AirflowTask("a", defers)).run)
+    words = "TaskAwaitingInput, which is not modelled"
+    assert words in refusal(one_dag(AirflowTask("a", asks)).run)
 
 
 def test_a_service_that_runs_tasks_does_nothing_beside() -> None:

@@ -15,6 +15,7 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.orchestrators.airflow.reader import read_dag
 from tests.docs.pages import blocks
 from tests.orchestrators.airflow.test_engine import states
+from tests.orchestrators.airflow.test_mapping import ends
 
 ROOT = Path(__file__).parents[3]
 
@@ -60,15 +61,24 @@ def test_what_the_scheduler_keeps_is_read() -> None:
     assert told == ["context", "context"]
 
 
+class Own:
+    """A priority strategy of one's own."""
+
+    def __repr__(self) -> str:
+        return "own()"
+
+
 @pytest.mark.parametrize(
     ("made", "words"),
     [
         (dag(operator("a"), fail_fast=True), "has fail_fast, which is not modelled"),
-        (dag(operator("a", pool="slow")), "task 'a' of DAG 'd' has pool='slow': such limits"),
-        (dag(operator("a", max_active_tis_per_dag=1)), "has max_active_tis_per_dag=1: such limits"),
-        (dag(operator("a", start_from_trigger=True)), "deferral is not modelled; let it wait in"),
-        (dag(SimpleNamespace(task_id="a")), "task 'a' of DAG 'd' is mapped (expand)"),
-        (dag(operator("a", start_from_trigger=True)), "starts from a trigger"),
+        (dag(operator("a", weight_rule=Own())), "has weight_rule=own(), which is not modelled"),
+        (dag(operator("a", start_from_trigger=True)), "task 'a' of DAG 'd' starts from a trigger"),
+        (dag(SimpleNamespace(task_id="a")), "task 'a' of DAG 'd' is no operator"),
+        (
+            dag(operator("a", get_closest_mapped_task_group=lambda: SimpleNamespace(group_id="g"))),
+            "task 'a' of DAG 'd' is in the mapped task group 'g'",
+        ),
         (3, "3 is no DAG"),
     ],
 )
@@ -76,6 +86,22 @@ def test_what_is_not_modelled_is_refused_by_name(made: Any, words: str) -> None:
     with pytest.raises(InvalidDefinition) as caught:
         read_dag(made)
     assert words in str(caught.value)
+
+
+def test_limits_are_read() -> None:
+    made = dag(
+        operator(
+            "a", pool="slow", pool_slots=2, priority_weight=3, max_active_tis_per_dag=4,
+            weight_rule=SimpleNamespace(value="absolute"), max_active_tis_per_dagrun=None,
+        ),
+        operator("b", weight_rule=type("_UpstreamPriorityWeightStrategy", (), {})()),
+    )  # fmt: skip
+    a, b = read_dag(made).tasks
+    assert (a.pool, a.pool_slots, a.priority_weight, a.weight_rule) == ("slow", 2, 3, "absolute")
+    assert (a.max_active_tis_per_dag, a.max_active_tis_per_dagrun) == (4, None)
+    assert (b.pool, b.weight_rule) == ("default_pool", "upstream")
+    with pytest.raises(InvalidDefinition, match="is in pool 'slow', which there is not"):
+        Airflow("airflow", dags=[made])
 
 
 def test_a_dag_of_ours_is_read_as_it_is() -> None:
@@ -152,4 +178,99 @@ def test_classic_operators_run_by_their_own_code(files: Path) -> None:
     }  # fmt: skip
     assert len(seen) % 3 == 0
     assert run.ending.verdict == "quiet"
+    assert not explore(system, properties=assumed(system), faults_max=1).counterexamples
+
+
+def test_mapped_operators_run_by_their_own_code(files: Path) -> None:
+    from airflow.providers.standard.operators.python import PythonOperator
+    from airflow.sdk import DAG, task
+
+    seen: list[Any] = []
+    with DAG("mapped", default_args={"retries": 2}) as made:
+
+        @task
+        def find(params: Any) -> list[int]:
+            return [*range(params["n"])]
+
+        @task
+        def double(n: int, by: int, ti: Any) -> int:
+            seen.append((ti.map_index, ti.try_number))
+            return n * by
+
+        @task
+        def total(all_of: Any) -> int:
+            seen.append([*all_of])
+            return sum(all_of)
+
+        doubled = double.partial(by=2).expand(n=find())
+        total(doubled)
+        classic = PythonOperator.partial(
+            task_id="classic", python_callable=lambda *given: seen.append(given)
+        ).expand(op_args=doubled.map(lambda n: [f"no {n}"]))
+        both = PythonOperator.partial(task_id="both", python_callable=seen.append).expand_kwargs(
+            [{"op_args": ["x"]}, {"op_args": ["y"]}]
+        )
+        classic >> both
+    system = System("mapped")
+    airflow = system.add(Airflow("airflow", dags=[made]))
+
+    @system.service("workers")
+    def workers(env: Env) -> None:
+        env.tasks(airflow)
+
+    @system.entry(examples=[3])
+    def begin(env: Env, n: int) -> None:
+        env.client(airflow).trigger_dag_run("mapped", dag_run_id="r", conf={"n": n})
+
+    run = system.run()
+    found = ends(run)
+    assert {*found.values()} == {"success"}
+    assert [*found] == [
+        "find", "double[0]", "double[1]", "double[2]", "total", "classic[0]", "classic[1]",
+        "classic[2]", "both[0]", "both[1]",
+    ]  # fmt: skip
+    assert [0, 2, 4] in seen
+    assert [one for one in seen if isinstance(one, tuple)][-3:] == [
+        ("no 0",), ("no 2",), ("no 4",),
+    ]  # fmt: skip
+    assert seen[-2:] == ["x", "y"]
+    assert ends(system.run([0]))["double"] == "skipped"
+    assert not explore(system, properties=assumed(system), faults_max=1).counterexamples
+
+
+def test_deferrable_operators_run_by_their_own_code(files: Path) -> None:
+    from airflow.providers.standard.sensors.time_delta import TimeDeltaSensor
+    from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
+    from airflow.sdk import DAG, BaseOperator
+
+    seen: list[Any] = []
+
+    class Wait(BaseOperator):
+        def execute(self, context: Any) -> None:
+            trigger = TimeDeltaTrigger(timedelta(hours=1))
+            self.defer(trigger=trigger, method_name="on", kwargs={"n": 7})
+
+        def on(self, context: Any, event: Any, n: int) -> str:
+            seen.append((type(event).__name__, n, context["ti"].try_number))
+            return "done"
+
+    with DAG("deferring", default_args={"retries": 2}) as made:
+        wait = Wait(task_id="wait")
+        sensor = TimeDeltaSensor(task_id="sensor", delta=timedelta(hours=2), deferrable=True)
+        wait >> sensor
+    system = System("deferring")
+    airflow = system.add(Airflow("airflow", dags=[made]))
+
+    @system.service("workers")
+    def workers(env: Env) -> None:
+        env.tasks(airflow)
+
+    @system.entry(examples=["r"])
+    def begin(env: Env, name: str) -> None:
+        env.client(airflow).trigger_dag_run("deferring", dag_run_id=name)
+
+    run = system.run()
+    assert ends(run) == {"wait": "success", "sensor": "success"}
+    assert seen[-1][1:] == (7, 1)
+    assert [*run.history.of("handled")][-1].at_ms > 7_200_000
     assert not explore(system, properties=assumed(system), faults_max=1).counterexamples

@@ -158,13 +158,14 @@ def test_what_a_decorator_says_is_known_of_its_function() -> None:
     assert registered(one_word) is None
 
 
-def test_a_domain_is_refused_by_name() -> None:
+def test_a_domain_is_read() -> None:
     @worker_task(task_definition_name="abroad", domain="eu")
     def some(n: str) -> str:
         return n
 
-    with pytest.raises(InvalidDefinition, match=r"'abroad' says domain='eu', and domains are not"):
-        registered(some)
+    said = registered(some)
+    assert said is not None
+    assert (said.name, said.domain) == ("abroad", "eu")
 
 
 def test_what_has_no_json_form_is_told() -> None:

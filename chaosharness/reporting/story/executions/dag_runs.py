@@ -26,9 +26,11 @@ def read(name: str, value: Mapping[str, Any]) -> Execution | None:
 
 
 def _rows(task: Mapping[str, Any]) -> Iterator[Row]:
+    index = task.get("map_index", -1)
+    name = task["task_id"] if index < 0 else f"{task['task_id']}[{index}]"
     for one in task["tries"]:
-        yield _row(task["task_id"], one, one["state"], one["why"])
-    yield _row(task["task_id"], task, task["state"] or "no state", "")
+        yield _row(name, one, one["state"], one["why"])
+    yield _row(name, task, task["state"] or "no state", "")
 
 
 def _row(name: str, one: Mapping[str, Any], state: str, why: str) -> Row:
