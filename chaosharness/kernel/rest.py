@@ -252,9 +252,7 @@ class Wait:
                 world.rest.look_ahead(world, loop, scope.reckons_ms, look, at)
         elif came_round and loop.rest_at == effects and not holds:
             self.rest_at = effects
-        elif not holds and loop.is_left_alone(
-            effects - world.rest.by_background, spot, at
-        ):
+        elif not holds and loop.is_left_alone(effects - world.rest.by_background, spot, at):
             return
         else:
             self._state, sure = look(at)
