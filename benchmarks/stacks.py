@@ -1,6 +1,7 @@
 """What a run costs on each stack, how many times that of ports, and how soon a slip is found.
 
 python -m benchmarks stacks
+python -m benchmarks.stacks NAME ...: those rows whose names begin so
 
 Each is an application as its users write it (`models/applications/`, or a worker of the tests where
 there is none), in its right form and in one with a slip. A run differs in length from stack to
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -31,6 +33,7 @@ from chaosharness import (
     Gateway,
     PostgreSQL,
     Schedule,
+    SQSQueue,
     System,
     Web,
     explore,
@@ -133,7 +136,8 @@ def sqs(*, keyed: bool = True) -> System:
                 client.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
 
     system = System("shop")
-    bus = system.add(SQS("bus", ["orders"]))
+    queues = {"orders": SQSQueue(dead_letter="dead"), "dead": SQSQueue()}  # for what is no order
+    bus = system.add(SQS("bus", queues))
     bank = system.add(Gateway("bank"))
     system.add(AWS(bus))
     system.add(Web("bank.example", bank, routes={"POST /charges": "charge"}))
@@ -289,6 +293,7 @@ def main(stacks: Sequence[Stack] = STACKS) -> None:
     """Print the table."""
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     _, ports_us = us_per_event(amqp_system(with_ports))
     heads = f"{'ms a run':>8} {'ratio':>6} {'to find it':>11} {'single level':>22}"
     print(f"{'stack':28} {heads}  the fault")
@@ -310,5 +315,11 @@ def main(stacks: Sequence[Stack] = STACKS) -> None:
         print(f"{one.name:28} {cost}  {fault}{late}")
 
 
+def named(beginnings: Sequence[str]) -> Sequence[Stack]:
+    """Return the stacks whose names begin so; all of them where nothing is asked for."""
+    wanted = tuple(one.lower() for one in beginnings) or ("",)
+    return [one for one in STACKS if one.name.lower().startswith(wanted)]
+
+
 if __name__ == "__main__":
-    main()
+    main(named(sys.argv[1:]))

@@ -228,14 +228,15 @@ class OpenExternal:
         Raises:
             InvalidDefinition: It has no such method.
         """
-        return inspect.signature(self._method(method))
+        function = self._method(method)
+        if _is_written(function):
+            return _taken_by(function.__func__)
+        return inspect.signature(function)
 
     def hints(self, method: str) -> dict[str, Any]:
         """Return the annotations of a method, as far as they can be read."""
-        try:
-            return get_type_hints(self._method(method))
-        except Exception:
-            return {}
+        function = self._method(method)
+        return _hints_of(function.__func__ if _is_written(function) else function)
 
     def asked(self, method: str, keywords: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Return a request to call a method with these, and what the history shows of it."""
@@ -299,7 +300,7 @@ class OpenExternal:
 
     def _named(self, method: str, arguments: Any, keywords: Any) -> dict[str, Any]:
         function = getattr(self.server, method)
-        if type(function) is MethodType and type(function.__func__) is FunctionType:
+        if _is_written(function):
             words = None if keywords else _words_of(function.__func__)
             if words is not None:  # the call went well: so all that was given has a name
                 return {word: plain(one) for word, one in zip(words, arguments, strict=False)}
@@ -310,6 +311,30 @@ class OpenExternal:
             signature = inspect.signature(function)
             named = list(signature.bind(*arguments, **keywords).arguments.items())
         return {_word(name): plain(value) for name, value in named}
+
+
+def _is_written(function: Any) -> bool:
+    """Say whether it is a method as classes have them: of its function all is known for good."""
+    return type(function) is MethodType and type(function.__func__) is FunctionType
+
+
+@lru_cache(maxsize=1_024)
+def _taken_by(function: FunctionType) -> inspect.Signature:
+    """Return what a method takes besides its object."""
+    return inspect.signature(MethodType(function, object()))
+
+
+@lru_cache(maxsize=1_024)
+def _read_hints(function: Any) -> dict[str, Any]:
+    return get_type_hints(function)
+
+
+def _hints_of(function: Any) -> dict[str, Any]:
+    """Return annotations; nothing where they cannot be read, which is asked anew each time."""
+    try:
+        return (_read_hints if type(function) is FunctionType else get_type_hints)(function)
+    except Exception:
+        return {}
 
 
 @lru_cache(maxsize=1_024)

@@ -32,7 +32,7 @@ from chaosharness.handlers.coroutine import CLOSE_MAX, close
 from chaosharness.handlers.fingerprint import OURS
 from chaosharness.handlers.guest import AGES_S, ROUNDING_MS, Guest, beside
 from chaosharness.handlers.places import asked_at, asked_by, awaited_at, told
-from chaosharness.handlers.recall import of_stack
+from chaosharness.handlers.recall import of_stack, spot_of
 from chaosharness.handlers.unwaited import standing
 from chaosharness.kernel.agenda import TICKET, Entry
 from chaosharness.kernel.rest import Loop, Wait
@@ -312,7 +312,7 @@ class VirtualLoop(Guest, SignalLoop):
             return BACKGROUND
         at = None if scope in self.world.in_flight else frame
         look = partial(of_stack, beside=self._beside(setter))
-        return Wait(self.world, self._loop_of(setter), scope, delay_ms, look, at)
+        return Wait(self.world, self._loop_of(setter), scope, delay_ms, look, at, spot=spot_of)
 
     def _beside(self, setter: Any) -> Iterator[Any]:
         """Yield the coroutines of the other tasks that wait, handlers at work aside."""

@@ -30,7 +30,7 @@ from chaosharness.handlers.fingerprint import (
     way_of,
 )
 from chaosharness.handlers.shapes import ATOMS
-from chaosharness.kernel.rest import State
+from chaosharness.kernel.rest import Place, State
 
 STATES_MAX: Final = 64
 """States of one place that are kept; where there are more, it counts, and is looked at anew."""
@@ -150,6 +150,23 @@ def of_stack(frame: FrameType | None, beside: Iterable[Any] = ()) -> State:
     if len(own) == 1 and not beside:
         return _recalled(own[0])
     return _looked(own, beside)
+
+
+def spot_of(frame: FrameType | None) -> Place:
+    """Return what the fingerprint of running code begins with: the innermost frame that counts."""
+    inside = False
+    while frame is not None:
+        home = _HOMES.get(frame.f_code)
+        if home is None:
+            home = _home_of(frame)
+        if home != OURS:
+            inside = True
+            if not home:
+                return frame.f_code, known_of(frame.f_code).place_of(frame.f_lasti)
+        elif inside:
+            break
+        frame = frame.f_back
+    return ()
 
 
 def _looked(frames: list[FrameType], beside: Iterable[Any] = ()) -> State:
@@ -318,4 +335,4 @@ def _is_fit(values: list[Any]) -> bool:
     return True
 
 
-__all__ = ["of_stack"]
+__all__ = ["of_stack", "spot_of"]

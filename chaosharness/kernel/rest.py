@@ -54,10 +54,18 @@ WAKES_GUESSED: Final = 2_000
 LOOKS_MAX: Final = 4
 """Sleeps in a row whose states are compared, to tell whether a reader of clocks counts."""
 
+ROW: Final = 8
+"""Sleeps in a row at which a loop is still looked at once it has gone on for long enough: the first
+after each power of two of its wakes."""
+
 SEEN_MAX: Final = 1_000
 
 State = tuple[Hashable, bool]
 """What is comparable of sleeping code, and whether that is all there is."""
+
+
+Place = tuple[Hashable, ...]
+"""Which code sleeps, and where in it; what a `State` begins with. Nothing where that is unknown."""
 
 
 class Looper(Protocol):
@@ -95,6 +103,10 @@ class RanOn:
     def __str__(self) -> str:
         after_s = self.after_ms / 1000
         return f"{self.place} {self.why}: run on for {after_s:,.0f} s after the last change"
+
+
+_BY_WAKES: Final = frozenset[Why]({"counts", "cannot be compared"})
+"""Loops that are run on for so many wakes, and for nothing else."""
 
 
 class Loop:
@@ -147,6 +159,29 @@ class Loop:
         if times > self.rounds:
             self.rounds = times
 
+    def is_left_alone(self, real: int, spot: Callable[[Any], Place] | None, at: Any) -> bool:
+        """Say whether the loop need not be looked at: it has gone on for long enough as it is.
+
+        Whatever it knows, the run may end (`Rest.spent`); another state could only say that
+        it came to rest so late, and for that it is looked at now and then.
+
+        Args:
+            real: The real effects of the run.
+            spot: Says at which place code sleeps, without a look at what it knows.
+            at: Where `spot` has to look.
+        """
+        wakes = self.wakes
+        if wakes < WAKES_COUNTING + ROW or self.real != real:
+            return False
+        if self.why not in _BY_WAKES or wakes - (1 << wakes.bit_length() - 1) < ROW:
+            return False
+        if self.limit and self.rounds < self.limit + WAKES_CLOCK:  # its rounds are still counted
+            place = () if spot is None else spot(at)
+            if not place:
+                return False
+            self.came_by(place)
+        return True
+
     def child(self, code: Hashable, task: Any, ended: Callable[[Any], bool]) -> Loop:
         """Return the loop of a task that this one has started.
 
@@ -172,6 +207,7 @@ class Wait:
         look: Takes the fingerprint of the sleeping code, if need be.
         at: Where `look` has to look; None: nowhere, for code at work, whose run goes on anyway.
         holds: Whether the loop has in hand what it was given and has not settled.
+        spot: Says at which place the sleeping code stands; None where only `look` can.
 
     Attributes:
         rest_at: The effects at which the loop is at rest in this sleep, else -1.
@@ -190,6 +226,7 @@ class Wait:
         at: Any,
         *,
         holds: bool = False,
+        spot: Callable[[Any], Place] | None = None,
     ) -> None:
         self._world = world
         self._scope = scope
@@ -215,6 +252,8 @@ class Wait:
                 world.rest.look_ahead(world, loop, scope.reckons_ms, look, at)
         elif came_round and loop.rest_at == effects and not holds:
             self.rest_at = effects
+        elif not holds and loop.is_left_alone(effects - world.rest.by_background, spot, at):
+            return
         else:
             self._state, sure = look(at)
             if not came_round:
@@ -480,4 +519,4 @@ class Rest:
         self._scanned = max(self._scanned, self._mark)
 
 
-__all__ = ["Loop", "RanOn", "Rest", "State", "Wait", "Why"]
+__all__ = ["Loop", "Place", "RanOn", "Rest", "State", "Wait", "Why"]

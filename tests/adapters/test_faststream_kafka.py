@@ -1,5 +1,8 @@
 """FastStream on Kafka: an application as it is, through aiokafka."""
 
+import sys
+from importlib import import_module
+
 import pytest
 from fast_depends import dependency_provider
 
@@ -41,6 +44,15 @@ def test_each_subscriber_works_on_behalf_of_its_own_record():
     ]
     spoken = {one.partition("/")[2] for ones in run.spoken.values() for one in ones}
     assert spoken >= {"bus.create_topics", "bus.poll", "bus.commit", "bus.publish paid"}
+
+
+def test_what_was_imported_anew_for_a_process_is_nobody_elses():
+    """`from shop import orders` after a run means the module that was there before."""
+    shop(module.app).run()
+    assert import_module("tests.adapters") is sys.modules["tests.adapters"]
+    assert import_module("tests").adapters.faststream_kafka_app is module
+    system = shop(import_module("tests.adapters").faststream_kafka_app.careless_app)
+    assert system.run().digest() == system.run().digest()
 
 
 def test_the_default_commits_an_order_that_failed():

@@ -140,3 +140,13 @@ def test_nothing_of_the_user_is_kept_alive():
     del held
     gc.collect()  # frames that know each other
     assert [one() for one in gone] == [None, None]
+
+
+def test_the_spot_is_what_a_fingerprint_begins_with():
+    def sleeps():
+        return sys._getframe()
+
+    frame = sleeps()
+    state, _ = recall.of_stack(frame)
+    assert recall.spot_of(frame) == state[:2] != ()
+    assert recall.spot_of(None) == recall.of_stack(None)[0][:2] == ()

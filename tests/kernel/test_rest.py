@@ -15,8 +15,9 @@ def a_world():
 class Sleeper:
     """A loop that is stepped by hand."""
 
-    def __init__(self, world, *, holds=False, sure=True):
-        self.world, self.holds, self.sure = world, holds, sure
+    def __init__(self, world, *, holds=False, sure=True, spot=None):
+        self.world, self.holds, self.sure, self.spot = world, holds, sure, spot
+        self.looks = 0
         self.loop = Loop()
         self.scope = SimpleNamespace(place="w.loop", clock=0, reckons_ms=0)
         self.state = "here"
@@ -28,10 +29,15 @@ class Sleeper:
             self.loop,
             self.scope,
             1_000,
-            lambda _: (self.state, self.sure),
+            self.look,
             "frame",
             holds=self.holds,
+            spot=self.spot,
         )
+
+    def look(self, _):
+        self.looks += 1
+        return self.state, self.sure
 
     def round(self, *, asks=False, changes=False, state="here"):
         self.world.now += 1_000
@@ -60,6 +66,53 @@ def test_a_loop_is_at_rest_after_one_round_in_which_nothing_was_different():
     assert not one.at_rest
     one.round()
     assert one.at_rest
+
+
+def goes_on(one, rounds, state):
+    for number in range(rounds):
+        one.round(state=state(number))
+
+
+def test_a_loop_that_went_on_for_long_enough_is_looked_at_now_and_then_only():
+    one = Sleeper(a_world())
+    goes_on(one, 4_000, lambda number: ("code", 1, number))
+    assert one.looks < WAKES_COUNTING + 8 * 8
+    assert one.wait.holding_out().why == "counts"
+
+
+def test_one_that_cannot_be_compared_too():
+    one = Sleeper(a_world(), sure=False)
+    goes_on(one, 4_000, lambda _: ("code", 1))
+    assert one.looks < WAKES_COUNTING + 8 * 8
+    assert one.wait.holding_out().why == "cannot be compared"
+
+
+def test_what_comes_to_rest_late_is_seen_to_rest():
+    one = Sleeper(a_world())
+    goes_on(one, 1_100, lambda number: ("code", 1, min(number, 300)))
+    assert one.at_rest
+
+
+def test_an_effect_has_it_looked_at_again():
+    one = Sleeper(a_world())
+    goes_on(one, 1_000, lambda number: ("code", 1, number))
+    one.round(changes=True, state=("code", 1, 0))
+    assert one.wait.holding_out() is None
+    one.round(state=("code", 1, 0))
+    assert one.at_rest
+
+
+def test_what_is_given_back_is_looked_at_however_late_it_is():
+    one = Sleeper(a_world(), holds=True)
+    goes_on(one, 1_000, lambda number: ("code", 1, number))
+    assert one.looks == 1_001
+
+
+@pytest.mark.parametrize("spot", [None, lambda _: ("code", 1)])
+def test_the_rounds_up_to_a_number_that_code_names_are_counted_all_the_same(spot):
+    one = Sleeper(a_world(), spot=spot)
+    assert one.rounds(state=lambda number: ("code", 1, 600, number)) == 605
+    assert one.looks < (700 if spot is None else 200)
 
 
 def test_an_effect_of_anybody_wakes_it():

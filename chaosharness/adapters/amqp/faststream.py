@@ -100,6 +100,7 @@ def _is_its(value: Any) -> bool:
 def _anew(module: ModuleType, holders: list[ModuleType]) -> ModuleType:
     """Import a module anew, with all that hold a part of its application; leave the old ones."""
     _forget_earlier_runs()
+    inside = _in_packages(holders)
     kept = {one.__name__: sys.modules.pop(one.__name__) for one in holders}
     try:
         return import_module(module.__name__)
@@ -109,6 +110,19 @@ def _anew(module: ModuleType, holders: list[ModuleType]) -> ModuleType:
             if made is not None:
                 _MADE.append(vars(made))
         sys.modules.update(kept)
+        for above, name, old in inside:
+            setattr(above, name, old)
+
+
+def _in_packages(modules: list[ModuleType]) -> list[tuple[ModuleType, str, Any]]:
+    """Return what packages hold under the names of modules: Python puts there what it imports."""
+    found = []
+    for one in modules:
+        package, _, name = one.__name__.rpartition(".")
+        above = sys.modules.get(package)
+        if above is not None and name in vars(above):
+            found.append((above, name, vars(above)[name]))
+    return found
 
 
 _MADE: Final[list[dict[str, Any]]] = []
