@@ -19,7 +19,11 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.places import asked_at
 from chaosharness.kernel.history import Event, History, RawEvent
 
-_OF_A_RUN: Final = ("publish", "write", "commit", "rollback", "crash", "raised")
+UNDONE: Final = ("rollback", "crash", "raised")
+"""What undoes a transaction, or keeps it from being committed."""
+
+_OF_A_RUN: Final = ("publish", "write", "commit", *UNDONE)
+_TROUBLED: Final = frozenset({"write", *UNDONE})
 
 Fate = Literal["committed", "undone", "cut", "none"]
 
@@ -46,6 +50,10 @@ class Work:
     def publishes(self) -> list[int]:
         """Return where it published something."""
         return [at for at in self.events if self.raw[at][1] == "publish"]
+
+    def may_be_undone(self) -> bool:
+        """Say whether there is a transaction in it, or an end before its time."""
+        return any(self.raw[at][1] in _TROUBLED for at in self.events)
 
     def commits(self) -> bool:
         """Say whether it committed something."""
@@ -109,28 +117,17 @@ def no_ghost_event() -> Property:
         if not is_quiet(evidence.history):
             return []
         history = evidence.history
-        undone: list[tuple[Event, int]] = []
-        done: list[tuple[Work, int]] = []
-        usual = _with_commits(evidence.calm())
-
-        def done_for(entity: int) -> set[str]:
-            return {place for place, whose in _commits(history) if whose in (entity, 0)}
-
-        for work in _works(history):
-            for at in work.publishes():
-                fate, where = work.fate(at)
-                _, _, _, operation, entity, _, _, _ = history.raw[at]
-                if fate == "cut" and operation in usual:
-                    fate = "none" if work.place in done_for(entity) else "undone"
-                if fate == "committed":
-                    done.append((work, at))
-                elif fate == "undone":
-                    undone.append((history[at], where))
+        if _all_stored(history):
+            return []
+        works = _works(history)
+        undone = [*_undone(history, works, evidence.calm)]
         if not undone:
             return []
         true: set[Any] = set()
-        for work, at in done:
-            true |= {_same(work.place, history[at]), _said(history[at])}
+        for work in works:
+            for at in work.publishes():
+                if work.fate(at)[0] == "committed":
+                    true |= {_same(work.place, history[at]), _said(history[at])}
         return [
             _ghost(history, event, where)
             for event, where in undone
@@ -138,16 +135,52 @@ def no_ghost_event() -> Property:
         ]
 
     def tested(evidence: Evidence) -> bool:
-        undone = {"rollback", "crash", "raised"}
         raw = evidence.history.raw
-        if not evidence.history.places_of(*undone):
+        if not evidence.history.places_of(*UNDONE):
             return False
         return any(
-            {"publish", "write"} & kinds and undone & kinds
+            {"publish", "write"} & kinds and not kinds.isdisjoint(UNDONE)
             for kinds in ({raw[at][1] for at in found} for found in _pieces(evidence.history))
         )
 
     return Property("no ghost event", judge, "eventually", tested=tested)
+
+
+def _all_stored(history: History) -> bool:
+    """Say whether nobody failed, and each store that somebody wrote was committed afterwards.
+
+    Then nothing that was published can have been undone, whichever transaction it was in.
+    """
+    if history.places_of(*UNDONE):
+        return False
+    raw = history.raw
+    stored: dict[tuple[str, str], int] = {}
+    for at in history.places_of("commit"):
+        if "error" not in (raw[at][7] or ()):
+            stored[raw[at][2], _store(raw[at])] = at
+    return all(
+        at < stored.get((raw[at][2], _store(raw[at])), -1) for at in history.places_of("write")
+    )
+
+
+def _undone(
+    history: History, works: list[Work], calm: Callable[[], History]
+) -> Iterator[tuple[Event, int]]:
+    """Yield what was published in transactions that were undone, each with where they were."""
+    usual = _with_commits(calm())
+    done: set[tuple[str, int]] | None = None
+    for work in works:
+        if not work.may_be_undone():
+            continue
+        for at in work.publishes():
+            fate, where = work.fate(at)
+            _, _, _, operation, entity, _, _, _ = history.raw[at]
+            if fate == "cut" and operation in usual:
+                done = _commits(history) if done is None else done
+                if (work.place, entity) not in done and (work.place, 0) not in done:
+                    fate = "undone"
+            if fate == "undone":
+                yield history[at], where
 
 
 @lru_cache(maxsize=8)

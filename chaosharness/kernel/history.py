@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from itertools import chain, groupby
+from itertools import chain, filterfalse, groupby
 from operator import itemgetter
 from pathlib import PurePath
 from typing import Any, Final, overload
@@ -132,11 +132,14 @@ class History(Sequence[Event]):
         events = self._events
         if index in events:
             return events[index]
-        at_ms, kind, actor, operation, entity, attempt, cause, data = self.raw[index]
-        made = Event(index, at_ms, kind, actor, operation, entity, attempt, cause, data or {})
+        made = self._event(index)
         if len(events) < EVENTS_KEPT_MAX:
             events[index] = made
         return made
+
+    def _event(self, index: int) -> Event:
+        raw = self.raw[index]
+        return Event(index, *raw) if raw[-1] else Event(index, *raw[:-1], {})
 
     def in_hand(self, event: Event) -> int:
         """Return the message that code had in hand at an event, by where it was stored; or -1."""
@@ -156,10 +159,13 @@ class History(Sequence[Event]):
             yield self[index]
 
     def of(self, *kinds: str) -> Iterator[Event]:
-        """Yield the events of these kinds, oldest first."""
-        events = self._events
-        for index in self.places_of(*kinds):
-            yield events[index] if index in events else self[index]
+        """Return the events of these kinds, one after the other, oldest first."""
+        places, events = self.places_of(*kinds), self._events
+        if len(self.raw) > EVENTS_KEPT_MAX:
+            return map(self.__getitem__, places)
+        for index in filterfalse(events.__contains__, places):
+            events[index] = self._event(index)
+        return map(events.__getitem__, places)
 
     def places_of(self, *kinds: str) -> Sequence[int]:
         """Return where in the history the events of these kinds are, in ascending order."""
@@ -243,6 +249,18 @@ class History(Sequence[Event]):
                 for value in values
             ]
         )
+
+
+def followed(onward: list[int]) -> list[int]:
+    """Return where each place leads in the end, from one to the next until one leads to itself.
+
+    The last place stands for -1, where whatever has no cause leads to. Twice as far at each
+    step, and all places at once.
+    """
+    found = onward
+    while (further := [*map(found.__getitem__, found)]) != found:
+        found = further
+    return found
 
 
 _AS_IT_IS: Final = frozenset({type(None), bool, int, float, str})
