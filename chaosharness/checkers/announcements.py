@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
+from itertools import compress
+from operator import itemgetter
 from typing import Any, Final, Literal
 
 import attrs
@@ -24,6 +26,7 @@ UNDONE: Final = ("rollback", "crash", "raised")
 
 _OF_A_RUN: Final = ("publish", "write", "commit", *UNDONE)
 _TROUBLED: Final = frozenset({"write", *UNDONE})
+_ACTOR: Final = itemgetter(2)
 
 Fate = Literal["committed", "undone", "cut", "none"]
 
@@ -117,14 +120,11 @@ def no_ghost_event() -> Property:
         if not is_quiet(evidence.history):
             return []
         history = evidence.history
-        if _all_stored(history):
-            return []
-        works = _works(history)
-        undone = [*_undone(history, works, evidence.calm)]
+        undone = [*_undone(history, evidence.calm)] if _troubled(history) else []
         if not undone:
             return []
         true: set[Any] = set()
-        for work in works:
+        for work in _works(history):
             for at in work.publishes():
                 if work.fate(at)[0] == "committed":
                     true |= {_same(work.place, history[at]), _said(history[at])}
@@ -140,36 +140,43 @@ def no_ghost_event() -> Property:
             return False
         return any(
             {"publish", "write"} & kinds and not kinds.isdisjoint(UNDONE)
-            for kinds in ({raw[at][1] for at in found} for found in _pieces(evidence.history))
+            for kinds in (
+                {raw[at][1] for at in found}
+                for found in _pieces(evidence.history, _troubled(evidence.history))
+            )
         )
 
     return Property("no ghost event", judge, "eventually", tested=tested)
 
 
-def _all_stored(history: History) -> bool:
-    """Say whether nobody failed, and each store that somebody wrote was committed afterwards.
+@lru_cache(maxsize=8)
+def _troubled(history: History) -> frozenset[str]:
+    """Return who failed, or wrote what was not committed afterwards in the same store.
 
-    Then nothing that was published can have been undone, whichever transaction it was in.
+    Nothing that anybody else published can have been undone, whichever transaction it was in.
     """
-    if history.places_of(*UNDONE):
-        return False
     raw = history.raw
     stored: dict[tuple[str, str], int] = {}
     for at in history.places_of("commit"):
         if "error" not in (raw[at][7] or ()):
             stored[raw[at][2], _store(raw[at])] = at
-    return all(
-        at < stored.get((raw[at][2], _store(raw[at])), -1) for at in history.places_of("write")
+    return frozenset(
+        [
+            *(raw[at][2] for at in history.places_of(*UNDONE)),
+            *(
+                raw[at][2]
+                for at in history.places_of("write")
+                if at > stored.get((raw[at][2], _store(raw[at])), -1)
+            ),
+        ]
     )
 
 
-def _undone(
-    history: History, works: list[Work], calm: Callable[[], History]
-) -> Iterator[tuple[Event, int]]:
+def _undone(history: History, calm: Callable[[], History]) -> Iterator[tuple[Event, int]]:
     """Yield what was published in transactions that were undone, each with where they were."""
     usual = _with_commits(calm())
     done: set[tuple[str, int]] | None = None
-    for work in works:
+    for work in _works(history, _troubled(history)):
         if not work.may_be_undone():
             continue
         for at in work.publishes():
@@ -184,12 +191,19 @@ def _undone(
 
 
 @lru_cache(maxsize=8)
-def _pieces(history: History) -> list[list[int]]:
-    """Return what each piece of code did in one go, oldest first, as indexes of events."""
+def _pieces(history: History, actors: frozenset[str] | None = None) -> list[list[int]]:
+    """Return what each piece of code did in one go, oldest first, as indexes of events.
+
+    Of some actors only, if they are given.
+    """
     roots = read(history).roots
     found: dict[tuple[int, str], list[int]] = {}
     events = history.raw
-    for index in history.places_of(*_OF_A_RUN):
+    places: Iterable[int] = history.places_of(*_OF_A_RUN)
+    if actors is not None:
+        who = map(_ACTOR, map(events.__getitem__, places))
+        places = compress(places, map(actors.__contains__, who))
+    for index in places:
         _, kind, actor, operation, _, _, _, data = events[index]
         if kind == "publish":
             counts = operation != ""  # else a broker put a dead letter aside
@@ -202,12 +216,12 @@ def _pieces(history: History) -> list[list[int]]:
     return [*found.values()]
 
 
-def _works(history: History) -> list[Work]:
-    """Return the pieces of work that published something."""
+def _works(history: History, actors: frozenset[str] | None = None) -> list[Work]:
+    """Return the pieces of work that published something; of some actors only, if given."""
     raw = history.raw
     works: list[Work] = []
     ends: dict[str, list[int]] = {}
-    for found in _pieces(history):
+    for found in _pieces(history, actors):
         kinds = [raw[at][1] for at in found]
         own = ends.setdefault(raw[found[0]][2], [])
         if "commit" in kinds or "rollback" in kinds:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from itertools import compress
+from itertools import chain, compress
 from operator import itemgetter
 from typing import Any, Final
 
@@ -233,10 +233,8 @@ class Reading:
 
     def _bind(self, index: int, root: int, raw: RawEvent) -> None:
         broker, data = raw[2], raw[7]
-        for places in data["members"].values():
-            for place in places:
-                topic = place[: place.rindex("[")]
-                self.readers.setdefault((broker, topic), {})[data["group"]] = None
+        for topic in _topics(tuple(chain.from_iterable(data["members"].values()))):
+            self.readers.setdefault((broker, topic), {})[data["group"]] = None
 
     def _ack(self, index: int, root: int, raw: RawEvent) -> None:
         _, _, actor, operation, _, _, _, data = raw
@@ -330,6 +328,12 @@ class Reading:
     def handlers_of(self) -> set[str]:
         """Return the groups whose messages are given to a handler, not polled by a loop."""
         return {handed.group for handed in self.handed.values() if handed.by_handler}
+
+
+@lru_cache(maxsize=1_024)
+def _topics(places: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the topics of some log partitions, such as `orders[2]`."""
+    return tuple(dict.fromkeys(place[: place.rindex("[")] for place in places))
 
 
 def is_poison(value: Any) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from itertools import chain, filterfalse, groupby
 from operator import itemgetter
 from pathlib import PurePath
@@ -172,15 +173,13 @@ class History(Sequence[Event]):
         if self._counted != len(self.raw):  # it goes on
             self._sort()
         found = self._places.get(kinds)
-        if found is None:
-            wanted = frozenset(kinds)
-            unknown = wanted - KINDS.keys()
-            if unknown:
-                words = f"no such kind of event: {sorted(unknown)}; known: {sorted(KINDS)}"
-                raise ValueError(words)
-            each = [*map(self._by_kind.__getitem__, wanted & self._by_kind.keys())]
-            found = each[0] if len(each) == 1 else sorted(chain.from_iterable(each))
-            self._places[kinds] = found
+        return self._found(kinds) if found is None else found
+
+    def _found(self, kinds: tuple[str, ...]) -> Sequence[int]:
+        """Find and remember where the events of some kinds are."""
+        each = [*map(self._by_kind.__getitem__, _wanted(kinds) & self._by_kind.keys())]
+        found = each[0] if len(each) == 1 else sorted(chain.from_iterable(each))
+        self._places[kinds] = found
         return found
 
     def _sort(self) -> None:
@@ -249,6 +248,16 @@ class History(Sequence[Event]):
                 for value in values
             ]
         )
+
+
+@lru_cache(maxsize=1_024)
+def _wanted(kinds: tuple[str, ...]) -> frozenset[str]:
+    """Check the kinds of events that somebody asks for."""
+    unknown = {*kinds} - KINDS.keys()
+    if unknown:
+        words = f"no such kind of event: {sorted(unknown)}; known: {sorted(KINDS)}"
+        raise ValueError(words)
+    return frozenset(kinds)
 
 
 def followed(onward: list[int]) -> list[int]:
