@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from functools import reduce
 from itertools import chain, compress, repeat
-from operator import attrgetter, eq, itemgetter, or_
+from operator import attrgetter, eq, itemgetter, ne, or_
 from typing import Any, Final, Literal, Protocol
 
 import attrs
@@ -255,6 +255,7 @@ class _Reader:
         self.spots = [*map(numbering.spots.get, map(_PLACE, self.raw))]
         self.actors = [*map(_ACTOR, self.raw)]
         self.causes = [*map(_CAUSE, self.raw)]
+        self.acting = {actor for actor in {*self.actors} if "#" in actor}
         self.asked: list[tuple[int, ...]] = []  # all bits that were asked for, in turn
         self.calls: dict[Place, int] = {}
         self.origins: list[int] = []
@@ -334,14 +335,16 @@ class _Reader:
             self.causes[begin:end],
             map(_SORTS.get, map(_KIND, some), repeat(_ELSE)),
             self.spots[begin:end],
+            map(self.acting.__contains__, actors[begin:end]),
+            map(ne, actors[begin:end], map(actors.__getitem__, self.causes[begin:end])),
         )
-        for index, (teller, cause, sort, spot) in enumerate(zip(*columns, strict=True), begin):
-            actor = actors[index]
+        rows = enumerate(zip(*columns, strict=True), begin)
+        for index, (teller, cause, sort, spot, acts, crosses) in rows:
             if cause < 0:
                 direct = memory = 0
             else:
                 direct, memory = onward[cause]
-                if actors[cause] != actor:
+                if crosses:
                     between = self._crossing(cause)
                     direct |= between
                     memory |= between
@@ -356,7 +359,7 @@ class _Reader:
                     memory |= near
             elif sort < _FAULT:
                 direct, memory = self._called(index, sort, spot, direct, memory)
-            if "#" in actor:
+            if acts:
                 told[teller] = memory = memory | before(teller, 0)
             way = (direct, memory)
             arrive(way)
@@ -438,7 +441,7 @@ class _Reader:
     def _ends(self, wanted: Collection[int]) -> dict[int, tuple[int, bool]]:
         """Return for some events how their actor may die afterwards, and whether it did."""
         actors, spots = self.actors, self.spots
-        services = {actor: service_of(actor) for actor in {*actors} if "#" in actor}
+        services = {actor: service_of(actor) for actor in self.acting}
         acts = [*compress(range(len(actors)), map(services.__contains__, actors))]
         acts.reverse()
         here = [*filter(None, map(spots.__getitem__, acts))]
