@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
+from itertools import compress
+from operator import itemgetter
 from typing import Any, Final, Literal
 
 import attrs
@@ -19,7 +21,12 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.places import asked_at
 from chaosharness.kernel.history import Event, History, RawEvent
 
-_OF_A_RUN: Final = ("publish", "write", "commit", "rollback", "crash", "raised")
+UNDONE: Final = ("rollback", "crash", "raised")
+"""What undoes a transaction, or keeps it from being committed."""
+
+_OF_A_RUN: Final = ("publish", "write", "commit", *UNDONE)
+_TROUBLED: Final = frozenset({"write", *UNDONE})
+_ACTOR: Final = itemgetter(2)
 
 Fate = Literal["committed", "undone", "cut", "none"]
 
@@ -46,6 +53,10 @@ class Work:
     def publishes(self) -> list[int]:
         """Return where it published something."""
         return [at for at in self.events if self.raw[at][1] == "publish"]
+
+    def may_be_undone(self) -> bool:
+        """Say whether there is a transaction in it, or an end before its time."""
+        return any(self.raw[at][1] in _TROUBLED for at in self.events)
 
     def commits(self) -> bool:
         """Say whether it committed something."""
@@ -109,28 +120,14 @@ def no_ghost_event() -> Property:
         if not is_quiet(evidence.history):
             return []
         history = evidence.history
-        undone: list[tuple[Event, int]] = []
-        done: list[tuple[Work, int]] = []
-        usual = _with_commits(evidence.calm())
-
-        def done_for(entity: int) -> set[str]:
-            return {place for place, whose in _commits(history) if whose in (entity, 0)}
-
-        for work in _works(history):
-            for at in work.publishes():
-                fate, where = work.fate(at)
-                _, _, _, operation, entity, _, _, _ = history.raw[at]
-                if fate == "cut" and operation in usual:
-                    fate = "none" if work.place in done_for(entity) else "undone"
-                if fate == "committed":
-                    done.append((work, at))
-                elif fate == "undone":
-                    undone.append((history[at], where))
+        undone = [*_undone(history, evidence.calm)] if _troubled(history) else []
         if not undone:
             return []
         true: set[Any] = set()
-        for work, at in done:
-            true |= {_same(work.place, history[at]), _said(history[at])}
+        for work in _works(history):
+            for at in work.publishes():
+                if work.fate(at)[0] == "committed":
+                    true |= {_same(work.place, history[at]), _said(history[at])}
         return [
             _ghost(history, event, where)
             for event, where in undone
@@ -138,25 +135,75 @@ def no_ghost_event() -> Property:
         ]
 
     def tested(evidence: Evidence) -> bool:
-        undone = {"rollback", "crash", "raised"}
         raw = evidence.history.raw
-        if not evidence.history.places_of(*undone):
+        if not evidence.history.places_of(*UNDONE):
             return False
         return any(
-            {"publish", "write"} & kinds and undone & kinds
-            for kinds in ({raw[at][1] for at in found} for found in _pieces(evidence.history))
+            {"publish", "write"} & kinds and not kinds.isdisjoint(UNDONE)
+            for kinds in (
+                {raw[at][1] for at in found}
+                for found in _pieces(evidence.history, _troubled(evidence.history))
+            )
         )
 
     return Property("no ghost event", judge, "eventually", tested=tested)
 
 
 @lru_cache(maxsize=8)
-def _pieces(history: History) -> list[list[int]]:
-    """Return what each piece of code did in one go, oldest first, as indexes of events."""
+def _troubled(history: History) -> frozenset[str]:
+    """Return who failed, or wrote what was not committed afterwards in the same store.
+
+    Nothing that anybody else published can have been undone, whichever transaction it was in.
+    """
+    raw = history.raw
+    stored: dict[tuple[str, str], int] = {}
+    for at in history.places_of("commit"):
+        if "error" not in (raw[at][7] or ()):
+            stored[raw[at][2], _store(raw[at])] = at
+    return frozenset(
+        [
+            *(raw[at][2] for at in history.places_of(*UNDONE)),
+            *(
+                raw[at][2]
+                for at in history.places_of("write")
+                if at > stored.get((raw[at][2], _store(raw[at])), -1)
+            ),
+        ]
+    )
+
+
+def _undone(history: History, calm: Callable[[], History]) -> Iterator[tuple[Event, int]]:
+    """Yield what was published in transactions that were undone, each with where they were."""
+    usual = _with_commits(calm())
+    done: set[tuple[str, int]] | None = None
+    for work in _works(history, _troubled(history)):
+        if not work.may_be_undone():
+            continue
+        for at in work.publishes():
+            fate, where = work.fate(at)
+            _, _, _, operation, entity, _, _, _ = history.raw[at]
+            if fate == "cut" and operation in usual:
+                done = _commits(history) if done is None else done
+                if (work.place, entity) not in done and (work.place, 0) not in done:
+                    fate = "undone"
+            if fate == "undone":
+                yield history[at], where
+
+
+@lru_cache(maxsize=8)
+def _pieces(history: History, actors: frozenset[str] | None = None) -> list[list[int]]:
+    """Return what each piece of code did in one go, oldest first, as indexes of events.
+
+    Of some actors only, if they are given.
+    """
     roots = read(history).roots
     found: dict[tuple[int, str], list[int]] = {}
     events = history.raw
-    for index in history.places_of(*_OF_A_RUN):
+    places: Iterable[int] = history.places_of(*_OF_A_RUN)
+    if actors is not None:
+        who = map(_ACTOR, map(events.__getitem__, places))
+        places = compress(places, map(actors.__contains__, who))
+    for index in places:
         _, kind, actor, operation, _, _, _, data = events[index]
         if kind == "publish":
             counts = operation != ""  # else a broker put a dead letter aside
@@ -169,12 +216,12 @@ def _pieces(history: History) -> list[list[int]]:
     return [*found.values()]
 
 
-def _works(history: History) -> list[Work]:
-    """Return the pieces of work that published something."""
+def _works(history: History, actors: frozenset[str] | None = None) -> list[Work]:
+    """Return the pieces of work that published something; of some actors only, if given."""
     raw = history.raw
     works: list[Work] = []
     ends: dict[str, list[int]] = {}
-    for found in _pieces(history):
+    for found in _pieces(history, actors):
         kinds = [raw[at][1] for at in found]
         own = ends.setdefault(raw[found[0]][2], [])
         if "commit" in kinds or "rollback" in kinds:

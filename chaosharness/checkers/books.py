@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -37,16 +38,13 @@ class Books:
         Raises:
             InvalidDefinition: The history has no such store.
         """
-        name = name_of(store)
-        known: list[str] = []
-        for event in self.history.of("state"):
-            if event.actor == name:
-                return event.data
-            known.append(event.actor)
-        raise InvalidDefinition(
-            f"the history says nothing of a store {name!r}; stores are: "
-            f"{', '.join(known) or 'none'}"
-        )
+        name, known = name_of(store), _states(self.history)
+        if name not in known:
+            raise InvalidDefinition(
+                f"the history says nothing of a store {name!r}; stores are: "
+                f"{', '.join(known) or 'none'}"
+            )
+        return known[name]
 
     def rows(self, store: Any, table: str) -> list[Row]:
         """Return the rows of a table of a store, each as a mapping of its columns.
@@ -54,13 +52,17 @@ class Books:
         Raises:
             InvalidDefinition: There is no such store or table.
         """
-        tables = dict(tables_of(self.holdings(store)))
+        holdings = self.holdings(store)
+        tables = holdings.get("tables")
+        if not isinstance(tables, Mapping):
+            tables = dict(tables_of(holdings))
         if table not in tables:
             raise InvalidDefinition(
                 f"store {name_of(store)!r} has no table {table!r}; it has: "
                 f"{', '.join(sorted(tables)) or 'none'}"
             )
-        return tables[table]
+        found: list[Row] = tables[table]
+        return found
 
     def values(self, store: Any) -> Mapping[str, Any]:
         """Return what a key-value store holds.
@@ -99,6 +101,15 @@ class Books:
                 key = str(entry[by])
                 found[key] = found.get(key, 0) + sign * int(entry["cents"])
         return found
+
+
+@lru_cache(maxsize=8)
+def _states(history: History) -> dict[str, Mapping[str, Any]]:
+    """Return what each store and third party held in the end, by its name."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for event in history.of("state"):
+        found.setdefault(event.actor, event.data)
+    return found
 
 
 def tables_of(holdings: Mapping[str, Any]) -> Iterator[tuple[str, list[Row]]]:

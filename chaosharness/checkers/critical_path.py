@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import attrs
@@ -239,6 +240,7 @@ def _confined(fault: Any, side: frozenset[str]) -> bool:
     return _service(where, side) != ""
 
 
+@lru_cache(maxsize=4_096)
 def _service(place: str, services: frozenset[str]) -> str:
     """Return which of these services a place (`payments.on_order`, `payments#1/2`) is in."""
     for name in sorted(services):

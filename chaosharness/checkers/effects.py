@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import attrs
@@ -51,7 +52,14 @@ def names_of(parts: Any) -> frozenset[str]:
 
 def effects(history: History, externals: frozenset[str]) -> list[Event]:
     """Return what third parties did: those named, or all."""
-    return [event for event in history.of("effect") if not externals or event.actor in externals]
+    return [*_effects(history, externals)]
+
+
+@lru_cache(maxsize=32)
+def _effects(history: History, externals: frozenset[str]) -> tuple[Event, ...]:
+    """Find them once for all claims about a history."""
+    found = history.of("effect")
+    return tuple(event for event in found if not externals or event.actor in externals)
 
 
 @attrs.define

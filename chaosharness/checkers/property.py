@@ -135,9 +135,9 @@ class Property:
         IN_CHARGE.append(_refuse_to_end)
         try:
             found = list(self.judge(evidence))
-            wrong = next((one for one in found if not isinstance(one, Finding)), None)
-            if wrong is not None:
-                raise TypeError(f"{type(wrong).__name__} is no Finding; judge returns findings")
+            for one in found:
+                if not isinstance(one, Finding):
+                    raise TypeError(f"{type(one).__name__} is no Finding; judge returns findings")
             return found
         except (InvalidDefinition, Nondeterminism, KeyboardInterrupt):
             raise

@@ -5,8 +5,9 @@ One pass, made once per history and shared by the properties that ask.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import chain, compress
 from operator import itemgetter
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ import attrs
 
 from chaosharness.brokers.message import POISON
 from chaosharness.kernel.budget import FOR_EVER
-from chaosharness.kernel.history import History, RawEvent, plain
+from chaosharness.kernel.history import History, RawEvent, followed, plain
 
 ROOTS: Final = frozenset({"arrive", "start", "deliver"})
 """Where a piece of work begins: what they were caused by is somebody else's work."""
@@ -22,8 +23,8 @@ ROOTS: Final = frozenset({"arrive", "start", "deliver"})
 WORK: Final = frozenset({"publish", "call", "write", "commit", "effect"})
 """What a handler run leaves behind in the world."""
 
-FOLLOWED: Final = (*sorted(WORK), "handled", "raised", "crash")
-"""What a delivery led to that matters to how it ended."""
+ENDS: Final = ("handled", "raised", "crash")
+"""What a delivery led to that says how it ended."""
 
 WAITING: Final = frozenset({"call", "sleep"})
 """What code does last when it waits for an answer or for its time."""
@@ -40,7 +41,7 @@ READ: Final = {
 
 _KIND: Final = itemgetter(1)
 _ACTOR: Final = itemgetter(2)
-_KIND_AND_CAUSE: Final = itemgetter(1, 6)
+_CAUSE: Final = itemgetter(6)
 
 HANDLE: Final = "/handle"
 """How the operation of a handler run ends."""
@@ -89,24 +90,75 @@ class Handed:
         error: What it raised.
         acked: The acknowledgement, likewise.
         cut: The crash that struck in the middle of it, likewise.
-        waiting: Whether the last thing it did was to wait for an answer or a timer.
+        doing: What the pieces of work of this history did.
         by_handler: Whether a handler was called with it, and told how it ended; a main
             loop that polls tells nobody.
-        work: Operations of what it did that counts, in order.
     """
 
     index: int
     sent: Sent
     group: str
     to: str
+    doing: Doing = attrs.field(repr=False)
     handled: int = -1
     raised: int = -1
     error: str = ""
     acked: int = -1
     cut: int = -1
-    waiting: bool = False
     by_handler: bool = False
-    work: list[str] = attrs.field(factory=list)
+
+    @property
+    def work(self) -> Sequence[str]:
+        """Operations of what it did that counts, in order."""
+        return self.doing.work_of(self.index)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the last thing it did was to wait for an answer or a timer."""
+        return self.doing.last_of(self.index, self.to) in WAITING
+
+
+@attrs.define(eq=False)
+class Doing:
+    """What each piece of work of a history did: found out when somebody asks, of all at once.
+
+    Attributes:
+        history: The history.
+        roots: For each event, where the piece of work began that it belongs to.
+    """
+
+    history: History
+    roots: list[int]
+    _work: dict[int, list[str]] | None = attrs.field(default=None, init=False)
+    _last: dict[tuple[int, str], str] | None = attrs.field(default=None, init=False)
+
+    def work_of(self, root: int) -> Sequence[str]:
+        """Return the operations of what counts in a piece of work, in order."""
+        if self._work is None:
+            self._work = {}
+            raw = self.history.raw
+            for index in self.history.places_of(*sorted(WORK)):
+                if "error" not in (raw[index][7] or ()):
+                    self._work.setdefault(self.roots[index], []).append(raw[index][3])
+        return self._work.get(root, ())
+
+    def last_of(self, root: int, actor: str) -> str:
+        """Return the kind of the last event of an actor in a piece of work; "" for none."""
+        if self._last is None:  # of equal keys a dict keeps the last value
+            raw = self.history.raw
+            whose = zip(self.roots, map(_ACTOR, raw), strict=True)
+            self._last = dict(zip(whose, map(_KIND, raw), strict=True))
+        return self._last.get((root, actor), "")
+
+
+def roots_of(history: History) -> list[int]:
+    """Return for each event where the piece of work began that it belongs to."""
+    onward = [*map(_CAUSE, history.raw)]
+    for index in history.places_of(*ROOTS):
+        onward[index] = index
+    for index in [*compress(range(len(onward)), map((0).__gt__, onward))]:
+        onward[index] = index
+    return followed(onward)
 
 
 class Reading:
@@ -124,6 +176,7 @@ class Reading:
 
     __slots__ = (
         "_committed",
+        "_doing",
         "_last",
         "consumed",
         "dead",
@@ -137,7 +190,7 @@ class Reading:
     )
 
     def __init__(self, history: History) -> None:
-        self.roots: list[int] = []
+        self.roots = roots_of(history)
         self.sent: dict[int, Sent] = {}
         self.handed: dict[int, Handed] = {}
         self.pairs: dict[tuple[int, str], list[Handed]] = {}
@@ -151,24 +204,15 @@ class Reading:
         self._read(history)
 
     def _read(self, history: History) -> None:
-        roots = self.roots
-        handed = self.handed
-        events = history.raw
-        for index, (kind, cause) in enumerate(map(_KIND_AND_CAUSE, events)):
-            roots.append(index if cause < 0 or kind in ROOTS else roots[cause])
-        # What each did last in a piece of work: of equal keys a dict keeps the last value.
-        last = dict(
-            zip(zip(roots, map(_ACTOR, events), strict=True), map(_KIND, events), strict=True)
-        )
+        roots, handed, events = self.roots, self.handed, history.raw
+        self._doing = Doing(history, roots)
         for index in history.places_of(*READ):
             raw = events[index]
             getattr(self, READ[raw[1]])(index, roots[index], raw)
-        for index in history.places_of(*FOLLOWED):
-            root = roots[index]
-            if root in handed:
-                self._follow(handed[root], index, events[index])
-        for root, one in handed.items():
-            one.waiting = last.get((root, one.to)) in WAITING
+        for index in history.places_of(*ENDS):
+            one = handed.get(roots[index])
+            if one is not None:
+                self._follow(one, index, events[index])
 
     def _publish(self, index: int, root: int, raw: RawEvent) -> None:
         self.sent[index] = _sent(index, raw[4], raw[7])
@@ -178,7 +222,7 @@ class Reading:
         sent = self.sent.get(data["message"])
         if sent is None:
             return  # not in this excerpt of a history
-        handed = Handed(index, sent, data["group"], data["to"])
+        handed = Handed(index, sent, data["group"], data["to"], self._doing)
         self.handed[index] = handed
         self.pairs.setdefault((sent.index, handed.group), []).append(handed)
         self._last[sent.index, handed.to] = handed
@@ -189,10 +233,8 @@ class Reading:
 
     def _bind(self, index: int, root: int, raw: RawEvent) -> None:
         broker, data = raw[2], raw[7]
-        for places in data["members"].values():
-            for place in places:
-                topic = place[: place.rindex("[")]
-                self.readers.setdefault((broker, topic), {})[data["group"]] = None
+        for topic in _topics(tuple(chain.from_iterable(data["members"].values()))):
+            self.readers.setdefault((broker, topic), {})[data["group"]] = None
 
     def _ack(self, index: int, root: int, raw: RawEvent) -> None:
         _, _, actor, operation, _, _, _, data = raw
@@ -234,10 +276,8 @@ class Reading:
             self.sent.pop(message, None)
 
     def _follow(self, handed: Handed, index: int, raw: RawEvent) -> None:
-        """Take note of an event that a delivery led to."""
+        """Take note of how a delivery ended."""
         _, kind, actor, operation, _, _, _, data = raw
-        if kind in WORK and "error" not in (data or ()):
-            handed.work.append(operation)
         if actor != handed.to:
             return  # a third party, or a service that was called on the way
         if kind == "handled":
@@ -247,7 +287,7 @@ class Reading:
             handed.raised = index
             handed.error = data["error"]
             handed.by_handler = operation.endswith(HANDLE)
-        elif kind == "crash":
+        else:
             handed.cut = index
 
     # ---- questions
@@ -288,6 +328,12 @@ class Reading:
     def handlers_of(self) -> set[str]:
         """Return the groups whose messages are given to a handler, not polled by a loop."""
         return {handed.group for handed in self.handed.values() if handed.by_handler}
+
+
+@lru_cache(maxsize=1_024)
+def _topics(places: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the topics of some log partitions, such as `orders[2]`."""
+    return tuple(dict.fromkeys(place[: place.rindex("[")] for place in places))
 
 
 def is_poison(value: Any) -> bool:

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from itertools import chain, groupby
+from functools import lru_cache
+from itertools import chain, filterfalse, groupby
 from operator import itemgetter
 from pathlib import PurePath
 from typing import Any, Final, overload
@@ -132,11 +133,14 @@ class History(Sequence[Event]):
         events = self._events
         if index in events:
             return events[index]
-        at_ms, kind, actor, operation, entity, attempt, cause, data = self.raw[index]
-        made = Event(index, at_ms, kind, actor, operation, entity, attempt, cause, data or {})
+        made = self._event(index)
         if len(events) < EVENTS_KEPT_MAX:
             events[index] = made
         return made
+
+    def _event(self, index: int) -> Event:
+        raw = self.raw[index]
+        return Event(index, *raw) if raw[-1] else Event(index, *raw[:-1], {})
 
     def in_hand(self, event: Event) -> int:
         """Return the message that code had in hand at an event, by where it was stored; or -1."""
@@ -156,25 +160,26 @@ class History(Sequence[Event]):
             yield self[index]
 
     def of(self, *kinds: str) -> Iterator[Event]:
-        """Yield the events of these kinds, oldest first."""
-        events = self._events
-        for index in self.places_of(*kinds):
-            yield events[index] if index in events else self[index]
+        """Return the events of these kinds, one after the other, oldest first."""
+        places, events = self.places_of(*kinds), self._events
+        if len(self.raw) > EVENTS_KEPT_MAX:
+            return map(self.__getitem__, places)
+        for index in filterfalse(events.__contains__, places):
+            events[index] = self._event(index)
+        return map(events.__getitem__, places)
 
     def places_of(self, *kinds: str) -> Sequence[int]:
         """Return where in the history the events of these kinds are, in ascending order."""
         if self._counted != len(self.raw):  # it goes on
             self._sort()
         found = self._places.get(kinds)
-        if found is None:
-            wanted = frozenset(kinds)
-            unknown = wanted - KINDS.keys()
-            if unknown:
-                words = f"no such kind of event: {sorted(unknown)}; known: {sorted(KINDS)}"
-                raise ValueError(words)
-            each = [*map(self._by_kind.__getitem__, wanted & self._by_kind.keys())]
-            found = each[0] if len(each) == 1 else sorted(chain.from_iterable(each))
-            self._places[kinds] = found
+        return self._found(kinds) if found is None else found
+
+    def _found(self, kinds: tuple[str, ...]) -> Sequence[int]:
+        """Find and remember where the events of some kinds are."""
+        each = [*map(self._by_kind.__getitem__, _wanted(kinds) & self._by_kind.keys())]
+        found = each[0] if len(each) == 1 else sorted(chain.from_iterable(each))
+        self._places[kinds] = found
         return found
 
     def _sort(self) -> None:
@@ -243,6 +248,28 @@ class History(Sequence[Event]):
                 for value in values
             ]
         )
+
+
+@lru_cache(maxsize=1_024)
+def _wanted(kinds: tuple[str, ...]) -> frozenset[str]:
+    """Check the kinds of events that somebody asks for."""
+    unknown = {*kinds} - KINDS.keys()
+    if unknown:
+        words = f"no such kind of event: {sorted(unknown)}; known: {sorted(KINDS)}"
+        raise ValueError(words)
+    return frozenset(kinds)
+
+
+def followed(onward: list[int]) -> list[int]:
+    """Return where each place leads in the end, from one to the next until one leads to itself.
+
+    The last place stands for -1, where whatever has no cause leads to. Twice as far at each
+    step, and all places at once.
+    """
+    found = onward
+    while (further := [*map(found.__getitem__, found)]) != found:
+        found = further
+    return found
 
 
 _AS_IT_IS: Final = frozenset({type(None), bool, int, float, str})

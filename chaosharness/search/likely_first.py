@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from heapq import heappop, heappush
-from itertools import chain
+from itertools import chain, count
 from typing import Final
 
 from chaosharness.faults import FAULTS, Fault
-from chaosharness.search.odds import Odds, does, learned, likely_first
+from chaosharness.search.numbers import Spot
+from chaosharness.search.odds import Alike, Odds, Scored, does, in_turns, learned, odds_at
 from chaosharness.search.planner import Shown
-from chaosharness.search.small_first import Key, Options, SmallFirst
+from chaosharness.search.small_first import AHEAD_MAX, Key, Options, SmallFirst
 from chaosharness.strategies.sizes import Sizes, option_of
 from chaosharness.system import Run
 
@@ -51,6 +52,9 @@ class LikelyFirst(SmallFirst):
         self.mild_singles = 0
         """Those of them that sets of two or more consist of."""
         self._what: dict[str, str] = {}
+        self._singles: Iterator[int] = iter(())
+        self._pending: set[int] = set()
+        self._counted = False
         self._places: dict[int, int] = {}
         self._touched: dict[Key, int] = {}
         self._bits: dict[str, int] = {}
@@ -65,15 +69,58 @@ class LikelyFirst(SmallFirst):
     def _begin(self, run: Run) -> None:
         self._what = does(run.history)
         super()._begin(run)
-        self.singles = len(self._calm_numbers)
-        self.mild_singles = sum(self._in_sets(number) for number in self._calm_numbers)
-        self._places = {number: at for at, number in enumerate(self._calm_numbers)}
 
-    def _ordered(self, numbers: list[int]) -> list[int]:
-        """Return single faults of the calm run, likely ones first."""
-        faults = [self._faults[number] for number in numbers]
-        faults.sort(key=self.catalogue.mildness)
-        return [self._numbers[fault] for fault in likely_first(faults, self._what, self.odds)]
+    def _order_singles(self, spots: list[Spot]) -> None:
+        """Have the single faults of the calm run ready, likely ones first, each in its turn."""
+        known, catalogue = self._numbers, self.catalogue
+        alike: dict[Alike, list[Scored[int]]] = {}
+        for spot in spots:
+            operation, entity, message, attempt = spot
+            doing = self._what.get(operation, "")
+            where = (entity, catalogue.position((operation, entity, message)), attempt)
+            sorts = catalogue.sorts_at(operation, entity, attempt)
+            for number, sort in zip(known.at(spot), sorts, strict=True):
+                odds = odds_at(self.odds.of_row(sort.row, doing), entity, attempt, sort.sized)
+                place = (*sort.rank, *where, sort.late)
+                which = (sort.row, sort.kind, operation)
+                alike.setdefault(which, []).append((-odds, place, number))
+                self.mild_singles += sort.mild or self.options == "all"
+            self._pending.update(known.at(spot))
+        self.singles = len(self._pending)
+        self._singles = in_turns(alike, self._what)
+
+    def _all_singles(self) -> list[int]:
+        """Return the single faults of the calm run, likely ones first."""
+        if len(self._places) < self.singles:
+            self._calm_numbers += self._singles
+            self._places = {number: at for at, number in enumerate(self._calm_numbers)}
+        return self._calm_numbers
+
+    def _grow(self, level: int) -> Iterator[Key]:
+        """Yield single faults in their turns, as far as no run had them; and then sets."""
+        if level > 1:
+            yield from super()._grow(level)
+            return
+        for at in count():
+            if at == len(self._calm_numbers):
+                following = next(self._singles, None)
+                if following is None:
+                    return
+                self._calm_numbers.append(following)
+            number = self._calm_numbers[at]
+            if number in self._pending:
+                self._pending.discard(number)
+                yield (number,)
+
+    def left_to_propose(self) -> int:
+        """Count ahead, within bounds, how many sets of this level were not proposed.
+
+        Which single faults there are is known before they are put in order.
+        """
+        if self._level != 1:
+            return super().left_to_propose()
+        self._counted = True
+        return min(len(self._pending), AHEAD_MAX)
 
     def observe(self, seen: Shown) -> None:
         """Learn from a run, whoever proposed it.
@@ -90,6 +137,8 @@ class LikelyFirst(SmallFirst):
             self._in_flight.discard(asked)
             self._missed.discard(asked)
             self._ahead.pop(asked, None)
+            if self._counted:
+                self._pending.difference_update(asked[:1] if len(asked) == 1 else ())
         struck = self._struck_in(seen)
         if struck is None or struck in self._run:
             return
@@ -97,6 +146,8 @@ class LikelyFirst(SmallFirst):
             self._touched[struck] = self._bits_of(seen, struck)
         self._keep(struck, seen.attempts)
         self._ahead.pop(struck, None)
+        if len(struck) == 1:
+            self._pending.discard(struck[0])
 
     def _struck_in(self, seen: Shown) -> Key | None:
         """Return the set that struck, if it belongs to a level."""
@@ -109,9 +160,9 @@ class LikelyFirst(SmallFirst):
         for fault in faults:
             site = fault.site
             place = self.catalogue.spelling.place(site)
-            known = self._numbers_at(*place, site.attempt)
-            number = self._numbers.get(fault)
-            if number not in known or number is None:
+            known = self._numbers.at((*place, site.attempt))
+            number = self._numbers.of(fault)
+            if number is None or number not in known:
                 return None  # a length or an attempt that no level has
             numbers.append(number)
         key = tuple(sorted(numbers))
@@ -120,24 +171,19 @@ class LikelyFirst(SmallFirst):
 
     def _bits_of(self, seen: Shown, struck: Key) -> int:
         """Return which operations a run was different at, as bits."""
-        found = 0
-        for name in (*seen.marks.touched, *(self._faults[one].site.operation for one in struck)):
+        found, made = 0, self._numbers.fault
+        for name in (*seen.touched, *(made(one).site.operation for one in struck)):
             found |= 1 << self._bits.setdefault(name, len(self._bits))
         return found
 
     def likely(self) -> list[Fault]:
         """Return the single faults at the sites of the calm run, likely ones first."""
-        return [self._faults[number] for number in self._calm_numbers]
-
-    def _in_sets(self, number: int) -> bool:
-        return self.options == "all" or not option_of(self._faults[number])
+        return [*map(self._numbers.fault, self._all_singles())]
 
     # ---- order
 
     def _pass(self, level: int, *, severe: bool) -> Iterator[Key]:
-        if level == 1:
-            yield from super()._pass(level, severe=severe)
-            return
+        self._all_singles()
         smaller = [key for key in self._struck[level - 1] if severe or self._mild(key)]
         smaller.sort(key=lambda key: (sum(map(self._place, key)), key))
         for meeting in (True, False):
@@ -166,7 +212,7 @@ class LikelyFirst(SmallFirst):
         mine = self._touched.get(key, -1)
         fresh = self._fresh(key)
         for at, number in enumerate(chain(fresh, self._calm_numbers)):
-            if not severe and option_of(self._faults[number]):
+            if not severe and option_of(self._numbers.fault(number)):
                 continue
             meets = at < len(fresh) or bool(mine & self._touched.get((number,), -1))
             joint = tuple(sorted((*key, number)))

@@ -77,6 +77,7 @@ class Beside:
     _replies: Counter[_Count] = attrs.field(init=False)
     _totals: dict[tuple[str, str, str], int] = attrs.field(init=False)
     _facts: frozenset[Fact] = attrs.field(init=False)
+    _last: tuple[Run, dict[_Count, int]] | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._counts = Counter(map(_RAW, self.calm.history.raw))
@@ -88,12 +89,21 @@ class Beside:
         """Return what a run was like; of the calm run itself, all its facts."""
         if run is self.calm:
             return Marks(facts=self._facts)
-        more = self._more(run.history)
-        touched = frozenset([key[1] for key in more if key[0] not in NOT_OURS])
-        return Marks(touched, self._news(more))
+        return Marks(self.touched_by(run), self._news(self._more(run)))
 
-    def _more(self, history: History) -> dict[_Count, int]:
+    def touched_by(self, run: Run) -> frozenset[str]:
+        """Return where a run was another one than the calm run: see `Marks`."""
+        if run is self.calm:
+            return frozenset()
+        return frozenset([key[1] for key in self._more(run) if key[0] not in NOT_OURS])
+
+    def _more(self, run: Run) -> dict[_Count, int]:
         """Return how much more often than in the calm run things happened, where it differs."""
+        if self._last is None or self._last[0] is not run:
+            self._last = (run, self._counted(run.history))
+        return self._last[1]
+
+    def _counted(self, history: History) -> dict[_Count, int]:
         ours, calm = Counter(map(_RAW, history.raw)), self._counts
         more: dict[_Count, int] = {}
         for raw in dict(ours.items() ^ calm.items()):
@@ -152,6 +162,10 @@ class Shown(Protocol):
         """What the run was like. Asked for only by planners that want marks."""
 
     @property
+    def touched(self) -> frozenset[str]:
+        """Where it was another one than the calm run: the first part of its marks."""
+
+    @property
     def ways(self) -> Ways:
         """How its outcomes came about, found when it is asked for; once, by such planners."""
 
@@ -194,6 +208,11 @@ class Sight:
     def marks(self) -> Marks:
         """What the run was like, beside the calm run; nothing while that is not known."""
         return Marks() if self._beside is None else self._beside.marks_of(self.run)
+
+    @property
+    def touched(self) -> frozenset[str]:
+        """Where it was another one than the calm run: the first part of its marks."""
+        return frozenset() if self._beside is None else self._beside.touched_by(self.run)
 
     @property
     def ways(self) -> Ways:

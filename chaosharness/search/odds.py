@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from heapq import heapify, heappop, heappush
-from typing import Any, Final
+from operator import itemgetter
+from typing import Final, TypeVar
 
 import attrs
 
@@ -44,11 +45,17 @@ _RANK: Final = {what: at for at, what in enumerate(DOES)}
 Row = str
 """A kind of fault as words, its phase, and its option: `pause after, long`."""
 
-_Cell = tuple[Row, str]
-_Place = tuple[str, str]
-_Scored = tuple[float, int, Fault]
+Alike = tuple[Row, str, str]
+"""A row, its kind of fault, and an operation: what faults have in common that take turns."""
+
 _Count = list[int]
-"""A fault with its odds, negative so that a heap has the likely ones first, and its place."""
+
+_T = TypeVar("_T")
+Scored = tuple[float, tuple[int, ...], _T]
+"""A fault, or what stands for it, with its odds, negative so that a heap has the likely ones
+first, and its place among those that are as likely."""
+
+_BY_SCORE: Final = itemgetter(0, 1)
 
 
 def does(history: History) -> dict[str, str]:
@@ -95,8 +102,12 @@ class Odds:
 
     def of(self, fault: Fault, what: str) -> int:
         """Return the odds of a fault at an operation that does this, from `FLOOR` to `CAP`."""
-        row = self.cells.get(row_of(fault), {})
-        return min(CAP, max(FLOOR, row.get(what, row.get("", 0))))
+        return self.of_row(row_of(fault), what)
+
+    def of_row(self, row: Row, what: str) -> int:
+        """Return those of all faults that stand in a row."""
+        cells = self.cells.get(row, {})
+        return min(CAP, max(FLOOR, cells.get(what, cells.get("", 0))))
 
 
 @lru_cache(maxsize=1)
@@ -114,7 +125,30 @@ def likely_first(faults: Iterable[Fault], what: Mapping[str, str], odds: Odds) -
     only fall: so a heap with stale scores is enough. Faults that are alike in all that keep
     their order among themselves: only the first of each such group is in the heap.
     """
-    groups = _groups(faults, what, odds)
+    scored: dict[Alike, list[Scored[Fault]]] = {}
+    for at, fault in enumerate(faults):
+        site = fault.site
+        chance = odds.of(fault, what.get(site.operation, ""))
+        score = -odds_at(chance, site.entity, site.attempt, is_sized(fault))
+        alike = (row_of(fault), fault.kind, site.operation)
+        scored.setdefault(alike, []).append((score, (at,), fault))
+    return in_turns(scored, what)
+
+
+def odds_at(chance: int, entity: int, attempt: int, sized: bool) -> float:
+    """Return the odds of a fault at an attempt of an operation for a workload item."""
+    late = 1 + (attempt - 1) / 2 + max(0, entity - 1) / 5
+    return chance / late / (3 if sized else 1)
+
+
+def in_turns(scored: Mapping[Alike, list[Scored[_T]]], what: Mapping[str, str]) -> Iterator[_T]:
+    """Yield what was scored, the likely ones first, each less likely by those before it.
+
+    Args:
+        scored: The faults that are alike, or what stands for them; used up.
+        what: What each operation does.
+    """
+    groups = _groups(scored, what)
     heap = [(*group[-1][:2], which) for which, (*_, group) in enumerate(groups)]
     heapify(heap)
     while heap:
@@ -134,27 +168,23 @@ def likely_first(faults: Iterable[Fault], what: Mapping[str, str], odds: Odds) -
 
 
 def _groups(
-    faults: Iterable[Fault], what: Mapping[str, str], odds: Odds
-) -> list[tuple[_Count, _Count, _Count, list[_Scored]]]:
+    scored: Mapping[Alike, list[Scored[_T]]], what: Mapping[str, str]
+) -> list[tuple[_Count, _Count, _Count, list[Scored[_T]]]]:
     """Return faults by what they are like, in each group the likely ones last.
 
-    With each group stand how many were taken that are like it: those of its cell, those of its
-    kind at its operation, and any at its operation.
+    With each group stand how many were taken that are like it: those of its row where the same
+    is done, those of its kind at its operation, and any at its operation.
     """
-    found: dict[tuple[_Cell, _Place], list[_Scored]] = {}
-    for at, fault in enumerate(faults):
-        site = fault.site
-        doing = what.get(site.operation, "")
-        late = 1 + (site.attempt - 1) / 2 + max(0, site.entity - 1) / 5
-        likely = odds.of(fault, doing) / late / (3 if is_sized(fault) else 1)
-        group = ((row_of(fault), doing), (fault.kind, site.operation))
-        found.setdefault(group, []).append((-likely, at, fault))
-    taken: dict[Any, _Count] = {}
+    like: dict[tuple[Row, str], _Count] = {}
+    here: dict[tuple[str, str], _Count] = {}
+    around: dict[str, _Count] = {}
     groups = []
-    for (cell, place), some in found.items():
-        some.sort(key=lambda one: one[:2], reverse=True)
-        like, here, around = (
-            taken.setdefault(one, [0]) for one in (("cell", cell), place, place[1])
+    for (row, kind, operation), some in scored.items():
+        some.sort(key=_BY_SCORE, reverse=True)
+        taken = (
+            like.setdefault((row, what.get(operation, "")), [0]),
+            here.setdefault((kind, operation), [0]),
+            around.setdefault(operation, [0]),
         )
-        groups.append((like, here, around, some))
+        groups.append((*taken, some))
     return groups

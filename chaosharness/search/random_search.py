@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Collection
+from itertools import compress, repeat
+from operator import gt
 from random import Random
 from typing import Final
 
@@ -53,13 +55,11 @@ class Sites:
 
     def learn(self, run: Shown) -> None:
         """Take in sites that were not seen before."""
-        known = self._attempts
-        others = run.attempts.items() - known.items()  # most runs reach what others reached
-        if not any(times > known.get(place, 0) for place, times in others):
-            return
-        for place, times in run.attempts.items():
+        known, reached = self._attempts, run.attempts
+        more = map(gt, reached.values(), map(known.get, reached, repeat(0)))
+        for place, times in [*compress(reached.items(), more)]:  # none, in most runs
             before = known.get(place, 0)
-            if times <= before or before >= ATTEMPTS_MAX:
+            if before >= ATTEMPTS_MAX:
                 continue
             known[place] = times
             for attempt in range(before + 1, min(times, ATTEMPTS_MAX) + 1):
@@ -86,8 +86,8 @@ class Sites:
         at = min(_below(chance, ends[-1]), _below(chance, ends[-1]))
         attempt = bisect_right(ends, at)
         operation, entity, message, phase = spot.place
-        some = self.catalogue.of_kind(kind, phase, operation, entity, message, attempt + 1)
-        return some[at - (ends[attempt - 1] if attempt else 0)]
+        which = at - (ends[attempt - 1] if attempt else 0)
+        return self.catalogue.of_kind(kind, phase, operation, entity, message, attempt + 1, which)
 
 
 def _below(chance: Random, count: int) -> int:

@@ -51,6 +51,10 @@ class Verdict:
         return tuple(causes.values())
 
 
+HELD: Final = Verdict(True)
+UNTESTED: Final = Verdict(False)
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class Seen:
     """What one run showed.
@@ -63,7 +67,8 @@ class Seen:
             those that the calm run did not reach.
         ending: How it ended.
         verdicts: What each claim says, in the order of the claims; fewer where `differs`.
-        marks: What the run was like, where the planner wants to know.
+        beside: The calm run, counted, where the planner wants to know what the run was like.
+        told_marks: What it was like, where another process made it.
         failed: Clean runs that could not be made, as far as judging it asked for them.
         differs: What differed where judging made the calm run once more.
         digest: Of the history, where something broke and another process ran it; else empty.
@@ -77,7 +82,8 @@ class Seen:
     surfaces: Mapping[str, Surface] = attrs.field(repr=False)
     ending: Ending
     verdicts: tuple[Verdict, ...] = ()
-    marks: Marks = attrs.field(default=NO_MARKS, repr=False)
+    beside: Beside | None = attrs.field(default=None, repr=False)
+    told_marks: Marks = attrs.field(default=NO_MARKS, repr=False)
     failed: tuple[str, ...] = ()
     differs: Nondeterminism | None = None
     digest: str = ""
@@ -85,15 +91,29 @@ class Seen:
     told_ways: Ways = attrs.field(default=NO_WAYS, repr=False)
 
     @property
+    def marks(self) -> Marks:
+        """What the run was like: found when it is asked for, or told; else nothing."""
+        if self.run is None or self.beside is None:
+            return self.told_marks
+        return self.beside.marks_of(self.run)
+
+    @property
+    def touched(self) -> frozenset[str]:
+        """Where it was another one than the calm run: the first part of its marks."""
+        if self.run is None or self.beside is None:
+            return self.told_marks.touched
+        return self.beside.touched_by(self.run)
+
+    @property
     def ways(self) -> Ways:
         """How its outcomes came about: read from the run when it is asked for, or told."""
-        if self.run is None or self.marks is NO_MARKS:
+        if self.run is None or self.beside is None:
             return self.told_ways
         return ways_of_few(self.run)
 
     def lesson(self, bits: Bits, without: int) -> Lesson:
         """Return the same in the bits of a search, less some of them."""
-        if self.run is None or self.marks is NO_MARKS:
+        if self.run is None or self.beside is None:
             return bits.translated(self.told_ways, without)
         return lesson_of_few(self.run, bits, without)
 
@@ -137,9 +157,11 @@ class Examiner:
         evidence = self.evidence(run)
         try:
             for one in self.properties:
-                verdicts.append(
-                    Verdict(bool(one.is_tested(evidence)), tuple(one.findings(evidence)))
-                )
+                tested, found = one.is_tested(evidence), one.findings(evidence)
+                if found:
+                    verdicts.append(Verdict(tested, tuple(found)))
+                else:
+                    verdicts.append(HELD if tested else UNTESTED)
         except Nondeterminism as error:
             differs = error
         return Seen(
@@ -149,7 +171,7 @@ class Examiner:
             surfaces=run.surfaces,
             ending=run.ending,
             verdicts=tuple(verdicts),
-            marks=self._marks_of(run),
+            beside=self._calm_counted(),
             failed=tuple(self._failures()[before:]),
             differs=differs,
             run=run,
@@ -169,12 +191,10 @@ class Examiner:
             self._family = self.system.family(self.items)
         return self._family
 
-    def _marks_of(self, run: Run) -> Marks:
-        if not self.marks or self.calm is None:
-            return NO_MARKS
-        if self._beside is None:
+    def _calm_counted(self) -> Beside | None:
+        if self._beside is None and self.marks and self.calm is not None:
             self._beside = Beside(self.calm)
-        return self._beside.marks_of(run)
+        return self._beside
 
     def _failures(self) -> Sequence[str]:
         return () if self._family is None else self._family.failed

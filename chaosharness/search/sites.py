@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import count, filterfalse
 from typing import Final
 
 import attrs
@@ -13,13 +14,18 @@ from chaosharness.handlers.port import Kinds, Surface
 from chaosharness.kernel.history import History
 from chaosharness.kernel.site import PHASES, Phase, Site
 from chaosharness.search.marks import Shown, Sight
+from chaosharness.search.odds import Row, row_of
 from chaosharness.strategies.sizes import (
     NONE,
+    REMEMBERED_MAX,
     Sizes,
     count_of,
     in_words,
+    is_sized,
+    option_of,
     rank,
     sizes_for,
+    variant,
     variants,
 )
 from chaosharness.strategies.spelling import Place, Spelling
@@ -39,6 +45,45 @@ Reached = Mapping[Place, int]
 
 Count = tuple[type[Fault], Phase, int]
 """A kind of fault, when it strikes, and how many of it there are at one attempt."""
+
+
+@attrs.frozen
+class Sort:
+    """What a fault is like, wherever it strikes.
+
+    Attributes:
+        row: Its row in the table of odds.
+        kind: Its kind as words.
+        rank: When a search tries it.
+        late: Whether it strikes after the operation.
+        sized: Whether it lasts a number of ms.
+        mild: Whether its option is the mildest.
+    """
+
+    row: Row
+    kind: str
+    rank: tuple[int, ...]
+    late: bool
+    sized: bool
+    mild: bool
+
+
+_SORTS: Final[dict[tuple[type[Fault], Phase, Sizes], tuple[Sort, ...]]] = {}
+
+
+def _sorts(kind: type[Fault], phase: Phase, sizes: Sizes) -> tuple[Sort, ...]:
+    """Return what the faults of a kind are like, in the order of `variants`."""
+    key = (kind, phase, sizes)
+    if key not in _SORTS:
+        if len(_SORTS) >= REMEMBERED_MAX:
+            _SORTS.clear()
+        _SORTS[key] = tuple(map(_sort_of, variants(kind, Site("any", phase), sizes)))
+    return _SORTS[key]
+
+
+def _sort_of(fault: Fault) -> Sort:
+    late = fault.site.phase == "after"
+    return Sort(row_of(fault), fault.kind, rank(fault), late, is_sized(fault), not option_of(fault))
 
 
 def candidates(
@@ -89,6 +134,7 @@ class Catalogue:
     _positions: dict[Place, int] = attrs.field(factory=dict, init=False)
     _at: dict[tuple[str, int, str, int], tuple[Fault, ...]] = attrs.field(factory=dict, init=False)
     _counts: dict[tuple[str, bool], tuple[Count, ...]] = attrs.field(factory=dict, init=False)
+    _sorts: dict[tuple[str, bool], tuple[Sort, ...]] = attrs.field(factory=dict, init=False)
     _first: dict[str, int] = attrs.field(factory=dict, init=False)
     _calm_known: bool = attrs.field(default=False, init=False)
 
@@ -100,9 +146,9 @@ class Catalogue:
                 surfaces.setdefault(operation, surface)
         positions = self._positions
         if not run.attempts.keys() <= positions.keys():
-            for key in run.attempts:
-                positions.setdefault(key, len(positions))
-            self.spelling.learn(run.attempts)
+            fresh = [*filterfalse(positions.__contains__, run.attempts)]
+            positions.update(zip(fresh, count(len(positions)), strict=False))
+            self.spelling.learn(fresh)
         for fault in run.schedule:
             if fault not in run.unused:
                 cell = cell_of(fault)
@@ -127,6 +173,7 @@ class Catalogue:
         self.thinned = stalls * len(self.sizes.ms) > SIZED_MAX
         self._at.clear()
         self._counts.clear()
+        self._sorts.clear()
 
     def leaves_sizes_out(self) -> bool:
         """Say whether a length that the system shows is not tried, or not everywhere."""
@@ -189,6 +236,22 @@ class Catalogue:
             )
         return found
 
+    def sorts_at(self, operation: str, entity: int, attempt: int) -> tuple[Sort, ...]:
+        """Return what the faults are like that `at` would make, one each, unmade."""
+        sizes = self._sizes_at(operation, entity, attempt)
+        key = (operation, sizes is NONE)
+        found = self._sorts.get(key)
+        if found is None:
+            counts = self.counts_at(operation, entity, attempt)
+            found = tuple(one for kind, phase, _ in counts for one in _sorts(kind, phase, sizes))
+            if operation in self.surfaces:
+                self._sorts[key] = found
+        return found
+
+    def position(self, place: Place) -> int:
+        """Return when a place was first got to, among all places."""
+        return self._positions.get(place, len(self._positions))
+
     def of_kind(
         self,
         kind: type[Fault],
@@ -197,11 +260,12 @@ class Catalogue:
         entity: int,
         message: str,
         attempt: int,
-    ) -> tuple[Fault, ...]:
-        """Return the faults of one kind before or after one attempt of an operation."""
+        which: int,
+    ) -> Fault:
+        """Return one of the faults of a kind before or after one attempt of an operation."""
         words = self.spelling.words((operation, entity, message))
         site = Site(operation, phase, entity, attempt, message=words)
-        return variants(kind, site, self._sizes_at(operation, entity, attempt))
+        return variant(kind, site, self._sizes_at(operation, entity, attempt), which)
 
     def _make(self, operation: str, entity: int, message: str, attempt: int) -> Iterator[Fault]:
         surface = self.surfaces.get(operation)
@@ -218,7 +282,7 @@ class Catalogue:
     def mildness(self, fault: Fault) -> tuple[int, ...]:
         """Return the place of a fault in the order of `candidates`."""
         site = fault.site
-        position = self._positions.get(self.spelling.place(site), len(self._positions))
+        position = self.position(self.spelling.place(site))
         late = site.phase == "after"
         return (*rank(fault), site.entity, position, site.attempt, late)
 

@@ -23,6 +23,7 @@ from typing import Final, Literal
 from chaosharness.campaign import Level
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.schedule import Schedule
+from chaosharness.search.numbers import Numbers, Spot
 from chaosharness.search.planner import Shown
 from chaosharness.search.sets import Key as Key
 from chaosharness.search.sets import Sets
@@ -68,9 +69,7 @@ class SmallFirst:
         self.faults_max = faults_max
         self.options = options
         self.catalogue = Catalogue(kinds=kinds, sizes=sizes)
-        self._faults: list[Fault] = []
-        self._numbers: dict[Fault, int] = {}
-        self._at: dict[tuple[str, int, str, int], list[int]] = {}
+        self._numbers = Numbers(self.catalogue)
         self._calm: Reached = {}
         self._calm_numbers: list[int] = []
         self._past: frozenset[tuple[str, int]] = frozenset()
@@ -109,7 +108,7 @@ class SmallFirst:
         if key is None:
             return None
         self._in_flight.add(key)
-        return Schedule(tuple(self._faults[number] for number in key))
+        return Schedule(tuple(map(self._numbers.fault, key)))
 
     def _next(self) -> Key | None:
         while self._changed or not self._in_flight:
@@ -166,37 +165,23 @@ class SmallFirst:
         self._changed[()] = {}
         self._run.add(())
         self._struck[0].append(())
-        self._calm_numbers = self._ordered(
-            [
-                number
-                for place, times in self._calm.items()
-                for attempt in range(1, times + 1)
-                for number in self._numbers_at(*place, attempt)
-            ]
-        )
+        places = ((place, range(1, times + 1)) for place, times in self._calm.items())
+        self._order_singles([(*place, attempt) for place, some in places for attempt in some])
 
-    def _ordered(self, numbers: list[int]) -> list[int]:
-        """Return single faults of the calm run in the order in which they are tried."""
-        return sorted(numbers, key=self._order)
-
-    def _numbers_at(self, operation: str, entity: int, message: str, attempt: int) -> list[int]:
-        """Return the numbers of the faults at one attempt of an operation."""
-        place = (operation, entity, message, attempt)
-        found = self._at.get(place)
-        if found is None:
-            faults = self.catalogue.at(operation, entity, message, attempt)
-            found = self._at[place] = [len(self._faults) + more for more in range(len(faults))]
-            self._faults += faults
-            self._numbers.update(zip(faults, found, strict=True))
-        return found
+    def _order_singles(self, spots: list[Spot]) -> None:
+        """Put the single faults of the calm run into the order in which they are tried."""
+        numbers = [number for spot in spots for number in self._numbers.at(spot)]
+        self._calm_numbers = sorted(numbers, key=self._order)
 
     def _key(self, faults: tuple[Fault, ...]) -> Key | None:
         """Return the numbers of some faults; None if one was never a candidate."""
-        numbers = self._numbers
-        try:
-            return tuple(sorted([numbers[fault] for fault in faults]))
-        except KeyError:
-            return None
+        found = []
+        for fault in faults:
+            number = self._numbers.of(fault)
+            if number is None:
+                return None
+            found.append(number)
+        return tuple(sorted(found))
 
     def _near(self, reached: Reached) -> Reached:
         """Leave out later attempts than are struck, and remember that there were some."""
@@ -257,7 +242,7 @@ class SmallFirst:
         while at < len(fresh) + len(calm):
             number = fresh[at] if at < len(fresh) else calm[at - len(fresh)]
             at += 1
-            if not severe and option_of(self._faults[number]):
+            if not severe and option_of(self._numbers.fault(number)):
                 continue
             joint = tuple(sorted((*key, number)))
             if joint not in self._seen and self._may_strike(key, number, joint):
@@ -270,18 +255,18 @@ class SmallFirst:
         fresh: list[int] = []
         for place in sorted(self._changed[key]):
             for attempt in range(calm.get(place, 0) + 1, self._changed[key][place] + 1):
-                fresh += self._numbers_at(*place, attempt)
+                fresh += self._numbers.at((*place, attempt))
         fresh.sort(key=self._order)
         return fresh
 
     def _may_strike(self, key: Key, number: int, joint: Key) -> bool:
         """Say whether a set and one fault more may all strike, as far as is known."""
-        faults = self._faults
-        fault = faults[number]
+        made = self._numbers.fault
+        fault = made(number)
         if not self._reaches(key, fault):
             return False
         for other in key:
-            one = faults[other]
+            one = made(other)
             if one.site == fault.site and type(one) is type(fault):
                 return False
             rest = tuple([each for each in joint if each != other])
@@ -294,12 +279,12 @@ class SmallFirst:
 
         Those of a length in ms come after all the others.
         """
-        fault = self._faults[number]
+        fault = self._numbers.fault(number)
         place = (fault.site.operation, fault.site.entity)
         return (is_sized(fault), place not in self._past, *self.catalogue.mildness(fault))
 
     def _mild(self, key: Key) -> bool:
-        return not any(option_of(self._faults[number]) for number in key)
+        return not any(option_of(self._numbers.fault(number)) for number in key)
 
     # ---- what a shrinker may rely on
 
@@ -372,7 +357,7 @@ class SmallFirst:
             tried=tried,
             total=tried + left if begun else None,
             complete=begun and not left,
-            more=len(self._ahead) >= AHEAD_MAX and faults == self._level,
+            more=faults == self._level and self.left_to_propose() >= AHEAD_MAX,
             options=self._options(faults) if faults else "",
             partly=faults > 0 and self._partly(faults),
         )

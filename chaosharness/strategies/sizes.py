@@ -166,6 +166,11 @@ def variants(kind: type[Fault], site: Site, sizes: Sizes = NONE) -> tuple[Fault,
     return tuple(kind(site, **words) for words in _ways(kind, sizes))
 
 
+def variant(kind: type[Fault], site: Site, sizes: Sizes, which: int) -> Fault:
+    """Return one of `variants`."""
+    return kind(site, **_ways(kind, sizes)[which])
+
+
 def count_of(kind: type[Fault], sizes: Sizes = NONE) -> int:
     """Return in how many ways a search tries this kind of fault at a site."""
     return len(_ways(kind, sizes))

@@ -27,7 +27,7 @@ class Spelling:
     _whole: dict[Place, str] = attrs.field(factory=dict, init=False)
 
     def learn(self, reached: Iterable[Place]) -> None:
-        """Take in what got where in a run."""
+        """Take in what got where in a run; what was learned before may be left out."""
         here: dict[tuple[str, int], list[str]] = {}
         for operation, entity, message in reached:
             here.setdefault((operation, entity), []).append(message)

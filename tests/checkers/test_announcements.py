@@ -1,9 +1,20 @@
 """Events and what they announce: histories by hand, and the exact findings."""
 
+from random import Random
+
 import pytest
 
 from chaosharness.brokers.message import POISON
 from chaosharness.checkers import Finding, announced, joins_complete, no_ghost_event
+from chaosharness.checkers.announcements import (
+    _commits,
+    _pieces,
+    _troubled,
+    _undone,
+    _with_commits,
+    _works,
+)
+from chaosharness.kernel.history import History
 from tests.checkers.tales import Tale, is_tested, judge
 
 GHOST = no_ghost_event()
@@ -231,3 +242,46 @@ def test_a_handler_that_puts_poison_aside_commits_nothing_and_makes_no_ghost():
     said = tale.then("publish", tale.at, **aside, broker="bus", partition=0, offset=0, key=None)
     tale.then("crash", said)
     assert judge(GHOST, tale.end(), calm.end()) == []
+
+
+def at_random(chance):
+    """Return a history of two incarnations that write, publish, commit and fail as it comes."""
+    raw = [(0, "arrive", "client", "", 1, 0, -1, {"item": "o1"})]
+    kinds = ["publish", "write", "commit", *chance.sample(["rollback", "crash", "raised"], k=2)]
+    for _ in range(chance.randrange(2, 12)):
+        kind, actor = chance.choice(kinds), chance.choice(["a#1", "b#1"])
+        cause = chance.randrange(len(raw)) if chance.random() < 0.8 else -1
+        data = {"store": chance.choice(["db", "db", "other"])}
+        if kind == "publish":
+            data = {"topic": "t", "key": None, "value": str(chance.randrange(3))}
+        elif chance.random() < 0.1:
+            data |= {"error": "no"} if kind != "raised" else {}
+        raw.append((0, kind, actor, f"{actor[0]}.on/{kind}", 1, 1, cause, data))
+    raw.append((0, "end", "", "", 0, 0, -1, {"verdict": "quiet", "reason": ""}))
+    return History(raw)
+
+
+def test_only_who_failed_or_left_something_open_can_have_published_a_ghost():
+    chance, ghosts, spared = Random(3), 0, 0
+    for _ in range(3_000):
+        history, calm = at_random(chance), at_random(chance)
+        found = [*_undone(history, lambda calm=calm: calm)]
+        assert found == undone_by_hand(history, calm)
+        ghosts += bool(found)
+        spared += len(_pieces(history, _troubled(history))) < len(_pieces(history))
+    assert ghosts > 500
+    assert spared > 500
+
+
+def undone_by_hand(history, calm):
+    """Ask each publish of each piece of work for its fate."""
+    usual, done, found = _with_commits(calm), _commits(history), []
+    for work in _works(history):
+        for at in work.publishes():
+            fate, where = work.fate(at)
+            if fate == "cut" and history[at].operation in usual:
+                here = {(work.place, history[at].entity), (work.place, 0)} & done
+                fate = "none" if here else "undone"
+            if fate == "undone":
+                found.append((history[at], where))
+    return found

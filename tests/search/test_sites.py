@@ -18,6 +18,7 @@ from chaosharness import (
 from chaosharness.faults import FAULTS
 from chaosharness.kernel.history import History
 from chaosharness.search.marks import Sight
+from chaosharness.search.odds import row_of
 from chaosharness.search.sites import (
     ATTEMPTS_MAX,
     Catalogue,
@@ -26,7 +27,7 @@ from chaosharness.search.sites import (
     name_of,
     past_of_outcomes,
 )
-from chaosharness.strategies.sizes import option_of, severity, variants
+from chaosharness.strategies.sizes import is_sized, option_of, rank, severity, variants
 from tests.search.boxes import boxes, put
 from tests.search.planted import EXAMPLES, one
 
@@ -178,6 +179,36 @@ def test_faults_are_counted_as_they_would_be_made():
             counted = catalogue.counts_at(operation, entity, attempt)
             assert sum(count for *_, count in counted) == len(made)
             for kind, phase, count in counted:
-                some = catalogue.of_kind(kind, phase, operation, entity, message, attempt)
-                assert len(some) == count
-                assert set(some) <= set(made)
+                site = (operation, entity, message, attempt)
+                some = [catalogue.of_kind(kind, phase, *site, which) for which in range(count)]
+                assert some == [
+                    one for one in made if type(one) is kind and one.site.phase == phase
+                ]
+
+
+def test_what_faults_are_like_is_known_before_they_are_made():
+    run = one().run()
+    catalogue = Catalogue(kinds=(Crash, Delay, ErrorReply, Pause))
+    catalogue.learn(Sight(run))
+    sized = 0
+    for operation, entity, message in run.attempts:
+        for attempt in (1, 2, ATTEMPTS_MAX):
+            made = catalogue.at(operation, entity, message, attempt)
+            sorts = catalogue.sorts_at(operation, entity, attempt)
+            assert [sort.row for sort in sorts] == [*map(row_of, made)]
+            assert [sort.rank for sort in sorts] == [*map(rank, made)]
+            assert [sort.kind for sort in sorts] == [one.kind for one in made]
+            assert [sort.late for sort in sorts] == [one.site.phase == "after" for one in made]
+            assert [sort.sized for sort in sorts] == [*map(is_sized, made)]
+            assert [sort.mild for sort in sorts] == [not option_of(one) for one in made]
+            sized += sum(sort.sized for sort in sorts)
+    assert sized
+    assert catalogue.sorts_at("nobody.ever/was.there", 1, 1) == ()
+
+
+def test_an_operation_that_is_reached_later_has_its_faults_then():
+    run = one().run()
+    catalogue = Catalogue(kinds=(Crash, Delay))
+    assert catalogue.sorts_at("payments.on_order/bank.charge", 1, 1) == ()
+    catalogue.learn(Sight(run))
+    assert catalogue.sorts_at("payments.on_order/bank.charge", 1, 1)

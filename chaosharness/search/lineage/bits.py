@@ -46,14 +46,18 @@ _KINDS: Final[dict[Sort, tuple[Phase, tuple[type[Fault], ...]]]] = {
 """When each sort of cut strikes, and as what: the first of these that may strike there."""
 
 
+_Strike = tuple[type[Fault], str, Phase, int, int]
+"""A kind of fault, the operation, when it strikes, the workload item, and the attempt."""
+
+
 @attrs.define
 class Bits:
     """The faults that cut ways: what was met later has a higher bit.
 
     Attributes:
         kinds: Only these kinds.
-        faults: The faults, by number.
-        services: The service at each fault's place, by its bit.
+        count: How many there are; each is made when somebody asks for it.
+        of_service: The faults at the places of each service: each by its bit, and all as bits.
         deaths: Those by which a process dies, or stands still, as bits.
         crashes: Those by which it dies.
         surfaces: Which faults may strike at each operation: whoever learns writes it here.
@@ -62,27 +66,39 @@ class Bits:
     """
 
     kinds: Collection[type[Fault]]
-    faults: list[Fault] = attrs.field(factory=list, init=False)
-    services: dict[int, str] = attrs.field(factory=dict, init=False)
+    count: int = attrs.field(default=0, init=False)
+    of_service: dict[str, tuple[set[int], int]] = attrs.field(factory=dict, init=False)
     deaths: int = attrs.field(default=0, init=False)
     crashes: int = attrs.field(default=0, init=False)
     surfaces: dict[str, Surface] = attrs.field(factory=dict, init=False)
     spots: dict[Place, Spot] = attrs.field(factory=dict, init=False)
     first: First | None = attrs.field(default=None, init=False)
-    _numbers: dict[Fault, int] = attrs.field(factory=dict, init=False)
-    _at: dict[tuple[type[Fault], Site], int] = attrs.field(factory=dict, init=False)
+    _at: dict[_Strike, int] = attrs.field(factory=dict, init=False)
+    _strikes: list[_Strike] = attrs.field(factory=list, init=False)
+    _kind_of: dict[tuple[str, Sort], type[Fault] | None] = attrs.field(factory=dict, init=False)
     _of_cut: dict[Cut, int] = attrs.field(factory=dict, init=False)
 
     def of(self, mask: int) -> tuple[Fault, ...]:
         """Return the faults of some bits."""
-        return tuple(self.faults[number] for number in numbers(mask))
+        return tuple(map(self.fault, numbers(mask)))
+
+    def fault(self, number: int) -> Fault:
+        """Return the fault of a bit, by its number."""
+        kind, operation, phase, entity, attempt = self._strikes[number]
+        return _hardest(kind, Site(operation, phase, entity, attempt))
+
+    def bits_of(self, service: str) -> int:
+        """Return the bits of the faults at the places of a service."""
+        return self.of_service[service][1] if service in self.of_service else 0
 
     def mask(self, faults: Collection[Fault]) -> int:
         """Return the bits of faults, whatever their options; 0 if one of them cuts nothing."""
         found = 0
         for fault in faults:
-            bit = self._at.get((type(fault), fault.site), 0)
-            if not bit:
+            site = fault.site
+            place = (type(fault), site.operation, site.phase, site.entity, site.attempt)
+            bit = self._at.get(place, 0)
+            if not bit or site.message:
                 return 0
             found |= bit
         return found
@@ -124,20 +140,32 @@ class Bits:
 
     def _made(self, cut: Cut) -> int:
         operation, entity, attempt, sort = cut
-        phase, wanted = _KINDS[sort]
-        kinds = legal(operation, self.surfaces[operation], phase)
-        kind = next((one for one in wanted if one in kinds and one in self.kinds), None)
+        if (operation, sort) in self._kind_of:
+            kind = self._kind_of[operation, sort]
+        else:
+            kind = self._kind_of[operation, sort] = self._hardest_kind(operation, sort)
         if kind is None or attempt > ATTEMPTS_MAX:
             return 0
-        fault = _hardest(kind, Site(operation, phase, entity, attempt))
-        number = self._numbers.setdefault(fault, len(self.faults))
-        if number == len(self.faults):
-            self.faults.append(fault)
-            self._at[kind, fault.site] = 1 << number
-            self.services[1 << number] = service_of(operation)
-            self.deaths |= isinstance(fault, DEATHS) << number
-            self.crashes |= isinstance(fault, Crash) << number
-        return 1 << number
+        bit = 1 << self.count
+        self.count += 1
+        strike = (kind, operation, _KINDS[sort][0], entity, attempt)
+        self._strikes.append(strike)
+        self._at[strike] = bit
+        service = service_of(operation)
+        here, mask = self.of_service.get(service, (set(), 0))
+        here.add(bit)
+        self.of_service[service] = (here, mask | bit)
+        if kind in DEATHS:
+            self.deaths |= bit
+            if kind is Crash:
+                self.crashes |= bit
+        return bit
+
+    def _hardest_kind(self, operation: str, sort: Sort) -> type[Fault] | None:
+        """Return the first kind that may strike there as a cut of a sort."""
+        phase, wanted = _KINDS[sort]
+        kinds = legal(operation, self.surfaces[operation], phase)
+        return next((one for one in wanted if one in kinds and one in self.kinds), None)
 
 
 def _hardest(kind: type[Fault], site: Site) -> Fault:

@@ -34,6 +34,10 @@ STALE: Final = 8
 has shown that is new is struck first."""
 
 
+Prices = Sequence[tuple[int, int]]
+"""What faults cost, and which of them cost that, as bits."""
+
+
 @attrs.frozen
 class Support:
     """One way to an outcome: each number is a set of faults, as bits.
@@ -51,7 +55,7 @@ class Support:
 
 def cuts(
     supports: Sequence[Support],
-    price: Callable[[int], int],
+    prices: Prices,
     reach: Callable[[int], int],
     faults_max: int,
     *,
@@ -61,12 +65,12 @@ def cuts(
 
     Args:
         supports: The ways that are known. A set hits each whose context it holds.
-        price: What a fault costs, by its number: at least 1.
+        prices: What faults cost, at least 1: those of one price together, each fault once.
         reach: What a fault makes impossible besides, as bits, by its number.
         faults_max: Faults in one set, at most.
         deaths: The faults by which a process dies, as bits.
     """
-    return _Cuts(supports, price, reach, faults_max, deaths).found()
+    return _Cuts(supports, prices, reach, faults_max, deaths).found()
 
 
 class _Cuts:
@@ -75,20 +79,20 @@ class _Cuts:
     def __init__(
         self,
         supports: Sequence[Support],
-        price: Callable[[int], int],
+        prices: Prices,
         reach: Callable[[int], int],
         faults_max: int,
         deaths: int,
     ) -> None:
         self.supports = sorted(supports, key=lambda one: (one.way.bit_count(), one.way))
         self.contexts = {one.context for one in supports}
-        self.price = price
+        self.prices = prices
         self.reach = reach
         self.faults_max = faults_max
         self.deaths = deaths
         self.waiting: list[tuple[int, int, int, int, int]] = []
         self.ticket = 0
-        self.branches: dict[int, list[tuple[int, int]]] = {}
+        self.branches: dict[int, _Branch] = {}
 
     def found(self) -> Iterator[tuple[int, int]]:
         """Yield the sets."""
@@ -103,7 +107,7 @@ class _Cuts:
             if at < 0:
                 yield cost, chosen
                 continue
-            more, number = self._branch(which)[at]
+            more, number = self._branch(which).known[at]
             self._offer(cost - more, chosen, which, at + 1)
             joint = chosen | 1 << number
             if joint in seen or chosen & self.reach(number):
@@ -138,12 +142,12 @@ class _Cuts:
 
     def _offer(self, cost: int, chosen: int, which: int, at: int) -> None:
         branch = self._branch(which)
-        if at < len(branch):
+        if branch.reaches(at):
             self.ticket += 1
-            heappush(self.waiting, (cost + branch[at][0], self.ticket, chosen, which, at))
+            heappush(self.waiting, (cost + branch.known[at][0], self.ticket, chosen, which, at))
 
-    def _branch(self, which: int) -> list[tuple[int, int]]:
-        """Return the faults of a way with what they cost: cheap ones first, then late ones."""
+    def _branch(self, which: int) -> _Branch:
+        """Return the faults of a way with what they cost."""
         found = self.branches.get(which)
         if found is None:
             way, context = self.supports[which].way, self.supports[which].context
@@ -151,9 +155,42 @@ class _Cuts:
             for one in self.supports:
                 if one.context != context and not one.context & ~context:
                     stale |= one.way
-            priced = sorted(
-                (self.price(number) + STALE * (stale >> number & 1), -number)
-                for number in numbers(way)
-            )
-            found = self.branches[which] = [(cost, -number) for cost, number in priced]
+            found = self.branches[which] = _Branch(self._priced(way, stale))
         return found
+
+    def _priced(self, way: int, stale: int) -> list[tuple[int, int]]:
+        """Return some faults by what they cost, dear ones first."""
+        found: dict[int, int] = {}
+        for cost, those in self.prices:
+            if those := those & way:
+                if dearer := those & stale:
+                    found[cost + STALE] = found.get(cost + STALE, 0) | dearer
+                    those ^= dearer
+                if those:
+                    found[cost] = found.get(cost, 0) | those
+        return sorted(found.items(), reverse=True)
+
+
+@attrs.define
+class _Branch:
+    """The faults of a way in the order in which they are tried: cheap ones first, then late ones.
+
+    Attributes:
+        left: Those that nobody has come to yet, by what they cost, dear ones first.
+        known: The others, each with what it costs, and its number.
+    """
+
+    left: list[tuple[int, int]]
+    known: list[tuple[int, int]] = attrs.field(factory=list)
+
+    def reaches(self, at: int) -> bool:
+        """Say whether there is a fault at a place, next to the known ones at most."""
+        if at >= len(self.known):
+            if not self.left:
+                return False
+            cost, those = self.left.pop()
+            number = those.bit_length() - 1
+            self.known.append((cost, number))
+            if those := those ^ 1 << number:
+                self.left.append((cost, those))
+        return True

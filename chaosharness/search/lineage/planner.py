@@ -12,8 +12,10 @@ Source:
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from itertools import accumulate, compress
+from operator import or_, xor
 from typing import Final
 
 import attrs
@@ -21,10 +23,10 @@ import attrs
 from chaosharness.checkers import Property
 from chaosharness.faults import FAULTS, Fault
 from chaosharness.schedule import Schedule
-from chaosharness.search.lineage.bits import DEATHS, Bits, numbers
-from chaosharness.search.lineage.cuts import Support, cuts
+from chaosharness.search.lineage.bits import Bits
+from chaosharness.search.lineage.cuts import Prices, Support, cuts
 from chaosharness.search.lineage.goals import Goal, goals
-from chaosharness.search.lineage.ways import Key, Lesson, Way, Ways, first_of, service_of
+from chaosharness.search.lineage.ways import Key, Lesson, Way, Ways, first_of
 from chaosharness.search.planner import Shown
 from chaosharness.system import Run
 
@@ -56,10 +58,23 @@ UNCLAIMED: Final = 11
 
 @attrs.define(eq=False)
 class _Aim:
-    """One goal, the ways that are known to lead to it, and the cuts of them."""
+    """One goal, the ways that are known to lead to it, and the cuts of them.
+
+    Attributes:
+        supports: The ways.
+        joined: What cuts any of them.
+        certain: What cuts more of any of them than what somebody remembers.
+        common: What does so of all of them; all bits while there is none.
+        news: Which lesson taught the last of them.
+        cuts: The cuts that are still to come.
+        next: The next one, and what it costs.
+    """
 
     goal: Goal
     supports: dict[Support, None] = attrs.field(factory=dict)
+    joined: int = 0
+    certain: int = 0
+    common: int = -1
     news: int = 0
     cuts: Iterator[tuple[int, int]] | None = None
     next: tuple[int, int] | None = None
@@ -96,11 +111,10 @@ class Lineage:
         self._done: set[int] = {0}
         self._asked: list[int] = []
         self._ways_to: dict[Key, list[int]] = {}
-        self._later: dict[int, int] = {}
+        self._common_to: dict[Key, int] = {}
+        self._later: defaultdict[int, int] = defaultdict(int)
         self._rows: set[int] = set()
-        self._columns: list[int] = []
-        self._twins_known = 0
-        self._twins_of = (0, 0)
+        self._twins = _Twins(self.bits)
         self._learned = 0
         self._learned_from = 0
 
@@ -149,8 +163,10 @@ class Lineage:
             self._study(lesson, context)
 
     def _take_surfaces(self, seen: Shown) -> None:
-        for operation, surface in seen.surfaces.items():
-            self.bits.surfaces.setdefault(operation, surface)
+        surfaces = self.bits.surfaces
+        if not seen.surfaces.keys() <= surfaces.keys():
+            for operation, surface in seen.surfaces.items():
+                surfaces.setdefault(operation, surface)
 
     def _look_for_redundancy(self, outcomes: Iterable[Key], context: int) -> None:
         """See whether an outcome came about although a way to it was cut."""
@@ -167,18 +183,28 @@ class Lineage:
     def _study(self, lesson: Lesson, context: int) -> None:
         self._note_order(lesson.order)
         self._learned += 1
-        self._keep_rows(lesson.handled)
+        rows = {*lesson.handled}
         found = dict(lesson.outcomes)
         for key, each in lesson.outcomes:
-            self._keep_rows([way.direct for way in each])
             known = self._ways_to.setdefault(key, [])
-            fresh = [way.direct for way in each if way.direct not in known]
-            known += dict.fromkeys(fresh)
-            for aim in (self._aims or ()) if fresh else ():
-                if key in aim.goal.premises:
-                    aim.cuts = aim.next = None
+            for way in each:
+                direct = way.direct
+                rows.add(direct)
+                if direct not in known:
+                    known.append(direct)
+                    self._common_to[key] = self._common_to.get(key, -1) & direct
+                    self._forget_cuts(key)
+        rows -= self._rows
+        self._rows |= rows
+        self._twins.take(rows)
         for aim in self._aims or ():
             self._teach(aim, found, context)
+
+    def _forget_cuts(self, premise: Key) -> None:
+        """Price the cuts of some goals anew: there is another way to what they depend on."""
+        for aim in self._aims or ():
+            if premise in aim.goal.premises:
+                aim.cuts = aim.next = None
 
     def _goals(self) -> list[_Aim]:
         """Return the goals: the claims are asked for them when they are needed."""
@@ -199,23 +225,19 @@ class Lineage:
 
     def _note_order(self, order: Iterable[int]) -> None:
         """Take note of what a service that dies does not come to any more."""
-        services = self.bits.services
-        of_each: dict[str, list[int]] = {}
-        for bit in order:
-            if bit:
-                of_each.setdefault(services[bit], []).append(bit)
-        for bits in map(tuple, of_each.values()):
-            if bits not in self._orders:
+        order = [*order]
+        for here, _ in self.bits.of_service.values():
+            bits = tuple(filter(here.__contains__, order))
+            if bits and bits not in self._orders:
                 self._orders.add(bits)
                 self._note_later(bits)
 
     def _note_later(self, bits: Sequence[int]) -> None:
-        so_far = 0
-        for bit in reversed(bits):
-            if so_far and self.bits.crashes & bit:
-                number = bit.bit_length() - 1
-                self._later[number] = self._later.get(number, 0) | so_far
-            so_far |= bit
+        """Add to each fault of a service what comes after it: all of them at once."""
+        backwards = bits[::-1]
+        later = accumulate(backwards[:-1], or_, initial=0)
+        known = map(self._later.__getitem__, backwards)
+        self._later.update(zip(backwards, map(or_, known, later), strict=True))
 
     def _teach(self, aim: _Aim, ways: Mapping[Key, Sequence[Way]], context: int) -> None:
         """Add the ways by which a run came to a goal."""
@@ -231,6 +253,10 @@ class Lineage:
         fresh = [one for one in new if one.way and one not in aim.supports]
         if fresh and len(aim.supports) + len(fresh) <= SUPPORTS_MAX:
             aim.supports.update(dict.fromkeys(fresh))
+            for one in fresh:
+                aim.joined |= one.way
+                aim.certain |= one.certain
+                aim.common &= one.certain
             aim.news = self._learned
             aim.cuts = aim.next = None
 
@@ -269,90 +295,93 @@ class Lineage:
         if aim.next is not None and self._is_new(aim.next[1]):
             return
         if aim.cuts is None:
-            price, deaths = cache(self._prices(aim)), self.bits.deaths
-            aim.cuts = cuts([*aim.supports], price, self._reach, self.faults_max, deaths=deaths)
+            prices, deaths = self._prices(aim), self.bits.deaths
+            aim.cuts = cuts([*aim.supports], prices, self._reach, self.faults_max, deaths=deaths)
         aim.next = next((one for one in aim.cuts if self._is_new(one[1])), None)
 
     def _is_new(self, chosen: int) -> bool:
-        """Say whether a cut was not run, and is none of two faults of one kind at one site."""
-        if chosen in self._done or chosen in self._asked:
-            return False
-        faults = self.bits.of(chosen)
-        return len({(type(fault), fault.site) for fault in faults}) == len(faults)
+        """Say whether a cut was not run. No two faults of it are of one kind at one site."""
+        return chosen not in self._done and chosen not in self._asked
 
     def _reach(self, number: int) -> int:
-        return self._later.get(number, 0)
+        """Return what a service does not come to any more if it dies by a fault."""
+        bit = 1 << number
+        return self._later.get(bit, 0) if self.bits.crashes & bit else 0
 
-    def _prices(self, aim: _Aim) -> _Prices:
-        goal = aim.goal
-        rivals = [
-            _common(support.certain for support in one.supports)
-            for one in self._goals()
-            if one is not aim and one.goal.claim == goal.claim and goal.claim
-        ]
-        return _Prices(
-            self.bits,
-            claimed=bool(goal.claim),
-            certain=_joined(one.certain for one in aim.supports),
-            premises=[_common(self._ways_to.get(key, ())) for key in goal.premises],
-            rivals=rivals,
-            holders=set() if goal.by_anyone else {key[1] for key in goal.keys},
-            twins=self._twins(),
-        )
+    def _prices(self, aim: _Aim) -> Prices:
+        """Return what each fault costs that cuts a way to a goal."""
+        goal, bits = aim.goal, self.bits
+        holders = 0 if goal.by_anyone else _joined(bits.bits_of(key[1]) for key in goal.keys)
+        premises = _joined(max(self._common_to.get(key, 0), 0) for key in goal.premises)
+        found = {FAULT if goal.claim else FAULT + UNCLAIMED: aim.joined}
+        for more, those in (
+            (REMEMBERED, ~aim.certain),
+            (SPOILS, holders & bits.deaths),
+            (SPOILS, premises),
+            (TWIN, self._twins.known()),
+            *((-EACH_MORE, several) for several in self._rivals(aim)),
+        ):
+            if not aim.joined & those:
+                continue
+            split: dict[int, int] = {}
+            for cost, some in found.items():
+                if here := some & those:
+                    split[cost + more] = split.get(cost + more, 0) | here
+                if here := some & ~those:
+                    split[cost] = split.get(cost, 0) | here
+            found = split
+        return [*found.items()]
 
-    def _keep_rows(self, ways: Iterable[int]) -> None:
-        """Keep in which ways each death is: a bit for each way that is new."""
-        columns, deaths = self._columns, self.bits.deaths
-        columns += [0] * (len(self.bits.faults) - len(columns))
-        for way in ways:
-            if way not in self._rows:
-                row = 1 << len(self._rows)
-                self._rows.add(way)
-                for number in numbers(way & deaths):
-                    columns[number] |= row
-
-    def _twins(self) -> int:
-        """Return the deaths that are, in all ways known, where a later one is as well."""
-        known = (len(self._rows), len(self._columns))
-        if known != self._twins_of:
-            self._twins_of = known
-            self._twins_known = 0
-            services, columns = self.bits.services, self._columns
-            seen: set[tuple[str, int]] = set()
-            for number in reversed([*numbers(self.bits.deaths)]):
-                column = (services[1 << number], columns[number])
-                if column in seen:
-                    self._twins_known |= 1 << number
-                seen.add(column)
-        return self._twins_known
+    def _rivals(self, aim: _Aim) -> list[int]:
+        """Return what cuts one other goal of the same claim, what cuts two, and so on."""
+        several = [0] * (MORE_MAX // EACH_MORE)
+        for one in self._goals() if aim.goal.claim else ():
+            if one is not aim and one.goal.claim == aim.goal.claim:
+                again = max(one.common, 0)
+                for at, known in enumerate(several):
+                    several[at] = known | again
+                    again &= known
+        return several
 
 
-@attrs.frozen(eq=False)
-class _Prices:
-    """What each fault costs, where one goal is to be cut."""
+class _Twins:
+    """The deaths that are, in all ways known, where a later one of their service is as well.
 
-    bits: Bits
-    claimed: bool
-    certain: int
-    premises: list[int]
-    rivals: list[int]
-    holders: set[str]
-    twins: int
+    Kept as groups of those that no way has told apart yet.
+    """
 
-    def __call__(self, number: int) -> int:
-        fault = self.bits.faults[number]
-        mask = 1 << number
-        price = FAULT if self.claimed else FAULT + UNCLAIMED
-        if not self.certain & mask:
-            price += REMEMBERED
-        if isinstance(fault, DEATHS) and service_of(fault.site.operation) in self.holders:
-            price += SPOILS
-        if any(premise & mask for premise in self.premises):
-            price += SPOILS
-        if self.twins & mask:
-            price += TWIN
-        more = sum(bool(rival & mask) for rival in self.rivals)
-        return price - min(EACH_MORE * more, MORE_MAX)
+    def __init__(self, bits: Bits) -> None:
+        self._bits = bits
+        self._left: set[int] = set()
+        self._met = 0
+        self._groups: list[int] = []
+
+    def take(self, ways: Iterable[int]) -> None:
+        """Take in ways that are new."""
+        self._left.update(ways)
+
+    def known(self) -> int:
+        """Return all of them but the last one of each group."""
+        deaths = self._bits.deaths
+        for way in self._left:
+            if way & deaths:
+                self._tell_apart(way & deaths)
+        self._left.clear()
+        twins = 0
+        rest = deaths & ~self._met
+        for group in (*self._groups, *(mask & rest for _, mask in self._bits.of_service.values())):
+            if group:
+                twins |= group ^ 1 << group.bit_length() - 1
+        return twins
+
+    def _tell_apart(self, way: int) -> None:
+        """Part each group into what is in a way and what is not."""
+        inside = [*map(way.__and__, self._groups)]
+        groups = [*inside, *map(xor, self._groups, inside)]
+        if first := way & ~self._met:
+            groups += [first & mask for _, mask in self._bits.of_service.values()]
+            self._met |= way
+        self._groups = [*compress(groups, map((1).__lt__, map(int.bit_count, groups)))]
 
 
 def _same(ways: Mapping[Key, Sequence[Way]], key: Key) -> Sequence[Way]:
@@ -361,14 +390,6 @@ def _same(ways: Mapping[Key, Sequence[Way]], key: Key) -> Sequence[Way]:
     if found is None:
         found = [way for other, each in ways.items() if other[:4] == key[:4] for way in each]
     return found
-
-
-def _common(ways: Iterable[int]) -> int:
-    """Return what cuts all of some ways at once."""
-    found = -1
-    for way in ways:
-        found &= way
-    return max(found, 0)
 
 
 def _joined(ways: Iterable[int]) -> int:

@@ -15,14 +15,16 @@ chance (two calls at the same time), a way is too long: a cut there is a run in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from operator import eq, itemgetter
+from collections.abc import Collection, Mapping
+from functools import reduce
+from itertools import chain, compress, repeat
+from operator import attrgetter, eq, itemgetter, ne, or_
 from typing import Any, Final, Literal, Protocol
 
 import attrs
 
 from chaosharness.handlers.port import Surface
-from chaosharness.kernel.history import History, RawEvent
+from chaosharness.kernel.history import History, RawEvent, followed
 from chaosharness.system import Run
 
 OUTCOMES: Final = frozenset({"effect", "commit", "note"})
@@ -44,9 +46,12 @@ Key = tuple[str, str, str, int, str]
 Outcomes = tuple[tuple[Key, tuple["Way", ...]], ...]
 """The ways to each outcome, one for each of its events, the last outcome first."""
 
+_KIND: Final = itemgetter(1)
 _ACTOR: Final = itemgetter(2)
-_MEMORY: Final = itemgetter(1)
+_TELLER: Final = itemgetter(2, 4)
 _PLACE: Final = itemgetter(3, 4, 5)
+_CAUSE: Final = itemgetter(6)
+_MEMORY: Final = itemgetter(1)
 
 
 @attrs.frozen
@@ -108,6 +113,9 @@ class Spot:
         left: Where something goes on to another actor from there: is lost.
         answered: Where a call has its answer: dies after, answer is lost.
         ended: Where its actor may die later: dies before, dies after.
+        near: What cuts the event itself off, once `done` is known.
+        after: What cuts off whatever it leads to, likewise.
+        end: What ends its actor, once `ended` is known.
     """
 
     place: Place
@@ -116,6 +124,9 @@ class Spot:
     left: tuple[int, ...] | None = None
     answered: tuple[int, ...] | None = None
     ended: tuple[int, ...] | None = None
+    near: int = 0
+    after: int = 0
+    end: int = 0
     bits: dict[Sort, int] = attrs.field(factory=dict)
 
 
@@ -129,6 +140,23 @@ ASKED: Final[Mapping[str, tuple[Sort, ...]]] = {
 
 NOWHERE: Final = Spot(("", 0, 0), (0,), (0, 0, 0), (0,), (0, 0), (0, 0))
 """A place where nothing can cut."""
+
+NOBODY: Final = ("", 0)
+"""Who stands for all that remember nothing."""
+
+_ENDED: Final = attrgetter("ended")
+_END: Final = attrgetter("end")
+
+_CALL, _REPLY, _FAULT, _ANSWER, _ELSE = range(5)
+_SORTS: Final = {
+    "call": _CALL,
+    "reply": _REPLY,
+    "fault": _FAULT,
+    "handled": _ANSWER,
+    "raised": _ANSWER,
+    "effect": _ANSWER,
+}
+"""What an event is to the ways: what is not named here is something that was done."""
 
 
 class Numbering(Protocol):
@@ -206,7 +234,11 @@ def service_of(actor: str) -> str:
 
 
 class _Reader:
-    """Goes through one history, oldest event first."""
+    """Goes through one history, oldest event first.
+
+    What can be said of all events at once is said so; only what follows from what was before
+    is found event by event.
+    """
 
     def __init__(
         self,
@@ -221,7 +253,10 @@ class _Reader:
         self.numbering = numbering
         self.kept = kept
         self.spots = [*map(numbering.spots.get, map(_PLACE, self.raw))]
-        self.asked: list[int] = []  # every bit that was asked for
+        self.actors = [*map(_ACTOR, self.raw)]
+        self.causes = [*map(_CAUSE, self.raw)]
+        self.acting = {actor for actor in {*self.actors} if "#" in actor}
+        self.asked: list[tuple[int, ...]] = []  # all bits that were asked for, in turn
         self.calls: dict[Place, int] = {}
         self.origins: list[int] = []
         self.handles: dict[int, Place] = {}
@@ -229,36 +264,35 @@ class _Reader:
         self.ways: list[tuple[int, int]] = []
         self.onward: list[tuple[int, int]] = []  # what cuts off whatever an event led to
         self.first = numbering.first
-        self.asked_at: list[int] | None = None
         self.alike = 0 if self.first is None else _alike(self.raw, self.first.raw)
         self._find_calls()
 
     def _find_calls(self) -> None:
         """Find which call each event was done for, and where that was picked up."""
-        raw, origins, handles = self.raw, self.origins, self.handles
+        raw, actors, causes = self.raw, self.actors, self.causes
+        calls = {*self.history.places_of("call")}
+        onward = [*causes, -1]
+        crossings: dict[int, int] = {}
+        for index in compress(range(len(raw)), map(calls.__contains__, causes)):
+            cause = causes[index]
+            if actors[cause] != actors[index]:
+                crossings[index] = cause
+                onward[index] = index
+        if crossings:
+            self.origins = [*map(crossings.get, followed(onward)[:-1], repeat(-1))]
+        else:
+            self.origins = [-1] * len(raw)
         begun: dict[int, str] = {}
-        if self.first is not None:
-            origins += self.first.origins[: self.alike]
-            for index, origin, operation, handle in self.first.doing:
-                if index >= self.alike:
-                    break
-                begun.setdefault(origin, operation)
-                if handle is not None:
-                    handles[origin] = handle
-        for index in range(self.alike, len(raw)):
-            _, kind, actor, operation, entity, attempt, cause, _ = raw[index]
-            origin = -1
-            if cause >= 0:
-                crosses = raw[cause][1] == "call" and raw[cause][2] != actor
-                origin = cause if crosses else origins[cause]
-            origins.append(origin)
-            if origin >= 0 and operation and "#" in actor:
+        for index in compress(range(len(raw)), map((-1).__lt__, self.origins)):
+            _, kind, actor, operation, entity, attempt, _, _ = raw[index]
+            if operation and "#" in actor:
+                origin = self.origins[index]
                 if kind in ("handled", "raised"):
-                    handles[origin] = (operation, entity, attempt)
+                    self.handles[origin] = (operation, entity, attempt)
                 begun.setdefault(origin, f"{operation.partition('/')[0]}/handle")
         self._guess_handles(begun)
         if self.first is not None:
-            self.alike = self.first.until(self.alike, handles)
+            self.alike = self.first.until(self.alike, self.handles)
 
     def _guess_handles(self, begun: Mapping[int, str]) -> None:
         """Find where calls were picked up whose handler never came to its end."""
@@ -270,7 +304,7 @@ class _Reader:
 
     def read(self) -> Lesson:
         """Return the ways."""
-        self._walk()
+        self._walk(self.alike, len(self.raw), {} if self.first is None else self.first.lead(self))
         kept, ways = self.kept, self.ways
         found = outcomes_of(self.history)
         ends = self._ends({index for events in found.values() for index in events})
@@ -279,51 +313,75 @@ class _Reader:
             for key, events in found.items()
         )
         handled = {ways[at][0] & kept: None for at in self.history.places_of("handled")}
-        return Lesson(outcomes, tuple(handled), tuple(dict.fromkeys(self.asked)))
+        asked = dict.fromkeys(chain.from_iterable(self.asked))
+        return Lesson(outcomes, tuple(handled), tuple(asked))
 
     def _way(self, index: int, end: int, gone: bool) -> Way:
         direct, memory = self.ways[index]
         return Way(direct & self.kept, memory & self.kept, end & self.kept, gone)
 
-    def _walk(self) -> None:
-        """Find the ways to each event: those of its cause, what lies between, and its own place."""
-        raw, ways, onward, origins = self.raw, self.ways, self.onward, self.origins
-        told: dict[Any, int] = {}
-        if self.first is not None:
-            told = self.first.lead(self)
-        asked_at = self.asked_at
-        for index in range(self.alike, len(raw)):
-            event = raw[index]
-            if asked_at is not None:
-                asked_at.append(len(self.asked))
-            _, kind, actor, operation, entity, attempt, cause, data = event
-            direct, memory = onward[cause] if cause >= 0 else (0, 0)
-            own = self._crossing(cause) if cause >= 0 and raw[cause][2] != actor else 0
+    def _walk(self, begin: int, end: int, told: dict[tuple[str, int], int]) -> None:
+        """Find the ways to some events: those of its cause, what lies between, and its own place.
+
+        Args:
+            begin, end: The events.
+            told: What each actor was told before, for each item; it goes on from there.
+        """
+        raw, actors, onward = self.raw, self.actors, self.onward
+        ask, arrive, leave, before = self.asked.append, self.ways.append, onward.append, told.get
+        some = raw[begin:end]
+        columns = (
+            map(_TELLER, some),
+            self.causes[begin:end],
+            map(_SORTS.get, map(_KIND, some), repeat(_ELSE)),
+            self.spots[begin:end],
+            map(self.acting.__contains__, actors[begin:end]),
+            map(ne, actors[begin:end], map(actors.__getitem__, self.causes[begin:end])),
+        )
+        rows = enumerate(zip(*columns, strict=True), begin)
+        for index, (teller, cause, sort, spot, acts, crosses) in rows:
+            if cause < 0:
+                direct = memory = 0
+            else:
+                direct, memory = onward[cause]
+                if crosses:
+                    between = self._crossing(cause)
+                    direct |= between
+                    memory |= between
             after = 0
-            if attempt > 0 and operation and kind != "fault":
-                spot = self.spots[index] or self._spot(index)
-                if kind == "reply":
-                    answered, remembered = self._answered((operation, entity, attempt), spot, data)
-                    direct |= answered
-                    memory |= remembered
-                elif kind == "call":
-                    self.asked += (bits := spot.called or self._numbered(spot, "called"))
-                    own |= bits[0]
-                    # the last one: each message has attempts of its own
-                    self.calls[operation, entity, attempt] = index
-                else:
-                    self.asked += (bits := spot.done or self._numbered(spot, "done"))
-                    own |= bits[0] | bits[1]
-                    after = bits[2]
-            direct |= own
-            memory |= own
-            if "#" in actor:
-                memory |= told.get((actor, entity), 0)
-                told[actor, entity] = memory
-            ways.append((direct, memory))
-            onward.append((direct | after, memory | after) if after else ways[-1])
-            if origins[index] >= 0 and kind in ("handled", "raised", "effect"):
-                self.answers[origins[index]] = index
+            if sort >= _ANSWER:
+                if spot is None:
+                    spot = self._spot(index)
+                if spot is not NOWHERE:
+                    ask(spot.done or self._numbered(spot, "done"))
+                    near, after = spot.near, spot.after
+                    direct |= near
+                    memory |= near
+            elif sort < _FAULT:
+                direct, memory = self._called(index, sort, spot, direct, memory)
+            if acts:
+                told[teller] = memory = memory | before(teller, 0)
+            way = (direct, memory)
+            arrive(way)
+            leave((direct | after, memory | after) if after else way)
+            if sort == _ANSWER and (origin := self.origins[index]) >= 0:
+                self.answers[origin] = index
+
+    def _called(
+        self, index: int, sort: int, spot: Spot | None, direct: int, memory: int
+    ) -> tuple[int, int]:
+        """Return the way to a call that goes out, or to its answer."""
+        _, _, _, operation, entity, attempt, _, data = self.raw[index]
+        if attempt <= 0 or not operation:
+            return direct, memory
+        spot = spot or self._spot(index)
+        place = (operation, entity, attempt)
+        if sort == _REPLY:
+            answered, remembered = self._answered(place, spot, data)
+            return direct | answered, memory | remembered
+        self.asked.append(bits := spot.called or self._numbered(spot, "called"))
+        self.calls[place] = index  # the last one: each message has attempts of its own
+        return direct | bits[0], memory | bits[0]
 
     def _spot(self, index: int) -> Spot:
         """Return the place of an event, from now on known as such."""
@@ -333,9 +391,12 @@ class _Reader:
     def _spot_at(self, place: Place) -> Spot:
         known = self.numbering.spots
         if place not in known:
-            if place[0] not in self.surfaces or place[2] <= 0:
+            if not place[0] or place[2] <= 0:
+                known[place] = NOWHERE  # in every run
+            elif place[0] in self.surfaces:
+                known[place] = Spot(place)
+            else:
                 return NOWHERE
-            known[place] = Spot(place)
         return known[place]
 
     def _numbered(self, spot: Spot, name: str) -> tuple[int, ...]:
@@ -346,19 +407,22 @@ class _Reader:
                 bits[sort] = self.numbering.number((*spot.place, sort))
         found = tuple([bits[sort] for sort in ASKED[name]])
         setattr(spot, name, found)
+        if name == "done":
+            spot.near, spot.after = found[0] | found[1], found[2]
+        elif name == "ended":
+            spot.end = found[0] | found[1]
         return found
 
     def _crossing(self, cause: int) -> int:
         """Return what cuts between two actors, after an event of the first of them."""
-        _, kind, _, operation, _, _, _, _ = self.raw[cause]
         way = 0
-        if operation:
+        if self.raw[cause][3]:
             spot = self.spots[cause] or self._spot(cause)
-            self.asked += (bits := spot.left or self._numbered(spot, "left"))
+            self.asked.append(bits := spot.left or self._numbered(spot, "left"))
             way = bits[0]
-        if kind == "call" and (place := self.handles.get(cause)) is not None:
+        if (place := self.handles.get(cause)) is not None:
             spot = self._spot_at(place)
-            self.asked += (bits := spot.called or self._numbered(spot, "called"))
+            self.asked.append(bits := spot.called or self._numbered(spot, "called"))
             way |= bits[0]
         return way
 
@@ -369,32 +433,34 @@ class _Reader:
             return 0, 0
         answer = self.answers.get(call, -1)
         through = self.onward[answer] if answer >= 0 else (0, 0)
-        self.asked += (bits := spot.answered or self._numbered(spot, "answered"))
+        self.asked.append(bits := spot.answered or self._numbered(spot, "answered"))
         here = bits[0] | bits[1]
         asked = self.onward[call]
         return asked[0] | through[0] | here, asked[1] | through[1] | here
 
-    def _ends(self, wanted: set[int]) -> dict[int, tuple[int, bool]]:
+    def _ends(self, wanted: Collection[int]) -> dict[int, tuple[int, bool]]:
         """Return for some events how their actor may die afterwards, and whether it did."""
-        raw = self.raw
-        found = dict.fromkeys(wanted, (0, False))
-        actors = set(map(_ACTOR, raw))
-        services = {actor: service_of(actor) for actor in actors if "#" in actor}
-        later = dict.fromkeys(services.values(), 0)
-        dead: set[str] = set()
-        for index in range(len(raw) - 1, -1, -1):
-            _, kind, actor, operation, _, attempt, _, _ = raw[index]
-            if actor not in services:
-                continue
-            who = services[actor]
-            if index in wanted:
-                found[index] = (later[who], who in dead)
-            if kind == "crash":
-                dead.add(who)
-            if attempt > 0 and operation:
-                spot = self.spots[index] or self._spot(index)
-                self.asked += (bits := spot.ended or self._numbered(spot, "ended"))
-                later[who] |= bits[0] | bits[1]
+        actors, spots = self.actors, self.spots
+        services = {actor: service_of(actor) for actor in self.acting}
+        acts = [*compress(range(len(actors)), map(services.__contains__, actors))]
+        acts.reverse()
+        here = [*filter(None, map(spots.__getitem__, acts))]
+        if len(here) < len(acts):
+            here = [spots[index] or self._spot(index) for index in acts]
+        if None in map(_ENDED, here):
+            for spot in here:
+                if spot.ended is None:
+                    self._numbered(spot, "ended")
+        self.asked += map(_ENDED, here)
+        whose = [*map(services.__getitem__, map(actors.__getitem__, acts))]
+        dead = [(at, services.get(actors[at])) for at in self.history.places_of("crash")]
+        found: dict[int, tuple[int, bool]] = dict.fromkeys(wanted, (0, False))
+        for index in wanted:
+            if (who := services.get(actors[index])) is not None:
+                until = acts.index(index)
+                later = compress(map(_END, here[:until]), map(who.__eq__, whose))
+                gone = any(at > index and whom == who for at, whom in dead)
+                found[index] = (reduce(or_, later, 0), gone)
         return found
 
 
@@ -405,24 +471,25 @@ class First(_Reader):
         self, history: History, surfaces: Mapping[str, Surface], numbering: Numbering
     ) -> None:
         super().__init__(history, surfaces, numbering)
-        self.asked_at = []
-        self._walk()
-        self.doing: list[tuple[int, int, str, Place | None]] = []
-        self._tellers: list[tuple[str, int] | None] = []
-        self._calling: list[tuple[int, Place]] = []
-        self._answering: list[tuple[int, int]] = []
-        for index, event in enumerate(self.raw):
-            _, kind, actor, operation, entity, attempt, _, _ = event
-            acts, origin, place = "#" in actor, self.origins[index], (operation, entity, attempt)
-            self._tellers.append((actor, entity) if acts else None)
-            if origin >= 0 and operation and acts:
-                handle = place if kind in ("handled", "raised") else None
-                where = f"{operation.partition('/')[0]}/handle"
-                self.doing.append((index, origin, where, handle))
-            if kind == "call" and attempt > 0 and operation:
-                self._calling.append((index, place))
-            if origin >= 0 and kind in ("handled", "raised", "effect"):
-                self._answering.append((index, origin))
+        self._asked_at: list[int] = []
+        told: dict[tuple[str, int], int] = {}
+        for index in range(len(self.raw)):
+            self._asked_at.append(len(self.asked))
+            self._walk(index, index + 1, told)
+        self._asked_at.append(len(self.asked))
+        self._tellers = [
+            teller if "#" in teller[0] else NOBODY for teller in map(_TELLER, self.raw)
+        ]
+        self._calling = [
+            (index, _PLACE(self.raw[index]))
+            for index in self.history.places_of("call")
+            if self.raw[index][3] and self.raw[index][5] > 0
+        ]
+        self._answering = [
+            (index, origin)
+            for index in self.history.places_of("handled", "raised", "effect")
+            if (origin := self.origins[index]) >= 0
+        ]
 
     def until(self, alike: int, handles: Mapping[int, Place]) -> int:
         """Return up to where a run was like this one: not past a call picked up elsewhere."""
@@ -432,17 +499,18 @@ class First(_Reader):
                 alike = call + 1
         return alike
 
-    def lead(self, other: _Reader) -> dict[Any, int]:
+    def lead(self, other: _Reader) -> dict[tuple[str, int], int]:
         """Have another reading begin as this one; return what each actor had been told by then."""
         alike = other.alike
-        assert self.asked_at is not None
-        other.asked += self.asked[: self.asked_at[alike]] if alike < len(self.raw) else self.asked
+        other.asked += self.asked[: self._asked_at[alike]]
         other.spots[:alike] = self.spots[:alike]
         other.ways += self.ways[:alike]
         other.onward += self.onward[:alike]
         other.calls.update({place: index for index, place in self._calling if index < alike})
         other.answers.update({call: index for index, call in self._answering if index < alike})
-        return dict(zip(self._tellers[:alike], map(_MEMORY, other.ways), strict=True))
+        told = dict(zip(self._tellers[:alike], map(_MEMORY, other.ways), strict=True))
+        told.pop(NOBODY, None)
+        return told
 
 
 def _alike(raw: list[RawEvent], other: list[RawEvent]) -> int:

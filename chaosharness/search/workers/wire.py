@@ -116,7 +116,7 @@ class Wire:
                 verdict=seen.ending.verdict,
                 reason=seen.ending.reason,
                 ran_on=[(one.place, one.why, one.after_ms) for one in seen.ending.ran_on],
-                marks=None if seen.marks is NO_MARKS else seen.marks,
+                marks=None if seen.beside is None else seen.marks,
                 cuts=ways.cuts,
                 outcomes=[(key, [_hex(way) for way in each]) for key, each in ways.outcomes],
                 handled=[f"{bits:x}" for bits in ways.handled],
@@ -193,7 +193,7 @@ class Wire:
             surfaces={name: _surface(kinds) for name, kinds in found.surfaces.items()},
             ending=Ending(found.verdict, found.reason, ran_on),  # type: ignore[arg-type]
             verdicts=tuple(Verdict(one.tested, _findings(one.causes)) for one in found.said),
-            marks=NO_MARKS if found.marks is None else found.marks,
+            told_marks=NO_MARKS if found.marks is None else found.marks,
             told_ways=_ways(found),
             failed=tuple(found.failed),
             digest=found.digest,

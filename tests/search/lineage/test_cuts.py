@@ -16,7 +16,8 @@ def support(*numbers, context=()):
 
 
 def found(supports, faults_max=3, price=lambda number: 10, reach=lambda number: 0, deaths=0):
-    made = cuts(supports, price, reach, faults_max, deaths=deaths)
+    prices = [(price(number), 1 << number) for number in range(64)]
+    made = cuts(supports, prices, reach, faults_max, deaths=deaths)
     return [(cost, frozenset(number for number in range(64) if chosen >> number & 1))
             for cost, chosen in made]  # fmt: skip
 

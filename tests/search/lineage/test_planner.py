@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from chaosharness import Crash, LostReply, LostRequest, Schedule, Site, explore
+from chaosharness.handlers.port import Surface
+from chaosharness.search.lineage.bits import Bits
 from chaosharness.search.lineage.first import CutsFirst
-from chaosharness.search.lineage.planner import Lineage
+from chaosharness.search.lineage.planner import Lineage, _Twins
+from chaosharness.search.lineage.ways import service_of
 from chaosharness.search.marks import Sights
 from models.protocols.broadcast import classic_broadcast, redundant_broadcast, retry_broadcast
 from models.protocols.commit import two_phase
@@ -132,3 +137,53 @@ def test_the_same_search_twice_is_the_same(build):
 def test_a_broken_model_is_found_in_lineage_mode():
     campaign = explore(moves_on_after_a_timeout(), mode="lineage", faults_max=1)
     assert campaign.result == "violated"
+
+
+def test_twins_are_the_deaths_that_no_way_tells_from_a_later_one_of_their_service():
+    chance = Random(7)
+    for _ in range(40):
+        bits = Bits((Crash, LostRequest))
+        for operation in ("a.one", "a.two", "b.one"):
+            bits.surfaces[operation] = Surface((Crash, LostRequest), (Crash,))
+            for attempt in (1, 2, 3):
+                for sort in ("dies before", "is lost", "dies after"):
+                    bits.number((operation, 1, attempt, sort))
+        twins, ways = _Twins(bits), []
+        for _ in range(chance.randrange(6)):
+            more = [chance.getrandbits(bits.count) for _ in range(chance.randrange(3))]
+            twins.take(more)
+            ways += more
+            assert twins.known() == by_hand(bits, ways)
+
+
+def by_hand(bits, ways):
+    """Compare each death with each later one, way by way."""
+    found = 0
+    deaths = [number for number in range(bits.count) if bits.deaths >> number & 1]
+    for number in deaths:
+        for later in deaths:
+            same = all((way >> number ^ way >> later) & 1 == 0 for way in ways)
+            services = [service_of(bits.fault(one).site.operation) for one in (number, later)]
+            if later > number and same and services[0] == services[1]:
+                found |= 1 << number
+    return found
+
+
+def test_who_dies_comes_to_nothing_that_its_service_does_later_in_any_run():
+    planner = Lineage(kinds=(Crash, LostRequest))
+    bits = planner.bits
+    bits.surfaces["a.one"] = bits.surfaces["b.one"] = Surface((Crash, LostRequest), (Crash,))
+    first, lost, second, other = (
+        bits.number((operation, 1, attempt, sort))
+        for operation, attempt, sort in (
+            ("a.one", 1, "dies before"),
+            ("a.one", 1, "is lost"),
+            ("a.one", 2, "dies before"),
+            ("b.one", 1, "dies before"),
+        )
+    )
+    planner._note_order((first, other, 0, lost, second))
+    assert [planner._reach(number) for number in range(4)] == [lost | second, 0, 0, 0]
+    planner._note_order((second, first, lost))
+    assert planner._reach(0) == lost | second
+    assert planner._reach(2) == first | lost
