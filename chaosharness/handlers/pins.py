@@ -243,11 +243,11 @@ class Pins:
     Not modelled:
         `from time import ctime` or `asctime` (`time.ctime`, `time.asctime` are pinned).
         `from random import random` or `getrandbits` draws from a stream that is the same in
-        every run, but shared by all handlers of the run. `random.seed` moves that stream only. Generators that were made
-        before the run (Faker's, numpy's) and `numpy.random`: seed them in the function that
-        builds the service. `time.clock_gettime` of clocks other than CLOCK_REALTIME,
-        `process_time`, `thread_time`. Date functions called from C. Other threads see
-        virtual time too while a run lasts.
+        every run, but shared by all handlers of the run. `random.seed` moves that stream only.
+        Generators that were made before the run (Faker's, numpy's) and `numpy.random`: seed
+        them in the function that builds the service. `time.clock_gettime` of clocks other than
+        CLOCK_REALTIME, `process_time`, `thread_time`. Date functions called from C. Other
+        threads see virtual time too while a run lasts.
     """
 
     __slots__ = ("_entropy", "_epoch_ms", "_saved", "_spun", "_traveller", "reads_max")
