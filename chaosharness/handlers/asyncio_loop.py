@@ -24,11 +24,12 @@ from functools import partial
 from math import ceil
 from types import FrameType
 from typing import Any, Final, TypeVar, TypeVarTuple, Unpack
+from weakref import ReferenceType, ref
 
 from chaosharness.errors import STANDS_FOR, InternalError, RealIO
 from chaosharness.handlers.asyncio_signals import SignalLoop
 from chaosharness.handlers.clocks import MEASURING, SECONDS, clock_read
-from chaosharness.handlers.coroutine import CLOSE_MAX, close
+from chaosharness.handlers.coroutine import CLOSE_MAX, close, close_awaited
 from chaosharness.handlers.fingerprint import OURS
 from chaosharness.handlers.guest import AGES_S, ROUNDING_MS, Guest, beside
 from chaosharness.handlers.places import asked_at, asked_by, awaited_at, told
@@ -131,6 +132,8 @@ class VirtualLoop(Guest, SignalLoop):
         self._outer_hooks: Any = None
         self._factory: Any = None
         self._on_error: Any = None
+        self._generators: list[ReferenceType[Any]] = []
+        self._generators_max = 16
         incarnation.on_death.append(self._die)
 
     # ---- running what is ready
@@ -140,7 +143,7 @@ class VirtualLoop(Guest, SignalLoop):
         self._outer = asyncio._get_running_loop()
         self._outer_hooks = sys.get_asyncgen_hooks()
         asyncio._set_running_loop(self)
-        sys.set_asyncgen_hooks(firstiter=None, finalizer=self._finish_generator)
+        sys.set_asyncgen_hooks(self._begin_generator, self._finish_generator)
 
     def leave(self) -> None:
         """Be it no longer: somebody else's code runs next."""
@@ -473,10 +476,13 @@ class VirtualLoop(Guest, SignalLoop):
                     self._close(task)
                 if not self.tasks:
                     break
+            for reference in self._generators:
+                close_awaited(reference())
         finally:
             self.leave()
             self.ready.clear()
             self._timers.clear()
+            self._generators.clear()
 
     @staticmethod
     def _close(task: Any) -> None:
@@ -487,6 +493,13 @@ class VirtualLoop(Guest, SignalLoop):
         coroutine = task.get_coro()
         if coroutine is not None:
             close(coroutine, getattr(task, "ran_in", None) or Context())
+
+    def _begin_generator(self, generator: Any) -> None:
+        """Remember an async generator: who closes a task does not end what that asks for more."""
+        self._generators.append(ref(generator))
+        if len(self._generators) > self._generators_max:
+            self._generators = [one for one in self._generators if one() is not None]
+            self._generators_max = 2 * len(self._generators) + 16
 
     def _finish_generator(self, generator: Any) -> None:
         """Close an async generator that was dropped before its end, as asyncio does."""

@@ -195,6 +195,17 @@ def close(coroutine: Any, context: Context) -> None:
             aside(_close, one, context)
 
 
+def close_awaited(generator: Any) -> None:
+    """Close what an async generator awaits at the end of a run: whoever asked it is no more.
+
+    Until Python 3.13 closing `agen.__anext__()` leaves the generator as it is. What it awaits would
+    be closed when the interpreter ends, which asyncio's objects do not survive.
+    """
+    awaited = getattr(generator, "ag_await", None)
+    if getattr(awaited, "cr_frame", None) is not None:
+        close(awaited, Context())
+
+
 def _close(coroutine: Any, context: Context) -> None:
     for _ in range(CLOSE_MAX):
         try:

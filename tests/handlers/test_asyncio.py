@@ -447,3 +447,25 @@ def test_what_to_thread_runs_dies_with_its_incarnation():
 
     over = run(handle, only(Crash, "desk.on_order/sleep", "after"))
     assert said(over) == ["saved"]  # by the second incarnation
+
+
+KEPT = []
+
+
+def test_what_an_async_generator_awaits_is_closed_with_its_run():
+    """Who keeps the generator keeps that, and the interpreter did not survive it at its end."""
+
+    async def listen():
+        while True:
+            await asyncio.Queue().get()
+            yield
+
+    async def handle(house, order):
+        KEPT.append(listen())
+        await asyncio.wait([asyncio.create_task(KEPT[-1].__anext__())], timeout=5)
+        house.env.note("on")
+
+    assert said(run(handle)) == ["on"]
+    [generator] = KEPT
+    del KEPT[:]
+    assert generator.ag_await is None or generator.ag_await.cr_frame is None
