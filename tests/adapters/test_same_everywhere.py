@@ -68,9 +68,13 @@ def test_a_history_is_the_same_everywhere():
 
 
 OTHERS = """
+import multiprocessing
 import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 from types import ModuleType
 import httpx
+import uuid_utils
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 from django.http import JsonResponse
@@ -130,6 +134,27 @@ for name, (handler, url, _) in HANDLERS.items():
 for _ in range(2):
     print("temporalio", right.build().run().digest())
 
+def opens(env):  # metrics for nobody, a queue between processes, names from compiled code
+    names = multiprocessing.Queue()
+    server = HTTPServer(("", 8000), BaseHTTPRequestHandler)
+    Thread(target=server.serve_forever, daemon=True).start()
+
+    def on_order(order: dict):
+        names.put(uuid_utils.uuid7())
+        env.note("paid", ref=str(names.get()))
+
+    env.consume(plumbed_bus, "orders", on_order)
+
+plumbed = System("plumbing")
+plumbed_bus = plumbed.add(Kafka("bus", topics={"orders": 2}))
+plumbed.service("till", replicas=2)(opens)
+
+@plumbed.entry(examples=[{"id": "o1"}, {"id": "o2"}])
+def order(env, value):
+    env.publisher(plumbed_bus)("orders", value, key=value["id"])
+
+show("plumbing", plumbed, Crash(Site("till.on_order/handle", "after")))
+
 workers = test_temporal.shop(test_temporal.program.run)
 show("temporalio.worker", workers, Crash(Site("orders.charge/bank.charge", "after")))
 """
@@ -138,7 +163,7 @@ show("temporalio.worker", workers, Crash(Site("orders.charge/bank.charge", "afte
 def test_so_is_that_of_the_rest():
     lines = printed_everywhere(OTHERS)
     assert lines[::2] == lines[1::2]
-    assert len({line.rpartition(" ")[0] for line in lines}) == 11 and len(lines) == 42
+    assert len({line.rpartition(" ")[0] for line in lines}) == 12 and len(lines) == 46
 
 
 ELSEWHERE = "tests/models/test_applications.py"
@@ -163,11 +188,13 @@ SHOWN = {
     "httpx": HERE,
     "kafka": "tests/adapters/test_kafka_python.py",
     "kombu.transport.redis": "tests/adapters/test_celery_redis.py",
+    "multiprocessing": HERE,
     "nats": "tests/adapters/test_nats.py",
     "pika": ELSEWHERE,
     "psycopg": "tests/adapters/databases/test_psycopg.py",
     "redis": "tests/adapters/databases/test_redis.py",
     "socket": "tests/adapters/test_network.py",
+    "socketserver": HERE,
     "sqlalchemy": HERE,
     "sqlite3": HERE,
     "stripe": HERE,
@@ -175,6 +202,7 @@ SHOWN = {
     "temporalio": HERE,
     "temporalio.worker": HERE,
     "urllib3": HERE,
+    "uuid_utils": HERE,
 }
 """Where each adapter's histories are compared between processes. Four have no operations of their
 own: `anyio`, `asgiref` and `ssl` see to what the others stand on; `kombu.connection` refuses."""

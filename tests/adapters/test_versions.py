@@ -12,8 +12,9 @@ from chaosharness.adapters import dispatch
 from chaosharness.adapters.libraries import ADAPTERS
 
 PROJECT = Path(__file__, "../../../pyproject.toml").resolve()
-BENEATH = ("ssl", "socket", "sqlite3", "aiormq", "amqp", "asgiref", "botocore", "kombu")
-"""Of the standard library, or brought by another one."""
+STANDARD = ("multiprocessing", "socket", "socketserver", "sqlite3", "ssl")
+BENEATH = (*STANDARD, "aiormq", "amqp", "asgiref", "botocore", "kombu", "uuid_utils")
+"""Of the standard library, brought by another one, or one that no extra has to bring."""
 
 
 def asked_for():
@@ -46,7 +47,7 @@ def test_an_adapter_fits_its_library(package):
             library, one.where, *getattr(one, "fits", ()), more=getattr(one, "more", False)
         )
         assert callable(real)
-    if package not in ("socket", "ssl", "sqlite3"):  # of the standard library
+    if package not in STANDARD:
         assert version(library.name)
 
 
