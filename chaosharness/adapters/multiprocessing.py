@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import multiprocessing
 import queue
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, Final
@@ -59,8 +60,14 @@ _KINDS: Final[dict[str, tuple[Callable[..., Any], tuple[str, ...]]]] = {
 """What stands for each, and what it takes."""
 
 
+_POOLS: Final = ("multiprocessing.", "concurrent.futures.")
+
+
 def _making(kind: Callable[..., Any]) -> Callable[..., Any]:
     def make(real: Any, self: Any, *arguments: Any, **options: Any) -> Any:
+        caller = sys._getframe(2).f_globals.get("__name__", "")
+        if caller.startswith(_POOLS):  # refused where it starts its first process
+            return real(self, *arguments, **options)
         return kind(*arguments, **options)
 
     return make

@@ -7,7 +7,6 @@ the others are counted and put in order, and never made.
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import Final
 
 import attrs
 
@@ -16,8 +15,6 @@ from chaosharness.search.sites import Catalogue
 
 Spot = tuple[str, int, str, int]
 """An operation, the workload item, the whole name of the message in hand, and the attempt."""
-
-_NOTHING: Final = range(0)
 
 
 @attrs.define(eq=False)
@@ -33,8 +30,7 @@ class Numbers:
     _spots: list[Spot] = attrs.field(factory=list, init=False)
     _begins: list[int] = attrs.field(factory=list, init=False)
     _count: int = attrs.field(default=0, init=False)
-    _made: dict[int, Fault] = attrs.field(factory=dict, init=False)
-    _of: dict[Fault, int] = attrs.field(factory=dict, init=False)
+    _made: list[Fault | None] = attrs.field(factory=list, init=False)
 
     def at(self, spot: Spot) -> range:
         """Return the numbers of the faults at one attempt of an operation."""
@@ -46,29 +42,31 @@ class Numbers:
             if many:
                 self._spots.append(spot)
                 self._begins.append(self._count)
+                self._made += [None] * many
                 self._count += many
         return found
 
     def fault(self, number: int) -> Fault:
         """Return the fault of a number."""
-        if number not in self._made:
-            self._make(self._spots[bisect_right(self._begins, number) - 1])
-        return self._made[number]
+        found = self._made[number]
+        if found is None:
+            at = bisect_right(self._begins, number) - 1
+            found = self._make(self._spots[at])[number - self._begins[at]]
+        return found
 
     def of(self, fault: Fault) -> int | None:
         """Return the number of a fault; None if its place was never asked for, or has it not."""
-        found = self._of.get(fault)
-        if found is None:
-            site = fault.site
-            spot = (*self.catalogue.spelling.place(site), site.attempt)
-            here = self._at.get(spot, _NOTHING)
-            if here and here[0] not in self._made:
-                self._make(spot)
-                found = self._of.get(fault)
-        return found
+        site = fault.site
+        spot = (*self.catalogue.spelling.place(site), site.attempt)
+        here = self._at.get(spot)
+        if not here:
+            return None
+        faults = self._make(spot)
+        return here[faults.index(fault)] if fault in faults else None
 
-    def _make(self, spot: Spot) -> None:
-        here = self._at[spot]
-        faults = self.catalogue.at(*spot)
-        self._made.update(zip(here, faults, strict=True))
-        self._of.update(zip(faults, here, strict=True))
+    def _make(self, spot: Spot) -> tuple[Fault, ...]:
+        faults, here = self.catalogue.at(*spot), self._at[spot]
+        if self._made[here.start] is None:
+            assert len(faults) == len(here)
+            self._made[here.start : here.stop] = faults
+        return faults

@@ -75,7 +75,8 @@ def test_a_search_makes_the_faults_that_it_strikes_and_few_others():
         assert books.propose() is not None
     assert books.left_to_propose() == books.singles - 5
     assert books.singles > 100
-    assert len(books._numbers._made) < books.singles // 2
+    made = [fault for fault in books._numbers._made if fault is not None]
+    assert 5 <= len(made) < books.singles // 2
 
 
 def test_what_another_run_has_struck_is_not_proposed_in_its_turn():
