@@ -198,5 +198,5 @@ def test_a_refusal_cannot_be_swallowed_for_ever(colour):
             except BaseException:
                 continue
 
-    with pytest.raises(RealIO, match="socket.connect"):
+    with pytest.raises(RealIO, match=r"socket\.connect"):
         run(in_colour(colour, connect), runtime=colour)
