@@ -39,6 +39,7 @@ NEEDED = {
     ("adapters", "databases"): "aiosqlite asyncpg django fakeredis psycopg redis sqlalchemy",
     ("adapters", "nats"): "nats",
     ("adapters", "kafka"): "aiokafka confluent_kafka kafka",
+    ("adapters", "uuid_utils"): "uuid_utils",
     ("schemas", "formats"): "fastavro google jsonschema pydantic",
     ("stores", "postgresql"): "psycopg",
 }
