@@ -200,6 +200,7 @@ class Nondeterminism(ChaosharnessError):
                 "It outlives a crash here, and in production it would not. Make it inside the\n"
                 "function that builds the service, or in a module."
             )
+        why += "\nWhat an installed package keeps is of a process if it is named: System(own=[...])"
         super().__init__(
             f"event {index} differs between two runs of {schedule}:\n"
             f"  first:  {first}\n"

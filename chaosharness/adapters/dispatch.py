@@ -9,7 +9,6 @@ such as a class written in C. Both ask `SCOPE` at each call or construction, and
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from inspect import getattr_static, signature
@@ -18,7 +17,7 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.errors import InvalidDefinition
-from chaosharness.handlers.exchange import exchange
+from chaosharness.handlers.exchange import by_scope, exchange
 from chaosharness.kernel.scope import SCOPE
 
 
@@ -126,18 +125,6 @@ def install(library: Library) -> None:
 
 def _gets_class(takes: tuple[str, ...]) -> bool:
     return takes[:1] == ("cls",)
-
-
-def by_scope(real: Any, ours: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what calls `ours(real, ...)` inside a run, and the real one outside."""
-
-    @wraps(real)
-    def call(*arguments: Any, **options: Any) -> Any:
-        if SCOPE.get() is None:
-            return real(*arguments, **options)
-        return ours(real, *arguments, **options)
-
-    return call
 
 
 def _found(

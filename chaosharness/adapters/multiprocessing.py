@@ -19,9 +19,10 @@ import queue
 import sys
 import threading
 from collections.abc import Callable
+from multiprocessing import context
 from typing import Any, Final
 
-from chaosharness.adapters.dispatch import Library, Seam, by_scope
+from chaosharness.adapters.dispatch import Library, Seam
 from chaosharness.handlers.exchange import exchange
 
 
@@ -74,12 +75,9 @@ def _making(kind: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _meet() -> None:
-    """Put ours in the place of the methods of the default context that modules have by name."""
-    for name, (kind, _) in _KINDS.items():
-        real = getattr(multiprocessing, name)
-        exchange(
-            real, by_scope(real, lambda _, *given, _kind=kind, **options: _kind(*given, **options))
-        )
+    """Have modules that hold a method of the default context have the one that stands for it."""
+    for name in _KINDS:
+        exchange(getattr(multiprocessing, name), getattr(context._default_context, name))
 
 
 LIBRARY: Final = Library(

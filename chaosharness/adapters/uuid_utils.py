@@ -24,8 +24,8 @@ from typing import Any, Final
 
 import uuid_utils
 
-from chaosharness.adapters.dispatch import Library, by_scope
-from chaosharness.handlers.exchange import exchange
+from chaosharness.adapters.dispatch import Library
+from chaosharness.handlers.exchange import by_scope, exchange
 
 
 def _marked(number: int, version: int) -> int:

@@ -15,7 +15,6 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from chaosharness.handlers.port import current_scope
 from chaosharness.handlers.unvisited import datagrams_to, listens_at, port_of
 
 __all__ = ["UnvisitedLoop"]
@@ -48,7 +47,7 @@ class Server(asyncio.AbstractServer):
         if not self._serving:
             self._serving = True
             for address in self._addresses:
-                listens_at(current_scope("start_serving"), address)
+                listens_at(address)
 
     async def serve_forever(self) -> None:
         """Take calls until it is closed, or this is cancelled."""
@@ -104,7 +103,7 @@ class Datagrams(asyncio.DatagramTransport):
     def sendto(self, data: Any, addr: Any = None) -> None:
         """Send one: it goes past this world."""
         if not self._closed:
-            datagrams_to(current_scope("sendto"), addr or self._to)
+            datagrams_to(addr or self._to)
 
     def is_closing(self) -> bool:
         """Say whether it is closed."""

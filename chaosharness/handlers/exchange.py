@@ -1,11 +1,15 @@
-"""What is put in the place of a function or class that modules have imported by some name."""
+"""What is put in the place of a function or class, and asks at each call whether a run is on."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
-__all__ = ["exchange"]
+from chaosharness.kernel.scope import SCOPE
+
+__all__ = ["by_scope", "exchange"]
 
 
 def exchange(real: Any, ours: Any, *, spared: tuple[str, ...] = ()) -> None:
@@ -26,3 +30,15 @@ def exchange(real: Any, ours: Any, *, spared: tuple[str, ...] = ()) -> None:
         for name, value in list(names.items()):
             if value is real:
                 names[name] = ours
+
+
+def by_scope(real: Any, ours: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what calls `ours(real, ...)` inside a run, and the real one outside."""
+
+    @wraps(real)
+    def call(*arguments: Any, **options: Any) -> Any:
+        if SCOPE.get() is None:
+            return real(*arguments, **options)
+        return ours(real, *arguments, **options)
+
+    return call

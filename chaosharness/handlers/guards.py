@@ -22,6 +22,7 @@ from typing import Any, Final, NoReturn
 from chaosharness.errors import STANDS_FOR, RealIO
 from chaosharness.handlers import locks, pools, threads, unawaited, unvisited
 from chaosharness.handlers.exits import IN_CHARGE, IN_RUN, TAKES, stand_for
+from chaosharness.handlers.insides import words_of
 from chaosharness.handlers.places import asked_at, asked_by
 from chaosharness.handlers.stopping import take_signal
 
@@ -131,16 +132,11 @@ def _checked(seconds: Any) -> float:
     return length
 
 
-def _words(function: Any) -> Any:
-    """Return the two words of a built-in function: its C definition, and its `self`."""
-    return (ctypes.c_void_p * 2).from_address(id(function) + object.__basicsize__)
-
-
 _SLEEP: Final = time.sleep
 _SLEEPERS: Final[list[object]] = [_Sleeper()]
-_SLEEP_WORDS: Final = _words(_SLEEP)
+_SLEEP_WORDS: Final = words_of(_SLEEP)
 _SLEEP_REAL: Final = tuple(_SLEEP_WORDS)
-_SLEEP_VIRTUAL: Final = tuple(_words(_SLEEPERS.remove))
+_SLEEP_VIRTUAL: Final = tuple(words_of(_SLEEPERS.remove))
 
 
 def _ending(call: str) -> None:

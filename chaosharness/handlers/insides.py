@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from types import GetSetDescriptorType
 from typing import Any
@@ -33,3 +34,8 @@ def _nothing(_: object) -> None:
 def _as_it_says(thing: Any) -> Any:
     """Return the attributes of an object of a class in C: `threading.local`."""
     return getattr(thing, "__dict__", None)
+
+
+def words_of(function: Any) -> Any:
+    """Return the two words of a built-in function: its C definition, and its `self`."""
+    return (ctypes.c_void_p * 2).from_address(id(function) + object.__basicsize__)

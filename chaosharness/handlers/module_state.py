@@ -30,7 +30,7 @@ from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.held import Held, Stand
 from chaosharness.handlers.namespaces import Names
 from chaosharness.handlers.overview import Look
-from chaosharness.handlers.own_code import Survey
+from chaosharness.handlers.own_code import OWN, Survey
 from chaosharness.kernel.allowed import refused
 from chaosharness.kernel.world import World
 
@@ -57,13 +57,18 @@ class ModuleState:
         functions: What the system was given: they lead to the modules.
         shared: Names (`shop.settings`, `shop.settings.TABLE`) of what all processes and all runs
             share, since it never changes or is too dear to make anew.
+        own: Installed packages whose modules are taken for the user's.
     """
 
     def __init__(
-        self, functions: Callable[[], Iterable[Callable[..., Any]]], shared: Sequence[str] = ()
+        self,
+        functions: Callable[[], Iterable[Callable[..., Any]]],
+        shared: Sequence[str] = (),
+        own: Sequence[str] = (),
     ) -> None:
         self._functions = functions
         self.shared = tuple(shared)
+        self._own = OWN.union(own)
         self.things: list[Held] = []
         self._look = Look(())
         self.live: dict[int, Held] = {}
@@ -206,7 +211,7 @@ class ModuleState:
         if same and all(map(is_, map(dict.get, homes, names), things)):
             return False
         self._imported = len(sys.modules)
-        survey = Survey(self.shared)
+        survey = Survey(self.shared, self._own)
         survey.look(self._functions())
         bound = survey.bound
         self._bound = [at[0] for at in bound], [at[1] for at in bound], [at[2] for at in bound]

@@ -69,23 +69,17 @@ _ATTRIBUTE: Final = frozenset({opmap["STORE_ATTR"], opmap["DELETE_ATTR"]})
 _EXTENDED: Final = opmap["EXTENDED_ARG"]
 
 
-OWN: Final = {
-    *("cuid", "cuid2", "flake", "ksuid", "snowflake", "ulid", "uuid6", "uuid_extensions"),
-}
+OWN: Final = frozenset(
+    ("cuid", "cuid2", "flake", "ksuid", "snowflake", "ulid", "uuid6", "uuid_extensions")
+)
 """Installed packages whose modules hold state as the user's own do: those that make names remember
-the last one, so that the next is above it. What a system calls its own is added."""
+the last one, so that the next is above it. A system may call more its own."""
 
 
-def take_for_own(packages: Iterable[str]) -> None:
-    """Look through these installed packages as through the user's own modules, from here on."""
-    if not OWN.issuperset(packages):
-        OWN.update(packages)
-        _is_own.cache_clear()
-
-
-def is_own(names: dict[str, Any]) -> bool:
-    """Say whether a module, given as its dict, is the user's own."""
-    return _is_own(str(names.get("__name__", "")), names.get("__file__"))
+def is_own(names: dict[str, Any], more: frozenset[str] = OWN) -> bool:
+    """Say whether a module, given as its dict, is the user's own, or of one of these packages."""
+    name = str(names.get("__name__", ""))
+    return name.partition(".")[0] in more or _is_own(name, names.get("__file__"))
 
 
 @lru_cache(maxsize=4_096)
@@ -93,8 +87,6 @@ def _is_own(name: str, file: str | None) -> bool:
     package = name.partition(".")[0]
     if package in ("chaosharness", "", "builtins"):
         return False
-    if package in OWN:
-        return True
     if file is None:
         return package not in sys.stdlib_module_names or name == "__main__"
     if _INSTALLED & set(PurePath(file).parts):
@@ -102,12 +94,12 @@ def _is_own(name: str, file: str | None) -> bool:
     return name == "__main__" or not file.startswith(_PYTHON)
 
 
-def home(value: Any) -> dict[str, Any] | None:
+def home(value: Any, more: frozenset[str] = OWN) -> dict[str, Any] | None:
     """Return the module of a class or an object's class, as its dict, if it is the user's own."""
     kind = value if isinstance(value, type) else type(value)
     module = sys.modules.get(getattr(kind, "__module__", None) or "")
     names = getattr(module, "__dict__", None)
-    return names if names is not None and is_own(names) else None
+    return names if names is not None and is_own(names, more) else None
 
 
 @attrs.define
@@ -116,11 +108,13 @@ class Survey:
 
     Attributes:
         shared: Names that are left alone, and all below them.
+        own: Installed packages that are looked through as the user's own modules are.
         found: What holds state, by the identity of the thing and the name in it.
         bound: Names of modules at which a thing was found: name's module, name, thing.
     """
 
     shared: tuple[str, ...] = ()
+    own: frozenset[str] = OWN
     found: dict[tuple[int, str], Held] = attrs.field(factory=dict, init=False)
     bound: list[tuple[dict[str, Any], str, Any]] = attrs.field(factory=list, init=False)
     _seen: dict[int, Any] = attrs.field(factory=dict, init=False)
@@ -215,11 +209,11 @@ class Survey:
             for cell in function.__closure__ or ():
                 if depth < 3 and (inner := Cell("", cell).take()) is not function:
                     self._lead(inner, depth + 1)
-        elif (names := home(function)) is not None:
+        elif (names := home(function, self.own)) is not None:
             self._module(names)
 
     def _module(self, names: dict[str, Any]) -> None:
-        if id(names) not in self._seen and is_own(names):
+        if id(names) not in self._seen and is_own(names, self.own):
             self._seen[id(names)] = names
             self._modules.append(names)
             self._known.append(names)
@@ -278,7 +272,9 @@ class Survey:
 
     def _container(self, value: Any, name: str, where: Any, key: str) -> None:
         kind = type(value)
-        if len(value) > ENTRIES_MAX or (kind.__module__ not in _BUILT_IN and home(kind) is None):
+        if len(value) > ENTRIES_MAX or (
+            kind.__module__ not in _BUILT_IN and home(kind, self.own) is None
+        ):
             return  # a table; or a library's own kind of dict, whose other half is elsewhere
         self._add(held(name, value))
         if isinstance(where, dict):
@@ -290,7 +286,7 @@ class Survey:
 
     def _function(self, function: FunctionType, name: str) -> None:
         names = function.__globals__
-        if not is_own(names):
+        if not is_own(names, self.own):
             self._wrapper(function, name)
             return
         self._module(names)
@@ -316,7 +312,7 @@ class Survey:
                 self._enter(inside, name)
 
     def _class(self, kind: type) -> None:
-        names = home(kind)
+        names = home(kind, self.own)
         if names is None:
             return
         self._module(names)
@@ -359,7 +355,7 @@ class Survey:
                 return
             self._enter(default, f"{name} (its default)")
             return
-        if home(kind) is None and kind.__module__.partition(".")[0] not in _STANDARD:
+        if home(kind, self.own) is None and kind.__module__.partition(".")[0] not in _STANDARD:
             self._locals(value, name)
             if isinstance(dict_of(value), dict) and not _is_ours(kind):
                 self._foreign.append((value, name))
@@ -384,7 +380,11 @@ class Survey:
                     self._add(one)
             elif (put := bag(value)) is not None:
                 self._enter(put, where)
-            elif depth < LOCALS_DEPTH_MAX and not isinstance(value, _CODE) and home(value) is None:
+            elif (
+                depth < LOCALS_DEPTH_MAX
+                and not isinstance(value, _CODE)
+                and home(value, self.own) is None
+            ):
                 self._locals(value, where, depth + 1)
 
     # ---- what code assigns to

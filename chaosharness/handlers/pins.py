@@ -24,6 +24,7 @@ from typing import Any, Final
 
 from chaosharness.errors import InternalError
 from chaosharness.handlers.clocks import pinned_clock_read
+from chaosharness.handlers.insides import words_of
 from chaosharness.handlers.travel import time_machine
 from chaosharness.kernel.spans import EPOCH_MS
 
@@ -146,14 +147,9 @@ def _code(function: Any) -> ctypes.c_void_p:
     return ctypes.c_void_p.from_address(_method(function) + ctypes.sizeof(ctypes.c_void_p))
 
 
-def _words(function: Any) -> Any:
-    """Return the two words of a built-in function: its C definition, and its `self`."""
-    return (ctypes.c_void_p * 2).from_address(id(function) + _HEADER)
-
-
 _BYTES: Final[Any] = _Bytes().__getitem__
-_URANDOM: Final = _words(os.urandom)  # uuid4 asks here, random.SystemRandom and secrets do
-_URANDOM_PINNED: Final = tuple(_words(_BYTES))
+_URANDOM: Final = words_of(os.urandom)  # uuid4 asks here, random.SystemRandom and secrets do
+_URANDOM_PINNED: Final = tuple(words_of(_BYTES))
 
 _TIME: Final = _code(time.time)
 _TIME_NS: Final = _code(time.time_ns)

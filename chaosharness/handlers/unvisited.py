@@ -24,12 +24,11 @@ import selectors
 import socket
 import threading
 from collections.abc import Callable
-from functools import wraps
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from chaosharness.handlers.exchange import exchange
-from chaosharness.kernel.scope import SCOPE, Scope
+from chaosharness.handlers.exchange import by_scope, exchange
+from chaosharness.handlers.port import current_scope
 
 __all__ = ["REFUSES", "datagrams_to", "install", "is_unvisited", "listens_at", "port_of"]
 
@@ -64,14 +63,14 @@ class Unvisited:
 _OURS: Final[WeakKeyDictionary[socket.socket, Unvisited]] = WeakKeyDictionary()
 
 
-def listens_at(scope: Scope, address: Any) -> None:
+def listens_at(address: Any) -> None:
     """Remember that a service waits for calls at an address."""
-    scope.world.past.add(f"callers of {_shown(address)}")
+    current_scope("listen").world.past.add(f"callers of {_shown(address)}")
 
 
-def datagrams_to(scope: Scope, address: Any) -> None:
+def datagrams_to(address: Any) -> None:
     """Remember that a service sends datagrams to an address."""
-    scope.world.past.add(f"datagrams to {_shown(address)}")
+    current_scope("sendto").world.past.add(f"datagrams to {_shown(address)}")
 
 
 def port_of(port: Any) -> int:
@@ -99,21 +98,21 @@ def _is_datagram(sock: socket.socket) -> bool:
     return sock.type == socket.SOCK_DGRAM and sock.family != getattr(socket, "AF_UNIX", None)
 
 
-def _bind(real: Any, scope: Scope, self: Any, address: Any) -> None:
+def _bind(real: Any, self: Any, address: Any) -> None:
     ours = _OURS.setdefault(self, Unvisited())
     named = isinstance(address, tuple) and len(address) > 1
     ours.at = (address[0], port_of(address[1]), *address[2:]) if named else address
 
 
-def _listen(real: Any, scope: Scope, self: Any, *backlog: Any) -> None:
+def _listen(real: Any, self: Any, *backlog: Any) -> None:
     ours = _OURS.get(self)
     if ours is None:
         real(self, *backlog)
     else:
-        listens_at(scope, ours.at)
+        listens_at(ours.at)
 
 
-def _accept(real: Any, scope: Scope, self: Any) -> Any:
+def _accept(real: Any, self: Any) -> Any:
     if self not in _OURS:
         return real(self)
     timeout_s = self.gettimeout()
@@ -123,7 +122,7 @@ def _accept(real: Any, scope: Scope, self: Any) -> Any:
     raise TimeoutError("timed out")
 
 
-def _connect(real: Any, scope: Scope, self: Any, address: Any) -> Any:
+def _connect(real: Any, self: Any, address: Any) -> Any:
     if not _is_datagram(self):
         return real(self, address)
     ours = _OURS.setdefault(self, Unvisited())
@@ -132,14 +131,14 @@ def _connect(real: Any, scope: Scope, self: Any, address: Any) -> Any:
     return None
 
 
-def _sent(scope: Scope, sock: Any, data: Any, address: Any) -> int:
+def _sent(sock: Any, data: Any, address: Any) -> int:
     _OURS.setdefault(sock, Unvisited()).asked = address
-    datagrams_to(scope, address)
+    datagrams_to(address)
     return memoryview(data).nbytes
 
 
 def _receiving(name: str) -> Callable[..., Any]:
-    def receive(real: Any, scope: Scope, self: Any, *rest: Any, **options: Any) -> Any:
+    def receive(real: Any, self: Any, *rest: Any, **options: Any) -> Any:
         """Wait for datagrams, which never come; refuse where one has asked for an answer."""
         ours = _OURS.get(self)
         if ours is None:
@@ -147,33 +146,33 @@ def _receiving(name: str) -> Callable[..., Any]:
         if ours.asked is not None:
             for refuse in REFUSES:
                 refuse(f"socket.{name}({ours.asked!r})")
-        return _accept(real, scope, self)
+        return _accept(real, self)
 
     return receive
 
 
-def _sendto(real: Any, scope: Scope, self: Any, data: Any, *rest: Any) -> Any:
+def _sendto(real: Any, self: Any, data: Any, *rest: Any) -> Any:
     if not _is_datagram(self):
         return real(self, data, *rest)
-    return _sent(scope, self, data, rest[-1])
+    return _sent(self, data, rest[-1])
 
 
-def _send(real: Any, scope: Scope, self: Any, data: Any, *flags: Any) -> Any:
+def _send(real: Any, self: Any, data: Any, *flags: Any) -> Any:
     ours = _OURS.get(self)
     if ours is None or ours.to is None:
         return real(self, data, *flags)
-    return _sent(scope, self, data, ours.to)
+    return _sent(self, data, ours.to)
 
 
-def _sendall(real: Any, scope: Scope, self: Any, data: Any, *flags: Any) -> Any:
+def _sendall(real: Any, self: Any, data: Any, *flags: Any) -> Any:
     ours = _OURS.get(self)
     if ours is None or ours.to is None:
         return real(self, data, *flags)
-    _sent(scope, self, data, ours.to)
+    _sent(self, data, ours.to)
     return None
 
 
-def _getsockname(real: Any, scope: Scope, self: Any) -> Any:
+def _getsockname(real: Any, self: Any) -> Any:
     ours = _OURS.get(self)
     return real(self) if ours is None or ours.at is None else ours.at
 
@@ -191,7 +190,7 @@ _METHODS: Final[dict[str, Callable[..., Any]]] = {
 }
 
 
-def _getaddrinfo(real: Any, scope: Scope, host: Any, port: Any, *rest: Any, **more: Any) -> Any:
+def _getaddrinfo(real: Any, host: Any, port: Any, *rest: Any, **more: Any) -> Any:
     """Look up a name of the machine itself, or where a datagram goes: without any resolver."""
     kind = more.get("type", rest[1] if len(rest) > 1 else 0)
     name = host.decode("latin-1") if isinstance(host, bytes) else host
@@ -211,11 +210,11 @@ def _number_of(port: Any) -> int:
     return socket.getservbyname(text) if named else int(text or 0)
 
 
-def _gethostbyname(real: Any, scope: Scope, hostname: Any) -> Any:
+def _gethostbyname(real: Any, hostname: Any) -> Any:
     return "127.0.0.1" if hostname == "localhost" else real(hostname)
 
 
-def _getfqdn(real: Any, scope: Scope, name: str = "") -> Any:
+def _getfqdn(real: Any, name: str = "") -> Any:
     return "localhost" if name in OWN else real(name)
 
 
@@ -226,7 +225,7 @@ _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
 }
 
 
-def _select(real: Any, scope: Scope, self: Any, timeout: float | None = None) -> Any:
+def _select(real: Any, self: Any, timeout: float | None = None) -> Any:
     """Wait at sockets that nobody calls, as a server of `socketserver` does, again and again."""
     waiting = self.get_map() or {}
     ours = {one.fileno() for one in _OURS} if waiting else set()
@@ -237,27 +236,14 @@ def _select(real: Any, scope: Scope, self: Any, timeout: float | None = None) ->
     return []
 
 
-def _in_run(real: Any, ours: Callable[..., Any]) -> Any:
-    """Return what calls ours in a run, and the real one elsewhere."""
-
-    @wraps(real)
-    def call(*arguments: Any, **options: Any) -> Any:
-        scope = SCOPE.get()
-        if scope is None:
-            return real(*arguments, **options)
-        return ours(real, scope, *arguments, **options)
-
-    return call
-
-
 def install() -> None:
     """Put them there, once and for good; outside of runs they are the real ones."""
     for name, ours in _METHODS.items():
-        setattr(socket.socket, name, _in_run(getattr(socket.socket, name), ours))
+        setattr(socket.socket, name, by_scope(getattr(socket.socket, name), ours))
     for name, ours in _FUNCTIONS.items():
         real = getattr(socket, name)
-        exchange(real, _in_run(real, ours))
+        exchange(real, by_scope(real, ours))
     for name in ("SelectSelector", "PollSelector", "EpollSelector", "KqueueSelector"):
         kind = getattr(selectors, name, None)
         if kind is not None:
-            kind.select = _in_run(kind.select, _select)
+            kind.select = by_scope(kind.select, _select)

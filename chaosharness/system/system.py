@@ -28,7 +28,6 @@ from chaosharness.checkers.property import check_properties
 from chaosharness.errors import Hopeless, InvalidDefinition, NotAwaited
 from chaosharness.handlers.colours import check_runtime, made_at
 from chaosharness.handlers.module_state import AGAIN_MAX, ModuleState, named
-from chaosharness.handlers.own_code import take_for_own
 from chaosharness.handlers.places import asked_at, at_line, words_of
 from chaosharness.handlers.sandbox import enter, leave, put_around, take_away
 from chaosharness.handlers.stopping import with_untold
@@ -96,8 +95,7 @@ class System:
         self.items: Any = None
         self.properties: list[Any] = []
         self._entry: Callable[..., Any] | None = None
-        take_for_own(named(own, "own", "acme_common"))
-        self.module_state = ModuleState(self.given, named(shared))
+        self.module_state = ModuleState(self.given, named(shared), named(own, "own", "acme_common"))
         self._calm: dict[str, Run] = {}
         self._families: dict[str, Family] = {}
         self._same: set[str] = set()

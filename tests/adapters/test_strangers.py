@@ -5,6 +5,7 @@ is said in other words where another test has met the library: nothing here depe
 """
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import re
@@ -282,6 +283,17 @@ def test_a_client_of_two_servers_is_said():
     assert "connects to servers of 'a' and 'b' (at " in refused(both, *parts)
     found = refused(redis_client, RedisStore("one"), RedisStore("two"))
     assert "may mean 'one' and 'two': say with url=" in found
+
+
+def test_a_connection_that_was_refused_can_be_freed(monkeypatch):
+    """Its `__del__` asks what it is connected to: an error there is told in another test."""
+    kind = pytest.importorskip("aiosqlite").Connection
+    freed = []
+    monkeypatch.setattr(kind, "__del__", lambda self: freed.append(vars(self)))
+    assert "'real.db'" in refused(aiosqlite_file)
+    left = [vars(one) for one in gc.get_objects() if type(one) is kind]
+    assert left + freed
+    assert all("_connection" in one for one in left + freed)
 
 
 # ---- other processes

@@ -287,5 +287,6 @@ def test_a_package_that_is_installed_may_be_called_ones_own(tmp_path, monkeypatc
     assert names().run().digest() != names().run().digest()
     system = names(own=["acme_names"])
     assert system.run().digest() == system.run().digest()
+    assert names().run().digest() != names().run().digest()  # it is that system's alone
     with pytest.raises(TypeError, match="'acme names' is no name"):
         System("names", own="acme names")

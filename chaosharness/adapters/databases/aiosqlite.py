@@ -74,6 +74,7 @@ class _Work:
 
 def _made(real: Any, self: Any, connector: Any, iter_chunk_size: int, loop: Any = None) -> None:
     scope = current_scope("aiosqlite.connect")
+    self._connection = None  # which it asks for when it is freed, also where this refuses
     _see_store(scope, connector)
     real(self, connector, iter_chunk_size, loop)
     self._thread = _Thread()

@@ -24,11 +24,12 @@ from collections.abc import Callable
 from typing import Any, Final, NoReturn
 from weakref import WeakKeyDictionary
 
-from chaosharness.adapters.dispatch import Library, by_scope
+from chaosharness.adapters.dispatch import Library
 from chaosharness.adapters.network.asking import Broken, Ended, Told, ask
 from chaosharness.adapters.network.host import OpenHost, host_at, is_host
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.blocking import blocking
+from chaosharness.handlers.exchange import by_scope
 from chaosharness.handlers.places import asked_at
 from chaosharness.handlers.port import call_off, current_scope, sleep
 from chaosharness.handlers.recall import of_stack

@@ -20,8 +20,7 @@ import attrs
 
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.carrier import PLAIN
-from chaosharness.handlers.handling import reach, suffer
-from chaosharness.handlers.places import told
+from chaosharness.handlers.handling import ended, reach, suffer
 from chaosharness.handlers.port import HANDLE
 from chaosharness.handlers.script import Script, drive_in_kernel
 from chaosharness.kernel.scope import Incarnation, Scope
@@ -178,16 +177,9 @@ class Triggerer:
             return None
 
         def done(scope: Scope, event: Any, error: BaseException | None) -> None:
-            world.in_flight.pop(scope, None)
-            if error is None:
-                scope.record("handled", operation, attempt, None)
-            else:
-                scope.record("raised", operation, attempt, told(error))
-            if world.is_mistake(error):
-                world.refuse(error)
-                return
-            telling = self._tell(scope, attempt, run, instance, kept, event, error)
-            drive_in_kernel(telling, world)
+            if ended(scope, operation, attempt, error):
+                telling = self._tell(scope, attempt, run, instance, kept, event, error)
+                drive_in_kernel(telling, world)
 
         scope.colour = loaded.colour_of(first_event)
         scope.colour.start(scope, first_event, None, None, done)

@@ -5,7 +5,8 @@
 `RedisRateLimitingDAO.java`; `WorkflowExecutorOps.java` (`setTaskDomains`, `getActiveDomain`),
 `ConductorProperties.java` (rules C20, C21).
 *Not modelled*: newer servers on PostgreSQL, which hand a postponed task out as soon as another has
-ended, and all on PostgreSQL, which know no rate limits.
+ended, and all on PostgreSQL, which know no rate limits. On Redis, that what goes out in one
+millisecond counts as one: here many things happen in one.
 """
 
 from collections.abc import Callable, Mapping
@@ -51,7 +52,7 @@ class Limits:
                 return True
         if found.in_window and found.window_s:
             since = now - found.window_s * 1000
-            lately = [at for at in self.windows.get(task.step.name, ()) if at >= since]
+            lately = [at for at in self.windows.get(task.step.name, ()) if at > since]
             self.windows[task.step.name] = lately
             if len(lately) >= found.in_window:
                 return True

@@ -72,6 +72,13 @@ def test_so_many_in_so_many_seconds() -> None:
     assert run(server.poll("a", "worker")) is not None
 
 
+def test_a_window_ends_with_its_last_millisecond() -> None:
+    server, got = polled({"rateLimitPerFrequency": 1, "rateLimitFrequencyInSeconds": 60})
+    assert [task is not None for task in got] == [True, False, False]
+    server.now = 60_000
+    assert run(server.poll("a", "worker")) is not None
+
+
 def test_no_limit_is_none() -> None:
     _, got = polled({"concurrentExecLimit": 0, "rateLimitPerFrequency": 0})
     assert None not in got
