@@ -12,6 +12,8 @@ import pytest
 
 from chaosharness import GracefulStop, Kafka, System, explore
 from chaosharness.errors import RealIO
+from chaosharness.reporting.formats.coverage import summary
+from chaosharness.reporting.formats.page import page_html, page_markdown
 
 ORDERS = [{"id": "o1"}]
 AT = ("0.0.0.0", 8080)
@@ -183,7 +185,12 @@ def test_the_answer_to_a_datagram_is_refused():
 
 def test_the_report_names_what_went_past():
     campaign = explore(shop(in_a_thread), kinds=[GracefulStop], faults_max=1)
-    assert "not seen: callers of 0.0.0.0:8080" in str(campaign.spoken)
+    words = "not seen: callers of 0.0.0.0:8080"
+    assert any(words in line for line in page_markdown(campaign).splitlines()[:6])
+    page = page_html(campaign)
+    assert words in page[: page.index("</header>")]
+    assert page.count(words) == 1
+    assert any(words in line for line in summary(campaign).splitlines()[:3])
 
 
 def test_what_processes_would_share_is_shared_by_threads():

@@ -82,6 +82,7 @@ def page_markdown(campaign: Campaign, *, redact: Redact = (), called: str = "") 
     """
     runs = f"{count(campaign.searched, 'run')} ({campaign.mode}, faults ≤ {campaign.faults_max})"
     lines = [f"## {WORD[campaign.result]}: {escape(clip(campaign.system, 80))}", "", runs]
+    lines += ["", escape(clip(campaign.spoken, TEXT_MAX))] if campaign.spoken else []
     lines += ["", *(f"- {escape(clip(one, TEXT_MAX))}" for one in campaign.reasons)]
     for one in _entries(campaign, redact):
         lines += ["", f"### {escape(clip(one.property, 80))}", "", escape(one.summary), ""]
@@ -122,7 +123,7 @@ def _entries(campaign: Campaign, redact: Redact) -> list[Entry]:
 def _remarks(campaign: Campaign, redact: Redact) -> list[tuple[str, list[str]]]:
     """Return what else there is to say, under its heading."""
     coverage = campaign.coverage
-    covered = [*filter(None, [campaign.spoken]), *coverage.sentences()]
+    covered = [*coverage.sentences()]
     if campaign.result != "violated" and not campaign.unproved:
         covered.append(f"That says: {coverage.rules_out(campaign.searched)}")
     troubles = [
