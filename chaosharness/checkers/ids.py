@@ -124,8 +124,10 @@ def _in_envelope(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         words = path.split(".")
         if words[0] == "MessageAttributes" and words[-1] == "Value":
             yield ".".join(words[1:-1]).replace(".", "-"), value
-    with suppress(ValueError):
-        yield from leaves(json.loads(said.get("Message", "")))
+    message = said.get("Message")
+    if isinstance(message, str):
+        with suppress(ValueError):
+            yield from leaves(json.loads(message))
 
 
 def _lost(

@@ -101,6 +101,14 @@ def test_an_id_may_stand_in_the_payload_or_among_the_properties_of_a_message():
     passing_on(first, first, broker=RabbitMQ).run().check(ids_travel())
 
 
+@pytest.mark.parametrize("message", [5, None, ["a"], "no json", '{"correlation_id": "r1"}'])
+def test_a_payload_that_looks_like_an_envelope_of_sns_may_hold_anything(message):
+    value = {"Type": "Notification", "TopicArn": "arn:news", "Message": message}
+    run = passing_on({}, {}, value=value).run()
+    lost = [finding.summary for finding in ids_travel().findings(run.evidence())]
+    assert len(lost) == (1 if "r1" in str(message) else 0)
+
+
 def test_an_own_name_and_events_that_begin_something_new():
     first = headers(**{"X-Tenant-Request": "r1"})
     system = passing_on(first, {})

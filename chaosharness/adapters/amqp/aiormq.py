@@ -51,9 +51,10 @@ from chaosharness.adapters.dispatch import Library, Seam
 from chaosharness.handlers.port import current_scope
 
 _FREED: Final = ("Channel.CloseOk", "Channel.Close")
+"""After these the number of a channel is free."""
+
 AROUND: Final = 8
 """Bytes of a frame around what it carries: type, channel and length ahead, an end mark behind."""
-"""After these the number of a channel is free."""
 
 
 class Wire:
