@@ -17,6 +17,7 @@ import msgspec
 
 from chaosharness.checkers import Finding, Property, assumed
 from chaosharness.errors import InvalidDefinition, InvalidSchedule
+from chaosharness.handlers.logged import Logged
 from chaosharness.kernel.history import History
 from chaosharness.kernel.lines import Line
 from chaosharness.schedule import FORMAT, Schedule, read_format
@@ -81,6 +82,8 @@ class Counterexample:
         code: The decisive ones of them, as the file had them.
         event_histories: What orchestrators recorded, as `Run.event_histories` has it. Not in the
             file: replaying it brings it back.
+        logged: What the user's code logged and printed in that run. Not in the file: replaying it
+            brings it back.
         format: Of the file that it was read from.
     """
 
@@ -106,6 +109,7 @@ class Counterexample:
     types: tuple[str, ...] = ()
     lines: Mapping[int, Line] = attrs.field(factory=dict, repr=False)
     code: tuple[Any, ...] = attrs.field(default=(), repr=False)
+    logged: tuple[Logged, ...] = attrs.field(default=(), repr=False)
     event_histories: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     format: int = FORMAT
 

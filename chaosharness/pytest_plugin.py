@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from chaosharness.search.sites import Catalogue
     from chaosharness.system import Run
 
+CAPTURED: Final = 5
+"""Lines that are shown from each end of what was captured during a search."""
+
 VERBOSITY = ("story", "short", "off")
 
 
@@ -185,6 +188,7 @@ class Chaos:
             report.chaos = counts.plain()
         if lines:
             report.chaos_failures = lines
+            report.sections = [(name, _shortened(name, text)) for name, text in report.sections]
             self._point(item, report.longrepr, violations)
 
     def _point(self, item: pytest.Item, shown: Any, violations: list[Any]) -> None:
@@ -333,6 +337,16 @@ class Chaos:
             terminalreporter.line(f"  replay: pytest --chaos-replay {file}")
         if self.trouble:
             terminalreporter.line(self.trouble)
+
+
+def _shortened(name: str, text: str) -> str:
+    """Leave out most of what was captured in hundreds of runs: the story has what matters of it."""
+    lines = text.splitlines(keepends=True)
+    if not name.endswith(" call") or len(lines) <= 4 * CAPTURED:
+        return text
+    left = len(lines) - 2 * CAPTURED
+    words = f"... {left:,} lines of all runs left out; the story has those of the failing run\n"
+    return "".join([*lines[:CAPTURED], words, *lines[-CAPTURED:]])
 
 
 def folder_of(nodeid: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from chaosharness.cli.screen import put, say
+from chaosharness.cli.screen import put, say, unheard
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,12 +63,13 @@ def compare(
     from chaosharness.search.comparison import compared, ends_of
     from chaosharness.search.target import full_target, load_target
 
-    systems = [load_target(full_target(target)) for target in targets]
-    calm = [system.calm().history for system in systems]
-    if between is not None:
-        _check_effects(between, calm)
-    between = between or ends_of(calm)
-    found = [compared(system, runs_max=budget, between=between) for system in systems]
+    with unheard():
+        systems = [load_target(full_target(target)) for target in targets]
+        calm = [system.calm().history for system in systems]
+        if between is not None:
+            _check_effects(between, calm)
+        between = between or ends_of(calm)
+        found = [compared(system, runs_max=budget, between=between) for system in systems]
     if page is not None:
         _write(page, targets, found)
     if as_json:

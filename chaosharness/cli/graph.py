@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from chaosharness.cli.configured import target_argument
-from chaosharness.cli.screen import count, put, say
+from chaosharness.cli.screen import count, put, say, unheard
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,17 +55,17 @@ def graph(target: str, faults: int, static: bool, mermaid: bool, page: Path | No
     from chaosharness.search.target import full_target, load_target
 
     target = full_target(target)
-    system = load_target(target)
-    if static:
-        from chaosharness.system.wiring import static_graph
-
-        found, source = static_graph(system), "read from the code"
-    else:
-        found, runs = _graph_of(system, faults)
-        source = f"seen in {count(runs, 'run')}"
+    from chaosharness.system.wiring import static_graph
     from chaosharness.system.wiring.shapes import step_graphs
 
-    steps = [] if static else step_graphs(system)
+    with unheard():
+        system = load_target(target)
+        if static:
+            found, source = static_graph(system), "read from the code"
+        else:
+            found, runs = _graph_of(system, faults)
+            source = f"seen in {count(runs, 'run')}"
+        steps = [] if static else step_graphs(system)
     if page is not None:
         _write(page, system.name, found, source, steps)
     if mermaid:

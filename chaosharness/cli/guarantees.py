@@ -10,7 +10,7 @@ import click
 from chaosharness.cli.claims import to_judge
 from chaosharness.cli.configured import target_argument
 from chaosharness.cli.doors import HOLDS, UNKNOWN, VIOLATED
-from chaosharness.cli.screen import put, say
+from chaosharness.cli.screen import put, say, unheard
 
 if TYPE_CHECKING:
     from chaosharness.search.guarantees import Tried
@@ -49,14 +49,15 @@ def guarantees(
     from chaosharness.search.target import full_target, load_target
 
     target = full_target(target)
-    system = load_target(target)
-    found = tried_on(
-        system,
-        properties=to_judge(system, without),
-        faults_max=faults,
-        runs_max=budget,
-        target=target,
-    )
+    with unheard():
+        system = load_target(target)
+        found = tried_on(
+            system,
+            properties=to_judge(system, without),
+            faults_max=faults,
+            runs_max=budget,
+            target=target,
+        )
     if as_json:
         put(json.dumps([_row(one, found[0]) for one in found], indent=1))
     else:

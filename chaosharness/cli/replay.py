@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
-from contextlib import redirect_stdout
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
 
 from chaosharness.cli.claims import judges
 from chaosharness.cli.doors import HOLDS, UNKNOWN, VIOLATED
-from chaosharness.cli.screen import Unheard, put, say
+from chaosharness.cli.screen import put, say, unheard
 
 
 @click.command()
@@ -32,11 +31,11 @@ def replay(file: Path, target: str | None, twice: bool, as_json: bool) -> int:
 
     found = load(file)
     where = target or found.target
-    with redirect_stdout(Unheard() if as_json else sys.stdout):
+    with unheard() if as_json else nullcontext():
         system = load_target(where) if where else None
         outcome = replay_again(found, system, properties=judges(system), target=where)
     if twice and system is not None and outcome.run is not None:
-        with redirect_stdout(Unheard()):
+        with unheard():
             items = outcome.run.items
             check_determinism(system, items=items, schedule=found.schedule, target=where)
     if as_json:

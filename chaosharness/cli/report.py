@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Final
 
 import click
 
 from chaosharness.cli.claims import judges
-from chaosharness.cli.screen import Unheard, put, say
+from chaosharness.cli.screen import put, say, unheard
 
 FORMATS: Final = ("text", "markdown", "html", "json", "pytest")
 
@@ -30,20 +29,21 @@ def report(file: Path, form: str, target: str | None, redact: tuple[str, ...]) -
 
     found = load(file)
     where = target or found.target
-    system = load_target(where) if where else None
-    with redirect_stdout(Unheard()):
+    with unheard():
+        system = load_target(where) if where else None
         outcome = replay_again(found, system, properties=judges(system), target=where)
-    if outcome.run is not None:
-        passing = outcome.run.calm() if found.schedule.faults else None
-        found = attrs.evolve(
-            found,
-            history=outcome.run.history,
-            lines=outcome.run.system.lines(outcome.run),
-            event_histories=outcome.run.event_histories,
-            findings=outcome.findings or found.findings,
-            passing=passing,
-            target=where,
-        )
+        if outcome.run is not None:
+            again = outcome.run.system.seen_again(outcome.run)
+            found = attrs.evolve(
+                found,
+                history=outcome.run.history,
+                lines=again.lines,
+                logged=again.logged,
+                event_histories=outcome.run.event_histories,
+                findings=outcome.findings or found.findings,
+                passing=outcome.run.calm() if found.schedule.faults else None,
+                target=where,
+            )
     match form:
         case "text":
             text = reporting.to_text(found, redact=redact, file=str(file))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -14,7 +13,7 @@ import click
 from chaosharness.cli.claims import to_judge
 from chaosharness.cli.configured import FROM_0, FROM_1, MODES, Seconds, target_argument
 from chaosharness.cli.doors import HOLDS, TROUBLE, UNKNOWN, VIOLATED
-from chaosharness.cli.screen import Unheard, Unprinted, count, put, say, screen_width
+from chaosharness.cli.screen import Unprinted, count, errors, put, say, screen_width, unheard
 from chaosharness.cli.stopping import until_told_to_stop
 from chaosharness.cli.telling import Telling
 
@@ -109,12 +108,11 @@ def run(
     from chaosharness.search.explore import explore
     from chaosharness.search.target import full_target, load_target
 
-    unheard = Unheard()
     told = Telling(report, redact, aloud=not as_json)
     campaign = None
     with (
         suppress(KeyboardInterrupt, Unprinted),
-        redirect_stdout(unheard),
+        unheard() as held,
         progress_bar(quiet=as_json) as bar,
         until_told_to_stop() as look,
     ):
@@ -150,8 +148,8 @@ def run(
 
             say(summary(campaign, width=screen_width(), table=coverage))
             told.say_files()
-            if unheard.lines:
-                say(f"Not shown: {unheard.lines:,} lines that your code printed; replay shows.")
+            if held.lines:
+                say(f"Not shown: {held.lines:,} lines that your code logged; replay shows them.")
     return told.end(_EXIT[campaign.result])
 
 
@@ -237,12 +235,15 @@ class Bar:
 @contextmanager
 def progress_bar(*, quiet: bool) -> Iterator[Bar | Lines | None]:
     """Show a bar while the search lasts, if a person is watching; else a line now and then."""
-    if quiet or not sys.stderr.isatty():
+    screen = errors()
+    if quiet or screen is None or not screen.isatty():
         yield None if quiet else Lines()
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(file=screen)
+    apart: Any = {"redirect_stdout": False, "redirect_stderr": False}  # it would show all of it
+    with Progress(*columns, console=console, transient=True, **apart) as bar:
         yield Bar(bar)

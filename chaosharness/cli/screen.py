@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from shutil import get_terminal_size
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -21,13 +22,15 @@ def say(text: str, *, err: bool = False, nl: bool = True) -> None:
     Raises:
         Unprinted: It could not be. Not for standard error: nobody is left to be told.
     """
-    stream = sys.stderr if err else sys.stdout
+    stream = errors() if err else sys.stdout
     encoding = getattr(stream, "encoding", None) or "utf-8"
     if not err:
         _print(writable(text, encoding), nl)
         return
+    if stream is None:  # it is closed
+        return
     with suppress(OSError, ValueError):
-        click.echo(writable(text, encoding), err=True, nl=nl)
+        click.echo(writable(text, encoding), file=stream, nl=nl)
 
 
 def put(text: str, *, nl: bool = True) -> None:
@@ -66,11 +69,17 @@ _PLAIN: Final = str.maketrans(
 )
 
 
+def errors() -> Any:
+    """Return standard error, also while what the user's code writes there is held back."""
+    return sys.stderr.beyond if isinstance(sys.stderr, Unheard) else sys.stderr
+
+
 class Unheard(io.TextIOBase):
-    """Takes what the user's code prints during thousands of runs, and counts the lines."""
+    """Takes what the user's code prints and logs during thousands of runs, and counts the lines."""
 
     def __init__(self) -> None:
         self.lines = 0
+        self.beyond: Any = errors()
 
     def writable(self) -> bool:
         return True
@@ -78,6 +87,14 @@ class Unheard(io.TextIOBase):
     def write(self, text: str, /) -> int:
         self.lines += text.count("\n")
         return len(text)
+
+
+@contextmanager
+def unheard() -> Iterator[Unheard]:
+    """Hold back what the user's code prints and logs; what we `say` to standard error is heard."""
+    taker = Unheard()
+    with redirect_stdout(taker), redirect_stderr(taker):
+        yield taker
 
 
 def screen_width() -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from chaosharness.cli.configured import target_argument
-from chaosharness.cli.screen import count, put, say
+from chaosharness.cli.screen import count, put, say, unheard
 
 if TYPE_CHECKING:
     from chaosharness.faults import Fault
@@ -43,8 +43,9 @@ def sites(
     from chaosharness.search.sites import candidates
     from chaosharness.search.target import full_target, load_target
 
-    system = load_target(full_target(target))
-    calm = system.calm()
+    with unheard():
+        system = load_target(full_target(target))
+        calm = system.calm()
     way = {key: place for place, key in enumerate(calm.reached)}
     faults = [
         fault

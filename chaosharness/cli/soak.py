@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import redirect_stdout, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from chaosharness.cli.claims import to_judge
 from chaosharness.cli.configured import FROM_0, FROM_1, Seconds, target_argument
 from chaosharness.cli.doors import HOLDS, UNKNOWN, VIOLATED, fail
 from chaosharness.cli.run import as_text, progress_bar
-from chaosharness.cli.screen import Unheard, count, put, say
+from chaosharness.cli.screen import count, put, say, unheard
 from chaosharness.cli.stopping import until_told_to_stop
 from chaosharness.cli.telling import Telling
 
@@ -90,11 +90,10 @@ def soak(
 
     lasting_s = _lasting_s(hours, seconds)
     told = Telling(str(Path(folder) / "findings"), redact, aloud=not as_json)
-    unheard = Unheard()
     one: Soak | None = None
     with (
         suppress(KeyboardInterrupt),
-        redirect_stdout(unheard),
+        unheard(),
         progress_bar(quiet=as_json) as bar,
         until_told_to_stop() as look,
     ):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from chaosharness.cli.configured import target_argument
-from chaosharness.cli.screen import Unheard, put, say
+from chaosharness.cli.screen import put, say, unheard
 
 if TYPE_CHECKING:
     from chaosharness.system import Run
@@ -41,7 +40,7 @@ def _run_of(what: str) -> Run:
     from chaosharness.search.regressions import load
     from chaosharness.search.target import full_target, load_target
 
-    with redirect_stdout(Unheard()):
+    with unheard():
         if not (what.endswith(".json") and Path(what).exists()):
             return load_target(full_target(what)).calm()
         found = load(what)
@@ -68,13 +67,14 @@ def read_trace(file: Path, target: str, item: str | None) -> None:
     from chaosharness.search.target import full_target, load_target
     from chaosharness.traces import read_trace as read
 
-    system = load_target(full_target(target))
+    with unheard():
+        system = load_target(full_target(target))
     try:
         text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         words = error.strerror if isinstance(error, OSError) else "not a text"
         raise InvalidDefinition(f"{file} cannot be read: {words}") from None
-    with redirect_stdout(Unheard()):
+    with unheard():
         reading = read(text, system, item=item)
         run = system.run(reading.items, reading.schedule)
     faults = ", ".join(map(code, reading.schedule))
@@ -83,7 +83,7 @@ def read_trace(file: Path, target: str, item: str | None) -> None:
     lines += ["no such site in that run", *map("  {}".format, run.unused)] if run.unused else []
     say("\n".join(lines))
     try:
-        with redirect_stdout(Unheard()):
+        with unheard():
             run.check()
     except PropertyViolated as error:
         say(f"BROKEN: {error}")

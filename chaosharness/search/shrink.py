@@ -426,6 +426,7 @@ def without(faults: Faults, fault: Fault) -> Faults:
 
 def as_it_was(breach: Breach, run: Run, found_after: int, target: str) -> Counterexample:
     """Return a counterexample that nobody made smaller: what a broken-off search leaves."""
+    again = run.system.seen_again(run)
     return Counterexample(
         property=breach.property.name,
         system=run.system.name,
@@ -436,7 +437,8 @@ def as_it_was(breach: Breach, run: Run, found_after: int, target: str) -> Counte
         findings=breach.findings,
         digest=run.digest(),
         history=run.history,
-        lines=run.system.lines(run),
+        lines=again.lines,
+        logged=again.logged,
         event_histories=run.event_histories,
         found_after=found_after,
         assumption=breach.property.assumption,
@@ -449,6 +451,7 @@ def _written_up(
 ) -> Counterexample:
     trial = lab.trial(shrinker.workload, shrinker.faults)
     run = trial.run
+    again = run.system.seen_again(run)
     return Counterexample(
         property=lab.property.name,
         system=lab.system.name,
@@ -459,7 +462,8 @@ def _written_up(
         findings=trial.findings,
         digest=run.digest(),
         history=run.history,
-        lines=run.system.lines(run),
+        lines=again.lines,
+        logged=again.logged,
         event_histories=run.event_histories,
         minimal=shrinker.minimal,
         exact=shrinker.minimal and lab.known.proves(len(shrinker.faults)),

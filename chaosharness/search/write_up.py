@@ -88,6 +88,7 @@ def _as_written(run: Run, claim: Property, findings: Sequence[Finding]) -> Count
             needed.add(fault)
     if final.schedule != schedule:
         final = run.system.run(run.items, schedule)
+    shown_again = final.system.seen_again(final)
     return Counterexample(
         property=claim.name,
         system=run.system.name,
@@ -97,7 +98,8 @@ def _as_written(run: Run, claim: Property, findings: Sequence[Finding]) -> Count
         findings=tuple(shown),
         digest=final.digest(),
         history=final.history,
-        lines=final.system.lines(final),
+        lines=shown_again.lines,
+        logged=shown_again.logged,
         event_histories=final.event_histories,
         minimal=True,
         exact=len(schedule) < 2,

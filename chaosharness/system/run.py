@@ -17,6 +17,7 @@ from chaosharness.checkers.proof import unproved, works
 from chaosharness.checkers.property import check_properties
 from chaosharness.errors import NothingProved
 from chaosharness.faults import Fault
+from chaosharness.handlers.logged import Logged
 from chaosharness.handlers.port import Surface
 from chaosharness.kernel.history import History
 from chaosharness.kernel.lines import Line
@@ -25,6 +26,19 @@ from chaosharness.kernel.world import Budget, Ending
 from chaosharness.schedule import Schedule
 from chaosharness.system.given import wired_at
 from chaosharness.system.missed import missed
+
+
+@attrs.frozen
+class Again:
+    """What a run shows that its history does not: it is made once more for it.
+
+    Attributes:
+        lines: The line of the user's code that each event was asked for at, by its index.
+        logged: What the user's code logged and printed, the oldest line first.
+    """
+
+    lines: Mapping[int, Line] = attrs.field(factory=dict)
+    logged: tuple[Logged, ...] = ()
 
 
 class Examined(Protocol):
@@ -58,6 +72,9 @@ class Examined(Protocol):
 
     def lines(self, run: Run) -> Mapping[int, Line]:
         """Return the line of the user's code that each event was asked for at."""
+
+    def seen_again(self, run: Run) -> Again:
+        """Return what a run shows that its history does not."""
 
 
 @attrs.frozen(eq=False)

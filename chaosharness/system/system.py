@@ -27,6 +27,7 @@ from chaosharness.checkers.outcomes.plan import AS_GIVEN, FOR_GOOD, HOPS, CleanR
 from chaosharness.checkers.property import check_properties
 from chaosharness.errors import Hopeless, InvalidDefinition, NotAwaited
 from chaosharness.handlers.colours import check_runtime, made_at
+from chaosharness.handlers.logged import noting_logs
 from chaosharness.handlers.module_state import AGAIN_MAX, ModuleState, named
 from chaosharness.handlers.places import asked_at, at_line, words_of
 from chaosharness.handlers.sandbox import enter, leave, put_around, take_away
@@ -40,7 +41,7 @@ from chaosharness.schedule import Schedule
 from chaosharness.system.boundary import drawn
 from chaosharness.system.given import check_budget, check_factory, check_takes, checked_items
 from chaosharness.system.parts import CLIENT, MEETS, Factory, Resource, Service, describe, name_of
-from chaosharness.system.run import OBSERVERS, Run
+from chaosharness.system.run import OBSERVERS, Again, Run
 from chaosharness.system.stage import Stage
 from chaosharness.system.weaker import Way, Weaker, ways_of
 from chaosharness.system.wires import Wire
@@ -351,11 +352,26 @@ class System:
             By the event's index, events that user code asked for; nothing where that other run
             is not the same.
         """
+        return self.seen_again(run).lines
+
+    def seen_again(self, run: Run) -> Again:
+        """Return what a run shows that its history does not: lines of code, and what was logged.
+
+        The run is made once more for it, and not looked at by anybody else.
+
+        Args:
+            run: A run of this system with its own budget.
+
+        Returns:
+            Nothing where that other run is not the same.
+        """
         if self._entry is None:
-            return {}
-        with noting_lines() as noted:
+            return Again()
+        with noting_lines() as noted, noting_logs() as logged:
             again = self._made(self._entry, run.items, run.schedule, self.budget)
-        return noted.lines() if again.digest() == run.digest() else {}
+        if again.digest() != run.digest():
+            return Again()
+        return Again(noted.lines(), tuple(logged.lines))
 
     def _made(
         self,

@@ -404,3 +404,28 @@ def test_another_plugin_may_look_for_the_fixtures_of_a_replay(suite):
     result = run(suite, "--chaos-replay", "none.json")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*none.json cannot be read*"])
+
+
+def test_what_hundreds_of_runs_logged_does_not_bury_the_story(suite):
+    head = "def on_order(order):"
+    loud = SHOP.replace(head, f"{head}\n            {LOUD}")
+    suite.makepyfile(plugin_shop=loud, test_it=SEARCHING)
+    result = suite.runpytest_subprocess(*LEAN)
+    lines = result.outlines
+    story = lines.index(next(line for line in lines if "What your code logged" in line))
+    assert "WARNING plugin_shop: got o1" in lines[story + 1]
+    captured = [at for at, line in enumerate(lines) if "Captured log call" in line]
+    (left,) = [at for at, line in enumerate(lines) if "lines of all runs left out" in line]
+    assert left == captured[-1] + 6
+    assert sum("got o1" in line for line in lines[captured[-1] :]) == 10
+
+
+LOUD = 'import logging; logging.getLogger("plugin_shop").warning("got %s", order["id"])'
+SEARCHING = """
+from chaosharness import check
+from plugin_shop import broken
+
+
+def test_checkout():
+    check(broken, faults_max=1)
+"""

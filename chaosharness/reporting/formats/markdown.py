@@ -42,6 +42,7 @@ def to_markdown(found: Counterexample, *, redact: Redact = (), file: str = "") -
         *(_state(state) for state in story.states if state.values),
         _rest(story),
         *(_execution(one) for one in story.executions),
+        _logs(story),
         _parting(story),
         _again(found, file),
     ]
@@ -215,6 +216,14 @@ def _rest(story: Story) -> list[str]:
     for how, names in unremarkable(story.states):
         lines += ["", f"{escape(listed(names))} at the end: {how}."]
     return lines[1:]
+
+
+def _logs(story: Story) -> list[str]:
+    rows = [
+        ("" if row.at_ms is None else seconds(row.at_ms), row.who, row.words) for row in story.logs
+    ]
+    lines = table(("s", "who", "what"), rows)
+    return ["## What your code logged", "", *lines] if rows else []
 
 
 def _parting(story: Story) -> list[str]:

@@ -98,6 +98,7 @@ def masked(found: Counterexample, redact: Redact = ()) -> Counterexample:
         passing=hidden[1] if found.passing is not None else None,
         code=(),
         lines={index: _scrubbed(line, mask) for index, line in found.lines.items()},
+        logged=tuple(attrs.evolve(one, text=mask.scrub(one.text)) for one in found.logged),
         event_histories={
             mask.scrub(name): json.dumps(closed(mask.hide("", value)))
             for name, value in told.items()

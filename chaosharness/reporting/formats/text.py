@@ -76,6 +76,7 @@ def to_text(
         _timeline(story, width, paint),
         _books(story, width, paint),
         *(_execution(one, width, paint) for one in story.executions),
+        _logs(story, width, paint),
         _parting(story, width, paint),
         _again(found, width, file),
     ]
@@ -287,6 +288,23 @@ def _cells(cells: Sequence[str], one: Execution, head: str, width: int) -> list[
         return [f"{head}{cells[last]}".rstrip()]
     indent = " " * LONG_CELL_INDENT
     return [head.rstrip(), *(_indented(cells[last], width, indent) if cells[last] else ())]
+
+
+# ---- what the user's code logged
+
+
+def _logs(story: Story, width: int, paint: Paint) -> list[str]:
+    if not story.logs:
+        return []
+    who = min(max(columns(row.who) for row in story.logs), int(width * WHO_SHARE))
+    clocks = ["" if row.at_ms is None else seconds(row.at_ms) for row in story.logs]
+    clock = max(map(columns, clocks))
+    lines = [paint("What your code logged", "bold")]
+    for row, at in zip(story.logs, clocks, strict=True):
+        head = f"  {at:>{clock}}  {pad(fit(row.who, who), who)}  "
+        rows = _indented(row.words, width, " " * columns(head), head)
+        lines += [paint(one, "fault") if row.trouble else one for one in rows]
+    return lines
 
 
 # ---- the passing run, and how to go on

@@ -20,6 +20,7 @@ from chaosharness.reporting.story.decisive import extra
 from chaosharness.reporting.story.executions import Execution, executions
 from chaosharness.reporting.story.lanes import Cast, Lane
 from chaosharness.reporting.story.legible import clip, count, listed, name_of_item
+from chaosharness.reporting.story.logs import LogRow, logs
 from chaosharness.reporting.story.merge import merge
 from chaosharness.reporting.story.narrator import Narrator
 from chaosharness.reporting.story.select import ASIDE, STEPS_MAX, finding_of, focus, kept, ranked
@@ -84,6 +85,7 @@ class Story:
         ledgers: What third parties did.
         states: What was held at the end.
         executions: What orchestrators wrote down, as their users know it.
+        logs: What the user's own code logged and printed.
         comparison: The nearest run that passes, beside this one.
         history: What happened.
         narrator: Tells any other event of it.
@@ -105,6 +107,7 @@ class Story:
     ledgers: tuple[Ledger, ...]
     states: tuple[State, ...]
     executions: tuple[Execution, ...]
+    logs: tuple[LogRow, ...]
     comparison: Comparison | None
     history: History
     narrator: Narrator
@@ -217,6 +220,7 @@ def tell(found: Counterexample, *, steps_max: int = STEPS_MAX, rank_max: int = A
         ledgers=books,
         states=held,
         executions=executions(found, about),
+        logs=logs(found, narrator),
         comparison=compare(found, narrator),
         history=history,
         narrator=narrator,

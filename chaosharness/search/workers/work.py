@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterable
-from contextlib import redirect_stdout
-from typing import Any
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any, Final
 
 from chaosharness.counterexample import items_for, plain_items, types_of
 from chaosharness.errors import ChaosharnessError, InvalidDefinition
@@ -22,20 +22,51 @@ from chaosharness.search.workers.wire import Wire
 from chaosharness.search.write_up import target_of
 
 
+class Printed(io.TextIOBase):
+    """Takes what the code under test prints and logs, from its import on: loggers keep a stream."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str, /) -> int:
+        self._parts.append(text)
+        return len(text)
+
+    def taken(self) -> str:
+        """Return what has come since the last time."""
+        text = "".join(self._parts)
+        self._parts.clear()
+        return text
+
+
+_PRINTED: Final = Printed()
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    with redirect_stdout(_PRINTED), redirect_stderr(_PRINTED):
+        yield
+
+
 def ready(brief: Brief) -> tuple[Examiner, Wire]:
     """Load what a brief names, and make the calm run.
 
     Raises:
         ChaosharnessError: The target is not there, or its calm run is another one here.
     """
-    system = load_target(brief.target)
+    with _printing():
+        system = load_target(brief.target)
     items = items_for(system, brief.items, brief.types)
     claims = chosen(system, None)
     if brief.claims is not None:
         known = {one.name: one for one in claims}
         claims = tuple(known[name] for name in brief.claims)
     examiner = Examiner(system, claims, items, brief.marks)
-    calm = system.run(items)
+    with _printing():
+        calm = system.run(items)
     examiner.calm = calm
     if brief.calm not in ("", calm.digest()):
         raise OtherCalm(
@@ -51,9 +82,8 @@ class OtherCalm(ChaosharnessError):
 
 def do(examiner: Examiner, wire: Wire, batch: int, place: int, faults: Any) -> Answer:
     """Do one unit. What goes wrong is an answer too: who asked tries it himself, and then knows."""
-    printed = io.StringIO()
     try:
-        with redirect_stdout(printed):
+        with _printing():
             run = examiner.system.run(examiner.items, Schedule.from_json(faults))
         seen = examiner.look(run)
         if seen.differs is not None:
@@ -62,7 +92,7 @@ def do(examiner: Examiner, wire: Wire, batch: int, place: int, faults: Any) -> A
         raise
     except BaseException as error:
         return Answer(batch, place, error=f"{type(error).__name__}: {error}")
-    return Answer(batch, place, marks=wire.pack(seen), printed=printed.getvalue())
+    return Answer(batch, place, marks=wire.pack(seen), printed=_PRINTED.taken())
 
 
 def brief_for(examiner: Examiner, target: str, *, who: str) -> Brief:

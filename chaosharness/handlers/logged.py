@@ -1,0 +1,194 @@
+"""What the user's code logs and prints: noted in a run made for it, with when and by whom.
+
+A history says nothing of it: a log line more is no other run. So a run that is told of is made
+once more, the same byte for byte, and only that one notes what was logged.
+
+Not modelled:
+    Loggers that write to a file of their own, or to a stream that is neither standard output nor
+    standard error, and are not Python's `logging`; and what C code writes past Python.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+import attrs
+
+from chaosharness.kernel.scope import SCOPE
+
+LINES_MAX: Final = 2_000
+"""Lines of one run that are kept; what follows is counted."""
+
+LONG_MAX: Final = 2_000
+"""Characters of one line that are kept."""
+
+
+@attrs.frozen
+class Logged:
+    """One line that the user's code logged or printed.
+
+    Attributes:
+        at_ms: When, in virtual time since the start of the run.
+        actor: Who: `payments#1`, or `payments#1/2` after a crash.
+        level: `WARNING`, for example; empty for what was printed.
+        logger: Its name; empty for what was printed.
+        text: What it says, the error that it tells of included, without the traceback.
+        times: How often in a row.
+    """
+
+    at_ms: int
+    actor: str
+    level: str
+    logger: str
+    text: str
+    times: int = 1
+
+    def __str__(self) -> str:
+        head = f"{self.level} {self.logger}: " if self.level else ""
+        again = f"   ({self.times:,} times)" if self.times > 1 else ""
+        return f"{head}{self.text}{again}"
+
+
+class Noted:
+    """What was logged so far.
+
+    Attributes:
+        lines: Each line, the oldest first.
+        left_out: How many there were besides.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[Logged] = []
+        self.left_out = 0
+        self._begun: dict[tuple[int, str], str] = {}
+        self._inside = 0
+        self._world: Any = None
+
+    def _of_run(self, world: Any) -> None:
+        """Forget what an earlier run logged: the last one counts."""
+        if self._world is not world:
+            self._world = world
+            self.lines.clear()
+            self.left_out = 0
+            self._begun.clear()
+
+    def record(self, record: logging.LogRecord, hand_on: Any) -> None:
+        """Take note of a record, and have it handled: what handlers write is no second line."""
+        self._take(record.levelname, record.name, _words_of(record))
+        self._inside += 1
+        try:
+            hand_on(record)
+        finally:
+            self._inside -= 1
+
+    def print(self, stream: int, text: Any, hand_on: Any) -> Any:
+        """Take note of what is printed, line by line, and print it."""
+        scope = SCOPE.get()
+        if scope is not None and not self._inside and isinstance(text, str):
+            self._of_run(scope.world)
+            begun = stream, scope.incarnation.label
+            *whole, rest = (self._begun.pop(begun, "") + text).split("\n")
+            for line in whole:
+                if line.strip():
+                    self._take("", "", line.rstrip())
+            if rest:
+                self._begun[begun] = rest[:LONG_MAX]
+        self._inside += 1
+        try:
+            return hand_on(text)
+        finally:
+            self._inside -= 1
+
+    def _take(self, level: str, logger: str, text: str) -> None:
+        scope = SCOPE.get()
+        if scope is None or self._inside:
+            return  # the harness's own doing, or a stream behind another one
+        self._of_run(scope.world)
+        actor, text = scope.incarnation.label, text[:LONG_MAX]
+        made = Logged(scope.world.now, actor, level, logger, text)
+        last = self.lines[-1] if self.lines else None
+        if last is not None and _same(last, made):
+            self.lines[-1] = attrs.evolve(last, times=last.times + 1)
+        elif len(self.lines) < LINES_MAX:
+            self.lines.append(made)
+        else:
+            self.left_out += 1
+
+
+def _same(one: Logged, other: Logged) -> bool:
+    return attrs.evolve(one, at_ms=other.at_ms, times=1) == other
+
+
+def _words_of(record: logging.LogRecord) -> str:
+    """Return what a record says, and the error that it tells of, as one line each."""
+    try:
+        words = record.getMessage()
+    except Exception:  # a mistake of who logs: logging itself shows it, and goes on
+        words = str(record.msg)
+    error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+    if error is not None:
+        said = f"{type(error).__name__}: {error}"
+        if said not in words:
+            words = f"{words}: {said}" if words else said
+    return words
+
+
+@contextmanager
+def noting_logs() -> Iterator[Noted]:
+    """Note what is logged and printed in the runs made meanwhile; it is logged as ever, too."""
+    noted = Noted()
+    handled: Any = logging.Logger.callHandlers
+    over = False
+
+    def call_handlers(self: logging.Logger, record: logging.LogRecord) -> None:
+        if over:  # somebody has put a function around this one, and left it there
+            handled(self, record)
+        else:
+            noted.record(record, lambda one: handled(self, one))
+
+    logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign]
+    streams = {id(one): one for one in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)}
+    taps = [_Tap(one, noted) for one in streams.values() if one is not None]
+    try:
+        yield noted
+    finally:
+        over = True
+        for tap in taps:
+            tap.remove()
+        if logging.Logger.callHandlers is call_handlers:
+            logging.Logger.callHandlers = handled  # type: ignore[method-assign]
+
+
+class _Tap:
+    """Notes what is written to a stream, whoever holds it: loggers keep the one they began with."""
+
+    def __init__(self, stream: Any, noted: Noted) -> None:
+        self._stream = stream
+        self._write: Any = None
+        hand_on = getattr(stream, "write", None)
+        if hand_on is None:
+            return
+
+        def write(text: Any, /) -> Any:
+            return noted.print(id(stream), text, hand_on)
+
+        with suppress(AttributeError, TypeError):  # it has no attributes of its own
+            had = stream.__dict__.get("write")
+            stream.write = write
+            self._write, self._had = write, had
+
+    def remove(self) -> None:
+        """Take it away, unless somebody has put something around it."""
+        if self._write is None or self._stream.__dict__.get("write") is not self._write:
+            return
+        if self._had is None:
+            del self._stream.write
+        else:
+            self._stream.write = self._had
+
+
+__all__ = ["LINES_MAX", "Logged", "Noted", "noting_logs"]
