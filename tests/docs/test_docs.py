@@ -81,7 +81,11 @@ NOT_RUN = {
 NEEDS_POSTGRESQL = {"docs/how-to/postgresql.md"}
 """Pages whose code connects to a server: where there is none, they are skipped and say so."""
 
-NOT_CODE = {"docs/how-to/ci.md": {"yaml": 1, "toml": 1}, "docs/explanation/green.md": {"text": 1}}
+NOT_CODE = {
+    "docs/how-to/ci.md": {"yaml": 1, "toml": 1},
+    "docs/how-to/troubleshooting.md": {"text": 1},
+    "docs/explanation/green.md": {"text": 1},
+}
 """Blocks in languages that nobody runs here, by page, and how many there are."""
 
 
