@@ -11,6 +11,8 @@ Not modelled:
 from __future__ import annotations
 
 import logging
+import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +27,13 @@ LINES_MAX: Final = 2_000
 
 LONG_MAX: Final = 2_000
 """Characters of one line that are kept."""
+
+_COLOURS: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_ADDRESS: Final = re.compile(r"\b0x[0-9a-fA-F]{6,}")
+_TRACEBACK: Final = re.compile(r"Traceback \(most recent call last\)")
+_CHAINED: Final = re.compile(r"The above exception was the |During handling of the above ")
+_OF_TRACEBACK: Final = re.compile(rf"\s|[│╭╰|>+]|{_CHAINED.pattern}")
+"""How lines of a traceback begin, as Python, rich and loguru write it: all but the last one."""
 
 
 @attrs.frozen
@@ -65,6 +74,7 @@ class Noted:
         self.lines: list[Logged] = []
         self.left_out = 0
         self._begun: dict[tuple[int, str], str] = {}
+        self._tracing: set[tuple[int, str]] = set()
         self._inside = 0
         self._world: Any = None
 
@@ -75,6 +85,7 @@ class Noted:
             self.lines.clear()
             self.left_out = 0
             self._begun.clear()
+            self._tracing.clear()
 
     def record(self, record: logging.LogRecord, hand_on: Any) -> None:
         """Take note of a record, and have it handled: what handlers write is no second line."""
@@ -93,7 +104,7 @@ class Noted:
             begun = stream, scope.incarnation.label
             *whole, rest = (self._begun.pop(begun, "") + text).split("\n")
             for line in whole:
-                if line.strip():
+                if self._tells(begun, line):
                     self._take("", "", line.rstrip())
             if rest:
                 self._begun[begun] = rest[:LONG_MAX]
@@ -103,12 +114,25 @@ class Noted:
         finally:
             self._inside -= 1
 
+    def _tells(self, begun: tuple[int, str], line: str) -> bool:
+        """Say whether a printed line tells anything: of a traceback only the last one does."""
+        if _CHAINED.match(line):
+            return False
+        if _TRACEBACK.search(line):
+            self._tracing.add(begun)
+            return False
+        if begun in self._tracing and line.strip():
+            if _OF_TRACEBACK.match(line):
+                return False
+            self._tracing.discard(begun)
+        return bool(line.strip())
+
     def _take(self, level: str, logger: str, text: str) -> None:
         scope = SCOPE.get()
         if scope is None or self._inside:
             return  # the harness's own doing, or a stream behind another one
         self._of_run(scope.world)
-        actor, text = scope.incarnation.label, text[:LONG_MAX]
+        actor, text = scope.incarnation.label, _anywhere(text)
         made = Logged(scope.world.now, actor, level, logger, text)
         last = self.lines[-1] if self.lines else None
         if last is not None and _same(last, made):
@@ -123,12 +147,23 @@ def _same(one: Logged, other: Logged) -> bool:
     return attrs.evolve(one, at_ms=other.at_ms, times=1) == other
 
 
+def _anywhere(text: str) -> str:
+    """Return text without colours, addresses and the folder we are in: the same on any machine."""
+    text = _ADDRESS.sub("0x…", _COLOURS.sub("", text[:LONG_MAX]))
+    return text.replace(f"{os.getcwd()}{os.sep}", "")
+
+
 def _words_of(record: logging.LogRecord) -> str:
     """Return what a record says, and the error that it tells of, as one line each."""
     try:
         words = record.getMessage()
     except Exception:  # a mistake of who logs: logging itself shows it, and goes on
         words = str(record.msg)
+    head, traced, rest = words.partition("Traceback (most recent call last):")
+    if traced:  # as text
+        told = [line for line in rest.splitlines() if not _OF_TRACEBACK.match(line or " ")]
+        words = f"{head.rstrip()} {told[-1] if told else ''}".strip()
+    words = " ".join(words.split("\n"))
     error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
     if error is not None:
         said = f"{type(error).__name__}: {error}"

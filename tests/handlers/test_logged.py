@@ -7,6 +7,8 @@ import io
 import logging
 import sys
 import time
+import traceback
+from pathlib import Path
 
 import pytest
 
@@ -109,6 +111,38 @@ def test_the_same_again_and_again_is_one_line():
     (only,) = logged(shop(speak), Schedule())
     assert only.times == 200
     assert str(only).endswith("again   (200 times)")
+
+
+def test_of_a_traceback_the_last_line_is_kept():
+    """As Python prints it, and as libraries draw it: they name files and addresses of a machine."""
+
+    def speak(what, of):
+        try:
+            raise ValueError("first")
+        except ValueError:
+            try:
+                raise KeyError("second")
+            except KeyError:
+                traceback.print_exc()
+                LOG.error("failed\n%s", traceback.format_exc())
+        print("╭── Traceback (most recent call last) ──╮\n│ a │\n╰──╯\nOSError: drawn\nnext")
+
+    found = logged(shop(speak), Schedule())
+    assert [one.text for one in found] == [
+        "ValueError: first",
+        "KeyError: 'second'",
+        "failed KeyError: 'second'",
+        "OSError: drawn",
+        "next",
+    ]
+
+
+def test_it_reads_the_same_on_any_machine():
+    def speak(what, of):
+        print(f"\x1b[31m{Path.cwd() / 'shop.py'}\x1b[0m {object()}")
+
+    (only,) = logged(shop(speak), Schedule())
+    assert only.text == "shop.py <object object at 0x…>"
 
 
 def test_after_a_crash_it_is_another_process_that_logs():
