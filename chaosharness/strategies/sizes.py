@@ -4,8 +4,10 @@ A stall breaks something between two durations: longer than a price is good for,
 than the timeout of who waits for it. Usually the first of them is a number nobody has
 shown (it stands in a claim, or in a document), and the longer the stall the worse, until
 the timeout takes care of it. So just below each known duration a size is tried: it is just
-past, or far past, whatever lies below. Then come sizes just past each duration, where that is
-far from the former, and steps in what is still wide apart.
+past, or far past, whatever lies below. And one beyond the longest, where `long` is not: a
+reservation that expires while somebody still works on it waits for nothing shorter. Then come
+sizes just past each duration, where that is far from the former, and steps in what is still wide
+apart.
 """
 
 from __future__ import annotations
@@ -76,7 +78,8 @@ def sizes_of(durations: Iterable[int], *, long_ms: int, most_ms: int) -> Sizes:
     top = min(max(long_ms, known[-1] * STEP_MIN), most_ms)
     room = SIZES_MAX - len(LASTINGS)
     gaps = _gaps(known, long_ms, top)
-    widest = sorted(gaps, key=lambda gap: (-Fraction(gap[1], gap[0]), gap))
+    beyond = known[-1]  # trouble that outlasts all the system reckons with comes first
+    widest = sorted(gaps, key=lambda gap: (gap[0] != beyond, -Fraction(gap[1], gap[0]), gap))
     chosen = [_below(high) for _, high in widest[:room]]
     for low in sorted(known, key=lambda one: (-Fraction(_next_to(one, chosen, top), one), one)):
         if len(chosen) < room and STEP_MIN * _past(low) <= _next_to(low, chosen, top):
