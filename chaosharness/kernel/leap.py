@@ -5,6 +5,11 @@ changes nothing. Once loops have gone round so often that all durations of the s
 and each round was the same but for what the clock says, all of them sleep at once to two rounds
 before the next known time, on the same beat. What is to come stays in its order.
 
+And one at rest, which reads no clock, goes round for nothing while others wait: it sleeps until
+any of them goes on. A relay that polls each half second goes round seven thousand times in an
+hour's outage. A fault at one of the rounds that are skipped finds no site: it would find all as at
+the round before.
+
 Not modelled:
     What code would have done in between at a time that nothing shows: it does it late.
 """
@@ -77,6 +82,43 @@ def leap(
     for entry in asleep:
         entry[DUE] += far * beat
     heapify(entries)
+
+
+def pass_over(
+    popped: list[Any], entries: list[list[Any]], effects: int, stirred: int, until_ms: int
+) -> bool:
+    """Put off loops at rest to when anything else goes on; say whether the next one was.
+
+    Each of them has gone round since anything else went on, has found all as it was, and has
+    changed nothing. So its next rounds are the same, up to when anything else happens: a message
+    that arrives, a timeout that somebody waits for, the end of trouble. They stay on their beat.
+
+    Args:
+        popped: The entry that comes next: of a loop at rest.
+        entries: All others.
+        effects: How much has changed in the run.
+        stirred: How often anything but a loop at rest has gone on.
+        until_ms: The end of the phase.
+    """
+    target = until_ms
+    asleep: list[list[Any]] = []
+    for entry in (popped, *entries):
+        waiter = entry[WAITER]
+        if entry[ACTION] is None:
+            continue
+        if getattr(waiter, "rest_at", -1) == effects and waiter.stirred == stirred:
+            asleep.append(entry)
+        elif entry[DUE] < target:
+            target = entry[DUE]
+    moved = False
+    for entry in asleep:
+        delay_ms = entry[WAITER].delay_ms
+        if delay_ms > 0 and entry[DUE] < target:
+            entry[DUE] += -((entry[DUE] - target) // delay_ms) * delay_ms
+            moved = True
+    if moved:
+        heapify(entries)
+    return moved
 
 
 def counts_to(state: Any, most: int) -> int:

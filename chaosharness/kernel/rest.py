@@ -82,6 +82,7 @@ class Clockwork(Protocol):
 
     now: int
     effects: int
+    stirred: int
     raw: list[Any]
     rest: Rest
 
@@ -212,9 +213,10 @@ class Wait:
     Attributes:
         rest_at: The effects at which the loop is at rest in this sleep, else -1.
         delay_ms: How long it sleeps.
+        stirred: How often anything but a loop at rest had gone on when it fell asleep.
     """
 
-    __slots__ = ("_scope", "_state", "_world", "delay_ms", "loop", "rest_at")
+    __slots__ = ("_scope", "_state", "_world", "delay_ms", "loop", "rest_at", "stirred")
 
     def __init__(
         self,
@@ -234,6 +236,7 @@ class Wait:
         self._state: Hashable = None
         self.loop = loop
         self.rest_at = -1
+        self.stirred = world.stirred
         if delay_ms > loop.slept_ms:
             loop.slept_ms = delay_ms
         if at is None:

@@ -24,7 +24,7 @@ from chaosharness.kernel.budget import (
 )
 from chaosharness.kernel.falls import Falls
 from chaosharness.kernel.history import History, RawEvent
-from chaosharness.kernel.leap import leap
+from chaosharness.kernel.leap import leap, pass_over
 from chaosharness.kernel.lines import new_events
 from chaosharness.kernel.mortal import Located, Mortal, Once
 from chaosharness.kernel.publications import Publications
@@ -98,6 +98,7 @@ class World:
         "rest",
         "spoken",
         "states",
+        "stirred",
         "surfaces",
         "turn",
         "unreachable",
@@ -124,7 +125,7 @@ class World:
         self.turn = 0
         self.calm_since = 0
         self.promised_ms = 0
-        self.effects = 0
+        self.effects = self.stirred = 0
         self.ending: Ending | None = None
         self.entities: dict[Hashable, int] = {}
         self.in_flight: dict[Located, str] = {}
@@ -465,6 +466,9 @@ class World:
                 if waiter is not None and self._idle(entry, until_ms):
                     heappush(entries, entry)
                     return True
+                if self._is_passed_over(entry, until_ms):
+                    heappush(entries, entry)
+                    continue
                 due = entry[DUE]  # idle rounds may have been skipped
                 if due > until_ms:
                     heappush(entries, entry)
@@ -483,6 +487,8 @@ class World:
                 if advance is not None:
                     advance(due)
             entry[ACTION] = None  # from now on cancelling it is a no-op
+            if waiter is None or getattr(waiter, "rest_at", -1) != self.effects:
+                self.stirred += 1
             if waiter is None or waiter is not BACKGROUND:
                 action(argument)
             else:
@@ -552,6 +558,13 @@ class World:
             ran_on[one.place] = one
         rest.ran_on = tuple(ran_on.values())
         return True
+
+    def _is_passed_over(self, popped: Entry, until_ms: int) -> bool:
+        """Say whether rounds of loops at rest were skipped, the next one among them."""
+        waiter = popped[WAITER]
+        if getattr(waiter, "rest_at", -1) != self.effects or waiter.stirred != self.stirred:
+            return False
+        return pass_over(popped, self.agenda.entries, self.effects, self.stirred, until_ms)
 
     def forget(self) -> None:
         """Let go of everything but what happened, once the run is over."""

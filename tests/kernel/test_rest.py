@@ -9,7 +9,7 @@ from chaosharness.kernel.spans import DAY_MS, EPOCH_MS, ahead_in, from_now
 
 
 def a_world():
-    return SimpleNamespace(now=0, effects=0, raw=[], rest=Rest(events_max=1_000))
+    return SimpleNamespace(now=0, effects=0, stirred=0, raw=[], rest=Rest(events_max=1_000))
 
 
 class Sleeper:

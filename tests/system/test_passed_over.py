@@ -1,0 +1,199 @@
+"""Loops at rest go round for nothing while others wait: those rounds are skipped, and no other."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from chaosharness import (
+    Gateway,
+    Kafka,
+    NetworkPartition,
+    Pause,
+    Schedule,
+    Site,
+    SQLite,
+    System,
+    explore,
+)
+
+HOUR = NetworkPartition(Site("pay.on_order/bank.charge"), lasting=3_600_000)
+
+
+def shop(relay_of, *, slow_s=0.0):
+    """A handler that calls a bank, and a loop beside it that looks into an outbox."""
+    system = System("shop")
+    bus = system.add(Kafka("bus", topics={"orders": 1, "paid": 1}))
+    db = system.add(SQLite("db", schema="CREATE TABLE outbox (id TEXT PRIMARY KEY)"))
+    bank = system.add(Gateway("bank"))
+
+    @system.service("pay")
+    def pay(env):
+        connection, client = env.connect(db), env.client(bank)
+        publish = env.publisher(bus)
+        seen = {}
+
+        def on_order(order):
+            if slow_s:
+                time.sleep(slow_s)
+            client.charge(order["id"], 500, key=order["id"])
+            seen[order["id"]] = True
+            with connection:
+                connection.execute("INSERT OR IGNORE INTO outbox VALUES (?)", (order["id"],))
+
+        env.consume(bus, "orders", on_order)
+        env.main(relay_of(env, connection, publish, seen))
+
+    @system.entry(examples=[{"id": "o1"}])
+    def place(env, order):
+        env.publisher(bus)("orders", order, key=order["id"])
+
+    return system
+
+
+def relay(env, connection, publish, seen):
+    def run():
+        while True:
+            for (order,) in connection.execute("SELECT id FROM outbox").fetchall():
+                publish("paid", {"order": order}, key=order)
+                with connection:
+                    connection.execute("DELETE FROM outbox WHERE id = ?", (order,))
+            time.sleep(0.5)
+
+    return run
+
+
+def reads(run):
+    return [event.at_ms for event in run.history.of("read")]
+
+
+def published(run):
+    return [event.at_ms for event in run.history.of("publish") if event.data.get("topic") == "paid"]
+
+
+def test_an_hour_of_waiting_is_no_seven_thousand_rounds():
+    run = shop(relay).run(schedule=Schedule([HOUR]))
+    assert run.ending.verdict == "quiet"
+    assert run.history[-1].at_ms > 300_000  # trouble ends with the chaos at the latest
+    assert len(reads(run)) < run.history[-1].at_ms / 500 / 3
+    assert len(published(run)) == 1
+
+
+def test_what_comes_meanwhile_is_seen_at_the_next_beat():
+    run = shop(relay, slow_s=100.2).run()
+    committed = next(event.at_ms for event in run.history.of("commit"))
+    assert committed > 100_200
+    (sent,) = published(run)
+    assert sent % 500 < 50  # on its beat, whatever was skipped
+    assert 0 <= sent - committed <= 500
+    assert len(reads(run)) < 20
+
+
+def test_so_is_what_only_memory_knows():
+    """A flag that a handler sets changes nothing that a broker or a store would see."""
+
+    def watch(env, connection, publish, seen):
+        def run():
+            told = set()
+            while True:
+                for order in [one for one in seen if one not in told]:
+                    told.add(order)
+                    env.note("seen", order=order)
+                time.sleep(1)
+
+        return run
+
+    run = shop(watch, slow_s=200.0).run()
+    (noted,) = [event.at_ms for event in run.history.of("note")]
+    charged = next(event.at_ms for event in run.history.of("effect"))
+    assert 0 <= noted - charged <= 1_050
+    assert sum(event.kind == "wake" for event in run.history) < 20
+
+
+def test_a_loop_that_counts_its_rounds_is_not_skipped():
+    def counter(env, connection, publish, seen):
+        def run():
+            rounds = 0
+            while True:
+                rounds += 1
+                if rounds == 90:
+                    env.note("ninety")
+                time.sleep(1)
+
+        return run
+
+    run = shop(counter, slow_s=200.0).run()
+    (noted,) = [event.at_ms for event in run.history.of("note")]
+    assert noted == 89_000
+
+
+def test_nor_is_one_that_reads_a_clock():
+    def alarm(env, connection, publish, seen):
+        def run():
+            began = time.monotonic()
+            rung = False
+            while True:
+                if not rung and time.monotonic() - began > 77:
+                    rung = True
+                    env.note("rung")
+                time.sleep(1)
+
+        return run
+
+    run = shop(alarm, slow_s=200.0).run()
+    (noted,) = [event.at_ms for event in run.history.of("note")]
+    assert noted == 78_000
+
+
+def test_a_fault_strikes_at_each_round_that_a_run_has_shown():
+    system = shop(relay, slow_s=100.0)
+    polled = "pay.run/db.select outbox"
+    attempts = max(times for (place, *_), times in system.run().attempts.items() if place == polled)
+    assert 2 < attempts < 12
+    for attempt in range(1, attempts + 1):
+        pause = Schedule([Pause(Site(polled, "before", 0, attempt), lasting="next")])
+        assert system.run(schedule=pause).unused == ()
+
+
+def test_a_fault_that_finds_no_site_changes_nothing():
+    system = shop(relay, slow_s=100.0)
+    late = Schedule([Pause(Site("pay.run/db.select outbox", "before", 0, 150), lasting="next")])
+    run = system.run(schedule=late)
+    assert len(run.unused) == 1
+    assert run.digest() == system.run().digest()
+
+
+def test_two_that_poll_stay_on_their_beats():
+    def both(env, connection, publish, seen):
+        def other():
+            while True:
+                connection.execute("SELECT count(*) FROM outbox").fetchone()
+                time.sleep(0.7)
+
+        threading.Thread(target=other, daemon=True).start()
+        return relay(env, connection, publish, seen)
+
+    run = shop(both, slow_s=100.0).run()
+    assert run.ending.verdict == "quiet"
+    beats = {event.at_ms % 700 for event in run.history.of("read") if "count" in str(event.data)}
+    assert len(beats) <= 2
+    assert len(reads(run)) < 40
+    (sent,) = published(run)
+    assert sent < 101_000
+
+
+def test_the_search_finds_what_a_relay_loses():
+    def loses(env, connection, publish, seen):
+        def run():
+            while True:
+                row = connection.execute("SELECT id FROM outbox").fetchone()
+                if row:
+                    with connection:
+                        connection.execute("DELETE FROM outbox WHERE id = ?", row)
+                    publish("paid", {"order": row[0]}, key=row[0])
+                time.sleep(0.5)
+
+        return run
+
+    found = explore(shop(loses), faults_max=1, runs_max=200)
+    assert any("paid" in str(one.findings[0].summary) for one in found.counterexamples)
