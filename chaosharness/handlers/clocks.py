@@ -16,6 +16,7 @@ import dis
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
+from functools import lru_cache
 from itertools import pairwise
 from types import CodeType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
@@ -58,6 +59,21 @@ _UNITS: Final = {
     "days": DAY_MS,
 }
 _MODIFIER: Final = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*(second|minute|hour|day)s?", re.IGNORECASE)
+_SHORT_UNITS: Final = {
+    **dict.fromkeys(("ms", "msec", "millisecond"), 1),
+    **dict.fromkeys(("s", "sec", "second"), 1_000),
+    **dict.fromkeys(("m", "min", "minute"), 60_000),
+    **dict.fromkeys(("h", "hr", "hour"), 3_600_000),
+    **dict.fromkeys(("d", "day"), DAY_MS),
+    **dict.fromkeys(("w", "week"), 7 * DAY_MS),
+}
+_UNIT: Final = "|".join(sorted(_SHORT_UNITS, key=len, reverse=True))
+_LENGTH: Final = re.compile(rf"(?<![\w.])(\d+(?:\.\d+)?)\s*({_UNIT})s?(?![\w])", re.IGNORECASE)
+_MADE: Final = re.compile(rf"\b({_UNIT})s?\s*(?:=>|:=)\s*(\d+(?:\.\d+)?)", re.IGNORECASE)
+_CLOCK_LENGTH: Final = re.compile(r"(?<![\d:T -])(\d{1,2}):(\d\d):(\d\d)(?![\d:])")
+_INTERVAL_MAX: Final = 40
+"""Characters of a parameter that may be an interval; longer ones are data."""
+
 _NUMBER: Final = re.compile(r"(?<![\w.])\d{1,5}(?![\w.])")
 
 _SILENT: Final = frozenset(
@@ -301,6 +317,40 @@ def show_modifiers(arguments: tuple[Any, ...]) -> None:
             scope.world.know_duration(duration_ms)
 
 
+def show_intervals(scope: Scope, sql: str, parameters: Any) -> None:
+    """Learn that a statement has asked the server for the time, and which lengths stand beside it.
+
+    `now() - interval '10 minutes'`, `make_interval(secs => 30)`, a `timedelta` as a parameter.
+    """
+    rest = scope.world.rest
+    scope.clock += 1
+    rest.read_at.add(scope.world.now)
+    given = _plain(parameters)
+    for value in given:
+        if type(value) is str and len(value) < _INTERVAL_MAX:
+            _show_lengths(scope, _lengths_in(value))
+        elif type(value) is timedelta:
+            _show_lengths(scope, (_as_duration(value, SECONDS),))
+    _show_lengths(scope, _lengths_in(sql))
+
+
+def _show_lengths(scope: Scope, lengths_ms: Iterable[int]) -> None:
+    for length_ms in lengths_ms:
+        if length_ms > 0:
+            scope.world.rest.show(length_ms)
+            scope.world.know_duration(length_ms)
+
+
+@lru_cache(maxsize=4_096)
+def _lengths_in(text: str) -> tuple[int, ...]:
+    """Return the lengths of time that a text names as PostgreSQL reads them, in ms."""
+    found = [float(one[1]) * _SHORT_UNITS[one[2].lower()] for one in _LENGTH.finditer(text)]
+    found += [float(one[2]) * _SHORT_UNITS[one[1].lower()] for one in _MADE.finditer(text)]
+    for hours, minutes, seconds in _CLOCK_LENGTH.findall(text):
+        found.append(int(hours) * 3_600_000 + int(minutes) * 60_000 + int(seconds) * 1_000)
+    return tuple(int(one) for one in found)
+
+
 def guess_from_text(scope: Scope, sql: str, parameters: Any) -> None:
     """Take numbers beside SQL's clock for seconds: `strftime('%s', 'now') - 600`."""
     rest = scope.world.rest
@@ -318,6 +368,7 @@ __all__ = [
     "clock_read",
     "guess_from_text",
     "pinned_clock_read",
+    "show_intervals",
     "show_modifiers",
     "show_parameters",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from chaosharness.handlers.clocks import guess_from_text, show_parameters
+from chaosharness.handlers.clocks import guess_from_text, show_intervals, show_parameters
 from chaosharness.handlers.port import read_clock
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.spans import EPOCH_MS
@@ -96,6 +96,7 @@ class Pending:
             if scope.clock:
                 show_parameters(scope, statement.sql, parameters)
             read_clock(scope.world)
+            show_intervals(scope, statement.sql, parameters)
             guess_from_text(scope, statement.sql, parameters)
         asks = statement.clock or (writes and database.uses_clock)
         if asks and self._shown != (self._began_ms, now_ms):
