@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, lru_cache
+from typing import Any
 
 from chaosharness.brokers.cycle import cycle
 from chaosharness.brokers.kafka.batches import Batches
@@ -60,6 +61,7 @@ class Cluster:
         }
         """The records of the machine's own logs: what is most often done does it by hand."""
         self.routes = routes_of(definition.name, self.machine.topics).copy()
+        self._awaited: dict[str, list[Callable[[Any], None]]] = {}
         self.groups = Coordination(self.name, definition, world, self.machine, self._wake)
         self.owners = self.groups.owners
         forgetful: Mapping[str, KafkaTopic] = getattr(definition.topics, "forgetful", {})
@@ -133,8 +135,12 @@ class Cluster:
                 raise self._no_topic(topic)
 
     def _no_topic(self, topic: str) -> InvalidDefinition:
+        return InvalidDefinition(f"{self.no_topic(topic)}{asked_at()}")
+
+    def no_topic(self, topic: str) -> str:
+        """Say that there is no such topic, and which there are."""
         known = ", ".join(sorted(self.logs))
-        return InvalidDefinition(f"{self.name} has no topic {topic!r}; it has: {known}{asked_at()}")
+        return f"{self.name} has no topic {topic!r}; it has: {known}"
 
     def spread(self, topic: str, entity: int, count: int, producer: object) -> int:
         """Return the log partition of the next record without a key, of `count`.
@@ -153,7 +159,7 @@ class Cluster:
     def absent(self, places: Iterable[LogPartition]) -> tuple[LogPartition, ...]:
         """Return those log partitions that there are not."""
         logs = self.logs
-        return tuple(one for one in places if not 0 <= one[1] < len(logs[one[0]]))
+        return tuple(one for one in places if not 0 <= one[1] < len(logs.get(one[0], ())))
 
     def check_key(self, topic: str, key: str | bytes | None) -> None:
         """Refuse a record without a key, where its topic is compacted.
@@ -186,6 +192,17 @@ class Cluster:
         if not 0 <= partition < count:
             raise LookupError(f"{self.name} has no log partition {topic}[{partition}]: {count} are")
         return partition
+
+    def make_topic(self, topic: str, count: int) -> None:
+        """Make a topic that there is not yet."""
+        self.logs[topic] = [log.records for log in self.machine.add_topic(topic, count)]
+        self.routes |= routes_of(self.name, ((topic, count),))
+        for call in self._awaited.pop(topic, ()):
+            self.world.after(0, call)
+
+    def when_made(self, topic: str, call: Callable[[Any], None]) -> None:
+        """Have something called when a topic is made that is not there yet."""
+        self._awaited.setdefault(topic, []).append(call)
 
     def grow(self, topic: str, count: int) -> None:
         """Give a topic more log partitions."""
@@ -247,8 +264,7 @@ class Cluster:
         """Put a message aside, in the topic `<topic>.DLT`, made when first needed."""
         topic = f"{message.topic}.DLT"
         if topic not in self.logs:
-            self.logs[topic] = [log.records for log in self.machine.add_topic(topic, 1)]
-            self.routes |= routes_of(self.name, ((topic, 1),))
+            self.make_topic(topic, 1)
         data = {"message": message.published, "to": topic, "error": type(error).__name__}
         scope.record("dead", "", 0, data)
         name = message.name  # it is the same message, elsewhere

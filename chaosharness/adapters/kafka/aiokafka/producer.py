@@ -19,18 +19,19 @@ from aiokafka.producer.producer import _missing as UNSAID
 from aiokafka.structs import RecordMetadata
 from aiokafka.util import commit_structure_validate
 
+from chaosharness.adapters.kafka.absent import is_absent, note_lost
 from chaosharness.adapters.kafka.aiokafka.records import (
     LIBRARY,
     left_out,
     raised_for,
     servers_of,
 )
+from chaosharness.adapters.kafka.aiokafka.waiting import until_there
 from chaosharness.adapters.kafka.sending import (
     BACKOFF_MS,
     Record,
     Sender,
     Stored,
-    check_topic,
     sender_of,
 )
 from chaosharness.adapters.kafka.servers import cluster_at
@@ -119,7 +120,7 @@ class Producer:
 
     async def partitions_for(self, topic: str) -> set[int]:
         """Return the log partitions of a topic."""
-        check_topic(self._cluster, topic)
+        await until_there(self._cluster, topic, self._lasts_ms)
         return set(range(len(self._cluster.logs[topic])))
 
     # ---- sending
@@ -143,7 +144,13 @@ class Producer:
             raise errors.ProducerClosed
         if timestamp_ms is not None:
             left_out(f"send(timestamp_ms={timestamp_ms!r})")
-        check_topic(self._cluster, topic)
+        if is_absent(self._cluster, topic):
+            note_spoken(scope, LIBRARY, f"{self._cluster.name}.publish {topic}")
+            try:
+                await until_there(self._cluster, topic, self._lasts_ms)
+            except errors.UnknownTopicOrPartitionError:
+                note_lost(scope, self._cluster, topic, heard=True)
+                raise
         if partition is not None:
             assert partition >= 0
             assert partition < len(self._cluster.logs[topic]), "Unrecognized partition"

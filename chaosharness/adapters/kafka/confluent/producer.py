@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError
 
+from chaosharness.adapters.kafka.absent import is_absent, note_lost
 from chaosharness.adapters.kafka.confluent.message import LIBRARY, Message, refusal
 from chaosharness.adapters.kafka.confluent.places import words_of
 from chaosharness.adapters.kafka.confluent.settings import Settings
@@ -34,6 +35,7 @@ from chaosharness.kernel.scope import Scope
 from chaosharness.machines.kafka.partitioners import log_partition_by_crc32, log_partition_for
 
 BACKOFF_MS: Final = 100
+PROPAGATION_MS: Final = 30_000
 SECOND_MS: Final = 1_000
 ACKS_MAX: Final = 1_000
 IN_FLIGHT: Final = 1_000_000
@@ -64,6 +66,7 @@ class Draft:
         "topic",
         "transaction",
         "value",
+        "waits",
     )
 
     def __init__(
@@ -88,6 +91,7 @@ class Draft:
         self.due_ms = due_ms
         self.transaction = transaction
         self.attempt: tuple[Scope, int] | None = None
+        self.waits = False
 
 
 class Purged(Exception):
@@ -117,6 +121,11 @@ class Producer:
         self._linger_ms = round(settings.number("linger.ms", 5))
         self._timeout_ms = self._patience_ms()
         self._size_max = round(settings.number("message.max.bytes", 1_000_000))
+        self._propagation_ms = round(
+            settings.number("topic.metadata.propagation.max.ms", PROPAGATION_MS)
+        )
+        self._asked_for: dict[str, int] = {}
+        self._given_up: set[str] = set()
         self._purged = 0
         self._by_key = self._partitioner(settings.get("partitioner", "consistent_random"))
         self._most = round(settings.number("queue.buffering.max.messages", 100_000))
@@ -205,12 +214,12 @@ class Producer:
         self._check_size(value, key, headers)
         if len(self) >= self._most:
             raise BufferError("Local: Queue full")
-        self._cluster.check((topic,))
-        if partition != -1 and not 0 <= partition < len(self._cluster.logs[topic]):
+        missing = is_absent(self._cluster, topic)
+        if missing and topic in self._given_up:
+            raise _unable(KafkaError._UNKNOWN_TOPIC)
+        if partition != -1 and not missing and partition not in self._places(topic):
             raise _unable(KafkaError._UNKNOWN_PARTITION)
         note_spoken(scope, LIBRARY, f"{self._cluster.name}.publish {topic}")
-        if partition == -1 and (key is not None or not self._answered):
-            partition = self._place_of(topic, _bytes(key or b""), scope)
         due_ms = scope.world.now + self._timeout_ms
         report = callback or on_delivery or self._report
         draft = Draft(
@@ -225,7 +234,55 @@ class Producer:
             0 if self._transactions is None else self._transactions.number,
         )
         self._under_way += 1
-        self._send(draft, self._linger_ms)
+        if missing:
+            self._wait_for(draft)
+        else:
+            self._place(draft, scope)
+            self._send(draft, self._linger_ms)
+
+    def _places(self, topic: str) -> range:
+        return range(len(self._cluster.logs[topic]))
+
+    def _waits_ms(self, draft: Draft) -> int:
+        """Return how long a record waits for its topic: from when that was first asked for."""
+        now = self._world.now
+        asked_at = self._asked_for.setdefault(draft.topic, now)
+        return max(min(asked_at + self._propagation_ms, draft.due_ms) - now, 0)
+
+    def _wait_for(self, draft: Draft) -> None:
+        """Keep a record until its topic is there, or until it is given up."""
+        draft.waits = True
+        self._cluster.when_made(draft.topic, lambda _: self._found(draft))
+        self._world.after(self._waits_ms(draft), lambda _: self._give_up(draft))
+
+    def _found(self, draft: Draft) -> None:
+        self._asked_for.pop(draft.topic, None)
+        if draft.waits and draft.scope.incarnation.alive:
+            draft.waits = False
+            self._place(draft, draft.scope)
+            self._send(draft, 0)
+
+    def _give_up(self, draft: Draft) -> None:
+        """Report a record whose topic is not there."""
+        if not draft.waits or not draft.scope.incarnation.alive:
+            return
+        draft.waits = False
+        code = KafkaError._MSG_TIMED_OUT
+        if draft.transaction and draft.transaction <= self._purged:
+            code = KafkaError._PURGE_QUEUE
+        elif self._world.now < draft.due_ms:
+            code = KafkaError.UNKNOWN_TOPIC_OR_PART
+            self._given_up.add(draft.topic)
+        note_lost(draft.scope, self._cluster, draft.topic, heard=draft.report is not None)
+        if self._transactions is not None and code != KafkaError._PURGE_QUEUE:
+            self._transactions.fail_by(code)
+        self._report_of(draft, None, KafkaError(code))
+
+    def _place(self, draft: Draft, scope: Scope) -> None:
+        """Decide the log partition of a record that has a key, or that nobody answers for."""
+        if draft.partition is None and (draft.key is not None or not self._answered):
+            key = _bytes(draft.key or b"")
+            draft.partition = self._place_of(draft.topic, key, scope)
 
     def _place_of(self, topic: str, key: bytes, scope: Scope) -> int:
         """Return the log partition of a key; an empty one decides nothing."""
@@ -276,10 +333,13 @@ class Producer:
             world.refuse(error if isinstance(error, InvalidDefinition) else _mistake(error))
             return
         self._line.leave(draft)
-        message = self._message(draft, stored)
-        failed = None if error is None else self._what_failed(error)
+        self._report_of(draft, stored, None if error is None else self._what_failed(error))
+
+    def _report_of(self, draft: Draft, stored: Stored | None, failed: KafkaError | None) -> None:
+        """Have told, at the next poll, what became of a record."""
+        world = self._world
         self._under_way -= 1
-        self._reports.append((draft.report, failed, message))
+        self._reports.append((draft.report, failed, self._message(draft, stored)))
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             world.after(0, waiting)

@@ -29,7 +29,7 @@ from chaosharness.adapters.kafka.kafka_python.records import (
 )
 from chaosharness.adapters.kafka.kafka_python.standing import Standing
 from chaosharness.adapters.kafka.latch import SECOND_MS
-from chaosharness.adapters.kafka.sending import BACKOFF_MS, check_topic
+from chaosharness.adapters.kafka.sending import BACKOFF_MS
 from chaosharness.adapters.kafka.unnamed import Named
 from chaosharness.adapters.spoken import note_spoken
 from chaosharness.adapters.unmodelled import not_modelled
@@ -270,7 +270,6 @@ class Consumer(Standing):
             raise errors.IllegalStateError("Requires group_id")
         if not isinstance(partition, TopicPartition):
             raise TypeError("partition must be a TopicPartition namedtuple")
-        check_topic(self._cluster, partition.topic)
         at = self._cluster.machine.group(self._group).committed.get(tuple(partition))
         return OffsetAndMetadata(at) if metadata and at is not None else at
 

@@ -17,6 +17,7 @@ from kafka.future import Future
 from kafka.producer.future import FutureRecordMetadata, RecordMetadata
 from kafka.structs import ConsumerGroupMetadata, TopicPartition
 
+from chaosharness.adapters.kafka.absent import is_absent, note_lost
 from chaosharness.adapters.kafka.kafka_python.records import (
     LIBRARY,
     left_out,
@@ -30,7 +31,6 @@ from chaosharness.adapters.kafka.sending import (
     Record,
     Sender,
     Stored,
-    check_topic,
     sender_of,
 )
 from chaosharness.adapters.kafka.servers import cluster_at
@@ -128,8 +128,24 @@ class Producer:
 
     def partitions_for(self, topic: str) -> set[int]:
         """Return the log partitions of a topic."""
-        check_topic(self._cluster, topic)
+        self._until_there(topic)
         return set(range(len(self._cluster.logs[topic])))
+
+    def _until_there(self, topic: str) -> None:
+        """Wait until a topic is there.
+
+        Raises:
+            KafkaTimeoutError: It was not, for `max_block_ms`.
+        """
+        most_ms = self.config["max_block_ms"]
+        due_ms = self._world.now + most_ms
+        if is_absent(self._cluster, topic):
+            self._cluster.when_made(topic, lambda _: self._latch.tell())
+        while topic not in self._cluster.logs and self._world.now < due_ms:
+            self._latch.wait((due_ms - self._world.now) / SECOND_MS)
+        if topic not in self._cluster.logs:
+            seconds = most_ms / SECOND_MS
+            raise errors.KafkaTimeoutError(f"Failed to update metadata after {seconds:.1f} secs.")
 
     # ---- sending
 
@@ -151,13 +167,17 @@ class Producer:
         written = self._written(topic, key, value, headers)
         if timestamp_ms is not None:
             left_out(f"send(timestamp_ms={timestamp_ms!r})")
-        check_topic(self._cluster, topic)
         sender = self._sender
         if sender is None:
             raise errors.IllegalStateError("Cannot send before init_transactions()")
         if self._transaction is not None and not self._begun:
             raise errors.IllegalStateError("Cannot call send when no transaction is begun")
         note_spoken(scope, LIBRARY, f"{self._cluster.name}.publish {topic}")
+        try:
+            self._until_there(topic)
+        except errors.KafkaTimeoutError:
+            note_lost(scope, self._cluster, topic, heard=True)
+            raise
         partition = self._place_of(topic, partition, written[0], scope)
         promise = Promise(self._latch, scope, written)
         if self._unanswered:
