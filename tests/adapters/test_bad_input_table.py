@@ -26,6 +26,8 @@ from chaosharness import (
     Redis,
     RedisStore,
 )
+from tests.adapters import test_absent_topics as absent_topics
+from tests.adapters import test_bad_input_faststream as by_faststream
 from tests.adapters.test_bad_input import channel_at, said, spelled, told_in
 
 aio_pika = pytest.importorskip("aio_pika")
@@ -401,7 +403,10 @@ TABLE = {
     "RabbitMQ, by pika": (BY_PIKA, lambda ask: of_rabbit(ask, REAL_RABBIT)),
     "Redis Streams, by redis-py": (BY_REDIS, lambda ask: by_redis(ask, "redis-py")),
     "Redis Streams, by redis.asyncio": (BY_REDIS, lambda ask: by_redis(ask, "redis.asyncio")),
+    "RabbitMQ, by FastStream": (by_faststream.AT_RABBITMQ, by_faststream.at_rabbitmq),
     "Kafka": (BY_KAFKA, of_kafka),
+    "Kafka, a topic that nobody declared": (absent_topics.SAID, absent_topics.ours),
+    "Kafka, by FastStream": (by_faststream.AT_KAFKA, by_faststream.at_kafka),
     "NATS, by nats-py": (BY_NATS, of_nats),
     "SNS, by boto3": (BY_SNS, of_sns),
 }

@@ -16,6 +16,7 @@ from typing import Any, Final
 from aiokafka import TopicPartition, errors
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.producer.producer import _missing as UNSAID
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import RecordMetadata
 from aiokafka.util import commit_structure_validate
 
@@ -43,8 +44,6 @@ from chaosharness.handlers.port import current_scope
 from chaosharness.kernel.spans import EPOCH_MS
 
 SECOND_MS: Final = 1_000
-OVERHEAD: Final = 70
-"""Bytes that the client reckons for a record beside its key, value and headers, at least."""
 
 
 class Producer:
@@ -199,8 +198,7 @@ class Producer:
             if written is not None and not isinstance(written, bytes | bytearray | memoryview):
                 raise TypeError(f"a bytes-like object is required, not '{type(written).__name__}'")
             found.append(None if written is None else bytes(written))
-        parts = [*found, *(part for pair in headers or () for part in pair)]
-        size = OVERHEAD + sum(len(part or b"") for part in parts)
+        size = DefaultRecordBatchBuilder.estimate_size_in_bytes(*found, headers or [])
         if size > self._most:
             raise errors.MessageSizeTooLargeError(
                 f"The message is {size} bytes when serialized which is larger than the maximum "

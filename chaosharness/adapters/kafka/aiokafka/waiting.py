@@ -26,7 +26,12 @@ async def until_there(cluster: Any, topic: str, patience_ms: float) -> None:
     if not is_absent(cluster, topic):
         return
     made: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    cluster.when_made(topic, lambda _: made.done() or made.set_result(None))
+
+    def tell(_: Any) -> None:
+        if not made.done():
+            made.set_result(None)
+
+    cluster.when_made(topic, tell)
     await asyncio.wait([made], timeout=patience_ms / SECOND_MS)
     if topic not in cluster.logs:
         raise errors.UnknownTopicOrPartitionError

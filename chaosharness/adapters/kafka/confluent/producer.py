@@ -12,6 +12,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaError
 
 from chaosharness.adapters.kafka.absent import is_absent, note_lost
+from chaosharness.adapters.kafka.confluent.drafts import Draft, Report
 from chaosharness.adapters.kafka.confluent.message import LIBRARY, Message, refusal
 from chaosharness.adapters.kafka.confluent.places import words_of
 from chaosharness.adapters.kafka.confluent.settings import Settings
@@ -48,50 +49,6 @@ PARTITIONERS: Final[dict[str, Callable[[Any, int], int] | None]] = {
     "random": None,
 }
 """librdkafka's `partitioner`; of its own, FNV-1a is not modelled."""
-
-Report = Callable[[KafkaError | None, Message], Any]
-
-
-class Draft:
-    """One record on its way, and who wants to hear of it."""
-
-    __slots__ = (
-        "attempt",
-        "due_ms",
-        "headers",
-        "key",
-        "partition",
-        "report",
-        "scope",
-        "topic",
-        "transaction",
-        "value",
-        "waits",
-    )
-
-    def __init__(
-        self,
-        scope: Scope,
-        topic: str,
-        value: Any,
-        key: Any,
-        headers: Any,
-        partition: int | None,
-        report: Report | None,
-        due_ms: int,
-        transaction: int,
-    ) -> None:
-        self.scope = scope
-        self.topic = topic
-        self.value = value
-        self.key = key
-        self.headers = headers
-        self.partition = partition
-        self.report = report
-        self.due_ms = due_ms
-        self.transaction = transaction
-        self.attempt: tuple[Scope, int] | None = None
-        self.waits = False
 
 
 class Purged(Exception):

@@ -15,6 +15,7 @@ from typing import Any, Final
 from kafka import KafkaProducer, errors
 from kafka.future import Future
 from kafka.producer.future import FutureRecordMetadata, RecordMetadata
+from kafka.record.default_records import DefaultRecordBatchBuilder
 from kafka.structs import ConsumerGroupMetadata, TopicPartition
 
 from chaosharness.adapters.kafka.absent import is_absent, note_lost
@@ -48,8 +49,6 @@ from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.machines.kafka.partitioners import log_partition_for
 
 DEFAULTS: Final[dict[str, Any]] = dict(KafkaProducer.DEFAULT_CONFIG)
-OVERHEAD: Final = 70
-"""Bytes that the client reckons for a record beside its key, value and headers, about."""
 
 
 class Producer:
@@ -233,9 +232,8 @@ class Producer:
             if written is not None and not isinstance(written, bytes | bytearray | memoryview):
                 raise TypeError(f"Unsupported type for serialized {what}: {type(written)}")
             found.append(None if written is None else bytes(written))
-        parts = [*found, *(part for pair in headers or () for part in pair)]
-        size, most = OVERHEAD + sum(len(part or b"") for part in parts), self.config
-        if size > most["max_request_size"]:
+        size = DefaultRecordBatchBuilder.estimate_size_in_bytes(*found, headers or [])
+        if size > self.config["max_request_size"]:
             raise errors.MessageSizeTooLargeError(
                 f"The message is {size} bytes when serialized which is larger than the maximum "
                 "request size you have configured with the max_request_size configuration"
