@@ -308,7 +308,7 @@ def test_a_zombie_of_a_stall_has_its_effect_and_is_refused():
     stall = Pause(Site("reader.main/sleep", "after"), lasting=60_000)
     run = ran(reading(BY_HAND, [], take=take, most=90), stall, replicas=2, items=1)
     paid = [one for one in run.history.of("publish") if one.data["topic"] == "paid"]
-    assert (len(paid), told) == (2, [KafkaError.ILLEGAL_GENERATION])
+    assert (len(paid), told) == (2, [KafkaError.UNKNOWN_MEMBER_ID])
 
 
 def test_the_client_of_a_dead_loop_is_closed():

@@ -439,7 +439,10 @@ class Consumer(Whereabouts):
         if moved_on or (member.solo and member.crew.group.members):
             error = "fenced: not a member any more"
             scope.record("nack", operation, attempt, {"error": error})
-            raise CommitFailed(f"{operation}: {error}; poll again to rejoin")
+            failed = CommitFailed(f"{operation}: {error}; poll again to rejoin")
+            if member.expelled:
+                failed.why = "left" if self.was_too_slow else "unknown"
+            raise failed
         before = dict(group.committed)
         found = Polled(self._positions(member)) if what is None else what
         at_all = isinstance(found, Polled)

@@ -27,6 +27,7 @@ from typing import Any, Final, NoReturn
 from chaosharness.adapters.dispatch import Library, Seam, Swap, inside
 from chaosharness.adapters.kafka.confluent.consumer import Consumer, DeserializingConsumer
 from chaosharness.adapters.kafka.confluent.producer import Producer, SerializingProducer
+from chaosharness.adapters.kafka.confluent.settings import REALS
 from chaosharness.adapters.unmodelled import not_modelled
 from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel.scope import SCOPE
@@ -80,7 +81,7 @@ def _door(ours: type) -> Any:
     """Return what makes a class of ours stand for the real one."""
 
     def door(real: Any) -> Any:
-        _REALS[real.__name__] = real
+        REALS[real.__name__] = real
 
         def new(kind: type, *given: Any, **options: Any) -> Any:
             if inside():
@@ -122,7 +123,7 @@ def made_too_early() -> None:
     Raises:
         InvalidDefinition: It names the first.
     """
-    reals = tuple(one for one in map(_REALS.get, OURS) if one is not None)
+    reals = tuple(one for one in map(REALS.get, OURS) if one is not None)
     for module in list(sys.modules.values()):
         names = getattr(module, "__dict__", None)
         if type(names) is not dict:
@@ -136,8 +137,6 @@ def made_too_early() -> None:
                     "first, then that module: from chaosharness import KafkaServers"
                 )
 
-
-_REALS: Final[dict[str, type]] = {}
 
 LIBRARY: Final = Library(
     "confluent-kafka",

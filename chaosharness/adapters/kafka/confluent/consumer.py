@@ -59,8 +59,11 @@ def _as_it_is(body: bytes | None) -> bytes | None:
 class Consumer:
     """What stands for `confluent_kafka.Consumer` inside a run."""
 
+    _own: tuple[str, ...] = ()
+    """Properties that its Python class has for itself."""
+
     def __init__(self, *given: Any, **options: Any) -> None:
-        self._settings = settings = Settings("Consumer", given, options)
+        self._settings = settings = Settings("Consumer", given, options, self._own)
         scope = current_scope("confluent_kafka.Consumer")
         self._cluster = cluster_at(scope, LIBRARY, settings.get("bootstrap.servers"))
         if not settings.get("group.id"):
@@ -471,6 +474,8 @@ class Consumer:
 
 class DeserializingConsumer(Consumer):
     """What stands for `confluent_kafka.DeserializingConsumer` inside a run."""
+
+    _own = ("key.deserializer", "value.deserializer")
 
     def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Message]:
         """There is none, as the client has it.

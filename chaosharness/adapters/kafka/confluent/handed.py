@@ -54,6 +54,8 @@ def words_for(error: BaseException) -> tuple[int, str]:
         code = KafkaError.UNKNOWN_TOPIC_OR_PART
     elif isinstance(error, CommitFailed):
         code = KafkaError.ILLEGAL_GENERATION
+        if error.why != "generation":
+            code = KafkaError.UNKNOWN_MEMBER_ID
     elif isinstance(error, TimeoutError):
         code = KafkaError._TIMED_OUT
     return code, f"Commit failed: {words_of(code)}"

@@ -58,8 +58,11 @@ class Purged(Exception):
 class Producer:
     """What stands for `confluent_kafka.Producer` inside a run."""
 
+    _own: tuple[str, ...] = ()
+    """Properties that its Python class has for itself."""
+
     def __init__(self, *given: Any, **options: Any) -> None:
-        settings = Settings("Producer", given, options)
+        settings = Settings("Producer", given, options, self._own)
         scope = current_scope("confluent_kafka.Producer")
         self._cluster = cluster_at(scope, LIBRARY, settings.get("bootstrap.servers"))
         self._settings = settings
@@ -434,6 +437,8 @@ class Producer:
 
 class SerializingProducer(Producer):
     """What stands for `confluent_kafka.SerializingProducer` inside a run."""
+
+    _own = ("key.serializer", "value.serializer")
 
     def produce(  # type: ignore[override]
         self,
