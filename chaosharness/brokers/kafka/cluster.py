@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property, lru_cache
-from typing import Any
 
 from chaosharness.brokers.cycle import cycle
 from chaosharness.brokers.kafka.batches import Batches
 from chaosharness.brokers.kafka.coordination import Coordination
 from chaosharness.brokers.kafka.errors import InvalidRecord, RecordTooLarge
 from chaosharness.brokers.kafka.forgetting import Forgetting
+from chaosharness.brokers.kafka.learning import Learning
 from chaosharness.brokers.kafka.members import Member, Slot
 from chaosharness.brokers.kafka.rows import ANY, DELIVERIES
 from chaosharness.brokers.kafka.rules import Settings
@@ -61,7 +61,8 @@ class Cluster:
         }
         """The records of the machine's own logs: what is most often done does it by hand."""
         self.routes = routes_of(definition.name, self.machine.topics).copy()
-        self._awaited: dict[str, list[Callable[[Any], None]]] = {}
+        self.learning = Learning(world, definition.metadata_max_age_ms)
+        self.grew = self.learning.grew
         self.groups = Coordination(self.name, definition, world, self.machine, self._wake)
         self.owners = self.groups.owners
         forgetful: Mapping[str, KafkaTopic] = getattr(definition.topics, "forgetful", {})
@@ -197,12 +198,13 @@ class Cluster:
         """Make a topic that there is not yet."""
         self.logs[topic] = [log.records for log in self.machine.add_topic(topic, count)]
         self.routes |= routes_of(self.name, ((topic, count),))
-        for call in self._awaited.pop(topic, ()):
-            self.world.after(0, call)
+        self.learning.made(topic)
 
-    def when_made(self, topic: str, call: Callable[[Any], None]) -> None:
-        """Have something called when a topic is made that is not there yet."""
-        self._awaited.setdefault(topic, []).append(call)
+    def make_late(self, topic: str, count: int) -> None:
+        """Make a topic that somebody asks for: its groups begin in it where their reset says."""
+        self.make_topic(topic, count)
+        self.groups.beginnings.grown(topic, 0, count)
+        self.world.effects += 1
 
     def grow(self, topic: str, count: int) -> None:
         """Give a topic more log partitions."""

@@ -31,7 +31,7 @@ async def until_there(cluster: Any, topic: str, patience_ms: float) -> None:
         if not made.done():
             made.set_result(None)
 
-    cluster.when_made(topic, tell)
+    cluster.learning.when_made(topic, tell)
     await asyncio.wait([made], timeout=patience_ms / SECOND_MS)
     if topic not in cluster.logs:
         raise errors.UnknownTopicOrPartitionError

@@ -17,6 +17,7 @@ from typing import Any, Final
 from confluent_kafka import OFFSET_INVALID, KafkaError, TopicPartition
 
 from chaosharness.adapters.kafka.absent import check_wired, is_absent
+from chaosharness.adapters.kafka.confluent.admin import metadata_of as cluster_metadata
 from chaosharness.adapters.kafka.confluent.agreed import check_agreed
 from chaosharness.adapters.kafka.confluent.handed import Records, absent, error_of, words_for
 from chaosharness.adapters.kafka.confluent.message import LIBRARY, Message, refusal
@@ -96,6 +97,11 @@ class Consumer:
         self._timer: Any = None
         if self._commits:
             self._world.know_timeout(self._interval_ms)
+
+    def list_topics(self, topic: str | None = None, timeout: float = -1) -> Any:
+        """Return what the cluster is like: all topics, or one."""
+        note_spoken(current_scope("list_topics", self._world), LIBRARY, self._cluster.name)
+        return cluster_metadata(self._cluster, topic)
 
     def __getattr__(self, name: str) -> Any:
         not_modelled(LIBRARY, "Consumer", name)

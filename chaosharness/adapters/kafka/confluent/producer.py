@@ -12,6 +12,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaError
 
 from chaosharness.adapters.kafka.absent import is_absent, note_lost
+from chaosharness.adapters.kafka.confluent.admin import metadata_of
 from chaosharness.adapters.kafka.confluent.drafts import Draft, Report
 from chaosharness.adapters.kafka.confluent.message import LIBRARY, Message, refusal
 from chaosharness.adapters.kafka.confluent.places import words_of
@@ -86,6 +87,7 @@ class Producer:
         )
         self._asked_for: dict[str, int] = {}
         self._given_up: set[str] = set()
+        self._since_ms = self._world.now
         self._purged = 0
         self._by_key = self._partitioner(settings.get("partitioner", "consistent_random"))
         self._most = round(settings.number("queue.buffering.max.messages", 100_000))
@@ -140,6 +142,11 @@ class Producer:
                 words = "`message.timeout.ms` must be set <= `transaction.timeout.ms`"
                 raise refusal(KafkaError._INVALID_ARG, f"Failed to create producer: {words}")
         return round(settings.number("message.timeout.ms", most_ms))
+
+    def list_topics(self, topic: str | None = None, timeout: float = -1) -> Any:
+        """Return what the cluster is like: all topics, or one."""
+        note_spoken(current_scope("list_topics", self._world), LIBRARY, self._cluster.name)
+        return metadata_of(self._cluster, topic)
 
     def __getattr__(self, name: str) -> Any:
         not_modelled(LIBRARY, "Producer", name)
@@ -212,7 +219,7 @@ class Producer:
     def _wait_for(self, draft: Draft) -> None:
         """Keep a record until its topic is there, or until it is given up."""
         draft.waits = True
-        self._cluster.when_made(draft.topic, lambda _: self._found(draft))
+        self._cluster.learning.when_made(draft.topic, lambda _: self._found(draft))
         self._world.after(self._waits_ms(draft), lambda _: self._give_up(draft))
 
     def _found(self, draft: Draft) -> None:
@@ -246,7 +253,8 @@ class Producer:
 
     def _place_of(self, topic: str, key: bytes, scope: Scope) -> int:
         """Return the log partition of a key; an empty one decides nothing."""
-        count = len(self._cluster.logs[topic])
+        there = len(self._cluster.logs[topic])
+        count = self._cluster.learning.known(topic, self._since_ms, there)
         if self._by_key is None or not key:
             return self._cluster.spread(topic, scope.entity, count, self)
         return self._by_key(key, count)

@@ -67,6 +67,7 @@ class Producer:
         self._unanswered = self._acks() == 0
         self._latch = Latch(self._world)
         self._under_way: dict[Promise, None] = {}
+        self._since_ms = self._world.now
         self._transaction: Any = None
         self._begun = False
         self._wrong: BaseException | None = None
@@ -139,7 +140,7 @@ class Producer:
         most_ms = self.config["max_block_ms"]
         due_ms = self._world.now + most_ms
         if is_absent(self._cluster, topic):
-            self._cluster.when_made(topic, lambda _: self._latch.tell())
+            self._cluster.learning.when_made(topic, lambda _: self._latch.tell())
         while topic not in self._cluster.logs and self._world.now < due_ms:
             self._latch.wait((due_ms - self._world.now) / SECOND_MS)
         if topic not in self._cluster.logs:
@@ -207,6 +208,7 @@ class Producer:
         if partition is None:
             if not self._unanswered:
                 return None
+            count = self._cluster.learning.known(topic, self._since_ms, count)
             if key is None:
                 return self._cluster.spread(topic, scope.entity, count, self)
             return log_partition_for(key, count)
