@@ -84,6 +84,17 @@ def asks_for_times_by_confluent(servers):
     return named(lambda: consumer_at(servers).offsets_for_times([place], timeout=2))
 
 
+def commits_by_confluent(servers):
+    place = confluent_kafka.TopicPartition("absent", 0, 1)
+    return named(lambda: consumer_at(servers).commit(offsets=[place], asynchronous=False))
+
+
+def asks_what_was_committed_by_confluent(servers):
+    place = confluent_kafka.TopicPartition("absent", 0)
+    [found] = consumer_at(servers).committed([place], timeout=2)
+    return f"offset {found.offset}"
+
+
 # ---- aiokafka
 
 
@@ -127,6 +138,15 @@ def asks_for_the_end_by_kafka_python(servers):
         consumer.close()
 
 
+def commits_by_kafka_python(servers):
+    consumer = kafka.KafkaConsumer(bootstrap_servers=servers, group_id="g")
+    place = kafka.TopicPartition("absent", 0)
+    try:
+        consumer.commit({place: kafka.OffsetAndMetadata(1, "", -1)}, timeout_ms=SHORT_MS)
+    finally:
+        consumer.close()
+
+
 SAID = {
     sends_by_confluent: "delivery report: UNKNOWN_TOPIC_OR_PART of absent, 0 left",
     sends_again_by_confluent: "KafkaException: _UNKNOWN_TOPIC",
@@ -137,6 +157,8 @@ SAID = {
     ),
     asks_for_watermarks_by_confluent: "KafkaException: _UNKNOWN_PARTITION",
     asks_for_times_by_confluent: "KafkaException: _UNKNOWN_PARTITION",
+    commits_by_confluent: "KafkaException: UNKNOWN_TOPIC_OR_PART",
+    asks_what_was_committed_by_confluent: "offset -1001",
     sends_by_aiokafka: "UnknownTopicOrPartitionError: [Error 3] UnknownTopicOrPartitionError",
     subscribes_by_aiokafka: "UnknownTopicOrPartitionError: [Error 3] UnknownTopicOrPartitionError",
     asks_for_the_end_by_aiokafka: (
@@ -145,6 +167,7 @@ SAID = {
     sends_by_kafka_python: (
         "KafkaTimeoutError: KafkaTimeoutError: Failed to update metadata after 1.5 secs."
     ),
+    commits_by_kafka_python: "KafkaTimeoutError: KafkaTimeoutError: None",
     asks_for_the_end_by_kafka_python: (
         "KafkaTimeoutError: KafkaTimeoutError: Failed to get offsets by timestamps in 1500 ms"
     ),

@@ -442,6 +442,8 @@ class Consumer(Whereabouts):
             failed = CommitFailed(f"{operation}: {error}; poll again to rejoin")
             if member.expelled:
                 failed.why = "left" if self.was_too_slow else "unknown"
+            elif member.solo:
+                failed.why = "unknown"
             raise failed
         before = dict(group.committed)
         found = Polled(self._positions(member)) if what is None else what

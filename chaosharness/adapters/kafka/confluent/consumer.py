@@ -344,8 +344,7 @@ class Consumer:
                     why = f"once told that {self._cluster.no_topic(self._missing[0])}:"
                 words = f"{LIBRARY}: poll() {why} waits for ever{asked_at()}"
                 call_off(InvalidDefinition(words))
-            self._consumer, self._chosen = self._made(()), True
-            self._consumer.assign()
+            self._stand_aside()
         if self._consumer.was_too_slow and not self._too_slow:
             self._too_slow = True
             return error_of(KafkaError._MAX_POLL_EXCEEDED)
@@ -358,6 +357,11 @@ class Consumer:
             return error_of(KafkaError._AUTO_OFFSET_RESET)
         self._asked.tell()
         return batch
+
+    def _stand_aside(self) -> None:
+        """Read nothing, and be in no group: offsets of its group are taken while that is empty."""
+        self._consumer, self._chosen = self._made(()), True
+        self._consumer.assign()
 
     def _message(self, one: Delivery) -> Message:
         place = one.topic, one.partition
@@ -422,9 +426,11 @@ class Consumer:
             meant = dict(self._stored) if not self._stores else self._latest()
         else:
             meant = self._meant(message, offsets)
-        if not meant or self._consumer is None:
+        if not meant:
             code = KafkaError._NO_OFFSET
             raise refusal(code, f"Commit failed: {words_of(code)}")
+        if self._consumer is None:
+            self._stand_aside()
         self._settled.update(meant)
         port = partial(self._consumer.commit, offsets=meant)
         if asynchronous:

@@ -186,7 +186,7 @@ class Consumer(Standing):
                 self._commit_now(meant)
             except (UnknownLogPartition, OSError) as error:  # it asks again, in either case
                 if self._world.now + BACKOFF_MS >= due_ms:
-                    raise errors.KafkaTimeoutError from None
+                    raise errors.KafkaTimeoutError(None) from None
                 if isinstance(error, OSError):
                     self._latch.wait(BACKOFF_MS / SECOND_MS)
                 else:
@@ -216,7 +216,7 @@ class Consumer(Standing):
             future.is_done = True
 
         scope = current_scope("commit", self._world)
-        port = partial(self._joined().commit, offsets=meant)
+        port = partial(self._committing().commit, offsets=meant)
         self._asked.ask(scope, port, shown, lambda what, _: heard(what, future.exception), settled)
         return future
 

@@ -74,6 +74,7 @@ class Standing:
         self._chosen: tuple[Place, ...] | None = None
         self._listener: Any = None
         self._consumer: Any = None
+        self._aside: Any = None
         self._positions: dict[Place, int] = {}
         self._rest: Iterator[Any] | None = None
         self._asked = AskedCommits()
@@ -386,9 +387,25 @@ class Standing:
         mine = set(() if self._consumer is None else self._consumer.assignment())
         return {place: at for place, at in self._positions.items() if place in mine}
 
+    def _committing(self) -> Any:
+        """Return who commits: one that reads nothing is in no group, whose offsets it may set."""
+        if self._topics or self._chosen is not None:
+            return self._joined()
+        if self._aside is None:
+            self._aside = self._cluster.consumer(
+                self._incarnation,
+                (),
+                _as_it_is,
+                service=self._incarnation.service,
+                group=self._group,
+            )
+            self._aside.by_client = True
+            self._aside.assign()
+        return self._aside
+
     def _commit_now(self, meant: dict[Place, int]) -> None:
         if meant:
-            blocking(partial(self._joined().commit, offsets=meant))()
+            blocking(partial(self._committing().commit, offsets=meant))()
 
     def _commit_later(self) -> None:
         self._due_ms = self._world.now + self.config["auto_commit_interval_ms"]
