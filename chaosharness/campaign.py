@@ -396,15 +396,22 @@ _RESULT_WORDS: Final = {
 }
 
 
-def spoken_in_words(spoken: Mapping[str, Collection[str]], unspoken: Sequence[str]) -> str:
-    """Say which client libraries spoke: `spoke: httpx 2 operations, stripe 1; not seen: none`."""
+def spoken_in_words(
+    spoken: Mapping[str, Collection[str]], unspoken: Sequence[str], lacked: Sequence[str] = ()
+) -> str:
+    """Say which client libraries spoke: `spoke: httpx 2 operations, stripe 1; not seen: none`.
+
+    What they asked for and the system has not comes first: `not there: topic 'ordres' of bus; `.
+    """
     if not spoken and not unspoken:
         return ""
     said: list[str] = []
     for library, operations in sorted(spoken.items()):
         unit = "" if said else " operation" if len(operations) == 1 else " operations"
         said.append(f"{library} {len(operations):,}{unit}")
-    return f"spoke: {', '.join(said) or 'none'}; not seen: {', '.join(unspoken) or 'none'}"
+    missing = f"not there: {', '.join(lacked)}; " if lacked else ""
+    seen = f"spoke: {', '.join(said) or 'none'}; not seen: {', '.join(unspoken) or 'none'}"
+    return missing + seen
 
 
 def runs_in_words(number: int) -> str:

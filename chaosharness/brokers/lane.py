@@ -46,13 +46,15 @@ class Lane:
 
     Args:
         asks: Whether its producer asks for an answer to what it sends.
+        since_ms: When its producer was made.
     """
 
-    __slots__ = ("_turns", "asks")
+    __slots__ = ("_turns", "asks", "since_ms")
 
-    def __init__(self, *, asks: bool = True) -> None:
+    def __init__(self, *, asks: bool = True, since_ms: int = 0) -> None:
         self._turns: deque[Turn] = deque()
         self.asks = asks
+        self.since_ms = since_ms
 
     def join(self, scope: Scope) -> Turn:
         """Queue up behind all that was sent before."""

@@ -20,7 +20,7 @@ CORRELATION: Final = ("correlationid", "xcorrelationid", "traceparent", "xreques
 CAUSATION: Final = ("causationid", "xcausationid", "causedby", "parentid")
 TASK: Final = "celery: root id"
 """The id of the task that a task of Celery goes back to: no field can be called so."""
-OWN: Final = ("messageid", "eventid", "xmessageid", "xeventid", "ceid")
+OWN: Final = ("messageid", "eventid", "xmessageid", "xeventid", "ceid", "natsmsgid")
 
 
 def ids_travel(
@@ -44,14 +44,18 @@ def ids_travel(
             `x-correlation-id`, `traceparent`, `request_id`, the first that a message has.
         causation: What the causation id is called; by default `causation_id`, `caused_by`,
             `parent_id`.
+            Named here, each event has to have one that follows from a message with an id; else
+            each that follows from a message which has one itself.
         message_id: What a message's own id is called; by default `message_id`, `event_id`,
-            `ce-id`.
+            `ce-id`, `Nats-Msg-Id`, and the `id` of an event of EventBridge or of CloudEvents. A
+            message may have several, and a causation id names one of them.
         ignore: Events that begin something new, by topic.
 
     >>> ids_travel(correlation="x-correlation-id")
 
     Not modelled:
-        Events that a relay publishes, which follow from a row.
+        Events that a relay publishes, which follow from a row. Ids that a broker gives and no
+        message holds: the `MessageId` of SQS, the id of an entry of Redis.
     """
     new = names_of(ignore)
     known = [
@@ -65,7 +69,7 @@ def ids_travel(
             node = name_of_event(event)
             if new & {node.name, node.name.partition("/")[0], node.name.partition(":")[0]}:
                 continue
-            for kind, words in _lost(before, event, *known):
+            for kind, words in _lost(before, event, *known, each=causation is not None):
                 place = event.operation.partition("/")[0]
                 one = Finding(
                     f"{place} publishes {node} {words}",
@@ -98,13 +102,35 @@ def answers(history: History) -> Iterator[tuple[Event, Event]]:
                 break
 
 
+def own_ids(event: Event, names: tuple[str, ...]) -> list[str]:
+    """Return what a message is called itself, the author's names first.
+
+    Args:
+        event: The message.
+        names: What its id may be called, in headers, properties or the payload.
+    """
+    ids = ids_of(event)
+    found = [ids[name] for name in names if ids.get(name)]
+    said = dict(payload_of(event))
+    inside = [(_plain(leaf_name(path)), value) for path, value in _leaves(said)]
+    found += [value for name, value in inside if name in names]
+    if "id" in said and ("specversion" in said or "detail-type" in said):
+        found.append(str(said["id"]))  # CloudEvents, and the envelope of EventBridge
+    return found
+
+
+def _leaves(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what a payload says, and what an envelope of SNS holds, where it may be an id."""
+    for path, value in (*said.items(), *_in_envelope(said)):
+        if isinstance(value, str | int) and not isinstance(value, bool):
+            yield path, str(value)
+
+
 def ids_of(event: Event) -> dict[str, str]:
     """Return what a message says about itself: headers, properties, payload, by plain names."""
     found: dict[str, str] = {}
-    said = [*payload_of(event)]
-    for path, value in (*said, *_in_envelope(dict(said))):
-        if isinstance(value, str | int) and not isinstance(value, bool):
-            found.setdefault(_plain(leaf_name(path)), str(value))
+    for path, value in _leaves(dict(payload_of(event))):
+        found.setdefault(_plain(leaf_name(path)), value)
     properties: dict[str, Any] = event.data.get("properties") or {}
     headers: dict[str, Any] = event.data.get("headers") or {}
     if {"task", "root_id", "id"} <= headers.keys():  # Celery: each task has an id of its own
@@ -136,8 +162,19 @@ def _lost(
     correlation: tuple[str, ...],
     causation: tuple[str, ...],
     own: tuple[str, ...],
+    *,
+    each: bool,
 ) -> Iterator[tuple[str, str]]:
-    """Say what is wrong with the ids of a message that follows from another one."""
+    """Say what is wrong with the ids of a message that follows from another one.
+
+    Args:
+        before: The other one.
+        event: The message.
+        correlation: What correlation ids are called.
+        causation: What causation ids are called.
+        own: What a message's own id is called.
+        each: Whether each message that follows from one with an id must say so.
+    """
     had, has = ids_of(before), ids_of(event)
     name, value = _first(had, correlation) or ("", "")
     if not value and TASK in had and TASK in has:
@@ -152,16 +189,16 @@ def _lost(
                 "correlation changed",
                 f"with another correlation id than {source}: {here}, not {value}",
             )
-    follows, its = _first(has, causation), _first(had, own)
-    if its is None:
+    follows, its = _first(has, causation), own_ids(before, own)
+    if not its:
         return
     if follows is None:
-        if _first(had, causation) is not None:
-            yield "causation lost", f"without saying that it follows from {source} {its[1]}"
-    elif follows[1] != its[1]:
+        if each or _first(had, causation) is not None:
+            yield "causation lost", f"without saying that it follows from {source} {its[0]}"
+    elif follows[1] not in its:
         yield (
             "causation changed",
-            f"which says that it follows from {follows[1]}, and follows from {source} {its[1]}",
+            f"which says that it follows from {follows[1]}, and follows from {source} {its[0]}",
         )
 
 

@@ -38,7 +38,7 @@ def unproved(history: History, items: Sequence[Any]) -> str:
         )
     if error := nothing_handled(history):
         return f"no handler came to its end, even without any fault: {error}"
-    for reason in (unread, put_aside, only_died, led_nowhere, kept_in_hand):
+    for reason in (unread, put_aside, only_died, led_nowhere, kept_in_hand, lost_unheard):
         if found := reason(history):
             return found
     return ""
@@ -70,6 +70,18 @@ def unread(history: History) -> str:
         "handler ran. Does each service call env.consume(...), or begin its loop with "
         "env.main(...)?"
     )
+
+
+def lost_unheard(history: History) -> str:
+    """Say that a record was sent where nothing is, and no code is told; nothing otherwise."""
+    for event in history.of("reply"):
+        if event.data and event.data.get("unheard"):
+            return (
+                f"what {event.operation.partition('/')[0]} sent was lost, even without any fault, "
+                f"and no code of it is told (it gives no on_delivery): {event.data['error']}. "
+                "Declare it there, or mend the name"
+            )
+    return ""
 
 
 def put_aside(history: History) -> str:

@@ -83,6 +83,7 @@ class World:
         "falls",
         "in_flight",
         "incarnations",
+        "lacked",
         "longest_ms",
         "now",
         "on_advance",
@@ -130,6 +131,7 @@ class World:
         self.entities: dict[Hashable, int] = {}
         self.in_flight: dict[Located, str] = {}
         self.incarnations: list[Mortal] = []
+        self.lacked: set[str] = set()  # what clients asked for, and the system has not
         self.longest_ms = LONG_MS_MIN
         self.on_advance: Callable[[int], None] | None = None
         self.on_read: Callable[[], None] | None = None

@@ -453,7 +453,7 @@ class Exploration:
     def spoken(self) -> str:
         """Say which client libraries spoke in the calm run, and which did not."""
         run = self._calm
-        return "" if run is None else spoken_in_words(run.spoken, run.unspoken)
+        return "" if run is None else spoken_in_words(run.spoken, run.unspoken, run.lacked)
 
     def coverage(self) -> Coverage:
         """Return what was put to the test."""

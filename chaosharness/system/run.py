@@ -100,6 +100,7 @@ class Run:
         spoken: Client libraries that an adapter has met, and the operations that each passed.
         unspoken: Those that a part of the system meets and the user's code holds, and which passed
             none.
+        lacked: What they asked for at run time, and the system has not: topics of a broker.
         reads_clock: Whether code asked what time it is.
     """
 
@@ -116,6 +117,7 @@ class Run:
     event_histories: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     spoken: Mapping[str, frozenset[str]] = attrs.field(factory=dict, repr=False)
     unspoken: tuple[str, ...] = attrs.field(default=(), repr=False)
+    lacked: tuple[str, ...] = attrs.field(default=(), repr=False)
     reads_clock: bool = attrs.field(default=False, repr=False)
 
     @cached_property

@@ -458,6 +458,7 @@ class System:
             histories,
             {name: frozenset(passed) for name, passed in sorted(world.spoken.items()) if passed},
             self._unspoken(world),
+            tuple(sorted(world.lacked)),
             bool(world.rest.read_at),
         )
         return run, again

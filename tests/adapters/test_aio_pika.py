@@ -11,6 +11,7 @@ from aio_pika import DeliveryMode, ExchangeType, Message
 
 from chaosharness import (
     AMQP,
+    BrokerAlarm,
     BrokerRestart,
     ConsumerCancel,
     Crash,
@@ -84,6 +85,60 @@ def test_what_becomes_of_a_publish_is_told_as_aio_pika_tells_it(fault, outcome, 
     found, run = played(published, *filter(None, [fault]))
     assert found == [outcome, took_s]
     assert len([*run.history.of("publish")]) == stored
+
+
+ALARM = BrokerAlarm(Site(PUBLISH, entity=0), lasting=5_000)
+
+
+@pytest.mark.parametrize(
+    ("confirms", "patience_s", "told_as", "took_s"),
+    [
+        (True, None, "Ack", 5),
+        (True, 2, "TimeoutError", 2),
+        (False, None, "NoneType", 0),
+    ],
+)
+def test_a_broker_under_alarm_reads_nothing_and_confirms_nothing(
+    confirms, patience_s, told_as, took_s
+):
+    """What was written is stored when the alarm is over, whoever has given up waiting."""
+
+    async def code(found):
+        channel = await channel_of(publisher_confirms=confirms)
+        began = asyncio.get_running_loop().time()
+        sent = channel.default_exchange.publish(Message(b"1"), "orders", timeout=patience_s)
+        found.append(await told(sent))
+        found.append(round(asyncio.get_running_loop().time() - began))
+
+    found, run = played(code, ALARM)
+    assert found == [told_as, took_s]
+    [stored] = run.history.of("publish")
+    assert stored.at_ms >= 5_000
+
+
+def test_under_alarm_who_only_consumes_goes_on_and_who_publishes_acknowledges_nothing():
+    """Acknowledgements on a blocked connection are read when the alarm is over."""
+
+    async def code(found):
+        channel = await channel_of()
+        queue = await channel.get_queue("orders")
+        await asyncio.sleep(1)
+        message = await queue.get()
+        other = await channel_of()
+        reading = await other.get_queue("paid")
+        await other.default_exchange.publish(Message(b"paid"), "paid")
+        blocked = asyncio.create_task(
+            channel.default_exchange.publish(Message(b"second"), "orders")
+        )
+        await asyncio.sleep(1)
+        acknowledged = asyncio.create_task(message.ack())
+        one = await reading.get()
+        await one.ack()
+        await asyncio.gather(blocked, acknowledged)
+
+    _, run = played(code, BrokerAlarm(Site(PUBLISH), lasting=5_000), items=["o1"])
+    moments = [one.at_ms for one in run.history.of("ack")]
+    assert moments[0] < 5_000 <= moments[1]
 
 
 def test_without_confirms_what_is_lost_is_lost_silently():

@@ -403,3 +403,21 @@ def test_a_running_nats_says_the_same(ask):
 def without_message(words):
     """Return an error without the message that it names, whose moment and numbers differ."""
     return words.partition(" Msg(")[0]
+
+
+def test_a_queue_that_is_not_there_is_named_though_the_broker_drops_the_message_without_a_word():
+    """RabbitMQ takes it, and confirms it; nobody hears of it, unless it is mandatory."""
+
+    def publishes(queue):
+        def main():
+            channel_at("rabbit").basic_publish("", queue, b"x")
+
+        system = System("shop")
+        bus = system.add(RabbitMQ("bus", queues=[QUEUE]))
+        system.add(AMQP("rabbit", bus))
+        system.service("worker")(lambda env: env.main(main))
+        system.entry(examples=[1])(lambda env, item: None)
+        return system.run().lacked
+
+    assert publishes("absent") == ("queue 'absent' of bus",)
+    assert publishes(QUEUE) == ()

@@ -23,10 +23,12 @@ from chaosharness import (
     NATSConsumer,
     NATSStream,
     RabbitMQ,
-    Redis,
-    RedisStore,
 )
+from tests.adapters import test_absent_topics as absent_topics
+from tests.adapters import test_bad_input_faststream as by_faststream
+from tests.adapters import test_refused_commits as late
 from tests.adapters.test_bad_input import channel_at, said, spelled, told_in
+from tests.adapters.test_bad_input_redis import BY_REDIS, by_redis
 
 aio_pika = pytest.importorskip("aio_pika")
 aiokafka = pytest.importorskip("aiokafka")
@@ -34,8 +36,6 @@ confluent_kafka = pytest.importorskip("confluent_kafka")
 kafka = pytest.importorskip("kafka")
 nats = pytest.importorskip("nats")
 pika = pytest.importorskip("pika")
-redis = pytest.importorskip("redis")
-async_redis = pytest.importorskip("redis.asyncio")
 
 QUEUE = "chaosharness-bad-input-table"
 REAL_RABBIT = "3.10"
@@ -158,72 +158,6 @@ def of_rabbit(ask, version):
             return said(lambda: ask(channel, SIZES[version] + 1))
 
     return told_in(bus, call, AMQP("rabbit", bus))
-
-
-# ---- Redis Streams
-
-
-def reads_for_an_absent_group(bus):
-    return bus.xreadgroup("g", "c", {"s": ">"})
-
-
-def makes_a_group_of_an_absent_stream(bus):
-    return bus.xgroup_create("s", "g")
-
-
-def claims_for_an_absent_group(bus):
-    return bus.xautoclaim("s", "g", "c", 0)
-
-
-def adds_behind_the_last(bus):
-    return bus.xadd("s", {"a": 1}, id="0-0")
-
-
-def acknowledges_for_an_absent_group(bus):
-    return bus.xack("s", "g", "1-1")
-
-
-def adds_nothing(bus):
-    return bus.xadd("s", {})
-
-
-def adds_none(bus):
-    return bus.xadd("s", {"a": None})
-
-
-def looks_at_an_absent_stream(bus):
-    return bus.xinfo_stream("s")
-
-
-BY_REDIS = {
-    reads_for_an_absent_group: "ResponseError: NOGROUP No such key 's' or consumer group 'g'",
-    makes_a_group_of_an_absent_stream: (
-        "ResponseError: The XGROUP subcommand requires the key to exist"
-    ),
-    claims_for_an_absent_group: "ResponseError: NOGROUP No such key 's' or consumer group 'g'",
-    adds_behind_the_last: "ResponseError: The ID specified in XADD must be greater than 0-0",
-    acknowledges_for_an_absent_group: "0",
-    adds_nothing: "DataError: XADD fields must be a non-empty dict",
-    adds_none: "DataError: Invalid input of type: 'NoneType'",
-    looks_at_an_absent_stream: "ResponseError: no such key",
-}
-
-
-def by_redis(ask, clientele):
-    store = RedisStore("cache", url="redis://one")
-    if clientele == "redis-py":
-
-        def call():
-            return str(said(lambda: ask(redis.Redis("one"))))
-    else:
-
-        async def call():
-            try:
-                return str(await ask(async_redis.Redis(host="one")))
-            except Exception as error:
-                return spelled(error)
-
-    return told_in(Redis("bus", ["s"], url="redis://one"), call, store)
 
 
 # ---- Kafka
@@ -401,7 +335,11 @@ TABLE = {
     "RabbitMQ, by pika": (BY_PIKA, lambda ask: of_rabbit(ask, REAL_RABBIT)),
     "Redis Streams, by redis-py": (BY_REDIS, lambda ask: by_redis(ask, "redis-py")),
     "Redis Streams, by redis.asyncio": (BY_REDIS, lambda ask: by_redis(ask, "redis.asyncio")),
+    "RabbitMQ, by FastStream": (by_faststream.AT_RABBITMQ, by_faststream.at_rabbitmq),
     "Kafka": (BY_KAFKA, of_kafka),
+    "Kafka, a topic that nobody declared": (absent_topics.SAID, absent_topics.ours),
+    "Kafka, a commit of who was not polled for too long": (late.SAID, late.ours),
+    "Kafka, by FastStream": (by_faststream.AT_KAFKA, by_faststream.at_kafka),
     "NATS, by nats-py": (BY_NATS, of_nats),
     "SNS, by boto3": (BY_SNS, of_sns),
 }
@@ -437,17 +375,6 @@ def test_a_running_rabbitmq_says_the_same(ask):
     finally:
         channel.connection.channel().queue_delete(QUEUE)
         channel.connection.close()
-
-
-@pytest.mark.real_broker
-@pytest.mark.parametrize("ask", BY_REDIS)
-def test_a_running_redis_says_the_same(ask):
-    real = redis.Redis(db=9)
-    try:
-        real.delete("s")
-    except redis.ConnectionError:
-        pytest.skip("no Redis answers at 127.0.0.1:6379")
-    assert str(said(lambda: ask(real))) == by_redis(ask, "redis-py")
 
 
 @pytest.mark.real_broker

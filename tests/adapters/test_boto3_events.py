@@ -210,13 +210,15 @@ def test_a_throttled_call_is_repeated_by_botocore():
             ),
             "which is no queue",
         ),
-        (
-            lambda: events.put_events(Entries=[entry(EventBusName="other")]),
-            "EventBusName='other'",
-        ),
     ],
 )
 def test_what_nobody_modelled_ends_the_run_in_one_sentence(call, words):
     with pytest.raises(InvalidDefinition, match="is not modelled") as said:
         run_of(call)
     assert words in str(said.value)
+
+
+def test_a_bus_that_is_not_there_is_named_since_aws_would_take_the_event_without_a_word():
+    words = "EventBusName='other'.*has 'default'. AWS takes such an event, .*bus='other'"
+    with pytest.raises(InvalidDefinition, match=words):
+        run_of(lambda: events.put_events(Entries=[entry(EventBusName="other")]))

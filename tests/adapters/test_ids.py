@@ -494,6 +494,57 @@ def test_an_id_that_is_lost_is_a_finding(client):
         run.check(ids_travel())
 
 
+NAMES = {
+    by_pika_header: "x-correlation-id",
+    by_aio_pika_header: "x-correlation-id",
+    by_celery_header: "x-correlation-id",
+}
+BY_NAME = [one for one in CLIENTS if one is not by_celery]  # whose tasks name their parents alone
+
+
+def follows(client):
+    """Claim that each event names the one before, by what this client hands on."""
+    name = NAMES.get(client, NAME)
+    return ids_travel(correlation="none", causation=name, message_id=name)
+
+
+@pytest.mark.parametrize("client", BY_NAME)
+def test_an_event_that_names_the_one_before_is_no_finding(client):
+    run = client(True).run()
+    run.check(follows(client))
+    assert follows(client).is_tested(run.evidence())
+
+
+@pytest.mark.parametrize("client", BY_NAME)
+def test_an_event_that_does_not_say_what_it_follows_from_is_a_finding(client):
+    run = client(False).run()
+    with pytest.raises(AssertionError, match=f"says? that it follows from|follows from .* {ID}"):
+        run.check(follows(client))
+
+
+@pytest.mark.parametrize(
+    ("follows", "right"), [("m-1", True), ("of the envelope", True), ("m-0", False)]
+)
+def test_what_a_topic_was_told_has_two_ids_of_its_own(follows, right):
+    """The author's, and that of SNS in its envelope; an older one is neither."""
+    attribute = {"DataType": "String", "StringValue": "m-1"}
+
+    def place():
+        client("sns").publish(
+            TopicArn=NEWS, Message="o1", MessageAttributes={"message_id": attribute}
+        )
+
+    def read(message):
+        named = follows
+        if follows == "of the envelope":
+            named = json.loads(message["Body"])["MessageId"]
+        return {"causation_id": {"DataType": "String", "StringValue": named}}
+
+    run = on_aws(received(True, read), place, raw=False).run()
+    found = [one.kind for one in ids_travel().findings(run.evidence())]
+    assert found == ([] if right else ["causation changed"])
+
+
 def test_a_task_that_tells_somebody_outside_of_celery_loses_nothing():
     """Nobody chose the ids of tasks as correlation ids: they are compared among tasks alone."""
 

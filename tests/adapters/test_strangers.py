@@ -160,7 +160,7 @@ WEB = ("api.real", "Web(")
 HOSTS = [
     ("confluent_kafka", partial(confluent, "Producer"), *KAFKA),
     ("confluent_kafka", partial(confluent, "Consumer"), *KAFKA),
-    ("confluent_kafka", confluent_admin, "AdminClient", "Leave it out of the code under test"),
+    ("confluent_kafka", confluent_admin, *KAFKA),
     ("aiokafka", aiokafka_producer, *KAFKA),
     ("kafka", kafka_producer, *KAFKA),
     ("pika", pika_connection, "pika", "AMQP("),

@@ -62,6 +62,9 @@ LOST = [
     ),
 ]
 KEPT = [
+    (headers(message_id="m1"), headers(message_id="m2")),  # nobody speaks of causes
+    (headers(**{"Nats-Msg-Id": "m1"}), headers(causation_id="m1")),
+    (headers(message_id="m1", event_id="e1"), headers(causation_id="e1")),
     (headers(correlation_id="r1"), headers(**{"Correlation-ID": "r1"})),
     (headers(traceparent=TRACE), headers(traceparent=SAME_TRACE)),
     (
@@ -75,6 +78,22 @@ KEPT = [
 def test_an_id_that_is_lost_or_changed_is_a_finding(first, then, words):
     with pytest.raises(AssertionError, match=words):
         passing_on(first, then).run().check(ids_travel())
+
+
+def test_a_cause_that_is_named_in_the_claim_has_to_be_said_from_the_first_event_on():
+    first, then = headers(message_id="m1"), headers(message_id="m2")
+    with pytest.raises(AssertionError, match="without saying that it follows from orders m1"):
+        passing_on(first, then).run().check(ids_travel(causation="caused-by"))
+    then = headers(message_id="m2", caused_by="m1")
+    passing_on(first, then).run().check(ids_travel(causation="caused-by"))
+
+
+@pytest.mark.parametrize("more", [{"specversion": "1.0"}, {"detail-type": "Placed"}])
+def test_an_envelope_of_cloudevents_or_eventbridge_has_an_id(more):
+    value, then = {"id": "e1", **more}, headers(causation_id="e1")
+    passing_on({}, then, value=value).run().check(ids_travel())
+    with pytest.raises(AssertionError, match="follows from e0, and follows from orders e1"):
+        passing_on({}, headers(causation_id="e0"), value=value).run().check(ids_travel())
 
 
 @pytest.mark.parametrize(("first", "then"), KEPT)

@@ -8,8 +8,8 @@ Source:
     aio-pika 10.2, `robust_connection.py`; their documentation.
 
 Not modelled:
-    An event loop that is blocked for so long that heartbeats are missed; blocked connections;
-    `update_secret`. A connection that nobody answers fails after 10 s.
+    An event loop that is blocked for so long that heartbeats are missed; that `ready()` waits while
+    the broker reads nothing; `update_secret`. A connection that nobody answers fails after 10 s.
 """
 
 from __future__ import annotations

@@ -253,6 +253,9 @@ class Line:
         properties, body, kind = content
         why = too_large(len(body), broker.definition.version)
         why = why or broker.check_target(method.exchange, method.routing_key)
+        absent = not method.exchange and method.routing_key not in broker.node.queues
+        if absent and method.routing_key != REPLIES:
+            scope.world.lacked.add(f"queue {method.routing_key!r} of {broker.name}")
         if why:
             self._link.drop(why)
             return None

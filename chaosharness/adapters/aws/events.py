@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import attrs
 
@@ -23,6 +23,9 @@ from chaosharness.adapters.aws.asking import Line, Request, not_known
 from chaosharness.adapters.aws.entries import failing
 from chaosharness.brokers.eventbridge.router import OpenEventBridge
 from chaosharness.brokers.message import NO_HEADERS, Message, Text
+from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers.places import asked_at
+from chaosharness.handlers.port import call_off
 from chaosharness.kernel.scope import Scope
 from chaosharness.machines.eventbridge import RuleSettings, TargetSettings
 from chaosharness.machines.eventbridge import machine as op
@@ -111,10 +114,25 @@ class Events:
             elif name_of(entry.get("EventBusName", self.bus.definition.bus)) != (
                 self.bus.definition.bus
             ):
-                not_known(asking.request, f"EventBusName={entry['EventBusName']!r}")
+                self._heard_by_nobody(entry["EventBusName"])
             else:
                 found.append(self._put(event, asking))
         return {"FailedEntryCount": sum("ErrorCode" in one for one in found), "Entries": found}
+
+    def _heard_by_nobody(self, name: str) -> NoReturn:
+        """Refuse an event for a bus that is not there, which AWS takes without a word.
+
+        Raises:
+            InvalidDefinition: Always: it calls the run off.
+        """
+        mine = self.bus.definition.bus
+        call_off(
+            InvalidDefinition(
+                f"boto3: put_events for EventBusName={name!r}{asked_at()}, and this system has "
+                f"{mine!r}. AWS takes such an event, answers with an id, and nobody gets it. Say "
+                f"EventBridge(..., bus={name_of(name)!r}), or mend the name"
+            )
+        )
 
     def _event(self, entry: Mapping[str, Any]) -> op.PutEvent:
         at = entry.get("Time")

@@ -42,6 +42,28 @@ class Reading:
 
 
 @attrs.frozen
+class WrongType:
+    """A command of another kind of key than this one is: it is refused with WRONGTYPE."""
+
+    stream: str
+
+
+_OF_OTHER_KEYS: Final = """
+append bitcount bitfield bitfield_ro bitpos decr decrby get getbit getdel getex getrange getset
+incr incrby incrbyfloat lcs setbit setrange strlen substr hdel hexists hget hgetall hincrby
+hincrbyfloat hkeys hlen hmget hmset hrandfield hscan hset hsetnx hstrlen hvals blpop brpop
+blmove brpoplpush lindex linsert llen lmove lpop lpos lpush lpushx lrange lrem lset ltrim rpop
+rpoplpush rpush rpushx sadd scard sdiff sinter sismember smembers smismember smove spop
+srandmember srem sscan sunion bzpopmax bzpopmin zadd zcard zcount zincrby zlexcount zmscore
+zpopmax zpopmin zrandmember zrange zrangebylex zrangebyscore zrank zrem zremrangebylex
+zremrangebyrank zremrangebyscore zrevrange zrevrangebylex zrevrangebyscore zrevrank zscan zscore
+geoadd geodist geohash geopos georadius geosearch pfadd pfcount
+"""
+OF_OTHER_KEYS: Final = frozenset(_OF_OTHER_KEYS.split())
+"""Commands that are refused where their first key is a stream. SET and its kin overwrite it."""
+
+
+@attrs.frozen
 class Command:
     """One command.
 

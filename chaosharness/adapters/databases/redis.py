@@ -109,7 +109,7 @@ class _Ours:
         """Send commands, at a site where faults may strike."""
         store, world = self.store, scope.world
         desk = self.streams
-        if desk is not None and not request.silent and mentions_streams(desk, request):
+        if desk is not None and not request.silent and mentions_streams(self, scope, request):
             yield from streams_script(self, scope, request, _StreamLine(desk, self))
             return
         if store.name not in world.states and not request.silent:

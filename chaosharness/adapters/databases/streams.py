@@ -20,9 +20,11 @@ from typing import Any, Final, cast
 import attrs
 
 from chaosharness.adapters.databases.commands import (
+    OF_OTHER_KEYS,
     Command,
     Reading,
     Unknown,
+    WrongType,
     is_of_streams,
     understood,
 )
@@ -66,26 +68,62 @@ def _once(surface: Surface) -> Surface:
     )
 
 
-def mentions_streams(desk: OpenRedis, request: Request) -> bool:
-    """Say whether there is a stream command in what is sent.
+def mentions_streams(connection: Any, scope: Scope, request: Request) -> bool:
+    """Say whether what is sent is the broker's to answer, or some of it.
 
     Raises:
-        InvalidDefinition: Another command names a stream, which calls the run off.
+        InvalidDefinition: Another command would overwrite a stream, which calls the run off.
     """
+    desk: OpenRedis = connection.streams
     found = False
     for words in request.words:
-        if is_of_streams(words, desk.streams):
+        if _is_of_streams(connection, words):
             found = True
-        elif len(words) > 1 and words[1].decode("utf-8", "replace") in desk.streams:
-            verb = words[0].decode().upper()
-            name = words[1].decode()
-            call_off(
-                InvalidDefinition(
-                    f"redis: {verb} of the stream {name!r} is not modelled{asked_at()}: of "
-                    f"{desk.name}, a broker, it knows the commands of streams alone"
+        elif len(words) > 1 and (name := words[1].decode("utf-8", "replace")) in desk.streams:
+            verb = words[0].decode()
+            if name in desk.machine.streams and verb.lower() in OF_OTHER_KEYS:
+                found = True
+            elif name in desk.machine.streams or connection.store.name not in scope.world.states:
+                call_off(
+                    InvalidDefinition(
+                        f"redis: {verb.upper()} of the stream {name!r} is not modelled"
+                        f"{asked_at()}: of {desk.name}, a broker, it knows the commands of "
+                        "streams alone"
+                    )
                 )
-            )
     return found
+
+
+def _is_of_streams(connection: Any, words: tuple[bytes, ...]) -> bool:
+    desk: OpenRedis = connection.streams
+    streams = desk.streams
+    if words[0].lower() in (b"exists", b"type"):
+        streams = tuple(one for one in streams if not _is_stored(connection, one))
+    return is_of_streams(words, streams)
+
+
+def _is_stored(connection: Any, name: str) -> bool:
+    """Say whether there is a key of this name that is no stream."""
+    if name in connection.streams.machine.streams:
+        return False
+    item = connection.store.server.dbs.get(connection.db, {}).get(name.encode())
+    return item is not None
+
+
+def _commanded(connection: Any, words: tuple[bytes, ...]) -> Command | None:
+    """Return a command of streams, or one that a stream is no key for; None for the store's own."""
+    desk: OpenRedis = connection.streams
+    if not _is_of_streams(connection, words):
+        name = words[1].decode("utf-8", "replace") if len(words) > 1 else ""
+        verb = words[0].decode().lower()
+        if name not in desk.machine.streams or verb not in OF_OTHER_KEYS:
+            return None
+        return Command(f"{verb} {name}", "manage", WrongType(name))
+    command = _read(words)
+    for name in command.streams:
+        if not isinstance(command.asked, op.Exists | op.Type) and _is_stored(connection, name):
+            return Command(command.action, "manage", WrongType(name))
+    return command
 
 
 def script(connection: Any, scope: Scope, request: Request, line: Any) -> Script[None]:
@@ -98,9 +136,7 @@ def script(connection: Any, scope: Scope, request: Request, line: Any) -> Script
         line: The server as this connection sees it.
     """
     desk: OpenRedis = connection.streams
-    commands = [
-        _read(words) if is_of_streams(words, desk.streams) else None for words in request.words
-    ]
+    commands = [_commanded(connection, words) for words in request.words]
     for one in commands:
         if one is not None:
             _check(desk, scope, one)
@@ -207,6 +243,8 @@ class _Work:
         """Do one command; return the answer as it goes over the wire."""
         asked = command.asked
         desk = self.desk
+        if isinstance(asked, WrongType):
+            return reply_of(asked, refusals.WRONG_TYPE)
         if isinstance(asked, op.Add):
             return reply_of(asked, self._added(scope, operation, attempt, asked))
         if isinstance(asked, op.Claim | op.AutoClaim):

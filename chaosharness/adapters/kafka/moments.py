@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from chaosharness.adapters.kafka.sending import check_topic
 from chaosharness.kernel.spans import EPOCH_MS
 
 
@@ -38,7 +37,6 @@ def first_since(
         at_ms: The moment, in milliseconds since 1970.
         committed_only: Whether it is asked by one that reads what is committed alone.
     """
-    check_topic(cluster, topic)
     place = topic, index
     offset = cluster.since(place, at_ms - EPOCH_MS, committed_only=committed_only)
     if offset is None:

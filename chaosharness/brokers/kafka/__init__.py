@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from chaosharness.brokers.kafka.consumers import CommitFailed
-from chaosharness.brokers.kafka.errors import InvalidPartitions, InvalidRecord, RecordTooLarge
+from chaosharness.brokers.kafka.errors import (
+    InvalidPartitions,
+    InvalidRecord,
+    RecordTooLarge,
+    TopicExists,
+)
 from chaosharness.brokers.kafka.kafka import Kafka
 from chaosharness.brokers.kafka.topics import KafkaTopic
 from chaosharness.brokers.kafka.transactions import ProducerFenced
@@ -16,4 +21,5 @@ __all__ = [
     "KafkaTopic",
     "ProducerFenced",
     "RecordTooLarge",
+    "TopicExists",
 ]

@@ -1,4 +1,4 @@
-"""Changing a cluster while it runs: a topic gets more log partitions.
+"""Changing a cluster while it runs: a topic is made, or gets more log partitions.
 
 Source:
     Apache Kafka 3.9, Operations, "Modifying topics": keys are not moved with their records, so a
@@ -7,15 +7,15 @@ Source:
     ConsumerConfig, `auto.offset.reset`: where a group begins in a log partition that is new.
 
 Not modelled:
-    A producer that has not learned of it yet: each does at once, which is legal. A topic never has
-    fewer. Other calls of an administrator.
+    A topic never has fewer, and is not deleted. Other calls of an administrator. A topic that is
+    made at run time keeps its records for ever.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final, Protocol
 
-from chaosharness.brokers.kafka.errors import InvalidPartitions
+from chaosharness.brokers.kafka.errors import InvalidPartitions, TopicExists
 from chaosharness.brokers.kafka.rows import CHANGE
 from chaosharness.handlers.port import Peer, operate
 from chaosharness.kernel import allowed
@@ -23,6 +23,7 @@ from chaosharness.kernel.scope import Scope
 from chaosharness.machines.kafka import KafkaMachine
 
 VERB: Final = "create_partitions"
+MAKES: Final = "create_topics"
 
 
 class Changed(Peer, Protocol):
@@ -36,6 +37,9 @@ class Changed(Peer, Protocol):
     def grow(self, topic: str, count: int) -> None:
         """Give a topic more log partitions."""
 
+    def make_late(self, topic: str, count: int) -> None:
+        """Make a topic that there is not yet."""
+
 
 class KafkaAdmin:
     """Changes a cluster while it runs: `env.client(bus)`. In `async` code it is awaited."""
@@ -43,10 +47,33 @@ class KafkaAdmin:
     def __init__(self, cluster: Changed) -> None:
         self._cluster = cluster
 
+    def create_topic(self, topic: str, partitions: int = 1) -> Any:
+        """Make a topic, with so many log partitions.
+
+        A group that subscribes to it begins there where `reset` says.
+
+        Raises:
+            TopicExists: It is there.
+        """
+        if not allowed.is_whole(partitions, 1):
+            raise allowed.refused("create_topic", "partitions", "a whole number from 1", partitions)
+        action = f"{self._cluster.name}.{MAKES} {topic}"
+        return operate(action, self._make, (topic, partitions), self._cluster, CHANGE)
+
+    def _make(self, scope: Scope, operation: str, attempt: int, asked: tuple[str, int]) -> None:
+        topic, count = asked
+        if topic in self._cluster.machine.logs:
+            error = f"{operation}: there is a topic {topic}"
+            scope.record("reply", operation, attempt, {"outcome": "failed", "error": error})
+            raise TopicExists(error)
+        scope.record("note", operation, attempt, {"what": f"there is a topic {topic}"})
+        self._cluster.make_late(topic, count)
+
     def create_partitions(self, topic: str, total: int) -> Any:
         """Have a topic have so many log partitions, more than before.
 
-        Producers go by it at once: a key may be in another log partition from then on. Groups
+        Producers go by it at once, or by and by (`producers_learn`): a key may be in another log
+        partition from then on. Groups
         learn of it at their next rebalance, after `metadata_max_age_ms` at the latest, and begin
         there where `reset` says: with `latest` they skip what came before.
 

@@ -15,11 +15,14 @@ Not modelled:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Final, Literal, Protocol, get_args
 
 from chaosharness.brokers.kafka.members import Crew
 from chaosharness.kernel.world import World
 from chaosharness.machines.kafka.assignors import LogPartition
+
+Learns = Literal["at once", "by age"]
+LEARNS: Final = get_args(Learns)
 
 
 class Patience(Protocol):

@@ -10,6 +10,7 @@ from chaosharness.brokers.kafka.batches import Batches
 from chaosharness.brokers.kafka.coordination import Coordination
 from chaosharness.brokers.kafka.errors import InvalidRecord, RecordTooLarge
 from chaosharness.brokers.kafka.forgetting import Forgetting
+from chaosharness.brokers.kafka.learning import Learning
 from chaosharness.brokers.kafka.members import Member, Slot
 from chaosharness.brokers.kafka.rows import ANY, DELIVERIES
 from chaosharness.brokers.kafka.rules import Settings
@@ -60,6 +61,8 @@ class Cluster:
         }
         """The records of the machine's own logs: what is most often done does it by hand."""
         self.routes = routes_of(definition.name, self.machine.topics).copy()
+        self.learning = Learning(world, definition.metadata_max_age_ms)
+        self.grew = self.learning.grew
         self.groups = Coordination(self.name, definition, world, self.machine, self._wake)
         self.owners = self.groups.owners
         forgetful: Mapping[str, KafkaTopic] = getattr(definition.topics, "forgetful", {})
@@ -133,8 +136,12 @@ class Cluster:
                 raise self._no_topic(topic)
 
     def _no_topic(self, topic: str) -> InvalidDefinition:
+        return InvalidDefinition(f"{self.no_topic(topic)}{asked_at()}")
+
+    def no_topic(self, topic: str) -> str:
+        """Say that there is no such topic, and which there are."""
         known = ", ".join(sorted(self.logs))
-        return InvalidDefinition(f"{self.name} has no topic {topic!r}; it has: {known}{asked_at()}")
+        return f"{self.name} has no topic {topic!r}; it has: {known}"
 
     def spread(self, topic: str, entity: int, count: int, producer: object) -> int:
         """Return the log partition of the next record without a key, of `count`.
@@ -153,7 +160,7 @@ class Cluster:
     def absent(self, places: Iterable[LogPartition]) -> tuple[LogPartition, ...]:
         """Return those log partitions that there are not."""
         logs = self.logs
-        return tuple(one for one in places if not 0 <= one[1] < len(logs[one[0]]))
+        return tuple(one for one in places if not 0 <= one[1] < len(logs.get(one[0], ())))
 
     def check_key(self, topic: str, key: str | bytes | None) -> None:
         """Refuse a record without a key, where its topic is compacted.
@@ -186,6 +193,18 @@ class Cluster:
         if not 0 <= partition < count:
             raise LookupError(f"{self.name} has no log partition {topic}[{partition}]: {count} are")
         return partition
+
+    def make_topic(self, topic: str, count: int) -> None:
+        """Make a topic that there is not yet."""
+        self.logs[topic] = [log.records for log in self.machine.add_topic(topic, count)]
+        self.routes |= routes_of(self.name, ((topic, count),))
+        self.learning.made(topic)
+
+    def make_late(self, topic: str, count: int) -> None:
+        """Make a topic that somebody asks for: its groups begin in it where their reset says."""
+        self.make_topic(topic, count)
+        self.groups.beginnings.grown(topic, 0, count)
+        self.world.effects += 1
 
     def grow(self, topic: str, count: int) -> None:
         """Give a topic more log partitions."""
@@ -247,8 +266,7 @@ class Cluster:
         """Put a message aside, in the topic `<topic>.DLT`, made when first needed."""
         topic = f"{message.topic}.DLT"
         if topic not in self.logs:
-            self.logs[topic] = [log.records for log in self.machine.add_topic(topic, 1)]
-            self.routes |= routes_of(self.name, ((topic, 1),))
+            self.make_topic(topic, 1)
         data = {"message": message.published, "to": topic, "error": type(error).__name__}
         scope.record("dead", "", 0, data)
         name = message.name  # it is the same message, elsewhere

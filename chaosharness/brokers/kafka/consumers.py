@@ -40,6 +40,13 @@ CALLED_RESETS: Final = get_args(CalledReset)
 class CommitFailed(Exception):
     """The group has moved on: these log partitions belong to another member now."""
 
+    why: Why = "generation"
+
+
+Why = Literal["generation", "unknown", "left"]
+"""Of an old generation (ILLEGAL_GENERATION); of a member that the group goes on without
+(UNKNOWN_MEMBER_ID); of one whose client knows, because it has left: nobody polled for too long."""
+
 
 class UnknownLogPartition(CommitFailed):
     """There is no such log partition (UNKNOWN_TOPIC_OR_PARTITION); the others were committed."""

@@ -18,6 +18,10 @@ class InvalidPartitions(ValueError):
     """A topic would not have more log partitions than before (INVALID_PARTITIONS)."""
 
 
+class TopicExists(ValueError):
+    """A topic is to be made that is there (TOPIC_ALREADY_EXISTS)."""
+
+
 class OffsetOutOfRange(LookupError):
     """What a consumer would read next is gone, and `reset` is `error` (OFFSET_OUT_OF_RANGE)."""
 

@@ -23,6 +23,7 @@ import attrs
 from chaosharness.brokers.intake import Intake, check_options
 from chaosharness.brokers.kafka.administration import KafkaAdmin
 from chaosharness.brokers.kafka.batches import UNKEYED, Unkeyed
+from chaosharness.brokers.kafka.beginnings import LEARNS, Learns
 from chaosharness.brokers.kafka.cluster import Cluster, Draft
 from chaosharness.brokers.kafka.consumers import ISOLATIONS, OPTIONS, Subscription
 from chaosharness.brokers.kafka.leaving import Leaving
@@ -146,6 +147,9 @@ class Kafka:
             says where they do. By default they are old ones, which read all from then on.
         metadata_max_age_ms: When clients learn that a topic has more log partitions, at the latest:
             see `KafkaAdmin`, which `env.client(bus)` gives.
+        producers_learn: When producers do: `at once`, as one may that has just asked, or `by age`:
+            each asks when it is made, and every `metadata_max_age_ms` from then on, so that one
+            that is older and one that is younger may send one key to two log partitions.
         offsets_retention_ms: `offsets.retention.minutes`: how long what a group has committed is
             kept once it has no members; then it begins where `reset` says. None: for ever.
         latency_ms: From the log to a consumer.
@@ -196,6 +200,9 @@ class Kafka:
     latency_ms: int = attrs.field(default=1, validator=allowed.whole(0), kw_only=True)
     new_groups: bool = attrs.field(default=False, validator=allowed.flag(), kw_only=True)
     metadata_max_age_ms: int = attrs.field(default=300_000, validator=_positive, kw_only=True)
+    producers_learn: Learns = attrs.field(
+        default="at once", validator=allowed.one_of(*LEARNS), kw_only=True
+    )
     offsets_retention_ms: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(_positive), kw_only=True
     )
@@ -252,6 +259,13 @@ class OpenKafka(Cluster):
         self.surface = SURFACES[definition.producer, definition.unclean_elections]
         self._keyed_topics = definition.topics.compacted
         self._asks = definition.acks != 0
+        self.learns = definition.producers_learn
+
+    def grow(self, topic: str, count: int) -> None:
+        """Give a topic more log partitions."""
+        if self.learns == "by age":
+            self.grew.setdefault(topic, []).append((self.world.now, len(self.logs[topic])))
+        super().grow(topic, count)
 
     def client(self) -> KafkaAdmin:
         """Return what changes the cluster while it runs."""
@@ -278,7 +292,9 @@ class OpenKafka(Cluster):
         """
         if idempotent is None and acks is None and transactional_id is None:
             publish = self._publish_with_key if self._keyed_topics else self.publish
-            return Publish(publish, lane=Lane(asks=self._asks), surface=self.surface)
+            return Publish(
+                publish, lane=Lane(asks=self._asks, since_ms=self.world.now), surface=self.surface
+            )
         if transactional_id is not None:
             return TransactionalProducer(self, transactional_id, transaction_timeout_ms)
         surface = self.surface
@@ -286,7 +302,7 @@ class OpenKafka(Cluster):
             surface = self.surface_of(idempotent, acks)
         asks = (self.definition.acks if acks is None else acks) != 0 or bool(idempotent)
         publish = self._publish_with_key if self._keyed_topics else self.publish
-        return Publish(publish, lane=Lane(asks=asks), surface=surface)
+        return Publish(publish, lane=Lane(asks=asks, since_ms=self.world.now), surface=surface)
 
     def _publish_with_key(
         self, topic: str, value: Any, *, lane: Lane, surface: Surface, **words: Any
@@ -369,6 +385,8 @@ class OpenKafka(Cluster):
             body = encode(value, topic)
             if len(body) > self.size_nearly:
                 self.check_size(key, headers, body)
+        if self.grew:
+            count = self.learning.known(topic, lane.since_ms, count)
         entity = scope.entity
         if key is not None:
             name = key if type(key) is str else key_of(key, topic)

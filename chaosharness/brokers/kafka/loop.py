@@ -121,6 +121,8 @@ class Consumer(Whereabouts):
         self._join = partial(
             broker.groups.join, incarnation, topics, group, self._take, instance, reset
         )
+        self.by_client = False
+        """Whether a client library of the user's stands above it, which has words of its own."""
         self._group = group
         self._attach = partial(broker.groups.attach, incarnation, group, self._take, reset)
         self._member: Member | None = None  # it joins its group at the first poll
@@ -392,7 +394,7 @@ class Consumer(Whereabouts):
         if upto is not None and offsets is not None:
             raise InvalidDefinition(f"commit takes upto or offsets, not both{asked_at()}")
         what = upto if offsets is None else offsets
-        for place in offsets or ():
+        for place in () if self.by_client else offsets or ():
             self._broker.check((place[0],))
         return operate(action, self._commit, what, self._broker, LOOP_COMMIT)
 
@@ -437,7 +439,12 @@ class Consumer(Whereabouts):
         if moved_on or (member.solo and member.crew.group.members):
             error = "fenced: not a member any more"
             scope.record("nack", operation, attempt, {"error": error})
-            raise CommitFailed(f"{operation}: {error}; poll again to rejoin")
+            failed = CommitFailed(f"{operation}: {error}; poll again to rejoin")
+            if member.expelled:
+                failed.why = "left" if self.was_too_slow else "unknown"
+            elif member.solo:
+                failed.why = "unknown"
+            raise failed
         before = dict(group.committed)
         found = Polled(self._positions(member)) if what is None else what
         at_all = isinstance(found, Polled)

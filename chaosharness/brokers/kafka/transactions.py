@@ -49,7 +49,7 @@ class TransactionalProducer:
     def __init__(self, cluster: Any, name: str, timeout_ms: int = TRANSACTION_TIMEOUT_MS) -> None:
         self._cluster = cluster
         self._world = cluster.world
-        self._lane = Lane()
+        self._lane = Lane(since_ms=cluster.world.now)
         self._name = name
         withdrawn = self._undecided()
         made: Producer = cluster.machine.transactions.begin(name, timeout_ms)
@@ -130,6 +130,8 @@ class TransactionalProducer:
         name = key if type(key) is str else key_of(key, topic)
         entity = scope.entity if key is None else self._world.entity_for(name, scope.entity)
         count = len(cluster.logs[topic])
+        if cluster.grew:
+            count = cluster.learning.known(topic, self._lane.since_ms, count)
         if partition is not None:
             index = cluster.chosen(topic, partition)
         elif key is None:

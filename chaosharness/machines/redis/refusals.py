@@ -26,6 +26,7 @@ NO_KEY: Final = Refusal(
     "The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use "
     "the MKSTREAM option to create an empty stream automatically.",
 )
+WRONG_TYPE: Final = Refusal("WRONGTYPE", "Operation against a key holding the wrong kind of value")
 NOT_THERE: Final = Refusal("ERR", "no such key")
 READ_WRONGLY: Final = Refusal("ERR", "value for ENTRIESREAD must be positive or -1")
 DOLLAR: Final = Refusal(

@@ -35,6 +35,11 @@ from chaosharness.adapters.unmodelled import not_modelled
 
 _OURS: Final = "_in_a_run"
 """What holds, in an object of the library's class, what stands for it."""
+_OPTIONS: Final = {
+    kind: frozenset(signature(kind.__init__).parameters)
+    for kind in (AIOKafkaConsumer, AIOKafkaProducer, AIOKafkaAdminClient)
+}
+"""What each of them may be given."""
 _AS_IT_IS: Final = ("transaction",)
 """Methods that ask for nothing themselves."""
 
@@ -67,7 +72,20 @@ class Manager:
         return self._producer.is_fenced
 
 
+def _check_options(kind: type, options: dict[str, Any]) -> None:
+    """Refuse an option that the client does not have, as Python does.
+
+    Raises:
+        TypeError: It has none such.
+    """
+    for name in options:
+        if name not in _OPTIONS[kind]:
+            words = f"{kind.__name__}.__init__() got an unexpected keyword argument {name!r}"
+            raise TypeError(words)
+
+
 def _init_consumer(real: Any, self: Any, *topics: Any, **options: Any) -> None:
+    _check_options(AIOKafkaConsumer, options)
     ours = Consumer(*topics, **options)
     setattr(self, _OURS, ours)
     self._coordinator = self._subscription = Inside(ours)
@@ -76,6 +94,7 @@ def _init_consumer(real: Any, self: Any, *topics: Any, **options: Any) -> None:
 
 
 def _init_producer(real: Any, self: Any, **options: Any) -> None:
+    _check_options(AIOKafkaProducer, options)
     ours = Producer(**options)
     setattr(self, _OURS, ours)
     self._closed = 0  # neither closed, nor left open: its `__del__` would complain of a crash
@@ -83,6 +102,7 @@ def _init_producer(real: Any, self: Any, **options: Any) -> None:
 
 
 def _init_admin(real: Any, self: Any, **options: Any) -> None:
+    _check_options(AIOKafkaAdminClient, options)
     setattr(self, _OURS, Admin(**options))
 
 

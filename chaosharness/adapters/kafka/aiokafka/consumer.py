@@ -16,6 +16,7 @@ from typing import Any, Final
 from aiokafka import ConsumerRecord, TopicPartition, errors
 from aiokafka.util import commit_structure_validate
 
+from chaosharness.adapters.kafka.absent import check_wired
 from chaosharness.adapters.kafka.aiokafka.membership import Membership
 from chaosharness.adapters.kafka.aiokafka.places import Places
 from chaosharness.adapters.kafka.aiokafka.records import (
@@ -26,6 +27,7 @@ from chaosharness.adapters.kafka.aiokafka.records import (
     record_of,
     servers_of,
 )
+from chaosharness.adapters.kafka.aiokafka.waiting import until_there
 from chaosharness.adapters.kafka.sending import check_topic
 from chaosharness.adapters.kafka.servers import cluster_at
 from chaosharness.adapters.spoken import note_spoken
@@ -90,6 +92,7 @@ class Consumer(Places):
         self._listener: Any = None
         self._in: Membership | None = None
         self._started = self.closed = False
+        self._lasts_ms: int = options.get("request_timeout_ms", 40_000)
         self.label = f"aiokafka-{self._incarnation.label}"
         self._turn = asyncio.Lock()
         self._joining: asyncio.Task[None] | None = None
@@ -131,8 +134,9 @@ class Consumer(Places):
             await self._leave()
 
     async def _enter(self) -> None:
+        check_wired(self._cluster, LIBRARY, self._topics)
         for topic in self._topics:
-            check_topic(self._cluster, topic)
+            await until_there(self._cluster, topic, self._lasts_ms)
         if self._group is None or self._chosen is not None:
             if self._topics or self._chosen is not None:
                 self._read_alone()
@@ -155,6 +159,7 @@ class Consumer(Places):
             group=group,
             **options,
         )
+        consumer.by_client = True
         return Membership(consumer, self._cluster, scope, self._listener, self._interval_ms)
 
     def _read_alone(self) -> None:

@@ -17,8 +17,8 @@ from chaosharness.adapters.kafka.aiokafka.records import (
     Place,
     partitions,
 )
+from chaosharness.adapters.kafka.aiokafka.waiting import until_known
 from chaosharness.adapters.kafka.moments import first_since, times_of
-from chaosharness.adapters.kafka.sending import check_topic
 
 
 class Places:
@@ -27,6 +27,7 @@ class Places:
     _cluster: Any
     _how: dict[str, Any]
     _group: str | None
+    _lasts_ms: int
     _in: Membership | None
 
     def assignment(self) -> Partitions:
@@ -98,10 +99,12 @@ class Places:
 
     async def beginning_offsets(self, partitions: Any) -> dict[TopicPartition, int]:
         """Return the first offset of each log partition."""
+        await until_known(self._cluster, partitions, self._lasts_ms)
         return {one: self._log(one).start for one in partitions}
 
     async def end_offsets(self, partitions: Any) -> dict[TopicPartition, int]:
         """Return the offset of the next record of each log partition."""
+        await until_known(self._cluster, partitions, self._lasts_ms)
         return {one: self._log(one).end for one in partitions}
 
     async def offsets_for_times(
@@ -110,7 +113,9 @@ class Places:
         """Return the first record of each that is no older than a moment; None where none is."""
         committed_only = self._how["isolation"] == "read_committed"
         found: dict[TopicPartition, OffsetAndTimestamp | None] = {}
-        for one, at_ms in times_of(timestamps).items():
+        moments = times_of(timestamps)
+        await until_known(self._cluster, moments, self._lasts_ms)
+        for one, at_ms in moments.items():
             first = first_since(
                 self._cluster, one.topic, one.partition, at_ms, committed_only=committed_only
             )
@@ -118,7 +123,6 @@ class Places:
         return found
 
     def _log(self, one: TopicPartition) -> Any:
-        check_topic(self._cluster, one.topic)
         return self._cluster.machine.log((one.topic, one.partition))
 
     def pause(self, *partitions: TopicPartition) -> None:
@@ -139,6 +143,5 @@ class Places:
         """Return where the group goes on."""
         if self._group is None:
             raise errors.IllegalOperation("Requires group_id")
-        check_topic(self._cluster, partition.topic)
         found: dict[Place, int] = self._cluster.machine.group(self._group).committed
         return found.get((partition.topic, partition.partition))

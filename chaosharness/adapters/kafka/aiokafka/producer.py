@@ -16,21 +16,23 @@ from typing import Any, Final
 from aiokafka import TopicPartition, errors
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.producer.producer import _missing as UNSAID
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import RecordMetadata
 from aiokafka.util import commit_structure_validate
 
+from chaosharness.adapters.kafka.absent import is_absent, note_lost
 from chaosharness.adapters.kafka.aiokafka.records import (
     LIBRARY,
     left_out,
     raised_for,
     servers_of,
 )
+from chaosharness.adapters.kafka.aiokafka.waiting import until_there
 from chaosharness.adapters.kafka.sending import (
     BACKOFF_MS,
     Record,
     Sender,
     Stored,
-    check_topic,
     sender_of,
 )
 from chaosharness.adapters.kafka.servers import cluster_at
@@ -42,8 +44,6 @@ from chaosharness.handlers.port import current_scope
 from chaosharness.kernel.spans import EPOCH_MS
 
 SECOND_MS: Final = 1_000
-OVERHEAD: Final = 70
-"""Bytes that the client reckons for a record beside its key, value and headers, at least."""
 
 
 class Producer:
@@ -119,7 +119,7 @@ class Producer:
 
     async def partitions_for(self, topic: str) -> set[int]:
         """Return the log partitions of a topic."""
-        check_topic(self._cluster, topic)
+        await until_there(self._cluster, topic, self._lasts_ms)
         return set(range(len(self._cluster.logs[topic])))
 
     # ---- sending
@@ -143,7 +143,13 @@ class Producer:
             raise errors.ProducerClosed
         if timestamp_ms is not None:
             left_out(f"send(timestamp_ms={timestamp_ms!r})")
-        check_topic(self._cluster, topic)
+        if is_absent(self._cluster, topic):
+            note_spoken(scope, LIBRARY, f"{self._cluster.name}.publish {topic}")
+            try:
+                await until_there(self._cluster, topic, self._lasts_ms)
+            except errors.UnknownTopicOrPartitionError:
+                note_lost(scope, self._cluster, topic, heard=True)
+                raise
         if partition is not None:
             assert partition >= 0
             assert partition < len(self._cluster.logs[topic]), "Unrecognized partition"
@@ -192,8 +198,7 @@ class Producer:
             if written is not None and not isinstance(written, bytes | bytearray | memoryview):
                 raise TypeError(f"a bytes-like object is required, not '{type(written).__name__}'")
             found.append(None if written is None else bytes(written))
-        parts = [*found, *(part for pair in headers or () for part in pair)]
-        size = OVERHEAD + sum(len(part or b"") for part in parts)
+        size = DefaultRecordBatchBuilder.estimate_size_in_bytes(*found, headers or [])
         if size > self._most:
             raise errors.MessageSizeTooLargeError(
                 f"The message is {size} bytes when serialized which is larger than the maximum "

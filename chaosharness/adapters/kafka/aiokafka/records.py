@@ -23,6 +23,10 @@ FENCED: Final = 82
 """The code of `FENCED_INSTANCE_ID`."""
 INVALID: Final = 87
 """The code of `INVALID_RECORD`, which has no class in aiokafka."""
+MOVED_ON: Final = (
+    "Commit cannot be completed since the group has already rebalanced and may have assigned the "
+    "partitions to another member"
+)
 Place = tuple[str, int]
 
 
@@ -93,7 +97,7 @@ def raised_for(error: BaseException) -> BaseException:
     elif isinstance(error, UnknownLogPartition):
         found = errors.UnknownTopicOrPartitionError()
     elif isinstance(error, CommitFailed):
-        found = errors.CommitFailedError()
+        found = errors.CommitFailedError(MOVED_ON)
     elif isinstance(error, ProducerFenced):
         found = errors.ProducerFenced()
     elif isinstance(error, TimeoutError):

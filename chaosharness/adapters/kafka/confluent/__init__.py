@@ -12,9 +12,9 @@ Source:
     `message.max.bytes` 1,000,000, `transaction.timeout.ms` 60,000.
 
 Not modelled:
-    `offsets_for_times`, metadata, batches (a record is sent alone, once it has lingered),
-    statistics and logs, the asyncio clients, `AdminClient`. What is asked for by name and is not
-    there, ends the run and says so. Requests for a committed offset or a watermark are always
+    Batches (a record is sent alone, once it has lingered), statistics and logs, the asyncio
+    clients, of `AdminClient` what is not about topics. What is asked for by name and is not there,
+    ends the run and says so. Requests for a committed offset or a watermark are always
     answered. Replicas share one configuration here, so a `group.instance.id` and a
     `transactional.id` are taken for one of each replica.
 """
@@ -22,12 +22,13 @@ Not modelled:
 from __future__ import annotations
 
 import sys
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
-from chaosharness.adapters.dispatch import Library, Seam, Swap, inside
+from chaosharness.adapters.dispatch import Library, Swap, inside
+from chaosharness.adapters.kafka.confluent.admin import admin_seams
 from chaosharness.adapters.kafka.confluent.consumer import Consumer, DeserializingConsumer
 from chaosharness.adapters.kafka.confluent.producer import Producer, SerializingProducer
-from chaosharness.adapters.unmodelled import not_modelled
+from chaosharness.adapters.kafka.confluent.settings import REALS
 from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel.scope import SCOPE
 
@@ -80,7 +81,7 @@ def _door(ours: type) -> Any:
     """Return what makes a class of ours stand for the real one."""
 
     def door(real: Any) -> Any:
-        _REALS[real.__name__] = real
+        REALS[real.__name__] = real
 
         def new(kind: type, *given: Any, **options: Any) -> Any:
             if inside():
@@ -96,11 +97,6 @@ def _door(ours: type) -> Any:
         return made
 
     return door
-
-
-def _no_admin(real: Any, *_: Any, **__: Any) -> NoReturn:
-    """Refuse an admin client inside a run."""
-    not_modelled("confluent-kafka", "AdminClient", "create_topics and the rest of it")
 
 
 _OWN: Final = ("__dict__", "__weakref__")
@@ -122,7 +118,7 @@ def made_too_early() -> None:
     Raises:
         InvalidDefinition: It names the first.
     """
-    reals = tuple(one for one in map(_REALS.get, OURS) if one is not None)
+    reals = tuple(one for one in map(REALS.get, OURS) if one is not None)
     for module in list(sys.modules.values()):
         names = getattr(module, "__dict__", None)
         if type(names) is not dict:
@@ -137,19 +133,10 @@ def made_too_early() -> None:
                 )
 
 
-_REALS: Final[dict[str, type]] = {}
-
 LIBRARY: Final = Library(
     "confluent-kafka",
     tested=">=2.4,<3",
-    seams=(
-        Seam(
-            "confluent_kafka.admin:AdminClient.__init__",
-            ("self", "conf", "kwargs"),
-            _no_admin,
-            lately=("kwargs",),
-        ),
-    ),
+    seams=admin_seams(),
     swaps=tuple(Swap(f"confluent_kafka:{name}", _door(ours)) for name, ours in OURS.items()),
     late=made_too_early,
 )

@@ -16,7 +16,10 @@ from typing import Any, Final
 
 from confluent_kafka import OFFSET_INVALID, KafkaError, TopicPartition
 
-from chaosharness.adapters.kafka.confluent.handed import Records, error_of, words_for
+from chaosharness.adapters.kafka.absent import check_wired, is_absent
+from chaosharness.adapters.kafka.confluent.admin import metadata_of as cluster_metadata
+from chaosharness.adapters.kafka.confluent.agreed import check_agreed
+from chaosharness.adapters.kafka.confluent.handed import Records, absent, error_of, words_for
 from chaosharness.adapters.kafka.confluent.message import LIBRARY, Message, refusal
 from chaosharness.adapters.kafka.confluent.places import (
     RESETS,
@@ -46,27 +49,8 @@ from chaosharness.handlers.unwaited import unwaited
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.spans import EPOCH_MS
 
+REFRESH_MS: Final = 300_000
 Rebalanced = Callable[[Any, list[TopicPartition]], Any]
-
-_SAME: Final = {
-    "session.timeout.ms": ("session_timeout_ms", 45_000),
-    "max.poll.interval.ms": ("max_poll_interval_ms", 300_000),
-}
-"""Properties that the cluster's definition has, for all members of its groups alike."""
-
-
-STRATEGIES: Final = {
-    "range": "range",
-    "round-robin": "roundrobin",
-    "sticky": "sticky",
-    "cooperative-sticky": "cooperative-sticky",
-}
-"""What librdkafka calls the ways in which a cluster's groups share out."""
-NO_848: Final = (
-    LIBRARY + ": this consumer has group.protocol=consumer{}: groups whose cluster shares out by "
-    "itself (KIP-848) are not modelled. Leave it at classic for the test: "
-    "assignment='cooperative-sticky' is nearest to it"
-)
 
 
 def _as_it_is(body: bytes | None) -> bytes | None:
@@ -76,8 +60,11 @@ def _as_it_is(body: bytes | None) -> bytes | None:
 class Consumer:
     """What stands for `confluent_kafka.Consumer` inside a run."""
 
+    _own: tuple[str, ...] = ()
+    """Properties that its Python class has for itself."""
+
     def __init__(self, *given: Any, **options: Any) -> None:
-        self._settings = settings = Settings("Consumer", given, options)
+        self._settings = settings = Settings("Consumer", given, options, self._own)
         scope = current_scope("confluent_kafka.Consumer")
         self._cluster = cluster_at(scope, LIBRARY, settings.get("bootstrap.servers"))
         if not settings.get("group.id"):
@@ -95,8 +82,12 @@ class Consumer:
         self._isolation = settings.get("isolation.level", "read_committed")
         if self._isolation not in ISOLATIONS:
             raise settings.wrong("isolation.level", self._isolation)
-        self._check()
+        check_agreed(settings, self._cluster)
         self._consumer: Any = None
+        self._wanted: tuple[Any, ...] = ()
+        self._missing: list[str] = []
+        self._untold: list[str] = []
+        self._looks_at = 0
         self._chosen = self._too_slow = False
         self._open = True
         self._stored: dict[Place, int] = {}
@@ -107,32 +98,10 @@ class Consumer:
         if self._commits:
             self._world.know_timeout(self._interval_ms)
 
-    def _check(self) -> None:
-        """Refuse what contradicts the cluster, which has it for all members alike."""
-        protocol = self._settings.get("group.protocol", "classic")
-        if str(protocol).lower() != "classic":
-            call_off(InvalidDefinition(NO_848.format(asked_at())))
-        for name, (option, default) in _SAME.items():
-            mine = round(self._settings.number(name, default))
-            theirs = getattr(self._cluster.definition, option)
-            if self._settings.get(name) is not None and mine != theirs:
-                call_off(
-                    InvalidDefinition(
-                        f"{LIBRARY}: this consumer has {name}={mine}{asked_at()}, and its cluster "
-                        f"{option}={theirs}: say Kafka(..., {option}={mine})"
-                    )
-                )
-
-        wanted = self._settings.get("partition.assignment.strategy")
-        theirs = self._cluster.definition.assignment
-        if wanted is not None and wanted.split(",")[0].strip() != STRATEGIES[theirs]:
-            words = f"and its cluster assignment={theirs!r}: both must say the same"
-            call_off(
-                InvalidDefinition(
-                    f"{LIBRARY}: this consumer has partition.assignment.strategy={wanted!r}"
-                    f"{asked_at()}, {words}"
-                )
-            )
+    def list_topics(self, topic: str | None = None, timeout: float = -1) -> Any:
+        """Return what the cluster is like: all topics, or one."""
+        note_spoken(current_scope("list_topics", self._world), LIBRARY, self._cluster.name)
+        return cluster_metadata(self._cluster, topic)
 
     def __getattr__(self, name: str) -> Any:
         not_modelled(LIBRARY, "Consumer", name)
@@ -164,6 +133,8 @@ class Consumer:
             if listener is not None and not callable(listener):
                 raise TypeError("expected callable for listeners")
         self.unsubscribe()
+        check_wired(self._cluster, LIBRARY, topics)
+        self._wanted = (topics, on_assign, on_revoke, on_lost)
         listeners: dict[str, Any] = {}
         if on_assign is not None:
             listeners["on_assign"] = partial(self._call, on_assign)
@@ -172,13 +143,26 @@ class Consumer:
             listeners["on_lost"] = partial(self._lost, on_lost or on_revoke)
         elif on_lost is not None:
             listeners["on_lost"] = partial(self._lost, on_lost)
-        self._consumer = self._made(tuple(self._named(topics)), **listeners)
+        named = self._named(topics)
+        self._missing = [one for one in named if is_absent(self._cluster, one)]
+        self._untold = [*self._missing]
+        if self._missing:
+            interval_ms = self._settings.number("topic.metadata.refresh.interval.ms", REFRESH_MS)
+            self._looks_at = self._world.now + max(round(interval_ms), 0)
+        if there := [one for one in named if one not in self._missing]:
+            self._consumer = self._made(tuple(there), **listeners)
+
+    def _look_again(self) -> None:
+        """Subscribe anew, where a topic that was missing has been made since."""
+        found = any(one in self._cluster.logs for one in self._missing)
+        if found and self._world.now >= self._looks_at:
+            self.subscribe(*self._wanted)
 
     def _made(self, topics: tuple[str, ...], **options: Any) -> Any:
         instance = self._settings.get("group.instance.id")
         if instance is not None:  # all replicas have one configuration: each is taken for its own
             options["instance"] = f"{instance}#{self._incarnation.replica}"
-        return self._cluster.consumer(
+        made = self._cluster.consumer(
             self._incarnation,
             topics,
             _as_it_is,
@@ -188,12 +172,15 @@ class Consumer:
             isolation=self._isolation,
             **options,
         )
+        made.by_client = True
+        return made
 
     def unsubscribe(self) -> None:
         """Leave the group."""
         self._alive()
         consumer, self._consumer = self._consumer, None
         self._chosen = False
+        self._missing, self._untold = [], []
         self._stored.clear()
         if consumer is not None:
             blocking(consumer.close)()
@@ -347,12 +334,17 @@ class Consumer:
         note_spoken(scope, LIBRARY, f"{self._cluster.name}.poll")
         self._asked.tell()
         seconds = None if timeout is None or timeout < 0 else max(timeout, 0.001)
+        self._look_again()
+        if self._untold:
+            return absent(self._untold.pop(0))
         if self._consumer is None:
             if seconds is None:
-                words = f"{LIBRARY}: poll() before subscribe() waits for ever{asked_at()}"
+                why = "before subscribe()"
+                if self._missing:
+                    why = f"once told that {self._cluster.no_topic(self._missing[0])}:"
+                words = f"{LIBRARY}: poll() {why} waits for ever{asked_at()}"
                 call_off(InvalidDefinition(words))
-            self._consumer, self._chosen = self._made(()), True
-            self._consumer.assign()
+            self._stand_aside()
         if self._consumer.was_too_slow and not self._too_slow:
             self._too_slow = True
             return error_of(KafkaError._MAX_POLL_EXCEEDED)
@@ -365,6 +357,11 @@ class Consumer:
             return error_of(KafkaError._AUTO_OFFSET_RESET)
         self._asked.tell()
         return batch
+
+    def _stand_aside(self) -> None:
+        """Read nothing, and be in no group: offsets of its group are taken while that is empty."""
+        self._consumer, self._chosen = self._made(()), True
+        self._consumer.assign()
 
     def _message(self, one: Delivery) -> Message:
         place = one.topic, one.partition
@@ -429,9 +426,11 @@ class Consumer:
             meant = dict(self._stored) if not self._stores else self._latest()
         else:
             meant = self._meant(message, offsets)
-        if not meant or self._consumer is None:
+        if not meant:
             code = KafkaError._NO_OFFSET
             raise refusal(code, f"Commit failed: {words_of(code)}")
+        if self._consumer is None:
+            self._stand_aside()
         self._settled.update(meant)
         port = partial(self._consumer.commit, offsets=meant)
         if asynchronous:
@@ -487,6 +486,8 @@ class Consumer:
 
 class DeserializingConsumer(Consumer):
     """What stands for `confluent_kafka.DeserializingConsumer` inside a run."""
+
+    _own = ("key.deserializer", "value.deserializer")
 
     def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Message]:
         """There is none, as the client has it.

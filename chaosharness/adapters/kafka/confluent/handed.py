@@ -38,6 +38,13 @@ def error_of(code: int) -> Message:
     return Message("", value=words.encode(), error=KafkaError(code, words))
 
 
+def absent(topic: str) -> Message:
+    """Return what is handed out once for a topic that one subscribes to, and that is not there."""
+    code = KafkaError.UNKNOWN_TOPIC_OR_PART
+    words = f"Subscribed topic not available: {topic}: {words_of(code)}"
+    return Message(topic, value=words.encode(), error=KafkaError(code, words))
+
+
 def words_for(error: BaseException) -> tuple[int, str]:
     """Return what the client calls an error of a commit."""
     code = KafkaError.COORDINATOR_NOT_AVAILABLE
@@ -47,6 +54,8 @@ def words_for(error: BaseException) -> tuple[int, str]:
         code = KafkaError.UNKNOWN_TOPIC_OR_PART
     elif isinstance(error, CommitFailed):
         code = KafkaError.ILLEGAL_GENERATION
+        if error.why != "generation":
+            code = KafkaError.UNKNOWN_MEMBER_ID
     elif isinstance(error, TimeoutError):
         code = KafkaError._TIMED_OUT
     return code, f"Commit failed: {words_of(code)}"

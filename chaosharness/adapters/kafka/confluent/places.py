@@ -14,9 +14,9 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from chaosharness.adapters.kafka.absent import is_absent
 from chaosharness.adapters.kafka.confluent.message import refusal
 from chaosharness.adapters.kafka.moments import first_since
-from chaosharness.adapters.kafka.sending import check_topic
 
 Place = tuple[str, int]
 
@@ -74,8 +74,8 @@ def since(cluster: Any, partitions: Iterable[Any], *, committed_only: bool) -> l
         raise TypeError("expected list of topic partition")
     found = {}
     for (topic, index), one in zip(places_of(partitions), partitions, strict=True):
-        check_topic(cluster, topic)
-        if not 0 <= index < len(cluster.machine.logs[topic]):
+        is_absent(cluster, topic)
+        if not 0 <= index < len(cluster.machine.logs.get(topic, ())):
             code = KafkaError._UNKNOWN_PARTITION
             raise refusal(code, f"Failed to get offsets: {words_of(code)}")
         log = cluster.machine.log((topic, index))

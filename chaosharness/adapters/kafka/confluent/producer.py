@@ -11,6 +11,9 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError
 
+from chaosharness.adapters.kafka.absent import is_absent, note_lost
+from chaosharness.adapters.kafka.confluent.admin import metadata_of
+from chaosharness.adapters.kafka.confluent.drafts import Draft, Report
 from chaosharness.adapters.kafka.confluent.message import LIBRARY, Message, refusal
 from chaosharness.adapters.kafka.confluent.places import words_of
 from chaosharness.adapters.kafka.confluent.settings import Settings
@@ -34,6 +37,7 @@ from chaosharness.kernel.scope import Scope
 from chaosharness.machines.kafka.partitioners import log_partition_by_crc32, log_partition_for
 
 BACKOFF_MS: Final = 100
+PROPAGATION_MS: Final = 30_000
 SECOND_MS: Final = 1_000
 ACKS_MAX: Final = 1_000
 IN_FLIGHT: Final = 1_000_000
@@ -47,48 +51,6 @@ PARTITIONERS: Final[dict[str, Callable[[Any, int], int] | None]] = {
 }
 """librdkafka's `partitioner`; of its own, FNV-1a is not modelled."""
 
-Report = Callable[[KafkaError | None, Message], Any]
-
-
-class Draft:
-    """One record on its way, and who wants to hear of it."""
-
-    __slots__ = (
-        "attempt",
-        "due_ms",
-        "headers",
-        "key",
-        "partition",
-        "report",
-        "scope",
-        "topic",
-        "transaction",
-        "value",
-    )
-
-    def __init__(
-        self,
-        scope: Scope,
-        topic: str,
-        value: Any,
-        key: Any,
-        headers: Any,
-        partition: int | None,
-        report: Report | None,
-        due_ms: int,
-        transaction: int,
-    ) -> None:
-        self.scope = scope
-        self.topic = topic
-        self.value = value
-        self.key = key
-        self.headers = headers
-        self.partition = partition
-        self.report = report
-        self.due_ms = due_ms
-        self.transaction = transaction
-        self.attempt: tuple[Scope, int] | None = None
-
 
 class Purged(Exception):
     """The transaction of a record was aborted before it was sent."""
@@ -97,8 +59,11 @@ class Purged(Exception):
 class Producer:
     """What stands for `confluent_kafka.Producer` inside a run."""
 
+    _own: tuple[str, ...] = ()
+    """Properties that its Python class has for itself."""
+
     def __init__(self, *given: Any, **options: Any) -> None:
-        settings = Settings("Producer", given, options)
+        settings = Settings("Producer", given, options, self._own)
         scope = current_scope("confluent_kafka.Producer")
         self._cluster = cluster_at(scope, LIBRARY, settings.get("bootstrap.servers"))
         self._settings = settings
@@ -117,6 +82,12 @@ class Producer:
         self._linger_ms = round(settings.number("linger.ms", 5))
         self._timeout_ms = self._patience_ms()
         self._size_max = round(settings.number("message.max.bytes", 1_000_000))
+        self._propagation_ms = round(
+            settings.number("topic.metadata.propagation.max.ms", PROPAGATION_MS)
+        )
+        self._asked_for: dict[str, int] = {}
+        self._given_up: set[str] = set()
+        self._since_ms = self._world.now
         self._purged = 0
         self._by_key = self._partitioner(settings.get("partitioner", "consistent_random"))
         self._most = round(settings.number("queue.buffering.max.messages", 100_000))
@@ -172,6 +143,11 @@ class Producer:
                 raise refusal(KafkaError._INVALID_ARG, f"Failed to create producer: {words}")
         return round(settings.number("message.timeout.ms", most_ms))
 
+    def list_topics(self, topic: str | None = None, timeout: float = -1) -> Any:
+        """Return what the cluster is like: all topics, or one."""
+        note_spoken(current_scope("list_topics", self._world), LIBRARY, self._cluster.name)
+        return metadata_of(self._cluster, topic)
+
     def __getattr__(self, name: str) -> Any:
         not_modelled(LIBRARY, "Producer", name)
 
@@ -205,12 +181,12 @@ class Producer:
         self._check_size(value, key, headers)
         if len(self) >= self._most:
             raise BufferError("Local: Queue full")
-        self._cluster.check((topic,))
-        if partition != -1 and not 0 <= partition < len(self._cluster.logs[topic]):
+        missing = is_absent(self._cluster, topic)
+        if missing and topic in self._given_up:
+            raise _unable(KafkaError._UNKNOWN_TOPIC)
+        if partition != -1 and not missing and partition not in self._places(topic):
             raise _unable(KafkaError._UNKNOWN_PARTITION)
         note_spoken(scope, LIBRARY, f"{self._cluster.name}.publish {topic}")
-        if partition == -1 and (key is not None or not self._answered):
-            partition = self._place_of(topic, _bytes(key or b""), scope)
         due_ms = scope.world.now + self._timeout_ms
         report = callback or on_delivery or self._report
         draft = Draft(
@@ -225,11 +201,60 @@ class Producer:
             0 if self._transactions is None else self._transactions.number,
         )
         self._under_way += 1
-        self._send(draft, self._linger_ms)
+        if missing:
+            self._wait_for(draft)
+        else:
+            self._place(draft, scope)
+            self._send(draft, self._linger_ms)
+
+    def _places(self, topic: str) -> range:
+        return range(len(self._cluster.logs[topic]))
+
+    def _waits_ms(self, draft: Draft) -> int:
+        """Return how long a record waits for its topic: from when that was first asked for."""
+        now = self._world.now
+        asked_at = self._asked_for.setdefault(draft.topic, now)
+        return max(min(asked_at + self._propagation_ms, draft.due_ms) - now, 0)
+
+    def _wait_for(self, draft: Draft) -> None:
+        """Keep a record until its topic is there, or until it is given up."""
+        draft.waits = True
+        self._cluster.learning.when_made(draft.topic, lambda _: self._found(draft))
+        self._world.after(self._waits_ms(draft), lambda _: self._give_up(draft))
+
+    def _found(self, draft: Draft) -> None:
+        self._asked_for.pop(draft.topic, None)
+        if draft.waits and draft.scope.incarnation.alive:
+            draft.waits = False
+            self._place(draft, draft.scope)
+            self._send(draft, 0)
+
+    def _give_up(self, draft: Draft) -> None:
+        """Report a record whose topic is not there."""
+        if not draft.waits or not draft.scope.incarnation.alive:
+            return
+        draft.waits = False
+        code = KafkaError._MSG_TIMED_OUT
+        if draft.transaction and draft.transaction <= self._purged:
+            code = KafkaError._PURGE_QUEUE
+        elif self._world.now < draft.due_ms:
+            code = KafkaError.UNKNOWN_TOPIC_OR_PART
+            self._given_up.add(draft.topic)
+        note_lost(draft.scope, self._cluster, draft.topic, heard=draft.report is not None)
+        if self._transactions is not None and code != KafkaError._PURGE_QUEUE:
+            self._transactions.fail_by(code)
+        self._report_of(draft, None, KafkaError(code))
+
+    def _place(self, draft: Draft, scope: Scope) -> None:
+        """Decide the log partition of a record that has a key, or that nobody answers for."""
+        if draft.partition is None and (draft.key is not None or not self._answered):
+            key = _bytes(draft.key or b"")
+            draft.partition = self._place_of(draft.topic, key, scope)
 
     def _place_of(self, topic: str, key: bytes, scope: Scope) -> int:
         """Return the log partition of a key; an empty one decides nothing."""
-        count = len(self._cluster.logs[topic])
+        there = len(self._cluster.logs[topic])
+        count = self._cluster.learning.known(topic, self._since_ms, there)
         if self._by_key is None or not key:
             return self._cluster.spread(topic, scope.entity, count, self)
         return self._by_key(key, count)
@@ -276,10 +301,13 @@ class Producer:
             world.refuse(error if isinstance(error, InvalidDefinition) else _mistake(error))
             return
         self._line.leave(draft)
-        message = self._message(draft, stored)
-        failed = None if error is None else self._what_failed(error)
+        self._report_of(draft, stored, None if error is None else self._what_failed(error))
+
+    def _report_of(self, draft: Draft, stored: Stored | None, failed: KafkaError | None) -> None:
+        """Have told, at the next poll, what became of a record."""
+        world = self._world
         self._under_way -= 1
-        self._reports.append((draft.report, failed, message))
+        self._reports.append((draft.report, failed, self._message(draft, stored)))
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             world.after(0, waiting)
@@ -417,6 +445,8 @@ class Producer:
 
 class SerializingProducer(Producer):
     """What stands for `confluent_kafka.SerializingProducer` inside a run."""
+
+    _own = ("key.serializer", "value.serializer")
 
     def produce(  # type: ignore[override]
         self,

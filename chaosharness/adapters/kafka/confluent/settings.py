@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 from chaosharness.adapters.kafka.confluent.message import refusal
 
 _WORDS: Final = {"true": True, "false": False, "t": True, "f": False, "1": True, "0": False}
+_LAST: Final = "chaosharness.asks.no.more"
+"""No property of librdkafka's: where nothing else is wrong, this is refused, and no client made."""
+REALS: Final[dict[str, Any]] = {}
+"""The library's own classes, by their names."""
 _FIELDS: Final = {"key": MessageField.KEY, "value": MessageField.VALUE}
 
 
@@ -20,16 +24,37 @@ class Settings:
         kind: The client's class.
         given: Its positional arguments: a dict, or nothing.
         options: Its named ones, and with them `config`, the name of the first in later versions.
+        own: Properties that its Python class has for itself.
+
+    Raises:
+        KafkaException: There is no such property, or it cannot be that.
+        ValueError: A consumer has no group.
     """
 
-    def __init__(self, kind: str, given: tuple[Any, ...], options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        kind: str,
+        given: tuple[Any, ...],
+        options: dict[str, Any],
+        own: tuple[str, ...] = (),
+    ) -> None:
         if len(given) > 1 or (given and not isinstance(given[0], dict)):
             raise TypeError("expected configuration dict")
         self._kind = kind
         self._found = {**(given[0] if given else {}), **options}
         self._found.update(self._found.pop("config", None) or {})
+        self._check(own)
         if "bootstrap.servers" not in self._found and "metadata.broker.list" in self._found:
             self._found["bootstrap.servers"] = self._found["metadata.broker.list"]
+
+    def _check(self, own: tuple[str, ...]) -> None:
+        """Have librdkafka read the properties, one after the other, and make nothing of them."""
+        found = {name: value for name, value in self._found.items() if name not in own}
+        try:
+            REALS[self._kind]({**found, _LAST: ""})
+        except KafkaException as error:
+            if _LAST not in str(error):
+                raise
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a property as it was given."""

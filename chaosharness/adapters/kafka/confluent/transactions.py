@@ -92,6 +92,11 @@ class Transactions:
         code = KafkaError._FATAL if wrong is not None and wrong.fatal() else KafkaError._STATE
         raise refusal(code, f"Unable to produce message: {words_of(code)}")
 
+    def fail_by(self, code: int) -> None:
+        """Take note that a record of it was given up: it can only be aborted."""
+        if self._wrong is None:
+            self._wrong = KafkaError(code, words_of(code), txn_requires_abort=True)
+
     def fail(self, error: BaseException) -> KafkaError:
         """Take note of what became of a request or a record; return it as the client has it."""
         if isinstance(error, ProducerFenced):

@@ -10,33 +10,28 @@ Source:
     latest.
 
 Not modelled:
-    Versions before 3.0. Partitioners, `send` with a timestamp, metadata and metrics, the admin
-    client, listeners that are async. What is asked for by name and is not there, ends the run and
-    says so. Connecting is always answered, and
-    so are requests for offsets. Replicas share one configuration here, so a `group_instance_id` or
+    Versions before 3.0. Partitioners, `send` with a timestamp, metadata and metrics, of
+    the admin client what is not about topics, listeners that are async. What is asked for by name
+    and is not there, ends the run and says so. Connecting is always answered, and so are requests
+    for offsets. Replicas share one configuration here, so a `group_instance_id` or
     `transactional_id` is taken for one of each.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from chaosharness.adapters.dispatch import Library, Seam, Swap
 from chaosharness.adapters.kafka.early import door, refuse_real
+from chaosharness.adapters.kafka.kafka_python.admin import Admin
 from chaosharness.adapters.kafka.kafka_python.consumer import Consumer
 from chaosharness.adapters.kafka.kafka_python.producer import Producer
 from chaosharness.adapters.kafka.kafka_python.records import LIBRARY as NAME
-from chaosharness.adapters.unmodelled import not_modelled
 
 
 def _as_it_is(real: Any, *given: Any, **options: Any) -> Any:
     return real(*given, **options)
-
-
-def _no_admin(real: Any, *_: Any, **__: Any) -> NoReturn:
-    """Refuse an admin client inside a run."""
-    not_modelled("kafka-python", "KafkaAdminClient", "create_topics and the rest of it")
 
 
 _SHAPE: Final = {
@@ -51,13 +46,11 @@ _SHAPE: Final = {
 LIBRARY: Final = Library(
     NAME,
     tested=">=3.0,<4",
-    seams=(
-        *(Seam(f"kafka:{name}", takes, _as_it_is) for name, takes in _SHAPE.items()),
-        Seam("kafka.admin:KafkaAdminClient.__init__", ("self", "configs"), _no_admin),
-    ),
+    seams=(*(Seam(f"kafka:{name}", takes, _as_it_is) for name, takes in _SHAPE.items()),),
     swaps=(
         Swap("kafka:KafkaConsumer", door(Consumer)),
         Swap("kafka:KafkaProducer", door(Producer)),
+        Swap("kafka.admin.client:KafkaAdminClient", door(Admin)),
     ),
-    late=partial(refuse_real, NAME, (Consumer, Producer)),
+    late=partial(refuse_real, NAME, (Consumer, Producer, Admin)),
 )

@@ -29,7 +29,7 @@ from chaosharness.adapters.kafka.kafka_python.records import (
 )
 from chaosharness.adapters.kafka.kafka_python.standing import Standing
 from chaosharness.adapters.kafka.latch import SECOND_MS
-from chaosharness.adapters.kafka.sending import BACKOFF_MS, check_topic
+from chaosharness.adapters.kafka.sending import BACKOFF_MS
 from chaosharness.adapters.kafka.unnamed import Named
 from chaosharness.adapters.spoken import note_spoken
 from chaosharness.adapters.unmodelled import not_modelled
@@ -186,7 +186,7 @@ class Consumer(Standing):
                 self._commit_now(meant)
             except (UnknownLogPartition, OSError) as error:  # it asks again, in either case
                 if self._world.now + BACKOFF_MS >= due_ms:
-                    raise errors.KafkaTimeoutError from None
+                    raise errors.KafkaTimeoutError(None) from None
                 if isinstance(error, OSError):
                     self._latch.wait(BACKOFF_MS / SECOND_MS)
                 else:
@@ -216,7 +216,7 @@ class Consumer(Standing):
             future.is_done = True
 
         scope = current_scope("commit", self._world)
-        port = partial(self._joined().commit, offsets=meant)
+        port = partial(self._committing().commit, offsets=meant)
         self._asked.ask(scope, port, shown, lambda what, _: heard(what, future.exception), settled)
         return future
 
@@ -270,7 +270,6 @@ class Consumer(Standing):
             raise errors.IllegalStateError("Requires group_id")
         if not isinstance(partition, TopicPartition):
             raise TypeError("partition must be a TopicPartition namedtuple")
-        check_topic(self._cluster, partition.topic)
         at = self._cluster.machine.group(self._group).committed.get(tuple(partition))
         return OffsetAndMetadata(at) if metadata and at is not None else at
 

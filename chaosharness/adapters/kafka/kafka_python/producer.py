@@ -15,8 +15,10 @@ from typing import Any, Final
 from kafka import KafkaProducer, errors
 from kafka.future import Future
 from kafka.producer.future import FutureRecordMetadata, RecordMetadata
+from kafka.record.default_records import DefaultRecordBatchBuilder
 from kafka.structs import ConsumerGroupMetadata, TopicPartition
 
+from chaosharness.adapters.kafka.absent import is_absent, note_lost
 from chaosharness.adapters.kafka.kafka_python.records import (
     LIBRARY,
     left_out,
@@ -30,7 +32,6 @@ from chaosharness.adapters.kafka.sending import (
     Record,
     Sender,
     Stored,
-    check_topic,
     sender_of,
 )
 from chaosharness.adapters.kafka.servers import cluster_at
@@ -48,8 +49,6 @@ from chaosharness.kernel.spans import EPOCH_MS
 from chaosharness.machines.kafka.partitioners import log_partition_for
 
 DEFAULTS: Final[dict[str, Any]] = dict(KafkaProducer.DEFAULT_CONFIG)
-OVERHEAD: Final = 70
-"""Bytes that the client reckons for a record beside its key, value and headers, about."""
 
 
 class Producer:
@@ -68,6 +67,7 @@ class Producer:
         self._unanswered = self._acks() == 0
         self._latch = Latch(self._world)
         self._under_way: dict[Promise, None] = {}
+        self._since_ms = self._world.now
         self._transaction: Any = None
         self._begun = False
         self._wrong: BaseException | None = None
@@ -128,8 +128,24 @@ class Producer:
 
     def partitions_for(self, topic: str) -> set[int]:
         """Return the log partitions of a topic."""
-        check_topic(self._cluster, topic)
+        self._until_there(topic)
         return set(range(len(self._cluster.logs[topic])))
+
+    def _until_there(self, topic: str) -> None:
+        """Wait until a topic is there.
+
+        Raises:
+            KafkaTimeoutError: It was not, for `max_block_ms`.
+        """
+        most_ms = self.config["max_block_ms"]
+        due_ms = self._world.now + most_ms
+        if is_absent(self._cluster, topic):
+            self._cluster.learning.when_made(topic, lambda _: self._latch.tell())
+        while topic not in self._cluster.logs and self._world.now < due_ms:
+            self._latch.wait((due_ms - self._world.now) / SECOND_MS)
+        if topic not in self._cluster.logs:
+            seconds = most_ms / SECOND_MS
+            raise errors.KafkaTimeoutError(f"Failed to update metadata after {seconds:.1f} secs.")
 
     # ---- sending
 
@@ -151,13 +167,17 @@ class Producer:
         written = self._written(topic, key, value, headers)
         if timestamp_ms is not None:
             left_out(f"send(timestamp_ms={timestamp_ms!r})")
-        check_topic(self._cluster, topic)
         sender = self._sender
         if sender is None:
             raise errors.IllegalStateError("Cannot send before init_transactions()")
         if self._transaction is not None and not self._begun:
             raise errors.IllegalStateError("Cannot call send when no transaction is begun")
         note_spoken(scope, LIBRARY, f"{self._cluster.name}.publish {topic}")
+        try:
+            self._until_there(topic)
+        except errors.KafkaTimeoutError:
+            note_lost(scope, self._cluster, topic, heard=True)
+            raise
         partition = self._place_of(topic, partition, written[0], scope)
         promise = Promise(self._latch, scope, written)
         if self._unanswered:
@@ -188,6 +208,7 @@ class Producer:
         if partition is None:
             if not self._unanswered:
                 return None
+            count = self._cluster.learning.known(topic, self._since_ms, count)
             if key is None:
                 return self._cluster.spread(topic, scope.entity, count, self)
             return log_partition_for(key, count)
@@ -213,9 +234,8 @@ class Producer:
             if written is not None and not isinstance(written, bytes | bytearray | memoryview):
                 raise TypeError(f"Unsupported type for serialized {what}: {type(written)}")
             found.append(None if written is None else bytes(written))
-        parts = [*found, *(part for pair in headers or () for part in pair)]
-        size, most = OVERHEAD + sum(len(part or b"") for part in parts), self.config
-        if size > most["max_request_size"]:
+        size = DefaultRecordBatchBuilder.estimate_size_in_bytes(*found, headers or [])
+        if size > self.config["max_request_size"]:
             raise errors.MessageSizeTooLargeError(
                 f"The message is {size} bytes when serialized which is larger than the maximum "
                 "request size you have configured with the max_request_size configuration"

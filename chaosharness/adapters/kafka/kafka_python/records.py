@@ -9,7 +9,12 @@ from kafka import errors
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
-from chaosharness.brokers.kafka.consumers import CommitFailed, InstanceFenced, UnknownLogPartition
+from chaosharness.brokers.kafka.consumers import (
+    CommitFailed,
+    InstanceFenced,
+    UnknownLogPartition,
+    Why,
+)
 from chaosharness.brokers.kafka.errors import InvalidRecord, OffsetOutOfRange
 from chaosharness.brokers.kafka.transactions import ProducerFenced
 from chaosharness.brokers.message import Delivery
@@ -21,6 +26,10 @@ from chaosharness.kernel.world import World
 
 LIBRARY: Final = "kafka-python"
 DEFAULT_PORT: Final = "9092"
+KICKED_OUT: Final = (
+    "Offset commit cannot be completed since the consumer is not part of an active group for auto "
+    "partition assignment; it is likely that the consumer was kicked out of the group."
+)
 Place = tuple[str, int]
 
 
@@ -112,7 +121,12 @@ def raised_for(error: BaseException) -> BaseException:
     elif isinstance(error, UnknownLogPartition):
         found = errors.UnknownTopicOrPartitionError()
     elif isinstance(error, CommitFailed):
-        found = errors.CommitFailedError()
+        why: dict[Why, Any] = {
+            "left": KICKED_OUT,
+            "unknown": errors.UnknownMemberIdError(),
+            "generation": errors.IllegalGenerationError(),
+        }
+        found = errors.CommitFailedError(why[error.why])
     elif isinstance(error, ProducerFenced):
         found = errors.ProducerFencedError()
     elif isinstance(error, TimeoutError):

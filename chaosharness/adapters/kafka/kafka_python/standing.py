@@ -17,6 +17,7 @@ from typing import Any, Final
 from kafka import KafkaConsumer, errors
 from kafka.structs import OffsetAndTimestamp, TopicPartition
 
+from chaosharness.adapters.kafka.absent import is_unknown
 from chaosharness.adapters.kafka.kafka_python.records import (
     LIBRARY,
     Partitions,
@@ -25,7 +26,7 @@ from chaosharness.adapters.kafka.kafka_python.records import (
     partitions,
     servers_of,
 )
-from chaosharness.adapters.kafka.latch import Latch
+from chaosharness.adapters.kafka.latch import SECOND_MS, Latch
 from chaosharness.adapters.kafka.moments import first_since, times_of
 from chaosharness.adapters.kafka.sending import BACKOFF_MS, check_topic
 from chaosharness.adapters.kafka.servers import cluster_at
@@ -73,6 +74,7 @@ class Standing:
         self._chosen: tuple[Place, ...] | None = None
         self._listener: Any = None
         self._consumer: Any = None
+        self._aside: Any = None
         self._positions: dict[Place, int] = {}
         self._rest: Iterator[Any] | None = None
         self._asked = AskedCommits()
@@ -208,6 +210,7 @@ class Standing:
             group=self._group or f"{self._incarnation.label} alone",
             **options,
         )
+        self._consumer.by_client = True
         if alone:
             self._read_alone(options["reset"])
         return self._consumer
@@ -307,11 +310,27 @@ class Standing:
 
     def beginning_offsets(self, partitions: Any) -> dict[Any, int]:
         """Return the first offset of each log partition."""
+        self._until_known(partitions)
         return {one: self._log(one).start for one in partitions}
 
     def end_offsets(self, partitions: Any) -> dict[Any, int]:
         """Return the offset of the next record of each log partition."""
+        self._until_known(partitions)
         return {one: self._log(one).end for one in partitions}
+
+    def _until_known(self, partitions: Any) -> None:
+        """Wait until the log partitions of which offsets are asked are there.
+
+        Raises:
+            KafkaTimeoutError: They were not, for `request_timeout_ms`.
+        """
+        most_ms = self.config["request_timeout_ms"]
+        for one in partitions:
+            if is_unknown(self._cluster, one):
+                self._latch.wait(most_ms / SECOND_MS)
+            if is_unknown(self._cluster, one):
+                words = f"Failed to get offsets by timestamps in {most_ms} ms"
+                raise errors.KafkaTimeoutError(words)
 
     def offsets_for_times(
         self, timestamps: dict[Any, Any], timeout_ms: float | None = None
@@ -319,7 +338,9 @@ class Standing:
         """Return the first record of each that is no older than a moment; None where none is."""
         committed_only = self.config["isolation_level"] == "read_committed"
         found: dict[Any, Any] = {}
-        for one, at_ms in times_of(timestamps).items():
+        moments = times_of(timestamps)
+        self._until_known(moments)
+        for one, at_ms in moments.items():
             first = first_since(
                 self._cluster, one.topic, one.partition, at_ms, committed_only=committed_only
             )
@@ -327,7 +348,6 @@ class Standing:
         return found
 
     def _log(self, one: Any) -> Any:
-        check_topic(self._cluster, one.topic)
         return self._cluster.machine.log((one.topic, one.partition))
 
     def pause(self, *partitions: Any) -> None:
@@ -367,9 +387,25 @@ class Standing:
         mine = set(() if self._consumer is None else self._consumer.assignment())
         return {place: at for place, at in self._positions.items() if place in mine}
 
+    def _committing(self) -> Any:
+        """Return who commits: one that reads nothing is in no group, whose offsets it may set."""
+        if self._topics or self._chosen is not None:
+            return self._joined()
+        if self._aside is None:
+            self._aside = self._cluster.consumer(
+                self._incarnation,
+                (),
+                _as_it_is,
+                service=self._incarnation.service,
+                group=self._group,
+            )
+            self._aside.by_client = True
+            self._aside.assign()
+        return self._aside
+
     def _commit_now(self, meant: dict[Place, int]) -> None:
         if meant:
-            blocking(partial(self._joined().commit, offsets=meant))()
+            blocking(partial(self._committing().commit, offsets=meant))()
 
     def _commit_later(self) -> None:
         self._due_ms = self._world.now + self.config["auto_commit_interval_ms"]
