@@ -15,7 +15,7 @@ from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.handling import reach, suffer
 from chaosharness.handlers.port import strikes, surface
 from chaosharness.handlers.script import Script, drive_in_kernel
-from chaosharness.kernel.allowed import spelled
+from chaosharness.kernel.allowed import meant, spelled
 from chaosharness.kernel.mortal import Once
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
@@ -97,9 +97,9 @@ class OpenConductor:
         self.incarnation = self._begin(1)
         self._know_timeouts()
         world.on_network.append(self.go_on)
-        world.at_calm(self._miss_workers)
+        world.at_calm(self.miss_workers)
 
-    def _miss_workers(self) -> None:
+    def miss_workers(self) -> None:
         """Refuse a task that waits for a worker that there never was: a misspelt name, mostly.
 
         With a real server it waits for ever, unless it has a poll timeout, and nobody is told.
@@ -118,9 +118,9 @@ class OpenConductor:
                         f"{spelled(task.kind)}"
                         + ("" if task.domain is None else f" in domain {spelled(task.domain)}")
                     )
-                    self.world.refuse(
-                        InvalidDefinition(f"{words}, and there is none; polled are: {polled}")
-                    )
+                    near = meant(task.kind, self.workers)
+                    words += f", and there is none; polled are: {polled}"
+                    self.world.refuse(InvalidDefinition(words + (f".{near}" if near else "")))
                     return
 
     def _begin(self, number: int) -> Incarnation:

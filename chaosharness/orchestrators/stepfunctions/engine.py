@@ -39,6 +39,7 @@ from chaosharness.orchestrators.stepfunctions.refusals import (
     StepFunctionsError,
 )
 from chaosharness.orchestrators.stepfunctions.tasks import function_name, functions_of
+from chaosharness.orchestrators.stepfunctions.unserved import no_function, no_machine, no_worker
 
 __all__ = ["OpenStepFunctions", "StepFunctions"]
 
@@ -151,13 +152,14 @@ class OpenStepFunctions:
         self.functions: dict[str, list[Function]] = {}
         self.waiting: dict[str, deque[Callable[[], None]]] = {}
         self.activities: dict[str, deque[Asked]] = {}
+        self.polled: set[str] = set()  # activities that a worker asks for
         self.scopes: dict[int, Scope] = {}  # who an execution belongs to: its item and cause
         self.watchers: dict[int, list[Callable[[Execution], None]]] = {}
         self.named = functions_of(definition.every_graph())
         self.unnamed: list[str] = []
         self.redrives: dict[tuple[str, str], int] = {}  # those that were asked for, by their token
         self._timer: Any = None
-        world.at_calm(self._miss_machines)
+        world.at_calm(self.miss_workers)
         world.know_timeout(definition.timeout_ms)
         for graph in definition.every_graph():
             for state in graph.every_state():
@@ -225,17 +227,25 @@ class OpenStepFunctions:
             incarnation.restart = once = Once(restart)
             self.world.after(COLD_START_MS, once)
 
-    def _miss_machines(self) -> None:
-        """Refuse a function that no state machine runs, nor any that came by an update."""
+    def miss_workers(self) -> None:
+        """Refuse an activity that no worker asks for, and a function that no state machine runs.
+
+        Functions of state machines that came by an update count, too. Looked for when the faults
+        stop, and at the end.
+        """
         known = self.named | functions_of(self.service.graphs.values())
         strange = [name for name in self.unnamed if name not in known]
-        if strange and known and "" not in known:
-            self.world.refuse(
-                InvalidDefinition(
-                    f"no state machine of {self.name!r} runs a function {strange[0]!r}; they run: "
-                    f"{', '.join(sorted(known))}"
-                )
-            )
+        words = ""
+        if known and "" not in known:
+            words = no_machine(self.name, strange, known)
+        if not words and not self.world.struck():
+            waiting = {
+                name: [one for one in queue if self.service.is_waited_for(one.work.token)]
+                for name, queue in self.activities.items()
+            }
+            words = no_worker(waiting, self.polled)
+        if words:
+            self.world.refuse(InvalidDefinition(words))
 
     # ---- operations
 
@@ -395,6 +405,7 @@ class OpenStepFunctions:
     def _do_activity(
         self, caller: Scope, operation: str, attempt: int, reply: Any, name: str
     ) -> Any:
+        self.polled.add(name)
         queue = self.activities.get(name, deque())
         while queue:
             asked = queue.popleft()
@@ -469,14 +480,8 @@ class OpenStepFunctions:
             if self.world.struck() or self.service.before:  # deployed, and this one is gone
                 Invocation(self, asked, name, event).find_nothing()
                 return
-            known = ", ".join(sorted(self.functions)) or "none"
-            self.world.refuse(
-                InvalidDefinition(
-                    f"state {asked.state!r} of {asked.execution.machine!r} runs the function "
-                    f"{name!r}, which no service has: env.function(..., {name!r}, handler); "
-                    f"there are: {known}"
-                )
-            )
+            words = no_function(asked, name, self.functions)
+            self.world.refuse(InvalidDefinition(words))
             return
         Invocation(self, asked, name, event).begin()
 

@@ -22,13 +22,12 @@ from chaosharness.orchestrators.endless import Decisions
 from chaosharness.orchestrators.temporal.deadlines import STICKY_MS
 from chaosharness.orchestrators.temporal.run import Run
 from chaosharness.orchestrators.temporal.server import Server
+from chaosharness.orchestrators.temporal.unserved import Registry, missing
 
 __all__ = ["Temporal"]
 
 NEW_RUNS_MAX: Final = 4
 """Runs of one workflow id that may begin before anybody looks."""
-
-LIMITS_OF_WAITING: Final = ("scheduleToStartTimeout", "scheduleToCloseTimeout")
 
 EXTRA: Final = "Temporal needs the library temporalio: pip install 'chaosharness[temporal]'"
 
@@ -100,6 +99,7 @@ class OpenTemporal:
         self.server.searchable = dict(definition.search_attributes)
         self.incarnation = Incarnation(world, self.name, 0, 1, self.name)
         self.workers: dict[str, list[Any]] = {}
+        self.registry = Registry()
         self.known: dict[str, Any] = {}  # workers by the run that they have in their cache
         self.scopes: dict[str, Scope] = {}
         self.decisions = Decisions(world)
@@ -112,7 +112,7 @@ class OpenTemporal:
         self._going = False
         world.know_timeout(definition.timeout_ms)
         world.know_timeout(10_000)  # of a workflow task
-        world.at_calm(self._miss_workers)
+        world.at_calm(self.miss_workers)
 
     # ---- as a peer of its clients
 
@@ -207,6 +207,7 @@ class OpenTemporal:
             slots=slots_of(limits or {}, cache_max, f"service {service!r}"),
         )  # fmt: skip
         self.workers.setdefault(queue, []).append(made)
+        self.registry.add(queue, service, by_name, functions)
         incarnation.on_death.append(lambda: self.workers[queue].remove(made))
         self.world.after(0, lambda _: self.go_on())
         return made
@@ -223,25 +224,15 @@ class OpenTemporal:
         names_of(config["workflows"], config["activities"], service)
         check_codec(client.data_converter, f"the client of a worker of service {service!r}")
 
-    def _miss_workers(self) -> None:
-        """Refuse what waits for a worker that there never was: a misspelt queue, mostly.
+    def miss_workers(self) -> None:
+        """Refuse what waits for a worker that there never was: a misspelt name, mostly.
 
-        With a real server it waits for ever, and nobody is told.
+        With a real server it waits for ever, and nobody is told. Looked for when the faults stop,
+        and at the end: what begins after that waits, too.
         """
-        if self.world.struck():
-            return
-        for run in self.server.latest():
-            if run.status != "RUNNING":
-                continue
-            waiting = {run.queue: f"workflow {run.type!r} ({run.workflow_id})"} if run.task else {}
-            for activity in run.activities.values():
-                if not (activity.started or any(map(activity.limit, LIMITS_OF_WAITING))):
-                    waiting[activity.queue] = f"activity {activity.type!r} of {run.workflow_id}"
-            for queue in sorted(waiting.keys() - self.workers.keys()):
-                polled = ", ".join(map(repr, sorted(self.workers))) or "none"
-                words = f"{waiting[queue]} waits on the task queue {queue!r}, which no worker polls"
-                self.world.refuse(InvalidDefinition(f"{words}; polled are: {polled}"))
-                return
+        words = "" if self.world.struck() else missing(self)
+        if words:
+            self.world.refuse(InvalidDefinition(words))
 
     # ---- runs
 
@@ -318,9 +309,11 @@ class OpenTemporal:
         polling = [one for one in alive if one.workflows]
         able = [one for one in polling if one.runs(run.type)] or polling
         able = [one for one in able if one.slots.may_decide]
+        task = run.task
+        if task is not None and task.attempt > 1 and not run.sticky:
+            self.known.pop(run.run_id, None)  # one that failed is anybody's again (T5)
         known = self.known.get(run.run_id)
         if known is not None and not (known.shutdown.polls and known.slots.may_decide):
-            task = run.task
             in_its_queue = task is not None and (task.written or task.speculative)
             if (
                 task

@@ -23,6 +23,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from chaosharness.errors import InvalidDefinition
 from chaosharness.externals.request import Server, call
+from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Scope
 from chaosharness.orchestrators.temporal import starting, updates
 from chaosharness.orchestrators.temporal.asking import (
@@ -114,7 +115,7 @@ def _add(known: dict[str, Any], name: str, one: Any, who: str, what: str) -> Non
 class _Service(temporalio.service.ServiceClient):
     """Temporal's service client, with the harness's server behind it."""
 
-    def __init__(self, engine: Server, config: temporalio.service.ConnectConfig) -> None:
+    def __init__(self, engine: Any, config: temporalio.service.ConnectConfig) -> None:
         super().__init__(config)
         self.engine = engine
 
@@ -144,6 +145,9 @@ class _Service(temporalio.service.ServiceClient):
     ) -> Any:
         engine = self.engine
         words = {"method": rpc, **_shown(rpc, req)}
+        if "workflow" in words and rpc != "create_schedule":
+            type, queue = req.workflow_type.name, req.task_queue.name
+            engine.registry.started_at(req.workflow_id, queue, type, asked_at)
         asked: Server = engine
         if _waits(rpc, req):
             asked = Patient(engine)
