@@ -222,6 +222,15 @@ def _not_modelled(rpc: str) -> str:
     return f"{what}. Leave it out of what is tested, or put it behind a port of your own"
 
 
+def _pinned(req: Any) -> str:
+    return (
+        f"workflow {req.workflow_type.name!r} ({req.workflow_id}) is started with a pinned "
+        "versioning_override: worker versioning, pinned and auto-upgrade, is not modelled. Leave "
+        "it out of what is tested. What a deploy does to workflows that run is tried with "
+        "service(..., previous=...) and a Redeploy"
+    )
+
+
 def _error(refused: Refused, req: Any) -> RPCError:
     raw = GrpcStatus(code=int(_STATUS[refused.status]), message=refused.message)
     if refused.status == "ALREADY_EXISTS":
@@ -243,6 +252,8 @@ def _begin(engine: Any, caller: Scope, req: Any) -> Run:
     if asked is not None and req.request_id:
         return asked[1]  # type: ignore[no-any-return]  # the client repeats a request of its own (T21)
     server = engine.server
+    if starting.is_pinned(req):
+        raise InvalidDefinition(_pinned(req))
     limits = starting.limits_of(req, server.now_ms)
     delay_ms = starting.delay_ms(req)
     if limits.cron and delay_ms:
