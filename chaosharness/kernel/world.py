@@ -89,6 +89,7 @@ class World:
         "on_armed",
         "on_network",
         "on_read",
+        "on_settled",
         "on_stuck",
         "on_turn",
         "past",
@@ -139,6 +140,8 @@ class World:
         self.on_network: list[Callable[[], None]] = []
         self.publications = Publications()
         self.rest = Rest(events_max=budget.events_max // IDLE_SHARE)
+        self.on_settled: list[Callable[[], str]] = []
+        """Asked where a run comes to rest: what waits for somebody who never comes, or nothing."""
         self.on_turn: Callable[[Hashable], None] | None = None
         self.past: set[str] = set()  # what went past this world: where to
         self.spoken: dict[str, set[str]] = {}  # client libraries, and operations they passed
@@ -565,6 +568,7 @@ class World:
         self.in_flight.clear()
         self.states.clear()
         self.on_network.clear()
+        self.on_settled.clear()
         self._at_calm.clear()
         self.on_armed = self.on_advance = self.on_read = self.on_stuck = None
 
@@ -577,7 +581,8 @@ class World:
             if self.on_stuck is not None and "(at " not in place:
                 place += self.on_stuck(scope)
             return "stuck", f"{place} {FOR_EVER}"
-        return "quiet", ""
+        waiting = next(filter(None, (ask() for ask in self.on_settled)), "")
+        return ("stuck", waiting) if waiting else ("quiet", "")
 
     def _is_done_and_goes_round(self, scope: Located) -> bool:
         """Say whether code sleeps that has settled what it took last, and has not asked for more.

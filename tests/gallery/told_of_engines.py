@@ -380,11 +380,12 @@ TOLD = {
         items=(1,),
     ),
     "conductor.broken:worker_gone_with_its_task": Told(
-        "every saga settles",
+        "never stuck",
         "o1 began under the other definition of order, and nobody does what that one asks for: "
         "it schedules task charge, and nothing comes of it",
         [Redeploy(Site("conductor.order/begin"))],
         items=(0,),
+        claimed=False,
     ),
     "airflow.broken:task_renamed_amid_a_run": Told(
         "money is conserved",

@@ -6,7 +6,7 @@ anywhere but where tasks are made.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 from chaosharness.errors import InvalidDefinition
@@ -98,30 +98,43 @@ class OpenConductor:
         self._know_timeouts()
         world.on_network.append(self.go_on)
         world.at_calm(self.miss_workers)
+        world.on_settled.append(self._abandoned)
 
     def miss_workers(self) -> None:
         """Refuse a task that waits for a worker that there never was: a misspelt name, mostly.
 
         With a real server it waits for ever, unless it has a poll timeout, and nobody is told.
         """
+        words = "" if self.world.struck() else self._unserved({*self.workers})
+        if words:
+            self.world.refuse(InvalidDefinition(words))
+
+    def _abandoned(self) -> str:
+        """Say which task waits for a worker, and nobody polls for it any more; or nothing.
+
+        A deploy may do that: workflows that run keep the names of their tasks.
+        """
+        return self._unserved({name for name, polling in self.workers.items() if polling})
+
+    def _unserved(self, polled: Collection[str]) -> str:
+        """Say which task waits for a worker for what is not among these; or nothing."""
         store = self.server.store
-        for workflow in () if self.world.struck() else store.workflows.values():
+        for workflow in store.workflows.values():
             for task in store.view(workflow.id).tasks if workflow.status == RUNNING else ():
                 found = task.step.task_def
-                there = task.queue_name in self.workers
-                if task.status != SCHEDULED or task.kind in SYSTEM or there:
+                if task.status != SCHEDULED or task.kind in SYSTEM or task.queue_name in polled:
                     continue
                 if found is None or not found.poll_timeout_s:
-                    polled = ", ".join(map(repr, sorted(self.workers))) or "none"
+                    known = ", ".join(map(repr, sorted(polled))) or "none"
                     words = (
                         f"task {spelled(task.ref)} of {workflow.id} waits for a worker for "
                         f"{spelled(task.kind)}"
                         + ("" if task.domain is None else f" in domain {spelled(task.domain)}")
                     )
-                    near = meant(task.kind, self.workers)
-                    words += f", and there is none; polled are: {polled}"
-                    self.world.refuse(InvalidDefinition(words + (f".{near}" if near else "")))
-                    return
+                    near = meant(task.kind, polled)
+                    words += f", and there is none; polled are: {known}"
+                    return words + (f".{near}" if near else "")
+        return ""
 
     def _begin(self, number: int) -> Incarnation:
         """Return a process of the server; when it dies there is another one later."""

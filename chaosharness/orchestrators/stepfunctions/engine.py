@@ -160,6 +160,7 @@ class OpenStepFunctions:
         self.redrives: dict[tuple[str, str], int] = {}  # those that were asked for, by their token
         self._timer: Any = None
         world.at_calm(self.miss_workers)
+        world.on_settled.append(self._abandoned)
         world.know_timeout(definition.timeout_ms)
         for graph in definition.every_graph():
             for state in graph.every_state():
@@ -239,13 +240,17 @@ class OpenStepFunctions:
         if known and "" not in known:
             words = no_machine(self.name, strange, known)
         if not words and not self.world.struck():
-            waiting = {
-                name: [one for one in queue if self.service.is_waited_for(one.work.token)]
-                for name, queue in self.activities.items()
-            }
-            words = no_worker(waiting, self.polled)
+            words = self._abandoned()
         if words:
             self.world.refuse(InvalidDefinition(words))
+
+    def _abandoned(self) -> str:
+        """Say which activity a state waits for that no worker asks for; or nothing."""
+        waiting = {
+            name: [one for one in queue if self.service.is_waited_for(one.work.token)]
+            for name, queue in self.activities.items()
+        }
+        return no_worker(waiting, self.polled)
 
     # ---- operations
 

@@ -22,7 +22,7 @@ from chaosharness.orchestrators.endless import Decisions
 from chaosharness.orchestrators.temporal.deadlines import STICKY_MS
 from chaosharness.orchestrators.temporal.run import Run
 from chaosharness.orchestrators.temporal.server import Server
-from chaosharness.orchestrators.temporal.unserved import Registry, missing
+from chaosharness.orchestrators.temporal.unserved import Registry, abandoned, missing
 
 __all__ = ["Temporal"]
 
@@ -113,6 +113,7 @@ class OpenTemporal:
         world.know_timeout(definition.timeout_ms)
         world.know_timeout(10_000)  # of a workflow task
         world.at_calm(self.miss_workers)
+        world.on_settled.append(self._abandoned)
 
     # ---- as a peer of its clients
 
@@ -233,6 +234,13 @@ class OpenTemporal:
         words = "" if self.world.struck() else missing(self)
         if words:
             self.world.refuse(InvalidDefinition(words))
+
+    def _abandoned(self) -> str:
+        """Say what waits on a task queue that nobody polls any more, once a run is at rest."""
+        polling = [one for queue in self.workers.values() for one in queue if one.shutdown.polls]
+        deciding = {one.queue for one in polling if one.workflows}
+        working = {one.queue for one in polling if one.activities}
+        return abandoned(self.server.latest(), deciding, working)
 
     # ---- runs
 

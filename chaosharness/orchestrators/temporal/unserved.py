@@ -21,7 +21,7 @@ from chaosharness.kernel.world import World
 from chaosharness.orchestrators.temporal.run import Run
 from chaosharness.orchestrators.temporal.server import Server
 
-__all__ = ["DYNAMIC", "Registry", "missing", "not_registered"]
+__all__ = ["DYNAMIC", "Registry", "abandoned", "missing", "not_registered"]
 
 DYNAMIC: Final = ""
 """The name under which a worker has the workflow, and the activity, that takes any name."""
@@ -119,6 +119,33 @@ def _waits(engine: Served, run: Run) -> Iterator[str]:
             yield _no_activity(registry, queue, activity.type, _called(run))
         elif queue not in polled and not any(map(activity.limit, LIMITS_OF_WAITING)):
             yield _no_queue(registry, what, queue)
+
+
+def abandoned(runs: Iterable[Run], deciding: Collection[str], working: Collection[str]) -> str:
+    """Say what waits for a worker, and none polls any more; or nothing.
+
+    Args:
+        runs: The latest of each workflow id.
+        deciding: Task queues that are polled for workflow tasks, now that nothing is down.
+        working: Those that are polled for activities.
+    """
+    for run in runs:
+        if run.status != "RUNNING":
+            continue
+        if run.task and run.queue not in deciding:
+            return _nobody_polls(_called(run), run.queue, deciding)
+        for one in run.activities.values():
+            is_limited = one.started or any(map(one.limit, LIMITS_OF_WAITING))
+            if one.queue not in working and not is_limited:
+                what = f"activity {one.type!r} of {run.workflow_id}"
+                return _nobody_polls(what, one.queue, working)
+    return ""
+
+
+def _nobody_polls(what: str, queue: str, polled: Collection[str]) -> str:
+    names = listed(map(repr, sorted(polled))) or "none"
+    words = f"{what} waits on the task queue {queue!r}, and no worker polls it any more"
+    return f"{words}; polled are: {names}"
 
 
 def _no_queue(registry: Registry, what: str, queue: str) -> str:

@@ -271,6 +271,30 @@ def test_a_worker_that_comes_later_takes_what_another_one_did_not_have() -> None
     )
 
 
+@pytest.mark.parametrize(("minutes", "verdict"), [(30, "stuck"), (90, "quiet")])
+def test_what_waits_for_a_worker_that_has_left_is_stuck(minutes: int, verdict: str) -> None:
+    system = System("left")
+    system.add(Temporal("temporal"))
+
+    async def program() -> None:
+        client = await Client.connect("temporal:7233")
+        async with Worker(client, task_queue="orders", workflows=[Order], activities=[charge]):
+            await asyncio.sleep(60 * minutes)
+
+    @system.service("orders")
+    def orders(env: Env) -> None:
+        env.main(program)
+
+    @system.entry(examples=["o"])
+    async def place(env: Env, item: str) -> None:
+        await starting("Order")(await Client.connect("temporal:7233"))
+
+    ending = system.run().ending
+    words = "workflow 'Order' (w) waits on the task queue 'orders', and no worker polls it any more"
+    assert ending.verdict == verdict
+    assert ending.reason.startswith(words if verdict == "stuck" else "")
+
+
 def test_a_worker_that_is_down_for_long_is_no_mistake() -> None:
     system = shop(telling("Order", "approve"))
     crash = Crash(Site("orders.Order/decide", phase="before", entity=1), down="long")
