@@ -134,10 +134,11 @@ TOLD = {
         items=(1,),
     ),
     "step_functions.broken:timeout_not_retried": Told(
-        "money is conserved",
+        "idempotent",
         "o1 was over (execution failed) at 30 s, while bank.charge was still to come",
         [Delay(Site("order.Charge/charge"), lasting=33000)],
         items=(0,),
+        claimed=False,
     ),
     "step_functions.broken:key_of_attempt": Told(
         "idempotent",

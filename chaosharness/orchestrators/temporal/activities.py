@@ -119,5 +119,6 @@ def end(run: Run, activity: Activity, event: str, told: dict[str, Any]) -> None:
         if activity.last_failure is not None:
             attributes["lastFailure"] = activity.last_failure
         ids["startedEventId"] = str(run.write("ACTIVITY_TASK_STARTED", attributes))
+        run.events[-1]["eventTime"] = activity.started_ms  # when it began, not when that is told
 
     run.tell(event, lambda: {**told, **ids}, first=started if activity.started else None)

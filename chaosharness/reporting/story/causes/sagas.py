@@ -42,7 +42,9 @@ def went_on_under_an_old_lease(case: Case) -> Cause | None:
 
 def came_after_the_end(case: Case) -> Cause | None:
     """Find a deed that happened when the saga it belongs to was over."""
-    for effect in _found(case):
+    lost = case.finding.kind == "effect lost"  # for want of what came too late, maybe
+    mine = [e for e in case.history.of("effect") if e.entity == case.finding.entity]
+    for effect in mine if lost else _found(case):
         over = [note for note in _ends(case, effect.entity) if note.index < effect.index]
         if not over or not _was_asked_before(case, effect, over[-1]):
             continue
