@@ -347,9 +347,9 @@ TOLD = {
         "idempotent",
         (
             "never got an answer to bank.charge, so nobody knew whether it had happened "
-            "(it had). orders.refund asked for bank.refund all the same"
+            "(it had not yet). orders.refund asked for bank.refund all the same"
         ),
-        [Delay(Site("orders.charge/bank.charge"), lasting="timeout")],
+        [Delay(Site("orders.charge/bank.charge"))],
         items=(0,),
         claimed=False,
     ),

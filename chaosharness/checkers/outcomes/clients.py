@@ -1,7 +1,8 @@
-"""Clients that give up between two of their requests: one comes late, and the others never.
+"""Clients whose request comes late: they go on later, or give up and do not come back.
 
 A client is outside of the system: whoever asks for an order and hears nothing may not come back to
-confirm it. What the system does then is no matter of infrastructure.
+confirm it, and whoever cancels may do so a minute later. What the system does then is no matter of
+infrastructure.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ __all__ = ["left_early"]
 def left_early(
     usual: History, history: History, faults: Iterable[Fault], items: Iterable[int]
 ) -> tuple[Refusal, ...]:
-    """Return the requests that came late, and that were the last of their clients.
+    """Return the requests that came late, and that were the last of their clients in this run.
 
     Not where a client has asked again, nor where it has asked a third party itself: then its code
     is under test.
@@ -40,7 +41,7 @@ def left_early(
         last = asked[-1].operation if asked else ""
         names = [event.operation for event in asked]
         goes_on = names == [event.operation for event in before[: len(asked)]] != []
-        if (last, item) in late and goes_on and len(asked) < len(before) and last not in done:
+        if (last, item) in late and goes_on and last not in done:
             lasting = late[last, item].lasting
             found.append(Refusal(last, item, asked[-1].attempt, Delay, lasting))
     return tuple(found)

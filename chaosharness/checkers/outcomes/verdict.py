@@ -14,6 +14,7 @@ from chaosharness.checkers.outcomes.clean import CLIENT, Clean
 from chaosharness.checkers.outcomes.clients import left_early
 from chaosharness.checkers.outcomes.composition import Composition, Unit
 from chaosharness.checkers.outcomes.differences import Difference
+from chaosharness.checkers.outcomes.leftovers import moves
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.plan import Refusal
 from chaosharness.checkers.outcomes.put_off import put_off, without
@@ -217,14 +218,25 @@ class Verdict:
         return first
 
     def _client_left(self) -> list[Difference] | None:
-        """Ask the clean run in which these clients do not come back, either."""
+        """Ask the clean run in which these clients are late, too, or do not come back.
+
+        Money and goods are where they usually are then, or nowhere.
+        """
         if not self.left_early:
             return None
         out = self.clean.refused(self.left_early)
         if out is None or not self._fits(out):
             return None
+        for item in (refusal.entity for refusal in self.left_early):
+            moved, usual = (self._moved(one, item) for one in (out, self.clean.calm))
+            if moved and moved != usual:
+                return None
         others = self.clean.comparison.differences(out, self.clean.calm)
         return None if any(one.kind == "effect twice" for one in others) else []
+
+    def _moved(self, out: Outcome, item: int) -> dict[Entry, int]:
+        """Return the money and the goods that stand for an item."""
+        return {one: n for one, n in self.clean.ledgers.net(out, item).items() if moves(one)}
 
     def _left_by(self, gone: Iterable[int]) -> list[Difference]:
         """Return what is left of items that ended as if they had never come.

@@ -43,6 +43,7 @@ from chaosharness.orchestrators.conductor.steps import (
 from chaosharness.orchestrators.conductor.store import Store
 from chaosharness.orchestrators.conductor.worker import Worker
 from chaosharness.orchestrators.endless import Decisions
+from chaosharness.orchestrators.given_up import note_given_up
 
 __all__ = ["OpenConductor"]
 
@@ -90,6 +91,7 @@ class OpenConductor:
         self.outside = Outside(self)
         self.scopes: dict[str, Scope] = {}
         self.watched: dict[str, Scope] = {}
+        self.given_up: set[str] = set()  # tasks whose time was over, by their ids
         self.decisions = Decisions(world)
         self._tried: dict[str, int] = {}  # attempts at writes that might have failed
         self._timer: Any = None
@@ -418,9 +420,11 @@ class OpenConductor:
                     self._own(workflow, source)
                     self._note(workflow, "workflow started")
                 case Ended(workflow):
+                    self._note_given_up(workflow)
                     status = self.server.store.workflows[workflow].status
                     self._note(workflow, f"workflow {status.lower().replace('_', ' ')}", ends=True)
                 case Scheduled(workflow, refs):
+                    self._note_given_up(workflow)
                     scope = self.scopes[workflow]
                     self.decisions.count(scope, workflow)
                     data = {"commands": [f"schedules task {ref}" for ref in refs]}
@@ -447,6 +451,14 @@ class OpenConductor:
             data["error"] = workflow.reason
         self.world.effects += 1
         self.scopes[workflow_id].record("note", "", 0, data)
+
+    def _note_given_up(self, workflow_id: str) -> None:
+        """Take note of tasks whose time is over, and that are not tried again."""
+        for task in self.server.store.view(workflow_id).tasks:
+            over = task.terminal and not task.retried and "imeout" in (task.reason or "")
+            if over and task.id not in self.given_up:
+                self.given_up.add(task.id)
+                note_given_up(self.scopes[workflow_id], workflow_id, f"task {task.ref}")
 
     # ---- going on
 

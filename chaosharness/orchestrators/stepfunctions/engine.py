@@ -26,6 +26,7 @@ from chaosharness.handlers.stopping import LAMBDA, Unknown
 from chaosharness.kernel.mortal import Once
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
+from chaosharness.orchestrators.given_up import note_given_up
 from chaosharness.orchestrators.stepfunctions.client import StepFunctionsClient
 from chaosharness.orchestrators.stepfunctions.definition import Graph, read_definition
 from chaosharness.orchestrators.stepfunctions.errors import StateError
@@ -435,6 +436,10 @@ class OpenStepFunctions:
         for asked in self.service.take_work():
             world.effects += 1
             self._hand_out(asked)
+        for execution in self.service.executions.values():
+            while execution.given_up:
+                of = f"state {execution.given_up.pop(0)}"
+                note_given_up(self.scopes[id(execution)], execution.name, of)
         for execution in self.service.take_ended():
             world.effects += 1
             self._note(execution, f"execution {execution.status.lower()}")

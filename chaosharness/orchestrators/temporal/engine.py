@@ -19,6 +19,7 @@ from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.orchestrators.endless import Decisions
+from chaosharness.orchestrators.given_up import note_given_up
 from chaosharness.orchestrators.temporal.deadlines import STICKY_MS
 from chaosharness.orchestrators.temporal.run import Run
 from chaosharness.orchestrators.temporal.server import Server
@@ -424,6 +425,9 @@ class OpenTemporal:
             for run in runs[-NEW_RUNS_MAX:]:
                 if run.limits.cron and run.not_before_ms:
                     continue  # it has not begun
+                while run.given_up:
+                    of = f"activity {run.given_up.pop(0)}"
+                    note_given_up(self.scope_of(run), run.workflow_id, of)
                 if run.run_id not in self.noted:
                     self.noted.add(run.run_id)
                     self._say(run, "workflow started")
@@ -434,9 +438,13 @@ class OpenTemporal:
                         watcher(run)
 
     def _say(self, run: Run, what: str) -> None:
+        from chaosharness.orchestrators.temporal.protos import words_of_result
+
         scope = self.scope_of(run)
         self.world.effects += 1
-        data = {"what": what, "workflow": run.type, "saga": run.workflow_id}
+        data: dict[str, Any] = {"what": what, "workflow": run.type, "saga": run.workflow_id}
+        if run.status == "COMPLETED" and (words := words_of_result(run.result)):
+            data["result"] = words
         failure = (run.result or {}).get("failure") if run.status == "FAILED" else None
         if failure:
             data["error"] = failure.get("message", "")
