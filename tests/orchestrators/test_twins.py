@@ -77,8 +77,8 @@ MISTAKES: dict[str, dict[str, tuple[Twin, ...] | str]] = {
         "airflow": (airflow.key_of_try,),
     },
     "a copy that is read is old": {
-        **dict.fromkeys(("saga", "conductor", "airflow"), "what is read is the store itself"),
-        "temporal": "list and count are not modelled",
+        **dict.fromkeys(("saga", "airflow"), "what is read is the store itself"),
+        **dict.fromkeys(("temporal", "conductor"), "of their indexes; their how-to pages show it"),
         "step functions": (step_functions.starts_what_it_does_not_see,),
     },
     "code that commands something else when it is replayed": {
