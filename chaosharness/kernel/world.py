@@ -217,6 +217,16 @@ class World:
                     return int(entry[DUE]) + 1
         return self.now + self.long_ms()
 
+    def alone_until(self, lasting: Lasting) -> int:
+        """Return, like `due`, when what is late or stalls by itself goes on: no calm wakes it.
+
+        The run lasts till then, where that is past its end: trouble past a timeout of days.
+        """
+        at_ms = self.due(lasting)
+        if at_ms > self.budget.chaos_ms + self.budget.calm_ms:
+            self.promise(at_ms + self.budget.chaos_ms)
+        return at_ms
+
     def long_ms(self) -> int:
         """Return how long `long` lasts: past every timeout that is known so far."""
         return 2 * self.longest_ms + 1
@@ -445,6 +455,10 @@ class World:
         data: dict[str, Any] = {"verdict": self.ending.verdict, "reason": self.ending.reason}
         if self.ending.ran_on:
             data["ran_on"] = [[one.place, one.why, one.after_ms] for one in self.ending.ran_on]
+        if self.ending.verdict == "quiet":
+            waiting = next(filter(None, (ask() for ask in self.on_settled)), "")
+            if waiting:
+                data["waits"] = waiting
         self.record("end", WORLD, data=data)
         return self.ending
 
@@ -581,8 +595,7 @@ class World:
             if self.on_stuck is not None and "(at " not in place:
                 place += self.on_stuck(scope)
             return "stuck", f"{place} {FOR_EVER}"
-        waiting = next(filter(None, (ask() for ask in self.on_settled)), "")
-        return ("stuck", waiting) if waiting else ("quiet", "")
+        return "quiet", ""
 
     def _is_done_and_goes_round(self, scope: Located) -> bool:
         """Say whether code sleeps that has settled what it took last, and has not asked for more.

@@ -44,6 +44,7 @@ from chaosharness.orchestrators.conductor.store import Store
 from chaosharness.orchestrators.conductor.worker import Worker
 from chaosharness.orchestrators.endless import Decisions
 from chaosharness.orchestrators.given_up import note_given_up
+from chaosharness.orchestrators.long_waits import LongWaits
 
 __all__ = ["OpenConductor"]
 
@@ -100,6 +101,8 @@ class OpenConductor:
         self._know_timeouts()
         world.on_network.append(self.go_on)
         world.at_calm(self.miss_workers)
+        self.waits = LongWaits(world)
+        world.at_calm(lambda: self.waits.until(self.server.due()))
         world.on_settled.append(self._abandoned)
 
     def miss_workers(self) -> None:
@@ -513,6 +516,7 @@ class OpenConductor:
             self.world.agenda.cancel(self._timer)
             self._timer = None
         due = self.server.due() if self.up else None
+        self.waits.until(due)
         if due is not None:
             self._timer = self.world.agenda.add(max(due, self.world.now), self._tick)
 

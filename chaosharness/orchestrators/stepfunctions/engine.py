@@ -27,6 +27,7 @@ from chaosharness.kernel.mortal import Once
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.orchestrators.given_up import note_given_up
+from chaosharness.orchestrators.long_waits import LongWaits
 from chaosharness.orchestrators.stepfunctions.client import StepFunctionsClient
 from chaosharness.orchestrators.stepfunctions.definition import Graph, read_definition
 from chaosharness.orchestrators.stepfunctions.errors import StateError
@@ -161,6 +162,8 @@ class OpenStepFunctions:
         self.redrives: dict[tuple[str, str], int] = {}  # those that were asked for, by their token
         self._timer: Any = None
         world.at_calm(self.miss_workers)
+        self.waits = LongWaits(world)
+        world.at_calm(lambda: self.waits.until(self.service.due()))
         world.on_settled.append(self._abandoned)
         world.know_timeout(definition.timeout_ms)
         for graph in definition.every_graph():
@@ -449,6 +452,7 @@ class OpenStepFunctions:
 
     def _wake_in_time(self) -> None:
         due = self.service.due()
+        self.waits.until(due)
         if self._timer is not None:
             self.world.agenda.cancel(self._timer)
             self._timer = None

@@ -20,6 +20,7 @@ from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.orchestrators.endless import Decisions
 from chaosharness.orchestrators.given_up import note_given_up
+from chaosharness.orchestrators.long_waits import LongWaits
 from chaosharness.orchestrators.temporal.deadlines import STICKY_MS
 from chaosharness.orchestrators.temporal.run import Run
 from chaosharness.orchestrators.temporal.server import Server
@@ -104,6 +105,7 @@ class OpenTemporal:
         self.known: dict[str, Any] = {}  # workers by the run that they have in their cache
         self.scopes: dict[str, Scope] = {}
         self.decisions = Decisions(world)
+        self.waits = LongWaits(world)
         self.noted: set[str] = set()
         self.watchers: dict[str, list[Callable[[Run], None]]] = {}
         self.asked: dict[str, tuple[str, Run]] = {}
@@ -114,6 +116,7 @@ class OpenTemporal:
         world.know_timeout(definition.timeout_ms)
         world.know_timeout(10_000)  # of a workflow task
         world.at_calm(self.miss_workers)
+        world.at_calm(lambda: self.waits.until(self._due()))
         world.on_settled.append(self._abandoned)
 
     # ---- as a peer of its clients
@@ -406,6 +409,7 @@ class OpenTemporal:
         for at in self.server.promised(made_up=not self.world.chaos):
             self.world.promise(at + self.world.budget.chaos_ms)
         due = self._due()
+        self.waits.until(due)
         if due is not None:
             self._timer = self.world.agenda.add(max(due, self.world.now), self._tick)
 
