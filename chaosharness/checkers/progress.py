@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from chaosharness.checkers.effects import times
 from chaosharness.checkers.property import Evidence, Finding, Property
-from chaosharness.checkers.reading import HANDLE, verdict_of
+from chaosharness.checkers.reading import HANDLE, verdict_of, waits_of
 from chaosharness.kernel.history import History
 
 _VERDICTS: Final = {
@@ -31,7 +31,10 @@ def never_stuck() -> Property:
     def judge(evidence: Evidence) -> list[Finding]:
         verdict, reason = verdict_of(evidence.history)
         if verdict == "quiet":
-            return []
+            waiting = waits_of(evidence.history)
+            if not waiting:
+                return []
+            verdict, reason = "stuck", waiting
         words = _VERDICTS.get(verdict, f"the run ended as {verdict!r}")
         summary = f"{words}: {reason}" if reason else words
         ends = tuple(event.index for event in evidence.history.of("end"))

@@ -373,6 +373,12 @@ def verdict_of(history: History) -> tuple[str, str]:
     return data["verdict"], data["reason"]
 
 
+def waits_of(history: History) -> str:
+    """Return what waits for somebody who never comes, in a run that came to rest; or nothing."""
+    ends = [*history.of("end")]
+    return str(ends[-1].data.get("waits", "")) if ends else ""
+
+
 def is_quiet(history: History) -> bool:
     """Say whether a run came to rest, so that what it left behind can be judged."""
     return verdict_of(history)[0] == "quiet"

@@ -128,7 +128,7 @@ def _call(
 def _delay_ms(world: World, fault: Delay, server: Server) -> int:
     if fault.lasting == "timeout":
         return server.timeout_ms + 1  # past this very timeout
-    return world.due(fault.lasting) - world.now
+    return world.alone_until(fault.lasting) - world.now
 
 
 def _words(error: BaseException) -> str:

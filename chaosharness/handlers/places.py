@@ -74,6 +74,18 @@ def words_of(error: BaseException) -> str:
         return f"{name} (its text cannot be had: __str__ raised {type(worse).__name__})"
 
 
+def because(error: BaseException) -> str:
+    """Return ` (because of KeyError: 'id')`, the first cause of an error, where it has one.
+
+    Clients of servers raise what says that something failed, from what says why.
+    """
+    first, seen = error, {id(error)}
+    while first.__cause__ is not None and id(first.__cause__) not in seen:
+        first = first.__cause__
+        seen.add(id(first))
+    return "" if first is error else f" (because of {words_of(first)})"
+
+
 def told(error: BaseException) -> dict[str, Any]:
     """Return what the history says of an error: its words, and its line in the user's code."""
     data = {"error": words_of(error)}

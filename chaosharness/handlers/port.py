@@ -408,11 +408,11 @@ def trouble(scope: Scope, fault: Fault, peer: Peer) -> Script[None]:
             if not peer.lose_writes(scope):
                 yield from crash(scope, "next")
         case Pause():
-            due_ms = scope.world.due(fault.lasting)
+            due_ms = scope.world.alone_until(fault.lasting)
             silent = fault.heartbeats == "stop"
             yield from stall(scope, due_ms) if silent else wait_until(scope, due_ms)
         case Delay():
-            yield from wait_until(scope, scope.world.due(fault.lasting))
+            yield from wait_until(scope, scope.world.alone_until(fault.lasting))
         case NetworkPartition():
             scope.world.part(scope.incarnation.service, peer.name, fault.way, fault.lasting)
         case _:

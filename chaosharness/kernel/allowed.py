@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from difflib import get_close_matches
 from typing import Any, Final
 
 from chaosharness.errors import InvalidValue
@@ -43,6 +44,12 @@ def listed(names: Iterable[Any]) -> str:
     found = [_cut(str(name), NAME_MAX) for name in names]
     rest = len(found) - NAMES_MAX
     return ", ".join(found[:NAMES_MAX]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def meant(name: str, known: Collection[str], *, least: float = 0.6) -> str:
+    """Return ` Is 'approve' meant?` where a name that there is not is near to one that there is."""
+    near = get_close_matches(name, sorted(known), n=1, cutoff=least)
+    return f" Is {near[0]!r} meant?" if near else ""
 
 
 def mistakes(lines: list[str]) -> str:

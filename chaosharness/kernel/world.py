@@ -90,6 +90,7 @@ class World:
         "on_armed",
         "on_network",
         "on_read",
+        "on_settled",
         "on_stuck",
         "on_turn",
         "past",
@@ -142,6 +143,8 @@ class World:
         self.on_network: list[Callable[[], None]] = []
         self.publications = Publications()
         self.rest = Rest(events_max=budget.events_max // IDLE_SHARE)
+        self.on_settled: list[Callable[[], str]] = []
+        """Asked where a run comes to rest: what waits for somebody who never comes, or nothing."""
         self.on_turn: Callable[[Hashable], None] | None = None
         self.past: set[str] = set()  # what went past this world: where to
         self.spoken: dict[str, set[str]] = {}  # client libraries, and operations they passed
@@ -216,6 +219,16 @@ class World:
                 if entry[WAITER] is not None and entry[DUE] > self.now:
                     return int(entry[DUE]) + 1
         return self.now + self.long_ms()
+
+    def alone_until(self, lasting: Lasting) -> int:
+        """Return, like `due`, when what is late or stalls by itself goes on: no calm wakes it.
+
+        The run lasts till then, where that is past its end: trouble past a timeout of days.
+        """
+        at_ms = self.due(lasting)
+        if at_ms > self.budget.chaos_ms + self.budget.calm_ms:
+            self.promise(at_ms + self.budget.chaos_ms)
+        return at_ms
 
     def long_ms(self) -> int:
         """Return how long `long` lasts: past every timeout that is known so far."""
@@ -445,6 +458,10 @@ class World:
         data: dict[str, Any] = {"verdict": self.ending.verdict, "reason": self.ending.reason}
         if self.ending.ran_on:
             data["ran_on"] = [[one.place, one.why, one.after_ms] for one in self.ending.ran_on]
+        if self.ending.verdict == "quiet":
+            waiting = next(filter(None, (ask() for ask in self.on_settled)), "")
+            if waiting:
+                data["waits"] = waiting
         self.record("end", WORLD, data=data)
         return self.ending
 
@@ -580,6 +597,7 @@ class World:
         self.in_flight.clear()
         self.states.clear()
         self.on_network.clear()
+        self.on_settled.clear()
         self._at_calm.clear()
         self.on_armed = self.on_advance = self.on_read = self.on_stuck = None
 

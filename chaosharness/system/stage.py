@@ -13,7 +13,7 @@ from chaosharness.handlers.blame import refuse_hopeless
 from chaosharness.handlers.carrier import PLAIN, current_crew, dispose
 from chaosharness.handlers.colours import colour_for
 from chaosharness.handlers.later import refuse_kept
-from chaosharness.handlers.places import at_line, told, words_of
+from chaosharness.handlers.places import at_line, because, told, words_of
 from chaosharness.handlers.port import Surface, with_stops
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import Ending, World
@@ -34,6 +34,9 @@ from chaosharness.system.wires import Wire
 
 ANSWERS: Final = (RemoteError, OSError)
 """What a client is told by the system, or hears nothing: no mistake of its own."""
+
+PATIENCE_MS: Final = 10_000
+"""How long services may take until their workers are there."""
 
 
 class Declared(Protocol):
@@ -100,6 +103,7 @@ class Stage:
             world.after(self.arrivals[0][0], self._send, 0)
         ending = current_crew().play(world)
         refuse_kept(world, (incarnation, *world.incarnations))
+        self._miss_workers()
         if world.error is None:
             for state in world.states.values():
                 if hasattr(state, "final"):
@@ -109,6 +113,12 @@ class Stage:
         if world.error is not None:
             raise world.error
         return ending
+
+    def _miss_workers(self) -> None:
+        """Have orchestrators refuse what waits for somebody whom there never was."""
+        for state in self.world.states.values():
+            if hasattr(state, "miss_workers"):
+                state.miss_workers()
 
     def event_histories(self) -> dict[str, str]:
         """Return what orchestrators have recorded, by workflow or execution."""
@@ -205,11 +215,14 @@ class Stage:
 
     def _refuse_entry(self, scope: Scope, error: BaseException) -> None:
         """Say that the entry fails by itself: nothing came in, so nothing would be tested."""
+        if self.world.now >= PATIENCE_MS:
+            self._miss_workers()  # that is what it has waited for, then
         entry = scope.place.removeprefix(f"{CLIENT}.")
         refusal = InvalidDefinition(
-            f"the entry {entry!r} of {self.system.name!r} raised {words_of(error)}{at_line(error)} "
-            f"for item {scope.entity}, {clipped(self.items[scope.entity - 1])}, without any "
-            "fault. If the client has to expect this, catch it in the entry."
+            f"the entry {entry!r} of {self.system.name!r} raised {words_of(error)}"
+            f"{because(error)}{at_line(error)} for item {scope.entity}, "
+            f"{clipped(self.items[scope.entity - 1])}, without any fault. "
+            "If the client has to expect this, catch it in the entry."
         )
         refusal.__cause__ = error
         self.world.refuse(refusal)

@@ -9,7 +9,8 @@ pytest.importorskip("temporalio", reason="the extra chaosharness[temporal] is no
 pytest.importorskip("httpx")
 
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.common import WorkerDeploymentVersion
+from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from chaosharness import (
     Crash,
@@ -119,6 +120,10 @@ async def with_options(**options):
     await Worker(client, task_queue="q", workflows=[program.Order], **options).run()
 
 
+VERSION = WorkerDeploymentVersion("orders", "1")
+DEPLOYMENT = WorkerDeploymentConfig(version=VERSION, use_worker_versioning=True)
+
+
 class Shop:
     """A Nexus service's handler, as far as it is looked at."""
 
@@ -126,6 +131,11 @@ class Shop:
 REFUSED = [
     (partial(with_options, nexus_service_handlers=[Shop()]), "Nexus is not modelled: leave out"),
     (partial(with_options, use_worker_versioning=True, build_id="1"), "worker versioning is not"),
+    (
+        partial(with_options, deployment_config=DEPLOYMENT),
+        "worker versioning, pinned and auto-upgrade, is not modelled: give this Worker "
+        "deployment_config=None, or one with use_worker_versioning=False",
+    ),
     (partial(with_options, plugins=[Shop()]), "a plugin is not modelled"),
     (partial(with_options, activities=[print]), "which is no function with @activity.defn"),
 ]

@@ -134,10 +134,11 @@ TOLD = {
         items=(1,),
     ),
     "step_functions.broken:timeout_not_retried": Told(
-        "money is conserved",
+        "idempotent",
         "o1 was over (execution failed) at 30 s, while bank.charge was still to come",
         [Delay(Site("order.Charge/charge"), lasting=33000)],
         items=(0,),
+        claimed=False,
     ),
     "step_functions.broken:key_of_attempt": Told(
         "idempotent",
@@ -346,9 +347,9 @@ TOLD = {
         "idempotent",
         (
             "never got an answer to bank.charge, so nobody knew whether it had happened "
-            "(it had). orders.refund asked for bank.refund all the same"
+            "(it had not yet). orders.refund asked for bank.refund all the same"
         ),
-        [Delay(Site("orders.charge/bank.charge"), lasting="timeout")],
+        [Delay(Site("orders.charge/bank.charge"))],
         items=(0,),
         claimed=False,
     ),
@@ -380,11 +381,12 @@ TOLD = {
         items=(1,),
     ),
     "conductor.broken:worker_gone_with_its_task": Told(
-        "every saga settles",
+        "never stuck",
         "o1 began under the other definition of order, and nobody does what that one asks for: "
         "it schedules task charge, and nothing comes of it",
         [Redeploy(Site("conductor.order/begin"))],
         items=(0,),
+        claimed=False,
     ),
     "airflow.broken:task_renamed_amid_a_run": Told(
         "money is conserved",

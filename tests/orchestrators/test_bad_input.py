@@ -31,6 +31,7 @@ from chaosharness import (
 from chaosharness.errors import InvalidDefinition
 from chaosharness.system.run import Run
 
+ACTIVITY = "arn:aws:states:us-east-1:123456789012:activity:chrage"
 STRANGE = {"x": object()}
 LARGE = "x" * 300_000
 
@@ -131,6 +132,9 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "step functions: an unknown function": (
         lambda: step_functions(state(Type="Task", Resource="g")),
         "state 'A' of 'm' runs the function 'g', which no service has"),
+    "step functions: an activity that nobody asks for": (
+        lambda: step_functions(state(Type="Task", Resource=ACTIVITY)),
+        "state 'A' of 'm' waits for the activity 'chrage', which no worker asks for with get_act"),
     "step functions: an input that is no text": (
         lambda: step_functions(TASK, {"a": 1}), "it is a JSON text, not {'a': 1}: give json.dumps"),
     "step functions: an input that is no JSON": (
@@ -294,3 +298,9 @@ def test_a_branch_to_a_task_that_there_is_not_is_told_where_nothing_is_claimed()
     campaign = explore(system, faults_max=1)
     assert campaign.result == "unknown"
     assert "Invalid tasks found: bb" in str(campaign.reasons)
+
+
+def test_an_activity_that_nobody_asks_for_may_have_a_time() -> None:
+    run = step_functions(state(Type="Task", Resource=ACTIVITY, TimeoutSeconds=60))
+    assert run.ending.verdict == "quiet"
+    assert "States.Timeout" in run.event_histories["m:e1"]

@@ -16,6 +16,7 @@ from chaosharness import System, assumed, explore
 from chaosharness.faults import Crash, Delay, Duplicate, Fault, Pause, Redeploy
 from models.airflow import broken as airflow
 from models.conductor import broken as conductor
+from models.conductor import right as conductor_right
 from models.saga_engine import broken as saga
 from models.step_functions import broken as step_functions
 from models.step_functions import right as step_functions_right
@@ -76,8 +77,8 @@ MISTAKES: dict[str, dict[str, tuple[Twin, ...] | str]] = {
         "airflow": (airflow.key_of_try,),
     },
     "a copy that is read is old": {
-        **dict.fromkeys(("saga", "conductor", "airflow"), "what is read is the store itself"),
-        "temporal": "list and count are not modelled",
+        **dict.fromkeys(("saga", "airflow"), "what is read is the store itself"),
+        **dict.fromkeys(("temporal", "conductor"), "of their indexes; their how-to pages show it"),
         "step functions": (step_functions.starts_what_it_does_not_see,),
     },
     "code that commands something else when it is replayed": {
@@ -130,6 +131,7 @@ NAMED: list[tuple[Twin, int, tuple[type[Fault], ...], int, str, str]] = [
     (temporal.remembers_in_its_module, 0, (Pause,), 1, "", ""),
     (temporal.deployed_without_a_patch, 0, (Redeploy, Crash), 2, "", ""),
     (step_functions.undoes_the_unknown, 0, (Delay,), 1, "effect lost", "courier.ship"),
+    (conductor.worker_gone_with_its_task, 0, (Redeploy,), 1, "", ""),
     (step_functions.starts_what_it_does_not_see, 0, (Delay,), 1, "effect twice", "bank.charge"),
     (step_functions.key_drawn_in_an_express_workflow, 0, (Duplicate,), 1, "effect twice",
      "bank.charge"),
@@ -153,6 +155,8 @@ def test_each_is_named_at_its_least_faults_with_nothing_claimed(
 
 
 RIGHT: list[Any] = [
+    pytest.param(lambda: conductor_right.deployed, (Redeploy, Crash), 1,
+                 id="conductor, polled for under both names"),
     pytest.param(lambda: temporal_right.build(saga=temporal_right.SideBySide), (Delay, Crash), 1,
                  id="temporal, side by side"),
     pytest.param(lambda: temporal_right.build(saga=temporal._LooksFirst), (Delay, Pause), 1,

@@ -99,6 +99,10 @@ def spelled_place(place: Place) -> str:
     return f"{owner}.{what}" if what else owner
 
 
+RESULT: Final = "returned: "
+"""How what a workflow has returned begins, among what is noted."""
+
+
 @attrs.define(eq=False)
 class Outcome:
     """What came out of a run. Item 0 is nobody.
@@ -138,9 +142,17 @@ class Outcome:
         """Return the messages of an item."""
         return frozenset(self.said.get(item, ()))
 
-    def tells(self, item: int, usual: Outcome) -> bool:
-        """Say whether there is a word of an item, to anybody, that is not there as usual."""
+    def tells(self, item: int, usual: Outcome, *, results: bool = True) -> bool:
+        """Say whether there is a word of an item, to anybody, that is not there as usual.
+
+        Args:
+            item: The item.
+            usual: What comes out without faults.
+            results: Whether what its workflow has returned counts: whoever asks is told.
+        """
         noted = self.noted.get(item, set()) - usual.noted.get(item, set())
+        if not results:
+            noted = {one for one in noted if not one.startswith(RESULT)}
         return bool(self.says(item) - usual.says(item) or noted)
 
     def served_by(self, item: int, operation: str) -> list[Served]:
@@ -365,7 +377,9 @@ class Reader:
                 out.said.setdefault(owner, {})[place, masked] = index
         for event in history.of("note"):
             item = self.owners.owner(event.data, event.entity)
-            out.noted.setdefault(item, set()).add(str(event.data.get("what")))
+            noted = out.noted.setdefault(item, set())
+            noted.add(str(event.data.get("what")))
+            noted.update(f"{RESULT}{word}" for word in event.data.get("result", ()))
         parked = left_parked(history).values()
         out.parked = frozenset(self.owners.owner(one.data, one.entity) for one in parked)
         self._work(out, history)

@@ -20,6 +20,7 @@ from chaosharness.handlers.port import Surface
 from chaosharness.kernel.history import History, encode
 from chaosharness.kernel.message_names import EVERY
 from chaosharness.kernel.site import Site
+from chaosharness.kernel.world import Lasting
 
 SLOW_MS: Final = 2_000
 """How late a slow consumer is: later than others are done, and sooner than most time-outs."""
@@ -43,17 +44,23 @@ class Refusal:
         entity: The item, from 1; 0 for work that is nobody's.
         first: The first attempt that is refused, from 1, at each message of the item.
         kind: How: `ErrorReply`, `LostRequest` and `FailedCommit` (it never happens), or
-            `LostReply` (it happens, and nobody ever hears so).
+            `LostReply` (it happens, and nobody ever hears so); `Delay`, of a client's request,
+            comes late once.
+        lasting: How late.
     """
 
     operation: str
     entity: int
     first: int
     kind: type[Fault]
+    lasting: Lasting = "timeout"
 
     @lru_cache(maxsize=64)  # noqa: B019 - a value, and most are asked for again in a pair
     def faults(self) -> tuple[Fault, ...]:
         """Return the faults by which it is refused."""
+        if self.kind is Delay:
+            site = Site(self.operation, "before", self.entity, self.first)
+            return (Delay(site, lasting=self.lasting),)
         phase: Literal["before", "after"] = "after" if self.kind is LostReply else "before"
         return tuple(
             self.kind(Site(self.operation, phase, self.entity, attempt, message=EVERY))

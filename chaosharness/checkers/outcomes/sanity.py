@@ -192,7 +192,7 @@ class _Refused:
 
         A mail may be: whoever sends none has another way, or none. Money and goods may not.
         """
-        if not lost or self.more or self.out.tells(self.item, self.clean.calm):
+        if not lost or self.more or self.out.tells(self.item, self.clean.calm, results=False):
             return []
         without = f"without {self._first(lost)}, which was refused and never made up for"
         return [self._half(lost, f"ends as usual, {without}")]

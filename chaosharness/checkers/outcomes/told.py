@@ -39,8 +39,10 @@ LATER_MS: Final = 5_000
 Contents = tuple[str, ...]
 """What a message is, whichever copy: where it was sent, its key, its value."""
 
-REPLIES: Final = ("reply", "commit", "write", "read", "raised", "call")
+REPLIES: Final = ("reply", "commit", "write", "read", "raised", "call", "note")
 NO_ANSWER: Final = "no answer"
+GAVE_UP: Final = "gave up waiting"
+"""What an orchestrator notes where it tells a workflow that nobody has done what it asked for."""
 
 
 @attrs.frozen
@@ -102,6 +104,11 @@ def _told(clean: Clean, history: History, *, only_caught: bool = False) -> Itera
     raw = history.raw
     for index in history.places_of(*REPLIES):
         _, kind, actor, operation, entity, attempt, cause, data = raw[index]
+        if kind == "note":
+            if data.get("what") == GAVE_UP:
+                items = frozenset({entity}) if entity else everyone
+                yield No(str(data["of"]), entity, 1, items, NO_ANSWER)
+            continue
         if kind == "call":
             if index not in silent:
                 continue

@@ -11,8 +11,10 @@ from typing import Final
 import attrs
 
 from chaosharness.checkers.outcomes.clean import CLIENT, Clean
+from chaosharness.checkers.outcomes.clients import left_early
 from chaosharness.checkers.outcomes.composition import Composition, Unit
 from chaosharness.checkers.outcomes.differences import Difference
+from chaosharness.checkers.outcomes.leftovers import moves
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.plan import Refusal
 from chaosharness.checkers.outcomes.put_off import put_off, without
@@ -113,6 +115,11 @@ class Verdict:
         return sorted(items)
 
     @cached_property
+    def left_early(self) -> tuple[Refusal, ...]:
+        """The requests that came late, and after which their clients did not go on."""
+        return left_early(self.clean.history, self.history, self.faults, self.client)
+
+    @cached_property
     def put_off(self) -> frozenset[int]:
         """The messages that a service put off, to be tried again by itself."""
         return put_off(self.history, self.clean.calm)
@@ -132,6 +139,7 @@ class Verdict:
             number,
             tuple(self.nos),
             self.client,
+            self.left_early,
             late_items(self.clean, self.faults),
             stale(self.history),
             self.put_off,
@@ -152,6 +160,7 @@ class Verdict:
         if self.put_off and self._ends_as_usual_without(self.put_off):
             return aside
         for search in (
+            self._client_left,
             self._absent,
             self._late,
             self._apart,
@@ -207,6 +216,26 @@ class Verdict:
                         return self._left_by(gone - self.free)
                     first = found if first is None else first
         return first
+
+    def _client_left(self) -> list[Difference] | None:
+        """Ask the clean run in which these clients are late, too, or do not come back.
+
+        Money and goods are where they usually are then, or nowhere.
+        """
+        if not self.left_early:
+            return None
+        out = self.clean.refused(self.left_early)
+        if out is None or not self._fits(out):
+            return None
+        for item in (refusal.entity for refusal in self.left_early):
+            moved, usual = (self._moved(one, item) for one in (out, self.clean.calm))
+            if moved and moved != usual:
+                return None
+        return []
+
+    def _moved(self, out: Outcome, item: int) -> dict[Entry, int]:
+        """Return the money and the goods that stand for an item."""
+        return {one: n for one, n in self.clean.ledgers.net(out, item).items() if moves(one)}
 
     def _left_by(self, gone: Iterable[int]) -> list[Difference]:
         """Return what is left of items that ended as if they had never come.

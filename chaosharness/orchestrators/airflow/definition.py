@@ -64,6 +64,8 @@ class AirflowTask:
             or none (`absolute`).
         max_active_tis_per_dag: How many instances go on at once, over all runs.
         max_active_tis_per_dagrun: How many in one run.
+        start_from_trigger: What it waits for before any worker has it, a `TaskDeferred`: then it
+            goes on with that one's method, on a worker.
         on_success_callback: Told the context once it has succeeded.
         on_failure_callback: Once it has failed for good.
         on_retry_callback: Once a try has failed which is not the last.
@@ -101,6 +103,7 @@ class AirflowTask:
     weight_rule: str = attrs.field(default="downstream", kw_only=True)
     max_active_tis_per_dag: int | None = attrs.field(default=None, kw_only=True)
     max_active_tis_per_dagrun: int | None = attrs.field(default=None, kw_only=True)
+    start_from_trigger: Any = attrs.field(default=None, kw_only=True)
     on_success_callback: Callable[[Any], Any] | None = attrs.field(default=None, kw_only=True)
     on_failure_callback: Callable[[Any], Any] | None = attrs.field(default=None, kw_only=True)
     on_retry_callback: Callable[[Any], Any] | None = attrs.field(default=None, kw_only=True)
@@ -129,11 +132,28 @@ class AirflowTask:
                     f"{place}: {name} is a number of seconds, not {spelled(value)}"
                 )
         self._check_limits(place)
+        self._check_trigger(place)
         check_mapping(place, self.expand, self.expand_kwargs, self.partial)
         more = [name for name in self.mapped_over if name not in self.upstream]
         object.__setattr__(self, "upstream", (*self.upstream, *more))
         if self.teardown and self.trigger_rule == "all_success":
             object.__setattr__(self, "trigger_rule", "all_done_setup_success")
+
+    def _check_trigger(self, place: str) -> None:
+        asked = self.start_from_trigger
+        if asked is None:
+            return
+        if not all(
+            hasattr(asked, name) for name in ("trigger", "method_name", "kwargs", "timeout")
+        ):
+            raise InvalidDefinition(
+                f"{place}: start_from_trigger is a TaskDeferred(trigger=..., method_name=...), "
+                f"not {spelled(asked)}"
+            )
+        if self.is_mapped:
+            raise InvalidDefinition(
+                f"{place}: a mapped task that starts from a trigger is not modelled"
+            )
 
     def _check_limits(self, place: str) -> None:
         _one_of(place, "weight_rule", self.weight_rule, WEIGHT_RULES)

@@ -34,6 +34,7 @@ from chaosharness.orchestrators.airflow.machine import Machine
 from chaosharness.orchestrators.airflow.process import Process
 from chaosharness.orchestrators.airflow.reader import read_dag
 from chaosharness.orchestrators.airflow.records import (
+    DEFERRED,
     FAILED,
     RETRY,
     SUCCESS,
@@ -45,7 +46,7 @@ from chaosharness.orchestrators.airflow.records import (
 )
 from chaosharness.orchestrators.airflow.settings import Settings
 from chaosharness.orchestrators.airflow.story import shown_run, shown_task, told_of
-from chaosharness.orchestrators.airflow.triggerer import Triggerer
+from chaosharness.orchestrators.airflow.triggerer import Triggerer, keep
 from chaosharness.orchestrators.airflow.versions import Versions
 from chaosharness.orchestrators.endless import Decisions
 
@@ -343,6 +344,8 @@ class OpenAirflow:
                     if words := told_of(fact, self.world.now):
                         said.setdefault(run, []).append(words)
                     self._call_back_task(run, fact)
+                    if (fact.state, fact.by) == (DEFERRED, "scheduler"):
+                        self._defer_first(run, task)
         for run, commands in said.items():
             self.world.effects += 1
             self.scope_of(run).record("decide", "", 0, {"commands": commands})
@@ -350,6 +353,18 @@ class OpenAirflow:
         for run in ended:
             self._note(run, f"dag run {run.state}")
             self._call_back_run(run)
+
+    def _defer_first(self, run: DagRun, instance: TaskInstance) -> None:
+        """Have the trigger begin of a task that no worker has had."""
+        try:
+            instance.trigger = keep(instance.trigger, self.world.now)
+        except TypeError as error:
+            place = f"task {instance.task_id!r} of DAG {instance.dag_id!r}"
+            self.world.refuse(
+                InvalidDefinition(f"{place}: its start_from_trigger cannot be kept: {error}")
+            )
+            return
+        self.defer(run, instance)
 
     def _note(self, run: DagRun, what: str) -> None:
         self.world.effects += 1

@@ -79,7 +79,7 @@ class _Supervisor:
         comms = importlib.import_module("airflow.sdk.execution_time.comms")
         kind = type(message).__name__
         if kind not in ("GetXComCount", "GetXComSequenceItem", "GetXComSequenceSlice"):
-            raise InvalidDefinition(f"a mapped task asks Airflow for {kind}, which is not modelled")
+            raise InvalidDefinition(f"a task asks Airflow for {kind}, which is not modelled")
         found = ASKING.get().pull_all(message.dag_id, message.run_id, message.task_id, message.key)
         if kind == "GetXComCount":
             return comms.XComCountResponse(len=len(found))

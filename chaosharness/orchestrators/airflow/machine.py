@@ -15,7 +15,12 @@ from typing import Any, Final
 import attrs
 
 from chaosharness.machines.machine import Refusal
-from chaosharness.orchestrators.airflow.deferral import Resumption, handed_back, timed_out
+from chaosharness.orchestrators.airflow.deferral import (
+    Resumption,
+    deferred_first,
+    handed_back,
+    timed_out,
+)
 from chaosharness.orchestrators.airflow.definition import AirflowDAG
 from chaosharness.orchestrators.airflow.instances import RETURNED, Instances
 from chaosharness.orchestrators.airflow.limits import DEFAULT_POOLS, AirflowPool, to_queue
@@ -174,15 +179,20 @@ class Machine:
                 if task.is_mapped and task.task_id not in revised:
                     revised.add(task.task_id)
                     for one in self.instances.revise(run, task):
-                        moved = self._schedule(dag, one) or moved
+                        moved = self._schedule(dag, one, now_ms) or moved
                 if instance.state in (None, RETRY, RESCHEDULE):
-                    moved = self._schedule(dag, instance) or moved
+                    moved = self._schedule(dag, instance, now_ms) or moved
         return moved
 
-    def _schedule(self, dag: AirflowDAG, instance: TaskInstance) -> bool:
+    def _schedule(self, dag: AirflowDAG, instance: TaskInstance, now_ms: int) -> bool:
         if instance.state != RESCHEDULE:
             instance.try_number += 1
-        empty = dag.by_id[instance.task_id].kind == "empty"
+        task = dag.by_id[instance.task_id]
+        if task.start_from_trigger is not None:
+            deferred_first(instance, task.start_from_trigger, task.execution_timeout_s, now_ms)
+            self.move(instance, DEFERRED, "scheduler", "no worker is needed yet")
+            return False
+        empty = task.kind == "empty"
         self.move(instance, SUCCESS if empty else SCHEDULED, "scheduler")
         return empty
 

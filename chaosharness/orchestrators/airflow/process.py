@@ -31,7 +31,7 @@ from chaosharness.kernel.world import World
 from chaosharness.machines.machine import Refusal
 from chaosharness.orchestrators.airflow.callbacks import Loaded, Teller, call_back
 from chaosharness.orchestrators.airflow.context import context_of
-from chaosharness.orchestrators.airflow.deferral import FAIL, Resumption
+from chaosharness.orchestrators.airflow.deferral import FAIL, Resumption, seconds_of
 from chaosharness.orchestrators.airflow.definition import AirflowDAG, AirflowTask
 from chaosharness.orchestrators.airflow.exceptions import (
     UnmappableXComTypePushed,
@@ -50,7 +50,7 @@ from chaosharness.orchestrators.airflow.records import (
     DagRun,
     TaskInstance,
 )
-from chaosharness.orchestrators.airflow.triggerer import Kept, keep, seconds_of
+from chaosharness.orchestrators.airflow.triggerer import Kept, keep
 from chaosharness.orchestrators.airflow.xcoms import strange_in
 
 __all__ = ["Engine", "Process"]

@@ -7,19 +7,21 @@ is read is found by its attributes, so a DAG of Airflow 2 with the same ones is 
 
 *Source*: apache-airflow-task-sdk 1.3.2: `bases/operator.py`, `definitions/dag.py`,
 `execution_time/task_runner.py` (`_execute_task`); providers-standard 1.21.0.
-*Not modelled*: mapped task groups, `fail_fast`, `start_from_trigger`, priority strategies of one's
-own, cron expressions and other timetables than an interval, assets: refused by name where they
-change what runs.
+*Not modelled*: mapped task groups, `fail_fast`, tasks that wait for a person, priority strategies
+of one's own, cron expressions and other timetables than an interval, assets: refused by name where
+they change what runs.
 """
 
+import sys
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
 from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel.allowed import listed
-from chaosharness.orchestrators.airflow.deferral import Resumption
+from chaosharness.orchestrators.airflow.deferral import Named, Resumption
 from chaosharness.orchestrators.airflow.definition import WEIGHT_RULES, AirflowDAG, AirflowTask
+from chaosharness.orchestrators.airflow.exceptions import TaskDeferred
 from chaosharness.orchestrators.airflow.expansions import (
     answer_for,
     expansion_of,
@@ -66,10 +68,10 @@ def _read_task(dag_id: str, task: Any) -> AirflowTask:
     place = f"task {task.task_id!r} of DAG {dag_id!r}"
     if not is_operator(task):
         raise InvalidDefinition(f"{place} is no operator: {task!r}")
-    if getattr(task, "start_from_trigger", False):
+    if _waits_for_a_person(task):
         raise InvalidDefinition(
-            f"{place} starts from a trigger, which is not modelled: let it begin in the worker "
-            "and defer there (start_from_trigger=False)"
+            f"{place} waits for a person ({_kind_of(task).__name__}), which is not modelled: let a "
+            "sensor look for what the person says, and have the entry say it"
         )
     group = getattr(task, "get_closest_mapped_task_group", lambda: None)()
     if group is not None:
@@ -98,6 +100,7 @@ def _read_task(dag_id: str, task: Any) -> AirflowTask:
         execution_timeout_s=_seconds(task.execution_timeout, None),
         depends_on_past=bool(task.depends_on_past),
         wait_for_downstream=bool(task.wait_for_downstream),
+        start_from_trigger=_started_by(task),
         setup=bool(getattr(task, "is_setup", False)),
         teardown=bool(getattr(task, "is_teardown", False)),
         on_failure_fail_dagrun=bool(getattr(task, "on_failure_fail_dagrun", False)),
@@ -107,10 +110,31 @@ def _read_task(dag_id: str, task: Any) -> AirflowTask:
     )
 
 
+def _kind_of(task: Any) -> type:
+    kind: type = getattr(task, "operator_class", None) or type(task)
+    return kind
+
+
+def _waits_for_a_person(task: Any) -> bool:
+    return any(one.__name__ == "HITLOperator" for one in _kind_of(task).__mro__)
+
+
+def _started_by(task: Any) -> TaskDeferred | None:
+    """What a task waits for first, where its operator says so by `StartTriggerArgs`."""
+    asked = getattr(task, "start_trigger_args", None)
+    if not getattr(task, "start_from_trigger", False) or asked is None:
+        return None
+    return TaskDeferred(
+        trigger=Named(asked.trigger_cls, asked.trigger_kwargs or {}),
+        method_name=asked.next_method or "",
+        kwargs=dict(asked.next_kwargs or {}),
+        timeout=asked.timeout,
+    )
+
+
 def _runs_nothing(task: Any) -> bool:
     """Whether the scheduler itself marks it a success: an EmptyOperator without callbacks."""
-    kind = getattr(task, "operator_class", None) or type(task)
-    empty = any(one.__name__ == "EmptyOperator" for one in kind.__mro__)
+    empty = any(one.__name__ == "EmptyOperator" for one in _kind_of(task).__mro__)
     return empty and not (task.on_execute_callback or task.on_success_callback)
 
 
@@ -156,7 +180,8 @@ def run_operator(task: Any, context: dict[str, Any], resumption: Resumption | No
     """
     one = task.prepare_for_execution() if hasattr(task, "prepare_for_execution") else task
     context["ti"].task = context["task"] = one
-    if any(is_mapped_operator(of) for of in (one, *getattr(one, "upstream_list", ()))):
+    mapped = any(is_mapped_operator(of) for of in (one, *getattr(one, "upstream_list", ())))
+    if mapped or "airflow.sdk" in sys.modules:
         answer_for(context["ti"])
     if hasattr(one, "render_template_fields"):
         one.render_template_fields(context)
@@ -195,8 +220,6 @@ def _guarded(task: Any, resumption: Resumption | None) -> Callable[[Any], Any]:
 
 def _guard_of(kind: type) -> Any:
     """Return Airflow's ExecutorSafeguard, from the module that the operator's base is from."""
-    import sys
-
     for base in kind.__mro__:
         module = sys.modules.get(base.__module__)
         guard = getattr(module, "ExecutorSafeguard", None)

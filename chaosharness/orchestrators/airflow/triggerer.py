@@ -35,7 +35,7 @@ from chaosharness.orchestrators.airflow.records import (
 )
 from chaosharness.orchestrators.airflow.xcoms import strange_in
 
-__all__ = ["Kept", "Triggerer", "keep", "seconds_of"]
+__all__ = ["Kept", "Triggerer", "keep"]
 
 NO_EVENT: Final = "Trigger exited without sending an event. Dependent tasks will be failed."
 
@@ -89,11 +89,6 @@ def _class_at(path: str, own: type) -> Any:
     if (module, name) == (own.__module__, own.__name__):
         return own
     return getattr(importlib.import_module(module), name)
-
-
-def seconds_of(timeout: Any) -> float | None:
-    """Return how long a task waits for its trigger."""
-    return timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
 
 
 class Triggerer:

@@ -6,7 +6,7 @@ anywhere but where tasks are made.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 from chaosharness.errors import InvalidDefinition
@@ -15,7 +15,7 @@ from chaosharness.handlers.carrier import PLAIN
 from chaosharness.handlers.handling import reach, suffer
 from chaosharness.handlers.port import strikes, surface
 from chaosharness.handlers.script import Script, drive_in_kernel
-from chaosharness.kernel.allowed import spelled
+from chaosharness.kernel.allowed import meant, spelled
 from chaosharness.kernel.mortal import Once
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
@@ -43,6 +43,8 @@ from chaosharness.orchestrators.conductor.steps import (
 from chaosharness.orchestrators.conductor.store import Store
 from chaosharness.orchestrators.conductor.worker import Worker
 from chaosharness.orchestrators.endless import Decisions
+from chaosharness.orchestrators.given_up import note_given_up
+from chaosharness.orchestrators.long_waits import LongWaits
 
 __all__ = ["OpenConductor"]
 
@@ -90,6 +92,7 @@ class OpenConductor:
         self.outside = Outside(self)
         self.scopes: dict[str, Scope] = {}
         self.watched: dict[str, Scope] = {}
+        self.given_up: set[str] = set()  # tasks whose time was over, by their ids
         self.decisions = Decisions(world)
         self._tried: dict[str, int] = {}  # attempts at writes that might have failed
         self._timer: Any = None
@@ -97,31 +100,46 @@ class OpenConductor:
         self.incarnation = self._begin(1)
         self._know_timeouts()
         world.on_network.append(self.go_on)
-        world.at_calm(self._miss_workers)
+        world.at_calm(self.miss_workers)
+        self.waits = LongWaits(world)
+        world.at_calm(lambda: self.waits.until(self.server.due()))
+        world.on_settled.append(self._abandoned)
 
-    def _miss_workers(self) -> None:
+    def miss_workers(self) -> None:
         """Refuse a task that waits for a worker that there never was: a misspelt name, mostly.
 
         With a real server it waits for ever, unless it has a poll timeout, and nobody is told.
         """
+        words = "" if self.world.struck() else self._unserved({*self.workers})
+        if words:
+            self.world.refuse(InvalidDefinition(words))
+
+    def _abandoned(self) -> str:
+        """Say which task waits for a worker, and nobody polls for it any more; or nothing.
+
+        A deploy may do that: workflows that run keep the names of their tasks.
+        """
+        return self._unserved({name for name, polling in self.workers.items() if polling})
+
+    def _unserved(self, polled: Collection[str]) -> str:
+        """Say which task waits for a worker for what is not among these; or nothing."""
         store = self.server.store
-        for workflow in () if self.world.struck() else store.workflows.values():
+        for workflow in store.workflows.values():
             for task in store.view(workflow.id).tasks if workflow.status == RUNNING else ():
                 found = task.step.task_def
-                there = task.queue_name in self.workers
-                if task.status != SCHEDULED or task.kind in SYSTEM or there:
+                if task.status != SCHEDULED or task.kind in SYSTEM or task.queue_name in polled:
                     continue
                 if found is None or not found.poll_timeout_s:
-                    polled = ", ".join(map(repr, sorted(self.workers))) or "none"
+                    known = ", ".join(map(repr, sorted(polled))) or "none"
                     words = (
                         f"task {spelled(task.ref)} of {workflow.id} waits for a worker for "
                         f"{spelled(task.kind)}"
                         + ("" if task.domain is None else f" in domain {spelled(task.domain)}")
                     )
-                    self.world.refuse(
-                        InvalidDefinition(f"{words}, and there is none; polled are: {polled}")
-                    )
-                    return
+                    near = meant(task.kind, polled)
+                    words += f", and there is none; polled are: {known}"
+                    return words + (f".{near}" if near else "")
+        return ""
 
     def _begin(self, number: int) -> Incarnation:
         """Return a process of the server; when it dies there is another one later."""
@@ -405,9 +423,11 @@ class OpenConductor:
                     self._own(workflow, source)
                     self._note(workflow, "workflow started")
                 case Ended(workflow):
+                    self._note_given_up(workflow)
                     status = self.server.store.workflows[workflow].status
                     self._note(workflow, f"workflow {status.lower().replace('_', ' ')}", ends=True)
                 case Scheduled(workflow, refs):
+                    self._note_given_up(workflow)
                     scope = self.scopes[workflow]
                     self.decisions.count(scope, workflow)
                     data = {"commands": [f"schedules task {ref}" for ref in refs]}
@@ -434,6 +454,14 @@ class OpenConductor:
             data["error"] = workflow.reason
         self.world.effects += 1
         self.scopes[workflow_id].record("note", "", 0, data)
+
+    def _note_given_up(self, workflow_id: str) -> None:
+        """Take note of tasks whose time is over, and that are not tried again."""
+        for task in self.server.store.view(workflow_id).tasks:
+            over = task.terminal and not task.retried and "imeout" in (task.reason or "")
+            if over and task.id not in self.given_up:
+                self.given_up.add(task.id)
+                note_given_up(self.scopes[workflow_id], workflow_id, f"task {task.ref}")
 
     # ---- going on
 
@@ -488,6 +516,7 @@ class OpenConductor:
             self.world.agenda.cancel(self._timer)
             self._timer = None
         due = self.server.due() if self.up else None
+        self.waits.until(due)
         if due is not None:
             self._timer = self.world.agenda.add(max(due, self.world.now), self._tick)
 

@@ -26,6 +26,8 @@ from chaosharness.handlers.stopping import LAMBDA, Unknown
 from chaosharness.kernel.mortal import Once
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
+from chaosharness.orchestrators.given_up import note_given_up
+from chaosharness.orchestrators.long_waits import LongWaits
 from chaosharness.orchestrators.stepfunctions.client import StepFunctionsClient
 from chaosharness.orchestrators.stepfunctions.definition import Graph, read_definition
 from chaosharness.orchestrators.stepfunctions.errors import StateError
@@ -39,6 +41,7 @@ from chaosharness.orchestrators.stepfunctions.refusals import (
     StepFunctionsError,
 )
 from chaosharness.orchestrators.stepfunctions.tasks import function_name, functions_of
+from chaosharness.orchestrators.stepfunctions.unserved import no_function, no_machine, no_worker
 
 __all__ = ["OpenStepFunctions", "StepFunctions"]
 
@@ -151,13 +154,17 @@ class OpenStepFunctions:
         self.functions: dict[str, list[Function]] = {}
         self.waiting: dict[str, deque[Callable[[], None]]] = {}
         self.activities: dict[str, deque[Asked]] = {}
+        self.polled: set[str] = set()  # activities that a worker asks for
         self.scopes: dict[int, Scope] = {}  # who an execution belongs to: its item and cause
         self.watchers: dict[int, list[Callable[[Execution], None]]] = {}
         self.named = functions_of(definition.every_graph())
         self.unnamed: list[str] = []
         self.redrives: dict[tuple[str, str], int] = {}  # those that were asked for, by their token
         self._timer: Any = None
-        world.at_calm(self._miss_machines)
+        world.at_calm(self.miss_workers)
+        self.waits = LongWaits(world)
+        world.at_calm(lambda: self.waits.until(self.service.due()))
+        world.on_settled.append(self._abandoned)
         world.know_timeout(definition.timeout_ms)
         for graph in definition.every_graph():
             for state in graph.every_state():
@@ -225,17 +232,29 @@ class OpenStepFunctions:
             incarnation.restart = once = Once(restart)
             self.world.after(COLD_START_MS, once)
 
-    def _miss_machines(self) -> None:
-        """Refuse a function that no state machine runs, nor any that came by an update."""
+    def miss_workers(self) -> None:
+        """Refuse an activity that no worker asks for, and a function that no state machine runs.
+
+        Functions of state machines that came by an update count, too. Looked for when the faults
+        stop, and at the end.
+        """
         known = self.named | functions_of(self.service.graphs.values())
         strange = [name for name in self.unnamed if name not in known]
-        if strange and known and "" not in known:
-            self.world.refuse(
-                InvalidDefinition(
-                    f"no state machine of {self.name!r} runs a function {strange[0]!r}; they run: "
-                    f"{', '.join(sorted(known))}"
-                )
-            )
+        words = ""
+        if known and "" not in known:
+            words = no_machine(self.name, strange, known)
+        if not words and not self.world.struck():
+            words = self._abandoned()
+        if words:
+            self.world.refuse(InvalidDefinition(words))
+
+    def _abandoned(self) -> str:
+        """Say which activity a state waits for that no worker asks for; or nothing."""
+        waiting = {
+            name: [one for one in queue if self.service.is_waited_for(one.work.token)]
+            for name, queue in self.activities.items()
+        }
+        return no_worker(waiting, self.polled)
 
     # ---- operations
 
@@ -395,6 +414,7 @@ class OpenStepFunctions:
     def _do_activity(
         self, caller: Scope, operation: str, attempt: int, reply: Any, name: str
     ) -> Any:
+        self.polled.add(name)
         queue = self.activities.get(name, deque())
         while queue:
             asked = queue.popleft()
@@ -419,6 +439,10 @@ class OpenStepFunctions:
         for asked in self.service.take_work():
             world.effects += 1
             self._hand_out(asked)
+        for execution in self.service.executions.values():
+            while execution.given_up:
+                of = f"state {execution.given_up.pop(0)}"
+                note_given_up(self.scopes[id(execution)], execution.name, of)
         for execution in self.service.take_ended():
             world.effects += 1
             self._note(execution, f"execution {execution.status.lower()}")
@@ -428,6 +452,7 @@ class OpenStepFunctions:
 
     def _wake_in_time(self) -> None:
         due = self.service.due()
+        self.waits.until(due)
         if self._timer is not None:
             self.world.agenda.cancel(self._timer)
             self._timer = None
@@ -469,14 +494,8 @@ class OpenStepFunctions:
             if self.world.struck() or self.service.before:  # deployed, and this one is gone
                 Invocation(self, asked, name, event).find_nothing()
                 return
-            known = ", ".join(sorted(self.functions)) or "none"
-            self.world.refuse(
-                InvalidDefinition(
-                    f"state {asked.state!r} of {asked.execution.machine!r} runs the function "
-                    f"{name!r}, which no service has: env.function(..., {name!r}, handler); "
-                    f"there are: {known}"
-                )
-            )
+            words = no_function(asked, name, self.functions)
+            self.world.refuse(InvalidDefinition(words))
             return
         Invocation(self, asked, name, event).begin()
 

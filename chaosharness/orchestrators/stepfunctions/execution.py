@@ -79,6 +79,7 @@ class Execution:
     sleeping: dict[Branch, int] = attrs.field(factory=dict)
     pending: dict[str, Pending] = attrs.field(factory=dict)
     asked: list[Work] = attrs.field(factory=list)  # work that the outside has not been told of
+    given_up: list[str] = attrs.field(factory=list)  # states whose time is over, not yet noted
     dropped: list[str] = attrs.field(factory=list)  # tokens that nobody waits for any more
     drawn: int = 0
     since_ms: int = -1  # when it was started, or redriven last

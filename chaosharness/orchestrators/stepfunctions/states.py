@@ -16,6 +16,7 @@ from chaosharness.orchestrators.stepfunctions.errors import (
     NO_CHOICE,
     QUERY,
     RUNTIME,
+    TIMEOUT,
     StateError,
 )
 from chaosharness.orchestrators.stepfunctions.execution import Execution
@@ -68,6 +69,8 @@ def _visit(
                 continue
             if state.kind in ("Map", "Parallel") and (branch.begun or told.evaluated):
                 execution.write(branch, f"{state.kind}StateFailed")
+            if told.error == TIMEOUT and state.kind == "Task":
+                execution.given_up.append(state.name)
             caught = tries.catcher(told)
             if caught is None:
                 raise told from None

@@ -28,6 +28,10 @@ NOT_STARTED: Final = {
 }
 
 
+OF_WORKERS: Final = ("NotFoundError", "WorkerShutdown")
+"""Types of failures that no activity has raised: who should have done it was not there."""
+
+
 def schedule(run: Run, attributes: dict[str, Any], by: dict[str, str], *, now_ms: int) -> None:
     """Have somebody asked to do something."""
     told = {**attributes, **_timeouts(attributes, run.limits.run_ms)}
@@ -119,5 +123,9 @@ def end(run: Run, activity: Activity, event: str, told: dict[str, Any]) -> None:
         if activity.last_failure is not None:
             attributes["lastFailure"] = activity.last_failure
         ids["startedEventId"] = str(run.write("ACTIVITY_TASK_STARTED", attributes))
+        run.events[-1]["eventTime"] = activity.started_ms  # when it began, not when that is told
 
+    info = (told.get("failure") or {}).get("applicationFailureInfo", {})
+    if event == "ACTIVITY_TASK_TIMED_OUT" or info.get("type") in OF_WORKERS:
+        run.given_up.append(activity.type)
     run.tell(event, lambda: {**told, **ids}, first=started if activity.started else None)

@@ -19,16 +19,17 @@ from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import World
 from chaosharness.orchestrators.endless import Decisions
+from chaosharness.orchestrators.given_up import note_given_up
+from chaosharness.orchestrators.long_waits import LongWaits
 from chaosharness.orchestrators.temporal.deadlines import STICKY_MS
 from chaosharness.orchestrators.temporal.run import Run
 from chaosharness.orchestrators.temporal.server import Server
+from chaosharness.orchestrators.temporal.unserved import Registry, abandoned, missing
 
 __all__ = ["Temporal"]
 
 NEW_RUNS_MAX: Final = 4
 """Runs of one workflow id that may begin before anybody looks."""
-
-LIMITS_OF_WAITING: Final = ("scheduleToStartTimeout", "scheduleToCloseTimeout")
 
 EXTRA: Final = "Temporal needs the library temporalio: pip install 'chaosharness[temporal]'"
 
@@ -100,9 +101,11 @@ class OpenTemporal:
         self.server.searchable = dict(definition.search_attributes)
         self.incarnation = Incarnation(world, self.name, 0, 1, self.name)
         self.workers: dict[str, list[Any]] = {}
+        self.registry = Registry()
         self.known: dict[str, Any] = {}  # workers by the run that they have in their cache
         self.scopes: dict[str, Scope] = {}
         self.decisions = Decisions(world)
+        self.waits = LongWaits(world)
         self.noted: set[str] = set()
         self.watchers: dict[str, list[Callable[[Run], None]]] = {}
         self.asked: dict[str, tuple[str, Run]] = {}
@@ -112,7 +115,9 @@ class OpenTemporal:
         self._going = False
         world.know_timeout(definition.timeout_ms)
         world.know_timeout(10_000)  # of a workflow task
-        world.at_calm(self._miss_workers)
+        world.at_calm(self.miss_workers)
+        world.at_calm(lambda: self.waits.until(self._due()))
+        world.on_settled.append(self._abandoned)
 
     # ---- as a peer of its clients
 
@@ -207,6 +212,7 @@ class OpenTemporal:
             slots=slots_of(limits or {}, cache_max, f"service {service!r}"),
         )  # fmt: skip
         self.workers.setdefault(queue, []).append(made)
+        self.registry.add(queue, service, by_name, functions)
         incarnation.on_death.append(lambda: self.workers[queue].remove(made))
         self.world.after(0, lambda _: self.go_on())
         return made
@@ -223,25 +229,22 @@ class OpenTemporal:
         names_of(config["workflows"], config["activities"], service)
         check_codec(client.data_converter, f"the client of a worker of service {service!r}")
 
-    def _miss_workers(self) -> None:
-        """Refuse what waits for a worker that there never was: a misspelt queue, mostly.
+    def miss_workers(self) -> None:
+        """Refuse what waits for a worker that there never was: a misspelt name, mostly.
 
-        With a real server it waits for ever, and nobody is told.
+        With a real server it waits for ever, and nobody is told. Looked for when the faults stop,
+        and at the end: what begins after that waits, too.
         """
-        if self.world.struck():
-            return
-        for run in self.server.latest():
-            if run.status != "RUNNING":
-                continue
-            waiting = {run.queue: f"workflow {run.type!r} ({run.workflow_id})"} if run.task else {}
-            for activity in run.activities.values():
-                if not (activity.started or any(map(activity.limit, LIMITS_OF_WAITING))):
-                    waiting[activity.queue] = f"activity {activity.type!r} of {run.workflow_id}"
-            for queue in sorted(waiting.keys() - self.workers.keys()):
-                polled = ", ".join(map(repr, sorted(self.workers))) or "none"
-                words = f"{waiting[queue]} waits on the task queue {queue!r}, which no worker polls"
-                self.world.refuse(InvalidDefinition(f"{words}; polled are: {polled}"))
-                return
+        words = "" if self.world.struck() else missing(self)
+        if words:
+            self.world.refuse(InvalidDefinition(words))
+
+    def _abandoned(self) -> str:
+        """Say what waits on a task queue that nobody polls any more, once a run is at rest."""
+        polling = [one for queue in self.workers.values() for one in queue if one.shutdown.polls]
+        deciding = {one.queue for one in polling if one.workflows}
+        working = {one.queue for one in polling if one.activities}
+        return abandoned(self.server.latest(), deciding, working)
 
     # ---- runs
 
@@ -318,9 +321,11 @@ class OpenTemporal:
         polling = [one for one in alive if one.workflows]
         able = [one for one in polling if one.runs(run.type)] or polling
         able = [one for one in able if one.slots.may_decide]
+        task = run.task
+        if task is not None and task.attempt > 1 and not run.sticky:
+            self.known.pop(run.run_id, None)  # one that failed is anybody's again (T5)
         known = self.known.get(run.run_id)
         if known is not None and not (known.shutdown.polls and known.slots.may_decide):
-            task = run.task
             in_its_queue = task is not None and (task.written or task.speculative)
             if (
                 task
@@ -404,6 +409,7 @@ class OpenTemporal:
         for at in self.server.promised(made_up=not self.world.chaos):
             self.world.promise(at + self.world.budget.chaos_ms)
         due = self._due()
+        self.waits.until(due)
         if due is not None:
             self._timer = self.world.agenda.add(max(due, self.world.now), self._tick)
 
@@ -423,6 +429,9 @@ class OpenTemporal:
             for run in runs[-NEW_RUNS_MAX:]:
                 if run.limits.cron and run.not_before_ms:
                     continue  # it has not begun
+                while run.given_up:
+                    of = f"activity {run.given_up.pop(0)}"
+                    note_given_up(self.scope_of(run), run.workflow_id, of)
                 if run.run_id not in self.noted:
                     self.noted.add(run.run_id)
                     self._say(run, "workflow started")
@@ -433,9 +442,13 @@ class OpenTemporal:
                         watcher(run)
 
     def _say(self, run: Run, what: str) -> None:
+        from chaosharness.orchestrators.temporal.protos import words_of_result
+
         scope = self.scope_of(run)
         self.world.effects += 1
-        data = {"what": what, "workflow": run.type, "saga": run.workflow_id}
+        data: dict[str, Any] = {"what": what, "workflow": run.type, "saga": run.workflow_id}
+        if run.status == "COMPLETED" and (words := words_of_result(run.result)):
+            data["result"] = words
         failure = (run.result or {}).get("failure") if run.status == "FAILED" else None
         if failure:
             data["error"] = failure.get("message", "")

@@ -9,9 +9,12 @@ import asyncio
 import dataclasses
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from functools import lru_cache
+from types import CodeType, FunctionType
+from typing import Any, Final
 
 import temporalio.api.common.v1
 import temporalio.common
@@ -28,6 +31,8 @@ from chaosharness.orchestrators.temporal.protos import as_failure, given_fields,
 from chaosharness.orchestrators.temporal.run import Run
 
 __all__ = ["Instance", "definition_of"]
+
+SETTERS: Final = frozenset({"set_signal_handler", "set_dynamic_signal_handler"})
 
 _LOG = logging.getLogger("temporalio.worker._workflow_instance")
 
@@ -47,6 +52,7 @@ class Instance:
         converter: Any,
         interception: Interception | None = None,
         failures: Sequence[type[BaseException]] = (),
+        check_local: Callable[[str], None] = lambda activity: None,
     ) -> None:
         runner = temporalio.worker.UnsandboxedWorkflowRunner()
         around = interception or Interception()
@@ -64,7 +70,7 @@ class Instance:
                 "extern_functions": {
                     **around.extern_functions,
                     "__temporal_get_metric_meter": lambda: temporalio.common.MetricMeter.noop,
-                    "__temporal_assert_local_activity_valid": lambda activity: None,
+                    "__temporal_assert_local_activity_valid": check_local,
                 },
                 "disable_eager_activity_execution": True,
                 "worker_level_failure_exception_types": list(failures),
@@ -76,6 +82,7 @@ class Instance:
                 "last_failure": _failure(run.begun_with.get("continuedFailure")),
             },
         )
+        self._workflow = workflow
         self._inner = _within_a_loop(lambda: runner.create_instance(details))
 
     def activate(self, activation: WorkflowActivation) -> WorkflowActivationCompletion:
@@ -94,6 +101,33 @@ class Instance:
         """What the workflow raised that is no failure, if the last activation has failed."""
         error: BaseException | None = getattr(self._inner, "_current_activation_error", None)
         return error
+
+    @property
+    def unheard(self) -> tuple[Collection[str], Collection[str]] | None:
+        """The signals that it has no handler for, and the names that it has handlers for.
+
+        None where there is none, and where it has handlers that it sets while it runs.
+        """
+        unheard = getattr(self._inner, "_buffered_signals", None)
+        if not unheard or _sets_handlers(self._workflow):
+            return None
+        return [*unheard], [one for one in definition_of(self._workflow).signals if one]
+
+
+@lru_cache(maxsize=1_000)
+def _sets_handlers(workflow: type) -> bool:
+    """Whether code of a workflow, or of its module, sets handlers of signals as it runs."""
+    beside = vars(sys.modules.get(workflow.__module__, object()) or object())
+    functions = [*beside.values(), *(one for cls in workflow.__mro__ for one in vars(cls).values())]
+    codes = [one.__code__ for one in functions if isinstance(one, FunctionType)]
+    return any(SETTERS & {*code.co_names} for code in _within(codes))
+
+
+def _within(codes: Sequence[CodeType]) -> Iterator[CodeType]:
+    """These pieces of code, and those inside of them."""
+    for code in codes:
+        yield code
+        yield from _within([one for one in code.co_consts if isinstance(one, CodeType)])
 
 
 def _within_a_loop(function: Any) -> Any:

@@ -18,7 +18,6 @@ import attrs
 from temporalio.exceptions import CancelledError
 from temporalio.testing import ActivityEnvironment
 
-from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.handling import ended, reach, suffer
 from chaosharness.handlers.port import HANDLE
 from chaosharness.handlers.script import Script, drive_in_kernel
@@ -57,9 +56,6 @@ class Performer(Protocol):
 
     def alive(self) -> bool:
         """Whether the worker lives."""
-
-    def knows(self, name: str) -> bool:
-        """Whether the worker has this activity."""
 
     def take(self, go: Callable[[], None]) -> bool:
         """Take a slot; where none is free, `go` is called once one is."""
@@ -101,14 +97,9 @@ class LocalWork:
             attempt.environment.cancel()
 
     def _try(self, attempt: Attempt) -> None:
-        seq, name = attempt.asked.seq, attempt.asked.activity_type
+        seq = attempt.asked.seq
         if self.given_up or not self.performer.alive():
             return
-        if not self.performer.knows(name):
-            raise InvalidDefinition(
-                f"a workflow runs the local activity {name!r}, which its own worker does not have: "
-                "give it to env.worker(..., activities=[...])"
-            )
         self.out[seq] = attempt
         if not self.performer.take(lambda: self._go_on(attempt)):
             return  # until a slot is free

@@ -32,9 +32,6 @@ class Performing:
         """Have the slot be another one's."""
         self.worker.slots.give_local()
 
-    def knows(self, name: str) -> bool:
-        return self.worker.activity(name) is not None
-
     def scope_for(self, name: str) -> Scope:
         scope: Scope = self.worker.doing(self.run, name)
         return scope

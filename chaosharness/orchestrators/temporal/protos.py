@@ -5,9 +5,10 @@
 
 import base64
 import json
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict, ParseDict
@@ -32,7 +33,11 @@ __all__ = [
     "payload_json",
     "payloads_json",
     "stamp",
+    "words_of_result",
 ]
+
+WORD: Final = re.compile(r"[^\W\d][^\d\n]{1,39}")
+"""What says how something has ended, and is no number, time or id."""
 
 
 def moment(at_ms: int) -> datetime:
@@ -111,3 +116,20 @@ def encoded(value: Any) -> dict[str, Any]:
 def event_json(event: Mapping[str, Any]) -> dict[str, Any]:
     """An event as Temporal's tools read it: with a time."""
     return {**event, "eventTime": stamp(event["eventTime"]).ToJsonString()}
+
+
+def words_of_result(closed: Mapping[str, Any] | None) -> list[str]:
+    """Return the words in what a run has returned: texts of letters, such as `cancelled`.
+
+    Args:
+        closed: The attributes of the event that has closed it.
+    """
+    found: list[str] = []
+    for payload in ((closed or {}).get("result") or {}).get("payloads", ()):
+        try:
+            value = json.loads(base64.b64decode(payload["data"]))
+        except (KeyError, ValueError):
+            continue  # it is encoded otherwise
+        each = value.values() if isinstance(value, dict) else (value,)
+        found += [one for one in each if isinstance(one, str) and WORD.fullmatch(one)]
+    return found

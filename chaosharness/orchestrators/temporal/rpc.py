@@ -23,6 +23,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from chaosharness.errors import InvalidDefinition
 from chaosharness.externals.request import Server, call
+from chaosharness.kernel.places import asked_at
 from chaosharness.kernel.scope import Scope
 from chaosharness.orchestrators.temporal import starting, updates
 from chaosharness.orchestrators.temporal.asking import (
@@ -114,7 +115,7 @@ def _add(known: dict[str, Any], name: str, one: Any, who: str, what: str) -> Non
 class _Service(temporalio.service.ServiceClient):
     """Temporal's service client, with the harness's server behind it."""
 
-    def __init__(self, engine: Server, config: temporalio.service.ConnectConfig) -> None:
+    def __init__(self, engine: Any, config: temporalio.service.ConnectConfig) -> None:
         super().__init__(config)
         self.engine = engine
 
@@ -144,6 +145,9 @@ class _Service(temporalio.service.ServiceClient):
     ) -> Any:
         engine = self.engine
         words = {"method": rpc, **_shown(rpc, req)}
+        if "workflow" in words and rpc != "create_schedule":
+            type, queue = req.workflow_type.name, req.task_queue.name
+            engine.registry.started_at(req.workflow_id, queue, type, asked_at)
         asked: Server = engine
         if _waits(rpc, req):
             asked = Patient(engine)
@@ -218,6 +222,15 @@ def _not_modelled(rpc: str) -> str:
     return f"{what}. Leave it out of what is tested, or put it behind a port of your own"
 
 
+def _pinned(req: Any) -> str:
+    return (
+        f"workflow {req.workflow_type.name!r} ({req.workflow_id}) is started with a pinned "
+        "versioning_override: worker versioning, pinned and auto-upgrade, is not modelled. Leave "
+        "it out of what is tested. What a deploy does to workflows that run is tried with "
+        "service(..., previous=...) and a Redeploy"
+    )
+
+
 def _error(refused: Refused, req: Any) -> RPCError:
     raw = GrpcStatus(code=int(_STATUS[refused.status]), message=refused.message)
     if refused.status == "ALREADY_EXISTS":
@@ -239,6 +252,8 @@ def _begin(engine: Any, caller: Scope, req: Any) -> Run:
     if asked is not None and req.request_id:
         return asked[1]  # type: ignore[no-any-return]  # the client repeats a request of its own (T21)
     server = engine.server
+    if starting.is_pinned(req):
+        raise InvalidDefinition(_pinned(req))
     limits = starting.limits_of(req, server.now_ms)
     delay_ms = starting.delay_ms(req)
     if limits.cron and delay_ms:

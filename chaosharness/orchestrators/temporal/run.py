@@ -178,6 +178,7 @@ class Run:
     timers: dict[str, Timer] = attrs.field(factory=dict)
     children: dict[int, Child] = attrs.field(factory=dict)
     cancel_requested: bool = False
+    given_up: list[str] = attrs.field(factory=list)  # activities whose time is over, not yet noted
     timetable: str = ""  # the schedule that has started it
     beyond: bool = False  # its first task is past what a run of the system looks at
     begins_ms: int = 0  # when its first task may come

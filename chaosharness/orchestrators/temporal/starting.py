@@ -11,11 +11,12 @@ from chaosharness.orchestrators.temporal.limits import Limits
 from chaosharness.orchestrators.temporal.refusals import Refused
 from chaosharness.orchestrators.temporal.run import Run
 
-__all__ = ["allowed", "delay_ms", "limits_of"]
+__all__ = ["allowed", "delay_ms", "is_pinned", "limits_of"]
 
 USE_EXISTING, TERMINATE_EXISTING = 2, 3
 ONLY_FAILED, REJECT = 2, 3
-"""Numbers of WorkflowIdConflictPolicy, and of WorkflowIdReusePolicy."""
+AUTO_UPGRADE = 2
+"""Numbers of WorkflowIdConflictPolicy, WorkflowIdReusePolicy and VersioningBehavior."""
 
 
 def limits_of(req: Any, now_ms: int) -> Limits:
@@ -33,6 +34,16 @@ def _ms(duration: Any) -> int:
 def delay_ms(req: Any) -> int:
     """How long the first task of a run is put off (T34)."""
     return _ms(req.workflow_start_delay) if hasattr(req, "workflow_start_delay") else 0
+
+
+def is_pinned(req: Any) -> bool:
+    """Whether a start asks for one version of the workers (an override to auto-upgrade does not).
+
+    Where no worker has a version, a workflow that upgrades by itself runs on any.
+    """
+    if not hasattr(req, "versioning_override") or not req.HasField("versioning_override"):
+        return False
+    return bool(req.versioning_override.behavior != AUTO_UPGRADE)
 
 
 def allowed(runs: list[Run], req: Any, terminate: Any) -> Run | None:

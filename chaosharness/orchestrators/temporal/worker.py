@@ -9,7 +9,7 @@ loses its cache; its activities go on nowhere, and the server notices by their t
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from itertools import islice
 from typing import Any, Final, Protocol
@@ -64,17 +64,17 @@ from chaosharness.orchestrators.temporal.server import Server
 from chaosharness.orchestrators.temporal.shutdown import Interruptible, Shutdown
 from chaosharness.orchestrators.temporal.sizes import RESULT_TOO_LARGE, is_too_large
 from chaosharness.orchestrators.temporal.slots import Slots
+from chaosharness.orchestrators.temporal.unserved import DYNAMIC, Registry, not_registered
 
 __all__ = ["Engine", "Worker"]
 
 DECIDE: Final = surface(before=(Crash,), also_before=(Pause,))
 STORE: Final = surface(before=(Crash, Pause), after=(Crash,), also_after=(LostReply,))
 REPORT: Final = surface(before=(LostRequest,), also_after=(LostReply,))
+NOT_FOUND: Final = "NotFoundError"
 UNWRITTEN_EVENTS: Final = 2
 """Of a speculative task that did nothing: that it was scheduled, and started (T28)."""
 CANCELLED: Final = (temporalio.exceptions.CancelledError, asyncio.CancelledError)
-DYNAMIC: Final = ""
-"""The name under which a worker has the workflow, and the activity, that takes any name."""
 REPORT_MS: Final = 10_000
 """How long a worker tries to report a result, before it gives up (rule T17)."""
 
@@ -86,6 +86,7 @@ class Engine(Protocol):
     server: Server
     latency_ms: int
     decisions: Decisions
+    registry: Registry
 
     def scope_of(self, run: Run) -> Scope:
         """Whose work a run is, and what it was caused by last."""
@@ -207,16 +208,44 @@ class Worker:
         if cached is None:
             workflow = self.workflows.get(run.type) or self.workflows.get(DYNAMIC)
             if workflow is None:
-                raise TaskFailed(_unknown("Workflow class", run.type, "workflows", self.workflows))
-            cached = Cached(
-                lambda: Instance(workflow, run, self.converter, self.interception, self.failures)
-            )
+                words = not_registered("Workflow class", run.type, "workflows", self.workflows)
+                error = temporalio.exceptions.ApplicationError(words, type=NOT_FOUND)
+                raise TaskFailed(_not_found(words)) from error
+            cached = Cached(lambda: self._instance(workflow, run))
         self.cache[run.run_id] = cached  # now it is the last one that was awake
         return cached
 
+    def _instance(self, workflow: type, run: Run) -> Instance:
+        def check_local(name: str) -> None:
+            if self.activity(name) is None:
+                self._asked_in_vain(run.queue, name, run)
+                words = not_registered("Activity function", name, "activities", self.activities)
+                raise ValueError(words)
+
+        around, failures = self.interception, self.failures
+        return Instance(workflow, run, self.converter, around, failures, check_local)
+
+    def _asked_in_vain(self, queue: str, name: str, run: Run) -> None:
+        """Remember an activity that is not here: maybe nobody has it."""
+        asker = f"workflow {run.type!r} ({run.workflow_id})"
+        self.engine.registry.in_vain.setdefault((queue, name), asker)
+
     def _decided(self, task: WorkflowTask) -> Decision:
         run = task.run
-        return self._cached(run).decide(task.events, run_id=run.run_id, updates=task.updates)
+        cached = self._cached(run)
+        try:
+            return cached.decide(task.events, run_id=run.run_id, updates=task.updates)
+        finally:
+            self._note_unheard(cached, run)
+
+    def _note_unheard(self, cached: Cached, run: Run) -> None:
+        """Remember which signals the workflow has no handler for, so far."""
+        unheard = self.engine.registry.unheard
+        found = cached.instance.unheard if cached.instance is not None else None
+        if found is not None:
+            unheard[run.run_id] = (run, *found)
+        elif unheard:
+            unheard.pop(run.run_id, None)
 
     def _forget(self, run: Run) -> None:
         """Lose what is known of a run, and what is done for it in its workflow task."""
@@ -381,7 +410,10 @@ class Worker:
     def _refuse(self, task: ActivityTask) -> None:
         """Fail an attempt at what nobody here can do: the server has it tried again."""
         what = f"{task.activity.type} for workflow {task.run.workflow_id}"
-        failure = _unknown("Activity function", what, "activities", self.activities)
+        failure = _not_found(
+            not_registered("Activity function", what, "activities", self.activities)
+        )
+        self._asked_in_vain(task.activity.queue, task.activity.type, task.run)
         scope = self._deciding(task.run)
         operation = f"{self.service}.{task.activity.type}/handle"
         scope.record("raised", operation, task.attempt, {"error": failure["message"]})
@@ -551,14 +583,9 @@ def _lasting(milliseconds: int | None) -> timedelta | None:
     return None if milliseconds is None else timedelta(milliseconds=milliseconds)
 
 
-def _unknown(kind: str, name: str, all: str, known: Iterable[str]) -> dict[str, Any]:
-    """What is asked for is not registered: in the words of the library, which is tried again."""
-    words = f"{kind} {name} is not registered on this worker, available {all}: "
-    info = {"type": "NotFoundError"}
-    return {
-        "message": words + ", ".join(sorted(one for one in known if one)),
-        "applicationFailureInfo": info,
-    }
+def _not_found(words: str) -> dict[str, Any]:
+    """What is asked for is not registered: a failure that is tried again."""
+    return {"message": words, "applicationFailureInfo": {"type": NOT_FOUND}}
 
 
 def _task_failure(error: BaseException) -> tuple[dict[str, Any], str]:

@@ -264,3 +264,50 @@ def deferring_with(more: dict[str, Any]) -> System:
 def test_whatever_strikes_a_deferred_task_goes_on() -> None:
     system = deferring(After(60), lambda event: None, retries=5, retry_delay_s=10)
     assert not explore(system, properties=assumed(system), faults_max=1).counterexamples
+
+
+def started_by(trigger: Any, resume: Callable[..., Any], **options: Any) -> System:
+    """A system whose task waits for a trigger before any worker has it."""
+    timeout = options.pop("timeout", None)
+    first = TaskDeferred(trigger=trigger, method_name="resume", kwargs={"n": 7}, timeout=timeout)
+    return deferring(None, resume, start_from_trigger=first, **options)
+
+
+def test_a_task_may_wait_for_its_trigger_before_any_worker_has_it() -> None:
+    def resume(event: Any, n: int, ti: Any) -> tuple[Any, int, int]:
+        assert (event, n, ti.try_number) == ("now", 7, 1)
+        return event, n, ti.try_number
+
+    run = started_by(After(3_600), resume).run()
+    assert ends(run) == {"wait": "success"}
+    assert decided(run)[0] == "marks wait deferred: no worker is needed yet"
+    begun = [event for event in run.history.of("handled") if event.operation.endswith("/handle")]
+    assert [event.operation for event in begun] == ["workers.wait/handle"]
+    assert begun[0].at_ms > 3_600_000
+
+
+def test_each_try_of_it_waits_anew() -> None:
+    def resume(ti: Any, event: Any, n: int) -> None:
+        if ti.try_number == 1:
+            raise ValueError("not yet")
+
+    run = started_by(After(60), resume, retries=1, retry_delay_s=10.0).run()
+    assert ends(run) == {"wait": "success"}
+    assert sum("deferred" in one for one in decided(run)) == 2
+
+
+def test_it_waits_no_longer_than_it_may_take() -> None:
+    for limits in ({"execution_timeout_s": 30.0}, {"timeout": timedelta(seconds=30)}):
+        run = started_by(After(3_600), lambda event, n: None, **limits).run()
+        assert ends(run) == {"wait": "failed"}
+
+
+def test_what_starts_from_no_trigger_is_refused() -> None:
+    with pytest.raises(InvalidDefinition, match="start_from_trigger is a TaskDeferred"):
+        AirflowTask("wait", start_from_trigger=After(1))
+    first = TaskDeferred(trigger=After(1), method_name="resume")
+    with pytest.raises(InvalidDefinition, match="a mapped task that starts from a trigger is not"):
+        AirflowTask("wait", start_from_trigger=first, expand={"n": [1]})
+    strange = TaskDeferred(trigger=After(1, payload=object()), method_name="resume")
+    with pytest.raises(InvalidDefinition, match="its start_from_trigger cannot be kept: cannot se"):
+        deferring(None, lambda event: None, start_from_trigger=strange).run()

@@ -3,7 +3,7 @@
 import runpy
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -68,12 +68,19 @@ class Own:
         return "own()"
 
 
+class HITLOperator:
+    """What is called so waits for a person."""
+
+
 @pytest.mark.parametrize(
     ("made", "words"),
     [
         (dag(operator("a"), fail_fast=True), "has fail_fast, which is not modelled"),
         (dag(operator("a", weight_rule=Own())), "has weight_rule=own(), which is not modelled"),
-        (dag(operator("a", start_from_trigger=True)), "task 'a' of DAG 'd' starts from a trigger"),
+        (
+            dag(operator("a", operator_class=type("ApprovalOperator", (HITLOperator,), {}))),
+            "task 'a' of DAG 'd' waits for a person (ApprovalOperator), which is not modelled: let",
+        ),
         (dag(SimpleNamespace(task_id="a")), "task 'a' of DAG 'd' is no operator"),
         (
             dag(operator("a", get_closest_mapped_task_group=lambda: SimpleNamespace(group_id="g"))),
@@ -86,6 +93,18 @@ def test_what_is_not_modelled_is_refused_by_name(made: Any, words: str) -> None:
     with pytest.raises(InvalidDefinition) as caught:
         read_dag(made)
     assert words in str(caught.value)
+
+
+def test_what_a_task_waits_for_first_is_read() -> None:
+    asked = SimpleNamespace(trigger_cls="a.B", trigger_kwargs={"n": 1}, next_method="on",
+                            next_kwargs=None, timeout=timedelta(hours=1))  # fmt: skip
+    first = operator("a", start_from_trigger=True, start_trigger_args=asked)
+    later = operator("b", start_from_trigger=False, start_trigger_args=asked)
+    a, b = read_dag(dag(first, later)).tasks
+    assert a.start_from_trigger.trigger.serialize() == ("a.B", {"n": 1})
+    assert (a.start_from_trigger.method_name, a.start_from_trigger.kwargs) == ("on", {})
+    assert a.start_from_trigger.timeout == timedelta(hours=1)
+    assert b.start_from_trigger is None
 
 
 def test_limits_are_read() -> None:
@@ -274,3 +293,41 @@ def test_deferrable_operators_run_by_their_own_code(files: Path) -> None:
     assert seen[-1][1:] == (7, 1)
     assert [*run.history.of("handled")][-1].at_ms > 7_200_000
     assert not explore(system, properties=assumed(system), faults_max=1).counterexamples
+
+
+def test_an_operator_that_starts_from_its_trigger_has_a_worker_behind_it(
+    files: Path,
+) -> None:
+    pytest.importorskip("airflow.providers.standard.sensors.date_time")
+    from airflow.providers.standard.sensors.date_time import DateTimeSensorAsync
+    from airflow.sdk import DAG
+
+    with DAG("first") as made:
+        when = datetime(2030, 1, 1, 0, 2, tzinfo=UTC)
+        DateTimeSensorAsync(task_id="until_two", target_time=when, start_from_trigger=True)
+    system = System("first")
+    airflow = system.add(Airflow("airflow", dags=[made]))
+
+    @system.service("workers")
+    def workers(env: Env) -> None:
+        env.tasks(airflow)
+
+    @system.entry(examples=["r"])
+    def begin(env: Env, name: str) -> None:
+        env.client(airflow).trigger_dag_run("first", dag_run_id=name)
+
+    run = system.run()
+    assert ends(run) == {"until_two": "success"}
+    done = [(event.operation, event.at_ms >= 120_000) for event in run.history.of("handled")]
+    assert done == [("workers.until_two/trigger", True), ("workers.until_two/handle", True)]
+
+
+def test_an_operator_that_waits_for_a_person_is_refused_by_name(files: Path) -> None:
+    pytest.importorskip("airflow.providers.standard.operators.hitl")
+    from airflow.providers.standard.operators.hitl import ApprovalOperator
+    from airflow.sdk import DAG
+
+    with DAG("asks") as made:
+        ApprovalOperator(task_id="may_it", subject="may it go on?")
+    with pytest.raises(InvalidDefinition, match=r"waits for a person \(ApprovalOperator\)"):
+        Airflow("airflow", dags=[made])

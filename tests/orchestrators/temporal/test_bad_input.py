@@ -21,8 +21,8 @@ from temporalio.common import (
     RetryPolicy,
 )
 
-from chaosharness import Budget, Env, System, Temporal, assumed
-from chaosharness.errors import InvalidDefinition, PropertyViolated
+from chaosharness import Budget, Env, System, Temporal
+from chaosharness.errors import InvalidDefinition
 from chaosharness.system.run import Run
 
 QUEUE = "q"
@@ -112,22 +112,6 @@ def starting(name: str, argument: Any = "works", **options: Any) -> Callable[[Cl
 
 def raised(run: Run) -> list[str]:
     return [str(event.data["error"]) for event in run.history.of("raised")]
-
-
-def test_a_workflow_that_nobody_has_is_told_and_tried_again() -> None:
-    run = played(starting("Nothing"))
-    words = "Workflow class Nothing is not registered on this worker, available workflows: Asks, "
-    assert words in raised(run)[0]
-    assert run.ending.verdict == "budget"
-
-
-def test_an_activity_that_nobody_has_is_told_and_tried_again() -> None:
-    run = played(starting("Asks", "nothing"))
-    words = "Activity function nothing for workflow w is not registered on this worker"
-    assert words in raised(run)[0]
-    assert len(raised(run)) > 10
-    with pytest.raises(PropertyViolated):
-        run.check(*assumed(run.system))  # type: ignore[arg-type]
 
 
 def test_a_result_without_a_json_form_fails_the_attempt_as_in_the_library() -> None:

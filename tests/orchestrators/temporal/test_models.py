@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 import pytest
@@ -17,6 +18,7 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from chaosharness import (
     Crash,
+    Delay,
     Env,
     Schedule,
     Site,
@@ -181,3 +183,13 @@ def test_every_history_is_accepted_by_the_real_replayer() -> None:
                 found += histories_of(shop.run(list(shop.examples), Schedule((Crash(site),))))
     assert len(found) >= 20
     assert refused(found) == []
+
+
+def test_an_attempt_that_is_told_of_at_its_end_has_the_time_of_its_beginning() -> None:
+    late = Schedule([Delay(Site("orders.charge/bank.charge"))])
+    run = right.shop.run(right.shop.examples[:1], late)
+    events = json.loads(run.event_histories["o1"])["events"]
+    at = [one["eventType"] for one in events].index("EVENT_TYPE_ACTIVITY_TASK_STARTED")
+    began, ended = (datetime.fromisoformat(one["eventTime"]) for one in events[at : at + 2])
+    assert events[at]["activityTaskStartedEventAttributes"]["attempt"] == 2
+    assert (ended - began) == timedelta(milliseconds=50)  # a call's 20, and a report's 20

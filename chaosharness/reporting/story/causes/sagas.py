@@ -42,7 +42,19 @@ def went_on_under_an_old_lease(case: Case) -> Cause | None:
 
 def came_after_the_end(case: Case) -> Cause | None:
     """Find a deed that happened when the saga it belongs to was over."""
-    for effect in _found(case):
+    return _after_the_end(case, _found(case))
+
+
+def lost_by_what_came_late(case: Case) -> Cause | None:
+    """Find a deed that came too late for the end of its saga, which so lacks another one."""
+    if case.finding.kind != "effect lost":
+        return None
+    mine = [e for e in case.history.of("effect") if e.entity == case.finding.entity]
+    return _after_the_end(case, mine)
+
+
+def _after_the_end(case: Case, effects: list[Event]) -> Cause | None:
+    for effect in effects:
         over = [note for note in _ends(case, effect.entity) if note.index < effect.index]
         if not over or not _was_asked_before(case, effect, over[-1]):
             continue

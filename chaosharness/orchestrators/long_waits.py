@@ -1,0 +1,36 @@
+"""Waits that are longer than a run looks ahead: a month until the next charge, a week for a yes.
+
+A run ends when nothing is left to come, or when its calm has lasted long enough (a day, by
+`Budget.calm_ms`). What an orchestrator waits for by itself is due at a time that it knows: the calm
+lasts till then. Not so what it tries again and again, or looks for each hour: that is called off at
+the end of the calm.
+"""
+
+from typing import Final
+
+from chaosharness.kernel.world import World
+
+__all__ = ["LongWaits"]
+
+LONG_MS: Final = 6 * 3_600_000
+"""From how long on a wait is one that the calm is lengthened for."""
+TIMES_MAX: Final = 50
+"""How often it is, in a run: a workflow that waits a month, and another one, may have no end."""
+
+
+class LongWaits:
+    """Lengthens the calm of one run for what one engine waits for."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._times = 0
+
+    def until(self, due_ms: int | None) -> None:
+        """Have the calm last until something is due, and long enough for what comes of it."""
+        world = self._world
+        if world.chaos or due_ms is None or due_ms - world.now < LONG_MS:
+            return
+        ends_ms = max(world.calm_since + world.budget.calm_ms, world.promised_ms)
+        if due_ms > ends_ms and self._times < TIMES_MAX:
+            self._times += 1
+            world.promise(due_ms + world.budget.chaos_ms)

@@ -1,0 +1,60 @@
+"""What a state asks for and nobody does, or nobody asks for: a mistyped name, mostly.
+
+A function that there is not fails the state in AWS (`Lambda.ResourceNotFoundException`), which is
+told at once. An activity that no worker asks for waits as long as `TimeoutSeconds` says, and for
+ever where it says nothing (99,999,999 s); nobody is told.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+
+from chaosharness.kernel.allowed import listed, meant
+from chaosharness.orchestrators.stepfunctions.machine import Asked
+
+__all__ = ["no_function", "no_machine", "no_worker"]
+
+
+def no_function(asked: Asked, name: str, known: Collection[str]) -> str:
+    """Say that no service has the function that a state runs."""
+    return (
+        f"{_where(asked)} runs the function {name!r}, which no service has: "
+        f"env.function(..., {name!r}, handler); there are: {_list(known)}"
+        f"{_near(name, known)}"
+    )
+
+
+def no_machine(service: str, strange: Iterable[str], known: Collection[str]) -> str:
+    """Say that no state machine runs a function that a service has; or nothing."""
+    for name in strange:
+        words = f"no state machine of {service!r} runs a function {name!r}; they run: "
+        return f"{words}{_list(known)}{_near(name, known)}"
+    return ""
+
+
+def no_worker(waiting: Mapping[str, Iterable[Asked]], polled: Collection[str]) -> str:
+    """Say which activity no worker has ever asked for, though a state waits for it; or nothing.
+
+    One with a timeout comes to an end, and the execution goes on as that says.
+    """
+    for name, queue in sorted(waiting.items()):
+        for asked in queue:
+            work = asked.work
+            if name not in polled and work.timeout_ms is None and work.heartbeat_ms is None:
+                return (
+                    f"{_where(asked)} waits for the activity {name!r}, "
+                    "which no worker asks for with get_activity_task; asked for are: "
+                    f"{_list(polled)}{_near(name, polled)}"
+                )
+    return ""
+
+
+def _where(asked: Asked) -> str:
+    return f"state {asked.state!r} of {asked.execution.machine!r}"
+
+
+def _list(names: Collection[str]) -> str:
+    return listed(sorted(names)) or "none"
+
+
+def _near(name: str, known: Collection[str]) -> str:
+    near = meant(name, known)
+    return f".{near}" if near else ""
