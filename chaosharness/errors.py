@@ -67,9 +67,11 @@ class Hopeless(InvalidDefinition):
 
     Attributes:
         history: What happened until the run was called off.
+        is_early: Whether the run has to be made again, for what was first imported in it.
     """
 
     history: Any = None
+    is_early: bool = False
 
 
 class IllegalFault(InvalidDefinition):
