@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio.base_events
 import asyncio.runners
 import ctypes
+import errno
 import operator
+import os
 import socket
 import sys
 import threading
@@ -18,6 +20,7 @@ import time  # noqa: TID251  (to stand in for time.sleep)
 from _thread import get_ident
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
+from urllib.parse import urlsplit
 
 from chaosharness.errors import STANDS_FOR, RealIO
 from chaosharness.handlers import locks, pools, threads, unawaited, unvisited
@@ -25,6 +28,7 @@ from chaosharness.handlers.exits import IN_CHARGE, IN_RUN, TAKES, stand_for
 from chaosharness.handlers.insides import words_of
 from chaosharness.handlers.places import asked_at, asked_by
 from chaosharness.handlers.stopping import take_signal
+from chaosharness.handlers.trackers import refuse_lost
 
 try:
     import _posixsubprocess
@@ -68,6 +72,9 @@ _NAMES: Final = {
     "http.client.connect": "http.client.HTTPConnection.connect",
     "urllib.Request": "urllib.request.urlopen",
 }
+_ADDRESSED: Final = frozenset(
+    ("http.client.connect", "socket.connect", "socket.getaddrinfo", "urllib.Request")
+)
 _PAIRING: Final = {"socketpair", "_fallback_socketpair"}
 
 _guard: Guards | None = None
@@ -84,9 +91,29 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
             return
     if _importing():
         return
+    if event == "subprocess.Popen" and _asks_which_code(arguments[1]):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "git")
     shown = _REFUSED[event]
+    if event in _ADDRESSED and shown is not None:
+        refuse_lost(_spelled(arguments[shown]))
     name = _NAMES.get(event, event)
     _guard.refuse(name if shown is None else f"{name}({arguments[shown]!r})")
+
+
+def _spelled(address: Any) -> str:
+    """Return an address in words: a host, or a host and its port."""
+    if isinstance(address, tuple):
+        return ":".join(map(str, address[:2]))
+    return urlsplit(str(address)).netloc or str(address)
+
+
+def _asks_which_code(command: Any) -> bool:
+    """Say whether a program is to tell of which version the code is, as trackers of errors ask.
+
+    That is no part of a system. It is answered as where code is deployed without its repository.
+    """
+    words = [*command[:2]] if isinstance(command, list | tuple) else []
+    return words[:1] == ["git"] and words[1:] in (["rev-parse"], ["describe"])
 
 
 def _importing() -> bool:
@@ -220,7 +247,8 @@ class Guards:
     """Refuse the real world to one thread, between `on` and `off`.
 
     Refused: `time.sleep` (in a run it waits in virtual time), sockets that connect or look up
-    a name (those that wait for calls, and datagrams: `handlers.unvisited`), child processes,
+    a name (those that wait for calls, and datagrams: `handlers.unvisited`), child processes
+    (`git rev-parse` and `git describe` are not found, as where code is deployed),
     real threads, alarms, `os._exit` and whatever else ends the process, asyncio loops that the
     code starts itself. A handler of a signal is kept for the process of the run
     (`handlers.stopping`). Free: whatever a module does while it is imported, sockets in pairs
