@@ -24,11 +24,13 @@ from urllib.parse import urlsplit
 
 from chaosharness.errors import STANDS_FOR, RealIO
 from chaosharness.handlers import locks, pools, threads, unawaited, unvisited
+from chaosharness.handlers.carrier import can_wait
 from chaosharness.handlers.exits import IN_CHARGE, IN_RUN, TAKES, stand_for
 from chaosharness.handlers.insides import words_of
 from chaosharness.handlers.places import asked_at, asked_by
 from chaosharness.handlers.stopping import take_signal
 from chaosharness.handlers.trackers import refuse_lost
+from chaosharness.kernel.scope import SCOPE, Scope
 
 try:
     import _posixsubprocess
@@ -196,15 +198,46 @@ def _spawn(*arguments: Any) -> Any:
 _SPAWN: Final[Any] = getattr(_posixsubprocess, "fork_exec", None)
 _START_THREAD: Final[Any] = getattr(threading, "_start_new_thread", None)
 _ENTER: Final = asyncio.runners.Runner.__enter__
+_RUN: Final = asyncio.runners.Runner.run
+_CLOSE: Final = asyncio.runners.Runner.close
+_RUN_UNTIL: Final = asyncio.base_events.BaseEventLoop.run_until_complete
+_RUN_FOREVER: Final = asyncio.base_events.BaseEventLoop.run_forever
+
+
+def _inner_loop(owner: Any, what: str) -> tuple[Any, Scope] | None:
+    """Return what stands for an event loop of plain code of a run, and whose; None outside."""
+    if _guard is None or _guard.thread != get_ident() or asyncio._get_running_loop() is not None:
+        return None
+    scope = SCOPE.get()
+    if scope is None or scope.colour is None or scope.colour.is_async or not can_wait(scope.world):
+        _guard.refuse(what)
+    from chaosharness.handlers.asyncio_runner import enter  # loaded where somebody needs it
+
+    return enter(owner, scope), scope
 
 
 def _enter_runner(self: asyncio.runners.Runner) -> asyncio.runners.Runner:
-    if _guard is not None and _guard.thread == get_ident():
-        _guard.refuse("asyncio.run")
-    return _ENTER(self)
+    return _ENTER(self) if _inner_loop(self, "asyncio.run") is None else self
 
 
-_RUN_FOREVER: Final = asyncio.base_events.BaseEventLoop.run_forever
+def _run_runner(self: asyncio.runners.Runner, coro: Any, **options: Any) -> Any:
+    found = _inner_loop(self, "asyncio.run") if asyncio.iscoroutine(coro) else None
+    return _RUN(self, coro, **options) if found is None else found[0].run(found[1], coro)
+
+
+def _close_runner(self: asyncio.runners.Runner) -> None:
+    scope = SCOPE.get()
+    if scope is not None:
+        from chaosharness.handlers.asyncio_runner import close
+
+        close(self, scope)
+    _CLOSE(self)  # of one that has not begun a real loop it is nothing
+
+
+def _run_until_complete(self: asyncio.base_events.BaseEventLoop, future: Any) -> Any:
+    ours = asyncio.iscoroutine(future)
+    found = _inner_loop(self, "an asyncio event loop of its own") if ours else None
+    return _RUN_UNTIL(self, future) if found is None else found[0].run(found[1], future)
 
 
 def _run_forever(self: asyncio.base_events.BaseEventLoop) -> None:
@@ -233,6 +266,11 @@ def _install() -> None:
     if sys.version_info < (3, 12):
         threading._start_new_thread = _start_thread  # type: ignore[attr-defined]
     asyncio.runners.Runner.__enter__ = _enter_runner  # type: ignore[method-assign]
+    asyncio.runners.Runner.run = _run_runner  # type: ignore[method-assign]
+    asyncio.runners.Runner.close = _close_runner  # type: ignore[method-assign]
+    asyncio.base_events.BaseEventLoop.run_until_complete = (  # type: ignore[method-assign]
+        _run_until_complete
+    )
     asyncio.base_events.BaseEventLoop.run_forever = _run_forever  # type: ignore[method-assign]
     locks.install()
     threads.install()
