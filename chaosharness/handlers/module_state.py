@@ -223,7 +223,11 @@ class ModuleState:
         before = [(thing, thing.take()) for thing in self.things]
 
         def over(imported: list[ModuleType]) -> None:
-            self._late += imported
+            known_by_name = {one.__name__ for one in self._late}
+            new = [one for one in imported if one.__name__ not in known_by_name]
+            if not new:
+                return  # it is imported in each run anew: code that takes it out of `sys.modules`
+            self._late += new
             for number, (thing, was) in enumerate(before):
                 if not thing.is_as(was):  # a table in which the module enters something
                     first = self._began.get(_key(thing), (thing, self._first[number]))[1]

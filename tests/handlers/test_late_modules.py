@@ -122,3 +122,19 @@ def test_what_is_imported_under_a_fault_only_is_met_then(desk):
     assert told(system.run()) == ["calm"]
     for _ in range(3):
         assert told(system.run(schedule=late)) == ["True 1", "calm"]  # the first is late
+
+
+def test_a_module_that_each_run_imports_anew_is_not_waited_for(desk):
+    runs = []
+
+    def anew(order):
+        sys.modules.pop("late_seen", None)
+        from late_seen import SEEN
+
+        runs.append(order)
+        return str(order not in SEEN)
+
+    system = system_of(anew)
+    for _ in range(3):
+        assert told(system.run()) == ["True", "True"]
+    assert len(runs) <= 2 * 4  # the first run twice, and no other
