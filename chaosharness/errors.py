@@ -67,9 +67,11 @@ class Hopeless(InvalidDefinition):
 
     Attributes:
         history: What happened until the run was called off.
+        is_early: Whether the run has to be made again, for what was first imported in it.
     """
 
     history: Any = None
+    is_early: bool = False
 
 
 class IllegalFault(InvalidDefinition):
@@ -99,6 +101,10 @@ class RealIO(ChaosharnessError):
 _RABBITMQ = 'add bus = RabbitMQ("bus") and AMQP(HOST, bus), with the host name of its address'
 _AWS = "add the queues, topics or tables that it asks for, and AWS(...) of them"
 _POSTGRESQL = 'add PostgreSQL("db", schema), which stands for it where a server is at hand'
+_STAND_IN = (
+    "pass what calls it into the code under test, and give it one here on a part of the system "
+    "(env.connect of a KeyValue or a SQLite store, env.client of an External)"
+)
 STANDS_FOR = {
     **dict.fromkeys(("pika", "aio_pika", "aiormq", "amqp"), _RABBITMQ),
     **dict.fromkeys(("boto3", "botocore", "aiobotocore"), _AWS),
@@ -106,6 +112,11 @@ STANDS_FOR = {
     "celery": f"{_RABBITMQ}; or, where its broker is Redis, a RedisStore. Others are not modelled",
     "kombu": f"{_RABBITMQ}; or, where its broker is Redis, a RedisStore. Others are not modelled",
     "nats": 'add NATS("bus", streams), which stands for any server, or with url= for one',
+    **dict.fromkeys(("motor", "pymongo"), f"MongoDB is not modelled; {_STAND_IN}"),
+    **dict.fromkeys(
+        ("aiomysql", "MySQLdb", "mysql", "pymysql"), f"MySQL is not modelled; {_STAND_IN}"
+    ),
+    "websockets": f"WebSockets are not modelled; {_STAND_IN}",
     "redis": 'add RedisStore("cache"), or for streams Redis("bus", streams); url= says for which',
     "stripe": 'add Web("api.stripe.com", part, routes=...)',
 }

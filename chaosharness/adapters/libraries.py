@@ -39,6 +39,7 @@ ADAPTERS: Final = {
     "django.db": "chaosharness.adapters.databases.django",
     "faststream": "chaosharness.adapters.amqp.faststream",
     "flask": "chaosharness.adapters.http.flask",
+    "grpc": "chaosharness.adapters.grpc",
     "httpx": "chaosharness.adapters.http.httpx",
     "kafka": "chaosharness.adapters.kafka.kafka_python",
     "kombu.connection": "chaosharness.adapters.amqp.kombu",
@@ -68,6 +69,7 @@ COMMON: Final = {"kafka": "KafkaConsumer"}
 BY_THEMSELVES: Final = (
     "aiosqlite",
     "confluent_kafka",
+    "grpc",
     "multiprocessing",
     "psycopg",
     "socketserver",

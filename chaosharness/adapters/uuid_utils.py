@@ -8,14 +8,15 @@ Source:
 
 Not modelled:
     A counter within a millisecond: two `uuid7` of one moment are in no order. Random nodes.
-    What compiled code keeps of its functions, as pydantic does with a `default_factory`: give it a
-    function of one's own that calls them.
+    What compiled code keeps of its functions; pydantic's models, which do with a `default_factory`,
+    are built again. What holds such a model inside (a `TypeAdapter`, a route of FastAPI) is not.
 """
 
 from __future__ import annotations
 
 import gc
 import os
+import sys
 import time  # noqa: TID251  (pinned in a run, as chance is)
 import uuid
 from collections.abc import Callable
@@ -26,6 +27,7 @@ import uuid_utils
 
 from chaosharness.adapters.dispatch import Library
 from chaosharness.handlers.exchange import by_scope, exchange
+from chaosharness.kernel.places import is_installed
 
 
 def _marked(number: int, version: int) -> int:
@@ -87,6 +89,7 @@ def _meet() -> None:
             ours = by_scope(real, made)
             exchange(real, ours, spared=(_COMPILED,))
             _exchange_held(real, ours)
+            _exchange_in_models(real, ours)
 
 
 def _exchange_held(real: Any, ours: Any) -> None:
@@ -99,6 +102,31 @@ def _exchange_held(real: Any, ours: Any) -> None:
             for name, value in list(place.items()):
                 if value is real and name != "__wrapped__":
                     place[name] = ours
+
+
+def _exchange_in_models(real: Any, ours: Any) -> None:
+    """Put ours where models of pydantic make a default by the real one, and build these anew.
+
+    So are the models in which they may be, which are made later.
+    """
+    base = getattr(sys.modules.get("pydantic"), "BaseModel", None)
+    if base is None:
+        return
+    left, models, found = [base], [], False
+    while left:
+        kind = left.pop(0)
+        left += kind.__subclasses__()
+        module = sys.modules.get(kind.__module__)
+        if not is_installed(getattr(module, "__file__", None) or "<frozen"):
+            models.append(kind)
+    for kind in models:
+        own = vars(kind)  # before pydantic 2.10 by the second name
+        for field in (own.get("__pydantic_fields__") or own.get("model_fields") or {}).values():
+            if field.default_factory is real:
+                field.default_factory = ours
+                found = True
+    for kind in models if found else ():
+        kind.model_rebuild(force=True, raise_errors=False)
 
 
 LIBRARY: Final = Library("uuid_utils", tested=">=0.6,<2", warm=_meet)

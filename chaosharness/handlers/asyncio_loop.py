@@ -458,6 +458,11 @@ class VirtualLoop(Guest, SignalLoop):
 
     # ---- the end
 
+    def let_go(self) -> None:
+        """End it while its process lives on: no timer of it goes off."""
+        self.incarnation.on_death.remove(self._die)
+        self._die()
+
     def _die(self) -> None:
         """The incarnation has crashed: nothing of it goes on, no timer of it goes off."""
         for entry in self._timers.values():

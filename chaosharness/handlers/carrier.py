@@ -340,6 +340,14 @@ _VANISHED: Final[list[greenlet]] = []
 """Code that would not end. Kept for good: freeing it would ask it to end once more."""
 
 
+def can_wait(world: World) -> bool:
+    """Say whether the running code can stop at a port: not while a service is being built."""
+    carrier: greenlet | None = getcurrent()
+    while carrier is not None and type(carrier) is not Carrier:
+        carrier = carrier.parent
+    return carrier is not None and world.crew is not None
+
+
 def can_vanish(world: World) -> bool:
     """Say whether the running code can be taken away: it runs in a greenlet made for that."""
     here = getcurrent()

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio.base_events
 import asyncio.runners
 import ctypes
+import errno
 import operator
+import os
 import socket
 import sys
 import threading
@@ -18,13 +20,17 @@ import time  # noqa: TID251  (to stand in for time.sleep)
 from _thread import get_ident
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
+from urllib.parse import urlsplit
 
 from chaosharness.errors import STANDS_FOR, RealIO
 from chaosharness.handlers import locks, pools, threads, unawaited, unvisited
+from chaosharness.handlers.carrier import can_wait
 from chaosharness.handlers.exits import IN_CHARGE, IN_RUN, TAKES, stand_for
 from chaosharness.handlers.insides import words_of
 from chaosharness.handlers.places import asked_at, asked_by
 from chaosharness.handlers.stopping import take_signal
+from chaosharness.handlers.trackers import refuse_lost
+from chaosharness.kernel.scope import SCOPE, Scope
 
 try:
     import _posixsubprocess
@@ -68,6 +74,9 @@ _NAMES: Final = {
     "http.client.connect": "http.client.HTTPConnection.connect",
     "urllib.Request": "urllib.request.urlopen",
 }
+_ADDRESSED: Final = frozenset(
+    ("http.client.connect", "socket.connect", "socket.getaddrinfo", "urllib.Request")
+)
 _PAIRING: Final = {"socketpair", "_fallback_socketpair"}
 
 _guard: Guards | None = None
@@ -84,9 +93,29 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
             return
     if _importing():
         return
+    if event == "subprocess.Popen" and _asks_which_code(arguments[1]):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "git")
     shown = _REFUSED[event]
+    if event in _ADDRESSED and shown is not None:
+        refuse_lost(_spelled(arguments[shown]))
     name = _NAMES.get(event, event)
     _guard.refuse(name if shown is None else f"{name}({arguments[shown]!r})")
+
+
+def _spelled(address: Any) -> str:
+    """Return an address in words: a host, or a host and its port."""
+    if isinstance(address, tuple):
+        return ":".join(map(str, address[:2]))
+    return urlsplit(str(address)).netloc or str(address)
+
+
+def _asks_which_code(command: Any) -> bool:
+    """Say whether a program is to tell of which version the code is, as trackers of errors ask.
+
+    That is no part of a system. It is answered as where code is deployed without its repository.
+    """
+    words = [*command[:2]] if isinstance(command, list | tuple) else []
+    return words[:1] == ["git"] and words[1:] in (["rev-parse"], ["describe"])
 
 
 def _importing() -> bool:
@@ -169,15 +198,46 @@ def _spawn(*arguments: Any) -> Any:
 _SPAWN: Final[Any] = getattr(_posixsubprocess, "fork_exec", None)
 _START_THREAD: Final[Any] = getattr(threading, "_start_new_thread", None)
 _ENTER: Final = asyncio.runners.Runner.__enter__
+_RUN: Final = asyncio.runners.Runner.run
+_CLOSE: Final = asyncio.runners.Runner.close
+_RUN_UNTIL: Final = asyncio.base_events.BaseEventLoop.run_until_complete
+_RUN_FOREVER: Final = asyncio.base_events.BaseEventLoop.run_forever
+
+
+def _inner_loop(owner: Any, what: str) -> tuple[Any, Scope] | None:
+    """Return what stands for an event loop of plain code of a run, and whose; None outside."""
+    if _guard is None or _guard.thread != get_ident() or asyncio._get_running_loop() is not None:
+        return None
+    scope = SCOPE.get()
+    if scope is None or scope.colour is None or scope.colour.is_async or not can_wait(scope.world):
+        _guard.refuse(what)
+    from chaosharness.handlers.asyncio_runner import enter  # loaded where somebody needs it
+
+    return enter(owner, scope), scope
 
 
 def _enter_runner(self: asyncio.runners.Runner) -> asyncio.runners.Runner:
-    if _guard is not None and _guard.thread == get_ident():
-        _guard.refuse("asyncio.run")
-    return _ENTER(self)
+    return _ENTER(self) if _inner_loop(self, "asyncio.run") is None else self
 
 
-_RUN_FOREVER: Final = asyncio.base_events.BaseEventLoop.run_forever
+def _run_runner(self: asyncio.runners.Runner, coro: Any, **options: Any) -> Any:
+    found = _inner_loop(self, "asyncio.run") if asyncio.iscoroutine(coro) else None
+    return _RUN(self, coro, **options) if found is None else found[0].run(found[1], coro)
+
+
+def _close_runner(self: asyncio.runners.Runner) -> None:
+    scope = SCOPE.get()
+    if scope is not None:
+        from chaosharness.handlers.asyncio_runner import close
+
+        close(self, scope)
+    _CLOSE(self)  # of one that has not begun a real loop it is nothing
+
+
+def _run_until_complete(self: asyncio.base_events.BaseEventLoop, future: Any) -> Any:
+    ours = asyncio.iscoroutine(future)
+    found = _inner_loop(self, "an asyncio event loop of its own") if ours else None
+    return _RUN_UNTIL(self, future) if found is None else found[0].run(found[1], future)
 
 
 def _run_forever(self: asyncio.base_events.BaseEventLoop) -> None:
@@ -206,6 +266,11 @@ def _install() -> None:
     if sys.version_info < (3, 12):
         threading._start_new_thread = _start_thread  # type: ignore[attr-defined]
     asyncio.runners.Runner.__enter__ = _enter_runner  # type: ignore[method-assign]
+    asyncio.runners.Runner.run = _run_runner  # type: ignore[method-assign]
+    asyncio.runners.Runner.close = _close_runner  # type: ignore[method-assign]
+    asyncio.base_events.BaseEventLoop.run_until_complete = (  # type: ignore[method-assign]
+        _run_until_complete
+    )
     asyncio.base_events.BaseEventLoop.run_forever = _run_forever  # type: ignore[method-assign]
     locks.install()
     threads.install()
@@ -220,7 +285,8 @@ class Guards:
     """Refuse the real world to one thread, between `on` and `off`.
 
     Refused: `time.sleep` (in a run it waits in virtual time), sockets that connect or look up
-    a name (those that wait for calls, and datagrams: `handlers.unvisited`), child processes,
+    a name (those that wait for calls, and datagrams: `handlers.unvisited`), child processes
+    (`git rev-parse` and `git describe` are not found, as where code is deployed),
     real threads, alarms, `os._exit` and whatever else ends the process, asyncio loops that the
     code starts itself. A handler of a signal is kept for the process of the run
     (`handlers.stopping`). Free: whatever a module does while it is imported, sockets in pairs

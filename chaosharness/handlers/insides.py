@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Callable
 from types import GetSetDescriptorType
 from typing import Any
@@ -18,6 +19,8 @@ def dict_of(thing: Any) -> Any:
 
 def reader_of(kind: type) -> Callable[[Any], Any]:
     """Return what reads the attributes that objects of a class keep in a dict."""
+    if issubclass(kind, threading.local):
+        return _of_this_thread  # a class beside it has a `__dict__` too, which stays empty
     kinds = kind.__mro__
     own = next((vars(kind)["__dict__"] for kind in kinds if "__dict__" in vars(kind)), None)
     if isinstance(own, GetSetDescriptorType):
@@ -32,8 +35,12 @@ def _nothing(_: object) -> None:
 
 
 def _as_it_says(thing: Any) -> Any:
-    """Return the attributes of an object of a class in C: `threading.local`."""
+    """Return the attributes of an object of a class in C."""
     return getattr(thing, "__dict__", None)
+
+
+def _of_this_thread(thing: Any) -> Any:
+    return threading.local.__getattribute__(thing, "__dict__")
 
 
 def words_of(function: Any) -> Any:

@@ -13,9 +13,9 @@ something new is made again with that thing exchanged.
 Not modelled:
     What is not found by name: what the function that builds the service closes over, what objects
     of installed packages hold (a client, an engine, a cache of theirs), generators, files.
-    Two runs of one schedule differ by those, which is found and said. Modules that are imported for
-    the first time by a handler. What changes and changes back while other processes look at it,
-    only under a fault, and after the first runs.
+    Two runs of one schedule differ by those, which is found and said. What changes and changes
+    back while other processes look at it, only under a fault, and after the first runs. Where a
+    handler is the first to import a module, that is imported for all processes at once.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from types import FunctionType, ModuleType
 from typing import Any, Final
 
 from chaosharness.errors import InvalidDefinition
+from chaosharness.handlers import late
 from chaosharness.handlers.held import Held, Stand
 from chaosharness.handlers.namespaces import Names
 from chaosharness.handlers.overview import Look
@@ -82,6 +83,8 @@ class ModuleState:
         self._contents: dict[Hashable, dict[int, Any]] = {}
         self._process: Hashable = NOBODY
         self._learning = LEARNING
+        self._late: list[ModuleType] = []
+        self._began: dict[Key, tuple[Held, Any]] = {}  # what imports in this run have left
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -108,6 +111,8 @@ class ModuleState:
         self._undo(seen)
         if self._refresh():
             self._undo(seen)
+        late.install()
+        late.BEGINS.append((self._own, self._importing))
         if not self.things:
             return
         self._first = self._look.take()
@@ -121,6 +126,8 @@ class ModuleState:
 
     def settle(self) -> bool:
         """Say whether a run that is over has to be made again: something new changed in it."""
+        if self._began:
+            return True
         if not self.things:
             return False
         if self._learning:
@@ -140,6 +147,7 @@ class ModuleState:
         Args:
             undo: Have them hold what they did when the run began instead.
         """
+        late.BEGINS.pop()
         if not undo:
             self._stop()
         for number, thing in self.live.items():
@@ -149,6 +157,10 @@ class ModuleState:
             else:
                 thing.put(self._seen[number])
                 _LEFT[_key(thing)] = thing, thing.take(), first
+        for thing, first in self._began.values():
+            thing.put(first)
+            _LEFT.pop(_key(thing), None)
+        self._began.clear()
         self._contents.clear()
         self._process = NOBODY
 
@@ -198,6 +210,38 @@ class ModuleState:
             self._loaded[number] = self._first[number]
             self._seen[number] = _copy(self._first[number])
 
+    # ---- modules that are imported now
+
+    @property
+    def is_late(self) -> bool:
+        """Whether a module of the user's was imported in this run, before which nothing is known
+        of its state: the run has to be made again."""
+        return bool(self._began)
+
+    def _importing(self) -> Callable[[list[ModuleType]], None]:
+        """Note what there is before an import, and return what is called when it is over."""
+        before = [(thing, thing.take()) for thing in self.things]
+
+        def over(imported: list[ModuleType]) -> None:
+            known_by_name = {one.__name__ for one in self._late}
+            new = [one for one in imported if one.__name__ not in known_by_name]
+            if not new:
+                return  # it is imported in each run anew: code that takes it out of `sys.modules`
+            self._late += new
+            for number, (thing, was) in enumerate(before):
+                if not thing.is_as(was):  # a table in which the module enters something
+                    first = self._began.get(_key(thing), (thing, self._first[number]))[1]
+                    now = thing.take()
+                    self._began[_key(thing)] = thing, thing.seen(_copy(first), was, now)
+            survey = Survey(self.shared, self._own)
+            survey.look(self._functions(), self._late)
+            known = {_key(thing) for thing, _ in before}
+            for one in survey.found.values():
+                if _key(one) not in known:
+                    self._began.setdefault(_key(one), (one, one.take()))
+
+        return over
+
     def _changed(self) -> list[int]:
         live = self.live
         return [number for number in self._look.changed(self._first) if number not in live]
@@ -212,7 +256,7 @@ class ModuleState:
             return False
         self._imported = len(sys.modules)
         survey = Survey(self.shared, self._own)
-        survey.look(self._functions())
+        survey.look(self._functions(), self._late)
         bound = survey.bound
         self._bound = [at[0] for at in bound], [at[1] for at in bound], [at[2] for at in bound]
         self._modules, self._packages = survey.modules, None

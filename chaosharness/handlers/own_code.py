@@ -66,11 +66,15 @@ _PYTHON: Final = tuple(
 _INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 _GLOBAL: Final = frozenset({opmap["STORE_GLOBAL"], opmap["DELETE_GLOBAL"]})
 _ATTRIBUTE: Final = frozenset({opmap["STORE_ATTR"], opmap["DELETE_ATTR"]})
+_IMPORT: Final = opmap["IMPORT_NAME"]
 _EXTENDED: Final = opmap["EXTENDED_ARG"]
 
 
 OWN: Final = frozenset(
-    ("cuid", "cuid2", "flake", "ksuid", "snowflake", "ulid", "uuid6", "uuid_extensions")
+    (
+        *("cuid", "cuid2", "flake", "ksuid", "snowflake", "ulid", "uuid6", "uuid_extensions"),
+        *("aiocache", "cachetools", "dogpile", "tortoise"),
+    )
 )
 """Installed packages whose modules hold state as the user's own do: those that make names remember
 the last one, so that the next is above it. A system may call more its own."""
@@ -134,10 +138,14 @@ class Survey:
         """The modules that were looked through, as their dicts."""
         return self._known
 
-    def look(self, functions: Iterable[Callable[..., Any]]) -> None:
-        """Look through the modules that these functions lead to."""
+    def look(
+        self, functions: Iterable[Callable[..., Any]], modules: Iterable[ModuleType] = ()
+    ) -> None:
+        """Look through these modules, and those that the functions lead to."""
         for function in functions:
             self._lead(function)
+        for module in modules:
+            self._module(vars(module))
         while self._modules:
             names = self._modules.popleft()
             module = names.get("__name__", "")
@@ -378,6 +386,8 @@ class Survey:
             if isinstance(value, threading.local):
                 for one in attributes(where, value):
                     self._add(one)
+                for name_inside, inside in fields(value):
+                    self._enter(inside, f"{where}.{name_inside}")
             elif (put := bag(value)) is not None:
                 self._enter(put, where)
             elif (
@@ -404,9 +414,21 @@ class Survey:
                 self._assigned.setdefault(id(names), set()).add(code.co_names[number])
             elif operation in _ATTRIBUTE:
                 self._set.add(code.co_names[number])
+            elif operation == _IMPORT:
+                self._imports(code.co_names[number], str(names.get("__package__") or ""))
         for one in code.co_consts:
             if isinstance(one, CodeType):
                 self._read(one, names)
+
+    def _imports(self, name: str, package: str) -> None:
+        """Note a module that a function imports when it is called, where it is imported by now."""
+        while True:  # `from .state import SEEN` says `state`, and not of which package
+            for full in (name, f"{package}.{name}".rstrip(".")):
+                if isinstance(module := sys.modules.get(full), ModuleType):
+                    self._module(vars(module))
+            if not package:
+                return
+            package = package.rpartition(".")[0]
 
 
 def bag(value: Any) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from chaosharness.handlers.colours import colour_for
 from chaosharness.handlers.later import refuse_kept
 from chaosharness.handlers.places import at_line, because, told, words_of
 from chaosharness.handlers.port import Surface, with_stops
+from chaosharness.handlers.unlogged import unlogged
 from chaosharness.kernel.scope import Incarnation, Scope
 from chaosharness.kernel.world import Ending, World
 from chaosharness.system.env import Env
@@ -131,6 +132,10 @@ class Stage:
 
     def strike(self) -> None:
         """Take the stage down: code that was abandoned ends now, with its ports dead."""
+        with unlogged():
+            self._strike()
+
+    def _strike(self) -> None:
         world = self.world
         if world.ending is None:
             world.end("stuck", "the run was broken off")

@@ -405,8 +405,13 @@ class System:
         plan: Plan,
     ) -> Run:
         """Run until it is known which contents of modules belong to whom: mostly once."""
-        for _ in range(AGAIN_MAX):
-            run, again = self._play(entry, workload, schedule, budget, plan)
+        for left in reversed(range(AGAIN_MAX)):
+            try:
+                run, again = self._play(entry, workload, schedule, budget, plan)
+            except Hopeless as error:
+                if left and error.is_early:
+                    continue
+                raise
             if not again:
                 break
         return run
@@ -435,6 +440,7 @@ class System:
                 again = modules.settle()
                 histories = stage.event_histories()
             except Hopeless as error:
+                again = error.is_early = modules.is_late
                 error.history = History(world.raw)
                 raise
             finally:

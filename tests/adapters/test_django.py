@@ -14,6 +14,8 @@ from django.views import View
 
 from chaosharness import External, System, Web
 
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "/var/shop.db"}}
+
 
 class Bank:
     def __init__(self):
@@ -47,7 +49,12 @@ def django():
         path("later/<str:order>", create_async),
     ]
     sys.modules[urls.__name__] = urls
-    settings.configure(ROOT_URLCONF=urls.__name__, ALLOWED_HOSTS=["*"], LOGGING_CONFIG=None)
+    settings.configure(
+        ROOT_URLCONF=urls.__name__,
+        ALLOWED_HOSTS=["*"],
+        LOGGING_CONFIG=None,
+        DATABASES=DATABASES,
+    )
     yield {"wsgi": get_wsgi_application(), "asgi": get_asgi_application()}
     del sys.modules[urls.__name__]
 

@@ -6,6 +6,7 @@ as soon as somebody else has the message in hand.
 
 import _thread
 import functools
+import importlib
 import json
 import queue
 import threading
@@ -135,3 +136,43 @@ def test_what_is_acknowledged_when_it_is_handed_over_is_named(by):
     never = "bank did charge(cents=500, order=o1) never for item 1 (o1); without faults, once"
     assert told["crash"] == never
     assert told["error reply"].startswith("nothing came of item 1 (o1), and nobody was told")
+
+
+# ---- a framework's own thread: no line of the user's is on its stack
+
+FRAMEWORK = """
+import threading
+import pika
+
+def work(on_order):
+    channel = pika.BlockingConnection(pika.ConnectionParameters("rabbit")).channel()
+    for method, properties, body in channel.consume("orders", inactivity_timeout=1):
+        if method is not None:
+            on_order(body)
+            channel.basic_ack(method.delivery_tag)
+
+def start(on_order):
+    threading.Thread(target=work, args=(on_order,), daemon=True).start()
+"""
+
+
+def test_a_consumer_in_a_thread_of_a_framework_comes_to_rest(tmp_path, monkeypatch):
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    (folder / "acme_workers.py").write_text(FRAMEWORK)
+    monkeypatch.syspath_prepend(str(folder))
+    start = importlib.import_module("acme_workers").start
+    system = System("till")
+    bus = system.add(RabbitMQ("bus", queues=["orders"]))
+    system.add(AMQP("rabbit", bus))
+    system.add(Web("bank.example", system.add(Gateway("bank")), routes={"POST /charges": "charge"}))
+    system.service("till")(lambda env: start(charge))
+
+    @system.entry(examples=[{"id": "o1"}])
+    def place(env, order):
+        env.publisher(bus)("orders", order)
+
+    run = system.run()
+    assert run.ending.verdict == "quiet"
+    assert [one.why for one in run.ending.ran_on] == ["reads a clock"]
+    assert run.ending.ran_on[0].after_ms < 60_000

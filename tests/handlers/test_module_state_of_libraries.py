@@ -10,6 +10,7 @@ import threading
 import weakref
 from functools import cache, cached_property, lru_cache, singledispatch
 
+import cachetools
 import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.orm import scoped_session, sessionmaker
@@ -35,6 +36,20 @@ from chaosharness.errors import Nondeterminism, PropertyViolated
 LOGGER = logging.getLogger("tests.libraries")
 CONTEXT = contextvars.ContextVar("context", default=[])  # noqa: B039  (the point)
 LOCAL = threading.local()
+
+
+class Connections:
+    """What peewee mixes `threading.local` with has attributes of its own."""
+
+    def __init__(self):
+        self.open = None
+
+
+class OfThread(Connections, threading.local): ...
+
+
+OF_THREAD = OfThread()
+SEEN_BY_CACHE = cachetools.TTLCache(maxsize=100, ttl=600)
 
 
 class Thing:
@@ -127,6 +142,26 @@ def by_local(order):
     return first
 
 
+def by_mixed_local(order):
+    first = OF_THREAD.open is None
+    OF_THREAD.open = order
+    return first
+
+
+def by_list_of_local(order):
+    return filled(LOCAL_LIST.orders, order)
+
+
+LOCAL_LIST = threading.local()
+LOCAL_LIST.orders = []
+
+
+def by_cachetools(order):
+    first = order not in SEEN_BY_CACHE
+    SEEN_BY_CACHE[order] = True
+    return first
+
+
 def by_weak_key(order):
     first = THINGS[order] not in BY_THING
     BY_THING[THINGS[order]] = order
@@ -165,6 +200,9 @@ GUARDS = {
     "cache of a class method": lambda order: filled(Repository.made(order), order),
     "a context variable's default": lambda order: filled(CONTEXT.get(), order),
     "threading.local": by_local,
+    "threading.local, mixed": by_mixed_local,
+    "a list of threading.local": by_list_of_local,
+    "cachetools": by_cachetools,
     "weak keys": by_weak_key,
     "weak values": by_weak_value,
     "a class": by_class,

@@ -7,6 +7,7 @@ import uuid
 from importlib import import_module
 
 import cachetools
+import pydantic
 import pytest
 import tenacity
 import ulid
@@ -207,6 +208,14 @@ def test_a_retry_waits_in_virtual_time():
 # ---- names that are made in order
 
 
+class Event(pydantic.BaseModel):
+    id: object = pydantic.Field(default_factory=uuid_utils.uuid7)
+
+
+class Letter(pydantic.BaseModel):
+    event: Event = pydantic.Field(default_factory=Event)
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -217,8 +226,13 @@ def test_a_retry_waits_in_virtual_time():
         uuid_utils.uuid7,
         uuid_utils.compat.uuid4,
         uuid_utils.compat.uuid7,
+        lambda: Event().id,
+        lambda: Letter.model_validate({"event": {}}).event.id,
     ],
-    ids=["ulid", "uuid1", "uuid4", "uuid6", "uuid7", "compat.uuid4", "compat.uuid7"],
+    ids=[
+        *("ulid", "uuid1", "uuid4", "uuid6", "uuid7", "compat.uuid4", "compat.uuid7"),
+        *("a default of a model", "a default of a model inside of another"),
+    ],
 )
 def test_names_of_things_are_the_same_in_each_run(name):
     """ulid remembers the last one in its module; uuid_utils is compiled, and asks the machine."""

@@ -82,10 +82,19 @@ class Inbox:
 
 
 def _frame_of_user() -> FrameType | None:
-    """Return the frame of the user's code that waits: a library's own holds numbers and times."""
+    """Return the frame of the user's code that waits: a library's own holds numbers and times.
+
+    Where a framework has made the thread (dramatiq), it is the frame that calls the client.
+    """
     frame: FrameType | None = sys._getframe(1)
+    client, caller = "", None
     while frame is not None:
-        if is_theirs(frame) and not is_installed(frame.f_code.co_filename):
-            return frame
+        if is_theirs(frame):
+            if not is_installed(frame.f_code.co_filename):
+                return frame
+            package = str(frame.f_globals.get("__name__")).partition(".")[0]
+            client = client or package
+            if caller is None and package != client:
+                caller = frame
         frame = frame.f_back
-    return None
+    return caller

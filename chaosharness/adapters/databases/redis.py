@@ -37,7 +37,13 @@ from chaosharness.handlers.script import Script
 from chaosharness.kernel.scope import SCOPE, Scope
 from chaosharness.stores.address import one_of
 from chaosharness.stores.address import read as read_address
-from chaosharness.stores.redis.commands import NOT_MODELLED, Request, read
+from chaosharness.stores.redis.commands import (
+    NOT_MODELLED,
+    Request,
+    packed_words,
+    read,
+    with_info,
+)
 from chaosharness.stores.redis.redis import READING, OpenRedis, RedisStore
 
 GIVEN_UP_MS: Final = 924_600
@@ -163,9 +169,7 @@ class _Ours:
 
     def feed(self, words: tuple[bytes, ...]) -> None:
         """Have the store do one command."""
-        parts = [b"*%d\r\n" % len(words)]
-        parts += [b"$%d\r\n%s\r\n" % (len(word), word) for word in words]
-        self._feed([b"".join(parts)])
+        self._feed([packed_words(words)])
 
     def asked(self, commands: list[tuple[bytes, ...]]) -> list[Any]:
         """Have the store do commands, and return its answers: the client does not read them."""
@@ -211,7 +215,7 @@ class _Ours:
                 hear(scope, operation, attempt, request)
 
     def _feed(self, packed: list[bytes]) -> None:
-        for part in packed:
+        for part in with_info(packed):
             self._sock.sendall(part)
 
 

@@ -15,6 +15,7 @@ from chaosharness.externals.request import call
 from chaosharness.handlers.blocking import blocking
 from chaosharness.handlers.places import asked_at
 from chaosharness.handlers.port import call_off, current_scope
+from chaosharness.handlers.trackers import is_lost
 from chaosharness.kernel.scope import Scope
 from chaosharness.kernel.world import World
 
@@ -73,11 +74,14 @@ def _at(scope: Scope, request: Request) -> OpenWeb:
     """Return who answers for a host.
 
     Raises:
+        NoAnswer: Nobody does, and a tracker of errors asks in a thread of its own.
         InvalidDefinition: Nobody does, which calls the run off.
     """
     found = web_of(scope.world, request.host)
     if found is not None:
         return found
+    if is_lost(request.host):
+        raise NoAnswer("refused", f"{request}: connection refused")
     hosts = [one.name for one in scope.world.states.values() if isinstance(one, OpenWeb)]
     known = ", ".join(hosts) or "nobody"
     call_off(

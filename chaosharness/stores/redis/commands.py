@@ -100,6 +100,48 @@ def read(packed: Iterable[bytes]) -> Request:
     return Request(verb, words, reads, all(one in SILENT for one in verbs))
 
 
+INFO: Final = {
+    "server": "redis_version:7.0.0\r\nredis_mode:standalone\r\nprocess_id:1\r\ntcp_port:6379",
+    "clients": "connected_clients:1\r\nblocked_clients:0",
+    "memory": (
+        "used_memory:1048576\r\nused_memory_human:1.00M\r\nmaxmemory:0\r\n"
+        "maxmemory_human:0B\r\nmaxmemory_policy:noeviction"
+    ),
+    "persistence": "loading:0",
+    "replication": "role:master\r\nconnected_slaves:0",
+    "cluster": "cluster_enabled:0",
+}
+"""What a server says of itself, by section: what clients look at before they begin."""
+
+
+def with_info(packed: Iterable[bytes]) -> list[bytes]:
+    """Return what a client sends, where INFO is to be answered: as ECHO of that answer."""
+    parts = list(packed)
+    if not any(b"INFO" in one for one in parts):
+        return parts
+    return [packed_words(_told(words)) for words in _commands(b"".join(parts))]
+
+
+def _told(words: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    if words[0].upper() != b"INFO":
+        return words
+    asked = {one.decode().lower() for one in words[1:]}
+    every = not asked or bool(asked & {"all", "default", "everything"})
+    told = [
+        f"# {name.capitalize()}\r\n{lines}\r\n"
+        for name, lines in INFO.items()
+        if every or name in asked
+    ]
+    return b"ECHO", "\r\n".join(told).encode()
+
+
+def packed_words(words: tuple[bytes, ...]) -> bytes:
+    """Return a command in Redis's protocol."""
+    lines = [b"*%d\r\n" % len(words)]
+    lines += [b"$%d\r\n%s\r\n" % (len(word), word) for word in words]
+    return b"".join(lines)
+
+
 def _commands(data: bytes) -> Iterator[tuple[bytes, ...]]:
     place = 0
     while place < len(data):

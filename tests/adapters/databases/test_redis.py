@@ -203,6 +203,23 @@ def test_right_code_is_silent_and_a_counter_is_found():
     assert "orders" in smallest(system, faults_max=1).findings[0].summary
 
 
+def test_a_server_says_of_itself_what_clients_look_at_before_they_begin():
+    told = []
+
+    def on_order(order: dict):
+        with cache.pipeline(transaction=False) as pipe:
+            pipe.info("server").set("INFO", "INFO").info("memory").get("INFO")
+            told.append(pipe.execute())
+        told.append(cache.info())
+
+    run = shop(on_order, RedisStore("cache")).run([{"id": "o1", "cents": 500}])
+    assert run.ending.verdict == "quiet"
+    (server, stored, memory, value), every = told
+    assert server["redis_version"] == every["redis_version"] == "7.0.0"
+    assert (stored, value, memory["maxmemory"]) == (True, "INFO", 0)
+    assert every["role"] == "master"
+
+
 def test_what_is_not_modelled_is_said():
     def wait(order: dict):
         cache.blpop("orders", timeout=5)
