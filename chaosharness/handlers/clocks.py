@@ -90,11 +90,15 @@ MEASURING: Final = frozenset(
         *("redis.client", "redis.connection", "redis.asyncio.client", "redis.asyncio.connection"),
         *("fakeredis._clients._async", "fakeredis._socket._base", "fakeredis._core._server"),
         *("fakeredis.model._client_info", "aiormq.tools", "aiormq.connection"),
+        *("sqlalchemy.sql.compiler", "sqlalchemy.engine.default", "sqlalchemy.pool.base"),
+        *("httpx._client", "requests.sessions", "http.cookiejar", "requests.cookies"),
     }
 )
 """The same, where other modules of the library do act on it: redis-py times each command, a
-reply of fakeredis is there when it is waited for, and aiormq counts down what it waits for. What
-expires in a server of fakeredis's is told by the store."""
+reply of fakeredis is there when it is waited for, and aiormq counts down what it waits for.
+SQLAlchemy times what it compiles, httpx and requests each answer. What expires in a server of
+fakeredis's is told by the store; a connection that a pool makes anew after so long (`pool_recycle`)
+and a cookie that is too old are no business of the system's."""
 
 _NOBODYS: Final = frozenset({"fakeredis", "apscheduler", *LIBRARIES})
 """Whose numbers are no durations: those of an in-memory server are codes and sizes, those of a
