@@ -1,6 +1,10 @@
 """gRPC: its connections are made in C, where no guard sees them. So its calls are refused here.
 
-*Not modelled*: All of it. Whoever calls a service by gRPC has a stub, which can be passed in.
+Source:
+    grpcio 1.60 to 1.7x, `grpc/_channel.py` and `grpc/aio/_channel.py`: where a stub calls.
+
+Not modelled:
+    All of it. Whoever calls a service by gRPC has a stub, which can be passed in.
 """
 
 from __future__ import annotations

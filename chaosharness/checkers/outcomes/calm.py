@@ -10,8 +10,7 @@ import attrs
 
 from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.composition import Composition
-from chaosharness.checkers.outcomes.differences import Difference
-from chaosharness.checkers.outcomes.leftovers import moves
+from chaosharness.checkers.outcomes.differences import Difference, moves
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.overwritten import lost_values
 from chaosharness.checkers.outcomes.values import is_number, spelled

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import attrs
 
-from chaosharness.checkers.masking import STAR
+from chaosharness.checkers.masking import STAR, words_in
 from chaosharness.checkers.outcomes.outcome import Entry, Options, Outcome, Place, spelled_place
-from chaosharness.checkers.outcomes.values import is_number, is_record, spelled
+from chaosharness.checkers.outcomes.values import is_number, is_record, masked_leaves, spelled
 
 NOBODY: Final[frozenset[int]] = frozenset()
 
@@ -42,8 +42,19 @@ class Difference:
     source: str = ""
 
 
+def moves(entry: Entry) -> bool:
+    """Say whether money or goods are moved: there is an amount."""
+    return any(
+        is_number(value) and value and not (path and "id" in words_in(path[-1]))
+        for path, value in masked_leaves(entry[1])
+    )
+
+
 class Ledgers:
     """What third parties did in effect: without what was undone again.
+
+    And without what would undo something that is not there, and moves neither money nor goods:
+    whoever cancels each booking that may have been made cancels nothing where none was.
 
     Args:
         calm: The outcome of the calm run: the method by which a party is first addressed
@@ -60,6 +71,15 @@ class Ledgers:
                 if party not in parties:
                     parties.add(party)
                     self.first.add((party, method))
+        self._forward = self.first.copy()
+        self._words: dict[str, set[str]] = {}
+        for ledger in calm.ledger.values():
+            for (_, party, method), what, _ in ledger:
+                if (party, method) in self.first and is_record(what):
+                    self._words.setdefault(party, set()).update(dict(what))
+        for item in calm.ledger:
+            kept, _ = self._walked(calm, item)
+            self._forward |= {(party, method) for (_, party, method), _, _ in kept}
 
     def net(self, out: Outcome, item: int) -> Counter[Entry]:
         """Return the effects for an item that stand: worked out once, not to be changed."""
@@ -74,15 +94,41 @@ class Ledgers:
         return counted
 
     def standing(self, out: Outcome, item: int) -> list[tuple[Place, Any, int]]:
-        """Return the effects for an item that were not undone later."""
+        """Return the effects for an item that were not undone later, and do not undo nothing."""
+        kept, _ = self._walked(out, item)
+        return [entry for entry in kept if not self._undoes_nothing(entry)]
+
+    def undone(self, out: Outcome, item: int) -> list[tuple[Entry, Place]]:
+        """Return the effects for an item that were undone later, each with what undid it."""
+        return self._walked(out, item)[1]
+
+    def in_vain(self, out: Outcome, item: int) -> list[Place]:
+        """Return what was done for an item to undo what was not there."""
+        kept, _ = self._walked(out, item)
+        return [entry[0] for entry in kept if self._undoes_nothing(entry)]
+
+    def _undoes_nothing(self, entry: tuple[Place, Any, int]) -> bool:
+        """Say whether an effect that undid none is one that only undoes: a run without faults
+        has it where something was done before, or not at all, and it names nothing else."""
+        (place, party, method), what, _ = entry
+        if (party, method) in self._forward or party not in self._words or not is_record(what):
+            return False
+        return dict(what).keys() <= self._words[party] and not moves(((place, party, method), what))
+
+    def _walked(
+        self, out: Outcome, item: int
+    ) -> tuple[list[tuple[Place, Any, int]], list[tuple[Entry, Place]]]:
+        """Return the effects for an item that were not undone later, and those that were."""
         kept: list[tuple[Place, Any, int]] = []
+        gone: list[tuple[Entry, Place]] = []
         for entry in out.ledger.get(item, ()):
             undone = self._undone(kept, entry)
             if undone < 0:
                 kept.append(entry)
             else:
-                del kept[undone]
-        return kept
+                place, what, _ = kept.pop(undone)
+                gone.append(((place, what), entry[0]))
+        return kept, gone
 
     def _undone(self, kept: list[tuple[Place, Any, int]], entry: tuple[Place, Any, int]) -> int:
         """Return which effect an entry undoes, the last that fits; -1 for none."""

@@ -11,21 +11,11 @@ from collections.abc import Collection, Iterator
 
 import attrs
 
-from chaosharness.checkers.masking import words_in
 from chaosharness.checkers.outcomes.clean import Clean
-from chaosharness.checkers.outcomes.differences import Difference
+from chaosharness.checkers.outcomes.differences import Difference, moves
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place
 from chaosharness.checkers.outcomes.plan import Refusal
-from chaosharness.checkers.outcomes.values import is_number, masked_leaves
 from chaosharness.faults import LostReply, LostRequest
-
-
-def moves(entry: Entry) -> bool:
-    """Say whether money or goods are moved: there is an amount."""
-    return any(
-        is_number(value) and value and not (path and "id" in words_in(path[-1]))
-        for path, value in masked_leaves(entry[1])
-    )
 
 
 class Leftovers:

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
 from chaosharness.checkers.outcomes.clean import Clean
-from chaosharness.checkers.outcomes.differences import Difference
-from chaosharness.checkers.outcomes.leftovers import Leftovers, moves
+from chaosharness.checkers.outcomes.differences import Difference, moves
+from chaosharness.checkers.outcomes.leftovers import Leftovers
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.plan import Refusal
 from chaosharness.checkers.outcomes.told import No
-from chaosharness.checkers.outcomes.values import spelled
+from chaosharness.checkers.outcomes.values import is_record, spelled
 
 OPTIONAL = "optional"
 """The kind of a question: may this effect be missing?"""
@@ -114,6 +114,10 @@ class _Refused:
         self.net = clean.ledgers.net(out, item)
         self.full = clean.ledgers.net(clean.calm, item)
         self.less, self.more = self.full - self.net, self.net - self.full
+        usual = clean.ledgers.usual
+        undone, in_vain = clean.ledgers.undone(out, item), clean.ledgers.in_vain(out, item)
+        self.undone = [(one, by) for one, by in undone if by not in usual]
+        self.in_vain = [place for place in in_vain if place not in usual]
         self.same_words = out.words(item) == clean.calm.words(item)
         # What nobody owns is as without this item, or without all that are refused here.
         as_without = [one.shared for one in (gone, left) if one is not None]
@@ -129,6 +133,8 @@ class _Refused:
             return []
         if self._is_forgotten():
             return [forgotten(self.item)]
+        if half := self._half_undone():
+            return half
         if self.net == self.full and (left := self.rows.not_taken_back(self.gone)):
             return [self._half(left, f"ends as usual, and yet {self._first(left)} stands")]
         if self.net == self.full and (lost := self.rows.never_made_up_for()):
@@ -152,6 +158,23 @@ class _Refused:
                         f"{spelled(what)}{there}", source=place[1], count=2, usual=1,
                     )  # fmt: skip
 
+    def _half_undone(self) -> list[Difference]:
+        """Return what stands although its like at other parties was taken back: a hotel, where
+        flight and car are cancelled. What moves money or goods is told elsewhere."""
+        undone = [(one, by) for one, by in self.undone if one in self.full and one not in self.net]
+        alike = {_form(one) for one, _ in undone}
+        stands = Counter(
+            {
+                one: n
+                for one, n in (self.net & self.full).items()
+                if _form(one) in alike and not moves(one)
+            }
+        )
+        if not stands:
+            return []
+        by = ", ".join(sorted({spelled_place(place) for _, place in undone}))
+        return [self._half(stands, f"was taken back by {by}, and yet {self._first(stands)} stands")]
+
     def _is_forgotten(self) -> bool:
         item = self.item
         new = self.out.tells(item, self.clean.calm) or self.clean.says_given_up(self.out, item)
@@ -160,7 +183,8 @@ class _Refused:
         return bool(self.nothing and silent and usual)
 
     def _half_with_the_same_words(self) -> list[Difference]:
-        if self.more and not self._is_a_fallback():
+        given_up = self.undone or self.in_vain
+        if self.more and not given_up and not self._is_a_fallback():
             return [
                 self._half(self.more, f"ends as usual, and yet {self._first(self.more)} stands")
             ]
@@ -213,6 +237,9 @@ class _Refused:
         usual = self.clean.ledgers.usual
         undone = [place for place, _ in self.more if place not in usual and place[1] in parties]
         stands = self.net & self.full
+        if not undone:
+            undone = self.in_vain
+            stands = Counter({one: n for one, n in stands.items() if moves(one)})
         if not undone or not stands:
             return []
         by = ", ".join(sorted({spelled_place(place) for place in undone}))
@@ -257,3 +284,9 @@ class _Refused:
         places = sorted({spelled_place(place) for place, _ in entries})
         source = next(iter(entries))[0][1]
         return Difference("half done", self.item, ",".join(places), what, source=source)
+
+
+def _form(entry: Entry) -> tuple[str, frozenset[str]]:
+    """Return what an effect is like: its method, and what it names."""
+    (_, _, method), what = entry
+    return method, frozenset(dict(what)) if is_record(what) else frozenset()

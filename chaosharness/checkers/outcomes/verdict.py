@@ -13,8 +13,7 @@ import attrs
 from chaosharness.checkers.outcomes.clean import CLIENT, Clean
 from chaosharness.checkers.outcomes.clients import left_early
 from chaosharness.checkers.outcomes.composition import Composition, Unit
-from chaosharness.checkers.outcomes.differences import Difference
-from chaosharness.checkers.outcomes.leftovers import moves
+from chaosharness.checkers.outcomes.differences import Difference, moves
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.plan import Refusal
 from chaosharness.checkers.outcomes.put_off import put_off, without
