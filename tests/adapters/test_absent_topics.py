@@ -174,6 +174,9 @@ SAID = {
 }
 """What code hears, in the words of its client."""
 
+WHERE_IT_IS_SLOW = {sends_for_less_long_by_confluent: [SAID[sends_by_confluent]]}
+"""What a real client says as well: on a busy machine it hears of the topic before it gives up."""
+
 
 def ours(ask):
     """Return what code hears inside a run."""
@@ -210,7 +213,7 @@ def test_a_broker_has_each_client_say_the_same(ask, strict_broker):
         theirs = asyncio.run(found) if asyncio.iscoroutine(found) else found
     except Exception as error:
         theirs = spelled(error)
-    assert theirs == SAID[ask]
+    assert theirs == SAID[ask] or theirs in WHERE_IT_IS_SLOW.get(ask, ())
 
 
 # ---- what becomes of such a run
