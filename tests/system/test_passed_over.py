@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
+
+import pytest
+import trio
 
 from chaosharness import (
     Gateway,
@@ -180,6 +184,49 @@ def test_two_that_poll_stay_on_their_beats():
     assert len(reads(run)) < 40
     (sent,) = published(run)
     assert sent < 101_000
+
+
+def polls(runtime, tasks):
+    """As many tasks of a runtime that poll beside a handler that takes its time."""
+    system = System("polls")
+    bus = system.add(Kafka("bus", topics={"orders": 1}))
+
+    @system.service("pay", runtime=runtime.__name__)
+    def pay(env):
+        async def on_order(order):
+            await runtime.sleep(200)
+            env.note("handled")
+
+        async def poll(every_s):
+            while True:
+                env.note("polled")
+                await runtime.sleep(every_s)
+
+        async def main():
+            if runtime is trio:
+                async with trio.open_nursery() as nursery:
+                    for number in range(tasks):
+                        nursery.start_soon(poll, 1 + number / 2)
+            else:
+                await asyncio.gather(*[poll(1 + number / 2) for number in range(tasks)])
+
+        env.consume(bus, "orders", on_order)
+        env.main(main)
+
+    @system.entry(examples=[{"id": "o1"}])
+    def place(env, order):
+        env.publisher(bus)("orders", order, key=order["id"])
+
+    return system
+
+
+@pytest.mark.parametrize("runtime", [asyncio, trio])
+@pytest.mark.parametrize("tasks", [1, 2, 3])
+def test_tasks_that_poll_are_quiet_and_nothing_comes_late(runtime, tasks):
+    run = polls(runtime, tasks).run()
+    assert run.ending.verdict == "quiet"
+    (handled,) = [event.at_ms for event in run.history.of("note") if "handled" in str(event.data)]
+    assert handled == 200_001
 
 
 def test_the_search_finds_what_a_relay_loses():
