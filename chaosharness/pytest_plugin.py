@@ -11,7 +11,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -153,9 +153,12 @@ class Chaos:
 
     # ---- runs
 
-    @pytest.hookimpl(hookwrapper=True)
+    @pytest.hookimpl(hookwrapper=True, trylast=True)  # within what captures, and warnings
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any]:
-        """Count the runs of a test, if it makes any."""
+        """Count the runs of a test, if it makes any, and make small what it found.
+
+        That takes runs too: what the user's code prints in them belongs to this test.
+        """
         if "chaosharness.system" not in sys.modules:
             yield
             return
@@ -164,6 +167,10 @@ class Chaos:
             outcome = yield
         if hasattr(getattr(item, "obj", None), "hypothesis") and outcome.excinfo is None:
             counts.watch(outcome)
+        raised = _raised(item, outcome.excinfo[1] if outcome.excinfo else None)
+        for error in _violations(raised):
+            with suppress(Exception):  # what is wrong with it is told where it is reported
+                self._counterexample(item, error)
         if counts.runs:
             item.user_properties.append(("chaos_runs", counts.runs))
             item.stash[COUNTS] = counts
@@ -174,8 +181,8 @@ class Chaos:
     ) -> Generator[None, Any]:
         """Tell the story of a violation in a note, write reports, and carry the counts."""
         lines: list[tuple[str, str]] = []
-        raised = _raised(item, call)
-        violations = [] if raised is None else _violations(raised)
+        raised = _raised(item, call.excinfo.value if call.excinfo is not None else None)
+        violations = _violations(raised)
         if raised is not None:
             for error in violations:
                 found = self._counterexample(item, error)
@@ -384,14 +391,13 @@ def _outcome(report: pytest.TestReport) -> str:
     return report.outcome
 
 
-def _raised(item: pytest.Item, call: pytest.CallInfo[Any]) -> BaseException | None:
+def _raised(item: pytest.Item, seen: BaseException | None) -> BaseException | None:
     """Return what a test raised; a unittest.TestCase keeps it aside until it is reported."""
     aside = getattr(item, "_excinfo", None)
-    info = call.excinfo or (aside[0] if aside else None)
-    return None if info is None else info.value
+    return aside[0].value if seen is None and aside else seen
 
 
-def _violations(error: BaseException) -> list[Any]:
+def _violations(error: BaseException | None) -> list[Any]:
     """Return the broken properties that an error stands for, each cause once."""
     if isinstance(error, BaseExceptionGroup):
         found = [one for each in error.exceptions for one in _violations(each)]

@@ -53,13 +53,11 @@ def graph(target: str, faults: int, static: bool, mermaid: bool, page: Path | No
     chaosharness graph shop:system --static --html flow.html
     """
     from chaosharness.search.target import full_target, load_target
-
-    target = full_target(target)
     from chaosharness.system.wiring import static_graph
     from chaosharness.system.wiring.shapes import step_graphs
 
     with unheard():
-        system = load_target(target)
+        system = load_target(full_target(target))
         if static:
             found, source = static_graph(system), "read from the code"
         else:

@@ -48,8 +48,8 @@ def guarantees(
     from chaosharness.search.guarantees import guarantees as tried_on
     from chaosharness.search.target import full_target, load_target
 
-    target = full_target(target)
     with unheard():
+        target = full_target(target)
         system = load_target(target)
         found = tried_on(
             system,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from chaosharness.cli.claims import judges
 from chaosharness.cli.doors import HOLDS, UNKNOWN, VIOLATED
-from chaosharness.cli.screen import put, say, unheard
+from chaosharness.cli.screen import Unheard, put, say, unheard
 
 
 @click.command()
@@ -31,7 +32,7 @@ def replay(file: Path, target: str | None, twice: bool, as_json: bool) -> int:
 
     found = load(file)
     where = target or found.target
-    with unheard() if as_json else nullcontext():
+    with unheard(aloud=not as_json) as held, _once(held):
         system = load_target(where) if where else None
         outcome = replay_again(found, system, properties=judges(system), target=where)
     if twice and system is not None and outcome.run is not None:
@@ -46,3 +47,18 @@ def replay(file: Path, target: str | None, twice: bool, as_json: bool) -> int:
     return {"fixed": HOLDS, "failing": VIOLATED, "different property": VIOLATED}.get(
         outcome.verdict, UNKNOWN
     )
+
+
+@contextmanager
+def _once(held: Unheard) -> Iterator[None]:
+    """Show what the first run says: it is made again to be compared, and beside calm ones."""
+    from chaosharness.system.run import OBSERVERS
+
+    def seen(run: object) -> None:
+        held.aloud = False
+
+    token = OBSERVERS.set((*OBSERVERS.get(), seen))
+    try:
+        yield
+    finally:
+        OBSERVERS.reset(token)

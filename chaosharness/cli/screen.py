@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, suppress
+from functools import partial
 from shutil import get_terminal_size
 from typing import Any, Final
 
 import click
+
+from chaosharness.handlers.streams import standing_in, stream
 
 
 class Unprinted(Exception):
@@ -69,32 +71,54 @@ _PLAIN: Final = str.maketrans(
 )
 
 
+_BEYOND: Final[list[Any]] = []
+"""Standard error as it was before anything was held back, one for each time that it is."""
+
+
 def errors() -> Any:
     """Return standard error, also while what the user's code writes there is held back."""
-    return sys.stderr.beyond if isinstance(sys.stderr, Unheard) else sys.stderr
+    return _BEYOND[0] if _BEYOND else sys.stderr
 
 
-class Unheard(io.TextIOBase):
-    """Takes what the user's code prints and logs during thousands of runs, and counts the lines."""
+class Unheard:
+    """Counts the lines that the user's code prints and logs during thousands of runs.
 
-    def __init__(self) -> None:
+    Attributes:
+        aloud: Whether they are shown as well.
+        lines: How many there were so far.
+        output: Stands for standard output meanwhile.
+        error: Stands for standard error meanwhile.
+    """
+
+    def __init__(self, *, aloud: bool = False) -> None:
+        self.aloud = aloud
         self.lines = 0
-        self.beyond: Any = errors()
+        self.output = stream(partial(self._take, sys.stdout), sys.stdout, "<stdout>")
+        self.error = stream(partial(self._take, sys.stderr), sys.stderr, "<stderr>")
 
-    def writable(self) -> bool:
-        return True
-
-    def write(self, text: str, /) -> int:
-        self.lines += text.count("\n")
-        return len(text)
+    def _take(self, beyond: Any, piece: bytes) -> None:
+        self.lines += piece.count(b"\n")
+        if self.aloud and beyond is not None:
+            text = piece.decode("utf-8", "backslashreplace")
+            with suppress(OSError, ValueError):  # nobody reads it: no matter of the user's code
+                beyond.write(writable(text, beyond.encoding or "utf-8"))
+                beyond.flush()
 
 
 @contextmanager
-def unheard() -> Iterator[Unheard]:
-    """Hold back what the user's code prints and logs; what we `say` to standard error is heard."""
-    taker = Unheard()
-    with redirect_stdout(taker), redirect_stderr(taker):
-        yield taker
+def unheard(*, aloud: bool = False) -> Iterator[Unheard]:
+    """Hold back what the user's code prints and logs; what we `say` to standard error is heard.
+
+    Args:
+        aloud: Let it through at first, until the `Unheard` is told otherwise.
+    """
+    taker = Unheard(aloud=aloud)
+    _BEYOND.append(sys.stderr)
+    try:
+        with standing_in(taker.output, taker.error):
+            yield taker
+    finally:
+        _BEYOND.pop()
 
 
 def screen_width() -> int:

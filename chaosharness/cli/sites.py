@@ -53,6 +53,9 @@ def sites(
         if _is_meant(fault, service, operation, kind, item)
     ]
     found = _by_site(faults)
+    if not found:
+        every = (fault.site.operation for fault in candidates(calm))
+        _refuse_slips(every, service, operation, kind)
     if as_json:
         put(json.dumps({str(site): kinds for site, kinds in found.items()}, indent=1))
         return
@@ -63,12 +66,41 @@ def sites(
     say(f"{count(len(found), 'site')}, {total} in the calm run of {system.name!r}")
 
 
+def _refuse_slips(
+    operations: Iterable[str], service: str | None, operation: str | None, kind: str | None
+) -> None:
+    """Refuse a name that nothing has: with a slip in it nothing would be found.
+
+    Args:
+        operations: Those of all sites.
+        service: What was asked for, as the others.
+
+    Raises:
+        click.ClickException: One of them is such.
+    """
+    from chaosharness.faults import KIND_BY_NAME
+
+    there = [*operations]
+    kinds = sorted(KIND_BY_NAME)
+    services = sorted({_service_of(name) for name in there})
+    if service is not None and service not in services:
+        raise click.ClickException(f"no site is of {service!r}; some are of {', '.join(services)}")
+    if kind is not None and kind.lower() not in kinds:
+        raise click.ClickException(f"no fault is called {kind!r}; they are: {', '.join(kinds)}")
+    if operation is not None and not any(operation in name for name in there):
+        raise click.ClickException(f"no operation has {operation!r} in its name")
+
+
+def _service_of(operation: str) -> str:
+    return operation.partition("/")[0].partition(".")[0]
+
+
 def _is_meant(
     fault: Fault, service: str | None, operation: str | None, kind: str | None, item: int | None
 ) -> bool:
     name = fault.site.operation
     return (
-        (service is None or name.partition("/")[0].partition(".")[0] == service)
+        (service is None or _service_of(name) == service)
         and (operation is None or operation in name)
         and (kind is None or fault.kind == kind.lower())
         and (item is None or fault.site.entity == item)

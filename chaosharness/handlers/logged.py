@@ -14,9 +14,11 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any, Final
+from warnings import catch_warnings
 
 import attrs
 
@@ -34,6 +36,20 @@ _TRACEBACK: Final = re.compile(r"Traceback \(most recent call last\)")
 _CHAINED: Final = re.compile(r"The above exception was the |During handling of the above ")
 _OF_TRACEBACK: Final = re.compile(rf"\s|[│╭╰|>+]|{_CHAINED.pattern}")
 """How lines of a traceback begin, as Python, rich and loguru write it: all but the last one."""
+
+
+_BEHIND: Final[ContextVar[bool]] = ContextVar("behind", default=False)
+"""Whether what is written now was noted already: it is on its way through handlers and streams."""
+
+
+@contextmanager
+def behind() -> Iterator[None]:
+    """Write what was noted already; what others say meanwhile is theirs, and noted."""
+    token = _BEHIND.set(True)
+    try:
+        yield
+    finally:
+        _BEHIND.reset(token)
 
 
 @attrs.frozen
@@ -75,7 +91,6 @@ class Noted:
         self.left_out = 0
         self._begun: dict[tuple[int, str], str] = {}
         self._tracing: set[tuple[int, str]] = set()
-        self._inside = 0
         self._world: Any = None
 
     def _of_run(self, world: Any) -> None:
@@ -90,29 +105,23 @@ class Noted:
     def record(self, record: logging.LogRecord, hand_on: Any) -> None:
         """Take note of a record, and have it handled: what handlers write is no second line."""
         self._take(record.levelname, record.name, _words_of(record))
-        self._inside += 1
-        try:
+        with behind():
             hand_on(record)
-        finally:
-            self._inside -= 1
 
     def print(self, stream: int, text: Any, hand_on: Any) -> Any:
         """Take note of what is printed, line by line, and print it."""
-        scope = SCOPE.get()
-        if scope is not None and not self._inside and isinstance(text, str):
+        scope, said = SCOPE.get(), _as_text(text)
+        if scope is not None and said is not None and not _BEHIND.get():
             self._of_run(scope.world)
             begun = stream, scope.incarnation.label
-            *whole, rest = (self._begun.pop(begun, "") + text).split("\n")
-            for line in whole:
+            *whole, rest = (self._begun.pop(begun, "") + said).split("\n")
+            for line in map(_as_left, whole):
                 if self._tells(begun, line):
                     self._take("", "", line.rstrip())
             if rest:
-                self._begun[begun] = rest[:LONG_MAX]
-        self._inside += 1
-        try:
+                self._begun[begun] = _as_left(rest)[:LONG_MAX]
+        with behind():
             return hand_on(text)
-        finally:
-            self._inside -= 1
 
     def _tells(self, begun: tuple[int, str], line: str) -> bool:
         """Say whether a printed line tells anything: of a traceback only the last one does."""
@@ -129,7 +138,7 @@ class Noted:
 
     def _take(self, level: str, logger: str, text: str) -> None:
         scope = SCOPE.get()
-        if scope is None or self._inside:
+        if scope is None or _BEHIND.get():
             return  # the harness's own doing, or a stream behind another one
         self._of_run(scope.world)
         actor, text = scope.incarnation.label, _anywhere(text)
@@ -141,6 +150,18 @@ class Noted:
             self.lines.append(made)
         else:
             self.left_out += 1
+
+
+def _as_text(given: Any) -> str | None:
+    """Return what is written, to a stream or to the bytes beneath; None if it is neither."""
+    if isinstance(given, bytes | bytearray | memoryview):
+        return bytes(given).decode("utf-8", "backslashreplace")
+    return given if isinstance(given, str) else None
+
+
+def _as_left(line: str) -> str:
+    """Return what a line shows in the end: a progress bar goes back to its beginning each time."""
+    return line.rstrip("\r").rpartition("\r")[2]
 
 
 def _same(one: Logged, other: Logged) -> bool:
@@ -163,39 +184,62 @@ def _words_of(record: logging.LogRecord) -> str:
     if traced:  # as text
         told = [line for line in rest.splitlines() if not _OF_TRACEBACK.match(line or " ")]
         words = f"{head.rstrip()} {told[-1] if told else ''}".strip()
-    words = " ".join(words.split("\n"))
+    words = _in_one(words)
     error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
     if error is not None:
-        said = f"{type(error).__name__}: {error}"
+        said = _in_one(f"{type(error).__name__}: {error}")
         if said not in words:
             words = f"{words}: {said}" if words else said
     return words
+
+
+def _in_one(words: str) -> str:
+    return " ".join(words.split("\n"))
 
 
 @contextmanager
 def noting_logs() -> Iterator[Noted]:
     """Note what is logged and printed in the runs made meanwhile; it is logged as ever, too."""
     noted = Noted()
-    handled: Any = logging.Logger.callHandlers
+    called: Any = logging.Logger.callHandlers
+    handled: Any = logging.Handler.handle
     over = False
 
     def call_handlers(self: logging.Logger, record: logging.LogRecord) -> None:
         if over:  # somebody has put a function around this one, and left it there
-            handled(self, record)
+            called(self, record)
         else:
-            noted.record(record, lambda one: handled(self, one))
+            noted.record(record, lambda one: called(self, one))
+
+    def handle(self: logging.Handler, record: logging.LogRecord) -> Any:
+        with behind():  # also where another thread does it, that a queue has handed it to
+            return handled(self, record)
 
     logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign]
-    streams = {id(one): one for one in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)}
-    taps = [_Tap(one, noted) for one in streams.values() if one is not None]
+    logging.Handler.handle = handle  # type: ignore[method-assign]
+    taps = [_Tap(one, noted) for one in _streams()]
     try:
-        yield noted
+        with catch_warnings():  # one that was shown in an earlier run is shown again
+            yield noted
     finally:
         over = True
         for tap in taps:
             tap.remove()
         if logging.Logger.callHandlers is call_handlers:
-            logging.Logger.callHandlers = handled  # type: ignore[method-assign]
+            logging.Logger.callHandlers = called  # type: ignore[method-assign]
+        if logging.Handler.handle is handle:
+            logging.Handler.handle = handled  # type: ignore[method-assign]
+
+
+def _streams() -> Iterable[Any]:
+    """Return what people print to, and the bytes beneath where nothing waits in between."""
+    given = [one for one in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__) if one]
+    beneath = [
+        one.buffer
+        for one in given
+        if getattr(one, "write_through", False) and hasattr(one, "buffer")
+    ]
+    return {id(one): one for one in (*given, *beneath)}.values()
 
 
 class _Tap:

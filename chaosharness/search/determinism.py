@@ -116,7 +116,7 @@ def others(
     return answers
 
 
-def _start(hash_seed: str) -> subprocess.Popen[str]:
+def _start(hash_seed: str) -> subprocess.Popen[bytes]:
     environment = {
         **os.environ,
         "PYTHONHASHSEED": hash_seed,
@@ -127,24 +127,25 @@ def _start(hash_seed: str) -> subprocess.Popen[str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        errors="surrogatepass",
         env=environment,
     )
 
 
-def _answer(process: subprocess.Popen[str], question: str, failed: str) -> list[str]:
+def _answer(process: subprocess.Popen[bytes], question: str, failed: str) -> list[str]:
     try:
-        said, complaints = process.communicate(question, timeout=TIMEOUT_S)
+        asked = question.encode("utf-8", "surrogatepass")
+        answer, complaints = process.communicate(asked, timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
         raise ChaosharnessError(f"{failed}: no answer within {TIMEOUT_S} s") from None
-    if process.returncode != 0:
-        lines = complaints.strip().splitlines() or ["it said nothing"]
-        raise ChaosharnessError(f"{failed}: {lines[-1]}")
-    if not said:
-        raise ChaosharnessError(f"{failed}: it ended before there was a result, with exit code 0")
-    events: list[str] = json.loads(said)
+    if not answer:
+        lines = complaints.decode("utf-8", "backslashreplace").strip().splitlines()
+        if process.returncode == 0:
+            lines = ["it ended before there was a result, with exit code 0"]
+        raise ChaosharnessError(f"{failed}: {(lines or ['it said nothing'])[-1]}")
+    said: dict[str, Any] = json.loads(answer.decode("utf-8", "surrogatepass"))
+    if "failed" in said:
+        raise ChaosharnessError(f"{failed}: {said['failed']}")
+    events: list[str] = said["events"]
     return events
 
 
@@ -175,17 +176,20 @@ def same_elsewhere(target: str, run: Run, hash_seeds: Iterable[str] = ()) -> Non
 
 def main() -> None:
     """Answer the question of `elsewhere`: in the process that it starts."""
-    question = json.loads(sys.stdin.read())
-    out, sys.stdout = sys.stdout, sys.stderr  # whatever the user's code prints is no answer
+    question = json.loads(sys.stdin.buffer.read().decode("utf-8", "surrogatepass"))
+    answer = os.dup(1)
+    os.dup2(2, 1)  # whatever the user's code prints is no answer, whichever way it goes
+    said: dict[str, Any] = {}
     try:
         system = load_target(question["target"])
         items = question["items"]
         workload = None if items is None else items_for(system, items, question["types"])
         run = system.run(workload, Schedule.from_json(question["faults"]))
+        said["events"] = [text_of(raw) for raw in run.history.raw]
     except ChaosharnessError as error:
-        sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")
-    json.dump([text_of(raw) for raw in run.history.raw], out)
-    out.flush()
+        said["failed"] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    with os.fdopen(answer, "wb") as pipe:
+        pipe.write(json.dumps(said).encode("utf-8", "surrogatepass"))
 
 
 if __name__ == "__main__":

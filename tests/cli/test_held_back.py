@@ -9,12 +9,16 @@ import pytest
 from tests.cli.test_ends import SHOP as PLAIN
 
 LOUD = """
-import logging, warnings
+import faulthandler, io, logging, os, warnings
 from chaosharness import never_charged_twice
 
 logging.basicConfig(level=logging.INFO)  # takes the stream that is there when it is imported
 logging.info("imported")
 print("imported")
+sys.stdout.reconfigure(line_buffering=True)
+faulthandler.enable()
+sys.stdout = io.TextIOWrapper(sys.stdout.buffer, "latin-1", write_through=True)  # and it goes
+assert sys.stdout.encoding and not sys.__stderr__.isatty() and sys.stderr.fileno() >= 0
 shop.claim(never_charged_twice(bank))
 
 
@@ -23,6 +27,9 @@ def loud(handler):
         logging.info("got %s", order["id"])
         print("got it")
         sys.stderr.write("and said so\\n")
+        sys.stdout.buffer.write(b"raw \\xff\\n")
+        print("own", file=sys.__stdout__)
+        print("own", file=sys.__stderr__)
         handler(order)
 
     return on_order
@@ -61,11 +68,13 @@ def test_a_search_shows_what_the_failing_run_said_and_counts_the_rest(command, w
     shown, _, rest = done.stdout.partition("What your code logged\n")
     assert "imported" not in done.stdout
     assert "got it" not in shown
-    first = [line.split("  ", 1) for line in rest.splitlines()[:3]]
+    first = [line.split("  ", 1) for line in rest.splitlines()[:5]]
     assert [" ".join(line).split("pay")[1].strip() for line in first] == [
         "INFO root: got o1",
         "got it",
         "and said so",
+        "raw \\xff",
+        "own   (2 times)",
     ]
     last = done.stdout.splitlines()[-1]
     assert last.startswith("Not shown: ")
@@ -76,9 +85,10 @@ def test_a_replay_shows_all_of_it(command):
     command(*RUN, "--report", "out")
     done = command("replay", "out/shop-never-charged-twice.json")
     assert done.returncode == 1
-    assert "INFO:root:got o1" in done.stderr
+    assert done.stderr.count("INFO:root:got o1") == 2  # in one run: it is made several times
     assert "and said so" in done.stderr
-    assert "got it" in done.stdout
+    assert done.stdout.count("got it") == 2
+    assert "raw \\xff" in done.stdout
     silent = command("replay", "out/shop-never-charged-twice.json", "--json")
     assert silent.stderr == ""
     assert json.loads(silent.stdout)["verdict"] == "failing"
@@ -95,9 +105,9 @@ def test_reports_have_it_and_mask_it(command, tmp_path):
     assert "INFO root: got [id 1]" in done.stdout
 
 
-@pytest.mark.parametrize("words", [("sites", "--json"), ("graph",)])
+@pytest.mark.parametrize("words", [("sites", "--json"), ("graph",), ("guarantees", "--json")])
 def test_other_commands_are_as_quiet(command, words):
-    done = command(*words, "shop:shop")
+    done = command(*words, "shop")
     assert done.stderr == ""
     assert "got it" not in done.stdout
     assert "imported" not in done.stdout
@@ -108,3 +118,13 @@ def test_a_mistake_is_told_all_the_same(command):
     done = command("run", "shop:nothing")
     assert done.returncode == 3
     assert done.stderr.startswith("chaosharness: ")
+
+
+@pytest.mark.parametrize(
+    "words", [("--service", "pai"), ("--fault", "crahs"), ("--operation", "chrge")]
+)
+def test_a_slip_in_what_sites_are_asked_for_is_told(command, words):
+    done = command("sites", "shop", *words)
+    assert done.returncode == 3
+    assert words[1] in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import queue
 import sys
+import threading
 import time
 import traceback
+import warnings
+from logging.handlers import QueueHandler, QueueListener
 from pathlib import Path
 
 import pytest
@@ -165,6 +169,75 @@ def test_a_record_that_cannot_be_said_is_noted_as_it_stands(monkeypatch):
     monkeypatch.setattr(logging, "raiseExceptions", False)
     found = logged(shop(lambda what, of: LOG.warning("%d orders", "no")), Schedule())
     assert [one.text for one in found] == ["%d orders"]
+
+
+def test_bytes_that_are_printed_are_noted_once():
+    def speak(what, of):
+        print("as text")
+        sys.stdout.buffer.write(b"as bytes \xff\n")
+
+    found = logged(shop(speak), Schedule())
+    assert [one.text for one in found] == ["as text", r"as bytes \xff"]
+    assert "write" not in vars(sys.stdout.buffer)
+
+
+def test_of_a_progress_bar_its_last_state_is_noted():
+    def speak(what, of):
+        for done in range(50):
+            print(f"\r{done}%", end="", flush=True)
+        print("\rdone\r")
+
+    found = logged(shop(speak), Schedule())
+    assert [one.text for one in found] == ["done"]
+
+
+def test_an_error_of_several_lines_is_one():
+    def speak(what, of):
+        try:
+            raise ValueError("a\nb")
+        except ValueError:
+            LOG.exception("no")
+
+    found = logged(shop(speak), Schedule())
+    assert [one.text for one in found] == ["no: ValueError: a b"]
+
+
+def test_what_a_queue_hands_on_is_noted_once():
+    def speak(what, of):
+        waiting = queue.Queue()
+        listener = QueueListener(waiting, logging.StreamHandler(sys.stderr))
+        listener.start()
+        handler = QueueHandler(waiting)
+        LOG.addHandler(handler)
+        LOG.warning("queued")
+        listener.stop()
+        LOG.removeHandler(handler)
+
+    found = logged(shop(speak), Schedule())
+    assert [one.text for one in found] == ["queued"]
+
+
+def test_what_others_say_while_a_record_is_on_its_way_is_noted(monkeypatch):
+    class Slow(logging.Handler):
+        def emit(self, record):
+            time.sleep(1)
+
+    def speak(what, of):
+        beside = threading.Thread(target=lambda: (time.sleep(0.5), print("beside")))
+        beside.start()
+        LOG.warning("slow")
+        beside.join()
+
+    monkeypatch.setattr(LOG, "handlers", [Slow()])
+    found = logged(shop(speak), Schedule())
+    assert [one.text for one in found] == ["slow", "beside"]
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_that_was_shown_before_is_noted(monkeypatch):
+    monkeypatch.setattr(warnings, "showwarning", lambda words, *more: print(words))
+    found = logged(shop(lambda what, of: warnings.warn("old", stacklevel=1)), Schedule())
+    assert [one.text for one in found] == ["old"]
 
 
 def test_asyncio_handlers_are_noted():

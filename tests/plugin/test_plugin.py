@@ -420,6 +420,17 @@ def test_what_hundreds_of_runs_logged_does_not_bury_the_story(suite):
     assert sum("got o1" in line for line in lines[captured[-1] :]) == 10
 
 
+def test_what_is_printed_while_a_failure_is_made_small_is_captured(suite):
+    head = "def on_order(order):"
+    loud = SHOP.replace(head, f"{head}\n            print('got it')")
+    suite.makepyfile(plugin_shop=loud, test_it=FAILING)
+    lines = suite.runpytest_subprocess(*LEAN).outlines
+    (dots,) = [line for line in lines if line.startswith("test_it.py F")]
+    assert dots.split() == ["test_it.py", "F", "[100%]"]  # and nothing that was printed
+    sections = [line.strip("- ") for line in lines if line.startswith("---")]
+    assert sections == ["Captured stdout call"]
+
+
 LOUD = 'import logging; logging.getLogger("plugin_shop").warning("got %s", order["id"])'
 SEARCHING = """
 from chaosharness import check

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import sys
@@ -17,7 +16,7 @@ from chaosharness.search.seen import Examiner
 from chaosharness.search.workers.channel import Channel, Closed, Late
 from chaosharness.search.workers.messages import END, Brief, Farewell, Units
 from chaosharness.search.workers.wire import Wire
-from chaosharness.search.workers.work import do, ready
+from chaosharness.search.workers.work import do, printing, ready
 from chaosharness.system.twice import Watch
 
 IDLE_S: Final = 600.0
@@ -31,7 +30,6 @@ def serve(channel: Channel, examiner: Examiner, wire: Wire) -> None:
     """Do units until there are no more; a batch that is not wanted any more is left."""
     watch = Watch(examiner.system)
     watch.calm = examiner.calm
-    sys.stdout = io.StringIO()  # what a unit prints goes with its answer
     channel.send(_encode(Farewell()))
     message = channel.receive(IDLE_S)
     while message != END:
@@ -41,7 +39,9 @@ def serve(channel: Channel, examiner: Examiner, wire: Wire) -> None:
                 break  # of another batch, or the end
             channel.send(_encode(do(examiner, wire, asked.batch, place, faults)))
         message = channel.receive(IDLE_S)
-    channel.send(_encode(_farewell(watch)))
+    with printing():  # nobody takes it
+        farewell = _farewell(watch)
+    channel.send(_encode(farewell))
 
 
 def _farewell(watch: Watch) -> Farewell:

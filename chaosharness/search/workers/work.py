@@ -5,14 +5,14 @@ A unit is a pure function of the brief and the schedule, so it does not matter w
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from typing import Any, Final
 
 from chaosharness.counterexample import items_for, plain_items, types_of
 from chaosharness.errors import ChaosharnessError, InvalidDefinition
+from chaosharness.handlers.streams import standing_in, stream
 from chaosharness.schedule import Schedule
 from chaosharness.search.claims import chosen
 from chaosharness.search.seen import Examiner, Seen
@@ -22,22 +22,17 @@ from chaosharness.search.workers.wire import Wire
 from chaosharness.search.write_up import target_of
 
 
-class Printed(io.TextIOBase):
+class Printed:
     """Takes what the code under test prints and logs, from its import on: loggers keep a stream."""
 
     def __init__(self) -> None:
-        self._parts: list[str] = []
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, text: str, /) -> int:
-        self._parts.append(text)
-        return len(text)
+        self._parts: list[bytes] = []
+        self.output = stream(self._parts.append, sys.stdout, "<stdout>")
+        self.error = stream(self._parts.append, sys.stderr, "<stderr>")
 
     def taken(self) -> str:
         """Return what has come since the last time."""
-        text = "".join(self._parts)
+        text = b"".join(self._parts).decode("utf-8", "backslashreplace")
         self._parts.clear()
         return text
 
@@ -46,8 +41,9 @@ _PRINTED: Final = Printed()
 
 
 @contextmanager
-def _printing() -> Iterator[None]:
-    with redirect_stdout(_PRINTED), redirect_stderr(_PRINTED):
+def printing() -> Iterator[None]:
+    """Have what the code under test prints go with an answer, and not to who listens there."""
+    with standing_in(_PRINTED.output, _PRINTED.error):
         yield
 
 
@@ -57,7 +53,7 @@ def ready(brief: Brief) -> tuple[Examiner, Wire]:
     Raises:
         ChaosharnessError: The target is not there, or its calm run is another one here.
     """
-    with _printing():
+    with printing():
         system = load_target(brief.target)
     items = items_for(system, brief.items, brief.types)
     claims = chosen(system, None)
@@ -65,7 +61,7 @@ def ready(brief: Brief) -> tuple[Examiner, Wire]:
         known = {one.name: one for one in claims}
         claims = tuple(known[name] for name in brief.claims)
     examiner = Examiner(system, claims, items, brief.marks)
-    with _printing():
+    with printing():
         calm = system.run(items)
     examiner.calm = calm
     if brief.calm not in ("", calm.digest()):
@@ -83,9 +79,9 @@ class OtherCalm(ChaosharnessError):
 def do(examiner: Examiner, wire: Wire, batch: int, place: int, faults: Any) -> Answer:
     """Do one unit. What goes wrong is an answer too: who asked tries it himself, and then knows."""
     try:
-        with _printing():
+        with printing():
             run = examiner.system.run(examiner.items, Schedule.from_json(faults))
-        seen = examiner.look(run)
+            seen = examiner.look(run)
         if seen.differs is not None:
             raise seen.differs
     except KeyboardInterrupt:

@@ -5,7 +5,8 @@ import json
 import attrs
 import pytest
 
-from chaosharness.checkers import Finding
+from chaosharness import Poison, Site
+from chaosharness.checkers import Finding, poison_blocks_nobody
 from chaosharness.errors import InvalidDefinition
 from chaosharness.kernel.history import History
 from chaosharness.reporting import (
@@ -18,7 +19,7 @@ from chaosharness.reporting import (
     to_text,
     write,
 )
-from tests.reporting.shops import BASKETS, double_charge, everything, second_mail
+from tests.reporting.shops import BASKETS, double_charge, everything, found, second_mail, small
 
 SECRETS = (
     "4111111111111111",
@@ -145,3 +146,12 @@ def test_numbers_and_flags():
 def test_nonsense_is_refused(redact, words):
     with pytest.raises(InvalidDefinition, match=words):
         masked(double_charge(), redact)
+
+
+def test_a_message_that_nobody_can_read_stays_one():
+    """What tells of it knows it by its bytes, and they are ours."""
+    poison = Poison(Site("client.place/bus.publish orders"))
+    one = found(small(key=True), poison, claim=poison_blocks_nobody())
+    assert "delivers an unreadable message" in to_text(one)
+    for redact in ("nothing", "id"):
+        assert "delivers an unreadable message" in to_text(one, redact=redact)
