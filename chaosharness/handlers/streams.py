@@ -16,16 +16,26 @@ Take = Callable[[bytes], object]
 """What is done with each piece that was written."""
 
 
+_OWN: list[TextIO | None] = []
+
+
+def own_error() -> TextIO | None:
+    """Return the process's own standard error, whatever stands for it: for what must be seen."""
+    return _OWN[0] if _OWN else sys.__stderr__
+
+
 @contextmanager
 def standing_in(output: TextIO, error: TextIO) -> Iterator[None]:
     """Have streams stand for standard output and standard error, also for `sys.__stdout__`."""
     own = sys.__stdout__, sys.__stderr__
+    _OWN.append(sys.__stderr__)
     with redirect_stdout(output), redirect_stderr(error):
         sys.__stdout__, sys.__stderr__ = output, error  # type: ignore[misc,assignment]
         try:
             yield
         finally:
             sys.__stdout__, sys.__stderr__ = own  # type: ignore[misc]
+            _OWN.pop()
 
 
 def stream(take: Take, beyond: Any, name: str) -> TextIO:
@@ -69,4 +79,4 @@ class _Beneath(io.BufferedIOBase):
         """Stay open: whoever wraps it and goes closes it, and a logger may still have it."""
 
 
-__all__ = ["Take", "standing_in", "stream"]
+__all__ = ["Take", "own_error", "standing_in", "stream"]

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Final, NoReturn
 
 from chaosharness.errors import Spinning
+from chaosharness.handlers.streams import own_error
 
 LIMIT_S: Final = 10.0
 _LOOKS: Final = 20  # looks at the counter within one limit
@@ -135,7 +136,7 @@ class Watchdog:
         print(
             f"chaosharness: code ran for more than {self.limit_s:g} s without reaching a port, "
             f"and could not be interrupted: it runs inside C. Its stack:\n{stack}",
-            file=sys.__stderr__,
+            file=own_error(),
             flush=True,
         )
 
