@@ -7,7 +7,8 @@ modifiers of SQL's own date functions.
 
 Not modelled:
     Durations that code computes from numbers which it does not name, or gets from modules
-    that it does not import: such a loop is run on for a few rounds only.
+    that it does not import, and those that SQL computes from numbers in rows: such a loop is
+    run on for a few rounds only.
 """
 
 from __future__ import annotations
