@@ -21,6 +21,7 @@ from chaosharness.externals.external import Client, OpenExternal, no_method
 from chaosharness.externals.request import call
 from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Scope
+from chaosharness.kernel.spans import DAY_MS
 from chaosharness.kernel.world import World
 
 
@@ -120,7 +121,7 @@ class OpenGateway(OpenExternal):
         if method == "find":
             reply([one for one in self.receipts if one.order == order], None)
             return
-        known = self._known(key)
+        known = self._known(key, caller)
         if known is not None:
             reply(known, None)
             return
@@ -136,14 +137,17 @@ class OpenGateway(OpenExternal):
         self.ledger(caller, operation, attempt, data, receipt)
         reply(receipt, None)
 
-    def _known(self, key: str | None) -> Receipt | None:
+    def _known(self, key: str | None, caller: Scope) -> Receipt | None:
         """Return the first answer to this idempotency key, while it is remembered."""
         remembered = self.gateway.idempotency_keys
         if key is None or remembered is False or key not in self.answers:
             return None
         since, receipt = self.answers[key]
-        if remembered is not True and self.world.now - since > remembered:
-            return None
+        if remembered is not True:
+            caller.clock += 1  # who asks again and again gets another answer in time
+            caller.reckons_ms = max(caller.reckons_ms, min(remembered, DAY_MS))
+            if self.world.now - since > remembered:
+                return None
         return receipt
 
 

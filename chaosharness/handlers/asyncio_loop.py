@@ -357,7 +357,9 @@ class VirtualLoop(Guest, SignalLoop):
         if timer.entry is not None and self._timers.pop(timer.entry[TICKET], None) is not None:
             self.world.agenda.cancel(timer.entry)
             if isinstance(timer.setter, asyncio.Task) and timer.setter.done():
+                shifted = self.incarnation.shifted
                 timer.wait.woke()
+                self.incarnation.shifted = shifted  # nobody else has gone on by it
 
     # ---- functions that block
 

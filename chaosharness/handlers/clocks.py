@@ -7,14 +7,15 @@ modifiers of SQL's own date functions.
 
 Not modelled:
     Durations that code computes from numbers which it does not name, or gets from modules
-    that it does not import: such a loop is run on for a few rounds only.
+    that it does not import, and those that SQL computes from numbers in rows: such a loop is
+    run on for a few rounds only.
 """
 
 from __future__ import annotations
 
 import dis
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from functools import lru_cache
 from itertools import pairwise
@@ -355,13 +356,24 @@ def _lengths_in(text: str) -> tuple[int, ...]:
     return tuple(int(one) for one in found)
 
 
-def guess_from_text(scope: Scope, sql: str, parameters: Any) -> None:
-    """Take numbers beside SQL's clock for seconds: `strftime('%s', 'now') - 600`."""
+def guess_from_text(
+    scope: Scope, sql: str, parameters: Any, beside: Callable[[str], Iterable[str]] | None = None
+) -> None:
+    """Take numbers beside SQL's clock for seconds: `strftime('%s', 'now') - 600`.
+
+    Args:
+        scope: Whose statement it is.
+        sql: Its text.
+        parameters: Its parameters.
+        beside: Returns the texts of what a text reaches by name: views, for instance.
+    """
     rest = scope.world.rest
     if (sql, scope.place) in rest.looked:
         return
     rest.looked.add((sql, scope.place))
-    for value in (*map(int, _NUMBER.findall(sql)), *_plain(parameters)):
+    texts = (sql,) if beside is None else (sql, *beside(sql))
+    numbers = (int(one) for text in texts for one in _NUMBER.findall(text))
+    for value in (*numbers, *_plain(parameters)):
         scope.reckons_ms = max(scope.reckons_ms, _as_duration(value, SECONDS))
 
 

@@ -187,6 +187,10 @@ def wait(state: State, timeout_s: float | None) -> bool:
             world.in_flight[scope] = f"{flying} (at {where(frame)})"
     nap = _nap(scope, timeout_s, frame, flying is not None)
     got = scope.colour.block(_wait(scope, state, timeout_s, nap), scope)
+    if got:
+        scope.incarnation.shifted = (
+            scope.world.stirred
+        )  # it goes on, and may touch what others look at
     if flying is not None:
         world.in_flight[scope] = flying
     else:
@@ -387,6 +391,10 @@ def _wait_for_item(state: State, timeout_s: float | None) -> bool:
         in_flight[scope] = f"{flying} (at {where(frame)})"
     nap = _nap(scope, timeout_s, frame, flying is not None)
     got = scope.colour.block(_wait(scope, state, timeout_s, nap), scope)
+    if got:
+        scope.incarnation.shifted = (
+            scope.world.stirred
+        )  # it goes on, and may touch what others look at
     if flying is not None:
         in_flight[scope] = flying
     return bool(got)

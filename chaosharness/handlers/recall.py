@@ -152,6 +152,13 @@ def of_stack(frame: FrameType | None, beside: Iterable[Any] = ()) -> State:
     return _looked(own, beside)
 
 
+def nth_time(at: tuple[FrameType | None, int]) -> State:
+    """Return the fingerprint of code inside a wait of ours that tries again: the nth time, too."""
+    frame, number = at
+    found, sure = of_stack(frame)
+    return (*found, number), sure  # type: ignore[misc]
+
+
 def spot_of(frame: FrameType | None) -> Place:
     """Return what the fingerprint of running code begins with: the innermost frame that counts."""
     inside = False
@@ -335,4 +342,4 @@ def _is_fit(values: list[Any]) -> bool:
     return True
 
 
-__all__ = ["of_stack", "spot_of"]
+__all__ = ["nth_time", "of_stack", "spot_of"]

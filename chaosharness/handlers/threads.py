@@ -121,6 +121,7 @@ class VirtualThread:
     def run(self) -> None:
         """Do its work; called in a greenlet of its own."""
         self.enter()
+        self._shifts()
         try:
             self.thread.run()
         except (SystemExit, GreenletExit):
@@ -134,9 +135,14 @@ class VirtualThread:
             self.leave()
             self._locals.clear()
             self.over = True
+            self._shifts()
             self.thread._is_stopped = True  # type: ignore[attr-defined]
             if self._lives():
                 self.done.set()
+
+    def _shifts(self) -> None:
+        """Have loops that rest go round once more: they may look at what this leaves in memory."""
+        self.scope.incarnation.shifted = self.scope.world.stirred
 
     def _lives(self) -> bool:
         return self.scope.incarnation.alive and self.scope.world.ending is None

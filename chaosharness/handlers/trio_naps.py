@@ -150,6 +150,16 @@ class Naps:
         """Whose tasks they are."""
         return self._guest.incarnation
 
+    @property
+    def beat_ms(self) -> int:
+        """After how long all sleep like this again; 0 of several, who have a beat each."""
+        return self.delay_ms if len(self._waits) == 1 else 0
+
+    @property
+    def stirred(self) -> int:
+        """When the one fell asleep that has slept longest; -1 of none: see `Wait.stirred`."""
+        return min((wait.stirred for _, wait in self._waits.values()), default=-1)
+
     def _restless(self) -> list[Wait]:
         effects = self._guest.world.effects
         return [wait for _, wait in self._waits.values() if wait.rest_at != effects]

@@ -106,15 +106,16 @@ def pass_over(
         waiter = entry[WAITER]
         if entry[ACTION] is None:
             continue
-        if getattr(waiter, "rest_at", -1) == effects and waiter.stirred == stirred:
+        resting = getattr(waiter, "rest_at", -1) == effects and waiter.stirred == stirred
+        if resting and waiter.beat_ms > 0:
             asleep.append(entry)
         elif entry[DUE] < target:
             target = entry[DUE]
     moved = False
     for entry in asleep:
-        delay_ms = entry[WAITER].delay_ms
-        if delay_ms > 0 and entry[DUE] < target:
-            entry[DUE] += -((entry[DUE] - target) // delay_ms) * delay_ms
+        beat_ms = entry[WAITER].beat_ms
+        if entry[DUE] < target:
+            entry[DUE] += -((entry[DUE] - target) // beat_ms) * beat_ms
             moved = True
     if moved:
         heapify(entries)

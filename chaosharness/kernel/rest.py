@@ -11,13 +11,13 @@ never on what they are: no address, no hash.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Final, Literal, Protocol
 
 import attrs
 
 from chaosharness.kernel.leap import WAKES_LEAP, counts_to
-from chaosharness.kernel.spans import DAY_MS, ahead_in, look_through
+from chaosharness.kernel.spans import DAY_MS, ahead_in, ahead_of, look_through
 
 Why = Literal[
     "reads a clock",
@@ -83,6 +83,7 @@ class Clockwork(Protocol):
     now: int
     effects: int
     stirred: int
+    shifted: int
     raw: list[Any]
     rest: Rest
 
@@ -130,14 +131,15 @@ class Loop:
         due_at: All of these.
         limit: A number to which it may be counting its rounds; 0 for none.
         rounds: How often it slept at the same place since then, where it was looked at each time.
+        read_wakes: The wakes at which it was seen to have read a clock last.
         looks: How often it was looked at since the real effects changed.
         look_at: The wakes at which it is looked at again.
     """
 
     __slots__ = (
         *("_kin", "_times", "clock", "counts", "due_at", "due_ms", "effects", "guessed_due_ms"),
-        *("holds", "limit", "look_at", "looks", "real", "rest_at", "rounds", "seen", "slept_ms"),
-        *("wakes", "why", "woke_ms"),
+        *("holds", "limit", "look_at", "looks", "read_wakes", "real", "rest_at", "rounds", "seen"),
+        *("slept_ms", "wakes", "why", "woke_ms"),
     )
 
     def __init__(self) -> None:
@@ -150,6 +152,7 @@ class Loop:
         self.due_ms = self.guessed_due_ms = self.looks = self.look_at = self.limit = 0
         self.due_at: tuple[int, ...] = ()
         self.rounds = 0
+        self.read_wakes = -ROW
         self._times: dict[Hashable, int] = {}
         self._kin: dict[Hashable, list[tuple[Any, Loop]]] = {}
 
@@ -159,6 +162,10 @@ class Loop:
         self._times[place] = times = self._times.get(place, 0) + 1
         if times > self.rounds:
             self.rounds = times
+
+    def is_amid_a_round(self) -> bool:
+        """Say whether it has read a clock a few sleeps ago: a round may have several of them."""
+        return self.why == "reads a clock" and self.wakes - self.read_wakes < ROW
 
     def is_left_alone(self, real: int, spot: Callable[[Any], Place] | None, at: Any) -> bool:
         """Say whether the loop need not be looked at: it has gone on for long enough as it is.
@@ -246,6 +253,7 @@ class Wait:
         came_round = loop.effects == effects
         loop.holds = holds
         if came_round and scope.clock != loop.clock:
+            loop.read_wakes = loop.wakes
             if loop.why != "reads a clock":
                 loop.why = "reads a clock"
                 loop.seen.clear()
@@ -253,6 +261,8 @@ class Wait:
                 world.rest.leaps = True
             if loop.wakes >= WAKES_CLOCK - 1:
                 world.rest.look_ahead(world, loop, scope.reckons_ms, look, at)
+        elif came_round and loop.is_amid_a_round():
+            pass  # its clock is read at another sleep of the same round
         elif came_round and loop.rest_at == effects and not holds:
             self.rest_at = effects
         elif not holds and loop.is_left_alone(effects - world.rest.by_background, spot, at):
@@ -277,6 +287,9 @@ class Wait:
         """Take note that the sleep is over, before the loop goes on."""
         world = self._world
         loop = self.loop
+        incarnation = self._scope.incarnation
+        if self.rest_at != world.effects and incarnation is not None:
+            incarnation.shifted = world.stirred
         if loop.effects != world.effects:
             loop.effects = world.effects
             loop.seen.clear()
@@ -288,12 +301,18 @@ class Wait:
                 loop.due_ms = loop.guessed_due_ms = 0
                 loop.due_at = ()
                 loop.rounds = 0
+                loop.read_wakes = -ROW
                 loop._times.clear()
         loop.wakes += 1
         loop.woke_ms = world.now
         loop.clock = self._scope.clock
         if self._state is not None and len(loop.seen) < SEEN_MAX:
             loop.seen.add(self._state)
+
+    @property
+    def beat_ms(self) -> int:
+        """After how long it sleeps like this again."""
+        return self.delay_ms
 
     @property
     def scope(self) -> Looper:
@@ -370,6 +389,7 @@ class Rest:
     """
 
     __slots__ = (
+        "_asked",
         "_due_ms",
         "_events_max",
         "_guessed_due_ms",
@@ -395,6 +415,7 @@ class Rest:
     def __init__(self, *, events_max: int) -> None:
         self._events_max = events_max
         self._real = -1
+        self._asked = (-1, 0, 0)
         self._mark = self._scanned = self.row = 0
         self.alike_at = -1
         self._due_ms = self._guessed_due_ms = 0
@@ -449,6 +470,23 @@ class Rest:
         still_ms = world.now - self.since_ms
         enough = wakes >= WAKES_COUNTING or (wakes >= WAKES_HOLDING and still_ms >= LONG_MS)
         return loop.why if enough else None
+
+    def all_went_round(self, world: Clockwork, resting: Iterable[Wait], calm_ms: int) -> bool:
+        """Say whether loops at rest have gone round since something else may have told them more.
+
+        Time has changed what a broker has in store (a message that was put off is there), or other
+        code of the process has gone on (a timer has set a flag): no effect shows it. Each is
+        waited for once, and not where it sleeps for a good part of the calm.
+        """
+        key = (world.effects, world.shifted)
+        if self._asked[:2] != key:
+            self._asked = (*key, world.stirred)
+        until = self._asked[2]
+        return not any(
+            wait.stirred < min(max(world.shifted, wait.incarnation.shifted), until)
+            and wait.delay_ms * WAKES_CLOCK <= calm_ms
+            for wait in resting
+        )
 
     def has_stood_still(self, loop: Loop, since_ms: int) -> bool:
         """Say whether a loop was woken since the last change, which lies so far back."""
@@ -505,20 +543,26 @@ class Rest:
         again = loop.counts and loop.looks < LOOKS_MAX
         loop.look_at = loop.wakes + 1 if again else 2 * loop.wakes
 
+    def store(self, data: Any, now_ms: int) -> None:
+        """Learn of due times in what a store was given, where no event holds it."""
+        self._expect(ahead_of(data, now_ms), now_ms)
+
+    def _expect(self, due_at: Sequence[int], now_ms: int) -> None:
+        if not due_at:
+            return
+        self.due_at.update(dict.fromkeys(due_at))
+        due_ms = max(due_at)
+        if now_ms in self.read_at:
+            self._due_ms = max(self._due_ms, due_ms)
+        else:
+            self._guessed_due_ms = max(self._guessed_due_ms, due_ms)
+
     def _scan(self, world: Clockwork) -> None:
         """Look for due times in what was stored and sent up to the last effect."""
         raw = world.raw
         for index in range(self._scanned, self._mark):
             at_ms = raw[index][0]
-            due_at = ahead_in(raw[index])
-            if not due_at:
-                continue
-            self.due_at.update(dict.fromkeys(due_at))
-            due_ms = max(due_at)
-            if at_ms in self.read_at:
-                self._due_ms = max(self._due_ms, due_ms)
-            else:
-                self._guessed_due_ms = max(self._guessed_due_ms, due_ms)
+            self._expect(ahead_in(raw[index]), at_ms)
         self._scanned = max(self._scanned, self._mark)
 
 

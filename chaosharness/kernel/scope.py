@@ -18,7 +18,8 @@ class Incarnation:
     event loops (`guests`, by the name of their colour). Its locks (`locks`) are its own,
     and so is what a client that some module made stands for in it (`clients`), and the threads
     that its code has started (`threads`).
-    `unawaited` counts the calls of ports that nobody has awaited so far.
+    `unawaited` counts the calls of ports that nobody has awaited so far. `shifted` is what
+    `World.stirred` was when code of it that was not at rest went on last: memory may be another.
 
     A process of its own (`processes`) has it for a `host`, and dies with it. One that another has
     started, its `parent`, dies by itself, and is told to stop as its parent is. `stalled_since` is
@@ -44,6 +45,7 @@ class Incarnation:
     signals: dict[int, Any] | None = None
     stopping: Any = None
     unawaited = 0
+    shifted = 0
     unheard = False
 
     def __init__(

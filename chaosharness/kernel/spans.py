@@ -162,14 +162,13 @@ def ahead_in(event: Any) -> Sequence[int]:
     data = event[7]
     if words is None or type(data) is not dict:
         return ()
-    now_ms = event[0]
-    found = []
-    for word in words:
-        for value in _values(data.get(word)):
-            far = from_now(value, now_ms)
-            if far >= AHEAD_MS_MIN:
-                found.append(now_ms + far)
-    return found
+    return [at_ms for word in words for at_ms in ahead_of(data.get(word), event[0])]
+
+
+def ahead_of(data: Any, now_ms: int) -> list[int]:
+    """Return the times ahead of a moment in data: in containers, and in text that may be JSON."""
+    far = [from_now(value, now_ms) for value in _values(data)]
+    return [now_ms + one for one in far if one >= AHEAD_MS_MIN]
 
 
 def _values(value: Any) -> Iterator[Any]:

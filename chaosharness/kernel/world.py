@@ -98,6 +98,7 @@ class World:
         "publications",
         "raw",
         "rest",
+        "shifted",
         "spoken",
         "states",
         "stirred",
@@ -127,7 +128,7 @@ class World:
         self.turn = 0
         self.calm_since = 0
         self.promised_ms = 0
-        self.effects = self.stirred = 0
+        self.effects = self.stirred = self.shifted = 0
         self.ending: Ending | None = None
         self.entities: dict[Hashable, int] = {}
         self.in_flight: dict[Located, str] = {}
@@ -508,6 +509,8 @@ class World:
             entry[ACTION] = None  # from now on cancelling it is a no-op
             if waiter is None or getattr(waiter, "rest_at", -1) != self.effects:
                 self.stirred += 1
+                if waiter is False:
+                    self.shifted = self.stirred  # time has changed something, for whoever looks
             if waiter is None or waiter is not BACKGROUND:
                 action(argument)
             else:
@@ -559,14 +562,14 @@ class World:
             return False  # it may wait for a loop that wakes often and does something at last
         effects = self.effects
         waits: list[Wait] = []
+        resting: list[Wait] = []
         for entry in (popped, *self.agenda.entries):
             waiter = entry[WAITER]
             if entry[ACTION] is None or waiter is BACKGROUND:
                 continue
             if not waiter:
                 return False
-            if waiter.rest_at != effects:
-                waits.append(waiter)
+            (waits if waiter.rest_at != effects else resting).append(waiter)
         ran_on: dict[str, RanOn] = {}
         for wait in waits:
             one = wait.holding_out(calm_ms)
@@ -575,6 +578,8 @@ class World:
                     leap(waits, popped, self.agenda.entries, self.now, until_ms)
                 return False
             ran_on[one.place] = one
+        if not calm_ms and not rest.all_went_round(self, resting, self.budget.calm_ms):
+            return False
         rest.ran_on = tuple(ran_on.values())
         return True
 

@@ -453,3 +453,23 @@ def test_a_blocked_connection_is_told_of_and_may_be_given_up(timeout_s, end, aft
     assert heard == ([] if confirms else told_of)
     [stored] = run.history.of("publish")
     assert stored.at_ms >= 5_000, "the bytes were written, whoever waits"
+
+
+def test_attempts_to_connect_come_to_an_end_while_the_broker_is_away():
+    """Pika counts them, and no local of the user's does: its rounds are no rest."""
+    patient = ConnectionParameters("rabbit", connection_attempts=27, retry_delay=5)
+
+    def code(found):
+        while len(found) < 2:
+            try:
+                connection = BlockingConnection(patient)
+                connection.channel().basic_publish("", "orders", b"{}")
+                connection.close()
+            except exceptions.AMQPConnectionError as error:
+                found.append((type(error).__name__, time.time()))
+
+    began = 1_893_456_000
+    away = BrokerRestart(Site(PUBLISH, "before", 0, 1), down=3_600_000)
+    found, _ = played(code, away)
+    assert found[-1][0] == "AMQPConnectionError"
+    assert 130 <= found[-1][1] - began < 270

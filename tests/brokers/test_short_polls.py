@@ -6,6 +6,7 @@ from chaosharness import (
     NATS,
     SQS,
     Books,
+    Kafka,
     KeyValue,
     NATSConsumer,
     NATSStream,
@@ -58,8 +59,33 @@ def sqs(latency_ms: int) -> System:
     return polling(bus, "jobs", "jobs", lambda consumer: consumer.receive(10, wait_s=0))
 
 
+def kafka(latency_ms: int) -> System:
+    system = System("polling")
+    bus = system.add(Kafka("bus", topics={"jobs": 1}, latency_ms=latency_ms))
+    done = system.add(KeyValue("done"))
+
+    @system.service("worker")
+    def worker(env):
+        consumer, store = env.consumer(bus, "jobs", read_as=dict), env.connect(done)
+
+        def loop():
+            while True:
+                for one in consumer.poll(10, timeout_s=0):
+                    store.put(one.value["id"], "done")
+                consumer.commit()
+                env.sleep(5)
+
+        env.main(loop)
+
+    @system.entry(examples=[{"id": "j1"}])
+    def submit(env, job):
+        env.publisher(bus)("jobs", job, key=job["id"])
+
+    return system
+
+
 @pytest.mark.parametrize("latency_ms", [0, 1, 3])
-@pytest.mark.parametrize("product", [redis, nats, sqs])
+@pytest.mark.parametrize("product", [redis, nats, sqs, kafka])
 def test_a_short_poll_finds_what_is_there(product, latency_ms):
     system = product(latency_ms)
     assert Books(system.run().history).values("done") == {"j1": "done"}

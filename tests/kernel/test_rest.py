@@ -9,7 +9,9 @@ from chaosharness.kernel.spans import DAY_MS, EPOCH_MS, ahead_in, from_now
 
 
 def a_world():
-    return SimpleNamespace(now=0, effects=0, stirred=0, raw=[], rest=Rest(events_max=1_000))
+    return SimpleNamespace(
+        now=0, effects=0, stirred=0, shifted=0, raw=[], rest=Rest(events_max=1_000)
+    )
 
 
 class Sleeper:
@@ -19,7 +21,8 @@ class Sleeper:
         self.world, self.holds, self.sure, self.spot = world, holds, sure, spot
         self.looks = 0
         self.loop = Loop()
-        self.scope = SimpleNamespace(place="w.loop", clock=0, reckons_ms=0)
+        process = SimpleNamespace(shifted=0)
+        self.scope = SimpleNamespace(place="w.loop", clock=0, reckons_ms=0, incarnation=process)
         self.state = "here"
         self.sleep()
 

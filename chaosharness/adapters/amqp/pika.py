@@ -18,6 +18,7 @@ Not modelled:
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NoReturn
 
@@ -39,6 +40,7 @@ from chaosharness.adapters.unmodelled import not_modelled
 from chaosharness.brokers.rabbitmq.alarms import Held
 from chaosharness.handlers.blocking import blocking
 from chaosharness.handlers.port import current_scope, sleep
+from chaosharness.handlers.recall import nth_time
 from chaosharness.kernel.scope import SCOPE
 
 _METHODS: Final[dict[str, Any]] = {
@@ -263,7 +265,8 @@ def _create_connection(real: Any, self: Any, configs: Any = None, impl_class: An
     last: BaseException = TimeoutError("timed out")
     for number in range(configs[-1].connection_attempts):
         if number:
-            sleep(configs[-1].retry_delay, blocking=True)
+            at = (sys._getframe(1), number)
+            sleep(configs[-1].retry_delay, nth_time, at, blocking=True)
         for parameters in configs:
             try:
                 return Impl(parameters)

@@ -174,7 +174,25 @@ def _convert(real: Any, self: Any, query: Any, params: Any = None) -> Any:
     session = getattr(self._conn, _SESSION, None)
     if session is not None:
         session.given = params
-    return real(self, query, params)
+    made = real(self, query, params)
+    if session is not None and hasattr(self, "_declare_gen"):  # of a cursor at the server
+        made.query = session.store.learn(made.query.decode()).sql.encode()
+    return made
+
+
+def _declare(
+    real: Any, self: Any, query: Any, params: Any = None, binary: bool | None = None
+) -> Steps:
+    session = getattr(self._conn, _SESSION, None)
+    if session is None:
+        return (yield from real(self, query, params, binary))
+    text = self._make_declare_statement(query)
+    statement = session.store.learn(text if isinstance(text, str) else text.as_string(self))
+
+    def send() -> Steps:
+        return real(self, query, params, binary)  # type: ignore[no-any-return]
+
+    return (yield from _marked(statement, _plain(params), send, lambda: 0))
 
 
 def _command(real: Any, self: Any, command: Any, result_format: Any = pq.Format.TEXT) -> Steps:
@@ -388,6 +406,11 @@ LIBRARY: Final = Library(
             "psycopg._cursor_base:BaseCursor._convert_query",
             ("self", "query", "params"),
             _convert,
+        ),
+        Seam(
+            "psycopg._server_cursor_base:ServerCursorMixin._declare_gen",
+            ("self", "query", "params", "binary"),
+            _declare,
         ),
         Seam(
             "psycopg._cursor_base:BaseCursor._start_copy_gen",

@@ -205,6 +205,7 @@ class _Ours:
         store.saved()
         self._feed(packed)
         store.see_lives()
+        store.see_times(scope, request.words)
         store.reckon(scope)
         changed = store.contents() != was
         if changed and not store.repeats.unchanged(scope):

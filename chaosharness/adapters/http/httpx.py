@@ -15,7 +15,6 @@ Not modelled:
 from __future__ import annotations
 
 import sys
-from types import FrameType
 from typing import Any, Final
 
 import httpx
@@ -25,8 +24,7 @@ from chaosharness.adapters.http.asking import Patience, ask, ask_later
 from chaosharness.adapters.http.errors import Errors, NoAnswer
 from chaosharness.adapters.http.message import Answer, Request
 from chaosharness.handlers.port import sleep
-from chaosharness.handlers.recall import of_stack
-from chaosharness.kernel.rest import State
+from chaosharness.handlers.recall import nth_time
 
 _ERRORS: Final[Errors] = {
     "connect timeout": httpx.ConnectTimeout,
@@ -47,7 +45,7 @@ def _handle(real: Any, self: httpx.HTTPTransport, request: httpx.Request) -> htt
         except NoAnswer as error:
             if error.ended not in _NO_CONNECTION or wait_s is None:
                 raise _ERRORS[error.ended](str(error)) from None
-            sleep(wait_s, _look, (sys._getframe(1), number), blocking=True)
+            sleep(wait_s, nth_time, (sys._getframe(1), number), blocking=True)
     raise AssertionError("the last wait is none")
 
 
@@ -62,15 +60,8 @@ async def _handle_later(
         except NoAnswer as error:
             if error.ended not in _NO_CONNECTION or wait_s is None:
                 raise _ERRORS[error.ended](str(error)) from None
-            await sleep(wait_s, _look, (sys._getframe(1), number))
+            await sleep(wait_s, nth_time, (sys._getframe(1), number))
     raise AssertionError("the last wait is none")
-
-
-def _look(at: tuple[FrameType, int]) -> State:
-    """Return the fingerprint of code that waits to connect again: the how-manieth time, too."""
-    frame, number = at
-    found, sure = of_stack(frame)
-    return (*found, number), sure  # type: ignore[misc]
 
 
 def _waits(transport: Any) -> list[float | None]:

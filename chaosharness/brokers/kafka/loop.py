@@ -165,9 +165,13 @@ class Consumer(Whereabouts):
     def _drive(self, scope: Scope, records_max: int, timeout_s: float | None, frame: Any) -> Any:
         nap: Nap = BACKGROUND
         if timeout_s is not None:
-            timeout_ms, holds = round(timeout_s * 1000), self._holds()
+            timeout_ms, holds = self._lasts_ms(timeout_s), self._holds()
             nap = wait_of(scope, timeout_ms, of_stack, frame, holds=holds)
         return scope.colour.drive(self._poll(scope, records_max, timeout_s, nap), scope)
+
+    def _lasts_ms(self, timeout_s: float) -> int:
+        """Return how long a poll waits: one of no time at all finds what is there."""
+        return max(round(timeout_s * 1000), self._broker.definition.latency_ms + 1)
 
     def _news(self, scope: Scope) -> Iterable[Call]:
         """Yield what listeners have to hear: they act on behalf of no record."""
@@ -233,9 +237,8 @@ class Consumer(Whereabouts):
         timer: Entry | None = None
         due_ms = None
         if timeout_s is not None:
-            timeout_ms = round(timeout_s * 1000)
-            world.know_duration(timeout_ms)
-            due_ms = world.now + timeout_ms
+            world.know_duration(round(timeout_s * 1000))
+            due_ms = world.now + self._lasts_ms(timeout_s)
 
         def give_up(_: Any) -> None:
             nap.woke()

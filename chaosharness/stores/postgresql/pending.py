@@ -92,13 +92,15 @@ class Pending:
             self._began_ms = now_ms
         writes = statement.kind == "write"
         sets = []
-        if statement.clock:
+        texts = database.askers.asked_by(statement.sql, writes=writes)
+        if statement.clock or texts:
             if scope.clock:
                 show_parameters(scope, statement.sql, parameters)
             read_clock(scope.world)
-            show_intervals(scope, statement.sql, parameters)
-            guess_from_text(scope, statement.sql, parameters)
-        asks = statement.clock or (writes and database.uses_clock)
+            for text in (statement.sql, *texts):
+                show_intervals(scope, text, parameters)
+                guess_from_text(scope, text, parameters)
+        asks = statement.clock or bool(texts) or (writes and database.uses_clock)
         if asks and self._shown != (self._began_ms, now_ms):
             self._shown = (self._began_ms, now_ms)
             for name, ms in (("began", self._began_ms), ("now", now_ms)):

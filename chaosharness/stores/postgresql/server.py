@@ -16,6 +16,7 @@ from typing import Any, Final
 from chaosharness.errors import InvalidDefinition
 from chaosharness.handlers.watchdog import ANSWERS
 from chaosharness.kernel.spans import EPOCH_MS
+from chaosharness.stores.postgresql.askers import CATALOGUE, Askers
 from chaosharness.stores.postgresql.statement import SCHEMA, asking_the_run
 
 PREFIX: Final = "chaosharness_"
@@ -41,7 +42,7 @@ IDLE_MAX: Final = 20
 
 def functions() -> str:
     """Return the SQL that makes what stands for the server's clock and chance."""
-    when = "to_timestamp(coalesce(current_setting('{}.{}', true), '{}')::float8)"
+    when = "to_timestamp(coalesce(nullif(current_setting('{}.{}', true), ''), '{}')::float8)"
     made = [f"CREATE SCHEMA {SCHEMA}", f"CREATE SEQUENCE {SCHEMA}.draws"]
 
     def add(name: str, kind: str, body: str) -> None:
@@ -180,6 +181,7 @@ class Database:
         self._server = conninfo.make_conninfo("", **known)
         self.idle: list[Backend] = []
         self.uses_clock = self.uses_chance = False
+        self.askers = Askers(())
         self._made = False
         self.make()
         atexit.register(self.drop)
@@ -220,6 +222,11 @@ class Database:
                 f"the schema of store {self.store!r} does not run. {error}"
             ) from None
         self._learn()
+        self.look_for_askers()
+
+    def look_for_askers(self) -> None:
+        """Learn who asks for the time without being asked to by name."""
+        self.askers = Askers(self.monitor.ask(CATALOGUE) if self.uses_clock else ())
 
     def _connect(self, conninfo: str) -> Backend:
         try:

@@ -297,6 +297,8 @@ class Session:
             changes = pending.rows and not store.repeats.unchanged(scope)
             if pending.defined or changes or (pending.touched and pending.notifies):
                 scope.world.effects += 1
+        if self._pending.defined:
+            store.database.look_for_askers()
         notifies = self._pending.notifies
         self._pending.ended()
         if notifies:

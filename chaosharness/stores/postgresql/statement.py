@@ -84,7 +84,9 @@ _DML: Final = frozenset({"insert", "update", "delete", "merge"})
 _KEEPS_SCHEMA: Final = frozenset({"truncate", "notify", "call", "do", "copy", "execute"})
 
 _ASKS: Final = re.compile(
-    r"""(?P<skip>'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/)
+    r"""'(?P<day>now|today|tomorrow|yesterday)'\s*::\s*(?=timestamp|date|time\b)
+    |(?<![\w.])(?P<typed>timestamp(?:tz)?|date)\s*'(?P<of>now|today|tomorrow|yesterday)'
+    |(?P<skip>'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/)
     |(?<![\w.])(?:pg_catalog\s*\.\s*)?
      (?P<call>now|(?:transaction|statement|clock)_timestamp|gen_random_uuid|uuid_generate_v4|random)
      \s*\((?=\s*\))
@@ -94,6 +96,10 @@ _ASKS: Final = re.compile(
 )
 SCHEMA: Final = "chaosharness"
 """Where the functions stand that ask the run."""
+
+_DAYS: Final = {"today": "", "tomorrow": " + 1", "yesterday": " - 1"}
+_BODY: Final = re.compile(r"\bas\s*\Z", re.IGNORECASE)
+"""What stands before the body of a function in quotes."""
 
 _CHANCE: Final = frozenset({"random", "gen_random_uuid", "uuid_generate_v4"})
 
@@ -106,7 +112,16 @@ def asking_the_run(sql: str) -> tuple[str, bool, bool]:
     def put(found: re.Match[str]) -> str:
         nonlocal clock, chance
         if found["skip"] is not None:
+            if found[0][0] == "'" and _BODY.search(sql, max(found.start() - 9, 0), found.start()):
+                body, of_clock, of_chance = asking_the_run(found[0][1:-1].replace("''", "'"))
+                clock |= of_clock
+                chance |= of_chance
+                return "'" + body.replace("'", "''") + "'"
             return found[0]
+        if day := (found["day"] or found["of"] or "").lower():
+            clock = True
+            at = f'{SCHEMA}."now"()' if day == "now" else f'{SCHEMA}."current_date"(){_DAYS[day]}'
+            return f"({at})::" + (found["typed"] or "")
         name = (found["call"] or found["word"]).lower()
         chance |= name in _CHANCE
         clock |= name not in _CHANCE

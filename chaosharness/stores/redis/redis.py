@@ -19,7 +19,7 @@ Not modelled:
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Literal
 
 import attrs
@@ -34,6 +34,7 @@ from chaosharness.faults import (
     Pause,
     StoreOutage,
 )
+from chaosharness.handlers.clocks import guess_from_text
 from chaosharness.handlers.port import Surface, surface
 from chaosharness.kernel import allowed
 from chaosharness.kernel.scope import Incarnation, Scope
@@ -50,6 +51,8 @@ _CUTS: Final = (NetworkPartition,)
 WAITED_FOR_MS: Final = 7_200_000
 """How long a key may live for code to be run on until it is gone; longer ones are not waited for
 that long, such as those that remember messages for a day."""
+
+_SCRIPTS: Final = frozenset({b"eval", b"evalsha", b"eval_ro", b"evalsha_ro"})
 
 READING: Final = surface(
     before=(LostRequest, StoreOutage), after=(Pause,), also=(Crash,), also_before=(Pause, *_CUTS)
@@ -195,22 +198,35 @@ class OpenRedis(OpenStore):
     def expires(self) -> bool:
         """Whether there is something that will be gone by itself."""
         now = self.world_time()
-        return any(
-            item.expireat is not None and item.expireat >= now
-            for db in self.server.dbs.values()
-            for item in db._dict.values()
-        )
+        return any(end >= now for end in self._ends())
 
     def see_lives(self) -> None:
         """Take note for how long keys will be there: who asks for them may wait for their end."""
         now = self.world_time()
+        for end in self._ends():
+            left_ms = round((end - now) * 1_000)
+            self.lasting_ms = max(self.lasting_ms, left_ms)
+            if left_ms <= WAITED_FOR_MS:
+                self.world.rest.show(left_ms)
+
+    def _ends(self) -> Iterator[float]:
+        """Yield when keys will be gone, and fields of hashes, in seconds since 1970."""
         for db in self.server.dbs.values():
             for item in db._dict.values():
                 if item.expireat is not None:
-                    left_ms = round((item.expireat - now) * 1_000)
-                    self.lasting_ms = max(self.lasting_ms, left_ms)
-                    if left_ms <= WAITED_FOR_MS:
-                        self.world.rest.show(left_ms)
+                    yield item.expireat
+                for end_ms in getattr(item.value, "_expirations", {}).values():
+                    yield end_ms / 1_000
+
+    def see_times(self, scope: Scope, commands: Iterable[tuple[bytes, ...]]) -> None:
+        """Take note of times ahead in what is stored, and of numbers in scripts that ask for it."""
+        for words in commands:
+            self.world.rest.store(words, self.world.now)
+            if words[0].lower() in _SCRIPTS and len(words) > 1:
+                text = self.server.script_cache.get(words[1].lower(), words[1]).decode()
+                if "TIME" in text.upper():
+                    given = tuple(int(one) for one in words[2:] if one.isdigit())
+                    guess_from_text(scope, text, given)
 
     def reckon(self, scope: Scope) -> None:
         """Take note that somebody looks at what may be gone in time."""

@@ -14,6 +14,7 @@ from chaosharness.handlers.clocks import guess_from_text, show_parameters
 from chaosharness.handlers.port import READ, WRITE
 from chaosharness.kernel.scope import SCOPE, Scope
 from chaosharness.stores.durable import QUIET
+from chaosharness.stores.sqlite.askers import texts_beside
 from chaosharness.stores.sqlite.locks import Effect, LockingConnection, an_error, count_changes
 from chaosharness.stores.sqlite.parameters import shown
 
@@ -63,7 +64,7 @@ class CalmConnection(LockingConnection):
             effect: Effect = (_execute, cursor, statement, sql, parameters)
             self.face_statement(error, scope, kind, operation, attempt, effect)
         if scope.clock != clock:
-            guess_from_text(scope, sql, parameters)
+            guess_from_text(scope, sql, parameters, partial(texts_beside, self))
         kind, data = "read", statement.data
         if not statement.reads:
             self._writer = scope

@@ -17,6 +17,7 @@ from chaosharness.handlers.clocks import guess_from_text, show_parameters
 from chaosharness.handlers.port import NOTE, READ, WRITE, Surface, careful, current_scope
 from chaosharness.kernel.scope import SCOPE, Scope
 from chaosharness.stores.durable import QUIET, quietly
+from chaosharness.stores.sqlite.askers import texts_beside
 from chaosharness.stores.sqlite.configured import ConfiguredConnection
 from chaosharness.stores.sqlite.locks import (
     RESETTABLE,
@@ -277,7 +278,7 @@ class Connection(ConfiguredConnection):
         except Exception as error:
             self.face_statement(error, scope, "read", operation, attempt, effect)
         if scope.clock != clock:
-            guess_from_text(scope, sql, parameters)
+            guess_from_text(scope, sql, parameters, partial(texts_beside, self))
         if self.in_transaction:
             self._reading = True
         scope.record("read", operation, attempt, statement.data)
@@ -300,7 +301,7 @@ class Connection(ConfiguredConnection):
         except Exception as error:
             self.face_statement(error, scope, "write", operation, attempt, effect)
         if scope.clock != clock:
-            guess_from_text(scope, sql, parameters)
+            guess_from_text(scope, sql, parameters, partial(texts_beside, self))
         self._writer = scope
         store.changed = True
         if self._snapshot is not None:
