@@ -135,12 +135,6 @@ class Naps:
     # ---- idle rounds that are skipped: see `kernel.leap`
 
     @property
-    def stirred(self) -> int:
-        """How often anything else had gone on when its only task fell asleep; several: never."""
-        only = [wait.stirred for _, wait in self._waits.values()]
-        return only[0] if len(only) == 1 else -1
-
-    @property
     def delay_ms(self) -> int:
         """The longest sleep of its tasks."""
         return max((wait.delay_ms for _, wait in self._waits.values()), default=1)

@@ -224,10 +224,12 @@ class World:
     def alone_until(self, lasting: Lasting) -> int:
         """Return, like `due`, when what is late or stalls by itself goes on: no calm wakes it.
 
-        The run lasts till then, where that is past its end: trouble past a timeout of days.
+        The run lasts till then, where that is past its end: trouble past a timeout of days. Not
+        where the length was given in ms.
         """
         at_ms = self.due(lasting)
-        if at_ms > self.budget.chaos_ms + self.budget.calm_ms:
+        told = isinstance(lasting, int)  # in ms: it ends with the chaos at the latest
+        if not told and at_ms > self.budget.chaos_ms + self.budget.calm_ms:
             self.promise(at_ms + self.budget.chaos_ms)
         return at_ms
 
