@@ -290,9 +290,16 @@ def level_in_s(system: System) -> tuple[float, int, str]:
 
 
 def main(stacks: Sequence[Stack] = STACKS) -> None:
-    """Print the table."""
+    """Print the table; what the applications log is not shown meanwhile."""
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
+    try:
+        _print(stacks)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _print(stacks: Sequence[Stack]) -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     _, ports_us = us_per_event(amqp_system(with_ports))
     heads = f"{'ms a run':>8} {'ratio':>6} {'to find it':>11} {'single level':>22}"
