@@ -188,9 +188,8 @@ def wait(state: State, timeout_s: float | None) -> bool:
     nap = _nap(scope, timeout_s, frame, flying is not None)
     got = scope.colour.block(_wait(scope, state, timeout_s, nap), scope)
     if got:
-        scope.incarnation.shifted = (
-            scope.world.stirred
-        )  # it goes on, and may touch what others look at
+        # it goes on, and may touch what others look at
+        scope.incarnation.shifted = scope.world.stirred
     if flying is not None:
         world.in_flight[scope] = flying
     else:
@@ -392,9 +391,8 @@ def _wait_for_item(state: State, timeout_s: float | None) -> bool:
     nap = _nap(scope, timeout_s, frame, flying is not None)
     got = scope.colour.block(_wait(scope, state, timeout_s, nap), scope)
     if got:
-        scope.incarnation.shifted = (
-            scope.world.stirred
-        )  # it goes on, and may touch what others look at
+        # it goes on, and may touch what others look at
+        scope.incarnation.shifted = scope.world.stirred
     if flying is not None:
         in_flight[scope] = flying
     return bool(got)

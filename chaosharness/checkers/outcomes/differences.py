@@ -50,6 +50,15 @@ def moves(entry: Entry) -> bool:
     )
 
 
+UNDOING: Final = frozenset(
+    (
+        *("abort", "cancel", "delete", "discard", "free", "release", "remove", "return", "revert"),
+        *("revoke", "rollback", "unbook", "undo", "unlock", "unreserve", "void", "withdraw"),
+    )
+)
+"""How methods begin that take back what was done, and do nothing where it was not."""
+
+
 class Ledgers:
     """What third parties did in effect: without what was undone again.
 
@@ -108,10 +117,13 @@ class Ledgers:
         return [entry[0] for entry in kept if self._undoes_nothing(entry)]
 
     def _undoes_nothing(self, entry: tuple[Place, Any, int]) -> bool:
-        """Say whether an effect that undid none is one that only undoes: a run without faults
-        has it where something was done before, or not at all, and it names nothing else."""
+        """Say whether an effect that undid none is one that only undoes: it is called so, a run
+        without faults has it where something was done before, or not at all, and it names nothing
+        else. (`reject` tells somebody something, who may be told the opposite later.)"""
         (place, party, method), what, _ = entry
         if (party, method) in self._forward or party not in self._words or not is_record(what):
+            return False
+        if UNDOING.isdisjoint(words_in(method.partition("_")[0])):
             return False
         return dict(what).keys() <= self._words[party] and not moves(((place, party, method), what))
 

@@ -46,12 +46,12 @@ class Mails:
             self.sent.append((trip, text))
 
 
-def trips(on_trip, *, desk=Desk):
+def trips(on_trip, *, desk=Desk, mails=Mails):
     """An agent that books flight, hotel and car at three desks."""
     system = System("trips")
     bus = system.add(Kafka("bus", topics={"trips": 1}))
     parties = {name: system.add(External(name, desk)) for name in ("flight", "hotel", "car")}
-    parties["mails"] = system.add(External("mails", Mails))
+    parties["mails"] = system.add(External("mails", mails))
 
     @system.service("agent")
     def agent(env):
@@ -103,6 +103,35 @@ def by_another(desks, trip):
         surely(desks["car"].book, trip)
 
 
+class Letters:
+    """Tells people what became of a trip."""
+
+    def __init__(self):
+        self.sent = set()
+
+    def confirm(self, trip):
+        self.sent.add(("confirm", trip))
+
+    def reject(self, trip):
+        self.sent.add(("reject", trip))
+
+
+def told_both(desks, trip):
+    """Tells the customer that it cannot be had, and tries again."""
+    try:
+        desks["flight"].book(trip)
+    except TROUBLE:
+        surely(desks["mails"].reject, trip)
+        raise
+    surely(desks["mails"].confirm, trip)
+
+
+def told_once(desks, trip):
+    """Tells the customer once it is settled."""
+    desks["flight"].book(trip)
+    surely(desks["mails"].confirm, trip)
+
+
 def summaries(system):
     found = explore(system, faults_max=1, runs_max=600, kinds=KINDS)
     return [one.findings[0].summary for one in found.counterexamples]
@@ -124,3 +153,10 @@ def test_what_comes_after_it_was_taken_back_is_told():
     found = summaries(trips(saga(), desk=Forgetful))
     late = "item 1 (t1) ends as if it had never come, and yet {}.book(trip=t1) stands"
     assert {late.format(name) for name in ("flight", "hotel", "car")} <= {*found}
+
+
+def test_what_tells_the_opposite_undoes_nothing():
+    """Where it comes first: a customer who was turned away, and is welcome after all."""
+    assert summaries(trips(told_once, mails=Letters)) == []
+    found = summaries(trips(told_both, mails=Letters))
+    assert any("mails.reject" in one or "mails did reject" in one for one in found)
