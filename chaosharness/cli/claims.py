@@ -24,6 +24,18 @@ def to_judge(system: System, without: tuple[str, ...]) -> Any:
     return None
 
 
+def kinds_but(without: tuple[str, ...]) -> Any:
+    """Return the kinds of fault to search: no garbage where nobody is to judge what comes of it.
+
+    A message that nobody can read and that is in the way for ever breaks other claims too.
+    """
+    from chaosharness.checkers import poison_blocks_nobody
+    from chaosharness.faults import FAULTS, Poison
+
+    left_out = poison_blocks_nobody().name in without
+    return tuple(kind for kind in FAULTS if not (left_out and kind is Poison))
+
+
 def judges(system: System | None) -> Any:
     """Return what a counterexample may be judged by: the claims, else the assumed properties."""
     if system is None or system.properties:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from chaosharness.cli.claims import to_judge
+from chaosharness.cli.claims import kinds_but, to_judge
 from chaosharness.cli.configured import FROM_0, FROM_1, MODES, Seconds, target_argument
 from chaosharness.cli.doors import HOLDS, TROUBLE, UNKNOWN, VIOLATED
 from chaosharness.cli.screen import Unprinted, count, errors, put, say, screen_width, unheard
@@ -122,6 +122,7 @@ def run(
         campaign = explore(
             system,
             properties=to_judge(system, without),
+            kinds=kinds_but(without),
             faults_max=FAULTS if faults is None else faults,
             sure_of=1 if faults is None else None,
             runs_max=budget,

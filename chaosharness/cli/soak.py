@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chaosharness.cli.claims import to_judge
+from chaosharness.cli.claims import kinds_but, to_judge
 from chaosharness.cli.configured import FROM_0, FROM_1, Seconds, target_argument
 from chaosharness.cli.doors import HOLDS, UNKNOWN, VIOLATED, fail
 from chaosharness.cli.run import as_text, progress_bar
@@ -105,6 +105,7 @@ def soak(
             place=Path(folder),
             target=target,
             properties=chosen(system, to_judge(system, without)),
+            kinds=kinds_but(without),
             items=system.examples,
             faults_max=faults,
             exact_max=exact,

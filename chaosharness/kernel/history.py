@@ -62,6 +62,9 @@ EVENTS_KEPT_MAX: Final = 10_000
 
 _KIND_OF: Final = itemgetter(1)
 
+GAVE_UP: Final = "gave up waiting"
+"""What an orchestrator notes where it tells a workflow that nobody has done what it asked for."""
+
 UNASKED: Final = "unasked"
 """The outcome of what was lost, and nobody waited for an answer: a publish without confirms."""
 

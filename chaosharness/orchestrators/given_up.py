@@ -3,14 +3,12 @@
 Nobody refused anything: who worked on it died, or was too slow. The judge takes it as a no.
 """
 
-from typing import Any, Final
+from typing import Any
 
+from chaosharness.kernel.history import GAVE_UP
 from chaosharness.kernel.scope import Scope
 
-__all__ = ["GAVE_UP", "note_given_up"]
-
-GAVE_UP: Final = "gave up waiting"
-"""What a note says first; its `of` is what was waited for."""
+__all__ = ["note_given_up"]
 
 
 def note_given_up(scope: Scope, saga: str, of: str, **more: Any) -> None:

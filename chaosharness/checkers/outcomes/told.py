@@ -25,7 +25,7 @@ from chaosharness.faults import (
     Pause,
     StoreOutage,
 )
-from chaosharness.kernel.history import History
+from chaosharness.kernel.history import GAVE_UP, History
 
 OF_CODE: Final = re.compile(
     r"IntegrityError|ProgrammingError|DataError|NotSupportedError|InternalError"
@@ -41,8 +41,6 @@ Contents = tuple[str, ...]
 
 REPLIES: Final = ("reply", "commit", "write", "read", "raised", "call", "note")
 NO_ANSWER: Final = "no answer"
-GAVE_UP: Final = "gave up waiting"
-"""What an orchestrator notes where it tells a workflow that nobody has done what it asked for."""
 
 
 @attrs.frozen
