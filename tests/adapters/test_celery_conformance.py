@@ -27,7 +27,7 @@ OPTIONS = ("--concurrency=1", "--without-gossip", "--without-mingle", "--without
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory):
+def server(tmp_path_factory):
     """A redis-server of our own."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -44,6 +44,13 @@ def url(tmp_path_factory):
             time.sleep(0.01)
         yield f"redis://127.0.0.1:{port}/0"
         process.terminate()
+
+
+@pytest.fixture
+def url(server):
+    """An empty one: a worker that is killed leaves what it had noted and not yet acknowledged."""
+    redis.from_url(server).flushdb()
+    return server
 
 
 @contextmanager
@@ -133,7 +140,6 @@ def test_what_a_worker_leaves_that_is_told_to_stop(url, tmp_path, pool, held):
     path.touch()
     options = [f"--pool={pool}", "--prefetch-multiplier=3"]
     client = redis.from_url(url)
-    client.flushdb()
     for seconds in (1, 2, 3, 4):
         errands(url, print).errands[4].delay(seconds)
     with working(url, path, *options) as worker:
@@ -142,7 +148,6 @@ def test_what_a_worker_leaves_that_is_told_to_stop(url, tmp_path, pool, held):
         os.kill(worker.pid, signal.SIGTERM)
         assert worker.wait(20) == 0
     theirs = left(client)
-    client.flushdb()
 
     def asks(app):
         for seconds in (1, 2, 3, 4):
