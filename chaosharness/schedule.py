@@ -130,6 +130,13 @@ class Schedule:
         return cls.from_json(value.get("faults"))
 
 
+def struck_of(schedule: Schedule, unused: tuple[Fault, ...]) -> tuple[Fault, ...]:
+    """Return the faults that found their site."""
+    if not unused:
+        return schedule.faults
+    return tuple(fault for fault in schedule.faults if fault not in unused)
+
+
 def read_format(text: str, *, what: str) -> dict[str, Any]:
     """Read a JSON object that carries our format number.
 

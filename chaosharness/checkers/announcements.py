@@ -30,6 +30,9 @@ _ACTOR: Final = itemgetter(2)
 
 Fate = Literal["committed", "undone", "cut", "none"]
 
+_ENDS: Final[Mapping[str, Fate]] = {"commit": "committed", "rollback": "undone"}
+"""What ends a transaction, and what became of it then."""
+
 
 # ---- ghosts
 
@@ -62,45 +65,56 @@ class Work:
         """Say whether it committed something."""
         return any(self.raw[at][1] == "commit" for at in self.events)
 
-    def fate(self, publish: int) -> tuple[Fate, int]:
-        """Return what became of the transaction that a publish belongs to, and where.
+    def fates(self) -> list[tuple[int, Fate, int]]:
+        """Return for each publish what became of the transaction that it belongs to, and where.
 
         That is the transaction open at that moment; else, where nothing was committed
         before, the next one. A publish after a commit announces what is already true.
         `cut` is a run that ended before it wrote anything.
         """
         raw = self.raw
+        found: list[tuple[int, Fate, int]] = []
+        waiting: list[tuple[int, frozenset[str]]] = []
         open_in: set[str] = set()
         committed = False
         for at in self.events:
-            if at > publish:
-                break
-            kind = raw[at][1]
-            if kind == "write":
-                open_in.add(_store(raw[at]))
-            elif kind in ("commit", "rollback"):
-                open_in.discard(_store(raw[at]))
+            row = raw[at]
+            kind = row[1]
+            if kind == "publish":
+                if committed and not open_in:
+                    found.append((at, "committed", -1))
+                else:
+                    waiting.append((at, frozenset(open_in)))
+            elif kind == "write":
+                open_in.add(_store(row[7]))
+            elif kind in _ENDS:
+                store = _store(row[7])
+                open_in.discard(store)
                 committed = committed or kind == "commit"
-        if committed and not open_in:
-            return "committed", -1
+                ended = [one for one in waiting if not one[1] or store in one[1]]
+                if ended:
+                    waiting = [one for one in waiting if one[1] and store not in one[1]]
+                    found += [(publish, _ENDS[kind], at) for publish, _ in ended]
+        found += [(publish, *self._left(publish, bool(open_))) for publish, open_ in waiting]
+        return sorted(found)
+
+    def _left(self, publish: int, in_one: bool) -> tuple[Fate, int]:
+        """Return what became of a transaction that its own piece of work did not end."""
+        raw = self.raw
         later = [at for at in self.events if at > publish]
-        for at in later:
-            kind = raw[at][1]
-            if kind in ("commit", "rollback") and (not open_in or _store(raw[at]) in open_in):
-                return ("committed" if kind == "commit" else "undone"), at
         end = next((at for at in later if raw[at][1] in ("crash", "raised")), -1)
         writes = [at for at in self.events if raw[at][1] == "write"]
-        if open_in or (writes and writes[-1] > publish):
+        if in_one or (writes and writes[-1] > publish):
             if end < 0 or raw[end][1] == "raised":
                 for at in self.ends:
-                    if at > writes[-1] and _store(raw[at]) == _store(raw[writes[-1]]):
-                        return ("committed" if raw[at][1] == "commit" else "undone"), at
+                    if at > writes[-1] and _store(raw[at][7]) == _store(raw[writes[-1]][7]):
+                        return _ENDS[raw[at][1]], at
             return "undone", end
         return ("none" if end < 0 else "cut"), end
 
 
-def _store(raw: RawEvent) -> str:
-    return str((raw[7] or {}).get("store", ""))
+def _store(data: Mapping[str, Any] | None) -> str:
+    return str(data.get("store", "")) if data else ""
 
 
 def no_ghost_event() -> Property:
@@ -123,11 +137,7 @@ def no_ghost_event() -> Property:
         undone = [*_undone(history, evidence.calm)] if _troubled(history) else []
         if not undone:
             return []
-        true: set[Any] = set()
-        for work in _works(history):
-            for at in work.publishes():
-                if work.fate(at)[0] == "committed":
-                    true |= {_same(work.place, history[at]), _said(history[at])}
+        true = _said_truly(history, {_subject(history.raw[event.index]) for event, _ in undone})
         return [
             _ghost(history, event, where)
             for event, where in undone
@@ -149,6 +159,26 @@ def no_ghost_event() -> Property:
     return Property("no ghost event", judge, "eventually", tested=tested)
 
 
+def _subject(raw: RawEvent) -> tuple[Any, ...]:
+    """Return what all messages that may stand for one another have in common."""
+    data = raw[7] or {}
+    key = data.get("key")
+    return data.get("topic"), key, raw[4] if key is None else None
+
+
+def _said_truly(history: History, subjects: set[tuple[Any, ...]]) -> set[Any]:
+    """Return what was published with or after a transaction that was committed."""
+    raw = history.raw
+    places = history.places_of("publish")
+    found = {at for at in places if raw[at][3] and _subject(raw[at]) in subjects}
+    true: set[Any] = set()
+    for work in _works(history, frozenset([raw[at][2] for at in found])):
+        for at, fate, _ in work.fates():
+            if at in found and fate == "committed":
+                true |= {_same(work.place, history[at]), _said(history[at])}
+    return true
+
+
 @lru_cache(maxsize=8)
 def _troubled(history: History) -> frozenset[str]:
     """Return who failed, or wrote what was not committed afterwards in the same store.
@@ -158,18 +188,13 @@ def _troubled(history: History) -> frozenset[str]:
     raw = history.raw
     stored: dict[tuple[str, str], int] = {}
     for at in history.places_of("commit"):
-        if "error" not in (raw[at][7] or ()):
-            stored[raw[at][2], _store(raw[at])] = at
-    return frozenset(
-        [
-            *(raw[at][2] for at in history.places_of(*UNDONE)),
-            *(
-                raw[at][2]
-                for at in history.places_of("write")
-                if at > stored.get((raw[at][2], _store(raw[at])), -1)
-            ),
-        ]
-    )
+        _, _, actor, _, _, _, _, data = raw[at]
+        if not data or "error" not in data:
+            stored[actor, _store(data)] = at
+    failed = {raw[at][2] for at in history.places_of(*UNDONE)}
+    written = {(raw[at][2], _store(raw[at][7])): at for at in history.places_of("write")}
+    open_ = [place[0] for place, at in written.items() if at > stored.get(place, -1)]
+    return frozenset(failed.union(open_))
 
 
 def _undone(history: History, calm: Callable[[], History]) -> Iterator[tuple[Event, int]]:
@@ -179,8 +204,7 @@ def _undone(history: History, calm: Callable[[], History]) -> Iterator[tuple[Eve
     for work in _works(history, _troubled(history)):
         if not work.may_be_undone():
             continue
-        for at in work.publishes():
-            fate, where = work.fate(at)
+        for at, fate, where in work.fates():
             _, _, _, operation, entity, _, _, _ = history.raw[at]
             if fate == "cut" and operation in usual:
                 done = _commits(history) if done is None else done

@@ -134,7 +134,13 @@ class Property:
         """
         IN_CHARGE.append(_refuse_to_end)
         try:
-            found = list(self.judge(evidence))
+            return self._judged(evidence)
+        finally:
+            IN_CHARGE.pop()
+
+    def _judged(self, evidence: Evidence) -> list[Finding]:
+        try:
+            found = [*self.judge(evidence)]
             for one in found:
                 if not isinstance(one, Finding):
                     raise TypeError(f"{type(one).__name__} is no Finding; judge returns findings")
@@ -143,8 +149,6 @@ class Property:
             raise
         except BaseException as error:  # GeneratorExit and pytest.skip too: they say nothing
             raise self._mistake(f"the property {self.name!r}", error) from error
-        finally:
-            IN_CHARGE.pop()
 
     def is_tested(self, evidence: Evidence) -> bool:
         """Say whether a run put the claim to the test.
@@ -154,13 +158,17 @@ class Property:
         """
         IN_CHARGE.append(_refuse_to_end)
         try:
+            return self._tested(evidence)
+        finally:
+            IN_CHARGE.pop()
+
+    def _tested(self, evidence: Evidence) -> bool:
+        try:
             return bool(self.tested(evidence))
         except (InvalidDefinition, KeyboardInterrupt):
             raise
         except BaseException as error:
             raise self._mistake(f"'tested' of the property {self.name!r}", error) from error
-        finally:
-            IN_CHARGE.pop()
 
     def _mistake(self, what: str, error: BaseException) -> InvalidDefinition:
         return InvalidDefinition(
@@ -175,6 +183,30 @@ class Property:
         if len(findings) > 4:
             lines.append(f"  and {len(findings) - 4} more")
         return violation_class(self.name, *findings[0].group)("\n".join(lines))
+
+
+def judged(
+    properties: Iterable[Property], evidence: Evidence
+) -> tuple[list[tuple[bool, list[Finding]]], Nondeterminism | None]:
+    """Ask properties in turn: was it put to the test, and what violates it.
+
+    Returns:
+        An answer for each, and what differed where the calm run was made once more: then the
+        answers end there.
+
+    Raises:
+        InvalidDefinition: A property raised: it says nothing about the system.
+    """
+    found: list[tuple[bool, list[Finding]]] = []
+    IN_CHARGE.append(_refuse_to_end)
+    try:
+        for one in properties:
+            found.append((one._tested(evidence), one._judged(evidence)))
+    except Nondeterminism as error:
+        return found, error
+    finally:
+        IN_CHARGE.pop()
+    return found, None
 
 
 def _refuse_to_end(call: str) -> NoReturn:

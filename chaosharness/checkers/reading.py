@@ -12,6 +12,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 import attrs
+import msgspec
 
 from chaosharness.brokers.message import POISON
 from chaosharness.kernel.budget import FOR_EVER
@@ -43,6 +44,8 @@ _KIND: Final = itemgetter(1)
 _ACTOR: Final = itemgetter(2)
 _CAUSE: Final = itemgetter(6)
 
+NOBODY: Final[Mapping[str, None]] = {}
+
 HANDLE: Final = "/handle"
 """How the operation of a handler run ends."""
 
@@ -50,8 +53,7 @@ _POISON_BODIES: Final = frozenset({*POISON.values(), *map(plain, POISON.values()
 """As stored, and as a history that went through JSON shows them."""
 
 
-@attrs.define(eq=False)
-class Sent:
+class Sent(msgspec.Struct, eq=False):
     """A message that a broker stored.
 
     Attributes:
@@ -76,8 +78,7 @@ class Sent:
         return f"the {self.topic!r} message {whose}"
 
 
-@attrs.define(eq=False)
-class Handed:
+class Handed(msgspec.Struct, eq=False):
     """One delivery: a message handed to one consumer, and what came of it.
 
     Attributes:
@@ -99,7 +100,7 @@ class Handed:
     sent: Sent
     group: str
     to: str
-    doing: Doing = attrs.field(repr=False)
+    doing: Doing
     handled: int = -1
     raised: int = -1
     error: str = ""
@@ -206,9 +207,10 @@ class Reading:
     def _read(self, history: History) -> None:
         roots, handed, events = self.roots, self.handed, history.raw
         self._doing = Doing(history, roots)
+        take = {kind: getattr(self, name) for kind, name in READ.items()}
         for index in history.places_of(*READ):
             raw = events[index]
-            getattr(self, READ[raw[1]])(index, roots[index], raw)
+            take[raw[1]](index, roots[index], raw)
         for index in history.places_of(*ENDS):
             one = handed.get(roots[index])
             if one is not None:
@@ -298,12 +300,12 @@ class Reading:
         A queue that nobody was handed a message of, here or in the calm run, is not read:
         it is where messages are put aside, or wait for their time.
         """
-        readings = (self,) if calm is None else (self, calm)
+        usual = self if calm is None else calm
         if sent.queues is not None:
-            read_queues = {place for one in readings for place in one.consumed}
+            read_queues = self.consumed | usual.consumed
             return [queue for queue in sent.queues if (sent.broker, queue) in read_queues]
         place = (sent.broker, sent.topic)
-        return [*dict.fromkeys(group for one in readings for group in one.readers.get(place, ()))]
+        return [*{**self.readers.get(place, NOBODY), **usual.readers.get(place, NOBODY)}]
 
     def acked(self, sent: Sent, group: str) -> bool:
         """Say whether a group or queue will not hand out a message again.
@@ -341,6 +343,7 @@ def is_poison(value: Any) -> bool:
     return isinstance(value, bytes | str) and value in _POISON_BODIES
 
 
+@lru_cache(maxsize=8)
 def has_poison(history: History) -> bool:
     """Say whether any message of a history is one that a `Poison` fault made."""
     raw = history.raw
@@ -364,8 +367,9 @@ def _sent(index: int, entity: int, data: Mapping[str, Any]) -> Sent:
     )
 
 
+@lru_cache(maxsize=8)
 def verdict_of(history: History) -> tuple[str, str]:
-    """Return how a run ended, and who is to blame where that is not `quiet`."""
+    """Return how a run that is over ended, and who is to blame where that is not `quiet`."""
     ends = history.places_of("end")
     if not ends:
         return "quiet", ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
+from operator import attrgetter
 from typing import Any, Final
 
 import attrs
@@ -36,6 +37,8 @@ FAILED: Final = frozenset({"saga failed", "saga compensating", COMPENSATED})
 
 MEANINGFUL: Final = ("publish", "effect", "reply", "note", "dead", "handled", "raised")
 """Events that may mean that a saga has failed."""
+
+_BESIDE_NOTES: Final = tuple(kind for kind in MEANINGFUL if kind != "note")
 
 Names = str | Iterable[str]
 
@@ -385,12 +388,18 @@ def _failed(
         if undone:
             failed[saga] = min(undone, key=lambda event: event.index)
     excused = set(parked(history, by))
-    for event in history.of(*(MEANINGFUL if when else ("note",))):
-        what = event.data.get("what") if event.kind == "note" else None
+    said: list[Event] = []
+    for event in history.of("note"):
+        what = event.data.get("what")
         if what == COMPLETED:
             excused.add(saga_of(event, by))
         elif what in FAILED or (when is not None and when(event)):
-            failed.setdefault(_saga_in(event, by), event)
+            said.append(event)
+    if when is not None:
+        said += filter(when, history.of(*_BESIDE_NOTES))
+        said.sort(key=attrgetter("index"))
+    for event in said:
+        failed.setdefault(_saga_in(event, by), event)
     return {saga: event for saga, event in failed.items() if saga not in excused}
 
 

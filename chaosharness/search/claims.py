@@ -82,10 +82,10 @@ class Claim:
         """
         self.judged += 1
         self.tested += tested
-        if self.property.when == "sometimes":
-            self.reached += not findings
-            return []
         if not findings:
+            self.reached += self.property.when == "sometimes"
+            return []
+        if self.property.when == "sometimes":
             return []
         found = split(self.property, findings, self.number)
         if not tentative:

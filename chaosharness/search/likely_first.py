@@ -151,7 +151,7 @@ class LikelyFirst(SmallFirst):
 
     def _struck_in(self, seen: Shown) -> Key | None:
         """Return the set that struck, if it belongs to a level."""
-        faults = [fault for fault in seen.schedule.faults if fault not in seen.unused]
+        faults = seen.struck
         if not 0 < len(faults) <= self.faults_max:
             return None
         if len({(fault.site, type(fault)) for fault in faults}) < len(faults):

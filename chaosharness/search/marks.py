@@ -150,6 +150,10 @@ class Shown(Protocol):
         """Those of them that found no site."""
 
     @property
+    def struck(self) -> tuple[Fault, ...]:
+        """The others."""
+
+    @property
     def attempts(self) -> Mapping[tuple[str, int, str], int]:
         """How often each `(operation, entity, message)` was reached, as in `Run`."""
 
@@ -193,6 +197,11 @@ class Sight:
     def unused(self) -> tuple[Fault, ...]:
         """Those of them that found no site."""
         return self.run.unused
+
+    @property
+    def struck(self) -> tuple[Fault, ...]:
+        """The others."""
+        return self.run.struck
 
     @property
     def attempts(self) -> Mapping[tuple[str, int, str], int]:

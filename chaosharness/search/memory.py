@@ -36,7 +36,7 @@ class Memory:
             self._runs.append((list(workload), known))
         asked = run.schedule
         if run.unused:
-            struck = Schedule(fault for fault in asked if fault not in run.unused)
+            struck = Schedule(run.struck)
             run = attrs.evolve(run, schedule=struck, unused=())
         known[asked] = known[run.schedule] = run
         self._count += 1

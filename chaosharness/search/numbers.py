@@ -7,6 +7,8 @@ the others are counted and put in order, and never made.
 from __future__ import annotations
 
 from bisect import bisect_right
+from itertools import compress, repeat
+from operator import is_
 
 import attrs
 
@@ -31,6 +33,7 @@ class Numbers:
     _begins: list[int] = attrs.field(factory=list, init=False)
     _count: int = attrs.field(default=0, init=False)
     _made: list[Fault | None] = attrs.field(factory=list, init=False)
+    _of: dict[Fault, int] = attrs.field(factory=dict, init=False)
 
     def at(self, spot: Spot) -> range:
         """Return the numbers of the faults at one attempt of an operation."""
@@ -56,13 +59,22 @@ class Numbers:
 
     def of(self, fault: Fault) -> int | None:
         """Return the number of a fault; None if its place was never asked for, or has it not."""
-        site = fault.site
+        found = self._of.get(fault)
+        if found is None:
+            found = self._looked_up(fault)
+            if found is not None:
+                self._of[fault] = found
+        return found
+
+    def _looked_up(self, fault: Fault) -> int | None:
+        site, kind = fault.site, type(fault)
         spot = (*self.catalogue.spelling.place(site), site.attempt)
         here = self._at.get(spot)
         if not here:
             return None
         faults = self._make(spot)
-        return here[faults.index(fault)] if fault in faults else None
+        alike = compress(zip(here, faults, strict=True), map(is_, map(type, faults), repeat(kind)))
+        return next((number for number, one in alike if one is fault or one == fault), None)
 
     def _make(self, spot: Spot) -> tuple[Fault, ...]:
         faults, here = self.catalogue.at(*spot), self._at[spot]

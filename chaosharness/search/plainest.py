@@ -91,4 +91,4 @@ def plainest(
 
 
 def _struck(run: Run) -> Schedule:
-    return Schedule(fault for fault in run.schedule if fault not in run.unused)
+    return Schedule(run.struck)

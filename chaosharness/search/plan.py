@@ -208,7 +208,7 @@ class Plan:
 
     def failed(self, run: Run, tape: Tape) -> None:
         """Try next, with this workload, whether fewer faults would do if they lasted longer."""
-        struck = Schedule(fault for fault in run.schedule if fault not in run.unused)
+        struck = Schedule(run.struck)
         if len(struck) < 2 or struck in self._failed or len(self._failed) >= FAILURES_MAX:
             return
         self._failed.append(struck)

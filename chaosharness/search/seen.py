@@ -8,19 +8,20 @@ sends this, and whoever wants the history runs the schedule again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final
 
 import attrs
 
 from chaosharness.checkers import Evidence, Finding, Property
 from chaosharness.checkers.outcomes.plan import Family
+from chaosharness.checkers.property import judged
 from chaosharness.errors import Nondeterminism
 from chaosharness.faults import Fault
 from chaosharness.handlers.port import Surface
 from chaosharness.kernel.history import History
 from chaosharness.kernel.world import Ending
-from chaosharness.schedule import Schedule
+from chaosharness.schedule import Schedule, struck_of
 from chaosharness.search.lineage.ways import Lesson, Ways
 from chaosharness.search.marks import NO_WAYS, Beside, Bits, Marks, lesson_of_few, ways_of_few
 from chaosharness.system import Run, System
@@ -117,10 +118,10 @@ class Seen:
             return bits.translated(self.told_ways, without)
         return lesson_of_few(self.run, bits, without)
 
-    @property
+    @cached_property
     def struck(self) -> tuple[Fault, ...]:
         """The faults that found their site."""
-        return tuple(fault for fault in self.schedule if fault not in self.unused)
+        return struck_of(self.schedule, self.unused)
 
 
 @attrs.define(eq=False)
@@ -152,18 +153,11 @@ class Examiner:
         if self.calm is None and not run.schedule.faults and run.items is self.items:
             self.calm = run
         before = len(self._failures())
-        differs = None
-        verdicts = []
-        evidence = self.evidence(run)
-        try:
-            for one in self.properties:
-                tested, found = one.is_tested(evidence), one.findings(evidence)
-                if found:
-                    verdicts.append(Verdict(tested, tuple(found)))
-                else:
-                    verdicts.append(HELD if tested else UNTESTED)
-        except Nondeterminism as error:
-            differs = error
+        answers, differs = judged(self.properties, self.evidence(run))
+        verdicts = [
+            Verdict(tested, tuple(found)) if found else HELD if tested else UNTESTED
+            for tested, found in answers
+        ]
         return Seen(
             schedule=run.schedule,
             unused=run.unused,
@@ -182,8 +176,8 @@ class Examiner:
         calm = self.calm
         if calm is None or run.items is not calm.items:
             return run.evidence()
-        struck = tuple(fault for fault in run.schedule if fault not in run.unused)
-        return Evidence(run.history, run.items, partial(_history, calm), struck, family=self.family)
+        calm_history = partial(_history, calm)
+        return Evidence(run.history, run.items, calm_history, run.struck, family=self.family)
 
     def family(self) -> Family:
         """Return the clean runs of the workload, the same as long as the search lasts."""

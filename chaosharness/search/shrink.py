@@ -431,7 +431,7 @@ def as_it_was(breach: Breach, run: Run, found_after: int, target: str) -> Counte
         property=breach.property.name,
         system=run.system.name,
         target=target,
-        schedule=Schedule(fault for fault in run.schedule if fault not in run.unused),
+        schedule=Schedule(run.struck),
         items=plain_items(run.items),
         types=types_of(run.system, run.items),
         findings=breach.findings,

@@ -149,10 +149,9 @@ class Catalogue:
             fresh = [*filterfalse(positions.__contains__, run.attempts)]
             positions.update(zip(fresh, count(len(positions)), strict=False))
             self.spelling.learn(fresh)
-        for fault in run.schedule:
-            if fault not in run.unused:
-                cell = cell_of(fault)
-                self.struck[cell] = self.struck.get(cell, 0) + 1
+        for fault in run.struck:
+            cell = cell_of(fault)
+            self.struck[cell] = self.struck.get(cell, 0) + 1
         if not self._calm_known and run.run is not None and not run.schedule.faults:
             self._learn_sizes(run.run)
 

@@ -88,7 +88,7 @@ class Spread:
         run = seen.run
         if run is None:
             return
-        struck = Schedule(fault for fault in run.schedule if fault not in run.unused)
+        struck = Schedule(run.struck)
         self.covered.update(map(self._aim, struck))
         if run.surfaces.keys() <= self._operations or len(struck) >= self.faults_max:
             return

@@ -23,7 +23,7 @@ from chaosharness.kernel.history import History
 from chaosharness.kernel.lines import Line
 from chaosharness.kernel.site import Site, attempts_at
 from chaosharness.kernel.world import Budget, Ending
-from chaosharness.schedule import Schedule
+from chaosharness.schedule import Schedule, struck_of
 from chaosharness.system.given import wired_at
 from chaosharness.system.missed import missed
 
@@ -121,6 +121,11 @@ class Run:
     reads_clock: bool = attrs.field(default=False, repr=False)
 
     @cached_property
+    def struck(self) -> tuple[Fault, ...]:
+        """The faults that found their site."""
+        return struck_of(self.schedule, self.unused)
+
+    @cached_property
     def reached(self) -> Mapping[tuple[str, int], int]:
         """How often each `(operation, entity)` was reached before the calm, by any message."""
         found: dict[tuple[str, int], int] = {}
@@ -146,9 +151,7 @@ class Run:
 
     def evidence(self) -> Evidence:
         """Return what properties are judged by."""
-        unused = set(self.unused)
-        struck = tuple(fault for fault in self.schedule if fault not in unused)
-        return Evidence(self.history, self.items, self.calm, struck, family=self.family)
+        return Evidence(self.history, self.items, self.calm, self.struck, family=self.family)
 
     def family(self) -> Family:
         """Return the clean runs of the same workload."""

@@ -278,10 +278,38 @@ def undone_by_hand(history, calm):
     usual, done, found = _with_commits(calm), _commits(history), []
     for work in _works(history):
         for at in work.publishes():
-            fate, where = work.fate(at)
+            fate, where = fate_by_hand(work, at)
             if fate == "cut" and history[at].operation in usual:
                 here = {(work.place, history[at].entity), (work.place, 0)} & done
                 fate = "none" if here else "undone"
             if fate == "undone":
                 found.append((history[at], where))
     return found
+
+
+def fate_by_hand(work, publish):
+    """Look through all that a piece of work did for the transaction of one publish."""
+    rows = [(at, work.raw[at][1], (work.raw[at][7] or {}).get("store", "")) for at in work.events]
+    before, later = ([row for row in rows if row[0] < publish], [r for r in rows if r[0] > publish])
+    open_in = set()
+    for _, kind, store in before:
+        if kind == "write":
+            open_in.add(store)
+        elif kind in ("commit", "rollback"):
+            open_in.discard(store)
+    if not open_in and "commit" in [kind for _, kind, _ in before]:
+        return "committed", -1
+    fates = {"commit": "committed", "rollback": "undone"}
+    for at, kind, store in later:
+        if kind in fates and (not open_in or store in open_in):
+            return fates[kind], at
+    end, how = next(((at, kind) for at, kind, _ in later if kind in ("crash", "raised")), (-1, ""))
+    wrote, where = next(
+        ((at, store) for at, kind, store in rows[::-1] if kind == "write"), (-1, "")
+    )
+    if not open_in and wrote < publish:
+        return ("none" if end < 0 else "cut"), end
+    for at in work.ends if how != "crash" else ():
+        if at > wrote and (work.raw[at][7] or {}).get("store", "") == where:
+            return fates[work.raw[at][1]], at
+    return "undone", end

@@ -401,11 +401,12 @@ class _Reader:
 
     def _numbered(self, spot: Spot, name: str) -> tuple[int, ...]:
         """Give the cuts that are asked for at a place their numbers, as far as they have none."""
-        bits = spot.bits
-        for sort in ASKED[name]:
+        bits, place, number = spot.bits, spot.place, self.numbering.number
+        asked = ASKED[name]
+        for sort in asked:
             if sort not in bits:
-                bits[sort] = self.numbering.number((*spot.place, sort))
-        found = tuple([bits[sort] for sort in ASKED[name]])
+                bits[sort] = number((*place, sort))
+        found = tuple(map(bits.__getitem__, asked))
         setattr(spot, name, found)
         if name == "done":
             spot.near, spot.after = found[0] | found[1], found[2]
