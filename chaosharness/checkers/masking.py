@@ -44,7 +44,7 @@ EVER: Final = (
 )
 """Words in a column's name under which any value is masked."""
 
-_WHOLE: Final = frozenset(
+WHOLE: Final = frozenset(
     ("id", "rowid", "pk", "seq", "sequence", "serial", "no", "nr", "number", "index", "rank")
 )
 """Words in a column's name under which whole numbers are masked."""
@@ -76,7 +76,7 @@ def mask(value: Any, name: str = "", ignore: frozenset[str] = frozenset()) -> An
         return STAR
     match value:
         case int() | float():
-            if isinstance(value, int) and words & _WHOLE:
+            if isinstance(value, int) and words & WHOLE:
                 return STAR
             return STAR if is_unix_time(value) else value
         case bytes():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise, permutations
 from typing import Any, Final
 
 from chaosharness.checkers.outcomes.dealt import Dealt
 from chaosharness.checkers.outcomes.differences import Comparison, Ledgers
 from chaosharness.checkers.outcomes.masks import FAR_APART_MS, OTHERWISE, learn
+from chaosharness.checkers.outcomes.notes import without_notes
 from chaosharness.checkers.outcomes.outcome import (
     REMEMBERED,
     Entry,
@@ -71,7 +72,8 @@ class Clean:
         self.sums = Sums(self.reader, family, self.count)
         self.calm = self.reader.read(self.history)
         self.ledgers = Ledgers(self.calm)
-        self.comparison = Comparison(self.ledgers, options, self.count)
+        counted = partial(without_notes, named=self.reader.named)
+        self.comparison = Comparison(self.ledgers, options, self.count, counted)
         self._outcomes: dict[Plan, Outcome | None] = {AS_GIVEN: self.calm}
         self.sentences: dict[Hashable, str] = {}
         self._numbers: dict[Hashable, int] = {}
@@ -290,7 +292,7 @@ class Clean:
     @cached_property
     def places_not_compared(self) -> tuple[str, ...]:
         """The places that were left out for their name only, spelled."""
-        found = {f"{one[1]}.{one[2]}.{'.'.join(path)}" for one, path in self.reader.named}
+        found = {".".join((*one[1:], *path)) for one, path in self.reader.named}
         return tuple(sorted(found))
 
     def usual_words(self) -> frozenset[Any]:

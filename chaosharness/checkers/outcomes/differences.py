@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final
 
 import attrs
@@ -181,11 +181,16 @@ def _is_sent_back(now: dict[str, Any], then: dict[str, Any]) -> bool:
 
 @attrs.frozen(eq=False)
 class Comparison:
-    """Compares outcomes of one workload."""
+    """Compares outcomes of one workload.
+
+    Attributes:
+        counted: Returns which rows count, of those that are there too much and too little.
+    """
 
     ledgers: Ledgers
     options: Options
     count: int
+    counted: Callable[[Counter[Entry], Counter[Entry]], tuple[Counter[Entry], Counter[Entry]]]
 
     def differences(
         self,
@@ -205,7 +210,8 @@ class Comparison:
         """
         found: list[Difference] = []
         if not free:
-            found += rows_differ(0, seen.shared - clean.shared, clean.shared - seen.shared)
+            more, less = seen.shared - clean.shared, clean.shared - seen.shared
+            found += rows_differ(0, *self.counted(more, less))
         for item in range(self.count + 1):
             if item not in absent and item not in free and (item or not free):
                 found += self._own(item, seen, clean)
@@ -225,7 +231,7 @@ class Comparison:
     def _own(self, item: int, seen: Outcome, clean: Outcome) -> Iterator[Difference]:
         mine, theirs = seen.own.get(item, Counter()), clean.own.get(item, Counter())
         if mine != theirs:
-            yield from rows_differ(item, mine - theirs, theirs - mine)
+            yield from rows_differ(item, *self.counted(mine - theirs, theirs - mine))
 
     def _effects(
         self,

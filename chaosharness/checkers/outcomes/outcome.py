@@ -17,7 +17,7 @@ from chaosharness.checkers.excused import left_parked
 from chaosharness.checkers.masking import EVER, LOOKS, STAR, is_unix_time, words_in
 from chaosharness.checkers.outcomes.beside import Shapes, without
 from chaosharness.checkers.outcomes.owners import Owners
-from chaosharness.checkers.outcomes.values import Path, is_number, leaves, parse, texts
+from chaosharness.checkers.outcomes.values import Path, is_number, leaves, parse, words_of
 from chaosharness.checkers.reading import is_poison, read
 from chaosharness.kernel.history import History
 
@@ -136,7 +136,7 @@ class Outcome:
     def words(self, item: int) -> frozenset[tuple[Place, str]]:
         """Return the words in which the rows of an item say how it ended."""
         rows = self.own.get(item, ())
-        return frozenset((place, text) for place, row in rows for text in texts(row))
+        return frozenset((place, text) for place, row in rows for text in words_of(row))
 
     def says(self, item: int) -> frozenset[Entry]:
         """Return the messages of an item."""

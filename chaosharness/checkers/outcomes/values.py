@@ -68,8 +68,17 @@ def masked_leaves(masked: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
         yield path, masked
 
 
+def words_of(row: Any) -> Iterator[str]:
+    """Yield the texts in a masked row: the words in which a system says what it decided.
+
+    The names of its columns decide nothing; those within a document may.
+    """
+    for value in [one for _, one in row] if is_record(row) else [row]:
+        yield from texts(value)
+
+
 def texts(masked: Any) -> Iterator[str]:
-    """Yield the texts in a masked value: the words in which a system says what it decided."""
+    """Yield the texts in a masked value."""
     if isinstance(masked, str):
         yield masked
     elif isinstance(masked, tuple):

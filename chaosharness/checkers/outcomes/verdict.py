@@ -14,6 +14,7 @@ from chaosharness.checkers.outcomes.clean import CLIENT, Clean
 from chaosharness.checkers.outcomes.clients import left_early
 from chaosharness.checkers.outcomes.composition import Composition, Unit
 from chaosharness.checkers.outcomes.differences import Difference, moves
+from chaosharness.checkers.outcomes.notes import LOGGED, MARK, is_a_mark, logged_twice
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
 from chaosharness.checkers.outcomes.plan import Refusal
 from chaosharness.checkers.outcomes.put_off import put_off, without
@@ -147,6 +148,10 @@ class Verdict:
     # ---- the verdict
 
     def wrong(self) -> list[Difference]:
+        """Return what is wrong; or what only the user can say, if the run ends as a clean one."""
+        return self._wrong() or [*logged_twice(self.seen, self.clean.calm)]
+
+    def _wrong(self) -> list[Difference]:
         """Return what is wrong; nothing if the run ends as a clean one may."""
         self.best = self.first
         aside = [self._aside(one) for one in self.asides if not one.excused]
@@ -455,6 +460,9 @@ class Verdict:
         """Return the differences from the nearest clean run, or a question."""
         if any(one.kind == "effect twice" for one in self.first):
             return self.best
+        owners, calm = self.clean.reader.owners, self.clean.calm
+        if all(is_a_mark(one, self.seen, calm, owners) for one in self.best):
+            return [attrs.evolve(one, kind=MARK) for one in self.best]
         items = {one.item for one in self.first if one.item}
         known = self.clean.usual_words()
         said = {item: self._new_words(item, known) for item in sorted(items)}
@@ -575,4 +583,4 @@ def _effective(history: History) -> set[tuple[str, int]]:
     return found
 
 
-QUESTIONS: Final = frozenset({OPTIONAL, TIMER})
+QUESTIONS: Final = frozenset({LOGGED, MARK, OPTIONAL, TIMER})

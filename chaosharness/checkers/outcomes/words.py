@@ -9,6 +9,7 @@ from chaosharness.checkers.harm import rank
 from chaosharness.checkers.outcomes.calm import AT_ONCE, BY_TIMING
 from chaosharness.checkers.outcomes.clean import Clean
 from chaosharness.checkers.outcomes.differences import Difference
+from chaosharness.checkers.outcomes.notes import LOGGED, MARK
 from chaosharness.checkers.outcomes.outcome import REMEMBERED
 from chaosharness.checkers.outcomes.verdict import QUESTIONS, TIMER
 from chaosharness.checkers.payload import ids_in
@@ -193,6 +194,17 @@ def _question(one: Difference, whose: str) -> str:
         return (
             f"{whose} ends with {one.what!r} in {one.place}, which no run without faults says: is "
             f"a timer meant to decide? If so: may_end=[({one.place!r}, {one.what!r})]"
+        )
+    if one.kind == LOGGED:
+        return (
+            f"{whose} has the row {one.what} more often in {one.place} than without faults, and "
+            "all else is as usual: has each try a row of its own there? "
+            f"If so: ignore=[{one.place!r}]"
+        )
+    if one.kind == MARK:
+        return (
+            f"{whose} leaves the row {one.what} in {one.place}, which no run without faults has, "
+            f"and all else is as usual: may it stay? If so: ignore=[{one.place!r}]"
         )
     return (
         f"{whose} goes on {one.what}, which was refused: may it be missing? "

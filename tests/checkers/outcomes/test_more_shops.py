@@ -36,5 +36,7 @@ def test_of_a_timer_that_may_decide_it_is_asked_and_nobody_is_accused():
     assert all(one.question for one in found)
 
 
-def test_a_table_that_counts_handlings_is_told_apart_by_name_only():
-    assert groups(sweep(shops.audited(inbox=True))) == {("row too many", "db.audit")}
+def test_of_a_log_that_may_count_handlings_it_is_asked_and_nobody_is_accused():
+    found = sweep(shops.audited(inbox=True))
+    assert groups(found) == {("logged twice", "db.audit")}
+    assert all(one.question for one in found)
