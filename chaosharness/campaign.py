@@ -79,6 +79,7 @@ class Coverage:
         equivalent: Legal, but the same as another fault that was searched: a crash before
             an operation equals one after the effect before it.
         ran_on: Loops that were not at rest at the end of a run, each as it was run on farthest.
+        idle: Services of which one replica had all the work without faults, in words.
         stalls: How long trouble was tried to last, in words; empty if nothing had a length.
         still_new: How often chance still meets something new, in words; empty if unknown.
     """
@@ -89,6 +90,7 @@ class Coverage:
     cells: Mapping[Cell, int] = attrs.field(factory=dict, repr=False)
     equivalent: frozenset[Cell] = attrs.field(factory=frozenset, repr=False)
     ran_on: tuple[RanOn, ...] = ()
+    idle: tuple[str, ...] = ()
     stalls: tuple[str, ...] = ()
     still_new: str = ""
 
@@ -142,7 +144,7 @@ class Coverage:
         struck = sum(1 for times in self.cells.values() if times)
         if self.cells:
             lines.append(f"faults at operations: {struck:,} of {len(self.cells):,} struck")
-        return (*lines, *map(str, self.ran_on), *self.stalls)
+        return (*lines, *map(str, self.ran_on), *self.idle, *self.stalls)
 
     def rules_out(self, clean: int) -> str:
         """Say what so many clean runs rule out, and no more than that."""

@@ -25,6 +25,7 @@ from chaosharness.schedule import Schedule
 from chaosharness.search.causes import Cause, Causes
 from chaosharness.search.claims import Claim
 from chaosharness.search.determinism import same_elsewhere
+from chaosharness.search.idle import idle_replicas
 from chaosharness.search.laboratory import NOTHING, Known
 from chaosharness.search.news import News
 from chaosharness.search.planner import Chooser, batch_sizes, proposed
@@ -466,6 +467,7 @@ class Exploration:
             cells=cells,
             equivalent=equivalent,
             ran_on=tuple(loop for _, loop in sorted(self._ran_on.items())),
+            idle=() if self._calm is None else idle_replicas(self._calm.history),
             stalls=planner.catalogue.stalls(),
             still_new=self.news.still_new() if self.news is not None else "",
         )

@@ -530,7 +530,9 @@ class System:
             if plan.refused:  # a message may go round as often as it is refused
                 budget = attrs.evolve(budget, hops_max=max(budget.hops_max, FOR_GOOD * HOPS))
             run = self._made(self._entry, workload, Schedule(plan.faults()), budget, plan)
-        return CleanRun(run.history, run.surfaces, run.reached, run.reads_clock)
+        most_ms = self.budget.chaos_ms  # trouble ends by then
+        longest_ms = max((one for one in run.durations if one < most_ms), default=0)
+        return CleanRun(run.history, run.surfaces, run.reached, run.reads_clock, longest_ms)
 
 
 def _contents(workload: tuple[Any, ...]) -> str:

@@ -21,7 +21,7 @@ from chaosharness.checkers.outcomes.outcome import (
     Reader,
 )
 from chaosharness.checkers.outcomes.owners import Owners, names_by, several, texts_of
-from chaosharness.checkers.outcomes.plan import AS_GIVEN, Family, Plan, Refusal
+from chaosharness.checkers.outcomes.plan import AS_GIVEN, LATE_MS, Family, Plan, Refusal
 from chaosharness.checkers.outcomes.sums import Sums
 from chaosharness.checkers.outcomes.values import leaves
 from chaosharness.faults import Delay, ErrorReply
@@ -284,8 +284,10 @@ class Clean:
 
     def apart(self) -> Iterator[Outcome]:
         """Yield what comes out where one item comes long after the others, or each does."""
+        late_ms = max(LATE_MS, self.family.calm().longest_ms * 3 // 2)  # a job of each hour is due
         for number in self.everyone:
-            if (out := self.outcome(Plan(late=frozenset({number})))) is not None:
+            plan = Plan(late=frozenset({number}), late_ms=late_ms)
+            if (out := self.outcome(plan)) is not None:
                 yield out
         yield from self.serial()
 

@@ -32,7 +32,7 @@ HOPS: Final = 8
 """Messages in a row that one such attempt may take: a retry that goes by a queue of its own."""
 
 LATE_MS: Final = 3_600_000
-"""How much later than its turn an item comes that is late."""
+"""How much later than its turn an item comes that is late, at least."""
 
 
 @attrs.frozen
@@ -76,6 +76,7 @@ class Plan:
         order: The items in their order of arrival, from 1; by default as they are given.
         absent: Items that never enter. The others keep their numbers and their places.
         late: Items that enter long after their turn.
+        late_ms: How long after it.
         gap_ms: Between two items; the system's own by default.
         start_ms: When the first item enters.
         clock_ms: How much later than usual all clocks are; below 0 for earlier.
@@ -93,6 +94,7 @@ class Plan:
     order: tuple[int, ...] = ()
     absent: frozenset[int] = frozenset()
     late: frozenset[int] = frozenset()
+    late_ms: int = LATE_MS
     gap_ms: int | None = None
     start_ms: int = 0
     clock_ms: int = 0
@@ -110,7 +112,7 @@ class Plan:
         gap = gap_ms if self.gap_ms is None else self.gap_ms
         order = self.order or range(1, count + 1)
         found = [
-            (self.start_ms + place * gap + (LATE_MS if number in self.late else 0), number)
+            (self.start_ms + place * gap + (self.late_ms if number in self.late else 0), number)
             for place, number in enumerate(order)
             if number not in self.absent
         ]
@@ -169,12 +171,14 @@ class CleanRun:
         surfaces: Which faults may strike at each operation that was reached.
         reached: How often each `(operation, entity)` was reached.
         reads_clock: Whether the code asked what time it is.
+        longest_ms: The longest duration of the system that trouble may outlast.
     """
 
     history: History
     surfaces: Mapping[str, Surface] = attrs.field(factory=dict, repr=False)
     reached: Mapping[tuple[str, int], int] = attrs.field(factory=dict, repr=False)
     reads_clock: bool = False
+    longest_ms: int = 0
 
 
 @attrs.define(eq=False)

@@ -148,8 +148,9 @@ class Verdict:
     # ---- the verdict
 
     def wrong(self) -> list[Difference]:
-        """Return what is wrong; or what only the user can say, if the run ends as a clean one."""
-        return self._wrong() or [*logged_twice(self.seen, self.clean.calm)]
+        """Return what is wrong; or what only the user can say, if the run ends as the calm one."""
+        found = self._wrong()
+        return found if found or self.first else [*logged_twice(self.seen, self.clean.calm)]
 
     def _wrong(self) -> list[Difference]:
         """Return what is wrong; nothing if the run ends as a clean one may."""
