@@ -205,9 +205,9 @@ def test_hypothesis_lives_upstairs(path):
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "kernel").rglob("*.py")), ids=named)
-def test_the_kernel_needs_the_standard_library_and_attrs_only(path):
+def test_the_kernel_needs_the_standard_library_and_records_only(path):
     used = {name.partition(".")[0] for name in imports_of(path)}
-    assert used <= sys.stdlib_module_names | {"attr", "attrs", "chaosharness"}
+    assert used <= sys.stdlib_module_names | {"attr", "attrs", "msgspec", "chaosharness"}
 
 
 @pytest.mark.parametrize("folder", ["chaosharness", "models", "properties", "tests"])

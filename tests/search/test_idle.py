@@ -11,7 +11,7 @@ def counting(keys, *, replicas=2):
 
     @system.service("counter", replicas=replicas)
     def build(env):
-        held = env.client(store)
+        held = env.connect(store)
         env.consume(bus, "events", lambda one: held.put(one["id"], 1))
 
     @system.entry(examples=[{"id": f"e{at}", "key": key} for at, key in enumerate(keys)])
@@ -58,7 +58,7 @@ def test_a_queue_is_shared():
 
     @system.service("counter", replicas=2)
     def build(env):
-        held = env.client(store)
+        held = env.connect(store)
         env.consume(bus, "events", lambda one: held.put(one["id"], 1))
 
     @system.entry(examples=[{"id": "e1"}, {"id": "e2"}])

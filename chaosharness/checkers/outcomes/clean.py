@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from copy import copy
 from functools import cached_property, partial
 from itertools import pairwise, permutations
 from typing import Any, Final
+
+import attrs
 
 from chaosharness.checkers.outcomes.dealt import Dealt
 from chaosharness.checkers.outcomes.differences import Comparison, Ledgers
@@ -77,6 +80,13 @@ class Clean:
         self._outcomes: dict[Plan, Outcome | None] = {AS_GIVEN: self.calm}
         self.sentences: dict[Hashable, str] = {}
         self._numbers: dict[Hashable, int] = {}
+
+    @cached_property
+    def strict(self) -> Clean:
+        """The same, that leaves no row out for the name of its table."""
+        found = copy(self)
+        found.comparison = attrs.evolve(self.comparison, counted=_as_they_are)
+        return found
 
     @property
     def everyone(self) -> range:
@@ -305,6 +315,12 @@ class Clean:
             for item in range(self.count + 1)
             for word in out.words(item)
         )
+
+
+def _as_they_are(
+    more: Counter[Entry], less: Counter[Entry]
+) -> tuple[Counter[Entry], Counter[Entry]]:
+    return more, less
 
 
 def _many(entries: Iterable[Entry]) -> Counter[Place]:

@@ -150,7 +150,13 @@ class Verdict:
     def wrong(self) -> list[Difference]:
         """Return what is wrong; or what only the user can say, if the run ends as the calm one."""
         found = self._wrong()
-        return found if found or self.first else [*logged_twice(self.seen, self.clean.calm)]
+        if found or self.first:
+            return found
+        asked = [*logged_twice(self.seen, self.clean.calm)]
+        if not asked:
+            return []
+        strict = Verdict(self.clean.strict, self.composition, self.history, self.faults)
+        return asked if strict._wrong() else []  # what is refused for good may be logged as often
 
     def _wrong(self) -> list[Difference]:
         """Return what is wrong; nothing if the run ends as a clean one may."""
