@@ -143,9 +143,25 @@ class _Refused:
             return self._half_with_the_same_words()
         if self._goes_on_as_usual() and (found := self._swallowed(self._wanted_money())):
             return found
-        if self.nothing:
-            return self._given_up()
-        return self._taken_back() or self._given_up()
+        found = self._given_up() if self.nothing else self._taken_back() or self._given_up()
+        return found or [*self._unsaid()]
+
+    def _unsaid(self) -> Iterator[Difference]:
+        """Yield a message that was refused and never sent, where all else goes on: a question.
+
+        Whoever would have heard of it may be missed, or be one of those who only look on.
+        """
+        if not self._goes_on_as_usual() or self.less or self.more:
+            return
+        calm, item = self.clean.calm, self.item
+        if self.out.tells(item, calm, results=False):
+            return
+        for place, what in calm.said.get(item, {}):
+            refused = any(_is_said_by(place, one.operation) for one in self.refusals)
+            unsaid = (place, what) not in self.out.says(item)
+            if refused and unsaid and not self.clean.options.is_optional(place):
+                spelled_out = f"without {spelled_place(place)}{spelled(what)}"
+                yield Difference(OPTIONAL, item, spelled_place(place), spelled_out, source=place[1])
 
     def _elsewhere(self) -> Iterator[Difference]:
         """Yield what was done at one party although it stands at another."""
@@ -284,6 +300,12 @@ class _Refused:
         places = sorted({spelled_place(place) for place, _ in entries})
         source = next(iter(entries))[0][1]
         return Difference("half done", self.item, ",".join(places), what, source=source)
+
+
+def _is_said_by(place: Place, operation: str) -> bool:
+    """Say whether a message is published by an operation: `orders.on_order/bus.publish paid`."""
+    verb, _, topic = operation.rpartition("/")[2].partition(" ")
+    return verb == f"{place[1]}.publish" and topic == place[2]
 
 
 def _form(entry: Entry) -> tuple[str, frozenset[str]]:

@@ -156,12 +156,18 @@ def clients_told_no(history: History) -> frozenset[int]:
 # ---- too late
 
 
-def late_items(clean: Clean, faults: tuple[object, ...]) -> frozenset[int]:
-    """Return the items that a fault may have made late: queues and locks make it all."""
+def late_items(clean: Clean, history: History, faults: tuple[object, ...]) -> frozenset[int]:
+    """Return the items that a fault may have made late: queues and locks make it all.
+
+    A crash that is over at once does so, where a broker finds out late that somebody is gone.
+    """
     for fault in faults:
         lasting = getattr(fault, "lasting", getattr(fault, "down", None))
         if lasting in LATE or (type(lasting) is int and lasting >= LATER_MS):
             return frozenset(clean.everyone)
+    died = any(isinstance(fault, Crash) for fault in faults)
+    if died and any(_ended_late(clean, history, item) for item in clean.everyone):
+        return frozenset(clean.everyone)
     return frozenset()
 
 
@@ -172,6 +178,10 @@ def came_late(clean: Clean, history: History, faults: tuple[object, ...], item: 
         return True
     if any(isinstance(fault, Crash) and fault.down != "next" for fault in faults):
         return True
+    return _ended_late(clean, history, item)
+
+
+def _ended_late(clean: Clean, history: History, item: int) -> bool:
     usual = _ended(clean.history, item)
     ended = _ended(history, item)
     return any(at - usual[where] > LATER_MS for where, at in ended.items() if where in usual)
@@ -297,13 +307,16 @@ def swallowed(
 ) -> Iterator[tuple[str, Handed]]:
     """Yield messages that a group took and did nothing for, where it does something usually.
 
-    Not what was put aside: it waits for a person.
+    Not what was put aside: it waits for a person. Nor of an item of which another message, for
+    which nothing is done usually, was the first to decide here.
     """
+    handed = read(clean.history).handed
     usual = {
         (one.group, one.sent.topic, one.sent.entity)
-        for at, one in read(clean.history).handed.items()
+        for at, one in handed.items()
         if at in _fruitful(clean.history)
     }
+    idle = {(one.group, one.sent.topic, one.sent.entity) for one in handed.values()} - usual
     reading, fruitful = read(history), _fruitful(history)
     taken: dict[tuple[str, str, int], list[tuple[bool, Handed]]] = {}
     for at, one in reading.handed.items():
@@ -311,8 +324,9 @@ def swallowed(
         if one.sent.entity in items and not one.sent.poison and not aside:
             place = (one.group, one.sent.topic, one.sent.entity)
             taken.setdefault(place, []).append((at in fruitful, one))
+    first = {place[2] for place, times in taken.items() if place in idle and times[0][0]}
     for place, times in taken.items():
-        if place in usual and not any(did for did, _ in times):
+        if place in usual and place[2] not in first and not any(did for did, _ in times):
             yield place[0], times[-1][1]
 
 

@@ -10,12 +10,14 @@ from typing import Final
 
 import attrs
 
+from chaosharness.checkers.masking import words_in
 from chaosharness.checkers.outcomes.clean import CLIENT, Clean
 from chaosharness.checkers.outcomes.clients import left_early
 from chaosharness.checkers.outcomes.composition import Composition, Unit
 from chaosharness.checkers.outcomes.differences import Difference, moves
 from chaosharness.checkers.outcomes.notes import LOGGED, MARK, is_a_mark, logged_twice
 from chaosharness.checkers.outcomes.outcome import Entry, Outcome, Place, spelled_place
+from chaosharness.checkers.outcomes.outdated import is_overwritten
 from chaosharness.checkers.outcomes.plan import Refusal
 from chaosharness.checkers.outcomes.put_off import put_off, without
 from chaosharness.checkers.outcomes.sanity import OPTIONAL, forgotten, of_the_absent, of_the_refused
@@ -39,6 +41,14 @@ TIMER: Final = "timer"
 """The kind of a question: is a timer meant to decide?"""
 
 STATEMENTS: Final = ("read", "write")
+
+GIVEN_UP: Final = frozenset(
+    (
+        *("abandoned", "aborted", "canceled", "cancelled", "declined", "denied", "expired"),
+        *("failed", "refused", "rejected", "released", "timeout", "void", "voided"),
+    )
+)
+"""Words in which rows say that what they are about came to nothing."""
 
 SUBSETS_MAX: Final = 16
 REFUSALS_MAX: Final = 10
@@ -140,7 +150,7 @@ class Verdict:
             tuple(self.nos),
             self.client,
             self.left_early,
-            late_items(self.clean, self.faults),
+            late_items(self.clean, self.history, self.faults),
             stale(self.history),
             self.put_off,
         )
@@ -294,8 +304,9 @@ class Verdict:
         """Ask the clean runs without items that came too late: a timer may decide."""
         items = [
             item
-            for item in sorted(late_items(self.clean, self.faults))
+            for item in sorted(late_items(self.clean, self.history, self.faults))
             if self.seen.own.get(item) != self.clean.calm.own.get(item)
+            and not is_overwritten(self.clean.history, self.history, item)
         ]
         for gone in _subsets(items, SUBSETS_MAX // 2):
             if self._fits(self.clean.without(gone), gone, _in_words(gone, ())):
@@ -307,7 +318,7 @@ class Verdict:
 
         What is gathered for a while is then sent in two, and nobody did anything wrong.
         """
-        if self.free or not late_items(self.clean, self.faults) or self.clean.count < 2:
+        if self.free or not late_items(self.clean, self.history, self.faults) or self.clean.count < 2:
             return None
         found = any(map(self._fits, self.clean.apart()))
         return [] if found else None
@@ -329,10 +340,14 @@ class Verdict:
 
         One item that is retried keeps a consumer from those behind it, and from no others.
         """
-        slowed = self.clean.slowed
+        slowed, calm, seen = self.clean.slowed, self.clean.calm, self.seen
+        for item in [*self.clean.everyone] if slowed else ():
+            if seen.own.get(item) != calm.own.get(item) and (
+                is_overwritten(self.clean.history, self.history, item) or self._is_undone_half(item)
+            ):
+                return False
         if any(self._fits(out) for out in slowed):
             return True
-        calm, seen = self.clean.calm, self.seen
         others = {
             item: out
             for item in range(1, self.clean.count + 1)
@@ -500,7 +515,19 @@ class Verdict:
 
     def _stands(self, item: int) -> bool:
         net = self.clean.ledgers.net
-        return bool(net(self.seen, item) & net(self.clean.calm, item))
+        stands = net(self.seen, item) & net(self.clean.calm, item)
+        return bool(stands) or self._is_undone_half(item)
+
+    def _is_undone_half(self, item: int) -> bool:
+        """Say whether an item says that it was given up, and what all share is as if it were not.
+
+        Goods are still held for an order that says it is cancelled.
+        """
+        new = self.seen.words(item) - self.clean.calm.words(item)
+        if not any(words_in(text) & GIVEN_UP for _, text in new):
+            return False
+        gone, usual = self.clean.without([item]), self.clean.calm.shared
+        return gone is not None and gone.shared != usual and self.seen.shared == usual
 
     def _left_half(self, item: int) -> bool:
         """Say whether a row of an item is as usual, although it ends otherwise."""
