@@ -156,19 +156,22 @@ def clients_told_no(history: History) -> frozenset[int]:
 # ---- too late
 
 
-def late_items(clean: Clean, history: History, faults: tuple[object, ...]) -> frozenset[int]:
-    """Return the items that a fault may have made late: queues and locks make it all.
-
-    A crash that is over at once does so, where a broker finds out late that somebody is gone.
-    """
+def late_items(clean: Clean, faults: tuple[object, ...]) -> frozenset[int]:
+    """Return the items that a fault may have made late: queues and locks make it all."""
     for fault in faults:
         lasting = getattr(fault, "lasting", getattr(fault, "down", None))
         if lasting in LATE or (type(lasting) is int and lasting >= LATER_MS):
             return frozenset(clean.everyone)
-    died = any(isinstance(fault, Crash) for fault in faults)
-    if died and any(_ended_late(clean, history, item) for item in clean.everyone):
-        return frozenset(clean.everyone)
     return frozenset()
+
+
+def missed_late(clean: Clean, history: History, faults: tuple[object, ...]) -> bool:
+    """Say whether items came late since a broker found out late that somebody had died.
+
+    A crash may be over at once, and the session of the one that is gone is not.
+    """
+    died = any(isinstance(fault, Crash) for fault in faults)
+    return died and any(_ended_late(clean, history, item) for item in clean.everyone)
 
 
 def came_late(clean: Clean, history: History, faults: tuple[object, ...], item: int) -> bool:

@@ -29,6 +29,7 @@ from chaosharness.checkers.outcomes.told import (
     dropped,
     is_noted_by_its_sender,
     late_items,
+    missed_late,
     put_aside,
     swallowed,
     told,
@@ -130,6 +131,14 @@ class Verdict:
         return left_early(self.clean.history, self.history, self.faults, self.client)
 
     @cached_property
+    def late_items(self) -> frozenset[int]:
+        """The items that came late, or whose rows say what was decided meanwhile."""
+        found = late_items(self.clean, self.faults)
+        if not found and missed_late(self.clean, self.history, self.faults):
+            return frozenset(filter(self._is_out, self.clean.everyone))
+        return found
+
+    @cached_property
     def put_off(self) -> frozenset[int]:
         """The messages that a service put off, to be tried again by itself."""
         return put_off(self.history, self.clean.calm)
@@ -150,7 +159,7 @@ class Verdict:
             tuple(self.nos),
             self.client,
             self.left_early,
-            late_items(self.clean, self.history, self.faults),
+            self.late_items,
             stale(self.history),
             self.put_off,
         )
@@ -304,7 +313,7 @@ class Verdict:
         """Ask the clean runs without items that came too late: a timer may decide."""
         items = [
             item
-            for item in sorted(late_items(self.clean, self.history, self.faults))
+            for item in sorted(self.late_items)
             if self.seen.own.get(item) != self.clean.calm.own.get(item)
             and not is_overwritten(self.clean.history, self.history, item)
         ]
@@ -318,7 +327,7 @@ class Verdict:
 
         What is gathered for a while is then sent in two, and nobody did anything wrong.
         """
-        if self.free or not late_items(self.clean, self.history, self.faults) or self.clean.count < 2:
+        if self.free or not self.late_items or self.clean.count < 2:
             return None
         found = any(map(self._fits, self.clean.apart()))
         return [] if found else None

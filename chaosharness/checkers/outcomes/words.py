@@ -144,7 +144,7 @@ def _of_rows_and_effects(one: Difference, whose: str, nearest: str) -> Iterator[
             yield f"two for {whose or 'all'}"
         case "same number":
             yield f"{one.place} is {one.what}{owner}, and for {one.instead} as well: when they "
-            yield "come one after another, each has a number of its own"
+            yield "come one after another, no two have the same"
         case "row missing":
             yield f"{one.place} lacks the row {one.what}{owner}, which is there {nearest}"
         case "row too many" if one.instead == AT_ONCE:

@@ -87,7 +87,7 @@ def test_a_number_that_two_items_have_after_a_fault_is_found():
     found = [one for one in sweep(system, kinds=(Crash,)) if one.kind == "same number"]
     assert {one.place for one in found} == {"db.invoices.no"}
     assert found[0].summary.endswith(
-        "as well: when they come one after another, each has a number of its own"
+        "as well: when they come one after another, no two have the same"
     )
 
 
